@@ -1,0 +1,1 @@
+"""The pure core: bytes, hashes, proofs, rules. No I/O of any kind."""
