@@ -1,0 +1,212 @@
+"""One failure, one name: the same in Python, Solidity, HTTP problem types and metric labels."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+
+class CoreChainError(Exception):
+    """Root of everything this toolkit raises on purpose."""
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+
+class ProtocolError(CoreChainError):
+    """A message is wrong. It will be wrong again: never retried."""
+
+    status: ClassVar[int] = 400
+
+
+class TransportError(CoreChainError):
+    """The world failed (network, node, server). It may be retried."""
+
+
+class InvalidSignature(ProtocolError):
+    """The signature does not verify for the key it claims."""
+
+    status = 403
+
+
+class HighS(ProtocolError):
+    """The signature's s is above half the curve order: a second encoding of the same consent."""
+
+    status = 403
+
+
+class UnknownDevice(ProtocolError):
+    """The device is not in the registry."""
+
+    status = 404
+
+    def __init__(self, device: bytes) -> None:
+        super().__init__(f"device 0x{device.hex()} is not in the registry")
+        self.device = device
+
+
+class RevokedDevice(ProtocolError):
+    """The device was revoked by its owner."""
+
+    status = 403
+
+    def __init__(self, device: bytes) -> None:
+        super().__init__(f"device 0x{device.hex()} is revoked")
+        self.device = device
+
+
+class ReplayedSequence(ProtocolError):
+    """This (device, sequence) was seen. A device may treat its own retry as delivered."""
+
+    status = 409
+
+    def __init__(self, device: bytes, sequence: int) -> None:
+        super().__init__(f"device 0x{device.hex()} already sent sequence {sequence}")
+        self.device, self.sequence = device, sequence
+
+
+class StaleSequence(ProtocolError):
+    """The sequence is too far below the newest one to know whether it was seen."""
+
+    status = 409
+
+    def __init__(self, device: bytes, sequence: int, newest: int) -> None:
+        super().__init__(
+            f"sequence {sequence} of device 0x{device.hex()} is too far below its newest, {newest}"
+        )
+        self.device, self.sequence, self.newest = device, sequence, newest
+
+
+class FutureTimestamp(ProtocolError):
+    """An observation lies further in the future than clocks may differ."""
+
+    status = 422
+
+    def __init__(self, observed_at: int, latest: int) -> None:
+        super().__init__(f"observed_at {observed_at} is after the latest accepted time {latest}")
+        self.observed_at, self.latest = observed_at, latest
+
+
+class AncientTimestamp(ProtocolError):
+    """An observation is older than the gateway accepts."""
+
+    status = 422
+
+    def __init__(self, observed_at: int, earliest: int) -> None:
+        super().__init__(
+            f"observed_at {observed_at} is before the earliest accepted time {earliest}"
+        )
+        self.observed_at, self.earliest = observed_at, earliest
+
+
+class ValueOutOfRange(ProtocolError):
+    """A number does not fit its type: NaN, infinity, a fraction, or too large."""
+
+    status = 422
+
+    def __init__(self, field: str, value: object) -> None:
+        super().__init__(f"{field} does not fit its type: {value!r:.60}")
+        self.field, self.value = field, value
+
+
+class UnknownMetric(ProtocolError):
+    """The metric is not in the vocabulary."""
+
+    status = 422
+
+    def __init__(self, metric: object) -> None:
+        super().__init__(f"metric {metric!r:.60} is not in the vocabulary")
+        self.metric = metric
+
+
+class WrongChain(ProtocolError):
+    """The message was made for another chain or another contract."""
+
+    status = 421
+
+
+class MalformedReport(ProtocolError):
+    """The bytes are not a report: not JSON, not the schema, wrong lengths."""
+
+    status = 400
+
+
+class MalformedDataFile(ProtocolError):
+    """The bytes are not a canonical data file."""
+
+    status = 422
+
+
+class BodyTooLarge(ProtocolError):
+    """The request body is over the limit."""
+
+    status = 413
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the body is over the limit of {limit} bytes")
+        self.limit = limit
+
+
+class UnsupportedMediaType(ProtocolError):
+    """Neither JSON nor packed reports."""
+
+    status = 415
+
+
+class InvalidProof(ProtocolError):
+    """A proof does not lead to the root."""
+
+    status = 422
+
+
+class RangeIncomplete(ProtocolError):
+    """The boundary leaves do not enclose the keys that were asked for."""
+
+    status = 422
+
+
+class UnknownBatch(ProtocolError):
+    """No such batch on chain, or another one is in its slot by now."""
+
+    status = 404
+
+    def __init__(self, batch_id: int) -> None:
+        super().__init__(f"batch {batch_id} is not in the ring of the contract")
+        self.batch_id = batch_id
+
+
+class PaymentRequired(ProtocolError):
+    """No channel, no voucher, or a voucher that is too small."""
+
+    status = 402
+
+
+class VoucherRegressed(ProtocolError):
+    """The voucher is worth no more than the one already held."""
+
+    status = 409
+
+    def __init__(self, held: int, offered: int) -> None:
+        super().__init__(f"voucher for {offered} does not exceed the {held} already held")
+        self.held, self.offered = held, offered
+
+
+class Overloaded(ProtocolError):
+    """A queue is at its written limit; nothing was accepted. Try again later."""
+
+    status = 503
+
+
+def _subclasses(of: type[ProtocolError]) -> Iterator[type[ProtocolError]]:
+    for child in of.__subclasses__():
+        yield child
+        yield from _subclasses(child)
+
+
+def problem_type(error: ProtocolError) -> str:
+    """The RFC 9457 problem type: the error's one name as a URN."""
+    return f"urn:corechain:error:{error.name}"
+
+
+def by_name(name: str) -> type[ProtocolError] | None:
+    """The class of an error name, as a client meets it in a problem document."""
+    return next((kind for kind in _subclasses(ProtocolError) if kind.__name__ == name), None)

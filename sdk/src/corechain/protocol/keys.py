@@ -1,0 +1,141 @@
+"""Device keys on two curves: secp256k1 (wallets) and P-256 (secure elements)."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import lru_cache
+from typing import Protocol
+
+from coincurve import PrivateKey, PublicKey
+from cryptography.exceptions import InvalidSignature as _P256Refused
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import (
+    Prehashed,
+    decode_dss_signature,
+    encode_dss_signature,
+)
+from cryptography.hazmat.primitives.hashes import SHA256
+
+from corechain.protocol.errors import InvalidSignature
+from corechain.protocol.hashing import keccak
+from corechain.protocol.reading import DeviceId
+from corechain.protocol.signature import P256_ORDER, compact_signature, split_p256, split_secp256k1
+
+# The digest is keccak-256; SHA-256 only tells the library that 32 bytes were hashed elsewhere.
+_PREHASHED = ec.ECDSA(Prehashed(SHA256()))
+
+
+class KeyType(IntEnum):
+    SECP256K1 = 1
+    P256 = 2
+
+
+def device_id(public_key: bytes) -> DeviceId:
+    """The id of an uncompressed public key without its prefix (x ‖ y, 64 bytes)."""
+    return DeviceId(keccak(public_key)[12:])
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceIdentity:
+    """What a verifier needs. `public_key` (x ‖ y) is known for P-256, optional for secp256k1."""
+
+    device: DeviceId
+    key_type: KeyType
+    public_key: bytes | None = None
+
+
+class DeviceKey(Protocol):
+    """A key that can sign for a device."""
+
+    @property
+    def identity(self) -> DeviceIdentity: ...
+
+    def sign(self, digest: bytes) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Secp256k1Key:
+    """A secp256k1 device key. Its repr shows the id, never the secret."""
+
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"Secp256k1Key(0x{self.identity.device.hex()})"
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        public = PublicKey.from_valid_secret(self.secret).format(compressed=False)[1:]
+        return DeviceIdentity(device_id(public), KeyType.SECP256K1, public)
+
+    def sign(self, digest: bytes) -> bytes:
+        """64 bytes, EIP-2098, low-s, deterministic (RFC 6979)."""
+        recoverable = PrivateKey(self.secret).sign_recoverable(digest, hasher=None)
+        return compact_signature(recoverable[:64] + bytes([27 + recoverable[64]]))
+
+
+@dataclass(frozen=True, slots=True)
+class P256Key:
+    """A P-256 device key, as a secure element holds it. Its repr shows the id, never the secret."""
+
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"P256Key(0x{self.identity.device.hex()})"
+
+    def _private(self) -> ec.EllipticCurvePrivateKey:
+        return ec.derive_private_key(int.from_bytes(self.secret, "big"), ec.SECP256R1())
+
+    @property
+    def identity(self) -> DeviceIdentity:
+        numbers = self._private().public_key().public_numbers()
+        public = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+        return DeviceIdentity(device_id(public), KeyType.P256, public)
+
+    def sign(self, digest: bytes) -> bytes:
+        """64 bytes r ‖ s, low-s."""
+        r, s = decode_dss_signature(self._private().sign(digest, _PREHASHED))
+        return r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big")
+
+
+@lru_cache(maxsize=65_536)
+def _p256_key(public_key: bytes) -> ec.EllipticCurvePublicKey:
+    x, y = int.from_bytes(public_key[:32], "big"), int.from_bytes(public_key[32:], "big")
+    try:
+        return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
+    except ValueError as error:
+        raise InvalidSignature("the public key is not on the P-256 curve") from error
+
+
+def _verify_p256(identity: DeviceIdentity, digest: bytes, signature: bytes) -> None:
+    r, s = split_p256(signature)
+    if identity.public_key is None or device_id(identity.public_key) != identity.device:
+        raise InvalidSignature("the public key does not belong to the device")
+    try:
+        _p256_key(identity.public_key).verify(encode_dss_signature(r, s), digest, _PREHASHED)
+    except (_P256Refused, ValueError) as error:
+        raise InvalidSignature("the P-256 signature does not verify") from error
+
+
+def recover_signer(digest: bytes, signature: bytes) -> DeviceId:
+    """The address that made a 64-byte secp256k1 signature. Raises HighS, InvalidSignature."""
+    r, s, parity = split_secp256k1(signature)
+    raw = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([parity])
+    try:
+        public = PublicKey.from_signature_and_message(raw, digest, hasher=None)
+    except ValueError as error:
+        raise InvalidSignature("no key can have made this signature") from error
+    return device_id(public.format(compressed=False)[1:])
+
+
+def _verify_secp256k1(identity: DeviceIdentity, digest: bytes, signature: bytes) -> None:
+    # Recovery, not verification with a cached key (8 us cheaper): only recovery looks at yParity
+    # as the contract does, so that a report has exactly one valid encoding.
+    if recover_signer(digest, signature) != identity.device:
+        raise InvalidSignature("signed by another key than the device's")
+
+
+def verify(identity: DeviceIdentity, digest: bytes, signature: bytes) -> None:
+    """Checks a device's 64-byte signature. Raises HighS or InvalidSignature."""
+    if identity.key_type is KeyType.P256:
+        _verify_p256(identity, digest, signature)
+    else:
+        _verify_secp256k1(identity, digest, signature)

@@ -1,0 +1,155 @@
+"""The JSON form of reports. Strict: what two decoders could read differently is refused."""
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from corechain.protocol.errors import MalformedReport, ProtocolError, ValueOutOfRange
+from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
+from corechain.protocol.signature import compact_signature
+from corechain.protocol.vocabulary import metric
+
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_CELL = re.compile(r"[0-9a-f]{15,16}", re.ASCII)
+_SIGNATURE = re.compile(r"0x(?:[0-9a-fA-F]{128}|[0-9a-fA-F]{130})", re.ASCII)
+_NOT_A_NUMBER = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
+_KEYS = (b'"device"', b'"sequence"', b'"observations"', b'"signature"')
+_ITEM_KEYS = (b'"metric"', b'"cell"', b'"observed_at"', b'"value"')
+
+
+class _Observation(msgspec.Struct, forbid_unknown_fields=True):
+    metric: int | str
+    cell: str
+    observed_at: int | float
+    value: int | float
+
+
+class _Report(msgspec.Struct, forbid_unknown_fields=True):
+    device: str
+    sequence: int | float
+    observations: list[_Observation]
+    signature: str
+    chain_id: int | None = None
+    registry: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeclaredReport:
+    """A report with the chain it says it was made for (None: it does not say)."""
+
+    signed: SignedReport
+    chain_id: int | None
+    registry: bytes | None
+
+
+_raw_list = msgspec.json.Decoder(list[msgspec.Raw])
+_report = msgspec.json.Decoder(_Report)
+
+
+def _hex(field: str, text: str, pattern: re.Pattern[str]) -> bytes:
+    if not pattern.fullmatch(text):
+        raise MalformedReport(f"{field} is not hexadecimal of the right length: {text!r:.80}")
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def _integer(field: str, value: int | float) -> int:
+    if not isinstance(value, int):
+        raise ValueOutOfRange(field, value)
+    return value
+
+
+def _observation(item: _Observation) -> Observation:
+    if not _CELL.fullmatch(item.cell):
+        raise MalformedReport(f"cell is not an H3 index: {item.cell!r:.80}")
+    return Observation(
+        metric(item.metric).code,
+        int(item.cell, 16),
+        _integer("observed_at", item.observed_at),
+        _integer("value", item.value),
+    )
+
+
+def _refuse_repeated_keys(raw: bytes, observations: int) -> None:
+    """JSON decoders disagree about repeated keys; the count of each key shows them.
+
+    Sound because escapes are refused: no other bytes can spell a key.
+    """
+    repeated = any(raw.count(key) != 1 for key in _KEYS) or any(
+        raw.count(key) != observations for key in _ITEM_KEYS
+    )
+    if repeated or raw.count(b'"chain_id"') > 1 or raw.count(b'"registry"') > 1:
+        raise MalformedReport("a key is repeated")
+
+
+def _not_decoded(raw: bytes, error: msgspec.DecodeError) -> ProtocolError:
+    if _NOT_A_NUMBER.search(raw):
+        return ValueOutOfRange("value", "NaN or infinity")
+    if "out of range" in str(error):
+        return ValueOutOfRange("value", str(error))
+    return MalformedReport(f"not a report: {error}")
+
+
+def report_from_json(raw: bytes) -> DeclaredReport:
+    """One report. Raises MalformedReport, ValueOutOfRange, UnknownMetric, HighS, InvalidSignature."""
+    if b"\\" in raw:
+        raise MalformedReport("no field of a report needs an escape sequence")
+    try:
+        item = _report.decode(raw)
+    except (msgspec.DecodeError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            raise MalformedReport("nested too deeply") from None
+        raise _not_decoded(raw, error) from None
+    _refuse_repeated_keys(raw, len(item.observations))
+    report = Report.of(
+        DeviceId(_hex("device", item.device, _ADDRESS)),
+        _integer("sequence", item.sequence),
+        [_observation(entry) for entry in item.observations],
+    )
+    signature = compact_signature(_hex("signature", item.signature, _SIGNATURE))
+    registry = None if item.registry is None else _hex("registry", item.registry, _ADDRESS)
+    return DeclaredReport(SignedReport(report, signature), item.chain_id, registry)
+
+
+def _guarded(raw: bytes) -> DeclaredReport | ProtocolError:
+    try:
+        return report_from_json(raw)
+    except ProtocolError as error:
+        return error
+
+
+def reports_from_json(body: bytes) -> list[DeclaredReport | ProtocolError]:
+    """A request body: one report or a list. A bad report stands as its error; the others live.
+
+    Raises MalformedReport or ValueOutOfRange when the body as a whole is not JSON.
+    """
+    if not body.lstrip().startswith(b"["):
+        return [_guarded(body)]
+    try:
+        items = _raw_list.decode(body)
+    except (msgspec.DecodeError, RecursionError) as error:
+        if isinstance(error, RecursionError):
+            raise MalformedReport("nested too deeply") from None
+        raise _not_decoded(body, error) from None
+    if not items:
+        raise MalformedReport("no report in the request")
+    return [_guarded(bytes(item)) for item in items]
+
+
+def report_to_json(signed: SignedReport) -> dict[str, object]:
+    """The JSON form of a report, as the gateway takes it."""
+    report = signed.report
+    return {
+        "device": "0x" + report.device.hex(),
+        "sequence": report.sequence,
+        "observations": [
+            {
+                "metric": item.metric,
+                "cell": f"{item.cell:015x}",
+                "observed_at": item.observed_at,
+                "value": item.value,
+            }
+            for item in report.observations()
+        ],
+        "signature": "0x" + signed.signature.hex(),
+    }
