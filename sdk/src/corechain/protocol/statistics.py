@@ -4,6 +4,7 @@ Each child's own statistics go into the parent's hash. Hashing only the total wo
 value could be moved between siblings.
 """
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -219,17 +220,10 @@ def verify_range(
     return walk.total
 
 
+def _key(leaf: bytes) -> bytes:
+    return leaf[:KEY_BYTES]
+
+
 def locate(leaves: Sequence[bytes], low: bytes, high: bytes) -> tuple[int, int]:
     """Positions [start, end) of the sorted leaves with `low` ≤ key ≤ `high`."""
-    return _lower_bound(leaves, low), _lower_bound(leaves, high + b"\xff")
-
-
-def _lower_bound(leaves: Sequence[bytes], key: bytes) -> int:
-    low, high = 0, len(leaves)
-    while low < high:
-        middle = (low + high) // 2
-        if leaves[middle][: len(key)] < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    return bisect_left(leaves, low, key=_key), bisect_right(leaves, high, key=_key)
