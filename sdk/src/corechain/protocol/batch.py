@@ -7,12 +7,18 @@ it only when the very same bytes come out: order, verdicts, context and roots ar
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TypeVar
 
 from corechain.protocol import quality
 from corechain.protocol.eip712 import registry_domain, report_digest
-from corechain.protocol.errors import MalformedDataFile, MalformedReport, UnknownDevice
-from corechain.protocol.hashing import ZERO26, Digest26, hash26, keccak
+from corechain.protocol.errors import (
+    MalformedDataFile,
+    MalformedReport,
+    ReplayedSequence,
+    UnknownDevice,
+)
+from corechain.protocol.hashing import Digest26, hash26, keccak
 from corechain.protocol.keys import DeviceIdentity, KeyType, device_id, verify
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.quality import RULES_HASH, Reason, State, StateKey, Verdict
@@ -138,7 +144,11 @@ class Batch:
 
 
 def _ordered(reports: Iterable[SignedReport]) -> list[SignedReport]:
-    return sorted(reports, key=lambda item: (item.report.device, item.report.sequence))
+    ordered = sorted(reports, key=lambda item: (item.report.device, item.report.sequence))
+    for one, two in pairwise(item.report for item in ordered):
+        if (one.device, one.sequence) == (two.device, two.sequence):
+            raise ReplayedSequence(two.device, two.sequence)
+    return ordered
 
 
 def _state_keys(reports: Iterable[SignedReport]) -> list[StateKey]:
@@ -240,7 +250,8 @@ def seal(
     """Judges, sorts and commits to the reports. Signatures are the caller's business (`open_data_file`
     checks them). `states` is the quality state before the batch; it is not changed.
 
-    Raises EmptyBatch when every observation failed, UnknownDevice for a report of a device not in `known`.
+    Raises EmptyBatch when every observation failed, UnknownDevice for a report of a device not in `known`,
+    ReplayedSequence for two reports with one (device, sequence).
     """
     ordered = _ordered(reports)
     identities = _identities(ordered, known)

@@ -5,9 +5,7 @@ from dataclasses import dataclass, field
 from corechain.protocol.hashing import keccak
 from corechain.protocol.reading import Report
 
-DOMAIN_TYPE = (
-    b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-)
+DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 REPORT_TYPE = b"Report(address device,uint64 sequence,bytes32 observationsHash)"
 ACTIVATION_TYPE = b"Activation(address device,address owner)"
 
@@ -67,6 +65,4 @@ def report_digest(domain: Domain, report: Report) -> bytes:
 
 def activation_digest(domain: Domain, device: bytes, owner: bytes) -> bytes:
     """What a device signs once so that `owner` may register it."""
-    return domain.digest(
-        keccak(_ACTIVATION_TYPEHASH + address_word(device) + address_word(owner))
-    )
+    return domain.digest(keccak(_ACTIVATION_TYPEHASH + address_word(device) + address_word(owner)))

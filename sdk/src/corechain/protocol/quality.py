@@ -54,9 +54,7 @@ class Verdict(NamedTuple):
 
 
 StateKey = tuple[DeviceId, int]
-_FAILING = (
-    Reason.RANGE | Reason.DUPLICATE | Reason.OUT_OF_ORDER | Reason.UNKNOWN_METRIC
-)
+_FAILING = Reason.RANGE | Reason.DUPLICATE | Reason.OUT_OF_ORDER | Reason.UNKNOWN_METRIC
 _DEW_POINT, _TEMPERATURE, _GUST, _SPEED = 2, 1, 6, 5
 
 

@@ -82,9 +82,7 @@ def _merge(left: Node, right: Node) -> Node:
         return Node(digest, left.sum, left.min, left.max)
     if left.hash == ZERO26:
         return Node(digest, right.sum, right.min, right.max)
-    return Node(
-        digest, left.sum + right.sum, min(left.min, right.min), max(left.max, right.max)
-    )
+    return Node(digest, left.sum + right.sum, min(left.min, right.min), max(left.max, right.max))
 
 
 def _level_above(level: Sequence[Node]) -> list[Node]:

@@ -1,0 +1,146 @@
+"""Payment channels (one-way, x402 `batch-settlement`) and state channels (two-way)."""
+
+from dataclasses import dataclass
+
+from corechain.protocol.eip712 import Domain, address_word, uint_word
+from corechain.protocol.errors import InvalidSignature, PaymentRequired, VoucherRegressed
+from corechain.protocol.hashing import keccak
+from corechain.protocol.keys import recover_signer
+
+CHANNEL_CONFIG_TYPE = (
+    b"ChannelConfig(address payer,address payerAuthorizer,address receiver,"
+    b"address receiverAuthorizer,address token,uint40 withdrawDelay,bytes32 salt)"
+)
+VOUCHER_TYPE = b"Voucher(bytes32 channelId,uint128 maxClaimableAmount)"
+CHANNEL_STATE_TYPE = b"ChannelState(bytes32 channelId,uint40 version,uint88 balanceA)"
+CHANNEL_CLOSE_TYPE = b"ChannelClose(bytes32 channelId,uint88 balanceA)"
+MIN_WITHDRAW_DELAY_S, MAX_WITHDRAW_DELAY_S = 900, 2_592_000
+NOBODY = bytes(20)
+
+_CONFIG_TYPEHASH = keccak(CHANNEL_CONFIG_TYPE)
+_VOUCHER_TYPEHASH = keccak(VOUCHER_TYPE)
+_STATE_TYPEHASH = keccak(CHANNEL_STATE_TYPE)
+_CLOSE_TYPEHASH = keccak(CHANNEL_CLOSE_TYPE)
+
+
+def payment_domain(chain_id: int, payment_channels: bytes) -> Domain:
+    return Domain("x402 Batch Settlement", "1", chain_id, payment_channels)
+
+
+def state_domain(chain_id: int, state_channels: bytes) -> Domain:
+    return Domain("CoreChain State Channels", "1", chain_id, state_channels)
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelConfig:
+    """The immutable terms of a payment channel; their EIP-712 hash is its id. Addresses are 20 bytes."""
+
+    payer: bytes
+    payer_authorizer: bytes
+    receiver: bytes
+    receiver_authorizer: bytes
+    token: bytes
+    withdraw_delay_s: int
+    salt: bytes
+
+    def channel_id(self, domain: Domain) -> bytes:
+        return domain.digest(
+            keccak(
+                _CONFIG_TYPEHASH
+                + address_word(self.payer)
+                + address_word(self.payer_authorizer)
+                + address_word(self.receiver)
+                + address_word(self.receiver_authorizer)
+                + address_word(self.token)
+                + uint_word(self.withdraw_delay_s)
+                + self.salt
+            )
+        )
+
+    @property
+    def voucher_signer(self) -> bytes:
+        """Who signs vouchers: the authorizer, or the payer itself when there is none."""
+        return self.payer if self.payer_authorizer == NOBODY else self.payer_authorizer
+
+
+@dataclass(frozen=True, slots=True)
+class Voucher:
+    """A promise of up to `amount` base units in total (cumulative) from a channel."""
+
+    channel_id: bytes
+    amount: int
+
+    def digest(self, domain: Domain) -> bytes:
+        return domain.digest(keccak(_VOUCHER_TYPEHASH + self.channel_id + uint_word(self.amount)))
+
+
+def check_voucher(
+    domain: Domain,
+    config: ChannelConfig,
+    voucher: Voucher,
+    signature: bytes,
+    *,
+    deposit: int,
+    held: int,
+    due: int,
+) -> None:
+    """Whether a voucher pays: `held` is the newest amount stored, `due` what must be covered now.
+
+    Raises InvalidSignature, HighS, VoucherRegressed, PaymentRequired (too small, or over the deposit).
+    """
+    if voucher.channel_id != config.channel_id(domain):
+        raise InvalidSignature("the voucher is for another channel")
+    if recover_signer(voucher.digest(domain), signature) != config.voucher_signer:
+        raise InvalidSignature("the voucher is not signed by the channel's payer")
+    if voucher.amount <= held:
+        raise VoucherRegressed(held, voucher.amount)
+    if voucher.amount < due:
+        raise PaymentRequired(f"the voucher covers {voucher.amount} of {due} due")
+    if voucher.amount > deposit:
+        raise PaymentRequired(f"the voucher for {voucher.amount} exceeds the deposit {deposit}")
+
+
+@dataclass(frozen=True, slots=True)
+class StateChannel:
+    """The immutable terms of a two-way channel."""
+
+    party_a: bytes
+    party_b: bytes
+    token: bytes
+    challenge_period_s: int
+    salt: bytes
+
+    def channel_id(self, chain_id: int, state_channels: bytes) -> bytes:
+        return keccak(
+            uint_word(chain_id)
+            + address_word(state_channels)
+            + address_word(self.party_a)
+            + address_word(self.party_b)
+            + address_word(self.token)
+            + uint_word(self.challenge_period_s)
+            + self.salt
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelState:
+    """Balances at a version; party B holds the rest of the deposit. The newest version wins."""
+
+    channel_id: bytes
+    version: int
+    balance_a: int
+
+    def digest(self, domain: Domain) -> bytes:
+        return domain.digest(
+            keccak(
+                _STATE_TYPEHASH
+                + self.channel_id
+                + uint_word(self.version)
+                + uint_word(self.balance_a)
+            )
+        )
+
+
+def close_digest(domain: Domain, channel_id: bytes, balance_a: int) -> bytes:
+    """What both parties sign to close at once. Another type than a state: neither passes as the other."""
+    return domain.digest(keccak(_CLOSE_TYPEHASH + channel_id + uint_word(balance_a)))

@@ -1,0 +1,277 @@
+"""Contract events, decoded by fixed-width words: no ABI library on the path of a log.
+
+Every event of ours has static types only, so a log is its topics and its data cut into 32-byte words.
+Classes are named by what happened; the Solidity signature stands in each.
+"""
+
+import re
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, ClassVar
+
+from corechain.protocol.channel import ChannelConfig
+from corechain.protocol.errors import ProtocolError
+from corechain.protocol.hashing import keccak
+
+CONFIG = "(address,address,address,address,address,uint40,bytes32)"
+
+
+class MalformedLog(ProtocolError):
+    """A log of a known event that does not have its shape."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A decoded log. Fields stand in the order of the signature's parameters."""
+
+    SIGNATURE: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRegistered(Event):
+    SIGNATURE = "DeviceRegistered(address indexed,address indexed,uint8,bytes32,bytes32)"
+    device: bytes
+    owner: bytes
+    key_type: int
+    x: bytes
+    y: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceTransferred(Event):
+    SIGNATURE = "DeviceTransferred(address indexed,address indexed,address indexed)"
+    device: bytes
+    before: bytes
+    after: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRevoked(Event):
+    SIGNATURE = "DeviceRevoked(address indexed)"
+    device: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LaneAssigned(Event):
+    SIGNATURE = "LaneAssigned(uint16 indexed,address indexed)"
+    lane: int
+    submitter: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCommitted(Event):
+    SIGNATURE = "BatchCommitted(uint48 indexed,bytes26)"
+    batch_id: int
+    commitment: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer(Event):
+    SIGNATURE = "Transfer(address indexed,address indexed,uint256)"
+    sender: bytes
+    receiver: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootProposed(Event):
+    SIGNATURE = "RootProposed(uint32 indexed,bytes26,uint64,uint128,uint40)"
+    epoch: int
+    root: bytes
+    through_block: int
+    emission: int
+    active_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RootVetoed(Event):
+    SIGNATURE = "RootVetoed(uint32 indexed)"
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class RewardClaimed(Event):
+    SIGNATURE = "Claimed(address indexed,uint128,uint128)"
+    owner: bytes
+    amount: int
+    cumulative: int
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentChannelCreated(Event):
+    SIGNATURE = f"ChannelCreated(bytes32 indexed,{CONFIG})"
+    channel_id: bytes
+    config: ChannelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class PaymentChannelClosed(Event):
+    SIGNATURE = f"ChannelClosed(bytes32 indexed,{CONFIG})"
+    channel_id: bytes
+    config: ChannelConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Deposited(Event):
+    SIGNATURE = "Deposited(bytes32 indexed,address indexed,uint128,uint128)"
+    channel_id: bytes
+    sender: bytes
+    amount: int
+    balance: int
+
+
+@dataclass(frozen=True, slots=True)
+class VoucherClaimed(Event):
+    SIGNATURE = "Claimed(bytes32 indexed,address indexed,uint128,uint128)"
+    channel_id: bytes
+    sender: bytes
+    amount: int
+    total_claimed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Redeemed(Event):
+    SIGNATURE = "Redeemed(bytes32 indexed,address indexed,uint128,uint128)"
+    channel_id: bytes
+    receiver: bytes
+    amount: int
+    total_claimed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Settled(Event):
+    SIGNATURE = "Settled(address indexed,address indexed,address indexed,uint128)"
+    receiver: bytes
+    token: bytes
+    sender: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded(Event):
+    SIGNATURE = "Refunded(bytes32 indexed,address indexed,uint128)"
+    channel_id: bytes
+    sender: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawInitiated(Event):
+    SIGNATURE = "WithdrawInitiated(bytes32 indexed,uint128,uint40)"
+    channel_id: bytes
+    amount: int
+    finalize_after: int
+
+
+@dataclass(frozen=True, slots=True)
+class WithdrawFinalized(Event):
+    SIGNATURE = "WithdrawFinalized(bytes32 indexed,address indexed,uint128)"
+    channel_id: bytes
+    sender: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateChannelOpened(Event):
+    SIGNATURE = (
+        "ChannelOpened(bytes32 indexed,address indexed,address indexed,"
+        "address,uint32,bytes32,uint88,uint88)"
+    )
+    channel_id: bytes
+    party_a: bytes
+    party_b: bytes
+    token: bytes
+    challenge_period_s: int
+    salt: bytes
+    deposit: int
+    balance_a: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateChannelToppedUp(Event):
+    SIGNATURE = "ChannelToppedUp(bytes32 indexed,uint88,uint88)"
+    channel_id: bytes
+    deposit: int
+    balance_a: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateChannelChallenged(Event):
+    SIGNATURE = "ChannelChallenged(bytes32 indexed,uint40,uint88,uint40)"
+    channel_id: bytes
+    version: int
+    balance_a: int
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateChannelClosed(Event):
+    SIGNATURE = "ChannelClosed(bytes32 indexed,uint88,uint88)"
+    channel_id: bytes
+    paid_a: int
+    paid_b: int
+
+
+EVENTS: tuple[type[Event], ...] = tuple(Event.__subclasses__())
+_PARAMETER = re.compile(r"(\([^)]*\)|[a-z]+\d*)( indexed)?")
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    kind: type[Event]
+    topics: tuple[str, ...]
+    words: tuple[str, ...]
+    indexed: tuple[bool, ...]
+
+
+def topic_of(kind: type[Event]) -> bytes:
+    """topic0: keccak-256 of the canonical signature."""
+    return keccak(kind.SIGNATURE.replace(" indexed", "").encode())
+
+
+def _layout(kind: type[Event]) -> _Layout:
+    parameters = _PARAMETER.findall(kind.SIGNATURE[kind.SIGNATURE.index("(") + 1 : -1])
+    assert len(parameters) == len(fields(kind)), kind.SIGNATURE
+    topics = tuple(name for name, mark in parameters if mark)
+    words = tuple(name for name, mark in parameters if not mark)
+    return _Layout(kind, topics, words, tuple(bool(mark) for _, mark in parameters))
+
+
+@cache
+def layouts() -> dict[bytes, _Layout]:
+    return {topic_of(kind): _layout(kind) for kind in EVENTS}
+
+
+def _value(type_name: str, word: bytes) -> Any:
+    if type_name == "address":
+        return word[12:]
+    if type_name.startswith("bytes"):
+        return word[: int(type_name[5:])]
+    return int.from_bytes(word, "big")
+
+
+def _config(words: list[bytes]) -> ChannelConfig:
+    addresses = [word[12:] for word in words[:5]]
+    return ChannelConfig(*addresses, int.from_bytes(words[5], "big"), words[6])
+
+
+def _data_values(layout: _Layout, data: bytes) -> list[Any]:
+    words = [data[i : i + 32] for i in range(0, len(data), 32)]
+    expected = sum(7 if name == CONFIG else 1 for name in layout.words)
+    if len(data) != 32 * expected:
+        raise MalformedLog(f"{layout.kind.__name__} has {expected} words, not {len(data)} bytes")
+    if layout.words == (CONFIG,):
+        return [_config(words)]
+    return [_value(name, word) for name, word in zip(layout.words, words, strict=True)]
+
+
+def decode_log(topics: list[bytes], data: bytes) -> Event | None:
+    """The event of a log, None when it is not one of ours. Raises MalformedLog."""
+    layout = layouts().get(topics[0]) if topics else None
+    if layout is None:
+        return None
+    if len(topics) != 1 + len(layout.topics):
+        raise MalformedLog(f"{layout.kind.__name__} has {len(layout.topics)} indexed fields")
+    from_topics = iter(_value(n, t) for n, t in zip(layout.topics, topics[1:], strict=True))
+    from_data = iter(_data_values(layout, data))
+    return layout.kind(*(next(from_topics if mark else from_data) for mark in layout.indexed))
