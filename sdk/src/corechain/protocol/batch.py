@@ -1,7 +1,8 @@
 """Batches: header, commitment, and the data file from which anyone rebuilds both.
 
-`seal` makes a data file from reports; `open_data_file` parses one, seals its reports again and accepts
-it only when the very same bytes come out: order, verdicts, context and roots are checked at one stroke.
+`seal` makes a data file from reports; `open_data_file` parses one, seals its reports again and
+accepts it only when the very same bytes come out: so order, verdicts, context and roots are checked
+at one stroke.
 """
 
 import struct
@@ -247,11 +248,11 @@ def seal(
     known: Mapping[DeviceId, DeviceIdentity],
     states: Mapping[StateKey, State],
 ) -> Batch:
-    """Judges, sorts and commits to the reports. Signatures are the caller's business (`open_data_file`
-    checks them). `states` is the quality state before the batch; it is not changed.
+    """Judges, sorts and commits to the reports. Signatures are the caller's business
+    (`open_data_file` checks them). `states` is the quality state before the batch, not changed.
 
-    Raises EmptyBatch when every observation failed, UnknownDevice for a report of a device not in `known`,
-    ReplayedSequence for two reports with one (device, sequence).
+    Raises EmptyBatch when every observation failed, UnknownDevice for a report of a device not in
+    `known`, ReplayedSequence for two reports with one (device, sequence).
     """
     ordered = _ordered(reports)
     identities = _identities(ordered, known)
@@ -358,10 +359,12 @@ def open_data_file(
 ) -> tuple[Batch, Origin]:
     """Parses, rebuilds and checks a data file; trusts nobody.
 
-    With `registered` every device must be in it with the same key type. Revocation is not judged here: a batch may
-    lawfully hold what a device signed before. Compare `commitment` with the chain, and `origin` with the deployment.
+    With `registered` every device must be in it with the same key type. Revocation is not judged
+    here: a batch may lawfully hold what a device signed before. The caller compares `commitment`
+    with the chain, and `origin` with the deployment.
 
-    Raises MalformedDataFile (also UnknownRules, EmptyBatch), InvalidSignature, HighS, UnknownDevice.
+    Raises MalformedDataFile (also UnknownRules, EmptyBatch), InvalidSignature, HighS,
+    UnknownDevice, ReplayedSequence.
     """
     reader = _Reader(data_file)
     origin = _read_origin(reader)

@@ -33,7 +33,7 @@ def state_domain(chain_id: int, state_channels: bytes) -> Domain:
 
 @dataclass(frozen=True, slots=True)
 class ChannelConfig:
-    """The immutable terms of a payment channel; their EIP-712 hash is its id. Addresses are 20 bytes."""
+    """The immutable terms of a payment channel; their EIP-712 hash is its id."""
 
     payer: bytes
     payer_authorizer: bytes
@@ -86,7 +86,8 @@ def check_voucher(
 ) -> None:
     """Whether a voucher pays: `held` is the newest amount stored, `due` what must be covered now.
 
-    Raises InvalidSignature, HighS, VoucherRegressed, PaymentRequired (too small, or over the deposit).
+    Raises InvalidSignature, HighS, VoucherRegressed, PaymentRequired (too small, or more than the
+    deposit).
     """
     if voucher.channel_id != config.channel_id(domain):
         raise InvalidSignature("the voucher is for another channel")
@@ -142,5 +143,5 @@ class ChannelState:
 
 
 def close_digest(domain: Domain, channel_id: bytes, balance_a: int) -> bytes:
-    """What both parties sign to close at once. Another type than a state: neither passes as the other."""
+    """What both parties sign to close at once: a type of its own, so no state passes as a close."""
     return domain.digest(keccak(_CLOSE_TYPEHASH + channel_id + uint_word(balance_a)))

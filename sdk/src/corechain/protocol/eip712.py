@@ -1,4 +1,4 @@
-"""EIP-712 digests, packed by hand (60 times cheaper than a generic encoder, equal byte for byte)."""
+"""EIP-712 digests, packed by hand (60 times cheaper than a generic encoder, same bytes)."""
 
 from dataclasses import dataclass, field
 

@@ -1,6 +1,6 @@
 """Contract events, decoded by fixed-width words: no ABI library on the path of a log.
 
-Every event of ours has static types only, so a log is its topics and its data cut into 32-byte words.
+Every event of ours has static types only: a log is its topics and its data in 32-byte words.
 Classes are named by what happened; the Solidity signature stands in each.
 """
 
@@ -251,8 +251,11 @@ def _value(type_name: str, word: bytes) -> Any:
 
 
 def _config(words: list[bytes]) -> ChannelConfig:
-    addresses = [word[12:] for word in words[:5]]
-    return ChannelConfig(*addresses, int.from_bytes(words[5], "big"), words[6])
+    payer, payer_authorizer, receiver, receiver_authorizer, token = (w[12:] for w in words[:5])
+    delay = int.from_bytes(words[5], "big")
+    return ChannelConfig(
+        payer, payer_authorizer, receiver, receiver_authorizer, token, delay, words[6]
+    )
 
 
 def _data_values(layout: _Layout, data: bytes) -> list[Any]:

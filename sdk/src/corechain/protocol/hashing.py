@@ -6,7 +6,7 @@ from typing import NewType
 import sha3
 
 Digest26 = NewType("Digest26", bytes)
-"""First 26 bytes of a keccak-256 digest: 104-bit collision resistance, one chain word with a batch id."""
+"""First 26 bytes of a keccak-256 digest: 104-bit collision resistance; one word with a batch id."""
 
 ZERO26 = Digest26(bytes(26))
 
@@ -16,7 +16,7 @@ def _pysha3(data: bytes) -> bytes:
 
 
 def _fastest() -> Callable[[bytes], bytes]:
-    """tiny-keccak halves the cost of a tree, but it is a young package: used only when it agrees."""
+    """tiny-keccak halves the cost of a tree, but it is a young package: used if it agrees."""
     try:
         from tiny_keccak import keccak256
     except ImportError:

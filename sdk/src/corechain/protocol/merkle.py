@@ -1,7 +1,7 @@
 """Positional Merkle tree, padded to a power of two with the zero node.
 
-Leaf, node and header preimages differ in length, so no node can pass as a leaf; the zero node cannot
-be the hash of anything anybody knows, so nothing can be proven at a padded position.
+Leaf, node and header preimages differ in length, so no node can pass as a leaf; the zero node
+cannot be the hash of anything anybody knows, so nothing can be proven at a padded position.
 """
 
 from collections.abc import Sequence

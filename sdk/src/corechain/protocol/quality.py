@@ -1,7 +1,7 @@
 """Integer quality rules. Raw values are never changed: a verdict stands beside them.
 
-Applied per (device, metric) in order of (sequence, position in the report). Thresholds per metric are
-in the vocabulary; RULES_HASH covers thresholds and rules, and stands in every batch header.
+Applied per (device, metric) in order of (sequence, position in the report). Thresholds per metric
+are in the vocabulary; RULES_HASH covers thresholds and rules, and stands in every batch header.
 Sources: WMO hourly tolerances, MADIS temporal consistency, QARTOD flags (docs/protocol.md).
 """
 
@@ -21,8 +21,9 @@ RUN_GAP_HOURS_MAX = 3
 """A longer silence ends a run of equal values."""
 
 RULES_HASH = keccak(
-    b"CoreChain rules 1: range fails; duplicate and out-of-order fail; step per started hour up to 12 "
-    b"fails or is suspect; equal values over still_hours without a gap over 3 hours are suspect; "
+    b"CoreChain rules 1: range fails; duplicate and out-of-order fail; "
+    b"step per started hour up to 12 fails or is suspect; "
+    b"equal values over still_hours without a gap over 3 hours are suspect; "
     b"dew point above air temperature and gust below wind speed are suspect\n"
     + vocabulary.canonical_table()
 )

@@ -1,4 +1,4 @@
-"""Observations, the reports that carry them, and the readings they become. Layouts: docs/protocol.md."""
+"""Observations, the reports that carry them, the readings they become (docs/protocol.md)."""
 
 import struct
 from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ def _fits(field: str, value: int, low: int, high: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One value seen at one place and time; `value` in the metric's scaled units, time in seconds."""
+    """One value seen at one place and time; `value` in scaled units, time in seconds."""
 
     metric: int
     cell: int

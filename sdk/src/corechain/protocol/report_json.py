@@ -91,7 +91,10 @@ def _not_decoded(raw: bytes, error: msgspec.DecodeError) -> ProtocolError:
 
 
 def report_from_json(raw: bytes) -> DeclaredReport:
-    """One report. Raises MalformedReport, ValueOutOfRange, UnknownMetric, HighS, InvalidSignature."""
+    """One report.
+
+    Raises MalformedReport, ValueOutOfRange, UnknownMetric, HighS, InvalidSignature.
+    """
     if b"\\" in raw:
         raise MalformedReport("no field of a report needs an escape sequence")
     try:

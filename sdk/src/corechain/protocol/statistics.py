@@ -18,7 +18,8 @@ NODE_BYTES = 42
 T = TypeVar("T")
 
 
-class Statistics(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Statistics:
     """Of the values of a range, in the metric's scaled units. With count 0 the others are 0."""
 
     count: int
@@ -26,7 +27,7 @@ class Statistics(NamedTuple):
     min: int
     max: int
 
-    def __add__(self, other: "Statistics") -> "Statistics":  # type: ignore[override]
+    def __add__(self, other: "Statistics") -> "Statistics":
         if not self.count or not other.count:
             return other if not self.count else self
         return Statistics(

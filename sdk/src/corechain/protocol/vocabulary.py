@@ -1,6 +1,6 @@
 """Metrics: codes, units (UCUM), scales and limits. The one place where they are written.
 
-Sources: CF standard names (table v93), WMO/Zahumensky limits for automatic stations, MADIS surface QC.
+Sources: CF standard names (table v93), WMO/Zahumensky limits for weather stations, MADIS QC.
 All limits are in scaled integers, so a rule never meets a float.
 """
 
@@ -32,7 +32,7 @@ class Metric:
     still_hours: int = 0
 
     def to_wire(self, value: float) -> int:
-        """Nearest scaled integer, halves to even. Raises ValueOutOfRange for NaN, infinity, overflow."""
+        """Nearest scaled integer. Raises ValueOutOfRange for NaN, infinity, overflow."""
         scaled = value * self.scale
         if not I32_MIN <= scaled <= I32_MAX:  # NaN compares false too
             raise ValueOutOfRange(self.name, value)
@@ -42,21 +42,27 @@ class Metric:
         return value / self.scale
 
 
+_PM25 = "mass_concentration_of_pm2p5_ambient_aerosol_particles_in_air"
+_PM10 = "mass_concentration_of_pm10_ambient_aerosol_particles_in_air"
+_CO2 = "mole_fraction_of_carbon_dioxide_in_air"
+_SOLAR = "surface_downwelling_shortwave_flux_in_air"
+_SEA_LEVEL = "air_pressure_at_mean_sea_level"
+
 METRICS: tuple[Metric, ...] = (
     Metric(1, "air_temperature", "air_temperature", "Cel", 100, -8000, 6000, 400, 1940, 12),
     Metric(2, "dew_point", "dew_point_temperature", "Cel", 100, -8000, 3500, 400, 1940, 12),
     Metric(3, "relative_humidity", "relative_humidity", "%", 100, 0, 10400, 5000, None, 0),
-    Metric(4, "pressure", "air_pressure_at_mean_sea_level", "hPa", 100, 50000, 110000, 300, 1000, 12),
+    Metric(4, "pressure", _SEA_LEVEL, "hPa", 100, 50000, 110000, 300, 1000, 12),
     Metric(5, "wind_speed", "wind_speed", "m/s", 100, 0, 7500, 1500, None, 0),
     Metric(6, "wind_gust", "wind_speed_of_gust", "m/s", 100, 0, 12800),
     Metric(7, "wind_direction", "wind_from_direction", "deg", 1, 0, 360),
     Metric(8, "precipitation", "thickness_of_rainfall_amount", "mm", 100, 0, 240000),
     Metric(9, "visibility", "visibility_in_air", "km", 100, 0, 10000),
-    Metric(10, "pm2_5", "mass_concentration_of_pm2p5_ambient_aerosol_particles_in_air", "ug/m3", 10, 0, 10000),
-    Metric(11, "pm10", "mass_concentration_of_pm10_ambient_aerosol_particles_in_air", "ug/m3", 10, 0, 10000),
-    Metric(12, "co2", "mole_fraction_of_carbon_dioxide_in_air", "[ppm]", 1, 300, 5000),
-    Metric(13, "solar_irradiance", "surface_downwelling_shortwave_flux_in_air", "W/m2", 10, -50, 16000),
-)  # fmt: skip
+    Metric(10, "pm2_5", _PM25, "ug/m3", 10, 0, 10000),
+    Metric(11, "pm10", _PM10, "ug/m3", 10, 0, 10000),
+    Metric(12, "co2", _CO2, "[ppm]", 1, 300, 5000),
+    Metric(13, "solar_irradiance", _SOLAR, "W/m2", 10, -50, 16000),
+)
 
 BY_CODE = {metric.code: metric for metric in METRICS}
 BY_NAME = {metric.name: metric for metric in METRICS}
