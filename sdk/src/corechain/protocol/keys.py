@@ -22,6 +22,7 @@ from corechain.protocol.signature import P256_ORDER, compact_signature, split_p2
 
 # The digest is keccak-256; SHA-256 only tells the library that 32 bytes were hashed elsewhere.
 _PREHASHED = ec.ECDSA(Prehashed(SHA256()))
+_DETERMINISTIC = ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True)
 
 
 class KeyType(IntEnum):
@@ -91,8 +92,8 @@ class P256Key:
         return DeviceIdentity(device_id(public), KeyType.P256, public)
 
     def sign(self, digest: bytes) -> bytes:
-        """64 bytes r ‖ s, low-s."""
-        r, s = decode_dss_signature(self._private().sign(digest, _PREHASHED))
+        """64 bytes r ‖ s, low-s, deterministic (RFC 6979)."""
+        r, s = decode_dss_signature(self._private().sign(digest, _DETERMINISTIC))
         return r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big")
 
 
