@@ -1,0 +1,82 @@
+"""Where the contracts live: the manifest that `ape run deploy` writes and every part reads."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from corechain.protocol.errors import CoreChainError
+
+
+class InvalidDeployment(CoreChainError):
+    """The manifest is missing or is not one. Says what to do."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"deployment manifest {path}: {why}; `ape run deploy` writes it")
+        self.path, self.why = path, why
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedContract:
+    """Address (20 bytes) and the block that created it: nothing of it is in an earlier one."""
+
+    name: str
+    address: bytes
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """The contracts of one chain, by name."""
+
+    chain_id: int
+    contracts: dict[str, DeployedContract]
+
+    def address(self, name: str) -> bytes:
+        return self.contracts[name].address
+
+    @property
+    def first_block(self) -> int:
+        return min(contract.block for contract in self.contracts.values())
+
+
+REQUIRED = ("DeviceRegistry", "DataBatches", "CoreToken", "PaymentChannels", "StateChannels")
+
+
+def _contract(name: str, entry: dict[str, Any]) -> DeployedContract:
+    address = bytes.fromhex(str(entry["address"]).removeprefix("0x"))
+    if len(address) != 20:
+        raise ValueError(f"the address of {name} has {len(address)} bytes")
+    return DeployedContract(name, address, int(entry["block"] or 0))
+
+
+def parse_deployment(path: Path, document: dict[str, Any]) -> Deployment:
+    """The manifest's content. Raises InvalidDeployment."""
+    try:
+        entries = document["contracts"]
+        contracts = {name: _contract(name, entry) for name, entry in entries.items()}
+        chain_id = int(document["chain_id"])
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidDeployment(path, f"not a manifest ({error!r})") from error
+    missing = [name for name in REQUIRED if name not in contracts]
+    if missing:
+        raise InvalidDeployment(path, f"lacks {', '.join(missing)}")
+    return Deployment(chain_id, contracts)
+
+
+def load_deployment(path: Path | str) -> Deployment:
+    """Reads a manifest. Raises InvalidDeployment."""
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise InvalidDeployment(path, f"cannot be read ({error})") from error
+    return parse_deployment(path, document)
+
+
+def load_abi(contract: str) -> list[dict[str, Any]]:
+    """The ABI of one of our contracts, as shipped with the package."""
+    text = resources.files("corechain").joinpath("abi", f"{contract}.json").read_text()
+    abi: list[dict[str, Any]] = json.loads(text)
+    return abi
