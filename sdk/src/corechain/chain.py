@@ -1,0 +1,349 @@
+"""Contract calls. The only module that imports web3 and the only one that reads RPC error texts."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import cached_property
+from typing import Any, cast
+
+from eth_abi.abi import decode as abi_decode
+from eth_account import Account
+from eth_account.signers.local import LocalAccount
+from web3 import Web3
+from web3.contract import Contract
+from web3.exceptions import (
+    ContractCustomError,
+    ContractLogicError,
+    TimeExhausted,
+    Web3Exception,
+    Web3RPCError,
+)
+from web3.types import TxParams, TxReceipt
+
+from corechain.answers import Part, ProvenReading
+from corechain.deployment import Deployment, load_abi
+from corechain.protocol import errors
+from corechain.protocol.channel import ChannelConfig
+from corechain.protocol.errors import ProtocolError, TransportError, WrongChain
+from corechain.protocol.hashing import keccak
+from corechain.protocol.keys import DeviceIdentity
+from corechain.protocol.rewards import RewardClaim
+from corechain.protocol.statistics import Statistics
+
+RECEIPT_TIMEOUT_S = 120.0
+
+
+class ChainUnavailable(TransportError):
+    """The node did not answer, or answered with an error of its own."""
+
+
+class Reverted(ProtocolError):
+    """A contract refused for a reason that has no class of its own here."""
+
+    def __init__(self, name: str, values: tuple[object, ...] = ()) -> None:
+        super().__init__(f"the contract reverted with {name}{values if values else ''}")
+        self.error, self.values = name, values
+
+
+class RpcFailure(Enum):
+    """What a node's refusal of a transaction means for its sender."""
+
+    ALREADY_KNOWN = "already known"
+    NONCE_TOO_LOW = "nonce too low"
+    NONCE_TOO_HIGH = "nonce too high"
+    UNDERPRICED = "underpriced"
+    INSUFFICIENT_FUNDS = "insufficient funds"
+    FATAL = "fatal"
+    UNKNOWN = "unknown"
+
+
+# Wordings of geth, Nitro, Bor, Erigon, Nethermind, anvil. Order matters: "unknown transaction" is
+# not "known transaction", and a replacement can be underpriced without being too low.
+_FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
+    (
+        RpcFailure.ALREADY_KNOWN,
+        re.compile(
+            r"already known|\bknown transaction|already imported|already exists|alreadyknown"
+        ),
+    ),
+    (RpcFailure.NONCE_TOO_LOW, re.compile(r"nonce too low|nonce is too low|oldnonce")),
+    (RpcFailure.NONCE_TOO_HIGH, re.compile(r"nonce too high|nonce gap|noncegap")),
+    (RpcFailure.UNDERPRICED, re.compile(r"underpriced|fee too low|less than block base fee")),
+    (RpcFailure.INSUFFICIENT_FUNDS, re.compile(r"insufficient funds|insufficient balance")),
+    (
+        RpcFailure.FATAL,
+        re.compile(r"intrinsic gas|exceeds block gas|oversized data|invalid sender|invalid chain"),
+    ),
+)
+
+
+def classify_rpc_failure(message: str) -> RpcFailure:
+    """The one place where a node's words are read."""
+    text = message.lower()
+    return next((kind for kind, pattern in _FAILURES if pattern.search(text)), RpcFailure.UNKNOWN)
+
+
+def _selector(entry: Mapping[str, Any]) -> bytes:
+    types = ",".join(_canonical(item) for item in entry["inputs"])
+    return keccak(f"{entry['name']}({types})".encode())[:4]
+
+
+def _canonical(item: Mapping[str, Any]) -> str:
+    kind = str(item["type"])
+    if not kind.startswith("tuple"):
+        return kind
+    inner = ",".join(_canonical(part) for part in item["components"])
+    return f"({inner}){kind.removeprefix('tuple')}"
+
+
+def _python_value(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{40}", value):
+        return bytes.fromhex(value[2:])
+    return value
+
+
+def _named_error(name: str, values: tuple[object, ...]) -> ProtocolError:
+    """The Python class of a Solidity error: one failure, one name."""
+    kind = errors.by_name(name)
+    if kind is None:
+        return Reverted(name, values)
+    try:
+        has_facts = kind.__init__ is not ProtocolError.__init__
+        return kind(*values) if has_facts else kind(f"the contract says {name}{values or ''}")
+    except TypeError:
+        return Reverted(name, values)
+
+
+@dataclass(frozen=True, slots=True)
+class RevertDecoder:
+    """Custom errors of our contracts by selector."""
+
+    entries: Mapping[bytes, Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, abis: Sequence[list[dict[str, Any]]]) -> "RevertDecoder":
+        found = (entry for abi in abis for entry in abi if entry["type"] == "error")
+        return cls({_selector(entry): entry for entry in found})
+
+    def error(self, data: str) -> ProtocolError:
+        raw = bytes.fromhex(data.removeprefix("0x"))
+        entry = self.entries.get(raw[:4])
+        if entry is None:
+            return Reverted("0x" + raw[:4].hex())
+        types = [_canonical(item) for item in entry["inputs"]]
+        values = tuple(_python_value(value) for value in abi_decode(types, raw[4:]))
+        return _named_error(str(entry["name"]), values)
+
+
+def _config_tuple(config: ChannelConfig) -> tuple[object, ...]:
+    return (
+        Web3.to_checksum_address(config.payer),
+        Web3.to_checksum_address(config.payer_authorizer),
+        Web3.to_checksum_address(config.receiver),
+        Web3.to_checksum_address(config.receiver_authorizer),
+        Web3.to_checksum_address(config.token),
+        config.withdraw_delay_s,
+        config.salt,
+    )
+
+
+def _key_tuple(key: bytes) -> tuple[object, ...]:
+    return (
+        int.from_bytes(key[:2], "big"),
+        int.from_bytes(key[2:10], "big"),
+        Web3.to_checksum_address(key[10:30]),
+        int.from_bytes(key[30:35], "big"),
+    )
+
+
+CONTRACTS = ("DeviceRegistry", "DataBatches", "CoreToken", "PaymentChannels", "StateChannels")
+
+
+@dataclass
+class Chain:
+    """The contracts of one deployment behind one node. Blocking; not for a service's hot path."""
+
+    rpc_url: str
+    deployment: Deployment
+    _abis: dict[str, list[dict[str, Any]]] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self._abis = {name: load_abi(name) for name in CONTRACTS}
+
+    @cached_property
+    def web3(self) -> Web3:
+        """Connected and on the right chain. Raises ChainUnavailable, WrongChain."""
+        web3 = Web3(Web3.HTTPProvider(self.rpc_url, request_kwargs={"timeout": 30}))
+        try:
+            chain_id = web3.eth.chain_id
+        except (OSError, Web3Exception) as error:
+            raise ChainUnavailable(f"no answer from the node at {self.rpc_url}") from error
+        if chain_id != self.deployment.chain_id:
+            raise WrongChain(
+                f"the node at {self.rpc_url} is on chain {chain_id}, "
+                f"the deployment on {self.deployment.chain_id}"
+            )
+        return web3
+
+    @cached_property
+    def _decoder(self) -> RevertDecoder:
+        return RevertDecoder.of(list(self._abis.values()))
+
+    def contract(self, name: str) -> Contract:
+        address = Web3.to_checksum_address(self.deployment.address(name))
+        return self.web3.eth.contract(address=address, abi=self._abis[name])
+
+    def call(self, contract: str, function: str, *arguments: object) -> Any:
+        """A view. Raises the contract's error by its own name, ChainUnavailable."""
+        bound = self.contract(contract).functions[function](*arguments)
+        try:
+            return bound.call()
+        except ContractLogicError as error:
+            raise self._revert(error) from error
+        except (OSError, Web3Exception) as error:
+            raise ChainUnavailable(f"{contract}.{function}: {error}") from error
+
+    def send(
+        self, account: LocalAccount, contract: str, function: str, *arguments: object
+    ) -> TxReceipt:
+        """A transaction, waited for. Raises the contract's error by its own name, ChainUnavailable.
+
+        For people and scripts. Services keep a journal of intents instead (relayer's submitter).
+        """
+        bound = self.contract(contract).functions[function](*arguments)
+        try:
+            nonce = self.web3.eth.get_transaction_count(account.address, "pending")
+            params: TxParams = {"from": account.address, "nonce": nonce}
+            transaction = cast(dict[str, Any], bound.build_transaction(params))
+            signed = account.sign_transaction(transaction)
+            sent = self.web3.eth.send_raw_transaction(signed.raw_transaction)
+            receipt = self.web3.eth.wait_for_transaction_receipt(sent, RECEIPT_TIMEOUT_S)
+        except ContractLogicError as error:
+            raise self._revert(error) from error
+        except (OSError, TimeExhausted, Web3RPCError, Web3Exception) as error:
+            raise ChainUnavailable(f"{contract}.{function}: {error}") from error
+        if receipt["status"] != 1:
+            raise Reverted(f"{contract}.{function} in transaction 0x{bytes(sent).hex()}")
+        return receipt
+
+    def _revert(self, error: ContractLogicError) -> ProtocolError:
+        data = error.data if isinstance(error.data, str) else None
+        if isinstance(error, ContractCustomError) or data:
+            return self._decoder.error(data or str(error.args[0]))
+        return Reverted(str(error))
+
+    def commitment_of(self, batch_id: int) -> bytes:
+        """The 26-byte commitment of a recent batch. Raises UnknownBatch."""
+        return bytes(self.call("DataBatches", "commitmentOf", batch_id))
+
+    def prove_reading(self, proven: ProvenReading) -> None:
+        """Asks the contract itself whether a reading is in its batch. Raises InvalidProof."""
+        reading = proven.reading
+        fields = (
+            reading.metric,
+            reading.cell,
+            Web3.to_checksum_address(reading.device),
+            reading.observed_at,
+            reading.value,
+            reading.flag,
+        )
+        self.call(
+            "DataBatches",
+            "verifyReading",
+            proven.batch_id,
+            fields,
+            proven.position,
+            proven.rest_hash,
+            list(proven.proof),
+        )
+
+    def prove_range(self, part: Part) -> Statistics:
+        """Asks the contract itself for proven statistics. Raises InvalidProof, RangeIncomplete."""
+        header = part.header
+        found = self.call(
+            "DataBatches",
+            "verifyRange",
+            (
+                header.batch_id,
+                header.previous,
+                header.ancestor,
+                header.statistics_root,
+                header.reports_root,
+                header.data_hash,
+                header.rules_hash,
+                header.reading_count,
+                header.report_count,
+                header.window_start,
+                header.window_end,
+            ),
+            part.readings_root,
+            _key_tuple(part.bounds.low),
+            _key_tuple(part.bounds.high),
+            part.start,
+            part.end,
+            b"".join(part.proof.leaves),
+            b"".join(node.pack() for node in part.proof.nodes),
+        )
+        return Statistics(*found)
+
+    def register_device(
+        self, account: LocalAccount, identity: DeviceIdentity, owner: bytes, activation: bytes
+    ) -> TxReceipt:
+        """Registers a device for an owner; `activation` is the device's own signature of that."""
+        public = identity.public_key or bytes(64)
+        return self.send(
+            account,
+            "DeviceRegistry",
+            "register",
+            Web3.to_checksum_address(identity.device),
+            Web3.to_checksum_address(owner),
+            int(identity.key_type),
+            public[:32],
+            public[32:],
+            activation,
+        )
+
+    def claim_rewards(self, account: LocalAccount, claim: RewardClaim) -> TxReceipt:
+        """Claims for the owner in the leaf, whoever sends it."""
+        return self.send(
+            account,
+            "CoreToken",
+            "claim",
+            Web3.to_checksum_address(claim.owner),
+            claim.cumulative,
+            claim.position,
+            list(claim.proof),
+        )
+
+    def balance_of(self, holder: bytes) -> int:
+        """CORE tokens in base units."""
+        return int(self.call("CoreToken", "balanceOf", Web3.to_checksum_address(holder)))
+
+    def open_channel(self, account: LocalAccount, config: ChannelConfig, amount: int) -> TxReceipt:
+        """Deposits CORE into a payment channel, after allowing exactly that much to be drawn."""
+        spender = Web3.to_checksum_address(self.deployment.address("PaymentChannels"))
+        self.send(account, "CoreToken", "approve", spender, amount)
+        return self.send(account, "PaymentChannels", "open", _config_tuple(config), amount)
+
+    def channel_balance(self, channel_id: bytes) -> tuple[int, int]:
+        """(deposited, claimed) of a payment channel, base units."""
+        balance, claimed = self.call("PaymentChannels", "channels", channel_id)
+        return int(balance), int(claimed)
+
+    def initiate_withdraw(
+        self, account: LocalAccount, config: ChannelConfig, amount: int
+    ) -> TxReceipt:
+        """Starts the payer's way out that needs nobody's help."""
+        return self.send(
+            account, "PaymentChannels", "initiateWithdraw", _config_tuple(config), amount
+        )
+
+    def finalize_withdraw(self, account: LocalAccount, config: ChannelConfig) -> TxReceipt:
+        return self.send(account, "PaymentChannels", "finalizeWithdraw", _config_tuple(config))
+
+
+def account_from_key(secret: str | bytes) -> LocalAccount:
+    """A signing account. The secret never appears in its repr."""
+    account: LocalAccount = Account.from_key(secret)
+    return account

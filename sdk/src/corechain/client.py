@@ -1,0 +1,383 @@
+"""Client and AsyncClient: thin senders of the flows. Verification is on by default."""
+
+import asyncio
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from corechain import flows
+from corechain.answers import CommitmentOf
+from corechain.deployment import Deployment, load_deployment
+from corechain.flows import Flow, Question, Request, Step
+from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel, channel_to, parse_price
+from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
+from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
+from corechain.protocol.keys import DeviceKey, Secp256k1Key
+from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
+from corechain.protocol.rewards import Owner, RewardClaim
+from corechain.protocol.vocabulary import metric as metric_of
+
+if TYPE_CHECKING:
+    import httpx
+    from eth_account.signers.local import LocalAccount
+
+    from corechain.chain import Chain
+
+T = TypeVar("T")
+TIMEOUT_S = 30.0
+HTTP_PAYMENT_REQUIRED = 402
+
+
+def _payload(response: "httpx.Response") -> Any:
+    """The JSON of an answer, or its problem as the typed error. Raises ApiUnavailable."""
+    try:
+        document = response.json()
+    except ValueError as error:
+        raise flows.ApiUnavailable(f"HTTP {response.status_code} without JSON") from error
+    if response.is_success:
+        return document
+    if not isinstance(document, Mapping):
+        raise flows.ApiUnavailable(f"HTTP {response.status_code} without a problem document")
+    raise flows.error_of_problem(response.status_code, document)
+
+
+@dataclass
+class _Base:
+    """What both clients know: where the services are, the contracts, and who pays."""
+
+    api_url: str
+    gateway_url: str
+    rpc_url: str
+    deployment: Deployment | Path | str
+    account: "LocalAccount | None" = None
+    verify: bool = True
+    channel: PaymentChannel | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.deployment, Deployment):
+            self.deployment = load_deployment(self.deployment)
+
+    @property
+    def contracts(self) -> Deployment:
+        assert isinstance(self.deployment, Deployment)
+        return self.deployment
+
+    @cached_property
+    def chain(self) -> "Chain":
+        """The contracts. Imports web3 on first use: who only sends reports never pays for it."""
+        from corechain.chain import Chain
+
+        return Chain(self.rpc_url, self.contracts)
+
+    def _account(self) -> "LocalAccount":
+        if self.account is None:
+            raise ValueError("this needs an account: pass account=account_from_key(...)")
+        return self.account
+
+    def _commitments(self) -> "CommitmentOf | None":
+        # Asked once per batch and query: a word may change by a reorg, so never longer.
+        return lru_cache(maxsize=None)(self.chain.commitment_of) if self.verify else None
+
+    def _url(self, request: Request) -> str:
+        base = self.gateway_url if request.service == flows.GATEWAY else self.api_url
+        return base.rstrip("/") + request.path
+
+    def _headers(self, request: Request) -> dict[str, str]:
+        return {"content-type": request.content_type} if request.content_type else {}
+
+    def _payment(self, response: "httpx.Response") -> dict[str, str]:
+        """The header that pays for a 402; {} when there is no channel to pay from."""
+        if response.status_code != HTTP_PAYMENT_REQUIRED or self.channel is None:
+            return {}
+        price = parse_price(response.headers, self.contracts.chain_id)
+        return {PAYMENT_SIGNATURE: self.channel.pay(price)}
+
+    def sign_report(
+        self, key: DeviceKey, sequence: int, observations: Iterable[Observation]
+    ) -> SignedReport:
+        """A report signed by its device for this deployment. No I/O."""
+        report = Report.of(key.identity.device, sequence, observations)
+        domain = self._registry_domain()
+        return SignedReport(report, key.sign(report_digest(domain, report)))
+
+    def _registry_domain(self) -> Any:
+        registry = self.contracts.address("DeviceRegistry")
+        return registry_domain(self.contracts.chain_id, registry)
+
+    def _register(self, key: DeviceKey, owner: bytes | None) -> Any:
+        account = self._account()
+        paid = owner or bytes.fromhex(account.address[2:])
+        digest = activation_digest(self._registry_domain(), key.identity.device, paid)
+        return self.chain.register_device(account, key.identity, paid, key.sign(digest))
+
+    def _claim(self, claim: RewardClaim) -> Any:
+        return self.chain.claim_rewards(self._account(), claim)
+
+    def _open_channel(self, receiver: bytes, amount: int, withdraw_delay_s: int) -> PaymentChannel:
+        account = self._account()
+        channel = channel_to(
+            receiver,
+            Secp256k1Key(bytes(account.key)),
+            token=self.contracts.address("CoreToken"),
+            chain_id=self.contracts.chain_id,
+            payment_channels=self.contracts.address("PaymentChannels"),
+            withdraw_delay_s=withdraw_delay_s,
+            salt=secrets.token_bytes(32),
+        )
+        self.chain.open_channel(account, channel.config, amount)
+        channel.deposit = amount
+        self.channel = channel
+        return channel
+
+    @staticmethod
+    def question(metric: int | str, device: DeviceId, cell: int, start: int, end: int) -> Question:
+        """Raises UnknownMetric."""
+        return Question(metric_of(metric), device, cell, start, end)
+
+
+def _filters(
+    metric: int | str | None, device: DeviceId | None, start: int | None, end: int | None
+) -> dict[str, str | int]:
+    given = {
+        "metric": None if metric is None else metric_of(metric).name,
+        "device": None if device is None else "0x" + device.hex(),
+        "from": start,
+        "to": end,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
+class Client(_Base):
+    """Blocking client. Use as a context manager, or call `close`."""
+
+    @cached_property
+    def _http(self) -> "httpx.Client":
+        import httpx
+
+        return httpx.Client(timeout=TIMEOUT_S)
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _send(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
+        import httpx
+
+        headers = self._headers(request) | dict(payment)
+        try:
+            return self._http.request(
+                request.method,
+                self._url(request),
+                params=dict(request.params),
+                content=request.content,
+                headers=headers,
+            )
+        except httpx.TransportError as error:
+            raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
+
+    def _carry_out(self, step: Step) -> Any:
+        if not isinstance(step, Request):
+            return step.question()
+        response = self._send(step, {})
+        payment = self._payment(response)
+        return _payload(self._send(step, payment) if payment else response)
+
+    def run(self, flow: Flow[T]) -> T:
+        """Carries a flow out to its result."""
+        try:
+            step = next(flow)
+            while True:
+                step = flow.send(self._carry_out(step))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    def register_device(self, key: DeviceKey, owner: bytes | None = None) -> Any:
+        """Registers a device for an owner (default: this account)."""
+        return self._register(key, owner)
+
+    def send_reports(self, reports: Sequence[SignedReport]) -> list[flows.Delivery]:
+        """Sends up to a body's worth of reports; returns when the gateway holds them durably."""
+        return self.run(flows.send_reports(reports))
+
+    def next_sequence(self, device: DeviceId) -> int:
+        """The first sequence number the gateway has not seen from a device."""
+        return self.run(flows.next_sequence(device))
+
+    def status(self) -> dict[str, Any]:
+        return self.run(flows.document("/v1/status"))
+
+    def batch(self, batch_id: int) -> dict[str, Any]:
+        return self.run(flows.document(f"/v1/batches/{batch_id}"))
+
+    def batches(self, limit: int = 100) -> list[dict[str, Any]]:
+        return self.run(flows.pages("/v1/batches", {}, limit))
+
+    def devices(self, limit: int = 100) -> list[dict[str, Any]]:
+        return self.run(flows.pages("/v1/devices", {}, limit))
+
+    def latest(self, device: DeviceId) -> dict[str, Any]:
+        """Newest value per metric, from the cache: not proven."""
+        return self.run(flows.document("/v1/latest", device="0x" + device.hex()))
+
+    def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
+        return self.run(flows.pages(f"/v1/batches/{batch_id}/rejections", {}, limit))
+
+    def reading(self, batch_id: int, position: int) -> Reading:
+        """One reading, always proven."""
+        return self.run(flows.proven_reading(batch_id, position, self.chain.commitment_of))
+
+    def readings(
+        self,
+        *,
+        metric: int | str | None = None,
+        device: DeviceId | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = 100,
+    ) -> list[flows.LocatedReading]:
+        """Readings by metric, device and time (seconds), each proven unless `verify` is off."""
+        filters = _filters(metric, device, start, end)
+        return self.run(flows.readings(filters, limit, self._commitments()))
+
+    def statistics(
+        self, metric: int | str, device: DeviceId, cell: int, start: int, end: int
+    ) -> flows.StatisticsResult:
+        """Count, mean, min and max of a metric in [start, end], proven unless `verify` is off.
+
+        Complete over all batches between the first and the last that hold such readings.
+        """
+        question = self.question(metric, device, cell, start, end)
+        return self.run(flows.statistics(question, self._commitments()))
+
+    def reward_claim(self, owner: Owner) -> RewardClaim:
+        return self.run(flows.reward_claim(owner))
+
+    def claim_rewards(self, owner: Owner) -> Any:
+        """Claims what an owner has earned; the contract checks the proof and pays the owner."""
+        return self._claim(self.reward_claim(owner))
+
+    def open_channel(
+        self, receiver: bytes, amount: int, withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S
+    ) -> PaymentChannel:
+        """Opens a payment channel; paid queries draw on it from now on. Amount in base units."""
+        return self._open_channel(receiver, amount, withdraw_delay_s)
+
+
+class AsyncClient(_Base):
+    """The same for asyncio. Chain calls run in a thread."""
+
+    @cached_property
+    def _http(self) -> "httpx.AsyncClient":
+        import httpx
+
+        return httpx.AsyncClient(timeout=TIMEOUT_S)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _send(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
+        import httpx
+
+        headers = self._headers(request) | dict(payment)
+        try:
+            return await self._http.request(
+                request.method,
+                self._url(request),
+                params=dict(request.params),
+                content=request.content,
+                headers=headers,
+            )
+        except httpx.TransportError as error:
+            raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
+
+    async def _carry_out(self, step: Step) -> Any:
+        if not isinstance(step, Request):
+            return await asyncio.to_thread(step.question)
+        response = await self._send(step, {})
+        payment = self._payment(response)
+        return _payload(await self._send(step, payment) if payment else response)
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Carries a flow out to its result."""
+        try:
+            step = next(flow)
+            while True:
+                step = flow.send(await self._carry_out(step))
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def register_device(self, key: DeviceKey, owner: bytes | None = None) -> Any:
+        return await asyncio.to_thread(self._register, key, owner)
+
+    async def send_reports(self, reports: Sequence[SignedReport]) -> list[flows.Delivery]:
+        return await self.run(flows.send_reports(reports))
+
+    async def next_sequence(self, device: DeviceId) -> int:
+        return await self.run(flows.next_sequence(device))
+
+    async def status(self) -> dict[str, Any]:
+        return await self.run(flows.document("/v1/status"))
+
+    async def batch(self, batch_id: int) -> dict[str, Any]:
+        return await self.run(flows.document(f"/v1/batches/{batch_id}"))
+
+    async def batches(self, limit: int = 100) -> list[dict[str, Any]]:
+        return await self.run(flows.pages("/v1/batches", {}, limit))
+
+    async def devices(self, limit: int = 100) -> list[dict[str, Any]]:
+        return await self.run(flows.pages("/v1/devices", {}, limit))
+
+    async def latest(self, device: DeviceId) -> dict[str, Any]:
+        return await self.run(flows.document("/v1/latest", device="0x" + device.hex()))
+
+    async def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
+        return await self.run(flows.pages(f"/v1/batches/{batch_id}/rejections", {}, limit))
+
+    async def reading(self, batch_id: int, position: int) -> Reading:
+        return await self.run(flows.proven_reading(batch_id, position, self.chain.commitment_of))
+
+    async def readings(
+        self,
+        *,
+        metric: int | str | None = None,
+        device: DeviceId | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = 100,
+    ) -> list[flows.LocatedReading]:
+        filters = _filters(metric, device, start, end)
+        return await self.run(flows.readings(filters, limit, self._commitments()))
+
+    async def statistics(
+        self, metric: int | str, device: DeviceId, cell: int, start: int, end: int
+    ) -> flows.StatisticsResult:
+        question = self.question(metric, device, cell, start, end)
+        return await self.run(flows.statistics(question, self._commitments()))
+
+    async def reward_claim(self, owner: Owner) -> RewardClaim:
+        return await self.run(flows.reward_claim(owner))
+
+    async def claim_rewards(self, owner: Owner) -> Any:
+        claim = await self.reward_claim(owner)
+        return await asyncio.to_thread(self._claim, claim)
+
+    async def open_channel(
+        self, receiver: bytes, amount: int, withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S
+    ) -> PaymentChannel:
+        return await asyncio.to_thread(self._open_channel, receiver, amount, withdraw_delay_s)
