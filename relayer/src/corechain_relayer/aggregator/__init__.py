@@ -1,0 +1,1 @@
+"""Turns frames into batches: each accepted reading in exactly one."""

@@ -1,0 +1,120 @@
+"""Decides what is in the open window and when it is due. Holds no clock and no socket."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from corechain.protocol.reading import DeviceId, SignedReport
+from corechain_relayer.bus.base import Delivery
+from corechain_relayer.sequences import JOURNAL_WIDTH, Seen, SequenceWindow
+
+Key = tuple[DeviceId, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of a frame's reports. Stale ones are too old to know whether they were seen."""
+
+    accepted: tuple[SignedReport, ...] = ()
+    duplicate: tuple[SignedReport, ...] = ()
+    conflicting: tuple[SignedReport, ...] = ()
+    stale: tuple[SignedReport, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The content of a batch to be, and the deliveries that a sealed batch acknowledges."""
+
+    reports: tuple[SignedReport, ...]
+    deliveries: tuple[Delivery, ...]
+
+    @property
+    def devices(self) -> set[DeviceId]:
+        return {signed.report.device for signed in self.reports}
+
+
+@dataclass(slots=True)
+class Batcher:
+    """Drops what was seen, collects the rest, in whole frames. Times in seconds, any origin.
+
+    A window may exceed `max_readings` by one frame: a frame is never split, so that acknowledging it
+    stays one step.
+    """
+
+    max_readings: int
+    max_age_s: float
+    _seen: dict[DeviceId, SequenceWindow] = field(default_factory=dict)
+    _reports: dict[Key, SignedReport] = field(default_factory=dict)
+    _deliveries: list[Delivery] = field(default_factory=list)
+    _observations: int = 0
+    _held_observations: int = 0
+    _since: float = 0.0
+
+    def unknown(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
+        """Devices whose committed sequences the caller still has to `learn`."""
+        return set(devices) - self._seen.keys()
+
+    def learn(
+        self, devices: Iterable[DeviceId], committed: Mapping[DeviceId, SequenceWindow]
+    ) -> None:
+        for device in devices:
+            self._seen.setdefault(device, committed.get(device, SequenceWindow()))
+
+    def add(self, delivery: Delivery, reports: Iterable[SignedReport], now: float) -> Added:
+        """Takes a frame. Its devices must be known."""
+        groups: dict[str, list[SignedReport]] = {}
+        for signed in reports:
+            groups.setdefault(self._place(signed, now), []).append(signed)
+        self._deliveries.append(delivery)
+        return Added(**{name: tuple(group) for name, group in groups.items()})
+
+    def _place(self, signed: SignedReport, now: float) -> str:
+        device, sequence = signed.report.device, signed.report.sequence
+        window = self._seen[device]
+        seen = window.look(sequence, JOURNAL_WIDTH)
+        if seen is Seen.STALE:
+            return "stale"
+        if seen is Seen.REPLAYED:
+            held = self._reports.get((device, sequence), signed)
+            return "duplicate" if held.report == signed.report else "conflicting"
+        if not self._reports:
+            self._since = now
+        self._seen[device] = window.with_seen(sequence, JOURNAL_WIDTH)
+        self._reports[device, sequence] = signed
+        self._observations += signed.report.count
+        return "accepted"
+
+    def is_due(self, now: float) -> bool:
+        """Full, or old enough; after `hold` only when there is something new in it."""
+        fresh = self._observations - self._held_observations
+        return fresh > 0 and (fresh >= self.max_readings or self.wait_s(now) <= 0)
+
+    def wait_s(self, now: float) -> float:
+        """Seconds until the window is old enough; `max_age_s` when it is empty."""
+        if not self._reports:
+            return self.max_age_s
+        return self._since + self.max_age_s - now
+
+    def window(self) -> Window:
+        return Window(tuple(self._reports.values()), tuple(self._deliveries))
+
+    def hold(self, now: float) -> None:
+        """No observation in the window can be a leaf: keep it until there are others."""
+        self._held_observations, self._since = self._observations, now
+
+    def windows_of(self, devices: Iterable[DeviceId]) -> dict[DeviceId, SequenceWindow]:
+        """Sequences seen up to now, to be stored with the batch."""
+        return {device: self._seen[device] for device in devices}
+
+    def clear(self) -> None:
+        """The window is sealed and durable: the next one starts empty."""
+        self._reports, self._deliveries = {}, []
+        self._observations = self._held_observations = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing to seal; deliveries in it held only what was seen before."""
+        return not self._reports
+
+    @property
+    def report_count(self) -> int:
+        return len(self._reports)

@@ -1,0 +1,142 @@
+"""Where a lane stands: from the journal, and from the chain where that is ahead."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from corechain.protocol.batch import (
+    Batch,
+    Origin,
+    ancestor_of,
+    batch_id,
+    lane_of,
+    number_of,
+    open_data_file,
+)
+from corechain.protocol.errors import ProtocolError
+from corechain.protocol.events import BatchCommitted, decode_log, topic_of
+from corechain.protocol.hashing import ZERO26, Digest26
+from corechain.protocol.reading import DeviceId
+from corechain_relayer.aggregator.files import data_path
+from corechain_relayer.deployment import Deployment
+from corechain_relayer.errors import ResumeImpossible
+from corechain_relayer.journal.batches import BatchJournal
+from corechain_relayer.rpc import Rpc, logs_in_ranges, to_hex
+from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commitment that the chain knows, and where."""
+
+    commitment: Digest26
+    block: int
+
+
+async def committed_batches(
+    rpc: Rpc, deployment: Deployment, first: int, last: int, step: int
+) -> dict[int, Committed]:
+    """Batch id → commitment of all lanes, from the events in the blocks first to last."""
+    topics = [to_hex(topic_of(BatchCommitted))]
+    logs = await logs_in_ranges(rpc, deployment.batches.address, topics, first, last, step)
+    found: dict[int, Committed] = {}
+    for entry in logs:
+        event = decode_log(list(entry.topics), entry.data)
+        assert isinstance(event, BatchCommitted)
+        found[event.batch_id] = Committed(Digest26(event.commitment), entry.block_number)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Resumes a lane and says where its next batch stands."""
+
+    number: int
+    journal: BatchJournal
+    deployment: Deployment
+    data_dir: Path
+
+    async def next_origin(self) -> Origin:
+        """Raises ResumeImpossible when an ancestor's commitment is not in the journal."""
+        following = await self.journal.last() + 1
+        return Origin(
+            batch_id(self.number, following),
+            await self._commitment(following - 1),
+            await self._commitment(ancestor_of(following)),
+            self.deployment.chain_id,
+            self.deployment.registry.address,
+        )
+
+    async def _commitment(self, number: int) -> Digest26:
+        if number == 0:
+            return ZERO26
+        found = await self.journal.commitment(number)
+        if found is None:
+            raise ResumeImpossible(self.number, f"the commitment of batch {number} is not known")
+        return found
+
+    async def catch_up(self, rpc: Rpc, step: int) -> int:
+        """Adopts what the chain has and the journal has not (a lost or restored database).
+
+        Raises ResumeImpossible where journal and chain differ or a data file is missing: without it
+        we would not know which sequences are counted already.
+        """
+        head = await rpc.head()
+        start = await self.journal.final_block() or self.deployment.batches.block
+        found = await committed_batches(rpc, self.deployment, start, head.number, step)
+        on_chain = {
+            number_of(batch): entry.commitment
+            for batch, entry in sorted(found.items())
+            if lane_of(batch) == self.number
+        }
+        known = await self.journal.commitments()
+        self._compare(on_chain, known)
+        missing = sorted(on_chain.keys() - known.keys())
+        for number in missing:
+            await self._adopt(number, on_chain[number])
+        return len(missing)
+
+    def _compare(
+        self, on_chain: Mapping[int, Digest26], known: Mapping[int, Digest26]
+    ) -> None:
+        for number in on_chain.keys() & known.keys():
+            if on_chain[number] != known[number]:
+                raise ResumeImpossible(
+                    self.number,
+                    f"batch {number} is 0x{on_chain[number].hex()} on chain "
+                    f"and 0x{known[number].hex()} in the journal",
+                )
+
+    async def _adopt(self, number: int, commitment: Digest26) -> None:
+        origin = await self.next_origin()
+        if origin.batch_id != batch_id(self.number, number):
+            raise ResumeImpossible(self.number, f"the batches before {number} are not on chain")
+        batch = self._read(origin, commitment)
+        await self.journal.keep(batch, await self._windows_after(batch), None)
+        log.info("batch adopted from chain", batch=origin.batch_id, commitment=commitment.hex())
+
+    def _read(self, origin: Origin, commitment: Digest26) -> Batch:
+        path = data_path(self.data_dir, commitment)
+        try:
+            batch, found = open_data_file(path.read_bytes())
+        except OSError as error:
+            raise ResumeImpossible(
+                self.number, f"the data file {path.name} cannot be read: {error.strerror}"
+            ) from None
+        except ProtocolError as error:
+            raise ResumeImpossible(self.number, f"the data file {path.name}: {error}") from error
+        if batch.commitment != commitment or found != origin:
+            raise ResumeImpossible(self.number, f"the data file {path.name} is another batch's")
+        return batch
+
+    async def _windows_after(self, batch: Batch) -> dict[DeviceId, SequenceWindow]:
+        windows = await self.journal.sequences(batch.identities)
+        for signed in batch.reports:
+            device = signed.report.device
+            before = windows.get(device, SequenceWindow())
+            windows[device] = before.with_seen(signed.report.sequence, JOURNAL_WIDTH)
+        return windows

@@ -1,0 +1,1 @@
+"""Takes signed reports over HTTP and acknowledges them once they are durable."""

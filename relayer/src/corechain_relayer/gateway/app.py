@@ -1,0 +1,140 @@
+"""HTTP of the gateway: routes in, problem details out."""
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from corechain.protocol.errors import (
+    MalformedReport,
+    Overloaded,
+    ProtocolError,
+    UnknownBatch,
+)
+from corechain.protocol.reading import DeviceId
+from corechain_relayer.errors import StoreUnavailable
+from corechain_relayer.gateway.body import media_type, read_body
+from corechain_relayer.gateway.problem import problem
+from corechain_relayer.gateway.service import Gateway
+from corechain_relayer.health import Health
+from corechain_relayer.journal.reader import JournalReader
+from corechain_relayer.metrics import CONTENT_TYPE, Metrics
+
+log = structlog.get_logger(__name__)
+
+_DEVICE = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_COMMITMENT = re.compile(r"(?:0x)?([0-9a-f]{52})", re.ASCII)
+_BATCH = re.compile(r"[0-9]{1,15}", re.ASCII)
+FOREVER = "public, max-age=31536000, immutable"
+
+
+class UnknownDataFile(ProtocolError):
+    """No data file of that commitment is kept here."""
+
+    status = 404
+
+
+@dataclass(slots=True)
+class Endpoints:
+    """The handlers; each is a few lines around one collaborator."""
+
+    gateway: Gateway
+    journal: JournalReader
+    health: Health
+    metrics: Metrics
+    data_dir: Path
+    max_body_bytes: int
+    body_timeout_s: float
+
+    async def reports(self, request: Request) -> Response:
+        kind = media_type(request)
+        body = await read_body(request, self.max_body_bytes, self.body_timeout_s)
+        return await self.gateway.accept(kind, body)
+
+    async def sequence(self, request: Request) -> Response:
+        text = request.path_params["device"]
+        if not _DEVICE.fullmatch(text):
+            raise MalformedReport(f"not a device id: {text!r:.60}")
+        device = DeviceId(bytes.fromhex(text[2:]))
+        await self.gateway.registry.refresh_for([device])
+        self.gateway.registry.view.identity(device)
+        await self.gateway.book.load({device})
+        return JSONResponse({"next": self.gateway.book.window(device).newest + 1})
+
+    async def data(self, request: Request) -> Response:
+        match = _COMMITMENT.fullmatch(request.path_params["commitment"])
+        path = self.data_dir / f"{match[1]}.ccdf" if match else None
+        if path is None or not path.is_file():
+            raise UnknownDataFile("no data file of that commitment is kept here")
+        return FileResponse(
+            path, media_type="application/octet-stream", headers={"cache-control": FOREVER}
+        )
+
+    async def batch(self, request: Request) -> Response:
+        text = request.path_params["id"]
+        found = await self._batch(int(text)) if _BATCH.fullmatch(text) else None
+        if found is None:
+            raise UnknownBatch(int(text) if _BATCH.fullmatch(text) else 0)
+        return JSONResponse(found)
+
+    async def _batch(self, batch_id: int) -> dict[str, Any] | None:
+        try:
+            return await self.journal.batch(batch_id)
+        except StoreUnavailable as error:
+            raise Overloaded(str(error)) from error
+
+    async def alive(self, request: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        failing = await self.health.failing()
+        if failing:
+            return JSONResponse({"status": "unavailable", "failing": failing}, 503)
+        return JSONResponse({"status": "ok"})
+
+    async def exposition(self, request: Request) -> Response:
+        return Response(self.metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProtocolError)
+        self.metrics.reports_rejected.labels(error.name).inc()
+        return problem(error)
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        """Nothing that we foresaw: the cause is in the log, not in the answer."""
+        self.metrics.reports_rejected.labels("Internal").inc()
+        log.error("request failed", path=request.url.path, error=type(error).__name__)
+        body = {"type": "about:blank", "title": "Internal error", "status": 500}
+        return JSONResponse(body, 500, media_type="application/problem+json")
+
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def ops_routes(endpoints: Endpoints) -> list[Route]:
+    return [
+        Route("/health", endpoints.alive),
+        Route("/ready", endpoints.ready),
+        Route("/metrics", endpoints.exposition),
+    ]
+
+
+def build_app(endpoints: Endpoints, more: list[Route]) -> Starlette:
+    """The application; `more` are routes of other roles in this process."""
+    routes = [
+        Route("/v1/reports", endpoints.reports, methods=["POST"]),
+        Route("/v1/devices/{device}/sequence", endpoints.sequence),
+        Route("/v1/data/{commitment}", endpoints.data),
+        Route("/v1/batches/{id}", endpoints.batch),
+        *ops_routes(endpoints),
+        *more,
+    ]
+    handlers = {ProtocolError: endpoints.refused, Exception: endpoints.broken}
+    return Starlette(routes=routes, exception_handlers=handlers)

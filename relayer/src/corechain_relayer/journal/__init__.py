@@ -1,0 +1,1 @@
+"""The relayer's memory in Postgres: batches, intents, sequences, quality state."""

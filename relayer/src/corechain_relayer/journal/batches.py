@@ -1,0 +1,107 @@
+"""The aggregator's side of the journal: one transaction a batch, by one writer a lane."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from corechain.protocol.batch import Batch, batch_id
+from corechain.protocol.hashing import Digest26
+from corechain.protocol.quality import State, StateKey
+from corechain.protocol.reading import DeviceId
+from corechain_relayer.journal.database import asked, outages
+from corechain_relayer.journal.rows import state_columns, to_states, to_windows, window_columns
+from corechain_relayer.journal.sql import query
+from corechain_relayer.sequences import SequenceWindow
+
+if TYPE_CHECKING:
+    from corechain_relayer.journal.database import Conn
+
+NUMBER_MAX = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class NewIntent:
+    """What is to happen on chain: `key` says what it is in the business, once and for all."""
+
+    queue: str
+    key: str
+    target: bytes
+    calldata: bytes
+
+
+def lane_queue(lane: int) -> str:
+    return f"lane:{lane}"
+
+
+def batch_key(batch: int) -> str:
+    return f"batch:{batch}"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJournal:
+    """Batches, sequences and quality state of a lane. Raises StoreUnavailable."""
+
+    connection: "Conn"
+    lane: int
+
+    async def last(self) -> int:
+        """Number of the newest batch; 0 when there is none."""
+        first, last = batch_id(self.lane, 0), batch_id(self.lane, NUMBER_MAX)
+        row = await asked(self.connection.fetchrow(query("last_batch"), first, last))
+        return 0 if row is None else row["batch_id"] - first
+
+    async def commitment(self, number: int) -> Digest26 | None:
+        identity = batch_id(self.lane, number)
+        found = await asked(self.connection.fetchval(query("commitment_of"), identity))
+        return None if found is None else Digest26(found)
+
+    async def commitments(self) -> dict[int, Digest26]:
+        """All of the lane, by number."""
+        first, last = batch_id(self.lane, 0), batch_id(self.lane, NUMBER_MAX)
+        rows = await asked(self.connection.fetch(query("commitments_between"), first, last))
+        return {row["batch_id"] - first: Digest26(row["commitment"]) for row in rows}
+
+    async def final_block(self) -> int | None:
+        """Block of the newest batch that cannot be undone any more."""
+        queue = lane_queue(self.lane)
+        found: int | None = await asked(self.connection.fetchval(query("final_block"), queue))
+        return found
+
+    async def sequences(self, devices: Iterable[DeviceId]) -> dict[DeviceId, SequenceWindow]:
+        rows = await asked(self.connection.fetch(query("sequences"), list(devices)))
+        return to_windows(rows)
+
+    async def quality(self, devices: Iterable[DeviceId]) -> dict[StateKey, State]:
+        rows = await asked(self.connection.fetch(query("quality_states"), list(devices)))
+        return to_states(rows)
+
+    async def keep(
+        self,
+        batch: Batch,
+        windows: Mapping[DeviceId, SequenceWindow],
+        intent: NewIntent | None,
+    ) -> None:
+        """A sealed batch with all it changes, at once. Without an intent it is on chain already."""
+        with outages():
+            async with self.connection.transaction():
+                await self._insert(batch, adopted=intent is None)
+                if intent is not None:
+                    fields = (intent.queue, intent.key, intent.target, intent.calldata)
+                    await self.connection.execute(query("insert_intent"), *fields)
+                await self.connection.execute(query("upsert_sequences"), *window_columns(windows))
+                columns = state_columns(batch.states)
+                await self.connection.execute(query("upsert_quality"), *columns)
+
+    async def _insert(self, batch: Batch, adopted: bool) -> None:
+        header = batch.header
+        await self.connection.execute(
+            query("insert_batch"),
+            header.batch_id,
+            batch.commitment,
+            header.reading_count,
+            header.report_count,
+            sum(1 for _ in batch.rejected()),
+            header.window_start,
+            header.window_end,
+            adopted,
+        )

@@ -1,0 +1,53 @@
+"""What the gateway reads of the journal, over a pool of connections."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from corechain.protocol.reading import DeviceId
+from corechain_relayer.journal.database import asked
+from corechain_relayer.journal.rows import to_windows
+from corechain_relayer.journal.sql import query
+from corechain_relayer.sequences import SequenceWindow
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from corechain_relayer.journal.database import Database
+
+
+def _hex(value: bytes | None) -> str | None:
+    return None if value is None else "0x" + value.hex()
+
+
+def _status(row: "Record") -> dict[str, Any]:
+    return {
+        "batch_id": row["batch_id"],
+        "commitment": _hex(row["commitment"]),
+        "state": "adopted" if row["adopted"] else row["state"],
+        "readings": row["reading_count"],
+        "reports": row["report_count"],
+        "failed": row["failed_count"],
+        "window_start": row["window_start"],
+        "window_end": row["window_end"],
+        "transaction": _hex(row["transaction"]),
+        "block": row["block_number"],
+        "gas_used": row["gas_used"],
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class JournalReader:
+    """Reads only; any number of processes may. Raises StoreUnavailable."""
+
+    pool: "Database"
+
+    async def ping(self) -> None:
+        await asked(self.pool.fetchval("select 1"))
+
+    async def sequences(self, devices: Iterable[DeviceId]) -> dict[DeviceId, SequenceWindow]:
+        return to_windows(await asked(self.pool.fetch(query("sequences"), list(devices))))
+
+    async def batch(self, batch_id: int) -> dict[str, Any] | None:
+        row = await asked(self.pool.fetchrow(query("batch_status"), batch_id))
+        return None if row is None else _status(row)

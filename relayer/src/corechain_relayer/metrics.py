@@ -1,0 +1,65 @@
+"""Metrics of all roles, in a registry of their own (no process-wide state)."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """One attribute a metric; the labels `reason` carry the error names of docs/protocol.md."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"corechain_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"corechain_{name}", text, registry=registry)
+
+        self.reports_accepted = counter("reports_accepted_total", "Reports acknowledged")
+        self.reports_rejected = counter(
+            "reports_rejected_total", "Reports or requests refused", "reason"
+        )
+        self.observations_accepted = counter("observations_accepted_total", "In those reports")
+        self.accept_seconds = Histogram(
+            "corechain_accept_seconds", "From request to acknowledgement", registry=registry
+        )
+        self.bus_depth = gauge("bus_frames", "Frames on the bus that are in no batch yet")
+        self.bus_group = Histogram(
+            "corechain_bus_group_frames",
+            "Frames written by one round trip",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
+            registry=registry,
+        )
+        self.devices = gauge("registry_devices", "Devices in the registry view")
+        self.registry_block = gauge("registry_block", "Newest block in the registry view")
+        self.registry_rebuilds = counter("registry_rebuilds_total", "Views rebuilt after a reorg")
+
+        self.reports_duplicate = counter("reports_duplicate_total", "Dropped before a batch")
+        self.reports_conflicting = counter(
+            "reports_conflicting_total", "Same device and sequence, other content"
+        )
+        self.dead_letters = counter("dead_letters_total", "Frames or reports set aside", "reason")
+        self.batches_sealed = counter("batches_sealed_total", "Batches written to the journal")
+        self.readings_sealed = counter("readings_sealed_total", "Leaves in those batches")
+        self.readings_failed = counter("readings_failed_total", "Observations that are no leaf")
+        self.window_reports = gauge("window_reports", "Reports in the open window")
+        self.windows_held = counter("windows_held_total", "Windows kept open: no leaf in them")
+
+        self.intents_open = gauge("intents_open", "Intents that are not final")
+        self.transactions_sent = counter("transactions_sent_total", "By what the node said", "said")
+        self.transactions_bumped = counter("transactions_bumped_total", "Replaced at a higher fee")
+        self.transactions_unconfirmed = counter(
+            "transactions_unconfirmed_total", "Confirmations undone by a reorg"
+        )
+        self.fee_capped = counter("fee_capped_total", "Times the fee cap kept us waiting")
+        self.confirmed_block = gauge("confirmed_block", "Block of the newest confirmed intent")
+        self.disputes_answered = counter("disputes_answered_total", "Stale closes answered")
+        self.sessions_restarted = counter(
+            "sessions_restarted_total", "Loops restarted after an outage", "loop"
+        )
+
+    def exposition(self) -> bytes:
+        return generate_latest(self.registry)

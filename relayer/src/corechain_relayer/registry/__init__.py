@@ -1,0 +1,1 @@
+"""Which devices exist, who owns them, which are revoked: a view of DeviceRegistry's events."""

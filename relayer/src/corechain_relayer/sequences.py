@@ -1,0 +1,70 @@
+"""Which sequences of a device were seen: its newest one and a bitmap of those below it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+from corechain.protocol.errors import ReplayedSequence, StaleSequence
+
+GATEWAY_WIDTH = 1024
+"""docs/protocol.md: more than this below the newest is stale."""
+JOURNAL_WIDTH = 4096
+"""Wider than the gateway's, so that what one of several gateways acknowledged is never stale here."""
+
+
+class Seen(Enum):
+    NEW = "new"
+    REPLAYED = "replayed"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class SequenceWindow:
+    """Immutable. Bit i of `bits` stands for sequence `newest - i`; `newest` -1 means none seen."""
+
+    newest: int = -1
+    bits: int = 0
+
+    def look(self, sequence: int, width: int) -> Seen:
+        below = self.newest - sequence
+        if below < 0:
+            return Seen.NEW
+        if below > width:
+            return Seen.STALE
+        return Seen.REPLAYED if self.bits >> below & 1 else Seen.NEW
+
+    def check(self, device: bytes, sequence: int, width: int) -> None:
+        """Raises ReplayedSequence or StaleSequence unless the sequence is new."""
+        seen = self.look(sequence, width)
+        if seen is Seen.REPLAYED:
+            raise ReplayedSequence(device, sequence)
+        if seen is Seen.STALE:
+            raise StaleSequence(device, sequence, self.newest)
+
+    def with_seen(self, sequence: int, width: int) -> "SequenceWindow":
+        ahead = sequence - self.newest
+        if ahead <= 0:
+            return SequenceWindow(self.newest, self.bits | 1 << -ahead)
+        kept = self.bits << ahead if ahead <= width else 0
+        return SequenceWindow(sequence, (kept | 1) & (1 << width + 1) - 1)
+
+    def with_all(self, sequences: Iterable[int], width: int) -> "SequenceWindow":
+        window = self
+        for sequence in sequences:
+            window = window.with_seen(sequence, width)
+        return window
+
+    def merged(self, other: "SequenceWindow", width: int) -> "SequenceWindow":
+        """What either has seen."""
+        low, high = sorted((self, other), key=lambda window: window.newest)
+        ahead = high.newest - low.newest
+        shifted = low.bits << ahead if ahead <= width else 0
+        return SequenceWindow(high.newest, (high.bits | shifted) & (1 << width + 1) - 1)
+
+    def pack(self) -> bytes:
+        """The bitmap for storage, little-endian and as short as it can be."""
+        return self.bits.to_bytes((self.bits.bit_length() + 7) // 8, "little")
+
+    @classmethod
+    def unpack(cls, newest: int, bitmap: bytes) -> "SequenceWindow":
+        return cls(newest, int.from_bytes(bitmap, "little"))
