@@ -119,9 +119,7 @@ class Rpc:
             raise NodeUnavailable("the node has no latest block")
         return block
 
-    async def logs(
-        self, address: bytes, topics: Sequence[Any], first: int, last: int
-    ) -> list[Log]:
+    async def logs(self, address: bytes, topics: Sequence[Any], first: int, last: int) -> list[Log]:
         """Logs of a contract in the blocks first to last; topics are hex, lists or None."""
         query = {
             "address": to_hex(address),

@@ -9,7 +9,7 @@ from corechain.protocol.errors import ReplayedSequence, StaleSequence
 GATEWAY_WIDTH = 1024
 """docs/protocol.md: more than this below the newest is stale."""
 JOURNAL_WIDTH = 4096
-"""Wider than the gateway's, so that what one of several gateways acknowledged is never stale here."""
+"""Wider than the gateway's: what one of several gateways acknowledged is not stale here."""
 
 
 class Seen(Enum):

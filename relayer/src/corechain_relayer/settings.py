@@ -75,6 +75,7 @@ class Settings(BaseSettings):
     keep_alive_s: int = Field(75, ge=1, le=3_600)
 
     bus_max_frames: int = Field(100_000, ge=1, le=10_000_000)
+    trust_bus: bool = False
     bus_stream: str = Field("corechain:frames", pattern=r"^[\w:.{}-]{1,100}$")
 
     poll_s: float = Field(0.5, ge=0.05, le=60)

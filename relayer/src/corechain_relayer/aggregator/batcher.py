@@ -36,8 +36,8 @@ class Window:
 class Batcher:
     """Drops what was seen, collects the rest, in whole frames. Times in seconds, any origin.
 
-    A window may exceed `max_readings` by one frame: a frame is never split, so that acknowledging it
-    stays one step.
+    A window may exceed `max_readings` by one frame: a frame is never split, so that acknowledging
+    it stays one step.
     """
 
     max_readings: int
@@ -89,8 +89,8 @@ class Batcher:
         return fresh > 0 and (fresh >= self.max_readings or self.wait_s(now) <= 0)
 
     def wait_s(self, now: float) -> float:
-        """Seconds until the window is old enough; `max_age_s` when it is empty."""
-        if not self._reports:
+        """Seconds until the window is old enough; `max_age_s` when nothing is new in it."""
+        if self._observations == self._held_observations:
             return self.max_age_s
         return self._since + self.max_age_s - now
 

@@ -36,11 +36,11 @@ class FrameChecker:
             return error
         good, bad = [], []
         for signed in frame.reports:
-            error = self._fault(signed, view)
-            if error is None:
+            fault = self._fault(signed, view)
+            if fault is None:
                 good.append(signed)
             else:
-                bad.append((signed, error))
+                bad.append((signed, fault))
         return Opened(delivery, tuple(good), tuple(bad))
 
     def open_all(

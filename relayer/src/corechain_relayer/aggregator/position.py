@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from corechain.deployment import Deployment
 from corechain.protocol.batch import (
     Batch,
     Origin,
@@ -20,7 +21,6 @@ from corechain.protocol.events import BatchCommitted, decode_log, topic_of
 from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.aggregator.files import data_path
-from corechain_relayer.deployment import Deployment
 from corechain_relayer.errors import ResumeImpossible
 from corechain_relayer.journal.batches import BatchJournal
 from corechain_relayer.rpc import Rpc, logs_in_ranges, to_hex
@@ -42,7 +42,7 @@ async def committed_batches(
 ) -> dict[int, Committed]:
     """Batch id → commitment of all lanes, from the events in the blocks first to last."""
     topics = [to_hex(topic_of(BatchCommitted))]
-    logs = await logs_in_ranges(rpc, deployment.batches.address, topics, first, last, step)
+    logs = await logs_in_ranges(rpc, deployment.address("DataBatches"), topics, first, last, step)
     found: dict[int, Committed] = {}
     for entry in logs:
         event = decode_log(list(entry.topics), entry.data)
@@ -68,7 +68,7 @@ class Lane:
             await self._commitment(following - 1),
             await self._commitment(ancestor_of(following)),
             self.deployment.chain_id,
-            self.deployment.registry.address,
+            self.deployment.address("DeviceRegistry"),
         )
 
     async def _commitment(self, number: int) -> Digest26:
@@ -86,7 +86,7 @@ class Lane:
         we would not know which sequences are counted already.
         """
         head = await rpc.head()
-        start = await self.journal.final_block() or self.deployment.batches.block
+        start = await self.journal.final_block() or self.deployment.contracts["DataBatches"].block
         found = await committed_batches(rpc, self.deployment, start, head.number, step)
         on_chain = {
             number_of(batch): entry.commitment
@@ -100,9 +100,7 @@ class Lane:
             await self._adopt(number, on_chain[number])
         return len(missing)
 
-    def _compare(
-        self, on_chain: Mapping[int, Digest26], known: Mapping[int, Digest26]
-    ) -> None:
+    def _compare(self, on_chain: Mapping[int, Digest26], known: Mapping[int, Digest26]) -> None:
         for number in on_chain.keys() & known.keys():
             if on_chain[number] != known[number]:
                 raise ResumeImpossible(

@@ -151,13 +151,13 @@ class Aggregator:
         return await asyncio.to_thread(seal, origin, window.reports, known, states)
 
     async def _keep(self, batch: Batch, window: Window) -> None:
-        """File, then journal, then acknowledgement: a crash in between repeats, and loses nothing."""
+        """File, journal, acknowledgement, in this order: a crash repeats, it loses nothing."""
         header, commitment = batch.header, batch.commitment
         await asyncio.to_thread(write_data_file, self.data_dir, commitment, batch.data_file)
         intent = NewIntent(
             lane_queue(self.lane.number),
             batch_key(header.batch_id),
-            self.lane.deployment.batches.address,
+            self.lane.deployment.address("DataBatches"),
             commit_call(header.batch_id, commitment),
         )
         await self.journal.keep(batch, self.batcher.windows_of(window.devices), intent)

@@ -1,7 +1,7 @@
 """A frame: the accepted reports of one request, packed, with the gateway's time.
 
-`"CCFR" ‖ version u8 = 1 ‖ received at u64 (ms) ‖ crc32 u32 of the rest ‖ reports`. The checksum finds
-a torn or flipped byte; it is no defence against a forger, the signatures are.
+`"CCFR" ‖ version u8 = 1 ‖ received at u64 (ms) ‖ crc32 u32 of the rest ‖ reports`. The checksum
+finds a torn or flipped byte; it is no defence against a forger, the signatures are.
 """
 
 import struct

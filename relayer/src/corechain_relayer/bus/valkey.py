@@ -7,9 +7,11 @@ frames enter, and the server must run with `appendonly yes`, `appendfsync always
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar, cast
+from typing import Any
 
 from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
 from corechain_relayer.bus.base import Delivery
@@ -37,7 +39,6 @@ redis.call('XADD', KEYS[2], '*', 'f', ARGV[2], 'reason', ARGV[3], 'id', ARGV[1])
 redis.call('XACK', KEYS[1], ARGV[4], ARGV[1])
 return redis.call('XDEL', KEYS[1], ARGV[1])
 """
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -57,7 +58,8 @@ def connect(url: str) -> "Redis":
         url,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=ANSWER_TIMEOUT_S,
-        retry=None,
+        retry=Retry(NoBackoff(), 0),
+        protocol=2,
     )
 
 
@@ -128,10 +130,12 @@ class ValkeyBus:
     async def open(self) -> None:
         """Creates stream and group if they are new. `0`: frames appended before it belong to it."""
         try:
-            await _asked(self.redis.xgroup_create(self.stream, GROUP, id="0", mkstream=True))
+            await self.redis.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
         except ResponseError as error:
             if "BUSYGROUP" not in str(error):
-                raise
+                raise BusUnavailable(str(error)) from error
+        except (RedisError, OSError) as error:
+            raise BusUnavailable(str(error)) from error
         self._history_from, self._claim_from = "0", "0-0"
 
     async def read(self, limit: int, wait_s: float) -> list[Delivery]:
@@ -174,9 +178,7 @@ class ValkeyBus:
     async def set_aside(self, delivery: Delivery, reason: str) -> None:
         keys = (self.stream, self.dead_stream)
         arguments = (delivery.id, delivery.payload, reason, GROUP)
-        await _asked(
-            cast("Awaitable[Any]", self.redis.eval(SET_ASIDE, 2, *keys, *arguments))  # type: ignore[arg-type]
-        )
+        await _asked(self.redis.eval(SET_ASIDE, 2, *keys, *arguments))
 
     @property
     def dead_stream(self) -> str:
@@ -206,11 +208,9 @@ def _out_of_memory(answer: object) -> bool:
     return isinstance(answer, RedisError) and str(answer).startswith("OOM")
 
 
-async def _asked(answer: Awaitable[T]) -> T:
-    """The answer. Raises BusUnavailable for an outage; a refusal by the server passes unchanged."""
+async def _asked(answer: Awaitable[Any]) -> Any:
+    """The answer. Raises BusUnavailable."""
     try:
         return await answer
-    except ResponseError:
-        raise
     except (RedisError, OSError) as error:
         raise BusUnavailable(f"{type(error).__name__}: {error}") from error

@@ -126,14 +126,20 @@ def ops_routes(endpoints: Endpoints) -> list[Route]:
     ]
 
 
-def build_app(endpoints: Endpoints, more: list[Route]) -> Starlette:
-    """The application; `more` are routes of other roles in this process."""
-    routes = [
+def report_routes(endpoints: Endpoints) -> list[Route]:
+    return [
         Route("/v1/reports", endpoints.reports, methods=["POST"]),
         Route("/v1/devices/{device}/sequence", endpoints.sequence),
+    ]
+
+
+def build_app(endpoints: Endpoints, more: list[Route], reports: bool) -> Starlette:
+    """The application; without `reports` only what reads and operates. `more`: of other roles."""
+    routes = [
         Route("/v1/data/{commitment}", endpoints.data),
         Route("/v1/batches/{id}", endpoints.batch),
         *ops_routes(endpoints),
+        *(report_routes(endpoints) if reports else []),
         *more,
     ]
     handlers = {ProtocolError: endpoints.refused, Exception: endpoints.broken}

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from corechain.deployment import DeployedContract
 from corechain.protocol.events import Event, decode_log
 from corechain.protocol.reading import DeviceId
-from corechain_relayer.deployment import Contract
 from corechain_relayer.errors import NodeRefused, NodeUnavailable
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import RegistryView
@@ -31,7 +31,7 @@ class RegistryFollower:
     """Polls the chain; `view` is always a whole state as of one block."""
 
     rpc: Rpc
-    contract: Contract
+    contract: DeployedContract
     poll_s: float
     range_blocks: int
     metrics: Metrics
@@ -57,7 +57,7 @@ class RegistryFollower:
             await self._refresh_or_log()
 
     async def refresh_since(self, moment: float) -> None:
-        """Makes the view at least as new as `moment` (monotonic seconds). Callers share one request."""
+        """Makes the view as new as `moment` (monotonic seconds) at least. Callers share it."""
         async with self._lock:
             if self._asked_at >= moment:
                 return

@@ -1,0 +1,93 @@
+"""`corechain relayer …`: the commands that this distribution adds."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any, NoReturn
+
+import structlog
+import typer
+
+from corechain.deployment import Deployment, InvalidDeployment, load_deployment
+from corechain.protocol.errors import CoreChainError
+from corechain_relayer.logs import configure_logs
+from corechain_relayer.settings import InvalidSetting, Settings, load_settings
+
+log = structlog.get_logger(__name__)
+
+commands = typer.Typer(help="Gateway, aggregator, submitter and watchtower.", no_args_is_help=True)
+WRONG_SETTING, FAILED = 2, 1
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `relayer` to the `corechain` command."""
+    app.add_typer(commands, name="relayer")
+
+
+def _refuse(error: BaseException, code: int) -> NoReturn:
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def _configured() -> tuple[Settings, Deployment]:
+    try:
+        settings = load_settings()
+        configure_logs(settings.log_level)
+        return settings, load_deployment(settings.deployment)
+    except (InvalidSetting, InvalidDeployment) as error:
+        _refuse(error, WRONG_SETTING)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [cause for inner in error.exceptions for cause in _causes(inner)]
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """The outermost frame of a service: whatever ends it is logged, and the exit code says so."""
+    try:
+        asyncio.run(main)
+    except Exception as error:
+        causes = _causes(error)
+        for cause in causes:
+            known = isinstance(cause, CoreChainError)
+            log.critical(
+                "stopped by an error",
+                error=str(cause),
+                kind=type(cause).__name__,
+                exc_info=None if known else cause,
+            )
+        if any(isinstance(cause, InvalidSetting) for cause in causes):
+            _refuse(causes[0], WRONG_SETTING)
+        raise typer.Exit(FAILED) from None
+
+
+@commands.command()
+def run(
+    role: Annotated[
+        list[str] | None, typer.Option(help="Only these roles (repeatable); all when not given.")
+    ] = None,
+) -> None:
+    """Run the relayer until SIGTERM. Settings: RELAYER_* in the environment."""
+    from corechain_relayer import service
+
+    try:
+        roles = [service.Role(name) for name in role] if role else list(service.Role)
+    except ValueError as error:
+        _refuse(error, WRONG_SETTING)
+    settings, deployment = _configured()
+    _run(service.run(settings, deployment, roles))
+
+
+@commands.command()
+def migrate() -> None:
+    """Bring the database up to this version and exit."""
+    from corechain_relayer.journal.database import migrate as apply
+
+    settings, _ = _configured()
+
+    async def main() -> None:
+        for name in await apply(settings.database_url.get_secret_value()):
+            typer.echo(name)
+
+    _run(main())

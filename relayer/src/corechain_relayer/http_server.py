@@ -1,0 +1,51 @@
+"""uvicorn inside our own task group: our signals, our socket, our logs."""
+
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+from corechain_relayer.settings import InvalidSetting, Settings
+
+BACKLOG = 4096
+GRACE_S = 5
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening address, taken before anything else starts. Raises InvalidSetting."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise InvalidSetting(
+            f"RELAYER_HTTP_HOST and RELAYER_HTTP_PORT: {host}:{port} cannot be used: "
+            f"{error.strerror}"
+        ) from None
+    return bound
+
+
+class HttpServer(uvicorn.Server):
+    """A server that leaves the signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def http_server(app: Starlette, settings: Settings) -> HttpServer:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        backlog=BACKLOG,
+        limit_concurrency=settings.max_connections,
+        timeout_keep_alive=settings.keep_alive_s,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+    )
+    return HttpServer(config)

@@ -1,0 +1,248 @@
+"""Wires the roles together and runs them in one task group."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from starlette.routing import Route
+
+from corechain.deployment import Deployment
+from corechain.protocol.eip712 import Domain, registry_domain
+from corechain_relayer.aggregator.batcher import Batcher
+from corechain_relayer.aggregator.checks import FrameChecker
+from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.aggregator.service import Aggregator
+from corechain_relayer.bus.valkey import ValkeyBus
+from corechain_relayer.bus.valkey import connect as connect_bus
+from corechain_relayer.errors import WrongNode
+from corechain_relayer.gateway.app import Endpoints, build_app
+from corechain_relayer.gateway.book import SequenceBook
+from corechain_relayer.gateway.intake import Judge, TimeLimits
+from corechain_relayer.gateway.service import Gateway
+from corechain_relayer.health import Health
+from corechain_relayer.http_server import HttpServer, bind, http_server
+from corechain_relayer.journal.batches import BatchJournal, lane_queue
+from corechain_relayer.journal.database import create_pool, migrate, writer
+from corechain_relayer.journal.reader import JournalReader
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.follower import RegistryFollower
+from corechain_relayer.rpc import Rpc
+from corechain_relayer.settings import InvalidSetting, Settings
+from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.node import Node
+from corechain_relayer.submitter.plan import Policy
+from corechain_relayer.submitter.service import Settled, Submitter
+from corechain_relayer.submitter.settled import CommittedBatches
+from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.supervision import available, sessions
+
+if TYPE_CHECKING:
+    from pydantic import SecretStr
+
+    from corechain_relayer.journal.database import Database
+
+log = structlog.get_logger(__name__)
+
+
+class Role(StrEnum):
+    GATEWAY = "gateway"
+    AGGREGATOR = "aggregator"
+    SUBMITTER = "submitter"
+    WATCHTOWER = "watchtower"
+
+
+LOST_AFTER_S = 30.0
+
+
+@dataclass(slots=True)
+class Relayer:
+    """All roles of one process around shared connections."""
+
+    settings: Settings
+    deployment: Deployment
+    metrics: Metrics = field(default_factory=Metrics)
+    rpc: Rpc = field(init=False)
+    bus: ValkeyBus = field(init=False)
+    pool: "Database" = field(init=False)
+    registry: RegistryFollower = field(init=False)
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when a batch was sealed: the submitter need not wait for its next poll."""
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+        self.bus = ValkeyBus(
+            connect_bus(settings.bus_url.get_secret_value()),
+            settings.bus_stream,
+            f"lane-{settings.lane}",
+            settings.bus_max_frames,
+            self.metrics,
+        )
+        self.pool = create_pool(self.database_url)
+        self.registry = RegistryFollower(
+            self.rpc,
+            self.deployment.contracts["DeviceRegistry"],
+            settings.poll_s,
+            settings.log_range_blocks,
+            self.metrics,
+        )
+
+    @property
+    def database_url(self) -> str:
+        return self.settings.database_url.get_secret_value()
+
+    @property
+    def domain(self) -> Domain:
+        return registry_domain(self.deployment.chain_id, self.deployment.address("DeviceRegistry"))
+
+    async def prepare(self) -> None:
+        """Waits for database, node and bus, and brings the views up to date. Raises WrongNode."""
+        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        applied = await available("database", partial(migrate, self.database_url))
+        log.info("database ready", migrations=applied)
+        await available("node", self._check_node)
+        await available("bus", self.bus.open)
+        await available("registry", partial(self.registry.refresh_since, 0.0))
+
+    async def _check_node(self) -> None:
+        found = await self.rpc.chain_id()
+        if found != self.deployment.chain_id:
+            raise WrongNode(self.deployment.chain_id, found)
+
+    async def close(self) -> None:
+        await self.rpc.close()
+        await self.bus.close()
+        await self.pool.close()
+
+    # ------------------------------------------------------------------ gateway
+
+    async def endpoints(self) -> Endpoints:
+        settings, reader = self.settings, JournalReader(self.pool)
+        limits = TimeLimits(settings.max_report_age_s, settings.max_report_future_s)
+        book = SequenceBook(reader)
+        await available("backlog", lambda: book.seed(self.bus.backlog()))
+        gateway = Gateway(Judge(self.domain, limits), self.registry, book, self.bus, self.metrics)
+        health = Health({"bus": self.bus.depth, "database": reader.ping, "node": self.rpc.head})
+        return Endpoints(
+            gateway,
+            reader,
+            health,
+            self.metrics,
+            settings.data_dir,
+            settings.max_body_bytes,
+            settings.body_timeout_s,
+        )
+
+    # --------------------------------------------------------------- aggregator
+
+    async def aggregate(self) -> None:
+        """One session of the aggregator, from durable state to the next outage."""
+        settings = self.settings
+        async with writer(self.database_url, lane_queue(settings.lane)) as connection:
+            journal = BatchJournal(connection, settings.lane)
+            lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
+            await lane.catch_up(self.rpc, settings.log_range_blocks)
+            await self.bus.open()
+            aggregator = Aggregator(
+                lane,
+                journal,
+                self.bus,
+                Batcher(settings.max_readings, settings.max_age_s),
+                FrameChecker(self.domain, settings.trust_bus),
+                self.registry,
+                settings.data_dir,
+                self.metrics,
+                self.work,
+            )
+            await aggregator.prepare()
+            await aggregator.run_forever()
+
+    # ---------------------------------------------------------------- submitter
+
+    def node(self) -> Node:
+        settings = self.settings
+        return Node(
+            self.rpc, settings.confirmations, settings.max_fee_per_gas, settings.min_priority_fee
+        )
+
+    def policy(self) -> Policy:
+        settings = self.settings
+        return Policy(
+            settings.resend_after_s, settings.bump_after_s, LOST_AFTER_S, settings.max_fee_per_gas
+        )
+
+    async def submit(self, queue: str, signer: Signer, settled: Settled) -> None:
+        """One session of a submitter: the only one that signs with this key."""
+        await self._check_node()
+        async with writer(self.database_url, f"sender:{signer.address.hex()}") as connection:
+            journal = IntentJournal(connection, queue)
+            submitter = Submitter(
+                journal, self.node(), signer, settled, self.policy(), self.metrics
+            )
+            await submitter.run_forever(self.settings.poll_s, self.work)
+
+    def lane_submitter(self) -> Coroutine[Any, Any, None]:
+        secret = required_key(self.settings.submitter_key, "RELAYER_SUBMITTER_KEY")
+        signer = Signer.of(secret, self.deployment.chain_id)
+        settled = CommittedBatches(self.node(), self.deployment, self.settings.log_range_blocks)
+        queue = lane_queue(self.settings.lane)
+        session = partial(self.submit, queue, signer, settled)
+        return sessions("submitter", session, self.metrics)
+
+
+def required_key(key: "SecretStr | None", name: str) -> str:
+    if key is None:
+        raise InvalidSetting(f"{name} is not set")
+    return key.get_secret_value()
+
+
+def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Coroutine[Any, Any, None]]:
+    """The roles' loops, in order of start."""
+    loops = [relayer.registry.follow_forever()]
+    if Role.SUBMITTER in roles:
+        loops.append(relayer.lane_submitter())
+    if Role.AGGREGATOR in roles:
+        loops.append(sessions("aggregator", relayer.aggregate, relayer.metrics))
+    if Role.GATEWAY in roles:
+        loops.append(relayer.bus.write_forever())
+    return loops
+
+
+async def _until_stopped(
+    server: HttpServer, serving: asyncio.Task[None], loops: Sequence[asyncio.Task[None]]
+) -> None:
+    """Waits for SIGTERM or SIGINT, lets the requests under way finish, then stops the loops in
+    reverse order. What is on the bus stays there for the next start."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    log.info("stopping")
+    server.should_exit = True
+    await serving
+    for task in reversed(loops):
+        task.cancel()
+
+
+async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+    """Runs the roles until a signal. Raises what stopped them otherwise."""
+    relayer = Relayer(settings, deployment)
+    with bind(settings.http_host, settings.http_port) as listener:
+        try:
+            await relayer.prepare()
+            more: list[Route] = []
+            app = build_app(await relayer.endpoints(), more, reports=Role.GATEWAY in roles)
+            server = http_server(app, settings)
+            async with asyncio.TaskGroup() as group:
+                loops = [group.create_task(loop) for loop in _loops(relayer, roles)]
+                serving = group.create_task(server.serve(sockets=[listener]))
+                log.info("serving", port=listener.getsockname()[1], roles=list(roles))
+                await _until_stopped(server, serving, loops)
+        finally:
+            await relayer.close()
+    log.info("stopped")
