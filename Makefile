@@ -1,0 +1,87 @@
+# The manual. `make demo` and `make test` set everything up by themselves; `make help` lists the rest.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+BIN := .venv/bin
+STAMPS := .corechain/stamps
+FORGE := $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge) forge)
+HOST_TOOLS := $(abspath $(BIN)):$(dir $(abspath $(firstword $(wildcard node_modules/@foundry-rs/anvil-*/bin/anvil) anvil)))
+RUN := PATH="$(HOST_TOOLS):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
+MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
+
+.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy fuzz constraints clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
+
+setup: $(STAMPS)/python $(STAMPS)/node $(STAMPS)/solc ## install everything into this folder
+
+$(STAMPS)/versions:
+	@$(PYTHON) -c 'import sys; sys.exit("CoreChain needs Python 3.11 or newer, this is %d.%d: set PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
+	@node -e 'const major = +process.versions.node.split(".")[0]; if (major < 20) { console.error("CoreChain needs Node 20 or newer, this is " + process.version); process.exit(1) }' || { echo "CoreChain needs Node 20 or newer on the PATH"; exit 1; }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/python: constraints.txt pyproject.toml $(MEMBERS) | $(STAMPS)/versions
+	@echo "· Python packages"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev -e "sdk[devnet]" -e relayer -e indexer
+	@touch $@
+
+$(STAMPS)/node: package.json package-lock.json | $(STAMPS)/versions
+	@echo "· anvil, forge and the Solidity compiler"
+	@npm ci --ignore-scripts --silent
+	@touch $@
+
+$(STAMPS)/solc: tools/ensure_solc.py tools/solc-shim.js $(STAMPS)/python $(STAMPS)/node
+	@$(BIN)/python tools/ensure_solc.py
+	@touch $@
+
+demo: setup ## the whole network on real weather data, then a summary (ARGS=--full for the year)
+	@$(RUN) corechain demo $(ARGS)
+
+up: setup ## start the network and stay up; Ctrl-C stops it
+	@$(RUN) corechain up $(ARGS)
+
+deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
+	@$(RUN) ape run deploy --network $(or $(NETWORK),ethereum:local:foundry) $(ARGS)
+
+abi: setup ## write the ABIs that the SDK ships
+	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py
+
+test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
+
+test-contracts: setup ## forge fuzz and invariants
+	@echo "· forge"
+	@$(FORGE) test
+
+test-unit: setup ## protocol, SDK, relayer, indexer on real servers
+	@echo "· protocol, sdk, relayer, indexer"
+	@$(RUN) pytest tests/protocol tests/sdk tests/relayer tests/indexer -n 2 --dist loadfile
+
+test-e2e: setup ## the whole network, and the contracts through Ape
+	@echo "· contracts through Ape"
+	@$(RUN) ape test tests/contracts/ape --network ethereum:local:foundry
+	@echo "· the whole network"
+	@$(RUN) pytest tests/e2e
+
+check: setup ## lint, types, import law, formatting, slither, ABI drift
+	@echo "· ruff, mypy, import law"
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > .corechain/import-law.txt || { cat .corechain/import-law.txt; exit 1; }
+	@echo "· forge fmt, ABI drift, slither"
+	@$(FORGE) fmt --check
+	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check
+	@$(RUN) slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 || { cat .corechain/slither.txt; exit 1; }
+	@$(BIN)/python tools/check_locks.py
+
+fuzz: setup ## the long fuzz profile
+	@FOUNDRY_PROFILE=long $(FORGE) test
+
+constraints: ## pin the versions anew, for the oldest Python, without addresses
+	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
+	  --no-emit-index-url --no-emit-package corechain --all-extras --group dev $(MEMBERS) --output-file constraints.txt
+
+clean: ## remove what was built, and the network's state
+	rm -rf .corechain .venv node_modules .solcx out cache .build

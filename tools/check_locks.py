@@ -1,0 +1,25 @@
+"""Lock files must not say where packages were downloaded from: users bring their own registries."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+ADDRESS = re.compile(r"https?://|\"resolved\"|--index-url|--find-links")
+
+
+def main() -> int:
+    found = [
+        f"{name}:{number}: {line.strip()}"
+        for name in ("constraints.txt", "package-lock.json")
+        for number, line in enumerate((ROOT / name).read_text().splitlines(), 1)
+        # Funding links in package-lock.json name no registry.
+        if ADDRESS.search(line) and '"url"' not in line
+    ]
+    if (ROOT / "uv.lock").exists():
+        found.append("uv.lock: records download addresses, remove it")
+    print("\n".join(found) if found else "locks: no addresses")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
