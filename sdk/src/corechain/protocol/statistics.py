@@ -50,6 +50,9 @@ class Node(NamedTuple):
     max: int
 
     def pack(self) -> bytes:
+        """42 bytes. Raises InvalidProof for a sum that only a forged node can have."""
+        if not -(2**63) <= self.sum < 2**63:
+            raise InvalidProof("a sum does not fit 64 bits")
         return (
             self.hash
             + self.sum.to_bytes(8, "big", signed=True)

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice The signature does not verify for the key it claims.
+error InvalidSignature();
+
+/// @notice s is above half the curve order: a second encoding of the same consent.
+error HighS();
+
+/// @title Signatures on two curves, one encoding each
+/// @dev secp256k1: 64 bytes (EIP-2098) or 65 bytes (r, s, v with v 27 or 28). P-256: 64 bytes (r, s). Low-s only.
+library Signatures {
+    uint256 private constant HALF_SECP256K1_ORDER =
+        0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
+    uint256 private constant HALF_P256_ORDER =
+        0x7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8;
+    address private constant P256VERIFY = address(0x100);
+
+    /// @notice The address that signed the digest. Reverts HighS, InvalidSignature.
+    function recover(bytes32 digest, bytes calldata signature) internal pure returns (address signer) {
+        (bytes32 r, uint256 s, uint8 v) = _split(signature);
+        if (s > HALF_SECP256K1_ORDER) revert HighS();
+        signer = ecrecover(digest, v, r, bytes32(s));
+        if (signer == address(0)) revert InvalidSignature();
+    }
+
+    /// @notice Reverts HighS or InvalidSignature unless the signer signed the digest.
+    function requireSigner(address signer, bytes32 digest, bytes calldata signature) internal pure {
+        if (recover(digest, signature) != signer) revert InvalidSignature();
+    }
+
+    /// @notice Reverts HighS or InvalidSignature unless the P-256 key (x, y) signed the digest.
+    /// @dev Without the precompile a call succeeds and returns nothing: the length is what tells (EIP-7951).
+    function requireP256(bytes32 x, bytes32 y, bytes32 digest, bytes calldata signature) internal view {
+        if (signature.length != 64) revert InvalidSignature();
+        (bytes32 r, uint256 s) = (bytes32(signature[:32]), uint256(bytes32(signature[32:])));
+        if (s > HALF_P256_ORDER) revert HighS();
+        (bool success, bytes memory answer) = P256VERIFY.staticcall(abi.encode(digest, r, s, x, y));
+        if (!success || answer.length != 32 || abi.decode(answer, (uint256)) != 1) revert InvalidSignature();
+    }
+
+    function _split(bytes calldata signature) private pure returns (bytes32 r, uint256 s, uint8 v) {
+        if (signature.length == 64) {
+            uint256 parityAndS = uint256(bytes32(signature[32:]));
+            return
+                (
+                    bytes32(signature[:32]),
+                    parityAndS & (type(uint256).max >> 1),
+                    uint8(27 + (parityAndS >> 255))
+                );
+        }
+        if (signature.length != 65) revert InvalidSignature();
+        return (bytes32(signature[:32]), uint256(bytes32(signature[32:64])), uint8(signature[64]));
+    }
+}
