@@ -15,8 +15,8 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"corechain_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"corechain_{name}", text, registry=registry)
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"corechain_{name}", text, labels, registry=registry)
 
         self.reports_accepted = counter("reports_accepted_total", "Reports acknowledged")
         self.reports_rejected = counter(
@@ -33,9 +33,10 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,
         )
-        self.devices = gauge("registry_devices", "Devices in the registry view")
-        self.registry_block = gauge("registry_block", "Newest block in the registry view")
-        self.registry_rebuilds = counter("registry_rebuilds_total", "Views rebuilt after a reorg")
+        self.view_block = gauge("view_block", "Newest block in a view of the chain", "contract")
+        self.views_rebuilt = counter(
+            "views_rebuilt_total", "Views rebuilt after a reorg", "contract"
+        )
 
         self.reports_duplicate = counter("reports_duplicate_total", "Dropped before a batch")
         self.reports_conflicting = counter(

@@ -31,6 +31,7 @@ from corechain_relayer.journal.database import create_pool, migrate, writer
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
+from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.rpc import Rpc
 from corechain_relayer.settings import InvalidSetting, Settings
 from corechain_relayer.submitter.journal import IntentJournal
@@ -87,6 +88,7 @@ class Relayer:
         self.registry = RegistryFollower(
             self.rpc,
             self.deployment.contracts["DeviceRegistry"],
+            RegistryView,
             settings.poll_s,
             settings.log_range_blocks,
             self.metrics,

@@ -1,0 +1,1 @@
+"""Proposes the root of an epoch's rewards, recomputed from data files and events alone."""

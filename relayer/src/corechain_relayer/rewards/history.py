@@ -1,0 +1,55 @@
+"""Epochs, commitments and owners as the chain tells them."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from corechain.deployment import Deployment
+from corechain.protocol.events import Event, RootProposed, RootVetoed, topic_of
+from corechain.protocol.reading import DeviceId
+from corechain.protocol.rewards import Owner
+from corechain_relayer.aggregator.position import Committed, committed_batches
+from corechain_relayer.following import events_of
+from corechain_relayer.registry.view import RegistryView
+from corechain_relayer.rpc import Rpc, logs_in_ranges, to_hex
+
+
+def standing(events: Iterable[Event]) -> list[RootProposed]:
+    """Epochs that were proposed and not vetoed, ascending."""
+    epochs: dict[int, RootProposed] = {}
+    for event in events:
+        if isinstance(event, RootProposed):
+            epochs[event.epoch] = event
+        elif isinstance(event, RootVetoed):
+            epochs.pop(event.epoch, None)
+    return [epochs[number] for number in sorted(epochs)]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Reads events up to a block."""
+
+    rpc: Rpc
+    deployment: Deployment
+    range_blocks: int
+
+    async def epochs(self, head: int) -> list[RootProposed]:
+        contract = self.deployment.contracts["CoreToken"]
+        topics = [[to_hex(topic_of(kind)) for kind in (RootProposed, RootVetoed)]]
+        logs = await logs_in_ranges(
+            self.rpc, contract.address, topics, contract.block, head, self.range_blocks
+        )
+        return standing(events_of(logs))
+
+    async def batches(self, head: int) -> Mapping[int, Committed]:
+        first = self.deployment.contracts["DataBatches"].block
+        return await committed_batches(self.rpc, self.deployment, first, head, self.range_blocks)
+
+    async def owners(self, through_block: int) -> dict[DeviceId, Owner]:
+        """Who owned which device at the end of a block."""
+        contract = self.deployment.contracts["DeviceRegistry"]
+        logs = await logs_in_ranges(
+            self.rpc, contract.address, [], contract.block, through_block, self.range_blocks
+        )
+        view = RegistryView()
+        view.apply(events_of(logs))
+        return {device: Owner(known.owner) for device, known in view.devices.items()}
