@@ -1,4 +1,4 @@
-"""The submitter's plan against a model chain that drops, delays, reorganises, and a process that dies.
+"""The submitter's plan against a model chain that drops and reorganises, and a process that dies.
 
 given intents in a journal
   when anything happens between any two writes (crash, dropped transaction, reorg, fee refusal)
@@ -10,6 +10,10 @@ given intents in a journal
 """
 
 from dataclasses import dataclass, field, replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from corechain_relayer.submitter.plan import (
     Attempt,
@@ -28,9 +32,6 @@ from corechain_relayer.submitter.plan import (
     bumped,
     plan,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 POLICY = Policy(resend_after_s=5, bump_after_s=20, lost_after_s=30, max_fee=10_000)
 TARGET = bytes(20)

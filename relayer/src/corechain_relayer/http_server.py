@@ -1,6 +1,7 @@
 """uvicorn inside our own task group: our signals, our socket, our logs."""
 
 import contextlib
+import logging
 import socket
 from collections.abc import Iterator
 
@@ -37,6 +38,8 @@ class HttpServer(uvicorn.Server):
 
 
 def http_server(app: Starlette, settings: Settings) -> HttpServer:
+    # Errors of requests are logged where they are answered, as events.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
         log_config=None,

@@ -107,6 +107,7 @@ class Relayer:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         applied = await available("database", partial(migrate, self.database_url))
         log.info("database ready", migrations=applied)
+        await self.pool  # asyncpg's way to open it; connects to nothing yet
         await available("node", self._check_node)
         await available("bus", self.bus.open)
         await available("registry", partial(self.registry.refresh_since, 0.0))

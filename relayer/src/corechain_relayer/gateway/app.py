@@ -110,7 +110,7 @@ class Endpoints:
     async def broken(self, request: Request, error: Exception) -> Response:
         """Nothing that we foresaw: the cause is in the log, not in the answer."""
         self.metrics.reports_rejected.labels("Internal").inc()
-        log.error("request failed", path=request.url.path, error=type(error).__name__)
+        log.error("request failed", path=request.url.path, exc_info=error)
         body = {"type": "about:blank", "title": "Internal error", "status": 500}
         return JSONResponse(body, 500, media_type="application/problem+json")
 

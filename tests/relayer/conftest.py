@@ -1,0 +1,68 @@
+"""A relayer process on real servers; the servers come from tests/conftest.py."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from relayer.support import Chain, RelayerProcess, Sensor, load, p256, secp, settings_for
+
+
+@pytest.fixture
+def chain(anvil: str, deployment: Path) -> Chain:
+    return Chain(anvil, load(deployment))
+
+
+@pytest.fixture
+def stream() -> str:
+    """A name of its own on the shared bus."""
+    return f"test:{uuid.uuid4().hex}"
+
+
+@pytest.fixture
+def environment(
+    anvil: str, deployment: Path, bus_url: str, database: str, tmp_path: Path, stream: str
+) -> dict[str, str]:
+    return settings_for(anvil, deployment, bus_url, database, tmp_path, stream)
+
+
+Start = Callable[..., RelayerProcess]
+
+
+@pytest.fixture
+def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
+    """Starts relayers with changed settings; all are gone at the end."""
+    started: list[RelayerProcess] = []
+
+    def launch(*roles: str, **changes: str) -> RelayerProcess:
+        folder = tmp_path / f"process-{len(started)}"
+        folder.mkdir()
+        process = RelayerProcess(environment | changes, folder, roles)
+        started.append(process)
+        return process.start()
+
+    yield launch
+    for process in started:
+        process.close()
+
+
+@pytest.fixture
+def relayer(start: Start) -> RelayerProcess:
+    return start()
+
+
+@pytest.fixture
+def sensor(chain: Chain) -> Sensor:
+    """A registered secp256k1 device."""
+    key = secp(1)
+    chain.register(key)
+    return Sensor(key, chain.domain)
+
+
+@pytest.fixture
+def secure_sensor(chain: Chain) -> Sensor:
+    """A registered P-256 device."""
+    key = p256(2)
+    chain.register(key)
+    return Sensor(key, chain.domain)
