@@ -7,6 +7,12 @@ error InvalidSignature();
 /// @notice s is above half the curve order: a second encoding of the same consent.
 error HighS();
 
+/// @notice A contract account that judges signatures itself (ERC-1271).
+interface IERC1271 {
+    /// @notice 0x1626ba7e when the signature is valid.
+    function isValidSignature(bytes32 digest, bytes calldata signature) external view returns (bytes4);
+}
+
 /// @title Signatures on two curves, one encoding each
 /// @dev secp256k1: 64 bytes (EIP-2098) or 65 bytes (r, s, v with v 27 or 28). P-256: 64 bytes (r, s). Low-s only.
 library Signatures {
@@ -22,6 +28,21 @@ library Signatures {
         if (s > HALF_SECP256K1_ORDER) revert HighS();
         signer = ecrecover(digest, v, r, bytes32(s));
         if (signer == address(0)) revert InvalidSignature();
+    }
+
+    /// @notice The same for a signature in three parts.
+    function recover(bytes32 digest, uint8 v, bytes32 r, bytes32 s) internal pure returns (address signer) {
+        if (uint256(s) > HALF_SECP256K1_ORDER) revert HighS();
+        signer = ecrecover(digest, v, r, s);
+        if (signer == address(0)) revert InvalidSignature();
+    }
+
+    /// @notice Reverts HighS or InvalidSignature unless the account, a key or a contract (ERC-1271), consents.
+    function requireAccount(address account, bytes32 digest, bytes calldata signature) internal view {
+        if (account.code.length == 0) return requireSigner(account, digest, signature);
+        if (IERC1271(account).isValidSignature(digest, signature) != IERC1271.isValidSignature.selector) {
+            revert InvalidSignature();
+        }
     }
 
     /// @notice Reverts HighS or InvalidSignature unless the signer signed the digest.

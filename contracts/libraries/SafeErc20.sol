@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @notice The part of ERC-20 that escrow needs.
+interface IErc20 {
+    /// @notice Tokens of an account, in base units.
+    function balanceOf(address account) external view returns (uint256);
+    /// @notice Moves the caller's tokens.
+    function transfer(address to, uint256 amount) external returns (bool);
+    /// @notice Moves another account's tokens within its allowance.
+    function transferFrom(address from, address to, uint256 amount) external returns (bool);
+}
+
+/// @notice The token refused, is no contract, or moved another amount than it was told.
+error TransferFailed(address token);
+
+/// @title Token moves that either happen exactly or revert
+/// @notice Tokens that return nothing work; tokens that take a fee are refused when they come in.
+library SafeErc20 {
+    /// @notice Pays out.
+    function send(address token, address to, uint256 amount) internal {
+        _call(token, abi.encodeCall(IErc20.transfer, (to, amount)));
+    }
+
+    /// @notice Draws in, and checks that exactly this amount has arrived.
+    function receiveFrom(address token, address from, uint256 amount) internal {
+        uint256 before = IErc20(token).balanceOf(address(this));
+        _call(token, abi.encodeCall(IErc20.transferFrom, (from, address(this), amount)));
+        requireArrived(token, before, amount);
+    }
+
+    /// @notice Reverts unless the own balance has grown by exactly `amount` since it was `before`.
+    function requireArrived(address token, uint256 before, uint256 amount) internal view {
+        if (IErc20(token).balanceOf(address(this)) != before + amount) revert TransferFailed(token);
+    }
+
+    function _call(address token, bytes memory data) private {
+        (bool success, bytes memory answer) = token.call(data);
+        bool refused = answer.length != 0 && !abi.decode(answer, (bool));
+        if (!success || refused || token.code.length == 0) revert TransferFailed(token);
+    }
+}
