@@ -112,12 +112,21 @@ contract CoreToken is ICoreToken {
     }
 
     /// @inheritdoc ICoreToken
-    function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
-        external
-    {
+    function permit(
+        address owner,
+        address spender,
+        uint256 value,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
         if (block.timestamp > deadline) revert Expired(deadline);
-        bytes32 structHash = keccak256(abi.encode(PERMIT_TYPEHASH, owner, spender, value, nonces[owner]++, deadline));
-        if (Signatures.recover(Eip712.digest(NAME_HASH, structHash), v, r, s) != owner) revert InvalidSignature();
+        bytes32 structHash =
+            keccak256(abi.encode(PERMIT_TYPEHASH, owner, spender, value, nonces[owner]++, deadline));
+        if (Signatures.recover(Eip712.digest(NAME_HASH, structHash), v, r, s) != owner) {
+            revert InvalidSignature();
+        }
         _approve(owner, spender, value);
     }
 
@@ -132,7 +141,8 @@ contract CoreToken is ICoreToken {
         bytes calldata signature
     ) external {
         _spend(from, nonce, validAfter, validBefore);
-        bytes32 structHash = keccak256(abi.encode(TRANSFER_TYPEHASH, from, to, value, validAfter, validBefore, nonce));
+        bytes32 structHash =
+            keccak256(abi.encode(TRANSFER_TYPEHASH, from, to, value, validAfter, validBefore, nonce));
         Signatures.requireAccount(from, Eip712.digest(NAME_HASH, structHash), signature);
         _transfer(from, to, value);
     }
@@ -149,7 +159,8 @@ contract CoreToken is ICoreToken {
     ) external {
         if (to != msg.sender) revert NotReceiver(to, msg.sender);
         _spend(from, nonce, validAfter, validBefore);
-        bytes32 structHash = keccak256(abi.encode(RECEIVE_TYPEHASH, from, to, value, validAfter, validBefore, nonce));
+        bytes32 structHash =
+            keccak256(abi.encode(RECEIVE_TYPEHASH, from, to, value, validAfter, validBefore, nonce));
         Signatures.requireAccount(from, Eip712.digest(NAME_HASH, structHash), signature);
         _transfer(from, to, value);
     }
@@ -290,7 +301,9 @@ contract CoreToken is ICoreToken {
         bytes26 leaf = bytes26(keccak256(abi.encode(keccak256(abi.encodePacked(owner, cumulative)))));
         PositionalTree.verify(root, leaf, position, proof);
         uint128 amount = cumulative - _accounts[owner].claimed;
-        if (totalSupply + amount > limit) revert EmissionExhausted(limit - _initialSupply, totalSupply + amount - _initialSupply);
+        if (totalSupply + amount > limit) {
+            revert EmissionExhausted(limit - _initialSupply, totalSupply + amount - _initialSupply);
+        }
 
         // Effects
         _accounts[owner].claimed = cumulative;

@@ -12,7 +12,9 @@ interface ICoreToken {
     /// @notice EIP-3009: an authorisation was made worthless by its author.
     event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
     /// @notice A root over all batches up to a block; claimable from `activeAt` (seconds) on.
-    event RootProposed(uint32 indexed epoch, bytes26 root, uint64 throughBlock, uint128 emission, uint40 activeAt);
+    event RootProposed(
+        uint32 indexed epoch, bytes26 root, uint64 throughBlock, uint128 emission, uint40 activeAt
+    );
     /// @notice The guardian stopped a root in its window.
     event RootVetoed(uint32 indexed epoch);
     /// @notice An owner received the difference to what it had claimed before.
@@ -100,8 +102,15 @@ interface ICoreToken {
     function emitted() external view returns (uint256);
 
     /// @notice ERC-2612.
-    function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
-        external;
+    function permit(
+        address owner,
+        address spender,
+        uint256 value,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
 
     /// @notice EIP-3009, signature in one piece (64 or 65 bytes, or ERC-1271).
     function transferWithAuthorization(

@@ -63,12 +63,11 @@ library Signatures {
     function _split(bytes calldata signature) private pure returns (bytes32 r, uint256 s, uint8 v) {
         if (signature.length == 64) {
             uint256 parityAndS = uint256(bytes32(signature[32:]));
-            return
-                (
-                    bytes32(signature[:32]),
-                    parityAndS & (type(uint256).max >> 1),
-                    uint8(27 + (parityAndS >> 255))
-                );
+            return (
+                bytes32(signature[:32]),
+                parityAndS & (type(uint256).max >> 1),
+                uint8(27 + (parityAndS >> 255))
+            );
         }
         if (signature.length != 65) revert InvalidSignature();
         return (bytes32(signature[:32]), uint256(bytes32(signature[32:64])), uint8(signature[64]));

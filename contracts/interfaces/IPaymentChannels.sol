@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title One-way payment channels: pay per query with cumulative vouchers
+/// @notice Interface- and signature-compatible with x402 `batch-settlement` (EIP-712 domain "x402 Batch Settlement", version 1), so a stock
+/// x402 client can pay. Beside it: deposits by plain allowance, and `redeem`, which claims vouchers of many channels and
+/// pays them out in the same call.
+interface IPaymentChannels {
+    /// @notice The immutable terms of a channel; their EIP-712 hash is its id. `withdrawDelay` in seconds, 900 to 2,592,000.
+    struct ChannelConfig {
+        address payer;
+        address payerAuthorizer;
+        address receiver;
+        address receiverAuthorizer;
+        address token;
+        uint40 withdrawDelay;
+        bytes32 salt;
+    }
+
+    /// @notice A channel and the ceiling that its payer signed.
+    struct Voucher {
+        ChannelConfig channel;
+        uint128 maxClaimableAmount;
+    }
+
+    /// @notice A signed voucher and the cumulative amount to claim under it.
+    struct VoucherClaim {
+        Voucher voucher;
+        bytes signature;
+        uint128 totalClaimed;
+    }
+
+    /// @notice A signed voucher that is claimed to its ceiling and paid out at once.
+    struct Redemption {
+        ChannelConfig config;
+        uint128 maxClaimableAmount;
+        bytes signature;
+    }
+
+    event ChannelCreated(bytes32 indexed channelId, ChannelConfig config);
+    event ChannelClosed(bytes32 indexed channelId, ChannelConfig config);
+    event Deposited(bytes32 indexed channelId, address indexed sender, uint128 amount, uint128 newBalance);
+    event Claimed(
+        bytes32 indexed channelId, address indexed sender, uint128 claimAmount, uint128 newTotalClaimed
+    );
+    event Settled(address indexed receiver, address indexed token, address indexed sender, uint128 amount);
+    event Refunded(bytes32 indexed channelId, address indexed sender, uint128 amount);
+    event WithdrawInitiated(bytes32 indexed channelId, uint128 amount, uint40 finalizeAfter);
+    event WithdrawFinalized(bytes32 indexed channelId, address indexed sender, uint128 amount);
+    /// @notice A voucher was claimed and paid out in one step.
+    event Redeemed(bytes32 indexed channelId, address indexed receiver, uint128 amount, uint128 totalClaimed);
+
+    error InvalidChannel();
+    error ZeroDeposit();
+    error DepositOverflow();
+    error NotReceiverAuthorizer();
+    error NotAuthorizedToClaim();
+    error NotAuthorizedToRefund();
+    error ClaimExceedsCeiling();
+    error ClaimExceedsBalance();
+    error WithdrawalAlreadyPending();
+    error WithdrawalNotPending();
+    error NotAuthorizedToFinalizeWithdraw();
+    error WithdrawDelayNotElapsed();
+    error NothingToWithdraw();
+    error WithdrawAmountExceedsAvailable();
+    error WithdrawDelayOutOfRange();
+    error EmptyBatch();
+    error DepositCollectionFailed();
+    error InvalidCollector();
+    error InvalidRefundNonce();
+    error ZeroRefund();
+    /// @notice The voucher is worth no more than what is claimed already.
+    error VoucherRegressed(uint128 held, uint128 offered);
+    /// @notice The contract was entered again before the first call was done.
+    error Reentered();
+
+    /// @notice Deposits through a collector, which pulls the payer's tokens by its own kind of authorisation.
+    function deposit(
+        ChannelConfig calldata config,
+        uint128 amount,
+        address collector,
+        bytes calldata collectorData
+    ) external;
+
+    /// @notice Deposits the caller's tokens, for the payer of the channel, by plain allowance. Also tops up.
+    function open(ChannelConfig calldata config, uint128 amount) external;
+
+    /// @notice Deposits the payer's tokens by EIP-3009 without a collector in between. The nonce is
+    /// `keccak256(abi.encode(channelId, salt))`; `to` of the authorisation is this contract.
+    function openWithAuthorization(
+        ChannelConfig calldata config,
+        uint128 amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        uint256 salt,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Claims vouchers. Each row's receiver or receiverAuthorizer only; a row that adds nothing is skipped.
+    function claim(VoucherClaim[] calldata voucherClaims) external;
+
+    /// @notice Claims vouchers by the signature of their common receiverAuthorizer. Anyone may send it.
+    function claimWithSignature(VoucherClaim[] calldata voucherClaims, bytes calldata authorizerSignature)
+        external;
+
+    /// @notice Pays a receiver what was claimed and not yet settled.
+    function settle(address receiver, address token) external;
+
+    /// @notice Claims vouchers to their ceiling and pays the receivers at once: one transfer per run of rows with the same
+    /// receiver and token. Each row's receiver or receiverAuthorizer only; a row that adds nothing reverts.
+    function redeem(Redemption[] calldata redemptions) external;
+
+    /// @notice Starts the payer's way out, which needs nobody's help.
+    function initiateWithdraw(ChannelConfig calldata config, uint128 amount) external;
+
+    /// @notice Ends it after the delay; pays what is still unclaimed, at most the amount initiated.
+    function finalizeWithdraw(ChannelConfig calldata config) external;
+
+    /// @notice Gives unclaimed deposit back to the payer. Receiver's side only.
+    function refund(ChannelConfig calldata config, uint128 amount) external;
+
+    /// @notice The same by the receiverAuthorizer's signature. Anyone may send it.
+    function refundWithSignature(
+        ChannelConfig calldata config,
+        uint128 amount,
+        uint256 nonce,
+        bytes calldata receiverAuthorizerSignature
+    ) external;
+
+    /// @notice Several calls in one transaction, each as the caller.
+    function multicall(bytes[] calldata data) external returns (bytes[] memory results);
+
+    function getChannelId(ChannelConfig calldata config) external view returns (bytes32);
+    function channels(bytes32 channelId) external view returns (uint128 balance, uint128 totalClaimed);
+    function pendingWithdrawals(bytes32 channelId) external view returns (uint128 amount, uint40 initiatedAt);
+    function receivers(address receiver, address token)
+        external
+        view
+        returns (uint128 totalClaimed, uint128 totalSettled);
+    function refundNonce(bytes32 channelId) external view returns (uint256);
+    function getVoucherDigest(bytes32 channelId, uint128 maxClaimableAmount) external view returns (bytes32);
+    function getRefundDigest(bytes32 channelId, uint256 nonce, uint128 amount) external view returns (bytes32);
+    function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32);
+}

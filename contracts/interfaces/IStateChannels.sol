@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+/// @title Two-way channels: balances signed off chain, settled once
+/// @notice The newest version wins. Either party gets out alone: challenge, wait, finalise. A party that sends a call stands for
+/// its own signature.
+interface IStateChannels {
+    /// @notice The immutable terms of a channel; with chain and contract they hash to its id. The period is in seconds.
+    struct Terms {
+        address partyA;
+        address partyB;
+        address token;
+        uint32 challengePeriod;
+        bytes32 salt;
+    }
+
+    /// @notice A signed state: party A holds `balanceA`, party B the rest of the deposit.
+    struct SignedState {
+        uint40 version;
+        uint88 balanceA;
+        bytes signatureA;
+        bytes signatureB;
+    }
+
+    event ChannelOpened(
+        bytes32 indexed channelId,
+        address indexed partyA,
+        address indexed partyB,
+        address token,
+        uint32 challengePeriod,
+        bytes32 salt,
+        uint88 deposit,
+        uint88 balanceA
+    );
+    event ChannelToppedUp(bytes32 indexed channelId, uint88 deposit, uint88 balanceA);
+    /// @notice A state stands on chain; a newer one may replace it until the deadline (seconds).
+    event ChannelChallenged(bytes32 indexed channelId, uint40 version, uint88 balanceA, uint40 deadline);
+    event ChannelClosed(bytes32 indexed channelId, uint88 paidA, uint88 paidB);
+
+    /// @notice The channel is not open.
+    error UnknownChannel(bytes32 channelId);
+    /// @notice The terms were used before: every channel has a salt of its own.
+    error ChannelExists(bytes32 channelId);
+    /// @notice Parties must be two, token and challenge period not zero.
+    error InvalidTerms();
+    /// @notice Nothing was deposited, or more than the books can hold.
+    error InvalidDeposit(uint256 amount);
+    /// @notice The state is not newer than the one that stands.
+    error StaleState(uint40 held, uint40 offered);
+    /// @notice More is given to party A than the channel holds.
+    error BalanceOverDeposit(uint88 deposit, uint88 balanceA);
+    /// @notice The challenge runs until this time (seconds).
+    error ChallengeRunning(uint40 deadline);
+    /// @notice No challenge runs, or it is over.
+    error ChallengeOver(uint40 deadline);
+    /// @notice Only a party may do this.
+    error NotParty(address caller);
+    /// @notice The contract was entered again before the first call was done.
+    error Reentered();
+
+    /// @notice Opens a channel with the caller's tokens, to party A's and party B's side.
+    function open(Terms calldata terms, uint88 amountA, uint88 amountB) external;
+
+    /// @notice Adds the caller's tokens to party B's side: B holds whatever a state does not give to A, so no state changes.
+    function topUp(Terms calldata terms, uint88 amount) external;
+
+    /// @notice Adds the caller's tokens together with a newer state that accounts for them; how party A tops up. Party A's or the
+    /// caller's consent and party B's signature of `ChannelTopUp(channelId,version,balanceA,deposit)` with the new deposit.
+    function topUpWithState(Terms calldata terms, uint88 amount, SignedState calldata state) external;
+
+    /// @notice Closes at once by consent of both parties to `ChannelClose(channelId,balanceA)`.
+    function close(
+        Terms calldata terms,
+        uint88 balanceA,
+        bytes calldata signatureA,
+        bytes calldata signatureB
+    ) external;
+
+    /// @notice Starts a challenge with a newer signed state, or as a party with the state that stands (version equal, no
+    /// signatures needed).
+    function challenge(Terms calldata terms, SignedState calldata state) external;
+
+    /// @notice Answers a challenge with a newer signed state; the deadline stays. Anyone may send it (a watchtower).
+    function respond(Terms calldata terms, SignedState calldata state) external;
+
+    /// @notice Pays out by the state that stands, after the deadline. Anyone may send it.
+    function finalise(Terms calldata terms) external;
+
+    /// @notice The same for many channels.
+    function finaliseMany(Terms[] calldata terms) external;
+
+    /// @notice Id of a channel on this chain and contract.
+    function channelIdOf(Terms calldata terms) external view returns (bytes32);
+
+    /// @notice Deposit, party A's share, version and deadline (0: no challenge) as they stand.
+    function channelOf(bytes32 channelId)
+        external
+        view
+        returns (uint88 deposit, uint88 balanceA, uint40 version, uint40 deadline);
+}
