@@ -269,7 +269,8 @@ contract CoreToken is ICoreToken {
         if (!_ripe()) revert RootWaiting(_pending.activeAt);
         Epoch memory ripe = _pendingEpoch;
         ripe.emission += _activeEpoch.emission;
-        (_active, _activeEpoch) = (_pending, ripe);
+        _active = _pending;
+        _activeEpoch = ripe;
         delete _pending;
         delete _pendingEpoch;
     }

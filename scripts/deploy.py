@@ -75,10 +75,9 @@ def read_parameters(path: Path) -> Parameters:
 
 def plan_contract(name: str, parameters: Parameters, *arguments: Any) -> Planned:
     container = getattr(project, name)
-    constructor = container.constructor
-    init_code = bytes(container.contract_type.deployment_bytecode.bytecode and
-                      container.contract_type.get_deployment_bytecode())
-    return Planned(name, init_code + bytes(constructor.encode_input(*arguments)), parameters.salt)
+    code = bytes(container.contract_type.get_deployment_bytecode())
+    encoded = bytes(container.constructor.encode_input(*arguments))
+    return Planned(name, code + encoded, parameters.salt)
 
 
 def plan_all(parameters: Parameters) -> list[Planned]:

@@ -1,6 +1,7 @@
 """`corechain relayer …`: the commands that this distribution adds."""
 
 import asyncio
+import json
 from collections.abc import Coroutine
 from typing import Annotated, Any, NoReturn
 
@@ -44,22 +45,17 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _run(main: Coroutine[Any, Any, None]) -> None:
-    """The outermost frame of a service: whatever ends it is logged, and the exit code says so."""
+    """The outermost frame of a process: whatever ends it is logged, and the exit code says so."""
     try:
         asyncio.run(main)
     except Exception as error:
         causes = _causes(error)
         for cause in causes:
             known = isinstance(cause, CoreChainError)
-            log.critical(
-                "stopped by an error",
-                error=str(cause),
-                kind=type(cause).__name__,
-                exc_info=None if known else cause,
-            )
-        if any(isinstance(cause, InvalidSetting) for cause in causes):
-            _refuse(causes[0], WRONG_SETTING)
-        raise typer.Exit(FAILED) from None
+            kind, trace = type(cause).__name__, None if known else cause
+            log.critical("stopped by an error", error=str(cause), kind=kind, exc_info=trace)
+        wrong = any(isinstance(cause, InvalidSetting) for cause in causes)
+        _refuse(causes[0], WRONG_SETTING if wrong else FAILED)
 
 
 @commands.command()
@@ -89,5 +85,27 @@ def migrate() -> None:
     async def main() -> None:
         for name in await apply(settings.database_url.get_secret_value()):
             typer.echo(name)
+
+    _run(main())
+
+
+@commands.command("propose-rewards")
+def propose_rewards(
+    pool: Annotated[int, typer.Option(min=1, help="Base units for this epoch.")],
+    through: Annotated[
+        int | None, typer.Option(min=1, help="Last block that counts; the newest when not given.")
+    ] = None,
+) -> None:
+    """Compute the next epoch's rewards and propose their root. Prints the result as JSON."""
+    from corechain_relayer.rewards.command import propose_rewards as propose
+
+    settings, deployment = _configured()
+    if settings.proposer_key is None:
+        _refuse(InvalidSetting("RELAYER_PROPOSER_KEY is not set"), WRONG_SETTING)
+    secret = settings.proposer_key.get_secret_value()
+
+    async def main() -> None:
+        done = await propose(settings, deployment, secret, pool, through)
+        typer.echo(json.dumps(done.summary(), indent=2))
 
     _run(main())

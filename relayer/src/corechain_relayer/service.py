@@ -19,7 +19,6 @@ from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.aggregator.service import Aggregator
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.valkey import connect as connect_bus
-from corechain_relayer.errors import WrongNode
 from corechain_relayer.gateway.app import Endpoints, build_app
 from corechain_relayer.gateway.book import SequenceBook
 from corechain_relayer.gateway.intake import Judge, TimeLimits
@@ -35,12 +34,11 @@ from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.rpc import Rpc
 from corechain_relayer.settings import InvalidSetting, Settings
 from corechain_relayer.submitter.journal import IntentJournal
-from corechain_relayer.submitter.node import Node
-from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Settled, Submitter
 from corechain_relayer.submitter.settled import CommittedBatches
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.supervision import available, sessions
+from corechain_relayer.wiring import check_chain, node_of, policy_of
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -55,9 +53,6 @@ class Role(StrEnum):
     AGGREGATOR = "aggregator"
     SUBMITTER = "submitter"
     WATCHTOWER = "watchtower"
-
-
-LOST_AFTER_S = 30.0
 
 
 @dataclass(slots=True)
@@ -113,9 +108,7 @@ class Relayer:
         await available("registry", partial(self.registry.refresh_since, 0.0))
 
     async def _check_node(self) -> None:
-        found = await self.rpc.chain_id()
-        if found != self.deployment.chain_id:
-            raise WrongNode(self.deployment.chain_id, found)
+        await check_chain(self.rpc, self.deployment.chain_id)
 
     async def close(self) -> None:
         await self.rpc.close()
@@ -167,32 +160,21 @@ class Relayer:
 
     # ---------------------------------------------------------------- submitter
 
-    def node(self) -> Node:
-        settings = self.settings
-        return Node(
-            self.rpc, settings.confirmations, settings.max_fee_per_gas, settings.min_priority_fee
-        )
-
-    def policy(self) -> Policy:
-        settings = self.settings
-        return Policy(
-            settings.resend_after_s, settings.bump_after_s, LOST_AFTER_S, settings.max_fee_per_gas
-        )
-
     async def submit(self, queue: str, signer: Signer, settled: Settled) -> None:
         """One session of a submitter: the only one that signs with this key."""
         await self._check_node()
-        async with writer(self.database_url, f"sender:{signer.address.hex()}") as connection:
+        async with writer(self.database_url, signer.lock) as connection:
             journal = IntentJournal(connection, queue)
-            submitter = Submitter(
-                journal, self.node(), signer, settled, self.policy(), self.metrics
-            )
+            node, policy = node_of(self.rpc, self.settings), policy_of(self.settings)
+            submitter = Submitter(journal, node, signer, settled, policy, self.metrics)
             await submitter.run_forever(self.settings.poll_s, self.work)
 
     def lane_submitter(self) -> Coroutine[Any, Any, None]:
         secret = required_key(self.settings.submitter_key, "RELAYER_SUBMITTER_KEY")
         signer = Signer.of(secret, self.deployment.chain_id)
-        settled = CommittedBatches(self.node(), self.deployment, self.settings.log_range_blocks)
+        settled = CommittedBatches(
+            node_of(self.rpc, self.settings), self.deployment, self.settings.log_range_blocks
+        )
         queue = lane_queue(self.settings.lane)
         session = partial(self.submit, queue, signer, settled)
         return sessions("submitter", session, self.metrics)

@@ -47,13 +47,20 @@ def decode(media_type: str, body: bytes) -> list[Decoded]:
     Raises UnsupportedMediaType, MalformedReport, ValueOutOfRange.
     """
     if media_type == JSON:
-        return list(reports_from_json(body))
+        return _decode_json(body)
     if media_type != PACKED:
         raise UnsupportedMediaType(f"send {JSON} or {PACKED}")
     reports = unpack_reports(body)
     if not reports:
         raise MalformedReport("no report in the request")
     return [DeclaredReport(signed, None, None) for signed in reports]
+
+
+def _decode_json(body: bytes) -> list[Decoded]:
+    try:
+        return list(reports_from_json(body))
+    except UnicodeDecodeError:
+        raise MalformedReport("the body is not UTF-8") from None
 
 
 def devices_of(items: Sequence[Decoded | Judged]) -> set[DeviceId]:

@@ -67,12 +67,15 @@ class IntentJournal:
             attempts[row["intent_id"]].append(_attempt(row))
         return [_intent(row, attempts[row["id"]]) for row in rows]
 
-    async def count_open(self) -> int:
-        return int(await asked(self.connection.fetchval(query("count_open_intents"), self.queue)))
-
-    async def state(self, key: str) -> State | None:
+    async def transaction(self, key: str) -> bytes:
+        """The transaction that did a confirmed intent."""
         row = await asked(self.connection.fetchrow(query("intent_state"), key))
-        return None if row is None else State(row["state"])
+        assert row is not None, key
+        return bytes(row["transaction"])
+
+    async def forget(self, intent: Intent) -> None:
+        """Drops an intent for which nothing was signed."""
+        await asked(self.connection.execute(query("forget_intent"), intent.id))
 
     async def next_nonce(self, sender: bytes) -> int:
         newest = await asked(self.connection.fetchval(query("newest_nonce"), sender))

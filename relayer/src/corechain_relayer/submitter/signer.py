@@ -26,6 +26,11 @@ class Signer:
     def address(self) -> bytes:
         return bytes.fromhex(self.account.address[2:])
 
+    @property
+    def lock(self) -> str:
+        """Name of the lock that makes a process the only one to sign with this key."""
+        return f"sender:{self.address.hex()}"
+
     def sign(self, intent: Intent, nonce: int, fees: Fees, gas: int, now: float) -> Attempt:
         """Deterministic: the same fields give the same bytes."""
         signed = self.account.sign_transaction(

@@ -7,9 +7,3 @@ create table channel_state (
     signature_b bytea not null check (octet_length(signature_b) = 64),
     stored_at   timestamptz not null default now()
 );
-
--- How far the watchtower has read the chain, for each contract.
-create table watch_cursor (
-    contract bytea primary key check (octet_length(contract) = 20),
-    block    bigint not null
-);

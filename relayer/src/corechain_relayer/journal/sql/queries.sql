@@ -48,10 +48,6 @@ select device, metric, value, at, run_start from quality_state where device = an
 select id, key, target, calldata, state, nonce, transaction, block_number, block_hash
 from intent where queue = $1 and state <> 'final' order by id limit $2;
 
--- name: count_open_intents
--- How many intents of a queue are not final.
-select count(*) from intent where queue = $1 and state <> 'final';
-
 -- name: attempts_of
 -- Signed transactions of some intents, oldest first.
 select intent_id, hash, nonce, raw, max_fee, priority_fee, signed_at, sent_at
@@ -118,11 +114,6 @@ where channel_state.version < excluded.version;
 -- The newest evidence for a channel.
 select version, balance_a, signature_a, signature_b from channel_state where channel_id = $1;
 
--- name: watch_cursor
--- The last block that the watchtower has dealt with.
-select block from watch_cursor where contract = $1;
-
--- name: set_watch_cursor
--- Everything up to this block is dealt with.
-insert into watch_cursor (contract, block) values ($1, $2)
-on conflict (contract) do update set block = excluded.block;
+-- name: forget_intent
+-- Drops an intent for which nothing was ever signed.
+delete from intent where id = $1 and state = 'queued' and nonce is null;
