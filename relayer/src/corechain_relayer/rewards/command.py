@@ -1,0 +1,179 @@
+"""Computes the next epoch and proposes it, through the same journal as every other transaction."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from corechain.chain import RevertDecoder
+from corechain.deployment import Deployment, load_abi
+from corechain.protocol.eip712 import uint_word
+from corechain.protocol.errors import CoreChainError
+from corechain.protocol.events import RootProposed, decode_log, topic_of
+from corechain.protocol.hashing import Digest26
+from corechain_relayer.calldata import PROPOSE_ROOT, bytes26_word
+from corechain_relayer.errors import NodeRefused
+from corechain_relayer.journal.database import writer
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.rewards.epochs import Ledger, Proposal
+from corechain_relayer.rewards.history import History
+from corechain_relayer.rpc import Rpc, logs_in_ranges, to_hex
+from corechain_relayer.settings import Settings
+from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.node import Node
+from corechain_relayer.submitter.plan import Intent, Receipt, State
+from corechain_relayer.submitter.service import Submitter
+from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.wiring import node_of, policy_of
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "rewards"
+PATIENCE_S = 300.0
+_EPOCH = slice(4, 36)
+
+
+class ProposalRefused(CoreChainError):
+    """The token contract would not take the root. Nothing was signed."""
+
+
+class NotConfirmedYet(CoreChainError):
+    """The proposal is on its way; running the command again goes on with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposed:
+    """What was proposed, and by which transaction."""
+
+    proposal: Proposal
+    transaction: bytes
+
+    def summary(self) -> dict[str, object]:
+        """For people and scripts; amounts as decimal strings, they pass 2^53."""
+        proposal = self.proposal
+        return {
+            "epoch": proposal.epoch,
+            "root": "0x" + proposal.root.hex(),
+            "through_block": proposal.through_block,
+            "emission": str(proposal.emission),
+            "cumulative": {"0x" + o.hex(): str(amount) for o, amount in proposal.amounts.items()},
+            "transaction": "0x" + self.transaction.hex(),
+        }
+
+
+def propose_call(proposal: Proposal) -> bytes:
+    return (
+        PROPOSE_ROOT
+        + uint_word(proposal.epoch)
+        + bytes26_word(proposal.root)
+        + uint_word(proposal.through_block)
+        + uint_word(proposal.emission)
+    )
+
+
+def intent_key(proposal: Proposal) -> str:
+    # The block is part of it: after a veto the same epoch comes again with a later block.
+    return f"rewards:{proposal.epoch}:{proposal.through_block}:{proposal.root.hex()}"
+
+
+@dataclass(frozen=True, slots=True)
+class ProposedRoots:
+    """Finds the transaction that proposed the root of an intent."""
+
+    node: Node
+    deployment: Deployment
+    range_blocks: int
+
+    async def __call__(self, intent: Intent) -> Receipt | None:
+        contract = self.deployment.contracts["CoreToken"]
+        head = await self.node.rpc.head()
+        topics = [to_hex(topic_of(RootProposed)), to_hex(intent.calldata[_EPOCH])]
+        logs = await logs_in_ranges(
+            self.node.rpc, contract.address, topics, contract.block, head.number, self.range_blocks
+        )
+        for entry in logs:
+            event = decode_log(list(entry.topics), entry.data)
+            assert isinstance(event, RootProposed)
+            # The call names everything that the event does, in the same words.
+            root = Digest26(event.root)
+            same = Proposal(event.epoch, root, event.through_block, event.emission, {})
+            if propose_call(same) == intent.calldata:
+                return (await self.node.receipts([entry.transaction])).get(entry.transaction)
+        return None
+
+
+@dataclass(slots=True)
+class Proposer:
+    """One run of the command."""
+
+    settings: Settings
+    deployment: Deployment
+    rpc: Rpc
+    signer: Signer
+    journal: IntentJournal
+    submitter: Submitter
+
+    async def run(self, pool: int, through: int | None) -> Proposed:
+        """Raises NothingToReward, RewardsNotReproducible, ProposalRefused, NotConfirmedYet."""
+        await self._finish_what_was_begun()
+        proposal = await self._compute(pool, through)
+        call = propose_call(proposal)
+        target = self.deployment.address("CoreToken")
+        await self._rehearse(Intent(0, intent_key(proposal), target, call))
+        await self.journal.want(intent_key(proposal), target, call)
+        await self._drive()
+        return Proposed(proposal, await self.journal.transaction(intent_key(proposal)))
+
+    async def _finish_what_was_begun(self) -> None:
+        """What a stopped run has signed goes on; what it only wanted is void."""
+        for intent in await self.journal.open_intents():
+            if intent.state is State.QUEUED:
+                await self.journal.forget(intent)
+        await self._drive()
+
+    async def _compute(self, pool: int, through: int | None) -> Proposal:
+        head = (await self.rpc.head()).number
+        history = History(self.rpc, self.deployment, self.settings.log_range_blocks)
+        ledger = Ledger(await history.batches(head), self.settings.data_dir, history.owners)
+        return await ledger.propose(await history.epochs(head), through or head, pool)
+
+    async def _rehearse(self, intent: Intent) -> None:
+        try:
+            await self.submitter.node.estimate(self.signer.address, intent)
+        except NodeRefused as error:
+            if error.data is None:
+                raise ProposalRefused(error.message) from error
+            decoder = RevertDecoder.of([load_abi("CoreToken")])
+            raise ProposalRefused(str(decoder.error(error.data))) from error
+
+    async def _drive(self) -> None:
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while await self._unconfirmed():
+                    if not await self.submitter.step():
+                        await asyncio.sleep(self.settings.poll_s)
+        except TimeoutError:
+            raise NotConfirmedYet(f"not confirmed within {PATIENCE_S:g} s") from None
+
+    async def _unconfirmed(self) -> bool:
+        open_states = (State.QUEUED, State.PENDING)
+        return any(i.state in open_states for i in await self.journal.open_intents())
+
+
+async def propose_rewards(
+    settings: Settings, deployment: Deployment, secret: str, pool: int, through: int | None
+) -> Proposed:
+    """Opens what a proposal needs, runs it, closes everything."""
+    rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+    signer = Signer.of(secret, deployment.chain_id)
+    node = node_of(rpc, settings)
+    settled = ProposedRoots(node, deployment, settings.log_range_blocks)
+    try:
+        url = settings.database_url.get_secret_value()
+        async with writer(url, signer.lock) as connection:
+            journal = IntentJournal(connection, QUEUE)
+            submitter = Submitter(journal, node, signer, settled, policy_of(settings), Metrics())
+            proposer = Proposer(settings, deployment, rpc, signer, journal, submitter)
+            return await proposer.run(pool, through)
+    finally:
+        await rpc.close()
