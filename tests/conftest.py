@@ -1,0 +1,87 @@
+"""Real servers for every test that wants one: one each per pytest process, on free ports.
+
+`postgres`, `valkey`, `anvil` are URLs; `…_server` the server objects behind them.
+"""
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.chain import reverted_after
+from support.valkey import flush
+
+from corechain.devnet.deploy import deploy_contracts
+from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.servers import AnvilServer, ValkeyServer
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def server_home() -> Iterator[Path]:
+    """Removed at the end of the session, unlike pytest's own temporary directories."""
+    with tempfile.TemporaryDirectory(prefix="corechain-") as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_home: Path) -> Iterator[PostgresServer]:
+    with PostgresServer(server_home / "postgres") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def valkey_server(server_home: Path) -> Iterator[ValkeyServer]:
+    with ValkeyServer(server_home / "valkey") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def anvil_server(server_home: Path) -> Iterator[AnvilServer]:
+    with AnvilServer(server_home / "anvil") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_server: PostgresServer) -> str:
+    return postgres_server.url
+
+
+@pytest.fixture(scope="session")
+def valkey(valkey_server: ValkeyServer) -> str:
+    return valkey_server.url
+
+
+@pytest.fixture(scope="session")
+def anvil(anvil_server: AnvilServer) -> str:
+    return anvil_server.url
+
+
+@pytest.fixture(scope="session")
+def deployment(anvil: str, server_home: Path) -> Path:
+    """The manifest of all contracts, deployed on the session's anvil by scripts/deploy.py."""
+    return deploy_contracts(REPOSITORY, anvil, server_home / "31337.json")
+
+
+@pytest.fixture
+def database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of an empty database that is gone after the test."""
+    name = f"test_{uuid.uuid4().hex}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest.fixture
+def bus_url(valkey_server: ValkeyServer) -> str:
+    """The URL of a Valkey without a single key."""
+    flush(valkey_server.port)
+    return valkey_server.url
+
+
+@pytest.fixture
+def chain_state(anvil: str, deployment: Path) -> Iterator[None]:
+    """The chain is after the test as it was before it: contracts deployed, nothing else."""
+    with reverted_after(anvil):
+        yield
