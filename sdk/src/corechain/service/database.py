@@ -1,0 +1,117 @@
+"""Connections to Postgres: one error type for outages, migrations, and the writer's lock."""
+
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+
+from corechain.service.errors import StoreUnavailable, WriterLockHeld
+
+if TYPE_CHECKING:
+    from asyncpg import Connection, Pool, Record
+
+    Conn = Connection[Record]
+    Database = Pool[Record]
+
+COMMAND_TIMEOUT_S = 30.0
+CONNECT_TIMEOUT_S = 5.0
+CLOSE_TIMEOUT_S = 2.0
+POOL_SIZE = 8
+MIGRATION_LOCK = "corechain migrations"
+T = TypeVar("T")
+Migrations = Sequence[tuple[str, str]]
+
+_OUTAGES = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+
+@contextmanager
+def outages() -> Iterator[None]:
+    """Turns an outage of the database into StoreUnavailable; a wrong query stays what it is."""
+    try:
+        yield
+    except _OUTAGES as error:
+        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+    except asyncpg.InterfaceError as error:
+        if "closed" not in str(error):
+            raise
+        raise StoreUnavailable(str(error)) from error
+
+
+async def asked(answer: Awaitable[T]) -> T:
+    with outages():
+        return await answer
+
+
+async def connect(url: str) -> "Conn":
+    with outages():
+        return await asyncpg.connect(
+            url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
+        )
+
+
+async def _close(connection: "Conn") -> None:
+    """Says goodbye, so that the server frees the lock at once; hangs up where nobody listens."""
+    try:
+        await connection.close(timeout=CLOSE_TIMEOUT_S)
+    except (*_OUTAGES, asyncpg.InterfaceError):
+        connection.terminate()
+
+
+def create_pool(url: str) -> "Database":
+    """A pool that connects when it is first used: an outage at start is an outage, not a crash."""
+    return asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=POOL_SIZE,
+        timeout=CONNECT_TIMEOUT_S,
+        command_timeout=COMMAND_TIMEOUT_S,
+    )
+
+
+@asynccontextmanager
+async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
+    """A connection that is the only writer of `name` as long as it lives.
+
+    The lock belongs to the connection that writes: a writer that lost its lock cannot write either.
+    Raises WriterLockHeld, StoreUnavailable.
+    """
+    connection = await connect(url)
+    try:
+        free = await asked(
+            connection.fetchval("select pg_try_advisory_lock(hashtextextended($1, 0))", name)
+        )
+        if not free:
+            raise WriterLockHeld(name)
+        yield connection
+    finally:
+        await _close(connection)
+
+
+async def migrate(url: str, migrations: Migrations) -> list[str]:
+    """Applies the (name, SQL) pairs that are missing; returns their names. Safe to call from many."""
+    connection = await connect(url)
+    try:
+        with outages():
+            return await _migrate(connection, migrations)
+    finally:
+        await _close(connection)
+
+
+async def _migrate(connection: "Conn", migrations: Migrations) -> list[str]:
+    lock = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
+    async with connection.transaction():
+        await connection.execute(lock, MIGRATION_LOCK)
+        await connection.execute("create table if not exists migration (name text primary key)")
+        rows = await connection.fetch("select name from migration")
+        missing = [item for item in migrations if item[0] not in {row["name"] for row in rows}]
+        for name, text in missing:
+            await connection.execute(text)
+            await connection.execute("insert into migration (name) values ($1)", name)
+    return [name for name, _ in missing]

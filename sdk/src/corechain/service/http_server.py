@@ -1,0 +1,61 @@
+"""uvicorn inside our own task group: our signals, our socket, our logs."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.applications import Starlette
+
+from corechain.service.settings import InvalidSetting
+
+BACKLOG = 4096
+GRACE_S = 5
+STARTED_POLL_S = 0.01
+
+
+def bind(prefix: str, host: str, port: int) -> socket.socket:
+    """A listening address, taken before anything else starts. Raises InvalidSetting."""
+    bound = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise InvalidSetting(
+            f"{prefix}HTTP_HOST and {prefix}HTTP_PORT: {host}:{port} cannot be used: "
+            f"{error.strerror}"
+        ) from None
+    return bound
+
+
+class HttpServer(uvicorn.Server):
+    """A server that leaves the signals to the process."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def until_started(self) -> None:
+        """Returns when the first connection can come (uvicorn has no event to wait for)."""
+        while not self.started:  # noqa: ASYNC110
+            await asyncio.sleep(STARTED_POLL_S)
+
+
+def http_server(app: Starlette, max_connections: int, keep_alive_s: int) -> HttpServer:
+    # Errors of requests are logged where they are answered, as events.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="off",
+        backlog=BACKLOG,
+        limit_concurrency=max_connections,
+        timeout_keep_alive=keep_alive_s,
+        timeout_graceful_shutdown=GRACE_S,
+        server_header=False,
+    )
+    return HttpServer(config)
