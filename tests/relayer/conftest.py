@@ -10,7 +10,7 @@ from relayer.support import Chain, RelayerProcess, Sensor, load, p256, secp, set
 
 
 @pytest.fixture
-def chain(anvil: str, deployment: Path) -> Chain:
+def chain(anvil: str, deployment: Path, chain_state: None) -> Chain:
     return Chain(anvil, load(deployment))
 
 
@@ -22,9 +22,10 @@ def stream() -> str:
 
 @pytest.fixture
 def environment(
-    anvil: str, deployment: Path, bus_url: str, database: str, tmp_path: Path, stream: str
+    chain: Chain, deployment: Path, bus_url: str, database: str, tmp_path: Path, stream: str
 ) -> dict[str, str]:
-    return settings_for(anvil, deployment, bus_url, database, tmp_path, stream)
+    # The chain comes first, so that it is set back only after the relayers are gone.
+    return settings_for(chain.url, deployment, bus_url, database, tmp_path, stream)
 
 
 Start = Callable[..., RelayerProcess]

@@ -1,5 +1,6 @@
 """uvicorn inside our own task group: our signals, our socket, our logs."""
 
+import asyncio
 import contextlib
 import logging
 import socket
@@ -12,6 +13,7 @@ from corechain_relayer.settings import InvalidSetting, Settings
 
 BACKLOG = 4096
 GRACE_S = 5
+STARTED_POLL_S = 0.01
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -35,6 +37,11 @@ class HttpServer(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+    async def until_started(self) -> None:
+        """Returns when the first connection can come (uvicorn has no event to wait for)."""
+        while not self.started:  # noqa: ASYNC110
+            await asyncio.sleep(STARTED_POLL_S)
 
 
 def http_server(app: Starlette, settings: Settings) -> HttpServer:

@@ -3,7 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import structlog
 from starlette.routing import Route
 
 from corechain.deployment import Deployment
+from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
 from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.checks import FrameChecker
@@ -19,6 +20,7 @@ from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.aggregator.service import Aggregator
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.valkey import connect as connect_bus
+from corechain_relayer.following import Follower
 from corechain_relayer.gateway.app import Endpoints, build_app
 from corechain_relayer.gateway.book import SequenceBook
 from corechain_relayer.gateway.intake import Judge, TimeLimits
@@ -34,16 +36,23 @@ from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.rpc import Rpc
 from corechain_relayer.settings import InvalidSetting, Settings
 from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Settled, Submitter
 from corechain_relayer.submitter.settled import CommittedBatches
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.supervision import available, sessions
+from corechain_relayer.watchtower.channels import ChannelsView
+from corechain_relayer.watchtower.http import EvidenceEndpoint
+from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
+from corechain_relayer.watchtower.store import EvidenceStore
 from corechain_relayer.wiring import check_chain, node_of, policy_of
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
     from corechain_relayer.journal.database import Database
+
+Loop = Coroutine[Any, Any, None]
 
 log = structlog.get_logger(__name__)
 
@@ -68,6 +77,8 @@ class Relayer:
     registry: RegistryFollower = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a batch was sealed: the submitter need not wait for its next poll."""
+    disputes: asyncio.Event = field(default_factory=asyncio.Event)
+    """The same for the watchtower's answers."""
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -160,24 +171,56 @@ class Relayer:
 
     # ---------------------------------------------------------------- submitter
 
-    async def submit(self, queue: str, signer: Signer, settled: Settled) -> None:
+    async def submit(self, queue: str, signer: Signer, settled: Settled, policy: Policy) -> None:
         """One session of a submitter: the only one that signs with this key."""
         await self._check_node()
         async with writer(self.database_url, signer.lock) as connection:
             journal = IntentJournal(connection, queue)
-            node, policy = node_of(self.rpc, self.settings), policy_of(self.settings)
+            node = node_of(self.rpc, self.settings)
             submitter = Submitter(journal, node, signer, settled, policy, self.metrics)
-            await submitter.run_forever(self.settings.poll_s, self.work)
+            work = self.disputes if queue == QUEUE else self.work
+            await submitter.run_forever(self.settings.poll_s, work)
 
-    def lane_submitter(self) -> Coroutine[Any, Any, None]:
+    def lane_submitter(self) -> "Loop":
         secret = required_key(self.settings.submitter_key, "RELAYER_SUBMITTER_KEY")
         signer = Signer.of(secret, self.deployment.chain_id)
         settled = CommittedBatches(
             node_of(self.rpc, self.settings), self.deployment, self.settings.log_range_blocks
         )
-        queue = lane_queue(self.settings.lane)
-        session = partial(self.submit, queue, signer, settled)
+        queue, policy = lane_queue(self.settings.lane), policy_of(self.settings)
+        session = partial(self.submit, queue, signer, settled, policy)
         return sessions("submitter", session, self.metrics)
+
+    # --------------------------------------------------------------- watchtower
+
+    def channels(self) -> Follower[ChannelsView]:
+        settings = self.settings
+        return Follower(
+            self.rpc,
+            self.deployment.contracts["StateChannels"],
+            ChannelsView,
+            settings.poll_s,
+            settings.log_range_blocks,
+            self.metrics,
+        )
+
+    def watchtower(self, key: "SecretStr") -> "tuple[list[Loop], list[Route]]":
+        """The watchtower's loops and its route."""
+        follower, store = self.channels(), EvidenceStore(self.pool)
+        contract = self.deployment.address("StateChannels")
+        tower = Watchtower(follower, store, contract, self.metrics, self.disputes)
+        watch = partial(tower.watch_forever, self.settings.poll_s)
+        signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
+        node = node_of(self.rpc, self.settings)
+        settled = AnsweredChallenges(node, self.deployment, self.settings.log_range_blocks)
+        policy = replace(policy_of(self.settings), ordered=False)
+        answer = partial(self.submit, QUEUE, signer, settled, policy)
+        domain = state_domain(self.deployment.chain_id, contract)
+        loops = [
+            sessions("watchtower", watch, self.metrics),
+            sessions("answers", answer, self.metrics),
+        ]
+        return loops, EvidenceEndpoint(follower, store, domain).routes()
 
 
 def required_key(key: "SecretStr | None", name: str) -> str:
@@ -186,7 +229,7 @@ def required_key(key: "SecretStr | None", name: str) -> str:
     return key.get_secret_value()
 
 
-def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Coroutine[Any, Any, None]]:
+def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     """The roles' loops, in order of start."""
     loops = [relayer.registry.follow_forever()]
     if Role.SUBMITTER in roles:
@@ -196,6 +239,16 @@ def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Coroutine[Any, Any, 
     if Role.GATEWAY in roles:
         loops.append(relayer.bus.write_forever())
     return loops
+
+
+def _watch(relayer: Relayer, roles: Sequence[Role]) -> "tuple[list[Loop], list[Route]]":
+    key = relayer.settings.watchtower_key
+    if Role.WATCHTOWER not in roles:
+        return [], []
+    if key is None:
+        log.info("no watchtower: RELAYER_WATCHTOWER_KEY is not set")
+        return [], []
+    return relayer.watchtower(key)
 
 
 async def _until_stopped(
@@ -220,12 +273,13 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     with bind(settings.http_host, settings.http_port) as listener:
         try:
             await relayer.prepare()
-            more: list[Route] = []
+            watching, more = _watch(relayer, roles)
             app = build_app(await relayer.endpoints(), more, reports=Role.GATEWAY in roles)
             server = http_server(app, settings)
             async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(loop) for loop in _loops(relayer, roles)]
+                loops = [group.create_task(loop) for loop in _loops(relayer, roles) + watching]
                 serving = group.create_task(server.serve(sockets=[listener]))
+                await server.until_started()
                 log.info("serving", port=listener.getsockname()[1], roles=list(roles))
                 await _until_stopped(server, serving, loops)
         finally:

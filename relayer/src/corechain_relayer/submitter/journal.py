@@ -73,6 +73,10 @@ class IntentJournal:
         assert row is not None, key
         return bytes(row["transaction"])
 
+    async def void(self, intent: Intent) -> None:
+        """Ends an intent that is not needed any more; its nonce, if it has one, stays spent."""
+        await asked(self.connection.execute(query("void_intent"), intent.id))
+
     async def forget(self, intent: Intent) -> None:
         """Drops an intent for which nothing was signed."""
         await asked(self.connection.execute(query("forget_intent"), intent.id))

@@ -1,8 +1,8 @@
 """What to do next for a queue of intents. Pure: the journal and the chain go in, actions come out.
 
 Life of an intent: queued → pending (a nonce is bound to it) → confirmed (in a block) → final.
-A reorg takes a confirmed one back to pending; only final is for ever. Times in seconds, fees in wei
-per gas.
+A reorg takes a confirmed one back to pending; only final is for ever, and void (needed no more).
+Times in seconds, fees in wei per gas.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -15,6 +15,7 @@ class State(StrEnum):
     PENDING = "pending"
     CONFIRMED = "confirmed"
     FINAL = "final"
+    VOID = "void"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,8 @@ class Policy:
     bump_after_s: float
     lost_after_s: float
     max_fee: int
+    ordered: bool = True
+    """Whether an intent waits until all earlier ones are in a block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +195,12 @@ def plan(
     now: float,
     next_nonce: int,
     urgent: Set[bytes] = frozenset(),
+    paused: Set[int] = frozenset(),
 ) -> list[Action]:
-    """Actions for the unfinished intents of a queue, in order.
+    """Actions for the unfinished intents of a queue, in order; at most one new nonce a round.
 
-    Nothing is signed for an intent before all earlier ones are in a block. `urgent`: attempts whose
-    fee the node called too low.
+    In an ordered queue nothing is signed for an intent before all earlier ones are in a block.
+    `urgent`: attempts whose fee the node called too low. `paused`: intents to leave alone for now.
     """
     actions: list[Action] = []
     waiting = False
@@ -211,10 +215,13 @@ def plan(
             actions += _settle(intent, receipt, view.final_block)
         elif intent.state is State.CONFIRMED:
             actions.append(Unconfirm(intent))
-            waiting = True
+            waiting |= policy.ordered
         elif intent.state is State.PENDING:
-            actions += _chase(intent, view, policy, now, urgent)
-            waiting = True
+            if intent.id not in paused:
+                actions += _chase(intent, view, policy, now, urgent)
+            waiting |= policy.ordered
+        elif intent.id in paused:
+            waiting |= policy.ordered
         elif not waiting:
             actions.append(Sign(intent, max(next_nonce, view.count), view.suggested))
             waiting = True

@@ -35,7 +35,15 @@ log = structlog.get_logger(__name__)
 REFUSED_PAUSE_S = 5.0
 """After a refusal that only time or an operator can cure (no funds, call reverts)."""
 
-Settled = Callable[[Intent], Awaitable[Receipt | None]]
+
+@dataclass(frozen=True, slots=True)
+class Moot:
+    """The intent is not needed any more, and why."""
+
+    why: str
+
+
+Settled = Callable[[Intent], Awaitable[Receipt | Moot | None]]
 """Finds the transaction by which an intent is done already, whoever sent it; None: it is not.
 Raises LaneHalted when something else stands in its place."""
 
@@ -70,11 +78,11 @@ class Submitter:
         view = await self._look(intents)
         nonce = await self.journal.next_nonce(self.signer.address)
         now = time.time()
-        actions = plan(intents, view, self.policy, now, nonce, self._urgent)
-        ready = [a for a in actions if self._not_before.get(a.intent.id, 0.0) <= now]
-        for action in ready:
+        paused = {intent for intent, until in self._not_before.items() if until > now}
+        actions = plan(intents, view, self.policy, now, nonce, self._urgent, paused)
+        for action in actions:
             await self._do(action)
-        return bool(ready)
+        return bool(actions)
 
     async def _look(self, intents: list[Intent]) -> ChainView:
         head = await self.node.rpc.head()
@@ -163,12 +171,16 @@ class Submitter:
         )
 
     async def _adopt(self, intent: Intent) -> bool:
-        """Whether the intent was done already, by an earlier life or another sender."""
-        receipt = await self.settled(intent)
-        if receipt is None:
+        """Whether the intent was done already, by an earlier life or another sender, or is moot."""
+        found = await self.settled(intent)
+        if found is None:
             return False
+        if isinstance(found, Moot):
+            log.warning("intent is void", intent=intent.key, why=found.why)
+            await self.journal.void(intent)
+            return True
         log.info("intent found done on chain", intent=intent.key)
-        await self._confirm(intent, receipt)
+        await self._confirm(intent, found)
         return True
 
     async def _examine(self, intent: Intent, why: str) -> None:

@@ -19,7 +19,7 @@ create table intent (
     target       bytea not null check (octet_length(target) = 20),
     calldata     bytea not null,
     state        text not null default 'queued'
-                 check (state in ('queued', 'pending', 'confirmed', 'final')),
+                 check (state in ('queued', 'pending', 'confirmed', 'final', 'void')),
     sender       bytea check (octet_length(sender) = 20),
     nonce        bigint,
     transaction  bytea check (octet_length(transaction) = 32),
@@ -33,7 +33,7 @@ create table intent (
 
 -- One payload a nonce: two intents can never share one.
 create unique index intent_nonce on intent (sender, nonce) where nonce is not null;
-create index intent_open on intent (queue, id) where state <> 'final';
+create index intent_open on intent (queue, id) where state not in ('final', 'void');
 
 -- Every signed transaction, written before it is sent. Times in seconds since 1970.
 create table attempt (

@@ -46,7 +46,7 @@ select device, metric, value, at, run_start from quality_state where device = an
 -- name: open_intents
 -- Intents of a queue that are not final, in order.
 select id, key, target, calldata, state, nonce, transaction, block_number, block_hash
-from intent where queue = $1 and state <> 'final' order by id limit $2;
+from intent where queue = $1 and state not in ('final', 'void') order by id limit $2;
 
 -- name: attempts_of
 -- Signed transactions of some intents, oldest first.
@@ -113,6 +113,12 @@ where channel_state.version < excluded.version;
 -- name: channel_state
 -- The newest evidence for a channel.
 select version, balance_a, signature_a, signature_b from channel_state where channel_id = $1;
+
+-- name: void_intent
+-- Ends an intent that is not needed any more.
+update intent set state = 'void', transaction = null, block_number = null, block_hash = null,
+                  gas_used = null
+where id = $1 and state <> 'final';
 
 -- name: forget_intent
 -- Drops an intent for which nothing was ever signed.

@@ -1,0 +1,1 @@
+"""Answers a stale close of a state channel with the newest state that both parties signed."""

@@ -1,0 +1,128 @@
+"""State channels as a fold over their events, and the call that answers a challenge. Pure."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+from corechain.protocol.channel import ChannelState, StateChannel
+from corechain.protocol.eip712 import Domain, address_word, uint_word
+from corechain.protocol.errors import InvalidSignature, ProtocolError, ValueOutOfRange
+from corechain.protocol.events import (
+    Event,
+    StateChannelChallenged,
+    StateChannelClosed,
+    StateChannelOpened,
+    StateChannelToppedUp,
+)
+from corechain.protocol.keys import recover_signer
+from corechain_relayer.calldata import selector
+
+RESPOND = selector("respond((address,address,address,uint32,bytes32),(uint40,uint88,bytes,bytes))")
+VERSION_MAX = 2**40 - 2
+"""The highest version stands for a closed channel."""
+
+
+class UnknownChannel(ProtocolError):
+    """The channel is not open on this chain."""
+
+    status = 404
+
+    def __init__(self, channel_id: bytes) -> None:
+        super().__init__(f"channel 0x{channel_id.hex()} is not open on this chain")
+        self.channel_id = channel_id
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """An open channel. `deadline` (seconds, chain time) is 0 while no challenge runs."""
+
+    terms: StateChannel
+    deposit: int
+    challenged_version: int = 0
+    deadline: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A state with both parties' 64-byte signatures."""
+
+    state: ChannelState
+    signature_a: bytes
+    signature_b: bytes
+
+    def check(self, channel: Channel, domain: Domain) -> None:
+        """Raises InvalidSignature, HighS, ValueOutOfRange. Parties with a contract for an account
+        (ERC-1271) must watch for themselves: their signatures cannot be checked off chain."""
+        if not 1 <= self.state.version <= VERSION_MAX:
+            raise ValueOutOfRange("version", self.state.version)
+        if not 0 <= self.state.balance_a <= channel.deposit:
+            raise ValueOutOfRange("balance_a", self.state.balance_a)
+        digest = self.state.digest(domain)
+        parties = (channel.terms.party_a, channel.terms.party_b)
+        signed_by = tuple(recover_signer(digest, s) for s in (self.signature_a, self.signature_b))
+        if signed_by != parties:
+            raise InvalidSignature("the state is not signed by both parties of the channel")
+
+
+@dataclass(slots=True)
+class ChannelsView:
+    """Open channels by id."""
+
+    channels: dict[bytes, Channel] = field(default_factory=dict)
+
+    def apply(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, StateChannelOpened):
+                self.channels[event.channel_id] = _opened(event)
+            elif isinstance(event, StateChannelToppedUp):
+                self._change(event.channel_id, deposit=event.deposit)
+            elif isinstance(event, StateChannelChallenged):
+                self._change(
+                    event.channel_id, challenged_version=event.version, deadline=event.deadline
+                )
+            elif isinstance(event, StateChannelClosed):
+                del self.channels[event.channel_id]
+
+    def _change(self, channel_id: bytes, **fields: int) -> None:
+        known = self.channels[channel_id]
+        self.channels[channel_id] = replace(known, **fields)  # type: ignore[arg-type]
+
+    def find(self, channel_id: bytes) -> Channel:
+        """Raises UnknownChannel."""
+        channel = self.channels.get(channel_id)
+        if channel is None:
+            raise UnknownChannel(channel_id)
+        return channel
+
+    def challenged(self) -> Iterator[tuple[bytes, Channel]]:
+        """Channels with a challenge, the most urgent first."""
+        running = [entry for entry in self.channels.items() if entry[1].deadline]
+        yield from sorted(running, key=lambda entry: entry[1].deadline)
+
+
+def _opened(event: StateChannelOpened) -> Channel:
+    terms = StateChannel(
+        event.party_a, event.party_b, event.token, event.challenge_period_s, event.salt
+    )
+    return Channel(terms, event.deposit)
+
+
+def respond_call(terms: StateChannel, evidence: Evidence) -> bytes:
+    """The five words of the terms, then where the state begins, then the state: two numbers, where
+    its two signatures begin, and each with its length before it."""
+    words = (
+        address_word(terms.party_a),
+        address_word(terms.party_b),
+        address_word(terms.token),
+        uint_word(terms.challenge_period_s),
+        terms.salt,
+        uint_word(6 * 32),
+        uint_word(evidence.state.version),
+        uint_word(evidence.state.balance_a),
+        uint_word(4 * 32),
+        uint_word(7 * 32),
+        uint_word(64),
+        evidence.signature_a,
+        uint_word(64),
+        evidence.signature_b,
+    )
+    return RESPOND + b"".join(words)

@@ -1,0 +1,105 @@
+"""Watches challenges and wants an answer to each that is older than what we hold."""
+
+import asyncio
+from dataclasses import dataclass
+
+import structlog
+
+from corechain.deployment import Deployment
+from corechain.protocol.eip712 import uint_word
+from corechain.protocol.events import (
+    StateChannelChallenged,
+    StateChannelClosed,
+    decode_log,
+    topic_of,
+)
+from corechain_relayer.following import Follower
+from corechain_relayer.journal.batches import NewIntent
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.rpc import Log, logs_in_ranges, to_hex
+from corechain_relayer.submitter.node import Node
+from corechain_relayer.submitter.plan import Intent, Receipt
+from corechain_relayer.submitter.service import Moot
+from corechain_relayer.watchtower.channels import Channel, ChannelsView, respond_call
+from corechain_relayer.watchtower.store import EvidenceStore
+
+log = structlog.get_logger(__name__)
+
+QUEUE = "watchtower"
+
+
+def intent_key(channel_id: bytes, version: int) -> str:
+    return f"channel:{channel_id.hex()}:{version}"
+
+
+def _parts(key: str) -> tuple[bytes, int]:
+    _, channel_id, version = key.split(":")
+    return bytes.fromhex(channel_id), int(version)
+
+
+@dataclass(slots=True)
+class Watchtower:
+    """Looks at every challenge again on every round: evidence may come after the challenge."""
+
+    follower: Follower[ChannelsView]
+    store: EvidenceStore
+    contract: bytes
+    metrics: Metrics
+    work: asyncio.Event
+
+    async def watch_forever(self, poll_s: float) -> None:
+        while True:
+            await self.follower.refresh_or_log()
+            for channel_id, channel in self.follower.view.challenged():
+                await self._answer(channel_id, channel)
+            await asyncio.sleep(poll_s)
+
+    async def _answer(self, channel_id: bytes, channel: Channel) -> None:
+        evidence = await self.store.newest(channel_id)
+        if evidence is None or evidence.state.version <= channel.challenged_version:
+            return
+        key = intent_key(channel_id, evidence.state.version)
+        call = respond_call(channel.terms, evidence)
+        if await self.store.want(NewIntent(QUEUE, key, self.contract, call)):
+            self.metrics.disputes_answered.inc()
+            log.warning(
+                "stale close will be answered",
+                channel=channel_id.hex(),
+                theirs=channel.challenged_version,
+                ours=evidence.state.version,
+                deadline=channel.deadline,
+            )
+            self.work.set()
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredChallenges:
+    """Whether a challenge needs our answer no more: answered as well or better, closed, or over."""
+
+    node: Node
+    deployment: Deployment
+    range_blocks: int
+
+    async def __call__(self, intent: Intent) -> Receipt | Moot | None:
+        channel_id, version = _parts(intent.key)
+        contract = self.deployment.contracts["StateChannels"]
+        kinds = [to_hex(topic_of(kind)) for kind in (StateChannelChallenged, StateChannelClosed)]
+        topics = [kinds, to_hex(uint_word(int.from_bytes(channel_id, "big")))]
+        head = await self.node.rpc.head()
+        logs = await logs_in_ranges(
+            self.node.rpc, contract.address, topics, contract.block, head.number, self.range_blocks
+        )
+        return await self._verdict(logs, version, head.timestamp)
+
+    async def _verdict(self, logs: list[Log], version: int, now: int) -> Receipt | Moot | None:
+        deadline = 0
+        for entry in logs:
+            event = decode_log(list(entry.topics), entry.data)
+            if isinstance(event, StateChannelClosed):
+                return Moot("the channel is closed")
+            assert isinstance(event, StateChannelChallenged)
+            if event.version >= version:
+                receipts = await self.node.receipts([entry.transaction])
+                return receipts.get(entry.transaction)
+            deadline = event.deadline
+        return Moot("the deadline has passed") if deadline <= now else None
