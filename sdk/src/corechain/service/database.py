@@ -95,7 +95,7 @@ async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
 
 
 async def migrate(url: str, migrations: Migrations) -> list[str]:
-    """Applies the (name, SQL) pairs that are missing; returns their names. Safe to call from many."""
+    """Applies the (name, SQL) pairs that are missing; returns their names. Any number may call."""
     connection = await connect(url)
     try:
         with outages():

@@ -1,0 +1,43 @@
+"""Errors of the indexer's own."""
+
+from corechain.protocol.errors import ProtocolError, TransportError
+
+
+class CacheUnavailable(TransportError):
+    """Redis did not answer."""
+
+
+class SeriesUnavailable(TransportError):
+    """The time series database did not answer, or refused."""
+
+
+class FileWithheld(TransportError):
+    """No source has the data file of a batch. It may come later."""
+
+    def __init__(self, commitment: bytes, reasons: list[str]) -> None:
+        super().__init__(
+            f"no source has the data file {commitment.hex()}: {'; '.join(reasons) or 'no sources'}"
+        )
+        self.commitment, self.reasons = commitment, reasons
+
+
+class InvalidQuery(ProtocolError):
+    """A parameter of the query is missing, malformed or out of its range."""
+
+    status = 400
+
+    def __init__(self, parameter: str, why: str) -> None:
+        super().__init__(f"{parameter}: {why}")
+        self.parameter, self.why = parameter, why
+
+
+class NotFound(ProtocolError):
+    """There is no such thing, or it is not verified yet."""
+
+    status = 404
+
+
+class Unavailable(ProtocolError):
+    """A store behind the API does not answer at the moment."""
+
+    status = 503

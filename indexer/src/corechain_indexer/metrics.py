@@ -1,0 +1,56 @@
+"""Metrics of mirror and query API, in a registry of their own (no process-wide state)."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import generate_latest
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Metrics:
+    """One attribute a metric; the labels `reason` carry the error names of docs/protocol.md."""
+
+    def __init__(self) -> None:
+        registry = self.registry = CollectorRegistry()
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"corechain_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"corechain_{name}", text, registry=registry)
+
+        self.head_block = gauge("head_block", "Newest block of the node")
+        self.indexed_block = gauge("indexed_block", "Newest mirrored block")
+        self.lag_blocks = gauge("lag_blocks", "Blocks between the two")
+        self.events = counter("events_total", "Events mirrored", "event")
+        self.logs_malformed = counter("logs_malformed_total", "Logs of ours in a wrong shape")
+        self.reorgs = counter("reorgs_total", "Rollbacks after a reorg")
+        self.reorg_blocks = Histogram(
+            "corechain_reorg_blocks",
+            "Blocks rolled back at once",
+            buckets=(1, 2, 4, 8, 16, 64, 256),
+            registry=registry,
+        )
+        self.batches = counter("batches_total", "Data files by what came of them", "state")
+        self.readings = counter("readings_total", "Verified readings stored")
+        self.verify_seconds = Histogram(
+            "corechain_verify_seconds", "To recompute one batch", registry=registry
+        )
+        self.epochs = counter("epochs_total", "Reward roots by what came of them", "state")
+        self.requests = counter("requests_total", "Requests by path and status", "path", "status")
+        self.refused = counter("requests_refused_total", "Requests refused", "reason")
+        self.request_seconds = Histogram(
+            "corechain_request_seconds",
+            "From request to answer",
+            ["path"],
+            buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
+            registry=registry,
+        )
+        self.paid = counter("queries_paid_total", "Queries paid by voucher")
+        self.subscribers = gauge("subscribers", "Open batch streams")
+        self.subscribers_dropped = counter("subscribers_dropped_total", "Too slow to follow")
+        self.sessions_restarted = counter(
+            "sessions_restarted_total", "Loops restarted after an outage", "loop"
+        )
+
+    def exposition(self) -> bytes:
+        return generate_latest(self.registry)

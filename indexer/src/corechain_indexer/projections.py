@@ -1,0 +1,178 @@
+"""Events as rows of the tables that are read. Pure: one event in, (table, row) out."""
+
+from collections.abc import Callable
+from typing import Any
+
+from corechain.protocol import events as e
+from corechain.protocol.channel import ChannelConfig
+from corechain.service.rpc import Log
+
+Row = tuple[Any, ...]
+Projection = tuple[str, Row]
+
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "event": (
+        "block_number", "log_index", "block_hash", "transaction", "address", "topics", "data",
+    ),
+    "device_event": (
+        "block_number", "log_index", "kind", "device", "owner", "key_type", "public_key",
+    ),
+    "batch": (
+        "block_number", "log_index", "batch_id", "commitment", "block_hash", "transaction",
+    ),
+    "root_event": (
+        "block_number", "log_index", "kind", "epoch", "root", "through_block", "emission",
+        "active_at",
+    ),
+    "claim_event": ("block_number", "log_index", "owner", "amount", "cumulative"),
+    "payment_channel": (
+        "block_number", "log_index", "channel_id", "payer", "payer_authorizer", "receiver",
+        "receiver_authorizer", "token", "withdraw_delay", "salt",
+    ),
+    "payment_event": ("block_number", "log_index", "kind", "channel_id", "amount", "total"),
+    "state_channel_event": (
+        "block_number", "log_index", "kind", "channel_id", "party_a", "party_b", "token",
+        "challenge_period", "salt", "deposit", "balance_a", "version", "deadline", "paid_b",
+    ),
+}  # fmt: skip
+
+
+def raw_row(log: Log) -> Row:
+    return (
+        log.block_number,
+        log.index,
+        log.block_hash,
+        log.transaction,
+        log.address,
+        b"".join(log.topics),
+        log.data,
+    )
+
+
+def _registered(x: e.DeviceRegistered) -> Projection:
+    public = x.x + x.y
+    key = public if any(public) else None
+    return "device_event", ("registered", x.device, x.owner, x.key_type, key)
+
+
+def _transferred(x: e.DeviceTransferred) -> Projection:
+    return "device_event", ("transferred", x.device, x.after, None, None)
+
+
+def _revoked(x: e.DeviceRevoked) -> Projection:
+    return "device_event", ("revoked", x.device, None, None, None)
+
+
+def _proposed(x: e.RootProposed) -> Projection:
+    row = ("proposed", x.epoch, x.root, x.through_block, x.emission, x.active_at)
+    return "root_event", row
+
+
+def _vetoed(x: e.RootVetoed) -> Projection:
+    return "root_event", ("vetoed", x.epoch, None, None, None, None)
+
+
+def _reward_claimed(x: e.RewardClaimed) -> Projection:
+    return "claim_event", (x.owner, x.amount, x.cumulative)
+
+
+def config_row(config: ChannelConfig) -> Row:
+    return (
+        config.payer,
+        config.payer_authorizer,
+        config.receiver,
+        config.receiver_authorizer,
+        config.token,
+        config.withdraw_delay_s,
+        config.salt,
+    )
+
+
+def _created(x: e.PaymentChannelCreated) -> Projection:
+    return "payment_channel", (x.channel_id, *config_row(x.config))
+
+
+def _deposited(x: e.Deposited) -> Projection:
+    return "payment_event", ("deposited", x.channel_id, x.amount, x.balance)
+
+
+def _claimed(x: e.VoucherClaimed) -> Projection:
+    return "payment_event", ("claimed", x.channel_id, x.amount, x.total_claimed)
+
+
+def _redeemed(x: e.Redeemed) -> Projection:
+    return "payment_event", ("redeemed", x.channel_id, x.amount, x.total_claimed)
+
+
+def _refunded(x: e.Refunded) -> Projection:
+    return "payment_event", ("refunded", x.channel_id, x.amount, None)
+
+
+def _withdrawing(x: e.WithdrawInitiated) -> Projection:
+    return "payment_event", ("withdrawing", x.channel_id, x.amount, x.finalize_after)
+
+
+def _withdrawn(x: e.WithdrawFinalized) -> Projection:
+    return "payment_event", ("withdrawn", x.channel_id, x.amount, None)
+
+
+def _state_row(kind: str, channel_id: bytes, terms: Row = (None,) * 5, **fields: int) -> Projection:
+    names = ("deposit", "balance_a", "version", "deadline", "paid_b")
+    return "state_channel_event", (kind, channel_id, *terms, *(fields.get(n) for n in names))
+
+
+def _opened(x: e.StateChannelOpened) -> Projection:
+    terms = (x.party_a, x.party_b, x.token, x.challenge_period_s, x.salt)
+    return _state_row("opened", x.channel_id, terms, deposit=x.deposit, balance_a=x.balance_a)
+
+
+def _topped_up(x: e.StateChannelToppedUp) -> Projection:
+    return _state_row("topped_up", x.channel_id, deposit=x.deposit, balance_a=x.balance_a)
+
+
+def _challenged(x: e.StateChannelChallenged) -> Projection:
+    return _state_row(
+        "challenged",
+        x.channel_id,
+        balance_a=x.balance_a,
+        version=x.version,
+        deadline=x.deadline,
+    )
+
+
+def _closed(x: e.StateChannelClosed) -> Projection:
+    return _state_row("closed", x.channel_id, balance_a=x.paid_a, paid_b=x.paid_b)
+
+
+_PROJECTORS: dict[type[e.Event], Callable[[Any], Projection]] = {
+    e.DeviceRegistered: _registered,
+    e.DeviceTransferred: _transferred,
+    e.DeviceRevoked: _revoked,
+    e.RootProposed: _proposed,
+    e.RootVetoed: _vetoed,
+    e.RewardClaimed: _reward_claimed,
+    e.PaymentChannelCreated: _created,
+    e.Deposited: _deposited,
+    e.VoucherClaimed: _claimed,
+    e.Redeemed: _redeemed,
+    e.Refunded: _refunded,
+    e.WithdrawInitiated: _withdrawing,
+    e.WithdrawFinalized: _withdrawn,
+    e.StateChannelOpened: _opened,
+    e.StateChannelToppedUp: _topped_up,
+    e.StateChannelChallenged: _challenged,
+    e.StateChannelClosed: _closed,
+}
+
+
+def project(event: e.Event, log: Log) -> Projection | None:
+    """The row of an event, None for one that is only kept raw."""
+    place = (log.block_number, log.index)
+    if isinstance(event, e.BatchCommitted):
+        row = (event.batch_id, event.commitment, log.block_hash, log.transaction)
+        return "batch", (*place, *row)
+    projector = _PROJECTORS.get(type(event))
+    if projector is None:
+        return None
+    table, row = projector(event)
+    return table, (*place, *row)

@@ -1,0 +1,54 @@
+"""Downsampled time series: hourly statistics in Postgres, or InfluxDB when a URL is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from corechain.protocol.batch import Batch
+from corechain.service.database import asked
+from corechain_indexer.store import SQL
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+HOUR_S = 3600
+
+
+class Bucket(NamedTuple):
+    """Statistics of a bucket that begins at `start` (seconds); values scaled."""
+
+    start: int
+    count: int
+    sum: int
+    min: int
+    max: int
+
+
+class Series(Protocol):
+    """A store of time series."""
+
+    async def write(self, batch: Batch) -> None:
+        """Adds a verified batch. Raises SeriesUnavailable."""
+
+    async def read(
+        self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
+    ) -> Sequence[Bucket]:
+        """Buckets in [start, end], ascending; bucket_s is a multiple of an hour."""
+
+
+@dataclass(frozen=True, slots=True)
+class RollupSeries:
+    """The rollup table. It is written with the batch itself, in the same transaction."""
+
+    pool: "Database"
+
+    async def write(self, batch: Batch) -> None:
+        """Nothing is left to do: `FileStore.verified` has written the rollup."""
+
+    async def read(
+        self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
+    ) -> Sequence[Bucket]:
+        first = start - start % HOUR_S
+        arguments = (device, metric, first, end, bucket_s, limit)
+        rows = await asked(self.pool.fetch(SQL["series"], *arguments))
+        return [Bucket(r["bucket"], r["count"], r["sum"], r["min"], r["max"]) for r in rows]

@@ -1,0 +1,217 @@
+-- name: cursor
+select number, hash from block order by number desc limit 1
+
+-- name: recent_blocks
+-- The newest mirrored blocks, newest first: where a fork is looked for.
+select number, hash from block order by number desc limit $1
+
+-- name: add_block
+insert into block (number, hash) values ($1, $2)
+
+-- name: forget_blocks
+-- Far behind the final block nobody looks for a fork; the newest of them stays as an anchor.
+delete from block where number < $1 and number <> (select max(number) from block where number < $1)
+
+-- name: roll_back
+-- Everything after a block, in one statement; foreign keys take what hangs on it.
+with b as (delete from block where number > $1),
+     e as (delete from event where block_number > $1),
+     d as (delete from device_event where block_number > $1),
+     r as (delete from root_event where block_number > $1),
+     c as (delete from claim_event where block_number > $1),
+     p as (delete from payment_channel where block_number > $1),
+     q as (delete from payment_event where block_number > $1),
+     s as (delete from state_channel_event where block_number > $1)
+delete from batch where block_number > $1 returning batch_id
+
+-- name: stale_after
+-- (device, metric) pairs whose newest value may go with the batches after a block.
+select distinct r.device, r.metric
+  from reading r join batch b using (batch_id)
+ where b.block_number > $1
+
+-- name: newest_reading
+select observed_at, value, flag, batch_id, position, cell
+  from reading where device = $1 and metric = $2
+ order by observed_at desc, batch_id desc, position desc limit 1
+
+-- name: open_batches
+-- Batches whose data file is still to be fetched, oldest first.
+select b.batch_id, b.commitment, coalesce(f.attempts, 0) as attempts
+  from batch b left join batch_file f using (batch_id)
+ where f.batch_id is null or (f.state = 'withheld' and f.next_attempt_at <= now())
+ order by f.batch_id is not null, b.batch_id
+ limit $1
+
+-- name: withhold
+insert into batch_file (batch_id, state, reason, next_attempt_at)
+select batch_id, 'withheld', $3, now() + make_interval(secs => $4)
+  from batch where batch_id = $1 and commitment = $2
+    on conflict (batch_id) do update
+   set reason = excluded.reason, attempts = batch_file.attempts + 1,
+       next_attempt_at = excluded.next_attempt_at, settled_at = now()
+ where batch_file.state = 'withheld'
+
+-- name: mismatch
+insert into batch_file (batch_id, state, reason)
+select batch_id, 'mismatch', $3 from batch where batch_id = $1 and commitment = $2
+    on conflict (batch_id) do update
+   set state = 'mismatch', reason = excluded.reason, next_attempt_at = null, settled_at = now()
+ where batch_file.state = 'withheld'
+
+-- name: verified
+-- Returns the batch id when this very commitment still stands on the mirrored chain and is not settled.
+insert into batch_file (batch_id, state, previous, ancestor, statistics_root, reports_root, data_hash,
+                        rules_hash, reading_count, report_count, rejected_count, window_start, window_end,
+                        readings_root, leaves)
+select batch_id, 'verified', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+  from batch where batch_id = $1 and commitment = $2
+    on conflict (batch_id) do update
+   set state = 'verified', reason = null, next_attempt_at = null, settled_at = now(),
+       previous = excluded.previous, ancestor = excluded.ancestor,
+       statistics_root = excluded.statistics_root, reports_root = excluded.reports_root,
+       data_hash = excluded.data_hash, rules_hash = excluded.rules_hash,
+       reading_count = excluded.reading_count, report_count = excluded.report_count,
+       rejected_count = excluded.rejected_count, window_start = excluded.window_start,
+       window_end = excluded.window_end, readings_root = excluded.readings_root,
+       leaves = excluded.leaves
+ where batch_file.state = 'withheld'
+returning batch_id
+
+-- name: registered_devices
+select device, key_type, public_key from device where device = any($1::bytea[])
+
+-- name: open_epochs
+-- Standing epochs that were not recomputed yet, oldest first.
+select e.block_number, e.log_index, e.epoch, e.root, e.through_block, e.emission
+  from epoch e left join reward_epoch w using (block_number, log_index)
+ where w.block_number is null order by e.epoch
+
+-- name: unsettled_through
+-- Batches up to a block whose data is not verified: an epoch over them cannot be recomputed.
+select count(*) from batch b left join batch_file f using (batch_id)
+ where b.block_number <= $1 and f.state is distinct from 'verified'
+
+-- name: epoch_before
+select e.block_number, e.log_index, e.epoch, e.through_block, w.state
+  from epoch e left join reward_epoch w using (block_number, log_index) where e.epoch = $1
+
+-- name: leaves_between
+select f.leaves from batch b join batch_file f using (batch_id)
+ where b.block_number > $1 and b.block_number <= $2 and f.state = 'verified' order by b.batch_id
+
+-- name: owners_at
+-- Who owned which device at the end of a block.
+select distinct on (device) device, owner from device_event
+ where block_number <= $1 and kind in ('registered', 'transferred')
+ order by device, block_number desc, log_index desc
+
+-- name: epoch_leaves
+select owner, cumulative from reward_leaf where block_number = $1 and log_index = $2 order by position
+
+-- name: settle_epoch
+insert into reward_epoch (block_number, log_index, epoch, state)
+select block_number, log_index, epoch, $3 from root_event where block_number = $1 and log_index = $2
+    on conflict do nothing returning epoch
+
+-- name: state_counts
+select coalesce(f.state, 'pending') as state, count(*) as count, coalesce(sum(f.reading_count), 0) as readings,
+       coalesce(sum(f.rejected_count), 0) as rejected
+  from batch b left join batch_file f using (batch_id) group by 1
+
+-- name: devices_page
+select device, owner, key_type, revoked, block_number from device
+ where device > $1 order by device limit $2
+
+-- name: device
+select device, owner, key_type, revoked, block_number from device where device = $1
+
+-- name: batches_page
+select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state, 'pending') as state, f.reason,
+       f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
+       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root
+  from batch b left join batch_file f using (batch_id)
+ where b.batch_id > $1 and ($3::text is null or coalesce(f.state, 'pending') = $3)
+ order by b.batch_id limit $2
+
+-- name: batch_leaves
+select f.leaves, f.readings_root, b.commitment from batch b join batch_file f using (batch_id)
+ where b.batch_id = $1 and f.state = 'verified'
+
+-- name: rejections_page
+select ordinal, device, sequence, metric, cell, observed_at, value, reasons from rejection
+ where batch_id = $1 and ordinal > $2 order by ordinal limit $3
+
+-- name: readings_page
+select batch_id, position, metric, cell, device, observed_at, value, flag from reading
+ where ($1::bytea is null or device = $1) and ($2::integer is null or metric = $2)
+   and observed_at >= $3 and observed_at <= $4
+   and (device, metric, observed_at, batch_id, position) > ($5, $6, $7, $8, $9)
+ order by device, metric, observed_at, batch_id, position limit $10
+
+-- name: batches_in_window
+-- Verified batches that can hold readings observed in a window.
+select batch_id from batch_file
+ where state = 'verified' and window_end >= $1 and window_start <= $2 order by batch_id limit $3
+
+-- name: batches_with
+-- Of those, the ones that hold readings of the device and metric.
+select distinct batch_id from rollup
+ where device = $1 and metric = $2 and hour >= $3 and hour <= $4 order by batch_id limit $5
+
+-- name: headers_between
+select b.batch_id, b.commitment, b.block_number, b.transaction, f.state, f.reason,
+       f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
+       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root
+  from batch b join batch_file f using (batch_id)
+ where b.batch_id between $1 and $2 and f.state = 'verified' order by b.batch_id
+
+-- name: cells_of
+select distinct cell from reading where device = $1 and metric = $2 and observed_at >= $3 and observed_at <= $4
+ order by cell limit 16
+
+-- name: series
+-- Buckets of whole hours from the rollup.
+select hour - mod(hour, $5::bigint) as bucket, sum(count)::bigint as count, sum(sum)::bigint as sum,
+       min(min) as min, max(max) as max
+  from rollup where device = $1 and metric = $2 and hour >= $3 and hour <= $4
+ group by 1 order by 1 limit $6
+
+-- name: epochs
+select e.epoch, e.root, e.through_block, e.emission, e.active_at, e.block_number, coalesce(w.state, 'pending') as state
+  from epoch e left join reward_epoch w using (block_number, log_index)
+ where e.epoch > $1 order by e.epoch limit $2
+
+-- name: claimable
+-- The newest verified epoch whose window has passed at a time (seconds).
+select e.epoch, e.root, e.block_number, e.log_index from epoch e join reward_epoch w using (block_number, log_index)
+ where w.state = 'verified' and e.active_at <= $1 order by e.epoch desc limit 1
+
+-- name: claimed
+select coalesce(max(cumulative), 0) as claimed from claim_event where owner = $1
+
+-- name: payment_channels
+select * from payment_balance where ($1::bytea is null or payer = $1) and channel_id > $2 order by channel_id limit $3
+
+-- name: payment_channel
+select * from payment_balance where channel_id = $1
+
+-- name: state_channel
+select * from state_channel where channel_id = $1
+
+-- name: lock_voucher
+select amount, charged from voucher where channel_id = $1 for update
+
+-- name: new_voucher
+insert into voucher (channel_id, amount, charged, signature, config) values ($1, $2, $3, $4, $5)
+    on conflict (channel_id) do nothing returning channel_id
+
+-- name: newer_voucher
+update voucher set amount = $2, charged = $3, signature = $4, config = $5, queries = queries + 1, updated_at = now()
+ where channel_id = $1
+
+-- name: vouchers
+-- Vouchers worth more than what is claimed on the mirrored chain.
+select v.channel_id, v.amount, v.charged, v.signature, v.config, v.queries, p.claimed
+  from voucher v join payment_balance p using (channel_id)
+ where v.amount > p.claimed order by v.channel_id limit $1
