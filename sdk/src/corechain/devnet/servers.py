@@ -39,7 +39,7 @@ class Server(ABC):
     Raises ServerNotStarted, PortTaken, MissingProgram.
     """
 
-    name: ClassVar[str]
+    name: str
     hint: ClassVar[str] = "the log says why"
     polite: ClassVar[signal.Signals] = signal.SIGTERM
     start_limit_s: ClassVar[float] = START_LIMIT_S
@@ -125,7 +125,10 @@ class Server(ABC):
             if self._is_ready() and child.exit_code() is None:
                 return
             time.sleep(POLL_S)
-        raise self._not_started(f"no answer within {self.start_limit_s:g} s")
+        raise self._not_started(self._late())
+
+    def _late(self) -> str:
+        return f"not ready within {self.start_limit_s:g} s"
 
     def _failed_start(self, child: Child) -> ServerNotStarted | PortTaken:
         if not is_free(self.port):

@@ -1,0 +1,151 @@
+"""The `corechain` command: its own subcommands and those of the installed plug-ins.
+
+A distribution adds commands through an entry point of the group `corechain.commands`: a function
+`register(app)` that gets the typer application.
+"""
+
+import sys
+from importlib.metadata import EntryPoint, entry_points, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corechain.protocol.errors import CoreChainError
+
+if TYPE_CHECKING:
+    from corechain.audit import Audit
+    from corechain.status import Places
+
+GROUP = "corechain.commands"
+DISTRIBUTIONS = ("corechain", "corechain-relayer", "corechain-indexer")
+FAILED = 1
+
+app = typer.Typer(
+    help="CoreChain: signed climate readings, proven on a chain.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Rpc = Annotated[str | None, typer.Option("--rpc-url", envvar="CORECHAIN_RPC_URL")]
+Gateway = Annotated[str | None, typer.Option("--gateway-url", envvar="CORECHAIN_GATEWAY_URL")]
+Api = Annotated[str | None, typer.Option("--api-url", envvar="CORECHAIN_API_URL")]
+Manifest = Annotated[
+    Path | None, typer.Option("--deployment", envvar="CORECHAIN_DEPLOYMENT", help="The manifest.")
+]
+Home = Annotated[
+    Path, typer.Option("--home", envvar="CORECHAIN_HOME", help="Where `corechain up` runs.")
+]
+DEFAULT_HOME = Path(".corechain")
+
+
+def _places(
+    home: Path, rpc: str | None, gateway: str | None, api: str | None, manifest: Path | None
+) -> "Places":
+    from corechain.status import find_places
+
+    return find_places(home, {"rpc": rpc, "gateway": gateway, "api": api, "deployment": manifest})
+
+
+@app.command()
+def status(
+    home: Home = DEFAULT_HOME,
+    rpc_url: Rpc = None,
+    gateway_url: Gateway = None,
+    api_url: Api = None,
+    deployment: Manifest = None,
+) -> None:
+    """Say whether node, relayer and indexer work; exit code 1 if one does not."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from corechain.status import inspect
+
+    checks = inspect(_places(home, rpc_url, gateway_url, api_url, deployment))
+    table = Table("part", "endpoint", "state", "detail")
+    for check in checks:
+        state = "[green]ok[/]" if check.works else "[red]down[/]"
+        table.add_row(check.part, check.url, state, check.detail)
+    Console().print(table)
+    if not all(check.works for check in checks):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def verify(
+    batch: Annotated[str, typer.Argument(help="Batch id, or lane:number.")],
+    home: Home = DEFAULT_HOME,
+    rpc_url: Rpc = None,
+    gateway_url: Gateway = None,
+    api_url: Api = None,
+    deployment: Manifest = None,
+) -> None:
+    """Rebuild a batch from its data file and compare it with the chain; trusts nobody."""
+    from corechain.audit import audit_batch, parse_batch_id
+    from corechain.chain import Chain
+    from corechain.deployment import load_deployment
+
+    batch_id = parse_batch_id(batch)
+    places = _places(home, rpc_url, gateway_url, api_url, deployment)
+    chain = Chain(places.rpc, load_deployment(places.deployment))
+    _show_audit(audit_batch(chain, places.gateway, batch_id))
+
+
+def _show_audit(audit: "Audit") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    facts = Table("header", "value", title=f"batch {audit.name}: the chain holds exactly this")
+    for name, value in audit.facts():
+        facts.add_row(name, value)
+    console.print(facts)
+    totals = Table("metric", "unit", "accepted", "suspect", "failed", "mean", "min", "max")
+    for row in audit.totals():
+        totals.add_row(*row.cells())
+    console.print(totals)
+
+
+@app.command("version")
+def show_version() -> None:
+    """Print the installed versions."""
+    from importlib.metadata import PackageNotFoundError
+
+    for distribution in DISTRIBUTIONS:
+        try:
+            typer.echo(f"{distribution} {version(distribution)}")
+        except PackageNotFoundError:
+            typer.echo(f"{distribution} is not installed")
+
+
+def _load(plugin: EntryPoint) -> None:
+    try:
+        plugin.load()(app)
+    except Exception as error:
+        # Somebody else's code: whatever it raises, the other commands stay.
+        typer.echo(
+            f"warning: no commands from the plug-in {plugin.name} ({plugin.value}): "
+            f"{type(error).__name__}: {error}",
+            err=True,
+        )
+
+
+def load_plugins() -> None:
+    """Adds the commands of every installed plug-in, in the order of their names."""
+    for plugin in sorted(entry_points(group=GROUP), key=lambda found: found.name):
+        _load(plugin)
+
+
+def main() -> None:
+    """The entry point. A CoreChainError is one sentence and exit code 1."""
+    load_plugins()
+    try:
+        app()
+    except CoreChainError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(FAILED)
+
+
+if __name__ == "__main__":
+    main()

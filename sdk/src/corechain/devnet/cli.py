@@ -1,0 +1,125 @@
+"""`corechain up`: the network on this machine, until Ctrl-C."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corechain.devnet.errors import MissingProgram
+from corechain.devnet.settings import Ports
+
+if TYPE_CHECKING:
+    from corechain.devnet.network import Network
+
+CHECK_S = 0.25
+INSTALL = "install it with pip install 'corechain[devnet]'"
+DEMO = "corechain.devnet.demo"
+
+
+class Interrupted(BaseException):
+    """SIGINT or SIGTERM: the orderly way out of whatever is going on. Not an error."""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `up`, and `demo` where it is installed, to the `corechain` command."""
+    app.command("up")(up)
+    if find_spec(DEMO) is not None:
+        import_module(DEMO).register(app)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """SIGINT and SIGTERM raise Interrupted, once: the end they start is not to be disturbed."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for known in before:
+            signal.signal(known, lambda *_: None)
+        raise Interrupted
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+Port = Annotated[int, typer.Option(min=1, max=65_535)]
+DEFAULT = Ports()
+
+
+def up(
+    home: Annotated[
+        Path, typer.Option(envvar="CORECHAIN_HOME", help="Folder of all state.")
+    ] = Path(".corechain"),
+    fresh: Annotated[bool, typer.Option("--fresh", help="Forget earlier runs.")] = False,
+    price: Annotated[
+        int, typer.Option(min=0, help="Price of a query in token base units; 0 is free.")
+    ] = 0,
+    anvil_port: Port = DEFAULT.anvil,
+    postgres_port: Port = DEFAULT.postgres,
+    valkey_port: Port = DEFAULT.valkey,
+    relayer_port: Port = DEFAULT.relayer,
+    indexer_port: Port = DEFAULT.indexer,
+) -> None:
+    """Run the whole network on this machine until Ctrl-C.
+
+    RELAYER_* and INDEXER_* in the environment override the settings of the services.
+    """
+    network = _network_class()(
+        home,
+        ports=Ports(anvil_port, postgres_port, valkey_port, relayer_port, indexer_port),
+        fresh=fresh,
+        price=price,
+        settings=_given_settings(),
+        progress=_say,
+    )
+    try:
+        with interruptible(), network:
+            _show(network)
+            while True:
+                network.check()
+                time.sleep(CHECK_S)
+    except Interrupted:
+        _say("stopped")
+
+
+def _network_class() -> "type[Network]":
+    """Imported late: `corechain --help` needs none of it. Raises MissingProgram."""
+    try:
+        from corechain.devnet.network import Network
+    except ModuleNotFoundError as error:
+        raise MissingProgram(str(error.name), INSTALL) from error
+    return Network
+
+
+def _given_settings() -> dict[str, str]:
+    prefixes = "RELAYER_", "INDEXER_"
+    return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
+
+
+def _say(line: str) -> None:
+    typer.echo(f"· {line}")
+
+
+def _show(network: "Network") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("process", "endpoint", "pid", title="CoreChain is up; Ctrl-C stops it")
+    pids = network.pids()
+    for name, url in network.urls.rows():
+        table.add_row(name, url, str(pids.get(name, "–")))
+    console = Console()
+    console.print(table)
+    console.print(f"contracts {network.manifest}", soft_wrap=True, highlight=False)

@@ -1,0 +1,252 @@
+"""The whole network as child processes: what `corechain up`, the demo and the tests run."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import IO, Self, TypeVar
+
+from corechain.deployment import Deployment, InvalidDeployment, load_deployment
+from corechain.devnet.deploy import deploy_contracts, find_repository
+from corechain.devnet.errors import ChainStateLost, DirectoryInUse
+from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.servers import AnvilServer, Server, ValkeyServer, rpc
+from corechain.devnet.service import Service
+from corechain.devnet.settings import (
+    CHAIN_ID,
+    Endpoints,
+    Ports,
+    extra_settings,
+    indexer_settings,
+    relayer_settings,
+    service_of,
+)
+
+S = TypeVar("S", bound=Server)
+HOME_VARIABLE = "CORECHAIN_HOME"
+ENDPOINTS_FILE = "endpoints.json"
+# What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
+STATE = ("postgres", "valkey", "anvil", "relayer", "indexer", "data")
+FILES = (ENDPOINTS_FILE, f"{CHAIN_ID}.json")
+SERVICES = ("relayer", "indexer")
+NO_EXTRA: Mapping[str, str] = MappingProxyType({})
+
+
+def default_home() -> Path:
+    return Path(os.environ.get(HOME_VARIABLE) or ".corechain").absolute()
+
+
+def has_contracts(rpc_url: str, deployment: Deployment) -> bool:
+    """Whether every contract of the manifest has code on this chain."""
+    addresses = ("0x" + entry.address.hex() for entry in deployment.contracts.values())
+    return all(rpc(rpc_url, "eth_getCode", address, "latest") != "0x" for address in addresses)
+
+
+class Network:
+    """Postgres, Valkey, anvil, the contracts, relayer and indexer. State under `home`.
+
+    with Network(home, ports=Ports.free(), settings={"RELAYER_MAX_READINGS": "256"}) as network:
+        network.kill("relayer"); network.restart("relayer"); network.urls.indexer
+
+    `price` in token base units per query, 0 is free. `progress` hears a sentence per step. `fresh`
+    wipes the home first. `services`: which of ours to run.
+
+    Raises PortTaken, ServerNotStarted, ServerDied, DeploymentFailed,
+    DirectoryInUse, ChainStateLost, MissingProgram.
+    """
+
+    def __init__(
+        self,
+        home: Path | str | None = None,
+        *,
+        ports: Ports | None = None,
+        fresh: bool = False,
+        price: int = 0,
+        settings: Mapping[str, str] = NO_EXTRA,
+        services: Sequence[str] = SERVICES,
+        repository: Path | None = None,
+        progress: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.home = default_home() if home is None else Path(home).absolute()
+        self.ports = ports or Ports()
+        self.price, self.fresh = price, fresh
+        self._repository, self._progress = repository, progress
+        self._extra = dict(settings)
+        for name in self._extra:
+            service_of(name)
+        self._names = tuple(services)
+        self._lock: IO[str] | None = None
+        self._started: list[Server] = []
+
+    @property
+    def manifest(self) -> Path:
+        return self.home / f"{CHAIN_ID}.json"
+
+    @property
+    def data_dir(self) -> Path:
+        return self.home / "data"
+
+    @cached_property
+    def postgres(self) -> PostgresServer:
+        return self._named(PostgresServer(self.home / "postgres", self.ports.postgres))
+
+    @cached_property
+    def valkey(self) -> ValkeyServer:
+        return self._named(ValkeyServer(self.home / "valkey", self.ports.valkey))
+
+    @cached_property
+    def anvil(self) -> AnvilServer:
+        return self._named(AnvilServer(self.home / "anvil", self.ports.anvil, keep_state=True))
+
+    @property
+    def urls(self) -> Endpoints:
+        relayer, indexer = self.ports.relayer, self.ports.indexer
+        return Endpoints(
+            anvil=self.anvil.url,
+            postgres=self.postgres.url,
+            valkey=self.valkey.url,
+            relayer=f"http://127.0.0.1:{relayer}",
+            indexer=f"http://127.0.0.1:{indexer}",
+        )
+
+    @property
+    def deployment(self) -> Deployment:
+        return load_deployment(self.manifest)
+
+    def environment(self, service: str) -> dict[str, str]:
+        """The settings with which `relayer` or `indexer` runs; keys are the public dev keys."""
+        database = self.postgres.database_url(service)
+        if service == "relayer":
+            own = relayer_settings(self.urls, self.ports, self.manifest, self.data_dir, database)
+        elif service == "indexer":
+            own = indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
+        else:
+            raise ValueError(f"no service is called {service!r}")
+        return own | extra_settings(service, self._extra)
+
+    def start(self) -> Self:
+        """Returns when everything is ready; a failure stops what was started already."""
+        self._take_home()
+        try:
+            self._start_servers()
+            self._deploy()
+            for name in self._names:
+                self._start_service(name)
+            self._write_endpoints()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """Services first, then what they use. Never raises for one that is gone already."""
+        while self._started:
+            server = self._started[-1]
+            self._progress(f"stopping {server.name}")
+            server.stop()
+            self._started.pop()
+        self._leave_home()
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to one process: `postgres`, `valkey`, `anvil`, `relayer` or `indexer`."""
+        self._server(name).kill()
+
+    def restart(self, name: str) -> None:
+        """Starts one process again, after a `kill` or instead of a running one."""
+        server = self._server(name)
+        server.stop()
+        server.start()
+
+    def check(self) -> None:
+        """Raises ServerDied if a process has ended by itself."""
+        for server in self._started:
+            server.check()
+
+    def pids(self) -> dict[str, int]:
+        return {server.name: server.pid for server in self._started if server.running}
+
+    def _server(self, name: str) -> Server:
+        found = next((server for server in self._started if server.name == name), None)
+        if found is None:
+            raise ValueError(f"no process of this network is called {name!r}")
+        return found
+
+    def _named(self, server: S) -> S:
+        server.setting = f"--{server.name}-port"
+        return server
+
+    def _take_home(self) -> None:
+        """Two networks in one home would write over each other."""
+        self.home.mkdir(parents=True, exist_ok=True)
+        lock = (self.home / "lock").open("w")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.close()
+            raise DirectoryInUse(self.home, "a network") from None
+        self._lock = lock
+        if self.fresh:
+            self._wipe()
+
+    def _wipe(self) -> None:
+        for folder in STATE:
+            shutil.rmtree(self.home / folder, ignore_errors=True)
+        for file in FILES:
+            (self.home / file).unlink(missing_ok=True)
+
+    def _leave_home(self) -> None:
+        (self.home / ENDPOINTS_FILE).unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def _start_servers(self) -> None:
+        for server in (self.postgres, self.valkey, self.anvil):
+            self._start(server)
+        for name in SERVICES:
+            self.postgres.create_database(name)
+
+    def _start(self, server: Server) -> None:
+        self._progress(f"starting {server.name}")
+        # Before the start, so that an interrupted one is stopped too.
+        self._started.append(server)
+        server.start()
+
+    def _deploy(self) -> None:
+        if self._is_deployed():
+            self._progress("contracts are deployed already")
+            return
+        if self.manifest.exists():
+            raise ChainStateLost(self.home)
+        self._progress("deploying the contracts")
+        repository = self._repository or find_repository()
+        deploy_contracts(repository, self.anvil.url, self.manifest, self._progress)
+
+    def _is_deployed(self) -> bool:
+        try:
+            return has_contracts(self.anvil.url, self.deployment)
+        except InvalidDeployment:
+            return False
+
+    def _start_service(self, name: str) -> None:
+        port = int(getattr(self.ports, name))
+        settings = self.environment(name)
+        self._start(self._named(Service(name, self.home / name, port, [name, "run"], settings)))
+
+    def _write_endpoints(self) -> None:
+        """Lets `corechain status` and `corechain verify` find this network."""
+        document = {**asdict(self.urls), "deployment": str(self.manifest), "pids": self.pids()}
+        part = self.home / f"{ENDPOINTS_FILE}.part"
+        part.write_text(json.dumps(document, indent=2) + "\n")
+        part.replace(self.home / ENDPOINTS_FILE)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()

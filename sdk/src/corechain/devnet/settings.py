@@ -1,0 +1,106 @@
+"""Ports, keys and settings of the embedded network: docs/architecture.md with values."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+# Keys of accounts 0 to 3 of the public test mnemonic. Everybody has them: never fund them on a live
+# chain.
+DEV_KEYS = (
+    "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80",
+    "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d",
+    "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a",
+    "0x7c852118294e51e653712a81e05800f419141751be58f605c371e15141b007a6",
+)
+ADMIN_KEY, SUBMITTER_KEY, PROPOSER_KEY, PAYEE_KEY = DEV_KEYS
+CHAIN_ID = 31337
+YEAR_S = 366 * 86_400
+# The demo replays 2013.
+MAX_REPORT_AGE_S = 30 * YEAR_S
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Ports on the loopback interface."""
+
+    anvil: int = 8545
+    postgres: int = 8732
+    valkey: int = 8779
+    relayer: int = 8701
+    indexer: int = 8702
+
+    @classmethod
+    def free(cls) -> Self:
+        """Ports that nobody has right now: for tests."""
+        # Not at the top: the command line reads the defaults where psutil is not installed.
+        from corechain.devnet.process import free_port
+
+        chosen: dict[str, int] = {}
+        for entry in fields(cls):
+            port = free_port()
+            while port in chosen.values():
+                port = free_port()
+            chosen[entry.name] = port
+        return cls(**chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """Where everything listens."""
+
+    anvil: str
+    postgres: str
+    valkey: str
+    relayer: str
+    indexer: str
+
+    def rows(self) -> list[tuple[str, str]]:
+        return [(entry.name, getattr(self, entry.name)) for entry in fields(self)]
+
+
+def relayer_settings(
+    urls: Endpoints, ports: Ports, manifest: Path, data_dir: Path, database: str
+) -> dict[str, str]:
+    return {
+        "RELAYER_RPC_URL": urls.anvil,
+        "RELAYER_DEPLOYMENT": str(manifest),
+        "RELAYER_BUS_URL": urls.valkey,
+        "RELAYER_DATABASE_URL": database,
+        "RELAYER_DATA_DIR": str(data_dir),
+        "RELAYER_LANE": "0",
+        "RELAYER_SUBMITTER_KEY": SUBMITTER_KEY,
+        "RELAYER_PROPOSER_KEY": PROPOSER_KEY,
+        "RELAYER_MAX_AGE_S": "2",
+        "RELAYER_MAX_REPORT_AGE_S": str(MAX_REPORT_AGE_S),
+        "RELAYER_HTTP_HOST": "127.0.0.1",
+        "RELAYER_HTTP_PORT": str(ports.relayer),
+    }
+
+
+def indexer_settings(
+    urls: Endpoints, ports: Ports, manifest: Path, database: str, price: int
+) -> dict[str, str]:
+    return {
+        "INDEXER_RPC_URL": urls.anvil,
+        "INDEXER_DEPLOYMENT": str(manifest),
+        "INDEXER_DATABASE_URL": database,
+        "INDEXER_REDIS_URL": urls.valkey.removesuffix("/0") + "/1",
+        "INDEXER_DATA_URLS": f"{urls.relayer}/v1/data/{{commitment}}",
+        "INDEXER_PRICE_PER_QUERY": str(price),
+        "INDEXER_PAYEE_KEY": PAYEE_KEY,
+        "INDEXER_HTTP_HOST": "127.0.0.1",
+        "INDEXER_HTTP_PORT": str(ports.indexer),
+    }
+
+
+def service_of(setting: str) -> str:
+    """Which service an extra setting is for. Raises ValueError."""
+    prefix = setting.partition("_")[0]
+    if prefix not in ("RELAYER", "INDEXER"):
+        raise ValueError(f"{setting} is neither a RELAYER_ nor an INDEXER_ setting")
+    return prefix.lower()
+
+
+def extra_settings(service: str, extra: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in extra.items() if service_of(name) == service}
