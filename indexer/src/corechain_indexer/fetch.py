@@ -1,4 +1,4 @@
-"""Data files from wherever they are offered. What comes is judged by its hash, not by its source."""
+"""Data files from wherever they are offered. Judged by hash, not by source."""
 
 import asyncio
 from collections.abc import Sequence

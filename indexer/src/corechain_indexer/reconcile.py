@@ -15,7 +15,7 @@ class Ref(NamedTuple):
 
 
 class ChainReplaced(Halt):
-    """None of the blocks we know is on the node's chain: a reset devnet, or a reorg past finality."""
+    """No block we know is on the node's chain: a reset devnet, or a reorg past finality."""
 
     def __init__(self, oldest: int, newest: int) -> None:
         super().__init__(

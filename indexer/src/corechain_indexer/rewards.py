@@ -1,8 +1,8 @@
-"""Reward roots, recomputed from verified batches: a proof is served only of a root that came out."""
+"""Reward roots, recomputed from verified batches: proofs are served of roots that came out."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -20,6 +20,8 @@ from corechain_indexer.metrics import Metrics
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from corechain.service.database import Database
 
 log = structlog.get_logger(__name__)
@@ -57,7 +59,7 @@ class RewardAuditor:
             if not await self._settle(row):
                 return
 
-    async def _settle(self, row: Mapping[str, Any]) -> bool:
+    async def _settle(self, row: "Record") -> bool:
         if await asked(self.pool.fetchval(SQL["unsettled_through"], row["through_block"])):
             return False
         before = await self._before(row["epoch"])
@@ -75,8 +77,8 @@ class RewardAuditor:
         await self._keep(row, computed)
         return True
 
-    async def _fetch(self, query: str, *arguments: object) -> list[Mapping[str, Any]]:
-        return list(await asked(self.pool.fetch(query, *arguments)))
+    async def _fetch(self, query: str, *arguments: object) -> list["Record"]:
+        return await asked(self.pool.fetch(query, *arguments))
 
     async def _before(self, epoch: int) -> tuple[int, dict[Owner, int]] | None:
         """(last block, amounts) of the epoch before; None while it is not verified itself."""
@@ -90,7 +92,7 @@ class RewardAuditor:
         amounts = {Owner(leaf["owner"]): int(leaf["cumulative"]) for leaf in leaves}
         return last["through_block"], amounts
 
-    async def _keep(self, row: Mapping[str, Any], amounts: dict[Owner, int]) -> None:
+    async def _keep(self, row: "Record", amounts: dict[Owner, int]) -> None:
         matches = bool(amounts) and RewardTree(amounts).root == row["root"]
         state = "verified" if matches else "mismatch"
         place = (row["block_number"], row["log_index"])

@@ -1,4 +1,4 @@
-"""The chain as the mirror needs it: consistent ranges of logs, and a sign when there is a new head."""
+"""The chain as the mirror needs it: consistent ranges of logs, and a sign of new heads."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ RECONNECT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """All logs of our contracts in (after, through]; `through` is a block that stood all the while."""
+    """All logs of our contracts in (after, through]; `through` stood all the while."""
 
     logs: list[Log]
     through: Ref
@@ -73,7 +73,8 @@ class Source:
         try:
             logs = await self.rpc.logs(self.addresses, [], after + 1, last)
         except NodeRefused as error:
-            return self._shrink(error)
+            self._shrink(error)
+            return None
         standing = await self.rpc.block(last)
         if standing is None or standing.hash != before.hash:
             return None
@@ -92,7 +93,7 @@ def _websocket(url: str) -> str:
 
 
 async def announce_heads(url: str, new_head: Callable[[], None]) -> None:
-    """Calls `new_head` for each head the node pushes. A node without websockets is polled anyway."""
+    """Calls `new_head` for each head the node pushes. Without websockets we only poll."""
     while True:
         try:
             async with connect(_websocket(url), max_size=1 << 20) as socket:

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import structlog
@@ -60,7 +59,7 @@ def check_devices(batch: Batch, registered: dict[DeviceId, KeyType]) -> None:
 
 @dataclass(slots=True)
 class Verifier:
-    """Works through the batches that are not settled. `settled` hears of every verified one."""
+    """Works through the batches that are not settled; sets `verified` when one is."""
 
     store: FileStore
     sources: FileSources
@@ -68,7 +67,7 @@ class Verifier:
     retry_after_s: float
     metrics: Metrics
     work: asyncio.Event
-    settled: Callable[[Batch], Awaitable[None]]
+    verified: asyncio.Event
 
     async def run_forever(self, poll_s: float) -> None:
         while True:
@@ -124,4 +123,4 @@ class Verifier:
         self.metrics.batches.labels("verified").inc()
         self.metrics.readings.inc(len(batch.leaves))
         log.info("batch verified", batch=entry.batch_id, readings=len(batch.leaves))
-        await self.settled(batch)
+        self.verified.set()

@@ -19,7 +19,7 @@ KEPT_BLOCKS = 4096
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """What a rollback took away: batches, and (device, metric) pairs whose newest value may be gone."""
+    """What a rollback took away: batches, and (device, metric) pairs to look up anew."""
 
     batches: list[int]
     stale: list[tuple[bytes, int]]
@@ -55,6 +55,7 @@ class ChainStore:
         with outages():
             async with self.connection.transaction():
                 stale = await self.connection.fetch(SQL["stale_after"], to)
+                await self.connection.execute(SQL["note_retractions"], to)
                 batches = await self.connection.fetch(SQL["roll_back"], to)
         return RolledBack(
             [row["batch_id"] for row in batches],

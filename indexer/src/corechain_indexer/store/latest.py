@@ -3,7 +3,7 @@
 A cache: everything in it follows from Postgres, and `rebuild` makes it anew.
 """
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,7 +11,6 @@ import msgspec
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from corechain.protocol.batch import Batch
 from corechain.protocol.reading import Reading
 from corechain.service.database import asked
 from corechain_indexer.errors import CacheUnavailable
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 CHANNEL = "corechain:batches"
 PIPELINE = 1_000
 
-# The hash holds "observed_at json"; an older value never replaces a newer one, in any order of arrival.
+# The hash holds "observed_at json"; an older value never replaces a newer one.
 _NEWER = """
 local held = redis.call('HGET', KEYS[1], ARGV[1])
 if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[2]) then return 0 end
@@ -49,10 +48,10 @@ def _key(device: bytes) -> str:
     return f"corechain:latest:{device.hex()}"
 
 
-def newest_of(batch: Batch) -> dict[tuple[bytes, int], Newest]:
+def newest_of(batch_id: int, leaves: Sequence[bytes]) -> dict[tuple[bytes, int], Newest]:
     """The newest reading of each device and metric in a batch."""
     found: dict[tuple[bytes, int], Newest] = {}
-    for position, leaf in enumerate(batch.leaves):
+    for position, leaf in enumerate(leaves):
         r = Reading.unpack(leaf)
         held = found.get((r.device, r.metric))
         if held is None or held.observed_at <= r.observed_at:
@@ -62,7 +61,7 @@ def newest_of(batch: Batch) -> dict[tuple[bytes, int], Newest]:
                 r.value,
                 r.flag,
                 f"{r.cell:015x}",
-                batch.header.batch_id,
+                batch_id,
                 position,
             )
     return found
@@ -95,15 +94,8 @@ class Latest:
                 pipe.eval(_NEWER, 1, _key(device), str(metric), str(value.observed_at), encoded)
             await _told(pipe.execute())
 
-    async def announce(self, batch: Batch) -> None:
-        header = batch.header
-        message = {
-            "batch_id": header.batch_id,
-            "commitment": "0x" + batch.commitment.hex(),
-            "readings": header.reading_count,
-            "window_start": header.window_start,
-            "window_end": header.window_end,
-        }
+    async def announce(self, message: Mapping[str, object]) -> None:
+        """Tells the subscribers of a newly verified batch."""
         await _told(self.redis.publish(CHANNEL, msgspec.json.encode(message)))
 
     async def of(self, device: bytes) -> list[Newest]:

@@ -2,9 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from corechain.protocol.batch import Batch
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
 
@@ -14,7 +13,8 @@ if TYPE_CHECKING:
 HOUR_S = 3600
 
 
-class Bucket(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Bucket:
     """Statistics of a bucket that begins at `start` (seconds); values scaled."""
 
     start: int
@@ -27,8 +27,14 @@ class Bucket(NamedTuple):
 class Series(Protocol):
     """A store of time series."""
 
-    async def write(self, batch: Batch) -> None:
-        """Adds a verified batch. Raises SeriesUnavailable."""
+    async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
+        """Adds a verified batch; adding it again changes nothing. Raises SeriesUnavailable."""
+
+    async def retract(self, batch_id: int) -> None:
+        """Takes a batch out that a reorg has undone. Raises SeriesUnavailable."""
+
+    async def close(self) -> None:
+        """Hangs up."""
 
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
@@ -42,8 +48,14 @@ class RollupSeries:
 
     pool: "Database"
 
-    async def write(self, batch: Batch) -> None:
+    async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
         """Nothing is left to do: `FileStore.verified` has written the rollup."""
+
+    async def retract(self, batch_id: int) -> None:
+        """Nothing is left to do: the rollup went with the batch."""
+
+    async def close(self) -> None:
+        """The pool belongs to the process."""
 
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int

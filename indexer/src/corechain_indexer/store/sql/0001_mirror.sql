@@ -130,6 +130,7 @@ create table batch_file (
     window_end      bigint,
     readings_root   bytea,
     leaves          bytea,
+    exported_at     timestamptz,
     settled_at      timestamptz not null default now()
 );
 alter table batch_file alter column leaves set storage external;
@@ -160,6 +161,13 @@ create table rejection (
     value       integer not null,
     reasons     integer not null,
     primary key (batch_id, ordinal)
+);
+
+create index batch_file_unexported on batch_file (batch_id) where state = 'verified' and exported_at is null;
+
+-- Batches that a reorg took away after they had been exported: still to be taken out of the series.
+create table retraction (
+    batch_id bigint primary key
 );
 
 -- Hourly statistics, by batch, so that they go with it. hour: seconds since 1970, of its beginning.

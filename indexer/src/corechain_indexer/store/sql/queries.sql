@@ -24,6 +24,29 @@ with b as (delete from block where number > $1),
      s as (delete from state_channel_event where block_number > $1)
 delete from batch where block_number > $1 returning batch_id
 
+-- name: note_retractions
+insert into retraction (batch_id)
+select b.batch_id from batch b join batch_file f using (batch_id)
+ where b.block_number > $1 and f.exported_at is not null
+    on conflict do nothing
+
+-- name: retractions
+select batch_id from retraction order by batch_id limit $1
+
+-- name: retracted
+delete from retraction where batch_id = $1
+
+-- name: unexported
+-- Verified batches that cache, series and subscribers have not seen.
+select f.batch_id, b.commitment, f.leaves, f.reading_count, f.window_start, f.window_end
+  from batch_file f join batch b using (batch_id)
+ where f.state = 'verified' and f.exported_at is null
+   and not exists (select from retraction r where r.batch_id = f.batch_id)
+ order by f.batch_id limit $1
+
+-- name: exported
+update batch_file set exported_at = now() where batch_id = $1
+
 -- name: stale_after
 -- (device, metric) pairs whose newest value may go with the batches after a block.
 select distinct r.device, r.metric
