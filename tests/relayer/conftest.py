@@ -1,12 +1,18 @@
 """A relayer process on real servers; the servers come from tests/conftest.py."""
 
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from relayer.support import Chain, RelayerProcess, Sensor, load, p256, secp, settings_for
+
+with warnings.catch_warnings():
+    # web3 7 still imports the legacy half of websockets, which warns once, at import.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import corechain.chain  # noqa: F401
 
 
 @pytest.fixture

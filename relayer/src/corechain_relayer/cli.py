@@ -10,8 +10,9 @@ import typer
 
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.protocol.errors import CoreChainError
-from corechain_relayer.logs import configure_logs
-from corechain_relayer.settings import InvalidSetting, Settings, load_settings
+from corechain.service.logs import configure_logs
+from corechain.service.settings import InvalidSetting
+from corechain_relayer.settings import Settings, load_settings
 
 log = structlog.get_logger(__name__)
 
@@ -78,12 +79,15 @@ def run(
 @commands.command()
 def migrate() -> None:
     """Bring the database up to this version and exit."""
-    from corechain_relayer.journal.database import migrate as apply
+    from corechain.service.database import migrate as apply
+    from corechain_relayer.journal.sql import migrations
 
     settings, _ = _configured()
 
+    url = settings.database_url.get_secret_value()
+
     async def main() -> None:
-        for name in await apply(settings.database_url.get_secret_value()):
+        for name in await apply(url, migrations()):
             typer.echo(name)
 
     _run(main())

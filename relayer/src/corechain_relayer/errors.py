@@ -1,10 +1,7 @@
-"""What can stop the relayer itself. What is wrong with a message is `corechain.protocol.errors`."""
+"""What can stop the relayer or its bus, beyond `corechain.service.errors`."""
 
-from corechain.protocol.errors import CoreChainError, TransportError
-
-
-class Halt(CoreChainError):
-    """Going on could make it worse: an operator has to look. The process stops with exit 1."""
+from corechain.protocol.errors import TransportError
+from corechain.service.errors import Halt
 
 
 class LaneHalted(Halt):
@@ -23,22 +20,6 @@ class ResumeImpossible(Halt):
         self.lane, self.reason = lane, reason
 
 
-class WrongNode(Halt):
-    """The node serves another chain than the deployment file names. Nothing is signed for it."""
-
-    def __init__(self, expected: int, found: int) -> None:
-        super().__init__(f"the node serves chain {found}, the deployment is on chain {expected}")
-        self.expected, self.found = expected, found
-
-
-class WriterLockHeld(TransportError):
-    """Another process writes for this lane or key. Two writers could commit a reading twice."""
-
-    def __init__(self, writer: str) -> None:
-        super().__init__(f"another process is the writer {writer}")
-        self.writer = writer
-
-
 class BusFull(TransportError):
     """The bus is at its written limit: nothing was appended."""
 
@@ -49,19 +30,3 @@ class BusFull(TransportError):
 
 class BusUnavailable(TransportError):
     """The bus did not answer: whether a frame was appended is unknown."""
-
-
-class StoreUnavailable(TransportError):
-    """The database did not answer."""
-
-
-class NodeUnavailable(TransportError):
-    """The node did not answer, or not with JSON-RPC."""
-
-
-class NodeRefused(TransportError):
-    """The node answered a call with an error. `data` is the revert data, if there is any."""
-
-    def __init__(self, method: str, code: int, message: str, data: str | None = None) -> None:
-        super().__init__(f"{method}: {message} (code {code})")
-        self.method, self.code, self.message, self.data = method, code, message, data

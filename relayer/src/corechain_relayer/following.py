@@ -10,9 +10,9 @@ import structlog
 
 from corechain.deployment import DeployedContract
 from corechain.protocol.events import Event, decode_log
-from corechain_relayer.errors import NodeRefused, NodeUnavailable
+from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.rpc import Block, Log, Rpc, logs_in_ranges
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.rpc import Block, Log, Rpc, logs_in_ranges
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +96,7 @@ class Follower(Generic[V]):
     async def _advance(self, seen: Block | None, head: Block) -> None:
         first = self.contract.block if seen is None else seen.number + 1
         logs = await logs_in_ranges(
-            self.rpc, self.contract.address, [], first, head.number, self.range_blocks
+            self.rpc, [self.contract.address], [], first, head.number, self.range_blocks
         )
         view = self.new_view() if seen is None else self.view
         view.apply(events_of(logs))

@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
@@ -14,6 +14,12 @@ from starlette.routing import Route
 from corechain.deployment import Deployment
 from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
+from corechain.service.database import create_pool, migrate, writer
+from corechain.service.health import Health
+from corechain.service.http_server import HttpServer, bind, http_server
+from corechain.service.rpc import Rpc
+from corechain.service.settings import InvalidSetting
+from corechain.service.supervision import available, sessions
 from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.checks import FrameChecker
 from corechain_relayer.aggregator.position import Lane
@@ -25,22 +31,18 @@ from corechain_relayer.gateway.app import Endpoints, build_app
 from corechain_relayer.gateway.book import SequenceBook
 from corechain_relayer.gateway.intake import Judge, TimeLimits
 from corechain_relayer.gateway.service import Gateway
-from corechain_relayer.health import Health
-from corechain_relayer.http_server import HttpServer, bind, http_server
 from corechain_relayer.journal.batches import BatchJournal, lane_queue
-from corechain_relayer.journal.database import create_pool, migrate, writer
 from corechain_relayer.journal.reader import JournalReader
+from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
-from corechain_relayer.rpc import Rpc
-from corechain_relayer.settings import InvalidSetting, Settings
+from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Settled, Submitter
 from corechain_relayer.submitter.settled import CommittedBatches
 from corechain_relayer.submitter.signer import Signer
-from corechain_relayer.supervision import available, sessions
 from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.http import EvidenceEndpoint
 from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
@@ -50,7 +52,7 @@ from corechain_relayer.wiring import check_chain, node_of, policy_of
 if TYPE_CHECKING:
     from pydantic import SecretStr
 
-    from corechain_relayer.journal.database import Database
+    from corechain.service.database import Database
 
 Loop = Coroutine[Any, Any, None]
 
@@ -108,10 +110,13 @@ class Relayer:
     def domain(self) -> Domain:
         return registry_domain(self.deployment.chain_id, self.deployment.address("DeviceRegistry"))
 
+    def restarted(self, loop: str) -> Callable[[], None]:
+        return self.metrics.sessions_restarted.labels(loop).inc
+
     async def prepare(self) -> None:
         """Waits for database, node and bus, and brings the views up to date. Raises WrongNode."""
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
-        applied = await available("database", partial(migrate, self.database_url))
+        applied = await available("database", partial(migrate, self.database_url, migrations()))
         log.info("database ready", migrations=applied)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
         await available("node", self._check_node)
@@ -189,7 +194,7 @@ class Relayer:
         )
         queue, policy = lane_queue(self.settings.lane), policy_of(self.settings)
         session = partial(self.submit, queue, signer, settled, policy)
-        return sessions("submitter", session, self.metrics)
+        return sessions("submitter", session, self.restarted("submitter"))
 
     # --------------------------------------------------------------- watchtower
 
@@ -217,8 +222,8 @@ class Relayer:
         answer = partial(self.submit, QUEUE, signer, settled, policy)
         domain = state_domain(self.deployment.chain_id, contract)
         loops = [
-            sessions("watchtower", watch, self.metrics),
-            sessions("answers", answer, self.metrics),
+            sessions("watchtower", watch, self.restarted("watchtower")),
+            sessions("answers", answer, self.restarted("answers")),
         ]
         return loops, EvidenceEndpoint(follower, store, domain).routes()
 
@@ -235,7 +240,7 @@ def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     if Role.SUBMITTER in roles:
         loops.append(relayer.lane_submitter())
     if Role.AGGREGATOR in roles:
-        loops.append(sessions("aggregator", relayer.aggregate, relayer.metrics))
+        loops.append(sessions("aggregator", relayer.aggregate, relayer.restarted("aggregator")))
     if Role.GATEWAY in roles:
         loops.append(relayer.bus.write_forever())
     return loops
@@ -270,12 +275,12 @@ async def _until_stopped(
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal. Raises what stopped them otherwise."""
     relayer = Relayer(settings, deployment)
-    with bind(settings.http_host, settings.http_port) as listener:
+    with bind(PREFIX, settings.http_host, settings.http_port) as listener:
         try:
             await relayer.prepare()
             watching, more = _watch(relayer, roles)
             app = build_app(await relayer.endpoints(), more, reports=Role.GATEWAY in roles)
-            server = http_server(app, settings)
+            server = http_server(app, settings.max_connections, settings.keep_alive_s)
             async with asyncio.TaskGroup() as group:
                 loops = [group.create_task(loop) for loop in _loops(relayer, roles) + watching]
                 serving = group.create_task(server.serve(sockets=[listener]))

@@ -1,47 +1,14 @@
 """Everything an operator can set: `RELAYER_*` in the environment, validated once, at start."""
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from corechain.protocol.errors import CoreChainError
+from corechain.service.settings import DatabaseUrl, NodeUrl, PrivateKey, RedisUrl, load
 
 PREFIX = "RELAYER_"
 CENTURY_S = 100 * 366 * 86_400
-
-
-class InvalidSetting(CoreChainError):
-    """A setting is missing, unknown or out of its range."""
-
-
-def _private_key(value: SecretStr) -> SecretStr:
-    try:
-        secret = bytes.fromhex(value.get_secret_value().removeprefix("0x"))
-    except ValueError:
-        raise ValueError("is not a private key in hexadecimal") from None
-    if len(secret) != 32 or not any(secret):
-        raise ValueError("is not a private key of 32 bytes")
-    return value
-
-
-def _scheme(*schemes: str) -> AfterValidator:
-    def check(value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
-            raise ValueError(f"is not a URL that starts with {' or '.join(schemes)}://")
-        return value
-
-    return AfterValidator(check)
-
-
-# URLs are secrets too: they carry passwords and provider tokens.
-PrivateKey = Annotated[SecretStr, AfterValidator(_private_key)]
-NodeUrl = Annotated[SecretStr, _scheme("http", "https")]
-BusUrl = Annotated[SecretStr, _scheme("redis", "rediss")]
-DatabaseUrl = Annotated[SecretStr, _scheme("postgresql", "postgres")]
 
 
 class Settings(BaseSettings):
@@ -53,7 +20,7 @@ class Settings(BaseSettings):
 
     rpc_url: NodeUrl
     deployment: Path
-    bus_url: BusUrl
+    bus_url: RedisUrl
     database_url: DatabaseUrl
     data_dir: Path
     lane: int = Field(0, ge=0, le=0xFFFF)
@@ -90,26 +57,6 @@ class Settings(BaseSettings):
     log_level: str = Field("info", pattern=r"^(debug|info|warning|error)$")
 
 
-def _sentence(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    name = PREFIX + str(first["loc"][0]).upper() if first["loc"] else PREFIX
-    if first["type"] == "missing":
-        return f"{name} is not set"
-    message = first["msg"].removeprefix("Value error, ")
-    return f"{name}: {message[:1].lower()}{message[1:]}"
-
-
-def _refuse_unknown(environment: Mapping[str, str]) -> None:
-    known = {PREFIX + name.upper() for name in Settings.model_fields}
-    for name in environment:
-        if name.upper().startswith(PREFIX) and name.upper() not in known:
-            raise InvalidSetting(f"{name} is not a setting of the relayer")
-
-
 def load_settings() -> Settings:
     """The settings of this process. Raises InvalidSetting with one sentence, without any value."""
-    _refuse_unknown(os.environ)
-    try:
-        return Settings()  # type: ignore[call-arg]  # filled from the environment
-    except ValidationError as error:
-        raise InvalidSetting(_sentence(error)) from None
+    return load(Settings)

@@ -1,7 +1,7 @@
 """Small parts that several roles build from the settings in the same way."""
 
-from corechain_relayer.errors import WrongNode
-from corechain_relayer.rpc import Rpc
+from corechain.service.errors import WrongNode
+from corechain.service.rpc import Rpc
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Policy

@@ -20,10 +20,10 @@ from corechain.protocol.errors import ProtocolError
 from corechain.protocol.events import BatchCommitted, decode_log, topic_of
 from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.reading import DeviceId
+from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.errors import ResumeImpossible
 from corechain_relayer.journal.batches import BatchJournal
-from corechain_relayer.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow
 
 log = structlog.get_logger(__name__)
@@ -42,7 +42,7 @@ async def committed_batches(
 ) -> dict[int, Committed]:
     """Batch id → commitment of all lanes, from the events in the blocks first to last."""
     topics = [to_hex(topic_of(BatchCommitted))]
-    logs = await logs_in_ranges(rpc, deployment.address("DataBatches"), topics, first, last, step)
+    logs = await logs_in_ranges(rpc, [deployment.address("DataBatches")], topics, first, last, step)
     found: dict[int, Committed] = {}
     for entry in logs:
         event = decode_log(list(entry.topics), entry.data)

@@ -19,11 +19,11 @@ from corechain.protocol.errors import (
     UnknownBatch,
 )
 from corechain.protocol.reading import DeviceId
-from corechain_relayer.errors import StoreUnavailable
+from corechain.service.errors import StoreUnavailable
+from corechain.service.health import Health
 from corechain_relayer.gateway.body import media_type, read_body
 from corechain_relayer.gateway.problem import problem
 from corechain_relayer.gateway.service import Gateway
-from corechain_relayer.health import Health
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import CONTENT_TYPE, Metrics
 

@@ -11,8 +11,8 @@ from typing import Protocol
 import structlog
 
 from corechain.protocol.reading import DeviceId, SignedReport
+from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bus.frame import MalformedFrame, unpack_frame
-from corechain_relayer.errors import StoreUnavailable
 from corechain_relayer.sequences import GATEWAY_WIDTH, SequenceWindow
 
 log = structlog.get_logger(__name__)

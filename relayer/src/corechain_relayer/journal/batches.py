@@ -8,13 +8,13 @@ from corechain.protocol.batch import Batch, batch_id
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId
-from corechain_relayer.journal.database import asked, outages
+from corechain.service.database import asked, outages
 from corechain_relayer.journal.rows import state_columns, to_states, to_windows, window_columns
 from corechain_relayer.journal.sql import query
 from corechain_relayer.sequences import SequenceWindow
 
 if TYPE_CHECKING:
-    from corechain_relayer.journal.database import Conn
+    from corechain.service.database import Conn
 
 NUMBER_MAX = 0xFFFFFFFF
 

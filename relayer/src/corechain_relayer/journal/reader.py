@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from corechain.protocol.reading import DeviceId
-from corechain_relayer.journal.database import asked
+from corechain.service.database import asked
 from corechain_relayer.journal.rows import to_windows
 from corechain_relayer.journal.sql import query
 from corechain_relayer.sequences import SequenceWindow
@@ -13,7 +13,7 @@ from corechain_relayer.sequences import SequenceWindow
 if TYPE_CHECKING:
     from asyncpg import Record
 
-    from corechain_relayer.journal.database import Database
+    from corechain.service.database import Database
 
 
 def _hex(value: bytes | None) -> str | None:

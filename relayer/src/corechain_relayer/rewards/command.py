@@ -11,13 +11,13 @@ from corechain.protocol.eip712 import uint_word
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.events import RootProposed, decode_log, topic_of
 from corechain.protocol.hashing import Digest26
+from corechain.service.database import writer
+from corechain.service.errors import NodeRefused
+from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.calldata import PROPOSE_ROOT, bytes26_word
-from corechain_relayer.errors import NodeRefused
-from corechain_relayer.journal.database import writer
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.rewards.epochs import Ledger, Proposal
 from corechain_relayer.rewards.history import History
-from corechain_relayer.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
@@ -89,7 +89,12 @@ class ProposedRoots:
         head = await self.node.rpc.head()
         topics = [to_hex(topic_of(RootProposed)), to_hex(intent.calldata[_EPOCH])]
         logs = await logs_in_ranges(
-            self.node.rpc, contract.address, topics, contract.block, head.number, self.range_blocks
+            self.node.rpc,
+            [contract.address],
+            topics,
+            contract.block,
+            head.number,
+            self.range_blocks,
         )
         for entry in logs:
             event = decode_log(list(entry.topics), entry.data)

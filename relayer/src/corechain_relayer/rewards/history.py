@@ -7,10 +7,10 @@ from corechain.deployment import Deployment
 from corechain.protocol.events import Event, RootProposed, RootVetoed, topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import Owner
+from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.position import Committed, committed_batches
 from corechain_relayer.following import events_of
 from corechain_relayer.registry.view import RegistryView
-from corechain_relayer.rpc import Rpc, logs_in_ranges, to_hex
 
 
 def standing(events: Iterable[Event]) -> list[RootProposed]:
@@ -36,7 +36,7 @@ class History:
         contract = self.deployment.contracts["CoreToken"]
         topics = [[to_hex(topic_of(kind)) for kind in (RootProposed, RootVetoed)]]
         logs = await logs_in_ranges(
-            self.rpc, contract.address, topics, contract.block, head, self.range_blocks
+            self.rpc, [contract.address], topics, contract.block, head, self.range_blocks
         )
         return standing(events_of(logs))
 
@@ -48,7 +48,7 @@ class History:
         """Who owned which device at the end of a block."""
         contract = self.deployment.contracts["DeviceRegistry"]
         logs = await logs_in_ranges(
-            self.rpc, contract.address, [], contract.block, through_block, self.range_blocks
+            self.rpc, [contract.address], [], contract.block, through_block, self.range_blocks
         )
         view = RegistryView()
         view.apply(events_of(logs))

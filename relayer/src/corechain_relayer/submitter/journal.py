@@ -5,16 +5,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from corechain.service.database import asked, outages
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.journal.batches import NewIntent
-from corechain_relayer.journal.database import asked, outages
 from corechain_relayer.journal.sql import query
 from corechain_relayer.submitter.plan import Attempt, Fees, Intent, Receipt, State
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
-    from corechain_relayer.journal.database import Conn
+    from corechain.service.database import Conn
 
 OPEN_LIMIT = 512
 """Unfinished intents that are looked after at a time; later ones wait in the journal."""

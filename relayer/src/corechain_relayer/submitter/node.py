@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from corechain_relayer.errors import NodeRefused
-from corechain_relayer.rpc import Block, Rpc, to_hex, unhex
+from corechain.service.errors import NodeRefused
+from corechain.service.rpc import Block, Rpc, to_hex, unhex
 from corechain_relayer.submitter.plan import Fees, Intent, Receipt
 
 GAS_BUFFER_PERCENT = 125

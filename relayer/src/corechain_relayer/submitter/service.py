@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import structlog
 
 from corechain.chain import RpcFailure, classify_rpc_failure
-from corechain_relayer.errors import LaneHalted, NodeRefused
+from corechain.service.errors import NodeRefused
+from corechain.service.rpc import Block
+from corechain_relayer.errors import LaneHalted
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.rpc import Block
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import (

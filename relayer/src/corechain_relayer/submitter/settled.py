@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import uint_word
 from corechain.protocol.events import BatchCommitted, decode_log, topic_of
+from corechain.service.errors import NodeUnavailable
+from corechain.service.rpc import logs_in_ranges, to_hex
 from corechain_relayer.calldata import commit_call
-from corechain_relayer.errors import LaneHalted, NodeUnavailable
-from corechain_relayer.rpc import logs_in_ranges, to_hex
+from corechain_relayer.errors import LaneHalted
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
 
@@ -30,7 +31,7 @@ class CommittedBatches:
         topics = [to_hex(topic_of(BatchCommitted)), to_hex(uint_word(batch_id))]
         logs = await logs_in_ranges(
             self.node.rpc,
-            contract.address,
+            [contract.address],
             topics,
             contract.block,
             head.number,

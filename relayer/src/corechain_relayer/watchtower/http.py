@@ -11,7 +11,7 @@ from starlette.routing import Route
 from corechain.protocol.channel import ChannelState
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import MalformedReport, Overloaded, UnsupportedMediaType
-from corechain_relayer.errors import StoreUnavailable
+from corechain.service.errors import StoreUnavailable
 from corechain_relayer.following import Follower
 from corechain_relayer.gateway.body import media_type, read_body
 from corechain_relayer.watchtower.channels import ChannelsView, Evidence

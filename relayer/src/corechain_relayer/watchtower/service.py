@@ -13,10 +13,10 @@ from corechain.protocol.events import (
     decode_log,
     topic_of,
 )
+from corechain.service.rpc import Log, logs_in_ranges, to_hex
 from corechain_relayer.following import Follower
 from corechain_relayer.journal.batches import NewIntent
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.rpc import Log, logs_in_ranges, to_hex
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
 from corechain_relayer.submitter.service import Moot
@@ -87,7 +87,12 @@ class AnsweredChallenges:
         topics = [kinds, to_hex(uint_word(int.from_bytes(channel_id, "big")))]
         head = await self.node.rpc.head()
         logs = await logs_in_ranges(
-            self.node.rpc, contract.address, topics, contract.block, head.number, self.range_blocks
+            self.node.rpc,
+            [contract.address],
+            topics,
+            contract.block,
+            head.number,
+            self.range_blocks,
         )
         return await self._verdict(logs, version, head.timestamp)
 

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from corechain.protocol.channel import ChannelState
+from corechain.service.database import asked
 from corechain_relayer.journal.batches import NewIntent
-from corechain_relayer.journal.database import asked
 from corechain_relayer.journal.sql import query
 from corechain_relayer.watchtower.channels import Evidence
 
 if TYPE_CHECKING:
-    from corechain_relayer.journal.database import Database
+    from corechain.service.database import Database
 
 
 @dataclass(frozen=True, slots=True)
