@@ -1,4 +1,4 @@
-"""InfluxDB 2: one point a reading, tagged by batch, so that a reorg can take exactly its points out.
+"""InfluxDB 2: one point a reading, tagged by batch, so that a reorg can take its points out.
 
 Needs a server with the v2 write, delete and Flux query API.
 """
@@ -6,11 +6,11 @@ Needs a server with the v2 write, delete and Flux query API.
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import ClientError
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
-from influxdb_client.client.write_api import WritePrecision
+from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from corechain.protocol.reading import Reading
@@ -18,6 +18,8 @@ from corechain_indexer.errors import SeriesUnavailable
 from corechain_indexer.store.series import Bucket
 
 LINES = 5_000
+# The library declares the enumeration and takes its strings.
+SECONDS = cast(WritePrecision, WritePrecision.S)
 MEASUREMENT = "reading"
 FIRST, LAST = datetime.fromtimestamp(0, UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
@@ -77,7 +79,7 @@ class InfluxSeries:
     async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
         api = self.client.write_api()
         for lines in _chunks(batch_id, leaves):
-            await _done(api.write(self.bucket, self.org, lines, write_precision=WritePrecision.S))
+            await _done(api.write(self.bucket, self.org, lines, write_precision=SECONDS))
 
     async def retract(self, batch_id: int) -> None:
         api = self.client.delete_api()
@@ -92,7 +94,7 @@ class InfluxSeries:
         return [_bucket(record.values, bucket_s) for table in tables for record in table.records]
 
     async def close(self) -> None:
-        await self.client.close()
+        await self.client.close()  # type: ignore[no-untyped-call]
 
 
 def _bucket(values: dict[str, Any], bucket_s: int) -> Bucket:

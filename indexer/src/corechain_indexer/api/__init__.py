@@ -1,0 +1,1 @@
+"""The query API: verified data over HTTP, each answer with what proves it."""

@@ -1,0 +1,141 @@
+"""Query parameters, checked once at the border; cursors are opaque to the caller."""
+
+import base64
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+from starlette.requests import Request
+
+from corechain.protocol.vocabulary import BY_CODE, Metric, metric
+from corechain_indexer.errors import InvalidQuery
+
+MAX_LIMIT, DEFAULT_LIMIT = 1_000, 100
+MAX_TIME = 2**40 - 1
+HOUR_S = 3600
+_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+_CHANNEL = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
+_CELL = re.compile(r"[0-9a-f]{15,16}", re.ASCII)
+_NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """The parameters of one request. Every method raises InvalidQuery."""
+
+    request: Request
+
+    def only(self, *names: str) -> None:
+        """Refuses what the path does not know: a misspelt filter must not answer for everything."""
+        for name in self.request.query_params:
+            if name not in names:
+                raise InvalidQuery(name, "is not a parameter of this path")
+
+    def _text(self, name: str) -> str | None:
+        values = self.request.query_params.getlist(name)
+        if len(values) > 1:
+            raise InvalidQuery(name, "is given more than once")
+        return values[0] if values else None
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        text = self._text(name)
+        if text is None:
+            return default
+        return in_range(name, text, low, high)
+
+    def limit(self) -> int:
+        return self.number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+
+    def window(self) -> tuple[int, int]:
+        """[from, to] in seconds."""
+        start = self.number("from", 0, 0, MAX_TIME)
+        end = self.number("to", MAX_TIME, 0, MAX_TIME)
+        if start > end:
+            raise InvalidQuery("from", "is after to")
+        return start, end
+
+    def device(self) -> bytes | None:
+        text = self._text("device")
+        return None if text is None else address("device", text)
+
+    def payer(self) -> bytes | None:
+        text = self._text("payer")
+        return None if text is None else address("payer", text)
+
+    def cell(self) -> int | None:
+        text = self._text("cell")
+        if text is None:
+            return None
+        if not _CELL.fullmatch(text):
+            raise InvalidQuery("cell", "is not an H3 index")
+        return int(text, 16)
+
+    def metric(self) -> Metric | None:
+        """By name or code. Raises UnknownMetric too."""
+        text = self._text("metric")
+        if text is None:
+            return None
+        if _NUMBER.fullmatch(text) and int(text) in BY_CODE:
+            return BY_CODE[int(text)]
+        return metric(text)
+
+    def bucket(self) -> int:
+        """Whole hours, in seconds."""
+        bucket = self.number("bucket", HOUR_S, HOUR_S, 366 * 86_400)
+        if bucket % HOUR_S:
+            raise InvalidQuery("bucket", "is not a multiple of an hour (3600)")
+        return bucket
+
+    def state(self) -> str | None:
+        text = self._text("state")
+        if text not in (None, "pending", "withheld", "mismatch", "verified"):
+            raise InvalidQuery("state", "is not pending, withheld, mismatch or verified")
+        return text
+
+    def cursor(self, first: Sequence[int | bytes]) -> list[int | bytes]:
+        """Where the page before ended, or `first`."""
+        text = self._text("cursor")
+        return list(first) if text is None else _decoded(text, first)
+
+
+def in_range(name: str, text: str, low: int, high: int) -> int:
+    if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:
+        raise InvalidQuery(name, f"is not a whole number from {low} to {high}")
+    return int(text)
+
+
+def address(name: str, text: str) -> bytes:
+    if not _ADDRESS.fullmatch(text):
+        raise InvalidQuery(name, "is not 0x and 40 hexadecimal digits")
+    return bytes.fromhex(text[2:])
+
+
+def channel_id(text: str) -> bytes:
+    if not _CHANNEL.fullmatch(text):
+        raise InvalidQuery("channel id", "is not 0x and 64 hexadecimal digits")
+    return bytes.fromhex(text[2:])
+
+
+def encode_cursor(place: Sequence[int | bytes]) -> str:
+    shown = [item.hex() if isinstance(item, bytes) else item for item in place]
+    return base64.urlsafe_b64encode(msgspec.json.encode(shown)).decode()
+
+
+def _decoded(text: str, first: Sequence[int | bytes]) -> list[int | bytes]:
+    try:
+        raw = msgspec.json.decode(
+            base64.b64decode(text, altchars=b"-_", validate=True), type=list[int | str]
+        )
+        place = [_like(item, model) for item, model in zip(raw, first, strict=True)]
+    except (ValueError, TypeError, msgspec.DecodeError) as error:
+        raise InvalidQuery("cursor", "is not one that this path gave") from error
+    return place
+
+
+def _like(item: int | str, model: int | bytes) -> int | bytes:
+    if isinstance(model, bytes):
+        return bytes.fromhex(str(item))
+    if not isinstance(item, int) or not -(2**63) <= item < 2**63:
+        raise ValueError("not a number")
+    return item

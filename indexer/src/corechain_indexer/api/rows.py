@@ -1,0 +1,154 @@
+"""Rows of the database as answers. Pure."""
+
+from typing import TYPE_CHECKING
+
+from corechain.protocol.batch import Header
+from corechain.protocol.hashing import Digest26
+from corechain.protocol.quality import Reason
+from corechain_indexer.api import schemas
+from corechain_indexer.store.files import to_unsigned
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+
+def hexed(value: bytes) -> str:
+    return "0x" + value.hex()
+
+
+def celled(cell: int) -> str:
+    return f"{to_unsigned(cell):015x}"
+
+
+def header_of(row: "Record") -> Header:
+    """The header of a verified batch."""
+    return Header(
+        row["batch_id"],
+        Digest26(row["previous"]),
+        Digest26(row["ancestor"]),
+        Digest26(row["statistics_root"]),
+        Digest26(row["reports_root"]),
+        row["data_hash"],
+        row["rules_hash"],
+        row["reading_count"],
+        row["report_count"],
+        row["window_start"],
+        row["window_end"],
+    )
+
+
+def sql_header(row: "Record") -> schemas.Header:
+    return schemas.Header(
+        row["batch_id"],
+        hexed(row["previous"]),
+        hexed(row["ancestor"]),
+        hexed(row["statistics_root"]),
+        hexed(row["reports_root"]),
+        hexed(row["data_hash"]),
+        hexed(row["rules_hash"]),
+        row["reading_count"],
+        row["report_count"],
+        row["window_start"],
+        row["window_end"],
+    )
+
+
+def batch(row: "Record") -> schemas.Batch:
+    verified = row["state"] == "verified"
+    return schemas.Batch(
+        row["batch_id"],
+        row["state"],
+        hexed(row["commitment"]),
+        row["block_number"],
+        hexed(row["transaction"]),
+        row["reason"],
+        sql_header(row) if verified else None,
+        hexed(row["readings_root"]) if verified else None,
+        hexed(header_of(row).rest_hash) if verified else None,
+        row["rejected_count"],
+    )
+
+
+def device(row: "Record") -> schemas.Device:
+    return schemas.Device(
+        hexed(row["device"]),
+        hexed(row["owner"]),
+        row["key_type"],
+        row["revoked"],
+        row["block_number"],
+    )
+
+
+def reading(row: "Record") -> schemas.Reading:
+    return schemas.Reading(
+        row["batch_id"],
+        row["position"],
+        row["metric"],
+        celled(row["cell"]),
+        hexed(row["device"]),
+        row["observed_at"],
+        row["value"],
+        row["flag"],
+    )
+
+
+def rejection(row: "Record") -> schemas.Rejection:
+    return schemas.Rejection(
+        row["ordinal"],
+        hexed(row["device"]),
+        str(row["sequence"]),
+        row["metric"],
+        celled(row["cell"]),
+        row["observed_at"],
+        row["value"],
+        [str(reason.name).lower() for reason in Reason(row["reasons"])],
+    )
+
+
+def epoch(row: "Record") -> schemas.Epoch:
+    return schemas.Epoch(
+        row["epoch"],
+        hexed(row["root"]),
+        row["through_block"],
+        str(int(row["emission"])),
+        row["active_at"],
+        row["block_number"],
+        row["state"],
+    )
+
+
+def payment_channel(row: "Record") -> schemas.PaymentChannel:
+    return schemas.PaymentChannel(
+        hexed(row["channel_id"]),
+        hexed(row["payer"]),
+        hexed(row["payer_authorizer"]),
+        hexed(row["receiver"]),
+        hexed(row["receiver_authorizer"]),
+        hexed(row["token"]),
+        row["withdraw_delay"],
+        hexed(row["salt"]),
+        str(int(row["balance"])),
+        str(int(row["claimed"])),
+        row["block_number"],
+    )
+
+
+_STATES = {"opened": "open", "topped_up": "open", "challenged": "challenged", "closed": "closed"}
+
+
+def state_channel(row: "Record") -> schemas.StateChannel:
+    challenged = row["last_kind"] == "challenged"
+    return schemas.StateChannel(
+        hexed(row["channel_id"]),
+        hexed(row["party_a"]),
+        hexed(row["party_b"]),
+        hexed(row["token"]),
+        row["challenge_period"],
+        hexed(row["salt"]),
+        _STATES[row["last_kind"]],
+        str(int(row["deposit"])),
+        str(int(row["balance_a"])),
+        row["version"] or 0,
+        row["deadline"] if challenged else 0,
+        row["block_number"],
+    )

@@ -1,0 +1,247 @@
+"""What the query API answers, as types: the OpenAPI document is made from them.
+
+Bytes are 0x-hex, amounts decimal strings, times seconds since 1970, values scaled integers.
+"""
+
+import msgspec
+
+
+class Status(msgspec.Struct, frozen=True):
+    chain_id: int
+    head_block: int
+    indexed_block: int
+    lag_blocks: int
+    batches: dict[str, int]
+    readings: int
+    rejections: int
+
+
+class Device(msgspec.Struct, frozen=True):
+    device: str
+    owner: str
+    key_type: int
+    revoked: bool
+    block: int
+
+
+class Devices(msgspec.Struct, frozen=True):
+    items: list[Device]
+    next_cursor: str | None
+
+
+class Header(msgspec.Struct, frozen=True):
+    batch_id: int
+    previous: str
+    ancestor: str
+    statistics_root: str
+    reports_root: str
+    data_hash: str
+    rules_hash: str
+    reading_count: int
+    report_count: int
+    window_start: int
+    window_end: int
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """`header` and what follows only in state `verified`; `reason` in `withheld` and `mismatch`."""
+
+    batch_id: int
+    state: str
+    commitment: str
+    block: int
+    transaction: str
+    reason: str | None
+    header: Header | None
+    readings_root: str | None
+    rest_hash: str | None
+    rejected_count: int | None
+
+
+class Batches(msgspec.Struct, frozen=True):
+    items: list[Batch]
+    next_cursor: str | None
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    ordinal: int
+    device: str
+    sequence: str
+    metric: int
+    cell: str
+    observed_at: int
+    value: int
+    reasons: list[str]
+
+
+class Rejections(msgspec.Struct, frozen=True):
+    items: list[Rejection]
+    next_cursor: str | None
+
+
+class Reading(msgspec.Struct, frozen=True):
+    batch_id: int
+    position: int
+    metric: int
+    cell: str
+    device: str
+    observed_at: int
+    value: int
+    flag: int
+
+
+class Readings(msgspec.Struct, frozen=True):
+    items: list[Reading]
+    next_cursor: str | None
+
+
+class ReadingProof(msgspec.Struct, frozen=True):
+    batch_id: int
+    leaf: str
+    position: int
+    proof: list[str]
+    rest_hash: str
+    readings_root: str
+    commitment: str
+
+
+class Part(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
+    """One batch's share: positions [from, to) between the keys low and high, with the range proof."""
+
+    batch_id: int
+    header: Header
+    readings_root: str
+    low: str
+    high: str
+    start: int
+    end: int
+    leaves: list[str]
+    nodes: list[str]
+    count: int
+    sum: int
+    min: int
+    max: int
+
+
+class Skipped(msgspec.Struct, frozen=True):
+    """A batch between the first and the last part whose window does not touch the one asked for."""
+
+    batch_id: int
+    header: Header
+    readings_root: str
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    count: int
+    sum: int
+    min: int
+    max: int
+    parts: list[Part]
+    skipped: list[Skipped]
+
+
+class Bucket(msgspec.Struct, frozen=True):
+    start: int
+    count: int
+    mean: float
+    sum: int
+    min: int
+    max: int
+
+
+class Series(msgspec.Struct, frozen=True):
+    metric: int
+    bucket: int
+    items: list[Bucket]
+
+
+class Newest(msgspec.Struct, frozen=True):
+    metric: int
+    observed_at: int
+    value: int
+    flag: int
+    cell: str
+    batch_id: int
+    position: int
+
+
+class Latest(msgspec.Struct, frozen=True):
+    device: str
+    items: list[Newest]
+
+
+class Reward(msgspec.Struct, frozen=True):
+    """An owner's leaf under a root that was recomputed from the data, and is claimable."""
+
+    owner: str
+    epoch: int
+    root: str
+    cumulative: str
+    claimed: str
+    position: int
+    proof: list[str]
+
+
+class Epoch(msgspec.Struct, frozen=True):
+    epoch: int
+    root: str
+    through_block: int
+    emission: str
+    active_at: int
+    block: int
+    state: str
+
+
+class Epochs(msgspec.Struct, frozen=True):
+    items: list[Epoch]
+    next_cursor: str | None
+
+
+class PaymentChannel(msgspec.Struct, frozen=True):
+    channel_id: str
+    payer: str
+    payer_authorizer: str
+    receiver: str
+    receiver_authorizer: str
+    token: str
+    withdraw_delay: int
+    salt: str
+    balance: str
+    claimed: str
+    block: int
+    kind: str = "payment"
+
+
+class PaymentChannels(msgspec.Struct, frozen=True):
+    items: list[PaymentChannel]
+    next_cursor: str | None
+
+
+class StateChannel(msgspec.Struct, frozen=True):
+    channel_id: str
+    party_a: str
+    party_b: str
+    token: str
+    challenge_period: int
+    salt: str
+    state: str
+    deposit: str
+    balance_a: str
+    version: int
+    deadline: int
+    block: int
+    kind: str = "state"
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """RFC 9457."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+
+
+class Health(msgspec.Struct, frozen=True):
+    status: str
+    failing: list[str] = []
