@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corechain.devnet.errors import MissingProgram
-from corechain.devnet.settings import Ports
+from corechain.devnet.settings import SERVICES, Ports
 
 if TYPE_CHECKING:
     from corechain.devnet.network import Network
@@ -66,6 +66,9 @@ def up(
     price: Annotated[
         int, typer.Option(min=0, help="Price of a query in token base units; 0 is free.")
     ] = 0,
+    service: Annotated[
+        list[str] | None, typer.Option(help="Only this service (repeatable); all when not given.")
+    ] = None,
     anvil_port: Port = DEFAULT.anvil,
     postgres_port: Port = DEFAULT.postgres,
     valkey_port: Port = DEFAULT.valkey,
@@ -82,6 +85,7 @@ def up(
         fresh=fresh,
         price=price,
         settings=_given_settings(),
+        services=service or SERVICES,
         progress=_say,
     )
     try:

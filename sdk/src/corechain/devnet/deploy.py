@@ -67,7 +67,9 @@ def deploy_contracts(
     Raises DeploymentFailed, MissingProgram.
     """
     environment = _environment(repository, rpc_url, manifest.absolute())
-    command = Command([_ape(), "run", "deploy", "--network", NETWORK], environment=environment)
+    command = Command(
+        [_ape(), "run", "deploy", "-v", "WARNING", "--network", NETWORK], environment=environment
+    )
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def take(line: str) -> None:

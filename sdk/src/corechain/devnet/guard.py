@@ -1,10 +1,11 @@
 """Becomes another program that the kernel kills when its parent dies, however the parent dies.
 
-    python -I -S guard.py <pid of the parent> <program> <arguments …>
+    python -I -S guard.py <pid of the parent> <uid:gid, or -> <program> <arguments …>
 
 A script rather than a `preexec_fn`: that runs between fork and exec, where a process with threads
 may deadlock. It comes last before the program, because a change of user or user namespace clears
-the request. Linux only; elsewhere a killed parent leaves its servers running.
+the request; so it also changes the user. Linux only; elsewhere a killed parent leaves its servers
+running.
 """
 
 import ctypes
@@ -14,6 +15,7 @@ import sys
 
 PR_SET_PDEATHSIG = 1
 CANNOT_START = 127
+AS_IT_IS = "-"
 
 
 def die_with(parent: int) -> None:
@@ -26,8 +28,19 @@ def die_with(parent: int) -> None:
         sys.exit("the parent is gone")
 
 
+def become(identity: str) -> None:
+    """Gives up being root, for good."""
+    if identity == AS_IT_IS:
+        return
+    user, group = map(int, identity.split(":"))
+    os.setgroups([])
+    os.setgid(group)
+    os.setuid(user)
+
+
 def main(arguments: list[str]) -> None:
-    parent, command = int(arguments[0]), arguments[1:]
+    parent, identity, command = int(arguments[0]), arguments[1], arguments[2:]
+    become(identity)
     die_with(parent)
     # Python ignores these two; a program expects them as they were.
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -19,11 +19,13 @@ from corechain.devnet.servers import AnvilServer, Server, ValkeyServer, rpc
 from corechain.devnet.service import Service
 from corechain.devnet.settings import (
     CHAIN_ID,
+    SERVICES,
     Endpoints,
     Ports,
     extra_settings,
     indexer_settings,
     relayer_settings,
+    require_service,
     service_of,
 )
 
@@ -33,7 +35,6 @@ ENDPOINTS_FILE = "endpoints.json"
 # What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
 STATE = ("postgres", "valkey", "anvil", "relayer", "indexer", "data")
 FILES = (ENDPOINTS_FILE, f"{CHAIN_ID}.json")
-SERVICES = ("relayer", "indexer")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -79,6 +80,8 @@ class Network:
         self._extra = dict(settings)
         for name in self._extra:
             service_of(name)
+        for name in services:
+            require_service(name)
         self._names = tuple(services)
         self._lock: IO[str] | None = None
         self._started: list[Server] = []
@@ -120,13 +123,12 @@ class Network:
 
     def environment(self, service: str) -> dict[str, str]:
         """The settings with which `relayer` or `indexer` runs; keys are the public dev keys."""
+        require_service(service)
         database = self.postgres.database_url(service)
         if service == "relayer":
             own = relayer_settings(self.urls, self.ports, self.manifest, self.data_dir, database)
-        elif service == "indexer":
-            own = indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
         else:
-            raise ValueError(f"no service is called {service!r}")
+            own = indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
         return own | extra_settings(service, self._extra)
 
     def start(self) -> Self:

@@ -12,15 +12,14 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from corechain.devnet.errors import DirectoryInUse, ServerCommandFailed, ServerNotStarted
+from corechain.devnet.guard import AS_IT_IS
 from corechain.devnet.process import LOCALHOST, Command
 from corechain.devnet.servers import Server, package_folder
 
@@ -37,7 +36,8 @@ class Privileges:
     """How to run Postgres without being root."""
 
     prefix: tuple[str, ...] = ()
-    user: Mapping[str, Any] = field(default_factory=dict)
+    user: int | None = None
+    group: int | None = None
 
     @classmethod
     def namespace(cls) -> "Privileges":
@@ -47,12 +47,16 @@ class Privileges:
 
     @classmethod
     def nobody(cls) -> "Privileges":
-        group = pwd.getpwnam(NOBODY).pw_gid
-        return cls(user={"user": NOBODY, "group": group, "extra_groups": []})
+        nobody = pwd.getpwnam(NOBODY)
+        return cls(user=nobody.pw_uid, group=nobody.pw_gid)
+
+    @property
+    def identity(self) -> str:
+        return AS_IT_IS if self.user is None else f"{self.user}:{self.group}"
 
     def own(self, folder: Path) -> None:
-        if self.user:
-            shutil.chown(folder, self.user["user"], self.user["group"])
+        if self.user is not None and self.group is not None:
+            os.chown(folder, self.user, self.group)
 
 
 @cache
@@ -170,7 +174,9 @@ class PostgresServer(Server):
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         program = self._program("postgres")
-        return Command([program, "-D", self.data, *options], self._run_as.prefix, self._run_as.user)
+        return Command(
+            [program, "-D", self.data, *options], self._run_as.prefix, self._run_as.identity
+        )
 
     def _is_ready(self) -> bool:
         address = ["-h", LOCALHOST, "-p", str(self.port)]
@@ -203,7 +209,9 @@ class PostgresServer(Server):
             cwd=self.directory,
             timeout=COMMAND_LIMIT_S,
             check=False,
-            **self._run_as.user,
+            user=self._run_as.user,
+            group=self._run_as.group,
+            extra_groups=None if self._run_as.user is None else [],
         )
         if done.returncode != 0:
             raise ServerCommandFailed(name, done.returncode, done.stdout)

@@ -10,15 +10,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from corechain.devnet.guard import AS_IT_IS
+
 GUARD = Path(__file__).with_name("guard.py")
-STOP_LIMIT_S = 15.0
 KILL_LIMIT_S = 10.0
 TAIL_LINES, TAIL_BYTES = 25, 8192
 LOCALHOST = "127.0.0.1"
@@ -52,15 +52,15 @@ def is_alive(process: psutil.Process) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A program to run: `prefix` is what has to come before the guard, `user` whom to become."""
+    """A program to run. `prefix` comes before the guard; `identity` is whom the guard becomes."""
 
     arguments: Sequence[str | Path]
     prefix: Sequence[str] = ()
-    user: Mapping[str, Any] = field(default_factory=dict)
+    identity: str = AS_IT_IS
     environment: Mapping[str, str] | None = None
 
     def guarded(self) -> list[str]:
-        guard = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid())]
+        guard = [sys.executable, "-I", "-S", str(GUARD), str(os.getpid()), self.identity]
         return [*self.prefix, *guard, *map(str, self.arguments)]
 
 
@@ -82,7 +82,6 @@ def _spawn(command: Command, log: Path, cwd: Path) -> "subprocess.Popen[bytes]":
             env=None if command.environment is None else dict(command.environment),
             # Ctrl-C at the terminal is for us: we stop the others, in order.
             start_new_session=True,
-            **command.user,
         )
 
 
@@ -159,12 +158,12 @@ class Child:
             lines = log.read().decode(errors="replace").splitlines()
         return "\n".join(lines[-TAIL_LINES:])
 
-    def stop(self, polite: signal.Signals) -> None:
+    def stop(self, polite: signal.Signals, limit_s: float) -> None:
         """Asks, waits, and kills what does not listen."""
         if self.exit_code() is None:
             self.popen.send_signal(polite)
             try:
-                self.popen.wait(STOP_LIMIT_S)
+                self.popen.wait(limit_s)
             except subprocess.TimeoutExpired:
                 self.kill()
 

@@ -25,7 +25,7 @@ from corechain.devnet.errors import (
 )
 from corechain.devnet.process import LOCALHOST, Child, Command, free_port, is_free
 
-START_LIMIT_S = 30.0
+START_LIMIT_S, STOP_LIMIT_S = 30.0, 15.0
 POLL_S = 0.02
 PROBE_TIMEOUT_S = 2.0
 PORT_ATTEMPTS = 3
@@ -43,6 +43,7 @@ class Server(ABC):
     hint: ClassVar[str] = "the log says why"
     polite: ClassVar[signal.Signals] = signal.SIGTERM
     start_limit_s: ClassVar[float] = START_LIMIT_S
+    stop_limit_s: ClassVar[float] = STOP_LIMIT_S
 
     def __init__(self, directory: Path | str, port: int | None = None) -> None:
         self.directory = Path(directory).absolute()
@@ -147,7 +148,7 @@ class Server(ABC):
     def stop(self) -> None:
         """An orderly end; what does not end in time is killed."""
         if self._child is not None:
-            self._child.stop(self.polite)
+            self._child.stop(self.polite, self.stop_limit_s)
             self._child = None
 
     def kill(self) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Self
 
+from corechain.protocol.errors import CoreChainError
+
 # Keys of accounts 0 to 3 of the public test mnemonic. Everybody has them: never fund them on a live
 # chain.
 DEV_KEYS = (
@@ -15,6 +17,7 @@ DEV_KEYS = (
 )
 ADMIN_KEY, SUBMITTER_KEY, PROPOSER_KEY, PAYEE_KEY = DEV_KEYS
 CHAIN_ID = 31337
+SERVICES = ("relayer", "indexer")
 YEAR_S = 366 * 86_400
 # The demo replays 2013.
 MAX_REPORT_AGE_S = 30 * YEAR_S
@@ -94,12 +97,21 @@ def indexer_settings(
     }
 
 
+class UnknownService(CoreChainError):
+    """Neither `relayer` nor `indexer`."""
+
+
+def require_service(name: str) -> None:
+    """Raises UnknownService."""
+    if name not in SERVICES:
+        raise UnknownService(f"no service is called {name!r}: there are {', '.join(SERVICES)}")
+
+
 def service_of(setting: str) -> str:
-    """Which service an extra setting is for. Raises ValueError."""
-    prefix = setting.partition("_")[0]
-    if prefix not in ("RELAYER", "INDEXER"):
-        raise ValueError(f"{setting} is neither a RELAYER_ nor an INDEXER_ setting")
-    return prefix.lower()
+    """Which service an extra setting is for. Raises UnknownService."""
+    name = setting.partition("_")[0].lower()
+    require_service(name)
+    return name
 
 
 def extra_settings(service: str, extra: Mapping[str, str]) -> dict[str, str]:
