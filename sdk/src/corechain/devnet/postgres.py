@@ -102,13 +102,13 @@ class PostgresServer(Server):
         self._require_name(name)
         query = f"SELECT 1 FROM pg_database WHERE datname = '{name}'"
         if not self._psql(query):
-            self._psql(f"CREATE DATABASE {name}")
+            self._psql(f'CREATE DATABASE "{name}"')
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
         """Disconnects whoever uses it."""
         self._require_name(name)
-        self._psql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self._psql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
     @staticmethod
     def _require_name(name: str) -> None:

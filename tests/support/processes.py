@@ -1,0 +1,47 @@
+"""What is left of processes, and how to wait for it."""
+
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+
+from corechain.devnet.process import is_alive
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and everything it has started."""
+    leader = psutil.Process(pid)
+    return [leader, *leader.children(recursive=True)]
+
+
+def eventually(true: Callable[[], bool], within_s: float = 10.0) -> bool:
+    deadline = time.monotonic() + within_s
+    while time.monotonic() < deadline:
+        if true():
+            return True
+        time.sleep(0.02)
+    return true()
+
+
+def survivors(processes: Iterable[psutil.Process], within_s: float = 5.0) -> list[psutil.Process]:
+    """Those that are still there after a moment."""
+    known = list(processes)
+    eventually(lambda: not any(map(is_alive, known)), within_s)
+    return [process for process in known if is_alive(process)]
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return not is_alive(psutil.Process(pid))
+    except psutil.NoSuchProcess:
+        return True
+
+
+def mentioning(folder: Path) -> list[psutil.Process]:
+    """Live processes with a folder in their command line."""
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if any(str(folder) in word for word in process.info["cmdline"] or ()) and is_alive(process)
+    ]
