@@ -331,6 +331,13 @@ class Chain:
         balance, claimed = self.call("PaymentChannels", "channels", channel_id)
         return int(balance), int(claimed)
 
+    def redeem(
+        self, account: LocalAccount, vouchers: Sequence[tuple[ChannelConfig, int, bytes]]
+    ) -> TxReceipt:
+        """Claims (terms, amount, signature) vouchers and pays them out, in one transaction."""
+        rows = [(_config_tuple(config), amount, sig) for config, amount, sig in vouchers]
+        return self.send(account, "PaymentChannels", "redeem", rows)
+
     def initiate_withdraw(
         self, account: LocalAccount, config: ChannelConfig, amount: int
     ) -> TxReceipt:

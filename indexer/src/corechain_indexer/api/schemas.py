@@ -106,7 +106,7 @@ class ReadingProof(msgspec.Struct, frozen=True):
 
 
 class Part(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
-    """One batch's share: positions [from, to) between the keys low and high, with the range proof."""
+    """One batch's share: positions [from, to) between the keys low and high, with the proof."""
 
     batch_id: int
     header: Header

@@ -1,0 +1,144 @@
+"""HTTP of the query API: the table of routes, errors as problem details, the paywall, the meters."""
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import structlog
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route, WebSocketRoute
+
+from corechain.protocol.errors import (
+    PaymentRequired,
+    ProtocolError,
+    TransportError,
+    problem_type,
+)
+from corechain.service.health import Health
+from corechain_indexer.api.handlers import Handlers
+from corechain_indexer.api.openapi import document
+from corechain_indexer.api.params import Params
+from corechain_indexer.api.payments import REQUIRED, RESPONSE, SIGNATURE, Paywall
+from corechain_indexer.api.routes import ENDPOINTS, Endpoint
+from corechain_indexer.api.stream import BatchStream
+from corechain_indexer.errors import Unavailable
+from corechain_indexer.metrics import CONTENT_TYPE, Metrics
+
+log = structlog.get_logger(__name__)
+
+VERSION = "1"
+Handler = Callable[[Request], Awaitable[Response]]
+_encoder = msgspec.json.Encoder()
+
+
+def _json(value: Any, status: int = 200, media_type: str = "application/json") -> Response:
+    return Response(_encoder.encode(value), status, media_type=media_type)
+
+
+def problem(error: ProtocolError) -> Response:
+    """An error as RFC 9457 problem details."""
+    body = {
+        "type": problem_type(error),
+        "title": (type(error).__doc__ or error.name).partition("\n")[0],
+        "status": error.status,
+        "detail": str(error),
+    }
+    return _json(body, error.status, "application/problem+json")
+
+
+@dataclass(slots=True)
+class Api:
+    """Everything around the handlers."""
+
+    handlers: Handlers
+    stream: BatchStream
+    health: Health
+    paywall: Paywall | None
+    metrics: Metrics
+
+    def _endpoint(self, endpoint: Endpoint) -> Handler:
+        answer = getattr(self.handlers, endpoint.name)
+
+        async def handle(request: Request) -> Response:
+            started = time.perf_counter()
+            response = await self._guarded(request, answer, endpoint)
+            self.metrics.request_seconds.labels(endpoint.path).observe(
+                time.perf_counter() - started
+            )
+            self.metrics.requests.labels(endpoint.path, str(response.status_code)).inc()
+            return response
+
+        return handle
+
+    async def _guarded(
+        self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
+    ) -> Response:
+        try:
+            return await self._answered(request, answer, endpoint)
+        except ProtocolError as error:
+            return self._refused(request, error)
+        except TransportError as error:
+            log.warning("store unavailable", path=endpoint.path, error=str(error))
+            return self._refused(request, Unavailable(str(error)))
+
+    async def _answered(
+        self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
+    ) -> Response:
+        if self.paywall is None or not endpoint.paid:
+            return _json(await answer(Params(request)))
+        # Answered before it is charged, sent only after: nobody pays for a refusal.
+        body = _encoder.encode(await answer(Params(request)))
+        receipt = await self.paywall.charge(request.headers.get(SIGNATURE))
+        self.metrics.paid.inc()
+        return Response(body, headers={RESPONSE: receipt}, media_type="application/json")
+
+    def _refused(self, request: Request, error: ProtocolError) -> Response:
+        self.metrics.refused.labels(error.name).inc()
+        response = problem(error)
+        if isinstance(error, PaymentRequired) and self.paywall is not None:
+            response.headers[REQUIRED] = self.paywall.offer(str(request.url), str(error))
+        return response
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        """Nothing that we foresaw: the cause is in the log, not in the answer."""
+        self.metrics.refused.labels("Internal").inc()
+        log.error("request failed", path=request.url.path, exc_info=error)
+        body = {"type": "about:blank", "title": "Internal error", "status": 500, "detail": ""}
+        return _json(body, 500, "application/problem+json")
+
+    async def alive(self, request: Request) -> Response:
+        return _json({"status": "ok"})
+
+    async def ready(self, request: Request) -> Response:
+        failing = await self.health.failing()
+        if failing:
+            return _json({"status": "unavailable", "failing": failing}, 503)
+        return _json({"status": "ok"})
+
+    async def exposition(self, request: Request) -> Response:
+        return Response(self.metrics.exposition(), media_type=CONTENT_TYPE)
+
+    async def openapi(self, request: Request) -> Response:
+        return _json(document(ENDPOINTS, VERSION))
+
+    def ops_routes(self) -> list[Route]:
+        return [
+            Route("/health", self.alive),
+            Route("/ready", self.ready),
+            Route("/metrics", self.exposition),
+        ]
+
+    def app(self, *, queries: bool) -> Starlette:
+        """The application; without `queries` only what operates the process."""
+        routes: list[Any] = self.ops_routes()
+        if queries:
+            routes += [Route(item.path, self._endpoint(item)) for item in ENDPOINTS]
+            routes += [
+                Route("/openapi.json", self.openapi),
+                WebSocketRoute("/v1/batches/stream", self.stream.serve),
+            ]
+        return Starlette(routes=routes, exception_handlers={Exception: self.broken})

@@ -1,0 +1,234 @@
+"""What each path does: check the parameters, ask a store, shape the answer."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from corechain.protocol.errors import UnknownBatch, UnknownDevice
+from corechain.protocol.rewards import Owner, RewardTree
+from corechain.service.database import asked
+from corechain.service.rpc import Rpc
+from corechain_indexer.api import rows, schemas
+from corechain_indexer.api.params import (
+    HOUR_S,
+    MAX_LIMIT,
+    Params,
+    address,
+    channel_id,
+    encode_cursor,
+    in_range,
+)
+from corechain_indexer.api.rows import hexed
+from corechain_indexer.api.statistics import Question, StatisticsReader
+from corechain_indexer.api.trees import TreeCache
+from corechain_indexer.errors import InvalidQuery, NotFound
+from corechain_indexer.store import SQL
+from corechain_indexer.store.latest import Latest
+from corechain_indexer.store.series import Series
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from corechain.service.database import Database
+
+MAX_BATCH_ID = 2**48 - 1
+T = TypeVar("T")
+
+
+def _page(
+    found: Sequence["Record"],
+    limit: int,
+    shape: Callable[["Record"], T],
+    place: Callable[["Record"], Sequence[int | bytes]],
+) -> tuple[list[T], str | None]:
+    """Items, and the cursor of the next page: one row more than the limit was asked for."""
+    shown = found[:limit]
+    more = encode_cursor(place(shown[-1])) if len(found) > limit else None
+    return [shape(row) for row in shown], more
+
+
+@dataclass(frozen=True, slots=True)
+class Handlers:
+    """One method a path."""
+
+    pool: "Database"
+    rpc: Rpc
+    chain_id: int
+    latest_values: Latest
+    buckets: Series
+    trees: TreeCache
+    reader: StatisticsReader
+
+    async def status(self, params: Params) -> schemas.Status:
+        params.only()
+        cursor = await asked(self.pool.fetchrow(SQL["cursor"]))
+        counts = await asked(self.pool.fetch(SQL["state_counts"]))
+        head = (await self.rpc.head()).number
+        indexed = cursor["number"] if cursor else 0
+        return schemas.Status(
+            self.chain_id,
+            head,
+            indexed,
+            max(0, head - indexed),
+            {row["state"]: row["count"] for row in counts},
+            sum(row["readings"] for row in counts),
+            sum(row["rejected"] for row in counts),
+        )
+
+    async def devices(self, params: Params) -> schemas.Devices:
+        params.only("limit", "cursor")
+        limit, (after,) = params.limit(), params.cursor([b""])
+        found = await asked(self.pool.fetch(SQL["devices_page"], after, limit + 1))
+        return schemas.Devices(*_page(found, limit, rows.device, lambda row: [row["device"]]))
+
+    async def device(self, params: Params) -> schemas.Device:
+        params.only()
+        device = address("device", params.request.path_params["device"])
+        row = await asked(self.pool.fetchrow(SQL["device"], device))
+        if row is None:
+            raise UnknownDevice(device)
+        return rows.device(row)
+
+    async def batches(self, params: Params) -> schemas.Batches:
+        params.only("limit", "cursor", "state")
+        limit, (after,) = params.limit(), params.cursor([0])
+        arguments = (after, limit + 1, params.state())
+        found = await asked(self.pool.fetch(SQL["batches_page"], *arguments))
+        return schemas.Batches(*_page(found, limit, rows.batch, lambda row: [row["batch_id"]]))
+
+    async def _batch(self, params: Params) -> "Record":
+        text = params.request.path_params["id"]
+        batch_id = in_range("batch id", text, 1, MAX_BATCH_ID)
+        found = await asked(self.pool.fetch(SQL["batches_page"], batch_id - 1, 1, None))
+        if not found or found[0]["batch_id"] != batch_id:
+            raise UnknownBatch(batch_id)
+        return found[0]
+
+    async def batch(self, params: Params) -> schemas.Batch:
+        params.only()
+        return rows.batch(await self._batch(params))
+
+    async def rejections(self, params: Params) -> schemas.Rejections:
+        params.only("limit", "cursor")
+        limit, (after,) = params.limit(), params.cursor([-1])
+        batch_id = (await self._batch(params))["batch_id"]
+        found = await asked(self.pool.fetch(SQL["rejections_page"], batch_id, after, limit + 1))
+        page = _page(found, limit, rows.rejection, lambda row: [row["ordinal"]])
+        return schemas.Rejections(*page)
+
+    async def proof(self, params: Params) -> schemas.ReadingProof:
+        params.only()
+        row = await self._batch(params)
+        if row["state"] != "verified":
+            raise NotFound(f"batch {row['batch_id']} is {row['state']}, not verified")
+        text = params.request.path_params["position"]
+        position = in_range("position", text, 0, row["reading_count"] - 1)
+        trees = await self.trees.of(row["batch_id"], row["commitment"])
+        return schemas.ReadingProof(
+            row["batch_id"],
+            hexed(trees.leaves[position]),
+            position,
+            [hexed(node) for node in trees.readings.proof(position)],
+            hexed(rows.header_of(row).rest_hash),
+            hexed(row["readings_root"]),
+            hexed(row["commitment"]),
+        )
+
+    async def readings(self, params: Params) -> schemas.Readings:
+        params.only("device", "metric", "from", "to", "limit", "cursor")
+        limit, metric, (start, end) = params.limit(), params.metric(), params.window()
+        device = params.device()
+        if device is None:
+            raise InvalidQuery("device", "is required")
+        place = params.cursor([b"", -1, -1, -1, -1])
+        code = metric.code if metric else None
+        found = await asked(
+            self.pool.fetch(SQL["readings_page"], device, code, start, end, *place, limit + 1)
+        )
+        order = ("device", "metric", "observed_at", "batch_id", "position")
+        page = _page(found, limit, rows.reading, lambda row: [row[name] for name in order])
+        return schemas.Readings(*page)
+
+    async def statistics(self, params: Params) -> schemas.Statistics:
+        params.only("metric", "device", "cell", "from", "to")
+        metric, device, (start, end) = params.metric(), params.device(), params.window()
+        if metric is None or device is None:
+            raise InvalidQuery("metric" if metric is None else "device", "is required")
+        question = Question(metric, device, params.cell(), start, end)
+        return await self.reader.answer(question)
+
+    async def series(self, params: Params) -> schemas.Series:
+        params.only("metric", "device", "from", "to", "bucket", "limit")
+        metric, device, (start, end) = params.metric(), params.device(), params.window()
+        bucket = params.bucket()
+        if metric is None or device is None:
+            raise InvalidQuery("metric" if metric is None else "device", "is required")
+        # Statistics are kept by the hour: a window is widened to whole hours.
+        start, end = start - start % HOUR_S, end - end % HOUR_S + HOUR_S - 1
+        limit = params.number("limit", MAX_LIMIT, 1, MAX_LIMIT)
+        found = await self.buckets.read(device, metric.code, start, end, bucket, limit)
+        items = [
+            schemas.Bucket(b.start, b.count, b.sum / b.count / metric.scale, b.sum, b.min, b.max)
+            for b in found
+        ]
+        return schemas.Series(metric.code, bucket, items)
+
+    async def latest(self, params: Params) -> schemas.Latest:
+        params.only("device")
+        device = params.device()
+        if device is None:
+            raise InvalidQuery("device", "is required")
+        newest = await self.latest_values.of(device)
+        items = [
+            schemas.Newest(n.metric, n.observed_at, n.value, n.flag, n.cell, n.batch_id, n.position)
+            for n in newest
+        ]
+        return schemas.Latest(hexed(device), items)
+
+    async def reward(self, params: Params) -> schemas.Reward:
+        params.only()
+        owner = Owner(address("owner", params.request.path_params["owner"]))
+        epoch = await asked(self.pool.fetchrow(SQL["claimable"], int(time.time())))
+        if epoch is None:
+            raise NotFound("no reward root is claimable yet")
+        place = (epoch["block_number"], epoch["log_index"])
+        leaves = await asked(self.pool.fetch(SQL["epoch_leaves"], *place))
+        amounts = {Owner(leaf["owner"]): int(leaf["cumulative"]) for leaf in leaves}
+        if owner not in amounts:
+            raise NotFound(f"{hexed(owner)} has no rewards in epoch {epoch['epoch']}")
+        claim = RewardTree(amounts).claim(owner)
+        return schemas.Reward(
+            hexed(owner),
+            epoch["epoch"],
+            hexed(epoch["root"]),
+            str(claim.cumulative),
+            str(int(await asked(self.pool.fetchval(SQL["claimed"], owner)))),
+            claim.position,
+            [hexed(node) for node in claim.proof],
+        )
+
+    async def epochs(self, params: Params) -> schemas.Epochs:
+        params.only("limit", "cursor")
+        limit, (after,) = params.limit(), params.cursor([0])
+        found = await asked(self.pool.fetch(SQL["epochs"], after, limit + 1))
+        return schemas.Epochs(*_page(found, limit, rows.epoch, lambda row: [row["epoch"]]))
+
+    async def channels(self, params: Params) -> schemas.PaymentChannels:
+        params.only("payer", "limit", "cursor")
+        limit, (after,) = params.limit(), params.cursor([b""])
+        arguments = (params.payer(), after, limit + 1)
+        found = await asked(self.pool.fetch(SQL["payment_channels"], *arguments))
+        page = _page(found, limit, rows.payment_channel, lambda row: [row["channel_id"]])
+        return schemas.PaymentChannels(*page)
+
+    async def channel(self, params: Params) -> schemas.PaymentChannel | schemas.StateChannel:
+        params.only()
+        wanted = channel_id(params.request.path_params["id"])
+        payment = await asked(self.pool.fetchrow(SQL["payment_channel"], wanted))
+        if payment is not None:
+            return rows.payment_channel(payment)
+        state = await asked(self.pool.fetchrow(SQL["state_channel"], wanted))
+        if state is None:
+            raise NotFound(f"no channel {hexed(wanted)}")
+        return rows.state_channel(state)

@@ -1,0 +1,79 @@
+"""The OpenAPI document, made from the same types that encode the answers."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from corechain_indexer.api import schemas
+from corechain_indexer.api.routes import Endpoint
+
+REF = "#/components/schemas/{name}"
+_INTEGER: Mapping[str, Any] = {"type": "integer", "minimum": 0}
+_ADDRESS: Mapping[str, Any] = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
+PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "limit": ("items of a page", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    "cursor": ("where the page before ended", {"type": "string"}),
+    "state": ("state of the data file", {"enum": ["pending", "withheld", "mismatch", "verified"]}),
+    "device": ("device id", _ADDRESS),
+    "payer": ("payer of the channel", _ADDRESS),
+    "metric": ("name or code of the vocabulary", {"type": "string"}),
+    "cell": ("H3 index, hexadecimal", {"type": "string", "pattern": "^[0-9a-f]{15,16}$"}),
+    "from": ("observed not before, seconds", _INTEGER),
+    "to": ("observed not after, seconds", _INTEGER),
+    "bucket": ("length of a bucket in seconds, whole hours", _INTEGER),
+    "id": ("batch or channel id", {"type": "string"}),
+    "position": ("position of the reading in its batch", _INTEGER),
+    "owner": ("address that is paid", _ADDRESS),
+}
+
+
+def _parameter(name: str, place: str) -> dict[str, Any]:
+    text, schema = PARAMETERS[name]
+    return {
+        "name": name,
+        "in": place,
+        "required": place == "path",
+        "description": text,
+        "schema": dict(schema),
+    }
+
+
+def _answer(schema: Mapping[str, Any], text: str) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": dict(schema)}}}
+
+
+def _operation(endpoint: Endpoint, schema: Mapping[str, Any]) -> dict[str, Any]:
+    problem = {
+        "description": "problem details (RFC 9457)",
+        "content": {"application/problem+json": {"schema": {"$ref": REF.format(name="Problem")}}},
+    }
+    responses = {"200": _answer(schema, endpoint.summary), "4XX": problem, "503": problem}
+    if endpoint.paid:
+        responses["402"] = problem
+    return {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "parameters": [
+            *(_parameter(name, "path") for name in endpoint.path_parameters),
+            *(_parameter(name, "query") for name in endpoint.parameters),
+        ],
+        "responses": responses,
+    }
+
+
+def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
+    """OpenAPI 3.1."""
+    listed = list(endpoints)
+    types = [endpoint.answer for endpoint in listed]
+    found, components = msgspec.json.schema_components([*types, schemas.Problem], ref_template=REF)
+    paths = {
+        endpoint.path: {"get": _operation(endpoint, schema)}
+        for endpoint, schema in zip(listed, found, strict=False)
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "CoreChain query API", "version": version},
+        "paths": paths,
+        "components": {"schemas": components},
+    }

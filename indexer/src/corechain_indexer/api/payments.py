@@ -1,0 +1,206 @@
+"""Paid queries: x402 v2, scheme `batch-settlement`. A voucher is stored before the answer is sent."""
+
+import base64
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from corechain.protocol.channel import ChannelConfig, Voucher, check_voucher
+from corechain.protocol.eip712 import Domain
+from corechain.protocol.errors import InvalidSignature, PaymentRequired
+from corechain.protocol.signature import compact_signature
+from corechain.service.database import outages
+from corechain_indexer.store import SQL
+
+if TYPE_CHECKING:
+    from corechain.service.database import Conn, Database
+
+REQUIRED, SIGNATURE, RESPONSE = "PAYMENT-REQUIRED", "PAYMENT-SIGNATURE", "PAYMENT-RESPONSE"
+SCHEME = "batch-settlement"
+MAX_HEADER_BYTES = 8_192
+TIMEOUT_S = 300
+U128_MAX = 2**128 - 1
+
+
+class _Config(msgspec.Struct, rename="camel"):
+    payer: str
+    payer_authorizer: str
+    receiver: str
+    receiver_authorizer: str
+    token: str
+    withdraw_delay: int
+    salt: str
+
+
+class _Voucher(msgspec.Struct, rename="camel"):
+    channel_id: str
+    max_claimable_amount: str
+    signature: str
+
+
+class _Payload(msgspec.Struct, rename="camel", tag_field="type", tag="voucher"):
+    channel_config: _Config
+    voucher: _Voucher
+
+
+class _Payment(msgspec.Struct, rename="camel"):
+    payload: _Payload
+
+
+def _sized(text: str, size: int) -> bytes:
+    value = bytes.fromhex(text.removeprefix("0x"))
+    if len(value) != size:
+        raise ValueError(f"{len(value)} bytes where {size} belong")
+    return value
+
+
+def parse_config(config: _Config) -> ChannelConfig:
+    return ChannelConfig(
+        _sized(config.payer, 20),
+        _sized(config.payer_authorizer, 20),
+        _sized(config.receiver, 20),
+        _sized(config.receiver_authorizer, 20),
+        _sized(config.token, 20),
+        config.withdraw_delay,
+        _sized(config.salt, 32),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Payment:
+    """A voucher as it came with a request."""
+
+    config: ChannelConfig
+    voucher: Voucher
+    signature: bytes
+
+
+def parse_payment(header: str) -> Payment:
+    """The voucher in a PAYMENT-SIGNATURE header. Raises PaymentRequired, InvalidSignature, HighS."""
+    if len(header) > MAX_HEADER_BYTES:
+        raise PaymentRequired(f"{SIGNATURE} is over {MAX_HEADER_BYTES} bytes")
+    try:
+        raw = msgspec.json.decode(base64.b64decode(header, validate=True), type=_Payment).payload
+        config = parse_config(raw.channel_config)
+        amount = int(raw.voucher.max_claimable_amount)
+        voucher = Voucher(_sized(raw.voucher.channel_id, 32), amount)
+        signature = bytes.fromhex(raw.voucher.signature.removeprefix("0x"))
+    except (ValueError, OverflowError) as error:
+        raise PaymentRequired(f"{SIGNATURE} is not a voucher payment: {error}") from error
+    if len(signature) not in (64, 65) or not 0 < amount <= U128_MAX:
+        raise InvalidSignature("the voucher's signature or amount has a wrong size")
+    return Payment(config, voucher, compact_signature(signature))
+
+
+def _encoded(document: Mapping[str, Any]) -> str:
+    return base64.b64encode(msgspec.json.encode(document)).decode()
+
+
+def config_json(config: ChannelConfig) -> bytes:
+    """The terms as they are kept with a voucher."""
+    names = ("payer", "payer_authorizer", "receiver", "receiver_authorizer", "token", "salt")
+    fields: dict[str, Any] = {name: getattr(config, name).hex() for name in names}
+    return json.dumps(fields | {"withdraw_delay": config.withdraw_delay_s}).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Paywall:
+    """What a query costs and who is paid; amounts in base units of the token."""
+
+    pool: "Database"
+    price: int
+    payee: bytes
+    token: bytes
+    domain: Domain
+
+    def offer(self, url: str, reason: str) -> str:
+        """The PAYMENT-REQUIRED header."""
+        requirement = {
+            "scheme": SCHEME,
+            "network": f"eip155:{self.domain.chain_id}",
+            "asset": "0x" + self.token.hex(),
+            "amount": str(self.price),
+            "payTo": "0x" + self.payee.hex(),
+            "maxTimeoutSeconds": TIMEOUT_S,
+            "extra": {
+                "name": "CoreChain",
+                "version": "1",
+                "receiverAuthorizer": "0x" + self.payee.hex(),
+                "paymentChannels": "0x" + self.domain.contract.hex(),
+            },
+        }
+        resource = {
+            "url": url,
+            "description": "verified climate data",
+            "mimeType": "application/json",
+        }
+        document = {
+            "x402Version": 2,
+            "error": reason,
+            "resource": resource,
+            "accepts": [requirement],
+        }
+        return _encoded(document)
+
+    async def charge(self, header: str | None) -> str:
+        """Takes the price from the request's voucher; the PAYMENT-RESPONSE header.
+
+        Raises PaymentRequired, VoucherRegressed, InvalidSignature, HighS.
+        """
+        if header is None:
+            raise PaymentRequired(f"a query costs {self.price} base units; pay by {SIGNATURE}")
+        payment = parse_payment(header)
+        if payment.config.receiver != self.payee or payment.config.token != self.token:
+            raise PaymentRequired("the channel pays another receiver or in another token")
+        with outages():
+            async with self.pool.acquire() as connection, connection.transaction():
+                charged = await self._charge(connection, payment)
+        return self._receipt(payment, charged)
+
+    async def _charge(self, connection: "Conn", payment: Payment) -> int:
+        channel_id = payment.config.channel_id(self.domain)
+        channel = await connection.fetchrow(SQL["payment_channel"], channel_id)
+        if channel is None:
+            raise PaymentRequired("the channel is not open on the mirrored chain")
+        # A row of its own is locked first, so that requests of one channel come one after another.
+        row = await connection.fetchrow(SQL["lock_voucher"], channel_id)
+        held = int(row["amount"]) if row else int(channel["claimed"])
+        charged = (int(row["charged"]) if row else held) + self.price
+        check_voucher(
+            self.domain,
+            payment.config,
+            payment.voucher,
+            payment.signature,
+            deposit=int(channel["balance"]),
+            held=held,
+            due=charged,
+        )
+        await self._keep(connection, payment, charged, new=row is None)
+        return charged
+
+    async def _keep(self, connection: "Conn", payment: Payment, charged: int, *, new: bool) -> None:
+        kept = await connection.execute(
+            SQL["new_voucher" if new else "newer_voucher"],
+            payment.voucher.channel_id,
+            payment.voucher.amount,
+            charged,
+            payment.signature,
+            config_json(payment.config),
+        )
+        if kept.endswith(" 0"):
+            raise PaymentRequired("another request of this channel came first; try again")
+
+    def _receipt(self, payment: Payment, charged: int) -> str:
+        return _encoded(
+            {
+                "success": True,
+                "transaction": "",
+                "network": f"eip155:{self.domain.chain_id}",
+                "payer": "0x" + payment.config.payer.hex(),
+                "amount": str(self.price),
+                "extensions": {"chargedCumulativeAmount": str(charged)},
+            }
+        )

@@ -1,0 +1,249 @@
+"""Wires mirror and query API together and runs them in one task group."""
+
+import asyncio
+import signal
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import structlog
+from eth_account import Account
+from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
+from redis.asyncio import Redis
+
+from corechain.deployment import Deployment
+from corechain.protocol.channel import payment_domain
+from corechain.service.database import asked, create_pool, migrate, writer
+from corechain.service.health import Health
+from corechain.service.http_server import HttpServer, bind, http_server
+from corechain.service.rpc import Rpc
+from corechain.service.settings import InvalidSetting
+from corechain.service.supervision import available, sessions
+from corechain_indexer.api.app import Api
+from corechain_indexer.api.handlers import Handlers
+from corechain_indexer.api.payments import Paywall
+from corechain_indexer.api.statistics import StatisticsReader
+from corechain_indexer.api.stream import BatchStream
+from corechain_indexer.api.trees import TreeCache
+from corechain_indexer.export import Exporter
+from corechain_indexer.fetch import FileSources
+from corechain_indexer.maintenance import WRITER
+from corechain_indexer.metrics import Metrics
+from corechain_indexer.mirror import Mirror
+from corechain_indexer.rewards import RewardAuditor
+from corechain_indexer.settings import PREFIX, Settings
+from corechain_indexer.source import Source, announce_heads
+from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store.chain import ChainStore
+from corechain_indexer.store.files import FileStore
+from corechain_indexer.store.influx import InfluxSeries
+from corechain_indexer.store.latest import Latest
+from corechain_indexer.store.series import RollupSeries, Series
+from corechain_indexer.verifier import Expected, Verifier
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+log = structlog.get_logger(__name__)
+
+
+class Role(StrEnum):
+    MIRROR = "mirror"
+    API = "api"
+
+
+@dataclass(slots=True)
+class Indexer:
+    """Both roles of one process around shared connections."""
+
+    settings: Settings
+    deployment: Deployment
+    metrics: Metrics = field(default_factory=Metrics)
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    verified: asyncio.Event = field(default_factory=asyncio.Event)
+    rpc: Rpc = field(init=False)
+    pool: "Database" = field(init=False)
+    redis: "Redis" = field(init=False)
+    latest: Latest = field(init=False)
+    series: Series = field(init=False)
+    http: httpx.AsyncClient = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+        self.pool = create_pool(self.database_url)
+        self.redis = Redis.from_url(settings.redis_url.get_secret_value())
+        self.latest = Latest(self.redis, self.pool)
+        self.series = self._series()
+        self.http = httpx.AsyncClient(timeout=settings.fetch_timeout_s)
+
+    @property
+    def database_url(self) -> str:
+        return self.settings.database_url.get_secret_value()
+
+    def _series(self) -> Series:
+        settings = self.settings
+        if settings.influx_url is None:
+            return RollupSeries(self.pool)
+        client = InfluxDBClientAsync(
+            settings.influx_url.get_secret_value(),
+            settings.influx_token.get_secret_value(),
+            org=settings.influx_org,
+        )
+        return InfluxSeries(client, settings.influx_org, settings.influx_bucket)
+
+    async def prepare(self) -> None:
+        """Waits for database and node. Raises WrongNode."""
+        applied = await available("database", partial(migrate, self.database_url, MIGRATIONS))
+        log.info("database ready", migrations=applied)
+        await self.pool  # asyncpg's way to open it; connects to nothing yet
+        await available("node", self._source().check_chain)
+
+    def _source(self) -> Source:
+        return Source(self.rpc, self.deployment, self.settings.log_range_blocks)
+
+    async def close(self) -> None:
+        await self.rpc.close()
+        await self.http.aclose()
+        await self.series.close()
+        await self.redis.aclose()
+        await self.pool.close()
+
+    # ------------------------------------------------------------------- mirror
+
+    async def mirror(self) -> None:
+        """One session of the mirror: the only one that writes this database."""
+        settings = self.settings
+        source = self._source()
+        await source.check_chain()
+        async with writer(self.database_url, WRITER) as connection, asyncio.TaskGroup() as group:
+            mirror = Mirror(
+                source,
+                ChainStore(connection),
+                self.latest,
+                settings.confirmations,
+                settings.poll_s,
+                self.metrics,
+                self.work,
+            )
+            group.create_task(
+                announce_heads(settings.rpc_url.get_secret_value(), mirror.new_head.set)
+            )
+            group.create_task(mirror.run_forever())
+
+    async def verify(self) -> None:
+        """One session of the verifier."""
+        settings = self.settings
+        sources = FileSources(settings.data_templates, self.http, settings.max_file_bytes)
+        registry = self.deployment.address("DeviceRegistry")
+        verifier = Verifier(
+            FileStore(self.pool),
+            sources,
+            Expected(self.deployment.chain_id, registry),
+            settings.retry_after_s,
+            self.metrics,
+            self.work,
+            self.verified,
+        )
+        await verifier.run_forever(settings.poll_s)
+
+    async def export(self) -> None:
+        """One session of the exporter."""
+        auditor = RewardAuditor(self.pool, self.metrics)
+        exporter = Exporter(self.pool, self.latest, self.series, auditor, self.verified)
+        await exporter.run_forever(self.settings.poll_s)
+
+    # ---------------------------------------------------------------------- api
+
+    def api(self) -> Api:
+        settings = self.settings
+        trees = TreeCache(self.pool, settings.tree_cache_bytes)
+        handlers = Handlers(
+            self.pool,
+            self.rpc,
+            self.deployment.chain_id,
+            self.latest,
+            self.series,
+            trees,
+            StatisticsReader(self.pool, trees),
+        )
+        stream = BatchStream(self.redis, settings.max_subscribers, self.metrics)
+        probes = {
+            "database": self._ask_database,
+            "cache": self.latest.ping,
+            "node": self.rpc.head,
+        }
+        return Api(handlers, stream, Health(probes), self._paywall(), self.metrics)
+
+    async def _ask_database(self) -> None:
+        await asked(self.pool.fetchval("select 1"))
+
+    def _paywall(self) -> Paywall | None:
+        settings = self.settings
+        if settings.price_per_query == 0:
+            return None
+        if settings.payee_key is None:
+            raise InvalidSetting("INDEXER_PAYEE_KEY is not set, but queries cost something")
+        payee = Account.from_key(settings.payee_key.get_secret_value()).address
+        contract = self.deployment.address("PaymentChannels")
+        domain = payment_domain(self.deployment.chain_id, contract)
+        return Paywall(
+            self.pool,
+            settings.price_per_query,
+            bytes.fromhex(payee[2:]),
+            self.deployment.address("CoreToken"),
+            domain,
+        )
+
+    def loops(self, roles: Sequence[Role], api: Api) -> list[Coroutine[Any, Any, None]]:
+        """The roles' loops, in order of start."""
+
+        def loop(name: str, session: Any) -> Coroutine[Any, Any, None]:
+            return sessions(name, session, self.metrics.sessions_restarted.labels(name).inc)
+
+        found = []
+        if Role.MIRROR in roles:
+            found += [loop("mirror", self.mirror), loop("verifier", self.verify)]
+            found += [loop("exporter", self.export)]
+        if Role.API in roles:
+            found += [loop("stream", api.stream.listen)]
+        return found
+
+
+async def _until_stopped(
+    server: HttpServer, serving: asyncio.Task[None], loops: Sequence[asyncio.Task[None]]
+) -> None:
+    """Waits for SIGTERM or SIGINT, lets requests under way finish, stops the loops in reverse."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    log.info("stopping")
+    server.should_exit = True
+    await serving
+    for task in reversed(loops):
+        task.cancel()
+
+
+async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+    """Runs the roles until a signal. Raises what stopped them otherwise."""
+    indexer = Indexer(settings, deployment)
+    with bind(PREFIX, settings.http_host, settings.http_port) as listener:
+        try:
+            api = indexer.api()
+            await indexer.prepare()
+            server = http_server(
+                api.app(queries=Role.API in roles), settings.max_connections, settings.keep_alive_s
+            )
+            async with asyncio.TaskGroup() as group:
+                loops = [group.create_task(loop) for loop in indexer.loops(roles, api)]
+                serving = group.create_task(server.serve(sockets=[listener]))
+                await server.until_started()
+                log.info("serving", port=listener.getsockname()[1], roles=list(roles))
+                await _until_stopped(server, serving, loops)
+        finally:
+            await indexer.close()
+    log.info("stopped")
