@@ -1,4 +1,4 @@
-"""HTTP of the query API: the table of routes, errors as problem details, the paywall, the meters."""
+"""HTTP of the query API: the table of routes, problem details, the paywall, the meters."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -90,9 +90,10 @@ class Api:
     ) -> Response:
         if self.paywall is None or not endpoint.paid:
             return _json(await answer(Params(request)))
+        payment = self.paywall.payment_of(request.headers.get(SIGNATURE))
         # Answered before it is charged, sent only after: nobody pays for a refusal.
         body = _encoder.encode(await answer(Params(request)))
-        receipt = await self.paywall.charge(request.headers.get(SIGNATURE))
+        receipt = await self.paywall.charge(payment)
         self.metrics.paid.inc()
         return Response(body, headers={RESPONSE: receipt}, media_type="application/json")
 
