@@ -1,4 +1,4 @@
-"""Paid queries: x402 v2, scheme `batch-settlement`. A voucher is stored before the answer is sent."""
+"""Paid queries: x402 v2, scheme `batch-settlement`. A voucher is stored, then the answer sent."""
 
 import base64
 import json
@@ -16,7 +16,12 @@ from corechain.service.database import outages
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
-    from corechain.service.database import Conn, Database
+    from asyncpg import Record
+    from asyncpg.pool import PoolConnectionProxy
+
+    from corechain.service.database import Database
+
+    Pooled = PoolConnectionProxy[Record]
 
 REQUIRED, SIGNATURE, RESPONSE = "PAYMENT-REQUIRED", "PAYMENT-SIGNATURE", "PAYMENT-RESPONSE"
 SCHEME = "batch-settlement"
@@ -79,7 +84,7 @@ class Payment:
 
 
 def parse_payment(header: str) -> Payment:
-    """The voucher in a PAYMENT-SIGNATURE header. Raises PaymentRequired, InvalidSignature, HighS."""
+    """The voucher in a PAYMENT-SIGNATURE header. Raises PaymentRequired or InvalidSignature."""
     if len(header) > MAX_HEADER_BYTES:
         raise PaymentRequired(f"{SIGNATURE} is over {MAX_HEADER_BYTES} bytes")
     try:
@@ -132,35 +137,37 @@ class Paywall:
                 "paymentChannels": "0x" + self.domain.contract.hex(),
             },
         }
-        resource = {
-            "url": url,
-            "description": "verified climate data",
-            "mimeType": "application/json",
-        }
         document = {
             "x402Version": 2,
             "error": reason,
-            "resource": resource,
+            "resource": {"url": url, "mimeType": "application/json"},
             "accepts": [requirement],
         }
         return _encoded(document)
 
-    async def charge(self, header: str | None) -> str:
-        """Takes the price from the request's voucher; the PAYMENT-RESPONSE header.
+    def payment_of(self, header: str | None) -> Payment:
+        """The voucher of a request, if it can be for us at all.
 
-        Raises PaymentRequired, VoucherRegressed, InvalidSignature, HighS.
+        Raises PaymentRequired, InvalidSignature, HighS.
         """
         if header is None:
             raise PaymentRequired(f"a query costs {self.price} base units; pay by {SIGNATURE}")
         payment = parse_payment(header)
         if payment.config.receiver != self.payee or payment.config.token != self.token:
             raise PaymentRequired("the channel pays another receiver or in another token")
+        return payment
+
+    async def charge(self, payment: Payment) -> str:
+        """Takes the price from a voucher and keeps it; the PAYMENT-RESPONSE header.
+
+        Raises PaymentRequired, VoucherRegressed, InvalidSignature, HighS.
+        """
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
                 charged = await self._charge(connection, payment)
         return self._receipt(payment, charged)
 
-    async def _charge(self, connection: "Conn", payment: Payment) -> int:
+    async def _charge(self, connection: "Pooled", payment: Payment) -> int:
         channel_id = payment.config.channel_id(self.domain)
         channel = await connection.fetchrow(SQL["payment_channel"], channel_id)
         if channel is None:
@@ -181,7 +188,9 @@ class Paywall:
         await self._keep(connection, payment, charged, new=row is None)
         return charged
 
-    async def _keep(self, connection: "Conn", payment: Payment, charged: int, *, new: bool) -> None:
+    async def _keep(
+        self, connection: "Pooled", payment: Payment, charged: int, *, new: bool
+    ) -> None:
         kept = await connection.execute(
             SQL["new_voucher" if new else "newer_voucher"],
             payment.voucher.channel_id,

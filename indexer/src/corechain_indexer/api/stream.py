@@ -1,4 +1,4 @@
-"""WebSocket subscribers of verified batches, fed from Redis. A slow one is let go, never waited for."""
+"""WebSocket subscribers of verified batches, fed from Redis. A slow one is let go."""
 
 import asyncio
 from dataclasses import dataclass, field
