@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 from support.processes import eventually, family, is_gone, survivors
@@ -24,8 +23,8 @@ class Mute(Server):
     """A program that never listens, and does not care for SIGTERM."""
 
     name = "mute"
-    start_limit_s: ClassVar[float] = 0.3
-    stop_limit_s: ClassVar[float] = 0.3
+    start_limit_s = 0.3
+    stop_limit_s = 0.3
     answers = False
     program = "trap '' TERM; echo about to be mute; while true; do sleep 1; done"
 
@@ -52,7 +51,7 @@ def test_a_server_that_does_not_listen_to_sigterm_is_killed_with_its_children(
     tmp_path: Path,
 ) -> None:
     server = Mute(tmp_path)
-    server.answers, server.start_limit_s = True, 10.0  # type: ignore[misc]
+    server.answers, server.start_limit_s = True, 10.0
     server.start()
     members = family(server.pid)
     server.stop()

@@ -21,12 +21,15 @@ Progress = Callable[[str], None]
 
 
 def find_repository(start: Path | None = None) -> Path:
-    """The checkout with the contracts: this folder or one above. Raises MissingProgram."""
-    here = (start or Path.cwd()).absolute()
-    # An editable install lies inside the checkout.
-    for folder in (here, *here.parents, *Path(__file__).resolve().parents):
-        if (folder / SCRIPT).is_file() and (folder / "ape-config.yaml").is_file():
-            return folder
+    """The checkout with the contracts: `start` or a folder above it. Raises MissingProgram.
+
+    Without `start`: around the current folder, else around this file (an editable install).
+    """
+    places = (start,) if start else (Path.cwd(), Path(__file__).resolve())
+    for place in places:
+        for folder in (place, *place.parents):
+            if (folder / SCRIPT).is_file() and (folder / "ape-config.yaml").is_file():
+                return folder
     raise MissingProgram(str(SCRIPT), "run this inside a checkout of the CoreChain repository")
 
 

@@ -156,11 +156,11 @@ class Network:
 
     def kill(self, name: str) -> None:
         """SIGKILL to one process: `postgres`, `valkey`, `anvil`, `relayer` or `indexer`."""
-        self._server(name).kill()
+        self.server(name).kill()
 
     def restart(self, name: str) -> None:
         """Starts one process again, after a `kill` or instead of a running one."""
-        server = self._server(name)
+        server = self.server(name)
         server.stop()
         server.start()
 
@@ -172,7 +172,8 @@ class Network:
     def pids(self) -> dict[str, int]:
         return {server.name: server.pid for server in self._started if server.running}
 
-    def _server(self, name: str) -> Server:
+    def server(self, name: str) -> Server:
+        """One of the processes. Raises ValueError."""
         found = next((server for server in self._started if server.name == name), None)
         if found is None:
             raise ValueError(f"no process of this network is called {name!r}")

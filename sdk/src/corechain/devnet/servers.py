@@ -42,8 +42,8 @@ class Server(ABC):
     name: str
     hint: ClassVar[str] = "the log says why"
     polite: ClassVar[signal.Signals] = signal.SIGTERM
-    start_limit_s: ClassVar[float] = START_LIMIT_S
-    stop_limit_s: ClassVar[float] = STOP_LIMIT_S
+    start_limit_s: float = START_LIMIT_S
+    stop_limit_s: float = STOP_LIMIT_S
 
     def __init__(self, directory: Path | str, port: int | None = None) -> None:
         self.directory = Path(directory).absolute()

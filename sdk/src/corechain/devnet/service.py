@@ -6,7 +6,6 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import ClassVar
 
 from corechain.devnet.process import LOCALHOST, Command
 from corechain.devnet.servers import PROBE_TIMEOUT_S, Server
@@ -36,7 +35,7 @@ class Service(Server):
     """`python -m corechain.cli <arguments>` with exactly the settings given."""
 
     hint = "the end of its log follows"
-    start_limit_s: ClassVar[float] = 60.0
+    start_limit_s = 60.0
 
     def __init__(
         self,

@@ -1,0 +1,210 @@
+"""The network as a whole: it starts, breaks, is put together again, and cleans up after itself."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.chain import reverted_after
+from support.processes import eventually, family, mentioning, survivors
+
+from corechain.devnet.deploy import deploy_contracts, find_repository
+from corechain.devnet.errors import (
+    ChainStateLost,
+    DeploymentFailed,
+    DirectoryInUse,
+    PortTaken,
+    ServerDied,
+    ServerNotStarted,
+)
+from corechain.devnet.network import Network
+from corechain.devnet.servers import rpc
+from corechain.devnet.settings import Ports, UnknownService
+
+RELAYER = ("relayer",)
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def deployed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The home of a network that ran once and was stopped."""
+    home = tmp_path_factory.mktemp("network") / "home"
+    with Network(home, ports=Ports.free(), services=()):
+        pass
+    return home
+
+
+@pytest.fixture
+def home(deployed_home: Path, tmp_path: Path) -> Path:
+    """A copy of it, to be broken at will."""
+    return shutil.copytree(deployed_home, tmp_path / "home")
+
+
+@pytest.fixture
+def network(home: Path) -> Iterator[Network]:
+    with Network(home, ports=Ports.free(), services=RELAYER) as running:
+        yield running
+
+
+def ready(url: str) -> int:
+    with urllib.request.urlopen(url + "/ready", timeout=5) as answer:
+        return int(answer.status)
+
+
+def test_a_started_network_is_ready_and_says_where_it_is(network: Network) -> None:
+    assert ready(network.urls.relayer) == 200
+    assert sorted(network.pids()) == ["anvil", "postgres", "relayer", "valkey"]
+    written = json.loads((network.home / "endpoints.json").read_text())
+    assert written["relayer"] == network.urls.relayer
+    assert written["pids"] == network.pids()
+    assert Path(written["deployment"]) == network.manifest
+
+
+def test_a_second_start_in_the_same_home_goes_on_with_the_same_chain(
+    deployed_home: Path, network: Network
+) -> None:
+    assert int(rpc(network.urls.anvil, "eth_blockNumber"), 16) > 0
+    assert network.manifest.read_text() == (deployed_home / "31337.json").read_text()
+
+
+def test_a_stopped_network_leaves_no_process_and_no_endpoints(home: Path) -> None:
+    steps: list[str] = []
+    with Network(home, ports=Ports.free(), services=RELAYER, progress=steps.append) as network:
+        members = [member for pid in network.pids().values() for member in family(pid)]
+    assert survivors(members) == []
+    assert not (home / "endpoints.json").exists()
+    stops = [step for step in steps if step.startswith("stopping")]
+    assert [step.split()[1] for step in stops] == ["relayer", "anvil", "valkey", "postgres"]
+
+
+@pytest.mark.parametrize("name", ["relayer", "valkey", "anvil"])
+def test_a_killed_process_can_be_restarted_at_its_address(network: Network, name: str) -> None:
+    pid = network.pids()[name]
+    network.kill(name)
+    assert name not in network.pids()
+    network.restart(name)
+    assert network.pids()[name] != pid
+    assert eventually(lambda: ready(network.urls.relayer) == 200)
+
+
+def test_a_process_that_dies_by_itself_is_reported_with_its_log(network: Network) -> None:
+    network.check()
+    os.kill(network.pids()["relayer"], signal.SIGKILL)
+    assert eventually(lambda: "relayer" not in network.pids())
+    with pytest.raises(ServerDied, match="relayer ended with exit code -9") as died:
+        network.check()
+    assert "serving" in died.value.tail
+
+
+def test_one_home_holds_one_network(network: Network) -> None:
+    with pytest.raises(DirectoryInUse):
+        Network(network.home, ports=Ports.free()).start()
+    assert (network.home / "endpoints.json").exists(), "the refused one must not tidy up"
+
+
+def test_a_network_that_cannot_have_its_port_stops_what_it_started(home: Path) -> None:
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        ports = replace(Ports.free(), anvil=holder.getsockname()[1])
+        with pytest.raises(PortTaken, match="--anvil-port") as refused:
+            Network(home, ports=ports).start()
+    assert refused.value.port == ports.anvil
+    assert mentioning(home) == []
+
+
+def test_a_service_that_refuses_its_settings_is_quoted(home: Path) -> None:
+    wrong = {"RELAYER_MAX_READINGS": "0"}
+    with pytest.raises(ServerNotStarted, match="relayer did not start") as refused:
+        Network(home, ports=Ports.free(), services=RELAYER, settings=wrong).start()
+    assert "RELAYER_MAX_READINGS" in refused.value.tail
+    assert mentioning(home) == []
+
+
+def test_a_service_that_is_never_ready_says_what_it_lacks(network: Network) -> None:
+    network.kill("relayer")
+    network.kill("anvil")
+    service = network.server("relayer")
+    service.start_limit_s = 3.0
+    with pytest.raises(ServerNotStarted, match=r"relayer did not start: .*") as refused:
+        service.start()
+    print(refused.value)
+    assert not service.running
+
+
+def test_a_chain_that_was_lost_is_not_mixed_with_what_the_databases_remember(home: Path) -> None:
+    shutil.rmtree(home / "anvil")
+    with pytest.raises(ChainStateLost, match="--fresh"):
+        Network(home, ports=Ports.free(), services=()).start()
+    assert mentioning(home) == []
+
+
+def test_a_fresh_network_forgets_and_touches_nothing_that_is_not_its_own(home: Path) -> None:
+    (home / "notes.txt").write_text("mine")
+    (home / "data").mkdir(exist_ok=True)
+    (home / "data" / "old.ccdf").write_text("old")
+    with Network(home, ports=Ports.free(), services=(), fresh=True) as network:
+        assert int(rpc(network.urls.anvil, "eth_blockNumber"), 16) <= 7, "a deployment, no more"
+    assert (home / "notes.txt").read_text() == "mine"
+    assert not (home / "data" / "old.ccdf").exists()
+
+
+def test_settings_reach_their_service_alone(tmp_path: Path) -> None:
+    extra = {"RELAYER_MAX_READINGS": "9", "INDEXER_CONFIRMATIONS": "3"}
+    network = Network(tmp_path, ports=Ports.free(), settings=extra, price=5)
+    relayer, indexer = network.environment("relayer"), network.environment("indexer")
+    assert relayer["RELAYER_MAX_READINGS"] == "9"
+    assert indexer["INDEXER_CONFIRMATIONS"] == "3"
+    assert indexer["INDEXER_PRICE_PER_QUERY"] == "5"
+    assert all(name.startswith("RELAYER_") for name in relayer)
+    assert all(name.startswith("INDEXER_") for name in indexer)
+
+
+def test_names_that_mean_nothing_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(UnknownService, match="gateway"):
+        Network(tmp_path, settings={"GATEWAY_PORT": "1"})
+    with pytest.raises(UnknownService, match="explorer"):
+        Network(tmp_path, services=("explorer",))
+    with pytest.raises(ValueError, match=r"no process .* 'relayer'"):
+        Network(tmp_path).kill("relayer")
+
+
+def test_the_chain_is_after_a_test_as_it_was_before(anvil: str) -> None:
+    before = rpc(anvil, "eth_getBlockByNumber", "latest", False)
+    with reverted_after(anvil):
+        rpc(anvil, "anvil_mine", "0x5")
+        assert rpc(anvil, "eth_blockNumber") != before["number"]
+    assert rpc(anvil, "eth_getBlockByNumber", "latest", False) == before
+
+
+def test_a_second_deployment_changes_nothing(
+    anvil: str, deployment: Path, chain_state: None
+) -> None:
+    before, block = deployment.read_text(), rpc(anvil, "eth_blockNumber")
+    said: list[str] = []
+    deploy_contracts(REPOSITORY, anvil, deployment, said.append)
+    assert deployment.read_text() == before
+    assert rpc(anvil, "eth_blockNumber") == block
+    assert any("already there" in line for line in said)
+
+
+def test_a_deployment_that_fails_is_quoted(anvil: str, tmp_path: Path) -> None:
+    with pytest.raises(DeploymentFailed, match="exit code") as failed:
+        deploy_contracts(tmp_path, anvil, tmp_path / "manifest.json")
+    assert "deploy" in failed.value.output
+
+
+def test_a_checkout_is_found_from_below_and_an_editable_install_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_repository(REPOSITORY / "tests" / "sdk") == REPOSITORY
+    monkeypatch.chdir(tmp_path)
+    assert find_repository() == REPOSITORY
+    with pytest.raises(MissingProgram, match="inside a checkout"):
+        find_repository(tmp_path)
