@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import pytest
 
+from corechain.deployment import load_deployment
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.reading import SignedReport
 from corechain_relayer.aggregator import service as aggregator_service
@@ -36,6 +37,8 @@ from relayer.conftest import Start
 from relayer.support import Chain, RelayerProcess, Sensor, eventually, secp
 
 KILLS = 4
+LINGER_S = 0.4
+"""After everything is done: time to do something twice."""
 Key = tuple[bytes, int]
 
 
@@ -191,19 +194,26 @@ def settings_of(environment: dict[str, str]) -> Settings:
     return Settings(**{k.removeprefix(PREFIX).lower(): v for k, v in environment.items()})
 
 
-async def live(relayer: Relayer, seconds: float) -> bool:
-    """Aggregator and submitter of one process; True when it died before the end of the time."""
+async def live(relayer: Relayer, done: Callable[[], bool]) -> bool:
+    """Aggregator and submitter of one process until `done`; True when it died before."""
     try:
         await relayer.prepare()
-        async with asyncio.timeout(seconds):
-            await asyncio.gather(relayer.aggregate(), relayer.lane_submitter())
-            raise AssertionError("a loop ended by itself")
-    except TimeoutError:
-        return False
-    except Died:
+        async with asyncio.timeout(15), asyncio.TaskGroup() as group:
+            loops = [
+                group.create_task(relayer.aggregate()),
+                group.create_task(relayer.lane_submitter()),
+            ]
+            while not done():
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(LINGER_S)
+            for task in loops:
+                task.cancel()
+    except BaseExceptionGroup as error:
+        assert error.subgroup(Died), error
         return True
     finally:
         await relayer.close()
+    return False
 
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())
@@ -215,8 +225,6 @@ async def test_killed_between_two_writes_the_next_one_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from corechain.deployment import load_deployment
-
     settings = settings_of(environment)
     deployment = load_deployment(settings.deployment)
     first = Relayer(settings, deployment)
@@ -226,11 +234,11 @@ async def test_killed_between_two_writes_the_next_one_goes_on(
         await first.bus.append(pack_frame(0, [report]))
     writing.cancel()
     with dying(moment, monkeypatch):
-        assert await live(first, 8), "this moment never came"
-
-    second = Relayer(settings, deployment)
-    assert not await live(second, 1.5)
+        assert await live(first, lambda: False), "this moment never came"
 
     folder = tmp_path / "data"
-    assert committed_reports(chain, folder) == Counter(key_of(report) for report in sent)
+    wanted = Counter(key_of(report) for report in sent)
+    second = Relayer(settings, deployment)
+    assert not await live(second, lambda: committed_reports(chain, folder) == wanted)
+    assert committed_reports(chain, folder) == wanted
     assert_chain_and_files_agree(chain, folder)

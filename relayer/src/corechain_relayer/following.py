@@ -18,6 +18,8 @@ log = structlog.get_logger(__name__)
 
 MIN_INTERVAL_S = 0.2
 """Strangers cannot make us ask the node more often than this."""
+BEHIND_LIMIT_S = 5.0
+"""Nodes behind one address differ for moments, not for so long."""
 
 
 class View(Protocol):
@@ -48,6 +50,7 @@ class Follower(Generic[V]):
     view: V = field(init=False)
     _seen: Block | None = None
     _asked_at: float = -1e9
+    _behind_since: float | None = None
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -77,8 +80,8 @@ class Follower(Generic[V]):
     async def _refresh(self) -> None:
         head = await self.rpc.head()
         seen = self._seen
-        if seen is not None and (head.hash == seen.hash or head.number < seen.number):
-            return  # nothing new, or a node behind the one we asked before
+        if seen is not None and self._is_old(head, seen):
+            return
         if seen is not None and not await self._extends(head, seen):
             log.warning(
                 "view rebuilt after a reorg", contract=self.contract.name, block=seen.number
@@ -87,7 +90,19 @@ class Follower(Generic[V]):
             seen = None
         await self._advance(seen, head)
 
+    def _is_old(self, head: Block, seen: Block) -> bool:
+        """Nothing new, or a node behind the one we asked before; a chain that stays shorter has
+        been set back (a reorg, a development chain restarted from an older state)."""
+        if head.number >= seen.number:
+            self._behind_since = None
+            return head.hash == seen.hash
+        now = time.monotonic()
+        self._behind_since = self._behind_since or now
+        return now - self._behind_since < BEHIND_LIMIT_S
+
     async def _extends(self, head: Block, seen: Block) -> bool:
+        if head.number < seen.number:
+            return False
         if head.parent == seen.hash:
             return True
         block = await self.rpc.block(seen.number)

@@ -11,10 +11,11 @@ from corechain.protocol.eip712 import uint_word
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.events import RootProposed, decode_log, topic_of
 from corechain.protocol.hashing import Digest26
-from corechain.service.database import writer
+from corechain.service.database import migrate, writer
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.calldata import PROPOSE_ROOT, bytes26_word
+from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.rewards.epochs import Ledger, Proposal
 from corechain_relayer.rewards.history import History
@@ -24,7 +25,7 @@ from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt, State
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.signer import Signer
-from corechain_relayer.wiring import node_of, policy_of
+from corechain_relayer.wiring import check_chain, node_of, policy_of
 
 log = structlog.get_logger(__name__)
 
@@ -174,7 +175,9 @@ async def propose_rewards(
     node = node_of(rpc, settings)
     settled = ProposedRoots(node, deployment, settings.log_range_blocks)
     try:
+        await check_chain(rpc, deployment.chain_id)
         url = settings.database_url.get_secret_value()
+        await migrate(url, migrations())
         async with writer(url, signer.lock) as connection:
             journal = IntentJournal(connection, QUEUE)
             submitter = Submitter(journal, node, signer, settled, policy_of(settings), Metrics())

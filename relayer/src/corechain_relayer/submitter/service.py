@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from corechain.chain import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Block
 from corechain_relayer.errors import LaneHalted
@@ -47,8 +46,6 @@ class Moot:
 Settled = Callable[[Intent], Awaitable[Receipt | Moot | None]]
 """Finds the transaction by which an intent is done already, whoever sent it; None: it is not.
 Raises LaneHalted when something else stands in its place."""
-
-_HARMLESS = (RpcFailure.ALREADY_KNOWN, RpcFailure.NONCE_TOO_LOW)
 
 
 @dataclass(slots=True)
@@ -147,10 +144,13 @@ class Submitter:
         await self.journal.mark_sent(attempt, time.time())
 
     async def _refused(self, action: Send, error: NodeRefused) -> None:
+        # web3 takes half a second of CPU to import: only where a node's words must be read.
+        from corechain.chain import RpcFailure, classify_rpc_failure
+
         intent, attempt = action.intent, action.attempt
         failure = classify_rpc_failure(error.message)
         self.metrics.transactions_sent.labels(failure.value).inc()
-        if failure in _HARMLESS:
+        if failure in (RpcFailure.ALREADY_KNOWN, RpcFailure.NONCE_TOO_LOW):
             # Known, or already in a block: the receipt will tell, and the next look finds it.
             await self.journal.mark_sent(attempt, time.time())
         elif failure is RpcFailure.FATAL:

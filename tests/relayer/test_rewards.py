@@ -1,0 +1,126 @@
+"""The proposer's root is recomputed from chain and data files, and only then proposed.
+
+given committed batches of two owners' devices
+  when rewards are proposed
+    the root on chain is the one of their points
+  when they are proposed again
+    the second epoch adds to the first
+  when nothing new is there, the pool is over the cap, or a data file is gone
+    the command says so and proposes nothing
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from corechain.protocol.rewards import Owner, RewardTree
+from relayer.conftest import Start
+from relayer.support import ADMIN, Chain, Sensor, eventually, secp
+
+# Anvil's account 2, the proposer of deployments/ethereum-local.yaml.
+PROPOSER_KEY = "0x5de4111afa1a4b94908f83103eb1f1706367c2e68ca870fc3fb9a804cdab365a"
+OWNER = "0x15d34AAf54267DB7D7c367839AAf71A00a2C6A65"
+POOL = 3000
+
+Propose = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def propose(environment: dict[str, str]) -> Propose:
+    def run(pool: int = POOL) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "corechain_relayer", "propose-rewards", "--pool", str(pool)],
+            env={"PATH": os.environ["PATH"], "RELAYER_PROPOSER_KEY": PROPOSER_KEY} | environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
+
+
+def address(text: str) -> Owner:
+    return Owner(bytes.fromhex(text[2:]))
+
+
+def committed(chain: Chain, batches: int) -> None:
+    eventually(lambda: len(chain.commitments()) >= batches)
+
+
+def end_of_window(chain: Chain) -> None:
+    """The root becomes active: the next one may be proposed."""
+    chain.rpc("evm_increaseTime", 100)
+    chain.rpc("evm_mine")
+
+
+def test_roots_follow_points_and_add_up(start: Start, chain: Chain, propose: Propose) -> None:
+    relayer = start()
+    one, two = Sensor(secp(1), chain.domain), Sensor(secp(2), chain.domain)
+    chain.register(one.key, ADMIN)
+    chain.register(two.key, OWNER)
+    items = [one.observation(), one.observation(metric=3, value=5000)]
+    assert relayer.send(one.sign(items, 1), two.report(1)).status_code == 202
+    committed(chain, 1)
+
+    first = propose()
+    assert first.returncode == 0, first.stderr
+    done = json.loads(first.stdout)
+    amounts = {address(ADMIN): 2000, address(OWNER): 1000}
+    assert done["root"] == "0x" + RewardTree(amounts).root.hex()
+    assert (done["epoch"], done["emission"]) == (1, str(POOL))
+
+    end_of_window(chain)
+    assert relayer.send(two.report(1)).status_code == 202
+    committed(chain, 2)
+    second = propose()
+    assert second.returncode == 0, second.stderr
+    amounts[address(OWNER)] += POOL
+    assert json.loads(second.stdout)["root"] == "0x" + RewardTree(amounts).root.hex()
+
+
+def test_nothing_new_earns_nothing(propose: Propose, chain: Chain) -> None:
+    done = propose()
+    assert done.returncode == 1
+    assert "error: no rewarded reading was committed after block 0" in done.stderr
+
+
+def test_a_pool_over_the_cap_is_refused_before_anything_is_signed(
+    start: Start, sensor: Sensor, chain: Chain, propose: Propose
+) -> None:
+    assert start().send(sensor.report()).status_code == 202
+    committed(chain, 1)
+    done = propose(10**30)
+    assert done.returncode == 1
+    assert "EmissionOverCap" in done.stderr
+    assert "transaction signed" not in done.stderr
+
+
+def test_without_a_data_file_nothing_is_proposed(
+    start: Start, sensor: Sensor, chain: Chain, propose: Propose, tmp_path: Path
+) -> None:
+    assert start().send(sensor.report()).status_code == 202
+    committed(chain, 1)
+    (file,) = (tmp_path / "data").glob("*.ccdf")
+    content = file.read_bytes()
+    file.unlink()
+    assert "cannot be read" in propose().stderr
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    done = propose()
+    assert done.returncode == 1
+    assert f"the data file {file.name}" in done.stderr
+
+
+def test_a_proposer_without_a_key_is_a_wrong_setting(environment: dict[str, str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "corechain_relayer", "propose-rewards", "--pool", "1"],
+        env={"PATH": os.environ["PATH"]} | environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: RELAYER_PROPOSER_KEY is not set\n"

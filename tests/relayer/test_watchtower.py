@@ -1,0 +1,205 @@
+"""A party that sleeps is protected by the state it left with the watchtower.
+
+given an open channel
+  when the other party challenges with an old state
+    it is answered with the newest stored one before the deadline
+    and evidence that comes after the challenge still counts
+  when evidence is not signed by both, for no open channel, or older
+    it is refused by name, or not stored
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+from eth_abi.abi import encode
+
+from corechain.protocol.channel import ChannelState, StateChannel, state_domain
+from corechain.protocol.eip712 import address_word, uint_word
+from corechain.protocol.hashing import keccak
+from corechain.protocol.keys import Secp256k1Key
+from corechain_relayer.watchtower.channels import Evidence, respond_call
+from relayer.conftest import Start
+from relayer.support import ADMIN, WATCHTOWER_KEY, Chain, RelayerProcess, eventually, secp
+
+# Anvil's account 3: it sends the stale challenge.
+ATTACKER = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
+DEPOSIT = 1000
+CHALLENGE = "challenge((address,address,address,uint32,bytes32),(uint40,uint88,bytes,bytes))"
+TERMS, STATE = "(address,address,address,uint32,bytes32)", "(uint40,uint88,bytes,bytes)"
+OPEN = "open((address,address,address,uint32,bytes32),uint88,uint88)"
+
+
+def call(signature: str, types: list[str], values: list[Any]) -> bytes:
+    return keccak(signature.encode())[:4] + encode(types, values)
+
+
+@dataclass
+class OpenChannel:
+    """A channel between two keys that anvil does not hold: anyone may carry signed states."""
+
+    chain: Chain
+    party_a: Secp256k1Key
+    party_b: Secp256k1Key
+    period_s: int = 3600
+    salt: bytes = bytes(32)
+
+    @property
+    def terms(self) -> StateChannel:
+        token = self.chain.deployment.address("CoreToken")
+        a, b = self.party_a.identity.device, self.party_b.identity.device
+        return StateChannel(a, b, token, self.period_s, self.salt)
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        t = self.terms
+        return (t.party_a, t.party_b, t.token, t.challenge_period_s, t.salt)
+
+    @property
+    def contract(self) -> bytes:
+        return self.chain.deployment.address("StateChannels")
+
+    @property
+    def id(self) -> bytes:
+        return self.terms.channel_id(self.chain.deployment.chain_id, self.contract)
+
+    def open(self) -> "OpenChannel":
+        approve = keccak(b"approve(address,uint256)")[:4]
+        approve += address_word(self.contract) + uint_word(DEPOSIT)
+        self.chain.send("CoreToken", approve)
+        opening = call(OPEN, [TERMS, "uint88", "uint88"], [self.values, DEPOSIT, 0])
+        self.chain.send("StateChannels", opening, ADMIN)
+        return self
+
+    def signed(self, version: int, balance_a: int) -> Evidence:
+        domain = state_domain(self.chain.deployment.chain_id, self.contract)
+        state = ChannelState(self.id, version, balance_a)
+        digest = state.digest(domain)
+        return Evidence(state, self.party_a.sign(digest), self.party_b.sign(digest))
+
+    def challenge(self, evidence: Evidence) -> None:
+        state = evidence.state
+        signed = (state.version, state.balance_a, evidence.signature_a, evidence.signature_b)
+        data = call(CHALLENGE, [TERMS, STATE], [self.values, signed])
+        self.chain.send("StateChannels", data, ATTACKER)
+
+    def version(self) -> int:
+        data = keccak(b"channelOf(bytes32)")[:4] + self.id
+        query = {"to": "0x" + self.contract.hex(), "data": "0x" + data.hex()}
+        answer = self.chain.rpc("eth_call", query, "latest")
+        return int(answer[2 + 128 : 2 + 192], 16)
+
+
+def deposit(relayer: RelayerProcess, evidence: Evidence, **changes: Any) -> httpx.Response:
+    document = {
+        "channel_id": "0x" + evidence.state.channel_id.hex(),
+        "version": evidence.state.version,
+        "balance_a": str(evidence.state.balance_a),
+        "signature_a": "0x" + evidence.signature_a.hex(),
+        "signature_b": "0x" + evidence.signature_b.hex(),
+    }
+    return httpx.post(f"{relayer.url}/v1/channel-states", json=document | changes, timeout=20)
+
+
+@pytest.fixture
+def tower(start: Start) -> RelayerProcess:
+    return start("watchtower", RELAYER_WATCHTOWER_KEY=WATCHTOWER_KEY)
+
+
+@pytest.fixture
+def channel(chain: Chain) -> OpenChannel:
+    return OpenChannel(chain, secp(11), secp(12)).open()
+
+
+def answered(channel: OpenChannel, version: int) -> None:
+    eventually(lambda: channel.version() == version)
+
+
+def test_a_stale_challenge_is_answered_with_the_newest_state(
+    tower: RelayerProcess, channel: OpenChannel, chain: Chain
+) -> None:
+    assert deposit(tower, channel.signed(4, 500)).status_code == 201
+    assert deposit(tower, channel.signed(7, 100)).status_code == 201
+    channel.challenge(channel.signed(2, 1000))
+    answered(channel, 7)
+
+
+def test_evidence_that_comes_after_the_challenge_still_counts(
+    tower: RelayerProcess, channel: OpenChannel
+) -> None:
+    channel.challenge(channel.signed(2, 1000))
+    assert deposit(tower, channel.signed(3, 900)).status_code == 201
+    answered(channel, 3)
+
+
+def test_a_tower_that_was_down_during_the_challenge_answers_when_it_is_back(
+    start: Start, channel: OpenChannel
+) -> None:
+    settings = {"RELAYER_WATCHTOWER_KEY": WATCHTOWER_KEY}
+    first = start("watchtower", **settings)
+    assert deposit(first, channel.signed(9, 10)).status_code == 201
+    first.kill()
+    channel.challenge(channel.signed(1, 1000))
+    start("watchtower", **settings)
+    answered(channel, 9)
+
+
+def test_two_channels_are_answered_though_one_cannot_be(
+    tower: RelayerProcess, channel: OpenChannel, chain: Chain
+) -> None:
+    brief = OpenChannel(chain, secp(13), secp(14), period_s=1, salt=b"\1" * 32).open()
+    assert deposit(tower, channel.signed(5, 1)).status_code == 201
+    brief.challenge(brief.signed(1, 1))
+    chain.rpc("evm_increaseTime", 10)
+    chain.rpc("evm_mine")
+    assert deposit(tower, brief.signed(5, 1)).status_code == 201  # too late for this one
+    channel.challenge(channel.signed(1, 1000))
+    answered(channel, 5)
+    assert brief.version() == 1
+
+
+def test_bad_evidence_is_refused_by_name(
+    tower: RelayerProcess, channel: OpenChannel, chain: Chain
+) -> None:
+    good = channel.signed(5, 500)
+    swapped = Evidence(good.state, good.signature_b, good.signature_a)
+    stranger = OpenChannel(chain, secp(21), secp(22), salt=b"\2" * 32).signed(1, 1)
+    too_much = channel.signed(6, DEPOSIT + 1)
+    refusals = {
+        "swapped": deposit(tower, swapped),
+        "stranger": deposit(tower, stranger),
+        "too much": deposit(tower, too_much),
+        "version 0": deposit(tower, channel.signed(0, 1)),
+        "extra": deposit(tower, good, extra=1),
+        "not hex": deposit(tower, good, channel_id="0x12"),
+        "negative": deposit(tower, good, balance_a="-1"),
+        "text": httpx.post(f"{tower.url}/v1/channel-states", content=b"hello"),
+    }
+    names = {case: answer.json()["type"].rpartition(":")[2] for case, answer in refusals.items()}
+    assert names == {
+        "swapped": "InvalidSignature",
+        "stranger": "UnknownChannel",
+        "too much": "ValueOutOfRange",
+        "version 0": "ValueOutOfRange",
+        "extra": "MalformedReport",
+        "not hex": "MalformedReport",
+        "negative": "MalformedReport",
+        "text": "UnsupportedMediaType",
+    }
+    assert deposit(tower, good).json() == {"stored": True}
+    assert deposit(tower, channel.signed(4, 500)).json() == {"stored": False}
+
+
+def test_without_a_key_there_is_no_watchtower(start: Start) -> None:
+    relayer = start("watchtower")
+    assert any("no watchtower" in entry["event"] for entry in relayer.events())
+    assert httpx.post(f"{relayer.url}/v1/channel-states", json={}).status_code == 404
+
+
+def test_the_answer_is_encoded_as_the_abi_says(chain: Chain) -> None:
+    channel = OpenChannel(chain, secp(11), secp(12))
+    evidence = channel.signed(3, 7)
+    signed = (3, 7, evidence.signature_a, evidence.signature_b)
+    expected = call(f"respond({TERMS},{STATE})", [TERMS, STATE], [channel.values, signed])
+    assert respond_call(channel.terms, evidence) == expected
