@@ -13,10 +13,18 @@ from support.chain import reverted_after
 from support.valkey import flush
 
 from corechain.devnet.deploy import deploy_contracts
+from corechain.devnet.network import Network
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.servers import AnvilServer, ValkeyServer
+from corechain.devnet.settings import Ports
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # web3 7.16 imports it; nothing of ours uses it.
+    ignored = "ignore:websockets.legacy is deprecated:DeprecationWarning"
+    config.addinivalue_line("filterwarnings", ignored)
 
 
 @pytest.fixture(scope="session")
@@ -63,6 +71,14 @@ def anvil(anvil_server: AnvilServer) -> str:
 def deployment(anvil: str, server_home: Path) -> Path:
     """The manifest of all contracts, deployed on the session's anvil by scripts/deploy.py."""
     return deploy_contracts(REPOSITORY, anvil, server_home / "31337.json")
+
+
+@pytest.fixture(scope="session")
+def network(server_home: Path) -> Iterator[Network]:
+    """The whole network, relayer and indexer included, with servers of its own. For reading and
+    sending; a test that breaks something runs its own."""
+    with Network(server_home / "network", ports=Ports.free(), repository=REPOSITORY) as running:
+        yield running
 
 
 @pytest.fixture

@@ -49,11 +49,15 @@ class Service(Server):
         self.name = name
         self.settings = dict(settings)
         self._arguments = tuple(arguments)
-        self._last_answer = "no answer"
+        self._last_answer = ""
 
     @property
     def url(self) -> str:
         return f"http://{LOCALHOST}:{self.port}"
+
+    def _prepare(self) -> None:
+        super()._prepare()
+        self._last_answer = "no answer"
 
     def _command(self) -> Command:
         program = [sys.executable, "-m", "corechain.cli", *self._arguments]

@@ -1,0 +1,272 @@
+"""`corechain demo`: the whole path of a reading on real weather data, with a summary at the end."""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corechain.client import Client
+from corechain.devnet.cli import Interrupted, _network_class, interruptible
+from corechain.devnet.findings import Findings, check_faults
+from corechain.devnet.settings import DEV_KEYS, PAYEE_KEY, Ports
+from corechain.devnet.summary import show
+from corechain.devnet.weather import STATIONS, Row, read_rows
+from corechain.protocol.errors import TransportError
+from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
+from corechain.protocol.rewards import Owner
+
+if TYPE_CHECKING:
+    from corechain.devnet.network import Network
+
+SHORT_MONTHS, FULL_YEAR = (2, 5), tuple(range(1, 13))
+CORE = 10**18
+PRICE = CORE // 1_000
+QUERIES = 100
+POOL = 10_000 * CORE
+REPORTS_A_REQUEST = 96
+PATIENCE_S = 120.0
+POLL_S = 0.1
+MAY = 5
+HOUR_S = 3600
+
+
+class DemoTookTooLong(TransportError):
+    """A step of the demo did not come to its end in time."""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `demo` to the `corechain` command."""
+    app.command("demo")(demo)
+
+
+def demo(
+    full: Annotated[bool, typer.Option("--full", help="All of 2013, not two months.")] = False,
+    home: Annotated[Path, typer.Option(help="Folder of the demo's state, wiped first.")] = Path(
+        ".corechain/demo"
+    ),
+) -> None:
+    """Run the network on real weather data from sensor to paid, proven answer; then stop it."""
+    started = time.monotonic()
+    try:
+        with interruptible():
+            findings = run_demo(home, FULL_YEAR if full else SHORT_MONTHS)
+    except Interrupted:
+        raise typer.Exit(130) from None
+    findings.wall_s = time.monotonic() - started
+    show(findings)
+
+
+def run_demo(home: Path, months: Sequence[int]) -> Findings:
+    """All steps on a fresh network. Raises what goes wrong, typed."""
+    network = _network_class()(
+        home,
+        ports=Ports.free(),
+        fresh=True,
+        price=PRICE,
+        settings={"RELAYER_MAX_READINGS": "4096", "RELAYER_MAX_AGE_S": "5"},
+        progress=_say,
+    )
+    with network:
+        return Demo(network, months).run()
+
+
+def _say(line: str) -> None:
+    typer.echo(f"· {line}")
+
+
+def _device_keys() -> dict[str, DeviceKey]:
+    """Fresh keys; the last station has a secure element (P-256)."""
+    keys: dict[str, DeviceKey] = {
+        station.name: Secp256k1Key(secrets.token_bytes(32)) for station in STATIONS[:-1]
+    }
+    keys[STATIONS[-1].name] = P256Key(secrets.token_bytes(32))
+    return keys
+
+
+@dataclass(slots=True)
+class Demo:
+    """One run against a started network."""
+
+    network: "Network"
+    months: Sequence[int]
+    keys: dict[str, DeviceKey] = field(default_factory=_device_keys)
+    findings: Findings = field(default_factory=Findings)
+
+    def run(self) -> Findings:
+        rows = read_rows(self.months)
+        with self._client(DEV_KEYS[0]) as client:
+            self._register(client)
+            self._replay(client, rows)
+            self._await_verified(client)
+            self._count_gas(client)
+            check_faults(self.findings, client, self._devices())
+            self._pay_and_prove(client, rows)
+            self._reward(client)
+        return self.findings
+
+    def _client(self, key: str) -> Client:
+        from corechain.chain import account_from_key
+
+        urls = self.network.urls
+        return Client(
+            api_url=urls.indexer,
+            gateway_url=urls.relayer,
+            rpc_url=urls.anvil,
+            deployment=self.network.deployment,
+            account=account_from_key(key),
+        )
+
+    def _devices(self) -> dict[str, bytes]:
+        return {name: key.identity.device for name, key in self.keys.items()}
+
+    # ------------------------------------------------------------------ the path
+
+    def _register(self, client: Client) -> None:
+        for station in STATIONS:
+            key = self.keys[station.name]
+            client.register_device(key)
+            kind = key.identity.key_type.name
+            _say(f"registered {station.name} as 0x{key.identity.device.hex()} ({kind})")
+
+    def _replay(self, client: Client, rows: Sequence[Row]) -> None:
+        from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        sequences = dict.fromkeys(self.keys, 0)
+        columns = (*Progress.get_default_columns(), MofNCompleteColumn(), TimeElapsedColumn())
+        started = time.monotonic()
+        with Progress(TextColumn("·"), *columns) as progress:
+            bar = progress.add_task("replaying hourly observations", total=len(rows))
+            for first in range(0, len(rows), REPORTS_A_REQUEST):
+                part = rows[first : first + REPORTS_A_REQUEST]
+                self._send(client, part, sequences)
+                progress.advance(bar, len(part))
+        self.findings.replay_s = time.monotonic() - started
+
+    def _send(self, client: Client, rows: Sequence[Row], sequences: dict[str, int]) -> None:
+        reports = []
+        for row in rows:
+            sequences[row.station] += 1
+            key = self.keys[row.station]
+            reports.append(client.sign_report(key, sequences[row.station], row.observations))
+        deliveries = client.send_reports(reports)
+        self.findings.reports += len(reports)
+        self.findings.observations += sum(len(row.observations) for row in rows)
+        self.findings.refused += sum(not delivery.accepted for delivery in deliveries)
+
+    def _await_verified(self, client: Client) -> None:
+        """Until every observation is a verified reading or a rejection with a reason."""
+        _say("waiting until every observation is verified")
+        end, lag = time.monotonic() + PATIENCE_S, _Lag()
+        while True:
+            status = client.status()
+            lag.note(client.batches(limit=1000))
+            if status["readings"] + status["rejections"] >= self.findings.observations:
+                break
+            if time.monotonic() > end:
+                raise DemoTookTooLong(f"not verified after {PATIENCE_S:g} s: {status}")
+            time.sleep(POLL_S)
+        self.findings.accepted = status["readings"]
+        self.findings.batches = status["batches"]["verified"]
+        self.findings.lag_s = lag.median()
+
+    def _count_gas(self, client: Client) -> None:
+        eth = client.chain.web3.eth
+        for batch in client.batches(limit=1000):
+            receipt = eth.get_transaction_receipt(batch["transaction"])
+            self.findings.commit_gas += receipt["gasUsed"]
+
+    def _pay_and_prove(self, client: Client, rows: Sequence[Row]) -> None:
+        from corechain.chain import account_from_key
+
+        payee = bytes.fromhex(account_from_key(PAYEE_KEY).address[2:])
+        channel = client.open_channel(payee, 2 * QUERIES * PRICE)
+        _say(f"opened a payment channel with {2 * QUERIES * PRICE / CORE:g} CORE")
+        self._prove_mean(client, rows)
+        while channel.spent < QUERIES * PRICE:
+            self._query_a_day(client, rows, channel.spent // PRICE)
+        self.findings.queries = channel.spent // PRICE
+        self.findings.redeemed = self._command("indexer", "redeem")
+        paid, claimed = client.chain.channel_balance(channel.channel_id)
+        assert claimed == channel.spent <= paid, "the chain has claimed what was spent"
+
+    def _prove_mean(self, client: Client, rows: Sequence[Row]) -> None:
+        """One station's monthly mean, proven by us against commitments, and by the contract."""
+        station = STATIONS[0]
+        month = [row for row in rows if row.station == station.name and row.month == MAY]
+        start, end = month[0].observed_at, month[-1].observed_at
+        device = self.keys[station.name].identity.device
+        result = client.statistics("air_temperature", device, station.cell, start, end)
+        for part in result.answer.parts:
+            assert client.chain.prove_range(part) == part.claimed, "contract and SDK agree"
+            self.findings.proofs_by_contract += 1
+        self.findings.proofs += len(result.answer.parts)
+        self.findings.mean = result
+        _say(f"{station.name}, May 2013: mean {result.mean:.2f} °C of {result.count} readings")
+
+    def _query_a_day(self, client: Client, rows: Sequence[Row], number: int) -> None:
+        station = STATIONS[number % len(STATIONS)]
+        row = rows[(number * 37) % len(rows)]
+        start, device = row.observed_at, self.keys[station.name].identity.device
+        end = start + 23 * HOUR_S
+        result = client.statistics("air_temperature", device, station.cell, start, end)
+        self.findings.proofs += len(result.answer.parts)
+
+    def _reward(self, client: Client) -> None:
+        proposed = self._command("relayer", "propose-rewards", "--pool", str(POOL))
+        _say(f"proposed the rewards of epoch {proposed['epoch']}")
+        owner = Owner(bytes.fromhex(client._account().address[2:]))
+        before = client.chain.balance_of(owner)
+        self._await_claimable(client, owner)
+        client.claim_rewards(owner)
+        self.findings.rewards = client.chain.balance_of(owner) - before
+
+    def _await_claimable(self, client: Client, owner: Owner) -> None:
+        """The window passes in chain time: anvil makes a block only when there is something in it."""
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end:
+            client.chain.web3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]
+            if client.rewards_claimable(owner):
+                return
+            time.sleep(POLL_S)
+        raise DemoTookTooLong("the reward root did not become claimable")
+
+    def _command(self, service: str, *arguments: str) -> Any:
+        """An operator's command as an operator would run it; its answer is JSON."""
+        environment = os.environ | self.network.environment(service)
+        done = subprocess.run(
+            [sys.executable, "-m", "corechain.cli", service, *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise TransportError(f"corechain {service} {arguments[0]}: {done.stderr.strip()}")
+        return json.loads(done.stdout)
+
+
+@dataclass(slots=True)
+class _Lag:
+    """Seconds between the first sight of a batch on chain and of its verified data."""
+
+    committed: dict[int, float] = field(default_factory=dict)
+    verified: dict[int, float] = field(default_factory=dict)
+
+    def note(self, batches: Sequence[dict[str, Any]]) -> None:
+        now = time.monotonic()
+        for batch in batches:
+            self.committed.setdefault(batch["batch_id"], now)
+            if batch["state"] == "verified":
+                self.verified.setdefault(batch["batch_id"], now)
+
+    def median(self) -> float:
+        lags = sorted(self.verified[key] - self.committed[key] for key in self.verified)
+        return lags[len(lags) // 2] if lags else 0.0

@@ -1,0 +1,188 @@
+"""The `corechain` command without a network: quick, honest about failures, open to plug-ins."""
+
+import json
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.command import corechain
+from support.http import Script, answers
+
+from corechain.audit import InvalidBatchId, fetch_data_file, parse_batch_id
+from corechain.devnet.process import free_port
+from corechain.flows import ApiUnavailable, Refused
+from corechain.protocol.batch import batch_id
+from corechain.protocol.hashing import Digest26
+from corechain.status import InvalidEndpoints, find_places, inspect
+
+COMMITMENT = Digest26(bytes(range(26)))
+
+
+def nowhere() -> str:
+    return f"http://127.0.0.1:{free_port()}"
+
+
+def write_plugin(folder: Path, name: str, body: str) -> dict[str, str]:
+    """A distribution with one plug-in; the environment in which it is installed."""
+    (folder / f"{name}_plugin.py").write_text(body)
+    information = folder / f"{name}-1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    entry = f"[corechain.commands]\n{name} = {name}_plugin:register\n"
+    (information / "entry_points.txt").write_text(entry)
+    return {"PYTHONPATH": str(folder)}
+
+
+def test_help_names_every_command_within_a_second_of_processor_time() -> None:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = corechain("--help")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0
+    for command in ("status", "verify", "version", "up", "relayer", "indexer"):
+        assert command in done.stdout
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert spent < 1.0
+
+
+def test_the_script_and_the_module_are_the_same_command() -> None:
+    script = Path(sys.executable).with_name("corechain")
+    done = subprocess.run([script, "version"], capture_output=True, text=True, check=True)
+    assert done.stdout == corechain("version").stdout
+    assert "corechain 0." in done.stdout
+
+
+def test_a_plug_in_adds_its_command(tmp_path: Path) -> None:
+    body = "def register(app):\n    app.command('hello')(lambda: print('hello there'))\n"
+    done = corechain("hello", changes=write_plugin(tmp_path, "greeter", body))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "hello there\n", "")
+
+
+@pytest.mark.parametrize("body", ["1 / 0\n", "def register(app):\n    1 / 0\n", "import gone\n"])
+def test_a_broken_plug_in_is_named_and_takes_nothing_else_away(body: str, tmp_path: Path) -> None:
+    done = corechain("version", changes=write_plugin(tmp_path, "broken", body))
+    assert done.returncode == 0
+    assert "corechain 0." in done.stdout
+    assert "warning: no commands from the plug-in broken (broken_plugin:register)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_distribution_that_is_not_there_is_said_to_be_missing() -> None:
+    show = "import corechain.cli as c; c.DISTRIBUTIONS = ('no-such-one',); c.show_version()"
+    done = subprocess.run([sys.executable, "-c", show], capture_output=True, text=True, check=True)
+    assert done.stdout == "no-such-one is not installed\n"
+
+
+def test_an_error_of_ours_is_one_sentence_without_a_traceback() -> None:
+    done = corechain("verify", "first")
+    assert done.returncode == 1
+    assert done.stderr == ("error: 'first' is not a batch id: give its number, or lane:number\n")
+    assert done.stdout == ""
+
+
+def test_verify_without_a_manifest_says_which_file_is_missing(tmp_path: Path) -> None:
+    done = corechain("verify", "1", "--home", tmp_path)
+    assert done.returncode == 1
+    assert str(tmp_path / "31337.json") in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_status_of_nothing_is_three_parts_down_and_exit_code_1(tmp_path: Path) -> None:
+    places = {
+        "CORECHAIN_RPC_URL": nowhere(),
+        "CORECHAIN_GATEWAY_URL": nowhere(),
+        "CORECHAIN_API_URL": nowhere(),
+    }
+    done = corechain("status", "--home", tmp_path, changes=places)
+    assert done.returncode == 1
+    assert done.stdout.count("down") == 3
+    assert all(url in done.stdout for url in places.values())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"anvil": "http://127.0.0.1:1"}'])
+def test_a_damaged_endpoints_file_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "endpoints.json").write_text(content)
+    with pytest.raises(InvalidEndpoints, match=r"endpoints\.json is damaged"):
+        find_places(tmp_path, {})
+
+
+def test_what_is_given_comes_before_what_runs_and_that_before_the_usual(tmp_path: Path) -> None:
+    assert find_places(tmp_path, {"rpc": None}).rpc == "http://127.0.0.1:8545"
+    written = {"anvil": "a", "relayer": "b", "indexer": "c", "deployment": "d"}
+    (tmp_path / "endpoints.json").write_text(json.dumps(written))
+    places = find_places(tmp_path, {"rpc": None, "api": "x"})
+    assert (places.rpc, places.gateway, places.api) == ("a", "b", "x")
+    assert places.deployment == Path("d")
+
+
+@pytest.mark.parametrize(
+    ("part", "answer", "said"),
+    [
+        ("node", Script(200, b"<html>"), "no JSON"),
+        ("node", Script(200, b"[]"), "no JSON"),
+        ("node", Script(200, b'{"error": {"message": "busy"}}'), "busy"),
+        ("relayer", Script(503, b'{"failing": ["bus", "node"]}'), "/health: bus, node"),
+        ("relayer", Script(503, b"{}"), "/health: HTTP 503"),
+        ("indexer", Script(200, b"<html>"), "/v1/status: HTTP 200, no JSON"),
+    ],
+)
+def test_a_part_that_answers_nonsense_is_down(
+    part: str, answer: Script, said: str, tmp_path: Path
+) -> None:
+    with answers(answer) as url:
+        places = find_places(tmp_path, {"rpc": url, "gateway": url, "api": url})
+        checks = {check.part: check for check in inspect(places)}
+    assert not checks[part].works
+    assert said in checks[part].detail
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("7", 7), ("0:7", 7), ("1:1", batch_id(1, 1)), ("65535:4294967295", 2**48 - 1)],
+)
+def test_a_batch_is_named_by_its_id_or_by_lane_and_number(text: str, wanted: int) -> None:
+    assert parse_batch_id(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "1:", ":1", "-1", "1.5", "0x1", str(2**48), "65536:0", "0:4294967296", "a:1"]
+)
+def test_what_is_no_batch_id_is_refused(text: str) -> None:
+    with pytest.raises(InvalidBatchId):
+        parse_batch_id(text)
+
+
+def test_a_gateway_that_does_not_answer_is_unavailable() -> None:
+    with pytest.raises(ApiUnavailable, match="no data file from the gateway"):
+        fetch_data_file(nowhere(), COMMITMENT)
+
+
+@pytest.mark.parametrize("body", [b"<html>", b"[]"])
+def test_a_refusal_without_a_problem_is_unavailable(body: bytes) -> None:
+    with answers(Script(502, body)) as url, pytest.raises(ApiUnavailable, match="HTTP 502"):
+        fetch_data_file(url, COMMITMENT)
+
+
+def test_a_refusal_with_a_problem_is_that_problem() -> None:
+    body = b'{"type": "urn:corechain:error:UnknownDataFile", "detail": "not kept here"}'
+    with answers(Script(404, body)) as url, pytest.raises(Refused, match="not kept here"):
+        fetch_data_file(url, COMMITMENT)
+
+
+def test_a_data_file_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("corechain.audit.MAX_FILE_BYTES", 1000)
+    with answers(Script(200, bytes(1001))) as url, pytest.raises(ApiUnavailable, match="over 1000"):
+        fetch_data_file(url, COMMITMENT)
+    with answers(Script(200, bytes(1000))) as url:
+        assert fetch_data_file(url + "/", COMMITMENT) == bytes(1000)
+
+
+def test_up_without_the_extra_says_how_to_install_it(tmp_path: Path) -> None:
+    (tmp_path / "psutil.py").write_text("raise ModuleNotFoundError('gone', name='psutil')\n")
+    done = corechain("up", "--home", tmp_path, changes={"PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert done.stderr == (
+        "error: psutil is not installed; install it with pip install 'corechain[devnet]'\n"
+    )
+    assert not (tmp_path / "postgres").exists()

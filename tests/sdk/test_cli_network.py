@@ -1,0 +1,246 @@
+"""`corechain status`, `verify` and `up` against a whole network of real processes."""
+
+import os
+import re
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+from support.command import COMMAND, corechain, environment
+from support.processes import eventually, family, mentioning, survivors
+from support.readings import client_of, commit
+
+from corechain.audit import audit_batch
+from corechain.devnet.network import Network
+from corechain.devnet.settings import Ports
+from corechain.protocol.errors import InvalidProof, MalformedDataFile, UnknownBatch
+
+UP_LIMIT_S = 60.0
+
+
+def test_status_of_a_running_network_is_all_ok(network: Network) -> None:
+    done = corechain("status", "--home", network.home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count(" ok ") == 3
+    assert re.search(r"head [1-9]", done.stdout)
+    assert "ready" in done.stdout
+
+
+def test_status_names_the_part_that_is_down(network: Network, tmp_path: Path) -> None:
+    changes = {"CORECHAIN_API_URL": f"http://127.0.0.1:{Ports.free().indexer}"}
+    done = corechain("status", "--home", network.home, changes=changes)
+    assert done.returncode == 1
+    (line,) = [line for line in done.stdout.splitlines() if "down" in line]
+    assert "indexer" in line
+
+
+def test_verify_rebuilds_a_batch_and_shows_what_is_in_it(network: Network) -> None:
+    batch = commit(network, "verified", [1.5, 2.5, 3.5])
+    done = corechain("verify", str(batch), "--home", network.home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"batch {batch} (lane 0, number {batch})" in done.stdout
+    assert "2013-02-01 12:00:00Z … 2013-02-01 14:00:00Z" in done.stdout
+    (row,) = [line for line in done.stdout.splitlines() if "air_temperature" in line]
+    assert re.findall(r"[\w.]+", row) == [
+        "air_temperature",
+        "Cel",
+        "3",
+        "0",
+        "0",
+        "2.50",
+        "1.5",
+        "3.5",
+    ]
+
+
+def test_verify_counts_what_the_rules_refused(network: Network) -> None:
+    batch = commit(network, "with a spike", [5.0, 5.5, 400.0])
+    with client_of(network) as client:
+        audit = audit_batch(client.chain, network.urls.relayer, batch)
+    (totals,) = audit.totals()
+    assert (totals.accepted, totals.suspect, totals.failed) == (2, 0, 1)
+    assert dict(audit.facts())["rejected"] == "1"
+
+
+def test_verify_of_a_batch_that_nobody_committed_is_refused(network: Network) -> None:
+    done = corechain("verify", "4000", "--home", network.home)
+    assert done.returncode == 1
+    assert done.stderr == "error: batch 4000 is not in the ring of the contract\n"
+    with client_of(network) as client, pytest.raises(UnknownBatch):
+        audit_batch(client.chain, network.urls.relayer, 4000)
+
+
+@contextmanager
+def replaced(network: Network, batch: int, content: bytes) -> Iterator[None]:
+    """The gateway serves other bytes in place of a batch's data file."""
+    with client_of(network) as client:
+        file = network.data_dir / f"{client.chain.commitment_of(batch).hex()}.ccdf"
+    before = file.read_bytes()
+    file.unlink()
+    file.write_bytes(content)
+    try:
+        yield
+    finally:
+        file.unlink()
+        file.write_bytes(before)
+
+
+def data_file(network: Network, batch: int) -> bytes:
+    with client_of(network) as client:
+        return audit_batch(client.chain, network.urls.relayer, batch).batch.data_file
+
+
+def test_verify_refuses_a_data_file_with_a_changed_byte(network: Network) -> None:
+    batch = commit(network, "changed", [7.0, 8.0])
+    original = data_file(network, batch)
+    changed = original[:-1] + bytes([original[-1] ^ 1])
+    with (
+        replaced(network, batch, changed),
+        client_of(network) as client,
+        pytest.raises(MalformedDataFile),
+    ):
+        audit_batch(client.chain, network.urls.relayer, batch)
+
+
+def test_verify_refuses_the_honest_file_of_another_batch(network: Network) -> None:
+    one, two = commit(network, "one", [1.0]), commit(network, "two", [2.0])
+    with replaced(network, one, data_file(network, two)):
+        done = corechain("verify", str(one), "--home", network.home)
+        with client_of(network) as client, pytest.raises(InvalidProof):
+            audit_batch(client.chain, network.urls.relayer, one)
+    assert done.returncode == 1
+    assert re.fullmatch(r"error: the data file makes 0x\w+, the chain has 0x\w+\n", done.stderr)
+
+
+@dataclass
+class Up:
+    """A `corechain up` of a test's own."""
+
+    process: "subprocess.Popen[str]"
+    home: Path
+    said: list[str]
+
+    def pid_of(self, name: str) -> int:
+        row = next(line for line in self.said if re.search(rf"│ {name} ", line))
+        return int(re.findall(r"\d+", row)[-1])
+
+    def read_until(self, sign: str) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.said.append(line)
+            if sign in line:
+                return
+        raise AssertionError("".join(self.said))
+
+    def rest(self) -> tuple[int, str]:
+        """Its exit code and what it says until then."""
+        output, _ = self.process.communicate(timeout=UP_LIMIT_S)
+        return self.process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def used_home() -> Iterator[Path]:
+    """A home with deployed contracts: the next start there is quick."""
+    with tempfile.TemporaryDirectory(prefix="corechain-") as folder:
+        with Network(Path(folder) / "home", ports=Ports.free(), services=()):
+            pass
+        yield Path(folder) / "home"
+
+
+def port_options() -> list[str]:
+    ports = Ports.free()
+    return [
+        f"--{name}-port={getattr(ports, name)}"
+        for name in ("anvil", "postgres", "valkey", "relayer", "indexer")
+    ]
+
+
+@contextmanager
+def going_up(home: Path, options: Sequence[str] = ()) -> Iterator[Up]:
+    command = [*COMMAND, "up", f"--home={home}", *port_options(), *options]
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment(),
+    ) as process:
+        try:
+            yield Up(process, home, [])
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def up(used_home: Path) -> Iterator[Up]:
+    with going_up(used_home) as running:
+        running.read_until("contracts /")
+        yield running
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_stops_everything_in_reverse_order_and_is_no_failure(up: Up, number: int) -> None:
+    members = family(up.process.pid)
+    assert len(members) > 6
+    up.process.send_signal(number)
+    code, output = up.rest()
+    assert code == 0, output
+    stopped = re.findall(r"stopping (\w+)", output)
+    assert stopped == ["indexer", "relayer", "anvil", "valkey", "postgres"]
+    assert survivors(members) == []
+
+
+def test_a_second_ctrl_c_does_not_disturb_the_end_that_the_first_began(up: Up) -> None:
+    members = family(up.process.pid)
+    for _ in range(3):
+        up.process.send_signal(signal.SIGINT)
+        eventually(lambda: False, within_s=0.05)
+    code, output = up.rest()
+    assert code == 0, output
+    assert "stopping postgres" in output
+    assert survivors(members) == []
+
+
+def test_a_service_that_dies_ends_the_network_with_its_log(up: Up) -> None:
+    members = family(up.process.pid)
+    os.kill(up.pid_of("indexer"), signal.SIGKILL)
+    code, output = up.rest()
+    assert code == 1
+    assert "error: indexer ended with exit code -9" in output
+    assert "end of its log" in output
+    assert "Traceback" not in output
+    assert survivors(members) == []
+
+
+def test_nothing_outlives_a_network_that_is_killed(up: Up) -> None:
+    members = psutil.Process(up.process.pid).children(recursive=True)
+    up.process.kill()
+    assert survivors(members) == []
+
+
+def test_ctrl_c_during_the_start_leaves_nothing_behind(used_home: Path) -> None:
+    with going_up(used_home) as starting:
+        starting.read_until("starting relayer")
+        starting.process.send_signal(signal.SIGTERM)
+        code, output = starting.rest()
+    assert code == 0, output
+    assert "is up" not in output
+    assert mentioning(used_home) == []
+
+
+def test_a_taken_port_is_named_with_the_option_that_changes_it(
+    network: Network, used_home: Path
+) -> None:
+    taken = network.ports.valkey
+    with going_up(used_home, [f"--valkey-port={taken}"]) as refused:
+        code, output = refused.rest()
+    assert code == 1
+    assert f"error: port {taken} for valkey is taken by another process" in output
+    assert "--valkey-port" in output
+    assert mentioning(used_home) == []

@@ -1,0 +1,31 @@
+"""The `corechain` command as a user runs it: another process, nothing but its words."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+TIME_LIMIT_S = 60.0
+COMMAND = [sys.executable, "-m", "corechain.cli"]
+NOTHING: Mapping[str, str] = {}
+
+
+def environment(changes: Mapping[str, str] = NOTHING) -> dict[str, str]:
+    """Ours, wide enough that no table breaks a word, without settings of the caller's."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CORECHAIN_")}
+    return {**kept, "COLUMNS": "200", "NO_COLOR": "1", **changes}
+
+
+def corechain(
+    *arguments: str | Path, cwd: Path | None = None, changes: Mapping[str, str] = NOTHING
+) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment(changes),
+        timeout=TIME_LIMIT_S,
+        check=False,
+    )

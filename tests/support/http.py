@@ -1,0 +1,54 @@
+"""A real HTTP server that says one thing: what a broken or hostile service could answer."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Script:
+    """The answer to every request."""
+
+    status: int
+    body: bytes
+    content_type: str = "application/json"
+
+
+class _Server(ThreadingHTTPServer):
+    script: Script
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+
+    def answer(self) -> None:
+        # Unread bytes at the close would reset the connection under the answer.
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        script = self.server.script
+        self.send_response(script.status)
+        self.send_header("content-type", script.content_type)
+        self.send_header("content-length", str(len(script.body)))
+        self.end_headers()
+        self.wfile.write(script.body)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_: Any) -> None:
+        """Silent."""
+
+
+@contextmanager
+def answers(script: Script) -> Iterator[str]:
+    """The URL of a server that gives this answer to everything."""
+    with _Server(("127.0.0.1", 0), _Handler) as server:
+        server.script = script
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
