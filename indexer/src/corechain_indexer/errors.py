@@ -31,12 +31,6 @@ class InvalidQuery(ProtocolError):
         self.parameter, self.why = parameter, why
 
 
-class NotFound(ProtocolError):
-    """There is no such thing, or it is not verified yet."""
-
-    status = 404
-
-
 class Unavailable(ProtocolError):
     """A store behind the API does not answer at the moment."""
 

@@ -164,7 +164,7 @@ def _check_origin(chain: "Chain", origin: Origin, wanted: int) -> None:
 
 def _check_devices(chain: "Chain", batch: Batch) -> None:
     for device, identity in batch.identities.items():
-        owner, key_type, _ = chain.call("DeviceRegistry", "deviceOf", "0x" + device.hex())
+        owner, key_type, _ = chain.call("DeviceRegistry", "deviceOf", bytes(device))
         # A revoked one may have signed before; an unregistered one never could.
         if int(str(owner), 16) == 0 or key_type != identity.key_type:
             raise UnknownDevice(device)

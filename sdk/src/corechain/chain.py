@@ -316,6 +316,11 @@ class Chain:
             list(claim.proof),
         )
 
+    def active_root(self) -> tuple[int, bytes]:
+        """(epoch, root) that is claimable now."""
+        epoch, root = self.call("CoreToken", "activeRoot")
+        return int(epoch), bytes(root)
+
     def balance_of(self, holder: bytes) -> int:
         """CORE tokens in base units."""
         return int(self.call("CoreToken", "balanceOf", Web3.to_checksum_address(holder)))

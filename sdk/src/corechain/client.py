@@ -15,6 +15,7 @@ from corechain.flows import Flow, Question, Request, Step
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel, channel_to, parse_price
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
+from corechain.protocol.errors import CoreChainError
 from corechain.protocol.keys import DeviceKey, Secp256k1Key
 from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
@@ -80,6 +81,9 @@ class _Base:
     def _commitments(self) -> "CommitmentOf | None":
         # Asked once per batch and query: a word may change by a reorg, so never longer.
         return lru_cache(maxsize=None)(self.chain.commitment_of) if self.verify else None
+
+    def _active_root(self) -> "flows.ActiveRoot | None":
+        return self.chain.active_root if self.verify else None
 
     def _url(self, request: Request) -> str:
         base = self.gateway_url if request.service == flows.GATEWAY else self.api_url
@@ -195,10 +199,15 @@ class Client(_Base):
         try:
             step = next(flow)
             while True:
-                step = flow.send(self._carry_out(step))
+                try:
+                    result = self._carry_out(step)
+                except CoreChainError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
         except StopIteration as done:
-            result: T = done.value
-            return result
+            outcome: T = done.value
+            return outcome
 
     def register_device(self, key: DeviceKey, owner: bytes | None = None) -> Any:
         """Registers a device for an owner (default: this account)."""
@@ -259,7 +268,12 @@ class Client(_Base):
         return self.run(flows.statistics(question, self._commitments()))
 
     def reward_claim(self, owner: Owner) -> RewardClaim:
-        return self.run(flows.reward_claim(owner))
+        """What an owner may claim, proven under the root on chain unless `verify` is off."""
+        return self.run(flows.reward_claim(owner, self._active_root()))
+
+    def rewards_claimable(self, owner: Owner) -> bool:
+        """Whether there is a claim that the contract would take now."""
+        return self.run(flows.rewards_claimable(owner, self.chain.active_root))
 
     def claim_rewards(self, owner: Owner) -> Any:
         """Claims what an owner has earned; the contract checks the proof and pays the owner."""
@@ -317,10 +331,15 @@ class AsyncClient(_Base):
         try:
             step = next(flow)
             while True:
-                step = flow.send(await self._carry_out(step))
+                try:
+                    result = await self._carry_out(step)
+                except CoreChainError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
         except StopIteration as done:
-            result: T = done.value
-            return result
+            outcome: T = done.value
+            return outcome
 
     async def register_device(self, key: DeviceKey, owner: bytes | None = None) -> Any:
         return await asyncio.to_thread(self._register, key, owner)
@@ -371,7 +390,10 @@ class AsyncClient(_Base):
         return await self.run(flows.statistics(question, self._commitments()))
 
     async def reward_claim(self, owner: Owner) -> RewardClaim:
-        return await self.run(flows.reward_claim(owner))
+        return await self.run(flows.reward_claim(owner, self._active_root()))
+
+    async def rewards_claimable(self, owner: Owner) -> bool:
+        return await self.run(flows.rewards_claimable(owner, self.chain.active_root))
 
     async def claim_rewards(self, owner: Owner) -> Any:
         claim = await self.reward_claim(owner)

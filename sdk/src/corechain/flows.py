@@ -20,12 +20,14 @@ from corechain.answers import (
 )
 from corechain.protocol.errors import (
     CoreChainError,
+    InvalidProof,
+    NotFound,
     ProtocolError,
     TransportError,
     by_name,
 )
 from corechain.protocol.reading import DeviceId, Reading, SignedReport
-from corechain.protocol.rewards import Owner, RewardClaim
+from corechain.protocol.rewards import Owner, RewardClaim, verify_claim
 from corechain.protocol.statistics import Statistics
 from corechain.protocol.vocabulary import Metric
 
@@ -250,6 +252,24 @@ def _prove_all(found: Iterable[LocatedReading], commitment_of: CommitmentOf) -> 
             raise MalformedAnswer(f"batch {item.batch_id} holds another reading at {item.position}")
 
 
-def reward_claim(owner: Owner) -> Flow[RewardClaim]:
+ActiveRoot = Callable[[], tuple[int, bytes]]
+"""(epoch, root) of the token contract."""
+
+
+def reward_claim(owner: Owner, active_root: ActiveRoot | None) -> Flow[RewardClaim]:
+    """An owner's claim, proven under the root on chain unless `active_root` is None."""
     answer = yield Request(API, "GET", f"/v1/rewards/{_hex(owner)}")
-    return parse_reward_claim(answer)
+    claim = parse_reward_claim(answer)
+    if active_root is not None:
+        _, root = yield Ask(active_root)
+        verify_claim(root, claim)
+    return claim
+
+
+def rewards_claimable(owner: Owner, active_root: ActiveRoot) -> Flow[bool]:
+    """Whether the API serves a claim that the contract would take now."""
+    try:
+        yield from reward_claim(owner, active_root)
+    except (NotFound, InvalidProof):
+        return False
+    return True

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from corechain.protocol.errors import UnknownBatch, UnknownDevice
+from corechain.protocol.errors import NotFound, UnknownBatch, UnknownDevice
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.service.database import asked
 from corechain.service.rpc import Rpc
@@ -22,7 +22,7 @@ from corechain_indexer.api.params import (
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import TreeCache
-from corechain_indexer.errors import InvalidQuery, NotFound
+from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store import SQL
 from corechain_indexer.store.latest import Latest
 from corechain_indexer.store.series import Series

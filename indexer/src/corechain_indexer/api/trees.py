@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from corechain.protocol.errors import NotFound
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.statistics import StatisticsTree
 from corechain.service.database import asked
-from corechain_indexer.errors import NotFound
 from corechain_indexer.export import split_leaves
 from corechain_indexer.store import SQL
 

@@ -229,7 +229,7 @@ class Demo:
         self.findings.rewards = client.chain.balance_of(owner) - before
 
     def _await_claimable(self, client: Client, owner: Owner) -> None:
-        """The window passes in chain time: anvil makes a block only when there is something in it."""
+        """The window passes in chain time: anvil makes a block only for a transaction."""
         end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             client.chain.web3.provider.make_request("evm_mine", [])  # type: ignore[arg-type]

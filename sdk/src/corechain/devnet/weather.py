@@ -87,7 +87,7 @@ def _observations(fields: dict[str, str], cell: int, at: int) -> Iterator[Observ
 
 
 def data_file() -> Path:
-    """Where the package keeps its file; the package itself is not imported (it would load pandas)."""
+    """Where the package keeps its file; it is not imported (that would load pandas)."""
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
         raise MissingProgram(PACKAGE, INSTALL)

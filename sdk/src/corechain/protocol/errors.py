@@ -174,6 +174,12 @@ class UnknownBatch(ProtocolError):
         self.batch_id = batch_id
 
 
+class NotFound(ProtocolError):
+    """There is no such thing, or it is not verified yet."""
+
+    status = 404
+
+
 class PaymentRequired(ProtocolError):
     """No channel, no voucher, or a voucher that is too small."""
 
