@@ -29,7 +29,7 @@ from corechain_relayer.aggregator import service as aggregator_service
 from corechain_relayer.bus.frame import pack_frame
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.journal.batches import BatchJournal
-from corechain_relayer.service import Relayer
+from corechain_relayer.service import Relayer, stop_all
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
@@ -196,6 +196,7 @@ def settings_of(environment: dict[str, str]) -> Settings:
 
 async def live(relayer: Relayer, done: Callable[[], bool]) -> bool:
     """Aggregator and submitter of one process until `done`; True when it died before."""
+    died = False
     try:
         await relayer.prepare()
         async with asyncio.timeout(15), asyncio.TaskGroup() as group:
@@ -203,17 +204,15 @@ async def live(relayer: Relayer, done: Callable[[], bool]) -> bool:
                 group.create_task(relayer.aggregate()),
                 group.create_task(relayer.lane_submitter()),
             ]
-            while not done():
+            while not done():  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             await asyncio.sleep(LINGER_S)
-            for task in loops:
-                task.cancel()
-    except BaseExceptionGroup as error:
-        assert error.subgroup(Died), error
-        return True
+            await stop_all(loops)
+    except* Died:
+        died = True
     finally:
         await relayer.close()
-    return False
+    return died
 
 
 @pytest.mark.parametrize("moment", MOMENTS.values(), ids=MOMENTS.keys())

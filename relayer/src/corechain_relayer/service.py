@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 Loop = Coroutine[Any, Any, None]
+CANCEL_AGAIN_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -268,8 +269,17 @@ async def _until_stopped(
     log.info("stopping")
     server.should_exit = True
     await serving
-    for task in reversed(loops):
-        task.cancel()
+    await stop_all(loops)
+
+
+async def stop_all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels tasks in reverse order, again until they end: on Python 3.11 a cancellation is lost
+    when it meets the end of what was waited for (asyncio.wait_for, and asyncpg's own)."""
+    running = set(tasks)
+    while running:
+        for task in reversed(tasks):
+            task.cancel()
+        _, running = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
 
 
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:

@@ -196,7 +196,8 @@ class Submitter:
 async def _sleep(seconds: float, wake: asyncio.Event) -> None:
     """Until woken, at most `seconds`."""
     try:
-        await asyncio.wait_for(wake.wait(), seconds)
+        async with asyncio.timeout(seconds):
+            await wake.wait()
     except TimeoutError:
         return
     wake.clear()
