@@ -7,19 +7,29 @@ import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
 from support.command import COMMAND, corechain, environment
 from support.processes import eventually, family, mentioning, survivors
-from support.readings import client_of, commit
+from support.readings import client_of, commit, temperatures
 
-from corechain.audit import audit_batch
+from corechain.audit import audit_batch, check_devices, check_origin
+from corechain.chain import Chain
 from corechain.devnet.network import Network
 from corechain.devnet.settings import Ports
-from corechain.protocol.errors import InvalidProof, MalformedDataFile, UnknownBatch
+from corechain.protocol.batch import open_data_file, seal
+from corechain.protocol.errors import (
+    InvalidProof,
+    MalformedDataFile,
+    UnknownBatch,
+    UnknownDevice,
+    WrongChain,
+)
+from corechain.protocol.hashing import keccak
+from corechain.protocol.keys import Secp256k1Key
 
 UP_LIMIT_S = 60.0
 
@@ -77,7 +87,7 @@ def test_verify_of_a_batch_that_nobody_committed_is_refused(network: Network) ->
 
 
 @contextmanager
-def replaced(network: Network, batch: int, content: bytes) -> Iterator[None]:
+def tampered(network: Network, batch: int, content: bytes) -> Iterator[None]:
     """The gateway serves other bytes in place of a batch's data file."""
     with client_of(network) as client:
         file = network.data_dir / f"{client.chain.commitment_of(batch).hex()}.ccdf"
@@ -101,7 +111,7 @@ def test_verify_refuses_a_data_file_with_a_changed_byte(network: Network) -> Non
     original = data_file(network, batch)
     changed = original[:-1] + bytes([original[-1] ^ 1])
     with (
-        replaced(network, batch, changed),
+        tampered(network, batch, changed),
         client_of(network) as client,
         pytest.raises(MalformedDataFile),
     ):
@@ -110,12 +120,41 @@ def test_verify_refuses_a_data_file_with_a_changed_byte(network: Network) -> Non
 
 def test_verify_refuses_the_honest_file_of_another_batch(network: Network) -> None:
     one, two = commit(network, "one", [1.0]), commit(network, "two", [2.0])
-    with replaced(network, one, data_file(network, two)):
+    with tampered(network, one, data_file(network, two)):
         done = corechain("verify", str(one), "--home", network.home)
         with client_of(network) as client, pytest.raises(InvalidProof):
             audit_batch(client.chain, network.urls.relayer, one)
     assert done.returncode == 1
     assert re.fullmatch(r"error: the data file makes 0x\w+, the chain has 0x\w+\n", done.stderr)
+
+
+def test_a_batch_of_another_registry_is_not_of_this_deployment(network: Network) -> None:
+    batch = commit(network, "elsewhere", [3.0])
+    contracts = network.deployment.contracts
+    moved = {**contracts, "DeviceRegistry": contracts["CoreToken"]}
+    chain = Chain(network.urls.anvil, replace(network.deployment, contracts=moved))
+    with pytest.raises(WrongChain, match="another registry"):
+        audit_batch(chain, network.urls.relayer, batch)
+
+
+def test_an_honest_file_under_the_id_of_another_batch_is_refused(network: Network) -> None:
+    batch = commit(network, "misplaced", [3.0])
+    _, origin = open_data_file(data_file(network, batch))
+    check_origin(network.deployment, origin, batch)
+    with pytest.raises(MalformedDataFile, match=f"batch {batch}, committed as {batch + 1}"):
+        check_origin(network.deployment, origin, batch + 1)
+
+
+def test_a_device_that_nobody_registered_makes_a_batch_worthless(network: Network) -> None:
+    batch = commit(network, "registered", [3.0])
+    opened, origin = open_data_file(data_file(network, batch))
+    stranger = Secp256k1Key(keccak(b"a stranger"))
+    with client_of(network) as client:
+        report = client.sign_report(stranger, 1, temperatures([4.0]))
+        known = {stranger.identity.device: stranger.identity}
+        check_devices(client.chain, opened)
+        with pytest.raises(UnknownDevice):
+            check_devices(client.chain, seal(origin, [report], known, {}))
 
 
 @dataclass

@@ -32,9 +32,11 @@ async def execute(url: str, query: str) -> object:
 
 
 def pay(url: str) -> str:
-    """A transaction; its hash."""
+    """A transaction that is in a block; its hash."""
     call = {"from": ACCOUNT, "to": ACCOUNT, "value": "0x1"}
-    return str(rpc(url, "eth_sendTransaction", call))
+    sent = str(rpc(url, "eth_sendTransaction", call))
+    assert eventually(lambda: rpc(url, "eth_getTransactionReceipt", sent) is not None)
+    return sent
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from corechain.deployment import Deployment
 from corechain.flows import ApiUnavailable, error_of_problem
 from corechain.protocol.batch import (
     Batch,
@@ -148,13 +149,13 @@ def audit_batch(chain: "Chain", gateway_url: str, wanted: int) -> Audit:
         raise InvalidProof(
             f"the data file makes 0x{batch.commitment.hex()}, the chain has 0x{commitment.hex()}"
         )
-    _check_origin(chain, origin, wanted)
-    _check_devices(chain, batch)
+    check_origin(chain.deployment, origin, wanted)
+    check_devices(chain, batch)
     return Audit(batch, commitment)
 
 
-def _check_origin(chain: "Chain", origin: Origin, wanted: int) -> None:
-    deployment = chain.deployment
+def check_origin(deployment: Deployment, origin: Origin, wanted: int) -> None:
+    """It is the batch of that id of this deployment. Raises MalformedDataFile, WrongChain."""
     if origin.batch_id != wanted:
         raise MalformedDataFile(f"it is batch {origin.batch_id}, committed as {wanted}")
     home = origin.chain_id, origin.registry
@@ -162,7 +163,8 @@ def _check_origin(chain: "Chain", origin: Origin, wanted: int) -> None:
         raise WrongChain(f"batch {wanted} is of chain {origin.chain_id} or of another registry")
 
 
-def _check_devices(chain: "Chain", batch: Batch) -> None:
+def check_devices(chain: "Chain", batch: Batch) -> None:
+    """Every device is registered with the key type of the file. Raises UnknownDevice."""
     for device, identity in batch.identities.items():
         owner, key_type, _ = chain.call("DeviceRegistry", "deviceOf", bytes(device))
         # A revoked one may have signed before; an unregistered one never could.
