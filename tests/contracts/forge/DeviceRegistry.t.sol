@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { Test } from "./Base.sol";
+import { DeviceRegistry } from "../../../contracts/DeviceRegistry.sol";
+import { IDeviceRegistry } from "../../../contracts/interfaces/IDeviceRegistry.sol";
+import { HighS, InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
+
+/// given a device key
+///   when registered with the device's signature
+///     ├── it has the owner that was signed, whoever sent it
+///     ├── it cannot be registered again
+///     ├── it reports verify; other sequence, data, chain or contract do not
+///     └── it is transferred and revoked by its owner only; after revocation nothing verifies
+///   when the signature is of another key, another owner, high-s or of a wrong length
+///     └── it is refused
+///   when the key is on P-256
+///     ├── it needs the key that hashes to the id
+///     └── without the precompile nothing verifies
+contract DeviceRegistryTest is Test {
+    uint256 internal constant P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551;
+    DeviceRegistry internal registry;
+    address internal owner = makeAddr("owner");
+
+    function setUp() public {
+        registry = new DeviceRegistry();
+    }
+
+    function _digest(bytes32 structHash) internal view returns (bytes32) {
+        return keccak256(abi.encodePacked(hex"1901", registry.domainSeparator(), structHash));
+    }
+
+    function _activation(address device, address to) internal view returns (bytes32) {
+        return
+            _digest(keccak256(abi.encode(keccak256("Activation(address device,address owner)"), device, to)));
+    }
+
+    function _key(uint256 seed) internal pure returns (uint256) {
+        return bound(seed, 1, SECP256K1_ORDER - 1);
+    }
+
+    function _register(uint256 key) internal returns (address device) {
+        device = vm.addr(key);
+        registry.register(device, owner, 1, 0, 0, signed(key, _activation(device, owner)));
+    }
+
+    function test_a_device_consents_to_its_owner_and_anyone_may_send_it(uint256 seed, address sender) public {
+        uint256 key = _key(seed);
+        address device = vm.addr(key);
+        bytes memory signature = signedCompact(key, _activation(device, owner));
+        vm.expectEmit(address(registry));
+        emit IDeviceRegistry.DeviceRegistered(device, owner, 1, 0, 0);
+        vm.prank(sender);
+        registry.register(device, owner, 1, 0, 0, signature);
+        (address found, uint8 keyType, bool revoked) = registry.deviceOf(device);
+        assertEq(found, owner);
+        assertEq(keyType, 1);
+        assertFalse(revoked);
+    }
+
+    function test_nobody_registers_a_device_that_is_not_theirs(uint256 seed, address thief) public {
+        vm.assume(thief != owner && thief != address(0));
+        uint256 key = _key(seed);
+        address device = vm.addr(key);
+        bytes memory signature = signed(key, _activation(device, owner));
+        vm.expectRevert(InvalidSignature.selector);
+        registry.register(device, thief, 1, 0, 0, signature);
+    }
+
+    function test_a_device_is_registered_once(uint256 seed) public {
+        uint256 key = _key(seed);
+        address device = _register(key);
+        bytes memory signature = signed(key, _activation(device, owner));
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.AlreadyRegistered.selector, device));
+        registry.register(device, owner, 1, 0, 0, signature);
+    }
+
+    function test_a_high_s_signature_is_refused(uint256 seed) public {
+        uint256 key = _key(seed);
+        address device = vm.addr(key);
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, _activation(device, owner));
+        bytes memory twin =
+            abi.encodePacked(r, bytes32(SECP256K1_ORDER - uint256(s)), v == 27 ? uint8(28) : uint8(27));
+        vm.expectRevert(HighS.selector);
+        registry.register(device, owner, 1, 0, 0, twin);
+    }
+
+    function test_a_signature_of_a_wrong_length_is_refused(bytes calldata garbage) public {
+        vm.assume(garbage.length != 64 && garbage.length != 65);
+        vm.expectRevert(InvalidSignature.selector);
+        registry.register(vm.addr(1), owner, 1, 0, 0, garbage);
+    }
+
+    function test_an_unknown_key_type_is_refused(uint8 keyType) public {
+        vm.assume(keyType != 1 && keyType != 2);
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.UnknownKeyType.selector, keyType));
+        registry.register(vm.addr(1), owner, keyType, 0, 0, new bytes(64));
+    }
+
+    function test_a_report_verifies_only_as_it_was_signed(uint256 seed, uint64 sequence, bytes calldata data)
+        public
+    {
+        uint256 key = _key(seed);
+        address device = _register(key);
+        bytes memory signature = signedCompact(key, registry.hashReport(device, sequence, data));
+        registry.verifyReport(device, sequence, data, signature, 0, 0);
+        vm.expectRevert(InvalidSignature.selector);
+        registry.verifyReport(device, sequence ^ 1, data, signature, 0, 0);
+        vm.expectRevert(InvalidSignature.selector);
+        registry.verifyReport(device, sequence, bytes.concat(data, hex"00"), signature, 0, 0);
+    }
+
+    function test_a_report_of_another_chain_or_contract_is_refused(uint256 seed) public {
+        uint256 key = _key(seed);
+        address device = _register(key);
+        bytes memory signature = signed(key, registry.hashReport(device, 1, hex"01"));
+        vm.chainId(block.chainid + 1);
+        vm.expectRevert(InvalidSignature.selector);
+        registry.verifyReport(device, 1, hex"01", signature, 0, 0);
+        DeviceRegistry other = new DeviceRegistry();
+        assertTrue(other.hashReport(device, 1, hex"01") != registry.hashReport(device, 1, hex"01"));
+    }
+
+    function test_only_the_owner_transfers_and_revokes(uint256 seed, address stranger) public {
+        vm.assume(stranger != owner && stranger != address(0));
+        address device = _register(_key(seed));
+        vm.startPrank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.NotOwner.selector, owner, stranger));
+        registry.transfer(device, stranger);
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.NotOwner.selector, owner, stranger));
+        registry.revoke(device);
+    }
+
+    function test_a_revoked_device_verifies_nothing(uint256 seed) public {
+        uint256 key = _key(seed);
+        address device = _register(key);
+        bytes memory signature = signed(key, registry.hashReport(device, 1, hex"01"));
+        vm.prank(owner);
+        registry.revoke(device);
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.RevokedDevice.selector, device));
+        registry.verifyReport(device, 1, hex"01", signature, 0, 0);
+        vm.prank(owner);
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.RevokedDevice.selector, device));
+        registry.revoke(device);
+    }
+
+    function test_the_new_owner_takes_over_after_a_transfer(uint256 seed, address next) public {
+        vm.assume(next != address(0) && next != owner);
+        address device = _register(_key(seed));
+        vm.prank(owner);
+        registry.transfer(device, next);
+        (address found,,) = registry.deviceOf(device);
+        assertEq(found, next);
+        vm.prank(next);
+        registry.revoke(device);
+    }
+
+    function test_an_unknown_device_verifies_nothing(address device) public {
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.UnknownDevice.selector, device));
+        registry.verifyReport(device, 1, hex"01", new bytes(64), 0, 0);
+    }
+
+    function _p256(uint256 seed) internal pure returns (uint256 key, bytes32 x, bytes32 y, address device) {
+        key = bound(seed, 1, P256_ORDER - 1);
+        (uint256 px, uint256 py) = vm.publicKeyP256(key);
+        (x, y) = (bytes32(px), bytes32(py));
+        device = address(uint160(uint256(keccak256(abi.encode(x, y)))));
+    }
+
+    function _signP256(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
+        (bytes32 r, bytes32 s) = vm.signP256(key, digest);
+        uint256 low = uint256(s) > P256_ORDER / 2 ? P256_ORDER - uint256(s) : uint256(s);
+        return abi.encodePacked(r, low);
+    }
+
+    function test_a_secure_element_registers_and_reports(uint256 seed) public {
+        (uint256 key, bytes32 x, bytes32 y, address device) = _p256(seed);
+        registry.register(device, owner, 2, x, y, _signP256(key, _activation(device, owner)));
+        bytes memory signature = _signP256(key, registry.hashReport(device, 9, hex"02"));
+        registry.verifyReport(device, 9, hex"02", signature, x, y);
+        vm.expectRevert(InvalidSignature.selector);
+        registry.verifyReport(device, 8, hex"02", signature, x, y);
+    }
+
+    function test_a_secure_element_needs_the_key_of_its_id(uint256 seed) public {
+        (uint256 key, bytes32 x, bytes32 y, address device) = _p256(seed);
+        bytes memory signature = _signP256(key, _activation(device, owner));
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.KeyMismatch.selector, vm.addr(1), device));
+        registry.register(vm.addr(1), owner, 2, x, y, signature);
+    }
+
+    function test_a_high_s_signature_of_a_secure_element_is_refused(uint256 seed) public {
+        (uint256 key, bytes32 x, bytes32 y, address device) = _p256(seed);
+        (bytes32 r, bytes32 s) = vm.signP256(key, _activation(device, owner));
+        uint256 high = uint256(s) > P256_ORDER / 2 ? uint256(s) : P256_ORDER - uint256(s);
+        vm.expectRevert(HighS.selector);
+        registry.register(device, owner, 2, x, y, abi.encodePacked(r, high));
+    }
+
+    function test_without_the_precompile_no_secure_element_is_believed(uint256 seed) public {
+        (uint256 key, bytes32 x, bytes32 y, address device) = _p256(seed);
+        bytes memory signature = _signP256(key, _activation(device, owner));
+        // An address without code answers "success" with nothing: what an absent precompile does.
+        vm.mockCall(address(0x100), bytes(""), bytes(""));
+        vm.expectRevert(InvalidSignature.selector);
+        registry.register(device, owner, 2, x, y, signature);
+    }
+}
