@@ -6,7 +6,6 @@ from pathlib import Path
 import asyncpg
 from redis.asyncio import Redis
 
-from corechain.devnet.servers import ValkeyServer
 from corechain.protocol.eip712 import uint_word
 from corechain.protocol.hashing import keccak
 from relayer.conftest import Start
@@ -193,23 +192,3 @@ async def test_two_aggregators_of_one_lane_do_not_write_together(
     committed(chain, 2)
     wanted = Counter([key_of(report), key_of(second)])
     assert committed_reports(chain, tmp_path / "data") == wanted
-
-
-async def test_a_bus_outage_refuses_reports_and_ends_by_itself(
-    start: Start, sensor: Sensor, chain: Chain, tmp_path: Path
-) -> None:
-    with ValkeyServer(tmp_path / "valkey") as server:
-        relayer = start(RELAYER_BUS_URL=server.url)
-        first = sensor.report()
-        assert relayer.send(first).status_code == 202
-        server.kill()
-        second = sensor.report()
-        answer = relayer.send(second)
-        assert answer.status_code == 503
-        assert answer.json()["type"] == "urn:corechain:error:Overloaded"
-        assert relayer.get("/ready").json() == {"status": "unavailable", "failing": ["bus"]}
-        assert relayer.get("/health").status_code == 200
-        server.start()
-        eventually(lambda: relayer.send(second).status_code in (202, 409))
-        wanted = Counter([key_of(first), key_of(second)])
-        eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted)

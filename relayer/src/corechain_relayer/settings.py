@@ -51,6 +51,7 @@ class Settings(BaseSettings):
     confirmations: int = Field(64, ge=1, le=100_000)
 
     resend_after_s: float = Field(15.0, gt=0, le=3_600)
+    refused_pause_s: float = Field(5.0, gt=0, le=3_600)
     bump_after_s: float = Field(60.0, gt=0, le=86_400)
     max_fee_per_gas: int = Field(1_000_000_000_000, ge=1, le=10**15)
     min_priority_fee: int = Field(0, ge=0, le=10**13)

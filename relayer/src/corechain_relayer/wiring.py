@@ -16,7 +16,11 @@ def node_of(rpc: Rpc, settings: Settings) -> Node:
 
 def policy_of(settings: Settings) -> Policy:
     return Policy(
-        settings.resend_after_s, settings.bump_after_s, LOST_AFTER_S, settings.max_fee_per_gas
+        settings.resend_after_s,
+        settings.bump_after_s,
+        LOST_AFTER_S,
+        settings.max_fee_per_gas,
+        settings.refused_pause_s,
     )
 
 

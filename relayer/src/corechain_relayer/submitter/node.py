@@ -83,7 +83,8 @@ class Node:
             "to": to_hex(intent.target),
             "data": to_hex(intent.calldata),
         }
-        gas = int(await self.rpc.call("eth_estimateGas", call), 16)
+        # Not on "pending", some nodes' default: there the attempt to be replaced has happened.
+        gas = int(await self.rpc.call("eth_estimateGas", call, "latest"), 16)
         return gas * GAS_BUFFER_PERCENT // 100
 
     async def send(self, raw: bytes) -> None:

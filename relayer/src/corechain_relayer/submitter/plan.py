@@ -89,6 +89,8 @@ class Policy:
     bump_after_s: float
     lost_after_s: float
     max_fee: int
+    refused_pause_s: float = 5.0
+    """After a refusal that only time or an operator can cure (no funds, the call reverts)."""
     ordered: bool = True
     """Whether an intent waits until all earlier ones are in a block."""
 

@@ -32,9 +32,6 @@ from corechain_relayer.submitter.signer import Signer
 
 log = structlog.get_logger(__name__)
 
-REFUSED_PAUSE_S = 5.0
-"""After a refusal that only time or an operator can cure (no funds, call reverts)."""
-
 
 @dataclass(frozen=True, slots=True)
 class Moot:
@@ -189,8 +186,9 @@ class Submitter:
             raise LaneHalted(intent.key, why)
 
     def _pause(self, intent: Intent, why: str) -> None:
-        self._not_before[intent.id] = time.time() + REFUSED_PAUSE_S
-        log.error("intent waits", intent=intent.key, why=why, retry_s=REFUSED_PAUSE_S)
+        pause_s = self.policy.refused_pause_s
+        self._not_before[intent.id] = time.time() + pause_s
+        log.error("intent waits", intent=intent.key, why=why, retry_s=pause_s)
 
 
 async def _sleep(seconds: float, wake: asyncio.Event) -> None:
