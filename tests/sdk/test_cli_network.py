@@ -32,6 +32,7 @@ from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
 
 UP_LIMIT_S = 60.0
+UP = "contracts /"
 
 
 def test_status_of_a_running_network_is_all_ok(network: Network) -> None:
@@ -201,8 +202,9 @@ def port_options() -> list[str]:
 
 
 @contextmanager
-def going_up(home: Path, options: Sequence[str] = ()) -> Iterator[Up]:
-    command = [*COMMAND, "up", f"--home={home}", *port_options(), *options]
+def going_up(home: Path, ports: Sequence[str]) -> Iterator[Up]:
+    """A `corechain up` that is killed at the end."""
+    command = [*COMMAND, "up", f"--home={home}", *ports]
     with subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -218,8 +220,8 @@ def going_up(home: Path, options: Sequence[str] = ()) -> Iterator[Up]:
 
 @pytest.fixture
 def up(used_home: Path) -> Iterator[Up]:
-    with going_up(used_home) as running:
-        running.read_until("contracts /")
+    with going_up(used_home, port_options()) as running:
+        running.read_until(UP)
         yield running
 
 
@@ -257,14 +259,24 @@ def test_a_service_that_dies_ends_the_network_with_its_log(up: Up) -> None:
     assert survivors(members) == []
 
 
-def test_nothing_outlives_a_network_that_is_killed(up: Up) -> None:
-    members = psutil.Process(up.process.pid).children(recursive=True)
-    up.process.kill()
-    assert survivors(members) == []
+def test_a_killed_network_leaves_nothing_and_can_be_started_again_at_once(
+    used_home: Path,
+) -> None:
+    ports = port_options()
+    with going_up(used_home, ports) as killed:
+        killed.read_until(UP)
+        members = psutil.Process(killed.process.pid).children(recursive=True)
+    with going_up(used_home, ports) as again:
+        again.read_until(UP)
+        assert survivors(members) == []
+        assert any("deployed already" in line for line in again.said)
+        again.process.send_signal(signal.SIGTERM)
+        code, output = again.rest()
+        assert code == 0, output
 
 
 def test_ctrl_c_during_the_start_leaves_nothing_behind(used_home: Path) -> None:
-    with going_up(used_home) as starting:
+    with going_up(used_home, port_options()) as starting:
         starting.read_until("starting relayer")
         starting.process.send_signal(signal.SIGTERM)
         code, output = starting.rest()
@@ -277,7 +289,7 @@ def test_a_taken_port_is_named_with_the_option_that_changes_it(
     network: Network, used_home: Path
 ) -> None:
     taken = network.ports.valkey
-    with going_up(used_home, [f"--valkey-port={taken}"]) as refused:
+    with going_up(used_home, [*port_options(), f"--valkey-port={taken}"]) as refused:
         code, output = refused.rest()
     assert code == 1
     assert f"error: port {taken} for valkey is taken by another process" in output

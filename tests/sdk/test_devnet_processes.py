@@ -1,6 +1,7 @@
 """Below the servers: programs, privileges, limits, and how each failure is said."""
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.processes import eventually, family, is_gone, survivors
 
-from corechain.devnet.errors import MissingProgram, PortTaken, ServerNotStarted
+from corechain.devnet.errors import MissingProgram, NoFreePort, PortTaken, ServerNotStarted
 from corechain.devnet.guard import CANNOT_START
 from corechain.devnet.postgres import PostgresServer, Privileges, privileges
 from corechain.devnet.process import GUARD, Command, free_port, is_free, run_lines
@@ -96,6 +97,22 @@ def test_a_server_that_was_never_started_can_be_stopped_killed_and_checked(tmp_p
     server.kill()
     server.check()
     assert server.tail() == ""
+
+
+def test_a_free_port_is_none_of_those_the_kernel_gives_to_clients(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        assert free_port() < 32_768 <= client.getsockname()[1]
+    with socket.socket() as holder:
+        port = free_port()
+        holder.bind(("127.0.0.1", port))
+        holder.listen()
+        monkeypatch.setattr("corechain.devnet.process.FIRST_PORT", port)
+        monkeypatch.setattr("corechain.devnet.process.LAST_PORT", port)
+        with pytest.raises(NoFreePort, match=f"from {port} to {port}"):
+            free_port()
 
 
 def guard(*arguments: str) -> "subprocess.CompletedProcess[str]":

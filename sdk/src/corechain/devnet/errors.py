@@ -29,6 +29,14 @@ class PortTaken(TransportError):
         self.port, self.server, self.setting = port, server, setting
 
 
+class NoFreePort(TransportError):
+    """No port of the range was found free."""
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__(f"found no free port from {first} to {last}; stop some servers")
+        self.first, self.last = first, last
+
+
 class DirectoryInUse(TransportError):
     """A live process already works in the directory."""
 

@@ -21,12 +21,12 @@ import psutil
 from corechain.devnet.errors import DirectoryInUse, ServerCommandFailed, ServerNotStarted
 from corechain.devnet.guard import AS_IT_IS
 from corechain.devnet.process import LOCALHOST, Command
-from corechain.devnet.servers import Server, package_folder
+from corechain.devnet.servers import POLL_S, Server, package_folder
 
 COMMAND_LIMIT_S = 120.0
 USER = "postgres"
 NOBODY = "nobody"
-ORPHANS_LIMIT_S = 10.0
+ORPHANS_LIMIT_S, OWNER_LIMIT_S = 10.0, 1.0
 SHARED_MEMORY_HELD = "is still in use"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 
@@ -150,9 +150,15 @@ class PostgresServer(Server):
         lock = self.data / "postmaster.pid"
         if not lock.exists():
             return
-        pid = int(lock.read_text().split()[0])
-        if self._is_ours(pid):
-            raise DirectoryInUse(self.data, self.name, pid)
+        words = lock.read_text().split()
+        # Empty when the machine stopped between its creation and its first byte.
+        pid = int(words[0]) if words else 0
+        # The one that dies with its killed parent may need a moment more.
+        deadline = time.monotonic() + OWNER_LIMIT_S
+        while pid and self._is_ours(pid):
+            if time.monotonic() > deadline:
+                raise DirectoryInUse(self.data, self.name, pid)
+            time.sleep(POLL_S)
         lock.unlink()
 
     def _is_ours(self, pid: int) -> bool:

@@ -1,6 +1,7 @@
 """Child processes that cannot outlive us, with a log file and a bounded end."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -16,19 +17,28 @@ from pathlib import Path
 
 import psutil
 
+from corechain.devnet.errors import NoFreePort
 from corechain.devnet.guard import AS_IT_IS
 
 GUARD = Path(__file__).with_name("guard.py")
 KILL_LIMIT_S = 10.0
 TAIL_LINES, TAIL_BYTES = 25, 8192
 LOCALHOST = "127.0.0.1"
+# Linux begins its range at 32768, others later.
+FIRST_PORT, LAST_PORT, PORT_TRIES = 10_000, 32_767, 200
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback interface that nobody has right now. Raises NoFreePort.
+
+    Not from the range from which the kernel takes ports for outgoing connections, as `bind` to
+    port 0 would: while a server is down, any client on the machine could get its port.
+    """
+    for _ in range(PORT_TRIES):
+        port = FIRST_PORT + secrets.randbelow(LAST_PORT + 1 - FIRST_PORT)
+        if is_free(port):
+            return port
+    raise NoFreePort(FIRST_PORT, LAST_PORT)
 
 
 def is_free(port: int) -> bool:

@@ -28,7 +28,7 @@ from corechain.devnet.process import LOCALHOST, Child, Command, free_port, is_fr
 START_LIMIT_S, STOP_LIMIT_S = 30.0, 15.0
 POLL_S = 0.02
 PROBE_TIMEOUT_S = 2.0
-PORT_ATTEMPTS = 3
+PORT_ATTEMPTS, PORT_LIMIT_S = 3, 1.0
 ANVIL_VARIABLE = "CORECHAIN_ANVIL"
 
 
@@ -108,14 +108,21 @@ class Server(ABC):
         return self
 
     def _start_once(self) -> None:
-        if not is_free(self.port):
-            raise PortTaken(self.port, self.name, self.setting)
+        self._wait_for_port()
         self._child = Child.spawn(self._command(), self.log, self.directory)
         try:
             self._wait_until_ready(self._child)
         except BaseException:
             self.kill()
             raise
+
+    def _wait_for_port(self) -> None:
+        # A server that dies with its killed parent may need a moment more.
+        deadline = time.monotonic() + PORT_LIMIT_S
+        while not is_free(self.port):
+            if time.monotonic() > deadline:
+                raise PortTaken(self.port, self.name, self.setting)
+            time.sleep(POLL_S)
 
     def _wait_until_ready(self, child: Child) -> None:
         deadline = time.monotonic() + self.start_limit_s
