@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .corechain/stamps
 FORGE := $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge) forge)
-HOST_TOOLS := $(abspath $(BIN)):$(dir $(abspath $(firstword $(wildcard node_modules/@foundry-rs/anvil-*/bin/anvil) anvil)))
+HOST_TOOLS := $(abspath $(BIN)):$(dir $(abspath $(FORGE))):$(dir $(abspath $(firstword $(wildcard node_modules/@foundry-rs/anvil-*/bin/anvil) anvil)))
 RUN := PATH="$(HOST_TOOLS):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 
@@ -73,7 +73,7 @@ check: setup ## lint, types, import law, formatting, slither, ABI drift
 	@echo "· forge fmt, ABI drift, slither"
 	@$(FORGE) fmt --check
 	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check
-	@$(RUN) slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 || { cat .corechain/slither.txt; exit 1; }
+	@$(RUN) FOUNDRY_OUT=.corechain/slither/out FOUNDRY_CACHE_PATH=.corechain/slither/cache slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 || { cat .corechain/slither.txt; exit 1; }
 	@$(BIN)/python tools/check_locks.py
 
 fuzz: setup ## the long fuzz profile

@@ -7,6 +7,7 @@ import { InvalidProof, PositionalTree } from "./libraries/PositionalTree.sol";
 import { InvalidSignature, Signatures } from "./libraries/Signatures.sol";
 
 /// @title CORE
+// slither-disable-next-line missing-inheritance (IErc20 is what escrow needs of any token)
 contract CoreToken is ICoreToken {
     /// @dev One slot: the claim counter beside the balance makes a claim one slot cheaper than any outside distributor.
     struct Account {
@@ -67,6 +68,8 @@ contract CoreToken is ICoreToken {
     Root private _pending;
     Epoch private _pendingEpoch;
 
+    // A role that is the zero address is a role that nobody holds: allowed, and visible in the events.
+    // slither-disable-start missing-zero-check
     constructor(
         address firstAdmin,
         address firstProposer,
@@ -82,6 +85,7 @@ contract CoreToken is ICoreToken {
         emit RolesChanged(firstProposer, firstGuardian);
         _mint(treasury, initialSupply);
     }
+    // slither-disable-end missing-zero-check
 
     function balanceOf(address owner) external view returns (uint256) {
         return _accounts[owner].balance;
@@ -223,6 +227,7 @@ contract CoreToken is ICoreToken {
     /// @inheritdoc ICoreToken
     function setRoles(address newProposer, address newGuardian) external {
         if (msg.sender != admin) revert NotPermitted(admin, msg.sender);
+        // slither-disable-next-line missing-zero-check (zero: nobody holds the role)
         (proposer, guardian) = (newProposer, newGuardian);
         emit RolesChanged(newProposer, newGuardian);
     }
@@ -230,6 +235,7 @@ contract CoreToken is ICoreToken {
     /// @inheritdoc ICoreToken
     function offerAdmin(address candidate) external {
         if (msg.sender != admin) revert NotPermitted(admin, msg.sender);
+        // slither-disable-next-line missing-zero-check (zero takes the offer back)
         adminCandidate = candidate;
         emit AdminOffered(msg.sender, candidate);
     }
@@ -265,6 +271,7 @@ contract CoreToken is ICoreToken {
 
     /// @dev A root in its window must end it before the next one comes; a ripe one takes its place.
     function _settlePending() private {
+        // slither-disable-next-line incorrect-equality (a root, not a balance: nobody can push it off zero)
         if (_pending.root == 0) return;
         if (!_ripe()) revert RootWaiting(_pending.activeAt);
         Epoch memory ripe = _pendingEpoch;
@@ -321,6 +328,7 @@ contract CoreToken is ICoreToken {
     }
 
     function _mint(address to, uint128 amount) private {
+        // slither-disable-next-line costly-loop (each claim of many is checked against the supply)
         totalSupply += amount;
         _accounts[to].balance += amount;
         emit Transfer(address(0), to, amount);

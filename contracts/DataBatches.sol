@@ -23,6 +23,7 @@ contract DataBatches is IDataBatches {
     mapping(uint256 laneAndSlot => uint256) private _ring;
 
     constructor(address firstAdmin) {
+        // slither-disable-next-line missing-zero-check (zero: lanes stay as they are)
         admin = firstAdmin;
         emit AdminChanged(address(0), firstAdmin);
     }
@@ -37,6 +38,7 @@ contract DataBatches is IDataBatches {
     /// @inheritdoc IDataBatches
     function offerAdmin(address candidate) external {
         _requireAdmin();
+        // slither-disable-next-line missing-zero-check (zero takes the offer back)
         adminCandidate = candidate;
         emit AdminOffered(msg.sender, candidate);
     }

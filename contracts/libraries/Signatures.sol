@@ -18,6 +18,7 @@ interface IERC1271 {
 library Signatures {
     uint256 private constant HALF_SECP256K1_ORDER =
         0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0;
+    // slither-disable-next-line too-many-digits
     uint256 private constant HALF_P256_ORDER =
         0x7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8;
     address private constant P256VERIFY = address(0x100);

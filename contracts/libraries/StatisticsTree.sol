@@ -50,6 +50,7 @@ library StatisticsTree {
         if (count == 0 || from > to || to > count || _less(high, low)) {
             revert InvalidProof();
         }
+        // slither-disable-next-line uninitialized-local (memory structs begin as zero)
         Walk memory walk;
         (walk.count, walk.from, walk.to, walk.low, walk.high) = (count, from, to, low, high);
         StatisticsNode memory top = _rebuild(walk, leaves, nodes, _depth(count), 0);

@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { Test } from "./Base.sol";
+import { StateChannels } from "../../../contracts/StateChannels.sol";
+import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
+import { TransferFailed } from "../../../contracts/libraries/SafeErc20.sol";
+import { InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
+import { FeeToken, MintableToken } from "../../../contracts/mocks/Tokens.sol";
+
+/// given an open channel
+///   when both parties sign a close
+///     └── both are paid at once; a party's own call stands for its signature
+///   when a party challenges
+///     ├── a newer state replaces an older one until the deadline, an older one never
+///     ├── after the deadline the newest state pays, whoever asks
+///     └── without any signed state the deposit goes back as it came
+///   when signatures are of another channel, type, chain, contract or of one party only
+///     └── they are refused
+///   when it was closed
+///     └── its terms and states are worthless for ever
+contract StateChannelsTest is Test {
+    uint32 internal constant PERIOD = 3600;
+    StateChannels internal channels;
+    MintableToken internal token;
+    address internal a = makeAddr("party a");
+    address internal b = makeAddr("party b");
+    address internal tower = makeAddr("tower");
+
+    function setUp() public {
+        vm.warp(1_700_000_000);
+        channels = new StateChannels();
+        token = new MintableToken();
+        token.mint(a, 1e27);
+        vm.prank(a);
+        token.approve(address(channels), type(uint256).max);
+    }
+
+    function _terms(uint256 salt) internal view returns (IStateChannels.Terms memory) {
+        return IStateChannels.Terms(a, b, address(token), PERIOD, bytes32(salt));
+    }
+
+    function _open(uint256 salt, uint88 amountA, uint88 amountB)
+        internal
+        returns (IStateChannels.Terms memory terms)
+    {
+        terms = _terms(salt);
+        vm.prank(a);
+        channels.open(terms, amountA, amountB);
+    }
+
+    function _digest(bytes32 structHash) internal view returns (bytes32) {
+        bytes32 separator = keccak256(
+            abi.encode(
+                keccak256(
+                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+                ),
+                keccak256("CoreChain State Channels"),
+                keccak256("1"),
+                block.chainid,
+                address(channels)
+            )
+        );
+        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
+    }
+
+    function _stateDigest(IStateChannels.Terms memory terms, uint40 version, uint88 balanceA)
+        internal
+        view
+        returns (bytes32)
+    {
+        bytes32 typehash = keccak256("ChannelState(bytes32 channelId,uint40 version,uint88 balanceA)");
+        return _digest(keccak256(abi.encode(typehash, channels.channelIdOf(terms), version, balanceA)));
+    }
+
+    function _closeDigest(IStateChannels.Terms memory terms, uint88 balanceA)
+        internal
+        view
+        returns (bytes32)
+    {
+        bytes32 typehash = keccak256("ChannelClose(bytes32 channelId,uint88 balanceA)");
+        return _digest(keccak256(abi.encode(typehash, channels.channelIdOf(terms), balanceA)));
+    }
+
+    function _state(IStateChannels.Terms memory terms, uint40 version, uint88 balanceA)
+        internal
+        view
+        returns (IStateChannels.SignedState memory)
+    {
+        bytes32 digest = _stateDigest(terms, version, balanceA);
+        return IStateChannels.SignedState(
+            version, balanceA, signed(keyOf("party a"), digest), signedCompact(keyOf("party b"), digest)
+        );
+    }
+
+    function _unsigned(uint40 version, uint88 balanceA)
+        internal
+        pure
+        returns (IStateChannels.SignedState memory)
+    {
+        return IStateChannels.SignedState(version, balanceA, "", "");
+    }
+
+    function test_both_parties_close_at_once(uint88 deposit, uint88 share, address sender) public {
+        deposit = uint88(bound(deposit, 1, 1e26));
+        share = uint88(bound(share, 0, deposit));
+        IStateChannels.Terms memory terms = _open(1, deposit, 0);
+        bytes32 digest = _closeDigest(terms, share);
+        bytes memory ofA = signed(keyOf("party a"), digest);
+        bytes memory ofB = signed(keyOf("party b"), digest);
+        vm.prank(sender);
+        channels.close(terms, share, ofA, ofB);
+        assertEq(token.balanceOf(a), 1e27 - deposit + share);
+        assertEq(token.balanceOf(b), deposit - share);
+    }
+
+    function test_a_partys_call_stands_for_its_signature() public {
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        bytes memory ofA = signed(keyOf("party a"), _closeDigest(terms, 4));
+        vm.prank(b);
+        channels.close(terms, 4, ofA, "");
+        assertEq(token.balanceOf(b), 6);
+    }
+
+    function test_one_signature_is_not_enough(address relayer) public {
+        vm.assume(relayer != a && relayer != b);
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        bytes memory ofA = signed(keyOf("party a"), _closeDigest(terms, 4));
+        vm.prank(relayer);
+        vm.expectRevert(InvalidSignature.selector);
+        channels.close(terms, 4, ofA, ofA);
+    }
+
+    function test_a_state_is_not_a_close() public {
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        IStateChannels.SignedState memory state = _state(terms, 1, 4);
+        vm.expectRevert(InvalidSignature.selector);
+        channels.close(terms, 4, state.signatureA, state.signatureB);
+    }
+
+    function test_the_newest_state_wins(uint40 older, uint40 newer, uint88 one, uint88 two) public {
+        older = uint40(bound(older, 1, type(uint40).max - 3));
+        newer = uint40(bound(newer, older + 1, type(uint40).max - 1));
+        (one, two) = (uint88(bound(one, 0, 100)), uint88(bound(two, 0, 100)));
+        IStateChannels.Terms memory terms = _open(1, 100, 0);
+        vm.prank(a);
+        channels.challenge(terms, _state(terms, older, one));
+        vm.prank(tower);
+        channels.respond(terms, _state(terms, newer, two));
+        IStateChannels.SignedState memory stale = _state(terms, older, one);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.StaleState.selector, newer, older));
+        channels.respond(terms, stale);
+        vm.warp(block.timestamp + PERIOD);
+        vm.prank(tower);
+        channels.finalise(terms);
+        assertEq(token.balanceOf(a), 1e27 - 100 + two);
+        assertEq(token.balanceOf(b), 100 - two);
+    }
+
+    function test_nothing_is_paid_before_the_deadline(uint256 waited) public {
+        waited = bound(waited, 0, PERIOD - 1);
+        IStateChannels.Terms memory terms = _open(1, 100, 0);
+        vm.prank(b);
+        channels.challenge(terms, _state(terms, 1, 1));
+        uint40 deadline = uint40(block.timestamp) + PERIOD;
+        vm.warp(block.timestamp + waited);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.ChallengeRunning.selector, deadline));
+        channels.finalise(terms);
+    }
+
+    function test_an_answer_after_the_deadline_is_too_late() public {
+        IStateChannels.Terms memory terms = _open(1, 100, 0);
+        vm.prank(b);
+        channels.challenge(terms, _state(terms, 1, 1));
+        uint40 deadline = uint40(block.timestamp) + PERIOD;
+        vm.warp(deadline);
+        IStateChannels.SignedState memory newer = _state(terms, 2, 50);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.ChallengeOver.selector, deadline));
+        channels.respond(terms, newer);
+    }
+
+    function test_without_any_state_the_deposit_goes_back_as_it_came(uint88 amountA, uint88 amountB) public {
+        (amountA, amountB) = (uint88(bound(amountA, 1, 1e26)), uint88(bound(amountB, 1, 1e26)));
+        IStateChannels.Terms memory terms = _open(1, amountA, amountB);
+        vm.prank(b);
+        channels.challenge(terms, _unsigned(0, amountA));
+        vm.warp(block.timestamp + PERIOD);
+        channels.finalise(terms);
+        assertEq(token.balanceOf(b), amountB);
+        assertEq(token.balanceOf(a), 1e27 - amountB);
+    }
+
+    function test_a_stranger_cannot_start_a_challenge(address stranger) public {
+        vm.assume(stranger != a && stranger != b);
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.NotParty.selector, stranger));
+        channels.challenge(terms, _unsigned(0, 10));
+    }
+
+    function test_a_state_over_the_deposit_is_refused(uint88 balance) public {
+        balance = uint88(bound(balance, 11, type(uint88).max));
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        IStateChannels.SignedState memory state = _state(terms, 1, balance);
+        vm.expectRevert(
+            abi.encodeWithSelector(IStateChannels.BalanceOverDeposit.selector, uint88(10), balance)
+        );
+        channels.challenge(terms, state);
+    }
+
+    function test_a_state_of_another_channel_or_chain_is_refused() public {
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        IStateChannels.Terms memory other = _open(2, 10, 0);
+        IStateChannels.SignedState memory state = _state(other, 1, 4);
+        vm.expectRevert(InvalidSignature.selector);
+        channels.challenge(terms, state);
+        state = _state(terms, 1, 4);
+        vm.chainId(block.chainid + 1);
+        bytes32 elsewhere = channels.channelIdOf(terms);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.UnknownChannel.selector, elsewhere));
+        channels.challenge(terms, state);
+    }
+
+    function test_a_closed_channel_cannot_be_opened_or_used_again() public {
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        bytes32 channelId = channels.channelIdOf(terms);
+        bytes memory ofB = signed(keyOf("party b"), _closeDigest(terms, 4));
+        vm.startPrank(a);
+        channels.close(terms, 4, "", ofB);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.ChannelExists.selector, channelId));
+        channels.open(terms, 10, 0);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.UnknownChannel.selector, channelId));
+        channels.close(terms, 4, "", ofB);
+    }
+
+    function test_a_top_up_goes_to_party_b_whatever_the_state(uint88 more) public {
+        more = uint88(bound(more, 1, 1e26));
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        vm.startPrank(a);
+        token.transfer(b, more);
+        vm.stopPrank();
+        vm.startPrank(b);
+        token.approve(address(channels), more);
+        channels.topUp(terms, more);
+        vm.stopPrank();
+        vm.prank(b);
+        channels.challenge(terms, _state(terms, 1, 7));
+        vm.warp(block.timestamp + PERIOD);
+        channels.finalise(terms);
+        assertEq(token.balanceOf(b), uint256(more) + 3);
+    }
+
+    function test_party_a_tops_up_together_with_a_state() public {
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        bytes32 typehash =
+            keccak256("ChannelTopUp(bytes32 channelId,uint40 version,uint88 balanceA,uint88 deposit)");
+        bytes32 digest = _digest(
+            keccak256(abi.encode(typehash, channels.channelIdOf(terms), uint40(5), uint88(25), uint88(30)))
+        );
+        IStateChannels.SignedState memory state =
+            IStateChannels.SignedState(5, 25, "", signed(keyOf("party b"), digest));
+        vm.startPrank(a);
+        vm.expectRevert(InvalidSignature.selector);
+        channels.topUpWithState(terms, 19, state);
+        channels.topUpWithState(terms, 20, state);
+        (uint88 deposit, uint88 balanceA, uint40 version,) = channels.channelOf(channels.channelIdOf(terms));
+        assertEq(deposit, 30);
+        assertEq(balanceA, 25);
+        assertEq(version, 5);
+    }
+
+    function test_many_channels_are_finalised_at_once() public {
+        IStateChannels.Terms[] memory many = new IStateChannels.Terms[](3);
+        for (uint256 i = 0; i < 3; ++i) {
+            many[i] = _open(i, 10, 5);
+            vm.prank(b);
+            channels.challenge(many[i], _unsigned(0, 10));
+        }
+        vm.warp(block.timestamp + PERIOD);
+        channels.finaliseMany(many);
+        assertEq(token.balanceOf(b), 15);
+    }
+
+    function test_terms_must_be_sound() public {
+        IStateChannels.Terms memory terms = _terms(1);
+        terms.partyB = a;
+        vm.startPrank(a);
+        vm.expectRevert(IStateChannels.InvalidTerms.selector);
+        channels.open(terms, 1, 0);
+        terms = _terms(1);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.InvalidDeposit.selector, uint256(0)));
+        channels.open(terms, 0, 0);
+    }
+
+    function test_a_token_that_takes_a_fee_is_refused() public {
+        FeeToken fee = new FeeToken();
+        fee.mint(a, 1000);
+        IStateChannels.Terms memory terms = _terms(1);
+        terms.token = address(fee);
+        vm.startPrank(a);
+        fee.approve(address(channels), 1000);
+        vm.expectRevert(abi.encodeWithSelector(TransferFailed.selector, address(fee)));
+        channels.open(terms, 1000, 0);
+    }
+}
+
+/// Two parties use one channel after the other in every way; signatures are honest, versions at random.
+contract StateHandler is Test {
+    StateChannels public channels = new StateChannels();
+    MintableToken public token = new MintableToken();
+    address public a = makeAddr("party a");
+    address public b = makeAddr("party b");
+    uint256 public deposited;
+    uint40 public highestPaid;
+    uint40 public highestShown;
+    uint256 public salt;
+    uint256 internal _now = 1_700_000_000;
+
+    constructor() {
+        vm.warp(_now);
+        token.mint(a, 1e27);
+        token.mint(b, 1e27);
+        vm.prank(a);
+        token.approve(address(channels), type(uint256).max);
+        vm.prank(b);
+        token.approve(address(channels), type(uint256).max);
+    }
+
+    function terms() public view returns (IStateChannels.Terms memory) {
+        return IStateChannels.Terms(a, b, address(token), 3600, bytes32(salt));
+    }
+
+    function _held() internal view returns (uint88 deposit, uint40 version) {
+        (deposit,, version,) = channels.channelOf(channels.channelIdOf(terms()));
+    }
+
+    function open(uint88 amountA, uint88 amountB) external {
+        (amountA, amountB) = (uint88(bound(amountA, 0, 1e20)), uint88(bound(amountB, 0, 1e20)));
+        vm.prank(a);
+        channels.open(terms(), amountA, amountB);
+        deposited += uint256(amountA) + amountB;
+        highestShown = 0;
+    }
+
+    function topUp(uint88 amount) external {
+        amount = uint88(bound(amount, 1, 1e20));
+        vm.prank(b);
+        channels.topUp(terms(), amount);
+        deposited += amount;
+    }
+
+    function challenge(uint40 version, uint88 balanceA) external {
+        (uint88 deposit,) = _held();
+        version = uint40(bound(version, 1, 50));
+        IStateChannels.SignedState memory state = _state(version, uint88(bound(balanceA, 0, deposit)));
+        vm.prank(a);
+        channels.challenge(terms(), state);
+        if (version > highestShown) highestShown = version;
+    }
+
+    function respond(uint40 version, uint88 balanceA) external {
+        (uint88 deposit,) = _held();
+        version = uint40(bound(version, 1, 50));
+        IStateChannels.SignedState memory state = _state(version, uint88(bound(balanceA, 0, deposit)));
+        channels.respond(terms(), state);
+        if (version > highestShown) highestShown = version;
+    }
+
+    function finalise() external {
+        (, uint40 version) = _held();
+        _now += 3600;
+        vm.warp(_now);
+        channels.finalise(terms());
+        highestPaid = version;
+        ++salt;
+    }
+
+    function _state(uint40 version, uint88 balanceA)
+        internal
+        view
+        returns (IStateChannels.SignedState memory)
+    {
+        bytes32 typehash = keccak256("ChannelState(bytes32 channelId,uint40 version,uint88 balanceA)");
+        bytes32 structHash = keccak256(abi.encode(typehash, channels.channelIdOf(terms()), version, balanceA));
+        bytes32 separator = keccak256(
+            abi.encode(
+                keccak256(
+                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+                ),
+                keccak256("CoreChain State Channels"),
+                keccak256("1"),
+                block.chainid,
+                address(channels)
+            )
+        );
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", separator, structHash));
+        return IStateChannels.SignedState(
+            version, balanceA, signed(keyOf("party a"), digest), signed(keyOf("party b"), digest)
+        );
+    }
+}
+
+contract StateChannelsInvariants is Test {
+    StateHandler internal handler;
+
+    function setUp() public {
+        handler = new StateHandler();
+        _target(address(handler));
+    }
+
+    /// Tokens are with the parties or in the contract; and the contract holds what the open channel holds.
+    function invariant_deposits_are_payouts_and_balances() public view {
+        MintableToken token = handler.token();
+        uint256 held = token.balanceOf(address(handler.channels()));
+        assertEq(held + token.balanceOf(handler.a()) + token.balanceOf(handler.b()), 2e27);
+        (uint88 deposit,,,) = handler.channels().channelOf(handler.channels().channelIdOf(handler.terms()));
+        assertEq(held, deposit);
+    }
+
+    /// The version that stands is the highest that was shown.
+    function invariant_the_newest_state_wins() public view {
+        (uint88 deposit,, uint40 version,) =
+            handler.channels().channelOf(handler.channels().channelIdOf(handler.terms()));
+        if (deposit != 0) assertEq(version, handler.highestShown());
+    }
+}
