@@ -81,6 +81,15 @@ def network(server_home: Path) -> Iterator[Network]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def deployed_home(server_home: Path) -> Path:
+    """The home of a network that ran once and was stopped: to be copied, then broken at will."""
+    home = server_home / "deployed"
+    with Network(home, ports=Ports.free(), services=(), repository=REPOSITORY):
+        pass
+    return home
+
+
 @pytest.fixture
 def database(postgres_server: PostgresServer) -> Iterator[str]:
     """The URL of an empty database that is gone after the test."""

@@ -7,14 +7,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.command import corechain
 from support.http import Script, answers
 
-from corechain.audit import InvalidBatchId, fetch_data_file, parse_batch_id
+from corechain.audit import InvalidBatchId, Totals, fetch_data_file, parse_batch_id
 from corechain.devnet.process import free_port
 from corechain.flows import ApiUnavailable, Refused
 from corechain.protocol.batch import batch_id
 from corechain.protocol.hashing import Digest26
+from corechain.protocol.reading import FAIL, PASS, SUSPECT
+from corechain.protocol.vocabulary import metric
 from corechain.status import InvalidEndpoints, find_places, inspect
 
 COMMITMENT = Digest26(bytes(range(26)))
@@ -146,11 +150,30 @@ def test_a_batch_is_named_by_its_id_or_by_lane_and_number(text: str, wanted: int
 
 
 @pytest.mark.parametrize(
-    "text", ["", ":", "1:", ":1", "-1", "1.5", "0x1", str(2**48), "65536:0", "0:4294967296", "a:1"]
+    "text",
+    ["", ":", "1:", ":1", "-1", "1.5", "0x1", str(2**48), "65536:0", "0:4294967296", "a:1", "٣"],
 )
 def test_what_is_no_batch_id_is_refused(text: str) -> None:
     with pytest.raises(InvalidBatchId):
         parse_batch_id(text)
+
+
+@given(st.integers(0, 0xFFFF), st.integers(0, 0xFFFFFFFF))
+def test_both_ways_to_name_a_batch_agree(lane: int, number: int) -> None:
+    wanted = batch_id(lane, number)
+    assert parse_batch_id(f"{lane}:{number}") == parse_batch_id(str(wanted)) == wanted
+
+
+def test_totals_show_what_nobody_can_interpret_without_inventing_a_unit() -> None:
+    unknown = Totals(999)
+    unknown.add(FAIL, 7)
+    assert unknown.cells() == ("999", "–", "0", "0", "1", "–", "–", "–")
+    known = Totals(metric("air_temperature").code)
+    known.add(FAIL, 40_000)
+    assert known.cells() == ("air_temperature", "Cel", "0", "0", "1", "–", "–", "–")
+    known.add(SUSPECT, -150)
+    known.add(PASS, 250)
+    assert known.cells() == ("air_temperature", "Cel", "1", "1", "1", "0.50", "-1.5", "2.5")
 
 
 def test_a_gateway_that_does_not_answer_is_unavailable() -> None:

@@ -2,9 +2,9 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -185,12 +185,9 @@ class Up:
 
 
 @pytest.fixture(scope="module")
-def used_home() -> Iterator[Path]:
-    """A home with deployed contracts: the next start there is quick."""
-    with tempfile.TemporaryDirectory(prefix="corechain-") as folder:
-        with Network(Path(folder) / "home", ports=Ports.free(), services=()):
-            pass
-        yield Path(folder) / "home"
+def used_home(deployed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with deployed contracts: a start there is quick."""
+    return shutil.copytree(deployed_home, tmp_path_factory.mktemp("up") / "home")
 
 
 def port_options() -> list[str]:

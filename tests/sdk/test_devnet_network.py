@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import socket
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -26,19 +25,11 @@ from corechain.devnet.errors import (
 )
 from corechain.devnet.network import Network
 from corechain.devnet.servers import rpc
+from corechain.devnet.service import probe
 from corechain.devnet.settings import Ports, UnknownService
 
 RELAYER = ("relayer",)
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture(scope="module")
-def deployed_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The home of a network that ran once and was stopped."""
-    home = tmp_path_factory.mktemp("network") / "home"
-    with Network(home, ports=Ports.free(), services=()):
-        pass
-    return home
 
 
 @pytest.fixture
@@ -53,13 +44,13 @@ def network(home: Path) -> Iterator[Network]:
         yield running
 
 
-def ready(url: str) -> int:
-    with urllib.request.urlopen(url + "/ready", timeout=5) as answer:
-        return int(answer.status)
+def ready(network: Network) -> bool:
+    status, _ = probe(network.ports.relayer, "/ready")
+    return status == 200
 
 
 def test_a_started_network_is_ready_and_says_where_it_is(network: Network) -> None:
-    assert ready(network.urls.relayer) == 200
+    assert ready(network)
     assert sorted(network.pids()) == ["anvil", "postgres", "relayer", "valkey"]
     written = json.loads((network.home / "endpoints.json").read_text())
     assert written["relayer"] == network.urls.relayer
@@ -84,14 +75,15 @@ def test_a_stopped_network_leaves_no_process_and_no_endpoints(home: Path) -> Non
     assert [step.split()[1] for step in stops] == ["relayer", "anvil", "valkey", "postgres"]
 
 
-@pytest.mark.parametrize("name", ["relayer", "valkey", "anvil"])
+@pytest.mark.parametrize("name", ["relayer", "postgres", "valkey", "anvil"])
 def test_a_killed_process_can_be_restarted_at_its_address(network: Network, name: str) -> None:
     pid = network.pids()[name]
     network.kill(name)
     assert name not in network.pids()
     network.restart(name)
     assert network.pids()[name] != pid
-    assert eventually(lambda: ready(network.urls.relayer) == 200)
+    assert eventually(lambda: ready(network))
+    network.check()
 
 
 def test_a_process_that_dies_by_itself_is_reported_with_its_log(network: Network) -> None:

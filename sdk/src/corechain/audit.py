@@ -48,7 +48,8 @@ class InvalidBatchId(ProtocolError):
 def parse_batch_id(text: str) -> int:
     """`4294967297` and `1:1` are the same batch. Raises InvalidBatchId."""
     lane, colon, number = text.rpartition(":")
-    if not number.isdecimal() or (colon and not lane.isdecimal()):
+    digits = number.isdecimal() and (not colon or lane.isdecimal())
+    if not (digits and text.isascii()):
         raise InvalidBatchId(text)
     found = batch_id(int(lane), int(number)) if colon else int(number)
     if lane_of(found) > MAX_LANE or (colon and int(number) > MAX_NUMBER):
