@@ -36,7 +36,7 @@ from corechain_relayer.submitter.node import Node
 from relayer.conftest import Start
 from relayer.support import Chain, RelayerProcess, Sensor, eventually, secp
 
-KILLS = 4
+KILLS = 5
 LINGER_S = 0.4
 """After everything is done: time to do something twice."""
 Key = tuple[bytes, int]
@@ -100,7 +100,7 @@ def assert_chain_and_files_agree(chain: Chain, folder: Path) -> None:
         assert origin.previous == commitments.get(batch - 1, bytes(26))
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_killed_at_random_moments_it_keeps_every_acknowledged_report_once(
     start: Start, chain: Chain, tmp_path: Path, seed: int
 ) -> None:
