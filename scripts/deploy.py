@@ -3,10 +3,12 @@
     ape run deploy --network ethereum:local:foundry
     ape run deploy --network arbitrum:sepolia --account my-deployer
 
-Parameters come from deployments/<ecosystem>-<network>.yaml, the result goes to deployments/<chain id>.json.
-CREATE2 through the standard proxy makes addresses depend on code and parameters alone; what already has code is left
-as it is, so a second run changes nothing. DEPLOY_MANIFEST names another place for the result, APE_FOUNDRY_HOST
-an anvil that is already running, DEPLOY_PASSPHRASE unlocks `--account`.
+Parameters come from deployments/<ecosystem>-<network>.yaml, the result goes to
+deployments/<chain id>.json. CREATE2 through the standard proxy makes addresses depend on code and
+parameters alone; what already has code is left as it is, so a second run changes nothing.
+
+DEPLOY_MANIFEST names another place for the result, APE_FOUNDRY_HOST an anvil that is already
+running; DEPLOY_PASSPHRASE unlocks `--account`.
 """
 
 import json

@@ -43,6 +43,7 @@ class DeclaredReport:
     registry: bytes | None
 
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
 _report = msgspec.json.Decoder(_Report)
 
@@ -82,7 +83,9 @@ def _refuse_repeated_keys(raw: bytes, observations: int) -> None:
         raise MalformedReport("a key is repeated")
 
 
-def _not_decoded(raw: bytes, error: msgspec.DecodeError) -> ProtocolError:
+def _not_decoded(raw: bytes, error: Exception) -> ProtocolError:
+    if isinstance(error, RecursionError):
+        return MalformedReport("nested too deeply")
     if _NOT_A_NUMBER.search(raw):
         return ValueOutOfRange("value", "NaN or infinity")
     if "out of range" in str(error):
@@ -99,9 +102,7 @@ def report_from_json(raw: bytes) -> DeclaredReport:
         raise MalformedReport("no field of a report needs an escape sequence")
     try:
         item = _report.decode(raw)
-    except (msgspec.DecodeError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            raise MalformedReport("nested too deeply") from None
+    except _UNREADABLE as error:
         raise _not_decoded(raw, error) from None
     _refuse_repeated_keys(raw, len(item.observations))
     report = Report.of(
@@ -130,9 +131,7 @@ def reports_from_json(body: bytes) -> list[DeclaredReport | ProtocolError]:
         return [_guarded(body)]
     try:
         items = _raw_list.decode(body)
-    except (msgspec.DecodeError, RecursionError) as error:
-        if isinstance(error, RecursionError):
-            raise MalformedReport("nested too deeply") from None
+    except _UNREADABLE as error:
         raise _not_decoded(body, error) from None
     if not items:
         raise MalformedReport("no report in the request")
