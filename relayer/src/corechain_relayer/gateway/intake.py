@@ -57,10 +57,7 @@ def decode(media_type: str, body: bytes) -> list[Decoded]:
 
 
 def _decode_json(body: bytes) -> list[Decoded]:
-    try:
-        return list(reports_from_json(body))
-    except UnicodeDecodeError:
-        raise MalformedReport("the body is not UTF-8") from None
+    return list(reports_from_json(body))
 
 
 def devices_of(items: Sequence[Decoded | Judged]) -> set[DeviceId]:
