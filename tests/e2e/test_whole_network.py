@@ -13,8 +13,9 @@ from collections import Counter
 
 import httpx
 import pytest
+from support.processes import eventually
 
-from corechain.chain import account_from_key
+from corechain.account import account_from_key
 from corechain.client import Client
 from corechain.devnet.network import Network
 from corechain.devnet.settings import ADMIN_KEY, Ports
@@ -22,7 +23,6 @@ from corechain.devnet.weather import STATIONS, read_rows
 from corechain.flows import ApiUnavailable
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.keys import P256Key, Secp256k1Key
-from support.processes import eventually
 
 ROWS, PART, KILL_AFTER = 600, 24, (7, 15)
 SETTLED_S = 90.0

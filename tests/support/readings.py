@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import httpx
 
-from corechain.chain import account_from_key
+from corechain.account import account_from_key
 from corechain.client import Client
 from corechain.devnet.network import Network
 from corechain.devnet.settings import ADMIN_KEY

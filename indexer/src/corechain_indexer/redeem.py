@@ -4,7 +4,8 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from corechain.chain import Chain, account_from_key
+from corechain.account import account_from_key
+from corechain.chain import Chain
 from corechain.protocol.channel import ChannelConfig
 from corechain.service.database import asked, connect
 from corechain_indexer.store import SQL

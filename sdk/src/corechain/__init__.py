@@ -1,1 +1,46 @@
-"""CoreChain."""
+"""CoreChain: signed readings, answers proven against the chain, queries paid by voucher."""
+
+from corechain.account import account_from_key
+from corechain.answers import MalformedAnswer
+from corechain.client import AsyncClient, Client
+from corechain.deployment import Deployment, InvalidDeployment, load_deployment
+from corechain.flows import ApiUnavailable, Delivery, LocatedReading, StatisticsResult
+from corechain.payments import PaymentChannel
+from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
+from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
+from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
+from corechain.protocol.rewards import Owner, RewardClaim
+from corechain.protocol.statistics import Statistics
+from corechain.protocol.vocabulary import METRICS, Metric, metric
+
+__all__ = [
+    "METRICS",
+    "ApiUnavailable",
+    "AsyncClient",
+    "Client",
+    "CoreChainError",
+    "Delivery",
+    "Deployment",
+    "DeviceId",
+    "DeviceKey",
+    "InvalidDeployment",
+    "LocatedReading",
+    "MalformedAnswer",
+    "Metric",
+    "Observation",
+    "Owner",
+    "P256Key",
+    "PaymentChannel",
+    "ProtocolError",
+    "Reading",
+    "Report",
+    "RewardClaim",
+    "Secp256k1Key",
+    "SignedReport",
+    "Statistics",
+    "StatisticsResult",
+    "TransportError",
+    "account_from_key",
+    "load_deployment",
+    "metric",
+]

@@ -8,7 +8,6 @@ from functools import cached_property
 from typing import Any, cast
 
 from eth_abi.abi import decode as abi_decode
-from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from web3 import Web3
 from web3.contract import Contract
@@ -237,6 +236,16 @@ class Chain:
         """The 26-byte commitment of a recent batch. Raises UnknownBatch."""
         return bytes(self.call("DataBatches", "commitmentOf", batch_id))
 
+    def committed_batches(self) -> list[bytes]:
+        """Commitments of all batches since the deployment. For small chains: one call for all."""
+        contract = self.deployment.contracts["DataBatches"]
+        event = self.contract("DataBatches").events.BatchCommitted
+        try:
+            logs = event.get_logs(from_block=contract.block)
+        except (OSError, Web3Exception) as error:
+            raise ChainUnavailable(f"logs of DataBatches: {error}") from error
+        return [bytes(log["args"]["commitment"]) for log in logs]
+
     def prove_reading(self, proven: ProvenReading) -> None:
         """Asks the contract itself whether a reading is in its batch. Raises InvalidProof."""
         reading = proven.reading
@@ -353,9 +362,3 @@ class Chain:
 
     def finalize_withdraw(self, account: LocalAccount, config: ChannelConfig) -> TxReceipt:
         return self.send(account, "PaymentChannels", "finalizeWithdraw", _config_tuple(config))
-
-
-def account_from_key(secret: str | bytes) -> LocalAccount:
-    """A signing account. The secret never appears in its repr."""
-    account: LocalAccount = Account.from_key(secret)
-    return account

@@ -16,6 +16,7 @@ import typer
 from corechain.client import Client
 from corechain.devnet.cli import Interrupted, _network_class, interruptible
 from corechain.devnet.findings import Findings, check_faults
+from corechain.devnet.lag import LagWatch
 from corechain.devnet.settings import DEV_KEYS, PAYEE_KEY, Ports
 from corechain.devnet.summary import show
 from corechain.devnet.weather import STATIONS, Row, read_rows
@@ -104,8 +105,10 @@ class Demo:
         rows = read_rows(self.months)
         with self._client(DEV_KEYS[0]) as client:
             self._register(client)
-            self._replay(client, rows)
-            self._await_verified(client)
+            with LagWatch(self._client(DEV_KEYS[0])) as lag:
+                self._replay(client, rows)
+                self._await_verified(client)
+            self.findings.lag_s = lag.median()
             self._count_gas(client)
             check_faults(self.findings, client, self._devices())
             self._pay_and_prove(client, rows)
@@ -113,7 +116,7 @@ class Demo:
         return self.findings
 
     def _client(self, key: str) -> Client:
-        from corechain.chain import account_from_key
+        from corechain.account import account_from_key
 
         urls = self.network.urls
         return Client(
@@ -164,10 +167,9 @@ class Demo:
     def _await_verified(self, client: Client) -> None:
         """Until every observation is a verified reading or a rejection with a reason."""
         _say("waiting until every observation is verified")
-        end, lag = time.monotonic() + PATIENCE_S, _Lag()
+        end = time.monotonic() + PATIENCE_S
         while True:
             status = client.status()
-            lag.note(client.batches(limit=1000))
             if status["readings"] + status["rejections"] >= self.findings.observations:
                 break
             if time.monotonic() > end:
@@ -175,7 +177,6 @@ class Demo:
             time.sleep(POLL_S)
         self.findings.accepted = status["readings"]
         self.findings.batches = status["batches"]["verified"]
-        self.findings.lag_s = lag.median()
 
     def _count_gas(self, client: Client) -> None:
         eth = client.chain.web3.eth
@@ -184,7 +185,7 @@ class Demo:
             self.findings.commit_gas += receipt["gasUsed"]
 
     def _pay_and_prove(self, client: Client, rows: Sequence[Row]) -> None:
-        from corechain.chain import account_from_key
+        from corechain.account import account_from_key
 
         payee = bytes.fromhex(account_from_key(PAYEE_KEY).address[2:])
         channel = client.open_channel(payee, 2 * QUERIES * PRICE)
@@ -251,22 +252,3 @@ class Demo:
         if done.returncode != 0:
             raise TransportError(f"corechain {service} {arguments[0]}: {done.stderr.strip()}")
         return json.loads(done.stdout)
-
-
-@dataclass(slots=True)
-class _Lag:
-    """Seconds between the first sight of a batch on chain and of its verified data."""
-
-    committed: dict[int, float] = field(default_factory=dict)
-    verified: dict[int, float] = field(default_factory=dict)
-
-    def note(self, batches: Sequence[dict[str, Any]]) -> None:
-        now = time.monotonic()
-        for batch in batches:
-            self.committed.setdefault(batch["batch_id"], now)
-            if batch["state"] == "verified":
-                self.verified.setdefault(batch["batch_id"], now)
-
-    def median(self) -> float:
-        lags = sorted(self.verified[key] - self.committed[key] for key in self.verified)
-        return lags[len(lags) // 2] if lags else 0.0
