@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -29,7 +30,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 TIMEOUT_S = 30.0
-HTTP_PAYMENT_REQUIRED = 402
+HTTP_PAYMENT_REQUIRED, HTTP_TOO_EARLY = 402, 425
+UNSEEN_TRIES, UNSEEN_PAUSE_S = 40, 0.25
+"""A channel that was just opened is mirrored within seconds."""
 
 
 def _payload(response: "httpx.Response") -> Any:
@@ -192,7 +195,16 @@ class Client(_Base):
             return step.question()
         response = self._send(step, {})
         payment = self._payment(response)
-        return _payload(self._send(step, payment) if payment else response)
+        return _payload(self._paid(step, payment) if payment else response)
+
+    def _paid(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
+        """Sends the same voucher again while the server has not yet seen a new channel."""
+        for _ in range(UNSEEN_TRIES):
+            response = self._send(request, payment)
+            if response.status_code != HTTP_TOO_EARLY:
+                break
+            time.sleep(UNSEEN_PAUSE_S)
+        return response
 
     def run(self, flow: Flow[T]) -> T:
         """Carries a flow out to its result."""
@@ -324,7 +336,15 @@ class AsyncClient(_Base):
             return await asyncio.to_thread(step.question)
         response = await self._send(step, {})
         payment = self._payment(response)
-        return _payload(await self._send(step, payment) if payment else response)
+        return _payload(await self._paid(step, payment) if payment else response)
+
+    async def _paid(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
+        for _ in range(UNSEEN_TRIES):
+            response = await self._send(request, payment)
+            if response.status_code != HTTP_TOO_EARLY:
+                break
+            await asyncio.sleep(UNSEEN_PAUSE_S)
+        return response
 
     async def run(self, flow: Flow[T]) -> T:
         """Carries a flow out to its result."""

@@ -10,7 +10,7 @@ import msgspec
 
 from corechain.protocol.channel import ChannelConfig, Voucher, check_voucher
 from corechain.protocol.eip712 import Domain
-from corechain.protocol.errors import InvalidSignature, PaymentRequired
+from corechain.protocol.errors import ChannelNotSeen, InvalidSignature, PaymentRequired
 from corechain.protocol.signature import compact_signature
 from corechain.service.database import outages
 from corechain_indexer.store import SQL
@@ -160,7 +160,7 @@ class Paywall:
     async def charge(self, payment: Payment) -> str:
         """Takes the price from a voucher and keeps it; the PAYMENT-RESPONSE header.
 
-        Raises PaymentRequired, VoucherRegressed, InvalidSignature, HighS.
+        Raises ChannelNotSeen, PaymentRequired, VoucherRegressed, InvalidSignature, HighS.
         """
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
@@ -171,7 +171,7 @@ class Paywall:
         channel_id = payment.config.channel_id(self.domain)
         channel = await connection.fetchrow(SQL["payment_channel"], channel_id)
         if channel is None:
-            raise PaymentRequired("the channel is not open on the mirrored chain")
+            raise ChannelNotSeen("the channel is not open on the chain as far as it is mirrored")
         # A row of its own is locked first, so that requests of one channel come one after another.
         row = await connection.fetchrow(SQL["lock_voucher"], channel_id)
         held = int(row["amount"]) if row else int(channel["claimed"])

@@ -186,6 +186,12 @@ class PaymentRequired(ProtocolError):
     status = 402
 
 
+class ChannelNotSeen(ProtocolError):
+    """The channel is not on the chain as far as it is mirrored. It may be in a moment."""
+
+    status = 425
+
+
 class VoucherRegressed(ProtocolError):
     """The voucher is worth no more than the one already held."""
 

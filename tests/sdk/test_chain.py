@@ -1,0 +1,145 @@
+"""The chain behind the SDK: typed errors by the contract's own names, on a real node."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from web3 import Web3
+
+from corechain.account import account_from_key
+from corechain.chain import Chain, ChainUnavailable, Reverted, RpcFailure, classify_rpc_failure
+from corechain.client import Client
+from corechain.deployment import Deployment, InvalidDeployment, load_deployment
+from corechain.devnet.process import free_port
+from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
+from corechain.protocol.errors import InvalidSignature, UnknownBatch, WrongChain
+from corechain.protocol.keys import P256Key, Secp256k1Key
+
+
+@pytest.fixture
+def chain(anvil, deployment, chain_state):
+    return Chain(anvil, load_deployment(deployment))
+
+
+@pytest.fixture
+def client(anvil, deployment, chain_state):
+    account = account_from_key(ADMIN_KEY)
+    return Client("http://127.0.0.1:9", "http://127.0.0.1:9", anvil, deployment, account)
+
+
+def test_an_unknown_batch_is_unknown_by_name(chain):
+    with pytest.raises(UnknownBatch) as caught:
+        chain.commitment_of(77)
+    assert caught.value.batch_id == 77
+
+
+def test_a_committed_batch_is_found(chain):
+    commitment = bytes(range(26))
+    chain.send(account_from_key(SUBMITTER_KEY), "DataBatches", "commit", 1, commitment)
+    assert chain.commitment_of(1) == commitment
+    assert chain.committed_batches() == [commitment]
+
+
+def test_a_contract_error_without_a_class_keeps_its_name_and_values(chain):
+    stranger = account_from_key(ADMIN_KEY)
+    with pytest.raises(Reverted) as caught:
+        chain.send(stranger, "DataBatches", "commit", 1, bytes(range(26)))
+    assert caught.value.error == "NotSubmitter"
+    assert caught.value.values == (0, bytes.fromhex(stranger.address[2:]))
+
+
+@pytest.mark.parametrize("key", [Secp256k1Key(bytes(31) + b"\x51"), P256Key(bytes(31) + b"\x52")])
+def test_a_device_is_registered_by_its_own_signature(client, key):
+    client.register_device(key)
+    owner, key_type, revoked = client.chain.call(
+        "DeviceRegistry", "deviceOf", Web3.to_checksum_address(key.identity.device)
+    )
+    assert (owner, key_type, revoked) == (client.account.address, key.identity.key_type, False)
+
+
+def test_a_device_that_did_not_consent_is_refused_by_name(client):
+    key, other = Secp256k1Key(bytes(31) + b"\x53"), Secp256k1Key(bytes(31) + b"\x54")
+    account, owner = client.account, bytes.fromhex(client.account.address[2:])
+    with pytest.raises(InvalidSignature):
+        client.chain.register_device(account, key.identity, owner, other.sign(bytes(32)))
+
+
+def test_a_channel_is_opened_and_left(client):
+    receiver = bytes(19) + b"\x99"
+    channel = client.open_channel(receiver, 10**18)
+    assert client.chain.channel_balance(channel.channel_id) == (10**18, 0)
+    client.chain.initiate_withdraw(client.account, channel.config, 10**18)
+    with pytest.raises(Reverted, match="WithdrawDelayNotElapsed"):
+        client.chain.finalize_withdraw(client.account, channel.config)
+
+
+def test_an_account_is_needed_to_pay(anvil, deployment):
+    reader = Client("http://x", "http://x", anvil, deployment)
+    with pytest.raises(ValueError, match="account"):
+        reader.register_device(Secp256k1Key(bytes(31) + b"\x55"))
+
+
+def test_a_node_of_another_chain_is_refused(anvil, deployment):
+    known = load_deployment(deployment)
+    with pytest.raises(WrongChain):
+        Chain(anvil, Deployment(1, known.contracts)).commitment_of(1)
+
+
+def test_a_dead_node_is_unavailable(deployment):
+    with pytest.raises(ChainUnavailable):
+        Chain(f"http://127.0.0.1:{free_port()}", load_deployment(deployment)).commitment_of(1)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("already known", RpcFailure.ALREADY_KNOWN),
+        ("ALREADY_EXISTS: already known", RpcFailure.ALREADY_KNOWN),
+        ("known transaction: 0xab", RpcFailure.ALREADY_KNOWN),
+        ("unknown transaction", RpcFailure.UNKNOWN),
+        ("transaction already imported", RpcFailure.ALREADY_KNOWN),
+        ("nonce too low: next nonce 5, tx nonce 4", RpcFailure.NONCE_TOO_LOW),
+        ("nonce too high", RpcFailure.NONCE_TOO_HIGH),
+        ("replacement transaction underpriced", RpcFailure.UNDERPRICED),
+        ("max fee per gas less than block base fee", RpcFailure.UNDERPRICED),
+        ("Insufficient funds for gas * price + value", RpcFailure.INSUFFICIENT_FUNDS),
+        ("intrinsic gas too low", RpcFailure.FATAL),
+        ("exceeds block gas limit", RpcFailure.FATAL),
+        ("the moon is full", RpcFailure.UNKNOWN),
+    ],
+)
+def test_the_words_of_nodes_are_read_in_one_place(text, kind):
+    assert classify_rpc_failure(text) is kind
+
+
+@given(st.text())
+def test_any_words_are_classified(text):
+    assert isinstance(classify_rpc_failure(text), RpcFailure)
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("", "cannot be read"),
+        ("[]", "not a manifest"),
+        ("{}", "not a manifest"),
+        ('{"chain_id": 1, "contracts": {}}', "lacks DeviceRegistry"),
+        ('{"chain_id": 1, "contracts": {"CoreToken": {"address": "0x12", "block": 1}}}', "not a"),
+    ],
+)
+def test_a_manifest_that_is_none_says_what_to_do(tmp_path, content, why):
+    path = tmp_path / "1.json"
+    path.write_text(content)
+    with pytest.raises(InvalidDeployment, match=why) as caught:
+        load_deployment(path)
+    assert "ape run deploy" in str(caught.value)
+    with pytest.raises(InvalidDeployment, match="cannot be read"):
+        load_deployment(tmp_path / "none.json")
+
+
+def test_the_manifest_of_the_deployment_script_is_read(deployment):
+    loaded = load_deployment(deployment)
+    document = json.loads(deployment.read_text())
+    assert loaded.chain_id == document["chain_id"]
+    assert loaded.first_block == min(c["block"] for c in document["contracts"].values())

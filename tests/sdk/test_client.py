@@ -1,0 +1,181 @@
+"""Both clients against the whole network: the same flows, the same answers, the same errors."""
+
+import asyncio
+
+import pytest
+from support.processes import eventually
+from support.readings import CELL, HOUR_S, NOON, temperatures
+
+from corechain import AsyncClient, Client, account_from_key
+from corechain.devnet.network import Network
+from corechain.devnet.process import free_port
+from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY, Ports
+from corechain.flows import ApiUnavailable, Refused, error_of_problem
+from corechain.payments import PAYMENT_REQUIRED, decode_header, encode_header, parse_price
+from corechain.protocol.errors import (
+    NotFound,
+    PaymentRequired,
+    UnknownDevice,
+    UnknownMetric,
+    VoucherRegressed,
+)
+from corechain.protocol.keys import P256Key, Secp256k1Key
+from corechain.protocol.rewards import Owner
+
+KEY, SECURE = Secp256k1Key(bytes(31) + b"\x61"), P256Key(bytes(31) + b"\x62")
+PRICE = 10**15
+LAST = NOON + 23 * HOUR_S
+VALUES = [float(hour) for hour in range(12)] + [11.0 - hour / 2 for hour in range(12)]
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    home = tmp_path_factory.mktemp("network")
+    settings = {"RELAYER_MAX_AGE_S": "0.5"}
+    with Network(home, ports=Ports.free(), settings=settings, price=PRICE) as running:
+        yield running
+
+
+def arguments(network):
+    urls = network.urls
+    return urls.indexer, urls.relayer, urls.anvil, network.deployment, account_from_key(ADMIN_KEY)
+
+
+@pytest.fixture(scope="module")
+def client(network):
+    with Client(*arguments(network)) as made:
+        for key in (KEY, SECURE):
+            made.register_device(key)
+            made.send_reports([made.sign_report(key, 1, temperatures(VALUES))])
+        assert eventually(lambda: made.status()["readings"] == 2 * len(VALUES), 30)
+        made.open_channel(bytes.fromhex(account_from_key(PAYEE_KEY).address[2:]), 100 * PRICE)
+        yield made
+
+
+def mean():
+    return sum(VALUES) / len(VALUES)
+
+
+def test_statistics_are_proven(client):
+    found = client.statistics("air_temperature", KEY.identity.device, CELL, NOON, LAST)
+    assert found.count == 24
+    assert found.mean == pytest.approx(mean())
+    assert (found.min, found.max) == (0.0, 11.0)
+
+
+def test_an_empty_answer_has_no_mean(client):
+    found = client.statistics("pressure", KEY.identity.device, CELL, NOON, LAST)
+    assert (found.count, found.mean, found.min, found.max) == (0, None, None, None)
+
+
+def test_readings_are_proven_one_by_one(client):
+    found = client.readings(metric="air_temperature", device=SECURE.identity.device, limit=5)
+    assert [item.reading.value for item in found] == [0, 100, 200, 300, 400]
+    again = client.reading(found[0].batch_id, found[0].position)
+    assert again == found[0].reading
+
+
+def test_both_clients_say_the_same(network, client):
+    async def ask():
+        async with AsyncClient(*arguments(network)) as other:
+            other.channel = client.channel
+            device = KEY.identity.device
+            return (
+                await other.statistics("air_temperature", device, CELL, NOON, LAST),
+                await other.readings(device=device, limit=3),
+                await other.latest(device),
+                await other.batches(),
+                await other.devices(),
+                await other.next_sequence(device),
+            )
+
+    statistics, readings, latest, batches, devices, sequence = asyncio.run(ask())
+    device = KEY.identity.device
+    expected = client.statistics("air_temperature", device, CELL, NOON, LAST)
+    assert statistics.statistics == expected.statistics
+    assert readings == client.readings(device=device, limit=3)
+    assert latest == client.latest(device)
+    assert batches == client.batches()
+    assert devices == client.devices()
+    assert sequence == client.next_sequence(device) == 2
+
+
+def test_the_newest_value_is_at_hand(client):
+    (newest,) = client.latest(KEY.identity.device)["items"]
+    assert newest["observed_at"] == LAST
+    assert newest["value"] == 550
+
+
+def test_without_a_channel_a_paid_query_is_refused_by_name(network):
+    with Client(*arguments(network)) as poor, pytest.raises(PaymentRequired):
+        poor.statistics("air_temperature", KEY.identity.device, CELL, NOON, LAST)
+
+
+def test_an_empty_channel_does_not_pay(network, client):
+    channel = client.channel
+    before = channel.spent
+    channel.spent = channel.deposit
+    try:
+        with pytest.raises(PaymentRequired, match="holds"):
+            client.readings(device=KEY.identity.device, limit=1)
+    finally:
+        channel.spent = before
+
+
+def test_a_voucher_that_adds_nothing_is_refused_by_name(client):
+    channel = client.channel
+    client.readings(device=KEY.identity.device, limit=1)
+    before = channel.spent
+    channel.spent = before - PRICE
+    try:
+        with pytest.raises(VoucherRegressed):
+            client.readings(device=KEY.identity.device, limit=1)
+    finally:
+        channel.spent = before
+
+
+def test_problems_arrive_as_the_errors_of_their_name(client):
+    with pytest.raises(UnknownDevice):
+        client.next_sequence(bytes(20))
+    with pytest.raises(UnknownMetric):
+        client.statistics("phlogiston", bytes(20), CELL, 0, 1)
+    with pytest.raises(NotFound):
+        client.reward_claim(Owner(bytes(20)))
+    assert not client.rewards_claimable(Owner(bytes(20)))
+
+
+def test_a_server_that_is_not_there_is_unavailable(network):
+    _, _, rpc, deployment, account = arguments(network)
+    nowhere = f"http://127.0.0.1:{free_port()}"
+    with Client(nowhere, nowhere, rpc, deployment, account) as lost, pytest.raises(ApiUnavailable):
+        lost.status()
+
+    async def ask():
+        async with AsyncClient(nowhere, nowhere, rpc, deployment) as other:
+            await other.status()
+
+    with pytest.raises(ApiUnavailable):
+        asyncio.run(ask())
+
+
+def test_a_server_that_is_none_of_ours_is_unavailable(network):
+    """The node answers HTTP, but neither JSON of ours nor a problem document."""
+    _, _, rpc, deployment, account = arguments(network)
+    with Client(rpc, rpc, rpc, deployment, account) as lost, pytest.raises(ApiUnavailable):
+        lost.status()
+
+
+def test_a_problem_without_a_known_name_keeps_its_words():
+    error = error_of_problem(418, {"type": "urn:corechain:error:Teapot", "detail": "short"})
+    assert isinstance(error, Refused)
+    assert (error.problem, error.detail) == ("Teapot", "short")
+
+
+@pytest.mark.parametrize("header", ["", "%%%", encode_header({"accepts": []}), "W10="])
+def test_a_402_that_offers_nothing_for_us_is_refused(header):
+    with pytest.raises(PaymentRequired):
+        parse_price({PAYMENT_REQUIRED.lower(): header}, 31337)
+
+
+def test_a_header_comes_back_as_it_was():
+    assert decode_header(encode_header({"a": 1})) == {"a": 1}
