@@ -25,11 +25,12 @@ import pytest
 from corechain.deployment import load_deployment
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.reading import SignedReport
+from corechain.service.supervision import stop_all
 from corechain_relayer.aggregator import service as aggregator_service
 from corechain_relayer.bus.frame import pack_frame
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.journal.batches import BatchJournal
-from corechain_relayer.service import Relayer, stop_all
+from corechain_relayer.service import Relayer
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node

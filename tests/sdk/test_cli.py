@@ -188,7 +188,7 @@ def test_a_refusal_without_a_problem_is_unavailable(body: bytes) -> None:
 
 
 def test_a_refusal_with_a_problem_is_that_problem() -> None:
-    body = b'{"type": "urn:corechain:error:UnknownDataFile", "detail": "not kept here"}'
+    body = b'{"type": "urn:corechain:error:NoSuchProblem", "detail": "not kept here"}'
     with answers(Script(404, body)) as url, pytest.raises(Refused, match="not kept here"):
         fetch_data_file(url, COMMITMENT)
 

@@ -1,7 +1,6 @@
 """Wires mirror and query API together and runs them in one task group."""
 
 import asyncio
-import signal
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,7 +17,7 @@ from corechain.deployment import Deployment
 from corechain.protocol.channel import payment_domain
 from corechain.service.database import asked, create_pool, migrate, writer
 from corechain.service.health import Health
-from corechain.service.http_server import HttpServer, bind, http_server
+from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import available, sessions
@@ -213,21 +212,6 @@ class Indexer:
         return found
 
 
-async def _until_stopped(
-    server: HttpServer, serving: asyncio.Task[None], loops: Sequence[asyncio.Task[None]]
-) -> None:
-    """Waits for SIGTERM or SIGINT, lets requests under way finish, stops the loops in reverse."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
-    log.info("stopping")
-    server.should_exit = True
-    await serving
-    for task in reversed(loops):
-        task.cancel()
-
-
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal. Raises what stopped them otherwise."""
     indexer = Indexer(settings, deployment)
@@ -243,7 +227,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
                 serving = group.create_task(server.serve(sockets=[listener]))
                 await server.until_started()
                 log.info("serving", port=listener.getsockname()[1], roles=list(roles))
-                await _until_stopped(server, serving, loops)
+                await until_stopped(server, serving, loops)
         finally:
             await indexer.close()
     log.info("stopped")

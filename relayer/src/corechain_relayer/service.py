@@ -1,7 +1,6 @@
 """Wires the roles together and runs them in one task group."""
 
 import asyncio
-import signal
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -16,7 +15,7 @@ from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.health import Health
-from corechain.service.http_server import HttpServer, bind, http_server
+from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import available, sessions
@@ -55,7 +54,6 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 Loop = Coroutine[Any, Any, None]
-CANCEL_AGAIN_S = 0.5
 
 log = structlog.get_logger(__name__)
 
@@ -257,31 +255,6 @@ def _watch(relayer: Relayer, roles: Sequence[Role]) -> "tuple[list[Loop], list[R
     return relayer.watchtower(key)
 
 
-async def _until_stopped(
-    server: HttpServer, serving: asyncio.Task[None], loops: Sequence[asyncio.Task[None]]
-) -> None:
-    """Waits for SIGTERM or SIGINT, lets the requests under way finish, then stops the loops in
-    reverse order. What is on the bus stays there for the next start."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
-    log.info("stopping")
-    server.should_exit = True
-    await serving
-    await stop_all(loops)
-
-
-async def stop_all(tasks: Sequence[asyncio.Task[None]]) -> None:
-    """Cancels tasks in reverse order, again until they end: on Python 3.11 a cancellation is lost
-    when it meets the end of what was waited for (asyncio.wait_for, and asyncpg's own)."""
-    running = set(tasks)
-    while running:
-        for task in reversed(tasks):
-            task.cancel()
-        _, running = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
-
-
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal. Raises what stopped them otherwise."""
     relayer = Relayer(settings, deployment)
@@ -296,7 +269,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
                 serving = group.create_task(server.serve(sockets=[listener]))
                 await server.until_started()
                 log.info("serving", port=listener.getsockname()[1], roles=list(roles))
-                await _until_stopped(server, serving, loops)
+                await until_stopped(server, serving, loops)
         finally:
             await relayer.close()
     log.info("stopped")

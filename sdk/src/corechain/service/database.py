@@ -28,6 +28,8 @@ _OUTAGES = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
+    # What asyncpg says when a dying server answers out of turn.
+    asyncpg.InternalClientError,
 )
 
 

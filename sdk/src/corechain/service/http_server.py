@@ -3,13 +3,18 @@
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import structlog
 import uvicorn
 from starlette.applications import Starlette
 
 from corechain.service.settings import InvalidSetting
+from corechain.service.supervision import stop_all
+
+log = structlog.get_logger(__name__)
 
 BACKLOG = 4096
 GRACE_S = 5
@@ -59,3 +64,18 @@ def http_server(app: Starlette, max_connections: int, keep_alive_s: int) -> Http
         server_header=False,
     )
     return HttpServer(config)
+
+
+async def until_stopped(
+    server: HttpServer, serving: asyncio.Task[None], loops: Sequence[asyncio.Task[None]]
+) -> None:
+    """Waits for SIGTERM or SIGINT, lets the requests under way finish, then stops the loops in
+    reverse order. What is on the bus stays there for the next start."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+    log.info("stopping")
+    server.should_exit = True
+    await serving
+    await stop_all(loops)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import structlog
@@ -14,6 +14,7 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
 CALM_AFTER_S = 60.0
 """A session that lasted so long has recovered: the next outage starts with a short pause."""
+CANCEL_AGAIN_S = 0.5
 T = TypeVar("T")
 
 
@@ -58,3 +59,13 @@ async def available(name: str, ask: Callable[[], Awaitable[T]]) -> T:
             seconds = pause.next(0.0)
             log.warning("waiting", what=name, error=str(error), retry_s=seconds)
             await asyncio.sleep(seconds)
+
+
+async def stop_all(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancels tasks in reverse order, again until they end: on Python 3.11 a cancellation is lost
+    when it meets the end of what was waited for (asyncio.wait_for, and asyncpg's own)."""
+    running = set(tasks)
+    while running:
+        for task in reversed(tasks):
+            task.cancel()
+        _, running = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)

@@ -1,0 +1,76 @@
+"""The outermost frame of a service's commands: settings in, exit code out."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from enum import StrEnum
+from typing import Any, NoReturn, Protocol, TypeVar
+
+import structlog
+import typer
+
+from corechain.deployment import Deployment, InvalidDeployment, load_deployment
+from corechain.protocol.errors import CoreChainError
+from corechain.service.logs import configure_logs
+from corechain.service.settings import InvalidSetting
+
+log = structlog.get_logger(__name__)
+
+WRONG_SETTING, FAILED = 2, 1
+R = TypeVar("R", bound=StrEnum)
+
+
+class ServiceSettings(Protocol):
+    """What every service has among its settings."""
+
+    @property
+    def log_level(self) -> str: ...
+
+    @property
+    def deployment(self) -> Any: ...
+
+
+S = TypeVar("S", bound=ServiceSettings)
+
+
+def refuse(error: BaseException, code: int) -> NoReturn:
+    """One sentence and an exit code."""
+    typer.echo(f"error: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def configured(load_settings: Callable[[], S]) -> tuple[S, Deployment]:
+    """Settings and deployment of this process, with logs set up; exits with 2 when wrong."""
+    try:
+        settings = load_settings()
+        configure_logs(settings.log_level)
+        return settings, load_deployment(settings.deployment)
+    except (InvalidSetting, InvalidDeployment) as error:
+        refuse(error, WRONG_SETTING)
+
+
+def roles_of(kind: type[R], names: list[str] | None) -> list[R]:
+    """The roles by name, all when none is named; exits with 2 for a name that is no role."""
+    try:
+        return [kind(name) for name in names] if names else list(kind)
+    except ValueError as error:
+        refuse(error, WRONG_SETTING)
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [cause for inner in error.exceptions for cause in _causes(inner)]
+
+
+def run_to_end(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a process; whatever ends it is logged, and the exit code says so."""
+    try:
+        asyncio.run(main)
+    except Exception as error:
+        causes = _causes(error)
+        for cause in causes:
+            known = isinstance(cause, CoreChainError)
+            kind, trace = type(cause).__name__, None if known else cause
+            log.critical("stopped by an error", error=str(cause), kind=kind, exc_info=trace)
+        wrong = any(isinstance(cause, InvalidSetting) for cause in causes)
+        refuse(causes[0], WRONG_SETTING if wrong else FAILED)
