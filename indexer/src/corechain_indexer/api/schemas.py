@@ -197,7 +197,7 @@ class Epochs(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class PaymentChannel(msgspec.Struct, frozen=True):
+class PaymentChannel(msgspec.Struct, frozen=True, tag_field="kind", tag="payment"):
     channel_id: str
     payer: str
     payer_authorizer: str
@@ -209,7 +209,6 @@ class PaymentChannel(msgspec.Struct, frozen=True):
     balance: str
     claimed: str
     block: int
-    kind: str = "payment"
 
 
 class PaymentChannels(msgspec.Struct, frozen=True):
@@ -217,7 +216,7 @@ class PaymentChannels(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class StateChannel(msgspec.Struct, frozen=True):
+class StateChannel(msgspec.Struct, frozen=True, tag_field="kind", tag="state"):
     channel_id: str
     party_a: str
     party_b: str
@@ -230,7 +229,6 @@ class StateChannel(msgspec.Struct, frozen=True):
     version: int
     deadline: int
     block: int
-    kind: str = "state"
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -1,0 +1,202 @@
+"""A chain with committed batches, and an indexer whose loops are stepped by hand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from corechain.account import account_from_key
+from corechain.chain import Chain
+from corechain.deployment import load_deployment
+from corechain.devnet.servers import rpc
+from corechain.devnet.settings import ADMIN_KEY, PROPOSER_KEY, SUBMITTER_KEY
+from corechain.protocol.batch import Batch, Origin, seal
+from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
+from corechain.protocol.hashing import ZERO26, keccak
+from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
+from corechain.protocol.quality import State
+from corechain.protocol.reading import Observation, Report, SignedReport
+from corechain.service.database import writer
+from corechain_indexer.export import Exporter
+from corechain_indexer.fetch import FileSources
+from corechain_indexer.maintenance import WRITER
+from corechain_indexer.mirror import Mirror
+from corechain_indexer.rewards import RewardAuditor
+from corechain_indexer.service import Indexer
+from corechain_indexer.settings import Settings
+from corechain_indexer.store.chain import ChainStore
+from corechain_indexer.store.files import FileStore
+from corechain_indexer.verifier import Expected, Verifier
+
+CELL, HOUR_S, START = 0x872A1072FFFFFFF, 3600, 1_359_676_800
+TABLES = (
+    "event", "device_event", "batch", "root_event", "claim_event", "payment_channel",
+    "payment_event", "state_channel_event", "reading", "rejection", "rollup",
+    "reward_epoch", "reward_leaf",
+)  # fmt: skip
+
+
+def device_keys(count: int = 2) -> list[DeviceKey]:
+    """The last one is a secure element."""
+    keys: list[DeviceKey] = [Secp256k1Key(keccak(b"indexer %d" % i)) for i in range(count - 1)]
+    return [*keys, P256Key(keccak(b"indexer secure"))]
+
+
+@dataclass
+class World:
+    """Devices, batches and their files; what a relayer would do, one call at a time."""
+
+    chain: Chain
+    data_dir: Path
+    keys: list[DeviceKey] = field(default_factory=device_keys)
+    number: int = 0
+    previous: bytes = ZERO26
+    states: dict[Any, State] = field(default_factory=dict)
+    sequence: int = 0
+
+    @property
+    def registry(self) -> bytes:
+        return self.chain.deployment.address("DeviceRegistry")
+
+    def rpc(self, method: str, *params: Any) -> Any:
+        return rpc(self.chain.rpc_url, method, *params)
+
+    def register(self) -> None:
+        account = account_from_key(ADMIN_KEY)
+        owner = bytes.fromhex(account.address[2:])
+        domain = registry_domain(self.chain.deployment.chain_id, self.registry)
+        for key in self.keys:
+            signature = key.sign(activation_digest(domain, key.identity.device, owner))
+            self.chain.register_device(account, key.identity, owner, signature)
+
+    def sealed(self, hours: int = 6, **changes: Any) -> Batch:
+        """The next batch: hourly temperature and pressure of every device. Not committed."""
+        chain_id = changes.get("chain_id", self.chain.deployment.chain_id)
+        number = changes.get("number", self.number + 1)
+        origin = Origin(number, self.previous, ZERO26, chain_id, self.registry)
+        self.sequence += 1
+        domain = registry_domain(chain_id, self.registry)
+        keys = changes.get("keys", self.keys)
+        reports = [self._report(key, i, hours, domain) for i, key in enumerate(keys)]
+        known = {key.identity.device: key.identity for key in keys}
+        return seal(origin, reports, known, self.states)
+
+    def _report(self, key: DeviceKey, index: int, hours: int, domain: Any) -> SignedReport:
+        first = START + (self.sequence - 1) * 24 * HOUR_S
+        items = []
+        for hour in range(hours):
+            at = first + hour * HOUR_S
+            items.append(Observation(1, CELL, at, 100 * index + 10 * self.sequence + hour))
+            items.append(Observation(4, CELL, at, 101_000 + hour))
+        items.append(Observation(5, CELL, first, 46_866))  # a hurricane: always rejected
+        report = Report.of(key.identity.device, self.sequence, items)
+        return SignedReport(report, key.sign(report_digest(domain, report)))
+
+    def publish(self, batch: Batch) -> None:
+        (self.data_dir / f"{batch.commitment.hex()}.ccdf").write_bytes(batch.data_file)
+
+    def commit(self, batch: Batch, number: int | None = None, *, publish: bool = True) -> Batch:
+        account, target = account_from_key(SUBMITTER_KEY), number or batch.header.batch_id
+        self.chain.send(account, "DataBatches", "commit", target, batch.commitment)
+        self.number, self.previous = target, batch.commitment
+        if publish:
+            self.publish(batch)
+        return batch
+
+    def add(self, hours: int = 6) -> Batch:
+        batch = self.sealed(hours)
+        self.states.update(batch.states)
+        return self.commit(batch)
+
+    def propose(self, epoch: int, root: bytes, emission: int) -> None:
+        head = int(self.rpc("eth_blockNumber"), 16)
+        proposer = account_from_key(PROPOSER_KEY)
+        self.chain.send(proposer, "CoreToken", "proposeRoot", epoch, root, head, emission)
+
+    def pass_time(self, seconds: int) -> None:
+        self.rpc("evm_increaseTime", seconds)
+        self.rpc("evm_mine")
+
+
+@dataclass
+class Driven:
+    """An indexer in this process, stepped until nothing is left to do."""
+
+    indexer: Indexer
+    mirror: Mirror
+    verifier: Verifier
+    exporter: Exporter
+
+    async def settle(self) -> None:
+        while await self.mirror.step():
+            pass
+        while await self.verifier.step():
+            await asyncio.sleep(0.06)  # the shortest retry of a withheld file
+            if not await self._retriable():
+                break
+        while await self.exporter.step():
+            pass
+
+    async def _retriable(self) -> bool:
+        return bool(await self.verifier.store.open_batches(1))
+
+    async def tables(self) -> dict[str, list[tuple[Any, ...]]]:
+        """Everything that follows from the chain, for comparison."""
+        found = {}
+        for table in TABLES:
+            rows = await self.indexer.pool.fetch(f"select * from {table}")
+            found[table] = sorted((tuple(row.values()) for row in rows), key=repr)
+        states = await self.indexer.pool.fetch(
+            "select batch_id, state, readings_root from batch_file"
+        )
+        return found | {"batch_file": sorted((tuple(r.values()) for r in states), key=repr)}
+
+    def api(self) -> httpx.AsyncClient:
+        app = self.indexer.api().app(queries=True)
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        return httpx.AsyncClient(transport=transport, base_url="http://indexer")
+
+
+def settings_of(world: World, database: str, redis: str, **changes: Any) -> Settings:
+    values: Mapping[str, Any] = {
+        "rpc_url": world.chain.rpc_url,
+        "deployment": Path("unused.json"),
+        "database_url": database,
+        "redis_url": redis,
+        "data_urls": f"file://{world.data_dir}/{{commitment}}.ccdf",
+        "retry_after_s": 0.05,
+        "log_range_blocks": 3,
+    }
+    return Settings(**(dict(values) | changes))
+
+
+@asynccontextmanager
+async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
+    """The parts of a running indexer, wired as the service wires them."""
+    indexer = Indexer(settings, world.chain.deployment)
+    async with AsyncExitStack() as stack:
+        stack.push_async_callback(indexer.close)
+        await indexer.prepare()
+        url = settings.database_url.get_secret_value()
+        connection = await stack.enter_async_context(writer(url, WRITER))
+        mirror = Mirror(
+            indexer._source(), ChainStore(connection), indexer.latest, 64, 0.05,
+            indexer.metrics, indexer.work,
+        )  # fmt: skip
+        sources = FileSources(settings.data_templates, indexer.http, settings.max_file_bytes)
+        expected = Expected(world.chain.deployment.chain_id, world.registry)
+        verifier = Verifier(
+            FileStore(indexer.pool), sources, expected, settings.retry_after_s,
+            indexer.metrics, indexer.work, indexer.verified,
+        )  # fmt: skip
+        auditor = RewardAuditor(indexer.pool, indexer.metrics)
+        exporter = Exporter(indexer.pool, indexer.latest, indexer.series, auditor, indexer.verified)
+        yield Driven(indexer, mirror, verifier, exporter)
+
+
+def world_of(anvil: str, deployment: Path, data_dir: Path) -> World:
+    return World(Chain(anvil, load_deployment(deployment)), data_dir)

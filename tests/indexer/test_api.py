@@ -1,0 +1,489 @@
+"""The query API over HTTP: every path, its proofs, its refusals, its price.
+
+given verified batches
+  ├── every path of the table answers, and the OpenAPI document describes it
+  ├── pages put together are everything, once
+  ├── proofs verify against the commitment and in the contract
+  ├── what is wrong in a query is refused by name and counted
+  └── when queries cost something: a voucher pays once, and for one request
+"""
+
+import asyncio
+import json
+import re
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from corechain.account import account_from_key
+from corechain.answers import device_bounds, parse_proven_reading, parse_statistics
+from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY, PROPOSER_KEY
+from corechain.payments import (
+    PAYMENT_RESPONSE,
+    channel_to,
+    decode_header,
+    encode_header,
+    parse_price,
+)
+from corechain.protocol.keys import Secp256k1Key
+from corechain.protocol.rewards import EpochScore, Owner, RewardTree, points_by_owner, split_down
+from corechain.protocol.vocabulary import metric
+from corechain_indexer.api.openapi import document
+from corechain_indexer.api.params import Params, encode_cursor
+from corechain_indexer.api.routes import ENDPOINTS
+from corechain_indexer.api.stream import BatchStream, _Subscriber
+from corechain_indexer.errors import InvalidQuery, SeriesUnavailable
+from corechain_indexer.metrics import Metrics
+from corechain_indexer.redeem import open_vouchers, redeem
+from corechain_indexer.store.influx import flux, line_of
+from indexer.support import CELL, HOUR_S, START, Driven, World, driven, settings_of
+
+PRICE = 1_000
+NOBODY = "0x" + "11" * 20
+EMISSION = 10**18
+
+
+@pytest_asyncio.fixture
+async def served(world: World, indexer: Driven) -> Driven:
+    for _ in range(3):
+        world.add(hours=4)
+    await indexer.settle()
+    return indexer
+
+
+def device_of(world: World) -> str:
+    return "0x" + world.keys[0].identity.device.hex()
+
+
+async def get(api: httpx.AsyncClient, path: str, status: int = 200, **params: Any) -> Any:
+    response = await api.get(path, params={k.rstrip("_"): v for k, v in params.items()})
+    assert response.status_code == status, response.text
+    return response.json()
+
+
+async def test_every_path_answers(world: World, served: Driven) -> None:
+    device = device_of(world)
+    asked = {
+        "/v1/devices/{device}": {},
+        "/v1/readings": {"device": device},
+        "/v1/statistics": {"device": device, "metric": "pressure"},
+        "/v1/series": {"device": device, "metric": "pressure"},
+        "/v1/latest": {"device": device},
+    }
+    missing = {"/v1/rewards/{owner}": 404, "/v1/channels/{id}": 404}
+    places = {"device": device, "id": "1", "position": "0", "owner": "0x" + "11" * 20}
+    async with served.api() as api:
+        for endpoint in ENDPOINTS:
+            values = places | ({"id": "0x" + "22" * 32} if "channels" in endpoint.path else {})
+            path = endpoint.path.format(**values)
+            await get(api, path, missing.get(endpoint.path, 200), **asked.get(endpoint.path, {}))
+        for path in ("/health", "/ready", "/metrics", "/openapi.json"):
+            assert (await api.get(path)).status_code == 200
+
+
+def test_the_openapi_document_describes_every_path() -> None:
+    made = document(ENDPOINTS, "1")
+    assert set(made["paths"]) == {endpoint.path for endpoint in ENDPOINTS}
+    refs = set(re.findall(r"#/components/schemas/([\w]+)", json.dumps(made)))
+    assert refs <= made["components"]["schemas"].keys()
+    for endpoint in ENDPOINTS:
+        operation = made["paths"][endpoint.path]["get"]
+        named = {p["name"] for p in operation["parameters"]}
+        assert named == {*endpoint.path_parameters, *endpoint.parameters}
+        assert ("402" in operation["responses"]) == endpoint.paid
+
+
+async def test_status_counts_what_is_there(world: World, served: Driven) -> None:
+    async with served.api() as api:
+        status = await get(api, "/v1/status")
+        assert status["batches"] == {"verified": 3}
+        assert status["readings"] == 3 * 2 * 2 * 4
+        assert status["rejections"] == 3 * 2
+        assert status["lag_blocks"] == 0
+
+
+@pytest.mark.parametrize("limit", [1, 3, 7, 1000])
+async def test_pages_are_everything_once(world: World, served: Driven, limit: int) -> None:
+    async with served.api() as api:
+        for path, total, params in (
+            ("/v1/readings", 24, {"device": device_of(world)}),
+            ("/v1/batches", 3, {}),
+            ("/v1/devices", 2, {}),
+            ("/v1/batches/1/rejections", 2, {}),
+        ):
+            found: list[Any] = []
+            cursor: dict[str, str] = {}
+            while True:
+                page = await get(api, path, limit=limit, **params, **cursor)
+                found += page["items"]
+                if page["next_cursor"] is None:
+                    break
+                cursor = {"cursor": page["next_cursor"]}
+            assert len(found) == total == len({json.dumps(item) for item in found})
+
+
+async def test_a_reading_is_proven_to_the_contract(world: World, served: Driven) -> None:
+    async with served.api() as api:
+        rows = (await get(api, "/v1/readings", device=device_of(world), metric="1"))["items"]
+        for row in rows[:3]:
+            path = f"/v1/batches/{row['batch_id']}/readings/{row['position']}/proof"
+            proven = parse_proven_reading(await get(api, path), row["batch_id"])
+            proven.verify(world.chain.commitment_of)
+            world.chain.prove_reading(proven)
+            assert proven.reading.value == row["value"]
+
+
+async def test_statistics_are_proven_to_the_contract(world: World, served: Driven) -> None:
+    end = START + 3 * 24 * HOUR_S
+    params = {"metric": "air_temperature", "device": device_of(world), "cell": f"{CELL:015x}"}
+    async with served.api() as api:
+        answer = await get(api, "/v1/statistics", **params, from_=START, to=end)
+    parsed = parse_statistics(answer)
+    device = world.keys[0].identity.device
+    bounds = device_bounds(metric("air_temperature"), CELL, device, START, end)
+    found = parsed.verify(world.chain.commitment_of, [bounds], (START, end))
+    assert found.count == 12
+    for part in parsed.parts:
+        assert world.chain.prove_range(part) == part.claimed
+
+
+async def test_batches_in_between_are_shown_as_skipped(world: World, served: Driven) -> None:
+    day = START + 24 * HOUR_S
+    params = {"metric": "1", "device": device_of(world), "from_": day, "to": day + 23 * HOUR_S}
+    async with served.api() as api:
+        answer = await get(api, "/v1/statistics", **params)
+        assert [part["batch_id"] for part in answer["parts"]] == [2]
+        nothing = await get(api, "/v1/statistics", **(params | {"metric": "co2"}))
+        assert (nothing["count"], nothing["parts"], nothing["skipped"]) == (0, [], [])
+
+
+async def test_series_add_up_to_the_statistics(world: World, served: Driven) -> None:
+    params = {"metric": "air_temperature", "device": device_of(world)}
+    async with served.api() as api:
+        hourly = (await get(api, "/v1/series", **params))["items"]
+        daily = (await get(api, "/v1/series", **params, bucket=86_400))["items"]
+        whole = await get(api, "/v1/statistics", **params)
+    assert (len(hourly), len(daily)) == (12, 3)
+    for field in ("count", "sum"):
+        assert sum(b[field] for b in hourly) == sum(b[field] for b in daily) == whole[field]
+    assert min(b["min"] for b in daily) == whole["min"]
+    assert daily[0]["mean"] == daily[0]["sum"] / daily[0]["count"] / 100
+
+
+async def test_rejections_say_why(served: Driven) -> None:
+    async with served.api() as api:
+        (first, *_) = (await get(api, "/v1/batches/1/rejections"))["items"]
+    assert (first["reasons"], first["value"], first["metric"]) == (["range"], 46_866, 5)
+
+
+@pytest.mark.parametrize(
+    ("path", "params", "status", "name"),
+    [
+        ("/v1/readings", {}, 400, "InvalidQuery"),
+        ("/v1/readings", {"device": "0x12"}, 400, "InvalidQuery"),
+        ("/v1/readings", {"device": NOBODY, "metirc": "1"}, 400, "InvalidQuery"),
+        (
+            "/v1/readings",
+            {"device": NOBODY, "metric": "phlogiston"},
+            422,
+            "UnknownMetric",
+        ),
+        ("/v1/readings", {"device": NOBODY, "from": 5, "to": 4}, 400, "InvalidQuery"),
+        ("/v1/readings", {"device": NOBODY, "from": "-1"}, 400, "InvalidQuery"),
+        ("/v1/readings", {"device": NOBODY, "cursor": "AAAA"}, 400, "InvalidQuery"),
+        ("/v1/readings", {"device": ["0x" + "11" * 20] * 2}, 400, "InvalidQuery"),
+        ("/v1/batches", {"limit": 0}, 400, "InvalidQuery"),
+        ("/v1/batches", {"limit": 1001}, 400, "InvalidQuery"),
+        ("/v1/batches", {"limit": "1e3"}, 400, "InvalidQuery"),
+        ("/v1/batches", {"state": "odd"}, 400, "InvalidQuery"),
+        ("/v1/batches/99", {}, 404, "UnknownBatch"),
+        ("/v1/batches/0", {}, 400, "InvalidQuery"),
+        ("/v1/batches/x", {}, 400, "InvalidQuery"),
+        ("/v1/batches/1/readings/9999/proof", {}, 400, "InvalidQuery"),
+        ("/v1/statistics", {"metric": "1"}, 400, "InvalidQuery"),
+        ("/v1/statistics", {"device": NOBODY}, 400, "InvalidQuery"),
+        ("/v1/statistics", {"cell": "zz"}, 400, "InvalidQuery"),
+        ("/v1/series", {"bucket": 60}, 400, "InvalidQuery"),
+        ("/v1/series", {"bucket": 4000}, 400, "InvalidQuery"),
+        ("/v1/series", {"metric": "1"}, 400, "InvalidQuery"),
+        ("/v1/latest", {}, 400, "InvalidQuery"),
+        ("/v1/devices/0x" + "11" * 20, {}, 404, "UnknownDevice"),
+        ("/v1/devices/nobody", {}, 400, "InvalidQuery"),
+        ("/v1/rewards/0x" + "11" * 20, {}, 404, "NotFound"),
+        ("/v1/channels/0x12", {}, 400, "InvalidQuery"),
+        ("/v1/channels", {"payer": "x"}, 400, "InvalidQuery"),
+    ],
+)
+async def test_a_wrong_query_is_refused_by_name(
+    served: Driven, path: str, params: dict[str, Any], status: int, name: str
+) -> None:
+    async with served.api() as api:
+        response = await api.get(path, params=params)
+        assert response.status_code == status, response.text
+        assert response.headers["content-type"] == "application/problem+json"
+        assert response.json()["type"] == f"urn:corechain:error:{name}"
+        metrics = (await api.get("/metrics")).text
+    assert f'corechain_requests_refused_total{{reason="{name}"}} 1.0' in metrics
+
+
+async def test_a_batch_without_its_file_proves_nothing(world: World, indexer: Driven) -> None:
+    world.commit(world.sealed(), publish=False)
+    while await indexer.mirror.step():
+        pass
+    async with indexer.api() as api:
+        assert (await get(api, "/v1/batches/1"))["state"] == "pending"
+        problem = await get(api, "/v1/batches/1/readings/0/proof", 404)
+        assert problem["type"].endswith("NotFound")
+
+
+async def test_a_store_that_is_down_is_unavailable_not_broken(served: Driven) -> None:
+    async with served.api() as api:
+        await served.indexer.pool.close()
+        problem = await get(api, "/v1/batches", 503)
+        assert problem["type"].endswith("Unavailable")
+        assert (await get(api, "/ready", 503))["failing"] == ["database"]
+        assert (await get(api, "/health"))["status"] == "ok"
+
+
+cursors = st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.binary(max_size=40)), max_size=5)
+
+
+def params_of(**query: str) -> Params:
+    text = httpx.QueryParams(query)
+    return Params(Request({"type": "http", "query_string": str(text).encode(), "headers": []}))
+
+
+@given(cursors)
+def test_a_cursor_comes_back_as_it_was(place: list[int | bytes]) -> None:
+    assert params_of(cursor=encode_cursor(place)).cursor(place) == place
+
+
+@given(st.text(max_size=60))
+def test_a_made_up_cursor_is_refused_or_harmless(text: str) -> None:
+    try:
+        place = params_of(cursor=text).cursor([b"", 0])
+    except InvalidQuery:
+        return
+    assert isinstance(place[0], bytes)
+    assert isinstance(place[1], int)
+
+
+# ------------------------------------------------------------------------ rewards
+
+
+async def test_a_root_that_comes_out_pays_its_owner(world: World, served: Driven) -> None:
+    owner = Owner(bytes.fromhex(account_from_key(ADMIN_KEY).address[2:]))
+    score = EpochScore()
+    for row in await served.indexer.pool.fetch("select leaves from batch_file"):
+        packed = row["leaves"]
+        score.add(packed[i : i + 40] for i in range(0, len(packed), 40))
+    owners = {key.identity.device: owner for key in world.keys}
+    amounts = split_down(EMISSION, points_by_owner(score.points(), owners))
+    world.propose(1, RewardTree(amounts).root, EMISSION)
+    world.pass_time(3)
+    await served.settle()
+    await asyncio.sleep(2.1)  # the window of the devnet, by the clock of the API
+    async with served.api() as api:
+        (epoch,) = (await get(api, "/v1/epochs"))["items"]
+        assert epoch["state"] == "verified"
+        claim = await get(api, "/v1/rewards/0x" + owner.hex())
+    assert claim["cumulative"] == str(EMISSION)
+    proof = [bytes.fromhex(node[2:]) for node in claim["proof"]]
+    account = account_from_key(PROPOSER_KEY)
+    before = world.chain.balance_of(owner)
+    to = account_from_key(ADMIN_KEY).address
+    world.chain.send(account, "CoreToken", "claim", to, EMISSION, claim["position"], proof)
+    assert world.chain.balance_of(owner) == before + EMISSION
+
+
+async def test_a_root_that_does_not_come_out_is_not_served(world: World, served: Driven) -> None:
+    owner = Owner(bytes.fromhex(account_from_key(ADMIN_KEY).address[2:]))
+    world.propose(1, RewardTree({owner: EMISSION + 1}).root, EMISSION)
+    world.pass_time(3)
+    await served.settle()
+    async with served.api() as api:
+        assert (await get(api, "/v1/epochs"))["items"][0]["state"] == "mismatch"
+        await get(api, "/v1/rewards/0x" + owner.hex(), 404)
+
+
+# ----------------------------------------------------------------------- payments
+
+
+@pytest_asyncio.fixture
+async def paid(world: World, database: str, bus_url: str):  # type: ignore[no-untyped-def]
+    """An API that costs something, and a payer with an open channel."""
+    world.add(hours=4)
+    settings = settings_of(world, database, bus_url, price_per_query=PRICE, payee_key=PAYEE_KEY)
+    contracts = world.chain.deployment
+    payer = account_from_key(ADMIN_KEY)
+    channel = channel_to(
+        bytes.fromhex(account_from_key(PAYEE_KEY).address[2:]),
+        Secp256k1Key(bytes(payer.key)),
+        token=contracts.address("CoreToken"),
+        chain_id=contracts.chain_id,
+        payment_channels=contracts.address("PaymentChannels"),
+        withdraw_delay_s=900,
+        salt=bytes(32),
+    )
+    world.chain.open_channel(payer, channel.config, 5 * PRICE)
+    channel.deposit = 5 * PRICE
+    async with driven(settings, world) as indexer:
+        await indexer.settle()
+        async with indexer.api() as api:
+            yield indexer, api, channel, settings
+
+
+def query_of(world: World) -> tuple[str, dict[str, str]]:
+    return "/v1/readings", {"device": device_of(world)}
+
+
+async def price_of(api: httpx.AsyncClient, world: World) -> Any:
+    path, params = query_of(world)
+    refused = await api.get(path, params=params)
+    assert refused.status_code == 402
+    return parse_price(refused.headers, world.chain.deployment.chain_id)
+
+
+async def pay(api: httpx.AsyncClient, world: World, header: str) -> httpx.Response:
+    path, params = query_of(world)
+    return await api.get(path, params=params, headers={"PAYMENT-SIGNATURE": header})
+
+
+async def test_a_voucher_pays_for_one_query(world: World, paid: Any) -> None:
+    _, api, channel, _ = paid
+    price = await price_of(api, world)
+    assert price.amount == PRICE
+    header = channel.pay(price)
+    first = await pay(api, world, header)
+    assert first.status_code == 200
+    receipt = decode_header(first.headers[PAYMENT_RESPONSE])
+    assert receipt["extensions"]["chargedCumulativeAmount"] == str(PRICE)
+    again = await pay(api, world, header)
+    assert again.json()["type"].endswith("VoucherRegressed")
+    assert (await pay(api, world, channel.pay(price))).status_code == 200
+
+
+async def test_one_voucher_serves_one_of_two_requests(world: World, paid: Any) -> None:
+    _, api, channel, _ = paid
+    price = await price_of(api, world)
+    assert (await pay(api, world, channel.pay(price))).status_code == 200
+    header = channel.pay(price)
+    both = await asyncio.gather(pay(api, world, header), pay(api, world, header))
+    assert sorted(answer.status_code for answer in both) == [200, 409]
+
+
+async def test_payments_that_are_none_are_refused_by_name(world: World, paid: Any) -> None:
+    _, api, channel, _ = paid
+    price = await price_of(api, world)
+    good = decode_header(channel.pay(price))
+
+    def changed(**voucher: Any) -> str:
+        payload = good["payload"] | {"voucher": good["payload"]["voucher"] | voucher}
+        return encode_header(good | {"payload": payload})
+
+    other = good["payload"]["channelConfig"] | {"receiver": "0x" + "55" * 20}
+    stranger = encode_header(good | {"payload": good["payload"] | {"channelConfig": other}})
+    unknown = good["payload"]["channelConfig"] | {"salt": "0x" + "66" * 32}
+    unopened = encode_header(good | {"payload": good["payload"] | {"channelConfig": unknown}})
+    for header, name in (
+        ("%%%", "PaymentRequired"),
+        (encode_header({}), "PaymentRequired"),
+        ("A" * 9_000, "PaymentRequired"),
+        (changed(maxClaimableAmount="999999999"), "InvalidSignature"),
+        (changed(maxClaimableAmount="0"), "InvalidSignature"),
+        (changed(signature="0x1234"), "InvalidSignature"),
+        (changed(channelId="0x" + "11" * 32), "InvalidSignature"),
+        (stranger, "PaymentRequired"),
+        (unopened, "ChannelNotSeen"),
+    ):
+        answer = await pay(api, world, header)
+        assert answer.json()["type"] == f"urn:corechain:error:{name}", (name, answer.text)
+
+
+async def test_a_voucher_that_is_too_small_or_uncovered_is_refused(world: World, paid: Any) -> None:
+    _, api, channel, _ = paid
+    price = await price_of(api, world)
+    channel.spent = 1 - price.amount
+    small = await pay(api, world, channel.pay(price))
+    assert small.status_code == 402
+    channel.spent, channel.deposit = 5 * PRICE, 10 * PRICE
+    over = await pay(api, world, channel.pay(price))
+    assert "exceeds the deposit" in over.json()["detail"]
+
+
+async def test_nobody_pays_for_a_refused_query(world: World, paid: Any) -> None:
+    indexer, api, channel, _ = paid
+    header = channel.pay(await price_of(api, world))
+    answer = await api.get("/v1/readings", headers={"PAYMENT-SIGNATURE": header})
+    assert answer.status_code == 400
+    assert await indexer.indexer.pool.fetchval("select count(*) from voucher") == 0
+
+
+async def test_vouchers_are_redeemed_once(world: World, paid: Any) -> None:
+    indexer, api, channel, settings = paid
+    price = await price_of(api, world)
+    for _ in range(3):
+        assert (await pay(api, world, channel.pay(price))).status_code == 200
+    url = settings.database_url.get_secret_value()
+    payee = bytes.fromhex(account_from_key(PAYEE_KEY).address[2:])
+    before = world.chain.balance_of(payee)
+    done = redeem(world.chain, PAYEE_KEY, await open_vouchers(url))
+    assert (done.vouchers, done.queries, done.amount) == (1, 3, 3 * PRICE)
+    assert world.chain.balance_of(payee) == before + 3 * PRICE
+    await indexer.settle()
+    again = redeem(world.chain, PAYEE_KEY, await open_vouchers(url))
+    assert (again.vouchers, again.transaction) == (0, None)
+    async with indexer.api() as other:
+        found = await get(other, f"/v1/channels/0x{channel.channel_id.hex()}")
+        listed = await get(other, "/v1/channels", payer="0x" + channel.config.payer.hex())
+    assert found["claimed"] == str(3 * PRICE)
+    assert listed["items"] == [found]
+
+
+# ------------------------------------------------------------------ stream, series
+
+
+async def test_a_slow_subscriber_is_let_go(served: Driven) -> None:
+    metrics = Metrics()
+    stream = BatchStream(served.indexer.redis, 10, metrics)
+    subscriber = _Subscriber()
+    stream._subscribers.add(subscriber)
+    for number in range(300):
+        stream.publish(str(number))
+    assert subscriber.dropped.is_set()
+    assert subscriber.queue.qsize() == 256
+
+
+def test_a_reading_in_line_protocol_has_its_batch_as_a_tag() -> None:
+    from corechain.protocol.reading import DeviceId, Reading
+
+    leaf = Reading(1, CELL, DeviceId(b"\x01" * 20), START, -250).pack()
+    assert line_of(7, leaf) == f"reading,device={'01' * 20},metric=1,batch=7 value=-250i {START}"
+
+
+def test_the_flux_query_asks_for_one_device_and_metric() -> None:
+    text = flux("b", b"\x01" * 20, 4, 0, 3599, 3600, 10)
+    assert 'r.device == "' + "01" * 20 + '" and r.metric == "4"' in text
+    assert "window(every: 3600s)" in text
+
+
+async def test_a_series_database_that_is_down_is_unavailable(
+    world: World, database: str, bus_url: str
+) -> None:
+    settings = settings_of(world, database, bus_url, influx_url="http://127.0.0.1:9")
+    world.add(hours=1)
+    async with driven(settings, world) as indexer:
+        with pytest.raises(SeriesUnavailable):
+            await indexer.settle()
+        assert await indexer.indexer.pool.fetchval("select count(*) from batch_file") == 1
+        exported = await indexer.indexer.pool.fetchval("select exported_at from batch_file")
+        assert exported is None
+        with pytest.raises(SeriesUnavailable):
+            await indexer.indexer.series.read(bytes(20), 1, 0, 1, HOUR_S, 1)
+        with pytest.raises(SeriesUnavailable):
+            await indexer.indexer.series.retract(1)
