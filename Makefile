@@ -61,7 +61,7 @@ test-unit: setup ## protocol, SDK, relayer, indexer on real servers
 
 test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"
-	@$(RUN) ape test tests/contracts/ape --network ethereum:local:foundry
+	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 	@echo "· the whole network"
 	@$(RUN) pytest tests/e2e
 
