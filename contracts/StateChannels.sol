@@ -26,6 +26,8 @@ contract StateChannels is IStateChannels {
         keccak256("ChannelTopUp(bytes32 channelId,uint40 version,uint88 balanceA,uint88 deposit)");
 
     mapping(bytes32 channelId => Channel) private _channels;
+    /// @inheritdoc IStateChannels
+    mapping(address party => mapping(address token => uint256)) public heldFor;
 
     /// @dev Tokens are foreign code, and a deposit measures the balance around its call.
     bool private transient _entered;
@@ -153,6 +155,15 @@ contract StateChannels is IStateChannels {
     }
 
     /// @inheritdoc IStateChannels
+    function withdrawHeld(address party, address token) external nonReentrant {
+        uint256 amount = heldFor[party][token];
+        if (amount == 0) revert NothingHeld(party, token);
+        delete heldFor[party][token];
+        emit PayoutReleased(party, token, amount);
+        SafeErc20.send(token, party, amount);
+    }
+
+    /// @inheritdoc IStateChannels
     function channelIdOf(Terms calldata terms) public view returns (bytes32) {
         return keccak256(abi.encode(block.chainid, address(this), terms));
     }
@@ -175,6 +186,7 @@ contract StateChannels is IStateChannels {
     }
 
     /// @dev Party B holds the rest, so rounding cannot lose anything.
+    // slither-disable-next-line reentrancy-no-eth (what is held is written after a call, but every entry is behind the lock)
     function _payOut(Terms calldata terms, bytes32 channelId, uint88 deposit, uint88 paidA) private {
         // Effects
         uint88 paidB = deposit - paidA;
@@ -182,8 +194,15 @@ contract StateChannels is IStateChannels {
         emit ChannelClosed(channelId, paidA, paidB);
 
         // Interactions
-        if (paidA > 0) SafeErc20.send(terms.token, terms.partyA, paidA);
-        if (paidB > 0) SafeErc20.send(terms.token, terms.partyB, paidB);
+        if (paidA > 0) _payOrHold(terms.token, terms.partyA, paidA);
+        if (paidB > 0) _payOrHold(terms.token, terms.partyB, paidB);
+    }
+
+    /// @dev A party that the token refuses (a blocklist, a receiver that reverts) must not keep the other one from its money.
+    function _payOrHold(address token, address party, uint88 amount) private {
+        if (SafeErc20.trySend(token, party, amount)) return;
+        heldFor[party][token] += amount;
+        emit PayoutHeld(party, token, amount);
     }
 
     /// @dev Puts a newer signed state into `channel`.

@@ -3,7 +3,7 @@ pragma solidity 0.8.37;
 
 /// @title Two-way channels: balances signed off chain, settled once
 /// @notice The newest version wins. Either party gets out alone: challenge, wait, finalise. A party that sends a call stands for
-/// its own signature.
+/// its own signature. A party that is a contract (ERC-1271) can change its mind about what it has signed; a party with a key cannot.
 interface IStateChannels {
     /// @notice The immutable terms of a channel; with chain and contract they hash to its id. The period is in seconds.
     struct Terms {
@@ -36,6 +36,10 @@ interface IStateChannels {
     /// @notice A state stands on chain; a newer one may replace it until the deadline (seconds).
     event ChannelChallenged(bytes32 indexed channelId, uint40 version, uint88 balanceA, uint40 deadline);
     event ChannelClosed(bytes32 indexed channelId, uint88 paidA, uint88 paidB);
+    /// @notice The token refused to pay this party when its channel closed; the amount waits for `withdrawHeld`.
+    event PayoutHeld(address indexed party, address indexed token, uint256 amount);
+    /// @notice What was held for this party was paid.
+    event PayoutReleased(address indexed party, address indexed token, uint256 amount);
 
     /// @notice The channel is not open.
     error UnknownChannel(bytes32 channelId);
@@ -55,6 +59,8 @@ interface IStateChannels {
     error ChallengeOver(uint40 deadline);
     /// @notice Only a party may do this.
     error NotParty(address caller);
+    /// @notice Nothing waits for this party.
+    error NothingHeld(address party, address token);
     /// @notice The contract was entered again before the first call was done.
     error Reentered();
 
@@ -68,7 +74,8 @@ interface IStateChannels {
     /// caller's consent and party B's signature of `ChannelTopUp(channelId,version,balanceA,deposit)` with the new deposit.
     function topUpWithState(Terms calldata terms, uint88 amount, SignedState calldata state) external;
 
-    /// @notice Closes at once by consent of both parties to `ChannelClose(channelId,balanceA)`.
+    /// @notice Closes at once by consent of both parties to `ChannelClose(channelId,balanceA)`. A signed close does not expire:
+    /// who has signed one must not go on in that channel.
     function close(
         Terms calldata terms,
         uint88 balanceA,
@@ -88,6 +95,12 @@ interface IStateChannels {
 
     /// @notice The same for many channels.
     function finaliseMany(Terms[] calldata terms) external;
+
+    /// @notice Pays a party what the token refused to pay it when a channel closed. Anyone may send it.
+    function withdrawHeld(address party, address token) external;
+
+    /// @notice What waits for a party, base units.
+    function heldFor(address party, address token) external view returns (uint256);
 
     /// @notice Id of a channel on this chain and contract.
     function channelIdOf(Terms calldata terms) external view returns (bytes32);

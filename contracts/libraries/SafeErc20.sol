@@ -19,13 +19,19 @@ error TransferFailed(address token);
 library SafeErc20 {
     /// @notice Pays out.
     function send(address token, address to, uint256 amount) internal {
-        _call(token, abi.encodeCall(IErc20.transfer, (to, amount)));
+        if (!trySend(token, to, amount)) revert TransferFailed(token);
+    }
+
+    /// @notice Pays out, or says that the token refuses.
+    function trySend(address token, address to, uint256 amount) internal returns (bool) {
+        return _call(token, abi.encodeCall(IErc20.transfer, (to, amount)));
     }
 
     /// @notice Draws in, and checks that exactly this amount has arrived.
     function receiveFrom(address token, address from, uint256 amount) internal {
         uint256 before = IErc20(token).balanceOf(address(this));
-        _call(token, abi.encodeCall(IErc20.transferFrom, (from, address(this), amount)));
+        bool moved = _call(token, abi.encodeCall(IErc20.transferFrom, (from, address(this), amount)));
+        if (!moved) revert TransferFailed(token);
         requireArrived(token, before, amount);
     }
 
@@ -34,10 +40,9 @@ library SafeErc20 {
         if (IErc20(token).balanceOf(address(this)) != before + amount) revert TransferFailed(token);
     }
 
-    function _call(address token, bytes memory data) private {
+    function _call(address token, bytes memory data) private returns (bool) {
         (bool success, bytes memory answer) = token.call(data);
-        if (!success || token.code.length == 0) revert TransferFailed(token);
-        if (answer.length == 0) return;
-        if (answer.length < 32 || abi.decode(answer, (uint256)) != 1) revert TransferFailed(token);
+        if (!success || token.code.length == 0) return false;
+        return answer.length == 0 || (answer.length >= 32 && abi.decode(answer, (uint256)) == 1);
     }
 }

@@ -22,6 +22,7 @@ library Signatures {
     uint256 private constant HALF_P256_ORDER =
         0x7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8;
     address private constant P256VERIFY = address(0x100);
+    bytes32 private constant VALID = bytes32(IERC1271.isValidSignature.selector);
 
     /// @notice The address that signed the digest. Reverts HighS, InvalidSignature.
     function recover(bytes32 digest, bytes calldata signature) internal pure returns (address signer) {
@@ -39,11 +40,14 @@ library Signatures {
     }
 
     /// @notice Reverts HighS or InvalidSignature unless the account, a key or a contract (ERC-1271), consents.
+    /// @dev The key is asked first: an account that takes on code later (EIP-7702) must not be able to take back what
+    /// its key has signed, or a payer could withdraw a deposit that its vouchers have promised away.
     function requireAccount(address account, bytes32 digest, bytes calldata signature) internal view {
         if (account.code.length == 0) return requireSigner(account, digest, signature);
-        if (IERC1271(account).isValidSignature(digest, signature) != IERC1271.isValidSignature.selector) {
-            revert InvalidSignature();
-        }
+        if (_isByKey(account, digest, signature)) return;
+        (bool success, bytes memory answer) =
+            account.staticcall(abi.encodeCall(IERC1271.isValidSignature, (digest, signature)));
+        if (!success || answer.length < 32 || bytes32(answer) != VALID) revert InvalidSignature();
     }
 
     /// @notice Reverts HighS or InvalidSignature unless the signer signed the digest.
@@ -59,6 +63,13 @@ library Signatures {
         if (s > HALF_P256_ORDER) revert HighS();
         (bool success, bytes memory answer) = P256VERIFY.staticcall(abi.encode(digest, r, s, x, y));
         if (!success || answer.length != 32 || abi.decode(answer, (uint256)) != 1) revert InvalidSignature();
+    }
+
+    /// @dev An account with code may use signatures of any form, so this one refuses without reverting.
+    function _isByKey(address account, bytes32 digest, bytes calldata signature) private pure returns (bool) {
+        if (signature.length != 64 && signature.length != 65) return false;
+        (bytes32 r, uint256 s, uint8 v) = _split(signature);
+        return s <= HALF_SECP256K1_ORDER && ecrecover(digest, v, r, bytes32(s)) == account;
     }
 
     function _split(bytes calldata signature) private pure returns (bytes32 r, uint256 s, uint8 v) {

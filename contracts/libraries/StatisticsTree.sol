@@ -32,6 +32,7 @@ library StatisticsTree {
         int256 sum;
         int32 min;
         int32 max;
+        uint256 misplaced; // 1 + position of the first boundary leaf on the wrong side; 0 for none
     }
 
     /// @notice Statistics of the range. Reverts InvalidProof or RangeIncomplete.
@@ -56,6 +57,8 @@ library StatisticsTree {
         StatisticsNode memory top = _rebuild(walk, leaves, nodes, _depth(count), 0);
         if (walk.leafCursor != leaves.length || walk.nodeCursor != nodes.length) revert InvalidProof();
         if (bytes26(keccak256(_pack(top))) != root) revert InvalidProof();
+        if (walk.misplaced != 0) revert IDataBatches.RangeIncomplete(uint32(walk.misplaced - 1));
+        _requireSum(walk.sum);
         return Statistics(uint32(walk.inside), int64(walk.sum), walk.min, walk.max);
     }
 
@@ -104,16 +107,16 @@ library StatisticsTree {
     }
 
     function _nextNode(Walk memory walk, bytes calldata nodes) private pure returns (StatisticsNode memory) {
-        uint256 at = walk.nodeCursor;
-        if (at + NODE_BYTES > nodes.length) revert InvalidProof();
-        walk.nodeCursor = at + NODE_BYTES;
-        bytes26 hash = bytes26(nodes[at:at + 26]);
+        uint256 start = walk.nodeCursor;
+        if (start + NODE_BYTES > nodes.length) revert InvalidProof();
+        walk.nodeCursor = start + NODE_BYTES;
+        bytes26 hash = bytes26(nodes[start:start + 26]);
         if (hash == 0) revert InvalidProof();
         return StatisticsNode(
             hash,
-            int64(uint64(bytes8(nodes[at + 26:at + 34]))),
-            int32(uint32(bytes4(nodes[at + 34:at + 38]))),
-            int32(uint32(bytes4(nodes[at + 38:at + 42])))
+            int64(uint64(bytes8(nodes[start + 26:start + 34]))),
+            int32(uint32(bytes4(nodes[start + 34:start + 38]))),
+            int32(uint32(bytes4(nodes[start + 38:start + 42])))
         );
     }
 
@@ -122,10 +125,10 @@ library StatisticsTree {
         pure
         returns (StatisticsNode memory)
     {
-        uint256 at = walk.leafCursor;
-        if (at + LEAF_BYTES > leaves.length) revert InvalidProof();
-        walk.leafCursor = at + LEAF_BYTES;
-        bytes calldata leaf = leaves[at:at + LEAF_BYTES];
+        uint256 start = walk.leafCursor;
+        if (start + LEAF_BYTES > leaves.length) revert InvalidProof();
+        walk.leafCursor = start + LEAF_BYTES;
+        bytes calldata leaf = leaves[start:start + LEAF_BYTES];
         _requireSide(walk, leaf, position);
         int32 value = int32(uint32(bytes4(leaf[35:39])));
         return StatisticsNode(bytes26(keccak256(leaf)), value, value, value);
@@ -141,7 +144,8 @@ library StatisticsTree {
         bool enclosed = position < walk.from
             ? _less(key, walk.low)
             : position >= walk.to ? _less(walk.high, key) : !_less(key, walk.low) && !_less(walk.high, key);
-        if (!enclosed) revert IDataBatches.RangeIncomplete(uint32(position));
+        // Told only when the proof leads to the root: a forged leaf is an InvalidProof first, as it is in Python.
+        if (!enclosed && walk.misplaced == 0) walk.misplaced = position + 1;
     }
 
     function _merge(StatisticsNode memory left, StatisticsNode memory right)
@@ -161,9 +165,13 @@ library StatisticsTree {
     }
 
     function _pack(StatisticsNode memory node) private pure returns (bytes memory) {
-        // A forged sum could leave the type; an honest one cannot (2^32 values of 32 bits).
-        if (node.sum > type(int64).max || node.sum < type(int64).min) revert InvalidProof();
+        _requireSum(node.sum);
         return abi.encodePacked(node.hash, int64(node.sum), node.min, node.max);
+    }
+
+    /// @dev A forged sum could leave the type; an honest one cannot (2^32 values of 32 bits).
+    function _requireSum(int256 sum) private pure {
+        if (sum > type(int64).max || sum < type(int64).min) revert InvalidProof();
     }
 
     function _less(Key memory a, Key memory b) private pure returns (bool) {

@@ -68,6 +68,22 @@ contract RefusingToken is MintableToken {
     }
 }
 
+/// @title A token with a list of accounts that it does not serve. Tests only.
+contract BlockingToken is MintableToken {
+    error Blocked(address account);
+
+    mapping(address account => bool) public isBlocked;
+
+    function setBlocked(address account, bool blocked) external {
+        isBlocked[account] = blocked;
+    }
+
+    function _move(address from, address to, uint256 amount) internal override {
+        if (isBlocked[to]) revert Blocked(to);
+        super._move(from, to, amount);
+    }
+}
+
 /// @title A token that calls a contract of the attacker's choice in the middle of a transfer. Tests only.
 contract ReentrantToken is MintableToken {
     address public target;

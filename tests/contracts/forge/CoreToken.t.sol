@@ -5,7 +5,6 @@ import { Test } from "./Base.sol";
 import { CoreToken } from "../../../contracts/CoreToken.sol";
 import { ICoreToken } from "../../../contracts/interfaces/ICoreToken.sol";
 import { InvalidProof } from "../../../contracts/libraries/PositionalTree.sol";
-import { HighS, InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
 
 /// given a proposed root
 ///   when its window runs
@@ -15,9 +14,6 @@ import { HighS, InvalidSignature } from "../../../contracts/libraries/Signatures
 ///     ├── it pays each owner once, the difference to what was claimed
 ///     ├── it pays the owner in the leaf, whoever sends the claim
 ///     └── it never pays more than the epochs have emitted
-/// given a holder
-///   ├── permit and EIP-3009 move its tokens once, as signed
-///   └── nobody moves them otherwise
 contract CoreTokenTest is Test {
     uint40 internal constant WINDOW = 1 days;
     uint128 internal constant CAP = 1e24;
@@ -167,6 +163,87 @@ contract CoreTokenTest is Test {
         proof[0] = node;
     }
 
+    function test_a_claim_of_anothers_share_is_refused(address thief, uint128 amount, uint32 position)
+        public
+    {
+        (address a, address b) = (address(0xA), address(0xB));
+        _activate(1, bytes26(keccak256(abi.encodePacked(_leaf(a, 5), _leaf(b, 7)))), 12);
+        vm.assume(amount > 0 && !(thief == a && amount == 5 && position == 0));
+        vm.expectRevert(InvalidProof.selector);
+        token.claim(thief, amount, position, _one(_leaf(b, 7)));
+    }
+
+    /// The root itself, or a node, with a shorter proof: a leaf is hashed twice, so no node is the hash of a claim.
+    function test_a_node_cannot_pass_as_a_share(address owner, uint128 amount) public {
+        amount = uint128(bound(amount, 1, CAP));
+        bytes26 left = bytes26(keccak256(abi.encodePacked(owner, amount)));
+        _activate(1, bytes26(keccak256(abi.encodePacked(left, _leaf(address(7), 7)))), CAP);
+        vm.expectRevert(InvalidProof.selector);
+        token.claim(owner, amount, 0, _one(_leaf(address(7), 7)));
+        vm.expectRevert(InvalidProof.selector);
+        token.claim(owner, amount, 0, none);
+    }
+
+    function test_a_proof_longer_than_any_tree_is_refused() public {
+        _activate(1, bytes26(uint208(1)), 1);
+        vm.expectRevert(InvalidProof.selector);
+        token.claim(address(7), 1, 0, new bytes26[](33));
+    }
+
+    /// Times are written out: within one function the compiler reads the clock once.
+    function test_the_views_tell_what_waits_and_what_counts() public {
+        (bytes26 one, bytes26 two) = (bytes26(uint208(1)), bytes26(uint208(2)));
+        _propose(1, one, 5);
+        _expectRoots(0, 0, 1, one, 1_700_000_000 + WINDOW);
+        assertEq(token.emitted(), 0);
+        vm.warp(1_700_000_000 + WINDOW);
+        _expectRoots(1, one, 0, 0, 0);
+        assertEq(token.emitted(), 5);
+        _propose(2, two, 6);
+        _expectRoots(1, one, 2, two, 1_700_000_000 + 2 * WINDOW);
+        assertEq(token.emitted(), 5);
+    }
+
+    function _expectRoots(uint32 active, bytes26 root, uint32 pending, bytes26 waiting, uint40 until)
+        internal
+        view
+    {
+        (uint32 epoch, bytes26 found) = token.activeRoot();
+        assertEq(epoch, active);
+        assertEq(found, root);
+        uint40 activeAt;
+        (epoch, found, activeAt) = token.pendingRoot();
+        assertEq(epoch, pending);
+        assertEq(found, waiting);
+        assertEq(activeAt, until);
+    }
+
+    function test_a_root_must_be_something_and_a_veto_must_name_its_epoch() public {
+        vm.prank(proposer);
+        vm.expectRevert(ICoreToken.ZeroRoot.selector);
+        token.proposeRoot(1, 0, 1, 1);
+        _propose(1, bytes26(uint208(1)), 1);
+        vm.prank(guardian);
+        vm.expectRevert(abi.encodeWithSelector(ICoreToken.WrongEpoch.selector, uint32(1), uint32(2)));
+        token.veto(2);
+    }
+
+    function test_only_the_admin_gives_roles(address stranger, address next) public {
+        vm.assume(stranger != address(this) && next != proposer);
+        vm.startPrank(stranger);
+        bytes memory refusal =
+            abi.encodeWithSelector(ICoreToken.NotPermitted.selector, address(this), stranger);
+        vm.expectRevert(refusal);
+        token.setRoles(stranger, stranger);
+        vm.expectRevert(refusal);
+        token.offerAdmin(stranger);
+        vm.stopPrank();
+        token.setRoles(next, guardian);
+        vm.prank(proposer);
+        vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotPermitted.selector, next, proposer));
+        token.proposeRoot(1, bytes26(uint208(1)), 1, 1);
+    }
+
     function test_the_admin_role_goes_over_in_two_steps(address next, address stranger) public {
         vm.assume(next != stranger && next != address(this));
         token.offerAdmin(next);
@@ -177,223 +254,5 @@ contract CoreTokenTest is Test {
         token.acceptAdmin();
         vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotPermitted.selector, next, address(this)));
         token.setRoles(stranger, stranger);
-    }
-
-    // -------------------------------------------------------------------- ERC-20
-
-    function test_a_transfer_moves_exactly_the_amount(address to, uint256 amount) public {
-        vm.assume(to != address(0) && to != holder);
-        amount = bound(amount, 0, 1e24);
-        vm.prank(holder);
-        token.transfer(to, amount);
-        assertEq(token.balanceOf(to), amount);
-        assertEq(token.balanceOf(holder), 1e24 - amount);
-    }
-
-    function test_a_transfer_to_oneself_changes_nothing(uint256 amount) public {
-        amount = bound(amount, 0, 1e24);
-        vm.prank(holder);
-        token.transfer(holder, amount);
-        assertEq(token.balanceOf(holder), 1e24);
-    }
-
-    function test_nobody_spends_more_than_they_have(address to, uint256 amount) public {
-        vm.assume(to != address(0));
-        amount = bound(amount, 1e24 + 1, type(uint256).max);
-        vm.prank(holder);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.InsufficientBalance.selector, holder, 1e24, amount));
-        token.transfer(to, amount);
-    }
-
-    function test_an_allowance_is_used_up(address spender, uint256 allowed) public {
-        vm.assume(spender != holder && spender != address(0));
-        allowed = bound(allowed, 1, 1e24);
-        vm.prank(holder);
-        token.approve(spender, allowed);
-        vm.startPrank(spender);
-        token.transferFrom(holder, address(7), allowed);
-        vm.expectRevert(
-            abi.encodeWithSelector(ICoreToken.InsufficientAllowance.selector, spender, uint256(0), uint256(1))
-        );
-        token.transferFrom(holder, address(7), 1);
-    }
-
-    // ------------------------------------------------------- permit and EIP-3009
-
-    function _digest(bytes32 structHash) internal view returns (bytes32) {
-        return keccak256(abi.encodePacked(hex"1901", token.DOMAIN_SEPARATOR(), structHash));
-    }
-
-    function _permitDigest(address spender, uint256 value, uint256 nonce, uint256 deadline)
-        internal
-        view
-        returns (bytes32)
-    {
-        bytes32 typehash = keccak256(
-            "Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)"
-        );
-        return _digest(keccak256(abi.encode(typehash, holder, spender, value, nonce, deadline)));
-    }
-
-    function test_a_permit_works_once(address spender, uint256 value) public {
-        uint256 deadline = block.timestamp + 1;
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("holder"), _permitDigest(spender, value, 0, deadline));
-        token.permit(holder, spender, value, deadline, v, r, s);
-        assertEq(token.allowance(holder, spender), value);
-        vm.expectRevert(InvalidSignature.selector);
-        token.permit(holder, spender, value, deadline, v, r, s);
-    }
-
-    function test_an_expired_permit_is_refused(address spender) public {
-        uint256 deadline = block.timestamp - 1;
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("holder"), _permitDigest(spender, 1, 0, deadline));
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.Expired.selector, deadline));
-        token.permit(holder, spender, 1, deadline, v, r, s);
-    }
-
-    function test_the_high_s_twin_of_a_permit_is_refused(address spender) public {
-        uint256 deadline = block.timestamp + 1;
-        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("holder"), _permitDigest(spender, 1, 0, deadline));
-        bytes32 twin = bytes32(SECP256K1_ORDER - uint256(s));
-        vm.expectRevert(HighS.selector);
-        token.permit(holder, spender, 1, deadline, v == 27 ? 28 : 27, r, twin);
-    }
-
-    function _authorization(string memory kind, address to, uint256 value, bytes32 nonce)
-        internal
-        view
-        returns (bytes memory)
-    {
-        bytes32 typehash = keccak256(
-            bytes(
-                string.concat(
-                    kind,
-                    "WithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-                )
-            )
-        );
-        bytes32 structHash = keccak256(abi.encode(typehash, holder, to, value, 0, type(uint256).max, nonce));
-        return signed(keyOf("holder"), _digest(structHash));
-    }
-
-    function test_a_transfer_authorisation_works_once(address to, uint256 value, bytes32 nonce) public {
-        vm.assume(to != address(0) && to != holder);
-        value = bound(value, 0, 1e24);
-        bytes memory signature = _authorization("Transfer", to, value, nonce);
-        token.transferWithAuthorization(holder, to, value, 0, type(uint256).max, nonce, signature);
-        assertEq(token.balanceOf(to), value);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.AuthorizationSpent.selector, holder, nonce));
-        token.transferWithAuthorization(holder, to, value, 0, type(uint256).max, nonce, signature);
-    }
-
-    function test_a_receive_authorisation_is_for_its_receiver(address to, address thief, bytes32 nonce)
-        public
-    {
-        vm.assume(to != address(0) && to != holder && thief != to);
-        bytes memory signature = _authorization("Receive", to, 5, nonce);
-        vm.prank(thief);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotReceiver.selector, to, thief));
-        token.receiveWithAuthorization(holder, to, 5, 0, type(uint256).max, nonce, signature);
-        vm.prank(to);
-        token.receiveWithAuthorization(holder, to, 5, 0, type(uint256).max, nonce, signature);
-        assertEq(token.balanceOf(to), 5);
-    }
-
-    function test_a_cancelled_authorisation_moves_nothing(address to, bytes32 nonce) public {
-        bytes32 typehash = keccak256("CancelAuthorization(address authorizer,bytes32 nonce)");
-        bytes32 digest = _digest(keccak256(abi.encode(typehash, holder, nonce)));
-        token.cancelAuthorization(holder, nonce, signed(keyOf("holder"), digest));
-        bytes memory signature = _authorization("Transfer", to, 1, nonce);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.AuthorizationSpent.selector, holder, nonce));
-        token.transferWithAuthorization(holder, to, 1, 0, type(uint256).max, nonce, signature);
-    }
-
-    function test_an_authorisation_has_its_time(bytes32 nonce) public {
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotYetValid.selector, block.timestamp));
-        token.transferWithAuthorization(holder, address(7), 1, block.timestamp, type(uint256).max, nonce, "");
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.Expired.selector, block.timestamp));
-        token.transferWithAuthorization(holder, address(7), 1, 0, block.timestamp, nonce, "");
-    }
-}
-
-/// Calls the token with every kind of claim; the roots are its own.
-contract RewardsHandler is Test {
-    CoreToken public token;
-    address[3] public owners = [address(0xA1), address(0xA2), address(0xA3)];
-    uint128[3] public earned;
-    uint128[3] internal _proven;
-    uint256 public emitted;
-    uint32 internal _epoch;
-    uint256 internal _now = 1_700_000_000;
-
-    constructor() {
-        vm.warp(_now);
-        token = new CoreToken(address(this), address(this), address(this), 1 days, 1e24, address(9), 1e24);
-    }
-
-    function _leaf(uint256 i, uint128 cumulative) internal view returns (bytes26) {
-        return bytes26(keccak256(abi.encode(keccak256(abi.encodePacked(owners[i], cumulative)))));
-    }
-
-    function _pair(bytes26 left, bytes26 right) internal pure returns (bytes26) {
-        return bytes26(keccak256(abi.encodePacked(left, right)));
-    }
-
-    function newEpoch(uint128 a, uint128 b, uint128 c) external {
-        (a, b, c) = (uint128(bound(a, 0, 1e20)), uint128(bound(b, 0, 1e20)), uint128(bound(c, 0, 1e20)));
-        (earned[0], earned[1], earned[2]) = (earned[0] + a, earned[1] + b, earned[2] + c);
-        _proven = earned;
-        bytes26 left = _pair(_leaf(0, earned[0]), _leaf(1, earned[1]));
-        ++_epoch;
-        token.proposeRoot(_epoch, _pair(left, _pair(_leaf(2, earned[2]), 0)), _epoch, a + b + c);
-        emitted += a + b + c;
-        _now += 1 days;
-        vm.warp(_now);
-    }
-
-    function claim(uint256 who) external {
-        uint256 i = bound(who, 0, 2);
-        bytes26[] memory proof = new bytes26[](2);
-        proof[0] = i == 0 ? _leaf(1, _proven[1]) : i == 1 ? _leaf(0, _proven[0]) : bytes26(0);
-        proof[1] = i == 2 ? _pair(_leaf(0, _proven[0]), _leaf(1, _proven[1])) : _pair(_leaf(2, _proven[2]), 0);
-        token.claim(owners[i], _proven[i], uint32(i), proof);
-    }
-
-    function give(uint256 from, uint256 to, uint256 amount) external {
-        address sender = owners[bound(from, 0, 2)];
-        amount = bound(amount, 0, token.balanceOf(sender));
-        vm.prank(sender);
-        token.transfer(owners[bound(to, 0, 2)], amount);
-    }
-}
-
-contract CoreTokenInvariants is Test {
-    RewardsHandler internal handler;
-
-    function setUp() public {
-        handler = new RewardsHandler();
-        _target(address(handler));
-    }
-
-    /// What was minted beyond the first supply was emitted by some epoch.
-    function invariant_minted_is_never_more_than_emitted() public view {
-        assertTrue(handler.token().totalSupply() - 1e24 <= handler.emitted());
-    }
-
-    /// Nobody has claimed more than it has earned.
-    function invariant_a_claim_never_pays_twice() public view {
-        for (uint256 i = 0; i < 3; ++i) {
-            assertTrue(handler.token().claimedOf(handler.owners(i)) <= handler.earned(i));
-        }
-    }
-
-    /// Balances add up to the supply.
-    function invariant_balances_add_up() public view {
-        CoreToken token = handler.token();
-        uint256 total = token.balanceOf(address(9));
-        for (uint256 i = 0; i < 3; ++i) {
-            total += token.balanceOf(handler.owners(i));
-        }
-        assertEq(total, token.totalSupply());
     }
 }

@@ -205,4 +205,49 @@ contract DeviceRegistryTest is Test {
         vm.expectRevert(InvalidSignature.selector);
         registry.register(device, owner, 2, x, y, signature);
     }
+
+    function test_the_zero_address_owns_nothing(uint256 seed) public {
+        uint256 key = _key(seed);
+        bytes memory signature = signed(key, _activation(vm.addr(key), address(0)));
+        vm.expectRevert(IDeviceRegistry.ZeroOwner.selector);
+        registry.register(vm.addr(key), address(0), 1, 0, 0, signature);
+        address device = _register(key);
+        vm.prank(owner);
+        vm.expectRevert(IDeviceRegistry.ZeroOwner.selector);
+        registry.transfer(device, address(0));
+    }
+
+    function test_nobody_transfers_or_revokes_what_is_not_registered(address device) public {
+        bytes memory refusal = abi.encodeWithSelector(IDeviceRegistry.UnknownDevice.selector, device);
+        vm.expectRevert(refusal);
+        registry.transfer(device, owner);
+        vm.expectRevert(refusal);
+        registry.revoke(device);
+    }
+
+    /// r = 0 recovers nobody, and nobody is the zero address.
+    function test_a_signature_of_nobody_is_refused(uint256 s) public {
+        s = bound(s, 1, SECP256K1_ORDER / 2);
+        bytes memory signature = abi.encodePacked(bytes32(0), s);
+        vm.expectRevert(InvalidSignature.selector);
+        registry.register(address(0), owner, 1, 0, 0, signature);
+    }
+
+    function test_a_secure_elements_signature_has_64_bytes(uint256 seed, uint8 extra) public {
+        (uint256 key, bytes32 x, bytes32 y, address device) = _p256(seed);
+        bytes memory longer =
+            bytes.concat(_signP256(key, _activation(device, owner)), new bytes(bound(extra, 1, 32)));
+        vm.expectRevert(InvalidSignature.selector);
+        registry.register(device, owner, 2, x, y, longer);
+    }
+
+    function test_a_secure_element_that_signed_something_else_is_refused(uint256 seed, bytes32 digest)
+        public
+    {
+        (uint256 key, bytes32 x, bytes32 y, address device) = _p256(seed);
+        vm.assume(digest != _activation(device, owner));
+        bytes memory signature = _signP256(key, digest);
+        vm.expectRevert(InvalidSignature.selector);
+        registry.register(device, owner, 2, x, y, signature);
+    }
 }

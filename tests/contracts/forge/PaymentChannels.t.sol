@@ -1,20 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Test } from "./Base.sol";
+import { PaymentFixture } from "./PaymentFixture.sol";
 import { PaymentChannels } from "../../../contracts/PaymentChannels.sol";
 import { CoreToken } from "../../../contracts/CoreToken.sol";
 import { Erc3009Collector } from "../../../contracts/collectors/Erc3009Collector.sol";
 import { IPaymentChannels } from "../../../contracts/interfaces/IPaymentChannels.sol";
 import { TransferFailed } from "../../../contracts/libraries/SafeErc20.sol";
 import { InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
-import {
-    FeeToken,
-    MintableToken,
-    ReentrantToken,
-    RefusingToken,
-    SilentToken
-} from "../../../contracts/mocks/Tokens.sol";
+import { FeeToken, ReentrantToken, RefusingToken, SilentToken } from "../../../contracts/mocks/Tokens.sol";
 
 /// given an open channel
 ///   when the receiver redeems or claims a voucher
@@ -31,62 +25,9 @@ import {
 ///     └── the payer gets it back; the signature works once
 /// given a strange token
 ///   └── a fee, a refusal or a re-entry does not bring the books out of balance
-contract PaymentChannelsTest is Test {
-    PaymentChannels internal channels;
-    MintableToken internal token;
-    uint256 internal payerKey = keyOf("payer");
-    address internal payer = makeAddr("payer");
-    address internal receiver = makeAddr("receiver");
-
+contract PaymentChannelsTest is PaymentFixture {
     function setUp() public {
-        vm.warp(1_700_000_000);
-        channels = new PaymentChannels();
-        token = new MintableToken();
-        token.mint(payer, 1e30);
-        vm.prank(payer);
-        token.approve(address(channels), type(uint256).max);
-    }
-
-    function _config(uint256 salt) internal view returns (IPaymentChannels.ChannelConfig memory) {
-        return IPaymentChannels.ChannelConfig(
-            payer, payer, receiver, receiver, address(token), 900, bytes32(salt)
-        );
-    }
-
-    function _open(uint256 salt, uint128 amount)
-        internal
-        returns (IPaymentChannels.ChannelConfig memory config)
-    {
-        config = _config(salt);
-        vm.prank(payer);
-        channels.open(config, amount);
-    }
-
-    function _voucher(IPaymentChannels.ChannelConfig memory config, uint128 amount)
-        internal
-        view
-        returns (bytes memory)
-    {
-        return signedCompact(payerKey, channels.getVoucherDigest(channels.getChannelId(config), amount));
-    }
-
-    function _redemption(IPaymentChannels.ChannelConfig memory config, uint128 amount)
-        internal
-        view
-        returns (IPaymentChannels.Redemption[] memory rows)
-    {
-        rows = new IPaymentChannels.Redemption[](1);
-        rows[0] = IPaymentChannels.Redemption(config, amount, _voucher(config, amount));
-    }
-
-    function _claims(IPaymentChannels.ChannelConfig memory config, uint128 ceiling, uint128 total)
-        internal
-        view
-        returns (IPaymentChannels.VoucherClaim[] memory rows)
-    {
-        rows = new IPaymentChannels.VoucherClaim[](1);
-        IPaymentChannels.Voucher memory voucher = IPaymentChannels.Voucher(config, ceiling);
-        rows[0] = IPaymentChannels.VoucherClaim(voucher, _voucher(config, ceiling), total);
+        _start();
     }
 
     function test_a_voucher_pays_the_difference_once(uint128 deposit, uint128 first, uint128 second) public {
@@ -418,122 +359,5 @@ contract PaymentChannelsTest is Test {
         channels.multicall(calls);
         (uint128 balance,) = channels.channels(channels.getChannelId(config));
         assertEq(balance, 11);
-    }
-}
-
-/// Uses three channels in every way that the contract knows, with amounts at random.
-contract PaymentHandler is Test {
-    PaymentChannels public channels = new PaymentChannels();
-    MintableToken public token = new MintableToken();
-    address public payer = makeAddr("payer");
-    address public receiver = makeAddr("receiver");
-    uint256 public deposited;
-    uint128[3] public newest;
-    uint256 internal _now = 1_700_000_000;
-
-    constructor() {
-        vm.warp(_now);
-        token.mint(payer, 1e30);
-        vm.prank(payer);
-        token.approve(address(channels), type(uint256).max);
-    }
-
-    function config(uint256 i) public view returns (IPaymentChannels.ChannelConfig memory) {
-        return
-            IPaymentChannels.ChannelConfig(payer, payer, receiver, receiver, address(token), 900, bytes32(i));
-    }
-
-    function idOf(uint256 i) public view returns (bytes32) {
-        return channels.getChannelId(config(i));
-    }
-
-    function open(uint256 i, uint128 amount) external {
-        i = bound(i, 0, 2);
-        amount = uint128(bound(amount, 1, 1e20));
-        vm.prank(payer);
-        channels.open(config(i), amount);
-        deposited += amount;
-    }
-
-    function redeem(uint256 i, uint128 amount) external {
-        i = bound(i, 0, 2);
-        (uint128 balance, uint128 claimed) = channels.channels(idOf(i));
-        amount = uint128(bound(amount, claimed, uint256(balance) + 1));
-        IPaymentChannels.Redemption[] memory rows = new IPaymentChannels.Redemption[](1);
-        bytes memory signature = signed(keyOf("payer"), channels.getVoucherDigest(idOf(i), amount));
-        rows[0] = IPaymentChannels.Redemption(config(i), amount, signature);
-        vm.prank(receiver);
-        channels.redeem(rows);
-        newest[i] = amount;
-    }
-
-    function claim(uint256 i, uint128 amount) external {
-        i = bound(i, 0, 2);
-        (uint128 balance, uint128 claimed) = channels.channels(idOf(i));
-        amount = uint128(bound(amount, 0, balance));
-        IPaymentChannels.VoucherClaim[] memory rows = new IPaymentChannels.VoucherClaim[](1);
-        bytes memory signature = signed(keyOf("payer"), channels.getVoucherDigest(idOf(i), amount));
-        rows[0] =
-            IPaymentChannels.VoucherClaim(IPaymentChannels.Voucher(config(i), amount), signature, amount);
-        vm.prank(receiver);
-        channels.claim(rows);
-        if (amount > claimed) newest[i] = amount;
-    }
-
-    function settle() external {
-        channels.settle(receiver, address(token));
-    }
-
-    function refund(uint256 i, uint128 amount) external {
-        vm.prank(receiver);
-        channels.refund(config(bound(i, 0, 2)), uint128(bound(amount, 1, 1e20)));
-    }
-
-    function leave(uint256 i, uint128 amount) external {
-        i = bound(i, 0, 2);
-        vm.startPrank(payer);
-        channels.initiateWithdraw(config(i), uint128(bound(amount, 1, 1e20)));
-        _now += 900;
-        vm.warp(_now);
-        channels.finalizeWithdraw(config(i));
-        vm.stopPrank();
-    }
-}
-
-contract PaymentChannelsInvariants is Test {
-    PaymentHandler internal handler;
-
-    function setUp() public {
-        handler = new PaymentHandler();
-        _target(address(handler));
-    }
-
-    /// Deposits are what was paid out, to either side, plus what the contract still holds.
-    function invariant_deposits_are_payouts_and_balances() public view {
-        MintableToken token = handler.token();
-        uint256 held = token.balanceOf(address(handler.channels()));
-        uint256 received = token.balanceOf(handler.receiver());
-        uint256 returned = token.balanceOf(handler.payer()) + handler.deposited() - 1e30;
-        assertEq(handler.deposited(), held + received + returned);
-    }
-
-    /// What the contract holds is what channels have unclaimed and receivers have unsettled.
-    function invariant_the_contract_holds_what_it_owes() public view {
-        PaymentChannels channels = handler.channels();
-        uint256 owed = 0;
-        for (uint256 i = 0; i < 3; ++i) {
-            (uint128 balance, uint128 claimed) = channels.channels(handler.idOf(i));
-            owed += balance - claimed;
-        }
-        (uint128 total, uint128 settled) = channels.receivers(handler.receiver(), address(handler.token()));
-        assertEq(handler.token().balanceOf(address(channels)), owed + total - settled);
-    }
-
-    /// The claimed amount of a channel is that of the newest voucher used.
-    function invariant_a_voucher_never_pays_twice() public view {
-        for (uint256 i = 0; i < 3; ++i) {
-            (, uint128 claimed) = handler.channels().channels(handler.idOf(i));
-            assertEq(claimed, handler.newest(i));
-        }
     }
 }

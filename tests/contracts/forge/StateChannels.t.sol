@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Test } from "./Base.sol";
+import { StateFixture } from "./StateFixture.sol";
 import { StateChannels } from "../../../contracts/StateChannels.sol";
 import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
 import { TransferFailed } from "../../../contracts/libraries/SafeErc20.sol";
 import { InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
-import { FeeToken, MintableToken } from "../../../contracts/mocks/Tokens.sol";
+import { BlockingToken, FeeToken, MintableToken, ReentrantToken } from "../../../contracts/mocks/Tokens.sol";
 
 /// given an open channel
 ///   when both parties sign a close
@@ -19,86 +19,12 @@ import { FeeToken, MintableToken } from "../../../contracts/mocks/Tokens.sol";
 ///     └── they are refused
 ///   when it was closed
 ///     └── its terms and states are worthless for ever
-contract StateChannelsTest is Test {
-    uint32 internal constant PERIOD = 3600;
-    StateChannels internal channels;
-    MintableToken internal token;
-    address internal a = makeAddr("party a");
-    address internal b = makeAddr("party b");
-    address internal tower = makeAddr("tower");
-
+/// given a strange token
+///   ├── a fee opens nothing, a call back gets nowhere
+///   └── a party that it refuses is paid later; the other one is paid now
+contract StateChannelsTest is StateFixture {
     function setUp() public {
-        vm.warp(1_700_000_000);
-        channels = new StateChannels();
-        token = new MintableToken();
-        token.mint(a, 1e27);
-        vm.prank(a);
-        token.approve(address(channels), type(uint256).max);
-    }
-
-    function _terms(uint256 salt) internal view returns (IStateChannels.Terms memory) {
-        return IStateChannels.Terms(a, b, address(token), PERIOD, bytes32(salt));
-    }
-
-    function _open(uint256 salt, uint88 amountA, uint88 amountB)
-        internal
-        returns (IStateChannels.Terms memory terms)
-    {
-        terms = _terms(salt);
-        vm.prank(a);
-        channels.open(terms, amountA, amountB);
-    }
-
-    function _digest(bytes32 structHash) internal view returns (bytes32) {
-        bytes32 separator = keccak256(
-            abi.encode(
-                keccak256(
-                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-                ),
-                keccak256("CoreChain State Channels"),
-                keccak256("1"),
-                block.chainid,
-                address(channels)
-            )
-        );
-        return keccak256(abi.encodePacked(hex"1901", separator, structHash));
-    }
-
-    function _stateDigest(IStateChannels.Terms memory terms, uint40 version, uint88 balanceA)
-        internal
-        view
-        returns (bytes32)
-    {
-        bytes32 typehash = keccak256("ChannelState(bytes32 channelId,uint40 version,uint88 balanceA)");
-        return _digest(keccak256(abi.encode(typehash, channels.channelIdOf(terms), version, balanceA)));
-    }
-
-    function _closeDigest(IStateChannels.Terms memory terms, uint88 balanceA)
-        internal
-        view
-        returns (bytes32)
-    {
-        bytes32 typehash = keccak256("ChannelClose(bytes32 channelId,uint88 balanceA)");
-        return _digest(keccak256(abi.encode(typehash, channels.channelIdOf(terms), balanceA)));
-    }
-
-    function _state(IStateChannels.Terms memory terms, uint40 version, uint88 balanceA)
-        internal
-        view
-        returns (IStateChannels.SignedState memory)
-    {
-        bytes32 digest = _stateDigest(terms, version, balanceA);
-        return IStateChannels.SignedState(
-            version, balanceA, signed(keyOf("party a"), digest), signedCompact(keyOf("party b"), digest)
-        );
-    }
-
-    function _unsigned(uint40 version, uint88 balanceA)
-        internal
-        pure
-        returns (IStateChannels.SignedState memory)
-    {
-        return IStateChannels.SignedState(version, balanceA, "", "");
+        _start();
     }
 
     function test_both_parties_close_at_once(uint88 deposit, uint88 share, address sender) public {
@@ -252,11 +178,7 @@ contract StateChannelsTest is Test {
 
     function test_party_a_tops_up_together_with_a_state() public {
         IStateChannels.Terms memory terms = _open(1, 10, 0);
-        bytes32 typehash =
-            keccak256("ChannelTopUp(bytes32 channelId,uint40 version,uint88 balanceA,uint88 deposit)");
-        bytes32 digest = _digest(
-            keccak256(abi.encode(typehash, channels.channelIdOf(terms), uint40(5), uint88(25), uint88(30)))
-        );
+        bytes32 digest = _topUpDigest(terms, 5, 25, 30);
         IStateChannels.SignedState memory state =
             IStateChannels.SignedState(5, 25, "", signed(keyOf("party b"), digest));
         vm.startPrank(a);
@@ -302,125 +224,79 @@ contract StateChannelsTest is Test {
         vm.expectRevert(abi.encodeWithSelector(TransferFailed.selector, address(fee)));
         channels.open(terms, 1000, 0);
     }
-}
 
-/// Two parties use one channel after the other in every way; signatures are honest, versions at random.
-contract StateHandler is Test {
-    StateChannels public channels = new StateChannels();
-    MintableToken public token = new MintableToken();
-    address public a = makeAddr("party a");
-    address public b = makeAddr("party b");
-    uint256 public deposited;
-    uint40 public highestPaid;
-    uint40 public highestShown;
-    uint256 public salt;
-    uint256 internal _now = 1_700_000_000;
-
-    constructor() {
-        vm.warp(_now);
-        token.mint(a, 1e27);
-        token.mint(b, 1e27);
-        vm.prank(a);
-        token.approve(address(channels), type(uint256).max);
-        vm.prank(b);
-        token.approve(address(channels), type(uint256).max);
+    function test_a_state_of_another_contract_is_refused() public {
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        StateChannels other = new StateChannels();
+        vm.startPrank(a);
+        token.approve(address(other), 10);
+        other.open(terms, 10, 0);
+        IStateChannels.SignedState memory state = _state(terms, 1, 4);
+        vm.stopPrank();
+        vm.expectRevert(InvalidSignature.selector);
+        other.challenge(terms, state);
     }
 
-    function terms() public view returns (IStateChannels.Terms memory) {
-        return IStateChannels.Terms(a, b, address(token), 3600, bytes32(salt));
+    function test_a_top_up_does_not_interrupt_a_challenge() public {
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        uint40 deadline = uint40(block.timestamp) + PERIOD;
+        vm.startPrank(a);
+        channels.challenge(terms, _unsigned(0, 10));
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.ChallengeRunning.selector, deadline));
+        channels.challenge(terms, _unsigned(0, 10));
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.ChallengeRunning.selector, deadline));
+        channels.topUpWithState(terms, 5, _unsigned(1, 15));
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.InvalidDeposit.selector, uint256(0)));
+        channels.topUp(terms, 0);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.InvalidDeposit.selector, uint256(0)));
+        channels.topUpWithState(terms, 0, _unsigned(1, 15));
+        channels.topUp(terms, 5);
+        (uint88 deposit,,, uint40 stands) = channels.channelOf(channels.channelIdOf(terms));
+        assertEq(deposit, 15);
+        assertEq(stands, deadline);
     }
 
-    function _held() internal view returns (uint88 deposit, uint40 version) {
-        (deposit,, version,) = channels.channelOf(channels.channelIdOf(terms()));
+    // ------------------------------------------------------------- strange tokens
+
+    function _openWith(address coin) internal returns (IStateChannels.Terms memory terms) {
+        MintableToken(coin).mint(a, 100);
+        terms = _terms(1);
+        terms.token = coin;
+        vm.startPrank(a);
+        MintableToken(coin).approve(address(channels), 100);
+        channels.open(terms, 60, 40);
+        channels.challenge(terms, _unsigned(0, 60));
+        vm.stopPrank();
+        vm.warp(block.timestamp + PERIOD);
     }
 
-    function open(uint88 amountA, uint88 amountB) external {
-        (amountA, amountB) = (uint88(bound(amountA, 0, 1e20)), uint88(bound(amountB, 0, 1e20)));
-        vm.prank(a);
-        channels.open(terms(), amountA, amountB);
-        deposited += uint256(amountA) + amountB;
-        highestShown = 0;
+    function test_a_party_that_the_token_refuses_does_not_hold_up_the_other() public {
+        BlockingToken coin = new BlockingToken();
+        IStateChannels.Terms memory terms = _openWith(address(coin));
+        coin.setBlocked(a, true);
+        channels.finalise(terms);
+        assertEq(coin.balanceOf(b), 40);
+        assertEq(channels.heldFor(a, address(coin)), 60);
+        vm.expectRevert(abi.encodeWithSelector(TransferFailed.selector, address(coin)));
+        channels.withdrawHeld(a, address(coin));
+        coin.setBlocked(a, false);
+        channels.withdrawHeld(a, address(coin));
+        assertEq(coin.balanceOf(a), 60);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.NothingHeld.selector, a, address(coin)));
+        channels.withdrawHeld(a, address(coin));
     }
 
-    function topUp(uint88 amount) external {
-        amount = uint88(bound(amount, 1, 1e20));
-        vm.prank(b);
-        channels.topUp(terms(), amount);
-        deposited += amount;
-    }
-
-    function challenge(uint40 version, uint88 balanceA) external {
-        (uint88 deposit,) = _held();
-        version = uint40(bound(version, 1, 50));
-        IStateChannels.SignedState memory state = _state(version, uint88(bound(balanceA, 0, deposit)));
-        vm.prank(a);
-        channels.challenge(terms(), state);
-        if (version > highestShown) highestShown = version;
-    }
-
-    function respond(uint40 version, uint88 balanceA) external {
-        (uint88 deposit,) = _held();
-        version = uint40(bound(version, 1, 50));
-        IStateChannels.SignedState memory state = _state(version, uint88(bound(balanceA, 0, deposit)));
-        channels.respond(terms(), state);
-        if (version > highestShown) highestShown = version;
-    }
-
-    function finalise() external {
-        (, uint40 version) = _held();
-        _now += 3600;
-        vm.warp(_now);
-        channels.finalise(terms());
-        highestPaid = version;
-        ++salt;
-    }
-
-    function _state(uint40 version, uint88 balanceA)
-        internal
-        view
-        returns (IStateChannels.SignedState memory)
-    {
-        bytes32 typehash = keccak256("ChannelState(bytes32 channelId,uint40 version,uint88 balanceA)");
-        bytes32 structHash = keccak256(abi.encode(typehash, channels.channelIdOf(terms()), version, balanceA));
-        bytes32 separator = keccak256(
-            abi.encode(
-                keccak256(
-                    "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
-                ),
-                keccak256("CoreChain State Channels"),
-                keccak256("1"),
-                block.chainid,
-                address(channels)
-            )
-        );
-        bytes32 digest = keccak256(abi.encodePacked(hex"1901", separator, structHash));
-        return IStateChannels.SignedState(
-            version, balanceA, signed(keyOf("party a"), digest), signed(keyOf("party b"), digest)
-        );
-    }
-}
-
-contract StateChannelsInvariants is Test {
-    StateHandler internal handler;
-
-    function setUp() public {
-        handler = new StateHandler();
-        _target(address(handler));
-    }
-
-    /// Tokens are with the parties or in the contract; and the contract holds what the open channel holds.
-    function invariant_deposits_are_payouts_and_balances() public view {
-        MintableToken token = handler.token();
-        uint256 held = token.balanceOf(address(handler.channels()));
-        assertEq(held + token.balanceOf(handler.a()) + token.balanceOf(handler.b()), 2e27);
-        (uint88 deposit,,,) = handler.channels().channelOf(handler.channels().channelIdOf(handler.terms()));
-        assertEq(held, deposit);
-    }
-
-    /// The version that stands is the highest that was shown.
-    function invariant_the_newest_state_wins() public view {
-        (uint88 deposit,, uint40 version,) =
-            handler.channels().channelOf(handler.channels().channelIdOf(handler.terms()));
-        if (deposit != 0) assertEq(version, handler.highestShown());
+    /// Its own call back fails on the lock, so the token refuses both; nothing is lost and nothing is paid twice.
+    function test_a_token_that_calls_back_gets_nowhere() public {
+        ReentrantToken coin = new ReentrantToken();
+        IStateChannels.Terms memory terms = _openWith(address(coin));
+        coin.arm(address(channels), abi.encodeCall(StateChannels.finalise, (terms)));
+        channels.finalise(terms);
+        assertEq(coin.balanceOf(address(channels)), 100);
+        coin.arm(address(0), "");
+        channels.withdrawHeld(a, address(coin));
+        channels.withdrawHeld(b, address(coin));
+        assertEq(coin.balanceOf(a), 60);
+        assertEq(coin.balanceOf(b), 40);
     }
 }

@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { Test } from "./Base.sol";
+import { DataBatches } from "../../../contracts/DataBatches.sol";
+import {
+    BatchHeader,
+    IDataBatches,
+    Key,
+    Reading,
+    Statistics
+} from "../../../contracts/interfaces/IDataBatches.sol";
+import { InvalidProof } from "../../../contracts/libraries/PositionalTree.sol";
+
+/// given a batch of readings
+///   ├── every reading is proven at its position, and only there
+///   ├── a changed reading, node, header or batch is not proven
+///   ├── an inner node cannot pass as a reading
+///   ├── statistics of any range are those of its readings
+///   ├── value cannot be moved between siblings (statistics forged in the tree)
+///   ├── a proof that is too short, too long, or of nodes that no readings have is refused
+///   └── a range that omits a reading at its edge is refused, and so is a range that is called empty
+contract BatchProofsTest is Test {
+    DataBatches internal batches;
+    bytes[] internal leaves;
+    BatchHeader internal header;
+    bytes26 internal readingsRoot;
+
+    function setUp() public {
+        batches = new DataBatches(address(this));
+        batches.assignLane(0, address(this));
+    }
+
+    function _commit(uint48 batchId, bytes26 commitment) internal {
+        batches.commit(batchId, commitment);
+    }
+
+    function _reading(uint256 i, int32 value) internal pure returns (Reading memory) {
+        return Reading(1, 2, address(3), uint40(1000 + 2 * i), value, 1);
+    }
+
+    function _pack(Reading memory r) internal pure returns (bytes memory) {
+        return abi.encodePacked(r.metric, r.cell, r.device, r.observedAt, r.value, r.flag);
+    }
+
+    function _depth() internal view returns (uint256 depth) {
+        while ((1 << depth) < leaves.length) ++depth;
+    }
+
+    function _plain(uint256 level, uint256 index) internal view returns (bytes26) {
+        if (index << level >= leaves.length) return 0;
+        if (level == 0) return bytes26(keccak256(leaves[index]));
+        bytes26 left = _plain(level - 1, 2 * index);
+        return bytes26(keccak256(abi.encodePacked(left, _plain(level - 1, 2 * index + 1))));
+    }
+
+    function _value(uint256 i) internal view returns (int32) {
+        bytes memory leaf = leaves[i];
+        return int32(
+            uint32(uint8(leaf[35])) << 24 | uint32(uint8(leaf[36])) << 16 | uint32(uint8(leaf[37])) << 8
+                | uint32(uint8(leaf[38]))
+        );
+    }
+
+    /// The packed node of a subtree: 42 bytes.
+    function _node(uint256 level, uint256 index) internal view returns (bytes memory) {
+        if (index << level >= leaves.length) return new bytes(42);
+        if (level == 0) {
+            int32 value = _value(index);
+            return abi.encodePacked(bytes26(keccak256(leaves[index])), int64(value), value, value);
+        }
+        bytes memory left = _node(level - 1, 2 * index);
+        bytes memory right = _node(level - 1, 2 * index + 1);
+        (int64 sum, int32 low, int32 high) = _statistics(index << level, (index + 1) << level);
+        return abi.encodePacked(bytes26(keccak256(bytes.concat(left, right))), sum, low, high);
+    }
+
+    function _statistics(uint256 from, uint256 to) internal view returns (int64 sum, int32 low, int32 high) {
+        for (uint256 i = from; i < to && i < leaves.length; ++i) {
+            int32 value = _value(i);
+            sum += value;
+            low = i == from || value < low ? value : low;
+            high = i == from || value > high ? value : high;
+        }
+    }
+
+    function _plainProof(uint256 position) internal view returns (bytes26[] memory proof) {
+        proof = new bytes26[](_depth());
+        for (uint256 level = 0; level < proof.length; ++level) {
+            proof[level] = _plain(level, (position >> level) ^ 1);
+        }
+    }
+
+    function _seal(uint256 count, uint256 seed) internal {
+        for (uint256 i = 0; i < count; ++i) {
+            leaves.push(_pack(_reading(i, int32(int256(uint256(keccak256(abi.encode(seed, i))))))));
+        }
+        readingsRoot = _plain(_depth(), 0);
+        header.batchId = 1;
+        header.statisticsRoot = bytes26(keccak256(_node(_depth(), 0)));
+        header.readingCount = uint32(count);
+        _commit(1, bytes26(keccak256(abi.encodePacked(readingsRoot, keccak256(abi.encode(header))))));
+    }
+
+    function _rest() internal view returns (bytes32) {
+        return keccak256(abi.encode(header));
+    }
+
+    function test_every_reading_is_proven_at_its_position_only(uint8 size, uint256 seed, uint8 where) public {
+        uint256 count = bound(size, 1, 33);
+        _seal(count, seed);
+        uint256 position = bound(where, 0, count - 1);
+        Reading memory reading = _reading(position, _value(position));
+        bytes26[] memory proof = _plainProof(position);
+        batches.verifyReading(1, reading, uint32(position), _rest(), proof);
+        for (uint256 other = 0; other < 2 ** proof.length; ++other) {
+            if (other == position) continue;
+            vm.expectRevert(InvalidProof.selector);
+            batches.verifyReading(1, reading, uint32(other), _rest(), proof);
+        }
+    }
+
+    function test_a_changed_reading_is_not_proven(uint8 size, uint256 seed, int32 value) public {
+        uint256 count = bound(size, 1, 33);
+        _seal(count, seed);
+        vm.assume(value != _value(0));
+        bytes26[] memory proof = _plainProof(0);
+        bytes32 rest = _rest();
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyReading(1, _reading(0, value), 0, rest, proof);
+    }
+
+    function test_a_changed_node_or_header_is_not_proven(uint256 seed, uint8 level, bytes26 node) public {
+        _seal(17, seed);
+        bytes26[] memory proof = _plainProof(5);
+        Reading memory reading = _reading(5, _value(5));
+        bytes32 rest = _rest();
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyReading(1, reading, 5, keccak256(abi.encode(rest)), proof);
+        uint256 chosen = bound(level, 0, proof.length - 1);
+        vm.assume(node != proof[chosen]);
+        proof[chosen] = node;
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyReading(1, reading, 5, rest, proof);
+    }
+
+    function test_a_position_outside_the_tree_is_refused(uint256 seed, uint32 position) public {
+        _seal(8, seed);
+        position = uint32(bound(position, 8, type(uint32).max));
+        bytes26[] memory proof = _plainProof(0);
+        bytes32 rest = _rest();
+        Reading memory reading = _reading(0, _value(0));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyReading(1, reading, position, rest, proof);
+    }
+
+    /// A node's preimage has 52 bytes, a reading's 40: no choice of fields makes one the other.
+    function test_an_inner_node_cannot_pass_as_a_reading(uint256 seed) public {
+        _seal(4, seed);
+        bytes memory preimage = abi.encodePacked(_plain(0, 0), _plain(0, 1));
+        assertEq(preimage.length, 52);
+        assertEq(leaves[0].length, 40);
+        bytes26[] memory shorter = new bytes26[](1);
+        shorter[0] = _plain(1, 1);
+        Reading memory forged = Reading(uint16(bytes2(preimage)), 0, address(0), 0, 0, 0);
+        bytes32 rest = _rest();
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyReading(1, forged, 0, rest, shorter);
+    }
+
+    function _shown(uint256 position, uint256 from, uint256 to) internal pure returns (bool) {
+        if (position + 1 == from || position == to) return true;
+        return from != to && (position == from || position + 1 == to);
+    }
+
+    function _anyShown(uint256 first, uint256 behind, uint256 from, uint256 to) internal view returns (bool) {
+        for (uint256 i = first; i < behind && i < leaves.length; ++i) {
+            if (_shown(i, from, to)) return true;
+        }
+        return false;
+    }
+
+    function _cover(uint256 level, uint256 index, uint256 from, uint256 to)
+        internal
+        view
+        returns (bytes memory)
+    {
+        uint256 first = index << level;
+        if (first >= leaves.length) return "";
+        if (!_anyShown(first, first + (1 << level), from, to)) return _node(level, index);
+        if (level == 0) return "";
+        return
+            bytes.concat(_cover(level - 1, 2 * index, from, to), _cover(level - 1, 2 * index + 1, from, to));
+    }
+
+    function _shownLeaves(uint256 from, uint256 to) internal view returns (bytes memory shown) {
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            if (_shown(i, from, to)) shown = bytes.concat(shown, leaves[i]);
+        }
+    }
+
+    function _keyAt(uint256 i) internal pure returns (Key memory) {
+        return Key(1, 2, address(3), uint40(1000 + 2 * i));
+    }
+
+    function _verify(uint256 from, uint256 to, Key memory low, Key memory high)
+        internal
+        view
+        returns (Statistics memory)
+    {
+        bytes memory nodes = _cover(_depth(), 0, from, to);
+        bytes memory shown = _shownLeaves(from, to);
+        return batches.verifyRange(header, readingsRoot, low, high, uint32(from), uint32(to), shown, nodes);
+    }
+
+    function test_statistics_are_those_of_the_readings(uint8 size, uint256 seed, uint8 a, uint8 b) public {
+        uint256 count = bound(size, 1, 20);
+        _seal(count, seed);
+        uint256 from = bound(a, 0, count - 1);
+        uint256 to = bound(b, from + 1, count);
+        Statistics memory found = _verify(from, to, _keyAt(from), _keyAt(to - 1));
+        (int64 sum, int32 low, int32 high) = _statistics(from, to);
+        assertEq(found.count, to - from);
+        assertEq(found.sum, sum);
+        assertEq(found.min, low);
+        assertEq(found.max, high);
+    }
+
+    function test_an_empty_range_is_proven_by_its_neighbours(uint8 size, uint256 seed, uint8 where) public {
+        uint256 count = bound(size, 1, 20);
+        _seal(count, seed);
+        uint256 gap = bound(where, 0, count);
+        Key memory between = Key(1, 2, address(3), uint40(999 + 2 * gap));
+        Statistics memory found = _verify(gap, gap, between, between);
+        assertEq(found.count, 0);
+        assertEq(found.sum, int256(0));
+        assertEq(found.min, int256(0));
+        assertEq(found.max, int256(0));
+    }
+
+    function test_a_range_that_is_not_empty_cannot_be_shown_as_empty(uint8 size, uint256 seed, uint8 where)
+        public
+    {
+        uint256 count = bound(size, 1, 20);
+        _seal(count, seed);
+        uint256 gap = bound(where, 0, count - 1);
+        (bytes memory nodes, bytes memory shown) = (_cover(_depth(), 0, gap, gap), _shownLeaves(gap, gap));
+        Key memory key = _keyAt(gap);
+        vm.expectRevert(abi.encodeWithSelector(IDataBatches.RangeIncomplete.selector, uint32(gap)));
+        batches.verifyRange(header, readingsRoot, key, key, uint32(gap), uint32(gap), shown, nodes);
+    }
+
+    function test_a_range_that_omits_a_reading_is_refused(uint8 size, uint256 seed, uint8 a) public {
+        uint256 count = bound(size, 3, 20);
+        _seal(count, seed);
+        uint256 from = bound(a, 1, count - 2);
+        Key memory low = _keyAt(from - 1);
+        Key memory high = _keyAt(count - 1);
+        bytes memory nodes = _cover(_depth(), 0, from, count);
+        bytes memory shown = _shownLeaves(from, count);
+        vm.expectRevert(abi.encodeWithSelector(IDataBatches.RangeIncomplete.selector, uint32(from - 1)));
+        batches.verifyRange(header, readingsRoot, low, high, uint32(from), uint32(count), shown, nodes);
+    }
+
+    function test_value_moved_between_siblings_is_refused(uint256 seed, int64 moved) public {
+        vm.assume(moved != 0 && moved > -1e15 && moved < 1e15);
+        _seal(16, seed);
+        bytes memory nodes = _cover(_depth(), 0, 8, 16);
+        bytes memory shown = _shownLeaves(8, 16);
+        // The first two nodes lie side by side outside the range: take from one, give to the other.
+        _addToSum(nodes, 0, moved);
+        _addToSum(nodes, 1, -moved);
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, _keyAt(8), _keyAt(15), 8, 16, shown, nodes);
+    }
+
+    function _addToSum(bytes memory nodes, uint256 node, int64 amount) internal pure {
+        uint256 start = node * 42 + 26;
+        uint64 sum = 0;
+        for (uint256 i = 0; i < 8; ++i) {
+            sum = sum << 8 | uint8(nodes[start + i]);
+        }
+        unchecked {
+            sum = uint64(int64(sum) + amount);
+        }
+        for (uint256 i = 0; i < 8; ++i) {
+            nodes[start + 7 - i] = bytes1(uint8(sum >> (8 * i)));
+        }
+    }
+
+    function test_a_range_proof_with_something_left_over_is_refused(uint256 seed) public {
+        _seal(16, seed);
+        bytes memory nodes = bytes.concat(_cover(_depth(), 0, 4, 8), _node(0, 0));
+        bytes memory shown = _shownLeaves(4, 8);
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, _keyAt(4), _keyAt(7), 4, 8, shown, nodes);
+    }
+
+    function test_a_batch_that_is_not_in_the_ring_proves_nothing(uint48 batchId) public {
+        vm.assume(batchId != 1);
+        _seal(2, 1);
+        bytes26[] memory proof = _plainProof(0);
+        bytes32 rest = _rest();
+        Reading memory reading = _reading(0, _value(0));
+        vm.expectRevert(abi.encodeWithSelector(IDataBatches.UnknownBatch.selector, batchId));
+        batches.verifyReading(batchId, reading, 0, rest, proof);
+    }
+
+    function test_a_proof_that_ends_early_is_refused(uint256 seed, uint8 cut) public {
+        _seal(16, seed);
+        bytes memory nodes = _cover(_depth(), 0, 4, 8);
+        bytes memory shown = _shownLeaves(4, 8);
+        (Key memory low, Key memory high) = (_keyAt(4), _keyAt(7));
+        bytes memory shorter = _cut(nodes, bound(cut, 0, nodes.length - 1));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, low, high, 4, 8, shown, shorter);
+        shorter = _cut(shown, bound(cut, 0, shown.length - 1));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, low, high, 4, 8, shorter, nodes);
+    }
+
+    function _cut(bytes memory whole, uint256 size) internal pure returns (bytes memory part) {
+        part = new bytes(size);
+        for (uint256 i = 0; i < size; ++i) {
+            part[i] = whole[i];
+        }
+    }
+
+    function test_a_range_outside_the_batch_is_refused(uint256 seed, uint32 from, uint32 to) public {
+        _seal(4, seed);
+        vm.assume(from > to || to > 4);
+        (Key memory low, Key memory high) = (_keyAt(0), _keyAt(3));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, low, high, from, to, leaves[0], "");
+    }
+
+    function test_keys_must_be_in_order(uint256 seed) public {
+        _seal(4, seed);
+        (bytes memory nodes, bytes memory shown) = (_cover(_depth(), 0, 1, 3), _shownLeaves(1, 3));
+        (Key memory low, Key memory high) = (_keyAt(2), _keyAt(1));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, low, high, 1, 3, shown, nodes);
+    }
+
+    function test_another_header_proves_nothing(uint256 seed, bytes32 dataHash) public {
+        vm.assume(dataHash != 0);
+        _seal(4, seed);
+        (bytes memory nodes, bytes memory shown) = (_cover(_depth(), 0, 1, 3), _shownLeaves(1, 3));
+        (Key memory low, Key memory high) = (_keyAt(1), _keyAt(2));
+        BatchHeader memory other = header;
+        other.dataHash = dataHash;
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(other, readingsRoot, low, high, 1, 3, shown, nodes);
+    }
+
+    function test_a_padding_node_cannot_stand_for_readings(uint256 seed) public {
+        _seal(16, seed);
+        bytes memory nodes = _cover(_depth(), 0, 8, 16);
+        for (uint256 i = 0; i < 42; ++i) {
+            nodes[i] = 0;
+        }
+        (bytes memory shown, Key memory low, Key memory high) = (_shownLeaves(8, 16), _keyAt(8), _keyAt(15));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, low, high, 8, 16, shown, nodes);
+    }
+
+    /// A forged leaf is no proof at all, wherever its key lies: the same answer as in Python.
+    function test_a_forged_boundary_is_an_invalid_proof_not_an_incomplete_range(uint256 seed, uint40 time)
+        public
+    {
+        vm.assume(time != 1008);
+        _seal(16, seed);
+        bytes memory nodes = _cover(_depth(), 0, 4, 16);
+        Reading memory forged = _reading(4, _value(4));
+        forged.observedAt = time;
+        bytes memory shown = bytes.concat(leaves[3], _pack(forged), leaves[15]);
+        (Key memory low, Key memory high) = (_keyAt(4), _keyAt(15));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, low, high, 4, 16, shown, nodes);
+    }
+
+    function _forged(bytes26 hash, int64 sum) internal pure returns (bytes memory) {
+        return abi.encodePacked(hash, sum, int32(0), int32(0));
+    }
+
+    function _parent(bytes memory left, bytes memory right, int64 sum, int32 low, int32 high)
+        internal
+        pure
+        returns (bytes memory)
+    {
+        return abi.encodePacked(bytes26(keccak256(bytes.concat(left, right))), sum, low, high);
+    }
+
+    /// A submitter that forges its own tree: huge sums inside, balanced outside, so that every node fits its type.
+    function test_a_sum_that_no_readings_have_is_refused() public {
+        for (uint256 i = 0; i < 8; ++i) {
+            leaves.push(_pack(_reading(i, 0)));
+        }
+        (int64 huge, bytes26 any) = (2 ** 62, bytes26(uint208(1)));
+        bytes memory down = _forged(any, -huge);
+        bytes memory up = _forged(any, huge);
+        bytes memory left =
+            _parent(_parent(down, _node(0, 1), -huge, 0, 0), _parent(_node(0, 2), up, huge, 0, 0), 0, 0, 0);
+        bytes memory right =
+            _parent(_parent(up, _node(0, 5), huge, 0, 0), _parent(_node(0, 6), down, -huge, 0, 0), 0, 0, 0);
+        header.batchId = 1;
+        header.readingCount = 8;
+        header.statisticsRoot = bytes26(keccak256(_parent(left, right, 0, 0, 0)));
+        _commit(1, bytes26(keccak256(abi.encodePacked(readingsRoot, keccak256(abi.encode(header))))));
+        bytes memory nodes = bytes.concat(down, up, up, down);
+        (bytes memory shown, Key memory low, Key memory high) = (_shownLeaves(2, 6), _keyAt(2), _keyAt(5));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, low, high, 2, 6, shown, nodes);
+    }
+
+    function test_sums_that_leave_their_type_on_the_way_are_refused(uint256 seed) public {
+        _seal(16, seed);
+        bytes memory nodes = _cover(_depth(), 0, 8, 16);
+        bytes memory most = abi.encodePacked(type(int64).max);
+        for (uint256 i = 0; i < 8; ++i) {
+            (nodes[26 + i], nodes[68 + i]) = (most[i], most[i]);
+        }
+        (bytes memory shown, Key memory low, Key memory high) = (_shownLeaves(8, 16), _keyAt(8), _keyAt(15));
+        vm.expectRevert(InvalidProof.selector);
+        batches.verifyRange(header, readingsRoot, low, high, 8, 16, shown, nodes);
+    }
+}
