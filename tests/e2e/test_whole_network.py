@@ -2,11 +2,13 @@
 
 given the network
   ├── the demo ends with exit 0 and a summary in which the known faults are rejected
-  └── when the relayer is killed in the middle of the replay and started again
-        ├── it every acknowledged observation is in a batch exactly once
-        └── it everything that the indexer serves is proven against the chain
+  ├── when relayer and indexer are killed in the middle of the replay and started again
+  │     ├── it every acknowledged observation is in a batch exactly once
+  │     └── it everything that the indexer serves is proven against the chain
+  └── when somebody listens: a message comes for every verified batch
 """
 
+import json
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +16,7 @@ from collections import Counter
 import httpx
 import pytest
 from support.processes import eventually
+from websockets.sync.client import connect
 
 from corechain.account import account_from_key
 from corechain.client import Client
@@ -24,7 +27,8 @@ from corechain.flows import ApiUnavailable
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.keys import P256Key, Secp256k1Key
 
-ROWS, PART, KILL_AFTER = 600, 24, (7, 15)
+ROWS, PART = 600, 24
+KILLED = {7: "relayer", 11: "indexer", 15: "relayer", 19: "indexer"}
 SETTLED_S = 90.0
 
 
@@ -82,7 +86,7 @@ def _data_files(network, client):
         yield open_data_file(answer.raise_for_status().content)[0]
 
 
-def test_a_relayer_killed_in_the_middle_of_the_replay_loses_nothing(small_batches):
+def test_services_killed_in_the_middle_of_the_replay_lose_nothing(small_batches):
     network = small_batches
     keys = {s.name: Secp256k1Key(bytes(31) + bytes([i])) for i, s in enumerate(STATIONS, 1)}
     keys["LGA"] = P256Key(bytes(31) + b"\x09")
@@ -97,9 +101,11 @@ def test_a_relayer_killed_in_the_middle_of_the_replay_loses_nothing(small_batche
                 key, sequence = keys[row.station], sequences[row.station]
                 reports.append(client.sign_report(key, sequence, row.observations))
                 sent[key.identity.device, sequence] = len(row.observations)
-            if number in KILL_AFTER:
-                network.kill("relayer")
+            if number in KILLED:
+                network.kill(KILLED[number])
             _deliver(client, network, reports)
+            if KILLED.get(number) == "indexer":
+                network.restart("indexer")
         total = sum(sent.values())
 
         def settled():
@@ -116,3 +122,17 @@ def test_a_relayer_killed_in_the_middle_of_the_replay_loses_nothing(small_batche
         device = keys["LGA"].identity.device
         proven = client.readings(device=device, metric="pressure", limit=5)
         assert len(proven) == 5
+
+
+def test_a_listener_hears_of_every_verified_batch(small_batches):
+    network = small_batches
+    key = Secp256k1Key(bytes(31) + b"\x33")
+    url = network.urls.indexer.replace("http", "ws") + "/v1/batches/stream"
+    with _client(network) as client, connect(url) as socket:
+        client.register_device(key)
+        row = read_rows([5])[0]
+        client.send_reports([client.sign_report(key, 1, row.observations)])
+        message = json.loads(socket.recv(timeout=20))
+        batch = client.batch(message["batch_id"])
+        assert (batch["state"], batch["commitment"]) == ("verified", message["commitment"])
+        assert message["readings"] == batch["header"]["reading_count"] == len(row.observations)
