@@ -85,9 +85,8 @@ def _prove_readings(batches, batch):
 
 
 def _key(packed):
-    number = int.from_bytes
-    device = "0x" + packed[10:30].hex()
-    return number(packed[:2], "big"), number(packed[2:10], "big"), device, number(packed[30:], "big")
+    metric, cell, at = (int.from_bytes(packed[a:b], "big") for a, b in ((0, 2), (2, 10), (30, 35)))
+    return metric, cell, "0x" + packed[10:30].hex(), at
 
 
 def _prove_ranges(batches, batch, device):
