@@ -1,6 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+/// An event as the chain keeps it.
+struct Log {
+    bytes32[] topics;
+    bytes data;
+    address emitter;
+}
+
 /// The cheatcodes that these tests use. (The forge-std that npm has is of 2022 and knows half of them.)
 interface Vm {
     function addr(uint256 key) external pure returns (address);
@@ -27,6 +34,8 @@ interface Vm {
     function parseUint(string calldata text) external pure returns (uint256);
     function prank(address sender) external;
     function publicKeyP256(uint256 key) external pure returns (uint256 x, uint256 y);
+    function getRecordedLogs() external returns (Log[] memory);
+    function recordLogs() external;
     function readFile(string calldata path) external view returns (string memory);
     function sign(uint256 key, bytes32 digest) external pure returns (uint8 v, bytes32 r, bytes32 s);
     function signP256(uint256 key, bytes32 digest) external pure returns (bytes32 r, bytes32 s);
@@ -99,6 +108,19 @@ abstract contract Test {
 
     function keyOf(string memory name) internal pure returns (uint256) {
         return uint256(keccak256(bytes(name))) % (SECP256K1_ORDER - 1) + 1;
+    }
+
+    /// The recorded events of one contract.
+    function _logsOf(address emitter) internal returns (Log[] memory found) {
+        Log[] memory logs = vm.getRecordedLogs();
+        uint256 count = 0;
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].emitter == emitter) logs[count++] = logs[i];
+        }
+        found = new Log[](count);
+        for (uint256 i = 0; i < count; ++i) {
+            found[i] = logs[i];
+        }
     }
 
     /// 65 bytes, r ‖ s ‖ v.

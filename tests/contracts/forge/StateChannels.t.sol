@@ -256,6 +256,16 @@ contract StateChannelsTest is StateFixture {
         assertEq(stands, deadline);
     }
 
+    /// It marks what is closed. As a state it could never be replaced by a newer one.
+    function test_the_last_version_is_nobodys() public {
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        IStateChannels.SignedState memory last = _state(terms, type(uint40).max, 4);
+        vm.expectRevert(
+            abi.encodeWithSelector(IStateChannels.StaleState.selector, uint40(0), type(uint40).max)
+        );
+        channels.challenge(terms, last);
+    }
+
     // ------------------------------------------------------------- strange tokens
 
     function _openWith(address coin) internal returns (IStateChannels.Terms memory terms) {
