@@ -4,9 +4,10 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 STAMPS := .corechain/stamps
-FORGE := $(firstword $(wildcard node_modules/@foundry-rs/forge-*/bin/forge) forge)
-HOST_TOOLS := $(abspath $(BIN)):$(dir $(abspath $(FORGE))):$(dir $(abspath $(firstword $(wildcard node_modules/@foundry-rs/anvil-*/bin/anvil) anvil)))
-RUN := PATH="$(HOST_TOOLS):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
+# Links, not $(wildcard): what npm installs during this very run must be found by it.
+TOOLS := .corechain/bin
+FORGE := $(TOOLS)/forge
+RUN := PATH="$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 
 .PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy fuzz constraints clean
@@ -31,6 +32,8 @@ $(STAMPS)/python: constraints.txt pyproject.toml $(MEMBERS) | $(STAMPS)/versions
 $(STAMPS)/node: package.json package-lock.json | $(STAMPS)/versions
 	@echo "· anvil, forge and the Solidity compiler"
 	@npm ci --ignore-scripts --silent
+	@mkdir -p $(TOOLS) && for tool in anvil forge; do \
+	  ln -sf "$$(ls -d "$(CURDIR)"/node_modules/@foundry-rs/$$tool-*/bin/$$tool | head -1)" $(TOOLS)/$$tool; done
 	@touch $@
 
 $(STAMPS)/solc: tools/ensure_solc.py tools/solc-shim.js $(STAMPS)/python $(STAMPS)/node
