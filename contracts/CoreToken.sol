@@ -5,6 +5,7 @@ import { ICoreToken } from "./interfaces/ICoreToken.sol";
 import { Eip712 } from "./libraries/Eip712.sol";
 import { InvalidProof, PositionalTree } from "./libraries/PositionalTree.sol";
 import { InvalidSignature, Signatures } from "./libraries/Signatures.sol";
+import { TokenTypes } from "./libraries/TokenTypes.sol";
 
 /// @title CORE
 // slither-disable-next-line missing-inheritance (IErc20 is what escrow needs of any token)
@@ -29,16 +30,6 @@ contract CoreToken is ICoreToken {
     }
 
     bytes32 private constant NAME_HASH = keccak256("CoreChain");
-    bytes32 private constant PERMIT_TYPEHASH =
-        keccak256("Permit(address owner,address spender,uint256 value,uint256 nonce,uint256 deadline)");
-    bytes32 private constant TRANSFER_TYPEHASH = keccak256(
-        "TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-    );
-    bytes32 private constant RECEIVE_TYPEHASH = keccak256(
-        "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
-    );
-    bytes32 private constant CANCEL_TYPEHASH =
-        keccak256("CancelAuthorization(address authorizer,bytes32 nonce)");
 
     string public constant name = "CoreChain";
     string public constant symbol = "CORE";
@@ -127,10 +118,8 @@ contract CoreToken is ICoreToken {
     ) external {
         if (block.timestamp > deadline) revert Expired(deadline);
         bytes32 structHash =
-            keccak256(abi.encode(PERMIT_TYPEHASH, owner, spender, value, nonces[owner]++, deadline));
-        if (Signatures.recover(Eip712.digest(NAME_HASH, structHash), v, r, s) != owner) {
-            revert InvalidSignature();
-        }
+            keccak256(abi.encode(TokenTypes.PERMIT, owner, spender, value, nonces[owner]++, deadline));
+        _requireSigner(owner, Eip712.digest(NAME_HASH, structHash), v, r, s);
         _approve(owner, spender, value);
     }
 
@@ -144,10 +133,25 @@ contract CoreToken is ICoreToken {
         bytes32 nonce,
         bytes calldata signature
     ) external {
-        _spend(from, nonce, validAfter, validBefore);
-        bytes32 structHash =
-            keccak256(abi.encode(TRANSFER_TYPEHASH, from, to, value, validAfter, validBefore, nonce));
-        Signatures.requireAccount(from, Eip712.digest(NAME_HASH, structHash), signature);
+        bytes32 digest = _spend(TokenTypes.TRANSFER, from, to, value, validAfter, validBefore, nonce);
+        Signatures.requireAccount(from, digest, signature);
+        _transfer(from, to, value);
+    }
+
+    /// @inheritdoc ICoreToken
+    function transferWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
+        bytes32 digest = _spend(TokenTypes.TRANSFER, from, to, value, validAfter, validBefore, nonce);
+        _requireSigner(from, digest, v, r, s);
         _transfer(from, to, value);
     }
 
@@ -162,20 +166,37 @@ contract CoreToken is ICoreToken {
         bytes calldata signature
     ) external {
         if (to != msg.sender) revert NotReceiver(to, msg.sender);
-        _spend(from, nonce, validAfter, validBefore);
-        bytes32 structHash =
-            keccak256(abi.encode(RECEIVE_TYPEHASH, from, to, value, validAfter, validBefore, nonce));
-        Signatures.requireAccount(from, Eip712.digest(NAME_HASH, structHash), signature);
+        bytes32 digest = _spend(TokenTypes.RECEIVE, from, to, value, validAfter, validBefore, nonce);
+        Signatures.requireAccount(from, digest, signature);
+        _transfer(from, to, value);
+    }
+
+    /// @inheritdoc ICoreToken
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external {
+        if (to != msg.sender) revert NotReceiver(to, msg.sender);
+        bytes32 digest = _spend(TokenTypes.RECEIVE, from, to, value, validAfter, validBefore, nonce);
+        _requireSigner(from, digest, v, r, s);
         _transfer(from, to, value);
     }
 
     /// @inheritdoc ICoreToken
     function cancelAuthorization(address authorizer, bytes32 nonce, bytes calldata signature) external {
-        if (authorizationState[authorizer][nonce]) revert AuthorizationSpent(authorizer, nonce);
-        bytes32 structHash = keccak256(abi.encode(CANCEL_TYPEHASH, authorizer, nonce));
-        Signatures.requireAccount(authorizer, Eip712.digest(NAME_HASH, structHash), signature);
-        authorizationState[authorizer][nonce] = true;
-        emit AuthorizationCanceled(authorizer, nonce);
+        Signatures.requireAccount(authorizer, _cancel(authorizer, nonce), signature);
+    }
+
+    /// @inheritdoc ICoreToken
+    function cancelAuthorization(address authorizer, bytes32 nonce, uint8 v, bytes32 r, bytes32 s) external {
+        _requireSigner(authorizer, _cancel(authorizer, nonce), v, r, s);
     }
 
     /// @inheritdoc ICoreToken
@@ -319,12 +340,38 @@ contract CoreToken is ICoreToken {
         _mint(owner, amount);
     }
 
-    function _spend(address authorizer, bytes32 nonce, uint256 validAfter, uint256 validBefore) private {
+    /// @dev Marks the authorisation as used; the caller then checks that the digest was signed, or reverts all of it.
+    function _spend(
+        bytes32 typehash,
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce
+    ) private returns (bytes32 digest) {
         if (block.timestamp <= validAfter) revert NotYetValid(validAfter);
         if (block.timestamp >= validBefore) revert Expired(validBefore);
+        _useUp(from, nonce);
+        emit AuthorizationUsed(from, nonce);
+        return Eip712.digest(
+            NAME_HASH, keccak256(abi.encode(typehash, from, to, value, validAfter, validBefore, nonce))
+        );
+    }
+
+    function _cancel(address authorizer, bytes32 nonce) private returns (bytes32 digest) {
+        _useUp(authorizer, nonce);
+        emit AuthorizationCanceled(authorizer, nonce);
+        return Eip712.digest(NAME_HASH, keccak256(abi.encode(TokenTypes.CANCEL, authorizer, nonce)));
+    }
+
+    function _useUp(address authorizer, bytes32 nonce) private {
         if (authorizationState[authorizer][nonce]) revert AuthorizationSpent(authorizer, nonce);
         authorizationState[authorizer][nonce] = true;
-        emit AuthorizationUsed(authorizer, nonce);
+    }
+
+    function _requireSigner(address signer, bytes32 digest, uint8 v, bytes32 r, bytes32 s) private pure {
+        if (Signatures.recover(digest, v, r, s) != signer) revert InvalidSignature();
     }
 
     function _mint(address to, uint128 amount) private {

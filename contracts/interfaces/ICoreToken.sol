@@ -123,6 +123,19 @@ interface ICoreToken {
         bytes calldata signature
     ) external;
 
+    /// @notice EIP-3009, signature in three parts.
+    function transferWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
+
     /// @notice EIP-3009, for contracts: only `to` may use it, so nobody can run ahead.
     function receiveWithAuthorization(
         address from,
@@ -134,8 +147,24 @@ interface ICoreToken {
         bytes calldata signature
     ) external;
 
-    /// @notice EIP-3009.
+    /// @notice The same, signature in three parts.
+    function receiveWithAuthorization(
+        address from,
+        address to,
+        uint256 value,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 nonce,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
+
+    /// @notice EIP-3009: makes an authorisation worthless before it is used.
     function cancelAuthorization(address authorizer, bytes32 nonce, bytes calldata signature) external;
+
+    /// @notice The same, signature in three parts.
+    function cancelAuthorization(address authorizer, bytes32 nonce, uint8 v, bytes32 r, bytes32 s) external;
 
     /// @notice EIP-3009: whether a nonce is spent.
     function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);

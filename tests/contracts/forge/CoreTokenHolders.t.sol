@@ -199,4 +199,62 @@ contract CoreTokenHoldersTest is Test {
         vm.expectRevert(abi.encodeWithSelector(ICoreToken.AuthorizationSpent.selector, holder, nonce));
         token.cancelAuthorization(holder, nonce, own);
     }
+
+    // ------------------------------------------------- signatures in three parts
+
+    function _parts(bytes memory signature) internal pure returns (uint8 v, bytes32 r, bytes32 s) {
+        assertEq(signature.length, 65);
+        v = uint8(signature[64]);
+        for (uint256 i = 0; i < 32; ++i) {
+            r |= bytes32(signature[i]) >> (8 * i);
+            s |= bytes32(signature[32 + i]) >> (8 * i);
+        }
+    }
+
+    function test_both_forms_of_a_signature_are_one_authorisation(address to, uint256 value, bytes32 nonce)
+        public
+    {
+        vm.assume(to != address(0) && to != holder);
+        value = bound(value, 0, 1e24);
+        bytes memory whole = _authorization("Transfer", to, value, nonce);
+        (uint8 v, bytes32 r, bytes32 s) = _parts(whole);
+        token.transferWithAuthorization(holder, to, value, 0, type(uint256).max, nonce, v, r, s);
+        assertEq(token.balanceOf(to), value);
+        vm.expectRevert(abi.encodeWithSelector(ICoreToken.AuthorizationSpent.selector, holder, nonce));
+        token.transferWithAuthorization(holder, to, value, 0, type(uint256).max, nonce, whole);
+    }
+
+    function test_in_three_parts_too_it_is_for_its_receiver(address to, address thief, bytes32 nonce) public {
+        vm.assume(to != address(0) && to != holder && thief != to);
+        (uint8 v, bytes32 r, bytes32 s) = _parts(_authorization("Receive", to, 5, nonce));
+        vm.prank(thief);
+        vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotReceiver.selector, to, thief));
+        token.receiveWithAuthorization(holder, to, 5, 0, type(uint256).max, nonce, v, r, s);
+        vm.prank(to);
+        token.receiveWithAuthorization(holder, to, 5, 0, type(uint256).max, nonce, v, r, s);
+        assertEq(token.balanceOf(to), 5);
+    }
+
+    function test_in_three_parts_too_another_key_or_high_s_moves_nothing(bytes32 nonce) public {
+        bytes memory signature = _authorization("Transfer", address(7), 5, nonce);
+        (uint8 v, bytes32 r, bytes32 s) = _parts(signature);
+        vm.expectRevert(InvalidSignature.selector);
+        token.transferWithAuthorization(address(8), address(7), 5, 0, type(uint256).max, nonce, v, r, s);
+        bytes32 twin = bytes32(SECP256K1_ORDER - uint256(s));
+        vm.expectRevert(HighS.selector);
+        token.transferWithAuthorization(holder, address(7), 5, 0, type(uint256).max, nonce, 55 - v, r, twin);
+        assertFalse(token.authorizationState(holder, nonce));
+    }
+
+    function test_in_three_parts_too_an_authorisation_is_cancelled(bytes32 nonce) public {
+        bytes32 typehash = keccak256("CancelAuthorization(address authorizer,bytes32 nonce)");
+        bytes32 digest = _digest(keccak256(abi.encode(typehash, holder, nonce)));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("holder"), digest);
+        vm.expectRevert(InvalidSignature.selector);
+        token.cancelAuthorization(address(8), nonce, v, r, s);
+        vm.expectEmit(address(token));
+        emit ICoreToken.AuthorizationCanceled(holder, nonce);
+        token.cancelAuthorization(holder, nonce, v, r, s);
+        assertTrue(token.authorizationState(holder, nonce));
+    }
 }
