@@ -219,6 +219,8 @@ def verify_range(
     if next(nodes, None) is not None or hash26(top.pack()) != root:
         raise InvalidProof("the range proof does not lead to the statistics root")
     _check_boundaries(zip(shown, proof.leaves, strict=True), start, end, low, high)
+    if not -(2**63) <= walk.total.sum < 2**63:
+        raise InvalidProof("the sum of the range does not fit 64 bits")
     return walk.total
 
 
