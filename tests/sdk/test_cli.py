@@ -201,6 +201,23 @@ def test_a_data_file_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         assert fetch_data_file(url + "/", COMMITMENT) == bytes(1000)
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--service", "explorer"], "one of relayer, indexer, not 'explorer'"),
+        (["--service", "relayer", "--no-services"], "exclude each other"),
+        (["--anvil-port", "0"], "--anvil-port"),
+    ],
+)
+def test_up_with_options_that_mean_nothing_is_a_usage_error_and_starts_nothing(
+    options: list[str], said: str, tmp_path: Path
+) -> None:
+    done = corechain("up", "--home", tmp_path / "home", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "home").exists()
+
+
 def test_up_without_the_extra_says_how_to_install_it(tmp_path: Path) -> None:
     (tmp_path / "psutil.py").write_text("raise ModuleNotFoundError('gone', name='psutil')\n")
     done = corechain("up", "--home", tmp_path, changes={"PYTHONPATH": str(tmp_path)})

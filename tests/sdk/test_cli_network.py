@@ -282,6 +282,16 @@ def test_ctrl_c_during_the_start_leaves_nothing_behind(used_home: Path) -> None:
     assert mentioning(used_home) == []
 
 
+def test_without_services_the_servers_and_contracts_are_up_alone(used_home: Path) -> None:
+    with going_up(used_home, [*port_options(), "--no-services"]) as running:
+        running.read_until(UP)
+        assert running.pid_of("anvil") > 1
+        running.process.send_signal(signal.SIGTERM)
+        code, output = running.rest()
+    assert code == 0, output
+    assert re.findall(r"stopping (\w+)", output) == ["anvil", "valkey", "postgres"]
+
+
 def test_a_taken_port_is_named_with_the_option_that_changes_it(
     network: Network, used_home: Path
 ) -> None:

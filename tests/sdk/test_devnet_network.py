@@ -201,3 +201,17 @@ def test_a_checkout_is_found_from_below_and_an_editable_install_from_anywhere(
     assert find_repository() == REPOSITORY
     with pytest.raises(MissingProgram, match="inside a checkout"):
         find_repository(tmp_path)
+
+
+def test_a_chosen_repository_comes_first_and_must_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = tmp_path / "checkout"
+    (chosen / "scripts").mkdir(parents=True)
+    (chosen / "scripts" / "deploy.py").touch()
+    monkeypatch.setenv("CORECHAIN_REPOSITORY", str(chosen))
+    with pytest.raises(MissingProgram, match="correct CORECHAIN_REPOSITORY"):
+        find_repository()
+    (chosen / "ape-config.yaml").touch()
+    assert find_repository() == chosen
+    assert find_repository(REPOSITORY) == REPOSITORY

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.processes import eventually, family, is_gone, survivors
+from support.processes import eventually, family, is_gone, mentioning, survivors
 
 from corechain.devnet.errors import MissingProgram, NoFreePort, PortTaken, ServerNotStarted
 from corechain.devnet.guard import CANNOT_START
@@ -230,6 +230,16 @@ def test_a_first_start_that_fails_says_why_and_leaves_no_half_a_cluster(tmp_path
     assert not server.data.exists()
     with PostgresServer(tmp_path / "postgres") as second:
         assert second.running
+
+
+def test_a_tool_of_postgres_that_never_ends_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("corechain.devnet.postgres.COMMAND_LIMIT_S", 0.3)
+    stuck = Privileges(prefix=("sh", "-c", "sleep 60"))
+    with pytest.raises(ServerNotStarted, match="initdb took too long: it said nothing"):
+        PostgresServer(tmp_path / "postgres", run_as=stuck).start()
+    assert mentioning(tmp_path) == []
 
 
 @pytest.fixture

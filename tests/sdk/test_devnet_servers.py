@@ -74,6 +74,15 @@ async def test_postgres_keeps_a_committed_row_through_a_kill(tmp_path: Path) -> 
         assert await execute(url, "SELECT value FROM rows") == 42
 
 
+def test_a_start_after_a_kill_leaves_the_log_to_what_matters(tmp_path: Path) -> None:
+    with PostgresServer(tmp_path / "postgres") as server:
+        server.kill()
+        server.start()
+        log = server.log.read_text()
+    assert "was not properly shut down" in log
+    assert "FATAL" not in log, "waiting must not be seen as refused connections"
+
+
 async def test_postgres_is_durable_and_listens_to_this_machine_alone(postgres: str) -> None:
     assert await execute(postgres, "SHOW fsync") == "on"
     assert await execute(postgres, "SHOW listen_addresses") == "127.0.0.1"
@@ -270,3 +279,30 @@ def test_no_server_outlives_a_killed_parent_and_its_data_can_be_used_at_once(
     with PostgresServer(tmp_path / "p") as server:
         assert survivors(members) == []
         assert server.create_database("kept").endswith("/kept")
+
+
+FIRST_START = """
+import sys
+from pathlib import Path
+from corechain.devnet.postgres import PostgresServer
+
+PostgresServer(Path(sys.argv[1])).start()
+"""
+
+
+def test_a_parent_that_is_killed_during_the_first_start_takes_the_unfinished_cluster_with_it(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "p"
+    with subprocess.Popen([sys.executable, "-c", FIRST_START, str(folder)]) as parent:
+        assert eventually((folder / "data.part" / "PG_VERSION").exists, within_s=30)
+        (initdb,) = psutil.Process(parent.pid).children()
+        # It would end by itself soon; stopped, it ends only if it is killed.
+        initdb.suspend()
+        parent.kill()
+    left = survivors([initdb])
+    for process in left:
+        process.kill()
+    assert left == []
+    with PostgresServer(folder) as server:
+        assert server.running

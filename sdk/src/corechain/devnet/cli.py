@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
@@ -69,6 +69,9 @@ def up(
     service: Annotated[
         list[str] | None, typer.Option(help="Only this service (repeatable); all when not given.")
     ] = None,
+    no_services: Annotated[
+        bool, typer.Option("--no-services", help="Servers and contracts, none of ours.")
+    ] = False,
     anvil_port: Port = DEFAULT.anvil,
     postgres_port: Port = DEFAULT.postgres,
     valkey_port: Port = DEFAULT.valkey,
@@ -79,13 +82,14 @@ def up(
 
     RELAYER_* and INDEXER_* in the environment override the settings of the services.
     """
+    services = _chosen_services(service or (), no_services)
     network = _network_class()(
         home,
         ports=Ports(anvil_port, postgres_port, valkey_port, relayer_port, indexer_port),
         fresh=fresh,
         price=price,
         settings=_given_settings(),
-        services=service or SERVICES,
+        services=services,
         progress=_say,
     )
     try:
@@ -96,6 +100,15 @@ def up(
                 time.sleep(CHECK_S)
     except Interrupted:
         _say("stopped")
+
+
+def _chosen_services(named: Sequence[str], none: bool) -> Sequence[str]:
+    if none and named:
+        raise typer.BadParameter("--service and --no-services exclude each other")
+    for name in named:
+        if name not in SERVICES:
+            raise typer.BadParameter(f"--service is one of {', '.join(SERVICES)}, not {name!r}")
+    return () if none else named or SERVICES
 
 
 def _network_class() -> "type[Network]":

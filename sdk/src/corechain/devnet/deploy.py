@@ -16,6 +16,7 @@ from corechain.devnet.servers import find_anvil
 DEPLOY_LIMIT_S = 600.0
 TAIL_LINES = 30
 NETWORK = "ethereum:local:foundry"
+REPOSITORY_VARIABLE = "CORECHAIN_REPOSITORY"
 SCRIPT = Path("scripts") / "deploy.py"
 Progress = Callable[[str], None]
 
@@ -23,14 +24,29 @@ Progress = Callable[[str], None]
 def find_repository(start: Path | None = None) -> Path:
     """The checkout with the contracts: `start` or a folder above it. Raises MissingProgram.
 
-    Without `start`: around the current folder, else around this file (an editable install).
+    Without `start`: CORECHAIN_REPOSITORY, else around the current folder, else around this file
+    (an editable install).
     """
+    chosen = os.environ.get(REPOSITORY_VARIABLE)
+    if start is None and chosen:
+        return _chosen_repository(Path(chosen).absolute())
     places = (start,) if start else (Path.cwd(), Path(__file__).resolve())
     for place in places:
         for folder in (place, *place.parents):
-            if (folder / SCRIPT).is_file() and (folder / "ape-config.yaml").is_file():
+            if _is_repository(folder):
                 return folder
-    raise MissingProgram(str(SCRIPT), "run this inside a checkout of the CoreChain repository")
+    where = f"run this inside a checkout of the CoreChain repository, or set {REPOSITORY_VARIABLE}"
+    raise MissingProgram(str(SCRIPT), where)
+
+
+def _chosen_repository(folder: Path) -> Path:
+    if not _is_repository(folder):
+        raise MissingProgram(str(folder / SCRIPT), f"correct {REPOSITORY_VARIABLE}")
+    return folder
+
+
+def _is_repository(folder: Path) -> bool:
+    return (folder / SCRIPT).is_file() and (folder / "ape-config.yaml").is_file()
 
 
 def _ape() -> str:

@@ -66,10 +66,11 @@ class ServerDied(TransportError):
 
 
 class ServerCommandFailed(TransportError):
-    """A tool of a server (initdb, createdb, …) failed."""
+    """A tool of a server (initdb, psql, …) failed, or took too long: then `code` is None."""
 
-    def __init__(self, command: str, code: int, output: str) -> None:
-        super().__init__(f"{command} failed with exit code {code}: {output.strip()}")
+    def __init__(self, command: str, code: int | None, output: str) -> None:
+        how = "took too long" if code is None else f"failed with exit code {code}"
+        super().__init__(f"{command} {how}: {output.strip() or 'it said nothing'}")
         self.command, self.code, self.output = command, code, output
 
 
