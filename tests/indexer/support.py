@@ -200,3 +200,13 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
 
 def world_of(anvil: str, deployment: Path, data_dir: Path) -> World:
     return World(Chain(anvil, load_deployment(deployment)), data_dir)
+
+
+def device_of(world: World) -> str:
+    return "0x" + world.keys[0].identity.device.hex()
+
+
+async def get(api: httpx.AsyncClient, path: str, status: int = 200, **params: Any) -> Any:
+    response = await api.get(path, params={k.rstrip("_"): v for k, v in params.items()})
+    assert response.status_code == status, response.text
+    return response.json()

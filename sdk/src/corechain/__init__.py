@@ -2,7 +2,8 @@
 
 from corechain.account import account_from_key
 from corechain.answers import MalformedAnswer
-from corechain.client import AsyncClient, Client
+from corechain.async_client import AsyncClient
+from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.flows import ApiUnavailable, Delivery, LocatedReading, StatisticsResult
 from corechain.payments import PaymentChannel

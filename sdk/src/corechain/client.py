@@ -1,6 +1,5 @@
-"""Client and AsyncClient: thin senders of the flows. Verification is on by default."""
+"""Client: a thin sender of the flows. Verification is on by default."""
 
-import asyncio
 import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -35,7 +34,7 @@ UNSEEN_TRIES, UNSEEN_PAUSE_S = 40, 0.25
 """A channel that was just opened is mirrored within seconds."""
 
 
-def _payload(response: "httpx.Response") -> Any:
+def payload_of(response: "httpx.Response") -> Any:
     """The JSON of an answer, or its problem as the typed error. Raises ApiUnavailable."""
     try:
         document = response.json()
@@ -49,7 +48,7 @@ def _payload(response: "httpx.Response") -> Any:
 
 
 @dataclass
-class _Base:
+class ClientBase:
     """What both clients know: where the services are, the contracts, and who pays."""
 
     api_url: str
@@ -145,7 +144,7 @@ class _Base:
         return Question(metric_of(metric), device, cell, start, end)
 
 
-def _filters(
+def filters_of(
     metric: int | str | None, device: DeviceId | None, start: int | None, end: int | None
 ) -> dict[str, str | int]:
     given = {
@@ -157,7 +156,7 @@ def _filters(
     return {name: value for name, value in given.items() if value is not None}
 
 
-class Client(_Base):
+class Client(ClientBase):
     """Blocking client. Use as a context manager, or call `close`."""
 
     @cached_property
@@ -195,7 +194,7 @@ class Client(_Base):
             return step.question()
         response = self._send(step, {})
         payment = self._payment(response)
-        return _payload(self._paid(step, payment) if payment else response)
+        return payload_of(self._paid(step, payment) if payment else response)
 
     def _paid(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
         """Sends the same voucher again while the server has not yet seen a new channel."""
@@ -266,7 +265,7 @@ class Client(_Base):
         limit: int = 100,
     ) -> list[flows.LocatedReading]:
         """Readings by metric, device and time (seconds), each proven unless `verify` is off."""
-        filters = _filters(metric, device, start, end)
+        filters = filters_of(metric, device, start, end)
         return self.run(flows.readings(filters, limit, self._commitments()))
 
     def statistics(
@@ -296,130 +295,3 @@ class Client(_Base):
     ) -> PaymentChannel:
         """Opens a payment channel; paid queries draw on it from now on. Amount in base units."""
         return self._open_channel(receiver, amount, withdraw_delay_s)
-
-
-class AsyncClient(_Base):
-    """The same for asyncio. Chain calls run in a thread."""
-
-    @cached_property
-    def _http(self) -> "httpx.AsyncClient":
-        import httpx
-
-        return httpx.AsyncClient(timeout=TIMEOUT_S)
-
-    async def __aenter__(self) -> "AsyncClient":
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        await self._http.aclose()
-
-    async def _send(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
-        import httpx
-
-        headers = self._headers(request) | dict(payment)
-        try:
-            return await self._http.request(
-                request.method,
-                self._url(request),
-                params=dict(request.params),
-                content=request.content,
-                headers=headers,
-            )
-        except httpx.TransportError as error:
-            raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
-
-    async def _carry_out(self, step: Step) -> Any:
-        if not isinstance(step, Request):
-            return await asyncio.to_thread(step.question)
-        response = await self._send(step, {})
-        payment = self._payment(response)
-        return _payload(await self._paid(step, payment) if payment else response)
-
-    async def _paid(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
-        for _ in range(UNSEEN_TRIES):
-            response = await self._send(request, payment)
-            if response.status_code != HTTP_TOO_EARLY:
-                break
-            await asyncio.sleep(UNSEEN_PAUSE_S)
-        return response
-
-    async def run(self, flow: Flow[T]) -> T:
-        """Carries a flow out to its result."""
-        try:
-            step = next(flow)
-            while True:
-                try:
-                    result = await self._carry_out(step)
-                except CoreChainError as error:
-                    step = flow.throw(error)
-                else:
-                    step = flow.send(result)
-        except StopIteration as done:
-            outcome: T = done.value
-            return outcome
-
-    async def register_device(self, key: DeviceKey, owner: bytes | None = None) -> Any:
-        return await asyncio.to_thread(self._register, key, owner)
-
-    async def send_reports(self, reports: Sequence[SignedReport]) -> list[flows.Delivery]:
-        return await self.run(flows.send_reports(reports))
-
-    async def next_sequence(self, device: DeviceId) -> int:
-        return await self.run(flows.next_sequence(device))
-
-    async def status(self) -> dict[str, Any]:
-        return await self.run(flows.document("/v1/status"))
-
-    async def batch(self, batch_id: int) -> dict[str, Any]:
-        return await self.run(flows.document(f"/v1/batches/{batch_id}"))
-
-    async def batches(self, limit: int = 100) -> list[dict[str, Any]]:
-        return await self.run(flows.pages("/v1/batches", {}, limit))
-
-    async def devices(self, limit: int = 100) -> list[dict[str, Any]]:
-        return await self.run(flows.pages("/v1/devices", {}, limit))
-
-    async def latest(self, device: DeviceId) -> dict[str, Any]:
-        return await self.run(flows.document("/v1/latest", device="0x" + device.hex()))
-
-    async def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return await self.run(flows.pages(f"/v1/batches/{batch_id}/rejections", {}, limit))
-
-    async def reading(self, batch_id: int, position: int) -> Reading:
-        return await self.run(flows.proven_reading(batch_id, position, self.chain.commitment_of))
-
-    async def readings(
-        self,
-        *,
-        metric: int | str | None = None,
-        device: DeviceId | None = None,
-        start: int | None = None,
-        end: int | None = None,
-        limit: int = 100,
-    ) -> list[flows.LocatedReading]:
-        filters = _filters(metric, device, start, end)
-        return await self.run(flows.readings(filters, limit, self._commitments()))
-
-    async def statistics(
-        self, metric: int | str, device: DeviceId, cell: int, start: int, end: int
-    ) -> flows.StatisticsResult:
-        question = self.question(metric, device, cell, start, end)
-        return await self.run(flows.statistics(question, self._commitments()))
-
-    async def reward_claim(self, owner: Owner) -> RewardClaim:
-        return await self.run(flows.reward_claim(owner, self._active_root()))
-
-    async def rewards_claimable(self, owner: Owner) -> bool:
-        return await self.run(flows.rewards_claimable(owner, self.chain.active_root))
-
-    async def claim_rewards(self, owner: Owner) -> Any:
-        claim = await self.reward_claim(owner)
-        return await asyncio.to_thread(self._claim, claim)
-
-    async def open_channel(
-        self, receiver: bytes, amount: int, withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S
-    ) -> PaymentChannel:
-        return await asyncio.to_thread(self._open_channel, receiver, amount, withdraw_delay_s)

@@ -1,0 +1,156 @@
+"""AsyncClient: the same flows as `Client`, for asyncio. Chain calls run in a thread."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from corechain import flows
+from corechain.client import (
+    HTTP_TOO_EARLY,
+    TIMEOUT_S,
+    UNSEEN_PAUSE_S,
+    UNSEEN_TRIES,
+    ClientBase,
+    filters_of,
+    payload_of,
+)
+from corechain.flows import Flow, Request, Step
+from corechain.payments import PaymentChannel
+from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
+from corechain.protocol.errors import CoreChainError
+from corechain.protocol.keys import DeviceKey
+from corechain.protocol.reading import DeviceId, Reading, SignedReport
+from corechain.protocol.rewards import Owner, RewardClaim
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+
+class AsyncClient(ClientBase):
+    """The same for asyncio. Chain calls run in a thread."""
+
+    @cached_property
+    def _http(self) -> "httpx.AsyncClient":
+        import httpx
+
+        return httpx.AsyncClient(timeout=TIMEOUT_S)
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def _send(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
+        import httpx
+
+        headers = self._headers(request) | dict(payment)
+        try:
+            return await self._http.request(
+                request.method,
+                self._url(request),
+                params=dict(request.params),
+                content=request.content,
+                headers=headers,
+            )
+        except httpx.TransportError as error:
+            raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
+
+    async def _carry_out(self, step: Step) -> Any:
+        if not isinstance(step, Request):
+            return await asyncio.to_thread(step.question)
+        response = await self._send(step, {})
+        payment = self._payment(response)
+        return payload_of(await self._paid(step, payment) if payment else response)
+
+    async def _paid(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
+        for _ in range(UNSEEN_TRIES):
+            response = await self._send(request, payment)
+            if response.status_code != HTTP_TOO_EARLY:
+                break
+            await asyncio.sleep(UNSEEN_PAUSE_S)
+        return response
+
+    async def run(self, flow: Flow[T]) -> T:
+        """Carries a flow out to its result."""
+        try:
+            step = next(flow)
+            while True:
+                try:
+                    result = await self._carry_out(step)
+                except CoreChainError as error:
+                    step = flow.throw(error)
+                else:
+                    step = flow.send(result)
+        except StopIteration as done:
+            outcome: T = done.value
+            return outcome
+
+    async def register_device(self, key: DeviceKey, owner: bytes | None = None) -> Any:
+        return await asyncio.to_thread(self._register, key, owner)
+
+    async def send_reports(self, reports: Sequence[SignedReport]) -> list[flows.Delivery]:
+        return await self.run(flows.send_reports(reports))
+
+    async def next_sequence(self, device: DeviceId) -> int:
+        return await self.run(flows.next_sequence(device))
+
+    async def status(self) -> dict[str, Any]:
+        return await self.run(flows.document("/v1/status"))
+
+    async def batch(self, batch_id: int) -> dict[str, Any]:
+        return await self.run(flows.document(f"/v1/batches/{batch_id}"))
+
+    async def batches(self, limit: int = 100) -> list[dict[str, Any]]:
+        return await self.run(flows.pages("/v1/batches", {}, limit))
+
+    async def devices(self, limit: int = 100) -> list[dict[str, Any]]:
+        return await self.run(flows.pages("/v1/devices", {}, limit))
+
+    async def latest(self, device: DeviceId) -> dict[str, Any]:
+        return await self.run(flows.document("/v1/latest", device="0x" + device.hex()))
+
+    async def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
+        return await self.run(flows.pages(f"/v1/batches/{batch_id}/rejections", {}, limit))
+
+    async def reading(self, batch_id: int, position: int) -> Reading:
+        return await self.run(flows.proven_reading(batch_id, position, self.chain.commitment_of))
+
+    async def readings(
+        self,
+        *,
+        metric: int | str | None = None,
+        device: DeviceId | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        limit: int = 100,
+    ) -> list[flows.LocatedReading]:
+        filters = filters_of(metric, device, start, end)
+        return await self.run(flows.readings(filters, limit, self._commitments()))
+
+    async def statistics(
+        self, metric: int | str, device: DeviceId, cell: int, start: int, end: int
+    ) -> flows.StatisticsResult:
+        question = self.question(metric, device, cell, start, end)
+        return await self.run(flows.statistics(question, self._commitments()))
+
+    async def reward_claim(self, owner: Owner) -> RewardClaim:
+        return await self.run(flows.reward_claim(owner, self._active_root()))
+
+    async def rewards_claimable(self, owner: Owner) -> bool:
+        return await self.run(flows.rewards_claimable(owner, self.chain.active_root))
+
+    async def claim_rewards(self, owner: Owner) -> Any:
+        claim = await self.reward_claim(owner)
+        return await asyncio.to_thread(self._claim, claim)
+
+    async def open_channel(
+        self, receiver: bytes, amount: int, withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S
+    ) -> PaymentChannel:
+        return await asyncio.to_thread(self._open_channel, receiver, amount, withdraw_delay_s)

@@ -1,0 +1,153 @@
+"""Queries that cost something: a voucher pays once, for one request, and is redeemed once."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest_asyncio
+
+from corechain.account import account_from_key
+from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY
+from corechain.payments import (
+    PAYMENT_RESPONSE,
+    channel_to,
+    decode_header,
+    encode_header,
+    parse_price,
+)
+from corechain.protocol.keys import Secp256k1Key
+from corechain_indexer.redeem import open_vouchers, redeem
+from indexer.support import World, device_of, driven, get, settings_of
+
+PRICE = 1_000
+
+
+@pytest_asyncio.fixture
+async def paid(world: World, database: str, bus_url: str):  # type: ignore[no-untyped-def]
+    """An API that costs something, and a payer with an open channel."""
+    world.add(hours=4)
+    settings = settings_of(world, database, bus_url, price_per_query=PRICE, payee_key=PAYEE_KEY)
+    contracts = world.chain.deployment
+    payer = account_from_key(ADMIN_KEY)
+    channel = channel_to(
+        bytes.fromhex(account_from_key(PAYEE_KEY).address[2:]),
+        Secp256k1Key(bytes(payer.key)),
+        token=contracts.address("CoreToken"),
+        chain_id=contracts.chain_id,
+        payment_channels=contracts.address("PaymentChannels"),
+        withdraw_delay_s=900,
+        salt=bytes(32),
+    )
+    world.chain.open_channel(payer, channel.config, 5 * PRICE)
+    channel.deposit = 5 * PRICE
+    async with driven(settings, world) as indexer:
+        await indexer.settle()
+        async with indexer.api() as api:
+            yield indexer, api, channel, settings
+
+
+def query_of(world: World) -> tuple[str, dict[str, str]]:
+    return "/v1/readings", {"device": device_of(world)}
+
+
+async def price_of(api: httpx.AsyncClient, world: World) -> Any:
+    path, params = query_of(world)
+    refused = await api.get(path, params=params)
+    assert refused.status_code == 402
+    return parse_price(refused.headers, world.chain.deployment.chain_id)
+
+
+async def pay(api: httpx.AsyncClient, world: World, header: str) -> httpx.Response:
+    path, params = query_of(world)
+    return await api.get(path, params=params, headers={"PAYMENT-SIGNATURE": header})
+
+
+async def test_a_voucher_pays_for_one_query(world: World, paid: Any) -> None:
+    _, api, channel, _ = paid
+    price = await price_of(api, world)
+    assert price.amount == PRICE
+    header = channel.pay(price)
+    first = await pay(api, world, header)
+    assert first.status_code == 200
+    receipt = decode_header(first.headers[PAYMENT_RESPONSE])
+    assert receipt["extensions"]["chargedCumulativeAmount"] == str(PRICE)
+    again = await pay(api, world, header)
+    assert again.json()["type"].endswith("VoucherRegressed")
+    assert (await pay(api, world, channel.pay(price))).status_code == 200
+
+
+async def test_one_voucher_serves_one_of_two_requests(world: World, paid: Any) -> None:
+    _, api, channel, _ = paid
+    price = await price_of(api, world)
+    assert (await pay(api, world, channel.pay(price))).status_code == 200
+    header = channel.pay(price)
+    both = await asyncio.gather(pay(api, world, header), pay(api, world, header))
+    assert sorted(answer.status_code for answer in both) == [200, 409]
+
+
+async def test_payments_that_are_none_are_refused_by_name(world: World, paid: Any) -> None:
+    _, api, channel, _ = paid
+    price = await price_of(api, world)
+    good = decode_header(channel.pay(price))
+
+    def changed(**voucher: Any) -> str:
+        payload = good["payload"] | {"voucher": good["payload"]["voucher"] | voucher}
+        return encode_header(good | {"payload": payload})
+
+    other = good["payload"]["channelConfig"] | {"receiver": "0x" + "55" * 20}
+    stranger = encode_header(good | {"payload": good["payload"] | {"channelConfig": other}})
+    unknown = good["payload"]["channelConfig"] | {"salt": "0x" + "66" * 32}
+    unopened = encode_header(good | {"payload": good["payload"] | {"channelConfig": unknown}})
+    for header, name in (
+        ("%%%", "PaymentRequired"),
+        (encode_header({}), "PaymentRequired"),
+        ("A" * 9_000, "PaymentRequired"),
+        (changed(maxClaimableAmount="999999999"), "InvalidSignature"),
+        (changed(maxClaimableAmount="0"), "InvalidSignature"),
+        (changed(signature="0x1234"), "InvalidSignature"),
+        (changed(channelId="0x" + "11" * 32), "InvalidSignature"),
+        (stranger, "PaymentRequired"),
+        (unopened, "ChannelNotSeen"),
+    ):
+        answer = await pay(api, world, header)
+        assert answer.json()["type"] == f"urn:corechain:error:{name}", (name, answer.text)
+
+
+async def test_a_voucher_that_is_too_small_or_uncovered_is_refused(world: World, paid: Any) -> None:
+    _, api, channel, _ = paid
+    price = await price_of(api, world)
+    channel.spent = 1 - price.amount
+    small = await pay(api, world, channel.pay(price))
+    assert small.status_code == 402
+    channel.spent, channel.deposit = 5 * PRICE, 10 * PRICE
+    over = await pay(api, world, channel.pay(price))
+    assert "exceeds the deposit" in over.json()["detail"]
+
+
+async def test_nobody_pays_for_a_refused_query(world: World, paid: Any) -> None:
+    indexer, api, channel, _ = paid
+    header = channel.pay(await price_of(api, world))
+    answer = await api.get("/v1/readings", headers={"PAYMENT-SIGNATURE": header})
+    assert answer.status_code == 400
+    assert await indexer.indexer.pool.fetchval("select count(*) from voucher") == 0
+
+
+async def test_vouchers_are_redeemed_once(world: World, paid: Any) -> None:
+    indexer, api, channel, settings = paid
+    price = await price_of(api, world)
+    for _ in range(3):
+        assert (await pay(api, world, channel.pay(price))).status_code == 200
+    url = settings.database_url.get_secret_value()
+    payee = bytes.fromhex(account_from_key(PAYEE_KEY).address[2:])
+    before = world.chain.balance_of(payee)
+    done = redeem(world.chain, PAYEE_KEY, await open_vouchers(url))
+    assert (done.vouchers, done.queries, done.amount) == (1, 3, 3 * PRICE)
+    assert world.chain.balance_of(payee) == before + 3 * PRICE
+    await indexer.settle()
+    again = redeem(world.chain, PAYEE_KEY, await open_vouchers(url))
+    assert (again.vouchers, again.transaction) == (0, None)
+    async with indexer.api() as other:
+        found = await get(other, f"/v1/channels/0x{channel.channel_id.hex()}")
+        listed = await get(other, "/v1/channels", payer="0x" + channel.config.payer.hex())
+    assert found["claimed"] == str(3 * PRICE)
+    assert listed["items"] == [found]
