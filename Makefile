@@ -3,9 +3,12 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 BIN := .venv/bin
-STAMPS := .corechain/stamps
+# Stamps lie in what they vouch for: who deletes .venv or node_modules gets it back from the next run.
+PYTHON_STAMP := .venv/.installed
+NODE_STAMP := node_modules/.installed
+SOLC_STAMP := .solcx/.installed
 # Links, not $(wildcard): what npm installs during this very run must be found by it.
-TOOLS := .corechain/bin
+TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
 RUN := PATH="$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
@@ -15,28 +18,30 @@ MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(STAMPS)/python $(STAMPS)/node $(STAMPS)/solc ## install everything into this folder
+setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) ## install everything into this folder
 
-$(STAMPS)/versions:
+.corechain/versions:
+	@command -v $(PYTHON) > /dev/null || { echo "CoreChain needs Python 3.11 or newer, and $(PYTHON) is not there: install it, or set PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit("CoreChain needs Python 3.11 or newer, this is %d.%d: set PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@node -e 'const major = +process.versions.node.split(".")[0]; if (major < 20) { console.error("CoreChain needs Node 20 or newer, this is " + process.version); process.exit(1) }' || { echo "CoreChain needs Node 20 or newer on the PATH"; exit 1; }
-	@mkdir -p $(STAMPS) && touch $@
+	@mkdir -p .corechain && touch $@
 
-$(STAMPS)/python: constraints.txt pyproject.toml $(MEMBERS) | $(STAMPS)/versions
+$(PYTHON_STAMP): constraints.txt pyproject.toml $(MEMBERS) | .corechain/versions
 	@echo "· Python packages"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@# A venv that was cut short has a python but no pip, and would fail for ever.
+	@$(BIN)/python -c 'import pip' 2> /dev/null || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
 	@$(BIN)/python -m uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev -e "sdk[devnet]" -e relayer -e indexer
 	@touch $@
 
-$(STAMPS)/node: package.json package-lock.json | $(STAMPS)/versions
+$(NODE_STAMP): package.json package-lock.json | .corechain/versions
 	@echo "· anvil, forge and the Solidity compiler"
-	@npm ci --ignore-scripts --silent
+	@npm ci --ignore-scripts --loglevel=error --no-progress > /dev/null
 	@mkdir -p $(TOOLS) && for tool in anvil forge; do \
 	  ln -sf "$$(ls -d "$(CURDIR)"/node_modules/@foundry-rs/$$tool-*/bin/$$tool | head -1)" $(TOOLS)/$$tool; done
 	@touch $@
 
-$(STAMPS)/solc: tools/ensure_solc.py tools/solc-shim.js $(STAMPS)/python $(STAMPS)/node
+$(SOLC_STAMP): tools/ensure_solc.py tools/solc-shim.js $(PYTHON_STAMP) $(NODE_STAMP)
 	@$(BIN)/python tools/ensure_solc.py
 	@touch $@
 

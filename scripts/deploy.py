@@ -23,7 +23,8 @@ import yaml
 from ape import accounts, project
 from ape.api import AccountAPI, ProviderAPI
 from ape.cli import ConnectedProviderCommand, ape_cli_context
-from eth_utils import keccak, to_checksum_address
+from eth_utils.address import to_checksum_address
+from eth_utils.crypto import keccak
 
 CREATE2_PROXY = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 ROLES = ("admin", "submitter", "proposer", "guardian", "treasury")
