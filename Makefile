@@ -29,7 +29,7 @@ setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) ## install everything into th
 $(PYTHON_STAMP): constraints.txt pyproject.toml $(MEMBERS) | .corechain/versions
 	@echo "· Python packages"
 	@# A venv that was cut short has a python but no pip, and would fail for ever.
-	@$(BIN)/python -c 'import pip' 2> /dev/null || $(PYTHON) -m venv --clear .venv || { rm -rf .venv; echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
+	@$(BIN)/python -c 'import uv' 2> /dev/null || $(BIN)/python -c 'import pip' 2> /dev/null || $(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
 	@$(BIN)/python -m uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev -e "sdk[devnet]" -e relayer -e indexer
 	@touch $@
