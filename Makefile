@@ -13,7 +13,7 @@ FORGE := $(TOOLS)/forge
 RUN := PATH="$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 
-.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy fuzz constraints clean
+.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy fuzz gas constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -83,6 +83,10 @@ check: setup ## lint, types, import law, formatting, slither, ABI drift
 	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check
 	@$(RUN) FOUNDRY_OUT=.corechain/slither/out FOUNDRY_CACHE_PATH=.corechain/slither/cache slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 || { cat .corechain/slither.txt; exit 1; }
 	@$(BIN)/python tools/check_locks.py
+
+gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
+	@$(FORGE) build --quiet
+	@$(RUN) PYTHONPATH=tests/contracts $(BIN)/python -m gas $(ARGS)
 
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test

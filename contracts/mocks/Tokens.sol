@@ -104,3 +104,29 @@ contract ReentrantToken is MintableToken {
         }
     }
 }
+
+/// @title An ordinary ERC-20: events, checks and the endless allowance of the common library. Gas measurements only.
+contract OrdinaryToken is MintableToken {
+    event Transfer(address indexed from, address indexed to, uint256 value);
+
+    error InsufficientBalance(address owner, uint256 balance, uint256 needed);
+    error InsufficientAllowance(address spender, uint256 allowance, uint256 needed);
+
+    function transferFrom(address from, address to, uint256 amount) external override returns (bool) {
+        uint256 allowed = allowance[from][msg.sender];
+        if (allowed != type(uint256).max) {
+            if (allowed < amount) revert InsufficientAllowance(msg.sender, allowed, amount);
+            allowance[from][msg.sender] = allowed - amount;
+        }
+        _move(from, to, amount);
+        return true;
+    }
+
+    function _move(address from, address to, uint256 amount) internal override {
+        uint256 balance = balanceOf[from];
+        if (balance < amount) revert InsufficientBalance(from, balance, amount);
+        balanceOf[from] = balance - amount;
+        balanceOf[to] += amount;
+        emit Transfer(from, to, amount);
+    }
+}
