@@ -23,7 +23,7 @@ contract DeviceRegistryTest is Test {
     address internal owner = makeAddr("owner");
 
     function setUp() public {
-        registry = new DeviceRegistry();
+        registry = new DeviceRegistry(address(this));
     }
 
     function _digest(bytes32 structHash) internal view returns (bytes32) {
@@ -52,10 +52,11 @@ contract DeviceRegistryTest is Test {
         emit IDeviceRegistry.DeviceRegistered(device, owner, 1, 0, 0);
         vm.prank(sender);
         registry.register(device, owner, 1, 0, 0, signature);
-        (address found, uint8 keyType, bool revoked) = registry.deviceOf(device);
+        (address found, uint8 keyType, uint40 registeredAt, uint40 revokedAt) = registry.deviceOf(device);
         assertEq(found, owner);
         assertEq(keyType, 1);
-        assertFalse(revoked);
+        assertEq(registeredAt, block.timestamp);
+        assertEq(revokedAt, 0);
     }
 
     function test_nobody_registers_a_device_that_is_not_theirs(uint256 seed, address thief) public {
@@ -117,7 +118,7 @@ contract DeviceRegistryTest is Test {
         vm.chainId(block.chainid + 1);
         vm.expectRevert(InvalidSignature.selector);
         registry.verifyReport(device, 1, hex"01", signature, 0, 0);
-        DeviceRegistry other = new DeviceRegistry();
+        DeviceRegistry other = new DeviceRegistry(address(this));
         assertTrue(other.hashReport(device, 1, hex"01") != registry.hashReport(device, 1, hex"01"));
     }
 
@@ -149,7 +150,7 @@ contract DeviceRegistryTest is Test {
         address device = _register(_key(seed));
         vm.prank(owner);
         registry.transfer(device, next);
-        (address found,,) = registry.deviceOf(device);
+        (address found,,,) = registry.deviceOf(device);
         assertEq(found, next);
         vm.prank(next);
         registry.revoke(device);
