@@ -1,99 +1,71 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-/// @notice A leaf of a batch: 40 bytes packed in this order. Times in seconds, values in the metric's scaled units.
-struct Reading {
-    uint16 metric;
-    uint64 cell;
-    address device;
-    uint40 observedAt;
-    int32 value;
-    uint8 flag;
-}
-
-/// @notice The part of a reading that sorts it.
-struct Key {
-    uint16 metric;
-    uint64 cell;
-    address device;
-    uint40 observedAt;
-}
-
-/// @notice What a commitment covers besides the readings root.
-struct BatchHeader {
-    uint48 batchId;
-    bytes26 previous;
-    bytes26 ancestor;
-    bytes26 statisticsRoot;
-    bytes26 reportsRoot;
-    bytes32 dataHash;
-    bytes32 rulesHash;
-    uint32 readingCount;
-    uint32 reportCount;
-    uint40 windowStart;
-    uint40 windowEnd;
-}
-
-/// @notice Of the values of a range, in the metric's scaled units. With count 0 the others are 0.
-struct Statistics {
-    uint32 count;
-    int64 sum;
-    int32 min;
-    int32 max;
-}
+import { BatchHeader, Key, Place, Reading, Revealed, Statistics } from "./BatchTypes.sol";
 
 /// @title Commitments to batches of readings, and proofs against them
-/// @notice A lane is a series of batches with one writer. Batch id = lane (16 bits), number (32 bits, from 1). The last
-/// 8,192 batches of a lane are in the ring; older ones are reached through `previous` and `ancestor` of newer headers.
+/// @notice Batch id = lane (16 bits), number (32 bits, from 1 to 2^27 − 1). A ring of 8,192 words a lane holds the newest commitments: a
+/// word is a batch's commitment, or the root over the commitments of several batches committed together. Older batches
+/// are reached through `previous` and `ancestor` of newer headers. No word is overwritten while its batches can be challenged.
 interface IDataBatches {
-    /// @notice A lane's batches are committed by this account from now on (zero: by nobody).
-    event LaneAssigned(uint16 indexed lane, address indexed submitter);
     /// @notice A batch was committed.
     event BatchCommitted(uint48 indexed batchId, bytes26 commitment);
-    /// @notice The admin offered the role; the other account must accept it.
-    event AdminOffered(address indexed admin, address indexed candidate);
-    /// @notice The admin's role went over.
-    event AdminChanged(address indexed before, address indexed admin);
+    /// @notice Consecutive batches were committed together: 26 bytes each.
+    event BatchesCommitted(uint48 indexed firstBatchId, bytes commitments);
+    /// @notice A reading was proven to be in a batch.
+    event ReadingProven(uint48 indexed batchId, bytes reading);
 
-    /// @notice Only the lane's submitter may commit.
-    error NotSubmitter(uint16 lane, address caller);
-    /// @notice Only the admin may do this.
-    error NotAdmin(address admin, address caller);
-    /// @notice The batch was committed before.
+    /// @notice The batch, or a newer one in its slot, was committed before.
     error AlreadyCommitted(uint48 batchId);
-    /// @notice The slot holds another batch than the one exactly one lap earlier.
-    error OutOfOrder(uint48 batchId, uint48 inSlot);
-    /// @notice Numbers start at 1.
-    error ZeroNumber();
+    /// @notice The batches in this slot can still be challenged; it is free for newer ones from `freeAt` (seconds).
+    error RingFull(uint48 batchId, uint40 freeAt);
+    /// @notice Numbers run from 1 to 2^27 − 1.
+    error InvalidNumber(uint256 number);
     /// @notice A commitment is the hash of something.
     error ZeroCommitment();
+    /// @notice Two to 256 whole commitments go together.
+    error InvalidGroup(uint256 bytesGiven);
     /// @notice No such batch, or another one is in its slot by now.
     error UnknownBatch(uint48 batchId);
+    /// @notice The batch was committed together with others: its commitment needs a path.
+    error Grouped(uint48 batchId);
     /// @notice The boundary leaves do not enclose the keys that were asked for.
     error RangeIncomplete(uint32 position);
-
-    /// @notice Lets an account commit the batches of a lane. Admin only.
-    function assignLane(uint16 lane, address submitter) external;
-
-    /// @notice Offers the admin's role to another account.
-    function offerAdmin(address candidate) external;
-
-    /// @notice Takes the admin's role that was offered to the caller.
-    function acceptAdmin() external;
 
     /// @notice Commits one batch. Lane's submitter only.
     /// @param batchId lane and number
     /// @param commitment `hash26(readingsRoot ‖ restHash)`, see docs/protocol.md
     function commit(uint48 batchId, bytes26 commitment) external;
 
-    /// @notice Commits consecutive batches of one lane.
-    function commitMany(uint48 firstBatchId, bytes26[] calldata commitments) external;
+    /// @notice Commits 2 to 256 consecutive batches of one lane in one word. Lane's submitter only.
+    /// @dev Costs one slot for all of them; proofs against such a batch carry a path of up to eight nodes more.
+    /// @param commitments 26 bytes each
+    function commitMany(uint48 firstBatchId, bytes calldata commitments) external;
 
-    /// @notice The commitment of a batch in the ring. Reverts UnknownBatch.
+    /// @notice Proves a reading in a transaction that leaves a log. Packed, because bytes are the price of a proof (EIP-7623):
+    /// batch id 6 ‖ position 4 ‖ rest hash 32 ‖ reading 40 ‖ 26 for each sibling from the leaf up.
+    function proveReading(bytes calldata packed) external;
+
+    /// @notice The commitment of a batch that has its own word in the ring. Reverts UnknownBatch, Grouped.
     function commitmentOf(uint48 batchId) external view returns (bytes26);
 
-    /// @notice Who commits on a lane; zero for nobody.
-    function submitterOf(uint16 lane) external view returns (address);
+    /// @notice Reverts unless the batch was committed at that place. Gives the second of its commit.
+    function requireCommitted(uint48 batchId, bytes26 commitment, Place calldata place)
+        external
+        view
+        returns (uint40 committedAt);
+
+    /// @notice Reverts unless an old batch has this commitment, shown by the headers that lead to it from a batch in the ring.
+    /// @dev Each header leads to its `ancestor` (number without its lowest bit) if that is not older than the batch sought, else to
+    /// its `previous`. A chain of headers is as honest as the submitter was who committed the newest of them.
+    /// @param place of the first batch of `links`
+    /// @param links header and readings root from the newest batch back to the one after the batch sought
+    function requireArchived(
+        uint48 batchId,
+        bytes26 commitment,
+        Place calldata place,
+        Revealed[] calldata links
+    ) external view;
 
     /// @notice Reverts unless the reading is in the batch at that position.
     /// @param restHash hash of the batch's header
@@ -106,9 +78,18 @@ interface IDataBatches {
         bytes26[] calldata proof
     ) external view;
 
+    /// @notice The same for any commitment; `requireCommitted` or `requireArchived` tells whose it is.
+    function verifyReadingIn(
+        bytes26 commitment,
+        Reading calldata reading,
+        uint32 position,
+        bytes32 restHash,
+        bytes26[] calldata proof
+    ) external pure;
+
     /// @notice Statistics of all readings with `low` ≤ key ≤ `high`, proven to be complete within the batch.
     /// @dev Relies on the leaves being sorted and on parents matching their children: both are checked by everyone who
-    /// opens the data file.
+    /// opens the data file, and who finds them wrong takes the submitter's bond.
     /// @param header of the batch
     /// @param readingsRoot of the batch
     /// @param low smallest key of the range
@@ -127,4 +108,17 @@ interface IDataBatches {
         bytes calldata leaves,
         bytes calldata nodes
     ) external view returns (Statistics memory);
+
+    /// @notice The same for any commitment; `requireCommitted` or `requireArchived` tells whose it is.
+    function verifyRangeIn(
+        bytes26 commitment,
+        BatchHeader calldata header,
+        bytes26 readingsRoot,
+        Key calldata low,
+        Key calldata high,
+        uint32 from,
+        uint32 to,
+        bytes calldata leaves,
+        bytes calldata nodes
+    ) external pure returns (Statistics memory);
 }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { BatchHeader } from "../interfaces/IDataBatches.sol";
+import { BatchHeader, Revealed } from "../interfaces/BatchTypes.sol";
+import { InvalidProof } from "./PositionalTree.sol";
 
-/// @title Hashes of a batch's header
+/// @title Hashes of a batch's header, and the chain that headers make
 /// @notice Source: docs/protocol.md, "Header and commitment".
 library BatchHeaders {
     /// @notice Hash of the header's eleven words.
@@ -15,5 +16,36 @@ library BatchHeaders {
     /// costs one more word of calldata, not eleven.
     function commitment(bytes26 readingsRoot, bytes32 rest) internal pure returns (bytes26) {
         return bytes26(keccak256(abi.encodePacked(readingsRoot, rest)));
+    }
+
+    /// @notice The commitment of a batch that is wholly known.
+    function commitmentOf(Revealed calldata batch) internal pure returns (bytes26) {
+        return commitment(batch.readingsRoot, restHash(batch.header));
+    }
+
+    /// @notice What stands in the tree of a group: a 32-byte preimage, so neither a node (52) nor a header (58) can pass.
+    function groupLeaf(uint48 batchId, bytes26 commitment_) internal pure returns (bytes26) {
+        return bytes26(keccak256(abi.encodePacked(commitment_, batchId)));
+    }
+
+    /// @notice The batch that `ancestor` of a header names: its number without the lowest bit; number 0 for none.
+    function ancestorOf(uint48 batchId) internal pure returns (uint48) {
+        uint256 number = uint32(batchId);
+        // A number is at least 1, so its negative is 2^256 − number.
+        unchecked {
+            return uint48(batchId - (number & (0 - number)));
+        }
+    }
+
+    /// @notice The batch one step back from a header on the way to `target`, and its commitment.
+    function stepTowards(BatchHeader calldata header, uint48 target)
+        internal
+        pure
+        returns (uint48 batchId, bytes26 commitment_)
+    {
+        // Never behind the target, never out of the lane.
+        if (header.batchId <= target || header.batchId >> 32 != target >> 32) revert InvalidProof();
+        uint48 ancestor = ancestorOf(header.batchId);
+        return ancestor >= target ? (ancestor, header.ancestor) : (header.batchId - 1, header.previous);
     }
 }

@@ -22,6 +22,12 @@ library Signatures {
     uint256 private constant HALF_P256_ORDER =
         0x7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8;
     address private constant P256VERIFY = address(0x100);
+    /// @dev A good signature over a digest: key and text are of no other use.
+    bytes32 private constant KNOWN_DIGEST = 0x3919ffe7c1e5de3a06587635d882a5c31f8352476798f97c08190e97581c56d1;
+    bytes32 private constant KNOWN_R = 0x5e38e7d7ff76f46ebdbaab736282520471c3e969f9367e70d93424ef3861d46f;
+    bytes32 private constant KNOWN_S = 0x7b80bb7ef087101c39856a722a513c7f830309c9ea1e8199232e933e9dd47def;
+    bytes32 private constant KNOWN_X = 0x53e060f2bf06d96f5cc9c30c6c0ac286dafcba814012ac0d610c9cbbd3107ff0;
+    bytes32 private constant KNOWN_Y = 0xa7b340d20cc71a524d2968dc618621253ea5b22f0b755a9516d5a620cab1be36;
     bytes32 private constant VALID = bytes32(IERC1271.isValidSignature.selector);
 
     /// @notice The address that signed the digest. Reverts HighS, InvalidSignature.
@@ -55,14 +61,42 @@ library Signatures {
         if (recover(digest, signature) != signer) revert InvalidSignature();
     }
 
+    /// @notice Whether the 64-byte signature (EIP-2098, low-s) is the signer's. Never reverts: bad signatures are evidence.
+    function isCompactBy(address signer, bytes32 digest, bytes calldata signature)
+        internal
+        pure
+        returns (bool)
+    {
+        return signer != address(0) && signature.length == 64 && _isByKey(signer, digest, signature);
+    }
+
+    /// @notice Whether the 64-byte signature (r, s; low-s) is the P-256 key's. False also where the chain cannot tell: see `hasP256`.
+    function isP256By(bytes32 x, bytes32 y, bytes32 digest, bytes calldata signature)
+        internal
+        view
+        returns (bool)
+    {
+        (bytes32 r, uint256 s) = (bytes32(signature[:32]), uint256(bytes32(signature[32:])));
+        return s <= HALF_P256_ORDER && _p256(digest, r, s, x, y);
+    }
+
+    /// @notice Whether the chain verifies P-256 signatures: it is asked for one that is known to be good.
+    function hasP256() internal view returns (bool) {
+        return _p256(KNOWN_DIGEST, KNOWN_R, uint256(KNOWN_S), KNOWN_X, KNOWN_Y);
+    }
+
     /// @notice Reverts HighS or InvalidSignature unless the P-256 key (x, y) signed the digest.
     /// @dev Without the precompile a call succeeds and returns nothing: the length is what tells (EIP-7951).
     function requireP256(bytes32 x, bytes32 y, bytes32 digest, bytes calldata signature) internal view {
         if (signature.length != 64) revert InvalidSignature();
         (bytes32 r, uint256 s) = (bytes32(signature[:32]), uint256(bytes32(signature[32:])));
         if (s > HALF_P256_ORDER) revert HighS();
+        if (!_p256(digest, r, s, x, y)) revert InvalidSignature();
+    }
+
+    function _p256(bytes32 digest, bytes32 r, uint256 s, bytes32 x, bytes32 y) private view returns (bool) {
         (bool success, bytes memory answer) = P256VERIFY.staticcall(abi.encode(digest, r, s, x, y));
-        if (!success || answer.length != 32 || abi.decode(answer, (uint256)) != 1) revert InvalidSignature();
+        return success && answer.length == 32 && abi.decode(answer, (uint256)) == 1;
     }
 
     /// @dev An account with code may use signatures of any form, so this one refuses without reverting.

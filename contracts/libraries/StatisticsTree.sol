@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IDataBatches, Key, Statistics } from "../interfaces/IDataBatches.sol";
+import { Key, Statistics } from "../interfaces/BatchTypes.sol";
+import { IDataBatches } from "../interfaces/IDataBatches.sol";
 import { InvalidProof } from "./PositionalTree.sol";
 
 /// @notice A subtree: its hash and the statistics of the readings below it.

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { Place, Revealed } from "./BatchTypes.sol";
+
+/// @notice What can be wrong with a batch and shown in one step.
+enum Fraud {
+    BadSignature, // a report that its device has not signed
+    RevokedDevice, // an observation made after its device was revoked
+    DuplicateReport, // one (device, sequence) twice
+    MalformedReport, // a leaf of the reports' tree that is no report
+    MalformedReading, // a leaf of the readings' tree that is no reading
+    UnsortedReadings, // two neighbours that do not ascend
+    UnsortedReports, // two neighbours that do not ascend
+    OutsideWindow, // a reading outside the header's window
+    WrongParent, // a node whose statistics are not those of its children
+    WrongLeaf, // the two trees over the readings differ
+    BrokenChain, // a header that does not name itself, its predecessor or its ancestor
+    Equivocation // two commitments for one batch
+}
+
+/// @notice What a submitter must show when it is asked for it.
+enum Demand {
+    Report, // the report at a position
+    Reading, // the reading at a position
+    Source, // the report that a reading comes from
+    Registration // that a report's device was registered when the batch was committed
+}
+
+/// @notice A leaf with its place in a tree.
+struct Shown {
+    uint32 position;
+    bytes content;
+    bytes26[] proof;
+}
+
+/// @notice Another batch that the evidence needs.
+struct Witness {
+    uint48 batchId;
+    Revealed batch;
+    Place place;
+}
+
+/// @notice Evidence. Which parts a kind needs is said at `requireFraud`.
+struct Evidence {
+    Shown[] shown;
+    Witness[] witnesses;
+    bytes extra;
+}
+
+/// @notice The batch in question. Batches before `since` are not this bond's.
+struct Accused {
+    uint48 batchId;
+    uint40 since;
+    Revealed batch;
+}
+
+/// @title The judge: what counts as fraud, what counts as an answer
+/// @notice Without state, owner or money. DataBatches holds commitments and bonds and asks it.
+interface IBatchChallenges {
+    /// @notice The evidence shows nothing wrong.
+    error NotFraud(Fraud kind);
+    /// @notice The evidence lacks a part that its kind needs, or has a malformed one.
+    error MalformedEvidence();
+    /// @notice The other batch is of another lane, another bond, or not the one that is needed.
+    error WrongWitness(uint48 batchId);
+    /// @notice The key does not hash to the device's id.
+    error KeyMismatch(address device, address ofKey);
+    /// @notice The device is not in the registry: materialise it from its fleet, or demand its registration.
+    error UnknownDevice(address device);
+    /// @notice This chain cannot verify P-256 signatures, so nobody can be judged by one.
+    error MissingPrecompile();
+    /// @notice The device was registered in time: nothing to demand.
+    error Registered(address device, uint40 registeredAt);
+    /// @notice The evidence does not answer the demand.
+    error NotAnAnswer();
+
+    /// @notice Reverts unless the evidence shows this fraud. The batch's commitment is the caller's business; the caller must
+    /// be a DataBatches, which is asked about witnesses.
+    /// @dev `shown`, `witnesses`, `extra` by kind:
+    /// BadSignature: report; –; empty for secp256k1, x ‖ y for P-256. RevokedDevice: report; –; index of the observation (2 bytes).
+    /// DuplicateReport: two reports; – or the earlier batch of the second one; –. MalformedReport, MalformedReading, OutsideWindow: the
+    /// leaf; –; –. UnsortedReadings, UnsortedReports: two neighbours; –; –. WrongParent: –; –; index (4) ‖ top (42) ‖ pairs of children (84 each)
+    /// from the top down, the last one of the node in question. WrongLeaf: the reading; –; the same down to the leaf. BrokenChain: –; – or the
+    /// batch before; 0 id, 1 previous, 2 ancestor (1 byte). Equivocation: –; the other batch of this id; –.
+    function requireFraud(Fraud kind, Accused calldata accused, Evidence calldata evidence) external view;
+
+    /// @notice What a demand is about, as one word. Reverts when there is nothing to demand.
+    /// @param evidence Report, Reading: `extra` is the position (4 bytes). Source: the reading, its batch as witness. Registration: the
+    /// report, its batch as witness.
+    function subjectOf(Demand kind, bytes26 commitment, uint40 committedAt, Evidence calldata evidence)
+        external
+        view
+        returns (bytes32 subject);
+
+    /// @notice Reverts unless the evidence answers the demand.
+    /// @param evidence Report, Reading: the leaf, or nothing when the batch ends before the position. Source: the report; `extra` is the
+    /// index of the observation (2 bytes). All with the batch as witness. Registration: nothing; materialise the device first.
+    function requireAnswer(Demand kind, bytes26 commitment, bytes32 subject, Evidence calldata evidence)
+        external
+        view;
+}
