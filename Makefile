@@ -86,7 +86,7 @@ check: setup ## lint, types, import law, formatting, slither, ABI drift
 
 gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
 	@$(FORGE) build --quiet
-	@$(RUN) PYTHONPATH=tests/contracts $(BIN)/python -m gas $(ARGS)
+	@$(RUN) PYTHONPATH=tests/contracts:tests $(BIN)/python -m gas $(ARGS)
 
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test

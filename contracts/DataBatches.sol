@@ -24,7 +24,7 @@ contract DataBatches is IDataBatches, Disputes {
 
     /// @dev commitment or group root (208 bits) ‖ grouped (1) ‖ lap (14) ‖ second of the commit (33), at lane and number modulo the
     /// ring's size. Lap and slot give the number back; the time is what makes a window of it.
-    mapping(uint256 laneAndSlot => uint256) private _ring;
+    uint256[1 << 29] private _ring; // an array, because its place needs no hash
 
     constructor(
         address firstAdmin,
@@ -45,6 +45,15 @@ contract DataBatches is IDataBatches, Disputes {
     }
 
     /// @inheritdoc IDataBatches
+    function commitBrief(bytes32 word) external {
+        uint48 batchId = uint48(uint256(word));
+        _requireSubmitter(uint16(batchId >> 32));
+        if (bytes26(word) == 0) revert ZeroCommitment();
+        _store(batchId, uint256(word) ^ batchId);
+        emit BatchCommitted(batchId, bytes26(word));
+    }
+
+    /// @inheritdoc IDataBatches
     function commitMany(uint48 firstBatchId, bytes calldata commitments) external {
         // Checks
         _requireSubmitter(uint16(firstBatchId >> 32));
@@ -57,7 +66,8 @@ contract DataBatches is IDataBatches, Disputes {
         if (uint32(firstBatchId) == 0 || last >> 32 != firstBatchId >> 32) revert InvalidNumber(uint32(last));
 
         // Effects
-        _store(uint48(last), uint256(bytes32(_groupRoot(firstBatchId, commitments, count))) | GROUPED);
+        bytes26 root = BatchHeaders.groupRoot(firstBatchId, commitments, count);
+        _store(uint48(last), uint256(bytes32(root)) | GROUPED);
         emit BatchesCommitted(firstBatchId, commitments);
     }
 
@@ -91,12 +101,12 @@ contract DataBatches is IDataBatches, Disputes {
         uint256 word = _wordOf(place.anchorId);
         bytes26 found = commitment;
         if (word & GROUPED == 0) {
-            if (batchId != place.anchorId || place.index != 0 || place.path.length != 0) {
+            if (batchId != place.anchorId || place.member != 0 || place.path.length != 0) {
                 revert InvalidProof();
             }
         } else {
             bytes26 leaf = BatchHeaders.groupLeaf(batchId, commitment);
-            found = PositionalTree.rootOf(leaf, place.index, place.path);
+            found = PositionalTree.rootOf(leaf, place.member, place.path);
         }
         if (found != bytes26(bytes32(word))) revert InvalidProof();
         return _committedAt(word);
@@ -206,21 +216,6 @@ contract DataBatches is IDataBatches, Disputes {
         if (block.timestamp <= freeAt) {
             revert RingFull(uint48(batchId - (lap - lapBefore) * RING_SIZE), uint40(freeAt + 1));
         }
-    }
-
-    /// @dev Leaves are written over by their parents, level by level: no more memory than the leaves take.
-    function _groupRoot(uint48 firstBatchId, bytes calldata commitments, uint256 count)
-        private
-        pure
-        returns (bytes26)
-    {
-        bytes26[] memory nodes = new bytes26[](count);
-        for (uint256 i = 0; i < count; ++i) {
-            bytes26 commitment = bytes26(commitments[26 * i:26 * i + 26]);
-            if (commitment == 0) revert ZeroCommitment();
-            nodes[i] = BatchHeaders.groupLeaf(uint48(firstBatchId + i), commitment);
-        }
-        return PositionalTree.rootOver(nodes);
     }
 
     function _wordOf(uint48 batchId) private view returns (uint256 word) {

@@ -5,7 +5,7 @@ import { ILaneBonds } from "./interfaces/ILaneBonds.sol";
 import { SafeErc20 } from "./libraries/SafeErc20.sol";
 
 /// @title The lanes of DataBatches: named by the admin, active while bonded
-/// @dev A submitter stands in `submitterOf` only while its lane is bonded, so a commit reads one slot to know both.
+/// @dev A submitter stands in its lane only while its lane is bonded, so a commit reads one slot to know both.
 abstract contract LaneBonds is ILaneBonds {
     /// @notice Where the part of a bond goes that nobody gets: if a challenger took all of it, a cheat who challenges
     /// itself first would lose nothing.
@@ -23,8 +23,7 @@ abstract contract LaneBonds is ILaneBonds {
     /// @notice Whom the admin offered the role.
     address public adminCandidate;
 
-    /// @inheritdoc ILaneBonds
-    mapping(uint16 lane => address) public submitterOf;
+    address[1 << 16] private _submitters; // an array, because its place needs no hash
     /// @inheritdoc ILaneBonds
     mapping(uint16 lane => address) public assigneeOf;
     mapping(uint16 lane => Bond) internal _bonds;
@@ -56,7 +55,7 @@ abstract contract LaneBonds is ILaneBonds {
 
         // Effects
         _bonds[lane] = Bond(msg.sender, bondAmount, uint40(block.timestamp), 0, 0, before.vacatedAt);
-        submitterOf[lane] = submitter;
+        _submitters[lane] = submitter;
         emit LaneBonded(lane, msg.sender, bondAmount);
 
         // Interactions
@@ -68,13 +67,13 @@ abstract contract LaneBonds is ILaneBonds {
         // Checks
         Bond storage bond = _bonds[lane];
         if (bond.amount == 0 || bond.exitAt != 0) revert NotBonded(lane);
-        bool concerned = msg.sender == submitterOf[lane] || msg.sender == bond.funder || msg.sender == admin;
+        bool concerned = msg.sender == _submitters[lane] || msg.sender == bond.funder || msg.sender == admin;
         if (!concerned) revert NotConcerned(lane, msg.sender);
 
         // Effects
         // One second more: a batch of this very block can be challenged for the whole window.
         bond.exitAt = uint40(block.timestamp) + challengeWindow + 1;
-        delete submitterOf[lane];
+        delete _submitters[lane];
         emit LaneClosed(lane, bond.exitAt);
     }
 
@@ -112,6 +111,11 @@ abstract contract LaneBonds is ILaneBonds {
     }
 
     /// @inheritdoc ILaneBonds
+    function submitterOf(uint16 lane) external view returns (address) {
+        return _submitters[lane];
+    }
+
+    /// @inheritdoc ILaneBonds
     function bondOf(uint16 lane) external view returns (Bond memory) {
         return _bonds[lane];
     }
@@ -130,12 +134,12 @@ abstract contract LaneBonds is ILaneBonds {
     }
 
     function _requireSubmitter(uint16 lane) internal view {
-        if (submitterOf[lane] != msg.sender) revert NotSubmitter(lane, msg.sender);
+        if (_submitters[lane] != msg.sender) revert NotSubmitter(lane, msg.sender);
     }
 
     function _vacate(uint16 lane) private {
         _bonds[lane] = Bond(address(0), 0, 0, 0, 0, uint40(block.timestamp));
-        delete submitterOf[lane];
+        delete _submitters[lane];
         delete assigneeOf[lane];
     }
 

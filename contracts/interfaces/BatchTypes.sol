@@ -41,10 +41,10 @@ struct Revealed {
 }
 
 /// @notice Where a commitment stands: the batch whose id the word in the ring has (the last of a group), and for a batch of a group
-/// its index and the siblings from its leaf up. A batch that was committed alone has its own id, index 0 and no path.
+/// which member it is and the siblings from its leaf up. A batch that was committed alone has its own id, member 0 and no path.
 struct Place {
     uint48 anchorId;
-    uint32 index;
+    uint32 member;
     bytes26[] path;
 }
 

@@ -37,9 +37,12 @@ interface IDataBatches {
     /// @param commitment `hash26(readingsRoot ‖ restHash)`, see docs/protocol.md
     function commit(uint48 batchId, bytes26 commitment) external;
 
+    /// @notice The same as `commit` for less: commitment (26 bytes) ‖ batch id (6) in one word.
+    function commitBrief(bytes32 word) external;
+
     /// @notice Commits 2 to 256 consecutive batches of one lane in one word. Lane's submitter only.
     /// @dev Costs one slot for all of them; proofs against such a batch carry a path of up to eight nodes more.
-    /// @param commitments 26 bytes each
+    /// @param commitments 26 bytes each; a zero among them commits to nothing that anybody could show
     function commitMany(uint48 firstBatchId, bytes calldata commitments) external;
 
     /// @notice Proves a reading in a transaction that leaves a log. Packed, because bytes are the price of a proof (EIP-7623):

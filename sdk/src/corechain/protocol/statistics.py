@@ -125,6 +125,20 @@ class StatisticsTree:
     def root(self) -> Digest26:
         return hash26(self._levels[-1][0].pack())
 
+    @property
+    def top(self) -> Node:
+        return self._levels[-1][0]
+
+    def path(self, level: int, index: int) -> Iterator[tuple[Node, Node]]:
+        """Pairs of children from the top down, the last one of the node at `level` ≥ 1; for a leaf
+        (level 0) the last one holds it."""
+        lowest = max(level - 1, 0)
+        for above in range(len(self._levels) - 2, lowest - 1, -1):
+            # The bits of the index below the node in question do not exist for its children.
+            left = 2 * (index >> (above + 1 - level))
+            row = self._levels[above]
+            yield row[left], row[left + 1] if left + 1 < len(row) else ZERO_NODE
+
     def range_proof(self, start: int, end: int) -> RangeProof:
         """Proof of the positions [start, end). Raises IndexError beyond the leaves."""
         count = len(self.leaves)
