@@ -114,8 +114,7 @@ contract BatchChallenges is IBatchChallenges {
         address device = Reports.deviceOf(report);
         (address owner, uint8 keyType,,) = registry.deviceOf(device);
         if (owner == address(0)) revert UnknownDevice(device);
-        bytes32 digest =
-            registry.hashReport(device, Reports.sequenceOf(report), Reports.observations(report));
+        bytes32 digest = registry.hashReport(device, Reports.sequenceOf(report), Reports.observations(report));
         if (keyType != P256) return !Signatures.isCompactBy(device, digest, Reports.signature(report));
         if (evidence.extra.length != 64) revert MalformedEvidence();
         (bytes32 x, bytes32 y) = (bytes32(evidence.extra[:32]), bytes32(evidence.extra[32:]));

@@ -63,7 +63,9 @@ contract DataBatches is IDataBatches, Disputes {
         }
         uint256 last = uint256(firstBatchId) + count - 1;
         // The last id must be of the same lane: numbers do not run over into the next one.
-        if (uint32(firstBatchId) == 0 || last >> 32 != firstBatchId >> 32) revert InvalidNumber(uint32(last));
+        if (uint32(firstBatchId) == 0 || last >> 32 != firstBatchId >> 32) {
+            revert InvalidNumber(uint32(last));
+        }
 
         // Effects
         bytes26 root = BatchHeaders.groupRoot(firstBatchId, commitments, count);

@@ -13,8 +13,8 @@ library Reports {
     function isCanonical(bytes calldata report) internal pure returns (bool) {
         if (report.length < HEAD + OBSERVATION + SIGNATURE) return false;
         uint256 count = countOf(report);
-        return count >= 1 && count <= MAX_OBSERVATIONS
-            && report.length == HEAD + OBSERVATION * count + SIGNATURE;
+        return
+            count >= 1 && count <= MAX_OBSERVATIONS && report.length == HEAD + OBSERVATION * count + SIGNATURE;
     }
 
     function deviceOf(bytes calldata report) internal pure returns (address) {

@@ -23,7 +23,8 @@ library Signatures {
         0x7FFFFFFF800000007FFFFFFFFFFFFFFFDE737D56D38BCF4279DCE5617E3192A8;
     address private constant P256VERIFY = address(0x100);
     /// @dev A good signature over a digest: key and text are of no other use.
-    bytes32 private constant KNOWN_DIGEST = 0x3919ffe7c1e5de3a06587635d882a5c31f8352476798f97c08190e97581c56d1;
+    bytes32 private constant KNOWN_DIGEST =
+        0x3919ffe7c1e5de3a06587635d882a5c31f8352476798f97c08190e97581c56d1;
     bytes32 private constant KNOWN_R = 0x5e38e7d7ff76f46ebdbaab736282520471c3e969f9367e70d93424ef3861d46f;
     bytes32 private constant KNOWN_S = 0x7b80bb7ef087101c39856a722a513c7f830309c9ea1e8199232e933e9dd47def;
     bytes32 private constant KNOWN_X = 0x53e060f2bf06d96f5cc9c30c6c0ac286dafcba814012ac0d610c9cbbd3107ff0;

@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Test } from "./Base.sol";
-import { DataBatches } from "../../../contracts/DataBatches.sol";
-import {
-    BatchHeader,
-    IDataBatches,
-    Key,
-    Reading,
-    Statistics
-} from "../../../contracts/interfaces/IDataBatches.sol";
+import { BatchFixture } from "./BatchFixture.sol";
+import { BatchHeader, Key, Reading, Statistics } from "../../../contracts/interfaces/BatchTypes.sol";
+import { IDataBatches } from "../../../contracts/interfaces/IDataBatches.sol";
 import { InvalidProof } from "../../../contracts/libraries/PositionalTree.sol";
 
 /// given a batch of readings
@@ -20,15 +14,14 @@ import { InvalidProof } from "../../../contracts/libraries/PositionalTree.sol";
 ///   ├── value cannot be moved between siblings (statistics forged in the tree)
 ///   ├── a proof that is too short, too long, or of nodes that no readings have is refused
 ///   └── a range that omits a reading at its edge is refused, and so is a range that is called empty
-contract BatchProofsTest is Test {
-    DataBatches internal batches;
+contract BatchProofsTest is BatchFixture {
     bytes[] internal leaves;
     BatchHeader internal header;
     bytes26 internal readingsRoot;
 
     function setUp() public {
-        batches = new DataBatches(address(this));
-        batches.assignLane(0, address(this));
+        _deploy();
+        _activate(0, address(this));
     }
 
     function _commit(uint48 batchId, bytes26 commitment) internal {

@@ -5,9 +5,7 @@ import { Log, Test } from "./Base.sol";
 import { PaymentFixture } from "./PaymentFixture.sol";
 import { StateFixture } from "./StateFixture.sol";
 import { CoreToken } from "../../../contracts/CoreToken.sol";
-import { DataBatches } from "../../../contracts/DataBatches.sol";
 import { ICoreToken } from "../../../contracts/interfaces/ICoreToken.sol";
-import { IDataBatches } from "../../../contracts/interfaces/IDataBatches.sol";
 import { IPaymentChannels } from "../../../contracts/interfaces/IPaymentChannels.sol";
 import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
 import { BlockingToken } from "../../../contracts/mocks/Tokens.sol";
@@ -158,17 +156,5 @@ contract TokenAndBatchEventsTest is Test {
         vm.expectEmit(address(token));
         emit ICoreToken.Transfer(address(this), to, amount);
         assertTrue(token.transfer(to, amount));
-    }
-
-    function test_lanes_and_batches_are_told(uint16 lane, bytes26 commitment) public {
-        vm.assume(commitment != 0);
-        DataBatches batches = new DataBatches(address(this));
-        vm.expectEmit(address(batches));
-        emit IDataBatches.LaneAssigned(lane, address(this));
-        batches.assignLane(lane, address(this));
-        uint48 batchId = uint48(lane) << 32 | 1;
-        vm.expectEmit(address(batches));
-        emit IDataBatches.BatchCommitted(batchId, commitment);
-        batches.commit(batchId, commitment);
     }
 }

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Test } from "./Base.sol";
-import { DataBatches } from "../../../contracts/DataBatches.sol";
+import { BatchFixture } from "./BatchFixture.sol";
 import { CoreToken } from "../../../contracts/CoreToken.sol";
 import { DeviceRegistry } from "../../../contracts/DeviceRegistry.sol";
 import { PaymentChannels } from "../../../contracts/PaymentChannels.sol";
 import { StateChannels } from "../../../contracts/StateChannels.sol";
-import { BatchHeader, Key, Reading, Statistics } from "../../../contracts/interfaces/IDataBatches.sol";
+import { BatchHeader, Key, Reading, Statistics } from "../../../contracts/interfaces/BatchTypes.sol";
 import { IPaymentChannels } from "../../../contracts/interfaces/IPaymentChannels.sol";
 import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
 
@@ -22,14 +21,13 @@ import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol
 ///   ├── it ranges: the same statistics, also of an empty range
 ///   ├── it rewards: every claim pays
 ///   └── it channels: the same ids and digests; the signatures verify
-contract VectorsTest is Test {
+contract VectorsTest is BatchFixture {
     string internal batchJson;
-    DataBatches internal batches;
 
     function setUp() public {
         batchJson = vm.readFile("tests/vectors/batch.json");
-        batches = new DataBatches(address(this));
-        batches.assignLane(0, address(this));
+        _deploy();
+        _activate(0, address(this));
         batches.commit(1, bytes26(bytes32(vm.parseJsonBytes(batchJson, ".header.commitment"))));
     }
 
