@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from corechain.protocol.archive import Place, Revealed
 from corechain.protocol.batch import Header
 from corechain.protocol.eip712 import Domain, report_digest
 from corechain.protocol.evidence import Dossier
@@ -58,9 +57,3 @@ def draft(
     batch_id: int, leaves: Sequence[bytes], reports: Sequence[bytes], **header: object
 ) -> Dossier:
     return Forger().draft(batch_id, leaves, reports, **header)
-
-
-def challenge_call(dossier: Dossier) -> tuple[object, object]:
-    """The batch and its place, as `challenge` takes them."""
-    revealed: Revealed = dossier.revealed
-    return revealed.words(), tuple(Place.alone(dossier.header.batch_id))

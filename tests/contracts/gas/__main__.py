@@ -14,8 +14,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from support.bench import ROOT, Measured, Scenario, fresh_bench
+
 from gas import report, scenarios
-from gas.bench import ROOT, Measured, Scenario, fresh_bench
 from gas.table import OPERATIONS
 
 SNAPSHOT = ROOT / "tests" / "contracts" / "gas.json"

@@ -1,6 +1,7 @@
 """The table as text for the terminal and as docs/gas.md."""
 
-from gas.bench import ROOT, Measured, code_size
+from support.bench import ROOT, Measured, code_size
+
 from gas.table import BY_NAME, CONTRACTS, OPERATIONS
 
 CODE_LIMIT = 24_576

@@ -1,7 +1,8 @@
 """Two-way channels: party A deposits 100, tops up 50; both parties already hold the token."""
 
+from support.bench import Bench, Measured
+
 from corechain.protocol.channel import ChannelState, StateChannel, close_digest, state_domain
-from gas.bench import Bench, Measured
 
 UNIT = 10**18
 

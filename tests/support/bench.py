@@ -19,7 +19,7 @@ from web3.types import TxReceipt
 from corechain.devnet.servers import AnvilServer, rpc
 from corechain.protocol.keys import Secp256k1Key
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 START = 2_000_000_000
 """The chain's first second: a constant, for a zero byte in calldata has another price."""
 GAS_LIMIT = 16_000_000
@@ -118,6 +118,18 @@ class Bench:
 
     def pass_time(self, seconds: int) -> None:
         rpc(self.url, "evm_increaseTime", seconds)
+        rpc(self.url, "evm_mine")
+
+    @property
+    def now(self) -> int:
+        return int(self.web3.eth.get_block("latest")["timestamp"])
+
+    def next_at(self, second: int) -> None:
+        """The next transaction is of this second."""
+        rpc(self.url, "evm_setNextBlockTimestamp", second)
+
+    def mine_at(self, second: int) -> None:
+        self.next_at(second)
         rpc(self.url, "evm_mine")
 
     def _receipt(self, hash_: Any) -> TxReceipt:
