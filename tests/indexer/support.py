@@ -34,7 +34,7 @@ from corechain_indexer.verifier import Expected, Verifier
 
 CELL, HOUR_S, START = 0x872A1072FFFFFFF, 3600, 1_359_676_800
 TABLES = (
-    "event", "device_event", "batch", "root_event", "claim_event", "payment_channel",
+    "event", "device_event", "fleet_device", "batch", "root_event", "claim_event", "payment_channel",
     "payment_event", "state_channel_event", "reading", "rejection", "rollup",
     "reward_epoch", "reward_leaf",
 )  # fmt: skip

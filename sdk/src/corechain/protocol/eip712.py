@@ -9,9 +9,7 @@ DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address 
 REPORT_TYPE = b"Report(address device,uint64 sequence,bytes32 observationsHash)"
 ACTIVATION_TYPE = b"Activation(address device,address owner)"
 ROTATION_TYPE = b"Rotation(address oldDevice,address newDevice,address owner)"
-TRANSFER_TYPE = (
-    b"Transfer(address device,address from,address to,uint256 nonce,uint40 deadline)"
-)
+TRANSFER_TYPE = b"Transfer(address device,address from,address to,uint256 nonce,uint40 deadline)"
 
 _DOMAIN_TYPEHASH = keccak(DOMAIN_TYPE)
 _REPORT_TYPEHASH = keccak(REPORT_TYPE)
@@ -85,4 +83,6 @@ def transfer_digest(
 ) -> bytes:
     """What a device and its owner sign so that anyone may send the transfer."""
     words = address_word(device) + address_word(before) + address_word(after)
-    return domain.digest(keccak(_TRANSFER_TYPEHASH + words + uint_word(nonce) + uint_word(deadline)))
+    return domain.digest(
+        keccak(_TRANSFER_TYPEHASH + words + uint_word(nonce) + uint_word(deadline))
+    )

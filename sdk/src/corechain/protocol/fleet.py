@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from corechain.protocol.errors import InvalidProof, ProtocolError
 from corechain.protocol.hashing import Digest26, hash26
-from corechain.protocol.keys import KeyType
+from corechain.protocol.keys import KeyType, device_id
 from corechain.protocol.merkle import MerkleTree, root_from_proof
 from corechain.protocol.reading import DeviceId
 
@@ -39,6 +39,11 @@ def split(packed: bytes, size: int) -> list[bytes]:
 def device_ids(packed: bytes) -> list[DeviceId]:
     """The devices of a `FleetEnrolled`. Raises MalformedList."""
     return [DeviceId(item) for item in split(packed, ID_BYTES)]
+
+
+def published_keys(packed: bytes) -> list[tuple[DeviceId, bytes]]:
+    """Id and public key of what a `KeysPublished` holds. Raises MalformedList."""
+    return [(device_id(key), key) for key in split(packed, KEY_BYTES)]
 
 
 def seal(top: bytes, owner: bytes, key_type: int) -> Digest26:
