@@ -80,7 +80,7 @@ def test_a_list_that_does_not_ascend_is_refused(devices):
 
 def test_a_list_has_1_to_4096_ids_and_none_is_zero():
     many = [DeviceId(n.to_bytes(20, "big")) for n in range(MAX_DEVICES + 1)]
-    for wrong in ([], many[1:] + [DeviceId(b"\xff" * 20)]):
+    for wrong in ([], [*many[1:], DeviceId(b"\xff" * 20)]):
         with pytest.raises(MalformedList):
             Fleet(OWNER, KeyType.P256, wrong)
     with pytest.raises(NotAscending):
