@@ -80,15 +80,14 @@ def claim_in_turn(world: World, members: list[DeviceKey]) -> None:
     first, second = fleet_of(OWNERS[0], members[:4]), fleet_of(OWNERS[1], members)
     world.enrol(first)
     world.enrol(second)
-    chain.materialise(admin, second, second.devices[0])
-    owner = bytes.fromhex(admin.address[2:])
-    key = next(key for key in members if key.identity.device == second.devices[1])
+    chain.materialise(admin, second, members[0].identity.device)
+    owner, key = bytes.fromhex(admin.address[2:]), members[1]
     domain = registry_domain(chain.deployment.chain_id, world.registry)
     digest = activation_digest(domain, key.identity.device, owner)
     chain.register_device(admin, key.identity, owner, key.sign(digest))
     own = fleet_of(owner, [members[5], *world.keys[:1]])
     world.enrol(own)
-    chain.materialise(admin, second, members[5].identity.device)
+    chain.materialise(admin, own, members[5].identity.device)  # the later of its two fleets
     chain.send(admin, "DeviceRegistry", "transfer", key.identity.device, "0x" + "09" * 20)
     chain.send(admin, "DeviceRegistry", "revoke", world.keys[0].identity.device)
 
@@ -96,7 +95,7 @@ def claim_in_turn(world: World, members: list[DeviceKey]) -> None:
 async def test_every_claim_counts_as_in_the_relayers_view_at_every_block(
     world: World, indexer: Driven
 ) -> None:
-    members = keys(6)
+    members = sorted(keys(6), key=lambda key: key.identity.device)
     start = int(world.rpc("eth_blockNumber"), 16)
     claim_in_turn(world, members)
     await indexer.settle()
