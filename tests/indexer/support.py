@@ -16,6 +16,7 @@ from corechain.devnet.servers import rpc
 from corechain.devnet.settings import ADMIN_KEY, PROPOSER_KEY, SUBMITTER_KEY
 from corechain.protocol.batch import Batch, Origin, seal
 from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
+from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import ZERO26, keccak
 from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
 from corechain.protocol.quality import State
@@ -34,8 +35,8 @@ from corechain_indexer.verifier import Expected, Verifier
 
 CELL, HOUR_S, START = 0x872A1072FFFFFFF, 3600, 1_359_676_800
 TABLES = (
-    "event", "device_event", "batch", "root_event", "claim_event", "payment_channel",
-    "payment_event", "state_channel_event", "reading", "rejection", "rollup",
+    "event", "device_event", "fleet_device", "batch", "root_event", "claim_event",
+    "payment_channel", "payment_event", "state_channel_event", "reading", "rejection", "rollup",
     "reward_epoch", "reward_leaf",
 )  # fmt: skip
 
@@ -72,6 +73,11 @@ class World:
         for key in self.keys:
             signature = key.sign(activation_digest(domain, key.identity.device, owner))
             self.chain.register_device(account, key.identity, owner, signature)
+
+    def enrol(self, fleet: Fleet) -> None:
+        admin = account_from_key(ADMIN_KEY)
+        self.chain.send(admin, "DeviceRegistry", "setEnroller", admin.address, True)
+        self.chain.enrol_fleet(admin, fleet)
 
     def sealed(self, hours: int = 6, **changes: Any) -> Batch:
         """The next batch: hourly temperature and pressure of every device. Not committed."""

@@ -164,6 +164,32 @@ def test_a_log_is_decoded_by_its_words():
     )
 
 
+@given(st.binary(max_size=200), st.integers(1, 2))
+def test_a_list_in_a_log_is_decoded_whatever_its_length(ids, key_type):
+    topics = [
+        events.topic_of(events.FleetEnrolled),
+        b"\x03" * 26 + bytes(6),
+        bytes(12) + b"\x04" * 20,
+    ]
+    data = encode(["uint8", "bytes"], [key_type, ids])
+    found = decode_log(topics, data)
+    assert found == events.FleetEnrolled(b"\x03" * 26, b"\x04" * 20, key_type, ids)
+    assert decode_log([events.topic_of(events.KeysPublished)], encode(["bytes"], [ids])).keys == ids
+
+
+@given(st.binary(min_size=1, max_size=70), st.data())
+def test_a_list_in_a_strange_shape_is_malformed(ids, data):
+    topics = [events.topic_of(events.KeysPublished)]
+    encoded = encode(["bytes"], [ids])
+    shorter = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
+    dirty = encoded[:-1] + b"\x01" if len(ids) % 32 else encoded + b"\x01"
+    moved = (64).to_bytes(32, "big") + encoded[32:]
+    huge = encoded[:32] + b"\xff" * 32 + encoded[64:]
+    for strange in (shorter, dirty, encoded + bytes(32), moved, huge):
+        with pytest.raises(MalformedLog):
+            decode_log(topics, strange)
+
+
 def test_the_terms_of_a_channel_are_decoded_from_seven_words():
     topics = [events.topic_of(events.PaymentChannelCreated), b"\x07" * 32]
     kinds = ["address"] * 5 + ["uint40", "bytes32"]
@@ -210,7 +236,7 @@ def test_solidity_errors_of_the_same_name_exist_in_python():
     assert all(errors.by_name(name) for name in shared)
 
 
-@pytest.mark.parametrize("name", ["reports", "batch", "rewards", "channels"])
+@pytest.mark.parametrize("name", ["reports", "batch", "rewards", "channels", "fleets"])
 def test_the_golden_vectors_are_what_the_code_makes(name):
     from vectors.make import CHAIN_ID, PAYMENTS, REGISTRY, STATES, hexed, vectors
 

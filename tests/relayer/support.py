@@ -22,6 +22,7 @@ from corechain.protocol.eip712 import (
     report_digest,
     uint_word,
 )
+from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
 from corechain.protocol.reading import Observation, Report, SignedReport
@@ -33,6 +34,11 @@ WATCHTOWER_KEY = "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092ed
 CELL = 0x872A1072FFFFFFF
 START_S = 30.0
 PACKED = "application/vnd.corechain.reports"
+
+
+def packed_tail(content: bytes) -> bytes:
+    """Dynamic bytes as the ABI has them."""
+    return uint_word(len(content)) + content.ljust(-(-len(content) // 32) * 32, b"\0")
 
 
 @dataclass
@@ -66,6 +72,18 @@ class Chain:
 
     def revoke(self, key: DeviceKey) -> None:
         data = keccak(b"revoke(address)")[:4] + address_word(key.identity.device)
+        self.send("DeviceRegistry", data)
+
+    def enrol(self, fleet: Fleet) -> None:
+        data = keccak(b"setEnroller(address,bool)")[:4]
+        admin = address_word(bytes.fromhex(ADMIN[2:]))
+        self.send("DeviceRegistry", data + admin + uint_word(1))
+        words = address_word(fleet.owner) + uint_word(fleet.key_type) + uint_word(96)
+        data = keccak(b"enrolFleet(address,uint8,bytes)")[:4] + words + packed_tail(fleet.packed)
+        self.send("DeviceRegistry", data)
+
+    def publish_keys(self, keys: bytes) -> None:
+        data = keccak(b"publishKeys(bytes)")[:4] + uint_word(32) + packed_tail(keys)
         self.send("DeviceRegistry", data)
 
     @property

@@ -5,9 +5,11 @@ from pathlib import Path
 import msgspec
 
 from corechain.protocol.batch import open_data_file
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.keys import KeyType
 from corechain.protocol.report_json import report_to_json
 from relayer.conftest import Start
-from relayer.support import Chain, RelayerProcess, Sensor, eventually, secp
+from relayer.support import ADMIN, Chain, RelayerProcess, Sensor, eventually, p256, secp
 
 
 def sealed_on_chain(relayer: RelayerProcess, batch: int) -> dict[str, object]:
@@ -84,6 +86,32 @@ def test_a_device_is_refused_after_its_revocation(
         return bool(relayer.send(sensor.report()).status_code == 403)
 
     eventually(refused, timeout_s=3)
+
+
+def test_a_device_of_a_fleet_is_as_good_as_a_registered_one(
+    relayer: RelayerProcess, chain: Chain
+) -> None:
+    one, stranger = Sensor(secp(101), chain.domain), Sensor(secp(102), chain.domain)
+    others = [secp(n).identity.device for n in range(200, 210)]
+    owner = bytes.fromhex(ADMIN[2:])
+    devices = [one.key.identity.device, *others]
+    chain.enrol(Fleet.of(owner, KeyType.SECP256K1, devices))
+    assert relayer.send(stranger.report()).status_code == 404
+    assert relayer.send(one.report()).status_code == 202
+    assert sealed_on_chain(relayer, 1)["reports"] == 1
+
+
+def test_a_secure_element_of_a_fleet_counts_once_its_key_is_published(
+    relayer: RelayerProcess, chain: Chain
+) -> None:
+    sensor = Sensor(p256(103), chain.domain)
+    identity = sensor.key.identity
+    chain.enrol(Fleet.of(bytes.fromhex(ADMIN[2:]), KeyType.P256, [identity.device]))
+    assert relayer.send(sensor.report()).status_code == 404
+    assert identity.public_key is not None
+    chain.publish_keys(identity.public_key)
+    assert relayer.send(sensor.report()).status_code == 202
+    assert sealed_on_chain(relayer, 1)["reports"] == 1
 
 
 def test_one_bad_report_does_not_hurt_the_others(relayer: RelayerProcess, sensor: Sensor) -> None:

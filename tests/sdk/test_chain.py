@@ -13,8 +13,9 @@ from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.process import free_port
 from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
-from corechain.protocol.errors import InvalidSignature, UnknownBatch, WrongChain
-from corechain.protocol.keys import P256Key, Secp256k1Key
+from corechain.protocol.errors import InvalidSignature, UnknownBatch, UnknownDevice, WrongChain
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
 
 
 @pytest.fixture
@@ -52,10 +53,34 @@ def test_a_contract_error_without_a_class_keeps_its_name_and_values(chain):
 @pytest.mark.parametrize("key", [Secp256k1Key(bytes(31) + b"\x51"), P256Key(bytes(31) + b"\x52")])
 def test_a_device_is_registered_by_its_own_signature(client, key):
     client.register_device(key)
-    owner, key_type, revoked = client.chain.call(
+    owner, key_type, registered_at, revoked_at = client.chain.call(
         "DeviceRegistry", "deviceOf", Web3.to_checksum_address(key.identity.device)
     )
-    assert (owner, key_type, revoked) == (client.account.address, key.identity.key_type, False)
+    assert (owner, key_type) == (client.account.address, key.identity.key_type)
+    assert registered_at > 0
+    assert revoked_at == 0
+
+
+def test_a_device_of_a_fleet_is_known_before_it_has_a_slot(chain):
+    admin = account_from_key(ADMIN_KEY)
+    keys = [Secp256k1Key(bytes(31) + bytes([n])) for n in range(0x60, 0x66)]
+    owner = b"\x07" * 20
+    fleet = Fleet.of(owner, KeyType.SECP256K1, [key.identity.device for key in keys])
+    with pytest.raises(Reverted) as caught:
+        chain.enrol_fleet(admin, fleet)
+    assert caught.value.error == "NotEnroller"
+    with pytest.raises(UnknownDevice):
+        chain.owner_and_key_type(fleet.devices[2])
+    chain.send(admin, "DeviceRegistry", "setEnroller", admin.address, True)
+    chain.enrol_fleet(admin, fleet)
+    assert chain.owner_and_key_type(fleet.devices[2]) == (owner, 1)
+    chain.materialise(admin, fleet, fleet.devices[2])
+    found, _, _, revoked_at = chain.call("DeviceRegistry", "deviceOf", fleet.devices[2])
+    assert bytes.fromhex(found[2:]) == owner
+    assert revoked_at == 0
+    with pytest.raises(Reverted) as caught:
+        chain.materialise(admin, fleet, fleet.devices[2])
+    assert caught.value.error == "AlreadyRegistered"
 
 
 def test_a_device_that_did_not_consent_is_refused_by_name(client):

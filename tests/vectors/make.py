@@ -17,10 +17,24 @@ from corechain.protocol.channel import (
     payment_domain,
     state_domain,
 )
-from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
-from corechain.protocol.hashing import ZERO26
-from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
-from corechain.protocol.reading import Observation, Reading, Report, SignedReport, pack_key
+from corechain.protocol.eip712 import (
+    activation_digest,
+    registry_domain,
+    report_digest,
+    rotation_digest,
+    transfer_digest,
+)
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.hashing import ZERO26, keccak
+from corechain.protocol.keys import DeviceKey, KeyType, P256Key, Secp256k1Key
+from corechain.protocol.reading import (
+    DeviceId,
+    Observation,
+    Reading,
+    Report,
+    SignedReport,
+    pack_key,
+)
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.statistics import locate, verify_range
 
@@ -227,6 +241,40 @@ def channel_vectors() -> dict[str, Any]:
     }
 
 
+def fleet_vectors() -> dict[str, Any]:
+    """Fleets of one leaf, of a full one, of an odd level, and a larger one; two signed consents."""
+    owner, domain = bytes([0xAA]) * 20, registry_domain(CHAIN_ID, REGISTRY)
+    fleets = []
+    for count, key_type in ((1, KeyType.P256), (4, KeyType.SECP256K1), (11, 1), (100, 2)):
+        ids = (DeviceId(keccak(b"fleet %d" % n)[:20]) for n in range(count))
+        made = Fleet.of(owner, KeyType(key_type), ids)
+        places = sorted({0, count // 2, count - 1})
+        fleets.append(
+            {
+                "keyType": int(key_type),
+                "ids": hexed(made.packed),
+                "root": hexed(made.root),
+                "positions": places,
+                "devices": [hexed(made.devices[place]) for place in places],
+                "proofs": [hexed(made.proof(place)) for place in places],
+            }
+        )
+    device, successor = (key.identity.device for key in DEVICE_KEYS[:2])
+    return {
+        "owner": hexed(owner),
+        "fleets": fleets,
+        "device": hexed(device),
+        "successor": hexed(successor),
+        "transferDigest": hexed(transfer_digest(domain, device, owner, TOKEN, 7, START)),
+        "rotationSignature": hexed(
+            DEVICE_KEYS[1].sign(rotation_digest(domain, device, successor, owner))
+        ),
+        "transferTo": hexed(TOKEN),
+        "transferNonce": 7,
+        "transferDeadline": START,
+    }
+
+
 def vectors() -> dict[str, Any]:
     made = batch()
     return {
@@ -239,6 +287,7 @@ def vectors() -> dict[str, Any]:
         },
         "rewards": reward_vectors(),
         "channels": channel_vectors(),
+        "fleets": fleet_vectors(),
     }
 
 

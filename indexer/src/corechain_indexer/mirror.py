@@ -84,9 +84,8 @@ class Mirror:
     def _rows(self, logs: Sequence[Log]) -> Iterator[tuple[str, Row]]:
         for entry in logs:
             event = self._decoded(entry)
-            projected = None if event is None else project(event, entry)
-            if projected is not None:
-                yield projected
+            if event is not None:
+                yield from project(event, entry)
 
     def _decoded(self, entry: Log) -> Event | None:
         try:

@@ -1,10 +1,11 @@
-"""Events as rows of the tables that are read. Pure: one event in, (table, row) out."""
+"""Events as rows of the tables that are read. Pure: one event in, (table, row) pairs out."""
 
 from collections.abc import Callable
 from typing import Any
 
 from corechain.protocol import events as e
 from corechain.protocol.channel import ChannelConfig
+from corechain.protocol.fleet import device_ids
 from corechain.service.rpc import Log
 
 Row = tuple[Any, ...]
@@ -16,6 +17,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     ),
     "device_event": (
         "block_number", "log_index", "kind", "device", "owner", "key_type", "public_key",
+        "revoked_at",
+    ),
+    "fleet_device": (
+        "block_number", "log_index", "position", "fleet", "device", "owner", "key_type",
     ),
     "batch": (
         "block_number", "log_index", "batch_id", "commitment", "block_hash", "transaction",
@@ -52,15 +57,19 @@ def raw_row(log: Log) -> Row:
 def _registered(x: e.DeviceRegistered) -> Projection:
     public = x.x + x.y
     key = public if any(public) else None
-    return "device_event", ("registered", x.device, x.owner, x.key_type, key)
+    return "device_event", ("registered", x.device, x.owner, x.key_type, key, None)
+
+
+def _materialised(x: e.DeviceMaterialised) -> Projection:
+    return "device_event", ("materialised", x.device, x.owner, x.key_type, None, None)
 
 
 def _transferred(x: e.DeviceTransferred) -> Projection:
-    return "device_event", ("transferred", x.device, x.after, None, None)
+    return "device_event", ("transferred", x.device, x.after, None, None, None)
 
 
 def _revoked(x: e.DeviceRevoked) -> Projection:
-    return "device_event", ("revoked", x.device, None, None, None)
+    return "device_event", ("revoked", x.device, None, None, None, x.revoked_at)
 
 
 def _proposed(x: e.RootProposed) -> Projection:
@@ -146,6 +155,7 @@ def _closed(x: e.StateChannelClosed) -> Projection:
 
 _PROJECTORS: dict[type[e.Event], Callable[[Any], Projection]] = {
     e.DeviceRegistered: _registered,
+    e.DeviceMaterialised: _materialised,
     e.DeviceTransferred: _transferred,
     e.DeviceRevoked: _revoked,
     e.RootProposed: _proposed,
@@ -165,14 +175,24 @@ _PROJECTORS: dict[type[e.Event], Callable[[Any], Projection]] = {
 }
 
 
-def project(event: e.Event, log: Log) -> Projection | None:
-    """The row of an event, None for one that is only kept raw."""
+def _fleet_rows(x: e.FleetEnrolled, place: Row) -> list[Projection]:
+    devices = enumerate(device_ids(x.ids))
+    return [
+        ("fleet_device", (*place, position, x.fleet, device, x.owner, x.key_type))
+        for position, device in devices
+    ]
+
+
+def project(event: e.Event, log: Log) -> list[Projection]:
+    """The rows of an event, none for one that is only kept raw."""
     place = (log.block_number, log.index)
     if isinstance(event, e.BatchCommitted):
         row = (event.batch_id, event.commitment, log.block_hash, log.transaction)
-        return "batch", (*place, *row)
+        return [("batch", (*place, *row))]
+    if isinstance(event, e.FleetEnrolled):
+        return _fleet_rows(event, place)
     projector = _PROJECTORS.get(type(event))
     if projector is None:
-        return None
+        return []
     table, row = projector(event)
-    return table, (*place, *row)
+    return [(table, (*place, *row))]

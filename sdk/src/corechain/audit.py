@@ -167,9 +167,9 @@ def check_origin(deployment: Deployment, origin: Origin, wanted: int) -> None:
 def check_devices(chain: "Chain", batch: Batch) -> None:
     """Every device is registered with the key type of the file. Raises UnknownDevice."""
     for device, identity in batch.identities.items():
-        owner, key_type, _ = chain.call("DeviceRegistry", "deviceOf", bytes(device))
         # A revoked one may have signed before; an unregistered one never could.
-        if int(str(owner), 16) == 0 or key_type != identity.key_type:
+        _, key_type = chain.owner_and_key_type(device)
+        if key_type != identity.key_type:
             raise UnknownDevice(device)
 
 

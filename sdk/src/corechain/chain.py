@@ -24,9 +24,11 @@ from corechain.answers import Part, ProvenReading
 from corechain.deployment import Deployment, load_abi
 from corechain.protocol import errors
 from corechain.protocol.channel import ChannelConfig
-from corechain.protocol.errors import ProtocolError, TransportError, WrongChain
+from corechain.protocol.errors import ProtocolError, TransportError, UnknownDevice, WrongChain
+from corechain.protocol.fleet import Fleet, device_ids
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import DeviceIdentity
+from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.statistics import Statistics
 
@@ -166,6 +168,9 @@ class Chain:
     rpc_url: str
     deployment: Deployment
     _abis: dict[str, list[dict[str, Any]]] = field(init=False, repr=False)
+    _fleet_devices: dict[DeviceId, tuple[bytes, int]] = field(
+        init=False, repr=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         self._abis = {name: load_abi(name) for name in CONTRACTS}
@@ -312,6 +317,56 @@ class Chain:
             public[32:],
             activation,
         )
+
+    def owner_and_key_type(self, device: bytes) -> tuple[bytes, int]:
+        """Of a device with a slot of its own, else as the first fleet that lists it has it.
+
+        Raises UnknownDevice.
+        """
+        owner, key_type, _, _ = self.call("DeviceRegistry", "deviceOf", bytes(device))
+        if int(str(owner), 16):
+            return bytes.fromhex(str(owner)[2:]), int(key_type)
+        found = self._fleet_devices.get(DeviceId(device)) or self._enrolled().get(DeviceId(device))
+        if found is None:
+            raise UnknownDevice(device)
+        return found
+
+    def _enrolled(self) -> dict[DeviceId, tuple[bytes, int]]:
+        """Fleets' devices from the logs, read anew; kept, for no list is ever taken back."""
+        contract = self.deployment.contracts["DeviceRegistry"]
+        event = self.contract("DeviceRegistry").events.FleetEnrolled
+        try:
+            logs = event.get_logs(from_block=contract.block)
+        except (OSError, Web3Exception) as error:
+            raise ChainUnavailable(f"logs of DeviceRegistry: {error}") from error
+        for log in logs:
+            said = bytes.fromhex(log["args"]["owner"][2:]), int(log["args"]["keyType"])
+            for device in device_ids(bytes(log["args"]["ids"])):
+                self._fleet_devices.setdefault(device, said)
+        return self._fleet_devices
+
+    def enrol_fleet(self, account: LocalAccount, fleet: Fleet) -> TxReceipt:
+        """For enrollers: all devices of one owner, by root, with the list in the log."""
+        owner = Web3.to_checksum_address(fleet.owner)
+        key_type = int(fleet.key_type)
+        return self.send(account, "DeviceRegistry", "enrolFleet", owner, key_type, fleet.packed)
+
+    def materialise(self, account: LocalAccount, fleet: Fleet, device: DeviceId) -> TxReceipt:
+        """Writes the slot of a fleet's device, so that its owner can act on it. Anyone may."""
+        position = fleet.position(device)
+        return self.send(
+            account,
+            "DeviceRegistry",
+            "materialise",
+            fleet.root,
+            Web3.to_checksum_address(device),
+            position,
+            fleet.proof(position),
+        )
+
+    def publish_keys(self, account: LocalAccount, keys: Sequence[bytes]) -> TxReceipt:
+        """Puts P-256 keys (x ‖ y) of a fleet's devices into the log, after its enrolment."""
+        return self.send(account, "DeviceRegistry", "publishKeys", b"".join(keys))
 
     def claim_rewards(self, account: LocalAccount, claim: RewardClaim) -> TxReceipt:
         """Claims for the owner in the leaf, whoever sends it."""

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Test } from "./Base.sol";
+import { RegistryFixture } from "./RegistryFixture.sol";
 import { DeviceRegistry } from "../../../contracts/DeviceRegistry.sol";
 import { IDeviceRegistry } from "../../../contracts/interfaces/IDeviceRegistry.sol";
 import { HighS, InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
@@ -17,31 +17,9 @@ import { HighS, InvalidSignature } from "../../../contracts/libraries/Signatures
 ///   when the key is on P-256
 ///     ├── it needs the key that hashes to the id
 ///     └── without the precompile nothing verifies
-contract DeviceRegistryTest is Test {
-    uint256 internal constant P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551;
-    DeviceRegistry internal registry;
-    address internal owner = makeAddr("owner");
-
+contract DeviceRegistryTest is RegistryFixture {
     function setUp() public {
-        registry = new DeviceRegistry(address(this));
-    }
-
-    function _digest(bytes32 structHash) internal view returns (bytes32) {
-        return keccak256(abi.encodePacked(hex"1901", registry.domainSeparator(), structHash));
-    }
-
-    function _activation(address device, address to) internal view returns (bytes32) {
-        return
-            _digest(keccak256(abi.encode(keccak256("Activation(address device,address owner)"), device, to)));
-    }
-
-    function _key(uint256 seed) internal pure returns (uint256) {
-        return bound(seed, 1, SECP256K1_ORDER - 1);
-    }
-
-    function _register(uint256 key) internal returns (address device) {
-        device = vm.addr(key);
-        registry.register(device, owner, 1, 0, 0, signed(key, _activation(device, owner)));
+        _start();
     }
 
     function test_a_device_consents_to_its_owner_and_anyone_may_send_it(uint256 seed, address sender) public {
@@ -161,19 +139,6 @@ contract DeviceRegistryTest is Test {
         registry.verifyReport(device, 1, hex"01", new bytes(64), 0, 0);
     }
 
-    function _p256(uint256 seed) internal pure returns (uint256 key, bytes32 x, bytes32 y, address device) {
-        key = bound(seed, 1, P256_ORDER - 1);
-        (uint256 px, uint256 py) = vm.publicKeyP256(key);
-        (x, y) = (bytes32(px), bytes32(py));
-        device = address(uint160(uint256(keccak256(abi.encode(x, y)))));
-    }
-
-    function _signP256(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
-        (bytes32 r, bytes32 s) = vm.signP256(key, digest);
-        uint256 low = uint256(s) > P256_ORDER / 2 ? P256_ORDER - uint256(s) : uint256(s);
-        return abi.encodePacked(r, low);
-    }
-
     function test_a_secure_element_registers_and_reports(uint256 seed) public {
         (uint256 key, bytes32 x, bytes32 y, address device) = _p256(seed);
         registry.register(device, owner, 2, x, y, _signP256(key, _activation(device, owner)));
@@ -250,5 +215,88 @@ contract DeviceRegistryTest is Test {
         bytes memory signature = _signP256(key, digest);
         vm.expectRevert(InvalidSignature.selector);
         registry.register(device, owner, 2, x, y, signature);
+    }
+
+    function test_a_device_activates_itself_by_its_own_transaction(address device) public {
+        vm.assume(device != address(0));
+        vm.expectEmit(address(registry));
+        emit IDeviceRegistry.DeviceRegistered(device, owner, 1, 0, 0);
+        vm.prank(device);
+        registry.activate(owner);
+        _assertDevice(device, owner, 1, uint40(block.timestamp), 0);
+        vm.startPrank(device);
+        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.AlreadyRegistered.selector, device));
+        registry.activate(makeAddr("another owner"));
+        vm.expectRevert(IDeviceRegistry.ZeroOwner.selector);
+        registry.activate(address(0));
+    }
+
+    function test_an_activation_for_another_chain_or_contract_is_refused(uint256 seed, uint64 chain) public {
+        vm.assume(chain != block.chainid && chain != 0);
+        uint256 key = _key(seed);
+        address device = vm.addr(key);
+        bytes memory signature = signed(key, _activation(device, owner));
+        DeviceRegistry other = new DeviceRegistry(address(this));
+        vm.expectRevert(InvalidSignature.selector);
+        other.register(device, owner, 1, 0, 0, signature);
+        vm.chainId(chain);
+        vm.expectRevert(InvalidSignature.selector);
+        registry.register(device, owner, 1, 0, 0, signature);
+    }
+
+    function test_a_revoked_device_never_comes_back(uint256 seed) public {
+        uint256 key = _key(seed);
+        address device = _register(key);
+        vm.prank(owner);
+        registry.revoke(device);
+        bytes memory refusal = abi.encodeWithSelector(IDeviceRegistry.AlreadyRegistered.selector, device);
+        bytes memory signature = signed(key, _activation(device, owner));
+        vm.expectRevert(refusal);
+        registry.register(device, owner, 1, 0, 0, signature);
+        vm.prank(device);
+        vm.expectRevert(refusal);
+        registry.activate(owner);
+    }
+
+    function test_the_slot_tells_when_it_began_and_ended(uint256 seed, uint40 began, uint40 ended) public {
+        began = uint40(bound(began, 1, type(uint40).max));
+        ended = uint40(bound(ended, began, type(uint40).max));
+        vm.warp(began);
+        address device = _register(_key(seed));
+        _assertDevice(device, owner, 1, began, 0);
+        vm.warp(ended);
+        vm.expectEmit(address(registry));
+        emit IDeviceRegistry.DeviceRevoked(device, ended);
+        vm.prank(owner);
+        registry.revoke(device);
+        _assertDevice(device, owner, 1, began, ended);
+    }
+
+    /// Cut off to 40 bits, this time would be zero: not revoked.
+    function test_a_time_beyond_40_bits_does_not_undo_a_revocation(uint256 seed, uint8 laps) public {
+        address device = _register(_key(seed));
+        vm.warp(uint256(bound(laps, 1, 255)) << 40);
+        vm.prank(owner);
+        registry.revoke(device);
+        _assertDevice(device, owner, 1, 1, type(uint40).max);
+    }
+
+    /// No neighbour in the slot is touched by a change.
+    function test_the_fields_of_a_slot_do_not_touch_each_other(uint256 seed, address next, uint40 time)
+        public
+    {
+        vm.assume(next != address(0));
+        time = uint40(bound(time, 1, type(uint40).max));
+        vm.warp(time);
+        (uint256 key, bytes32 x, bytes32 y, address device) = _p256(seed);
+        registry.register(device, owner, 2, x, y, _signP256(key, _activation(device, owner)));
+        vm.prank(owner);
+        registry.transfer(device, next);
+        _assertDevice(device, next, 2, time, 0);
+        assertEq(registry.transferNonceOf(device), 1);
+        vm.prank(next);
+        registry.revoke(device);
+        _assertDevice(device, next, 2, time, time);
+        assertEq(registry.transferNonceOf(device), 1);
     }
 }

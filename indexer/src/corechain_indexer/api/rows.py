@@ -75,6 +75,7 @@ def device(row: "Record") -> schemas.Device:
         hexed(row["owner"]),
         row["key_type"],
         row["revoked"],
+        row["revoked_at"],
         row["block_number"],
     )
 

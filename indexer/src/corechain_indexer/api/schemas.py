@@ -17,10 +17,13 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
+    """`block`: in which it was registered, materialised or, only in a fleet, enrolled."""
+
     device: str
     owner: str
     key_type: int
     revoked: bool
+    revoked_at: int | None
     block: int
 
 

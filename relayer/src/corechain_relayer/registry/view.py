@@ -5,22 +5,32 @@ from dataclasses import dataclass, field, replace
 
 from corechain.protocol.errors import RevokedDevice, UnknownDevice
 from corechain.protocol.events import (
+    DeviceMaterialised,
     DeviceRegistered,
     DeviceRevoked,
     DeviceTransferred,
     Event,
+    FleetEnrolled,
+    KeysPublished,
 )
+from corechain.protocol.fleet import device_ids, published_keys
 from corechain.protocol.keys import DeviceIdentity, KeyType
 from corechain.protocol.reading import DeviceId
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A registered device."""
+    """A registered device, or one of an enrolled fleet."""
 
     identity: DeviceIdentity
     owner: bytes
     revoked: bool = False
+
+    @property
+    def is_verifiable(self) -> bool:
+        """A fleet's list holds ids: a secure element's key has to be published before it counts."""
+        is_named = self.identity.public_key is not None
+        return is_named or self.identity.key_type is KeyType.SECP256K1
 
 
 def _registered(event: DeviceRegistered) -> Device:
@@ -39,10 +49,37 @@ class RegistryView:
         for event in events:
             if isinstance(event, DeviceRegistered):
                 self.devices[DeviceId(event.device)] = _registered(event)
+            elif isinstance(event, FleetEnrolled):
+                self._enrol(event)
+            elif isinstance(event, DeviceMaterialised):
+                self._materialise(event)
+            elif isinstance(event, KeysPublished):
+                self._learn_keys(event)
             elif isinstance(event, DeviceTransferred):
                 self._change(event.device, owner=event.after)
             elif isinstance(event, DeviceRevoked):
                 self._change(event.device, revoked=True)
+
+    def _enrol(self, event: FleetEnrolled) -> None:
+        # What a device has already, by its own word or an earlier fleet's, counts before this.
+        key_type = KeyType(event.key_type)
+        for device in device_ids(event.ids):
+            self.devices.setdefault(device, Device(DeviceIdentity(device, key_type), event.owner))
+
+    def _materialise(self, event: DeviceMaterialised) -> None:
+        # Of two fleets with one device the one that was materialised counts: it may be the later.
+        device, key_type = DeviceId(event.device), KeyType(event.key_type)
+        known = self.devices[device].identity
+        public_key = known.public_key if key_type is KeyType.P256 else None
+        identity = DeviceIdentity(device, key_type, public_key)
+        self.devices[device] = Device(identity, event.owner)
+
+    def _learn_keys(self, event: KeysPublished) -> None:
+        # Anyone may publish keys: only those of known devices are kept. The id vouches for the key.
+        for device, public_key in published_keys(event.keys):
+            known = self.devices.get(device)
+            if known is not None and known.identity.key_type is KeyType.P256:
+                self._change(device, identity=replace(known.identity, public_key=public_key))
 
     def _change(self, device: bytes, **fields: object) -> None:
         known = self.devices[DeviceId(device)]
@@ -50,19 +87,21 @@ class RegistryView:
 
     def identity(self, device: DeviceId) -> DeviceIdentity:
         """Of a device, revoked or not. Raises UnknownDevice."""
-        known = self.devices.get(device)
-        if known is None:
-            raise UnknownDevice(device)
-        return known.identity
+        return self._known(device).identity
 
     def active(self, device: DeviceId) -> DeviceIdentity:
         """Of a device that may send. Raises UnknownDevice, RevokedDevice."""
-        known = self.devices.get(device)
-        if known is None:
-            raise UnknownDevice(device)
+        known = self._known(device)
         if known.revoked:
             raise RevokedDevice(device)
         return known.identity
 
+    def _known(self, device: DeviceId) -> Device:
+        known = self.devices.get(device)
+        if known is None or not known.is_verifiable:
+            raise UnknownDevice(device)
+        return known
+
     def unknown(self, devices: Iterable[DeviceId]) -> bool:
-        return any(device not in self.devices for device in devices)
+        found = (self.devices.get(device) for device in devices)
+        return any(known is None or not known.is_verifiable for known in found)

@@ -8,10 +8,14 @@ from corechain.protocol.reading import Report
 DOMAIN_TYPE = b"EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 REPORT_TYPE = b"Report(address device,uint64 sequence,bytes32 observationsHash)"
 ACTIVATION_TYPE = b"Activation(address device,address owner)"
+ROTATION_TYPE = b"Rotation(address oldDevice,address newDevice,address owner)"
+TRANSFER_TYPE = b"Transfer(address device,address from,address to,uint256 nonce,uint40 deadline)"
 
 _DOMAIN_TYPEHASH = keccak(DOMAIN_TYPE)
 _REPORT_TYPEHASH = keccak(REPORT_TYPE)
 _ACTIVATION_TYPEHASH = keccak(ACTIVATION_TYPE)
+_ROTATION_TYPEHASH = keccak(ROTATION_TYPE)
+_TRANSFER_TYPEHASH = keccak(TRANSFER_TYPE)
 
 
 def uint_word(value: int) -> bytes:
@@ -66,3 +70,19 @@ def report_digest(domain: Domain, report: Report) -> bytes:
 def activation_digest(domain: Domain, device: bytes, owner: bytes) -> bytes:
     """What a device signs once so that `owner` may register it."""
     return domain.digest(keccak(_ACTIVATION_TYPEHASH + address_word(device) + address_word(owner)))
+
+
+def rotation_digest(domain: Domain, old_device: bytes, new_device: bytes, owner: bytes) -> bytes:
+    """What a new device signs once to succeed one of the owner's."""
+    words = address_word(old_device) + address_word(new_device) + address_word(owner)
+    return domain.digest(keccak(_ROTATION_TYPEHASH + words))
+
+
+def transfer_digest(
+    domain: Domain, device: bytes, before: bytes, after: bytes, nonce: int, deadline: int
+) -> bytes:
+    """What a device and its owner sign so that anyone may send the transfer."""
+    words = address_word(device) + address_word(before) + address_word(after)
+    return domain.digest(
+        keccak(_TRANSFER_TYPEHASH + words + uint_word(nonce) + uint_word(deadline))
+    )

@@ -1,11 +1,11 @@
 """Contract events, decoded by fixed-width words: no ABI library on the path of a log.
 
-Every event of ours has static types only: a log is its topics and its data in 32-byte words.
+A log is its topics and its data in 32-byte words; at most the last field is of dynamic size.
 Classes are named by what happened; the Solidity signature stands in each.
 """
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, ClassVar
 
@@ -47,8 +47,44 @@ class DeviceTransferred(Event):
 
 @dataclass(frozen=True, slots=True)
 class DeviceRevoked(Event):
-    SIGNATURE = "DeviceRevoked(address indexed)"
+    SIGNATURE = "DeviceRevoked(address indexed,uint40)"
     device: bytes
+    revoked_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRotated(Event):
+    SIGNATURE = "DeviceRotated(address indexed,address indexed)"
+    old_device: bytes
+    new_device: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceMaterialised(Event):
+    SIGNATURE = "DeviceMaterialised(address indexed,address indexed,uint8,bytes26 indexed)"
+    device: bytes
+    owner: bytes
+    key_type: int
+    fleet: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FleetEnrolled(Event):
+    """`ids`: 20 bytes a device, ascending (`fleet.device_ids`)."""
+
+    SIGNATURE = "FleetEnrolled(bytes26 indexed,address indexed,uint8,bytes)"
+    fleet: bytes
+    owner: bytes
+    key_type: int
+    ids: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeysPublished(Event):
+    """`keys`: 64 bytes (x ‖ y) a P-256 key (`fleet.published_keys`)."""
+
+    SIGNATURE = "KeysPublished(bytes)"
+    keys: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +294,25 @@ def _config(words: list[bytes]) -> ChannelConfig:
     )
 
 
+def _tail(layout: _Layout, data: bytes) -> tuple[bytes, bytes]:
+    """Data without its dynamic last field, and that field: length, bytes, zeros up to a word."""
+    start = 32 * len(layout.words)
+    offset, size = (int.from_bytes(data[i : i + 32], "big") for i in (start - 32, start))
+    value, padding = data[start + 32 :][:size], data[start + 32 :][size:]
+    whole = start + 32 + -(-size // 32) * 32
+    if offset != start or len(data) != whole or any(padding):
+        raise MalformedLog(f"{layout.kind.__name__} has a last field in a shape of its own")
+    return data[: start - 32], value
+
+
 def _data_values(layout: _Layout, data: bytes) -> list[Any]:
+    if layout.words[-1:] == ("bytes",):
+        data, value = _tail(layout, data)
+        return [*_static_values(replace(layout, words=layout.words[:-1]), data), value]
+    return _static_values(layout, data)
+
+
+def _static_values(layout: _Layout, data: bytes) -> list[Any]:
     words = [data[i : i + 32] for i in range(0, len(data), 32)]
     expected = sum(7 if name == CONFIG else 1 for name in layout.words)
     if len(data) != 32 * expected:

@@ -17,6 +17,7 @@ delete from block where number < $1 and number <> (select max(number) from block
 with b as (delete from block where number > $1),
      e as (delete from event where block_number > $1),
      d as (delete from device_event where block_number > $1),
+     f as (delete from fleet_device where block_number > $1),
      r as (delete from root_event where block_number > $1),
      c as (delete from claim_event where block_number > $1),
      p as (delete from payment_channel where block_number > $1),
@@ -124,10 +125,14 @@ select f.leaves from batch b join batch_file f using (batch_id)
  where b.block_number > $1 and b.block_number <= $2 and f.state = 'verified' order by b.batch_id
 
 -- name: owners_at
--- Who owned which device at the end of a block.
-select distinct on (device) device, owner from device_event
- where block_number <= $1 and kind in ('registered', 'transferred')
- order by device, block_number desc, log_index desc
+-- Who owned which device at the end of a block: the last word of its own slot, else the first fleet that lists it.
+select distinct on (device) device, owner
+  from (select device, owner, 0 as source, -block_number as block_order, -log_index as log_order
+          from device_event
+         where block_number <= $1 and kind in ('registered', 'materialised', 'transferred')
+         union all
+        select device, owner, 1, block_number, log_index from fleet_device where block_number <= $1) said
+ order by device, source, block_order, log_order
 
 -- name: epoch_leaves
 select owner, cumulative from reward_leaf where block_number = $1 and log_index = $2 order by position
@@ -143,11 +148,11 @@ select coalesce(f.state, 'pending') as state, count(*) as count, coalesce(sum(f.
   from batch b left join batch_file f using (batch_id) group by 1
 
 -- name: devices_page
-select device, owner, key_type, revoked, block_number from device
+select device, owner, key_type, revoked, revoked_at, block_number from device
  where device > $1 order by device limit $2
 
 -- name: device
-select device, owner, key_type, revoked, block_number from device where device = $1
+select device, owner, key_type, revoked, revoked_at, block_number from device where device = $1
 
 -- name: batches_page
 select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state, 'pending') as state, f.reason,
