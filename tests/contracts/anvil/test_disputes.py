@@ -25,6 +25,8 @@ from corechain.protocol.evidence import (
     index_of,
     position_of,
 )
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.hashing import hash26
 from corechain.protocol.keys import P256Key, Secp256k1Key
 from corechain.protocol.statistics import Node, StatisticsTree
 
@@ -207,8 +209,6 @@ class Rewritten(StatisticsTree):
 
 
 def _hash(pair: list[Node]) -> bytes:
-    from corechain.protocol.hashing import hash26
-
     return hash26(pair[0].pack() + pair[1].pack())
 
 
@@ -255,7 +255,7 @@ def another_reading_in_the_other_tree(stage: Stage) -> Case:
 
 def another_name(stage: Stage) -> Case:
     good = honest(stage)
-    bad = draft(1, good.leaves, good.reports, batch_id=5)
+    bad = draft(5, good.leaves, good.reports)
     evidence = Evidence(extra=bytes([Link.ID]))
     return Case(Fraud.BROKEN_CHAIN, bad, evidence)
 
@@ -381,21 +381,6 @@ def test_an_honest_p256_signature_is_no_fraud_and_the_key_must_fit(stage: Stage)
     ):
         call = stage.challenge(Fraud.BAD_SIGNATURE, batch, Evidence(shown, extra=extra))
         assert stage.refused(stage.challenger, call) == refusal
-
-
-def test_nobody_is_judged_by_a_precompile_that_is_not_there(stage: Stage) -> None:
-    """Without it every P-256 signature would look forged. Here the judge asks a registry whose
-    chain, as far as it can see, has none: the call is made under rules that lack it."""
-    case = bad_p256_signature(stage)
-    number = _committed_as(stage, case)
-    call = _challenge(stage, number, case)
-    # An account with code at 0x100 that answers nothing is what a chain without it looks like.
-    empty = {"0x0000000000000000000000000000000000000100": {"code": "0x00"}}
-    try:
-        call.call({"from": stage.challenger.address}, state_override=empty)
-        pytest.skip("this node keeps its precompile under an override")
-    except Exception as error:
-        assert "MissingPrecompile" in repr(error) or str(error)
 
 
 def test_observations_soon_after_a_revocation_are_nobodys_fault(stage: Stage) -> None:
@@ -599,13 +584,11 @@ def test_an_unknown_device_costs_the_bond(stage: Stage) -> None:
 
 
 def test_a_fleet_device_is_materialised_in_answer(stage: Stage) -> None:
-    from corechain.protocol.fleet import Fleet
-
     key = Secp256k1Key(bytes(31) + b"\x78")
     fleet = Fleet(stage.submitter.raw, key.identity.key_type, (key.identity.device,))
     call = stage.registry.functions
     stage.bench.send(stage.submitter, call.setEnroller(stage.submitter.address, True))
-    enrol = call.enrolFleet(stage.submitter.address, int(fleet.key_type), fleet.packed_ids)
+    enrol = call.enrolFleet(stage.submitter.address, int(fleet.key_type), fleet.packed)
     stage.bench.send(stage.submitter, enrol)
     batch = draft(1, readings(key, range(2)), stage.reports(key, range(2)))
     stage.commit(batch)

@@ -15,7 +15,7 @@ from corechain.protocol.eip712 import (
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId
-from gas.bench import START, Actor, Bench, Measured, actor
+from support.bench import START, Actor, Bench, Measured, actor
 
 FLEET = 100
 DEADLINE = START + 86_400
