@@ -41,6 +41,10 @@ class Parameters:
     dispute_window_s: int
     emission_cap: int
     initial_supply: int
+    bond: int
+    demand_fee: int
+    challenge_window_s: int
+    answer_window_s: int
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,10 @@ def read_parameters(path: Path) -> Parameters:
             dispute_window_s=int(values["dispute_window_s"]),
             emission_cap=int(values["emission_cap"]),
             initial_supply=int(values["initial_supply"]),
+            bond=int(values["bond"]),
+            demand_fee=int(values["demand_fee"]),
+            challenge_window_s=int(values["challenge_window_s"]),
+            answer_window_s=int(values["answer_window_s"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise click.ClickException(f"{path}: {error!r} is missing or malformed") from error
@@ -84,26 +92,48 @@ def plan_contract(name: str, parameters: Parameters, *arguments: Any) -> Planned
 
 
 def plan_all(parameters: Parameters) -> list[Planned]:
-    roles = parameters.roles
+    registry = plan_contract("DeviceRegistry", parameters, parameters.roles["admin"])
+    judge = plan_contract("BatchChallenges", parameters, registry.address)
+    token = plan_token(parameters)
     channels = plan_contract("PaymentChannels", parameters)
     return [
-        plan_contract("DeviceRegistry", parameters),
-        plan_contract("DataBatches", parameters, roles["admin"]),
-        plan_contract(
-            "CoreToken",
-            parameters,
-            roles["admin"],
-            roles["proposer"],
-            roles["guardian"],
-            parameters.dispute_window_s,
-            parameters.emission_cap,
-            roles["treasury"],
-            parameters.initial_supply,
-        ),
+        registry,
+        judge,
+        token,
+        plan_batches(parameters, token, judge),
         channels,
         plan_contract("Erc3009Collector", parameters, channels.address),
         plan_contract("StateChannels", parameters),
     ]
+
+
+def plan_token(parameters: Parameters) -> Planned:
+    roles = parameters.roles
+    return plan_contract(
+        "CoreToken",
+        parameters,
+        roles["admin"],
+        roles["proposer"],
+        roles["guardian"],
+        parameters.dispute_window_s,
+        parameters.emission_cap,
+        roles["treasury"],
+        parameters.initial_supply,
+    )
+
+
+def plan_batches(parameters: Parameters, token: Planned, judge: Planned) -> Planned:
+    return plan_contract(
+        "DataBatches",
+        parameters,
+        parameters.roles["admin"],
+        token.address,
+        parameters.bond,
+        parameters.demand_fee,
+        parameters.challenge_window_s,
+        parameters.answer_window_s,
+        judge.address,
+    )
 
 
 def deploy_one(
@@ -146,16 +176,25 @@ def chain_id_of(provider: ProviderAPI) -> int:
     return int(provider.web3.eth.chain_id)
 
 
-def assign_lane(entries: Mapping[str, Any], parameters: Parameters, account: AccountAPI) -> None:
+def activate_lane(entries: Mapping[str, Any], parameters: Parameters, account: AccountAPI) -> None:
+    """Lane 0 gets its submitter and its bond, as far as this account may and can."""
     batches = project.DataBatches.at(entries["DataBatches"]["address"])
     submitter = parameters.roles["submitter"]
     if batches.submitterOf(LANE) == submitter:
         return
-    if account.address != parameters.roles["admin"]:
-        click.echo(f"  lane {LANE}: the admin must call assignLane({LANE}, {submitter})")
+    if batches.assigneeOf(LANE) != submitter:
+        if account.address != parameters.roles["admin"]:
+            click.echo(f"  lane {LANE}: the admin must call assignLane({LANE}, {submitter})")
+            return
+        batches.assignLane(LANE, submitter, sender=account)
+    token = project.CoreToken.at(entries["CoreToken"]["address"])
+    if token.balanceOf(account) < parameters.bond:
+        click.echo(f"  lane {LANE}: who holds {parameters.bond} of the token must call")
+        click.echo(f"           approve({batches.address}, {parameters.bond}), bondLane({LANE})")
         return
-    batches.assignLane(LANE, submitter, sender=account)
-    click.echo(f"  lane {LANE}           assigned to {submitter}")
+    token.approve(batches, parameters.bond, sender=account)
+    batches.bondLane(LANE, sender=account)
+    click.echo(f"  lane {LANE}           assigned to {submitter} and bonded")
 
 
 def choose_account(alias: str | None, provider: ProviderAPI) -> AccountAPI:
@@ -206,7 +245,7 @@ def cli(cli_ctx: Any, alias: str | None, provider: ProviderAPI) -> None:
         planned.name: deploy_one(planned, account, provider, before)
         for planned in plan_all(parameters)
     }
-    assign_lane(entries, parameters, account)
+    activate_lane(entries, parameters, account)
     blocks = [entry["block"] for entry in entries.values()]
     write_manifest(
         path,

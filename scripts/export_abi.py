@@ -10,6 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "sdk" / "src" / "corechain" / "abi"
 CONTRACTS = (
+    "BatchChallenges",
     "CoreToken",
     "DataBatches",
     "DeviceRegistry",

@@ -51,13 +51,17 @@ library BatchHeaders {
         return PositionalTree.rootOver(leaves);
     }
 
-    /// @notice The batch that `ancestor` of a header names: its number without the lowest bit; number 0 for none.
+    /// @notice The batch that `ancestor` of a header names; number 0 for none.
+    /// @dev The number without the smallest term of its skew-binary form (a greedy sum of 2^k − 1): with such jumps any batch is
+    /// reached from any newer one in O(log n) steps. Source: Myers, "An applicative random-access stack", 1983.
     function ancestorOf(uint48 batchId) internal pure returns (uint48) {
-        uint256 number = uint32(batchId);
-        // A number is at least 1, so its negative is 2^256 − number.
-        unchecked {
-            return uint48(batchId - (number & (0 - number)));
+        uint256 rest = uint32(batchId);
+        uint256 term = type(uint32).max;
+        while (rest != term) {
+            if (rest > term) rest -= term;
+            else term >>= 1;
         }
+        return uint48(batchId - term);
     }
 
     /// @notice The batch one step back from a header on the way to `target`, and its commitment.

@@ -174,15 +174,6 @@ def test_a_batch_id_is_lane_and_number():
     assert (lane_of(batch_id(3, 9)), number_of(batch_id(3, 9))) == (3, 9)
 
 
-@given(st.integers(1, 2**32 - 1))
-def test_an_old_batch_is_reached_in_logarithmically_many_steps(number):
-    steps, at = 0, number
-    while at:
-        assert ancestor_of(at) < at
-        at, steps = ancestor_of(at), steps + 1
-    assert steps <= 32
-
-
 def test_the_first_batch_has_no_ancestor():
     assert ancestor_of(1) == 0
     assert len(ZERO26) == 26

@@ -186,9 +186,9 @@ def _fleet_rows(x: e.FleetEnrolled, place: Row) -> list[Projection]:
 def project(event: e.Event, log: Log) -> list[Projection]:
     """The rows of an event, none for one that is only kept raw."""
     place = (log.block_number, log.index)
-    if isinstance(event, e.BatchCommitted):
-        row = (event.batch_id, event.commitment, log.block_hash, log.transaction)
-        return [("batch", (*place, *row))]
+    if isinstance(event, (e.BatchCommitted, e.BatchesCommitted)):
+        where = (log.block_hash, log.transaction)
+        return [("batch", (*place, *row, *where)) for row in e.commitments_of(event)]
     if isinstance(event, e.FleetEnrolled):
         return _fleet_rows(event, place)
     projector = _PROJECTORS.get(type(event))

@@ -1,6 +1,5 @@
 """Calls of our contracts, encoded by hand: static types only, one word each."""
 
-from corechain.protocol.eip712 import uint_word
 from corechain.protocol.hashing import keccak
 
 
@@ -8,7 +7,7 @@ def selector(signature: str) -> bytes:
     return keccak(signature.encode())[:4]
 
 
-COMMIT = selector("commit(uint48,bytes26)")
+COMMIT = selector("commitBrief(bytes32)")
 PROPOSE_ROOT = selector("proposeRoot(uint32,bytes26,uint64,uint128)")
 
 
@@ -19,4 +18,11 @@ def bytes26_word(digest: bytes) -> bytes:
 
 
 def commit_call(batch_id: int, commitment: bytes) -> bytes:
-    return COMMIT + uint_word(batch_id) + bytes26_word(commitment)
+    """The commitment, then the batch id in the last 6 bytes: `committed_id` reads it back."""
+    assert len(commitment) == 26
+    return COMMIT + commitment + batch_id.to_bytes(6, "big")
+
+
+def committed_id(calldata: bytes) -> int:
+    """The batch that a `commit_call` is about."""
+    return int.from_bytes(calldata[30:36], "big")

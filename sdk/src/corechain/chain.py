@@ -23,8 +23,23 @@ from web3.types import TxParams, TxReceipt
 from corechain.answers import Part, ProvenReading
 from corechain.deployment import Deployment, load_abi
 from corechain.protocol import errors
+from corechain.protocol.archive import MAX_GROUP
 from corechain.protocol.channel import ChannelConfig
-from corechain.protocol.errors import ProtocolError, TransportError, UnknownDevice, WrongChain
+from corechain.protocol.eip712 import uint_word
+from corechain.protocol.errors import (
+    ProtocolError,
+    TransportError,
+    UnknownBatch,
+    UnknownDevice,
+    WrongChain,
+)
+from corechain.protocol.events import (
+    BatchCommitted,
+    BatchesCommitted,
+    commitments_of,
+    decode_log,
+    topic_of,
+)
 from corechain.protocol.fleet import Fleet, device_ids
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import DeviceIdentity
@@ -158,7 +173,14 @@ def _key_tuple(key: bytes) -> tuple[object, ...]:
     )
 
 
-CONTRACTS = ("DeviceRegistry", "DataBatches", "CoreToken", "PaymentChannels", "StateChannels")
+CONTRACTS = (
+    "DeviceRegistry",
+    "DataBatches",
+    "BatchChallenges",
+    "CoreToken",
+    "PaymentChannels",
+    "StateChannels",
+)
 
 
 @dataclass
@@ -238,18 +260,45 @@ class Chain:
         return Reverted(str(error))
 
     def commitment_of(self, batch_id: int) -> bytes:
-        """The 26-byte commitment of a recent batch. Raises UnknownBatch."""
-        return bytes(self.call("DataBatches", "commitmentOf", batch_id))
+        """The 26-byte commitment of a batch, from the ring, or from the log if it is older or was
+        committed in a group. Raises UnknownBatch."""
+        try:
+            return bytes(self.call("DataBatches", "commitmentOf", batch_id))
+        except Reverted as error:
+            if error.error != "Grouped":
+                raise
+            return self._logged_commitment(batch_id)
+        except UnknownBatch:
+            return self._logged_commitment(batch_id)
+
+    def _logged_commitment(self, batch_id: int) -> bytes:
+        # A group is named by its first batch, which is at most MAX_GROUP − 1 before this one.
+        firsts = range(batch_id - MAX_GROUP + 1, batch_id + 1)
+        topics = ["0x" + uint_word(first).hex() for first in firsts if first > 0]
+        for number, commitment in reversed(self._commitments([topics])):
+            if number == batch_id:
+                return commitment
+        raise UnknownBatch(batch_id)
+
+    def _commitments(self, topics: Sequence[Any] = ()) -> list[tuple[int, bytes]]:
+        """(batch id, commitment) of the logs since the deployment, oldest first."""
+        contract = self.deployment.contracts["DataBatches"]
+        kinds = ["0x" + topic_of(kind).hex() for kind in (BatchCommitted, BatchesCommitted)]
+        wanted: Any = {
+            "address": Web3.to_checksum_address(contract.address),
+            "fromBlock": contract.block,
+            "topics": [kinds, *topics],
+        }
+        try:
+            logs = self.web3.eth.get_logs(wanted)
+        except (OSError, Web3Exception) as error:
+            raise ChainUnavailable(f"logs of DataBatches: {error}") from error
+        events = (decode_log([bytes(t) for t in log["topics"]], bytes(log["data"])) for log in logs)
+        return [row for event in events for row in commitments_of(event)]
 
     def committed_batches(self) -> list[bytes]:
         """Commitments of all batches since the deployment. For small chains: one call for all."""
-        contract = self.deployment.contracts["DataBatches"]
-        event = self.contract("DataBatches").events.BatchCommitted
-        try:
-            logs = event.get_logs(from_block=contract.block)
-        except (OSError, Web3Exception) as error:
-            raise ChainUnavailable(f"logs of DataBatches: {error}") from error
-        return [bytes(log["args"]["commitment"]) for log in logs]
+        return [commitment for _, commitment in self._commitments()]
 
     def prove_reading(self, proven: ProvenReading) -> None:
         """Asks the contract itself whether a reading is in its batch. Raises InvalidProof."""

@@ -1,4 +1,4 @@
-"""The contracts on an anvil, driven by Python's own encoders; every test leaves the chain as it was."""
+"""The contracts on an anvil, driven by our own encoders; each test leaves the chain as it was."""
 
 import subprocess
 from collections.abc import Iterator

@@ -38,7 +38,7 @@ def deployed(deploy, parameters, provider, accounts):
         planned.name: deploy.deploy_one(planned, accounts[0], provider, {})
         for planned in deploy.plan_all(parameters)
     }
-    deploy.assign_lane(entries, parameters, accounts[0])
+    deploy.activate_lane(entries, parameters, accounts[0])
     return entries
 
 

@@ -37,7 +37,7 @@ def test_a_second_run_sends_nothing_and_keeps_what_it_knew(
         planned.name: deploy.deploy_one(planned, accounts[0], provider, deployed)
         for planned in deploy.plan_all(parameters)
     }
-    deploy.assign_lane(again, parameters, accounts[0])
+    deploy.activate_lane(again, parameters, accounts[0])
     assert again == deployed
     assert provider.get_block("latest").number == before
 

@@ -17,7 +17,13 @@ from corechain.protocol.batch import (
     open_data_file,
 )
 from corechain.protocol.errors import ProtocolError
-from corechain.protocol.events import BatchCommitted, decode_log, topic_of
+from corechain.protocol.events import (
+    BatchCommitted,
+    BatchesCommitted,
+    commitments_of,
+    decode_log,
+    topic_of,
+)
 from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.reading import DeviceId
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
@@ -41,13 +47,12 @@ async def committed_batches(
     rpc: Rpc, deployment: Deployment, first: int, last: int, step: int
 ) -> dict[int, Committed]:
     """Batch id → commitment of all lanes, from the events in the blocks first to last."""
-    topics = [to_hex(topic_of(BatchCommitted))]
+    topics = [[to_hex(topic_of(kind)) for kind in (BatchCommitted, BatchesCommitted)]]
     logs = await logs_in_ranges(rpc, [deployment.address("DataBatches")], topics, first, last, step)
     found: dict[int, Committed] = {}
     for entry in logs:
-        event = decode_log(list(entry.topics), entry.data)
-        assert isinstance(event, BatchCommitted)
-        found[event.batch_id] = Committed(Digest26(event.commitment), entry.block_number)
+        for number, commitment in commitments_of(decode_log(list(entry.topics), entry.data)):
+            found[number] = Committed(Digest26(commitment), entry.block_number)
     return found
 
 

@@ -7,12 +7,10 @@ from corechain.protocol.eip712 import uint_word
 from corechain.protocol.events import BatchCommitted, decode_log, topic_of
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import logs_in_ranges, to_hex
-from corechain_relayer.calldata import commit_call
+from corechain_relayer.calldata import commit_call, committed_id
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
-
-_BATCH_ID = slice(4, 36)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +23,7 @@ class CommittedBatches:
 
     async def __call__(self, intent: Intent) -> Receipt | None:
         """Raises LaneHalted when another commitment stands under the batch's id."""
-        batch_id = int.from_bytes(intent.calldata[_BATCH_ID], "big")
+        batch_id = committed_id(intent.calldata)
         contract = self.deployment.contracts["DataBatches"]
         head = await self.node.rpc.head()
         topics = [to_hex(topic_of(BatchCommitted)), to_hex(uint_word(batch_id))]

@@ -41,7 +41,7 @@ class Revealed(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a commitment stands on chain: batch id of the word, member and siblings in its group."""
+    """Where a commitment stands: batch id of the word, which member of its group, siblings."""
 
     anchor_id: int
     member: int = 0

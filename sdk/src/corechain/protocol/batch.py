@@ -64,8 +64,18 @@ def number_of(batch: int) -> int:
 
 
 def ancestor_of(number: int) -> int:
-    """The number whose commitment is the header's `ancestor`; 0 means none. A skip list."""
-    return number - (number & -number)
+    """The number whose commitment is the header's `ancestor`; 0 means none.
+
+    Without the smallest term of its skew-binary form (a greedy sum of 2^k − 1): such jumps lead
+    from any batch to any older one in O(log n) steps (Myers 1983).
+    """
+    rest, term = number, 2**32 - 1
+    while rest != term:
+        if rest > term:
+            rest -= term
+        else:
+            term >>= 1
+    return number - term
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,12 +165,12 @@ class RangeIncomplete(ProtocolError):
 
 
 class UnknownBatch(ProtocolError):
-    """No such batch on chain, or another one is in its slot by now."""
+    """No such batch was committed."""
 
     status = 404
 
     def __init__(self, batch_id: int) -> None:
-        super().__init__(f"batch {batch_id} is not in the ring of the contract")
+        super().__init__(f"batch {batch_id} was not committed")
         self.batch_id = batch_id
 
 

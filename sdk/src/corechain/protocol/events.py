@@ -102,6 +102,68 @@ class BatchCommitted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class BatchesCommitted(Event):
+    """`commitments`: 26 bytes a batch, consecutive numbers (`commitments_of`)."""
+
+    SIGNATURE = "BatchesCommitted(uint48 indexed,bytes)"
+    first_batch_id: int
+    commitments: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LaneBonded(Event):
+    SIGNATURE = "LaneBonded(uint16 indexed,address indexed,uint88)"
+    lane: int
+    funder: bytes
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneClosed(Event):
+    SIGNATURE = "LaneClosed(uint16 indexed,uint40)"
+    lane: int
+    exit_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class BondSlashed(Event):
+    SIGNATURE = "BondSlashed(uint16 indexed,address indexed,uint88,uint88)"
+    lane: int
+    challenger: bytes
+    bounty: int
+    burnt: int
+
+
+@dataclass(frozen=True, slots=True)
+class FraudProven(Event):
+    """`kind` is an `evidence.Fraud`."""
+
+    SIGNATURE = "FraudProven(uint48 indexed,uint8,address indexed)"
+    batch_id: int
+    kind: int
+    challenger: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Demanded(Event):
+    """`kind` is an `evidence.Demand`; what is demanded is told by `subject`."""
+
+    SIGNATURE = "Demanded(bytes32 indexed,uint48 indexed,uint8,bytes26,bytes32,uint40)"
+    demand_id: bytes
+    batch_id: int
+    kind: int
+    commitment: bytes
+    subject: bytes
+    deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unanswered(Event):
+    SIGNATURE = "Unanswered(bytes32 indexed)"
+    demand_id: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Transfer(Event):
     SIGNATURE = "Transfer(address indexed,address indexed,uint256)"
     sender: bytes
@@ -332,3 +394,18 @@ def decode_log(topics: list[bytes], data: bytes) -> Event | None:
     from_topics = iter(_value(n, t) for n, t in zip(layout.topics, topics[1:], strict=True))
     from_data = iter(_data_values(layout, data))
     return layout.kind(*(next(from_topics if mark else from_data) for mark in layout.indexed))
+
+
+def commitments_of(event: Event | None) -> list[tuple[int, bytes]]:
+    """(batch id, commitment) of what a log commits to; nothing for other events.
+
+    Raises MalformedLog for a group that does not hold whole commitments.
+    """
+    if isinstance(event, BatchCommitted):
+        return [(event.batch_id, event.commitment)]
+    if not isinstance(event, BatchesCommitted):
+        return []
+    packed, first = event.commitments, event.first_batch_id
+    if len(packed) % 26:
+        raise MalformedLog(f"{len(packed)} bytes are no whole commitments")
+    return [(first + i // 26, packed[i : i + 26]) for i in range(0, len(packed), 26)]

@@ -3,6 +3,7 @@ transaction of an account is measured like the hundredth."""
 
 from typing import Any
 
+from support.bench import START, Actor, Bench, Measured, actor
 from web3 import Web3
 
 from corechain.protocol.eip712 import (
@@ -15,7 +16,6 @@ from corechain.protocol.eip712 import (
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId
-from support.bench import START, Actor, Bench, Measured, actor
 
 FLEET = 100
 DEADLINE = START + 86_400
