@@ -25,7 +25,10 @@ def test_the_roles_are_those_of_the_parameters(parameters, contract):
         roles["proposer"],
         roles["guardian"],
     )
-    assert token.balanceOf(roles["treasury"]) == parameters.initial_supply
+    # The treasury's account deploys here, so it has paid the first lane's bond.
+    bonded = token.balanceOf(contract("DataBatches"))
+    assert bonded == parameters.bond
+    assert token.balanceOf(roles["treasury"]) + bonded == parameters.initial_supply
     assert token.disputeWindow() == parameters.dispute_window_s
 
 
