@@ -27,7 +27,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 CREATE2_PROXY = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
-ROLES = ("admin", "submitter", "proposer", "guardian", "treasury")
+ROLES = ("admin", "submitter", "proposer", "guardian", "treasury", "deposit_guardian")
 FOLDER = Path(__file__).resolve().parent.parent / "deployments"
 LANE = 0
 
@@ -103,7 +103,7 @@ def plan_all(parameters: Parameters) -> list[Planned]:
         plan_batches(parameters, token, judge),
         channels,
         plan_contract("Erc3009Collector", parameters, channels.address),
-        plan_contract("StateChannels", parameters),
+        plan_contract("StateChannels", parameters, parameters.roles["deposit_guardian"]),
     ]
 
 

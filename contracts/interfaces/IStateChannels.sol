@@ -5,12 +5,14 @@ pragma solidity 0.8.37;
 /// @notice The newest version wins. Either party gets out alone: challenge, wait, finalise. A party that sends a call stands for
 /// its own signature. A party that is a contract (ERC-1271) can change its mind about what it has signed; a party with a key cannot.
 interface IStateChannels {
-    /// @notice The immutable terms of a channel; with chain and contract they hash to its id. The period is in seconds.
+    /// @notice The immutable terms of a channel; with chain and contract they hash to its id. Times in seconds. The channel can be opened
+    /// until `openBefore` only: once that has passed, a closed channel can never be opened again, and its word can be cleared.
     struct Terms {
         address partyA;
         address partyB;
         address token;
         uint32 challengePeriod;
+        uint40 openBefore;
         bytes32 salt;
     }
 
@@ -22,15 +24,22 @@ interface IStateChannels {
         bytes signatureB;
     }
 
+    /// @notice A party's deposit by EIP-3009 (`receiveWithAuthorization`); zero for no deposit of this party.
+    struct Funding {
+        uint88 amount;
+        uint256 validAfter;
+        uint256 validBefore;
+        bytes signature;
+    }
+
+    /// @param numbers challengePeriod (32 bits) ‖ openBefore (40) ‖ deposit (88) ‖ balanceA (88), the lowest bits last
     event ChannelOpened(
         bytes32 indexed channelId,
         address indexed partyA,
         address indexed partyB,
         address token,
-        uint32 challengePeriod,
         bytes32 salt,
-        uint88 deposit,
-        uint88 balanceA
+        uint256 numbers
     );
     event ChannelToppedUp(bytes32 indexed channelId, uint88 deposit, uint88 balanceA);
     /// @notice A state stands on chain; a newer one may replace it until the deadline (seconds).
@@ -43,8 +52,10 @@ interface IStateChannels {
 
     /// @notice The channel is not open.
     error UnknownChannel(bytes32 channelId);
-    /// @notice The terms were used before: every channel has a salt of its own.
+    /// @notice The channel is open, or was and could still be opened by its terms.
     error ChannelExists(bytes32 channelId);
+    /// @notice The terms allowed opening until then (seconds).
+    error OpeningOver(uint40 openBefore);
     /// @notice Parties must be two, token and challenge period not zero.
     error InvalidTerms();
     /// @notice Nothing was deposited, or more than the books can hold.
@@ -61,11 +72,31 @@ interface IStateChannels {
     error NotParty(address caller);
     /// @notice Nothing waits for this party.
     error NothingHeld(address party, address token);
+    /// @notice The packed bytes have another length than their layout.
+    error MalformedCall(uint256 length);
     /// @notice The contract was entered again before the first call was done.
     error Reentered();
 
     /// @notice Opens a channel with the caller's tokens, to party A's and party B's side.
     function open(Terms calldata terms, uint88 amountA, uint88 amountB) external;
+
+    /// @notice The same after the caller's permit (ERC-2612) for the sum: no approval before. A permit that somebody else has sent
+    /// already does no harm.
+    function openWithPermit(
+        Terms calldata terms,
+        uint88 amountA,
+        uint88 amountB,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
+
+    /// @notice Opens a channel with what one or both parties have authorised (EIP-3009). Anyone may send it.
+    /// @dev The nonce of each authorisation is `keccak256(abi.encode(channelId, amountA, amountB))`: a party consents to the terms and
+    /// to both deposits.
+    function openAuthorised(Terms calldata terms, Funding calldata fundingA, Funding calldata fundingB)
+        external;
 
     /// @notice Adds the caller's tokens to party B's side: B holds whatever a state does not give to A, so no state changes.
     function topUp(Terms calldata terms, uint88 amount) external;
@@ -93,8 +124,29 @@ interface IStateChannels {
     /// @notice Pays out by the state that stands, after the deadline. Anyone may send it.
     function finalise(Terms calldata terms) external;
 
-    /// @notice The same for many channels.
-    function finaliseMany(Terms[] calldata terms) external;
+    /// @notice The same for many channels; those that are not due, or were finalised meanwhile, are passed over.
+    /// @return paid how many were paid out
+    function finaliseMany(Terms[] calldata terms) external returns (uint256 paid);
+
+    /// @notice `open` by party A for less gas. Packed bytes follow the selector, without ABI: terms without party A (81 bytes), who is
+    /// the sender ‖ amountA 11 ‖ amountB 11. Packed terms: partyA 20 ‖ partyB 20 ‖ token 20 ‖ challengePeriod 4 ‖ openBefore 5 ‖ salt 32.
+    function openBrief() external;
+
+    /// @notice `topUp` for less gas (and by a name whose selector is compared first): terms (101 bytes) ‖ amount 11.
+    function increaseBrief() external;
+
+    /// @notice `close` for less gas: terms (101 bytes) ‖ balanceA 11 ‖ signatures.
+    /// Packed signatures: 64 bytes (EIP-2098) of the party that is not the sender, or 128, party A's first, when the sender is no party.
+    function closeBrief() external;
+
+    /// @notice `challenge` for less gas: terms (101 bytes) ‖ version 5 ‖ balanceA 11 ‖ signatures as in `closeBrief`.
+    function challengeBrief() external;
+
+    /// @notice `respond` for less gas: the bytes of `challengeBrief`.
+    function respondBrief() external;
+
+    /// @notice `finalise` for less gas: terms (101 bytes).
+    function finaliseBrief() external;
 
     /// @notice Pays a party what the token refused to pay it when a channel closed. Anyone may send it.
     function withdrawHeld(address party, address token) external;

@@ -26,9 +26,10 @@ from relayer.support import ADMIN, WATCHTOWER_KEY, Chain, RelayerProcess, eventu
 # Anvil's account 3: it sends the stale challenge.
 ATTACKER = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
 DEPOSIT = 1000
-CHALLENGE = "challenge((address,address,address,uint32,bytes32),(uint40,uint88,bytes,bytes))"
-TERMS, STATE = "(address,address,address,uint32,bytes32)", "(uint40,uint88,bytes,bytes)"
-OPEN = "open((address,address,address,uint32,bytes32),uint88,uint88)"
+OPEN_BEFORE = 2**40 - 1
+CHALLENGE = "challenge((address,address,address,uint32,uint40,bytes32),(uint40,uint88,bytes,bytes))"
+TERMS, STATE = "(address,address,address,uint32,uint40,bytes32)", "(uint40,uint88,bytes,bytes)"
+OPEN = "open((address,address,address,uint32,uint40,bytes32),uint88,uint88)"
 
 
 def call(signature: str, types: list[str], values: list[Any]) -> bytes:
@@ -49,12 +50,12 @@ class OpenChannel:
     def terms(self) -> StateChannel:
         token = self.chain.deployment.address("CoreToken")
         a, b = self.party_a.identity.device, self.party_b.identity.device
-        return StateChannel(a, b, token, self.period_s, self.salt)
+        return StateChannel(a, b, token, self.period_s, OPEN_BEFORE, self.salt)
 
     @property
     def values(self) -> tuple[Any, ...]:
         t = self.terms
-        return (t.party_a, t.party_b, t.token, t.challenge_period_s, t.salt)
+        return (t.party_a, t.party_b, t.token, t.challenge_period_s, t.open_before, t.salt)
 
     @property
     def contract(self) -> bytes:

@@ -37,7 +37,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "payment_event": ("block_number", "log_index", "kind", "channel_id", "amount", "total"),
     "state_channel_event": (
         "block_number", "log_index", "kind", "channel_id", "party_a", "party_b", "token",
-        "challenge_period", "salt", "deposit", "balance_a", "version", "deadline", "paid_b",
+        "challenge_period", "open_before", "salt", "deposit", "balance_a", "version", "deadline", "paid_b",
     ),
 }  # fmt: skip
 
@@ -125,13 +125,13 @@ def _withdrawn(x: e.WithdrawFinalized) -> Projection:
     return "payment_event", ("withdrawn", x.channel_id, x.amount, None)
 
 
-def _state_row(kind: str, channel_id: bytes, terms: Row = (None,) * 5, **fields: int) -> Projection:
+def _state_row(kind: str, channel_id: bytes, terms: Row = (None,) * 6, **fields: int) -> Projection:
     names = ("deposit", "balance_a", "version", "deadline", "paid_b")
     return "state_channel_event", (kind, channel_id, *terms, *(fields.get(n) for n in names))
 
 
 def _opened(x: e.StateChannelOpened) -> Projection:
-    terms = (x.party_a, x.party_b, x.token, x.challenge_period_s, x.salt)
+    terms = (x.party_a, x.party_b, x.token, x.challenge_period_s, x.open_before, x.salt)
     return _state_row("opened", x.channel_id, terms, deposit=x.deposit, balance_a=x.balance_a)
 
 

@@ -28,6 +28,7 @@ from corechain.protocol.reading import Observation, Reading, Report, SignedRepor
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.statistics import locate, verify_range
 
+OPEN_BEFORE = 2**40 - 1
 CELL, START = 0x872A1072FFFFFFF, 1_359_676_800
 MNEMONIC_PATH = "m/44'/60'/0'/0/{}"
 Account.enable_unaudited_hdwallet_features()
@@ -157,8 +158,8 @@ def test_vouchers_of_ten_channels_are_redeemed_together(contract, accounts, chai
 
 def _two_way(contract, accounts, chain_id, salt):
     channels, token = contract("StateChannels"), contract("CoreToken")
-    terms = (accounts[0], accounts[9], token, 3600, salt)
-    model = StateChannel(raw(accounts[0]), raw(accounts[9]), raw(token), 3600, salt)
+    terms = (accounts[0], accounts[9], token, 3600, OPEN_BEFORE, salt)
+    model = StateChannel(raw(accounts[0]), raw(accounts[9]), raw(token), 3600, OPEN_BEFORE, salt)
     token.approve(channels, 1000, sender=accounts[0])
     channels.open(terms, 1000, 0, sender=accounts[0])
     channel_id = model.channel_id(chain_id, raw(channels))

@@ -83,7 +83,8 @@ contract StateEventsTest is StateFixture {
         bytes32 channelId = channels.channelIdOf(terms);
         vm.startPrank(a);
         vm.expectEmit(address(channels));
-        emit IStateChannels.ChannelOpened(channelId, a, b, address(token), PERIOD, terms.salt, 10, 7);
+        uint256 numbers = uint256(PERIOD) << 216 | uint256(terms.openBefore) << 176 | uint256(10) << 88 | 7;
+        emit IStateChannels.ChannelOpened(channelId, a, b, address(token), terms.salt, numbers);
         channels.open(terms, 7, 3);
         vm.expectEmit(address(channels));
         emit IStateChannels.ChannelToppedUp(channelId, 15, 7);

@@ -227,7 +227,7 @@ contract StateChannelsTest is StateFixture {
 
     function test_a_state_of_another_contract_is_refused() public {
         IStateChannels.Terms memory terms = _open(1, 10, 0);
-        StateChannels other = new StateChannels();
+        StateChannels other = new StateChannels(address(0));
         vm.startPrank(a);
         token.approve(address(other), 10);
         other.open(terms, 10, 0);

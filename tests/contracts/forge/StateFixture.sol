@@ -17,7 +17,7 @@ abstract contract StateFixture is Test {
 
     function _start() internal {
         vm.warp(1_700_000_000);
-        channels = new StateChannels();
+        channels = new StateChannels(address(0));
         token = new MintableToken();
         token.mint(a, 1e27);
         vm.prank(a);
@@ -25,7 +25,7 @@ abstract contract StateFixture is Test {
     }
 
     function _terms(uint256 salt) internal view returns (IStateChannels.Terms memory) {
-        return IStateChannels.Terms(a, b, address(token), PERIOD, bytes32(salt));
+        return IStateChannels.Terms(a, b, address(token), PERIOD, type(uint40).max, bytes32(salt));
     }
 
     function _open(uint256 salt, uint88 amountA, uint88 amountB)

@@ -145,6 +145,7 @@ def state_channel(row: "Record") -> schemas.StateChannel:
         hexed(row["party_b"]),
         hexed(row["token"]),
         row["challenge_period"],
+        row["open_before"],
         hexed(row["salt"]),
         _STATES[row["last_kind"]],
         str(int(row["deposit"])),

@@ -225,6 +225,7 @@ class StateChannel(msgspec.Struct, frozen=True, tag_field="kind", tag="state"):
     party_b: str
     token: str
     challenge_period: int
+    open_before: int
     salt: str
     state: str
     deposit: str

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from corechain.protocol.channel import ChannelState, StateChannel
-from corechain.protocol.eip712 import Domain, address_word, uint_word
+from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import InvalidSignature, ProtocolError, ValueOutOfRange
 from corechain.protocol.events import (
     Event,
@@ -16,7 +16,7 @@ from corechain.protocol.events import (
 from corechain.protocol.keys import recover_signer
 from corechain_relayer.calldata import selector
 
-RESPOND = selector("respond((address,address,address,uint32,bytes32),(uint40,uint88,bytes,bytes))")
+RESPOND = selector("respondBrief()")
 VERSION_MAX = 2**40 - 2
 """The highest version stands for a closed channel."""
 
@@ -101,28 +101,23 @@ class ChannelsView:
 
 def _opened(event: StateChannelOpened) -> Channel:
     terms = StateChannel(
-        event.party_a, event.party_b, event.token, event.challenge_period_s, event.salt
+        event.party_a,
+        event.party_b,
+        event.token,
+        event.challenge_period_s,
+        event.open_before,
+        event.salt,
     )
     return Channel(terms, event.deposit)
 
 
 def respond_call(terms: StateChannel, evidence: Evidence) -> bytes:
-    """The five words of the terms, then where the state begins, then the state: two numbers, where
-    its two signatures begin, and each with its length before it."""
-    words = (
-        address_word(terms.party_a),
-        address_word(terms.party_b),
-        address_word(terms.token),
-        uint_word(terms.challenge_period_s),
-        terms.salt,
-        uint_word(6 * 32),
-        uint_word(evidence.state.version),
-        uint_word(evidence.state.balance_a),
-        uint_word(4 * 32),
-        uint_word(7 * 32),
-        uint_word(64),
-        evidence.signature_a,
-        uint_word(64),
-        evidence.signature_b,
+    """`respondBrief`: terms, version, balance, both signatures; the tower is no party."""
+    return (
+        RESPOND
+        + terms.pack()
+        + evidence.state.version.to_bytes(5, "big")
+        + evidence.state.balance_a.to_bytes(11, "big")
+        + evidence.signature_a
+        + evidence.signature_b
     )
-    return RESPOND + b"".join(words)

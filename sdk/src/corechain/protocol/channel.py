@@ -103,13 +103,25 @@ def check_voucher(
 
 @dataclass(frozen=True, slots=True)
 class StateChannel:
-    """The immutable terms of a two-way channel."""
+    """The immutable terms of a two-way channel. Times in seconds; it opens until `open_before`."""
 
     party_a: bytes
     party_b: bytes
     token: bytes
     challenge_period_s: int
+    open_before: int
     salt: bytes
+
+    def pack(self) -> bytes:
+        """101 bytes, as the packed calls take them."""
+        return (
+            self.party_a
+            + self.party_b
+            + self.token
+            + self.challenge_period_s.to_bytes(4, "big")
+            + self.open_before.to_bytes(5, "big")
+            + self.salt
+        )
 
     def channel_id(self, chain_id: int, state_channels: bytes) -> bytes:
         return keccak(
@@ -119,6 +131,7 @@ class StateChannel:
             + address_word(self.party_b)
             + address_word(self.token)
             + uint_word(self.challenge_period_s)
+            + uint_word(self.open_before)
             + self.salt
         )
 

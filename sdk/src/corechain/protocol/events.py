@@ -271,18 +271,33 @@ class WithdrawFinalized(Event):
 
 @dataclass(frozen=True, slots=True)
 class StateChannelOpened(Event):
+    """`numbers` packs the small fields: one word of data is 256 gas."""
+
     SIGNATURE = (
-        "ChannelOpened(bytes32 indexed,address indexed,address indexed,"
-        "address,uint32,bytes32,uint88,uint88)"
+        "ChannelOpened(bytes32 indexed,address indexed,address indexed,address,bytes32,uint256)"
     )
     channel_id: bytes
     party_a: bytes
     party_b: bytes
     token: bytes
-    challenge_period_s: int
     salt: bytes
-    deposit: int
-    balance_a: int
+    numbers: int
+
+    @property
+    def challenge_period_s(self) -> int:
+        return self.numbers >> 216
+
+    @property
+    def open_before(self) -> int:
+        return self.numbers >> 176 & (1 << 40) - 1
+
+    @property
+    def deposit(self) -> int:
+        return self.numbers >> 88 & (1 << 88) - 1
+
+    @property
+    def balance_a(self) -> int:
+        return self.numbers & (1 << 88) - 1
 
 
 @dataclass(frozen=True, slots=True)

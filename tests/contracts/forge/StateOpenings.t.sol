@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.37;
+
+import { StateFixture } from "./StateFixture.sol";
+import { CoreToken } from "../../../contracts/CoreToken.sol";
+import { StateChannels } from "../../../contracts/StateChannels.sol";
+import { IDepositPause } from "../../../contracts/interfaces/IDepositPause.sol";
+import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
+import { InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
+import { TokenTypes } from "../../../contracts/libraries/TokenTypes.sol";
+
+/// given two parties
+///   ├── both deposit in one transaction that anyone sends, each by a signature that covers both deposits and the terms
+///   ├── the sender's permit opens without an approval before, also when somebody else has sent the permit
+///   ├── packed calls do what the others do, byte for byte
+///   ├── terms open until their time, and a closed channel is never opened again, before or after
+///   └── deposits can be stopped by a guardian, if there is one; payouts never
+contract StateOpeningsTest is StateFixture {
+    CoreToken internal coin;
+    address internal guardian = makeAddr("guardian");
+
+    function setUp() public {
+        _start();
+        coin = new CoreToken(address(this), address(this), address(this), 0, 0, address(this), 1e27);
+        coin.transfer(a, 1e24);
+        coin.transfer(b, 1e24);
+    }
+
+    function _coinTerms(uint256 salt) internal view returns (IStateChannels.Terms memory terms) {
+        terms = _terms(salt);
+        terms.token = address(coin);
+    }
+
+    function _funding(IStateChannels.Terms memory terms, address party, uint256 key, uint88 one, uint88 two)
+        internal
+        view
+        returns (IStateChannels.Funding memory)
+    {
+        uint88 amount = party == terms.partyA ? one : two;
+        bytes32 nonce = keccak256(abi.encode(channels.channelIdOf(terms), one, two));
+        bytes32 structHash = keccak256(
+            abi.encode(TokenTypes.RECEIVE, party, address(channels), amount, 0, type(uint256).max, nonce)
+        );
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", coin.DOMAIN_SEPARATOR(), structHash));
+        return IStateChannels.Funding(amount, 0, type(uint256).max, signed(key, digest));
+    }
+
+    // ------------------------------------------------------------------------------------------ both sides
+
+    function test_both_sides_deposit_in_one_transaction_that_anyone_sends(uint88 one, uint88 two) public {
+        (one, two) = (uint88(bound(one, 0, 1e24)), uint88(bound(two, 0, 1e24)));
+        vm.assume(one + two > 0);
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        IStateChannels.Funding memory fromA = _funding(terms, a, keyOf("party a"), one, two);
+        IStateChannels.Funding memory fromB = _funding(terms, b, keyOf("party b"), one, two);
+        vm.prank(tower);
+        channels.openAuthorised(terms, fromA, fromB);
+        (uint88 deposit, uint88 balanceA,,) = channels.channelOf(channels.channelIdOf(terms));
+        assertEq(deposit, uint256(one) + two);
+        assertEq(balanceA, one);
+        assertEq(coin.balanceOf(address(channels)), uint256(one) + two);
+    }
+
+    function test_an_authorisation_is_for_these_terms_and_these_amounts_only(uint88 other) public {
+        other = uint88(bound(other, 1, 1e24));
+        vm.assume(other != 7);
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        IStateChannels.Funding memory fromA = _funding(terms, a, keyOf("party a"), 5, 7);
+        IStateChannels.Funding memory fromB = _funding(terms, b, keyOf("party b"), 5, other);
+        vm.expectRevert(InvalidSignature.selector);
+        channels.openAuthorised(terms, fromA, fromB);
+        fromB = _funding(_coinTerms(2), b, keyOf("party b"), 5, 7);
+        vm.expectRevert(InvalidSignature.selector);
+        channels.openAuthorised(terms, fromA, fromB);
+    }
+
+    function test_nobody_opens_with_what_a_party_has_only_allowed() public {
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        vm.prank(b);
+        coin.approve(address(channels), type(uint256).max);
+        vm.prank(a);
+        coin.approve(address(channels), 5);
+        // Party A opens for both sides: the tokens are its own, whatever party B has allowed.
+        vm.prank(a);
+        vm.expectRevert();
+        channels.open(terms, 5, 5);
+    }
+
+    // --------------------------------------------------------------------------------------------- permits
+
+    function _permit(uint256 amount) internal view returns (uint8 v, bytes32 r, bytes32 s) {
+        bytes32 structHash = keccak256(
+            abi.encode(TokenTypes.PERMIT, a, address(channels), amount, coin.nonces(a), type(uint256).max)
+        );
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", coin.DOMAIN_SEPARATOR(), structHash));
+        return vm.sign(keyOf("party a"), digest);
+    }
+
+    function test_a_permit_opens_without_an_approval(bool sentBefore) public {
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        (uint8 v, bytes32 r, bytes32 s) = _permit(12);
+        if (sentBefore) coin.permit(a, address(channels), 12, type(uint256).max, v, r, s);
+        vm.prank(a);
+        channels.openWithPermit(terms, 5, 7, type(uint256).max, v, r, s);
+        assertEq(coin.balanceOf(address(channels)), 12);
+    }
+
+    function test_a_permit_of_somebody_else_opens_nothing() public {
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        (uint8 v, bytes32 r, bytes32 s) = _permit(12);
+        vm.prank(b);
+        vm.expectRevert();
+        channels.openWithPermit(terms, 5, 7, type(uint256).max, v, r, s);
+    }
+
+    // -------------------------------------------------------------------------------------- packed calls
+
+    function _pack(IStateChannels.Terms memory t) internal pure returns (bytes memory) {
+        return abi.encodePacked(t.partyA, t.partyB, t.token, t.challengePeriod, t.openBefore, t.salt);
+    }
+
+    function _brief(address sender, bytes4 selector, bytes memory packed) internal returns (bool success) {
+        vm.prank(sender);
+        (success,) = address(channels).call(abi.encodePacked(selector, packed));
+    }
+
+    function _behindA(IStateChannels.Terms memory t) internal pure returns (bytes memory) {
+        return abi.encodePacked(t.partyB, t.token, t.challengePeriod, t.openBefore, t.salt);
+    }
+
+    function _sameAs(IStateChannels.Terms memory one, IStateChannels.Terms memory two) internal view {
+        (uint88 d1, uint88 b1, uint40 v1, uint40 t1) = channels.channelOf(channels.channelIdOf(one));
+        (uint88 d2, uint88 b2, uint40 v2, uint40 t2) = channels.channelOf(channels.channelIdOf(two));
+        assertTrue(d1 == d2 && b1 == b2 && v1 == v2 && t1 == t2);
+    }
+
+    /// Twice the same life: once by the ABI, once packed.
+    function test_packed_calls_do_what_the_others_do(uint88 amountA, uint88 more, uint40 v, uint88 share)
+        public
+    {
+        (amountA, more) = (uint88(bound(amountA, 1, 1e24)), uint88(bound(more, 1, 1e24)));
+        v = uint40(bound(v, 1, type(uint40).max - 2));
+        share = uint88(bound(share, 0, uint256(amountA) + more));
+        IStateChannels.Terms memory one = _open(1, amountA, 3);
+        IStateChannels.Terms memory two = _terms(2);
+        assertTrue(
+            _brief(a, IStateChannels.openBrief.selector, abi.encodePacked(_behindA(two), amountA, uint88(3)))
+        );
+        _sameAs(one, two);
+        vm.prank(a);
+        channels.topUp(one, more);
+        assertTrue(_brief(a, IStateChannels.increaseBrief.selector, abi.encodePacked(_pack(two), more)));
+        _sameAs(one, two);
+        _challengeBoth(one, two, v, share);
+        _respondBoth(one, two, v + 1, share / 2);
+        vm.warp(1_700_000_000 + 2 * PERIOD);
+        channels.finalise(one);
+        assertTrue(_brief(tower, IStateChannels.finaliseBrief.selector, _pack(two)));
+        _sameAs(one, two);
+        assertEq(token.balanceOf(address(channels)), 0);
+    }
+
+    function _challengeBoth(
+        IStateChannels.Terms memory one,
+        IStateChannels.Terms memory two,
+        uint40 version,
+        uint88 share
+    ) private {
+        channels.challenge(one, _state(one, version, share));
+        bytes memory byB = signedCompact(keyOf("party b"), _stateDigest(two, version, share));
+        bytes memory packed = abi.encodePacked(_pack(two), version, share, byB);
+        assertTrue(_brief(a, IStateChannels.challengeBrief.selector, packed));
+        _sameAs(one, two);
+    }
+
+    /// By a watchtower, with both signatures.
+    function _respondBoth(
+        IStateChannels.Terms memory one,
+        IStateChannels.Terms memory two,
+        uint40 version,
+        uint88 share
+    ) private {
+        channels.respond(one, _state(one, version, share));
+        bytes32 digest = _stateDigest(two, version, share);
+        bytes memory both = abi.encodePacked(
+            signedCompact(keyOf("party a"), digest), signedCompact(keyOf("party b"), digest)
+        );
+        bytes memory packed = abi.encodePacked(_pack(two), version, share, both);
+        assertTrue(_brief(tower, IStateChannels.respondBrief.selector, packed));
+        _sameAs(one, two);
+    }
+
+    function test_a_packed_close_is_sent_by_either_party_or_by_a_relayer(uint8 who, uint88 share) public {
+        IStateChannels.Terms memory terms = _open(1, 50, 50);
+        share = uint88(bound(share, 0, 100));
+        bytes32 digest = _closeDigest(terms, share);
+        bytes memory byA = signedCompact(keyOf("party a"), digest);
+        bytes memory byB = signedCompact(keyOf("party b"), digest);
+        bytes memory head = abi.encodePacked(_pack(terms), share);
+        (address sender, bytes memory rest) =
+            who % 3 == 0 ? (a, byB) : who % 3 == 1 ? (b, byA) : (tower, bytes.concat(byA, byB));
+        assertFalse(_brief(tower, IStateChannels.closeBrief.selector, bytes.concat(head, byB)));
+        assertFalse(_brief(tower, IStateChannels.closeBrief.selector, head));
+        assertTrue(_brief(sender, IStateChannels.closeBrief.selector, bytes.concat(head, rest)));
+        assertEq(token.balanceOf(b), 100 - share);
+    }
+
+    function test_packed_bytes_of_another_length_are_refused(uint8 which, uint16 length) public {
+        bytes4[6] memory selectors = [
+            IStateChannels.openBrief.selector,
+            IStateChannels.increaseBrief.selector,
+            IStateChannels.closeBrief.selector,
+            IStateChannels.challengeBrief.selector,
+            IStateChannels.respondBrief.selector,
+            IStateChannels.finaliseBrief.selector
+        ];
+        uint8[6] memory right = [103, 112, 112, 117, 117, 101];
+        uint256 i = which % 6;
+        length %= 400;
+        bool sized = i >= 2 && i < 5;
+        vm.assume(
+            length != right[i]
+                && !(sized && (length == uint256(right[i]) + 64 || length == uint256(right[i]) + 128))
+        );
+        vm.prank(a);
+        (bool success, bytes memory answer) =
+            address(channels).call(abi.encodePacked(selectors[i], new bytes(length)));
+        assertFalse(success);
+        assertEq(
+            keccak256(answer),
+            keccak256(abi.encodeWithSelector(IStateChannels.MalformedCall.selector, uint256(length)))
+        );
+    }
+
+    // --------------------------------------------------------------------------------------- once and never again
+
+    function test_terms_open_until_their_time_to_the_second(uint40 until) public {
+        until = uint40(bound(until, 1_700_000_000, type(uint40).max - 1));
+        IStateChannels.Terms memory terms = _terms(1);
+        terms.openBefore = until;
+        vm.warp(uint256(until) + 1);
+        vm.prank(a);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.OpeningOver.selector, until));
+        channels.open(terms, 5, 5);
+        vm.warp(until);
+        vm.prank(a);
+        channels.open(terms, 5, 5);
+    }
+
+    function test_a_closed_channel_is_never_opened_again(uint40 until, uint40 closedAt) public {
+        until = uint40(bound(until, 1_700_000_000, 1_800_000_000));
+        closedAt = uint40(bound(closedAt, 1_700_000_000, 1_900_000_000));
+        IStateChannels.Terms memory terms = _terms(1);
+        terms.openBefore = until;
+        vm.prank(a);
+        channels.open(terms, 5, 5);
+        vm.warp(closedAt);
+        bytes32 digest = _closeDigest(terms, 4);
+        bytes memory byB = signed(keyOf("party b"), digest);
+        vm.prank(a);
+        channels.close(terms, 4, "", byB);
+        bytes32 channelId = channels.channelIdOf(terms);
+        vm.prank(a);
+        vm.expectRevert(
+            closedAt > until
+                ? abi.encodeWithSelector(IStateChannels.OpeningOver.selector, until)
+                : abi.encodeWithSelector(IStateChannels.ChannelExists.selector, channelId)
+        );
+        channels.open(terms, 5, 5);
+        // Neither do its states live on.
+        IStateChannels.SignedState memory state = _state(terms, 9, 10);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.UnknownChannel.selector, channelId));
+        channels.challenge(terms, state);
+    }
+
+    function test_many_are_finalised_and_those_that_are_not_due_passed_over() public {
+        IStateChannels.Terms[] memory many = new IStateChannels.Terms[](4);
+        many[0] = _open(0, 10, 0);
+        many[1] = _open(1, 10, 0);
+        many[2] = _terms(2); // never opened
+        many[3] = _open(3, 10, 0);
+        vm.prank(a);
+        channels.challenge(many[0], _unsigned(0, 10));
+        vm.prank(a);
+        channels.challenge(many[3], _unsigned(0, 10));
+        vm.warp(1_700_000_000 + PERIOD);
+        assertEq(channels.finaliseMany(many), 2);
+        assertEq(channels.finaliseMany(many), 0);
+        assertEq(token.balanceOf(address(channels)), 10);
+    }
+
+    // --------------------------------------------------------------------------------------------------- pause
+
+    function _guarded() internal {
+        channels = new StateChannels(guardian);
+        vm.prank(a);
+        token.approve(address(channels), type(uint256).max);
+    }
+
+    function test_a_guardian_stops_deposits_and_nothing_else() public {
+        _guarded();
+        IStateChannels.Terms memory one = _open(1, 5, 5);
+        vm.prank(guardian);
+        channels.pauseDeposits(true);
+        assertTrue(channels.depositsPaused());
+        vm.startPrank(a);
+        vm.expectRevert(IDepositPause.DepositsPaused.selector);
+        channels.open(_terms(2), 5, 5);
+        vm.expectRevert(IDepositPause.DepositsPaused.selector);
+        channels.topUp(one, 5);
+        IStateChannels.SignedState memory nothing = _unsigned(1, 1);
+        vm.expectRevert(IDepositPause.DepositsPaused.selector);
+        channels.topUpWithState(one, 5, nothing);
+        IStateChannels.Funding memory none;
+        vm.expectRevert(IDepositPause.DepositsPaused.selector);
+        channels.openAuthorised(_terms(2), none, none);
+        channels.challenge(one, _unsigned(0, 5));
+        vm.stopPrank();
+        vm.warp(1_700_000_000 + PERIOD);
+        channels.finalise(one);
+        assertEq(token.balanceOf(b), 5);
+        vm.prank(guardian);
+        channels.pauseDeposits(false);
+        _open(3, 1, 1);
+    }
+
+    function test_without_a_guardian_nobody_can_ever_stop_deposits(address anyone) public {
+        vm.assume(anyone != address(0));
+        assertFalse(channels.pausable());
+        vm.prank(anyone);
+        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, address(0), anyone));
+        channels.pauseDeposits(true);
+        vm.prank(anyone);
+        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, address(0), anyone));
+        channels.acceptGuardian();
+    }
+
+    function test_the_guardians_role_goes_over_in_two_steps(address next, address stranger) public {
+        _guarded();
+        vm.assume(next != guardian && stranger != next && stranger != guardian && next != address(0));
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, guardian, stranger));
+        channels.offerGuardian(stranger);
+        vm.prank(guardian);
+        channels.offerGuardian(next);
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, next, stranger));
+        channels.acceptGuardian();
+        vm.prank(next);
+        channels.acceptGuardian();
+        assertEq(channels.guardian(), next);
+        vm.prank(guardian);
+        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, next, guardian));
+        channels.pauseDeposits(true);
+    }
+}
