@@ -1,272 +1,182 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { SignedToken } from "./SignedToken.sol";
 import { ICoreToken } from "./interfaces/ICoreToken.sol";
+import { IPaymentChannels } from "./interfaces/IPaymentChannels.sol";
 import { Eip712 } from "./libraries/Eip712.sol";
 import { InvalidProof, PositionalTree } from "./libraries/PositionalTree.sol";
-import { InvalidSignature, Signatures } from "./libraries/Signatures.sol";
+import { RewardRoot, RewardRoots } from "./libraries/RewardRoots.sol";
+import { Signatures } from "./libraries/Signatures.sol";
 import { TokenTypes } from "./libraries/TokenTypes.sol";
 
 /// @title CORE
-// slither-disable-next-line missing-inheritance (IErc20 is what escrow needs of any token)
-contract CoreToken is ICoreToken {
-    /// @dev One slot: the claim counter beside the balance makes a claim one slot cheaper than any outside distributor.
-    struct Account {
-        uint128 balance;
-        uint128 claimed;
-    }
+contract CoreToken is ICoreToken, SignedToken {
+    using RewardRoots for RewardRoot;
 
-    /// @dev One slot. `activeAt` is when the window ends.
-    struct Root {
-        bytes26 root;
-        uint40 activeAt;
-    }
-
-    /// @dev One slot. The epoch of a root, the last block it covers, and emissions.
-    struct Epoch {
-        uint32 epoch;
-        uint64 throughBlock;
-        uint128 emission;
-    }
-
-    bytes32 private constant NAME_HASH = keccak256("CoreChain");
-
-    string public constant name = "CoreChain";
-    string public constant symbol = "CORE";
-    string public constant version = "1";
-    uint8 public constant decimals = 18;
+    uint16 private constant MAX_FEE_BPS = 100;
+    uint256 private constant BPS = 10_000;
+    /// @dev Bytes of a packed claim before the siblings.
+    uint256 private constant CLAIM_HEAD = 44;
 
     /// @notice Length of the window in which a root can be vetoed, seconds.
     uint40 public immutable disputeWindow;
-    /// @notice What an epoch may emit at most, base units.
+    /// @notice What each epoch adds to what may be minted, base units.
     uint128 public immutable emissionCap;
+    /// @notice What the sender of `claimMany` gets of each claim, hundredths of a percent, at most 100.
+    uint16 public immutable relayFeeBps;
     uint256 private immutable _initialSupply;
 
-    address public admin;
-    address public adminCandidate;
-    address public proposer;
-    address public guardian;
+    address[3] private _holders;
+    address[3] private _candidates;
+    /// @dev Roots of odd and of even epochs: the one that waits never takes the place of the one that counts.
+    RewardRoot[2] private _roots;
 
-    uint256 public totalSupply;
-    mapping(address owner => mapping(address spender => uint256)) public allowance;
-    mapping(address owner => uint256) public nonces;
-    /// @inheritdoc ICoreToken
-    mapping(address authorizer => mapping(bytes32 nonce => bool)) public authorizationState;
-    mapping(address owner => Account) private _accounts;
-
-    Root private _active;
-    Epoch private _activeEpoch; // its emission is the sum over all active epochs
-    Root private _pending;
-    Epoch private _pendingEpoch;
-
-    // A role that is the zero address is a role that nobody holds: allowed, and visible in the events.
-    // slither-disable-start missing-zero-check
     constructor(
         address firstAdmin,
         address firstProposer,
         address firstGuardian,
         uint40 windowSeconds,
         uint128 capPerEpoch,
+        uint16 feeBps,
         address treasury,
         uint128 initialSupply
     ) {
-        (admin, proposer, guardian) = (firstAdmin, firstProposer, firstGuardian);
-        (disputeWindow, emissionCap, _initialSupply) = (windowSeconds, capPerEpoch, initialSupply);
-        emit AdminChanged(address(0), firstAdmin);
-        emit RolesChanged(firstProposer, firstGuardian);
+        if (feeBps > MAX_FEE_BPS) revert FeeOverLimit(feeBps);
+        (disputeWindow, emissionCap, relayFeeBps) = (windowSeconds, capPerEpoch, feeBps);
+        _initialSupply = initialSupply;
+        // A role that is the zero address is a role that nobody holds: allowed, and visible in the events.
+        _setHolder(Role.Admin, firstAdmin);
+        _setHolder(Role.Proposer, firstProposer);
+        _setHolder(Role.Guardian, firstGuardian);
         _mint(treasury, initialSupply);
-    }
-    // slither-disable-end missing-zero-check
-
-    function balanceOf(address owner) external view returns (uint256) {
-        return _accounts[owner].balance;
-    }
-
-    function transfer(address to, uint256 amount) external returns (bool) {
-        _transfer(msg.sender, to, amount);
-        return true;
-    }
-
-    function approve(address spender, uint256 amount) external returns (bool) {
-        _approve(msg.sender, spender, amount);
-        return true;
-    }
-
-    function transferFrom(address from, address to, uint256 amount) external returns (bool) {
-        uint256 allowed = allowance[from][msg.sender];
-        if (allowed != type(uint256).max) {
-            if (allowed < amount) revert InsufficientAllowance(msg.sender, allowed, amount);
-            allowance[from][msg.sender] = allowed - amount;
-        }
-        _transfer(from, to, amount);
-        return true;
-    }
-
-    function DOMAIN_SEPARATOR() external view returns (bytes32) {
-        return Eip712.domainSeparator(NAME_HASH);
-    }
-
-    /// @inheritdoc ICoreToken
-    function permit(
-        address owner,
-        address spender,
-        uint256 value,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external {
-        if (block.timestamp > deadline) revert Expired(deadline);
-        bytes32 structHash =
-            keccak256(abi.encode(TokenTypes.PERMIT, owner, spender, value, nonces[owner]++, deadline));
-        _requireSigner(owner, Eip712.digest(NAME_HASH, structHash), v, r, s);
-        _approve(owner, spender, value);
-    }
-
-    /// @inheritdoc ICoreToken
-    function transferWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes calldata signature
-    ) external {
-        bytes32 digest = _spend(TokenTypes.TRANSFER, from, to, value, validAfter, validBefore, nonce);
-        Signatures.requireAccount(from, digest, signature);
-        _transfer(from, to, value);
-    }
-
-    /// @inheritdoc ICoreToken
-    function transferWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external {
-        bytes32 digest = _spend(TokenTypes.TRANSFER, from, to, value, validAfter, validBefore, nonce);
-        _requireSigner(from, digest, v, r, s);
-        _transfer(from, to, value);
-    }
-
-    /// @inheritdoc ICoreToken
-    function receiveWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes calldata signature
-    ) external {
-        if (to != msg.sender) revert NotReceiver(to, msg.sender);
-        bytes32 digest = _spend(TokenTypes.RECEIVE, from, to, value, validAfter, validBefore, nonce);
-        Signatures.requireAccount(from, digest, signature);
-        _transfer(from, to, value);
-    }
-
-    /// @inheritdoc ICoreToken
-    function receiveWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external {
-        if (to != msg.sender) revert NotReceiver(to, msg.sender);
-        bytes32 digest = _spend(TokenTypes.RECEIVE, from, to, value, validAfter, validBefore, nonce);
-        _requireSigner(from, digest, v, r, s);
-        _transfer(from, to, value);
-    }
-
-    /// @inheritdoc ICoreToken
-    function cancelAuthorization(address authorizer, bytes32 nonce, bytes calldata signature) external {
-        Signatures.requireAccount(authorizer, _cancel(authorizer, nonce), signature);
-    }
-
-    /// @inheritdoc ICoreToken
-    function cancelAuthorization(address authorizer, bytes32 nonce, uint8 v, bytes32 r, bytes32 s) external {
-        _requireSigner(authorizer, _cancel(authorizer, nonce), v, r, s);
     }
 
     /// @inheritdoc ICoreToken
     function proposeRoot(uint32 epoch, bytes26 root, uint64 throughBlock, uint128 emission) external {
         // Checks
-        if (msg.sender != proposer) revert NotPermitted(proposer, msg.sender);
+        _requireHolder(Role.Proposer);
         if (root == 0) revert ZeroRoot();
         if (emission > emissionCap) revert EmissionOverCap(emissionCap, emission);
-        _settlePending();
-        Epoch memory last = _activeEpoch;
-        if (epoch != last.epoch + 1) revert WrongEpoch(last.epoch + 1, epoch);
-        if (throughBlock <= last.throughBlock) revert BlockRegressed(last.throughBlock, throughBlock);
+        RewardRoot before = _roots[(epoch ^ 1) & 1];
+        RewardRoot replaced = _roots[epoch & 1];
+        if (before.isWaiting()) revert RootWaiting(before.activeAt());
+        if (replaced.isWaiting()) revert RootWaiting(replaced.activeAt());
+        uint32 next = (before.epoch() > replaced.epoch() ? before.epoch() : replaced.epoch()) + 1;
+        if (epoch != next || epoch > type(uint16).max) revert WrongEpoch(next, epoch);
 
         // Effects
         uint40 activeAt = uint40(block.timestamp) + disputeWindow;
-        _pending = Root(root, activeAt);
-        _pendingEpoch = Epoch(epoch, throughBlock, emission);
+        _roots[epoch & 1] = RewardRoots.pack(root, activeAt, epoch);
         emit RootProposed(epoch, root, throughBlock, emission, activeAt);
     }
 
     /// @inheritdoc ICoreToken
     function veto(uint32 epoch) external {
-        if (msg.sender != guardian) revert NotPermitted(guardian, msg.sender);
-        if (!_waiting()) revert NothingToVeto();
-        if (epoch != _pendingEpoch.epoch) revert WrongEpoch(_pendingEpoch.epoch, epoch);
-        delete _pending;
-        delete _pendingEpoch;
+        _requireHolder(Role.Guardian);
+        RewardRoot root = _roots[epoch & 1];
+        if (!root.isWaiting() || root.epoch() != epoch) revert NothingToVeto();
+        _roots[epoch & 1] = RewardRoot.wrap(0);
         emit RootVetoed(epoch);
     }
 
     /// @inheritdoc ICoreToken
     function claim(address owner, uint128 cumulative, uint32 position, bytes26[] calldata proof) external {
-        (bytes26 root, uint256 limit) = _claimable();
-        uint128 claimed = _accounts[owner].claimed;
-        if (cumulative <= claimed) revert NothingToClaim(claimed, cumulative);
-        _claim(root, limit, owner, cumulative, position, proof);
+        uint128 amount = _settle(owner, cumulative, position, proof);
+        _accounts[owner].balance += amount;
+        emit Transfer(address(0), owner, amount);
     }
 
     /// @inheritdoc ICoreToken
-    function claimMany(Claim[] calldata claims) external {
-        (bytes26 root, uint256 limit) = _claimable();
+    function claimBrief() external {
+        // Checks
+        (uint32 epoch, address owner, uint128 cumulative, uint32 position) = _packedClaim();
+        RewardRoot root = _roots[epoch & 1];
+        if (!root.isActive() || root.epoch() != epoch) revert InvalidProof();
+        bytes26 leaf = _leaf(owner, cumulative);
+        bytes26 found = PositionalTree.rootOfPacked(leaf, position, msg.data[4 + CLAIM_HEAD:]);
+        if (found != root.root()) revert InvalidProof();
+
+        // Effects
+        Account memory account = _accounts[owner];
+        uint128 amount = _due(account.claimed, cumulative);
+        _emit(_limit(epoch), amount);
+        _accounts[owner] = Account(account.balance + amount, cumulative);
+        emit Claimed(owner, amount, cumulative);
+        emit Transfer(address(0), owner, amount);
+    }
+
+    /// @inheritdoc ICoreToken
+    function claimMany(Claim[] calldata claims, uint128 minimum) external returns (uint256 paid) {
+        RewardRoot root = _newest();
+        uint256 budget = _initialSupply + _limit(root.epoch()) - totalSupply;
+        uint256 minted = 0;
+        uint256 fees = 0;
         for (uint256 i = 0; i < claims.length; ++i) {
-            Claim calldata one = claims[i];
-            if (one.cumulative <= _accounts[one.owner].claimed) continue;
-            _claim(root, limit, one.owner, one.cumulative, one.position, one.proof);
+            (uint128 amount, uint128 fee) = _claimOne(root, claims[i], minimum, budget - minted);
+            if (amount == 0) continue;
+            (minted, fees, paid) = (minted + amount, fees + fee, paid + 1);
         }
+        totalSupply += minted;
+        if (fees == 0) return paid;
+        _accounts[msg.sender].balance += uint128(fees);
+        emit Transfer(address(0), msg.sender, fees);
     }
 
     /// @inheritdoc ICoreToken
-    function setRoles(address newProposer, address newGuardian) external {
-        if (msg.sender != admin) revert NotPermitted(admin, msg.sender);
-        // slither-disable-next-line missing-zero-check (zero: nobody holds the role)
-        (proposer, guardian) = (newProposer, newGuardian);
-        emit RolesChanged(newProposer, newGuardian);
+    function claimIntoChannel(
+        uint128 cumulative,
+        uint32 position,
+        bytes26[] calldata proof,
+        address channels,
+        IPaymentChannels.ChannelConfig calldata config,
+        bytes calldata signature
+    ) external {
+        // Checks
+        address owner = config.payer;
+        if (msg.sender != owner) {
+            bytes32 structHash = keccak256(
+                abi.encode(
+                    TokenTypes.CLAIM_INTO_CHANNEL, owner, cumulative, channels, keccak256(abi.encode(config))
+                )
+            );
+            Signatures.requireAccount(owner, Eip712.digest(NAME_HASH, structHash), signature);
+        }
+
+        // Effects
+        uint128 amount = _settle(owner, cumulative, position, proof);
+        _accounts[address(this)].balance += amount;
+        emit Transfer(address(0), address(this), amount);
+
+        // Interactions: the channel contract draws exactly this amount, or all of it is undone.
+        _approve(address(this), channels, amount);
+        IPaymentChannels(channels).open(config, amount);
+        if (allowance[address(this)][channels] != 0) revert InsufficientAllowance(channels, 0, amount);
     }
 
     /// @inheritdoc ICoreToken
-    function offerAdmin(address candidate) external {
-        if (msg.sender != admin) revert NotPermitted(admin, msg.sender);
-        // slither-disable-next-line missing-zero-check (zero takes the offer back)
-        adminCandidate = candidate;
-        emit AdminOffered(msg.sender, candidate);
+    function offerRole(Role role, address candidate) external {
+        if (msg.sender != _holders[uint256(role)]) _requireHolder(Role.Admin);
+        _candidates[uint256(role)] = candidate;
+        emit RoleOffered(role, candidate);
     }
 
     /// @inheritdoc ICoreToken
-    function acceptAdmin() external {
-        if (msg.sender != adminCandidate) revert NotPermitted(adminCandidate, msg.sender);
-        emit AdminChanged(admin, msg.sender);
-        admin = msg.sender;
-        delete adminCandidate;
+    function acceptRole(Role role) external {
+        address candidate = _candidates[uint256(role)];
+        if (msg.sender != candidate) revert NotPermitted(candidate, msg.sender);
+        delete _candidates[uint256(role)];
+        _setHolder(role, msg.sender);
+    }
+
+    /// @inheritdoc ICoreToken
+    function holderOf(Role role) external view returns (address) {
+        return _holders[uint256(role)];
+    }
+
+    /// @inheritdoc ICoreToken
+    function candidateOf(Role role) external view returns (address) {
+        return _candidates[uint256(role)];
     }
 
     /// @inheritdoc ICoreToken
@@ -276,122 +186,115 @@ contract CoreToken is ICoreToken {
 
     /// @inheritdoc ICoreToken
     function activeRoot() external view returns (uint32 epoch, bytes26 root) {
-        return _ripe() ? (_pendingEpoch.epoch, _pending.root) : (_activeEpoch.epoch, _active.root);
+        RewardRoot newest = _newest();
+        return (newest.epoch(), newest.root());
     }
 
     /// @inheritdoc ICoreToken
     function pendingRoot() external view returns (uint32 epoch, bytes26 root, uint40 activeAt) {
-        if (_waiting()) return (_pendingEpoch.epoch, _pending.root, _pending.activeAt);
+        RewardRoot waiting = _roots[0].isWaiting() ? _roots[0] : _roots[1];
+        if (waiting.isWaiting()) return (waiting.epoch(), waiting.root(), waiting.activeAt());
     }
 
     /// @inheritdoc ICoreToken
-    function emitted() external view returns (uint256 total) {
-        (, total) = _claimable();
-        total -= _initialSupply;
+    function emitted() external view returns (uint256) {
+        return totalSupply - _initialSupply;
     }
 
-    /// @dev A root in its window must end it before the next one comes; a ripe one takes its place.
-    function _settlePending() private {
-        // slither-disable-next-line incorrect-equality (a root, not a balance: nobody can push it off zero)
-        if (_pending.root == 0) return;
-        if (!_ripe()) revert RootWaiting(_pending.activeAt);
-        Epoch memory ripe = _pendingEpoch;
-        ripe.emission += _activeEpoch.emission;
-        _active = _pending;
-        _activeEpoch = ripe;
-        delete _pending;
-        delete _pendingEpoch;
-    }
-
-    function _ripe() private view returns (bool) {
-        return _pending.root != 0 && block.timestamp >= _pending.activeAt;
-    }
-
-    function _waiting() private view returns (bool) {
-        return _pending.root != 0 && block.timestamp < _pending.activeAt;
-    }
-
-    /// @dev The claimable root, and the total supply that all claims together may reach.
-    function _claimable() private view returns (bytes26 root, uint256 limit) {
-        limit = _initialSupply + _activeEpoch.emission;
-        if (!_ripe()) return (_active.root, limit);
-        return (_pending.root, limit + _pendingEpoch.emission);
-    }
-
-    function _claim(
-        bytes26 root,
-        uint256 limit,
-        address owner,
-        uint128 cumulative,
-        uint32 position,
-        bytes26[] calldata proof
-    ) private {
-        // Checks
-        bytes26 leaf = bytes26(keccak256(abi.encode(keccak256(abi.encodePacked(owner, cumulative)))));
-        PositionalTree.verify(root, leaf, position, proof);
-        uint128 amount = cumulative - _accounts[owner].claimed;
-        if (totalSupply + amount > limit) {
-            revert EmissionExhausted(limit - _initialSupply, totalSupply + amount - _initialSupply);
-        }
-
-        // Effects
+    /// @dev Proves a claim against the newest active root and counts it; the caller pays the amount.
+    function _settle(address owner, uint128 cumulative, uint32 position, bytes26[] calldata proof)
+        private
+        returns (uint128 amount)
+    {
+        RewardRoot root = _newest();
+        amount = _due(_accounts[owner].claimed, cumulative);
+        PositionalTree.verify(root.root(), _leaf(owner, cumulative), position, proof);
+        _emit(_limit(root.epoch()), amount);
         _accounts[owner].claimed = cumulative;
         emit Claimed(owner, amount, cumulative);
-        _mint(owner, amount);
     }
 
-    /// @dev Marks the authorisation as used; the caller then checks that the digest was signed, or reverts all of it.
-    function _spend(
-        bytes32 typehash,
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce
-    ) private returns (bytes32 digest) {
-        if (block.timestamp <= validAfter) revert NotYetValid(validAfter);
-        if (block.timestamp >= validBefore) revert Expired(validBefore);
-        _useUp(from, nonce);
-        emit AuthorizationUsed(from, nonce);
-        return Eip712.digest(
-            NAME_HASH, keccak256(abi.encode(typehash, from, to, value, validAfter, validBefore, nonce))
-        );
+    /// @dev One row of many: nothing when it is not worth it or not proven. `budget` is what may still be minted.
+    function _claimOne(RewardRoot root, Claim calldata row, uint128 minimum, uint256 budget)
+        private
+        returns (uint128 amount, uint128 fee)
+    {
+        Account memory account = _accounts[row.owner];
+        if (row.cumulative <= account.claimed) return (0, 0);
+        amount = row.cumulative - account.claimed;
+        bool worth = amount >= minimum && amount <= budget
+            && PositionalTree.leadsTo(root.root(), _leaf(row.owner, row.cumulative), row.position, row.proof);
+        if (!worth) return (0, 0);
+        fee = uint128(uint256(amount) * relayFeeBps / BPS); // rounded down, for the owner
+        _accounts[row.owner] = Account(account.balance + amount - fee, row.cumulative);
+        emit Claimed(row.owner, amount, row.cumulative);
+        emit Transfer(address(0), row.owner, amount - fee);
     }
 
-    function _cancel(address authorizer, bytes32 nonce) private returns (bytes32 digest) {
-        _useUp(authorizer, nonce);
-        emit AuthorizationCanceled(authorizer, nonce);
-        return Eip712.digest(NAME_HASH, keccak256(abi.encode(TokenTypes.CANCEL, authorizer, nonce)));
-    }
-
-    function _useUp(address authorizer, bytes32 nonce) private {
-        if (authorizationState[authorizer][nonce]) revert AuthorizationSpent(authorizer, nonce);
-        authorizationState[authorizer][nonce] = true;
-    }
-
-    function _requireSigner(address signer, bytes32 digest, uint8 v, bytes32 r, bytes32 s) private pure {
-        if (Signatures.recover(digest, v, r, s) != signer) revert InvalidSignature();
+    /// @dev Raises the supply within what the epochs may have emitted.
+    function _emit(uint256 limit, uint128 amount) private {
+        uint256 supply = totalSupply + amount;
+        if (supply - _initialSupply > limit) revert EmissionExhausted(limit, supply - _initialSupply);
+        totalSupply = supply;
     }
 
     function _mint(address to, uint128 amount) private {
-        // slither-disable-next-line costly-loop (each claim of many is checked against the supply)
         totalSupply += amount;
         _accounts[to].balance += amount;
         emit Transfer(address(0), to, amount);
     }
 
-    function _transfer(address from, address to, uint256 amount) private {
-        if (to == address(0)) revert ZeroReceiver();
-        uint128 balance = _accounts[from].balance;
-        if (balance < amount) revert InsufficientBalance(from, balance, amount);
-        _accounts[from].balance = balance - uint128(amount);
-        _accounts[to].balance += uint128(amount);
-        emit Transfer(from, to, amount);
+    function _setHolder(Role role, address holder) private {
+        emit RoleChanged(role, _holders[uint256(role)], holder);
+        _holders[uint256(role)] = holder;
     }
 
-    function _approve(address owner, address spender, uint256 amount) private {
-        allowance[owner][spender] = amount;
-        emit Approval(owner, spender, amount);
+    /// @dev Of the roots that left their window the one of the later epoch.
+    function _newest() private view returns (RewardRoot) {
+        (RewardRoot even, RewardRoot odd) = (_roots[0], _roots[1]);
+        if (!even.isActive()) return odd.isActive() ? odd : RewardRoot.wrap(0);
+        return odd.isActive() && odd.epoch() > even.epoch() ? odd : even;
+    }
+
+    function _limit(uint32 epoch) private view returns (uint256) {
+        return uint256(emissionCap) * epoch;
+    }
+
+    function _requireHolder(Role role) private view {
+        address holder = _holders[uint256(role)];
+        if (msg.sender != holder) revert NotPermitted(holder, msg.sender);
+    }
+
+    function _due(uint128 claimed, uint128 cumulative) private pure returns (uint128) {
+        if (cumulative <= claimed) revert NothingToClaim(claimed, cumulative);
+        return cumulative - claimed;
+    }
+
+    /// @dev The fields before the siblings of a packed claim. In assembly: one length check for all of them.
+    function _packedClaim()
+        private
+        pure
+        returns (uint32 epoch, address owner, uint128 cumulative, uint32 position)
+    {
+        uint256 length = msg.data.length - 4;
+        if (length < CLAIM_HEAD || (length - CLAIM_HEAD) % 26 != 0) revert MalformedClaim(length);
+        assembly ("memory-safe") {
+            epoch := shr(224, calldataload(4))
+            owner := shr(96, calldataload(8))
+            cumulative := shr(128, calldataload(28))
+            position := shr(224, calldataload(44))
+        }
+    }
+
+    /// @dev `hash26(hash32(owner 20 ‖ cumulative 16))`. Hashed twice: no leaf is the preimage of a node.
+    function _leaf(address owner, uint128 cumulative) private pure returns (bytes26) {
+        bytes32 leaf;
+        assembly ("memory-safe") {
+            mstore(0, shl(96, owner))
+            mstore(20, shl(128, cumulative))
+            mstore(0, keccak256(0, 36))
+            leaf := keccak256(0, 32)
+        }
+        return bytes26(leaf);
     }
 }

@@ -40,6 +40,7 @@ class Parameters:
     roles: Mapping[str, str]
     dispute_window_s: int
     emission_cap: int
+    relay_fee_bps: int
     initial_supply: int
     bond: int
     demand_fee: int
@@ -74,6 +75,7 @@ def read_parameters(path: Path) -> Parameters:
             roles={role: to_checksum_address(values[role]) for role in ROLES},
             dispute_window_s=int(values["dispute_window_s"]),
             emission_cap=int(values["emission_cap"]),
+            relay_fee_bps=int(values["relay_fee_bps"]),
             initial_supply=int(values["initial_supply"]),
             bond=int(values["bond"]),
             demand_fee=int(values["demand_fee"]),
@@ -117,6 +119,7 @@ def plan_token(parameters: Parameters) -> Planned:
         roles["guardian"],
         parameters.dispute_window_s,
         parameters.emission_cap,
+        parameters.relay_fee_bps,
         roles["treasury"],
         parameters.initial_supply,
     )

@@ -1,60 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { IPaymentChannels } from "./IPaymentChannels.sol";
+import { ISignedToken } from "./ISignedToken.sol";
+
 /// @title CORE: an ERC-20 that pays rewards by itself
 /// @notice Rewards are cumulative amounts in a Merkle tree. A proposed root becomes claimable after a window in which the guardian may
-/// veto it; until then the previous one stays claimable. Also ERC-2612 permit and EIP-3009 authorisations.
-interface ICoreToken {
-    event Transfer(address indexed from, address indexed to, uint256 amount);
-    event Approval(address indexed owner, address indexed spender, uint256 amount);
-    /// @notice EIP-3009: an authorisation was used.
-    event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
-    /// @notice EIP-3009: an authorisation was made worthless by its author.
-    event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
-    /// @notice A root over all batches up to a block; claimable from `activeAt` (seconds) on.
-    event RootProposed(
-        uint32 indexed epoch, bytes26 root, uint64 throughBlock, uint128 emission, uint40 activeAt
-    );
-    /// @notice The guardian stopped a root in its window.
-    event RootVetoed(uint32 indexed epoch);
-    /// @notice An owner received the difference to what it had claimed before.
-    event Claimed(address indexed owner, uint128 amount, uint128 cumulative);
-    /// @notice Proposer and guardian as they are from now on.
-    event RolesChanged(address indexed proposer, address indexed guardian);
-    /// @notice The admin offered the role; the other account must accept it.
-    event AdminOffered(address indexed admin, address indexed candidate);
-    /// @notice The admin's role went over.
-    event AdminChanged(address indexed before, address indexed admin);
-
-    error InsufficientBalance(address owner, uint256 balance, uint256 needed);
-    error InsufficientAllowance(address spender, uint256 allowance, uint256 needed);
-    error ZeroReceiver();
-    /// @notice The signature's deadline (seconds) has passed.
-    error Expired(uint256 deadline);
-    /// @notice The authorisation is not valid before this time (seconds).
-    error NotYetValid(uint256 validAfter);
-    /// @notice The authorisation was used or cancelled.
-    error AuthorizationSpent(address authorizer, bytes32 nonce);
-    /// @notice Only the receiver may use a receiveWithAuthorization.
-    error NotReceiver(address receiver, address caller);
-    /// @notice The caller does not hold the role.
-    error NotPermitted(address holder, address caller);
-    /// @notice Epochs follow each other.
-    error WrongEpoch(uint32 expected, uint32 given);
-    /// @notice An epoch ends after the one before it.
-    error BlockRegressed(uint64 before, uint64 given);
-    /// @notice More than an epoch may emit.
-    error EmissionOverCap(uint128 cap, uint128 given);
-    /// @notice The root before is still in its window until this time (seconds).
-    error RootWaiting(uint40 activeAt);
-    /// @notice There is no root in its window.
-    error NothingToVeto();
-    /// @notice The owner has claimed this much already.
-    error NothingToClaim(uint128 claimed, uint128 cumulative);
-    /// @notice The root promises more than the epochs have emitted.
-    error EmissionExhausted(uint256 emitted, uint256 needed);
-    /// @notice A root is the hash of something.
-    error ZeroRoot();
+/// veto it; until then the previous one stays claimable. Whatever roots say, after n epochs no more than n times the cap was minted.
+interface ICoreToken is ISignedToken {
+    /// @notice Who may do what. The admin can replace each of them, nobody without the new one's consent.
+    enum Role {
+        Admin, // offers every role
+        Proposer, // proposes roots
+        Guardian // vetoes roots
+    }
 
     /// @notice One claim of a batch of claims.
     struct Claim {
@@ -64,30 +23,85 @@ interface ICoreToken {
         bytes26[] proof;
     }
 
-    /// @notice Proposes the rewards of the next epoch. Proposer only.
+    /// @notice A root over all batches up to a block; claimable from `activeAt` (seconds) on.
+    event RootProposed(
+        uint32 indexed epoch, bytes26 root, uint64 throughBlock, uint128 emission, uint40 activeAt
+    );
+    /// @notice The guardian stopped a root in its window.
+    event RootVetoed(uint32 indexed epoch);
+    /// @notice An owner received the difference to what it had claimed before, less the relayer's fee if there was one.
+    event Claimed(address indexed owner, uint128 amount, uint128 cumulative);
+    /// @notice A role was offered; the other account must accept it (zero: the offer was taken back).
+    event RoleOffered(Role indexed role, address indexed candidate);
+    /// @notice A role went over.
+    event RoleChanged(Role indexed role, address indexed before, address indexed holder);
+
+    /// @notice The caller does not hold the role.
+    error NotPermitted(address holder, address caller);
+    /// @notice Epochs follow each other, up to 65,535.
+    error WrongEpoch(uint32 expected, uint32 given);
+    /// @notice More than an epoch may emit.
+    error EmissionOverCap(uint128 cap, uint128 given);
+    /// @notice The root before is still in its window until this time (seconds).
+    error RootWaiting(uint40 activeAt);
+    /// @notice There is no root in its window.
+    error NothingToVeto();
+    /// @notice The owner has claimed this much already.
+    error NothingToClaim(uint128 claimed, uint128 cumulative);
+    /// @notice The root promises more than its epochs may emit.
+    error EmissionExhausted(uint256 limit, uint256 needed);
+    /// @notice A root is the hash of something.
+    error ZeroRoot();
+    /// @notice The packed bytes are no claim.
+    error MalformedClaim(uint256 length);
+    /// @notice A relayer's fee is at most 100 hundredths of a percent.
+    error FeeOverLimit(uint16 bps);
+
+    /// @notice Proposes the rewards of the next epoch. Proposer only, when the root before has left its window.
     /// @param epoch one more than the last
     /// @param root over the cumulative amounts of all owners
     /// @param throughBlock last block whose batches count
-    /// @param emission base units that this epoch adds at most
+    /// @param emission base units that this epoch means to add, for those who check the root; the contract holds claims to the cap
     function proposeRoot(uint32 epoch, bytes26 root, uint64 throughBlock, uint128 emission) external;
 
     /// @notice Stops the root that is in its window. Guardian only.
     function veto(uint32 epoch) external;
 
-    /// @notice Pays an owner what it has earned and not yet claimed. Anyone may send it.
+    /// @notice Pays an owner what it has earned and not yet claimed. Anyone may send it; no fee.
     function claim(address owner, uint128 cumulative, uint32 position, bytes26[] calldata proof) external;
 
-    /// @notice Pays many owners; skips those with nothing to claim.
-    function claimMany(Claim[] calldata claims) external;
+    /// @notice `claim` for less gas. Packed bytes follow the selector, without ABI: epoch of an active root 4 ‖ owner 20 ‖ cumulative 16 ‖
+    /// position 4 ‖ 26 for each sibling from the leaf up.
+    function claimBrief() external;
 
-    /// @notice Changes proposer and guardian. Admin only.
-    function setRoles(address proposer, address guardian) external;
+    /// @notice Pays many owners. The sender gets `relayFeeBps` of each amount; rows that are not worth it (below `minimum`), that have
+    /// nothing to claim or that prove nothing are passed over.
+    /// @return paid how many were paid
+    function claimMany(Claim[] calldata claims, uint128 minimum) external returns (uint256 paid);
 
-    /// @notice Offers the admin's role to another account.
-    function offerAdmin(address candidate) external;
+    /// @notice Pays the payer of a payment channel by depositing what it has earned into that channel. The payer sends it, or anybody
+    /// with the payer's signature of `ClaimIntoChannel(address owner,uint128 cumulative,address channels,bytes32 configHash)`, where
+    /// configHash is `keccak256(abi.encode(config))`. Of this token only.
+    function claimIntoChannel(
+        uint128 cumulative,
+        uint32 position,
+        bytes26[] calldata proof,
+        address channels,
+        IPaymentChannels.ChannelConfig calldata config,
+        bytes calldata signature
+    ) external;
 
-    /// @notice Takes the admin's role that was offered to the caller.
-    function acceptAdmin() external;
+    /// @notice Offers a role. Its holder, or the admin.
+    function offerRole(Role role, address candidate) external;
+
+    /// @notice Takes a role that was offered to the caller.
+    function acceptRole(Role role) external;
+
+    /// @notice Who holds a role; zero for nobody.
+    function holderOf(Role role) external view returns (address);
+
+    /// @notice To whom a role is offered.
+    function candidateOf(Role role) external view returns (address);
 
     /// @notice What an owner has claimed so far, base units.
     function claimedOf(address owner) external view returns (uint128);
@@ -98,74 +112,6 @@ interface ICoreToken {
     /// @notice The root in its window; zero when there is none.
     function pendingRoot() external view returns (uint32 epoch, bytes26 root, uint40 activeAt);
 
-    /// @notice Sum of what the active epochs emitted, base units.
+    /// @notice What was minted for rewards, base units.
     function emitted() external view returns (uint256);
-
-    /// @notice ERC-2612.
-    function permit(
-        address owner,
-        address spender,
-        uint256 value,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external;
-
-    /// @notice EIP-3009, signature in one piece (64 or 65 bytes, or ERC-1271).
-    function transferWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes calldata signature
-    ) external;
-
-    /// @notice EIP-3009, signature in three parts.
-    function transferWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external;
-
-    /// @notice EIP-3009, for contracts: only `to` may use it, so nobody can run ahead.
-    function receiveWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes calldata signature
-    ) external;
-
-    /// @notice The same, signature in three parts.
-    function receiveWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external;
-
-    /// @notice EIP-3009: makes an authorisation worthless before it is used.
-    function cancelAuthorization(address authorizer, bytes32 nonce, bytes calldata signature) external;
-
-    /// @notice The same, signature in three parts.
-    function cancelAuthorization(address authorizer, bytes32 nonce, uint8 v, bytes32 r, bytes32 s) external;
-
-    /// @notice EIP-3009: whether a nonce is spent.
-    function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
 }

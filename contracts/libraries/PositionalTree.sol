@@ -55,6 +55,16 @@ library PositionalTree {
         if (rootOf(leaf, position, proof) != root) revert InvalidProof();
     }
 
+    /// @notice Whether the leaf is at that position under the root; never reverts.
+    function leadsTo(bytes26 root, bytes26 leaf, uint256 position, bytes26[] calldata proof)
+        internal
+        pure
+        returns (bool)
+    {
+        if (proof.length > MAX_DEPTH || position >> proof.length != 0 || leaf == 0) return false;
+        return rootOf(leaf, position, proof) == root;
+    }
+
     /// @notice The root over leaf hashes, none of them zero. Writes over `nodes`: no more memory than the leaves take.
     function rootOver(bytes26[] memory nodes) internal pure returns (bytes26) {
         for (uint256 count = nodes.length; count > 1; count = (count + 1) / 2) {

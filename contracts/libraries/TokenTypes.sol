@@ -13,4 +13,6 @@ library TokenTypes {
         "ReceiveWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
     );
     bytes32 internal constant CANCEL = keccak256("CancelAuthorization(address authorizer,bytes32 nonce)");
+    bytes32 internal constant CLAIM_INTO_CHANNEL =
+        keccak256("ClaimIntoChannel(address owner,uint128 cumulative,address channels,bytes32 configHash)");
 }

@@ -20,7 +20,7 @@ def test_the_roles_are_those_of_the_parameters(parameters, contract):
     assert contract("DataBatches").admin() == roles["admin"]
     assert contract("DataBatches").submitterOf(0) == roles["submitter"]
     token = contract("CoreToken")
-    assert (token.admin(), token.proposer(), token.guardian()) == (
+    assert tuple(token.holderOf(role) for role in range(3)) == (
         roles["admin"],
         roles["proposer"],
         roles["guardian"],

@@ -97,6 +97,10 @@ abstract contract Test {
         if (condition) revert NotTrue("not condition");
     }
 
+    function assertFalse(bool condition, string memory what) internal pure {
+        if (condition) revert NotTrue(what);
+    }
+
     function bound(uint256 value, uint256 low, uint256 high) internal pure returns (uint256) {
         uint256 size = high - low + 1;
         return size == 0 ? value : low + value % size;

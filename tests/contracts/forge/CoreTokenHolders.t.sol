@@ -4,6 +4,7 @@ pragma solidity 0.8.37;
 import { Test } from "./Base.sol";
 import { CoreToken } from "../../../contracts/CoreToken.sol";
 import { ICoreToken } from "../../../contracts/interfaces/ICoreToken.sol";
+import { ISignedToken } from "../../../contracts/interfaces/ISignedToken.sol";
 import { HighS, InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
 
 /// given a holder
@@ -15,7 +16,7 @@ contract CoreTokenHoldersTest is Test {
 
     function setUp() public {
         vm.warp(1_700_000_000);
-        token = new CoreToken(address(this), address(this), address(this), 1 days, 1e24, holder, 1e24);
+        token = new CoreToken(address(this), address(this), address(this), 1 days, 1e24, 0, holder, 1e24);
     }
 
     // -------------------------------------------------------------------- ERC-20
@@ -40,7 +41,9 @@ contract CoreTokenHoldersTest is Test {
         vm.assume(to != address(0));
         amount = bound(amount, 1e24 + 1, type(uint256).max);
         vm.prank(holder);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.InsufficientBalance.selector, holder, 1e24, amount));
+        vm.expectRevert(
+            abi.encodeWithSelector(ISignedToken.InsufficientBalance.selector, holder, 1e24, amount)
+        );
         token.transfer(to, amount);
     }
 
@@ -52,7 +55,9 @@ contract CoreTokenHoldersTest is Test {
         vm.startPrank(spender);
         token.transferFrom(holder, address(7), allowed);
         vm.expectRevert(
-            abi.encodeWithSelector(ICoreToken.InsufficientAllowance.selector, spender, uint256(0), uint256(1))
+            abi.encodeWithSelector(
+                ISignedToken.InsufficientAllowance.selector, spender, uint256(0), uint256(1)
+            )
         );
         token.transferFrom(holder, address(7), 1);
     }
@@ -68,7 +73,7 @@ contract CoreTokenHoldersTest is Test {
 
     function test_tokens_do_not_go_to_the_zero_address() public {
         vm.prank(holder);
-        vm.expectRevert(ICoreToken.ZeroReceiver.selector);
+        vm.expectRevert(ISignedToken.ZeroReceiver.selector);
         token.transfer(address(0), 1);
     }
 
@@ -101,7 +106,7 @@ contract CoreTokenHoldersTest is Test {
     function test_an_expired_permit_is_refused(address spender) public {
         uint256 deadline = block.timestamp - 1;
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("holder"), _permitDigest(spender, 1, 0, deadline));
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.Expired.selector, deadline));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.Expired.selector, deadline));
         token.permit(holder, spender, 1, deadline, v, r, s);
     }
 
@@ -136,7 +141,7 @@ contract CoreTokenHoldersTest is Test {
         bytes memory signature = _authorization("Transfer", to, value, nonce);
         token.transferWithAuthorization(holder, to, value, 0, type(uint256).max, nonce, signature);
         assertEq(token.balanceOf(to), value);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.AuthorizationSpent.selector, holder, nonce));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.AuthorizationSpent.selector, holder, nonce));
         token.transferWithAuthorization(holder, to, value, 0, type(uint256).max, nonce, signature);
     }
 
@@ -146,7 +151,7 @@ contract CoreTokenHoldersTest is Test {
         vm.assume(to != address(0) && to != holder && thief != to);
         bytes memory signature = _authorization("Receive", to, 5, nonce);
         vm.prank(thief);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotReceiver.selector, to, thief));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.NotReceiver.selector, to, thief));
         token.receiveWithAuthorization(holder, to, 5, 0, type(uint256).max, nonce, signature);
         vm.prank(to);
         token.receiveWithAuthorization(holder, to, 5, 0, type(uint256).max, nonce, signature);
@@ -158,14 +163,14 @@ contract CoreTokenHoldersTest is Test {
         bytes32 digest = _digest(keccak256(abi.encode(typehash, holder, nonce)));
         token.cancelAuthorization(holder, nonce, signed(keyOf("holder"), digest));
         bytes memory signature = _authorization("Transfer", to, 1, nonce);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.AuthorizationSpent.selector, holder, nonce));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.AuthorizationSpent.selector, holder, nonce));
         token.transferWithAuthorization(holder, to, 1, 0, type(uint256).max, nonce, signature);
     }
 
     function test_an_authorisation_has_its_time(bytes32 nonce) public {
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotYetValid.selector, block.timestamp));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.NotYetValid.selector, block.timestamp));
         token.transferWithAuthorization(holder, address(7), 1, block.timestamp, type(uint256).max, nonce, "");
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.Expired.selector, block.timestamp));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.Expired.selector, block.timestamp));
         token.transferWithAuthorization(holder, address(7), 1, 0, block.timestamp, nonce, "");
     }
 
@@ -196,7 +201,7 @@ contract CoreTokenHoldersTest is Test {
         token.cancelAuthorization(holder, nonce, foreign);
         bytes memory own = signed(keyOf("holder"), digest);
         token.cancelAuthorization(holder, nonce, own);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.AuthorizationSpent.selector, holder, nonce));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.AuthorizationSpent.selector, holder, nonce));
         token.cancelAuthorization(holder, nonce, own);
     }
 
@@ -220,7 +225,7 @@ contract CoreTokenHoldersTest is Test {
         (uint8 v, bytes32 r, bytes32 s) = _parts(whole);
         token.transferWithAuthorization(holder, to, value, 0, type(uint256).max, nonce, v, r, s);
         assertEq(token.balanceOf(to), value);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.AuthorizationSpent.selector, holder, nonce));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.AuthorizationSpent.selector, holder, nonce));
         token.transferWithAuthorization(holder, to, value, 0, type(uint256).max, nonce, whole);
     }
 
@@ -228,7 +233,7 @@ contract CoreTokenHoldersTest is Test {
         vm.assume(to != address(0) && to != holder && thief != to);
         (uint8 v, bytes32 r, bytes32 s) = _parts(_authorization("Receive", to, 5, nonce));
         vm.prank(thief);
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotReceiver.selector, to, thief));
+        vm.expectRevert(abi.encodeWithSelector(ISignedToken.NotReceiver.selector, to, thief));
         token.receiveWithAuthorization(holder, to, 5, 0, type(uint256).max, nonce, v, r, s);
         vm.prank(to);
         token.receiveWithAuthorization(holder, to, 5, 0, type(uint256).max, nonce, v, r, s);
@@ -253,7 +258,7 @@ contract CoreTokenHoldersTest is Test {
         vm.expectRevert(InvalidSignature.selector);
         token.cancelAuthorization(address(8), nonce, v, r, s);
         vm.expectEmit(address(token));
-        emit ICoreToken.AuthorizationCanceled(holder, nonce);
+        emit ISignedToken.AuthorizationCanceled(holder, nonce);
         token.cancelAuthorization(holder, nonce, v, r, s);
         assertTrue(token.authorizationState(holder, nonce));
     }

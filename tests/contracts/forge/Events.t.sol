@@ -6,6 +6,7 @@ import { PaymentFixture } from "./PaymentFixture.sol";
 import { StateFixture } from "./StateFixture.sol";
 import { CoreToken } from "../../../contracts/CoreToken.sol";
 import { ICoreToken } from "../../../contracts/interfaces/ICoreToken.sol";
+import { ISignedToken } from "../../../contracts/interfaces/ISignedToken.sol";
 import { IPaymentChannels } from "../../../contracts/interfaces/IPaymentChannels.sol";
 import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
 import { BlockingToken } from "../../../contracts/mocks/Tokens.sol";
@@ -127,7 +128,7 @@ contract TokenAndBatchEventsTest is Test {
 
     function setUp() public {
         vm.warp(1_700_000_000);
-        token = new CoreToken(address(this), address(this), address(this), 60, 100, address(this), 1000);
+        token = new CoreToken(address(this), address(this), address(this), 60, 100, 0, address(this), 1000);
     }
 
     function test_roots_and_claims_are_told() public {
@@ -144,7 +145,7 @@ contract TokenAndBatchEventsTest is Test {
         vm.expectEmit(address(token));
         emit ICoreToken.Claimed(owner, 5, 5);
         vm.expectEmit(address(token));
-        emit ICoreToken.Transfer(address(0), owner, 5);
+        emit ISignedToken.Transfer(address(0), owner, 5);
         token.claim(owner, 5, 0, new bytes26[](0));
     }
 
@@ -152,10 +153,10 @@ contract TokenAndBatchEventsTest is Test {
         vm.assume(to != address(0));
         amount = bound(amount, 0, 1000);
         vm.expectEmit(address(token));
-        emit ICoreToken.Approval(address(this), to, amount);
+        emit ISignedToken.Approval(address(this), to, amount);
         token.approve(to, amount);
         vm.expectEmit(address(token));
-        emit ICoreToken.Transfer(address(this), to, amount);
+        emit ISignedToken.Transfer(address(this), to, amount);
         assertTrue(token.transfer(to, amount));
     }
 }
