@@ -10,12 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.protocol.errors import InvalidProof
+from corechain.protocol.errors import InvalidProof, MalformedList, NotAscending
 from corechain.protocol.fleet import (
     MAX_DEVICES,
     Fleet,
-    MalformedList,
-    NotAscending,
     device_ids,
     published_keys,
     verify_member,

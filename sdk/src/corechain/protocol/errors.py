@@ -164,6 +164,18 @@ class RangeIncomplete(ProtocolError):
     status = 422
 
 
+class MalformedList(ProtocolError):
+    """Packed items that are not between one and the limit, each of the same size."""
+
+    status = 422
+
+
+class NotAscending(ProtocolError):
+    """The ids of a fleet are not strictly ascending from above zero."""
+
+    status = 422
+
+
 class UnknownBatch(ProtocolError):
     """No such batch was committed."""
 

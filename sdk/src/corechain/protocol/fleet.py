@@ -7,7 +7,7 @@ with zeros: a quarter of the hashing, for a proof of the same size.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from corechain.protocol.errors import InvalidProof, ProtocolError
+from corechain.protocol.errors import InvalidProof, MalformedList, NotAscending
 from corechain.protocol.hashing import Digest26, hash26
 from corechain.protocol.keys import KeyType, device_id
 from corechain.protocol.merkle import MerkleTree, root_from_proof
@@ -19,14 +19,6 @@ LEAF_BYTES = IDS_A_LEAF * ID_BYTES
 OTHER_IDS_BYTES = LEAF_BYTES - ID_BYTES
 MAX_DEVICES = 4096
 MAX_DEPTH = 10
-
-
-class MalformedList(ProtocolError):
-    """Not between one and the limit of items of this many bytes."""
-
-
-class NotAscending(ProtocolError):
-    """The ids of a fleet are not strictly ascending from above zero."""
 
 
 def split(packed: bytes, size: int) -> list[bytes]:
