@@ -40,9 +40,16 @@ library SafeErc20 {
         if (IErc20(token).balanceOf(address(this)) != before + amount) revert TransferFailed(token);
     }
 
-    function _call(address token, bytes memory data) private returns (bool) {
-        (bool success, bytes memory answer) = token.call(data);
-        if (!success || token.code.length == 0) return false;
-        return answer.length == 0 || (answer.length >= 32 && abi.decode(answer, (uint256)) == 1);
+    /// @dev Takes one word of the answer, however long it is: copying all of it would be the caller's gas.
+    function _call(address token, bytes memory data) private returns (bool moved) {
+        uint256 size;
+        uint256 answer;
+        assembly ("memory-safe") {
+            moved := call(gas(), token, 0, add(data, 32), mload(data), 0, 32)
+            size := returndatasize()
+            answer := mload(0)
+        }
+        if (size == 0) return moved && token.code.length > 0;
+        return moved && size >= 32 && answer == 1;
     }
 }
