@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IDepositCollector, IErc3009 } from "./interfaces/IDepositCollector.sol";
+import { DepositPause } from "./DepositPause.sol";
+import { IDepositCollector, IErc2612, IErc3009 } from "./interfaces/IDepositCollector.sol";
 import { IPaymentChannels } from "./interfaces/IPaymentChannels.sol";
 import { Eip712 } from "./libraries/Eip712.sol";
+import { PackedVouchers } from "./libraries/PackedVouchers.sol";
+import { PaymentTypes } from "./libraries/PaymentTypes.sol";
 import { IErc20, SafeErc20 } from "./libraries/SafeErc20.sol";
-import { Signatures } from "./libraries/Signatures.sol";
+import { InvalidSignature, Signatures } from "./libraries/Signatures.sol";
 
 /// @title One-way payment channels
-contract PaymentChannels is IPaymentChannels {
+contract PaymentChannels is IPaymentChannels, DepositPause {
     struct Channel {
         uint128 balance;
         uint128 totalClaimed;
@@ -27,22 +30,6 @@ contract PaymentChannels is IPaymentChannels {
     uint40 public constant MIN_WITHDRAW_DELAY = 15 minutes;
     uint40 public constant MAX_WITHDRAW_DELAY = 30 days;
 
-    bytes32 private constant NAME_HASH = keccak256("x402 Batch Settlement");
-    bytes32 private constant CONFIG_TYPEHASH = keccak256(
-        "ChannelConfig(address payer,address payerAuthorizer,address receiver,address receiverAuthorizer,address token,uint40 withdrawDelay,bytes32 salt)"
-    );
-    bytes32 private constant VOUCHER_TYPEHASH =
-        keccak256("Voucher(bytes32 channelId,uint128 maxClaimableAmount)");
-    bytes32 private constant REFUND_TYPEHASH =
-        keccak256("Refund(bytes32 channelId,uint256 nonce,uint128 amount)");
-    bytes32 private constant ENTRY_TYPEHASH =
-        keccak256("ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)");
-    bytes32 private constant BATCH_TYPEHASH = keccak256(
-        "ClaimBatch(ClaimEntry[] claims)ClaimEntry(bytes32 channelId,uint128 maxClaimableAmount,uint128 totalClaimed)"
-    );
-
-    /// @inheritdoc IPaymentChannels
-    mapping(bytes32 channelId => Channel) public channels;
     /// @inheritdoc IPaymentChannels
     mapping(bytes32 channelId => Withdrawal) public pendingWithdrawals;
     /// @inheritdoc IPaymentChannels
@@ -51,14 +38,16 @@ contract PaymentChannels is IPaymentChannels {
     mapping(bytes32 channelId => uint256) public refundNonce;
 
     /// @dev Tokens are foreign code, and a deposit measures the balance around its call.
-    bool private transient _entered;
+    uint256 private transient _entered;
 
     modifier nonReentrant() {
-        if (_entered) revert Reentered();
-        _entered = true;
+        if (_entered != 0) revert Reentered();
+        _entered = 1;
         _;
-        _entered = false;
+        _entered = 0;
     }
+
+    constructor(address firstGuardian) DepositPause(firstGuardian) { }
 
     /// @inheritdoc IPaymentChannels
     function deposit(
@@ -77,6 +66,21 @@ contract PaymentChannels is IPaymentChannels {
     /// @inheritdoc IPaymentChannels
     function open(ChannelConfig calldata config, uint128 amount) external nonReentrant {
         _credit(config, amount);
+        SafeErc20.receiveFrom(config.token, msg.sender, amount);
+    }
+
+    /// @inheritdoc IPaymentChannels
+    function openWithPermit(
+        ChannelConfig calldata config,
+        uint128 amount,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external nonReentrant {
+        _credit(config, amount);
+        // Whoever sends the permit first does no harm: the allowance is there, and the next line needs nothing else.
+        try IErc2612(config.token).permit(msg.sender, address(this), amount, deadline, v, r, s) { } catch { }
         SafeErc20.receiveFrom(config.token, msg.sender, amount);
     }
 
@@ -157,12 +161,32 @@ contract PaymentChannels is IPaymentChannels {
     }
 
     /// @inheritdoc IPaymentChannels
+    function redeemGroupsBrief() external nonReentrant returns (uint256 redeemed) {
+        (uint256 start, uint256 end) = (4, msg.data.length);
+        if (end == start) revert EmptyBatch();
+        PackedVouchers.begin();
+        (address receiver, address token, uint256 due) = (address(0), address(0), 0);
+        uint256 position = start;
+        while (position < end) {
+            PackedVouchers.Group memory group = PackedVouchers.openGroup(position, start, end);
+            if (group.receiver != receiver || group.token != token) {
+                // slither-disable-next-line reentrancy-no-eth (every entry is behind the lock)
+                if (due > 0) SafeErc20.send(token, receiver, due);
+                (receiver, token, due) = (group.receiver, group.token, 0);
+            }
+            (uint256 paid, uint256 rows, uint256 next) = _redeemGroup(group, start, end);
+            (redeemed, due, position) = (redeemed + rows, due + paid, next);
+        }
+        if (due > 0) SafeErc20.send(token, receiver, due);
+    }
+
+    /// @inheritdoc IPaymentChannels
     function initiateWithdraw(ChannelConfig calldata config, uint128 amount) external nonReentrant {
         if (!_onPayerSide(config)) revert InvalidChannel();
         if (amount == 0) revert NothingToWithdraw();
         bytes32 channelId = getChannelId(config);
         if (pendingWithdrawals[channelId].initiatedAt != 0) revert WithdrawalAlreadyPending();
-        if (amount > _available(channels[channelId])) revert WithdrawAmountExceedsAvailable();
+        if (amount > _available(_channel(channelId))) revert WithdrawAmountExceedsAvailable();
         pendingWithdrawals[channelId] = Withdrawal(amount, uint40(block.timestamp));
         emit WithdrawInitiated(channelId, amount, uint40(block.timestamp) + config.withdrawDelay);
     }
@@ -179,7 +203,7 @@ contract PaymentChannels is IPaymentChannels {
         }
 
         // Effects
-        Channel storage channel = channels[channelId];
+        Channel storage channel = _channel(channelId);
         uint128 amount = _atMost(pending.amount, _available(channel));
         delete pendingWithdrawals[channelId];
         channel.balance -= amount;
@@ -221,19 +245,28 @@ contract PaymentChannels is IPaymentChannels {
     }
 
     /// @inheritdoc IPaymentChannels
+    function channels(bytes32 channelId) external view returns (uint128 balance, uint128 totalClaimed) {
+        Channel storage channel = _channel(channelId);
+        return (channel.balance, channel.totalClaimed);
+    }
+
+    /// @inheritdoc IPaymentChannels
     function getChannelId(ChannelConfig calldata config) public view returns (bytes32) {
-        return Eip712.digest(NAME_HASH, keccak256(abi.encode(CONFIG_TYPEHASH, config)));
+        return Eip712.digest(PaymentTypes.NAME_HASH, keccak256(abi.encode(PaymentTypes.CONFIG, config)));
     }
 
     /// @inheritdoc IPaymentChannels
     function getVoucherDigest(bytes32 channelId, uint128 maxClaimableAmount) public view returns (bytes32) {
-        return
-            Eip712.digest(NAME_HASH, keccak256(abi.encode(VOUCHER_TYPEHASH, channelId, maxClaimableAmount)));
+        return Eip712.digest(
+            PaymentTypes.NAME_HASH, keccak256(abi.encode(PaymentTypes.VOUCHER, channelId, maxClaimableAmount))
+        );
     }
 
     /// @inheritdoc IPaymentChannels
     function getRefundDigest(bytes32 channelId, uint256 nonce, uint128 amount) public view returns (bytes32) {
-        return Eip712.digest(NAME_HASH, keccak256(abi.encode(REFUND_TYPEHASH, channelId, nonce, amount)));
+        return Eip712.digest(
+            PaymentTypes.NAME_HASH, keccak256(abi.encode(PaymentTypes.REFUND, channelId, nonce, amount))
+        );
     }
 
     /// @inheritdoc IPaymentChannels
@@ -243,15 +276,19 @@ contract PaymentChannels is IPaymentChannels {
             VoucherClaim calldata row = voucherClaims[i];
             bytes32 channelId = getChannelId(row.voucher.channel);
             hashes[i] = keccak256(
-                abi.encode(ENTRY_TYPEHASH, channelId, row.voucher.maxClaimableAmount, row.totalClaimed)
+                abi.encode(PaymentTypes.ENTRY, channelId, row.voucher.maxClaimableAmount, row.totalClaimed)
             );
         }
         bytes32 claims = keccak256(abi.encodePacked(hashes));
-        return Eip712.digest(NAME_HASH, keccak256(abi.encode(BATCH_TYPEHASH, claims)));
+        return Eip712.digest(PaymentTypes.NAME_HASH, keccak256(abi.encode(PaymentTypes.BATCH, claims)));
     }
 
     /// @dev Enters a deposit into the books before its tokens move; the caller then makes sure that they arrive.
-    function _credit(ChannelConfig calldata config, uint128 amount) private returns (bytes32 channelId) {
+    function _credit(ChannelConfig calldata config, uint128 amount)
+        private
+        whileDepositsRun
+        returns (bytes32 channelId)
+    {
         // Checks
         bool whole = config.payer != address(0) && config.receiver != address(0)
             && config.receiverAuthorizer != address(0) && config.token != address(0);
@@ -261,7 +298,7 @@ contract PaymentChannels is IPaymentChannels {
         if (!inBounds) revert WithdrawDelayOutOfRange();
         if (amount == 0) revert ZeroDeposit();
         channelId = getChannelId(config);
-        Channel storage channel = channels[channelId];
+        Channel storage channel = _channel(channelId);
         uint128 before = channel.balance;
         if (amount > type(uint128).max - before) revert DepositOverflow();
 
@@ -279,14 +316,14 @@ contract PaymentChannels is IPaymentChannels {
         // Checks
         ChannelConfig calldata config = row.voucher.channel;
         bytes32 channelId = getChannelId(config);
-        uint128 before = channels[channelId].totalClaimed;
+        uint128 before = _channel(channelId).totalClaimed;
         if (row.totalClaimed <= before) return;
         if (row.totalClaimed > row.voucher.maxClaimableAmount) revert ClaimExceedsCeiling();
         _requireVoucher(config, channelId, row.voucher.maxClaimableAmount, row.totalClaimed, row.signature);
 
         // Effects
         uint128 amount = row.totalClaimed - before;
-        channels[channelId].totalClaimed = row.totalClaimed;
+        _channel(channelId).totalClaimed = row.totalClaimed;
         receivers[config.receiver][config.token].totalClaimed += amount;
         emit Claimed(channelId, msg.sender, amount, row.totalClaimed);
     }
@@ -297,15 +334,65 @@ contract PaymentChannels is IPaymentChannels {
         ChannelConfig calldata config = row.config;
         if (!_onReceiverSide(config)) revert NotAuthorizedToClaim();
         bytes32 channelId = getChannelId(config);
-        uint128 before = channels[channelId].totalClaimed;
+        uint128 before = _channel(channelId).totalClaimed;
         uint128 ceiling = row.maxClaimableAmount;
         if (ceiling <= before) revert VoucherRegressed(before, ceiling);
         _requireVoucher(config, channelId, ceiling, ceiling, row.signature);
 
         // Effects
         amount = ceiling - before;
-        channels[channelId].totalClaimed = ceiling;
+        _channel(channelId).totalClaimed = ceiling;
         emit Redeemed(channelId, config.receiver, amount, ceiling);
+    }
+
+    function _redeemGroup(PackedVouchers.Group memory group, uint256 start, uint256 end)
+        private
+        returns (uint256 paid, uint256 redeemed, uint256 position)
+    {
+        uint256 list = PackedVouchers.newList(group.count);
+        if (group.kind == PackedVouchers.BY_ACCOUNT) {
+            (paid, redeemed, position) = _redeemAccounts(group, start, end, list);
+        } else {
+            (paid, redeemed) = PackedVouchers.redeemKeys(group, list);
+            position = group.rows + group.count * group.rowBytes;
+        }
+        if (redeemed > 0) PackedVouchers.emitList(list, redeemed, group.receiver);
+    }
+
+    /// @dev Rows that a contract may have to judge. Its call cannot change anything: it is a static one.
+    function _redeemAccounts(PackedVouchers.Group memory group, uint256 start, uint256 end, uint256 list)
+        private
+        returns (uint256 paid, uint256 redeemed, uint256 position)
+    {
+        position = group.rows;
+        for (uint256 i = 0; i < group.count; ++i) {
+            bytes32 channelId;
+            uint256 amount;
+            bytes calldata signature;
+            (channelId, amount, signature, position) = PackedVouchers.readAccountRow(position, start, end);
+            uint256 added = _redeemAccount(channelId, uint128(amount), signature);
+            if (added == 0) continue;
+            PackedVouchers.append(list, redeemed, channelId, amount);
+            (paid, redeemed) = (paid + added, redeemed + 1);
+        }
+    }
+
+    /// @dev What the voucher adds; nothing when it is stale, or refused, which is told.
+    function _redeemAccount(bytes32 channelId, uint128 amount, bytes calldata signature)
+        private
+        returns (uint256)
+    {
+        Channel storage channel = _channel(channelId);
+        uint128 before = channel.totalClaimed;
+        if (amount <= before) return 0;
+        bool signed = PackedVouchers.isByAccount(channelId, amount, signature);
+        if (!signed || amount > channel.balance) {
+            bytes4 reason = signed ? ClaimExceedsBalance.selector : InvalidSignature.selector;
+            emit VoucherRefused(channelId, amount, reason);
+            return 0;
+        }
+        channel.totalClaimed = amount;
+        return amount - before;
     }
 
     function _requireVoucher(
@@ -315,7 +402,7 @@ contract PaymentChannels is IPaymentChannels {
         uint128 claimed,
         bytes calldata signature
     ) private view {
-        if (claimed > channels[channelId].balance) revert ClaimExceedsBalance();
+        if (claimed > _channel(channelId).balance) revert ClaimExceedsBalance();
         bytes32 digest = getVoucherDigest(channelId, ceiling);
         if (config.payerAuthorizer == address(0)) {
             Signatures.requireAccount(config.payer, digest, signature);
@@ -327,7 +414,7 @@ contract PaymentChannels is IPaymentChannels {
     function _refund(ChannelConfig calldata config, bytes32 channelId, uint128 amount) private {
         // Checks
         if (amount == 0) revert ZeroRefund();
-        Channel storage channel = channels[channelId];
+        Channel storage channel = _channel(channelId);
         uint128 refunded = _atMost(amount, _available(channel));
 
         // Effects: the nonce moves even when nothing does, so that a signed refund can be used once only.
@@ -350,8 +437,16 @@ contract PaymentChannels is IPaymentChannels {
     }
 
     function _noteIfClosed(bytes32 channelId, ChannelConfig calldata config) private {
-        Channel storage channel = channels[channelId];
+        Channel storage channel = _channel(channelId);
         if (channel.balance == 0 && channel.totalClaimed == 0) emit ChannelClosed(channelId, config);
+    }
+
+    /// @dev A channel lies where its id points: the id is a hash of 66 bytes already, mappings hash 64. Hashing it once more would
+    /// cost 57 gas a voucher.
+    function _channel(bytes32 channelId) private pure returns (Channel storage channel) {
+        assembly ("memory-safe") {
+            channel.slot := channelId
+        }
     }
 
     function _available(Channel storage channel) private view returns (uint128) {

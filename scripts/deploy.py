@@ -97,7 +97,7 @@ def plan_all(parameters: Parameters) -> list[Planned]:
     registry = plan_contract("DeviceRegistry", parameters, parameters.roles["admin"])
     judge = plan_contract("BatchChallenges", parameters, registry.address)
     token = plan_token(parameters)
-    channels = plan_contract("PaymentChannels", parameters)
+    channels = plan_contract("PaymentChannels", parameters, parameters.roles["deposit_guardian"])
     return [
         registry,
         judge,

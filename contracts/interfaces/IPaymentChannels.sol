@@ -3,8 +3,8 @@ pragma solidity 0.8.37;
 
 /// @title One-way payment channels: pay per query with cumulative vouchers
 /// @notice Interface- and signature-compatible with x402 `batch-settlement` (EIP-712 domain "x402 Batch Settlement", version 1), so a stock
-/// x402 client can pay. Beside it: deposits by plain allowance, and `redeem`, which claims vouchers of many channels and
-/// pays them out in the same call.
+/// x402 client can pay. Beside it: deposits by plain allowance, permit or authorisation, and `redeem` and `redeemGroupsBrief`, which
+/// claim vouchers of many channels and pay them out in the same call.
 interface IPaymentChannels {
     /// @notice The immutable terms of a channel; their EIP-712 hash is its id. `withdrawDelay` in seconds, 900 to 2,592,000.
     struct ChannelConfig {
@@ -50,6 +50,11 @@ interface IPaymentChannels {
     /// @notice A voucher was claimed and paid out in one step.
     event Redeemed(bytes32 indexed channelId, address indexed receiver, uint128 amount, uint128 totalClaimed);
 
+    /// @notice Vouchers were claimed and paid out together. Each row: first 20 bytes of the channelId ‖ totalClaimed 12.
+    event RedeemedMany(address indexed receiver, bytes32[] rows);
+    /// @notice A voucher was left out of a packed redemption. `reason` is the selector of the error that names why.
+    event VoucherRefused(bytes32 indexed channelId, uint128 maxClaimableAmount, bytes4 reason);
+
     error InvalidChannel();
     error ZeroDeposit();
     error DepositOverflow();
@@ -86,6 +91,18 @@ interface IPaymentChannels {
     /// @notice Deposits the caller's tokens, for the payer of the channel, by plain allowance. Also tops up.
     function open(ChannelConfig calldata config, uint128 amount) external;
 
+    /// @notice The same with the caller's permit (EIP-2612) for exactly `amount` in the same transaction. A permit that somebody else has
+    /// sent already, or that the token refuses, does not matter where the allowance is there.
+    /// @dev Draws from the caller only: a permit names no channel, so a stranger could put the tokens into one of its own.
+    function openWithPermit(
+        ChannelConfig calldata config,
+        uint128 amount,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
+
     /// @notice Deposits the payer's tokens by EIP-3009 without a collector in between. The nonce is
     /// `keccak256(abi.encode(channelId, salt))`; `to` of the authorisation is this contract.
     function openWithAuthorization(
@@ -110,6 +127,13 @@ interface IPaymentChannels {
     /// @notice Claims vouchers to their ceiling and pays the receivers at once: one transfer per run of rows with the same
     /// receiver and token. Each row's receiver or receiverAuthorizer only; a row that adds nothing reverts.
     function redeem(Redemption[] calldata redemptions) external;
+
+    /// @notice The same from packed calldata behind the selector, without ABI (docs/protocol.md, Packed redemption), for any number of vouchers. The caller is receiver or
+    /// receiverAuthorizer of every row by the way its terms are written. One bad voucher does not hold up the others: a row that adds
+    /// nothing is skipped, one that is not signed or not covered is left out and told by VoucherRefused. Bytes that are not of the
+    /// layout revert MalformedRows.
+    /// @return redeemed number of vouchers that were paid
+    function redeemGroupsBrief() external returns (uint256 redeemed);
 
     /// @notice Starts the payer's way out, which needs nobody's help.
     function initiateWithdraw(ChannelConfig calldata config, uint128 amount) external;

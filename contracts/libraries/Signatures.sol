@@ -52,9 +52,17 @@ library Signatures {
     function requireAccount(address account, bytes32 digest, bytes calldata signature) internal view {
         if (_isByKey(account, digest, signature)) return; // before the code is asked for: 2,600 gas
         if (account.code.length == 0) return requireSigner(account, digest, signature); // says what is wrong
-        (bool success, bytes memory answer) =
-            account.staticcall(abi.encodeCall(IERC1271.isValidSignature, (digest, signature)));
-        if (!success || answer.length < 32 || bytes32(answer) != VALID) revert InvalidSignature();
+        if (!_agrees(account, digest, signature, gasleft())) revert InvalidSignature();
+    }
+
+    /// @notice Whether the account, a key or a contract, consents. Never reverts; the contract gets `gasLimit` at most.
+    function isByAccount(address account, bytes32 digest, bytes calldata signature, uint256 gasLimit)
+        internal
+        view
+        returns (bool)
+    {
+        if (_isByKey(account, digest, signature)) return true;
+        return account.code.length > 0 && _agrees(account, digest, signature, gasLimit);
     }
 
     /// @notice Reverts HighS or InvalidSignature unless the signer signed the digest.
@@ -98,6 +106,21 @@ library Signatures {
     function _p256(bytes32 digest, bytes32 r, uint256 s, bytes32 x, bytes32 y) private view returns (bool) {
         (bool success, bytes memory answer) = P256VERIFY.staticcall(abi.encode(digest, r, s, x, y));
         return success && answer.length == 32 && abi.decode(answer, (uint256)) == 1;
+    }
+
+    /// @dev Takes one word of the answer, however long it is: copying all of it would be the caller's gas.
+    function _agrees(address account, bytes32 digest, bytes calldata signature, uint256 gasLimit)
+        private
+        view
+        returns (bool agrees)
+    {
+        bytes memory question = abi.encodeCall(IERC1271.isValidSignature, (digest, signature));
+        bytes32 valid = VALID;
+        assembly ("memory-safe") {
+            mstore(0, 0)
+            agrees := staticcall(gasLimit, account, add(question, 32), mload(question), 0, 32)
+            agrees := and(agrees, and(gt(returndatasize(), 31), eq(mload(0), valid)))
+        }
     }
 
     /// @dev An account with code may use signatures of any form, so this one refuses without reverting.

@@ -114,7 +114,7 @@ contract PaymentChannelsTest is PaymentFixture {
     function test_a_voucher_of_another_contract_is_refused() public {
         IPaymentChannels.ChannelConfig memory config = _open(1, 10);
         IPaymentChannels.Redemption[] memory rows = _redemption(config, 5);
-        PaymentChannels other = new PaymentChannels();
+        PaymentChannels other = new PaymentChannels(address(0));
         vm.startPrank(payer);
         token.approve(address(other), 10);
         other.open(config, 10);

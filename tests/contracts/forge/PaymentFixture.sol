@@ -16,7 +16,7 @@ abstract contract PaymentFixture is Test {
 
     function _start() internal {
         vm.warp(1_700_000_000);
-        channels = new PaymentChannels();
+        channels = new PaymentChannels(address(0));
         token = new MintableToken();
         token.mint(payer, 1e30);
         vm.prank(payer);

@@ -186,7 +186,7 @@ contract VectorsTest is BatchFixture {
     function test_vouchers_have_the_same_ids_and_digests() public {
         string memory json = vm.readFile("tests/vectors/channels.json");
         address place = vm.parseJsonAddress(json, ".domain.paymentChannels");
-        deployCodeTo("PaymentChannels.sol:PaymentChannels", place);
+        vm.etch(place, address(new PaymentChannels(address(0))).code);
         PaymentChannels channels = PaymentChannels(place);
         address payer = vm.parseJsonAddress(json, ".payer");
         address receiver = vm.parseJsonAddress(json, ".receiver");
