@@ -6,6 +6,7 @@ from typing import Any
 from corechain.protocol import events as e
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.fleet import device_ids
+from corechain.protocol.redemption import redeemed_totals
 from corechain.service.rpc import Log
 
 Row = tuple[Any, ...]
@@ -37,7 +38,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "payment_event": ("block_number", "log_index", "kind", "channel_id", "amount", "total"),
     "state_channel_event": (
         "block_number", "log_index", "kind", "channel_id", "party_a", "party_b", "token",
-        "challenge_period", "open_before", "salt", "deposit", "balance_a", "version", "deadline", "paid_b",
+        "challenge_period", "open_before", "salt", "deposit", "balance_a", "version", "deadline",
+        "paid_b",
     ),
 }  # fmt: skip
 
@@ -183,12 +185,22 @@ def _fleet_rows(x: e.FleetEnrolled, place: Row) -> list[Projection]:
     ]
 
 
+def _redeemed_rows(x: e.RedeemedMany, place: Row) -> list[Projection]:
+    """The log has the first 20 bytes of each id and no amount: the database knows the rest."""
+    return [
+        ("payment_event", (*place, "redeemed", prefix, None, total))
+        for prefix, total in redeemed_totals(x.rows)
+    ]
+
+
 def project(event: e.Event, log: Log) -> list[Projection]:
     """The rows of an event, none for one that is only kept raw."""
     place = (log.block_number, log.index)
     if isinstance(event, (e.BatchCommitted, e.BatchesCommitted)):
         where = (log.block_hash, log.transaction)
         return [("batch", (*place, *row, *where)) for row in e.commitments_of(event)]
+    if isinstance(event, e.RedeemedMany):
+        return _redeemed_rows(event, place)
     if isinstance(event, e.FleetEnrolled):
         return _fleet_rows(event, place)
     projector = _PROJECTORS.get(type(event))

@@ -6,6 +6,7 @@ and authorizer. Salts are short as those of the stock client are (it numbers fro
 
 from collections.abc import Sequence
 
+from support.bench import Actor, Bench, Measured
 from web3 import Web3
 from web3.contract import Contract
 
@@ -13,7 +14,6 @@ from corechain.protocol.channel import ChannelConfig, Voucher, payment_domain
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.hashing import keccak
 from corechain.protocol.redemption import Redemption, pack_redemptions
-from support.bench import Actor, Bench, Measured
 
 UNIT = 10**18
 DEPOSIT = 100 * UNIT
