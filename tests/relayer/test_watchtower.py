@@ -198,9 +198,12 @@ def test_without_a_key_there_is_no_watchtower(start: Start) -> None:
     assert httpx.post(f"{relayer.url}/v1/channel-states", json={}).status_code == 404
 
 
-def test_the_answer_is_encoded_as_the_abi_says(chain: Chain) -> None:
+def test_the_answer_is_the_packed_twin_of_the_call_in_the_abi(chain: Chain) -> None:
     channel = OpenChannel(chain, secp(11), secp(12))
     evidence = channel.signed(3, 7)
-    signed = (3, 7, evidence.signature_a, evidence.signature_b)
-    expected = call(f"respond({TERMS},{STATE})", [TERMS, STATE], [channel.values, signed])
+    signatures = evidence.signature_a + evidence.signature_b
+    state = (3).to_bytes(5, "big") + (7).to_bytes(11, "big")
+    a, b, token, period, until, salt = channel.values
+    terms = a + b + token + period.to_bytes(4, "big") + until.to_bytes(5, "big") + salt
+    expected = keccak(b"respondBrief()")[:4] + terms + state + signatures
     assert respond_call(channel.terms, evidence) == expected
