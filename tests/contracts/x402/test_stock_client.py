@@ -1,0 +1,198 @@
+"""The stock x402 client pays, and the stock server and facilitator get the money, on our contract.
+
+Given a payer with tokens and no ether
+  when it asks for a paid page
+    it deposits by signatures alone, and gets the page
+    every further page costs a voucher and no transaction
+    it deposits again when the channel is used up
+    with another key for vouchers, or with none but its own, it can do the same
+    with its memory lost, it goes on where it was
+  when the same deposit comes a second time
+    nothing is taken
+  when the server claims and settles
+    the receiver holds what was charged, to the last unit, and no more the second time
+  when the payer or the server ends the channel
+    what was not charged goes back to the payer, and only that
+  when the server does not answer any more
+    the payer gets out alone, after the delay
+"""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from stock import DEPOSIT, PRICE, Stock, key_of
+from x402.http.utils import decode_payment_response_header, decode_payment_signature_header
+from x402.mechanisms.evm.batch_settlement import BATCH_SETTLEMENT_ADDRESS, MIN_WITHDRAW_DELAY
+from x402.mechanisms.evm.batch_settlement.client.refund import RefundOptions
+from x402.mechanisms.evm.batch_settlement.facilitator.claim import build_voucher_claim_args
+from x402.mechanisms.evm.batch_settlement.facilitator.utils import to_contract_channel_config
+from x402.mechanisms.evm.signers import EthAccountSigner
+from x402.schemas import PaymentPayload
+
+from corechain.devnet.servers import rpc
+
+NOBODY = "0x" + "00" * 20
+
+
+async def buy(stock: Stock, scheme: Any, times: int = 1) -> list[Any]:
+    """Buys pages, and returns the receipts."""
+    receipts = []
+    async with stock.buyer(scheme) as buyer:
+        for _ in range(times):
+            answer = await buyer.get(stock.weather)
+            assert answer.status_code == 200, answer.headers
+            assert answer.json() == {"rain_mm": 7}
+            receipts.append(decode_payment_response_header(answer.headers["PAYMENT-RESPONSE"]))
+    return receipts
+
+
+def state(stock: Stock) -> tuple[int, int]:
+    """Deposit and claimed amount of the only channel, as the contract has it."""
+    (channel,) = stock.scheme.get_storage().list()
+    balance, claimed = stock.channels.functions.channels(channel.channel_id).call()
+    return balance, claimed
+
+
+def held(stock: Stock) -> tuple[int, int, int]:
+    """Tokens of payer, contract and receiver."""
+    accounts = (stock.payer.address, BATCH_SETTLEMENT_ADDRESS, stock.receiver.address)
+    return tuple(stock.balance(account) for account in accounts)  # type: ignore[return-value]
+
+
+async def test_the_first_page_opens_a_channel_by_signatures_alone(stock: Stock) -> None:
+    before, _, _ = held(stock)
+    (receipt,) = await buy(stock, stock.client_scheme())
+    assert stock.web3.eth.get_transaction_count(stock.payer.address) == 0
+    assert held(stock) == (before - DEPOSIT, DEPOSIT, 0)
+    created, deposited = stock.events(receipt.transaction, "ChannelCreated", "Deposited")
+    assert created["config"]["payer"] == stock.payer.address
+    assert created["config"]["receiverAuthorizer"] == stock.authorizer.address
+    assert deposited["sender"] == key_of("facilitator").address
+    assert (deposited["amount"], deposited["newBalance"]) == (DEPOSIT, DEPOSIT)
+    assert state(stock) == (DEPOSIT, 0)
+
+
+async def test_further_pages_cost_no_transaction(stock: Stock) -> None:
+    scheme = stock.client_scheme()
+    await buy(stock, scheme)
+    block = stock.web3.eth.block_number
+    receipts = await buy(stock, scheme, times=9)
+    assert stock.web3.eth.block_number == block
+    assert [receipt.transaction for receipt in receipts] == [""] * 9
+    assert receipts[-1].extra["channelState"]["chargedCumulativeAmount"] == str(DEPOSIT)
+
+
+async def test_a_used_up_channel_is_topped_up(stock: Stock) -> None:
+    receipts = await buy(stock, stock.client_scheme(), times=11)
+    (only,) = stock.events(receipts[-1].transaction, "ChannelCreated", "Deposited")
+    assert (only["event"], only["newBalance"]) == ("Deposited", 2 * DEPOSIT)
+
+
+async def test_the_receiver_gets_what_was_charged_and_gets_it_once(stock: Stock) -> None:
+    before, _, _ = held(stock)
+    await buy(stock, stock.client_scheme(), times=3)
+    (claim,) = stock.manager.claim()
+    (claimed,) = stock.events(claim.transaction, "Claimed")
+    assert (claimed["claimAmount"], claimed["newTotalClaimed"]) == (3 * PRICE, 3 * PRICE)
+    assert held(stock) == (before - DEPOSIT, DEPOSIT, 0)
+    done = stock.manager.settle()
+    (settled,) = stock.events(done.transaction, "Settled")
+    assert (settled["receiver"], settled["amount"]) == (stock.receiver.address, 3 * PRICE)
+    assert held(stock) == (before - DEPOSIT, DEPOSIT - 3 * PRICE, 3 * PRICE)
+    assert stock.manager.claim() == []
+    with pytest.raises(RuntimeError, match="nothing_to_settle"):
+        stock.manager.settle()
+
+
+async def test_paying_goes_on_after_a_claim(stock: Stock) -> None:
+    scheme = stock.client_scheme()
+    for expected in (2, 5):
+        await buy(stock, scheme, times=expected - (2 if expected == 5 else 0))
+        stock.manager.claim_and_settle()
+        assert state(stock) == (DEPOSIT, expected * PRICE)
+    assert held(stock)[2] == 5 * PRICE
+
+
+async def test_the_payer_is_refunded_what_was_not_charged(stock: Stock) -> None:
+    before, _, _ = held(stock)
+    scheme = stock.client_scheme()
+    await buy(stock, scheme, times=3)
+    answer = scheme.refund(stock.weather)
+    names = ("Claimed", "Refunded")
+    claimed, refunded = stock.events(answer.transaction, *names)
+    assert (claimed["claimAmount"], refunded["amount"]) == (3 * PRICE, DEPOSIT - 3 * PRICE)
+    assert held(stock) == (before - 3 * PRICE, 3 * PRICE, 0)
+    stock.manager.settle()
+    assert held(stock) == (before - 3 * PRICE, 0, 3 * PRICE)
+
+
+async def test_a_part_is_refunded_and_the_rest_pays_on(stock: Stock) -> None:
+    before, _, _ = held(stock)
+    scheme = stock.client_scheme()
+    await buy(stock, scheme)
+    for nonce in range(2):
+        scheme.refund(stock.weather, RefundOptions(amount=str(2 * PRICE)))
+        assert stock.scheme.get_storage().list()[0].refund_nonce == nonce + 1
+    await buy(stock, scheme)
+    assert state(stock) == (DEPOSIT - 4 * PRICE, PRICE)
+    assert held(stock)[0] == before - DEPOSIT + 4 * PRICE
+
+
+async def test_the_server_refunds_idle_channels(stock: Stock) -> None:
+    before, _, _ = held(stock)
+    await buy(stock, stock.client_scheme(), times=2)
+    (done,) = stock.manager.refund()
+    (refunded,) = stock.events(done.transaction, "Refunded")
+    assert refunded["amount"] == DEPOSIT - 2 * PRICE
+    stock.manager.settle()
+    assert held(stock) == (before - 2 * PRICE, 0, 2 * PRICE)
+
+
+async def test_the_facilitator_may_authorize_for_the_server(anvil: str, token: str) -> None:
+    stock = Stock(anvil, token, manages_itself=False)
+    stock.fund()
+    with stock.open():
+        await buy(stock, stock.client_scheme(), times=2)
+        stock.manager.claim_and_settle()
+        (done,) = stock.manager.refund()
+        assert stock.events(done.transaction, "Refunded")[0]["amount"] == DEPOSIT - 2 * PRICE
+    assert held(stock)[1:] == (0, 2 * PRICE)
+
+
+async def test_vouchers_may_be_signed_by_another_key(stock: Stock) -> None:
+    scheme = stock.client_scheme(voucher_signer=EthAccountSigner(key_of("session")))
+    await buy(stock, scheme, times=3)
+    stock.manager.claim_and_settle()
+    assert held(stock)[2] == 3 * PRICE
+
+
+async def test_a_payer_without_an_authorizer_signs_as_an_account(stock: Stock) -> None:
+    await buy(stock, stock.client_scheme(payer_authorizer=NOBODY), times=3)
+    stock.manager.claim_and_settle()
+    assert held(stock)[2] == 3 * PRICE
+
+
+async def test_a_client_that_forgot_everything_goes_on_where_it_was(stock: Stock) -> None:
+    await buy(stock, stock.client_scheme(), times=3)
+    (receipt,) = await buy(stock, stock.client_scheme())
+    assert receipt.extra["channelState"]["chargedCumulativeAmount"] == str(4 * PRICE)
+    assert state(stock) == (DEPOSIT, 0)
+
+
+async def test_a_deposit_is_taken_once(stock: Stock) -> None:
+    sent: list[str] = []
+
+    async def note(request: httpx.Request) -> None:
+        sent.append(request.headers.get("payment-signature", ""))
+
+    scheme = stock.client_scheme()
+    async with stock.buyer(scheme) as buyer:
+        # Hooks see the first request only: the payment is retried below them.
+        asked = await httpx.AsyncClient().get(stock.weather)
+        assert asked.status_code == 402
+        await buyer.get(stock.weather)
+    before = held(stock)
+    (channel,) = stock.scheme.get_storage().list()
+    assert before[1] == DEPOSIT and channel.balance == str(DEPOSIT)
