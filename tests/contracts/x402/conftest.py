@@ -13,8 +13,13 @@ def token(anvil: str, deployment: Path, chain_state: None) -> str:
 
 
 @pytest.fixture
-def stock(anvil: str, token: str) -> Iterator[Stock]:
-    made = Stock(anvil, token)
-    made.fund()
-    with made.open():
-        yield made
+def installed(anvil: str, token: str) -> Stock:
+    """The contracts alone: nobody serves."""
+    return Stock(anvil, token)
+
+
+@pytest.fixture
+def stock(installed: Stock) -> Iterator[Stock]:
+    installed.fund()
+    with installed.open():
+        yield installed

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ from x402.schemas import AssetAmount, SettleRequest, VerifyRequest
 
 from corechain.deployment import load_abi
 from corechain.devnet.process import free_port
-from corechain.devnet.servers import rpc
+from corechain.devnet.servers import package_folder, rpc
 from corechain.devnet.settings import ADMIN_KEY
 
 CHAIN_ID = 31337
@@ -99,10 +98,8 @@ def install(url: str, address: str, code: bytes) -> None:
 
 
 def multicall3_code() -> str:
-    """The bytecode of the true Multicall3, as eth-ape ships it; importing Ape would take seconds."""
-    spec = find_spec("ape_ethereum")
-    assert spec is not None and spec.submodule_search_locations
-    source = Path(spec.submodule_search_locations[0], "multicall", "constants.py").read_text()
+    """The true bytecode, as eth-ape ships it; read, for importing Ape would take seconds."""
+    source = package_folder("ape_ethereum").joinpath("multicall", "constants.py").read_text()
     (literal,) = re.findall(r"MULTICALL3_CODE = HexBytes\((.*?)\)", source, re.DOTALL)
     return "".join(re.findall(r'"([0-9a-fx]+)"', literal))
 
@@ -328,9 +325,10 @@ class Stock:
         signer = EthAccountSignerWithRPC(self.payer, self.url)
         return BatchSettlementEvmScheme(signer, BatchSettlementEvmSchemeOptions(**options))
 
+    def client(self, scheme: BatchSettlementEvmScheme) -> x402Client:
+        """Without the package's own list of assets and its cap in dollars."""
+        return x402Client().register(NETWORK, scheme).set_spend_controls(False)
+
     def buyer(self, scheme: BatchSettlementEvmScheme) -> x402HttpxClient:
-        """An httpx client that pays. Off: the package's list of assets and its cap in dollars."""
-        client = x402Client()
-        client.register(NETWORK, scheme)
-        client.set_spend_controls(False)
-        return x402HttpxClient(client)
+        """An httpx client that pays whenever it is asked to."""
+        return x402HttpxClient(self.client(scheme))

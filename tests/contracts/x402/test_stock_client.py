@@ -17,23 +17,40 @@ Given a payer with tokens and no ether
     the payer gets out alone, after the delay
 """
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 from stock import DEPOSIT, PRICE, Stock, key_of
-from x402.http.utils import decode_payment_response_header, decode_payment_signature_header
-from x402.mechanisms.evm.batch_settlement import BATCH_SETTLEMENT_ADDRESS, MIN_WITHDRAW_DELAY
+from web3 import Web3
+from web3.exceptions import ContractCustomError
+from x402.http.utils import decode_payment_required_header, decode_payment_response_header
+from x402.mechanisms.evm.batch_settlement import (
+    BATCH_SETTLEMENT_ADDRESS,
+    ERC3009_DEPOSIT_COLLECTOR_ADDRESS,
+    MAX_WITHDRAW_DELAY,
+    MIN_WITHDRAW_DELAY,
+    DepositPayload,
+)
 from x402.mechanisms.evm.batch_settlement.client.refund import RefundOptions
+from x402.mechanisms.evm.batch_settlement.errors import ERR_DEPOSIT_SIMULATION_FAILED
 from x402.mechanisms.evm.batch_settlement.facilitator.claim import build_voucher_claim_args
+from x402.mechanisms.evm.batch_settlement.facilitator.deposit_eip3009 import (
+    build_eip3009_deposit_collector_data,
+)
 from x402.mechanisms.evm.batch_settlement.facilitator.utils import to_contract_channel_config
+from x402.mechanisms.evm.batch_settlement.server.storage import Channel
 from x402.mechanisms.evm.signers import EthAccountSigner
-from x402.schemas import PaymentPayload
+from x402.schemas import PaymentPayload, PaymentRequirements
 
 from corechain.devnet.servers import rpc
 
 NOBODY = "0x" + "00" * 20
+
+
+def selector(error: str) -> str:
+    return str(Web3.keccak(text=error)[:4].to_0x_hex())
 
 
 async def buy(stock: Stock, scheme: Any, times: int = 1) -> list[Any]:
@@ -48,10 +65,15 @@ async def buy(stock: Stock, scheme: Any, times: int = 1) -> list[Any]:
     return receipts
 
 
+def only_channel(stock: Stock) -> Channel:
+    (channel,) = stock.scheme.get_storage().list()
+    return channel
+
+
 def state(stock: Stock) -> tuple[int, int]:
     """Deposit and claimed amount of the only channel, as the contract has it."""
-    (channel,) = stock.scheme.get_storage().list()
-    balance, claimed = stock.channels.functions.channels(channel.channel_id).call()
+    channel_id = only_channel(stock).channel_id
+    balance, claimed = stock.channels.functions.channels(channel_id).call()
     return balance, claimed
 
 
@@ -108,10 +130,10 @@ async def test_the_receiver_gets_what_was_charged_and_gets_it_once(stock: Stock)
 
 async def test_paying_goes_on_after_a_claim(stock: Stock) -> None:
     scheme = stock.client_scheme()
-    for expected in (2, 5):
-        await buy(stock, scheme, times=expected - (2 if expected == 5 else 0))
+    for times, total in ((2, 2), (3, 5)):
+        await buy(stock, scheme, times)
         stock.manager.claim_and_settle()
-        assert state(stock) == (DEPOSIT, expected * PRICE)
+        assert state(stock) == (DEPOSIT, total * PRICE)
     assert held(stock)[2] == 5 * PRICE
 
 
@@ -120,8 +142,7 @@ async def test_the_payer_is_refunded_what_was_not_charged(stock: Stock) -> None:
     scheme = stock.client_scheme()
     await buy(stock, scheme, times=3)
     answer = scheme.refund(stock.weather)
-    names = ("Claimed", "Refunded")
-    claimed, refunded = stock.events(answer.transaction, *names)
+    claimed, refunded = stock.events(answer.transaction, "Claimed", "Refunded")
     assert (claimed["claimAmount"], refunded["amount"]) == (3 * PRICE, DEPOSIT - 3 * PRICE)
     assert held(stock) == (before - 3 * PRICE, 3 * PRICE, 0)
     stock.manager.settle()
@@ -134,7 +155,7 @@ async def test_a_part_is_refunded_and_the_rest_pays_on(stock: Stock) -> None:
     await buy(stock, scheme)
     for nonce in range(2):
         scheme.refund(stock.weather, RefundOptions(amount=str(2 * PRICE)))
-        assert stock.scheme.get_storage().list()[0].refund_nonce == nonce + 1
+        assert only_channel(stock).refund_nonce == nonce + 1
     await buy(stock, scheme)
     assert state(stock) == (DEPOSIT - 4 * PRICE, PRICE)
     assert held(stock)[0] == before - DEPOSIT + 4 * PRICE
@@ -181,18 +202,86 @@ async def test_a_client_that_forgot_everything_goes_on_where_it_was(stock: Stock
     assert state(stock) == (DEPOSIT, 0)
 
 
+async def signed_deposit(stock: Stock) -> tuple[PaymentPayload, PaymentRequirements]:
+    """What the client would send for its first page, not sent."""
+    async with httpx.AsyncClient() as plain:
+        refused = await plain.get(stock.weather)
+    assert refused.status_code == 402
+    required = decode_payment_required_header(refused.headers["PAYMENT-REQUIRED"])
+    client = stock.client(stock.client_scheme())
+    return await client.create_payment_payload(required), required.accepts[0]
+
+
 async def test_a_deposit_is_taken_once(stock: Stock) -> None:
-    sent: list[str] = []
+    payment, requirements = await signed_deposit(stock)
+    before, _, _ = held(stock)
+    assert stock.facilitator.settle(payment, requirements).success
+    again = stock.facilitator.settle(payment, requirements)
+    assert again.error_reason == ERR_DEPOSIT_SIMULATION_FAILED
+    assert held(stock) == (before - DEPOSIT, DEPOSIT, 0)
 
-    async def note(request: httpx.Request) -> None:
-        sent.append(request.headers.get("payment-signature", ""))
 
-    scheme = stock.client_scheme()
-    async with stock.buyer(scheme) as buyer:
-        # Hooks see the first request only: the payment is retried below them.
-        asked = await httpx.AsyncClient().get(stock.weather)
-        assert asked.status_code == 402
-        await buyer.get(stock.weather)
-    before = held(stock)
-    (channel,) = stock.scheme.get_storage().list()
-    assert before[1] == DEPOSIT and channel.balance == str(DEPOSIT)
+@pytest.mark.parametrize("change", ["amount", "salt", "withdrawDelay", "receiver"])
+async def test_a_deposit_is_good_for_what_was_signed_only(stock: Stock, change: str) -> None:
+    payment, _ = await signed_deposit(stock)
+    signed = DepositPayload.from_dict(payment.payload)
+    config, amount = signed.channel_config, int(signed.deposit.amount)
+    changed: dict[str, Any] = {
+        "amount": (config, amount - 1),
+        "salt": (replace(config, salt="0x" + "11" * 32), amount),
+        "withdrawDelay": (replace(config, withdraw_delay=MAX_WITHDRAW_DELAY), amount),
+        "receiver": (replace(config, receiver=key_of("thief").address), amount),
+    }
+    config, amount = changed[change]
+    data = build_eip3009_deposit_collector_data(signed)
+    call = stock.channels.functions.deposit(
+        to_contract_channel_config(config), amount, ERC3009_DEPOSIT_COLLECTOR_ADDRESS, data
+    )
+    with pytest.raises(ContractCustomError, match=selector("InvalidSignature()")):
+        call.call({"from": key_of("thief").address})
+
+
+def impersonated(stock: Stock, account: str) -> dict[str, Any]:
+    """A sender that the node signs for: the package has no code for these transactions."""
+    rpc(stock.url, "anvil_impersonateAccount", account)
+    rpc(stock.url, "anvil_setBalance", account, hex(10**20))
+    return {"from": account}
+
+
+def send(stock: Stock, bound: Any, sender: str) -> str:
+    hash_ = bound.transact(impersonated(stock, sender))
+    return str(stock.web3.eth.wait_for_transaction_receipt(hash_)["transactionHash"].to_0x_hex())
+
+
+async def test_the_receiver_may_send_claims_and_refunds_itself(stock: Stock) -> None:
+    before, _, _ = held(stock)
+    await buy(stock, stock.client_scheme(), times=3)
+    channel = only_channel(stock)
+    claims = build_voucher_claim_args(stock.manager.get_claimable_vouchers())
+    config = to_contract_channel_config(channel.channel_config)
+    functions = stock.channels.functions
+    claimed = send(stock, functions.claim(claims), stock.receiver.address)
+    assert stock.events(claimed, "Claimed")[0]["newTotalClaimed"] == 3 * PRICE
+    refund = functions.refund(config, 2**128 - 1)
+    refunded = send(stock, refund, stock.receiver.address)
+    assert stock.events(refunded, "Refunded")[0]["amount"] == DEPOSIT - 3 * PRICE
+    stock.manager.settle()
+    assert held(stock) == (before - 3 * PRICE, 0, 3 * PRICE)
+
+
+async def test_the_payer_gets_out_alone_after_the_delay(stock: Stock) -> None:
+    before, _, _ = held(stock)
+    await buy(stock, stock.client_scheme(), times=3)
+    config = to_contract_channel_config(only_channel(stock).channel_config)
+    functions = stock.channels.functions
+    started = send(stock, functions.initiateWithdraw(config, DEPOSIT), stock.payer.address)
+    assert stock.events(started, "WithdrawInitiated")[0]["amount"] == DEPOSIT
+    with pytest.raises(ContractCustomError, match=selector("WithdrawDelayNotElapsed()")):
+        functions.finalizeWithdraw(config).call({"from": stock.payer.address})
+    # Watched, the way out costs the server nothing: what it holds is claimed in time.
+    stock.manager.claim_and_settle()
+    rpc(stock.url, "evm_increaseTime", MIN_WITHDRAW_DELAY)
+    rpc(stock.url, "evm_mine")
+    ended = send(stock, functions.finalizeWithdraw(config), stock.payer.address)
+    assert stock.events(ended, "WithdrawFinalized")[0]["amount"] == DEPOSIT - 3 * PRICE
+    assert held(stock) == (before - 3 * PRICE, 0, 3 * PRICE)
