@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+from eth_abi.abi import encode
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
 from starlette.applications import Starlette
@@ -33,9 +34,11 @@ from x402.http import (
     x402HTTPResourceServerSync,
 )
 from x402.http.clients import x402HttpxClient
+from x402.http.utils import decode_payment_response_header
 from x402.mechanisms.evm.batch_settlement import (
     BATCH_SETTLEMENT_ADDRESS,
     ERC3009_DEPOSIT_COLLECTOR_ADDRESS,
+    PERMIT2_DEPOSIT_COLLECTOR_ADDRESS,
 )
 from x402.mechanisms.evm.batch_settlement.abi import BATCH_SETTLEMENT_ABI
 from x402.mechanisms.evm.batch_settlement.authorizer_signer import LocalAuthorizerSigner
@@ -54,7 +57,8 @@ from x402.mechanisms.evm.batch_settlement.server import (
 from x402.mechanisms.evm.batch_settlement.server.scheme import (
     BatchSettlementEvmSchemeServerConfig,
 )
-from x402.mechanisms.evm.constants import MULTICALL3_ADDRESS
+from x402.mechanisms.evm.batch_settlement.server.storage import Channel
+from x402.mechanisms.evm.constants import MULTICALL3_ADDRESS, PERMIT2_ADDRESS
 from x402.mechanisms.evm.signers import EthAccountSignerWithRPC, FacilitatorWeb3Signer
 from x402.schemas import AssetAmount, SettleRequest, VerifyRequest
 
@@ -116,6 +120,18 @@ def install_all(url: str, manifest: Path) -> str:
     return str(entries["CoreToken"]["address"])
 
 
+def install_permit2(url: str, artefacts: Path) -> None:
+    """Our collector, and a contract that does what Permit2 does, where the package looks."""
+
+    def code(name: str) -> bytes:
+        (found,) = artefacts.glob(f"*/{name}.json")
+        return bytes.fromhex(json.loads(found.read_text())["bytecode"]["object"][2:])
+
+    install(url, PERMIT2_ADDRESS, code("MockPermit2"))
+    arguments = encode(["address", "address"], [BATCH_SETTLEMENT_ADDRESS, PERMIT2_ADDRESS])
+    install(url, PERMIT2_DEPOSIT_COLLECTOR_ADDRESS, code("Permit2Collector") + arguments)
+
+
 class _Request:
     """The package's HTTPAdapter over Starlette, which it ships for FastAPI and Flask only."""
 
@@ -170,6 +186,8 @@ class Stock:
     manages_itself: bool = True
     """The server signs claims and refunds; otherwise the facilitator does, as x402 allows."""
     extra: dict[str, Any] = field(default_factory=dict)
+    """What the server says about the token beside its name."""
+    extensions: dict[str, Any] = field(default_factory=dict)
 
     @property
     def site(self) -> str:
@@ -273,7 +291,8 @@ class Stock:
             network=NETWORK,
             max_timeout_seconds=300,
         )
-        return x402HTTPResourceServerSync(server, {"GET /weather": RouteConfig(accepts=option)})
+        route = RouteConfig(accepts=option, extensions=self.extensions)
+        return x402HTTPResourceServerSync(server, {"GET /weather": route})
 
     @cached_property
     def manager(self) -> BatchSettlementChannelManagerSync:
@@ -332,3 +351,46 @@ class Stock:
     def buyer(self, scheme: BatchSettlementEvmScheme) -> x402HttpxClient:
         """An httpx client that pays whenever it is asked to."""
         return x402HttpxClient(self.client(scheme))
+
+
+async def buy(stock: Stock, scheme: Any, times: int = 1) -> list[Any]:
+    """Buys pages, and returns the receipts."""
+    receipts = []
+    async with stock.buyer(scheme) as buyer:
+        for _ in range(times):
+            answer = await buyer.get(stock.weather)
+            assert answer.status_code == 200, answer.headers
+            assert answer.json() == {"rain_mm": 7}
+            receipts.append(decode_payment_response_header(answer.headers["PAYMENT-RESPONSE"]))
+    return receipts
+
+
+def only_channel(stock: Stock) -> Channel:
+    (channel,) = stock.scheme.get_storage().list()
+    return channel
+
+
+def state(stock: Stock) -> tuple[int, int]:
+    """Deposit and claimed amount of the only channel, as the contract has it."""
+    channel_id = only_channel(stock).channel_id
+    balance, claimed = stock.channels.functions.channels(channel_id).call()
+    return balance, claimed
+
+
+def held(stock: Stock) -> tuple[int, int, int]:
+    """Tokens of payer, contract and receiver."""
+    accounts = (stock.payer.address, BATCH_SETTLEMENT_ADDRESS, stock.receiver.address)
+    return tuple(stock.balance(account) for account in accounts)  # type: ignore[return-value]
+
+
+def _impersonated(stock: Stock, account: str) -> dict[str, Any]:
+    """A sender that the node signs for."""
+    rpc(stock.url, "anvil_impersonateAccount", account)
+    rpc(stock.url, "anvil_setBalance", account, hex(10**20))
+    return {"from": account}
+
+
+def send(stock: Stock, bound: Any, sender: str) -> str:
+    """A transaction that the package has no code for."""
+    hash_ = bound.transact(_impersonated(stock, sender))
+    return str(stock.web3.eth.wait_for_transaction_receipt(hash_)["transactionHash"].to_0x_hex())

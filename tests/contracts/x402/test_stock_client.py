@@ -22,12 +22,11 @@ from typing import Any
 
 import httpx
 import pytest
-from stock import DEPOSIT, PRICE, Stock, key_of
+from stock import DEPOSIT, PRICE, Stock, buy, held, key_of, only_channel, send, state
 from web3 import Web3
 from web3.exceptions import ContractCustomError
-from x402.http.utils import decode_payment_required_header, decode_payment_response_header
+from x402.http.utils import decode_payment_required_header
 from x402.mechanisms.evm.batch_settlement import (
-    BATCH_SETTLEMENT_ADDRESS,
     ERC3009_DEPOSIT_COLLECTOR_ADDRESS,
     MAX_WITHDRAW_DELAY,
     MIN_WITHDRAW_DELAY,
@@ -40,7 +39,6 @@ from x402.mechanisms.evm.batch_settlement.facilitator.deposit_eip3009 import (
     build_eip3009_deposit_collector_data,
 )
 from x402.mechanisms.evm.batch_settlement.facilitator.utils import to_contract_channel_config
-from x402.mechanisms.evm.batch_settlement.server.storage import Channel
 from x402.mechanisms.evm.signers import EthAccountSigner
 from x402.schemas import PaymentPayload, PaymentRequirements
 
@@ -51,36 +49,6 @@ NOBODY = "0x" + "00" * 20
 
 def selector(error: str) -> str:
     return str(Web3.keccak(text=error)[:4].to_0x_hex())
-
-
-async def buy(stock: Stock, scheme: Any, times: int = 1) -> list[Any]:
-    """Buys pages, and returns the receipts."""
-    receipts = []
-    async with stock.buyer(scheme) as buyer:
-        for _ in range(times):
-            answer = await buyer.get(stock.weather)
-            assert answer.status_code == 200, answer.headers
-            assert answer.json() == {"rain_mm": 7}
-            receipts.append(decode_payment_response_header(answer.headers["PAYMENT-RESPONSE"]))
-    return receipts
-
-
-def only_channel(stock: Stock) -> Channel:
-    (channel,) = stock.scheme.get_storage().list()
-    return channel
-
-
-def state(stock: Stock) -> tuple[int, int]:
-    """Deposit and claimed amount of the only channel, as the contract has it."""
-    channel_id = only_channel(stock).channel_id
-    balance, claimed = stock.channels.functions.channels(channel_id).call()
-    return balance, claimed
-
-
-def held(stock: Stock) -> tuple[int, int, int]:
-    """Tokens of payer, contract and receiver."""
-    accounts = (stock.payer.address, BATCH_SETTLEMENT_ADDRESS, stock.receiver.address)
-    return tuple(stock.balance(account) for account in accounts)  # type: ignore[return-value]
 
 
 async def test_the_first_page_opens_a_channel_by_signatures_alone(stock: Stock) -> None:
@@ -239,18 +207,6 @@ async def test_a_deposit_is_good_for_what_was_signed_only(stock: Stock, change: 
     )
     with pytest.raises(ContractCustomError, match=selector("InvalidSignature()")):
         call.call({"from": key_of("thief").address})
-
-
-def impersonated(stock: Stock, account: str) -> dict[str, Any]:
-    """A sender that the node signs for: the package has no code for these transactions."""
-    rpc(stock.url, "anvil_impersonateAccount", account)
-    rpc(stock.url, "anvil_setBalance", account, hex(10**20))
-    return {"from": account}
-
-
-def send(stock: Stock, bound: Any, sender: str) -> str:
-    hash_ = bound.transact(impersonated(stock, sender))
-    return str(stock.web3.eth.wait_for_transaction_receipt(hash_)["transactionHash"].to_0x_hex())
 
 
 async def test_the_receiver_may_send_claims_and_refunds_itself(stock: Stock) -> None:
