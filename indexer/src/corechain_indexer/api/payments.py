@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from corechain.protocol.channel import ChannelConfig, Voucher, check_voucher
+from corechain.protocol.channel import (
+    MIN_WITHDRAW_DELAY_S,
+    ChannelConfig,
+    Voucher,
+    check_voucher,
+)
 from corechain.protocol.eip712 import Domain
-from corechain.protocol.errors import ChannelNotSeen, InvalidSignature, PaymentRequired
-from corechain.protocol.signature import compact_signature
-from corechain.service.database import outages
+from corechain.protocol.errors import (
+    ChannelNotSeen,
+    InvalidSignature,
+    PaymentRequired,
+    ProtocolError,
+    VoucherRegressed,
+)
+from corechain.protocol.signature import compact_signature, wallet_signature
+from corechain.service.database import asked, outages
+from corechain_indexer.api.rows import hexed
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
@@ -27,6 +39,8 @@ REQUIRED, SIGNATURE, RESPONSE = "PAYMENT-REQUIRED", "PAYMENT-SIGNATURE", "PAYMEN
 SCHEME = "batch-settlement"
 MAX_HEADER_BYTES = 8_192
 TIMEOUT_S = 300
+MISCOUNTED = "invalid_batch_settlement_evm_cumulative_amount_mismatch"
+"""What an x402 client waits for before it corrects its count and tries again."""
 U128_MAX = 2**128 - 1
 
 
@@ -111,6 +125,15 @@ def config_json(config: ChannelConfig) -> bytes:
     return json.dumps(fields | {"withdraw_delay": config.withdraw_delay_s}).encode()
 
 
+def _channel_state(channel_id: bytes, channel: "Record", charged: int) -> Mapping[str, str]:
+    return {
+        "channelId": hexed(channel_id),
+        "balance": str(int(channel["balance"])),
+        "totalClaimed": str(int(channel["claimed"])),
+        "chargedCumulativeAmount": str(charged),
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class Paywall:
     """What a query costs and who is paid; amounts in base units of the token."""
@@ -121,29 +144,51 @@ class Paywall:
     token: bytes
     domain: Domain
 
-    def offer(self, url: str, reason: str) -> str:
-        """The PAYMENT-REQUIRED header."""
-        requirement = {
-            "scheme": SCHEME,
-            "network": f"eip155:{self.domain.chain_id}",
-            "asset": "0x" + self.token.hex(),
-            "amount": str(self.price),
-            "payTo": "0x" + self.payee.hex(),
-            "maxTimeoutSeconds": TIMEOUT_S,
-            "extra": {
-                "name": "CoreChain",
-                "version": "1",
-                "receiverAuthorizer": "0x" + self.payee.hex(),
-                "paymentChannels": "0x" + self.domain.contract.hex(),
-            },
-        }
+    async def offer(self, url: str, error: ProtocolError, header: str | None) -> str:
+        """The PAYMENT-REQUIRED header of a refusal. Raises TransportError."""
+        reason, state = str(error), dict[str, Any]()
+        if isinstance(error, VoucherRegressed) and header is not None:
+            reason, state = MISCOUNTED, await self._held(parse_payment(header))
         document = {
             "x402Version": 2,
             "error": reason,
             "resource": {"url": url, "mimeType": "application/json"},
-            "accepts": [requirement],
+            "accepts": [self._requirement(state)],
         }
         return _encoded(document)
+
+    def _requirement(self, state: dict[str, Any]) -> dict[str, Any]:
+        extra = {
+            "name": "CoreChain",
+            "version": "1",
+            "receiverAuthorizer": hexed(self.payee),
+            "withdrawDelay": MIN_WITHDRAW_DELAY_S,
+            "paymentChannels": hexed(self.domain.contract),
+        }
+        return {
+            "scheme": SCHEME,
+            "network": f"eip155:{self.domain.chain_id}",
+            "asset": hexed(self.token),
+            "amount": str(self.price),
+            "payTo": hexed(self.payee),
+            "maxTimeoutSeconds": TIMEOUT_S,
+            "extra": extra | state,
+        }
+
+    async def _held(self, payment: Payment) -> dict[str, Any]:
+        """Where a payer that lost count has to go on. Its signature is checked by now: nobody else
+        gets to see its vouchers."""
+        channel_id = payment.config.channel_id(self.domain)
+        channel = await asked(self.pool.fetchrow(SQL["payment_channel"], channel_id))
+        held = await asked(self.pool.fetchrow(SQL["held_voucher"], channel_id))
+        if channel is None or held is None:
+            return {}
+        voucher = {
+            "signedMaxClaimable": str(int(held["amount"])),
+            "signature": hexed(wallet_signature(held["signature"])),
+        }
+        state = _channel_state(channel_id, channel, int(held["charged"]))
+        return {"channelState": state, "voucherState": voucher}
 
     def payment_of(self, header: str | None) -> Payment:
         """The voucher of a request, if it can be for us at all.
@@ -164,10 +209,10 @@ class Paywall:
         """
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
-                charged = await self._charge(connection, payment)
-        return self._receipt(payment, charged)
+                state = await self._charge(connection, payment)
+        return self._receipt(payment, state)
 
-    async def _charge(self, connection: "Pooled", payment: Payment) -> int:
+    async def _charge(self, connection: "Pooled", payment: Payment) -> Mapping[str, str]:
         channel_id = payment.config.channel_id(self.domain)
         channel = await connection.fetchrow(SQL["payment_channel"], channel_id)
         if channel is None:
@@ -186,7 +231,7 @@ class Paywall:
             due=charged,
         )
         await self._keep(connection, payment, charged, new=row is None)
-        return charged
+        return _channel_state(channel_id, channel, charged)
 
     async def _keep(
         self, connection: "Pooled", payment: Payment, charged: int, *, new: bool
@@ -202,14 +247,14 @@ class Paywall:
         if kept.endswith(" 0"):
             raise PaymentRequired("another request of this channel came first; try again")
 
-    def _receipt(self, payment: Payment, charged: int) -> str:
+    def _receipt(self, payment: Payment, state: Mapping[str, str]) -> str:
         return _encoded(
             {
                 "success": True,
                 "transaction": "",
                 "network": f"eip155:{self.domain.chain_id}",
-                "payer": "0x" + payment.config.payer.hex(),
+                "payer": hexed(payment.config.payer),
                 "amount": str(self.price),
-                "extensions": {"chargedCumulativeAmount": str(charged)},
+                "extra": {"chargedAmount": str(self.price), "channelState": state},
             }
         )
