@@ -24,6 +24,7 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.signature import compact_signature, wallet_signature
 from corechain.service.database import asked, outages
+from corechain_indexer.api.deposits import QUERIES_A_DEPOSIT, Depositor
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.store import SQL
 
@@ -65,8 +66,16 @@ class _Payload(msgspec.Struct, rename="camel", tag_field="type", tag="voucher"):
     voucher: _Voucher
 
 
+class _Deposit(msgspec.Struct):
+    amount: str
+
+
+class _DepositPayload(_Payload, tag="deposit"):
+    deposit: _Deposit
+
+
 class _Payment(msgspec.Struct, rename="camel"):
-    payload: _Payload
+    payload: _Payload | _DepositPayload
 
 
 def _sized(text: str, size: int) -> bytes:
@@ -90,11 +99,14 @@ def parse_config(config: _Config) -> ChannelConfig:
 
 @dataclass(frozen=True, slots=True)
 class Payment:
-    """A voucher as it came with a request."""
+    """A voucher as it came with a request, and maybe a deposit that covers it."""
 
     config: ChannelConfig
     voucher: Voucher
     signature: bytes
+    document: bytes
+    """All of it: what a facilitator wants to see."""
+    deposit: int | None = None
 
 
 def parse_payment(header: str) -> Payment:
@@ -102,7 +114,9 @@ def parse_payment(header: str) -> Payment:
     if len(header) > MAX_HEADER_BYTES:
         raise PaymentRequired(f"{SIGNATURE} is over {MAX_HEADER_BYTES} bytes")
     try:
-        raw = msgspec.json.decode(base64.b64decode(header, validate=True), type=_Payment).payload
+        document = base64.b64decode(header, validate=True)
+        raw = msgspec.json.decode(document, type=_Payment).payload
+        deposit = int(raw.deposit.amount) if isinstance(raw, _DepositPayload) else None
         config = parse_config(raw.channel_config)
         amount = int(raw.voucher.max_claimable_amount)
         voucher = Voucher(_sized(raw.voucher.channel_id, 32), amount)
@@ -111,7 +125,7 @@ def parse_payment(header: str) -> Payment:
         raise PaymentRequired(f"{SIGNATURE} is not a voucher payment: {error}") from error
     if len(signature) not in (64, 65) or not 0 < amount <= U128_MAX:
         raise InvalidSignature("the voucher's signature or amount has a wrong size")
-    return Payment(config, voucher, compact_signature(signature))
+    return Payment(config, voucher, compact_signature(signature), document, deposit)
 
 
 def _encoded(document: Mapping[str, Any]) -> str:
@@ -143,6 +157,7 @@ class Paywall:
     payee: bytes
     token: bytes
     domain: Domain
+    depositor: Depositor | None = None
 
     async def offer(self, url: str, error: ProtocolError, header: str | None) -> str:
         """The PAYMENT-REQUIRED header of a refusal. Raises TransportError."""
@@ -165,6 +180,8 @@ class Paywall:
             "withdrawDelay": MIN_WITHDRAW_DELAY_S,
             "paymentChannels": hexed(self.domain.contract),
         }
+        if self.depositor is not None:
+            extra["minDeposit"] = str(QUERIES_A_DEPOSIT * self.price)
         return {
             "scheme": SCHEME,
             "network": f"eip155:{self.domain.chain_id}",
@@ -200,17 +217,35 @@ class Paywall:
         payment = parse_payment(header)
         if payment.config.receiver != self.payee or payment.config.token != self.token:
             raise PaymentRequired("the channel pays another receiver or in another token")
+        if payment.deposit is not None:
+            self._refuse_deposit(payment.deposit)
         return payment
+
+    def _refuse_deposit(self, amount: int) -> None:
+        if self.depositor is None:
+            raise PaymentRequired("no deposits are taken here: open the channel on chain first")
+        if amount < QUERIES_A_DEPOSIT * self.price:
+            raise PaymentRequired(f"a deposit pays for {QUERIES_A_DEPOSIT} queries at least")
 
     async def charge(self, payment: Payment) -> str:
         """Takes the price from a voucher and keeps it; the PAYMENT-RESPONSE header.
 
-        Raises ChannelNotSeen, PaymentRequired, VoucherRegressed, InvalidSignature, HighS.
+        Raises ChannelNotSeen, PaymentRequired, VoucherRegressed, InvalidSignature, HighS,
+        FacilitatorUnavailable.
         """
+        transaction = await self._deposited(payment)
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
                 state = await self._charge(connection, payment)
-        return self._receipt(payment, state)
+        return self._receipt(payment, state, transaction)
+
+    async def _deposited(self, payment: Payment) -> str:
+        """The transaction of the payment's deposit, mirrored by now; empty when there is none."""
+        if payment.deposit is None or self.depositor is None:
+            return ""
+        transaction = await self.depositor.deposit(payment.document, self._requirement({}))
+        await self.depositor.seen(payment.config.channel_id(self.domain), payment.voucher.amount)
+        return transaction
 
     async def _charge(self, connection: "Pooled", payment: Payment) -> Mapping[str, str]:
         channel_id = payment.config.channel_id(self.domain)
@@ -247,11 +282,11 @@ class Paywall:
         if kept.endswith(" 0"):
             raise PaymentRequired("another request of this channel came first; try again")
 
-    def _receipt(self, payment: Payment, state: Mapping[str, str]) -> str:
+    def _receipt(self, payment: Payment, state: Mapping[str, str], transaction: str) -> str:
         return _encoded(
             {
                 "success": True,
-                "transaction": "",
+                "transaction": transaction,
                 "network": f"eip155:{self.domain.chain_id}",
                 "payer": hexed(payment.config.payer),
                 "amount": str(self.price),
