@@ -1,7 +1,7 @@
 """One-way channels: a hundred payers with one channel each to one receiver, redeemed before.
 
 Amounts are cumulative, of an 18-decimal token and not round. `redeem_…` is a `redeemGroupsBrief`
-sent by an account that is receiver and authorizer. Salts are short as those of the stock client are (it
+sent by an account that is receiver and authorizer. Salts are short as those of the stock client (it
 numbers from zero); random ones have a row.
 """
 
