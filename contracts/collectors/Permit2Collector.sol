@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { IDepositCollector } from "../interfaces/IDepositCollector.sol";
-import { IErc2612, IPermit2 } from "../interfaces/IPermit2.sol";
+import { IDepositCollector, IErc2612 } from "../interfaces/IDepositCollector.sol";
+import { IPermit2 } from "../interfaces/IPermit2.sol";
 
 /// @title Deposits by Permit2: for tokens that know no EIP-3009
 /// @notice The payer signs token, amount, this collector and, as the witness, the channel: so it pays into this channel only.

@@ -32,3 +32,17 @@ interface IErc3009 {
         bytes calldata signature
     ) external;
 }
+
+/// @title Tokens with allowances by signature (EIP-2612)
+interface IErc2612 {
+    /// @notice Sets an allowance by the holder's signature.
+    function permit(
+        address owner,
+        address spender,
+        uint256 value,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external;
+}

@@ -39,17 +39,3 @@ interface IPermit2 {
         bytes calldata signature
     ) external;
 }
-
-/// @title ERC-2612
-interface IErc2612 {
-    /// @notice Sets an allowance by the owner's signature.
-    function permit(
-        address owner,
-        address spender,
-        uint256 value,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external;
-}
