@@ -345,8 +345,8 @@ class Stock:
         return BatchSettlementEvmScheme(signer, BatchSettlementEvmSchemeOptions(**options))
 
     def client(self, scheme: BatchSettlementEvmScheme) -> x402Client:
-        """Without the package's own list of assets and its cap in dollars."""
-        return x402Client().register(NETWORK, scheme).set_spend_controls(False)
+        """A client that pays in our token, which is none of those the package knows."""
+        return x402Client().register(NETWORK, scheme).set_spend_controls({"allowed_assets": True})
 
     def buyer(self, scheme: BatchSettlementEvmScheme) -> x402HttpxClient:
         """An httpx client that pays whenever it is asked to."""

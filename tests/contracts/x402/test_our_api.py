@@ -23,7 +23,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from indexer.support import Driven, World, device_of, driven, settings_of, world_of
-from stock import DEPOSIT, Stock, send
+from stock import DEPOSIT, NETWORK, Stock, send
 from x402.http.clients.httpx import x402AsyncTransport
 from x402.http.utils import decode_payment_required_header, decode_payment_response_header
 from x402.mechanisms.evm.batch_settlement import BATCH_SETTLEMENT_ADDRESS
@@ -83,10 +83,13 @@ async def indexer(world: World, database: str, bus_url: str) -> AsyncIterator[Dr
         yield running
 
 
-def buyer(indexer: Driven, stock: Stock, scheme: Any) -> httpx.AsyncClient:
+def buyer(indexer: Driven, stock: Stock, scheme: Any, **controls: Any) -> httpx.AsyncClient:
     """The stock client in front of our API."""
     app = indexer.indexer.api().app(queries=True)
-    transport = x402AsyncTransport(stock.client(scheme), httpx.ASGITransport(app=app))
+    client = stock.client(scheme)
+    if controls:
+        client.set_spend_controls(controls)
+    transport = x402AsyncTransport(client, httpx.ASGITransport(app=app))
     return httpx.AsyncClient(transport=transport, base_url="http://indexer")
 
 
@@ -171,8 +174,18 @@ async def test_without_a_facilitator_a_deposit_is_refused_by_name(
 async def test_a_deposit_that_is_not_worth_its_gas_is_refused(
     facilitated: Driven, world: World, installed: Stock
 ) -> None:
-    scheme = installed.client_scheme(deposit_strategy=lambda context: str(9 * PRICE))
+    scheme = installed.client_scheme(deposit_strategy=lambda context: str(2 * PRICE))
     async with buyer(facilitated, installed, scheme) as paying:
         answer = await paying.get("/v1/readings", params={"device": device_of(world)})
     assert answer.status_code == 402
-    assert "10 queries at least" in answer.json()["detail"]
+    assert "3 queries at least" in answer.json()["detail"]
+
+
+async def test_a_client_with_a_tight_budget_opens_a_smaller_channel(
+    facilitated: Driven, world: World, installed: Stock
+) -> None:
+    asset = {"network": NETWORK, "asset": installed.token, "max_amount_per_payment": str(PRICE)}
+    scheme = installed.client_scheme()
+    async with buyer(facilitated, installed, scheme, allowed_assets=[asset]) as paying:
+        assert await ask(paying, world, 1) == [PRICE]
+    assert installed.balance(BATCH_SETTLEMENT_ADDRESS) == 5 * PRICE

@@ -21,8 +21,9 @@ from corechain_indexer.store import SQL
 if TYPE_CHECKING:
     from corechain.service.database import Database
 
-QUERIES_A_DEPOSIT = 10
-"""Gas has its price: a smaller deposit is refused, and ours is the default of x402 servers."""
+ASKED_QUERIES, LEAST_QUERIES = 10, 3
+"""How many queries a deposit should pay for, and has to: gas has its price. The first is what x402
+servers ask for, the second the least that its clients can be set to."""
 SETTLE_TIMEOUT_S = 60.0
 SEEN_LIMIT_S, SEEN_PAUSE_S = 30.0, 0.1
 PENDING = "settlement_pending"

@@ -24,7 +24,7 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.signature import compact_signature, wallet_signature
 from corechain.service.database import asked, outages
-from corechain_indexer.api.deposits import QUERIES_A_DEPOSIT, Depositor
+from corechain_indexer.api.deposits import ASKED_QUERIES, LEAST_QUERIES, Depositor
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.store import SQL
 
@@ -181,7 +181,7 @@ class Paywall:
             "paymentChannels": hexed(self.domain.contract),
         }
         if self.depositor is not None:
-            extra["minDeposit"] = str(QUERIES_A_DEPOSIT * self.price)
+            extra["minDeposit"] = str(ASKED_QUERIES * self.price)
         return {
             "scheme": SCHEME,
             "network": f"eip155:{self.domain.chain_id}",
@@ -224,8 +224,8 @@ class Paywall:
     def _refuse_deposit(self, amount: int) -> None:
         if self.depositor is None:
             raise PaymentRequired("no deposits are taken here: open the channel on chain first")
-        if amount < QUERIES_A_DEPOSIT * self.price:
-            raise PaymentRequired(f"a deposit pays for {QUERIES_A_DEPOSIT} queries at least")
+        if amount < LEAST_QUERIES * self.price:
+            raise PaymentRequired(f"a deposit pays for {LEAST_QUERIES} queries at least")
 
     async def charge(self, payment: Payment) -> str:
         """Takes the price from a voucher and keeps it; the PAYMENT-RESPONSE header.
