@@ -36,9 +36,9 @@ def dice(request: pytest.FixtureRequest) -> random.Random:
     return random.Random(f"CoreChain {request.node.name}")
 
 
-def chunks(count: int, make: Callable[[], Any]) -> Iterator[list[Any]]:
-    for _ in range(SCALE * count // CHUNK):
-        yield [make() for _ in range(CHUNK)]
+def chunks(count: int, make: Callable[[], Any], size: int = CHUNK) -> Iterator[list[Any]]:
+    for _ in range(SCALE * count // size):
+        yield [make() for _ in range(size)]
 
 
 def test_leaves(libraries: Contract, dice: random.Random) -> None:
@@ -122,7 +122,7 @@ def test_statistics_of_ranges(libraries: Contract, dice: random.Random) -> None:
         )  # fmt: skip
         return words, (stats.count, stats.sum, stats.min, stats.max)
 
-    for cases in chunks(10_000, case):
+    for cases in chunks(10_000, case, size=100):
         found = libraries.functions.ranges([one[0] for one in cases]).call()
         assert [tuple(one) for one in found] == [one[1] for one in cases]
 

@@ -4,22 +4,30 @@ The model is the oracle: after every step the contract holds what the model says
 allows is done while what it does not is refused by the name it gives.
 """
 
+import os
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from support.chain import reverted_after
 from support.drafts import draft
 from support.stage import ANSWER_S, BOND, FEE, WINDOW_S, Stage, readings
 
-from corechain.protocol.archive import Group
+from corechain.protocol.archive import Group, Place
 from corechain.protocol.batch import RING_SIZE
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, position_of
 from corechain.protocol.keys import Secp256k1Key
 
 LANE = 7
+SCALE = int(os.environ.get("CORECHAIN_DIFFERENTIAL", "1"))
 KEY = Secp256k1Key(bytes(31) + b"\x61")
 BURN = "0x000000000000000000000000000000000000dEaD"
 NUMBERS = st.integers(1, 5) | st.sampled_from([RING_SIZE + n for n in range(1, 6)])
@@ -183,9 +191,7 @@ class LaneMachine(RuleBasedStateMachine):
         number = sorted(word.dossiers)[pick % len(word.dossiers)]
         return word, number, word.dossiers[number]
 
-    def _place(self, word: Word, number: int):
-        from corechain.protocol.archive import Place
-
+    def _place(self, word: Word, number: int) -> Place:
         if len(word.dossiers) == 1:
             return Place.alone(LANE << 32 | number)
         first = min(word.dossiers)
@@ -288,17 +294,14 @@ class LaneMachine(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("stage")
-def test_a_lane_does_what_its_model_says(stage: Stage, request: pytest.FixtureRequest) -> None:
-    from hypothesis.stateful import run_state_machine_as_test
-
-    long = request.config.getoption("hypothesis_profile", None) == "nightly"
+def test_a_lane_does_what_its_model_says(stage: Stage) -> None:
     stage.register(KEY)
     machine = type("Machine", (LaneMachine,), {"stage": stage})
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=200 if long else 25,
-            stateful_step_count=60 if long else 30,
+            max_examples=25 * SCALE,
+            stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
