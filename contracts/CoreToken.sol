@@ -16,8 +16,19 @@ contract CoreToken is ICoreToken, SignedToken {
 
     uint16 private constant MAX_FEE_BPS = 100;
     uint256 private constant BPS = 10_000;
-    /// @dev Bytes of a packed claim before the siblings.
+    /// @dev Bytes of a packed claim before the siblings; of packed rows before the first; of a row before its siblings.
     uint256 private constant CLAIM_HEAD = 44;
+    uint256 private constant ROWS_HEAD = 17;
+    uint256 private constant ROW_HEAD = 40;
+
+    /// @dev What many claims have come to so far. `budget` is what may still be minted.
+    struct Tally {
+        uint256 budget;
+        uint128 minimum;
+        uint256 minted;
+        uint256 fees;
+        uint256 paid;
+    }
 
     /// @notice Length of the window in which a root can be vetoed, seconds.
     uint40 public immutable disputeWindow;
@@ -109,18 +120,35 @@ contract CoreToken is ICoreToken, SignedToken {
     /// @inheritdoc ICoreToken
     function claimMany(Claim[] calldata claims, uint128 minimum) external returns (uint256 paid) {
         RewardRoot root = _newest();
-        uint256 budget = _initialSupply + _limit(root.epoch()) - totalSupply;
-        uint256 minted = 0;
-        uint256 fees = 0;
+        Tally memory tally = Tally(_budget(root), minimum, 0, 0, 0);
         for (uint256 i = 0; i < claims.length; ++i) {
-            (uint128 amount, uint128 fee) = _claimOne(root, claims[i], minimum, budget - minted);
+            Claim calldata row = claims[i];
+            (uint128 claimed, uint128 amount) = _worth(row.owner, row.cumulative, tally);
             if (amount == 0) continue;
-            (minted, fees, paid) = (minted + amount, fees + fee, paid + 1);
+            bytes26 leaf = _leaf(row.owner, row.cumulative);
+            if (!PositionalTree.leadsTo(root.root(), leaf, row.position, row.proof)) continue;
+            _payRow(row.owner, claimed, amount, tally);
         }
-        totalSupply += minted;
-        if (fees == 0) return paid;
-        _accounts[msg.sender].balance += uint128(fees);
-        emit Transfer(address(0), msg.sender, fees);
+        return _finish(tally);
+    }
+
+    /// @inheritdoc ICoreToken
+    function claimManyBrief() external returns (uint256 paid) {
+        RewardRoot root = _newest();
+        (uint256 rowBytes, uint128 minimum) = _packedRows();
+        Tally memory tally = Tally(_budget(root), minimum, 0, 0, 0);
+        uint256 end = msg.data.length;
+        for (uint256 at_ = 4 + ROWS_HEAD; at_ < end; at_ += rowBytes) {
+            (address owner, uint128 cumulative, uint32 position) = _packedRow(at_);
+            (uint128 claimed, uint128 amount) = _worth(owner, cumulative, tally);
+            if (amount == 0) continue;
+            bytes calldata siblings = msg.data[at_ + ROW_HEAD:at_ + rowBytes];
+            if (position >> (siblings.length / 26) != 0) continue;
+            bytes26 leaf = _leaf(owner, cumulative);
+            if (PositionalTree.rootOfPacked(leaf, position, siblings) != root.root()) continue;
+            _payRow(owner, claimed, amount, tally);
+        }
+        return _finish(tally);
     }
 
     /// @inheritdoc ICoreToken
@@ -214,21 +242,33 @@ contract CoreToken is ICoreToken, SignedToken {
         emit Claimed(owner, amount, cumulative);
     }
 
-    /// @dev One row of many: nothing when it is not worth it or not proven. `budget` is what may still be minted.
-    function _claimOne(RewardRoot root, Claim calldata row, uint128 minimum, uint256 budget)
+    /// @dev What a row of many would pay: nothing when it is not worth it or would leave the budget.
+    function _worth(address owner, uint128 cumulative, Tally memory tally)
         private
-        returns (uint128 amount, uint128 fee)
+        view
+        returns (uint128 claimed, uint128 amount)
     {
-        Account memory account = _accounts[row.owner];
-        if (row.cumulative <= account.claimed) return (0, 0);
-        amount = row.cumulative - account.claimed;
-        bool worth = amount >= minimum && amount <= budget
-            && PositionalTree.leadsTo(root.root(), _leaf(row.owner, row.cumulative), row.position, row.proof);
-        if (!worth) return (0, 0);
-        fee = uint128(uint256(amount) * relayFeeBps / BPS); // rounded down, for the owner
-        _accounts[row.owner] = Account(account.balance + amount - fee, row.cumulative);
-        emit Claimed(row.owner, amount, row.cumulative);
-        emit Transfer(address(0), row.owner, amount - fee);
+        claimed = _accounts[owner].claimed;
+        if (cumulative <= claimed) return (claimed, 0);
+        amount = cumulative - claimed;
+        if (amount < tally.minimum || amount > tally.budget) amount = 0;
+    }
+
+    function _payRow(address owner, uint128 claimed, uint128 amount, Tally memory tally) private {
+        uint128 fee = uint128(uint256(amount) * relayFeeBps / BPS); // rounded down, for the owner
+        _accounts[owner] = Account(_accounts[owner].balance + amount - fee, claimed + amount);
+        (tally.budget, tally.minted) = (tally.budget - amount, tally.minted + amount);
+        (tally.fees, tally.paid) = (tally.fees + fee, tally.paid + 1);
+        emit Claimed(owner, amount, claimed + amount);
+        emit Transfer(address(0), owner, amount - fee);
+    }
+
+    function _finish(Tally memory tally) private returns (uint256) {
+        totalSupply += tally.minted;
+        if (tally.fees == 0) return tally.paid;
+        _accounts[msg.sender].balance += uint128(tally.fees);
+        emit Transfer(address(0), msg.sender, tally.fees);
+        return tally.paid;
     }
 
     /// @dev Raises the supply within what the epochs may have emitted.
@@ -254,6 +294,10 @@ contract CoreToken is ICoreToken, SignedToken {
         (RewardRoot even, RewardRoot odd) = (_roots[0], _roots[1]);
         if (!even.isActive()) return odd.isActive() ? odd : RewardRoot.wrap(0);
         return odd.isActive() && odd.epoch() > even.epoch() ? odd : even;
+    }
+
+    function _budget(RewardRoot root) private view returns (uint256) {
+        return _initialSupply + _limit(root.epoch()) - totalSupply;
     }
 
     function _limit(uint32 epoch) private view returns (uint256) {
@@ -283,6 +327,32 @@ contract CoreToken is ICoreToken, SignedToken {
             owner := shr(96, calldataload(8))
             cumulative := shr(128, calldataload(28))
             position := shr(224, calldataload(44))
+        }
+    }
+
+    /// @dev The head of packed rows. Reverts MalformedClaim unless whole rows follow.
+    function _packedRows() private pure returns (uint256 rowBytes, uint128 minimum) {
+        uint256 length = msg.data.length - 4;
+        uint256 siblings;
+        assembly ("memory-safe") {
+            minimum := shr(128, calldataload(4))
+            siblings := byte(0, calldataload(20))
+        }
+        rowBytes = ROW_HEAD + 26 * siblings;
+        if (length <= ROWS_HEAD || siblings > 32 || (length - ROWS_HEAD) % rowBytes != 0) {
+            revert MalformedClaim(length);
+        }
+    }
+
+    function _packedRow(uint256 at_)
+        private
+        pure
+        returns (address owner, uint128 cumulative, uint32 position)
+    {
+        assembly ("memory-safe") {
+            owner := shr(96, calldataload(at_))
+            cumulative := shr(128, calldataload(add(at_, 20)))
+            position := shr(224, calldataload(add(at_, 36)))
         }
     }
 

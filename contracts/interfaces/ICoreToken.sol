@@ -79,6 +79,10 @@ interface ICoreToken is ISignedToken {
     /// @return paid how many were paid
     function claimMany(Claim[] calldata claims, uint128 minimum) external returns (uint256 paid);
 
+    /// @notice `claimMany` for less gas. Packed bytes follow the selector, without ABI: minimum 16 ‖ siblings a row 1 ‖ rows of owner 20 ‖
+    /// cumulative 16 ‖ position 4 ‖ 26 for each sibling from the leaf up.
+    function claimManyBrief() external returns (uint256 paid);
+
     /// @notice Pays the payer of a payment channel by depositing what it has earned into that channel. The payer sends it, or anybody
     /// with the payer's signature of `ClaimIntoChannel(address owner,uint128 cumulative,address channels,bytes32 configHash)`, where
     /// configHash is `keccak256(abi.encode(config))`. Of this token only.

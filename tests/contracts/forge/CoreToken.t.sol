@@ -355,6 +355,44 @@ contract CoreTokenTest is Test {
         assertEq(token.claimedOf(b), minimum <= 7 ? 7 : 0);
     }
 
+    function test_packed_rows_pay_what_the_others_pay(uint128 minimum, uint8 bad, bool asBrief) public {
+        (address a, address b) = (address(0xA), address(0xB));
+        bytes26 root = bytes26(keccak256(abi.encodePacked(_leaf(a, 500), _leaf(b, 700))));
+        _activate(1, root, 12);
+        minimum = uint128(bound(minimum, 0, 800));
+        uint128 amountB = bad % 3 == 0 ? 701 : 700;
+        if (asBrief) {
+            bytes memory rows = abi.encodePacked(a, uint128(500), uint32(0), _leaf(b, 700));
+            rows = abi.encodePacked(rows, b, amountB, uint32(1), _leaf(a, 500));
+            rows = abi.encodePacked(rows, a, uint128(500), uint32(bad % 2 == 0 ? 0 : 9), _leaf(b, 700));
+            (bool success,) = address(token)
+                .call(abi.encodePacked(ICoreToken.claimManyBrief.selector, minimum, uint8(1), rows));
+            assertTrue(success);
+        } else {
+            ICoreToken.Claim[] memory claims = new ICoreToken.Claim[](2);
+            claims[0] = ICoreToken.Claim(a, 500, 0, _one(_leaf(b, 700)));
+            claims[1] = ICoreToken.Claim(b, amountB, 1, _one(_leaf(a, 500)));
+            token.claimMany(claims, minimum);
+        }
+        uint256 paidA = minimum <= 500 ? 500 : 0;
+        uint256 paidB = minimum <= 700 && amountB == 700 ? 700 : 0;
+        assertEq(token.claimedOf(a), paidA);
+        assertEq(token.claimedOf(b), paidB);
+        assertEq(token.emitted(), paidA + paidB);
+        assertEq(token.balanceOf(a), paidA - paidA * FEE_BPS / 10_000);
+    }
+
+    function test_packed_rows_that_are_not_whole_are_refused(uint8 siblings, uint16 length) public {
+        length %= 2000;
+        uint256 rowBytes = 40 + 26 * uint256(siblings);
+        vm.assume(siblings > 32 || length == 0 || length % rowBytes != 0);
+        bytes memory data =
+            abi.encodePacked(ICoreToken.claimManyBrief.selector, uint128(0), siblings, new bytes(length));
+        vm.expectRevert(abi.encodeWithSelector(ICoreToken.MalformedClaim.selector, uint256(17) + length));
+        (bool success,) = address(token).call(data);
+        success;
+    }
+
     function test_many_claims_together_stay_under_the_cap() public {
         (address a, address b) = (address(0xA), address(0xB));
         bytes26 root = bytes26(keccak256(abi.encodePacked(_leaf(a, CAP), _leaf(b, 1))));
