@@ -40,6 +40,20 @@ contract PaymentHandler is PaymentFixture {
         newest[i] = amount;
     }
 
+    function redeemPacked(uint256 i, uint256 share) external {
+        i %= 3;
+        uint128 amount = _next(i, share);
+        IPaymentChannels.ChannelConfig memory config = _config(i);
+        bytes memory head =
+            abi.encodePacked(uint8(0), uint8(32), uint8(12), uint16(1), uint24(900), address(token));
+        bytes memory row = abi.encodePacked(payer, config.salt, uint96(amount), _voucher(config, amount));
+        vm.prank(receiver);
+        (bool success,) =
+            address(channels).call(bytes.concat(IPaymentChannels.redeemGroupsBrief.selector, head, row));
+        assertTrue(success);
+        newest[i] = amount;
+    }
+
     function claim(uint256 i, uint256 share, uint128 margin) external {
         i %= 3;
         uint128 amount = _next(i, share);
