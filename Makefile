@@ -52,6 +52,7 @@ up: setup ## start the network and stay up; Ctrl-C stops it
 	@$(RUN) corechain up $(ARGS)
 
 deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
+	@$(BIN)/python -c 'from pathlib import Path; from corechain.devnet.deploy import forget_stale_build; forget_stale_build(Path())'
 	@$(RUN) ape run deploy --network $(or $(NETWORK),ethereum:local:foundry) $(ARGS)
 
 abi: setup ## write the ABIs that the SDK ships
@@ -59,9 +60,12 @@ abi: setup ## write the ABIs that the SDK ships
 
 test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
 
-test-contracts: setup ## forge fuzz and invariants
+test-contracts: setup ## forge fuzz and invariants, disputes and models on anvil, gas
 	@echo "· forge"
 	@$(FORGE) test
+	@echo "· contracts on anvil"
+	@$(RUN) pytest tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
+	@$(MAKE) --no-print-directory gas
 
 test-unit: setup ## protocol, SDK, relayer, indexer on real servers
 	@echo "· protocol, sdk, relayer, indexer"
@@ -69,6 +73,7 @@ test-unit: setup ## protocol, SDK, relayer, indexer on real servers
 
 test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"
+	@$(BIN)/python -c 'from pathlib import Path; from corechain.devnet.deploy import forget_stale_build; forget_stale_build(Path())'
 	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 	@echo "· the whole network"
 	@$(RUN) pytest tests/e2e

@@ -31,7 +31,6 @@ contract BatchChallenges is IBatchChallenges {
     uint8 private constant PASS = 1;
     uint8 private constant SUSPECT = 3;
     uint256 private constant READING = 40;
-    uint256 private constant KEY = 35;
 
     /// @notice Who devices are.
     IDeviceRegistry public immutable registry;
@@ -112,6 +111,7 @@ contract BatchChallenges is IBatchChallenges {
     function _badSignature(Accused calldata accused, Evidence calldata evidence) private view returns (bool) {
         bytes calldata report = _wellFormedReport(accused.batch, _shown(evidence, 0));
         address device = Reports.deviceOf(report);
+        // slither-disable-next-line unused-return (when does not matter for whether it was signed)
         (address owner, uint8 keyType,,) = registry.deviceOf(device);
         if (owner == address(0)) revert UnknownDevice(device);
         bytes32 digest = registry.hashReport(device, Reports.sequenceOf(report), Reports.observations(report));
@@ -130,6 +130,7 @@ contract BatchChallenges is IBatchChallenges {
         returns (bool)
     {
         bytes calldata report = _wellFormedReport(accused.batch, _shown(evidence, 0));
+        // slither-disable-next-line unused-return (only the revocation counts)
         (,,, uint40 revokedAt) = registry.deviceOf(Reports.deviceOf(report));
         uint40 observedAt = Reports.observedAt(_observation(report, evidence.extra));
         return revokedAt != 0 && observedAt > uint256(revokedAt) + REVOCATION_GRACE;
@@ -201,7 +202,7 @@ contract BatchChallenges is IBatchChallenges {
         pure
         returns (bool)
     {
-        uint40 observedAt = uint40(bytes5(_wholeReading(accused.batch, _shown(evidence, 0))[30:KEY]));
+        uint40 observedAt = uint40(bytes5(_wholeReading(accused.batch, _shown(evidence, 0))[30:35]));
         BatchHeader calldata header = accused.batch.header;
         return observedAt < header.windowStart || observedAt > header.windowEnd;
     }
@@ -265,6 +266,7 @@ contract BatchChallenges is IBatchChallenges {
     }
 
     function _registeredAt(address device) private view returns (uint40 registeredAt) {
+        // slither-disable-next-line unused-return (only the date counts)
         (,, registeredAt,) = registry.deviceOf(device);
     }
 
@@ -345,6 +347,6 @@ contract BatchChallenges is IBatchChallenges {
 
     /// @dev The 35 bytes of a key as two numbers that compare as the bytes do.
     function _key(bytes calldata leaf) private pure returns (uint256 high, uint24 low) {
-        return (uint256(bytes32(leaf[:32])), uint24(bytes3(leaf[32:KEY])));
+        return (uint256(bytes32(leaf[:32])), uint24(bytes3(leaf[32:35])));
     }
 }

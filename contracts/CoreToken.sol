@@ -58,7 +58,7 @@ contract CoreToken is ICoreToken, SignedToken {
         _requireHolder(Role.Proposer);
         if (root == 0) revert ZeroRoot();
         if (emission > emissionCap) revert EmissionOverCap(emissionCap, emission);
-        RewardRoot before = _roots[(epoch ^ 1) & 1];
+        RewardRoot before = _roots[(epoch & 1) == 0 ? 1 : 0];
         RewardRoot replaced = _roots[epoch & 1];
         if (before.isWaiting()) revert RootWaiting(before.activeAt());
         if (replaced.isWaiting()) revert RootWaiting(replaced.activeAt());

@@ -58,7 +58,7 @@ contract DataBatches is IDataBatches, Disputes {
         // Checks
         _requireSubmitter(uint16(firstBatchId >> 32));
         uint256 count = commitments.length / 26;
-        if (count < 2 || count > MAX_GROUP || commitments.length != count * 26) {
+        if (count < 2 || count > MAX_GROUP || commitments.length % 26 != 0) {
             revert InvalidGroup(commitments.length);
         }
         uint256 last = uint256(firstBatchId) + count - 1;

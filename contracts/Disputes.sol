@@ -132,6 +132,7 @@ abstract contract Disputes is IDisputes, LaneBonds {
     }
 
     /// @dev Whether the bond under which the demand was made is still there.
+    // slither-disable-next-line incorrect-equality (which bond it is, not how much of something)
     function _answersFor(OpenDemand memory open) private view returns (bool) {
         Bond memory bond = _bonds[open.lane];
         return bond.amount != 0 && bond.since == open.since;

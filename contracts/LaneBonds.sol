@@ -51,6 +51,7 @@ abstract contract LaneBonds is ILaneBonds {
         if (submitter == address(0)) revert Unassigned(lane);
         Bond memory before = _bonds[lane];
         if (before.amount != 0) revert AlreadyBonded(lane);
+        // slither-disable-next-line incorrect-equality (this very second is what is meant)
         if (block.timestamp == before.vacatedAt) revert JustVacated(lane);
 
         // Effects
@@ -81,6 +82,7 @@ abstract contract LaneBonds is ILaneBonds {
     function withdrawBond(uint16 lane) external {
         // Checks
         Bond memory bond = _bonds[lane];
+        // slither-disable-next-line incorrect-equality (a bond of our own books, nobody can push it off zero)
         if (bond.amount == 0 || bond.exitAt == 0) revert NotBonded(lane);
         if (block.timestamp < bond.exitAt || bond.openDemands != 0) {
             revert BondLocked(bond.exitAt, bond.openDemands);

@@ -58,6 +58,7 @@ contract StateChannels is IStateChannels, DepositPause {
     }
 
     /// @inheritdoc IStateChannels
+    // slither-disable-next-line reentrancy-events (what a token does in its permit it could do before the call)
     function openWithPermit(
         Terms calldata terms,
         uint88 amountA,

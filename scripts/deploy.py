@@ -26,6 +26,8 @@ from ape.cli import ConnectedProviderCommand, ape_cli_context
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+PERMIT2 = "0x000000000022D473030F116dDEE9F6B43aC78BA3"
+"""Where Permit2 is on every chain that has it; without it that collector refuses."""
 CREATE2_PROXY = "0x4e59b44847b379578588920cA78FbF26c0B4956C"
 ROLES = ("admin", "submitter", "proposer", "guardian", "treasury", "deposit_guardian")
 FOLDER = Path(__file__).resolve().parent.parent / "deployments"
@@ -105,6 +107,7 @@ def plan_all(parameters: Parameters) -> list[Planned]:
         plan_batches(parameters, token, judge),
         channels,
         plan_contract("Erc3009Collector", parameters, channels.address),
+        plan_contract("Permit2Collector", parameters, channels.address, PERMIT2),
         plan_contract("StateChannels", parameters, parameters.roles["deposit_guardian"]),
     ]
 

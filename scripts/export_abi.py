@@ -16,6 +16,7 @@ CONTRACTS = (
     "DeviceRegistry",
     "Erc3009Collector",
     "PaymentChannels",
+    "Permit2Collector",
     "StateChannels",
 )
 

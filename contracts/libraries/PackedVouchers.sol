@@ -44,6 +44,7 @@ library PackedVouchers {
     uint256 private constant MAX_128_BITS = 0xffffffffffffffffffffffffffffffff;
     uint256 private constant MAX_255_BITS =
         0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff;
+    // slither-disable-next-line too-many-digits
     uint256 private constant PREFIX_160_BITS =
         0xffffffffffffffffffffffffffffffffffffffff000000000000000000000000;
     uint256 private constant HALF_SECP256K1_ORDER =
@@ -179,6 +180,7 @@ library PackedVouchers {
     }
 
     /// @notice Reads a row whose payer may be a contract; `next` is where the next row begins.
+    // slither-disable-start write-after-write (offset and length are two parts of one reference)
     function readAccountRow(uint256 position, uint256 start, uint256 end)
         internal
         pure
@@ -200,6 +202,8 @@ library PackedVouchers {
             amount := shr(mload(AMOUNT_SHIFT), calldataload(add(position, mload(AMOUNT_AT))))
         }
     }
+
+    // slither-disable-end write-after-write
 
     /// @notice Whether the payer of the row that was read last consents to the voucher. Never reverts.
     function isByAccount(bytes32 channelId, uint256 amount, bytes calldata signature)

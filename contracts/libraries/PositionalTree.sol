@@ -9,6 +9,7 @@ error InvalidProof();
 /// so a node can never pass as a leaf.
 library PositionalTree {
     uint256 private constant MAX_DEPTH = 32;
+    // slither-disable-next-line too-many-digits
     uint256 private constant MASK = 0xffffffffffffffffffffffffffffffffffffffffffffffffffff000000000000;
 
     /// @notice First 26 bytes of keccak-256.

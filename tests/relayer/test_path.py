@@ -52,8 +52,8 @@ def test_batches_are_chained_to_their_predecessors(
     files = {n: relayer.get(f"/v1/data/{commitments[n].hex()}").content for n in commitments}
     origins = {n: open_data_file(content)[1] for n, content in files.items()}
     assert [origins[n].previous for n in (2, 3, 4)] == [commitments[n] for n in (1, 2, 3)]
-    assert origins[3].ancestor == commitments[2]
-    assert origins[4].ancestor == bytes(26)
+    assert origins[3].ancestor == bytes(26)
+    assert origins[4].ancestor == commitments[3]
 
 
 def test_a_json_report_is_as_good_as_a_packed_one(relayer: RelayerProcess, sensor: Sensor) -> None:

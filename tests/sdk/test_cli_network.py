@@ -82,7 +82,7 @@ def test_verify_counts_what_the_rules_refused(network: Network) -> None:
 def test_verify_of_a_batch_that_nobody_committed_is_refused(network: Network) -> None:
     done = corechain("verify", "4000", "--home", network.home)
     assert done.returncode == 1
-    assert done.stderr == "error: batch 4000 is not in the ring of the contract\n"
+    assert done.stderr == "error: batch 4000 was not committed\n"
     with client_of(network) as client, pytest.raises(UnknownBatch):
         audit_batch(client.chain, network.urls.relayer, 4000)
 

@@ -11,6 +11,10 @@ class SeriesUnavailable(TransportError):
     """The time series database did not answer, or refused."""
 
 
+class FacilitatorUnavailable(TransportError):
+    """The x402 facilitator did not answer, or with nonsense."""
+
+
 class FileWithheld(TransportError):
     """No source has the data file of a batch. It may come later."""
 

@@ -6,6 +6,7 @@ from typing import Any
 from corechain.protocol import events as e
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.fleet import device_ids
+from corechain.protocol.redemption import redeemed_totals
 from corechain.service.rpc import Log
 
 Row = tuple[Any, ...]
@@ -37,7 +38,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "payment_event": ("block_number", "log_index", "kind", "channel_id", "amount", "total"),
     "state_channel_event": (
         "block_number", "log_index", "kind", "channel_id", "party_a", "party_b", "token",
-        "challenge_period", "open_before", "salt", "deposit", "balance_a", "version", "deadline", "paid_b",
+        "challenge_period", "open_before", "salt", "deposit", "balance_a", "version", "deadline",
+        "paid_b",
     ),
 }  # fmt: skip
 
@@ -130,9 +132,11 @@ def _state_row(kind: str, channel_id: bytes, terms: Row = (None,) * 6, **fields:
     return "state_channel_event", (kind, channel_id, *terms, *(fields.get(n) for n in names))
 
 
-def _opened(x: e.StateChannelOpened) -> Projection:
-    terms = (x.party_a, x.party_b, x.token, x.challenge_period_s, x.open_before, x.salt)
-    return _state_row("opened", x.channel_id, terms, deposit=x.deposit, balance_a=x.balance_a)
+def _opened(x: e.StateChannelOpened, log: Log, chain_id: int) -> Projection:
+    t = x.terms
+    terms = (t.party_a, t.party_b, t.token, t.challenge_period_s, t.open_before, t.salt)
+    channel_id = t.channel_id(chain_id, log.address)
+    return _state_row("opened", channel_id, terms, deposit=x.deposit, balance_a=x.balance_a)
 
 
 def _topped_up(x: e.StateChannelToppedUp) -> Projection:
@@ -168,7 +172,6 @@ _PROJECTORS: dict[type[e.Event], Callable[[Any], Projection]] = {
     e.Refunded: _refunded,
     e.WithdrawInitiated: _withdrawing,
     e.WithdrawFinalized: _withdrawn,
-    e.StateChannelOpened: _opened,
     e.StateChannelToppedUp: _topped_up,
     e.StateChannelChallenged: _challenged,
     e.StateChannelClosed: _closed,
@@ -183,14 +186,27 @@ def _fleet_rows(x: e.FleetEnrolled, place: Row) -> list[Projection]:
     ]
 
 
-def project(event: e.Event, log: Log) -> list[Projection]:
+def _redeemed_rows(x: e.RedeemedMany, place: Row) -> list[Projection]:
+    """The log has the first 20 bytes of each id and no amount: the database knows the rest."""
+    return [
+        ("payment_event", (*place, "redeemed", prefix, None, total))
+        for prefix, total in redeemed_totals(x.rows)
+    ]
+
+
+def project(event: e.Event, log: Log, chain_id: int) -> list[Projection]:
     """The rows of an event, none for one that is only kept raw."""
     place = (log.block_number, log.index)
     if isinstance(event, (e.BatchCommitted, e.BatchesCommitted)):
         where = (log.block_hash, log.transaction)
         return [("batch", (*place, *row, *where)) for row in e.commitments_of(event)]
+    if isinstance(event, e.RedeemedMany):
+        return _redeemed_rows(event, place)
     if isinstance(event, e.FleetEnrolled):
         return _fleet_rows(event, place)
+    if isinstance(event, e.StateChannelOpened):
+        table, row = _opened(event, log, chain_id)
+        return [(table, (*place, *row))]
     projector = _PROJECTORS.get(type(event))
     if projector is None:
         return []

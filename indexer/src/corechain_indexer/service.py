@@ -22,6 +22,7 @@ from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import available, sessions
 from corechain_indexer.api.app import Api
+from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.statistics import StatisticsReader
@@ -195,7 +196,12 @@ class Indexer:
             bytes.fromhex(payee[2:]),
             self.deployment.address("CoreToken"),
             domain,
+            self._depositor(),
         )
+
+    def _depositor(self) -> Depositor | None:
+        url = self.settings.facilitator_url
+        return None if url is None else Depositor(self.http, url.get_secret_value(), self.pool)
 
     def loops(self, roles: Sequence[Role], api: Api) -> list[Coroutine[Any, Any, None]]:
         """The roles' loops, in order of start."""

@@ -39,6 +39,7 @@ class Settings(BaseSettings):
 
     price_per_query: int = Field(0, ge=0, lt=1 << 128)
     payee_key: PrivateKey | None = None
+    facilitator_url: NodeUrl | None = None
 
     http_host: str = "127.0.0.1"
     http_port: int = Field(8702, ge=0, le=65_535)

@@ -41,5 +41,5 @@ OPERATIONS = (
 BY_NAME = {operation.name: operation for operation in OPERATIONS}
 CONTRACTS = (
     "DeviceRegistry", "DataBatches", "BatchChallenges", "CoreToken", "PaymentChannels",
-    "StateChannels", "Erc3009Collector",
+    "StateChannels", "Erc3009Collector", "Permit2Collector",
 )  # fmt: skip

@@ -31,6 +31,7 @@ from corechain_indexer.metrics import CONTENT_TYPE, Metrics
 log = structlog.get_logger(__name__)
 
 VERSION = "1"
+PAYMENT_STATUS = PaymentRequired.status
 Handler = Callable[[Request], Awaitable[Response]]
 _encoder = msgspec.json.Encoder()
 
@@ -78,12 +79,13 @@ class Api:
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
     ) -> Response:
         try:
-            return await self._answered(request, answer, endpoint)
-        except ProtocolError as error:
-            return self._refused(request, error)
+            try:
+                return await self._answered(request, answer, endpoint)
+            except ProtocolError as error:
+                return await self._refused(request, error)
         except TransportError as error:
             log.warning("store unavailable", path=endpoint.path, error=str(error))
-            return self._refused(request, Unavailable(str(error)))
+            return await self._refused(request, Unavailable(str(error)))
 
     async def _answered(
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
@@ -97,11 +99,13 @@ class Api:
         self.metrics.paid.inc()
         return Response(body, headers={RESPONSE: receipt}, media_type="application/json")
 
-    def _refused(self, request: Request, error: ProtocolError) -> Response:
-        self.metrics.refused.labels(error.name).inc()
+    async def _refused(self, request: Request, error: ProtocolError) -> Response:
         response = problem(error)
-        if isinstance(error, PaymentRequired) and self.paywall is not None:
-            response.headers[REQUIRED] = self.paywall.offer(str(request.url), str(error))
+        if error.status == PAYMENT_STATUS and self.paywall is not None:
+            header = request.headers.get(SIGNATURE)
+            offer = await self.paywall.offer(str(request.url), error, header)
+            response.headers[REQUIRED] = offer
+        self.metrics.refused.labels(error.name).inc()
         return response
 
     async def broken(self, request: Request, error: Exception) -> Response:

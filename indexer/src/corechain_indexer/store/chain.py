@@ -44,9 +44,10 @@ class ChainStore:
             tables[table].append(row)
         with outages():
             async with self.connection.transaction():
-                for table, records in tables.items():
+                # In a fixed order: rows of a packed redemption look their channels up.
+                for table in (name for name in COLUMNS if name in tables):
                     await self.connection.copy_records_to_table(
-                        table, records=records, columns=COLUMNS[table]
+                        table, records=tables[table], columns=COLUMNS[table]
                     )
                 await self.connection.execute(SQL["add_block"], to.number, to.hash)
 

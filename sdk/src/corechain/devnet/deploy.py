@@ -1,6 +1,7 @@
 """Deploys the contracts by running `ape run deploy`: Ape is a tool here, never an import."""
 
 import fcntl
+import hashlib
 import os
 import shutil
 import sys
@@ -77,6 +78,23 @@ def _alone(repository: Path) -> Iterator[None]:
         yield
 
 
+def forget_stale_build(repository: Path) -> None:
+    """Makes Ape compile everything anew when any source is another one than at the last time.
+
+    Ape decides file by file, and has kept old bytecode of contracts that had changed.
+    """
+    folder = repository / ".build"
+    digest = hashlib.sha256()
+    for source in sorted((repository / "contracts").rglob("*.sol")):
+        digest.update(source.read_bytes())
+    known = folder / "sources.sha256"
+    if known.exists() and known.read_text() == digest.hexdigest():
+        return
+    (folder / "__local__.json").unlink(missing_ok=True)
+    folder.mkdir(exist_ok=True)
+    known.write_text(digest.hexdigest())
+
+
 def deploy_contracts(
     repository: Path, rpc_url: str, manifest: Path, log: Progress = lambda line: None
 ) -> Path:
@@ -96,6 +114,7 @@ def deploy_contracts(
         log(line)
 
     with _alone(repository):
+        forget_stale_build(repository)
         code = run_lines(command, repository, DEPLOY_LIMIT_S, take)
     if code is None:
         raise DeploymentFailed(f"not done within {DEPLOY_LIMIT_S:g} s", "\n".join(tail))

@@ -207,7 +207,8 @@ class ChannelNotSeen(ProtocolError):
 class VoucherRegressed(ProtocolError):
     """The voucher is worth no more than the one already held."""
 
-    status = 409
+    # Not 409: x402 clients correct their count on a 402 only.
+    status = 402
 
     def __init__(self, held: int, offered: int) -> None:
         super().__init__(f"voucher for {offered} does not exceed the {held} already held")

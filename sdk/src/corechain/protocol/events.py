@@ -239,6 +239,25 @@ class Redeemed(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RedeemedMany(Event):
+    """Each word: first 20 bytes of a channel id ‖ total claimed (`redemption.redeemed_totals`)."""
+
+    SIGNATURE = "RedeemedMany(address indexed,bytes32[])"
+    receiver: bytes
+    rows: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VoucherRefused(Event):
+    """`reason` is the selector of the error that names why."""
+
+    SIGNATURE = "VoucherRefused(bytes32 indexed,uint128,bytes4)"
+    channel_id: bytes
+    max_claimable: int
+    reason: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Settled(Event):
     SIGNATURE = "Settled(address indexed,address indexed,address indexed,uint128)"
     receiver: bytes
@@ -346,7 +365,7 @@ class StateChannelClosed(_ChannelWord, Event):
 
 
 EVENTS: tuple[type[Event], ...] = tuple(Event.__subclasses__())
-_PARAMETER = re.compile(r"(\([^)]*\)|[a-z]+\d*(?:\[\d+\])?)( indexed)?")
+_PARAMETER = re.compile(r"(\([^)]*\)|[a-z]+\d*(?:\[\d*\])?)( indexed)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -406,7 +425,17 @@ def _data_values(layout: _Layout, data: bytes) -> list[Any]:
     if layout.words[-1:] == ("bytes",):
         data, value = _tail(layout, data)
         return [*_static_values(replace(layout, words=layout.words[:-1]), data), value]
+    if layout.words == ("bytes32[]",):
+        return [_list(layout, data)]
     return _static_values(layout, data)
+
+
+def _list(layout: _Layout, data: bytes) -> tuple[bytes, ...]:
+    """The words of the only field: offset, count, words."""
+    offset, count = (int.from_bytes(data[i : i + 32], "big") for i in (0, 32))
+    if offset != 32 or len(data) != 64 + 32 * count:
+        raise MalformedLog(f"{layout.kind.__name__} has a list in a shape of its own")
+    return tuple(data[i : i + 32] for i in range(64, len(data), 32))
 
 
 def _static_values(layout: _Layout, data: bytes) -> list[Any]:

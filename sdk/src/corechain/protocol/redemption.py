@@ -24,7 +24,7 @@ class MalformedRows(ProtocolError):
 
 @dataclass(frozen=True, slots=True)
 class Redemption:
-    """A signed voucher as it is redeemed: the channel's terms, the cumulative amount, the signature."""
+    """A signed voucher as it is redeemed: terms of the channel, cumulative amount, signature."""
 
     config: ChannelConfig
     amount: int
@@ -44,7 +44,7 @@ class Redemption:
 
 @dataclass(frozen=True, slots=True)
 class _Shared:
-    """What makes a group. Its order is that in which groups are sent: one transfer a payee and token."""
+    """What makes a group. Sent in this order: one transfer for each payee and token."""
 
     receiver: bytes
     token: bytes
@@ -106,9 +106,11 @@ def _group(shared: _Shared, rows: Sequence[Redemption], caller: bytes) -> bytes:
 
 
 def pack_redemptions(rows: Iterable[Redemption], caller: bytes) -> bytes:
-    """Calldata of `redeemGroupsBrief` behind its selector for a caller on the receiver's side. Raises MalformedRows.
+    """What follows the selector of `redeemGroupsBrief`, for a caller on the receiver's side.
+
 
     Keeps the order of the rows within a group; groups of one payee and token follow one another.
+    Raises MalformedRows.
     """
     groups: dict[_Shared, list[Redemption]] = {}
     for row in rows:

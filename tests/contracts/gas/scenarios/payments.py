@@ -1,11 +1,13 @@
 """One-way channels: a hundred payers with one channel each to one receiver, redeemed before.
 
-Amounts are cumulative, of an 18-decimal token and not round. `redeem_…` sends `redeemGroupsBrief`; the caller is receiver
-and authorizer. Salts are short as those of the stock client are (it numbers from zero); random ones have a row.
+Amounts are cumulative, of an 18-decimal token and not round. `redeem_…` is a `redeemGroupsBrief`
+sent by an account that is receiver and authorizer. Salts are short as those of the stock client (it
+numbers from zero); random ones have a row.
 """
 
 from collections.abc import Sequence
 
+from support.bench import Actor, Bench, Measured
 from web3 import Web3
 from web3.contract import Contract
 
@@ -13,7 +15,6 @@ from corechain.protocol.channel import ChannelConfig, Voucher, payment_domain
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.hashing import keccak
 from corechain.protocol.redemption import Redemption, pack_redemptions
-from support.bench import Actor, Bench, Measured
 
 UNIT = 10**18
 DEPOSIT = 100 * UNIT
@@ -85,9 +86,8 @@ def measure(bench: Bench) -> Measured:
     for number in everybody:
         payers.open(number)
     payers.redeem([payers.voucher(number, 1) for number in everybody])
-    measured = {
+    return {
         "redeem_one": payers.redeem([payers.voucher(0, 2)]),
         "redeem_ten_each": payers.redeem([payers.voucher(n, 3) for n in range(10)]) // 10,
         "redeem_hundred_each": payers.redeem([payers.voucher(n, 4) for n in everybody]) // 100,
     }
-    return measured

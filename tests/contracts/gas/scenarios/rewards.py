@@ -1,4 +1,4 @@
-"""Rewards of 50,000 accounts: a tree of depth 16. A root is active when the next one is published."""
+"""Rewards of 50,000 accounts: a tree of depth 16. Each root is active when the next one comes."""
 
 from support.bench import Bench, Measured, actor
 from web3.contract import Contract

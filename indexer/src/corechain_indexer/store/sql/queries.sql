@@ -230,6 +230,9 @@ select * from state_channel where channel_id = $1
 -- name: lock_voucher
 select amount, charged from voucher where channel_id = $1 for update
 
+-- name: held_voucher
+select amount, charged, signature from voucher where channel_id = $1
+
 -- name: new_voucher
 insert into voucher (channel_id, amount, charged, signature, config) values ($1, $2, $3, $4, $5)
     on conflict (channel_id) do nothing returning channel_id

@@ -1,0 +1,136 @@
+"""Python and Solidity agree on every digest, leaf, root, proof and statistic: 100,000 random cases.
+
+Cases come from one seed and go to the contract many a call. CORECHAIN_DIFFERENTIAL multiplies them.
+"""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from support.bench import Bench
+from web3 import Web3
+from web3.contract import Contract
+
+from corechain.protocol.archive import Group, Revealed
+from corechain.protocol.batch import Header, ancestor_of
+from corechain.protocol.eip712 import Domain
+from corechain.protocol.hashing import hash26, keccak
+from corechain.protocol.merkle import MerkleTree
+from corechain.protocol.reading import DeviceId, Reading
+from corechain.protocol.statistics import StatisticsTree, locate, verify_range
+
+SCALE = int(os.environ.get("CORECHAIN_DIFFERENTIAL", "1"))
+CHUNK = 500
+I32 = 2**31
+
+
+@pytest.fixture(scope="module")
+def libraries(chain: str) -> Contract:
+    return Bench(chain).deploy("Libraries")
+
+
+@pytest.fixture
+def dice(request: pytest.FixtureRequest) -> random.Random:
+    return random.Random(f"CoreChain {request.node.name}")
+
+
+def chunks(count: int, make: Callable[[], Any], size: int = CHUNK) -> Iterator[list[Any]]:
+    for _ in range(SCALE * count // size):
+        yield [make() for _ in range(size)]
+
+
+def test_leaves(libraries: Contract, dice: random.Random) -> None:
+    for cases in chunks(30_000, lambda: dice.randbytes(dice.randrange(200))):
+        assert libraries.functions.leaves(cases).call() == [hash26(case) for case in cases]
+
+
+def test_roots_from_proofs(libraries: Contract, dice: random.Random) -> None:
+    def case() -> tuple[bytes, int, list[bytes], bytes]:
+        leaves = [dice.randbytes(40) for _ in range(dice.randint(1, 40))]
+        tree, position = MerkleTree.over(leaves), dice.randrange(len(leaves))
+        return leaves[position], position, tree.proof(position), tree.root
+
+    for cases in chunks(20_000, case):
+        found = libraries.functions.roots([one[:3] for one in cases]).call()
+        assert found == [one[3] for one in cases]
+
+
+def test_groups(libraries: Contract, dice: random.Random) -> None:
+    def case() -> Group:
+        size = dice.choice([2, 3, 4, 5, 8, 9, 16, 31])
+        return Group(dice.randrange(1, 2**47), [dice.randbytes(26) for _ in range(size)])
+
+    for cases in chunks(5_000, case):
+        firsts, packed = [one.first_batch_id for one in cases], [one.packed for one in cases]
+        found = libraries.functions.groups(firsts, packed).call()
+        assert found == [one.tree.root for one in cases]
+
+
+def test_commitments(libraries: Contract, dice: random.Random) -> None:
+    def case() -> Revealed:
+        links = [hash26(dice.randbytes(8)) for _ in range(4)]
+        counts = dice.randrange(2**32), dice.randrange(2**32)
+        window = dice.randrange(2**40), dice.randrange(2**40)
+        hashes = dice.randbytes(32), dice.randbytes(32)
+        header = Header(dice.randrange(2**48), *links, *hashes, *counts, *window)
+        return Revealed(header, hash26(dice.randbytes(8)))
+
+    for cases in chunks(15_000, case):
+        words = [one.words() for one in cases]
+        headers, readings = [one[0] for one in words], [one[1] for one in words]
+        found = libraries.functions.commitments(headers, readings).call()
+        assert found == [one.commitment for one in cases]
+
+
+def test_ancestors(libraries: Contract, dice: random.Random) -> None:
+    for numbers in chunks(10_000, lambda: dice.randrange(2 ** dice.randint(1, 32))):
+        lanes = [dice.randrange(2**16) << 32 for _ in numbers]
+        found = libraries.functions.ancestors([a | b for a, b in zip(lanes, numbers, strict=True)])
+        expected = [a | ancestor_of(b) for a, b in zip(lanes, numbers, strict=True)]
+        assert found.call() == expected
+
+
+def _readings(dice: random.Random) -> list[bytes]:
+    count = dice.randint(1, 24)
+    keys = sorted(dice.sample(range(200), count))
+    extreme = dice.random() < 0.2
+    values = [dice.choice([-I32, I32 - 1]) if extreme else dice.randrange(-I32, I32) for _ in keys]
+    return [
+        Reading(key // 100, 7, DeviceId(bytes(19) + bytes([key // 10])), key, value).pack()
+        for key, value in zip(keys, values, strict=True)
+    ]
+
+
+def _key(packed: bytes) -> tuple[object, ...]:
+    metric, cell, at = (int.from_bytes(packed[a:b], "big") for a, b in ((0, 2), (2, 10), (30, 35)))
+    return metric, cell, Web3.to_checksum_address(packed[10:30]), at
+
+
+def test_statistics_of_ranges(libraries: Contract, dice: random.Random) -> None:
+    def case() -> tuple[tuple[object, ...], tuple[int, ...]]:
+        leaves = _readings(dice)
+        low, high = sorted(dice.choice(leaves)[:35] for _ in range(2))
+        start, end = locate(leaves, low, high)
+        tree = StatisticsTree(leaves)
+        proof = tree.range_proof(start, end)
+        stats = verify_range(tree.root, len(leaves), start, end, low, high, proof)
+        words = (
+            tree.root, len(leaves), _key(low), _key(high), start, end,
+            b"".join(proof.leaves), b"".join(node.pack() for node in proof.nodes),
+        )  # fmt: skip
+        return words, (stats.count, stats.sum, stats.min, stats.max)
+
+    for cases in chunks(10_000, case, size=100):
+        found = libraries.functions.ranges([one[0] for one in cases]).call()
+        assert [tuple(one) for one in found] == [one[1] for one in cases]
+
+
+def test_digests(libraries: Contract, dice: random.Random) -> None:
+    contract = bytes.fromhex(libraries.address[2:])
+    for cases in chunks(15_000, lambda: dice.randbytes(32)):
+        name = f"CoreChain {dice.randrange(2**32)}"
+        domain = Domain(name, "1", libraries.w3.eth.chain_id, contract)
+        found = libraries.functions.digests(keccak(name.encode()), cases).call()
+        assert found == [domain.digest(case) for case in cases]
