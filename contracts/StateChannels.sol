@@ -5,14 +5,17 @@ import { DepositPause } from "./DepositPause.sol";
 import { IErc2612, IErc3009 } from "./interfaces/IDepositCollector.sol";
 import { IStateChannels } from "./interfaces/IStateChannels.sol";
 import { ChannelBytes } from "./libraries/ChannelBytes.sol";
+import { ChannelTerms, PackedTerms } from "./libraries/ChannelTerms.sol";
 import { Channel, ChannelWord } from "./libraries/ChannelWord.sol";
 import { Eip712 } from "./libraries/Eip712.sol";
 import { SafeErc20 } from "./libraries/SafeErc20.sol";
 import { Signatures } from "./libraries/Signatures.sol";
 
 /// @title Two-way state channels
+/// @dev There is no lock on payouts: a channel's word is cleared before its tokens move, so a token or receiver that calls back meets a
+/// closed channel. Deposits measure what arrives, and are guarded (`_depositMark`).
 contract StateChannels is IStateChannels, DepositPause {
-    using ChannelBytes for bytes;
+    using ChannelTerms for PackedTerms;
     using ChannelWord for Channel;
 
     bytes32 private constant NAME_HASH = keccak256("CoreChain State Channels");
@@ -21,34 +24,37 @@ contract StateChannels is IStateChannels, DepositPause {
     bytes32 private constant CLOSE_TYPEHASH = keccak256("ChannelClose(bytes32 channelId,uint88 balanceA)");
     bytes32 private constant TOP_UP_TYPEHASH =
         keccak256("ChannelTopUp(bytes32 channelId,uint40 version,uint88 balanceA,uint88 deposit)");
+    bytes32 private constant OPENING_TYPEHASH =
+        keccak256("ChannelOpening(bytes32 channelId,uint88 amountA,uint88 amountB)");
 
     /// @inheritdoc IStateChannels
     mapping(address party => mapping(address token => uint256)) public heldFor;
 
-    /// @dev Tokens are foreign code, and a deposit measures the balance around its call.
-    bool private transient _entered;
+    /// @dev The gas that was left when the newest deposit of this transaction began. A deposit within a deposit (a token that calls back)
+    /// would pass its tokens off as those that the outer one's token kept as a fee. Gas only falls, so the inner one leaves another mark
+    /// than the outer one finds: as good as a lock, without the 100 gas of unlocking.
+    uint256 private transient _depositMark;
 
-    modifier nonReentrant() {
-        if (_entered) revert Reentered();
-        _entered = true;
+    modifier noDepositWithin() {
+        uint256 mark = gasleft();
+        _depositMark = mark;
         _;
-        _entered = false;
+        if (_depositMark != mark) revert Reentered();
     }
 
     constructor(address firstGuardian) DepositPause(firstGuardian) { }
 
     /// @inheritdoc IStateChannels
     function open(Terms calldata terms, uint88 amountA, uint88 amountB) external {
-        _open(terms, amountA, amountB);
+        _open(ChannelTerms.pack(terms), amountA, amountB);
     }
 
     /// @inheritdoc IStateChannels
     function openBrief() external {
-        bytes calldata packed = msg.data[4:];
-        packed.requireLength(ChannelBytes.OPENING + 22);
-        _open(
-            packed.ownTerms(), packed.amount(ChannelBytes.OPENING), packed.amount(ChannelBytes.OPENING + 11)
-        );
+        uint256 end = 4 + ChannelTerms.OWN_SIZE;
+        // Party B's amount may be left out.
+        if (msg.data.length != end + 11) ChannelBytes.requireLength(end + 22);
+        _open(ChannelTerms.copyOwn(4), ChannelBytes.amount(end), ChannelBytes.amount(end + 11));
     }
 
     /// @inheritdoc IStateChannels
@@ -62,20 +68,29 @@ contract StateChannels is IStateChannels, DepositPause {
         bytes32 r,
         bytes32 s
     ) external {
-        // Whoever sends the permit first spoils nothing: the allowance is there.
-        try IErc2612(terms.token)
-            .permit(msg.sender, address(this), _sum(amountA, amountB), deadline, v, r, s) { }
-            catch { }
-        _open(terms, amountA, amountB);
+        _permit(terms.token, msg.sender, _sum(amountA, amountB), Permit(deadline, v, r, s));
+        _open(ChannelTerms.pack(terms), amountA, amountB);
+    }
+
+    /// @inheritdoc IStateChannels
+    function openTogether(Terms calldata terms, Share calldata shareA, Share calldata shareB)
+        external
+        whileDepositsRun
+    {
+        PackedTerms packed = ChannelTerms.pack(terms);
+        _requireConsent(packed, shareA, shareB);
+        _enter(packed, shareA.amount, shareB.amount);
+        _draw(terms.token, terms.partyA, shareA);
+        _draw(terms.token, terms.partyB, shareB);
     }
 
     /// @inheritdoc IStateChannels
     function openAuthorised(Terms calldata terms, Funding calldata fundingA, Funding calldata fundingB)
         external
-        nonReentrant
         whileDepositsRun
+        noDepositWithin
     {
-        bytes32 channelId = _enter(terms, fundingA.amount, fundingB.amount);
+        (bytes32 channelId,) = _enter(ChannelTerms.pack(terms), fundingA.amount, fundingB.amount);
         bytes32 nonce = keccak256(abi.encode(channelId, fundingA.amount, fundingB.amount));
         uint256 before = SafeErc20.balanceOfThis(terms.token);
         _collect(terms.token, terms.partyA, fundingA, nonce);
@@ -85,39 +100,40 @@ contract StateChannels is IStateChannels, DepositPause {
 
     /// @inheritdoc IStateChannels
     function topUp(Terms calldata terms, uint88 amount) external {
-        _topUp(terms, amount);
+        _topUp(ChannelTerms.pack(terms), amount);
     }
 
     /// @inheritdoc IStateChannels
     function increaseBrief() external {
-        bytes calldata packed = msg.data[4:];
-        packed.requireLength(ChannelBytes.TERMS + 11);
-        _topUp(packed.terms(), packed.amount(ChannelBytes.TERMS));
+        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
+        ChannelBytes.requireLength(end + 11);
+        _topUp(terms, ChannelBytes.amount(end));
     }
 
     /// @inheritdoc IStateChannels
     function topUpWithState(Terms calldata terms, uint88 amount, SignedState calldata state)
         external
-        nonReentrant
         whileDepositsRun
     {
         // Checks
-        (bytes32 channelId, Channel channel) = _openChannel(terms);
+        PackedTerms packed = ChannelTerms.pack(terms);
+        (bytes32 channelId, Channel channel) = _openChannel(packed);
         if (amount == 0) revert InvalidDeposit(0);
         if (channel.deadline() != 0) revert ChallengeRunning(channel.deadline());
         _requireNewer(channel, state.version);
-        uint88 deposit = _sum(channel.deposit(), amount);
-        _requireCovered(deposit, state.balanceA);
+        uint88 deposit = uint88(_sum(channel.deposit(), amount));
+        Channel after_ = ChannelWord.pack(deposit, state.balanceA, state.version, 0);
+        _requireCovered(after_, state.balanceA);
         bytes32 structHash =
             keccak256(abi.encode(TOP_UP_TYPEHASH, channelId, state.version, state.balanceA, deposit));
-        _requireBoth(terms, structHash, state.signatureA, state.signatureB);
+        _requireBoth(packed, structHash, state.signatureA, state.signatureB);
 
         // Effects
-        _write(channelId, ChannelWord.pack(deposit, state.balanceA, state.version, 0));
-        emit ChannelToppedUp(channelId, deposit, state.balanceA);
+        _write(channelId, after_);
+        emit ChannelToppedUp(channelId, Channel.unwrap(after_));
 
         // Interactions
-        SafeErc20.receiveFrom(terms.token, msg.sender, amount);
+        _receive(terms.token, msg.sender, amount);
     }
 
     /// @inheritdoc IStateChannels
@@ -127,68 +143,74 @@ contract StateChannels is IStateChannels, DepositPause {
         bytes calldata signatureA,
         bytes calldata signatureB
     ) external {
-        _close(terms, balanceA, signatureA, signatureB);
+        _close(ChannelTerms.pack(terms), balanceA, signatureA, signatureB);
     }
 
     /// @inheritdoc IStateChannels
     function closeBrief() external {
-        bytes calldata packed = msg.data[4:];
-        (bytes calldata signatureA, bytes calldata signatureB) = packed.signatures(ChannelBytes.TERMS + 11);
-        _close(packed.terms(), packed.amount(ChannelBytes.TERMS), signatureA, signatureB);
+        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
+        (bytes calldata signatureA, bytes calldata signatureB) = ChannelBytes.signatures(end + 11);
+        _close(terms, ChannelBytes.amount(end), signatureA, signatureB);
     }
 
     /// @inheritdoc IStateChannels
     function challenge(Terms calldata terms, SignedState calldata state) external {
-        _challenge(terms, state.version, state.balanceA, state.signatureA, state.signatureB);
+        _challenge(
+            ChannelTerms.pack(terms), state.version, state.balanceA, state.signatureA, state.signatureB
+        );
     }
 
     /// @inheritdoc IStateChannels
     function challengeBrief() external {
-        bytes calldata packed = msg.data[4:];
-        (bytes calldata signatureA, bytes calldata signatureB) = packed.signatures(ChannelBytes.TERMS + 16);
-        (uint40 version, uint88 balanceA) = packed.state();
-        _challenge(packed.terms(), version, balanceA, signatureA, signatureB);
+        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
+        (bytes calldata signatureA, bytes calldata signatureB) = ChannelBytes.signatures(end + 16);
+        (uint40 version, uint88 balanceA) = ChannelBytes.state(end);
+        _challenge(terms, version, balanceA, signatureA, signatureB);
     }
 
     /// @inheritdoc IStateChannels
     function respond(Terms calldata terms, SignedState calldata state) external {
-        _respond(terms, state.version, state.balanceA, state.signatureA, state.signatureB);
+        _respond(ChannelTerms.pack(terms), state.version, state.balanceA, state.signatureA, state.signatureB);
     }
 
     /// @inheritdoc IStateChannels
     function respondBrief() external {
-        bytes calldata packed = msg.data[4:];
-        (bytes calldata signatureA, bytes calldata signatureB) = packed.signatures(ChannelBytes.TERMS + 16);
-        (uint40 version, uint88 balanceA) = packed.state();
-        _respond(packed.terms(), version, balanceA, signatureA, signatureB);
+        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
+        (bytes calldata signatureA, bytes calldata signatureB) = ChannelBytes.signatures(end + 16);
+        (uint40 version, uint88 balanceA) = ChannelBytes.state(end);
+        _respond(terms, version, balanceA, signatureA, signatureB);
     }
 
     /// @inheritdoc IStateChannels
     function finalise(Terms calldata terms) external {
-        _finalise(terms);
+        _finalise(ChannelTerms.pack(terms));
     }
 
     /// @inheritdoc IStateChannels
     function finaliseBrief() external {
-        bytes calldata packed = msg.data[4:];
-        packed.requireLength(ChannelBytes.TERMS);
-        _finalise(packed.terms());
+        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
+        ChannelBytes.requireLength(end);
+        _finalise(terms);
     }
 
     /// @inheritdoc IStateChannels
-    function finaliseMany(Terms[] calldata terms) external nonReentrant returns (uint256 paid) {
+    function finaliseMany(Terms[] calldata terms) external returns (uint256 paid) {
         for (uint256 i = 0; i < terms.length; ++i) {
-            bytes32 channelId = _channelId(terms[i]);
-            Channel channel = _read(channelId);
-            if (!channel.isDue()) continue;
-            // slither-disable-next-line reentrancy-no-eth (every entry is behind the lock)
-            _payOut(terms[i], channelId, channel.deposit(), channel.balanceA());
-            ++paid;
+            if (_finaliseIfDue(ChannelTerms.pack(terms[i]))) ++paid;
         }
     }
 
     /// @inheritdoc IStateChannels
-    function withdrawHeld(address party, address token) external nonReentrant {
+    function finaliseManyBrief() external returns (uint256 paid) {
+        uint256 end = msg.data.length;
+        if ((end - 4) % ChannelTerms.SIZE != 0) revert MalformedCall(end);
+        for (uint256 offset = 4; offset < end; offset += ChannelTerms.SIZE) {
+            if (_finaliseIfDue(ChannelTerms.copy(offset))) ++paid;
+        }
+    }
+
+    /// @inheritdoc IStateChannels
+    function withdrawHeld(address party, address token) external {
         uint256 amount = heldFor[party][token];
         if (amount == 0) revert NothingHeld(party, token);
         delete heldFor[party][token];
@@ -198,7 +220,7 @@ contract StateChannels is IStateChannels, DepositPause {
 
     /// @inheritdoc IStateChannels
     function channelIdOf(Terms calldata terms) external view returns (bytes32) {
-        return _channelId(terms);
+        return ChannelTerms.pack(terms).id();
     }
 
     /// @inheritdoc IStateChannels
@@ -211,29 +233,52 @@ contract StateChannels is IStateChannels, DepositPause {
         return (channel.deposit(), channel.balanceA(), channel.version(), channel.deadline());
     }
 
-    /// @dev Without the lock. The token's call is the last thing but the check that exactly this amount arrived; a payout of this contract
-    /// in the middle of it, or another deposit, makes that check fail.
-    function _open(Terms memory terms, uint88 amountA, uint88 amountB) private whileDepositsRun {
-        _enter(terms, amountA, amountB);
-        SafeErc20.receiveFrom(terms.token, msg.sender, uint256(amountA) + amountB);
+    function _open(PackedTerms terms, uint256 amountA, uint256 amountB) private whileDepositsRun {
+        (, uint256 deposit) = _enter(terms, amountA, amountB);
+        _receive(terms.token(), msg.sender, deposit);
     }
 
-    /// @dev Enters a new channel into the books before its tokens move; the caller then makes sure that they arrive.
-    function _enter(Terms memory terms, uint88 amountA, uint88 amountB) private returns (bytes32 channelId) {
+    /// @dev Enters a new channel into the books before its tokens move; the caller then makes sure that they arrive. Amounts are of 88 bits.
+    function _enter(PackedTerms terms, uint256 amountA, uint256 amountB)
+        private
+        returns (bytes32 channelId, uint256 deposit)
+    {
         // Checks
-        bool sound = terms.partyA != address(0) && terms.partyB != address(0) && terms.partyA != terms.partyB
-            && terms.token != address(0) && terms.challengePeriod != 0;
-        if (!sound) revert InvalidTerms();
-        if (block.timestamp > terms.openBefore) revert OpeningOver(terms.openBefore);
-        channelId = _channelId(terms);
+        if (!terms.areSound()) revert InvalidTerms();
+        if (block.timestamp > terms.openBefore()) revert OpeningOver(terms.openBefore());
+        channelId = terms.id();
         if (_read(channelId).isUsed()) revert ChannelExists(channelId);
-        uint88 deposit = _sum(amountA, amountB);
+        deposit = _sum(amountA, amountB);
 
         // Effects
-        _write(channelId, ChannelWord.pack(deposit, amountA, 0, 0));
-        uint256 numbers = uint256(terms.challengePeriod) << 216 | uint256(terms.openBefore) << 176
-            | uint256(deposit) << 88 | amountA;
-        emit ChannelOpened(channelId, terms.partyA, terms.partyB, terms.token, terms.salt, numbers);
+        Channel channel = ChannelWord.opened(deposit, amountA);
+        _write(channelId, channel);
+        terms.tellOpening(ChannelOpened.selector, channel);
+    }
+
+    /// @dev Draws tokens in, by allowance.
+    function _receive(address token, address from, uint256 amount) private noDepositWithin {
+        SafeErc20.receiveFrom(token, from, amount);
+    }
+
+    /// @dev Whoever sends the permit first spoils nothing: the allowance is there.
+    function _permit(address token, address owner, uint256 amount, Permit memory permit) private {
+        try IErc2612(token)
+            .permit(owner, address(this), amount, permit.deadline, permit.v, permit.r, permit.s) { }
+            catch { }
+    }
+
+    function _requireConsent(PackedTerms terms, Share calldata shareA, Share calldata shareB) private view {
+        bytes32 structHash = Eip712.hashStruct(OPENING_TYPEHASH, terms.id(), shareA.amount, shareB.amount);
+        bytes32 digest = Eip712.digest(NAME_HASH, structHash);
+        if (shareA.amount != 0) _requireSignedBy(terms.partyA(), digest, shareA.consent);
+        if (shareB.amount != 0) _requireSignedBy(terms.partyB(), digest, shareB.consent);
+    }
+
+    function _draw(address token, address party, Share calldata share) private {
+        if (share.amount == 0) return;
+        if (share.permit.v != 0) _permit(token, party, share.amount, share.permit);
+        _receive(token, party, share.amount);
     }
 
     function _collect(address token, address party, Funding calldata funding, bytes32 nonce) private {
@@ -250,30 +295,27 @@ contract StateChannels is IStateChannels, DepositPause {
             );
     }
 
-    /// @dev Without the lock, as `_open`.
-    function _topUp(Terms memory terms, uint88 amount) private whileDepositsRun {
+    function _topUp(PackedTerms terms, uint88 amount) private whileDepositsRun {
         (bytes32 channelId, Channel channel) = _openChannel(terms);
         if (amount == 0) revert InvalidDeposit(0);
-        uint88 deposit = _sum(channel.deposit(), amount);
-        uint88 balanceA = channel.balanceA();
-        _write(channelId, ChannelWord.pack(deposit, balanceA, channel.version(), channel.deadline()));
-        emit ChannelToppedUp(channelId, deposit, balanceA);
-        SafeErc20.receiveFrom(terms.token, msg.sender, amount);
+        Channel after_ = channel.withDeposit(_sum(channel.deposit(), amount));
+        _write(channelId, after_);
+        emit ChannelToppedUp(channelId, Channel.unwrap(after_));
+        _receive(terms.token(), msg.sender, amount);
     }
 
-    function _close(Terms memory terms, uint88 balanceA, bytes calldata signatureA, bytes calldata signatureB)
+    function _close(PackedTerms terms, uint88 balanceA, bytes calldata signatureA, bytes calldata signatureB)
         private
-        nonReentrant
     {
         (bytes32 channelId, Channel channel) = _openChannel(terms);
-        _requireCovered(channel.deposit(), balanceA);
+        _requireCovered(channel, balanceA);
         bytes32 structHash = Eip712.hashStruct(CLOSE_TYPEHASH, channelId, balanceA);
         _requireBoth(terms, structHash, signatureA, signatureB);
-        _payOut(terms, channelId, channel.deposit(), balanceA);
+        _payOut(terms, channelId, channel.withBalance(balanceA));
     }
 
     function _challenge(
-        Terms memory terms,
+        PackedTerms terms,
         uint40 version,
         uint88 balanceA,
         bytes calldata signatureA,
@@ -284,11 +326,12 @@ contract StateChannels is IStateChannels, DepositPause {
         bool asItStands = version == channel.version() && balanceA == channel.balanceA();
         if (asItStands) _requireParty(terms);
         else _requireState(terms, channelId, channel, version, balanceA, signatureA, signatureB);
-        _stand(channelId, channel, version, balanceA, uint40(block.timestamp) + terms.challengePeriod);
+        uint40 deadline = uint40(block.timestamp) + terms.challengePeriod();
+        _stand(channelId, ChannelWord.pack(channel.deposit(), balanceA, version, deadline));
     }
 
     function _respond(
-        Terms memory terms,
+        PackedTerms terms,
         uint40 version,
         uint88 balanceA,
         bytes calldata signatureA,
@@ -298,35 +341,41 @@ contract StateChannels is IStateChannels, DepositPause {
         uint40 deadline = channel.deadline();
         if (deadline == 0 || block.timestamp >= deadline) revert ChallengeOver(deadline);
         _requireState(terms, channelId, channel, version, balanceA, signatureA, signatureB);
-        _stand(channelId, channel, version, balanceA, deadline);
+        _stand(channelId, ChannelWord.pack(channel.deposit(), balanceA, version, deadline));
     }
 
-    function _stand(bytes32 channelId, Channel channel, uint40 version, uint88 balanceA, uint40 deadline)
-        private
-    {
-        _write(channelId, ChannelWord.pack(channel.deposit(), balanceA, version, deadline));
-        emit ChannelChallenged(channelId, version, balanceA, deadline);
+    function _stand(bytes32 channelId, Channel channel) private {
+        _write(channelId, channel);
+        emit ChannelChallenged(channelId, Channel.unwrap(channel));
     }
 
-    function _finalise(Terms memory terms) private nonReentrant {
+    function _finalise(PackedTerms terms) private {
         (bytes32 channelId, Channel channel) = _openChannel(terms);
         if (channel.deadline() == 0) revert ChallengeOver(0);
         if (!channel.isDue()) revert ChallengeRunning(channel.deadline());
-        _payOut(terms, channelId, channel.deposit(), channel.balanceA());
+        _payOut(terms, channelId, channel);
     }
 
-    /// @dev Party B holds the rest, so rounding cannot lose anything.
-    // slither-disable-next-line reentrancy-no-eth (what is held is written after a call, but every entry is behind the lock)
-    function _payOut(Terms memory terms, bytes32 channelId, uint88 deposit, uint88 paidA) private {
+    function _finaliseIfDue(PackedTerms terms) private returns (bool due) {
+        bytes32 channelId = terms.id();
+        Channel channel = _read(channelId);
+        due = channel.isDue();
+        if (due) _payOut(terms, channelId, channel);
+    }
+
+    /// @dev Pays by what the word says. Party B holds the rest, so rounding cannot lose anything.
+    // slither-disable-next-line reentrancy-no-eth (what is held is added after a call; whoever calls back finds the channel closed)
+    function _payOut(PackedTerms terms, bytes32 channelId, Channel channel) private {
         // Effects
-        uint88 paidB = deposit - paidA;
-        bool forGood = block.timestamp > terms.openBefore;
+        uint88 paidA = channel.balanceA();
+        uint88 paidB = channel.deposit() - paidA;
+        bool forGood = block.timestamp > terms.openBefore();
         _write(channelId, forGood ? Channel.wrap(0) : ChannelWord.pack(0, 0, ChannelWord.CLOSED, 0));
-        emit ChannelClosed(channelId, paidA, paidB);
+        emit ChannelClosed(channelId, Channel.unwrap(channel));
 
         // Interactions
-        if (paidA > 0) _payOrHold(terms.token, terms.partyA, paidA);
-        if (paidB > 0) _payOrHold(terms.token, terms.partyB, paidB);
+        if (paidA > 0) _payOrHold(terms.token(), terms.partyA(), paidA);
+        if (paidB > 0) _payOrHold(terms.token(), terms.partyB(), paidB);
     }
 
     /// @dev A party that the token refuses (a blocklist, a receiver that reverts) must not keep the other one from its money.
@@ -337,7 +386,7 @@ contract StateChannels is IStateChannels, DepositPause {
     }
 
     function _requireState(
-        Terms memory terms,
+        PackedTerms terms,
         bytes32 channelId,
         Channel channel,
         uint40 version,
@@ -346,31 +395,20 @@ contract StateChannels is IStateChannels, DepositPause {
         bytes calldata signatureB
     ) private view {
         _requireNewer(channel, version);
-        _requireCovered(channel.deposit(), balanceA);
+        _requireCovered(channel, balanceA);
         bytes32 structHash = Eip712.hashStruct(STATE_TYPEHASH, channelId, version, balanceA);
         _requireBoth(terms, structHash, signatureA, signatureB);
     }
 
-    function _openChannel(Terms memory terms) private view returns (bytes32 channelId, Channel channel) {
-        channelId = _channelId(terms);
+    function _openChannel(PackedTerms terms) private view returns (bytes32 channelId, Channel channel) {
+        channelId = terms.id();
         channel = _read(channelId);
         if (channel.deposit() == 0) revert UnknownChannel(channelId);
     }
 
-    /// @dev `keccak256(abi.encode(block.chainid, address(this), terms))` without the copies.
-    function _channelId(Terms memory terms) private view returns (bytes32 channelId) {
-        assembly ("memory-safe") {
-            let free := mload(0x40)
-            mstore(free, chainid())
-            mstore(add(free, 32), address())
-            mcopy(add(free, 64), terms, 192)
-            channelId := keccak256(free, 256)
-        }
-    }
-
-    /// @dev A channel's word lies at its id: a hash of what no storage layout hashes, so it meets no other slot. A mapping would hash once
-    /// more for each access, 80 gas. Of a channel that was closed while its terms could still open it, the version stays at its maximum: its
-    /// states must never be used again. Later nobody can open it, and the word is cleared, which gives 4,800 gas back.
+    /// @dev A channel's word lies at its id: a hash of 126 bytes, which no storage layout hashes, so it meets no other slot. A mapping would
+    /// hash once more for each access, 80 gas. Of a channel that was closed while its terms could still open it, the version stays at its
+    /// maximum: its states must never be used again. Later nobody can open it, and the word is cleared, which gives 4,800 gas back.
     function _read(bytes32 channelId) private view returns (Channel channel) {
         assembly ("memory-safe") {
             channel := sload(channelId)
@@ -388,28 +426,36 @@ contract StateChannels is IStateChannels, DepositPause {
         if (version <= held || version == ChannelWord.CLOSED) revert StaleState(held, version);
     }
 
-    function _requireCovered(uint88 deposit, uint88 balanceA) private pure {
+    function _requireCovered(Channel channel, uint88 balanceA) private pure {
+        uint88 deposit = channel.deposit();
         if (balanceA > deposit) revert BalanceOverDeposit(deposit, balanceA);
     }
 
-    function _requireParty(Terms memory terms) private view {
-        if (msg.sender != terms.partyA && msg.sender != terms.partyB) revert NotParty(msg.sender);
+    function _requireParty(PackedTerms terms) private view {
+        if (msg.sender != terms.partyA() && msg.sender != terms.partyB()) revert NotParty(msg.sender);
     }
 
     function _requireBoth(
-        Terms memory terms,
+        PackedTerms terms,
         bytes32 structHash,
         bytes calldata signatureA,
         bytes calldata signatureB
     ) private view {
         bytes32 digest = Eip712.digest(NAME_HASH, structHash);
-        if (msg.sender != terms.partyA) Signatures.requireAccount(terms.partyA, digest, signatureA);
-        if (msg.sender != terms.partyB) Signatures.requireAccount(terms.partyB, digest, signatureB);
+        _requireSignedBy(terms.partyA(), digest, signatureA);
+        _requireSignedBy(terms.partyB(), digest, signatureB);
     }
 
-    function _sum(uint88 one, uint88 two) private pure returns (uint88) {
-        uint256 total = uint256(one) + two;
-        if (total == 0 || total > type(uint88).max) revert InvalidDeposit(total);
-        return uint88(total);
+    /// @dev The sender's call stands for its signature.
+    function _requireSignedBy(address party, bytes32 digest, bytes calldata signature) private view {
+        if (msg.sender != party) Signatures.requireAccount(party, digest, signature);
+    }
+
+    /// @dev Of 88 bits each, so nothing overflows. Zero is nothing to deposit, and less one it is too much.
+    function _sum(uint256 one, uint256 two) private pure returns (uint256 total) {
+        unchecked {
+            total = one + two;
+            if (total - 1 >= type(uint88).max) revert InvalidDeposit(total);
+        }
     }
 }

@@ -13,7 +13,7 @@ interface IStateChannels {
         address token;
         uint32 challengePeriod;
         uint40 openBefore;
-        bytes32 salt;
+        bytes5 salt;
     }
 
     /// @notice A signed state: party A holds `balanceA`, party B the rest of the deposit.
@@ -32,19 +32,33 @@ interface IStateChannels {
         bytes signature;
     }
 
-    /// @param numbers challengePeriod (32 bits) ‖ openBefore (40) ‖ deposit (88) ‖ balanceA (88), the lowest bits last
-    event ChannelOpened(
-        bytes32 indexed channelId,
-        address indexed partyA,
-        address indexed partyB,
-        address token,
-        bytes32 salt,
-        uint256 numbers
-    );
-    event ChannelToppedUp(bytes32 indexed channelId, uint88 deposit, uint88 balanceA);
+    /// @notice A party's deposit by allowance. The consent is its signature of `ChannelOpening(channelId,amountA,amountB)`; the sender
+    /// needs none. A party without deposit gives zero and nothing else.
+    struct Share {
+        uint88 amount;
+        bytes consent;
+        Permit permit;
+    }
+
+    /// @notice An ERC-2612 permit for this contract; `v` zero for none.
+    struct Permit {
+        uint256 deadline;
+        uint8 v;
+        bytes32 r;
+        bytes32 s;
+    }
+
+    /// @param packed packed terms 74 bytes (see `openBrief`) ‖ deposit 11 ‖ party A's part of it 11
+    /// The id is not told (375 gas): it is the hash of chain, contract and terms.
+    event ChannelOpened(bytes32[3] packed);
+    /// @param word the channel as it stands now: deposit (88 bits) ‖ balanceA (88) ‖ version (40) ‖ deadline (40)
+    event ChannelToppedUp(bytes32 indexed channelId, uint256 word);
     /// @notice A state stands on chain; a newer one may replace it until the deadline (seconds).
-    event ChannelChallenged(bytes32 indexed channelId, uint40 version, uint88 balanceA, uint40 deadline);
-    event ChannelClosed(bytes32 indexed channelId, uint88 paidA, uint88 paidB);
+    /// @param word the channel as it stands now, as in `ChannelToppedUp`
+    event ChannelChallenged(bytes32 indexed channelId, uint256 word);
+    /// @notice Party A was paid the word's balance, party B the rest of its deposit.
+    /// @param word the channel as it stood last, as in `ChannelToppedUp`
+    event ChannelClosed(bytes32 indexed channelId, uint256 word);
     /// @notice The token refused to pay this party when its channel closed; the amount waits for `withdrawHeld`.
     event PayoutHeld(address indexed party, address indexed token, uint256 amount);
     /// @notice What was held for this party was paid.
@@ -74,7 +88,7 @@ interface IStateChannels {
     error NothingHeld(address party, address token);
     /// @notice The packed bytes have another length than their layout.
     error MalformedCall(uint256 length);
-    /// @notice The contract was entered again before the first call was done.
+    /// @notice A deposit was made in the middle of another one.
     error Reentered();
 
     /// @notice Opens a channel with the caller's tokens, to party A's and party B's side.
@@ -91,6 +105,11 @@ interface IStateChannels {
         bytes32 r,
         bytes32 s
     ) external;
+
+    /// @notice Opens a channel with what one or both parties have allowed this contract to draw, by `approve` or by a permit that comes along.
+    /// Each party that deposits is the sender or has signed `ChannelOpening(channelId,amountA,amountB)`: it consents to the terms and to
+    /// both deposits, whatever else it has allowed. Anyone may send it.
+    function openTogether(Terms calldata terms, Share calldata shareA, Share calldata shareB) external;
 
     /// @notice Opens a channel with what one or both parties have authorised (EIP-3009). Anyone may send it.
     /// @dev The nonce of each authorisation is `keccak256(abi.encode(channelId, amountA, amountB))`: a party consents to the terms and
@@ -124,29 +143,36 @@ interface IStateChannels {
     /// @notice Pays out by the state that stands, after the deadline. Anyone may send it.
     function finalise(Terms calldata terms) external;
 
-    /// @notice The same for many channels; those that are not due, or were finalised meanwhile, are passed over.
+    /// @notice The same for many channels; those that are not due, or were finalised meanwhile, are passed over. A token that refuses holds
+    /// up nobody (its payout is held); only one that burns all the gas of its call stops the others: leave its channels out.
     /// @return paid how many were paid out
     function finaliseMany(Terms[] calldata terms) external returns (uint256 paid);
 
-    /// @notice `open` by party A for less gas. Packed bytes follow the selector, without ABI: terms without party A (81 bytes), who is
-    /// the sender ‖ amountA 11 ‖ amountB 11. Packed terms: partyA 20 ‖ partyB 20 ‖ token 20 ‖ challengePeriod 4 ‖ openBefore 5 ‖ salt 32.
+    /// @notice `open` by party A for less gas. Packed bytes follow the selector, without ABI: terms without party A (54 bytes), who is
+    /// the sender ‖ amountA 11 ‖ amountB 11, or nothing for zero.
+    /// Packed terms: partyA 20 ‖ partyB 20 ‖ token 20 ‖ challengePeriod 4 ‖ openBefore 5 ‖ salt 5.
     function openBrief() external;
 
-    /// @notice `topUp` for less gas (and by a name whose selector is compared first): terms (101 bytes) ‖ amount 11.
+    /// @notice `topUp` for less gas (and by a name whose selector is compared first): terms as sent ‖ amount 11.
+    /// Terms as sent: one byte, 0 before whole terms (74 bytes), 1 before terms without party A, 2 without party B, who is the sender.
     function increaseBrief() external;
 
-    /// @notice `close` for less gas: terms (101 bytes) ‖ balanceA 11 ‖ signatures.
+    /// @notice `close` for less gas: terms as sent ‖ balanceA 11 ‖ signatures.
     /// Packed signatures: 64 bytes (EIP-2098) of the party that is not the sender, or 128, party A's first, when the sender is no party.
     function closeBrief() external;
 
-    /// @notice `challenge` for less gas: terms (101 bytes) ‖ version 5 ‖ balanceA 11 ‖ signatures as in `closeBrief`.
+    /// @notice `challenge` for less gas: terms as sent ‖ version 5 ‖ balanceA 11 ‖ signatures as in `closeBrief`, or none.
     function challengeBrief() external;
 
     /// @notice `respond` for less gas: the bytes of `challengeBrief`.
     function respondBrief() external;
 
-    /// @notice `finalise` for less gas: terms (101 bytes).
+    /// @notice `finalise` for less gas: terms as sent.
     function finaliseBrief() external;
+
+    /// @notice `finaliseMany` for less gas: whole packed terms (74 bytes), one after the other.
+    /// @return paid how many were paid out
+    function finaliseManyBrief() external returns (uint256 paid);
 
     /// @notice Pays a party what the token refused to pay it when a channel closed. Anyone may send it.
     function withdrawHeld(address party, address token) external;

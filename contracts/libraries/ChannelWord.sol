@@ -9,6 +9,11 @@ library ChannelWord {
     /// @notice The version of a channel that was closed while its terms could still open it.
     uint40 internal constant CLOSED = type(uint40).max;
 
+    /// @notice A new channel. The caller has found the numbers small enough.
+    function opened(uint256 deposit_, uint256 balanceA_) internal pure returns (Channel) {
+        return Channel.wrap(deposit_ << 168 | balanceA_ << 80);
+    }
+
     function pack(uint88 deposit_, uint88 balanceA_, uint40 version_, uint40 deadline_)
         internal
         pure
@@ -34,6 +39,18 @@ library ChannelWord {
     /// @notice Seconds; 0 while no challenge runs.
     function deadline(Channel channel) internal pure returns (uint40) {
         return uint40(Channel.unwrap(channel));
+    }
+
+    /// @notice The same word with another deposit, which the caller has found small enough.
+    function withDeposit(Channel channel, uint256 deposit_) internal pure returns (Channel) {
+        uint256 others = Channel.unwrap(channel) & type(uint168).max;
+        return Channel.wrap(others | deposit_ << 168);
+    }
+
+    /// @notice The same word with another balance of party A.
+    function withBalance(Channel channel, uint88 balanceA_) internal pure returns (Channel) {
+        uint256 others = Channel.unwrap(channel) & ~(uint256(type(uint88).max) << 80);
+        return Channel.wrap(others | uint256(balanceA_) << 80);
     }
 
     /// @notice Whether there is a channel, or was one whose terms could open it again.

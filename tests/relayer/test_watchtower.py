@@ -27,9 +27,9 @@ from relayer.support import ADMIN, WATCHTOWER_KEY, Chain, RelayerProcess, eventu
 ATTACKER = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
 DEPOSIT = 1000
 OPEN_BEFORE = 2**40 - 1
-CHALLENGE = "challenge((address,address,address,uint32,uint40,bytes32),(uint40,uint88,bytes,bytes))"
-TERMS, STATE = "(address,address,address,uint32,uint40,bytes32)", "(uint40,uint88,bytes,bytes)"
-OPEN = "open((address,address,address,uint32,uint40,bytes32),uint88,uint88)"
+CHALLENGE = "challenge((address,address,address,uint32,uint40,bytes5),(uint40,uint88,bytes,bytes))"
+TERMS, STATE = "(address,address,address,uint32,uint40,bytes5)", "(uint40,uint88,bytes,bytes)"
+OPEN = "open((address,address,address,uint32,uint40,bytes5),uint88,uint88)"
 
 
 def call(signature: str, types: list[str], values: list[Any]) -> bytes:
@@ -44,7 +44,7 @@ class OpenChannel:
     party_a: Secp256k1Key
     party_b: Secp256k1Key
     period_s: int = 3600
-    salt: bytes = bytes(32)
+    salt: bytes = bytes(5)
 
     @property
     def terms(self) -> StateChannel:
@@ -149,7 +149,7 @@ def test_a_tower_that_was_down_during_the_challenge_answers_when_it_is_back(
 def test_two_channels_are_answered_though_one_cannot_be(
     tower: RelayerProcess, channel: OpenChannel, chain: Chain
 ) -> None:
-    brief = OpenChannel(chain, secp(13), secp(14), period_s=1, salt=b"\1" * 32).open()
+    brief = OpenChannel(chain, secp(13), secp(14), period_s=1, salt=b"\1" * 5).open()
     assert deposit(tower, channel.signed(5, 1)).status_code == 201
     brief.challenge(brief.signed(1, 1))
     chain.rpc("evm_increaseTime", 10)
@@ -165,7 +165,7 @@ def test_bad_evidence_is_refused_by_name(
 ) -> None:
     good = channel.signed(5, 500)
     swapped = Evidence(good.state, good.signature_b, good.signature_a)
-    stranger = OpenChannel(chain, secp(21), secp(22), salt=b"\2" * 32).signed(1, 1)
+    stranger = OpenChannel(chain, secp(21), secp(22), salt=b"\2" * 5).signed(1, 1)
     too_much = channel.signed(6, DEPOSIT + 1)
     refusals = {
         "swapped": deposit(tower, swapped),

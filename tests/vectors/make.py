@@ -213,7 +213,7 @@ def channel_vectors() -> dict[str, Any]:
     domain = payment_domain(CHAIN_ID, PAYMENTS)
     config = ChannelConfig(a, a, b, b, TOKEN, 900, bytes(31) + b"\x01")
     voucher = Voucher(config.channel_id(domain), 10**18)
-    terms = StateChannel(a, b, TOKEN, 3600, 2_000_000_000, bytes(31) + b"\x02")
+    terms = StateChannel(a, b, TOKEN, 3600, 2_000_000_000, bytes(4) + b"\x02")
     states = state_domain(CHAIN_ID, STATES)
     state = ChannelState(terms.channel_id(CHAIN_ID, STATES), 3, 5 * 10**17)
     close = close_digest(states, state.channel_id, state.balance_a)

@@ -85,7 +85,7 @@ class Mirror:
         for entry in logs:
             event = self._decoded(entry)
             if event is not None:
-                yield from project(event, entry)
+                yield from project(event, entry, self.source.deployment.chain_id)
 
     def _decoded(self, entry: Log) -> Event | None:
         try:

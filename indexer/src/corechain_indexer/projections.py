@@ -132,9 +132,11 @@ def _state_row(kind: str, channel_id: bytes, terms: Row = (None,) * 6, **fields:
     return "state_channel_event", (kind, channel_id, *terms, *(fields.get(n) for n in names))
 
 
-def _opened(x: e.StateChannelOpened) -> Projection:
-    terms = (x.party_a, x.party_b, x.token, x.challenge_period_s, x.open_before, x.salt)
-    return _state_row("opened", x.channel_id, terms, deposit=x.deposit, balance_a=x.balance_a)
+def _opened(x: e.StateChannelOpened, log: Log, chain_id: int) -> Projection:
+    t = x.terms
+    terms = (t.party_a, t.party_b, t.token, t.challenge_period_s, t.open_before, t.salt)
+    channel_id = t.channel_id(chain_id, log.address)
+    return _state_row("opened", channel_id, terms, deposit=x.deposit, balance_a=x.balance_a)
 
 
 def _topped_up(x: e.StateChannelToppedUp) -> Projection:
@@ -170,7 +172,6 @@ _PROJECTORS: dict[type[e.Event], Callable[[Any], Projection]] = {
     e.Refunded: _refunded,
     e.WithdrawInitiated: _withdrawing,
     e.WithdrawFinalized: _withdrawn,
-    e.StateChannelOpened: _opened,
     e.StateChannelToppedUp: _topped_up,
     e.StateChannelChallenged: _challenged,
     e.StateChannelClosed: _closed,
@@ -193,7 +194,7 @@ def _redeemed_rows(x: e.RedeemedMany, place: Row) -> list[Projection]:
     ]
 
 
-def project(event: e.Event, log: Log) -> list[Projection]:
+def project(event: e.Event, log: Log, chain_id: int) -> list[Projection]:
     """The rows of an event, none for one that is only kept raw."""
     place = (log.block_number, log.index)
     if isinstance(event, (e.BatchCommitted, e.BatchesCommitted)):
@@ -203,6 +204,9 @@ def project(event: e.Event, log: Log) -> list[Projection]:
         return _redeemed_rows(event, place)
     if isinstance(event, e.FleetEnrolled):
         return _fleet_rows(event, place)
+    if isinstance(event, e.StateChannelOpened):
+        table, row = _opened(event, log, chain_id)
+        return [(table, (*place, *row))]
     projector = _PROJECTORS.get(type(event))
     if projector is None:
         return []

@@ -198,11 +198,12 @@ class Relayer:
     # --------------------------------------------------------------- watchtower
 
     def channels(self) -> Follower[ChannelsView]:
-        settings = self.settings
+        settings, deployment = self.settings, self.deployment
+        contract = deployment.contracts["StateChannels"]
         return Follower(
             self.rpc,
-            self.deployment.contracts["StateChannels"],
-            ChannelsView,
+            contract,
+            partial(ChannelsView, deployment.chain_id, contract.address),
             settings.poll_s,
             settings.log_range_blocks,
             self.metrics,

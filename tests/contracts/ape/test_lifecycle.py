@@ -173,7 +173,7 @@ def _signed(domain, channel_id, version, balance):
 
 
 def test_the_newest_state_is_paid_after_a_stale_challenge(contract, accounts, chain, chain_id):
-    channels, token, terms, channel_id = _two_way(contract, accounts, chain_id, bytes(31) + b"\x01")
+    channels, token, terms, channel_id = _two_way(contract, accounts, chain_id, bytes(4) + b"\x01")
     domain = state_domain(chain_id, raw(channels))
     before = token.balanceOf(accounts[9])
     channels.challenge(terms, _signed(domain, channel_id, 3, 900), sender=accounts[0])
@@ -186,7 +186,7 @@ def test_the_newest_state_is_paid_after_a_stale_challenge(contract, accounts, ch
 
 
 def test_a_relayer_closes_with_both_signatures(contract, accounts, chain_id):
-    channels, token, terms, channel_id = _two_way(contract, accounts, chain_id, bytes(31) + b"\x02")
+    channels, token, terms, channel_id = _two_way(contract, accounts, chain_id, bytes(4) + b"\x02")
     digest = close_digest(state_domain(chain_id, raw(channels)), channel_id, 400)
     before = token.balanceOf(accounts[9])
     channels.close(terms, 400, key_of(0).sign(digest), key_of(9).sign(digest), sender=accounts[5])

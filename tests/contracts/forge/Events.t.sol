@@ -79,27 +79,38 @@ contract StateEventsTest is StateFixture {
         _start();
     }
 
+    function _word(uint256 deposit, uint256 balanceA, uint256 version, uint256 deadline)
+        internal
+        pure
+        returns (uint256)
+    {
+        return deposit << 168 | balanceA << 80 | version << 40 | deadline;
+    }
+
+    function _words(bytes memory packed) internal pure returns (bytes32[3] memory) {
+        return abi.decode(packed, (bytes32[3]));
+    }
+
     function test_every_step_of_a_channel_is_told() public {
         IStateChannels.Terms memory terms = _terms(1);
         bytes32 channelId = channels.channelIdOf(terms);
         vm.startPrank(a);
         vm.expectEmit(address(channels));
-        uint256 numbers = uint256(PERIOD) << 216 | uint256(terms.openBefore) << 176 | uint256(10) << 88 | 7;
-        emit IStateChannels.ChannelOpened(channelId, a, b, address(token), terms.salt, numbers);
+        emit IStateChannels.ChannelOpened(_words(abi.encodePacked(_pack(terms), uint88(10), uint88(7))));
         channels.open(terms, 7, 3);
         vm.expectEmit(address(channels));
-        emit IStateChannels.ChannelToppedUp(channelId, 15, 7);
+        emit IStateChannels.ChannelToppedUp(channelId, _word(15, 7, 0, 0));
         channels.topUp(terms, 5);
         vm.stopPrank();
         vm.expectEmit(address(channels));
-        emit IStateChannels.ChannelChallenged(channelId, 2, 6, 1_700_003_600);
+        emit IStateChannels.ChannelChallenged(channelId, _word(15, 6, 2, 1_700_003_600));
         channels.challenge(terms, _state(terms, 2, 6));
         vm.expectEmit(address(channels));
-        emit IStateChannels.ChannelChallenged(channelId, 3, 5, 1_700_003_600);
+        emit IStateChannels.ChannelChallenged(channelId, _word(15, 5, 3, 1_700_003_600));
         channels.respond(terms, _state(terms, 3, 5));
         vm.warp(1_700_003_600);
         vm.expectEmit(address(channels));
-        emit IStateChannels.ChannelClosed(channelId, 5, 10);
+        emit IStateChannels.ChannelClosed(channelId, _word(15, 5, 3, 1_700_003_600));
         channels.finalise(terms);
     }
 

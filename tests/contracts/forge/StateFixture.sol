@@ -25,7 +25,7 @@ abstract contract StateFixture is Test {
     }
 
     function _terms(uint256 salt) internal view returns (IStateChannels.Terms memory) {
-        return IStateChannels.Terms(a, b, address(token), PERIOD, type(uint40).max, bytes32(salt));
+        return IStateChannels.Terms(a, b, address(token), PERIOD, type(uint40).max, bytes5(uint40(salt)));
     }
 
     function _open(uint256 salt, uint88 amountA, uint88 amountB)
@@ -90,6 +90,48 @@ abstract contract StateFixture is Test {
         return IStateChannels.SignedState(
             version, balanceA, signed(keyOf("party a"), digest), signedCompact(keyOf("party b"), digest)
         );
+    }
+
+    function _openingDigest(IStateChannels.Terms memory terms, uint88 amountA, uint88 amountB)
+        internal
+        view
+        returns (bytes32)
+    {
+        bytes32 typehash = keccak256("ChannelOpening(bytes32 channelId,uint88 amountA,uint88 amountB)");
+        return _digest(keccak256(abi.encode(typehash, channels.channelIdOf(terms), amountA, amountB)));
+    }
+
+    /// A deposit by allowance, with the party's consent.
+    function _share(
+        IStateChannels.Terms memory terms,
+        string memory party,
+        uint88 amount,
+        uint88 amountA,
+        uint88 amountB
+    ) internal view returns (IStateChannels.Share memory share) {
+        share.amount = amount;
+        share.consent = signed(keyOf(party), _openingDigest(terms, amountA, amountB));
+    }
+
+    function _pack(IStateChannels.Terms memory t) internal pure returns (bytes memory) {
+        return abi.encodePacked(t.partyA, t.partyB, t.token, t.challengePeriod, t.openBefore, t.salt);
+    }
+
+    /// The terms of a packed call: who sends it leaves its own address out.
+    function _sent(IStateChannels.Terms memory t, address sender) internal pure returns (bytes memory) {
+        bytes memory rest = abi.encodePacked(t.token, t.challengePeriod, t.openBefore, t.salt);
+        if (sender == t.partyA) return abi.encodePacked(uint8(1), t.partyB, rest);
+        if (sender == t.partyB) return abi.encodePacked(uint8(2), t.partyA, rest);
+        return abi.encodePacked(uint8(0), _pack(t));
+    }
+
+    function _brief(address sender, bytes4 selector, bytes memory packed) internal returns (bool success) {
+        vm.prank(sender);
+        (success,) = address(channels).call(abi.encodePacked(selector, packed));
+    }
+
+    function _compact(string memory party, bytes32 digest) internal pure returns (bytes memory) {
+        return signedCompact(keyOf(party), digest);
     }
 
     function _unsigned(uint40 version, uint88 balanceA)

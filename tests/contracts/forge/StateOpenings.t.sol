@@ -8,9 +8,11 @@ import { IDepositPause } from "../../../contracts/interfaces/IDepositPause.sol";
 import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
 import { InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
 import { TokenTypes } from "../../../contracts/libraries/TokenTypes.sol";
+import { KeyWallet } from "../../../contracts/mocks/Wallets.sol";
 
 /// given two parties
-///   ├── both deposit in one transaction that anyone sends, each by a signature that covers both deposits and the terms
+///   ├── both deposit in one transaction that anyone sends, each by a signature that covers both deposits and the terms:
+///   │   by EIP-3009, or by allowance, which alone is no consent
 ///   ├── the sender's permit opens without an approval before, also when somebody else has sent the permit
 ///   ├── packed calls do what the others do, byte for byte
 ///   ├── terms open until their time, and a closed channel is never opened again, before or after
@@ -86,6 +88,112 @@ contract StateOpeningsTest is StateFixture {
         channels.open(terms, 5, 5);
     }
 
+    // ------------------------------------------------------------------------------- both sides, by allowance
+
+    function _allow(address party) internal {
+        vm.prank(party);
+        coin.approve(address(channels), type(uint256).max);
+    }
+
+    function test_both_sides_deposit_by_allowance_and_signature(uint88 one, uint88 two, uint8 who) public {
+        (one, two) = (uint88(bound(one, 0, 1e24)), uint88(bound(two, 0, 1e24)));
+        vm.assume(one + two > 0);
+        _allow(a);
+        _allow(b);
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        IStateChannels.Share memory ofA = _share(terms, "party a", one, one, two);
+        IStateChannels.Share memory ofB = _share(terms, "party b", two, one, two);
+        // The sender's call stands for its signature.
+        if (who % 3 == 0) ofA.consent = "";
+        if (who % 3 == 1) ofB.consent = "";
+        vm.prank(who % 3 == 0 ? a : who % 3 == 1 ? b : tower);
+        channels.openTogether(terms, ofA, ofB);
+        (uint88 deposit, uint88 balanceA,,) = channels.channelOf(channels.channelIdOf(terms));
+        assertEq(deposit, uint256(one) + two);
+        assertEq(balanceA, one);
+        assertEq(coin.balanceOf(a), 1e24 - one);
+        assertEq(coin.balanceOf(b), 1e24 - two);
+    }
+
+    function test_an_allowance_is_no_consent(uint8 what) public {
+        _allow(b);
+        _allow(a);
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        IStateChannels.Share memory ofA = _share(terms, "party a", 5, 5, 7);
+        IStateChannels.Share memory ofB = _share(terms, "party b", 7, 5, 7);
+        what %= 5;
+        if (what == 0) ofB.consent = ofA.consent; // another's
+        if (what == 1) ofB = _share(_coinTerms(2), "party b", 7, 5, 7); // for another channel
+        if (what == 2) ofB = _share(terms, "party b", 7, 5, 8); // for another deposit of its own
+        if (what == 3) ofB = _share(terms, "party b", 7, 4, 7); // for another deposit of the other's
+        if (what == 4) ofB.consent = signed(keyOf("party b"), _closeDigest(terms, 5)); // to something else
+        vm.prank(a);
+        vm.expectRevert(InvalidSignature.selector);
+        channels.openTogether(terms, ofA, ofB);
+    }
+
+    function test_permits_come_along_with_both_deposits(bool sentBefore) public {
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        IStateChannels.Share memory ofA = _share(terms, "party a", 5, 5, 7);
+        IStateChannels.Share memory ofB = _share(terms, "party b", 7, 5, 7);
+        ofA.permit = _permitOf("party a", 5);
+        ofB.permit = _permitOf("party b", 7);
+        if (sentBefore) {
+            IStateChannels.Permit memory p = ofB.permit;
+            coin.permit(b, address(channels), 7, p.deadline, p.v, p.r, p.s);
+        }
+        vm.prank(tower);
+        channels.openTogether(terms, ofA, ofB);
+        assertEq(coin.balanceOf(address(channels)), 12);
+    }
+
+    function test_a_contract_consents_to_its_deposit() public {
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        terms.partyB = address(new KeyWallet(b));
+        coin.transfer(terms.partyB, 7);
+        _allow(a);
+        _allow(terms.partyB);
+        IStateChannels.Share memory ofA = _share(terms, "party a", 5, 5, 7);
+        IStateChannels.Share memory ofB;
+        ofB.amount = 7;
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf("party b"), _openingDigest(terms, 5, 7));
+        ofB.consent = abi.encode(r, s, v);
+        vm.prank(a);
+        channels.openTogether(terms, ofA, ofB);
+        assertEq(coin.balanceOf(address(channels)), 12);
+    }
+
+    function test_a_consent_opens_once() public {
+        _allow(a);
+        _allow(b);
+        IStateChannels.Terms memory terms = _coinTerms(1);
+        IStateChannels.Share memory ofA = _share(terms, "party a", 5, 5, 7);
+        IStateChannels.Share memory ofB = _share(terms, "party b", 7, 5, 7);
+        channels.openTogether(terms, ofA, ofB);
+        bytes memory byB = signed(keyOf("party b"), _closeDigest(terms, 5));
+        vm.prank(a);
+        channels.close(terms, 5, "", byB);
+        bytes32 channelId = channels.channelIdOf(terms);
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.ChannelExists.selector, channelId));
+        channels.openTogether(terms, ofA, ofB);
+    }
+
+    function _permitOf(string memory party, uint256 amount)
+        internal
+        view
+        returns (IStateChannels.Permit memory)
+    {
+        address owner = makeAddr(party);
+        bytes32 structHash = keccak256(
+            abi.encode(
+                TokenTypes.PERMIT, owner, address(channels), amount, coin.nonces(owner), type(uint256).max
+            )
+        );
+        bytes32 digest = keccak256(abi.encodePacked(hex"1901", coin.DOMAIN_SEPARATOR(), structHash));
+        (uint8 v, bytes32 r, bytes32 s) = vm.sign(keyOf(party), digest);
+        return IStateChannels.Permit(type(uint256).max, v, r, s);
+    }
+
     // --------------------------------------------------------------------------------------------- permits
 
     function _permit(uint256 amount) internal view returns (uint8 v, bytes32 r, bytes32 s) {
@@ -115,15 +223,6 @@ contract StateOpeningsTest is StateFixture {
 
     // -------------------------------------------------------------------------------------- packed calls
 
-    function _pack(IStateChannels.Terms memory t) internal pure returns (bytes memory) {
-        return abi.encodePacked(t.partyA, t.partyB, t.token, t.challengePeriod, t.openBefore, t.salt);
-    }
-
-    function _brief(address sender, bytes4 selector, bytes memory packed) internal returns (bool success) {
-        vm.prank(sender);
-        (success,) = address(channels).call(abi.encodePacked(selector, packed));
-    }
-
     function _behindA(IStateChannels.Terms memory t) internal pure returns (bytes memory) {
         return abi.encodePacked(t.partyB, t.token, t.challengePeriod, t.openBefore, t.salt);
     }
@@ -149,13 +248,13 @@ contract StateOpeningsTest is StateFixture {
         _sameAs(one, two);
         vm.prank(a);
         channels.topUp(one, more);
-        assertTrue(_brief(a, IStateChannels.increaseBrief.selector, abi.encodePacked(_pack(two), more)));
+        assertTrue(_brief(a, IStateChannels.increaseBrief.selector, abi.encodePacked(_sent(two, a), more)));
         _sameAs(one, two);
         _challengeBoth(one, two, v, share);
         _respondBoth(one, two, v + 1, share / 2);
         vm.warp(1_700_000_000 + 2 * PERIOD);
         channels.finalise(one);
-        assertTrue(_brief(tower, IStateChannels.finaliseBrief.selector, _pack(two)));
+        assertTrue(_brief(tower, IStateChannels.finaliseBrief.selector, _sent(two, tower)));
         _sameAs(one, two);
         assertEq(token.balanceOf(address(channels)), 0);
     }
@@ -168,7 +267,7 @@ contract StateOpeningsTest is StateFixture {
     ) private {
         channels.challenge(one, _state(one, version, share));
         bytes memory byB = signedCompact(keyOf("party b"), _stateDigest(two, version, share));
-        bytes memory packed = abi.encodePacked(_pack(two), version, share, byB);
+        bytes memory packed = abi.encodePacked(_sent(two, a), version, share, byB);
         assertTrue(_brief(a, IStateChannels.challengeBrief.selector, packed));
         _sameAs(one, two);
     }
@@ -185,7 +284,7 @@ contract StateOpeningsTest is StateFixture {
         bytes memory both = abi.encodePacked(
             signedCompact(keyOf("party a"), digest), signedCompact(keyOf("party b"), digest)
         );
-        bytes memory packed = abi.encodePacked(_pack(two), version, share, both);
+        bytes memory packed = abi.encodePacked(_sent(two, tower), version, share, both);
         assertTrue(_brief(tower, IStateChannels.respondBrief.selector, packed));
         _sameAs(one, two);
     }
@@ -196,16 +295,17 @@ contract StateOpeningsTest is StateFixture {
         bytes32 digest = _closeDigest(terms, share);
         bytes memory byA = signedCompact(keyOf("party a"), digest);
         bytes memory byB = signedCompact(keyOf("party b"), digest);
-        bytes memory head = abi.encodePacked(_pack(terms), share);
+        bytes memory head = abi.encodePacked(_sent(terms, tower), share);
         (address sender, bytes memory rest) =
             who % 3 == 0 ? (a, byB) : who % 3 == 1 ? (b, byA) : (tower, bytes.concat(byA, byB));
         assertFalse(_brief(tower, IStateChannels.closeBrief.selector, bytes.concat(head, byB)));
         assertFalse(_brief(tower, IStateChannels.closeBrief.selector, head));
+        head = abi.encodePacked(_sent(terms, sender), share);
         assertTrue(_brief(sender, IStateChannels.closeBrief.selector, bytes.concat(head, rest)));
         assertEq(token.balanceOf(b), 100 - share);
     }
 
-    function test_packed_bytes_of_another_length_are_refused(uint8 which, uint16 length) public {
+    function test_packed_bytes_of_another_length_are_refused(uint8 which, uint8 mode, uint16 length) public {
         bytes4[6] memory selectors = [
             IStateChannels.openBrief.selector,
             IStateChannels.increaseBrief.selector,
@@ -214,22 +314,49 @@ contract StateOpeningsTest is StateFixture {
             IStateChannels.respondBrief.selector,
             IStateChannels.finaliseBrief.selector
         ];
-        uint8[6] memory right = [103, 112, 112, 117, 117, 101];
-        uint256 i = which % 6;
-        length %= 400;
-        bool sized = i >= 2 && i < 5;
-        vm.assume(
-            length != right[i]
-                && !(sized && (length == uint256(right[i]) + 64 || length == uint256(right[i]) + 128))
-        );
+        // What follows the terms.
+        uint8[6] memory rest = [11, 11, 11, 16, 16, 0];
+        (uint256 i, uint256 size) = (which % 6, length % 300);
+        uint256 right = uint256(rest[i]) + (i == 0 ? 54 : mode == 0 ? 75 : 55);
+        if (size == right) ++size;
+        if (i == 0 && size == right + 11) ++size;
+        if (i >= 2 && i < 5 && (size == right + 64 || size == right + 128)) ++size;
+        bytes memory packed = new bytes(size);
+        if (size > 0) packed[0] = bytes1(mode);
         vm.prank(a);
-        (bool success, bytes memory answer) =
-            address(channels).call(abi.encodePacked(selectors[i], new bytes(length)));
+        (bool success, bytes memory answer) = address(channels).call(abi.encodePacked(selectors[i], packed));
         assertFalse(success);
-        assertEq(
-            keccak256(answer),
-            keccak256(abi.encodeWithSelector(IStateChannels.MalformedCall.selector, uint256(length)))
+        bytes memory refusal = abi.encodeWithSelector(IStateChannels.MalformedCall.selector, 4 + size);
+        assertEq(keccak256(answer), keccak256(refusal));
+    }
+
+    function test_party_bs_amount_may_be_left_out_of_a_packed_opening(uint88 amount) public {
+        amount = uint88(bound(amount, 1, 1e26));
+        assertTrue(
+            _brief(a, IStateChannels.openBrief.selector, abi.encodePacked(_behindA(_terms(1)), amount))
         );
+        (uint88 deposit, uint88 balanceA,,) = channels.channelOf(channels.channelIdOf(_terms(1)));
+        assertTrue(deposit == amount && balanceA == amount);
+    }
+
+    /// Whoever leaves its address out stands in the terms: nobody else's channel can be meant.
+    function test_only_a_party_leaves_its_address_out(address stranger, uint8 mode) public {
+        vm.assume(stranger != a && stranger != b);
+        IStateChannels.Terms memory terms = _open(1, 50, 50);
+        bytes memory asA = _sent(terms, a);
+        asA[0] = bytes1(mode);
+        assertFalse(
+            _brief(
+                stranger, IStateChannels.challengeBrief.selector, abi.encodePacked(asA, uint40(0), uint88(50))
+            )
+        );
+        if (mode != 1) {
+            assertFalse(
+                _brief(
+                    a, IStateChannels.challengeBrief.selector, abi.encodePacked(asA, uint40(0), uint88(50))
+                )
+            );
+        }
     }
 
     // --------------------------------------------------------------------------------------- once and never again
@@ -273,7 +400,7 @@ contract StateOpeningsTest is StateFixture {
         channels.challenge(terms, state);
     }
 
-    function test_many_are_finalised_and_those_that_are_not_due_passed_over() public {
+    function test_many_are_finalised_and_those_that_are_not_due_passed_over(bool packed) public {
         IStateChannels.Terms[] memory many = new IStateChannels.Terms[](4);
         many[0] = _open(0, 10, 0);
         many[1] = _open(1, 10, 0);
@@ -284,7 +411,13 @@ contract StateOpeningsTest is StateFixture {
         vm.prank(a);
         channels.challenge(many[3], _unsigned(0, 10));
         vm.warp(1_700_000_000 + PERIOD);
-        assertEq(channels.finaliseMany(many), 2);
+        bytes memory rows = bytes.concat(_pack(many[0]), _pack(many[1]), _pack(many[2]), _pack(many[3]));
+        if (packed) {
+            assertTrue(_brief(tower, IStateChannels.finaliseManyBrief.selector, rows));
+            assertFalse(_brief(tower, IStateChannels.finaliseManyBrief.selector, bytes.concat(rows, "1")));
+        } else {
+            assertEq(channels.finaliseMany(many), 2);
+        }
         assertEq(channels.finaliseMany(many), 0);
         assertEq(token.balanceOf(address(channels)), 10);
     }
@@ -314,6 +447,9 @@ contract StateOpeningsTest is StateFixture {
         IStateChannels.Funding memory none;
         vm.expectRevert(IDepositPause.DepositsPaused.selector);
         channels.openAuthorised(_terms(2), none, none);
+        IStateChannels.Share memory nobody;
+        vm.expectRevert(IDepositPause.DepositsPaused.selector);
+        channels.openTogether(_terms(2), nobody, nobody);
         channels.challenge(one, _unsigned(0, 5));
         vm.stopPrank();
         vm.warp(1_700_000_000 + PERIOD);

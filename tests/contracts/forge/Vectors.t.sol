@@ -216,7 +216,7 @@ contract VectorsTest is BatchFixture {
             address(_coins(place)),
             uint32(vm.parseJsonUint(json, ".challengePeriod")),
             uint40(vm.parseJsonUint(json, ".openBefore")),
-            vm.parseJsonBytes32(json, ".stateSalt")
+            bytes5(vm.parseJsonBytes(json, ".stateSalt"))
         );
         // The vectors name a token address of their own: the token goes there.
         address token = vm.parseJsonAddress(json, ".token");

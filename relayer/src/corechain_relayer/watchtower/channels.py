@@ -65,14 +65,17 @@ class Evidence:
 
 @dataclass(slots=True)
 class ChannelsView:
-    """Open channels by id."""
+    """Open channels by id. An opening does not tell the id: it follows from where it was told."""
 
+    chain_id: int
+    contract: bytes
     channels: dict[bytes, Channel] = field(default_factory=dict)
 
     def apply(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, StateChannelOpened):
-                self.channels[event.channel_id] = _opened(event)
+                opened = Channel(event.terms, event.deposit)
+                self.channels[self._id_of(opened)] = opened
             elif isinstance(event, StateChannelToppedUp):
                 self._change(event.channel_id, deposit=event.deposit)
             elif isinstance(event, StateChannelChallenged):
@@ -81,6 +84,9 @@ class ChannelsView:
                 )
             elif isinstance(event, StateChannelClosed):
                 del self.channels[event.channel_id]
+
+    def _id_of(self, channel: Channel) -> bytes:
+        return channel.terms.channel_id(self.chain_id, self.contract)
 
     def _change(self, channel_id: bytes, **fields: int) -> None:
         known = self.channels[channel_id]
@@ -99,22 +105,11 @@ class ChannelsView:
         yield from sorted(running, key=lambda entry: entry[1].deadline)
 
 
-def _opened(event: StateChannelOpened) -> Channel:
-    terms = StateChannel(
-        event.party_a,
-        event.party_b,
-        event.token,
-        event.challenge_period_s,
-        event.open_before,
-        event.salt,
-    )
-    return Channel(terms, event.deposit)
-
-
 def respond_call(terms: StateChannel, evidence: Evidence) -> bytes:
     """`respondBrief`: terms, version, balance, both signatures; the tower is no party."""
     return (
         RESPOND
+        + b"\x00"
         + terms.pack()
         + evidence.state.version.to_bytes(5, "big")
         + evidence.state.balance_a.to_bytes(11, "big")

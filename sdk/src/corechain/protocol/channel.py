@@ -1,6 +1,7 @@
 """Payment channels (one-way, x402 `batch-settlement`) and state channels (two-way)."""
 
 from dataclasses import dataclass
+from typing import Self
 
 from corechain.protocol.eip712 import Domain, address_word, uint_word
 from corechain.protocol.errors import InvalidSignature, PaymentRequired, VoucherRegressed
@@ -14,6 +15,10 @@ CHANNEL_CONFIG_TYPE = (
 VOUCHER_TYPE = b"Voucher(bytes32 channelId,uint128 maxClaimableAmount)"
 CHANNEL_STATE_TYPE = b"ChannelState(bytes32 channelId,uint40 version,uint88 balanceA)"
 CHANNEL_CLOSE_TYPE = b"ChannelClose(bytes32 channelId,uint88 balanceA)"
+CHANNEL_OPENING_TYPE = b"ChannelOpening(bytes32 channelId,uint88 amountA,uint88 amountB)"
+CHANNEL_TOP_UP_TYPE = (
+    b"ChannelTopUp(bytes32 channelId,uint40 version,uint88 balanceA,uint88 deposit)"
+)
 MIN_WITHDRAW_DELAY_S, MAX_WITHDRAW_DELAY_S = 900, 2_592_000
 NOBODY = bytes(20)
 
@@ -21,6 +26,8 @@ _CONFIG_TYPEHASH = keccak(CHANNEL_CONFIG_TYPE)
 _VOUCHER_TYPEHASH = keccak(VOUCHER_TYPE)
 _STATE_TYPEHASH = keccak(CHANNEL_STATE_TYPE)
 _CLOSE_TYPEHASH = keccak(CHANNEL_CLOSE_TYPE)
+_OPENING_TYPEHASH = keccak(CHANNEL_OPENING_TYPE)
+_TOP_UP_TYPEHASH = keccak(CHANNEL_TOP_UP_TYPE)
 
 
 def payment_domain(chain_id: int, payment_channels: bytes) -> Domain:
@@ -103,7 +110,8 @@ def check_voucher(
 
 @dataclass(frozen=True, slots=True)
 class StateChannel:
-    """The immutable terms of a two-way channel. Times in seconds; it opens until `open_before`."""
+    """The immutable terms of a two-way channel. Times in seconds; it opens until `open_before`.
+    The salt (5 bytes) tells channels apart whose other terms are the same."""
 
     party_a: bytes
     party_b: bytes
@@ -113,7 +121,7 @@ class StateChannel:
     salt: bytes
 
     def pack(self) -> bytes:
-        """101 bytes, as the packed calls take them."""
+        """74 bytes: what is hashed, told and sent in packed calls."""
         return (
             self.party_a
             + self.party_b
@@ -123,17 +131,23 @@ class StateChannel:
             + self.salt
         )
 
+    def pack_as_sent_by(self, sender: bytes) -> bytes:
+        """As packed calls take them: a byte that says which party is the sender, then the rest."""
+        if sender == self.party_a:
+            return b"\x01" + self.pack()[20:]
+        if sender == self.party_b:
+            return b"\x02" + self.pack()[:20] + self.pack()[40:]
+        return b"\x00" + self.pack()
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Self:
+        """Of 74 bytes."""
+        a, b, token, salt = packed[:20], packed[20:40], packed[40:60], packed[69:74]
+        period, until = (int.from_bytes(field, "big") for field in (packed[60:64], packed[64:69]))
+        return cls(a, b, token, period, until, salt)
+
     def channel_id(self, chain_id: int, state_channels: bytes) -> bytes:
-        return keccak(
-            uint_word(chain_id)
-            + address_word(state_channels)
-            + address_word(self.party_a)
-            + address_word(self.party_b)
-            + address_word(self.token)
-            + uint_word(self.challenge_period_s)
-            + uint_word(self.open_before)
-            + self.salt
-        )
+        return keccak(uint_word(chain_id) + state_channels + self.pack())
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,3 +172,21 @@ class ChannelState:
 def close_digest(domain: Domain, channel_id: bytes, balance_a: int) -> bytes:
     """What both parties sign to close at once: a type of its own, so no state passes as a close."""
     return domain.digest(keccak(_CLOSE_TYPEHASH + channel_id + uint_word(balance_a)))
+
+
+def opening_digest(domain: Domain, channel_id: bytes, amount_a: int, amount_b: int) -> bytes:
+    """What a party signs to have its deposit drawn by allowance."""
+    return domain.digest(
+        keccak(_OPENING_TYPEHASH + channel_id + uint_word(amount_a) + uint_word(amount_b))
+    )
+
+
+def authorisation_nonce(channel_id: bytes, amount_a: int, amount_b: int) -> bytes:
+    """The EIP-3009 nonce of a deposit: consent to the terms and to both deposits."""
+    return keccak(channel_id + uint_word(amount_a) + uint_word(amount_b))
+
+
+def top_up_digest(domain: Domain, state: ChannelState, deposit: int) -> bytes:
+    """What both parties sign for a newer state that comes with tokens; `deposit` is the new one."""
+    words = uint_word(state.version) + uint_word(state.balance_a) + uint_word(deposit)
+    return domain.digest(keccak(_TOP_UP_TYPEHASH + state.channel_id + words))

@@ -9,11 +9,13 @@ from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, ClassVar
 
-from corechain.protocol.channel import ChannelConfig
+from corechain.protocol.channel import ChannelConfig, StateChannel
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.hashing import keccak
 
 CONFIG = "(address,address,address,address,address,uint40,bytes32)"
+PACKED = "bytes32[3]"
+_WORDS_OF = {CONFIG: 7, PACKED: 3}
 
 
 class MalformedLog(ProtocolError):
@@ -288,64 +290,82 @@ class WithdrawFinalized(Event):
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class StateChannelOpened(Event):
-    """`numbers` packs the small fields: one word of data is 256 gas."""
+class _ChannelWord:
+    """deposit (88 bits) ‖ balance of party A (88) ‖ version (40) ‖ deadline (40)."""
 
-    SIGNATURE = (
-        "ChannelOpened(bytes32 indexed,address indexed,address indexed,address,bytes32,uint256)"
-    )
-    channel_id: bytes
-    party_a: bytes
-    party_b: bytes
-    token: bytes
-    salt: bytes
-    numbers: int
-
-    @property
-    def challenge_period_s(self) -> int:
-        return self.numbers >> 216
-
-    @property
-    def open_before(self) -> int:
-        return self.numbers >> 176 & (1 << 40) - 1
+    __slots__ = ()
+    word: int
 
     @property
     def deposit(self) -> int:
-        return self.numbers >> 88 & (1 << 88) - 1
+        return self.word >> 168
 
     @property
     def balance_a(self) -> int:
-        return self.numbers & (1 << 88) - 1
+        return self.word >> 80 & (1 << 88) - 1
+
+    @property
+    def version(self) -> int:
+        return self.word >> 40 & (1 << 40) - 1
+
+    @property
+    def deadline(self) -> int:
+        return self.word & (1 << 40) - 1
 
 
 @dataclass(frozen=True, slots=True)
-class StateChannelToppedUp(Event):
-    SIGNATURE = "ChannelToppedUp(bytes32 indexed,uint88,uint88)"
-    channel_id: bytes
-    deposit: int
-    balance_a: int
+class StateChannelOpened(Event):
+    """`packed`: terms 74 bytes ‖ deposit 11 ‖ party A's part 11. The id is the terms' hash."""
+
+    SIGNATURE = "ChannelOpened(bytes32[3])"
+    packed: bytes
+
+    @property
+    def terms(self) -> StateChannel:
+        return StateChannel.unpack(self.packed[:74])
+
+    @property
+    def deposit(self) -> int:
+        return int.from_bytes(self.packed[74:85], "big")
+
+    @property
+    def balance_a(self) -> int:
+        return int.from_bytes(self.packed[85:96], "big")
 
 
 @dataclass(frozen=True, slots=True)
-class StateChannelChallenged(Event):
-    SIGNATURE = "ChannelChallenged(bytes32 indexed,uint40,uint88,uint40)"
+class StateChannelToppedUp(_ChannelWord, Event):
+    SIGNATURE = "ChannelToppedUp(bytes32 indexed,uint256)"
     channel_id: bytes
-    version: int
-    balance_a: int
-    deadline: int
+    word: int
 
 
 @dataclass(frozen=True, slots=True)
-class StateChannelClosed(Event):
-    SIGNATURE = "ChannelClosed(bytes32 indexed,uint88,uint88)"
+class StateChannelChallenged(_ChannelWord, Event):
+    SIGNATURE = "ChannelChallenged(bytes32 indexed,uint256)"
     channel_id: bytes
-    paid_a: int
-    paid_b: int
+    word: int
+
+
+@dataclass(frozen=True, slots=True)
+class StateChannelClosed(_ChannelWord, Event):
+    """The word as it stood last: party A was paid its balance, party B the rest."""
+
+    SIGNATURE = "ChannelClosed(bytes32 indexed,uint256)"
+    channel_id: bytes
+    word: int
+
+    @property
+    def paid_a(self) -> int:
+        return self.balance_a
+
+    @property
+    def paid_b(self) -> int:
+        return self.deposit - self.balance_a
 
 
 EVENTS: tuple[type[Event], ...] = tuple(Event.__subclasses__())
-_PARAMETER = re.compile(r"(\([^)]*\)|[a-z]+\d*(?:\[\])?)( indexed)?")
+_PARAMETER = re.compile(r"(\([^)]*\)|[a-z]+\d*(?:\[\d*\])?)( indexed)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,11 +440,13 @@ def _list(layout: _Layout, data: bytes) -> tuple[bytes, ...]:
 
 def _static_values(layout: _Layout, data: bytes) -> list[Any]:
     words = [data[i : i + 32] for i in range(0, len(data), 32)]
-    expected = sum(7 if name == CONFIG else 1 for name in layout.words)
+    expected = sum(_WORDS_OF.get(name, 1) for name in layout.words)
     if len(data) != 32 * expected:
         raise MalformedLog(f"{layout.kind.__name__} has {expected} words, not {len(data)} bytes")
     if layout.words == (CONFIG,):
         return [_config(words)]
+    if layout.words == (PACKED,):
+        return [data]
     return [_value(name, word) for name, word in zip(layout.words, words, strict=True)]
 
 

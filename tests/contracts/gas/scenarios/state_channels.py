@@ -25,7 +25,7 @@ class Parties:
     open_before: int = START + 100_000
 
     def terms(self, number: int) -> StateChannel:
-        salt = bytes(31) + bytes([number])
+        salt = bytes(4) + bytes([number])
         token = bytes.fromhex(self.token.address[2:])
         return StateChannel(self.a.raw, self.b.raw, token, PERIOD_S, self.open_before, salt)
 
@@ -43,13 +43,16 @@ class Parties:
         return self.terms(number).channel_id(self.bench.chain_id, contract)
 
     def open(self, number: int, amount: int) -> int:
-        packed = self.terms(number).pack()[20:] + _amount(amount) + _amount(0)
+        packed = self.terms(number).pack()[20:] + _amount(amount)
         return self.send_packed(self.a, "openBrief", packed)
 
-    def state(self, signer: Actor, number: int, version: int, balance: int) -> bytes:
+    def sent_by(self, sender: Actor, number: int) -> bytes:
+        return self.terms(number).pack_as_sent_by(sender.raw)
+
+    def state(self, sender: Actor, signer: Actor, number: int, version: int, balance: int) -> bytes:
         digest = ChannelState(self.channel_id(number), version, balance).digest(self.domain)
         state = version.to_bytes(5, "big") + _amount(balance)
-        return self.terms(number).pack() + state + signer.key.sign(digest)
+        return self.sent_by(sender, number) + state + signer.key.sign(digest)
 
     def send(self, sender: Actor, function: str, *arguments: Any) -> int:
         return self.bench.send(sender, self.channels.functions[function](*arguments))
@@ -85,14 +88,14 @@ def _parties(bench: Bench, guardian: str, label: str) -> Parties:
 def _cooperative(p: Parties) -> dict[str, int]:
     p.open(0, UNIT)
     opened = p.open(1, 100 * UNIT)
-    topped = p.send_packed(p.a, "increaseBrief", p.terms(1).pack() + _amount(50 * UNIT))
+    topped = p.send_packed(p.a, "increaseBrief", p.sent_by(p.a, 1) + _amount(50 * UNIT))
     for number in (2, 3):
         p.open(number, 150 * UNIT)
-    early = p.send_packed(p.a, "closeBrief", p.terms(2).pack() + _closing(p, 2, p.b))
+    early = p.send_packed(p.a, "closeBrief", p.sent_by(p.a, 2) + _closing(p, 2, p.b))
     p.bench.pass_time(100_001)
-    close = p.send_packed(p.a, "closeBrief", p.terms(1).pack() + _closing(p, 1, p.b))
+    close = p.send_packed(p.a, "closeBrief", p.sent_by(p.a, 1) + _closing(p, 1, p.b))
     relayer = p.bench.account("relayer")
-    relayed = p.send_packed(relayer, "closeBrief", p.terms(3).pack() + _closing(p, 3, p.a, p.b))
+    relayed = p.send_packed(relayer, "closeBrief", p.sent_by(relayer, 3) + _closing(p, 3, p.a, p.b))
     return {
         "channel_open": opened, "channel_top_up": topped, "channel_close": close,
         "channel_close_early": early, "channel_close_relayed": relayed,
@@ -107,10 +110,10 @@ def _closing(p: Parties, number: int, *signers: Actor) -> bytes:
 def _disputed(parties: Parties) -> dict[str, int]:
     p = replace(parties, open_before=START + 200_000)
     p.open(4, 150 * UNIT)
-    challenge = p.send_packed(p.a, "challengeBrief", p.state(p.b, 4, 3, 140 * UNIT))
-    respond = p.send_packed(p.b, "respondBrief", p.state(p.a, 4, 7, 110 * UNIT))
+    challenge = p.send_packed(p.a, "challengeBrief", p.state(p.a, p.b, 4, 3, 140 * UNIT))
+    respond = p.send_packed(p.b, "respondBrief", p.state(p.b, p.a, 4, 7, 110 * UNIT))
     p.bench.pass_time(200_001)
-    finalise = p.send_packed(p.b, "finaliseBrief", p.terms(4).pack())
+    finalise = p.send_packed(p.b, "finaliseBrief", p.sent_by(p.b, 4))
     return {
         "channel_challenge": challenge, "channel_respond": respond, "channel_finalise": finalise
     }  # fmt: skip
@@ -121,6 +124,7 @@ def _finalise_ten(parties: Parties) -> int:
     p = replace(parties, open_before=2**40 - 1)
     for number in range(10, 20):
         p.open(number, 150 * UNIT)
-        p.send_packed(p.a, "challengeBrief", p.state(p.b, number, 3, 140 * UNIT))
+        p.send_packed(p.a, "challengeBrief", p.state(p.a, p.b, number, 3, 140 * UNIT))
     p.bench.pass_time(PERIOD_S + 1)
-    return p.send(p.b, "finaliseMany", [p.words(number) for number in range(10, 20)])
+    rows = b"".join(p.terms(number).pack() for number in range(10, 20))
+    return p.send_packed(p.b, "finaliseManyBrief", rows)
