@@ -265,9 +265,10 @@ contract CoreToken is ICoreToken, SignedToken {
 
     function _finish(Tally memory tally) private returns (uint256) {
         totalSupply += tally.minted;
-        if (tally.fees == 0) return tally.paid;
-        _accounts[msg.sender].balance += uint128(tally.fees);
-        emit Transfer(address(0), msg.sender, tally.fees);
+        if (tally.fees > 0) {
+            _accounts[msg.sender].balance += uint128(tally.fees);
+            emit Transfer(address(0), msg.sender, tally.fees);
+        }
         return tally.paid;
     }
 
