@@ -46,6 +46,7 @@ contract DeviceRegistry is IDeviceRegistry {
     /// @inheritdoc IDeviceRegistry
     mapping(address account => bool) public isEnroller;
     /// @inheritdoc IDeviceRegistry
+    // slither-disable-next-line uninitialized-state (enrolFleet writes the whole slot at once, in assembly)
     mapping(bytes26 fleet => Fleet) public fleetOf;
     mapping(address device => Device) private _devices;
     /// @dev How often `transfers` of a device has begun again from zero.
