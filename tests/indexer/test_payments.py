@@ -15,7 +15,10 @@ from corechain.payments import (
     encode_header,
     parse_price,
 )
+from corechain.protocol.channel import Voucher, payment_domain
+from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
+from corechain.protocol.redemption import Redemption, pack_redemptions
 from corechain_indexer.redeem import open_vouchers, redeem
 from indexer.support import World, device_of, driven, get, settings_of
 
@@ -151,3 +154,38 @@ async def test_vouchers_are_redeemed_once(world: World, paid: Any) -> None:
         listed = await get(other, "/v1/channels", payer="0x" + channel.config.payer.hex())
     assert found["claimed"] == str(3 * PRICE)
     assert listed["items"] == [found]
+
+
+def _redeem_packed(world: World, rows: list[Redemption]) -> None:
+    """As an account that is receiver and authorizer sends it."""
+    payee, chain = account_from_key(PAYEE_KEY), world.chain
+    data = keccak(b"redeemGroupsBrief()")[:4]
+    data += pack_redemptions(rows, bytes.fromhex(payee.address[2:]))
+    transaction = {
+        "to": chain.contract("PaymentChannels").address,
+        "data": "0x" + data.hex(),
+        "nonce": chain.web3.eth.get_transaction_count(payee.address),
+        "gas": 1_000_000,
+        "gasPrice": chain.web3.eth.gas_price,
+        "value": 0,
+        "chainId": chain.deployment.chain_id,
+    }
+    signed = payee.sign_transaction(transaction)
+    sent = chain.web3.eth.send_raw_transaction(signed.raw_transaction)
+    assert chain.web3.eth.wait_for_transaction_receipt(sent)["status"] == 1
+
+
+async def test_vouchers_that_were_redeemed_packed_are_counted(world: World, paid: Any) -> None:
+    indexer, api, channel, _ = paid
+    contracts = world.chain.deployment
+    domain = payment_domain(contracts.chain_id, contracts.address("PaymentChannels"))
+    channel_id = channel.config.channel_id(domain)
+    key = Secp256k1Key(bytes(account_from_key(ADMIN_KEY).key))
+    for amount in (2 * PRICE, 3 * PRICE):
+        signature = key.sign(Voucher(channel_id, amount).digest(domain))
+        _redeem_packed(world, [Redemption(channel.config, amount, signature)])
+        await indexer.settle()
+        found = await get(api, f"/v1/channels/0x{channel_id.hex()}")
+        assert found["claimed"] == str(amount)
+    rows = [row for row in (await indexer.tables())["payment_event"] if "redeemed" in row]
+    assert sorted(row[4] for row in rows) == [PRICE, 2 * PRICE]
