@@ -205,5 +205,6 @@ def test_the_answer_is_the_packed_twin_of_the_call_in_the_abi(chain: Chain) -> N
     state = (3).to_bytes(5, "big") + (7).to_bytes(11, "big")
     a, b, token, period, until, salt = channel.values
     terms = a + b + token + period.to_bytes(4, "big") + until.to_bytes(5, "big") + salt
-    expected = keccak(b"respondBrief()")[:4] + terms + state + signatures
+    whole_terms = b"\0" + terms  # no party's address is left out: the sender is neither
+    expected = keccak(b"respondBrief()")[:4] + whole_terms + state + signatures
     assert respond_call(channel.terms, evidence) == expected
