@@ -64,7 +64,7 @@ test-contracts: setup ## forge fuzz and invariants, disputes and models on anvil
 	@echo "· forge"
 	@$(FORGE) test
 	@echo "· contracts on anvil"
-	@$(RUN) pytest tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
+	@$(RUN) pytest tests/contracts/test_attacks_page.py tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory gas
 
 test-unit: setup ## protocol, SDK, relayer, indexer on real servers
