@@ -62,9 +62,9 @@ test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on
 
 test-contracts: setup ## forge fuzz and invariants, disputes and models on anvil, gas
 	@echo "· forge"
-	@$(FORGE) test
+	@$(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 100000
 	@echo "· contracts on anvil"
-	@$(RUN) pytest tests/contracts/test_attacks_page.py tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
+	@$(RUN) pytest tests/contracts/test_*.py tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory gas
 
 test-unit: setup ## protocol, SDK, relayer, indexer on real servers
@@ -96,7 +96,7 @@ gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the
 	@$(RUN) PYTHONPATH=tests/contracts:tests $(BIN)/python -m gas $(ARGS)
 
 fuzz: setup ## the long fuzz profile
-	@FOUNDRY_PROFILE=long $(FORGE) test
+	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000
 
 constraints: ## pin the versions anew, for the oldest Python, without addresses
 	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \

@@ -79,7 +79,7 @@ contract AttacksRewardsTest is Test {
 
     function _proof(uint256 position) internal view returns (bytes26[] memory proof) {
         proof = new bytes26[](2);
-        proof[0] = position == 0 ? _leaf(1) : position == 1 ? _leaf(0) : position == 2 ? bytes26(0) : _leaf(2);
+        proof[0] = position == 2 ? bytes26(0) : _leaf(position == 3 ? 2 : 1 - position);
         proof[1] = position < 2 ? _pair(_leaf(2), 0) : _pair(_leaf(0), _leaf(1));
     }
 
