@@ -78,16 +78,16 @@ test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· the whole network"
 	@$(RUN) pytest tests/e2e
 
-check: setup ## lint, types, import law, formatting, slither, ABI drift
+check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 	@echo "· ruff, mypy, import law"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > .corechain/import-law.txt || { cat .corechain/import-law.txt; exit 1; }
-	@echo "· forge fmt, ABI drift, slither"
+	@echo "· forge fmt, ABI drift, NatSpec, slither"
 	@$(FORGE) fmt --check
 	@# Slither compiles for itself, on the other core.
 	@$(RUN) FOUNDRY_OUT=.corechain/slither/out FOUNDRY_CACHE_PATH=.corechain/slither/cache slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 & slither=$$!; \
-	  $(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check; built=$$?; \
+	  $(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check && $(BIN)/python tools/check_natspec.py; built=$$?; \
 	  wait $$slither || { cat .corechain/slither.txt; exit 1; }; exit $$built
 	@$(BIN)/python tools/check_locks.py
 

@@ -61,3 +61,22 @@ def test_a_failure_of_an_invariant_says_after_which_calls() -> None:
     step = {"sender": "0x01", "contract_name": "H", "signature": "add(uint256)", "args": "9"}
     lines, _ = _tool("count_calls").judge(_report("Failure", {"Sequence": [14, [step]]}), 0)
     assert "0x01 → H.add(uint256): 9" in lines[0]
+
+
+def test_what_has_no_notice_is_named() -> None:
+    words = {"type": "tuple[]", "components": [{"type": "uint8"}, {"type": "address"}]}
+    output = {
+        "abi": [
+            {"type": "function", "name": "told", "inputs": [words]},
+            {"type": "function", "name": "untold", "inputs": []},
+            {"type": "event", "name": "Happened", "inputs": [{"type": "uint8"}]},
+            {"type": "error", "name": "Refused", "inputs": []},
+            {"type": "constructor", "inputs": []},
+        ],
+        "userdoc": {
+            "methods": {"told((uint8,address)[])": {"notice": "Says it."}},
+            "errors": {"Refused()": [{"notice": "Says no."}]},
+        },
+    }
+    found = list(_tool("check_natspec").missing(output))
+    assert found == ["function untold()", "event Happened(uint8)"]
