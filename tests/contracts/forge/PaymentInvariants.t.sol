@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Test } from "./Base.sol";
 import { PaymentFixture } from "./PaymentFixture.sol";
 import { PaymentChannels } from "../../../contracts/PaymentChannels.sol";
 import { IPaymentChannels } from "../../../contracts/interfaces/IPaymentChannels.sol";
@@ -13,14 +12,20 @@ contract PaymentHandler is PaymentFixture {
     uint256 public returned;
     uint128[3] public newest;
     bool public paidTwice;
+    /// Actions that found something to do.
+    uint256 public done;
     uint256 internal _now = 1_700_000_000;
 
     constructor() {
         _start();
     }
 
-    function books() external view returns (PaymentChannels, MintableToken, address, address) {
-        return (channels, token, payer, receiver);
+    function books() external view returns (PaymentChannels, MintableToken) {
+        return (channels, token);
+    }
+
+    function time() external view returns (uint256) {
+        return _now;
     }
 
     function idOf(uint256 i) public view returns (bytes32) {
@@ -29,6 +34,7 @@ contract PaymentHandler is PaymentFixture {
 
     function open(uint256 i, uint128 amount) external {
         _deposit(i % 3, uint128(bound(amount, 1, 1e20)));
+        ++done;
     }
 
     function redeem(uint256 i, uint256 share) external {
@@ -38,6 +44,7 @@ contract PaymentHandler is PaymentFixture {
         vm.prank(receiver);
         channels.redeem(rows);
         newest[i] = amount;
+        ++done;
     }
 
     function redeemPacked(uint256 i, uint256 share) external {
@@ -52,6 +59,7 @@ contract PaymentHandler is PaymentFixture {
             address(channels).call(bytes.concat(IPaymentChannels.redeemGroupsBrief.selector, head, row));
         assertTrue(success);
         newest[i] = amount;
+        ++done;
     }
 
     function claim(uint256 i, uint256 share, uint128 margin) external {
@@ -62,6 +70,7 @@ contract PaymentHandler is PaymentFixture {
         vm.prank(receiver);
         channels.claim(rows);
         newest[i] = amount;
+        ++done;
     }
 
     function claimBySignature(uint256 i, uint256 share) external {
@@ -70,6 +79,7 @@ contract PaymentHandler is PaymentFixture {
         IPaymentChannels.VoucherClaim[] memory rows = _claims(_config(i), amount, amount);
         channels.claimWithSignature(rows, signed(keyOf("receiver"), channels.getClaimBatchDigest(rows)));
         newest[i] = amount;
+        ++done;
     }
 
     /// An old voucher again, in both ways: one is refused, the other changes nothing.
@@ -85,10 +95,12 @@ contract PaymentHandler is PaymentFixture {
         } catch { }
         channels.claim(claims);
         vm.stopPrank();
+        ++done;
     }
 
     function settle() external {
         channels.settle(receiver, address(token));
+        ++done;
     }
 
     function refund(uint256 i, uint128 amount) external {
@@ -96,6 +108,7 @@ contract PaymentHandler is PaymentFixture {
         vm.prank(receiver);
         channels.refund(_config(i % 3), uint128(bound(amount, 1, 1e20)));
         returned += token.balanceOf(payer) - before;
+        ++done;
     }
 
     function initiateWithdraw(uint256 i, uint256 share) external {
@@ -105,6 +118,7 @@ contract PaymentHandler is PaymentFixture {
         uint128 amount = uint128(bound(share, 1, _free(i)));
         vm.prank(payer);
         channels.initiateWithdraw(_config(i), amount);
+        ++done;
     }
 
     function finalizeWithdraw(uint256 i) external {
@@ -117,6 +131,7 @@ contract PaymentHandler is PaymentFixture {
         vm.prank(payer);
         channels.finalizeWithdraw(_config(i));
         returned += token.balanceOf(payer) - before;
+        ++done;
     }
 
     function _deposit(uint256 i, uint128 amount) internal {
@@ -138,16 +153,12 @@ contract PaymentHandler is PaymentFixture {
     }
 }
 
-contract PaymentChannelsInvariants is Test {
+contract PaymentChannelsInvariants is PaymentFixture {
     PaymentHandler internal handler;
-    PaymentChannels internal channels;
-    MintableToken internal token;
-    address internal payer;
-    address internal receiver;
 
     function setUp() public {
         handler = new PaymentHandler();
-        (channels, token, payer, receiver) = handler.books();
+        (channels, token) = handler.books();
         _target(address(handler));
     }
 
@@ -181,5 +192,57 @@ contract PaymentChannelsInvariants is Test {
         }
         assertEq(token.balanceOf(receiver) + _unsettled(), earned);
         assertFalse(handler.paidTwice());
+    }
+
+    /// Tried in the middle of every life; forge throws away what an invariant changes, and the life goes
+    /// on. The receiver shows the vouchers it still holds, the payer takes the rest after its delay, and
+    /// nobody else sends anything.
+    function invariant_each_side_gets_out_without_anyones_help() public {
+        if (handler.done() % 8 != 7) return;
+        uint256 earned = 0;
+        for (uint256 i = 0; i < 3; ++i) {
+            earned += _showLastVoucher(_config(i));
+        }
+        uint256 now_ = handler.time();
+        for (uint256 i = 0; i < 3; ++i) {
+            now_ = _leave(_config(i), now_);
+        }
+        vm.prank(receiver);
+        channels.settle(receiver, address(token));
+        assertEq(token.balanceOf(receiver), earned);
+        assertEq(token.balanceOf(payer), 1e30 - earned);
+        assertEq(token.balanceOf(address(channels)), 0);
+    }
+
+    function afterInvariant() public view {
+        assertTrue(handler.done() >= 16, "done");
+    }
+
+    function _showLastVoucher(IPaymentChannels.ChannelConfig memory config) internal returns (uint128 last) {
+        (uint128 balance, uint128 claimed) = channels.channels(channels.getChannelId(config));
+        last = claimed + (balance - claimed) / 2;
+        if (last == claimed) return last;
+        IPaymentChannels.Redemption[] memory rows = _redemption(config, last);
+        vm.prank(receiver);
+        channels.redeem(rows);
+    }
+
+    /// A withdrawal that runs is ended first, then the rest is withdrawn.
+    function _leave(IPaymentChannels.ChannelConfig memory config, uint256 now_) internal returns (uint256) {
+        bytes32 id = channels.getChannelId(config);
+        vm.startPrank(payer);
+        (, uint40 since) = channels.pendingWithdrawals(id);
+        if (since != 0) {
+            vm.warp(now_ += config.withdrawDelay);
+            channels.finalizeWithdraw(config);
+        }
+        (uint128 balance, uint128 claimed) = channels.channels(id);
+        if (balance > claimed) {
+            channels.initiateWithdraw(config, balance - claimed);
+            vm.warp(now_ += config.withdrawDelay);
+            channels.finalizeWithdraw(config);
+        }
+        vm.stopPrank();
+        return now_;
     }
 }

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { Test } from "./Base.sol";
 import { StateFixture } from "./StateFixture.sol";
 import { StateChannels } from "../../../contracts/StateChannels.sol";
 import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
 import { MintableToken } from "../../../contracts/mocks/Tokens.sol";
 
-/// Two parties use three channels at once in every way, again and again. Beside the contract stands a model of a few lines
-/// that says what each channel holds and what each party is owed.
+/// Two parties use three channels at once in every way, again and again. Beside the contract stands a model
+/// of a few lines that says what each channel holds and what each party is owed.
 contract StateHandler is StateFixture {
     struct Model {
         uint88 deposit;
@@ -22,6 +21,8 @@ contract StateHandler is StateFixture {
     uint256 public owedA;
     uint256 public owedB;
     bool public cheated;
+    /// Actions that found something to do.
+    uint256 public done;
     uint256[3] internal _generation;
     uint256 internal _now = 1_700_000_000;
 
@@ -29,8 +30,12 @@ contract StateHandler is StateFixture {
         _start();
     }
 
-    function books() external view returns (StateChannels, MintableToken, address, address) {
-        return (channels, token, a, b);
+    function books() external view returns (StateChannels, MintableToken) {
+        return (channels, token);
+    }
+
+    function time() external view returns (uint256) {
+        return _now;
     }
 
     function termsOf(uint256 i) public view returns (IStateChannels.Terms memory) {
@@ -41,6 +46,7 @@ contract StateHandler is StateFixture {
         i %= 3;
         if (model[i].deposit != 0) return;
         _openAnew(i, uint88(bound(amountA, 1, 1e20)), uint88(bound(amountB, 0, 1e20)));
+        ++done;
     }
 
     function topUp(uint256 i, uint88 amount) external {
@@ -50,6 +56,7 @@ contract StateHandler is StateFixture {
         channels.topUp(termsOf(i), amount);
         model[i].deposit += amount;
         deposited += amount;
+        ++done;
     }
 
     function topUpWithState(uint256 i, uint88 amount, uint40 ahead, uint88 balanceA) external {
@@ -64,6 +71,7 @@ contract StateHandler is StateFixture {
         channels.topUpWithState(termsOf(i), amount, state);
         (model[i].deposit, model[i].version, model[i].balanceA) = (deposit, state.version, state.balanceA);
         deposited += amount;
+        ++done;
     }
 
     function challenge(uint256 i, uint40 ahead, uint88 balanceA, bool asItStands) external {
@@ -76,6 +84,7 @@ contract StateHandler is StateFixture {
         channels.challenge(termsOf(i), state);
         (model[i].version, model[i].balanceA) = (state.version, state.balanceA);
         model[i].deadline = uint40(_now) + PERIOD;
+        ++done;
     }
 
     function respond(uint256 i, uint40 ahead, uint88 balanceA) external {
@@ -85,6 +94,7 @@ contract StateHandler is StateFixture {
         vm.prank(tower);
         channels.respond(termsOf(i), state);
         (model[i].version, model[i].balanceA) = (state.version, state.balanceA);
+        ++done;
     }
 
     /// Signed by both, but not newer than what stands: no way may take it.
@@ -100,6 +110,7 @@ contract StateHandler is StateFixture {
         try channels.respond(termsOf(i), state) {
             cheated = true;
         } catch { }
+        ++done;
     }
 
     function finaliseTooEarly(uint256 i) external {
@@ -108,6 +119,7 @@ contract StateHandler is StateFixture {
         try channels.finalise(termsOf(i)) {
             cheated = true;
         } catch { }
+        ++done;
     }
 
     function finalise(uint256 i) external {
@@ -117,6 +129,7 @@ contract StateHandler is StateFixture {
         vm.warp(_now);
         channels.finalise(termsOf(i));
         _settled(i, model[i].balanceA);
+        ++done;
     }
 
     function close(uint256 i, uint88 balanceA) external {
@@ -126,6 +139,7 @@ contract StateHandler is StateFixture {
         vm.prank(a);
         channels.close(termsOf(i), balanceA, "", ofB);
         _settled(i, balanceA);
+        ++done;
     }
 
     function _settled(uint256 i, uint88 paidA) internal {
@@ -155,20 +169,17 @@ contract StateHandler is StateFixture {
     }
 }
 
-contract StateChannelsInvariants is Test {
+contract StateChannelsInvariants is StateFixture {
     StateHandler internal handler;
-    StateChannels internal channels;
-    MintableToken internal token;
-    address internal a;
-    address internal b;
 
     function setUp() public {
         handler = new StateHandler();
-        (channels, token, a, b) = handler.books();
+        (channels, token) = handler.books();
         _target(address(handler));
     }
 
-    /// Deposits are what was paid out plus what the contract still holds, and that is what the open channels hold.
+    /// Deposits are what was paid out plus what the contract still holds, and that is what the open
+    /// channels hold.
     function invariant_deposits_are_payouts_and_balances() public view {
         uint256 open = 0;
         for (uint256 i = 0; i < 3; ++i) {
@@ -197,5 +208,55 @@ contract StateChannelsInvariants is Test {
             assertEq(version, modelVersion);
             assertEq(deadline, modelDeadline);
         }
+    }
+
+    /// Tried in the middle of every life; forge throws away what an invariant changes, and the life goes
+    /// on. The other party shows an old state or nothing, and never signs again.
+    function invariant_a_party_gets_its_newest_share_without_anyones_help() public {
+        if (handler.done() % 8 != 7) return;
+        for (uint256 i = 0; i < 3; ++i) {
+            _leave(i, a, b, i == 0);
+        }
+    }
+
+    function invariant_the_other_party_gets_its_share_as_well() public {
+        if (handler.done() % 8 != 3) return;
+        for (uint256 i = 0; i < 3; ++i) {
+            _leave(i, b, a, i == 0);
+        }
+    }
+
+    function afterInvariant() public view {
+        assertTrue(handler.done() >= 16, "done");
+    }
+
+    function _leave(uint256 i, address honest, address cheat, bool cheats) internal {
+        (uint88 deposit, uint88 share, uint40 version, uint40 deadline) = handler.model(i);
+        if (deposit == 0) return;
+        IStateChannels.Terms memory terms = handler.termsOf(i);
+        uint256 now_ = handler.time();
+        vm.warp(now_);
+        if (deadline == 0 && cheats) {
+            deadline = uint40(now_) + PERIOD;
+            vm.prank(cheat);
+            channels.challenge(terms, _unsigned(version, share));
+        }
+        // Signed by both and not yet shown. Where the deadline has passed, nobody watched: what stands
+        // counts.
+        IStateChannels.SignedState memory newest = _state(terms, version + 1, deposit - share);
+        if (deadline == 0 || now_ < deadline) share = newest.balanceA;
+        if (deadline == 0) {
+            deadline = uint40(now_) + PERIOD;
+            vm.prank(honest);
+            channels.challenge(terms, newest);
+        } else if (now_ < deadline) {
+            vm.prank(honest);
+            channels.respond(terms, newest);
+        }
+        vm.warp(deadline > now_ ? deadline : now_);
+        uint256 before = token.balanceOf(honest);
+        vm.prank(honest);
+        channels.finalise(terms);
+        assertEq(token.balanceOf(honest) - before, honest == a ? share : deposit - share);
     }
 }
