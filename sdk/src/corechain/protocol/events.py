@@ -242,8 +242,7 @@ class Redeemed(Event):
 class RedeemedMany(Event):
     """Each word: first 20 bytes of a channel id ‖ total claimed (`redemption.redeemed_totals`)."""
 
-    SIGNATURE = "RedeemedMany(address indexed,bytes32[])"
-    receiver: bytes
+    SIGNATURE = "RedeemedMany(bytes32[])"
     rows: tuple[bytes, ...]
 
 
