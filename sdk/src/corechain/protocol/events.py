@@ -175,7 +175,7 @@ class Transfer(Event):
 
 @dataclass(frozen=True, slots=True)
 class RootProposed(Event):
-    """Word: root (208 bits) ‖ second from which it is claimable (32) ‖ role handed over (1) ‖ epoch (15)."""
+    """Word: root (208 bits) ‖ claimable from this second (32) ‖ handed over (1) ‖ epoch (15)."""
 
     SIGNATURE = "RootProposed(uint256,uint64,uint128)"
     word: int
