@@ -62,9 +62,9 @@ test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on
 
 test-contracts: setup ## forge fuzz and invariants, disputes and models on anvil, gas
 	@echo "· forge"
-	@$(FORGE) test
+	@$(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 100000
 	@echo "· contracts on anvil"
-	@$(RUN) pytest tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
+	@$(RUN) pytest tests/contracts/test_*.py tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory gas
 
 test-unit: setup ## protocol, SDK, relayer, indexer on real servers
@@ -78,16 +78,16 @@ test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· the whole network"
 	@$(RUN) pytest tests/e2e
 
-check: setup ## lint, types, import law, formatting, slither, ABI drift
+check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 	@echo "· ruff, mypy, import law"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > .corechain/import-law.txt || { cat .corechain/import-law.txt; exit 1; }
-	@echo "· forge fmt, ABI drift, slither"
+	@echo "· forge fmt, ABI drift, NatSpec, slither"
 	@$(FORGE) fmt --check
 	@# Slither compiles for itself, on the other core.
 	@$(RUN) FOUNDRY_OUT=.corechain/slither/out FOUNDRY_CACHE_PATH=.corechain/slither/cache slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 & slither=$$!; \
-	  $(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check; built=$$?; \
+	  $(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check && $(BIN)/python tools/check_natspec.py; built=$$?; \
 	  wait $$slither || { cat .corechain/slither.txt; exit 1; }; exit $$built
 	@$(BIN)/python tools/check_locks.py
 
@@ -96,7 +96,7 @@ gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the
 	@$(RUN) PYTHONPATH=tests/contracts:tests $(BIN)/python -m gas $(ARGS)
 
 fuzz: setup ## the long fuzz profile
-	@FOUNDRY_PROFILE=long $(FORGE) test
+	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000
 
 constraints: ## pin the versions anew, for the oldest Python, without addresses
 	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \

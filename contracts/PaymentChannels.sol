@@ -27,7 +27,9 @@ contract PaymentChannels is IPaymentChannels, DepositPause {
         uint128 totalSettled;
     }
 
+    /// @notice The shortest delay that terms may have, seconds.
     uint40 public constant MIN_WITHDRAW_DELAY = 15 minutes;
+    /// @notice The longest, seconds.
     uint40 public constant MAX_WITHDRAW_DELAY = 30 days;
 
     /// @inheritdoc IPaymentChannels

@@ -17,32 +17,43 @@ abstract contract SignedToken is ISignedToken {
 
     bytes32 internal constant NAME_HASH = keccak256("CoreChain");
 
+    /// @notice The token's name.
     string public constant name = "CoreChain";
+    /// @notice Its symbol.
     string public constant symbol = "CORE";
+    /// @notice The version in its EIP-712 domain.
     string public constant version = "1";
+    /// @notice 10^18 base units are one CORE.
     uint8 public constant decimals = 18;
 
+    /// @notice All tokens that exist, base units.
     uint256 public totalSupply;
+    /// @notice What a spender may still move of an owner's tokens; the largest number is never used up.
     mapping(address owner => mapping(address spender => uint256)) public allowance;
+    /// @notice The nonce of an owner's next permit.
     mapping(address owner => uint256) public nonces;
     /// @inheritdoc ISignedToken
     mapping(address authorizer => mapping(bytes32 nonce => bool)) public authorizationState;
     mapping(address owner => Account) internal _accounts;
 
+    /// @notice An owner's tokens, base units.
     function balanceOf(address owner) external view returns (uint256) {
         return _accounts[owner].balance;
     }
 
+    /// @notice Moves the caller's tokens.
     function transfer(address to, uint256 amount) external returns (bool) {
         _transfer(msg.sender, to, amount);
         return true;
     }
 
+    /// @notice Allows a spender to move this much of the caller's tokens, in place of what was allowed before.
     function approve(address spender, uint256 amount) external returns (bool) {
         _approve(msg.sender, spender, amount);
         return true;
     }
 
+    /// @notice Moves an owner's tokens within what the caller is allowed.
     function transferFrom(address from, address to, uint256 amount) external returns (bool) {
         uint256 allowed = allowance[from][msg.sender];
         if (allowed != type(uint256).max) {
@@ -53,6 +64,7 @@ abstract contract SignedToken is ISignedToken {
         return true;
     }
 
+    /// @notice The EIP-712 domain on this chain, computed in every call: it is right after a fork, too.
     function DOMAIN_SEPARATOR() external view returns (bytes32) {
         return Eip712.domainSeparator(NAME_HASH);
     }

@@ -37,15 +37,23 @@ interface IPaymentChannels {
         bytes signature;
     }
 
+    /// @notice A channel got its first deposit: its terms.
     event ChannelCreated(bytes32 indexed channelId, ChannelConfig config);
+    /// @notice A channel holds nothing any more, and nothing of it was ever claimed.
     event ChannelClosed(bytes32 indexed channelId, ChannelConfig config);
+    /// @notice Somebody deposited into a channel. `newBalance` is all that was deposited and not given back.
     event Deposited(bytes32 indexed channelId, address indexed sender, uint128 amount, uint128 newBalance);
+    /// @notice Vouchers were claimed; the amount waits for `settle`.
     event Claimed(
         bytes32 indexed channelId, address indexed sender, uint128 claimAmount, uint128 newTotalClaimed
     );
+    /// @notice A receiver was paid what it had claimed.
     event Settled(address indexed receiver, address indexed token, address indexed sender, uint128 amount);
+    /// @notice The receiver's side gave unclaimed deposit back to the payer.
     event Refunded(bytes32 indexed channelId, address indexed sender, uint128 amount);
+    /// @notice The payer's side began to withdraw; from `finalizeAfter` on (seconds) it can end it.
     event WithdrawInitiated(bytes32 indexed channelId, uint128 amount, uint40 finalizeAfter);
+    /// @notice A withdrawal ended and paid the payer.
     event WithdrawFinalized(bytes32 indexed channelId, address indexed sender, uint128 amount);
     /// @notice A voucher was claimed and paid out in one step.
     event Redeemed(bytes32 indexed channelId, address indexed receiver, uint128 amount, uint128 totalClaimed);
@@ -56,25 +64,45 @@ interface IPaymentChannels {
     /// @notice A voucher was left out of a packed redemption. `reason` is the selector of the error that names why.
     event VoucherRefused(bytes32 indexed channelId, uint128 maxClaimableAmount, bytes4 reason);
 
+    /// @notice A party or the token of the terms is zero, or the caller is not on the payer's side.
     error InvalidChannel();
+    /// @notice A deposit of nothing.
     error ZeroDeposit();
+    /// @notice The channel's deposits would be more than 128 bits hold.
     error DepositOverflow();
+    /// @notice A row has another receiverAuthorizer than the one who signed.
     error NotReceiverAuthorizer();
+    /// @notice Only the receiver and its receiverAuthorizer claim.
     error NotAuthorizedToClaim();
+    /// @notice Only the receiver and its receiverAuthorizer refund.
     error NotAuthorizedToRefund();
+    /// @notice More is claimed than the voucher says.
     error ClaimExceedsCeiling();
+    /// @notice More is claimed than was deposited.
     error ClaimExceedsBalance();
+    /// @notice One withdrawal of a channel at a time.
     error WithdrawalAlreadyPending();
+    /// @notice No withdrawal was begun.
     error WithdrawalNotPending();
+    /// @notice Only the payer and its payerAuthorizer end a withdrawal.
     error NotAuthorizedToFinalizeWithdraw();
+    /// @notice The withdrawal's delay is not over.
     error WithdrawDelayNotElapsed();
+    /// @notice A withdrawal of nothing.
     error NothingToWithdraw();
+    /// @notice More is to be withdrawn than is unclaimed.
     error WithdrawAmountExceedsAvailable();
+    /// @notice The terms' delay is not between 15 minutes and 30 days.
     error WithdrawDelayOutOfRange();
+    /// @notice A call without rows.
     error EmptyBatch();
+    /// @notice The tokens that were to be collected have not arrived exactly.
     error DepositCollectionFailed();
+    /// @notice A deposit without a collector.
     error InvalidCollector();
+    /// @notice The signed refund is of another turn: each nonce is used once, in order.
     error InvalidRefundNonce();
+    /// @notice A refund of nothing.
     error ZeroRefund();
     /// @notice The voucher is worth no more than what is claimed already.
     error VoucherRegressed(uint128 held, uint128 offered);
@@ -156,15 +184,23 @@ interface IPaymentChannels {
     /// @notice Several calls in one transaction, each as the caller.
     function multicall(bytes[] calldata data) external returns (bytes[] memory results);
 
+    /// @notice The id of a channel: the EIP-712 digest of its terms.
     function getChannelId(ChannelConfig calldata config) external view returns (bytes32);
+    /// @notice What was deposited and not given back, and how much of it was claimed.
     function channels(bytes32 channelId) external view returns (uint128 balance, uint128 totalClaimed);
+    /// @notice The withdrawal that runs: at most how much, and since when (seconds); zeros for none.
     function pendingWithdrawals(bytes32 channelId) external view returns (uint128 amount, uint40 initiatedAt);
+    /// @notice What a receiver has claimed in a token, and how much of it was settled. Redemptions are paid at once and not counted.
     function receivers(address receiver, address token)
         external
         view
         returns (uint128 totalClaimed, uint128 totalSettled);
+    /// @notice The nonce that the next signed refund of a channel must have.
     function refundNonce(bytes32 channelId) external view returns (uint256);
+    /// @notice What the payer signs: a channel pays up to this amount in all.
     function getVoucherDigest(bytes32 channelId, uint128 maxClaimableAmount) external view returns (bytes32);
+    /// @notice What the receiverAuthorizer signs for a refund.
     function getRefundDigest(bytes32 channelId, uint256 nonce, uint128 amount) external view returns (bytes32);
+    /// @notice What the receiverAuthorizer signs for claims that anyone sends.
     function getClaimBatchDigest(VoucherClaim[] calldata voucherClaims) external view returns (bytes32);
 }

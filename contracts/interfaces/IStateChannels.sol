@@ -48,9 +48,11 @@ interface IStateChannels {
         bytes32 s;
     }
 
+    /// @notice A channel was opened and has its deposit.
     /// @param packed packed terms 74 bytes (see `openBrief`) ‖ deposit 11 ‖ party A's part of it 11
     /// The id is not told (375 gas): it is the hash of chain, contract and terms.
     event ChannelOpened(bytes32[3] packed);
+    /// @notice A channel's deposit grew.
     /// @param word the channel as it stands now: deposit (88 bits) ‖ balanceA (88) ‖ version (40) ‖ deadline (40)
     event ChannelToppedUp(bytes32 indexed channelId, uint256 word);
     /// @notice A state stands on chain; a newer one may replace it until the deadline (seconds).
