@@ -14,6 +14,7 @@ import {
 import { IDataBatches } from "./interfaces/IDataBatches.sol";
 import { IDeviceRegistry } from "./interfaces/IDeviceRegistry.sol";
 import { BatchHeaders } from "./libraries/BatchHeaders.sol";
+import { FleetTree } from "./libraries/FleetTree.sol";
 import { InvalidProof, PositionalTree } from "./libraries/PositionalTree.sol";
 import { Reports } from "./libraries/Reports.sol";
 import { Signatures } from "./libraries/Signatures.sol";
@@ -31,6 +32,9 @@ contract BatchChallenges is IBatchChallenges {
     uint8 private constant PASS = 1;
     uint8 private constant SUSPECT = 3;
     uint256 private constant READING = 40;
+    uint256 private constant KEY = 64;
+    /// @dev Bytes of a fleet's proof before the proof itself: fleet and position.
+    uint256 private constant FLEET_HEAD = 28;
 
     /// @notice Who devices are.
     IDeviceRegistry public immutable registry;
@@ -94,7 +98,7 @@ contract BatchChallenges is IBatchChallenges {
         view
         returns (bool)
     {
-        if (kind == Demand.Registration) return _registeredInTime(subject);
+        if (kind == Demand.Registration) return _wasRegistered(subject, evidence.extra);
         Revealed calldata batch = _revealed(commitment, evidence);
         if (kind == Demand.Source) return _isSource(batch, subject, evidence);
         bool ofReports = kind == Demand.Report;
@@ -110,14 +114,16 @@ contract BatchChallenges is IBatchChallenges {
 
     function _badSignature(Accused calldata accused, Evidence calldata evidence) private view returns (bool) {
         bytes calldata report = _wellFormedReport(accused.batch, _shown(evidence, 0));
+        bytes calldata extra = evidence.extra;
         address device = Reports.deviceOf(report);
-        // slither-disable-next-line unused-return (when does not matter for whether it was signed)
-        (address owner, uint8 keyType,,) = registry.deviceOf(device);
-        if (owner == address(0)) revert UnknownDevice(device);
+        uint8 keyType = _keyTypeAt(accused.committedAt, device, extra.length < KEY ? extra[:0] : extra[KEY:]);
+        if (keyType == 0) revert UnknownDevice(device);
         bytes32 digest = registry.hashReport(device, Reports.sequenceOf(report), Reports.observations(report));
-        if (keyType != P256) return !Signatures.isCompactBy(device, digest, Reports.signature(report));
-        if (evidence.extra.length != 64) revert MalformedEvidence();
-        (bytes32 x, bytes32 y) = (bytes32(evidence.extra[:32]), bytes32(evidence.extra[32:]));
+        // Before the key type counts: who can sign for the id is the device, whatever curve a fleet puts it on.
+        bool signed = Signatures.isCompactBy(device, digest, Reports.signature(report));
+        if (signed || keyType != P256) return !signed;
+        if (extra.length < KEY) revert MalformedEvidence();
+        (bytes32 x, bytes32 y) = (bytes32(extra[:32]), bytes32(extra[32:KEY]));
         address ofKey = address(uint160(uint256(keccak256(abi.encode(x, y)))));
         if (ofKey != device) revert KeyMismatch(device, ofKey);
         if (!Signatures.hasP256()) revert MissingPrecompile();
@@ -260,9 +266,37 @@ contract BatchChallenges is IBatchChallenges {
             && bytes19(observed) == _observation(report, evidence.extra);
     }
 
-    function _registeredInTime(bytes32 subject) private view returns (bool) {
-        uint40 registeredAt = _registeredAt(address(uint160(uint256(subject) >> 96)));
-        return registeredAt != 0 && registeredAt <= uint96(uint256(subject));
+    // ----------------------------------------------------------------------------------------------- registry
+
+    /// @dev The subject of a Registration: device 20 ‖ committed when 12.
+    function _wasRegistered(bytes32 subject, bytes calldata listed) private view returns (bool) {
+        address device = address(uint160(uint256(subject) >> 96));
+        return _keyTypeAt(uint96(uint256(subject)), device, listed) != 0;
+    }
+
+    /// @dev Key type of a device at that time, zero if neither its slot nor a fleet that is shown tells one. A slot of a later date says
+    /// nothing about then: a device of a fleet makes it whenever it likes, and who trusted the fleet must not lose by it.
+    function _keyTypeAt(uint256 time, address device, bytes calldata listed) private view returns (uint8) {
+        // slither-disable-next-line unused-return (whose it is, and whether it was revoked, is not asked here)
+        (, uint8 keyType, uint40 registeredAt,) = registry.deviceOf(device);
+        if (registeredAt != 0 && registeredAt <= time) return keyType;
+        return listed.length == 0 ? 0 : _keyTypeInFleetAt(time, device, listed);
+    }
+
+    /// @dev `listed`: fleet 26 ‖ position 2 ‖ proof.
+    function _keyTypeInFleetAt(uint256 time, address device, bytes calldata listed)
+        private
+        view
+        returns (uint8)
+    {
+        if (listed.length < FLEET_HEAD) revert MalformedEvidence();
+        bytes26 fleet = bytes26(listed[:26]);
+        (address owner, uint40 enrolledAt, uint8 keyType) = registry.fleetOf(fleet);
+        bytes26 top =
+            FleetTree.topFromProof(device, uint16(bytes2(listed[26:FLEET_HEAD])), listed[FLEET_HEAD:]);
+        // A root of owner zero anyone can make, and of such a fleet the registry says just that.
+        if (owner == address(0) || FleetTree.seal(top, owner, keyType) != fleet) revert InvalidProof();
+        return enrolledAt <= time ? keyType : 0;
     }
 
     function _registeredAt(address device) private view returns (uint40 registeredAt) {

@@ -18,6 +18,8 @@ contract CoreToken is ICoreToken, SignedToken {
     uint256 private constant BPS = 10_000;
     /// @dev Bytes of a packed claim before the siblings; of packed rows before the first; of a row before its siblings.
     uint256 private constant CLAIM_HEAD = 44;
+    /// @dev Bytes of a packed proposal.
+    uint256 private constant PROPOSAL = 52;
     uint256 private constant ROWS_HEAD = 17;
     uint256 private constant ROW_HEAD = 40;
 
@@ -37,6 +39,8 @@ contract CoreToken is ICoreToken, SignedToken {
     /// @notice What the sender of `claimMany` gets of each claim, hundredths of a percent, at most 100.
     uint16 public immutable relayFeeBps;
     uint256 private immutable _initialSupply;
+    /// @dev Proposes until the role goes over; both roots then say so, and the slot says to whom. A slot less to read for a root.
+    address private immutable _firstProposer;
 
     address[3] private _holders;
     address[3] private _candidates;
@@ -55,7 +59,7 @@ contract CoreToken is ICoreToken, SignedToken {
     ) {
         if (feeBps > MAX_FEE_BPS) revert FeeOverLimit(feeBps);
         (disputeWindow, emissionCap, relayFeeBps) = (windowSeconds, capPerEpoch, feeBps);
-        _initialSupply = initialSupply;
+        (_initialSupply, _firstProposer) = (initialSupply, firstProposer);
         // A role that is the zero address is a role that nobody holds: allowed, and visible in the events.
         _setHolder(Role.Admin, firstAdmin);
         _setHolder(Role.Proposer, firstProposer);
@@ -65,29 +69,31 @@ contract CoreToken is ICoreToken, SignedToken {
 
     /// @inheritdoc ICoreToken
     function proposeRoot(uint32 epoch, bytes26 root, uint64 throughBlock, uint128 emission) external {
-        // Checks
-        _requireHolder(Role.Proposer);
-        if (root == 0) revert ZeroRoot();
-        if (emission > emissionCap) revert EmissionOverCap(emissionCap, emission);
-        RewardRoot before = _roots[(epoch & 1) == 0 ? 1 : 0];
-        RewardRoot replaced = _roots[epoch & 1];
-        if (before.isWaiting()) revert RootWaiting(before.activeAt());
-        if (replaced.isWaiting()) revert RootWaiting(replaced.activeAt());
-        uint32 next = (before.epoch() > replaced.epoch() ? before.epoch() : replaced.epoch()) + 1;
-        if (epoch != next || epoch > type(uint16).max) revert WrongEpoch(next, epoch);
+        _propose(epoch, root, throughBlock, emission);
+    }
 
-        // Effects
-        uint40 activeAt = uint40(block.timestamp) + disputeWindow;
-        _roots[epoch & 1] = RewardRoots.pack(root, activeAt, epoch);
-        emit RootProposed(epoch, root, throughBlock, emission, activeAt);
+    /// @inheritdoc ICoreToken
+    function proposeInBrief() external {
+        if (msg.data.length != 4 + PROPOSAL) revert MalformedClaim(msg.data.length - 4);
+        uint32 epoch;
+        bytes26 root;
+        uint64 throughBlock;
+        uint128 emission;
+        assembly ("memory-safe") {
+            epoch := shr(240, calldataload(4))
+            root := shl(48, shr(48, calldataload(6)))
+            throughBlock := shr(192, calldataload(32))
+            emission := shr(128, calldataload(40))
+        }
+        _propose(epoch, root, throughBlock, emission);
     }
 
     /// @inheritdoc ICoreToken
     function veto(uint32 epoch) external {
         _requireHolder(Role.Guardian);
-        RewardRoot root = _roots[epoch & 1];
+        RewardRoot root = _rootOf(epoch);
         if (!root.isWaiting() || root.epoch() != epoch) revert NothingToVeto();
-        _roots[epoch & 1] = RewardRoot.wrap(0);
+        _setRoot(epoch, root.emptied());
         emit RootVetoed(epoch);
     }
 
@@ -102,7 +108,7 @@ contract CoreToken is ICoreToken, SignedToken {
     function claimBrief() external {
         // Checks
         (uint32 epoch, address owner, uint128 cumulative, uint32 position) = _packedClaim();
-        RewardRoot root = _roots[epoch & 1];
+        RewardRoot root = _rootOf(epoch);
         if (!root.isActive() || root.epoch() != epoch) revert InvalidProof();
         bytes26 leaf = _leaf(owner, cumulative);
         bytes26 found = PositionalTree.rootOfPacked(leaf, position, msg.data[4 + CLAIM_HEAD:]);
@@ -195,6 +201,7 @@ contract CoreToken is ICoreToken, SignedToken {
         if (msg.sender != candidate) revert NotPermitted(candidate, msg.sender);
         delete _candidates[uint256(role)];
         _setHolder(role, msg.sender);
+        if (role == Role.Proposer) (_roots[0], _roots[1]) = (_roots[0].handedOver(), _roots[1].handedOver());
     }
 
     /// @inheritdoc ICoreToken
@@ -227,6 +234,29 @@ contract CoreToken is ICoreToken, SignedToken {
     /// @inheritdoc ICoreToken
     function emitted() external view returns (uint256) {
         return totalSupply - _initialSupply;
+    }
+
+    /// @dev Reads no slot but those of the two roots as long as the first proposer proposes.
+    function _propose(uint256 epoch, bytes26 root, uint64 throughBlock, uint256 emission) private {
+        // Checks
+        (RewardRoot before, RewardRoot replaced) = (_rootOf(~epoch), _rootOf(epoch));
+        address proposer = _firstProposer;
+        if (before.isHandedOver()) proposer = _holders[uint256(Role.Proposer)];
+        if (msg.sender != proposer) revert NotPermitted(proposer, msg.sender);
+        if (root == 0) revert ZeroRoot();
+        if (emission > emissionCap) revert EmissionOverCap(emissionCap, uint128(emission));
+        if (before.isWaiting()) revert RootWaiting(before.activeAt());
+        if (RewardRoots.isNotNext(epoch, before, replaced) != 0) {
+            revert WrongEpoch(RewardRoots.nextEpoch(before, replaced), uint32(epoch));
+        }
+
+        // Effects
+        RewardRoot proposed;
+        unchecked {
+            proposed = replaced.followedBy(root, block.timestamp + disputeWindow, epoch); // of 41 bits at most
+        }
+        _setRoot(epoch, proposed);
+        emit RootProposed(RewardRoot.unwrap(proposed), throughBlock, uint128(emission));
     }
 
     /// @dev Proves a claim against the newest active root and counts it; the caller pays the amount.
@@ -295,6 +325,19 @@ contract CoreToken is ICoreToken, SignedToken {
         (RewardRoot even, RewardRoot odd) = (_roots[0], _roots[1]);
         if (!even.isActive()) return odd.isActive() ? odd : RewardRoot.wrap(0);
         return odd.isActive() && odd.epoch() > even.epoch() ? odd : even;
+    }
+
+    /// @dev Of odd epochs, or of even ones. In assembly: the compiler would see to it that one bit is less than two.
+    function _rootOf(uint256 epoch) private view returns (RewardRoot root) {
+        assembly ("memory-safe") {
+            root := sload(add(_roots.slot, and(epoch, 1)))
+        }
+    }
+
+    function _setRoot(uint256 epoch, RewardRoot root) private {
+        assembly ("memory-safe") {
+            sstore(add(_roots.slot, and(epoch, 1)), root)
+        }
     }
 
     function _budget(RewardRoot root) private view returns (uint256) {

@@ -31,8 +31,9 @@ abstract contract Disputes is IDisputes, LaneBonds {
         Place calldata place,
         Evidence calldata evidence
     ) external {
-        (uint40 since,) = _requireChallengeable(batchId, BatchHeaders.commitmentOf(batch), place);
-        judge.requireFraud(kind, Accused(batchId, since, batch), evidence);
+        (uint40 since, uint40 committedAt) =
+            _requireChallengeable(batchId, BatchHeaders.commitmentOf(batch), place);
+        judge.requireFraud(kind, Accused(batchId, since, committedAt, batch), evidence);
         emit FraudProven(batchId, kind, msg.sender);
         _slash(uint16(batchId >> 32), msg.sender);
     }

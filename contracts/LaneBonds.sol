@@ -49,6 +49,8 @@ abstract contract LaneBonds is ILaneBonds {
         // Checks
         address submitter = assigneeOf[lane];
         if (submitter == address(0)) revert Unassigned(lane);
+        // Who pays may close the lane: a stranger who pays first could keep it shut for a window, again and again.
+        if (msg.sender != submitter && msg.sender != admin) revert NotConcerned(lane, msg.sender);
         Bond memory before = _bonds[lane];
         if (before.amount != 0) revert AlreadyBonded(lane);
         // slither-disable-next-line incorrect-equality (this very second is what is meant)

@@ -163,21 +163,24 @@ contract PaymentChannels is IPaymentChannels, DepositPause {
     }
 
     /// @inheritdoc IPaymentChannels
-    function redeemGroupsBrief() external nonReentrant returns (uint256 redeemed) {
-        (uint256 start, uint256 end) = (4, msg.data.length);
-        if (end == start) revert EmptyBatch();
+    function redeemGroupsBrief() external returns (uint256 redeemed) {
+        // Without the lock: what a row pays is in the books before tokens move, and a deposit that this takes tokens from, in the middle
+        // of its measuring, fails.
+        uint256 position = 4;
         PackedVouchers.begin();
         (address receiver, address token, uint256 due) = (address(0), address(0), 0);
-        uint256 position = start;
-        while (position < end) {
-            PackedVouchers.Group memory group = PackedVouchers.openGroup(position, start, end);
-            if (group.receiver != receiver || group.token != token) {
-                // slither-disable-next-line reentrancy-no-eth (every entry is behind the lock)
-                if (due > 0) SafeErc20.send(token, receiver, due);
-                (receiver, token, due) = (group.receiver, group.token, 0);
-            }
-            (uint256 paid, uint256 rows, uint256 next) = _redeemGroup(group, start, end);
-            (redeemed, due, position) = (redeemed + rows, due + paid, next);
+        // Sums of amounts that are deposited, of at most 96 bits, and of rows: nothing overflows.
+        unchecked {
+            do {
+                (address payee, address coin) = PackedVouchers.openGroup(position);
+                if (payee != receiver || coin != token) {
+                    // slither-disable-next-line reentrancy-no-eth (what is paid is in the books; what comes next is read anew)
+                    if (due > 0) SafeErc20.send(token, receiver, due);
+                    (receiver, token, due) = (payee, coin, 0);
+                }
+                (uint256 paid, uint256 rows, uint256 next) = _redeemGroup();
+                (redeemed, due, position) = (redeemed + rows, due + paid, next);
+            } while (position < msg.data.length);
         }
         if (due > 0) SafeErc20.send(token, receiver, due);
     }
@@ -347,34 +350,28 @@ contract PaymentChannels is IPaymentChannels, DepositPause {
         emit Redeemed(channelId, config.receiver, amount, ceiling);
     }
 
-    function _redeemGroup(PackedVouchers.Group memory group, uint256 start, uint256 end)
-        private
-        returns (uint256 paid, uint256 redeemed, uint256 position)
-    {
-        uint256 list = PackedVouchers.newList(group.count);
-        if (group.kind == PackedVouchers.BY_ACCOUNT) {
-            (paid, redeemed, position) = _redeemAccounts(group, start, end, list);
+    function _redeemGroup() private returns (uint256 paid, uint256 redeemed, uint256 position) {
+        if (PackedVouchers.isOfAccounts()) {
+            (paid, redeemed, position) = _redeemAccounts();
         } else {
-            (paid, redeemed) = PackedVouchers.redeemKeys(group, list);
-            position = group.rows + group.count * group.rowBytes;
+            (paid, redeemed) = PackedVouchers.redeemKeys();
+            position = PackedVouchers.pastRows();
         }
-        if (redeemed > 0) PackedVouchers.emitList(list, redeemed, group.receiver);
+        if (redeemed > 0) PackedVouchers.emitList(redeemed);
     }
 
     /// @dev Rows that a contract may have to judge. Its call cannot change anything: it is a static one.
-    function _redeemAccounts(PackedVouchers.Group memory group, uint256 start, uint256 end, uint256 list)
-        private
-        returns (uint256 paid, uint256 redeemed, uint256 position)
-    {
-        position = group.rows;
-        for (uint256 i = 0; i < group.count; ++i) {
+    function _redeemAccounts() private returns (uint256 paid, uint256 redeemed, uint256 position) {
+        PackedVouchers.reserveList();
+        position = PackedVouchers.firstRow();
+        for (uint256 left = PackedVouchers.countOf(); left > 0; --left) {
             bytes32 channelId;
             uint256 amount;
             bytes calldata signature;
-            (channelId, amount, signature, position) = PackedVouchers.readAccountRow(position, start, end);
+            (channelId, amount, signature, position) = PackedVouchers.readAccountRow(position);
             uint256 added = _redeemAccount(channelId, uint128(amount), signature);
             if (added == 0) continue;
-            PackedVouchers.append(list, redeemed, channelId, amount);
+            PackedVouchers.append(redeemed, channelId, amount);
             (paid, redeemed) = (paid + added, redeemed + 1);
         }
     }

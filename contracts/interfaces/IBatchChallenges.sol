@@ -48,10 +48,12 @@ struct Evidence {
     bytes extra;
 }
 
-/// @notice The batch in question. Batches before `since` are not this bond's.
+/// @notice The batch in question. Batches before `since` are not this bond's; devices are judged by what was registered at
+/// `committedAt`.
 struct Accused {
     uint48 batchId;
     uint40 since;
+    uint40 committedAt;
     Revealed batch;
 }
 
@@ -66,7 +68,8 @@ interface IBatchChallenges {
     error WrongWitness(uint48 batchId);
     /// @notice The key does not hash to the device's id.
     error KeyMismatch(address device, address ofKey);
-    /// @notice The device is not in the registry: materialise it from its fleet, or demand its registration.
+    /// @notice Neither the device's slot nor a fleet that was shown says that it was registered when the batch was committed: show
+    /// its fleet, or demand its registration.
     error UnknownDevice(address device);
     /// @notice This chain cannot verify P-256 signatures, so nobody can be judged by one.
     error MissingPrecompile();
@@ -78,11 +81,13 @@ interface IBatchChallenges {
     /// @notice Reverts unless the evidence shows this fraud. The batch's commitment is the caller's business; the caller must
     /// be a DataBatches, which is asked about witnesses.
     /// @dev `shown`, `witnesses`, `extra` by kind:
-    /// BadSignature: report; –; empty for secp256k1, x ‖ y for P-256. RevokedDevice: report; –; index of the observation (2 bytes).
+    /// BadSignature: report; –; x ‖ y (on secp256k1 zeros, or nothing when nothing follows), then *listed* unless the device has a slot of
+    /// no later date than the batch. RevokedDevice: report; –; index of the observation (2 bytes).
     /// DuplicateReport: two reports; – or the earlier batch of the second one; –. MalformedReport, MalformedReading, OutsideWindow: the
     /// leaf; –; –. UnsortedReadings, UnsortedReports: two neighbours; –; –. WrongParent: –; –; index (4) ‖ top (42) ‖ pairs of children (84 each)
     /// from the top down, the last one of the node in question. WrongLeaf: the reading; –; the same down to the leaf. BrokenChain: –; – or the
     /// batch before; 0 id, 1 previous, 2 ancestor (1 byte). Equivocation: –; the other batch of this id; –.
+    /// *listed* shows a fleet of no later date than the batch that lists the device: fleet (26) ‖ position (2) ‖ proof as for `materialise`.
     function requireFraud(Fraud kind, Accused calldata accused, Evidence calldata evidence) external view;
 
     /// @notice What a demand is about, as one word. Reverts when there is nothing to demand.
@@ -95,7 +100,8 @@ interface IBatchChallenges {
 
     /// @notice Reverts unless the evidence answers the demand.
     /// @param evidence Report, Reading: the leaf, or nothing when the batch ends before the position. Source: the report; `extra` is the
-    /// index of the observation (2 bytes). All with the batch as witness. Registration: nothing; materialise the device first.
+    /// index of the observation (2 bytes). All with the batch as witness. Registration: `extra` is *listed* as at `requireFraud`,
+    /// or empty when the device has a slot of no later date than the batch (`materialise` copies the fleet's).
     function requireAnswer(Demand kind, bytes26 commitment, bytes32 subject, Evidence calldata evidence)
         external
         view;

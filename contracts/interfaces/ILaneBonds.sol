@@ -34,7 +34,7 @@ interface ILaneBonds {
     error NotAdmin(address admin, address caller);
     /// @notice Only the lane's active submitter may commit.
     error NotSubmitter(uint16 lane, address caller);
-    /// @notice Only the submitter, who paid the bond, or the admin may close a lane.
+    /// @notice Only the lane's submitter, the admin or (to close it) who paid the bond may do this.
     error NotConcerned(uint16 lane, address caller);
     /// @notice The lane has a bond already.
     error AlreadyBonded(uint16 lane);
@@ -52,7 +52,8 @@ interface ILaneBonds {
     /// @notice Names a lane's submitter. Admin only, while the lane has no bond. Zero: nobody.
     function assignLane(uint16 lane, address submitter) external;
 
-    /// @notice Pays the lane's bond from the caller's allowance and makes the lane active. Anyone; the caller gets it back in the end.
+    /// @notice Pays the lane's bond from the caller's allowance and makes the lane active. The lane's submitter or the
+    /// admin; the caller gets it back in the end.
     function bondLane(uint16 lane) external;
 
     /// @notice Ends an active lane. Its submitter, who paid the bond, or the admin.

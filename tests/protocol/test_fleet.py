@@ -42,6 +42,15 @@ def test_every_device_proves_its_membership(fleet):
     assert device_ids(fleet.packed) == list(fleet.devices)
 
 
+@given(fleets)
+def test_a_listing_names_fleet_and_place_before_the_proof(fleet):
+    for position, device in enumerate(fleet.devices):
+        listing = fleet.listing(device)
+        root, place, proof = listing[:26], listing[26:28], listing[28:]
+        prove(fleet, device, int.from_bytes(place, "big"), proof, root=root)
+        assert int.from_bytes(place, "big") == position
+
+
 @given(fleets, st.data())
 def test_a_proof_proves_nothing_else(fleet, data):
     position = data.draw(st.integers(0, len(fleet.devices) - 1))

@@ -56,10 +56,16 @@ def test_a_device_has_the_owner_that_the_chain_would_say(
     assert view.active(DEVICE).key_type is KeyType.SECP256K1
 
 
-def test_a_materialised_device_is_revoked_for_good() -> None:
-    materialised = e.DeviceMaterialised(DEVICE, FIRST, 1, bytes(26))
-    revoked = e.DeviceRevoked(DEVICE, 7)
-    view = view_of(enrolled(FIRST), materialised, revoked, enrolled(SECOND))
+@pytest.mark.parametrize(
+    "slot",
+    [
+        [enrolled(FIRST), e.DeviceMaterialised(DEVICE, FIRST, 1, bytes(26))],
+        [enrolled(FIRST), registered()],
+        [registered()],
+    ],
+)
+def test_a_device_that_was_revoked_in_its_slot_comes_back_by_no_fleet(slot: list[Event]) -> None:
+    view = view_of(*slot, e.DeviceRevoked(DEVICE, 7), enrolled(SECOND))
     with pytest.raises(RevokedDevice):
         view.active(DEVICE)
     assert view.identity(DEVICE).device == DEVICE

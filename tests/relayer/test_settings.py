@@ -25,6 +25,10 @@ WRONG = {
     "out of range": ({"RELAYER_LANE": "65536"}, "RELAYER_LANE: input should be less than"),
     "zero": ({"RELAYER_MAX_AGE_S": "0"}, "RELAYER_MAX_AGE_S: input should be greater than 0"),
     "zero confirmations": ({"RELAYER_CONFIRMATIONS": "0"}, "RELAYER_CONFIRMATIONS: input should"),
+    "a future that a revocation reaches": (
+        {"RELAYER_MAX_REPORT_FUTURE_S": "3601"},
+        "RELAYER_MAX_REPORT_FUTURE_S: input should be less than",
+    ),
     "another scheme": ({"RELAYER_BUS_URL": "amqp://x"}, "RELAYER_BUS_URL: is not a URL"),
     "a short key": ({"RELAYER_SUBMITTER_KEY": "0x12"}, "RELAYER_SUBMITTER_KEY: is not a private"),
     "a key of words": ({"RELAYER_SUBMITTER_KEY": "please"}, "RELAYER_SUBMITTER_KEY: is not a"),

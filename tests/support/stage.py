@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from web3.contract import Contract
 from web3.exceptions import ContractCustomError
@@ -11,9 +11,12 @@ from corechain.chain import RevertDecoder, Reverted
 from corechain.protocol.archive import Place
 from corechain.protocol.eip712 import Domain, activation_digest, registry_domain
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud
+from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import P256Key, Secp256k1Key
 from support.bench import START, Actor, Bench, artefact
 from support.drafts import HOUR_S, hourly, leaves_of, signed_report
+
+Key = TypeVar("Key", Secp256k1Key, P256Key)
 
 BOND, FEE = 10**21, 10**18
 WINDOW_S, ANSWER_S = 86_400, 3_600
@@ -55,6 +58,21 @@ class Stage:
             device, owner.address, int(identity.key_type), x, y, signature
         )
         return self.bench.send(owner, call)
+
+    def enrol_fleet(self, fleet: Fleet) -> int:
+        """The submitter is the admin; whose the fleet is does not matter here."""
+        call, owner = self.registry.functions, self.bench.web3.to_checksum_address(fleet.owner)
+        self.bench.send(self.submitter, call.setEnroller(self.submitter.address, True))
+        enrol = call.enrolFleet(owner, int(fleet.key_type), fleet.packed)
+        return self.bench.send(self.submitter, enrol)
+
+    def enrol(self, kind: type[Key]) -> tuple[Key, Fleet]:
+        """One device of a fleet of nine, and the fleet: three leaves, the last not full."""
+        keys = [kind(bytes(31) + bytes([n])) for n in range(0x90, 0x99)]
+        key_type = keys[0].identity.key_type
+        fleet = Fleet.of(self.challenger.raw, key_type, [key.identity.device for key in keys])
+        self.enrol_fleet(fleet)
+        return max(keys, key=lambda key: key.identity.device), fleet
 
     def commit(self, dossier: Dossier) -> int:
         call = self.batches.functions.commit(dossier.header.batch_id, dossier.revealed.commitment)

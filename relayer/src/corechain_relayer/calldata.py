@@ -8,13 +8,7 @@ def selector(signature: str) -> bytes:
 
 
 COMMIT = selector("commitBrief(bytes32)")
-PROPOSE_ROOT = selector("proposeRoot(uint32,bytes26,uint64,uint128)")
-
-
-def bytes26_word(digest: bytes) -> bytes:
-    """bytesN stand on the left of their word."""
-    assert len(digest) == 26
-    return digest + bytes(6)
+PROPOSE = selector("proposeInBrief()")
 
 
 def commit_call(batch_id: int, commitment: bytes) -> bytes:

@@ -133,14 +133,18 @@ class LaneMachine(RuleBasedStateMachine):
         if self._try(self.stage.submitter, call, refusal):
             self.model.assignee = True
 
-    @rule()
-    def somebody_pays_the_bond(self) -> None:
+    @rule(concerned=st.booleans())
+    def somebody_pays_the_bond(self, concerned: bool) -> None:
+        """The submitter, who is the admin too, or a stranger."""
         refusal = None if self.model.assignee else "Unassigned"
-        if self.model.bonded_at is not None:
+        if refusal is None and not concerned:
+            refusal = "NotConcerned"
+        elif refusal is None and self.model.bonded_at is not None:
             refusal = "AlreadyBonded"
         elif refusal is None and self._next() == self.model.vacated_at:
             refusal = "JustVacated"
-        if self._try(self.stage.challenger, self.stage.batches.functions.bondLane(LANE), refusal):
+        payer = self.stage.submitter if concerned else self.stage.challenger
+        if self._try(payer, self.stage.batches.functions.bondLane(LANE), refusal):
             self.model.bonded_at = self.stage.bench.now
             self.model.held += BOND
 

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { BatchFixture } from "./BatchFixture.sol";
-import { BatchHeader, Revealed } from "../../../contracts/interfaces/BatchTypes.sol";
+import { DisputeFixture } from "./DisputeFixture.sol";
 import {
     Demand,
     Evidence,
@@ -12,26 +11,14 @@ import {
     Witness
 } from "../../../contracts/interfaces/IBatchChallenges.sol";
 
-/// given a batch of one report and one reading (all kinds of fraud: tests/contracts/anvil/test_disputes.py)
+/// given a batch of one report and one reading (all kinds of fraud: tests/contracts/anvil/test_frauds.py)
 ///   ├── a chain that cannot verify P-256 judges nobody by it
 ///   ├── whatever bytes the evidence has, the honest batch keeps its bond
 ///   └── a demand is about a position, and only positions can be demanded so
-contract BatchChallengesTest is BatchFixture {
-    uint256 internal constant DEVICE = 7;
-    uint256 internal constant DEVICE_P256 = 8;
-    Revealed internal batch;
-    bytes internal report;
-    bytes internal reading;
-
+contract BatchChallengesTest is DisputeFixture {
     function setUp() public {
         _deploy();
         _activate(0, address(this));
-    }
-
-    function _p256() internal pure returns (address device, bytes32 x, bytes32 y) {
-        (uint256 a, uint256 b) = vm.publicKeyP256(DEVICE_P256);
-        (x, y) = (bytes32(a), bytes32(b));
-        device = address(uint160(uint256(keccak256(abi.encode(x, y)))));
     }
 
     function _registerP256() internal {
@@ -43,37 +30,10 @@ contract BatchChallengesTest is BatchFixture {
         registry.register(device, address(this), 2, x, y, _signP256(digest));
     }
 
-    function _signP256(bytes32 digest) internal pure returns (bytes memory) {
-        (bytes32 r, bytes32 s) = vm.signP256(DEVICE_P256, digest);
-        uint256 order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551;
-        uint256 low = uint256(s) > order / 2 ? order - uint256(s) : uint256(s);
-        return abi.encodePacked(r, low);
-    }
-
     /// A batch of one report with one observation, signed by the P-256 device.
     function _commitHonest() internal {
         (address device,,) = _p256();
-        bytes memory observations = abi.encodePacked(uint16(1), uint64(2), uint40(1_900_000_000), int32(5));
-        bytes32 digest = registry.hashReport(device, 1, observations);
-        report = abi.encodePacked(device, uint64(1), uint16(1), observations, _signP256(digest));
-        reading = abi.encodePacked(uint16(1), uint64(2), device, uint40(1_900_000_000), int32(5), uint8(1));
-        bytes26 readings = bytes26(keccak256(reading));
-        bytes26 statistics = bytes26(keccak256(abi.encodePacked(readings, int64(5), int32(5), int32(5))));
-        batch.header = BatchHeader(
-            1, 0, 0, statistics, bytes26(keccak256(report)), 0, 0, 1, 1, 1_900_000_000, 1_900_000_000
-        );
-        batch.readingsRoot = readings;
-        bytes32 rest = keccak256(abi.encode(batch.header));
-        batches.commit(1, bytes26(keccak256(abi.encodePacked(readings, rest))));
-    }
-
-    function _shown(bytes memory content) internal pure returns (Shown[] memory shown) {
-        shown = new Shown[](1);
-        shown[0] = Shown(0, content, new bytes26[](0));
-    }
-
-    function _evidence(bytes memory content, bytes memory extra) internal pure returns (Evidence memory) {
-        return Evidence(_shown(content), new Witness[](0), extra);
+        _commitReport(device, _signP256(_reportDigest(device)));
     }
 
     function test_a_chain_that_cannot_verify_p256_judges_nobody_by_it() public {

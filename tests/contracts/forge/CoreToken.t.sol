@@ -271,6 +271,85 @@ contract CoreTokenTest is Test {
         token.proposeRoot(1, bytes26(uint208(1)), 1, 1);
     }
 
+    function test_the_next_proposer_goes_on_where_the_first_one_stopped(address next, bool vetoed) public {
+        vm.assume(next != proposer);
+        _activate(1, bytes26(uint208(1)), 1);
+        _propose(2, bytes26(uint208(2)), 1);
+        token.offerRole(ICoreToken.Role.Proposer, next);
+        vm.prank(next);
+        token.acceptRole(ICoreToken.Role.Proposer);
+        (uint32 pending,,) = token.pendingRoot();
+        assertEq(pending, 2);
+        if (vetoed) {
+            vm.prank(guardian);
+            token.veto(2);
+        }
+        vm.warp(block.timestamp + WINDOW);
+        (uint32 active, bytes26 root) = token.activeRoot();
+        assertEq(active, vetoed ? 1 : 2);
+        assertEq(root, bytes26(uint208(active)));
+        uint32 epoch = active;
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.prank(proposer);
+            vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotPermitted.selector, next, proposer));
+            token.proposeRoot(epoch + 1, bytes26(uint208(9)), 1, 1);
+            vm.prank(next);
+            token.proposeRoot(++epoch, bytes26(uint208(9)), 1, 1);
+            vm.warp(block.timestamp + WINDOW);
+        }
+        (active,) = token.activeRoot();
+        assertEq(active, epoch);
+    }
+
+    function test_a_root_that_counts_is_not_replaced(uint32 epoch) public {
+        _activate(1, bytes26(uint208(1)), 1);
+        _activate(2, bytes26(uint208(2)), 1);
+        vm.assume(epoch != 3);
+        vm.prank(proposer);
+        vm.expectRevert(abi.encodeWithSelector(ICoreToken.WrongEpoch.selector, uint32(3), epoch));
+        token.proposeRoot(epoch, bytes26(uint208(3)), 1, 1);
+    }
+
+    // ---------------------------------------------------------------------------------------- packed proposals
+
+    function _proposeInBrief(uint16 epoch, bytes26 root, uint64 throughBlock, uint128 emission) internal {
+        bytes memory packed = abi.encodePacked(epoch, root, throughBlock, emission);
+        vm.prank(proposer);
+        (bool done,) = address(token).call(bytes.concat(ICoreToken.proposeInBrief.selector, packed));
+        assertTrue(done);
+    }
+
+    function test_a_packed_proposal_is_the_call_in_the_abi(
+        bytes26 root,
+        uint64 throughBlock,
+        uint128 emission
+    ) public {
+        vm.assume(root != 0);
+        emission = uint128(bound(emission, 0, CAP));
+        uint40 until = uint40(block.timestamp) + WINDOW;
+        vm.expectEmit(address(token));
+        emit ICoreToken.RootProposed(
+            uint256(bytes32(root)) | uint256(until) << 16 | 1, throughBlock, emission
+        );
+        _proposeInBrief(1, root, throughBlock, emission);
+        (uint32 epoch, bytes26 pending, uint40 activeAt) = token.pendingRoot();
+        assertEq(epoch, 1);
+        assertEq(pending, root);
+        assertEq(activeAt, until);
+    }
+
+    function test_a_proposal_of_another_length_is_refused(uint8 length) public {
+        vm.assume(length != 52);
+        vm.prank(proposer);
+        (bool done, bytes memory answer) =
+            address(token).call(bytes.concat(ICoreToken.proposeInBrief.selector, new bytes(length)));
+        assertFalse(done);
+        assertEq(
+            keccak256(answer),
+            keccak256(abi.encodeWithSelector(ICoreToken.MalformedClaim.selector, uint256(length)))
+        );
+    }
+
     // ------------------------------------------------------------------------------------------ packed claims
 
     function _brief(uint32 epoch, address owner, uint128 cumulative, uint32 position, bytes26[] memory proof)

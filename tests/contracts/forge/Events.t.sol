@@ -146,7 +146,7 @@ contract TokenAndBatchEventsTest is Test {
         address owner = address(7);
         bytes26 root = bytes26(keccak256(abi.encode(keccak256(abi.encodePacked(owner, uint128(5))))));
         vm.expectEmit(address(token));
-        emit ICoreToken.RootProposed(1, root, 9, 50, 1_700_000_060);
+        emit ICoreToken.RootProposed(uint256(bytes32(root)) | 1_700_000_060 << 16 | 1, 9, 50);
         token.proposeRoot(1, root, 9, 50);
         vm.expectEmit(address(token));
         emit ICoreToken.RootVetoed(1);

@@ -10,7 +10,7 @@ import { TransferFailed } from "../../../contracts/libraries/SafeErc20.sol";
 import { FeeToken } from "../../../contracts/mocks/Tokens.sol";
 
 /// given a lane that the admin has assigned
-///   ├── it commits only once it is bonded
+///   ├── it commits only once it is bonded, by its submitter or the admin
 ///   ├── closing it ends committing at once; the bond stays for the window of the last batch
 ///   ├── the bond goes back to who paid it, whoever asks
 ///   ├── the admin can neither take a bond nor change a bonded lane's submitter
@@ -24,12 +24,22 @@ contract LaneBondsTest is BatchFixture {
         token.mint(funder, 10 * uint256(BOND));
         vm.prank(funder);
         token.approve(address(batches), type(uint256).max);
+        token.mint(submitter, BOND);
+        vm.prank(submitter);
+        token.approve(address(batches), BOND);
     }
 
+    /// Paid by an admin that is none any more when the test begins.
     function _bond(uint16 lane) internal {
-        batches.assignLane(lane, submitter);
+        batches.offerAdmin(funder);
         vm.prank(funder);
+        batches.acceptAdmin();
+        vm.startPrank(funder);
+        batches.assignLane(lane, submitter);
         batches.bondLane(lane);
+        batches.offerAdmin(address(this));
+        vm.stopPrank();
+        batches.acceptAdmin();
     }
 
     function test_a_lane_commits_only_once_it_is_bonded(uint16 lane) public {
@@ -38,14 +48,38 @@ contract LaneBondsTest is BatchFixture {
         vm.expectRevert(abi.encodeWithSelector(ILaneBonds.NotSubmitter.selector, lane, submitter));
         batches.commit(_in(lane, 1), bytes26(uint208(1)));
         vm.expectEmit(address(batches));
-        emit ILaneBonds.LaneBonded(lane, funder, BOND);
-        vm.prank(funder);
+        emit ILaneBonds.LaneBonded(lane, submitter, BOND);
+        vm.prank(submitter);
         batches.bondLane(lane);
+        assertEq(batches.bondOf(lane).funder, submitter);
         assertEq(batches.submitterOf(lane), submitter);
         vm.expectEmit(address(batches));
         emit IDataBatches.BatchCommitted(_in(lane, 1), bytes26(uint208(1)));
         vm.prank(submitter);
         batches.commit(_in(lane, 1), bytes26(uint208(1)));
+    }
+
+    /// It could close the lane at once, and keep it shut for a window, again and again.
+    function test_a_stranger_cannot_bond_a_lane(uint16 lane, address stranger) public {
+        vm.assume(stranger != submitter && stranger != address(this));
+        batches.assignLane(lane, submitter);
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(ILaneBonds.NotConcerned.selector, lane, stranger));
+        batches.bondLane(lane);
+        vm.prank(submitter);
+        batches.bondLane(lane);
+        vm.prank(stranger);
+        vm.expectRevert(abi.encodeWithSelector(ILaneBonds.NotConcerned.selector, lane, stranger));
+        batches.closeLane(lane);
+        assertEq(batches.submitterOf(lane), submitter);
+    }
+
+    function test_a_submitter_pays_no_bond_for_its_successor(uint16 lane) public {
+        batches.assignLane(lane, submitter);
+        batches.assignLane(lane, address(this));
+        vm.prank(submitter);
+        vm.expectRevert(abi.encodeWithSelector(ILaneBonds.NotConcerned.selector, lane, submitter));
+        batches.bondLane(lane);
     }
 
     function test_a_lane_without_a_submitter_takes_no_bond(uint16 lane) public {

@@ -227,7 +227,7 @@ contract PaymentPackedTest is PaymentFixture {
         }
         Log memory list = logs[logs.length - 1];
         assertEq(list.topics[0], IPaymentChannels.RedeemedMany.selector);
-        assertEq(list.topics[1], bytes32(uint256(uint160(receiver))));
+        assertEq(list.topics.length, 1);
         bytes32[] memory rows = abi.decode(list.data, (bytes32[]));
         assertEq(rows.length, 2);
         uint256 next = 0;

@@ -7,14 +7,13 @@ import structlog
 
 from corechain.chain import RevertDecoder
 from corechain.deployment import Deployment, load_abi
-from corechain.protocol.eip712 import uint_word
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.events import RootProposed, decode_log, topic_of
 from corechain.protocol.hashing import Digest26
 from corechain.service.database import migrate, writer
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
-from corechain_relayer.calldata import PROPOSE_ROOT, bytes26_word
+from corechain_relayer.calldata import PROPOSE
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.rewards.epochs import Ledger, Proposal
@@ -31,7 +30,6 @@ log = structlog.get_logger(__name__)
 
 QUEUE = "rewards"
 PATIENCE_S = 300.0
-_EPOCH = slice(4, 36)
 
 
 class ProposalRefused(CoreChainError):
@@ -63,12 +61,13 @@ class Proposed:
 
 
 def propose_call(proposal: Proposal) -> bytes:
+    """`proposeInBrief`: epoch 2 ‖ root 26 ‖ throughBlock 8 ‖ emission 16."""
     return (
-        PROPOSE_ROOT
-        + uint_word(proposal.epoch)
-        + bytes26_word(proposal.root)
-        + uint_word(proposal.through_block)
-        + uint_word(proposal.emission)
+        PROPOSE
+        + proposal.epoch.to_bytes(2, "big")
+        + proposal.root
+        + proposal.through_block.to_bytes(8, "big")
+        + proposal.emission.to_bytes(16, "big")
     )
 
 
@@ -88,7 +87,7 @@ class ProposedRoots:
     async def __call__(self, intent: Intent) -> Receipt | None:
         contract = self.deployment.contracts["CoreToken"]
         head = await self.node.rpc.head()
-        topics = [to_hex(topic_of(RootProposed)), to_hex(intent.calldata[_EPOCH])]
+        topics = [to_hex(topic_of(RootProposed))]
         logs = await logs_in_ranges(
             self.node.rpc,
             [contract.address],

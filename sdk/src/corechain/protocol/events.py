@@ -175,12 +175,24 @@ class Transfer(Event):
 
 @dataclass(frozen=True, slots=True)
 class RootProposed(Event):
-    SIGNATURE = "RootProposed(uint32 indexed,bytes26,uint64,uint128,uint40)"
-    epoch: int
-    root: bytes
+    """Word: root (208 bits) ‖ claimable from this second (32) ‖ handed over (1) ‖ epoch (15)."""
+
+    SIGNATURE = "RootProposed(uint256,uint64,uint128)"
+    word: int
     through_block: int
     emission: int
-    active_at: int
+
+    @property
+    def root(self) -> bytes:
+        return (self.word >> 48).to_bytes(26, "big")
+
+    @property
+    def active_at(self) -> int:
+        return self.word >> 16 & (1 << 32) - 1
+
+    @property
+    def epoch(self) -> int:
+        return self.word & (1 << 15) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +254,7 @@ class Redeemed(Event):
 class RedeemedMany(Event):
     """Each word: first 20 bytes of a channel id ‖ total claimed (`redemption.redeemed_totals`)."""
 
-    SIGNATURE = "RedeemedMany(address indexed,bytes32[])"
-    receiver: bytes
+    SIGNATURE = "RedeemedMany(bytes32[])"
     rows: tuple[bytes, ...]
 
 

@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 from corechain.protocol.archive import Place, Revealed
 from corechain.protocol.batch import Batch, Header
+from corechain.protocol.fleet import KEY_BYTES, Fleet
 from corechain.protocol.hashing import Digest26
+from corechain.protocol.keys import DeviceIdentity
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.statistics import StatisticsTree
 
@@ -130,6 +132,13 @@ class Dossier:
 def position_of(position: int) -> Evidence:
     """What a demand for a report or a reading says: where."""
     return Evidence(extra=position.to_bytes(4, "big"))
+
+
+def signer_of(identity: DeviceIdentity, fleet: Fleet | None = None) -> bytes:
+    """What a bad signature is judged by: the key, which is not looked at on secp256k1, and the
+    fleet that lists the device unless a slot of its own was there when the batch was committed."""
+    key = identity.public_key or bytes(KEY_BYTES)
+    return key + (fleet.listing(identity.device) if fleet else b"")
 
 
 def index_of(index: int) -> bytes:

@@ -93,6 +93,11 @@ class Fleet:
         others = leaf[:place] + leaf[place + ID_BYTES :]
         return others + b"".join(self.tree.proof(position // IDS_A_LEAF))
 
+    def listing(self, device: DeviceId) -> bytes:
+        """What shows in a dispute that the fleet lists the device. Raises ValueError."""
+        position = self.position(device)
+        return self.root + position.to_bytes(2, "big") + self.proof(position)
+
 
 def top_from_proof(device: bytes, position: int, proof: bytes) -> Digest26:
     """The top of the tree that a proof leads to. Raises InvalidProof."""

@@ -1,0 +1,252 @@
+"""Whoever shows a fraud takes the bond; an honest submitter never loses it.
+
+given a bonded lane with a committed batch
+  ├── each kind of fraud, shown in a batch that has it, takes the bond: half to the challenger,
+  │   half to nobody; the lane commits no more
+  ├── the same evidence about an honest batch is refused (at random: BatchChallenges.t.sol)
+  ├── a device of a fleet is judged by the fleet, whatever the device does later
+  └── it takes the bond once, within the window, and only the bond that stood for the batch
+"""
+
+from collections.abc import Callable
+
+import pytest
+from support.drafts import draft, hourly, signed_report
+from support.frauds import (
+    CASES,
+    KEY,
+    OTHER,
+    Case,
+    bad_signature,
+    challenge_of,
+    committed_as,
+    duplicate_over_two_batches,
+    honest,
+    position,
+)
+from support.stage import BOND, WINDOW_S, Stage, readings
+
+from corechain.protocol.archive import Group
+from corechain.protocol.evidence import Evidence, Fraud, Link, index_of, signer_of
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
+
+BURN = "0x000000000000000000000000000000000000dEaD"
+
+
+@pytest.fixture
+def stage(stage: Stage) -> Stage:
+    stage.register(KEY)
+    stage.register(OTHER)
+    return stage
+
+
+@pytest.mark.parametrize("build", CASES, ids=lambda build: build.__name__)
+def test_who_shows_a_fraud_takes_the_bond(stage: Stage, build: Callable[[Stage], Case]) -> None:
+    case = build(stage)
+    number = committed_as(stage, case)
+    before, burnt = stage.balance(stage.challenger), stage.balance(BURN)
+    stage.bench.send(stage.challenger, challenge_of(stage, number, case))
+    assert stage.balance(stage.challenger) == before + BOND // 2
+    assert stage.balance(BURN) == burnt + BOND // 2
+    assert int(stage.batches.functions.submitterOf(0).call(), 16) == 0
+    assert stage.refused(stage.challenger, challenge_of(stage, number, case)) == "NoBond"
+    commit = stage.batches.functions.commit(99, bytes(25) + b"\x01")
+    assert stage.refused(stage.submitter, commit) == "NotSubmitter"
+
+
+def test_two_commitments_for_one_batch_take_the_bond(stage: Stage) -> None:
+    one, two, third = (honest(stage, n, first=10 * k) for k, n in enumerate((2, 2, 1)))
+    group = Group(1, [third.revealed.commitment, one.revealed.commitment, b"\x07" * 26])
+    stage.bench.send(stage.submitter, stage.batches.functions.commitMany(1, group.packed))
+    stage.commit(two)
+    evidence = Evidence(witnesses=[one.witness(group.place(2))])
+    call = stage.challenge(Fraud.EQUIVOCATION, two, evidence)
+    same = Evidence(witnesses=[two.witness()])
+    refused = stage.challenge(Fraud.EQUIVOCATION, two, same)
+    assert stage.refused(stage.challenger, refused) == "NotFraud"
+    other = Evidence(witnesses=[third.witness(group.place(1))])
+    refused = stage.challenge(Fraud.EQUIVOCATION, two, other)
+    assert stage.refused(stage.challenger, refused) == "WrongWitness"
+    stage.bench.send(stage.challenger, call)
+
+
+def test_a_fraud_in_a_group_takes_the_bond(stage: Stage) -> None:
+    case = bad_signature(stage)
+    group = Group(1, [case.dossier.revealed.commitment, b"\x07" * 26, b"\x08" * 26])
+    stage.bench.send(stage.submitter, stage.batches.functions.commitMany(1, group.packed))
+    call = stage.challenge(case.fraud, case.dossier, case.evidence, group.place(1))
+    stage.bench.send(stage.challenger, call)
+    assert stage.batches.functions.bondOf(0).call()[1] == 0
+
+
+HONEST = {
+    Fraud.BAD_SIGNATURE: lambda b: Evidence([b.report(position(b, KEY.identity.device))]),
+    Fraud.REVOKED_DEVICE: lambda b: Evidence([b.report(0)], extra=index_of(0)),
+    Fraud.DUPLICATE_REPORT: lambda b: Evidence([b.report(0), b.report(1)]),
+    Fraud.MALFORMED_REPORT: lambda b: Evidence([b.report(0)]),
+    Fraud.MALFORMED_READING: lambda b: Evidence([b.reading(0)]),
+    Fraud.UNSORTED_READINGS: lambda b: Evidence([b.reading(0), b.reading(1)]),
+    Fraud.UNSORTED_REPORTS: lambda b: Evidence([b.report(0), b.report(1)]),
+    Fraud.OUTSIDE_WINDOW: lambda b: Evidence([b.reading(0)]),
+    Fraud.WRONG_PARENT: lambda b: Evidence(extra=b.statistics_path(1, 0)),
+    Fraud.WRONG_LEAF: lambda b: Evidence([b.reading(3)], extra=b.statistics_path(0, 3)),
+    Fraud.BROKEN_CHAIN: lambda b: Evidence(extra=bytes([Link.PREVIOUS])),
+    Fraud.EQUIVOCATION: lambda b: Evidence(witnesses=[b.witness()]),
+}
+
+
+@pytest.mark.parametrize("fraud", Fraud)
+def test_an_honest_batch_is_not_a_fraud_of_any_kind(stage: Stage, fraud: Fraud) -> None:
+    batch = honest(stage)
+    stage.commit(batch)
+    call = stage.challenge(fraud, batch, HONEST[fraud](batch))
+    assert stage.refused(stage.challenger, call) == "NotFraud"
+
+
+def test_an_honest_p256_signature_is_no_fraud_and_the_key_must_fit(stage: Stage) -> None:
+    batch = honest(stage)
+    stage.commit(batch)
+    shown = [batch.report(position(batch, OTHER.identity.device))]
+    for extra, refusal in (
+        (OTHER.identity.public_key, "NotFraud"),
+        (KEY.identity.public_key, "KeyMismatch"),
+        (b"", "MalformedEvidence"),
+    ):
+        call = stage.challenge(Fraud.BAD_SIGNATURE, batch, Evidence(shown, extra=extra))
+        assert stage.refused(stage.challenger, call) == refusal
+
+
+def test_observations_soon_after_a_revocation_are_nobodys_fault(stage: Stage) -> None:
+    device = stage.bench.web3.to_checksum_address(KEY.identity.device)
+    stage.bench.send(stage.challenger, stage.registry.functions.revoke(device))
+    revoked_at = stage.registry.functions.deviceOf(device).call()[3]
+    reports = [signed_report(stage.domain, KEY, 9, hourly(revoked_at + 3_600, 1))]
+    batch = draft(1, readings(KEY, range(1)), reports)
+    stage.commit(batch)
+    call = stage.challenge(
+        Fraud.REVOKED_DEVICE, batch, Evidence([batch.report(0)], extra=index_of(0))
+    )
+    assert stage.refused(stage.challenger, call) == "NotFraud"
+
+
+def test_a_device_that_nobody_registered_is_no_matter_of_signatures(stage: Stage) -> None:
+    stranger = Secp256k1Key(bytes(31) + b"\x77")
+    batch = draft(1, readings(stranger, range(2)), stage.reports(stranger, range(2)))
+    stage.commit(batch)
+    call = stage.challenge(Fraud.BAD_SIGNATURE, batch, Evidence([batch.report(0)]))
+    assert stage.refused(stage.challenger, call) == "UnknownDevice"
+
+
+def test_an_inner_node_cannot_be_called_a_malformed_leaf(stage: Stage) -> None:
+    batch = honest(stage)
+    stage.commit(batch)
+    tree = batch.reports_tree
+    pair = tree._levels[0][0] + tree._levels[0][1]
+    shown = batch.report(0)._replace(
+        position=0, content=pair, proof=tuple(batch.report(0).proof[1:])
+    )
+    call = stage.challenge(Fraud.MALFORMED_REPORT, batch, Evidence([shown]))
+    assert stage.refused(stage.challenger, call) == "InvalidProof"
+
+
+def test_who_duplicates_is_the_later_batch_not_the_earlier(stage: Stage) -> None:
+    case = duplicate_over_two_batches(stage)
+    committed_as(stage, case)
+    (earlier,) = case.others
+    shown = [case.evidence.shown[1], case.evidence.shown[0]]
+    evidence = Evidence(shown, [case.dossier.witness()])
+    call = stage.challenge(Fraud.DUPLICATE_REPORT, earlier, evidence)
+    assert stage.refused(stage.challenger, call) == "WrongWitness"
+
+
+def test_a_report_that_two_relayers_received_is_nobodys_fraud(stage: Stage) -> None:
+    stage.bond(1)
+    here, there = honest(stage, 1), honest(stage, 1 << 32 | 1)
+    stage.commit(here)
+    stage.commit(there)
+    evidence = Evidence([there.report(0), here.report(0)], [here.witness()])
+    call = stage.challenge(Fraud.DUPLICATE_REPORT, there, evidence)
+    assert stage.refused(stage.challenger, call) == "WrongWitness"
+
+
+def test_a_batch_is_challenged_within_its_window_to_the_second(stage: Stage) -> None:
+    case = bad_signature(stage)
+    number = committed_as(stage, case)
+    committed_at = stage.bench.now
+    call = challenge_of(stage, number, case)
+    stage.bench.mine_at(committed_at + WINDOW_S + 1)
+    assert stage.refused(stage.challenger, call) == "WindowOver"
+
+
+def test_the_last_second_of_the_window_still_counts(stage: Stage) -> None:
+    case = bad_signature(stage)
+    number = committed_as(stage, case)
+    stage.bench.next_at(stage.bench.now + WINDOW_S)
+    stage.bench.send(stage.challenger, challenge_of(stage, number, case))
+
+
+def test_a_new_bond_does_not_answer_for_what_another_one_covered(stage: Stage) -> None:
+    case = bad_signature(stage)
+    number = committed_as(stage, case)
+    second = bad_signature(stage)
+    two = draft(2, second.dossier.leaves, second.dossier.reports)
+    stage.commit(two)
+    stage.bench.send(stage.challenger, challenge_of(stage, number, case))
+    stage.bench.pass_time(5)
+    stage.bond(0)
+    call = stage.challenge(Fraud.BAD_SIGNATURE, two, second.evidence)
+    assert stage.refused(stage.challenger, call) in ("NoBond", "InvalidProof")
+    assert stage.batches.functions.bondOf(0).call()[1] == BOND
+
+
+def test_malformed_evidence_is_refused(stage: Stage) -> None:
+    batch = honest(stage)
+    stage.commit(batch)
+    for fraud in Fraud:
+        refusal = stage.refused(stage.challenger, stage.challenge(fraud, batch, Evidence()))
+        assert refusal in ("MalformedEvidence", "InvalidProof"), fraud
+    report = batch.report(0)
+    for extra in (b"", index_of(4)):
+        call = stage.challenge(Fraud.REVOKED_DEVICE, batch, Evidence([report], extra=extra))
+        assert stage.refused(stage.challenger, call) == "MalformedEvidence"
+
+
+# ------------------------------------------------------------------------------------------- fleets
+
+
+@pytest.mark.parametrize("kind", [Secp256k1Key, P256Key])
+def test_a_fleets_device_is_judged_by_its_fleet(
+    stage: Stage, kind: type[Secp256k1Key] | type[P256Key]
+) -> None:
+    key, fleet = stage.enrol(kind)
+    reports = stage.reports(key, range(2))
+    forged = [reports[0], reports[1][:-1] + bytes([reports[1][-1] ^ 1])]
+    batch = draft(1, readings(key, range(2)), forged)
+    stage.commit(batch)
+    good, bad = (
+        Evidence([batch.report(at)], extra=signer_of(key.identity, fleet)) for at in range(2)
+    )
+    silent = Evidence([batch.report(1)], extra=signer_of(key.identity))
+
+    def refused(evidence: Evidence) -> str:
+        call = stage.challenge(Fraud.BAD_SIGNATURE, batch, evidence)
+        return stage.refused(stage.challenger, call)
+
+    assert (refused(good), refused(silent)) == ("NotFraud", "UnknownDevice")
+    stage.bench.pass_time(5)
+    stage.register(key)
+    assert (refused(good), refused(silent)) == ("NotFraud", "UnknownDevice")
+    stage.bench.send(stage.challenger, stage.challenge(Fraud.BAD_SIGNATURE, batch, bad))
+    assert stage.batches.functions.bondOf(0).call()[1] == 0
+
+
+def test_a_fleet_of_the_wrong_key_type_is_no_proof_against_a_good_signature(stage: Stage) -> None:
+    key, _ = stage.enrol(Secp256k1Key)
+    wrong = Fleet.of(stage.challenger.raw, KeyType.P256, [key.identity.device])
+    stage.enrol_fleet(wrong)
+    batch = draft(1, readings(key, range(2)), stage.reports(key, range(2)))
+    stage.commit(batch)
+    evidence = Evidence([batch.report(0)], extra=signer_of(key.identity, wrong))
+    call = stage.challenge(Fraud.BAD_SIGNATURE, batch, evidence)
+    assert stage.refused(stage.challenger, call) == "NotFraud"
