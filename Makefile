@@ -60,11 +60,11 @@ abi: setup ## write the ABIs that the SDK ships
 
 test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
 
-test-contracts: setup ## forge fuzz and invariants, disputes and models on anvil, gas
+test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"
 	@$(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 100000
-	@echo "· contracts on anvil"
-	@$(RUN) pytest tests/contracts/test_*.py tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
+	@echo "· contracts against their models, and on anvil"
+	@$(RUN) pytest tests/contracts/test_*.py tests/contracts/machines tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory gas
 
 test-unit: setup ## protocol, SDK, relayer, indexer on real servers
