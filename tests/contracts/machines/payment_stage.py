@@ -141,6 +141,12 @@ class PaymentStage(OracleMachine):
     def _purse(self, role: str, token: str) -> int:
         return self.tokens[token].words("balanceOf", self.addresses[role])[0]
 
+    def _delays(self) -> list[tuple[int, int]]:
+        """(Channel, seconds that are left) of the notices that cannot be followed yet."""
+        pending = [(i, b.terms.delay_s, b.pending) for i, b in enumerate(self.model.books)]
+        ends = [(i, given[1] + delay - self.evm.now) for i, delay, given in pending if given]
+        return [(channel, seconds) for channel, seconds in ends if seconds > 0]
+
     def _places(self, ledger: tuple[str, str]) -> tuple[bytes, bytes]:
         return self.addresses[ledger[0]], self.addresses[ledger[1]]
 

@@ -14,7 +14,7 @@ from dataclasses import replace
 from itertools import product
 
 from hypothesis import strategies as st
-from hypothesis.stateful import initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, precondition, rule
 from payment_model import MAX_AMOUNT, MAX_DELAY_S, MIN_DELAY_S, PaymentModel, Row, Terms
 from payment_stage import (
     COIN,
@@ -155,6 +155,16 @@ class PaymentMachine(PaymentStage):
         sender = TERMS[channel].payer if honest else sender
         send = self._send(sender, "finalizeWithdraw", words_of(self.configs[channel]))
         self.both(lambda model: model.finalize(sender, channel), send)
+
+    @precondition(lambda self: any(self._delays()))
+    @rule(pick=st.integers(0, 20))
+    def a_delay_runs_to_its_last_second(self, pick: int) -> None:
+        """Which is too early; the next one is not."""
+        channel, seconds = self._delays()[pick % len(self._delays())]
+        self.time_passes(seconds - 1)
+        self.the_payer_withdraws(TERMS[channel].payer, channel, True)
+        self.time_passes(1)
+        self.the_payer_withdraws(TERMS[channel].payer, channel, True)
 
     @rule(seconds=st.sampled_from([1, MIN_DELAY_S - 1, MIN_DELAY_S, 3_600, MAX_DELAY_S]))
     def time_passes(self, seconds: int) -> None:
