@@ -15,7 +15,16 @@ from itertools import product
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule
-from payment_model import MAX_AMOUNT, MAX_DELAY_S, MIN_DELAY_S, PaymentModel, Row, Terms
+from payment_model import (
+    ELSEWHERE,
+    MAX_AMOUNT,
+    MAX_DELAY_S,
+    MIN_DELAY_S,
+    STRANGE,
+    PaymentModel,
+    Row,
+    Terms,
+)
 from payment_stage import (
     COIN,
     EVERYBODY,
@@ -251,12 +260,26 @@ class PaymentMachine(PaymentStage):
 
     def everyone_leaves(self) -> None:
         for channel, terms in enumerate(TERMS):
+            self._bad_vouchers_pay_nothing(channel, terms)
             self._leaves_alone(channel, terms)
         for receiver, token in product(RECEIVERS, self.tokens):
             self.somebody_settles(STRANGER, receiver, token)
         self.the_contract_holds_what_the_model_says()
         self.nobody_else_gains_or_loses()
         assert [self._purse("channels", token) for token in self.tokens] == [0, 0]
+
+    def _bad_vouchers_pay_nothing(self, channel: int, terms: Terms) -> None:
+        """Each kind, in each way that pays at once or later."""
+        for flaw in (
+            {"kind": "too much"},
+            {"kind": "same"},
+            {"hand": STRANGE},
+            {"hand": ELSEWHERE},
+        ):
+            wishes = [Wish(channel, 1, astray=True, **flaw)]
+            self.the_receivers_side_claims(terms.clerk, wishes)
+            self.the_receivers_side_redeems(terms.clerk, wishes)
+            self.the_receivers_side_redeems_packed(terms.clerk, wishes)
 
     def _leaves_alone(self, channel: int, terms: Terms) -> None:
         """By two calls and the delay, whatever notice was given before."""

@@ -24,10 +24,10 @@ USUALLY = st.sampled_from([True] * 7 + [False])
 _SOME = st.integers(1, 2_000)
 AMOUNTS = st.one_of(_SOME, _SOME, _SOME, st.sampled_from([0, SUPPLY, 10 * CAP, 2**128]))
 SHARES = st.lists(st.integers(0, CAP // len(OWNERS)), min_size=5, max_size=5)
-GREED = st.sampled_from([1] * 6 + [0, 9, 99])
+GREED = st.sampled_from([1] * 6 + [0, 2, 3, 99])
 """What a proposer gives: what was earned, less than before, or more than may be."""
 _FLAW = st.sampled_from(
-    ["none"] * 8 + ["forged", "amount", "another's", "older root", "vetoed root"]
+    ["none"] * 8 + ["forged", "amount", "another's", "older root", "vetoed root", "waiting root"]
 )
 
 
@@ -96,6 +96,8 @@ class RewardMachine(RewardStage):
             tree = self.trees[max(0, len(self.trees) - 2)]
         if flaw == "vetoed root" and self.vetoed:
             tree = self.vetoed[-1]
+        if flaw == "waiting root":
+            tree = self.trees[-1]
         other = OWNERS[(OWNERS.index(owner) + 1) % len(OWNERS)]
         amount = tree[other if flaw == "another's" else owner] + (flaw == "amount")
         return Row(owner, amount, tree, flaw == "forged")
@@ -108,12 +110,14 @@ class RewardMachine(RewardStage):
     @rule(owner=st.sampled_from(OWNERS), flaw=_FLAW, back=st.sampled_from([0, 0, 0, 1, 2, -1]))
     def an_owner_claims_under_an_epoch(self, owner: str, flaw: str, back: int) -> None:
         epoch = max(0, (self.model.newest.epoch if self.model.newest else 0) - back)
+        if flaw == "waiting root":
+            epoch = self.model.next_epoch - 1
         row = self._row(owner, flaw)
         send = self._send_claim_under(owner, epoch, row)
         self.both(lambda model: model.claim_under(epoch, row), send)
 
     @rule(
-        owners=st.lists(st.sampled_from(OWNERS), min_size=1, max_size=7),
+        owners=st.lists(st.sampled_from(OWNERS), min_size=1, max_size=7) | st.just(OWNERS),
         flaws=st.lists(_FLAW, min_size=7, max_size=7),
         minimum=st.sampled_from([0, 1, 200, 5_000]),
         brief=st.booleans(),
@@ -237,10 +241,29 @@ class RewardMachine(RewardStage):
 
     def everyone_leaves(self) -> None:
         for owner in OWNERS:
+            self._bad_rows_pay_nothing(owner)
             self._claims_alone(owner)
+        self._greed_ends_at_the_cap()
         self.the_contract_holds_what_the_model_says()
         self.a_claim_never_pays_twice()
         self.no_more_is_minted_than_the_cap_of_each_epoch()
+
+    def _bad_rows_pay_nothing(self, owner: str) -> None:
+        for flaw in ("forged", "amount", "another's", "older root", "vetoed root", "waiting root"):
+            self.somebody_claims_for_an_owner(STRANGER, owner, flaw)
+            self.an_owner_claims_under_an_epoch(owner, flaw, 0)
+            self.a_relayer_claims_for_many([owner], [flaw], 0, True)
+            self.a_relayer_claims_for_many([owner], [flaw], 0, False)
+
+    def _greed_ends_at_the_cap(self) -> None:
+        """More than half of what is left for each owner: one call of all pays the first alone."""
+        self.time_passes(WINDOW_S)
+        left = CAP * self.model.next_epoch - self.model.minted
+        self._propose({o: self.model.claimed[o] + left // 2 + 1 for o in OWNERS})
+        self.time_passes(WINDOW_S)
+        paid = self.model.minted
+        self.a_relayer_claims_for_many(OWNERS, ["none"] * len(OWNERS), 0, False)
+        assert self.model.minted - paid == left // 2 + 1
 
     def _claims_alone(self, owner: str) -> None:
         newest, who = self.model.newest, self.addresses[owner]
