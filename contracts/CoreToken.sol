@@ -59,6 +59,7 @@ contract CoreToken is ICoreToken, SignedToken {
     ) {
         if (feeBps > MAX_FEE_BPS) revert FeeOverLimit(feeBps);
         (disputeWindow, emissionCap, relayFeeBps) = (windowSeconds, capPerEpoch, feeBps);
+        // slither-disable-next-line missing-zero-check (nobody is allowed: see below)
         (_initialSupply, _firstProposer) = (initialSupply, firstProposer);
         // A role that is the zero address is a role that nobody holds: allowed, and visible in the events.
         _setHolder(Role.Admin, firstAdmin);

@@ -129,7 +129,7 @@ library PackedVouchers {
             mstore(SALT_TO, sub(add(SALT, 32), saltBytes))
             mstore(SALT_BYTES, saltBytes)
             mstore(SALT_BACK, add(saltBytes, amountBytes))
-            mstore(AMOUNT_MASK, sub(shl(shl(3, amountBytes), 1), 1))
+            mstore(AMOUNT_MASK, not(shl(shl(3, amountBytes), not(0))))
             // What a signature of BY_ACCOUNT has comes on top.
             let rowBytes := add(add(20, authorizerAt), add(saltBytes, amountBytes))
             rowBytes := add(rowBytes, sub(64, mul(62, eq(kind, BY_ACCOUNT))))
