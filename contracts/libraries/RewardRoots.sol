@@ -48,8 +48,9 @@ library RewardRoots {
         return uint32(RewardRoot.unwrap(self) & LAST_EPOCH);
     }
 
-    /// @notice Zero when an epoch is the one after `before`, and not the one that stands in its place already.
-    /// @dev In assembly, for three conditions without a branch: 80 gas less.
+    /// @notice Zero when an epoch is the one after `before`, and later than the one that stands in its place.
+    /// @dev Later, and not only another: a veto leaves `before` without a root, and what comes after nothing is epoch 1.
+    /// In assembly, for three conditions without a branch: 80 gas less.
     function isNotNext(uint256 epoch_, RewardRoot before, RewardRoot standing)
         internal
         pure
@@ -57,7 +58,7 @@ library RewardRoots {
     {
         assembly ("memory-safe") {
             not_ := sub(epoch_, add(and(before, LAST_EPOCH), 1))
-            not_ := or(not_, or(eq(epoch_, and(standing, LAST_EPOCH)), gt(epoch_, LAST_EPOCH)))
+            not_ := or(not_, or(iszero(gt(epoch_, and(standing, LAST_EPOCH))), gt(epoch_, LAST_EPOCH)))
         }
     }
 

@@ -98,7 +98,8 @@ class RewardModel:
             raise Refused("ZeroRoot")
         if emission > self.cap:
             raise Refused("EmissionOverCap", self.cap, emission)
-        if self.waiting is not None:
+        # What is not even of the other parity cannot be the one after the root that waits.
+        if self.waiting is not None and (epoch - self.waiting.epoch) % 2:
             raise Refused("RootWaiting", self.waiting.active_at)
         if epoch != self.next_epoch:
             raise Refused("WrongEpoch", self.next_epoch, epoch)

@@ -73,8 +73,8 @@ class RewardMachine(RewardStage):
         self._propose(dict(self.earned), sender=sender, emission=CAP + 1)
         self._propose(dict(self.earned), sender=sender if sender != PROPOSER else GUARDIAN)
         self._propose(None, emission=emission)
-        if epoch != self.model.next_epoch:
-            self._propose(dict(self.earned), epoch=epoch)
+        for other in {epoch, 1} - {self.model.next_epoch}:
+            self._propose(dict(self.earned), epoch=other)
 
     @rule(sender=PEOPLE, honest=USUALLY, off=st.sampled_from([0, 0, 0, 1, -1]))
     def the_guardian_vetoes(self, sender: str, honest: bool, off: int) -> None:
