@@ -73,12 +73,11 @@ library PositionalTree {
                 let first := add(nodes, 32)
                 let end := add(first, mul(count, 32))
                 // The node behind the last one is padding, unless it is memory of somebody else's.
-                let odd := and(count, 1)
                 let target := first
                 for { let source := first } lt(source, end) { source := add(source, 64) } {
                     mstore(0, mload(source))
                     mstore(26, mload(add(source, 32)))
-                    if and(odd, eq(add(source, 32), end)) { mstore(26, 0) }
+                    if eq(add(source, 32), end) { mstore(26, 0) }
                     mstore(target, and(keccak256(0, 52), MASK))
                     target := add(target, 32)
                 }

@@ -117,7 +117,6 @@ library Signatures {
         bytes memory question = abi.encodeCall(IERC1271.isValidSignature, (digest, signature));
         bytes32 valid = VALID;
         assembly ("memory-safe") {
-            mstore(0, 0)
             agrees := staticcall(gasLimit, account, add(question, 32), mload(question), 0, 32)
             agrees := and(agrees, and(gt(returndatasize(), 31), eq(mload(0), valid)))
         }

@@ -26,13 +26,12 @@ library StatisticsPath {
         uint256 pairs = _pairs(path);
         if (pairs == 0 || pairs > depth) revert InvalidProof();
         uint256 index = uint32(bytes4(path[:4]));
-        if (index >> (pairs - 1) != 0) revert InvalidProof();
         Node memory parent = _walk(root, path, pairs - 1, index);
         bytes calldata pair = _pair(path, pairs - 1);
         if (bytes26(keccak256(pair)) != parent.hash) revert InvalidProof();
         uint256 level = depth - pairs;
         bool rightIsReal = ((2 * index + 1) << level) < count;
-        // Of a parent that holds a reading the left child does, too.
+        // Of a parent that holds a reading the left child does, too. Of an index beyond its level none does.
         if ((2 * index) << level >= count) revert InvalidProof();
         return !_merges(parent, pair, rightIsReal);
     }

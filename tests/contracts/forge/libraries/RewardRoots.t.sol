@@ -49,21 +49,37 @@ contract RewardRootsTest is Test {
         );
     }
 
+    function _root(uint256 epoch) private pure returns (RewardRoot) {
+        bytes26 root = bytes26(keccak256(abi.encode(epoch)));
+        return
+            (epoch % 3 == 0 ? NONE.handedOver() : NONE)
+            .followedBy(root, uint32(uint256(bytes32(root))), epoch);
+    }
+
+    function _expectNext(uint256 epoch, uint256 one, uint256 two) private pure {
+        bool next = epoch == one + 1 && epoch > two && epoch <= 0x7fff;
+        assertTrue((RewardRoots.isNotNext(epoch, _root(one), _root(two)) == 0) == next);
+    }
+
     function test_the_next_epoch_follows_the_other_root_and_is_later_than_both(
-        uint16 epoch,
+        uint32 epoch,
         uint16 one,
         uint16 two
     ) public pure {
         (one, two) = (one & 0x7fff, two & 0x7fff);
-        (RewardRoot before, RewardRoot standing) = (NONE.followedBy(0, 0, one), NONE.followedBy(0, 0, two));
-        bool next = epoch == uint256(one) + 1 && epoch > two && epoch <= 0x7fff;
-        assertTrue((RewardRoots.isNotNext(epoch, before, standing) == 0) == next);
-        assertTrue((RewardRoots.isNotNext(uint256(one) + 1, before, before) == 0) == (one < 0x7fff));
-        assertTrue(RewardRoots.isNotNext(uint256(one) + 1, before, NONE.followedBy(0, 0, one + 1)) != 0);
-        assertTrue(
-            (RewardRoots.isNotNext(uint256(one) + 1, before, standing) == 0) == (one >= two && one < 0x7fff)
-        );
-        assertEq(RewardRoots.nextEpoch(before, standing), uint256(one > two ? one : two) + 1);
+        _expectNext(epoch, one, two);
+        _expectNext(uint256(one) + 1, one, two);
+        uint16[4] memory standing = [one, one - (one > 0 ? 1 : 0), one < 0x7fff ? one + 1 : one, 0];
+        for (uint256 i = 0; i < 4; ++i) {
+            _expectNext(uint256(one) + 1, one, standing[i]);
+        }
+        assertEq(RewardRoots.nextEpoch(_root(one), _root(two)), uint256(one > two ? one : two) + 1);
+    }
+
+    function test_epochs_end_with_15_bits() public pure {
+        _expectNext(0x7fff, 0x7ffe, 0x7ffd);
+        _expectNext(0x8000, 0x7fff, 0x7ffe);
+        assertTrue(RewardRoots.isNotNext(0x7fff, _root(0x7ffe), _root(0x7ffd)) == 0);
     }
 
     /// Through calls: the compiler takes block.timestamp for a constant within one.

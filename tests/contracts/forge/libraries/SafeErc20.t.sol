@@ -12,8 +12,11 @@ contract ScriptedToken {
     bool public moveReverts;
     uint256 public taken;
     uint256 public balanceLength = 32;
+    uint256 public balanceLengthAfterMove = 32;
     bool public isMute;
     bool public goesMute;
+    bool public speaksAfterMove;
+    bool public isSlow;
     bytes public lastCall;
 
     function mint(address to, uint256 amount) external {
@@ -30,10 +33,21 @@ contract ScriptedToken {
 
     function answerBalances(uint256 newLength, bool mute, bool muteAfterMove) external {
         (balanceLength, isMute, goesMute) = (newLength, mute, muteAfterMove);
+        balanceLengthAfterMove = newLength;
+    }
+
+    function answerBalancesInNoHurry(bool muteUntilMove) external {
+        (isSlow, isMute, speaksAfterMove) = (true, muteUntilMove, muteUntilMove);
+    }
+
+    function answerBalancesAfterMoves(uint256 newLength) external {
+        balanceLengthAfterMove = newLength;
     }
 
     function balanceOf(address account) external view {
         _requireLength(36);
+        uint256 start = gasleft();
+        while (isSlow && start - gasleft() < 50_000) { }
         _answer(bytes32(balance[account]), balanceLength, isMute);
     }
 
@@ -56,6 +70,8 @@ contract ScriptedToken {
     function _move(address from, address to, uint256 amount) private {
         lastCall = msg.data;
         if (goesMute) isMute = true;
+        if (speaksAfterMove) isMute = false;
+        balanceLength = balanceLengthAfterMove;
         balance[from] -= amount;
         balance[to] += amount - taken;
         _answer(word, length, moveReverts);
@@ -75,8 +91,12 @@ contract SafeErc20Caller {
         SafeErc20.send(token, to, amount);
     }
 
+    /// With a word in scratch memory that a short answer must not be mixed with.
     function trySend(address token, address to, uint256 amount) external returns (bool, bytes32) {
         bytes32[1] memory mine = [keccak256("mine")];
+        assembly ("memory-safe") {
+            mstore(0, 1)
+        }
         return (SafeErc20.trySend(token, to, amount), mine[0]);
     }
 
@@ -140,6 +160,13 @@ contract SafeErc20Test is Test {
         _pays(true);
     }
 
+    function test_silence_needs_somebody_to_be_silent(uint8 size) public {
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.etch(address(token), new bytes(i < 2 ? i + 1 : bound(size, 1, 255)));
+            _pays(true);
+        }
+    }
+
     function test_no_is_no(bytes32 word) public {
         vm.assume(word != bytes32(uint256(1)));
         token.answerMoves(word, 32, false);
@@ -156,6 +183,7 @@ contract SafeErc20Test is Test {
         // What the scratch memory held before must not pass for the rest of the word.
         token.answerMoves(0, 31, false);
         _pays(false);
+        _drawsNotFrom(1);
     }
 
     function test_a_revert_is_no(uint8 length) public {
@@ -215,6 +243,21 @@ contract SafeErc20Test is Test {
         _drawsNot();
     }
 
+    /// The balance before is what scratch memory holds.
+    function _drawsNotFrom(uint256 held) private {
+        caller = new SafeErc20Caller();
+        token.mint(address(caller), held);
+        _drawsNot();
+    }
+
+    function test_a_token_may_take_its_time_to_tell_a_balance() public {
+        token.answerBalancesInNoHurry(false);
+        _draws();
+        assertEq(caller.balanceOfThis(address(token)), 1007);
+        token.answerBalancesInNoHurry(true);
+        _drawsNot();
+    }
+
     function test_a_deposit_that_reverts_is_none(uint8 length) public {
         for (uint256 i = 0; i < 2; ++i) {
             token.answerMoves(bytes32(uint256(1)), i == 0 ? 32 : bound(length, 0, 64), true);
@@ -246,11 +289,28 @@ contract SafeErc20Test is Test {
         _draws();
     }
 
+    /// What scratch memory held must not pass for the rest of the word: here it would make the sum come out right.
+    function test_a_balance_told_in_part_before_or_after_stops_a_deposit() public {
+        caller = new SafeErc20Caller();
+        token.answerBalances(31, false, false);
+        token.answerBalancesAfterMoves(32);
+        _drawsNot();
+        token.answerBalances(32, false, false);
+        token.answerBalancesAfterMoves(31);
+        _failsFor(address(token));
+        caller.receiveFrom(address(token), payer, 1);
+    }
+
     function test_the_own_balance_is_told(uint64 amount) public {
         token.mint(address(caller), amount);
         assertEq(caller.balanceOfThis(address(token)), 1000 + uint256(amount));
         token.answerBalances(64, false, false);
         assertEq(caller.balanceOfThis(address(token)), 1000 + uint256(amount));
+    }
+
+    function test_a_balance_may_be_any_word(uint256 amount) public {
+        token.mint(address(caller), bound(amount, 2 ** 128, type(uint256).max - 2000));
+        assertEq(caller.balanceOfThis(address(token)), token.balance(address(caller)));
     }
 
     function test_a_balance_in_less_than_a_word_is_none(uint8 length) public {
@@ -269,6 +329,8 @@ contract SafeErc20Test is Test {
         uint256 held = 1000 + uint256(before);
         uint256 grown = bound(amount, 0, 1000);
         caller.requireArrived(address(token), held - grown, grown);
+        caller.requireArrived(address(token), 1, held - 1);
+        caller.requireArrived(address(token), 0, held);
         _failsFor(address(token));
         caller.requireArrived(address(token), held - grown, grown + 1);
         _failsFor(address(token));
