@@ -45,7 +45,7 @@ library FleetTree {
 
     /// @notice Top of the tree over a list of at least one id.
     /// @dev Assembly: the levels are written over the list's copy, which begins at the free memory and is not kept.
-    /// 100 ids cost 7,927 gas, in Solidity 35,779.
+    /// 100 ids cost 7,747 gas, in Solidity 35,779.
     function topOf(bytes calldata ids) internal pure returns (bytes26 top) {
         assembly ("memory-safe") {
             let nodes := mload(0x40)
@@ -61,8 +61,8 @@ library FleetTree {
                 leaf := add(leaf, 80)
             }
             for { } gt(count, 1) { } {
-                // A missing right sibling is zero; a pair of zeros does not occur.
-                if and(count, 1) { mstore(end, 0) }
+                // A missing right sibling is zero; a pair of zeros does not occur. Of an even level nobody reads it.
+                mstore(end, 0)
                 count := shr(1, add(count, 1))
                 end := add(nodes, shl(5, count))
                 let pair := nodes

@@ -176,6 +176,18 @@ contract FleetTreeTest is Test {
         }
     }
 
+    /// One id begins a leaf of its own, however long the list.
+    function test_the_top_of_a_long_list_is_that_of_the_plain_tree() public view {
+        uint16[2] memory counts = [uint16(77), 509];
+        for (uint256 i = 0; i < 2; ++i) {
+            bytes memory ids = new bytes(20 * uint256(counts[i]));
+            for (uint256 k = 0; k < counts[i]; ++k) {
+                (ids[20 * k], ids[20 * k + 1]) = (bytes1(uint8(k >> 8)), bytes1(uint8(k)));
+            }
+            assertEq(tree.topInDirtyMemory(ids), bytes32(PlainTree.root(_leaves(ids))));
+        }
+    }
+
     function _id(bytes memory ids, uint256 i) private pure returns (address id) {
         assembly ("memory-safe") {
             id := shr(96, mload(add(add(ids, 32), mul(20, i))))
