@@ -7,13 +7,14 @@ BIN := .venv/bin
 PYTHON_STAMP := .venv/.installed
 NODE_STAMP := node_modules/.installed
 SOLC_STAMP := .solcx/.installed
+PROVER_STAMP := .corechain/halmos/.installed
 # Links, not $(wildcard): what npm installs during this very run must be found by it.
 TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
 RUN := PATH="$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 
-.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy fuzz gas constraints clean
+.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy fuzz gas mutants prove constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -58,7 +59,7 @@ deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
 abi: setup ## write the ABIs that the SDK ships
 	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py
 
-test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
+test: check prove test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
 
 test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"
@@ -97,6 +98,22 @@ gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the
 
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000
+
+# In an environment of its own: it pins z3, rich and more, which must not bind what is installed beside ape.
+$(PROVER_STAMP): tests/contracts/proofs/requirements.txt $(PYTHON_STAMP)
+	@$(BIN)/python -m uv venv --quiet --clear $(@D)
+	@$(BIN)/python -m uv pip install --quiet --python $(@D)/bin/python --requirement $<
+	@touch $@
+
+prove: setup $(PROVER_STAMP) ## what holds for every input of the pure libraries (halmos)
+	@echo "· proofs"
+	@$(RUN) FOUNDRY_PROFILE=proofs $(dir $(PROVER_STAMP))bin/halmos --root . --forge-build-out .corechain/proofs/out \
+	  --function check_ --loop 8 --default-bytes-lengths 0,94,112,113,114,132 --no-status > .corechain/proofs.txt 2>&1 \
+	  || { cat .corechain/proofs.txt; exit 1; }
+	@grep "test result" .corechain/proofs.txt
+
+mutants: setup ## which small change to a library does no test notice (ARGS="--only FleetTree")
+	@$(RUN) PYTHONPATH=tools $(BIN)/python -m mutants $(ARGS)
 
 constraints: ## pin the versions anew, for the oldest Python, without addresses
 	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
