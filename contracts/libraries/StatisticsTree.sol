@@ -86,13 +86,13 @@ library StatisticsTree {
         }
     }
 
-    /// @dev Whether a boundary leaf lies in [first, behind).
+    /// @dev Whether a boundary leaf lies in [first, behind): one of from - 1, to, from, to - 1 (the last two of an empty range are the
+    /// first two).
     function _shows(Walk memory walk, uint256 first, uint256 behind) private pure returns (bool) {
         (uint256 from, uint256 to) = (walk.from, walk.to);
-        if (from > first && from <= behind) return true; // from - 1
+        if (from > first && from <= behind) return true;
         if (to < walk.count && to >= first && to < behind) return true;
-        if (from == to) return false;
-        return (from >= first && from < behind) || (to > first && to <= behind); // from, to - 1
+        return (from >= first && from < behind) || (to > first && to <= behind);
     }
 
     function _count(Walk memory walk, StatisticsNode memory node, uint256 first, uint256 behind)
@@ -103,7 +103,7 @@ library StatisticsTree {
         bool none = walk.inside == 0;
         walk.min = none || node.min < walk.min ? node.min : walk.min;
         walk.max = none || node.max > walk.max ? node.max : walk.max;
-        walk.inside += (behind < walk.count ? behind : walk.count) - first;
+        walk.inside += behind - first; // the last leaf is shown by itself, so nothing here goes beyond it
         walk.sum += node.sum;
     }
 

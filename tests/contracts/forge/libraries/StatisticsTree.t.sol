@@ -213,11 +213,42 @@ contract StatisticsTreeTest is StatisticsFixture {
         }
     }
 
-    /// A node without a hash would hide its readings from the count of its parent.
+    /// A node without a hash would hide its readings, also under parents that were made for it.
     function test_a_padding_node_cannot_stand_for_readings(bytes32 seed) public {
         _seal(8, seed);
         forged[1][3] = new bytes(42);
         _refused(_prove(3, 5));
+        (int64 sum, int32 min, int32 max) = _statistics(4, 6);
+        _forge(2, 1, sum, min, max);
+        (sum, min, max) = _statistics(0, 6);
+        _forge(3, 0, sum, min, max);
+        _refused(_prove(3, 5));
+    }
+
+    /// Readings that are all zero, of which only those of the boundary are shown.
+    function _sparse(Proof memory proof, uint256 level, uint256 index) private pure returns (bytes memory) {
+        (uint256 first, uint256 behind) = (index << level, (index + 1) << level);
+        bytes26 hash = bytes26(uint208(7));
+        if (first > proof.from && behind < proof.to) {
+            proof.nodes = bytes.concat(proof.nodes, hash, new bytes(16));
+        } else if (level == 0) {
+            bytes memory leaf = _leaf(1, 2, 3, uint40(1000 + 2 * index), 0);
+            proof.leaves = bytes.concat(proof.leaves, leaf);
+            hash = bytes26(keccak256(leaf));
+        } else {
+            bytes memory left = _sparse(proof, level - 1, 2 * index);
+            hash = bytes26(keccak256(bytes.concat(left, _sparse(proof, level - 1, 2 * index + 1))));
+        }
+        return bytes.concat(hash, new bytes(16));
+    }
+
+    function test_a_batch_may_have_more_readings_than_16_bits_count() public {
+        uint256 count = 2 ** 17;
+        Proof memory proof = Proof(0, count, [_at(0), _at(1e9)], 0, count, "", "");
+        proof.root = bytes26(keccak256(_sparse(proof, 17, 0)));
+        assertEq(_ask(proof).count, count);
+        proof.bounds[1] = _at(1001);
+        _incomplete(proof, count - 1);
     }
 
     function test_statistics_outside_the_range_are_bound_to_the_root(bytes32 seed, uint8 place) public {
