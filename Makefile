@@ -105,10 +105,10 @@ $(PROVER_STAMP): tests/contracts/proofs/requirements.txt $(PYTHON_STAMP)
 	@$(BIN)/python -m uv pip install --quiet --python $(@D)/bin/python --requirement $<
 	@touch $@
 
-prove: setup $(PROVER_STAMP) ## what holds for every input of the pure libraries (halmos)
+prove: setup $(PROVER_STAMP) ## what holds for every input and every state (halmos)
 	@echo "· proofs"
 	@$(RUN) FOUNDRY_PROFILE=proofs $(dir $(PROVER_STAMP))bin/halmos --root . --forge-build-out .corechain/proofs/out \
-	  --function check_ --loop 8 --default-bytes-lengths 0,94,112,113,114,132 --no-status > .corechain/proofs.txt 2>&1 \
+	  --function check_ --loop 8 --default-bytes-lengths 0,94,112,113,114,132 --storage-layout generic --no-status > .corechain/proofs.txt 2>&1 \
 	  || { cat .corechain/proofs.txt; exit 1; }
 	@grep "test result" .corechain/proofs.txt
 
