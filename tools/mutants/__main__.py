@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mutants import report
 from mutants.campaign import SCRATCH, Verdict, judge_all, project
-from mutants.mutant import LIBRARIES, ROOT, TESTS, closure
+from mutants.mutant import LIBRARIES, ROOT, TESTS, sources
 from mutants.own import own_mutants
 from mutants.report import Explained, Score, Survivor
 from mutants.slithers import slither_mutants
@@ -29,7 +29,7 @@ def libraries() -> list[str]:
 def fingerprint(library: str) -> str:
     """Changes with the library, its tests and what makes the mutants."""
     makers = [Path(__file__).with_name(name) for name in ("mutant.py", "own.py", "slithers.py")]
-    files = [*closure(TESTS / f"{library}.t.sol"), *makers]
+    files = [*sources(library), *makers]
     return sha256(b"".join((ROOT / path).read_bytes() for path in files)).hexdigest()
 
 

@@ -11,13 +11,13 @@ from functools import cache
 from pathlib import Path
 from queue import Queue
 
-from mutants.mutant import LIBRARIES, ROOT, TESTS, Mutant, closure
+from mutants.mutant import LIBRARIES, ROOT, Mutant, sources
 
 FORGE = ROOT / "node_modules" / ".tools" / "forge"
 SCRATCH = ROOT / ".corechain" / "mutants"
 SOLC = next((ROOT / ".solcx").glob("solc-v*"), ROOT / ".solcx")
 # The stack is too deep for the faster pipeline, which all the others take.
-THROUGH_IR = {"StatisticsTree"}
+THROUGH_IR = {"PackedVouchers", "StatisticsTree"}
 IR = {"FOUNDRY_VIA_IR": "true", "FOUNDRY_OPTIMIZER": "true", "FOUNDRY_OPTIMIZER_RUNS": "1"}
 # Endless loops end by the gas limit; who takes longer than this has met another trouble.
 TIMEOUT_S = 600
@@ -54,7 +54,8 @@ def compiler(folder: Path) -> Iterator[None]:
     """Loading the compiler takes longer than most compilations."""
     script = Path(__file__).with_name("solc-server.js")
     command = ["node", str(script), str(ROOT), str(folder / "solc.socket")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
+    # It ends with its input, so also when this process is killed.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         server.stdout.readline()
         try:
@@ -67,7 +68,7 @@ def project(library: str, number: int) -> Path:
     """A folder with the library, its tests, what they import, and foundry.toml."""
     folder = SCRATCH / f"{library}-{number}"
     shutil.rmtree(folder, ignore_errors=True)
-    for path in [*closure(TESTS / f"{library}.t.sol"), Path("foundry.toml")]:
+    for path in [*sources(library), Path("foundry.toml")]:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / path, folder / path)
     return folder

@@ -50,10 +50,19 @@ def _code(source: str) -> str:
     return " ".join(re.sub(r"//[^\n]*", "", source).split())
 
 
-def closure(start: Path) -> list[Path]:
-    """A Solidity file and all that it imports, as paths in the repository."""
+def sources(library: str) -> list[Path]:
+    """A library, its tests and what they import.
+
+    A host that the tests do not import is found by its name: it alone is compiled with a mutant.
+    """
+    host = TESTS / f"{library}Host.sol"
+    return closure(TESTS / f"{library}.t.sol", *([host] if (ROOT / host).exists() else []))
+
+
+def closure(*start: Path) -> list[Path]:
+    """Solidity files and all that they import, as paths in the repository."""
     found: list[Path] = []
-    waiting = [start]
+    waiting = list(start)
     while waiting:
         path = waiting.pop()
         if path in found:

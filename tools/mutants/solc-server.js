@@ -5,6 +5,8 @@ const path = require("path");
 
 const solc = require(path.join(process.argv[2], "node_modules", "solc"));
 
+process.stdin.on("end", () => process.exit()).resume();
+
 net
   .createServer({ allowHalfOpen: true }, (socket) => {
     const parts = [];

@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import { Cheats } from "./Stage.sol";
 import { CoreToken } from "../../../contracts/CoreToken.sol";
 import { RewardRoot, RewardRoots } from "../../../contracts/libraries/RewardRoots.sol";
-
-interface Cheats {
-    function prank(address sender) external;
-    function store(address place, bytes32 slot, bytes32 value) external;
-    function load(address place, bytes32 slot) external view returns (bytes32);
-    function warp(uint256 time) external;
-}
 
 /// For any two roots that can stand side by side, and any step that anybody takes:
 ///   ├── the root that counts still counts

@@ -2,9 +2,8 @@
 pragma solidity 0.8.37;
 
 import { Log } from "../Base.sol";
-import { PackedFixture, PackedHost, SlowWallet } from "./PackedHost.sol";
+import { IPackedHost, PackedFixture, SlowWallet } from "./PackedFixture.sol";
 import { IPaymentChannels } from "../../../../contracts/interfaces/IPaymentChannels.sol";
-import { MalformedRows } from "../../../../contracts/libraries/PackedVouchers.sol";
 import { InvalidSignature } from "../../../../contracts/libraries/Signatures.sol";
 
 /// given groups of packed vouchers
@@ -262,15 +261,15 @@ contract PackedVouchersTest is PackedFixture {
         uint256 place = group.length - 66;
         uint256 size = bound(beyond, 65, type(uint16).max);
         (group[place], group[place + 1]) = (bytes1(uint8(size >> 8)), bytes1(uint8(size)));
-        _reverts(group, abi.encodeWithSelector(MalformedRows.selector, group.length - 64 - 66));
+        _reverts(group, abi.encodeWithSelector(IPackedHost.MalformedRows.selector, group.length - 64 - 66));
         (group[place], group[place + 1]) = (0, bytes1(uint8(65)));
-        _reverts(group, abi.encodeWithSelector(MalformedRows.selector, group.length - 64 - 66));
+        _reverts(group, abi.encodeWithSelector(IPackedHost.MalformedRows.selector, group.length - 64 - 66));
     }
 
     // ------------------------------------------------------------------------------------------------ malformed bytes
 
     function _malformed(uint256 position) private pure returns (bytes memory) {
-        return abi.encodeWithSelector(MalformedRows.selector, position);
+        return abi.encodeWithSelector(IPackedHost.MalformedRows.selector, position);
     }
 
     function test_a_head_that_means_nothing_is_refused(uint8 any) public {

@@ -3,74 +3,18 @@ pragma solidity 0.8.37;
 
 import { Log, Test } from "../Base.sol";
 import { IPaymentChannels } from "../../../../contracts/interfaces/IPaymentChannels.sol";
-import { PackedVouchers } from "../../../../contracts/libraries/PackedVouchers.sol";
-import { InvalidSignature } from "../../../../contracts/libraries/Signatures.sol";
 
-/// PaymentChannels without tokens: what a group would pay is told, and a channel's word (claimed ‖ balance) lies at its id.
-contract PackedHost {
+/// Of PackedVouchersHost.sol, which is not imported: so a mutant of the library compiles without its tests. (Alone: `forge build` first.)
+interface IPackedHost {
     event Paid(address receiver, address token, uint256 amount);
 
-    function set(bytes32 channelId, uint256 word) external {
-        assembly ("memory-safe") {
-            sstore(channelId, word)
-        }
-    }
+    /// Of the library.
+    error MalformedRows(uint256 position);
 
-    function get(bytes32 channelId) public view returns (uint256 word) {
-        assembly ("memory-safe") {
-            word := sload(channelId)
-        }
-    }
-
-    /// With so many words of memory taken before.
-    function beginAfter(uint256 words) external view {
-        assembly ("memory-safe") {
-            mstore(0x40, add(mload(0x40), mul(words, 32)))
-        }
-        PackedVouchers.begin();
-    }
-
-    /// The groups behind the selector.
-    function redeem() external returns (uint256 redeemed) {
-        PackedVouchers.begin();
-        uint256 position = 4;
-        do {
-            (address receiver, address token) = PackedVouchers.openGroup(position);
-            (uint256 paid, uint256 rows, uint256 next) = _group();
-            if (rows > 0) PackedVouchers.emitList(rows);
-            emit Paid(receiver, token, paid);
-            (redeemed, position) = (redeemed + rows, next);
-        } while (position < msg.data.length);
-    }
-
-    function _group() private returns (uint256 paid, uint256 rows, uint256 next) {
-        if (PackedVouchers.isOfAccounts()) return _accounts();
-        (paid, rows) = PackedVouchers.redeemKeys();
-        next = PackedVouchers.pastRows();
-    }
-
-    function _accounts() private returns (uint256 paid, uint256 rows, uint256 next) {
-        PackedVouchers.reserveList();
-        next = PackedVouchers.firstRow();
-        for (uint256 left = PackedVouchers.countOf(); left > 0; --left) {
-            bytes32 channelId;
-            uint256 amount;
-            bytes calldata signature;
-            (channelId, amount, signature, next) = PackedVouchers.readAccountRow(next);
-            (uint256 claimed, uint256 balance) = (get(channelId) >> 128, uint128(get(channelId)));
-            if (amount <= claimed) continue;
-            bool signed = PackedVouchers.isByAccount(channelId, amount, signature);
-            if (!signed || amount > balance) {
-                bytes4 why =
-                    signed ? IPaymentChannels.ClaimExceedsBalance.selector : InvalidSignature.selector;
-                emit IPaymentChannels.VoucherRefused(channelId, uint128(amount), why);
-                continue;
-            }
-            this.set(channelId, amount << 128 | balance);
-            PackedVouchers.append(rows, channelId, amount);
-            (paid, rows) = (paid + amount - claimed, rows + 1);
-        }
-    }
+    function set(bytes32 channelId, uint256 word) external;
+    function get(bytes32 channelId) external view returns (uint256 word);
+    function beginAfter(uint256 words) external view;
+    function redeem() external returns (uint256 redeemed);
 }
 
 /// A contract account that agrees when the signature is the digest, after it has used so much gas.
@@ -117,8 +61,12 @@ abstract contract PackedFixture is Test {
     );
     bytes32 private constant VOUCHER = keccak256("Voucher(bytes32 channelId,uint128 maxClaimableAmount)");
 
-    PackedHost internal host = new PackedHost();
+    IPackedHost internal host = IPackedHost(address(0x40577));
     address internal payer = makeAddr("payer");
+
+    function setUp() public {
+        deployCodeTo("PackedVouchersHost.sol:PackedHost", address(host));
+    }
 
     function _digest(bytes32 structHash) private view returns (bytes32) {
         bytes32 name = keccak256("x402 Batch Settlement");
@@ -181,7 +129,7 @@ abstract contract PackedFixture is Test {
     function _call(address caller, bytes memory groups) internal returns (bool done, bytes memory answer) {
         vm.recordLogs();
         vm.prank(caller);
-        (done, answer) = address(host).call(bytes.concat(PackedHost.redeem.selector, groups));
+        (done, answer) = address(host).call(bytes.concat(IPackedHost.redeem.selector, groups));
     }
 
     function _redeems(address caller, bytes memory groups, uint256 expected) internal returns (Log[] memory) {
@@ -212,7 +160,7 @@ abstract contract PackedFixture is Test {
     }
 
     function _isPaid(Log memory log, Head memory h, uint256 amount) internal pure {
-        assertEq(log.topics[0], PackedHost.Paid.selector);
+        assertEq(log.topics[0], IPackedHost.Paid.selector);
         assertEq(keccak256(log.data), keccak256(abi.encode(_receiver(h), h.token, amount)));
     }
 
