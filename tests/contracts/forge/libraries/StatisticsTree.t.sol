@@ -261,19 +261,14 @@ contract StatisticsTreeTest is StatisticsFixture {
         _refused(proof);
     }
 
-    /// Sums of subtrees that nobody has shown. Both roots are what an unchecked, cut sum would lead to.
-    function _sums(int64 one, int64 two) private {
-        _seal(8, 0);
-        _forge(1, 2, one, 0, 0);
-        _forge(1, 3, two, 0, 0);
-        int64 cut;
-        unchecked {
-            cut = one + two;
+    /// A subtree that nobody has shown, beside one of small readings. The root is what an unchecked, cut sum would lead to.
+    function _sums(int64 huge, int32 value) private {
+        for (uint256 i = 0; i < 8; ++i) {
+            leaves.push(_leaf(1, 2, 3, uint40(1000 + 2 * i), value));
         }
-        _forge(2, 1, cut, 0, 0);
-        (int64 left,,) = _statistics(0, 4);
+        _forge(2, 1, huge, value, value);
         unchecked {
-            _forge(3, 0, left + cut, 0, 0);
+            _forge(3, 0, huge + 4 * value, value, value);
         }
     }
 
