@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import { Log } from "../Base.sol";
-import { IPackedHost, PackedFixture, SlowWallet } from "./PackedFixture.sol";
+import { EXACT_WALLET, IPackedHost, PackedFixture, SlowWallet } from "./PackedFixture.sol";
 import { IPaymentChannels } from "../../../../contracts/interfaces/IPaymentChannels.sol";
 import { InvalidSignature } from "../../../../contracts/libraries/Signatures.sol";
 
@@ -192,6 +192,20 @@ contract PackedVouchersTest is PackedFixture {
         }
     }
 
+    /// Nobody can make such signatures, so what would be recovered from them is made up.
+    function test_an_s_is_at_most_half_the_order(uint8 kind, bytes32 r) public {
+        Head memory h = _head(kind % 2, kind / 2);
+        for (uint256 more = 0; more < 2; ++more) {
+            Row memory row = _row(h, more, 7);
+            row.signature = abi.encode(r, SECP256K1_ORDER / 2 + more);
+            bytes memory question = abi.encode(_voucher(_id(h, row), 7), 27, r, SECP256K1_ORDER / 2 + more);
+            vm.mockCall(address(1), question, abi.encode(h.kind == 1 ? row.authorizer : row.payer));
+            _fund(h, row, 0, 7);
+            if (more == 0) _redeems(h.caller, _group(h, _rows(row)), 1);
+            else _refuses(h, row, InvalidSignature.selector);
+        }
+    }
+
     /// A recovery that fails answers nothing; nothing must not pass for the address zero.
     function test_nobody_signs_for_the_address_zero(uint8 kind, bytes32 s) public {
         Head memory h = _head(kind, kind / 3);
@@ -250,6 +264,9 @@ contract PackedVouchersTest is PackedFixture {
         Head memory h = _head(2, role);
         _refuses(h, _walletRow(h, address(new SlowWallet(200_000)), 7), InvalidSignature.selector);
         Row memory row = _walletRow(h, address(new SlowWallet(180_000)), 7);
+        _redeems(h.caller, _group(h, _rows(row)), 1);
+        vm.etch(address(0xacc7), EXACT_WALLET);
+        row = _walletRow(h, address(0xacc7), 7);
         _redeems(h.caller, _group(h, _rows(row)), 1);
     }
 
@@ -313,9 +330,22 @@ contract PackedVouchersTest is PackedFixture {
     }
 
     function test_memory_that_is_taken_is_not_written_over() public {
-        host.beginAfter(0);
-        host.beginAfter(2);
-        vm.expectRevert();
-        host.beginAfter(3);
+        bytes memory group = abi.encodePacked(uint8(0), hex"01010001", new bytes(999));
+        for (uint256 size = 0; size <= 64; size += 32) {
+            (bool kept,) = host.openAfter(size, group);
+            assertTrue(kept, "kept");
+        }
+        vm.expectRevert(abi.encodeWithSignature("Panic(uint256)", 1));
+        host.openAfter(65, group);
+    }
+
+    function test_a_list_reserves_a_word_for_each_row_and_no_more(uint8 kind, uint8 role, uint8 count)
+        public
+        view
+    {
+        uint256 rows = bound(count, 1, 255);
+        bytes memory head = _headBytes(_head(kind, role), uint16(rows));
+        (, uint256 reserved) = host.openAfter(0, bytes.concat(head, new bytes(rows * 148)));
+        assertEq(reserved, 64 + 32 * rows);
     }
 }

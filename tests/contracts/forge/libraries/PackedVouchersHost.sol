@@ -21,12 +21,31 @@ contract PackedHost {
         }
     }
 
-    /// With so many words of memory taken before.
-    function beginAfter(uint256 words) external view {
+    /// Opens a group and reserves its list with so many bytes of memory taken before: whether two words there are as they were, and how
+    /// much is taken behind the frame.
+    function openAfter(uint256 size, bytes calldata group)
+        external
+        view
+        returns (bool kept, uint256 reserved)
+    {
+        uint256 taken;
         assembly ("memory-safe") {
-            mstore(0x40, add(mload(0x40), mul(words, 32)))
+            taken := mload(0x40)
+            mstore(taken, not(0))
+            mstore(add(taken, 32), not(0))
+            mstore(0x40, add(taken, size))
+            reserved := group.offset
         }
         PackedVouchers.begin();
+        PackedVouchers.openGroup(reserved);
+        assembly ("memory-safe") {
+            reserved := mload(0x40)
+        }
+        PackedVouchers.reserveList();
+        assembly ("memory-safe") {
+            reserved := sub(mload(0x40), reserved)
+            kept := iszero(not(and(mload(taken), mload(add(taken, 32)))))
+        }
     }
 
     /// The groups behind the selector.
