@@ -59,7 +59,7 @@ deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
 abi: setup ## write the ABIs that the SDK ships
 	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py
 
-test: check prove test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
+test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
 
 test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"
