@@ -164,7 +164,10 @@ contract BatchChallenges is IBatchChallenges {
         pure
         returns (bool)
     {
-        return !Reports.isCanonical(_report(accused.batch, _shown(evidence, 0)));
+        uint256 count = accused.batch.header.reportCount;
+        if (count == 0) return true;
+        Shown calldata shown = _shown(evidence, 0);
+        return !Reports.isCanonical(_report(accused.batch, shown)) || _hidesMore(count, shown);
     }
 
     function _unsortedReports(Accused calldata accused, Evidence calldata evidence)
@@ -185,8 +188,11 @@ contract BatchChallenges is IBatchChallenges {
         pure
         returns (bool)
     {
-        bytes calldata leaf = _reading(accused.batch, _shown(evidence, 0));
-        if (leaf.length != READING) return true;
+        uint256 count = accused.batch.header.readingCount;
+        if (count == 0) return true;
+        Shown calldata shown = _shown(evidence, 0);
+        bytes calldata leaf = _reading(accused.batch, shown);
+        if (leaf.length != READING || _hidesMore(count, shown)) return true;
         uint8 flag = uint8(leaf[READING - 1]);
         return flag != PASS && flag != SUSPECT;
     }
@@ -370,6 +376,16 @@ contract BatchChallenges is IBatchChallenges {
             revert InvalidProof();
         }
         PositionalTree.verify(root, bytes26(keccak256(shown.content)), shown.position, shown.proof);
+    }
+
+    /// @dev Whether something stands where the padding belongs: right of the last leaf's way everything is zero. The proof has been
+    /// found to hold.
+    function _hidesMore(uint256 count, Shown calldata shown) private pure returns (bool) {
+        if (uint256(shown.position) + 1 != count) return false;
+        for (uint256 level = 0; level < shown.proof.length; ++level) {
+            if (shown.position >> level & 1 == 0 && shown.proof[level] != 0) return true;
+        }
+        return false;
     }
 
     function _observation(bytes calldata report, bytes calldata extra) private pure returns (bytes19) {

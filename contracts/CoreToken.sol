@@ -15,6 +15,8 @@ contract CoreToken is ICoreToken, SignedToken {
     using RewardRoots for RewardRoot;
 
     uint16 private constant MAX_FEE_BPS = 100;
+    /// @dev Without a window all epochs could be proposed at once; a longer one might not fit into its 32 bits.
+    uint40 private constant MAX_WINDOW = 365 days;
     uint256 private constant BPS = 10_000;
     /// @dev Bytes of a packed claim before the siblings; of packed rows before the first; of a row before its siblings.
     uint256 private constant CLAIM_HEAD = 44;
@@ -58,6 +60,7 @@ contract CoreToken is ICoreToken, SignedToken {
         uint128 initialSupply
     ) {
         if (feeBps > MAX_FEE_BPS) revert FeeOverLimit(feeBps);
+        if (windowSeconds == 0 || windowSeconds > MAX_WINDOW) revert WindowOutOfRange(windowSeconds);
         (disputeWindow, emissionCap, relayFeeBps) = (windowSeconds, capPerEpoch, feeBps);
         // slither-disable-next-line missing-zero-check (nobody is allowed: see below)
         (_initialSupply, _firstProposer) = (initialSupply, firstProposer);

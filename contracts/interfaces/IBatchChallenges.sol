@@ -8,8 +8,8 @@ enum Fraud {
     BadSignature, // a report that its device has not signed
     RevokedDevice, // an observation made after its device was revoked
     DuplicateReport, // one (device, sequence) twice
-    MalformedReport, // a leaf of the reports' tree that is no report
-    MalformedReading, // a leaf of the readings' tree that is no reading
+    MalformedReport, // a leaf of the reports' tree that is no report, one behind the last that is counted, or none
+    MalformedReading, // a leaf of the readings' tree that is no reading, one behind the last that is counted, or none
     UnsortedReadings, // two neighbours that do not ascend
     UnsortedReports, // two neighbours that do not ascend
     OutsideWindow, // a reading outside the header's window

@@ -55,6 +55,8 @@ interface ICoreToken is ISignedToken {
     error MalformedClaim(uint256 length);
     /// @notice A relayer's fee is at most 100 hundredths of a percent.
     error FeeOverLimit(uint16 bps);
+    /// @notice The dispute window is one second at least and 365 days at most.
+    error WindowOutOfRange(uint40 given);
 
     /// @notice Proposes the rewards of the next epoch. Proposer only, when the root before has left its window.
     /// @param epoch one more than the last

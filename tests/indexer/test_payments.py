@@ -99,6 +99,8 @@ async def test_payments_that_are_none_are_refused_by_name(world: World, paid: An
 
     other = good["payload"]["channelConfig"] | {"receiver": "0x" + "55" * 20}
     stranger = encode_header(good | {"payload": good["payload"] | {"channelConfig": other}})
+    own = good["payload"]["channelConfig"] | {"receiverAuthorizer": "0x" + "55" * 20}
+    refundable = encode_header(good | {"payload": good["payload"] | {"channelConfig": own}})
     unknown = good["payload"]["channelConfig"] | {"salt": "0x" + "66" * 32}
     unopened = encode_header(good | {"payload": good["payload"] | {"channelConfig": unknown}})
     for header, name in (
@@ -110,6 +112,7 @@ async def test_payments_that_are_none_are_refused_by_name(world: World, paid: An
         (changed(signature="0x1234"), "InvalidSignature"),
         (changed(channelId="0x" + "11" * 32), "InvalidSignature"),
         (stranger, "PaymentRequired"),
+        (refundable, "PaymentRequired"),
         (unopened, "ChannelNotSeen"),
     ):
         answer = await pay(api, world, header)
@@ -125,6 +128,24 @@ async def test_a_voucher_that_is_too_small_or_uncovered_is_refused(world: World,
     channel.spent, channel.deposit = 5 * PRICE, 10 * PRICE
     over = await pay(api, world, channel.pay(price))
     assert "exceeds the deposit" in over.json()["detail"]
+
+
+async def test_what_a_payer_is_about_to_withdraw_covers_no_voucher(world: World, paid: Any) -> None:
+    indexer, api, channel, _ = paid
+    price = await price_of(api, world)
+    payer = account_from_key(ADMIN_KEY)
+    world.chain.initiate_withdraw(payer, channel.config, 4 * PRICE)
+    await indexer.settle()
+    assert (await pay(api, world, channel.pay(price))).status_code == 200
+    refused = await pay(api, world, channel.pay(price))
+    assert refused.status_code == 402, "served for a voucher that nobody may be able to redeem"
+    world.rpc("evm_increaseTime", 901)
+    world.rpc("evm_mine")
+    world.chain.finalize_withdraw(payer, channel.config)
+    world.chain.open_channel(payer, channel.config, PRICE)
+    await indexer.settle()
+    channel.spent, channel.deposit = PRICE, 2 * PRICE
+    assert (await pay(api, world, channel.pay(price))).status_code == 200
 
 
 async def test_nobody_pays_for_a_refused_query(world: World, paid: Any) -> None:

@@ -36,10 +36,11 @@ contract ClaimIntoChannelTest is Test {
 
     function setUp() public {
         vm.warp(1_700_000_000);
-        token = new CoreToken(address(this), address(this), address(this), 0, 1e24, 0, address(9), 1e24);
+        token = new CoreToken(address(this), address(this), address(this), 1, 1e24, 0, address(9), 1e24);
         channels = new PaymentChannels(address(0));
         bytes26 leaf = bytes26(keccak256(abi.encode(keccak256(abi.encodePacked(owner, REWARD)))));
         token.proposeRoot(1, leaf, 1, REWARD);
+        vm.warp(1_700_000_001);
     }
 
     function _config() internal view returns (IPaymentChannels.ChannelConfig memory) {

@@ -260,4 +260,19 @@ contract CoreTokenTest is CoreTokenFixture {
         vm.expectRevert(abi.encodeWithSelector(ICoreToken.FeeOverLimit.selector, bps));
         new CoreToken(address(this), proposer, guardian, WINDOW, CAP, bps, holder, 1e24);
     }
+
+    function _withWindow(uint256 window) private returns (CoreToken) {
+        return new CoreToken(address(this), proposer, guardian, uint40(window), CAP, FEE_BPS, holder, 1e24);
+    }
+
+    /// 30 days in milliseconds would leave no window at all.
+    function test_a_window_has_a_second_at_least_and_a_year_at_most(uint40 given) public {
+        uint256[3] memory windows = [0, bound(given, 365 days + 1, type(uint40).max), 30 days * 1000];
+        for (uint256 i = 0; i < 3; ++i) {
+            vm.expectRevert(abi.encodeWithSelector(ICoreToken.WindowOutOfRange.selector, uint40(windows[i])));
+            _withWindow(windows[i]);
+        }
+        assertEq(_withWindow(1).disputeWindow(), 1);
+        assertEq(_withWindow(365 days).disputeWindow(), 365 days);
+    }
 }

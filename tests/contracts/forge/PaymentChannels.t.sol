@@ -246,7 +246,7 @@ contract PaymentChannelsTest is PaymentFixture {
     }
 
     function _core() internal returns (CoreToken core, IPaymentChannels.ChannelConfig memory config) {
-        core = new CoreToken(address(this), address(this), address(this), 0, 0, 0, payer, 1e24);
+        core = new CoreToken(address(this), address(this), address(this), 1, 0, 0, payer, 1e24);
         config = _config(1);
         config.token = address(core);
     }

@@ -38,7 +38,7 @@ contract Permit2CollectorTest is Test {
         channels = new PaymentChannels(address(0));
         permit2 = new MockPermit2();
         collector = new Permit2Collector(address(channels), address(permit2));
-        core = new CoreToken(address(0), address(0), address(0), 0, 0, 0, payer, 1e30);
+        core = new CoreToken(address(0), address(0), address(0), 1, 0, 0, payer, 1e30);
         plain = new MintableToken();
         plain.mint(payer, 1e30);
         vm.prank(payer);

@@ -23,7 +23,7 @@ contract StateOpeningsTest is StateFixture {
 
     function setUp() public {
         _start();
-        coin = new CoreToken(address(this), address(this), address(this), 0, 0, 0, address(this), 1e27);
+        coin = new CoreToken(address(this), address(this), address(this), 1, 0, 0, address(this), 1e27);
         coin.transfer(a, 1e24);
         coin.transfer(b, 1e24);
     }

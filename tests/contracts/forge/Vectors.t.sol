@@ -169,10 +169,11 @@ contract VectorsTest is BatchFixture {
     function test_reward_claims_made_in_python_pay_on_chain() public {
         string memory json = vm.readFile("tests/vectors/rewards.json");
         CoreToken token = new CoreToken(
-            address(this), address(this), address(this), 0, type(uint128).max, 0, address(1), 0
+            address(this), address(this), address(this), 1, type(uint128).max, 0, address(1), 0
         );
         bytes26 root = bytes26(bytes32(vm.parseJsonBytes(json, ".root")));
         token.proposeRoot(1, root, 1, type(uint128).max);
+        vm.warp(block.timestamp + 1);
         for (uint256 i = 0; i < 5; ++i) {
             address owner = vm.parseJsonAddress(json, _at(".claims", i, "owner"));
             uint128 cumulative =
@@ -226,6 +227,6 @@ contract VectorsTest is BatchFixture {
     }
 
     function _coins(address) internal returns (CoreToken) {
-        return new CoreToken(address(this), address(this), address(this), 0, 0, 0, address(this), 1e24);
+        return new CoreToken(address(this), address(this), address(this), 1, 0, 0, address(this), 1e24);
     }
 }

@@ -76,7 +76,7 @@ class Depositor:
         deadline = time.monotonic() + SEEN_LIMIT_S
         while time.monotonic() < deadline:
             channel = await asked(self.pool.fetchrow(SQL["payment_channel"], channel_id))
-            if channel is not None and channel["balance"] >= amount:
+            if channel is not None and channel["balance"] - channel["withdrawing"] >= amount:
                 return
             await asyncio.sleep(SEEN_PAUSE_S)
         raise ChannelNotSeen("the deposit is sent, but not on the chain as far as it is mirrored")

@@ -217,6 +217,8 @@ class Paywall:
         payment = parse_payment(header)
         if payment.config.receiver != self.payee or payment.config.token != self.token:
             raise PaymentRequired("the channel pays another receiver or in another token")
+        if payment.config.receiver_authorizer != self.payee:
+            raise PaymentRequired("the channel's receiverAuthorizer could refund it to the payer")
         if payment.deposit is not None:
             self._refuse_deposit(payment.deposit)
         return payment
@@ -261,7 +263,7 @@ class Paywall:
             payment.config,
             payment.voucher,
             payment.signature,
-            deposit=int(channel["balance"]),
+            deposit=int(channel["balance"] - channel["withdrawing"]),
             held=held,
             due=charged,
         )
