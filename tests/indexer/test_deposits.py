@@ -23,7 +23,7 @@ class Mirror:
 
     async def fetchrow(self, *_: object) -> dict[str, int] | None:
         balance = self.balances.pop(0) if len(self.balances) > 1 else self.balances[0]
-        return None if balance is None else {"balance": balance}
+        return None if balance is None else {"balance": balance, "withdrawing": 0}
 
 
 def depositor(answer: Any, *balances: int | None) -> Depositor:
