@@ -20,6 +20,7 @@ abstract contract Disputes is IDisputes, LaneBonds {
     mapping(bytes32 demandId => OpenDemand) private _demands;
 
     constructor(uint88 fee, uint40 answerSeconds, IBatchChallenges judge_) {
+        _requireWindow(answerSeconds);
         (demandFee, answerWindow, judge) = (fee, answerSeconds, judge_);
     }
 

@@ -11,6 +11,8 @@ abstract contract LaneBonds is ILaneBonds {
     /// itself first would lose nothing.
     address public constant BURN = 0x000000000000000000000000000000000000dEaD;
 
+    uint40 private constant MAX_WINDOW = 365 days;
+
     /// @notice The token of bonds and demand fees.
     address public immutable bondToken;
     /// @notice What a lane's bond is, base units.
@@ -30,6 +32,7 @@ abstract contract LaneBonds is ILaneBonds {
 
     constructor(address firstAdmin, address token, uint88 amount, uint40 windowSeconds) {
         if (amount == 0 || token == address(0)) revert InvalidBond(amount);
+        _requireWindow(windowSeconds);
         // slither-disable-next-line missing-zero-check (zero: lanes stay as they are)
         admin = firstAdmin;
         (bondToken, bondAmount, challengeWindow) = (token, amount, windowSeconds);
@@ -139,6 +142,10 @@ abstract contract LaneBonds is ILaneBonds {
 
     function _requireSubmitter(uint16 lane) internal view {
         if (_submitters[lane] != msg.sender) revert NotSubmitter(lane, msg.sender);
+    }
+
+    function _requireWindow(uint40 given) internal pure {
+        if (given == 0 || given > MAX_WINDOW) revert WindowOutOfRange(given);
     }
 
     function _vacate(uint16 lane) private {

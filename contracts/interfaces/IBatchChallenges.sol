@@ -6,7 +6,7 @@ import { Place, Revealed } from "./BatchTypes.sol";
 /// @notice What can be wrong with a batch and shown in one step.
 enum Fraud {
     BadSignature, // a report that its device has not signed
-    RevokedDevice, // an observation made after its device was revoked
+    RevokedDevice, // an observation made, and committed, after its device was revoked
     DuplicateReport, // one (device, sequence) twice
     MalformedReport, // a leaf of the reports' tree that is no report, one behind the last that is counted, or none
     MalformedReading, // a leaf of the readings' tree that is no reading, one behind the last that is counted, or none
@@ -15,7 +15,7 @@ enum Fraud {
     OutsideWindow, // a reading outside the header's window
     WrongParent, // a node whose statistics are not those of its children
     WrongLeaf, // the two trees over the readings differ
-    BrokenChain, // a header that does not name itself, its predecessor or its ancestor
+    BrokenChain, // a header that does not name itself, its predecessor or its ancestor, or that newer ones name otherwise
     Equivocation // two commitments for one batch
 }
 
@@ -24,7 +24,8 @@ enum Demand {
     Report, // the report at a position
     Reading, // the reading at a position
     Source, // the report that a reading comes from
-    Registration // that a report's device was registered when the batch was committed
+    Registration, // that a report's device was registered when the batch was committed, and its key on P-256
+    Statistics // the way down the statistics tree to the reading at a position
 }
 
 /// @notice A leaf with its place in a tree.
@@ -73,7 +74,9 @@ interface IBatchChallenges {
     error UnknownDevice(address device);
     /// @notice This chain cannot verify P-256 signatures, so nobody can be judged by one.
     error MissingPrecompile();
-    /// @notice The device was registered in time: nothing to demand.
+    /// @notice The chain has taken another id since the judge was made: what was signed for the old one can no longer be checked.
+    error OtherChain(uint256 chainId);
+    /// @notice The device was registered in time, on a curve on which a signature tells the key: nothing to demand.
     error Registered(address device, uint40 registeredAt);
     /// @notice The evidence does not answer the demand.
     error NotAnAnswer();
@@ -81,17 +84,18 @@ interface IBatchChallenges {
     /// @notice Reverts unless the evidence shows this fraud. The batch's commitment is the caller's business; the caller must
     /// be a DataBatches, which is asked about witnesses.
     /// @dev `shown`, `witnesses`, `extra` by kind:
-    /// BadSignature: report; –; x ‖ y (on secp256k1 zeros, or nothing when nothing follows), then *listed* unless the device has a slot of
-    /// no later date than the batch. RevokedDevice: report; –; index of the observation (2 bytes).
-    /// DuplicateReport: two reports; – or the earlier batch of the second one; –. MalformedReport, MalformedReading, OutsideWindow: the
+    /// BadSignature: report; –; *who*. RevokedDevice: report; –; index of the observation (2 bytes).
+    /// DuplicateReport: two reports; – or the batch of the second one; –. MalformedReport, MalformedReading, OutsideWindow: the
     /// leaf; –; –. UnsortedReadings, UnsortedReports: two neighbours; –; –. WrongParent: –; –; index (4) ‖ top (42) ‖ pairs of children (84 each)
     /// from the top down, the last one of the node in question. WrongLeaf: the reading; –; the same down to the leaf. BrokenChain: –; – or the
-    /// batch before; 0 id, 1 previous, 2 ancestor (1 byte). Equivocation: –; the other batch of this id; –.
-    /// *listed* shows a fleet of no later date than the batch that lists the device: fleet (26) ‖ position (2) ‖ proof as for `materialise`.
+    /// batch before; 0 id, 1 previous, 2 ancestor (1 byte); or –; a newer batch and those on the way back as for `requireArchived` (of which
+    /// only the first one's place counts); 3 ‖ what they name (26). Equivocation: –; the other batch of this id; –.
+    /// *who* is x ‖ y (on secp256k1 64 zeros, or nothing when nothing follows), then, unless the device has a slot of no later date than the
+    /// batch, a fleet of no later date that lists it: fleet (26) ‖ position (2) ‖ proof as for `materialise`.
     function requireFraud(Fraud kind, Accused calldata accused, Evidence calldata evidence) external view;
 
     /// @notice What a demand is about, as one word. Reverts when there is nothing to demand.
-    /// @param evidence Report, Reading: `extra` is the position (4 bytes). Source: the reading, its batch as witness. Registration: the
+    /// @param evidence Report, Reading, Statistics: `extra` is the position (4 bytes). Source: the reading, its batch as witness. Registration: the
     /// report, its batch as witness.
     function subjectOf(Demand kind, bytes26 commitment, uint40 committedAt, Evidence calldata evidence)
         external
@@ -99,9 +103,9 @@ interface IBatchChallenges {
         returns (bytes32 subject);
 
     /// @notice Reverts unless the evidence answers the demand.
-    /// @param evidence Report, Reading: the leaf, or nothing when the batch ends before the position. Source: the report; `extra` is the
-    /// index of the observation (2 bytes). All with the batch as witness. Registration: `extra` is *listed* as at `requireFraud`,
-    /// or empty when the device has a slot of no later date than the batch (`materialise` copies the fleet's).
+    /// @param evidence Report, Reading: the leaf, well formed, or nothing when the batch ends before the position. Statistics: the same, and
+    /// `extra` is the path as for WrongLeaf. Source: the report, then the reading; `extra` is the index of the observation (2 bytes). All with
+    /// the batch as witness. Registration: `extra` is *who* as at `requireFraud`, with the key if it is one on P-256.
     function requireAnswer(Demand kind, bytes26 commitment, bytes32 subject, Evidence calldata evidence)
         external
         view;

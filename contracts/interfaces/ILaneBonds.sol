@@ -48,6 +48,8 @@ interface ILaneBonds {
     error BondLocked(uint40 exitAt, uint32 openDemands);
     /// @notice A bond is more than nothing and fits its slot.
     error InvalidBond(uint256 amount);
+    /// @notice Disputes must have a second at least and a year at most, or nobody is ever safe, or safe at once.
+    error WindowOutOfRange(uint40 given);
 
     /// @notice Names a lane's submitter. Admin only, while the lane has no bond. Zero: nobody.
     function assignLane(uint16 lane, address submitter) external;

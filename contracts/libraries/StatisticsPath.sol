@@ -30,10 +30,9 @@ library StatisticsPath {
         bytes calldata pair = _pair(path, pairs - 1);
         if (bytes26(keccak256(pair)) != parent.hash) revert InvalidProof();
         uint256 level = depth - pairs;
-        bool rightIsReal = ((2 * index + 1) << level) < count;
         // Of a parent that holds a reading the left child does, too. Of an index beyond its level none does.
         if ((2 * index) << level >= count) revert InvalidProof();
-        return !_merges(parent, pair, rightIsReal);
+        return !_merges(parent, pair, _isReal(2 * index + 1, level, count));
     }
 
     /// @notice Whether the leaf at `position` of the statistics tree is not this reading's. Reverts InvalidProof when the path does
@@ -50,10 +49,27 @@ library StatisticsPath {
             revert InvalidProof();
         }
         Node memory leaf = _walk(root, path, pairs, position);
-        int32 value = int32(uint32(bytes4(reading[35:39])));
-        bool same = leaf.hash == bytes26(keccak256(reading)) && leaf.sum == value && leaf.min == value
-            && leaf.max == value;
-        return !same;
+        return !_isOf(leaf, reading);
+    }
+
+    /// @notice Whether every node on the way to `position` has the statistics of its children, and the leaf those of this reading. If that
+    /// holds for each position, the tree is right. Reverts InvalidProof when the path does not lead there.
+    function holds(bytes26 root, uint256 count, bytes calldata path, uint256 position, bytes calldata reading)
+        internal
+        pure
+        returns (bool)
+    {
+        uint256 depth = PositionalTree.depthOf(count);
+        if (_pairs(path) != depth || uint32(bytes4(path[:4])) != position) revert InvalidProof();
+        Node memory leaf = _walk(root, path, depth, position);
+        Node memory parent = _node(path[4:HEAD]);
+        for (uint256 step = 0; step < depth; ++step) {
+            bytes calldata pair = _pair(path, step);
+            uint256 index = position >> (depth - 1 - step);
+            if (!_merges(parent, pair, _isReal(index | 1, depth - 1 - step, count))) return false;
+            parent = _child(pair, index);
+        }
+        return _isOf(leaf, reading);
     }
 
     /// @dev The node below `steps` pairs: on the side of the index's bits, the highest first.
@@ -68,8 +84,7 @@ library StatisticsPath {
         for (uint256 step = 0; step < steps; ++step) {
             bytes calldata pair = _pair(path, step);
             if (bytes26(keccak256(pair)) != node.hash) revert InvalidProof();
-            bool right = index >> (steps - 1 - step) & 1 == 1;
-            node = _node(right ? pair[NODE:] : pair[:NODE]);
+            node = _child(pair, index >> (steps - 1 - step));
         }
     }
 
@@ -83,6 +98,22 @@ library StatisticsPath {
         return right.hash != 0 && int256(parent.sum) == int256(left.sum) + right.sum
             && parent.min == (left.min < right.min ? left.min : right.min)
             && parent.max == (left.max > right.max ? left.max : right.max);
+    }
+
+    /// @dev Whether a reading is below the node at that index of its level.
+    function _isReal(uint256 index, uint256 level, uint256 count) private pure returns (bool) {
+        return index << level < count;
+    }
+
+    function _isOf(Node memory leaf, bytes calldata reading) private pure returns (bool) {
+        int32 value = int32(uint32(bytes4(reading[35:39])));
+        return leaf.hash == bytes26(keccak256(reading)) && leaf.sum == value && leaf.min == value
+            && leaf.max == value;
+    }
+
+    /// @dev The child at an index of its level: right if that is odd.
+    function _child(bytes calldata pair, uint256 index) private pure returns (Node memory) {
+        return _node(index & 1 == 1 ? pair[NODE:] : pair[:NODE]);
     }
 
     function _pairs(bytes calldata path) private pure returns (uint256) {

@@ -18,7 +18,7 @@ def _defined_in(files: list[Path], keyword: str) -> set[str]:
 
 
 def test_every_test_on_the_page_exists() -> None:
-    solidity = _defined_in(sorted(FORGE.glob("*.t.sol")), "function")
+    solidity = _defined_in(sorted(FORGE.rglob("*.t.sol")), "function")
     python = _defined_in(sorted((ROOT / "tests/contracts").rglob("test_*.py")), "def")
     assert _named_on_the_page() - solidity - python == set()
 

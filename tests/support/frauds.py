@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from corechain.protocol.archive import Place
-from corechain.protocol.evidence import Dossier, Evidence, Fraud, Link, index_of
+from corechain.protocol.evidence import Dossier, Evidence, Fraud, Link, index_of, named_otherwise
 from corechain.protocol.hashing import hash26
 from corechain.protocol.keys import P256Key, Secp256k1Key
-from corechain.protocol.statistics import Node, StatisticsTree
+from corechain.protocol.statistics import Node, StatisticsTree, _level_above
 from support.drafts import Forger, draft, hourly, signed_report
 from support.stage import SINCE, Stage, readings
 
@@ -98,6 +98,7 @@ def revoked_device(stage: Stage) -> Case:
     late = [*hourly(SINCE, 1), *hourly(revoked_at + 3_601, 1)]
     reports = [signed_report(stage.domain, KEY, 9, late)]
     bad = draft(1, readings(KEY, range(1)), reports)
+    stage.bench.pass_time(3_602)
     return Case(Fraud.REVOKED_DEVICE, bad, Evidence([bad.report(0)], extra=index_of(1)))
 
 
@@ -115,6 +116,14 @@ def duplicate_over_two_batches(stage: Stage) -> Case:
     )
     evidence = Evidence([later.report(at), earlier.report(again)], [earlier.witness()])
     return Case(Fraud.DUPLICATE_REPORT, later, evidence, (earlier,))
+
+
+def duplicate_under_a_lower_number(stage: Stage) -> Case:
+    """The later number is committed first."""
+    case = duplicate_over_two_batches(stage)
+    (lower,) = case.others
+    evidence = Evidence(case.evidence.shown[::-1], [case.dossier.witness()])
+    return Case(Fraud.DUPLICATE_REPORT, lower, evidence, (case.dossier,))
 
 
 def malformed_report(stage: Stage) -> Case:
@@ -181,6 +190,15 @@ class Rewritten(StatisticsTree):
         object.__setattr__(self, "_levels", levels)
         return self
 
+    def invent(self, level: int, index: int, node: Node) -> "Rewritten":
+        """Another node, and above it what follows from it: nothing on a way past it is wrong."""
+        levels = [list(row) for row in self._levels]
+        levels[level][index] = node
+        for above in range(level + 1, len(levels)):
+            levels[above] = _level_above(levels[above - 1])
+        object.__setattr__(self, "_levels", levels)
+        return self
+
 
 def _hash(pair: list[Node]) -> bytes:
     return hash26(pair[0].pack() + pair[1].pack())
@@ -211,6 +229,13 @@ def readings_where_none_are(stage: Stage) -> Case:
     tree = StatisticsTree(good.leaves)
     bad = Forger(tree).draft(1, good.leaves, good.reports, reading_count=37)
     return Case(Fraud.WRONG_PARENT, bad, Evidence(extra=bad.statistics_path(1, 18)))
+
+
+def with_invented_statistics(stage: Stage) -> Dossier:
+    """Of readings 2 and 3: a node that has no children, and parents that believe it."""
+    good = honest(stage)
+    node = Node(hash26(b"there is nothing below this"), 10**12, -5, 7)
+    return Forger(Rewritten(good.leaves).invent(1, 1, node)).draft(1, good.leaves, good.reports)
 
 
 def wrong_leaf(stage: Stage) -> Case:
@@ -248,19 +273,41 @@ def another_predecessor(stage: Stage) -> Case:
 
 
 def another_ancestor(stage: Stage) -> Case:
-    second, third = honest(stage, 2, first=10), honest(stage, 3, first=20)
-    bad = draft(3, third.leaves, third.reports, ancestor=b"\x01" * 26)
-    evidence = Evidence(witnesses=[second.witness()], extra=bytes([Link.ANCESTOR]))
-    return Case(Fraud.BROKEN_CHAIN, bad, evidence, (second,))
+    third, sixth = honest(stage, 3, first=10), honest(stage, 6, first=20)
+    bad = draft(6, sixth.leaves, sixth.reports, ancestor=b"\x01" * 26)
+    evidence = Evidence(witnesses=[third.witness()], extra=bytes([Link.ANCESTOR]))
+    return Case(Fraud.BROKEN_CHAIN, bad, evidence, (third,))
+
+
+def another_than_its_successor_names(stage: Stage) -> Case:
+    """Committed after it, so that nothing was to be compared with."""
+    first, second = honest(stage, 1), honest(stage, 2, first=10)
+    named = b"\x01" * 26
+    successor = draft(2, second.leaves, second.reports, previous=named, ancestor=named)
+    evidence = named_otherwise([successor.witness()], named)
+    return Case(Fraud.BROKEN_CHAIN, first, evidence, (successor,))
+
+
+def another_than_all_newer_ones_name(stage: Stage) -> Case:
+    """Three links back: 6 names 3 as ancestor, 3 names 2, 2 names something else than 1."""
+    named, newer = b"\x01" * 26, list[Dossier]()
+    for number in (2, 3, 6):
+        good = honest(stage, number, first=10 * number)
+        link = newer[-1].revealed.commitment if newer else named
+        newer.append(draft(number, good.leaves, good.reports, previous=link, ancestor=link))
+    evidence = named_otherwise([one.witness() for one in reversed(newer)], named)
+    return Case(Fraud.BROKEN_CHAIN, honest(stage, 1), evidence, tuple(newer))
 
 
 CASES = [
     bad_signature, bad_p256_signature, high_s, signed_for_another_chain, revoked_device,
-    duplicate_in_one_batch, duplicate_over_two_batches, malformed_report, malformed_reading,
+    duplicate_in_one_batch, duplicate_over_two_batches,
+    duplicate_under_a_lower_number, malformed_report, malformed_reading,
     unsorted_readings, one_key_twice, unsorted_reports, before_the_window, behind_the_window,
     wrong_sum, wrong_minimum_at_the_top, readings_where_none_are, wrong_leaf,
     another_reading_in_the_other_tree, another_name, a_predecessor_before_the_first,
-    another_predecessor, another_ancestor,
+    another_predecessor, another_ancestor, another_than_its_successor_names,
+    another_than_all_newer_ones_name,
 ]  # fmt: skip
 
 

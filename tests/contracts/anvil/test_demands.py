@@ -1,7 +1,8 @@
 """Data that is demanded is shown in time, or the bond is lost.
 
 given a bonded lane with a committed batch
-  ├── a leaf, the source of a reading, the registration of a device: each can be demanded
+  ├── a leaf, the source of a reading, the registration of a device and its key, the statistics
+  │   above a reading: each can be demanded
   ├── the answer earns the fee, silence costs the bond
   ├── a device of a fleet was registered when the fleet was, whatever the device does later
   └── an open demand keeps the bond in; a bond that another dispute took is not taken twice
@@ -19,11 +20,21 @@ from support.frauds import (
     committed_as,
     honest,
     position,
+    with_invented_statistics,
     with_leaves,
+    with_reports,
+    wrong_leaf,
 )
 from support.stage import ANSWER_S, BOND, FEE, WINDOW_S, Stage, readings
 
-from corechain.protocol.evidence import Demand, Dossier, Evidence, index_of, position_of
+from corechain.protocol.evidence import (
+    Demand,
+    Dossier,
+    Evidence,
+    index_of,
+    position_of,
+    signer_of,
+)
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import P256Key, Secp256k1Key
 
@@ -81,6 +92,75 @@ def test_what_the_batch_does_not_have_need_not_be_shown(stage: Stage) -> None:
     evidence = Evidence(witnesses=[batch.witness()])
     call = stage.answer(Demand.REPORT, batch, behind.to_bytes(32, "big"), evidence)
     stage.bench.send(stage.submitter, call)
+
+
+@pytest.mark.parametrize("kind", [Demand.REPORT, Demand.READING])
+def test_a_malformed_leaf_is_no_answer(stage: Stage, kind: Demand) -> None:
+    """The time to call it a fraud may be over when it is shown."""
+    good = honest(stage)
+    if kind is Demand.REPORT:
+        bad = with_reports(good, [*good.reports[:-1], good.reports[-1] + b"\x00"])
+        shown = bad.report(len(bad.reports) - 1)
+    else:
+        bad = with_leaves(good, [*good.leaves[:-1], good.leaves[-1] + b"\x00"])
+        shown = bad.reading(len(bad.leaves) - 1)
+    stage.commit(bad)
+    stage.bench.send(stage.challenger, stage.demand(kind, bad, position_of(shown.position)))
+    evidence = Evidence([shown], [bad.witness()])
+    call = stage.answer(kind, bad, shown.position.to_bytes(32, "big"), evidence)
+    assert stage.refused(stage.submitter, call) == "MalformedEvidence"
+
+
+def _way_down(batch: Dossier, at: int) -> Evidence:
+    return Evidence([batch.reading(at)], [batch.witness()], batch.statistics_path(0, at))
+
+
+def test_statistics_that_are_demanded_are_shown_from_the_top_to_the_reading(stage: Stage) -> None:
+    batch = honest(stage)
+    stage.commit(batch)
+    for at in (6, len(batch.leaves)):
+        demand = stage.demand(Demand.STATISTICS, batch, position_of(at))
+        stage.bench.send(stage.challenger, demand)
+    subject, behind = (n.to_bytes(32, "big") for n in (6, len(batch.leaves)))
+    right = _way_down(batch, 6)
+    for wrong, refusal in (
+        (_way_down(batch, 7), "NotAnAnswer"),
+        (replace(right, extra=batch.statistics_path(0, 7)), "InvalidProof"),
+        (replace(right, extra=right.extra[:-84]), "InvalidProof"),
+        (replace(right, extra=b""), "InvalidProof"),
+        (replace(right, shown=[]), "MalformedEvidence"),
+    ):
+        call = stage.answer(Demand.STATISTICS, batch, subject, wrong)
+        assert stage.refused(stage.submitter, call) == refusal
+    before = stage.balance(stage.submitter)
+    stage.bench.send(stage.submitter, stage.answer(Demand.STATISTICS, batch, subject, right))
+    nothing = Evidence(witnesses=[batch.witness()])
+    stage.bench.send(stage.submitter, stage.answer(Demand.STATISTICS, batch, behind, nothing))
+    assert stage.balance(stage.submitter) == before + 2 * FEE
+
+
+def test_statistics_that_nothing_stands_below_cost_the_bond(stage: Stage) -> None:
+    bad = with_invented_statistics(stage)
+    stage.commit(bad)
+    for at in (0, 2):
+        stage.bench.send(stage.challenger, stage.demand(Demand.STATISTICS, bad, position_of(at)))
+    demand_id = _demand_id(stage)
+    # What stands beside it can be shown, and tells where to ask further.
+    beside = stage.answer(Demand.STATISTICS, bad, bytes(32), _way_down(bad, 0))
+    stage.bench.send(stage.submitter, beside)
+    call = stage.answer(Demand.STATISTICS, bad, (2).to_bytes(32, "big"), _way_down(bad, 2))
+    assert stage.refused(stage.submitter, call) == "InvalidProof"
+    stage.bench.pass_time(ANSWER_S + 1)
+    stage.bench.send(stage.challenger, stage.batches.functions.expire(demand_id))
+    assert stage.batches.functions.bondOf(0).call()[1] == 0
+
+
+def test_statistics_that_differ_from_their_children_are_no_answer(stage: Stage) -> None:
+    bad = wrong_leaf(stage).dossier
+    stage.commit(bad)
+    stage.bench.send(stage.challenger, stage.demand(Demand.STATISTICS, bad, position_of(6)))
+    call = stage.answer(Demand.STATISTICS, bad, (6).to_bytes(32, "big"), _way_down(bad, 6))
+    assert stage.refused(stage.submitter, call) == "NotAnAnswer"
 
 
 def test_data_that_is_withheld_costs_the_bond(stage: Stage) -> None:
@@ -173,17 +253,19 @@ def test_a_fleet_device_that_registers_itself_later_costs_nobody_the_bond(
     subject = _demand_registration(stage, batch)
     late = Fleet.of(stage.challenger.raw, key.identity.key_type, [key.identity.device])
     stage.enrol_fleet(late)
-    listing = fleet.listing(key.identity.device)
+    who = signer_of(key.identity, fleet)
+    key_only = signer_of(key.identity)
     for extra, refusal in (
         (b"", "NotAnAnswer"),
-        (late.listing(key.identity.device), "NotAnAnswer"),
-        (fleet.listing(fleet.devices[0]), "InvalidProof"),
-        (listing[:-1], "InvalidProof"),
-        (listing[:27], "MalformedEvidence"),
+        (key_only, "NotAnAnswer"),
+        (signer_of(key.identity, late), "NotAnAnswer"),
+        (key_only + fleet.listing(fleet.devices[0]), "InvalidProof"),
+        (who[:-1], "InvalidProof"),
+        (who[: len(key_only) + 27], "MalformedEvidence"),
     ):
         wrong = stage.answer(Demand.REGISTRATION, batch, subject, Evidence(extra=extra))
         assert stage.refused(stage.submitter, wrong) == refusal
-    right = stage.answer(Demand.REGISTRATION, batch, subject, Evidence(extra=listing))
+    right = stage.answer(Demand.REGISTRATION, batch, subject, Evidence(extra=who))
     before = stage.balance(stage.submitter)
     stage.bench.send(stage.submitter, right)
     assert stage.balance(stage.submitter) == before + FEE

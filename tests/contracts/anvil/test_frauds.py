@@ -17,17 +17,26 @@ from support.frauds import (
     KEY,
     OTHER,
     Case,
+    another_than_its_successor_names,
     bad_signature,
     challenge_of,
     committed_as,
-    duplicate_over_two_batches,
     honest,
     position,
 )
 from support.stage import BOND, WINDOW_S, Stage, readings
 
-from corechain.protocol.archive import Group
-from corechain.protocol.evidence import Evidence, Fraud, Link, index_of, signer_of
+from corechain.protocol.archive import Group, trail
+from corechain.protocol.batch import ancestor_of
+from corechain.protocol.evidence import (
+    Dossier,
+    Evidence,
+    Fraud,
+    Link,
+    index_of,
+    named_otherwise,
+    signer_of,
+)
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
 
@@ -121,13 +130,15 @@ def test_observations_soon_after_a_revocation_are_nobodys_fault(stage: Stage) ->
     device = stage.bench.web3.to_checksum_address(KEY.identity.device)
     stage.bench.send(stage.challenger, stage.registry.functions.revoke(device))
     revoked_at = stage.registry.functions.deviceOf(device).call()[3]
-    reports = [signed_report(stage.domain, KEY, 9, hourly(revoked_at + 3_600, 1))]
-    batch = draft(1, readings(KEY, range(1)), reports)
-    stage.commit(batch)
-    call = stage.challenge(
-        Fraud.REVOKED_DEVICE, batch, Evidence([batch.report(0)], extra=index_of(0))
-    )
-    assert stage.refused(stage.challenger, call) == "NotFraud"
+    # A clock that runs ahead, committed within the hour; then one that is right, committed later.
+    for number, observed_at in ((1, revoked_at + 3_601), (2, revoked_at + 3_600)):
+        reports = [signed_report(stage.domain, KEY, 9, hourly(observed_at, 1))]
+        batch = draft(number, readings(KEY, range(1)), reports)
+        stage.commit(batch)
+        evidence = Evidence([batch.report(0)], extra=index_of(0))
+        call = stage.challenge(Fraud.REVOKED_DEVICE, batch, evidence)
+        assert stage.refused(stage.challenger, call) == "NotFraud"
+        stage.bench.pass_time(3_700)
 
 
 def test_a_device_that_nobody_registered_is_no_matter_of_signatures(stage: Stage) -> None:
@@ -150,14 +161,82 @@ def test_an_inner_node_cannot_be_called_a_malformed_leaf(stage: Stage) -> None:
     assert stage.refused(stage.challenger, call) == "InvalidProof"
 
 
-def test_who_duplicates_is_the_later_batch_not_the_earlier(stage: Stage) -> None:
-    case = duplicate_over_two_batches(stage)
-    committed_as(stage, case)
-    (earlier,) = case.others
-    shown = [case.evidence.shown[1], case.evidence.shown[0]]
-    evidence = Evidence(shown, [case.dossier.witness()])
-    call = stage.challenge(Fraud.DUPLICATE_REPORT, earlier, evidence)
+def test_a_batch_is_no_duplicate_of_itself(stage: Stage) -> None:
+    batch = honest(stage)
+    stage.commit(batch)
+    evidence = Evidence([batch.report(0), batch.report(0)], [batch.witness()])
+    call = stage.challenge(Fraud.DUPLICATE_REPORT, batch, evidence)
     assert stage.refused(stage.challenger, call) == "WrongWitness"
+
+
+def _chained(stage: Stage, count: int) -> list[Dossier]:
+    """Committed batches 1, 2, … that name each other as they should."""
+    chain = [draft(0, [bytes(40)], [bytes(113)])]
+    for number in range(1, count + 1):
+        good = honest(stage, number, first=10 * number)
+        links = [chain[n].revealed.commitment if n else bytes(26) for n in _links(number)]
+        batch = draft(number, good.leaves, good.reports, previous=links[0], ancestor=links[1])
+        stage.commit(batch)
+        chain.append(batch)
+    return chain
+
+
+def _links(number: int) -> tuple[int, int]:
+    return number - 1, ancestor_of(number)
+
+
+def test_headers_that_lead_to_a_batch_are_no_evidence_against_it(stage: Stage) -> None:
+    chain = _chained(stage, 7)
+    way = [chain[n].witness() for n in trail(7, 1)]
+    commitment = chain[1].revealed.commitment
+    for evidence, refusal in (
+        (named_otherwise(way, commitment), "NotFraud"),
+        (named_otherwise(way, b"\x01" * 26), "InvalidProof"),
+        (named_otherwise(way[:-1], commitment), "InvalidProof"),
+        (named_otherwise(way[::-1], commitment), "InvalidProof"),
+        (named_otherwise([], commitment), "MalformedEvidence"),
+        (named_otherwise(way, commitment[1:]), "MalformedEvidence"),
+        (Evidence(witnesses=way, extra=b"\x04"), "MalformedEvidence"),
+    ):
+        call = stage.challenge(Fraud.BROKEN_CHAIN, chain[1], evidence)
+        assert stage.refused(stage.challenger, call) == refusal
+
+
+def test_headers_of_another_lane_or_bond_are_no_evidence(stage: Stage) -> None:
+    case = another_than_its_successor_names(stage)
+    (successor,) = case.others
+    stage.commit(successor)
+    stage.bond(1)
+    elsewhere = draft(1 << 32 | 2, successor.leaves, successor.reports, previous=b"\x01" * 26)
+    stage.commit(elsewhere)
+    stage.bench.send(stage.submitter, stage.batches.functions.closeLane(0))
+    stage.bench.pass_time(WINDOW_S + 2)
+    stage.bench.send(stage.submitter, stage.batches.functions.withdrawBond(0))
+    stage.bench.pass_time(2)
+    stage.bond(0)
+    stage.commit(case.dossier)
+    for newer in (elsewhere, successor):
+        evidence = named_otherwise([newer.witness()], b"\x01" * 26)
+        call = stage.challenge(Fraud.BROKEN_CHAIN, case.dossier, evidence)
+        assert stage.refused(stage.challenger, call) == "WrongWitness"
+
+
+def test_a_batch_of_a_group_that_is_committed_again_takes_the_bond(stage: Stage) -> None:
+    """Its group's word was written over; the headers of the lane still lead to what it was."""
+    one = honest(stage, 1)
+    named = one.revealed.commitment
+    two = draft(2, one.leaves, one.reports, previous=named, ancestor=named)
+    group = Group(1, [named, two.revealed.commitment])
+    stage.bench.send(stage.submitter, stage.batches.functions.commitMany(1, group.packed))
+    stage.bench.pass_time(WINDOW_S + 1)
+    third = draft(3, one.leaves, one.reports, previous=two.revealed.commitment)
+    again = honest(stage, 1, first=30)
+    for batch in (third, draft(8194, one.leaves, one.reports), again):
+        stage.commit(batch)
+    evidence = named_otherwise([third.witness(), two.witness()], named)
+    call = stage.challenge(Fraud.BROKEN_CHAIN, again, evidence)
+    stage.bench.send(stage.challenger, call)
+    assert stage.batches.functions.bondOf(0).call()[1] == 0
 
 
 def test_a_report_that_two_relayers_received_is_nobodys_fraud(stage: Stage) -> None:

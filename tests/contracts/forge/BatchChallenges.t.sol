@@ -12,7 +12,7 @@ import {
 } from "../../../contracts/interfaces/IBatchChallenges.sol";
 
 /// given a batch of one report and one reading (all kinds of fraud: tests/contracts/anvil/test_frauds.py)
-///   ├── a chain that cannot verify P-256 judges nobody by it
+///   ├── a chain that cannot verify P-256, or that has taken another id, judges nobody by it
 ///   ├── whatever bytes the evidence has, the honest batch keeps its bond
 ///   └── a demand is about a position, and only positions can be demanded so
 contract BatchChallengesTest is DisputeFixture {
@@ -47,6 +47,17 @@ contract BatchChallengesTest is DisputeFixture {
         vm.mockCall(address(0x100), "", "");
         vm.expectRevert(IBatchChallenges.MissingPrecompile.selector);
         batches.challenge(Fraud.BadSignature, 1, batch, _place(1), evidence);
+    }
+
+    /// A fork: what was signed for the chain as it was is no bad signature on the one that it has become.
+    function test_a_chain_that_takes_another_id_judges_nobody_by_signatures(uint64 chainId) public {
+        vm.assume(chainId != block.chainid && chainId != 0);
+        _registerP256();
+        _commitHonest();
+        (, bytes32 x, bytes32 y) = _p256();
+        vm.chainId(chainId);
+        vm.expectRevert(abi.encodeWithSelector(IBatchChallenges.OtherChain.selector, uint256(chainId)));
+        batches.challenge(Fraud.BadSignature, 1, batch, _place(1), _evidence(report, abi.encodePacked(x, y)));
     }
 
     function test_no_bytes_take_the_bond_of_an_honest_batch(

@@ -20,6 +20,7 @@ import { InvalidProof } from "../../../contracts/libraries/PositionalTree.sol";
 ///   │   └── neither it nor a later fleet makes a bad signature of a good one, on whichever curve
 ///   ├── when the report is forged
 ///   │   └── the fleet's proof takes the bond, whatever the device does afterwards
+///   ├── a key on P-256 is part of the answer, with a slot as without
 ///   └── a fleet that is later, that nobody enrolled or that does not list the device proves nothing
 contract FleetHonestyTest is DisputeFixture {
     uint256 internal constant DEVICE = 7;
@@ -28,6 +29,9 @@ contract FleetHonestyTest is DisputeFixture {
     address internal attacker = makeAddr("attacker");
     address internal device = vm.addr(DEVICE);
     bytes internal none = new bytes(64);
+    /// The secp256k1 public key of the private key 7.
+    bytes internal keyOfSeven = hex"5cbdf0646e5db4eaa398f365f2ea7a0e3d419b7e0330e39ce92bddedcac4f9bc"
+        hex"6aebca40ba255960a3178d6d861a54dba813d0b813fde7b5a5082628087264da";
 
     function setUp() public {
         _deploy();
@@ -90,8 +94,12 @@ contract FleetHonestyTest is DisputeFixture {
 
     /// Demanded, answered, and nothing is left that could expire.
     function _expectAnswered(bytes26 fleet) internal {
+        _expectAnsweredBy(abi.encodePacked(none, _listed(fleet)));
+    }
+
+    function _expectAnsweredBy(bytes memory who) internal {
         (bytes32 demandId, bytes32 subject) = _demand();
-        _answer(subject, _listed(fleet));
+        _answer(subject, who);
         vm.warp(START + 201 + ANSWER);
         vm.expectRevert(abi.encodeWithSelector(IDisputes.UnknownDemand.selector, demandId));
         batches.expire(demandId);
@@ -155,7 +163,7 @@ contract FleetHonestyTest is DisputeFixture {
         bytes26 fleet = _enrolAndCommitHonest();
         (, bytes32 subject) = _demand();
         _activateDevice();
-        _answer(subject, _listed(fleet));
+        _answer(subject, abi.encodePacked(none, _listed(fleet)));
         assertEq(batches.bondOf(0).openDemands, 0);
     }
 
@@ -211,12 +219,9 @@ contract FleetHonestyTest is DisputeFixture {
     function test_a_fleet_of_another_key_type_costs_nobody_the_bond() public {
         bytes26 wrong = _enrol(device, P256);
         _enrolAndCommitHonest();
-        // The secp256k1 public key of the private key 7.
-        bytes memory key = hex"5cbdf0646e5db4eaa398f365f2ea7a0e3d419b7e0330e39ce92bddedcac4f9bc"
-            hex"6aebca40ba255960a3178d6d861a54dba813d0b813fde7b5a5082628087264da";
-        _refuseChallenge(abi.encodePacked(key, _listed(wrong)), _notFraud());
+        _refuseChallenge(abi.encodePacked(keyOfSeven, _listed(wrong)), _notFraud());
         _materialise(wrong, device);
-        _refuseChallenge(key, _notFraud());
+        _refuseChallenge(keyOfSeven, _notFraud());
     }
 
     function test_a_later_fleet_of_another_key_type_costs_no_secure_element_the_bond() public {
@@ -230,7 +235,7 @@ contract FleetHonestyTest is DisputeFixture {
         _materialise(later, secure);
         _refuseChallenge("", _unknown(secure));
         _refuseChallenge(abi.encodePacked(x, y, _listed(fleet)), _notFraud());
-        _expectAnswered(fleet);
+        _expectAnsweredBy(abi.encodePacked(x, y, _listed(fleet)));
     }
 
     /// How a submitter need not trust enrollers: a slot counts before any fleet.
@@ -294,7 +299,7 @@ contract FleetHonestyTest is DisputeFixture {
 
     /// In no fleet: its own slot comes too late to answer for it.
     function test_a_device_that_registers_itself_after_the_commit_was_unknown() public {
-        bytes memory stranger = _listed(_enrol(address(9), SECP256K1));
+        bytes memory stranger = abi.encodePacked(none, _listed(_enrol(address(9), SECP256K1)));
         vm.warp(START + 100);
         _commitReport(device, signedCompact(DEVICE, _reportDigest(device)));
         vm.warp(START + 200);
@@ -302,7 +307,8 @@ contract FleetHonestyTest is DisputeFixture {
         (bytes32 demandId, bytes32 subject) = _demand();
         _refuseAnswer(subject, "", IBatchChallenges.NotAnAnswer.selector);
         _refuseAnswer(subject, stranger, InvalidProof.selector);
-        _refuseAnswer(subject, _listed(_enrol(device, SECP256K1)), IBatchChallenges.NotAnAnswer.selector);
+        bytes memory late = abi.encodePacked(none, _listed(_enrol(device, SECP256K1)));
+        _refuseAnswer(subject, late, IBatchChallenges.NotAnAnswer.selector);
         vm.warp(START + 201 + ANSWER);
         batches.expire(demandId);
         assertEq(batches.bondOf(0).amount, 0);
@@ -319,7 +325,7 @@ contract FleetHonestyTest is DisputeFixture {
         bytes26 top = bytes26(keccak256(abi.encodePacked(device, new bytes(60))));
         for (uint8 keyType = 0; keyType < 3; ++keyType) {
             bytes26 invented = FleetTree.seal(top, address(0), keyType);
-            _refuseAnswer(subject, _listed(invented), InvalidProof.selector);
+            _refuseAnswer(subject, abi.encodePacked(none, _listed(invented)), InvalidProof.selector);
         }
     }
 
@@ -329,12 +335,51 @@ contract FleetHonestyTest is DisputeFixture {
         bytes26 fleet = _enrolAndCommitHonest();
         (, bytes32 subject) = _demand();
         if (position != 0) {
-            _refuseAnswer(subject, abi.encodePacked(fleet, position, new bytes(60)), InvalidProof.selector);
+            bytes memory elsewhere = abi.encodePacked(none, fleet, position, new bytes(60));
+            _refuseAnswer(subject, elsewhere, InvalidProof.selector);
         }
         bytes4 refusal =
             other.length < 28 ? IBatchChallenges.MalformedEvidence.selector : InvalidProof.selector;
-        if (other.length != 0) _refuseAnswer(subject, other, refusal);
-        _refuseAnswer(subject, abi.encodePacked(_listed(fleet), uint8(0)), InvalidProof.selector);
-        _answer(subject, _listed(fleet));
+        if (other.length != 0) _refuseAnswer(subject, abi.encodePacked(none, other), refusal);
+        _refuseAnswer(subject, abi.encodePacked(none, _listed(fleet), uint8(0)), InvalidProof.selector);
+        _answer(subject, abi.encodePacked(none, _listed(fleet)));
+    }
+
+    // ------------------------------------------------------------------------------------- keys on P-256
+
+    /// A list of ids holds no keys: who committed the report has seen it, nobody else need have.
+    function test_the_key_of_a_secure_element_is_part_of_the_answer(bool slot) public {
+        (address secure, bytes32 x, bytes32 y) = _p256();
+        bytes26 fleet = _enrol(secure, P256);
+        vm.warp(START + 100);
+        if (slot) _materialise(fleet, secure);
+        _commitReport(secure, signedCompact(DEVICE, _reportDigest(secure)));
+        vm.warp(START + 200);
+        (, bytes32 subject) = _demand();
+        bytes memory listed = slot ? bytes("") : _listed(fleet);
+        _refuseAnswer(subject, slot ? bytes("") : new bytes(63), _silence(slot));
+        bytes memory ofNobody = abi.encodePacked(none, listed);
+        vm.expectRevert(_keyMismatch(secure));
+        this.answer(subject, ofNobody);
+        _answer(subject, abi.encodePacked(x, y, listed));
+        _challenge(abi.encodePacked(x, y, listed));
+        assertEq(batches.bondOf(0).amount, 0);
+    }
+
+    function answer(bytes32 subject, bytes memory who) external {
+        _answer(subject, who);
+    }
+
+    function _silence(bool slot) internal pure returns (bytes4) {
+        return slot ? IBatchChallenges.MalformedEvidence.selector : IBatchChallenges.NotAnAnswer.selector;
+    }
+
+    /// Its fleet says P-256, its signatures are of secp256k1: they tell the key, which hashes to the id on either curve.
+    function test_who_was_listed_on_the_wrong_curve_still_has_a_key_to_show() public {
+        bytes26 wrong = _enrol(device, P256);
+        vm.warp(START + 100);
+        _commitReport(device, signedCompact(DEVICE, _reportDigest(device)));
+        vm.warp(START + 200);
+        _expectAnsweredBy(abi.encodePacked(keyOfSeven, _listed(wrong)));
     }
 }

@@ -90,10 +90,33 @@ contract EvidenceHandler is HonestBatches {
     function demandRegistration(uint256 dice) external {
         uint48 number = uint48(1 + dice % BATCHES);
         Evidence memory evidence = Evidence(new Shown[](1), _witness(number), "");
-        evidence.shown[0] = _show(reports[number], dice / BATCHES % 3);
+        uint256 k = dice / BATCHES % 3;
+        evidence.shown[0] = _show(reports[number], k);
         try batches.demand(Demand.Registration, number, _commitment(number), _place(number), evidence) {
-            slashed = true; // there is nothing to demand of a registered device
-        } catch { }
+            if (keys[k] != 0) slashed = true; // there is nothing to demand of a device that signatures tell the key of
+        } catch {
+            return;
+        }
+        bytes32 subject = bytes32(uint256(uint160(devices[k])) << 96 | START);
+        evidence = Evidence(new Shown[](0), new Witness[](0), abi.encodePacked(keyX, keyY));
+        batches.answer(Demand.Registration, number, _commitment(number), subject, evidence);
+        ++answered;
+    }
+
+    /// The way down to a reading, or to what would stand behind the last one.
+    function demandStatistics(uint256 dice) external {
+        uint48 number = uint48(1 + dice % BATCHES);
+        uint32 position = uint32(dice / BATCHES % 7);
+        Evidence memory evidence;
+        evidence.extra = abi.encodePacked(position);
+        batches.demand(Demand.Statistics, number, _commitment(number), _place(number), evidence);
+        evidence = Evidence(new Shown[](1), _witness(number), "");
+        if (position < 5) {
+            evidence.shown[0] = _show(readings[number], position);
+            evidence.extra = _path(number, position, 3, position);
+        }
+        batches.answer(Demand.Statistics, number, _commitment(number), bytes32(uint256(position)), evidence);
+        ++answered;
     }
 
     // ---------------------------------------------------------------------------------------------- evidence
@@ -125,6 +148,11 @@ contract EvidenceHandler is HonestBatches {
                 _witness(fraud == Fraud.Equivocation && (dice >> 44) % 4 > 0 ? number : other);
         }
         evidence.extra = _extra(fraud, number, evidence.shown[0].position, dice >> 48);
+        if (fraud == Fraud.BrokenChain && uint8(evidence.extra[0]) == 3) {
+            // From the newest one: over one link, for the ancestors' sake, or over all that are between.
+            evidence.witnesses = new Witness[](1);
+            evidence.witnesses[0] = _witness(number < BATCHES ? number + 1 : number)[0];
+        }
         _spoil(evidence, dice >> 96);
     }
 
@@ -149,7 +177,10 @@ contract EvidenceHandler is HonestBatches {
     {
         if (fraud == Fraud.BadSignature) return abi.encodePacked(keyX, keyY);
         if (fraud == Fraud.RevokedDevice) return abi.encodePacked(uint16(dice % 3));
-        if (fraud == Fraud.BrokenChain) return abi.encodePacked(uint8(dice % 4));
+        if (fraud == Fraud.BrokenChain) {
+            bytes memory named = dice % 4 == 3 ? abi.encodePacked(_commitment(number)) : bytes("");
+            return abi.encodePacked(uint8(dice % 4), named);
+        }
         if (fraud == Fraud.WrongLeaf) return _path(number, position, 3, position);
         if (fraud != Fraud.WrongParent) return "";
         uint256 pairs = 1 + dice % 3;

@@ -166,6 +166,26 @@ contract LaneBondsTest is BatchFixture {
         new DataBatches(address(this), address(0), BOND, FEE, WINDOW, ANSWER, judge);
     }
 
+    function _withWindows(uint40 challenge, uint40 answer) private returns (DataBatches) {
+        return new DataBatches(
+            address(this), address(token), BOND, FEE, challenge, answer, IBatchChallenges(address(7))
+        );
+    }
+
+    /// A year of milliseconds would keep every bond in for a thousand years.
+    function test_disputes_have_a_second_at_least_and_a_year_at_most(uint40 given) public {
+        uint40[3] memory windows = [0, uint40(bound(given, 365 days + 1, type(uint40).max)), 365 days * 1000];
+        for (uint256 i = 0; i < 3; ++i) {
+            bytes memory refusal = abi.encodeWithSelector(ILaneBonds.WindowOutOfRange.selector, windows[i]);
+            vm.expectRevert(refusal);
+            _withWindows(windows[i], ANSWER);
+            vm.expectRevert(refusal);
+            _withWindows(WINDOW, windows[i]);
+        }
+        assertEq(_withWindows(1, 365 days).challengeWindow(), 1);
+        assertEq(_withWindows(365 days, 1).challengeWindow(), 365 days);
+    }
+
     function test_only_the_admin_assigns_lanes(address stranger, uint16 lane) public {
         vm.assume(stranger != address(this));
         vm.prank(stranger);

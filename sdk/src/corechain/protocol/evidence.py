@@ -43,14 +43,16 @@ class Demand(IntEnum):
     READING = 1
     SOURCE = 2
     REGISTRATION = 3
+    STATISTICS = 4
 
 
 class Link(IntEnum):
-    """Which part of a header's chain is broken."""
+    """Which part of a header's chain is broken; `ARCHIVE`: how newer headers lead to it."""
 
     ID = 0
     PREVIOUS = 1
     ANCESTOR = 2
+    ARCHIVE = 3
 
 
 class Shown(NamedTuple):
@@ -130,13 +132,19 @@ class Dossier:
 
 
 def position_of(position: int) -> Evidence:
-    """What a demand for a report or a reading says: where."""
+    """What a demand for a report, a reading or statistics says: where."""
     return Evidence(extra=position.to_bytes(4, "big"))
 
 
+def named_otherwise(way: Sequence[Witness], commitment: bytes) -> Evidence:
+    """That headers of the same bond lead to another commitment: from a batch in the ring back."""
+    return Evidence(witnesses=way, extra=bytes([Link.ARCHIVE]) + commitment)
+
+
 def signer_of(identity: DeviceIdentity, fleet: Fleet | None = None) -> bytes:
-    """What a bad signature is judged by: the key, which is not looked at on secp256k1, and the
-    fleet that lists the device unless a slot of its own was there when the batch was committed."""
+    """What a signature is judged by, and what answers for a registration: the key, which is not
+    looked at on secp256k1, and the fleet that lists the device unless a slot of its own was there
+    when the batch was committed."""
     key = identity.public_key or bytes(KEY_BYTES)
     return key + (fleet.listing(identity.device) if fleet else b"")
 

@@ -19,12 +19,21 @@ contract StatisticsPathCaller {
     ) external pure returns (bool) {
         return StatisticsPath.hasOtherLeaf(root, count, path, position, reading);
     }
+
+    function holds(bytes26 root, uint256 count, bytes calldata path, uint256 position, bytes calldata reading)
+        external
+        pure
+        returns (bool)
+    {
+        return StatisticsPath.holds(root, count, path, position, reading);
+    }
 }
 
 /// given a statistics tree
 ///   ├── no node of an honest one is a wrong parent, no leaf another's
 ///   ├── a parent with another sum, minimum or maximum is one, and so is one with readings where padding belongs or the other way round
 ///   ├── a leaf with another hash, sum, minimum or maximum is another's
+///   ├── a way down holds if no node on it is wrong and the leaf is the reading's
 ///   └── a path that does not lead there, by shape or by hash, is refused
 contract StatisticsPathTest is StatisticsFixture {
     StatisticsPathCaller internal paths = new StatisticsPathCaller();
@@ -234,5 +243,82 @@ contract StatisticsPathTest is StatisticsFixture {
         paths.hasOtherLeaf(root, 4, short, 2, leaves[2]);
         vm.expectRevert(InvalidProof.selector);
         paths.hasOtherLeaf(root, 5, path, 2, leaves[2]);
+    }
+
+    // ---------------------------------------------------------------------------------- the whole way down
+
+    function _holds(uint256 i) private view returns (bool) {
+        return paths.holds(_root(), leaves.length, _leafPath(i), i, leaves[i]);
+    }
+
+    function test_every_way_down_an_honest_tree_holds(bytes32 seed, uint8 size) public {
+        _seal(bound(size, 1, 17), seed);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            assertTrue(_holds(i));
+        }
+    }
+
+    function _heldBelow(uint256 level, uint256 index, int64 sum, int32 min, int32 max) private {
+        _forge(level, index, sum, min, max);
+        for (uint256 i = 0; i < leaves.length; ++i) {
+            if (i >> level == index) assertFalse(_holds(i));
+        }
+        delete forged[level][index];
+    }
+
+    function test_no_way_down_holds_past_a_wrong_node(bytes32 seed, uint8 size, uint8 place) public {
+        _seal(bound(size, 1, 9), seed);
+        for (uint256 level = 0; level <= _depth(); ++level) {
+            uint256 index = bound(place, 0, (leaves.length - 1) >> level);
+            (int64 sum, int32 min, int32 max) = _statistics(index << level, (index + 1) << level);
+            vm.assume(min > type(int32).min && max < type(int32).max);
+            _heldBelow(level, index, sum + 1, min, max);
+            _heldBelow(level, index, sum, min - 1, max);
+            _heldBelow(level, index, sum, min, max + 1);
+        }
+    }
+
+    /// What is forged on a way is seen from that way, and the rest of the tree holds: so each position is asked for.
+    function test_a_forged_node_that_agrees_with_its_parent_is_seen_from_below_only(bytes32 seed) public {
+        _seal(8, seed);
+        (int64 sum, int32 min, int32 max) = _statistics(0, 2);
+        _forge(1, 0, sum + 1, min, max);
+        (sum, min, max) = _statistics(0, 4);
+        _forge(2, 0, sum + 1, min, max);
+        (sum, min, max) = _statistics(0, 8);
+        _forge(3, 0, sum + 1, min, max);
+        for (uint256 i = 0; i < 8; ++i) {
+            assertTrue(_holds(i) == (i >= 2));
+        }
+    }
+
+    function test_readings_behind_the_last_one_do_not_hold(bytes32 seed) public {
+        _seal(5, seed);
+        forged[1][3] = abi.encodePacked(bytes26(uint208(1)), int64(0), int32(0), int32(0));
+        assertFalse(_holds(4));
+        delete forged[1][3];
+        forged[0][5] = _node(0, 4);
+        assertFalse(_holds(4));
+    }
+
+    function test_a_way_down_is_of_its_position_at_full_depth(bytes32 seed, uint16 place, uint8 change)
+        public
+    {
+        _seal(5, seed);
+        (bytes26 root, bytes memory path) = (_root(), _leafPath(2));
+        bytes memory short = _indexed(_path(2, 0), 2);
+        vm.expectRevert(InvalidProof.selector);
+        paths.holds(root, 5, path, 3, leaves[3]);
+        vm.expectRevert(InvalidProof.selector);
+        paths.holds(root, 5, short, 2, leaves[2]);
+        vm.expectRevert(InvalidProof.selector);
+        paths.holds(root, 9, path, 2, leaves[2]);
+        vm.expectRevert(InvalidProof.selector);
+        paths.holds(bytes26(uint208(1)), 5, path, 2, leaves[2]);
+        assertFalse(paths.holds(root, 5, path, 2, leaves[3]));
+        vm.assume(change != 0);
+        path[bound(place, 4, path.length - 1)] ^= bytes1(change);
+        vm.expectRevert(InvalidProof.selector);
+        paths.holds(root, 5, path, 2, leaves[2]);
     }
 }

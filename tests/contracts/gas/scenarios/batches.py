@@ -1,5 +1,7 @@
 """Commits in the ring's second lap, proofs against them, and what takes a submitter's bond."""
 
+from typing import Any
+
 from support.bench import Bench, Measured
 from support.drafts import HOUR_S, draft, hourly, leaves_of
 from support.stage import SINCE, WINDOW_S, Stage, build_stage, readings
@@ -112,4 +114,19 @@ def _demand(stage: Stage, dossier: Dossier) -> dict[str, int]:
     asked = stage.bench.send(stage.challenger, ask)
     evidence = Evidence([dossier.report(40)], [dossier.witness()])
     reply = stage.answer(Demand.REPORT, dossier, (40).to_bytes(32, "big"), evidence)
-    return {"demand_report": asked, "answer_report": stage.bench.send(stage.submitter, reply)}
+    answered = stage.bench.send(stage.submitter, reply)
+    way_down = stage.bench.send(stage.submitter, _way_down(stage, dossier, 40))
+    return {
+        "demand_report": asked,
+        "answer_report": answered,
+        "answer_statistics": way_down,
+    }
+
+
+def _way_down(stage: Stage, dossier: Dossier, at: int) -> Any:
+    """To one of 256 readings; the answer, after the demand was sent."""
+    demand = stage.demand(Demand.STATISTICS, dossier, position_of(at))
+    stage.bench.send(stage.challenger, demand)
+    path = dossier.statistics_path(0, at)
+    evidence = Evidence([dossier.reading(at)], [dossier.witness()], path)
+    return stage.answer(Demand.STATISTICS, dossier, at.to_bytes(32, "big"), evidence)
