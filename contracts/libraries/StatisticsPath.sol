@@ -30,9 +30,10 @@ library StatisticsPath {
         bytes calldata pair = _pair(path, pairs - 1);
         if (bytes26(keccak256(pair)) != parent.hash) revert InvalidProof();
         uint256 level = depth - pairs;
+        bool rightIsReal = ((2 * index + 1) << level) < count;
         // Of a parent that holds a reading the left child does, too. Of an index beyond its level none does.
         if ((2 * index) << level >= count) revert InvalidProof();
-        return !_merges(parent, pair, _isReal(2 * index + 1, level, count));
+        return !_merges(parent, pair, rightIsReal);
     }
 
     /// @notice Whether the leaf at `position` of the statistics tree is not this reading's. Reverts InvalidProof when the path does
@@ -61,15 +62,7 @@ library StatisticsPath {
     {
         uint256 depth = PositionalTree.depthOf(count);
         if (_pairs(path) != depth || uint32(bytes4(path[:4])) != position) revert InvalidProof();
-        Node memory leaf = _walk(root, path, depth, position);
-        Node memory parent = _node(path[4:HEAD]);
-        for (uint256 step = 0; step < depth; ++step) {
-            bytes calldata pair = _pair(path, step);
-            uint256 index = position >> (depth - 1 - step);
-            if (!_merges(parent, pair, _isReal(index | 1, depth - 1 - step, count))) return false;
-            parent = _child(pair, index);
-        }
-        return _isOf(leaf, reading);
+        return _isOf(_walk(root, path, depth, position), reading) && _mergesAll(path, depth, position, count);
     }
 
     /// @dev The node below `steps` pairs: on the side of the index's bits, the highest first.
@@ -88,6 +81,22 @@ library StatisticsPath {
         }
     }
 
+    /// @dev Of a path that hashes up to its root: whether each pair makes the statistics of the node above it.
+    function _mergesAll(bytes calldata path, uint256 depth, uint256 position, uint256 count)
+        private
+        pure
+        returns (bool)
+    {
+        Node memory node = _node(path[4:HEAD]);
+        for (uint256 level = depth; level > 0; --level) {
+            bytes calldata pair = _pair(path, depth - level);
+            uint256 index = position >> (level - 1);
+            if (!_merges(node, pair, (index | 1) << (level - 1) < count)) return false;
+            node = _child(pair, index);
+        }
+        return true;
+    }
+
     function _merges(Node memory parent, bytes calldata pair, bool rightIsReal) private pure returns (bool) {
         (Node memory left, Node memory right) = (_node(pair[:NODE]), _node(pair[NODE:]));
         if (left.hash == 0) return false;
@@ -98,11 +107,6 @@ library StatisticsPath {
         return right.hash != 0 && int256(parent.sum) == int256(left.sum) + right.sum
             && parent.min == (left.min < right.min ? left.min : right.min)
             && parent.max == (left.max > right.max ? left.max : right.max);
-    }
-
-    /// @dev Whether a reading is below the node at that index of its level.
-    function _isReal(uint256 index, uint256 level, uint256 count) private pure returns (bool) {
-        return index << level < count;
     }
 
     function _isOf(Node memory leaf, bytes calldata reading) private pure returns (bool) {

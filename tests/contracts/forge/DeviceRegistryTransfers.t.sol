@@ -118,9 +118,7 @@ contract DeviceRegistryTransfersTest is RegistryFixture {
         _send(thief, device, thief, ofDevice, "");
         vm.expectRevert(InvalidSignature.selector);
         _send(thief, device, thief, ofDevice, ofDevice);
-        bytes memory refusal = abi.encodeWithSelector(
-            IDeviceRegistry.NotOwner.selector, owner, device == owner ? thief : device
-        );
+        bytes memory refusal = abi.encodeWithSelector(IDeviceRegistry.NotOwner.selector, owner, device);
         vm.prank(device);
         vm.expectRevert(refusal);
         registry.transfer(device, thief);
@@ -128,7 +126,6 @@ contract DeviceRegistryTransfersTest is RegistryFixture {
 
     function test_an_owner_cannot_pretend_that_it_holds_the_device(uint256 seed) public {
         address device = _register(_key(seed));
-        vm.assume(device != owner);
         bytes memory ofOwner = signed(ownerKey, _consent(device, owner, buyer));
         vm.expectRevert(InvalidSignature.selector);
         _send(owner, device, buyer, ofOwner, ofOwner);

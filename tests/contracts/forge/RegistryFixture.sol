@@ -23,8 +23,9 @@ abstract contract RegistryFixture is Test {
             _digest(keccak256(abi.encode(keccak256("Activation(address device,address owner)"), device, to)));
     }
 
+    /// Not so large that it could be the key of somebody with a name: the fuzzer finds the owner's, and tries it.
     function _key(uint256 seed) internal pure returns (uint256) {
-        return bound(seed, 1, SECP256K1_ORDER - 1);
+        return bound(seed, 1, type(uint128).max);
     }
 
     function _register(uint256 key) internal returns (address device) {
