@@ -34,6 +34,12 @@ contract CoreToken is ICoreToken, SignedToken {
         uint256 paid;
     }
 
+    /// @dev A role that somebody may take. One slot.
+    struct Offer {
+        address candidate;
+        bool byAdmin;
+    }
+
     /// @notice Length of the window in which a root can be vetoed, seconds.
     uint40 public immutable disputeWindow;
     /// @notice What each epoch adds to what may be minted, base units.
@@ -45,7 +51,7 @@ contract CoreToken is ICoreToken, SignedToken {
     address private immutable _firstProposer;
 
     address[3] private _holders;
-    address[3] private _candidates;
+    Offer[3] private _offers;
     /// @dev Roots of odd and of even epochs: the one that waits never takes the place of the one that counts.
     RewardRoot[2] private _roots;
 
@@ -194,16 +200,19 @@ contract CoreToken is ICoreToken, SignedToken {
 
     /// @inheritdoc ICoreToken
     function offerRole(Role role, address candidate) external {
-        if (msg.sender != _holders[uint256(role)]) _requireHolder(Role.Admin);
-        _candidates[uint256(role)] = candidate;
+        bool byAdmin = msg.sender == _holders[uint256(Role.Admin)];
+        // Else a holder who is to be replaced takes the offer back each time before it is accepted.
+        bool byHolder = msg.sender == _holders[uint256(role)] && !_offers[uint256(role)].byAdmin;
+        if (!byAdmin && !byHolder) _requireHolder(Role.Admin);
+        _offers[uint256(role)] = Offer(candidate, byAdmin && candidate != address(0));
         emit RoleOffered(role, candidate);
     }
 
     /// @inheritdoc ICoreToken
     function acceptRole(Role role) external {
-        address candidate = _candidates[uint256(role)];
+        address candidate = _offers[uint256(role)].candidate;
         if (msg.sender != candidate) revert NotPermitted(candidate, msg.sender);
-        delete _candidates[uint256(role)];
+        delete _offers[uint256(role)];
         _setHolder(role, msg.sender);
         if (role == Role.Proposer) (_roots[0], _roots[1]) = (_roots[0].handedOver(), _roots[1].handedOver());
     }
@@ -215,7 +224,7 @@ contract CoreToken is ICoreToken, SignedToken {
 
     /// @inheritdoc ICoreToken
     function candidateOf(Role role) external view returns (address) {
-        return _candidates[uint256(role)];
+        return _offers[uint256(role)].candidate;
     }
 
     /// @inheritdoc ICoreToken

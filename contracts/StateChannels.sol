@@ -112,17 +112,16 @@ contract StateChannels is IStateChannels, DepositPause {
     }
 
     /// @inheritdoc IStateChannels
-    function topUpWithState(Terms calldata terms, uint88 amount, SignedState calldata state)
+    function topUpWithState(Terms calldata terms, uint88 deposit, SignedState calldata state)
         external
         whileDepositsRun
     {
         // Checks
         PackedTerms packed = ChannelTerms.pack(terms);
         (bytes32 channelId, Channel channel) = _openChannel(packed);
-        if (amount == 0) revert InvalidDeposit(0);
+        if (deposit <= channel.deposit()) revert InvalidDeposit(deposit);
         if (channel.deadline() != 0) revert ChallengeRunning(channel.deadline());
         _requireNewer(channel, state.version);
-        uint88 deposit = uint88(_sum(channel.deposit(), amount));
         Channel after_ = ChannelWord.pack(deposit, state.balanceA, state.version, 0);
         _requireCovered(after_, state.balanceA);
         bytes32 structHash =
@@ -134,7 +133,7 @@ contract StateChannels is IStateChannels, DepositPause {
         emit ChannelToppedUp(channelId, Channel.unwrap(after_));
 
         // Interactions
-        _receive(terms.token, msg.sender, amount);
+        _receive(terms.token, msg.sender, deposit - channel.deposit());
     }
 
     /// @inheritdoc IStateChannels

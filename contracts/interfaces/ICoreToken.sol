@@ -99,7 +99,7 @@ interface ICoreToken is ISignedToken {
         bytes calldata signature
     ) external;
 
-    /// @notice Offers a role. Its holder, or the admin.
+    /// @notice Offers a role; zero takes the offer back. The admin, or the role's holder as long as no offer of the admin stands.
     function offerRole(Role role, address candidate) external;
 
     /// @notice Takes a role that was offered to the caller.

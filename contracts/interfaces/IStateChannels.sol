@@ -124,7 +124,8 @@ interface IStateChannels {
 
     /// @notice Adds the caller's tokens together with a newer state that accounts for them; how party A tops up. Party A's or the
     /// caller's consent and party B's signature of `ChannelTopUp(channelId,version,balanceA,deposit)` with the new deposit.
-    function topUpWithState(Terms calldata terms, uint88 amount, SignedState calldata state) external;
+    /// @param deposit what the channel holds afterwards: the caller pays what is missing, which is less when somebody else has topped up meanwhile
+    function topUpWithState(Terms calldata terms, uint88 deposit, SignedState calldata state) external;
 
     /// @notice Closes at once by consent of both parties to `ChannelClose(channelId,balanceA)`. A signed close does not expire:
     /// who has signed one must not go on in that channel.

@@ -93,7 +93,7 @@ contract AttacksStatesTest is StateFixture {
         vm.expectRevert(InvalidSignature.selector);
         if (shownFor % 4 == 0) channels.challenge(terms, state);
         if (shownFor % 4 == 1) channels.close(terms, 20, ofA, ofB);
-        if (shownFor % 4 == 2) channels.topUpWithState(terms, 10, state);
+        if (shownFor % 4 == 2) channels.topUpWithState(terms, 110, state);
         if (shownFor % 4 == 3) {
             channels.openTogether(
                 terms, IStateChannels.Share(5, ofA, none), IStateChannels.Share(20, ofB, none)

@@ -140,6 +140,28 @@ contract CoreTokenProposalsTest is CoreTokenFixture {
         assertEq(token.holderOf(role), stranger);
     }
 
+    /// Who is to be replaced sees the offer, and would put another one in its place as often as it is made.
+    function test_an_offer_of_the_admin_stands_against_the_holder(bool proposers, address accomplice) public {
+        (ICoreToken.Role role, address holder_) =
+            proposers ? (ICoreToken.Role.Proposer, proposer) : (ICoreToken.Role.Guardian, guardian);
+        address heir = makeAddr("heir");
+        vm.prank(holder_);
+        token.offerRole(role, accomplice);
+        token.offerRole(role, heir);
+        vm.prank(holder_);
+        vm.expectRevert(abi.encodeWithSelector(ICoreToken.NotPermitted.selector, address(this), holder_));
+        token.offerRole(role, accomplice);
+        vm.prank(heir);
+        token.acceptRole(role);
+        assertEq(token.holderOf(role), heir);
+        // What was accepted or taken back binds nobody.
+        token.offerRole(role, accomplice);
+        token.offerRole(role, address(0));
+        vm.prank(heir);
+        token.offerRole(role, holder_);
+        assertEq(token.candidateOf(role), holder_);
+    }
+
     function test_a_proposer_that_was_replaced_proposes_no_more(address next) public {
         vm.assume(next != proposer);
         token.offerRole(ICoreToken.Role.Proposer, next);

@@ -183,12 +183,33 @@ contract StateChannelsTest is StateFixture {
             IStateChannels.SignedState(5, 25, "", signed(keyOf("party b"), digest));
         vm.startPrank(a);
         vm.expectRevert(InvalidSignature.selector);
-        channels.topUpWithState(terms, 19, state);
-        channels.topUpWithState(terms, 20, state);
+        channels.topUpWithState(terms, 29, state);
+        channels.topUpWithState(terms, 30, state);
         (uint88 deposit, uint88 balanceA, uint40 version,) = channels.channelOf(channels.channelIdOf(terms));
         assertEq(deposit, 30);
         assertEq(balanceA, 25);
         assertEq(version, 5);
+    }
+
+    /// The deposit is signed: what a stranger adds in front of it, party A pays less.
+    function test_a_strangers_unit_does_not_spoil_a_top_up(uint88 gift) public {
+        gift = uint88(bound(gift, 1, 19));
+        IStateChannels.Terms memory terms = _open(1, 10, 0);
+        bytes32 digest = _topUpDigest(terms, 5, 25, 30);
+        IStateChannels.SignedState memory state =
+            IStateChannels.SignedState(5, 25, "", signed(keyOf("party b"), digest));
+        token.mint(tower, gift);
+        vm.startPrank(tower);
+        token.approve(address(channels), gift);
+        channels.topUp(terms, gift);
+        vm.stopPrank();
+        uint256 before = token.balanceOf(a);
+        vm.prank(a);
+        channels.topUpWithState(terms, 30, state);
+        assertEq(token.balanceOf(a), before - (20 - gift));
+        (uint88 deposit, uint88 balanceA,,) = channels.channelOf(channels.channelIdOf(terms));
+        assertEq(deposit, 30);
+        assertEq(balanceA, 25);
     }
 
     function test_many_channels_are_finalised_at_once() public {
@@ -245,11 +266,11 @@ contract StateChannelsTest is StateFixture {
         vm.expectRevert(abi.encodeWithSelector(IStateChannels.ChallengeRunning.selector, deadline));
         channels.challenge(terms, _unsigned(0, 10));
         vm.expectRevert(abi.encodeWithSelector(IStateChannels.ChallengeRunning.selector, deadline));
-        channels.topUpWithState(terms, 5, _unsigned(1, 15));
+        channels.topUpWithState(terms, 15, _unsigned(1, 15));
         vm.expectRevert(abi.encodeWithSelector(IStateChannels.InvalidDeposit.selector, uint256(0)));
         channels.topUp(terms, 0);
-        vm.expectRevert(abi.encodeWithSelector(IStateChannels.InvalidDeposit.selector, uint256(0)));
-        channels.topUpWithState(terms, 0, _unsigned(1, 15));
+        vm.expectRevert(abi.encodeWithSelector(IStateChannels.InvalidDeposit.selector, uint256(10)));
+        channels.topUpWithState(terms, 10, _unsigned(1, 15));
         channels.topUp(terms, 5);
         (uint88 deposit,,, uint40 stands) = channels.channelOf(channels.channelIdOf(terms));
         assertEq(deposit, 15);

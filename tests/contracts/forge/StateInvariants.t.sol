@@ -68,7 +68,7 @@ contract StateHandler is StateFixture {
         bytes32 digest = _topUpDigest(termsOf(i), state.version, state.balanceA, deposit);
         (state.signatureA, state.signatureB) = ("", signed(keyOf("party b"), digest));
         vm.prank(a);
-        channels.topUpWithState(termsOf(i), amount, state);
+        channels.topUpWithState(termsOf(i), deposit, state);
         (model[i].deposit, model[i].version, model[i].balanceA) = (deposit, state.version, state.balanceA);
         deposited += amount;
         ++done;

@@ -443,7 +443,7 @@ contract StateOpeningsTest is StateFixture {
         channels.topUp(one, 5);
         IStateChannels.SignedState memory nothing = _unsigned(1, 1);
         vm.expectRevert(IDepositPause.DepositsPaused.selector);
-        channels.topUpWithState(one, 5, nothing);
+        channels.topUpWithState(one, 15, nothing);
         IStateChannels.Funding memory none;
         vm.expectRevert(IDepositPause.DepositsPaused.selector);
         channels.openAuthorised(_terms(2), none, none);

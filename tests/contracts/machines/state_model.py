@@ -108,14 +108,15 @@ class StateModel:
         channel.deposit = _sum(channel.deposit, amount)
         self._draw(sender, index, amount)
 
-    def top_up_signed(self, sender: str, index: int, amount: int, state: State) -> None:
+    def top_up_signed(self, sender: str, index: int, deposit: int, state: State) -> None:
         channel = self._open(index)
-        if amount == 0:
-            raise Refused("InvalidDeposit", 0)
+        amount = deposit - channel.deposit
+        if amount <= 0:
+            raise Refused("InvalidDeposit", deposit)
         if channel.deadline:
             raise Refused("ChallengeRunning", channel.deadline)
         self._require_newer(channel, state)
-        channel.deposit = _sum(channel.deposit, amount)
+        channel.deposit = deposit
         self._require_state(sender, channel, state)
         self._stand(channel, state)
         self._draw(sender, index, amount)

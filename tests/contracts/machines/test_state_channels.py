@@ -131,13 +131,14 @@ class StateMachine(StateStage):
     def somebody_tops_up_with_a_state(self, pick, sender, amount, share, hands) -> None:
         index = self._mostly(pick, lambda channel: channel.is_open)
         who, channel = self._who(index, sender), self.model.channels[index]
-        deposit = channel.deposit + amount
+        deposit = min(channel.deposit + amount, MAX_AMOUNT)
         version = self.history[index][-1].version + 1 if share else channel.version
         state = State(version, min(deposit * share // 99, MAX_AMOUNT), hands)
         words = state.version, state.balance_a, *self._top_up_signatures(index, state, deposit)
-        send = self._send(who, "topUpWithState", self._words(index), amount, words)
-        if self.both(lambda model: model.top_up_signed(who, index, amount, state), send):
-            self.spent[TERMS[index].token] += amount
+        send = self._send(who, "topUpWithState", self._words(index), deposit, words)
+        before = channel.deposit
+        if self.both(lambda model: model.top_up_signed(who, index, deposit, state), send):
+            self.spent[TERMS[index].token] += deposit - before
             self.history[index].append(State(state.version, state.balance_a))
             self._took(index, state)
 
