@@ -2,6 +2,7 @@
 pragma solidity 0.8.37;
 
 import { SignedToken } from "./SignedToken.sol";
+import { TokenRoles } from "./TokenRoles.sol";
 import { ICoreToken } from "./interfaces/ICoreToken.sol";
 import { IPaymentChannels } from "./interfaces/IPaymentChannels.sol";
 import { Eip712 } from "./libraries/Eip712.sol";
@@ -11,7 +12,7 @@ import { Signatures } from "./libraries/Signatures.sol";
 import { TokenTypes } from "./libraries/TokenTypes.sol";
 
 /// @title CORE
-contract CoreToken is ICoreToken, SignedToken {
+contract CoreToken is SignedToken, TokenRoles {
     using RewardRoots for RewardRoot;
 
     uint16 private constant MAX_FEE_BPS = 100;
@@ -34,12 +35,6 @@ contract CoreToken is ICoreToken, SignedToken {
         uint256 paid;
     }
 
-    /// @dev A role that somebody may take. One slot.
-    struct Offer {
-        address candidate;
-        bool byAdmin;
-    }
-
     /// @notice Length of the window in which a root can be vetoed, seconds.
     uint40 public immutable disputeWindow;
     /// @notice What each epoch adds to what may be minted, base units.
@@ -50,8 +45,6 @@ contract CoreToken is ICoreToken, SignedToken {
     /// @dev Proposes until the role goes over; both roots then say so, and the slot says to whom. A slot less to read for a root.
     address private immutable _firstProposer;
 
-    address[3] private _holders;
-    Offer[3] private _offers;
     /// @dev Roots of odd and of even epochs: the one that waits never takes the place of the one that counts.
     RewardRoot[2] private _roots;
 
@@ -198,33 +191,11 @@ contract CoreToken is ICoreToken, SignedToken {
         if (allowance[address(this)][channels] != 0) revert InsufficientAllowance(channels, 0, amount);
     }
 
-    /// @inheritdoc ICoreToken
-    function offerRole(Role role, address candidate) external {
-        bool byAdmin = msg.sender == _holders[uint256(Role.Admin)];
-        // Else a holder who is to be replaced takes the offer back each time before it is accepted.
-        bool byHolder = msg.sender == _holders[uint256(role)] && !_offers[uint256(role)].byAdmin;
-        if (!byAdmin && !byHolder) _requireHolder(Role.Admin);
-        _offers[uint256(role)] = Offer(candidate, byAdmin && candidate != address(0));
-        emit RoleOffered(role, candidate);
-    }
-
-    /// @inheritdoc ICoreToken
-    function acceptRole(Role role) external {
-        address candidate = _offers[uint256(role)].candidate;
-        if (msg.sender != candidate) revert NotPermitted(candidate, msg.sender);
-        delete _offers[uint256(role)];
-        _setHolder(role, msg.sender);
+    /// @inheritdoc TokenRoles
+    /// @dev The roots say that the first proposer is none any more.
+    function acceptRole(Role role) public override {
+        super.acceptRole(role);
         if (role == Role.Proposer) (_roots[0], _roots[1]) = (_roots[0].handedOver(), _roots[1].handedOver());
-    }
-
-    /// @inheritdoc ICoreToken
-    function holderOf(Role role) external view returns (address) {
-        return _holders[uint256(role)];
-    }
-
-    /// @inheritdoc ICoreToken
-    function candidateOf(Role role) external view returns (address) {
-        return _offers[uint256(role)].candidate;
     }
 
     /// @inheritdoc ICoreToken
@@ -328,11 +299,6 @@ contract CoreToken is ICoreToken, SignedToken {
         emit Transfer(address(0), to, amount);
     }
 
-    function _setHolder(Role role, address holder) private {
-        emit RoleChanged(role, _holders[uint256(role)], holder);
-        _holders[uint256(role)] = holder;
-    }
-
     /// @dev Of the roots that left their window the one of the later epoch.
     function _newest() private view returns (RewardRoot) {
         (RewardRoot even, RewardRoot odd) = (_roots[0], _roots[1]);
@@ -359,11 +325,6 @@ contract CoreToken is ICoreToken, SignedToken {
 
     function _limit(uint32 epoch) private view returns (uint256) {
         return uint256(emissionCap) * epoch;
-    }
-
-    function _requireHolder(Role role) private view {
-        address holder = _holders[uint256(role)];
-        if (msg.sender != holder) revert NotPermitted(holder, msg.sender);
     }
 
     function _due(uint128 claimed, uint128 cumulative) private pure returns (uint128) {

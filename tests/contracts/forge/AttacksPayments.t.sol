@@ -86,7 +86,7 @@ contract AttacksPaymentsTest is PaymentFixture {
     function _deposit(address coin, uint256 salt, uint128 amount) internal view returns (bytes memory) {
         IPaymentChannels.ChannelConfig memory config = _config(salt);
         config.token = coin;
-        return abi.encodeCall(PaymentChannels.open, (config, amount));
+        return abi.encodeCall(IPaymentChannels.open, (config, amount));
     }
 
     /// The inner tokens would stand for those that the token kept of the outer ones: two deposits, paid once.

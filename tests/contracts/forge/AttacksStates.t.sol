@@ -170,7 +170,7 @@ contract AttacksStatesTest is StateFixture {
     function _opening(address coin, uint256 salt, uint88 amount) internal view returns (bytes memory) {
         IStateChannels.Terms memory terms = _terms(salt);
         terms.token = coin;
-        return abi.encodeCall(StateChannels.open, (terms, amount, 0));
+        return abi.encodeCall(IStateChannels.open, (terms, amount, 0));
     }
 
     /// The inner tokens would stand for those that the token kept of the outer ones: two deposits, paid once.
@@ -181,7 +181,7 @@ contract AttacksStatesTest is StateFixture {
         accomplice.act(_opening(address(coin), 3, 10));
         if (withFee) coin.startFee();
         bytes memory inner =
-            topUp ? abi.encodeCall(StateChannels.topUp, (before, 1)) : _opening(address(coin), 2, 1);
+            topUp ? abi.encodeCall(IStateChannels.topUp, (before, 1)) : _opening(address(coin), 2, 1);
         thief.plan(accomplice, inner, false);
         // With a fee of one percent exactly the inner unit is missing: the balance alone would not tell.
         vm.expectRevert(

@@ -350,12 +350,12 @@ contract PaymentChannelsTest is PaymentFixture {
     function test_a_multicall_is_all_or_nothing() public {
         IPaymentChannels.ChannelConfig memory config = _config(1);
         bytes[] memory calls = new bytes[](2);
-        calls[0] = abi.encodeCall(PaymentChannels.open, (config, 5));
-        calls[1] = abi.encodeCall(PaymentChannels.open, (config, 0));
+        calls[0] = abi.encodeCall(IPaymentChannels.open, (config, 5));
+        calls[1] = abi.encodeCall(IPaymentChannels.open, (config, 0));
         vm.startPrank(payer);
         vm.expectRevert(IPaymentChannels.ZeroDeposit.selector);
         channels.multicall(calls);
-        calls[1] = abi.encodeCall(PaymentChannels.open, (config, 6));
+        calls[1] = abi.encodeCall(IPaymentChannels.open, (config, 6));
         channels.multicall(calls);
         (uint128 balance,) = channels.channels(channels.getChannelId(config));
         assertEq(balance, 11);
