@@ -2,8 +2,7 @@
 pragma solidity 0.8.37;
 
 import { Log } from "./Base.sol";
-import { RegistryFixture } from "./RegistryFixture.sol";
-import { DeviceRegistry } from "../../../contracts/DeviceRegistry.sol";
+import { FleetFixture } from "./FleetFixture.sol";
 import { IDeviceRegistry } from "../../../contracts/interfaces/IDeviceRegistry.sol";
 import { FleetTree } from "../../../contracts/libraries/FleetTree.sol";
 import { InvalidProof } from "../../../contracts/libraries/PositionalTree.sol";
@@ -18,98 +17,7 @@ import { InvalidProof } from "../../../contracts/libraries/PositionalTree.sol";
 ///     └── it is refused without a proof: of another fleet, device, position or shape, of a node, of the zero id
 ///   when the device registers itself first
 ///     └── its own word counts: it cannot be materialised any more, nor by any other fleet
-/// given the admin
-///   └── it names enrollers and hands its role over in two steps
-contract FleetsTest is RegistryFixture {
-    address internal enroller = makeAddr("enroller");
-
-    function setUp() public {
-        _start();
-        registry.setEnroller(enroller, true);
-    }
-
-    /// Strictly ascending, far apart or side by side.
-    function _ids(uint256 seed, uint256 count) internal pure returns (bytes memory ids) {
-        uint256 step = seed % 3 == 0 ? 1 : 1 + seed % (type(uint160).max / (count + 1));
-        uint256 id = 0;
-        ids = new bytes(count * 20);
-        for (uint256 i = 0; i < count; ++i) {
-            id += 1 + uint256(keccak256(abi.encode(seed, i))) % step;
-            bytes20 packed = bytes20(uint160(id));
-            for (uint256 k = 0; k < 20; ++k) {
-                ids[20 * i + k] = packed[k];
-            }
-        }
-    }
-
-    function _id(bytes memory ids, uint256 position) internal pure returns (address) {
-        return address(bytes20(_cut(ids, 20 * position, 20)));
-    }
-
-    function _cut(bytes memory from, uint256 start, uint256 size) internal pure returns (bytes memory part) {
-        part = new bytes(size);
-        for (uint256 i = 0; i < size && start + i < from.length; ++i) {
-            part[i] = from[start + i];
-        }
-    }
-
-    function _parent(bytes26 left, bytes26 right) internal pure returns (bytes26) {
-        return left == 0 && right == 0 ? bytes26(0) : bytes26(keccak256(bytes.concat(left, right)));
-    }
-
-    /// The protocol read word for word: leaves padded to a power of two with the zero node.
-    function _leaves(bytes memory ids) internal pure returns (bytes26[] memory level) {
-        uint256 count = (ids.length + 79) / 80;
-        uint256 width = 1;
-        while (width < count) width *= 2;
-        level = new bytes26[](width);
-        for (uint256 i = 0; i < count; ++i) {
-            level[i] = bytes26(keccak256(_cut(ids, 80 * i, 80)));
-        }
-    }
-
-    function _above(bytes26[] memory level) internal pure returns (bytes26[] memory next) {
-        next = new bytes26[](level.length / 2);
-        for (uint256 i = 0; i < next.length; ++i) {
-            next[i] = _parent(level[2 * i], level[2 * i + 1]);
-        }
-    }
-
-    function _top(bytes memory ids) internal pure returns (bytes26) {
-        bytes26[] memory level = _leaves(ids);
-        while (level.length > 1) level = _above(level);
-        return level[0];
-    }
-
-    function _root(bytes memory ids, address of_, uint8 keyType) internal pure returns (bytes26) {
-        return bytes26(keccak256(abi.encodePacked(_top(ids), of_, keyType)));
-    }
-
-    function _proof(bytes memory ids, uint256 position) internal pure returns (bytes memory proof) {
-        bytes memory leaf = _cut(ids, position / 4 * 80, 80);
-        uint256 place = position % 4 * 20;
-        proof = bytes.concat(_cut(leaf, 0, place), _cut(leaf, place + 20, 60 - place));
-        bytes26[] memory level = _leaves(ids);
-        for (uint256 node = position / 4; level.length > 1; node /= 2) {
-            proof = bytes.concat(proof, level[node ^ 1]);
-            level = _above(level);
-        }
-    }
-
-    function _enrol(bytes memory ids) internal returns (bytes26) {
-        vm.prank(enroller);
-        return registry.enrolFleet(owner, 1, ids);
-    }
-
-    /// A device with a key among strangers, and where it stands.
-    function _with(address device, uint256 seed) internal pure returns (bytes memory ids, uint256 position) {
-        position = seed % 9;
-        for (uint256 i = 0; i < position; ++i) {
-            ids = bytes.concat(ids, bytes20(uint160(i + 1)));
-        }
-        ids = bytes.concat(ids, bytes20(device), bytes20(type(uint160).max));
-    }
-
+contract FleetsTest is FleetFixture {
     // --------------------------------------------------------------------------------------- enrolment
 
     function test_a_fleet_is_a_slot_and_its_list_is_in_the_log(
@@ -448,79 +356,5 @@ contract FleetsTest is RegistryFixture {
         vm.prank(owner);
         registry.transferWithSignature(device, buyer, 9, 0, 0, consent, "");
         _assertDevice(device, buyer, 1, 1, 0);
-    }
-
-    // -------------------------------------------------------------------------------------------- keys
-
-    function test_anyone_publishes_keys(address sender, uint8 count, bytes32 seed) public {
-        bytes memory keys;
-        for (uint256 i = 0; i < bound(count, 1, 20); ++i) {
-            keys = bytes.concat(keys, keccak256(abi.encode(seed, i)), keccak256(abi.encode(i, seed)));
-        }
-        vm.expectEmit(address(registry));
-        emit IDeviceRegistry.KeysPublished(keys);
-        vm.prank(sender);
-        registry.publishKeys(keys);
-    }
-
-    function test_keys_are_published_whole_and_1024_at_a_time(uint16 length) public {
-        vm.assume(length == 0 || length % 64 != 0);
-        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.MalformedList.selector, length));
-        registry.publishKeys(new bytes(length));
-        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.MalformedList.selector, 1025 * 64));
-        registry.publishKeys(new bytes(1025 * 64));
-    }
-
-    // ------------------------------------------------------------------------------------------- roles
-
-    function test_only_the_admin_names_enrollers(address stranger) public {
-        vm.assume(stranger != address(this));
-        bytes memory refusal =
-            abi.encodeWithSelector(IDeviceRegistry.NotAdmin.selector, address(this), stranger);
-        vm.startPrank(stranger);
-        vm.expectRevert(refusal);
-        registry.setEnroller(stranger, true);
-        vm.expectRevert(refusal);
-        registry.offerAdmin(stranger);
-    }
-
-    function test_a_dismissed_enroller_enrols_no_more_and_its_fleets_stay(uint256 seed) public {
-        bytes26 fleet = _enrol(_ids(seed, 5));
-        vm.expectEmit(address(registry));
-        emit IDeviceRegistry.EnrollerSet(enroller, false);
-        registry.setEnroller(enroller, false);
-        assertFalse(registry.isEnroller(enroller));
-        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.NotEnroller.selector, enroller));
-        _enrol(_ids(seed, 6));
-        (address found,,) = registry.fleetOf(fleet);
-        assertEq(found, owner);
-    }
-
-    function test_the_admin_hands_over_in_two_steps(address next, address stranger) public {
-        vm.assume(next != address(0) && stranger != next && next != address(this));
-        vm.expectEmit(address(registry));
-        emit IDeviceRegistry.AdminOffered(address(this), next);
-        registry.offerAdmin(next);
-        assertEq(registry.admin(), address(this));
-        vm.prank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.NotAdmin.selector, next, stranger));
-        registry.acceptAdmin();
-        vm.expectEmit(address(registry));
-        emit IDeviceRegistry.AdminChanged(address(this), next);
-        vm.prank(next);
-        registry.acceptAdmin();
-        assertEq(registry.admin(), next);
-        assertEq(registry.adminCandidate(), address(0));
-        vm.expectRevert(abi.encodeWithSelector(IDeviceRegistry.NotAdmin.selector, next, address(this)));
-        registry.setEnroller(next, true);
-    }
-
-    function test_the_admin_of_a_new_registry_is_announced(address first) public {
-        vm.recordLogs();
-        DeviceRegistry fresh = new DeviceRegistry(first);
-        Log[] memory logs = _logsOf(address(fresh));
-        assertEq(logs[0].topics[0], IDeviceRegistry.AdminChanged.selector);
-        assertEq(logs[0].topics[2], bytes32(uint256(uint160(first))));
-        assertEq(fresh.admin(), first);
     }
 }

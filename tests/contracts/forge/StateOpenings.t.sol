@@ -3,8 +3,6 @@ pragma solidity 0.8.37;
 
 import { StateFixture } from "./StateFixture.sol";
 import { CoreToken } from "../../../contracts/CoreToken.sol";
-import { StateChannels } from "../../../contracts/StateChannels.sol";
-import { IDepositPause } from "../../../contracts/interfaces/IDepositPause.sol";
 import { IStateChannels } from "../../../contracts/interfaces/IStateChannels.sol";
 import { InvalidSignature } from "../../../contracts/libraries/Signatures.sol";
 import { TokenTypes } from "../../../contracts/libraries/TokenTypes.sol";
@@ -14,12 +12,9 @@ import { KeyWallet } from "../../../contracts/mocks/Wallets.sol";
 ///   ├── both deposit in one transaction that anyone sends, each by a signature that covers both deposits and the terms:
 ///   │   by EIP-3009, or by allowance, which alone is no consent
 ///   ├── the sender's permit opens without an approval before, also when somebody else has sent the permit
-///   ├── packed calls do what the others do, byte for byte
-///   ├── terms open until their time, and a closed channel is never opened again, before or after
-///   └── deposits can be stopped by a guardian, if there is one; payouts never
+///   └── terms open until their time, and a closed channel is never opened again, before or after
 contract StateOpeningsTest is StateFixture {
     CoreToken internal coin;
-    address internal guardian = makeAddr("guardian");
 
     function setUp() public {
         _start();
@@ -221,144 +216,6 @@ contract StateOpeningsTest is StateFixture {
         channels.openWithPermit(terms, 5, 7, type(uint256).max, v, r, s);
     }
 
-    // -------------------------------------------------------------------------------------- packed calls
-
-    function _behindA(IStateChannels.Terms memory t) internal pure returns (bytes memory) {
-        return abi.encodePacked(t.partyB, t.token, t.challengePeriod, t.openBefore, t.salt);
-    }
-
-    function _sameAs(IStateChannels.Terms memory one, IStateChannels.Terms memory two) internal view {
-        (uint88 d1, uint88 b1, uint40 v1, uint40 t1) = channels.channelOf(channels.channelIdOf(one));
-        (uint88 d2, uint88 b2, uint40 v2, uint40 t2) = channels.channelOf(channels.channelIdOf(two));
-        assertTrue(d1 == d2 && b1 == b2 && v1 == v2 && t1 == t2);
-    }
-
-    /// Twice the same life: once by the ABI, once packed.
-    function test_packed_calls_do_what_the_others_do(uint88 amountA, uint88 more, uint40 v, uint88 share)
-        public
-    {
-        (amountA, more) = (uint88(bound(amountA, 1, 1e24)), uint88(bound(more, 1, 1e24)));
-        v = uint40(bound(v, 1, type(uint40).max - 2));
-        share = uint88(bound(share, 0, uint256(amountA) + more));
-        IStateChannels.Terms memory one = _open(1, amountA, 3);
-        IStateChannels.Terms memory two = _terms(2);
-        assertTrue(
-            _brief(a, IStateChannels.openBrief.selector, abi.encodePacked(_behindA(two), amountA, uint88(3)))
-        );
-        _sameAs(one, two);
-        vm.prank(a);
-        channels.topUp(one, more);
-        assertTrue(_brief(a, IStateChannels.increaseBrief.selector, abi.encodePacked(_sent(two, a), more)));
-        _sameAs(one, two);
-        _challengeBoth(one, two, v, share);
-        _respondBoth(one, two, v + 1, share / 2);
-        vm.warp(1_700_000_000 + 2 * PERIOD);
-        channels.finalise(one);
-        assertTrue(_brief(tower, IStateChannels.finaliseBrief.selector, _sent(two, tower)));
-        _sameAs(one, two);
-        assertEq(token.balanceOf(address(channels)), 0);
-    }
-
-    function _challengeBoth(
-        IStateChannels.Terms memory one,
-        IStateChannels.Terms memory two,
-        uint40 version,
-        uint88 share
-    ) private {
-        channels.challenge(one, _state(one, version, share));
-        bytes memory byB = signedCompact(keyOf("party b"), _stateDigest(two, version, share));
-        bytes memory packed = abi.encodePacked(_sent(two, a), version, share, byB);
-        assertTrue(_brief(a, IStateChannels.challengeBrief.selector, packed));
-        _sameAs(one, two);
-    }
-
-    /// By a watchtower, with both signatures.
-    function _respondBoth(
-        IStateChannels.Terms memory one,
-        IStateChannels.Terms memory two,
-        uint40 version,
-        uint88 share
-    ) private {
-        channels.respond(one, _state(one, version, share));
-        bytes32 digest = _stateDigest(two, version, share);
-        bytes memory both = abi.encodePacked(
-            signedCompact(keyOf("party a"), digest), signedCompact(keyOf("party b"), digest)
-        );
-        bytes memory packed = abi.encodePacked(_sent(two, tower), version, share, both);
-        assertTrue(_brief(tower, IStateChannels.respondBrief.selector, packed));
-        _sameAs(one, two);
-    }
-
-    function test_a_packed_close_is_sent_by_either_party_or_by_a_relayer(uint8 who, uint88 share) public {
-        IStateChannels.Terms memory terms = _open(1, 50, 50);
-        share = uint88(bound(share, 0, 100));
-        bytes32 digest = _closeDigest(terms, share);
-        bytes memory byA = signedCompact(keyOf("party a"), digest);
-        bytes memory byB = signedCompact(keyOf("party b"), digest);
-        bytes memory head = abi.encodePacked(_sent(terms, tower), share);
-        (address sender, bytes memory rest) =
-            who % 3 == 0 ? (a, byB) : who % 3 == 1 ? (b, byA) : (tower, bytes.concat(byA, byB));
-        assertFalse(_brief(tower, IStateChannels.closeBrief.selector, bytes.concat(head, byB)));
-        assertFalse(_brief(tower, IStateChannels.closeBrief.selector, head));
-        head = abi.encodePacked(_sent(terms, sender), share);
-        assertTrue(_brief(sender, IStateChannels.closeBrief.selector, bytes.concat(head, rest)));
-        assertEq(token.balanceOf(b), 100 - share);
-    }
-
-    function test_packed_bytes_of_another_length_are_refused(uint8 which, uint8 mode, uint16 length) public {
-        bytes4[6] memory selectors = [
-            IStateChannels.openBrief.selector,
-            IStateChannels.increaseBrief.selector,
-            IStateChannels.closeBrief.selector,
-            IStateChannels.challengeBrief.selector,
-            IStateChannels.respondBrief.selector,
-            IStateChannels.finaliseBrief.selector
-        ];
-        // What follows the terms.
-        uint8[6] memory rest = [11, 11, 11, 16, 16, 0];
-        (uint256 i, uint256 size) = (which % 6, length % 300);
-        uint256 right = uint256(rest[i]) + (i == 0 ? 54 : mode == 0 ? 75 : 55);
-        if (size == right) ++size;
-        if (i == 0 && size == right + 11) ++size;
-        if (i >= 2 && i < 5 && (size == right + 64 || size == right + 128)) ++size;
-        bytes memory packed = new bytes(size);
-        if (size > 0) packed[0] = bytes1(mode);
-        vm.prank(a);
-        (bool success, bytes memory answer) = address(channels).call(abi.encodePacked(selectors[i], packed));
-        assertFalse(success);
-        bytes memory refusal = abi.encodeWithSelector(IStateChannels.MalformedCall.selector, 4 + size);
-        assertEq(keccak256(answer), keccak256(refusal));
-    }
-
-    function test_party_bs_amount_may_be_left_out_of_a_packed_opening(uint88 amount) public {
-        amount = uint88(bound(amount, 1, 1e26));
-        assertTrue(
-            _brief(a, IStateChannels.openBrief.selector, abi.encodePacked(_behindA(_terms(1)), amount))
-        );
-        (uint88 deposit, uint88 balanceA,,) = channels.channelOf(channels.channelIdOf(_terms(1)));
-        assertTrue(deposit == amount && balanceA == amount);
-    }
-
-    /// Whoever leaves its address out stands in the terms: nobody else's channel can be meant.
-    function test_only_a_party_leaves_its_address_out(address stranger, uint8 mode) public {
-        vm.assume(stranger != a && stranger != b);
-        IStateChannels.Terms memory terms = _open(1, 50, 50);
-        bytes memory asA = _sent(terms, a);
-        asA[0] = bytes1(mode);
-        assertFalse(
-            _brief(
-                stranger, IStateChannels.challengeBrief.selector, abi.encodePacked(asA, uint40(0), uint88(50))
-            )
-        );
-        if (mode != 1) {
-            assertFalse(
-                _brief(
-                    a, IStateChannels.challengeBrief.selector, abi.encodePacked(asA, uint40(0), uint88(50))
-                )
-            );
-        }
-    }
-
     // --------------------------------------------------------------------------------------- once and never again
 
     function test_terms_open_until_their_time_to_the_second(uint40 until) public {
@@ -420,73 +277,5 @@ contract StateOpeningsTest is StateFixture {
         }
         assertEq(channels.finaliseMany(many), 0);
         assertEq(token.balanceOf(address(channels)), 10);
-    }
-
-    // --------------------------------------------------------------------------------------------------- pause
-
-    function _guarded() internal {
-        channels = new StateChannels(guardian);
-        vm.prank(a);
-        token.approve(address(channels), type(uint256).max);
-    }
-
-    function test_a_guardian_stops_deposits_and_nothing_else() public {
-        _guarded();
-        IStateChannels.Terms memory one = _open(1, 5, 5);
-        vm.prank(guardian);
-        channels.pauseDeposits(true);
-        assertTrue(channels.depositsPaused());
-        vm.startPrank(a);
-        vm.expectRevert(IDepositPause.DepositsPaused.selector);
-        channels.open(_terms(2), 5, 5);
-        vm.expectRevert(IDepositPause.DepositsPaused.selector);
-        channels.topUp(one, 5);
-        IStateChannels.SignedState memory nothing = _unsigned(1, 1);
-        vm.expectRevert(IDepositPause.DepositsPaused.selector);
-        channels.topUpWithState(one, 15, nothing);
-        IStateChannels.Funding memory none;
-        vm.expectRevert(IDepositPause.DepositsPaused.selector);
-        channels.openAuthorised(_terms(2), none, none);
-        IStateChannels.Share memory nobody;
-        vm.expectRevert(IDepositPause.DepositsPaused.selector);
-        channels.openTogether(_terms(2), nobody, nobody);
-        channels.challenge(one, _unsigned(0, 5));
-        vm.stopPrank();
-        vm.warp(1_700_000_000 + PERIOD);
-        channels.finalise(one);
-        assertEq(token.balanceOf(b), 5);
-        vm.prank(guardian);
-        channels.pauseDeposits(false);
-        _open(3, 1, 1);
-    }
-
-    function test_without_a_guardian_nobody_can_ever_stop_deposits(address anyone) public {
-        vm.assume(anyone != address(0));
-        assertFalse(channels.pausable());
-        vm.prank(anyone);
-        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, address(0), anyone));
-        channels.pauseDeposits(true);
-        vm.prank(anyone);
-        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, address(0), anyone));
-        channels.acceptGuardian();
-    }
-
-    function test_the_guardians_role_goes_over_in_two_steps(address next, address stranger) public {
-        _guarded();
-        vm.assume(next != guardian && stranger != next && stranger != guardian && next != address(0));
-        vm.prank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, guardian, stranger));
-        channels.offerGuardian(stranger);
-        vm.prank(guardian);
-        channels.offerGuardian(next);
-        vm.prank(stranger);
-        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, next, stranger));
-        channels.acceptGuardian();
-        vm.prank(next);
-        channels.acceptGuardian();
-        assertEq(channels.guardian(), next);
-        vm.prank(guardian);
-        vm.expectRevert(abi.encodeWithSelector(IDepositPause.NotGuardian.selector, next, guardian));
-        channels.pauseDeposits(true);
     }
 }
