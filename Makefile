@@ -108,7 +108,7 @@ $(PROVER_STAMP): tests/contracts/proofs/requirements.txt $(PYTHON_STAMP)
 prove: setup $(PROVER_STAMP) ## what holds for every input and every state (halmos)
 	@echo "· proofs"
 	@$(RUN) FOUNDRY_PROFILE=proofs $(dir $(PROVER_STAMP))bin/halmos --root . --forge-build-out .corechain/proofs/out \
-	  --function check_ --loop 8 --default-bytes-lengths 0,94,112,113,114,132 --storage-layout generic --no-status > .corechain/proofs.txt 2>&1 \
+	  --function check_ --loop 8 --default-bytes-lengths 0,94,112,113,114,132 --storage-layout generic --solver-timeout-assertion 10m --no-status > .corechain/proofs.txt 2>&1 \
 	  || { cat .corechain/proofs.txt; exit 1; }
 	@grep "test result" .corechain/proofs.txt
 
