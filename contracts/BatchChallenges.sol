@@ -87,13 +87,13 @@ contract BatchChallenges is DeviceEvidence {
         Revealed calldata batch = _revealed(commitment, evidence);
         if (kind == Demand.Source) return _isSource(batch, subject, evidence);
         uint256 count = kind == Demand.Report ? batch.header.reportCount : batch.header.readingCount;
-        if (uint256(subject) >= count) return true;
+        // A batch that counts none is a fraud, not one that ends before the position.
+        if (uint256(subject) >= count) return count != 0;
         Shown calldata shown = _shown(evidence, 0);
         if (shown.position != uint256(subject)) return false;
         if (kind == Demand.Statistics) return _fitsStatistics(batch, shown, evidence.extra);
         // Malformed, it would be a fraud, and the time to say so may be over: it is no answer either.
-        kind == Demand.Report ? _wellFormedReport(batch, shown) : _wholeReading(batch, shown);
-        return true;
+        return !(kind == Demand.Report ? _isMalformedReport(batch, shown) : _isMalformedReading(batch, shown));
     }
 
     // ------------------------------------------------------------------------------------------------ reports
@@ -120,10 +120,13 @@ contract BatchChallenges is DeviceEvidence {
         pure
         returns (bool)
     {
-        uint256 count = accused.batch.header.reportCount;
-        if (count == 0) return true;
-        Shown calldata shown = _shown(evidence, 0);
-        return !Reports.isCanonical(_report(accused.batch, shown)) || _hidesMore(count, shown);
+        if (accused.batch.header.reportCount == 0) return true;
+        return _isMalformedReport(accused.batch, _shown(evidence, 0));
+    }
+
+    function _isMalformedReport(Revealed calldata batch, Shown calldata shown) private pure returns (bool) {
+        bool canonical = Reports.isCanonical(_report(batch, shown));
+        return !canonical || _hidesMore(batch.header.reportCount, shown);
     }
 
     function _unsortedReports(Accused calldata accused, Evidence calldata evidence)
@@ -144,11 +147,13 @@ contract BatchChallenges is DeviceEvidence {
         pure
         returns (bool)
     {
-        uint256 count = accused.batch.header.readingCount;
-        if (count == 0) return true;
-        Shown calldata shown = _shown(evidence, 0);
-        bytes calldata leaf = _reading(accused.batch, shown);
-        if (leaf.length != READING || _hidesMore(count, shown)) return true;
+        if (accused.batch.header.readingCount == 0) return true;
+        return _isMalformedReading(accused.batch, _shown(evidence, 0));
+    }
+
+    function _isMalformedReading(Revealed calldata batch, Shown calldata shown) private pure returns (bool) {
+        bytes calldata leaf = _reading(batch, shown);
+        if (leaf.length != READING || _hidesMore(batch.header.readingCount, shown)) return true;
         uint8 flag = uint8(leaf[READING - 1]);
         return flag != PASS && flag != SUSPECT;
     }

@@ -94,21 +94,22 @@ def test_what_the_batch_does_not_have_need_not_be_shown(stage: Stage) -> None:
     stage.bench.send(stage.submitter, call)
 
 
+@pytest.mark.parametrize("last", [b"\x01\x00", b"\x02"], ids=["too long", "of no flag"])
 @pytest.mark.parametrize("kind", [Demand.REPORT, Demand.READING])
-def test_a_malformed_leaf_is_no_answer(stage: Stage, kind: Demand) -> None:
+def test_a_malformed_leaf_is_no_answer(stage: Stage, kind: Demand, last: bytes) -> None:
     """The time to call it a fraud may be over when it is shown."""
     good = honest(stage)
     if kind is Demand.REPORT:
         bad = with_reports(good, [*good.reports[:-1], good.reports[-1] + b"\x00"])
         shown = bad.report(len(bad.reports) - 1)
     else:
-        bad = with_leaves(good, [*good.leaves[:-1], good.leaves[-1] + b"\x00"])
+        bad = with_leaves(good, [*good.leaves[:-1], good.leaves[-1][:-1] + last])
         shown = bad.reading(len(bad.leaves) - 1)
     stage.commit(bad)
     stage.bench.send(stage.challenger, stage.demand(kind, bad, position_of(shown.position)))
     evidence = Evidence([shown], [bad.witness()])
     call = stage.answer(kind, bad, shown.position.to_bytes(32, "big"), evidence)
-    assert stage.refused(stage.submitter, call) == "MalformedEvidence"
+    assert stage.refused(stage.submitter, call) == "NotAnAnswer"
 
 
 def _way_down(batch: Dossier, at: int) -> Evidence:

@@ -5,6 +5,7 @@ import { BatchFixture } from "./BatchFixture.sol";
 import { PlainTree } from "./libraries/PlainTree.sol";
 import { BatchHeader, Revealed } from "../../../contracts/interfaces/BatchTypes.sol";
 import {
+    Demand,
     Evidence,
     Fraud,
     IBatchChallenges,
@@ -15,6 +16,7 @@ import {
 /// given a batch whose header counts fewer leaves than its tree holds
 ///   ├── the last one that is counted shows the rest, at whatever level it hides, and the bond falls
 ///   ├── a batch that counts none proves nothing for nothing
+///   ├── neither is an answer when the leaf is demanded: the time to call it a fraud may be over
 ///   └── of an honest batch no leaf shows anything
 contract HiddenLeavesTest is BatchFixture {
     uint40 internal constant SEEN = 1_900_000_000;
@@ -99,6 +101,35 @@ contract HiddenLeavesTest is BatchFixture {
             _kind(ofReports), 1, batch, _place(1), Evidence(new Shown[](0), new Witness[](0), "")
         );
         assertEq(token.balanceOf(challenger), BOND / 2);
+    }
+
+    function _expectNoAnswer(bool ofReports, Revealed memory batch, Evidence memory answer, uint32 position)
+        internal
+    {
+        _commit(batch);
+        Demand kind = ofReports ? Demand.Report : Demand.Reading;
+        bytes26 commitment = batches.commitmentOf(1);
+        Evidence memory asked;
+        asked.extra = abi.encodePacked(position);
+        bytes32 demandId = batches.demand(kind, 1, commitment, _place(1), asked);
+        answer.witnesses = new Witness[](1);
+        answer.witnesses[0] = Witness(1, batch, _place(1));
+        vm.expectRevert(IBatchChallenges.NotAnAnswer.selector);
+        batches.answer(kind, 1, commitment, bytes32(uint256(position)), answer);
+        vm.warp(START + ANSWER + 1);
+        batches.expire(demandId);
+        assertEq(batches.bondOf(0).amount, 0);
+    }
+
+    function test_a_last_leaf_with_another_behind_it_is_no_answer(bool ofReports) public {
+        (Revealed memory batch, bytes26[] memory hashes) = _batch(ofReports, 4, 3);
+        _expectNoAnswer(ofReports, batch, _evidence(ofReports, 2, hashes), 2);
+    }
+
+    function test_a_batch_that_counts_no_leaf_answers_no_demand(bool ofReports, uint32 position) public {
+        (Revealed memory batch,) = _batch(ofReports, 1, 0);
+        Evidence memory nothing;
+        _expectNoAnswer(ofReports, batch, nothing, position);
     }
 
     function test_no_leaf_of_an_honest_batch_hides_anything(bool ofReports, uint8 size) public {
