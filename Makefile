@@ -70,7 +70,7 @@ test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, g
 
 test-unit: setup ## protocol, SDK, relayer, indexer on real servers
 	@echo "· protocol, sdk, relayer, indexer"
-	@$(RUN) pytest tests/protocol tests/sdk tests/relayer tests/indexer -n 2 --dist loadfile
+	@$(RUN) pytest tests/protocol tests/service tests/sdk tests/relayer tests/indexer -n 2 --dist loadfile
 
 test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"

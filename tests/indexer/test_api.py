@@ -236,7 +236,7 @@ async def test_a_store_that_is_down_is_unavailable_not_broken(served: Driven) ->
         await served.indexer.pool.close()
         problem = await get(api, "/v1/batches", 503)
         assert problem["type"].endswith("Unavailable")
-        assert (await get(api, "/ready", 503))["failing"] == ["database"]
+        assert "database" in (await get(api, "/ready", 503))["failing"]
         assert (await get(api, "/health"))["status"] == "ok"
 
 

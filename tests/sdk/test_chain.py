@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from web3 import Web3
 
 from corechain.account import account_from_key
-from corechain.chain import Chain, ChainUnavailable, Reverted, RpcFailure, classify_rpc_failure
+from corechain.chain import Chain, ChainUnavailable, Reverted
 from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.process import free_port
@@ -16,6 +16,7 @@ from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
 from corechain.protocol.errors import InvalidSignature, UnknownBatch, UnknownDevice, WrongChain
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 
 class Metrics:
     """One attribute a metric; the labels `reason` carry the error names of docs/protocol.md."""
@@ -15,8 +13,8 @@ class Metrics:
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"corechain_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"corechain_{name}", text, registry=registry)
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"corechain_{name}", text, labels, registry=registry)
 
         self.head_block = gauge("head_block", "Newest block of the node")
         self.indexed_block = gauge("indexed_block", "Newest mirrored block")
@@ -49,8 +47,9 @@ class Metrics:
         self.subscribers = gauge("subscribers", "Open batch streams")
         self.subscribers_dropped = counter("subscribers_dropped_total", "Too slow to follow")
         self.sessions_restarted = counter(
-            "sessions_restarted_total", "Loops restarted after an outage", "loop"
+            "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )
+        self.loop_state = gauge("loop_state", "1 for the state that a loop is in", "loop", "state")
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

@@ -18,9 +18,10 @@ from corechain.protocol.channel import payment_domain
 from corechain.service.database import asked, create_pool, migrate, writer
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
+from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import available, sessions
+from corechain.service.supervision import Loops, available, sessions
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.handlers import Handlers
@@ -64,6 +65,7 @@ class Indexer:
     metrics: Metrics = field(default_factory=Metrics)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     verified: asyncio.Event = field(default_factory=asyncio.Event)
+    supervised: Loops = field(default_factory=Loops)
     rpc: Rpc = field(init=False)
     pool: "Database" = field(init=False)
     redis: "Redis" = field(init=False)
@@ -73,6 +75,7 @@ class Indexer:
 
     def __post_init__(self) -> None:
         settings = self.settings
+        self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
         self.pool = create_pool(self.database_url)
         self.redis = Redis.from_url(settings.redis_url.get_secret_value())
@@ -176,7 +179,7 @@ class Indexer:
             "cache": self.latest.ping,
             "node": self.rpc.head,
         }
-        return Api(handlers, stream, Health(probes), self._paywall(), self.metrics)
+        return Api(handlers, stream, Health(probes, self.supervised), self._paywall(), self.metrics)
 
     async def _ask_database(self) -> None:
         await asked(self.pool.fetchval("select 1"))
@@ -207,7 +210,8 @@ class Indexer:
         """The roles' loops, in order of start."""
 
         def loop(name: str, session: Any) -> Coroutine[Any, Any, None]:
-            return sessions(name, session, self.metrics.sessions_restarted.labels(name).inc)
+            restarted = self.metrics.sessions_restarted.labels(name).inc
+            return sessions(name, session, restarted, self.supervised)
 
         found = []
         if Role.MIRROR in roles:

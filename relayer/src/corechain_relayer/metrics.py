@@ -3,8 +3,6 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
 
 class Metrics:
     """One attribute a metric; the labels `reason` carry the error names of docs/protocol.md."""
@@ -59,8 +57,9 @@ class Metrics:
         self.confirmed_block = gauge("confirmed_block", "Block of the newest confirmed intent")
         self.disputes_answered = counter("disputes_answered_total", "Stale closes answered")
         self.sessions_restarted = counter(
-            "sessions_restarted_total", "Loops restarted after an outage", "loop"
+            "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )
+        self.loop_state = gauge("loop_state", "1 for the state that a loop is in", "loop", "state")
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

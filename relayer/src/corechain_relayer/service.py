@@ -1,7 +1,7 @@
 """Wires the roles together and runs them in one task group."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
@@ -16,9 +16,10 @@ from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
+from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import available, sessions
+from corechain.service.supervision import Loops, available, sessions
 from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.checks import FrameChecker
 from corechain_relayer.aggregator.position import Lane
@@ -72,6 +73,7 @@ class Relayer:
     settings: Settings
     deployment: Deployment
     metrics: Metrics = field(default_factory=Metrics)
+    supervised: Loops = field(default_factory=Loops)
     rpc: Rpc = field(init=False)
     bus: ValkeyBus = field(init=False)
     pool: "Database" = field(init=False)
@@ -83,6 +85,7 @@ class Relayer:
 
     def __post_init__(self) -> None:
         settings = self.settings
+        self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
         self.bus = ValkeyBus(
             connect_bus(settings.bus_url.get_secret_value()),
@@ -109,8 +112,10 @@ class Relayer:
     def domain(self) -> Domain:
         return registry_domain(self.deployment.chain_id, self.deployment.address("DeviceRegistry"))
 
-    def restarted(self, loop: str) -> Callable[[], None]:
-        return self.metrics.sessions_restarted.labels(loop).inc
+    def loop(self, name: str, session: Callable[[], Awaitable[None]]) -> "Loop":
+        """A loop under supervision: it outlives outages, and `/ready` shows its state."""
+        restarted = self.metrics.sessions_restarted.labels(name).inc
+        return sessions(name, session, restarted, self.supervised)
 
     async def prepare(self) -> None:
         """Waits for database, node and bus, and brings the views up to date. Raises WrongNode."""
@@ -138,7 +143,8 @@ class Relayer:
         book = SequenceBook(reader)
         await available("backlog", lambda: book.seed(self.bus.backlog()))
         gateway = Gateway(Judge(self.domain, limits), self.registry, book, self.bus, self.metrics)
-        health = Health({"bus": self.bus.depth, "database": reader.ping, "node": self.rpc.head})
+        probes = {"bus": self.bus.depth, "database": reader.ping, "node": self.rpc.head}
+        health = Health(probes, self.supervised)
         return Endpoints(
             gateway,
             reader,
@@ -193,7 +199,7 @@ class Relayer:
         )
         queue, policy = lane_queue(self.settings.lane), policy_of(self.settings)
         session = partial(self.submit, queue, signer, settled, policy)
-        return sessions("submitter", session, self.restarted("submitter"))
+        return self.loop("submitter", session)
 
     # --------------------------------------------------------------- watchtower
 
@@ -222,8 +228,8 @@ class Relayer:
         answer = partial(self.submit, QUEUE, signer, settled, policy)
         domain = state_domain(self.deployment.chain_id, contract)
         loops = [
-            sessions("watchtower", watch, self.restarted("watchtower")),
-            sessions("answers", answer, self.restarted("answers")),
+            self.loop("watchtower", watch),
+            self.loop("answers", answer),
         ]
         return loops, EvidenceEndpoint(follower, store, domain).routes()
 
@@ -236,13 +242,13 @@ def required_key(key: "SecretStr | None", name: str) -> str:
 
 def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     """The roles' loops, in order of start."""
-    loops = [relayer.registry.follow_forever()]
+    loops = [relayer.loop("registry", relayer.registry.follow_forever)]
     if Role.SUBMITTER in roles:
         loops.append(relayer.lane_submitter())
     if Role.AGGREGATOR in roles:
-        loops.append(sessions("aggregator", relayer.aggregate, relayer.restarted("aggregator")))
+        loops.append(relayer.loop("aggregator", relayer.aggregate))
     if Role.GATEWAY in roles:
-        loops.append(relayer.bus.write_forever())
+        loops.append(relayer.loop("bus", relayer.bus.write_forever))
     return loops
 
 

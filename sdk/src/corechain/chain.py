@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
 from functools import cached_property
 from typing import Any, cast
 
@@ -60,44 +59,6 @@ class Reverted(ProtocolError):
     def __init__(self, name: str, values: tuple[object, ...] = ()) -> None:
         super().__init__(f"the contract reverted with {name}{values if values else ''}")
         self.error, self.values = name, values
-
-
-class RpcFailure(Enum):
-    """What a node's refusal of a transaction means for its sender."""
-
-    ALREADY_KNOWN = "already known"
-    NONCE_TOO_LOW = "nonce too low"
-    NONCE_TOO_HIGH = "nonce too high"
-    UNDERPRICED = "underpriced"
-    INSUFFICIENT_FUNDS = "insufficient funds"
-    FATAL = "fatal"
-    UNKNOWN = "unknown"
-
-
-# Wordings of geth, Nitro, Bor, Erigon, Nethermind, anvil. Order matters: "unknown transaction" is
-# not "known transaction", and a replacement can be underpriced without being too low.
-_FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
-    (
-        RpcFailure.ALREADY_KNOWN,
-        re.compile(
-            r"already known|\bknown transaction|already imported|already exists|alreadyknown"
-        ),
-    ),
-    (RpcFailure.NONCE_TOO_LOW, re.compile(r"nonce too low|nonce is too low|oldnonce")),
-    (RpcFailure.NONCE_TOO_HIGH, re.compile(r"nonce too high|nonce gap|noncegap")),
-    (RpcFailure.UNDERPRICED, re.compile(r"underpriced|fee too low|less than block base fee")),
-    (RpcFailure.INSUFFICIENT_FUNDS, re.compile(r"insufficient funds|insufficient balance")),
-    (
-        RpcFailure.FATAL,
-        re.compile(r"intrinsic gas|exceeds block gas|oversized data|invalid sender|invalid chain"),
-    ),
-)
-
-
-def classify_rpc_failure(message: str) -> RpcFailure:
-    """The one place where a node's words are read."""
-    text = message.lower()
-    return next((kind for kind, pattern in _FAILURES if pattern.search(text)), RpcFailure.UNKNOWN)
 
 
 def _selector(entry: Mapping[str, Any]) -> bytes:

@@ -19,6 +19,7 @@ from corechain.protocol.errors import (
     problem_type,
 )
 from corechain.service.health import Health
+from corechain.service.ops import Ops
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params
@@ -26,7 +27,7 @@ from corechain_indexer.api.payments import REQUIRED, RESPONSE, SIGNATURE, Paywal
 from corechain_indexer.api.routes import ENDPOINTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.errors import Unavailable
-from corechain_indexer.metrics import CONTENT_TYPE, Metrics
+from corechain_indexer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -115,31 +116,12 @@ class Api:
         body = {"type": "about:blank", "title": "Internal error", "status": 500, "detail": ""}
         return _json(body, 500, "application/problem+json")
 
-    async def alive(self, request: Request) -> Response:
-        return _json({"status": "ok"})
-
-    async def ready(self, request: Request) -> Response:
-        failing = await self.health.failing()
-        if failing:
-            return _json({"status": "unavailable", "failing": failing}, 503)
-        return _json({"status": "ok"})
-
-    async def exposition(self, request: Request) -> Response:
-        return Response(self.metrics.exposition(), media_type=CONTENT_TYPE)
-
     async def openapi(self, request: Request) -> Response:
         return _json(document(ENDPOINTS, VERSION))
 
-    def ops_routes(self) -> list[Route]:
-        return [
-            Route("/health", self.alive),
-            Route("/ready", self.ready),
-            Route("/metrics", self.exposition),
-        ]
-
     def app(self, *, queries: bool) -> Starlette:
         """The application; without `queries` only what operates the process."""
-        routes: list[Any] = self.ops_routes()
+        routes: list[Any] = Ops(self.health, self.metrics.exposition).routes()
         if queries:
             routes += [Route(item.path, self._endpoint(item)) for item in ENDPOINTS]
             routes += [

@@ -247,3 +247,5 @@ class Problem(msgspec.Struct, frozen=True):
 class Health(msgspec.Struct, frozen=True):
     status: str
     failing: list[str] = []
+    reasons: dict[str, str] = {}
+    loops: dict[str, str] = {}

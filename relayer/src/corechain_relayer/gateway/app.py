@@ -21,11 +21,12 @@ from corechain.protocol.errors import (
 from corechain.protocol.reading import DeviceId
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
+from corechain.service.ops import Ops
 from corechain_relayer.gateway.body import media_type, read_body
 from corechain_relayer.gateway.problem import problem
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.journal.reader import JournalReader
-from corechain_relayer.metrics import CONTENT_TYPE, Metrics
+from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -90,18 +91,6 @@ class Endpoints:
         except StoreUnavailable as error:
             raise Overloaded(str(error)) from error
 
-    async def alive(self, request: Request) -> Response:
-        return JSONResponse({"status": "ok"})
-
-    async def ready(self, request: Request) -> Response:
-        failing = await self.health.failing()
-        if failing:
-            return JSONResponse({"status": "unavailable", "failing": failing}, 503)
-        return JSONResponse({"status": "ok"})
-
-    async def exposition(self, request: Request) -> Response:
-        return Response(self.metrics.exposition(), media_type=CONTENT_TYPE)
-
     async def refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ProtocolError)
         self.metrics.reports_rejected.labels(error.name).inc()
@@ -118,14 +107,6 @@ class Endpoints:
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-def ops_routes(endpoints: Endpoints) -> list[Route]:
-    return [
-        Route("/health", endpoints.alive),
-        Route("/ready", endpoints.ready),
-        Route("/metrics", endpoints.exposition),
-    ]
-
-
 def report_routes(endpoints: Endpoints) -> list[Route]:
     return [
         Route("/v1/reports", endpoints.reports, methods=["POST"]),
@@ -138,7 +119,7 @@ def build_app(endpoints: Endpoints, more: list[Route], reports: bool) -> Starlet
     routes = [
         Route("/v1/data/{commitment}", endpoints.data),
         Route("/v1/batches/{id}", endpoints.batch),
-        *ops_routes(endpoints),
+        *Ops(endpoints.health, endpoints.metrics.exposition).routes(),
         *(report_routes(endpoints) if reports else []),
         *more,
     ]

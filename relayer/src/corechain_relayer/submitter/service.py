@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Block
 from corechain_relayer.errors import LaneHalted
@@ -141,9 +142,6 @@ class Submitter:
         await self.journal.mark_sent(attempt, time.time())
 
     async def _refused(self, action: Send, error: NodeRefused) -> None:
-        # web3 takes half a second of CPU to import: only where a node's words must be read.
-        from corechain.chain import RpcFailure, classify_rpc_failure
-
         intent, attempt = action.intent, action.attempt
         failure = classify_rpc_failure(error.message)
         self.metrics.transactions_sent.labels(failure.value).inc()

@@ -12,6 +12,7 @@ from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.protocol.errors import CoreChainError
 from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
+from corechain.service.supervision import causes_of
 
 log = structlog.get_logger(__name__)
 
@@ -56,18 +57,12 @@ def roles_of(kind: type[R], names: list[str] | None) -> list[R]:
         refuse(error, WRONG_SETTING)
 
 
-def _causes(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    return [cause for inner in error.exceptions for cause in _causes(inner)]
-
-
 def run_to_end(main: Coroutine[Any, Any, None]) -> None:
     """Runs a process; whatever ends it is logged, and the exit code says so."""
     try:
         asyncio.run(main)
     except Exception as error:
-        causes = _causes(error)
+        causes = list(causes_of(error))
         for cause in causes:
             known = isinstance(cause, CoreChainError)
             kind, trace = type(cause).__name__, None if known else cause

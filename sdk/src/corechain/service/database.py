@@ -27,10 +27,23 @@ _OUTAGES = (
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
+    # No space, no memory, no free connection.
     asyncpg.InsufficientResourcesError,
+    # The disk under it: SQLSTATE class 58.
+    asyncpg.PostgresSystemError,
+    # A primary that became a replica, or was set read-only because its disk is full.
+    asyncpg.ReadOnlySQLTransactionError,
+    # Not there yet, or not for us: what an operator can cure while we wait.
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    # Somebody else's transaction was in the way: the next try finds another order.
+    asyncpg.TransactionRollbackError,
+    asyncpg.LockNotAvailableError,
     # What asyncpg says when a dying server answers out of turn.
     asyncpg.InternalClientError,
 )
+# asyncpg's words for a connection or pool that an outage has ended under our hands.
+_ENDED = ("closed", "closing", "not initialized", "released back", "another operation")
 
 
 @contextmanager
@@ -41,7 +54,7 @@ def outages() -> Iterator[None]:
     except _OUTAGES as error:
         raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
     except asyncpg.InterfaceError as error:
-        if "closed" not in str(error):
+        if not any(words in str(error) for words in _ENDED):
             raise
         raise StoreUnavailable(str(error)) from error
 

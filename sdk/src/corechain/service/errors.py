@@ -4,19 +4,25 @@ from corechain.protocol.errors import CoreChainError, TransportError
 
 
 class Halt(CoreChainError):
-    """Going on could make it worse: an operator has to look. The process stops with exit 1."""
+    """Going on could make it worse: an operator has to look. The message names the way out.
+
+    Only the loop that raised it stands still; the rest of the process goes on.
+    """
 
 
 class WrongNode(Halt):
     """The node serves another chain than the deployment file names."""
 
     def __init__(self, expected: int, found: int) -> None:
-        super().__init__(f"the node serves chain {found}, the deployment is on chain {expected}")
+        super().__init__(
+            f"the node serves chain {found}, the deployment is on chain {expected}: "
+            "set the RPC URL or the deployment file right"
+        )
         self.expected, self.found = expected, found
 
 
 class WriterLockHeld(TransportError):
-    """Another process writes what only one may write."""
+    """Another process writes what only one may write: this one is its standby."""
 
     def __init__(self, writer: str) -> None:
         super().__init__(f"another process is the writer {writer}")
@@ -24,11 +30,15 @@ class WriterLockHeld(TransportError):
 
 
 class StoreUnavailable(TransportError):
-    """The database did not answer."""
+    """The database did not answer, or could not write."""
 
 
 class NodeUnavailable(TransportError):
-    """The node did not answer, or not with JSON-RPC."""
+    """The node did not answer, or not as the JSON-RPC specification says."""
+
+
+class NodeBehind(NodeUnavailable):
+    """The node has not seen yet what another answer of it named: ask again in a moment."""
 
 
 class NodeRefused(TransportError):

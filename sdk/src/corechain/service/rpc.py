@@ -1,5 +1,10 @@
-"""A small asynchronous JSON-RPC client. No retries here: each caller knows what a retry may do."""
+"""A small asynchronous JSON-RPC client. No retries here: each caller knows what a retry may do.
 
+Every answer is input (`service.words` judges it): what has the wrong form is NodeUnavailable, an
+error that follows the specification is NodeRefused, and nothing else comes out.
+"""
+
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,61 +12,39 @@ from typing import Any
 import httpx
 import msgspec
 
-from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.words import (
+    Block,
+    Log,
+    checked_logs,
+    items_of,
+    octets,
+    parse_block,
+    parse_log,
+    quantity,
+    to_hex,
+    unhex,
+)
+
+__all__ = ["Block", "Call", "Log", "Rpc", "logs_in_ranges", "to_hex", "unhex"]
+
+BATCH_CALLS = 100
+"""Calls in one HTTP request: the smallest limit that hosted providers are known to set."""
+MAX_ANSWER_BYTES = 256 << 20
+"""A node that never ends its answer must not take our memory; the largest honest one is 30 MB."""
+WHOLE_ANSWER = 6
+"""The whole answer may take so many times the timeout of a single read, however it drips."""
+MESSAGE_LENGTH = 500
+"""What of a node's error message goes into logs."""
 
 
 @dataclass(frozen=True, slots=True)
-class Log:
-    """One event log of a contract."""
+class Call:
+    """A JSON-RPC method with its parameters."""
 
-    address: bytes
-    topics: tuple[bytes, ...]
-    data: bytes
-    block_number: int
-    block_hash: bytes
-    transaction: bytes
-    index: int
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """What services need of a block header. `base_fee` in wei (0 before EIP-1559)."""
-
-    number: int
-    hash: bytes
-    parent: bytes
-    timestamp: int
-    base_fee: int
-
-
-def unhex(text: str) -> bytes:
-    return bytes.fromhex(text.removeprefix("0x"))
-
-
-def to_hex(data: bytes) -> str:
-    return "0x" + data.hex()
-
-
-def parse_block(raw: dict[str, Any]) -> Block:
-    return Block(
-        int(raw["number"], 16),
-        unhex(raw["hash"]),
-        unhex(raw["parentHash"]),
-        int(raw["timestamp"], 16),
-        int(raw.get("baseFeePerGas") or "0x0", 16),
-    )
-
-
-def parse_log(raw: dict[str, Any]) -> Log:
-    return Log(
-        unhex(raw["address"]),
-        tuple(unhex(topic) for topic in raw["topics"]),
-        unhex(raw["data"]),
-        int(raw["blockNumber"], 16),
-        unhex(raw["blockHash"]),
-        unhex(raw["transactionHash"]),
-        int(raw["logIndex"], 16),
-    )
+    method: str
+    params: tuple[Any, ...] = ()
 
 
 def _revert_data(error: dict[str, Any]) -> str | None:
@@ -69,11 +52,24 @@ def _revert_data(error: dict[str, Any]) -> str | None:
     return data if isinstance(data, str) else None
 
 
+def _refusal(method: str, error: object) -> NodeRefused | NodeUnavailable:
+    """An error object of the specification is a refusal; other things under `error`, and a limit on
+    how often one may ask, are an outage."""
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        return NodeUnavailable(f"{method}: the node sent {error!r:.200} as an error")
+    message = error["message"][:MESSAGE_LENGTH]
+    if classify_rpc_failure(message) is RpcFailure.RATE_LIMITED:
+        return NodeUnavailable(f"{method}: {message}")
+    code = error.get("code")
+    return NodeRefused(method, code if type(code) is int else 0, message, _revert_data(error))
+
+
 class Rpc:
     """JSON-RPC over one keep-alive HTTP client."""
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
         self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s)
+        self._deadline_s = timeout_s * WHOLE_ANSWER
         self._id = 0
 
     async def close(self) -> None:
@@ -81,37 +77,112 @@ class Rpc:
 
     async def call(self, method: str, *params: Any) -> Any:
         """The result. Raises NodeUnavailable, or NodeRefused with what the node said."""
-        self._id += 1
-        request = {"jsonrpc": "2.0", "id": self._id, "method": method, "params": params}
+        request = self._request(Call(method, params))
         answer = await self._post(method, request)
-        if not isinstance(answer, dict) or answer.get("id") != request["id"]:
+        if not isinstance(answer, dict):
+            raise NodeUnavailable(f"{method}: the answer is no JSON-RPC object")
+        if answer.get("error") is not None:
+            raise _refusal(method, answer["error"])
+        if answer.get("id") != request["id"] or "result" not in answer:
             raise NodeUnavailable(f"{method}: the node answered another request")
-        error = answer.get("error")
-        if error:
-            code, message = int(error.get("code", 0)), str(error.get("message", ""))
-            raise NodeRefused(method, code, message, _revert_data(error))
-        return answer.get("result")
+        return answer["result"]
 
-    async def _post(self, method: str, request: dict[str, Any]) -> Any:
-        body = msgspec.json.encode(request)
+    async def call_many(self, calls: Sequence[Call]) -> list[Any]:
+        """Results in order; a refused call stands as its NodeRefused. One HTTP request carries 100.
+
+        Nodes behind one address answer a request as one node: what a batch says belongs together.
+        Raises NodeUnavailable; NodeRefused when the node takes no batches.
+        """
+        results: list[Any] = []
+        for start in range(0, len(calls), BATCH_CALLS):
+            results += await self._batch(calls[start : start + BATCH_CALLS])
+        return results
+
+    async def _batch(self, calls: Sequence[Call]) -> list[Any]:
+        requests = [self._request(call) for call in calls]
+        answer = await self._post("batch", requests)
+        if isinstance(answer, dict) and answer.get("error") is not None:
+            raise _refusal("batch", answer["error"])
+        by_id = {
+            item["id"]: item
+            for item in items_of(answer, "the answer to a batch")
+            if isinstance(item, dict) and type(item.get("id")) is int
+        }
+        return [
+            self._item(call, by_id.get(request["id"]))
+            for call, request in zip(calls, requests, strict=True)
+        ]
+
+    def _item(self, call: Call, answer: Any) -> Any:
+        if answer is None or not ("result" in answer or answer.get("error") is not None):
+            raise NodeUnavailable(f"{call.method}: the node left a call of a batch unanswered")
+        if answer.get("error") is None:
+            return answer["result"]
+        refusal = _refusal(call.method, answer["error"])
+        if isinstance(refusal, NodeUnavailable):
+            raise refusal
+        return refusal
+
+    def _request(self, call: Call) -> dict[str, Any]:
+        self._id += 1
+        return {"jsonrpc": "2.0", "id": self._id, "method": call.method, "params": call.params}
+
+    async def _post(self, method: str, request: Any) -> Any:
         try:
-            response = await self._client.post(
-                "", content=body, headers={"content-type": "application/json"}
-            )
-            return msgspec.json.decode(response.content)
+            async with asyncio.timeout(self._deadline_s):
+                status, content = await self._exchange(msgspec.json.encode(request))
         except httpx.HTTPError as error:
             raise NodeUnavailable(f"{method}: {type(error).__name__} {error}") from error
-        except msgspec.DecodeError as error:
-            raise NodeUnavailable(f"{method}: the answer is not JSON") from error
+        except TimeoutError:
+            raise NodeUnavailable(f"{method}: no whole answer in {self._deadline_s:g} s") from None
+        # A refusal may come with 4xx; what a server says of itself (429, 5xx) is no answer.
+        if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            raise NodeUnavailable(f"{method}: HTTP {status}")
+        try:
+            return msgspec.json.decode(content)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise NodeUnavailable(f"{method}: HTTP {status}, the answer is not JSON") from error
+
+    async def _exchange(self, body: bytes) -> tuple[int, bytes]:
+        headers = {"content-type": "application/json"}
+        content = bytearray()
+        async with self._client.stream("POST", "", content=body, headers=headers) as response:
+            async for chunk in response.aiter_bytes():
+                content += chunk
+                if len(content) > MAX_ANSWER_BYTES:
+                    raise NodeUnavailable(f"the answer is over {MAX_ANSWER_BYTES} bytes")
+            return response.status_code, bytes(content)
+
+    # ------------------------------------------------------------------ typed questions
 
     async def chain_id(self) -> int:
-        return int(await self.call("eth_chainId"), 16)
+        return quantity(await self.call("eth_chainId"), "a chain id", 256)
 
     async def block(self, tag: int | str) -> Block | None:
-        """A block by number or tag; None when the node has none."""
+        """A block by number or tag; None when the node has none, or has not seen it yet."""
         name = hex(tag) if isinstance(tag, int) else tag
         raw = await self.call("eth_getBlockByNumber", name, False)
-        return None if raw is None else parse_block(raw)
+        if raw is None:
+            return None
+        block = parse_block(raw)
+        if isinstance(tag, int) and block.number != tag:
+            raise NodeUnavailable(f"the node sent block {block.number} for block {tag}")
+        return block
+
+    async def blocks(self, numbers: Sequence[int]) -> list[Block]:
+        """Blocks by number, in one request a hundred. Raises NodeBehind where one is missing."""
+        calls = [Call("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
+        found = []
+        for number, raw in zip(numbers, await self.call_many(calls), strict=True):
+            if isinstance(raw, NodeRefused):
+                raise raw
+            if raw is None:
+                raise NodeBehind(f"the node has no block {number} yet")
+            block = parse_block(raw)
+            if block.number != number:
+                raise NodeUnavailable(f"the node sent block {block.number} for block {number}")
+            found.append(block)
+        return found
 
     async def head(self) -> Block:
         block = await self.block("latest")
@@ -122,25 +193,63 @@ class Rpc:
     async def logs(
         self, addresses: Sequence[bytes], topics: Sequence[Any], first: int, last: int
     ) -> list[Log]:
-        """Logs of some contracts in the blocks first to last; topics are hex, lists or None."""
-        query = {
-            "address": [to_hex(address) for address in addresses],
-            "topics": list(topics),
-            "fromBlock": hex(first),
-            "toBlock": hex(last),
-        }
-        return [parse_log(raw) for raw in await self.call("eth_getLogs", query)]
+        """Logs of some contracts in the blocks first to last, in order; topics are hex, lists or
+        None. Raises NodeUnavailable for a log that was not asked for, NodeRefused."""
+        span = {"fromBlock": hex(first), "toBlock": hex(last)}
+        raw = await self.call("eth_getLogs", log_query(addresses, topics, span))
+        return parse_logs(raw, addresses, topics, first, last)
+
+    async def logs_of_block(
+        self, addresses: Sequence[bytes], topics: Sequence[Any], block: Block
+    ) -> list[Log]:
+        """Logs of one block by its hash: a node that does not know the block refuses (EIP-234).
+
+        Raises NodeRefused, NodeUnavailable.
+        """
+        query = log_query(addresses, topics, {"blockHash": to_hex(block.hash)})
+        raw = await self.call("eth_getLogs", query)
+        if raw is None:
+            raise NodeBehind(f"the node does not know block {block.number} yet")
+        logs = parse_logs(raw, addresses, topics, block.number, block.number)
+        if any(log.block_hash != block.hash for log in logs):
+            raise NodeUnavailable(f"the node sent logs of another block {block.number}")
+        return logs
 
     async def eth_call(self, to: bytes, data: bytes) -> bytes:
         call = {"to": to_hex(to), "data": to_hex(data)}
-        return unhex(await self.call("eth_call", call, "latest"))
+        return octets(await self.call("eth_call", call, "latest"), "the result of a call")
+
+
+def log_query(
+    addresses: Sequence[bytes], topics: Sequence[Any], where: dict[str, str]
+) -> dict[str, Any]:
+    """The filter of eth_getLogs; `where` is a span of blocks or a block hash."""
+    return {"address": [to_hex(a) for a in addresses], "topics": list(topics), **where}
+
+
+def parse_logs(
+    raw: object, addresses: Sequence[bytes], topics: Sequence[Any], first: int, last: int
+) -> list[Log]:
+    """The answer to eth_getLogs, in order. Raises NodeUnavailable."""
+    logs = [parse_log(item) for item in items_of(raw, "logs")]
+    return checked_logs(logs, addresses, topics, first, last)
 
 
 async def logs_in_ranges(
     rpc: Rpc, addresses: Sequence[bytes], topics: Sequence[Any], first: int, last: int, step: int
 ) -> list[Log]:
-    """Logs over a long range, asked for in pieces of `step` blocks, as providers demand."""
+    """Logs over a long range, asked for in pieces of `step` blocks, as providers demand; a piece
+    that the node finds too large is halved. Raises NodeUnavailable, NodeRefused."""
     found: list[Log] = []
-    for start in range(first, last + 1, step):
-        found += await rpc.logs(addresses, topics, start, min(start + step - 1, last))
+    start = first
+    while start <= last:
+        end = min(start + step - 1, last)
+        try:
+            found += await rpc.logs(addresses, topics, start, end)
+        except NodeRefused:
+            if step == 1:
+                raise
+            step = max(1, step // 2)  # refusals for size have as many words as there are providers
+            continue
+        start = end + 1
     return found

@@ -1,21 +1,80 @@
-"""Loops that outlive an outage. Anything else that goes wrong stops the process."""
+"""Loops that outlive everything but their own end: outages, halts, even their own mistakes.
+
+Each loop of a service runs in sessions. A session starts from what is durable, so going on after an
+outage is the same as going on after a crash. How a session ended decides what `/ready` says of the
+loop and when the next one starts; none of it ends the process or another loop.
+"""
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import TypeVar
 
 import structlog
 
-from corechain.protocol.errors import TransportError
+from corechain.protocol.errors import CoreChainError, TransportError
+from corechain.service.errors import Halt, WriterLockHeld
 
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.25, 15.0
 CALM_AFTER_S = 60.0
 """A session that lasted so long has recovered: the next outage starts with a short pause."""
+SETTLED_AFTER_S = 1.0
+"""A session that lasted so long is running: most outages show themselves in the first question."""
+STANDBY_PAUSE_S = 1.0
+"""How often a standby asks whether the leader is gone: the time of a takeover, hence short."""
+HALT_PAUSE_S = 10.0
+"""How often a halted loop looks whether an operator has cured the cause."""
 CANCEL_AGAIN_S = 0.5
 T = TypeVar("T")
+
+
+class LoopState(StrEnum):
+    """What a loop is doing, as `/ready` and the metric `corechain_loop_state` name it."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    STANDBY = "standby"
+    """Healthy, but another process is the writer."""
+    WAITING = "waiting"
+    """An outage of something it needs."""
+    HALTED = "halted"
+    """Only an operator can cure it."""
+    FAILED = "failed"
+    """Its own mistake; it is started again all the same."""
+
+
+NOT_READY = (LoopState.WAITING, LoopState.HALTED, LoopState.FAILED)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopReport:
+    """A loop's state and, where it is not well, why."""
+
+    state: LoopState
+    reason: str = ""
+
+
+@dataclass(slots=True)
+class Loops:
+    """The loops of a process by name, as they are now. `changed` is called at each new state."""
+
+    changed: Callable[[str, LoopState], None] = lambda name, state: None
+    reports: dict[str, LoopReport] = field(default_factory=dict)
+
+    def set(self, name: str, state: LoopState, reason: str = "") -> None:
+        self.reports[name] = LoopReport(state, reason)
+        self.changed(name, state)
+
+    def unwell(self) -> Mapping[str, str]:
+        """The reasons of the loops that do not do their work now, by name."""
+        return {n: r.reason for n, r in self.reports.items() if r.state in NOT_READY}
+
+    def states(self) -> Mapping[str, str]:
+        return {name: report.state.value for name, report in self.reports.items()}
 
 
 class Pause:
@@ -31,22 +90,106 @@ class Pause:
         return pause
 
 
-async def sessions(
-    name: str, session: Callable[[], Awaitable[None]], restarted: Callable[[], None]
-) -> None:
-    """Runs a session again and again. A session starts from what is durable, so that going on after
-    an outage is the same as going on after a crash; only TransportError is taken for an outage.
-    `restarted` counts them."""
-    pause = Pause()
-    while True:
-        started = time.monotonic()
-        try:
-            await session()
-        except TransportError as error:
-            seconds = pause.next(time.monotonic() - started)
-            restarted()
-            log.warning("session ended by an outage", loop=name, error=str(error), retry_s=seconds)
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """What is inside an exception group, however deep; any other error is its own cause."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from causes_of(inner)
+    else:
+        yield error
+
+
+def verdict_of(error: Exception) -> LoopReport:
+    """What an error that ended a session says of its loop. The gravest cause of a group counts."""
+    causes = list(causes_of(error))
+    # An OSError that nobody gave a type is a full or broken disk, or a socket: the world's fault.
+    outages = (TransportError, OSError, TimeoutError)
+    mistakes = [c for c in causes if not isinstance(c, (*outages, Halt))]
+    if mistakes:
+        return LoopReport(LoopState.FAILED, f"{type(mistakes[0]).__name__}: {mistakes[0]}")
+    halts = [cause for cause in causes if isinstance(cause, Halt)]
+    if halts:
+        return LoopReport(LoopState.HALTED, str(halts[0]))
+    if all(isinstance(cause, WriterLockHeld) for cause in causes):
+        return LoopReport(LoopState.STANDBY, str(causes[0]))
+    return LoopReport(LoopState.WAITING, _sentence(causes[0]))
+
+
+def _sentence(error: BaseException) -> str:
+    return str(error) if isinstance(error, CoreChainError) else f"{type(error).__name__}: {error}"
+
+
+@dataclass(slots=True)
+class _Supervised:
+    """One loop: its sessions and what became of the last one."""
+
+    name: str
+    session: Callable[[], Awaitable[None]]
+    restarted: Callable[[], None]
+    loops: Loops
+    pause: Pause = field(default_factory=Pause)
+    told: LoopReport | None = None
+
+    async def run_forever(self) -> None:
+        self.loops.set(self.name, LoopState.STARTING)
+        while True:
+            started = time.monotonic()
+            try:
+                await self._session()
+                return  # a session that ends by itself has nothing more to do
+            except Exception as error:
+                seconds = self._judge(error, time.monotonic() - started)
             await asyncio.sleep(seconds)
+
+    async def _session(self) -> None:
+        """The state turns to running only once a session has lasted: one that fails at its first
+        question would otherwise look healthy between two tries."""
+        settled = asyncio.get_running_loop().call_later(SETTLED_AFTER_S, self._settled)
+        try:
+            await self.session()
+        finally:
+            settled.cancel()
+
+    def _settled(self) -> None:
+        if self.told is not None:
+            log.info("loop runs again", loop=self.name)
+        self.told = None
+        self.loops.set(self.name, LoopState.RUNNING)
+
+    def _judge(self, error: Exception, lasted_s: float) -> float:
+        report = verdict_of(error)
+        self.loops.set(self.name, report.state, report.reason)
+        self.restarted()
+        seconds = self._pause_after(report.state, lasted_s)
+        if report.state is LoopState.FAILED:
+            log.critical("session failed", loop=self.name, retry_s=seconds, exc_info=error)
+        elif report != self.told:  # the same words again and again would bury what is new
+            emit = log.error if report.state is LoopState.HALTED else log.warning
+            fields = {"loop": self.name, "state": report.state, "error": report.reason}
+            emit("session ended", retry_s=seconds, **fields)
+        self.told = report
+        return seconds
+
+    def _pause_after(self, state: LoopState, lasted_s: float) -> float:
+        if state is LoopState.STANDBY:
+            return STANDBY_PAUSE_S
+        if state is LoopState.HALTED:
+            return HALT_PAUSE_S
+        return self.pause.next(lasted_s)
+
+
+async def sessions(
+    name: str,
+    session: Callable[[], Awaitable[None]],
+    restarted: Callable[[], None],
+    loops: Loops | None = None,
+) -> None:
+    """Runs a session again and again, whatever ends it: an outage, a halt, a mistake of ours.
+
+    `restarted` counts the ends, `loops` gets the states. Ends only by cancellation, or when a
+    session returns.
+    """
+    await _Supervised(name, session, restarted, loops or Loops()).run_forever()
 
 
 async def available(name: str, ask: Callable[[], Awaitable[T]]) -> T:

@@ -1,0 +1,157 @@
+"""The words of a node, read at the border: quantities, bytes, blocks, logs. Pure.
+
+Whatever is not of the form that the Ethereum JSON-RPC specification gives (execution-apis, schemas
+`uint`, `bytes`, `Block`, `Log`) is NodeUnavailable: the node may be broken, its answer is no fact.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from corechain.service.errors import NodeUnavailable
+
+MAX_TOPICS = 4
+BLOOM_BYTES = 256
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One event log of a contract."""
+
+    address: bytes
+    topics: tuple[bytes, ...]
+    data: bytes
+    block_number: int
+    block_hash: bytes
+    transaction: bytes
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What services need of a block header. `base_fee` in wei (0 before EIP-1559).
+
+    `logs_bloom`: 256 bytes, or None where the node leaves it out (some layer-2 nodes do).
+    """
+
+    number: int
+    hash: bytes
+    parent: bytes
+    timestamp: int
+    base_fee: int
+    logs_bloom: bytes | None = None
+
+
+def unhex(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def to_hex(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+def _wrong(what: str, raw: object) -> NodeUnavailable:
+    return NodeUnavailable(f"the node sent {raw!r:.80} as {what}")
+
+
+def quantity(raw: object, what: str, bits: int = 64) -> int:
+    """A number in hexadecimal. Raises NodeUnavailable when it is none, or has more bits."""
+    if not isinstance(raw, str) or not raw.startswith("0x") or not 2 < len(raw) <= 2 + bits // 4:
+        raise _wrong(what, raw)
+    if not _HEX_DIGITS.issuperset(raw[2:]):  # int() would take signs, spaces and underscores
+        raise _wrong(what, raw)
+    return int(raw, 16)
+
+
+def octets(raw: object, what: str, size: int | None = None) -> bytes:
+    """Bytes in hexadecimal, of a size when one is given. Raises NodeUnavailable."""
+    if not isinstance(raw, str) or not raw.startswith("0x"):
+        raise _wrong(what, raw)
+    try:
+        data = bytes.fromhex(raw[2:])
+    except ValueError:
+        raise _wrong(what, raw) from None
+    # fromhex passes over white space, so the lengths have to agree.
+    if len(raw) != 2 + 2 * len(data) or size not in (None, len(data)):
+        raise _wrong(what, raw)
+    return data
+
+
+def fields_of(raw: object, what: str) -> Mapping[str, Any]:
+    """A JSON object. Raises NodeUnavailable."""
+    if not isinstance(raw, dict):
+        raise _wrong(what, raw)
+    return raw
+
+
+def items_of(raw: object, what: str) -> Sequence[Any]:
+    """A JSON array. Raises NodeUnavailable."""
+    if not isinstance(raw, list):
+        raise _wrong(what, raw)
+    return raw
+
+
+def parse_block(raw: object) -> Block:
+    """A block header. Raises NodeUnavailable."""
+    fields = fields_of(raw, "a block")
+    fee, bloom = fields.get("baseFeePerGas"), fields.get("logsBloom")
+    return Block(
+        quantity(fields.get("number"), "a block number"),
+        octets(fields.get("hash"), "a block hash", 32),
+        octets(fields.get("parentHash"), "a parent hash", 32),
+        quantity(fields.get("timestamp"), "a block's timestamp"),
+        0 if fee is None else quantity(fee, "a base fee", 256),
+        None if bloom is None else octets(bloom, "a logs bloom", BLOOM_BYTES),
+    )
+
+
+def parse_log(raw: object) -> Log:
+    """A log of a block that stands. Raises NodeUnavailable, also for one that was removed."""
+    fields = fields_of(raw, "a log")
+    topics = items_of(fields.get("topics"), "the topics of a log")
+    if len(topics) > MAX_TOPICS or fields.get("removed"):
+        raise _wrong("a log", raw)
+    return Log(
+        octets(fields.get("address"), "a log's address", 20),
+        tuple(octets(topic, "a topic", 32) for topic in topics),
+        octets(fields.get("data"), "a log's data"),
+        quantity(fields.get("blockNumber"), "a log's block number"),
+        octets(fields.get("blockHash"), "a log's block hash", 32),
+        octets(fields.get("transactionHash"), "a log's transaction", 32),
+        quantity(fields.get("logIndex"), "a log's index"),
+    )
+
+
+def _answers(log: Log, addresses: Sequence[bytes], topics: Sequence[Any]) -> bool:
+    """Whether a log is one of those asked for. `topics`: hex, a list of alternatives, or None."""
+    if addresses and log.address not in addresses:
+        return False
+    for place, wanted in enumerate(topics):
+        if wanted is None:
+            continue
+        any_of = [wanted] if isinstance(wanted, str) else wanted
+        held = to_hex(log.topics[place]) if place < len(log.topics) else None
+        if any_of and held not in any_of:
+            return False
+    return True
+
+
+def checked_logs(
+    logs: Sequence[Log], addresses: Sequence[bytes], topics: Sequence[Any], first: int, last: int
+) -> list[Log]:
+    """The logs in chain order. Raises NodeUnavailable unless each is one that was asked for, no
+    place holds two, and all logs of a block name one hash."""
+    ordered = sorted(logs, key=lambda log: (log.block_number, log.index))
+    hashes: dict[int, bytes] = {}
+    before: tuple[int, int] | None = None
+    for log in ordered:
+        place = (log.block_number, log.index)
+        if not first <= log.block_number <= last or not _answers(log, addresses, topics):
+            raise NodeUnavailable(f"the node sent a log nobody asked for, of block {place[0]}")
+        if place == before:
+            raise NodeUnavailable(f"the node sent two logs number {place[1]} of block {place[0]}")
+        if hashes.setdefault(log.block_number, log.block_hash) != log.block_hash:
+            raise NodeUnavailable(f"the node sent logs of two blocks {place[0]}")
+        before = place
+    return ordered

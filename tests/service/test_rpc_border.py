@@ -1,0 +1,255 @@
+"""Whatever a node says, a service sees a typed answer, an outage or a refusal: nothing else."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.node import body, odd_node, result
+
+from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.rpc import Call, Rpc, logs_in_ranges
+from corechain.service.words import Block, Log, octets, parse_block, parse_log, quantity
+
+ADDRESS, OTHER = bytes(19) + b"\1", bytes(19) + b"\2"
+HASH = "0x" + "11" * 32
+BLOCK = {
+    "number": "0x10",
+    "hash": HASH,
+    "parentHash": "0x" + "22" * 32,
+    "timestamp": "0x5",
+    "baseFeePerGas": "0x7",
+    "logsBloom": "0x" + "00" * 256,
+}
+LOG = {
+    "address": "0x" + ADDRESS.hex(),
+    "topics": ["0x" + "33" * 32],
+    "data": "0x",
+    "blockNumber": "0x10",
+    "blockHash": HASH,
+    "transactionHash": "0x" + "44" * 32,
+    "logIndex": "0x0",
+}
+QUESTIONS: dict[str, Callable[[Rpc], Awaitable[Any]]] = {
+    "chain id": lambda rpc: rpc.chain_id(),
+    "head": lambda rpc: rpc.head(),
+    "block": lambda rpc: rpc.block(16),
+    "blocks": lambda rpc: rpc.blocks([16, 17]),
+    "logs": lambda rpc: rpc.logs([ADDRESS], [], 16, 17),
+    "call": lambda rpc: rpc.eth_call(ADDRESS, b"\1\2\3\4"),
+    "batch": lambda rpc: rpc.call_many([Call("eth_chainId"), Call("eth_chainId")]),
+}
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=70),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=8,
+)
+
+
+def spoiled(document: dict[str, Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """The document with one field replaced by something else, or left out."""
+    field = st.sampled_from(sorted(document))
+    replaced = st.builds(lambda name, value: document | {name: value}, field, json_values)
+    without = st.builds(lambda name: {k: v for k, v in document.items() if k != name}, field)
+    return replaced | without
+
+
+answers = (
+    json_values
+    | st.builds(lambda value: {"jsonrpc": "2.0", "id": 1, "result": value}, json_values)
+    | st.builds(lambda value: {"jsonrpc": "2.0", "id": 1, "error": value}, json_values)
+    | st.builds(lambda v: {"id": 1, "result": v}, spoiled(BLOCK))
+    | st.builds(lambda v: {"id": 1, "result": [v]}, spoiled(LOG))
+    | st.builds(lambda v: [{"id": 1, "result": v}, {"id": 2, "result": v}], spoiled(BLOCK))
+).map(lambda value: json.dumps(value).encode())
+
+
+@given(
+    content=answers | st.binary(max_size=60),
+    status=st.sampled_from([200, 200, 302, 400, 429, 503]),
+    question=st.sampled_from(sorted(QUESTIONS)),
+)
+@settings(max_examples=300, deadline=None)
+async def test_no_answer_of_a_node_is_more_than_an_outage(
+    content: bytes, status: int, question: str
+) -> None:
+    async with odd_node(body(content, status)) as node:
+        rpc = Rpc(node.url, 5.0)
+        try:
+            await QUESTIONS[question](rpc)
+        except (NodeUnavailable, NodeRefused):
+            pass
+        finally:
+            await rpc.close()
+
+
+@given(json_values)
+def test_words_are_read_as_they_are_written_or_not_at_all(raw: Any) -> None:
+    for read in (lambda: quantity(raw, "x"), lambda: octets(raw, "x", 20)):
+        try:
+            found = read()
+        except NodeUnavailable:
+            continue
+        assert isinstance(raw, str)
+        assert isinstance(found, int) or len(found) == 20
+
+
+@given(st.integers(0, 2**64 - 1), st.binary(max_size=40))
+def test_well_formed_words_are_read(number: int, data: bytes) -> None:
+    assert quantity(hex(number), "a number") == number
+    assert octets("0x" + data.hex(), "data", len(data)) == data
+
+
+@pytest.mark.parametrize(
+    "raw", ["0x", "10", "0x-1", "0x1_0", "0x 1", "0x" + "f" * 17, "0xg", 5, None, True, "0X1"]
+)
+def test_what_looks_like_a_number_to_python_only_is_refused(raw: object) -> None:
+    with pytest.raises(NodeUnavailable):
+        quantity(raw, "a number")
+
+
+@pytest.mark.parametrize("raw", ["0x1", "1234", "0x12 34", "0x12", None, ["0x1234"], "0x123g"])
+def test_what_looks_like_two_octets_is_refused(raw: object) -> None:
+    with pytest.raises(NodeUnavailable):
+        octets(raw, "two octets", 2)
+
+
+def test_a_whole_block_and_a_whole_log_are_read() -> None:
+    block, log = parse_block(BLOCK), parse_log(LOG)
+    assert (block.number, block.base_fee, len(block.logs_bloom or b"")) == (16, 7, 256)
+    assert (log.address, log.index, log.topics) == (ADDRESS, 0, (b"\x33" * 32,))
+    assert parse_block({k: v for k, v in BLOCK.items() if k != "baseFeePerGas"}).base_fee == 0
+
+
+async def ask(value: Any, question: Callable[[Rpc], Awaitable[Any]]) -> Any:
+    async with odd_node(result(value)) as node:
+        rpc = Rpc(node.url, 5.0)
+        try:
+            return await question(rpc)
+        finally:
+            await rpc.close()
+
+
+async def test_logs_come_in_order_whatever_order_they_were_sent_in() -> None:
+    sent = [LOG | {"logIndex": "0x2"}, LOG | {"logIndex": "0x1"}]
+    logs: list[Log] = await ask(sent, lambda rpc: rpc.logs([ADDRESS], [], 16, 16))
+    assert [log.index for log in logs] == [1, 2]
+
+
+UNASKED = {
+    "of another contract": [LOG | {"address": "0x" + OTHER.hex()}],
+    "of a block outside": [LOG | {"blockNumber": "0x12"}],
+    "with another topic": [LOG | {"topics": ["0x" + "55" * 32]}],
+    "without a topic": [LOG | {"topics": []}],
+    "twice in one place": [LOG, LOG],
+    "of two blocks of one number": [LOG, LOG | {"logIndex": "0x1", "blockHash": "0x" + "66" * 32}],
+    "that was removed": [LOG | {"removed": True}],
+}
+
+
+@pytest.mark.parametrize("sent", UNASKED.values(), ids=UNASKED.keys())
+async def test_a_log_that_cannot_be_an_answer_is_an_outage(sent: list[Any]) -> None:
+    topics = [LOG["topics"][0]]
+    with pytest.raises(NodeUnavailable):
+        await ask(sent, lambda rpc: rpc.logs([ADDRESS], topics, 16, 17))
+
+
+async def test_another_block_than_the_one_asked_for_is_an_outage() -> None:
+    with pytest.raises(NodeUnavailable, match="for block 17"):
+        await ask(BLOCK, lambda rpc: rpc.block(17))
+
+
+async def test_a_block_that_a_node_has_not_seen_is_none_not_an_error() -> None:
+    assert await ask(None, lambda rpc: rpc.block(17)) is None
+
+
+async def test_logs_by_hash_must_be_of_that_block() -> None:
+    block = Block(16, b"\x77" * 32, bytes(32), 5, 0)
+    with pytest.raises(NodeUnavailable, match="another block"):
+        await ask([LOG], lambda rpc: rpc.logs_of_block([ADDRESS], [], block))
+    with pytest.raises(NodeBehind):
+        await ask(None, lambda rpc: rpc.logs_of_block([ADDRESS], [], block))
+
+
+async def test_a_batch_gives_results_in_order_and_refusals_in_place() -> None:
+    def reply(requests: Any) -> tuple[int, bytes]:
+        answers = [{"jsonrpc": "2.0", "id": r["id"], "result": r["params"][0]} for r in requests]
+        answers[1] = {"id": requests[1]["id"], "error": {"code": -32000, "message": "no"}}
+        return 200, json.dumps(answers[::-1]).encode()
+
+    async with odd_node(reply) as node:
+        rpc = Rpc(node.url, 5.0)
+        found = await rpc.call_many([Call("echo", (str(n),)) for n in range(250)])
+        await rpc.close()
+    refused = [place for place, item in enumerate(found) if isinstance(item, NodeRefused)]
+    assert refused == [1, 101, 201]
+    assert [item for item in found if isinstance(item, str)] == [
+        str(n) for n in range(250) if n not in refused
+    ]
+
+
+async def test_a_batch_with_a_call_left_out_is_an_outage() -> None:
+    def reply(requests: Any) -> tuple[int, bytes]:
+        return 200, json.dumps([{"id": requests[0]["id"], "result": "0x1"}]).encode()
+
+    async with odd_node(reply) as node:
+        rpc = Rpc(node.url, 5.0)
+        with pytest.raises(NodeUnavailable, match="unanswered"):
+            await rpc.call_many([Call("a"), Call("b")])
+        await rpc.close()
+
+
+@pytest.mark.parametrize(
+    "text", ["rate limit exceeded", "Too Many Requests", "compute units per second"]
+)
+async def test_a_limit_on_how_often_one_may_ask_is_an_outage(text: str) -> None:
+    content = json.dumps({"id": 1, "error": {"code": -32005, "message": text}}).encode()
+    async with odd_node(body(content)) as node:
+        rpc = Rpc(node.url, 5.0)
+        with pytest.raises(NodeUnavailable):
+            await rpc.chain_id()
+        await rpc.close()
+
+
+async def test_a_range_that_is_too_large_is_halved_until_it_fits() -> None:
+    asked = []
+
+    def reply(request: Any) -> tuple[int, bytes]:
+        query = request["params"][0]
+        first, last = int(query["fromBlock"], 16), int(query["toBlock"], 16)
+        answer: dict[str, Any] = {"id": request["id"], "result": []}
+        if last - first >= 10:
+            answer = {"id": 1, "error": {"code": -32005, "message": "query exceeds 10 blocks"}}
+        else:
+            asked.append((first, last))
+        return 200, json.dumps(answer).encode()
+
+    async with odd_node(reply) as node:
+        rpc = Rpc(node.url, 5.0)
+        assert await logs_in_ranges(rpc, [ADDRESS], [], 0, 99, 100) == []
+        await rpc.close()
+    assert [number for first, last in asked for number in range(first, last + 1)] == list(
+        range(100)
+    )
+
+
+async def test_an_endless_answer_ends_in_time() -> None:
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"1\r\n \r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(drip, "127.0.0.1", 0)
+    rpc = Rpc(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 0.05)
+    with pytest.raises(NodeUnavailable, match="no whole answer"):
+        await rpc.chain_id()
+    await rpc.close()
+    server.close()

@@ -1,0 +1,130 @@
+"""Whatever ends a session, the loop goes on and says how it is; the process never ends by it."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from corechain.protocol.errors import TransportError
+from corechain.service import supervision
+from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld
+from corechain.service.health import Health
+from corechain.service.supervision import Loops, LoopState, sessions, verdict_of
+
+ENDS: dict[str, tuple[Exception, LoopState]] = {
+    "an outage": (StoreUnavailable("away"), LoopState.WAITING),
+    "an outage inside a task group": (
+        ExceptionGroup("x", [ExceptionGroup("y", [StoreUnavailable("away")])]),
+        LoopState.WAITING,
+    ),
+    "a full disk": (OSError(28, "No space left on device"), LoopState.WAITING),
+    "a held lock": (WriterLockHeld("mirror"), LoopState.STANDBY),
+    "a halt": (Halt("look at it"), LoopState.HALTED),
+    "a halt beside an outage": (
+        ExceptionGroup("x", [StoreUnavailable("away"), Halt("look at it")]),
+        LoopState.HALTED,
+    ),
+    "a mistake of ours": (KeyError("oops"), LoopState.FAILED),
+    "a mistake beside an outage": (
+        ExceptionGroup("x", [TransportError("away"), KeyError("oops")]),
+        LoopState.FAILED,
+    ),
+}
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FIRST_PAUSE_S", "STANDBY_PAUSE_S", "HALT_PAUSE_S"):
+        monkeypatch.setattr(supervision, name, 0.01)
+    monkeypatch.setattr(supervision, "SETTLED_AFTER_S", 0.05)
+
+
+@pytest.mark.parametrize(("error", "state"), ENDS.values(), ids=ENDS.keys())
+def test_how_a_session_ended_says_how_its_loop_is(error: Exception, state: LoopState) -> None:
+    assert verdict_of(error).state is state
+
+
+async def supervised(
+    session: Callable[[], Any], loops: Loops
+) -> tuple[asyncio.Task[None], list[int]]:
+    restarts: list[int] = []
+    task = asyncio.create_task(sessions("work", session, lambda: restarts.append(1), loops))
+    return task, restarts
+
+
+async def until(check: Callable[[], Any]) -> None:
+    async with asyncio.timeout(5):
+        while not check():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize(("error", "state"), ENDS.values(), ids=ENDS.keys())
+async def test_a_loop_outlives_whatever_ended_its_session(
+    error: Exception, state: LoopState
+) -> None:
+    seen: list[LoopState] = []
+    loops, tries = Loops(lambda name, state: seen.append(state)), 0
+
+    async def session() -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise error
+        await asyncio.Event().wait()
+
+    task, restarts = await supervised(session, loops)
+    await until(lambda: seen[-1:] == [LoopState.RUNNING])
+    assert (tries, len(restarts)) == (3, 2)
+    assert seen == [LoopState.STARTING, state, state, LoopState.RUNNING]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_loop_that_fails_at_once_each_time_never_looks_healthy() -> None:
+    seen: list[LoopState] = []
+    loops = Loops(lambda name, state: seen.append(state))
+
+    async def session() -> None:
+        raise StoreUnavailable("away")
+
+    task, restarts = await supervised(session, loops)
+    await until(lambda: len(restarts) > 3)
+    task.cancel()
+    assert LoopState.RUNNING not in seen
+
+
+async def test_readiness_names_what_is_missing_and_why() -> None:
+    async def fine() -> None:
+        return None
+
+    async def away() -> None:
+        raise StoreUnavailable("connection refused")
+
+    async def broken() -> None:
+        raise KeyError("oops")
+
+    loops = Loops()
+    loops.set("mirror", LoopState.RUNNING)
+    loops.set("verifier", LoopState.HALTED, "look at it")
+    loops.set("exporter", LoopState.STANDBY, "another process is the writer")
+    ready, document = await Health({"a": fine, "b": away, "c": broken}, loops).report()
+    assert not ready
+    assert document["failing"] == ["b", "c", "verifier"]
+    assert document["reasons"]["b"] == "connection refused"
+    assert document["reasons"]["verifier"] == "look at it"
+    assert document["loops"] == {
+        "mirror": "running",
+        "verifier": "halted",
+        "exporter": "standby",
+    }
+
+
+async def test_a_standby_is_ready_and_says_that_it_is_one() -> None:
+    loops = Loops()
+    loops.set("mirror", LoopState.STANDBY)
+    assert await Health({}, loops).report() == (
+        True,
+        {"status": "ok", "loops": {"mirror": "standby"}},
+    )
