@@ -1,0 +1,140 @@
+"""A client that is silent, slow or never reads loses its place; the others notice nothing."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from corechain.service import http_protocol
+from corechain.service.http_server import bind, http_server
+
+LARGE = 64 << 20
+
+
+async def hello(request: Request) -> Response:
+    return Response(b"hello")
+
+
+async def refuse_unread(request: Request) -> Response:
+    """Answers before the body is there, as a limit on its size does."""
+    return Response(b"too large", 413)
+
+
+async def flood(request: Request) -> Response:
+    async def chunks() -> AsyncIterator[bytes]:
+        for _ in range(LARGE >> 20):
+            yield bytes(1 << 20)
+
+    return StreamingResponse(chunks())
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[int]:
+    routes = [
+        Route("/", hello),
+        Route("/flood", flood),
+        Route("/refuse", refuse_unread, methods=["POST"]),
+    ]
+    with bind("X_", "127.0.0.1", 0) as listener:
+        server = http_server(Starlette(routes=routes), 100, 75)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
+        await server.until_started()
+        yield listener.getsockname()[1]
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture(autouse=True)
+def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(http_protocol, "STALLED_TIMEOUT_S", 0.2)
+
+
+async def closed_by_server(port: int, *pieces: bytes, pause_s: float = 0.05) -> bytes:
+    """What a client that sends these pieces gets until the server hangs up, within 2 seconds."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        async with asyncio.timeout(2):
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(pause_s)
+            return await reader.read()
+    except ConnectionError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def get(port: int) -> bytes:
+    request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+    return await closed_by_server(port, request, pause_s=0)
+
+
+SILENT = {
+    "nothing": [b""],
+    "half a head": [b"GET / HTTP/1.1\r\nho"],
+    "a head byte by byte": [bytes([byte]) for byte in b"GET / HTTP/1.1\r\nhost: aaaaaaaaaaaaaaaa"],
+    "empty lines": [b"\r\n"] * 20,
+    "half a second request": [b"GET / HTTP/1.1\r\nhost: x\r\n\r\n", b"GET / HT"],
+    "the rest of a refused body, byte by byte": [
+        b"POST /refuse HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n",
+        *[b"x"] * 20,
+    ],
+}
+
+
+@pytest.mark.parametrize("pieces", SILENT.values(), ids=SILENT.keys())
+async def test_a_client_without_a_whole_request_loses_its_place(pieces: list[bytes]) -> None:
+    async with serving() as port:
+        await closed_by_server(port, *pieces)
+        assert b"hello" in await get(port)
+
+
+async def test_a_head_without_end_is_refused_before_it_fills_memory() -> None:
+    line = b"x-header: " + b"a" * 10_000 + b"\r\n"
+    async with serving() as port:
+        answer = await closed_by_server(port, b"GET / HTTP/1.1\r\n", *[line] * 50, pause_s=0)
+        assert b"hello" not in answer
+        first = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+        second = await closed_by_server(port, first, b"GET / HTTP/1.1\r\n" + line * 50)
+        assert second.count(b"hello") <= 1
+        assert b"hello" in await get(port)
+
+
+async def test_a_client_that_never_reads_loses_its_place() -> None:
+    async with serving() as port:
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
+            await asyncio.sleep(1.0)
+            received = 0
+            client.settimeout(5)
+            try:
+                while chunk := await asyncio.to_thread(client.recv, 1 << 20):
+                    received += len(chunk)
+            except ConnectionResetError:
+                pass
+            assert received < LARGE
+        assert b"hello" in await get(port)
+
+
+async def test_a_kept_connection_outlives_the_limit_on_heads() -> None:
+    request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with serving() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in range(3):
+            writer.write(request)
+            assert b"hello" in await reader.readuntil(b"hello")
+            await asyncio.sleep(0.3)  # longer than a head may take
+        writer.close()
+
+
+def test_small_writes_are_sent_at_once() -> None:
+    # asyncio sets TCP_NODELAY only on sockets that name their protocol.
+    with bind("X_", "127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
