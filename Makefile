@@ -14,7 +14,7 @@ FORGE := $(TOOLS)/forge
 RUN := PATH="$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 
-.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy fuzz gas mutants prove constraints clean
+.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy settings fuzz gas mutants prove constraints clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -59,6 +59,9 @@ deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
 abi: setup ## write the ABIs that the SDK ships
 	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py
 
+settings: setup ## write docs/settings.md from the settings classes
+	@$(BIN)/python tools/settings_table.py
+
 test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
 
 test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, gas
@@ -91,6 +94,7 @@ check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 	  $(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check && $(BIN)/python tools/check_natspec.py; built=$$?; \
 	  wait $$slither || { cat .corechain/slither.txt; exit 1; }; exit $$built
 	@$(BIN)/python tools/check_locks.py
+	@$(BIN)/python tools/settings_table.py --check
 
 gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
 	@$(FORGE) build --quiet

@@ -76,6 +76,63 @@ def test_a_missing_setting_is_named(
         load_settings()
 
 
+INJECTED = {
+    "RELAYER_PORT": "tcp://10.0.0.7:8701",
+    "RELAYER_PORT_8701_TCP": "tcp://10.0.0.7:8701",
+    "RELAYER_PORT_8701_TCP_ADDR": "10.0.0.7",
+    "RELAYER_PORT_8701_TCP_PORT": "8701",
+    "RELAYER_PORT_8701_TCP_PROTO": "tcp",
+    "RELAYER_SERVICE_HOST": "10.0.0.7",
+    "RELAYER_SERVICE_PORT": "8701",
+    "RELAYER_SERVICE_PORT_OPS": "8701",
+    # Of a service that is called relayer-http.
+    "RELAYER_HTTP_SERVICE_HOST": "10.0.0.7",
+    "RELAYER_HTTP_PORT": "tcp://10.0.0.7:8701",
+}
+
+
+def test_what_kubernetes_injects_is_no_setting(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in INJECTED.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().http_port == 8701
+
+
+@pytest.mark.parametrize("name", ["RELAYER_PORT", "RELAYER_HTTP_PRT", "RELAYER_LANE_PORT"])
+def test_a_name_that_only_looks_injected_is_refused(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, "8701")
+    with pytest.raises(InvalidSetting, match=f"{name} is not a setting"):
+        load_settings()
+
+
+def test_a_secret_can_come_from_a_file(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("RELAYER_SUBMITTER_KEY")
+    (tmp_path / "key").write_text(SECRET + "\n")
+    monkeypatch.setenv("RELAYER_SUBMITTER_KEY_FILE", str(tmp_path / "key"))
+    key = load_settings().submitter_key
+    assert key is not None
+    assert key.get_secret_value() == SECRET
+
+
+def test_a_file_that_cannot_be_read_or_a_value_given_twice_is_named(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("RELAYER_SUBMITTER_KEY_FILE", str(tmp_path / "none"))
+    with pytest.raises(InvalidSetting, match="are both set"):
+        load_settings()
+    monkeypatch.delenv("RELAYER_SUBMITTER_KEY")
+    with pytest.raises(InvalidSetting, match="cannot be read: No such file"):
+        load_settings()
+    (tmp_path / "none").write_bytes(b"\xff\xfe")
+    with pytest.raises(InvalidSetting, match="is not text"):
+        load_settings()
+
+
 def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [sys.executable, "-m", "corechain_relayer", *arguments],

@@ -3,50 +3,97 @@
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from corechain.service.settings import DatabaseUrl, NodeUrl, PrivateKey, RedisUrl, load
+from corechain.service.settings import (
+    DatabaseUrl,
+    NodeUrl,
+    PrivateKey,
+    RedisUrl,
+    ServiceSettings,
+    load,
+)
 
 PREFIX = "INDEXER_"
 
 
-class Settings(BaseSettings):
+class Settings(ServiceSettings):
     """Settings of mirror and query API. Times in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
+    deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
+    database_url: DatabaseUrl = Field(description="Postgres with the mirrored chain")
+    redis_url: RedisUrl = Field(description="cache of newest values, and announcements")
+    data_urls: str = Field(
+        description="where data files are, comma separated: `http(s)://…{commitment}`, `file://…`"
     )
 
-    rpc_url: NodeUrl
-    deployment: Path
-    database_url: DatabaseUrl
-    redis_url: RedisUrl
-    data_urls: str
+    influx_url: NodeUrl | None = Field(
+        None, description="InfluxDB 2, for `/v1/series`; without it Postgres serves them"
+    )
+    influx_token: SecretStr = Field(SecretStr(""), description="token of InfluxDB")
+    influx_org: str = Field("corechain", description="organisation in InfluxDB")
+    influx_bucket: str = Field("corechain", description="bucket in InfluxDB")
 
-    influx_url: NodeUrl | None = None
-    influx_token: SecretStr = SecretStr("")
-    influx_org: str = "corechain"
-    influx_bucket: str = "corechain"
+    confirmations: int = Field(
+        64,
+        ge=1,
+        le=100_000,
+        description="blocks after which one counts as final where the node has no `finalized`",
+    )
+    log_range_blocks: int = Field(
+        2_000,
+        ge=1,
+        le=1_000_000,
+        description="blocks in one eth_getLogs call; halved where the node refuses",
+    )
+    poll_s: float = Field(0.5, ge=0.02, le=60, description="pause between two looks at the chain")
+    rpc_timeout_s: float = Field(
+        10.0, gt=0, le=120, description="time in which the node has to answer"
+    )
+    fetch_timeout_s: float = Field(
+        10.0, gt=0, le=600, description="time in which a data file has to arrive"
+    )
+    max_file_bytes: int = Field(256 << 20, ge=1 << 10, le=4 << 30, description="largest data file")
+    retry_after_s: float = Field(
+        2.0,
+        ge=0.05,
+        le=3_600,
+        description="pause before a withheld data file is tried again; doubles up to 300 s",
+    )
+    tree_cache_bytes: int = Field(
+        256 << 20,
+        ge=1 << 20,
+        le=64 << 30,
+        description="memory for the trees that proofs are made from",
+    )
 
-    confirmations: int = Field(64, ge=1, le=100_000)
-    log_range_blocks: int = Field(2_000, ge=1, le=1_000_000)
-    poll_s: float = Field(0.5, ge=0.02, le=60)
-    rpc_timeout_s: float = Field(10.0, gt=0, le=120)
-    fetch_timeout_s: float = Field(10.0, gt=0, le=600)
-    max_file_bytes: int = Field(256 << 20, ge=1 << 10, le=4 << 30)
-    retry_after_s: float = Field(2.0, ge=0.05, le=3_600)
-    tree_cache_bytes: int = Field(256 << 20, ge=1 << 20, le=64 << 30)
+    price_per_query: int = Field(
+        0, ge=0, lt=1 << 128, description="price of a query in base units of the token; 0 is free"
+    )
+    payee_key: PrivateKey | None = Field(
+        None, description="private key that is paid and redeems; needed when queries cost something"
+    )
+    facilitator_url: NodeUrl | None = Field(
+        None, description="an x402 facilitator, so that a first payment may bring its deposit"
+    )
 
-    price_per_query: int = Field(0, ge=0, lt=1 << 128)
-    payee_key: PrivateKey | None = None
-    facilitator_url: NodeUrl | None = None
-
-    http_host: str = "127.0.0.1"
-    http_port: int = Field(8702, ge=0, le=65_535)
-    max_connections: int = Field(16_384, ge=1, le=1 << 20)
-    keep_alive_s: int = Field(75, ge=1, le=3_600)
-    max_subscribers: int = Field(1_000, ge=1, le=100_000)
-    log_level: str = Field("info", pattern=r"^(debug|info|warning|error)$")
+    http_host: str = Field("127.0.0.1", description="address to listen on")
+    http_port: int = Field(
+        8702, ge=0, le=65_535, description="port to listen on; 0 takes a free one"
+    )
+    max_connections: int = Field(
+        16_384, ge=1, le=1 << 20, description="connections served at a time"
+    )
+    keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
+    max_subscribers: int = Field(
+        1_000, ge=1, le=100_000, description="open batch streams at a time"
+    )
+    log_level: str = Field(
+        "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
 
     @field_validator("data_urls")
     @classmethod

@@ -3,9 +3,16 @@
 from pathlib import Path
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from corechain.service.settings import DatabaseUrl, NodeUrl, PrivateKey, RedisUrl, load
+from corechain.service.settings import (
+    DatabaseUrl,
+    NodeUrl,
+    PrivateKey,
+    RedisUrl,
+    ServiceSettings,
+    load,
+)
 
 PREFIX = "RELAYER_"
 CENTURY_S = 100 * 366 * 86_400
@@ -14,51 +21,121 @@ MAX_FUTURE_S = 1_800
 and is then revoked must not get there, also when the relayer sees the revocation late."""
 
 
-class Settings(BaseSettings):
+class Settings(ServiceSettings):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, extra="forbid", frozen=True, hide_input_in_errors=True
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
+    deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
+    bus_url: RedisUrl = Field(description="the bus between gateway and aggregator")
+    database_url: DatabaseUrl = Field(description="Postgres with the journal")
+    data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
+    lane: int = Field(
+        0, ge=0, le=0xFFFF, description="the lane that this process aggregates and submits"
     )
 
-    rpc_url: NodeUrl
-    deployment: Path
-    bus_url: RedisUrl
-    database_url: DatabaseUrl
-    data_dir: Path
-    lane: int = Field(0, ge=0, le=0xFFFF)
+    submitter_key: PrivateKey | None = Field(
+        None, description="private key of the lane's submitter; needed by role submitter"
+    )
+    proposer_key: PrivateKey | None = Field(
+        None, description="private key that proposes reward roots; needed by `propose-rewards`"
+    )
+    watchtower_key: PrivateKey | None = Field(
+        None, description="private key that answers stale closes; without it there is no watchtower"
+    )
 
-    submitter_key: PrivateKey | None = None
-    proposer_key: PrivateKey | None = None
-    watchtower_key: PrivateKey | None = None
+    max_readings: int = Field(
+        16_384, ge=1, le=1 << 20, description="readings at which a batch is sealed"
+    )
+    max_age_s: float = Field(
+        10.0, gt=0, le=86_400, description="age of the oldest report at which a batch is sealed"
+    )
+    max_report_age_s: int = Field(
+        7 * 86_400, ge=1, le=CENTURY_S, description="oldest observation that the gateway accepts"
+    )
+    max_report_future_s: int = Field(
+        300,
+        ge=0,
+        le=MAX_FUTURE_S,
+        description="how far an observation may lie ahead of the gateway's clock",
+    )
 
-    max_readings: int = Field(16_384, ge=1, le=1 << 20)
-    max_age_s: float = Field(10.0, gt=0, le=86_400)
-    max_report_age_s: int = Field(7 * 86_400, ge=1, le=CENTURY_S)
-    max_report_future_s: int = Field(300, ge=0, le=MAX_FUTURE_S)
+    http_host: str = Field("127.0.0.1", description="address to listen on")
+    http_port: int = Field(
+        8701, ge=0, le=65_535, description="port to listen on; 0 takes a free one"
+    )
+    max_body_bytes: int = Field(
+        4 << 20, ge=1 << 10, le=64 << 20, description="largest request body"
+    )
+    body_timeout_s: float = Field(
+        30.0, gt=0, le=600, description="time in which a request body has to arrive"
+    )
+    max_connections: int = Field(
+        16_384, ge=1, le=1 << 20, description="connections served at a time"
+    )
+    keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
 
-    http_host: str = "127.0.0.1"
-    http_port: int = Field(8701, ge=0, le=65_535)
-    max_body_bytes: int = Field(4 << 20, ge=1 << 10, le=64 << 20)
-    body_timeout_s: float = Field(30.0, gt=0, le=600)
-    max_connections: int = Field(16_384, ge=1, le=1 << 20)
-    keep_alive_s: int = Field(75, ge=1, le=3_600)
+    bus_max_frames: int = Field(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="frames on the bus at which the gateway answers 503",
+    )
+    trust_bus: bool = Field(
+        False,
+        description="do not verify signatures again: only where nobody else writes to the bus",
+    )
+    bus_stream: str = Field(
+        "corechain:frames",
+        pattern=r"^[\w:.{}-]{1,100}$",
+        description="name of the stream on the bus",
+    )
 
-    bus_max_frames: int = Field(100_000, ge=1, le=10_000_000)
-    trust_bus: bool = False
-    bus_stream: str = Field("corechain:frames", pattern=r"^[\w:.{}-]{1,100}$")
+    poll_s: float = Field(0.5, ge=0.05, le=60, description="pause between two looks at the chain")
+    rpc_timeout_s: float = Field(
+        10.0, gt=0, le=120, description="time in which the node has to answer"
+    )
+    log_range_blocks: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="blocks in one eth_getLogs call; halved where the node refuses",
+    )
+    confirmations: int = Field(
+        64,
+        ge=1,
+        le=100_000,
+        description="blocks after which one counts as final where the node has no `finalized`",
+    )
 
-    poll_s: float = Field(0.5, ge=0.05, le=60)
-    rpc_timeout_s: float = Field(10.0, gt=0, le=120)
-    log_range_blocks: int = Field(10_000, ge=1, le=1_000_000)
-    confirmations: int = Field(64, ge=1, le=100_000)
-
-    resend_after_s: float = Field(15.0, gt=0, le=3_600)
-    refused_pause_s: float = Field(5.0, gt=0, le=3_600)
-    bump_after_s: float = Field(60.0, gt=0, le=86_400)
-    max_fee_per_gas: int = Field(1_000_000_000_000, ge=1, le=10**15)
-    min_priority_fee: int = Field(0, ge=0, le=10**13)
-    log_level: str = Field("info", pattern=r"^(debug|info|warning|error)$")
+    resend_after_s: float = Field(
+        15.0,
+        gt=0,
+        le=3_600,
+        description="a transaction not seen in a block is sent again after so long",
+    )
+    refused_pause_s: float = Field(
+        5.0,
+        gt=0,
+        le=3_600,
+        description="pause after a refusal that only time or an operator can cure",
+    )
+    bump_after_s: float = Field(
+        60.0,
+        gt=0,
+        le=86_400,
+        description="a transaction not seen in a block is replaced at a higher fee after so long",
+    )
+    max_fee_per_gas: int = Field(
+        1_000_000_000_000, ge=1, le=10**15, description="cap of the fee, wei per gas"
+    )
+    min_priority_fee: int = Field(
+        0, ge=0, le=10**13, description="least priority fee, wei per gas (Polygon demands one)"
+    )
+    log_level: str = Field(
+        "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
 
 
 def load_settings() -> Settings:

@@ -1,11 +1,13 @@
 """Settings of a service: `PREFIX_*` in the environment, validated once, at start."""
 
 import os
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, SecretStr, ValidationError
-from pydantic_settings import BaseSettings
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from corechain.protocol.errors import CoreChainError
 
@@ -52,18 +54,81 @@ def _sentence(prefix: str, error: ValidationError) -> str:
     return f"{name}: {message[:1].lower()}{message[1:]}"
 
 
-def _refuse_unknown(prefix: str, kind: type[BaseSettings], environment: Mapping[str, str]) -> None:
-    known = {prefix + name.upper() for name in kind.model_fields}
-    for name in environment:
-        if name.upper().startswith(prefix) and name.upper() not in known:
-            raise InvalidSetting(f"{name} is not a setting")
+# What Kubernetes (and Docker links) puts into a container's environment for each service of its
+# namespace: a service called "relayer" would otherwise end the relayer as an unknown setting.
+_INJECTED = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
+)
+_INJECTED_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S*")
 
 
-def load(kind: type[S]) -> S:
-    """The settings of this process. Raises InvalidSetting with one sentence, without any value."""
-    prefix = str(kind.model_config.get("env_prefix", ""))
-    _refuse_unknown(prefix, kind, os.environ)
+def _is_injected(name: str, value: str) -> bool:
+    """Whether it comes from Kubernetes. A service called "relayer-http" even injects
+    RELAYER_HTTP_PORT, the name of a setting of ours: there the value, an address, tells."""
+    if name == "PORT" or name.endswith("_PORT"):
+        return _INJECTED_ADDRESS.fullmatch(value) is not None
+    return _INJECTED.fullmatch(name) is not None
+
+
+FILE_SUFFIX = "_FILE"
+
+
+def _from_file(name: str, path: str) -> str:
+    """What the file of a setting holds: so secrets are mounted. Raises InvalidSetting."""
     try:
-        return kind()
+        return Path(path).read_text().strip()
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or "is not text"
+        raise InvalidSetting(f"{name}: {path} cannot be read: {why}") from None
+
+
+def _values(
+    kind: type[BaseSettings], prefix: str, environment: Mapping[str, str]
+) -> dict[str, str]:
+    """The values of the settings by field name. Raises InvalidSetting for a name that is none."""
+    found: dict[str, str] = {}
+    for variable, value in environment.items():
+        if not variable.upper().startswith(prefix):
+            continue
+        name = variable.upper().removeprefix(prefix)
+        field = name.removesuffix(FILE_SUFFIX).lower()
+        if _is_injected(name, value):
+            continue
+        if name.lower() in kind.model_fields:
+            found[name.lower()] = value
+        elif name.endswith(FILE_SUFFIX) and field in kind.model_fields:
+            if prefix + field.upper() in environment:
+                raise InvalidSetting(f"{variable} and {prefix}{field.upper()} are both set")
+            found[field] = _from_file(variable, value)
+        else:
+            raise InvalidSetting(f"{variable} is not a setting")
+    return found
+
+
+class ServiceSettings(BaseSettings):
+    """Base of a service's settings: frozen, from what `load` found in the environment alone."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def load(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
+    """The settings of this process, from `PREFIX_NAME`, or from the file `PREFIX_NAME_FILE` names.
+
+    Raises InvalidSetting with one sentence, without any value.
+    """
+    prefix = str(kind.model_config.get("env_prefix", ""))
+    try:
+        return kind(**_values(kind, prefix, environment))  # type: ignore[arg-type]
     except ValidationError as error:
         raise InvalidSetting(_sentence(prefix, error)) from None
