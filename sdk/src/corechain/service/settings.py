@@ -65,9 +65,9 @@ _INJECTED_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S*")
 def _is_injected(name: str, value: str) -> bool:
     """Whether it comes from Kubernetes. A service called "relayer-http" even injects
     RELAYER_HTTP_PORT, the name of a setting of ours: there the value, an address, tells."""
-    if name == "PORT" or name.endswith("_PORT"):
-        return _INJECTED_ADDRESS.fullmatch(value) is not None
-    return _INJECTED.fullmatch(name) is not None
+    named_port = name == "PORT" or name.endswith("_PORT")
+    is_address = named_port and _INJECTED_ADDRESS.fullmatch(value) is not None
+    return is_address or _INJECTED.fullmatch(name) is not None
 
 
 FILE_SUFFIX = "_FILE"
