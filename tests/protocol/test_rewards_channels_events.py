@@ -140,8 +140,9 @@ def abi_events():
 
 
 def canonical(item):
-    if item["type"] == "tuple":
-        return "(" + ",".join(canonical(part) for part in item["components"]) + ")"
+    if item["type"].startswith("tuple"):
+        inner = ",".join(canonical(part) for part in item["components"])
+        return f"({inner}){item['type'].removeprefix('tuple')}"
     return item["type"]
 
 
@@ -162,6 +163,15 @@ def test_a_log_is_decoded_by_its_words():
     assert decode_log(topics, data) == events.DeviceRegistered(
         device, owner, 2, b"\x05" * 32, b"\x06" * 32
     )
+
+
+def test_an_answer_to_a_demand_says_which_and_by_whom():
+    """The evidence stays as it is: nobody who follows demands reads it."""
+    topics = [events.topic_of(events.Answered), b"\x07" * 32, bytes(12) + b"\x08" * 20]
+    evidence = ([(3, b"leaf", [b"\x01" * 26])], [], b"\x02\x03")
+    data = encode([events.EVIDENCE], [evidence])
+    found = decode_log(topics, data)
+    assert found == events.Answered(b"\x07" * 32, b"\x08" * 20, data)
 
 
 @given(st.binary(max_size=200), st.integers(1, 2))

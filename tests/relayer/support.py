@@ -61,6 +61,19 @@ class Chain:
         assert receipt["status"] == "0x1", receipt
         return dict(receipt)
 
+    def call(self, contract: str, data: bytes) -> str:
+        """The answer as hexadecimal digits."""
+        to = "0x" + self.deployment.address(contract).hex()
+        return str(self.rpc("eth_call", {"to": to, "data": "0x" + data.hex()}, "latest"))[2:]
+
+    def logs(self, contract: str, topics: list[Any]) -> list[dict[str, Any]]:
+        address = "0x" + self.deployment.address(contract).hex()
+        query = {"address": address, "topics": topics, "fromBlock": "0x0", "toBlock": "latest"}
+        return list(self.rpc("eth_getLogs", query))
+
+    def receipt(self, transaction: str) -> dict[str, Any]:
+        return dict(self.rpc("eth_getTransactionReceipt", transaction))
+
     def register(self, key: DeviceKey, owner: str = ADMIN) -> None:
         identity, holder = key.identity, bytes.fromhex(owner[2:])
         signature = key.sign(activation_digest(self.domain, identity.device, holder))

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar, cast
 
 import structlog
 
@@ -23,12 +23,12 @@ BEHIND_LIMIT_S = 5.0
 
 
 class View(Protocol):
-    """A fold over events."""
+    """A fold over events: what a follower's `fold` moves unless it is overridden."""
 
     def apply(self, events: Iterable[Event]) -> None: ...
 
 
-V = TypeVar("V", bound=View)
+V = TypeVar("V")
 
 
 def events_of(logs: Iterable[Log]) -> list[Event]:
@@ -55,6 +55,15 @@ class Follower(Generic[V]):
 
     def __post_init__(self) -> None:
         self.view = self.new_view()
+
+    @property
+    def seen(self) -> Block | None:
+        """The block as of which the view is; None before the first look."""
+        return self._seen
+
+    def fold(self, view: V, logs: Sequence[Log]) -> None:
+        """Brings a view forward. A view that needs to know where a log stands has another fold."""
+        cast(View, view).apply(events_of(logs))
 
     async def follow_forever(self) -> None:
         while True:
@@ -114,6 +123,6 @@ class Follower(Generic[V]):
             self.rpc, [self.contract.address], [], first, head.number, self.range_blocks
         )
         view = self.new_view() if seen is None else self.view
-        view.apply(events_of(logs))
+        self.fold(view, logs)
         self.view, self._seen = view, head
         self.metrics.view_block.labels(self.contract.name).set(head.number)

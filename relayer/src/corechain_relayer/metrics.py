@@ -56,6 +56,17 @@ class Metrics:
         self.fee_capped = counter("fee_capped_total", "Times the fee cap kept us waiting")
         self.confirmed_block = gauge("confirmed_block", "Block of the newest confirmed intent")
         self.disputes_answered = counter("disputes_answered_total", "Stale closes answered")
+        self.guard_demands_open = gauge("guard_demands_open", "Demands for data of our lane")
+        self.guard_deadline = gauge(
+            "guard_deadline_seconds", "Chain time left of the nearest demand; +Inf without one"
+        )
+        self.guard_deadline.set(float("inf"))
+        self.guard_answered = counter("guard_answered_total", "Demands we answered", "kind")
+        self.guard_unanswerable = counter(
+            "guard_unanswerable_total", "Times a demand could not be answered", "kind", "reason"
+        )
+        self.guard_alerts = gauge("guard_alerts", "What the guard needs an operator for, now")
+        self.guard_balance = gauge("guard_balance_wei", "What the guard's key can pay with")
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )

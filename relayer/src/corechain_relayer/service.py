@@ -31,6 +31,8 @@ from corechain_relayer.gateway.app import Endpoints, build_app
 from corechain_relayer.gateway.book import SequenceBook
 from corechain_relayer.gateway.intake import Judge, TimeLimits
 from corechain_relayer.gateway.service import Gateway
+from corechain_relayer.guard.alerts import Alerts
+from corechain_relayer.guard.role import GuardRole
 from corechain_relayer.journal.batches import BatchJournal, lane_queue
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
@@ -64,6 +66,7 @@ class Role(StrEnum):
     AGGREGATOR = "aggregator"
     SUBMITTER = "submitter"
     WATCHTOWER = "watchtower"
+    GUARD = "guard"
 
 
 @dataclass(slots=True)
@@ -78,6 +81,7 @@ class Relayer:
     bus: ValkeyBus = field(init=False)
     pool: "Database" = field(init=False)
     registry: RegistryFollower = field(init=False)
+    alerts: Alerts = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a batch was sealed: the submitter need not wait for its next poll."""
     disputes: asyncio.Event = field(default_factory=asyncio.Event)
@@ -95,6 +99,7 @@ class Relayer:
             self.metrics,
         )
         self.pool = create_pool(self.database_url)
+        self.alerts = Alerts(self.metrics)
         self.registry = RegistryFollower(
             self.rpc,
             self.deployment.contracts["DeviceRegistry"],
@@ -144,7 +149,7 @@ class Relayer:
         await available("backlog", lambda: book.seed(self.bus.backlog()))
         gateway = Gateway(Judge(self.domain, limits), self.registry, book, self.bus, self.metrics)
         probes = {"bus": self.bus.depth, "database": reader.ping, "node": self.rpc.head}
-        health = Health(probes, self.supervised)
+        health = Health(probes, self.supervised, self.alerts.sentences)
         return Endpoints(
             gateway,
             reader,
@@ -233,6 +238,14 @@ class Relayer:
         ]
         return loops, EvidenceEndpoint(follower, store, domain).routes()
 
+    # -------------------------------------------------------------------- guard
+
+    def guard(self, key: "SecretStr") -> "list[Loop]":
+        signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
+        shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
+        role = GuardRole(*shared, signer, self.alerts)
+        return [self.loop(name, session) for name, session in role.loops().items()]
+
 
 def required_key(key: "SecretStr | None", name: str) -> str:
     if key is None:
@@ -262,6 +275,20 @@ def _watch(relayer: Relayer, roles: Sequence[Role]) -> "tuple[list[Loop], list[R
     return relayer.watchtower(key)
 
 
+def _guard(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
+    """Says it loudly when nobody answers for the lane: half of its bond is at stake."""
+    key, lane = relayer.settings.guard_key, relayer.settings.lane
+    if key is not None and Role.GUARD in roles:
+        return relayer.guard(key)
+    if key is None and not {Role.GUARD, Role.SUBMITTER, Role.AGGREGATOR}.isdisjoint(roles):
+        log.warning(
+            "no guard: its bond is unguarded unless another process runs --role guard for it",
+            lane=lane,
+            setting="RELAYER_GUARD_KEY",
+        )
+    return []
+
+
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal. Raises what stopped them otherwise."""
     relayer = Relayer(settings, deployment)
@@ -271,8 +298,9 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
             watching, more = _watch(relayer, roles)
             app = build_app(await relayer.endpoints(), more, reports=Role.GATEWAY in roles)
             server = http_server(app, settings.max_connections, settings.keep_alive_s)
+            background = _loops(relayer, roles) + watching + _guard(relayer, roles)
             async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(loop) for loop in _loops(relayer, roles) + watching]
+                loops = [group.create_task(loop) for loop in background]
                 serving = group.create_task(server.serve(sockets=[listener]))
                 await server.until_started()
                 log.info("serving", port=listener.getsockname()[1], roles=list(roles))

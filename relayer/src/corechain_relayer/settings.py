@@ -44,6 +44,9 @@ class Settings(ServiceSettings):
     watchtower_key: PrivateKey | None = Field(
         None, description="private key that answers stale closes; without it there is no watchtower"
     )
+    guard_key: PrivateKey | None = Field(
+        None, description="private key that answers demands; without it there is no guard"
+    )
 
     max_readings: int = Field(
         16_384, ge=1, le=1 << 20, description="readings at which a batch is sealed"
@@ -129,6 +132,12 @@ class Settings(ServiceSettings):
     )
     max_fee_per_gas: int = Field(
         1_000_000_000_000, ge=1, le=10**15, description="cap of the fee, wei per gas"
+    )
+    guard_max_fee_per_gas: int = Field(
+        10_000_000_000_000,
+        ge=1,
+        le=10**15,
+        description="cap of an answer's fee in the second half of its window, if it is higher",
     )
     min_priority_fee: int = Field(
         0, ge=0, le=10**13, description="least priority fee, wei per gas (Polygon demands one)"

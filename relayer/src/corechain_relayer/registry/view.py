@@ -13,7 +13,7 @@ from corechain.protocol.events import (
     FleetEnrolled,
     KeysPublished,
 )
-from corechain.protocol.fleet import device_ids, published_keys
+from corechain.protocol.fleet import Fleet, device_ids, published_keys
 from corechain.protocol.keys import DeviceIdentity, KeyType
 from corechain.protocol.reading import DeviceId
 
@@ -41,9 +41,10 @@ def _registered(event: DeviceRegistered) -> Device:
 
 @dataclass(slots=True)
 class RegistryView:
-    """Devices by id."""
+    """Devices by id, and the fleets that list them by root."""
 
     devices: dict[DeviceId, Device] = field(default_factory=dict)
+    fleets: dict[bytes, FleetEnrolled] = field(default_factory=dict)
 
     def apply(self, events: Iterable[Event]) -> None:
         for event in events:
@@ -63,6 +64,7 @@ class RegistryView:
     def _enrol(self, event: FleetEnrolled) -> None:
         # What a device has already, by its own word or an earlier fleet's, counts before this.
         key_type = KeyType(event.key_type)
+        self.fleets[event.fleet] = event
         for device in device_ids(event.ids):
             self.devices.setdefault(device, Device(DeviceIdentity(device, key_type), event.owner))
 
@@ -95,6 +97,11 @@ class RegistryView:
         if known.revoked:
             raise RevokedDevice(device)
         return known.identity
+
+    def fleets_of(self, device: DeviceId) -> list[Fleet]:
+        """All fleets that list the device, by whomever and whenever they were enrolled."""
+        listed = (e for e in self.fleets.values() if device in device_ids(e.ids))
+        return [Fleet(e.owner, KeyType(e.key_type), device_ids(e.ids)) for e in listed]
 
     def _known(self, device: DeviceId) -> Device:
         known = self.devices.get(device)

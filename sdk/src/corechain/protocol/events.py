@@ -4,7 +4,6 @@ A log is its topics and its data in 32-byte words; at most the last field is of 
 Classes are named by what happened; the Solidity signature stands in each.
 """
 
-import re
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, ClassVar
@@ -15,6 +14,12 @@ from corechain.protocol.hashing import keccak
 
 CONFIG = "(address,address,address,address,address,uint40,bytes32)"
 PACKED = "bytes32[3]"
+EVIDENCE = (
+    "((uint32,bytes,bytes26[])[],"
+    "(uint48,((uint48,bytes26,bytes26,bytes26,bytes26,bytes32,bytes32,uint32,uint32,uint40,uint40),"
+    "bytes26),(uint48,uint32,bytes26[]))[],bytes)"
+)
+"""The struct `evidence.Evidence` as Solidity encodes it."""
 _WORDS_OF = {CONFIG: 7, PACKED: 3}
 
 
@@ -157,6 +162,17 @@ class Demanded(Event):
     commitment: bytes
     subject: bytes
     deadline: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Event):
+    """`evidence` is the ABI encoding of an `evidence.Evidence`: who follows demands needs only
+    which one was answered, and by whom."""
+
+    SIGNATURE = f"Answered(bytes32 indexed,address indexed,{EVIDENCE})"
+    demand_id: bytes
+    answerer: bytes
+    evidence: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +392,7 @@ class StateChannelClosed(_ChannelWord, Event):
 
 
 EVENTS: tuple[type[Event], ...] = tuple(Event.__subclasses__())
-_PARAMETER = re.compile(r"(\([^)]*\)|[a-z]+\d*(?:\[\d*\])?)( indexed)?")
+_INDEXED = " indexed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,12 +408,25 @@ def topic_of(kind: type[Event]) -> bytes:
     return keccak(kind.SIGNATURE.replace(" indexed", "").encode())
 
 
+def _parameters(signature: str) -> list[str]:
+    """Types of the parameters, with what follows them; commas inside a tuple divide nothing."""
+    parts, depth = [""], 0
+    for character in signature[signature.index("(") + 1 : -1]:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
 def _layout(kind: type[Event]) -> _Layout:
-    parameters = _PARAMETER.findall(kind.SIGNATURE[kind.SIGNATURE.index("(") + 1 : -1])
+    parameters = _parameters(kind.SIGNATURE)
     assert len(parameters) == len(fields(kind)), kind.SIGNATURE
-    topics = tuple(name for name, mark in parameters if mark)
-    words = tuple(name for name, mark in parameters if not mark)
-    return _Layout(kind, topics, words, tuple(bool(mark) for _, mark in parameters))
+    marks = tuple(text.endswith(_INDEXED) for text in parameters)
+    topics = tuple(text.removesuffix(_INDEXED) for text in parameters if text.endswith(_INDEXED))
+    words = tuple(text for text in parameters if not text.endswith(_INDEXED))
+    return _Layout(kind, topics, words, marks)
 
 
 @cache
@@ -433,6 +462,8 @@ def _tail(layout: _Layout, data: bytes) -> tuple[bytes, bytes]:
 
 
 def _data_values(layout: _Layout, data: bytes) -> list[Any]:
+    if layout.words == (EVIDENCE,):
+        return [data]
     if layout.words[-1:] == ("bytes",):
         data, value = _tail(layout, data)
         return [*_static_values(replace(layout, words=layout.words[:-1]), data), value]

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from corechain.protocol.archive import Place, Revealed
 from corechain.protocol.batch import Batch, Header
+from corechain.protocol.data_file import Written
 from corechain.protocol.fleet import KEY_BYTES, Fleet
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.keys import DeviceIdentity
@@ -98,9 +99,9 @@ class Dossier:
     statistics: StatisticsTree
 
     @classmethod
-    def of(cls, batch: Batch) -> "Dossier":
+    def of(cls, batch: Batch | Written) -> "Dossier":
         reports = [signed.pack() for signed in batch.reports]
-        return cls(batch.header, batch.leaves, reports, batch.statistics())
+        return cls(batch.header, batch.leaves, reports, StatisticsTree(batch.leaves))
 
     @cached_property
     def readings_tree(self) -> MerkleTree:

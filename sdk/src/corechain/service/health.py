@@ -1,7 +1,7 @@
 """Readiness: each thing the process needs answers in time, and each of its loops does its work."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,12 @@ Probe = Callable[[], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Named probes and the process's loops. A probe that raises or hangs is failing."""
+    """Named probes and the process's loops. A probe that raises or hangs is failing. `warnings`:
+    sentences about what an operator has to do though this process does its work, hence no 503."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
+    warnings: Callable[[], Sequence[str]] = tuple
 
     async def failing(self) -> dict[str, str]:
         """What the process lacks, by name, with the reason."""
@@ -48,4 +50,7 @@ class Health:
         document: dict[str, Any] = {"status": "unavailable" if failing else "ok"}
         if failing:
             document |= {"failing": list(failing), "reasons": failing}
+        warnings = list(self.warnings())
+        if warnings:
+            document["warnings"] = warnings
         return not failing, document | {"loops": dict(self.loops.states())}

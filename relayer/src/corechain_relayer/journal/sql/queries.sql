@@ -123,3 +123,8 @@ where id = $1 and state <> 'final';
 -- name: forget_intent
 -- Drops an intent for which nothing was ever signed.
 delete from intent where id = $1 and state = 'queued' and nonce is null;
+
+-- name: answers_to
+-- Intents that answer some demands ($1 demand ids in hexadecimal).
+select key, state, transaction, block_number from intent
+where queue = 'guard' and split_part(key, ':', 2) = any($1::text[]) order by id;

@@ -1,0 +1,121 @@
+"""Somebody who demands data of a lane, and a lane with a batch to demand from."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eth_abi.abi import encode
+
+from corechain.protocol.archive import Place
+from corechain.protocol.batch import open_data_file
+from corechain.protocol.eip712 import address_word, uint_word
+from corechain.protocol.events import EVIDENCE, Answered, Demanded, decode_log, topic_of
+from corechain.protocol.evidence import Demand, Dossier, Evidence, position_of
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.hashing import keccak
+from corechain.protocol.keys import DeviceKey
+from relayer.support import ADMIN, Chain, RelayerProcess, Sensor, eventually
+
+# Account 6 of anvil's public mnemonic.
+GUARD_KEY = "0x92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"
+GUARD = "0x976EA74026E726554dB657fA54763abd0C3a0aa9"
+GUARDED = {"RELAYER_GUARD_KEY": GUARD_KEY}
+DEMAND_TYPES = ["uint8", "uint48", "bytes26", "(uint48,uint32,bytes26[])", EVIDENCE]
+DEMAND = keccak(f"demand({','.join(DEMAND_TYPES)})".encode())[:4]
+ANSWER_WINDOW_S = 3600
+
+
+@dataclass
+class Challenger:
+    """Demands and sees what became of it."""
+
+    chain: Chain
+    data_dir: Path
+
+    def __post_init__(self) -> None:
+        approve = keccak(b"approve(address,uint256)")[:4]
+        spender = self.chain.deployment.address("DataBatches")
+        self.chain.send("CoreToken", approve + address_word(spender) + uint_word(2**256 - 1))
+
+    def batch(self, number: int = 1) -> Dossier:
+        commitment = self.chain.commitments()[number]
+        content = (self.data_dir / f"{commitment.hex()}.ccdf").read_bytes()
+        return Dossier.of(open_data_file(content)[0])
+
+    def demand(self, kind: Demand, batch: Dossier, evidence: Evidence) -> bytes:
+        """The demand's id."""
+        receipt = self.chain.send("DataBatches", self.call(kind, batch, evidence))
+        return self.demanded(receipt).demand_id
+
+    def call(self, kind: Demand, batch: Dossier, evidence: Evidence) -> bytes:
+        number, commitment = batch.header.batch_id, batch.revealed.commitment
+        place = tuple(Place.alone(number))
+        return DEMAND + encode(DEMAND_TYPES, [kind, number, commitment, place, evidence.words()])
+
+    def demanded(self, receipt: dict[str, Any]) -> Demanded:
+        events = (event_of(entry) for entry in receipt["logs"])
+        return next(event for event in events if isinstance(event, Demanded))
+
+    def at(self, kind: Demand, batch: Dossier, position: int) -> bytes:
+        return self.demand(kind, batch, position_of(position))
+
+    def source(self, batch: Dossier, position: int) -> bytes:
+        evidence = Evidence([batch.reading(position)], [batch.witness()])
+        return self.demand(Demand.SOURCE, batch, evidence)
+
+    def registration(self, batch: Dossier, report: int) -> bytes:
+        evidence = Evidence([batch.report(report)], [batch.witness()])
+        return self.demand(Demand.REGISTRATION, batch, evidence)
+
+    def is_open(self, demand_id: bytes) -> bool:
+        data = keccak(b"demandOf(bytes32)")[:4] + demand_id
+        return int(self.chain.call("DataBatches", data)[:64], 16) != 0
+
+    def answers(self, demand_id: bytes) -> list[dict[str, Any]]:
+        """Receipts of the answers, oldest first."""
+        topics = ["0x" + topic_of(Answered).hex(), "0x" + demand_id.hex()]
+        logs = self.chain.logs("DataBatches", topics)
+        return [self.chain.receipt(entry["transactionHash"]) for entry in logs]
+
+    def awaited(self, *demands: bytes) -> list[dict[str, Any]]:
+        """Receipts of the answers, once there is one to each demand."""
+
+        def all_closed() -> bool:
+            """every demand is answered"""
+            return not any(self.is_open(demand_id) for demand_id in demands)
+
+        eventually(all_closed)
+        return [self.answers(demand_id)[-1] for demand_id in demands]
+
+    def bond(self) -> int:
+        data = keccak(b"bondOf(uint16)")[:4] + uint_word(0)
+        return int(self.chain.call("DataBatches", data)[64:128], 16)
+
+
+def event_of(entry: dict[str, Any]) -> Any:
+    topics = [bytes.fromhex(topic[2:]) for topic in entry["topics"]]
+    return decode_log(topics, bytes.fromhex(entry["data"][2:]))
+
+
+def committed(relayer: RelayerProcess, chain: Chain, sensors: Sequence[Sensor]) -> None:
+    """One batch with a report of each sensor more is on chain, and the relayer knows it."""
+    number = len(chain.commitments()) + 1
+    answer = relayer.send(*[sensor.report(4) for sensor in sensors])
+    assert answer.status_code == 202, answer.text
+    eventually(lambda: relayer.get(f"/v1/batches/{number}").json().get("state") == "confirmed")
+
+
+def in_fleet(chain: Chain, key: DeviceKey) -> Sensor:
+    """A device that is in a fleet only."""
+    identity = key.identity
+    chain.enrol(Fleet.of(bytes.fromhex(ADMIN[2:]), identity.key_type, [identity.device]))
+    if identity.public_key and identity.key_type == 2:
+        chain.publish_keys(identity.public_key)
+    return Sensor(key, chain.domain)
+
+
+def position_of_device(batch: Dossier, sensor: Sensor) -> int:
+    """Of its first report."""
+    device = sensor.key.identity.device
+    return next(at for at, report in enumerate(batch.reports) if report[:20] == device)
