@@ -23,15 +23,13 @@ from corechain.protocol.quality import State
 from corechain.protocol.reading import Observation, Report, SignedReport
 from corechain.service.database import writer
 from corechain_indexer.export import Exporter
-from corechain_indexer.fetch import FileSources
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.mirror import Mirror
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.service import Indexer
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.chain import ChainStore
-from corechain_indexer.store.files import FileStore
-from corechain_indexer.verifier import Expected, Verifier
+from corechain_indexer.verifier import Verifier
 
 CELL, HOUR_S, START = 0x872A1072FFFFFFF, 3600, 1_359_676_800
 TABLES = (
@@ -148,7 +146,7 @@ class Driven:
             pass
 
     async def _retriable(self) -> bool:
-        return bool(await self.verifier.store.open_batches(1))
+        return bool(await self.verifier.store.open_batches(1, []))
 
     async def tables(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything that follows from the chain, for comparison."""
@@ -193,12 +191,9 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
             indexer._source(), ChainStore(connection), indexer.latest, 64, 0.05,
             indexer.metrics, indexer.work,
         )  # fmt: skip
-        sources = FileSources(settings.data_templates, indexer.http, settings.max_file_bytes)
-        expected = Expected(world.chain.deployment.chain_id, world.registry)
-        verifier = Verifier(
-            FileStore(indexer.pool), sources, expected, settings.retry_after_s,
-            indexer.metrics, indexer.work, indexer.verified,
-        )  # fmt: skip
+        sources = indexer.sources()
+        stack.push_async_callback(sources.close)
+        verifier = indexer.verifier(sources)
         auditor = RewardAuditor(indexer.pool, indexer.metrics)
         exporter = Exporter(indexer.pool, indexer.latest, indexer.series, auditor, indexer.verified)
         yield Driven(indexer, mirror, verifier, exporter)

@@ -25,6 +25,10 @@ class FileWithheld(TransportError):
         self.commitment, self.reasons = commitment, reasons
 
 
+class FileNotJudged(TransportError):
+    """The data file is there, but this version cannot judge it. Another version may."""
+
+
 class InvalidQuery(ProtocolError):
     """A parameter of the query is missing, malformed or out of its range."""
 

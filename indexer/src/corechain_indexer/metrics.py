@@ -29,6 +29,9 @@ class Metrics:
             registry=registry,
         )
         self.batches = counter("batches_total", "Data files by what came of them", "state")
+        self.verifier_faults = counter(
+            "verifier_faults_total", "Data files that the verifier itself failed on"
+        )
         self.readings = counter("readings_total", "Verified readings stored")
         self.verify_seconds = Histogram(
             "corechain_verify_seconds", "To recompute one batch", registry=registry

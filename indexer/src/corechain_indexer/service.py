@@ -31,6 +31,7 @@ from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.export import Exporter
 from corechain_indexer.fetch import FileSources
+from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
@@ -43,7 +44,7 @@ from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.influx import InfluxSeries
 from corechain_indexer.store.latest import Latest
 from corechain_indexer.store.series import RollupSeries, Series
-from corechain_indexer.verifier import Expected, Verifier
+from corechain_indexer.verifier import Verifier
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -81,7 +82,7 @@ class Indexer:
         self.redis = Redis.from_url(settings.redis_url.get_secret_value())
         self.latest = Latest(self.redis, self.pool)
         self.series = self._series()
-        self.http = httpx.AsyncClient(timeout=settings.fetch_timeout_s)
+        self.http = httpx.AsyncClient()
 
     @property
     def database_url(self) -> str:
@@ -139,19 +140,29 @@ class Indexer:
 
     async def verify(self) -> None:
         """One session of the verifier."""
+        sources = self.sources()
+        try:
+            await self.verifier(sources).run_forever(self.settings.poll_s)
+        finally:
+            await sources.close()
+
+    def sources(self) -> FileSources:
         settings = self.settings
-        sources = FileSources(settings.data_templates, self.http, settings.max_file_bytes)
-        registry = self.deployment.address("DeviceRegistry")
-        verifier = Verifier(
+        return FileSources(
+            settings.data_templates, settings.fetch_timeout_s, settings.max_file_bytes
+        )
+
+    def verifier(self, sources: FileSources) -> Verifier:
+        return Verifier(
             FileStore(self.pool),
             sources,
-            Expected(self.deployment.chain_id, registry),
-            settings.retry_after_s,
+            Expected(self.deployment.chain_id, self.deployment.address("DeviceRegistry")),
+            self.settings.retry_after_s,
             self.metrics,
             self.work,
             self.verified,
+            self.settings.fetch_at_once,
         )
-        await verifier.run_forever(settings.poll_s)
 
     async def export(self) -> None:
         """One session of the exporter."""

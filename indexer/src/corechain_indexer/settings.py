@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -15,6 +16,13 @@ from corechain.service.settings import (
 )
 
 PREFIX = "INDEXER_"
+
+
+def _check_url(template: str) -> None:
+    try:
+        httpx.URL(template.replace("{commitment}", "0"))
+    except httpx.InvalidURL as error:
+        raise ValueError(f"a template is not a URL: {error}") from None
 
 
 class Settings(ServiceSettings):
@@ -54,7 +62,16 @@ class Settings(ServiceSettings):
         10.0, gt=0, le=120, description="time in which the node has to answer"
     )
     fetch_timeout_s: float = Field(
-        10.0, gt=0, le=600, description="time in which a data file has to arrive"
+        60.0,
+        gt=0,
+        le=3_600,
+        description="time in which the whole of a data file has to arrive from a source",
+    )
+    fetch_at_once: int = Field(
+        4,
+        ge=1,
+        le=64,
+        description="data files under way at once; each may take MAX_FILE_BYTES of memory",
     )
     max_file_bytes: int = Field(256 << 20, ge=1 << 10, le=4 << 30, description="largest data file")
     retry_after_s: float = Field(
@@ -103,6 +120,7 @@ class Settings(ServiceSettings):
                 raise ValueError("every template needs {commitment}")
             if not template.strip().startswith(("http://", "https://", "file://")):
                 raise ValueError("every template starts with http://, https:// or file://")
+            _check_url(template.strip())
         return value
 
     @property

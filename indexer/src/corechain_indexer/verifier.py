@@ -2,52 +2,27 @@
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 
 import structlog
 
-from corechain.protocol.batch import Batch, Origin, open_data_file
-from corechain.protocol.errors import ProtocolError
+from corechain.protocol.batch import Batch
+from corechain.protocol.errors import CoreChainError, TransportError
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId
-from corechain_indexer.errors import FileWithheld
+from corechain.service.supervision import stop_all
+from corechain_indexer.download import Unfit
+from corechain_indexer.errors import FileNotJudged, FileWithheld
 from corechain_indexer.fetch import FileSources
+from corechain_indexer.judge import Expected, Mismatch, check_file
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.files import FileStore, OpenBatch, batch_rows
 
 log = structlog.get_logger(__name__)
 
-AT_ONCE = 16
+QUEUE = 16
 LONGEST_RETRY_S = 300.0
-
-
-class Mismatch(ProtocolError):
-    """The data file is not the one that was committed to."""
-
-    status = 422
-
-
-@dataclass(frozen=True, slots=True)
-class Expected:
-    """Where a data file must say that it belongs."""
-
-    chain_id: int
-    registry: bytes
-
-
-def check_file(data: bytes, entry: OpenBatch, expected: Expected) -> Batch:
-    """The batch of a data file. Raises Mismatch with the reason; CPU-bound."""
-    try:
-        batch, origin = open_data_file(data)
-    except ProtocolError as error:
-        raise Mismatch(f"{error.name}: {error}") from error
-    if batch.commitment != entry.commitment:
-        raise Mismatch("the file does not hash to the commitment")
-    if origin != Origin(
-        entry.batch_id, origin.previous, origin.ancestor, expected.chain_id, expected.registry
-    ):
-        raise Mismatch("the file names another batch, chain or registry")
-    return batch
 
 
 def check_devices(batch: Batch, registered: dict[DeviceId, KeyType]) -> None:
@@ -57,9 +32,18 @@ def check_devices(batch: Batch, registered: dict[DeviceId, KeyType]) -> None:
             raise Mismatch(f"UnknownDevice: 0x{device.hex()} is not registered with its key")
 
 
+def _fault(error: Exception) -> str:
+    """What the public may read of a fault of ours; the rest is in the log."""
+    return f"this indexer failed on it: {type(error).__name__}"
+
+
 @dataclass(slots=True)
 class Verifier:
-    """Works through the batches that are not settled; sets `verified` when one is."""
+    """Works through the batches that are not settled; sets `verified` when one is.
+
+    Several at once (`at_once`), so that a slow source holds up nobody else; memory is bounded by as
+    many files of the largest size, and one opened batch.
+    """
 
     store: FileStore
     sources: FileSources
@@ -68,53 +52,120 @@ class Verifier:
     metrics: Metrics
     work: asyncio.Event
     verified: asyncio.Event
+    at_once: int = 4
+    _queue: deque[OpenBatch] = field(default_factory=deque)
+    _running: dict[int, "asyncio.Task[None]"] = field(default_factory=dict)
+    _retrying: set[int] = field(default_factory=set)
+    # One at a time: opening holds the interpreter's lock, and a batch as objects is many times as
+    # large as its file.
+    _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def run_forever(self, poll_s: float) -> None:
-        while True:
-            self.work.clear()
-            if not await self.step():
-                await self._wait(poll_s)
-
-    async def _wait(self, poll_s: float) -> None:
         try:
-            async with asyncio.timeout(poll_s):
-                await self.work.wait()
-        except TimeoutError:
-            return
+            while True:
+                self.work.clear()
+                await self._begin()
+                await self._wait(poll_s)
+                self._finish()
+        finally:
+            await stop_all(list(self._running.values()))
+            self._running.clear()
 
     async def step(self) -> bool:
         """Settles what is open; True when there was anything."""
-        entries = await self.store.open_batches(AT_ONCE)
-        for entry in entries:
-            await self._settle(entry)
-        return bool(entries)
+        await self._begin()
+        if not self._running:
+            return False
+        await asyncio.wait(self._running.values())
+        self._finish()
+        return True
+
+    async def _wait(self, poll_s: float) -> None:
+        """Returns when a batch is settled, when there is work, or after a pause."""
+        working = asyncio.create_task(self.work.wait())
+        try:
+            tasks = {working, *self._running.values()}
+            await asyncio.wait(tasks, timeout=poll_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            working.cancel()
+
+    async def _begin(self) -> None:
+        """Fills the free places."""
+        if len(self._running) < self.at_once and not self._queue:
+            self._queue.extend(await self.store.open_batches(QUEUE, list(self._running)))
+        while self._queue and len(self._running) < self.at_once:
+            if not self._may_begin(self._queue[0]):
+                # Asked for again later: what is new by then comes before what is tried again.
+                self._queue.clear()
+                return
+            entry = self._queue.popleft()
+            self._running[entry.batch_id] = asyncio.create_task(self._settle(entry))
+            if entry.attempts:
+                self._retrying.add(entry.batch_id)
+
+    def _may_begin(self, entry: OpenBatch) -> bool:
+        """Files that were missing before leave one place to new batches."""
+        return not entry.attempts or len(self._retrying) < max(1, self.at_once - 1)
+
+    def _finish(self) -> None:
+        """Frees the places of what is settled. Raises what went wrong with it."""
+        for batch_id, task in list(self._running.items()):
+            if task.done():
+                del self._running[batch_id]
+                self._retrying.discard(batch_id)
+                task.result()
 
     async def _settle(self, entry: OpenBatch) -> None:
         started = time.perf_counter()
         try:
             batch = await self._verified(entry)
-        except FileWithheld as error:
-            await self._withhold(entry, error)
-        except Mismatch as error:
-            await self.store.mismatch(entry, str(error))
-            self.metrics.batches.labels("mismatch").inc()
-            log.error("data file does not match", batch=entry.batch_id, reason=str(error))
-        else:
             self.metrics.verify_seconds.observe(time.perf_counter() - started)
             await self._keep(entry, batch)
+        except (FileWithheld, FileNotJudged) as error:
+            await self._withhold(entry, str(error))
+        except Mismatch as error:
+            await self._refuse(entry, str(error))
+        except TransportError:
+            raise
+        except Exception as error:
+            # A fault of ours in one batch must not keep the others from being served.
+            self._count_fault(entry, error)
+            await self._withhold(entry, _fault(error))
 
     async def _verified(self, entry: OpenBatch) -> Batch:
-        data = await self.sources.fetch(entry.commitment)
-        batch = await asyncio.to_thread(check_file, data, entry, self.expected)
+        async def judge(data: bytes) -> Batch:
+            return await self._judged(data, entry)
+
+        batch = await self.sources.first_fit(entry.commitment, judge)
         check_devices(batch, await self.store.registered(batch.identities))
         return batch
 
-    async def _withhold(self, entry: OpenBatch, error: FileWithheld) -> None:
+    async def _judged(self, data: bytes, entry: OpenBatch) -> Batch:
+        async with self._opening:
+            try:
+                return await asyncio.to_thread(check_file, data, entry, self.expected)
+            except (CoreChainError, Unfit):
+                raise
+            except Exception as error:
+                # Met in bytes of somebody else's: the next source may have the file.
+                self._count_fault(entry, error)
+                raise Unfit(_fault(error)) from error
+
+    def _count_fault(self, entry: OpenBatch, error: Exception) -> None:
+        self.metrics.verifier_faults.inc()
+        log.error("verifier failed on a batch", batch=entry.batch_id, exc_info=error)
+
+    async def _withhold(self, entry: OpenBatch, reason: str) -> None:
         pause = min(LONGEST_RETRY_S, self.retry_after_s * 2 ** min(entry.attempts, 16))
-        await self.store.withhold(entry, str(error), pause)
+        await self.store.withhold(entry, reason, pause)
         if entry.attempts == 0:
             self.metrics.batches.labels("withheld").inc()
-        log.warning("data file withheld", batch=entry.batch_id, reason=str(error), retry_s=pause)
+        log.warning("data file withheld", batch=entry.batch_id, reason=reason, retry_s=pause)
+
+    async def _refuse(self, entry: OpenBatch, reason: str) -> None:
+        await self.store.mismatch(entry, reason)
+        self.metrics.batches.labels("mismatch").inc()
+        log.error("data file breaks the rules", batch=entry.batch_id, reason=reason)
 
     async def _keep(self, entry: OpenBatch, batch: Batch) -> None:
         rows = await asyncio.to_thread(batch_rows, batch)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 HOUR_S = 3600
+LONGEST_REASON = 1_000
 READING_COLUMNS = (
     "batch_id", "position", "metric", "cell", "device", "observed_at", "value", "flag",
 )  # fmt: skip
@@ -32,6 +33,11 @@ def to_signed(cell: int) -> int:
 
 def to_unsigned(cell: int) -> int:
     return cell + (1 << 64) if cell < 0 else cell
+
+
+def _shown(reason: str) -> str:
+    """A reason as it is kept: short, and without the one character that Postgres refuses."""
+    return reason.replace("\0", "")[:LONGEST_REASON]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +122,9 @@ class FileStore:
 
     pool: "Database"
 
-    async def open_batches(self, limit: int) -> list[OpenBatch]:
-        rows = await asked(self.pool.fetch(SQL["open_batches"], limit))
+    async def open_batches(self, limit: int, running: Sequence[int]) -> list[OpenBatch]:
+        """Batches to settle besides those that are being settled: new ones first."""
+        rows = await asked(self.pool.fetch(SQL["open_batches"], limit, running))
         return [OpenBatch(row["batch_id"], row["commitment"], row["attempts"]) for row in rows]
 
     async def registered(self, devices: Iterable[DeviceId]) -> dict[DeviceId, KeyType]:
@@ -125,12 +132,12 @@ class FileStore:
         return {DeviceId(row["device"]): KeyType(row["key_type"]) for row in rows}
 
     async def withhold(self, entry: OpenBatch, reason: str, retry_s: float) -> None:
-        query = SQL["withhold"]
-        await asked(self.pool.execute(query, entry.batch_id, entry.commitment, reason, retry_s))
+        shown, query = _shown(reason), SQL["withhold"]
+        await asked(self.pool.execute(query, entry.batch_id, entry.commitment, shown, retry_s))
 
     async def mismatch(self, entry: OpenBatch, reason: str) -> None:
         query = SQL["mismatch"]
-        await asked(self.pool.execute(query, entry.batch_id, entry.commitment, reason))
+        await asked(self.pool.execute(query, entry.batch_id, entry.commitment, _shown(reason)))
 
     async def verified(self, entry: OpenBatch, batch: Batch, rows: BatchRows) -> bool:
         """Header and readings in one transaction; False when the batch is not on the chain now."""

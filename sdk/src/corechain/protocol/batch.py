@@ -6,7 +6,7 @@ at one stroke.
 """
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeVar
@@ -23,6 +23,7 @@ from corechain.protocol.hashing import Digest26, hash26, keccak
 from corechain.protocol.keys import DeviceIdentity, KeyType, device_id, verify
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.quality import RULES_HASH, Reason, State, StateKey, Verdict
+from corechain.protocol.reader import COUNT, Reader
 from corechain.protocol.reading import (
     FAIL,
     DeviceId,
@@ -35,12 +36,11 @@ from corechain.protocol.statistics import StatisticsTree
 MAGIC, VERSION = b"CCDF", 1
 RING_SIZE = 8192
 T = TypeVar("T")
-_HEAD = struct.Struct(">4sBHI26s26s32sQ20s")
-_DEVICE = struct.Struct(">20sB")
-_CONTEXT = struct.Struct(">20sHiBIBI")
-_COUNT = struct.Struct(">I")
-_VERDICT = struct.Struct(">BH")
-_LEAF = struct.Struct(">HQ20sBIiB")
+HEAD = struct.Struct(">4sBHI26s26s32sQ20s")
+DEVICE = struct.Struct(">20sB")
+CONTEXT = struct.Struct(">20sHiBIBI")
+VERDICT = struct.Struct(">BH")
+LEAF = struct.Struct(">HQ20sBIiB")
 
 
 class EmptyBatch(MalformedDataFile):
@@ -179,7 +179,7 @@ def _leaves(reports: list[SignedReport], verdicts: list[list[Verdict]]) -> list[
         for (code, cell, at, value), (flag, _) in items:
             if flag != FAIL:
                 time = at >> 32, at & 0xFFFFFFFF
-                leaves.append(_LEAF.pack(code, cell, device, *time, value, flag))
+                leaves.append(LEAF.pack(code, cell, device, *time, value, flag))
     return sorted(leaves)
 
 
@@ -188,8 +188,8 @@ def _pack_devices(identities: Iterable[DeviceIdentity]) -> bytes:
     for identity in identities:
         key = identity.public_key if identity.key_type is KeyType.P256 else b""
         assert key is not None, "a P-256 device is known with its public key"
-        rows.append(_DEVICE.pack(identity.device, identity.key_type) + key)
-    return _COUNT.pack(len(rows)) + b"".join(rows)
+        rows.append(DEVICE.pack(identity.device, identity.key_type) + key)
+    return COUNT.pack(len(rows)) + b"".join(rows)
 
 
 def _pack_context(keys: Iterable[StateKey], states: Mapping[StateKey, State]) -> bytes:
@@ -199,22 +199,22 @@ def _pack_context(keys: Iterable[StateKey], states: Mapping[StateKey, State]) ->
         if state is not None:
             at = state.at >> 32, state.at & 0xFFFFFFFF
             since = state.run_start >> 32, state.run_start & 0xFFFFFFFF
-            rows.append(_CONTEXT.pack(device, code, state.value, *at, *since))
-    return _COUNT.pack(len(rows)) + b"".join(rows)
+            rows.append(CONTEXT.pack(device, code, state.value, *at, *since))
+    return COUNT.pack(len(rows)) + b"".join(rows)
 
 
 def _pack_reports(reports: list[SignedReport], verdicts: list[list[Verdict]]) -> bytes:
     flat = (verdict for judged in verdicts for verdict in judged)
     return (
-        _COUNT.pack(len(reports))
+        COUNT.pack(len(reports))
         + b"".join(signed.pack() for signed in reports)
-        + b"".join(_VERDICT.pack(flag, reasons) for flag, reasons in flat)
+        + b"".join(VERDICT.pack(flag, reasons) for flag, reasons in flat)
     )
 
 
 def _pack_head(origin: Origin) -> bytes:
     lane, number = lane_of(origin.batch_id), number_of(origin.batch_id)
-    return _HEAD.pack(
+    return HEAD.pack(
         MAGIC, VERSION, lane, number, origin.previous, origin.ancestor, RULES_HASH,
         origin.chain_id, origin.registry,
     )  # fmt: skip
@@ -230,22 +230,27 @@ def _identities(
     return {device: known[device] for device in devices}
 
 
-def _window(leaves: list[bytes]) -> tuple[int, int]:
+def _window(leaves: Sequence[bytes]) -> tuple[int, int]:
     times = [int.from_bytes(leaf[30:35], "big") for leaf in leaves]
     return min(times), max(times)
 
 
-def _header(
-    origin: Origin, data_file: bytes, leaves: list[bytes], reports: list[SignedReport]
+def header_of(
+    origin: Origin,
+    data_file: bytes,
+    leaves: Sequence[bytes],
+    reports: Sequence[bytes],
+    rules_hash: bytes = RULES_HASH,
 ) -> Header:
+    """The header over a data file, its packed leaves and its packed reports: judges nothing."""
     return Header(
         origin.batch_id,
         origin.previous,
         origin.ancestor,
         StatisticsTree(leaves).root,
-        MerkleTree.over([signed.pack() for signed in reports]).root,
+        MerkleTree.over(reports).root,
         keccak(data_file),
-        RULES_HASH,
+        rules_hash,
         len(leaves),
         len(reports),
         *_window(leaves),
@@ -279,42 +284,29 @@ def seal(
         + context
         + _pack_reports(ordered, verdicts)
     )
-    header = _header(origin, data_file, leaves, ordered)
+    header = header_of(origin, data_file, leaves, [signed.pack() for signed in ordered])
     tree = MerkleTree.over(leaves)
     return Batch(header, data_file, leaves, ordered, verdicts, identities, after, tree)
 
 
-@dataclass(slots=True)
-class _Reader:
-    data: bytes
-    offset: int = 0
-
-    def take(self, size: int) -> bytes:
-        chunk = self.data[self.offset : self.offset + size]
-        if len(chunk) != size:
-            raise MalformedDataFile(f"the data file ends inside a field at byte {self.offset}")
-        self.offset += size
-        return chunk
-
-    def count(self) -> int:
-        (value,) = _COUNT.unpack(self.take(_COUNT.size))
-        if value > len(self.data):
-            raise MalformedDataFile(f"the count {value} is larger than the file")
-        return int(value)
-
-
-def _read_origin(reader: _Reader) -> Origin:
-    head = _HEAD.unpack(reader.take(_HEAD.size))
+def read_head(reader: Reader) -> tuple[Origin, bytes]:
+    """Where the batch says that it stands, and the hash of its rules."""
+    head = HEAD.unpack(reader.take(HEAD.size))
     magic, version, lane, number, previous, ancestor, rules, chain_id, registry = head
     if magic != MAGIC or version != VERSION:
         raise MalformedDataFile("not a data file of version 1")
+    return Origin(batch_id(lane, number), previous, ancestor, chain_id, registry), rules
+
+
+def _read_origin(reader: Reader) -> Origin:
+    origin, rules = read_head(reader)
     if rules != RULES_HASH:
         raise UnknownRules(f"sealed under the rules 0x{rules.hex()}")
-    return Origin(batch_id(lane, number), previous, ancestor, chain_id, registry)
+    return origin
 
 
-def _read_identity(reader: _Reader) -> DeviceIdentity:
-    device, key_type = _DEVICE.unpack(reader.take(_DEVICE.size))
+def read_identity(reader: Reader) -> DeviceIdentity:
+    device, key_type = DEVICE.unpack(reader.take(DEVICE.size))
     if key_type not in (KeyType.SECP256K1, KeyType.P256):
         raise MalformedDataFile(f"key type {key_type} is neither 1 nor 2")
     public = reader.take(64) if key_type == KeyType.P256 else None
@@ -323,19 +315,19 @@ def _read_identity(reader: _Reader) -> DeviceIdentity:
     return DeviceIdentity(DeviceId(device), KeyType(key_type), public)
 
 
-def _read_context(reader: _Reader) -> tuple[StateKey, State]:
-    row = _CONTEXT.unpack(reader.take(_CONTEXT.size))
+def _read_context(reader: Reader) -> tuple[StateKey, State]:
+    row = CONTEXT.unpack(reader.take(CONTEXT.size))
     device, code, value, at_high, at_low, since_high, since_low = row
     state = State(value, at_high << 32 | at_low, since_high << 32 | since_low)
     return (DeviceId(device), code), state
 
 
-def _rows(reader: _Reader, read: Callable[[_Reader], T]) -> Iterator[T]:
+def _rows(reader: Reader, read: Callable[[Reader], T]) -> Iterator[T]:
     for _ in range(reader.count()):
         yield read(reader)
 
 
-def _read_reports(reader: _Reader) -> list[SignedReport]:
+def _read_reports(reader: Reader) -> list[SignedReport]:
     reports = []
     for _ in range(reader.count()):
         try:
@@ -364,6 +356,21 @@ def check_signatures(batch: Batch, origin: Origin) -> None:
         verify(identity, report_digest(domain, signed.report), signed.signature)
 
 
+def rebuild(data_file: bytes) -> tuple[Batch, Origin]:
+    """Parses a data file and seals its reports again; everything but signatures and registration.
+
+    Raises MalformedDataFile (also UnknownRules, EmptyBatch), UnknownDevice, ReplayedSequence.
+    """
+    reader = Reader(data_file)
+    origin = _read_origin(reader)
+    known = {identity.device: identity for identity in _rows(reader, read_identity)}
+    states = dict(_rows(reader, _read_context))
+    batch = seal(origin, _read_reports(reader), known, states)
+    if batch.data_file != data_file:
+        raise MalformedDataFile("the file is not the canonical file of its reports")
+    return batch, origin
+
+
 def open_data_file(
     data_file: bytes, registered: Mapping[DeviceId, DeviceIdentity] | None = None
 ) -> tuple[Batch, Origin]:
@@ -376,14 +383,7 @@ def open_data_file(
     Raises MalformedDataFile (also UnknownRules, EmptyBatch), InvalidSignature, HighS,
     UnknownDevice, ReplayedSequence.
     """
-    reader = _Reader(data_file)
-    origin = _read_origin(reader)
-    known = {identity.device: identity for identity in _rows(reader, _read_identity)}
-    states = dict(_rows(reader, _read_context))
-    reports = _read_reports(reader)
-    batch = seal(origin, reports, known, states)
-    if batch.data_file != data_file:
-        raise MalformedDataFile("the file is not the canonical file of its reports")
+    batch, origin = rebuild(data_file)
     if registered is not None:
         _check_registered(batch.identities, registered)
     check_signatures(batch, origin)

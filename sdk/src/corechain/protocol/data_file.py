@@ -1,29 +1,16 @@
 """A data file taken at its word: for who knows its commitment and must show what is in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from corechain.protocol.batch import (
-    _HEAD,
-    _VERDICT,
-    Batch,
-    EmptyBatch,
-    Header,
-    Origin,
-    _header,
-    _leaves,
-    _read_context,
-    _read_identity,
-    _read_reports,
-    _Reader,
-    _rows,
-    batch_id,
-)
+from corechain.protocol.batch import Batch, Header, read_identity
+from corechain.protocol.claims import claim_of
+from corechain.protocol.errors import MalformedDataFile, MalformedReport
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.keys import DeviceIdentity
 from corechain.protocol.merkle import MerkleTree
-from corechain.protocol.quality import Reason, Verdict
-from corechain.protocol.reading import DeviceId, SignedReport, unpack_observations
+from corechain.protocol.reader import Reader
+from corechain.protocol.reading import DeviceId, SignedReport, unpack_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,30 +32,21 @@ class Written:
         return cls(batch.header, batch.leaves, batch.reports, batch.identities)
 
 
-def _read_verdicts(reader: _Reader, signed: SignedReport) -> list[Verdict]:
-    verdicts = []
-    for _ in unpack_observations(signed.report.packed):
-        flag, reasons = _VERDICT.unpack(reader.take(_VERDICT.size))
-        verdicts.append(Verdict(flag, Reason(reasons)))
-    return verdicts
+def _unpacked(report: bytes) -> SignedReport:
+    try:
+        return unpack_report(report)[0]
+    except MalformedReport as error:
+        raise MalformedDataFile(str(error)) from error
 
 
 def as_written(data_file: bytes) -> Written:
     """Parses a data file without judging it: rules may have changed since it was sealed, and what
     was committed under the old ones can still be demanded. The caller compares `commitment`.
 
-    Raises MalformedDataFile, EmptyBatch.
+    Raises MalformedDataFile (also EmptyBatch).
     """
-    reader = _Reader(data_file)
-    head = _HEAD.unpack(reader.take(_HEAD.size))
-    _, _, lane, number, previous, ancestor, rules, chain_id, registry = head
-    origin = Origin(batch_id(lane, number), previous, ancestor, chain_id, registry)
-    identities = {identity.device: identity for identity in _rows(reader, _read_identity)}
-    for _ in _rows(reader, _read_context):
-        pass  # what the rules looked at: it matters to who judges again
-    reports = _read_reports(reader)
-    leaves = _leaves(reports, [_read_verdicts(reader, signed) for signed in reports])
-    if not leaves:
-        raise EmptyBatch(f"none of {len(reports)} reports has an accepted observation")
-    header = replace(_header(origin, data_file, leaves, reports), rules_hash=rules)
-    return Written(header, leaves, reports, identities)
+    claim = claim_of(data_file)
+    identities = [read_identity(Reader(device)) for device in claim.devices]
+    reports = [_unpacked(report) for report in claim.reports]
+    by_device = {identity.device: identity for identity in identities}
+    return Written(claim.header, claim.leaves, reports, by_device)

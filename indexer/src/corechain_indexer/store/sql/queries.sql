@@ -60,11 +60,13 @@ select observed_at, value, flag, batch_id, position, cell
  order by observed_at desc, batch_id desc, position desc limit 1
 
 -- name: open_batches
--- Batches whose data file is still to be fetched, oldest first.
+-- Batches whose data file is still to be fetched, besides those under way: new ones first, then those
+-- that have waited longest, so that files that never come do not keep the others from being looked for.
 select b.batch_id, b.commitment, coalesce(f.attempts, 0) as attempts
   from batch b left join batch_file f using (batch_id)
- where f.batch_id is null or (f.state = 'withheld' and f.next_attempt_at <= now())
- order by f.batch_id is not null, b.batch_id
+ where (f.batch_id is null or (f.state = 'withheld' and f.next_attempt_at <= now()))
+   and b.batch_id <> all($2::bigint[])
+ order by f.batch_id is not null, f.next_attempt_at, b.batch_id
  limit $1
 
 -- name: withhold
