@@ -10,13 +10,13 @@ given a chain with three batches
 import pytest
 
 from corechain.answers import (
-    MalformedAnswer,
     device_bounds,
     parse_header,
     parse_proven_reading,
     parse_reward_claim,
     parse_statistics,
 )
+from corechain.documents import MalformedAnswer
 from corechain.protocol.batch import Origin, seal
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.errors import InvalidProof, RangeIncomplete, UnknownBatch

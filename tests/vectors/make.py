@@ -27,6 +27,7 @@ from corechain.protocol.eip712 import (
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import ZERO26, keccak
 from corechain.protocol.keys import DeviceKey, KeyType, P256Key, Secp256k1Key
+from corechain.protocol.merkle import depth_of
 from corechain.protocol.reading import (
     DeviceId,
     Observation,
@@ -149,6 +150,22 @@ def reading_vectors(made: Batch) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def multiproof_vectors(made: Batch) -> dict[str, Any]:
+    """One leaf, neighbours, an edge, many."""
+    count = len(made.leaves)
+    chosen = ([5], [6, 7], [0, count - 1], list(range(3, count - 1, 4)))
+    proofs = [
+        {
+            "positions": positions,
+            "depth": depth_of(count),
+            "leaves": [hexed(made.leaves[at]) for at in positions],
+            "nodes": [hexed(node) for node in made.readings.multiproof(positions)],
+        }
+        for positions in chosen
+    ]
+    return {"root": hexed(made.readings.root), "proofs": proofs}
 
 
 def range_vectors(made: Batch) -> list[dict[str, Any]]:
@@ -283,6 +300,7 @@ def vectors() -> dict[str, Any]:
         "batch": {
             "header": header_vector(made),
             "readings": reading_vectors(made),
+            "multiproofs": multiproof_vectors(made),
             "ranges": range_vectors(made),
             "ancestors": [[n, ancestor_of(n)] for n in (1, 2, 3, 12, 1023, 1024, 8193)],
         },

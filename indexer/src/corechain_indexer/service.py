@@ -26,6 +26,7 @@ from corechain_indexer.api.app import Api
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.payments import Paywall
+from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.trees import TreeCache
@@ -183,6 +184,7 @@ class Indexer:
             self.series,
             trees,
             StatisticsReader(self.pool, trees),
+            ReadingProver(self.pool, trees),
         )
         stream = BatchStream(self.redis, settings.max_subscribers, self.metrics)
         probes = {

@@ -1,11 +1,11 @@
 """CoreChain: signed readings, answers proven against the chain, queries paid by voucher."""
 
 from corechain.account import account_from_key
-from corechain.answers import MalformedAnswer
 from corechain.async_client import AsyncClient
 from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
-from corechain.flows import ApiUnavailable, Delivery, LocatedReading, StatisticsResult
+from corechain.documents import MalformedAnswer, WrongAnswer
+from corechain.flows import ApiUnavailable, Delivery, StatisticsResult
 from corechain.payments import PaymentChannel
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
@@ -13,6 +13,7 @@ from corechain.protocol.reading import DeviceId, Observation, Reading, Report, S
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.statistics import Statistics
 from corechain.protocol.vocabulary import METRICS, Metric, metric
+from corechain.readings import LocatedReading
 
 __all__ = [
     "METRICS",
@@ -41,6 +42,7 @@ __all__ = [
     "Statistics",
     "StatisticsResult",
     "TransportError",
+    "WrongAnswer",
     "account_from_key",
     "load_deployment",
     "metric",

@@ -7,14 +7,22 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from corechain.documents import (
+    HeaderJson,
+    RangeJson,
+    ReadingProofJson,
+    RewardJson,
+    StatisticsJson,
+    octets,
+    parse,
+)
 from corechain.protocol.batch import Header, lane_of, number_of
-from corechain.protocol.errors import InvalidProof, ProtocolError, RangeIncomplete
+from corechain.protocol.errors import InvalidProof, RangeIncomplete
 from corechain.protocol.hashing import Digest26, hash26
 from corechain.protocol.merkle import root_from_proof, verify_inclusion
-from corechain.protocol.reading import READING_BYTES, DeviceId, Reading, pack_key
+from corechain.protocol.reading import DeviceId, Reading, pack_key
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.statistics import (
-    NODE_BYTES,
     NOTHING,
     Node,
     RangeProof,
@@ -23,39 +31,17 @@ from corechain.protocol.statistics import (
 )
 from corechain.protocol.vocabulary import Metric
 
-
-class MalformedAnswer(ProtocolError):
-    """The API's answer does not have the documented shape."""
-
-
 CommitmentOf = Callable[[int], bytes]
 """The chain's word for a batch id (26 bytes). Raises UnknownBatch."""
 
-U64_MAX, U40_MAX = 2**64 - 1, 2**40 - 1
+CommitmentsOf = Callable[[Mapping[int, int | None]], Mapping[int, bytes]]
+"""The chain's words for many batch ids at once; each maps to the block in which the API says it was
+committed (a hint where to look, or None). Raises UnknownBatch."""
 
 
-def _bytes(text: Any) -> bytes:
-    return bytes.fromhex(str(text).removeprefix("0x"))
-
-
-def parse_header(fields: Mapping[str, Any]) -> Header:
-    """A batch header from its JSON form (snake_case fields, hex bytes)."""
-    try:
-        return Header(
-            int(fields["batch_id"]),
-            Digest26(_bytes(fields["previous"])),
-            Digest26(_bytes(fields["ancestor"])),
-            Digest26(_bytes(fields["statistics_root"])),
-            Digest26(_bytes(fields["reports_root"])),
-            _bytes(fields["data_hash"]),
-            _bytes(fields["rules_hash"]),
-            int(fields["reading_count"]),
-            int(fields["report_count"]),
-            int(fields["window_start"]),
-            int(fields["window_end"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswer(f"not a batch header: {error!r}") from error
+def parse_header(fields: Any) -> Header:
+    """A batch header from its JSON form (snake_case fields, hex bytes). Raises MalformedAnswer."""
+    return parse(fields, HeaderJson, "a batch header").header()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +53,8 @@ class ProvenReading:
     reading: Reading
     rest_hash: bytes
     proof: tuple[bytes, ...]
+    block: int | None = None
+    """Where the API says the batch was committed."""
 
     def verify(self, commitment_of: CommitmentOf) -> None:
         """Raises InvalidProof unless the reading is under the commitment on chain."""
@@ -77,17 +65,17 @@ class ProvenReading:
             raise InvalidProof(f"the reading is not under the commitment of batch {self.batch_id}")
 
 
-def parse_proven_reading(answer: Mapping[str, Any], batch_id: int) -> ProvenReading:
-    try:
-        return ProvenReading(
-            batch_id,
-            int(answer["position"]),
-            Reading.unpack(_bytes(answer["leaf"])),
-            _bytes(answer["rest_hash"]),
-            tuple(_bytes(node) for node in answer["proof"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswer(f"not a proven reading: {error!r}") from error
+def parse_proven_reading(answer: Any, batch_id: int) -> ProvenReading:
+    """Raises MalformedAnswer."""
+    fields = parse(answer, ReadingProofJson, "a proven reading")
+    return ProvenReading(
+        batch_id,
+        fields.position,
+        Reading.unpack(octets(fields.leaf)),
+        octets(fields.rest_hash),
+        tuple(octets(node) for node in fields.proof),
+        fields.block,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,36 +128,18 @@ def _check_header(header: Header, readings_root: bytes, commitment_of: Commitmen
         raise InvalidProof(f"the header of batch {header.batch_id} is not the one on chain")
 
 
-def _chunks(packed: bytes, size: int) -> Iterable[bytes]:
-    if len(packed) % size:
-        raise MalformedAnswer(f"{len(packed)} bytes are not items of {size}")
-    return (packed[i : i + size] for i in range(0, len(packed), size))
-
-
-def _joined(items: Any) -> bytes:
-    return _bytes(items) if isinstance(items, str) else b"".join(_bytes(item) for item in items)
-
-
-def _range_proof(fields: Mapping[str, Any]) -> RangeProof:
-    leaves = tuple(_chunks(_joined(fields["leaves"]), READING_BYTES))
-    nodes = tuple(Node.unpack(node) for node in _chunks(_joined(fields["nodes"]), NODE_BYTES))
-    return RangeProof(leaves, nodes)
-
-
-def _part(fields: Mapping[str, Any]) -> Part:
-    try:
-        claimed = Statistics(*(int(fields[name]) for name in ("count", "sum", "min", "max")))
-        return Part(
-            parse_header(fields["header"]),
-            _bytes(fields["readings_root"]),
-            Bounds(_bytes(fields["low"]), _bytes(fields["high"])),
-            int(fields["from"]),
-            int(fields["to"]),
-            _range_proof(fields),
-            claimed,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswer(f"not a part of a statistics answer: {error!r}") from error
+def _part(fields: RangeJson) -> Part:
+    leaves = tuple(octets(leaf) for leaf in fields.leaves)
+    nodes = tuple(Node.unpack(octets(node)) for node in fields.nodes)
+    return Part(
+        fields.header.header(),
+        octets(fields.readings_root),
+        Bounds(octets(fields.low), octets(fields.high)),
+        fields.start,
+        fields.end,
+        RangeProof(leaves, nodes),
+        Statistics(fields.count, fields.sum, fields.min, fields.max),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +149,12 @@ class StatisticsAnswer:
     parts: tuple[Part, ...]
     skipped: tuple[tuple[Header, bytes], ...]
     claimed: Statistics
+
+    @property
+    def batches(self) -> set[int]:
+        """Whose commitments are needed to verify."""
+        headers = (*(part.header for part in self.parts), *(header for header, _ in self.skipped))
+        return {header.batch_id for header in headers}
 
     def verify(
         self, commitment_of: CommitmentOf, bounds: Sequence[Bounds], window: tuple[int, int]
@@ -226,25 +202,18 @@ def _check_contiguous(batches: Iterable[int]) -> None:
             raise RangeIncomplete(f"lane {lane} has a gap between {min(numbers)}, {max(numbers)}")
 
 
-def parse_statistics(answer: Mapping[str, Any]) -> StatisticsAnswer:
-    try:
-        claimed = Statistics(*(int(answer[name]) for name in ("count", "sum", "min", "max")))
-        skipped = tuple(
-            (parse_header(item["header"]), _bytes(item["readings_root"]))
-            for item in answer["skipped"]
-        )
-        return StatisticsAnswer(tuple(_part(part) for part in answer["parts"]), skipped, claimed)
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswer(f"not a statistics answer: {error!r}") from error
+def parse_statistics(answer: Any) -> StatisticsAnswer:
+    """Raises MalformedAnswer."""
+    fields = parse(answer, StatisticsJson, "a statistics answer")
+    return StatisticsAnswer(
+        tuple(_part(part) for part in fields.parts),
+        tuple((item.header.header(), octets(item.readings_root)) for item in fields.skipped),
+        Statistics(fields.count, fields.sum, fields.min, fields.max),
+    )
 
 
-def parse_reward_claim(answer: Mapping[str, Any]) -> RewardClaim:
-    try:
-        return RewardClaim(
-            Owner(_bytes(answer["owner"])),
-            int(answer["cumulative"]),
-            int(answer["position"]),
-            tuple(Digest26(_bytes(node)) for node in answer["proof"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswer(f"not a reward claim: {error!r}") from error
+def parse_reward_claim(answer: Any) -> RewardClaim:
+    """Raises MalformedAnswer."""
+    fields = parse(answer, RewardJson, "a reward claim")
+    proof = tuple(Digest26(octets(node)) for node in fields.proof)
+    return RewardClaim(Owner(octets(fields.owner)), int(fields.cumulative), fields.position, proof)

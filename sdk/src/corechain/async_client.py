@@ -12,7 +12,6 @@ from corechain.client import (
     UNSEEN_PAUSE_S,
     UNSEEN_TRIES,
     ClientBase,
-    filters_of,
     payload_of,
 )
 from corechain.flows import Flow, Request, Step
@@ -22,6 +21,7 @@ from corechain.protocol.errors import CoreChainError
 from corechain.protocol.keys import DeviceKey
 from corechain.protocol.reading import DeviceId, Reading, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
+from corechain.readings import LocatedReading
 
 if TYPE_CHECKING:
     import httpx
@@ -120,19 +120,19 @@ class AsyncClient(ClientBase):
         return await self.run(flows.pages(f"/v1/batches/{batch_id}/rejections", {}, limit))
 
     async def reading(self, batch_id: int, position: int) -> Reading:
-        return await self.run(flows.proven_reading(batch_id, position, self.chain.commitment_of))
+        return await self.run(flows.proven_reading(batch_id, position, self.chain.commitments_of))
 
     async def readings(
         self,
         *,
+        device: DeviceId,
         metric: int | str | None = None,
-        device: DeviceId | None = None,
         start: int | None = None,
         end: int | None = None,
         limit: int = 100,
-    ) -> list[flows.LocatedReading]:
-        filters = filters_of(metric, device, start, end)
-        return await self.run(flows.readings(filters, limit, self._commitments()))
+    ) -> list[LocatedReading]:
+        question = self.readings_question(metric, device, start, end)
+        return await self.run(flows.readings(question, limit, self._commitments()))
 
     async def statistics(
         self, metric: int | str, device: DeviceId, cell: int, start: int, end: int

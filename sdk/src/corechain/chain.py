@@ -232,6 +232,11 @@ class Chain:
         except UnknownBatch:
             return self._logged_commitment(batch_id)
 
+    def commitments_of(self, batches: Mapping[int, int | None]) -> dict[int, bytes]:
+        """The commitments of many batches; each maps to the block in which somebody says it was
+        committed (a hint where to look, or None). Raises UnknownBatch."""
+        return {batch: self.commitment_of(batch) for batch in batches}
+
     def _logged_commitment(self, batch_id: int) -> bytes:
         # A group is named by its first batch, which is at most MAX_GROUP − 1 before this one.
         firsts = range(batch_id - MAX_GROUP + 1, batch_id + 1)

@@ -4,12 +4,12 @@ import secrets
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain import flows
-from corechain.answers import CommitmentOf
+from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Flow, Question, Request, Step
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel, channel_to, parse_price
@@ -20,6 +20,7 @@ from corechain.protocol.keys import DeviceKey, Secp256k1Key
 from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.vocabulary import metric as metric_of
+from corechain.readings import LocatedReading, ReadingsQuestion
 
 if TYPE_CHECKING:
     import httpx
@@ -80,9 +81,8 @@ class ClientBase:
             raise ValueError("this needs an account: pass account=account_from_key(...)")
         return self.account
 
-    def _commitments(self) -> "CommitmentOf | None":
-        # Asked once per batch and query: a word may change by a reorg, so never longer.
-        return lru_cache(maxsize=None)(self.chain.commitment_of) if self.verify else None
+    def _commitments(self) -> "CommitmentsOf | None":
+        return self.chain.commitments_of if self.verify else None
 
     def _active_root(self) -> "flows.ActiveRoot | None":
         return self.chain.active_root if self.verify else None
@@ -143,17 +143,12 @@ class ClientBase:
         """Raises UnknownMetric."""
         return Question(metric_of(metric), device, cell, start, end)
 
-
-def filters_of(
-    metric: int | str | None, device: DeviceId | None, start: int | None, end: int | None
-) -> dict[str, str | int]:
-    given = {
-        "metric": None if metric is None else metric_of(metric).name,
-        "device": None if device is None else "0x" + device.hex(),
-        "from": start,
-        "to": end,
-    }
-    return {name: value for name, value in given.items() if value is not None}
+    @staticmethod
+    def readings_question(
+        metric: int | str | None, device: DeviceId, start: int | None, end: int | None
+    ) -> ReadingsQuestion:
+        """Raises UnknownMetric."""
+        return ReadingsQuestion(device, None if metric is None else metric_of(metric), start, end)
 
 
 class Client(ClientBase):
@@ -253,20 +248,24 @@ class Client(ClientBase):
 
     def reading(self, batch_id: int, position: int) -> Reading:
         """One reading, always proven."""
-        return self.run(flows.proven_reading(batch_id, position, self.chain.commitment_of))
+        return self.run(flows.proven_reading(batch_id, position, self.chain.commitments_of))
 
     def readings(
         self,
         *,
+        device: DeviceId,
         metric: int | str | None = None,
-        device: DeviceId | None = None,
         start: int | None = None,
         end: int | None = None,
         limit: int = 100,
-    ) -> list[flows.LocatedReading]:
-        """Readings by metric, device and time (seconds), each proven unless `verify` is off."""
-        filters = filters_of(metric, device, start, end)
-        return self.run(flows.readings(filters, limit, self._commitments()))
+    ) -> list[LocatedReading]:
+        """A device's readings by metric and time (seconds, both ends included), ordered by metric
+        and time; one request a page of 1,000, each reading proven unless `verify` is off.
+
+        That nothing was left out is not proven; `statistics` proves that.
+        """
+        question = self.readings_question(metric, device, start, end)
+        return self.run(flows.readings(question, limit, self._commitments()))
 
     def statistics(
         self, metric: int | str, device: DeviceId, cell: int, start: int, end: int

@@ -3,20 +3,30 @@
 `Client` and `AsyncClient` only carry the steps out, so both do exactly the same.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from corechain.answers import (
     Bounds,
-    CommitmentOf,
-    MalformedAnswer,
+    CommitmentsOf,
     ProvenReading,
     StatisticsAnswer,
     device_bounds,
     parse_proven_reading,
     parse_reward_claim,
     parse_statistics,
+)
+from corechain.documents import (
+    DeliveriesJson,
+    DeliveryJson,
+    MalformedAnswer,
+    PageJson,
+    SequenceJson,
+    WrongAnswer,
+    object_of,
+    parse,
 )
 from corechain.protocol.errors import (
     CoreChainError,
@@ -26,10 +36,11 @@ from corechain.protocol.errors import (
     TransportError,
     by_name,
 )
-from corechain.protocol.reading import DeviceId, Reading, SignedReport
+from corechain.protocol.reading import U64_MAX, DeviceId, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim, verify_claim
 from corechain.protocol.statistics import Statistics
 from corechain.protocol.vocabulary import Metric
+from corechain.readings import LocatedReading, ReadingsQuestion, parse_page
 
 T = TypeVar("T")
 GATEWAY, API = "gateway", "api"
@@ -98,9 +109,8 @@ class Delivery:
     error: str | None = None
 
 
-def _delivery(row: Mapping[str, Any]) -> Delivery:
-    device = DeviceId(bytes.fromhex(str(row["device"]).removeprefix("0x")))
-    return Delivery(device, int(row["sequence"]), row["status"] == "accepted", row.get("error"))
+def _delivery(row: DeliveryJson, report: Report) -> Delivery:
+    return Delivery(report.device, report.sequence, row.status == "accepted", row.error)
 
 
 def send_reports(reports: Sequence[SignedReport]) -> Flow[list[Delivery]]:
@@ -109,45 +119,67 @@ def send_reports(reports: Sequence[SignedReport]) -> Flow[list[Delivery]]:
     answer = yield Request(
         GATEWAY, "POST", "/v1/reports", content=body, content_type=PACKED_REPORTS
     )
-    try:
-        return [_delivery(row) for row in answer["results"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise MalformedAnswer(f"not a delivery answer: {error!r}") from error
+    results = parse(answer, DeliveriesJson, "a delivery answer").results
+    if [_said_of(row) for row in results] != [_id_of(item.report) for item in reports]:
+        raise WrongAnswer("the gateway answers for other reports than were sent")
+    return [_delivery(row, item.report) for row, item in zip(results, reports, strict=True)]
+
+
+def _id_of(report: Report) -> tuple[str, int]:
+    return _hex(report.device), report.sequence
+
+
+def _said_of(row: DeliveryJson) -> tuple[str | None, int | None]:
+    return row.device and row.device.lower(), row.sequence
 
 
 def next_sequence(device: DeviceId) -> Flow[int]:
     answer = yield Request(GATEWAY, "GET", f"/v1/devices/{_hex(device)}/sequence")
-    return int(answer["next"])
+    found = parse(answer, SequenceJson, "a sequence answer").next
+    if found > U64_MAX:
+        raise MalformedAnswer(f"the next sequence number {found} has more than 64 bits")
+    return found
 
 
 def document(path: str, **params: str | int | None) -> Flow[dict[str, Any]]:
-    """Any document of the query API, as it stands."""
+    """Any document of the query API, as it stands. Raises MalformedAnswer when it is no object."""
     given = {name: value for name, value in params.items() if value is not None}
-    answer: dict[str, Any] = yield Request(API, "GET", path, given)
-    return answer
+    answer = yield Request(API, "GET", path, given)
+    return object_of(answer, f"an answer to {path}")
 
 
 def pages(path: str, params: Mapping[str, str | int], limit: int) -> Flow[list[dict[str, Any]]]:
-    """Up to `limit` items of a list, page by page."""
+    """Up to `limit` items of a list, page by page. Raises MalformedAnswer, WrongAnswer."""
     items: list[dict[str, Any]] = []
     cursor: str | None = None
     while len(items) < limit:
-        page = {**params, "limit": min(PAGE, limit - len(items))}
-        answer = yield Request(
-            API, "GET", path, page if cursor is None else page | {"cursor": cursor}
-        )
-        items.extend(answer["items"])
-        cursor = answer.get("next_cursor")
+        wanted = min(PAGE, limit - len(items))
+        answer = yield Request(API, "GET", path, _page_params(params, wanted, cursor))
+        page = parse(answer, PageJson, f"a page of {path}")
+        cursor = page.next_cursor
+        if len(page.items) > wanted or (cursor is not None and not page.items):
+            raise WrongAnswer(f"{len(page.items)} items of {path} where {wanted} were asked for")
+        items.extend(page.items)
         if cursor is None:
             break
     return items
 
 
-def proven_reading(batch_id: int, position: int, commitment_of: CommitmentOf) -> Flow[Reading]:
+def _page_params(
+    params: Mapping[str, str | int], limit: int, cursor: str | None
+) -> dict[str, str | int]:
+    page = {**params, "limit": limit}
+    return page if cursor is None else page | {"cursor": cursor}
+
+
+def proven_reading(batch_id: int, position: int, commitments_of: CommitmentsOf) -> Flow[Reading]:
     """One reading, proven against the chain."""
     answer = yield Request(API, "GET", f"/v1/batches/{batch_id}/readings/{position}/proof")
     proven: ProvenReading = parse_proven_reading(answer, batch_id)
-    yield Ask(lambda: proven.verify(commitment_of))
+    if proven.position != position:
+        raise WrongAnswer(f"the reading at {proven.position}, not at {position}")
+    commitments = yield Ask(lambda: commitments_of({batch_id: proven.block}))
+    proven.verify(commitments.__getitem__)
     return proven.reading
 
 
@@ -202,54 +234,38 @@ class StatisticsResult:
         return self.metric.from_wire(self.statistics.max) if self.count else None
 
 
-def statistics(question: Question, commitment_of: CommitmentOf | None) -> Flow[StatisticsResult]:
-    """Statistics, proven batch by batch unless `commitment_of` is None (trust the API)."""
+def statistics(question: Question, commitments_of: CommitmentsOf | None) -> Flow[StatisticsResult]:
+    """Statistics, proven batch by batch unless `commitments_of` is None (trust the API)."""
     answer = yield Request(API, "GET", "/v1/statistics", question.params())
     parsed = parse_statistics(answer)
-    if commitment_of is None:
+    if commitments_of is None:
         return StatisticsResult(question.metric, parsed.claimed, parsed)
-    verify, window = parsed.verify, (question.start, question.end)
-    proven = yield Ask(lambda: verify(commitment_of, [question.bounds()], window))
+    window = question.start, question.end
+    commitments = yield Ask(lambda: commitments_of(dict.fromkeys(parsed.batches)))
+    proven = parsed.verify(commitments.__getitem__, [question.bounds()], window)
     return StatisticsResult(question.metric, proven, parsed)
 
 
-@dataclass(frozen=True, slots=True)
-class LocatedReading:
-    """A reading and where it stands."""
-
-    batch_id: int
-    position: int
-    reading: Reading
-
-
-def _located(row: Mapping[str, Any]) -> LocatedReading:
-    reading = Reading(
-        int(row["metric"]),
-        int(str(row["cell"]), 16),
-        DeviceId(bytes.fromhex(str(row["device"]).removeprefix("0x"))),
-        int(row["observed_at"]),
-        int(row["value"]),
-        int(row["flag"]),
-    )
-    return LocatedReading(int(row["batch_id"]), int(row["position"]), reading)
-
-
 def readings(
-    params: Mapping[str, str | int], limit: int, commitment_of: CommitmentOf | None
+    question: ReadingsQuestion, limit: int, commitments_of: CommitmentsOf | None
 ) -> Flow[list[LocatedReading]]:
-    """Readings, each with its inclusion proof checked unless `commitment_of` is None."""
-    rows = yield from pages("/v1/readings", params, limit)
-    found = [_located(row) for row in rows]
-    if commitment_of is not None:
-        yield from _prove_all(found, commitment_of)
+    """Readings, page by page, each page proven at once unless `commitments_of` is None."""
+    params = question.params() | ({} if commitments_of is None else {"proofs": "true"})
+    found: list[LocatedReading] = []
+    known: dict[int, bytes] = {}
+    cursor: str | None = None
+    while len(found) < limit:
+        wanted = min(PAGE, limit - len(found))
+        answer = yield Request(API, "GET", "/v1/readings", _page_params(params, wanted, cursor))
+        page = parse_page(answer)
+        page.check(question, wanted, found[-1] if found else None)
+        if commitments_of is not None:
+            yield Ask(partial(page.verify, known, commitments_of))
+        found.extend(page.items)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
     return found
-
-
-def _prove_all(found: Iterable[LocatedReading], commitment_of: CommitmentOf) -> Flow[None]:
-    for item in found:
-        proven = yield from proven_reading(item.batch_id, item.position, commitment_of)
-        if proven != item.reading:
-            raise MalformedAnswer(f"batch {item.batch_id} holds another reading at {item.position}")
 
 
 ActiveRoot = Callable[[], tuple[int, bytes]]
@@ -260,6 +276,8 @@ def reward_claim(owner: Owner, active_root: ActiveRoot | None) -> Flow[RewardCla
     """An owner's claim, proven under the root on chain unless `active_root` is None."""
     answer = yield Request(API, "GET", f"/v1/rewards/{_hex(owner)}")
     claim = parse_reward_claim(answer)
+    if claim.owner != owner:
+        raise WrongAnswer(f"the claim of {_hex(claim.owner)}, not of {_hex(owner)}")
     if active_root is not None:
         _, root = yield Ask(active_root)
         verify_claim(root, claim)

@@ -19,6 +19,7 @@ from corechain_indexer.api.params import (
     encode_cursor,
     in_range,
 )
+from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import TreeCache
@@ -59,6 +60,7 @@ class Handlers:
     buckets: Series
     trees: TreeCache
     reader: StatisticsReader
+    prover: ReadingProver
 
     async def status(self, params: Params) -> schemas.Status:
         params.only()
@@ -136,9 +138,9 @@ class Handlers:
         )
 
     async def readings(self, params: Params) -> schemas.Readings:
-        params.only("device", "metric", "from", "to", "limit", "cursor")
+        params.only("device", "metric", "from", "to", "proofs", "limit", "cursor")
         limit, metric, (start, end) = params.limit(), params.metric(), params.window()
-        device = params.device()
+        device, proven = params.device(), params.flag("proofs")
         if device is None:
             raise InvalidQuery("device", "is required")
         place = params.cursor([b"", -1, -1, -1, -1])
@@ -146,9 +148,14 @@ class Handlers:
         found = await asked(
             self.pool.fetch(SQL["readings_page"], device, code, start, end, *place, limit + 1)
         )
+        proofs: list[schemas.BatchProof] = []
+        if proven:
+            shown, proofs = await self.prover.prove(found[:limit])
+            # It may end earlier than asked for; the cursor stands where it ended.
+            limit = len(shown)
         order = ("device", "metric", "observed_at", "batch_id", "position")
         page = _page(found, limit, rows.reading, lambda row: [row[name] for name in order])
-        return schemas.Readings(*page)
+        return schemas.Readings(*page, proofs)
 
     async def statistics(self, params: Params) -> schemas.Statistics:
         params.only("metric", "device", "cell", "from", "to")

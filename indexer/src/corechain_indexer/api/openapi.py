@@ -21,6 +21,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "cell": ("H3 index, hexadecimal", {"type": "string", "pattern": "^[0-9a-f]{15,16}$"}),
     "from": ("observed not before, seconds", _INTEGER),
     "to": ("observed not after, seconds", _INTEGER),
+    "proofs": ("with what proves the items", {"type": "boolean"}),
     "bucket": ("length of a bucket in seconds, whole hours", _INTEGER),
     "id": ("batch or channel id", {"type": "string"}),
     "position": ("position of the reading in its batch", _INTEGER),

@@ -87,6 +87,12 @@ class Params:
             raise InvalidQuery("bucket", "is not a multiple of an hour (3600)")
         return bucket
 
+    def flag(self, name: str) -> bool:
+        text = self._text(name)
+        if text not in (None, "true", "false"):
+            raise InvalidQuery(name, "is not true or false")
+        return text == "true"
+
     def state(self) -> str | None:
         text = self._text("state")
         if text not in (None, "pending", "withheld", "mismatch", "verified"):

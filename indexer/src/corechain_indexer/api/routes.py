@@ -49,7 +49,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "readings",
         "Verified readings of a device",
         schemas.Readings,
-        ("device", "metric", "from", "to", *PAGED),
+        ("device", "metric", "from", "to", "proofs", *PAGED),
         paid=True,
     ),
     Endpoint(

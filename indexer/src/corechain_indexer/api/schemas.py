@@ -93,9 +93,23 @@ class Reading(msgspec.Struct, frozen=True):
     flag: int
 
 
-class Readings(msgspec.Struct, frozen=True):
+class BatchProof(msgspec.Struct, frozen=True):
+    """Proves all readings of a page that are of one batch, at once: `nodes` are 26 bytes each, in
+    the order of docs/protocol.md. `block` is where the batch was committed."""
+
+    batch_id: int
+    block: int
+    rest_hash: str
+    depth: int
+    nodes: str
+
+
+class Readings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`proofs`, one a batch of the page, only when asked for."""
+
     items: list[Reading]
     next_cursor: str | None
+    proofs: list[BatchProof] = []
 
 
 class ReadingProof(msgspec.Struct, frozen=True):

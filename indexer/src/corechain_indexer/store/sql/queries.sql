@@ -196,6 +196,14 @@ select b.batch_id, b.commitment, b.block_number, b.transaction, f.state, f.reaso
   from batch b join batch_file f using (batch_id)
  where b.batch_id between $1 and $2 and f.state = 'verified' order by b.batch_id
 
+-- name: headers_of
+-- The headers of some verified batches.
+select b.batch_id, b.commitment, b.block_number, b.transaction, f.state, f.reason,
+       f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
+       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root
+  from batch b join batch_file f using (batch_id)
+ where b.batch_id = any($1::bigint[]) and f.state = 'verified' order by b.batch_id
+
 -- name: cells_of
 select distinct cell from reading where device = $1 and metric = $2 and observed_at >= $3 and observed_at <= $4
  order by cell limit 16

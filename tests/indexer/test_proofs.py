@@ -1,0 +1,129 @@
+"""Proofs with pages of readings: from the real API, checked by the SDK against the real chain.
+
+given verified batches
+  ├── a page with proofs is proven by the SDK, whatever its filters and size
+  ├── a page ends early where its proofs would cost too much, and the next goes on
+  ├── a batch that changed while the answer was made is "ask again", never a wrong proof
+  └── without `proofs` there are none
+"""
+
+import asyncio
+
+import pytest
+import pytest_asyncio
+from support.flows import carried_out
+
+from corechain import flows
+from corechain.devnet.settings import PAYEE_KEY
+from corechain.protocol.reading import DeviceId
+from corechain.protocol.vocabulary import metric
+from corechain.readings import ReadingsQuestion, parse_page
+from corechain_indexer.api.proofs import ReadingProver
+from corechain_indexer.api.trees import TreeCache
+from corechain_indexer.errors import Unavailable
+from corechain_indexer.store import SQL
+from indexer.support import START, Driven, World, device_of, driven, get, settings_of
+
+DAY_S = 86_400
+
+
+@pytest_asyncio.fixture
+async def served(world: World, indexer: Driven) -> Driven:
+    for _ in range(3):
+        world.add(hours=5)
+    await indexer.settle()
+    return indexer
+
+
+def question(world: World, **changes: object) -> ReadingsQuestion:
+    device = DeviceId(world.keys[0].identity.device)
+    return ReadingsQuestion(device, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [1, 7, 1000])
+async def test_pages_with_proofs_are_proven_on_the_chain(
+    world: World, served: Driven, limit: int
+) -> None:
+    loop = asyncio.get_running_loop()
+    requests = []
+    async with served.api() as api:
+
+        def answer(request: flows.Request) -> object:
+            requests.append(request)
+            params = {**request.params, "limit": min(limit, int(request.params["limit"]))}
+            asked = get(api, request.path, **params)
+            return asyncio.run_coroutine_threadsafe(asked, loop).result(30)
+
+        for asked, rows in (
+            (question(world), 30),
+            (question(world, metric=metric("pressure")), 15),
+            (question(world, start=START + DAY_S, end=START + 2 * DAY_S), 12),
+        ):
+            flow = flows.readings(asked, 1000, world.chain.commitments_of)
+            found = await asyncio.to_thread(carried_out, flow, answer)
+            assert len(found) == rows
+            assert len(requests) == -(-rows // limit)
+            requests.clear()
+
+
+async def test_a_page_ends_where_its_proofs_would_cost_too_much(
+    world: World, served: Driven
+) -> None:
+    pool = served.indexer.pool
+    arguments = (world.keys[0].identity.device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100)
+    rows = await pool.fetch(SQL["readings_page"], *arguments)
+    trees = TreeCache(pool, 1 << 20)
+    in_a_batch = 2 * 2 * 5
+    for limit, shown_rows, batches in ((1, 5, 1), (in_a_batch * 2, 10, 2), (10**6, 15, 3)):
+        shown, proofs = await ReadingProver(pool, trees, max_leaves=limit).prove(rows)
+        assert list(shown) == rows[:shown_rows]
+        assert len(proofs) == batches
+
+
+async def test_a_batch_that_changed_meanwhile_is_ask_again(world: World, served: Driven) -> None:
+    pool = served.indexer.pool
+    device = world.keys[0].identity.device
+    rows = await pool.fetch(SQL["readings_page"], device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100)
+    prover = ReadingProver(pool, TreeCache(pool, 1 << 20))
+    await pool.execute("update reading set value = value + 1 where batch_id = 2")
+    changed = await pool.fetch(
+        SQL["readings_page"], device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100
+    )
+    with pytest.raises(Unavailable, match="ask again"):
+        await prover.prove(changed)
+    beyond = [dict(row) | {"position": 10_000} for row in rows]
+    with pytest.raises(Unavailable, match="ask again"):
+        await prover.prove(beyond)  # type: ignore[arg-type]
+    await pool.execute("delete from batch_file where batch_id = 2")
+    with pytest.raises(Unavailable, match="ask again"):
+        await prover.prove(rows)
+
+
+async def test_without_proofs_there_are_none(world: World, served: Driven) -> None:
+    async with served.api() as api:
+        plain = await get(api, "/v1/readings", device=device_of(world))
+        assert "proofs" not in plain
+        off = await get(api, "/v1/readings", device=device_of(world), proofs="false")
+        assert off == plain
+        problem = await get(api, "/v1/readings", 400, device=device_of(world), proofs="maybe")
+        assert problem["type"].endswith("InvalidQuery")
+
+
+async def test_proofs_ride_with_the_paid_answer(world: World, database: str, bus_url: str) -> None:
+    """Without payment neither readings nor proofs: the price is the page's, not the proofs'."""
+    settings = settings_of(world, database, bus_url, price_per_query=10, payee_key=PAYEE_KEY)
+    async with driven(settings, world) as running:
+        world.add()
+        await running.settle()
+        async with running.api() as api:
+            refused = await get(api, "/v1/readings", 402, device=device_of(world), proofs="true")
+            assert refused["type"].endswith("PaymentRequired")
+
+
+async def test_a_proven_page_is_what_the_types_say(world: World, served: Driven) -> None:
+    async with served.api() as api:
+        page = parse_page(await get(api, "/v1/readings", device=device_of(world), proofs="true"))
+        assert set(page.proofs) == {1, 2, 3}
+        blocks = {batch: proof.block for batch, proof in page.proofs.items()}
+        for batch, block in blocks.items():
+            assert (await get(api, f"/v1/batches/{batch}"))["block"] == block
