@@ -1,9 +1,9 @@
 """A chain with committed batches, and an indexer whose loops are stepped by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ def device_keys(count: int = 2) -> list[DeviceKey]:
     return [*keys, P256Key(keccak(b"indexer secure"))]
 
 
+def more_keys(first: int, count: int) -> list[DeviceKey]:
+    return [Secp256k1Key(keccak(b"another %d" % i)) for i in range(first, first + count)]
+
+
 @dataclass
 class World:
     """Devices, batches and their files; what a relayer would do, one call at a time."""
@@ -56,6 +60,7 @@ class World:
     previous: bytes = ZERO26
     states: dict[Any, State] = field(default_factory=dict)
     sequence: int = 0
+    registered: int = 0
 
     @property
     def registry(self) -> bytes:
@@ -64,13 +69,28 @@ class World:
     def rpc(self, method: str, *params: Any) -> Any:
         return rpc(self.chain.rpc_url, method, *params)
 
-    def register(self) -> None:
+    def register(self, keys: Sequence[DeviceKey] | None = None) -> None:
         account = account_from_key(ADMIN_KEY)
         owner = bytes.fromhex(account.address[2:])
         domain = registry_domain(self.chain.deployment.chain_id, self.registry)
-        for key in self.keys:
+        for key in self.keys if keys is None else keys:
             signature = key.sign(activation_digest(domain, key.identity.device, owner))
             self.chain.register_device(account, key.identity, owner, signature)
+
+    def register_more(self) -> DeviceKey:
+        """A new device. On another branch it may be the same one, in another block."""
+        (key,) = more_keys(self.registered, 1)
+        self.registered += 1
+        self.register([key])
+        return key
+
+    def fork_here(self) -> "Fork":
+        snapshot = self.rpc("evm_snapshot")
+        return Fork(self, snapshot, self.head, replace(self, states=dict(self.states)))
+
+    @property
+    def head(self) -> int:
+        return int(self.rpc("eth_blockNumber"), 16)
 
     def enrol(self, fleet: Fleet) -> None:
         admin = account_from_key(ADMIN_KEY)
@@ -126,6 +146,23 @@ class World:
         self.rpc("evm_mine")
 
 
+@dataclass(frozen=True)
+class Fork:
+    """A block to which the chain can be taken back, and what a relayer knew then."""
+
+    world: World
+    snapshot: str
+    number: int
+    kept: World
+
+    def return_to(self) -> None:
+        """The blocks after it are gone; its number is the head's."""
+        assert self.world.rpc("evm_revert", self.snapshot) is True
+        for name in ("number", "previous", "sequence", "registered"):
+            setattr(self.world, name, getattr(self.kept, name))
+        self.world.states = dict(self.kept.states)
+
+
 @dataclass
 class Driven:
     """An indexer in this process, stepped until nothing is left to do."""
@@ -144,6 +181,14 @@ class Driven:
                 break
         while await self.exporter.step():
             pass
+
+    async def until_block(self, number: int) -> None:
+        """Mirrors range by range until a block is there."""
+        while (tip := await self.mirror.store.tip()) is None or tip.number < number:
+            assert await self.mirror.step(), tip
+
+    def metric(self, name: str, **labels: str) -> float:
+        return self.indexer.metrics.registry.get_sample_value(name, labels) or 0.0
 
     async def _retriable(self) -> bool:
         return bool(await self.verifier.store.open_batches(1, []))
@@ -188,8 +233,8 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
         url = settings.database_url.get_secret_value()
         connection = await stack.enter_async_context(writer(url, WRITER))
         mirror = Mirror(
-            indexer._source(), ChainStore(connection), indexer.latest, 64, 0.05,
-            indexer.metrics, indexer.work,
+            indexer.reader, ChainStore(connection), indexer.latest,
+            world.chain.deployment.chain_id, 0.05, indexer.metrics, indexer.work,
         )  # fmt: skip
         sources = indexer.sources()
         stack.push_async_callback(sources.close)

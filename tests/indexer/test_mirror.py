@@ -12,14 +12,13 @@ given committed batches with their files
 import asyncio
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from corechain.protocol.batch import Batch
 from corechain.protocol.keys import Secp256k1Key
 from corechain.service.errors import WrongNode
+from corechain.service.reconcile import ChainReplaced
 from corechain_indexer.maintenance import forget_everything
-from corechain_indexer.reconcile import ChainReplaced, Extends, Ref, RollBack, reconcile
+from corechain_indexer.source import check_chain
 from indexer.support import Driven, World, driven, settings_of
 
 
@@ -200,41 +199,5 @@ async def test_rebuilding_forgets_everything_but_vouchers(
 
 
 async def test_a_node_of_another_chain_is_refused(world: World, indexer: Driven) -> None:
-    source = indexer.mirror.source
-    source.deployment = type(source.deployment)(1, source.deployment.contracts)
     with pytest.raises(WrongNode):
-        await source.check_chain()
-
-
-# ------------------------------------------------------------------ reconcile, pure
-
-chains = st.lists(st.integers(0, 3), min_size=1, max_size=30)
-
-
-def judged(known: list[Ref], fork: int) -> object:
-    questions = reconcile(known)
-    try:
-        ref = next(questions)
-        while True:
-            ref = questions.send(ref.number < fork)
-    except StopIteration as done:
-        return done.value
-
-
-@given(chains, st.integers(0, 30))
-def test_a_fork_is_found_where_it_is(tags: list[int], fork: int) -> None:
-    """Blocks are the same up to the fork; behind it the node has others."""
-    known = [Ref(number, bytes([tag, number])) for number, tag in enumerate(tags)][::-1]
-    if fork == 0:
-        with pytest.raises(ChainReplaced, match=f"from 0 to {len(tags) - 1} "):
-            judged(known, fork)
-    elif fork >= len(tags):
-        assert judged(known, fork) == Extends()
-    else:
-        assert judged(known, fork) == RollBack(Ref(fork - 1, bytes([tags[fork - 1], fork - 1])))
-
-
-def test_nothing_mirrored_is_nothing_to_undo() -> None:
-    with pytest.raises(StopIteration) as done:
-        next(reconcile([]))
-    assert done.value.value == Extends()
+        await check_chain(indexer.indexer.rpc, 1)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 BLOCK_METHODS = ("eth_getBlockByNumber", "eth_getBlockByHash")
@@ -169,6 +169,9 @@ class Provider:
             connection.close()
 
 
+P = TypeVar("P", bound=Provider)
+
+
 class _Server(ThreadingHTTPServer):
     provider: Provider
     daemon_threads = True
@@ -202,8 +205,15 @@ class _Handler(BaseHTTPRequestHandler):
 @contextmanager
 def provider(upstream: str, habits: Habits = POLYGON) -> Iterator[Provider]:
     """A running proxy before the node at `upstream` (`http://host:port`)."""
+    with serving(Provider(upstream, habits)) as running:
+        yield running
+
+
+@contextmanager
+def serving(running: P) -> Iterator[P]:
+    """A proxy of any kind, as long as the context lasts."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
-        running = Provider(upstream, habits, f"http://127.0.0.1:{server.server_port}")
+        running.url = f"http://127.0.0.1:{server.server_port}"
         server.provider = running
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()

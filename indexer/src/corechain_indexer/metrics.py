@@ -21,6 +21,11 @@ class Metrics:
         self.lag_blocks = gauge("lag_blocks", "Blocks between the two")
         self.events = counter("events_total", "Events mirrored", "event")
         self.logs_malformed = counter("logs_malformed_total", "Logs of ours in a wrong shape")
+        self.answers_incomplete = counter(
+            "answers_incomplete_total",
+            "Answers of the node that were asked again: logs left out, or a node behind",
+            "reason",
+        )
         self.reorgs = counter("reorgs_total", "Rollbacks after a reorg")
         self.reorg_blocks = Histogram(
             "corechain_reorg_blocks",

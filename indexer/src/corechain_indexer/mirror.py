@@ -1,4 +1,4 @@
-"""Follows the chain into Postgres: reconcile, read a range, project, append."""
+"""Follows the chain into Postgres: read what has changed, project it, append it or roll back."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from corechain.protocol.events import Event, MalformedLog, decode_log
+from corechain.protocol.errors import ProtocolError
+from corechain.protocol.events import decode_log
+from corechain.service.chain_reader import ChainReader
+from corechain.service.known_chain import Behind, Extended, RolledBack, UpToDate
 from corechain.service.rpc import Block, Log
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.projections import Row, project, raw_row
-from corechain_indexer.reconcile import Ref, RollBack, Verdict, reconcile
-from corechain_indexer.source import Source
-from corechain_indexer.store.chain import ChainStore, RolledBack
+from corechain_indexer.store.chain import ChainStore, Undone
 from corechain_indexer.store.latest import Latest
 
 log = structlog.get_logger(__name__)
@@ -22,19 +23,20 @@ log = structlog.get_logger(__name__)
 class Mirror:
     """One session of the mirror. `work` is set when there may be something to verify."""
 
-    source: Source
+    reader: ChainReader
     store: ChainStore
     latest: Latest
-    confirmations: int
+    chain_id: int
     poll_s: float
     metrics: Metrics
     work: asyncio.Event
     new_head: asyncio.Event = field(default_factory=asyncio.Event)
+    _behind: bool = False
 
     async def run_forever(self) -> None:
         while True:
-            behind = await self.step()
-            if not behind:
+            more = await self.step()
+            if not more:
                 await self._wait()
 
     async def _wait(self) -> None:
@@ -46,65 +48,59 @@ class Mirror:
             return
 
     async def step(self) -> bool:
-        """One range at most. True when there is more to do at once."""
-        known = await self.store.known()
-        verdict = await self._reconciled(known)
-        if isinstance(verdict, RollBack):
-            await self._roll_back(known[0], verdict.to)
+        """One range at most. True when there is more to do at once. Raises ChainReplaced."""
+        change = await self.reader.look(self.store)
+        self._note_behind(change)
+        if isinstance(change, RolledBack):
+            await self._roll_back(change)
             return True
-        head = await self.source.rpc.head()
-        after = known[0].number if known else self.source.deployment.first_block - 1
-        self._note(head, after)
-        if head.number <= after:
-            return False
-        return await self._advance(after, head)
+        if isinstance(change, Extended):
+            return await self._append(change)
+        if isinstance(change, UpToDate):
+            self._note(change.head, change.head.number)
+        return False
 
-    async def _reconciled(self, known: Sequence[Ref]) -> Verdict:
-        questions = reconcile(known)
-        try:
-            ref = next(questions)
-            while True:
-                ref = questions.send(await self.source.stands(ref))
-        except StopIteration as done:
-            verdict: Verdict = done.value
-            return verdict
-
-    async def _advance(self, after: int, head: Block) -> bool:
-        found = await self.source.read(after, head)
-        if found is None:
-            return True
+    async def _append(self, found: Extended) -> bool:
         rows = list(self._rows(found.logs))
-        await self.store.append([raw_row(entry) for entry in found.logs], rows, found.through)
-        await self.store.forget(await self.source.final_number(head, self.confirmations))
-        self._note(head, found.through.number)
+        raw = [raw_row(entry) for entry in found.logs]
+        await self.store.append(raw, rows, found.blocks, found.final)
+        through = found.blocks[-1].number
+        self._note(found.head, through)
         if rows:
             self.work.set()
-        return found.through.number < head.number
+        return through < found.head.number
+
+    def _note_behind(self, change: object) -> None:
+        """Logged when it begins: a node may be behind for hours."""
+        if isinstance(change, Behind) and not self._behind:
+            log.warning("the node is behind", why=change.why)
+        self._behind = isinstance(change, Behind)
 
     def _rows(self, logs: Sequence[Log]) -> Iterator[tuple[str, Row]]:
         for entry in logs:
-            event = self._decoded(entry)
-            if event is not None:
-                yield from project(event, entry, self.source.deployment.chain_id)
+            try:
+                yield from self._projected(entry)
+            except ProtocolError as error:
+                # Kept raw, counted, seen: one odd log must not stop the mirror.
+                self.metrics.logs_malformed.inc()
+                log.error("malformed log", block=entry.block_number, error=str(error))
 
-    def _decoded(self, entry: Log) -> Event | None:
-        try:
-            event = decode_log(list(entry.topics), entry.data)
-        except MalformedLog as error:
-            # Kept raw, counted, seen: one odd log must not stop the mirror.
-            self.metrics.logs_malformed.inc()
-            log.error("malformed log", block=entry.block_number, error=str(error))
-            return None
-        if event is not None:
-            self.metrics.events.labels(type(event).__name__).inc()
-        return event
+    def _projected(self, entry: Log) -> Sequence[tuple[str, Row]]:
+        """Raises MalformedLog, MalformedList."""
+        event = decode_log(list(entry.topics), entry.data)
+        if event is None:
+            return []
+        rows = project(event, entry, self.chain_id)
+        self.metrics.events.labels(type(event).__name__).inc()
+        return rows
 
-    async def _roll_back(self, cursor: Ref, to: Ref) -> None:
-        gone = await self.store.roll_back(to.number)
+    async def _roll_back(self, gone: RolledBack) -> None:
+        undone = await self.store.roll_back(gone.to.number)
+        blocks = gone.tip.number - gone.to.number
         self.metrics.reorgs.inc()
-        self.metrics.reorg_blocks.observe(cursor.number - to.number)
-        log.warning("rolled back", blocks=cursor.number - to.number, to=to.number, **_sizes(gone))
-        await self.latest.refresh(gone.stale)
+        self.metrics.reorg_blocks.observe(blocks)
+        log.warning("rolled back", blocks=blocks, to=gone.to.number, **_sizes(undone))
+        await self.latest.refresh(undone.stale)
 
     def _note(self, head: Block, indexed: int) -> None:
         self.metrics.head_block.set(head.number)
@@ -112,5 +108,5 @@ class Mirror:
         self.metrics.lag_blocks.set(max(0, head.number - indexed))
 
 
-def _sizes(gone: RolledBack) -> dict[str, int]:
-    return {"batches": len(gone.batches), "stale": len(gone.stale)}
+def _sizes(undone: Undone) -> dict[str, int]:
+    return {"batches": len(undone.batches), "stale": len(undone.stale)}

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from corechain.deployment import Deployment
 from corechain.protocol.channel import payment_domain
+from corechain.service.chain_reader import ChainReader
 from corechain.service.database import asked, create_pool, migrate, writer
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
@@ -38,7 +39,7 @@ from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.settings import PREFIX, Settings
-from corechain_indexer.source import Source, announce_heads
+from corechain_indexer.source import announce_heads, check_chain
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.files import FileStore
@@ -69,6 +70,8 @@ class Indexer:
     verified: asyncio.Event = field(default_factory=asyncio.Event)
     supervised: Loops = field(default_factory=Loops)
     rpc: Rpc = field(init=False)
+    reader: ChainReader = field(init=False)
+    """Outlives the mirror's sessions: it remembers what the node's limits are."""
     pool: "Database" = field(init=False)
     redis: "Redis" = field(init=False)
     latest: Latest = field(init=False)
@@ -79,6 +82,7 @@ class Indexer:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+        self.reader = self._reader()
         self.pool = create_pool(self.database_url)
         self.redis = Redis.from_url(settings.redis_url.get_secret_value())
         self.latest = Latest(self.redis, self.pool)
@@ -105,10 +109,21 @@ class Indexer:
         applied = await available("database", partial(migrate, self.database_url, MIGRATIONS))
         log.info("database ready", migrations=applied)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
-        await available("node", self._source().check_chain)
+        await available("node", self._check_node)
 
-    def _source(self) -> Source:
-        return Source(self.rpc, self.deployment, self.settings.log_range_blocks)
+    async def _check_node(self) -> None:
+        await check_chain(self.rpc, self.deployment.chain_id)
+
+    def _reader(self) -> ChainReader:
+        contracts, settings = self.deployment.contracts.values(), self.settings
+        return ChainReader(
+            self.rpc,
+            [contract.address for contract in contracts],
+            self.deployment.first_block,
+            settings.log_range_blocks,
+            settings.confirmations,
+            lambda reason: self.metrics.answers_incomplete.labels(reason).inc(),
+        )
 
     async def close(self) -> None:
         await self.rpc.close()
@@ -122,14 +137,13 @@ class Indexer:
     async def mirror(self) -> None:
         """One session of the mirror: the only one that writes this database."""
         settings = self.settings
-        source = self._source()
-        await source.check_chain()
+        await self._check_node()
         async with writer(self.database_url, WRITER) as connection, asyncio.TaskGroup() as group:
             mirror = Mirror(
-                source,
+                self.reader,
                 ChainStore(connection),
                 self.latest,
-                settings.confirmations,
+                self.deployment.chain_id,
                 settings.poll_s,
                 self.metrics,
                 self.work,

@@ -3,23 +3,26 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar, cast
 
 import structlog
 
 from corechain.deployment import DeployedContract
-from corechain.protocol.events import Event, decode_log
-from corechain.service.errors import NodeRefused, NodeUnavailable
-from corechain.service.rpc import Block, Log, Rpc, logs_in_ranges
+from corechain.protocol.errors import ProtocolError
+from corechain.protocol.events import Event, MalformedLog, decode_log
+from corechain.service.chain_reader import ChainReader
+from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.known_chain import Behind, Extended, MemoryChain, RolledBack
+from corechain.service.reconcile import ChainReplaced
+from corechain.service.rpc import Block, Log, Rpc
 from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
 MIN_INTERVAL_S = 0.2
 """Strangers cannot make us ask the node more often than this."""
-BEHIND_LIMIT_S = 5.0
-"""Nodes behind one address differ for moments, not for so long."""
 
 
 class View(Protocol):
@@ -32,9 +35,55 @@ V = TypeVar("V")
 
 
 def events_of(logs: Iterable[Log]) -> list[Event]:
-    """The events among some logs that are ours, in order."""
-    decoded = (decode_log(list(entry.topics), entry.data) for entry in logs)
+    """The events among some logs that are ours, in order. One in an odd shape is passed over, and
+    seen in the log: it must not stop everything after it."""
+    decoded = (_decoded(entry) for entry in logs)
     return [event for event in decoded if event is not None]
+
+
+def _decoded(entry: Log) -> Event | None:
+    try:
+        return decode_log(list(entry.topics), entry.data)
+    except MalformedLog as error:
+        log.error("malformed log", block=entry.block_number, error=str(error))
+        return None
+
+
+@dataclass(slots=True)
+class Fold(Generic[V]):
+    """A view as of the newest block read, and what is needed to take blocks back from it.
+
+    `settled` is the view as of the newest final block (None: the same as `newest`), `pending` the
+    logs since. A view is copied by `deepcopy`: one that is large says how it is done cheaply.
+    """
+
+    newest: V
+    forward: Callable[[V, Sequence[Log]], None]
+    settled: V | None = None
+    pending: list[Log] = field(default_factory=list)
+
+    def extend(self, logs: Sequence[Log], final: bool) -> None:
+        """`final`: these logs, and so all before them, will not be undone."""
+        if final:
+            self.settled, self.pending = None, []
+        elif self.settled is None:
+            self.settled = deepcopy(self.newest)
+        if not final:
+            self.pending += logs
+        self.forward(self.newest, logs)
+
+    def settle(self, through: int) -> None:
+        """The logs up to a block are final."""
+        if self.settled is not None:
+            done = [entry for entry in self.pending if entry.block_number <= through]
+            self.forward(self.settled, done)
+            self.pending = self.pending[len(done) :]
+
+    def roll_back(self, to: int) -> None:
+        """The logs after a block did not happen. The view that was `newest` is left as it is."""
+        self.pending = [entry for entry in self.pending if entry.block_number <= to]
+        self.newest = deepcopy(self.newest if self.settled is None else self.settled)
+        self.forward(self.newest, self.pending)
 
 
 @dataclass(slots=True)
@@ -47,14 +96,32 @@ class Follower(Generic[V]):
     poll_s: float
     range_blocks: int
     metrics: Metrics
+    confirmations: int = 64
     view: V = field(init=False)
+    _reader: ChainReader = field(init=False)
+    _known: MemoryChain = field(init=False)
+    _fold: Fold[V] = field(init=False)
     _seen: Block | None = None
     _asked_at: float = -1e9
-    _behind_since: float | None = None
+    _is_behind: bool = False
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.view = self.new_view()
+        self._reader = ChainReader(
+            self.rpc,
+            [self.contract.address],
+            self.contract.block,
+            self.range_blocks,
+            self.confirmations,
+            lambda reason: self.metrics.answers_incomplete.labels(reason).inc(),
+        )
+        self._start_over()
+
+    def _start_over(self) -> None:
+        """Nothing is known; `view` stays what it was until another one is as new."""
+        self._known = MemoryChain()
+        self._fold = Fold(self.new_view(), self.fold)
 
     @property
     def seen(self) -> Block | None:
@@ -74,55 +141,72 @@ class Follower(Generic[V]):
         """Makes the view as new as this moment; during an outage it stays as it is."""
         try:
             await self.refresh_since(time.monotonic())
+        except NodeBehind as error:
+            if not self._is_behind:  # it may be so for hours
+                log.warning("the node is behind", contract=self.contract.name, why=str(error))
+            self._is_behind = True
         except (NodeUnavailable, NodeRefused) as error:
             log.warning("view not refreshed", contract=self.contract.name, error=str(error))
 
     async def refresh_since(self, moment: float) -> None:
-        """Makes the view as new as `moment` (monotonic seconds) at least. Callers share it."""
+        """Makes the view as new as `moment` (monotonic seconds) at least. Callers share it.
+
+        Raises NodeBehind, NodeUnavailable, NodeRefused.
+        """
         async with self._lock:
             if self._asked_at >= moment:
                 return
             await asyncio.sleep(max(0.0, self._asked_at + MIN_INTERVAL_S - time.monotonic()))
             self._asked_at = time.monotonic()
-            await self._refresh()
+            while not await self._step():
+                pass
+            self._is_behind = False
 
-    async def _refresh(self) -> None:
-        head = await self.rpc.head()
-        seen = self._seen
-        if seen is not None and self._is_old(head, seen):
-            return
-        if seen is not None and not await self._extends(head, seen):
-            log.warning(
-                "view rebuilt after a reorg", contract=self.contract.name, block=seen.number
-            )
-            self.metrics.views_rebuilt.labels(self.contract.name).inc()
-            seen = None
-        await self._advance(seen, head)
-
-    def _is_old(self, head: Block, seen: Block) -> bool:
-        """Nothing new, or a node behind the one we asked before; a chain that stays shorter has
-        been set back (a reorg, a development chain restarted from an older state)."""
-        if head.number >= seen.number:
-            self._behind_since = None
-            return head.hash == seen.hash
-        now = time.monotonic()
-        self._behind_since = self._behind_since or now
-        return now - self._behind_since < BEHIND_LIMIT_S
-
-    async def _extends(self, head: Block, seen: Block) -> bool:
-        if head.number < seen.number:
+    async def _step(self) -> bool:
+        """Takes one change in; True when the view is as new as the node."""
+        try:
+            change = await self._reader.look(self._known)
+        except ChainReplaced as error:
+            # Unlike an index, a view is read again in a moment: no operator is needed.
+            self._rebuild(str(error))
             return False
-        if head.parent == seen.hash:
-            return True
-        block = await self.rpc.block(seen.number)
-        return block is not None and block.hash == seen.hash
+        if isinstance(change, Behind):
+            raise NodeBehind(change.why)
+        if isinstance(change, RolledBack):
+            self._roll_back(change)
+            return False
+        if isinstance(change, Extended):
+            self._extend(change)
+            if change.blocks[-1].number < change.head.number:
+                return False
+        self._publish(change.head)
+        return True
 
-    async def _advance(self, seen: Block | None, head: Block) -> None:
-        first = self.contract.block if seen is None else seen.number + 1
-        logs = await logs_in_ranges(
-            self.rpc, [self.contract.address], [], first, head.number, self.range_blocks
-        )
-        view = self.new_view() if seen is None else self.view
-        self.fold(view, logs)
-        self.view, self._seen = view, head
+    def _publish(self, head: Block) -> None:
+        self.view, self._seen = self._fold.newest, head
         self.metrics.view_block.labels(self.contract.name).set(head.number)
+
+    def _rebuild(self, reason: str) -> None:
+        log.warning("view rebuilt", contract=self.contract.name, reason=reason)
+        self.metrics.views_rebuilt.labels(self.contract.name).inc()
+        self._start_over()
+
+    def _roll_back(self, gone: RolledBack) -> None:
+        self.metrics.views_rebuilt.labels(self.contract.name).inc()
+        blocks = gone.tip.number - gone.to.number
+        log.warning("view rolled back", contract=self.contract.name, blocks=blocks)
+        self._known.roll_back(gone.to)
+        self._fold.roll_back(gone.to.number)
+
+    def _extend(self, found: Extended) -> None:
+        """Raises NodeUnavailable for events that cannot have happened so."""
+        through = found.blocks[-1].number
+        try:
+            self._fold.extend(found.logs, final=found.final.number >= through)
+        except (KeyError, ProtocolError) as error:
+            self._rebuild(f"{type(error).__name__}: {error}")
+            raise NodeUnavailable(f"events that do not follow from others: {error!r}") from error
+        self._known.extend(found.blocks)
+        settled = self._known.settle(found.final)
+        if settled is not None:
+            self._fold.settle(settled)

@@ -32,6 +32,11 @@ class Metrics:
             registry=registry,
         )
         self.view_block = gauge("view_block", "Newest block in a view of the chain", "contract")
+        self.answers_incomplete = counter(
+            "answers_incomplete_total",
+            "Answers of the node that were asked again: logs left out, or a node behind",
+            "reason",
+        )
         self.views_rebuilt = counter(
             "views_rebuilt_total", "Views rebuilt after a reorg", "contract"
         )

@@ -107,6 +107,7 @@ class Relayer:
             settings.poll_s,
             settings.log_range_blocks,
             self.metrics,
+            settings.confirmations,
         )
 
     @property
@@ -218,6 +219,7 @@ class Relayer:
             settings.poll_s,
             settings.log_range_blocks,
             self.metrics,
+            settings.confirmations,
         )
 
     def watchtower(self, key: "SecretStr") -> "tuple[list[Loop], list[Route]]":

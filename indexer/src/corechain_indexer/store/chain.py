@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from corechain.service.database import asked, outages
+from corechain.service.known_chain import Final
+from corechain.service.reconcile import Ref
 from corechain_indexer.projections import COLUMNS, Row
-from corechain_indexer.reconcile import Ref
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
-    from corechain.service.database import Conn
+    from asyncpg import Record
 
-KEPT_BLOCKS = 4096
-"""Blocks in which a fork is looked for at the most."""
+    from corechain.service.database import Conn
 
 
 @dataclass(frozen=True, slots=True)
-class RolledBack:
+class Undone:
     """What a rollback took away: batches, and (device, metric) pairs to look up anew."""
 
     batches: list[int]
@@ -27,17 +27,31 @@ class RolledBack:
 
 @dataclass(frozen=True, slots=True)
 class ChainStore:
-    """Written by one mirror at a time: the connection holds the writer's lock."""
+    """Written by one mirror at a time: the connection holds the writer's lock.
+
+    What it knows of the chain (`corechain.service.known_chain.Known`) is durable.
+    """
 
     connection: "Conn"
 
-    async def known(self) -> list[Ref]:
-        """Mirrored blocks, newest first."""
-        rows = await asked(self.connection.fetch(SQL["recent_blocks"], KEPT_BLOCKS))
+    async def tip(self) -> Ref | None:
+        return _ref(await asked(self.connection.fetchrow(SQL["cursor"])))
+
+    async def unfinal(self) -> Sequence[Ref]:
+        rows = await asked(self.connection.fetch(SQL["unfinal_blocks"]))
         return [Ref(row["number"], row["hash"]) for row in rows]
 
-    async def append(self, logs: Sequence[Row], rows: Iterable[tuple[str, Row]], to: Ref) -> None:
-        """All events up to a block, and the block: together or not at all."""
+    async def oldest(self) -> Ref | None:
+        return _ref(await asked(self.connection.fetchrow(SQL["oldest_block"])))
+
+    async def append(
+        self,
+        logs: Sequence[Row],
+        rows: Iterable[tuple[str, Row]],
+        blocks: Sequence[Ref],
+        final: Final,
+    ) -> None:
+        """All events up to a block, the blocks, and what is final: together or not at all."""
         tables: dict[str, list[Row]] = defaultdict(list)
         tables["event"] = list(logs)
         for table, row in rows:
@@ -49,20 +63,23 @@ class ChainStore:
                     await self.connection.copy_records_to_table(
                         table, records=tables[table], columns=COLUMNS[table]
                     )
-                await self.connection.execute(SQL["add_block"], to.number, to.hash)
+                await self.connection.copy_records_to_table(
+                    "block", records=blocks, columns=("number", "hash")
+                )
+                await self.connection.execute(SQL["settle_blocks"], final.number, final.hash)
 
-    async def roll_back(self, to: int) -> RolledBack:
+    async def roll_back(self, to: int) -> Undone:
         """Forgets every block after `to` and all that follows from them."""
         with outages():
             async with self.connection.transaction():
                 stale = await self.connection.fetch(SQL["stale_after"], to)
                 await self.connection.execute(SQL["note_retractions"], to)
                 batches = await self.connection.fetch(SQL["roll_back"], to)
-        return RolledBack(
+        return Undone(
             [row["batch_id"] for row in batches],
             [(row["device"], row["metric"]) for row in stale],
         )
 
-    async def forget(self, final: int) -> None:
-        """Drops block hashes that no fork can reach any more."""
-        await asked(self.connection.execute(SQL["forget_blocks"], final))
+
+def _ref(row: "Record | None") -> Ref | None:
+    return None if row is None else Ref(row["number"], row["hash"])

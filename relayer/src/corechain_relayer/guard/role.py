@@ -89,6 +89,7 @@ class GuardRole:
             settings.poll_s,
             settings.log_range_blocks,
             self.metrics,
+            settings.confirmations,
         )
 
     async def answer(self) -> None:

@@ -71,6 +71,10 @@ class ChannelsView:
     contract: bytes
     channels: dict[bytes, Channel] = field(default_factory=dict)
 
+    def __deepcopy__(self, memo: object) -> "ChannelsView":
+        """Channels are frozen."""
+        return ChannelsView(self.chain_id, self.contract, dict(self.channels))
+
     def apply(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, StateChannelOpened):

@@ -35,6 +35,8 @@ MAX_ANSWER_BYTES = 256 << 20
 """A node that never ends its answer must not take our memory; the largest honest one is 30 MB."""
 WHOLE_ANSWER = 6
 """The whole answer may take so many times the timeout of a single read, however it drips."""
+REFUSALS = (httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE)
+"""With these a proxy before the node refuses what is asked: a batch, or too wide a range."""
 MESSAGE_LENGTH = 500
 """What of a node's error message goes into logs."""
 
@@ -141,6 +143,8 @@ class Rpc:
         try:
             return msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            if status in REFUSALS:
+                raise NodeRefused(method, 0, f"HTTP {status}") from error
             raise NodeUnavailable(f"{method}: HTTP {status}, the answer is not JSON") from error
 
     async def _exchange(self, body: bytes) -> tuple[int, bytes]:

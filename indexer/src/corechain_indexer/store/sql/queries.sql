@@ -1,16 +1,24 @@
 -- name: cursor
 select number, hash from block order by number desc limit 1
 
--- name: recent_blocks
--- The newest mirrored blocks, newest first: where a fork is looked for.
-select number, hash from block order by number desc limit $1
+-- name: unfinal_blocks
+-- Newest first, down to and with the newest final one: where a fork is looked for.
+select number, hash from block
+ where number >= coalesce((select max(number) from block where final), 0) order by number desc
 
--- name: add_block
-insert into block (number, hash) values ($1, $2)
+-- name: oldest_block
+select number, hash from block order by number limit 1
 
--- name: forget_blocks
--- Far behind the final block nobody looks for a fork; the newest of them stays as an anchor.
-delete from block where number < $1 and number <> (select max(number) from block where number < $1)
+-- name: settle_blocks
+-- Marks the newest block up to a final one as final and drops those below it, unless another hash than ours is
+-- called final: then our branch is gone, and where it left the other has still to be found.
+with newest as (
+    select max(number) as number from block
+     where number <= $1 and not exists (select from block where number = $1 and hash <> $2)),
+  marked as (
+    update block b set final = true from newest n where b.number = n.number and not b.final)
+delete from block b using newest n
+ where b.number < n.number and b.number <> (select min(number) from block)
 
 -- name: roll_back
 -- Everything after a block, in one statement; foreign keys take what hangs on it.

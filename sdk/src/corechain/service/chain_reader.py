@@ -1,0 +1,287 @@
+"""Reads the chain piece by piece behind what is known of it, and takes no piece for whole unproven.
+
+The nodes behind one address are not one node: one tells the head, another that lags tells the logs,
+and leaves out what it has not seen. So (docs/decisions/0010-complete-or-asked-again.md):
+
+* Near the head every header is read, linked to the one before, and every log must name the hash of
+  its height. A header whose bloom filter claims a log of ours that did not come is asked about by
+  hash.
+* Deep below the head, where all is final, a range and the header of its end are one JSON-RPC batch,
+  which one node answers; its last log must name the canonical hash.
+* A block is gone only when another one is served in its place. Null means "not seen yet".
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import structlog
+
+from corechain.service.blooms import claims, explained, is_telling, mask_of
+from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.forks import SET_BACK_AFTER_S, ForkFinder
+from corechain.service.known_chain import Behind, Change, Extended, Final, Known, UpToDate
+from corechain.service.reconcile import Ref
+from corechain.service.rpc import BATCH_CALLS, Call, Rpc, log_query, parse_logs
+from corechain.service.words import Block, Log, parse_block, to_hex
+
+log = structlog.get_logger(__name__)
+
+NEAR_BLOCKS = 256
+"""So far below the head headers are read whatever is called final: nodes of one provider differ by
+seconds, and 256 blocks are a minute on the fastest chains (0.25 s a block)."""
+HEADERS_AT_ONCE = BATCH_CALLS - 2
+"""With the logs and the final block what one HTTP request may carry."""
+QUESTIONS_AT_ONCE = 8
+"""Requests in flight where a node takes no batches, or blocks are asked about one by one."""
+
+
+@dataclass(slots=True)
+class ChainReader:
+    """Reads the logs of some contracts from `first_block` on. Remembers only how the node behaves.
+
+    `noticed` is called when an answer was incomplete: "logs" were left out and found by hash, or
+    the node was "behind" what we know or what it said itself.
+    """
+
+    rpc: Rpc
+    addresses: Sequence[bytes]
+    first_block: int
+    max_range: int
+    confirmations: int
+    noticed: Callable[[str], None] = lambda reason: None
+    set_back_after_s: float = SET_BACK_AFTER_S
+    _masks: Sequence[int] = field(init=False)
+    _step: int = field(init=False)
+    _blooms_lie: bool = False
+    _batch: int = BATCH_CALLS
+    _forks: ForkFinder = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._forks = ForkFinder(self.rpc, self.set_back_after_s)
+        self._step = self.max_range
+        self._masks = [mask_of(address) for address in self.addresses]
+
+    async def look(self, known: Known) -> Change:
+        """What has changed behind or below what is known.
+
+        Raises ChainReplaced, NodeUnavailable.
+        """
+        head = await self.rpc.head()
+        try:
+            return await self._change(known, head)
+        except NodeBehind as error:
+            self.noticed("behind")
+            return Behind(head, str(error))
+
+    async def _change(self, known: Known, head: Block) -> Change:
+        tip = await known.tip()
+        if tip is None:
+            return await self._begin(head)
+        if head.number <= tip.number:
+            if (head.number, head.hash) != tip:
+                return await self._forks.find(known, tip, head)
+            self._forks.caught_up()
+            return UpToDate(head)
+        self._forks.caught_up()
+        if head.number - NEAR_BLOCKS > tip.number:
+            final = self._final(await self._ask([FINALIZED]), head)
+            if final.number > tip.number:
+                return await self._deep(known, tip, head, final)
+        return await self._near(known, tip, head)
+
+    async def _begin(self, head: Block) -> Extended:
+        """The block before the first: it links the first one, and tells this chain from others."""
+        number = max(self.first_block, 1) - 1
+        block = head if head.number == number else await self._block(number)
+        return Extended([], [_ref(block)], head, Final(0))
+
+    def _final(self, answers: Sequence[Any], head: Block) -> Final:
+        """The node's word, or so many blocks below the head."""
+        (raw,) = answers
+        if raw is not None and not isinstance(raw, NodeRefused):  # some nodes have no such tag
+            block = parse_block(raw)
+            # A young devnet calls its genesis final; a node may be ahead of the one with our head.
+            if 0 < block.number <= head.number:
+                return Final(block.number, block.hash)
+        return Final(max(0, head.number - self.confirmations))
+
+    # ---------------------------------------------------------------- near the head
+
+    async def _near(self, known: Known, tip: Ref, head: Block) -> Change:
+        first = tip.number + 1
+        last = min(tip.number + min(self.max_range, HEADERS_AT_ONCE), head.number)
+        numbers = [n for n in range(first, last + 1) if n != head.number]
+        calls = [*map(_by_number, numbers), self._logs_between(first, last), FINALIZED]
+        *raw, raw_logs, raw_final = await self._ask(calls)
+        headers = [_header(item, n) for item, n in zip(raw, numbers, strict=True)]
+        headers += [head] if last == head.number else []
+        if headers[0].parent != tip.hash:
+            return await self._forks.find(known, tip, head)
+        if any(block.parent != before.hash for before, block in pairwise(headers)):
+            raise NodeBehind("the node's blocks are of two branches")
+        logs = await self._all_logs(headers, self._readable(raw_logs, first, last))
+        refs = [_ref(block) for block in headers]
+        return Extended(logs, refs, head, self._final([raw_final], head))
+
+    def _readable(self, raw: Any, first: int, last: int) -> list[Log]:
+        """A range that is refused, as too large or as not yet seen, is asked for block by block."""
+        if raw is None or isinstance(raw, NodeRefused):
+            return []
+        return parse_logs(raw, self.addresses, [], first, last)
+
+    async def _all_logs(self, headers: Sequence[Block], logs: list[Log]) -> list[Log]:
+        """The logs of the range, with those that the node left out."""
+        self._check_hashes(logs, {block.number: block for block in headers})
+        bearing = {entry.block_number for entry in logs}
+        silent = [b for b in headers if b.number not in bearing and self._may_hold(b)]
+        places = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        found = await asyncio.gather(*(self._logs_of(block, places) for block in silent))
+        if any(found):
+            self.noticed("logs")
+            log.info("the node left out logs", blocks=sum(map(bool, found)))
+        return sorted([*logs, *(entry for part in found for entry in part)], key=_place)
+
+    def _check_hashes(self, logs: Sequence[Log], headers: Mapping[int, Block]) -> None:
+        """Each log is of the block that its height has. A filter that denies one is not believed
+        again: some layer-2 nodes send filters of zeros."""
+        for entry in logs:
+            block = headers[entry.block_number]
+            if entry.block_hash != block.hash:
+                raise NodeBehind(f"logs of another block {block.number}")
+            bloom = block.logs_bloom
+            if bloom is not None and not claims(bloom, [mask_of(entry.address)]):
+                self._blooms_lie = True
+
+    def _may_hold(self, block: Block) -> bool:
+        bloom = block.logs_bloom
+        return bloom is None or self._blooms_lie or claims(bloom, self._masks)
+
+    async def _logs_of(self, block: Block, places: asyncio.Semaphore) -> list[Log]:
+        """Our logs of a block, from a node that proves to know it. Raises NodeBehind."""
+        bloom = block.logs_bloom
+        async with places:
+            if bloom is not None and is_telling(bloom) and not self._blooms_lie:
+                every = await self._by_hash(block, [])
+                if every is not None:
+                    if not explained(bloom, every):
+                        raise NodeBehind(f"logs of block {block.number} are missing")
+                    return [entry for entry in every if entry.address in self.addresses]
+            ours = await self._by_hash(block, self.addresses)
+        if ours is None:
+            raise NodeBehind(f"the node has no logs of block {block.number} yet")
+        return ours
+
+    async def _by_hash(self, block: Block, addresses: Sequence[bytes]) -> list[Log] | None:
+        """Logs of a block, asked together with the block; None when they are refused."""
+        name = to_hex(block.hash)
+        query = log_query(addresses, [], {"blockHash": name})
+        if not addresses:
+            del query["address"]  # an empty list means "of nobody" to some nodes
+        calls = [Call("eth_getBlockByHash", (name, False)), Call("eth_getLogs", (query,))]
+        raw, raw_logs = await self._ask(calls)
+        if _header(raw, block.number).hash != block.hash:
+            raise NodeUnavailable(f"the node sent another block than {name}")
+        if raw_logs is None or isinstance(raw_logs, NodeRefused):
+            return None
+        logs = parse_logs(raw_logs, addresses, [], block.number, block.number)
+        self._check_hashes([e for e in logs if e.address in self.addresses], {block.number: block})
+        return logs
+
+    # ------------------------------------------------------------------------- deep
+
+    async def _deep(self, known: Known, tip: Ref, head: Block, final: Final) -> Change:
+        end = min(final.number, head.number - NEAR_BLOCKS)
+        while True:
+            last = min(tip.number + self._step, end)
+            calls = [_by_number(tip.number), self._logs_between(tip.number + 1, last)]
+            raw_tip, raw_logs, raw_last = await self._ask([*calls, _by_number(last)])
+            if _header(raw_tip, tip.number).hash != tip.hash:
+                return await self._forks.find(known, tip, head)
+            through = _header(raw_last, last)
+            if not isinstance(raw_logs, NodeRefused):
+                break
+            self._shrink(raw_logs)
+        logs = parse_logs(raw_logs, self.addresses, [], tip.number + 1, last)
+        logs += await self._end_of(logs, through)
+        self._step = min(self.max_range, self._step * 2)
+        return Extended(logs, [_ref(through)], head, final)
+
+    async def _end_of(self, logs: Sequence[Log], through: Block) -> list[Log]:
+        """Checks the last block that has a log: when it is canonical, so are those before it, which
+        are its ancestors on the chain of the node that answered. What the very last block of the
+        range holds, if nothing came of it."""
+        newest = logs[-1].block_number if logs else None
+        if newest is not None:
+            block = through if newest == through.number else await self._block(newest)
+            self._check_hashes([e for e in logs if e.block_number == newest], {newest: block})
+        if newest == through.number or not self._may_hold(through):
+            return []
+        return await self._logs_of(through, asyncio.Semaphore(1))
+
+    def _shrink(self, error: NodeRefused) -> None:
+        if self._step == 1:
+            raise NodeUnavailable(f"logs of a single block: {error}") from error
+        self._step = max(1, self._step // 2)
+        log.info("range halved", blocks=self._step, reason=str(error))
+
+    # --------------------------------------------------------------------- questions
+
+    def _logs_between(self, first: int, last: int) -> Call:
+        span = {"fromBlock": hex(first), "toBlock": hex(last)}
+        return Call("eth_getLogs", (log_query(self.addresses, [], span),))
+
+    async def _block(self, number: int) -> Block:
+        (raw,) = await self._ask([_by_number(number)])
+        return _header(raw, number)
+
+    async def _ask(self, calls: Sequence[Call]) -> list[Any]:
+        """Results in order, from one node if it can be; a refused call stands as NodeRefused."""
+        while self._batch > 1:
+            try:
+                return await self._in_batches(calls)
+            except NodeRefused as error:  # as too many calls, or because there are no batches here
+                self._batch //= 2
+                log.info("batch halved", calls=self._batch, reason=str(error))
+        places = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+        return await asyncio.gather(*(self._ask_one(call, places) for call in calls))
+
+    async def _in_batches(self, calls: Sequence[Call]) -> list[Any]:
+        answers = []
+        for start in range(0, len(calls), self._batch):
+            answers += await self.rpc.call_many(calls[start : start + self._batch])
+        return answers
+
+    async def _ask_one(self, call: Call, places: asyncio.Semaphore) -> Any:
+        async with places:
+            try:
+                return await self.rpc.call(call.method, *call.params)
+            except NodeRefused as error:
+                return error
+
+
+FINALIZED = Call("eth_getBlockByNumber", ("finalized", False))
+
+
+def _ref(block: Block) -> Ref:
+    return Ref(block.number, block.hash)
+
+
+def _place(entry: Log) -> tuple[int, int]:
+    return entry.block_number, entry.index
+
+
+def _by_number(number: int) -> Call:
+    return Call("eth_getBlockByNumber", (hex(number), False))
+
+
+def _header(raw: Any, number: int) -> Block:
+    """Raises NodeBehind for null or a refusal, NodeUnavailable for another block."""
+    if raw is None or isinstance(raw, NodeRefused):
+        raise NodeBehind(f"the node has not seen block {number}")
+    block = parse_block(raw)
+    if block.number != number:
+        raise NodeUnavailable(f"the node sent block {block.number} for block {number}")
+    return block
