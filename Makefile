@@ -13,6 +13,7 @@ TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
 RUN := PATH="$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
+APE_PLUGIN := tools/ape-corechain
 
 .PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy settings fuzz gas mutants prove constraints clean
 
@@ -27,12 +28,12 @@ setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) ## install everything into th
 	@node -e 'const major = +process.versions.node.split(".")[0]; if (major < 20) { console.error("CoreChain needs Node 20 or newer, this is " + process.version); process.exit(1) }' || { echo "CoreChain needs Node 20 or newer on the PATH"; exit 1; }
 	@mkdir -p .corechain && touch $@
 
-$(PYTHON_STAMP): constraints.txt pyproject.toml $(MEMBERS) | .corechain/versions
+$(PYTHON_STAMP): constraints.txt pyproject.toml $(MEMBERS) $(APE_PLUGIN)/pyproject.toml | .corechain/versions
 	@echo "· Python packages"
 	@# A venv that was cut short has a python but no pip, and would fail for ever.
 	@$(BIN)/python -c 'import uv' 2> /dev/null || $(BIN)/python -c 'import pip' 2> /dev/null || $(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
 	@$(BIN)/python -m uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev -e "sdk[devnet]" -e relayer -e indexer
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev -e "sdk[devnet]" -e relayer -e indexer -e $(APE_PLUGIN)
 	@touch $@
 
 $(NODE_STAMP): package.json package-lock.json | .corechain/versions
@@ -53,7 +54,6 @@ up: setup ## start the network and stay up; Ctrl-C stops it
 	@$(RUN) corechain up $(ARGS)
 
 deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
-	@$(BIN)/python -c 'from pathlib import Path; from corechain.devnet.deploy import forget_stale_build; forget_stale_build(Path())'
 	@$(RUN) ape run deploy --network $(or $(NETWORK),ethereum:local:foundry) $(ARGS)
 
 abi: setup ## write the ABIs that the SDK ships
@@ -71,13 +71,12 @@ test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, g
 	@$(RUN) pytest tests/contracts/test_*.py tests/contracts/machines tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory gas
 
-test-unit: setup ## protocol, SDK, relayer, indexer on real servers
-	@echo "· protocol, sdk, relayer, indexer"
-	@$(RUN) pytest tests/protocol tests/service tests/sdk tests/relayer tests/indexer -n 2 --dist loadfile
+test-unit: setup ## protocol, SDK, relayer, indexer, deployment on real servers
+	@echo "· protocol, sdk, relayer, indexer, deployment"
+	@$(RUN) pytest tests/protocol tests/service tests/sdk tests/relayer tests/indexer tests/scripts -n 2 --dist loadfile
 
 test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"
-	@$(BIN)/python -c 'from pathlib import Path; from corechain.devnet.deploy import forget_stale_build; forget_stale_build(Path())'
 	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 	@echo "· the whole network"
 	@$(RUN) pytest tests/e2e

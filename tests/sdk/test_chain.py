@@ -144,6 +144,11 @@ def test_any_words_are_classified(text):
     assert isinstance(classify_rpc_failure(text), RpcFailure)
 
 
+def _manifest_with_block(block: str) -> str:
+    entry = f'{{"address": "0x{"12" * 20}", "block": {block}}}'
+    return f'{{"chain_id": 1, "contracts": {{"CoreToken": {entry}}}}}'
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -152,6 +157,9 @@ def test_any_words_are_classified(text):
         ("{}", "not a manifest"),
         ('{"chain_id": 1, "contracts": {}}', "lacks DeviceRegistry"),
         ('{"chain_id": 1, "contracts": {"CoreToken": {"address": "0x12", "block": 1}}}', "not a"),
+        (_manifest_with_block("0"), "block of CoreToken is unknown"),
+        (_manifest_with_block("null"), "block of CoreToken is unknown"),
+        (_manifest_with_block("-3"), "block of CoreToken is unknown"),
     ],
 )
 def test_a_manifest_that_is_none_says_what_to_do(tmp_path, content, why):

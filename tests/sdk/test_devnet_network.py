@@ -138,6 +138,19 @@ def test_a_chain_that_was_lost_is_not_mixed_with_what_the_databases_remember(hom
     assert mentioning(home) == []
 
 
+@pytest.mark.parametrize("left", [0, 3, 8], ids=["none", "some", "all but the lane"])
+def test_a_deployment_that_was_interrupted_is_completed_at_the_next_start(
+    home: Path, left: int
+) -> None:
+    manifest = home / "31337.json"
+    whole = json.loads(manifest.read_text())
+    by_block = sorted(whole["contracts"].items(), key=lambda item: int(item[1]["block"]))
+    part = whole | {"contracts": dict(by_block[:left]), "finished": False}
+    manifest.write_text(json.dumps(part))
+    with Network(home, ports=Ports.free(), services=()):
+        assert json.loads(manifest.read_text()) == whole
+
+
 def test_a_fresh_network_forgets_and_touches_nothing_that_is_not_its_own(home: Path) -> None:
     (home / "notes.txt").write_text("mine")
     (home / "data").mkdir(exist_ok=True)

@@ -48,7 +48,11 @@ def _contract(name: str, entry: dict[str, Any]) -> DeployedContract:
     address = bytes.fromhex(str(entry["address"]).removeprefix("0x"))
     if len(address) != 20:
         raise ValueError(f"the address of {name} has {len(address)} bytes")
-    return DeployedContract(name, address, int(entry["block"] or 0))
+    block = int(entry["block"] or 0)
+    if block < 1:
+        # A mirror would begin at genesis: on a rollup that is days of empty blocks.
+        raise ValueError(f"the block of {name} is unknown: run `ape run deploy` again, it finds it")
+    return DeployedContract(name, address, block)
 
 
 def parse_deployment(path: Path, document: dict[str, Any]) -> Deployment:

@@ -14,6 +14,8 @@ Trace.show = lambda *_, **__: None
 
 def load_script():
     """scripts/deploy.py as a module: the deployment under test is the one that people run."""
+    if str(ROOT) not in sys.path:
+        sys.path.append(str(ROOT))  # as Ape does for the scripts it runs
     spec = importlib.util.spec_from_file_location("deploy_script", ROOT / "scripts" / "deploy.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses look their module up by name
@@ -32,14 +34,32 @@ def parameters(deploy):
 
 
 @pytest.fixture(scope="session")
-def deployed(deploy, parameters, provider, accounts):
-    """Name → manifest entry, on the chain that Ape has started."""
-    entries = {
-        planned.name: deploy.deploy_one(planned, accounts[0], provider, {})
-        for planned in deploy.plan_all(parameters)
-    }
-    deploy.activate_lane(entries, parameters, accounts[0])
-    return entries
+def run_script(deploy, provider, accounts):
+    """Deploys as the command does, into a manifest of the caller's choice."""
+
+    def run(parameters, path, kind=None):
+        plan = deploy.plan_all(parameters)
+        chain_id = deploy.chain_id_of(provider)
+        addresses = [planned.address for planned in plan]
+        opened = (kind or deploy.Manifest).open(path, chain_id, parameters.roles, addresses)
+        deploy.deploy_all(plan, accounts[0], provider, opened)
+        deploy.activate_lane(opened, parameters, accounts[0])
+        opened.finish()
+        return opened
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def manifest(parameters, run_script, tmp_path_factory):
+    """Of the contracts on the chain that Ape has started."""
+    return run_script(parameters, tmp_path_factory.mktemp("deployments") / "31337.json")
+
+
+@pytest.fixture(scope="session")
+def deployed(manifest):
+    """Name → manifest entry."""
+    return manifest.entries
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,12 @@
 """given a chain
 ├── it has every contract where CREATE2 says, with the roles of the parameters
 ├── when deployed again: nothing is sent, and the manifest keeps what it knew
-└── when a parameter is missing: the file and the field are named
+├── when the lane is another submitter's: that is said, and nothing is sent
+└── when the manifest is another chain's: that is said, and nothing is sent
 """
+
+import json
+from dataclasses import replace
 
 import click
 import pytest
@@ -33,31 +37,27 @@ def test_the_roles_are_those_of_the_parameters(parameters, contract):
 
 
 def test_a_second_run_sends_nothing_and_keeps_what_it_knew(
-    deploy, parameters, deployed, provider, accounts
+    parameters, run_script, manifest, provider
 ):
-    before = provider.get_block("latest").number
-    again = {
-        planned.name: deploy.deploy_one(planned, accounts[0], provider, deployed)
-        for planned in deploy.plan_all(parameters)
-    }
-    deploy.activate_lane(again, parameters, accounts[0])
-    assert again == deployed
+    before, written = provider.get_block("latest").number, manifest.path.read_text()
+    run_script(parameters, manifest.path)
+    assert manifest.path.read_text() == written
     assert provider.get_block("latest").number == before
 
 
-def test_a_missing_parameter_is_named(deploy, tmp_path):
-    with pytest.raises(click.ClickException, match=r"nowhere\.yaml does not exist"):
-        deploy.read_parameters(tmp_path / "nowhere.yaml")
-    text = (deploy.FOLDER / "ethereum-local.yaml").read_text()
-    path = tmp_path / "half.yaml"
-    path.write_text(text.replace("guardian:", "gardener:"))
-    with pytest.raises(click.ClickException, match=r"half\.yaml.*guardian"):
-        deploy.read_parameters(path)
+def test_a_lane_of_another_submitter_is_left_alone(
+    parameters, run_script, manifest, provider, accounts, capsys, tmp_path
+):
+    before = provider.get_block("latest").number
+    roles = {**parameters.roles, "submitter": accounts[7].address}
+    run_script(replace(parameters, roles=roles), tmp_path / "31337.json")
+    assert f"lane 0: {parameters.roles['submitter']} is bonded on it" in capsys.readouterr().out
+    assert provider.get_block("latest").number == before
 
 
-def test_the_manifest_is_written_whole_and_read_back(deploy, deployed, tmp_path):
-    path = tmp_path / "deployments" / "31337.json"
-    assert deploy.read_manifest(path) == {}
-    deploy.write_manifest(path, {"chain_id": 31337, "contracts": deployed})
-    assert deploy.read_manifest(path)["contracts"] == deployed
-    assert [entry.name for entry in path.parent.iterdir()] == ["31337.json"]
+def test_the_manifest_of_another_chain_is_not_written_over(parameters, run_script, tmp_path):
+    path = tmp_path / "31337.json"
+    path.write_text(json.dumps({"chain_id": 10, "contracts": {}}))
+    with pytest.raises(click.ClickException, match="of chain 10, and this is chain 31337"):
+        run_script(parameters, path)
+    assert json.loads(path.read_text())["chain_id"] == 10

@@ -34,19 +34,20 @@ def find_repository(start: Path | None = None) -> Path:
     places = (start,) if start else (Path.cwd(), Path(__file__).resolve())
     for place in places:
         for folder in (place, *place.parents):
-            if _is_repository(folder):
+            if is_repository(folder):
                 return folder
     where = f"run this inside a checkout of the CoreChain repository, or set {REPOSITORY_VARIABLE}"
     raise MissingProgram(str(SCRIPT), where)
 
 
 def _chosen_repository(folder: Path) -> Path:
-    if not _is_repository(folder):
+    if not is_repository(folder):
         raise MissingProgram(str(folder / SCRIPT), f"correct {REPOSITORY_VARIABLE}")
     return folder
 
 
-def _is_repository(folder: Path) -> bool:
+def is_repository(folder: Path) -> bool:
+    """Whether a folder is the top of a checkout with the contracts."""
     return (folder / SCRIPT).is_file() and (folder / "ape-config.yaml").is_file()
 
 
