@@ -1,6 +1,5 @@
 """Somebody who demands data of a lane, and a lane with a batch to demand from."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,21 +7,25 @@ from typing import Any
 from eth_abi.abi import encode
 
 from corechain.protocol.archive import Place
-from corechain.protocol.batch import open_data_file
+from corechain.protocol.batch import Origin, ancestor_of, batch_id, seal
 from corechain.protocol.eip712 import address_word, uint_word
 from corechain.protocol.events import EVIDENCE, Answered, Demanded, decode_log, topic_of
 from corechain.protocol.evidence import Demand, Dossier, Evidence, position_of
 from corechain.protocol.fleet import Fleet
-from corechain.protocol.hashing import keccak
+from corechain.protocol.hashing import ZERO26, Digest26, keccak
 from corechain.protocol.keys import DeviceKey
-from relayer.support import ADMIN, Chain, RelayerProcess, Sensor, eventually
+from corechain_relayer.aggregator.files import write_data_file
+from relayer.support import ADMIN, Chain, Sensor, eventually
 
 # Account 6 of anvil's public mnemonic.
 GUARD_KEY = "0x92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"
 GUARD = "0x976EA74026E726554dB657fA54763abd0C3a0aa9"
+SUBMITTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 GUARDED = {"RELAYER_GUARD_KEY": GUARD_KEY}
 DEMAND_TYPES = ["uint8", "uint48", "bytes26", "(uint48,uint32,bytes26[])", EVIDENCE]
 DEMAND = keccak(f"demand({','.join(DEMAND_TYPES)})".encode())[:4]
+ANSWER_TYPES = ["uint8", "uint48", "bytes26", "bytes32", EVIDENCE]
+ANSWER = keccak(f"answer({','.join(ANSWER_TYPES)})".encode())[:4]
 ANSWER_WINDOW_S = 3600
 
 
@@ -31,17 +34,11 @@ class Challenger:
     """Demands and sees what became of it."""
 
     chain: Chain
-    data_dir: Path
 
     def __post_init__(self) -> None:
         approve = keccak(b"approve(address,uint256)")[:4]
         spender = self.chain.deployment.address("DataBatches")
         self.chain.send("CoreToken", approve + address_word(spender) + uint_word(2**256 - 1))
-
-    def batch(self, number: int = 1) -> Dossier:
-        commitment = self.chain.commitments()[number]
-        content = (self.data_dir / f"{commitment.hex()}.ccdf").read_bytes()
-        return Dossier.of(open_data_file(content)[0])
 
     def demand(self, kind: Demand, batch: Dossier, evidence: Evidence) -> bytes:
         """The demand's id."""
@@ -67,6 +64,26 @@ class Challenger:
     def registration(self, batch: Dossier, report: int) -> bytes:
         evidence = Evidence([batch.report(report)], [batch.witness()])
         return self.demand(Demand.REGISTRATION, batch, evidence)
+
+    def later(self, kind: Demand, batch: Dossier, position: int) -> str:
+        """A demand that lies in the pool, behind what pays better; its transaction."""
+        return self.chain.send_later("DataBatches", self.call(kind, batch, position_of(position)))
+
+    def of_batch(self, batch_id: int, commitment: bytes) -> bytes:
+        """A demand for the first report of a batch of which only the commitment is known."""
+        fields = [Demand.REPORT, batch_id, commitment, (batch_id, 0, []), ([], [], bytes(4))]
+        receipt = self.chain.send("DataBatches", DEMAND + encode(DEMAND_TYPES, fields))
+        return self.demanded(receipt).demand_id
+
+    def answer_call(self, batch: Dossier, position: int) -> bytes:
+        """To a demand for a reading."""
+        evidence = Evidence([batch.reading(position)], [batch.witness()])
+        what = (Demand.READING, batch.header.batch_id, batch.revealed.commitment)
+        fields = [*what, uint_word(position), evidence.words()]
+        return ANSWER + encode(ANSWER_TYPES, fields)
+
+    def answer(self, batch: Dossier, position: int) -> None:
+        self.chain.send("DataBatches", self.answer_call(batch, position))
 
     def is_open(self, demand_id: bytes) -> bool:
         data = keccak(b"demandOf(bytes32)")[:4] + demand_id
@@ -98,12 +115,26 @@ def event_of(entry: dict[str, Any]) -> Any:
     return decode_log(topics, bytes.fromhex(entry["data"][2:]))
 
 
-def committed(relayer: RelayerProcess, chain: Chain, sensors: Sequence[Sensor]) -> None:
-    """One batch with a report of each sensor more is on chain, and the relayer knows it."""
-    number = len(chain.commitments()) + 1
-    answer = relayer.send(*[sensor.report(4) for sensor in sensors])
-    assert answer.status_code == 202, answer.text
-    eventually(lambda: relayer.get(f"/v1/batches/{number}").json().get("state") == "confirmed")
+def committed(chain: Chain, folder: Path, *sensors: Sensor, lane: int = 0) -> Dossier:
+    """The next batch of a lane, with a report of each sensor, on chain and in the folder."""
+    before = [c for number, c in chain.commitments().items() if number >> 32 == lane]
+    previous = Digest26(before[-1]) if before else ZERO26
+    number = batch_id(lane, len(before) + 1)
+    ancestor = chain.commitments().get(batch_id(lane, ancestor_of(len(before) + 1)), ZERO26)
+    registry = chain.deployment.address("DeviceRegistry")
+    origin = Origin(number, previous, Digest26(ancestor), chain.deployment.chain_id, registry)
+    known = {sensor.key.identity.device: sensor.key.identity for sensor in sensors}
+    sealed = seal(origin, [sensor.report(4) for sensor in sensors], known, {})
+    folder.mkdir(exist_ok=True)
+    write_data_file(folder, sealed.commitment, sealed.data_file)
+    commit_to(chain, number, sealed.commitment)
+    return Dossier.of(sealed)
+
+
+def commit_to(chain: Chain, number: int, commitment: bytes) -> None:
+    sender = SUBMITTER if number >> 32 == 0 else ADMIN
+    commit = keccak(b"commit(uint48,bytes26)")[:4]
+    chain.send("DataBatches", commit + uint_word(number) + commitment + bytes(6), sender)
 
 
 def in_fleet(chain: Chain, key: DeviceKey) -> Sensor:

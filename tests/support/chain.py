@@ -1,4 +1,4 @@
-"""What the tests ask of an anvil beyond the standard: snapshots."""
+"""What the tests ask of an anvil beyond the standard: snapshots, blocks on demand."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,3 +14,14 @@ def reverted_after(url: str) -> Iterator[None]:
         yield
     finally:
         assert rpc(url, "evm_revert", snapshot, timeout_s=10.0) is True
+
+
+@contextmanager
+def mined_later(url: str) -> Iterator[None]:
+    """Blocks come when they are asked for (`evm_mine`); afterwards at once again."""
+    rpc(url, "evm_setAutomine", False)
+    try:
+        yield
+    finally:
+        rpc(url, "evm_setAutomine", True)
+        rpc(url, "evm_mine")

@@ -123,15 +123,23 @@ class Relayer:
         restarted = self.metrics.sessions_restarted.labels(name).inc
         return sessions(name, session, restarted, self.supervised)
 
-    async def prepare(self) -> None:
-        """Waits for database, node and bus, and brings the views up to date. Raises WrongNode."""
+    async def open_store(self) -> None:
+        """Waits for the database and brings it up to date."""
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         applied = await available("database", partial(migrate, self.database_url, migrations()))
         log.info("database ready", migrations=applied)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
+
+    async def connect(self) -> None:
+        """Waits for node and bus, and brings the views up to date. Raises WrongNode."""
         await available("node", self._check_node)
         await available("bus", self.bus.open)
         await available("registry", partial(self.registry.refresh_since, 0.0))
+
+    async def prepare(self) -> None:
+        """Everything that most roles need."""
+        await self.open_store()
+        await self.connect()
 
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
@@ -296,13 +304,15 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     relayer = Relayer(settings, deployment)
     with bind(PREFIX, settings.http_host, settings.http_port) as listener:
         try:
-            await relayer.prepare()
-            watching, more = _watch(relayer, roles)
-            app = build_app(await relayer.endpoints(), more, reports=Role.GATEWAY in roles)
-            server = http_server(app, settings.max_connections, settings.keep_alive_s)
-            background = _loops(relayer, roles) + watching + _guard(relayer, roles)
+            await relayer.open_store()
             async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(loop) for loop in background]
+                # Before all others: it has a deadline, and needs neither bus nor gateway.
+                loops = [group.create_task(loop) for loop in _guard(relayer, roles)]
+                await relayer.connect()
+                watching, more = _watch(relayer, roles)
+                app = build_app(await relayer.endpoints(), more, reports=Role.GATEWAY in roles)
+                server = http_server(app, settings.max_connections, settings.keep_alive_s)
+                loops += [group.create_task(loop) for loop in _loops(relayer, roles) + watching]
                 serving = group.create_task(server.serve(sockets=[listener]))
                 await server.until_started()
                 log.info("serving", port=listener.getsockname()[1], roles=list(roles))

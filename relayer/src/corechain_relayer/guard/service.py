@@ -196,6 +196,7 @@ class Guard:
             # Trees over a million leaves take seconds, and the loop has other demands.
             yield await asyncio.to_thread(evidence_for, demand, data)
             return
+        await self.registry.refresh_or_log()
         device, view = device_of(demand), self.registry.view
         known = view.devices.get(device)
         identities = ([known.identity] if known else []) + await self._written(demand)
