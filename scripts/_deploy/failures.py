@@ -18,7 +18,7 @@ from ape.exceptions import (
 from requests.exceptions import RequestException
 from web3.exceptions import Web3Exception
 
-from corechain.chain import RpcFailure, classify_rpc_failure
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 
 GO_ON = "What is deployed stays, and is in the manifest: run the same command again."
 NO_FUNDS = ("exceeds account balance", "not have enough to cover", "gas required exceeds allowance")
