@@ -164,13 +164,27 @@ class Fork:
 
 
 @dataclass
+class Exporters:
+    """All sinks' exporters and the auditor, one after the other."""
+
+    exporters: list[Exporter]
+    auditor: RewardAuditor
+
+    async def step(self) -> bool:
+        emitted = [await exporter.step() for exporter in self.exporters]
+        if not any(emitted):
+            await self.auditor.step()
+        return any(emitted)
+
+
+@dataclass
 class Driven:
     """An indexer in this process, stepped until nothing is left to do."""
 
     indexer: Indexer
     mirror: Mirror
     verifier: Verifier
-    exporter: Exporter
+    exporter: Exporters
 
     async def settle(self) -> None:
         while await self.mirror.step():
@@ -233,14 +247,17 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
         url = settings.database_url.get_secret_value()
         connection = await stack.enter_async_context(writer(url, WRITER))
         mirror = Mirror(
-            indexer.reader, ChainStore(connection), indexer.latest,
-            world.chain.deployment.chain_id, 0.05, indexer.metrics, indexer.work,
+            indexer.reader, ChainStore(connection), world.chain.deployment.chain_id, 0.05,
+            indexer.metrics, indexer.work, indexer.verified,
         )  # fmt: skip
         sources = indexer.sources()
         stack.push_async_callback(sources.close)
         verifier = indexer.verifier(sources)
-        auditor = RewardAuditor(indexer.pool, indexer.metrics)
-        exporter = Exporter(indexer.pool, indexer.latest, indexer.series, auditor, indexer.verified)
+        exporters = []
+        for sink in indexer.sinks():
+            lock = await stack.enter_async_context(writer(url, f"{WRITER} {sink.name}"))
+            exporters.append(Exporter(lock, sink))
+        exporter = Exporters(exporters, RewardAuditor(indexer.pool, indexer.metrics))
         yield Driven(indexer, mirror, verifier, exporter)
 
 

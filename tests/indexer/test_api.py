@@ -328,7 +328,7 @@ def test_the_flux_query_asks_for_one_device_and_metric() -> None:
     assert "window(every: 3600s)" in text
 
 
-async def test_a_series_database_that_is_down_is_unavailable(
+async def test_a_series_database_that_is_down_is_bypassed_and_told_later(
     world: World, database: str, bus_url: str
 ) -> None:
     settings = settings_of(world, database, bus_url, influx_url="http://127.0.0.1:9")
@@ -336,10 +336,17 @@ async def test_a_series_database_that_is_down_is_unavailable(
     async with driven(settings, world) as indexer:
         with pytest.raises(SeriesUnavailable):
             await indexer.settle()
-        assert await indexer.indexer.pool.fetchval("select count(*) from batch_file") == 1
-        exported = await indexer.indexer.pool.fetchval("select exported_at from batch_file")
-        assert exported is None
-        with pytest.raises(SeriesUnavailable):
-            await indexer.indexer.series.read(bytes(20), 1, 0, 1, HOUR_S, 1)
+        pool = indexer.indexer.pool
+        assert await pool.fetchval("select count(*) from outbox where sink = 'series'") == 1
+        async with indexer.api() as api:
+            found = await get(api, "/v1/series", metric="1", device=device_of(world))
+            assert [bucket["count"] for bucket in found["items"]] == [1]
+            metrics = (await api.get("/metrics")).text
+        assert 'corechain_bypassed_total{reason="behind",store="series"} 1.0' in metrics
         with pytest.raises(SeriesUnavailable):
             await indexer.indexer.series.retract(1)
+        await pool.execute("delete from outbox")
+        async with indexer.api() as api:
+            await get(api, "/v1/series", metric="1", device=device_of(world))
+            metrics = (await api.get("/metrics")).text
+        assert 'corechain_bypassed_total{reason="away",store="series"} 1.0' in metrics

@@ -10,16 +10,18 @@ given committed batches with their files
 """
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from corechain.devnet.servers import ValkeyServer
 from corechain.protocol.batch import Batch
 from corechain.protocol.keys import Secp256k1Key
 from corechain.service.errors import WrongNode
 from corechain.service.reconcile import ChainReplaced
 from corechain_indexer.maintenance import forget_everything
 from corechain_indexer.source import check_chain
-from indexer.support import Driven, World, driven, settings_of
+from indexer.support import Driven, World, device_of, driven, get, settings_of
 
 
 async def states(indexer: Driven) -> dict[int, str]:
@@ -84,6 +86,31 @@ async def test_a_fork_takes_away_what_hung_on_it(world: World, indexer: Driven, 
     await indexer.settle()
     assert (await states(indexer))[2] == "verified"
     assert (await indexer.indexer.latest.of(device))[0].batch_id == 2
+
+
+async def test_a_fork_while_the_cache_is_away_is_undone_for_queries_too(
+    world: World, database: str, tmp_path: Path
+) -> None:
+    with ValkeyServer(tmp_path / "valkey") as valkey:
+        async with driven(settings_of(world, database, valkey.url), world) as indexer:
+            world.add()
+            await indexer.settle()
+            snapshot = world.rpc("evm_snapshot")
+            world.add()
+            await indexer.settle()
+            valkey.kill()
+            world.rpc("evm_revert", snapshot)
+            world.pass_time(7)
+            while await indexer.mirror.step():
+                pass
+            async with indexer.api() as api:
+                for again in (valkey.start, int):
+                    found = await get(api, "/v1/latest", device=device_of(world))
+                    assert [item["batch_id"] for item in found["items"]] == [1, 1]
+                    again()
+                    indexer.indexer.latest._away_until = 0.0
+                metrics = (await api.get("/metrics")).text
+            assert 'corechain_bypassed_total{reason="away",store="cache"} 1.0' in metrics
 
 
 async def test_a_missing_file_is_withheld_until_it_appears(world: World, indexer: Driven) -> None:

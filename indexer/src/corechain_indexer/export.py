@@ -1,25 +1,31 @@
-"""Tells cache, series and subscribers of verified batches: an outbox, so a crash loses nothing.
+"""Emits what cache, series and subscribers must learn: from an outbox, until acknowledged.
 
-A batch may be told twice, never missed: every step may be repeated.
+A row of the outbox is written in the transaction that changes Postgres (migration 0007), and goes
+once its sink has taken it. A crash between the two emits it again: every step may be repeated.
+Each sink has a loop and a lock of its own, so that an outage of one does not hold up the others.
 """
 
 import asyncio
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import msgspec
 
 from corechain.protocol.reading import READING_BYTES
-from corechain.service.database import asked
-from corechain_indexer.rewards import RewardAuditor
+from corechain.service.database import asked, outages
 from corechain_indexer.store import SQL
-from corechain_indexer.store.latest import Latest, newest_of
+from corechain_indexer.store.latest import CHANNEL, LatestWriter, newest_of, refreshed, told
 from corechain_indexer.store.series import Series
 
 if TYPE_CHECKING:
     from asyncpg import Record
+    from redis.asyncio import Redis
 
-    from corechain.service.database import Database
+    from corechain.service.database import Conn
 
 AT_ONCE = 16
+DEVICES_AT_ONCE = 1_000
 
 
 def split_leaves(packed: bytes) -> list[bytes]:
@@ -27,52 +33,160 @@ def split_leaves(packed: bytes) -> list[bytes]:
     return [packed[i : i + READING_BYTES] for i in range(0, len(packed), READING_BYTES)]
 
 
+async def _leaves(connection: "Conn", row: "Record") -> list[bytes]:
+    """The readings of a batch; none when it has gone meanwhile (a retraction follows)."""
+    found = await asked(connection.fetchrow(SQL["batch_leaves"], row["batch_id"]))
+    if found is None or found["commitment"] != row["commitment"]:
+        return []
+    return split_leaves(found["leaves"])
+
+
+class Sink(Protocol):
+    """Somebody who must learn what changes in Postgres."""
+
+    name: ClassVar[str]
+
+    async def begin(self, connection: "Conn") -> None:
+        """Called once, with the lock held, before anything is emitted."""
+
+    async def correct(self, connection: "Conn") -> bool:
+        """Work that goes before the outbox; True when there was any."""
+
+    async def emit(self, connection: "Conn", row: "Record") -> None:
+        """Takes one row of the outbox. Raises TransportError; then the row comes again."""
+
+
 @dataclass(slots=True)
-class Exporter:
-    """Works through the outbox, and lets the auditor look at reward roots when it is empty."""
+class CacheSink:
+    """Newest values in Redis. What a rollback made doubtful is corrected before anything is added;
+    until then `Latest` does not trust it."""
 
-    pool: "Database"
-    latest: Latest
-    series: Series
-    auditor: RewardAuditor
-    verified: asyncio.Event
+    name: ClassVar[str] = "cache"
+    redis: "Redis"
+    writer: LatestWriter = field(init=False)
 
-    async def run_forever(self, poll_s: float) -> None:
-        while True:
-            self.verified.clear()
-            if not await self.step():
-                await self._wait(poll_s)
+    async def begin(self, connection: "Conn") -> None:
+        # A new generation: whatever happened to the cache while nobody wrote it is not trusted,
+        # and every device is written anew.
+        with outages():
+            async with connection.transaction():
+                generation = await connection.fetchval(SQL["new_generation"])
+                await connection.execute(SQL["all_stale"])
+        self.writer = LatestWriter(self.redis, str(generation))
 
-    async def _wait(self, poll_s: float) -> None:
-        try:
-            async with asyncio.timeout(poll_s):
-                await self.verified.wait()
-        except TimeoutError:
-            return
-
-    async def step(self) -> bool:
-        """True when there was anything to tell."""
-        for row in await asked(self.pool.fetch(SQL["retractions"], AT_ONCE)):
-            await self.series.retract(row["batch_id"])
-            await asked(self.pool.execute(SQL["retracted"], row["batch_id"]))
-        rows = await asked(self.pool.fetch(SQL["unexported"], AT_ONCE))
-        for row in rows:
-            await self._tell(row)
-        if not rows:
-            await self.auditor.step()
+    async def correct(self, connection: "Conn") -> bool:
+        rows = await asked(connection.fetch(SQL["stale_devices"], DEVICES_AT_ONCE))
+        if rows:
+            await refreshed(self.writer, connection, [row["device"] for row in rows])
+            await asked(connection.execute(SQL["refreshed"], [row["id"] for row in rows]))
         return bool(rows)
 
-    async def _tell(self, row: "Record") -> None:
-        batch_id, leaves = row["batch_id"], split_leaves(row["leaves"])
-        await self.series.write(batch_id, leaves)
-        await self.latest.put(newest_of(batch_id, leaves))
-        await asked(self.pool.execute(SQL["exported"], batch_id))
-        await self.latest.announce(
-            {
-                "batch_id": batch_id,
-                "commitment": "0x" + row["commitment"].hex(),
-                "readings": row["reading_count"],
-                "window_start": row["window_start"],
-                "window_end": row["window_end"],
-            }
+    async def emit(self, connection: "Conn", row: "Record") -> None:
+        if row["standing"]:
+            leaves = await _leaves(connection, row)
+            missing = await self.writer.add(newest_of(row["batch_id"], leaves))
+            await refreshed(self.writer, connection, missing)
+
+
+@dataclass(slots=True)
+class SeriesSink:
+    """Points of verified batches in the time series database."""
+
+    name: ClassVar[str] = "series"
+    series: Series
+
+    async def begin(self, connection: "Conn") -> None:
+        """Another database than the one that was filled before is filled from the beginning."""
+        target = self.series.target
+        with outages():
+            async with connection.transaction():
+                if await connection.fetchval(SQL["sink_target"], self.name) == target:
+                    return
+                if target:
+                    await connection.execute(SQL["forget_pending"], self.name)
+                    await connection.execute(SQL["add_all"], self.name)
+                await connection.execute(SQL["set_sink_target"], self.name, target)
+
+    async def correct(self, connection: "Conn") -> bool:
+        return False
+
+    async def emit(self, connection: "Conn", row: "Record") -> None:
+        if row["kind"] == "retract":
+            await self.series.retract(row["batch_id"])
+        elif row["standing"]:
+            await self.series.write(row["batch_id"], await _leaves(connection, row))
+
+
+@dataclass(slots=True)
+class StreamSink:
+    """Announcements of verified and undone batches, to the APIs that serve subscribers."""
+
+    name: ClassVar[str] = "stream"
+    redis: "Redis"
+
+    async def begin(self, connection: "Conn") -> None:
+        return
+
+    async def correct(self, connection: "Conn") -> bool:
+        return False
+
+    async def emit(self, connection: "Conn", row: "Record") -> None:
+        if row["kind"] == "add" and not row["standing"]:
+            return
+        await told(self.redis.publish(CHANNEL, msgspec.json.encode(message_of(row))))
+
+
+def message_of(row: "Record") -> dict[str, object]:
+    """What a subscriber is sent. One `id` may come twice, and always means the same."""
+    head = {
+        "type": "retracted" if row["kind"] == "retract" else "verified",
+        "id": row["id"],
+        "batch_id": row["batch_id"],
+        "commitment": "0x" + row["commitment"].hex(),
+    }
+    if row["kind"] == "retract":
+        return head
+    return head | {
+        "readings": row["reading_count"],
+        "window_start": row["window_start"],
+        "window_end": row["window_end"],
+    }
+
+
+@dataclass(slots=True)
+class Exporter:
+    """One session of one sink. The connection holds the sink's lock: who lost it cannot
+    acknowledge anything either."""
+
+    connection: "Conn"
+    sink: Sink
+    _begun: bool = False
+
+    async def step(self) -> bool:
+        """True when there was anything to emit."""
+        if not self._begun:
+            await self.sink.begin(self.connection)
+            self._begun = True
+        corrected = await self.sink.correct(self.connection)
+        rows: Sequence[Record] = await asked(
+            self.connection.fetch(SQL["outbox"], self.sink.name, AT_ONCE)
         )
+        for row in rows:
+            await self.sink.emit(self.connection, row)
+            await asked(self.connection.execute(SQL["emitted"], row["id"]))
+        return corrected or bool(rows)
+
+
+async def until_woken(
+    step: Callable[[], Awaitable[bool]], wake: asyncio.Event, pause_s: float
+) -> None:
+    """Steps as long as there is anything to do; then when woken, and every now and then."""
+    while True:
+        wake.clear()
+        if await step():
+            continue
+        try:
+            async with asyncio.timeout(pause_s):
+                await wake.wait()
+        except TimeoutError:
+            continue

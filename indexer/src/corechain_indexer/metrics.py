@@ -41,6 +41,12 @@ class Metrics:
         self.verify_seconds = Histogram(
             "corechain_verify_seconds", "To recompute one batch", registry=registry
         )
+        self.bypassed = counter(
+            "bypassed_total",
+            "Queries that Postgres answered because another store could not be trusted",
+            "store",
+            "reason",
+        )
         self.epochs = counter("epochs_total", "Reward roots by what came of them", "state")
         self.requests = counter("requests_total", "Requests by path and status", "path", "status")
         self.refused = counter("requests_refused_total", "Requests refused", "reason")

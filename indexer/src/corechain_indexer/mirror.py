@@ -13,23 +13,23 @@ from corechain.service.known_chain import Behind, Extended, RolledBack, UpToDate
 from corechain.service.rpc import Block, Log
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.projections import Row, project, raw_row
-from corechain_indexer.store.chain import ChainStore, Undone
-from corechain_indexer.store.latest import Latest
+from corechain_indexer.store.chain import ChainStore
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Mirror:
-    """One session of the mirror. `work` is set when there may be something to verify."""
+    """One session of the mirror. `work` is set when there may be something to verify, `undone`
+    after a rollback."""
 
     reader: ChainReader
     store: ChainStore
-    latest: Latest
     chain_id: int
     poll_s: float
     metrics: Metrics
     work: asyncio.Event
+    undone: asyncio.Event
     new_head: asyncio.Event = field(default_factory=asyncio.Event)
     _behind: bool = False
 
@@ -99,14 +99,10 @@ class Mirror:
         blocks = gone.tip.number - gone.to.number
         self.metrics.reorgs.inc()
         self.metrics.reorg_blocks.observe(blocks)
-        log.warning("rolled back", blocks=blocks, to=gone.to.number, **_sizes(undone))
-        await self.latest.refresh(undone.stale)
+        log.warning("rolled back", blocks=blocks, to=gone.to.number, batches=len(undone.batches))
+        self.undone.set()
 
     def _note(self, head: Block, indexed: int) -> None:
         self.metrics.head_block.set(head.number)
         self.metrics.indexed_block.set(indexed)
         self.metrics.lag_blocks.set(max(0, head.number - indexed))
-
-
-def _sizes(undone: Undone) -> dict[str, int]:
-    return {"batches": len(undone.batches), "stale": len(undone.stale)}

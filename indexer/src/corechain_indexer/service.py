@@ -1,7 +1,7 @@
 """Wires mirror and query API together and runs them in one task group."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -11,7 +11,6 @@ import httpx
 import structlog
 from eth_account import Account
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
-from redis.asyncio import Redis
 
 from corechain.deployment import Deployment
 from corechain.protocol.channel import payment_domain
@@ -31,7 +30,14 @@ from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.trees import TreeCache
-from corechain_indexer.export import Exporter
+from corechain_indexer.export import (
+    CacheSink,
+    Exporter,
+    SeriesSink,
+    Sink,
+    StreamSink,
+    until_woken,
+)
 from corechain_indexer.fetch import FileSources
 from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER
@@ -44,11 +50,13 @@ from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.influx import InfluxSeries
-from corechain_indexer.store.latest import Latest
-from corechain_indexer.store.series import RollupSeries, Series
+from corechain_indexer.store.latest import Latest, connect_cache
+from corechain_indexer.store.series import BackedSeries, RollupSeries, Series
 from corechain_indexer.verifier import Verifier
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
     from corechain.service.database import Database
 
 log = structlog.get_logger(__name__)
@@ -84,8 +92,8 @@ class Indexer:
         self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
         self.reader = self._reader()
         self.pool = create_pool(self.database_url)
-        self.redis = Redis.from_url(settings.redis_url.get_secret_value())
-        self.latest = Latest(self.redis, self.pool)
+        self.redis = connect_cache(settings.redis_url.get_secret_value())
+        self.latest = Latest(self.redis, self.pool, self._bypassed("cache"))
         self.series = self._series()
         self.http = httpx.AsyncClient()
 
@@ -95,14 +103,19 @@ class Indexer:
 
     def _series(self) -> Series:
         settings = self.settings
+        rollup = RollupSeries(self.pool)
         if settings.influx_url is None:
-            return RollupSeries(self.pool)
+            return rollup
         client = InfluxDBClientAsync(
             settings.influx_url.get_secret_value(),
             settings.influx_token.get_secret_value(),
             org=settings.influx_org,
         )
-        return InfluxSeries(client, settings.influx_org, settings.influx_bucket)
+        influx = InfluxSeries(client, settings.influx_org, settings.influx_bucket)
+        return BackedSeries(influx, rollup, self._bypassed("series"))
+
+    def _bypassed(self, store: str) -> Callable[[str], None]:
+        return lambda reason: self.metrics.bypassed.labels(store, reason).inc()
 
     async def prepare(self) -> None:
         """Waits for database and node. Raises WrongNode."""
@@ -142,11 +155,11 @@ class Indexer:
             mirror = Mirror(
                 self.reader,
                 ChainStore(connection),
-                self.latest,
                 self.deployment.chain_id,
                 settings.poll_s,
                 self.metrics,
                 self.work,
+                self.verified,
             )
             group.create_task(
                 announce_heads(settings.rpc_url.get_secret_value(), mirror.new_head.set)
@@ -179,11 +192,25 @@ class Indexer:
             self.settings.fetch_at_once,
         )
 
-    async def export(self) -> None:
-        """One session of the exporter."""
+    def sinks(self) -> list[Sink]:
+        """Who learns of what was verified or undone, each in a loop of its own."""
+        return [CacheSink(self.redis), SeriesSink(self.series), StreamSink(self.redis)]
+
+    async def export(self, sink: Sink) -> None:
+        """One session of a sink's exporter: the only one that emits to it."""
+        async with writer(self.database_url, f"{WRITER} {sink.name}") as connection:
+            exporter = Exporter(connection, sink)
+            await until_woken(exporter.step, self.verified, self.settings.poll_s)
+
+    async def audit(self) -> None:
+        """One session of the auditor of reward roots."""
         auditor = RewardAuditor(self.pool, self.metrics)
-        exporter = Exporter(self.pool, self.latest, self.series, auditor, self.verified)
-        await exporter.run_forever(self.settings.poll_s)
+
+        async def step() -> bool:
+            await auditor.step()
+            return False
+
+        await until_woken(step, self.verified, self.settings.poll_s)
 
     # ---------------------------------------------------------------------- api
 
@@ -243,7 +270,9 @@ class Indexer:
         found = []
         if Role.MIRROR in roles:
             found += [loop("mirror", self.mirror), loop("verifier", self.verify)]
-            found += [loop("exporter", self.export)]
+            exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
+            found += [loop(f"{name} exporter", export) for name, export in exports.items()]
+            found += [loop("auditor", self.audit)]
         if Role.API in roles:
             found += [loop("stream", api.stream.listen)]
         return found

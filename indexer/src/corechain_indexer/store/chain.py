@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What a rollback took away: batches, and (device, metric) pairs to look up anew."""
+    """The batches that a rollback took away."""
 
     batches: list[int]
-    stale: list[tuple[bytes, int]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,16 +68,10 @@ class ChainStore:
                 await self.connection.execute(SQL["settle_blocks"], final.number, final.hash)
 
     async def roll_back(self, to: int) -> Undone:
-        """Forgets every block after `to` and all that follows from them."""
-        with outages():
-            async with self.connection.transaction():
-                stale = await self.connection.fetch(SQL["stale_after"], to)
-                await self.connection.execute(SQL["note_retractions"], to)
-                batches = await self.connection.fetch(SQL["roll_back"], to)
-        return Undone(
-            [row["batch_id"] for row in batches],
-            [(row["device"], row["metric"]) for row in stale],
-        )
+        """Forgets every block after `to` and all that follows from them. What other stores must
+        learn of it is noted in the same transaction, by triggers (migration 0007)."""
+        batches = await asked(self.connection.fetch(SQL["roll_back"], to))
+        return Undone([row["batch_id"] for row in batches])
 
 
 def _ref(row: "Record | None") -> Ref | None:

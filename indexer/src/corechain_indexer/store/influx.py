@@ -3,6 +3,7 @@
 Needs a server with the v2 write, delete and Flux query API.
 """
 
+import hashlib
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -75,6 +76,11 @@ class InfluxSeries:
     client: InfluxDBClientAsync
     org: str
     bucket: str
+
+    @property
+    def target(self) -> str:
+        place = f"{self.client.url} {self.org} {self.bucket}"
+        return hashlib.sha256(place.encode()).hexdigest()
 
     async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
         api = self.client.write_api()

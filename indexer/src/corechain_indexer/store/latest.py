@@ -1,33 +1,69 @@
-"""Newest value per device and metric in Redis, and the announcement of verified batches.
+"""Newest value per device and metric: kept in Redis, and known for sure by Postgres.
 
-A cache: everything in it follows from Postgres, and `rebuild` makes it anew.
+Everything in the cache follows from Postgres. A device's values are one hash with the *generation*
+under which they were written; the exporter, the only writer, takes a new generation at each start.
+So what is left of another life (a flushed cache, another database, a writer that lost its place) is
+never mistaken for the truth: whoever doubts asks Postgres instead.
 """
 
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
 from corechain.protocol.reading import Reading
+from corechain.protocol.vocabulary import BY_CODE
 from corechain.service.database import asked
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.files import to_unsigned
 
 if TYPE_CHECKING:
-    from corechain.service.database import Database
+    from asyncpg import Record
+    from asyncpg.pool import PoolConnectionProxy
+
+    from corechain.service.database import Conn, Database
+
+    Asked = Database | Conn | PoolConnectionProxy[Record]
 
 CHANNEL = "corechain:batches"
+GENERATION = b"generation"
 PIPELINE = 1_000
+CONNECTIONS = 32
+"""Who finds all of them taken waits for one: under load a query is slower, not refused."""
+CONNECT_LIMIT_S, ANSWER_LIMIT_S = 1.0, 5.0
+READ_LIMIT_S = 1.0
+"""A cache that is slower than this is slower than what it saves."""
+AWAY_S = 1.0
+"""After a failure the cache is not asked for so long: one that hangs must not delay everyone."""
 
-# The hash holds "observed_at json"; an older value never replaces a newer one.
-_NEWER = """
-local held = redis.call('HGET', KEYS[1], ARGV[1])
-if held and tonumber(string.match(held, '^%d+')) > tonumber(ARGV[2]) then return 0 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3])
+# A value is "observed_at batch_id position json"; one that is older by these replaces no other.
+# Hashes of another generation are left alone: they may lack what this one would not add.
+_ADD = """
+if redis.call('HGET', KEYS[1], 'generation') ~= ARGV[1] then return 0 end
+local function older(held, new)
+  local a, b, c = string.match(held, '^(%d+) (%d+) (%d+) ')
+  local x, y, z = string.match(new, '^(%d+) (%d+) (%d+) ')
+  a, b, c, x, y, z = tonumber(a), tonumber(b), tonumber(c), tonumber(x), tonumber(y), tonumber(z)
+  if a ~= x then return a < x end
+  if b ~= y then return b < y end
+  return c < z
+end
+for i = 2, #ARGV, 2 do
+  local held = redis.call('HGET', KEYS[1], ARGV[i])
+  if not held or older(held, ARGV[i + 1]) then redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1]) end
+end
+return 1
+"""
+_REPLACE = """
+redis.call('DEL', KEYS[1])
+if #ARGV > 1 then redis.call('HSET', KEYS[1], 'generation', unpack(ARGV)) end
 return 1
 """
 
@@ -43,80 +79,161 @@ class Newest(msgspec.Struct, frozen=True):
     batch_id: int
     position: int
 
+    def packed(self) -> bytes:
+        order = f"{self.observed_at} {self.batch_id} {self.position} "
+        return order.encode() + msgspec.json.encode(self)
+
+
+ByDevice = Mapping[bytes, Sequence[Newest]]
+
 
 def _key(device: bytes) -> str:
     return f"corechain:latest:{device.hex()}"
 
 
-def newest_of(batch_id: int, leaves: Sequence[bytes]) -> dict[tuple[bytes, int], Newest]:
-    """The newest reading of each device and metric in a batch."""
-    found: dict[tuple[bytes, int], Newest] = {}
+def newest_of(batch_id: int, leaves: Sequence[bytes]) -> dict[bytes, list[Newest]]:
+    """The newest reading of each device and metric in a batch. Pure."""
+    found: dict[bytes, dict[int, Newest]] = defaultdict(dict)
     for position, leaf in enumerate(leaves):
         r = Reading.unpack(leaf)
-        held = found.get((r.device, r.metric))
+        held = found[r.device].get(r.metric)
         if held is None or held.observed_at <= r.observed_at:
-            found[r.device, r.metric] = Newest(
-                r.metric,
-                r.observed_at,
-                r.value,
-                r.flag,
-                f"{r.cell:015x}",
-                batch_id,
-                position,
+            cell = f"{r.cell:015x}"
+            found[r.device][r.metric] = Newest(
+                r.metric, r.observed_at, r.value, r.flag, cell, batch_id, position
             )
+    return {device: list(by_metric.values()) for device, by_metric in found.items()}
+
+
+async def newest_in(database: "Asked", devices: Sequence[bytes]) -> ByDevice:
+    """What Postgres holds now, for every one of the devices. Raises StoreUnavailable."""
+    codes = list(BY_CODE)
+    rows = await asked(database.fetch(SQL["newest_readings"], list(devices), codes))
+    found: dict[bytes, list[Newest]] = {device: [] for device in devices}
+    for row in rows:
+        found[row["device"]].append(
+            Newest(
+                row["metric"],
+                row["observed_at"],
+                row["value"],
+                row["flag"],
+                f"{to_unsigned(row['cell']):015x}",
+                row["batch_id"],
+                row["position"],
+            )
+        )
     return found
 
 
-async def _told(answer: Awaitable[Any] | Any) -> Any:
+def connect_cache(url: str) -> "Redis":
+    """A client with a bounded pool whose every wait has a limit."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=CONNECTIONS,
+        timeout=ANSWER_LIMIT_S,
+        socket_connect_timeout=CONNECT_LIMIT_S,
+        socket_timeout=ANSWER_LIMIT_S,
+    )
+    return Redis.from_pool(pool)
+
+
+async def told(answer: Awaitable[Any] | Any) -> Any:
+    """What Redis answers. Raises CacheUnavailable."""
     try:
         return await answer
-    except (RedisError, OSError) as error:
+    except (RedisError, OSError, TimeoutError) as error:
         raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
+class LatestWriter:
+    """The cache as the exporter of one generation writes it. Every step may be repeated."""
+
+    redis: "Redis"
+    generation: str
+
+    async def add(self, newest: ByDevice) -> list[bytes]:
+        """Newer values, for devices that are cached in this generation; returns the other ones."""
+        devices, missing = list(newest), []
+        for start in range(0, len(devices), PIPELINE):
+            part = devices[start : start + PIPELINE]
+            known = await self._run(_ADD, {device: newest[device] for device in part})
+            missing += [
+                device for device, is_known in zip(part, known, strict=True) if not is_known
+            ]
+        return missing
+
+    async def replace(self, newest: ByDevice) -> None:
+        """All values of some devices; a device without any is forgotten."""
+        await self._run(_REPLACE, newest)
+
+    async def _run(self, script: str, newest: ByDevice) -> list[int]:
+        pipe = self.redis.pipeline(transaction=False)
+        for device, values in newest.items():
+            fields = [word for value in values for word in (str(value.metric), value.packed())]
+            pipe.eval(script, 1, _key(device), self.generation, *fields)
+        return cast(list[int], await told(pipe.execute()))
+
+
+@dataclass(slots=True)
 class Latest:
-    """The cache, with the database it follows from."""
+    """Newest values for queries: from the cache where it can be trusted, else from Postgres.
+
+    `bypassed` is called with the reason whenever Postgres had to answer.
+    """
 
     redis: "Redis"
     pool: "Database"
+    bypassed: Callable[[str], None] = lambda reason: None
+    _away_until: float = 0.0
 
     async def ping(self) -> None:
         """Raises CacheUnavailable."""
-        await _told(self.redis.ping())
-
-    async def put(self, newest: dict[tuple[bytes, int], Newest]) -> None:
-        items = list(newest.items())
-        for start in range(0, len(items), PIPELINE):
-            pipe = self.redis.pipeline(transaction=False)
-            for (device, metric), value in items[start : start + PIPELINE]:
-                encoded = msgspec.json.encode(value)
-                pipe.eval(_NEWER, 1, _key(device), str(metric), str(value.observed_at), encoded)
-            await _told(pipe.execute())
-
-    async def announce(self, message: Mapping[str, object]) -> None:
-        """Tells the subscribers of a newly verified batch."""
-        await _told(self.redis.publish(CHANNEL, msgspec.json.encode(message)))
+        await told(self.redis.ping())
 
     async def of(self, device: bytes) -> list[Newest]:
-        held = await _told(self.redis.hgetall(_key(device)))
-        values = (cast(bytes, value).partition(b" ")[2] for value in held.values())
-        found = [msgspec.json.decode(value, type=Newest) for value in values]
+        """By metric. Raises StoreUnavailable; an outage of the cache is none of the caller's."""
+        try:
+            held = await self._cached(device)
+        except CacheUnavailable:
+            return await self._from_database(device, "away")
+        doubt = await self._doubt(device, held)
+        if doubt:
+            return await self._from_database(device, doubt)
+        values = (value.split(b" ", 3)[3] for name, value in held.items() if name != GENERATION)
+        found = (msgspec.json.decode(value, type=Newest) for value in values)
         return sorted(found, key=lambda item: item.metric)
 
-    async def refresh(self, stale: Iterable[tuple[bytes, int]]) -> None:
-        """Sets pairs to what Postgres holds now: after a reorg the newest may be an older one."""
-        for device, metric in stale:
-            row = await asked(self.pool.fetchrow(SQL["newest_reading"], device, metric))
-            await _told(self.redis.hdel(_key(device), str(metric)))
-            if row is not None:
-                newest = Newest(
-                    metric,
-                    row["observed_at"],
-                    row["value"],
-                    row["flag"],
-                    f"{to_unsigned(row['cell']):015x}",
-                    row["batch_id"],
-                    row["position"],
-                )
-                await self.put({(device, metric): newest})
+    async def _cached(self, device: bytes) -> Mapping[bytes, bytes]:
+        if time.monotonic() < self._away_until:
+            raise CacheUnavailable("it was away a moment ago")
+        try:
+            async with asyncio.timeout(READ_LIMIT_S):
+                return cast(Mapping[bytes, bytes], await told(self.redis.hgetall(_key(device))))
+        except (CacheUnavailable, TimeoutError) as error:
+            self._away_until = time.monotonic() + AWAY_S
+            raise CacheUnavailable(str(error)) from error
+
+    async def _doubt(self, device: bytes, held: Mapping[bytes, bytes]) -> str:
+        """Why the cached values of a device must not be served; empty when they may be."""
+        if GENERATION not in held:
+            return "missing"
+        orders = (value.split(b" ", 2) for name, value in held.items() if name != GENERATION)
+        batches = {int(batch_id) for _, batch_id, _ in orders}
+        row = await asked(self.pool.fetchrow(SQL["cache_check"], device, list(batches)))
+        if row is None or str(row["generation"]).encode() != held[GENERATION]:
+            return "another life"
+        if row["stale"] or row["standing"] != len(batches):
+            return "stale"
+        return "behind" if row["behind"] else ""
+
+    async def _from_database(self, device: bytes, reason: str) -> list[Newest]:
+        self.bypassed(reason)
+        return list((await newest_in(self.pool, [device]))[device])
+
+
+async def refreshed(writer: LatestWriter, database: "Asked", devices: Iterable[bytes]) -> None:
+    """Sets devices to what Postgres holds now."""
+    wanted = list(dict.fromkeys(devices))
+    for start in range(0, len(wanted), PIPELINE):
+        await writer.replace(await newest_in(database, wanted[start : start + PIPELINE]))

@@ -33,39 +33,75 @@ with b as (delete from block where number > $1),
      s as (delete from state_channel_event where block_number > $1)
 delete from batch where block_number > $1 returning batch_id
 
--- name: note_retractions
-insert into retraction (batch_id)
-select b.batch_id from batch b join batch_file f using (batch_id)
- where b.block_number > $1 and f.exported_at is not null
-    on conflict do nothing
+-- name: outbox
+-- What a sink has to be told next. `standing`: the very batch is verified, now.
+select o.id, o.kind, o.batch_id, o.commitment, f.batch_id is not null as standing,
+       f.reading_count, f.window_start, f.window_end
+  from outbox o
+  left join batch b on b.batch_id = o.batch_id and b.commitment = o.commitment
+  left join batch_file f on f.batch_id = b.batch_id and f.state = 'verified'
+ where o.sink = $1 order by o.id limit $2
 
--- name: retractions
-select batch_id from retraction order by batch_id limit $1
+-- name: emitted
+delete from outbox where id = $1
 
--- name: retracted
-delete from retraction where batch_id = $1
+-- name: series_behind
+-- Whether the series database has still to learn something, or another one was filled.
+select exists (select from outbox where sink = 'series') or target <> $1 from sink where name = 'series'
 
--- name: unexported
--- Verified batches that cache, series and subscribers have not seen.
-select f.batch_id, b.commitment, f.leaves, f.reading_count, f.window_start, f.window_end
-  from batch_file f join batch b using (batch_id)
- where f.state = 'verified' and f.exported_at is null
-   and not exists (select from retraction r where r.batch_id = f.batch_id)
- order by f.batch_id limit $1
+-- name: new_generation
+-- From now on nothing that was cached before is trusted.
+update sink set generation = gen_random_uuid() where name = 'cache' returning generation
 
--- name: exported
-update batch_file set exported_at = now() where batch_id = $1
+-- name: sink_target
+select target from sink where name = $1
 
--- name: stale_after
--- (device, metric) pairs whose newest value may go with the batches after a block.
-select distinct r.device, r.metric
-  from reading r join batch b using (batch_id)
- where b.block_number > $1
+-- name: set_sink_target
+update sink set target = $2 where name = $1
 
--- name: newest_reading
-select observed_at, value, flag, batch_id, position, cell
-  from reading where device = $1 and metric = $2
- order by observed_at desc, batch_id desc, position desc limit 1
+-- name: forget_pending
+delete from outbox where sink = $1
+
+-- name: add_all
+-- Everything from the beginning, for a store that was not the one before.
+insert into outbox (sink, kind, batch_id, commitment)
+select $1, 'add', batch_id, b.commitment from batch_file f join batch b using (batch_id)
+ where f.state = 'verified' order by batch_id
+
+-- name: all_stale
+-- Every device that has data, each by one look into the index.
+with recursive d (device) as (
+    (select device from reading order by device limit 1)
+    union all
+    select (select r.device from reading r where r.device > d.device order by r.device limit 1)
+      from d where d.device is not null)
+insert into stale_device (device)
+select d.device from d
+ where d.device is not null and not exists (select from stale_device s where s.device = d.device)
+
+-- name: stale_devices
+select id, device from stale_device order by id limit $1
+
+-- name: refreshed
+delete from stale_device where id = any($1::bigint[])
+
+-- name: cache_check
+-- Whether cached values of a device from some batches may be served. All of it by index.
+select s.generation,
+       exists (select from stale_device where device = $1) as stale,
+       exists (select from outbox where sink = 'cache') as behind,
+       (select count(*) from batch_file where batch_id = any($2::bigint[]) and state = 'verified') as standing
+  from sink s where s.name = 'cache'
+
+-- name: newest_readings
+-- The newest reading of each device and metric: one look into the index each.
+select d.device, m.metric, n.observed_at, n.value, n.flag, n.batch_id, n.position, n.cell
+  from unnest($1::bytea[]) d(device) cross join unnest($2::integer[]) m(metric)
+ cross join lateral (
+       select observed_at, value, flag, batch_id, position, cell from reading r
+        where r.device = d.device and r.metric = m.metric
+        order by observed_at desc, batch_id desc, position desc limit 1) n
+ order by d.device, m.metric
 
 -- name: open_batches
 -- Batches whose data file is still to be fetched, besides those under way: new ones first, then those
