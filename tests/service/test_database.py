@@ -1,0 +1,95 @@
+"""What the database cannot do is an outage with a reason; what we asked wrongly stays a mistake."""
+
+import asyncio
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+
+from corechain.service.database import asked, connect, create_pool, migrate, outages, writer
+from corechain.service.errors import StoreUnavailable, WriterLockHeld
+
+RAISE = "do $$ begin raise exception 'no' using errcode = '{}'; end $$"
+OUTAGES = {
+    "the disk is full": "53100",
+    "out of memory": "53200",
+    "too many connections": "53300",
+    "the disk is broken": "58030",
+    "an administrator ended the session": "57P01",
+    "the query was cancelled": "57014",
+    "the server starts up": "57P03",
+    "a replica cannot write": "25006",
+    "another transaction came first": "40001",
+    "a deadlock": "40P01",
+    "a lock is taken": "55P03",
+}
+MISTAKES = {
+    "a wrong query": ("select from where", asyncpg.PostgresSyntaxError),
+    "a missing table": ("select * from nowhere", asyncpg.UndefinedTableError),
+    "a broken rule": (RAISE.format("23505"), asyncpg.UniqueViolationError),
+}
+
+
+@pytest.mark.parametrize("state", OUTAGES.values(), ids=OUTAGES.keys())
+async def test_what_the_server_cannot_do_is_an_outage(postgres: str, state: str) -> None:
+    connection = await connect(postgres)
+    try:
+        with pytest.raises(StoreUnavailable, match="no"):
+            await asked(connection.execute(RAISE.format(state)))
+    finally:
+        connection.terminate()
+
+
+@pytest.mark.parametrize(("query", "kind"), MISTAKES.values(), ids=MISTAKES.keys())
+async def test_what_we_asked_wrongly_stays_a_mistake(
+    postgres: str, query: str, kind: type[Exception]
+) -> None:
+    connection = await connect(postgres)
+    try:
+        with pytest.raises(kind):
+            await asked(connection.execute(query))
+    finally:
+        await connection.close()
+
+
+async def test_a_database_that_does_not_exist_is_named(postgres: str) -> None:
+    missing = urlunsplit(urlsplit(postgres)._replace(path="/nowhere"))
+    for ask in (connect(missing), migrate(missing, [])):
+        with pytest.raises(StoreUnavailable, match='database "nowhere" does not exist'):
+            await ask
+    pool = create_pool(missing)
+    await pool
+    with pytest.raises(StoreUnavailable, match='database "nowhere" does not exist'):
+        await asked(pool.fetchval("select 1"))
+    await pool.close()
+
+
+async def test_a_closed_pool_and_a_busy_connection_are_outages(postgres: str) -> None:
+    pool = create_pool(postgres)
+    await pool
+    await pool.close()
+    with pytest.raises(StoreUnavailable):
+        await asked(pool.fetchval("select 1"))
+    connection = await connect(postgres)
+    busy = asyncio.create_task(connection.fetchval("select pg_sleep(0.5)"))
+    await asyncio.sleep(0.1)
+    with pytest.raises(StoreUnavailable, match="another operation"), outages():
+        await connection.fetchval("select 1")
+    await busy
+    await connection.close()
+
+
+async def test_an_interface_mistake_stays_one(postgres: str) -> None:
+    connection = await connect(postgres)
+    with pytest.raises(asyncpg.InterfaceError), outages():
+        await connection.fetchval("select $1::int", 1, 2)
+    await connection.close()
+
+
+async def test_of_two_writers_one_is_told_that_it_is_the_second(postgres: str) -> None:
+    async with writer(postgres, "a lane"):
+        with pytest.raises(WriterLockHeld, match="a lane"):
+            async with writer(postgres, "a lane"):
+                raise AssertionError("two writers")
+    async with writer(postgres, "a lane"):
+        pass
