@@ -11,6 +11,7 @@ given the running services, each server behind a proxy
 
 import asyncio
 import re
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -356,4 +357,28 @@ def test_the_services_outlive_a_bus_and_cache_that_cannot_write(site: Site, way:
         site.check_alive()
     finally:
         assert command(site.network.valkey.port, *end) == b"+OK\r\n"
+    assert_healed(site)
+
+
+def test_the_indexer_starts_before_anything_it_needs(site: Site) -> None:
+    """Kubernetes starts everything at once; whoever is first waits, and says for what."""
+    for name in ("node", "index", "cache"):
+        site.proxies[name].become(REFUSE)
+    site.indexer.stop()
+    port = site.indexer.port
+    starting = Service("early", site.network.home / "early", port, ["indexer", "run"], {})
+    starting.settings = dict(site.indexer.settings)
+    launch = threading.Thread(target=starting.start)
+    launch.start()
+    try:
+        assert eventually(lambda: "database" in site.failing(starting), NOTICED_S)
+        assert {"node", "cache"} <= set(site.failing(starting))
+        assert probe(port, "/health")[0] == 200
+        assert probe(port, "/v1/batches")[0] == 503
+    finally:
+        for name in ("node", "index", "cache"):
+            site.proxies[name].become(PASS)
+        launch.join(HEALED_S)
+        starting.stop()
+    site.indexer.start()
     assert_healed(site)

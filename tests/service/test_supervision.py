@@ -1,10 +1,11 @@
 """Whatever ends a session, the loop goes on and says how it is; the process never ends by it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from corechain.protocol.errors import TransportError
 from corechain.service import supervision
@@ -31,6 +32,13 @@ ENDS: dict[str, tuple[Exception, LoopState]] = {
         LoopState.FAILED,
     ),
 }
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[list[Any]]:
+    """The events; rendering a traceback would take longer than the pauses of these tests."""
+    with capture_logs() as events:
+        yield events
 
 
 @pytest.fixture(autouse=True)

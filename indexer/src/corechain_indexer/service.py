@@ -21,7 +21,7 @@ from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops, available, sessions
+from corechain.service.supervision import Loops, sessions
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.handlers import Handlers
@@ -77,6 +77,8 @@ class Indexer:
     work: asyncio.Event = field(default_factory=asyncio.Event)
     verified: asyncio.Event = field(default_factory=asyncio.Event)
     supervised: Loops = field(default_factory=Loops)
+    prepared: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the database has this version's tables: before it, nothing asks for them."""
     rpc: Rpc = field(init=False)
     reader: ChainReader = field(init=False)
     """Outlives the mirror's sessions: it remembers what the node's limits are."""
@@ -118,11 +120,11 @@ class Indexer:
         return lambda reason: self.metrics.bypassed.labels(store, reason).inc()
 
     async def prepare(self) -> None:
-        """Waits for database and node. Raises WrongNode."""
-        applied = await available("database", partial(migrate, self.database_url, MIGRATIONS))
+        """Brings the database up to this version. Raises StoreUnavailable."""
+        applied = await migrate(self.database_url, MIGRATIONS)
         log.info("database ready", migrations=applied)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
-        await available("node", self._check_node)
+        self.prepared.set()
 
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
@@ -233,7 +235,8 @@ class Indexer:
             "cache": self.latest.ping,
             "node": self.rpc.head,
         }
-        return Api(handlers, stream, Health(probes, self.supervised), self._paywall(), self.metrics)
+        health = Health(probes, self.supervised)
+        return Api(handlers, stream, health, self._paywall(), self.metrics, self.prepared)
 
     async def _ask_database(self) -> None:
         await asked(self.pool.fetchval("select 1"))
@@ -260,14 +263,21 @@ class Indexer:
         url = self.settings.facilitator_url
         return None if url is None else Depositor(self.http, url.get_secret_value(), self.pool)
 
+    def _loop(self, name: str, session: Any) -> Coroutine[Any, Any, None]:
+        restarted = self.metrics.sessions_restarted.labels(name).inc
+        return sessions(name, session, restarted, self.supervised)
+
     def loops(self, roles: Sequence[Role], api: Api) -> list[Coroutine[Any, Any, None]]:
         """The roles' loops, in order of start."""
 
         def loop(name: str, session: Any) -> Coroutine[Any, Any, None]:
-            restarted = self.metrics.sessions_restarted.labels(name).inc
-            return sessions(name, session, restarted, self.supervised)
+            async def begin() -> None:
+                await self.prepared.wait()
+                await session()
 
-        found = []
+            return self._loop(name, begin)
+
+        found = [self._loop("database", self.prepare)]
         if Role.MIRROR in roles:
             found += [loop("mirror", self.mirror), loop("verifier", self.verify)]
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
@@ -284,7 +294,6 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     with bind(PREFIX, settings.http_host, settings.http_port) as listener:
         try:
             api = indexer.api()
-            await indexer.prepare()
             server = http_server(
                 api.app(queries=Role.API in roles), settings.max_connections, settings.keep_alive_s
             )

@@ -1,5 +1,6 @@
 """HTTP of the query API: the table of routes, problem details, the paywall, the meters."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class Api:
     health: Health
     paywall: Paywall | None
     metrics: Metrics
+    prepared: asyncio.Event
 
     def _endpoint(self, endpoint: Endpoint) -> Handler:
         answer = getattr(self.handlers, endpoint.name)
@@ -79,6 +81,8 @@ class Api:
     async def _guarded(
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
     ) -> Response:
+        if not self.prepared.is_set():
+            return await self._refused(request, Unavailable("the database is not ready yet"))
         try:
             try:
                 return await self._answered(request, answer, endpoint)

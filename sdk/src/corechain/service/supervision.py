@@ -69,6 +69,10 @@ class Loops:
         self.reports[name] = LoopReport(state, reason)
         self.changed(name, state)
 
+    def done(self, name: str) -> None:
+        """Forgets a loop whose session ended by itself: it has nothing more to do."""
+        self.reports.pop(name, None)
+
     def unwell(self) -> Mapping[str, str]:
         """The reasons of the loops that do not do their work now, by name."""
         return {n: r.reason for n, r in self.reports.items() if r.state in NOT_READY}
@@ -136,7 +140,8 @@ class _Supervised:
             started = time.monotonic()
             try:
                 await self._session()
-                return  # a session that ends by itself has nothing more to do
+                self.loops.done(self.name)
+                return
             except Exception as error:
                 seconds = self._judge(error, time.monotonic() - started)
             await asyncio.sleep(seconds)
