@@ -6,6 +6,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 
+from corechain.devnet.settings import GUARD_KEY
 from corechain.protocol.archive import Place
 from corechain.protocol.batch import Origin, ancestor_of, batch_id, seal
 from corechain.protocol.eip712 import address_word, uint_word
@@ -17,8 +18,6 @@ from corechain.protocol.keys import DeviceKey
 from corechain_relayer.aggregator.files import write_data_file
 from relayer.support import ADMIN, Chain, Sensor, eventually
 
-# Account 6 of anvil's public mnemonic.
-GUARD_KEY = "0x92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"
 GUARD = "0x976EA74026E726554dB657fA54763abd0C3a0aa9"
 SUBMITTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 GUARDED = {"RELAYER_GUARD_KEY": GUARD_KEY}

@@ -206,6 +206,18 @@ class RelayerProcess:
             time.sleep(0.02)
         raise AssertionError(f"not serving: {self.log_path.read_text()}")
 
+    def command(self, name: str) -> str:
+        """What another command of the relayer prints under the same settings."""
+        done = subprocess.run(
+            [sys.executable, "-m", "corechain_relayer", name],
+            env={"PATH": os.environ["PATH"], **self.environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def kill(self) -> None:
         """kill -9: no chance to tidy up."""
         assert self.process is not None

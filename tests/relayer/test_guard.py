@@ -12,6 +12,7 @@ given a lane with a committed batch, and a guard with a key of its own
     nothing is sent
 """
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -268,6 +269,28 @@ def test_an_answer_that_comes_second_is_given_up_and_the_next_demand_answered(
     assert by_guard(challenger.awaited(again)[0])
     assert guard.process is not None
     assert guard.process.poll() is None
+
+
+def test_the_command_lists_what_is_demanded_and_how_it_stands_with_the_answers(
+    start: Start, chain: Chain, batch: Dossier, challenger: Challenger
+) -> None:
+    commit_to(chain, 2, batch.header.commitment(b"\2" * 26))
+    unknown = challenger.of_batch(2, batch.header.commitment(b"\2" * 26))
+    gateway = start("gateway")
+    assert [row["answer"][:19] for row in json.loads(gateway.command("demands"))] == [
+        "none: no data file:"
+    ]
+    chain.rpc("evm_increaseTime", 600)
+    known = challenger.at(Demand.READING, batch, 3)
+    first, second = json.loads(gateway.command("demands"))
+    assert (first["demand"], second["demand"]) == ("0x" + unknown.hex(), "0x" + known.hex())
+    assert second["answer"] == "ready, not recorded yet"
+    assert (second["kind"], second["batch"], second["left_s"]) == ("reading", 1, ANSWER_WINDOW_S)
+    assert first["left_s"] <= ANSWER_WINDOW_S - 600
+    start("guard", **GUARDED)
+    challenger.awaited(known)
+    (row,) = json.loads(gateway.command("demands"))
+    assert row["demand"] == "0x" + unknown.hex()
 
 
 def test_without_a_key_the_bond_is_unguarded_and_the_relayer_says_so(start: Start) -> None:

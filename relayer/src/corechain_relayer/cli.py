@@ -9,7 +9,9 @@ from corechain.service.command import WRONG_SETTING, configured, refuse, roles_o
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.settings import load_settings
 
-commands = typer.Typer(help="Gateway, aggregator, submitter and watchtower.", no_args_is_help=True)
+commands = typer.Typer(
+    help="The roles of a relayer, and what they leave to do.", no_args_is_help=True
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -44,6 +46,20 @@ def migrate() -> None:
     async def main() -> None:
         for name in await apply(url, migrations()):
             typer.echo(name)
+
+    run_to_end(main())
+
+
+@commands.command()
+def demands() -> None:
+    """List the open demands for data of our lane as JSON, and how it stands with the answers."""
+    from corechain_relayer.guard.command import open_demands
+
+    settings, deployment = configured(load_settings)
+
+    async def main() -> None:
+        standings = await open_demands(settings, deployment)
+        typer.echo(json.dumps([standing.row() for standing in standings], indent=2))
 
     run_to_end(main())
 

@@ -32,6 +32,7 @@ from corechain_relayer.gateway.book import SequenceBook
 from corechain_relayer.gateway.intake import Judge, TimeLimits
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.guard.alerts import Alerts
+from corechain_relayer.guard.parts import Parts
 from corechain_relayer.guard.role import GuardRole
 from corechain_relayer.journal.batches import BatchJournal, lane_queue
 from corechain_relayer.journal.reader import JournalReader
@@ -253,7 +254,7 @@ class Relayer:
     def guard(self, key: "SecretStr") -> "list[Loop]":
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
-        role = GuardRole(*shared, signer, self.alerts)
+        role = GuardRole(Parts(*shared, self.alerts), signer)
         return [self.loop(name, session) for name, session in role.loops().items()]
 
 

@@ -102,13 +102,13 @@ class Guard:
         if head is None:
             return
         self._note_closed()
-        looks = await self._look()
+        looks = await self.look()
         self._measure(looks, head)
         outages = [await self._attend(look, head) for look in looks]
         for outage in filter(None, outages):
             raise outage
 
-    async def _look(self) -> list[Look]:
+    async def look(self) -> list[Look]:
         """The open demands, the most urgent first, with their answers in the journal."""
         view = self.follower.view
         demands = view.by_urgency()

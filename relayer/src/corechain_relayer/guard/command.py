@@ -1,0 +1,109 @@
+"""`corechain relayer demands`: what is demanded of our lane, and how it stands with the answers."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from corechain.deployment import Deployment
+from corechain.protocol.errors import TransportError
+from corechain.service.database import create_pool
+from corechain.service.errors import NodeUnavailable
+from corechain.service.rpc import Block, Rpc
+from corechain_relayer.guard.alerts import Alerts
+from corechain_relayer.guard.answers import Unanswerable
+from corechain_relayer.guard.chain import DisputesContract
+from corechain_relayer.guard.demands import OpenDemand
+from corechain_relayer.guard.parts import Parts, new_guard
+from corechain_relayer.guard.service import Guard, Look
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.follower import RegistryFollower
+from corechain_relayer.registry.view import RegistryView
+from corechain_relayer.settings import Settings
+from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.wiring import check_chain
+
+NOBODY = bytes(19) + b"\1"
+"""Who asks the contract whether it would take an answer, where no key is set: anyone may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A demand with what became of its answer."""
+
+    demand: OpenDemand
+    left_s: int
+    answer: str
+
+    def row(self) -> dict[str, Any]:
+        """For JSON. `left_s` in seconds of chain time, negative when it is too late."""
+        until = datetime.fromtimestamp(self.demand.deadline, UTC)
+        return {
+            "demand": "0x" + self.demand.id.hex(),
+            "kind": self.demand.kind_name,
+            "batch": self.demand.batch_id,
+            "deadline": until.isoformat(),
+            "left_s": self.left_s,
+            "answer": self.answer,
+        }
+
+
+async def _answer(guard: Guard, look: Look) -> str:
+    """How it stands with the answer, in a few words."""
+    if look.covering:
+        return f"on its way: {look.covering[-1].state}"
+    try:
+        call = await guard.accepted_call(look.demand)
+    except Unanswerable as error:
+        return f"none: {error}"
+    return "closed meanwhile" if call is None else "ready, not recorded yet"
+
+
+async def _looks(guard: Guard) -> Sequence[Look]:
+    """Without the journal it cannot be known which answers are on their way: the rest can."""
+    try:
+        return await guard.look()
+    except TransportError:
+        view = guard.follower.view
+        return [Look.at(demand, (), view) for demand in view.by_urgency()]
+
+
+async def _standings(guard: Guard) -> list[Standing]:
+    await guard.follower.refresh_since(time.monotonic())
+    head: Block | None = guard.follower.seen
+    if head is None:
+        raise NodeUnavailable("the node is behind")
+    return [
+        Standing(look.demand, look.demand.deadline - head.timestamp, await _answer(guard, look))
+        for look in await _looks(guard)
+    ]
+
+
+async def open_demands(settings: Settings, deployment: Deployment) -> list[Standing]:
+    """The open demands of our lane, the most urgent first. Records and sends nothing.
+
+    Raises NodeUnavailable, NodeRefused, WrongNode.
+    """
+    rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+    pool, metrics = create_pool(settings.database_url.get_secret_value()), Metrics()
+    key = settings.guard_key
+    sender = Signer.of(key.get_secret_value(), deployment.chain_id).address if key else NOBODY
+    registry = RegistryFollower(
+        rpc,
+        deployment.contracts["DeviceRegistry"],
+        RegistryView,
+        settings.poll_s,
+        settings.log_range_blocks,
+        metrics,
+        settings.confirmations,
+    )
+    parts = Parts(settings, deployment, rpc, pool, registry, metrics, Alerts(metrics))
+    try:
+        await pool  # asyncpg's way to open it; connects to nothing yet
+        await check_chain(rpc, deployment.chain_id)
+        guard = await new_guard(parts, DisputesContract(rpc, deployment, sender))
+        return await _standings(guard)
+    finally:
+        await rpc.close()
+        await pool.close()

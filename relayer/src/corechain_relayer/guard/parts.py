@@ -1,0 +1,72 @@
+"""What a guard is made of, for the role and for the command that lists demands."""
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from corechain.deployment import Deployment
+from corechain.service.rpc import Rpc
+from corechain_relayer.guard.alerts import Alerts
+from corechain_relayer.guard.chain import DisputesContract, first_block_since
+from corechain_relayer.guard.demands import DemandsView
+from corechain_relayer.guard.library import Library
+from corechain_relayer.guard.service import DemandsFollower, Guard
+from corechain_relayer.guard.store import AnswerStore
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.follower import RegistryFollower
+from corechain_relayer.settings import Settings
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+REORG_MARGIN_S = 600
+"""How much earlier than the answer window the first block looked at is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a process has for its guard. `work` is set when there is an answer to send."""
+
+    settings: Settings
+    deployment: Deployment
+    rpc: Rpc
+    pool: "Database"
+    registry: RegistryFollower
+    metrics: Metrics
+    alerts: Alerts
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+async def new_guard(parts: Parts, contract: DisputesContract) -> Guard:
+    """A guard that has not looked yet. Raises NodeUnavailable, NodeRefused."""
+    window_s = await contract.answer_window()
+    return Guard(
+        await _follower(parts, window_s),
+        parts.registry,
+        Library(parts.settings.data_dir),
+        AnswerStore(parts.pool),
+        contract,
+        parts.alerts,
+        parts.metrics,
+        parts.work,
+        window_s,
+        parts.settings.refused_pause_s,
+    )
+
+
+async def _follower(parts: Parts, window_s: int) -> DemandsFollower:
+    """From the first block in which a demand that is open now can have been made: a year of older
+    ones need not be read at every start."""
+    settings, contract = parts.settings, parts.deployment.contracts["DataBatches"]
+    head = await parts.rpc.head()
+    since = head.timestamp - window_s - REORG_MARGIN_S
+    first = await first_block_since(parts.rpc, since, head, contract.block)
+    return DemandsFollower(
+        parts.rpc,
+        replace(contract, block=first),
+        lambda: DemandsView(settings.lane),
+        settings.poll_s,
+        settings.log_range_blocks,
+        parts.metrics,
+        settings.confirmations,
+    )
