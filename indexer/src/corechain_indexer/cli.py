@@ -58,7 +58,7 @@ def rebuild() -> None:
 
 @commands.command()
 def redeem() -> None:
-    """Redeem all vouchers that are worth something, in one transaction. Prints JSON."""
+    """Draw what was charged by voucher, 500 channels a transaction. Prints JSON."""
     from corechain.chain import Chain
     from corechain_indexer.redeem import open_vouchers
     from corechain_indexer.redeem import redeem as redeem_all

@@ -12,7 +12,11 @@ class SeriesUnavailable(TransportError):
 
 
 class FacilitatorUnavailable(TransportError):
-    """The x402 facilitator did not answer, or with nonsense."""
+    """The x402 facilitator did not answer, or with nonsense; it may have sent the deposit."""
+
+    def __init__(self, why: str, *, maybe_sent: bool = False) -> None:
+        super().__init__(f"the facilitator: {why}")
+        self.why, self.maybe_sent = why, maybe_sent
 
 
 class FileWithheld(TransportError):

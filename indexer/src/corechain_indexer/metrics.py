@@ -58,6 +58,9 @@ class Metrics:
             registry=registry,
         )
         self.paid = counter("queries_paid_total", "Queries paid by voucher")
+        self.repeated = counter(
+            "answers_repeated_total", "Paid answers sent again to payers that lost them"
+        )
         self.subscribers = gauge("subscribers", "Open batch streams")
         self.subscribers_dropped = counter("subscribers_dropped_total", "Too slow to follow")
         self.sessions_restarted = counter(

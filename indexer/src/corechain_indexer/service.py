@@ -285,6 +285,8 @@ class Indexer:
             found += [loop("auditor", self.audit)]
         if Role.API in roles:
             found += [loop("stream", api.stream.listen)]
+            if api.paywall is not None:
+                found += [loop("paid answers", api.paywall.forget_forever)]
         return found
 
 

@@ -1,21 +1,21 @@
 """AsyncClient: the same flows as `Client`, for asyncio. Chain calls run in a thread."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import closing
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain import flows
 from corechain.client import (
-    HTTP_TOO_EARLY,
     TIMEOUT_S,
-    UNSEEN_PAUSE_S,
-    UNSEEN_TRIES,
     ClientBase,
+    S,
     payload_of,
 )
-from corechain.flows import Flow, Request, Step
-from corechain.payments import PaymentChannel
+from corechain.flows import Request
+from corechain.paying import ClientStep, Pause, Paying, PayingStep, Quote, Send
+from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.keys import DeviceKey
@@ -62,28 +62,43 @@ class AsyncClient(ClientBase):
         except httpx.TransportError as error:
             raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
 
-    async def _carry_out(self, step: Step) -> Any:
+    async def _carry_out(self, step: ClientStep) -> Any:
+        if isinstance(step, Quote):
+            return await self._send(step.request, {})
         if not isinstance(step, Request):
             return await asyncio.to_thread(step.question)
         response = await self._send(step, {})
-        payment = self._payment(response)
-        return payload_of(await self._paid(step, payment) if payment else response)
+        channel = self._payer(response)
+        if channel is not None:
+            async with channel.turns.awaited():
+                response = await self._paid(step, self._paying(channel, step, response))
+        return payload_of(response)
 
-    async def _paid(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
-        for _ in range(UNSEEN_TRIES):
-            response = await self._send(request, payment)
-            if response.status_code != HTTP_TOO_EARLY:
-                break
-            await asyncio.sleep(UNSEEN_PAUSE_S)
-        return response
+    async def _paid(self, request: Request, flow: "Paying[httpx.Response]") -> "httpx.Response":
+        # Closed also when this task is cancelled: then the payment is in doubt.
+        with closing(flow):
+            return await self._drive(flow, lambda step: self._pay_step(request, step))
 
-    async def run(self, flow: Flow[T]) -> T:
+    async def _pay_step(self, request: Request, step: PayingStep) -> Any:
+        if isinstance(step, Send):
+            return await self._send(request, {PAYMENT_SIGNATURE: step.header})
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
+        return await asyncio.to_thread(step.question)
+
+    async def run(self, flow: Generator[ClientStep, Any, T]) -> T:
         """Carries a flow out to its result."""
+        return await self._drive(flow, self._carry_out)
+
+    @staticmethod
+    async def _drive(
+        flow: Generator[S, Any, T], carry_out: Callable[[S], Coroutine[Any, Any, Any]]
+    ) -> T:
         try:
             step = next(flow)
             while True:
                 try:
-                    result = await self._carry_out(step)
+                    result = await carry_out(step)
                 except CoreChainError as error:
                     step = flow.throw(error)
                 else:
@@ -151,6 +166,19 @@ class AsyncClient(ClientBase):
         return await asyncio.to_thread(self._claim, claim)
 
     async def open_channel(
-        self, receiver: bytes, amount: int, withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S
+        self,
+        receiver: bytes | None = None,
+        amount: int = 0,
+        withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
+        *,
+        max_price: int | None = None,
     ) -> PaymentChannel:
-        return await asyncio.to_thread(self._open_channel, receiver, amount, withdraw_delay_s)
+        opening = self._opening(max_price)
+        self.channel = await self.run(opening.open(receiver, amount, withdraw_delay_s))
+        return self.channel
+
+    async def resume_channel(
+        self, channel_id: bytes, *, max_price: int | None = None
+    ) -> PaymentChannel:
+        self.channel = await self.run(self._opening(max_price).resume(channel_id))
+        return self.channel

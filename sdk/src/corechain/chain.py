@@ -1,13 +1,14 @@
 """Contract calls. The only module that imports web3 and the only one that reads RPC error texts."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, cast
 
 from eth_abi.abi import decode as abi_decode
 from eth_account.signers.local import LocalAccount
+from eth_typing import HexStr
 from web3 import Web3
 from web3.contract import Contract
 from web3.exceptions import (
@@ -43,6 +44,7 @@ from corechain.protocol.fleet import Fleet, device_ids
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import DeviceIdentity
 from corechain.protocol.reading import DeviceId
+from corechain.protocol.redemption import Redemption, pack_redemptions
 from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.statistics import Statistics
 
@@ -199,19 +201,42 @@ class Chain:
         For people and scripts. Services keep a journal of intents instead (relayer's submitter).
         """
         bound = self.contract(contract).functions[function](*arguments)
+        label = f"{contract}.{function}"
+        return self._sent(
+            account, label, lambda params: cast(dict[str, Any], bound.build_transaction(params))
+        )
+
+    def send_packed(
+        self, account: LocalAccount, contract: str, function: str, data: bytes
+    ) -> TxReceipt:
+        """The same for a function that reads packed bytes behind its selector (no arguments)."""
+        bound = self.contract(contract).functions[function]()
+        packed = "0x" + (_selector(bound.abi) + data).hex()
+
+        def build(params: TxParams) -> dict[str, Any]:
+            # Estimated with its bytes: without them the call reverts.
+            asked: TxParams = {"from": params["from"], "to": bound.address, "data": HexStr(packed)}
+            gas = self.web3.eth.estimate_gas(asked)
+            built = cast(dict[str, Any], bound.build_transaction(params | {"gas": gas}))
+            return built | {"data": packed}
+
+        return self._sent(account, f"{contract}.{function}", build)
+
+    def _sent(
+        self, account: LocalAccount, label: str, build: Callable[[TxParams], dict[str, Any]]
+    ) -> TxReceipt:
         try:
             nonce = self.web3.eth.get_transaction_count(account.address, "pending")
-            params: TxParams = {"from": account.address, "nonce": nonce}
-            transaction = cast(dict[str, Any], bound.build_transaction(params))
+            transaction = build({"from": account.address, "nonce": nonce})
             signed = account.sign_transaction(transaction)
             sent = self.web3.eth.send_raw_transaction(signed.raw_transaction)
             receipt = self.web3.eth.wait_for_transaction_receipt(sent, RECEIPT_TIMEOUT_S)
         except ContractLogicError as error:
             raise self._revert(error) from error
         except (OSError, TimeExhausted, Web3RPCError, Web3Exception) as error:
-            raise ChainUnavailable(f"{contract}.{function}: {error}") from error
+            raise ChainUnavailable(f"{label}: {error}") from error
         if receipt["status"] != 1:
-            raise Reverted(f"{contract}.{function} in transaction 0x{bytes(sent).hex()}")
+            raise Reverted(f"{label} in transaction 0x{bytes(sent).hex()}")
         return receipt
 
     def _revert(self, error: ContractLogicError) -> ProtocolError:
@@ -421,6 +446,45 @@ class Chain:
         """Claims (terms, amount, signature) vouchers and pays them out, in one transaction."""
         rows = [(_config_tuple(config), amount, sig) for config, amount, sig in vouchers]
         return self.send(account, "PaymentChannels", "redeem", rows)
+
+    def channel_balances(self, channel_ids: Sequence[bytes]) -> list[tuple[int, int]]:
+        """(deposited, claimed) of many payment channels, in one call."""
+        contract = self.contract("PaymentChannels")
+        asked = [contract.encode_abi("channels", [channel_id]) for channel_id in channel_ids]
+        found = self.call("PaymentChannels", "multicall", asked)
+        balances = (abi_decode(["uint128", "uint128"], bytes(answer)) for answer in found)
+        return [(int(balance), int(claimed)) for balance, claimed in balances]
+
+    def takes_packed_redemptions(self) -> bool:
+        """Whether the contract has `redeemGroupsBrief`: x402's own has not."""
+        try:
+            self.call("PaymentChannels", "redeemGroupsBrief")
+        except ProtocolError as error:
+            # Asked for nothing, ours says so by name; a contract without the function only reverts.
+            return "EmptyBatch" in (error.name, getattr(error, "error", None))
+        return False
+
+    def redeem_packed(self, account: LocalAccount, rows: Sequence[Redemption]) -> TxReceipt:
+        """Redeems vouchers to their ceilings by packed bytes; bad ones are left out and logged.
+
+        The account is on the receiver's side of all of them. Raises MalformedRows.
+        """
+        packed = pack_redemptions(rows, bytes.fromhex(account.address[2:]))
+        return self.send_packed(account, "PaymentChannels", "redeemGroupsBrief", packed)
+
+    def claim_and_settle(
+        self, account: LocalAccount, rows: Sequence[tuple[Redemption, int]]
+    ) -> TxReceipt:
+        """Claims (voucher, cumulative amount up to its ceiling) and pays them out, in one
+        transaction, by x402's own functions. All rows are of one receiver and token."""
+        contract = self.contract("PaymentChannels")
+        claims = [
+            ((_config_tuple(row.config), row.amount), row.signature, total) for row, total in rows
+        ]
+        config = rows[0][0].config
+        payee = [Web3.to_checksum_address(party) for party in (config.receiver, config.token)]
+        calls = [contract.encode_abi("claim", [claims]), contract.encode_abi("settle", payee)]
+        return self.send(account, "PaymentChannels", "multicall", calls)
 
     def initiate_withdraw(
         self, account: LocalAccount, config: ChannelConfig, amount: int

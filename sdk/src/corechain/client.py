@@ -1,8 +1,8 @@
 """Client: a thin sender of the flows. Verification is on by default."""
 
-import secrets
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,12 +11,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from corechain import flows
 from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
-from corechain.flows import Flow, Question, Request, Step
-from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel, channel_to, parse_price
+from corechain.flows import Question, Request
+from corechain.opening import Opening
+from corechain.paying import (
+    HTTP_PAYMENT_REQUIRED,
+    ClientStep,
+    Pause,
+    Paying,
+    PayingStep,
+    Quote,
+    Send,
+    pay,
+)
+from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
 from corechain.protocol.errors import CoreChainError
-from corechain.protocol.keys import DeviceKey, Secp256k1Key
+from corechain.protocol.keys import DeviceKey
 from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.vocabulary import metric as metric_of
@@ -28,11 +39,9 @@ if TYPE_CHECKING:
 
     from corechain.chain import Chain
 
+S = TypeVar("S")
 T = TypeVar("T")
 TIMEOUT_S = 30.0
-HTTP_PAYMENT_REQUIRED, HTTP_TOO_EARLY = 402, 425
-UNSEEN_TRIES, UNSEEN_PAUSE_S = 40, 0.25
-"""A channel that was just opened is mirrored within seconds."""
 
 
 def payload_of(response: "httpx.Response") -> Any:
@@ -50,7 +59,11 @@ def payload_of(response: "httpx.Response") -> Any:
 
 @dataclass
 class ClientBase:
-    """What both clients know: where the services are, the contracts, and who pays."""
+    """What both clients know: where the services are, the contracts, and who pays.
+
+    `max_price` is the most that a query may cost, in base units of the token; None: what the
+    channel agreed to when it was opened. A 402 that asks more raises PriceTooHigh, unpaid.
+    """
 
     api_url: str
     gateway_url: str
@@ -59,6 +72,7 @@ class ClientBase:
     account: "LocalAccount | None" = None
     verify: bool = True
     channel: PaymentChannel | None = field(default=None, repr=False)
+    max_price: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.deployment, Deployment):
@@ -94,12 +108,17 @@ class ClientBase:
     def _headers(self, request: Request) -> dict[str, str]:
         return {"content-type": request.content_type} if request.content_type else {}
 
-    def _payment(self, response: "httpx.Response") -> dict[str, str]:
-        """The header that pays for a 402; {} when there is no channel to pay from."""
-        if response.status_code != HTTP_PAYMENT_REQUIRED or self.channel is None:
-            return {}
-        price = parse_price(response.headers, self.contracts.chain_id)
-        return {PAYMENT_SIGNATURE: self.channel.pay(price)}
+    def _payer(self, response: "httpx.Response") -> PaymentChannel | None:
+        """The channel that pays for a 402; None for other answers and when there is none."""
+        return self.channel if response.status_code == HTTP_PAYMENT_REQUIRED else None
+
+    def _paying(
+        self, channel: PaymentChannel, request: Request, refusal: "httpx.Response"
+    ) -> "Paying[httpx.Response]":
+        def claimed() -> int:
+            return self.chain.channel_balance(channel.channel_id)[1]
+
+        return pay(channel, request, refusal, self.max_price, claimed)
 
     def sign_report(
         self, key: DeviceKey, sequence: int, observations: Iterable[Observation]
@@ -122,21 +141,9 @@ class ClientBase:
     def _claim(self, claim: RewardClaim) -> Any:
         return self.chain.claim_rewards(self._account(), claim)
 
-    def _open_channel(self, receiver: bytes, amount: int, withdraw_delay_s: int) -> PaymentChannel:
-        account = self._account()
-        channel = channel_to(
-            receiver,
-            Secp256k1Key(bytes(account.key)),
-            token=self.contracts.address("CoreToken"),
-            chain_id=self.contracts.chain_id,
-            payment_channels=self.contracts.address("PaymentChannels"),
-            withdraw_delay_s=withdraw_delay_s,
-            salt=secrets.token_bytes(32),
-        )
-        self.chain.open_channel(account, channel.config, amount)
-        channel.deposit = amount
-        self.channel = channel
-        return channel
+    def _opening(self, max_price: int | None) -> Opening:
+        limit = self.max_price if max_price is None else max_price
+        return Opening(self._account(), self.contracts, lambda: self.chain, limit)
 
     @staticmethod
     def question(metric: int | str, device: DeviceId, cell: int, start: int, end: int) -> Question:
@@ -184,29 +191,40 @@ class Client(ClientBase):
         except httpx.TransportError as error:
             raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
 
-    def _carry_out(self, step: Step) -> Any:
+    def _carry_out(self, step: ClientStep) -> Any:
+        if isinstance(step, Quote):
+            return self._send(step.request, {})
         if not isinstance(step, Request):
             return step.question()
         response = self._send(step, {})
-        payment = self._payment(response)
-        return payload_of(self._paid(step, payment) if payment else response)
+        channel = self._payer(response)
+        if channel is not None:
+            with channel.turns.taken():
+                response = self._paid(step, self._paying(channel, step, response))
+        return payload_of(response)
 
-    def _paid(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
-        """Sends the same voucher again while the server has not yet seen a new channel."""
-        for _ in range(UNSEEN_TRIES):
-            response = self._send(request, payment)
-            if response.status_code != HTTP_TOO_EARLY:
-                break
-            time.sleep(UNSEEN_PAUSE_S)
-        return response
+    def _paid(self, request: Request, flow: "Paying[httpx.Response]") -> "httpx.Response":
+        with closing(flow):
+            return self._drive(flow, lambda step: self._pay_step(request, step))
 
-    def run(self, flow: Flow[T]) -> T:
+    def _pay_step(self, request: Request, step: PayingStep) -> Any:
+        if isinstance(step, Send):
+            return self._send(request, {PAYMENT_SIGNATURE: step.header})
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
+        return step.question()
+
+    def run(self, flow: Generator[ClientStep, Any, T]) -> T:
         """Carries a flow out to its result."""
+        return self._drive(flow, self._carry_out)
+
+    @staticmethod
+    def _drive(flow: Generator[S, Any, T], carry_out: Callable[[S], Any]) -> T:
         try:
             step = next(flow)
             while True:
                 try:
-                    result = self._carry_out(step)
+                    result = carry_out(step)
                 except CoreChainError as error:
                     step = flow.throw(error)
                 else:
@@ -290,7 +308,30 @@ class Client(ClientBase):
         return self._claim(self.reward_claim(owner))
 
     def open_channel(
-        self, receiver: bytes, amount: int, withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S
+        self,
+        receiver: bytes | None = None,
+        amount: int = 0,
+        withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
+        *,
+        max_price: int | None = None,
     ) -> PaymentChannel:
-        """Opens a payment channel; paid queries draw on it from now on. Amount in base units."""
-        return self._open_channel(receiver, amount, withdraw_delay_s)
+        """Opens a payment channel; paid queries draw on it from now on. Amounts in base units.
+
+        Asks the API first who is paid and what a query costs: nothing is deposited for another
+        `receiver` than that (None: whoever the API names), nor when the price is above `max_price`.
+        The price at this moment is what the channel agrees to where no `max_price` is given, here
+        or to the client. Raises WrongPayee, PriceTooHigh, PaymentRequired, NoPaymentAsked,
+        ApiUnavailable, ChainUnavailable, or what the contract refuses by its name.
+        """
+        opening = self._opening(max_price)
+        self.channel = self.run(opening.open(receiver, amount, withdraw_delay_s))
+        return self.channel
+
+    def resume_channel(self, channel_id: bytes, *, max_price: int | None = None) -> PaymentChannel:
+        """Goes on with a channel of an earlier run: its terms from the API, checked by their hash,
+        its money from the chain; what is spent, from the first 402.
+
+        Raises as `open_channel`, NotFound.
+        """
+        self.channel = self.run(self._opening(max_price).resume(channel_id))
+        return self.channel

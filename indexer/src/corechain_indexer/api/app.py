@@ -1,6 +1,7 @@
 """HTTP of the query API: the table of routes, problem details, the paywall, the meters."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -24,9 +25,10 @@ from corechain.service.ops import Ops
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params
-from corechain_indexer.api.payments import REQUIRED, RESPONSE, SIGNATURE, Paywall
+from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
+from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
 from corechain_indexer.errors import Unavailable
 from corechain_indexer.metrics import Metrics
 
@@ -40,6 +42,12 @@ _encoder = msgspec.json.Encoder()
 
 def _json(value: Any, status: int = 200, media_type: str = "application/json") -> Response:
     return Response(_encoder.encode(value), status, media_type=media_type)
+
+
+def query_id(request: Request) -> bytes:
+    """The same for the same question, in whatever order its parameters are written."""
+    told = [request.method, request.url.path, sorted(request.query_params.multi_items())]
+    return hashlib.sha256(_encoder.encode(told)).digest()
 
 
 def problem(error: ProtocolError) -> Response:
@@ -97,12 +105,20 @@ class Api:
     ) -> Response:
         if self.paywall is None or not endpoint.paid:
             return _json(await answer(Params(request)))
-        payment = self.paywall.payment_of(request.headers.get(SIGNATURE))
-        # Answered before it is charged, sent only after: nobody pays for a refusal.
-        body = _encoder.encode(await answer(Params(request)))
-        receipt = await self.paywall.charge(payment)
-        self.metrics.paid.inc()
-        return Response(body, headers={RESPONSE: receipt}, media_type="application/json")
+        return await self._sold(self.paywall, request, answer)
+
+    async def _sold(
+        self, paywall: Paywall, request: Request, answer: Callable[[Params], Awaitable[Any]]
+    ) -> Response:
+        payment, query = paywall.payment_of(request.headers.get(SIGNATURE)), query_id(request)
+        paid = await paywall.prepare(payment, query)
+        if paid is None:
+            # Answered before it is charged, sent only after: nobody pays for a refusal.
+            body = _encoder.encode(await answer(Params(request)))
+            paid = await paywall.charge(payment, query, body)
+        (self.metrics.repeated if paid.again else self.metrics.paid).inc()
+        headers = {RESPONSE: paid.receipt}
+        return Response(paid.body, headers=headers, media_type="application/json")
 
     async def _refused(self, request: Request, error: ProtocolError) -> Response:
         response = problem(error)

@@ -1,31 +1,38 @@
-"""Paid queries: x402 v2, scheme `batch-settlement`. A voucher is stored, then the answer sent."""
+"""Paid queries: x402 v2, scheme `batch-settlement`. A voucher is charged, then the answer sent.
 
-import base64
-import json
+One book a channel, in Postgres: a voucher is taken when it is for what is charged so far and one
+price, so that what a payer has signed is what was charged, and what is redeemed.
+"""
+
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from corechain.protocol.channel import (
-    MIN_WITHDRAW_DELAY_S,
-    ChannelConfig,
-    Voucher,
-    check_voucher,
-)
+from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S, check_voucher
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import (
     ChannelNotSeen,
-    InvalidSignature,
     PaymentRequired,
     ProtocolError,
+    VoucherMiscounted,
     VoucherRegressed,
 )
-from corechain.protocol.signature import compact_signature, wallet_signature
+from corechain.protocol.signature import wallet_signature
 from corechain.service.database import asked, outages
 from corechain_indexer.api.deposits import ASKED_QUERIES, LEAST_QUERIES, Depositor
 from corechain_indexer.api.rows import hexed
+from corechain_indexer.api.x402 import (
+    MISCOUNTED,
+    SCHEME,
+    SIGNATURE,
+    U128_MAX,
+    Payment,
+    config_json,
+    declared_identifier,
+    encoded,
+    parse_payment,
+)
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
@@ -36,107 +43,14 @@ if TYPE_CHECKING:
 
     Pooled = PoolConnectionProxy[Record]
 
-REQUIRED, SIGNATURE, RESPONSE = "PAYMENT-REQUIRED", "PAYMENT-SIGNATURE", "PAYMENT-RESPONSE"
-SCHEME = "batch-settlement"
-MAX_HEADER_BYTES = 8_192
 TIMEOUT_S = 300
-MISCOUNTED = "invalid_batch_settlement_evm_cumulative_amount_mismatch"
-"""What an x402 client waits for before it corrects its count and tries again."""
-U128_MAX = 2**128 - 1
+KEPT_S, FORGET_PAUSE_S = 3_600, 60.0
+"""An hour, as x402 proposes for payment ids: longer than any client tries again."""
 
 
-class _Config(msgspec.Struct, rename="camel"):
-    payer: str
-    payer_authorizer: str
-    receiver: str
-    receiver_authorizer: str
-    token: str
-    withdraw_delay: int
-    salt: str
-
-
-class _Voucher(msgspec.Struct, rename="camel"):
-    channel_id: str
-    max_claimable_amount: str
-    signature: str
-
-
-class _Payload(msgspec.Struct, rename="camel", tag_field="type", tag="voucher"):
-    channel_config: _Config
-    voucher: _Voucher
-
-
-class _Deposit(msgspec.Struct):
-    amount: str
-
-
-class _DepositPayload(_Payload, tag="deposit"):
-    deposit: _Deposit
-
-
-class _Payment(msgspec.Struct, rename="camel"):
-    payload: _Payload | _DepositPayload
-
-
-def _sized(text: str, size: int) -> bytes:
-    value = bytes.fromhex(text.removeprefix("0x"))
-    if len(value) != size:
-        raise ValueError(f"{len(value)} bytes where {size} belong")
-    return value
-
-
-def parse_config(config: _Config) -> ChannelConfig:
-    return ChannelConfig(
-        _sized(config.payer, 20),
-        _sized(config.payer_authorizer, 20),
-        _sized(config.receiver, 20),
-        _sized(config.receiver_authorizer, 20),
-        _sized(config.token, 20),
-        config.withdraw_delay,
-        _sized(config.salt, 32),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Payment:
-    """A voucher as it came with a request, and maybe a deposit that covers it."""
-
-    config: ChannelConfig
-    voucher: Voucher
-    signature: bytes
-    document: bytes
-    """All of it: what a facilitator wants to see."""
-    deposit: int | None = None
-
-
-def parse_payment(header: str) -> Payment:
-    """The voucher in a PAYMENT-SIGNATURE header. Raises PaymentRequired or InvalidSignature."""
-    if len(header) > MAX_HEADER_BYTES:
-        raise PaymentRequired(f"{SIGNATURE} is over {MAX_HEADER_BYTES} bytes")
-    try:
-        document = base64.b64decode(header, validate=True)
-        raw = msgspec.json.decode(document, type=_Payment).payload
-        deposit = int(raw.deposit.amount) if isinstance(raw, _DepositPayload) else None
-        config = parse_config(raw.channel_config)
-        amount = int(raw.voucher.max_claimable_amount)
-        voucher = Voucher(_sized(raw.voucher.channel_id, 32), amount)
-        signature = bytes.fromhex(raw.voucher.signature.removeprefix("0x"))
-    except (ValueError, OverflowError) as error:
-        raise PaymentRequired(f"{SIGNATURE} is not a voucher payment: {error}") from error
-    if len(signature) not in (64, 65) or not 0 < amount <= U128_MAX:
-        raise InvalidSignature("the voucher's signature or amount has a wrong size")
-    return Payment(config, voucher, compact_signature(signature), document, deposit)
-
-
-def _encoded(document: Mapping[str, Any]) -> str:
-    return base64.b64encode(msgspec.json.encode(document)).decode()
-
-
-def config_json(config: ChannelConfig) -> bytes:
-    """The terms as they are kept with a voucher."""
-    names = ("payer", "payer_authorizer", "receiver", "receiver_authorizer", "token", "salt")
-    fields: dict[str, Any] = {name: getattr(config, name).hex() for name in names}
-    return json.dumps(fields | {"withdraw_delay": config.withdraw_delay_s}).encode()
+def _charged(channel: "Record | None", row: "Record | None") -> int:
+    """What is charged so far: more than our book says when the chain has claimed more."""
+    return max(int(channel["claimed"]) if channel else 0, int(row["charged"]) if row else 0)
 
 
 def _channel_state(channel_id: bytes, channel: "Record", charged: int) -> Mapping[str, str]:
@@ -146,6 +60,15 @@ def _channel_state(channel_id: bytes, channel: "Record", charged: int) -> Mappin
         "totalClaimed": str(int(channel["claimed"])),
         "chargedCumulativeAmount": str(charged),
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """An answer with its PAYMENT-RESPONSE; `again` when it was charged by an earlier request."""
+
+    body: bytes
+    receipt: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,15 +85,16 @@ class Paywall:
     async def offer(self, url: str, error: ProtocolError, header: str | None) -> str:
         """The PAYMENT-REQUIRED header of a refusal. Raises TransportError."""
         reason, state = str(error), dict[str, Any]()
-        if isinstance(error, VoucherRegressed) and header is not None:
-            reason, state = MISCOUNTED, await self._held(parse_payment(header))
+        if isinstance(error, (VoucherRegressed, VoucherMiscounted)) and header is not None:
+            reason, state = MISCOUNTED, await self._book_of(parse_payment(header))
         document = {
             "x402Version": 2,
             "error": reason,
             "resource": {"url": url, "mimeType": "application/json"},
             "accepts": [self._requirement(state)],
+            "extensions": declared_identifier(),
         }
-        return _encoded(document)
+        return encoded(document)
 
     def _requirement(self, state: dict[str, Any]) -> dict[str, Any]:
         extra = {
@@ -192,20 +116,24 @@ class Paywall:
             "extra": extra | state,
         }
 
-    async def _held(self, payment: Payment) -> dict[str, Any]:
+    async def _book_of(self, payment: Payment) -> dict[str, Any]:
         """Where a payer that lost count has to go on. Its signature is checked by now: nobody else
         gets to see its vouchers."""
         channel_id = payment.config.channel_id(self.domain)
         channel = await asked(self.pool.fetchrow(SQL["payment_channel"], channel_id))
         held = await asked(self.pool.fetchrow(SQL["held_voucher"], channel_id))
-        if channel is None or held is None:
+        if channel is None:
             return {}
+        charged = _charged(channel, held)
+        state: dict[str, Any] = {"channelState": _channel_state(channel_id, channel, charged)}
+        # A voucher below what the chain has claimed proves nothing: clients then ask the chain.
+        if held is None or held["amount"] < charged:
+            return state
         voucher = {
             "signedMaxClaimable": str(int(held["amount"])),
             "signature": hexed(wallet_signature(held["signature"])),
         }
-        state = _channel_state(channel_id, channel, int(held["charged"]))
-        return {"channelState": state, "voucherState": voucher}
+        return state | {"voucherState": voucher}
 
     def payment_of(self, header: str | None) -> Payment:
         """The voucher of a request, if it can be for us at all.
@@ -229,63 +157,125 @@ class Paywall:
         if amount < LEAST_QUERIES * self.price:
             raise PaymentRequired(f"a deposit pays for {LEAST_QUERIES} queries at least")
 
-    async def charge(self, payment: Payment) -> str:
-        """Takes the price from a voucher and keeps it; the PAYMENT-RESPONSE header.
+    async def prepare(self, payment: Payment, query: bytes) -> Paid | None:
+        """Before a query is worked on: the answer that this payment has paid already, or None for
+        a payment that is good now. What is due is judged again when it is charged.
 
-        Raises ChannelNotSeen, PaymentRequired, VoucherRegressed, InvalidSignature, HighS,
-        FacilitatorUnavailable.
+        Raises ChannelNotSeen, PaymentRequired, VoucherRegressed, VoucherMiscounted,
+        InvalidSignature, HighS, TransportError.
+        """
+        channel_id = payment.config.channel_id(self.domain)
+        with outages():
+            async with self.pool.acquire() as connection:
+                channel = await connection.fetchrow(SQL["payment_channel"], channel_id)
+                row = await connection.fetchrow(SQL["held_voucher"], channel_id)
+                if channel is None and payment.deposit is None:
+                    raise ChannelNotSeen("the indexer has not seen this channel on the chain yet")
+                kept = await self._kept(connection, payment, query)
+        if kept is None:
+            self._judge(channel, row, payment, before_deposit=payment.deposit is not None)
+        return kept
+
+    async def charge(self, payment: Payment, query: bytes, body: bytes) -> Paid:
+        """Takes the price from a voucher, and keeps voucher and answer, in one transaction.
+
+        Raises what `prepare` raises, FacilitatorUnavailable.
         """
         transaction = await self._deposited(payment)
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
-                state = await self._charge(connection, payment)
-        return self._receipt(payment, state, transaction)
+                return await self._charge(connection, payment, query, body, transaction)
+
+    async def forget_forever(self) -> None:
+        """Drops what was kept for payers that try again. Raises StoreUnavailable."""
+        while True:
+            for name in ("forget_answers", "forget_deposits"):
+                await asked(self.pool.execute(SQL[name], float(KEPT_S)))
+            await asyncio.sleep(FORGET_PAUSE_S)
 
     async def _deposited(self, payment: Payment) -> str:
         """The transaction of the payment's deposit, mirrored by now; empty when there is none."""
         if payment.deposit is None or self.depositor is None:
             return ""
-        transaction = await self.depositor.deposit(payment.document, self._requirement({}))
-        await self.depositor.seen(payment.config.channel_id(self.domain), payment.voucher.amount)
+        channel_id = payment.config.channel_id(self.domain)
+        transaction = await self.depositor.ensure(
+            payment.document, self._requirement({}), channel_id, payment.deposit
+        )
+        await self.depositor.seen(channel_id, payment.voucher.amount)
         return transaction
 
-    async def _charge(self, connection: "Pooled", payment: Payment) -> Mapping[str, str]:
+    async def _charge(
+        self, connection: "Pooled", payment: Payment, query: bytes, body: bytes, transaction: str
+    ) -> Paid:
         channel_id = payment.config.channel_id(self.domain)
         channel = await connection.fetchrow(SQL["payment_channel"], channel_id)
         if channel is None:
-            raise ChannelNotSeen("the channel is not open on the chain as far as it is mirrored")
-        # A row of its own is locked first, so that requests of one channel come one after another.
-        row = await connection.fetchrow(SQL["lock_voucher"], channel_id)
-        held = int(row["amount"]) if row else int(channel["claimed"])
-        charged = (int(row["charged"]) if row else held) + self.price
-        check_voucher(
-            self.domain,
-            payment.config,
-            payment.voucher,
-            payment.signature,
-            deposit=int(channel["balance"] - channel["withdrawing"]),
-            held=held,
-            due=charged,
-        )
-        await self._keep(connection, payment, charged, new=row is None)
-        return _channel_state(channel_id, channel, charged)
+            raise ChannelNotSeen("the indexer has not seen this channel on the chain yet")
+        row = await self._locked(connection, channel_id, int(channel["claimed"]))
+        kept = await self._kept(connection, payment, query)
+        if kept is not None:
+            return kept
+        charged = self._judge(channel, row, payment)
+        config = config_json(payment.config)
+        values = (channel_id, charged, payment.signature, config)
+        await connection.execute(SQL["charge_voucher"], *values)
+        state = _channel_state(channel_id, channel, charged)
+        paid = Paid(body, self._receipt(payment, state, transaction))
+        if payment.payment_id is not None:
+            named = (payment.payment_id, query, paid.body, paid.receipt)
+            await connection.execute(SQL["keep_answer"], channel_id, charged, *named)
+        return paid
 
-    async def _keep(
-        self, connection: "Pooled", payment: Payment, charged: int, *, new: bool
-    ) -> None:
-        kept = await connection.execute(
-            SQL["new_voucher" if new else "newer_voucher"],
-            payment.voucher.channel_id,
-            payment.voucher.amount,
-            charged,
-            payment.signature,
-            config_json(payment.config),
-        )
-        if kept.endswith(" 0"):
-            raise PaymentRequired("another request of this channel came first; try again")
+    async def _locked(
+        self, connection: "Pooled", channel_id: bytes, claimed: int
+    ) -> "Record | None":
+        """The channel's row, locked, so that its requests come one after another."""
+        row = await connection.fetchrow(SQL["lock_voucher"], channel_id)
+        if row is None:
+            # Of two first requests one makes the row, and the other waits here for its end.
+            await connection.execute(SQL["begin_voucher"], channel_id, claimed)
+            row = await connection.fetchrow(SQL["lock_voucher"], channel_id)
+        return row
+
+    async def _kept(self, connection: "Pooled", payment: Payment, query: bytes) -> Paid | None:
+        """The answer of a payment that came before, for its payer only."""
+        if payment.payment_id is None:
+            return None
+        voucher = payment.voucher
+        place = (payment.config.channel_id(self.domain), voucher.amount, payment.payment_id, query)
+        kept = await connection.fetchrow(SQL["kept_answer"], *place)
+        if kept is None:
+            return None
+        self._check(payment, U128_MAX, held=0, due=0)
+        return Paid(kept["body"], kept["receipt"], again=True)
+
+    def _judge(
+        self,
+        channel: "Record | None",
+        row: "Record | None",
+        payment: Payment,
+        *,
+        before_deposit: bool = False,
+    ) -> int:
+        """What is charged with this voucher in all: exactly what it is for."""
+        held, offered = _charged(channel, row), payment.voucher.amount
+        due = held + self.price
+        covered = int(channel["balance"] - channel["withdrawing"]) if channel else 0
+        if before_deposit:
+            covered = U128_MAX
+        if offered > due:
+            # Signed further than charged: a voucher that could be redeemed for more than answers.
+            self._check(payment, U128_MAX, held=held, due=due)
+            raise VoucherMiscounted(due, offered, covered)
+        self._check(payment, covered, held=held, due=due)
+        return due
+
+    def _check(self, payment: Payment, deposit: int, *, held: int, due: int) -> None:
+        terms, voucher, signature = payment.config, payment.voucher, payment.signature
+        check_voucher(self.domain, terms, voucher, signature, deposit=deposit, held=held, due=due)
 
     def _receipt(self, payment: Payment, state: Mapping[str, str], transaction: str) -> str:
-        return _encoded(
+        return encoded(
             {
                 "success": True,
                 "transaction": transaction,

@@ -9,7 +9,11 @@ from corechain_indexer.api import schemas
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """`name` is the method of `Handlers`; `parameters` those of the query."""
+    """`name` is the method of `Handlers`; `parameters` those of the query.
+
+    `paid` is every path that hands out values of devices, rejected ones too, in whatever form: what
+    costs something at one door must not be free at another.
+    """
 
     path: str
     name: str
@@ -37,12 +41,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "Observations that failed, with reasons",
         schemas.Rejections,
         PAGED,
+        paid=True,
     ),
     Endpoint(
         "/v1/batches/{id}/readings/{position}/proof",
         "proof",
         "A reading and the proof that it is in its batch",
         schemas.ReadingProof,
+        paid=True,
     ),
     Endpoint(
         "/v1/readings",
@@ -68,7 +74,14 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         ("metric", "device", "from", "to", "bucket", "limit"),
         paid=True,
     ),
-    Endpoint("/v1/latest", "latest", "Newest value per metric", schemas.Latest, ("device",)),
+    Endpoint(
+        "/v1/latest",
+        "latest",
+        "Newest value per metric",
+        schemas.Latest,
+        ("device",),
+        paid=True,
+    ),
     Endpoint("/v1/rewards/{owner}", "reward", "Claimable rewards with proof", schemas.Reward),
     Endpoint("/v1/epochs", "epochs", "Reward roots", schemas.Epochs, PAGED),
     Endpoint(

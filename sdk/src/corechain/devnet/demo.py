@@ -1,5 +1,6 @@
 """`corechain demo`: the whole path of a reading on real weather data, with a summary at the end."""
 
+import asyncio
 import json
 import os
 import secrets
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from corechain.async_client import AsyncClient
 from corechain.client import Client
 from corechain.devnet.cli import Interrupted, _network_class, interruptible
 from corechain.devnet.findings import Findings, check_faults
@@ -20,6 +22,7 @@ from corechain.devnet.lag import LagWatch
 from corechain.devnet.settings import DEV_KEYS, PAYEE_KEY, Ports
 from corechain.devnet.summary import show
 from corechain.devnet.weather import STATIONS, Row, read_rows
+from corechain.payments import PaymentChannel
 from corechain.protocol.errors import TransportError
 from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
 from corechain.protocol.rewards import Owner
@@ -30,7 +33,7 @@ if TYPE_CHECKING:
 SHORT_MONTHS, FULL_YEAR = (2, 5), tuple(range(1, 13))
 CORE = 10**18
 PRICE = CORE // 1_000
-QUERIES = 100
+QUERIES, AT_ONCE = 100, 10
 POOL = 10_000 * CORE
 REPORTS_A_REQUEST = 96
 PATIENCE_S = 120.0
@@ -110,22 +113,26 @@ class Demo:
                 self._await_verified(client)
             self.findings.lag_s = lag.median()
             self._count_gas(client)
+            channel = self._open_channel(client)
             check_faults(self.findings, client, self._devices())
-            self._pay_and_prove(client, rows)
+            self._pay_and_prove(client, channel, rows)
             self._reward(client)
         return self.findings
 
     def _client(self, key: str) -> Client:
+        return Client(**self._arguments(key))
+
+    def _arguments(self, key: str) -> dict[str, Any]:
         from corechain.account import account_from_key
 
         urls = self.network.urls
-        return Client(
-            api_url=urls.indexer,
-            gateway_url=urls.relayer,
-            rpc_url=urls.anvil,
-            deployment=self.network.deployment,
-            account=account_from_key(key),
-        )
+        return {
+            "api_url": urls.indexer,
+            "gateway_url": urls.relayer,
+            "rpc_url": urls.anvil,
+            "deployment": self.network.deployment,
+            "account": account_from_key(key),
+        }
 
     def _devices(self) -> dict[str, bytes]:
         return {name: key.identity.device for name, key in self.keys.items()}
@@ -184,19 +191,33 @@ class Demo:
             receipt = eth.get_transaction_receipt(batch["transaction"])
             self.findings.commit_gas += receipt["gasUsed"]
 
-    def _pay_and_prove(self, client: Client, rows: Sequence[Row]) -> None:
+    def _open_channel(self, client: Client) -> PaymentChannel:
+        """What hands out values of devices is paid from here on, the rejected ones too."""
         from corechain.account import account_from_key
 
         payee = bytes.fromhex(account_from_key(PAYEE_KEY).address[2:])
         channel = client.open_channel(payee, 2 * QUERIES * PRICE)
         _say(f"opened a payment channel with {2 * QUERIES * PRICE / CORE:g} CORE")
+        return channel
+
+    def _pay_and_prove(self, client: Client, channel: PaymentChannel, rows: Sequence[Row]) -> None:
         self._prove_mean(client, rows)
-        while channel.spent < QUERIES * PRICE:
-            self._query_a_day(client, rows, channel.spent // PRICE)
+        asyncio.run(self._query_at_once(channel, rows))
         self.findings.queries = channel.spent // PRICE
         self.findings.redeemed = self._command("indexer", "redeem")
         paid, claimed = client.chain.channel_balance(channel.channel_id)
-        assert claimed == channel.spent <= paid, "the chain has claimed what was spent"
+        assert claimed == channel.spent == QUERIES * PRICE <= paid, "claimed is what was answered"
+
+    async def _query_at_once(self, channel: PaymentChannel, rows: Sequence[Row]) -> None:
+        """The rest of the queries, ten in flight, from one channel."""
+        places = asyncio.Semaphore(AT_ONCE)
+        async with AsyncClient(**self._arguments(DEV_KEYS[0]), channel=channel) as client:
+
+            async def query(number: int) -> None:
+                async with places:
+                    await self._query_a_day(client, rows, number)
+
+            await asyncio.gather(*map(query, range(channel.spent // PRICE, QUERIES)))
 
     def _prove_mean(self, client: Client, rows: Sequence[Row]) -> None:
         """One station's monthly mean, proven by us against commitments, and by the contract."""
@@ -212,12 +233,12 @@ class Demo:
         self.findings.mean = result
         _say(f"{station.name}, May 2013: mean {result.mean:.2f} °C of {result.count} readings")
 
-    def _query_a_day(self, client: Client, rows: Sequence[Row], number: int) -> None:
+    async def _query_a_day(self, client: AsyncClient, rows: Sequence[Row], number: int) -> None:
         station = STATIONS[number % len(STATIONS)]
         row = rows[(number * 37) % len(rows)]
         start, device = row.observed_at, self.keys[station.name].identity.device
         end = start + 23 * HOUR_S
-        result = client.statistics("air_temperature", device, station.cell, start, end)
+        result = await client.statistics("air_temperature", device, station.cell, start, end)
         self.findings.proofs += len(result.answer.parts)
 
     def _reward(self, client: Client) -> None:

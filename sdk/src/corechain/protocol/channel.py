@@ -4,7 +4,12 @@ from dataclasses import dataclass
 from typing import Self
 
 from corechain.protocol.eip712 import Domain, address_word, uint_word
-from corechain.protocol.errors import InvalidSignature, PaymentRequired, VoucherRegressed
+from corechain.protocol.errors import (
+    InvalidSignature,
+    PaymentRequired,
+    VoucherMiscounted,
+    VoucherRegressed,
+)
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import recover_signer
 
@@ -93,8 +98,8 @@ def check_voucher(
 ) -> None:
     """Whether a voucher pays: `held` is the newest amount stored, `due` what must be covered now.
 
-    Raises InvalidSignature, HighS, VoucherRegressed, PaymentRequired (too small, or more than the
-    deposit).
+    Raises InvalidSignature, HighS, VoucherRegressed, VoucherMiscounted (too small), PaymentRequired
+    (more than the deposit).
     """
     if voucher.channel_id != config.channel_id(domain):
         raise InvalidSignature("the voucher is for another channel")
@@ -103,7 +108,7 @@ def check_voucher(
     if voucher.amount <= held:
         raise VoucherRegressed(held, voucher.amount)
     if voucher.amount < due:
-        raise PaymentRequired(f"the voucher covers {voucher.amount} of {due} due")
+        raise VoucherMiscounted(due, voucher.amount)
     if voucher.amount > deposit:
         raise PaymentRequired(f"the voucher for {voucher.amount} exceeds the deposit {deposit}")
 

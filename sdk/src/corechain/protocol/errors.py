@@ -198,8 +198,35 @@ class PaymentRequired(ProtocolError):
     status = 402
 
 
+class VoucherMiscounted(PaymentRequired):
+    """The voucher is not for what is charged so far plus the price: no less, and no more."""
+
+    def __init__(self, due: int, offered: int, deposit: int | None = None) -> None:
+        over = deposit is not None and offered > deposit
+        more = f", and exceeds the deposit {deposit}" if over else ""
+        super().__init__(f"the voucher is for {offered} where {due} is due{more}")
+        self.due, self.offered, self.deposit = due, offered, deposit
+
+
+class PriceTooHigh(PaymentRequired):
+    """A 402 asks for more than the client was told to pay for a query (its `max_price`)."""
+
+    def __init__(self, asked: int, cap: int | None) -> None:
+        agreed = "no price was agreed" if cap is None else f"at most {cap} was agreed"
+        super().__init__(f"a query costs {asked} base units, but {agreed}: pass max_price")
+        self.asked, self.cap = asked, cap
+
+
+class WrongPayee(PaymentRequired):
+    """A 402 asks for another payee, token or contract than the channel pays."""
+
+
+class NoPaymentAsked(ProtocolError):
+    """The API takes no payment: a channel would have nothing to pay."""
+
+
 class ChannelNotSeen(ProtocolError):
-    """The channel is not on the chain as far as it is mirrored. It may be in a moment."""
+    """The indexer has not seen this channel on the chain yet; retry shortly."""
 
     status = 425
 
@@ -213,6 +240,17 @@ class VoucherRegressed(ProtocolError):
     def __init__(self, held: int, offered: int) -> None:
         super().__init__(f"voucher for {offered} does not exceed the {held} already held")
         self.held, self.offered = held, offered
+
+
+class ChargedUnanswered(VoucherRegressed):
+    """The payee says that it charged a voucher which it refused. Nothing more is signed for it."""
+
+    def __init__(self, charged: int, spent: int) -> None:
+        CoreChainError.__init__(
+            self, f"the payee says {charged} is charged where only {spent} was answered"
+        )
+        self.charged, self.spent = charged, spent
+        self.held, self.offered = charged, spent
 
 
 class Overloaded(ProtocolError):

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import Protocol
 
 from coincurve import PrivateKey, PublicKey
+from coincurve._libsecp256k1 import ffi as _libsecp256k1
 from cryptography.exceptions import InvalidSignature as _P256Refused
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import (
@@ -67,9 +68,13 @@ class Secp256k1Key:
         public = PublicKey.from_valid_secret(self.secret).format(compressed=False)[1:]
         return DeviceIdentity(device_id(public), KeyType.SECP256K1, public)
 
-    def sign(self, digest: bytes) -> bytes:
-        """64 bytes, EIP-2098, low-s, deterministic (RFC 6979)."""
-        recoverable = PrivateKey(self.secret).sign_recoverable(digest, hasher=None)
+    def sign(self, digest: bytes, entropy: bytes | None = None) -> bytes:
+        """64 bytes, EIP-2098, low-s, deterministic (RFC 6979; `entropy`: 32 bytes for its §3.6)."""
+        null = _libsecp256k1.NULL
+        # coincurve has no other way to hand over RFC 6979's additional data than a C pointer.
+        extra = null if entropy is None else _libsecp256k1.new("unsigned char [32]", entropy)
+        signer = PrivateKey(self.secret)
+        recoverable = signer.sign_recoverable(digest, hasher=None, custom_nonce=(null, extra))
         return compact_signature(recoverable[:64] + bytes([27 + recoverable[64]]))
 
 

@@ -287,16 +287,44 @@ select amount, charged from voucher where channel_id = $1 for update
 -- name: held_voucher
 select amount, charged, signature from voucher where channel_id = $1
 
--- name: new_voucher
-insert into voucher (channel_id, amount, charged, signature, config) values ($1, $2, $3, $4, $5)
-    on conflict (channel_id) do nothing returning channel_id
+-- name: begin_voucher
+-- A row to lock for a channel's first payment, charged what the chain has claimed.
+insert into voucher (channel_id, amount, charged, signature, config, queries) values ($1, $2, $2, '', '', 0)
+    on conflict (channel_id) do nothing
 
--- name: newer_voucher
-update voucher set amount = $2, charged = $3, signature = $4, config = $5, queries = queries + 1, updated_at = now()
+-- name: charge_voucher
+update voucher set amount = $2, charged = $2, signature = $3, config = $4, queries = queries + 1, updated_at = now()
  where channel_id = $1
 
+-- name: keep_answer
+insert into paid_answer (channel_id, amount, payment_id, query, body, receipt) values ($1, $2, $3, $4, $5, $6)
+    on conflict (channel_id) do update
+   set amount = excluded.amount, payment_id = excluded.payment_id, query = excluded.query, body = excluded.body,
+       receipt = excluded.receipt, answered_at = now()
+
+-- name: kept_answer
+select body, receipt from paid_answer
+ where channel_id = $1 and amount = $2 and payment_id = $3 and query = $4
+
+-- name: forget_answers
+delete from paid_answer where answered_at < now() - make_interval(secs => $1)
+
+-- name: deposited
+-- All that was ever deposited into a channel, on the mirrored chain.
+select coalesce(sum(amount), 0) from payment_event where channel_id = $1 and kind = 'deposited'
+
+-- name: begin_deposit
+insert into deposit_attempt (payment, channel_id, before) values ($1, $2, $3) on conflict (payment) do nothing
+returning before
+
+-- name: begun_deposit
+select before from deposit_attempt where payment = $1
+
+-- name: forget_deposits
+delete from deposit_attempt where begun_at < now() - make_interval(secs => $1)
+
 -- name: vouchers
--- Vouchers worth more than what is claimed on the mirrored chain.
+-- Vouchers on which more is charged than is claimed on the mirrored chain.
 select v.channel_id, v.amount, v.charged, v.signature, v.config, v.queries, p.claimed
   from voucher v join payment_balance p using (channel_id)
- where v.amount > p.claimed order by v.channel_id limit $1
+ where v.charged > p.claimed order by v.channel_id

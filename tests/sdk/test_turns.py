@@ -1,0 +1,112 @@
+"""Turns: one at a time, in order, whoever waits where, and whatever becomes of who waits."""
+
+import asyncio
+import os
+import threading
+import time
+
+from corechain.turns import Turns
+
+
+def test_threads_take_turns():
+    turns, inside, most = Turns(), 0, 0
+
+    def work():
+        nonlocal inside, most
+        for _ in range(50):
+            with turns.taken():
+                inside += 1
+                most = max(most, inside)
+                inside -= 1
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert (most, inside) == (1, 0)
+
+
+def test_tasks_of_several_loops_and_threads_take_turns():
+    turns, order, inside = Turns(), [], []
+
+    async def work(name):
+        async with turns.awaited():
+            inside.append(name)
+            assert inside == [name]
+            await asyncio.sleep(0)
+            inside.pop()
+            order.append(name)
+
+    async def many(first):
+        await asyncio.gather(*(work(first + i) for i in range(20)))
+
+    threads = [threading.Thread(target=lambda k=k: asyncio.run(many(100 * k))) for k in range(3)]
+    for thread in threads:
+        thread.start()
+    for _ in range(20):
+        with turns.taken():
+            assert inside == []
+    for thread in threads:
+        thread.join(30)
+    assert len(order) == 60
+
+
+async def test_who_waits_in_one_loop_comes_in_order():
+    turns, order = Turns(), []
+
+    async def work(number):
+        async with turns.awaited():
+            order.append(number)
+            await asyncio.sleep(0.001)
+
+    await asyncio.gather(*map(work, range(30)))
+    assert order == list(range(30))
+
+
+async def test_a_waiter_that_is_cancelled_holds_nobody_up():
+    turns = Turns()
+
+    async def wait():
+        async with turns.awaited():
+            return True
+
+    async with turns.awaited():
+        waiting = [asyncio.create_task(wait()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[0].cancel()
+    # Its turn has come, but it has not run yet: the turn must not be lost with it.
+    waiting[1].cancel()
+    assert await asyncio.wait_for(waiting[2], 5)
+
+
+def test_a_loop_that_was_closed_under_its_tasks_holds_nobody_up():
+    turns, loop = Turns(), asyncio.new_event_loop()
+
+    async def wait():
+        async with turns.awaited():
+            raise AssertionError("a closed loop has run")
+
+    with turns.taken():
+        task = loop.create_task(wait())
+        loop.run_until_complete(asyncio.sleep(0))
+        # Neither cancelled nor awaited: what a notebook does that drops its loop.
+        task._log_destroy_pending = False
+        loop.close()
+    with turns.taken():
+        pass
+    task.get_coro().close()
+
+
+def test_a_child_process_does_not_wait_for_turns_of_its_parent():
+    turns = Turns()
+    with turns.taken():
+        child = os.fork()
+        if child == 0:
+            with turns.taken():
+                os._exit(0)
+        deadline = time.monotonic() + 10
+        while (done := os.waitpid(child, os.WNOHANG)) == (0, 0):
+            assert time.monotonic() < deadline, "the child waits for ever"
+            time.sleep(0.01)
+    assert done[1] == 0
