@@ -19,7 +19,7 @@ def _defined_in(files: list[Path], keyword: str) -> set[str]:
 
 def test_every_test_on_the_page_exists() -> None:
     solidity = _defined_in(sorted(FORGE.rglob("*.t.sol")), "function")
-    python = _defined_in(sorted((ROOT / "tests/contracts").rglob("test_*.py")), "def")
+    python = _defined_in(sorted((ROOT / "tests").rglob("test_*.py")), "(?:async )?def")
     assert _named_on_the_page() - solidity - python == set()
 
 

@@ -8,15 +8,15 @@ from eth_abi.abi import encode
 
 from corechain.devnet.settings import GUARD_KEY
 from corechain.protocol.archive import Place
-from corechain.protocol.batch import Origin, ancestor_of, batch_id, seal
-from corechain.protocol.eip712 import address_word, uint_word
+from corechain.protocol.batch import Batch, Origin, ancestor_of, batch_id, seal
+from corechain.protocol.eip712 import address_word, registry_domain, uint_word
 from corechain.protocol.events import EVIDENCE, Answered, Demanded, decode_log, topic_of
 from corechain.protocol.evidence import Demand, Dossier, Evidence, position_of
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import ZERO26, Digest26, keccak
 from corechain.protocol.keys import DeviceKey
 from corechain_relayer.aggregator.files import write_data_file
-from relayer.support import ADMIN, Chain, Sensor, eventually
+from relayer.support import ADMIN, Chain, Sensor, eventually, secp
 
 GUARD = "0x976EA74026E726554dB657fA54763abd0C3a0aa9"
 SUBMITTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -149,3 +149,13 @@ def position_of_device(batch: Dossier, sensor: Sensor) -> int:
     """Of its first report."""
     device = sensor.key.identity.device
     return next(at for at, report in enumerate(batch.reports) if report[:20] == device)
+
+
+def sealed_batch(devices: int, reports: int) -> Batch:
+    """Of no chain: four observations in each report."""
+    domain = registry_domain(31337, b"\6" * 20)
+    sensors = [Sensor(secp(number), domain) for number in range(1, devices + 1)]
+    signed = [sensor.report(4) for sensor in sensors for _ in range(reports)]
+    known = {sensor.key.identity.device: sensor.key.identity for sensor in sensors}
+    origin = Origin(batch_id(3, 1), ZERO26, ZERO26, 31337, b"\6" * 20)
+    return seal(origin, signed, known, {})

@@ -32,7 +32,7 @@ def read_batch(folder: Path, commitment: bytes) -> BatchData:
 def _checked(content: bytes, commitment: bytes, name: str) -> BatchData:
     try:
         written = as_written(content)
-    except (ProtocolError, ValueError) as error:
+    except ProtocolError as error:
         raise Unanswerable("broken data file", f"{name}: {error}") from error
     if written.commitment != commitment:
         raise Unanswerable("broken data file", f"{name} hashes to 0x{written.commitment.hex()}")
