@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from corechain.deployment import Deployment
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.rpc import Block, Rpc, to_hex
+from corechain.service.words import quantity
 from corechain_relayer.calldata import selector
 
 DEMAND_OF, ANSWER_WINDOW = selector("demandOf(bytes32)"), selector("answerWindow()")
@@ -89,4 +90,5 @@ class DisputesContract:
 
     async def balance(self) -> int:
         """Wei."""
-        return int(await self.rpc.call("eth_getBalance", to_hex(self.sender), "latest"), 16)
+        raw = await self.rpc.call("eth_getBalance", to_hex(self.sender), "latest")
+        return quantity(raw, "a balance", 256)
