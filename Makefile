@@ -11,11 +11,14 @@ PROVER_STAMP := .corechain/halmos/.installed
 # Links, not $(wildcard): what npm installs during this very run must be found by it.
 TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
-RUN := PATH="$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
+# Ours only where the machine's Node would not do: tools/ensure_node.py.
+NODE := .corechain/node/bin
+RUN := PATH="$(abspath $(NODE)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 APE_PLUGIN := tools/ape-corechain
+OVERRIDES := tools/overrides.txt
 
-.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy settings fuzz gas mutants prove constraints clean
+.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy settings fuzz gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -25,20 +28,20 @@ setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) ## install everything into th
 .corechain/versions:
 	@command -v $(PYTHON) > /dev/null || { echo "CoreChain needs Python 3.11 or newer, and $(PYTHON) is not there: install it, or set PYTHON=/path/to/python3"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit("CoreChain needs Python 3.11 or newer, this is %d.%d: set PYTHON=/path/to/python3" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
-	@node -e 'const major = +process.versions.node.split(".")[0]; if (major < 20) { console.error("CoreChain needs Node 20 or newer, this is " + process.version); process.exit(1) }' || { echo "CoreChain needs Node 20 or newer on the PATH"; exit 1; }
 	@mkdir -p .corechain && touch $@
 
-$(PYTHON_STAMP): constraints.txt pyproject.toml $(MEMBERS) $(APE_PLUGIN)/pyproject.toml | .corechain/versions
+$(PYTHON_STAMP): constraints.txt $(OVERRIDES) pyproject.toml $(MEMBERS) $(APE_PLUGIN)/pyproject.toml | .corechain/versions
 	@echo "· Python packages"
 	@# A venv that was cut short has a python but no pip, and would fail for ever.
 	@$(BIN)/python -c 'import uv' 2> /dev/null || $(BIN)/python -c 'import pip' 2> /dev/null || $(PYTHON) -m venv .venv || { echo "$(PYTHON) cannot make a virtual environment: install its venv module (Debian: apt install python3-venv)"; exit 1; }
 	@$(BIN)/python -m uv --version > /dev/null 2>&1 || $(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --group dev -e "sdk[devnet]" -e relayer -e indexer -e $(APE_PLUGIN)
+	@$(BIN)/python -m uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --override $(OVERRIDES) --group dev -e "sdk[devnet]" -e relayer -e indexer -e $(APE_PLUGIN)
 	@touch $@
 
-$(NODE_STAMP): package.json package-lock.json | .corechain/versions
+$(NODE_STAMP): package.json package-lock.json tools/ensure_node.py $(PYTHON_STAMP)
+	@$(BIN)/python tools/ensure_node.py
 	@echo "· anvil, forge and the Solidity compiler"
-	@npm ci --ignore-scripts --loglevel=error --no-progress > /dev/null
+	@PATH="$(abspath $(NODE)):$$PATH" npm ci --ignore-scripts --loglevel=error --no-progress > /dev/null
 	@mkdir -p $(TOOLS) && for tool in anvil forge; do \
 	  ln -sf "$$(ls -d "$(CURDIR)"/node_modules/@foundry-rs/$$tool-*/bin/$$tool | head -1)" $(TOOLS)/$$tool; done
 	@touch $@
@@ -68,7 +71,9 @@ test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, g
 	@echo "· forge"
 	@$(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 100000
 	@echo "· contracts against their models, and on anvil"
-	@$(RUN) pytest tests/contracts/test_*.py tests/contracts/machines tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
+	@machines=tests/contracts/machines; $(BIN)/python -c 'import pyrevm' 2> /dev/null || { machines=; \
+	  echo "! pyrevm has no wheel for this Python: the state machines are NOT run; use Python 3.11 or 3.12"; }; \
+	  $(RUN) pytest tests/contracts/test_*.py $$machines tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory gas
 
 test-unit: setup ## protocol, SDK, relayer, indexer, deployment on real servers
@@ -120,7 +125,14 @@ mutants: setup ## which small change to a library does no test notice (ARGS="--o
 
 constraints: ## pin the versions anew, for the oldest Python, without addresses
 	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
-	  --no-emit-index-url --no-emit-package corechain --all-extras --group dev $(MEMBERS) --output-file constraints.txt
+	  --no-emit-index-url --no-emit-package corechain --all-extras --group dev --override $(OVERRIDES) $(MEMBERS) --output-file constraints.txt
+
+wheels: setup ## the three packages as wheels, into dist/ (pip install dist/*.whl)
+	@for member in sdk relayer indexer; do $(BIN)/python -m uv build --quiet --wheel $$member --out-dir dist; done
+	@ls dist/*.whl
+
+wheels-check: setup ## does all that is pinned install without a compiler, on Python 3.11 to 3.13
+	@$(BIN)/python tools/check_wheels.py
 
 clean: ## remove what was built, and the network's state
 	rm -rf .corechain .venv node_modules .solcx out cache .build

@@ -18,8 +18,12 @@ TARGET = FOLDER / f"solc-v{VERSION}"
 PROBE_TIMEOUT_S = 3
 
 WRAPPER = """#!/bin/sh
-exec node "$(dirname "$0")/../tools/solc-shim.js" "$@"
+root="$(dirname "$0")/.."
+node="$root/.corechain/node/bin/node"
+[ -x "$node" ] || node=node
+exec "$node" "$root/tools/solc-shim.js" "$@"
 """
+"""Node of tools/ensure_node.py where the machine's would not do; no PATH has to name it."""
 
 
 def works(executable: Path) -> bool:

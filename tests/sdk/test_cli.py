@@ -219,11 +219,14 @@ def test_up_with_options_that_mean_nothing_is_a_usage_error_and_starts_nothing(
     assert not (tmp_path / "home").exists()
 
 
-def test_up_without_the_extra_says_how_to_install_it(tmp_path: Path) -> None:
-    (tmp_path / "psutil.py").write_text("raise ModuleNotFoundError('gone', name='psutil')\n")
-    done = corechain("up", "--home", tmp_path, changes={"PYTHONPATH": str(tmp_path)})
+def test_up_names_all_that_is_missing_before_it_starts_anything(tmp_path: Path) -> None:
+    chosen = {"CORECHAIN_ANVIL": str(tmp_path / "anvil"), "SOLCX_BINARY_PATH": str(tmp_path)}
+    done = corechain("up", "--home", tmp_path, changes=chosen)
     assert done.returncode == 1
     assert done.stderr == (
-        "error: psutil is not installed; install it with pip install 'corechain[devnet]'\n"
+        "error: not installed:\n"
+        f"  anvil at {tmp_path}/anvil: correct CORECHAIN_ANVIL\n"
+        f"  the Solidity compiler in {tmp_path}: run `make setup` in a checkout of the CoreChain "
+        "repository\n"
     )
     assert not (tmp_path / "postgres").exists()

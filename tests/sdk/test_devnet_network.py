@@ -13,7 +13,7 @@ import pytest
 from support.chain import reverted_after
 from support.processes import eventually, family, mentioning, survivors
 
-from corechain.devnet.deploy import deploy_contracts, find_repository
+from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.errors import (
     ChainStateLost,
     DeploymentFailed,
@@ -24,6 +24,7 @@ from corechain.devnet.errors import (
     ServerNotStarted,
 )
 from corechain.devnet.network import Network
+from corechain.devnet.programs import find_repository
 from corechain.devnet.servers import rpc
 from corechain.devnet.service import probe
 from corechain.devnet.settings import Ports, UnknownService

@@ -15,7 +15,8 @@ from corechain.devnet.errors import MissingProgram, NoFreePort, PortTaken, Serve
 from corechain.devnet.guard import CANNOT_START
 from corechain.devnet.postgres import PostgresServer, Privileges, privileges
 from corechain.devnet.process import GUARD, Command, free_port, is_free, run_lines
-from corechain.devnet.servers import Server, find_anvil, package_folder
+from corechain.devnet.programs import find_anvil, package_folder
+from corechain.devnet.servers import Server
 
 AS_ROOT = os.geteuid() == 0
 
@@ -181,7 +182,7 @@ def test_an_anvil_that_is_a_script_would_leave_the_real_one_behind_and_is_passed
     monkeypatch.delenv("CORECHAIN_ANVIL", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MissingProgram, match="npm ci"):
+    with pytest.raises(MissingProgram, match="make setup"):
         find_anvil()
 
 

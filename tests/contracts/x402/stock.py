@@ -64,7 +64,8 @@ from x402.schemas import AssetAmount, SettleRequest, VerifyRequest
 
 from corechain.deployment import load_abi
 from corechain.devnet.process import free_port
-from corechain.devnet.servers import package_folder, rpc
+from corechain.devnet.programs import package_folder
+from corechain.devnet.servers import rpc
 from corechain.devnet.settings import ADMIN_KEY
 
 CHAIN_ID = 31337

@@ -1,5 +1,6 @@
 """`corechain up`: the network on this machine, until Ctrl-C."""
 
+import json
 import os
 import signal
 import time
@@ -13,14 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corechain.devnet.errors import MissingProgram
-from corechain.devnet.settings import SERVICES, Ports
+from corechain.devnet.programs import require_programs
+from corechain.devnet.settings import CHAIN_ID, SERVICES, Ports
 
 if TYPE_CHECKING:
     from corechain.devnet.network import Network
 
 CHECK_S = 0.25
-INSTALL = "install it with pip install 'corechain[devnet]'"
 DEMO = "corechain.devnet.demo"
 
 
@@ -83,6 +83,7 @@ def up(
     RELAYER_* and INDEXER_* in the environment override the settings of the services.
     """
     services = _chosen_services(service or (), no_services)
+    require_programs(services, deploys=fresh or not is_deployed(home))
     network = _network_class()(
         home,
         ports=Ports(anvil_port, postgres_port, valkey_port, relayer_port, indexer_port),
@@ -112,12 +113,18 @@ def _chosen_services(named: Sequence[str], none: bool) -> Sequence[str]:
 
 
 def _network_class() -> "type[Network]":
-    """Imported late: `corechain --help` needs none of it. Raises MissingProgram."""
-    try:
-        from corechain.devnet.network import Network
-    except ModuleNotFoundError as error:
-        raise MissingProgram(str(error.name), INSTALL) from error
+    """Imported late: `corechain --help` needs none of it, and not everybody has it."""
+    from corechain.devnet.network import Network
+
     return Network
+
+
+def is_deployed(home: Path) -> bool:
+    """Whether an earlier run has deployed the contracts: then nothing is needed for that."""
+    try:
+        return json.loads((home / f"{CHAIN_ID}.json").read_text()).get("finished") is True
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _given_settings() -> dict[str, str]:

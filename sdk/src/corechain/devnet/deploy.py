@@ -3,60 +3,20 @@
 import fcntl
 import hashlib
 import os
-import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from corechain.devnet.errors import DeploymentFailed, MissingProgram
+from corechain.devnet.errors import DeploymentFailed
 from corechain.devnet.process import Command, run_lines
-from corechain.devnet.servers import find_anvil
+from corechain.devnet.programs import find_anvil, find_ape
 
 DEPLOY_LIMIT_S = 600.0
 TAIL_LINES = 30
 NETWORK = "ethereum:local:foundry"
-REPOSITORY_VARIABLE = "CORECHAIN_REPOSITORY"
-SCRIPT = Path("scripts") / "deploy.py"
 Progress = Callable[[str], None]
-
-
-def find_repository(start: Path | None = None) -> Path:
-    """The checkout with the contracts: `start` or a folder above it. Raises MissingProgram.
-
-    Without `start`: CORECHAIN_REPOSITORY, else around the current folder, else around this file
-    (an editable install).
-    """
-    chosen = os.environ.get(REPOSITORY_VARIABLE)
-    if start is None and chosen:
-        return _chosen_repository(Path(chosen).absolute())
-    places = (start,) if start else (Path.cwd(), Path(__file__).resolve())
-    for place in places:
-        for folder in (place, *place.parents):
-            if is_repository(folder):
-                return folder
-    where = f"run this inside a checkout of the CoreChain repository, or set {REPOSITORY_VARIABLE}"
-    raise MissingProgram(str(SCRIPT), where)
-
-
-def _chosen_repository(folder: Path) -> Path:
-    if not is_repository(folder):
-        raise MissingProgram(str(folder / SCRIPT), f"correct {REPOSITORY_VARIABLE}")
-    return folder
-
-
-def is_repository(folder: Path) -> bool:
-    """Whether a folder is the top of a checkout with the contracts."""
-    return (folder / SCRIPT).is_file() and (folder / "ape-config.yaml").is_file()
-
-
-def _ape() -> str:
-    beside = Path(sys.executable).with_name("ape")
-    found = str(beside) if beside.exists() else shutil.which("ape")
-    if found is None:
-        raise MissingProgram("ape", "install the development tools with `make setup`")
-    return found
 
 
 def _environment(repository: Path, rpc_url: str, manifest: Path) -> dict[str, str]:
@@ -106,7 +66,8 @@ def deploy_contracts(
     """
     environment = _environment(repository, rpc_url, manifest.absolute())
     command = Command(
-        [_ape(), "run", "deploy", "-v", "WARNING", "--network", NETWORK], environment=environment
+        [find_ape(), "run", "deploy", "-v", "WARNING", "--network", NETWORK],
+        environment=environment,
     )
     tail: deque[str] = deque(maxlen=TAIL_LINES)
 

@@ -1,5 +1,6 @@
 """What can go wrong with a process of the embedded network: each says what to do about it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from corechain.protocol.errors import TransportError
@@ -16,6 +17,15 @@ class MissingProgram(TransportError):
     def __init__(self, program: str, hint: str) -> None:
         super().__init__(f"{program} is not installed; {hint}")
         self.program, self.hint = program, hint
+
+
+class MissingPrograms(TransportError):
+    """Several programs or packages are not installed: all of them, not only the first."""
+
+    def __init__(self, missing: Sequence[MissingProgram]) -> None:
+        lines = "".join(f"\n  {error.program}: {error.hint}" for error in missing)
+        super().__init__(f"not installed:{lines}")
+        self.missing = tuple(missing)
 
 
 class PortTaken(TransportError):

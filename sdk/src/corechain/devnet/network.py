@@ -12,9 +12,10 @@ from types import MappingProxyType
 from typing import IO, Self, TypeVar
 
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
-from corechain.devnet.deploy import deploy_contracts, find_repository
+from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.errors import ChainStateLost, DirectoryInUse
 from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.programs import find_repository
 from corechain.devnet.servers import AnvilServer, Server, ValkeyServer, rpc
 from corechain.devnet.service import Service
 from corechain.devnet.settings import (

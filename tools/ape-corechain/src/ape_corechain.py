@@ -9,7 +9,8 @@ import os
 import sys
 from pathlib import Path
 
-from corechain.devnet.deploy import forget_stale_build, is_repository
+from corechain.devnet.deploy import forget_stale_build
+from corechain.devnet.programs import is_repository
 
 SOLCX_VARIABLE = "SOLCX_BINARY_PATH"
 
