@@ -173,6 +173,16 @@ def test_settings_reach_their_service_alone(tmp_path: Path) -> None:
     assert all(name.startswith("INDEXER_") for name in indexer)
 
 
+def test_the_embedded_network_guards_its_bond(network: Network) -> None:
+    """With a key of its own that can pay."""
+    _, body = probe(network.ports.relayer, "/ready")
+    answer = json.loads(body)
+    assert {"guard", "guard-answers", "guard-funds", "watchtower"} <= answer["loops"].keys()
+    assert "warnings" not in answer
+    keys = [value for name, value in network.environment("relayer").items() if "_KEY" in name]
+    assert len(set(keys)) == len(keys) == 4
+
+
 def test_names_that_mean_nothing_are_refused_at_once(tmp_path: Path) -> None:
     with pytest.raises(UnknownService, match="gateway"):
         Network(tmp_path, settings={"GATEWAY_PORT": "1"})

@@ -18,8 +18,8 @@ from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.wiring import check_chain, node_of, policy_of
 
 FUNDS_EVERY_S = 15.0
-ANSWER_GAS = 400_000
-"""More than any answer took in our measurements (relayer/…/guard/README.md)."""
+ANSWER_GAS = 1_000_000
+"""The dearest answer, a report of 1,024 observations, with the buffer of an estimate."""
 ANSWERS_IN_STOCK = 10
 """How many answers the key should be able to pay besides those that are to be sent now."""
 
