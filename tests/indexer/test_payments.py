@@ -148,6 +148,43 @@ async def test_what_a_payer_is_about_to_withdraw_covers_no_voucher(world: World,
     assert (await pay(api, world, channel.pay(price))).status_code == 200
 
 
+async def test_a_payer_that_withdraws_what_it_owes_is_an_alert_until_it_is_redeemed(
+    world: World, paid: Any
+) -> None:
+    indexer, api, channel, settings = paid
+    watch, price = indexer.indexer.withdrawals, await price_of(api, world)
+    for _ in range(3):
+        assert (await pay(api, world, channel.pay(price))).status_code == 200
+    world.chain.initiate_withdraw(account_from_key(ADMIN_KEY), channel.config, 4 * PRICE)
+    await indexer.settle()
+    await watch.look()
+    (found,) = watch.endangered
+    assert (found.channel_id, found.amount) == (channel.channel_id, 2 * PRICE)
+    assert 0 < found.left_s <= 900
+    ready = (await api.get("/ready")).json()
+    assert "run corechain indexer redeem" in ready["warnings"][0]
+    assert "corechain_vouchers_endangered 1.0" in (await api.get("/metrics")).text
+    url = settings.database_url.get_secret_value()
+    redeem(world.chain, PAYEE_KEY, await open_vouchers(url))
+    await indexer.settle()
+    await watch.look()
+    assert watch.sentences() == []
+    assert "corechain_vouchers_deadline_seconds +Inf" in (await api.get("/metrics")).text
+
+
+async def test_a_payer_that_withdraws_only_what_it_does_not_owe_is_none(
+    world: World, paid: Any
+) -> None:
+    indexer, api, channel, _ = paid
+    price = await price_of(api, world)
+    for _ in range(3):
+        assert (await pay(api, world, channel.pay(price))).status_code == 200
+    world.chain.initiate_withdraw(account_from_key(ADMIN_KEY), channel.config, 2 * PRICE)
+    await indexer.settle()
+    await indexer.indexer.withdrawals.look()
+    assert indexer.indexer.withdrawals.endangered == []
+
+
 async def test_nobody_pays_for_a_refused_query(world: World, paid: Any) -> None:
     indexer, api, channel, _ = paid
     header = channel.pay(await price_of(api, world))

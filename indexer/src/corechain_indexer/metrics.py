@@ -61,6 +61,14 @@ class Metrics:
         self.repeated = counter(
             "answers_repeated_total", "Paid answers sent again to payers that lost them"
         )
+        self.vouchers_endangered = gauge(
+            "vouchers_endangered", "Channels whose payer withdraws what it owes"
+        )
+        self.vouchers_deadline = gauge(
+            "vouchers_deadline_seconds",
+            "Chain time until the nearest such withdrawal can be finished; +Inf without one",
+        )
+        self.vouchers_deadline.set(float("inf"))
         self.subscribers = gauge("subscribers", "Open batch streams")
         self.subscribers_dropped = counter("subscribers_dropped_total", "Too slow to follow")
         self.sessions_restarted = counter(

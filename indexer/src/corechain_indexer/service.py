@@ -53,6 +53,7 @@ from corechain_indexer.store.influx import InfluxSeries
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.series import BackedSeries, RollupSeries, Series
 from corechain_indexer.verifier import Verifier
+from corechain_indexer.withdrawals import WithdrawalWatch
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -87,6 +88,7 @@ class Indexer:
     latest: Latest = field(init=False)
     series: Series = field(init=False)
     http: httpx.AsyncClient = field(init=False)
+    withdrawals: WithdrawalWatch = field(init=False)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -98,6 +100,7 @@ class Indexer:
         self.latest = Latest(self.redis, self.pool, self._bypassed("cache"))
         self.series = self._series()
         self.http = httpx.AsyncClient()
+        self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
 
     @property
     def database_url(self) -> str:
@@ -235,7 +238,7 @@ class Indexer:
             "cache": self.latest.ping,
             "node": self.rpc.head,
         }
-        health = Health(probes, self.supervised)
+        health = Health(probes, self.supervised, self.withdrawals.sentences)
         return Api(handlers, stream, health, self._paywall(), self.metrics, self.prepared)
 
     async def _ask_database(self) -> None:
@@ -287,6 +290,7 @@ class Indexer:
             found += [loop("stream", api.stream.listen)]
             if api.paywall is not None:
                 found += [loop("paid answers", api.paywall.forget_forever)]
+                found += [loop("withdrawals", self.withdrawals.watch_forever)]
         return found
 
 
