@@ -100,6 +100,19 @@ async def test_killed_between_two_writes_the_next_one_answers(
     assert int(chain.rpc("eth_getTransactionCount", GUARD, "latest"), 16) == 1
 
 
+def test_of_two_guards_one_answers_and_the_other_takes_over(
+    start: Start, batch: Dossier, challenger: Challenger, chain: Chain
+) -> None:
+    leader = start("guard", **GUARDED)
+    eventually(lambda: leader.get("/ready").json()["loops"]["guard-answers"] == "running")
+    standby = start("guard", **GUARDED)
+    challenger.awaited(challenger.at(Demand.READING, batch, 0))
+    eventually(lambda: standby.get("/ready").json()["loops"]["guard-answers"] == "standby")
+    leader.kill()
+    challenger.awaited(challenger.at(Demand.READING, batch, 1))
+    assert int(chain.rpc("eth_getTransactionCount", GUARD, "latest"), 16) == 2
+
+
 # ------------------------------------------------------------------------------- reorgs
 
 

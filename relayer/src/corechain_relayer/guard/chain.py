@@ -65,8 +65,11 @@ class DisputesContract:
         return self.deployment.address("DataBatches")
 
     async def answer_window(self) -> int:
-        """Seconds."""
-        return int.from_bytes(await self.rpc.eth_call(self.address, ANSWER_WINDOW), "big")
+        """Seconds. Raises NodeUnavailable also where no contract answers."""
+        found = await self.rpc.eth_call(self.address, ANSWER_WINDOW)
+        if len(found) != 32 or not any(found):
+            raise NodeUnavailable(f"answerWindow: 0x{found.hex()} is no number of seconds")
+        return int.from_bytes(found, "big")
 
     async def demand(self, demand_id: bytes) -> OnChain:
         """Raises NodeUnavailable also for an answer that is no demand: it is not a closed one."""

@@ -38,6 +38,7 @@ class GuardRole:
 
     async def watch(self) -> None:
         """One session, from what chain, journal and files say to the next outage."""
+        await check_chain(self.parts.rpc, self.parts.deployment.chain_id)
         self.guard = await new_guard(self.parts, self.contract)
         await self.guard.watch_forever(self.parts.settings.poll_s)
 
