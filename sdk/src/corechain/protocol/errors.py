@@ -98,13 +98,31 @@ class AncientTimestamp(ProtocolError):
         self.observed_at, self.earliest = observed_at, earliest
 
 
+def shown(value: object) -> str:
+    """A value for a sentence, at most 60 characters."""
+    # repr() of an int with over 4,300 digits raises ValueError.
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
+    return f"{value!r:.60}"
+
+
+class InvalidValue(ProtocolError):
+    """An argument is not what the parameter takes. Says which, what was given, what is right."""
+
+    status = 422
+
+    def __init__(self, parameter: str, value: object, right: str) -> None:
+        super().__init__(f"{parameter}: {right}; given was {shown(value)}")
+        self.parameter, self.value, self.right = parameter, value, right
+
+
 class ValueOutOfRange(ProtocolError):
     """A number does not fit its type: NaN, infinity, a fraction, or too large."""
 
     status = 422
 
-    def __init__(self, field: str, value: object) -> None:
-        super().__init__(f"{field} does not fit its type: {value!r:.60}")
+    def __init__(self, field: str, value: object, right: str = "") -> None:
+        super().__init__(f"{field} does not fit its type: {shown(value)}{right and '; '}{right}")
         self.field, self.value = field, value
 
 
@@ -114,7 +132,7 @@ class UnknownMetric(ProtocolError):
     status = 422
 
     def __init__(self, metric: object) -> None:
-        super().__init__(f"metric {metric!r:.60} is not in the vocabulary")
+        super().__init__(f"metric {shown(metric)} is not in the vocabulary")
         self.metric = metric
 
 

@@ -1,0 +1,191 @@
+"""HTTP clients for every part of the toolkit: no proxy for this machine, one a process and event
+loop, answers with a limit and a deadline.
+
+`httpx` is imported on first use: who only signs never pays for it.
+"""
+
+import asyncio
+import ipaddress
+import os
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary, finalize
+
+if TYPE_CHECKING:
+    import httpx
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+MAX_ANSWER_BYTES = 256 << 20
+"""A server that never ends its answer must not take our memory; the largest honest one, the logs of
+a busy range, is about 30 MB."""
+WHOLE_ANSWER = 6
+"""The whole answer may take so many times the timeout of a single read, however it drips."""
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL names this machine: 127.0.0.0/8, ::1 or localhost."""
+    try:
+        host = urlsplit(url).hostname or ""
+        return host == "localhost" or host.endswith(".localhost") or _is_loopback_address(host)
+    except ValueError:
+        return False
+
+
+def _is_loopback_address(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _direct(urls: tuple[str, ...]) -> dict[str, Any]:
+    """Hosts that no proxy of the environment may stand before: its loopback is not ours."""
+    named = {urlsplit(url).netloc.rpartition("@")[2] for url in urls if is_loopback(url)}
+    return {f"all://{host}": None for host in (*LOOPBACK, *sorted(named))}
+
+
+def client(*urls: str, **options: Any) -> "httpx.Client":
+    """A blocking client that honours the proxies of the environment, but not for loopback.
+
+    `urls`: what it will be used for, where known, so that 127.0.0.2 is recognised too.
+    """
+    import httpx
+
+    return httpx.Client(mounts=_direct(urls), **options)
+
+
+def async_client(*urls: str, **options: Any) -> "httpx.AsyncClient":
+    """The same for asyncio."""
+    import httpx
+
+    return httpx.AsyncClient(mounts=_direct(urls), **options)
+
+
+class ProcessClients:
+    """A blocking client for every process: after a fork, two processes on one connection would read
+    each other's answers. Threads of a process share one."""
+
+    def __init__(self, make: "Callable[[], httpx.Client]") -> None:
+        self._make = make
+        self._clients: dict[int, httpx.Client] = {}
+        # Who forgets to close one leaves no connection behind.
+        finalize(self, _close_own, self._clients)
+
+    def get(self) -> "httpx.Client":
+        found = self._clients.get(os.getpid())
+        # setdefault is one step: of two threads that come first, both get the same client.
+        return found or self._clients.setdefault(os.getpid(), self._make())
+
+    def close(self) -> None:
+        """Closes this process's client; the next use makes a new one."""
+        _close_own(self._clients)
+
+
+def _close_own(clients: "dict[int, httpx.Client]") -> None:
+    # Not those of the parent process: their connections are still in use there.
+    found = clients.pop(os.getpid(), None)
+    if found is not None:
+        found.close()
+
+
+async def _closed_with_its_loop(client: "httpx.AsyncClient") -> AsyncGenerator[None, None]:
+    # A loop finishes its asynchronous generators before it closes (asyncio.Runner, PEP 525), and
+    # only within its loop can a connection be closed.
+    try:
+        yield
+    finally:
+        await client.aclose()
+
+
+class LoopClients:
+    """An asynchronous client for every event loop: connections belong to the loop that made them.
+    One that nobody closes is closed with its loop."""
+
+    def __init__(self, make: "Callable[[], httpx.AsyncClient]") -> None:
+        self._make = make
+        self._clients: WeakKeyDictionary[
+            asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, AsyncGenerator[None, None]]
+        ] = WeakKeyDictionary()
+
+    async def get(self) -> "httpx.AsyncClient":
+        loop = asyncio.get_running_loop()
+        found = self._clients.get(loop)
+        if found is None:
+            made = self._make()
+            found = made, _closed_with_its_loop(made)
+            # Kept before the first await: a task that asks meanwhile gets the same.
+            self._clients[loop] = found
+            await anext(found[1])
+        return found[0]
+
+    async def close(self) -> None:
+        """Closes this loop's client; the next use makes a new one."""
+        found = self._clients.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found[1].aclose()
+
+
+class AnswerTooLong(ValueError):
+    """An answer of more than MAX_ANSWER_BYTES."""
+
+
+class _Body:
+    """Collects an answer. Raises TimeoutError, AnswerTooLong."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self.content = bytearray()
+        self._deadline_s = timeout_s * WHOLE_ANSWER
+        self._deadline = time.monotonic() + self._deadline_s
+
+    def add(self, chunk: bytes) -> None:
+        self.content += chunk
+        if len(self.content) > MAX_ANSWER_BYTES:
+            raise AnswerTooLong(f"the answer is over {MAX_ANSWER_BYTES} bytes")
+        if time.monotonic() > self._deadline:
+            raise TimeoutError(f"no whole answer in {self._deadline_s:g} s")
+
+    def response(self, head: "httpx.Response") -> "httpx.Response":
+        import httpx
+
+        # The content is decoded already: its encoding and length are no longer those of the head.
+        kept = [
+            (name, value)
+            for name, value in head.headers.multi_items()
+            if name not in ("content-encoding", "content-length", "transfer-encoding")
+        ]
+        return httpx.Response(
+            head.status_code, headers=kept, content=bytes(self.content), request=head.request
+        )
+
+
+def exchange(
+    clients: ProcessClients, method: str, url: str, timeout_s: float, **options: Any
+) -> "httpx.Response":
+    """A request with its whole answer; `options` as httpx takes them. Redirects are not followed.
+
+    Raises httpx.HTTPError, httpx.InvalidURL, TimeoutError, AnswerTooLong, ValueError.
+    """
+    body = _Body(timeout_s)
+    with clients.get().stream(method, url, timeout=timeout_s, **options) as response:
+        for chunk in response.iter_bytes():
+            body.add(chunk)
+        return body.response(response)
+
+
+async def async_exchange(
+    clients: LoopClients, method: str, url: str, timeout_s: float, **options: Any
+) -> "httpx.Response":
+    """The same for asyncio."""
+    body, client = _Body(timeout_s), await clients.get()
+    async with client.stream(method, url, timeout=timeout_s, **options) as response:
+        async for chunk in response.aiter_bytes():
+            body.add(chunk)
+        return body.response(response)
+
+
+def retry_after_s(headers: Mapping[str, str]) -> float | None:
+    """The seconds of a Retry-After header (RFC 9110 §10.2.3); None for none, or a date."""
+    text = headers.get("retry-after", "")
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None

@@ -1,0 +1,256 @@
+"""A node, asked by JSON-RPC over HTTP. Blocking; shared by threads, and usable after a fork.
+
+What a node says is input: what is not of the form that the specification gives (execution-apis) is
+ChainUnavailable, and an error object is NodeRefusal; nothing else comes out.
+"""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from corechain.http import AnswerTooLong, ProcessClients, client, exchange
+from corechain.protocol.errors import TransportError
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+
+TIMEOUT_S = 30.0
+BATCH_CALLS = 100
+"""Calls in one HTTP request: the smallest limit that hosted providers are known to set."""
+FIRST_RANGE_BLOCKS = 10_000
+"""Blocks of the first eth_getLogs: what most hosted providers allow."""
+MAX_RANGE_BLOCKS = 1_000_000
+"""A node that allows it is asked for more and more, up to this."""
+TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
+JSON_HEADERS = {"content-type": "application/json"}
+_HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
+
+
+class ChainUnavailable(TransportError):
+    """The node did not answer, or answered with an error of its own."""
+
+
+class UnfitAnswer(ChainUnavailable):
+    """The node answered, but not the question: an error page, or more than it may send."""
+
+
+class NodeRefusal(UnfitAnswer):
+    """The node answered a call with an error object. `data` is whatever it carries."""
+
+    def __init__(self, method: str, code: int, message: str, data: object = None) -> None:
+        super().__init__(f"{method}: {message} (code {code})")
+        self.method, self.code, self.message, self.data = method, code, message, data
+
+
+def quantity(raw: object, what: str, bits: int = 64) -> int:
+    """A number in hexadecimal. Raises ChainUnavailable."""
+    fits = isinstance(raw, str) and raw.startswith("0x") and 2 < len(raw) <= 2 + bits // 4
+    # int() would take signs, spaces and underscores.
+    if not fits or not isinstance(raw, str) or not _HEX_DIGITS.issuperset(raw[2:]):
+        raise ChainUnavailable(f"the node sent {raw!r:.80} as {what}")
+    return int(raw, 16)
+
+
+def octets(raw: object, what: str, size: int | None = None) -> bytes:
+    """Bytes in hexadecimal, of a size when one is given. Raises ChainUnavailable."""
+    fits = isinstance(raw, str) and raw.startswith("0x") and len(raw) % 2 == 0
+    if not fits or not isinstance(raw, str) or not _HEX_DIGITS.issuperset(raw[2:]):
+        raise ChainUnavailable(f"the node sent {raw!r:.80} as {what}")
+    data = bytes.fromhex(raw[2:])
+    if size not in (None, len(data)):
+        raise ChainUnavailable(f"the node sent {len(data)} bytes as {what}")
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """An event log of one contract."""
+
+    topics: tuple[bytes, ...]
+    data: bytes
+    block: int
+    index: int
+
+
+def _log_entry(raw: Any, address: bytes, first: int, last: int) -> LogEntry:
+    if not isinstance(raw, dict) or not isinstance(raw.get("topics"), list):
+        raise ChainUnavailable(f"the node sent {raw!r:.80} as a log")
+    entry = LogEntry(
+        tuple(octets(topic, "a topic", 32) for topic in raw["topics"]),
+        octets(raw.get("data"), "the data of a log"),
+        quantity(raw.get("blockNumber"), "a log's block"),
+        quantity(raw.get("logIndex"), "a log's index"),
+    )
+    asked = first <= entry.block <= last and octets(raw.get("address"), "an address") == address
+    if not asked or raw.get("removed"):
+        raise ChainUnavailable(f"the node sent a log nobody asked for, of block {entry.block}")
+    return entry
+
+
+def _outcome(method: str, answer: Any) -> Any:
+    """The result, or the node's refusal. Raises ChainUnavailable."""
+    if not isinstance(answer, dict):
+        raise ChainUnavailable(f"{method}: the answer is no JSON-RPC object")
+    if answer.get("error") is not None:
+        return _refusal(method, answer["error"])
+    if "result" not in answer:
+        raise ChainUnavailable(f"{method}: the answer has neither result nor error")
+    return answer["result"]
+
+
+def _refusal(method: str, error: Any) -> NodeRefusal:
+    if not isinstance(error, dict) or not isinstance(error.get("message"), str):
+        raise ChainUnavailable(f"{method}: the node sent {error!r:.200} as an error")
+    message, code = error["message"], error.get("code")
+    if classify_rpc_failure(message) is RpcFailure.RATE_LIMITED:
+        raise ChainUnavailable(f"{method}: {message:.500}")
+    return NodeRefusal(method, code if type(code) is int else 0, message, error.get("data"))
+
+
+Call = tuple[str, Sequence[Any]]
+"""A method and its parameters."""
+
+
+@dataclass
+class Node:
+    """JSON-RPC over one keep-alive HTTP client a process. No retries here."""
+
+    url: str
+    timeout_s: float = TIMEOUT_S
+    _clients: ProcessClients = field(init=False, repr=False)
+    _ids: Iterator[int] = field(init=False, repr=False, default_factory=itertools.count)
+    _takes_batches: bool = field(init=False, repr=False, default=True)
+
+    def __post_init__(self) -> None:
+        self._clients = ProcessClients(lambda: client(self.url))
+
+    def close(self) -> None:
+        self._clients.close()
+
+    def call(self, method: str, *params: Any) -> Any:
+        """The result. Raises ChainUnavailable, NodeRefusal."""
+        request = self._request(method, params)
+        answer = self._post(method, request)
+        result = _outcome(method, answer)
+        if isinstance(result, NodeRefusal):
+            raise result
+        if answer.get("id") != request["id"]:
+            raise ChainUnavailable(f"{method}: the node answered another request")
+        return result
+
+    def call_many(self, calls: Sequence[Call]) -> list[Any]:
+        """Results in order; a refused call stands as its NodeRefusal. Where the node takes no
+        batches, one request a call. Raises ChainUnavailable."""
+        found: list[Any] = []
+        while len(found) < len(calls):
+            part = calls[len(found) : len(found) + BATCH_CALLS]
+            found += (
+                self._batch(part) if self._takes_batches and len(part) > 1 else self._each(part)
+            )
+        return found
+
+    def _each(self, calls: Sequence[Call]) -> list[Any]:
+        found: list[Any] = []
+        for method, params in calls:
+            try:
+                found.append(self.call(method, *params))
+            except NodeRefusal as refusal:
+                found.append(refusal)
+        return found
+
+    def _batch(self, calls: Sequence[Call]) -> list[Any]:
+        requests = [self._request(method, params) for method, params in calls]
+        try:
+            answers = self._post("batch", requests)
+        except ChainUnavailable:
+            answers = None
+        if not isinstance(answers, list):
+            # A limit of the provider, an error object, or an outage, which asking singly shows.
+            found = self._each(calls)
+            self._takes_batches = False
+            return found
+        by_id = {a["id"]: a for a in answers if isinstance(a, dict) and type(a.get("id")) is int}
+        return [_outcome(request["method"], by_id.get(request["id"])) for request in requests]
+
+    def _request(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
+        return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
+
+    def _post(self, method: str, request: Any) -> Any:
+        import httpx
+
+        body = msgspec.json.encode(request)
+        try:
+            response = exchange(
+                self._clients, "POST", self.url, self.timeout_s, content=body, headers=JSON_HEADERS
+            )
+        except AnswerTooLong as error:
+            raise UnfitAnswer(f"{method}: {error}") from error
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
+            raise ChainUnavailable(f"{method}: no answer from {self.url}: {error!r}") from error
+        status = response.status_code
+        if status == TOO_MANY_REQUESTS:
+            raise ChainUnavailable(f"{method}: HTTP {status}")
+        try:
+            document = msgspec.json.decode(response.content)
+        except (ValueError, RecursionError) as error:
+            raise UnfitAnswer(f"{method}: HTTP {status}, the answer is not JSON") from error
+        # A refusal of a call may come with 4xx; 5xx is about the server.
+        if status >= SERVER_ERROR:
+            raise UnfitAnswer(f"{method}: HTTP {status}")
+        return document
+
+    # ------------------------------------------------------------------ typed questions
+
+    def chain_id(self) -> int:
+        return quantity(self.call("eth_chainId"), "a chain id", 256)
+
+    def head(self) -> int:
+        """The number of the newest block."""
+        return quantity(self.call("eth_blockNumber"), "a block number")
+
+    def eth_call(self, to: bytes, data: bytes) -> bytes:
+        """What a view returns. Raises ChainUnavailable, NodeRefusal."""
+        method, params = call_of(to, data)
+        return octets(self.call(method, *params), "the result of a call")
+
+    def logs(self, address: bytes, topics: Sequence[Any], first: int, last: int) -> list[LogEntry]:
+        """Logs of a contract in the blocks first to last, oldest first; topics are hex, lists of
+        alternatives, or None. In pieces that are halved while the node refuses them.
+
+        Raises ChainUnavailable, also when it refuses a single block.
+        """
+        found: list[LogEntry] = []
+        start, step, most = first, FIRST_RANGE_BLOCKS, MAX_RANGE_BLOCKS
+        while start <= last:
+            end = min(start + step - 1, last)
+            try:
+                found += self._logs_at_once(address, topics, start, end)
+            except UnfitAnswer:
+                # Refusals for size have as many words and statuses as there are providers.
+                if start == end:
+                    raise
+                step = most = max(1, (end - start + 1) // 2)
+                continue
+            start, step = end + 1, min(2 * step, most)
+        return found
+
+    def _logs_at_once(
+        self, address: bytes, topics: Sequence[Any], first: int, last: int
+    ) -> list[LogEntry]:
+        query = {
+            "address": "0x" + address.hex(),
+            "topics": list(topics),
+            "fromBlock": hex(first),
+            "toBlock": hex(last),
+        }
+        raw = self.call("eth_getLogs", query)
+        if not isinstance(raw, list):
+            raise ChainUnavailable(f"the node sent {raw!r:.80} as logs")
+        entries = [_log_entry(item, address, first, last) for item in raw]
+        return sorted(entries, key=lambda entry: (entry.block, entry.index))
+
+
+def call_of(to: bytes, data: bytes) -> Call:
+    """A view as a JSON-RPC call."""
+    return "eth_call", ({"to": "0x" + to.hex(), "data": "0x" + data.hex()}, "latest")

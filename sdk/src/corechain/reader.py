@@ -1,0 +1,205 @@
+"""Views, logs and commitments of one deployment behind one node. Blocking."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of, revert_data
+from corechain.deployment import Deployment, load_abi
+from corechain.node import ChainUnavailable, LogEntry, Node, NodeRefusal, call_of, octets
+from corechain.protocol.archive import MAX_GROUP
+from corechain.protocol.eip712 import uint_word
+from corechain.protocol.errors import ProtocolError, UnknownBatch, WrongChain
+from corechain.protocol.events import (
+    BatchCommitted,
+    BatchesCommitted,
+    commitments_of,
+    decode_log,
+    topic_of,
+)
+
+if TYPE_CHECKING:
+    from web3 import Web3
+    from web3.contract import Contract
+
+CONTRACTS = (
+    "DeviceRegistry",
+    "DataBatches",
+    "BatchChallenges",
+    "CoreToken",
+    "PaymentChannels",
+    "StateChannels",
+)
+MAX_TOPICS = 1_024
+"""Alternatives of one log filter; four groups' worth, and within what nodes take."""
+
+
+def _hex(data: bytes) -> str:
+    return "0x" + data.hex()
+
+
+def _decoded(log: LogEntry) -> Any:
+    """The event of a log. Raises ChainUnavailable: a log of a contract of ours is always one."""
+    try:
+        event = decode_log(list(log.topics), log.data)
+    except ProtocolError as error:
+        raise ChainUnavailable(f"the node sent a log in a shape of its own: {error}") from error
+    if event is None:
+        raise ChainUnavailable("the node sent a log nobody asked for")
+    return event
+
+
+@dataclass
+class ChainReader:
+    """Views and logs of one deployment behind one node: the half of `Chain` that costs nothing."""
+
+    rpc_url: str
+    deployment: Deployment
+    _node: Node = field(init=False, repr=False)
+    _right_chain: bool = field(init=False, repr=False, default=False)
+
+    def __post_init__(self) -> None:
+        self._node = Node(self.rpc_url)
+
+    @property
+    def node(self) -> Node:
+        """On the right chain. Raises ChainUnavailable, WrongChain."""
+        if not self._right_chain:
+            chain_id = self._node.chain_id()
+            if chain_id != self.deployment.chain_id:
+                raise WrongChain(
+                    f"the node at {self.rpc_url} is on chain {chain_id}, "
+                    f"the deployment on {self.deployment.chain_id}"
+                )
+            self._right_chain = True
+        return self._node
+
+    def close(self) -> None:
+        """Closes the connections of this process; the next call opens new ones."""
+        self._node.close()
+
+    @cached_property
+    def web3(self) -> "Web3":
+        """web3.py on the same connection, for what is not here. Raises ChainUnavailable,
+        WrongChain."""
+        from corechain.web3_provider import web3_of
+
+        return web3_of(self.node)
+
+    @cached_property
+    def _decoder(self) -> RevertDecoder:
+        return RevertDecoder.of([load_abi(name) for name in CONTRACTS])
+
+    def contract(self, name: str) -> "Contract":
+        """A contract of the deployment as web3.py has it."""
+        address = self.web3.to_checksum_address(self.deployment.address(name))
+        return self.web3.eth.contract(address=address, abi=load_abi(name))
+
+    def call(self, contract: str, function: str, *arguments: object) -> Any:
+        """A view; addresses are 20 bytes or hex. Raises the contract's error by its own name,
+        InvalidValue for arguments that do not fit."""
+        view = function_of(contract, function, len(arguments))
+        data, to = view.encode(arguments), self.deployment.address(contract)
+        try:
+            returned = self.node.eth_call(to, data)
+        except NodeRefusal as refusal:
+            raise self._reverted(refusal) from refusal
+        try:
+            return view.decode(returned)
+        except UnexpectedReturn as error:
+            self._require_code(contract, to)
+            raise ChainUnavailable(f"{contract}.{function}: {error}") from error
+
+    def _require_code(self, contract: str, address: bytes) -> None:
+        code = octets(self.node.call("eth_getCode", _hex(address), "latest"), "code")
+        if not code:
+            raise WrongChain(f"there is no {contract} at {_hex(address)} on this chain")
+
+    def _reverted(self, refusal: NodeRefusal) -> ProtocolError | ChainUnavailable:
+        """The contract's error, or the refusal itself when it is the node's own."""
+        data = revert_data(refusal.data)
+        if data:
+            return self._decoder.error(data)
+        return Reverted(refusal.message) if "revert" in refusal.message.lower() else refusal
+
+    def commitment_of(self, batch_id: int) -> bytes:
+        """The 26-byte commitment of a batch, from the ring, or from the log if it is older or was
+        committed in a group. Raises UnknownBatch."""
+        return self.commitments_of({batch_id: None})[batch_id]
+
+    def commitments_of(self, batches: Mapping[int, int | None]) -> dict[int, bytes]:
+        """The commitments of many batches, a hundred a request; each maps to the block in which
+        somebody says it was committed (a hint where to look, or None). Raises UnknownBatch."""
+        view = function_of("DataBatches", "commitmentOf", 1)
+        to, known = self.deployment.address("DataBatches"), dict[int, bytes]()
+        calls = [call_of(to, view.encode([batch])) for batch in batches]
+        for batch, result in zip(batches, self.node.call_many(calls), strict=True):
+            word = self._word(result, batch)
+            if word is not None:
+                known[batch] = word
+        missing = {batch: hint for batch, hint in batches.items() if batch not in known}
+        return known | self._logged(missing) if missing else known
+
+    def _word(self, result: Any, batch_id: int) -> bytes | None:
+        """A commitment of the ring; None when only the log has it. Raises ChainUnavailable."""
+        if isinstance(result, NodeRefusal):
+            error = self._reverted(result)
+            if isinstance(error, UnknownBatch) or getattr(error, "error", None) == "Grouped":
+                return None
+            raise error
+        word = octets(result, f"the commitment of batch {batch_id}")
+        if len(word) != 32 or any(word[26:]):
+            self._require_code("DataBatches", self.deployment.address("DataBatches"))
+            raise ChainUnavailable(f"the node sent {len(word)} bytes as a commitment")
+        return word[:26]
+
+    def _logged(self, batches: Mapping[int, int | None]) -> dict[int, bytes]:
+        known: dict[int, bytes] = {}
+        head = self.node.head()
+        for block in sorted({hint for hint in batches.values() if hint is not None}):
+            if block <= head:
+                known.update(self._commitments(block, block))
+        known = {batch: known[batch] for batch in batches if batch in known}
+        missing = sorted(batches.keys() - known.keys())
+        while missing:
+            some = self._searched(missing, head)
+            known.update(some)
+            missing = [batch for batch in missing if batch not in some]
+        return known
+
+    def _searched(self, missing: Sequence[int], head: int) -> dict[int, bytes]:
+        """The first ones of `missing`, from all logs. Raises UnknownBatch."""
+        firsts: set[int] = set()
+        wanted: list[int] = []
+        for batch in missing:
+            # A group is named by its first batch, which is at most MAX_GROUP − 1 before this one.
+            firsts.update(range(max(1, batch - MAX_GROUP + 1), batch + 1))
+            wanted.append(batch)
+            if len(firsts) > MAX_TOPICS - MAX_GROUP:
+                break
+        topics = [_hex(uint_word(first)) for first in sorted(firsts)]
+        start = self.deployment.contracts["DataBatches"].block
+        found = dict(self._commitments(start, head, [topics]))
+        unknown = next((batch for batch in wanted if batch not in found), None)
+        if unknown is not None:
+            raise UnknownBatch(unknown)
+        return {batch: found[batch] for batch in wanted}
+
+    def _commitments(
+        self, first: int, last: int, topics: Sequence[Any] = ()
+    ) -> list[tuple[int, bytes]]:
+        """(batch id, commitment) of the logs of some blocks, oldest first."""
+        kinds = [_hex(topic_of(kind)) for kind in (BatchCommitted, BatchesCommitted)]
+        events = self._events("DataBatches", [kinds, *topics], first, last)
+        return [row for event in events for row in commitments_of(event)]
+
+    def _events(self, contract: str, topics: Sequence[Any], first: int, last: int) -> Iterable[Any]:
+        for log in self.node.logs(self.deployment.address(contract), topics, first, last):
+            yield _decoded(log)
+
+    def committed_batches(self) -> list[bytes]:
+        """Commitments of all batches since the deployment, oldest first. For small chains: it reads
+        all logs, range by range."""
+        start = self.deployment.contracts["DataBatches"].block
+        return [commitment for _, commitment in self._commitments(start, self.node.head())]

@@ -1,0 +1,158 @@
+"""Sends transactions of people and scripts, on chains of any habits. Blocking.
+
+Services keep a journal of intents instead (the relayer's submitter).
+"""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from corechain.node import ChainUnavailable, Node, NodeRefusal, octets, quantity
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+RECEIPT_TIMEOUT_S = 120.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 2.0
+GAS_MARGIN_PERCENT = 20
+"""Above the estimate: state may change before the transaction runs, and what is not used is not
+paid. On a layer 2 the estimate moves with the price of layer 1."""
+
+
+class TransactionPending(ChainUnavailable):
+    """Sent, without a receipt so far. It may still be mined: look for it before sending again."""
+
+    def __init__(self, transaction: bytes, waited_s: float) -> None:
+        super().__init__(
+            f"transaction 0x{transaction.hex()} was sent, but has no receipt after {waited_s:g} s; "
+            "it may still be mined"
+        )
+        self.transaction = transaction
+
+
+class Receipt(TypedDict):
+    """What became of a transaction; names as in the JSON-RPC specification."""
+
+    transactionHash: bytes
+    blockNumber: int
+    gasUsed: int
+    status: int
+
+
+@dataclass
+class Sender:
+    """Signs and sends through one node. Threads may share it: nonces are taken one by one."""
+
+    node: Node
+    receipt_timeout_s: float = RECEIPT_TIMEOUT_S
+    # By process: a lock that a thread holds at a fork would stay locked in the child.
+    _locks: dict[int, threading.Lock] = field(default_factory=dict, repr=False)
+
+    def send(self, account: "LocalAccount", to: bytes, data: bytes) -> Receipt:
+        """Returns with the receipt, whatever its status.
+
+        Raises NodeRefusal with the revert data when the call would revert, ChainUnavailable,
+        TransactionPending.
+        """
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            transaction = self._filled(account.address, to, data)
+            signed = account.sign_transaction(transaction)
+            self._broadcast(bytes(signed.raw_transaction), bytes(signed.hash))
+        return self._receipt(bytes(signed.hash))
+
+    def _filled(self, sender: str, to: bytes, data: bytes) -> dict[str, Any]:
+        call = {"from": sender, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
+        gas = quantity(self.node.call("eth_estimateGas", call), "an estimate of gas")
+        nonce = quantity(
+            self.node.call("eth_getTransactionCount", sender, "pending"), "a number of transactions"
+        )
+        return {
+            "to": to,
+            "data": data,
+            "value": 0,
+            "nonce": nonce,
+            "gas": gas + gas * GAS_MARGIN_PERCENT // 100,
+            "chainId": self.node.chain_id(),
+            **self.fees(),
+        }
+
+    def fees(self) -> dict[str, int]:
+        """The fee fields of a transaction: EIP-1559's, or `gasPrice` where blocks have no base fee.
+
+        Raises ChainUnavailable.
+        """
+        block = self.node.call("eth_getBlockByNumber", "latest", False)
+        if not isinstance(block, Mapping):
+            raise ChainUnavailable(f"the node sent {block!r:.80} as its latest block")
+        base = block.get("baseFeePerGas")
+        if base is None:
+            return {"gasPrice": self._gas_price()}
+        base_fee = quantity(base, "a base fee", 256)
+        tip = self._tip(base_fee)
+        # Twice the base fee: it may rise by an eighth a block, so this holds for six full blocks.
+        return {"maxFeePerGas": 2 * base_fee + tip, "maxPriorityFeePerGas": tip}
+
+    def _gas_price(self) -> int:
+        return quantity(self.node.call("eth_gasPrice"), "a gas price", 256)
+
+    def _tip(self, base_fee: int) -> int:
+        try:
+            raw = self.node.call("eth_maxPriorityFeePerGas")
+        except NodeRefusal:
+            # Not in the specification of every client; the price holds base fee and tip.
+            return max(0, self._gas_price() - base_fee)
+        return quantity(raw, "a priority fee", 256)
+
+    def _broadcast(self, raw: bytes, transaction: bytes) -> None:
+        try:
+            self.node.call("eth_sendRawTransaction", "0x" + raw.hex())
+        except NodeRefusal as error:
+            # Something between us and the node may have sent it before: then it is there.
+            failure = classify_rpc_failure(error.message)
+            known = failure is RpcFailure.ALREADY_KNOWN or (
+                failure is RpcFailure.NONCE_TOO_LOW and self._is_known(transaction)
+            )
+            if not known:
+                raise
+
+    def _is_known(self, transaction: bytes) -> bool:
+        return self.node.call("eth_getTransactionByHash", "0x" + transaction.hex()) is not None
+
+    def _receipt(self, transaction: bytes) -> Receipt:
+        started, pause = time.monotonic(), FIRST_PAUSE_S
+        while True:
+            found = self._look_for(transaction)
+            if found is not None:
+                return found
+            if time.monotonic() - started > self.receipt_timeout_s:
+                raise TransactionPending(transaction, self.receipt_timeout_s)
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)
+
+    def _look_for(self, transaction: bytes) -> Receipt | None:
+        try:
+            raw = self.node.call("eth_getTransactionReceipt", "0x" + transaction.hex())
+        except ChainUnavailable:
+            # It is sent: an outage now says nothing about it, so we wait on.
+            return None
+        # Null before it is mined; some nodes answer with a receipt that names no block yet.
+        if raw is None or (isinstance(raw, Mapping) and raw.get("blockNumber") is None):
+            return None
+        return _parse_receipt(raw, transaction)
+
+
+def _parse_receipt(raw: Any, transaction: bytes) -> Receipt:
+    if not isinstance(raw, Mapping):
+        raise ChainUnavailable(f"the node sent {raw!r:.80} as a receipt")
+    if octets(raw.get("transactionHash"), "the transaction of a receipt", 32) != transaction:
+        raise ChainUnavailable("the node sent the receipt of another transaction")
+    return Receipt(
+        transactionHash=transaction,
+        blockNumber=quantity(raw["blockNumber"], "the block of a receipt"),
+        gasUsed=quantity(raw.get("gasUsed"), "gas used"),
+        status=quantity(raw.get("status"), "the status of a receipt"),
+    )

@@ -1,0 +1,267 @@
+"""The SDK on nodes with other habits than anvil's, by a proxy before a real one.
+
+given a provider
+  ├── blocks with 97 bytes of extraData, without base fee, or a node that names no priority fee:
+  │   transactions go through
+  ├── logs are asked for in ranges that it takes, whatever its words for "too much"
+  ├── a receipt that is null, or names no block yet, is waited for; one that never comes is typed
+  ├── batches are taken apart where it refuses them
+  └── an address without contracts is another chain
+"""
+
+import threading
+
+import pytest
+from support.provider import LEGACY, POLYGON, Habits, provider
+
+from corechain import node, transactions
+from corechain.account import account_from_key
+from corechain.chain import Chain, ChainUnavailable, TransactionPending
+from corechain.deployment import DeployedContract, Deployment, load_deployment
+from corechain.devnet.servers import rpc
+from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
+from corechain.protocol.archive import Group
+from corechain.protocol.errors import UnknownBatch, WrongChain
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.keys import KeyType, Secp256k1Key
+from corechain.protocol.rewards import Owner
+
+ADMIN = account_from_key(ADMIN_KEY)
+HOLDER = b"\x09" * 20
+SIZE_REFUSALS = [
+    (200, {"code": -32005, "message": "query returned more than 10000 results"}),
+    (200, {"code": -32600, "message": "block range is too wide"}),
+    (200, {"code": -32000, "message": "exceed maximum block range: 5"}),
+    (400, {"code": -32602, "message": "Log response size exceeded"}),
+    (413, None),
+    (503, None),
+]
+
+
+@pytest.fixture
+def known(anvil, deployment, chain_state):
+    return load_deployment(deployment)
+
+
+@pytest.fixture
+def hosted(anvil, known):
+    """A provider of default habits, to be changed, and the SDK's chain behind it."""
+    with provider(anvil, Habits()) as running:
+        chain = Chain(running.url, known)
+        yield running, chain
+        chain.close()
+
+
+def commit(chain, number, word):
+    chain.send(account_from_key(SUBMITTER_KEY), "DataBatches", "commit", number, word)
+
+
+@pytest.mark.parametrize(
+    "habits",
+    [
+        POLYGON,
+        LEGACY,
+        Habits(unknown_methods=("eth_maxPriorityFeePerGas", "eth_feeHistory")),
+        Habits(null_receipts=3),
+        Habits(null_receipts=1, pending_receipts=2),
+    ],
+)
+def test_a_transaction_goes_through(hosted, habits):
+    running, chain = hosted
+    running.habits = habits
+    before = chain.balance_of(HOLDER)
+    receipt = chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 5)
+    assert receipt["status"] == 1
+    assert receipt["gasUsed"] > 21_000
+    assert chain.balance_of(HOLDER) == before + 5
+
+
+def test_a_legacy_chain_gets_a_legacy_transaction(hosted):
+    running, chain = hosted
+    running.habits = LEGACY
+    chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 1)
+    (raw,) = running.asked("eth_sendRawTransaction")[-1]
+    assert int(raw[2:4], 16) >= 0xC0, "a list: no type byte before it (EIP-2718)"
+
+
+def test_web3_reads_blocks_of_a_polygon(hosted):
+    running, chain = hosted
+    running.habits = POLYGON
+    block = chain.web3.eth.get_block("latest")
+    assert len(block["proofOfAuthorityData"]) == 97
+    assert chain.web3.is_connected()
+    name = chain.contract("CoreToken").functions.name().call()
+    assert isinstance(name, str)
+
+
+@pytest.mark.parametrize("refusal", SIZE_REFUSALS)
+def test_logs_are_asked_for_in_ranges_that_the_provider_takes(hosted, refusal):
+    running, chain = hosted
+    words = [bytes([n]) * 26 for n in (1, 2, 3)]
+    for number, word in enumerate(words, 1):
+        commit(chain, number, word)
+        rpc(running.upstream, "anvil_mine", hex(8))
+    running.habits = Habits(max_range_blocks=5, refusal=refusal)
+    assert chain.committed_batches() == words
+    assert len(running.asked("eth_getLogs")) > 3
+
+
+@pytest.mark.parametrize("refusal", SIZE_REFUSALS)
+def test_a_limit_on_results_halves_the_range(hosted, refusal):
+    running, chain = hosted
+    words = [bytes([n]) * 26 for n in range(1, 6)]
+    for number, word in enumerate(words, 1):
+        commit(chain, number, word)
+    running.habits = Habits(max_logs=1, refusal=refusal)
+    assert chain.committed_batches() == words
+
+
+def test_a_provider_that_refuses_even_one_block_is_unavailable(hosted):
+    running, chain = hosted
+    running.habits = Habits(max_range_blocks=0)
+    with pytest.raises(ChainUnavailable):
+        chain.committed_batches()
+
+
+def test_no_query_spans_the_whole_chain(hosted, monkeypatch):
+    """As on a chain that has run for a year, in small: the ranges are what providers allow."""
+    monkeypatch.setattr(node, "FIRST_RANGE_BLOCKS", 20)
+    running, chain = hosted
+    rpc(running.upstream, "anvil_mine", hex(150), timeout_s=30)
+    running.habits = Habits(max_range_blocks=20)
+    with pytest.raises(UnknownBatch):
+        chain.commitment_of(77)
+    spans = [
+        int(query["toBlock"], 16) - int(query["fromBlock"], 16) + 1
+        for (query,) in running.asked("eth_getLogs")
+    ]
+    assert sum(spans) > 150
+    assert len([span for span in spans if span > 20]) <= 1, "one try shows the limit"
+
+
+def test_a_group_is_found_at_once_where_the_hint_says(hosted):
+    running, chain = hosted
+    words = [bytes([n]) * 26 for n in range(1, 5)]
+    submitter = account_from_key(SUBMITTER_KEY)
+    receipt = chain.send(submitter, "DataBatches", "commitMany", 1, Group(1, words).packed)
+    rpc(running.upstream, "anvil_mine", hex(5))
+    block = receipt["blockNumber"]
+    found = chain.commitments_of(dict.fromkeys((1, 2, 3, 4), block))
+    assert found == dict(enumerate(words, 1))
+    assert [q["fromBlock"] for (q,) in running.asked("eth_getLogs")] == [hex(block)]
+    # A hint that lies costs a search, no more.
+    assert chain.commitments_of({2: 1, 3: 10**12, 4: None}) == {
+        number: words[number - 1] for number in (2, 3, 4)
+    }
+
+
+@pytest.mark.parametrize("limit", [0, 3, None])
+def test_commitments_are_looked_up_in_batches_where_the_provider_takes_them(hosted, limit):
+    running, chain = hosted
+    words = {number: bytes([number]) * 26 for number in range(1, 6)}
+    for number, word in words.items():
+        commit(chain, number, word)
+    running.habits = Habits(max_batch=limit)
+    assert chain.commitments_of(dict.fromkeys(words)) == words
+    with pytest.raises(UnknownBatch):
+        chain.commitments_of({1: None, 99: None})
+
+
+def test_a_fleet_is_found_range_by_range(hosted):
+    running, chain = hosted
+    devices = [Secp256k1Key(bytes(31) + bytes([n])).identity.device for n in range(0x70, 0x73)]
+    chain.send(ADMIN, "DeviceRegistry", "setEnroller", ADMIN.address, True)
+    chain.enrol_fleet(ADMIN, Fleet.of(HOLDER, KeyType.SECP256K1, devices))
+    running.habits = Habits(max_range_blocks=4)
+    assert chain.owner_and_key_type(devices[1]) == (HOLDER, 1)
+
+
+def test_a_receipt_that_never_comes_is_told_with_its_transaction(hosted, monkeypatch):
+    running, chain = hosted
+    monkeypatch.setattr(chain._sender, "receipt_timeout_s", 0.3)
+    running.habits = Habits(null_receipts=10**6)
+    with pytest.raises(TransactionPending) as caught:
+        chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 7)
+    running.habits = Habits()
+    mined = chain.node.call("eth_getTransactionReceipt", "0x" + caught.value.transaction.hex())
+    assert mined["status"] == "0x1"
+
+
+def test_an_outage_between_sending_and_receipt_is_waited_out(hosted, monkeypatch):
+    running, chain = hosted
+    monkeypatch.setattr(transactions, "FIRST_PAUSE_S", 0.01)
+    real = chain._sender._broadcast
+
+    def broadcast_then_outage(*sent):
+        real(*sent)
+        running.habits = Habits(busy=running._asked[""] + 3)
+
+    monkeypatch.setattr(chain._sender, "_broadcast", broadcast_then_outage)
+    assert chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)["status"] == 1
+
+
+def test_what_was_sent_before_is_waited_for(hosted, monkeypatch):
+    """As when something between us and the node repeats a request."""
+    _, chain = hosted
+    real = chain._sender.node.call
+
+    def twice(method, *params):
+        if method == "eth_sendRawTransaction":
+            real(method, *params)
+        return real(method, *params)
+
+    monkeypatch.setattr(chain._sender.node, "call", twice)
+    assert chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)["status"] == 1
+
+
+def test_a_nonce_that_another_transaction_took_is_refused(hosted, monkeypatch):
+    _, chain = hosted
+    real = chain._sender._filled
+
+    def stale(sender, to, data):
+        return real(sender, to, data) | {"nonce": 0}
+
+    monkeypatch.setattr(chain._sender, "_filled", stale)
+    with pytest.raises(ChainUnavailable, match="nonce"):
+        chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 9)
+
+
+def test_threads_that_send_from_one_account_take_nonces_one_by_one(hosted):
+    _, chain = hosted
+    before, done = chain.balance_of(HOLDER), []
+
+    def send():
+        done.append(chain.send(ADMIN, "CoreToken", "transfer", HOLDER, 1)["status"])
+
+    threads = [threading.Thread(target=send) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert done == [1] * 8
+    assert chain.balance_of(HOLDER) == before + 8
+
+
+def test_an_address_without_a_contract_is_another_chain(anvil, known):
+    contracts = {
+        name: DeployedContract(name, b"\x77" * 20, contract.block)
+        for name, contract in known.contracts.items()
+    }
+    chain = Chain(anvil, Deployment(known.chain_id, contracts))
+    for ask in (
+        lambda: chain.balance_of(HOLDER),
+        lambda: chain.commitment_of(1),
+        lambda: chain.active_root(),
+        lambda: chain.owner_and_key_type(HOLDER),
+        lambda: chain.channel_balance(bytes(32)),
+    ):
+        with pytest.raises(WrongChain, match="there is no"):
+            ask()
+
+
+def test_a_busy_provider_is_unavailable_and_then_not(hosted):
+    running, chain = hosted
+    running.habits = Habits(busy=1)
+    with pytest.raises(ChainUnavailable, match="429"):
+        chain.balance_of(Owner(HOLDER))
+    assert chain.balance_of(Owner(HOLDER)) >= 0
