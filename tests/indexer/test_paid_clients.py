@@ -196,7 +196,7 @@ async def test_a_payee_that_charges_a_refused_voucher_gets_no_second_signature(s
     async with site.client(channel) as client:
         await client.latest(device(site))
         # As if it had been charged: the payee keeps the next voucher and answers with a refusal.
-        headers = (await client._http.get(f"{site.url}/v1/latest")).headers
+        headers = (await (await client._clients.get()).get(f"{site.url}/v1/latest")).headers
         price = parse_price(headers, site.world.chain.deployment.chain_id)
         stolen = channel._signature(channel.spent + price.amount)
         await site.driven.indexer.pool.execute(

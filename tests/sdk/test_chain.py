@@ -13,6 +13,7 @@ from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.process import free_port
 from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
+from corechain.payments import channel_to
 from corechain.protocol.errors import InvalidSignature, UnknownBatch, UnknownDevice, WrongChain
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
@@ -92,12 +93,22 @@ def test_a_device_that_did_not_consent_is_refused_by_name(client):
 
 
 def test_a_channel_is_opened_and_left(client):
-    receiver = bytes(19) + b"\x99"
-    channel = client.open_channel(receiver, 10**18)
+    contracts, account = client.contracts, client.account
+    channel = channel_to(
+        bytes(19) + b"\x99",
+        Secp256k1Key(bytes(account.key)),
+        token=contracts.address("CoreToken"),
+        chain_id=contracts.chain_id,
+        payment_channels=contracts.address("PaymentChannels"),
+        withdraw_delay_s=900,
+        salt=bytes(32),
+    )
+    client.chain.open_channel(account, channel.config, 10**18)
     assert client.chain.channel_balance(channel.channel_id) == (10**18, 0)
-    client.chain.initiate_withdraw(client.account, channel.config, 10**18)
+    assert client.chain.channel_balances([channel.channel_id, bytes(32)]) == [(10**18, 0), (0, 0)]
+    client.chain.initiate_withdraw(account, channel.config, 10**18)
     with pytest.raises(Reverted, match="WithdrawDelayNotElapsed"):
-        client.chain.finalize_withdraw(client.account, channel.config)
+        client.chain.finalize_withdraw(account, channel.config)
 
 
 def test_an_account_is_needed_to_pay(anvil, deployment):

@@ -5,12 +5,13 @@ Whoever offers bytes that are not the file is unfit for this file, and the next 
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 import httpx
 
+from corechain.http import async_client
 from corechain_indexer.disk import DiskReader
 from corechain_indexer.download import Download, Unfit
 from corechain_indexer.errors import FileWithheld
@@ -21,7 +22,6 @@ FORGET = 0.75
 """Weight of the past in a source's record: after eight good files a bad time is forgotten."""
 MAX_REDIRECTS = 5
 CONNECTIONS = 64
-LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 
 T = TypeVar("T")
 Judge = Callable[[bytes], Awaitable[T]]
@@ -59,13 +59,11 @@ def _label(number: int, template: str) -> str:
 
 def _client(timeout_s: float) -> httpx.AsyncClient:
     """A client of its own: redirects are followed, and no proxy stands before loopback."""
-    mounts: Mapping[str, httpx.AsyncBaseTransport | None] = dict.fromkeys(LOOPBACK)
-    return httpx.AsyncClient(
+    return async_client(
         timeout=timeout_s,
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
         limits=httpx.Limits(max_connections=CONNECTIONS),
-        mounts=mounts,
     )
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.account import account_from_key
-from corechain.chain import Chain
+from corechain.chain import Chain, Receipt
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.events import (
@@ -30,7 +30,6 @@ from corechain_indexer.store import SQL
 if TYPE_CHECKING:
     from asyncpg import Record
     from eth_account.signers.local import LocalAccount
-    from web3.types import TxReceipt
 
 T = TypeVar("T")
 AT_ONCE, CLAIMED_AT_ONCE = 500, 100
@@ -147,7 +146,7 @@ class _Run:
     done: dict[bytes, _Due] = field(default_factory=dict)
     amount: int = 0
     short: int = 0
-    receipts: list["TxReceipt"] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
     def look(self, rows: Sequence["Record"]) -> None:
@@ -199,7 +198,7 @@ class _Run:
             if isinstance(event, VoucherClaimed):
                 self._count(of[event.channel_id], event.amount)
 
-    def _claimed(self, chosen: Sequence[_Due]) -> "TxReceipt":
+    def _claimed(self, chosen: Sequence[_Due]) -> Receipt:
         rows = []
         for due in chosen:
             # 65 bytes: x402's own contract knows no compact signatures.
@@ -207,12 +206,12 @@ class _Run:
             rows.append((replace(due.voucher, signature=signature), due.total))
         return self.chain.claim_and_settle(self.account, rows)
 
-    def _events(self, receipt: "TxReceipt") -> Iterator[Event | None]:
+    def _events(self, receipt: Receipt) -> Iterator[Event | None]:
         """What the contract of the channels has logged in a transaction."""
         contract = self.chain.deployment.address("PaymentChannels")
         for log in receipt["logs"]:
-            if bytes.fromhex(log["address"][2:]) == contract:
-                yield decode_log([bytes(topic) for topic in log["topics"]], bytes(log["data"]))
+            if log.address == contract:
+                yield decode_log(list(log.topics), log.data)
 
     def _count(self, due: _Due, amount: int) -> None:
         self.done[due.channel_id] = due
@@ -225,6 +224,6 @@ class _Run:
             self.amount,
             self.short,
             sum(receipt["gasUsed"] for receipt in self.receipts),
-            tuple("0x" + bytes(receipt["transactionHash"]).hex() for receipt in self.receipts),
+            tuple("0x" + receipt["transactionHash"].hex() for receipt in self.receipts),
             self.refused,
         )

@@ -13,6 +13,7 @@ from eth_account import Account
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 
 from corechain.deployment import Deployment
+from corechain.http import async_client
 from corechain.protocol.channel import payment_domain
 from corechain.service.chain_reader import ChainReader
 from corechain.service.database import asked, create_pool, migrate, writer
@@ -99,7 +100,7 @@ class Indexer:
         self.redis = connect_cache(settings.redis_url.get_secret_value())
         self.latest = Latest(self.redis, self.pool, self._bypassed("cache"))
         self.series = self._series()
-        self.http = httpx.AsyncClient()
+        self.http = async_client()
         self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
 
     @property

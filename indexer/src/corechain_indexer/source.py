@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Literal
 
 import structlog
 from websockets.asyncio.client import connect
 from websockets.exceptions import WebSocketException
 
+from corechain.http import is_loopback
 from corechain.service.errors import WrongNode
 from corechain.service.rpc import Rpc
 
@@ -29,9 +31,11 @@ def _websocket(url: str) -> str:
 
 async def announce_heads(url: str, new_head: Callable[[], None]) -> None:
     """Calls `new_head` for each head the node pushes. Without websockets we only poll."""
+    # websockets takes the proxy of the environment, whose loopback is not ours.
+    proxy: Literal[True] | None = None if is_loopback(url) else True
     while True:
         try:
-            async with connect(_websocket(url), max_size=1 << 20) as socket:
+            async with connect(_websocket(url), max_size=1 << 20, proxy=proxy) as socket:
                 await socket.send(SUBSCRIBE)
                 async for _ in socket:
                     new_head()

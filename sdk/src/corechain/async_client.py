@@ -3,17 +3,18 @@
 import asyncio
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import closing
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain import flows
 from corechain.client import (
-    TIMEOUT_S,
+    UNANSWERED,
     ClientBase,
     S,
     payload_of,
 )
 from corechain.flows import Request
+from corechain.http import LoopClients, async_client, async_exchange
 from corechain.paying import ClientStep, Pause, Paying, PayingStep, Quote, Send
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
@@ -33,10 +34,8 @@ class AsyncClient(ClientBase):
     """The same for asyncio. Chain calls run in a thread."""
 
     @cached_property
-    def _http(self) -> "httpx.AsyncClient":
-        import httpx
-
-        return httpx.AsyncClient(timeout=TIMEOUT_S)
+    def _clients(self) -> LoopClients:
+        return LoopClients(partial(async_client, self.api_url, self.gateway_url))
 
     async def __aenter__(self) -> "AsyncClient":
         return self
@@ -45,21 +44,16 @@ class AsyncClient(ClientBase):
         await self.close()
 
     async def close(self) -> None:
-        await self._http.aclose()
+        """Closes the connections of this event loop; the next call opens new ones."""
+        await self._clients.close()
+        self._close_chain()
 
     async def _send(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
         import httpx
 
-        headers = self._headers(request) | dict(payment)
         try:
-            return await self._http.request(
-                request.method,
-                self._url(request),
-                params=dict(request.params),
-                content=request.content,
-                headers=headers,
-            )
-        except httpx.TransportError as error:
+            return await async_exchange(self._clients, **self._call(request, payment))
+        except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
             raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
 
     async def _carry_out(self, step: ClientStep) -> Any:

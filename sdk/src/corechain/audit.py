@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
 from corechain.flows import ApiUnavailable, error_of_problem
+from corechain.http import client, retry_after_s
 from corechain.protocol.batch import (
     Batch,
     Origin,
@@ -182,12 +183,12 @@ def fetch_data_file(gateway_url: str, commitment: Digest26) -> bytes:
 
     url = f"{gateway_url.rstrip('/')}/v1/data/0x{commitment.hex()}"
     try:
-        with httpx.stream("GET", url, timeout=TIMEOUT_S) as response:
+        with client(url, timeout=TIMEOUT_S) as http, http.stream("GET", url) as response:
             if not response.is_success:
                 response.read()
                 raise _refusal(response)
             return _read(response)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         raise ApiUnavailable(f"no data file from the gateway at {gateway_url}: {error}") from error
 
 
@@ -203,8 +204,6 @@ def _read(response: "httpx.Response") -> bytes:
 def _refusal(response: "httpx.Response") -> Exception:
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
-    if not isinstance(document, dict):
-        return ApiUnavailable(f"the gateway answers HTTP {response.status_code}")
-    return error_of_problem(response.status_code, document)
+    return error_of_problem(response.status_code, document, retry_after_s(response.headers))

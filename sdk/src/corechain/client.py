@@ -4,14 +4,17 @@ import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
 
 from corechain import flows
 from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question, Request
+from corechain.http import ProcessClients, client, exchange, retry_after_s
 from corechain.opening import Opening
 from corechain.paying import (
     HTTP_PAYMENT_REQUIRED,
@@ -42,19 +45,28 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 TIMEOUT_S = 30.0
+HTTP_REDIRECT, HTTP_REFUSED = 300, 400
+
+
+UNANSWERED = (TimeoutError, ValueError)
+"""What `corechain.http` raises beside httpx's own: an answer that does not end, or is too long."""
 
 
 def payload_of(response: "httpx.Response") -> Any:
     """The JSON of an answer, or its problem as the typed error. Raises ApiUnavailable."""
+    status = response.status_code
+    if HTTP_REDIRECT <= status < HTTP_REFUSED:
+        # Not followed: a signed payment goes to nobody whom the caller did not name.
+        to = response.headers.get("location", "nowhere")
+        raise flows.ApiUnavailable(f"HTTP {status} to {to:.200}: use that as the URL", status)
     try:
-        document = response.json()
-    except ValueError as error:
-        raise flows.ApiUnavailable(f"HTTP {response.status_code} without JSON") from error
+        document = msgspec.json.decode(response.content)
+    except (ValueError, RecursionError) as error:
+        wait_s = retry_after_s(response.headers)
+        raise flows.ApiUnavailable(f"HTTP {status} without JSON", status, wait_s) from error
     if response.is_success:
         return document
-    if not isinstance(document, Mapping):
-        raise flows.ApiUnavailable(f"HTTP {response.status_code} without a problem document")
-    raise flows.error_of_problem(response.status_code, document)
+    raise flows.error_of_problem(status, document, retry_after_s(response.headers))
 
 
 @dataclass
@@ -85,7 +97,7 @@ class ClientBase:
 
     @cached_property
     def chain(self) -> "Chain":
-        """The contracts. Imports web3 on first use: who only sends reports never pays for it."""
+        """The contracts. Imported on first use: who only sends reports never pays for it."""
         from corechain.chain import Chain
 
         return Chain(self.rpc_url, self.contracts)
@@ -105,8 +117,23 @@ class ClientBase:
         base = self.gateway_url if request.service == flows.GATEWAY else self.api_url
         return base.rstrip("/") + request.path
 
-    def _headers(self, request: Request) -> dict[str, str]:
-        return {"content-type": request.content_type} if request.content_type else {}
+    def _call(self, request: Request, payment: Mapping[str, str]) -> dict[str, Any]:
+        """The arguments of `exchange`."""
+        own = {"content-type": request.content_type} if request.content_type else {}
+        return {
+            "method": request.method,
+            "url": self._url(request),
+            "timeout_s": TIMEOUT_S,
+            "params": dict(request.params),
+            "content": request.content,
+            "headers": own | dict(payment),
+        }
+
+    def _close_chain(self) -> None:
+        # Looked up without making it: a client that never asked the chain has none.
+        chain = self.__dict__.get("chain")
+        if chain is not None:
+            chain.close()
 
     def _payer(self, response: "httpx.Response") -> PaymentChannel | None:
         """The channel that pays for a 402; None for other answers and when there is none."""
@@ -162,10 +189,8 @@ class Client(ClientBase):
     """Blocking client. Use as a context manager, or call `close`."""
 
     @cached_property
-    def _http(self) -> "httpx.Client":
-        import httpx
-
-        return httpx.Client(timeout=TIMEOUT_S)
+    def _clients(self) -> ProcessClients:
+        return ProcessClients(partial(client, self.api_url, self.gateway_url))
 
     def __enter__(self) -> "Client":
         return self
@@ -174,21 +199,16 @@ class Client(ClientBase):
         self.close()
 
     def close(self) -> None:
-        self._http.close()
+        """Closes the connections of this process; the next call opens new ones."""
+        self._clients.close()
+        self._close_chain()
 
     def _send(self, request: Request, payment: Mapping[str, str]) -> "httpx.Response":
         import httpx
 
-        headers = self._headers(request) | dict(payment)
         try:
-            return self._http.request(
-                request.method,
-                self._url(request),
-                params=dict(request.params),
-                content=request.content,
-                headers=headers,
-            )
-        except httpx.TransportError as error:
+            return exchange(self._clients, **self._call(request, payment))
+        except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
             raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
 
     def _carry_out(self, step: ClientStep) -> Any:

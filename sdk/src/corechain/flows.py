@@ -46,10 +46,25 @@ T = TypeVar("T")
 GATEWAY, API = "gateway", "api"
 PACKED_REPORTS = "application/vnd.corechain.reports"
 PAGE = 1000
+HTTP_BUSY, HTTP_SERVER_ERROR = 429, 500
 
 
 class ApiUnavailable(TransportError):
-    """No answer from the gateway or the query API, or an answer of a broken server."""
+    """No answer from the gateway or the query API, or an answer of a broken or busy server.
+
+    `status` is the HTTP status, if there was any; `retry_after_s` what the server asks to wait;
+    `problem` the name of its problem.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+        problem: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status, self.retry_after_s, self.problem = status, retry_after_s, problem
 
 
 class Refused(ProtocolError):
@@ -83,10 +98,17 @@ Step = Request | Ask
 Flow = Generator[Step, Any, T]
 
 
-def error_of_problem(status: int, document: Mapping[str, Any]) -> CoreChainError:
-    """The typed error of a problem document (RFC 9457)."""
+def error_of_problem(
+    status: int, document: Any, retry_after_s: float | None = None
+) -> CoreChainError:
+    """The typed error of a problem document (RFC 9457); ApiUnavailable for what may pass (429 and
+    5xx) and for what is no problem document."""
+    if not isinstance(document, Mapping):
+        return ApiUnavailable(f"HTTP {status} without a problem document", status, retry_after_s)
     name = str(document.get("type", "")).rpartition(":")[2]
     detail = str(document.get("detail") or document.get("title") or f"HTTP {status}")
+    if status == HTTP_BUSY or status >= HTTP_SERVER_ERROR:
+        return ApiUnavailable(f"HTTP {status}: {detail}", status, retry_after_s, name)
     kind = by_name(name)
     if kind is None:
         return Refused(name or f"HTTP {status}", detail)

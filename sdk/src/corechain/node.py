@@ -7,6 +7,7 @@ ChainUnavailable, and an error object is NodeRefusal; nothing else comes out.
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -65,25 +66,30 @@ def octets(raw: object, what: str, size: int | None = None) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """An event log of one contract."""
+    """An event log."""
 
+    address: bytes
     topics: tuple[bytes, ...]
     data: bytes
     block: int
     index: int
 
 
-def _log_entry(raw: Any, address: bytes, first: int, last: int) -> LogEntry:
-    if not isinstance(raw, dict) or not isinstance(raw.get("topics"), list):
+def log_entry(raw: Any) -> LogEntry:
+    """A log of a block that stands. Raises ChainUnavailable, also for one that was removed."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("topics"), list) or raw.get("removed"):
         raise ChainUnavailable(f"the node sent {raw!r:.80} as a log")
-    entry = LogEntry(
+    return LogEntry(
+        octets(raw.get("address"), "a log's address", 20),
         tuple(octets(topic, "a topic", 32) for topic in raw["topics"]),
         octets(raw.get("data"), "the data of a log"),
         quantity(raw.get("blockNumber"), "a log's block"),
         quantity(raw.get("logIndex"), "a log's index"),
     )
-    asked = first <= entry.block <= last and octets(raw.get("address"), "an address") == address
-    if not asked or raw.get("removed"):
+
+
+def _asked_for(entry: LogEntry, address: bytes, first: int, last: int) -> LogEntry:
+    if entry.address != address or not first <= entry.block <= last:
         raise ChainUnavailable(f"the node sent a log nobody asked for, of block {entry.block}")
     return entry
 
@@ -123,7 +129,7 @@ class Node:
     _takes_batches: bool = field(init=False, repr=False, default=True)
 
     def __post_init__(self) -> None:
-        self._clients = ProcessClients(lambda: client(self.url))
+        self._clients = ProcessClients(partial(client, self.url))
 
     def close(self) -> None:
         self._clients.close()
@@ -247,7 +253,7 @@ class Node:
         raw = self.call("eth_getLogs", query)
         if not isinstance(raw, list):
             raise ChainUnavailable(f"the node sent {raw!r:.80} as logs")
-        entries = [_log_entry(item, address, first, last) for item in raw]
+        entries = [_asked_for(log_entry(item), address, first, last) for item in raw]
         return sorted(entries, key=lambda entry: (entry.block, entry.index))
 
 

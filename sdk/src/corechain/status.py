@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from corechain.http import client
 from corechain.protocol.errors import CoreChainError, TransportError
 
 if TYPE_CHECKING:
@@ -75,9 +76,7 @@ def find_places(home: Path, given: Mapping[str, object]) -> Places:
 
 def inspect(places: Places) -> list[Check]:
     """One check per part; none raises."""
-    import httpx
-
-    with httpx.Client(timeout=TIMEOUT_S) as http:
+    with client(*(places.rpc, places.gateway, places.api), timeout=TIMEOUT_S) as http:
         return [
             _check("node", places.rpc, lambda: _ask_node(http, places.rpc)),
             _check("relayer", places.gateway, lambda: _ask_service(http, places.gateway)),
@@ -92,14 +91,14 @@ def _check(part: str, url: str, ask: Callable[[], str]) -> Check:
         return Check(part, url, True, ask())
     except NotWorking as error:
         return Check(part, url, False, str(error))
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return Check(part, url, False, f"no answer ({error})")
 
 
 def _json(response: "httpx.Response") -> dict[str, Any]:
     try:
         document = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise NotWorking(f"{response.request.url.path}: HTTP {response.status_code}, no JSON")
@@ -119,8 +118,10 @@ def _ask_service(http: "httpx.Client", url: str) -> str:
     for path in ("/health", "/ready"):
         answer = http.get(url + path)
         if not answer.is_success:
-            failing = _json(answer).get("failing") or [f"HTTP {answer.status_code}"]
-            raise NotWorking(f"{path}: {', '.join(map(str, failing))}")
+            failing = _json(answer).get("failing")
+            named = failing if isinstance(failing, list) and failing else None
+            reasons = map(str, named or [f"HTTP {answer.status_code}"])
+            raise NotWorking(f"{path}: {', '.join(reasons)}")
     return "ready"
 
 

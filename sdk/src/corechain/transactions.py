@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from corechain.node import ChainUnavailable, Node, NodeRefusal, octets, quantity
+from corechain.node import (
+    ChainUnavailable,
+    LogEntry,
+    Node,
+    NodeRefusal,
+    log_entry,
+    octets,
+    quantity,
+)
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 
 if TYPE_CHECKING:
@@ -41,6 +49,7 @@ class Receipt(TypedDict):
     blockNumber: int
     gasUsed: int
     status: int
+    logs: list[LogEntry]
 
 
 @dataclass
@@ -148,6 +157,9 @@ class Sender:
 def _parse_receipt(raw: Any, transaction: bytes) -> Receipt:
     if not isinstance(raw, Mapping):
         raise ChainUnavailable(f"the node sent {raw!r:.80} as a receipt")
+    logs = raw.get("logs")
+    if not isinstance(logs, list):
+        raise ChainUnavailable(f"the node sent {logs!r:.80} as the logs of a receipt")
     if octets(raw.get("transactionHash"), "the transaction of a receipt", 32) != transaction:
         raise ChainUnavailable("the node sent the receipt of another transaction")
     return Receipt(
@@ -155,4 +167,5 @@ def _parse_receipt(raw: Any, transaction: bytes) -> Receipt:
         blockNumber=quantity(raw["blockNumber"], "the block of a receipt"),
         gasUsed=quantity(raw.get("gasUsed"), "gas used"),
         status=quantity(raw.get("status"), "the status of a receipt"),
+        logs=[log_entry(log) for log in logs],
     )

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from corechain.http import async_client
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.words import (
@@ -70,7 +71,7 @@ class Rpc:
     """JSON-RPC over one keep-alive HTTP client."""
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
-        self._client = httpx.AsyncClient(base_url=url, timeout=timeout_s)
+        self._client = async_client(url, base_url=url, timeout=timeout_s)
         self._deadline_s = timeout_s * WHOLE_ANSWER
         self._id = 0
 
