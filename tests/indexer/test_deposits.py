@@ -1,17 +1,25 @@
-"""Deposits in payments: a facilitator answers, refuses, is silent, or says nonsense."""
+"""Deposits in payments: a facilitator answers, refuses, is silent, or says nonsense.
+
+What it says is input; whether a deposit has arrived is what the mirrored chain says.
+"""
 
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 
 from corechain.protocol.errors import ChannelNotSeen, PaymentRequired
+from corechain.service.database import create_pool, migrate
 from corechain_indexer.api import deposits
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.errors import FacilitatorUnavailable
+from corechain_indexer.store import MIGRATIONS
 
 TRANSACTION = "0x" + "ab" * 32
+CHANNEL = b"\x07" * 32
 DOCUMENT = b'{"payload": {"type": "deposit"}}'
 
 
@@ -77,15 +85,117 @@ def unreachable(request: httpx.Request) -> httpx.Response:
     raise httpx.ConnectError("refused")
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        unreachable,
-        says(500),
-        lambda request: httpx.Response(200, content=b"<html>"),
-        says(success="perhaps"),
-    ],
+NONSENSE = (
+    says(success="perhaps"),
+    says(success="true", transaction=TRANSACTION),
+    says(success=1, transaction=TRANSACTION),
+    says(success=None),
+    says(success=True),
+    says(success=True, transaction=None),
+    says(success=True, transaction=""),
+    says(success=True, transaction="0x12"),
+    says(success=True, transaction=7),
+    says(success=True, transaction=[TRANSACTION]),
+    says(success=True, transaction=TRANSACTION, network="eip155:1"),
+    says(success=False, errorReason={"text": "no"}),
+    says(transaction=TRANSACTION),
+    says(500),
+    says(302),
+    says(404, success=True, transaction=TRANSACTION),
+    lambda request: httpx.Response(200, content=b"<html>"),
+    lambda request: httpx.Response(200, content=b""),
+    lambda request: httpx.Response(200, content=b"null"),
+    lambda request: httpx.Response(200, content=b"[]"),
+    lambda request: httpx.Response(200, content=b"\xff\xfe"),
+    lambda request: httpx.Response(200, content=b'{"x":' + b"[" * 60_000),
+    lambda request: httpx.Response(200, content=b'{"success":true,"x":"' + b"a" * 70_000),
+    lambda request: httpx.Response(200, headers={"content-encoding": "gzip"}, content=b"\0"),
 )
+
+
+@pytest.mark.parametrize("answer", [unreachable, *NONSENSE])
 async def test_a_facilitator_that_is_not_there_is_an_outage(answer: Any) -> None:
+    with pytest.raises(FacilitatorUnavailable) as outage:
+        await depositor(answer).deposit(DOCUMENT, {"network": "eip155:31337"})
+    assert outage.value.maybe_sent == (answer is not unreachable)
+
+
+async def test_a_refusal_without_a_reason_is_one() -> None:
+    with pytest.raises(PaymentRequired, match="without a reason"):
+        await depositor(says(success=False, errorReason=None, transaction=None)).deposit(
+            DOCUMENT, {}
+        )
+
+
+class Facilitator:
+    """Sends a deposit and says what it is told to say; the mirror sees what it sent."""
+
+    def __init__(self, pool: Any, answer: Any, sends: int = 0) -> None:
+        self.pool, self.answer, self.sends, self.asked = pool, answer, sends, 0
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked += 1
+        if self.sends:
+            await arrive(self.pool, self.sends)
+            self.sends = 0
+        answer: httpx.Response = self.answer(request)
+        return answer
+
+
+async def arrive(pool: Any, amount: int) -> None:
+    await pool.execute(
+        "insert into payment_event (block_number, log_index, kind, channel_id, amount, total)"
+        " select coalesce(max(block_number), 0) + 1, 0, 'deposited', $1, $2, $2 from payment_event",
+        CHANNEL,
+        amount,
+    )
+
+
+@pytest_asyncio.fixture
+async def mirrored(database: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
+    """A database as the mirror fills it. Nobody waits long in a test."""
+    monkeypatch.setattr(deposits, "UNSURE_LIMIT_S", 0.2)
+    await migrate(database, MIGRATIONS)
+    async with create_pool(database) as pool:
+        yield pool
+
+
+def ensuring(pool: Any, facilitator: Facilitator) -> Any:
+    transport = httpx.MockTransport(facilitator)
+    made = Depositor(httpx.AsyncClient(transport=transport), "http://facilitator", pool)
+    return lambda document=DOCUMENT: made.ensure(document, {}, CHANNEL, 10)
+
+
+async def test_a_deposit_that_was_sent_without_a_word_counts(mirrored: Any) -> None:
+    """The facilitator sends it and its answer is lost."""
+    silent = Facilitator(mirrored, says(502), sends=10)
+    assert await ensuring(mirrored, silent)() == ""
+    assert silent.asked == 1
+
+
+async def test_a_payment_that_comes_again_deposits_once(mirrored: Any) -> None:
+    late = Facilitator(mirrored, says(502))
     with pytest.raises(FacilitatorUnavailable):
-        await depositor(answer).deposit(DOCUMENT, {})
+        await ensuring(mirrored, late)()
+    await arrive(mirrored, 10)
+    assert await ensuring(mirrored, late)() == ""
+    assert late.asked == 1, "what has arrived is not asked for again"
+
+
+async def test_a_deposit_that_is_refused_as_used_has_arrived(mirrored: Any) -> None:
+    used = Facilitator(mirrored, says(502))
+    with pytest.raises(FacilitatorUnavailable):
+        await ensuring(mirrored, used)()
+    used.answer, used.sends = says(success=False, errorReason="authorization used"), 10
+    assert await ensuring(mirrored, used)() == ""
+
+
+async def test_a_deposit_of_before_is_not_taken_for_this_one(mirrored: Any) -> None:
+    await arrive(mirrored, 10)
+    dead = Facilitator(mirrored, says(502))
+    for _ in range(2):
+        with pytest.raises(FacilitatorUnavailable):
+            await ensuring(mirrored, dead)()
+    refusing = Facilitator(mirrored, says(success=False, errorReason="insufficient_balance"))
+    with pytest.raises(PaymentRequired, match="insufficient_balance"):
+        await ensuring(mirrored, refusing)(b'{"payload": "another"}')
