@@ -4,12 +4,14 @@ import json
 import math
 from contextlib import suppress
 
+import h3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corechain.protocol.errors import (
     HighS,
+    InvalidCell,
     InvalidSignature,
     MalformedReport,
     ProtocolError,
@@ -28,11 +30,17 @@ from corechain.protocol.report_json import report_from_json, report_to_json, rep
 from corechain.protocol.signature import SECP256K1_ORDER
 from corechain.protocol.vocabulary import METRICS, metric
 
+CELL = 0x872A1072BFFFFFF
 codes = st.sampled_from([item.code for item in METRICS])
 observations = st.builds(
     Observation,
     codes,
-    st.integers(1 << 56, 2**64 - 1),
+    st.builds(
+        lambda *place: h3.str_to_int(h3.latlng_to_cell(*place)),
+        st.floats(-90, 90),
+        st.floats(-180, 180),
+        st.integers(0, 15),
+    ),
     st.integers(0, 2**40 - 1),
     st.integers(-(2**31), 2**31 - 1),
 )
@@ -47,7 +55,7 @@ signed = st.builds(
     ),
     st.binary(min_size=64, max_size=64),
 )
-PLAIN = SignedReport(Report.of(DeviceId(bytes(20)), 7, [Observation(1, 1 << 59, 3, 4)]), bytes(64))
+PLAIN = SignedReport(Report.of(DeviceId(bytes(20)), 7, [Observation(1, CELL, 3, 4)]), bytes(64))
 
 
 def document(**changes):
@@ -112,6 +120,8 @@ def test_readings_sort_as_their_bytes(items):
         (observation(metric="phlogiston"), UnknownMetric),
         (observation(cell="xyz"), MalformedReport),
         (observation(cell="٣" * 15), MalformedReport),
+        (observation(cell="0" * 15), InvalidCell),
+        (observation(cell="f" * 16), InvalidCell),
         (observation(extra=1), MalformedReport),
         (document(observations=[]), MalformedReport),
         (document(sequence=-1), ValueOutOfRange),

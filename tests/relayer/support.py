@@ -31,7 +31,7 @@ from corechain.protocol.reading import Observation, Report, SignedReport
 ADMIN = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 SUBMITTER_KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
 WATCHTOWER_KEY = "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba"
-CELL = 0x872A1072FFFFFFF
+CELL = 0x872A1072BFFFFFF
 START_S = 30.0
 PACKED = "application/vnd.corechain.reports"
 

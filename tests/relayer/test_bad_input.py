@@ -109,6 +109,11 @@ def values(sensor: Sensor) -> Iterator[Bad]:
         "ValueOutOfRange",
         422,
     )
+    yield Bad("a cell of no place", observed(sensor, cell=2**64 - 1), "InvalidCell", 422, PACKED)
+    yield Bad("no cell at all", observed(sensor, cell=0), "InvalidCell", 422, PACKED)
+    yield Bad(
+        "a cell in JSON", with_observation(sensor, "cell", '"872a1072fffffff"'), "InvalidCell", 422
+    )
     yield Bad("value true", with_observation(sensor, "value", "true"), "MalformedReport", 400)
 
 
@@ -138,6 +143,11 @@ def sequences(relayer: RelayerProcess, sensor: Sensor) -> Iterator[Bad]:
     assert relayer.send(first).status_code == 202
     yield Bad("the same again", first.pack(), "ReplayedSequence", 409, PACKED)
     assert relayer.send(ahead).status_code == 202
+    other = sensor.sign([sensor.observation()], first.report.sequence)
+    yield Bad("another one", other.pack(), "ConflictingSequence", 409, PACKED)
+    for last in (2**64 - 1, 2**64 - 2, 2**62 + 2**33):
+        poison = sensor.report(sequence=last)
+        yield Bad(f"sequence {last}", poison.pack(), "SequenceOutOfReach", 422, PACKED)
     yield Bad("too far below", sensor.report(sequence=5).pack(), "StaleSequence", 409, PACKED)
 
 

@@ -27,10 +27,10 @@ from corechain.protocol.batch import open_data_file
 from corechain.protocol.reading import SignedReport
 from corechain.service.supervision import stop_all
 from corechain_relayer.aggregator import service as aggregator_service
-from corechain_relayer.bus.frame import pack_frame
-from corechain_relayer.bus.valkey import ValkeyBus
+from corechain_relayer.bus.consumer import ValkeyConsumer
+from corechain_relayer.bus.frame import frame_of
 from corechain_relayer.journal.batches import BatchJournal
-from corechain_relayer.service import Relayer
+from corechain_relayer.service import Relayer, Role
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
@@ -181,7 +181,7 @@ MOMENTS = {
         aggregator_service, "write_data_file", True
     ),
     "the journal is written, the bus still has the frames": Moment(BatchJournal, "keep", True),
-    "the bus has let go": Moment(ValkeyBus, "ack", True),
+    "the bus has let go": Moment(ValkeyConsumer, "ack", True),
     "the transaction is signed, not journalled": Moment(IntentJournal, "record", False),
     "the transaction is journalled, not sent": Moment(IntentJournal, "record", True),
     "the transaction is sent, that is not journalled": Moment(Node, "send", True),
@@ -199,7 +199,8 @@ async def live(relayer: Relayer, done: Callable[[], bool]) -> bool:
     """Aggregator and submitter of one process until `done`; True when it died before."""
     died = False
     try:
-        await relayer.prepare()
+        await relayer.prepare([Role.AGGREGATOR])
+        await relayer.migrate()
         async with asyncio.timeout(15), asyncio.TaskGroup() as group:
             loops = [
                 group.create_task(relayer.aggregate()),
@@ -229,9 +230,10 @@ async def test_killed_between_two_writes_the_next_one_goes_on(
     deployment = load_deployment(settings.deployment)
     first = Relayer(settings, deployment)
     writing = asyncio.create_task(first.bus.write_forever())
+    await first.watch.enter(0)
     sent = [sensor.report() for _ in range(3)]
     for report in sent:
-        await first.bus.append(pack_frame(0, [report]))
+        await first.bus.append(0, frame_of(0, [report]))
     writing.cancel()
     with dying(moment, monkeypatch):
         assert await live(first, lambda: False), "this moment never came"

@@ -22,7 +22,7 @@ from corechain.devnet.servers import AnvilServer
 from corechain.protocol.evidence import Demand, Dossier
 from corechain.service.supervision import stop_all
 from corechain_relayer.guard.store import AnswerStore
-from corechain_relayer.service import Relayer
+from corechain_relayer.service import Relayer, Role
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
 from relayer.conftest import Start
@@ -64,7 +64,8 @@ async def guarding(relayer: Relayer, challenger: Challenger, demand_id: bytes) -
     key, died = relayer.settings.guard_key, False
     assert key is not None
     try:
-        await relayer.prepare()
+        await relayer.prepare([Role.GUARD])
+        await relayer.migrate()
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             loops = [group.create_task(loop) for loop in relayer.guard(key)]
             while challenger.is_open(demand_id):  # noqa: ASYNC110

@@ -8,6 +8,8 @@ from redis.asyncio import Redis
 
 from corechain.protocol.eip712 import uint_word
 from corechain.protocol.hashing import keccak
+from corechain_relayer.bus.frame import pack_frame
+from corechain_relayer.bus.keys import GROUP, lane_keys
 from relayer.conftest import Start
 from relayer.support import Chain, RelayerProcess, Sensor, eventually, secp
 from relayer.test_crash import committed_reports, key_of
@@ -136,28 +138,26 @@ async def test_a_node_of_another_chain_is_refused(start: Start, tmp_path: Path) 
 async def test_a_frame_that_cannot_be_read_is_set_aside_and_holds_up_nobody(
     start: Start, sensor: Sensor, chain: Chain, bus_url: str, stream: str
 ) -> None:
-    redis = Redis.from_url(bus_url, protocol=2)
-    await redis.xadd(stream, {"f": b"poison"})
+    redis, keys = Redis.from_url(bus_url, protocol=2), lane_keys(stream, 0)
+    await redis.xadd(keys.stream, {"f": b"poison"})
     relayer = start()
     assert relayer.send(sensor.report()).status_code == 202
     committed(chain, 1)
-    (entry,) = await redis.xrange(f"{stream}:dead")
+    (entry,) = await redis.xrange(keys.dead)
     assert entry[1][b"f"] == b"poison"
     assert entry[1][b"reason"] == b"MalformedFrame"
     eventually(lambda: relayer.counter("corechain_dead_letters_total", "MalformedFrame") == 1)
-    assert await redis.xlen(stream) == 0
+    assert await redis.xlen(keys.stream) == 0
     await redis.aclose()
 
 
 async def test_a_forged_report_on_the_bus_reaches_no_batch(
     start: Start, sensor: Sensor, chain: Chain, bus_url: str, stream: str, tmp_path: Path
 ) -> None:
-    from corechain_relayer.bus.frame import pack_frame
-
     good, bad = sensor.report(), sensor.report()
     forged = bad.__class__(bad.report, good.signature)
     redis = Redis.from_url(bus_url, protocol=2)
-    await redis.xadd(stream, {"f": pack_frame(0, [forged, good])})
+    await redis.xadd(lane_keys(stream, 0).stream, {"f": pack_frame(0, [forged, good])})
     relayer = start()
     committed(chain, 1)
     assert committed_reports(chain, tmp_path / "data") == Counter([key_of(good)])
@@ -168,18 +168,11 @@ async def test_a_forged_report_on_the_bus_reaches_no_batch(
 async def test_what_a_consumer_of_another_name_left_is_taken_over(
     start: Start, sensor: Sensor, chain: Chain, bus_url: str, stream: str
 ) -> None:
-    from corechain_relayer.bus import valkey
-
     gateway = start("gateway")
     assert gateway.send(sensor.report()).status_code == 202
-    redis = Redis.from_url(bus_url, protocol=2)
-    taken = await redis.xreadgroup(valkey.GROUP, "gone", {stream: ">"})
-    assert taken
-    # As if it had been gone for longer than the limit.
-    ((_, [(entry, _)]),) = taken
-    await redis.execute_command(
-        "XCLAIM", stream, valkey.GROUP, "gone", "0", entry, "IDLE", str(valkey.CLAIM_IDLE_MS)
-    )
+    redis, lane = Redis.from_url(bus_url, protocol=2), lane_keys(stream, 0).stream
+    await redis.xgroup_create(lane, GROUP, id="0")
+    assert await redis.xreadgroup(GROUP, "gone", {lane: ">"})
     await redis.aclose()
     start("aggregator", "submitter")
     committed(chain, 1)

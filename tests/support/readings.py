@@ -14,7 +14,7 @@ from corechain.protocol.reading import Observation
 from corechain.protocol.vocabulary import metric
 from support.processes import eventually
 
-CELL = 0x872A1072FFFFFFF
+CELL = 0x872A1072BFFFFFF
 NOON = 1_359_720_000
 HOUR_S = 3600
 BATCH_LIMIT_S = 30.0

@@ -27,6 +27,7 @@ from corechain.protocol.eip712 import (
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import ZERO26, keccak
 from corechain.protocol.keys import DeviceKey, KeyType, P256Key, Secp256k1Key
+from corechain.protocol.lanes import lane_of_device
 from corechain.protocol.merkle import depth_of
 from corechain.protocol.reading import (
     DeviceId,
@@ -293,6 +294,18 @@ def fleet_vectors() -> dict[str, Any]:
     }
 
 
+def lane_vectors() -> list[dict[str, Any]]:
+    """Ids at the ends of the first and last lane, in the middle, and of our keys."""
+    tails = (0, 1, 2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1)
+    ids = [bytes(12) + tail.to_bytes(8, "big") for tail in tails]
+    ids += [bytes([0xFF]) * 12 + bytes(8), *(key.identity.device for key in DEVICE_KEYS)]
+    return [
+        {"device": hexed(device), "lanes": lanes, "lane": lane_of_device(DeviceId(device), lanes)}
+        for device in ids
+        for lanes in (1, 2, 3, 16, 1024)
+    ]
+
+
 def vectors() -> dict[str, Any]:
     made = batch()
     return {
@@ -307,6 +320,7 @@ def vectors() -> dict[str, Any]:
         "rewards": reward_vectors(),
         "channels": channel_vectors(),
         "fleets": fleet_vectors(),
+        "lanes": {"lanes": lane_vectors()},
     }
 
 

@@ -1,5 +1,8 @@
 """What can stop the relayer or its bus, beyond `corechain.service.errors`."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from corechain.protocol.errors import TransportError
 from corechain.service.errors import Halt
 
@@ -20,6 +23,16 @@ class ResumeImpossible(Halt):
         self.lane, self.reason = lane, reason
 
 
+class LanesInUse(TransportError):
+    """Writers that divide devices into another number of lanes are still there."""
+
+    def __init__(self, lanes: int) -> None:
+        super().__init__(
+            f"aggregators that do not divide by RELAYER_LANES={lanes} still run: stop them first"
+        )
+        self.lanes = lanes
+
+
 class BusFull(TransportError):
     """The bus is at its written limit: nothing was appended."""
 
@@ -30,3 +43,44 @@ class BusFull(TransportError):
 
 class BusUnavailable(TransportError):
     """The bus did not answer: whether a frame was appended is unknown."""
+
+
+class BusRestarted(TransportError):
+    """The server is not the one whose state is known: nothing was appended."""
+
+
+class SequenceInUse(TransportError):
+    """A device's sequences in a frame are not above what it ever had: nothing was appended.
+
+    Not the device's fault yet: a retry, or reports out of order, look the same from here.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Shortfall:
+    """A setting of the bus's server under which an acknowledgement promises nothing."""
+
+    name: str
+    found: str
+    wanted: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name} is {self.found!r} and has to be {self.wanted!r} ({self.why})"
+
+
+class BusNotDurable(TransportError):
+    """What the bus's server acknowledges it may lose: nothing is appended until it is set right.
+
+    `wrong`: the settings to change; `unknown`: those that the server does not tell.
+    """
+
+    def __init__(self, wrong: Sequence[Shortfall], unknown: Sequence[str]) -> None:
+        parts = [str(item) for item in wrong]
+        if unknown:
+            parts.append(
+                f"it does not tell {', '.join(unknown)}: allow CONFIG GET, or vouch for the server "
+                "with RELAYER_BUS_VOUCHED=true"
+            )
+        super().__init__(f"the bus's server is not durable: {'; '.join(parts)}")
+        self.wrong, self.unknown = tuple(wrong), tuple(unknown)

@@ -31,6 +31,9 @@ class Metrics:
             buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256),
             registry=registry,
         )
+        self.bus_regressed = counter(
+            "bus_regressed_total", "Times the bus came back without frames it had acknowledged"
+        )
         self.view_block = gauge("view_block", "Newest block in a view of the chain", "contract")
         self.answers_incomplete = counter(
             "answers_incomplete_total",
@@ -44,6 +47,9 @@ class Metrics:
         self.reports_duplicate = counter("reports_duplicate_total", "Dropped before a batch")
         self.reports_conflicting = counter(
             "reports_conflicting_total", "Same device and sequence, other content"
+        )
+        self.reports_forwarded = counter(
+            "reports_forwarded_total", "Found on another lane than their own, and brought there"
         )
         self.dead_letters = counter("dead_letters_total", "Frames or reports set aside", "reason")
         self.batches_sealed = counter("batches_sealed_total", "Batches written to the journal")

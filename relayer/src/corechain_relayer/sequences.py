@@ -1,15 +1,38 @@
 """Which sequences of a device were seen: its newest one and a bitmap of those below it."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from corechain.protocol.errors import ReplayedSequence, StaleSequence
+from corechain.protocol.errors import ReplayedSequence, SequenceOutOfReach, StaleSequence
+from corechain.protocol.reading import U64_MAX, Report
 
 GATEWAY_WIDTH = 1024
 """docs/protocol.md: more than this below the newest is stale."""
 JOURNAL_WIDTH = 4096
 """Wider than the gateway's: what one of several gateways acknowledged is not stale here."""
+
+FREE_UP_TO = 1 << 62
+"""Any sequence up to here may come at any time: counters, and clocks down to nanoseconds (until the
+year 2116) are below it. A jump below it only makes what is further down stale."""
+REACH = 1 << 32
+"""Above `FREE_UP_TO` a sequence may be so far above the device's newest: one mistake, or one forged
+message of a thief of the key, leaves the device 2^63 more."""
+DIGEST_BYTES = 8
+
+
+def check_reach(device: bytes, sequence: int, newest: int) -> None:
+    """Raises SequenceOutOfReach for a sequence that would leave the device without a next one."""
+    highest = min(max(FREE_UP_TO, newest + REACH), U64_MAX - 1)
+    if sequence > highest:
+        raise SequenceOutOfReach(device, sequence, highest)
+
+
+def content_digest(report: Report) -> bytes:
+    """8 bytes that tell two reports of one sequence apart. Never zero: zero says 'not known'."""
+    digest = hashlib.blake2b(report.body(), digest_size=DIGEST_BYTES).digest()
+    return digest[:-1] + bytes([digest[-1] | 1])
 
 
 class Seen(Enum):

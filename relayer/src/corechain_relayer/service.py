@@ -13,28 +13,36 @@ from starlette.routing import Route
 from corechain.deployment import Deployment
 from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
+from corechain.protocol.errors import TransportError
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops, available, sessions
+from corechain.service.supervision import Loops, sessions
 from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.checks import FrameChecker
+from corechain_relayer.aggregator.forward import Drain, Forwarder
 from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.aggregator.service import Aggregator
+from corechain_relayer.bus.connection import connect as connect_bus
+from corechain_relayer.bus.consumer import ValkeyConsumer
+from corechain_relayer.bus.guard import Guard
 from corechain_relayer.bus.valkey import ValkeyBus
-from corechain_relayer.bus.valkey import connect as connect_bus
+from corechain_relayer.bus.watch import BusWatch
+from corechain_relayer.errors import BusNotDurable
 from corechain_relayer.following import Follower
 from corechain_relayer.gateway.app import Endpoints, build_app
-from corechain_relayer.gateway.book import SequenceBook
+from corechain_relayer.gateway.gate import LaneGate
 from corechain_relayer.gateway.intake import Judge, TimeLimits
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.parts import Parts
 from corechain_relayer.guard.role import GuardRole
 from corechain_relayer.journal.batches import BatchJournal, lane_queue
+from corechain_relayer.journal.lanes import hold_lanes
+from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
@@ -61,6 +69,9 @@ Loop = Coroutine[Any, Any, None]
 
 log = structlog.get_logger(__name__)
 
+START_S = 2.0
+"""So long node and bus have at start to show that they are the wrong ones."""
+
 
 class Role(StrEnum):
     GATEWAY = "gateway"
@@ -80,7 +91,10 @@ class Relayer:
     supervised: Loops = field(default_factory=Loops)
     rpc: Rpc = field(init=False)
     bus: ValkeyBus = field(init=False)
+    watch: BusWatch = field(init=False)
     pool: "Database" = field(init=False)
+    migrated: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the journal is up to date: who needs it waits, the gateway does not."""
     registry: RegistryFollower = field(init=False)
     alerts: Alerts = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
@@ -92,14 +106,19 @@ class Relayer:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+        guard = Guard(settings.bus_vouched)
         self.bus = ValkeyBus(
-            connect_bus(settings.bus_url.get_secret_value()),
+            connect_bus(settings.bus_url.get_secret_value(), guard),
+            guard,
             settings.bus_stream,
-            f"lane-{settings.lane}",
+            settings.lanes,
             settings.bus_max_frames,
             self.metrics,
         )
         self.pool = create_pool(self.database_url)
+        self.watch = BusWatch(
+            self.bus, range(settings.lanes), PositionJournal(self.pool), self.metrics
+        )
         self.alerts = Alerts(self.metrics)
         self.registry = RegistryFollower(
             self.rpc,
@@ -109,6 +128,7 @@ class Relayer:
             settings.log_range_blocks,
             self.metrics,
             settings.confirmations,
+            chain_id=self.deployment.chain_id,
         )
 
     @property
@@ -124,23 +144,41 @@ class Relayer:
         restarted = self.metrics.sessions_restarted.labels(name).inc
         return sessions(name, session, restarted, self.supervised)
 
-    async def open_store(self) -> None:
-        """Waits for the database and brings it up to date."""
+    def journalled(self, session: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        """A session that begins when the journal is up to date."""
+
+        async def run() -> None:
+            await self.migrated.wait()
+            await session()
+
+        return run
+
+    async def prepare(self, roles: Sequence[Role]) -> None:
+        """What has to be right before anything is served, and nothing that may be away for now.
+
+        Raises WrongNode, and InvalidSetting for a bus that acknowledges what it may lose.
+        """
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
-        applied = await available("database", partial(migrate, self.database_url, migrations()))
-        log.info("database ready", migrations=applied)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
+        await self._check_at_start(self._check_node())
+        if not {Role.GATEWAY, Role.AGGREGATOR}.isdisjoint(roles):
+            await self._check_at_start(self.bus.inspect())
 
-    async def connect(self) -> None:
-        """Waits for node and bus, and brings the views up to date. Raises WrongNode."""
-        await available("node", self._check_node)
-        await available("bus", self.bus.open)
-        await available("registry", partial(self.registry.refresh_since, 0.0))
+    async def _check_at_start(self, check: Awaitable[None]) -> None:
+        """An answer counts; who does not answer now is asked again by the loops."""
+        try:
+            async with asyncio.timeout(START_S):
+                await check
+        except BusNotDurable as error:
+            raise InvalidSetting(f"RELAYER_BUS_URL: {error}") from error
+        except (TransportError, TimeoutError) as error:
+            log.warning("not there at start", error=str(error) or type(error).__name__)
 
-    async def prepare(self) -> None:
-        """Everything that most roles need."""
-        await self.open_store()
-        await self.connect()
+    async def migrate(self) -> None:
+        """Brings the journal up to date. Raises StoreUnavailable."""
+        applied = await migrate(self.database_url, migrations())
+        log.info("database ready", migrations=applied)
+        self.migrated.set()
 
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
@@ -152,14 +190,16 @@ class Relayer:
 
     # ------------------------------------------------------------------ gateway
 
-    async def endpoints(self) -> Endpoints:
+    def endpoints(self) -> Endpoints:
         settings, reader = self.settings, JournalReader(self.pool)
         limits = TimeLimits(settings.max_report_age_s, settings.max_report_future_s)
-        book = SequenceBook(reader)
-        await available("backlog", lambda: book.seed(self.bus.backlog()))
-        gateway = Gateway(Judge(self.domain, limits), self.registry, book, self.bus, self.metrics)
+        shared = (self.bus, self.watch, reader, self.metrics)
+        gates = [LaneGate(lane, *shared) for lane in range(settings.lanes)]
+        self.watch.lost.append(lambda lane: gates[lane].forget())
+        judge = Judge(self.domain, limits)
+        gateway = Gateway(judge, self.registry, gates, self.bus, reader, self.metrics)
         probes = {"bus": self.bus.depth, "database": reader.ping, "node": self.rpc.head}
-        health = Health(probes, self.supervised, self.alerts.sentences)
+        health = Health(probes, self.supervised, self.warnings)
         return Endpoints(
             gateway,
             reader,
@@ -170,29 +210,50 @@ class Relayer:
             settings.body_timeout_s,
         )
 
+    def warnings(self) -> list[str]:
+        return [*self.watch.notices.values(), *self.alerts.sentences()]
+
     # --------------------------------------------------------------- aggregator
 
     async def aggregate(self) -> None:
         """One session of the aggregator, from durable state to the next outage."""
         settings = self.settings
+        await self.registry.read_once()
         async with writer(self.database_url, lane_queue(settings.lane)) as connection:
+            most = await hold_lanes(connection, settings.lanes)
             journal = BatchJournal(connection, settings.lane)
             lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
             await lane.catch_up(self.rpc, settings.log_range_blocks)
-            await self.bus.open()
-            aggregator = Aggregator(
-                lane,
-                journal,
-                self.bus,
-                Batcher(settings.max_readings, settings.max_age_s),
-                FrameChecker(self.domain, settings.trust_bus),
-                self.registry,
-                settings.data_dir,
-                self.metrics,
-                self.work,
-            )
-            await aggregator.prepare()
-            await aggregator.run_forever()
+            aggregator = await self._aggregator(lane, journal)
+            async with asyncio.TaskGroup() as group:
+                if settings.lane == 0:
+                    group.create_task(self._drain(aggregator.forwarder, most).run_forever())
+                group.create_task(aggregator.run_forever())
+
+    async def _aggregator(self, lane: Lane, journal: BatchJournal) -> Aggregator:
+        settings = self.settings
+        consumer = ValkeyConsumer(self.bus.redis, self.bus.guard, self.bus.keys(lane.number))
+        await consumer.open()
+        aggregator = Aggregator(
+            lane,
+            settings.lanes,
+            journal,
+            consumer,
+            Forwarder(self.bus, self.watch, self.metrics),
+            Batcher(settings.max_readings, settings.max_age_s),
+            FrameChecker(self.domain, settings.trust_bus),
+            self.registry,
+            settings.data_dir,
+            self.metrics,
+            self.work,
+        )
+        await aggregator.prepare()
+        return aggregator
+
+    def _drain(self, forwarder: Forwarder, most: int) -> Drain:
+        """Of the stream from before lanes, and of lanes that are no more."""
+        gone = [self.bus.keys(lane).stream for lane in range(self.settings.lanes, most)]
+        return Drain(forwarder, self.settings.lanes, [self.bus.stream, *gone])
 
     # ---------------------------------------------------------------- submitter
 
@@ -214,7 +275,7 @@ class Relayer:
         )
         queue, policy = lane_queue(self.settings.lane), policy_of(self.settings)
         session = partial(self.submit, queue, signer, settled, policy)
-        return self.loop("submitter", session)
+        return self.loop("submitter", self.journalled(session))
 
     # --------------------------------------------------------------- watchtower
 
@@ -244,8 +305,8 @@ class Relayer:
         answer = partial(self.submit, QUEUE, signer, settled, policy)
         domain = state_domain(self.deployment.chain_id, contract)
         loops = [
-            self.loop("watchtower", watch),
-            self.loop("answers", answer),
+            self.loop("watchtower", self.journalled(watch)),
+            self.loop("answers", self.journalled(answer)),
         ]
         return loops, EvidenceEndpoint(follower, store, domain).routes()
 
@@ -255,7 +316,8 @@ class Relayer:
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
         role = GuardRole(Parts(*shared, self.alerts), signer)
-        return [self.loop(name, session) for name, session in role.loops().items()]
+        loops = role.loops().items()
+        return [self.loop(name, self.journalled(session)) for name, session in loops]
 
 
 def required_key(key: "SecretStr | None", name: str) -> str:
@@ -266,13 +328,17 @@ def required_key(key: "SecretStr | None", name: str) -> str:
 
 def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     """The roles' loops, in order of start."""
-    loops = [relayer.loop("registry", relayer.registry.follow_forever)]
+    loops = [
+        relayer.loop("journal", relayer.migrate),
+        relayer.loop("registry", relayer.registry.follow_forever),
+    ]
     if Role.SUBMITTER in roles:
         loops.append(relayer.lane_submitter())
     if Role.AGGREGATOR in roles:
-        loops.append(relayer.loop("aggregator", relayer.aggregate))
-    if Role.GATEWAY in roles:
+        loops.append(relayer.loop("aggregator", relayer.journalled(relayer.aggregate)))
+    if not {Role.GATEWAY, Role.AGGREGATOR}.isdisjoint(roles):
         loops.append(relayer.loop("bus", relayer.bus.write_forever))
+        loops.append(relayer.loop("bus-watch", relayer.watch.watch_forever))
     return loops
 
 
@@ -305,15 +371,14 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     relayer = Relayer(settings, deployment)
     with bind(PREFIX, settings.http_host, settings.http_port) as listener:
         try:
-            await relayer.open_store()
+            await relayer.prepare(roles)
+            watching, more = _watch(relayer, roles)
+            app = build_app(relayer.endpoints(), more, reports=Role.GATEWAY in roles)
+            server = http_server(app, settings.max_connections, settings.keep_alive_s)
+            # The guard before all others: it has a deadline, and needs neither bus nor gateway.
+            background = _guard(relayer, roles) + _loops(relayer, roles) + watching
             async with asyncio.TaskGroup() as group:
-                # Before all others: it has a deadline, and needs neither bus nor gateway.
-                loops = [group.create_task(loop) for loop in _guard(relayer, roles)]
-                await relayer.connect()
-                watching, more = _watch(relayer, roles)
-                app = build_app(await relayer.endpoints(), more, reports=Role.GATEWAY in roles)
-                server = http_server(app, settings.max_connections, settings.keep_alive_s)
-                loops += [group.create_task(loop) for loop in _loops(relayer, roles) + watching]
+                loops = [group.create_task(loop) for loop in background]
                 serving = group.create_task(server.serve(sockets=[listener]))
                 await server.until_started()
                 log.info("serving", port=listener.getsockname()[1], roles=list(roles))

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
@@ -33,6 +33,13 @@ class Settings(ServiceSettings):
     data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
     lane: int = Field(
         0, ge=0, le=0xFFFF, description="the lane that this process aggregates and submits"
+    )
+
+    lanes: int = Field(
+        1,
+        ge=1,
+        le=1024,
+        description="how many lanes the deployment divides its devices into; the same everywhere",
     )
 
     submitter_key: PrivateKey | None = Field(
@@ -83,7 +90,7 @@ class Settings(ServiceSettings):
         100_000,
         ge=1,
         le=10_000_000,
-        description="frames on the bus at which the gateway answers 503",
+        description="frames on a lane of the bus at which the gateway answers 503",
     )
     trust_bus: bool = Field(
         False,
@@ -92,7 +99,12 @@ class Settings(ServiceSettings):
     bus_stream: str = Field(
         "corechain:frames",
         pattern=r"^[\w:.{}-]{1,100}$",
-        description="name of the stream on the bus",
+        description="name of the streams on the bus, one a lane",
+    )
+    bus_vouched: bool = Field(
+        False,
+        description="the operator answers for the durability of the bus: only where its server "
+        "forbids CONFIG GET",
     )
 
     poll_s: float = Field(0.5, ge=0.05, le=60, description="pause between two looks at the chain")
@@ -145,6 +157,14 @@ class Settings(ServiceSettings):
     log_level: str = Field(
         "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
     )
+
+    @field_validator("lanes")
+    @classmethod
+    def _has_the_lane(cls, lanes: int, info: ValidationInfo) -> int:
+        lane = info.data.get("lane", 0)
+        if lane >= lanes:
+            raise ValueError(f"there is no lane {lane} among {lanes}: lanes count from 0")
+        return lanes
 
 
 def load_settings() -> Settings:

@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from corechain.protocol.reading import DeviceId, SignedReport
-from corechain_relayer.bus.base import Delivery
 from corechain_relayer.sequences import JOURNAL_WIDTH, Seen, SequenceWindow
 
 Key = tuple[DeviceId, int]
@@ -12,20 +11,25 @@ Key = tuple[DeviceId, int]
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of a frame's reports. Stale ones are too old to know whether they were seen."""
+    """What became of a frame's reports."""
 
     accepted: tuple[SignedReport, ...] = ()
     duplicate: tuple[SignedReport, ...] = ()
+    """The same report is in the window."""
     conflicting: tuple[SignedReport, ...] = ()
+    """Another report with this sequence is in the window."""
+    committed: tuple[SignedReport, ...] = ()
+    """A report with this sequence is in a batch; whether the same one, the journal knows."""
     stale: tuple[SignedReport, ...] = ()
+    """Too far below the newest to know whether they were seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The content of a batch to be, and the deliveries that a sealed batch acknowledges."""
+    """The content of a batch to be, and the ids of the frames that a sealed batch acknowledges."""
 
     reports: tuple[SignedReport, ...]
-    deliveries: tuple[Delivery, ...]
+    frames: tuple[str, ...]
 
     @property
     def devices(self) -> set[DeviceId]:
@@ -44,7 +48,7 @@ class Batcher:
     max_age_s: float
     _seen: dict[DeviceId, SequenceWindow] = field(default_factory=dict)
     _reports: dict[Key, SignedReport] = field(default_factory=dict)
-    _deliveries: list[Delivery] = field(default_factory=list)
+    _frames: list[str] = field(default_factory=list)
     _observations: int = 0
     _held_observations: int = 0
     _since: float = 0.0
@@ -59,12 +63,17 @@ class Batcher:
         for device in devices:
             self._seen.setdefault(device, committed.get(device, SequenceWindow()))
 
-    def add(self, delivery: Delivery, reports: Iterable[SignedReport], now: float) -> Added:
-        """Takes a frame. Its devices must be known."""
+    def add(self, frame: str, reports: Iterable[SignedReport], now: float) -> Added:
+        """Takes a frame's reports. Its devices must be known.
+
+        The window keeps the frame's id only when it keeps something of the frame: any other frame
+        the caller may acknowledge at once, what it repeats is durable without it.
+        """
         groups: dict[str, list[SignedReport]] = {}
         for signed in reports:
             groups.setdefault(self._place(signed, now), []).append(signed)
-        self._deliveries.append(delivery)
+        if "accepted" in groups:
+            self._frames.append(frame)
         return Added(**{name: tuple(group) for name, group in groups.items()})
 
     def _place(self, signed: SignedReport, now: float) -> str:
@@ -74,7 +83,9 @@ class Batcher:
         if seen is Seen.STALE:
             return "stale"
         if seen is Seen.REPLAYED:
-            held = self._reports.get((device, sequence), signed)
+            held = self._reports.get((device, sequence))
+            if held is None:
+                return "committed"
             return "duplicate" if held.report == signed.report else "conflicting"
         if not self._reports:
             self._since = now
@@ -95,7 +106,7 @@ class Batcher:
         return self._since + self.max_age_s - now
 
     def window(self) -> Window:
-        return Window(tuple(self._reports.values()), tuple(self._deliveries))
+        return Window(tuple(self._reports.values()), tuple(self._frames))
 
     def hold(self, now: float) -> None:
         """No observation in the window can be a leaf: keep it until there are others."""
@@ -107,13 +118,8 @@ class Batcher:
 
     def clear(self) -> None:
         """The window is sealed and durable: the next one starts empty."""
-        self._reports, self._deliveries = {}, []
+        self._reports, self._frames = {}, []
         self._observations = self._held_observations = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Nothing to seal; deliveries in it held only what was seen before."""
-        return not self._reports
 
     @property
     def report_count(self) -> int:

@@ -6,19 +6,37 @@ from dataclasses import dataclass
 from corechain.protocol.eip712 import Domain, report_digest
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.keys import verify
+from corechain.protocol.lanes import lane_of_device
 from corechain.protocol.reading import SignedReport
-from corechain_relayer.bus.base import Delivery
-from corechain_relayer.bus.frame import MalformedFrame, unpack_frame
+from corechain_relayer.bus.frame import Frame
 from corechain_relayer.registry.view import RegistryView
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A readable frame: its good reports, and the others with their errors."""
+    """A frame's part of one lane: its good reports, and the others with their errors."""
 
-    delivery: Delivery
+    id: str
     good: tuple[SignedReport, ...]
     bad: tuple[tuple[SignedReport, ProtocolError], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Divided:
+    """A frame's reports of this lane, and those of others: it was divided by another number."""
+
+    id: str
+    received_at_ms: int
+    ours: tuple[SignedReport, ...]
+    others: dict[int, list[SignedReport]]
+
+
+def divide(id: str, frame: Frame, lane: int, lanes: int) -> Divided:
+    by_lane: dict[int, list[SignedReport]] = {}
+    for signed in frame.reports:
+        by_lane.setdefault(lane_of_device(signed.report.device, lanes), []).append(signed)
+    ours = tuple(by_lane.pop(lane, ()))
+    return Divided(id, frame.received_at_ms, ours, by_lane)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,24 +47,18 @@ class FrameChecker:
     domain: Domain
     trust_bus: bool
 
-    def open(self, delivery: Delivery, view: RegistryView) -> Opened | MalformedFrame:
-        try:
-            frame = unpack_frame(delivery.payload)
-        except MalformedFrame as error:
-            return error
+    def open(self, divided: Divided, view: RegistryView) -> Opened:
         good, bad = [], []
-        for signed in frame.reports:
+        for signed in divided.ours:
             fault = self._fault(signed, view)
             if fault is None:
                 good.append(signed)
             else:
                 bad.append((signed, fault))
-        return Opened(delivery, tuple(good), tuple(bad))
+        return Opened(divided.id, tuple(good), tuple(bad))
 
-    def open_all(
-        self, deliveries: Sequence[Delivery], view: RegistryView
-    ) -> list[Opened | MalformedFrame]:
-        return [self.open(delivery, view) for delivery in deliveries]
+    def open_all(self, frames: Sequence[Divided], view: RegistryView) -> list[Opened]:
+        return [self.open(divided, view) for divided in frames]
 
     def _fault(self, signed: SignedReport, view: RegistryView) -> ProtocolError | None:
         try:

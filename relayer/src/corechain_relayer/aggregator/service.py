@@ -9,18 +9,20 @@ from pathlib import Path
 import structlog
 
 from corechain.protocol.batch import Batch, EmptyBatch, seal
-from corechain.protocol.errors import StaleSequence
-from corechain.protocol.reading import SignedReport
-from corechain_relayer.aggregator.batcher import Added, Batcher, Window
-from corechain_relayer.aggregator.checks import FrameChecker, Opened
+from corechain.protocol.errors import ConflictingSequence, StaleSequence
+from corechain.protocol.reading import DeviceId, SignedReport
+from corechain_relayer.aggregator.batcher import Batcher, Window
+from corechain_relayer.aggregator.checks import Divided, FrameChecker, Opened, divide
 from corechain_relayer.aggregator.files import set_orphans_aside, write_data_file
+from corechain_relayer.aggregator.forward import Forwarder
 from corechain_relayer.aggregator.position import Lane
-from corechain_relayer.bus.base import Bus, Delivery
+from corechain_relayer.bus.base import Consumer, Delivery
 from corechain_relayer.bus.frame import MalformedFrame, pack_frame, unpack_frame
 from corechain_relayer.calldata import commit_call
 from corechain_relayer.journal.batches import BatchJournal, NewIntent, batch_key, lane_queue
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
+from corechain_relayer.sequences import content_digest
 
 log = structlog.get_logger(__name__)
 
@@ -34,8 +36,10 @@ class Aggregator:
     """One lane. Everything it holds in memory is rebuilt from journal and bus by a new instance."""
 
     lane: Lane
+    lanes: int
     journal: BatchJournal
-    bus: Bus
+    consumer: Consumer
+    forwarder: Forwarder
     batcher: Batcher
     checker: FrameChecker
     registry: RegistryFollower
@@ -58,45 +62,52 @@ class Aggregator:
         """Reads what the bus has, or waits until the window is due; seals it when it is."""
         now = time.monotonic()
         wait_s = min(1.0, max(0.001, self.batcher.wait_s(now)))
-        deliveries = await self.bus.read(READ_FRAMES, wait_s)
-        self.metrics.bus_depth.set(await self.bus.depth())
-        for opened in await self._open(deliveries):
+        delivered = await self.consumer.read(READ_FRAMES, wait_s)
+        self.metrics.bus_depth.set(await self.consumer.depth())
+        for opened in await self._open(await self._divide(delivered)):
             await self._take(opened)
             await self._seal_if_due()
         await self._seal_if_due()
 
     # ------------------------------------------------------------------ frames
 
-    async def _open(self, deliveries: Sequence[Delivery]) -> list[Opened]:
-        if not deliveries:
-            return []
-        await self._meet_devices(deliveries)
-        checked = await asyncio.to_thread(self.checker.open_all, deliveries, self.registry.view)
-        readable = []
-        for delivery, opened in zip(deliveries, checked, strict=True):
-            if isinstance(opened, MalformedFrame):
-                await self._set_aside(delivery, opened)
-            else:
-                readable.append(opened)
-        return readable
+    async def _divide(self, delivered: Sequence[Delivery]) -> list[Divided]:
+        """What is of this lane; the rest is on its own lane when this returns."""
+        divided = []
+        for delivery in delivered:
+            try:
+                frame = unpack_frame(delivery.payload)
+            except MalformedFrame as error:
+                await self._set_aside(delivery, error)
+                continue
+            divided.append(divide(delivery.id, frame, self.lane.number, self.lanes))
+        for part in divided:
+            await self.forwarder.forward(part.received_at_ms, part.others)
+        return divided
 
-    async def _meet_devices(self, deliveries: Sequence[Delivery]) -> None:
-        devices = {report.report.device for item in deliveries for report in _reports(item)}
+    async def _open(self, divided: Sequence[Divided]) -> list[Opened]:
+        if not divided:
+            return []
+        await self._meet_devices({signed.report.device for part in divided for signed in part.ours})
+        return await asyncio.to_thread(self.checker.open_all, divided, self.registry.view)
+
+    async def _meet_devices(self, devices: set[DeviceId]) -> None:
         for _ in range(UNKNOWN_DEVICE_TRIES):
             if not self.registry.view.unknown(devices):
                 break
-            await self.registry.refresh_for(devices)
+            # Raises during an outage: who cannot ask must not call a device unknown.
+            await self.registry.refresh_since(time.monotonic())
         unknown = self.batcher.unknown(devices)
         if unknown:
             self.batcher.learn(unknown, await self.journal.sequences(unknown))
 
     async def _set_aside(self, delivery: Delivery, error: MalformedFrame) -> None:
-        await self.bus.set_aside(delivery, error.name)
+        await self.consumer.set_aside(delivery, error.name)
         self.metrics.dead_letters.labels(error.name).inc()
         log.error("frame set aside", id=delivery.id, reason=error.name, detail=str(error))
 
-    async def _bury(self, signed: SignedReport, reason: str) -> None:
-        await self.bus.bury(pack_frame(0, [signed]), reason)
+    async def _dead_letter(self, signed: SignedReport, reason: str) -> None:
+        await self.consumer.dead_letter(pack_frame(0, [signed]), reason)
         self.metrics.dead_letters.labels(reason).inc()
         log.error(
             "report set aside",
@@ -107,26 +118,35 @@ class Aggregator:
 
     async def _take(self, opened: Opened) -> None:
         for signed, error in opened.bad:
-            await self._bury(signed, error.name)
-        added = self.batcher.add(opened.delivery, opened.good, time.monotonic())
+            await self._dead_letter(signed, error.name)
+        added = self.batcher.add(opened.id, opened.good, time.monotonic())
         for signed in added.stale:
-            await self._bury(signed, StaleSequence.__name__)
-        self._count(added)
-        if self.batcher.is_empty:
-            # Nothing but repetitions: what they repeat is durable in the journal.
-            await self.bus.ack(self.batcher.window().deliveries)
-            self.batcher.clear()
-
-    def _count(self, added: Added) -> None:
-        self.metrics.reports_duplicate.inc(len(added.duplicate))
-        self.metrics.reports_conflicting.inc(len(added.conflicting))
+            await self._dead_letter(signed, StaleSequence.__name__)
+        same, other = await self._compare(added.committed)
+        for signed in (*added.conflicting, *other):
+            await self._dead_letter(signed, ConflictingSequence.__name__)
+        self.metrics.reports_duplicate.inc(len(added.duplicate) + len(same))
+        self.metrics.reports_conflicting.inc(len(added.conflicting) + len(other))
         self.metrics.window_reports.set(self.batcher.report_count)
-        for signed in added.conflicting:
-            log.warning(
-                "device signed two reports with one sequence",
-                device=signed.report.device.hex(),
-                sequence=signed.report.sequence,
-            )
+        if not added.accepted:
+            # Nothing of it is in the window: it is durable elsewhere, or a dead letter.
+            await self.consumer.ack([opened.id])
+
+    async def _compare(
+        self, committed: Sequence[SignedReport]
+    ) -> tuple[list[SignedReport], list[SignedReport]]:
+        """Those whose very report is in a batch, and the others, which contradict one. One that is
+        from before digests were kept counts as another: it must not vanish on a guess."""
+        if not committed:
+            return [], []
+        keys = [(signed.report.device, signed.report.sequence) for signed in committed]
+        digests = await self.journal.digests(keys)
+        same: list[SignedReport] = []
+        other: list[SignedReport] = []
+        for key, signed in zip(keys, committed, strict=True):
+            is_same = digests.get(key) == content_digest(signed.report)
+            (same if is_same else other).append(signed)
+        return same, other
 
     # ------------------------------------------------------------------ sealing
 
@@ -161,7 +181,7 @@ class Aggregator:
             commit_call(header.batch_id, commitment),
         )
         await self.journal.keep(batch, self.batcher.windows_of(window.devices), intent)
-        await self.bus.ack(window.deliveries)
+        await self.consumer.ack(window.frames)
         self.batcher.clear()
         self.sealed.set()
         self._report(batch)
@@ -180,10 +200,3 @@ class Aggregator:
             reports=batch.header.report_count,
             failed=failed,
         )
-
-
-def _reports(delivery: Delivery) -> tuple[SignedReport, ...]:
-    try:
-        return unpack_frame(delivery.payload).reports
-    except MalformedFrame:
-        return ()  # set aside a moment later

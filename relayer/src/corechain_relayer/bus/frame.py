@@ -1,4 +1,4 @@
-"""A frame: the accepted reports of one request, packed, with the gateway's time.
+"""A frame: the accepted reports of one request and one lane, packed, with the gateway's time.
 
 `"CCFR" ‖ version u8 = 1 ‖ received at u64 (ms) ‖ crc32 u32 of the rest ‖ reports`. The checksum
 finds a torn or flipped byte; it is no defence against a forger, the signatures are.
@@ -6,11 +6,11 @@ finds a torn or flipped byte; it is no defence against a forger, the signatures 
 
 import struct
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from corechain.protocol.errors import MalformedReport, ProtocolError
-from corechain.protocol.reading import SignedReport, unpack_reports
+from corechain.protocol.reading import DeviceId, SignedReport, unpack_reports
 
 MAGIC, VERSION = b"CCFR", 1
 _HEAD = struct.Struct(">4sBQI")
@@ -28,9 +28,32 @@ class Frame:
     reports: tuple[SignedReport, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PackedFrame:
+    """A frame's bytes, and what a bus has to know of them: the sequences of each device in it."""
+
+    content: bytes
+    spans: dict[DeviceId, tuple[int, int]]
+    """Device → its lowest and highest sequence."""
+
+
 def pack_frame(received_at_ms: int, reports: Iterable[SignedReport]) -> bytes:
     packed = b"".join(report.pack() for report in reports)
     return _HEAD.pack(MAGIC, VERSION, received_at_ms, zlib.crc32(packed)) + packed
+
+
+def spans_of(reports: Iterable[SignedReport]) -> dict[DeviceId, tuple[int, int]]:
+    """Device → its lowest and highest sequence among the reports."""
+    spans: dict[DeviceId, tuple[int, int]] = {}
+    for signed in reports:
+        device, sequence = signed.report.device, signed.report.sequence
+        low, high = spans.get(device, (sequence, sequence))
+        spans[device] = min(low, sequence), max(high, sequence)
+    return spans
+
+
+def frame_of(received_at_ms: int, reports: Sequence[SignedReport]) -> PackedFrame:
+    return PackedFrame(pack_frame(received_at_ms, reports), spans_of(reports))
 
 
 def unpack_frame(data: bytes) -> Frame:

@@ -1,93 +1,84 @@
-"""The bus on Valkey (or Redis) Streams with a consumer group.
+"""The gateway's side of the bus, on Valkey (or Redis) Streams: one stream a lane.
 
 Nothing is ever trimmed: MAXLEN would drop frames that nobody has read. The length is limited where
-frames enter, and the server must run with `appendonly yes`, `appendfsync always` and `noeviction`.
+frames enter. What the server must be set to is `guard.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
-from corechain_relayer.bus.base import Delivery
-from corechain_relayer.errors import BusFull, BusUnavailable
+from corechain.protocol.errors import CoreChainError
+from corechain.protocol.reading import DeviceId
+from corechain_relayer.bus.base import Delivery, Position
+from corechain_relayer.bus.connection import asked, exchange, line, pages
+from corechain_relayer.bus.frame import PackedFrame
+from corechain_relayer.bus.guard import Guard, RefusedServer
+from corechain_relayer.bus.keys import FIELD, LaneKeys, lane_keys
+from corechain_relayer.bus.scripts import APPEND, DEAD_LETTER, DIGITS, ENTER
+from corechain_relayer.errors import BusFull, BusRestarted, BusUnavailable, SequenceInUse
 from corechain_relayer.metrics import Metrics
 
-GROUP = "aggregator"
-FIELD = b"f"
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
 GROUP_FRAMES, GROUP_BYTES = 256, 8 << 20
 """At most this much goes into one round trip."""
 QUEUED_FRAMES = 4096
 """Requests that may wait for the round trip under way."""
-CLAIM_IDLE_MS = 30_000
-"""A delivery another consumer has held for so long is taken over."""
-BACKLOG_PAGE = 50
-CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5.0, 30.0
-
-# The length test and the append are one step, so that no number of gateways can pass the limit.
-APPEND = """
-if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return false end
-return redis.call('XADD', KEYS[1], '*', 'f', ARGV[2])
-"""
-SET_ASIDE = """
-redis.call('XADD', KEYS[2], '*', 'f', ARGV[2], 'reason', ARGV[3], 'id', ARGV[1])
-redis.call('XACK', KEYS[1], ARGV[4], ARGV[1])
-return redis.call('XDEL', KEYS[1], ARGV[1])
-"""
+DEAD_LETTERS_MAX = 10_000
+"""Of those that a gateway adds: a device that signs nonsense must not fill the bus."""
+_NOT_ENTERED = "the bus was restarted, and its lane not entered since"
 
 
 @dataclass(slots=True)
 class _Waiting:
-    frame: bytes
+    lane: int
+    frame: PackedFrame
+    fresh: bool
+    limited: bool
     done: asyncio.Future[None]
 
 
-def _deliveries(entries: Sequence[tuple[bytes, dict[bytes, bytes] | None]]) -> list[Delivery]:
-    # An entry without fields was deleted after it was delivered: acknowledged by a twin.
-    return [Delivery(id.decode(), fields[FIELD]) for id, fields in entries if fields]
-
-
-def connect(url: str) -> "Redis":
-    """A client that never repeats a command by itself: an append must not be sent twice unseen."""
-    return Redis.from_url(
-        url,
-        socket_connect_timeout=CONNECT_TIMEOUT_S,
-        socket_timeout=ANSWER_TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        protocol=2,
-    )
+def _digits(sequence: int) -> str:
+    return f"{sequence:0{DIGITS}d}"
 
 
 @dataclass(slots=True)
 class ValkeyBus:
-    """Appends of concurrent requests share round trips; one consumer reads for a lane."""
+    """Appends of concurrent requests share round trips."""
 
     redis: "Redis"
+    guard: Guard
     stream: str
-    consumer: str
+    lanes: int
     max_frames: int
     metrics: Metrics
+    positions: dict[int, Position] = field(default_factory=dict)
+    """Where each lane was when we last heard of it."""
     _queue: "asyncio.Queue[_Waiting]" = field(init=False)
-    _history_from: str | None = "0"
-    _claim_from: str = "0-0"
 
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(QUEUED_FRAMES)
 
+    def keys(self, lane: int) -> LaneKeys:
+        return lane_keys(self.stream, lane)
+
     # ------------------------------------------------------------------ writing
 
-    async def append(self, frame: bytes) -> None:
-        waiting = _Waiting(frame, asyncio.get_running_loop().create_future())
+    async def append(
+        self, lane: int, frame: PackedFrame, fresh: bool = False, limited: bool = True
+    ) -> None:
+        """`Bus.append`; not `limited`: for what is on the bus already and only changes its lane."""
+        done = asyncio.get_running_loop().create_future()
         try:
-            self._queue.put_nowait(waiting)
+            self._queue.put_nowait(_Waiting(lane, frame, fresh, limited, done))
         except asyncio.QueueFull:
             raise BusFull(QUEUED_FRAMES) from None
-        await waiting.done
+        await done
 
     async def write_forever(self) -> None:
         """Carries appends to the server; run it as a task wherever `append` is used."""
@@ -98,119 +89,140 @@ class ValkeyBus:
 
     async def _next_group(self) -> list[_Waiting]:
         group = [await self._queue.get()]
-        size = len(group[0].frame)
+        size = len(group[0].frame.content)
         while len(group) < GROUP_FRAMES and size < GROUP_BYTES and not self._queue.empty():
             group.append(self._queue.get_nowait())
-            size += len(group[-1].frame)
+            size += len(group[-1].frame.content)
         return group
 
     async def _write(self, group: list[_Waiting]) -> None:
-        pipeline = self.redis.pipeline(transaction=False)
-        for waiting in group:
-            pipeline.eval(APPEND, 1, self.stream, self.max_frames, waiting.frame)
+        answers: Sequence[object]
         try:
-            answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
+            answers = await self._send(group)
+        except (CoreChainError, RedisError, OSError) as error:
             answers = [error] * len(group)
         for waiting, answer in zip(group, answers, strict=True):
             self._settle(waiting, answer)
 
+    async def _send(self, group: list[_Waiting]) -> list[object]:
+        async with line(self.redis) as connection:
+            # What is sent on this connection reaches the run of the server that it was opened to,
+            # and no later one: so the lanes are known to have been entered in it, or not to.
+            self.guard.require()
+            return await exchange(connection, [self._command(waiting) for waiting in group])
+
+    def _command(self, waiting: _Waiting) -> list[Any]:
+        keys, known = self.keys(waiting.lane), self.positions.get(waiting.lane)
+        # An old run is sent as none, which no lane is in.
+        run = known.run if known is not None and known.run == self.guard.run else ""
+        limit = self.max_frames if waiting.limited else 0
+        spans = [
+            part
+            for device, (low, high) in waiting.frame.spans.items()
+            for part in (device, _digits(low), _digits(high))
+        ]
+        names = (keys.stream, keys.position, keys.newest)
+        fixed = [run, limit, int(waiting.fresh), waiting.frame.content]
+        return ["EVALSHA", APPEND.sha, len(names), *names, *fixed, *spans]
+
     def _settle(self, waiting: _Waiting, answer: object) -> None:
+        error = self._error_of(answer)
+        if error is None:
+            known = self.positions[waiting.lane]
+            grown = max(known.appended, answer[1])  # type: ignore[index]
+            self.positions[waiting.lane] = replace(known, appended=grown)
         if waiting.done.done():  # its request was cancelled
             return
-        if isinstance(answer, bytes):
+        if error is None:
             waiting.done.set_result(None)
-        elif answer is None or _out_of_memory(answer):
-            waiting.done.set_exception(BusFull(self.max_frames))
         else:
-            waiting.done.set_exception(BusUnavailable(f"append failed: {answer}"))
+            waiting.done.set_exception(error)
+
+    def _error_of(self, answer: object) -> CoreChainError | None:
+        """None for a frame that is durable."""
+        if isinstance(answer, list):
+            return {
+                b"ok": None,
+                b"used": SequenceInUse("a sequence of the frame may be in use"),
+                b"full": BusFull(self.max_frames),
+            }.get(answer[0], BusRestarted(_NOT_ENTERED))
+        if isinstance(answer, CoreChainError):
+            return answer
+        if isinstance(answer, NoScriptError):
+            return BusRestarted(_NOT_ENTERED)
+        if isinstance(answer, OutOfMemoryError):
+            return BusFull(self.max_frames)
+        if isinstance(answer, RefusedServer):
+            return answer.cause
+        return BusUnavailable(f"append failed: {type(answer).__name__}: {answer}")
+
+    async def enter(self, lane: int) -> Position:
+        """`Bus.enter`. Raises BusUnavailable, BusNotDurable."""
+        key = self.keys(lane).position
+        try:
+            async with line(self.redis) as connection:
+                self.guard.require()
+                run = self.guard.run or ""
+                commands: list[list[Any]] = [
+                    ["SCRIPT", "LOAD", APPEND.text],
+                    ["EVAL", ENTER.text, 1, key, run],
+                ]
+                _, answer = await exchange(connection, commands)
+        except RefusedServer as error:
+            raise error.cause from None
+        except (RedisError, OSError) as error:
+            raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+        if not isinstance(answer, list):
+            raise BusUnavailable(f"the lane cannot be entered: {answer}")
+        start, appended = (int(number) for number in answer)
+        self.positions[lane] = Position(run, start, appended)
+        return self.positions[lane]
+
+    async def inspect(self) -> None:
+        """Asks for the server's settings anew: CONFIG SET needs no restart, and no new connection.
+
+        Raises BusNotDurable, BusUnavailable.
+        """
+        try:
+            async with line(self.redis) as connection:
+                await self.guard.inspect(connection)
+        except RefusedServer as error:
+            raise error.cause from None
+        except (RedisError, OSError) as error:
+            raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+
+    async def dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
+        """Adds a refused report to the lane's dead letters, while there are not too many."""
+        arguments = (payload, reason, DEAD_LETTERS_MAX)
+        await asked(DEAD_LETTER.run(self.redis, [self.keys(lane).dead], *arguments))
+
+    async def keep_dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
+        """Adds what was acknowledged to the lane's dead letters, however many there are."""
+        await asked(self.redis.xadd(self.keys(lane).dead, {FIELD: payload, "reason": reason}))
 
     # ------------------------------------------------------------------ reading
 
-    async def open(self) -> None:
-        """Creates stream and group if they are new. `0`: frames appended before it belong to it."""
-        try:
-            await self.redis.xgroup_create(self.stream, GROUP, id="0", mkstream=True)
-        except ResponseError as error:
-            if "BUSYGROUP" not in str(error):
-                raise BusUnavailable(str(error)) from error
-        except (RedisError, OSError) as error:
-            raise BusUnavailable(str(error)) from error
-        self._history_from, self._claim_from = "0", "0-0"
+    async def backlog(self, lane: int, after: str = "0") -> AsyncIterator[list[Delivery]]:
+        async for page in pages(self.redis, self.keys(lane).stream, after):
+            yield page
 
-    async def read(self, limit: int, wait_s: float) -> list[Delivery]:
-        if self._history_from is not None:
-            again = await self._read_from(self._history_from, limit, None)
-            self._history_from = again[-1].id if again else None
-            if again:
-                return again
-        return await self._claim(limit) or await self._read_from(
-            ">", limit, max(1, int(wait_s * 1000))
-        )
+    async def newest(self, device: DeviceId, lanes: int) -> int | None:
+        pipeline = self.redis.pipeline(transaction=False)
+        for lane in range(lanes):
+            pipeline.hget(self.keys(lane).newest, device)
+        found = [int(answer) for answer in await asked(pipeline.execute()) if answer is not None]
+        return max(found, default=None)
 
-    async def _read_from(self, start: str, limit: int, block_ms: int | None) -> list[Delivery]:
-        answer = await _asked(
-            self.redis.xreadgroup(
-                GROUP, self.consumer, {self.stream: start}, count=limit, block=block_ms
-            )
-        )
-        return _deliveries(answer[0][1]) if answer else []
-
-    async def _claim(self, limit: int) -> list[Delivery]:
-        """Takes over what a consumer of another name left behind."""
-        answer = await _asked(
-            self.redis.xautoclaim(
-                self.stream, GROUP, self.consumer, CLAIM_IDLE_MS, self._claim_from, count=limit
-            )
-        )
-        self._claim_from = answer[0].decode()
-        return _deliveries(answer[1])
-
-    async def ack(self, deliveries: Sequence[Delivery]) -> None:
-        if not deliveries:
-            return
-        ids = [delivery.id for delivery in deliveries]
-        pipeline = self.redis.pipeline(transaction=True)
-        pipeline.xack(self.stream, GROUP, *ids)
-        pipeline.xdel(self.stream, *ids)
-        await _asked(pipeline.execute())
-
-    async def set_aside(self, delivery: Delivery, reason: str) -> None:
-        keys = (self.stream, self.dead_stream)
-        arguments = (delivery.id, delivery.payload, reason, GROUP)
-        await _asked(self.redis.eval(SET_ASIDE, 2, *keys, *arguments))
-
-    @property
-    def dead_stream(self) -> str:
-        return f"{self.stream}:dead"
-
-    async def bury(self, payload: bytes, reason: str) -> None:
-        await _asked(self.redis.xadd(self.dead_stream, {FIELD: payload, "reason": reason}))
-
-    async def backlog(self) -> AsyncIterator[bytes]:
-        start = "-"
-        while True:
-            page = await _asked(self.redis.xrange(self.stream, start, "+", count=BACKLOG_PAGE))
-            for delivery in _deliveries(page):
-                yield delivery.payload
-            if len(page) < BACKLOG_PAGE:
-                return
-            start = f"({page[-1][0].decode()}"
+    async def undivided(self) -> int:
+        """Frames on the one stream that versions without lanes had: an aggregator divides them."""
+        return int(await asked(self.redis.xlen(self.stream)))
 
     async def depth(self) -> int:
-        return int(await _asked(self.redis.xlen(self.stream)))
+        self.guard.require()
+        pipeline = self.redis.pipeline(transaction=False)
+        for lane in range(self.lanes):
+            pipeline.xlen(self.keys(lane).stream)
+        return sum(await asked(pipeline.execute()))
 
     async def close(self) -> None:
         await self.redis.aclose()
-
-
-def _out_of_memory(answer: object) -> bool:
-    return isinstance(answer, RedisError) and str(answer).startswith("OOM")
-
-
-async def _asked(answer: Awaitable[Any]) -> Any:
-    """The answer. Raises BusUnavailable."""
-    try:
-        return await answer
-    except (RedisError, OSError) as error:
-        raise BusUnavailable(f"{type(error).__name__}: {error}") from error

@@ -64,10 +64,7 @@ class Endpoints:
         if not _DEVICE.fullmatch(text):
             raise MalformedReport(f"not a device id: {text!r:.60}")
         device = DeviceId(bytes.fromhex(text[2:]))
-        await self.gateway.registry.refresh_for([device])
-        self.gateway.registry.view.identity(device)
-        await self.gateway.book.load({device})
-        return JSONResponse({"next": self.gateway.book.window(device).newest + 1})
+        return JSONResponse({"next": await self.gateway.next_sequence(device)})
 
     async def data(self, request: Request) -> Response:
         match = _COMMITMENT.fullmatch(request.path_params["commitment"])

@@ -1,45 +1,103 @@
-"""The gateway's memory of sequences: journal, then what is still on the bus, then its own.
+"""What a gateway knows of a lane's sequences: from the journal, the bus, and its own appends.
 
-It only spares devices and aggregator a duplicate. Correctness does not rest on it: the aggregator
-looks again, against the journal.
+It spares devices and aggregator most repetitions, and names a conflict while its device listens.
+Counting does not rest on it: the aggregator looks again, against the journal.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Protocol
 
 import structlog
 
-from corechain.protocol.reading import DeviceId, SignedReport
+from corechain.protocol.errors import StaleSequence, Unavailable
+from corechain.protocol.reading import DeviceId, Report, SignedReport
 from corechain.service.errors import StoreUnavailable
+from corechain_relayer.bus.base import Delivery
 from corechain_relayer.bus.frame import MalformedFrame, unpack_frame
-from corechain_relayer.sequences import GATEWAY_WIDTH, SequenceWindow
+from corechain_relayer.sequences import (
+    DIGEST_BYTES,
+    FREE_UP_TO,
+    GATEWAY_WIDTH,
+    Seen,
+    SequenceWindow,
+    check_reach,
+    content_digest,
+)
 
 log = structlog.get_logger(__name__)
 
+RECENT = 32
+"""So many contents a device are remembered: retries come soon. Older ones are in the journal."""
+_SLOT = 4 + DIGEST_BYTES
+
+Key = tuple[DeviceId, int]
+
 
 class SequenceStore(Protocol):
-    """Where committed sequences are kept."""
+    """Where committed sequences are kept. Raises StoreUnavailable."""
 
     async def sequences(self, devices: Iterable[DeviceId]) -> Mapping[DeviceId, SequenceWindow]:
-        """Windows of those devices that have one. Raises StoreUnavailable."""
+        """Windows of those devices that have one."""
+
+    async def digests(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        """What sequences were used for, where that is known."""
+
+
+class Verdict(Enum):
+    NEW = "new"
+    SAME = "same"
+    """This very report was seen."""
+    OTHER = "other"
+    """Another report with this sequence was seen."""
+    UNSURE = "unsure"
+    """The sequence was seen; for which report is not known here."""
+
+
+@dataclass(slots=True)
+class _Device:
+    """A device's window, and a ring of what its last sequences were used for."""
+
+    window: SequenceWindow = field(default_factory=SequenceWindow)
+    ring: bytearray = field(default_factory=bytearray)
+
+    def mark(self, report: Report) -> None:
+        if self.window.look(report.sequence, GATEWAY_WIDTH) is not Seen.NEW:
+            return  # the first report under a sequence is the one that counts
+        self.window = self.window.with_seen(report.sequence, GATEWAY_WIDTH)
+        if not self.ring:
+            self.ring = bytearray(RECENT * _SLOT)
+        start = self._start(report.sequence)
+        self.ring[start : start + _SLOT] = _tag(report.sequence) + content_digest(report)
+
+    def digest(self, sequence: int) -> bytes | None:
+        start = self._start(sequence)
+        slot = self.ring[start : start + _SLOT]
+        return bytes(slot[4:]) if slot[:4] == _tag(sequence) and any(slot[4:]) else None
+
+    @staticmethod
+    def _start(sequence: int) -> int:
+        return sequence % RECENT * _SLOT
+
+
+def _tag(sequence: int) -> bytes:
+    """Tells apart the sequences that share a slot: 2^32 of one device do not come so soon."""
+    return (sequence // RECENT & 0xFFFFFFFF).to_bytes(4, "big")
 
 
 @dataclass(slots=True)
 class SequenceBook:
-    """Windows by device; at most one for each registered device."""
+    """Devices of one lane; at most one entry for each registered device."""
 
     store: SequenceStore
-    _windows: dict[DeviceId, SequenceWindow] = field(default_factory=dict)
+    _devices: dict[DeviceId, _Device] = field(default_factory=dict)
     _loaded: set[DeviceId] = field(default_factory=set)
+    _read_up_to: str = "0"
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def seed(self, backlog: AsyncIterator[bytes]) -> None:
-        """Marks what is durable on the bus, so that a restart refuses its replays."""
-        async for payload in backlog:
-            try:
-                self.mark(unpack_frame(payload).reports)
-            except MalformedFrame as error:
-                log.warning("frame on the bus is unreadable", error=str(error))
+    # ------------------------------------------------------------------ learning
 
     async def load(self, devices: set[DeviceId]) -> None:
         """Fetches the committed windows of devices not met before; an outage is survived."""
@@ -51,17 +109,80 @@ class SequenceBook:
         except StoreUnavailable as error:
             log.warning("committed sequences unknown", error=str(error))
             return
-        for device, window in stored.items():
-            self._windows[device] = self.window(device).merged(window, GATEWAY_WIDTH)
+        self._merge(stored)
         self._loaded |= missing
 
-    def window(self, device: DeviceId) -> SequenceWindow:
-        return self._windows.get(device, SequenceWindow())
+    def _merge(self, stored: Mapping[DeviceId, SequenceWindow]) -> None:
+        for device, window in stored.items():
+            entry = self._devices.setdefault(device, _Device())
+            entry.window = entry.window.merged(window, GATEWAY_WIDTH)
+
+    async def read_on(self, backlog: "Backlog") -> None:
+        """Marks what has come to the bus since the last time, from any gateway."""
+        async with self._lock:
+            async for page in backlog(self._read_up_to):
+                reports = await asyncio.to_thread(_reports_of, page)
+                self.mark(reports)
+                self._read_up_to = page[-1].id if page else self._read_up_to
+
+    async def look_up(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        """What is committed by now under these sequences, and the windows of their devices.
+
+        Call it after `read_on`: what a batch has taken from the bus in between is in the journal.
+        Nothing when the journal is away: then the aggregator decides.
+        """
+        devices = {device for device, _ in keys}
+        try:
+            self._merge(await self.store.sequences(devices))
+            digests = await self.store.digests(keys)
+        except StoreUnavailable as error:
+            log.warning("committed sequences unknown", error=str(error))
+            return {}
+        self._loaded |= devices
+        return digests
 
     def mark(self, reports: Iterable[SignedReport]) -> None:
         """Call it after the reports are durable: what is only under way may still be lost."""
         for signed in reports:
-            device, sequence = signed.report.device, signed.report.sequence
-            window = self.window(device)
-            if window.newest - sequence <= GATEWAY_WIDTH:
-                self._windows[device] = window.with_seen(sequence, GATEWAY_WIDTH)
+            self._devices.setdefault(signed.report.device, _Device()).mark(signed.report)
+
+    # ------------------------------------------------------------------ asking
+
+    def look(self, report: Report, sealed: Mapping[Key, bytes]) -> Verdict:
+        """Raises StaleSequence, SequenceOutOfReach; Unavailable when the journal has to tell."""
+        device, sequence = report.device, report.sequence
+        entry = self._devices.get(device, _UNKNOWN)
+        self._check_reach(report, entry.window.newest)
+        seen = entry.window.look(sequence, GATEWAY_WIDTH)
+        if seen is Seen.STALE:
+            raise StaleSequence(device, sequence, entry.window.newest)
+        if seen is Seen.NEW:
+            return Verdict.NEW
+        digest = entry.digest(sequence) or sealed.get((device, sequence))
+        if digest is None:
+            return Verdict.UNSURE
+        return Verdict.SAME if digest == content_digest(report) else Verdict.OTHER
+
+    def _check_reach(self, report: Report, newest: int) -> None:
+        if newest + 1 < report.sequence > FREE_UP_TO and report.device not in self._loaded:
+            raise Unavailable("whether this sequence is within reach is not known at the moment")
+        check_reach(report.device, report.sequence, newest)
+
+
+_UNKNOWN = _Device()
+
+
+class Backlog(Protocol):
+    """A lane's frames after an id, in pages. Raises BusUnavailable."""
+
+    def __call__(self, after: str) -> AsyncIterator[list[Delivery]]: ...
+
+
+def _reports_of(page: Sequence[Delivery]) -> list[SignedReport]:
+    reports: list[SignedReport] = []
+    for delivery in page:
+        try:
+            reports += unpack_frame(delivery.payload).reports
+        except MalformedFrame as error:
+            log.warning("frame on the bus is unreadable", error=str(error))
+    return reports

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from corechain.protocol.cells import require_cell
 from corechain.protocol.eip712 import Domain, report_digest
 from corechain.protocol.errors import (
     AncientTimestamp,
@@ -95,8 +96,9 @@ class Judge:
     def _check(self, signed: SignedReport, view: RegistryView, now: float) -> None:
         # The cheap checks first: the signature costs more than all of them together.
         identity = view.active(signed.report.device)
-        for metric, _, observed_at, _ in unpack_observations(signed.report.packed):
+        for metric, cell, observed_at, _ in unpack_observations(signed.report.packed):
             if metric not in BY_CODE:
                 raise UnknownMetric(metric)
+            require_cell(cell)
             self.limits.check(observed_at, now)
         verify(identity, report_digest(self.domain, signed.report), signed.signature)

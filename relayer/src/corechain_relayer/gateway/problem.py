@@ -5,7 +5,7 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
-from corechain.protocol.errors import Overloaded, ProtocolError, problem_type
+from corechain.protocol.errors import ProtocolError, problem_type
 from corechain.protocol.reading import SignedReport
 
 MEDIA_TYPE = "application/problem+json"
@@ -24,7 +24,7 @@ def problem(error: ProtocolError, **extra: Any) -> JSONResponse:
         "detail": str(error),
         **extra,
     }
-    headers = {"retry-after": str(RETRY_AFTER_S)} if isinstance(error, Overloaded) else None
+    headers = {"retry-after": str(RETRY_AFTER_S)} if error.status == 503 else None
     return JSONResponse(content, error.status, headers, MEDIA_TYPE)
 
 

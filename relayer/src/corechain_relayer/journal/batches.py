@@ -1,6 +1,6 @@
 """The aggregator's side of the journal: one transaction a batch, by one writer a lane."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,14 +9,17 @@ from corechain.protocol.hashing import Digest26
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId
 from corechain.service.database import asked, outages
+from corechain_relayer.journal.digests import CHUNK, Key, chunks_of, digest_columns, to_digests
 from corechain_relayer.journal.rows import state_columns, to_states, to_windows, window_columns
 from corechain_relayer.journal.sql import query
-from corechain_relayer.sequences import SequenceWindow
+from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow
 
 if TYPE_CHECKING:
     from corechain.service.database import Conn
 
 NUMBER_MAX = 0xFFFFFFFF
+KEPT_CHUNKS = JOURNAL_WIDTH // CHUNK
+"""What is further below is stale, whatever it holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,11 @@ class BatchJournal:
         rows = await asked(self.connection.fetch(query("sequences"), list(devices)))
         return to_windows(rows)
 
+    async def digests(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        """What sequences were used for, where that is known."""
+        rows = await asked(self.connection.fetch(query("report_digests"), *chunks_of(keys)))
+        return to_digests(rows, keys)
+
     async def quality(self, devices: Iterable[DeviceId]) -> dict[StateKey, State]:
         rows = await asked(self.connection.fetch(query("quality_states"), list(devices)))
         return to_states(rows)
@@ -89,6 +97,8 @@ class BatchJournal:
                     fields = (intent.queue, intent.key, intent.target, intent.calldata)
                     await self.connection.execute(query("insert_intent"), *fields)
                 await self.connection.execute(query("upsert_sequences"), *window_columns(windows))
+                digests = digest_columns(batch.reports)
+                await self.connection.execute(query("keep_report_digests"), *digests, KEPT_CHUNKS)
                 columns = state_columns(batch.states)
                 await self.connection.execute(query("upsert_quality"), *columns)
 

@@ -1,11 +1,12 @@
 """What the gateway reads of the journal, over a pool of connections."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from corechain.protocol.reading import DeviceId
 from corechain.service.database import asked
+from corechain_relayer.journal.digests import Key, chunks_of, to_digests
 from corechain_relayer.journal.rows import to_windows
 from corechain_relayer.journal.sql import query
 from corechain_relayer.sequences import SequenceWindow
@@ -47,6 +48,21 @@ class JournalReader:
 
     async def sequences(self, devices: Iterable[DeviceId]) -> dict[DeviceId, SequenceWindow]:
         return to_windows(await asked(self.pool.fetch(query("sequences"), list(devices))))
+
+    async def newest(self, device: DeviceId) -> int | None:
+        """The highest sequence of the device that is in a batch."""
+        found = await asked(self.pool.fetchval(query("newest_sequence"), device))
+        return None if found is None else int(found)
+
+    async def digests(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        """What sequences in batches were used for, where that is known."""
+        rows = await asked(self.pool.fetch(query("report_digests"), *chunks_of(keys)))
+        return to_digests(rows, keys)
+
+    async def most_lanes(self) -> int:
+        """The most lanes that devices were ever divided into; 0 before the first aggregator."""
+        row = await asked(self.pool.fetchrow(query("lane_count")))
+        return 0 if row is None else int(row["most"])
 
     async def batch(self, batch_id: int) -> dict[str, Any] | None:
         row = await asked(self.pool.fetchrow(query("batch_status"), batch_id))

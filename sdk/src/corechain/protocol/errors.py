@@ -76,6 +76,31 @@ class StaleSequence(ProtocolError):
         self.device, self.sequence, self.newest = device, sequence, newest
 
 
+class ConflictingSequence(ProtocolError):
+    """Another report of this device has this sequence. The one that came first counts."""
+
+    status = 409
+
+    def __init__(self, device: bytes, sequence: int) -> None:
+        super().__init__(
+            f"device 0x{device.hex()} already sent another report with sequence {sequence}"
+        )
+        self.device, self.sequence = device, sequence
+
+
+class SequenceOutOfReach(ProtocolError):
+    """The sequence is so high that the device would soon have no next one."""
+
+    status = 422
+
+    def __init__(self, device: bytes, sequence: int, highest: int) -> None:
+        super().__init__(
+            f"sequence {sequence} of device 0x{device.hex()} is above {highest}, "
+            "the highest that it may use now"
+        )
+        self.device, self.sequence, self.highest = device, sequence, highest
+
+
 class FutureTimestamp(ProtocolError):
     """An observation lies further in the future than clocks may differ."""
 
@@ -134,6 +159,16 @@ class UnknownMetric(ProtocolError):
     def __init__(self, metric: object) -> None:
         super().__init__(f"metric {shown(metric)} is not in the vocabulary")
         self.metric = metric
+
+
+class InvalidCell(ProtocolError):
+    """The cell is not an H3 cell."""
+
+    status = 422
+
+    def __init__(self, cell: int) -> None:
+        super().__init__(f"0x{cell:x} is not an H3 cell")
+        self.cell = cell
 
 
 class WrongChain(ProtocolError):
@@ -273,6 +308,12 @@ class ChargedUnanswered(VoucherRegressed):
 
 class Overloaded(ProtocolError):
     """A queue is at its written limit; nothing was accepted. Try again later."""
+
+    status = 503
+
+
+class Unavailable(ProtocolError):
+    """Something that the answer needs is away; nothing was accepted. Try again later."""
 
     status = 503
 

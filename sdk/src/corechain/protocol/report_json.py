@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from corechain.protocol.cells import require_cell
 from corechain.protocol.errors import MalformedReport, ProtocolError, ValueOutOfRange
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain.protocol.signature import compact_signature
@@ -63,9 +64,11 @@ def _integer(field: str, value: int | float) -> int:
 def _observation(item: _Observation) -> Observation:
     if not _CELL.fullmatch(item.cell):
         raise MalformedReport(f"cell is not an H3 index: {item.cell!r:.80}")
+    cell = int(item.cell, 16)
+    require_cell(cell)
     return Observation(
         metric(item.metric).code,
-        int(item.cell, 16),
+        cell,
         _integer("observed_at", item.observed_at),
         _integer("value", item.value),
     )
@@ -96,7 +99,7 @@ def _not_decoded(raw: bytes, error: Exception) -> ProtocolError:
 def report_from_json(raw: bytes) -> DeclaredReport:
     """One report.
 
-    Raises MalformedReport, ValueOutOfRange, UnknownMetric, HighS, InvalidSignature.
+    Raises MalformedReport, ValueOutOfRange, UnknownMetric, InvalidCell, HighS, InvalidSignature.
     """
     if b"\\" in raw:
         raise MalformedReport("no field of a report needs an escape sequence")

@@ -35,6 +35,8 @@ _OUTAGES = (
     asyncpg.ReadOnlySQLTransactionError,
     # Not there yet, or not for us: what an operator can cure while we wait.
     asyncpg.InvalidCatalogNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
     asyncpg.InvalidAuthorizationSpecificationError,
     # Somebody else's transaction was in the way: the next try finds another order.
     asyncpg.TransactionRollbackError,

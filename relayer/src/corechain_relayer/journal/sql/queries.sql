@@ -128,3 +128,48 @@ delete from intent where id = $1 and state = 'queued' and nonce is null;
 -- Intents that answer some demands ($1 demand ids in hexadecimal).
 select key, state, transaction, block_number from intent
 where queue = 'guard' and split_part(key, ':', 2) = any($1::text[]) order by id;
+
+-- name: bus_positions
+-- Where the lanes of a bus were when somebody last looked.
+select lane, run, appended from bus_position where stream = $1;
+
+-- name: keep_bus_positions
+-- Positions of a bus (parallel arrays). In one run the highest counts: writers come in any order.
+insert into bus_position (stream, lane, run, appended)
+select $1, * from unnest($2::int[], $3::text[], $4::bigint[])
+on conflict (stream, lane) do update set run = excluded.run, appended = excluded.appended
+where bus_position.run <> excluded.run or bus_position.appended < excluded.appended;
+
+-- name: report_digests
+-- What some sequences were used for (parallel arrays: device, chunk).
+select device, chunk, digests from report_digest
+join unnest($1::bytea[], $2::bigint[]) as wanted (device, chunk) using (device, chunk);
+
+-- name: keep_report_digests
+-- Digests of a batch's reports (parallel arrays). Who begins a chunk drops what is too far below it
+-- to be looked at again ($4 chunks), so a device keeps a bounded number of rows.
+with kept as (
+    insert into report_digest (device, chunk, digests)
+    select * from unnest($1::bytea[], $2::bigint[], $3::varbit[])
+    on conflict (device, chunk) do update set digests = report_digest.digests | excluded.digests
+    returning device, chunk, (xmax = 0) as begun
+)
+delete from report_digest using kept
+where kept.begun and report_digest.device = kept.device
+  and report_digest.chunk < kept.chunk - $4::bigint;
+
+-- name: newest_sequence
+-- The highest sequence of a device that is in a batch.
+select newest from device_sequence where device = $1;
+
+-- name: lane_count
+-- Into how many lanes devices are divided, and the most that there ever were.
+select lanes, most from lane_count;
+
+-- name: first_lane_count
+-- The first writer of the first lane says how many there are.
+insert into lane_count (lanes, most) values ($1, $1) on conflict do nothing;
+
+-- name: change_lane_count
+-- By who holds the lock alone: nobody divides by the old number any more.
+update lane_count set lanes = $1, most = greatest(most, $1);

@@ -1,0 +1,92 @@
+"""What the server does in one step. Effects, not scripts, go to its append-only file."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
+DIGITS = 20
+"""A sequence as text: as many digits as 2^64 has, so that text compares as numbers do. Lua's own
+numbers lose what is above 2^53."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A Lua script, sent by its hash: a frame must not carry a kilobyte of program."""
+
+    text: str
+
+    @property
+    def sha(self) -> str:
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+    async def run(self, redis: "Redis", keys: Sequence[str], *arguments: Any) -> Any:
+        """Its answer. Raises what redis raises."""
+        try:
+            return await redis.evalsha(self.sha, len(keys), *keys, *arguments)
+        except NoScriptError:  # a new server, or somebody's SCRIPT FLUSH
+            await redis.script_load(self.text)
+            return await redis.evalsha(self.sha, len(keys), *keys, *arguments)
+
+
+# Keys: stream, position, newest. Arguments: run, limit (0: none), '1' to look for sequences that
+# may be in use, the frame, then device, first and last sequence of each device in it.
+# All of it is one step: no number of gateways passes the limit, no frame is there without its mark,
+# and none is added to a server that is not the one whose state the caller knows.
+APPEND = Script("""
+if redis.call('HGET', KEYS[2], 'run') ~= ARGV[1] then return {'run'} end
+local limit = tonumber(ARGV[2])
+if limit > 0 and redis.call('XLEN', KEYS[1]) >= limit then return {'full'} end
+if ARGV[3] == '1' then
+  for i = 5, #ARGV, 3 do
+    local newest = redis.call('HGET', KEYS[3], ARGV[i])
+    if newest and ARGV[i + 1] <= newest then return {'used'} end
+  end
+end
+for i = 5, #ARGV, 3 do
+  local newest = redis.call('HGET', KEYS[3], ARGV[i])
+  if not newest or ARGV[i + 2] > newest then redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 2]) end
+end
+redis.call('XADD', KEYS[1], '*', 'f', ARGV[4])
+return {'ok', redis.call('HINCRBY', KEYS[2], 'appended', 1)}
+""")
+
+# Key: position. Argument: the server's run. Whoever meets a new run first notes what the server
+# had when it began, before anything is appended in it: `from` is what the restart has left.
+ENTER = Script("""
+local appended = redis.call('HGET', KEYS[1], 'appended') or '0'
+if redis.call('HGET', KEYS[1], 'run') ~= ARGV[1] then
+  redis.call('HSET', KEYS[1], 'run', ARGV[1], 'from', appended)
+end
+return {redis.call('HGET', KEYS[1], 'from'), appended}
+""")
+
+# Keys: stream, dead. Arguments: id, frame, reason, group.
+SET_ASIDE = Script("""
+redis.call('XADD', KEYS[2], '*', 'f', ARGV[2], 'reason', ARGV[3], 'id', ARGV[1])
+redis.call('XACK', KEYS[1], ARGV[4], ARGV[1])
+return redis.call('XDEL', KEYS[1], ARGV[1])
+""")
+
+# Key: dead. Arguments: frame, reason, how many there may be.
+DEAD_LETTER = Script("""
+if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[3]) then return 0 end
+redis.call('XADD', KEYS[1], '*', 'f', ARGV[1], 'reason', ARGV[2])
+return 1
+""")
+
+# Key: stream. Arguments: group, the consumer that stays. One step, because a consumer that still
+# reads would take its unacknowledged frames with it when it is deleted.
+FORGET_CONSUMERS = Script("""
+for _, row in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  if row[2] ~= ARGV[2] and row[4] == 0 then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], row[2])
+  end
+end
+return 1
+""")
