@@ -1,7 +1,7 @@
-"""Whether 64 bits are an H3 cell, from their layout alone (h3geo.org, "H3 Index Representations").
+"""Whether 64 bits are an H3 cell, from their layout alone (h3geo.org, "H3 Index").
 
-From the top: 1 bit zero, 4 bits mode (1: cell), 3 bits zero, 4 bits resolution, 7 bits base cell, then
-15 digits of 3 bits. Digits down to the resolution are 0 to 6, those below it are 7.
+From the top: 1 bit zero, 4 bits mode (1: cell), 3 bits zero, 4 bits resolution, 7 bits base cell,
+then 15 digits of 3 bits. Digits down to the resolution are 0 to 6, those below it are 7.
 """
 
 from functools import lru_cache

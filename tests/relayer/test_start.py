@@ -1,0 +1,71 @@
+"""A relayer serves from its first second, whatever is away, and goes on by itself.
+
+given a relayer whose database or node is away when it starts
+  it answers /health, and /ready says what is missing
+  the gateway takes reports as soon as it knows the devices
+  what it took is in a batch once the others are back
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.servers import AnvilServer, ValkeyServer
+from relayer.conftest import Start
+from relayer.support import Chain, Sensor, eventually
+from relayer.test_crash import committed_reports, key_of
+from relayer.test_outage import FAST, frozen
+
+
+def test_without_a_database_reports_are_taken_and_counted_later(
+    start: Start, sensor: Sensor, chain: Chain, tmp_path: Path
+) -> None:
+    with PostgresServer(tmp_path / "postgres") as server:
+        url = server.create_database("relayer")
+        server.kill()
+        relayer = start(RELAYER_DATABASE_URL=url)
+        assert relayer.get("/health").status_code == 200
+        report = sensor.report()
+        eventually(lambda: relayer.send(report).status_code == 202)
+        eventually(lambda: "database" in relayer.get("/ready").json().get("failing", []))
+        assert relayer.get("/v1/batches/1").status_code == 503
+        server.start()
+        wanted = Counter([key_of(report)])
+        eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted)
+        eventually(lambda: relayer.get("/ready").status_code == 200)
+
+
+def test_without_a_node_no_device_is_called_unknown(
+    start: Start, sensor: Sensor, chain: Chain, anvil_server: AnvilServer, tmp_path: Path
+) -> None:
+    report = sensor.report()
+    with frozen(anvil_server):
+        relayer = start(**FAST)
+        answer = relayer.send(report)
+        assert answer.status_code == 503
+        assert answer.json()["type"] == "urn:corechain:error:Unavailable"
+        assert int(answer.headers["retry-after"]) > 0
+        device = f"/v1/devices/0x{sensor.key.identity.device.hex()}/sequence"
+        assert relayer.get(device).status_code == 503
+        assert relayer.get("/health").status_code == 200
+        assert "node" in relayer.get("/ready").json()["failing"]
+    eventually(lambda: relayer.send(report).status_code == 202)
+    wanted = Counter([key_of(report)])
+    eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted)
+    assert relayer.counter("corechain_dead_letters_total", "UnknownDevice") == 0
+
+
+def test_without_a_bus_it_serves_and_refuses(
+    start: Start, sensor: Sensor, chain: Chain, tmp_path: Path
+) -> None:
+    with ValkeyServer(tmp_path / "valkey") as server:
+        server.kill()
+        relayer = start(RELAYER_BUS_URL=server.url)
+        assert relayer.get("/health").status_code == 200
+        report = sensor.report()
+        eventually(lambda: relayer.send(report).json()["type"].endswith("Overloaded"))
+        assert "bus" in relayer.get("/ready").json()["failing"]
+        server.start()
+        eventually(lambda: relayer.send(report).status_code in (202, 409))
+        wanted = Counter([key_of(report)])
+        eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted)
