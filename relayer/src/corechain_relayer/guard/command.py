@@ -97,6 +97,7 @@ async def open_demands(settings: Settings, deployment: Deployment) -> list[Stand
         settings.log_range_blocks,
         metrics,
         settings.confirmations,
+        chain_id=deployment.chain_id,
     )
     parts = Parts(settings, deployment, rpc, pool, registry, metrics, Alerts(metrics))
     try:

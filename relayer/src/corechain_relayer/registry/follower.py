@@ -1,7 +1,7 @@
 """The registry view, with one more look at the chain when a device is unknown."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -19,7 +19,7 @@ log = structlog.get_logger(__name__)
 class RegistryFollower(Follower[RegistryView]):
     """`view` holds the devices. Nothing is read from a node of another chain than `chain_id`."""
 
-    chain_id: int = 0
+    chain_id: int = field(kw_only=True)
     _is_right: bool = False
 
     async def refresh_for(self, devices: Iterable[DeviceId]) -> None:
