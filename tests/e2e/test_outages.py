@@ -34,8 +34,9 @@ from corechain.devnet.settings import ADMIN_KEY, Ports
 from corechain.devnet.weather import STATIONS, Row, read_rows
 from corechain.flows import ApiUnavailable
 from corechain.protocol.batch import open_data_file
-from corechain.protocol.errors import CoreChainError
+from corechain.protocol.errors import CoreChainError, ReplayedSequence
 from corechain.protocol.keys import Secp256k1Key
+from corechain.protocol.reading import SignedReport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTICED_S, HEALED_S = 20.0, 40.0
@@ -112,20 +113,25 @@ class Site:
     sequence: int = 0
     rows: Iterator[Row] = field(default_factory=lambda: iter(one_station()))
 
-    def report(self) -> object:
+    pending: SignedReport | None = None
+
+    def report(self) -> SignedReport:
         self.sequence += 1
         return self.client.sign_report(self.key, self.sequence, next(self.rows).observations)
 
     def acknowledged(self) -> bool:
-        """Whether the gateway takes one more report; what is refused is sent again later."""
-        report = self.report()
+        """Whether the gateway takes one more report. What is refused is sent again, the very same:
+        another one under its sequence would be a conflict if the first try had come through."""
+        self.pending = self.pending or self.report()
         try:
-            (delivery,) = self.client.send_reports([report])
+            (delivery,) = self.client.send_reports([self.pending])
+            assert delivery.accepted, delivery
+        except ReplayedSequence:
+            pass  # the answer to an earlier try was lost, the report was not
         except (ApiUnavailable, CoreChainError):
-            self.sequence -= 1
             return False
-        assert delivery.accepted, delivery
         self.sent[self.key.identity.device, self.sequence] += 1
+        self.pending = None
         return True
 
     def failing(self, service: Service) -> list[str]:

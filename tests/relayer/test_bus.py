@@ -24,7 +24,7 @@ from corechain.protocol.reading import DeviceId, Observation, Report, SignedRepo
 from corechain.service.errors import StoreUnavailable
 from corechain.service.supervision import stop_all
 from corechain_relayer.bus import consumer as consumer_module
-from corechain_relayer.bus.base import Delivery, Position, frames_lost
+from corechain_relayer.bus.base import Delivery, Position
 from corechain_relayer.bus.connection import connect
 from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.frame import PackedFrame, frame_of, unpack_frame
@@ -428,15 +428,6 @@ async def test_a_consumer_ends_its_session_when_the_server_was_another(
         own_server.start()
         with pytest.raises((BusRestarted, BusUnavailable)):
             await consumer.read(1, 0.001)
-
-
-def test_only_what_was_there_and_is_gone_is_lost() -> None:
-    before = Position("a", 0, 10)
-    assert frames_lost(before, Position("a", 0, 10)) == 0
-    assert frames_lost(before, Position("a", 0, 7)) == 3
-    assert frames_lost(before, Position("b", 10, 10)) == 0
-    assert frames_lost(before, Position("b", 4, 30)) == 6
-    assert frames_lost(before, Position("b", 12, 12)) == 0
 
 
 async def test_the_bus_is_unavailable_while_its_server_is_away(own_server: ValkeyServer) -> None:

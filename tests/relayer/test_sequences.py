@@ -4,12 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.protocol.errors import ReplayedSequence, StaleSequence
+from corechain.protocol.errors import ReplayedSequence, SequenceOutOfReach, StaleSequence
+from corechain.protocol.reading import DeviceId, Observation, Report
 from corechain_relayer.sequences import (
     GATEWAY_WIDTH,
     JOURNAL_WIDTH,
     Seen,
     SequenceWindow,
+    check_reach,
+    content_digest,
 )
 
 DEVICE = bytes(20)
@@ -69,3 +72,51 @@ def test_a_seen_sequence_is_replayed() -> None:
     window = SequenceWindow().with_seen(7, GATEWAY_WIDTH)
     with pytest.raises(ReplayedSequence):
         window.check(DEVICE, 7, GATEWAY_WIDTH)
+
+
+@given(st.integers(-1, 2**64 - 1))
+def test_a_device_that_follows_its_newest_always_has_a_next(newest: int) -> None:
+    following = newest + 1
+    if following < 2**64 - 1:
+        check_reach(DEVICE, following, newest)
+
+
+REACHES = {
+    "a first report": (2**62, -1),
+    "a clock in nanoseconds": (1_800_000_000 * 10**9, 5),
+    "beyond a mistake": (2**62 + 2**32, 2**62),
+}
+
+
+@pytest.mark.parametrize(("highest", "newest"), REACHES.values(), ids=REACHES.keys())
+def test_what_is_within_reach_is_accepted(highest: int, newest: int) -> None:
+    check_reach(DEVICE, highest, newest)
+
+
+OUT_OF_REACH = {
+    "one above what is free": (2**62 + 1, -1, 2**62),
+    "one beyond reach": (2**62 + 2**32 + 1, 2**62, 2**62 + 2**32),
+    "the last number": (2**64 - 1, 2**64 - 2, 2**64 - 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("sequence", "newest", "highest"), OUT_OF_REACH.values(), ids=OUT_OF_REACH.keys()
+)
+def test_what_would_leave_no_next_is_refused_with_the_limit(
+    sequence: int, newest: int, highest: int
+) -> None:
+    with pytest.raises(SequenceOutOfReach) as refused:
+        check_reach(DEVICE, sequence, newest)
+    assert (refused.value.sequence, refused.value.highest) == (sequence, highest)
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(0, 9), st.integers(0, 9))
+def test_contents_are_told_apart_and_never_by_nothing(sequence: int, one: int, two: int) -> None:
+    def digest(value: int, at: int = sequence) -> bytes:
+        return content_digest(Report.of(DeviceId(DEVICE), at, [Observation(1, 0, 9, value)]))
+
+    assert (digest(one) == digest(two)) == (one == two)
+    assert any(digest(one))
+    assert digest(one) != digest(one, sequence ^ 1)
+    assert digest(one)[-1] & 1, "zero says that nothing is known"

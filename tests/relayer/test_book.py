@@ -1,0 +1,191 @@
+"""What a gateway remembers of a lane's sequences, against the plainest memory there is.
+
+given reports that were marked, and others that are in the journal
+  when one comes again, it is the same; when another one has its sequence, it is another
+  when neither memory nor journal knows the content, nobody pretends to
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corechain.protocol.errors import SequenceOutOfReach, StaleSequence, Unavailable
+from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
+from corechain.service.errors import StoreUnavailable
+from corechain_relayer.bus.base import Delivery
+from corechain_relayer.bus.frame import pack_frame
+from corechain_relayer.gateway.book import RECENT, Key, SequenceBook, Verdict
+from corechain_relayer.journal.digests import digest_columns, to_digests
+from corechain_relayer.sequences import GATEWAY_WIDTH, SequenceWindow, content_digest
+
+DEVICE = DeviceId(b"\x05" * 20)
+OTHER = DeviceId(b"\x06" * 20)
+
+
+def report(sequence: int, value: int = 0, device: DeviceId = DEVICE) -> SignedReport:
+    return SignedReport(Report.of(device, sequence, [Observation(1, 0, 1000, value)]), bytes(64))
+
+
+class Journal:
+    """Committed reports; away while `is_away`."""
+
+    def __init__(self, *committed: SignedReport) -> None:
+        self.committed = {(r.report.device, r.report.sequence): r for r in committed}
+        self.is_away = False
+        self.asked: list[set[DeviceId]] = []
+
+    async def sequences(self, devices: Iterable[DeviceId]) -> Mapping[DeviceId, SequenceWindow]:
+        self._require()
+        self.asked.append(set(devices))
+        found: dict[DeviceId, SequenceWindow] = {}
+        for device, sequence in self.committed:
+            if device in devices:
+                window = found.get(device, SequenceWindow())
+                found[device] = window.with_seen(sequence, 4096)
+        return found
+
+    async def digests(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
+        self._require()
+        known = {key: self.committed[key] for key in keys if key in self.committed}
+        return {key: content_digest(signed.report) for key, signed in known.items()}
+
+    def _require(self) -> None:
+        if self.is_away:
+            raise StoreUnavailable("away")
+
+
+REPORTS = st.builds(report, st.integers(0, 80), st.integers(0, 1))
+
+
+@given(st.lists(REPORTS, max_size=60), REPORTS)
+def test_what_was_marked_is_told_apart_from_what_was_not(
+    marked: list[SignedReport], asked: SignedReport
+) -> None:
+    book, first = SequenceBook(Journal()), {}
+    for signed in marked:
+        book.mark([signed])
+        first.setdefault(signed.report.sequence, signed.report)
+    verdict = book.look(asked.report, {})
+    held = first.get(asked.report.sequence)
+    if held is None:
+        assert verdict is Verdict.NEW
+    else:
+        right = Verdict.SAME if held == asked.report else Verdict.OTHER
+        # Of old ones the content is forgotten, never mistaken.
+        assert verdict in (right, Verdict.UNSURE)
+
+
+def test_the_last_contents_are_remembered() -> None:
+    book = SequenceBook(Journal())
+    book.mark([report(sequence) for sequence in range(RECENT + 1)])
+    looks = [book.look(report(sequence).report, {}) for sequence in range(RECENT + 1)]
+    assert looks == [Verdict.UNSURE, *[Verdict.SAME] * RECENT]
+    assert book.look(report(RECENT, 1).report, {}) is Verdict.OTHER
+
+
+async def test_the_journal_knows_contents_that_memory_has_not() -> None:
+    book = SequenceBook(Journal(report(3)))
+    await book.load({DEVICE})
+    assert book.look(report(3).report, {}) is Verdict.UNSURE
+    sealed = await book.look_up([(DEVICE, 3)])
+    assert book.look(report(3).report, sealed) is Verdict.SAME
+    assert book.look(report(3, 1).report, sealed) is Verdict.OTHER
+    assert book.look(report(4).report, sealed) is Verdict.NEW
+
+
+async def test_a_device_is_looked_up_once_and_after_an_outage_again() -> None:
+    journal = Journal(report(3))
+    book = SequenceBook(journal)
+    journal.is_away = True
+    await book.load({DEVICE})
+    assert book.look(report(3).report, {}) is Verdict.NEW
+    assert await book.look_up([(DEVICE, 3)]) == {}
+    journal.is_away = False
+    await book.load({DEVICE})
+    await book.load({DEVICE, OTHER})
+    assert journal.asked == [{DEVICE}, {OTHER}]
+    assert book.look(report(3).report, {}) is Verdict.UNSURE
+
+
+async def test_what_others_have_committed_since_is_learnt_when_asked_closely() -> None:
+    journal = Journal()
+    book = SequenceBook(journal)
+    await book.load({DEVICE})
+    journal.committed[DEVICE, 7] = report(7)
+    sealed = await book.look_up([(DEVICE, 7)])
+    assert book.look(report(7).report, sealed) is Verdict.SAME
+
+
+async def test_a_backlog_is_read_on_from_where_it_was_left() -> None:
+    pages = [[("1-0", report(1)), ("2-0", report(2))], [("3-0", report(3))]]
+    asked: list[str] = []
+
+    async def backlog(after: str) -> AsyncIterator[list[Delivery]]:
+        asked.append(after)
+        for page in pages:
+            yield [Delivery(id, pack_frame(0, [signed])) for id, signed in page]
+        yield []
+
+    book = SequenceBook(Journal())
+    await book.read_on(backlog)
+    pages[:] = [[("4-0", report(4))]]
+    await book.read_on(backlog)
+    assert asked == ["0", "3-0"]
+    looks = [book.look(report(sequence).report, {}) for sequence in range(1, 6)]
+    assert looks == [*[Verdict.SAME] * 4, Verdict.NEW]
+
+
+async def test_an_unreadable_frame_on_the_bus_hides_no_other() -> None:
+    async def backlog(after: str) -> AsyncIterator[list[Delivery]]:
+        yield [Delivery("1-0", b"poison"), Delivery("2-0", pack_frame(0, [report(1)]))]
+
+    book = SequenceBook(Journal())
+    await book.read_on(backlog)
+    assert book.look(report(1).report, {}) is Verdict.SAME
+
+
+def test_what_is_far_below_the_newest_is_stale() -> None:
+    book = SequenceBook(Journal())
+    book.mark([report(5000)])
+    assert book.look(report(5000 - GATEWAY_WIDTH).report, {}) is Verdict.NEW
+    with pytest.raises(StaleSequence):
+        book.look(report(5000 - GATEWAY_WIDTH - 1).report, {})
+    book.mark([report(1)])
+    with pytest.raises(StaleSequence):
+        book.look(report(1).report, {})
+
+
+async def test_a_very_high_sequence_is_judged_only_by_who_knows_the_device() -> None:
+    book, high = SequenceBook(Journal(report(2**62 + 5))), report(2**62 + 9)
+    with pytest.raises(Unavailable):
+        book.look(high.report, {})
+    assert book.look(report(2**62).report, {}) is Verdict.NEW
+    await book.load({DEVICE, OTHER})
+    assert book.look(high.report, {}) is Verdict.NEW
+    with pytest.raises(SequenceOutOfReach):
+        book.look(report(2**62 + 9, device=OTHER).report, {})
+
+
+# ------------------------------------------------------------------ the journal's rows
+
+
+def as_rows(columns: list[list[Any]]) -> list[dict[str, Any]]:
+    return [
+        {"device": device, "chunk": chunk, "digests": digests}
+        for device, chunk, digests in zip(*columns, strict=True)
+    ]
+
+
+@given(st.sets(st.integers(0, 300), min_size=1), st.sets(st.integers(0, 300)))
+def test_a_batchs_digests_come_back_for_its_own_sequences_alone(
+    committed: set[int], asked: set[int]
+) -> None:
+    reports = {sequence: report(sequence, sequence) for sequence in committed}
+    rows: Any = as_rows(digest_columns(reports.values()))
+    assert len(rows) == len({sequence // 64 for sequence in committed})
+    keys = [(DEVICE, sequence) for sequence in asked] + [(OTHER, 1)]
+    wanted = {(DEVICE, s): content_digest(reports[s].report) for s in asked & committed}
+    assert to_digests(rows, keys) == wanted

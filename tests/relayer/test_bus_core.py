@@ -1,0 +1,80 @@
+"""The bus's pure parts: what a server lacks, what was lost, which reports are of which lane."""
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corechain.protocol.lanes import lane_of_device
+from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
+from corechain_relayer.aggregator.checks import divide
+from corechain_relayer.bus.base import Position, frames_lost
+from corechain_relayer.bus.frame import Frame, spans_of
+from corechain_relayer.bus.guard import REQUIRED, shortfalls
+
+GOOD = {name: wanted for name, (wanted, _) in REQUIRED.items()}
+
+
+def report(device: bytes, sequence: int) -> SignedReport:
+    signed = Report.of(DeviceId(device), sequence, [Observation(1, 0, 1000, 5)])
+    return SignedReport(signed, bytes(64))
+
+
+REPORTS = st.lists(
+    st.builds(
+        report, st.binary(min_size=20, max_size=20) | st.just(bytes(20)), st.integers(0, 2**64 - 1)
+    ),
+    max_size=20,
+)
+
+
+def test_a_server_that_is_set_right_lacks_nothing() -> None:
+    assert shortfalls(GOOD, "master") == []
+    assert shortfalls(GOOD, "") == [], "a server that does not tell its role"
+    assert shortfalls({}, "master") == [], "what is not told is another question"
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_each_wrong_setting_is_named_with_what_it_has_to_be(name: str) -> None:
+    (found,) = shortfalls(GOOD | {name: "other"}, "master")
+    assert (found.name, found.found, found.wanted) == (name, "other", GOOD[name])
+    assert found.why in str(found)
+
+
+def test_a_replica_lacks_the_right_role() -> None:
+    (found,) = shortfalls(GOOD, "slave")
+    assert found.name == "role"
+
+
+def test_only_what_was_there_and_is_gone_is_lost() -> None:
+    before = Position("a", 0, 10)
+    assert frames_lost(before, Position("a", 0, 10)) == 0
+    assert frames_lost(before, Position("a", 0, 7)) == 3
+    assert frames_lost(before, Position("b", 10, 10)) == 0
+    assert frames_lost(before, Position("b", 4, 30)) == 6
+    assert frames_lost(before, Position("b", 12, 12)) == 0
+
+
+@given(REPORTS)
+def test_a_frames_spans_hold_each_of_its_sequences(reports: list[SignedReport]) -> None:
+    wanted: dict[bytes, list[int]] = {}
+    for signed in reports:
+        wanted.setdefault(signed.report.device, []).append(signed.report.sequence)
+    assert spans_of(reports) == {device: (min(of), max(of)) for device, of in wanted.items()}
+
+
+@given(REPORTS, st.integers(1, 8), st.data())
+def test_a_frame_is_divided_without_loss(
+    reports: list[SignedReport], lanes: int, data: st.DataObject
+) -> None:
+    lane = data.draw(st.integers(0, lanes - 1))
+    divided = divide("1-0", Frame(7, tuple(reports)), lane, lanes)
+    assert (divided.id, divided.received_at_ms) == ("1-0", 7)
+    assert lane not in divided.others
+    parts = {lane: list(divided.ours), **divided.others}
+    for number, part in parts.items():
+        assert all(lane_of_device(r.report.device, lanes) == number for r in part)
+        assert part == [r for r in reports if r in part], "in the order in which they came"
+    together = Counter(r for part in parts.values() for r in part)
+    assert together == Counter(reports)
