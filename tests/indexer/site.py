@@ -13,7 +13,7 @@ from corechain.account import account_from_key
 from corechain.async_client import AsyncClient
 from corechain.client import Client
 from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY
-from corechain.payments import PaymentChannel, channel_to
+from corechain.payments import PaymentChannel, channel_to, decode_header
 from corechain.protocol.keys import Secp256k1Key
 from corechain_indexer.redeem import Redeemed, open_vouchers, redeem
 from corechain_indexer.service import Indexer
@@ -34,19 +34,19 @@ class Loss(Enum):
 
 @dataclass
 class Wire:
-    """Loses what `plan` says, of paid requests only."""
+    """Loses what `plan` says of a channel's next paid request."""
 
     app: Any
-    plan: Callable[[], Loss] = lambda: Loss.NOTHING
+    plan: Callable[[str], Loss] = lambda channel_id: Loss.NOTHING
     paid: int = 0
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        names = [name for name, _ in scope.get("headers", ())]
-        if scope["type"] != "http" or SIGNATURE not in names:
+        header = dict(scope.get("headers", ())).get(SIGNATURE)
+        if header is None:
             await self.app(scope, receive, send)
             return
         self.paid += 1
-        loss = self.plan()
+        loss = self.plan(decode_header(header.decode())["payload"]["voucher"]["channelId"])
         if loss is Loss.NOTHING:
             await self.app(scope, receive, send)
             return

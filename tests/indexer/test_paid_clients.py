@@ -108,7 +108,7 @@ async def test_what_is_lost_on_the_way_is_sent_again_and_charged_once(
 ) -> None:
     channel = await site.opened(queries=5)
     plan = iter([loss, loss, Loss.NOTHING])
-    site.wire.plan = lambda: next(plan)
+    site.wire.plan = lambda _: next(plan)
     async with site.client(channel) as client:
         assert (await client.latest(device(site)))["items"]
     assert (channel.spent, channel.lost) == (PRICE, 0)
@@ -120,16 +120,16 @@ async def test_an_answer_that_stays_lost_costs_one_price_unless_it_is_asked_agai
 ) -> None:
     channel = await site.opened(queries=5)
     async with site.client(channel) as client:
-        site.wire.plan = lambda: Loss.ANSWER
+        site.wire.plan = lambda _: Loss.ANSWER
         with pytest.raises(ApiUnavailable):
             await client.latest(device(site))
-        site.wire.plan = lambda: Loss.NOTHING
+        site.wire.plan = lambda _: Loss.NOTHING
         assert (await client.latest(device(site)))["items"]
         assert (channel.spent, channel.lost) == (PRICE, 0), "the same is answered for its price"
-        site.wire.plan = lambda: Loss.ANSWER
+        site.wire.plan = lambda _: Loss.ANSWER
         with pytest.raises(ApiUnavailable):
             await client.latest(device(site))
-        site.wire.plan = lambda: Loss.NOTHING
+        site.wire.plan = lambda _: Loss.NOTHING
         await client.readings(device=device(site), limit=1)
     assert (channel.spent, channel.lost) == (3 * PRICE, PRICE)
     assert await site.charged(channel) == 3 * PRICE
