@@ -271,6 +271,25 @@ def test_an_answer_that_comes_second_is_given_up_and_the_next_demand_answered(
     assert guard.process.poll() is None
 
 
+def test_fees_rise_with_the_deadline_and_what_they_do_not_reach_is_an_alert(
+    start: Start, chain: Chain, batch: Dossier, challenger: Challenger
+) -> None:
+    """The cap of batches is too low for this chain; that of answers counts from half time on."""
+    low = {"RELAYER_MAX_FEE_PER_GAS": "1", "RELAYER_REFUSED_PAUSE_S": "0.2"}
+    guard = start("guard", **GUARDED, **low, RELAYER_URGENT_MAX_FEE_PER_GAS="1")
+    demand_id = challenger.at(Demand.READING, batch, 0)
+    eventually(lambda: logged(guard, "demand will be answered"))
+    assert "window nearly over" not in warnings(guard)
+    chain.rpc("evm_increaseTime", ANSWER_WINDOW_S * 8 // 10)
+    chain.rpc("evm_mine")
+    assert "window nearly over" in eventually(lambda: warnings(guard))
+    assert challenger.is_open(demand_id)
+    guard.kill()
+    guard = start("guard", **GUARDED, **low)
+    challenger.awaited(demand_id)
+    eventually(lambda: warnings(guard) == "")
+
+
 def test_the_command_lists_what_is_demanded_and_how_it_stands_with_the_answers(
     start: Start, chain: Chain, batch: Dossier, challenger: Challenger
 ) -> None:

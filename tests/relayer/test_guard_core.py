@@ -30,8 +30,8 @@ from corechain_relayer.guard.answers import BatchData, Unanswerable, answer_call
 from corechain_relayer.guard.chain import first_block_since, refusal
 from corechain_relayer.guard.demands import DemandsView, OpenDemand
 from corechain_relayer.guard.store import Answer
-from corechain_relayer.guard.urgency import hurried
 from corechain_relayer.submitter.plan import Policy, State
+from corechain_relayer.submitter.urgency import hurried
 from relayer.demands import sealed_batch
 
 LANE, OTHER_LANE = 3, 4

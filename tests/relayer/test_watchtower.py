@@ -160,6 +160,22 @@ def test_two_channels_are_answered_though_one_cannot_be(
     assert brief.version() == 1
 
 
+def test_fees_rise_with_the_deadline_of_a_challenge(
+    start: Start, channel: OpenChannel, chain: Chain
+) -> None:
+    """The cap of batches is too low for this chain; that of answers counts from half time on."""
+    low = {"RELAYER_MAX_FEE_PER_GAS": "1", "RELAYER_REFUSED_PAUSE_S": "0.2"}
+    tower = start("watchtower", RELAYER_WATCHTOWER_KEY=WATCHTOWER_KEY, **low)
+    assert deposit(tower, channel.signed(7, 100)).status_code == 201
+    channel.challenge(channel.signed(2, 1000))
+    eventually(lambda: "corechain_watchtower_stale_closes 1.0" in tower.get("/metrics").text)
+    assert channel.version() == 2
+    chain.rpc("evm_increaseTime", channel.period_s * 6 // 10)
+    chain.rpc("evm_mine")
+    answered(channel, 7)
+    eventually(lambda: "corechain_watchtower_stale_closes 0.0" in tower.get("/metrics").text)
+
+
 def test_bad_evidence_is_refused_by_name(
     tower: RelayerProcess, channel: OpenChannel, chain: Chain
 ) -> None:

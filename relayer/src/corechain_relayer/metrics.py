@@ -67,6 +67,14 @@ class Metrics:
         self.fee_capped = counter("fee_capped_total", "Times the fee cap kept us waiting")
         self.confirmed_block = gauge("confirmed_block", "Block of the newest confirmed intent")
         self.disputes_answered = counter("disputes_answered_total", "Stale closes answered")
+        self.watchtower_stale_closes = gauge(
+            "watchtower_stale_closes", "Running challenges older than what we hold"
+        )
+        self.watchtower_deadline = gauge(
+            "watchtower_deadline_seconds",
+            "Chain time left of the nearest such challenge; +Inf without one",
+        )
+        self.watchtower_deadline.set(float("inf"))
         self.guard_demands_open = gauge("guard_demands_open", "Demands for data of our lane")
         self.guard_deadline = gauge(
             "guard_deadline_seconds", "Chain time left of the nearest demand; +Inf without one"

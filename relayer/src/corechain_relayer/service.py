@@ -49,6 +49,7 @@ from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.settings import PREFIX, Settings
+from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Settled, Submitter
@@ -66,6 +67,8 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 Loop = Coroutine[Any, Any, None]
+Policies = Callable[[], Policy]
+"""The policy of the moment."""
 
 log = structlog.get_logger(__name__)
 
@@ -257,15 +260,15 @@ class Relayer:
 
     # ---------------------------------------------------------------- submitter
 
-    async def submit(self, queue: str, signer: Signer, settled: Settled, policy: Policy) -> None:
+    async def submit(self, queue: str, signer: Signer, settled: Settled, policy: Policies) -> None:
         """One session of a submitter: the only one that signs with this key."""
         await self._check_node()
         async with writer(self.database_url, signer.lock) as connection:
             journal = IntentJournal(connection, queue)
             node = node_of(self.rpc, self.settings)
-            submitter = Submitter(journal, node, signer, settled, policy, self.metrics)
+            submitter = Submitter(journal, node, signer, settled, policy(), self.metrics)
             work = self.disputes if queue == QUEUE else self.work
-            await submitter.run_forever(self.settings.poll_s, work)
+            await run_in_time(submitter, policy, self.settings.poll_s, work)
 
     def lane_submitter(self) -> "Loop":
         secret = required_key(self.settings.submitter_key, "RELAYER_SUBMITTER_KEY")
@@ -273,7 +276,7 @@ class Relayer:
         settled = CommittedBatches(
             node_of(self.rpc, self.settings), self.deployment, self.settings.log_range_blocks
         )
-        queue, policy = lane_queue(self.settings.lane), policy_of(self.settings)
+        queue, policy = lane_queue(self.settings.lane), partial(policy_of, self.settings)
         session = partial(self.submit, queue, signer, settled, policy)
         return self.loop("submitter", self.journalled(session))
 
@@ -301,14 +304,18 @@ class Relayer:
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
         node = node_of(self.rpc, self.settings)
         settled = AnsweredChallenges(node, self.deployment, self.settings.log_range_blocks)
-        policy = replace(policy_of(self.settings), ordered=False)
-        answer = partial(self.submit, QUEUE, signer, settled, policy)
+        answer = partial(self.submit, QUEUE, signer, settled, partial(self._answers, tower))
         domain = state_domain(self.deployment.chain_id, contract)
         loops = [
             self.loop("watchtower", self.journalled(watch)),
             self.loop("answers", self.journalled(answer)),
         ]
         return loops, EvidenceEndpoint(follower, store, domain).routes()
+
+    def _answers(self, tower: Watchtower) -> Policy:
+        """They do not wait for each other; the nearest deadline sets the pace of all."""
+        calm = replace(policy_of(self.settings), ordered=False)
+        return tower.pace.policy(calm, self.settings.urgent_max_fee_per_gas)
 
     # -------------------------------------------------------------------- guard
 

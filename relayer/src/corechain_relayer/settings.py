@@ -145,11 +145,11 @@ class Settings(ServiceSettings):
     max_fee_per_gas: int = Field(
         1_000_000_000_000, ge=1, le=10**15, description="cap of the fee, wei per gas"
     )
-    guard_max_fee_per_gas: int = Field(
+    urgent_max_fee_per_gas: int = Field(
         10_000_000_000_000,
         ge=1,
         le=10**15,
-        description="cap of an answer's fee in the second half of its window, if it is higher",
+        description="cap of answers to demands and challenges when half of their time is over",
     )
     min_priority_fee: int = Field(
         0, ge=0, le=10**13, description="least priority fee, wei per gas (Polygon demands one)"

@@ -8,13 +8,14 @@ from corechain.service.database import writer
 from corechain_relayer.guard.alerts import FUNDS
 from corechain_relayer.guard.chain import DisputesContract
 from corechain_relayer.guard.parts import Parts, new_guard
-from corechain_relayer.guard.service import NO_DEADLINE, Guard, OpenDemands
+from corechain_relayer.guard.service import Guard, OpenDemands
 from corechain_relayer.guard.store import QUEUE
-from corechain_relayer.guard.urgency import hurried
+from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.wiring import check_chain, node_of, policy_of
 
 FUNDS_EVERY_S = 15.0
@@ -50,29 +51,14 @@ class GuardRole:
             journal, node = IntentJournal(held, QUEUE), node_of(self.parts.rpc, self.parts.settings)
             settled, policy = OpenDemands(self.contract), self.policy()
             submitter = Submitter(journal, node, self.signer, settled, policy, self.parts.metrics)
-            while True:
-                submitter.policy = self.policy()
-                node.max_fee = submitter.policy.max_fee
-                if not await submitter.step():
-                    await self._wait()
+            work, poll_s = self.parts.work, self.parts.settings.poll_s
+            await run_in_time(submitter, self.policy, poll_s, work)
 
     def policy(self) -> Policy:
         """Answers do not wait for each other; the nearest deadline sets the pace of all."""
-        calm = replace(policy_of(self.parts.settings), ordered=False)
-        guard = self.guard
-        if guard is None or guard.left_s == NO_DEADLINE:
-            return calm
-        return hurried(
-            calm, guard.left_s, guard.window_s, self.parts.settings.guard_max_fee_per_gas
-        )
-
-    async def _wait(self) -> None:
-        try:
-            async with asyncio.timeout(self.parts.settings.poll_s):
-                await self.parts.work.wait()
-        except TimeoutError:
-            return
-        self.parts.work.clear()
+        settings, pace = self.parts.settings, self.guard.pace if self.guard else Pace()
+        calm = replace(policy_of(settings), ordered=False)
+        return pace.policy(calm, settings.urgent_max_fee_per_gas)
 
     async def watch_funds(self) -> None:
         """Says that the key runs dry before somebody demands something."""

@@ -25,18 +25,17 @@ from corechain_relayer.guard.chain import DisputesContract
 from corechain_relayer.guard.demands import DemandsView, OpenDemand
 from corechain_relayer.guard.library import Library
 from corechain_relayer.guard.store import Answer, AnswerStore, demand_of
-from corechain_relayer.guard.urgency import BUMPS_LEFT
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.submitter.plan import Intent, Receipt, State
 from corechain_relayer.submitter.service import Moot
+from corechain_relayer.submitter.urgency import BUMPS_LEFT, NO_DEADLINE, Pace
 
 log = structlog.get_logger(__name__)
 
 LATE_SHARE = 4
 """With less than a fourth of the window left, an answer that is in no block is an alert."""
 SHORTEST_RETRY_S = 0.5
-NO_DEADLINE = float("inf")
 LOST = "the deadline has passed: anyone may expire it"
 
 
@@ -82,8 +81,8 @@ class Guard:
     work: asyncio.Event
     window_s: int
     retry_s: float
-    left_s: float = NO_DEADLINE
-    """Chain time left of the nearest demand that has no answer in a block."""
+    pace: Pace = field(default_factory=Pace)
+    """Of the demands that have no answer in a block."""
     waiting: int = 0
     """Demands that have no answer in a block."""
     _open: Mapping[bytes, OpenDemand] = field(default_factory=dict)
@@ -121,7 +120,8 @@ class Guard:
         self.metrics.guard_demands_open.set(len(looks))
         self.metrics.guard_deadline.set(min(left, default=NO_DEADLINE))
         todo = [s for look, s in zip(looks, left, strict=True) if not look.is_mined and s >= 0]
-        self.waiting, self.left_s = len(todo), min(todo, default=NO_DEADLINE)
+        self.waiting = len(todo)
+        self.pace = Pace(min(todo, default=NO_DEADLINE), self.window_s)
 
     async def _attend(self, look: Look, head: Block) -> TransportError | None:
         """Nothing odd in one demand keeps us from the next: an outage is handed back."""

@@ -1,7 +1,7 @@
 """Watches challenges and wants an answer to each that is older than what we hold."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -20,7 +20,8 @@ from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
 from corechain_relayer.submitter.service import Moot
-from corechain_relayer.watchtower.channels import Channel, ChannelsView, respond_call
+from corechain_relayer.submitter.urgency import Pace
+from corechain_relayer.watchtower.channels import Channel, ChannelsView, Evidence, respond_call
 from corechain_relayer.watchtower.store import EvidenceStore
 
 log = structlog.get_logger(__name__)
@@ -46,18 +47,31 @@ class Watchtower:
     contract: bytes
     metrics: Metrics
     work: asyncio.Event
+    pace: Pace = field(default_factory=Pace)
+    """Of the challenges that are older than what we hold."""
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
             await self.follower.refresh_or_log()
-            for channel_id, channel in self.follower.view.challenged():
-                await self._answer(channel_id, channel)
+            await self.round()
             await asyncio.sleep(poll_s)
 
-    async def _answer(self, channel_id: bytes, channel: Channel) -> None:
-        evidence = await self.store.newest(channel_id)
-        if evidence is None or evidence.state.version <= channel.challenged_version:
-            return
+    async def round(self) -> None:
+        """One look at every running challenge, the most urgent first."""
+        head, paces = self.follower.seen, []
+        for channel_id, channel in self.follower.view.challenged():
+            evidence = await self.store.newest(channel_id)
+            if evidence is None or evidence.state.version <= channel.challenged_version:
+                continue
+            await self._answer(channel_id, channel, evidence)
+            left_s = channel.deadline - head.timestamp if head else 0
+            if left_s >= 0:
+                paces.append(Pace(left_s, channel.terms.challenge_period_s))
+        self.pace = min(paces, key=lambda pace: pace.left_s, default=Pace())
+        self.metrics.watchtower_stale_closes.set(len(paces))
+        self.metrics.watchtower_deadline.set(self.pace.left_s)
+
+    async def _answer(self, channel_id: bytes, channel: Channel, evidence: Evidence) -> None:
         key = intent_key(channel_id, evidence.state.version)
         call = respond_call(channel.terms, evidence)
         if await self.store.want(NewIntent(QUEUE, key, self.contract, call)):

@@ -1,9 +1,10 @@
 """How a deadline changes the fees one is ready to pay. Pure."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from corechain_relayer.submitter.plan import Policy
 
+NO_DEADLINE = float("inf")
 CALM_SHARE = 2
 """With more than half of the window left an answer is as patient as a batch."""
 BUMPS_LEFT = 16
@@ -29,3 +30,17 @@ def hurried(policy: Policy, left_s: float, window_s: float, cap: int) -> Policy:
         refused_pause_s=pause_s,
         max_fee=max_fee,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """The nearest deadline of a queue: seconds left of its window, by the chain's time."""
+
+    left_s: float = NO_DEADLINE
+    window_s: float = NO_DEADLINE
+
+    def policy(self, calm: Policy, cap: int) -> Policy:
+        """What the queue is ready to pay now."""
+        return (
+            calm if self.left_s == NO_DEADLINE else hurried(calm, self.left_s, self.window_s, cap)
+        )
