@@ -15,6 +15,9 @@ class Script:
     status: int
     body: bytes
     content_type: str = "application/json"
+    headers: tuple[tuple[str, str], ...] = ()
+    missing: int = 0
+    """Bytes that are announced and never come: the connection ends before."""
 
 
 class _Server(ThreadingHTTPServer):
@@ -30,7 +33,9 @@ class _Handler(BaseHTTPRequestHandler):
         script = self.server.script
         self.send_response(script.status)
         self.send_header("content-type", script.content_type)
-        self.send_header("content-length", str(len(script.body)))
+        for name, value in script.headers:
+            self.send_header(name, value)
+        self.send_header("content-length", str(len(script.body) + script.missing))
         self.end_headers()
         self.wfile.write(script.body)
 
