@@ -1,6 +1,6 @@
 """Errors of the indexer's own."""
 
-from corechain.protocol.errors import ProtocolError, TransportError
+from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 
 
 class CacheUnavailable(TransportError):
@@ -31,6 +31,14 @@ class FileWithheld(TransportError):
 
 class FileNotJudged(TransportError):
     """The data file is there, but this version cannot judge it. Another version may."""
+
+
+class BatchUndone(CoreChainError):
+    """A reorg took the batch away while it was judged: the verdict would be of another chain."""
+
+    def __init__(self, batch_id: int) -> None:
+        super().__init__(f"batch {batch_id} does not stand any more where it was judged")
+        self.batch_id = batch_id
 
 
 class InvalidQuery(ProtocolError):

@@ -15,14 +15,17 @@ from corechain.protocol.rewards import (
     points_by_owner,
     split_down,
 )
-from corechain.service.database import asked, outages
+from corechain.service.database import outages
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
     from asyncpg import Record
+    from asyncpg.pool import PoolConnectionProxy
 
     from corechain.service.database import Database
+
+    Held = PoolConnectionProxy[Record]
 
 log = structlog.get_logger(__name__)
 
@@ -48,63 +51,86 @@ def cumulative_after(
 
 @dataclass(frozen=True, slots=True)
 class RewardAuditor:
-    """Works through the epochs that were not recomputed yet, in order."""
+    """Works through the proposed roots that were not recomputed yet, in the order of the chain.
+
+    A verdict follows from the chain up to the block of its proposal, and from the data files: it is
+    the same whenever it is reached. So all that it rests on is read from one snapshot, and it is
+    kept only while the proposal stands in the block that it was read from.
+    """
 
     pool: "Database"
     metrics: Metrics
 
     async def step(self) -> None:
-        """Stops at the first epoch that cannot be recomputed yet."""
-        for row in await asked(self.pool.fetch(SQL["open_epochs"])):
-            if not await self._settle(row):
-                return
+        """Stops at the first root that cannot be recomputed yet."""
+        while await self._settle_next():
+            pass
 
-    async def _settle(self, row: "Record") -> bool:
-        if await asked(self.pool.fetchval(SQL["unsettled_through"], row["through_block"])):
+    async def _settle_next(self) -> bool:
+        with outages():
+            async with self.pool.acquire() as connection:
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    row = await connection.fetchrow(SQL["next_epoch"])
+                    computed = None if row is None else await _Snapshot(connection).amounts(row)
+                if row is None or computed is None:
+                    return False
+                async with connection.transaction():
+                    return await self._keep(connection, row, computed)
+
+    async def _keep(self, connection: "Held", row: "Record", amounts: dict[Owner, int]) -> bool:
+        """False when a reorg came between."""
+        matches = bool(amounts) and RewardTree(amounts).root == row["root"]
+        state = "verified" if matches else "mismatch"
+        place = (row["block_number"], row["log_index"])
+        if await connection.fetchval(SQL["settle_epoch"], *place, row["block_hash"], state) is None:
             return False
-        before = await self._before(row["epoch"])
+        leaves = enumerate(sorted(amounts.items()) if matches else ())
+        records = [(*place, i, owner, amount) for i, (owner, amount) in leaves]
+        await connection.copy_records_to_table("reward_leaf", records=records)
+        self.metrics.epochs.labels(state).inc()
+        note = log.info if matches else log.error
+        note("reward root recomputed", epoch=row["epoch"], state=state, owners=len(amounts))
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """What a root is recomputed from, as of one moment."""
+
+    connection: "Held"
+
+    async def amounts(self, row: "Record") -> dict[Owner, int] | None:
+        """Cumulative amounts after the epoch of a proposal; none for a root that no data can have,
+        None while it cannot be told."""
+        if row["through_block"] > row["block_number"]:
+            # Blocks that nobody had seen: what they would hold cannot be what was proposed.
+            return {}
+        if await self.connection.fetchval(SQL["unsettled_through"], row["through_block"]):
+            return None
+        before = await self._before(row)
         if before is None:
-            return False
+            return None
         after_block, amounts = before
-        files = await self._fetch(SQL["leaves_between"], after_block, row["through_block"])
-        owners = await self._fetch(SQL["owners_at"], row["through_block"])
-        computed = cumulative_after(
+        files = await self._fetch("leaves_between", after_block, row["through_block"])
+        owners = await self._fetch("owners_at", row["through_block"])
+        return cumulative_after(
             amounts,
             [found["leaves"] for found in files],
             {DeviceId(found["device"]): Owner(found["owner"]) for found in owners},
             int(row["emission"]),
         )
-        await self._keep(row, computed)
-        return True
 
     async def _fetch(self, query: str, *arguments: object) -> list["Record"]:
-        return await asked(self.pool.fetch(query, *arguments))
+        return await self.connection.fetch(SQL[query], *arguments)
 
-    async def _before(self, epoch: int) -> tuple[int, dict[Owner, int]] | None:
+    async def _before(self, row: "Record") -> tuple[int, dict[Owner, int]] | None:
         """(last block, amounts) of the epoch before; None while it is not verified itself."""
-        if epoch == 1:
+        if row["epoch"] == 1:
             return 0, {}
-        last = await asked(self.pool.fetchrow(SQL["epoch_before"], epoch - 1))
+        place = (row["block_number"], row["log_index"])
+        last = await self.connection.fetchrow(SQL["epoch_before"], row["epoch"] - 1, *place)
         if last is None or last["state"] != "verified":
             return None
-        place = (last["block_number"], last["log_index"])
-        leaves = await self._fetch(SQL["epoch_leaves"], *place)
+        leaves = await self._fetch("epoch_leaves", last["block_number"], last["log_index"])
         amounts = {Owner(leaf["owner"]): int(leaf["cumulative"]) for leaf in leaves}
         return last["through_block"], amounts
-
-    async def _keep(self, row: "Record", amounts: dict[Owner, int]) -> None:
-        matches = bool(amounts) and RewardTree(amounts).root == row["root"]
-        state = "verified" if matches else "mismatch"
-        place = (row["block_number"], row["log_index"])
-        with outages():
-            async with self.pool.acquire() as connection, connection.transaction():
-                kept = await connection.fetchval(SQL["settle_epoch"], *place, state)
-                if kept is None or not matches:
-                    records = []
-                else:
-                    leaves = enumerate(sorted(amounts.items()))
-                    records = [(*place, i, owner, amount) for i, (owner, amount) in leaves]
-                await connection.copy_records_to_table("reward_leaf", records=records)
-        self.metrics.epochs.labels(state).inc()
-        note = log.info if matches else log.error
-        note("reward root recomputed", epoch=row["epoch"], state=state, owners=len(amounts))

@@ -13,7 +13,7 @@ from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId
 from corechain.service.supervision import stop_all
 from corechain_indexer.download import Unfit
-from corechain_indexer.errors import FileNotJudged, FileWithheld
+from corechain_indexer.errors import BatchUndone, FileNotJudged, FileWithheld
 from corechain_indexer.fetch import FileSources
 from corechain_indexer.judge import Expected, Mismatch, check_file
 from corechain_indexer.metrics import Metrics
@@ -26,7 +26,8 @@ LONGEST_RETRY_S = 300.0
 
 
 def check_devices(batch: Batch, registered: dict[DeviceId, KeyType]) -> None:
-    """Every device is registered with the key that signed. Raises Mismatch."""
+    """Every device was registered with the key that signed, at the end of the batch's block, as the
+    contract judges it (DeviceEvidence.sol). Raises Mismatch."""
     for device, identity in batch.identities.items():
         if registered.get(device) is not identity.key_type:
             raise Mismatch(f"UnknownDevice: 0x{device.hex()} is not registered with its key")
@@ -125,6 +126,8 @@ class Verifier:
             await self._withhold(entry, str(error))
         except Mismatch as error:
             await self._refuse(entry, str(error))
+        except BatchUndone as error:
+            log.info("no verdict", reason=str(error))
         except TransportError:
             raise
         except Exception as error:
@@ -137,7 +140,7 @@ class Verifier:
             return await self._judged(data, entry)
 
         batch = await self.sources.first_fit(entry.commitment, judge)
-        check_devices(batch, await self.store.registered(batch.identities))
+        check_devices(batch, await self.store.registered(entry, batch.identities))
         return batch
 
     async def _judged(self, data: bytes, entry: OpenBatch) -> Batch:

@@ -8,6 +8,7 @@ from corechain.protocol.batch import Batch
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId, Reading
 from corechain.service.database import asked, outages
+from corechain_indexer.errors import BatchUndone
 from corechain_indexer.projections import Row
 from corechain_indexer.store import SQL
 
@@ -42,10 +43,14 @@ def _shown(reason: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OpenBatch:
-    """A committed batch whose data is not settled; `attempts` to get its file so far."""
+    """A committed batch whose data is not settled; `attempts` to get its file so far.
+
+    It is judged as of the end of the block `block_hash`, and of no other.
+    """
 
     batch_id: int
     commitment: bytes
+    block_hash: bytes
     attempts: int
 
 
@@ -125,19 +130,26 @@ class FileStore:
     async def open_batches(self, limit: int, running: Sequence[int]) -> list[OpenBatch]:
         """Batches to settle besides those that are being settled: new ones first."""
         rows = await asked(self.pool.fetch(SQL["open_batches"], limit, running))
-        return [OpenBatch(row["batch_id"], row["commitment"], row["attempts"]) for row in rows]
+        return [OpenBatch(**row) for row in rows]
 
-    async def registered(self, devices: Iterable[DeviceId]) -> dict[DeviceId, KeyType]:
-        rows = await asked(self.pool.fetch(SQL["registered_devices"], list(devices)))
-        return {DeviceId(row["device"]): KeyType(row["key_type"]) for row in rows}
+    async def registered(
+        self, entry: OpenBatch, devices: Iterable[DeviceId]
+    ) -> dict[DeviceId, KeyType]:
+        """Those that were registered at the end of the batch's block. Raises BatchUndone."""
+        query, place = SQL["registered_devices"], (entry.batch_id, entry.block_hash)
+        rows = await asked(self.pool.fetch(query, *place, list(devices)))
+        if not rows:
+            raise BatchUndone(entry.batch_id)
+        known = [row for row in rows if row["device"] is not None]
+        return {DeviceId(row["device"]): KeyType(row["key_type"]) for row in known}
 
     async def withhold(self, entry: OpenBatch, reason: str, retry_s: float) -> None:
         shown, query = _shown(reason), SQL["withhold"]
-        await asked(self.pool.execute(query, entry.batch_id, entry.commitment, shown, retry_s))
+        await asked(self.pool.execute(query, entry.batch_id, entry.block_hash, shown, retry_s))
 
     async def mismatch(self, entry: OpenBatch, reason: str) -> None:
         query = SQL["mismatch"]
-        await asked(self.pool.execute(query, entry.batch_id, entry.commitment, _shown(reason)))
+        await asked(self.pool.execute(query, entry.batch_id, entry.block_hash, _shown(reason)))
 
     async def verified(self, entry: OpenBatch, batch: Batch, rows: BatchRows) -> bool:
         """Header and readings in one transaction; False when the batch is not on the chain now."""
@@ -145,7 +157,7 @@ class FileStore:
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
                 found = await connection.fetchval(
-                    SQL["verified"], entry.batch_id, entry.commitment, *header
+                    SQL["verified"], entry.batch_id, entry.block_hash, *header
                 )
                 if found is None:
                     return False

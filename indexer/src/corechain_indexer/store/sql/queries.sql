@@ -106,7 +106,7 @@ select d.device, m.metric, n.observed_at, n.value, n.flag, n.batch_id, n.positio
 -- name: open_batches
 -- Batches whose data file is still to be fetched, besides those under way: new ones first, then those
 -- that have waited longest, so that files that never come do not keep the others from being looked for.
-select b.batch_id, b.commitment, coalesce(f.attempts, 0) as attempts
+select b.batch_id, b.commitment, b.block_hash, coalesce(f.attempts, 0) as attempts
   from batch b left join batch_file f using (batch_id)
  where (f.batch_id is null or (f.state = 'withheld' and f.next_attempt_at <= now()))
    and b.batch_id <> all($2::bigint[])
@@ -114,9 +114,10 @@ select b.batch_id, b.commitment, coalesce(f.attempts, 0) as attempts
  limit $1
 
 -- name: withhold
+-- Here and below the batch's row is locked: a rollback of its block comes before or after, never in between.
 insert into batch_file (batch_id, state, reason, next_attempt_at)
 select batch_id, 'withheld', $3, now() + make_interval(secs => $4)
-  from batch where batch_id = $1 and commitment = $2
+  from batch where batch_id = $1 and block_hash = $2 for key share
     on conflict (batch_id) do update
    set reason = excluded.reason, attempts = batch_file.attempts + 1,
        next_attempt_at = excluded.next_attempt_at, settled_at = now()
@@ -124,18 +125,19 @@ select batch_id, 'withheld', $3, now() + make_interval(secs => $4)
 
 -- name: mismatch
 insert into batch_file (batch_id, state, reason)
-select batch_id, 'mismatch', $3 from batch where batch_id = $1 and commitment = $2
+select batch_id, 'mismatch', $3
+  from batch where batch_id = $1 and block_hash = $2 for key share
     on conflict (batch_id) do update
    set state = 'mismatch', reason = excluded.reason, next_attempt_at = null, settled_at = now()
  where batch_file.state = 'withheld'
 
 -- name: verified
--- Returns the batch id when this very commitment still stands on the mirrored chain and is not settled.
+-- Returns the batch id when the batch is not settled and still stands in the very block as of which it was judged.
 insert into batch_file (batch_id, state, previous, ancestor, statistics_root, reports_root, data_hash,
                         rules_hash, reading_count, report_count, rejected_count, window_start, window_end,
                         readings_root, leaves)
 select batch_id, 'verified', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
-  from batch where batch_id = $1 and commitment = $2
+  from batch where batch_id = $1 and block_hash = $2 for key share
     on conflict (batch_id) do update
    set state = 'verified', reason = null, next_attempt_at = null, settled_at = now(),
        previous = excluded.previous, ancestor = excluded.ancestor,
@@ -149,13 +151,30 @@ select batch_id, 'verified', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
 returning batch_id
 
 -- name: registered_devices
-select device, key_type, public_key from device where device = any($1::bytea[])
+-- What counted as a device's key type at the end of the block of a batch: the device's own slot, else the first
+-- fleet that lists it. Later events change nothing. One statement, so that all of it is of one chain: no row at
+-- all when the batch does not stand in that block (any more), else one at least.
+select said.device, said.key_type
+  from batch b
+  left join lateral (
+       select distinct on (device) device, key_type
+         from (select device, key_type, 0 as source, block_number, log_index from device_event
+                where device = any($3::bytea[]) and kind in ('registered', 'materialised')
+                  and block_number <= b.block_number
+                union all
+               select device, key_type, 1, block_number, log_index from fleet_device
+                where device = any($3::bytea[]) and block_number <= b.block_number) r
+        order by device, source, block_number, log_index) said on true
+ where b.batch_id = $1 and b.block_hash = $2
 
--- name: open_epochs
--- Standing epochs that were not recomputed yet, oldest first.
-select e.block_number, e.log_index, e.epoch, e.root, e.through_block, e.emission
-  from epoch e left join reward_epoch w using (block_number, log_index)
- where w.block_number is null order by e.epoch
+-- name: next_epoch
+-- The oldest proposal that was not recomputed yet. Vetoed ones are judged, too: whether the veto or the judge
+-- came first must make no difference.
+select p.block_number, p.log_index, p.epoch, p.root, p.through_block, p.emission, e.block_hash
+  from root_event p join event e using (block_number, log_index)
+  left join reward_epoch w using (block_number, log_index)
+ where p.kind = 'proposed' and w.block_number is null
+ order by p.block_number, p.log_index limit 1
 
 -- name: unsettled_through
 -- Batches up to a block whose data is not verified: an epoch over them cannot be recomputed.
@@ -163,8 +182,15 @@ select count(*) from batch b left join batch_file f using (batch_id)
  where b.block_number <= $1 and f.state is distinct from 'verified'
 
 -- name: epoch_before
-select e.block_number, e.log_index, e.epoch, e.through_block, w.state
-  from epoch e left join reward_epoch w using (block_number, log_index) where e.epoch = $1
+-- The proposal of an epoch that stood at a place: the last one before it, unless it was vetoed by then.
+select p.block_number, p.log_index, p.through_block, w.state
+  from root_event p left join reward_epoch w using (block_number, log_index)
+ where p.kind = 'proposed' and p.epoch = $1 and (p.block_number, p.log_index) < ($2, $3)
+   and not exists (select from root_event v
+                    where v.kind = 'vetoed' and v.epoch = p.epoch
+                      and (v.block_number, v.log_index) > (p.block_number, p.log_index)
+                      and (v.block_number, v.log_index) < ($2, $3))
+ order by p.block_number desc, p.log_index desc limit 1
 
 -- name: leaves_between
 select f.leaves from batch b join batch_file f using (batch_id)
@@ -184,8 +210,11 @@ select distinct on (device) device, owner
 select owner, cumulative from reward_leaf where block_number = $1 and log_index = $2 order by position
 
 -- name: settle_epoch
+-- Only while the very event stands that was judged: another block may have another root at the same place.
 insert into reward_epoch (block_number, log_index, epoch, state)
-select block_number, log_index, epoch, $3 from root_event where block_number = $1 and log_index = $2
+select p.block_number, p.log_index, p.epoch, $4
+  from root_event p join event e using (block_number, log_index)
+ where p.block_number = $1 and p.log_index = $2 and e.block_hash = $3 for key share of p
     on conflict do nothing returning epoch
 
 -- name: state_counts
