@@ -1,6 +1,5 @@
 """Servers and networks fail; the relayer waits, refuses or goes on, and loses nothing."""
 
-import itertools
 import os
 import signal
 from collections import Counter
@@ -13,9 +12,8 @@ from support.valkey import command
 
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.servers import AnvilServer, ValkeyServer
-from corechain.protocol.lanes import lane_of_device
 from relayer.conftest import Start
-from relayer.support import Chain, RelayerProcess, Sensor, eventually, secp
+from relayer.support import Chain, RelayerProcess, Sensor, eventually
 from relayer.test_crash import committed_reports, key_of
 
 SUBMITTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -162,13 +160,3 @@ def test_without_funds_it_waits_for_them(start: Start, sensor: Sensor, chain: Ch
     assert relayer.process.poll() is None
     chain.rpc("anvil_setBalance", SUBMITTER, hex(10**20))
     eventually(chain.commitments)
-
-
-def test_an_unassigned_lane_spends_no_nonce(start: Start, chain: Chain) -> None:
-    keys = (secp(number) for number in itertools.count(300))
-    key = next(key for key in keys if lane_of_device(key.identity.device, 8) == 7)
-    chain.register(key)
-    relayer = start(RELAYER_LANE="7", RELAYER_LANES="8")
-    assert relayer.send(Sensor(key, chain.domain).report()).status_code == 202
-    eventually(lambda: any(entry["event"] == "intent waits" for entry in relayer.events()))
-    assert chain.rpc("eth_getTransactionCount", SUBMITTER, "pending") == "0x0"

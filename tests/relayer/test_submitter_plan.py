@@ -1,55 +1,68 @@
 """The submitter's plan against a model chain that drops and reorganises, and a process that dies.
 
-given intents in a journal
-  when anything happens between any two writes (crash, dropped transaction, reorg, fee refusal)
+given intents in a journal, and a key that somebody else uses by hand, too
+  when anything happens between any two writes (crash, dropped transaction, reorg, fee refusal,
+  foreign transaction, revert)
     it never signs two intents with one nonce
     it never sends what is not in the journal
-    it never puts intents on chain out of order
+    it never does an intent twice, and signs anew only what can never land any more
   when the world is quiet again
-    every intent ends on chain exactly once
+    every intent ends on chain exactly once, or is given up after so many reverts
 """
 
 from dataclasses import dataclass, field, replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from corechain_relayer.submitter.plan import (
+    Action,
     Attempt,
+    BlockId,
     ChainView,
     Confirm,
     Examine,
     Fees,
-    Finalize,
+    Fill,
+    GiveUp,
     Intent,
     Policy,
     Receipt,
+    Renew,
     Send,
     Sign,
     State,
-    Unconfirm,
     bumped,
     plan,
 )
 
-POLICY = Policy(resend_after_s=5, bump_after_s=20, lost_after_s=30, max_fee=10_000)
+POLICY = Policy(resend_after_s=5, bump_after_s=20, lost_after_s=3, max_fee=10_000)
 TARGET = bytes(20)
 CONFIRMATIONS = 4
+FOREIGN, NOTHING = b"foreign", b"nothing"
 
 
 @dataclass
 class ModelChain:
-    """One sender. A block holds transactions in nonce order; intent n succeeds only after n - 1."""
+    """One sender. A block holds transactions in nonce order, each with whether it succeeded. As on
+    our contracts, a thing that is done already reverts when it is done again."""
 
     base_fee: int = 10
-    blocks: list[list[Attempt]] = field(default_factory=lambda: [[]])
+    blocks: list[list[tuple[Attempt, bool]]] = field(default_factory=lambda: [[]])
     fork: int = 0
     pool: dict[int, Attempt] = field(default_factory=dict)
+    refusing: bool = False
 
     @property
-    def mined(self) -> list[Attempt]:
-        return [tx for block in self.blocks for tx in block]
+    def mined(self) -> list[tuple[Attempt, bool]]:
+        return [entry for block in self.blocks for entry in block]
+
+    @property
+    def done(self) -> list[bytes]:
+        """What our contract has taken, in order."""
+        return [tx.raw for tx, good in self.mined if good and tx.raw not in (FOREIGN, NOTHING)]
 
     def submit(self, tx: Attempt) -> str:
         if tx.nonce < len(self.mined):
@@ -65,55 +78,107 @@ class ModelChain:
         return "accepted"
 
     def mine(self) -> None:
-        block: list[Attempt] = []
+        self.blocks.append([])
         following = len(self.mined)
         while (tx := self.pool.get(following)) and tx.fees.max_fee >= self.base_fee:
-            block.append(self.pool.pop(following))
+            del self.pool[following]
+            self.include(tx)
             following += 1
-        self.blocks.append(block)
+
+    def include(self, tx: Attempt) -> None:
+        good = tx.raw in (FOREIGN, NOTHING) or (tx.raw not in self.done and not self.refusing)
+        self.blocks[-1].append((tx, good))
 
     def reorganise(self, depth: int, keep: bool) -> None:
-        lost = [tx for block in self.blocks[-depth:] for tx in block]
+        lost = [tx for block in self.blocks[-depth:] for tx, _ in block]
         del self.blocks[-depth:]
         self.fork += 1
         self.pool = {tx.nonce: tx for tx in lost} if keep else {}
         self.blocks += [[] for _ in range(depth)]
 
-    def view(self, final: int) -> ChainView:
-        receipts = {
-            tx.hash: Receipt(tx.hash, number, self.hash(number), True, 1)
-            for number, block in enumerate(self.blocks)
-            for tx in block
-        }
-        suggested = Fees(2 * self.base_fee + 1, 1)
-        return ChainView(final, len(self.mined), receipts, suggested)
+    def count_at(self, number: int) -> int:
+        return sum(len(block) for block in self.blocks[: number + 1])
 
-    def hash(self, number: int) -> bytes:
-        return (self.fork << 32 | number).to_bytes(32, "big")
+    def id(self, number: int) -> BlockId:
+        return BlockId(number, self.hashes[number])
+
+    @property
+    def hashes(self) -> list[bytes]:
+        """A block's hash says all that is before it."""
+        found: list[bytes] = []
+        for number, block in enumerate(self.blocks):
+            content = (number, self.fork if number else 0, tuple(tx.hash for tx, _ in block))
+            parent = found[-1] if found else b""
+            found.append(str(hash((parent, content))).encode())
+        return found
+
+    def view(self, final: int, intents: list[Intent], has_state: bool) -> ChainView:
+        hashes = self.hashes
+        receipts = {
+            tx.hash: Receipt(tx.hash, number, hashes[number], good, 1)
+            for number, block in enumerate(self.blocks)
+            for tx, good in block
+        }
+        head = BlockId(len(self.blocks) - 1, hashes[-1])
+        marks = [i.spent for i in intents if i.spent is not None and i.spent.number <= head.number]
+        standing = {mark: hashes[mark.number] == mark.hash for mark in marks}
+        suggested = Fees(2 * self.base_fee + 1, 1)
+        final_count = self.count_at(final) if has_state else None
+        count = len(self.mined)
+        return ChainView(head, final, count, receipts, suggested, final_count, standing)
+
+    def stands(self, block: BlockId) -> bool:
+        hashes = self.hashes
+        return block.number < len(hashes) and hashes[block.number] == block.hash
+
+
+@dataclass
+class Row:
+    """An intent with what the journal keeps beside it."""
+
+    intent: Intent
+    old: list[Attempt] = field(default_factory=list)
+    confirmed: BlockId | None = None
 
 
 class SubmitterMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.chain = ModelChain()
-        self.journal: dict[int, Intent] = {}
+        self.journal: dict[int, Row] = {}
         self.sent: list[Attempt] = []
         self.urgent: set[bytes] = set()
         self.now = 1000.0
         self.signed = 0
+        self.sealed = 0
+        self.foreign = 0
         self.final = 0
+        self.has_state = True
+        self.given_up: set[int] = set()
 
     # -------------------------------------------------------------- the world
 
-    @precondition(lambda self: len(self.journal) < 8)
+    @precondition(lambda self: self.sealed < 8)
     @rule()
     def a_batch_is_sealed(self) -> None:
-        number = len(self.journal) + 1
-        self.journal[number] = Intent(number, f"batch:{number}", TARGET, b"%d" % number)
+        number = self.sealed = self.sealed + 1
+        self.journal[number] = Row(Intent(number, f"batch:{number}", TARGET, b"%d" % number))
 
     @rule()
     def a_block_is_mined(self) -> None:
         self.chain.mine()
+        self.final = max(self.final, len(self.chain.blocks) - CONFIRMATIONS)
+
+    @precondition(lambda self: self.foreign < 4)
+    @rule()
+    def somebody_uses_the_key_by_hand(self) -> None:
+        """With a fee that beats ours: in the next block."""
+        self.foreign += 1
+        nonce = len(self.chain.mined)
+        tx = Attempt(b"foreign %d" % self.foreign, nonce, FOREIGN, Fees(10**9, 10**9), self.now)
+        self.chain.pool.pop(nonce, None)
+        self.chain.blocks.append([])
+        self.chain.include(tx)
         self.final = max(self.final, len(self.chain.blocks) - CONFIRMATIONS)
 
     @rule(seconds=st.floats(0, 40))
@@ -127,6 +192,14 @@ class SubmitterMachine(RuleBasedStateMachine):
     @rule()
     def the_node_forgets_its_pool(self) -> None:
         self.chain.pool.clear()
+
+    @rule(has_state=st.booleans())
+    def the_node_keeps_old_state_or_not(self, has_state: bool) -> None:
+        self.has_state = has_state
+
+    @rule(refusing=st.booleans())
+    def the_contract_is_paused_or_not(self, refusing: bool) -> None:
+        self.chain.refusing = refusing
 
     @rule(depth=st.integers(1, 3), keep=st.booleans())
     def the_chain_is_reorganised(self, depth: int, keep: bool) -> None:
@@ -146,46 +219,90 @@ class SubmitterMachine(RuleBasedStateMachine):
         self.work(1000)
 
     def work(self, writes: int) -> None:
-        unfinished = [i for i in self.journal.values() if i.state is not State.FINAL]
-        used = [i.nonce for i in self.journal.values() if i.nonce is not None]
-        view = self.chain.view(self.final)
-        actions = plan(
-            unfinished, view, POLICY, self.now, max(used, default=-1) + 1, set(self.urgent)
-        )
+        self.follow_the_chain()
+        rows = self.journal.values()
+        open_intents = [r.intent for r in rows if r.intent.state in (State.QUEUED, State.PENDING)]
+        view = self.chain.view(self.final, open_intents, self.has_state)
+        taken = [row for row in rows if row.intent.state is not State.VOID]
+        used = {a.nonce for row in taken for a in (*row.old, *row.intent.attempts)}
+        free = next(n for n in range(view.count, view.count + len(used) + 1) if n not in used)
+        actions = plan(open_intents, view, POLICY, self.now, free, set(self.urgent))
         for action in actions[:writes]:
             self.act(action, answer_is_kept=len(actions) <= writes)
 
-    def act(self, action: object, answer_is_kept: bool) -> None:
+    def follow_the_chain(self) -> None:
+        """What the watch does with confirmed intents before each plan."""
+        for row in self.journal.values():
+            if row.intent.state is not State.CONFIRMED:
+                continue
+            assert row.confirmed is not None
+            if not self.chain.stands(row.confirmed):
+                state = State.QUEUED if row.intent.nonce is None else State.PENDING
+                self.keep(row.intent, state=state)
+            elif row.confirmed.number <= self.final:
+                self.keep(row.intent, state=State.FINAL)
+
+    def act(self, action: Action, answer_is_kept: bool) -> None:
         match action:
             case Sign(intent, nonce, fees):
                 self.sign(intent, nonce, fees)
             case Send(intent, attempt):
                 self.send(intent, attempt, answer_is_kept)
             case Confirm(intent, receipt):
-                self.keep(
-                    intent,
-                    state=State.CONFIRMED,
-                    transaction=receipt.hash,
-                    block_number=receipt.block_number,
-                    block_hash=receipt.block_hash,
-                )
-            case Unconfirm(intent):
-                self.keep(
-                    intent,
-                    state=State.PENDING,
-                    transaction=None,
-                    block_number=None,
-                    block_hash=None,
-                )
-            case Finalize(intent):
-                self.keep(intent, state=State.FINAL)
-            case Examine(intent, why):
-                raise AssertionError(f"{intent.key} was given up: {why}")
+                self.confirm(intent, receipt.block)
+            case Examine(intent, block):
+                if not self.adopt(intent):
+                    self.keep(intent, spent=block)
+            case Renew(intent, reverted):
+                self.renew(intent, reverted)
+            case GiveUp(intent):
+                assert intent.failures == POLICY.max_failures - 1
+                self.renew(intent, reverted=True)
+                if self.journal[intent.id].intent.state is State.QUEUED:
+                    self.keep(intent, halt="KeepsReverting")
+            case Fill(_, nonce, fees):
+                number = 100 + len(self.journal)
+                self.journal[number] = Row(Intent(number, f"nothing:{nonce}", TARGET, NOTHING))
+                self.sign(self.journal[number].intent, nonce, fees)
 
     def keep(self, intent: Intent, **changes: object) -> None:
-        self.journal[intent.id] = replace(self.journal[intent.id], **changes)
+        row = self.journal[intent.id]
+        row.intent = replace(row.intent, **changes)  # type: ignore[arg-type]
+
+    def confirm(self, intent: Intent, block: BlockId) -> None:
+        self.keep(intent, state=State.CONFIRMED, spent=None)
+        self.journal[intent.id].confirmed = block
+
+    def adopt(self, intent: Intent) -> bool:
+        """The contract is asked whether it is done, by whatever transaction."""
+        if intent.calldata == NOTHING and intent.attempts:
+            row = self.journal[intent.id]
+            row.old += row.intent.attempts
+            row.intent = replace(intent, state=State.VOID, nonce=None, attempts=())
+            return True
+        for number, block in enumerate(self.chain.blocks):
+            if any(good and tx.raw == intent.calldata for tx, good in block):
+                self.confirm(intent, self.chain.id(number))
+                return True
+        return False
+
+    def renew(self, intent: Intent, reverted: bool) -> None:
+        for attempt in intent.attempts:
+            assert attempt.nonce < self.chain.count_at(self.final), "it could still land"
+        if self.adopt(intent):
+            return
+        row = self.journal[intent.id]
+        row.old += row.intent.attempts
+        failures = row.intent.failures + reverted
+        self.keep(
+            intent, state=State.QUEUED, nonce=None, attempts=(), spent=None, failures=failures
+        )
 
     def sign(self, intent: Intent, nonce: int, fees: Fees) -> None:
+        if not intent.attempts and self.adopt(intent):
+            return
+        if self.chain.refusing and intent.calldata != NOTHING:
+            return  # the estimate fails: nothing is signed
         self.signed += 1
         attempt = Attempt(self.signed.to_bytes(32, "big"), nonce, intent.calldata, fees, self.now)
         attempts = (*intent.attempts, attempt)
@@ -208,26 +325,50 @@ class SubmitterMachine(RuleBasedStateMachine):
         payloads: dict[int, set[bytes]] = {}
         for attempt in self.sent:
             payloads.setdefault(attempt.nonce, set()).add(attempt.raw)
-        assert all(len(found) == 1 for found in payloads.values())
+        # What was to fill a gap may turn out not to be needed: then the nonce is anybody's.
+        assert all(len(found - {NOTHING}) <= 1 for found in payloads.values())
 
     @invariant()
     def only_what_is_in_the_journal_was_sent(self) -> None:
-        known = {a.hash for intent in self.journal.values() for a in intent.attempts}
+        rows = self.journal.values()
+        known = {a.hash for row in rows for a in (*row.old, *row.intent.attempts)}
         assert {attempt.hash for attempt in self.sent} <= known
 
     @invariant()
-    def the_chain_has_the_intents_in_order_and_once(self) -> None:
-        done = [int(tx.raw) for tx in self.chain.mined]
+    def nothing_is_done_twice(self) -> None:
+        assert len(set(self.chain.done)) == len(self.chain.done)
+
+    @invariant()
+    def nothing_but_a_revert_of_ours_reverts(self) -> None:
+        """Never does a transaction of ours revert because the thing was done already."""
+        done: set[bytes] = set()
+        for tx, good in self.chain.mined:
+            assert good or tx.raw not in done
+            if good:
+                done.add(tx.raw)
+
+    @invariant()
+    def in_order_as_long_as_nobody_meddles(self) -> None:
+        if self.foreign or any(not good for _, good in self.chain.mined):
+            return
+        if any(row.intent.failures for row in self.journal.values()):
+            return
+        done = [int(raw) for raw in self.chain.done]
         assert done == list(range(1, len(done) + 1))
 
     def teardown(self) -> None:
         self.chain.base_fee = 10
+        self.chain.refusing = False
         for _ in range(60 * max(1, len(self.journal))):
             self.now += 10
+            for row in self.journal.values():
+                if row.intent.halt is not None:  # the operator
+                    self.keep(row.intent, halt=None, failures=0)
             self.work(1000)
             self.a_block_is_mined()
-        assert all(intent.state is State.FINAL for intent in self.journal.values())
-        assert len(self.chain.mined) == len(self.journal)
+        ours = [r.intent for r in self.journal.values() if r.intent.calldata != NOTHING]
+        assert all(intent.state is State.FINAL for intent in ours)
+        assert len(self.chain.done) == len(ours)
 
 
 TestSubmitter = SubmitterMachine.TestCase
@@ -248,60 +389,222 @@ def test_a_replacement_raises_both_fees_by_a_tenth_and_stays_under_the_cap(
     assert new.priority_fee <= new.max_fee
 
 
-def pending(**changes: object) -> Intent:
-    attempt = Attempt(b"\1" * 32, 3, b"raw", Fees(100, 1), signed_at=0.0, sent_at=0.0)
-    intent = Intent(1, "batch:1", TARGET, b"", State.PENDING, 3, (attempt,))
-    return replace(intent, **changes)
+@given(FEES, FEES)
+def test_a_replacement_follows_the_market_when_the_cap_allows_it(old: Fees, market: Fees) -> None:
+    old = replace(old, priority_fee=min(old.max_fee, old.priority_fee))
+    new = bumped(old, market, cap=10**14)
+    assert new is not None
+    assert new.max_fee >= market.max_fee
+    assert new.priority_fee >= min(market.priority_fee, new.max_fee)
 
 
-def look(count: int = 3, receipts: dict[bytes, Receipt] | None = None) -> ChainView:
-    return ChainView(0, count, receipts or {}, Fees(100, 1))
+TX = b"\1" * 32
+HEAD = BlockId(20, b"\7" * 32)
+MARK = BlockId(18, b"\6" * 32)
+
+
+def pending(number: int = 1, nonce: int = 3, **changes: object) -> Intent:
+    attempt = Attempt(TX, nonce, b"raw", Fees(100, 1), signed_at=0.0, sent_at=0.0)
+    intent = Intent(number, f"batch:{number}", TARGET, b"", State.PENDING, nonce, (attempt,))
+    return replace(intent, **changes)  # type: ignore[arg-type]
+
+
+def queued(number: int = 1, **changes: object) -> Intent:
+    return replace(Intent(number, f"batch:{number}", TARGET, b""), **changes)  # type: ignore[arg-type]
+
+
+def look(count: int = 3, *receipts: Receipt, **changes: object) -> ChainView:
+    view = ChainView(HEAD, 0, count, {r.hash: r for r in receipts}, Fees(100, 1))
+    return replace(view, **changes)  # type: ignore[arg-type]
+
+
+def receipt(number: int = 9, succeeded: bool = True) -> Receipt:
+    return Receipt(TX, number, b"\2" * 32, succeeded, 1)
+
+
+def planned(intents: list[Intent], view: ChainView, **changes: object) -> list[Action]:
+    how = {"policy": POLICY, "now": 4.0, "free_nonce": 4} | changes
+    return plan(intents, view, **how)  # type: ignore[arg-type]
 
 
 def test_the_fee_cap_keeps_the_same_bytes_on_the_network() -> None:
     poor = replace(POLICY, max_fee=100)
-    (action,) = plan([pending()], look(), poor, now=100.0, next_nonce=4)
+    (action,) = planned([pending()], look(), policy=poor, now=100.0)
     assert isinstance(action, Send)
     assert action.capped
 
 
+def test_the_same_bytes_are_sent_again_when_nothing_comes_of_them_but_not_before() -> None:
+    assert planned([pending()], look(), now=4.9) == []
+    (action,) = planned([pending()], look(), now=5.0)
+    assert isinstance(action, Send)
+    assert not action.capped
+
+
+def test_a_replacement_comes_when_its_time_has_come_or_the_node_asks_for_it() -> None:
+    (late,) = planned([pending()], look(), now=20.0)
+    (asked,) = planned([pending()], look(), now=1.0, urgent={TX})
+    for action in (late, asked):
+        assert isinstance(action, Sign)
+        assert action.nonce == 3
+        assert action.fees.max_fee > 100
+
+
+def test_what_is_signed_is_sent_first() -> None:
+    attempt = replace(pending().attempts[0], sent_at=None)
+    unsent = pending(attempts=(attempt,))
+    assert planned([unsent], look(), now=0.0) == [Send(unsent, attempt)]
+
+
+# ------------------------------------------------------------------ a nonce that somebody used
+
+
 def test_a_nonce_that_somebody_else_used_is_examined_not_replaced() -> None:
-    (action,) = plan([pending()], look(count=4), POLICY, now=100.0, next_nonce=4)
+    (action,) = planned([pending()], look(count=4), now=100.0)
     assert isinstance(action, Examine)
+    assert action.block == HEAD
 
 
-def test_a_reverted_transaction_is_examined() -> None:
-    receipt = Receipt(b"\1" * 32, 9, b"\2" * 32, False, 1)
-    view = look(4, {receipt.hash: receipt})
-    (action,) = plan([pending()], view, POLICY, now=1.0, next_nonce=4)
+def test_a_nonce_may_look_used_for_moments() -> None:
+    assert planned([pending()], look(count=4), now=2.9) == []
+
+
+def test_what_was_examined_waits_until_that_is_final() -> None:
+    seen = pending(spent=MARK)
+    stands = {MARK: True}
+    assert planned([seen], look(4, final_block=17, standing=stands)) == []
+    assert planned([seen], look(4, final_block=17, final_count=3, standing=stands)) == []
+    assert planned([seen], look(4, final_block=18, standing=stands)) == [Renew(seen, False)]
+    assert planned([seen], look(4, final_block=17, final_count=4, standing=stands)) == [
+        Renew(seen, False)
+    ]
+
+
+def test_a_block_that_the_node_cannot_speak_of_proves_nothing() -> None:
+    assert planned([pending(spent=MARK)], look(4, final_block=19)) == []
+
+
+def test_a_reorg_that_moves_the_foreign_transaction_starts_the_wait_again() -> None:
+    seen = pending(spent=MARK)
+    (action,) = planned([seen], look(4, final_block=19, standing={MARK: False}))
     assert isinstance(action, Examine)
+    assert action.block == HEAD
 
 
-def test_an_intent_confirmed_by_another_sender_is_queued_again_after_a_reorg() -> None:
-    adopted = Intent(
-        1, "batch:1", TARGET, b"", State.CONFIRMED, None, (), b"\7" * 32, 9, b"\2" * 32
-    )
-    (action,) = plan([adopted], look(), POLICY, now=1.0, next_nonce=4)
-    assert isinstance(action, Unconfirm)
+def test_a_reorg_that_removes_the_foreign_transaction_lets_ours_land() -> None:
+    seen = pending(spent=MARK)
+    (action,) = planned([seen], look(3, standing={MARK: False}), now=5.0)
+    assert isinstance(action, Send)
 
 
-def test_nothing_is_read_again_while_the_chain_only_grows() -> None:
-    confirmed = pending(
-        state=State.CONFIRMED, transaction=b"\1" * 32, block_number=9, block_hash=b"\2" * 32
-    )
-    view = ChainView(8, 4, {}, Fees(100, 1), extended=True)
-    assert plan([confirmed], view, POLICY, 1.0, 4) == []
-    final = replace(view, final_block=9)
-    assert plan([confirmed], final, POLICY, 1.0, 4) == [Finalize(confirmed)]
+def test_a_receipt_of_ours_ends_the_wait() -> None:
+    view = look(4, receipt(), final_block=19, final_count=4, standing={MARK: True})
+    seen = pending(spent=MARK)
+    assert planned([seen], view) == [Confirm(seen, receipt())]
+
+
+# ------------------------------------------------------------------ reverted
+
+
+def test_a_reverted_transaction_is_examined_once_then_waits_until_it_is_final() -> None:
+    failed = receipt(succeeded=False)
+    view = look(4, failed, final_block=8)
+    (action,) = planned([pending()], view)
+    assert isinstance(action, Examine)
+    assert action.block == failed.block
+    assert planned([pending(spent=failed.block)], view) == []
+    (moved,) = planned([pending(spent=BlockId(9, b"\3" * 32))], view)
+    assert isinstance(moved, Examine)
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_final_revert_is_tried_again_under_a_fresh_nonce(failures: int) -> None:
+    tried = pending(failures=failures)
+    view = look(4, receipt(succeeded=False), final_block=9)
+    assert planned([tried], view) == [Renew(tried, True)]
+
+
+def test_after_so_many_final_reverts_it_is_given_up() -> None:
+    tried = pending(failures=POLICY.max_failures - 1)
+    view = look(4, receipt(succeeded=False), final_block=9)
+    assert planned([tried], view) == [GiveUp(tried)]
+
+
+def test_of_two_attempts_the_one_that_did_it_counts() -> None:
+    first, second = Attempt(b"\1" * 32, 3, b"", Fees(1, 1), 0.0), b"\2" * 32
+    both = pending(attempts=(first, replace(first, hash=second)))
+    good = Receipt(second, 9, b"\2" * 32, True, 1)
+    assert planned([both], look(4, receipt(succeeded=False), good)) == [Confirm(both, good)]
+
+
+def test_a_receipt_above_the_head_is_for_the_next_look() -> None:
+    assert planned([pending()], look(3, receipt(HEAD.number + 1))) == []
+    assert planned([pending()], look(4, receipt(HEAD.number))) == [
+        Confirm(pending(), receipt(HEAD.number))
+    ]
+
+
+# ------------------------------------------------------------------ order, pauses, halts
 
 
 def test_the_next_intent_waits_until_the_one_before_it_is_in_a_block() -> None:
-    following = Intent(2, "batch:2", TARGET, b"")
-    actions = plan([pending(), following], look(), POLICY, now=1.0, next_nonce=4)
+    actions = planned([pending(), queued(2)], look())
     assert not any(isinstance(action, Sign) for action in actions)
 
 
+def test_the_next_intent_is_signed_as_soon_as_the_one_before_it_is_in_a_block() -> None:
+    actions = planned([pending(), queued(2)], look(4, receipt()))
+    assert [type(action) for action in actions] == [Confirm, Sign]
+
+
+def test_one_fresh_nonce_a_round() -> None:
+    free = replace(POLICY, ordered=False)
+    actions = planned([pending(), queued(2), queued(3)], look(), policy=free)
+    assert [a.intent.id for a in actions if isinstance(a, Sign)] == [2]
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("first", [queued(halt="x"), pending(halt="x")])
+def test_a_halted_intent_holds_up_an_ordered_queue_only(first: Intent, ordered: bool) -> None:
+    policy = replace(POLICY, ordered=ordered)
+    actions = planned([first, queued(2)], look(), policy=policy, now=100.0)
+    assert [action.intent.id for action in actions] == ([] if ordered else [2])
+
+
+@pytest.mark.parametrize("first", [queued(), pending()])
+def test_a_paused_intent_is_left_alone_and_keeps_its_place(first: Intent) -> None:
+    assert planned([first, queued(2)], look(), now=100.0, paused={1}) == []
+
+
+def test_a_halted_intent_that_lands_all_the_same_is_done() -> None:
+    halted = pending(halt="x")
+    assert planned([halted], look(4, receipt())) == [Confirm(halted, receipt())]
+
+
+def test_a_key_that_may_not_commit_signs_nothing_but_what_is_signed_stays_on_the_network() -> None:
+    assert planned([queued()], look(), may_sign=False) == []
+    (action,) = planned([pending()], look(), now=100.0, may_sign=False)
+    assert isinstance(action, Send)
+
+
 def test_a_chain_that_counts_more_than_the_journal_gives_the_next_nonce() -> None:
-    (action,) = plan([Intent(1, "batch:1", TARGET, b"")], look(count=9), POLICY, 1.0, 4)
+    (action,) = planned([queued()], look(count=9), free_nonce=9)
     assert isinstance(action, Sign)
     assert action.nonce == 9
+
+
+def test_a_nonce_of_nobody_below_a_pending_one_is_filled_once_that_is_sure() -> None:
+    blocked = pending(nonce=5)
+    early = planned([blocked, queued(2)], look(4), now=19.9, free_nonce=4)
+    assert not any(isinstance(action, Fill) for action in early)
+    actions = planned([blocked, queued(2)], look(4), now=20.0, free_nonce=4)
+    assert actions[0] == Fill(blocked, 4, Fees(100, 1))
+    assert not any(isinstance(action, Sign) and action.nonce == 4 for action in actions)
+    unpaid = planned([blocked], look(4), now=20.0, free_nonce=4, may_sign=False)
+    assert not any(isinstance(action, Fill) for action in unpaid)
+
+
+def test_a_nonce_above_the_pending_ones_is_no_gap() -> None:
+    for free in (5, 6):
+        actions = planned([pending(nonce=5)], look(4), now=100.0, free_nonce=free)
+        assert not any(isinstance(action, Fill) for action in actions)

@@ -84,3 +84,38 @@ def propose_rewards(
         typer.echo(json.dumps(done.summary(), indent=2))
 
     run_to_end(main())
+
+
+@commands.command()
+def lanes() -> None:
+    """Show what is open in each queue of transactions, and what stands still and why, as JSON."""
+    from corechain_relayer.journal.queues import lanes_of
+
+    settings, _ = configured(load_settings)
+
+    async def main() -> None:
+        found = await lanes_of(settings.database_url.get_secret_value())
+        typer.echo(json.dumps(found, indent=2))
+
+    run_to_end(main())
+
+
+@commands.command()
+def release(
+    intent: Annotated[
+        str | None, typer.Option(help="Only this one, by its key as `lanes` shows it.")
+    ] = None,
+    queue: Annotated[
+        str | None, typer.Option(help="Only of this queue, as `lanes` shows it.")
+    ] = None,
+) -> None:
+    """Try again what stands still: all of it when nothing is named. A running relayer notices."""
+    from corechain_relayer.journal.queues import release_in
+
+    settings, _ = configured(load_settings)
+
+    async def main() -> None:
+        released = await release_in(settings.database_url.get_secret_value(), queue, intent)
+        typer.echo(json.dumps({"released": released}, indent=2))
+
+    run_to_end(main())

@@ -6,13 +6,35 @@ from dataclasses import dataclass
 from corechain.protocol.errors import TransportError
 from corechain.service.errors import Halt
 
+OTHER_COMMITMENT = "OtherCommitment"
+"""Another commitment stands on chain under our batch id."""
+TRANSACTION_REFUSED = "TransactionRefused"
+"""The node calls the transaction itself invalid, not its moment."""
+KEEPS_REVERTING = "KeepsReverting"
+"""Several transactions of one intent reverted, each under a nonce of its own."""
+
 
 class LaneHalted(Halt):
-    """A transaction ended in a way that must not happen; nothing more is sent for its key."""
+    """An intent ended in a way that must not happen: it stands still, and in an ordered queue all
+    after it. The journal keeps that; `kind` is one of the names above."""
 
-    def __init__(self, intent: str, reason: str) -> None:
-        super().__init__(f"intent {intent} stopped its lane: {reason}")
-        self.intent, self.reason = intent, reason
+    def __init__(self, intent: str, reason: str, kind: str = OTHER_COMMITMENT) -> None:
+        super().__init__(
+            f"intent {intent} stands still ({kind}): {reason}; "
+            "`corechain relayer lanes` shows it, `corechain relayer release` tries it again"
+        )
+        self.intent, self.reason, self.kind = intent, reason, kind
+
+
+class NotLaneSubmitter(Halt):
+    """The chain takes no batch of this lane from our key. Nothing is signed until it does."""
+
+    def __init__(self, lane: int, ours: bytes, theirs: bytes, why: str) -> None:
+        super().__init__(
+            f"our key 0x{ours.hex()} may not commit on lane {lane}: {why} "
+            f"(the lane's submitter is 0x{theirs.hex()})"
+        )
+        self.lane, self.ours, self.theirs, self.why = lane, ours, theirs, why
 
 
 class ResumeImpossible(Halt):

@@ -58,7 +58,15 @@ class Metrics:
         self.window_reports = gauge("window_reports", "Reports in the open window")
         self.windows_held = counter("windows_held_total", "Windows kept open: no leaf in them")
 
-        self.intents_open = gauge("intents_open", "Intents that are not final")
+        self.intents_open = gauge(
+            "intents_open", "Intents that are not final, by state", "queue", "state"
+        )
+        self.intents_held = gauge(
+            "intents_held", "Intents kept from the chain, by reason", "queue", "reason"
+        )
+        self.nonces_spent = counter(
+            "nonces_spent_total", "Nonces found spent without doing what they were for", "queue"
+        )
         self.transactions_sent = counter("transactions_sent_total", "By what the node said", "said")
         self.transactions_bumped = counter("transactions_bumped_total", "Replaced at a higher fee")
         self.transactions_unconfirmed = counter(

@@ -49,17 +49,19 @@ from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.settings import PREFIX, Settings
+from corechain_relayer.submitter.commits import CommitSearch, CommitStore
+from corechain_relayer.submitter.held import Entitled, always
 from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Settled, Submitter
-from corechain_relayer.submitter.settled import CommittedBatches
+from corechain_relayer.submitter.settled import CommittedBatches, LaneKey
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.http import EvidenceEndpoint
 from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
 from corechain_relayer.watchtower.store import EvidenceStore
-from corechain_relayer.wiring import check_chain, node_of, policy_of
+from corechain_relayer.wiring import Reporter, check_chain, node_of, policy_of
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -226,7 +228,7 @@ class Relayer:
             most = await hold_lanes(connection, settings.lanes)
             journal = BatchJournal(connection, settings.lane)
             lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
-            await lane.catch_up(self.rpc, settings.log_range_blocks)
+            await lane.catch_up(self.commits())
             aggregator = await self._aggregator(lane, journal)
             async with asyncio.TaskGroup() as group:
                 if settings.lane == 0:
@@ -260,24 +262,39 @@ class Relayer:
 
     # ---------------------------------------------------------------- submitter
 
-    async def submit(self, queue: str, signer: Signer, settled: Settled, policy: Policies) -> None:
+    async def submit(
+        self,
+        loop: str,
+        queue: str,
+        signer: Signer,
+        settled: Settled,
+        policy: Policies,
+        entitled: Entitled = always,
+    ) -> None:
         """One session of a submitter: the only one that signs with this key."""
         await self._check_node()
         async with writer(self.database_url, signer.lock) as connection:
             journal = IntentJournal(connection, queue)
-            node = node_of(self.rpc, self.settings)
-            submitter = Submitter(journal, node, signer, settled, policy(), self.metrics)
+            node, report = node_of(self.rpc, self.settings), Reporter(self.supervised, loop)
+            asks = (entitled, report)
+            submitter = Submitter(journal, node, signer, settled, policy(), self.metrics, *asks)
             work = self.disputes if queue == QUEUE else self.work
             await run_in_time(submitter, policy, self.settings.poll_s, work)
 
+    def commits(self) -> CommitSearch:
+        """What the chain has of our lane."""
+        settings, store = self.settings, CommitStore(self.pool, self.settings.lane)
+        node = node_of(self.rpc, settings)
+        return CommitSearch(node, self.deployment, store, settings.log_range_blocks)
+
     def lane_submitter(self) -> "Loop":
         secret = required_key(self.settings.submitter_key, "RELAYER_SUBMITTER_KEY")
-        signer = Signer.of(secret, self.deployment.chain_id)
-        settled = CommittedBatches(
-            node_of(self.rpc, self.settings), self.deployment, self.settings.log_range_blocks
-        )
-        queue, policy = lane_queue(self.settings.lane), partial(policy_of, self.settings)
-        session = partial(self.submit, queue, signer, settled, policy)
+        signer, lane = Signer.of(secret, self.deployment.chain_id), self.settings.lane
+        node = node_of(self.rpc, self.settings)
+        key = LaneKey(node, self.deployment, lane, signer.address)
+        parts = (lane_queue(lane), signer, CommittedBatches(self.commits()))
+        policy = partial(policy_of, self.settings)
+        session = partial(self.submit, "submitter", *parts, policy, key)
         return self.loop("submitter", self.journalled(session))
 
     # --------------------------------------------------------------- watchtower
@@ -302,9 +319,9 @@ class Relayer:
         tower = Watchtower(follower, store, contract, self.metrics, self.disputes)
         watch = partial(tower.watch_forever, self.settings.poll_s)
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
-        node = node_of(self.rpc, self.settings)
-        settled = AnsweredChallenges(node, self.deployment, self.settings.log_range_blocks)
-        answer = partial(self.submit, QUEUE, signer, settled, partial(self._answers, tower))
+        settled = AnsweredChallenges(node_of(self.rpc, self.settings), self.deployment)
+        policy = partial(self._answers, tower)
+        answer = partial(self.submit, "answers", QUEUE, signer, settled, policy)
         domain = state_domain(self.deployment.chain_id, contract)
         loops = [
             self.loop("watchtower", self.journalled(watch)),
@@ -322,7 +339,8 @@ class Relayer:
     def guard(self, key: "SecretStr") -> "list[Loop]":
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
-        role = GuardRole(Parts(*shared, self.alerts), signer)
+        report = Reporter(self.supervised, "guard-answers")
+        role = GuardRole(Parts(*shared, self.alerts), signer, report)
         loops = role.loops().items()
         return [self.loop(name, self.journalled(session)) for name, session in loops]
 

@@ -1,13 +1,18 @@
 """Small parts that several roles build from the settings in the same way."""
 
-from corechain.service.errors import WrongNode
+from dataclasses import dataclass
+
+from corechain.protocol.errors import CoreChainError
+from corechain.service.errors import Halt, WrongNode
 from corechain.service.rpc import Rpc
+from corechain.service.supervision import LoopReport, Loops, LoopState
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Policy
 
-LOST_AFTER_S = 30.0
-"""A nonce in a block and no receipt of ours for so long: somebody else used it."""
+LOST_AFTER_S = 5.0
+"""A nonce in a block and no receipt of ours for so long: somebody else used it. Before, it may be
+one of several nodes that lags; nothing is given up for good before that is final, anyway."""
 
 
 def node_of(rpc: Rpc, settings: Settings) -> Node:
@@ -22,6 +27,25 @@ def policy_of(settings: Settings) -> Policy:
         settings.max_fee_per_gas,
         settings.refused_pause_s,
     )
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Shows in /ready what keeps a loop from its work while its session runs, and takes back only
+    what it has shown itself: what ended a session is the supervision's to say."""
+
+    loops: Loops
+    name: str
+    shown: LoopReport | None = None
+
+    def __call__(self, problem: CoreChainError | None) -> None:
+        before, self.shown = self.shown, None
+        if problem is not None:
+            state = LoopState.HALTED if isinstance(problem, Halt) else LoopState.WAITING
+            self.shown = LoopReport(state, str(problem))
+            self.loops.set(self.name, state, str(problem))
+        elif before is not None and self.loops.reports.get(self.name) == before:
+            self.loops.set(self.name, LoopState.RUNNING)
 
 
 async def check_chain(rpc: Rpc, chain_id: int) -> None:

@@ -12,15 +12,18 @@ class RpcFailure(Enum):
     NONCE_TOO_HIGH = "nonce too high"
     UNDERPRICED = "underpriced"
     INSUFFICIENT_FUNDS = "insufficient funds"
+    REVERTED = "reverted"
     RATE_LIMITED = "rate limited"
     FATAL = "fatal"
     UNKNOWN = "unknown"
 
 
+# "execution reverted" comes first: behind it stand a contract's words, and it may say anything.
 # Wordings of geth, Nitro, Bor, Erigon, Nethermind, anvil and of hosted providers. Order matters:
 # "unknown transaction" is not "known transaction", and a replacement can be underpriced without
 # being too low.
 _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
+    (RpcFailure.REVERTED, re.compile(r"execution reverted|transaction reverted|: revert\b")),
     (
         RpcFailure.ALREADY_KNOWN,
         re.compile(
@@ -30,7 +33,11 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
     (RpcFailure.NONCE_TOO_LOW, re.compile(r"nonce too low|nonce is too low|oldnonce")),
     (RpcFailure.NONCE_TOO_HIGH, re.compile(r"nonce too high|nonce gap|noncegap")),
     (RpcFailure.UNDERPRICED, re.compile(r"underpriced|fee too low|less than block base fee")),
-    (RpcFailure.INSUFFICIENT_FUNDS, re.compile(r"insufficient funds|insufficient balance")),
+    (
+        RpcFailure.INSUFFICIENT_FUNDS,
+        # geth's last: the gas that the sender's balance pays for does not do.
+        re.compile(r"insufficient funds|insufficient balance|gas required exceeds allowance"),
+    ),
     (
         RpcFailure.RATE_LIMITED,
         re.compile(

@@ -12,7 +12,6 @@ from corechain.protocol.batch import (
     Origin,
     ancestor_of,
     batch_id,
-    lane_of,
     number_of,
     open_data_file,
 )
@@ -31,6 +30,7 @@ from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.errors import ResumeImpossible
 from corechain_relayer.journal.batches import BatchJournal
 from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow
+from corechain_relayer.submitter.commits import CommitSearch
 
 log = structlog.get_logger(__name__)
 
@@ -84,21 +84,17 @@ class Lane:
             raise ResumeImpossible(self.number, f"the commitment of batch {number} is not known")
         return found
 
-    async def catch_up(self, rpc: Rpc, step: int) -> int:
+    async def catch_up(self, search: CommitSearch) -> int:
         """Adopts what the chain has and the journal has not (a lost or restored database).
 
         Raises ResumeImpossible where journal and chain differ or a data file is missing: without it
         we would not know which sequences are counted already.
         """
-        head = await rpc.head()
-        start = await self.journal.final_block() or self.deployment.contracts["DataBatches"].block
-        found = await committed_batches(rpc, self.deployment, start, head.number, step)
-        on_chain = {
-            number_of(batch): entry.commitment
-            for batch, entry in sorted(found.items())
-            if lane_of(batch) == self.number
-        }
-        known = await self.journal.commitments()
+        await search.refresh()
+        recent = {batch: entry.commitment for batch, entry in search.recent.items()}
+        found = await search.store.unaccounted() | recent
+        on_chain = {number_of(batch): commitment for batch, commitment in sorted(found.items())}
+        known = await self.journal.commitments_of(on_chain)
         self._compare(on_chain, known)
         missing = sorted(on_chain.keys() - known.keys())
         for number in missing:

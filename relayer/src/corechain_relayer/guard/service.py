@@ -245,9 +245,10 @@ class OpenDemands:
         found = await self.contract.demand(demand_of(intent.key))
         head = await self.contract.rpc.head()
         if not found.is_open:
-            return Moot("the demand is closed")
+            return Moot("the demand is closed", at_once=True)
         if found.deadline < head.timestamp:
-            return Moot("the deadline has passed")
+            return Moot("the deadline has passed", at_once=True)
         if intent.attempts:
-            return Moot("its transaction came to nothing: the demand is answered anew")
+            why = "its transaction came to nothing: the demand is answered anew"
+            return Moot(why, at_once=True)
         return None

@@ -64,11 +64,12 @@ class BatchJournal:
         rows = await asked(self.connection.fetch(query("commitments_between"), first, last))
         return {row["batch_id"] - first: Digest26(row["commitment"]) for row in rows}
 
-    async def final_block(self) -> int | None:
-        """Block of the newest batch that cannot be undone any more."""
-        queue = lane_queue(self.lane)
-        found: int | None = await asked(self.connection.fetchval(query("final_block"), queue))
-        return found
+    async def commitments_of(self, numbers: Iterable[int]) -> dict[int, Digest26]:
+        """Of those among some batches of the lane that the journal has, by number."""
+        first = batch_id(self.lane, 0)
+        ids = [first + number for number in numbers]
+        rows = await asked(self.connection.fetch(query("commitments_of"), ids))
+        return {row["batch_id"] - first: Digest26(row["commitment"]) for row in rows}
 
     async def sequences(self, devices: Iterable[DeviceId]) -> dict[DeviceId, SequenceWindow]:
         rows = await asked(self.connection.fetch(query("sequences"), list(devices)))

@@ -11,7 +11,7 @@ from corechain.protocol.errors import CoreChainError
 from corechain.protocol.events import RootProposed, decode_log, topic_of
 from corechain.protocol.hashing import Digest26
 from corechain.service.database import migrate, writer
-from corechain.service.errors import NodeRefused
+from corechain.service.errors import NodeBehind, NodeRefused
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.calldata import PROPOSE
 from corechain_relayer.journal.sql import migrations
@@ -21,7 +21,7 @@ from corechain_relayer.rewards.history import History
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
-from corechain_relayer.submitter.plan import Intent, Receipt, State
+from corechain_relayer.submitter.plan import Intent, Receipt
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.wiring import check_chain, node_of, policy_of
@@ -71,6 +71,11 @@ def propose_call(proposal: Proposal) -> bytes:
     )
 
 
+def through_block_of(calldata: bytes) -> int:
+    """The block up to which the data of a `propose_call` counts."""
+    return int.from_bytes(calldata[32:40], "big")
+
+
 def intent_key(proposal: Proposal) -> str:
     # The block is part of it: after a veto the same epoch comes again with a later block.
     return f"rewards:{proposal.epoch}:{proposal.through_block}:{proposal.root.hex()}"
@@ -87,14 +92,11 @@ class ProposedRoots:
     async def __call__(self, intent: Intent) -> Receipt | None:
         contract = self.deployment.contracts["CoreToken"]
         head = await self.node.rpc.head()
+        # A root that counts the data of a block cannot have been proposed before that block.
+        first = max(contract.block, through_block_of(intent.calldata))
         topics = [to_hex(topic_of(RootProposed))]
         logs = await logs_in_ranges(
-            self.node.rpc,
-            [contract.address],
-            topics,
-            contract.block,
-            head.number,
-            self.range_blocks,
+            self.node.rpc, [contract.address], topics, first, head.number, self.range_blocks
         )
         for entry in logs:
             event = decode_log(list(entry.topics), entry.data)
@@ -103,8 +105,14 @@ class ProposedRoots:
             root = Digest26(event.root)
             same = Proposal(event.epoch, root, event.through_block, event.emission, {})
             if propose_call(same) == intent.calldata:
-                return (await self.node.receipts([entry.transaction])).get(entry.transaction)
+                return await self._receipt(entry.transaction)
         return None
+
+    async def _receipt(self, transaction: bytes) -> Receipt:
+        receipts = await self.node.receipts([transaction])
+        if not receipts:
+            raise NodeBehind("the receipt of a transaction in the logs is missing")
+        return receipts[transaction]
 
 
 @dataclass(slots=True)
@@ -131,9 +139,7 @@ class Proposer:
 
     async def _finish_what_was_begun(self) -> None:
         """What a stopped run has signed goes on; what it only wanted is void."""
-        for intent in await self.journal.open_intents():
-            if intent.state is State.QUEUED:
-                await self.journal.forget(intent)
+        await self.journal.drop_queued()
         await self._drive()
 
     async def _compute(self, pool: int, through: int | None) -> Proposal:
@@ -152,17 +158,16 @@ class Proposer:
             raise ProposalRefused(str(decoder.error(error.data))) from error
 
     async def _drive(self) -> None:
+        """Raises LaneHalted, NotConfirmedYet."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                while await self._unconfirmed():
+                while await self.journal.unfinished():
+                    for halt in await self.journal.halts():
+                        raise halt
                     if not await self.submitter.step():
                         await asyncio.sleep(self.settings.poll_s)
         except TimeoutError:
             raise NotConfirmedYet(f"not confirmed within {PATIENCE_S:g} s") from None
-
-    async def _unconfirmed(self) -> bool:
-        open_states = (State.QUEUED, State.PENDING)
-        return any(i.state in open_states for i in await self.journal.open_intents())
 
 
 async def propose_rewards(

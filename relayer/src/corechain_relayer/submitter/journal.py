@@ -1,23 +1,24 @@
 """The submitter's side of the journal. Every write is one statement or one transaction."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from corechain.service.database import asked, outages
+from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.journal.batches import NewIntent
 from corechain_relayer.journal.sql import query
-from corechain_relayer.submitter.plan import Attempt, Fees, Intent, Receipt, State
+from corechain_relayer.submitter.plan import Attempt, BlockId, Fees, Intent, Receipt, State
 
 if TYPE_CHECKING:
     from asyncpg import Record
 
     from corechain.service.database import Conn
 
-OPEN_LIMIT = 512
-"""Unfinished intents that are looked after at a time; later ones wait in the journal."""
+PENDING_LIMIT = 256
+"""Pending intents that are looked after at a time: each costs a question or two a round."""
 
 
 def _attempt(row: "Record") -> Attempt:
@@ -32,6 +33,7 @@ def _attempt(row: "Record") -> Attempt:
 
 
 def _intent(row: "Record", attempts: Sequence[Attempt]) -> Intent:
+    number = row["spent_block"]
     return Intent(
         row["id"],
         row["key"],
@@ -40,10 +42,19 @@ def _intent(row: "Record", attempts: Sequence[Attempt]) -> Intent:
         State(row["state"]),
         row["nonce"],
         tuple(attempts),
-        row["transaction"],
-        row["block_number"],
-        row["block_hash"],
+        None if number is None else BlockId(number, row["spent_hash"]),
+        row["failures"],
+        row["halt_kind"],
     )
+
+
+def _columns(blocks: Collection[BlockId]) -> tuple[list[int], list[bytes]]:
+    """Parallel arrays (number, hash)."""
+    return [block.number for block in blocks], [block.hash for block in blocks]
+
+
+def _blocks(rows: "Sequence[Record]") -> list[BlockId]:
+    return [BlockId(row["block_number"], row["block_hash"]) for row in rows]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +70,37 @@ class IntentJournal:
         fields = (new.queue, new.key, new.target, new.calldata)
         await asked(self.connection.execute(query("insert_intent"), *fields))
 
-    async def open_intents(self) -> list[Intent]:
-        rows = await asked(self.connection.fetch(query("open_intents"), self.queue, OPEN_LIMIT))
-        ids = [row["id"] for row in rows]
-        attempts: dict[int, list[Attempt]] = defaultdict(list)
-        for row in await asked(self.connection.fetch(query("attempts_of"), ids)):
-            attempts[row["intent_id"]].append(_attempt(row))
+    # ------------------------------------------------------------------ what there is to do
+
+    async def open_intents(self, ordered: bool, paused: Collection[int]) -> list[Intent]:
+        """What a round looks at, in order: pending ones, and the queued one whose turn it is.
+
+        However many confirmed, queued or paused ones there are, they take nobody's place here.
+        """
+        fetch = self.connection.fetch
+        rows = await asked(fetch(query("pending_intents"), self.queue, PENDING_LIMIT))
+        if ordered:
+            rows += await asked(fetch(query("oldest_queued"), self.queue))
+        else:
+            rows += await asked(fetch(query("oldest_ready"), self.queue, list(paused)))
+        attempts = await self._attempts([row["id"] for row in rows if row["nonce"] is not None])
+        rows.sort(key=lambda row: row["id"])
         return [_intent(row, attempts[row["id"]]) for row in rows]
+
+    async def _attempts(self, ids: list[int]) -> dict[int, list[Attempt]]:
+        attempts: dict[int, list[Attempt]] = defaultdict(list)
+        for row in await asked(self.connection.fetch(query("attempts_of"), ids)) if ids else ():
+            attempts[row["intent_id"]].append(_attempt(row))
+        return attempts
+
+    async def unfinished(self) -> bool:
+        """Whether something of the queue is in no block yet."""
+        return bool(await asked(self.connection.fetchval(query("unfinished"), self.queue)))
+
+    async def counts(self) -> dict[State, int]:
+        """How many intents are in each state that is not the last."""
+        rows = await asked(self.connection.fetch(query("intent_counts"), self.queue))
+        return {State(row["state"]): row["number"] for row in rows}
 
     async def transaction(self, key: str) -> bytes:
         """The transaction that did a confirmed intent."""
@@ -73,40 +108,76 @@ class IntentJournal:
         assert row is not None, key
         return bytes(row["transaction"])
 
+    async def free_nonce(self, sender: bytes, count: int) -> int:
+        """The lowest nonce from `count` on that the journal has not signed for."""
+        return int(await asked(self.connection.fetchval(query("free_nonce"), sender, count)))
+
+    # ------------------------------------------------------------------ before the block
+
     async def void(self, intent: Intent) -> None:
-        """Ends an intent that is not needed any more; its nonce, if it has one, stays spent."""
+        """Ends an intent that is not needed any more, signed for or not."""
         await asked(self.connection.execute(query("void_intent"), intent.id))
 
-    async def forget(self, intent: Intent) -> None:
-        """Drops an intent for which nothing was signed."""
-        await asked(self.connection.execute(query("forget_intent"), intent.id))
-
-    async def next_nonce(self, sender: bytes) -> int:
-        newest = await asked(self.connection.fetchval(query("newest_nonce"), sender))
-        return 0 if newest is None else int(newest) + 1
-
-    async def record(self, intent: Intent, sender: bytes, attempt: Attempt) -> None:
-        """Binds the nonce and keeps the signed bytes, before anybody else sees them."""
+    async def drop_queued(self) -> None:
+        """Drops what nothing is signed for now; what once was signed for stays, as void."""
         with outages():
             async with self.connection.transaction():
-                bound = await self.connection.execute(
-                    query("claim_nonce"), intent.id, sender, attempt.nonce
-                )
-                if bound != "UPDATE 1":
-                    raise LaneHalted(intent.key, "another nonce is bound to it already")
-                await self.connection.execute(
-                    query("insert_attempt"),
-                    attempt.hash,
-                    intent.id,
-                    attempt.nonce,
-                    attempt.raw,
-                    attempt.fees.max_fee,
-                    attempt.fees.priority_fee,
-                    attempt.signed_at,
-                )
+                await self.connection.execute(query("forget_queued"), self.queue)
+                await self.connection.execute(query("void_queued"), self.queue)
+
+    async def record(self, intent: Intent, sender: bytes, attempt: Attempt) -> None:
+        """Binds the nonce and keeps the signed bytes, before anybody else sees them.
+
+        Raises StoreUnavailable when the intent is not any more what it was read as.
+        """
+        with outages():
+            async with self.connection.transaction():
+                await self._record(intent.id, sender, attempt)
+
+    async def record_new(self, intent: Intent, sender: bytes, attempt: Attempt) -> None:
+        """The same for an intent that is not in the journal yet, or was void."""
+        with outages():
+            async with self.connection.transaction():
+                fields = (self.queue, intent.key, intent.target, intent.calldata)
+                number = await self.connection.fetchval(query("begin_intent"), *fields)
+                await self._record(number, sender, attempt)
+
+    async def _record(self, number: int | None, sender: bytes, attempt: Attempt) -> None:
+        bound = await self.connection.execute(query("claim_nonce"), number, sender, attempt.nonce)
+        if bound != "UPDATE 1":
+            raise StoreUnavailable(f"intent {number} has changed since it was read")
+        await self.connection.execute(
+            query("insert_attempt"),
+            attempt.hash,
+            number,
+            sender,
+            attempt.nonce,
+            attempt.raw,
+            attempt.fees.max_fee,
+            attempt.fees.priority_fee,
+            attempt.signed_at,
+        )
 
     async def mark_sent(self, attempt: Attempt, now: float) -> None:
         await asked(self.connection.execute(query("mark_sent"), attempt.hash, now))
+
+    async def mark_spent(self, intent: Intent, block: BlockId) -> None:
+        """Keeps where the nonce was seen spent without a result."""
+        fields = (intent.id, block.number, block.hash)
+        await asked(self.connection.execute(query("mark_spent"), *fields))
+
+    async def renew(self, intent: Intent, failures: int) -> None:
+        """Back to the queue, for a fresh nonce; its attempts stay in the journal."""
+        await asked(self.connection.execute(query("renew"), intent.id, failures))
+
+    async def unbind(self, intent: Intent) -> None:
+        """Back to the queue; the nonce is free again, as no node took what was signed with it."""
+        with outages():
+            async with self.connection.transaction():
+                await self.connection.execute(query("refuse_attempts"), intent.id, intent.nonce)
+                await self.connection.execute(query("renew"), intent.id, 0)
+
+    # ------------------------------------------------------------------ in a block
 
     async def confirm(self, intent: Intent, receipt: Receipt) -> None:
         await asked(
@@ -120,8 +191,39 @@ class IntentJournal:
             )
         )
 
-    async def unconfirm(self, intent: Intent) -> None:
-        await asked(self.connection.execute(query("unconfirm"), intent.id))
+    async def newest_confirmed_blocks(self, limit: int) -> list[BlockId]:
+        """Blocks with confirmed intents, newest first."""
+        name = query("newest_confirmed_blocks")
+        return _blocks(await asked(self.connection.fetch(name, self.queue, limit)))
 
-    async def finalize(self, intent: Intent) -> None:
-        await asked(self.connection.execute(query("finalize"), intent.id))
+    async def confirmed_blocks_through(self, final_block: int, limit: int) -> list[BlockId]:
+        """The oldest blocks with confirmed intents, up to `final_block`."""
+        name = query("confirmed_blocks_through")
+        return _blocks(await asked(self.connection.fetch(name, self.queue, final_block, limit)))
+
+    async def unconfirm(self, blocks: Collection[BlockId]) -> list[str]:
+        """Takes back what was confirmed in these blocks; the keys."""
+        columns = _columns(blocks)
+        rows = await asked(self.connection.fetch(query("unconfirm"), self.queue, *columns))
+        return [row["key"] for row in rows]
+
+    async def finalize(self, blocks: Collection[BlockId]) -> None:
+        """What was confirmed in these blocks is final, all at once."""
+        columns = _columns(blocks)
+        await asked(self.connection.execute(query("finalize"), self.queue, *columns))
+
+    # ------------------------------------------------------------------ halts
+
+    async def halt(self, intent: Intent, why: LaneHalted) -> None:
+        """The intent stands still until it is released, whatever process comes next."""
+        fields = (intent.id, why.kind, why.reason)
+        await asked(self.connection.execute(query("halt"), *fields))
+
+    async def release(self, intent: Intent) -> None:
+        """Try it again."""
+        await asked(self.connection.execute(query("release"), self.queue, intent.key))
+
+    async def halts(self) -> list[LaneHalted]:
+        """What stands still in this queue, oldest intent first."""
+        rows = await asked(self.connection.fetch(query("halts"), self.queue))
+        return [LaneHalted(row["key"], row["halt_reason"], row["halt_kind"]) for row in rows]

@@ -2,7 +2,8 @@
 
 Life of an intent: queued → pending (a nonce is bound to it) → confirmed (in a block) → final.
 A reorg takes a confirmed one back to pending; only final is for ever, and void (needed no more).
-Times in seconds, fees in wei per gas.
+A pending one goes back to queued when its nonce is spent for good by a transaction that did not do
+it: by a foreign one, or by one of ours that reverted. Times in seconds, fees in wei per gas.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -25,6 +26,14 @@ class Fees:
 
 
 @dataclass(frozen=True, slots=True)
+class BlockId:
+    """One block of one fork."""
+
+    number: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """A signed transaction. It is in the journal before it is on the network."""
 
@@ -38,7 +47,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One thing that must happen on chain. `transaction` is the one that did it, ours or not."""
+    """One thing that must happen on chain.
+
+    `attempts`: those under the present nonce, oldest first. `spent`: the block in which that nonce
+    was seen spent without a result. `failures`: nonces that reverted for good since the last
+    release. `halt`: the name of what keeps it until an operator releases it.
+    """
 
     id: int
     key: str
@@ -47,16 +61,14 @@ class Intent:
     state: State = State.QUEUED
     nonce: int | None = None
     attempts: tuple[Attempt, ...] = ()
-    transaction: bytes | None = None
-    block_number: int | None = None
-    block_hash: bytes | None = None
+    spent: BlockId | None = None
+    failures: int = 0
+    halt: str | None = None
 
     @property
     def hashes(self) -> tuple[bytes, ...]:
-        """Every transaction that may have done it."""
-        own = tuple(attempt.hash for attempt in self.attempts)
-        foreign = self.transaction is not None and self.transaction not in own
-        return (*own, self.transaction) if foreign and self.transaction else own
+        """Every transaction of ours that may do it yet."""
+        return tuple(attempt.hash for attempt in self.attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,18 +79,28 @@ class Receipt:
     succeeded: bool
     gas_used: int
 
+    @property
+    def block(self) -> BlockId:
+        return BlockId(self.block_number, self.block_hash)
+
 
 @dataclass(frozen=True, slots=True)
 class ChainView:
-    """One look at the chain. `count` is the sender's nonce in the newest block, read *before* the
-    receipts. `extended`: the newest block descends from the one of the last look, so what was
-    confirmed still is, and its receipts were not fetched again."""
+    """One look at the chain, all of it as of `head`.
 
+    `count` is the sender's nonce in the newest block, read *before* the receipts; `final_count` its
+    nonce in the newest final block, None where that was not needed or the node cannot say.
+    `standing`: whether a block is on this chain (True) or replaced (False); a block that the node
+    could not speak of is in neither way there.
+    """
+
+    head: BlockId
     final_block: int
     count: int
     receipts: Mapping[bytes, Receipt]
     suggested: Fees
-    extended: bool = False
+    final_count: int | None = None
+    standing: Mapping[BlockId, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +110,15 @@ class Policy:
     resend_after_s: float
     bump_after_s: float
     lost_after_s: float
+    """A spent nonce without a receipt of ours means nothing before: the nodes behind one address
+    differ for moments."""
     max_fee: int
     refused_pause_s: float = 5.0
     """After a refusal that only time or an operator can cure (no funds, the call reverts)."""
     ordered: bool = True
     """Whether an intent waits until all earlier ones are in a block."""
+    max_failures: int = 3
+    """Reverted transactions of one intent, each under a nonce of its own, until it halts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,24 +146,44 @@ class Confirm:
 
 
 @dataclass(frozen=True, slots=True)
-class Unconfirm:
-    intent: Intent
-
-
-@dataclass(frozen=True, slots=True)
-class Finalize:
-    intent: Intent
-
-
-@dataclass(frozen=True, slots=True)
 class Examine:
-    """The nonce is spent, the intent not visibly done: ask the contract, and halt if it is not."""
+    """The nonce is spent as of `block`, without a result that we see. Ask the contract whether it
+    is done all the same; if not, remember the block and wait: a reorg may still give it back."""
 
     intent: Intent
+    block: BlockId
     why: str
 
 
-Action = Sign | Send | Confirm | Unconfirm | Finalize | Examine
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """The nonce is spent for good and none of our attempts did it: none of them ever can. Ask the
+    contract once more; if it is not done, back to the queue, for a fresh nonce."""
+
+    intent: Intent
+    reverted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """It reverted for good so often that an operator has to look."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Fill:
+    """A nonce below that of a pending intent belongs to nobody (a foreign transaction had it until
+    a reorg): spend it on nothing, or nothing of ours is mined again."""
+
+    intent: Intent
+    nonce: int
+    fees: Fees
+
+
+Action = Sign | Send | Confirm | Examine | Renew | GiveUp | Fill
+
+FOREIGN = "its nonce was used by a transaction we did not sign"
 
 
 def bumped(old: Fees, suggested: Fees, cap: int) -> Fees | None:
@@ -151,23 +197,48 @@ def bumped(old: Fees, suggested: Fees, cap: int) -> Fees | None:
 
 
 def _receipt(intent: Intent, view: ChainView) -> Receipt | None:
-    """Of the transaction that did it, else of one that failed, else None."""
+    """Of the transaction that did it, else of one that failed, else None. A block above the head
+    is of a node that is ahead of the one we asked before: the next look finds it."""
     found = [view.receipts[tx] for tx in intent.hashes if tx in view.receipts]
-    return max(found, key=lambda receipt: receipt.succeeded, default=None)
+    seen = [receipt for receipt in found if receipt.block_number <= view.head.number]
+    return max(seen, key=lambda receipt: receipt.succeeded, default=None)
+
+
+def _foreign(intent: Intent, view: ChainView, policy: Policy, now: float) -> list[Action]:
+    """A pending intent whose nonce the chain counts as spent, without a receipt of ours."""
+    assert intent.nonce is not None
+    if now - intent.attempts[-1].signed_at < policy.lost_after_s:
+        return []
+    stands = None if intent.spent is None else view.standing.get(intent.spent)
+    seen = stands and intent.spent is not None and intent.spent.number <= view.final_block
+    counted = view.final_count is not None and view.final_count > intent.nonce
+    if seen or counted:
+        return [Renew(intent, reverted=False)]
+    if intent.spent is None or stands is False:
+        return [Examine(intent, view.head, FOREIGN)]
+    return []
+
+
+def _reverted(intent: Intent, receipt: Receipt, view: ChainView, policy: Policy) -> list[Action]:
+    """A pending intent whose transaction is in a block and failed."""
+    if receipt.block_number > view.final_block:
+        why = f"transaction 0x{receipt.hash.hex()} reverted"
+        return [] if intent.spent == receipt.block else [Examine(intent, receipt.block, why)]
+    if intent.failures + 1 >= policy.max_failures:
+        return [GiveUp(intent)]
+    return [Renew(intent, reverted=True)]
 
 
 def _chase(
-    intent: Intent, view: ChainView, policy: Policy, now: float, urgent: Set[bytes]
+    intent: Intent, view: ChainView, policy: Policy, now: float, urgent: Set[bytes], may_sign: bool
 ) -> list[Action]:
-    """A pending intent that is in no block."""
+    """A pending intent that is in no block, and whose nonce is free."""
     assert intent.nonce is not None
     newest = intent.attempts[-1]
-    if view.count > intent.nonce and now - newest.signed_at >= policy.lost_after_s:
-        return [Examine(intent, "its nonce was used by a transaction we did not sign")]
     if newest.sent_at is None and newest.hash not in urgent:
         return [Send(intent, newest)]
     capped = False
-    if newest.hash in urgent or now - newest.signed_at >= policy.bump_after_s:
+    if may_sign and (newest.hash in urgent or now - newest.signed_at >= policy.bump_after_s):
         fees = bumped(newest.fees, view.suggested, policy.max_fee)
         if fees is not None:
             return [Sign(intent, intent.nonce, fees)]
@@ -177,17 +248,13 @@ def _chase(
     return []
 
 
-def _settle(intent: Intent, receipt: Receipt, final_block: int) -> list[Action]:
-    """An intent that is in a block."""
-    if not receipt.succeeded:
-        return [Examine(intent, f"transaction 0x{receipt.hash.hex()} reverted")]
-    actions: list[Action] = []
-    same = intent.block_hash == receipt.block_hash and intent.transaction == receipt.hash
-    if intent.state is not State.CONFIRMED or not same:
-        actions.append(Confirm(intent, receipt))
-    if receipt.block_number <= final_block:
-        actions.append(Finalize(intent))
-    return actions
+def _behind_a_gap(
+    intents: Sequence[Intent], policy: Policy, now: float, free_nonce: int
+) -> Intent | None:
+    """A pending intent that has waited for a lower nonce long enough to be sure it is nobody's."""
+    above = (i for i in intents if i.nonce is not None and i.nonce > free_nonce)
+    long = (i for i in above if now - i.attempts[0].signed_at >= policy.bump_after_s)
+    return next(long, None)
 
 
 def plan(
@@ -195,36 +262,43 @@ def plan(
     view: ChainView,
     policy: Policy,
     now: float,
-    next_nonce: int,
+    free_nonce: int,
     urgent: Set[bytes] = frozenset(),
     paused: Set[int] = frozenset(),
+    may_sign: bool = True,
 ) -> list[Action]:
-    """Actions for the unfinished intents of a queue, in order; at most one new nonce a round.
+    """Actions for queued and pending intents of a queue, in order; at most one new nonce a round.
 
     In an ordered queue nothing is signed for an intent before all earlier ones are in a block.
-    `urgent`: attempts whose fee the node called too low. `paused`: intents to leave alone for now.
+    `free_nonce`: the lowest from `view.count` on that was never signed for. `urgent`: attempts
+    whose fee the node called too low. `paused`: intents to leave alone for now. `may_sign`: whether
+    the key may do at all what the queue is about.
     """
     actions: list[Action] = []
-    waiting = False
+    blocked = _behind_a_gap(intents, policy, now, free_nonce)
+    if blocked is not None and may_sign:
+        actions.append(Fill(blocked, free_nonce, view.suggested))
+    waiting = bool(actions)
     for intent in intents:
-        if intent.state is State.CONFIRMED and view.extended:
-            assert intent.block_number is not None
-            if intent.block_number <= view.final_block:
-                actions.append(Finalize(intent))
-            continue
         receipt = _receipt(intent, view)
-        if receipt is not None:
-            actions += _settle(intent, receipt, view.final_block)
-        elif intent.state is State.CONFIRMED:
-            actions.append(Unconfirm(intent))
+        if receipt is not None and receipt.succeeded:
+            actions.append(Confirm(intent, receipt))
+            continue
+        still = intent.halt is not None or intent.id in paused
+        if intent.state is State.PENDING:
+            assert intent.nonce is not None
+            if still:
+                pass
+            elif receipt is not None:
+                actions += _reverted(intent, receipt, view, policy)
+            elif view.count > intent.nonce:
+                actions += _foreign(intent, view, policy, now)
+            else:
+                actions += _chase(intent, view, policy, now, urgent, may_sign)
             waiting |= policy.ordered
-        elif intent.state is State.PENDING:
-            if intent.id not in paused:
-                actions += _chase(intent, view, policy, now, urgent)
+        elif still:
             waiting |= policy.ordered
-        elif intent.id in paused:
-            waiting |= policy.ordered
-        elif not waiting:
-            actions.append(Sign(intent, max(next_nonce, view.count), view.suggested))
+        elif may_sign and not waiting:
+            actions.append(Sign(intent, free_nonce, view.suggested))
             waiting = True
     return actions

@@ -6,27 +6,28 @@ from dataclasses import dataclass, field
 import structlog
 
 from corechain.deployment import Deployment
-from corechain.protocol.eip712 import uint_word
-from corechain.protocol.events import (
-    StateChannelChallenged,
-    StateChannelClosed,
-    decode_log,
-    topic_of,
-)
-from corechain.service.rpc import Log, logs_in_ranges, to_hex
+from corechain.service.errors import NodeUnavailable
+from corechain_relayer.calldata import selector
 from corechain_relayer.following import Follower
 from corechain_relayer.journal.batches import NewIntent
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.node import Node
-from corechain_relayer.submitter.plan import Intent, Receipt
+from corechain_relayer.submitter.plan import Intent
 from corechain_relayer.submitter.service import Moot
 from corechain_relayer.submitter.urgency import Pace
-from corechain_relayer.watchtower.channels import Channel, ChannelsView, Evidence, respond_call
+from corechain_relayer.watchtower.channels import (
+    VERSION_MAX,
+    Channel,
+    ChannelsView,
+    Evidence,
+    respond_call,
+)
 from corechain_relayer.watchtower.store import EvidenceStore
 
 log = structlog.get_logger(__name__)
 
 QUEUE = "watchtower"
+CHANNEL_OF = selector("channelOf(bytes32)")
 
 
 def intent_key(channel_id: bytes, version: int) -> str:
@@ -88,37 +89,24 @@ class Watchtower:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredChallenges:
-    """Whether a challenge needs our answer no more: answered as well or better, closed, or over."""
+    """Whether a challenge needs our answer no more: answered as well or better, closed, or over.
+
+    The contract knows that by itself: no logs are read, however old the contract is.
+    """
 
     node: Node
     deployment: Deployment
-    range_blocks: int
 
-    async def __call__(self, intent: Intent) -> Receipt | Moot | None:
+    async def __call__(self, intent: Intent) -> Moot | None:
         channel_id, version = _parts(intent.key)
-        contract = self.deployment.contracts["StateChannels"]
-        kinds = [to_hex(topic_of(kind)) for kind in (StateChannelChallenged, StateChannelClosed)]
-        topics = [kinds, to_hex(uint_word(int.from_bytes(channel_id, "big")))]
+        contract = self.deployment.address("StateChannels")
         head = await self.node.rpc.head()
-        logs = await logs_in_ranges(
-            self.node.rpc,
-            [contract.address],
-            topics,
-            contract.block,
-            head.number,
-            self.range_blocks,
-        )
-        return await self._verdict(logs, version, head.timestamp)
-
-    async def _verdict(self, logs: list[Log], version: int, now: int) -> Receipt | Moot | None:
-        deadline = 0
-        for entry in logs:
-            event = decode_log(list(entry.topics), entry.data)
-            if isinstance(event, StateChannelClosed):
-                return Moot("the channel is closed")
-            assert isinstance(event, StateChannelChallenged)
-            if event.version >= version:
-                receipts = await self.node.receipts([entry.transaction])
-                return receipts.get(entry.transaction)
-            deadline = event.deadline
-        return Moot("the deadline has passed") if deadline <= now else None
+        words = await self.node.rpc.eth_call(contract, CHANNEL_OF + channel_id)
+        if len(words) != 4 * 32:
+            raise NodeUnavailable(f"channelOf: {len(words)} bytes are no channel")
+        held, deadline = (int.from_bytes(words[n : n + 32], "big") for n in (64, 96))
+        if held > VERSION_MAX:
+            return Moot("the channel is closed")
+        if held >= version:
+            return Moot(f"version {held} stands on chain")
+        return Moot("the deadline has passed") if deadline <= head.timestamp else None

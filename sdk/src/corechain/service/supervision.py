@@ -156,6 +156,8 @@ class _Supervised:
             settled.cancel()
 
     def _settled(self) -> None:
+        if self.loops.reports[self.name] not in (self.told, LoopReport(LoopState.STARTING)):
+            return  # the session has said by itself how it is
         if self.told is not None:
             log.info("loop runs again", loop=self.name)
         self.told = None

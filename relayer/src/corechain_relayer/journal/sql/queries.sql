@@ -22,6 +22,12 @@ values ($1, $2, $3, $4, $5, $6, $7, $8);
 insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
 on conflict (key) do nothing;
 
+-- name: begin_intent
+-- An intent that is signed for in the same transaction; a void one of the same key begins again.
+insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
+on conflict (key) do update set state = 'queued' where intent.state = 'void'
+returning id;
+
 -- name: upsert_sequences
 -- Windows of the devices of a batch (parallel arrays).
 insert into device_sequence (device, newest, seen)
@@ -43,53 +49,13 @@ select device, newest, seen from device_sequence where device = any($1::bytea[])
 -- Quality state of some devices.
 select device, metric, value, at, run_start from quality_state where device = any($1::bytea[]);
 
--- name: open_intents
--- Intents of a queue that are not final, in order.
-select id, key, target, calldata, state, nonce, transaction, block_number, block_hash
-from intent where queue = $1 and state not in ('final', 'void') order by id limit $2;
-
--- name: attempts_of
--- Signed transactions of some intents, oldest first.
-select intent_id, hash, nonce, raw, max_fee, priority_fee, signed_at, sent_at
-from attempt where intent_id = any($1::bigint[]) order by signed_at;
-
 -- name: intent_state
 -- State of an intent by its key.
 select state, transaction, block_number, gas_used from intent where key = $1;
 
--- name: newest_nonce
--- The highest nonce that the journal ever gave to a sender.
-select max(nonce) from intent where sender = $1;
-
--- name: claim_nonce
--- Binds a nonce to an intent, once.
-update intent set state = 'pending', sender = $2, nonce = $3
-where id = $1 and (nonce is null or nonce = $3);
-
--- name: insert_attempt
--- A signed transaction, before it is sent.
-insert into attempt (hash, intent_id, nonce, raw, max_fee, priority_fee, signed_at)
-values ($1, $2, $3, $4, $5, $6, $7);
-
 -- name: mark_sent
 -- The node has it.
 update attempt set sent_at = $2 where hash = $1;
-
--- name: confirm
--- In a block; not final yet.
-update intent set state = 'confirmed', transaction = $2, block_number = $3, block_hash = $4,
-                  gas_used = $5
-where id = $1 and state <> 'final';
-
--- name: unconfirm
--- A reorg took its block: pending again, or queued when nothing of ours was signed for it.
-update intent set state = case when nonce is null then 'queued' else 'pending' end,
-                  transaction = null, block_number = null, block_hash = null, gas_used = null
-where id = $1 and state = 'confirmed';
-
--- name: finalize
--- The chain will not take it back.
-update intent set state = 'final' where id = $1 and state = 'confirmed';
 
 -- name: final_block
 -- The block of the newest final intent of a queue.
@@ -114,15 +80,12 @@ where channel_state.version < excluded.version;
 -- The newest evidence for a channel.
 select version, balance_a, signature_a, signature_b from channel_state where channel_id = $1;
 
--- name: void_intent
--- Ends an intent that is not needed any more.
-update intent set state = 'void', transaction = null, block_number = null, block_hash = null,
-                  gas_used = null
-where id = $1 and state <> 'final';
-
--- name: forget_intent
--- Drops an intent for which nothing was ever signed.
-delete from intent where id = $1 and state = 'queued' and nonce is null;
+-- name: pending_intents
+-- Intents with a bound nonce that are in no block; those that wait for finality come last ($2: how
+-- many at a time).
+select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind
+from intent where queue = $1 and state = 'pending'
+order by spent_block is not null, nonce limit $2;
 
 -- name: answers_to
 -- Intents that answer some demands ($1 demand ids in hexadecimal).
@@ -173,3 +136,175 @@ insert into lane_count (lanes, most) values ($1, $1) on conflict do nothing;
 -- name: change_lane_count
 -- By who holds the lock alone: nobody divides by the old number any more.
 update lane_count set lanes = $1, most = greatest(most, $1);
+
+-- name: oldest_queued
+-- The oldest intent that nothing is signed for: the next of an ordered queue, halted or not.
+select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind
+from intent where queue = $1 and state = 'queued' order by id limit 1;
+
+-- name: oldest_ready
+-- The oldest queued intent that is neither halted nor among the paused ($2): an unordered queue's.
+select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind
+from intent where queue = $1 and state = 'queued' and halt_kind is null and id <> all($2::bigint[])
+order by id limit 1;
+
+-- name: attempts_of
+-- Signed transactions of some intents under their present nonces, oldest first.
+select a.intent_id, a.hash, a.nonce, a.raw, a.max_fee, a.priority_fee, a.signed_at, a.sent_at
+from attempt a join intent i on i.id = a.intent_id and i.nonce = a.nonce
+where a.intent_id = any($1::bigint[]) and not a.refused order by a.signed_at;
+
+-- name: unfinished
+-- Whether something of a queue is in no block yet.
+select exists (select 1 from intent where queue = $1 and state in ('queued', 'pending'));
+
+-- name: intent_counts
+-- How many intents of a queue are in each state but the last ones.
+select state, count(*) as number from intent
+where queue = $1 and state in ('queued', 'pending', 'confirmed') group by state;
+
+-- name: free_nonce
+-- The lowest nonce from $2 on that is signed for by a sender in no attempt that may still count.
+with taken as (
+    select a.nonce from attempt a join intent i on i.id = a.intent_id
+    where a.sender = $1 and a.nonce >= $2::bigint and not a.refused and i.state <> 'void'
+)
+select min(candidate) from (
+    select $2::bigint as candidate union all select nonce + 1 from taken
+) as candidates
+where candidate not in (select nonce from taken);
+
+-- name: claim_nonce
+-- Binds a nonce to an intent, once.
+update intent set state = 'pending', sender = $2, nonce = $3
+where id = $1 and state in ('queued', 'pending') and (nonce is null or nonce = $3);
+
+-- name: insert_attempt
+-- A signed transaction, before it is sent. The same bytes again, after they were refused, count anew.
+insert into attempt (hash, intent_id, sender, nonce, raw, max_fee, priority_fee, signed_at)
+values ($1, $2, $3, $4, $5, $6, $7, $8)
+on conflict (hash) do update
+set refused = false, signed_at = excluded.signed_at, sent_at = null;
+
+-- name: refuse_attempts
+-- No node took what was signed for an intent under this nonce.
+update attempt set refused = true where intent_id = $1 and nonce = $2;
+
+-- name: mark_spent
+-- Its nonce was seen spent in this block, without a result.
+update intent set spent_block = $2, spent_hash = $3 where id = $1 and state = 'pending';
+
+-- name: renew
+-- Back to the queue without a nonce: the old one is spent for good. $2: failures it counts for.
+update intent set state = 'queued', nonce = null, spent_block = null, spent_hash = null,
+                  failures = failures + $2
+where id = $1 and state = 'pending';
+
+-- name: confirm
+-- In a block; not final yet. Whatever kept it is over.
+update intent set state = 'confirmed', transaction = $2, block_number = $3, block_hash = $4,
+                  gas_used = $5, spent_block = null, spent_hash = null,
+                  halt_kind = null, halt_reason = null, halted_at = null
+where id = $1 and state in ('queued', 'pending');
+
+-- name: newest_confirmed_blocks
+-- Blocks with confirmed intents of a queue, newest first.
+select distinct block_number, block_hash from intent
+where queue = $1 and state = 'confirmed' order by block_number desc, block_hash desc limit $2;
+
+-- name: confirmed_blocks_through
+-- Blocks up to $2 with confirmed intents of a queue, oldest first.
+select distinct block_number, block_hash from intent
+where queue = $1 and state = 'confirmed' and block_number <= $2
+order by block_number, block_hash limit $3;
+
+-- name: unconfirm
+-- A reorg took these blocks (parallel arrays): pending again, or queued when nothing of ours was
+-- signed for it.
+update intent set state = case when nonce is null then 'queued' else 'pending' end,
+                  transaction = null, block_number = null, block_hash = null, gas_used = null
+where queue = $1 and state = 'confirmed'
+  and (block_number, block_hash) in (select * from unnest($2::bigint[], $3::bytea[]))
+returning key;
+
+-- name: finalize
+-- The chain will not take these blocks back (parallel arrays).
+update intent set state = 'final'
+where queue = $1 and state = 'confirmed'
+  and (block_number, block_hash) in (select * from unnest($2::bigint[], $3::bytea[]));
+
+-- name: void_intent
+-- Ends an intent that is not needed any more. What was signed for it is nobody's nonce then.
+update intent set state = 'void', nonce = null, spent_block = null, spent_hash = null,
+                  halt_kind = null, halt_reason = null, halted_at = null
+where id = $1 and state in ('queued', 'pending');
+
+-- name: forget_queued
+-- Drops the intents of a queue for which nothing was ever signed.
+delete from intent i where i.queue = $1 and i.state = 'queued'
+  and not exists (select 1 from attempt a where a.intent_id = i.id);
+
+-- name: void_queued
+-- Ends the intents of a queue that are not signed for now.
+update intent set state = 'void', halt_kind = null, halt_reason = null, halted_at = null
+where queue = $1 and state = 'queued';
+
+-- name: halt
+-- It stands still until an operator releases it. The first reason counts.
+update intent set halt_kind = $2, halt_reason = $3, halted_at = now()
+where id = $1 and halt_kind is null and state in ('queued', 'pending');
+
+-- name: halts
+-- What stands still in a queue, or in all ($1 null).
+select queue, key, halt_kind, halt_reason, halted_at from intent
+where halt_kind is not null and ($1::text is null or queue = $1) order by id;
+
+-- name: release
+-- Try again: all that stands still in a queue ($1) or one intent ($2), whichever is given.
+update intent set halt_kind = null, halt_reason = null, halted_at = null, failures = 0
+where halt_kind is not null and ($1::text is null or queue = $1) and ($2::text is null or key = $2)
+returning key;
+
+-- name: lanes
+-- Every queue with what is open in it.
+select queue,
+       count(*) filter (where state = 'queued') as queued,
+       count(*) filter (where state = 'pending') as pending,
+       count(*) filter (where state = 'confirmed') as confirmed,
+       count(*) filter (where state = 'pending' and spent_block is not null) as waits_for_finality,
+       min(created_at) filter (where state in ('queued', 'pending')) as waiting_since
+from intent where state in ('queued', 'pending', 'confirmed') group by queue order by queue;
+
+-- name: log_position
+-- The block up to which a search has read, null when it never has.
+select block from log_position where name = $1;
+
+-- name: advance_log_position
+-- A search has read up to this block.
+insert into log_position (name, block) values ($1, $2)
+on conflict (name) do update set block = greatest(log_position.block, excluded.block);
+
+-- name: insert_seen_commits
+-- Final commitments (parallel arrays), but for those that an intent or an adopted batch of ours
+-- accounts for.
+insert into seen_commit (batch_id, commitment, transaction, block_number)
+select seen.* from unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bigint[])
+                   as seen (batch_id, commitment, transaction, block_number)
+left join batch b on b.batch_id = seen.batch_id and b.commitment = seen.commitment
+left join intent i on i.key = 'batch:' || b.batch_id
+where b.batch_id is null or not (b.adopted or coalesce(i.state in ('confirmed', 'final'), false))
+on conflict (batch_id) do nothing;
+
+-- name: seen_commit
+-- A final commitment that was found on chain.
+select commitment, transaction, block_number from seen_commit where batch_id = $1;
+
+-- name: unaccounted_commits
+-- Final commitments of a lane ($1 first id, $2 last id) that the journal has not, or has otherwise.
+select s.batch_id, s.commitment from seen_commit s left join batch b on b.batch_id = s.batch_id
+where s.batch_id between $1 and $2 and (b.commitment is null or b.commitment <> s.commitment)
+order by s.batch_id;
+
+-- name: commitments_of
+-- Ids and commitments of some batches.
+select batch_id, commitment from batch where batch_id = any($1::bigint[]);

@@ -1,0 +1,153 @@
+"""Which batches of a lane the chain has: each block's logs are read once, then never again."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from corechain.deployment import Deployment
+from corechain.protocol.batch import batch_id, lane_of
+from corechain.protocol.events import (
+    BatchCommitted,
+    BatchesCommitted,
+    commitments_of,
+    decode_log,
+    topic_of,
+)
+from corechain.protocol.hashing import Digest26
+from corechain.service.database import asked, outages
+from corechain.service.rpc import Block, Log, logs_in_ranges, to_hex
+from corechain_relayer.journal.batches import NUMBER_MAX, lane_queue
+from corechain_relayer.journal.sql import query
+from corechain_relayer.submitter.node import Node, id_of
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+TOPICS = [[to_hex(topic_of(kind)) for kind in (BatchCommitted, BatchesCommitted)]]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """A commitment on chain, and by which transaction."""
+
+    commitment: Digest26
+    transaction: bytes
+    block: int
+
+
+def commits_in(logs: list[Log], lane: int) -> dict[int, Committed]:
+    """Batch id → commitment of one lane, from events of DataBatches; the latest of an id counts."""
+    found = {}
+    for entry in logs:
+        for number, commitment in commitments_of(decode_log(list(entry.topics), entry.data)):
+            if lane_of(number) == lane:
+                digest = Digest26(commitment)
+                found[number] = Committed(digest, entry.transaction, entry.block_number)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class CommitStore:
+    """How far the logs were read, and what was found there that our intents do not account for.
+
+    Any number of processes may use it. Raises StoreUnavailable.
+    """
+
+    pool: "Database"
+    lane: int
+
+    async def position(self) -> int | None:
+        """The block up to which all is read, else that of the newest final intent, else None."""
+        found = await asked(self.pool.fetchval(query("log_position"), self._name))
+        if found is None:  # a journal from before positions were kept
+            found = await asked(self.pool.fetchval(query("final_block"), lane_queue(self.lane)))
+        return None if found is None else int(found)
+
+    async def advance(self, block: int, found: Mapping[int, Committed]) -> None:
+        """Keeps what is in the blocks up to `block`, which is final, and never reads them again."""
+        columns = (
+            list(found),
+            [entry.commitment for entry in found.values()],
+            [entry.transaction for entry in found.values()],
+            [entry.block for entry in found.values()],
+        )
+        with outages():
+            async with self.pool.acquire() as connection, connection.transaction():
+                await connection.execute(query("insert_seen_commits"), *columns)
+                await connection.execute(query("advance_log_position"), self._name, block)
+
+    async def find(self, batch: int) -> Committed | None:
+        row = await asked(self.pool.fetchrow(query("seen_commit"), batch))
+        if row is None:
+            return None
+        return Committed(Digest26(row["commitment"]), row["transaction"], row["block_number"])
+
+    async def unaccounted(self) -> dict[int, Digest26]:
+        """Final commitments that the journal has not, or has otherwise."""
+        span = batch_id(self.lane, 0), batch_id(self.lane, NUMBER_MAX)
+        rows = await asked(self.pool.fetch(query("unaccounted_commits"), *span))
+        return {row["batch_id"]: Digest26(row["commitment"]) for row in rows}
+
+    @property
+    def _name(self) -> str:
+        return f"commits:{self.lane}"
+
+
+@dataclass(slots=True)
+class CommitSearch:
+    """Up to the final block by the store; above it in memory, as long as that fork stands."""
+
+    node: Node
+    deployment: Deployment
+    store: CommitStore
+    range_blocks: int
+    recent: dict[int, Committed] = field(default_factory=dict)
+    _read: Block | None = None
+    _first: int = 0
+    """Memory holds the blocks from this one to `_read`."""
+
+    async def refresh(self) -> None:
+        """Reads on to the head. Raises NodeUnavailable, NodeRefused, StoreUnavailable."""
+        head = await self.node.rpc.head()
+        if self._read is not None and not await self._stands(self._read, head):
+            self._read, self.recent = None, {}
+        position = await self._persist(await self.node.final_block(head))
+        if self._read is None:
+            self._first = start = position + 1
+        else:
+            start = max(position, self._read.number) + 1
+        self.recent |= await self._logs(start, head.number)
+        self._read = head
+
+    async def find(self, batch: int) -> Committed | None:
+        """What the chain has under a batch id, as of the last refresh."""
+        return self.recent.get(batch) or await self.store.find(batch)
+
+    async def _persist(self, final: int) -> int:
+        """Moves the position on, a piece at a time, so that a restart goes on from there."""
+        position = await self.store.position()
+        if position is None:
+            position = self.deployment.contracts["DataBatches"].block - 1
+        if self._read is not None and self._first <= position + 1:  # read already, and stands
+            known = min(final, self._read.number)
+            if known > position:
+                found = {b: entry for b, entry in self.recent.items() if entry.block <= known}
+                await self.store.advance(known, found)
+                position = known
+        while position < final:
+            last = min(position + self.range_blocks, final)
+            await self.store.advance(last, await self._logs(position + 1, last))
+            position = last
+        # What is final now is found in the store; memory keeps only what a reorg can take.
+        self.recent = {b: entry for b, entry in self.recent.items() if entry.block > position}
+        return position
+
+    async def _stands(self, block: Block, head: Block) -> bool:
+        return (await self.node.standing([id_of(block)], head)).get(id_of(block)) is True
+
+    async def _logs(self, first: int, last: int) -> dict[int, Committed]:
+        address = self.deployment.address("DataBatches")
+        logs = await logs_in_ranges(
+            self.node.rpc, [address], TOPICS, first, last, self.range_blocks
+        )
+        return commits_in(logs, self.store.lane)

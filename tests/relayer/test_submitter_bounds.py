@@ -1,0 +1,401 @@
+"""What a round of the submitter costs grows neither with what is confirmed nor with the chain.
+
+given thousands of intents that are confirmed and not final
+  a new one is committed as soon as without them, with a handful of questions a round
+  a reorg takes back those that it took, by evidence; a node that is behind takes back nothing
+  what is final becomes so in a few statements
+given a deployment far behind the head
+  a commit asks for the logs of no block twice
+given a node that answers oddly
+  nothing is believed that is not a receipt, a count, a block
+"""
+
+import asyncio
+import itertools
+import json
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import pytest
+from support.node import odd_node, result
+
+from corechain.protocol.hashing import keccak
+from corechain.service.database import create_pool, migrate, writer
+from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.rpc import Block, Rpc
+from corechain_relayer.calldata import commit_call
+from corechain_relayer.errors import TRANSACTION_REFUSED
+from corechain_relayer.journal.sql import migrations
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.commits import CommitSearch, CommitStore
+from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.look import BLOCKS_A_ROUND
+from corechain_relayer.submitter.node import Node, refusal_of
+from corechain_relayer.submitter.plan import Fees, Policy, State
+from corechain_relayer.submitter.service import Submitter
+from corechain_relayer.submitter.settled import CommittedBatches
+from corechain_relayer.submitter.signer import Signer
+from relayer.support import SUBMITTER_KEY, Chain
+
+CONFIRMED = 5_000
+POLICY = Policy(5, 60, 0.0, 10**12, refused_pause_s=0.05)
+
+
+class CountingRpc(Rpc):
+    """Counts the calls by method, those in a batch one by one."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url, 20.0)
+        self.asked: Counter[str] = Counter()
+
+    async def call(self, method: str, *params: Any) -> Any:
+        self.asked[method] += 1
+        return await super().call(method, *params)
+
+    async def call_many(self, calls: Any) -> list[Any]:
+        self.asked.update(call.method for call in calls)
+        return await super().call_many(calls)
+
+
+@dataclass
+class Lane:
+    """A submitter on real servers, driven step by step."""
+
+    chain: Chain
+    rpc: CountingRpc
+    journal: IntentJournal
+    submitter: Submitter
+    pool: Any
+    numbers: Any = field(default_factory=lambda: itertools.count(1))
+
+    async def want(self, number: int) -> None:
+        target = self.chain.deployment.address("DataBatches")
+        call = commit_call(number, keccak(b"%d" % number)[:26])
+        await self.journal.want(f"batch:{number}", target, call)
+
+    async def until_confirmed(self, key: str, rounds: int = 40) -> int:
+        """Rounds that it took."""
+        for taken in range(1, rounds):
+            await self.submitter.step()
+            if await self.state(key) == "confirmed":
+                return taken
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{key} is {await self.state(key)}")
+
+    async def state(self, key: str) -> str:
+        found = await self.journal.connection.fetchval(
+            "select state from intent where key = $1", key
+        )
+        return str(found)
+
+    async def many_confirmed(self, block: dict[str, Any], number: int = CONFIRMED) -> None:
+        """As if so many had been committed in one block."""
+        await self.journal.connection.execute(
+            """insert into intent (queue, key, target, calldata, state, sender, nonce, transaction,
+                                   block_number, block_hash)
+               select $1, 'old:' || n, $2, $2, 'confirmed', $2, n, sha256(n::text::bytea), $3, $4
+               from generate_series(1, $5) n""",
+            self.journal.queue,
+            bytes(20),
+            int(block["number"], 16),
+            bytes.fromhex(block["hash"][2:]),
+            number,
+        )
+        await self.journal.connection.execute("analyze intent")
+
+    def block(self, tag: str = "latest") -> dict[str, Any]:
+        return dict(self.chain.rpc("eth_getBlockByNumber", tag, False))
+
+
+@pytest.fixture
+async def lane(chain: Chain, database: str) -> AsyncIterator[Lane]:
+    await migrate(database, migrations())
+    rpc, pool = CountingRpc(chain.url), create_pool(database)
+    await pool
+    node = Node(rpc, 64, 10**12, 0)
+    signer = Signer.of(SUBMITTER_KEY, chain.deployment.chain_id)
+    search = CommitSearch(node, chain.deployment, CommitStore(pool, 0), 10)
+    async with writer(database, "lane") as connection:
+        journal = IntentJournal(connection, "lane:0")
+        settled = CommittedBatches(search)
+        submitter = Submitter(journal, node, signer, settled, POLICY, Metrics())
+        yield Lane(chain, rpc, journal, submitter, pool)
+    await rpc.close()
+    await pool.close()
+
+
+async def counts(lane: Lane) -> dict[State, int]:
+    return await lane.journal.counts()
+
+
+async def test_thousands_of_confirmed_intents_hold_up_nothing_and_cost_nothing(lane: Lane) -> None:
+    await lane.many_confirmed(lane.block())
+    await lane.want(1)
+    queries: list[str] = []
+    lane.journal.connection.add_query_logger(lambda record: queries.append(record.query))
+    rounds = await lane.until_confirmed("batch:1")
+    assert rounds <= 4
+    assert lane.rpc.asked.total() <= 16 * rounds
+    assert lane.rpc.asked["eth_getTransactionReceipt"] <= 3
+    assert len(queries) <= 14 * rounds
+    assert (await counts(lane))[State.CONFIRMED] == CONFIRMED + 1
+
+
+async def test_a_reorg_takes_back_what_it_took_by_one_question_a_block(lane: Lane) -> None:
+    lane.chain.rpc("anvil_mine", "0x3")
+    await lane.many_confirmed(lane.block())
+    await lane.submitter.step()
+    assert (await counts(lane))[State.CONFIRMED] == CONFIRMED
+    lane.chain.rpc("anvil_reorg", 1, [])
+    lane.rpc.asked.clear()
+    await lane.submitter.step()
+    assert (await counts(lane)).get(State.CONFIRMED, 0) == 0
+    assert lane.rpc.asked.total() <= 6
+
+
+async def test_a_block_that_the_node_has_not_seen_is_no_evidence(lane: Lane) -> None:
+    head = lane.block()
+    above = head | {"number": hex(int(head["number"], 16) + 5), "hash": "0x" + "ab" * 32}
+    await lane.many_confirmed(above, 10)
+    await lane.submitter.step()
+    assert (await counts(lane))[State.CONFIRMED] == 10
+    lane.chain.rpc("anvil_mine", "0x5")  # now there is another block in its place
+    await lane.submitter.step()
+    assert (await counts(lane))[State.PENDING] == 10
+
+
+async def test_what_is_final_becomes_so_a_bounded_number_of_blocks_at_a_time(lane: Lane) -> None:
+    first = int(lane.block()["number"], 16)
+    blocks = BLOCKS_A_ROUND + 10
+    lane.chain.rpc("anvil_mine", hex(blocks + 70))
+    for number in range(first + 1, first + 1 + blocks):
+        found = lane.chain.rpc("eth_getBlockByNumber", hex(number), False)
+        await lane.journal.connection.execute(
+            """insert into intent (queue, key, target, calldata, state, transaction, block_number,
+                                   block_hash)
+               values ('lane:0', 'old:' || $1::bigint, $2, $2, 'confirmed', $3, $1, $3)""",
+            number,
+            bytes(20),
+            bytes.fromhex(found["hash"][2:]),
+        )
+    assert await lane.submitter.step()
+    assert (await counts(lane))[State.CONFIRMED] == 10
+    assert lane.rpc.asked.total() <= BLOCKS_A_ROUND + 6
+    assert await lane.submitter.step()
+    assert await counts(lane) == {}
+
+
+async def test_nothing_becomes_final_whose_block_is_another_one(lane: Lane) -> None:
+    head = lane.block()
+    await lane.many_confirmed(head | {"hash": "0x" + "ab" * 32}, 2)
+    lane.chain.rpc("anvil_mine", hex(70))
+    # Newer ones that stand vouch for them, until their own block is asked for.
+    newest = lane.block()
+    await lane.journal.connection.execute(
+        """insert into intent (queue, key, target, calldata, state, transaction, block_number,
+                               block_hash)
+           values ('lane:0', 'new', $1, $1, 'confirmed', $2, $3, $2)""",
+        bytes(20),
+        bytes.fromhex(newest["hash"][2:]),
+        int(newest["number"], 16),
+    )
+    await lane.submitter.step()
+    assert await counts(lane) == {State.PENDING: 2, State.CONFIRMED: 1}
+
+
+async def test_a_commit_reads_the_logs_of_no_block_twice(lane: Lane) -> None:
+    lane.chain.rpc("anvil_mine", hex(800))
+    await lane.want(1)
+    await lane.until_confirmed("batch:1")
+    first = lane.rpc.asked["eth_getLogs"]
+    assert first >= 80  # once from the deployment on, in pieces of ten blocks
+    for number in (2, 3, 4):
+        lane.rpc.asked.clear()
+        await lane.want(number)
+        await lane.until_confirmed(f"batch:{number}")
+        assert lane.rpc.asked["eth_getLogs"] <= 1
+
+    # A new process goes on from the position in the journal: only what is not final is read again.
+    again = CommitSearch(
+        lane.submitter.node, lane.chain.deployment, CommitStore(lane.pool, 0), range_blocks=10
+    )
+    lane.rpc.asked.clear()
+    await again.refresh()
+    assert lane.rpc.asked["eth_getLogs"] <= 8
+    found = await again.find(2)
+    assert found is not None
+    assert found.commitment == keccak(b"2")[:26]
+
+
+async def test_what_is_found_final_is_found_again_by_the_next_process(lane: Lane) -> None:
+    """A batch that somebody else committed, far below the final block."""
+    commitment = keccak(b"1")[:26]
+    commit = keccak(b"commit(uint48,bytes26)")[:4] + (1).to_bytes(32, "big")
+    submitter = "0x" + lane.submitter.signer.address.hex()
+    lane.chain.send("DataBatches", commit + commitment + bytes(6), submitter)
+    lane.chain.rpc("anvil_mine", hex(100))
+    store = CommitStore(lane.pool, 0)
+    for _ in range(2):
+        search = CommitSearch(lane.submitter.node, lane.chain.deployment, store, 1_000)
+        await search.refresh()
+        assert search.recent == {}
+        found = await search.find(1)
+        assert found is not None
+        assert found.commitment == commitment
+    assert await store.unaccounted() == {1: commitment}
+    await lane.want(1)
+    await lane.until_confirmed("batch:1")
+    assert lane.chain.commitments() == {1: commitment}
+
+
+# ------------------------------------------------------------------ odd answers
+
+RECEIPT = {
+    "transactionHash": "0x" + "11" * 32,
+    "blockNumber": "0x10",
+    "blockHash": "0x" + "22" * 32,
+    "status": "0x1",
+    "gasUsed": "0x5208",
+}
+TX = b"\x11" * 32
+ODD = {
+    "no status": {k: v for k, v in RECEIPT.items() if k != "status"},
+    "status null": RECEIPT | {"status": None},
+    "status 2": RECEIPT | {"status": "0x2"},
+    "no gas": RECEIPT | {"gasUsed": None},
+    "of another transaction": RECEIPT | {"transactionHash": "0x" + "33" * 32},
+    "a short hash": RECEIPT | {"blockHash": "0x22"},
+    "a number as text": RECEIPT | {"blockNumber": "16"},
+    "a block beyond all": RECEIPT | {"blockNumber": "0x" + "f" * 16},
+    "text": "receipt",
+}
+
+
+async def node_saying(value: Any, question: Any) -> Any:
+    async with odd_node(result(value)) as odd:
+        rpc = Rpc(odd.url, 5.0)
+        try:
+            return await question(Node(rpc, 64, 10**12, 0))
+        finally:
+            await rpc.close()
+
+
+@pytest.mark.parametrize("raw", ODD.values(), ids=ODD.keys())
+async def test_a_receipt_that_says_too_little_is_an_outage(raw: Any) -> None:
+    with pytest.raises(NodeUnavailable):
+        await node_saying(raw, lambda node: node.receipts([TX]))
+
+
+@pytest.mark.parametrize("raw", [None, RECEIPT | {"blockNumber": None}])
+async def test_a_transaction_in_no_block_has_no_receipt(raw: Any) -> None:
+    assert await node_saying(raw, lambda node: node.receipts([TX])) == {}
+
+
+@pytest.mark.parametrize("raw", [None, 5, "0x", "0x" + "f" * 16, "ten"])
+async def test_a_count_that_is_none_is_an_outage(raw: Any) -> None:
+    with pytest.raises(NodeUnavailable):
+        await node_saying(raw, lambda node: node.count(bytes(20)))
+
+
+def refusing(message: str, code: int = -32000) -> Any:
+    def reply(request: Any) -> tuple[int, bytes]:
+        error = {"code": code, "message": message}
+        return 200, json.dumps({"id": request["id"], "error": error}).encode()
+
+    return reply
+
+
+async def test_a_node_that_knew_its_final_block_once_is_not_taken_for_one_that_cannot() -> None:
+    final = {"number": "0x5", "hash": "0x" + "11" * 32, "parentHash": "0x" + "22" * 32}
+    head = Block(100, b"\1" * 32, b"\2" * 32, 5, 0)
+    async with odd_node(refusing("server error")) as odd:
+        rpc = Rpc(odd.url, 5.0)
+        node = Node(rpc, 2, 10**12, 0)
+        assert await node.final_block(head) == 98  # a node without the tag: so many blocks back
+        odd.reply = result(final | {"timestamp": "0x1"})
+        assert await node.final_block(head) == 5
+        for odd.reply in (refusing("server error"), result(None)):
+            with pytest.raises(NodeUnavailable):
+                await node.final_block(head)
+        await rpc.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "data", "reason"),
+    [
+        ("execution reverted", None, "WouldRevert"),
+        ("execution reverted: insufficient balance", None, "WouldRevert"),
+        ("anything", "0x12345678", "WouldRevert"),
+        ("anything", "0x", "NotEstimated"),
+        ("gas required exceeds allowance (0)", None, "InsufficientFunds"),
+        ("insufficient funds for gas * price + value", None, "InsufficientFunds"),
+        ("header not found", None, "NotEstimated"),
+    ],
+)
+def test_why_a_call_cannot_be_estimated_is_told_apart(
+    message: str, data: str | None, reason: str
+) -> None:
+    assert refusal_of(NodeRefused("eth_estimateGas", 3, message, data)) == reason
+
+
+# ------------------------------------------------------------------ refused for good
+
+
+async def test_what_the_node_refuses_for_good_halts_and_gives_its_nonce_back(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await lane.want(1)
+
+    async def refuse(raw: bytes) -> None:
+        raise NodeRefused("eth_sendRawTransaction", -32000, "oversized data")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "send", lambda self, raw: refuse(raw))
+        for _ in range(3):
+            await lane.submitter.step()
+    (halt,) = await lane.journal.halts()
+    assert (halt.intent, halt.kind) == ("batch:1", TRANSACTION_REFUSED)
+    assert not await lane.submitter.step()
+    sender = lane.submitter.signer.address
+    count = await lane.submitter.node.count(sender)
+    assert await lane.journal.free_nonce(sender, count) == count
+    intents = await lane.journal.open_intents(True, ())
+    await lane.journal.release(intents[0])
+    await lane.until_confirmed("batch:1")
+
+
+async def test_an_intent_that_changed_under_our_hands_is_not_signed_for(lane: Lane) -> None:
+    await lane.want(1)
+    (intent,) = await lane.journal.open_intents(True, ())
+    await lane.journal.void(intent)
+    sender = lane.submitter.signer
+    attempt = sender.sign(intent, 0, Fees(1, 1), 21_000, 1.0)
+    with pytest.raises(Exception, match="has changed"):
+        await lane.journal.record(intent, sender.address, attempt)
+
+
+async def test_the_journal_of_an_older_version_is_brought_up_with_its_attempts(
+    database: str,
+) -> None:
+    older = [item for item in migrations() if item[0] < "0004"]
+    await migrate(database, older)
+    connection = await asyncpg.connect(database)
+    await connection.execute(
+        """insert into intent (queue, key, target, calldata, state, sender, nonce)
+           values ('lane:0', 'batch:1', $1, $1, 'pending', $1, 7)""",
+        bytes(20),
+    )
+    await connection.execute(
+        """insert into attempt (hash, intent_id, nonce, raw, max_fee, priority_fee, signed_at)
+           select $1, id, 7, $1, 1, 1, 0 from intent""",
+        bytes(32),
+    )
+    assert await migrate(database, migrations()) == ["0004_halts.sql"]
+    journal = IntentJournal(connection, "lane:0")
+    (intent,) = await journal.open_intents(True, ())
+    assert [attempt.nonce for attempt in intent.attempts] == [7]
+    assert await journal.free_nonce(bytes(20), 7) == 8
+    await connection.close()
