@@ -12,8 +12,9 @@ def revert_reason(error: NodeRefused) -> str:
     """The contract's error by name and values where it is one of ours, else the node's words."""
     if error.data is None or not error.data.startswith("0x"):
         return error.message
-    from corechain.chain import CONTRACTS, RevertDecoder
+    from corechain.contracts import RevertDecoder
     from corechain.deployment import load_abi
+    from corechain.reader import CONTRACTS
 
     decoder = RevertDecoder.of([load_abi(name) for name in CONTRACTS])
     try:
