@@ -70,7 +70,11 @@ class Metrics:
         )
         self.vouchers_deadline.set(float("inf"))
         self.subscribers = gauge("subscribers", "Open batch streams")
-        self.subscribers_dropped = counter("subscribers_dropped_total", "Too slow to follow")
+        self.subscribers_dropped = counter(
+            "subscribers_dropped_total",
+            "Batch streams ended by us, or lost without a goodbye",
+            "reason",
+        )
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )

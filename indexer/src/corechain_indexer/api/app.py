@@ -5,11 +5,14 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
+import asyncpg
 import msgspec
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
@@ -29,7 +32,7 @@ from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
-from corechain_indexer.errors import Unavailable
+from corechain_indexer.errors import InvalidQuery, Unavailable
 from corechain_indexer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -96,6 +99,10 @@ class Api:
                 return await self._answered(request, answer, endpoint)
             except ProtocolError as error:
                 return await self._refused(request, error)
+            except asyncpg.DataError as error:
+                # A value that slipped past `Params`: a gap of ours to mend, but the asker's value.
+                log.error("value refused by the database", path=endpoint.path, error=str(error))
+                return await self._refused(request, InvalidQuery("query", "a value is too large"))
         except TransportError as error:
             log.warning("store unavailable", path=endpoint.path, error=str(error))
             return await self._refused(request, Unavailable(str(error)))
@@ -136,6 +143,15 @@ class Api:
         body = {"type": "about:blank", "title": "Internal error", "status": 500, "detail": ""}
         return _json(body, 500, "application/problem+json")
 
+    async def unknown(self, request: Request, error: Exception) -> Response:
+        """No path of ours, or no method of the path."""
+        assert isinstance(error, HTTPException), error
+        title = HTTPStatus(error.status_code).phrase
+        body = {"type": "about:blank", "title": title, "status": error.status_code, "detail": ""}
+        response = _json(body, error.status_code, "application/problem+json")
+        response.headers.update(error.headers or {})
+        return response
+
     async def openapi(self, request: Request) -> Response:
         return _json(document(ENDPOINTS, VERSION))
 
@@ -148,4 +164,5 @@ class Api:
                 Route("/openapi.json", self.openapi),
                 WebSocketRoute("/v1/batches/stream", self.stream.serve),
             ]
-        return Starlette(routes=routes, exception_handlers={Exception: self.broken})
+        handlers: dict[Any, Any] = {HTTPException: self.unknown, Exception: self.broken}
+        return Starlette(routes=routes, exception_handlers=handlers)

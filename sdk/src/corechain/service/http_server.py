@@ -11,9 +11,11 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
+from corechain.service import websocket_protocol
 from corechain.service.http_protocol import BoundedProtocol
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import stop_all
+from corechain.service.websocket_protocol import BoundedWebSocket
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +61,10 @@ def http_server(app: Starlette, max_connections: int, keep_alive_s: int) -> Http
     config = uvicorn.Config(
         app,
         http=BoundedProtocol,
+        ws=BoundedWebSocket,
+        ws_ping_interval=websocket_protocol.PING_INTERVAL_S,
+        ws_ping_timeout=websocket_protocol.PING_TIMEOUT_S,
+        ws_max_size=websocket_protocol.MAX_MESSAGE_BYTES,
         log_config=None,
         access_log=False,
         lifespan="off",

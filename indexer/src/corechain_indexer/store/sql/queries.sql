@@ -243,13 +243,14 @@ select f.leaves, f.readings_root, b.commitment from batch b join batch_file f us
 
 -- name: rejections_page
 select ordinal, device, sequence, metric, cell, observed_at, value, reasons from rejection
- where batch_id = $1 and ordinal > $2 order by ordinal limit $3
+ where batch_id = $1 and ordinal > $2::bigint order by ordinal limit $3
 
 -- name: readings_page
+-- A cursor may name any 64 bits, whatever its column holds.
 select batch_id, position, metric, cell, device, observed_at, value, flag from reading
  where ($1::bytea is null or device = $1) and ($2::integer is null or metric = $2)
    and observed_at >= $3 and observed_at <= $4
-   and (device, metric, observed_at, batch_id, position) > ($5, $6, $7, $8, $9)
+   and (device, metric, observed_at, batch_id, position) > ($5, $6::bigint, $7, $8, $9::bigint)
  order by device, metric, observed_at, batch_id, position limit $10
 
 -- name: batches_in_window
