@@ -31,7 +31,7 @@ from corechain_indexer.settings import Settings
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.verifier import Verifier
 
-CELL, HOUR_S, START = 0x872A1072FFFFFFF, 3600, 1_359_676_800
+CELL, HOUR_S, START = 0x872A1072BFFFFFF, 3600, 1_359_676_800
 TABLES = (
     "event", "device_event", "fleet_device", "batch", "root_event", "claim_event",
     "payment_channel", "payment_event", "state_channel_event", "reading", "rejection", "rollup",

@@ -198,6 +198,10 @@ async def test_rejections_say_why(served: Driven) -> None:
         ("/v1/statistics", {"metric": "1"}, 400, "InvalidQuery"),
         ("/v1/statistics", {"device": NOBODY}, 400, "InvalidQuery"),
         ("/v1/statistics", {"cell": "zz"}, 400, "InvalidQuery"),
+        *(
+            ("/v1/statistics", {"device": NOBODY, "metric": "1", "cell": c}, 400, "InvalidQuery")
+            for c in ("f" * 16, "0" * 15, "8" * 15, "172a1072bffffff", "872a1072fffffff")
+        ),
         ("/v1/series", {"bucket": 60}, 400, "InvalidQuery"),
         ("/v1/series", {"bucket": 4000}, 400, "InvalidQuery"),
         ("/v1/series", {"metric": "1"}, 400, "InvalidQuery"),

@@ -40,7 +40,7 @@ START = 1_359_676_800
 
 def sealed(number: int = 1) -> Batch:
     origin = Origin(number, ZERO26, ZERO26, CHAIN_ID, REGISTRY)
-    items = [Observation(1, 0x872A1072FFFFFFF, START + 3600 * hour, hour) for hour in range(4)]
+    items = [Observation(1, 0x872A1072BFFFFFF, START + 3600 * hour, hour) for hour in range(4)]
     report = Report.of(KEY.identity.device, number, items)
     signature = KEY.sign(report_digest(registry_domain(CHAIN_ID, REGISTRY), report))
     known = {KEY.identity.device: KEY.identity}

@@ -41,7 +41,7 @@ from corechain_indexer.store.latest import (
 from corechain_indexer.store.series import RollupSeries
 
 DEVICES = [bytes([n]) * 20 for n in (1, 2, 3)]
-CELL = 0x872A1072FFFFFFF
+CELL = 0x872A1072BFFFFFF
 LOCK = "corechain indexer cache"
 Items = Sequence[tuple[int, int, int]]
 """(device, metric, observed_at) of readings."""

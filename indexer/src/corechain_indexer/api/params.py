@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import msgspec
 from starlette.requests import Request
 
+from corechain.protocol.cells import is_cell
 from corechain.protocol.vocabulary import BY_CODE, Metric, metric
 from corechain_indexer.errors import InvalidQuery
 
@@ -67,8 +68,8 @@ class Params:
         text = self._text("cell")
         if text is None:
             return None
-        if not _CELL.fullmatch(text):
-            raise InvalidQuery("cell", "is not an H3 index")
+        if not _CELL.fullmatch(text) or not is_cell(int(text, 16)):
+            raise InvalidQuery("cell", "is not an H3 cell in 15 or 16 hexadecimal digits")
         return int(text, 16)
 
     def metric(self) -> Metric | None:
