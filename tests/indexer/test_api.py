@@ -22,7 +22,9 @@ from starlette.requests import Request
 
 from corechain.account import account_from_key
 from corechain.answers import device_bounds, parse_proven_reading, parse_statistics
+from corechain.async_client import AsyncClient
 from corechain.devnet.settings import ADMIN_KEY, PROPOSER_KEY
+from corechain.http import LoopClients
 from corechain.protocol.rewards import EpochScore, Owner, RewardTree, points_by_owner, split_down
 from corechain.protocol.vocabulary import metric
 from corechain_indexer.api.openapi import document
@@ -291,8 +293,18 @@ async def test_a_root_that_comes_out_pays_its_owner(world: World, served: Driven
     account = account_from_key(PROPOSER_KEY)
     before = world.chain.balance_of(owner)
     to = account_from_key(ADMIN_KEY).address
-    world.chain.send(account, "CoreToken", "claim", to, EMISSION, claim["position"], proof)
-    assert world.chain.balance_of(owner) == before + EMISSION
+    async with owners_client(world, served) as client:
+        assert await client.rewards_claimable(owner)
+        world.chain.send(account, "CoreToken", "claim", to, EMISSION, claim["position"], proof)
+        assert world.chain.balance_of(owner) == before + EMISSION
+        assert not await client.rewards_claimable(owner), "the contract takes it once"
+
+
+def owners_client(world: World, served: Driven) -> AsyncClient:
+    here = "http://indexer"
+    made = AsyncClient(here, here, world.chain.rpc_url, world.chain.deployment)
+    made.__dict__["_clients"] = LoopClients(served.api)
+    return made
 
 
 async def test_a_root_that_does_not_come_out_is_not_served(world: World, served: Driven) -> None:

@@ -153,7 +153,7 @@ class AsyncClient(ClientBase):
         return await self.run(flows.reward_claim(owner, self._active_root()))
 
     async def rewards_claimable(self, owner: Owner) -> bool:
-        return await self.run(flows.rewards_claimable(owner, self.chain.active_root))
+        return await self.run(flows.rewards_claimable(owner, *self._reward_books()))
 
     async def claim_rewards(self, owner: Owner) -> Any:
         claim = await self.reward_claim(owner)

@@ -230,6 +230,10 @@ class Chain(ChainReader):
         epoch, root = self.call("CoreToken", "activeRoot")
         return int(epoch), bytes(root)
 
+    def rewards_claimed(self, owner: bytes) -> int:
+        """All that an owner has ever claimed, base units."""
+        return int(self.call("CoreToken", "claimedOf", bytes(owner)))
+
     def balance_of(self, holder: bytes) -> int:
         """CORE tokens in base units."""
         return int(self.call("CoreToken", "balanceOf", bytes(holder)))

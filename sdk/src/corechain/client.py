@@ -113,6 +113,9 @@ class ClientBase:
     def _active_root(self) -> "flows.ActiveRoot | None":
         return self.chain.active_root if self.verify else None
 
+    def _reward_books(self) -> "tuple[flows.ActiveRoot, Callable[[Owner], int]]":
+        return self.chain.active_root, self.chain.rewards_claimed
+
     def _url(self, request: Request) -> str:
         base = self.gateway_url if request.service == flows.GATEWAY else self.api_url
         return base.rstrip("/") + request.path
@@ -321,7 +324,7 @@ class Client(ClientBase):
 
     def rewards_claimable(self, owner: Owner) -> bool:
         """Whether there is a claim that the contract would take now."""
-        return self.run(flows.rewards_claimable(owner, self.chain.active_root))
+        return self.run(flows.rewards_claimable(owner, *self._reward_books()))
 
     def claim_rewards(self, owner: Owner) -> Any:
         """Claims what an owner has earned; the contract checks the proof and pays the owner."""

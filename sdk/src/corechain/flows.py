@@ -306,10 +306,14 @@ def reward_claim(owner: Owner, active_root: ActiveRoot | None) -> Flow[RewardCla
     return claim
 
 
-def rewards_claimable(owner: Owner, active_root: ActiveRoot) -> Flow[bool]:
-    """Whether the API serves a claim that the contract would take now."""
+def rewards_claimable(
+    owner: Owner, active_root: ActiveRoot, claimed_of: Callable[[Owner], int]
+) -> Flow[bool]:
+    """Whether the API serves a claim that the contract would take now: a proven one, and for more
+    than the contract has paid already."""
     try:
-        yield from reward_claim(owner, active_root)
+        claim = yield from reward_claim(owner, active_root)
     except (NotFound, InvalidProof):
         return False
-    return True
+    claimed: int = yield Ask(lambda: claimed_of(owner))
+    return claim.cumulative > claimed
