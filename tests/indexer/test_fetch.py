@@ -49,7 +49,7 @@ def sealed(number: int = 1) -> Batch:
 
 BATCH, OTHER = sealed(), sealed(2)
 FILE = BATCH.data_file
-ENTRY = OpenBatch(1, BATCH.commitment, 0)
+ENTRY = OpenBatch(1, BATCH.commitment, bytes(32), 0)
 
 
 async def judge(data: bytes) -> Batch:
