@@ -339,8 +339,7 @@ class Relayer:
     def guard(self, key: "SecretStr") -> "list[Loop]":
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
-        report = Reporter(self.supervised, "guard-answers")
-        role = GuardRole(Parts(*shared, self.alerts), signer, report)
+        role = GuardRole(Parts(*shared, self.alerts), signer)
         loops = role.loops().items()
         return [self.loop(name, self.journalled(session)) for name, session in loops]
 

@@ -4,12 +4,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from corechain.protocol.errors import CoreChainError
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-FUNDS = "funds"
+FUNDS, SENDING = "funds", "sending"
 SHOWN = 5
 """Alerts that `/ready` spells out: somebody could make a thousand demands."""
 
@@ -35,6 +36,14 @@ class Alerts:
         if self._raise(FUNDS, "not enough funds", text):
             fields = {"address": address.hex(), "balance": balance, "needed": needed}
             log.error("the guard's key needs funds", **fields)
+
+    def sending(self, problem: CoreChainError | None) -> None:
+        """What keeps the submitter of answers from its work, None when nothing does: the node
+        refuses, no funds, a halt. No reason to call the whole process unready."""
+        if problem is None:
+            self.clear(SENDING)
+        elif self._raise(SENDING, type(problem).__name__, f"answers are not sent: {problem}"):
+            log.error("answers are not sent", kind=type(problem).__name__, error=str(problem))
 
     def clear(self, subject: str) -> None:
         self.standing.pop(subject, None)

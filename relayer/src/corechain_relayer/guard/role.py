@@ -10,7 +10,7 @@ from corechain_relayer.guard.chain import DisputesContract
 from corechain_relayer.guard.parts import Parts, new_guard
 from corechain_relayer.guard.service import Guard, OpenDemands
 from corechain_relayer.guard.store import QUEUE
-from corechain_relayer.submitter.held import Report, always
+from corechain_relayer.submitter.held import always
 from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
@@ -32,7 +32,6 @@ class GuardRole:
 
     parts: Parts
     signer: Signer
-    report: Report = lambda problem: None
     guard: Guard | None = None
 
     @property
@@ -52,8 +51,9 @@ class GuardRole:
         async with writer(url, self.signer.lock) as held:
             journal, node = IntentJournal(held, QUEUE), node_of(self.parts.rpc, self.parts.settings)
             settled, policy = OpenDemands(self.contract), self.policy()
+            asks = (always, self.parts.alerts.sending)
             submitter = Submitter(
-                journal, node, self.signer, settled, policy, self.parts.metrics, always, self.report
+                journal, node, self.signer, settled, policy, self.parts.metrics, *asks
             )
             work, poll_s = self.parts.work, self.parts.settings.poll_s
             await run_in_time(submitter, self.policy, poll_s, work)

@@ -1,6 +1,5 @@
 """The submitter's loop: look, plan, act. What it acts on is in the journal first."""
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -80,11 +79,6 @@ class Submitter:
         pause_s = self.policy.refused_pause_s
         self.held = Held(self.journal, self.metrics, pause_s, self.entitled, self.report)
         self.watch = Watch(self.journal, self.node, self.signer.address, self.metrics)
-
-    async def run_forever(self, poll_s: float, wake: asyncio.Event) -> None:
-        while True:
-            if not await self.step():
-                await _sleep(poll_s, wake)
 
     async def step(self) -> bool:
         """One round. True when it did something, so that another is worth it at once."""
@@ -339,13 +333,3 @@ class Submitter:
                 await self.journal.release(intent)
             return True
         return False
-
-
-async def _sleep(seconds: float, wake: asyncio.Event) -> None:
-    """Until woken, at most `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await wake.wait()
-    except TimeoutError:
-        return
-    wake.clear()
