@@ -437,3 +437,16 @@ async def test_the_bus_is_unavailable_while_its_server_is_away(own_server: Valke
         for question in (bus.enter(0), bus.inspect(), bus.depth(), bus.append(0, frame(1))):
             with pytest.raises(BusUnavailable):
                 await question
+
+
+async def test_a_frame_of_very_many_devices_is_appended_in_one_step(bus: ValkeyBus) -> None:
+    many = [report(7, DeviceId(number.to_bytes(20, "big"))) for number in range(2500)]
+    await bus.append(0, frame_of(0, many), fresh=True)
+    for number in (0, 999, 1000, 2499):
+        assert await bus.newest(DeviceId(number.to_bytes(20, "big")), 1) == 7
+    higher = [report(8, signed.report.device) for signed in many[:-1]] + [many[-1]]
+    with pytest.raises(SequenceInUse):
+        await bus.append(0, frame_of(0, higher), fresh=True)
+    assert await bus.newest(many[0].report.device, 1) == 7, "nothing of it was appended"
+    await bus.append(0, frame_of(0, higher[:-1]), fresh=True)
+    assert await bus.newest(many[0].report.device, 1) == 8

@@ -131,6 +131,21 @@ async def test_a_full_lane_refuses_its_reports_and_no_others(
     await all_sealed(database, tmp_path / "data", [first, second, third])
 
 
+async def test_a_relayers_lanes_need_not_be_the_first_ones_on_chain(
+    start: Start, pair: list[Sensor], database: str, tmp_path: Path
+) -> None:
+    lanes = TWO | {"RELAYER_FIRST_LANE": "8"}
+    relayer = start("gateway", "aggregator", **lanes, RELAYER_LANE="8")
+    start("aggregator", **lanes, RELAYER_LANE="9")
+    reports = [sensor.report() for sensor in pair]
+    assert relayer.send(*reports).json()["accepted"] == 2
+    wanted = Counter({(8, key_of(reports[0])): 1, (9, key_of(reports[1])): 1})
+    deadline = time.monotonic() + 30
+    while await sealed(database, tmp_path / "data") != wanted:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.1)
+
+
 # ------------------------------------------------------------------ changed lanes
 
 

@@ -23,6 +23,14 @@ WRONG = {
     "a typo": ({"RELAYER_MAX_READNGS": "5"}, "RELAYER_MAX_READNGS is not a setting"),
     "no number": ({"RELAYER_MAX_READINGS": "many"}, "RELAYER_MAX_READINGS: input should be"),
     "out of range": ({"RELAYER_LANE": "65536"}, "RELAYER_LANE: input should be less than"),
+    "a lane beyond the last": (
+        {"RELAYER_LANE": "2", "RELAYER_LANES": "2"},
+        "RELAYER_LANES: lane 2 is none of the 2 from lane 0 on",
+    ),
+    "a lane below the first": (
+        {"RELAYER_LANE": "3", "RELAYER_LANES": "9", "RELAYER_FIRST_LANE": "4"},
+        "RELAYER_LANES: lane 3 is none of the 9 from lane 4 on",
+    ),
     "zero": ({"RELAYER_MAX_AGE_S": "0"}, "RELAYER_MAX_AGE_S: input should be greater than 0"),
     "zero confirmations": ({"RELAYER_CONFIRMATIONS": "0"}, "RELAYER_CONFIRMATIONS: input should"),
     "a future that a revocation reaches": (

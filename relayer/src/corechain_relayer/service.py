@@ -231,16 +231,17 @@ class Relayer:
             await lane.catch_up(self.commits())
             aggregator = await self._aggregator(lane, journal)
             async with asyncio.TaskGroup() as group:
-                if settings.lane == 0:
+                if settings.place == 0:
                     group.create_task(self._drain(aggregator.forwarder, most).run_forever())
                 group.create_task(aggregator.run_forever())
 
     async def _aggregator(self, lane: Lane, journal: BatchJournal) -> Aggregator:
         settings = self.settings
-        consumer = ValkeyConsumer(self.bus.redis, self.bus.guard, self.bus.keys(lane.number))
+        consumer = ValkeyConsumer(self.bus.redis, self.bus.guard, self.bus.keys(settings.place))
         await consumer.open()
         aggregator = Aggregator(
             lane,
+            settings.place,
             settings.lanes,
             journal,
             consumer,

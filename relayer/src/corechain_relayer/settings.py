@@ -35,11 +35,18 @@ class Settings(ServiceSettings):
         0, ge=0, le=0xFFFF, description="the lane that this process aggregates and submits"
     )
 
+    first_lane: int = Field(
+        0,
+        ge=0,
+        le=0xFFFF,
+        description="the lowest lane that is ours on chain: lanes below may be another relayer's",
+    )
     lanes: int = Field(
         1,
         ge=1,
         le=1024,
-        description="how many lanes the deployment divides its devices into; the same everywhere",
+        description="how many lanes, from the first on, devices are divided into; the same in "
+        "every process of a relayer",
     )
 
     submitter_key: PrivateKey | None = Field(
@@ -161,10 +168,15 @@ class Settings(ServiceSettings):
     @field_validator("lanes")
     @classmethod
     def _has_the_lane(cls, lanes: int, info: ValidationInfo) -> int:
-        lane = info.data.get("lane", 0)
-        if lane >= lanes:
-            raise ValueError(f"there is no lane {lane} among {lanes}: lanes count from 0")
+        lane, first = info.data.get("lane", 0), info.data.get("first_lane", 0)
+        if not first <= lane < first + lanes:
+            raise ValueError(f"lane {lane} is none of the {lanes} from lane {first} on")
         return lanes
+
+    @property
+    def place(self) -> int:
+        """Where our lane stands among the relayer's: its number on the bus."""
+        return self.lane - self.first_lane
 
 
 def load_settings() -> Settings:

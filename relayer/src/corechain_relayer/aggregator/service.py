@@ -36,6 +36,8 @@ class Aggregator:
     """One lane. Everything it holds in memory is rebuilt from journal and bus by a new instance."""
 
     lane: Lane
+    place: int
+    """Of the lane among the relayer's `lanes`: which devices are its own."""
     lanes: int
     journal: BatchJournal
     consumer: Consumer
@@ -80,7 +82,7 @@ class Aggregator:
             except MalformedFrame as error:
                 await self._set_aside(delivery, error)
                 continue
-            divided.append(divide(delivery.id, frame, self.lane.number, self.lanes))
+            divided.append(divide(delivery.id, frame, self.place, self.lanes))
         for part in divided:
             await self.forwarder.forward(part.received_at_ms, part.others)
         return divided

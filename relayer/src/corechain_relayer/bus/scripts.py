@@ -36,21 +36,28 @@ class Script:
 
 # Keys: stream, position, newest. Arguments: run, limit (0: none), '1' to look for sequences that
 # may be in use, the frame, then device, first and last sequence of each device in it.
+# By a thousand devices at a time: Lua passes no more than some 8,000 values to one call.
 # All of it is one step: no number of gateways passes the limit, no frame is there without its mark,
 # and none is added to a server that is not the one whose state the caller knows.
 APPEND = Script("""
 if redis.call('HGET', KEYS[2], 'run') ~= ARGV[1] then return {'run'} end
 local limit = tonumber(ARGV[2])
 if limit > 0 and redis.call('XLEN', KEYS[1]) >= limit then return {'full'} end
-if ARGV[3] == '1' then
-  for i = 5, #ARGV, 3 do
-    local newest = redis.call('HGET', KEYS[3], ARGV[i])
-    if newest and ARGV[i + 1] <= newest then return {'used'} end
+local grown = {}
+for base = 5, #ARGV, 3000 do
+  local devices = {}
+  for i = base, math.min(base + 2999, #ARGV), 3 do devices[#devices + 1] = ARGV[i] end
+  local newest = redis.call('HMGET', KEYS[3], unpack(devices))
+  for n, device in ipairs(devices) do
+    local low, high = ARGV[base + 3 * n - 2], ARGV[base + 3 * n - 1]
+    if ARGV[3] == '1' and newest[n] and low <= newest[n] then return {'used'} end
+    if not newest[n] or high > newest[n] then
+      grown[#grown + 1], grown[#grown + 2] = device, high
+    end
   end
 end
-for i = 5, #ARGV, 3 do
-  local newest = redis.call('HGET', KEYS[3], ARGV[i])
-  if not newest or ARGV[i + 2] > newest then redis.call('HSET', KEYS[3], ARGV[i], ARGV[i + 2]) end
+for base = 1, #grown, 2000 do
+  redis.call('HSET', KEYS[3], unpack(grown, base, math.min(base + 1999, #grown)))
 end
 redis.call('XADD', KEYS[1], '*', 'f', ARGV[4])
 return {'ok', redis.call('HINCRBY', KEYS[2], 'appended', 1)}
