@@ -13,6 +13,7 @@ Given an API that costs something, and channels to its payee
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ import pytest_asyncio
 from corechain.account import account_from_key
 from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY
 from corechain.flows import ApiUnavailable
-from corechain.payments import PaymentChannel, parse_price
+from corechain.payments import PaymentChannel, decode_header, encode_header, parse_price
 from corechain.protocol.errors import (
     ChargedUnanswered,
     NoPaymentAsked,
@@ -133,6 +134,46 @@ async def test_an_answer_that_stays_lost_costs_one_price_unless_it_is_asked_agai
         await client.readings(device=device(site), limit=1)
     assert (channel.spent, channel.lost) == (3 * PRICE, PRICE)
     assert await site.charged(channel) == 3 * PRICE
+
+
+async def test_a_payment_with_an_id_is_answered_again_to_its_payer_alone(site: Site) -> None:
+    channel, path = await site.opened(queries=5), f"/v1/latest?device=0x{device(site).hex()}"
+    async with site.driven.api() as api:
+        price = channel.price_of((await api.get(path)).headers, None)
+        header = channel.sign(price, b"").header
+
+        async def send(to: str, signature: str = header) -> Any:
+            return await api.get(to, headers={"PAYMENT-SIGNATURE": signature})
+
+        both = [await asyncio.gather(send(path), send(path)), [await send(path)]]
+        answers = [answer for some in both for answer in some]
+        assert {answer.status_code for answer in answers} == {200}
+        assert len({answer.content for answer in answers}) == 1
+        assert len({answer.headers["PAYMENT-RESPONSE"] for answer in answers}) == 1
+        assert await site.charged(channel) == PRICE
+        other = await send(f"/v1/readings?device=0x{device(site).hex()}")
+        assert other.json()["type"].endswith("VoucherRegressed")
+        forged = decode_header(header)
+        forged["payload"]["voucher"]["signature"] = "0x" + "11" * 64 + "1b"
+        refused = await send(path, encode_header(forged))
+        assert (refused.status_code, "items" in refused.json()) == (403, False)
+
+
+async def test_an_answer_is_kept_for_an_hour(site: Site) -> None:
+    channel, pool = await site.opened(queries=5), site.driven.indexer.pool
+    async with site.client(channel) as client:
+        site.wire.plan = lambda _: Loss.ANSWER
+        with pytest.raises(ApiUnavailable):
+            await client.latest(device(site))
+        site.wire.plan = lambda _: Loss.NOTHING
+        await pool.execute("update paid_answer set answered_at = now() - interval '61 minutes'")
+        paywall = site.driven.indexer.api().paywall
+        assert paywall is not None
+        with suppress(TimeoutError):
+            await asyncio.wait_for(paywall.forget_forever(), 0.5)
+        assert await pool.fetchval("select count(*) from paid_answer") == 0
+        await client.latest(device(site))
+    assert (channel.spent, channel.lost) == (2 * PRICE, PRICE)
 
 
 async def test_a_cancelled_query_leaves_the_channel_usable(site: Site) -> None:
