@@ -232,6 +232,27 @@ async def test_a_payee_that_has_lost_its_book_is_believed_by_the_chain(site: Sit
     assert forgetful.spent == 4 * PRICE
 
 
+@pytest.mark.parametrize("forgets", [False, True])
+async def test_a_claim_that_a_reorg_takes_back_is_drawn_again(site: Site, forgets: bool) -> None:
+    channel = await site.opened(queries=9)
+    async with site.client(channel) as client:
+        for _ in range(3):
+            await client.latest(device(site))
+        snapshot = site.world.rpc("evm_snapshot")
+        assert (await site.redeem()).amount == 3 * PRICE
+        if forgets:
+            # Its new book begins with what the chain has claimed, and charges on from there.
+            await site.driven.indexer.pool.execute("delete from voucher")
+        await client.latest(device(site))
+        site.world.rpc("evm_revert", snapshot)
+        site.world.rpc("anvil_mine", hex(8))
+        await site.driven.settle()
+        assert site.claimed(channel) == 0
+        await client.latest(device(site))
+    assert (channel.spent, channel.lost) == (5 * PRICE, 0)
+    assert (await site.redeem()).amount == 5 * PRICE == site.claimed(channel)
+
+
 async def test_a_payee_that_charges_a_refused_voucher_gets_no_second_signature(site: Site) -> None:
     channel = await site.opened(queries=9)
     async with site.client(channel) as client:
