@@ -15,7 +15,7 @@ from corechain.devnet.settings import ADMIN_KEY, Ports
 from corechain.protocol.hashing import keccak
 
 READINGS, ROUNDS = 1_000, 15
-CELL, START, STEP_S = 0x872A1072FFFFFFF, 1_359_720_000, 60
+CELL, START, STEP_S = 0x872A1072BFFFFFF, 1_359_720_000, 60
 SETTLE_LIMIT_S = 120.0
 
 

@@ -14,7 +14,13 @@ from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.process import free_port
 from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
 from corechain.payments import channel_to
-from corechain.protocol.errors import InvalidSignature, UnknownBatch, UnknownDevice, WrongChain
+from corechain.protocol.errors import (
+    InvalidSignature,
+    InvalidValue,
+    UnknownBatch,
+    UnknownDevice,
+    WrongChain,
+)
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
@@ -113,7 +119,7 @@ def test_a_channel_is_opened_and_left(client):
 
 def test_an_account_is_needed_to_pay(anvil, deployment):
     reader = Client("http://x", "http://x", anvil, deployment)
-    with pytest.raises(ValueError, match="account"):
+    with pytest.raises(InvalidValue, match="account"):
         reader.register_device(Secp256k1Key(bytes(31) + b"\x55"))
 
 

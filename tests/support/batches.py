@@ -12,7 +12,7 @@ from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.merkle import depth_of
 from corechain.protocol.reading import Observation, Reading, Report, SignedReport
 
-CELL, HOUR_S, DAY_S = 0x872A1072FFFFFFF, 3600, 86_400
+CELL, HOUR_S, DAY_S = 0x872A1072BFFFFFF, 3600, 86_400
 START = 1_359_676_800
 KEYS = tuple(Secp256k1Key(bytes(31) + bytes([n])) for n in (7, 8, 9))
 DOMAIN = registry_domain(31337, bytes(20))

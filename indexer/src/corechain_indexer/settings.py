@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import httpx
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
@@ -19,6 +18,8 @@ PREFIX = "INDEXER_"
 
 
 def _check_url(template: str) -> None:
+    import httpx  # on first use: `corechain --help` reads this module too
+
     try:
         httpx.URL(template.replace("{commitment}", "0"))
     except httpx.InvalidURL as error:

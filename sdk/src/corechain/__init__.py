@@ -7,8 +7,14 @@ from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.documents import MalformedAnswer, WrongAnswer
 from corechain.flows import ApiUnavailable, Delivery, StatisticsResult
 from corechain.payments import PaymentChannel
-from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
+from corechain.protocol.errors import (
+    CoreChainError,
+    InvalidValue,
+    ProtocolError,
+    TransportError,
+)
 from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
+from corechain.protocol.places import cell_of
 from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.statistics import Statistics
@@ -26,6 +32,7 @@ __all__ = [
     "DeviceId",
     "DeviceKey",
     "InvalidDeployment",
+    "InvalidValue",
     "LocatedReading",
     "MalformedAnswer",
     "Metric",
@@ -44,6 +51,7 @@ __all__ = [
     "TransportError",
     "WrongAnswer",
     "account_from_key",
+    "cell_of",
     "load_deployment",
     "metric",
 ]

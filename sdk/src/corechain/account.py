@@ -2,13 +2,18 @@
 
 from typing import TYPE_CHECKING
 
+from corechain.protocol.keys import Secp256k1Key
+
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
 
 def account_from_key(secret: str | bytes) -> "LocalAccount":
-    """A signing account from a private key. The secret never appears in its repr."""
+    """A signing account from a private key, 32 bytes or hex. The secret never appears in its repr.
+
+    Raises InvalidValue, which does not show it either.
+    """
     from eth_account import Account
 
-    account: LocalAccount = Account.from_key(secret)
+    account: LocalAccount = Account.from_key(Secp256k1Key(secret).secret)  # type: ignore[arg-type]
     return account

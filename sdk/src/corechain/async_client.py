@@ -20,8 +20,10 @@ from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.keys import DeviceKey
-from corechain.protocol.reading import DeviceId, Reading, SignedReport
-from corechain.protocol.rewards import Owner, RewardClaim
+from corechain.protocol.reading import Reading, SignedReport
+from corechain.protocol.rewards import RewardClaim
+from corechain.protocol.values import CellLike, OctetsLike, TimeLike
+from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
 
 if TYPE_CHECKING:
@@ -101,20 +103,20 @@ class AsyncClient(ClientBase):
             outcome: T = done.value
             return outcome
 
-    async def register_device(self, key: DeviceKey, owner: bytes | None = None) -> Any:
+    async def register_device(self, key: DeviceKey, owner: OctetsLike | None = None) -> Any:
         return await asyncio.to_thread(self._register, key, owner)
 
     async def send_reports(self, reports: Sequence[SignedReport]) -> list[flows.Delivery]:
         return await self.run(flows.send_reports(reports))
 
-    async def next_sequence(self, device: DeviceId) -> int:
+    async def next_sequence(self, device: OctetsLike) -> int:
         return await self.run(flows.next_sequence(device))
 
     async def status(self) -> dict[str, Any]:
         return await self.run(flows.document("/v1/status"))
 
     async def batch(self, batch_id: int) -> dict[str, Any]:
-        return await self.run(flows.document(f"/v1/batches/{batch_id}"))
+        return await self.run(flows.batch(batch_id))
 
     async def batches(self, limit: int = 100) -> list[dict[str, Any]]:
         return await self.run(flows.pages("/v1/batches", {}, limit))
@@ -122,11 +124,11 @@ class AsyncClient(ClientBase):
     async def devices(self, limit: int = 100) -> list[dict[str, Any]]:
         return await self.run(flows.pages("/v1/devices", {}, limit))
 
-    async def latest(self, device: DeviceId) -> dict[str, Any]:
-        return await self.run(flows.document("/v1/latest", device="0x" + device.hex()))
+    async def latest(self, device: OctetsLike) -> dict[str, Any]:
+        return await self.run(flows.latest(device))
 
     async def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return await self.run(flows.pages(f"/v1/batches/{batch_id}/rejections", {}, limit))
+        return await self.run(flows.rejections(batch_id, limit))
 
     async def reading(self, batch_id: int, position: int) -> Reading:
         return await self.run(flows.proven_reading(batch_id, position, self.chain.commitments_of))
@@ -134,34 +136,34 @@ class AsyncClient(ClientBase):
     async def readings(
         self,
         *,
-        device: DeviceId,
-        metric: int | str | None = None,
-        start: int | None = None,
-        end: int | None = None,
+        device: OctetsLike,
+        metric: MetricLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
         limit: int = 100,
     ) -> list[LocatedReading]:
         question = self.readings_question(metric, device, start, end)
         return await self.run(flows.readings(question, limit, self._commitments()))
 
     async def statistics(
-        self, metric: int | str, device: DeviceId, cell: int, start: int, end: int
+        self, metric: MetricLike, device: OctetsLike, cell: CellLike, start: TimeLike, end: TimeLike
     ) -> flows.StatisticsResult:
         question = self.question(metric, device, cell, start, end)
         return await self.run(flows.statistics(question, self._commitments()))
 
-    async def reward_claim(self, owner: Owner) -> RewardClaim:
+    async def reward_claim(self, owner: OctetsLike) -> RewardClaim:
         return await self.run(flows.reward_claim(owner, self._active_root()))
 
-    async def rewards_claimable(self, owner: Owner) -> bool:
+    async def rewards_claimable(self, owner: OctetsLike) -> bool:
         return await self.run(flows.rewards_claimable(owner, *self._reward_books()))
 
-    async def claim_rewards(self, owner: Owner) -> Any:
+    async def claim_rewards(self, owner: OctetsLike) -> Any:
         claim = await self.reward_claim(owner)
         return await asyncio.to_thread(self._claim, claim)
 
     async def open_channel(
         self,
-        receiver: bytes | None = None,
+        receiver: OctetsLike | None = None,
         amount: int = 0,
         withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
         *,
@@ -172,7 +174,7 @@ class AsyncClient(ClientBase):
         return self.channel
 
     async def resume_channel(
-        self, channel_id: bytes, *, max_price: int | None = None
+        self, channel_id: OctetsLike, *, max_price: int | None = None
     ) -> PaymentChannel:
         self.channel = await self.run(self._opening(max_price).resume(channel_id))
         return self.channel

@@ -8,7 +8,7 @@ from corechain.answers import Part, ProvenReading
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of
 from corechain.node import ChainUnavailable, NodeRefusal
 from corechain.protocol.channel import ChannelConfig
-from corechain.protocol.errors import ProtocolError, UnknownDevice
+from corechain.protocol.errors import InvalidValue, ProtocolError, UnknownDevice
 from corechain.protocol.events import FleetEnrolled, topic_of
 from corechain.protocol.fleet import Fleet, device_ids
 from corechain.protocol.keys import DeviceIdentity
@@ -16,6 +16,7 @@ from corechain.protocol.reading import DeviceId
 from corechain.protocol.redemption import Redemption, pack_redemptions
 from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.statistics import Statistics
+from corechain.protocol.values import U128_MAX, OctetsLike, address, items, octets, one_of, whole
 from corechain.reader import ChainReader
 from corechain.transactions import Receipt, Sender, TransactionPending
 
@@ -33,6 +34,7 @@ __all__ = [
 
 
 def _config_tuple(config: ChannelConfig) -> tuple[object, ...]:
+    one_of("config", config, ChannelConfig, "takes the terms of a payment channel")
     return (
         bytes(config.payer),
         bytes(config.payer_authorizer),
@@ -51,6 +53,17 @@ def _key_tuple(key: bytes) -> tuple[object, ...]:
         bytes(key[10:30]),
         int.from_bytes(key[30:35], "big"),
     )
+
+
+def _require_account(account: object) -> None:
+    if not hasattr(account, "address") or not hasattr(account, "sign_transaction"):
+        right = "takes an account that signs; account_from_key makes one"
+        raise InvalidValue("account", account, right)
+
+
+def _joined(keys: object) -> bytes:
+    given = items("keys", keys, object, "takes public keys of 64 bytes")
+    return b"".join(octets(f"keys[{index}]", key, 64) for index, key in enumerate(given))
 
 
 @dataclass
@@ -85,11 +98,13 @@ class Chain(ChainReader):
         self, account: "LocalAccount", contract: str, function: str, packed: bytes
     ) -> Receipt:
         """The same for a function that reads packed bytes behind its selector (no arguments)."""
-        data = function_of(contract, function, 0).selector + packed
+        given = one_of("packed", packed, bytes, "takes packed bytes")
+        data = function_of(contract, function, 0).selector + given
         return self._send(account, contract, function, data)
 
     def _send(self, account: "LocalAccount", contract: str, function: str, data: bytes) -> Receipt:
         to = self.deployment.address(contract)
+        _require_account(account)
         _ = self.node  # on the right chain: else a transaction would pay for nothing
         try:
             receipt = self._sender.send(account, to, data)
@@ -103,6 +118,7 @@ class Chain(ChainReader):
 
     def prove_reading(self, proven: ProvenReading) -> None:
         """Asks the contract itself whether a reading is in its batch. Raises InvalidProof."""
+        one_of("proven", proven, ProvenReading, "takes a ProvenReading")
         reading = proven.reading
         fields = (
             reading.metric,
@@ -124,6 +140,7 @@ class Chain(ChainReader):
 
     def prove_range(self, part: Part) -> Statistics:
         """Asks the contract itself for proven statistics. Raises InvalidProof, RangeIncomplete."""
+        one_of("part", part, Part, "takes a part of a statistics answer")
         header = part.header
         found = self.call(
             "DataBatches",
@@ -152,38 +169,44 @@ class Chain(ChainReader):
         return Statistics(*found)
 
     def register_device(
-        self, account: "LocalAccount", identity: DeviceIdentity, owner: bytes, activation: bytes
+        self,
+        account: "LocalAccount",
+        identity: DeviceIdentity,
+        owner: OctetsLike,
+        activation: OctetsLike,
     ) -> Receipt:
         """Registers a device for an owner; `activation` is the device's own signature of that."""
+        one_of("identity", identity, DeviceIdentity, "takes the identity of a device key")
         public = identity.public_key or bytes(64)
         return self.send(
             account,
             "DeviceRegistry",
             "register",
             bytes(identity.device),
-            bytes(owner),
+            address("owner", owner),
             int(identity.key_type),
             public[:32],
             public[32:],
             activation,
         )
 
-    def owner_and_key_type(self, device: bytes) -> tuple[bytes, int]:
+    def owner_and_key_type(self, device: OctetsLike) -> tuple[bytes, int]:
         """Of a device with a slot of its own, else as the first fleet that lists it has it.
 
         Raises UnknownDevice.
         """
-        owner, key_type, _, _ = self.call("DeviceRegistry", "deviceOf", bytes(device))
+        wanted = DeviceId(address("device", device))
+        owner, key_type, _, _ = self.call("DeviceRegistry", "deviceOf", wanted)
         if int(str(owner), 16):
             return bytes.fromhex(str(owner)[2:]), int(key_type)
-        found = self._fleet_devices.get(DeviceId(device)) or self._enrolled().get(DeviceId(device))
+        found = self._fleet_devices.get(wanted) or self._enrolled().get(wanted)
         if found is None:
-            raise UnknownDevice(device)
+            raise UnknownDevice(wanted)
         return found
 
     def _enrolled(self) -> dict[DeviceId, tuple[bytes, int]]:
         """Fleets' devices from the logs, read anew; kept, for no list is ever taken back."""
-        start, head = self.deployment.contracts["DeviceRegistry"].block, self.node.head()
+        start, head = self.deployment.contract("DeviceRegistry").block, self.node.head()
         topics = ["0x" + topic_of(FleetEnrolled).hex()]
         for event in self._events("DeviceRegistry", topics, start, head):
             for device in device_ids(event.ids):
@@ -192,29 +215,36 @@ class Chain(ChainReader):
 
     def enrol_fleet(self, account: "LocalAccount", fleet: Fleet) -> Receipt:
         """For enrollers: all devices of one owner, by root, with the list in the log."""
+        one_of("fleet", fleet, Fleet, "takes a Fleet")
         owner = bytes(fleet.owner)
         key_type = int(fleet.key_type)
         return self.send(account, "DeviceRegistry", "enrolFleet", owner, key_type, fleet.packed)
 
-    def materialise(self, account: "LocalAccount", fleet: Fleet, device: DeviceId) -> Receipt:
+    def materialise(self, account: "LocalAccount", fleet: Fleet, device: OctetsLike) -> Receipt:
         """Writes the slot of a fleet's device, so that its owner can act on it. Anyone may."""
-        position = fleet.position(device)
+        one_of("fleet", fleet, Fleet, "takes a Fleet")
+        wanted = DeviceId(address("device", device))
+        try:
+            position = fleet.position(wanted)
+        except ValueError as error:
+            raise InvalidValue("device", wanted, "takes a device of the fleet") from error
         return self.send(
             account,
             "DeviceRegistry",
             "materialise",
             fleet.root,
-            bytes(device),
+            wanted,
             position,
             fleet.proof(position),
         )
 
     def publish_keys(self, account: "LocalAccount", keys: Sequence[bytes]) -> Receipt:
         """Puts P-256 keys (x ‖ y) of a fleet's devices into the log, after its enrolment."""
-        return self.send(account, "DeviceRegistry", "publishKeys", b"".join(keys))
+        return self.send(account, "DeviceRegistry", "publishKeys", _joined(keys))
 
     def claim_rewards(self, account: "LocalAccount", claim: RewardClaim) -> Receipt:
         """Claims for the owner in the leaf, whoever sends it."""
+        one_of("claim", claim, RewardClaim, "takes a RewardClaim")
         return self.send(
             account,
             "CoreToken",
@@ -230,36 +260,44 @@ class Chain(ChainReader):
         epoch, root = self.call("CoreToken", "activeRoot")
         return int(epoch), bytes(root)
 
-    def rewards_claimed(self, owner: bytes) -> int:
+    def rewards_claimed(self, owner: OctetsLike) -> int:
         """All that an owner has ever claimed, base units."""
-        return int(self.call("CoreToken", "claimedOf", bytes(owner)))
+        return int(self.call("CoreToken", "claimedOf", address("owner", owner)))
 
-    def balance_of(self, holder: bytes) -> int:
+    def balance_of(self, holder: OctetsLike) -> int:
         """CORE tokens in base units."""
-        return int(self.call("CoreToken", "balanceOf", bytes(holder)))
+        return int(self.call("CoreToken", "balanceOf", address("holder", holder)))
 
     def open_channel(self, account: "LocalAccount", config: ChannelConfig, amount: int) -> Receipt:
         """Deposits CORE into a payment channel, after allowing exactly that much to be drawn."""
+        # Before the allowance is paid for: what is wrong with the deposit is found here.
+        amount, terms = whole("amount", amount, 1, U128_MAX), _config_tuple(config)
         spender = bytes(self.deployment.address("PaymentChannels"))
         self.send(account, "CoreToken", "approve", spender, amount)
-        return self.send(account, "PaymentChannels", "open", _config_tuple(config), amount)
+        return self.send(account, "PaymentChannels", "open", terms, amount)
 
-    def channel_balance(self, channel_id: bytes) -> tuple[int, int]:
+    def channel_balance(self, channel_id: OctetsLike) -> tuple[int, int]:
         """(deposited, claimed) of a payment channel, base units."""
-        balance, claimed = self.call("PaymentChannels", "channels", channel_id)
+        found = octets("channel_id", channel_id, 32)
+        balance, claimed = self.call("PaymentChannels", "channels", found)
         return int(balance), int(claimed)
 
     def redeem(
         self, account: "LocalAccount", vouchers: Sequence[tuple[ChannelConfig, int, bytes]]
     ) -> Receipt:
         """Claims (terms, amount, signature) vouchers and pays them out, in one transaction."""
-        rows = [(_config_tuple(config), amount, sig) for config, amount, sig in vouchers]
+        right = "takes rows of terms, amount and signature"
+        given = items("vouchers", vouchers, tuple, right)
+        if any(len(row) != 3 for row in given):
+            raise InvalidValue("vouchers", vouchers, right)
+        rows = [(_config_tuple(config), amount, sig) for config, amount, sig in given]
         return self.send(account, "PaymentChannels", "redeem", rows)
 
     def channel_balances(self, channel_ids: Sequence[bytes]) -> list[tuple[int, int]]:
         """(deposited, claimed) of many payment channels, in one call."""
         view = function_of("PaymentChannels", "channels", 1)
-        asked = [view.encode([channel_id]) for channel_id in channel_ids]
+        wanted = items("channel_ids", channel_ids, object, "takes channel ids")
+        asked = [view.encode([octets("channel_id", channel_id, 32)]) for channel_id in wanted]
         found = self.call("PaymentChannels", "multicall", asked)
         try:
             balances = [view.decode(bytes(answer)) for answer in found]
@@ -281,6 +319,8 @@ class Chain(ChainReader):
 
         The account is on the receiver's side of all of them. Raises MalformedRows.
         """
+        rows = items("rows", rows, Redemption, "takes Redemptions")
+        _require_account(account)
         packed = pack_redemptions(rows, bytes.fromhex(account.address[2:]))
         return self.send_packed(account, "PaymentChannels", "redeemGroupsBrief", packed)
 
@@ -289,6 +329,10 @@ class Chain(ChainReader):
     ) -> Receipt:
         """Claims (voucher, cumulative amount up to its ceiling) and pays them out, in one
         transaction, by x402's own functions. All rows are of one receiver and token."""
+        right = "takes at least one row of a Redemption and its total"
+        given = items("rows", rows, tuple, right)
+        if not given or any(len(row) != 2 or not isinstance(row[0], Redemption) for row in given):
+            raise InvalidValue("rows", rows, right)
         claims = [
             ((_config_tuple(row.config), row.amount), row.signature, total) for row, total in rows
         ]

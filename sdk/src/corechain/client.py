@@ -14,7 +14,7 @@ from corechain import flows
 from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question, Request
-from corechain.http import ProcessClients, client, exchange, retry_after_s
+from corechain.http import ProcessClients, client, exchange, retry_after_s, service_url
 from corechain.opening import Opening
 from corechain.paying import (
     HTTP_PAYMENT_REQUIRED,
@@ -29,11 +29,20 @@ from corechain.paying import (
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
-from corechain.protocol.errors import CoreChainError
+from corechain.protocol.errors import CoreChainError, InvalidValue
 from corechain.protocol.keys import DeviceKey
-from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
+from corechain.protocol.reading import Observation, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
-from corechain.protocol.vocabulary import metric as metric_of
+from corechain.protocol.values import (
+    U128_MAX,
+    CellLike,
+    OctetsLike,
+    TimeLike,
+    address,
+    one_of,
+    whole,
+)
+from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading, ReadingsQuestion
 
 if TYPE_CHECKING:
@@ -69,6 +78,19 @@ def payload_of(response: "httpx.Response") -> Any:
     raise flows.error_of_problem(status, document, retry_after_s(response.headers))
 
 
+def _check_key(key: object) -> None:
+    if not hasattr(key, "identity") or not hasattr(key, "sign"):
+        raise InvalidValue("key", key, "takes a device key: Secp256k1Key or P256Key")
+
+
+def _check_kinds(account: object, verify: object, channel: object) -> None:
+    if account is not None and not hasattr(account, "sign_transaction"):
+        raise InvalidValue("account", account, "takes an account; account_from_key makes one")
+    one_of("verify", verify, bool, "takes True or False")
+    if channel is not None:
+        one_of("channel", channel, PaymentChannel, "takes a PaymentChannel; see open_channel")
+
+
 @dataclass
 class ClientBase:
     """What both clients know: where the services are, the contracts, and who pays.
@@ -87,8 +109,13 @@ class ClientBase:
     max_price: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("api_url", "gateway_url", "rpc_url"):
+            service_url(name, getattr(self, name))
         if not isinstance(self.deployment, Deployment):
             self.deployment = load_deployment(self.deployment)
+        if self.max_price is not None:
+            self.max_price = whole("max_price", self.max_price, 0, U128_MAX)
+        _check_kinds(self.account, self.verify, self.channel)
 
     @property
     def contracts(self) -> Deployment:
@@ -104,7 +131,8 @@ class ClientBase:
 
     def _account(self) -> "LocalAccount":
         if self.account is None:
-            raise ValueError("this needs an account: pass account=account_from_key(...)")
+            right = "this needs an account: pass account=account_from_key(...) to the client"
+            raise InvalidValue("account", None, right)
         return self.account
 
     def _commitments(self) -> "CommitmentsOf | None":
@@ -154,6 +182,7 @@ class ClientBase:
         self, key: DeviceKey, sequence: int, observations: Iterable[Observation]
     ) -> SignedReport:
         """A report signed by its device for this deployment. No I/O."""
+        _check_key(key)
         report = Report.of(key.identity.device, sequence, observations)
         domain = self._registry_domain()
         return SignedReport(report, key.sign(report_digest(domain, report)))
@@ -162,9 +191,10 @@ class ClientBase:
         registry = self.contracts.address("DeviceRegistry")
         return registry_domain(self.contracts.chain_id, registry)
 
-    def _register(self, key: DeviceKey, owner: bytes | None) -> Any:
+    def _register(self, key: DeviceKey, owner: OctetsLike | None) -> Any:
         account = self._account()
-        paid = owner or bytes.fromhex(account.address[2:])
+        _check_key(key)
+        paid = address("owner", account.address if owner is None else owner)
         digest = activation_digest(self._registry_domain(), key.identity.device, paid)
         return self.chain.register_device(account, key.identity, paid, key.sign(digest))
 
@@ -172,20 +202,23 @@ class ClientBase:
         return self.chain.claim_rewards(self._account(), claim)
 
     def _opening(self, max_price: int | None) -> Opening:
-        limit = self.max_price if max_price is None else max_price
+        given = None if max_price is None else whole("max_price", max_price, 0, U128_MAX)
+        limit = self.max_price if given is None else given
         return Opening(self._account(), self.contracts, lambda: self.chain, limit)
 
     @staticmethod
-    def question(metric: int | str, device: DeviceId, cell: int, start: int, end: int) -> Question:
+    def question(
+        metric: MetricLike, device: OctetsLike, cell: CellLike, start: TimeLike, end: TimeLike
+    ) -> Question:
         """Raises UnknownMetric."""
-        return Question(metric_of(metric), device, cell, start, end)
+        return Question.of(metric, device, cell, start, end)
 
     @staticmethod
     def readings_question(
-        metric: int | str | None, device: DeviceId, start: int | None, end: int | None
+        metric: MetricLike | None, device: OctetsLike, start: TimeLike | None, end: TimeLike | None
     ) -> ReadingsQuestion:
         """Raises UnknownMetric."""
-        return ReadingsQuestion(device, None if metric is None else metric_of(metric), start, end)
+        return ReadingsQuestion.of(device, metric, start, end)
 
 
 class Client(ClientBase):
@@ -256,7 +289,7 @@ class Client(ClientBase):
             outcome: T = done.value
             return outcome
 
-    def register_device(self, key: DeviceKey, owner: bytes | None = None) -> Any:
+    def register_device(self, key: DeviceKey, owner: OctetsLike | None = None) -> Any:
         """Registers a device for an owner (default: this account)."""
         return self._register(key, owner)
 
@@ -264,7 +297,7 @@ class Client(ClientBase):
         """Sends up to a body's worth of reports; returns when the gateway holds them durably."""
         return self.run(flows.send_reports(reports))
 
-    def next_sequence(self, device: DeviceId) -> int:
+    def next_sequence(self, device: OctetsLike) -> int:
         """The first sequence number the gateway has not seen from a device."""
         return self.run(flows.next_sequence(device))
 
@@ -272,7 +305,7 @@ class Client(ClientBase):
         return self.run(flows.document("/v1/status"))
 
     def batch(self, batch_id: int) -> dict[str, Any]:
-        return self.run(flows.document(f"/v1/batches/{batch_id}"))
+        return self.run(flows.batch(batch_id))
 
     def batches(self, limit: int = 100) -> list[dict[str, Any]]:
         return self.run(flows.pages("/v1/batches", {}, limit))
@@ -280,12 +313,12 @@ class Client(ClientBase):
     def devices(self, limit: int = 100) -> list[dict[str, Any]]:
         return self.run(flows.pages("/v1/devices", {}, limit))
 
-    def latest(self, device: DeviceId) -> dict[str, Any]:
+    def latest(self, device: OctetsLike) -> dict[str, Any]:
         """Newest value per metric, from the cache: not proven."""
-        return self.run(flows.document("/v1/latest", device="0x" + device.hex()))
+        return self.run(flows.latest(device))
 
     def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return self.run(flows.pages(f"/v1/batches/{batch_id}/rejections", {}, limit))
+        return self.run(flows.rejections(batch_id, limit))
 
     def reading(self, batch_id: int, position: int) -> Reading:
         """One reading, always proven."""
@@ -294,10 +327,10 @@ class Client(ClientBase):
     def readings(
         self,
         *,
-        device: DeviceId,
-        metric: int | str | None = None,
-        start: int | None = None,
-        end: int | None = None,
+        device: OctetsLike,
+        metric: MetricLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
         limit: int = 100,
     ) -> list[LocatedReading]:
         """A device's readings by metric and time (seconds, both ends included), ordered by metric
@@ -309,7 +342,7 @@ class Client(ClientBase):
         return self.run(flows.readings(question, limit, self._commitments()))
 
     def statistics(
-        self, metric: int | str, device: DeviceId, cell: int, start: int, end: int
+        self, metric: MetricLike, device: OctetsLike, cell: CellLike, start: TimeLike, end: TimeLike
     ) -> flows.StatisticsResult:
         """Count, mean, min and max of a metric in [start, end], proven unless `verify` is off.
 
@@ -318,21 +351,21 @@ class Client(ClientBase):
         question = self.question(metric, device, cell, start, end)
         return self.run(flows.statistics(question, self._commitments()))
 
-    def reward_claim(self, owner: Owner) -> RewardClaim:
+    def reward_claim(self, owner: OctetsLike) -> RewardClaim:
         """What an owner may claim, proven under the root on chain unless `verify` is off."""
         return self.run(flows.reward_claim(owner, self._active_root()))
 
-    def rewards_claimable(self, owner: Owner) -> bool:
+    def rewards_claimable(self, owner: OctetsLike) -> bool:
         """Whether there is a claim that the contract would take now."""
         return self.run(flows.rewards_claimable(owner, *self._reward_books()))
 
-    def claim_rewards(self, owner: Owner) -> Any:
+    def claim_rewards(self, owner: OctetsLike) -> Any:
         """Claims what an owner has earned; the contract checks the proof and pays the owner."""
         return self._claim(self.reward_claim(owner))
 
     def open_channel(
         self,
-        receiver: bytes | None = None,
+        receiver: OctetsLike | None = None,
         amount: int = 0,
         withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
         *,
@@ -350,7 +383,9 @@ class Client(ClientBase):
         self.channel = self.run(opening.open(receiver, amount, withdraw_delay_s))
         return self.channel
 
-    def resume_channel(self, channel_id: bytes, *, max_price: int | None = None) -> PaymentChannel:
+    def resume_channel(
+        self, channel_id: OctetsLike, *, max_price: int | None = None
+    ) -> PaymentChannel:
         """Goes on with a channel of an earlier run: its terms from the API, checked by their hash,
         its money from the chain; what is spent, from the first 402.
 

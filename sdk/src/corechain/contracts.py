@@ -14,6 +14,7 @@ from corechain.deployment import load_abi
 from corechain.protocol import errors
 from corechain.protocol.errors import InvalidValue, ProtocolError
 from corechain.protocol.hashing import keccak
+from corechain.protocol.values import integer, one_of
 
 Entry = Mapping[str, Any]
 ERROR_STRING, PANIC = keccak(b"Error(string)")[:4], keccak(b"Panic(uint256)")[:4]
@@ -59,7 +60,8 @@ class Function:
     def encode(self, arguments: Sequence[object]) -> bytes:
         """Calldata. Raises InvalidValue for arguments that do not fit the ABI."""
         try:
-            return self.selector + abi_encode(self.inputs, arguments)
+            given = list(map(_fitting, self.inputs, arguments))
+            return self.selector + abi_encode(self.inputs, given)
         except (EncodingError, TypeError, ValueError, OverflowError) as error:
             raise InvalidValue(f"arguments of {self.name}", arguments, str(error)) from error
 
@@ -72,6 +74,16 @@ class Function:
             raise UnexpectedReturn(f"{self.name} returned {returned.hex():.80}") from error
         shown = tuple(map(_with_checksum, self.outputs, values))
         return shown[0] if len(shown) == 1 else shown
+
+
+def _fitting(kind: str, value: object) -> object:
+    """Bytes for hex, as the API writes them; integers of any library. The coder judges the rest."""
+    if kind.startswith("bytes") and kind[-1] != "]" and isinstance(value, str):
+        digits = value.removeprefix("0x")
+        return bytes.fromhex(digits) if len(digits) % 2 == 0 and digits.isalnum() else value
+    if kind.startswith(("uint", "int")) and kind[-1] != "]" and type(value) is not int:
+        return value if (found := integer(value)) is None else found
+    return value
 
 
 def _with_checksum(kind: str, value: Any) -> Any:
@@ -91,9 +103,10 @@ def _functions(contract: str) -> Mapping[str, Sequence[Function]]:
 
 def function_of(contract: str, name: str, count: int) -> Function:
     """A function by its name and the number of its arguments. Raises InvalidValue."""
+    one_of("contract", contract, str, "takes the name of a contract")
     try:
-        known = _functions(contract).get(name, ())
-    except OSError as error:
+        known = _functions(contract).get(one_of("function", name, str, "takes a name"), ())
+    except (OSError, ValueError) as error:
         raise InvalidValue("contract", contract, "is none of ours") from error
     fitting = [function for function in known if len(function.inputs) == count]
     if not fitting:

@@ -3,10 +3,11 @@
 import json
 from dataclasses import dataclass
 from importlib import resources
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from corechain.protocol.errors import CoreChainError
+from corechain.protocol.errors import CoreChainError, InvalidValue
 
 
 class InvalidDeployment(CoreChainError):
@@ -34,7 +35,15 @@ class Deployment:
     contracts: dict[str, DeployedContract]
 
     def address(self, name: str) -> bytes:
-        return self.contracts[name].address
+        """20 bytes. Raises InvalidValue for a contract that the manifest does not name."""
+        return self.contract(name).address
+
+    def contract(self, name: str) -> DeployedContract:
+        """Raises InvalidValue."""
+        found = self.contracts.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise InvalidValue("contract", name, f"takes one of {', '.join(self.contracts)}")
+        return found
 
     @property
     def first_block(self) -> int:
@@ -71,10 +80,12 @@ def parse_deployment(path: Path, document: dict[str, Any]) -> Deployment:
 
 def load_deployment(path: Path | str) -> Deployment:
     """Reads a manifest. Raises InvalidDeployment."""
+    if not isinstance(path, str | PathLike):
+        raise InvalidValue("path", path, "takes the path of a manifest")
     path = Path(path)
     try:
         document = json.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidDeployment(path, f"cannot be read ({error})") from error
     return parse_deployment(path, document)
 

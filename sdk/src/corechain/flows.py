@@ -31,15 +31,30 @@ from corechain.documents import (
 from corechain.protocol.errors import (
     CoreChainError,
     InvalidProof,
+    InvalidValue,
     NotFound,
     ProtocolError,
     TransportError,
     by_name,
 )
-from corechain.protocol.reading import U64_MAX, DeviceId, Reading, Report, SignedReport
+from corechain.protocol.places import cell as place
+from corechain.protocol.reading import DeviceId, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim, verify_claim
 from corechain.protocol.statistics import Statistics
-from corechain.protocol.vocabulary import Metric
+from corechain.protocol.values import (
+    U32_MAX,
+    U48_MAX,
+    U64_MAX,
+    CellLike,
+    OctetsLike,
+    TimeLike,
+    address,
+    items,
+    seconds,
+    whole,
+)
+from corechain.protocol.vocabulary import Metric, MetricLike
+from corechain.protocol.vocabulary import metric as metric_of
 from corechain.readings import LocatedReading, ReadingsQuestion, parse_page
 
 T = TypeVar("T")
@@ -137,6 +152,9 @@ def _delivery(row: DeliveryJson, report: Report) -> Delivery:
 
 def send_reports(reports: Sequence[SignedReport]) -> Flow[list[Delivery]]:
     """One request for all reports; returns once the gateway holds them durably."""
+    reports = items("reports", reports, SignedReport, "takes at least one signed report")
+    if not reports:
+        raise InvalidValue("reports", reports, "takes at least one signed report")
     body = b"".join(item.pack() for item in reports)
     answer = yield Request(
         GATEWAY, "POST", "/v1/reports", content=body, content_type=PACKED_REPORTS
@@ -155,8 +173,9 @@ def _said_of(row: DeliveryJson) -> tuple[str | None, int | None]:
     return row.device and row.device.lower(), row.sequence
 
 
-def next_sequence(device: DeviceId) -> Flow[int]:
-    answer = yield Request(GATEWAY, "GET", f"/v1/devices/{_hex(device)}/sequence")
+def next_sequence(device: OctetsLike) -> Flow[int]:
+    path = f"/v1/devices/{_hex(address('device', device))}/sequence"
+    answer = yield Request(GATEWAY, "GET", path)
     found = parse(answer, SequenceJson, "a sequence answer").next
     if found > U64_MAX:
         raise MalformedAnswer(f"the next sequence number {found} has more than 64 bits")
@@ -172,19 +191,43 @@ def document(path: str, **params: str | int | None) -> Flow[dict[str, Any]]:
 
 def pages(path: str, params: Mapping[str, str | int], limit: int) -> Flow[list[dict[str, Any]]]:
     """Up to `limit` items of a list, page by page. Raises MalformedAnswer, WrongAnswer."""
-    items: list[dict[str, Any]] = []
+    limit = _limit(limit)
+    found: list[dict[str, Any]] = []
     cursor: str | None = None
-    while len(items) < limit:
-        wanted = min(PAGE, limit - len(items))
+    while len(found) < limit:
+        wanted = min(PAGE, limit - len(found))
         answer = yield Request(API, "GET", path, _page_params(params, wanted, cursor))
         page = parse(answer, PageJson, f"a page of {path}")
         cursor = page.next_cursor
         if len(page.items) > wanted or (cursor is not None and not page.items):
             raise WrongAnswer(f"{len(page.items)} items of {path} where {wanted} were asked for")
-        items.extend(page.items)
+        found.extend(page.items)
         if cursor is None:
             break
-    return items
+    return found
+
+
+def _limit(limit: object) -> int:
+    return whole("limit", limit, 1, U32_MAX)
+
+
+def _batch_path(batch_id: object) -> str:
+    return f"/v1/batches/{whole('batch_id', batch_id, 1, U48_MAX)}"
+
+
+def batch(batch_id: int) -> Flow[dict[str, Any]]:
+    """One batch."""
+    return (yield from document(_batch_path(batch_id)))
+
+
+def latest(device: OctetsLike) -> Flow[dict[str, Any]]:
+    """Newest value per metric."""
+    return (yield from document("/v1/latest", device=_hex(address("device", device))))
+
+
+def rejections(batch_id: int, limit: int) -> Flow[list[dict[str, Any]]]:
+    """Observations of a batch that failed."""
+    return (yield from pages(f"{_batch_path(batch_id)}/rejections", {}, limit))
 
 
 def _page_params(
@@ -196,7 +239,9 @@ def _page_params(
 
 def proven_reading(batch_id: int, position: int, commitments_of: CommitmentsOf) -> Flow[Reading]:
     """One reading, proven against the chain."""
-    answer = yield Request(API, "GET", f"/v1/batches/{batch_id}/readings/{position}/proof")
+    position = whole("position", position, 0, U32_MAX)
+    answer = yield Request(API, "GET", f"{_batch_path(batch_id)}/readings/{position}/proof")
+    batch_id = whole("batch_id", batch_id, 1, U48_MAX)
     proven: ProvenReading = parse_proven_reading(answer, batch_id)
     if proven.position != position:
         raise WrongAnswer(f"the reading at {proven.position}, not at {position}")
@@ -214,6 +259,29 @@ class Question:
     cell: int
     start: int
     end: int
+
+    @classmethod
+    def of(
+        cls, metric: MetricLike, device: OctetsLike, cell: CellLike, start: TimeLike, end: TimeLike
+    ) -> "Question":
+        """From what users have: names, hex, degrees, datetimes. The constructor takes them, too;
+        this one says so to a type checker. Raises InvalidValue, ValueOutOfRange, UnknownMetric,
+        InvalidCell."""
+        given: Any = (metric, device, cell, start, end)
+        return cls(*given)
+
+    def __post_init__(self) -> None:
+        found = {
+            "metric": metric_of(self.metric),
+            "device": DeviceId(address("device", self.device)),
+            "cell": place("cell", self.cell),
+            "start": seconds("start", self.start),
+            "end": seconds("end", self.end),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+        if self.start > self.end:
+            raise InvalidValue("start", self.start, f"is not after the end, {self.end}")
 
     def bounds(self) -> Bounds:
         return device_bounds(self.metric, self.cell, self.device, self.start, self.end)
@@ -272,6 +340,7 @@ def readings(
     question: ReadingsQuestion, limit: int, commitments_of: CommitmentsOf | None
 ) -> Flow[list[LocatedReading]]:
     """Readings, page by page, each page proven at once unless `commitments_of` is None."""
+    limit = _limit(limit)
     params = question.params() | ({} if commitments_of is None else {"proofs": "true"})
     found: list[LocatedReading] = []
     known: dict[int, bytes] = {}
@@ -294,12 +363,13 @@ ActiveRoot = Callable[[], tuple[int, bytes]]
 """(epoch, root) of the token contract."""
 
 
-def reward_claim(owner: Owner, active_root: ActiveRoot | None) -> Flow[RewardClaim]:
+def reward_claim(owner: OctetsLike, active_root: ActiveRoot | None) -> Flow[RewardClaim]:
     """An owner's claim, proven under the root on chain unless `active_root` is None."""
-    answer = yield Request(API, "GET", f"/v1/rewards/{_hex(owner)}")
+    wanted = Owner(address("owner", owner))
+    answer = yield Request(API, "GET", f"/v1/rewards/{_hex(wanted)}")
     claim = parse_reward_claim(answer)
-    if claim.owner != owner:
-        raise WrongAnswer(f"the claim of {_hex(claim.owner)}, not of {_hex(owner)}")
+    if claim.owner != wanted:
+        raise WrongAnswer(f"the claim of {_hex(claim.owner)}, not of {_hex(wanted)}")
     if active_root is not None:
         _, root = yield Ask(active_root)
         verify_claim(root, claim)
@@ -307,7 +377,7 @@ def reward_claim(owner: Owner, active_root: ActiveRoot | None) -> Flow[RewardCla
 
 
 def rewards_claimable(
-    owner: Owner, active_root: ActiveRoot, claimed_of: Callable[[Owner], int]
+    owner: OctetsLike, active_root: ActiveRoot, claimed_of: Callable[[Owner], int]
 ) -> Flow[bool]:
     """Whether the API serves a claim that the contract would take now: a proven one, and for more
     than the contract has paid already."""
@@ -315,5 +385,5 @@ def rewards_claimable(
         claim = yield from reward_claim(owner, active_root)
     except (NotFound, InvalidProof):
         return False
-    claimed: int = yield Ask(lambda: claimed_of(owner))
+    claimed: int = yield Ask(lambda: claimed_of(claim.owner))
     return claim.cumulative > claimed

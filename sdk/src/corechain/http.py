@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, finalize
 
+from corechain.protocol.errors import InvalidValue
+from corechain.protocol.values import one_of
+
 if TYPE_CHECKING:
     import httpx
 
@@ -22,6 +25,20 @@ MAX_ANSWER_BYTES = 256 << 20
 a busy range, is about 30 MB."""
 WHOLE_ANSWER = 6
 """The whole answer may take so many times the timeout of a single read, however it drips."""
+
+
+def service_url(parameter: str, value: object) -> str:
+    """An http or https URL with a host. Raises InvalidValue."""
+    right = "takes a URL, as http://127.0.0.1:8545"
+    text = one_of(parameter, value, str, right)
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or not text.isprintable() or " " in text:
+        raise InvalidValue(parameter, value, right)
+    return text
 
 
 def is_loopback(url: str) -> bool:

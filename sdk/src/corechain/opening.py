@@ -10,9 +10,15 @@ from corechain.documents import MalformedAnswer
 from corechain.flows import API, ApiUnavailable, Ask, Request
 from corechain.paying import HTTP_PAYMENT_REQUIRED, HTTP_SERVER_ERROR, ClientStep, Quote
 from corechain.payments import PaymentChannel, Price, channel_to, parse_prices
-from corechain.protocol.channel import ChannelConfig, payment_domain
+from corechain.protocol.channel import (
+    MAX_WITHDRAW_DELAY_S,
+    MIN_WITHDRAW_DELAY_S,
+    ChannelConfig,
+    payment_domain,
+)
 from corechain.protocol.errors import NoPaymentAsked, PaymentRequired, PriceTooHigh, WrongPayee
 from corechain.protocol.keys import Secp256k1Key
+from corechain.protocol.values import U128_MAX, OctetsLike, address, octets, whole
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -43,11 +49,14 @@ class Opening:
     def _key(self) -> Secp256k1Key:
         return Secp256k1Key(bytes(self.account.key))
 
-    def open(self, receiver: bytes | None, amount: int, delay_s: int) -> Opened[PaymentChannel]:
+    def open(
+        self, receiver: OctetsLike | None, amount: int, delay_s: int
+    ) -> Opened[PaymentChannel]:
         """An open channel to the payee that the API names, which must be `receiver` if given."""
-        if amount <= 0:
-            raise ValueError("the amount to deposit is positive")
-        price = yield from self._price(receiver)
+        amount = whole("amount", amount, 1, U128_MAX)
+        delay_s = whole("withdraw_delay_s", delay_s, MIN_WITHDRAW_DELAY_S, MAX_WITHDRAW_DELAY_S)
+        wanted = None if receiver is None else address("receiver", receiver)
+        price = yield from self._price(wanted)
         if amount < price.amount:
             raise PaymentRequired(f"a deposit of {amount} pays for no query at {price.amount}")
         channel = channel_to(
@@ -64,16 +73,17 @@ class Opening:
         channel.deposit, channel.max_price = amount, self._agreed(price)
         return channel
 
-    def resume(self, channel_id: bytes) -> Opened[PaymentChannel]:
+    def resume(self, channel_id: OctetsLike) -> Opened[PaymentChannel]:
         """The channel of an earlier run, with the money that it holds on the chain."""
-        answer = yield Request(API, "GET", f"/v1/channels/{_hex(channel_id)}")
+        wanted = octets("channel_id", channel_id, 32)
+        answer = yield Request(API, "GET", f"/v1/channels/{_hex(wanted)}")
         config = _config(answer)
         domain = payment_domain(self.contracts.chain_id, self.contracts.address("PaymentChannels"))
-        if config.channel_id(domain) != channel_id:
+        if config.channel_id(domain) != wanted:
             raise MalformedAnswer("the terms that the API gave are of another channel")
         if config.voucher_signer != self._key.identity.device:
             raise WrongPayee("the channel is another account's: this key cannot sign for it")
-        deposit, claimed = yield Ask(lambda: self.chain().channel_balance(channel_id))
+        deposit, claimed = yield Ask(lambda: self.chain().channel_balance(wanted))
         price = yield from self._price(config.receiver)
         agreed = self._agreed(price)
         return PaymentChannel(config, domain, self._key, deposit, claimed, max_price=agreed)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of, revert_data
 from corechain.deployment import Deployment, load_abi
+from corechain.http import service_url
 from corechain.node import ChainUnavailable, LogEntry, Node, NodeRefusal, call_of, octets
 from corechain.protocol.archive import MAX_GROUP
 from corechain.protocol.eip712 import uint_word
@@ -18,6 +19,7 @@ from corechain.protocol.events import (
     decode_log,
     topic_of,
 )
+from corechain.protocol.values import U48_MAX, U64_MAX, mapping, one_of, whole
 
 if TYPE_CHECKING:
     from web3 import Web3
@@ -37,6 +39,15 @@ MAX_TOPICS = 1_024
 
 def _hex(data: bytes) -> str:
     return "0x" + data.hex()
+
+
+def batch_number(batch_id: object) -> int:
+    """Raises InvalidValue, ValueOutOfRange."""
+    return whole("batch_id", batch_id, 1, U48_MAX)
+
+
+def _hint(block: object) -> int | None:
+    return None if block is None else whole("block", block, 0, U64_MAX)
 
 
 def _decoded(log: LogEntry) -> Any:
@@ -60,7 +71,8 @@ class ChainReader:
     _right_chain: bool = field(init=False, repr=False, default=False)
 
     def __post_init__(self) -> None:
-        self._node = Node(self.rpc_url)
+        one_of("deployment", self.deployment, Deployment, "takes a Deployment; see load_deployment")
+        self._node = Node(service_url("rpc_url", self.rpc_url))
 
     @property
     def node(self) -> Node:
@@ -126,11 +138,15 @@ class ChainReader:
     def commitment_of(self, batch_id: int) -> bytes:
         """The 26-byte commitment of a batch, from the ring, or from the log if it is older or was
         committed in a group. Raises UnknownBatch."""
-        return self.commitments_of({batch_id: None})[batch_id]
+        batch = batch_number(batch_id)
+        return self.commitments_of({batch: None})[batch]
 
     def commitments_of(self, batches: Mapping[int, int | None]) -> dict[int, bytes]:
         """The commitments of many batches, a hundred a request; each maps to the block in which
         somebody says it was committed (a hint where to look, or None). Raises UnknownBatch."""
+        right = "takes batch ids with the blocks to look in, or None"
+        given = mapping("batches", batches, right)
+        batches = {batch_number(batch): _hint(block) for batch, block in given.items()}
         view = function_of("DataBatches", "commitmentOf", 1)
         to, known = self.deployment.address("DataBatches"), dict[int, bytes]()
         calls = [call_of(to, view.encode([batch])) for batch in batches]
@@ -179,7 +195,7 @@ class ChainReader:
             if len(firsts) > MAX_TOPICS - MAX_GROUP:
                 break
         topics = [_hex(uint_word(first)) for first in sorted(firsts)]
-        start = self.deployment.contracts["DataBatches"].block
+        start = self.deployment.contract("DataBatches").block
         found = dict(self._commitments(start, head, [topics]))
         unknown = next((batch for batch in wanted if batch not in found), None)
         if unknown is not None:
@@ -201,5 +217,5 @@ class ChainReader:
     def committed_batches(self) -> list[bytes]:
         """Commitments of all batches since the deployment, oldest first. For small chains: it reads
         all logs, range by range."""
-        start = self.deployment.contracts["DataBatches"].block
+        start = self.deployment.contract("DataBatches").block
         return [commitment for _, commitment in self._commitments(start, self.node.head())]

@@ -18,11 +18,13 @@ from corechain.documents import (
     octets,
     parse,
 )
-from corechain.protocol.errors import InvalidProof
+from corechain.protocol.errors import InvalidProof, InvalidValue
 from corechain.protocol.hashing import hash26
 from corechain.protocol.merkle import root_from_multiproof
 from corechain.protocol.reading import DeviceId, Reading
-from corechain.protocol.vocabulary import Metric
+from corechain.protocol.values import OctetsLike, TimeLike, address, seconds
+from corechain.protocol.vocabulary import Metric, MetricLike
+from corechain.protocol.vocabulary import metric as metric_of
 
 NODE_BYTES = 26
 
@@ -61,6 +63,33 @@ class ReadingsQuestion:
     metric: Metric | None = None
     start: int | None = None
     end: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        device: OctetsLike,
+        metric: MetricLike | None,
+        start: TimeLike | None,
+        end: TimeLike | None,
+    ) -> "ReadingsQuestion":
+        """From what users have: hex, names, datetimes. Raises InvalidValue, ValueOutOfRange,
+        UnknownMetric."""
+        given: Any = (device, metric, start, end)
+        return cls(*given)
+
+    def __post_init__(self) -> None:
+        start = None if self.start is None else seconds("start", self.start)
+        end = None if self.end is None else seconds("end", self.end)
+        found = {
+            "device": DeviceId(address("device", self.device)),
+            "metric": None if self.metric is None else metric_of(self.metric),
+            "start": start,
+            "end": end,
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+        if start is not None and end is not None and start > end:
+            raise InvalidValue("start", start, f"is not after the end, {end}")
 
     def params(self) -> dict[str, str | int]:
         given: dict[str, str | int | None] = {

@@ -125,10 +125,12 @@ class AncientTimestamp(ProtocolError):
 
 def shown(value: object) -> str:
     """A value for a sentence, at most 60 characters."""
-    # repr() of an int with over 4,300 digits raises ValueError.
     if isinstance(value, int) and value.bit_length() > 256:
         return f"a number of {value.bit_length()} bits"
-    return f"{value!r:.60}"
+    try:
+        return f"{value!r:.60}"
+    except ValueError:  # an int of over 4,300 digits, somewhere inside
+        return f"a {type(value).__name__} that cannot be shown"
 
 
 class InvalidValue(ProtocolError):
@@ -156,8 +158,8 @@ class UnknownMetric(ProtocolError):
 
     status = 422
 
-    def __init__(self, metric: object) -> None:
-        super().__init__(f"metric {shown(metric)} is not in the vocabulary")
+    def __init__(self, metric: object, hint: str = "") -> None:
+        super().__init__(f"metric {shown(metric)} is not in the vocabulary{hint and '; '}{hint}")
         self.metric = metric
 
 

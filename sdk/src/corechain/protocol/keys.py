@@ -16,10 +16,17 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from corechain.protocol.errors import InvalidSignature
+from corechain.protocol.errors import InvalidSignature, InvalidValue
 from corechain.protocol.hashing import keccak
 from corechain.protocol.reading import DeviceId
-from corechain.protocol.signature import P256_ORDER, compact_signature, split_p256, split_secp256k1
+from corechain.protocol.signature import (
+    P256_ORDER,
+    SECP256K1_ORDER,
+    compact_signature,
+    split_p256,
+    split_secp256k1,
+)
+from corechain.protocol.values import octets
 
 # The digest is keccak-256; SHA-256 only tells the library that 32 bytes were hashed elsewhere.
 _PREHASHED = ec.ECDSA(Prehashed(SHA256()))
@@ -54,11 +61,26 @@ class DeviceKey(Protocol):
     def sign(self, digest: bytes) -> bytes: ...
 
 
+def _secret(value: object, order: int) -> bytes:
+    """Raises InvalidValue, which does not show it."""
+    try:
+        found = octets("secret", value, 32)
+    except InvalidValue:
+        found = bytes(32)
+    if not 0 < int.from_bytes(found, "big") < order:
+        right = "takes 32 bytes, or 0x and 64 hex digits, above zero and below the curve's order"
+        raise InvalidValue("secret", "what is not shown", right)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Secp256k1Key:
-    """A secp256k1 device key. Its repr shows the id, never the secret."""
+    """A secp256k1 device key, of 32 bytes or hex. Its repr shows the id, never the secret."""
 
     secret: bytes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secret", _secret(self.secret, SECP256K1_ORDER))
 
     def __repr__(self) -> str:
         return f"Secp256k1Key(0x{self.identity.device.hex()})"
@@ -83,6 +105,9 @@ class P256Key:
     """A P-256 device key, as a secure element holds it. Its repr shows the id, never the secret."""
 
     secret: bytes
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secret", _secret(self.secret, P256_ORDER))
 
     def __repr__(self) -> str:
         return f"P256Key(0x{self.identity.device.hex()})"

@@ -3,10 +3,13 @@
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NewType
+from typing import Any, NewType
 
-from corechain.protocol.errors import MalformedReport, ValueOutOfRange
+from corechain.protocol.errors import InvalidValue, MalformedReport
+from corechain.protocol.places import cell as place
+from corechain.protocol.values import address, integer, items, one_of, seconds, whole
 from corechain.protocol.vocabulary import I32_MAX, I32_MIN
+from corechain.protocol.vocabulary import metric as metric_of
 
 DeviceId = NewType("DeviceId", bytes)
 """Last 20 bytes of the keccak-256 of a device's public key (secp256k1: its Ethereum address)."""
@@ -25,14 +28,14 @@ _BODY_HEAD = struct.Struct(">20sQH")
 OBSERVATION_BYTES, READING_BYTES, KEY_BYTES = _OBSERVATION.size, _READING.size, 35
 
 
-def _fits(field: str, value: int, low: int, high: int) -> None:
-    if not low <= value <= high:
-        raise ValueOutOfRange(field, value)
-
-
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One value seen at one place and time; `value` in scaled units, time in seconds."""
+    """One value seen at one place and time; `value` in scaled units, time in seconds.
+
+    Takes a metric's name for its code, an H3 cell in hex or a pair of degrees, an aware datetime;
+    `in_unit` takes the value in the metric's own unit. Raises InvalidValue, ValueOutOfRange,
+    UnknownMetric, InvalidCell.
+    """
 
     metric: int
     cell: int
@@ -40,14 +43,51 @@ class Observation:
     value: int
 
     def __post_init__(self) -> None:
-        _fits("metric", self.metric, 0, 0xFFFF)
-        _fits("cell", self.cell, 0, U64_MAX)
-        _fits("observed_at", self.observed_at, 0, U40_MAX)
-        _fits("value", self.value, I32_MIN, I32_MAX)
+        # One comparison a field for what is as it should be: every reading passes here.
+        if not (
+            type(self.metric) is int
+            and 0 <= self.metric <= 0xFFFF
+            and type(self.cell) is int
+            and 0 <= self.cell <= U64_MAX
+            and type(self.observed_at) is int
+            and 0 <= self.observed_at <= U40_MAX
+            and type(self.value) is int
+            and I32_MIN <= self.value <= I32_MAX
+        ):
+            self._normalise()
+
+    def _normalise(self) -> None:
+        code = integer(self.metric)
+        known = metric_of(self.metric).code if code is None else code
+        given: Any = self.cell
+        cell = None if isinstance(given, str) else integer(given)
+        found = {
+            "metric": whole("metric", known, 0, 0xFFFF),
+            # Any number of 64 bits is well formed; whether it is a cell, the gateway judges.
+            "cell": place("cell", given) if cell is None else whole("cell", cell, 0, U64_MAX),
+            "observed_at": seconds("observed_at", self.observed_at),
+            "value": _scaled(self.value),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    @classmethod
+    def in_unit(cls, metric: Any, cell: Any, observed_at: Any, value: float) -> "Observation":
+        """With the value in the metric's own unit: 21.5 (Cel), 1013.25 (hPa). Refuses what is no
+        H3 cell."""
+        known = metric_of(metric)
+        return cls(known.code, place("cell", cell), observed_at, known.to_wire(value))
 
     def pack(self) -> bytes:
         at = self.observed_at
         return _OBSERVATION.pack(self.metric, self.cell, at >> 32, at & 0xFFFFFFFF, self.value)
+
+
+def _scaled(value: object) -> int:
+    if integer(value) is None:
+        right = "takes scaled units, a whole number; Observation.in_unit takes the metric's unit"
+        raise InvalidValue("value", value, right)
+    return whole("value", value, I32_MIN, I32_MAX)
 
 
 def unpack_observations(packed: bytes) -> Iterator[tuple[int, int, int, int]]:
@@ -65,9 +105,13 @@ class Report:
     packed: bytes
 
     def __post_init__(self) -> None:
+        if type(self.device) is not bytes:
+            object.__setattr__(self, "device", address("device", self.device))
         if len(self.device) != 20:
             raise MalformedReport(f"a device id has 20 bytes, not {len(self.device)}")
-        _fits("sequence", self.sequence, 0, U64_MAX)
+        if type(self.sequence) is not int or not 0 <= self.sequence <= U64_MAX:
+            object.__setattr__(self, "sequence", whole("sequence", self.sequence, 0, U64_MAX))
+        one_of("packed", self.packed, bytes, "takes packed observations; see Report.of")
         count, rest = divmod(len(self.packed), OBSERVATION_BYTES)
         if rest or not 1 <= count <= MAX_OBSERVATIONS:
             raise MalformedReport(
@@ -77,6 +121,8 @@ class Report:
 
     @classmethod
     def of(cls, device: DeviceId, sequence: int, observations: Iterable[Observation]) -> "Report":
+        """Raises InvalidValue, MalformedReport."""
+        observations = items("observations", observations, Observation, "takes Observations")
         return cls(device, sequence, b"".join(item.pack() for item in observations))
 
     @property
@@ -98,6 +144,8 @@ class SignedReport:
     signature: bytes
 
     def __post_init__(self) -> None:
+        one_of("report", self.report, Report, "takes a Report")
+        one_of("signature", self.signature, bytes, f"takes {SIGNATURE_BYTES} bytes")
         if len(self.signature) != SIGNATURE_BYTES:
             raise MalformedReport(f"a signature has 64 bytes, not {len(self.signature)}")
 

@@ -5,9 +5,11 @@ All limits are in scaled integers, so a rule never meets a float.
 """
 
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from corechain.protocol.errors import UnknownMetric, ValueOutOfRange
 from corechain.protocol.hashing import keccak
+from corechain.protocol.values import integer, number
 
 I32_MIN, I32_MAX = -(2**31), 2**31 - 1
 
@@ -32,7 +34,10 @@ class Metric:
     still_hours: int = 0
 
     def to_wire(self, value: float) -> int:
-        """Nearest scaled integer. Raises ValueOutOfRange for NaN, infinity, overflow."""
+        """Nearest scaled integer of a value in this metric's unit. Raises ValueOutOfRange for NaN,
+        infinity, overflow, InvalidValue for what is no number."""
+        if type(value) is not float and type(value) is not int:
+            value = number(self.name, value)
         scaled = value * self.scale
         if not I32_MIN <= scaled <= I32_MAX:  # NaN compares false too
             raise ValueOutOfRange(self.name, value)
@@ -68,12 +73,25 @@ BY_CODE = {metric.code: metric for metric in METRICS}
 BY_NAME = {metric.name: metric for metric in METRICS}
 
 
-def metric(key: int | str) -> Metric:
-    """A metric by its code or name. Raises UnknownMetric."""
-    found = BY_NAME.get(key) if isinstance(key, str) else BY_CODE.get(key)
+MetricLike = int | str | Metric
+"""A metric, its name, or its code."""
+
+
+def metric(key: MetricLike) -> Metric:
+    """A metric by its name, its code, or itself. Raises UnknownMetric, which names a close one."""
+    if isinstance(key, Metric):
+        return key
+    found = BY_NAME.get(key) if isinstance(key, str) else None
     if found is None:
-        raise UnknownMetric(key)
+        found = BY_CODE.get(integer(key) or 0)
+    if found is None:
+        raise UnknownMetric(key, _hint(key))
     return found
+
+
+def _hint(key: object) -> str:
+    close = get_close_matches(str(key)[:64], BY_NAME, 1) if isinstance(key, str) else []
+    return f"did you mean {close[0]!r}?" if close else f"it has {', '.join(BY_NAME)}"
 
 
 def canonical_table() -> bytes:

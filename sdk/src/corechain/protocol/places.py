@@ -1,0 +1,34 @@
+"""Degrees as H3 cells. The library is loaded when the first degrees come."""
+
+from collections.abc import Sequence
+
+from corechain.protocol.errors import InvalidValue
+from corechain.protocol.values import cell_index, number, whole
+
+RESOLUTION = 7
+"""Of a cell that is made from degrees: about 5 km², the network's resolution for stations."""
+FINEST = 15
+
+
+def cell_of(latitude: float, longitude: float, resolution: int = RESOLUTION) -> int:
+    """The H3 cell at a place in degrees (WGS 84). Raises InvalidValue, ValueOutOfRange."""
+    from h3 import latlng_to_cell
+
+    north, east = number("latitude", latitude), number("longitude", longitude)
+    if not -90 <= north <= 90:
+        raise InvalidValue("latitude", latitude, "takes degrees from -90 to 90")
+    if not -180 <= east <= 180:
+        raise InvalidValue("longitude", longitude, "takes degrees from -180 to 180")
+    return int(latlng_to_cell(north, east, whole("resolution", resolution, 0, FINEST)), 16)
+
+
+def cell(parameter: str, value: object) -> int:
+    """A cell by its index, its hex digits, or a pair (latitude, longitude) in degrees.
+
+    Raises InvalidValue, InvalidCell.
+    """
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes | bytearray):
+        if len(value) != 2:
+            raise InvalidValue(parameter, value, "takes a pair (latitude, longitude) in degrees")
+        return cell_of(value[0], value[1])
+    return cell_index(parameter, value)
