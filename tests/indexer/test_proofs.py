@@ -14,6 +14,7 @@ import pytest_asyncio
 from support.flows import carried_out
 
 from corechain import flows
+from corechain.answers import parse_proven_reading, parse_statistics
 from corechain.devnet.settings import PAYEE_KEY
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.vocabulary import metric
@@ -127,3 +128,7 @@ async def test_a_proven_page_is_what_the_types_say(world: World, served: Driven)
         blocks = {batch: proof.block for batch, proof in page.proofs.items()}
         for batch, block in blocks.items():
             assert (await get(api, f"/v1/batches/{batch}"))["block"] == block
+        single = await get(api, "/v1/batches/2/readings/0/proof")
+        assert parse_proven_reading(single, 2).block == blocks[2]
+        asked = {"device": device_of(world), "metric": "pressure"}
+        assert parse_statistics(await get(api, "/v1/statistics", **asked)).batches == blocks

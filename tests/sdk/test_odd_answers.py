@@ -14,6 +14,7 @@ import json
 import threading
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from inspect import signature
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -29,7 +30,8 @@ from corechain.deployment import load_deployment
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.documents import MalformedAnswer, WrongAnswer
 from corechain.flows import ApiUnavailable
-from corechain.protocol.errors import CoreChainError, NotFound
+from corechain.protocol import errors
+from corechain.protocol.errors import CoreChainError, NotFound, ProtocolError
 from corechain.protocol.reading import Observation, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.statistics import locate
@@ -126,7 +128,10 @@ FLOWS = {
     "readings": (lambda: flows.readings(ReadingsQuestion(DEVICE), 9, CHAIN), readings_json),
     "plain": (lambda: flows.readings(ReadingsQuestion(DEVICE), 9, None), readings_json),
     "rewards": (lambda: flows.reward_claim(OWNER, lambda: (1, TREE.root)), claim_json),
-    "claimable": (lambda: flows.rewards_claimable(OWNER, lambda: (1, TREE.root)), claim_json),
+    "claimable": (
+        lambda: flows.rewards_claimable(OWNER, lambda: (1, TREE.root), lambda owner: 0),
+        claim_json,
+    ),
 }
 
 
@@ -264,6 +269,17 @@ def test_any_problem_document_is_a_typed_error(document, status):
 def test_a_known_problem_keeps_its_class():
     error = flows.error_of_problem(404, {"type": "urn:corechain:error:NotFound", "detail": "no"})
     assert isinstance(error, NotFound)
+
+
+@pytest.mark.parametrize("kind", list(errors._subclasses(ProtocolError)))
+def test_every_problem_has_the_attributes_of_its_class(kind):
+    """The facts are not in the document: they are None, and reading them is no AttributeError."""
+    error = flows.error_of_problem(400, {"type": f"urn:x:{kind.__name__}", "detail": "so"})
+    assert str(error).endswith("so")
+    if errors.by_name(kind.__name__) is kind:
+        assert isinstance(error, kind)
+        for fact in set(signature(kind.__init__).parameters) - {"self", "args", "kwargs", "name"}:
+            assert getattr(error, fact) is None
 
 
 @settings(

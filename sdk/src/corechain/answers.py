@@ -4,7 +4,7 @@ Nothing here trusts the API: a number is returned only when it follows from a co
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from corechain.documents import (
@@ -149,12 +149,14 @@ class StatisticsAnswer:
     parts: tuple[Part, ...]
     skipped: tuple[tuple[Header, bytes], ...]
     claimed: Statistics
+    blocks: Mapping[int, int | None] = field(default_factory=dict, compare=False)
+    """Where the API says that the batches were committed."""
 
     @property
-    def batches(self) -> set[int]:
-        """Whose commitments are needed to verify."""
+    def batches(self) -> dict[int, int | None]:
+        """Whose commitments are needed to verify, and where to look for them."""
         headers = (*(part.header for part in self.parts), *(header for header, _ in self.skipped))
-        return {header.batch_id for header in headers}
+        return {header.batch_id: self.blocks.get(header.batch_id) for header in headers}
 
     def verify(
         self, commitment_of: CommitmentOf, bounds: Sequence[Bounds], window: tuple[int, int]
@@ -209,6 +211,8 @@ def parse_statistics(answer: Any) -> StatisticsAnswer:
         tuple(_part(part) for part in fields.parts),
         tuple((item.header.header(), octets(item.readings_root)) for item in fields.skipped),
         Statistics(fields.count, fields.sum, fields.min, fields.max),
+        {part.header.batch_id: part.block for part in fields.parts}
+        | {item.header.batch_id: item.block for item in fields.skipped},
     )
 
 

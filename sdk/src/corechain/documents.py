@@ -109,11 +109,13 @@ class RangeJson(_Document, frozen=True, rename={"start": "from", "end": "to"}):
     sum: I64
     min: I32
     max: I32
+    block: Unsigned | None = None
 
 
 class SkippedJson(_Document, frozen=True):
     header: HeaderJson
     readings_root: Octets26
+    block: Unsigned | None = None
 
 
 class StatisticsJson(_Document, frozen=True):

@@ -6,6 +6,7 @@
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from inspect import Parameter, signature
 from typing import Any, TypeVar
 
 from corechain.answers import (
@@ -129,7 +130,17 @@ def error_of_problem(
         return Refused(name or f"HTTP {status}", detail)
     error = kind.__new__(kind)
     Exception.__init__(error, detail)
+    # The facts are in the sentence only; whoever reads an attribute finds None, not an error.
+    for fact in _facts_of(kind):
+        if not hasattr(error, fact):  # `name` is every error's own
+            setattr(error, fact, None)
     return error
+
+
+def _facts_of(kind: type[ProtocolError]) -> list[str]:
+    """The attributes that an error of this class has: the parameters it is made from."""
+    parameters = list(signature(kind.__init__).parameters.values())[1:]
+    return [item.name for item in parameters if item.kind is Parameter.POSITIONAL_OR_KEYWORD]
 
 
 def _hex(value: bytes) -> str:
@@ -331,7 +342,7 @@ def statistics(question: Question, commitments_of: CommitmentsOf | None) -> Flow
     if commitments_of is None:
         return StatisticsResult(question.metric, parsed.claimed, parsed)
     window = question.start, question.end
-    commitments = yield Ask(lambda: commitments_of(dict.fromkeys(parsed.batches)))
+    commitments = yield Ask(lambda: commitments_of(parsed.batches))
     proven = parsed.verify(commitments.__getitem__, [question.bounds()], window)
     return StatisticsResult(question.metric, proven, parsed)
 

@@ -129,6 +129,7 @@ class Handlers:
         trees = await self.trees.of(row["batch_id"], row["commitment"])
         return schemas.ReadingProof(
             row["batch_id"],
+            row["block_number"],
             hexed(trees.leaves[position]),
             position,
             [hexed(node) for node in trees.readings.proof(position)],

@@ -113,7 +113,10 @@ class Readings(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class ReadingProof(msgspec.Struct, frozen=True):
+    """`block` is where the batch was committed."""
+
     batch_id: int
+    block: int
     leaf: str
     position: int
     proof: list[str]
@@ -126,6 +129,7 @@ class Part(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
     """One batch's share: positions [from, to) between the keys low and high, with the proof."""
 
     batch_id: int
+    block: int
     header: Header
     readings_root: str
     low: str
@@ -144,6 +148,7 @@ class Skipped(msgspec.Struct, frozen=True):
     """A batch between the first and the last part whose window does not touch the one asked for."""
 
     batch_id: int
+    block: int
     header: Header
     readings_root: str
 

@@ -98,7 +98,9 @@ def _spans(batches: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _skipped(row: "Record") -> schemas.Skipped:
-    return schemas.Skipped(row["batch_id"], sql_header(row), hexed(row["readings_root"]))
+    return schemas.Skipped(
+        row["batch_id"], row["block_number"], sql_header(row), hexed(row["readings_root"])
+    )
 
 
 def _part(
@@ -114,6 +116,7 @@ def _part(
     proven = verify_range(header.statistics_root, count, start, end, low, high, proof)
     part = schemas.Part(
         row["batch_id"],
+        row["block_number"],
         sql_header(row),
         hexed(row["readings_root"]),
         hexed(low),
