@@ -73,6 +73,10 @@ def warnings(relayer: RelayerProcess) -> str:
     return " ".join(relayer.get("/ready").json().get("warnings", []))
 
 
+def warned(relayer: RelayerProcess, text: str) -> None:
+    eventually(lambda: text in warnings(relayer))
+
+
 def logged(relayer: RelayerProcess, event: str) -> list[dict[str, Any]]:
     return [entry for entry in relayer.events() if entry["event"] == event]
 
@@ -164,7 +168,7 @@ def test_a_demand_whose_deadline_has_passed_is_an_alert_and_nothing_is_sent(
     guard = start("guard", **GUARDED)
     challenger.awaited(in_time)
     assert challenger.is_open(late)
-    assert "too late" in eventually(lambda: warnings(guard))
+    warned(guard, "too late")
     sent = int(chain.rpc("eth_getTransactionCount", GUARD, "latest"), 16)
     assert sent == 1
 
@@ -208,7 +212,7 @@ def test_a_broken_file_is_an_alert(
     path.write_bytes(content)
     demand_id = challenger.at(Demand.READING, batch, 0)
     guard = start("guard", **GUARDED)
-    assert "broken data file" in eventually(lambda: warnings(guard))
+    warned(guard, "broken data file")
     assert challenger.is_open(demand_id)
 
 
@@ -282,7 +286,7 @@ def test_fees_rise_with_the_deadline_and_what_they_do_not_reach_is_an_alert(
     assert "window nearly over" not in warnings(guard)
     chain.rpc("evm_increaseTime", ANSWER_WINDOW_S * 8 // 10)
     chain.rpc("evm_mine")
-    assert "window nearly over" in eventually(lambda: warnings(guard))
+    warned(guard, "window nearly over")
     assert challenger.is_open(demand_id)
     guard.kill()
     guard = start("guard", **GUARDED, **low)
@@ -322,9 +326,9 @@ def test_a_key_that_runs_dry_is_an_alert_before_anything_is_demanded(
 ) -> None:
     chain.rpc("anvil_setBalance", GUARD, "0x1")
     guard = start("guard", **GUARDED, RELAYER_REFUSED_PAUSE_S="0.3")
-    assert f"{GUARD.lower()} has 1 wei" in eventually(lambda: warnings(guard))
+    warned(guard, f"{GUARD.lower()} has 1 wei")
     demand_id = challenger.at(Demand.READING, batch, 0)
-    eventually(lambda: "answers are not sent" in warnings(guard))
+    warned(guard, "answers are not sent")
     assert guard.get("/ready").status_code == 200
     chain.rpc("anvil_setBalance", GUARD, hex(10**20))
     challenger.awaited(demand_id)

@@ -26,10 +26,12 @@ from corechain.protocol.hashing import keccak
 from corechain.protocol.merkle import verify_inclusion
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Block, Log
+from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.answers import BatchData, Unanswerable, answer_call, evidence_for
 from corechain_relayer.guard.chain import first_block_since, refusal
 from corechain_relayer.guard.demands import DemandsView, OpenDemand
 from corechain_relayer.guard.store import Answer
+from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.plan import Policy, State
 from corechain_relayer.submitter.urgency import hurried
 from relayer.demands import sealed_batch
@@ -155,6 +157,31 @@ def test_an_answer_older_than_the_demand_covers_nothing() -> None:
 def test_a_void_answer_covers_nothing() -> None:
     view = view_of(demanded(LANE, 1, 10))
     assert not Answer(State.VOID, None, None).covers(only(view), view)
+
+
+# -------------------------------------------------------------------------------- alerts
+
+
+def test_an_alert_stands_until_its_demand_is_closed_or_answered() -> None:
+    alerts = Alerts(Metrics())
+    demands = [replace(only(view_of(demanded(LANE, 1, 10))), id=bytes([n]) * 32) for n in (1, 2)]
+    for demand in demands:
+        alerts.demand(demand, 60, "no data file", "gone")
+    alerts.funds(1, 2, US)
+    alerts.keep([demands[0].id])
+    assert len(alerts.sentences()) == 2
+    alerts.clear(demands[0].id.hex())
+    (text,) = alerts.sentences()
+    assert "has 1 wei" in text
+
+
+def test_a_thousand_alerts_are_five_sentences_and_a_number() -> None:
+    alerts = Alerts(Metrics())
+    demand = only(view_of(demanded(LANE, 1, 10)))
+    for number in range(1000):
+        alerts.demand(replace(demand, id=number.to_bytes(32, "big")), 60, "no data file", "gone")
+    assert len(alerts.sentences()) == 6
+    assert alerts.sentences()[-1] == "guard: and 995 more"
 
 
 # ------------------------------------------------------------------------------ evidence

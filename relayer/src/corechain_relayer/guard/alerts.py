@@ -1,5 +1,6 @@
 """What an operator has to look at now, in log, metrics and `/ready`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import structlog
@@ -45,6 +46,12 @@ class Alerts:
         elif self._raise(SENDING, type(problem).__name__, f"answers are not sent: {problem}"):
             log.error("answers are not sent", kind=type(problem).__name__, error=str(problem))
 
+    def keep(self, demands: Iterable[bytes]) -> None:
+        """Drops the alerts of all other demands: they are closed, whoever saw it."""
+        kept = {FUNDS, SENDING} | {demand_id.hex() for demand_id in demands}
+        for subject in self.standing.keys() - kept:
+            self.clear(subject)
+
     def clear(self, subject: str) -> None:
         self.standing.pop(subject, None)
         if self._reasons.pop(subject, None) is not None:
@@ -61,5 +68,5 @@ class Alerts:
     def sentences(self) -> list[str]:
         """For the warnings of `/ready`."""
         texts = [f"guard: {text}" for text in self.standing.values()]
-        more = [f"and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
+        more = [f"guard: and {len(texts) - SHOWN} more"] if len(texts) > SHOWN else []
         return texts[:SHOWN] + more

@@ -218,7 +218,8 @@ class Guard:
         for demand_id in self._open.keys() - view.open.keys():
             self._gone(self._open[demand_id], view)
             self._not_before.pop(demand_id, None)
-            self.alerts.clear(demand_id.hex())
+        # Also of those that an earlier session knew: an outage may lie between alert and end.
+        self.alerts.keep(view.open)
         self._open = dict(view.open)
 
     def _gone(self, demand: OpenDemand, view: DemandsView) -> None:
