@@ -105,7 +105,9 @@ class FakeChain(Provider):
     """`blocks`: the chain as it is. `nodes`: the chains that the nodes at the address know.
 
     `splits`: each call of a batch may be answered by another node. `silent`: a node says "no logs"
-    of a block that it does not know, where it should refuse. `blooms`: whether headers have them.
+    of a block that it does not know, where it should refuse. `blooms`: whether headers have them,
+    `zeros`: whether they have nothing but zeros. Of Habits those about batches, ranges and logs
+    count.
     """
 
     nodes: list[list[FakeBlock]] = field(default_factory=list)
@@ -113,6 +115,7 @@ class FakeChain(Provider):
     splits: bool = True
     silent: bool = False
     blooms: bool = True
+    zeros: bool = False
     chance: random.Random = field(default_factory=lambda: random.Random(7))
     salt: int = 0
     highest: int = 0
@@ -171,21 +174,23 @@ class FakeChain(Provider):
     def _shown(self, block: FakeBlock | None) -> dict[str, Any] | None:
         if block is None:
             return None
-        header = block.header
+        header = block.header | ({"logsBloom": "0x" + "00" * 256} if self.zeros else {})
         return header if self.blooms else {k: v for k, v in header.items() if k != "logsBloom"}
 
     def _logs(self, call: Call, node: list[FakeBlock], query: dict[str, Any]) -> dict[str, Any]:
         if "blockHash" in query:
-            found = _with_hash(node, query["blockHash"])
-            if found is None and not self.silent:
+            block = _with_hash(node, query["blockHash"])
+            if block is None and not self.silent:
                 return self._error(call, UNKNOWN)
-            blocks = [] if found is None else [found]
+            blocks = [] if block is None else [block]
         else:
+            self._check_range(call)
             first, last = (int(query[name], 16) for name in ("fromBlock", "toBlock"))
             blocks = node[first : last + 1]
         wanted = query.get("address")
         logs = [entry for block in blocks for entry in block.logs]
-        return self._says(call, [x for x in logs if wanted is None or x["address"] in wanted])
+        found = [x for x in logs if wanted is None or x["address"] in wanted]
+        return self._limited(call, self._says(call, found))
 
     @staticmethod
     def _says(call: Call, result: Any) -> dict[str, Any]:

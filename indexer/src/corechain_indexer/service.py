@@ -239,8 +239,12 @@ class Indexer:
             "cache": self.latest.ping,
             "node": self.rpc.head,
         }
-        health = Health(probes, self.supervised, self.withdrawals.sentences)
+        health = Health(probes, self.supervised, self.warnings)
         return Api(handlers, stream, health, self._paywall(), self.metrics, self.prepared)
+
+    def warnings(self) -> Sequence[str]:
+        """For `/ready`."""
+        return [*self.withdrawals.sentences(), *self.reader.warnings()]
 
     async def _ask_database(self) -> None:
         await asked(self.pool.fetchval("select 1"))

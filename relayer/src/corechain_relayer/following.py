@@ -128,6 +128,10 @@ class Follower(Generic[V]):
         """The block as of which the view is; None before the first look."""
         return self._seen
 
+    def warnings(self) -> list[str]:
+        """For `/ready`."""
+        return self._reader.warnings()
+
     def fold(self, view: V, logs: Sequence[Log]) -> None:
         """Brings a view forward. A view that needs to know where a log stands has another fold."""
         cast(View, view).apply(events_of(logs))

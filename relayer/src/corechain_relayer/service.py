@@ -216,7 +216,8 @@ class Relayer:
         )
 
     def warnings(self) -> list[str]:
-        return [*self.watch.notices.values(), *self.alerts.sentences()]
+        told = [*self.watch.notices.values(), *self.alerts.sentences()]
+        return [*told, *self.registry.warnings()]
 
     # --------------------------------------------------------------- aggregator
 

@@ -53,6 +53,8 @@ class ChainReader:
     confirmations: int
     noticed: Callable[[str], None] = lambda reason: None
     set_back_after_s: float = SET_BACK_AFTER_S
+    behind: str = ""
+    """Why the last look ended in asking again; empty when it did not."""
     _masks: Sequence[int] = field(init=False)
     _step: int = field(init=False)
     _blooms_lie: bool = False
@@ -71,10 +73,17 @@ class ChainReader:
         """
         head = await self.rpc.head()
         try:
-            return await self._change(known, head)
+            change = await self._change(known, head)
         except NodeBehind as error:
             self.noticed("behind")
-            return Behind(head, str(error))
+            self.behind = str(error)
+            return Behind(head, self.behind)
+        self.behind = ""
+        return change
+
+    def warnings(self) -> list[str]:
+        """For `/ready`: that the node keeps us waiting, and with what."""
+        return [f"the node is behind: {self.behind}"] if self.behind else []
 
     async def _change(self, known: Known, head: Block) -> Change:
         tip = await known.tip()

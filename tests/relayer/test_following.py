@@ -1,0 +1,154 @@
+"""A view behind nodes that lag, through reorgs: always the fold of the chain as it is.
+
+given a follower of the registry
+  ├── behind nodes that lag, through reorgs of any depth: as a view that is read at once
+  ├── a reorg costs no second reading of the history
+  ├── when even a final block is gone: it is read anew
+  ├── while the node is behind: the view stays, and who asks for a newer one hears of it
+  └── one log in an odd shape is passed over
+"""
+
+import random
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.fake_chain import FakeChain, fake_chain
+
+from corechain.deployment import DeployedContract
+from corechain.protocol import events as e
+from corechain.service.errors import NodeBehind
+from corechain.service.rpc import Log, Rpc
+from corechain_relayer.following import Follower, events_of
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.view import RegistryView
+
+REGISTRY = b"\xc0" * 20
+OWNERS = [bytes([n]) * 20 for n in (1, 2, 3)]
+
+
+def registered(n: int) -> tuple[bytes, e.Event]:
+    return REGISTRY, e.DeviceRegistered(bytes([n]) * 20, OWNERS[0], 1, bytes(32), bytes(32))
+
+
+def transferred(n: int, owner: int) -> tuple[bytes, e.Event]:
+    return REGISTRY, e.DeviceTransferred(bytes([n]) * 20, OWNERS[0], OWNERS[owner % 3])
+
+
+@dataclass
+class Followed:
+    chain: FakeChain
+    follower: Follower[RegistryView]
+
+    async def look(self) -> None:
+        self.follower._asked_at = -1e9  # a test need not wait for the next poll
+        await self.follower.refresh_or_log()
+
+    def grow(self, blocks: int, chance: random.Random) -> None:
+        for _ in range(blocks):
+            known = [x.device[0] for x in self.chain.events() if isinstance(x, e.DeviceRegistered)]
+            happened = [registered(max(known, default=0) + 1)]
+            happened += [transferred(n, chance.randrange(3)) for n in known[-2:]]
+            self.chain.mine(happened if chance.random() < 0.7 else [])
+
+    def whole(self) -> RegistryView:
+        view = RegistryView()
+        view.apply(self.chain.events())
+        return view
+
+    def rebuilt(self) -> float:
+        metric = self.follower.metrics.views_rebuilt.labels("DeviceRegistry")
+        return float(metric._value.get())
+
+
+@contextmanager
+def followed(nodes: int = 1, **behaviour: object) -> Iterator[Followed]:
+    with fake_chain(nodes, **behaviour) as chain:
+        contract = DeployedContract("DeviceRegistry", REGISTRY, 1)
+        yield Followed(
+            chain, Follower(Rpc(chain.url), contract, RegistryView, 1.0, 100, Metrics(), 8)
+        )
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32), st.booleans())
+async def test_it_is_a_view_that_is_read_at_once(seed: int, splits: bool) -> None:
+    chance = random.Random(seed)
+    with followed(3, splits=splits, silent=True, chance=random.Random(seed)) as world:
+        chain = world.chain
+        for _ in range(15):
+            if chance.random() < 0.3:
+                deepest = max(0, chain.highest - 8)
+                chain.cut(max(deepest, chain.blocks[-1].number - chance.randrange(1, 9)))
+            world.grow(chance.randrange(1, 4), chance)
+            if chance.random() < 0.7:
+                chain.catch_up(chance.randrange(3))
+            await world.look()
+        world.grow(chain.highest + 1 - chain.blocks[-1].number, chance)
+        chain.catch_up()
+        await world.look()
+        assert world.follower.view == world.whole()
+        assert world.follower.seen is not None
+        assert world.follower.seen.hash == chain.blocks[-1].hash
+        await world.follower.rpc.close()
+
+
+async def test_a_reorg_costs_no_second_reading_of_the_history() -> None:
+    with followed() as world:
+        world.grow(300, random.Random(1))
+        world.chain.catch_up()
+        await world.look()
+        world.chain.cut(295)
+        world.grow(7, random.Random(2))
+        world.chain.catch_up()
+        before = len(world.chain.calls)
+        await world.look()
+        assert world.follower.view == world.whole()
+        assert world.rebuilt() == 1
+        assert len(world.chain.calls) - before < 25
+        await world.follower.rpc.close()
+
+
+async def test_it_is_read_anew_when_even_a_final_block_is_gone() -> None:
+    with followed() as world:
+        world.grow(30, random.Random(1))
+        world.chain.catch_up()
+        await world.look()
+        world.chain.cut(5)
+        world.grow(30, random.Random(2))
+        world.chain.catch_up()
+        await world.look()
+        assert world.follower.view == world.whole()
+        await world.follower.rpc.close()
+
+
+async def test_while_the_node_is_behind_the_view_stays() -> None:
+    with followed() as world:
+        world.grow(6, random.Random(1))
+        world.chain.catch_up()
+        await world.look()
+        kept = world.whole()
+        world.chain.restore(0)
+        await world.look()
+        assert world.follower.view == kept
+        world.follower._asked_at = -1e9
+        with pytest.raises(NodeBehind, match="head is block 2, ours is 6"):
+            await world.follower.refresh_since(0.0)
+        assert world.follower.warnings() == [
+            "the node is behind: the node's head is block 2, ours is 6"
+        ]
+        assert world.rebuilt() == 0
+        world.chain.catch_up()
+        await world.look()
+        assert world.follower.warnings() == []
+        await world.follower.rpc.close()
+
+
+def test_one_log_in_an_odd_shape_is_passed_over() -> None:
+    good = Log(REGISTRY, (e.topic_of(e.RootVetoed), bytes(31) + b"\1"), b"", 1, bytes(32), b"", 0)
+    odd = Log(REGISTRY, (e.topic_of(e.RootVetoed),), b"", 1, bytes(32), b"", 1)
+    logs: Sequence[Log] = [odd, good]
+    assert events_of(logs) == [e.RootVetoed(1)]
