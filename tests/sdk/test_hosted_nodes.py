@@ -155,6 +155,14 @@ def test_a_group_is_found_at_once_where_the_hint_says(hosted):
     }
 
 
+def test_a_node_that_has_not_come_so_far_is_behind_not_wrong(hosted):
+    _, chain = hosted
+    with pytest.raises(ChainUnavailable, match="ask again"):
+        chain.commitments_of({99: 10**9})
+    with pytest.raises(UnknownBatch):
+        chain.commitments_of({99: 1})
+
+
 @pytest.mark.parametrize("limit", [0, 3, None])
 def test_commitments_are_looked_up_in_batches_where_the_provider_takes_them(hosted, limit):
     running, chain = hosted

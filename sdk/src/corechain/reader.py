@@ -50,6 +50,16 @@ def _hint(block: object) -> int | None:
     return None if block is None else whole("block", block, 0, U64_MAX)
 
 
+def _unknown(error: UnknownBatch, said: int | None, head: int) -> UnknownBatch | ChainUnavailable:
+    """A node that has not come so far does not know what is there: it may in a moment."""
+    if said is None or said <= head:
+        return error
+    return ChainUnavailable(
+        f"batch {error.batch_id} is said to be in block {said}, the node has seen block {head}: "
+        "ask again when it has"
+    )
+
+
 def _decoded(log: LogEntry) -> Any:
     """The event of a log. Raises ChainUnavailable: a log of a contract of ours is always one."""
     try:
@@ -179,7 +189,10 @@ class ChainReader:
         known = {batch: known[batch] for batch in batches if batch in known}
         missing = sorted(batches.keys() - known.keys())
         while missing:
-            some = self._searched(missing, head)
+            try:
+                some = self._searched(missing, head)
+            except UnknownBatch as error:
+                raise _unknown(error, batches[error.batch_id], head) from error
             known.update(some)
             missing = [batch for batch in missing if batch not in some]
         return known
