@@ -456,6 +456,31 @@ def test_what_is_signed_is_sent_first() -> None:
     assert planned([unsent], look(), now=0.0) == [Send(unsent, attempt)]
 
 
+def test_what_the_node_found_too_cheap_is_replaced_before_it_is_ever_taken() -> None:
+    attempt = replace(pending().attempts[0], sent_at=None)
+    (action,) = planned([pending(attempts=(attempt,))], look(), now=0.0, urgent={TX})
+    assert isinstance(action, Sign)
+
+
+def test_what_the_node_found_too_cheap_goes_again_as_it_is_when_the_cap_is_reached() -> None:
+    attempt = replace(pending().attempts[0], sent_at=None)
+    poor = replace(POLICY, max_fee=100)
+    unsent = pending(attempts=(attempt,))
+    actions = planned([unsent], look(), policy=poor, now=0.0, urgent={TX})
+    assert actions == [Send(unsent, attempt, capped=True)]
+
+
+def test_the_newest_attempt_counts_for_times_and_fees() -> None:
+    first = pending().attempts[0]
+    second = Attempt(b"\2" * 32, 3, b"raw", Fees(200, 2), signed_at=50.0, sent_at=50.0)
+    twice = pending(attempts=(first, second))
+    assert planned([twice], look(), now=54.9) == []
+    assert planned([twice], look(), now=55.0) == [Send(twice, second)]
+    (action,) = planned([twice], look(), now=70.0)
+    assert isinstance(action, Sign)
+    assert action.fees.max_fee > 200
+
+
 # ------------------------------------------------------------------ a nonce that somebody used
 
 
@@ -467,6 +492,7 @@ def test_a_nonce_that_somebody_else_used_is_examined_not_replaced() -> None:
 
 def test_a_nonce_may_look_used_for_moments() -> None:
     assert planned([pending()], look(count=4), now=2.9) == []
+    assert planned([pending()], look(count=4), now=3.0) != []
 
 
 def test_what_was_examined_waits_until_that_is_final() -> None:
@@ -602,6 +628,19 @@ def test_a_nonce_of_nobody_below_a_pending_one_is_filled_once_that_is_sure() -> 
     assert not any(isinstance(action, Sign) and action.nonce == 4 for action in actions)
     unpaid = planned([blocked], look(4), now=20.0, free_nonce=4, may_sign=False)
     assert not any(isinstance(action, Fill) for action in unpaid)
+
+
+def test_replacing_what_waits_behind_a_gap_does_not_put_off_filling_it() -> None:
+    newer = Attempt(b"\2" * 32, 5, b"raw", Fees(200, 2), signed_at=19.0, sent_at=19.0)
+    blocked = pending(nonce=5, attempts=(*pending(nonce=5).attempts, newer))
+    assert planned([blocked], look(4), now=20.0) == [Fill(blocked, 4, Fees(100, 1))]
+
+
+def test_the_nonce_of_a_gap_goes_to_nobody_else_in_the_same_round() -> None:
+    free = replace(POLICY, ordered=False)
+    actions = planned([pending(nonce=5), queued(2)], look(4), policy=free, now=20.0)
+    fresh = [a for a in actions if isinstance(a, (Fill, Sign)) and a.nonce == 4]
+    assert [type(action) for action in fresh] == [Fill]
 
 
 def test_a_nonce_above_the_pending_ones_is_no_gap() -> None:
