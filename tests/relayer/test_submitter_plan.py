@@ -453,7 +453,13 @@ def test_a_replacement_comes_when_its_time_has_come_or_the_node_asks_for_it() ->
 def test_what_is_signed_is_sent_first() -> None:
     attempt = replace(pending().attempts[0], sent_at=None)
     unsent = pending(attempts=(attempt,))
-    assert planned([unsent], look(), now=0.0) == [Send(unsent, attempt)]
+    for now in (0.0, 100.0):  # also after a crash of any length
+        assert planned([unsent], look(), now=now) == [Send(unsent, attempt)]
+
+
+def test_a_replacement_may_cost_the_cap_to_the_last_wei() -> None:
+    assert bumped(Fees(8, 0), Fees(1, 0), cap=10) == Fees(10, 1)
+    assert bumped(Fees(8, 0), Fees(1, 0), cap=9) is None
 
 
 def test_what_the_node_found_too_cheap_is_replaced_before_it_is_ever_taken() -> None:
