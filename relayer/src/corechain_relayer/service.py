@@ -21,13 +21,8 @@ from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions
-from corechain_relayer.aggregator.batcher import Batcher
-from corechain_relayer.aggregator.checks import FrameChecker
-from corechain_relayer.aggregator.forward import Drain, Forwarder
-from corechain_relayer.aggregator.position import Lane
-from corechain_relayer.aggregator.service import Aggregator
+from corechain_relayer.aggregator.role import AggregatorRole
 from corechain_relayer.bus.connection import connect as connect_bus
-from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.guard import Guard
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
@@ -40,8 +35,7 @@ from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.parts import Parts
 from corechain_relayer.guard.role import GuardRole
-from corechain_relayer.journal.batches import BatchJournal, lane_queue
-from corechain_relayer.journal.lanes import hold_lanes
+from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
@@ -222,45 +216,9 @@ class Relayer:
     # --------------------------------------------------------------- aggregator
 
     async def aggregate(self) -> None:
-        """One session of the aggregator, from durable state to the next outage."""
-        settings = self.settings
-        await self.registry.read_once()
-        async with writer(self.database_url, lane_queue(settings.lane)) as connection:
-            most = await hold_lanes(connection, settings.lanes)
-            journal = BatchJournal(connection, settings.lane)
-            lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
-            await lane.catch_up(self.commits())
-            aggregator = await self._aggregator(lane, journal)
-            async with asyncio.TaskGroup() as group:
-                if settings.place == 0:
-                    group.create_task(self._drain(aggregator.forwarder, most).run_forever())
-                group.create_task(aggregator.run_forever())
-
-    async def _aggregator(self, lane: Lane, journal: BatchJournal) -> Aggregator:
-        settings = self.settings
-        consumer = ValkeyConsumer(self.bus.redis, self.bus.guard, self.bus.keys(settings.place))
-        await consumer.open()
-        aggregator = Aggregator(
-            lane,
-            settings.place,
-            settings.lanes,
-            journal,
-            consumer,
-            Forwarder(self.bus, self.watch, self.metrics),
-            Batcher(settings.max_readings, settings.max_age_s),
-            FrameChecker(self.domain, settings.trust_bus),
-            self.registry,
-            settings.data_dir,
-            self.metrics,
-            self.work,
-        )
-        await aggregator.prepare()
-        return aggregator
-
-    def _drain(self, forwarder: Forwarder, most: int) -> Drain:
-        """Of the stream from before lanes, and of lanes that are no more."""
-        gone = [self.bus.keys(lane).stream for lane in range(self.settings.lanes, most)]
-        return Drain(forwarder, self.settings.lanes, [self.bus.stream, *gone])
+        """One session of the aggregator."""
+        shared = (self.settings, self.deployment, self.bus, self.watch, self.registry)
+        await AggregatorRole(*shared, self.commits(), self.metrics, self.work).session()
 
     # ---------------------------------------------------------------- submitter
 

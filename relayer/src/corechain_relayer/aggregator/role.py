@@ -1,0 +1,79 @@
+"""One session of the aggregator: from durable state to the next outage."""
+
+import asyncio
+from dataclasses import dataclass
+
+from corechain.deployment import Deployment
+from corechain.protocol.eip712 import registry_domain
+from corechain.service.database import writer
+from corechain_relayer.aggregator.batcher import Batcher
+from corechain_relayer.aggregator.checks import FrameChecker
+from corechain_relayer.aggregator.forward import Drain, Forwarder
+from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.aggregator.service import Aggregator
+from corechain_relayer.bus.consumer import ValkeyConsumer
+from corechain_relayer.bus.valkey import ValkeyBus
+from corechain_relayer.bus.watch import BusWatch
+from corechain_relayer.journal.batches import BatchJournal, lane_queue
+from corechain_relayer.journal.lanes import hold_lanes
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.follower import RegistryFollower
+from corechain_relayer.settings import Settings
+from corechain_relayer.submitter.commits import CommitSearch
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorRole:
+    """What the role needs of its process. Everything else begins anew with each session."""
+
+    settings: Settings
+    deployment: Deployment
+    bus: ValkeyBus
+    watch: BusWatch
+    registry: RegistryFollower
+    commits: CommitSearch
+    metrics: Metrics
+    sealed: asyncio.Event
+
+    async def session(self) -> None:
+        """Raises what ends it: an outage, LanesInUse, ResumeImpossible."""
+        settings = self.settings
+        await self.registry.read_once()
+        url = settings.database_url.get_secret_value()
+        async with writer(url, lane_queue(settings.lane)) as connection:
+            most = await hold_lanes(connection, settings.lanes)
+            journal = BatchJournal(connection, settings.lane)
+            lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
+            await lane.catch_up(self.commits)
+            aggregator = await self._aggregator(lane, journal)
+            async with asyncio.TaskGroup() as group:
+                if settings.place == 0:
+                    group.create_task(self._drain(aggregator.forwarder, most).run_forever())
+                group.create_task(aggregator.run_forever())
+
+    async def _aggregator(self, lane: Lane, journal: BatchJournal) -> Aggregator:
+        settings = self.settings
+        consumer = ValkeyConsumer(self.bus.redis, self.bus.guard, self.bus.keys(settings.place))
+        await consumer.open()
+        contract = self.deployment.address("DeviceRegistry")
+        aggregator = Aggregator(
+            lane,
+            settings.place,
+            settings.lanes,
+            journal,
+            consumer,
+            Forwarder(self.bus, self.watch, self.metrics),
+            Batcher(settings.max_readings, settings.max_age_s),
+            FrameChecker(registry_domain(self.deployment.chain_id, contract), settings.trust_bus),
+            self.registry,
+            settings.data_dir,
+            self.metrics,
+            self.sealed,
+        )
+        await aggregator.prepare()
+        return aggregator
+
+    def _drain(self, forwarder: Forwarder, most: int) -> Drain:
+        """Of the stream from before lanes, and of lanes that are no more."""
+        gone = [self.bus.keys(lane).stream for lane in range(self.settings.lanes, most)]
+        return Drain(forwarder, self.settings.lanes, [self.bus.stream, *gone])
