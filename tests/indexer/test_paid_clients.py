@@ -29,6 +29,7 @@ from corechain.protocol.errors import (
     PaymentRequired,
     PriceTooHigh,
     ProtocolError,
+    ValueOutOfRange,
     WrongPayee,
 )
 from corechain_indexer.api.routes import ENDPOINTS
@@ -314,7 +315,7 @@ async def test_nothing_is_deposited_for_another_payee(site: Site) -> None:
             await client.open_channel(b"\x55" * 20, 9 * PRICE)
         with pytest.raises(PaymentRequired, match="pays for no query"):
             await client.open_channel(None, PRICE - 1)
-        with pytest.raises(ValueError, match="positive"):
+        with pytest.raises(ValueOutOfRange, match="amount"):
             await client.open_channel(PAYEE, 0)
         client.api_url = "http://127.0.0.1:9"
         with pytest.raises(ApiUnavailable):
