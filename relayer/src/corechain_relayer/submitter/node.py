@@ -105,7 +105,7 @@ class Node:
             return {}
         calls = [Call("eth_getBlockByNumber", (hex(block.number), False)) for block in asked]
         found = {}
-        for block, raw in zip(asked, await self.rpc.call_many(calls), strict=True):
+        for block, raw in zip(asked, await self.rpc.call_all(calls), strict=True):
             if raw is None or isinstance(raw, NodeRefused):
                 continue
             here = parse_block(raw)

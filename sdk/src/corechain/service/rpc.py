@@ -74,6 +74,7 @@ class Rpc:
         self._client = async_client(url, base_url=url, timeout=timeout_s)
         self._deadline_s = timeout_s * WHOLE_ANSWER
         self._id = 0
+        self._batch_calls = BATCH_CALLS
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -100,6 +101,25 @@ class Rpc:
         for start in range(0, len(calls), BATCH_CALLS):
             results += await self._batch(calls[start : start + BATCH_CALLS])
         return results
+
+    async def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """`call_many`, in smaller batches and at last one by one where the node takes no others.
+        Then the answers may be of different nodes. Raises NodeUnavailable."""
+        while self._batch_calls > 1:
+            try:
+                parts = range(0, len(calls), self._batch_calls)
+                found = [await self.call_many(calls[n : n + self._batch_calls]) for n in parts]
+                return [result for part in found for result in part]
+            except NodeRefused:
+                # Never raised again: what the provider takes does not change while we run.
+                self._batch_calls //= 2
+        return [await self._result_of(call) for call in calls]
+
+    async def _result_of(self, call: Call) -> Any:
+        try:
+            return await self.call(call.method, *call.params)
+        except NodeRefused as refusal:
+            return refusal
 
     async def _batch(self, calls: Sequence[Call]) -> list[Any]:
         requests = [self._request(call) for call in calls]
@@ -175,10 +195,11 @@ class Rpc:
         return block
 
     async def blocks(self, numbers: Sequence[int]) -> list[Block]:
-        """Blocks by number, in one request a hundred. Raises NodeBehind where one is missing."""
+        """Blocks by number, a hundred a request where the node takes that. Raises NodeBehind where
+        one is missing."""
         calls = [Call("eth_getBlockByNumber", (hex(number), False)) for number in numbers]
         found = []
-        for number, raw in zip(numbers, await self.call_many(calls), strict=True):
+        for number, raw in zip(numbers, await self.call_all(calls), strict=True):
             if isinstance(raw, NodeRefused):
                 raise raw
             if raw is None:
