@@ -23,7 +23,7 @@ abstract contract DepositPause is IDepositPause {
         emit GuardianChanged(address(0), firstGuardian);
     }
 
-    modifier whileDepositsRun() {
+    modifier whenDepositsNotPaused() {
         if (pausable && depositsPaused) revert DepositsPaused();
         _;
     }

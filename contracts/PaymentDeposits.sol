@@ -103,7 +103,7 @@ abstract contract PaymentDeposits is IPaymentChannels, DepositPause {
     /// @dev Enters a deposit into the books before its tokens move; the caller then makes sure that they arrive.
     function _credit(ChannelConfig calldata config, uint128 amount)
         private
-        whileDepositsRun
+        whenDepositsNotPaused
         returns (bytes32 channelId)
     {
         // Checks

@@ -37,25 +37,10 @@ contract StateChannels is StateOpenings {
     }
 
     /// @inheritdoc IStateChannels
-    function closeBrief() external {
-        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
-        (bytes calldata signatureA, bytes calldata signatureB) = ChannelBytes.signatures(end + 11);
-        _close(terms, ChannelBytes.amount(end), signatureA, signatureB);
-    }
-
-    /// @inheritdoc IStateChannels
     function challenge(Terms calldata terms, SignedState calldata state) external {
         _challenge(
             ChannelTerms.pack(terms), state.version, state.balanceA, state.signatureA, state.signatureB
         );
-    }
-
-    /// @inheritdoc IStateChannels
-    function challengeBrief() external {
-        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
-        (bytes calldata signatureA, bytes calldata signatureB) = ChannelBytes.signatures(end + 16);
-        (uint40 version, uint88 balanceA) = ChannelBytes.state(end);
-        _challenge(terms, version, balanceA, signatureA, signatureB);
     }
 
     /// @inheritdoc IStateChannels
@@ -77,25 +62,9 @@ contract StateChannels is StateOpenings {
     }
 
     /// @inheritdoc IStateChannels
-    function finaliseBrief() external {
-        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
-        ChannelBytes.requireLength(end);
-        _finalise(terms);
-    }
-
-    /// @inheritdoc IStateChannels
     function finaliseMany(Terms[] calldata terms) external returns (uint256 paid) {
         for (uint256 i = 0; i < terms.length; ++i) {
             if (_finaliseIfDue(ChannelTerms.pack(terms[i]))) ++paid;
-        }
-    }
-
-    /// @inheritdoc IStateChannels
-    function finaliseManyBrief() external returns (uint256 paid) {
-        uint256 end = msg.data.length;
-        if ((end - 4) % ChannelTerms.SIZE != 0) revert MalformedCall(end);
-        for (uint256 offset = 4; offset < end; offset += ChannelTerms.SIZE) {
-            if (_finaliseIfDue(ChannelTerms.copy(offset))) ++paid;
         }
     }
 
@@ -142,11 +111,12 @@ contract StateChannels is StateOpenings {
     ) private {
         (bytes32 channelId, Channel channel) = _openChannel(terms);
         if (channel.deadline() != 0) revert ChallengeRunning(channel.deadline());
+        // slither-disable-next-line incorrect-equality (fields of a word that only we write)
         bool asItStands = version == channel.version() && balanceA == channel.balanceA();
         if (asItStands) _requireParty(terms);
         else _requireState(terms, channelId, channel, version, balanceA, signatureA, signatureB);
         uint40 deadline = uint40(block.timestamp) + terms.challengePeriod();
-        _stand(channelId, ChannelWord.pack(channel.deposit(), balanceA, version, deadline));
+        _recordState(channelId, ChannelWord.pack(channel.deposit(), balanceA, version, deadline));
     }
 
     function _respond(
@@ -158,18 +128,20 @@ contract StateChannels is StateOpenings {
     ) private {
         (bytes32 channelId, Channel channel) = _openChannel(terms);
         uint40 deadline = channel.deadline();
+        // slither-disable-next-line incorrect-equality (zero is no challenge)
         if (deadline == 0 || block.timestamp >= deadline) revert ChallengeOver(deadline);
         _requireState(terms, channelId, channel, version, balanceA, signatureA, signatureB);
-        _stand(channelId, ChannelWord.pack(channel.deposit(), balanceA, version, deadline));
+        _recordState(channelId, ChannelWord.pack(channel.deposit(), balanceA, version, deadline));
     }
 
-    function _stand(bytes32 channelId, Channel channel) private {
+    function _recordState(bytes32 channelId, Channel channel) private {
         _write(channelId, channel);
         emit ChannelChallenged(channelId, Channel.unwrap(channel));
     }
 
     function _finalise(PackedTerms terms) private {
         (bytes32 channelId, Channel channel) = _openChannel(terms);
+        // slither-disable-next-line incorrect-equality (zero is no challenge)
         if (channel.deadline() == 0) revert ChallengeOver(0);
         if (!channel.isDue()) revert ChallengeRunning(channel.deadline());
         _payOut(terms, channelId, channel);

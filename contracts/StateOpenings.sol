@@ -22,29 +22,21 @@ abstract contract StateOpenings is IStateChannels, DepositPause {
     bytes32 private constant OPENING_TYPEHASH =
         keccak256("ChannelOpening(bytes32 channelId,uint88 amountA,uint88 amountB)");
 
-    /// @dev The gas that was left when the newest deposit of this transaction began. A deposit within a deposit (a token that calls back)
-    /// would pass its tokens off as those that the outer one's token kept as a fee. Gas only falls, so the inner one leaves another mark
-    /// than the outer one finds: as good as a lock, without the 100 gas of unlocking.
-    uint256 private transient _depositMark;
+    /// @dev A deposit within a deposit (a token that calls back) would pass its tokens off as those that the outer one's token kept as a
+    /// fee.
+    uint256 private transient _depositing;
+    mapping(bytes32 channelId => Channel) private _channels;
 
     modifier noDepositWithin() {
-        uint256 mark = gasleft();
-        _depositMark = mark;
+        if (_depositing != 0) revert Reentered();
+        _depositing = 1;
         _;
-        if (_depositMark != mark) revert Reentered();
+        _depositing = 0;
     }
 
     /// @inheritdoc IStateChannels
     function open(Terms calldata terms, uint88 amountA, uint88 amountB) external {
         _open(ChannelTerms.pack(terms), amountA, amountB);
-    }
-
-    /// @inheritdoc IStateChannels
-    function openBrief() external {
-        uint256 end = 4 + ChannelTerms.OWN_SIZE;
-        // Party B's amount may be left out.
-        if (msg.data.length != end + 11) ChannelBytes.requireLength(end + 22);
-        _open(ChannelTerms.copyOwn(4), ChannelBytes.amount(end), ChannelBytes.amount(end + 11));
     }
 
     /// @inheritdoc IStateChannels
@@ -63,10 +55,10 @@ abstract contract StateOpenings is IStateChannels, DepositPause {
     }
 
     /// @inheritdoc IStateChannels
-    // slither-disable-next-line reentrancy-no-eth (the mark is what guards: it is written anew for each of the two deposits)
+    // slither-disable-next-line reentrancy-no-eth (the lock is what guards: it is taken anew for each of the two deposits)
     function openTogether(Terms calldata terms, Share calldata shareA, Share calldata shareB)
         external
-        whileDepositsRun
+        whenDepositsNotPaused
     {
         PackedTerms packed = ChannelTerms.pack(terms);
         _requireConsent(packed, shareA, shareB);
@@ -78,7 +70,7 @@ abstract contract StateOpenings is IStateChannels, DepositPause {
     /// @inheritdoc IStateChannels
     function openAuthorised(Terms calldata terms, Funding calldata fundingA, Funding calldata fundingB)
         external
-        whileDepositsRun
+        whenDepositsNotPaused
         noDepositWithin
     {
         (bytes32 channelId,) = _enter(ChannelTerms.pack(terms), fundingA.amount, fundingB.amount);
@@ -95,16 +87,9 @@ abstract contract StateOpenings is IStateChannels, DepositPause {
     }
 
     /// @inheritdoc IStateChannels
-    function increaseBrief() external {
-        (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
-        ChannelBytes.requireLength(end + 11);
-        _topUp(terms, ChannelBytes.amount(end));
-    }
-
-    /// @inheritdoc IStateChannels
     function topUpWithState(Terms calldata terms, uint88 deposit, SignedState calldata state)
         external
-        whileDepositsRun
+        whenDepositsNotPaused
     {
         // Checks
         PackedTerms packed = ChannelTerms.pack(terms);
@@ -126,7 +111,7 @@ abstract contract StateOpenings is IStateChannels, DepositPause {
         _receive(terms.token, msg.sender, deposit - channel.deposit());
     }
 
-    function _open(PackedTerms terms, uint256 amountA, uint256 amountB) private whileDepositsRun {
+    function _open(PackedTerms terms, uint256 amountA, uint256 amountB) private whenDepositsNotPaused {
         (, uint256 deposit) = _enter(terms, amountA, amountB);
         _receive(terms.token(), msg.sender, deposit);
     }
@@ -168,7 +153,7 @@ abstract contract StateOpenings is IStateChannels, DepositPause {
         if (shareB.amount != 0) _requireSignedBy(terms.partyB(), digest, shareB.consent);
     }
 
-    // slither-disable-next-line reentrancy-benign (the mark is what guards)
+    // slither-disable-next-line reentrancy-benign (the lock is what guards)
     function _draw(address token, address party, Share calldata share) private {
         if (share.amount == 0) return;
         if (share.permit.v != 0) _permit(token, party, share.amount, share.permit);
@@ -189,7 +174,7 @@ abstract contract StateOpenings is IStateChannels, DepositPause {
             );
     }
 
-    function _topUp(PackedTerms terms, uint88 amount) private whileDepositsRun {
+    function _topUp(PackedTerms terms, uint88 amount) private whenDepositsNotPaused {
         (bytes32 channelId, Channel channel) = _openChannel(terms);
         if (amount == 0) revert InvalidDeposit(0);
         Channel after_ = channel.withDeposit(_sum(channel.deposit(), amount));
@@ -201,22 +186,18 @@ abstract contract StateOpenings is IStateChannels, DepositPause {
     function _openChannel(PackedTerms terms) internal view returns (bytes32 channelId, Channel channel) {
         channelId = terms.id();
         channel = _read(channelId);
+        // slither-disable-next-line incorrect-equality (zero is no channel)
         if (channel.deposit() == 0) revert UnknownChannel(channelId);
     }
 
-    /// @dev A channel's word lies at its id: a hash of 126 bytes, which no storage layout hashes, so it meets no other slot. A mapping would
-    /// hash once more for each access, 80 gas. Of a channel that was closed while its terms could still open it, the version stays at its
-    /// maximum: its states must never be used again. Later nobody can open it, and the word is cleared, which gives 4,800 gas back.
+    /// @dev Of a channel that was closed while its terms could still open it, the version stays at its maximum: its states must never be
+    /// used again. Later nobody can open it, and the word is cleared, which gives 4,800 gas back.
     function _read(bytes32 channelId) internal view returns (Channel channel) {
-        assembly ("memory-safe") {
-            channel := sload(channelId)
-        }
+        return _channels[channelId];
     }
 
     function _write(bytes32 channelId, Channel channel) internal {
-        assembly ("memory-safe") {
-            sstore(channelId, channel)
-        }
+        _channels[channelId] = channel;
     }
 
     function _requireNewer(Channel channel, uint40 version) internal pure {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity 0.8.37;
+pragma solidity >=0.8.20 <0.9.0;
 
 import { IPaymentChannels } from "./IPaymentChannels.sol";
 import { ISignedToken } from "./ISignedToken.sol";
@@ -52,7 +52,7 @@ interface ICoreToken is ISignedToken {
     /// @notice A root is the hash of something.
     error ZeroRoot();
     /// @notice The packed bytes are no claim, or no proposal.
-    error MalformedClaim(uint256 length);
+    error MalformedProposal(uint256 length);
     /// @notice A relayer's fee is at most 100 hundredths of a percent.
     error FeeOverLimit(uint16 bps);
     /// @notice The dispute window is one second at least and 365 days at most.
@@ -74,18 +74,10 @@ interface ICoreToken is ISignedToken {
     /// @notice Pays an owner what it has earned and not yet claimed. Anyone may send it; no fee.
     function claim(address owner, uint128 cumulative, uint32 position, bytes26[] calldata proof) external;
 
-    /// @notice `claim` for less gas. Packed bytes follow the selector, without ABI: epoch of an active root 4 ‖ owner 20 ‖ cumulative 16 ‖
-    /// position 4 ‖ 26 for each sibling from the leaf up.
-    function claimBrief() external;
-
     /// @notice Pays many owners. The sender gets `relayFeeBps` of each amount; rows that are not worth it (below `minimum`), that have
     /// nothing to claim or that prove nothing are passed over.
     /// @return paid how many were paid
     function claimMany(Claim[] calldata claims, uint128 minimum) external returns (uint256 paid);
-
-    /// @notice `claimMany` for less gas. Packed bytes follow the selector, without ABI: minimum 16 ‖ siblings a row 1 ‖ rows of owner 20 ‖
-    /// cumulative 16 ‖ position 4 ‖ 26 for each sibling from the leaf up.
-    function claimManyBrief() external returns (uint256 paid);
 
     /// @notice Pays the payer of a payment channel by depositing what it has earned into that channel. The payer sends it, or anybody
     /// with the payer's signature of `ClaimIntoChannel(address owner,uint128 cumulative,address channels,bytes32 configHash)`, where

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity 0.8.37;
+pragma solidity >=0.8.20 <0.9.0;
 
 import { BatchHeader, Key, Place, Reading, Revealed, Statistics } from "./BatchTypes.sol";
 
@@ -59,8 +59,8 @@ interface IDataBatches {
         returns (uint40 committedAt);
 
     /// @notice Reverts unless an old batch has this commitment, shown by the headers that lead to it from a batch in the ring.
-    /// @dev Each header leads to its `ancestor` (number without its lowest bit) if that is not older than the batch sought, else to
-    /// its `previous`. A chain of headers is as honest as the submitter was who committed the newest of them.
+    /// @dev Each header leads to its `ancestor` (the number without the smallest term of its skew-binary form, a greedy sum of 2^k − 1)
+    /// if that is not older than the batch sought, else to its `previous`: O(log n) headers. A chain of headers is as honest as the submitter was who committed the newest of them.
     /// @param place of the first batch of `links`
     /// @param links header and readings root from the newest batch back to the one after the batch sought
     function requireArchived(

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity 0.8.37;
+pragma solidity >=0.8.20 <0.9.0;
 
 /// @title Two-way channels: balances signed off chain, settled once
 /// @notice The newest version wins. Either party gets out alone: challenge, wait, finalise. A party that sends a call stands for
@@ -49,8 +49,8 @@ interface IStateChannels {
     }
 
     /// @notice A channel was opened and has its deposit.
-    /// @param packed packed terms 74 bytes (see `openBrief`) ‖ deposit 11 ‖ party A's part of it 11
-    /// The id is not told (375 gas): it is the hash of chain, contract and terms.
+    /// @param packed packed terms 74 bytes (see `respondBrief`) ‖ deposit 11 ‖ party A's part of it 11
+    /// The id is not in the event (375 gas): it is the hash of chain, contract and terms.
     event ChannelOpened(bytes32[3] packed);
     /// @notice A channel's deposit grew.
     /// @param word the channel as it stands now: deposit (88 bits) ‖ balanceA (88) ‖ version (40) ‖ deadline (40)
@@ -151,31 +151,12 @@ interface IStateChannels {
     /// @return paid how many were paid out
     function finaliseMany(Terms[] calldata terms) external returns (uint256 paid);
 
-    /// @notice `open` by party A for less gas. Packed bytes follow the selector, without ABI: terms without party A (54 bytes), who is
-    /// the sender ‖ amountA 11 ‖ amountB 11, or nothing for zero.
-    /// Packed terms: partyA 20 ‖ partyB 20 ‖ token 20 ‖ challengePeriod 4 ‖ openBefore 5 ‖ salt 5.
-    function openBrief() external;
-
-    /// @notice `topUp` for less gas (and by a name whose selector is compared first): terms as sent ‖ amount 11.
+    /// @notice `respond` with a third of the calldata; what our watchtower sends. Packed bytes follow the selector, without ABI:
+    /// terms as sent ‖ version 5 ‖ balanceA 11 ‖ signatures.
     /// Terms as sent: one byte, 0 before whole terms (74 bytes), 1 before terms without party A, 2 without party B, who is the sender.
-    function increaseBrief() external;
-
-    /// @notice `close` for less gas: terms as sent ‖ balanceA 11 ‖ signatures.
+    /// Packed terms: partyA 20 ‖ partyB 20 ‖ token 20 ‖ challengePeriod 4 ‖ openBefore 5 ‖ salt 5.
     /// Packed signatures: 64 bytes (EIP-2098) of the party that is not the sender, or 128, party A's first, when the sender is no party.
-    function closeBrief() external;
-
-    /// @notice `challenge` for less gas: terms as sent ‖ version 5 ‖ balanceA 11 ‖ signatures as in `closeBrief`, or none.
-    function challengeBrief() external;
-
-    /// @notice `respond` for less gas: the bytes of `challengeBrief`.
     function respondBrief() external;
-
-    /// @notice `finalise` for less gas: terms as sent.
-    function finaliseBrief() external;
-
-    /// @notice `finaliseMany` for less gas: whole packed terms (74 bytes), one after the other.
-    /// @return paid how many were paid out
-    function finaliseManyBrief() external returns (uint256 paid);
 
     /// @notice Pays a party what the token refused to pay it when a channel closed. Anyone may send it.
     function withdrawHeld(address party, address token) external;

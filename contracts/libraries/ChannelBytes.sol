@@ -8,18 +8,6 @@ import { IStateChannels } from "../interfaces/IStateChannels.sol";
 library ChannelBytes {
     uint256 private constant SIGNATURE = 64;
 
-    /// @notice Reverts MalformedCall unless the call has exactly so many bytes.
-    function requireLength(uint256 length) internal pure {
-        if (msg.data.length != length) revert IStateChannels.MalformedCall(msg.data.length);
-    }
-
-    /// @notice An amount of 11 bytes; zero behind the end.
-    function amount(uint256 offset) internal pure returns (uint88 found) {
-        assembly ("memory-safe") {
-            found := shr(168, calldataload(offset))
-        }
-    }
-
     /// @notice Version (5 bytes) and party A's balance (11).
     function state(uint256 offset) internal pure returns (uint40 version, uint88 balanceA) {
         assembly ("memory-safe") {

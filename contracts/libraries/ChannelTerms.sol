@@ -35,23 +35,6 @@ library ChannelTerms {
         }
     }
 
-    /// @notice Copies whole terms from an offset of the calldata, which the caller has found long enough.
-    function copy(uint256 offset) internal view returns (PackedTerms terms) {
-        terms = _room();
-        assembly ("memory-safe") {
-            calldatacopy(terms, offset, SIZE)
-        }
-    }
-
-    /// @notice Copies terms without party A, who is the sender. The caller has found the calldata long enough.
-    function copyOwn(uint256 offset) internal view returns (PackedTerms terms) {
-        terms = _room();
-        assembly ("memory-safe") {
-            mstore(terms, shl(96, caller()))
-            calldatacopy(add(terms, 20), offset, OWN_SIZE)
-        }
-    }
-
     /// @notice Copies terms behind the selector and a byte that says whose address is left out: 0 nobody's, 1 party A's and 2 party B's,
     /// who is the sender. `end` is the offset behind them. Reverts MalformedCall for another byte. Whether the calldata is long enough is for
     /// the caller to see from `end`.

@@ -184,13 +184,21 @@ contract AttacksStatesTest is StateFixture {
             topUp ? abi.encodeCall(IStateChannels.topUp, (before, 1)) : _opening(address(coin), 2, 1);
         thief.plan(accomplice, inner, false);
         // With a fee of one percent exactly the inner unit is missing: the balance alone would not tell.
-        vm.expectRevert(
-            withFee
-                ? abi.encodeWithSelector(IStateChannels.Reentered.selector)
-                : abi.encodeWithSelector(TransferFailed.selector, address(coin))
-        );
+        vm.expectRevert(abi.encodeWithSelector(TransferFailed.selector, address(coin)));
         thief.act(_opening(address(coin), 1, 100));
         assertEq(coin.balanceOf(address(channels)), 10);
+    }
+
+    function test_who_comes_back_during_a_deposit_into_a_state_channel_meets_the_lock() public {
+        (HookedFeeToken coin, Schemer thief, Schemer accomplice) = _schemers();
+        thief.plan(accomplice, _opening(address(coin), 2, 1), true);
+        thief.act(_opening(address(coin), 1, 100));
+        assertEq(bytes32(thief.reason()), bytes32(IStateChannels.Reentered.selector));
+        assertEq(coin.balanceOf(address(channels)), 100);
+        IStateChannels.Terms memory inner = _terms(2);
+        inner.token = address(coin);
+        (uint88 deposit,,,) = channels.channelOf(channels.channelIdOf(inner));
+        assertEq(deposit, 0);
     }
 
     function test_a_payout_within_a_deposit_undoes_the_deposit() public {

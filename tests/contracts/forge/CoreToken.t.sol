@@ -74,7 +74,6 @@ contract CoreTokenTest is CoreTokenFixture {
         );
         vm.expectRevert(refusal);
         token.claim(address(7), CAP + excess, 0, none);
-        assertFalse(_brief(1, address(7), CAP + excess, 0, none));
     }
 
     function test_many_claims_skip_those_with_nothing_left() public {
@@ -122,58 +121,6 @@ contract CoreTokenTest is CoreTokenFixture {
         token.claim(address(7), 1, 0, new bytes26[](33));
     }
 
-    // ------------------------------------------------------------------------------------------ packed claims
-
-    function _brief(uint32 epoch, address owner, uint128 cumulative, uint32 position, bytes26[] memory proof)
-        internal
-        returns (bool success)
-    {
-        bytes memory packed = abi.encodePacked(epoch, owner, cumulative, position);
-        for (uint256 i = 0; i < proof.length; ++i) {
-            packed = bytes.concat(packed, proof[i]);
-        }
-        (success,) = address(token).call(bytes.concat(ICoreToken.claimBrief.selector, packed));
-    }
-
-    function test_a_packed_claim_pays_what_the_other_pays(uint128 one, uint128 two, uint8 side) public {
-        (one, two) = (uint128(bound(one, 1, CAP / 2)), uint128(bound(two, 1, CAP / 2)));
-        (address a, address b) = (address(0xA), address(0xB));
-        bytes26 root = bytes26(keccak256(abi.encodePacked(_leaf(a, one), _leaf(b, two))));
-        _activate(1, root, CAP);
-        assertFalse(_brief(1, a, one, 1, _one(_leaf(b, two))), "another position");
-        assertFalse(_brief(2, a, one, 0, _one(_leaf(b, two))), "another epoch");
-        assertFalse(_brief(1, a, one + 1, 0, _one(_leaf(b, two))), "another amount");
-        if (side % 2 == 0) assertTrue(_brief(1, a, one, 0, _one(_leaf(b, two))));
-        else token.claim(a, one, 0, _one(_leaf(b, two)));
-        assertEq(token.balanceOf(a), one);
-        assertEq(token.claimedOf(a), one);
-        assertEq(token.emitted(), one);
-        assertFalse(_brief(1, a, one, 0, _one(_leaf(b, two))), "twice");
-        assertTrue(_brief(1, b, two, 1, _one(_leaf(a, one))));
-        assertEq(token.totalSupply(), 1e24 + uint256(one) + two);
-    }
-
-    function test_a_packed_claim_names_a_root_that_counts(uint128 amount) public {
-        amount = uint128(bound(amount, 1, CAP));
-        _propose(1, _leaf(address(7), amount), amount);
-        assertFalse(_brief(1, address(7), amount, 0, none), "in its window");
-        vm.prank(guardian);
-        token.veto(1);
-        vm.warp(1_700_000_000 + 2 * uint256(WINDOW));
-        assertFalse(_brief(1, address(7), amount, 0, none), "vetoed");
-        assertFalse(_brief(0, address(7), amount, 0, none), "no epoch");
-    }
-
-    function test_packed_bytes_that_are_no_claim_are_refused(uint16 length) public {
-        length %= 500;
-        vm.assume(length < 44 || (length - 44) % 26 != 0);
-        bytes memory data = bytes.concat(ICoreToken.claimBrief.selector, new bytes(length));
-        (bool success, bytes memory answer) = address(token).call(data);
-        assertFalse(success);
-        bytes memory refusal = abi.encodeWithSelector(ICoreToken.MalformedClaim.selector, uint256(length));
-        assertEq(keccak256(answer), keccak256(refusal));
-    }
-
     // ------------------------------------------------------------------------------------------- relayed claims
 
     function test_the_fee_of_a_relayer_is_what_was_fixed_at_the_deployment(uint128 amount) public {
@@ -206,42 +153,23 @@ contract CoreTokenTest is CoreTokenFixture {
         assertEq(token.claimedOf(b), minimum <= 7 ? 7 : 0);
     }
 
-    function test_packed_rows_pay_what_the_others_pay(uint128 minimum, uint8 bad, bool asBrief) public {
+    function test_rows_below_the_minimum_or_without_proof_are_passed_over(uint128 minimum, uint8 bad) public {
         (address a, address b) = (address(0xA), address(0xB));
         bytes26 root = bytes26(keccak256(abi.encodePacked(_leaf(a, 500), _leaf(b, 700))));
         _activate(1, root, 12);
         minimum = uint128(bound(minimum, 0, 800));
         uint128 amountB = bad % 3 == 0 ? 701 : 700;
-        if (asBrief) {
-            bytes memory rows = abi.encodePacked(a, uint128(500), uint32(0), _leaf(b, 700));
-            rows = abi.encodePacked(rows, b, amountB, uint32(1), _leaf(a, 500));
-            rows = abi.encodePacked(rows, a, uint128(500), uint32(bad % 2 == 0 ? 0 : 9), _leaf(b, 700));
-            (bool success,) = address(token)
-                .call(abi.encodePacked(ICoreToken.claimManyBrief.selector, minimum, uint8(1), rows));
-            assertTrue(success);
-        } else {
-            ICoreToken.Claim[] memory claims = new ICoreToken.Claim[](2);
-            claims[0] = ICoreToken.Claim(a, 500, 0, _one(_leaf(b, 700)));
-            claims[1] = ICoreToken.Claim(b, amountB, 1, _one(_leaf(a, 500)));
-            token.claimMany(claims, minimum);
-        }
+        ICoreToken.Claim[] memory claims = new ICoreToken.Claim[](3);
+        claims[0] = ICoreToken.Claim(a, 500, 0, _one(_leaf(b, 700)));
+        claims[1] = ICoreToken.Claim(b, amountB, 1, _one(_leaf(a, 500)));
+        claims[2] = ICoreToken.Claim(a, 500, bad % 2 == 0 ? 0 : 9, _one(_leaf(b, 700)));
+        token.claimMany(claims, minimum);
         uint256 paidA = minimum <= 500 ? 500 : 0;
         uint256 paidB = minimum <= 700 && amountB == 700 ? 700 : 0;
         assertEq(token.claimedOf(a), paidA);
         assertEq(token.claimedOf(b), paidB);
         assertEq(token.emitted(), paidA + paidB);
         assertEq(token.balanceOf(a), paidA - paidA * FEE_BPS / 10_000);
-    }
-
-    function test_packed_rows_that_are_not_whole_are_refused(uint8 siblings, uint16 length) public {
-        length %= 2000;
-        uint256 rowBytes = 40 + 26 * uint256(siblings);
-        vm.assume(siblings > 32 || length == 0 || length % rowBytes != 0);
-        bytes memory data =
-            abi.encodePacked(ICoreToken.claimManyBrief.selector, uint128(0), siblings, new bytes(length));
-        vm.expectRevert(abi.encodeWithSelector(ICoreToken.MalformedClaim.selector, uint256(17) + length));
-        (bool success,) = address(token).call(data);
-        success;
     }
 
     function test_many_claims_together_stay_under_the_cap() public {

@@ -247,7 +247,7 @@ contract CoreTokenProposalsTest is CoreTokenFixture {
         assertFalse(done);
         assertEq(
             keccak256(answer),
-            keccak256(abi.encodeWithSelector(ICoreToken.MalformedClaim.selector, uint256(length)))
+            keccak256(abi.encodeWithSelector(ICoreToken.MalformedProposal.selector, uint256(length)))
         );
     }
 }

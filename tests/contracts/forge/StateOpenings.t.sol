@@ -257,7 +257,7 @@ contract StateOpeningsTest is StateFixture {
         channels.challenge(terms, state);
     }
 
-    function test_many_are_finalised_and_those_that_are_not_due_passed_over(bool packed) public {
+    function test_many_are_finalised_and_those_that_are_not_due_passed_over() public {
         IStateChannels.Terms[] memory many = new IStateChannels.Terms[](4);
         many[0] = _open(0, 10, 0);
         many[1] = _open(1, 10, 0);
@@ -268,13 +268,7 @@ contract StateOpeningsTest is StateFixture {
         vm.prank(a);
         channels.challenge(many[3], _unsigned(0, 10));
         vm.warp(1_700_000_000 + PERIOD);
-        bytes memory rows = bytes.concat(_pack(many[0]), _pack(many[1]), _pack(many[2]), _pack(many[3]));
-        if (packed) {
-            assertTrue(_brief(tower, IStateChannels.finaliseManyBrief.selector, rows));
-            assertFalse(_brief(tower, IStateChannels.finaliseManyBrief.selector, bytes.concat(rows, "1")));
-        } else {
-            assertEq(channels.finaliseMany(many), 2);
-        }
+        assertEq(channels.finaliseMany(many), 2);
         assertEq(channels.finaliseMany(many), 0);
         assertEq(token.balanceOf(address(channels)), 10);
     }

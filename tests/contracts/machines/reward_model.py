@@ -122,15 +122,6 @@ class RewardModel:
         self._mint(amount, self.newest)
         self._count(row, amount)
 
-    def claim_under(self, epoch: int, row: Row) -> None:
-        """By the root of an epoch that the sender names."""
-        (root, *_) = [root for root in self.counting if root.epoch == epoch] or [None]
-        if root is None or not row.stands_in(root):
-            raise Refused("InvalidProof")
-        amount = self._due(row)
-        self._mint(amount, root)
-        self._count(row, amount)
-
     def claim_many(self, sender: str, rows: Sequence[Row], minimum: int) -> int:
         """How many were paid. Its sender gets a part of each amount, rounded down."""
         fees = paid = 0

@@ -45,12 +45,6 @@ def _shown(row: Row) -> RewardClaim:
     return RewardClaim(claim.owner, row.cumulative, claim.position, end)
 
 
-def _packed(row: Row) -> bytes:
-    claim = _shown(row)
-    head = claim.owner + claim.cumulative.to_bytes(16) + claim.position.to_bytes(4)
-    return head + b"".join(claim.proof)
-
-
 class RewardStage(OracleMachine):
     model: RewardModel
 
@@ -89,21 +83,10 @@ class RewardStage(OracleMachine):
         words = claim.owner, claim.cumulative, claim.position, claim.proof
         return self._send(sender, "claim", *words)
 
-    def _send_claim_under(self, sender: str, epoch: int, row: Row) -> Callable[[], object]:
-        packed = epoch.to_bytes(4) + _packed(row)
-        return lambda: self.contract.send_packed(self.addresses[sender], "claimBrief", packed)
-
-    def _send_many(self, sender: str, rows: Sequence[Row], minimum: int, brief: bool):
+    def _send_many(self, sender: str, rows: Sequence[Row], minimum: int) -> Callable[[], object]:
         claims = [_shown(row) for row in rows]
-        if brief:
-            packed = minimum.to_bytes(16) + bytes([len(claims[0].proof)])
-            packed += b"".join(map(_packed, rows))
-            return lambda: self._send_packed(sender, "claimManyBrief", packed)
         words = [(c.owner, c.cumulative, c.position, c.proof) for c in claims]
         return lambda: self.contract.send(self.addresses[sender], "claimMany", words, minimum)[0]
-
-    def _send_packed(self, sender: str, function: str, packed: bytes) -> object:
-        return self.contract.send_packed(self.addresses[sender], function, packed)[0]
 
     # ----------------------------------------------------------------------------------- signatures
 

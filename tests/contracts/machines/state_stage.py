@@ -146,27 +146,17 @@ class StateStage(OracleMachine):
         data = self.terms[index].pack_as_sent_by(who) + packed
         return lambda: self.contract.send_packed(who, function, data)
 
-    def _send_own(self, sender: str, index: int, amount_a: int, amount_b: int):
-        """An opening by party A; party B's amount may be left out."""
-        packed = self.terms[index].pack()[20:] + amount_a.to_bytes(11)
-        packed += amount_b.to_bytes(11) if amount_b else b""
-        return lambda: self.contract.send_packed(self.addresses[sender], "openBrief", packed)
-
     def _send_state(self, sender: str, function: str, index: int, state: State, brief: bool):
         signatures = self._state_signatures(index, state)
         if brief and self._fits(sender, index, signatures):
             packed = state.version.to_bytes(5) + state.balance_a.to_bytes(11)
             packed += self._packed_signatures(sender, index, signatures)
-            return self._send_packed(sender, f"{function}Brief", index, packed)
+            return self._send_packed(sender, "respondBrief", index, packed)
         words = state.version, state.balance_a, *signatures
         return self._send(sender, function, self._words(index), words)
 
-    def _send_close(self, sender: str, index: int, state: State, brief: bool):
+    def _send_close(self, sender: str, index: int, state: State):
         signatures = self._close_signatures(index, state)
-        if brief and self._fits(sender, index, signatures):
-            packed = state.balance_a.to_bytes(11)
-            packed += self._packed_signatures(sender, index, signatures)
-            return self._send_packed(sender, "closeBrief", index, packed)
         return self._send(sender, "close", self._words(index), state.balance_a, *signatures)
 
     def _needed(self, sender: str, index: int, signatures: Sequence[bytes]) -> list[bytes]:

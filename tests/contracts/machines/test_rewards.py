@@ -107,35 +107,15 @@ class RewardMachine(RewardStage):
         row = self._row(owner, flaw)
         self.both(lambda model: model.claim(row), self._send_claim(sender, row))
 
-    @rule(owner=st.sampled_from(OWNERS), flaw=_FLAW, back=st.sampled_from([0, 0, 0, 1, 2, -1]))
-    def an_owner_claims_under_an_epoch(self, owner: str, flaw: str, back: int) -> None:
-        epoch = max(0, (self.model.newest.epoch if self.model.newest else 0) - back)
-        if flaw == "waiting root":
-            epoch = self.model.next_epoch - 1
-        row = self._row(owner, flaw)
-        send = self._send_claim_under(owner, epoch, row)
-        self.both(lambda model: model.claim_under(epoch, row), send)
-
     @rule(
         owners=st.lists(st.sampled_from(OWNERS), min_size=1, max_size=7) | st.just(OWNERS),
         flaws=st.lists(_FLAW, min_size=7, max_size=7),
         minimum=st.sampled_from([0, 1, 200, 5_000]),
-        brief=st.booleans(),
     )
-    def a_relayer_claims_for_many(self, owners, flaws, minimum, brief) -> None:
+    def a_relayer_claims_for_many(self, owners, flaws, minimum) -> None:
         rows = [self._row(owner, flaw) for owner, flaw in zip(owners, flaws, strict=False)]
-        send = self._send_many(RELAYER, rows, minimum, brief)
+        send = self._send_many(RELAYER, rows, minimum)
         self.both(lambda model: model.claim_many(RELAYER, rows, minimum), send)
-
-    @rule(function=st.sampled_from(["claimBrief", "claimManyBrief"]), size=st.integers(0, 200))
-    def packed_claims_of_another_length_are_refused(self, function: str, size: int) -> None:
-        head, row = (44, 26) if function == "claimBrief" else (17, 40)
-        least = head if function == "claimBrief" else head + 1
-        if size < least or (size - head) % row:
-            self.both(
-                lambda model: model.refuse("MalformedClaim", size),
-                lambda: self._send_packed(RELAYER, function, bytes(size)),
-            )
 
     # ----------------------------------------------------------------------------------- transfers
 
@@ -251,9 +231,7 @@ class RewardMachine(RewardStage):
     def _bad_rows_pay_nothing(self, owner: str) -> None:
         for flaw in ("forged", "amount", "another's", "older root", "vetoed root", "waiting root"):
             self.somebody_claims_for_an_owner(STRANGER, owner, flaw)
-            self.an_owner_claims_under_an_epoch(owner, flaw, 0)
-            self.a_relayer_claims_for_many([owner], [flaw], 0, True)
-            self.a_relayer_claims_for_many([owner], [flaw], 0, False)
+            self.a_relayer_claims_for_many([owner], [flaw], 0)
 
     def _greed_ends_at_the_cap(self) -> None:
         """More than half of what is left for each owner: one call of all pays the first alone."""
@@ -262,7 +240,7 @@ class RewardMachine(RewardStage):
         self._propose({o: self.model.claimed[o] + left // 2 + 1 for o in OWNERS})
         self.time_passes(WINDOW_S)
         paid = self.model.minted
-        self.a_relayer_claims_for_many(OWNERS, ["none"] * len(OWNERS), 0, False)
+        self.a_relayer_claims_for_many(OWNERS, ["none"] * len(OWNERS), 0)
         assert self.model.minted - paid == left // 2 + 1
 
     def _claims_alone(self, owner: str) -> None:

@@ -89,18 +89,16 @@ class StateMachine(StateStage):
     def most_channels_are_opened(self, amounts: list[int]) -> None:
         for index, amount in enumerate(amounts):
             if amount % 3:
-                self._open(index, 0, amount, amount // 2, False)
+                self._open(index, 0, amount, amount // 2)
 
-    @rule(pick=PICKS, sender=SENDERS, amount_a=AMOUNTS, amount_b=AMOUNTS, brief=st.booleans())
-    def somebody_opens(self, pick, sender, amount_a, amount_b, brief) -> None:
+    @rule(pick=PICKS, sender=SENDERS, amount_a=AMOUNTS, amount_b=AMOUNTS)
+    def somebody_opens(self, pick, sender, amount_a, amount_b) -> None:
         index = self._mostly(pick, lambda channel: channel.word == (0, 0, 0, 0))
-        self._open(index, sender, amount_a, amount_b, brief)
+        self._open(index, sender, amount_a, amount_b)
 
-    def _open(self, index, sender, amount_a, amount_b, brief) -> None:
+    def _open(self, index, sender, amount_a, amount_b) -> None:
         who = self._who(index, sender)
         send = self._send(who, "open", self._words(index), amount_a, amount_b)
-        if brief and sender == 0:
-            send = self._send_own(who, index, amount_a, amount_b)
         if self.both(lambda model: model.open(who, index, amount_a, amount_b), send):
             self._opened(index, amount_a, amount_a + amount_b)
 
@@ -118,12 +116,10 @@ class StateMachine(StateStage):
         self.history[index], self.shown[index] = [State(0, amount_a)], State(0, amount_a)
         self.spent[TERMS[index].token] += deposit
 
-    @rule(pick=PICKS, amount=AMOUNTS, who=st.sampled_from(EVERYBODY), brief=st.booleans())
-    def somebody_tops_up(self, pick: int, amount: int, who: str, brief: bool) -> None:
+    @rule(pick=PICKS, amount=AMOUNTS, who=st.sampled_from(EVERYBODY))
+    def somebody_tops_up(self, pick: int, amount: int, who: str) -> None:
         index = self._mostly(pick, lambda channel: channel.is_open)
         send = self._send(who, "topUp", self._words(index), amount)
-        if brief:
-            send = self._send_packed(who, "increaseBrief", index, amount.to_bytes(11))
         if self.both(lambda model: model.top_up(who, index, amount), send):
             self.spent[TERMS[index].token] += amount
 
@@ -151,10 +147,10 @@ class StateMachine(StateStage):
         balance = self.model.channels[index].deposit * share // 100
         self.history[index].append(State(self.history[index][-1].version + steps, balance))
 
-    @rule(pick=PICKS, who=SENDERS, kind=STATES, share=SHARES, hands=HANDS, brief=st.booleans())
-    def somebody_challenges(self, pick, who, kind, share, hands, brief) -> None:
+    @rule(pick=PICKS, who=SENDERS, kind=STATES, share=SHARES, hands=HANDS)
+    def somebody_challenges(self, pick, who, kind, share, hands) -> None:
         index = self._mostly(pick, lambda channel: channel.is_open)
-        self._show("challenge", index, who, self._pick(index, kind, share), hands, brief)
+        self._show("challenge", index, who, self._pick(index, kind, share), hands)
 
     @rule(pick=PICKS, who=SENDERS, kind=STATES, share=SHARES, hands=HANDS, brief=st.booleans())
     def somebody_responds(self, pick, who, kind, share, hands, brief) -> None:
@@ -169,33 +165,28 @@ class StateMachine(StateStage):
 
     # ------------------------------------------------------------------------------------- payouts
 
-    @rule(pick=PICKS, sender=SENDERS, share=st.integers(0, 103), hands=HANDS, brief=st.booleans())
-    def the_parties_close(self, pick, sender, share, hands, brief) -> None:
+    @rule(pick=PICKS, sender=SENDERS, share=st.integers(0, 103), hands=HANDS)
+    def the_parties_close(self, pick, sender, share, hands) -> None:
         index = self._mostly(pick, lambda channel: channel.is_open)
         who, deposit = self._who(index, sender), self.model.channels[index].deposit
         state = State(0, min(deposit * share // 100, MAX_AMOUNT), hands)
-        send = self._send_close(who, index, state, brief)
+        send = self._send_close(who, index, state)
         self.both(lambda model: model.close(who, index, state), send)
 
-    @rule(pick=PICKS, who=st.sampled_from(EVERYBODY), brief=st.booleans())
-    def somebody_finalises(self, pick: int, who: str, brief: bool) -> None:
+    @rule(pick=PICKS, who=st.sampled_from(EVERYBODY))
+    def somebody_finalises(self, pick: int, who: str) -> None:
         index = self._mostly(pick, lambda channel: channel.deadline > 0)
-        self._finalise(index, who, brief)
+        self._finalise(index, who)
 
-    def _finalise(self, index: int, who: str, brief: bool) -> None:
+    def _finalise(self, index: int, who: str) -> None:
         send = self._send(who, "finalise", self._words(index))
-        if brief:
-            send = self._send_packed(who, "finaliseBrief", index, b"")
         self.both(lambda model: model.finalise(index), send)
 
-    @rule(indexes=st.lists(ANY, max_size=8), brief=st.booleans())
-    def somebody_finalises_many(self, indexes: list[int], brief: bool) -> None:
+    @rule(indexes=st.lists(ANY, max_size=8))
+    def somebody_finalises_many(self, indexes: list[int]) -> None:
         who = self.addresses[STRANGER]
 
         def send() -> object:
-            if brief:
-                packed = b"".join(self.terms[index].pack() for index in indexes)
-                return self.contract.send_packed(who, "finaliseManyBrief", packed)[0]
             return self.contract.send(who, "finaliseMany", [self._words(i) for i in indexes])[0]
 
         self.both(lambda model: model.finalise_many(indexes), send)
@@ -226,7 +217,7 @@ class StateMachine(StateStage):
         channel, newest = self.model.channels[index], self.history[index][-1]
         self.time_passes_by(channel.deadline - early - self.evm.now)
         self._show("respond", index, pick % 3, State(newest.version + 1, channel.balance_a))
-        self._finalise(index, STRANGER, False)
+        self._finalise(index, STRANGER)
 
     # ---------------------------------------------------------------------------------- invariants
 
@@ -290,7 +281,7 @@ class StateMachine(StateStage):
         elif newest.version > channel.version and not channel.is_due(self.evm.now):
             self._show("respond", index, party, newest)
         self.time_passes_by(max(0, self.model.channels[index].deadline - self.evm.now))
-        self._finalise(index, TERMS[index].parties[party], False)
+        self._finalise(index, TERMS[index].parties[party])
         assert self._got(index, party) - before >= due
         assert not self.model.channels[index].is_open
 

@@ -7,13 +7,6 @@ import { ChannelBytes } from "../../../../contracts/libraries/ChannelBytes.sol";
 
 /// Functions without parameters: the calldata behind the selector is what the library reads.
 contract ChannelBytesCaller {
-    function amount() external pure returns (uint256 raw) {
-        uint88 found = ChannelBytes.amount(7);
-        assembly ("memory-safe") {
-            raw := found
-        }
-    }
-
     function state() external pure returns (uint256 version, uint256 balanceA) {
         (uint40 first, uint88 second) = ChannelBytes.state(7);
         assembly ("memory-safe") {
@@ -26,16 +19,11 @@ contract ChannelBytesCaller {
         (bytes calldata one, bytes calldata two) = ChannelBytes.signatures(7);
         return (one, two);
     }
-
-    function requireLength() external pure {
-        ChannelBytes.requireLength(7);
-    }
 }
 
 /// given a packed call, with fields behind its first seven bytes
-///   ├── amount, version and balance are found there, and nothing of what follows
-///   ├── no, one or two signatures follow, and nothing else
-///   └── a call has exactly the length that is asked for
+///   ├── version and balance are found there, and nothing of what follows
+///   └── no, one or two signatures follow, and nothing else
 contract ChannelBytesTest is Test {
     ChannelBytesCaller internal calls = new ChannelBytesCaller();
 
@@ -51,13 +39,6 @@ contract ChannelBytesTest is Test {
         assertFalse(success);
         bytes memory expected = abi.encodeWithSelector(IStateChannels.MalformedCall.selector, 4 + rest.length);
         assertEq(keccak256(answer), keccak256(expected));
-    }
-
-    function test_an_amount_has_11_bytes(uint88 amount, bytes32 behind) public view {
-        bytes memory answer = _call(ChannelBytesCaller.amount.selector, abi.encodePacked(amount, behind));
-        assertEq(abi.decode(answer, (uint256)), amount);
-        answer = _call(ChannelBytesCaller.amount.selector, "");
-        assertEq(abi.decode(answer, (uint256)), 0);
     }
 
     function test_a_state_is_version_and_balance(uint40 version, uint88 balance, bytes32 behind) public view {
@@ -91,12 +72,5 @@ contract ChannelBytesTest is Test {
             if (length == 3 || length == 67 || length == 131) continue;
             _malformed(selector, new bytes(length));
         }
-    }
-
-    function test_a_call_has_the_length_that_is_asked_for() public view {
-        bytes4 selector = ChannelBytesCaller.requireLength.selector;
-        _call(selector, "");
-        _malformed(selector, new bytes(2));
-        _malformed(selector, new bytes(4));
     }
 }

@@ -15,16 +15,6 @@ contract ChannelTermsCaller {
         return _told(ChannelTerms.pack(terms), mine);
     }
 
-    function copy(bytes calldata terms) external view returns (bytes memory, bytes32, bool) {
-        bytes32[1] memory mine = [keccak256("mine")];
-        return _told(ChannelTerms.copy(_offset(terms)), mine);
-    }
-
-    function copyOwn(bytes calldata terms) external view returns (bytes memory, bytes32, bool) {
-        bytes32[1] memory mine = [keccak256("mine")];
-        return _told(ChannelTerms.copyOwn(_offset(terms)), mine);
-    }
-
     function copyAsSent() external view returns (bytes memory, bytes32, bool, uint256) {
         bytes32[1] memory mine = [keccak256("mine")];
         (PackedTerms terms, uint256 end) = ChannelTerms.copyAsSent();
@@ -32,12 +22,12 @@ contract ChannelTermsCaller {
         return (packed, id, clean, end);
     }
 
-    function fields(bytes calldata terms)
+    function fields(IStateChannels.Terms calldata terms)
         external
         view
         returns (uint256 one, uint256 two, uint256 token, uint256 period, uint256 until)
     {
-        PackedTerms packed = ChannelTerms.copy(_offset(terms));
+        PackedTerms packed = ChannelTerms.pack(terms);
         (address a, address b, address c) = (packed.partyA(), packed.partyB(), packed.token());
         (uint32 d, uint40 e) = (packed.challengePeriod(), packed.openBefore());
         assembly ("memory-safe") {
@@ -49,22 +39,16 @@ contract ChannelTermsCaller {
         }
     }
 
-    function areSound(bytes calldata terms) external view returns (bool) {
-        return ChannelTerms.copy(_offset(terms)).areSound();
+    function areSound(IStateChannels.Terms calldata terms) external view returns (bool) {
+        return ChannelTerms.pack(terms).areSound();
     }
 
     /// True when what was allocated behind the terms is untouched by the telling.
-    function tellOpening(bytes calldata terms, Channel channel) external returns (bool) {
-        PackedTerms packed = ChannelTerms.copy(_offset(terms));
+    function tellOpening(IStateChannels.Terms calldata terms, Channel channel) external returns (bool) {
+        PackedTerms packed = ChannelTerms.pack(terms);
         bytes32[1] memory behind = [keccak256("behind")];
         packed.tellOpening(keccak256("topic"), channel);
         return behind[0] == keccak256("behind");
-    }
-
-    function _offset(bytes calldata terms) private pure returns (uint256 offset) {
-        assembly ("memory-safe") {
-            offset := terms.offset
-        }
     }
 
     function _told(PackedTerms terms, bytes32[1] memory mine)
@@ -82,7 +66,7 @@ contract ChannelTermsCaller {
 }
 
 /// given terms
-///   ├── packed, copied whole, without the sender or with a byte that says who that is, they are the same 74 bytes
+///   ├── of an ABI call, or with a byte that says whose address is left out, they are the same 74 bytes
 ///   ├── their id is the hash of chain, contract and terms
 ///   ├── every field is found, and nothing of its neighbours
 ///   ├── they are sound with two parties, a token and a period
@@ -113,16 +97,9 @@ contract ChannelTermsTest is Test {
         }
     }
 
-    function test_terms_are_the_same_bytes_whichever_way_they_come(IStateChannels.Terms calldata terms)
-        public
-    {
+    function test_terms_of_an_abi_call_are_packed(IStateChannels.Terms calldata terms) public view {
         bytes memory packed = _pack(terms);
         (bytes memory found, bytes32 id, bool clean) = caller.pack(terms);
-        _same(packed, abi.encode(found, id, clean));
-        (found, id, clean) = caller.copy(bytes.concat(packed, ~bytes32(0)));
-        _same(packed, abi.encode(found, id, clean));
-        vm.prank(terms.partyA);
-        (found, id, clean) = caller.copyOwn(bytes.concat(_without(packed, 0), ~bytes32(0)));
         _same(packed, abi.encode(found, id, clean));
     }
 
@@ -154,12 +131,12 @@ contract ChannelTermsTest is Test {
 
     function test_the_id_is_of_this_chain(IStateChannels.Terms calldata terms, uint32 chain) public {
         vm.chainId(uint256(chain) + 1);
-        (, bytes32 id,) = caller.copy(_pack(terms));
+        (, bytes32 id,) = caller.pack(terms);
         assertEq(id, keccak256(abi.encodePacked(uint256(chain) + 1, address(caller), _pack(terms))));
     }
 
     function test_every_field_is_found(IStateChannels.Terms calldata terms) public view {
-        (uint256 one, uint256 two, uint256 token, uint256 period, uint256 until) = caller.fields(_pack(terms));
+        (uint256 one, uint256 two, uint256 token, uint256 period, uint256 until) = caller.fields(terms);
         assertEq(one, uint160(terms.partyA));
         assertEq(two, uint160(terms.partyB));
         assertEq(token, uint160(terms.token));
@@ -168,7 +145,7 @@ contract ChannelTermsTest is Test {
     }
 
     function _isSound(address a, address b, address token, uint32 period) private view returns (bool) {
-        return caller.areSound(_pack(IStateChannels.Terms(a, b, token, period, 0, 0)));
+        return caller.areSound(IStateChannels.Terms(a, b, token, period, 0, 0));
     }
 
     function test_sound_terms_have_two_parties_a_token_and_a_period(uint160 any, uint32 period) public view {
@@ -189,7 +166,7 @@ contract ChannelTermsTest is Test {
         public
     {
         vm.recordLogs();
-        assertTrue(caller.tellOpening(_pack(terms), Channel.wrap(word)), "memory of others was written to");
+        assertTrue(caller.tellOpening(terms, Channel.wrap(word)), "memory of others was written to");
         Log[] memory logs = vm.getRecordedLogs();
         assertEq(logs.length, 1);
         assertEq(logs[0].topics.length, 1);

@@ -1,5 +1,6 @@
 """Two-way channels: party A deposits 100, tops up 50; both parties already hold the token."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,16 +44,26 @@ class Parties:
         return self.terms(number).channel_id(self.bench.chain_id, contract)
 
     def open(self, number: int, amount: int) -> int:
-        packed = self.terms(number).pack()[20:] + _amount(amount)
-        return self.send_packed(self.a, "openBrief", packed)
+        return self.send(self.a, "open", self.words(number), amount, 0)
 
-    def sent_by(self, sender: Actor, number: int) -> bytes:
-        return self.terms(number).pack_as_sent_by(sender.raw)
-
-    def state(self, sender: Actor, signer: Actor, number: int, version: int, balance: int) -> bytes:
+    def sign_state(
+        self, signers: Sequence[Actor], number: int, version: int, balance: int
+    ) -> list[bytes]:
         digest = ChannelState(self.channel_id(number), version, balance).digest(self.domain)
-        state = version.to_bytes(5, "big") + _amount(balance)
-        return self.sent_by(sender, number) + state + signer.key.sign(digest)
+        return [signer.key.sign(digest) for signer in signers]
+
+    def challenge(self, number: int) -> int:
+        """By party A, with a state that party B has signed."""
+        (by_b,) = self.sign_state([self.b], number, 3, 140 * UNIT)
+        return self.send(self.a, "challenge", self.words(number), (3, 140 * UNIT, b"", by_b))
+
+    def respond(self, tower: Actor, number: int) -> int:
+        """By a watchtower with both signatures, packed: what ours sends."""
+        both = b"".join(self.sign_state([self.a, self.b], number, 7, 110 * UNIT))
+        terms = self.terms(number).pack_as_sent_by(tower.raw)
+        return self.send_packed(
+            tower, "respondBrief", terms + (7).to_bytes(5, "big") + _amount(110 * UNIT) + both
+        )
 
     def send(self, sender: Actor, function: str, *arguments: Any) -> int:
         return self.bench.send(sender, self.channels.functions[function](*arguments))
@@ -88,32 +99,33 @@ def _parties(bench: Bench, guardian: str, label: str) -> Parties:
 def _cooperative(p: Parties) -> dict[str, int]:
     p.open(0, UNIT)
     opened = p.open(1, 100 * UNIT)
-    topped = p.send_packed(p.a, "increaseBrief", p.sent_by(p.a, 1) + _amount(50 * UNIT))
+    topped = p.send(p.a, "topUp", p.words(1), 50 * UNIT)
     for number in (2, 3):
         p.open(number, 150 * UNIT)
-    early = p.send_packed(p.a, "closeBrief", p.sent_by(p.a, 2) + _closing(p, 2, p.b))
+    early = _close(p, 2, p.a)
     p.bench.pass_time(100_001)
-    close = p.send_packed(p.a, "closeBrief", p.sent_by(p.a, 1) + _closing(p, 1, p.b))
-    relayer = p.bench.account("relayer")
-    relayed = p.send_packed(relayer, "closeBrief", p.sent_by(relayer, 3) + _closing(p, 3, p.a, p.b))
+    close = _close(p, 1, p.a)
+    relayed = _close(p, 3, p.bench.account("relayer"))
     return {
         "channel_open": opened, "channel_top_up": topped, "channel_close": close,
         "channel_close_early": early, "channel_close_relayed": relayed,
     }  # fmt: skip
 
 
-def _closing(p: Parties, number: int, *signers: Actor) -> bytes:
+def _close(p: Parties, number: int, sender: Actor) -> int:
+    """With the signatures of the parties that are not the sender."""
     digest = close_digest(p.domain, p.channel_id(number), 110 * UNIT)
-    return _amount(110 * UNIT) + b"".join(signer.key.sign(digest) for signer in signers)
+    signatures = [b"" if party is sender else party.key.sign(digest) for party in (p.a, p.b)]
+    return p.send(sender, "close", p.words(number), 110 * UNIT, *signatures)
 
 
 def _disputed(parties: Parties) -> dict[str, int]:
     p = replace(parties, open_before=START + 200_000)
     p.open(4, 150 * UNIT)
-    challenge = p.send_packed(p.a, "challengeBrief", p.state(p.a, p.b, 4, 3, 140 * UNIT))
-    respond = p.send_packed(p.b, "respondBrief", p.state(p.b, p.a, 4, 7, 110 * UNIT))
+    challenge = p.challenge(4)
+    respond = p.respond(p.bench.account("tower"), 4)
     p.bench.pass_time(200_001)
-    finalise = p.send_packed(p.b, "finaliseBrief", p.sent_by(p.b, 4))
+    finalise = p.send(p.b, "finalise", p.words(4))
     return {
         "channel_challenge": challenge, "channel_respond": respond, "channel_finalise": finalise
     }  # fmt: skip
@@ -124,7 +136,6 @@ def _finalise_ten(parties: Parties) -> int:
     p = replace(parties, open_before=2**40 - 1)
     for number in range(10, 20):
         p.open(number, 150 * UNIT)
-        p.send_packed(p.a, "challengeBrief", p.state(p.a, p.b, number, 3, 140 * UNIT))
+        p.challenge(number)
     p.bench.pass_time(PERIOD_S + 1)
-    rows = b"".join(p.terms(number).pack() for number in range(10, 20))
-    return p.send_packed(p.b, "finaliseManyBrief", rows)
+    return p.send(p.b, "finaliseMany", [p.words(number) for number in range(10, 20)])
