@@ -218,7 +218,8 @@ async def test_with_fewer_lanes_those_that_are_no_more_are_emptied(
 
 
 async def test_lanes_are_divided_by_one_number_at_a_time(start: Start, database: str) -> None:
-    eventually(lambda: start("gateway").get("/ready").status_code == 200)
+    gateway = start("gateway")
+    eventually(lambda: gateway.get("/ready").status_code == 200)
     one, other, third = [await connect(database) for _ in range(3)]
     try:
         assert await hold_lanes(one, 2) == 2

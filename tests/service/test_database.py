@@ -22,10 +22,11 @@ OUTAGES = {
     "another transaction came first": "40001",
     "a deadlock": "40P01",
     "a lock is taken": "55P03",
+    "a table of a newer version": "42P01",
+    "a column of a newer version": "42703",
 }
 MISTAKES = {
     "a wrong query": ("select from where", asyncpg.PostgresSyntaxError),
-    "a missing table": ("select * from nowhere", asyncpg.UndefinedTableError),
     "a broken rule": (RAISE.format("23505"), asyncpg.UniqueViolationError),
 }
 

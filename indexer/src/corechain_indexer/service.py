@@ -17,6 +17,7 @@ from corechain.http import async_client
 from corechain.protocol.channel import payment_domain
 from corechain.service.chain_reader import ChainReader
 from corechain.service.database import asked, create_pool, migrate, writer
+from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import shown_in
@@ -247,6 +248,8 @@ class Indexer:
         return [*self.withdrawals.sentences(), *self.reader.warnings()]
 
     async def _ask_database(self) -> None:
+        if not self.prepared.is_set():
+            raise StoreUnavailable("the tables of this version are not there yet")
         await asked(self.pool.fetchval("select 1"))
 
     def _paywall(self) -> Paywall | None:

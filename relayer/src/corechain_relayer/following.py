@@ -104,6 +104,8 @@ class Follower(Generic[V]):
     _seen: Block | None = None
     _asked_at: float = -1e9
     _is_behind: bool = False
+    _outage: str = ""
+    """What ended the last look, so that the same words are logged once."""
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -150,7 +152,11 @@ class Follower(Generic[V]):
                 log.warning("the node is behind", contract=self.contract.name, why=str(error))
             self._is_behind = True
         except (NodeUnavailable, NodeRefused) as error:
-            log.warning("view not refreshed", contract=self.contract.name, error=str(error))
+            if str(error) != self._outage:  # once, not at each poll of an outage of hours
+                log.warning("view not refreshed", contract=self.contract.name, error=str(error))
+            self._outage = str(error)
+        else:
+            self._outage = ""
 
     async def refresh_since(self, moment: float) -> None:
         """Makes the view as new as `moment` (monotonic seconds) at least. Callers share it.

@@ -15,6 +15,7 @@ from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.protocol.errors import TransportError
 from corechain.service.database import create_pool, migrate, writer
+from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import shown_in
@@ -179,6 +180,11 @@ class Relayer:
         log.info("database ready", migrations=applied)
         self.migrated.set()
 
+    async def _ask_database(self) -> None:
+        if not self.migrated.is_set():
+            raise StoreUnavailable("the tables of this version are not there yet")
+        await JournalReader(self.pool).ping()
+
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
 
@@ -197,7 +203,7 @@ class Relayer:
         self.watch.lost.append(lambda lane: gates[lane].forget())
         judge = Judge(self.domain, limits)
         gateway = Gateway(judge, self.registry, gates, self.bus, reader, self.metrics)
-        probes = {"bus": self.bus.depth, "database": reader.ping, "node": self.rpc.head}
+        probes = {"bus": self.bus.depth, "database": self._ask_database, "node": self.rpc.head}
         health = Health(probes, self.supervised, self.warnings)
         return Endpoints(
             gateway,

@@ -102,8 +102,15 @@ class ChainReader:
         return await self._near(known, tip, head)
 
     async def _begin(self, head: Block) -> Extended:
-        """The block before the first: it links the first one, and tells this chain from others."""
+        """The block before the first: it links the first one, and tells this chain from others.
+
+        By the hash that its child names, where there is one: an anvil that was started from a saved
+        state serves a genesis of another hash than the one its first block was built on.
+        """
         number = max(self.first_block, 1) - 1
+        if head.number > number:
+            child = head if head.number == number + 1 else await self._block(number + 1)
+            return Extended([], [Ref(number, child.parent)], head, Final(0))
         block = head if head.number == number else await self._block(number)
         return Extended([], [_ref(block)], head, Final(0))
 
@@ -205,15 +212,16 @@ class ChainReader:
         end = min(final.number, head.number - NEAR_BLOCKS)
         while True:
             last = min(tip.number + self._step, end)
-            calls = [_by_number(tip.number), self._logs_between(tip.number + 1, last)]
-            raw_tip, raw_logs, raw_last = await self._ask([*calls, _by_number(last)])
-            if _header(raw_tip, tip.number).hash != tip.hash:
+            first = tip.number + 1
+            calls = [_by_number(first), self._logs_between(first, last)]
+            raw_first, raw_logs, raw_last = await self._ask([*calls, _by_number(last)])
+            if _header(raw_first, first).parent != tip.hash:
                 return await self._forks.find(known, tip, head)
             through = _header(raw_last, last)
             if not isinstance(raw_logs, NodeRefused):
                 break
             self._shrink(raw_logs)
-        logs = parse_logs(raw_logs, self.addresses, [], tip.number + 1, last)
+        logs = parse_logs(raw_logs, self.addresses, [], first, last)
         logs += await self._end_of(logs, through)
         self._step = min(self.max_range, self._step * 2)
         return Extended(logs, [_ref(through)], head, final)
