@@ -3,6 +3,7 @@
 python bench/verified_readings.py
 """
 
+import json
 import statistics
 import tempfile
 import time
@@ -15,6 +16,7 @@ from corechain.devnet.settings import ADMIN_KEY, Ports
 from corechain.protocol.hashing import keccak
 
 READINGS, ROUNDS = 1_000, 15
+RESULTS = Path(__file__).parent / "results" / "verified_readings.jsonl"
 CELL, START, STEP_S = 0x872A1072BFFFFFF, 1_359_720_000, 60
 SETTLE_LIMIT_S = 120.0
 
@@ -50,7 +52,7 @@ def measured(ask: Callable[[], object]) -> tuple[float, float]:
     return 1000 * statistics.median(wall), 1000 * statistics.median(cpu)
 
 
-def compare(network: Network, batches: int) -> None:
+def compare(network: Network, batches: int) -> dict[str, float]:
     key = Secp256k1Key(keccak(b"bench %d" % batches))
     device = key.identity.device
     with client_of(network, True) as proven, client_of(network, False) as plain:
@@ -60,18 +62,26 @@ def compare(network: Network, batches: int) -> None:
         without = measured(lambda: plain.readings(device=device, limit=READINGS))
         with_ = measured(lambda: proven.readings(device=device, limit=READINGS))
     wall, cpu = (one / two for one, two in zip(with_, without, strict=True))
-    print(
-        f"{READINGS} readings in {batches:3} batches: wall {without[0]:5.1f} -> {with_[0]:5.1f} ms "
-        f"({wall:.2f} x), client CPU {without[1]:5.1f} -> {with_[1]:5.1f} ms ({cpu:.2f} x)"
-    )
+    figures = {
+        "batches": batches,
+        "unverified_wall_ms": without[0],
+        "verified_wall_ms": with_[0],
+        "wall_ratio": wall,
+        "unverified_cpu_ms": without[1],
+        "verified_cpu_ms": with_[1],
+        "cpu_ratio": cpu,
+    }
+    return {name: round(value, 2) for name, value in figures.items()}
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="corechain-bench-") as home:
         settings = {"RELAYER_MAX_AGE_S": "0.2"}
         with Network(Path(home) / "network", ports=Ports.free(), settings=settings) as network:
-            for batches in (1, 10, 100):
-                compare(network, batches)
+            lines = [json.dumps(compare(network, batches)) for batches in (1, 10, 100)]
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text("\n".join(lines) + "\n")
+    print("\n".join(lines))
 
 
 if __name__ == "__main__":

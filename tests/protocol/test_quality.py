@@ -53,6 +53,31 @@ def test_a_silence_ends_a_run():
     assert flags([(TEMPERATURE, hour, 500) for hour in hours]) == [PASS] * 14
 
 
+def test_a_silence_of_three_hours_does_not_end_a_run_and_of_a_second_more_does():
+    def last(gap_s):
+        """The reasons of a value that has stood for 9 hours and then comes after a gap."""
+        at = 100 * HOUR
+        states = {(DEVICE, TEMPERATURE): State(500, at, at - 9 * HOUR)}
+        items = [Observation(TEMPERATURE, 7, at + gap_s, 500)]
+        (verdict,) = judge_report(Report.of(DEVICE, 1, items), states)
+        return verdict.reasons
+
+    assert last(3 * HOUR) == Reason.PERSISTENCE
+    assert last(3 * HOUR + 1) == Reason(0)
+
+
+def test_the_bits_of_reasons_are_those_of_the_data_file():
+    assert {reason.name: reason.value for reason in Reason} == {
+        "RANGE": 1,
+        "STEP": 2,
+        "PERSISTENCE": 4,
+        "CONSISTENCY": 8,
+        "DUPLICATE": 16,
+        "OUT_OF_ORDER": 32,
+        "UNKNOWN_METRIC": 64,
+    }
+
+
 def test_a_dew_point_above_the_temperature_is_suspect_in_any_order():
     above = [(TEMPERATURE, 0, 500), (DEW_POINT, 0, 501)]
     assert flags(above) == [PASS, SUSPECT]
