@@ -11,7 +11,7 @@ from corechain.protocol.errors import TransportError
 from corechain.service import supervision
 from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld
 from corechain.service.health import Health
-from corechain.service.supervision import Loops, LoopState, sessions, verdict_of
+from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, verdict_of
 
 ENDS: dict[str, tuple[Exception, LoopState]] = {
     "an outage": (StoreUnavailable("away"), LoopState.WAITING),
@@ -136,3 +136,27 @@ async def test_a_standby_is_ready_and_says_that_it_is_one() -> None:
         True,
         {"status": "ok", "loops": {"mirror": "standby"}},
     )
+
+
+async def test_a_loop_that_loses_a_cancellation_does_not_hold_up_its_session() -> None:
+    async def deaf() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:  # as Python 3.11 loses it at the end of what is waited for
+            await asyncio.Event().wait()
+
+    async def failing() -> None:
+        raise StoreUnavailable("away")
+
+    async with asyncio.timeout(10):
+        with pytest.raises(StoreUnavailable):
+            await side_by_side(deaf(), failing())
+
+
+async def test_failures_of_several_loops_come_together() -> None:
+    async def failing(error: Exception) -> None:
+        raise error
+
+    with pytest.raises(BaseExceptionGroup) as failed:
+        await side_by_side(failing(StoreUnavailable("away")), failing(Halt("look at it")))
+    assert verdict_of(failed.value).state is LoopState.HALTED  # type: ignore[arg-type]

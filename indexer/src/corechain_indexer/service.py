@@ -23,7 +23,7 @@ from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops, sessions
+from corechain.service.supervision import Loops, sessions, side_by_side
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.handlers import Handlers
@@ -158,7 +158,7 @@ class Indexer:
         """One session of the mirror: the only one that writes this database."""
         settings = self.settings
         await self._check_node()
-        async with writer(self.database_url, WRITER) as connection, asyncio.TaskGroup() as group:
+        async with writer(self.database_url, WRITER) as connection:
             mirror = Mirror(
                 self.reader,
                 ChainStore(connection),
@@ -168,10 +168,8 @@ class Indexer:
                 self.work,
                 self.verified,
             )
-            group.create_task(
-                announce_heads(settings.rpc_url.get_secret_value(), mirror.new_head.set)
-            )
-            group.create_task(mirror.run_forever())
+            heads = announce_heads(settings.rpc_url.get_secret_value(), mirror.new_head.set)
+            await side_by_side(heads, mirror.run_forever())
 
     async def verify(self) -> None:
         """One session of the verifier."""

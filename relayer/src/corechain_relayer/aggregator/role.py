@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import registry_domain
 from corechain.service.database import writer
+from corechain.service.supervision import side_by_side
 from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.checks import FrameChecker
 from corechain_relayer.aggregator.forward import Drain, Forwarder
@@ -46,10 +47,10 @@ class AggregatorRole:
             lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
             await lane.catch_up(self.commits)
             aggregator = await self._aggregator(lane, journal)
-            async with asyncio.TaskGroup() as group:
-                if settings.place == 0:
-                    group.create_task(self._drain(aggregator.forwarder, most).run_forever())
-                group.create_task(aggregator.run_forever())
+            loops = [aggregator.run_forever()]
+            if settings.place == 0:
+                loops.append(self._drain(aggregator.forwarder, most).run_forever())
+            await side_by_side(*loops)
 
     async def _aggregator(self, lane: Lane, journal: BatchJournal) -> Aggregator:
         settings = self.settings

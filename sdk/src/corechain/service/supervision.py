@@ -7,10 +7,10 @@ loop and when the next one starts; none of it ends the process or another loop.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 
@@ -219,3 +219,21 @@ async def stop_all(tasks: Sequence[asyncio.Task[None]]) -> None:
         for task in reversed(tasks):
             task.cancel()
         _, running = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+
+
+async def side_by_side(*loops: Coroutine[Any, Any, None]) -> None:
+    """Runs the loops of one session until one fails or all have ended; then stops the others.
+
+    Not an asyncio.TaskGroup, which cancels once: a lost cancellation (see `stop_all`) would let a
+    session hang for ever after an outage. Raises the failure, or a group of several.
+    """
+    tasks = [asyncio.create_task(loop) for loop in loops]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        await stop_all(tasks)
+    failures = [f for task in tasks if not task.cancelled() and (f := task.exception())]
+    if len(failures) == 1:
+        raise failures[0]
+    if failures:
+        raise BaseExceptionGroup("several loops failed", failures)
