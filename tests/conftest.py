@@ -3,10 +3,12 @@
 `postgres`, `valkey`, `anvil` are URLs; `…_server` the server objects behind them.
 """
 
+import ast
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.chain import reverted_after
@@ -17,6 +19,20 @@ from corechain.devnet.network import Network
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.servers import AnvilServer, ValkeyServer
 from corechain.devnet.settings import Ports
+
+_parse = ast.parse
+
+
+def _parse_again(*arguments: Any, **options: Any) -> ast.AST:
+    """CPython 3.11 sometimes loses count of its depth in a syntax tree ("recursion depth mismatch")
+    when another thread parses too; hypothesis reads the source of each state machine by it."""
+    try:
+        return _parse(*arguments, **options)
+    except SystemError:
+        return _parse(*arguments, **options)
+
+
+ast.parse = _parse_again  # type: ignore[assignment]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
