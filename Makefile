@@ -67,7 +67,7 @@ abi: setup ## write the ABIs that the SDK ships
 settings: setup ## write docs/settings.md from the settings classes
 	@$(BIN)/python tools/settings_table.py
 
-test: check test-contracts test-unit test-e2e ## everything, under 20 minutes on 2 cores
+test: check test-contracts test-unit test-e2e ## everything, about half an hour on 2 cores
 	@# Building geth would take a fifth of the time that all tests have: only one that is there is used.
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
 	  else echo "! no geth is built here: NOT run on a second node (make test-geth builds it, with Go)"; fi
