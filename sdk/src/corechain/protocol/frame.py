@@ -1,0 +1,154 @@
+"""A frame: reports that travel, are checked and are stored together (DESIGN: the law of frames).
+
+`Columns` is what a frame is parsed into, once a process: plain buffers, for a loop, numpy or C to
+read without a copy. `FrameVerifier.verify_all` checks all signatures of a frame by one call. This
+is the reference; `corechain-native` does the same and agrees on every input.
+"""
+
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from corechain.protocol.eip712 import Domain, report_digest
+from corechain.protocol.errors import MalformedReport, ProtocolError
+from corechain.protocol.keys import DeviceIdentity, verify
+from corechain.protocol.reading import (
+    MAX_OBSERVATIONS,
+    OBSERVATION_BYTES,
+    SIGNATURE_BYTES,
+    DeviceId,
+    Report,
+    SignedReport,
+    unpack_observations,
+)
+
+_HEAD = struct.Struct(">20sQH")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Packed reports and where everything in them lies; n reports with m observations in all.
+
+    `starts` (n + 1) are byte offsets into `packed`: report i is packed[starts[i]:starts[i + 1]].
+    `firsts` (n + 1) are indexes into the observations' columns, likewise. Integers are in the
+    machine's byte order, times in seconds, values in the metric's scaled units.
+    """
+
+    packed: bytes
+    starts: "array[int]"
+    firsts: "array[int]"
+    devices: bytes
+    """20 bytes a report."""
+    sequences: "array[int]"
+    metrics: "array[int]"
+    cells: "array[int]"
+    times: "array[int]"
+    values: "array[int]"
+
+    def __len__(self) -> int:
+        return len(self.sequences)
+
+    def device(self, index: int) -> DeviceId:
+        return DeviceId(self.devices[20 * index : 20 * index + 20])
+
+    def device_ids(self) -> list[DeviceId]:
+        """One a report, in order."""
+        return [self.device(index) for index in range(len(self))]
+
+    def count(self, index: int) -> int:
+        """How many observations a report has."""
+        return self.firsts[index + 1] - self.firsts[index]
+
+    def report_bytes(self, index: int) -> bytes:
+        """A signed report as it was packed."""
+        return self.packed[self.starts[index] : self.starts[index + 1]]
+
+    def signature(self, index: int) -> bytes:
+        end = self.starts[index + 1]
+        return self.packed[end - SIGNATURE_BYTES : end]
+
+    def report(self, index: int) -> SignedReport:
+        """As an object: for errors, answers and the slow paths."""
+        start, end = self.starts[index] + _HEAD.size, self.starts[index + 1] - SIGNATURE_BYTES
+        report = Report(self.device(index), self.sequences[index], self.packed[start:end])
+        return SignedReport(report, self.signature(index))
+
+    def reports(self) -> Iterator[SignedReport]:
+        return map(self.report, range(len(self)))
+
+    def select(self, indexes: Sequence[int]) -> "Columns":
+        """The columns of some of the reports, in the order given."""
+        return columns_of(b"".join(map(self.report_bytes, indexes)))
+
+
+def columns_of(packed: bytes) -> Columns:
+    """Parses packed reports. Raises MalformedReport when they end inside a report, or when a report
+    has no observation or more than 1,024."""
+    starts, firsts = array("I", [0]), array("I", [0])
+    devices, sequences = bytearray(), array("Q")
+    bodies: list[bytes] = []
+    offset = 0
+    while offset < len(packed):
+        device, sequence, count, body = _head_at(packed, offset)
+        devices += device
+        sequences.append(sequence)
+        bodies.append(body)
+        offset += _HEAD.size + len(body) + SIGNATURE_BYTES
+        starts.append(offset)
+        firsts.append(firsts[-1] + count)
+    fields = _observation_columns(b"".join(bodies))
+    return Columns(packed, starts, firsts, bytes(devices), sequences, *fields)
+
+
+def _head_at(packed: bytes, offset: int) -> tuple[bytes, int, int, bytes]:
+    start = offset + _HEAD.size
+    if start > len(packed):
+        raise MalformedReport(f"the packed reports end inside the report at byte {offset}")
+    device, sequence, count = _HEAD.unpack_from(packed, offset)
+    end = start + count * OBSERVATION_BYTES
+    if end + SIGNATURE_BYTES > len(packed):
+        raise MalformedReport(f"the packed reports end inside the report at byte {offset}")
+    if not 1 <= count <= MAX_OBSERVATIONS:
+        raise MalformedReport(
+            f"a report carries 1 to {MAX_OBSERVATIONS} observations of {OBSERVATION_BYTES} "
+            f"bytes, not {count * OBSERVATION_BYTES} bytes"
+        )
+    return device, sequence, count, packed[start:end]
+
+
+def _observation_columns(
+    bodies: bytes,
+) -> "tuple[array[int], array[int], array[int], array[int]]":
+    metrics, cells, times, values = array("H"), array("Q"), array("Q"), array("i")
+    for metric, cell, observed_at, value in unpack_observations(bodies):
+        metrics.append(metric)
+        cells.append(cell)
+        times.append(observed_at)
+        values.append(value)
+    return metrics, cells, times, values
+
+
+@dataclass(frozen=True, slots=True)
+class FrameVerifier:
+    """Checks the signatures of whole frames. Safe to share between threads."""
+
+    domain: Domain
+
+    def verify_all(
+        self, columns: Columns, identities: Sequence[DeviceIdentity]
+    ) -> list[ProtocolError | None]:
+        """One verdict a report, in order: None, or InvalidSignature or HighS. `identities` are the
+        reports' devices, one a report."""
+        assert len(identities) == len(columns), "one identity a report"
+        return [
+            self._fault(signed, identity)
+            for signed, identity in zip(columns.reports(), identities, strict=True)
+        ]
+
+    def _fault(self, signed: SignedReport, identity: DeviceIdentity) -> ProtocolError | None:
+        try:
+            verify(identity, report_digest(self.domain, signed.report), signed.signature)
+        except ProtocolError as error:
+            return error
+        return None
