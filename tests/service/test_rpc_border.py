@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.node import body, odd_node, result
+from support.node import body, odd_node, result, stream_server
 
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.rpc import Call, Rpc, logs_in_ranges
@@ -239,17 +239,13 @@ async def test_a_range_that_is_too_large_is_halved_until_it_fits() -> None:
 async def test_an_endless_answer_ends_in_time() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 x\r\ntransfer-encoding: chunked\r\n\r\n")
-        try:
-            while True:
-                writer.write(b"1\r\n \r\n")
-                await writer.drain()
-                await asyncio.sleep(0.02)
-        except ConnectionError:
-            writer.close()
+        while True:
+            writer.write(b"1\r\n \r\n")
+            await writer.drain()
+            await asyncio.sleep(0.02)
 
-    server = await asyncio.start_server(drip, "127.0.0.1", 0)
-    rpc = Rpc(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", 0.05)
-    with pytest.raises(NodeUnavailable, match="no whole answer"):
-        await rpc.chain_id()
-    await rpc.close()
-    server.close()
+    async with stream_server(drip) as url:
+        rpc = Rpc(url, 0.05)
+        with pytest.raises(NodeUnavailable, match="no whole answer"):
+            await rpc.chain_id()
+        await rpc.close()

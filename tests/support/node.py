@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Reply = Callable[[Any], tuple[int, bytes]]
 """From a decoded request to HTTP status and body."""
 
@@ -31,26 +32,44 @@ class OddNode:
         self.reply = reply
         self.url = ""
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                head = await reader.readuntil(b"\r\n\r\n")
-                lines = head.lower().split(b"\r\n")
-                size = next(int(x[15:]) for x in lines if x.startswith(b"content-length:"))
-                status, content = self.reply(json.loads(await reader.readexactly(size)))
-                opening = f"HTTP/1.1 {status} x\r\ncontent-length: {len(content)}\r\n\r\n"
-                writer.write(opening.encode() + content)
-                await writer.drain()
-        except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
-            writer.close()
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            lines = head.lower().split(b"\r\n")
+            size = next(int(x[15:]) for x in lines if x.startswith(b"content-length:"))
+            status, content = self.reply(json.loads(await reader.readexactly(size)))
+            opening = f"HTTP/1.1 {status} x\r\ncontent-length: {len(content)}\r\n\r\n"
+            writer.write(opening.encode() + content)
+            await writer.drain()
+
+
+@asynccontextmanager
+async def stream_server(handle: Handler) -> AsyncIterator[str]:
+    """The URL of a server on which each connection is a call of `handle`. No connection outlives
+    it: one that outlived its loop would fail whichever test runs when it is collected."""
+    running: set[asyncio.Task[None] | None] = set()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        running.add(asyncio.current_task())
+        with suppress(asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):
+            await handle(reader, writer)
+        writer.transport.abort()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+        tasks = [task for task in running if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @asynccontextmanager
 async def odd_node(reply: Reply) -> AsyncIterator[OddNode]:
     node = OddNode(reply)
-    server = await asyncio.start_server(node._serve, "127.0.0.1", 0)
-    node.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
+    async with stream_server(node.serve) as node.url:
         yield node
-    finally:
-        server.close()
