@@ -249,6 +249,14 @@ class RelayerProcess:
     def get(self, path: str) -> httpx.Response:
         return httpx.get(self.url + path, timeout=20)
 
+    def is_ready(self) -> bool:
+        """the relayer is ready: tables made, node, bus and journal there"""
+        return self.get("/ready").status_code == 200
+
+    def reason(self, name: str) -> str:
+        """Why something is failing, as /ready says; empty while it is not."""
+        return str(self.get("/ready").json().get("reasons", {}).get(name, ""))
+
     def counter(self, name: str, reason: str) -> float:
         for line in self.get("/metrics").text.splitlines():
             if line.startswith(f'{name}{{reason="{reason}"}}'):
@@ -279,7 +287,7 @@ def load(path: Path) -> Deployment:
     return load_deployment(path)
 
 
-def eventually(check: Any, timeout_s: float = 20.0, pause_s: float = 0.05) -> Any:
+def eventually(check: Any, timeout_s: float = 30.0, pause_s: float = 0.05) -> Any:
     """The first truthy answer of `check`; fails when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

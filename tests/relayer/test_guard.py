@@ -190,7 +190,7 @@ def test_a_missing_file_is_an_alert_and_keeps_no_other_demand_from_its_answer(
     assert all(challenger.is_open(demand_id) for demand_id in without)
     assert "batch 1, reading" in warnings(guard)
     assert "no data file" in warnings(guard)
-    assert guard.get("/ready").status_code == 200  # a gateway in the same process goes on
+    eventually(guard.is_ready)  # a gateway in the same process goes on
     (one, two) = logged(guard, "demand is in danger")
     assert {one["demand"], two["demand"]} == {demand_id.hex() for demand_id in without}
     assert one["reason"] == "no data file"
@@ -329,7 +329,7 @@ def test_a_key_that_runs_dry_is_an_alert_before_anything_is_demanded(
     warned(guard, f"{GUARD.lower()} has 1 wei")
     demand_id = challenger.at(Demand.READING, batch, 0)
     warned(guard, "answers are not sent")
-    assert guard.get("/ready").status_code == 200
+    eventually(guard.is_ready)
     chain.rpc("anvil_setBalance", GUARD, hex(10**20))
     challenger.awaited(demand_id)
 

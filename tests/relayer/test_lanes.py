@@ -219,7 +219,7 @@ async def test_with_fewer_lanes_those_that_are_no_more_are_emptied(
 
 async def test_lanes_are_divided_by_one_number_at_a_time(start: Start, database: str) -> None:
     gateway = start("gateway")
-    eventually(lambda: gateway.get("/ready").status_code == 200)
+    eventually(gateway.is_ready)
     one, other, third = [await connect(database) for _ in range(3)]
     try:
         assert await hold_lanes(one, 2) == 2

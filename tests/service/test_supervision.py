@@ -8,7 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from corechain.protocol.errors import TransportError
-from corechain.service import supervision
+from corechain.service import health, supervision
 from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld
 from corechain.service.health import Health
 from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, verdict_of
@@ -127,6 +127,33 @@ async def test_readiness_names_what_is_missing_and_why() -> None:
         "verifier": "halted",
         "exporter": "standby",
     }
+
+
+async def test_what_answered_a_moment_ago_and_is_late_now_is_slow_not_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_S", 0.01)
+    now, loaded = 0.0, False
+
+    async def probe() -> None:
+        if loaded:
+            await asyncio.Event().wait()
+
+    watched = Health({"node": probe}, clock=lambda: now)
+    assert await watched.failing() == {}
+    loaded = True
+    now = health.LATE_S - 1
+    assert await watched.failing() == {}
+    now = health.LATE_S
+    assert await watched.failing() == {"node": "no answer within 0.01 s"}
+    loaded = False
+    assert await watched.failing() == {}
+
+
+async def test_what_never_answered_is_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_S", 0.01)
+    hangs = Health({"node": asyncio.Event().wait})
+    assert await hangs.failing() == {"node": "no answer within 0.01 s"}
 
 
 async def test_a_standby_is_ready_and_says_that_it_is_one() -> None:

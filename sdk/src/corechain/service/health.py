@@ -1,6 +1,8 @@
 """Readiness: each thing the process needs answers in time, and each of its loops does its work."""
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,35 +15,43 @@ from corechain.service.supervision import Loops
 log = structlog.get_logger(__name__)
 
 TIMEOUT_S = 2.0
+LATE_S = 10.0
+"""What answered so recently and is late now is slow, not away: a process under load that called
+itself unready would hand its load to the others, and so on until none is left."""
 Probe = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Named probes and the process's loops. A probe that raises or hangs is failing. `warnings`:
-    sentences about what an operator has to do though this process does its work, hence no 503."""
+    """Named probes and the process's loops. A probe that raises is failing; so is one that is late
+    and has not answered for `LATE_S`. `warnings`: sentences about what an operator has to do though
+    this process does its work, hence no 503. `clock`: monotonic seconds."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
     warnings: Callable[[], Sequence[str]] = tuple
+    clock: Callable[[], float] = time.monotonic
+    _answered: dict[str, float] = field(default_factory=dict)
 
     async def failing(self) -> dict[str, str]:
         """What the process lacks, by name, with the reason."""
-        reasons = await asyncio.gather(*(self._reason(probe) for probe in self.probes.values()))
+        reasons = await asyncio.gather(*(self._reason(name) for name in self.probes))
         probed = {name: why for name, why in zip(self.probes, reasons, strict=True) if why}
         return probed | dict(self.loops.unwell())
 
-    async def _reason(self, probe: Probe) -> str:
+    async def _reason(self, name: str) -> str:
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await probe()
+                await self.probes[name]()
         except TimeoutError:
-            return f"no answer within {TIMEOUT_S:g} s"
+            is_slow = self.clock() - self._answered.get(name, -math.inf) < LATE_S
+            return "" if is_slow else f"no answer within {TIMEOUT_S:g} s"
         except CoreChainError as error:
             return str(error) or error.name
         except Exception as error:  # a probe must not make /ready itself fail
             log.error("probe failed", exc_info=error)
             return type(error).__name__
+        self._answered[name] = self.clock()
         return ""
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
