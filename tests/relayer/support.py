@@ -27,12 +27,16 @@ from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
 from corechain.protocol.reading import Observation, Report, SignedReport
 
-# Accounts 0, 1 and 5 of anvil's public mnemonic: worth nothing, known to everybody.
+# Accounts 0, 1, 9 and 5 of anvil's public mnemonic: worth nothing, known to everybody.
 ADMIN = "0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266"
 SUBMITTER_KEY = "0x59c6995e998f97a5a0044966f0945389dc9e86dae88c7a8412f4603b6b78690d"
+BYSTANDER = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"
+"""Account 9: no test acts for it."""
 WATCHTOWER_KEY = "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba"
 CELL = 0x872A1072BFFFFFF
 START_S = 30.0
+NEVER_SENT = itertools.count(1)
+"""Amounts in wei."""
 PACKED = "application/vnd.corechain.reports"
 
 
@@ -53,6 +57,17 @@ class Chain:
         answer = httpx.post(self.url, json=body).json()
         assert "error" not in answer, answer
         return answer["result"]
+
+    def reorg(self, depth: int) -> None:
+        """Other blocks in place of the newest `depth`: what was in them is gone.
+
+        A transfer that was never in a block makes the first of them differ. Without it anvil mines
+        an empty block again with the same time and, once the base fee is as low as it gets, the
+        same hash: then nothing has changed.
+        """
+        amount = hex(next(NEVER_SENT))
+        transfer = {"from": BYSTANDER, "to": BYSTANDER, "value": amount}
+        self.rpc("anvil_reorg", depth, [[transfer, 0]])
 
     def send(self, contract: str, data: bytes, sender: str = ADMIN) -> dict[str, Any]:
         to = "0x" + self.deployment.address(contract).hex()

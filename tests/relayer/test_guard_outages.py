@@ -132,7 +132,7 @@ def test_an_answer_that_a_reorg_undoes_is_given_again(
     demand_id = challenger.at(Demand.READING, batch, 0)
     (before,) = challenger.awaited(demand_id)
     eventually(lambda: logged(guard, "intent confirmed"))
-    chain.rpc("anvil_reorg", 1, [])
+    chain.reorg(1)
     chain.rpc("evm_mine")
     (after,) = challenger.awaited(demand_id)
     assert block_of(after) != block_of(before)
@@ -144,7 +144,7 @@ def test_a_demand_that_a_reorg_moves_to_another_block_is_answered_there(
     demand_id = challenger.at(Demand.READING, batch, 0)
     challenger.awaited(demand_id)
     eventually(lambda: logged(guard, "intent confirmed"))
-    chain.rpc("anvil_reorg", 2, [])
+    chain.reorg(2)
     for _ in range(2):
         chain.rpc("evm_mine")
     # Somebody else's transactions come again when they are sent again.
@@ -163,7 +163,7 @@ def test_somebody_elses_answer_that_a_reorg_undoes_is_given_by_us(
     guard = start("guard", **GUARDED)
     eventually(lambda: metric(guard, "corechain_view_block") > 0)
     assert metric(guard, "corechain_guard_demands_open") == 0
-    chain.rpc("anvil_reorg", 1, [])
+    chain.reorg(1)
     chain.rpc("evm_mine")
     challenger.awaited(demand_id)
 

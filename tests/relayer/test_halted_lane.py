@@ -110,7 +110,7 @@ def test_a_reorg_that_takes_the_foreign_transaction_back_lets_ours_land(
     relayer = start(**FAST | {"RELAYER_RESEND_AFTER_S": "1"})
     stolen_nonce(relayer, sensor, manual)
     eventually(lambda: metric(relayer, "corechain_nonces_spent_total") == 1)
-    manual.rpc("anvil_reorg", 1, [])
+    manual.reorg(1)
     manual.rpc("anvil_dropAllTransactions")
     (ours,) = eventually(lambda: [tx for tx in pool(manual) if tx["input"] != "0x"])
     assert ours["nonce"] == "0x0"
@@ -154,7 +154,7 @@ def test_another_commitment_under_our_id_halts_its_lane_alone_until_a_reorg_cure
     assert run(again, "release") == {"released": ["batch:1"]}
     eventually(lambda: run(again, "lanes")[0]["halted"])
 
-    chain.rpc("anvil_reorg", 1, [])
+    chain.reorg(1)
     eventually(lambda: 1 in chain.commitments())
     eventually(lambda: not halted(again))
     assert b"\7" * 26 not in chain.commitments().values()

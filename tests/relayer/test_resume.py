@@ -112,7 +112,7 @@ async def test_a_reorg_that_drops_batches_and_devices_is_survived(
         assert relayer.send(reports[-1]).status_code == 202
         committed(chain, number)
     eventually(lambda: relayer.get("/v1/batches/3").json()["state"] == "confirmed")
-    chain.rpc("anvil_reorg", 2, [])
+    chain.reorg(2)
     chain.rpc("evm_mine")
     committed(chain, 3)
     assert committed_reports(chain, tmp_path / "data") == Counter(map(key_of, reports))
