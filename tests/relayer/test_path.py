@@ -1,5 +1,6 @@
 """A reading's way through all roles, on real servers."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,8 @@ from corechain.protocol.batch import open_data_file
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType
 from corechain.protocol.report_json import report_to_json
+from corechain_relayer.bus.frame import FrameKeys, Place, open_frame
+from relayer.buses import bus_at
 from relayer.conftest import Start
 from relayer.support import ADMIN, Chain, RelayerProcess, Sensor, eventually, p256, secp
 
@@ -151,6 +154,20 @@ def test_the_roles_run_in_processes_of_their_own(
     start("submitter")
     assert gateway.send(sensor.report()).status_code == 202
     assert sealed_on_chain(gateway, 1)["reports"] == 1
+
+
+async def test_a_gateway_vouches_for_its_frames_in_their_lane_alone(
+    start: Start, sensor: Sensor, chain: Chain, bus_url: str, stream: str
+) -> None:
+    gateway = start("gateway", RELAYER_FRAME_KEY="2a" * 32)
+    assert gateway.send(sensor.report()).status_code == 202
+    async with bus_at(bus_url, stream) as bus:
+        ((delivery,),) = [page async for page in bus.backlog(0)]
+    registry = chain.deployment.address("DeviceRegistry")
+    place = Place(chain.deployment.chain_id, registry, 0)
+    keys = FrameKeys((b"\x2a" * 32,))
+    assert open_frame(delivery.payload, keys, place).vouched
+    assert not open_frame(delivery.payload, keys, replace(place, lane=1)).vouched
 
 
 def test_sigterm_ends_the_process_with_exit_0_and_loses_nothing(

@@ -39,6 +39,15 @@ WRONG = {
     ),
     "another scheme": ({"RELAYER_BUS_URL": "amqp://x"}, "RELAYER_BUS_URL: is not a URL"),
     "a short key": ({"RELAYER_SUBMITTER_KEY": "0x12"}, "RELAYER_SUBMITTER_KEY: is not a private"),
+    "a short frame key": (
+        {"RELAYER_FRAME_KEY": "12,34"},
+        "RELAYER_FRAME_KEY: is not a list",
+    ),
+    "a frame key of words": (
+        {"RELAYER_FRAME_KEY": "please"},
+        "RELAYER_FRAME_KEY: is not a list",
+    ),
+    "no frame key": ({"RELAYER_FRAME_KEY": ""}, "RELAYER_FRAME_KEY: is not a list"),
     "a key of words": ({"RELAYER_SUBMITTER_KEY": "please"}, "RELAYER_SUBMITTER_KEY: is not a"),
 }
 
@@ -74,6 +83,16 @@ def test_a_wrong_setting_is_named_without_its_value(
         load_settings()
     assert str(refused.value).startswith(sentence)
     assert "please" not in str(refused.value)
+
+
+def test_frame_keys_are_a_list_of_which_the_first_seals(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert not load_settings().frame_keys.keys
+    monkeypatch.setenv("RELAYER_FRAME_KEY", f"{'2a' * 32}, 0x{'2b' * 32}")
+    settings = load_settings()
+    assert settings.frame_keys.keys == (b"\x2a" * 32, b"\x2b" * 32)
+    assert "2a2a" not in repr(settings)
 
 
 def test_a_missing_setting_is_named(

@@ -25,6 +25,7 @@ from corechain.devnet.errors import (
 )
 from corechain.devnet.network import Network
 from corechain.devnet.programs import find_repository
+from corechain.devnet.secret_files import ensure_key
 from corechain.devnet.servers import rpc
 from corechain.devnet.service import probe
 from corechain.devnet.settings import Ports, UnknownService
@@ -179,8 +180,23 @@ def test_the_embedded_network_guards_its_bond(network: Network) -> None:
     answer = json.loads(body)
     assert {"guard", "guard-answers", "guard-funds", "watchtower"} <= answer["loops"].keys()
     assert "warnings" not in answer
-    keys = [value for name, value in network.environment("relayer").items() if "_KEY" in name]
+    keys = [v for name, v in network.environment("relayer").items() if name.endswith("_KEY")]
     assert len(set(keys)) == len(keys) == 4
+
+
+def test_gateway_and_aggregator_of_a_network_share_a_key_that_only_its_owner_reads(
+    network: Network, tmp_path: Path
+) -> None:
+    file = Path(network.environment("relayer")["RELAYER_FRAME_KEY_FILE"])
+    assert file.stat().st_mode & 0o777 == 0o600
+    made = file.read_text()
+    assert len(bytes.fromhex(made)) == 32
+    ensure_key(file)
+    assert file.read_text() == made
+    ensure_key(tmp_path / "other")
+    assert (tmp_path / "other").read_text() != made
+    chosen = Network(network.home, settings={"RELAYER_FRAME_KEY": "1" * 64})
+    assert "RELAYER_FRAME_KEY_FILE" not in chosen.environment("relayer")
 
 
 def test_names_that_mean_nothing_are_refused_at_once(tmp_path: Path) -> None:

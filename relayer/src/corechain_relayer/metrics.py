@@ -34,6 +34,11 @@ class Metrics:
         self.bus_regressed = counter(
             "bus_regressed_total", "Times the bus came back without frames it had acknowledged"
         )
+        self.frames_unvouched = counter(
+            "frames_unvouched_total",
+            "Frames whose signatures were checked again, and why",
+            "reason",
+        )
         self.view_block = gauge("view_block", "Newest block in a view of the chain", "contract")
         self.answers_incomplete = counter(
             "answers_incomplete_total",

@@ -24,6 +24,7 @@ from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions
 from corechain_relayer.aggregator.role import AggregatorRole
 from corechain_relayer.bus.connection import connect as connect_bus
+from corechain_relayer.bus.frame import Place
 from corechain_relayer.bus.guard import Guard
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
@@ -139,6 +140,11 @@ class Relayer:
     def domain(self) -> Domain:
         return registry_domain(self.deployment.chain_id, self.deployment.address("DeviceRegistry"))
 
+    def frame_place(self, lane: int) -> Place:
+        """What frames of a lane are sealed for."""
+        registry = self.deployment.address("DeviceRegistry")
+        return Place(self.deployment.chain_id, registry, lane)
+
     def loop(self, name: str, session: Callable[[], Awaitable[None]]) -> "Loop":
         """A loop under supervision: it outlives outages, and `/ready` shows its state."""
         restarted = self.metrics.sessions_restarted.labels(name).inc
@@ -199,7 +205,8 @@ class Relayer:
         settings, reader = self.settings, JournalReader(self.pool)
         limits = TimeLimits(settings.max_report_age_s, settings.max_report_future_s)
         shared = (self.bus, self.watch, reader, self.metrics)
-        gates = [LaneGate(lane, *shared) for lane in range(settings.lanes)]
+        keys = settings.frame_keys
+        gates = [LaneGate(self.frame_place(n), keys, *shared) for n in range(settings.lanes)]
         self.watch.lost.append(lambda lane: gates[lane].forget())
         judge = Judge(self.domain, limits)
         gateway = Gateway(judge, self.registry, gates, self.bus, reader, self.metrics)

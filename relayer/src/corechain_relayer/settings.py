@@ -1,8 +1,9 @@
 """Everything an operator can set: `RELAYER_*` in the environment, validated once, at start."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
@@ -13,12 +14,31 @@ from corechain.service.settings import (
     ServiceSettings,
     load,
 )
+from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
 
 PREFIX = "RELAYER_"
 CENTURY_S = 100 * 366 * 86_400
 MAX_FUTURE_S = 1_800
 """An observation an hour after its device's revocation costs the bond: a device that dates ahead
 and is then revoked must not get there, also when the relayer sees the revocation late."""
+
+
+def _keys(text: str) -> list[bytes]:
+    """Raises ValueError for what is not hexadecimal."""
+    return [bytes.fromhex(part.strip().removeprefix("0x")) for part in text.split(",")]
+
+
+def _frame_keys(value: SecretStr) -> SecretStr:
+    try:
+        keys = _keys(value.get_secret_value())
+    except ValueError:
+        raise ValueError("is not a list of keys in hexadecimal") from None
+    if any(len(key) != KEY_BYTES or not any(key) for key in keys):
+        raise ValueError(f"is not a list of keys of {KEY_BYTES} bytes")
+    return value
+
+
+FrameKeyList = Annotated[SecretStr, AfterValidator(_frame_keys)]
 
 
 class Settings(ServiceSettings):
@@ -99,9 +119,16 @@ class Settings(ServiceSettings):
         le=10_000_000,
         description="frames on a lane of the bus at which the gateway answers 503",
     )
+    frame_key: FrameKeyList | None = Field(
+        None,
+        description="32 bytes in hexadecimal, the same for gateways and aggregators: with it the "
+        "signatures of a frame are checked once, without it by both. Several keys, separated by "
+        "commas, to change it without a stop: the first seals, all are accepted",
+    )
     trust_bus: bool = Field(
         False,
-        description="do not verify signatures again: only where nobody else writes to the bus",
+        description="deprecated, set RELAYER_FRAME_KEY instead: do not verify signatures again, "
+        "whoever wrote to the bus",
     )
     bus_stream: str = Field(
         "corechain:frames",
@@ -172,6 +199,11 @@ class Settings(ServiceSettings):
         if not first <= lane < first + lanes:
             raise ValueError(f"lane {lane} is none of the {lanes} from lane {first} on")
         return lanes
+
+    @property
+    def frame_keys(self) -> FrameKeys:
+        keys = self.frame_key
+        return FrameKeys(() if keys is None else tuple(_keys(keys.get_secret_value())))
 
     @property
     def place(self) -> int:

@@ -1,19 +1,35 @@
-"""A frame: the accepted reports of one request and one lane, packed, with the gateway's time.
+"""A frame: accepted reports of one lane, packed, with the gateway's time and its seal.
 
-`"CCFR" ‖ version u8 = 1 ‖ received at u64 (ms) ‖ crc32 u32 of the rest ‖ reports`. The checksum
-finds a torn or flipped byte; it is no defence against a forger, the signatures are.
+`"CCFR" ‖ version u8 = 2 ‖ received at u64 (ms) ‖ key id u32 ‖ seal (16 bytes) ‖ reports`, integers
+big-endian. The seal is BLAKE2b (RFC 7693) with 16 bytes, keyed by a key of ours, over chain id,
+registry, lane, time and reports: who holds the key knows that one of us has checked the signatures,
+and a frame is good for no other deployment, lane or time. Key id 0: no key, the seal is a checksum
+that finds damage and stops no forger. Version 1 had only a CRC-32, and is still read.
 """
 
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from hmac import compare_digest
 
 from corechain.protocol.errors import MalformedReport, ProtocolError
-from corechain.protocol.reading import DeviceId, SignedReport, unpack_reports
+from corechain.protocol.frame import Columns, columns_of
+from corechain.protocol.reading import DeviceId, SignedReport
 
-MAGIC, VERSION = b"CCFR", 1
-_HEAD = struct.Struct(">4sBQI")
+MAGIC, VERSION, FIRST_VERSION = b"CCFR", 2, 1
+SEAL_BYTES = 16
+"""A guess succeeds once in 2^128, and costs a look at the bus each time."""
+KEY_BYTES = 32
+NO_KEY = 0
+
+_START = struct.Struct(">4sBQ")
+_FIRST_HEAD = struct.Struct(">4sBQI")
+_HEAD = struct.Struct(f">4sBQI{SEAL_BYTES}s")
+_BOUND = struct.Struct(">32s20sIQ")
+_PERSON = b"CoreChain frame2"
+_ID_PERSON = b"CoreChain key id"
 
 
 class MalformedFrame(ProtocolError):
@@ -21,11 +37,71 @@ class MalformedFrame(ProtocolError):
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
-    """Reports in the order in which they came, and when, in milliseconds since 1970."""
+class Place:
+    """Where a frame is valid: a deployment, and a lane's number on its bus."""
+
+    chain_id: int
+    registry: bytes
+    lane: int
+
+
+@dataclass(frozen=True, slots=True)
+class FrameKeys:
+    """Keys of 32 bytes that gateways and aggregators of one relayer share. The first one seals, all
+    of them open: so a key is changed without a stop. Without any, no frame is vouched for."""
+
+    keys: Sequence[bytes] = field(default=(), repr=False)
+    by_id: Mapping[int, bytes] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        assert all(len(key) == KEY_BYTES for key in self.keys), "keys have 32 bytes"
+        object.__setattr__(self, "by_id", {key_id(key): key for key in self.keys})
+
+    def seal(self, place: Place, received_at_ms: int, packed: bytes) -> tuple[int, bytes]:
+        """(key id, seal)."""
+        if not self.keys:
+            return NO_KEY, _checksum(received_at_ms, packed)
+        return key_id(self.keys[0]), _mac(self.keys[0], place, received_at_ms, packed)
+
+
+NO_KEYS = FrameKeys()
+NOWHERE = Place(0, bytes(20), 0)
+
+
+def key_id(key: bytes) -> int:
+    """Names a key without revealing it. Never 0: that says "no key"."""
+    return int.from_bytes(blake2b(key, digest_size=4, person=_ID_PERSON).digest(), "big") or 1
+
+
+def _mac(key: bytes, place: Place, received_at_ms: int, packed: bytes) -> bytes:
+    chain_id = place.chain_id.to_bytes(32, "big")
+    mac = blake2b(digest_size=SEAL_BYTES, key=key, person=_PERSON)
+    mac.update(_BOUND.pack(chain_id, place.registry, place.lane, received_at_ms))
+    mac.update(packed)
+    return mac.digest()
+
+
+def _checksum(received_at_ms: int, packed: bytes) -> bytes:
+    """Of no place: nobody vouches for it anyway, and a dead letter is read anywhere."""
+    check = blake2b(digest_size=SEAL_BYTES, person=_PERSON)
+    check.update(received_at_ms.to_bytes(8, "big"))
+    check.update(packed)
+    return check.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedFrame:
+    """A frame as it was parsed: reports in the order in which they came, and when, in milliseconds
+    since 1970. `doubt` says why nobody vouches for its signatures; empty where one of us does."""
 
     received_at_ms: int
-    reports: tuple[SignedReport, ...]
+    columns: Columns
+    doubt: str = ""
+
+    @property
+    def vouched(self) -> bool:
+        """Whether one of us has checked the signatures."""
+        return not self.doubt
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +113,80 @@ class PackedFrame:
     """Device → its lowest and highest sequence."""
 
 
+def seal_frame(
+    received_at_ms: int, packed: bytes, keys: FrameKeys = NO_KEYS, place: Place = NOWHERE
+) -> bytes:
+    """The bytes of a frame of packed reports, for one lane."""
+    seal = keys.seal(place, received_at_ms, packed)
+    return _HEAD.pack(MAGIC, VERSION, received_at_ms, *seal) + packed
+
+
+def open_frame(data: bytes, keys: FrameKeys = NO_KEYS, place: Place = NOWHERE) -> OpenedFrame:
+    """What a frame holds, and whether one of us vouches for it. Raises MalformedFrame.
+
+    A wrong seal is no error: somebody else's reports may be good, so their signatures decide.
+    """
+    if len(data) < _START.size or not data.startswith(MAGIC):
+        raise MalformedFrame("not a frame")
+    _, version, received_at_ms = _START.unpack_from(data)
+    if version == FIRST_VERSION:
+        return _opened(received_at_ms, _first_packed(data), "version 1")
+    if version != VERSION or len(data) < _HEAD.size:
+        raise MalformedFrame(f"not a frame of version {VERSION}, or not all of it")
+    *_, by, seal = _HEAD.unpack_from(data)
+    packed = data[_HEAD.size :]
+    return _opened(received_at_ms, packed, _doubt(keys, place, by, seal, received_at_ms, packed))
+
+
+def _first_packed(data: bytes) -> bytes:
+    if len(data) < _FIRST_HEAD.size:
+        raise MalformedFrame(f"a frame has at least {_FIRST_HEAD.size} bytes, not {len(data)}")
+    packed, checksum = data[_FIRST_HEAD.size :], _FIRST_HEAD.unpack_from(data)[-1]
+    if zlib.crc32(packed) != checksum:
+        raise MalformedFrame("the checksum of the frame does not match")
+    return packed
+
+
+def _doubt(
+    keys: FrameKeys, place: Place, by: int, seal: bytes, received_at_ms: int, packed: bytes
+) -> str:
+    if by == NO_KEY:
+        if seal != _checksum(received_at_ms, packed):
+            raise MalformedFrame("the checksum of the frame does not match")
+        return "no key"
+    key = keys.by_id.get(by)
+    if key is None:
+        return "unknown key"
+    return "" if compare_digest(seal, _mac(key, place, received_at_ms, packed)) else "wrong seal"
+
+
+def _opened(received_at_ms: int, packed: bytes, doubt: str) -> OpenedFrame:
+    try:
+        return OpenedFrame(received_at_ms, columns_of(packed), doubt)
+    except MalformedReport as error:
+        raise MalformedFrame(str(error)) from error
+
+
+# ------------------------------------------------------------------ reports as objects
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Reports in the order in which they came, and when, in milliseconds since 1970."""
+
+    received_at_ms: int
+    reports: tuple[SignedReport, ...]
+
+
 def pack_frame(received_at_ms: int, reports: Iterable[SignedReport]) -> bytes:
-    packed = b"".join(report.pack() for report in reports)
-    return _HEAD.pack(MAGIC, VERSION, received_at_ms, zlib.crc32(packed)) + packed
+    """A frame that nobody vouches for: dead letters, and what is brought from lane to lane."""
+    return seal_frame(received_at_ms, b"".join(report.pack() for report in reports))
+
+
+def unpack_frame(data: bytes) -> Frame:
+    """The reports of a frame, whoever vouches for it. Raises MalformedFrame."""
+    opened = open_frame(data)
+    return Frame(opened.received_at_ms, tuple(opened.columns.reports()))
 
 
 def spans_of(reports: Iterable[SignedReport]) -> dict[DeviceId, tuple[int, int]]:
@@ -52,21 +199,11 @@ def spans_of(reports: Iterable[SignedReport]) -> dict[DeviceId, tuple[int, int]]
     return spans
 
 
-def frame_of(received_at_ms: int, reports: Sequence[SignedReport]) -> PackedFrame:
-    return PackedFrame(pack_frame(received_at_ms, reports), spans_of(reports))
-
-
-def unpack_frame(data: bytes) -> Frame:
-    """Raises MalformedFrame."""
-    if len(data) < _HEAD.size:
-        raise MalformedFrame(f"a frame has at least {_HEAD.size} bytes, not {len(data)}")
-    magic, version, received_at_ms, checksum = _HEAD.unpack_from(data)
-    packed = data[_HEAD.size :]
-    if magic != MAGIC or version != VERSION:
-        raise MalformedFrame("not a frame of version 1")
-    if zlib.crc32(packed) != checksum:
-        raise MalformedFrame("the checksum of the frame does not match")
-    try:
-        return Frame(received_at_ms, tuple(unpack_reports(packed)))
-    except MalformedReport as error:
-        raise MalformedFrame(str(error)) from error
+def frame_of(
+    received_at_ms: int,
+    reports: Sequence[SignedReport],
+    keys: FrameKeys = NO_KEYS,
+    place: Place = NOWHERE,
+) -> PackedFrame:
+    packed = b"".join(report.pack() for report in reports)
+    return PackedFrame(seal_frame(received_at_ms, packed, keys, place), spans_of(reports))

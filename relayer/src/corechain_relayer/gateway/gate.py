@@ -14,7 +14,7 @@ from corechain.protocol.errors import (
     ReplayedSequence,
 )
 from corechain.protocol.reading import SignedReport
-from corechain_relayer.bus.frame import frame_of, pack_frame
+from corechain_relayer.bus.frame import FrameKeys, Place, frame_of, pack_frame
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.errors import (
@@ -41,7 +41,8 @@ def _key(signed: SignedReport) -> Key:
 class LaneGate:
     """Takes verified reports of one lane; each comes back as it is, or as the error it is told."""
 
-    lane: int
+    place: Place
+    keys: FrameKeys
     bus: ValkeyBus
     watch: BusWatch
     store: SequenceStore
@@ -50,6 +51,10 @@ class LaneGate:
 
     def __post_init__(self) -> None:
         self.forget()
+
+    @property
+    def lane(self) -> int:
+        return self.place.lane
 
     def forget(self) -> None:
         """The bus has lost frames: what was marked for them must be accepted again."""
@@ -135,7 +140,8 @@ class LaneGate:
     async def _append(self, reports: Sequence[SignedReport], fresh: bool) -> None:
         """Returns when the reports are durable. Only then are they marked as seen: whoever is told
         ReplayedSequence may forget the report."""
-        frame = frame_of(int(time.time() * 1000), reports)
+        # Sealed here, after every check: whoever opens it need not check again.
+        frame = frame_of(int(time.time() * 1000), reports, self.keys, self.place)
         book = self.book
         try:
             await self.bus.append(self.lane, frame, fresh)

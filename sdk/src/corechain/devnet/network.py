@@ -16,6 +16,7 @@ from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.errors import ChainStateLost, DirectoryInUse
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.programs import find_repository
+from corechain.devnet.secret_files import ensure_key
 from corechain.devnet.servers import AnvilServer, Server, ValkeyServer, rpc
 from corechain.devnet.service import Service
 from corechain.devnet.settings import (
@@ -35,7 +36,8 @@ HOME_VARIABLE = "CORECHAIN_HOME"
 ENDPOINTS_FILE = "endpoints.json"
 # What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
 STATE = ("postgres", "valkey", "anvil", "relayer", "indexer", "data")
-FILES = (ENDPOINTS_FILE, f"{CHAIN_ID}.json")
+FRAME_KEY_FILE = "frame.key"
+FILES = (ENDPOINTS_FILE, FRAME_KEY_FILE, f"{CHAIN_ID}.json")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -95,6 +97,11 @@ class Network:
     def data_dir(self) -> Path:
         return self.home / "data"
 
+    @property
+    def frame_key(self) -> Path:
+        """The file with the key that gateway and aggregator share, made at the first start."""
+        return self.home / FRAME_KEY_FILE
+
     @cached_property
     def postgres(self) -> PostgresServer:
         return self._named(PostgresServer(self.home / "postgres", self.ports.postgres))
@@ -127,16 +134,20 @@ class Network:
         require_service(service)
         database = self.postgres.database_url(service)
         if service == "relayer":
-            own = relayer_settings(self.urls, self.ports, self.manifest, self.data_dir, database)
+            places = (self.manifest, self.data_dir, self.frame_key)
+            own = relayer_settings(self.urls, self.ports, *places, database)
         else:
             own = indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
-        return own | extra_settings(service, self._extra)
+        extra = extra_settings(service, self._extra)
+        # A setting and its file at once are refused: who gives the value means that.
+        return {n: v for n, v in own.items() if n.removesuffix("_FILE") not in extra} | extra
 
     def start(self) -> Self:
         """Returns when everything is ready; a failure stops what was started already."""
         self._take_home()
         try:
             self._start_servers()
+            ensure_key(self.frame_key)
             self._deploy()
             for name in self._names:
                 self._start_service(name)

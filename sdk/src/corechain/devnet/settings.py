@@ -66,7 +66,7 @@ class Endpoints:
 
 
 def relayer_settings(
-    urls: Endpoints, ports: Ports, manifest: Path, data_dir: Path, database: str
+    urls: Endpoints, ports: Ports, manifest: Path, data_dir: Path, frame_key: Path, database: str
 ) -> dict[str, str]:
     return {
         "RELAYER_RPC_URL": urls.anvil,
@@ -74,6 +74,7 @@ def relayer_settings(
         "RELAYER_BUS_URL": urls.valkey,
         "RELAYER_DATABASE_URL": database,
         "RELAYER_DATA_DIR": str(data_dir),
+        "RELAYER_FRAME_KEY_FILE": str(frame_key),
         "RELAYER_LANE": "0",
         "RELAYER_SUBMITTER_KEY": SUBMITTER_KEY,
         "RELAYER_PROPOSER_KEY": PROPOSER_KEY,
