@@ -13,7 +13,8 @@ TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
 # Ours only where the machine's Node would not do: tools/ensure_node.py.
 NODE := .corechain/node/bin
-RUN := PATH="$(abspath $(NODE)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
+# Bytecode is written whatever the environment says: half of a short process is compiling without it.
+RUN := PYTHONDONTWRITEBYTECODE= PATH="$(abspath $(NODE)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 APE_PLUGIN := tools/ape-corechain
 OVERRIDES := tools/overrides.txt

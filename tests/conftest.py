@@ -4,6 +4,8 @@
 """
 
 import ast
+import fcntl
+import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -14,7 +16,6 @@ import pytest
 from support.chain import reverted_after
 from support.valkey import flush
 
-from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.network import Network
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.servers import AnvilServer, ValkeyServer
@@ -63,8 +64,26 @@ def valkey_server(server_home: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="session")
-def anvil_server(server_home: Path) -> Iterator[AnvilServer]:
-    with AnvilServer(server_home / "anvil") as server:
+def deployed_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The home of a network that ran once, without services, and was stopped: to be copied, then
+    broken at will. One for all pytest processes, as a deployment costs seconds."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base if worker_id == "master" else base.parent
+    home, done = folder / "deployed", folder / "deployed.done"
+    with (folder / "deployed.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait for the first
+        if not done.exists():
+            with Network(home, ports=Ports.free(), services=(), repository=REPOSITORY):
+                pass
+            done.touch()
+    return home
+
+
+@pytest.fixture(scope="session")
+def anvil_server(server_home: Path, deployed_home: Path) -> Iterator[AnvilServer]:
+    """The contracts are on it. It goes on from a copy of the state, and writes none."""
+    server = AnvilServer(server_home / "anvil", start_state=deployed_home / "anvil" / "state.json")
+    with server:
         yield server
 
 
@@ -84,26 +103,18 @@ def anvil(anvil_server: AnvilServer) -> str:
 
 
 @pytest.fixture(scope="session")
-def deployment(anvil: str, server_home: Path) -> Path:
-    """The manifest of all contracts, deployed on the session's anvil by scripts/deploy.py."""
-    return deploy_contracts(REPOSITORY, anvil, server_home / "31337.json")
+def deployment(deployed_home: Path, server_home: Path) -> Path:
+    """The manifest of all contracts that scripts/deploy.py has deployed on the session's anvil."""
+    return Path(shutil.copy(deployed_home / "31337.json", server_home))
 
 
 @pytest.fixture(scope="session")
-def network(server_home: Path) -> Iterator[Network]:
+def network(server_home: Path, deployed_home: Path) -> Iterator[Network]:
     """The whole network, relayer and indexer included, with servers of its own. For reading and
     sending; a test that breaks something runs its own."""
-    with Network(server_home / "network", ports=Ports.free(), repository=REPOSITORY) as running:
+    home = shutil.copytree(deployed_home, server_home / "network")
+    with Network(home, ports=Ports.free(), repository=REPOSITORY) as running:
         yield running
-
-
-@pytest.fixture(scope="session")
-def deployed_home(server_home: Path) -> Path:
-    """The home of a network that ran once and was stopped: to be copied, then broken at will."""
-    home = server_home / "deployed"
-    with Network(home, ports=Ports.free(), services=(), repository=REPOSITORY):
-        pass
-    return home
 
 
 @pytest.fixture

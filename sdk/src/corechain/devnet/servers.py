@@ -227,7 +227,7 @@ def rpc(url: str, method: str, *params: object, timeout_s: float = PROBE_TIMEOUT
 
 class AnvilServer(Server):
     """A development chain. With `keep_state` it goes on where it was, after a kill where it was
-    at most `STATE_INTERVAL_S` before."""
+    at most `STATE_INTERVAL_S` before; with `start_state` it begins where another one was."""
 
     name = "anvil"
     hint = "if its state file is damaged, remove it"
@@ -240,9 +240,11 @@ class AnvilServer(Server):
         chain_id: int = 31337,
         block_time_s: int | None = None,
         keep_state: bool = False,
+        start_state: Path | None = None,
     ) -> None:
         super().__init__(directory, port)
         self.chain_id, self.block_time_s, self.keep_state = chain_id, block_time_s, keep_state
+        self.start_state = start_state
 
     @property
     def url(self) -> str:
@@ -261,6 +263,8 @@ class AnvilServer(Server):
             arguments += ["--block-time", str(self.block_time_s)]
         if self.keep_state:
             arguments += ["--state", self.state, "--state-interval", str(self.STATE_INTERVAL_S)]
+        if self.start_state is not None:
+            arguments += ["--load-state", self.start_state]
         return Command(arguments)
 
     def _is_ready(self) -> bool:
