@@ -5,7 +5,18 @@ import sys
 
 import corechain
 
-HEAVY = ("web3", "eth_account", "httpx", "asyncpg", "starlette", "uvicorn", "redis", "ape", "rich")
+HEAVY = (
+    "web3",
+    "eth_account",
+    "httpx",
+    "asyncpg",
+    "starlette",
+    "uvicorn",
+    "redis",
+    "ape",
+    "rich",
+    "numpy",
+)
 
 
 def test_every_public_name_is_exported_on_purpose():

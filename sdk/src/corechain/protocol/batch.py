@@ -183,7 +183,7 @@ def _leaves(reports: list[SignedReport], verdicts: list[list[Verdict]]) -> list[
     return sorted(leaves)
 
 
-def _pack_devices(identities: Iterable[DeviceIdentity]) -> bytes:
+def pack_devices(identities: Iterable[DeviceIdentity]) -> bytes:
     rows = []
     for identity in identities:
         key = identity.public_key if identity.key_type is KeyType.P256 else b""
@@ -212,7 +212,7 @@ def _pack_reports(reports: list[SignedReport], verdicts: list[list[Verdict]]) ->
     )
 
 
-def _pack_head(origin: Origin) -> bytes:
+def pack_head(origin: Origin) -> bytes:
     lane, number = lane_of(origin.batch_id), number_of(origin.batch_id)
     return HEAD.pack(
         MAGIC, VERSION, lane, number, origin.previous, origin.ancestor, RULES_HASH,
@@ -279,8 +279,8 @@ def seal(
     if not leaves:
         raise EmptyBatch(f"none of {len(ordered)} reports has an accepted observation")
     data_file = (
-        _pack_head(origin)
-        + _pack_devices(identities.values())
+        pack_head(origin)
+        + pack_devices(identities.values())
         + context
         + _pack_reports(ordered, verdicts)
     )

@@ -55,29 +55,32 @@ class Verdict(NamedTuple):
 
 
 StateKey = tuple[DeviceId, int]
-_FAILING = Reason.RANGE | Reason.DUPLICATE | Reason.OUT_OF_ORDER | Reason.UNKNOWN_METRIC
-_DEW_POINT, _TEMPERATURE, _GUST, _SPEED = 2, 1, 6, 5
+# Plain integers where every observation passes: an IntFlag's `|` makes a Python call each.
+_RANGE, _STEP, _PERSISTENCE, _CONSISTENCY = map(int, list(Reason)[:4])
+_DUPLICATE, _OUT_OF_ORDER, _UNKNOWN_METRIC = map(int, list(Reason)[4:])
+_REASONS = tuple(Reason(bits) for bits in range(128))
+DEW_POINT, TEMPERATURE, GUST, SPEED = 2, 1, 6, 5
 
 
-def _order(state: State | None, at: int) -> Reason:
+def _order(state: State | None, at: int) -> int:
     if state is None or at > state.at:
-        return Reason(0)
-    return Reason.DUPLICATE if at == state.at else Reason.OUT_OF_ORDER
+        return 0
+    return _DUPLICATE if at == state.at else _OUT_OF_ORDER
 
 
-def _step(metric: Metric, state: State | None, at: int, value: int) -> tuple[Reason, bool]:
-    """(reason, whether it fails). The tolerance grows with every started hour of the gap."""
+def _step(metric: Metric, state: State | None, at: int, value: int) -> tuple[int, bool]:
+    """(reasons, whether it fails). The tolerance grows with every started hour of the gap."""
     if state is None:
-        return Reason(0), False
+        return 0, False
     hours = max(1, -(-(at - state.at) // HOUR_S))
     change = abs(value - state.value)
     if hours > STEP_HOURS_MAX:
-        return Reason(0), False
+        return 0, False
     if metric.step_fail is not None and change > metric.step_fail * hours:
-        return Reason.STEP, True
+        return _STEP, True
     if metric.step_suspect is not None and change > metric.step_suspect * hours:
-        return Reason.STEP, False
-    return Reason(0), False
+        return _STEP, False
+    return 0, False
 
 
 def _run_start(state: State | None, at: int, value: int) -> int:
@@ -86,35 +89,37 @@ def _run_start(state: State | None, at: int, value: int) -> int:
     return state.run_start
 
 
-def _judge(
+def judge(
     code: int, at: int, value: int, state: State | None, inconsistent: bool
-) -> tuple[Verdict, State | None]:
+) -> tuple[int, int, State | None]:
+    """(flag, bits of the reasons, state after) of one observation."""
     metric = BY_CODE.get(code)
     if metric is None:
-        return Verdict(FAIL, Reason.UNKNOWN_METRIC), state
+        return FAIL, _UNKNOWN_METRIC, state
     reasons = _order(state, at)
     if not metric.low <= value <= metric.high:
-        reasons |= Reason.RANGE
-    if reasons & _FAILING:
-        return Verdict(FAIL, reasons), state
-    step, fails = _step(metric, state, at, value)
+        reasons |= _RANGE
+    if reasons:
+        return FAIL, reasons, state
+    reasons, fails = _step(metric, state, at, value)
     if fails:
-        return Verdict(FAIL, step), state
+        return FAIL, reasons, state
     run_start = _run_start(state, at, value)
-    reasons |= step | (Reason.CONSISTENCY if inconsistent else Reason(0))
+    if inconsistent:
+        reasons |= _CONSISTENCY
     if metric.still_hours and at - run_start >= metric.still_hours * HOUR_S:
-        reasons |= Reason.PERSISTENCE
-    return Verdict(SUSPECT if reasons else PASS, reasons), State(value, at, run_start)
+        reasons |= _PERSISTENCE
+    return SUSPECT if reasons else PASS, reasons, State(value, at, run_start)
 
 
 def _inconsistent(
     code: int, cell: int, at: int, value: int, seen: Mapping[tuple[int, int, int], int]
 ) -> bool:
     """Against the raw values of the same report: order in the report must not matter."""
-    if code == _DEW_POINT:
-        return value > seen.get((_TEMPERATURE, cell, at), value)
-    if code == _GUST:
-        return value < seen.get((_SPEED, cell, at), value)
+    if code == DEW_POINT:
+        return value > seen.get((TEMPERATURE, cell, at), value)
+    if code == GUST:
+        return value < seen.get((SPEED, cell, at), value)
     return False
 
 
@@ -126,8 +131,8 @@ def judge_report(report: Report, states: MutableMapping[StateKey, State]) -> lis
     for code, cell, at, value in items:
         key = (report.device, code)
         odd = _inconsistent(code, cell, at, value, seen)
-        verdict, state = _judge(code, at, value, states.get(key), odd)
+        flag, reasons, state = judge(code, at, value, states.get(key), odd)
         if state is not None:
             states[key] = state
-        verdicts.append(verdict)
+        verdicts.append(Verdict(flag, _REASONS[reasons]))
     return verdicts
