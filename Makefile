@@ -8,6 +8,9 @@ PYTHON_STAMP := .venv/.installed
 NODE_STAMP := node_modules/.installed
 SOLC_STAMP := .solcx/.installed
 PROVER_STAMP := .corechain/halmos/.installed
+# tools/ensure_native.py touches it: only where there is a C compiler, and the build went well.
+NATIVE_STAMP := .venv/.native
+NATIVE_SOURCES := $(wildcard native/*.py native/*.toml native/src/* native/corechain_native/*)
 # Links, not $(wildcard): what npm installs during this very run must be found by it.
 TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
@@ -21,12 +24,12 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup up demo test test-geth second-node test-unit test-contracts test-e2e check bench abi deploy settings fuzz gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench abi deploy settings fuzz gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) ## install everything into this folder
+setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) ## install everything into this folder
 
 .corechain/versions:
 	@command -v $(PYTHON) > /dev/null || { echo "CoreChain needs Python 3.11 or newer, and $(PYTHON) is not there: install it, or set PYTHON=/path/to/python3"; exit 1; }
@@ -52,6 +55,11 @@ $(NODE_STAMP): package.json package-lock.json tools/ensure_node.py $(PYTHON_STAM
 $(SOLC_STAMP): tools/ensure_solc.py tools/solc-shim.js $(PYTHON_STAMP) $(NODE_STAMP)
 	@$(BIN)/python tools/ensure_solc.py
 	@touch $@
+
+$(NATIVE_STAMP): $(NATIVE_SOURCES) tools/ensure_native.py | $(PYTHON_STAMP)
+	@$(BIN)/python tools/ensure_native.py
+
+native: $(NATIVE_STAMP) ## build corechain-native, the hot paths in C (needs cc; nothing needs it)
 
 demo: setup ## the whole network on real weather data, then a summary (ARGS=--full for the year)
 	@$(RUN) corechain demo $(ARGS)
@@ -85,7 +93,7 @@ test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, g
 test-unit: setup ## protocol, SDK, relayer, indexer, deployment on real servers
 	@echo "· protocol, sdk, relayer, indexer, deployment"
 	@# Four for two cores: most of these tests wait for servers and processes.
-	@$(RUN) pytest tests/protocol tests/service tests/sdk tests/relayer tests/indexer tests/scripts -n 4 --dist loadfile
+	@$(RUN) pytest tests/protocol tests/native tests/service tests/sdk tests/relayer tests/indexer tests/scripts -n 4 --dist loadfile
 
 test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"
@@ -156,4 +164,4 @@ wheels-check: setup ## does all that is pinned install without a compiler, on Py
 	@$(BIN)/python tools/check_wheels.py
 
 clean: ## remove what was built, and the network's state
-	rm -rf .corechain .venv node_modules .solcx out cache .build
+	rm -rf .corechain .venv node_modules .solcx out cache .build native/build native/libsecp256k1

@@ -20,6 +20,7 @@ from corechain.devnet.network import Network
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.servers import AnvilServer, ValkeyServer
 from corechain.devnet.settings import Ports
+from corechain.protocol import native
 
 _parse = ast.parse
 
@@ -42,6 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
     # web3 7.16 imports it; nothing of ours uses it.
     ignored = "ignore:websockets.legacy is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
+
+
+def pytest_report_header() -> str:
+    if native.library is None:
+        return "! corechain-native is not built: its tests are NOT run, pure Python alone is tested"
+    return "corechain-native: built, tested beside pure Python"
 
 
 @pytest.fixture(scope="session")

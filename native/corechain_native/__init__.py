@@ -1,0 +1,14 @@
+"""CoreChain's hot paths in C. Each function agrees with its reference in `corechain.protocol`.
+
+All of them release the interpreter lock while they work. With CORECHAIN_NATIVE=0 in the environment
+the package cannot be imported, as if it were not installed.
+"""
+
+import os
+
+if os.environ.get("CORECHAIN_NATIVE") == "0":
+    raise ImportError("corechain-native is switched off by CORECHAIN_NATIVE=0")
+
+from corechain_native.hashing import keccak256
+
+__all__ = ["keccak256"]
