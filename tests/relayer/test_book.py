@@ -184,7 +184,8 @@ def test_a_batchs_digests_come_back_for_its_own_sequences_alone(
     committed: set[int], asked: set[int]
 ) -> None:
     reports = {sequence: report(sequence, sequence) for sequence in committed}
-    rows: Any = as_rows(digest_columns(reports.values()))
+    digests = {(DEVICE, s): content_digest(signed.report) for s, signed in reports.items()}
+    rows: Any = as_rows(digest_columns(digests))
     assert len(rows) == len({sequence // 64 for sequence in committed})
     keys = [(DEVICE, sequence) for sequence in asked] + [(OTHER, 1)]
     wanted = {(DEVICE, s): content_digest(reports[s].report) for s in asked & committed}

@@ -29,6 +29,7 @@ from corechain.service.supervision import stop_all
 from corechain_relayer.aggregator import service as aggregator_service
 from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.frame import frame_of
+from corechain_relayer.journal import fold as journal_fold
 from corechain_relayer.journal.batches import BatchJournal
 from corechain_relayer.service import Relayer, Role
 from corechain_relayer.settings import PREFIX, Settings
@@ -181,6 +182,11 @@ MOMENTS = {
         aggregator_service, "write_data_file", True
     ),
     "the journal is written, the bus still has the frames": Moment(BatchJournal, "keep", True),
+    "the journal is to fold what batches changed": Moment(journal_fold, "_apply", False),
+    "it is written to the tables, in a transaction still open": Moment(
+        journal_fold, "_apply", True
+    ),
+    "it is folded": Moment(journal_fold, "fold", True),
     "the bus has let go": Moment(ValkeyConsumer, "ack", True),
     "the transaction is signed, not journalled": Moment(IntentJournal, "record", False),
     "the transaction is journalled, not sent": Moment(IntentJournal, "record", True),
@@ -229,7 +235,7 @@ async def test_killed_between_two_writes_the_next_one_goes_on(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = settings_of(environment)
+    settings = settings_of(environment | {"RELAYER_FOLD_AGE_S": "0.1"})
     deployment = load_deployment(settings.deployment)
     first = Relayer(settings, deployment)
     writing = asyncio.create_task(first.bus.write_forever())

@@ -45,6 +45,17 @@ class ResumeImpossible(Halt):
         self.lane, self.reason = lane, reason
 
 
+class UnreadableDelta(Halt):
+    """The journal has the changes of a batch in a form that this program does not know."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"{reason}: the journal was written by a newer program, or is damaged; run that "
+            "program, or restore the journal from a backup"
+        )
+        self.reason = reason
+
+
 class LanesInUse(TransportError):
     """Writers that divide devices into another number of lanes are still there."""
 

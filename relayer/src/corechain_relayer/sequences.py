@@ -72,10 +72,15 @@ class SequenceWindow:
         return SequenceWindow(sequence, (kept | 1) & (1 << width + 1) - 1)
 
     def with_all(self, sequences: Iterable[int], width: int) -> "SequenceWindow":
-        window = self
-        for sequence in sequences:
-            window = window.with_seen(sequence, width)
-        return window
+        """In any order, and again: what is too far below the newest is left out."""
+        wanted = list(sequences)
+        newest = max(self.newest, *wanted) if wanted else self.newest
+        ahead = newest - self.newest
+        bits = self.bits << ahead if ahead <= width else 0
+        for sequence in wanted:
+            if newest - sequence <= width:
+                bits |= 1 << newest - sequence
+        return SequenceWindow(newest, bits & (1 << width + 1) - 1)
 
     def merged(self, other: "SequenceWindow", width: int) -> "SequenceWindow":
         """What either has seen."""

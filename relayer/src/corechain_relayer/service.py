@@ -231,7 +231,8 @@ class Relayer:
     async def aggregate(self) -> None:
         """One session of the aggregator."""
         shared = (self.settings, self.deployment, self.bus, self.watch, self.registry)
-        await AggregatorRole(*shared, self.commits(), self.metrics, self.work).session()
+        more = (self.commits(), self.pool, self.metrics, self.work)
+        await AggregatorRole(*shared, *more).session()
 
     # ---------------------------------------------------------------- submitter
 

@@ -88,6 +88,16 @@ class Settings(ServiceSettings):
     max_age_s: float = Field(
         10.0, gt=0, le=86_400, description="age of the oldest report at which a batch is sealed"
     )
+    fold_bytes: int = Field(
+        32 << 20,
+        ge=1 << 16,
+        le=1 << 30,
+        description="size at which what batches change for their devices is folded into the "
+        "journal's tables; every reader of a device may hold twice as much a lane",
+    )
+    fold_age_s: float = Field(
+        60.0, gt=0, le=3_600, description="age at which it is folded, however little it is"
+    )
     max_report_age_s: int = Field(
         7 * 86_400, ge=1, le=CENTURY_S, description="oldest observation that the gateway accepts"
     )

@@ -112,10 +112,6 @@ class Batcher:
         """No observation in the window can be a leaf: keep it until there are others."""
         self._held_observations, self._since = self._observations, now
 
-    def windows_of(self, devices: Iterable[DeviceId]) -> dict[DeviceId, SequenceWindow]:
-        """Sequences seen up to now, to be stored with the batch."""
-        return {device: self._seen[device] for device in devices}
-
     def clear(self) -> None:
         """The window is sealed and durable: the next one starts empty."""
         self._reports, self._frames = {}, []

@@ -24,15 +24,16 @@ from corechain.protocol.events import (
     topic_of,
 )
 from corechain.protocol.hashing import ZERO26, Digest26
-from corechain.protocol.reading import DeviceId
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.errors import ResumeImpossible
 from corechain_relayer.journal.batches import BatchJournal
-from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow
 from corechain_relayer.submitter.commits import CommitSearch
 
 log = structlog.get_logger(__name__)
+
+FOLD_EVERY = 32
+"""Adopted batches: a lost journal may have thousands to come, nobody folds beside us yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +98,10 @@ class Lane:
         known = await self.journal.commitments_of(on_chain)
         self._compare(on_chain, known)
         missing = sorted(on_chain.keys() - known.keys())
-        for number in missing:
+        for position, number in enumerate(missing, 1):
             await self._adopt(number, on_chain[number])
+            if position % FOLD_EVERY == 0:
+                await self.journal.fold()
         return len(missing)
 
     def _compare(self, on_chain: Mapping[int, Digest26], known: Mapping[int, Digest26]) -> None:
@@ -115,7 +118,7 @@ class Lane:
         if origin.batch_id != batch_id(self.number, number):
             raise ResumeImpossible(self.number, f"the batches before {number} are not on chain")
         batch = self._read(origin, commitment)
-        await self.journal.keep(batch, await self._windows_after(batch), None)
+        await self.journal.keep(batch, None)
         log.info("batch adopted from chain", batch=origin.batch_id, commitment=commitment.hex())
 
     def _read(self, origin: Origin, commitment: Digest26) -> Batch:
@@ -131,11 +134,3 @@ class Lane:
         if batch.commitment != commitment or found != origin:
             raise ResumeImpossible(self.number, f"the data file {path.name} is another batch's")
         return batch
-
-    async def _windows_after(self, batch: Batch) -> dict[DeviceId, SequenceWindow]:
-        windows = await self.journal.sequences(batch.identities)
-        for signed in batch.reports:
-            device = signed.report.device
-            before = windows.get(device, SequenceWindow())
-            windows[device] = before.with_seen(signed.report.sequence, JOURNAL_WIDTH)
-        return windows

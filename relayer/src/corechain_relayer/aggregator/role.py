@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import registry_domain
@@ -16,11 +17,16 @@ from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.journal.batches import BatchJournal, lane_queue
+from corechain_relayer.journal.fold import Folder
 from corechain_relayer.journal.lanes import hold_lanes
+from corechain_relayer.journal.unfolded import DeviceReader
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.commits import CommitSearch
+
+if TYPE_CHECKING:
+    from corechain.service.database import Conn, Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +39,7 @@ class AggregatorRole:
     watch: BusWatch
     registry: RegistryFollower
     commits: CommitSearch
+    pool: "Database"
     metrics: Metrics
     sealed: asyncio.Event
 
@@ -41,18 +48,27 @@ class AggregatorRole:
         settings = self.settings
         await self.registry.read_once()
         url = settings.database_url.get_secret_value()
-        async with writer(url, lane_queue(settings.lane)) as connection:
+        queue = lane_queue(settings.lane)
+        async with writer(url, queue) as connection, writer(url, f"fold:{queue}") as beside:
             most = await hold_lanes(connection, settings.lanes)
             journal = BatchJournal(connection, settings.lane)
+            # Of all lanes: a lane that is no more has nobody else to do it.
+            await journal.fold()
             lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
             await lane.catch_up(self.commits)
-            aggregator = await self._aggregator(lane, journal)
-            loops = [aggregator.run_forever()]
+            folder = self._folder(journal, beside)
+            await folder.fold()
+            aggregator = await self._aggregator(lane, journal, folder)
+            loops = [aggregator.run_forever(), folder.run_forever()]
             if settings.place == 0:
                 loops.append(self._drain(aggregator.forwarder, most).run_forever())
             await side_by_side(*loops)
 
-    async def _aggregator(self, lane: Lane, journal: BatchJournal) -> Aggregator:
+    def _folder(self, journal: BatchJournal, connection: "Conn") -> Folder:
+        limits = self.settings.fold_bytes, self.settings.fold_age_s
+        return Folder(connection, *journal.ids, *limits)
+
+    async def _aggregator(self, lane: Lane, journal: BatchJournal, folder: Folder) -> Aggregator:
         settings = self.settings
         consumer = ValkeyConsumer(self.bus.redis, self.bus.guard, self.bus.keys(settings.place))
         await consumer.open()
@@ -62,6 +78,8 @@ class AggregatorRole:
             settings.place,
             settings.lanes,
             journal,
+            DeviceReader(self.pool),
+            folder,
             consumer,
             Forwarder(self.bus, self.watch, self.metrics),
             Batcher(settings.max_readings, settings.max_age_s),

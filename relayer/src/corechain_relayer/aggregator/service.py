@@ -10,6 +10,7 @@ import structlog
 
 from corechain.protocol.batch import Batch, EmptyBatch, seal
 from corechain.protocol.errors import ConflictingSequence, StaleSequence
+from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId, SignedReport
 from corechain_relayer.aggregator.batcher import Batcher, Window
 from corechain_relayer.aggregator.checks import Divided, FrameChecker, Opened, divide
@@ -20,6 +21,8 @@ from corechain_relayer.bus.base import Consumer, Delivery
 from corechain_relayer.bus.frame import MalformedFrame, pack_frame, unpack_frame
 from corechain_relayer.calldata import commit_call
 from corechain_relayer.journal.batches import BatchJournal, NewIntent, batch_key, lane_queue
+from corechain_relayer.journal.fold import Folder
+from corechain_relayer.journal.unfolded import DeviceReader
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.sequences import content_digest
@@ -40,6 +43,8 @@ class Aggregator:
     """Of the lane among the relayer's `lanes`: which devices are its own."""
     lanes: int
     journal: BatchJournal
+    devices: DeviceReader
+    folder: Folder
     consumer: Consumer
     forwarder: Forwarder
     batcher: Batcher
@@ -49,6 +54,8 @@ class Aggregator:
     metrics: Metrics
     sealed: asyncio.Event = field(default_factory=asyncio.Event)
     """Set after every batch, for a submitter in the same process."""
+    states: dict[StateKey, State] = field(default_factory=dict)
+    """Quality states of the devices that the batcher knows, after the last batch."""
 
     async def prepare(self) -> None:
         """Sets aside files of an interrupted writer. The journal must have caught up."""
@@ -101,7 +108,8 @@ class Aggregator:
             await self.registry.refresh_since(time.monotonic())
         unknown = self.batcher.unknown(devices)
         if unknown:
-            self.batcher.learn(unknown, await self.journal.sequences(unknown))
+            self.batcher.learn(unknown, await self.devices.sequences(unknown))
+            self.states.update(await self.devices.quality(unknown))
 
     async def _set_aside(self, delivery: Delivery, error: MalformedFrame) -> None:
         await self.consumer.set_aside(delivery, error.name)
@@ -142,7 +150,7 @@ class Aggregator:
         if not committed:
             return [], []
         keys = [(signed.report.device, signed.report.sequence) for signed in committed]
-        digests = await self.journal.digests(keys)
+        digests = await self.devices.digests(keys)
         same: list[SignedReport] = []
         other: list[SignedReport] = []
         for key, signed in zip(keys, committed, strict=True):
@@ -167,10 +175,9 @@ class Aggregator:
 
     async def _make(self, window: Window) -> Batch:
         origin = await self.lane.next_origin()
-        states = await self.journal.quality(window.devices)
         view = self.registry.view
         known = {device: view.identity(device) for device in window.devices}
-        return await asyncio.to_thread(seal, origin, window.reports, known, states)
+        return await asyncio.to_thread(seal, origin, window.reports, known, self.states)
 
     async def _keep(self, batch: Batch, window: Window) -> None:
         """File, journal, acknowledgement, in this order: a crash repeats, it loses nothing."""
@@ -182,7 +189,9 @@ class Aggregator:
             self.lane.deployment.address("DataBatches"),
             commit_call(header.batch_id, commitment),
         )
-        await self.journal.keep(batch, self.batcher.windows_of(window.devices), intent)
+        await self.folder.room()
+        self.folder.added(await self.journal.keep(batch, intent))
+        self.states.update(batch.states)
         await self.consumer.ack(window.frames)
         self.batcher.clear()
         self.sealed.set()

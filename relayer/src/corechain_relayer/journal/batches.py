@@ -1,25 +1,20 @@
 """The aggregator's side of the journal: one transaction a batch, by one writer a lane."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from corechain.protocol.batch import Batch, batch_id
 from corechain.protocol.hashing import Digest26
-from corechain.protocol.quality import State, StateKey
-from corechain.protocol.reading import DeviceId
 from corechain.service.database import asked, outages
-from corechain_relayer.journal.digests import CHUNK, Key, chunks_of, digest_columns, to_digests
-from corechain_relayer.journal.rows import state_columns, to_states, to_windows, window_columns
+from corechain_relayer.journal.delta import delta_of
+from corechain_relayer.journal.fold import fold_all
 from corechain_relayer.journal.sql import query
-from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow
 
 if TYPE_CHECKING:
     from corechain.service.database import Conn
 
-NUMBER_MAX = 0xFFFFFFFF
-KEPT_CHUNKS = JOURNAL_WIDTH // CHUNK
-"""What is further below is stale, whatever it holds."""
+NUMBER_MAX, ID_MAX = 0xFFFFFFFF, 0xFFFFFFFFFFFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +37,14 @@ def batch_key(batch: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class BatchJournal:
-    """Batches, sequences and quality state of a lane. Raises StoreUnavailable."""
+    """Batches of a lane. `DeviceReader` reads what they say of devices. Raises StoreUnavailable."""
 
     connection: "Conn"
     lane: int
 
     async def last(self) -> int:
         """Number of the newest batch; 0 when there is none."""
-        first, last = batch_id(self.lane, 0), batch_id(self.lane, NUMBER_MAX)
+        first, last = self.ids
         row = await asked(self.connection.fetchrow(query("last_batch"), first, last))
         return 0 if row is None else row["batch_id"] - first
 
@@ -60,7 +55,7 @@ class BatchJournal:
 
     async def commitments(self) -> dict[int, Digest26]:
         """All of the lane, by number."""
-        first, last = batch_id(self.lane, 0), batch_id(self.lane, NUMBER_MAX)
+        first, last = self.ids
         rows = await asked(self.connection.fetch(query("commitments_between"), first, last))
         return {row["batch_id"] - first: Digest26(row["commitment"]) for row in rows}
 
@@ -71,37 +66,28 @@ class BatchJournal:
         rows = await asked(self.connection.fetch(query("commitments_of"), ids))
         return {row["batch_id"] - first: Digest26(row["commitment"]) for row in rows}
 
-    async def sequences(self, devices: Iterable[DeviceId]) -> dict[DeviceId, SequenceWindow]:
-        rows = await asked(self.connection.fetch(query("sequences"), list(devices)))
-        return to_windows(rows)
+    async def fold(self) -> int:
+        """Folds what is unfolded now, of all lanes: also of one that nobody writes any more."""
+        return await fold_all(self.connection, 0, ID_MAX)
 
-    async def digests(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
-        """What sequences were used for, where that is known."""
-        rows = await asked(self.connection.fetch(query("report_digests"), *chunks_of(keys)))
-        return to_digests(rows, keys)
+    @property
+    def ids(self) -> tuple[int, int]:
+        """The lowest and the highest batch id of the lane."""
+        return batch_id(self.lane, 0), batch_id(self.lane, NUMBER_MAX)
 
-    async def quality(self, devices: Iterable[DeviceId]) -> dict[StateKey, State]:
-        rows = await asked(self.connection.fetch(query("quality_states"), list(devices)))
-        return to_states(rows)
-
-    async def keep(
-        self,
-        batch: Batch,
-        windows: Mapping[DeviceId, SequenceWindow],
-        intent: NewIntent | None,
-    ) -> None:
-        """A sealed batch with all it changes, at once. Without an intent it is on chain already."""
+    async def keep(self, batch: Batch, intent: NewIntent | None) -> int:
+        """A sealed batch with all it changes, at once. Without an intent it is on chain already.
+        How many bytes there are to fold."""
+        delta = delta_of(batch.reports, batch.states).pack()
         with outages():
             async with self.connection.transaction():
                 await self._insert(batch, adopted=intent is None)
                 if intent is not None:
-                    fields = (intent.queue, intent.key, intent.target, intent.calldata)
-                    await self.connection.execute(query("insert_intent"), *fields)
-                await self.connection.execute(query("upsert_sequences"), *window_columns(windows))
-                digests = digest_columns(batch.reports)
-                await self.connection.execute(query("keep_report_digests"), *digests, KEPT_CHUNKS)
-                columns = state_columns(batch.states)
-                await self.connection.execute(query("upsert_quality"), *columns)
+                    wanted = (intent.queue, intent.key, intent.target, intent.calldata)
+                    await self.connection.execute(query("insert_intent"), *wanted)
+                fields = (batch.header.batch_id, delta)
+                await self.connection.execute(query("insert_delta"), *fields)
+        return len(delta)
 
     async def _insert(self, batch: Batch, adopted: bool) -> None:
         header = batch.header

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from asyncpg import BitString
 
-from corechain.protocol.reading import DeviceId, SignedReport
-from corechain_relayer.sequences import DIGEST_BYTES, content_digest
+from corechain.protocol.reading import DeviceId
+from corechain_relayer.sequences import DIGEST_BYTES
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -25,14 +25,13 @@ def _place(sequence: int) -> slice:
     return slice(start, start + DIGEST_BYTES)
 
 
-def digest_columns(reports: Iterable[SignedReport]) -> list[list[Any]]:
+def digest_columns(digests: Mapping[Key, bytes]) -> list[list[Any]]:
     """Parallel arrays (device, chunk, digests)."""
     chunks: dict[tuple[DeviceId, int], bytearray] = {}
-    for signed in reports:
-        report = signed.report
-        key = report.device, report.sequence // CHUNK
+    for (device, sequence), digest in digests.items():
+        key = device, sequence // CHUNK
         chunk = chunks.setdefault(key, bytearray(CHUNK * DIGEST_BYTES))
-        chunk[_place(report.sequence)] = content_digest(report)
+        chunk[_place(sequence)] = digest
     return [
         [device for device, _ in chunks],
         [number for _, number in chunks],

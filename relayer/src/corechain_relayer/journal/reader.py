@@ -1,14 +1,14 @@
 """What the gateway reads of the journal, over a pool of connections."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from corechain.protocol.reading import DeviceId
 from corechain.service.database import asked
-from corechain_relayer.journal.digests import Key, chunks_of, to_digests
-from corechain_relayer.journal.rows import to_windows
+from corechain_relayer.journal.digests import Key
 from corechain_relayer.journal.sql import query
+from corechain_relayer.journal.unfolded import DeviceReader
 from corechain_relayer.sequences import SequenceWindow
 
 if TYPE_CHECKING:
@@ -37,27 +37,30 @@ def _status(row: "Record") -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JournalReader:
     """Reads only; any number of processes may. Raises StoreUnavailable."""
 
     pool: "Database"
+    _devices: DeviceReader = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._devices = DeviceReader(self.pool)
 
     async def ping(self) -> None:
         await asked(self.pool.fetchval("select 1"))
 
     async def sequences(self, devices: Iterable[DeviceId]) -> dict[DeviceId, SequenceWindow]:
-        return to_windows(await asked(self.pool.fetch(query("sequences"), list(devices))))
+        return await self._devices.sequences(devices)
 
     async def newest(self, device: DeviceId) -> int | None:
         """The highest sequence of the device that is in a batch."""
-        found = await asked(self.pool.fetchval(query("newest_sequence"), device))
-        return None if found is None else int(found)
+        window = (await self._devices.sequences([device])).get(device)
+        return None if window is None else window.newest
 
     async def digests(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
         """What sequences in batches were used for, where that is known."""
-        rows = await asked(self.pool.fetch(query("report_digests"), *chunks_of(keys)))
-        return to_digests(rows, keys)
+        return await self._devices.digests(keys)
 
     async def most_lanes(self) -> int:
         """The most lanes that devices were ever divided into; 0 before the first aggregator."""

@@ -29,17 +29,19 @@ on conflict (key) do update set state = 'queued' where intent.state = 'void'
 returning id;
 
 -- name: upsert_sequences
--- Windows of the devices of a batch (parallel arrays).
+-- Windows of some devices (parallel arrays).
 insert into device_sequence (device, newest, seen)
 select * from unnest($1::bytea[], $2::numeric[], $3::bytea[])
 on conflict (device) do update set newest = excluded.newest, seen = excluded.seen;
 
 -- name: upsert_quality
--- Quality state after a batch (parallel arrays).
+-- Quality state after some batches (parallel arrays). A state never moves back in time, so batches
+-- may be written in any order, and again.
 insert into quality_state (device, metric, value, at, run_start)
 select * from unnest($1::bytea[], $2::int[], $3::int[], $4::bigint[], $5::bigint[])
 on conflict (device, metric) do update
-set value = excluded.value, at = excluded.at, run_start = excluded.run_start;
+set value = excluded.value, at = excluded.at, run_start = excluded.run_start
+where quality_state.at < excluded.at;
 
 -- name: sequences
 -- Windows of some devices.
@@ -109,7 +111,7 @@ select device, chunk, digests from report_digest
 join unnest($1::bytea[], $2::bigint[]) as wanted (device, chunk) using (device, chunk);
 
 -- name: keep_report_digests
--- Digests of a batch's reports (parallel arrays). Who begins a chunk drops what is too far below it
+-- Digests of the reports of some batches (parallel arrays). Who begins a chunk drops what is too far below it
 -- to be looked at again ($4 chunks), so a device keeps a bounded number of rows.
 with kept as (
     insert into report_digest (device, chunk, digests)
@@ -120,10 +122,6 @@ with kept as (
 delete from report_digest using kept
 where kept.begun and report_digest.device = kept.device
   and report_digest.chunk < kept.chunk - $4::bigint;
-
--- name: newest_sequence
--- The highest sequence of a device that is in a batch.
-select newest from device_sequence where device = $1;
 
 -- name: lane_count
 -- Into how many lanes devices are divided, and the most that there ever were.
@@ -308,3 +306,25 @@ order by s.batch_id;
 -- name: commitments_of
 -- Ids and commitments of some batches.
 select batch_id, commitment from batch where batch_id = any($1::bigint[]);
+
+-- name: insert_delta
+-- What a batch changes for its devices, to be folded later.
+insert into batch_delta (batch_id, delta) values ($1, $2);
+
+-- name: unfolded_deltas
+-- The deltas that are not folded; without the content of those that the caller holds ($1).
+select batch_id, case when batch_id <> all($1::bigint[]) then delta end as delta
+from batch_delta order by batch_id;
+
+-- name: lock_folds
+-- One fold at a time, until this transaction ends.
+select pg_advisory_xact_lock(hashtextextended('corechain fold', 0));
+
+-- name: oldest_deltas
+-- The oldest deltas of the batches $1 to $2, $3 at most.
+select batch_id, delta from batch_delta where batch_id between $1 and $2
+order by batch_id limit $3;
+
+-- name: drop_deltas
+-- They are folded.
+delete from batch_delta where batch_id = any($1::bigint[]);

@@ -1,0 +1,227 @@
+"""What a report costs the aggregator and its Postgres, beside the floor: one signature recovered.
+
+python bench/aggregator.py [reports of one observation, default 100,000]
+
+The role alone, on real servers: frames lie on the bus, batches are sealed, written and journalled.
+Each case is met twice: the first frames, which meet the devices, do not count. Folding is measured
+by itself, after all batches, as it would be once in so many reports of a device.
+"""
+
+import asyncio
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import psutil
+from coincurve import PublicKey
+from redis.asyncio import Redis
+
+from corechain import Observation, Secp256k1Key, account_from_key
+from corechain.chain import Chain
+from corechain.deployment import Deployment, load_deployment
+from corechain.devnet.deploy import deploy_contracts
+from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.servers import AnvilServer, ValkeyServer
+from corechain.devnet.settings import ADMIN_KEY
+from corechain.protocol.eip712 import registry_domain, report_digest
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.hashing import keccak
+from corechain.protocol.keys import KeyType
+from corechain.protocol.reading import Report, SignedReport
+from corechain_relayer.bus.frame import frame_of
+from corechain_relayer.bus.keys import FIELD, lane_keys
+from corechain_relayer.journal.fold import fold_all
+from corechain_relayer.service import Relayer, Role
+from corechain_relayer.settings import Settings
+
+RESULTS = Path(__file__).parent / "results" / "aggregator.jsonl"
+REPOSITORY = Path(__file__).parents[1]
+DEVICES, A_FRAME, A_FLEET = 10_000, 500, 2_500
+CELL, START = 0x872A1072BFFFFFF, int(time.time()) - 80_000
+FLOOR_ROUNDS, TIME_LIMIT_S = 2_000, 600.0
+CASES = [(count, vouched) for count in (1, 20) for vouched in (False, True)]
+ID_MAX = 0xFFFFFFFFFFFF
+
+
+@dataclass
+class Bench:
+    """A chain with a fleet of devices, and the servers of one relayer."""
+
+    home: Path
+    anvil: AnvilServer
+    postgres: PostgresServer
+    valkey: ValkeyServer
+    deployment: Deployment = field(init=False)
+    keys: list[Secp256k1Key] = field(init=False)
+
+    def prepare(self) -> None:
+        manifest = self.home / "deployment.json"
+        deploy_contracts(REPOSITORY, self.anvil.url, manifest)
+        self.deployment = load_deployment(manifest)
+        self.keys = [Secp256k1Key(keccak(b"bench %d" % n)) for n in range(DEVICES)]
+        account, chain = account_from_key(ADMIN_KEY), Chain(self.anvil.url, self.deployment)
+        chain.send(account, "DeviceRegistry", "setEnroller", account.address, True)
+        owner = bytes.fromhex(account.address[2:])
+        for first in range(0, DEVICES, A_FLEET):
+            devices = (key.identity.device for key in self.keys[first : first + A_FLEET])
+            chain.enrol_fleet(account, Fleet.of(owner, KeyType.SECP256K1, devices))
+
+    def frames(self, first: int, reports: int, observations: int) -> Iterator[bytes]:
+        """Devices take turns, as if each had sent by itself; sequences and times rise."""
+        domain = registry_domain(
+            self.deployment.chain_id, self.deployment.address("DeviceRegistry")
+        )
+        signed = []
+        for number in range(first, first + reports):
+            key, turn = self.keys[number % DEVICES], number // DEVICES
+            times = range(START + turn * observations, START + (turn + 1) * observations)
+            items = [Observation(1, CELL, at, 1500 + at % 7) for at in times]
+            report = Report.of(key.identity.device, turn + 1, items)
+            signed.append(SignedReport(report, key.sign(report_digest(domain, report))))
+            if len(signed) == A_FRAME:
+                yield frame_of(1000 * START, signed).content
+                signed = []
+
+    def settings(self, name: str, vouched: bool) -> Settings:
+        fields: dict[str, Any] = {
+            "rpc_url": self.anvil.url,
+            "deployment": self.home / "deployment.json",
+            "bus_url": self.valkey.url,
+            "bus_stream": name,
+            "database_url": self.postgres.create_database(name),
+            "data_dir": self.home / name,
+            "max_age_s": 1.0,
+            "trust_bus": vouched,
+            "fold_bytes": 1 << 30,
+            "fold_age_s": 3_600,
+        }
+        return Settings(**fields)
+
+    def postgres_s(self) -> float:
+        """CPU seconds of the server so far, with all that it has ever started."""
+        server = psutil.Process(self.postgres.pid)
+        total = sum(server.cpu_times()[:4])
+        for child in server.children(recursive=True):
+            total += sum(child.cpu_times()[:4])
+        return total
+
+
+@dataclass
+class Spent:
+    """CPU seconds between two moments."""
+
+    bench: Bench
+    own: float = 0.0
+    postgres: float = 0.0
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        own, postgres = time.process_time(), self.bench.postgres_s()
+        yield
+        self.own += time.process_time() - own
+        self.postgres += self.bench.postgres_s() - postgres
+
+    def a_report(self, reports: int) -> tuple[float, float]:
+        return 1e6 * self.own / reports, 1e6 * self.postgres / reports
+
+
+async def _append(bus: "Redis", stream: str, frames: Sequence[bytes]) -> None:
+    pipeline = bus.pipeline(transaction=False)
+    for frame in frames:
+        pipeline.xadd(stream, {FIELD: frame})
+    await pipeline.execute()
+
+
+async def _sealed(journal: "asyncpg.Connection[Any]", reports: int) -> None:
+    """Returns when so many reports are in batches."""
+    async with asyncio.timeout(TIME_LIMIT_S):
+        while await journal.fetchval("select sum(report_count) from batch") != reports:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+async def _measure(bench: Bench, observations: int, vouched: bool, reports: int) -> dict[str, Any]:
+    settings = bench.settings(f"case_{observations}_{int(vouched)}", vouched)
+    relayer = Relayer(settings, bench.deployment)
+    journal = await asyncpg.connect(settings.database_url.get_secret_value())
+    bus = Redis.from_url(bench.valkey.url, protocol=2)
+    stream = lane_keys(settings.bus_stream, 0).stream
+    meeting = list(bench.frames(0, DEVICES, observations))
+    measured = list(bench.frames(DEVICES, reports, observations))
+    await relayer.prepare([Role.AGGREGATOR])
+    await relayer.migrate()
+    running = asyncio.create_task(relayer.aggregate())
+    await _append(bus, stream, meeting)
+    await _sealed(journal, DEVICES)
+    path, folding = Spent(bench), Spent(bench)
+    with path.counted():
+        await _append(bus, stream, measured)
+        await _sealed(journal, DEVICES + reports)
+    batches = await journal.fetchval("select count(*) from batch")
+    with folding.counted():
+        await fold_all(journal, 0, ID_MAX)
+    running.cancel()
+    await asyncio.wait([running])
+    await relayer.close()
+    own, postgres = path.a_report(reports)
+    fold_own, fold_postgres = folding.a_report(reports)
+    return {
+        "observations": observations,
+        "vouched": vouched,
+        "reports": reports,
+        "batches": batches,
+        "aggregator_us": round(own, 2),
+        "postgres_us": round(postgres, 2),
+        "fold_us": round(fold_own, 2),
+        "fold_postgres_us": round(fold_postgres, 2),
+        "reports_a_device_and_fold": reports // DEVICES + 1,
+    }
+
+
+def floor_us(bench: Bench) -> float:
+    """libsecp256k1 alone: one signature recovered, everything parsed before."""
+    digest = keccak(b"floor")
+    signature = bench.keys[0].sign(digest)
+    parity, low = signature[32] >> 7, signature[32] & 0x7F
+    recoverable = signature[:32] + bytes([low]) + signature[33:] + bytes([parity])
+    spent = []
+    for _ in range(FLOOR_ROUNDS):
+        began = time.process_time_ns()
+        PublicKey.from_signature_and_message(recoverable, digest, hasher=None)
+        spent.append(time.process_time_ns() - began)
+    return statistics.median(spent) / 1000
+
+
+def main() -> None:
+    reports = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    lines = []
+    with tempfile.TemporaryDirectory(prefix="corechain-bench-") as folder:
+        home = Path(folder)
+        servers = (
+            AnvilServer(home / "anvil"),
+            PostgresServer(home / "pg"),
+            ValkeyServer(home / "bus"),
+        )
+        anvil, postgres, valkey = servers
+        with anvil, postgres, valkey:
+            bench = Bench(home, *servers)
+            bench.prepare()
+            for observations, vouched in CASES:
+                count = reports if observations == 1 else reports // 5 // A_FRAME * A_FRAME
+                figures = asyncio.run(_measure(bench, observations, vouched, count))
+                figures["floor_us"] = round(floor_us(bench), 1)
+                lines.append(json.dumps(figures))
+                print(lines[-1], flush=True)
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()

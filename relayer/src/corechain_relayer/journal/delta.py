@@ -1,0 +1,164 @@
+"""What a batch changes for its devices, in one compact value: one row a batch, not one a device.
+
+Sequences, what each was used for, and the quality state after the batch. Deltas may be applied in
+any order, and again: sequences and digests are united, and of two states of one (device, metric)
+the later observation counts, for a state only ever moves to a later one (quality rules).
+"""
+
+import struct
+import sys
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from corechain.protocol.quality import State, StateKey
+from corechain.protocol.reading import DeviceId, SignedReport
+from corechain_relayer.errors import UnreadableDelta
+from corechain_relayer.sequences import DIGEST_BYTES, content_digest
+
+MAGIC, VERSION = b"CCBD", 1
+_HEAD = struct.Struct("<4sBIII")
+_DEVICE = struct.Struct("20s")
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """Columns by device; n devices, m reports, k states. Times in seconds since 1970.
+
+    Device i has the reports firsts[i] to firsts[i + 1], and the states state_firsts[i] to
+    state_firsts[i + 1].
+    """
+
+    devices: list[DeviceId]
+    """Ascending, each once."""
+    firsts: "array[int]"
+    sequences: "array[int]"
+    digests: bytes
+    """8 a report, see `content_digest`."""
+    state_firsts: "array[int]"
+    metrics: "array[int]"
+    values: "array[int]"
+    times: "array[int]"
+    run_starts: "array[int]"
+
+    def row(self, device: DeviceId) -> int | None:
+        """Which of its devices this is."""
+        index = bisect_left(self.devices, device)
+        found = index < len(self.devices) and self.devices[index] == device
+        return index if found else None
+
+    def reports_of(self, row: int) -> Iterator[tuple[int, bytes]]:
+        """(sequence, digest) of the reports of the device in a row."""
+        for index in range(self.firsts[row], self.firsts[row + 1]):
+            start = index * DIGEST_BYTES
+            yield self.sequences[index], self.digests[start : start + DIGEST_BYTES]
+
+    def sequences_of(self, row: int) -> "array[int]":
+        return self.sequences[self.firsts[row] : self.firsts[row + 1]]
+
+    def states_of(self, row: int) -> Iterator[tuple[int, State]]:
+        """(metric, state after the batch) of the device in a row."""
+        for index in range(self.state_firsts[row], self.state_firsts[row + 1]):
+            state = State(self.values[index], self.times[index], self.run_starts[index])
+            yield self.metrics[index], state
+
+    def pack(self) -> bytes:
+        """`"CCBD" ‖ version u8 = 1 ‖ n, m, k u32 ‖ the columns`, integers little-endian."""
+        counts = len(self.devices), len(self.sequences), len(self.metrics)
+        return b"".join(
+            (
+                _HEAD.pack(MAGIC, VERSION, *counts),
+                b"".join(self.devices),
+                _bytes(self.firsts),
+                _bytes(self.sequences),
+                self.digests,
+                *map(_bytes, (self.state_firsts, self.metrics, self.values)),
+                *map(_bytes, (self.times, self.run_starts)),
+            )
+        )
+
+
+def _bytes(column: "array[int]") -> bytes:
+    return _little_endian(column).tobytes()
+
+
+def _little_endian(column: "array[int]") -> "array[int]":
+    if sys.byteorder == "big":
+        column = column[:]
+        column.byteswap()
+    return column
+
+
+@dataclass(slots=True)
+class _Cursor:
+    data: bytes
+    offset: int
+
+    def take(self, size: int) -> bytes:
+        self.offset += size
+        if self.offset > len(self.data):
+            raise UnreadableDelta("the delta ends too early")
+        return self.data[self.offset - size : self.offset]
+
+    def column(self, kind: str, length: int) -> "array[int]":
+        column = array(kind)
+        column.frombytes(self.take(length * column.itemsize))
+        return _little_endian(column)
+
+
+def unpack_delta(data: bytes) -> Delta:
+    """Raises UnreadableDelta."""
+    cursor = _Cursor(data, 0)
+    magic, version, n, m, k = _HEAD.unpack(cursor.take(_HEAD.size))
+    if magic != MAGIC or version != VERSION:
+        raise UnreadableDelta("not a delta of version 1")
+    delta = Delta(
+        [DeviceId(device) for (device,) in _DEVICE.iter_unpack(cursor.take(20 * n))],
+        cursor.column("I", n + 1),
+        cursor.column("Q", m),
+        cursor.take(DIGEST_BYTES * m),
+        cursor.column("I", n + 1),
+        cursor.column("H", k),
+        cursor.column("i", k),
+        cursor.column("Q", k),
+        cursor.column("Q", k),
+    )
+    if cursor.offset != len(data):
+        raise UnreadableDelta("there are bytes behind the delta")
+    return delta
+
+
+def delta_of(reports: Iterable[SignedReport], states: Mapping[StateKey, State]) -> Delta:
+    """`reports` in a batch's order (device, sequence); `states` of their devices only."""
+    devices: list[DeviceId] = []
+    firsts, sequences, digests = array("I"), array("Q"), bytearray()
+    for signed in reports:
+        report = signed.report
+        if not devices or devices[-1] != report.device:
+            devices.append(report.device)
+            firsts.append(len(sequences))
+        sequences.append(report.sequence)
+        digests += content_digest(report)
+    firsts.append(len(sequences))
+    return Delta(devices, firsts, sequences, bytes(digests), *_state_columns(devices, states))
+
+
+def _state_columns(
+    devices: list[DeviceId], states: Mapping[StateKey, State]
+) -> "tuple[array[int], array[int], array[int], array[int], array[int]]":
+    counts = dict.fromkeys(devices, 0)
+    keys = sorted(states)
+    for device, _ in keys:
+        counts[device] += 1
+    firsts = array("I", [0])
+    for count in counts.values():
+        firsts.append(firsts[-1] + count)
+    ordered = [states[key] for key in keys]
+    return (
+        firsts,
+        array("H", [metric for _, metric in keys]),
+        array("i", [state.value for state in ordered]),
+        array("Q", [state.at for state in ordered]),
+        array("Q", [state.run_start for state in ordered]),
+    )

@@ -1,0 +1,373 @@
+"""What batches change for devices: one row a batch, and every reader sees it at once.
+
+given batches that the journal keeps
+  when something of their devices is asked
+    the answer is the same before a fold, after it, and while it happens
+    it is the one of the tables of a device, which older programs wrote
+  when they are folded
+    each counts once, by however many processes, and nothing of it when the fold is interrupted
+  when they come faster than they can be folded
+    their writer waits
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corechain.protocol.batch import Batch
+from corechain.protocol.quality import State, StateKey
+from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
+from corechain.service.database import connect, create_pool, migrate
+from corechain_relayer.errors import UnreadableDelta
+from corechain_relayer.journal import fold as fold_module
+from corechain_relayer.journal.batches import ID_MAX, BatchJournal
+from corechain_relayer.journal.changes import later
+from corechain_relayer.journal.delta import delta_of, unpack_delta
+from corechain_relayer.journal.digests import Key, digest_columns
+from corechain_relayer.journal.fold import Folder, fold, fold_all
+from corechain_relayer.journal.reader import JournalReader
+from corechain_relayer.journal.rows import state_columns, window_columns
+from corechain_relayer.journal.sql import migrations, query
+from corechain_relayer.journal.unfolded import DeviceReader
+from corechain_relayer.sequences import JOURNAL_WIDTH, Seen, SequenceWindow, content_digest
+
+if TYPE_CHECKING:
+    from corechain.service.database import Conn, Database
+
+DEVICES = [DeviceId(bytes([n]) * 20) for n in (1, 2, 3)]
+STRANGER = DeviceId(b"\x09" * 20)
+SEED = 7
+
+
+def report(device: DeviceId, sequence: int) -> SignedReport:
+    value = Observation(1, 0, 1000, sequence % 1000)
+    return SignedReport(Report.of(device, sequence, [value]), bytes(64))
+
+
+def a_batch(
+    number: int, reports: Sequence[SignedReport], states: Mapping[StateKey, State]
+) -> Batch:
+    """What the journal looks at of a batch."""
+    ordered = sorted(reports, key=lambda signed: (signed.report.device, signed.report.sequence))
+    header = SimpleNamespace(
+        batch_id=number, reading_count=1, report_count=1, window_start=0, window_end=1
+    )
+    commitment = number.to_bytes(26, "big")
+    parts = {"header": header, "commitment": commitment, "reports": ordered, "states": states}
+    return cast(Batch, SimpleNamespace(rejected=list, **parts))
+
+
+@dataclass
+class Model:
+    """What is known of devices, in the plainest form: what every reader must say."""
+
+    windows: dict[DeviceId, SequenceWindow] = field(default_factory=dict)
+    digests: dict[Key, bytes] = field(default_factory=dict)
+    states: dict[StateKey, State] = field(default_factory=dict)
+
+    def take(self, batch: Batch) -> None:
+        for signed in batch.reports:
+            device, sequence = signed.report.device, signed.report.sequence
+            window = self.windows.get(device, SequenceWindow())
+            self.windows[device] = window.with_seen(sequence, JOURNAL_WIDTH)
+            self.digests[device, sequence] = content_digest(signed.report)
+        self.states.update(batch.states)
+
+
+@dataclass
+class Walk:
+    """Batches as devices make them: sequences rise, gaps are filled later, time goes on."""
+
+    random: random.Random
+    at: int = 1_000
+    number: int = 0
+    free: dict[DeviceId, list[int]] = field(default_factory=dict)
+
+    def batch(self) -> Batch:
+        self.number += 1
+        reports, states = [], {}
+        for device in self.random.sample(DEVICES, self.random.randint(1, len(DEVICES))):
+            for sequence in self._sequences(device):
+                reports.append(report(device, sequence))
+            for metric in self.random.sample((1, 2, 4), self.random.randint(1, 3)):
+                self.at += 1
+                value = self.random.randint(-(2**31), 2**31 - 1)
+                states[device, metric] = State(value, self.at, self.at - 1)
+        return a_batch(self.number, reports, states)
+
+    def _sequences(self, device: DeviceId) -> list[int]:
+        free = self.free.setdefault(device, [])
+        while len(free) < 8:
+            start = free[-1] + 1 if free else 0
+            free += range(start, start + 12)
+        return [free.pop(self.random.randrange(8)) for _ in range(self.random.randint(1, 3))]
+
+
+@pytest.fixture
+async def pool(database: str) -> "AsyncIterator[Database]":
+    await migrate(database, migrations())
+    async with create_pool(database) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def connection(database: str, pool: "Database") -> "AsyncIterator[Conn]":
+    connection = await connect(database)
+    yield connection
+    await connection.close()
+
+
+async def assert_known(reader: DeviceReader, model: Model) -> None:
+    """The reader says what the model says, of each device and of one that was never there."""
+    asked = [*DEVICES, STRANGER]
+    assert await reader.sequences(asked) == model.windows
+    assert await reader.quality(asked) == model.states
+    keys = [(device, sequence) for device in asked for sequence in range(60)]
+    assert await reader.digests(keys) == model.digests
+
+
+# ------------------------------------------------------------------ the value itself
+
+STATES = st.builds(
+    State, st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**40), st.integers(0, 2**40)
+)
+SEQUENCES = st.integers(0, 60) | st.integers(0, 2**64 - 1)
+KEYS = st.tuples(st.sampled_from(DEVICES), SEQUENCES)
+
+
+@given(
+    st.sets(KEYS, min_size=1),
+    st.dictionaries(st.tuples(st.sampled_from(DEVICES), st.integers(0, 65_535)), STATES),
+)
+def test_a_delta_says_what_was_put_into_it(keys: set[Key], states: dict[StateKey, State]) -> None:
+    devices = {device for device, _ in keys}
+    states = {key: state for key, state in states.items() if key[0] in devices}
+    delta = unpack_delta(delta_of([report(*key) for key in sorted(keys)], states).pack())
+    assert delta.devices == sorted(devices)
+    found, kept = {}, {}
+    for device in devices:
+        row = delta.row(device)
+        assert row is not None
+        found |= {(device, number): digest for number, digest in delta.reports_of(row)}
+        kept |= {(device, metric): state for metric, state in delta.states_of(row)}
+        assert list(delta.sequences_of(row)) == sorted(n for d, n in keys if d == device)
+    assert found == {key: content_digest(report(*key).report) for key in keys}
+    assert kept == states
+    assert delta.row(STRANGER) is None
+
+
+def test_what_is_no_delta_stops_its_reader_with_a_way_out() -> None:
+    packed = delta_of([report(DEVICES[0], 1)], {}).pack()
+    for wrong in (b"", packed[:-1], packed + b"\0", b"XXXX" + packed[4:], b"CCBD\2" + packed[5:]):
+        with pytest.raises(UnreadableDelta, match="newer program"):
+            unpack_delta(wrong)
+
+
+@given(st.lists(SEQUENCES), st.lists(SEQUENCES), st.randoms())
+def test_a_window_is_the_same_in_whatever_order_it_has_seen(
+    one: list[int], two: list[int], order: random.Random
+) -> None:
+    """also when something is counted again"""
+    window = SequenceWindow().with_all(one, JOURNAL_WIDTH)
+    together = window.with_all(two, JOURNAL_WIDTH)
+    mixed = [*one, *two, *one]
+    order.shuffle(mixed)
+    assert SequenceWindow().with_all(mixed, JOURNAL_WIDTH) == together
+    newest = max(mixed, default=-1)
+    assert together.newest == newest
+    for sequence in mixed:
+        seen = together.look(sequence, JOURNAL_WIDTH)
+        assert seen is (Seen.STALE if newest - sequence > JOURNAL_WIDTH else Seen.REPLAYED)
+
+
+def test_of_two_states_the_later_observation_counts() -> None:
+    early, late = State(1, 10, 5), State(2, 11, 11)
+    assert later(None, early) == early
+    assert later(early, late) == later(late, early) == late
+
+
+# ------------------------------------------------------------------ readers
+
+
+async def test_every_reader_sees_a_batch_at_once_and_a_fold_changes_no_answer(
+    pool: "Database", connection: "Conn"
+) -> None:
+    journal, model, walk = BatchJournal(connection, 0), Model(), Walk(random.Random(SEED))
+    old, folds = DeviceReader(pool), random.Random(SEED)
+    for _ in range(30):
+        batch = walk.batch()
+        await journal.keep(batch, None)
+        model.take(batch)
+        if folds.random() < 0.3:
+            # Only some: what the reader holds is then partly in the tables.
+            await fold(connection, 0, folds.randint(1, batch.header.batch_id))
+        await assert_known(old, model)
+        await assert_known(DeviceReader(pool), model)
+    await fold_all(connection, 0, ID_MAX)
+    assert await connection.fetchval("select count(*) from batch_delta") == 0
+    await assert_known(old, model)
+
+
+async def test_an_answer_misses_nothing_that_is_folded_while_it_is_made(
+    pool: "Database", connection: "Conn"
+) -> None:
+    """between the reader's two questions, or another question's of the same reader"""
+    journal, model, walk = BatchJournal(connection, 0), Model(), Walk(random.Random(SEED))
+
+    class Folding:
+        """A pool; before the tables are read, all is folded."""
+
+        async def fetch(self, text: str, *fields: Any) -> Any:
+            if text == query("unfolded_deltas"):
+                return await pool.fetch(text, *fields)
+            found = await pool.fetch(text, *fields)
+            await fold_all(connection, 0, ID_MAX)
+            await reader._refresh()
+            return found
+
+    reader = DeviceReader(cast("Database", Folding()))
+    for _ in range(4):
+        batch = walk.batch()
+        model.take(batch)
+        await journal.keep(batch, None)
+        assert await reader.sequences(DEVICES) == model.windows
+        second = walk.batch()
+        model.take(second)
+        await journal.keep(second, None)
+        assert await reader.quality(DEVICES) == model.states
+
+
+async def test_the_newest_sequence_of_a_device_is_the_one_of_its_last_batch(
+    pool: "Database", connection: "Conn"
+) -> None:
+    reader, journal = JournalReader(pool), BatchJournal(connection, 0)
+    assert await reader.newest(DEVICES[0]) is None
+    await journal.keep(a_batch(1, [report(DEVICES[0], 2**63 + 5)], {}), None)
+    assert await reader.newest(DEVICES[0]) == 2**63 + 5
+    await journal.fold()
+    assert await reader.newest(DEVICES[0]) == 2**63 + 5
+
+
+async def test_a_database_of_an_older_program_goes_on(database: str) -> None:
+    older = [item for item in migrations() if "batch_delta" not in item[1]]
+    await migrate(database, older)
+    connection, walk, model = await connect(database), Walk(random.Random(SEED)), Model()
+    model.take(walk.batch())
+    await connection.execute(query("upsert_sequences"), *window_columns(model.windows))
+    digests = digest_columns(model.digests)
+    await connection.execute(query("keep_report_digests"), *digests, fold_module.KEPT_CHUNKS)
+    await connection.execute(query("upsert_quality"), *state_columns(model.states))
+
+    await migrate(database, migrations())
+    reader, journal = DeviceReader(connection), BatchJournal(connection, 0)
+    await assert_known(reader, model)
+    batch = walk.batch()
+    model.take(batch)
+    await journal.keep(batch, None)
+    await assert_known(reader, model)
+    await journal.fold()
+    await assert_known(reader, model)
+    await connection.close()
+
+
+# ------------------------------------------------------------------ folding
+
+
+async def rows_of_devices(connection: "Conn") -> list[Any]:
+    tables = ("device_sequence", "report_digest", "quality_state")
+    return [await connection.fetch(f"select * from {table} order by 1, 2") for table in tables]
+
+
+async def test_many_may_fold_at_a_time_and_each_batch_counts_once(
+    database: str, pool: "Database", connection: "Conn"
+) -> None:
+    journal, model, walk = BatchJournal(connection, 0), Model(), Walk(random.Random(SEED))
+    for _ in range(12):
+        batch = walk.batch()
+        model.take(batch)
+        await journal.keep(batch, None)
+    others = [await connect(database) for _ in range(3)]
+    done = await asyncio.gather(*(fold_all(other, 0, ID_MAX) for other in others))
+    assert sum(done) == 12
+    await assert_known(DeviceReader(pool), model)
+    for other in others:
+        await other.close()
+
+
+async def test_a_fold_that_is_interrupted_has_not_happened(
+    database: str, pool: "Database", connection: "Conn", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, model, walk = BatchJournal(connection, 0), Model(), Walk(random.Random(SEED))
+    for _ in range(3):
+        batch = walk.batch()
+        model.take(batch)
+        await journal.keep(batch, None)
+    before = await rows_of_devices(connection)
+    other, real = await connect(database), fold_module._apply
+
+    async def apply_and_die(*fields: Any) -> None:
+        await real(*fields)
+        other.terminate()
+
+    monkeypatch.setattr(fold_module, "_apply", apply_and_die)
+    with pytest.raises(Exception, match="closed"):
+        await fold_all(other, 0, ID_MAX)
+    monkeypatch.undo()
+    assert await rows_of_devices(connection) == before
+    await assert_known(DeviceReader(pool), model)
+    assert await journal.fold() == 3
+    await assert_known(DeviceReader(pool), model)
+
+
+async def test_a_lanes_fold_leaves_the_others_alone(connection: "Conn") -> None:
+    first, second = BatchJournal(connection, 0), BatchJournal(connection, 1)
+    await first.keep(a_batch(1, [report(DEVICES[0], 1)], {}), None)
+    await second.keep(a_batch((1 << 32) + 1, [report(DEVICES[1], 1)], {}), None)
+    assert await fold_all(connection, *second.ids) == 1
+    assert await connection.fetchval("select batch_id from batch_delta") == 1
+
+
+async def test_a_fold_comes_by_size_or_by_age_and_a_writer_waits_for_a_late_one(
+    connection: "Conn",
+) -> None:
+    journal = BatchJournal(connection, 0)
+
+    async def unfolded() -> int:
+        return int(await connection.fetchval("select count(*) from batch_delta"))
+
+    async def until_folded(folder: Folder) -> None:
+        running = asyncio.create_task(folder.run_forever())
+        async with asyncio.timeout(30):
+            await folder.settled()
+        running.cancel()
+        await asyncio.wait([running])
+
+    size = await journal.keep(a_batch(1, [report(DEVICES[0], 1)], {}), None)
+    by_size = Folder(connection, *journal.ids, max_bytes=size, max_age_s=3_600)
+    by_size.added(size)
+    await until_folded(by_size)
+    assert await unfolded() == 0
+
+    await journal.keep(a_batch(2, [report(DEVICES[0], 2)], {}), None)
+    by_age = Folder(connection, *journal.ids, max_bytes=1 << 30, max_age_s=0.05)
+    by_age.added(size)
+    await until_folded(by_age)
+    assert await unfolded() == 0
+
+    late = replace(by_size, max_bytes=size)
+    for number in (3, 4, 5):
+        await journal.keep(a_batch(number, [report(DEVICES[0], number)], {}), None)
+        late.added(size)
+    waiting = asyncio.create_task(late.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await late.fold()
+    await waiting
+    assert await unfolded() == 0
