@@ -10,5 +10,12 @@ if os.environ.get("CORECHAIN_NATIVE") == "0":
     raise ImportError("corechain-native is switched off by CORECHAIN_NATIVE=0")
 
 from corechain_native.hashing import keccak256
+from corechain_native.trees import hash26_rows, hash26_slices, merkle_root, statistics_root
 
-__all__ = ["keccak256"]
+__all__ = [
+    "hash26_rows",
+    "hash26_slices",
+    "keccak256",
+    "merkle_root",
+    "statistics_root",
+]

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from corechain.protocol import judging
+from corechain.protocol import judging, roots
 from corechain.protocol.batch import EmptyBatch, Origin, open_data_file, seal
 from corechain.protocol.columns import join_columns, take_columns
 from corechain.protocol.errors import ProtocolError, ReplayedSequence, UnknownDevice
@@ -202,6 +202,15 @@ def _walks(rng: np.random.Generator, device: DeviceId, count: int) -> list[Signe
     return [report(device, at, _walk(rng, int(rng.integers(1, 6)))) for at in range(count)]
 
 
+@pytest.fixture(params=["installed", "pure Python"])
+def _hashing(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what is installed, and without the native module."""
+    if request.param == "pure Python":
+        for name in ("_native_rows", "_native_slices", "_native_merkle", "_native_statistics"):
+            monkeypatch.setattr(roots, name, None)
+
+
+@pytest.mark.usefixtures("_hashing")
 def test_a_large_window_is_sealed_as_by_the_reference() -> None:
     """More pairs than a round needs, some of them far deeper than others."""
     rng = np.random.default_rng(9)

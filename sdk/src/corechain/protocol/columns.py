@@ -27,7 +27,7 @@ def words(column: "array[int]") -> npt.NDArray[np.uint64]:
     return np.frombuffer(column, np.uint64)
 
 
-def rows_of(packed: bytes, size: int) -> Octets:
+def rows_of(packed: bytes | bytearray, size: int) -> Octets:
     """A view of records of one size, one a row."""
     return np.frombuffer(packed, np.uint8).reshape(-1, size)
 

@@ -4,7 +4,9 @@ The native module reads CORECHAIN_NATIVE itself: with 0 it cannot be imported. E
 agrees with a reference in this package, so a caller may choose by what is there.
 """
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 
 def _installed() -> ModuleType | None:
@@ -16,3 +18,8 @@ def _installed() -> ModuleType | None:
 
 
 library: ModuleType | None = _installed()
+
+
+def function(name: str) -> Callable[..., Any] | None:
+    """None, too, where the installed build is older than the function."""
+    return getattr(library, name, None)

@@ -1,30 +1,45 @@
 """Roots of both trees without a Python object a node. The oracle: MerkleTree and StatisticsTree."""
 
+from array import array
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-from corechain.protocol.columns import Octets, Places
+from corechain.protocol import native
+from corechain.protocol.columns import Octets, rows_of
 from corechain.protocol.hashing import Digest26, hash26, keccak
+from corechain.protocol.reading import KEY_BYTES
 from corechain.protocol.statistics import NODE_BYTES
 
 _NODE = np.dtype([("hash", "u1", 26), ("sum", ">i8"), ("min", ">i4"), ("max", ">i4")])
 assert _NODE.itemsize == NODE_BYTES
+_VALUE = slice(KEY_BYTES, KEY_BYTES + 4)
+
+
+_native_rows = native.function("hash26_rows")
+_native_slices = native.function("hash26_slices")
+_native_merkle = native.function("merkle_root")
+_native_statistics = native.function("statistics_root")
 
 
 def hash_rows(rows: Octets) -> Octets:
     """The 26-byte hash of each row."""
-    size, packed = rows.shape[1], rows.tobytes()
-    digests = [keccak(packed[at : at + size]) for at in range(0, len(packed), size)]
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)[:, :26]
+    size = rows.shape[1]
+    if _native_rows is not None:
+        return rows_of(_native_rows(np.ascontiguousarray(rows), size), 26)
+    packed = rows.tobytes()
+    return _hashes([keccak(packed[at : at + size]) for at in range(0, len(packed), size)])
 
 
-def hash_slices(packed: bytes, starts: Places) -> Octets:
-    """The 26-byte hash of each packed[starts[i]:starts[i + 1]]."""
-    at = starts.tolist()
-    digests = [keccak(packed[one:two]) for one, two in pairwise(at)]
-    return np.frombuffer(b"".join(digests), np.uint8).reshape(-1, 32)[:, :26]
+def hash_slices(packed: bytes, offsets: "array[int]") -> Octets:
+    """The 26-byte hash of each packed[offsets[i]:offsets[i + 1]]."""
+    if _native_slices is not None:
+        return rows_of(_native_slices(packed, offsets), 26)
+    return _hashes([keccak(packed[start:end]) for start, end in pairwise(offsets)])
+
+
+def _hashes(digests: list[bytes]) -> Octets:
+    return rows_of(b"".join(digests), 32)[:, :26]
 
 
 def _paired(rows: Octets) -> Octets:
@@ -37,14 +52,20 @@ def _paired(rows: Octets) -> Octets:
 
 def merkle_root(hashes: Octets) -> Digest26:
     """The root over leaf hashes, at least one."""
+    if _native_merkle is not None:
+        return Digest26(_native_merkle(hashes.tobytes()))
     while len(hashes) > 1:
         hashes = hash_rows(_paired(hashes))
     return Digest26(hashes[0].tobytes())
 
 
-def statistics_root(hashes: Octets, values: npt.NDArray[np.int64]) -> Digest26:
-    """The root of the statistics tree over sorted leaves' hashes and values, at least one."""
-    sums = lows = highs = values
+def statistics_root(leaves: Octets, hashes: Octets) -> Digest26:
+    """The root of the statistics tree over sorted leaves of 40 bytes and their hashes, at least
+    one."""
+    if _native_statistics is not None:
+        return Digest26(_native_statistics(leaves.tobytes(), hashes.tobytes()))
+    values = np.ascontiguousarray(leaves[:, _VALUE]).view(">i4").ravel()
+    sums = lows = highs = values.astype(np.int64)
     while True:
         nodes = np.empty(len(hashes), _NODE)
         nodes["hash"], nodes["sum"], nodes["min"], nodes["max"] = hashes, sums, lows, highs

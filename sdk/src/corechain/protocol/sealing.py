@@ -222,25 +222,16 @@ def _pack_verdicts(flags: Numbers, reasons: Numbers) -> bytes:
     return rows.tobytes()
 
 
-def _hashes_of_reports(reports: Columns) -> Octets:
-    starts = ints(reports.starts)
-    sizes = np.diff(starts)
-    if (sizes == sizes[0]).all():
-        return hash_rows(rows_of(reports.packed, int(sizes[0])))
-    return hash_slices(reports.packed, starts)
-
-
 def _header(
     origin: Origin, data_file: bytes, window: _Window, leaves: Octets, times: Numbers
 ) -> tuple[Header, Digest26]:
     hashes = hash_rows(leaves)
-    values = np.frombuffer(leaves.tobytes(), _LEAF)["value"].astype(np.int64)
     header = Header(
         origin.batch_id,
         origin.previous,
         origin.ancestor,
-        statistics_root(hashes, values),
-        merkle_root(_hashes_of_reports(window.reports)),
+        statistics_root(leaves, hashes),
+        merkle_root(hash_slices(window.reports.packed, window.reports.starts)),
         keccak(data_file),
         RULES_HASH,
         len(leaves),

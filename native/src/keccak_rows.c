@@ -1,0 +1,80 @@
+#include "keccak_rows.h"
+
+#include <string.h>
+
+#include "keccak.h"
+
+#define RATE 136
+#define DIGEST 26
+
+static void rows_one_by_one(const uint8_t *rows, size_t stride, size_t size, size_t count,
+                            uint8_t *hashes, size_t hash_stride) {
+    for (size_t i = 0; i < count; i++) {
+        uint8_t digest[32];
+        corechain_keccak256(rows + stride * i, size, digest);
+        memcpy(hashes + hash_stride * i, digest, DIGEST);
+    }
+}
+
+/* The vectors' lanes are read as they lie in memory: little-endian, as every x86 is. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define VECTORS 1
+
+static const uint64_t ROUNDS[24] = {
+    0x0000000000000001, 0x0000000000008082, 0x800000000000808a, 0x8000000080008000,
+    0x000000000000808b, 0x0000000080000001, 0x8000000080008081, 0x8000000000008009,
+    0x000000000000008a, 0x0000000000000088, 0x0000000080008009, 0x000000008000000a,
+    0x000000008000808b, 0x800000000000008b, 0x8000000000008089, 0x8000000000008003,
+    0x8000000000008002, 0x8000000000000080, 0x000000000000800a, 0x800000008000000a,
+    0x8000000080008081, 0x8000000000008080, 0x0000000080000001, 0x8000000080008008,
+};
+
+typedef uint64_t vector4 __attribute__((vector_size(32)));
+typedef uint64_t vector8 __attribute__((vector_size(64)));
+
+#define LANES 4
+#define VECTOR vector4
+#define TARGET __attribute__((target("avx2")))
+#define NAMED(name) name##_of_4
+#include "keccak_lanes.h"
+#undef LANES
+#undef VECTOR
+#undef TARGET
+#undef NAMED
+
+#define LANES 8
+#define VECTOR vector8
+#define TARGET __attribute__((target("avx512f")))
+#define NAMED(name) name##_of_8
+#include "keccak_lanes.h"
+#endif
+
+void corechain_hash26_rows(const uint8_t *rows, size_t stride, size_t size, size_t count,
+                           uint8_t *hashes, size_t hash_stride) {
+#ifdef VECTORS
+    /* A vector of which one lane is used takes longer than one hash. */
+    if (count > 1 && __builtin_cpu_supports("avx512f")) {
+        rows_of_8(rows, stride, size, count, hashes, hash_stride);
+        return;
+    }
+    if (count > 1 && __builtin_cpu_supports("avx2")) {
+        rows_of_4(rows, stride, size, count, hashes, hash_stride);
+        return;
+    }
+#endif
+    rows_one_by_one(rows, stride, size, count, hashes, hash_stride);
+}
+
+int corechain_hash26_slices(const uint8_t *packed, size_t length, const uint32_t *offsets,
+                            size_t count, uint8_t *hashes) {
+    for (size_t i = 0; i < count; i++)
+        if (offsets[i] > offsets[i + 1]) return -1;
+    if (offsets[count] > length) return -1;
+    for (size_t i = 0, end; i < count; i = end) {
+        /* Neighbours of one size are rows. */
+        size_t size = offsets[i + 1] - offsets[i];
+        for (end = i + 1; end < count && offsets[end + 1] - offsets[end] == size;) end++;
+        corechain_hash26_rows(packed + offsets[i], size, size, end - i, hashes + DIGEST * i, DIGEST);
+    }
+    return 0;
+}

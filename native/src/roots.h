@@ -1,0 +1,15 @@
+#ifndef CORECHAIN_ROOTS_H
+#define CORECHAIN_ROOTS_H
+#include <stddef.h>
+#include <stdint.h>
+
+/* Root (26 bytes) of the plain tree over `count` >= 1 leaf hashes of 26 bytes. `work` holds them,
+ * with room for one more, and is overwritten. */
+void corechain_merkle_root(uint8_t *work, size_t count, uint8_t *root);
+
+/* Root (26 bytes) of the statistics tree over `count` >= 1 sorted leaves of 40 bytes and their
+ * hashes of 26. `work` has 42 * (count + 1) bytes. */
+void corechain_statistics_root(const uint8_t *leaves, const uint8_t *hashes, size_t count,
+                               uint8_t *work, uint8_t *root);
+
+#endif
