@@ -99,7 +99,7 @@ test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"
 	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 	@echo "· the whole network"
-	@$(RUN) pytest tests/e2e tests/nodes
+	@$(RUN) pytest tests/e2e tests/nodes -n 3 --dist loadfile
 
 second-node: $(GETH) ## build geth through the Go module proxy, once (4 minutes)
 

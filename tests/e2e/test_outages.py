@@ -39,7 +39,7 @@ from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.reading import SignedReport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NOTICED_S, HEALED_S = 20.0, 40.0
+NOTICED_S, HEALED_S = 60.0, 120.0
 # Short times, so that an outage shows in a test's patience.
 QUICK = {
     "RELAYER_MAX_AGE_S": "0.5",

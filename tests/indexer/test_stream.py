@@ -58,7 +58,7 @@ class Served:
     def dropped(self, reason: str) -> float:
         return self.stream.metrics.subscribers_dropped.labels(reason)._value.get()
 
-    async def places_taken(self, count: int, within_s: float = 10.0) -> bool:
+    async def places_taken(self, count: int, within_s: float = 60.0) -> bool:
         try:
             async with asyncio.timeout(within_s):
                 while len(self.stream._subscribers) != count:  # noqa: ASYNC110
@@ -134,7 +134,7 @@ async def test_a_subscriber_that_falls_behind_is_let_go_and_its_place_is_free_at
             assert await served.places_taken(1)
             for _ in range(300):
                 served.stream.publish("x" * (1 << 16))
-            assert await served.places_taken(0, within_s=5)
+            assert await served.places_taken(0)
             assert served.dropped("too slow") == 1
 
 

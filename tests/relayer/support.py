@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from support.processes import PATIENCE_S
 
 from corechain.deployment import Deployment, load_deployment
 from corechain.protocol.eip712 import (
@@ -34,7 +35,7 @@ BYSTANDER = "0xa0Ee7A142d267C1f36714E4a8F75612F20a79720"
 """Account 9: no test acts for it."""
 WATCHTOWER_KEY = "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba"
 CELL = 0x872A1072BFFFFFF
-START_S = 30.0
+START_S = PATIENCE_S
 NEVER_SENT = itertools.count(1)
 """Amounts in wei."""
 PACKED = "application/vnd.corechain.reports"
@@ -239,13 +240,13 @@ class RelayerProcess:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, timeout_s: float = 10.0) -> int:
+    def stop(self, timeout_s: float = PATIENCE_S) -> int:
         """SIGTERM; the exit code."""
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout_s)
 
-    def wait(self, timeout_s: float = 30.0) -> int:
+    def wait(self, timeout_s: float = PATIENCE_S) -> int:
         assert self.process is not None
         return self.process.wait(timeout_s)
 
@@ -302,7 +303,7 @@ def load(path: Path) -> Deployment:
     return load_deployment(path)
 
 
-def eventually(check: Any, timeout_s: float = 30.0, pause_s: float = 0.05) -> Any:
+def eventually(check: Any, timeout_s: float = PATIENCE_S, pause_s: float = 0.05) -> Any:
     """The first truthy answer of `check`; fails when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:

@@ -234,7 +234,7 @@ def test_a_standby_says_what_it_is_and_takes_over(
     assert len(ended) == len(roles)  # once each, not at every try
 
     leader.kill()
-    eventually(lambda: metric(standby, *state) == 0, timeout_s=10)
+    eventually(lambda: metric(standby, *state) == 0)
     gateway = start("gateway")
     assert gateway.send(sensor.report()).status_code == 202
     eventually(lambda: len(chain.commitments()) == 1)

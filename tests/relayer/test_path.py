@@ -88,7 +88,7 @@ def test_a_device_is_refused_after_its_revocation(
         """a revoked device is refused"""
         return bool(relayer.send(sensor.report()).status_code == 403)
 
-    eventually(refused, timeout_s=3)
+    eventually(refused)
 
 
 def test_a_device_of_a_fleet_is_as_good_as_a_registered_one(

@@ -46,7 +46,7 @@ def client(network):
         for key in (KEY, SECURE):
             made.register_device(key)
             made.send_reports([made.sign_report(key, 1, temperatures(VALUES))])
-        assert eventually(lambda: made.status()["readings"] == 2 * len(VALUES), 30)
+        assert eventually(lambda: made.status()["readings"] == 2 * len(VALUES))
         made.open_channel(bytes.fromhex(account_from_key(PAYEE_KEY).address[2:]), 100 * PRICE)
         yield made
 

@@ -8,6 +8,10 @@ import psutil
 
 from corechain.devnet.process import is_alive
 
+PATIENCE_S = 60.0
+"""How long a test waits for what must come: machines of CI are slow and shared, and only a test
+that fails waits so long."""
+
 
 def family(pid: int) -> list[psutil.Process]:
     """A process and everything it has started."""
@@ -15,7 +19,7 @@ def family(pid: int) -> list[psutil.Process]:
     return [leader, *leader.children(recursive=True)]
 
 
-def eventually(true: Callable[[], bool], within_s: float = 10.0) -> bool:
+def eventually(true: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
     deadline = time.monotonic() + within_s
     while time.monotonic() < deadline:
         if true():
@@ -24,7 +28,9 @@ def eventually(true: Callable[[], bool], within_s: float = 10.0) -> bool:
     return true()
 
 
-def survivors(processes: Iterable[psutil.Process], within_s: float = 5.0) -> list[psutil.Process]:
+def survivors(
+    processes: Iterable[psutil.Process], within_s: float = PATIENCE_S
+) -> list[psutil.Process]:
     """Those that are still there after a moment."""
     known = list(processes)
     eventually(lambda: not any(map(is_alive, known)), within_s)

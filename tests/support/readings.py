@@ -17,7 +17,7 @@ from support.processes import eventually
 CELL = 0x872A1072BFFFFFF
 NOON = 1_359_720_000
 HOUR_S = 3600
-BATCH_LIMIT_S = 30.0
+BATCH_LIMIT_S = 60.0
 
 
 def client_of(network: Network) -> Client:
