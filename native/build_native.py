@@ -12,8 +12,8 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("keccak.c", "keccak_rows.c", "roots.c")
-HEADERS = ("keccak.h", "keccak_rows.h", "roots.h")
+SOURCES = ("blake2b.c", "columns.c", "keccak.c", "keccak_rows.c", "roots.c")
+HEADERS = ("columns.h", "keccak.h", "keccak_rows.h", "roots.h")
 LIBSECP256K1 = "libsecp256k1"
 
 # 15 is the library's own default: a table of 1 MiB, which most processors keep in their cache.

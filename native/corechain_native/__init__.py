@@ -9,10 +9,13 @@ import os
 if os.environ.get("CORECHAIN_NATIVE") == "0":
     raise ImportError("corechain-native is switched off by CORECHAIN_NATIVE=0")
 
+from corechain_native.columns import columns, content_digests
 from corechain_native.hashing import keccak256
 from corechain_native.trees import hash26_rows, hash26_slices, merkle_root, statistics_root
 
 __all__ = [
+    "columns",
+    "content_digests",
     "hash26_rows",
     "hash26_slices",
     "keccak256",

@@ -2,12 +2,20 @@
 
 from collections.abc import Callable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corechain.protocol import frame
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.errors import HighS, InvalidSignature, MalformedReport
-from corechain.protocol.frame import Columns, FrameVerifier, columns_of
+from corechain.protocol.frame import (
+    Columns,
+    FrameVerifier,
+    columns_of,
+    content_digest,
+    content_digests,
+)
 from corechain.protocol.keys import P256Key, Secp256k1Key
 from corechain.protocol.reading import (
     U40_MAX,
@@ -61,6 +69,21 @@ def test_columns_hold_what_the_reports_hold(items: list[SignedReport]) -> None:
         assert columns.report_bytes(index) == item.pack()
         assert columns.count(index) == item.report.count
         assert observations_of(columns, index) == item.report.observations()
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+@given(items=st.lists(reports, max_size=5))
+def test_a_digest_is_of_the_report_whoever_signed_it(
+    items: list[SignedReport], is_native: bool
+) -> None:
+    again = [SignedReport(item.report, bytes(64)) for item in items]
+    with pytest.MonkeyPatch.context() as patch:
+        if not is_native:
+            patch.setattr(frame, "_native_digests", None)
+        digests = content_digests(columns_of(packed(items)))
+        assert digests == content_digests(columns_of(packed(again)))
+    assert digests == b"".join(content_digest(item.report.body()) for item in items)
+    assert all(digest & 1 for digest in digests[7::8])
 
 
 @given(st.lists(reports, min_size=1, max_size=5), st.data())

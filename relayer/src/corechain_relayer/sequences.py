@@ -1,11 +1,12 @@
 """Which sequences of a device were seen: its newest one and a bitmap of those below it."""
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
 from corechain.protocol.errors import ReplayedSequence, SequenceOutOfReach, StaleSequence
+from corechain.protocol.frame import DIGEST_BYTES as DIGEST_BYTES
+from corechain.protocol.frame import content_digest as digest_of
 from corechain.protocol.reading import U64_MAX, Report
 
 GATEWAY_WIDTH = 1024
@@ -19,7 +20,6 @@ year 2116) are below it. A jump below it only makes what is further down stale."
 REACH = 1 << 32
 """Above `FREE_UP_TO` a sequence may be so far above the device's newest: one mistake, or one forged
 message of a thief of the key, leaves the device 2^63 more."""
-DIGEST_BYTES = 8
 
 
 def check_reach(device: bytes, sequence: int, newest: int) -> None:
@@ -30,9 +30,8 @@ def check_reach(device: bytes, sequence: int, newest: int) -> None:
 
 
 def content_digest(report: Report) -> bytes:
-    """8 bytes that tell two reports of one sequence apart. Never zero: zero says 'not known'."""
-    digest = hashlib.blake2b(report.body(), digest_size=DIGEST_BYTES).digest()
-    return digest[:-1] + bytes([digest[-1] | 1])
+    """8 bytes that tell two reports of one sequence apart; `frame.content_digests` of one."""
+    return digest_of(report.body())
 
 
 class Seen(Enum):
