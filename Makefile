@@ -24,7 +24,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench abi deploy settings fuzz gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest abi deploy settings fuzz gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -112,8 +112,16 @@ test-geth: setup $(GETH) ## the whole network on geth instead of anvil
 	@echo "· the whole network on geth"
 	@$(RUN) pytest tests/nodes/second_node.py
 
-bench: setup ## benchmarks: a JSON line a result, printed and kept under bench/results/
+bench: setup ## all benchmarks: a JSON line a result, printed and kept under bench/results/
+	@$(RUN) $(BIN)/python bench/floor.py
 	@$(RUN) $(BIN)/python bench/verified_readings.py
+	@$(MAKE) --no-print-directory bench-ingest
+
+# With a prefix: bash has a SECONDS of its own.
+BENCH = $(foreach name,RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS NATIVE ONE_PROCESS LONG,$(if $($(name)),BENCH_$(name)=$($(name))))
+
+bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1)
+	@$(RUN) $(BENCH) $(BIN)/python bench/ingest.py
 
 check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 	@echo "· ruff, mypy, import law"

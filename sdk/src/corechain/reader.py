@@ -227,6 +227,13 @@ class ChainReader:
         for log in self.node.logs(self.deployment.address(contract), topics, first, last):
             yield _decoded(log)
 
+    def commitments_between(self, first_block: int, last_block: int) -> list[tuple[int, bytes]]:
+        """(batch id, commitment) of what was committed in these blocks, oldest first; from the
+        deployment on. Raises InvalidValue."""
+        first, last = (whole("block", one, 0, U64_MAX) for one in (first_block, last_block))
+        start = max(first, self.deployment.contract("DataBatches").block)
+        return self._commitments(start, last) if start <= last else []
+
     def committed_batches(self) -> list[bytes]:
         """Commitments of all batches since the deployment, oldest first. For small chains: it reads
         all logs, range by range."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CHECK_S = 0.25
 DEMO = "corechain.devnet.demo"
+LOAD = "corechain.devnet.fleet.cli", "corechain.devnet.reconcile.command"
 
 
 class Interrupted(BaseException):
@@ -29,8 +30,10 @@ class Interrupted(BaseException):
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `up`, and `demo` where it is installed, to the `corechain` command."""
+    """Adds `up`, `fleet` and `reconcile`, and `demo` where it is installed, to `corechain`."""
     app.command("up")(up)
+    for module in LOAD:
+        import_module(module).register(app)
     if find_spec(DEMO) is not None:
         import_module(DEMO).register(app)
 

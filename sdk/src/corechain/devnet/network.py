@@ -21,6 +21,7 @@ from corechain.devnet.servers import AnvilServer, Server, ValkeyServer, rpc
 from corechain.devnet.service import Service
 from corechain.devnet.settings import (
     CHAIN_ID,
+    RELAYER_PROCESSES,
     SERVICES,
     Endpoints,
     Ports,
@@ -35,7 +36,7 @@ S = TypeVar("S", bound=Server)
 HOME_VARIABLE = "CORECHAIN_HOME"
 ENDPOINTS_FILE = "endpoints.json"
 # What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
-STATE = ("postgres", "valkey", "anvil", "relayer", "indexer", "data")
+STATE = ("postgres", "valkey", "anvil", *SERVICES, *RELAYER_PROCESSES, "data")
 FRAME_KEY_FILE = "frame.key"
 FILES = (ENDPOINTS_FILE, FRAME_KEY_FILE, f"{CHAIN_ID}.json")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
@@ -58,7 +59,8 @@ class Network:
         network.kill("relayer"); network.restart("relayer"); network.urls.indexer
 
     `price` in token base units per query, 0 is free. `progress` hears a sentence per step. `fresh`
-    wipes the home first. `services`: which of ours to run.
+    wipes the home first. `services`: which of ours to run. Without `one_process` the relayer is a
+    process for each part of it, called `gateway`, `aggregator`, `submitter` and `guard`.
 
     Raises PortTaken, ServerNotStarted, ServerDied, DeploymentFailed,
     DirectoryInUse, ChainStateLost, MissingProgram.
@@ -73,12 +75,13 @@ class Network:
         price: int = 0,
         settings: Mapping[str, str] = NO_EXTRA,
         services: Sequence[str] = SERVICES,
+        one_process: bool = True,
         repository: Path | None = None,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.home = default_home() if home is None else Path(home).absolute()
         self.ports = ports or Ports()
-        self.price, self.fresh = price, fresh
+        self.price, self.fresh, self.one_process = price, fresh, one_process
         self._repository, self._progress = repository, progress
         self._extra = dict(settings)
         for name in self._extra:
@@ -167,7 +170,7 @@ class Network:
         self._leave_home()
 
     def kill(self, name: str) -> None:
-        """SIGKILL to one process: `postgres`, `valkey`, `anvil`, `relayer` or `indexer`."""
+        """SIGKILL to one process: a server, `indexer`, `relayer` or a part of it."""
         self.server(name).kill()
 
     def restart(self, name: str) -> None:
@@ -255,9 +258,18 @@ class Network:
         return document.get("finished") is True
 
     def _start_service(self, name: str) -> None:
-        port = int(getattr(self.ports, name))
         settings = self.environment(name)
-        self._start(self._named(Service(name, self.home / name, port, [name, "run"], settings)))
+        if name == "indexer" or self.one_process:
+            self._start_process(name, [name, "run"], settings)
+            return
+        for part, roles in RELAYER_PROCESSES.items():
+            chosen = [word for role in roles for word in ("--role", role)]
+            own = settings | {"RELAYER_HTTP_PORT": str(getattr(self.ports, part))}
+            self._start_process(part, [name, "run", *chosen], own)
+
+    def _start_process(self, name: str, command: list[str], settings: dict[str, str]) -> None:
+        port = int(getattr(self.ports, name))
+        self._start(self._named(Service(name, self.home / name, port, command, settings)))
 
     def _write_endpoints(self) -> None:
         """Lets `corechain status` and `corechain verify` find this network."""

@@ -21,6 +21,15 @@ WATCHTOWER_KEY = "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092ed
 GUARD_KEY = "0x92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"
 CHAIN_ID = 31337
 SERVICES = ("relayer", "indexer")
+# The relayer's processes, with their roles, in order of start. The guard before all others: it has
+# a deadline. The gateway last: what it takes in, the others are there to carry on. It has the
+# watchtower's route too, at the address that parties of channels know.
+RELAYER_PROCESSES = {
+    "guard": ("guard",),
+    "submitter": ("submitter",),
+    "aggregator": ("aggregator",),
+    "gateway": ("gateway", "watchtower"),
+}
 YEAR_S = 366 * 86_400
 # The demo replays 2013.
 MAX_REPORT_AGE_S = 30 * YEAR_S
@@ -35,6 +44,14 @@ class Ports:
     valkey: int = 8779
     relayer: int = 8701
     indexer: int = 8702
+    aggregator: int = 8703
+    submitter: int = 8704
+    guard: int = 8705
+
+    @property
+    def gateway(self) -> int:
+        """The relayer's address is its gateway's, alone or in one process with the others."""
+        return self.relayer
 
     @classmethod
     def free(cls) -> Self:

@@ -1,0 +1,121 @@
+"""`corechain fleet`: many devices, from their keys to their acknowledgements."""
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from corechain.cli import DEFAULT_HOME, Home, Manifest, Rpc, _places
+from corechain.devnet.fleet.progress import progress_bar
+from corechain.devnet.fleet.send_command import send
+from corechain.devnet.settings import ADMIN_KEY, CHAIN_ID
+
+fleet = typer.Typer(
+    help="Load for a relayer: devices enrolled by root, reports signed ahead and replayed.",
+    no_args_is_help=True,
+)
+Devices = Annotated[int, typer.Option(min=1, help="How many devices.")]
+Name = Annotated[str, typer.Option(help="The fleet's name: its keys follow from it.")]
+P256 = Annotated[bool, typer.Option("--p256", help="Keys as secure elements have them.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `fleet` to the `corechain` command."""
+    fleet.command("send")(send)
+    app.add_typer(fleet, name="fleet")
+
+
+def _say(line: str) -> None:
+    typer.echo(f"· {line}")
+
+
+@fleet.command()
+def enrol(
+    devices: Devices = 1_000,
+    name: Name = "fleet",
+    p256: P256 = False,
+    key: Annotated[
+        str | None,
+        typer.Option(envvar="CORECHAIN_ENROLLER_KEY", help="Key of an enroller; local: the admin."),
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    rpc_url: Rpc = None,
+    deployment: Manifest = None,
+) -> None:
+    """Register the fleet's devices by root: 4,096 in a transaction."""
+    from corechain.account import account_from_key
+    from corechain.chain import Chain
+    from corechain.deployment import load_deployment
+    from corechain.devnet.fleet import enrol as enrolling
+    from corechain.devnet.fleet.signing import all_device_ids, worker_pool
+    from corechain.protocol.keys import KeyType
+
+    places = _places(home, rpc_url, None, None, deployment)
+    chain = Chain(places.rpc, load_deployment(places.deployment))
+    local = chain.deployment.chain_id == CHAIN_ID
+    if key is None and not local:
+        raise typer.BadParameter("--key is needed on a chain that is not the local one")
+    account = account_from_key(key or ADMIN_KEY)
+    if key is None:
+        enrolling.allow(chain, account)
+    kind = KeyType.P256 if p256 else KeyType.SECP256K1
+    with worker_pool(_cores()) as pool:
+        ids = all_device_ids(name, kind, devices, pool)
+    sent = enrolling.enrol(chain, account, ids, kind)
+    if p256:
+        sent += enrolling.publish(chain, account, name, devices)
+    _say(f"{devices:,} devices enrolled in {sent} transactions")
+
+
+@fleet.command()
+def sign(
+    file: Annotated[Path, typer.Argument(help="File to write.")],
+    devices: Devices = 1_000,
+    reports: Annotated[int, typer.Option(min=1, help="Reports of each device.")] = 20,
+    observations: Annotated[int, typer.Option(min=1, max=1024, help="In each report.")] = 1,
+    name: Name = "fleet",
+    p256: P256 = False,
+    first_sequence: Annotated[int, typer.Option(min=0)] = 1,
+    backlog: Annotated[
+        bool, typer.Option("--backlog", help="Reports of a device together, not all in turn.")
+    ] = False,
+    hour: Annotated[
+        int, typer.Option(min=1, help="Seconds from one hourly observation to the next.")
+    ] = 3_600,
+    start: Annotated[
+        int | None, typer.Option(help="Unix time of the first hour; the last one is now if absent.")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one a core if absent.")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    deployment: Manifest = None,
+) -> None:
+    """Sign real observations, moved in time and place, into a file to be sent."""
+    from corechain.deployment import load_deployment
+    from corechain.devnet.fleet.replay import Replay, longest_hours
+    from corechain.devnet.fleet.shape import Shape
+    from corechain.devnet.fleet.signing import Order, sign_file
+    from corechain.protocol.keys import KeyType
+
+    shape = Shape(devices, reports, observations, first_sequence, backlog)
+    places = _places(home, None, None, None, deployment)
+    manifest = load_deployment(places.deployment)
+    if start is None:
+        start = int(time.time()) - longest_hours(reports * observations) * hour
+    order = Order(
+        name,
+        manifest.chain_id,
+        manifest.address("DeviceRegistry"),
+        Replay(shape, start, hour),
+        KeyType.P256 if p256 else KeyType.SECP256K1,
+    )
+    with progress_bar("signing", shape.total) as bar:
+        sign_file(order, file, jobs or _cores(), bar.advance)
+    _say(f"{shape.total:,} reports in {file}, {file.stat().st_size / 1e6:,.1f} MB")
+
+
+def _cores() -> int:
+    return os.cpu_count() or 1

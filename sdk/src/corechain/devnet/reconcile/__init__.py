@@ -1,0 +1,1 @@
+"""Holds a sender's log of acknowledgements against data files and chain."""
