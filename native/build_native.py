@@ -12,12 +12,25 @@ from pathlib import Path
 from cffi import FFI
 
 HERE = Path(__file__).resolve().parent
-SOURCES = ("blake2b.c", "columns.c", "keccak.c", "keccak_rows.c", "roots.c")
-HEADERS = ("columns.h", "keccak.h", "keccak_rows.h", "roots.h")
+SOURCES = (
+    "blake2b.c",
+    "columns.c",
+    "keccak.c",
+    "keccak_rows.c",
+    "roots.c",
+    "verify.c",
+)
+HEADERS = (
+    "columns.h",
+    "keccak.h",
+    "keccak_rows.h",
+    "roots.h",
+    "verify.h",
+)
 LIBSECP256K1 = "libsecp256k1"
 
 # 15 is the library's own default: a table of 1 MiB, which most processors keep in their cache.
-MACROS = [("ECMULT_WINDOW_SIZE", "15"), ("ENABLE_MODULE_RECOVERY", "1")]
+MACROS = [("ECMULT_WINDOW_SIZE", "15")]
 if platform.machine() in ("x86_64", "AMD64"):
     MACROS.append(("USE_ASM_X86_64", "1"))
 # Hidden: another library of the process may carry libsecp256k1 too (coincurve does).
@@ -30,13 +43,12 @@ def _declarations(name: str) -> str:
 
 
 def _sources() -> list[str]:
-    tables = ("precomputed_ecmult.c", "precomputed_ecmult_gen.c")
     # Relative: setuptools takes paths from the folder of setup.py.
-    return [f"src/{name}" for name in SOURCES] + [f"{LIBSECP256K1}/src/{name}" for name in tables]
+    return [*(f"src/{name}" for name in SOURCES), f"{LIBSECP256K1}/src/precomputed_ecmult.c"]
 
 
 def _builder() -> FFI:
-    if not (HERE / LIBSECP256K1 / "src" / "secp256k1.c").exists():
+    if not (HERE / LIBSECP256K1 / "src" / "ecmult_impl.h").exists():
         raise SystemExit("the source of libsecp256k1 is not here: run fetch.py first")
     builder = FFI()
     builder.cdef("\n".join(map(_declarations, HEADERS)))

@@ -12,8 +12,21 @@ if os.environ.get("CORECHAIN_NATIVE") == "0":
 from corechain_native.columns import columns, content_digests
 from corechain_native.hashing import keccak256
 from corechain_native.trees import hash26_rows, hash26_slices, merkle_root, statistics_root
+from corechain_native.verifying import (
+    INVALID,
+    LEARNED,
+    UNJUDGED,
+    UNKNOWN_KEY,
+    VALID,
+    verify_frame,
+)
 
 __all__ = [
+    "INVALID",
+    "LEARNED",
+    "UNJUDGED",
+    "UNKNOWN_KEY",
+    "VALID",
     "columns",
     "content_digests",
     "hash26_rows",
@@ -21,4 +34,5 @@ __all__ = [
     "keccak256",
     "merkle_root",
     "statistics_root",
+    "verify_frame",
 ]

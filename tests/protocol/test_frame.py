@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.protocol import frame
+from corechain.protocol import frame, native
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.errors import HighS, InvalidSignature, MalformedReport
 from corechain.protocol.frame import (
@@ -27,6 +27,7 @@ from corechain.protocol.reading import (
     unpack_reports,
 )
 from corechain.protocol.signature import SECP256K1_ORDER
+from corechain.protocol.verifying import NativeFrameVerifier, frame_verifier
 from corechain.protocol.vocabulary import I32_MAX, I32_MIN
 
 DOMAIN = registry_domain(31337, b"\x11" * 20)
@@ -120,13 +121,24 @@ def _with_high_s(signed: SignedReport) -> SignedReport:
     return SignedReport(signed.report, signed.signature[:32] + s.to_bytes(32, "big"))
 
 
-def test_each_report_of_a_frame_has_its_own_verdict() -> None:
+VERIFIERS: list[type[FrameVerifier]] = [FrameVerifier]
+if native.library is not None:
+    VERIFIERS.append(NativeFrameVerifier)
+
+
+@pytest.fixture(params=VERIFIERS)
+def verifier(request: pytest.FixtureRequest) -> FrameVerifier:
+    made: FrameVerifier = request.param(DOMAIN)
+    return made
+
+
+def test_each_report_of_a_frame_has_its_own_verdict(verifier: FrameVerifier) -> None:
     wallet, element = Secp256k1Key(b"\x01" * 32), P256Key(b"\x02" * 32)
     good = [_signed(wallet, 1), _signed(element, 1)]
     forged = SignedReport(good[0].report, _signed(wallet, 2).signature)
     items = [good[0], forged, good[1], _with_high_s(good[0])]
     identities = [wallet.identity, wallet.identity, element.identity, wallet.identity]
-    verdicts = FrameVerifier(DOMAIN).verify_all(columns_of(packed(items)), identities)
+    verdicts = verifier.verify_all(columns_of(packed(items)), identities)
     assert [type(verdict) for verdict in verdicts] == [
         type(None),
         InvalidSignature,
@@ -135,5 +147,12 @@ def test_each_report_of_a_frame_has_its_own_verdict() -> None:
     ]
 
 
-def test_an_empty_frame_has_no_verdicts() -> None:
-    assert FrameVerifier(DOMAIN).verify_all(columns_of(b""), []) == []
+def test_the_reference_is_chosen_without_the_native_module(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(native, "library", None)
+    assert type(frame_verifier(DOMAIN)) is FrameVerifier
+
+
+def test_an_empty_frame_has_no_verdicts(verifier: FrameVerifier) -> None:
+    assert verifier.verify_all(columns_of(b""), []) == []

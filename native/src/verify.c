@@ -1,0 +1,381 @@
+/* Signatures of whole frames: batch verification of ECDSA on secp256k1.
+ *
+ * A compact signature (EIP-2098) says which of two points R is, so that a signature holds exactly
+ * when R = m/s G + r/s Q, for digest m and key Q. Many such equations are checked as one sum with
+ * random factors a (Naccache et al., EUROCRYPT 1994; Bellare, Garay, Rabin, EUROCRYPT 1998):
+ *
+ *     sum of a m/s  G  +  sum over keys of (sum of a r/s)  Q  -  sum of a R  =  0
+ *
+ * A wrong signature passes with a chance of 2^-127: the factors are drawn when the frame is here.
+ * When the sum is not zero each signature is checked alone, as the reference does: by recovery. */
+#include "verify.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "keccak.h"
+
+/* The library's internals, which it does not export: its headers are its implementation. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+#include "assumptions.h"
+#include "util.h"
+#include "field_impl.h"
+#include "scalar_impl.h"
+#include "group_impl.h"
+#include "int128_impl.h"
+#include "scratch_impl.h"
+#include "ecmult_impl.h"
+
+enum { DEVICE = 20, SEQUENCE_AT = 20, HEAD = 30, SIGNATURE = 64, KEY = 64, DIGEST = 32 };
+enum { SECP256K1 = 1 };
+
+/* So many reports are one sum at most: 10 MiB of memory, and twice as many gain 5 % only. */
+enum { MOST_IN_A_SUM = 8192 };
+
+/* keccak256("Report(address device,uint64 sequence,bytes32 observationsHash)") */
+static const char REPORT_TYPE[] = "Report(address device,uint64 sequence,bytes32 observationsHash)";
+
+typedef struct {
+    secp256k1_scalar r, s, message;
+    secp256k1_ge point; /* R, or its negative: see draw_factor */
+    secp256k1_scalar factor;
+    size_t report, signer;
+} claim;
+
+typedef struct {
+    const uint8_t *device;
+    int known;
+    secp256k1_ge key;
+    secp256k1_scalar factor;
+} signer;
+
+typedef struct {
+    const uint8_t *packed, *devices, *curves, *random;
+    const uint32_t *starts;
+    uint8_t *keys, *digests, *verdicts;
+    uint64_t seed[DEVICE / 4];
+} frame;
+
+/* Room for one sum, allocated once a call. */
+typedef struct {
+    claim *claims;
+    signer *signers;
+    secp256k1_scalar *products;
+    uint32_t *slots; /* hash table: 1 + index into signers; 0 is free */
+    size_t mask, claim_count, signer_count;
+} batch;
+
+static void no_abort(const char *text, void *data) {
+    (void)text;
+    (void)data;
+}
+
+/* The library's default would abort the process; every allocation is looked at instead. */
+static const secp256k1_callback QUIET = {no_abort, NULL};
+
+/* ---- digests ---- */
+
+static void hash_report(const uint8_t *report, size_t length, const uint8_t *type_hash,
+                        const uint8_t *separator, uint8_t *digest) {
+    uint8_t words[128] = {0}, typed[66] = {0x19, 0x01};
+    memcpy(words, type_hash, 32);
+    memcpy(words + 44, report, DEVICE);
+    memcpy(words + 88, report + SEQUENCE_AT, 8);
+    corechain_keccak256(report + HEAD, length - HEAD - SIGNATURE, words + 96);
+    memcpy(typed + 2, separator, 32);
+    corechain_keccak256(words, sizeof words, typed + 34);
+    corechain_keccak256(typed, sizeof typed, digest);
+}
+
+static void hash_reports(const frame *f, size_t count, const uint8_t *separator) {
+    uint8_t type_hash[32];
+    corechain_keccak256((const uint8_t *)REPORT_TYPE, sizeof REPORT_TYPE - 1, type_hash);
+    for (size_t i = 0; i < count; i++) {
+        hash_report(f->packed + f->starts[i], f->starts[i + 1] - f->starts[i], type_hash, separator,
+                    f->digests + DIGEST * i);
+    }
+}
+
+/* ---- one signature ---- */
+
+/* Reads r, s, R and the digest. 0 for what no key can have signed, or what is no low-s encoding:
+ * r or s zero, r not below the order, s above half of it, no point with that x. */
+static int read_claim(const frame *f, size_t report, claim *c) {
+    const uint8_t *bytes = f->packed + f->starts[report + 1] - SIGNATURE;
+    uint8_t s[32];
+    secp256k1_fe x;
+    int overflow, odd = bytes[32] >> 7;
+    memcpy(s, bytes + 32, 32);
+    s[0] &= 0x7f;
+    secp256k1_scalar_set_b32(&c->r, bytes, &overflow);
+    if (overflow || secp256k1_scalar_is_zero(&c->r)) return 0;
+    secp256k1_scalar_set_b32(&c->s, s, &overflow);
+    if (overflow || secp256k1_scalar_is_zero(&c->s) || secp256k1_scalar_is_high(&c->s)) return 0;
+    /* x is r itself: with 64 bytes nobody can say r + n. */
+    if (!secp256k1_fe_set_b32_limit(&x, bytes)) return 0;
+    if (!secp256k1_ge_set_xo_var(&c->point, &x, odd)) return 0;
+    secp256k1_scalar_set_b32(&c->message, f->digests + DIGEST * report, NULL);
+    c->report = report;
+    return 1;
+}
+
+static void write_key(secp256k1_ge *point, uint8_t *key) {
+    secp256k1_fe_normalize_var(&point->x);
+    secp256k1_fe_normalize_var(&point->y);
+    secp256k1_fe_get_b32(key, &point->x);
+    secp256k1_fe_get_b32(key + 32, &point->y);
+}
+
+/* The key that made a signature: Q = (s R - m G) / r. 0 when it is the point at infinity. */
+static int recover(const claim *c, secp256k1_ge *key) {
+    secp256k1_scalar inverse, of_point, of_generator;
+    secp256k1_gej point, sum;
+    secp256k1_scalar_inverse_var(&inverse, &c->r);
+    secp256k1_scalar_mul(&of_point, &inverse, &c->s);
+    secp256k1_scalar_mul(&of_generator, &inverse, &c->message);
+    secp256k1_scalar_negate(&of_generator, &of_generator);
+    secp256k1_gej_set_ge(&point, &c->point);
+    secp256k1_ecmult(&sum, &point, &of_point, &of_generator);
+    if (secp256k1_gej_is_infinity(&sum)) return 0;
+    secp256k1_ge_set_gej_var(key, &sum);
+    return 1;
+}
+
+/* Whether the device's own key made the signature; writes that key. */
+static int signed_by(const claim *c, const uint8_t *device, secp256k1_ge *key, uint8_t *bytes) {
+    uint8_t hash[32], found[KEY];
+    if (!recover(c, key)) return 0;
+    write_key(key, found);
+    corechain_keccak256(found, KEY, hash);
+    if (memcmp(hash + 12, device, DEVICE) != 0) return 0;
+    memcpy(bytes, found, KEY);
+    return 1;
+}
+
+/* ---- the signers of a sum ---- */
+
+/* Keyed at random: who chooses device ids must not choose how long a frame takes. */
+static size_t slot_of(const frame *f, const batch *b, const uint8_t *device) {
+    uint64_t hash = 0;
+    for (int i = 0; i < DEVICE / 4; i++) {
+        uint32_t word;
+        memcpy(&word, device + 4 * i, 4);
+        hash += f->seed[i] * word;
+    }
+    return (size_t)(hash >> 32) & b->mask;
+}
+
+static void load_key(signer *s, const uint8_t *key) {
+    static const uint8_t unknown[KEY] = {0};
+    secp256k1_fe x, y;
+    if (memcmp(key, unknown, KEY) == 0) return;
+    if (!secp256k1_fe_set_b32_limit(&x, key) || !secp256k1_fe_set_b32_limit(&y, key + 32)) return;
+    secp256k1_ge_set_xy(&s->key, &x, &y);
+    s->known = secp256k1_ge_is_valid_var(&s->key);
+}
+
+/* The device's entry: one for all its reports, so that its key is multiplied once. */
+static size_t signer_of(const frame *f, batch *b, size_t report) {
+    const uint8_t *device = f->devices + DEVICE * report;
+    size_t slot = slot_of(f, b, device);
+    for (; b->slots[slot]; slot = (slot + 1) & b->mask) {
+        size_t found = b->slots[slot] - 1;
+        if (memcmp(b->signers[found].device, device, DEVICE) == 0) return found;
+    }
+    signer *added = &b->signers[b->signer_count];
+    added->device = device;
+    added->known = 0;
+    secp256k1_scalar_set_int(&added->factor, 0);
+    load_key(added, f->keys + KEY * report);
+    b->slots[slot] = (uint32_t)++b->signer_count;
+    return b->signer_count - 1;
+}
+
+/* Puts a report into the sum; or judges it at once, when it cannot hold or its key is not known. */
+static void add_report(const frame *f, batch *b, size_t report) {
+    claim *c = &b->claims[b->claim_count];
+    f->verdicts[report] = CORECHAIN_INVALID;
+    if (!read_claim(f, report, c)) return;
+    c->signer = signer_of(f, b, report);
+    signer *s = &b->signers[c->signer];
+    if (s->known) {
+        b->claim_count++;
+    } else if (signed_by(c, s->device, &s->key, f->keys + KEY * report)) {
+        s->known = 1;
+        f->verdicts[report] = CORECHAIN_LEARNED;
+    }
+}
+
+/* ---- the sum ---- */
+
+/* 127 bits and a sign. The library splits a scalar by an endomorphism into two halves of 128 bits;
+ * below 2^127 the second half is zero and costs nothing, at 2^128 it often is not. */
+static void draw_factor(const uint8_t *random, claim *c, secp256k1_scalar *signed_factor) {
+    uint8_t bytes[32] = {0};
+    memcpy(bytes + 16, random, 16);
+    bytes[16] &= 0x7f;
+    secp256k1_scalar_set_b32(&c->factor, bytes, NULL);
+    *signed_factor = c->factor;
+    if (random[0] >> 7) {
+        secp256k1_scalar_negate(signed_factor, signed_factor);
+    } else {
+        secp256k1_ge_neg(&c->point, &c->point);
+    }
+}
+
+/* products[i] becomes 1 / s of claim i: one inversion for all (Montgomery's trick). */
+static void invert_all(const batch *b) {
+    secp256k1_scalar inverse, product = b->claims[0].s;
+    b->products[0] = product;
+    for (size_t i = 1; i < b->claim_count; i++) {
+        secp256k1_scalar_mul(&product, &product, &b->claims[i].s);
+        b->products[i] = product;
+    }
+    secp256k1_scalar_inverse_var(&inverse, &product);
+    for (size_t i = b->claim_count - 1; i > 0; i--) {
+        secp256k1_scalar_mul(&b->products[i], &b->products[i - 1], &inverse);
+        secp256k1_scalar_mul(&inverse, &inverse, &b->claims[i].s);
+    }
+    b->products[0] = inverse;
+}
+
+/* Draws the factors, gathers those of each key, and returns that of the generator. */
+static void combine(const frame *f, batch *b, secp256k1_scalar *of_generator) {
+    secp256k1_scalar_set_int(of_generator, 0);
+    for (size_t i = 0; i < b->claim_count; i++) {
+        claim *c = &b->claims[i];
+        signer *s = &b->signers[c->signer];
+        secp256k1_scalar factor, part;
+        draw_factor(f->random + CORECHAIN_FACTOR_BYTES * c->report, c, &factor);
+        secp256k1_scalar_mul(&factor, &factor, &b->products[i]);
+        secp256k1_scalar_mul(&part, &factor, &c->message);
+        secp256k1_scalar_add(of_generator, of_generator, &part);
+        secp256k1_scalar_mul(&part, &factor, &c->r);
+        secp256k1_scalar_add(&s->factor, &s->factor, &part);
+    }
+}
+
+/* The i-th term: first every R, then every key. */
+static int term(secp256k1_scalar *factor, secp256k1_ge *point, size_t i, void *data) {
+    const batch *b = data;
+    if (i < b->claim_count) {
+        *factor = b->claims[i].factor;
+        *point = b->claims[i].point;
+        return 1;
+    }
+    const signer *s = &b->signers[i - b->claim_count];
+    *factor = s->factor;
+    if (s->known) {
+        *point = s->key;
+    } else {
+        secp256k1_ge_set_infinity(point); /* only wrong signatures: none is in the sum */
+    }
+    return 1;
+}
+
+/* What the library's two methods need for so many terms; Strauss's is used below the threshold. */
+static size_t scratch_size(size_t terms) {
+    size_t objects = STRAUSS_SCRATCH_OBJECTS + PIPPENGER_SCRATCH_OBJECTS;
+    if (terms < ECMULT_PIPPENGER_THRESHOLD) {
+        size_t strauss = secp256k1_strauss_scratch_size(terms);
+        size_t pippenger = secp256k1_pippenger_scratch_size(terms, PIPPENGER_MAX_BUCKET_WINDOW);
+        return (strauss > pippenger ? strauss : pippenger) + objects * ALIGNMENT;
+    }
+    return secp256k1_pippenger_scratch_size(terms, PIPPENGER_MAX_BUCKET_WINDOW) + objects * ALIGNMENT;
+}
+
+/* 1 when every claim holds, 0 when one does not, -2 without memory. */
+static int sum_is_zero(const frame *f, batch *b) {
+    secp256k1_scalar of_generator;
+    secp256k1_gej sum;
+    size_t terms = b->claim_count + b->signer_count;
+    secp256k1_scratch *scratch = secp256k1_scratch_create(&QUIET, scratch_size(terms));
+    if (scratch == NULL) return -2;
+    invert_all(b);
+    combine(f, b, &of_generator);
+    int done = secp256k1_ecmult_multi_var(&QUIET, scratch, &sum, &of_generator, term, b, terms);
+    secp256k1_scratch_destroy(&QUIET, scratch);
+    return done ? secp256k1_gej_is_infinity(&sum) : -2;
+}
+
+static void judge_one_by_one(const frame *f, const batch *b) {
+    for (size_t i = 0; i < b->claim_count; i++) {
+        size_t report = b->claims[i].report;
+        secp256k1_ge key;
+        claim c;
+        int holds = read_claim(f, report, &c) && signed_by(&c, f->devices + DEVICE * report, &key,
+                                                           f->keys + KEY * report);
+        f->verdicts[report] = holds ? CORECHAIN_VALID : CORECHAIN_INVALID;
+    }
+}
+
+static int judge(const frame *f, batch *b, size_t from, size_t to) {
+    b->claim_count = b->signer_count = 0;
+    memset(b->slots, 0, (b->mask + 1) * sizeof *b->slots);
+    for (size_t i = from; i < to; i++) {
+        if (f->curves[i] == SECP256K1) {
+            add_report(f, b, i);
+        } else {
+            f->verdicts[i] = CORECHAIN_UNJUDGED;
+        }
+    }
+    if (b->claim_count == 0) return 0;
+    int holds = sum_is_zero(f, b);
+    if (holds < 0) return holds;
+    for (size_t i = 0; holds && i < b->claim_count; i++) {
+        f->verdicts[b->claims[i].report] = CORECHAIN_VALID;
+    }
+    if (!holds) judge_one_by_one(f, b);
+    return 0;
+}
+
+/* ---- the frame ---- */
+
+static int fits(const uint32_t *starts, size_t count, size_t length) {
+    for (size_t i = 0; i < count; i++) {
+        if (starts[i] > length || starts[i + 1] > length) return 0;
+        if (starts[i + 1] < starts[i] || starts[i + 1] - starts[i] < HEAD + SIGNATURE) return 0;
+    }
+    return 1;
+}
+
+static int make_room(batch *b, size_t reports) {
+    size_t slots = 4;
+    while (slots < 2 * reports) slots *= 2;
+    b->mask = slots - 1;
+    b->claims = malloc(reports * sizeof *b->claims);
+    b->signers = malloc(reports * sizeof *b->signers);
+    b->products = malloc(reports * sizeof *b->products);
+    b->slots = malloc(slots * sizeof *b->slots);
+    return b->claims && b->signers && b->products && b->slots;
+}
+
+static void free_room(batch *b) {
+    free(b->claims);
+    free(b->signers);
+    free(b->products);
+    free(b->slots);
+}
+
+int corechain_verify_frame(const uint8_t *packed, size_t length, const uint32_t *starts,
+                           size_t count, const uint8_t *separator, const uint8_t *devices,
+                           const uint8_t *curves, uint8_t *keys, const uint8_t *random,
+                           uint8_t *digests, uint8_t *verdicts) {
+    frame f = {packed, devices, curves, random, starts, keys, digests, verdicts, {0}};
+    batch b = {0};
+    int failed = 0;
+    if (!fits(starts, count, length)) return -1;
+    if (count == 0) return 0;
+    memcpy(f.seed, random + CORECHAIN_FACTOR_BYTES * count, sizeof f.seed);
+    hash_reports(&f, count, separator);
+    if (make_room(&b, count < MOST_IN_A_SUM ? count : MOST_IN_A_SUM)) {
+        for (size_t from = 0; from < count && !failed; from += MOST_IN_A_SUM) {
+            size_t left = count - from;
+            failed = judge(&f, &b, from, from + (left < MOST_IN_A_SUM ? left : MOST_IN_A_SUM));
+        }
+    } else {
+        failed = -2;
+    }
+    free_room(&b);
+    return failed;
+}
