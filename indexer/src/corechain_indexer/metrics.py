@@ -3,6 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
+from corechain.implementation import is_native
+
 
 class Metrics:
     """One attribute a metric; the labels `reason` carry the error names of docs/protocol.md."""
@@ -16,6 +18,8 @@ class Metrics:
         def gauge(name: str, text: str, *labels: str) -> Gauge:
             return Gauge(f"corechain_{name}", text, labels, registry=registry)
 
+        self.native = gauge("native", "1 where corechain-native checks signatures, 0 in Python")
+        self.native.set(is_native())
         self.head_block = gauge("head_block", "Newest block of the node")
         self.indexed_block = gauge("indexed_block", "Newest mirrored block")
         self.lag_blocks = gauge("lag_blocks", "Blocks between the two")

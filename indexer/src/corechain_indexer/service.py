@@ -14,6 +14,7 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 
 from corechain.deployment import Deployment
 from corechain.http import async_client
+from corechain.implementation import is_native
 from corechain.protocol.channel import payment_domain
 from corechain.service.chain_reader import ChainReader
 from corechain.service.database import asked, create_pool, migrate, writer
@@ -313,7 +314,8 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
                 loops = [group.create_task(loop) for loop in indexer.loops(roles, api)]
                 serving = group.create_task(server.serve(sockets=[listener]))
                 await server.until_started()
-                log.info("serving", port=listener.getsockname()[1], roles=list(roles))
+                port = listener.getsockname()[1]
+                log.info("serving", port=port, roles=list(roles), native=is_native())
                 await until_stopped(server, serving, loops)
         finally:
             await indexer.close()

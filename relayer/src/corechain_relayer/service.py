@@ -11,6 +11,7 @@ import structlog
 from starlette.routing import Route
 
 from corechain.deployment import Deployment
+from corechain.implementation import is_native
 from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.protocol.errors import TransportError
@@ -379,7 +380,8 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
                 loops = [group.create_task(loop) for loop in background]
                 serving = group.create_task(server.serve(sockets=[listener]))
                 await server.until_started()
-                log.info("serving", port=listener.getsockname()[1], roles=list(roles))
+                port = listener.getsockname()[1]
+                log.info("serving", port=port, roles=list(roles), native=is_native())
                 await until_stopped(server, serving, loops)
         finally:
             await relayer.close()

@@ -4,6 +4,7 @@ A distribution adds commands through an entry point of the group `corechain.comm
 `register(app)` that gets the typer application.
 """
 
+import os
 import sys
 from importlib.metadata import EntryPoint, entry_points, version
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corechain.implementation import check_implementation
 from corechain.protocol.errors import CoreChainError
 
 if TYPE_CHECKING:
@@ -141,6 +143,7 @@ def main() -> None:
     """The entry point. A CoreChainError is one sentence and exit code 1."""
     load_plugins()
     try:
+        check_implementation(os.environ)
         app()
     except CoreChainError as error:
         typer.echo(f"error: {error}", err=True)

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from corechain.protocol import quality
-from corechain.protocol.eip712 import registry_domain, report_digest
+from corechain.protocol.eip712 import registry_domain
 from corechain.protocol.errors import (
     MalformedDataFile,
     MalformedReport,
@@ -20,7 +20,7 @@ from corechain.protocol.errors import (
     UnknownDevice,
 )
 from corechain.protocol.hashing import Digest26, hash26, keccak
-from corechain.protocol.keys import DeviceIdentity, KeyType, device_id, verify
+from corechain.protocol.keys import DeviceIdentity, KeyType, device_id
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.quality import RULES_HASH, Reason, State, StateKey, Verdict
 from corechain.protocol.reader import COUNT, Reader
@@ -32,6 +32,7 @@ from corechain.protocol.reading import (
     unpack_report,
 )
 from corechain.protocol.statistics import StatisticsTree
+from corechain.protocol.verifying import frame_verifier
 
 MAGIC, VERSION = b"CCDF", 1
 RING_SIZE = 8192
@@ -350,10 +351,11 @@ def _check_registered(
 
 def check_signatures(batch: Batch, origin: Origin) -> None:
     """Every report is signed by its device. Raises InvalidSignature or HighS."""
-    domain = registry_domain(origin.chain_id, origin.registry)
-    for signed in batch.reports:
-        identity = batch.identities[signed.report.device]
-        verify(identity, report_digest(domain, signed.report), signed.signature)
+    identities = [batch.identities[signed.report.device] for signed in batch.reports]
+    verifier = frame_verifier(registry_domain(origin.chain_id, origin.registry))
+    for fault in verifier.verify_reports(batch.reports, identities):
+        if fault is not None:
+            raise fault
 
 
 def rebuild(data_file: bytes) -> tuple[Batch, Origin]:

@@ -175,10 +175,14 @@ class FrameVerifier:
         """One verdict a report, in order: None, or InvalidSignature or HighS. `identities` are the
         reports' devices, one a report."""
         assert len(identities) == len(columns), "one identity a report"
-        return [
-            self._fault(signed, identity)
-            for signed, identity in zip(columns.reports(), identities, strict=True)
-        ]
+        return self.verify_reports(list(columns.reports()), identities)
+
+    def verify_reports(
+        self, reports: Sequence[SignedReport], identities: Sequence[DeviceIdentity]
+    ) -> list[ProtocolError | None]:
+        """The same of reports that are objects already."""
+        pairs = zip(reports, identities, strict=True)
+        return [self._fault(signed, identity) for signed, identity in pairs]
 
     def _fault(self, signed: SignedReport, identity: DeviceIdentity) -> ProtocolError | None:
         try:

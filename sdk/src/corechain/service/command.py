@@ -1,6 +1,7 @@
 """The outermost frame of a service's commands: settings in, exit code out."""
 
 import asyncio
+import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from enum import StrEnum
@@ -10,7 +11,8 @@ import structlog
 import typer
 
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
-from corechain.protocol.errors import CoreChainError
+from corechain.implementation import NativeMissing, check_implementation
+from corechain.protocol.errors import CoreChainError, InvalidValue
 from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import causes_of
@@ -43,10 +45,11 @@ def refuse(error: BaseException, code: int) -> NoReturn:
 def configured(load_settings: Callable[[], S]) -> tuple[S, Deployment]:
     """Settings and deployment of this process, with logs set up; exits with 2 when wrong."""
     try:
+        check_implementation(os.environ)
         settings = load_settings()
         configure_logs(settings.log_level)
         return settings, load_deployment(settings.deployment)
-    except (InvalidSetting, InvalidDeployment) as error:
+    except (InvalidSetting, InvalidDeployment, InvalidValue, NativeMissing) as error:
         refuse(error, WRONG_SETTING)
 
 
