@@ -14,9 +14,11 @@ from cffi import FFI
 HERE = Path(__file__).resolve().parent
 SOURCES = (
     "blake2b.c",
+    "cells.c",
     "columns.c",
     "keccak.c",
     "keccak_rows.c",
+    "pack_json.c",
     "roots.c",
     "verify.c",
 )
@@ -24,6 +26,7 @@ HEADERS = (
     "columns.h",
     "keccak.h",
     "keccak_rows.h",
+    "pack_json.h",
     "roots.h",
     "verify.h",
 )

@@ -11,6 +11,7 @@ if os.environ.get("CORECHAIN_NATIVE") == "0":
 
 from corechain_native.columns import columns, content_digests
 from corechain_native.hashing import keccak256
+from corechain_native.reports_json import pack_json, vocabulary
 from corechain_native.trees import hash26_rows, hash26_slices, merkle_root, statistics_root
 from corechain_native.verifying import (
     INVALID,
@@ -33,6 +34,8 @@ __all__ = [
     "hash26_slices",
     "keccak256",
     "merkle_root",
+    "pack_json",
     "statistics_root",
     "verify_frame",
+    "vocabulary",
 ]

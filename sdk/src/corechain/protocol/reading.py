@@ -22,10 +22,10 @@ PASS, SUSPECT, FAIL = 1, 3, 4
 """QARTOD flags that the network uses."""
 
 # struct has no 40-bit integer: a time is its high byte and its low 32 bits.
-_OBSERVATION = struct.Struct(">HQBIi")
+OBSERVATION = struct.Struct(">HQBIi")
 _READING = struct.Struct(">HQ20sBIiB")
-_BODY_HEAD = struct.Struct(">20sQH")
-OBSERVATION_BYTES, READING_BYTES, KEY_BYTES = _OBSERVATION.size, _READING.size, 35
+BODY_HEAD = struct.Struct(">20sQH")
+OBSERVATION_BYTES, READING_BYTES, KEY_BYTES = OBSERVATION.size, _READING.size, 35
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Observation:
 
     def pack(self) -> bytes:
         at = self.observed_at
-        return _OBSERVATION.pack(self.metric, self.cell, at >> 32, at & 0xFFFFFFFF, self.value)
+        return OBSERVATION.pack(self.metric, self.cell, at >> 32, at & 0xFFFFFFFF, self.value)
 
 
 def _scaled(value: object) -> int:
@@ -92,7 +92,7 @@ def _scaled(value: object) -> int:
 
 def unpack_observations(packed: bytes) -> Iterator[tuple[int, int, int, int]]:
     """(metric, cell, observed_at, value) tuples: the frame's fast path, no object an item."""
-    for metric, cell, high, low, value in _OBSERVATION.iter_unpack(packed):
+    for metric, cell, high, low, value in OBSERVATION.iter_unpack(packed):
         yield metric, cell, high << 32 | low, value
 
 
@@ -133,7 +133,7 @@ class Report:
         return [Observation(*fields) for fields in unpack_observations(self.packed)]
 
     def body(self) -> bytes:
-        return _BODY_HEAD.pack(self.device, self.sequence, self.count) + self.packed
+        return BODY_HEAD.pack(self.device, self.sequence, self.count) + self.packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,10 +155,10 @@ class SignedReport:
 
 def unpack_report(data: bytes, offset: int = 0) -> tuple[SignedReport, int]:
     """The report at `offset` and the offset behind it. Raises MalformedReport."""
-    start = offset + _BODY_HEAD.size
+    start = offset + BODY_HEAD.size
     if start > len(data):
         raise MalformedReport(f"the packed reports end inside the report at byte {offset}")
-    device, sequence, count = _BODY_HEAD.unpack_from(data, offset)
+    device, sequence, count = BODY_HEAD.unpack_from(data, offset)
     middle = start + count * OBSERVATION_BYTES
     end = middle + SIGNATURE_BYTES
     if end > len(data):

@@ -11,25 +11,25 @@ from corechain.protocol.reading import DeviceId, Observation, Report, SignedRepo
 from corechain.protocol.signature import compact_signature
 from corechain.protocol.vocabulary import metric
 
-_ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
-_CELL = re.compile(r"[0-9a-f]{15,16}", re.ASCII)
-_SIGNATURE = re.compile(r"0x(?:[0-9a-fA-F]{128}|[0-9a-fA-F]{130})", re.ASCII)
+ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
+CELL = re.compile(r"[0-9a-f]{15,16}", re.ASCII)
+SIGNATURE = re.compile(r"0x(?:[0-9a-fA-F]{128}|[0-9a-fA-F]{130})", re.ASCII)
 _NOT_A_NUMBER = re.compile(rb"[:\[,]\s*-?(NaN|Infinity)\b")
-_KEYS = (b'"device"', b'"sequence"', b'"observations"', b'"signature"')
-_ITEM_KEYS = (b'"metric"', b'"cell"', b'"observed_at"', b'"value"')
+KEYS = (b'"device"', b'"sequence"', b'"observations"', b'"signature"')
+ITEM_KEYS = (b'"metric"', b'"cell"', b'"observed_at"', b'"value"')
 
 
-class _Observation(msgspec.Struct, forbid_unknown_fields=True):
+class JsonObservation(msgspec.Struct, forbid_unknown_fields=True):
     metric: int | str
     cell: str
     observed_at: int | float
     value: int | float
 
 
-class _Report(msgspec.Struct, forbid_unknown_fields=True):
+class JsonReport(msgspec.Struct, forbid_unknown_fields=True):
     device: str
     sequence: int | float
-    observations: list[_Observation]
+    observations: list[JsonObservation]
     signature: str
     chain_id: int | None = None
     registry: str | None = None
@@ -44,9 +44,9 @@ class DeclaredReport:
     registry: bytes | None
 
 
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _raw_list = msgspec.json.Decoder(list[msgspec.Raw])
-_report = msgspec.json.Decoder(_Report)
+_report = msgspec.json.Decoder(JsonReport)
 
 
 def _hex(field: str, text: str, pattern: re.Pattern[str]) -> bytes:
@@ -61,8 +61,8 @@ def _integer(field: str, value: int | float) -> int:
     return value
 
 
-def _observation(item: _Observation) -> Observation:
-    if not _CELL.fullmatch(item.cell):
+def _observation(item: JsonObservation) -> Observation:
+    if not CELL.fullmatch(item.cell):
         raise MalformedReport(f"cell is not an H3 index: {item.cell!r:.80}")
     cell = int(item.cell, 16)
     require_cell(cell)
@@ -79,8 +79,8 @@ def _refuse_repeated_keys(raw: bytes, observations: int) -> None:
 
     Sound because escapes are refused: no other bytes can spell a key.
     """
-    repeated = any(raw.count(key) != 1 for key in _KEYS) or any(
-        raw.count(key) != observations for key in _ITEM_KEYS
+    repeated = any(raw.count(key) != 1 for key in KEYS) or any(
+        raw.count(key) != observations for key in ITEM_KEYS
     )
     if repeated or raw.count(b'"chain_id"') > 1 or raw.count(b'"registry"') > 1:
         raise MalformedReport("a key is repeated")
@@ -105,24 +105,40 @@ def report_from_json(raw: bytes) -> DeclaredReport:
         raise MalformedReport("no field of a report needs an escape sequence")
     try:
         item = _report.decode(raw)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise _not_decoded(raw, error) from None
     _refuse_repeated_keys(raw, len(item.observations))
     report = Report.of(
-        DeviceId(_hex("device", item.device, _ADDRESS)),
+        DeviceId(_hex("device", item.device, ADDRESS)),
         _integer("sequence", item.sequence),
         [_observation(entry) for entry in item.observations],
     )
-    signature = compact_signature(_hex("signature", item.signature, _SIGNATURE))
-    registry = None if item.registry is None else _hex("registry", item.registry, _ADDRESS)
+    signature = compact_signature(_hex("signature", item.signature, SIGNATURE))
+    registry = None if item.registry is None else _hex("registry", item.registry, ADDRESS)
     return DeclaredReport(SignedReport(report, signature), item.chain_id, registry)
 
 
-def _guarded(raw: bytes) -> DeclaredReport | ProtocolError:
+def report_or_error(raw: bytes) -> DeclaredReport | ProtocolError:
     try:
         return report_from_json(raw)
     except ProtocolError as error:
         return error
+
+
+def items_of(body: bytes) -> list[bytes]:
+    """The reports of a request body, each still JSON; one that is no list is a report.
+
+    Raises MalformedReport or ValueOutOfRange when the body as a whole is not JSON.
+    """
+    if not body.lstrip().startswith(b"["):
+        return [body]
+    try:
+        items = _raw_list.decode(body)
+    except UNREADABLE as error:
+        raise _not_decoded(body, error) from None
+    if not items:
+        raise MalformedReport("no report in the request")
+    return list(map(bytes, items))
 
 
 def reports_from_json(body: bytes) -> list[DeclaredReport | ProtocolError]:
@@ -130,15 +146,7 @@ def reports_from_json(body: bytes) -> list[DeclaredReport | ProtocolError]:
 
     Raises MalformedReport or ValueOutOfRange when the body as a whole is not JSON.
     """
-    if not body.lstrip().startswith(b"["):
-        return [_guarded(body)]
-    try:
-        items = _raw_list.decode(body)
-    except _UNREADABLE as error:
-        raise _not_decoded(body, error) from None
-    if not items:
-        raise MalformedReport("no report in the request")
-    return [_guarded(bytes(item)) for item in items]
+    return list(map(report_or_error, items_of(body)))
 
 
 def report_to_json(signed: SignedReport) -> dict[str, object]:
