@@ -59,6 +59,29 @@ class Answer:
     body: bytes
 
 
+@dataclass(slots=True)
+class AnswerReader:
+    """Puts one answer together from the pieces in which it arrives."""
+
+    _received: bytearray = field(default_factory=bytearray)
+    _head: tuple[int, Mapping[str, str]] | None = None
+
+    def feed(self, data: bytes) -> Answer | None:
+        """The answer when it is complete. Raises ValueError for what is none."""
+        self._received += data
+        if self._head is None:
+            end = self._received.find(_HEAD_END)
+            if end < 0:
+                if len(self._received) > MAX_HEAD_BYTES:
+                    raise ValueError(f"a head of over {MAX_HEAD_BYTES} bytes")
+                return None
+            self._head = parse_head(bytes(self._received[:end]))
+            del self._received[: end + len(_HEAD_END)]
+        status, headers = self._head
+        body = whole_body(headers, self._received)
+        return None if body is None else Answer(status, headers, body)
+
+
 @dataclass(slots=True, eq=False)
 class Connection(asyncio.Protocol):
     """One request at a time. Opens itself when it is not open."""
@@ -66,8 +89,7 @@ class Connection(asyncio.Protocol):
     target: Target
     _transport: asyncio.Transport | None = None
     _waiting: "asyncio.Future[Answer] | None" = None
-    _received: bytearray = field(default_factory=bytearray)
-    _head: tuple[int, Mapping[str, str]] | None = None
+    _reader: AnswerReader = field(default_factory=AnswerReader)
 
     async def post(self, head: bytes, body: bytes | memoryview, timeout_s: float) -> Answer:
         """Raises OSError, TransportError, TimeoutError; the connection is closed then."""
@@ -82,8 +104,7 @@ class Connection(asyncio.Protocol):
         if self._transport is None:
             await self._open()
         assert self._transport is not None
-        self._received.clear()
-        self._head = None
+        self._reader = AnswerReader()
         self._waiting = asyncio.get_running_loop().create_future()
         # One write: as two, the second would wait for the first one's TCP acknowledgement.
         self._transport.write(b"".join((head, body)))
@@ -113,9 +134,8 @@ class Connection(asyncio.Protocol):
         self._fail(ConnectionLost(f"the connection was lost: {error or 'closed by the server'}"))
 
     def data_received(self, data: bytes) -> None:
-        self._received += data
         try:
-            answer = self._parse()
+            answer = self._reader.feed(data)
         except ValueError as error:
             self._fail(BadAnswer(f"not an HTTP/1.1 answer: {error}"))
             return
@@ -125,20 +145,6 @@ class Connection(asyncio.Protocol):
     def _fail(self, error: Exception) -> None:
         if self._waiting is not None and not self._waiting.done():
             self._waiting.set_exception(error)
-
-    def _parse(self) -> Answer | None:
-        """The answer when it is complete. Raises ValueError."""
-        if self._head is None:
-            end = self._received.find(_HEAD_END)
-            if end < 0:
-                if len(self._received) > MAX_HEAD_BYTES:
-                    raise ValueError(f"a head of over {MAX_HEAD_BYTES} bytes")
-                return None
-            self._head = parse_head(bytes(self._received[:end]))
-            del self._received[: end + len(_HEAD_END)]
-        status, headers = self._head
-        body = whole_body(headers, self._received)
-        return None if body is None else Answer(status, headers, body)
 
 
 def parse_head(head: bytes) -> tuple[int, Mapping[str, str]]:

@@ -22,6 +22,16 @@ class Latencies:
         self.count += 1
         self.longest_s = max(self.longest_s, duration_s)
 
+    def copy(self) -> "Latencies":
+        return Latencies(self.count, self.longest_s, dict(self._classes))
+
+    def since(self, earlier: "Latencies") -> "Latencies":
+        """Of what was added after a copy was made; `longest_s` is of all."""
+        grown = {
+            place: count - earlier._classes.get(place, 0) for place, count in self._classes.items()
+        }
+        return Latencies(self.count - earlier.count, self.longest_s, grown)
+
     def percentile(self, percent: float) -> float:
         """At most 2 % above the exact one; 0 when nothing was added."""
         rank, seen = percent / 100 * self.count, 0

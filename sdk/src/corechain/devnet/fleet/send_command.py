@@ -16,6 +16,7 @@ from corechain.devnet.fleet.progress import progress_bar
 if TYPE_CHECKING:
     from corechain.devnet.fleet.pace import Pace
     from corechain.devnet.fleet.sender import Sender, Tally
+    from corechain.devnet.fleet.timeline import Timeline
 
 T = TypeVar("T")
 PERCENTILES = (50, 95, 99)
@@ -34,6 +35,7 @@ def send(
     ] = None,
     storm: Annotated[bool, typer.Option("--storm", help="All at once.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one attempt.")] = 60.0,
+    plot: Annotated[Path | None, typer.Option(help="PNG of rate and latency to write.")] = None,
     summary: Annotated[Path | None, typer.Option(help="JSON of the result to write.")] = None,
     home: Home = DEFAULT_HOME,
     gateway_url: Gateway = None,
@@ -44,24 +46,30 @@ def send(
     Exit code 1 when a report was refused or has no answer.
     """
     from corechain.devnet.fleet.acklog import AckLog
+    from corechain.devnet.fleet.chart import chart
     from corechain.devnet.fleet.http1 import Target
     from corechain.devnet.fleet.sender import Plan, Sender
     from corechain.devnet.fleet.signed_file import open_signed
+    from corechain.devnet.fleet.timeline import Timeline
 
     pace = chosen_pace(list_, rate, ramp, storm)
     target = Target.of(_places(home, None, gateway_url, None, None).gateway + "/v1/reports")
-    plan = Plan(target, list_, connections, pace, timeout)
+    plan, timeline = Plan(target, list_, connections, pace, timeout), Timeline()
     signed = open_signed(file)
     acks = AckLog.begin(log or file.with_name(file.name + ".acks"), signed.head)
     with progress_bar("sending", signed.head.shape.total) as bar:
-        sender = Sender(signed, plan, acks, tick=lambda tally: _tick(bar.show, tally))
+        sender = Sender(signed, plan, acks, tick=lambda tally: _tick(bar.show, timeline, tally))
         tally = run_until_signal(lambda: _stoppable(sender))
+    timeline.add(tally)
     _report(tally, signed.head.shape.observations, summary)
+    if plot is not None:
+        plot.write_bytes(chart(timeline.points))
     if tally.refused or tally.unanswered:
         raise typer.Exit(FAILED)
 
 
-def _tick(show: Callable[[int, str], None], tally: "Tally") -> None:
+def _tick(show: Callable[[int, str], None], timeline: "Timeline", tally: "Tally") -> None:
+    timeline.add(tally)
     show(tally.done, f"p95 {1000 * tally.latencies.percentile(95):.0f} ms")
 
 

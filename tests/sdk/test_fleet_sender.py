@@ -1,0 +1,296 @@
+"""The sender against gateways that answer anything: nothing is given up, and the log is true.
+
+given a file of signed reports
+  ├── the gateway accepts: all is logged, each report was sent once
+  ├── it is busy, broken, slow or gone: the request is sent again until it is answered
+  ├── it refuses some: those are logged with their reasons, the others as acknowledged
+  └── the run is stopped: it ends at once, and the log says what has no answer
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.scripted import Script, ScriptedServer, answer, scripted
+
+from corechain.devnet.fleet.acklog import AckLog, Entry, Kind, LogReader
+from corechain.devnet.fleet.chart import chart, round_up
+from corechain.devnet.fleet.http1 import Answer, AnswerReader, Target
+from corechain.devnet.fleet.pace import Steady, Storm
+from corechain.devnet.fleet.replay import Replay
+from corechain.devnet.fleet.sender import Plan, Sender, Tally
+from corechain.devnet.fleet.shape import Shape
+from corechain.devnet.fleet.signed_file import SignedFile, open_signed
+from corechain.devnet.fleet.signing import Order, sign_file
+from corechain.devnet.fleet.timeline import Point, Timeline
+
+DEVICES, REPORTS, A_REQUEST = 6, 5, 4
+TOTAL = DEVICES * REPORTS
+LIMIT_S = 30.0
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> SignedFile:
+    path = tmp_path_factory.mktemp("fleet") / "reports.ccfl"
+    replay = Replay(Shape(DEVICES, REPORTS), 1_700_000_000)
+    sign_file(Order("tests", 31337, bytes(20), replay), path, 1)
+    return open_signed(path)
+
+
+def accepted(file: SignedFile, body: bytes) -> bytes:
+    count = len(body) // file.head.shape.record_bytes
+    return answer(202, {"accepted": count, "results": []})
+
+
+def problem(status: int, name: str, **headers: str) -> bytes:
+    return answer(status, {"type": f"urn:corechain:{name}", "detail": "…"}, **headers)
+
+
+async def send(
+    file: SignedFile,
+    script: Script,
+    path: Path,
+    *,
+    during: Callable[[Sender], None] = lambda sender: None,
+    timeout_s: float = LIMIT_S,
+    connections: int = 3,
+) -> tuple[Tally, list[Entry], ScriptedServer]:
+    async with asyncio.timeout(LIMIT_S), scripted(script) as server:
+        plan = Plan(Target.of(server.url), A_REQUEST, connections, Storm(), timeout_s, drain_s=0.2)
+        sender = Sender(file, plan, AckLog.begin(path, file.head))
+        during(sender)
+        tally = await sender.run()
+    reader = LogReader(path)
+    entries = list(reader.entries())
+    assert reader.whole
+    return tally, entries, server
+
+
+def numbers(entries: list[Entry], kind: Kind) -> list[int]:
+    found = [n for e in entries if e.kind is kind for n in range(e.first, e.first + e.count)]
+    return sorted(found)
+
+
+async def test_everything_is_sent_once_in_lists_and_logged(
+    file: SignedFile, tmp_path: Path
+) -> None:
+    tally, entries, server = await send(file, lambda n, body: accepted(file, body), tmp_path / "a")
+    assert numbers(entries, Kind.ACKNOWLEDGED) == list(range(TOTAL))
+    assert (tally.acknowledged, tally.unanswered, tally.refused.total()) == (TOTAL, 0, 0)
+    assert sorted(server.bodies) == sorted(
+        bytes(file.body(first, min(A_REQUEST, TOTAL - first)))
+        for first in range(0, TOTAL, A_REQUEST)
+    )
+    assert server.connections <= 3, "connections are kept"
+    assert tally.latencies.count == len(server.bodies)
+
+
+FAULTS: dict[str, bytes | None] = {
+    "busy": problem(503, "Overloaded", retry_after="0"),
+    "too many": problem(429, "TooMany", retry_after="0"),
+    "broken": answer(500, {"title": "Internal error"}),
+    "a proxy without a gateway": answer(502, "bad gateway"),
+    "gone": None,
+    "cut off": b"HTTP/1.1 202 Accepted\r\ncontent-length: 99\r\nconnection: close\r\n\r\n{",
+    "another protocol": b"220 ready\r\n\r\n",
+    "no length": b"HTTP/1.1 202 Accepted\r\n\r\n{}",
+    "accepted, and nothing said": answer(202, {"odd": True}),
+    "one of the list": answer(
+        202,
+        {"accepted": 3, "results": [{"status": "accepted"}] * 3
+         + [{"status": "rejected", "error": "Overloaded"}]},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_what_may_pass_is_sent_again_until_it_is_answered(
+    file: SignedFile, tmp_path: Path, fault: bytes | None
+) -> None:
+    def script(number: int, body: bytes) -> bytes | None:
+        return fault if number < 2 else accepted(file, body)
+
+    tally, entries, _ = await send(file, script, tmp_path / "acks")
+    assert numbers(entries, Kind.ACKNOWLEDGED) == list(range(TOTAL))
+    assert tally.retries.total() == 2
+    assert {entry.kind for entry in entries} == {Kind.ACKNOWLEDGED}
+
+
+async def test_retry_after_is_obeyed(file: SignedFile, tmp_path: Path) -> None:
+    asked: list[float] = []
+
+    def script(number: int, body: bytes) -> bytes:
+        asked.append(time.monotonic())
+        busy = problem(503, "Overloaded", retry_after="1")
+        return busy if number == 0 else accepted(file, body)
+
+    tally, _, _ = await send(file, script, tmp_path / "acks", connections=1)
+    assert asked[1] - asked[0] >= 1.0
+    assert tally.retries == {"Overloaded": 1}
+    assert tally.acknowledged == TOTAL
+
+
+async def test_an_answer_that_never_comes_is_asked_for_again(
+    file: SignedFile, tmp_path: Path
+) -> None:
+    def script(number: int, body: bytes) -> bytes:
+        return b"" if number == 0 else accepted(file, body)
+
+    tally, _, _ = await send(file, script, tmp_path / "acks", timeout_s=0.5, connections=1)
+    assert tally.acknowledged == TOTAL
+    assert set(tally.retries) == {"TimeoutError"}
+
+
+def results(file: SignedFile, first: int, errors: dict[int, str], all_of_them: bool) -> bytes:
+    """A gateway's answer for the request that begins with report `first`."""
+    listed = []
+    for number in range(first, first + A_REQUEST):
+        device, sequence = file.head.shape.place(number)
+        entry = {"device": "0x" + file.head.devices[device].hex(), "sequence": sequence}
+        error = errors.get(number)
+        if error or all_of_them:
+            status = {"status": "rejected", "error": error} if error else {"status": "accepted"}
+            listed.append({**entry, **status})
+    return answer(202, {"accepted": A_REQUEST - len(errors), "results": listed})
+
+
+@pytest.mark.parametrize("all_of_them", [True, False], ids=["all listed", "only the refused"])
+async def test_what_is_refused_for_good_is_logged_with_its_reason(
+    file: SignedFile, tmp_path: Path, all_of_them: bool
+) -> None:
+    errors = {5: "RevokedDevice", 6: "StaleSequence"}
+
+    def script(number: int, body: bytes) -> bytes:
+        second = body == bytes(file.body(A_REQUEST, A_REQUEST))
+        return results(file, 4, errors, all_of_them) if second else accepted(file, body)
+
+    tally, entries, _ = await send(file, script, tmp_path / "acks")
+    refused = {e.first: e.reason for e in entries if e.kind is Kind.REFUSED}
+    assert refused == errors
+    assert tally.refused == {"RevokedDevice": 1, "StaleSequence": 1}
+    others = [number for number in range(TOTAL) if number not in errors]
+    assert numbers(entries, Kind.ACKNOWLEDGED) == others
+
+
+async def test_a_request_that_is_refused_as_a_whole_is_logged_so(
+    file: SignedFile, tmp_path: Path
+) -> None:
+    tally, entries, _ = await send(
+        file, lambda n, body: problem(403, "InvalidSignature"), tmp_path / "acks"
+    )
+    assert numbers(entries, Kind.REFUSED) == list(range(TOTAL))
+    assert tally.refused == {"InvalidSignature": TOTAL}
+    assert tally.acknowledged == 0
+
+
+async def test_what_was_seen_before_counts_as_delivered(file: SignedFile, tmp_path: Path) -> None:
+    """The first answer was lost on its way: a repeated request is told so of every report."""
+    tally, entries, _ = await send(
+        file, lambda n, body: problem(409, "ReplayedSequence"), tmp_path / "acks"
+    )
+    assert numbers(entries, Kind.ACKNOWLEDGED) == list(range(TOTAL))
+    assert tally.refused == {}
+
+
+async def test_a_stopped_run_ends_at_once_with_a_whole_log(
+    file: SignedFile, tmp_path: Path
+) -> None:
+    """What is in flight has no answer, and what was not sent is not in the log."""
+
+    senders: list[Sender] = []
+
+    def script(number: int, body: bytes) -> bytes:
+        if number == 1:
+            senders[0].stop()
+        return b""
+
+    tally, entries, _ = await send(
+        file, script, tmp_path / "acks", during=senders.append, connections=2
+    )
+    assert numbers(entries, Kind.UNANSWERED) == list(range(2 * A_REQUEST))
+    assert (tally.acknowledged, tally.unanswered) == (0, 2 * A_REQUEST)
+
+
+async def test_a_gateway_that_is_not_there_is_waited_for_until_the_stop(
+    file: SignedFile, tmp_path: Path
+) -> None:
+    async with scripted(lambda n, body: None) as server:
+        url = server.url
+    plan = Plan(Target.of(url), A_REQUEST, 1, Steady(1000), drain_s=0.2)
+    sender = Sender(file, plan, AckLog.begin(tmp_path / "acks", file.head))
+    sender.tick = lambda tally: sender.stop() if tally.retries.total() > 1 else None
+    async with asyncio.timeout(LIMIT_S):
+        tally = await sender.run()
+    assert tally.unanswered == A_REQUEST
+    assert set(tally.retries) == {"ConnectionRefusedError"}
+
+
+BODY = b'{"accepted":1}'
+CHUNKS = b"HTTP/1.1 202 Accepted\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = CHUNKS + b"5;x=y\r\n%b\r\n9\r\n%b\r\n0\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 202 Accepted\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY),
+        CHUNKED % (BODY[:5], BODY[5:]),
+    ],
+    ids=["length", "chunks"],
+)
+@given(cuts=st.lists(st.integers(0, 120), max_size=6))
+def test_an_answer_is_the_same_however_it_arrives(raw: bytes, cuts: list[int]) -> None:
+    reader = AnswerReader()
+    edges = sorted({0, len(raw), *(cut for cut in cuts if cut < len(raw))})
+    found = [reader.feed(raw[one:two]) for one, two in pairwise(edges)]
+    assert found[:-1] == [None] * (len(found) - 1)
+    assert isinstance(found[-1], Answer)
+    assert (found[-1].status, found[-1].body) == (202, BODY)
+
+
+@given(st.binary(max_size=300))
+def test_what_is_no_answer_is_a_value_error_and_nothing_else(raw: bytes) -> None:
+    for data in (
+        raw,
+        b"HTTP/1.1 200 OK\r\n" + raw,
+        CHUNKS + raw,
+    ):
+        with suppress(ValueError):
+            AnswerReader().feed(data)
+
+
+@pytest.mark.parametrize("url", ["", "gateway", "ftp://gateway/x", "http://"])
+def test_what_is_no_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError, match="URL"):
+        Target.of(url)
+
+
+def test_a_plot_is_a_png_whatever_happened() -> None:
+    points = [Point(float(at), at * 4000, 0, 0, 100.0 + at) for at in range(60)]
+    for some in (points, points[:1], []):
+        picture = chart(some)
+        assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+        assert picture.endswith(b"IEND\xaeB`\x82")
+
+
+@given(st.floats(1e-3, 1e9))
+def test_an_axis_ends_at_a_round_number_above_all_values(value: float) -> None:
+    top = round_up(value)
+    assert value <= top <= 10 * value
+    assert f"{top:e}"[0] in "125"
+
+
+def test_a_timeline_of_days_keeps_its_ends_and_stays_small() -> None:
+    timeline, tally = Timeline(), Tally()
+    for second in range(10_000):
+        tally.elapsed_s, tally.acknowledged = float(second), 10 * second
+        timeline.add(tally)
+    assert len(timeline.points) <= 2_400
+    assert timeline.points[0].at_s == 0
+    assert timeline.points[-1].at_s == 9_999
