@@ -10,6 +10,8 @@ SOLC_STAMP := .solcx/.installed
 PROVER_STAMP := .corechain/halmos/.installed
 # tools/ensure_native.py touches it: only where there is a C compiler, and the build went well.
 NATIVE_STAMP := .venv/.native
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
+ASAN_FOLDER := .corechain/native/asan
 NATIVE_SOURCES := $(wildcard native/*.py native/*.toml native/src/* native/corechain_native/*)
 # Links, not $(wildcard): what npm installs during this very run must be found by it.
 TOOLS := node_modules/.tools
@@ -24,7 +26,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest abi deploy settings fuzz gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest abi deploy settings fuzz fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -143,6 +145,18 @@ gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the
 
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000
+
+fuzz-native: setup $(NATIVE_STAMP) ## the native verifier against the reference (REPORTS=1000000 SEED=1)
+	@PYTHONPATH=tests $(BIN)/python tests/native/fuzz.py --reports $(or $(REPORTS),1000000) --seed $(or $(SEED),1)
+
+# Built aside: nobody runs it by mistake. With malloc for Python too, each buffer has its own guards.
+native-asan: setup $(NATIVE_STAMP) ## the native tests and a fuzz run under AddressSanitizer and UBSan
+	@echo "· corechain-native under AddressSanitizer"
+	@rm -rf native/build
+	@CORECHAIN_NATIVE_CFLAGS="-O1 -g -fno-omit-frame-pointer $(SANITIZE)" LDFLAGS="$(SANITIZE)" $(BIN)/python -m uv pip install --quiet \
+	  --python $(BIN)/python --no-deps --reinstall --target $(ASAN_FOLDER) ./native && rm -rf native/build
+	@export LD_PRELOAD="$$(cc -print-file-name=libasan.so)" PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH="$(ASAN_FOLDER):tests"; \
+	  $(BIN)/python -m pytest tests/native -q -p no:cacheprovider && $(BIN)/python tests/native/fuzz.py --reports $(or $(REPORTS),100000)
 
 # In an environment of its own: it pins z3, rich and more, which must not bind what is installed beside ape.
 $(PROVER_STAMP): tests/contracts/proofs/requirements.txt $(PYTHON_STAMP)

@@ -63,6 +63,8 @@ def build(cc: str) -> None:
         "--constraint", str(ROOT / "constraints.txt"), "--reinstall-package", "corechain-native",
         str(NATIVE),
     ]  # fmt: skip
+    # Objects of a build with other flags (make native-asan) look up to date.
+    shutil.rmtree(NATIVE / "build", ignore_errors=True)
     environment = {**os.environ, "CC": cc}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode != 0:

@@ -120,6 +120,20 @@ def test_a_key_is_recovered_once_and_then_known() -> None:
     assert bytes(held) == b"".join(identity.public_key or b"" for identity in wallets)
 
 
+PUBLIC_KEYS = [key.identity.public_key or b"" for key in WALLETS]
+wrong_keys = st.binary(min_size=64, max_size=64) | st.sampled_from([bytes(64), *PUBLIC_KEYS])
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(wrong_keys, min_size=len(WALLETS), max_size=len(WALLETS)))
+def test_a_wrong_key_costs_a_recovery_and_changes_no_verdict(keys: list[bytes]) -> None:
+    known = KnownKeys()
+    for wallet, key in zip(WALLETS, keys, strict=True):
+        known.learn(wallet.identity.device, key)
+    sent = [*POOL[::3], FORGERIES[0](POOL[1], Random(3))]
+    assert_agreement(NativeFrameVerifier(DOMAIN, known), sent)
+
+
 def test_no_more_keys_are_held_than_allowed() -> None:
     known = KnownKeys(most=3)
     columns, identities = frame_of(POOL[:36])
