@@ -178,8 +178,8 @@ constraints: ## pin the versions anew, for the oldest Python, without addresses
 	@$(BIN)/python -m uv pip compile --quiet --universal --python-version 3.11 --no-annotate --no-header \
 	  --no-emit-index-url --no-emit-package corechain --all-extras --group dev --override $(OVERRIDES) $(MEMBERS) --output-file constraints.txt
 
-wheels: setup ## the three packages as wheels, into dist/ (pip install dist/*.whl)
-	@for member in sdk relayer indexer; do $(BIN)/python -m uv build --quiet --wheel $$member --out-dir dist; done
+wheels: setup ## the packages as wheels, into dist/ (pip install dist/*.whl)
+	@for member in sdk relayer indexer $$([ ! -e $(NATIVE_STAMP) ] || echo native); do $(BIN)/python -m uv build --quiet --wheel $$member --out-dir dist; done
 	@ls dist/*.whl
 
 wheels-check: setup ## does all that is pinned install without a compiler, on Python 3.11 to 3.13

@@ -22,6 +22,14 @@ def test_a_package_carries_the_licence_that_it_names(member: str) -> None:
     assert (REPOSITORY / member / "LICENSE").read_text() == (REPOSITORY / "LICENSE").read_text()
 
 
+def test_the_native_package_carries_the_licence_of_the_library_that_is_in_it() -> None:
+    project = tomllib.loads((REPOSITORY / "native" / "pyproject.toml").read_text())["project"]
+    assert project["license"] == "Apache-2.0 AND MIT"
+    assert project["license-files"] == ["LICENSE", "libsecp256k1/COPYING"]
+    ours = (REPOSITORY / "native" / "LICENSE").read_text()
+    assert ours == (REPOSITORY / "LICENSE").read_text()
+
+
 def test_the_licence_is_apache_2_0_as_a_whole() -> None:
     text = (REPOSITORY / "LICENSE").read_text()
     assert "Apache License" in text.splitlines()[0]
