@@ -26,7 +26,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest abi deploy settings fuzz fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest abi deploy settings fuzz fuzz-decode fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -142,6 +142,9 @@ check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
 	@$(FORGE) build --quiet
 	@$(RUN) PYTHONPATH=tests/contracts:tests $(BIN)/python -m gas $(ARGS)
+
+fuzz-decode: setup ## ten million nearly good inputs for the C decoders, under sanitizers (INPUTS= SEED=)
+	@$(BIN)/python tools/fuzz_decode.py $(or $(INPUTS),10000000) $(SEED)
 
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000
