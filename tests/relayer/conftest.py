@@ -2,11 +2,12 @@
 
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from relayer.lane import Lane, open_lane
 from relayer.support import Chain, RelayerProcess, Sensor, load, p256, secp, settings_for
 
 with warnings.catch_warnings():
@@ -73,3 +74,9 @@ def secure_sensor(chain: Chain) -> Sensor:
     key = p256(2)
     chain.register(key)
     return Sensor(key, chain.domain)
+
+
+@pytest.fixture
+async def lane(chain: Chain, database: str) -> AsyncIterator[Lane]:
+    async with open_lane(chain, database) as found:
+        yield found

@@ -10,12 +10,7 @@ given a node that answers oddly
   nothing is believed that is not a receipt, a count, a block
 """
 
-import asyncio
-import itertools
 import json
-from collections import Counter
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import asyncpg
@@ -23,115 +18,17 @@ import pytest
 from support.node import odd_node, result
 
 from corechain.protocol.hashing import keccak
-from corechain.service.database import create_pool, migrate, writer
+from corechain.service.database import migrate
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.rpc import Block, Rpc
-from corechain_relayer.calldata import commit_call
 from corechain_relayer.errors import TRANSACTION_REFUSED
 from corechain_relayer.journal.sql import migrations
-from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.look import BLOCKS_A_ROUND
 from corechain_relayer.submitter.node import Node, refusal_of
-from corechain_relayer.submitter.plan import Fees, Policy, State
-from corechain_relayer.submitter.service import Submitter
-from corechain_relayer.submitter.settled import CommittedBatches
-from corechain_relayer.submitter.signer import Signer
-from relayer.support import SUBMITTER_KEY, Chain
-
-CONFIRMED = 5_000
-RANGE = 5
-"""Blocks in one question for logs."""
-POLICY = Policy(5, 60, 0.0, 10**12, refused_pause_s=0.05)
-
-
-class CountingRpc(Rpc):
-    """Counts the calls by method, those in a batch one by one."""
-
-    def __init__(self, url: str) -> None:
-        super().__init__(url, 20.0)
-        self.asked: Counter[str] = Counter()
-
-    async def call(self, method: str, *params: Any) -> Any:
-        self.asked[method] += 1
-        return await super().call(method, *params)
-
-    async def call_many(self, calls: Any) -> list[Any]:
-        self.asked.update(call.method for call in calls)
-        return await super().call_many(calls)
-
-
-@dataclass
-class Lane:
-    """A submitter on real servers, driven step by step."""
-
-    chain: Chain
-    rpc: CountingRpc
-    journal: IntentJournal
-    submitter: Submitter
-    pool: Any
-    numbers: Any = field(default_factory=lambda: itertools.count(1))
-
-    async def want(self, number: int) -> None:
-        target = self.chain.deployment.address("DataBatches")
-        call = commit_call(number, keccak(b"%d" % number)[:26])
-        await self.journal.want(f"batch:{number}", target, call)
-
-    async def until_confirmed(self, key: str, rounds: int = 40) -> int:
-        """Rounds that it took."""
-        for taken in range(1, rounds):
-            await self.submitter.step()
-            if await self.state(key) == "confirmed":
-                return taken
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"{key} is {await self.state(key)}")
-
-    async def state(self, key: str) -> str:
-        found = await self.journal.connection.fetchval(
-            "select state from intent where key = $1", key
-        )
-        return str(found)
-
-    async def many_confirmed(self, block: dict[str, Any], number: int = CONFIRMED) -> None:
-        """As if so many had been committed in one block."""
-        await self.journal.connection.execute(
-            """insert into intent (queue, key, target, calldata, state, sender, nonce, transaction,
-                                   block_number, block_hash)
-               select $1, 'old:' || n, $2, $2, 'confirmed', $2, n, sha256(n::text::bytea), $3, $4
-               from generate_series(1, $5) n""",
-            self.journal.queue,
-            bytes(20),
-            int(block["number"], 16),
-            bytes.fromhex(block["hash"][2:]),
-            number,
-        )
-        await self.journal.connection.execute("analyze intent")
-
-    def mine(self, blocks: int) -> None:
-        """In pieces: anvil takes its time for each block."""
-        for done in range(0, blocks, 40):
-            self.chain.rpc("anvil_mine", hex(min(40, blocks - done)))
-
-    def block(self, tag: str = "latest") -> dict[str, Any]:
-        return dict(self.chain.rpc("eth_getBlockByNumber", tag, False))
-
-
-@pytest.fixture
-async def lane(chain: Chain, database: str) -> AsyncIterator[Lane]:
-    await migrate(database, migrations())
-    rpc, pool = CountingRpc(chain.url), create_pool(database)
-    await pool
-    node = Node(rpc, 64, 10**12, 0)
-    signer = Signer.of(SUBMITTER_KEY, chain.deployment.chain_id)
-    search = CommitSearch(node, chain.deployment, CommitStore(pool, 0), RANGE)
-    async with writer(database, "lane") as connection:
-        journal = IntentJournal(connection, "lane:0")
-        settled = CommittedBatches(search)
-        submitter = Submitter(journal, node, signer, settled, POLICY, Metrics())
-        yield Lane(chain, rpc, journal, submitter, pool)
-    await rpc.close()
-    await pool.close()
+from corechain_relayer.submitter.plan import Fees, State
+from relayer.lane import CONFIRMED, RANGE, Lane
 
 
 async def counts(lane: Lane) -> dict[State, int]:
@@ -232,9 +129,8 @@ async def test_a_commit_reads_the_logs_of_no_block_twice(lane: Lane) -> None:
     lane.rpc.asked.clear()
     await again.refresh()
     assert lane.rpc.asked["eth_getLogs"] <= 64 // RANGE + 2
-    found = await again.find(2)
-    assert found is not None
-    assert found.commitment == keccak(b"2")[:26]
+    found = await again.find_all([2])
+    assert found[2].commitment == keccak(b"2")[:26]
 
 
 async def test_what_is_found_final_is_found_again_by_the_next_process(lane: Lane) -> None:
@@ -249,9 +145,8 @@ async def test_what_is_found_final_is_found_again_by_the_next_process(lane: Lane
         search = CommitSearch(lane.submitter.node, lane.chain.deployment, store, 1_000)
         await search.refresh()
         assert search.recent == {}
-        found = await search.find(1)
-        assert found is not None
-        assert found.commitment == commitment
+        found = await search.find_all([1])
+        assert found[1].commitment == commitment
     assert await store.unaccounted() == {1: commitment}
     await lane.want(1)
     await lane.until_confirmed("batch:1")
@@ -356,11 +251,12 @@ async def test_what_the_node_refuses_for_good_halts_and_gives_its_nonce_back(
 ) -> None:
     await lane.want(1)
 
-    async def refuse(raw: bytes) -> None:
-        raise NodeRefused("eth_sendRawTransaction", -32000, "oversized data")
+    async def refuse(self: Node, transactions: list[bytes]) -> list[NodeRefused]:
+        said = NodeRefused("eth_sendRawTransaction", -32000, "oversized data")
+        return [said for _ in transactions]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Node, "send", lambda self, raw: refuse(raw))
+        patch.setattr(Node, "send", refuse)
         for _ in range(3):
             await lane.submitter.step()
     (halt,) = await lane.journal.halts()
@@ -368,7 +264,7 @@ async def test_what_the_node_refuses_for_good_halts_and_gives_its_nonce_back(
     assert not await lane.submitter.step()
     sender = lane.submitter.signer.address
     count = await lane.submitter.node.count(sender)
-    assert await lane.journal.free_nonce(sender, count) == count
+    assert await lane.journal.free_nonces(sender, count, 2) == [count, count + 1]
     intents = await lane.journal.open_intents(True, ())
     await lane.journal.release(intents[0])
     await lane.until_confirmed("batch:1")
@@ -381,7 +277,7 @@ async def test_an_intent_that_changed_under_our_hands_is_not_signed_for(lane: La
     sender = lane.submitter.signer
     attempt = sender.sign(intent, 0, Fees(1, 1), 21_000, 1.0)
     with pytest.raises(Exception, match="has changed"):
-        await lane.journal.record(intent, sender.address, attempt)
+        await lane.journal.record([(intent, attempt)], sender.address)
 
 
 async def test_the_journal_of_an_older_version_is_brought_up_with_its_attempts(
@@ -404,5 +300,5 @@ async def test_the_journal_of_an_older_version_is_brought_up_with_its_attempts(
     journal = IntentJournal(connection, "lane:0")
     (intent,) = await journal.open_intents(True, ())
     assert [attempt.nonce for attempt in intent.attempts] == [7]
-    assert await journal.free_nonce(bytes(20), 7) == 8
+    assert await journal.free_nonces(bytes(20), 7, 1) == [8]
     await connection.close()

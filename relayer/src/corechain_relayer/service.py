@@ -51,8 +51,8 @@ from corechain_relayer.submitter.held import Entitled, always
 from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
-from corechain_relayer.submitter.service import Settled, Submitter
-from corechain_relayer.submitter.settled import CommittedBatches, LaneKey
+from corechain_relayer.submitter.service import Submitter
+from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled, one_by_one
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.http import EvidenceEndpoint
@@ -294,9 +294,9 @@ class Relayer:
         tower = Watchtower(follower, store, contract, self.metrics, self.disputes)
         watch = partial(tower.watch_forever, self.settings.poll_s)
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
-        settled = AnsweredChallenges(node_of(self.rpc, self.settings), self.deployment)
+        answered = AnsweredChallenges(node_of(self.rpc, self.settings), self.deployment)
         policy = partial(self._answers, tower)
-        answer = partial(self.submit, "answers", QUEUE, signer, settled, policy)
+        answer = partial(self.submit, "answers", QUEUE, signer, one_by_one(answered), policy)
         domain = state_domain(self.deployment.chain_id, contract)
         loops = [
             self.loop("watchtower", self.journalled(watch)),

@@ -168,6 +168,13 @@ class Settings(ServiceSettings):
         description="blocks after which one counts as final where the node has no `finalized`",
     )
 
+    nonces_in_flight: int = Field(
+        16,
+        ge=1,
+        le=64,
+        description="transactions of a lane that may wait for a block at a time; nodes keep 16 "
+        "of a sender for sure",
+    )
     resend_after_s: float = Field(
         15.0,
         gt=0,

@@ -26,6 +26,7 @@ def policy_of(settings: Settings) -> Policy:
         LOST_AFTER_S,
         settings.max_fee_per_gas,
         settings.refused_pause_s,
+        in_flight=settings.nonces_in_flight,
     )
 
 

@@ -15,6 +15,7 @@ from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
+from corechain_relayer.submitter.settled import one_by_one
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.wiring import check_chain, node_of, policy_of
@@ -50,7 +51,7 @@ class GuardRole:
         url = self.parts.settings.database_url.get_secret_value()
         async with writer(url, self.signer.lock) as held:
             journal, node = IntentJournal(held, QUEUE), node_of(self.parts.rpc, self.parts.settings)
-            settled, policy = OpenDemands(self.contract), self.policy()
+            settled, policy = one_by_one(OpenDemands(self.contract)), self.policy()
             asks = (always, self.parts.alerts.sending)
             submitter = Submitter(
                 journal, node, self.signer, settled, policy, self.parts.metrics, *asks

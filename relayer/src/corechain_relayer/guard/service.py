@@ -28,7 +28,7 @@ from corechain_relayer.guard.store import Answer, AnswerStore, demand_of
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.submitter.plan import Intent, Receipt, State
-from corechain_relayer.submitter.service import Moot
+from corechain_relayer.submitter.settled import Moot
 from corechain_relayer.submitter.urgency import BUMPS_LEFT, NO_DEADLINE, Pace
 
 log = structlog.get_logger(__name__)

@@ -23,6 +23,7 @@ from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
 from corechain_relayer.submitter.service import Submitter
+from corechain_relayer.submitter.settled import one_by_one
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.wiring import check_chain, node_of, policy_of
 
@@ -177,7 +178,7 @@ async def propose_rewards(
     rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
     signer = Signer.of(secret, deployment.chain_id)
     node = node_of(rpc, settings)
-    settled = ProposedRoots(node, deployment, settings.log_range_blocks)
+    settled = one_by_one(ProposedRoots(node, deployment, settings.log_range_blocks))
     try:
         await check_chain(rpc, deployment.chain_id)
         url = settings.database_url.get_secret_value()

@@ -1,6 +1,6 @@
 """Which batches of a lane the chain has: each block's logs are read once, then never again."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -76,11 +76,15 @@ class CommitStore:
                 await connection.execute(query("insert_seen_commits"), *columns)
                 await connection.execute(query("advance_log_position"), self._name, block)
 
-    async def find(self, batch: int) -> Committed | None:
-        row = await asked(self.pool.fetchrow(query("seen_commit"), batch))
-        if row is None:
-            return None
-        return Committed(Digest26(row["commitment"]), row["transaction"], row["block_number"])
+    async def find_all(self, batches: Sequence[int]) -> dict[int, Committed]:
+        """Those of some batches that were found there, by batch id."""
+        rows = await asked(self.pool.fetch(query("seen_commits"), list(batches)))
+        return {
+            row["batch_id"]: Committed(
+                Digest26(row["commitment"]), row["transaction"], row["block_number"]
+            )
+            for row in rows
+        }
 
     async def unaccounted(self) -> dict[int, Digest26]:
         """Final commitments that the journal has not, or has otherwise."""
@@ -119,9 +123,11 @@ class CommitSearch:
         self.recent |= await self._logs(start, head.number)
         self._read = head
 
-    async def find(self, batch: int) -> Committed | None:
-        """What the chain has under a batch id, as of the last refresh."""
-        return self.recent.get(batch) or await self.store.find(batch)
+    async def find_all(self, batches: Sequence[int]) -> dict[int, Committed]:
+        """What the chain has under some batch ids, as of the last refresh."""
+        found = {batch: self.recent[batch] for batch in batches if batch in self.recent}
+        older = [batch for batch in batches if batch not in found]
+        return found | (await self.store.find_all(older) if older else {})
 
     async def _persist(self, final: int) -> int:
         """Moves the position on, a piece at a time, so that a restart goes on from there."""

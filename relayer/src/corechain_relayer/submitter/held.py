@@ -56,10 +56,11 @@ class Held:
     _asked_at: dict[str, float] = field(default_factory=dict)
     _shown: set[str] = field(default_factory=set)
 
-    def pause(self, intent: Intent, reason: str, why: str) -> None:
-        """Leaves an intent alone for a while."""
-        self._pauses[intent.id] = Pause(reason, why, time.monotonic() + self.pause_s)
-        log.error("intent waits", intent=intent.key, reason=reason, why=why, retry_s=self.pause_s)
+    def pause(self, intent: Intent, reason: str, why: str, pause_s: float | None = None) -> None:
+        """Leaves an intent alone for a while: `pause_s` seconds, else what the policy says."""
+        retry_s = self.pause_s if pause_s is None else pause_s
+        self._pauses[intent.id] = Pause(reason, why, time.monotonic() + retry_s)
+        log.error("intent waits", intent=intent.key, reason=reason, why=why, retry_s=retry_s)
 
     def clear(self, intent: Intent) -> None:
         self._pauses.pop(intent.id, None)

@@ -72,18 +72,22 @@ class IntentJournal:
 
     # ------------------------------------------------------------------ what there is to do
 
-    async def open_intents(self, ordered: bool, paused: Collection[int]) -> list[Intent]:
-        """What a round looks at, in order: pending ones, and the queued one whose turn it is.
+    async def open_intents(
+        self, ordered: bool, paused: Collection[int], queued: int = 1
+    ) -> list[Intent]:
+        """What a round looks at, in order: pending ones, and of the queued ones those whose turn it
+        is: as many as asked for in an ordered queue, else the first that is neither halted nor
+        paused.
 
         However many confirmed, queued or paused ones there are, they take nobody's place here.
         """
         fetch = self.connection.fetch
         rows = await asked(fetch(query("pending_intents"), self.queue, PENDING_LIMIT))
+        attempts = await self._attempts([row["id"] for row in rows])
         if ordered:
-            rows += await asked(fetch(query("oldest_queued"), self.queue))
+            rows += await asked(fetch(query("oldest_queued"), self.queue, queued))
         else:
             rows += await asked(fetch(query("oldest_ready"), self.queue, list(paused)))
-        attempts = await self._attempts([row["id"] for row in rows if row["nonce"] is not None])
         rows.sort(key=lambda row: row["id"])
         return [_intent(row, attempts[row["id"]]) for row in rows]
 
@@ -108,9 +112,10 @@ class IntentJournal:
         assert row is not None, key
         return bytes(row["transaction"])
 
-    async def free_nonce(self, sender: bytes, count: int) -> int:
-        """The lowest nonce from `count` on that the journal has not signed for."""
-        return int(await asked(self.connection.fetchval(query("free_nonce"), sender, count)))
+    async def free_nonces(self, sender: bytes, count: int, number: int) -> list[int]:
+        """The lowest nonces from `count` on that the journal has not signed for, ascending."""
+        rows = await asked(self.connection.fetch(query("free_nonces"), sender, count, number))
+        return [row["candidate"] for row in rows]
 
     # ------------------------------------------------------------------ before the block
 
@@ -125,14 +130,14 @@ class IntentJournal:
                 await self.connection.execute(query("forget_queued"), self.queue)
                 await self.connection.execute(query("void_queued"), self.queue)
 
-    async def record(self, intent: Intent, sender: bytes, attempt: Attempt) -> None:
-        """Binds the nonce and keeps the signed bytes, before anybody else sees them.
+    async def record(self, signed: Sequence[tuple[Intent, Attempt]], sender: bytes) -> None:
+        """Binds the nonces and keeps the signed bytes, before anybody else sees them: all or none.
 
-        Raises StoreUnavailable when the intent is not any more what it was read as.
+        Raises StoreUnavailable when an intent is not any more what it was read as.
         """
         with outages():
             async with self.connection.transaction():
-                await self._record(intent.id, sender, attempt)
+                await self._record([(intent.id, attempt) for intent, attempt in signed], sender)
 
     async def record_new(self, intent: Intent, sender: bytes, attempt: Attempt) -> None:
         """The same for an intent that is not in the journal yet, or was void."""
@@ -140,26 +145,30 @@ class IntentJournal:
             async with self.connection.transaction():
                 fields = (self.queue, intent.key, intent.target, intent.calldata)
                 number = await self.connection.fetchval(query("begin_intent"), *fields)
-                await self._record(number, sender, attempt)
+                await self._record([(number, attempt)], sender)
 
-    async def _record(self, number: int | None, sender: bytes, attempt: Attempt) -> None:
-        bound = await self.connection.execute(query("claim_nonce"), number, sender, attempt.nonce)
-        if bound != "UPDATE 1":
-            raise StoreUnavailable(f"intent {number} has changed since it was read")
+    async def _record(self, signed: Sequence[tuple[int | None, Attempt]], sender: bytes) -> None:
+        ids = [number for number, _ in signed]
+        attempts = [attempt for _, attempt in signed]
+        nonces = [attempt.nonce for attempt in attempts]
+        bound = await self.connection.fetchval(query("claim_nonces"), sender, ids, nonces)
+        if bound != len(ids):
+            raise StoreUnavailable(f"one of the intents {ids} has changed since it was read")
         await self.connection.execute(
-            query("insert_attempt"),
-            attempt.hash,
-            number,
+            query("insert_attempts"),
             sender,
-            attempt.nonce,
-            attempt.raw,
-            attempt.fees.max_fee,
-            attempt.fees.priority_fee,
-            attempt.signed_at,
+            ids,
+            [attempt.hash for attempt in attempts],
+            nonces,
+            [attempt.raw for attempt in attempts],
+            [attempt.fees.max_fee for attempt in attempts],
+            [attempt.fees.priority_fee for attempt in attempts],
+            [attempt.signed_at for attempt in attempts],
         )
 
-    async def mark_sent(self, attempt: Attempt, now: float) -> None:
-        await asked(self.connection.execute(query("mark_sent"), attempt.hash, now))
+    async def mark_sent(self, attempts: Sequence[Attempt], now: float) -> None:
+        hashes = [attempt.hash for attempt in attempts]
+        await asked(self.connection.execute(query("mark_sent"), hashes, now))
 
     async def mark_spent(self, intent: Intent, block: BlockId) -> None:
         """Keeps where the nonce was seen spent without a result."""
@@ -179,15 +188,17 @@ class IntentJournal:
 
     # ------------------------------------------------------------------ in a block
 
-    async def confirm(self, intent: Intent, receipt: Receipt) -> None:
+    async def confirm(self, done: Sequence[tuple[Intent, Receipt]]) -> None:
+        """All at once: a crash between two of them would cost nothing, statements do."""
+        receipts = [receipt for _, receipt in done]
         await asked(
             self.connection.execute(
                 query("confirm"),
-                intent.id,
-                receipt.hash,
-                receipt.block_number,
-                receipt.block_hash,
-                receipt.gas_used,
+                [intent.id for intent, _ in done],
+                [receipt.hash for receipt in receipts],
+                [receipt.block_number for receipt in receipts],
+                [receipt.block_hash for receipt in receipts],
+                [receipt.gas_used for receipt in receipts],
             )
         )
 

@@ -9,8 +9,8 @@ import structlog
 from corechain.service.rpc import Block
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.journal import IntentJournal
-from corechain_relayer.submitter.node import Node, id_of
-from corechain_relayer.submitter.plan import BlockId, ChainView, Intent, State
+from corechain_relayer.submitter.node import Look, Node, id_of
+from corechain_relayer.submitter.plan import BlockId, ChainView, Intent
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +18,14 @@ BLOCKS_A_ROUND = 64
 """Blocks with confirmed intents that one round asks about. One is enough while the chain grows."""
 BEHIND_LIMIT_S = 5.0
 """Nodes behind one address differ for moments; a head that stays lower is of a chain set back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """Whether a reorg took anything back, and whether anything became final."""
+
+    taken: bool = False
+    final: bool = False
 
 
 @dataclass(slots=True)
@@ -38,10 +46,10 @@ class Watch:
     _doubtful: bool = True
     """Whether a reorg may have taken confirmed blocks that were not asked for yet."""
 
-    async def head(self) -> Block | None:
-        """The newest block; None from a node that is behind the one which answered before."""
-        head = await self.node.rpc.head()
-        before = self._head
+    async def look(self) -> Look | None:
+        """What the node says now; None from one that is behind that which answered before."""
+        look = await self.node.look(self.sender)
+        head, before = look.head, self._head
         if before is not None and head.number < before.number:
             now = time.monotonic()
             self._behind_since = self._behind_since or now
@@ -51,12 +59,13 @@ class Watch:
         if before is None or (head.hash != before.hash and head.parent != before.hash):
             self._doubtful = True
         self._head = head
-        return head
+        return look
 
-    async def review(self, head: Block, final_block: int) -> bool:
-        """Takes back what a reorg took, and makes final what is. True when anything changed."""
-        taken = self._doubtful and await self._take_back(head)
-        return await self._finalize(head, final_block) or taken
+    async def review(self, look: Look) -> Reviewed:
+        """Takes back what a reorg took, and makes final what is."""
+        taken = self._doubtful and await self._take_back(look.head)
+        final, gone = await self._finalize(look.head, look.final)
+        return Reviewed(taken or gone, final)
 
     async def _take_back(self, head: Block) -> bool:
         blocks = await self.journal.newest_confirmed_blocks(BLOCKS_A_ROUND)
@@ -74,14 +83,17 @@ class Watch:
         await self._unconfirm(gone)
         return bool(gone)
 
-    async def _finalize(self, head: Block, final_block: int) -> bool:
+    async def _finalize(self, head: Block, final_block: int) -> tuple[bool, bool]:
+        """Whether anything became final, and whether the block of anything is gone."""
         blocks = await self.journal.confirmed_blocks_through(final_block, BLOCKS_A_ROUND)
         if not blocks:
-            return False
+            return False, False
         standing = await self.node.standing(blocks, head)
-        await self.journal.finalize([block for block in blocks if standing.get(block)])
-        await self._unconfirm([block for block in blocks if standing.get(block) is False])
-        return bool(standing)
+        final = [block for block in blocks if standing.get(block)]
+        gone = [block for block in blocks if standing.get(block) is False]
+        await self.journal.finalize(final)
+        await self._unconfirm(gone)
+        return bool(final), bool(gone)
 
     async def _unconfirm(self, blocks: Sequence[BlockId]) -> None:
         if not blocks:
@@ -90,28 +102,23 @@ class Watch:
             self.metrics.transactions_unconfirmed.inc()
             log.warning("confirmation undone by a reorg", intent=key)
 
-    async def view(self, intents: Sequence[Intent], head: Block, final: int) -> ChainView | None:
+    async def view(self, intents: Sequence[Intent], look: Look) -> ChainView | None:
         """What the plan needs; None when the chain changed while it was being looked at."""
-        count = await self.node.count(self.sender)
-        receipts = await self.node.receipts(tx for intent in intents for tx in intent.hashes)
+        head, count = look.head, look.count
+        # Only a nonce that the chain counts is in a block, ours or not.
+        spent = [i for i in intents if i.nonce is not None and i.nonce < count]
+        receipts = await self.node.receipts(tx for intent in spent for tx in intent.hashes)
         # What was read belongs to this head only if the head still stands.
         if receipts and (await self.node.standing([id_of(head)], head)).get(id_of(head)) is False:
             return None
-        lost = [
-            intent
-            for intent in intents
-            if intent.state is State.PENDING
-            and intent.nonce is not None
-            and intent.nonce < count
-            and not any(tx in receipts for tx in intent.hashes)
-        ]
+        lost = [i for i in spent if not any(tx in receipts for tx in i.hashes)]
         marks = [intent.spent for intent in lost if intent.spent is not None]
         return ChainView(
             id_of(head),
-            final,
+            look.final,
             count,
             receipts,
-            await self.node.suggested(head),
-            await self.node.count_at(self.sender, final) if lost else None,
+            look.suggested,
+            await self.node.count_at(self.sender, look.final) if lost else None,
             await self.node.standing(marks, head),
         )

@@ -1,7 +1,8 @@
 """What a submitter asks of a node, in the plan's own types."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused, NodeUnavailable
@@ -42,6 +43,25 @@ def parse_receipt(raw: object, tx: bytes) -> Receipt | None:
     )
 
 
+def _count(raw: object) -> int:
+    return quantity(raw, "a transaction count", COUNT_BITS)
+
+
+def _with_buffer(raw: object) -> int:
+    return quantity(raw, "an amount of gas", COUNT_BITS) * GAS_BUFFER_PERCENT // 100
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What every round asks first: `final` is the newest final block, `count` the sender's nonce in
+    the newest block, `suggested` the fees of a new transaction."""
+
+    head: Block
+    final: int
+    count: int
+    suggested: Fees
+
+
 @dataclass(slots=True)
 class Node:
     """Raises NodeUnavailable, NodeRefused."""
@@ -52,24 +72,46 @@ class Node:
     min_priority_fee: int
     _has_final_tag: bool = False
 
+    async def look(self, sender: bytes) -> Look:
+        """One request where the node takes batches."""
+        calls = [
+            Call("eth_getBlockByNumber", ("latest", False)),
+            Call("eth_getBlockByNumber", ("finalized", False)),
+            _count_call(sender, "latest"),
+            Call("eth_maxPriorityFeePerGas"),
+        ]
+        latest, finalized, count, tip = await self.rpc.call_all(calls)
+        for raw in (latest, count):
+            if isinstance(raw, NodeRefused):
+                raise raw
+        if latest is None:
+            raise NodeUnavailable("the node has no latest block")
+        head = parse_block(latest)
+        return Look(head, self._final(finalized, head), _count(count), self._fees(tip, head))
+
     async def count(self, sender: bytes) -> int:
         """Transactions of the sender in blocks: pending ones are ours to know, not the node's."""
-        raw = await self.rpc.call("eth_getTransactionCount", to_hex(sender), "latest")
-        return quantity(raw, "a transaction count", COUNT_BITS)
+        call = _count_call(sender, "latest")
+        return _count(await self.rpc.call(call.method, *call.params))
 
     async def count_at(self, sender: bytes, block: int) -> int | None:
         """The same as of a block; None when the node has no state of it (few keep much of it)."""
+        call = _count_call(sender, hex(block))
         try:
-            raw = await self.rpc.call("eth_getTransactionCount", to_hex(sender), hex(block))
+            return _count(await self.rpc.call(call.method, *call.params))
         except NodeRefused:
             return None
-        return quantity(raw, "a transaction count", COUNT_BITS)
 
     async def receipts(self, hashes: Iterable[bytes]) -> dict[bytes, Receipt]:
         """Receipts by transaction; none for those that this node has in no block."""
+        asked = list(hashes)
+        if not asked:
+            return {}
+        calls = [Call("eth_getTransactionReceipt", (to_hex(tx),)) for tx in asked]
         found = {}
-        for tx in hashes:
-            raw = await self.rpc.call("eth_getTransactionReceipt", to_hex(tx))
+        for tx, raw in zip(asked, await self.rpc.call_all(calls), strict=True):
+            if isinstance(raw, NodeRefused):
+                raise raw
             receipt = parse_receipt(raw, tx)
             if receipt is not None:
                 found[tx] = receipt
@@ -81,16 +123,18 @@ class Node:
         A node that once knew the tag must not seem to be one without it: an error of a moment would
         make blocks final that are not.
         """
-        try:
-            block = await self.rpc.block("finalized")
-        except NodeRefused as error:
+        (raw,) = await self.rpc.call_all([Call("eth_getBlockByNumber", ("finalized", False))])
+        return self._final(raw, head)
+
+    def _final(self, raw: Any, head: Block) -> int:
+        if isinstance(raw, NodeRefused):
             if self._has_final_tag:
-                raise NodeUnavailable(f"the final block is not known: {error}") from error
-            block = None
-        if block is not None:
+                raise NodeUnavailable(f"the final block is not known: {raw}") from raw
+        elif raw is not None:
+            block = parse_block(raw)
             self._has_final_tag = True
             return min(block.number, head.number)
-        if self._has_final_tag:
+        elif self._has_final_tag:
             raise NodeUnavailable("the node has forgotten its final block")
         return max(0, head.number - self.confirmations)
 
@@ -116,11 +160,11 @@ class Node:
 
     async def suggested(self, head: Block) -> Fees:
         """Room for two full blocks of rising base fee, within the cap."""
-        try:
-            raw = await self.rpc.call("eth_maxPriorityFeePerGas")
-            tip = quantity(raw, "a priority fee", 256)
-        except NodeRefused:
-            tip = 0
+        (tip,) = await self.rpc.call_all([Call("eth_maxPriorityFeePerGas")])
+        return self._fees(tip, head)
+
+    def _fees(self, raw: Any, head: Block) -> Fees:
+        tip = 0 if isinstance(raw, NodeRefused) else quantity(raw, "a priority fee", 256)
         priority = max(tip, self.min_priority_fee)
         max_fee = min(self.max_fee, 2 * head.base_fee + priority)
         return Fees(max_fee, min(priority, max_fee))
@@ -128,17 +172,31 @@ class Node:
     async def estimate(self, sender: bytes, intent: Intent) -> int:
         """Gas limit with a buffer. Raises NodeRefused when the call would revert, or cannot be
         paid for: `refusal_of` tells which."""
+        (gas,) = await self.estimates(sender, [intent])
+        if isinstance(gas, NodeRefused):
+            raise gas
+        return gas
+
+    async def estimates(self, sender: bytes, intents: Sequence[Intent]) -> list[int | NodeRefused]:
+        """The same of several calls, each as if it alone came next, in order."""
         # Not on "pending", some nodes' default: there the attempt to be replaced has happened.
-        raw = await self.rpc.call("eth_estimateGas", _call_of(sender, intent), "latest")
-        gas = quantity(raw, "an amount of gas", COUNT_BITS)
-        return gas * GAS_BUFFER_PERCENT // 100
+        calls = [Call("eth_estimateGas", (_call_of(sender, i), "latest")) for i in intents]
+        found = await self.rpc.call_all(calls)
+        return [raw if isinstance(raw, NodeRefused) else _with_buffer(raw) for raw in found]
 
     async def rehearse(self, sender: bytes, intent: Intent) -> None:
         """Raises NodeRefused, with the revert data, when the call reverts now."""
         await self.rpc.call("eth_call", _call_of(sender, intent), "latest")
 
-    async def send(self, raw: bytes) -> None:
-        await self.rpc.call("eth_sendRawTransaction", to_hex(raw))
+    async def send(self, transactions: Sequence[bytes]) -> list[NodeRefused | None]:
+        """Signed bytes, in this order; for each None when the node took it."""
+        calls = [Call("eth_sendRawTransaction", (to_hex(raw),)) for raw in transactions]
+        answers = await self.rpc.call_all(calls)
+        return [answer if isinstance(answer, NodeRefused) else None for answer in answers]
+
+
+def _count_call(sender: bytes, block: str) -> Call:
+    return Call("eth_getTransactionCount", (to_hex(sender), block))
 
 
 def _call_of(sender: bytes, intent: Intent) -> dict[str, str]:

@@ -116,7 +116,10 @@ class Policy:
     refused_pause_s: float = 5.0
     """After a refusal that only time or an operator can cure (no funds, the call reverts)."""
     ordered: bool = True
-    """Whether an intent waits until all earlier ones are in a block."""
+    """Whether nonces are given out in the order of the intents, and nothing new is signed while an
+    earlier intent stands still."""
+    in_flight: int = 1
+    """Pending intents of an ordered queue at a time; an unordered one has no such limit."""
     max_failures: int = 3
     """Reverted transactions of one intent, each under a nonce of its own, until it halts."""
 
@@ -257,48 +260,97 @@ def _behind_a_gap(
     return next(long, None)
 
 
+@dataclass(slots=True)
+class _Turn:
+    """Who may sign for a fresh nonce in this round, and for which; asked in the queue's order."""
+
+    policy: Policy
+    free: list[int]
+    """Ascending."""
+    open: bool
+    pending: int = 0
+    highest: int = -1
+    """Nonce of the earlier intents."""
+
+    def stood_still(self) -> None:
+        """An earlier intent has trouble: in an ordered queue nobody overtakes it."""
+        self.open &= not self.policy.ordered
+
+    def passed(self, nonce: int) -> None:
+        """An earlier intent is pending."""
+        self.pending, self.highest = self.pending + 1, max(self.highest, nonce)
+
+    def nonce(self) -> int | None:
+        """The next one's nonce; None when it has to wait."""
+        if not self.open or not self.free:
+            return None
+        if not self.policy.ordered:
+            self.open = False  # one a round: each has a question of its own
+            return self.free.pop(0)
+        # Above a gap nothing would be mined, and in the gap it would overtake.
+        if self.pending >= self.policy.in_flight or self.free[0] < self.highest:
+            self.open = False
+            return None
+        self.passed(self.free[0])
+        return self.free.pop(0)
+
+
+def _of_pending(
+    intent: Intent,
+    receipt: Receipt | None,
+    view: ChainView,
+    policy: Policy,
+    now: float,
+    urgent: Set[bytes],
+    may_sign: bool,
+) -> tuple[list[Action], bool]:
+    """What a pending intent needs, and whether it goes its way: sooner or later it is mined."""
+    assert intent.nonce is not None
+    if receipt is not None:
+        return _reverted(intent, receipt, view, policy), False
+    if view.count > intent.nonce:
+        # A receipt above our head is of a block that came while we looked.
+        mined = any(tx in view.receipts for tx in intent.hashes)
+        return [] if mined else _foreign(intent, view, policy, now), False
+    return _chase(intent, view, policy, now, urgent, may_sign), True
+
+
 def plan(
     intents: Sequence[Intent],
     view: ChainView,
     policy: Policy,
     now: float,
-    free_nonce: int,
+    free: Sequence[int],
     urgent: Set[bytes] = frozenset(),
     paused: Set[int] = frozenset(),
     may_sign: bool = True,
 ) -> list[Action]:
-    """Actions for queued and pending intents of a queue, in order; at most one new nonce a round.
+    """Actions for queued and pending intents of a queue, in order.
 
-    In an ordered queue nothing is signed for an intent before all earlier ones are in a block.
-    `free_nonce`: the lowest from `view.count` on that was never signed for. `urgent`: attempts
+    An ordered queue has up to `policy.in_flight` pending intents, their nonces in its order; it
+    signs nothing new while one of them stands still (halted, paused, its nonce spent in vain).
+    `free`: nonces from `view.count` on that were never signed for, lowest first. `urgent`: attempts
     whose fee the node called too low. `paused`: intents to leave alone for now. `may_sign`: whether
     the key may do at all what the queue is about.
     """
     actions: list[Action] = []
-    blocked = _behind_a_gap(intents, policy, now, free_nonce)
+    blocked = _behind_a_gap(intents, policy, now, free[0])
     if blocked is not None and may_sign:
-        actions.append(Fill(blocked, free_nonce, view.suggested))
-    waiting = bool(actions)
+        actions.append(Fill(blocked, free[0], view.suggested))
+    turn = _Turn(policy, list(free), may_sign and not actions)
     for intent in intents:
         receipt = _receipt(intent, view)
         if receipt is not None and receipt.succeeded:
             actions.append(Confirm(intent, receipt))
-            continue
-        still = intent.halt is not None or intent.id in paused
-        if intent.state is State.PENDING:
-            assert intent.nonce is not None
-            if still:
-                pass
-            elif receipt is not None:
-                actions += _reverted(intent, receipt, view, policy)
-            elif view.count > intent.nonce:
-                actions += _foreign(intent, view, policy, now)
+        elif intent.halt is not None or intent.id in paused:
+            turn.stood_still()
+        elif intent.state is State.PENDING:
+            more, moves = _of_pending(intent, receipt, view, policy, now, urgent, may_sign)
+            actions += more
+            if moves and intent.nonce is not None:
+                turn.passed(intent.nonce)
             else:
-                actions += _chase(intent, view, policy, now, urgent, may_sign)
-            waiting |= policy.ordered
-        elif still:
-            waiting |= policy.ordered
-        elif may_sign and not waiting:
-            actions.append(Sign(intent, free_nonce, view.suggested))
-            waiting = True
+                turn.stood_still()
+        elif (nonce := turn.nonce()) is not None:
+            actions.append(Sign(intent, nonce, view.suggested))
     return actions

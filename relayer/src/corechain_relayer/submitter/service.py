@@ -1,24 +1,19 @@
 """The submitter's loop: look, plan, act. What it acts on is in the journal first."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused
-from corechain_relayer.errors import (
-    KEEPS_REVERTING,
-    OTHER_COMMITMENT,
-    TRANSACTION_REFUSED,
-    LaneHalted,
-)
+from corechain_relayer.errors import KEEPS_REVERTING, OTHER_COMMITMENT, LaneHalted
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.held import WAITS_FOR_FINALITY, Entitled, Held, Report, always
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.look import Watch
 from corechain_relayer.submitter.node import WOULD_REVERT, Node, refusal_of
+from corechain_relayer.submitter.outgoing import NOTHING, Outgoing
 from corechain_relayer.submitter.plan import (
     Action,
     ChainView,
@@ -34,28 +29,11 @@ from corechain_relayer.submitter.plan import (
     Sign,
     plan,
 )
+from corechain_relayer.submitter.settled import Found, Moot, Settled
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.submitter.words import revert_reason
 
 log = structlog.get_logger(__name__)
-
-
-NOTHING = "nothing:"
-"""Keys of intents that spend a nonce and do nothing else begin like this."""
-
-
-@dataclass(frozen=True, slots=True)
-class Moot:
-    """The intent is not needed any more, and why. `at_once`: whoever wanted it wants it anew when a
-    reorg undoes that, so there is no need to wait until that is final."""
-
-    why: str
-    at_once: bool = False
-
-
-Settled = Callable[[Intent], Awaitable[Receipt | Moot | None]]
-"""Finds the transaction by which an intent is done already, whoever sent it; None: it is not.
-Raises LaneHalted when something else stands in its place."""
 
 
 @dataclass(slots=True)
@@ -72,55 +50,56 @@ class Submitter:
     report: Report = lambda problem: None
     watch: Watch = field(init=False)
     held: Held = field(init=False)
-    _urgent: set[bytes] = field(default_factory=set)
+    outgoing: Outgoing = field(init=False)
     _moot_since: dict[int, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         pause_s = self.policy.refused_pause_s
         self.held = Held(self.journal, self.metrics, pause_s, self.entitled, self.report)
         self.watch = Watch(self.journal, self.node, self.signer.address, self.metrics)
+        self.outgoing = Outgoing(self.journal, self.node, self.signer, self.metrics, self.held)
 
     async def step(self) -> bool:
         """One round. True when it did something, so that another is worth it at once."""
         self.held.pause_s = self.policy.refused_pause_s
         await self.held.check_key()
-        paused = self.held.paused()
-        intents = await self.journal.open_intents(self.policy.ordered, paused)
+        paused, policy = self.held.paused(), self.policy
+        intents = await self.journal.open_intents(policy.ordered, paused, policy.in_flight)
         await self.held.show(intents)
         if not intents and not await self.journal.newest_confirmed_blocks(1):
             return False
-        head = await self.watch.head()
-        if head is None:
+        look = await self.watch.look()
+        if look is None:
             return False
-        final = await self.node.final_block(head)
-        if await self.watch.review(head, final):
+        reviewed = await self.watch.review(look)
+        if reviewed.taken:
             return True  # what a reorg took is open again
-        view = await self.watch.view(intents, head, final) if intents else None
+        view = await self.watch.view(intents, look) if intents else None
         if view is None:
-            return False
-        return await self._act(intents, view, paused)
+            return reviewed.final
+        return await self._act(intents, view, paused) or reviewed.final
 
     async def _act(self, intents: Sequence[Intent], view: ChainView, paused: set[int]) -> bool:
-        nonce = await self.journal.free_nonce(self.signer.address, view.count)
-        may_sign = self.held.not_ours is None
-        planned = plan(
-            intents, view, self.policy, time.time(), nonce, self._urgent, paused, may_sign
-        )
+        # One more than are given out: the lowest may be a gap.
+        number = self.policy.in_flight + 1
+        free = await self.journal.free_nonces(self.signer.address, view.count, number)
+        may_sign, urgent = self.held.not_ours is None, self.outgoing.urgent
+        planned = plan(intents, view, self.policy, time.time(), free, urgent, paused, may_sign)
+        await self._confirm([(a.intent, a.receipt) for a in planned if isinstance(a, Confirm)])
         for action in planned:
             try:
-                await self._do(action, view)
+                await self._do(action)
             except LaneHalted as halt:
                 await self.held.halt(action.intent, halt)
+        signed = await self._sign([a for a in planned if isinstance(a, Sign)], view)
+        sends = [*(a for a in planned if isinstance(a, Send)), *signed]
+        if sends:
+            await self.outgoing.send(sends)
         return await self._look_at_halts(intents) or bool(planned)
 
-    async def _do(self, action: Action, view: ChainView) -> None:
+    async def _do(self, action: Action) -> None:
+        """What concerns one intent alone. Raises LaneHalted."""
         match action:
-            case Sign():
-                await self._sign(action, view)
-            case Send():
-                await self._send(action)
-            case Confirm(intent, receipt):
-                await self._confirm(intent, receipt)
             case Examine():
                 await self._examine(action)
             case Renew(intent, reverted):
@@ -128,47 +107,50 @@ class Submitter:
             case GiveUp(intent):
                 await self._give_up(intent)
             case Fill():
-                await self._fill(action)
+                await self.outgoing.fill(action)
 
-    # ------------------------------------------------------------------ sign and send
+    # ------------------------------------------------------------------ before the block
 
-    async def _sign(self, action: Sign, view: ChainView) -> None:
-        """Estimate, sign, journal. Sending is the next round's first action."""
-        intent = action.intent
-        if not intent.attempts and await self._done(intent, view):
-            return
-        try:
-            gas = await self.node.estimate(self.signer.address, intent)
-        except NodeRefused as error:
+    async def _sign(self, actions: Sequence[Sign], view: ChainView) -> list[Send]:
+        """What was signed, and is to be sent now."""
+        again = [action for action in actions if action.intent.attempts]
+        fresh = [action for action in actions if not action.intent.attempts]
+        ready = again + (await self._undone(fresh, view) if fresh else [])
+        if not ready:
+            return []
+        signed, refused = await self.outgoing.sign(ready)
+        for intent, error in refused:
             await self._not_estimated(intent, error)
-            return
-        attempt = self.signer.sign(intent, action.nonce, action.fees, gas, time.time())
-        await self.journal.record(intent, self.signer.address, attempt)
-        if intent.attempts:
-            self._urgent.discard(intent.attempts[-1].hash)
-            self.metrics.transactions_bumped.inc()
-        self.held.clear(intent)
-        log.info("transaction signed", intent=intent.key, nonce=action.nonce, tx=attempt.hash.hex())
+        return signed
 
-    async def _done(self, intent: Intent, view: ChainView) -> bool:
-        """Whether nothing is to be signed: it is done already, or needed no more.
+    async def _undone(self, actions: Sequence[Sign], view: ChainView) -> list[Sign]:
+        """Those before the first one that is done already, needed no more or halted: what comes
+        behind it would get a nonce above one that nobody uses."""
+        found = await self._found([action.intent for action in actions])
+        for action, what in zip(actions, found, strict=True):
+            await self._resolve(action.intent, what, view)
+        first = next((n for n, what in enumerate(found) if what is not None), len(found))
+        return list(actions[:first])
 
-        That it is needed no more may be undone by a reorg: it is void only once that was so for as
-        long as it takes a block to become final.
-        """
-        found = await self._found(intent)
-        if found is None:
-            self._moot_since.pop(intent.id, None)
-            return False
-        if isinstance(found, Receipt):
-            await self._adopt(intent, found)
-            return True
+    async def _resolve(self, intent: Intent, found: Found, view: ChainView) -> None:
+        match found:
+            case None:
+                self._moot_since.pop(intent.id, None)
+            case Receipt():
+                await self._adopt(intent, found)
+            case LaneHalted():
+                await self.held.halt(intent, found)
+            case Moot():
+                await self._moot(intent, found, view)
+
+    async def _moot(self, intent: Intent, found: Moot, view: ChainView) -> None:
+        """That it is needed no more may be undone by a reorg: it is void only once that was so for
+        as long as it takes a block to become final."""
         since = self._moot_since.setdefault(intent.id, view.head.number)
         if since > view.final_block and not found.at_once:
             self.held.pause(intent, WAITS_FOR_FINALITY, found.why)
         else:
             await self._void(intent, found)
-        return True
 
     async def _void(self, intent: Intent, moot: Moot) -> None:
         log.warning("intent is void", intent=intent.key, why=moot.why)
@@ -181,93 +163,54 @@ class Submitter:
             self.held.pause(intent, reason, error.message)
             return
         self.held.doubt_key()
-        if intent.attempts and isinstance(await self._found(intent), Receipt):
+        if intent.attempts and isinstance((await self._found([intent]))[0], Receipt):
             # Somebody did it. Its nonce must be spent all the same: what comes after waits for it.
-            await self._send(Send(intent, intent.attempts[-1]))
+            await self.outgoing.send([Send(intent, intent.attempts[-1])])
         self.held.pause(intent, reason, f"the call would revert: {revert_reason(error)}")
 
-    async def _fill(self, action: Fill) -> None:
-        """A transfer of nothing to ourselves, journalled like any other attempt."""
-        sender = self.signer.address
-        nothing = Intent(0, NOTHING + f"{sender.hex()}:{action.nonce}", sender, b"")
-        try:
-            gas = await self.node.estimate(sender, nothing)
-        except NodeRefused as error:
-            self.held.pause(action.intent, refusal_of(error), error.message)
-            return
-        attempt = self.signer.sign(nothing, action.nonce, action.fees, gas, time.time())
-        await self.journal.record_new(nothing, sender, attempt)
-        log.warning("nonce of nobody filled", nonce=action.nonce, blocked=action.intent.key)
-
-    async def _found(self, intent: Intent) -> Receipt | Moot | None:
-        """Whether an intent is done or moot; one that only spends a nonce is when that is spent."""
-        if intent.key.startswith(NOTHING):
-            return Moot("somebody else has spent the nonce", at_once=True)
-        return await self.settled(intent)
-
-    async def _send(self, action: Send) -> None:
-        intent, attempt = action.intent, action.attempt
-        if action.capped:
-            self.metrics.fee_capped.inc()
-            log.warning("the fee cap is reached", intent=intent.key, max_fee=attempt.fees.max_fee)
-        try:
-            await self.node.send(attempt.raw)
-        except NodeRefused as error:
-            await self._refused(action, error)
-            return
-        self.metrics.transactions_sent.labels("accepted").inc()
-        await self.journal.mark_sent(attempt, time.time())
-        self.held.clear(intent)
-
-    async def _refused(self, action: Send, error: NodeRefused) -> None:
-        intent, attempt = action.intent, action.attempt
-        failure = classify_rpc_failure(error.message)
-        self.metrics.transactions_sent.labels(failure.value).inc()
-        if failure in (RpcFailure.ALREADY_KNOWN, RpcFailure.NONCE_TOO_LOW):
-            # Known, or already in a block: the receipt will tell, and the next look finds it.
-            await self.journal.mark_sent(attempt, time.time())
-            self.held.clear(intent)
-        elif failure is RpcFailure.FATAL and not any(a.sent_at for a in intent.attempts):
-            # No node has it: another intent may have the nonce, or all of them would wait for it.
-            await self.journal.unbind(intent)
-            why = f"the node refuses its transaction: {error.message}"
-            raise LaneHalted(intent.key, why, TRANSACTION_REFUSED)
-        else:
-            if failure is RpcFailure.UNDERPRICED:
-                self._urgent.add(attempt.hash)
-            self.held.pause(
-                intent, failure.name.title().replace("_", ""), f"not sent: {error.message}"
-            )
+    async def _found(self, intents: Sequence[Intent]) -> list[Found]:
+        """Whether intents are done or moot; one that only spends a nonce is when that is spent."""
+        asked = [intent for intent in intents if not intent.key.startswith(NOTHING)]
+        found = dict(zip(asked, await self.settled(asked), strict=True)) if asked else {}
+        spent = Moot("somebody else has spent the nonce", at_once=True)
+        return [found.get(intent, spent) for intent in intents]
 
     # ------------------------------------------------------------------ in a block, or never
 
-    async def _confirm(self, intent: Intent, receipt: Receipt) -> None:
-        await self.journal.confirm(intent, receipt)
-        self._forget(intent)
-        self.metrics.confirmed_block.set(receipt.block_number)
-        log.info(
-            "intent confirmed",
-            intent=intent.key,
-            block=receipt.block_number,
-            gas=receipt.gas_used,
-            tx=receipt.hash.hex(),
-        )
+    async def _confirm(self, done: Sequence[tuple[Intent, Receipt]]) -> None:
+        if not done:
+            return
+        await self.journal.confirm(done)
+        for intent, receipt in done:
+            self._forget(intent)
+            self.metrics.confirmed_block.set(receipt.block_number)
+            log.info(
+                "intent confirmed",
+                intent=intent.key,
+                block=receipt.block_number,
+                gas=receipt.gas_used,
+                tx=receipt.hash.hex(),
+            )
 
     async def _adopt(self, intent: Intent, receipt: Receipt) -> None:
         """Done by an earlier life, or by another sender."""
         log.info("intent found done on chain", intent=intent.key)
-        await self._confirm(intent, receipt)
+        await self._confirm([(intent, receipt)])
 
     async def _over(self, intent: Intent) -> bool:
-        """Whether an intent with a spent nonce is done all the same, or not needed at once."""
-        found = await self._found(intent)
-        if isinstance(found, Receipt):
-            await self._adopt(intent, found)
-            return True
-        if found is not None and found.at_once:
-            await self._void(intent, found)
-            return True
-        return False
+        """Whether an intent with a spent nonce is done all the same, or not needed at once.
+        Raises LaneHalted."""
+        (found,) = await self._found([intent])
+        match found:
+            case Receipt():
+                await self._adopt(intent, found)
+            case LaneHalted():
+                raise found
+            case Moot(at_once=True):
+                await self._void(intent, found)
+            case _:
+                return False
+        return True
 
     async def _examine(self, action: Examine) -> None:
         intent, block = action.intent, action.block
@@ -322,9 +265,8 @@ class Submitter:
                 continue
             if not self.held.due(intent.key, self.policy.refused_pause_s):
                 continue
-            try:
-                found = await self._found(intent)
-            except LaneHalted:
+            (found,) = await self._found([intent])
+            if isinstance(found, LaneHalted):
                 continue
             log.warning("halt is over: nothing stands in its place now", intent=intent.key)
             if isinstance(found, Receipt):

@@ -1,5 +1,7 @@
-"""Whether a batch is committed already, and whether our key may commit on its lane at all."""
+"""Whether an intent is done already: by which transaction, or why nobody needs it any more. For
+batches of a lane, and whether our key may commit on it at all."""
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from corechain.deployment import Deployment
@@ -7,7 +9,7 @@ from corechain.protocol.eip712 import uint_word
 from corechain.service.errors import NodeBehind, NodeUnavailable
 from corechain_relayer.calldata import commit_call, committed_id, selector
 from corechain_relayer.errors import LaneHalted, NotLaneSubmitter
-from corechain_relayer.submitter.commits import CommitSearch
+from corechain_relayer.submitter.commits import CommitSearch, Committed
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
 
@@ -18,24 +20,56 @@ NOBODY = bytes(20)
 
 
 @dataclass(frozen=True, slots=True)
+class Moot:
+    """The intent is not needed any more, and why. `at_once`: whoever wanted it wants it anew when a
+    reorg undoes that, so there is no need to wait until that is final."""
+
+    why: str
+    at_once: bool = False
+
+
+Found = Receipt | Moot | LaneHalted | None
+"""The transaction by which an intent is done already, whoever sent it; LaneHalted when something
+else stands in its place; None: it is to be done."""
+Settled = Callable[[Sequence[Intent]], Awaitable[list[Found]]]
+"""One answer for each intent, in order."""
+
+
+def one_by_one(ask: Callable[[Intent], Awaitable[Receipt | Moot | None]]) -> Settled:
+    """For what has a question of its own for each intent."""
+
+    async def settled(intents: Sequence[Intent]) -> list[Found]:
+        return [await ask(intent) for intent in intents]
+
+    return settled
+
+
+@dataclass(frozen=True, slots=True)
 class CommittedBatches:
-    """Finds the transaction that committed the batch of an intent, alone or in a group."""
+    """Finds the transactions that committed the batches of intents, alone or in groups."""
 
     search: CommitSearch
 
-    async def __call__(self, intent: Intent) -> Receipt | None:
-        """Raises LaneHalted when another commitment stands under the batch's id."""
-        batch = committed_id(intent.calldata)
+    async def __call__(self, intents: Sequence[Intent]) -> list[Found]:
+        """LaneHalted for one under whose batch id another commitment stands."""
         await self.search.refresh()
-        found = await self.search.find(batch)
-        if found is None:
-            return None
-        if commit_call(batch, found.commitment) != intent.calldata:
-            raise LaneHalted(intent.key, f"0x{found.commitment.hex()} is committed in its place")
-        receipts = await self.search.node.receipts([found.transaction])
-        if not receipts:
-            raise NodeBehind("the receipt of a transaction in the logs is missing")
-        return receipts[found.transaction]
+        found = await self.search.find_all([committed_id(i.calldata) for i in intents])
+        receipts = await self.search.node.receipts({c.transaction for c in found.values()})
+        return [_found(intent, found, receipts) for intent in intents]
+
+
+def _found(
+    intent: Intent, commits: Mapping[int, Committed], receipts: Mapping[bytes, Receipt]
+) -> Receipt | LaneHalted | None:
+    batch = committed_id(intent.calldata)
+    commit = commits.get(batch)
+    if commit is None:
+        return None
+    if commit_call(batch, commit.commitment) != intent.calldata:
+        return LaneHalted(intent.key, f"0x{commit.commitment.hex()} is committed in its place")
+    if commit.transaction not in receipts:
+        raise NodeBehind("the receipt of a transaction in the logs is missing")
+    return receipts[commit.transaction]
 
 
 def _address(word: bytes) -> bytes:

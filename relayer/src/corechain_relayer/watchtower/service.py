@@ -13,7 +13,7 @@ from corechain_relayer.journal.batches import NewIntent
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent
-from corechain_relayer.submitter.service import Moot
+from corechain_relayer.submitter.settled import Moot
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.watchtower.channels import (
     VERSION_MAX,

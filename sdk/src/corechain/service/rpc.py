@@ -105,7 +105,7 @@ class Rpc:
     async def call_all(self, calls: Sequence[Call]) -> list[Any]:
         """`call_many`, in smaller batches and at last one by one where the node takes no others.
         Then the answers may be of different nodes. Raises NodeUnavailable."""
-        while self._batch_calls > 1:
+        while self._batch_calls > 1 and len(calls) > 1:
             try:
                 parts = range(0, len(calls), self._batch_calls)
                 found = [await self.call_many(calls[n : n + self._batch_calls]) for n in parts]

@@ -56,8 +56,8 @@ select device, metric, value, at, run_start from quality_state where device = an
 select state, transaction, block_number, gas_used from intent where key = $1;
 
 -- name: mark_sent
--- The node has it.
-update attempt set sent_at = $2 where hash = $1;
+-- The node has them ($1 hashes).
+update attempt set sent_at = $2 where hash = any($1::bytea[]);
 
 -- name: final_block
 -- The block of the newest final intent of a queue.
@@ -136,9 +136,10 @@ insert into lane_count (lanes, most) values ($1, $1) on conflict do nothing;
 update lane_count set lanes = $1, most = greatest(most, $1);
 
 -- name: oldest_queued
--- The oldest intent that nothing is signed for: the next of an ordered queue, halted or not.
+-- The oldest intents that nothing is signed for ($2: how many): the next of an ordered queue, halted
+-- or not.
 select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind
-from intent where queue = $1 and state = 'queued' order by id limit 1;
+from intent where queue = $1 and state = 'queued' order by id limit $2;
 
 -- name: oldest_ready
 -- The oldest queued intent that is neither halted nor among the paused ($2): an unordered queue's.
@@ -161,26 +162,34 @@ select exists (select 1 from intent where queue = $1 and state in ('queued', 'pe
 select state, count(*) as number from intent
 where queue = $1 and state in ('queued', 'pending', 'confirmed') group by state;
 
--- name: free_nonce
--- The lowest nonce from $2 on that is signed for by a sender in no attempt that may still count.
+-- name: free_nonces
+-- The $3 lowest nonces from $2 on that are signed for by a sender in no attempt that may still count.
 with taken as (
-    select a.nonce from attempt a join intent i on i.id = a.intent_id
+    select distinct a.nonce from attempt a join intent i on i.id = a.intent_id
     where a.sender = $1 and a.nonce >= $2::bigint and not a.refused and i.state <> 'void'
 )
-select min(candidate) from (
-    select $2::bigint as candidate union all select nonce + 1 from taken
-) as candidates
-where candidate not in (select nonce from taken);
+select candidate
+from generate_series($2::bigint, $2::bigint + $3::bigint + (select count(*) from taken) - 1)
+     as candidate
+where candidate not in (select nonce from taken) order by candidate limit $3;
 
--- name: claim_nonce
--- Binds a nonce to an intent, once.
-update intent set state = 'pending', sender = $2, nonce = $3
-where id = $1 and state in ('queued', 'pending') and (nonce is null or nonce = $3);
+-- name: claim_nonces
+-- Binds nonces of a sender ($1) to intents (parallel arrays), each once; how many were bound.
+with bound as (
+    update intent set state = 'pending', sender = $1, nonce = new.nonce
+    from unnest($2::bigint[], $3::bigint[]) as new (id, nonce)
+    where intent.id = new.id and intent.state in ('queued', 'pending')
+      and (intent.nonce is null or intent.nonce = new.nonce)
+    returning 1
+)
+select count(*) from bound;
 
--- name: insert_attempt
--- A signed transaction, before it is sent. The same bytes again, after they were refused, count anew.
-insert into attempt (hash, intent_id, sender, nonce, raw, max_fee, priority_fee, signed_at)
-values ($1, $2, $3, $4, $5, $6, $7, $8)
+-- name: insert_attempts
+-- Signed transactions of a sender ($1; parallel arrays), before they are sent. The same bytes again,
+-- after they were refused, count anew.
+insert into attempt (sender, intent_id, hash, nonce, raw, max_fee, priority_fee, signed_at)
+select $1, * from unnest($2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[],
+                         $7::bigint[], $8::double precision[])
 on conflict (hash) do update
 set refused = false, signed_at = excluded.signed_at, sent_at = null;
 
@@ -199,11 +208,14 @@ update intent set state = 'queued', nonce = null, spent_block = null, spent_hash
 where id = $1 and state = 'pending';
 
 -- name: confirm
--- In a block; not final yet. Whatever kept it is over.
-update intent set state = 'confirmed', transaction = $2, block_number = $3, block_hash = $4,
-                  gas_used = $5, spent_block = null, spent_hash = null,
+-- In blocks (parallel arrays); not final yet. Whatever kept them is over.
+update intent set state = 'confirmed', transaction = done.transaction, block_number = done.number,
+                  block_hash = done.hash, gas_used = done.gas,
+                  spent_block = null, spent_hash = null,
                   halt_kind = null, halt_reason = null, halted_at = null
-where id = $1 and state in ('queued', 'pending');
+from unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[])
+     as done (id, transaction, number, hash, gas)
+where intent.id = done.id and state in ('queued', 'pending');
 
 -- name: newest_confirmed_blocks
 -- Blocks with confirmed intents of a queue, newest first.
@@ -293,9 +305,10 @@ left join intent i on i.key = 'batch:' || b.batch_id
 where b.batch_id is null or not (b.adopted or coalesce(i.state in ('confirmed', 'final'), false))
 on conflict (batch_id) do nothing;
 
--- name: seen_commit
--- A final commitment that was found on chain.
-select commitment, transaction, block_number from seen_commit where batch_id = $1;
+-- name: seen_commits
+-- Final commitments that were found on chain, of some batches.
+select batch_id, commitment, transaction, block_number from seen_commit
+where batch_id = any($1::bigint[]);
 
 -- name: unaccounted_commits
 -- Final commitments of a lane ($1 first id, $2 last id) that the journal has not, or has otherwise.

@@ -1,0 +1,129 @@
+"""Signs and sends for one key, several transactions at a time. The journal has each one first."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain.service.errors import NodeRefused
+from corechain_relayer.errors import TRANSACTION_REFUSED, LaneHalted
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.held import Held
+from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.node import Node, refusal_of
+from corechain_relayer.submitter.plan import Attempt, Fill, Intent, Send, Sign, State
+from corechain_relayer.submitter.signer import Signer
+
+log = structlog.get_logger(__name__)
+
+NOTHING = "nothing:"
+"""Keys of intents that spend a nonce and do nothing else begin like this."""
+KNOWN = (RpcFailure.ALREADY_KNOWN, RpcFailure.NONCE_TOO_LOW)
+"""The node has it, or it is in a block: the receipt will tell, and a later look finds it."""
+NEXT_BLOCK_S = 1.0
+"""Nodes that keep no transaction above a missing nonce are sequencers with fast blocks."""
+
+NotEstimated = tuple[Intent, NodeRefused]
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """`urgent`: hashes of attempts whose fee the node called too low."""
+
+    journal: IntentJournal
+    node: Node
+    signer: Signer
+    metrics: Metrics
+    held: Held
+    urgent: set[bytes] = field(default_factory=set)
+
+    async def sign(self, actions: Sequence[Sign]) -> tuple[list[Send], list[NotEstimated]]:
+        """Estimates, signs and journals: what is to be sent, and what the node would not estimate.
+
+        Nothing is signed for the first time behind an intent that cannot be.
+        """
+        sender = self.signer.address
+        limits = await self.node.estimates(sender, [action.intent for action in actions])
+        refused: list[NotEstimated] = []
+        signed: list[tuple[Sign, Attempt]] = []
+        for action, gas in zip(actions, limits, strict=True):
+            intent, nonce, fees = action.intent, action.nonce, action.fees
+            if isinstance(gas, NodeRefused):
+                refused.append((intent, gas))
+            elif intent.attempts or not any(not held.attempts for held, _ in refused):
+                signed.append((action, self.signer.sign(intent, nonce, fees, gas, time.time())))
+        if signed:
+            await self.journal.record([(a.intent, attempt) for a, attempt in signed], sender)
+        return [self._signed(action.intent, attempt) for action, attempt in signed], refused
+
+    def _signed(self, intent: Intent, attempt: Attempt) -> Send:
+        if intent.attempts:
+            self.urgent.discard(intent.attempts[-1].hash)
+            self.metrics.transactions_bumped.inc()
+        self.held.clear(intent)
+        log.info(
+            "transaction signed", intent=intent.key, nonce=attempt.nonce, tx=attempt.hash.hex()
+        )
+        attempts = (*intent.attempts, attempt)
+        bound = replace(intent, state=State.PENDING, nonce=attempt.nonce, attempts=attempts)
+        return Send(bound, attempt)
+
+    async def fill(self, action: Fill) -> None:
+        """A transfer of nothing to ourselves, journalled like any other attempt."""
+        sender = self.signer.address
+        nothing = Intent(0, NOTHING + f"{sender.hex()}:{action.nonce}", sender, b"")
+        try:
+            gas = await self.node.estimate(sender, nothing)
+        except NodeRefused as error:
+            self.held.pause(action.intent, refusal_of(error), error.message)
+            return
+        attempt = self.signer.sign(nothing, action.nonce, action.fees, gas, time.time())
+        await self.journal.record_new(nothing, sender, attempt)
+        log.warning("nonce of nobody filled", nonce=action.nonce, blocked=action.intent.key)
+
+    async def send(self, actions: Sequence[Send]) -> None:
+        """The lowest nonce first: some nodes keep nothing above a missing one."""
+        ordered = sorted(actions, key=lambda action: action.attempt.nonce)
+        for action in ordered:
+            self._say_capped(action)
+        answers = await self.node.send([action.attempt.raw for action in ordered])
+        taken: list[Send] = []
+        refused: list[tuple[Send, RpcFailure, str]] = []
+        for action, error in zip(ordered, answers, strict=True):
+            failure = classify_rpc_failure(error.message) if error else None
+            self.metrics.transactions_sent.labels(failure.value if failure else "accepted").inc()
+            if error and failure and failure not in KNOWN:
+                refused.append((action, failure, error.message))
+            else:
+                taken.append(action)
+        await self._taken(taken)
+        for action, failure, said in refused:
+            await self._refused(action, failure, said)
+
+    async def _taken(self, actions: Sequence[Send]) -> None:
+        if actions:
+            await self.journal.mark_sent([action.attempt for action in actions], time.time())
+        for action in actions:
+            self.held.clear(action.intent)
+
+    def _say_capped(self, action: Send) -> None:
+        if action.capped:
+            self.metrics.fee_capped.inc()
+            max_fee = action.attempt.fees.max_fee
+            log.warning("the fee cap is reached", intent=action.intent.key, max_fee=max_fee)
+
+    async def _refused(self, action: Send, failure: RpcFailure, said: str) -> None:
+        intent, attempt = action.intent, action.attempt
+        if failure is RpcFailure.FATAL and not any(a.sent_at for a in intent.attempts):
+            # No node has it: another intent may have the nonce, or all of them would wait for it.
+            await self.journal.unbind(intent)
+            why = f"the node refuses its transaction: {said}"
+            await self.held.halt(intent, LaneHalted(intent.key, why, TRANSACTION_REFUSED))
+            return
+        if failure is RpcFailure.UNDERPRICED:
+            self.urgent.add(attempt.hash)
+        pause_s = NEXT_BLOCK_S if failure is RpcFailure.NONCE_TOO_HIGH else self.held.pause_s
+        name = failure.name.title().replace("_", "")
+        self.held.pause(intent, name, f"not sent: {said}", min(pause_s, self.held.pause_s))

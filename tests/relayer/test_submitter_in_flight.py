@@ -1,0 +1,205 @@
+"""Several commits of a lane in flight at a time, on a real chain.
+
+given a window of four
+  a block takes all that is in flight, in order
+  a process that dies between any two sends sends the same bytes again, each commit lands once
+  a reorg that drops some takes them back, and they land again under their nonces
+  a transaction that the node's pool lost holds up those above it until it is sent again
+  a nonce that was used by hand costs its own intent a fresh nonce, and nothing else
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+
+from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain_relayer.submitter.node import Node
+from relayer.lane import Lane
+from relayer.support import ADMIN, Chain
+
+SUBMITTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+WINDOW = 4
+FINALITY = 64
+"""Blocks behind anvil's head that it calls final."""
+
+
+@pytest.fixture
+async def manual(lane: Lane) -> AsyncIterator[Lane]:
+    """On a chain that mines when it is told to."""
+    chain = lane.chain
+    chain.rpc("evm_setAutomine", False)
+    yield lane
+    chain.rpc("anvil_dropAllTransactions")
+    chain.rpc("evm_setAutomine", True)
+
+
+async def want(lane: Lane, number: int) -> None:
+    for batch in range(1, number + 1):
+        await lane.want(batch)
+
+
+def nonces_in_pool(chain: Chain) -> list[int]:
+    content = chain.rpc("txpool_content")
+    of_all = {**content["pending"], **content["queued"]}
+    ours = [of for sender, of in of_all.items() if sender.lower() == SUBMITTER.lower()]
+    return sorted(int(nonce) for by_nonce in ours for nonce in by_nonce)
+
+
+async def all_committed(lane: Lane, number: int) -> bool:
+    return list(lane.chain.commitments()) == list(range(1, number + 1))
+
+
+async def attempts(lane: Lane) -> int:
+    return int(await lane.journal.connection.fetchval("select count(*) from attempt"))
+
+
+async def until_in_pool(lane: Lane, number: int) -> None:
+    async def there() -> bool:
+        return len(nonces_in_pool(lane.chain)) == number
+
+    await lane.until(there)
+
+
+async def until_confirmed(lane: Lane, number: int) -> None:
+    query = "select count(*) from intent where state in ('confirmed', 'final')"
+
+    async def confirmed() -> bool:
+        return bool(await lane.journal.connection.fetchval(query) == number)
+
+    await lane.until(confirmed)
+
+
+async def test_a_block_takes_all_that_is_in_flight_in_order(manual: Lane) -> None:
+    await want(manual, 6)
+    await until_in_pool(manual, WINDOW)
+    assert not await manual.submitter.step()  # the window is full
+    manual.chain.rpc("evm_mine")
+    block = manual.block()
+    assert len(block["transactions"]) == WINDOW
+    await until_in_pool(manual, 2)
+    manual.chain.rpc("evm_mine")
+    assert await all_committed(manual, 6)
+    await until_confirmed(manual, 6)
+    assert await attempts(manual) == 6
+
+
+async def test_a_chain_with_a_block_a_second_takes_more_than_one_commit_a_block(lane: Lane) -> None:
+    lane.chain.rpc("evm_setIntervalMining", 1)
+    try:
+        await want(lane, 8)
+        await until_confirmed(lane, 8)
+    finally:
+        lane.chain.rpc("evm_setIntervalMining", 0)
+        lane.chain.rpc("evm_setAutomine", True)
+    blocks = await lane.journal.connection.fetch("select distinct block_number from intent")
+    assert len(blocks) < 8
+    assert await all_committed(lane, 8)
+
+
+@pytest.mark.parametrize("sent", range(WINDOW + 1))
+async def test_a_process_that_dies_between_two_sends_loses_nothing(
+    lane: Lane, sent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Node.send
+
+    async def send_some(node: Node, transactions: list[bytes]) -> list[NodeRefused | None]:
+        if sent:
+            await send(node, transactions[:sent])
+        raise NodeUnavailable("killed")
+
+    await want(lane, WINDOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "send", send_some)
+        with pytest.raises(NodeUnavailable):
+            await lane.submitter.step()
+    assert len(lane.chain.commitments()) == sent
+    lane.restart()
+    await until_confirmed(lane, WINDOW)
+    assert await all_committed(lane, WINDOW)
+    assert await attempts(lane) == WINDOW  # the same bytes, not other ones
+
+
+async def test_a_process_that_dies_before_it_sends_sends_what_it_signed(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await want(lane, WINDOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "send", lambda node, transactions: never_sent())
+        with pytest.raises(NodeUnavailable):
+            await lane.submitter.step()
+    assert await attempts(lane) == WINDOW
+    await want(lane, WINDOW + 2)
+    lane.restart()
+    await until_confirmed(lane, WINDOW + 2)
+    assert await all_committed(lane, WINDOW + 2)
+
+
+async def never_sent() -> None:
+    raise NodeUnavailable("killed")
+
+
+async def test_a_reorg_that_drops_some_in_flight_lets_them_land_again(manual: Lane) -> None:
+    await want(manual, 6)
+    await until_in_pool(manual, WINDOW)
+    manual.chain.rpc("evm_mine")
+    await until_in_pool(manual, 2)  # four in a block, two in flight
+    manual.chain.reorg(1)
+    assert manual.chain.commitments() == {}
+    manual.restart(resend_after_s=0.05)
+    await until_in_pool(manual, 6)
+    manual.chain.rpc("evm_mine")
+    await until_confirmed(manual, 6)
+    assert await all_committed(manual, 6)
+    assert await attempts(manual) == 6
+
+
+async def test_what_the_pool_lost_is_sent_again_and_those_above_it_follow(manual: Lane) -> None:
+    await want(manual, WINDOW)
+    await until_in_pool(manual, WINDOW)
+    lowest = manual.chain.rpc("txpool_content")["pending"]
+    (by_nonce,) = lowest.values()
+    manual.chain.rpc("anvil_dropTransaction", by_nonce[min(by_nonce, key=int)]["hash"])
+    manual.restart(resend_after_s=0.05)
+    await until_in_pool(manual, WINDOW)
+    manual.chain.rpc("evm_mine")
+    await until_confirmed(manual, WINDOW)
+    assert await all_committed(manual, WINDOW)
+    assert await attempts(manual) == WINDOW
+
+
+async def test_a_nonce_used_by_hand_costs_its_own_intent_a_fresh_one_only(manual: Lane) -> None:
+    await want(manual, 6)
+    await until_in_pool(manual, WINDOW)
+    chain, (first, *_) = manual.chain, nonces_in_pool(manual.chain)
+    chain.rpc("anvil_dropAllTransactions")
+    by_hand = {"from": SUBMITTER, "to": ADMIN, "value": "0x1", "nonce": hex(first + 1)}
+    fees = {"maxFeePerGas": hex(10**11), "maxPriorityFeePerGas": hex(10**10), "gas": hex(50_000)}
+    chain.rpc("eth_sendTransaction", by_hand | fees)
+    manual.restart(resend_after_s=0.05)
+    await until_in_pool(manual, WINDOW)
+    chain.rpc("evm_mine")
+
+    async def waits() -> bool:
+        return bool(
+            await manual.journal.connection.fetchval(
+                "select count(*) = 1 from intent where spent_block is not null"
+            )
+        )
+
+    await manual.until(waits)
+    await until_confirmed(manual, WINDOW - 1)
+    assert set(chain.commitments()) == {1, 3, 4}  # and nothing new behind what waits
+    chain.rpc("anvil_mine", hex(FINALITY + 1))
+    chain.rpc("evm_setAutomine", True)
+    await until_confirmed(manual, 6)
+    assert set(chain.commitments()) == set(range(1, 7))
+
+
+async def test_a_window_of_one_commits_one_at_a_time(manual: Lane) -> None:
+    manual.submitter.policy = replace(manual.submitter.policy, in_flight=1)
+    await want(manual, 2)
+    await until_in_pool(manual, 1)
+    assert not await manual.submitter.step()
+    manual.chain.rpc("evm_mine")
+    await until_in_pool(manual, 1)
