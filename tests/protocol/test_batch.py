@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corechain.protocol import native
 from corechain.protocol.batch import (
     EmptyBatch,
     Origin,
@@ -62,12 +63,20 @@ def sealed(items=None, states=None):
     return seal(ORIGIN, reports() if items is None else items, KNOWN, states or {})
 
 
+@pytest.fixture(params=["native", "python"] if native.library else ["python"])
+def implementation(request, monkeypatch):
+    """Who checks signatures, without corechain-native and with it where it is."""
+    if request.param == "python":
+        monkeypatch.setattr(native, "library", None)
+
+
 @given(st.permutations(range(18)))
 def test_the_order_of_arrival_does_not_matter(order):
     items = reports()
     assert sealed([items[i] for i in order]).data_file == sealed(items).data_file
 
 
+@pytest.mark.usefixtures("implementation")
 def test_a_data_file_rebuilds_its_batch():
     batch = sealed()
     again, origin = open_data_file(batch.data_file, KNOWN)
@@ -117,6 +126,7 @@ def test_another_rule_set_is_refused():
         open_data_file(bytes(file))
 
 
+@pytest.mark.usefixtures("implementation")
 def test_a_report_that_its_device_did_not_sign_is_refused():
     honest = reports(1)
     forged = SignedReport(honest[0].report, honest[1].signature)
