@@ -9,6 +9,7 @@ by itself, after all batches, as it would be once in so many reports of a device
 
 import asyncio
 import json
+import logging
 import statistics
 import sys
 import tempfile
@@ -21,6 +22,7 @@ from typing import Any
 
 import asyncpg
 import psutil
+import structlog
 from coincurve import PublicKey
 from redis.asyncio import Redis
 
@@ -36,7 +38,7 @@ from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import Report, SignedReport
-from corechain_relayer.bus.frame import frame_of
+from corechain_relayer.bus.frame import FrameKeys, Place, frame_of
 from corechain_relayer.bus.keys import FIELD, lane_keys
 from corechain_relayer.journal.fold import fold_all
 from corechain_relayer.service import Relayer, Role
@@ -49,6 +51,7 @@ CELL, START = 0x872A1072BFFFFFF, int(time.time()) - 80_000
 FLOOR_ROUNDS, TIME_LIMIT_S = 2_000, 600.0
 CASES = [(count, vouched) for count in (1, 20) for vouched in (False, True)]
 ID_MAX = 0xFFFFFFFFFFFF
+KEY = b"\7" * 32
 
 
 @dataclass
@@ -74,11 +77,13 @@ class Bench:
             devices = (key.identity.device for key in self.keys[first : first + A_FLEET])
             chain.enrol_fleet(account, Fleet.of(owner, KeyType.SECP256K1, devices))
 
-    def frames(self, first: int, reports: int, observations: int) -> Iterator[bytes]:
+    def frames(
+        self, first: int, reports: int, observations: int, keys: FrameKeys
+    ) -> Iterator[bytes]:
         """Devices take turns, as if each had sent by itself; sequences and times rise."""
-        domain = registry_domain(
-            self.deployment.chain_id, self.deployment.address("DeviceRegistry")
-        )
+        registry = self.deployment.address("DeviceRegistry")
+        domain = registry_domain(self.deployment.chain_id, registry)
+        place = Place(self.deployment.chain_id, registry, 0)
         signed = []
         for number in range(first, first + reports):
             key, turn = self.keys[number % DEVICES], number // DEVICES
@@ -87,7 +92,7 @@ class Bench:
             report = Report.of(key.identity.device, turn + 1, items)
             signed.append(SignedReport(report, key.sign(report_digest(domain, report))))
             if len(signed) == A_FRAME:
-                yield frame_of(1000 * START, signed).content
+                yield frame_of(1000 * START, signed, keys, place).content
                 signed = []
 
     def settings(self, name: str, vouched: bool) -> Settings:
@@ -99,7 +104,7 @@ class Bench:
             "database_url": self.postgres.create_database(name),
             "data_dir": self.home / name,
             "max_age_s": 1.0,
-            "trust_bus": vouched,
+            "frame_key": KEY.hex() if vouched else None,
             "fold_bytes": 1 << 30,
             "fold_age_s": 3_600,
         }
@@ -153,8 +158,9 @@ async def _measure(bench: Bench, observations: int, vouched: bool, reports: int)
     journal = await asyncpg.connect(settings.database_url.get_secret_value())
     bus = Redis.from_url(bench.valkey.url, protocol=2)
     stream = lane_keys(settings.bus_stream, 0).stream
-    meeting = list(bench.frames(0, DEVICES, observations))
-    measured = list(bench.frames(DEVICES, reports, observations))
+    keys = settings.frame_keys
+    meeting = list(bench.frames(0, DEVICES, observations, keys))
+    measured = list(bench.frames(DEVICES, reports, observations, keys))
     await relayer.prepare([Role.AGGREGATOR])
     await relayer.migrate()
     running = asyncio.create_task(relayer.aggregate())
@@ -200,6 +206,7 @@ def floor_us(bench: Bench) -> float:
 
 
 def main() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     reports = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
     lines = []
     with tempfile.TemporaryDirectory(prefix="corechain-bench-") as folder:

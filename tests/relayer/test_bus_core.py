@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from corechain.protocol.frame import columns_of
 from corechain.protocol.lanes import lane_of_device
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain_relayer.aggregator.checks import divide
 from corechain_relayer.bus.base import Position, frames_lost
-from corechain_relayer.bus.frame import Frame, spans_of
+from corechain_relayer.bus.frame import spans_of
 from corechain_relayer.bus.guard import REQUIRED, shortfalls
 
 GOOD = {name: wanted for name, (wanted, _) in REQUIRED.items()}
@@ -69,10 +70,9 @@ def test_a_frame_is_divided_without_loss(
     reports: list[SignedReport], lanes: int, data: st.DataObject
 ) -> None:
     lane = data.draw(st.integers(0, lanes - 1))
-    divided = divide("1-0", Frame(7, tuple(reports)), lane, lanes)
-    assert (divided.id, divided.received_at_ms) == ("1-0", 7)
-    assert lane not in divided.others
-    parts = {lane: list(divided.ours), **divided.others}
+    ours, others = divide(columns_of(b"".join(r.pack() for r in reports)), lane, lanes)
+    assert lane not in others
+    parts = {n: list(part.reports()) for n, part in {lane: ours, **others}.items()}
     for number, part in parts.items():
         assert all(lane_of_device(r.report.device, lanes) == number for r in part)
         assert part == [r for r in reports if r in part], "in the order in which they came"

@@ -26,7 +26,7 @@ from corechain.deployment import load_deployment
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.reading import SignedReport
 from corechain.service.supervision import stop_all
-from corechain_relayer.aggregator import service as aggregator_service
+from corechain_relayer.aggregator import sealing
 from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.frame import frame_of
 from corechain_relayer.journal import fold as journal_fold
@@ -177,10 +177,8 @@ def dying(moment: Moment, patch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 MOMENTS = {
-    "the data file is not written": Moment(aggregator_service, "write_data_file", False),
-    "the data file is written, the journal is not": Moment(
-        aggregator_service, "write_data_file", True
-    ),
+    "the data file is not written": Moment(sealing, "write_data_file", False),
+    "the data file is written, the journal is not": Moment(sealing, "write_data_file", True),
     "the journal is written, the bus still has the frames": Moment(BatchJournal, "keep", True),
     "the journal is to fold what batches changed": Moment(journal_fold, "_apply", False),
     "it is written to the tables, in a transaction still open": Moment(

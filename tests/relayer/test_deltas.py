@@ -12,22 +12,24 @@ given batches that the journal keeps
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.protocol.batch import Batch
+from corechain.protocol.batch import Header
+from corechain.protocol.frame import Columns, columns_of
+from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
+from corechain.protocol.states import StateColumns
 from corechain.service.database import connect, create_pool, migrate
 from corechain_relayer.errors import UnreadableDelta
 from corechain_relayer.journal import fold as fold_module
-from corechain_relayer.journal.batches import ID_MAX, BatchJournal
+from corechain_relayer.journal.batches import ID_MAX, BatchJournal, KeptBatch
 from corechain_relayer.journal.changes import later
 from corechain_relayer.journal.delta import delta_of, unpack_delta
 from corechain_relayer.journal.digests import Key, digest_columns
@@ -53,15 +55,18 @@ def report(device: DeviceId, sequence: int) -> SignedReport:
 
 def a_batch(
     number: int, reports: Sequence[SignedReport], states: Mapping[StateKey, State]
-) -> Batch:
-    """What the journal looks at of a batch."""
-    ordered = sorted(reports, key=lambda signed: (signed.report.device, signed.report.sequence))
-    header = SimpleNamespace(
-        batch_id=number, reading_count=1, report_count=1, window_start=0, window_end=1
-    )
-    commitment = number.to_bytes(26, "big")
-    parts = {"header": header, "commitment": commitment, "reports": ordered, "states": states}
-    return cast(Batch, SimpleNamespace(rejected=list, **parts))
+) -> KeptBatch:
+    header = Header(number, *[ZERO26] * 4, *[bytes(32)] * 2, 1, len(reports), 0, 1)
+    return KeptBatch(header, Digest26(number.to_bytes(26, "big")), 0, *ordered(reports, states))
+
+
+def ordered(
+    reports: Iterable[SignedReport], states: Mapping[StateKey, State]
+) -> tuple[Columns, StateColumns]:
+    """As a sealed batch has them."""
+    by_key = sorted(reports, key=lambda signed: (signed.report.device, signed.report.sequence))
+    columns = columns_of(b"".join(signed.pack() for signed in by_key))
+    return columns, StateColumns.of(dict(sorted(states.items())))
 
 
 @dataclass
@@ -72,13 +77,13 @@ class Model:
     digests: dict[Key, bytes] = field(default_factory=dict)
     states: dict[StateKey, State] = field(default_factory=dict)
 
-    def take(self, batch: Batch) -> None:
-        for signed in batch.reports:
+    def take(self, batch: KeptBatch) -> None:
+        for signed in batch.reports.reports():
             device, sequence = signed.report.device, signed.report.sequence
             window = self.windows.get(device, SequenceWindow())
             self.windows[device] = window.with_seen(sequence, JOURNAL_WIDTH)
             self.digests[device, sequence] = content_digest(signed.report)
-        self.states.update(batch.states)
+        self.states.update(batch.states.mapping())
 
 
 @dataclass
@@ -90,7 +95,7 @@ class Walk:
     number: int = 0
     free: dict[DeviceId, list[int]] = field(default_factory=dict)
 
-    def batch(self) -> Batch:
+    def batch(self) -> KeptBatch:
         self.number += 1
         reports, states = [], {}
         for device in self.random.sample(DEVICES, self.random.randint(1, len(DEVICES))):
@@ -149,7 +154,7 @@ KEYS = st.tuples(st.sampled_from(DEVICES), SEQUENCES)
 def test_a_delta_says_what_was_put_into_it(keys: set[Key], states: dict[StateKey, State]) -> None:
     devices = {device for device, _ in keys}
     states = {key: state for key, state in states.items() if key[0] in devices}
-    delta = unpack_delta(delta_of([report(*key) for key in sorted(keys)], states).pack())
+    delta = unpack_delta(delta_of(*ordered([report(*key) for key in keys], states)).pack())
     assert delta.devices == sorted(devices)
     found, kept = {}, {}
     for device in devices:
@@ -164,7 +169,7 @@ def test_a_delta_says_what_was_put_into_it(keys: set[Key], states: dict[StateKey
 
 
 def test_what_is_no_delta_stops_its_reader_with_a_way_out() -> None:
-    packed = delta_of([report(DEVICES[0], 1)], {}).pack()
+    packed = delta_of(*ordered([report(DEVICES[0], 1)], {})).pack()
     for wrong in (b"", packed[:-1], packed + b"\0", b"XXXX" + packed[4:], b"CCBD\2" + packed[5:]):
         with pytest.raises(UnreadableDelta, match="newer program"):
             unpack_delta(wrong)

@@ -23,7 +23,7 @@ from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions
-from corechain_relayer.aggregator.role import AggregatorRole
+from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
 from corechain_relayer.bus.connection import connect as connect_bus
 from corechain_relayer.bus.frame import Place
 from corechain_relayer.bus.guard import Guard
@@ -101,6 +101,7 @@ class Relayer:
     alerts: Alerts = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a batch was sealed: the submitter need not wait for its next poll."""
+    threads: AggregatorThreads = field(default_factory=AggregatorThreads)
     disputes: asyncio.Event = field(default_factory=asyncio.Event)
     """The same for the watchtower's answers."""
 
@@ -199,6 +200,7 @@ class Relayer:
         await self.rpc.close()
         await self.bus.close()
         await self.pool.close()
+        self.threads.close()
 
     # ------------------------------------------------------------------ gateway
 
@@ -231,9 +233,9 @@ class Relayer:
 
     async def aggregate(self) -> None:
         """One session of the aggregator."""
-        shared = (self.settings, self.deployment, self.bus, self.watch, self.registry)
-        more = (self.commits(), self.pool, self.metrics, self.work)
-        await AggregatorRole(*shared, *more).session()
+        shared = (self.settings, self.deployment, self.bus, self.watch, self.registry, self.pool)
+        mine = (self.commits(), self.metrics, self.work, self.threads)
+        await AggregatorRole(*shared, *mine, self.frame_place(self.settings.place)).session()
 
     # ---------------------------------------------------------------- submitter
 

@@ -98,6 +98,20 @@ class Settings(ServiceSettings):
     fold_age_s: float = Field(
         60.0, gt=0, le=3_600, description="age at which it is folded, however little it is"
     )
+    known_devices: int = Field(
+        200_000,
+        ge=1,
+        le=100_000_000,
+        description="devices that the aggregator keeps in memory, 0.2 to 0.7 kB each; those idle "
+        "longest are forgotten and read again when they come back",
+    )
+    unknown_device_s: float = Field(
+        60.0,
+        ge=0,
+        le=3_600,
+        description="so long a report waits for the registration of its device to be seen by our "
+        "node, before it becomes a dead letter",
+    )
     max_report_age_s: int = Field(
         7 * 86_400, ge=1, le=CENTURY_S, description="oldest observation that the gateway accepts"
     )

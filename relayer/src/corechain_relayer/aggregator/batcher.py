@@ -1,39 +1,82 @@
-"""Decides what is in the open window and when it is due. Holds no clock and no socket."""
+"""Decides what is in the open window and when it is due. Holds no clock and no socket.
 
-from collections.abc import Iterable, Mapping
+Reports in order are taken by the frame, without a step for each; the others are looked at one by
+one, against the whole window of their device.
+"""
+
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from corechain.protocol.reading import DeviceId, SignedReport
+import numpy as np
+import numpy.typing as npt
+
+from corechain.protocol.columns import Bits, Places, join_columns, take_columns, words
+from corechain.protocol.frame import Columns
+from corechain.protocol.reading import SIGNATURE_BYTES, DeviceId, SignedReport
+from corechain_relayer.aggregator.devices import DeviceTable
 from corechain_relayer.sequences import JOURNAL_WIDTH, Seen, SequenceWindow
 
-Key = tuple[DeviceId, int]
+IN_ORDER_BELOW = np.uint64(1 << 63)
+"""Sequences from here on take the slow path: above them sums of 64 bits would wrap."""
+Windows = Mapping[DeviceId, SequenceWindow]
+
+
+class Outcome:
+    """What became of a report."""
+
+    ACCEPTED = 0
+    DUPLICATE = 1
+    """The same report is in a window that is not in a batch yet."""
+    CONFLICTING = 2
+    """Another report with this sequence is."""
+    COMMITTED = 3
+    """A report with this sequence is in a batch; whether the same one, the journal knows."""
+    STALE = 4
+    """Too far below the newest to know whether it was seen."""
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """What became of a frame's reports."""
+    """What became of a frame's reports: an outcome each, in order."""
 
-    accepted: tuple[SignedReport, ...] = ()
-    duplicate: tuple[SignedReport, ...] = ()
-    """The same report is in the window."""
-    conflicting: tuple[SignedReport, ...] = ()
-    """Another report with this sequence is in the window."""
-    committed: tuple[SignedReport, ...] = ()
-    """A report with this sequence is in a batch; whether the same one, the journal knows."""
-    stale: tuple[SignedReport, ...] = ()
-    """Too far below the newest to know whether they were seen."""
+    columns: Columns
+    outcomes: npt.NDArray[np.uint8]
+
+    def count(self, outcome: int) -> int:
+        return int((self.outcomes == outcome).sum())
+
+    def reports(self, outcome: int) -> list[SignedReport]:
+        return [self.columns.report(i) for i in np.flatnonzero(self.outcomes == outcome).tolist()]
+
+
+class Placed(NamedTuple):
+    """A frame's reports beside the table's rows of their devices."""
+
+    columns: Columns
+    rows: Places
+    odd: Places
+    """The reports of devices of which something here is out of order."""
+    devices: set[DeviceId]
+    """Those devices."""
+
+
+class Part(NamedTuple):
+    """What a window holds of a frame, and the rows of its devices."""
+
+    frame: str
+    columns: Columns
+    rows: Places
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """The content of a batch to be, and the ids of the frames that a sealed batch acknowledges."""
 
-    reports: tuple[SignedReport, ...]
+    columns: Columns
     frames: tuple[str, ...]
-
-    @property
-    def devices(self) -> set[DeviceId]:
-        return {signed.report.device for signed in self.reports}
+    rows: Places
+    """Of its devices, each once."""
 
 
 @dataclass(slots=True)
@@ -41,82 +84,155 @@ class Batcher:
     """Drops what was seen, collects the rest, in whole frames. Times in seconds, any origin.
 
     A window may exceed `max_readings` by one frame: a frame is never split, so that acknowledging
-    it stays one step.
+    it stays one step. While one window is made a batch (`take`), the next collects.
     """
 
     max_readings: int
     max_age_s: float
-    _seen: dict[DeviceId, SequenceWindow] = field(default_factory=dict)
-    _reports: dict[Key, SignedReport] = field(default_factory=dict)
-    _frames: list[str] = field(default_factory=list)
+    table: DeviceTable
+    _open: list[Part] = field(default_factory=list)
+    _taken: list[Part] = field(default_factory=list)
     _observations: int = 0
     _held_observations: int = 0
     _since: float = 0.0
 
-    def unknown(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
-        """Devices whose committed sequences the caller still has to `learn`."""
-        return set(devices) - self._seen.keys()
+    def place(self, columns: Columns) -> Placed:
+        """Where the devices of reports are, and which of them are out of order. The table must know
+        them all, and forget none until the reports are added."""
+        rows = self.table.rows_of(columns)
+        assert (rows >= 0).all(), "learn a device before its reports"
+        odd = np.flatnonzero(~self._in_order(rows, words(columns.sequences)))
+        return Placed(columns, rows, odd, set(self.table.devices(np.unique(rows[odd]))))
 
-    def learn(
-        self, devices: Iterable[DeviceId], committed: Mapping[DeviceId, SequenceWindow]
-    ) -> None:
-        for device in devices:
-            self._seen.setdefault(device, committed.get(device, SequenceWindow()))
-
-    def add(self, frame: str, reports: Iterable[SignedReport], now: float) -> Added:
-        """Takes a frame's reports. Its devices must be known.
+    def add(self, frame: str, placed: Placed, now: float, committed: Windows) -> Added:
+        """Takes a frame's reports. `committed`: windows of the devices that are out of order.
 
         The window keeps the frame's id only when it keeps something of the frame: any other frame
         the caller may acknowledge at once, what it repeats is durable without it.
         """
-        groups: dict[str, list[SignedReport]] = {}
-        for signed in reports:
-            groups.setdefault(self._place(signed, now), []).append(signed)
-        if "accepted" in groups:
-            self._frames.append(frame)
-        return Added(**{name: tuple(group) for name, group in groups.items()})
+        columns, rows, odd = placed.columns, placed.rows, placed.odd
+        outcomes = np.zeros(len(columns), np.uint8)
+        if len(odd):
+            judge = _Judge(self, committed, np.unique(rows[odd]))
+            outcomes[odd] = [judge.outcome(columns, i, int(rows[i])) for i in odd.tolist()]
+        accepted = np.flatnonzero(outcomes == Outcome.ACCEPTED)
+        if 0 < len(accepted) < len(columns):
+            part = Part(frame, take_columns(columns, accepted), rows[accepted])
+            self._keep(part, now)
+        elif len(accepted):
+            self._keep(Part(frame, columns, rows), now)
+        return Added(columns, outcomes)
 
-    def _place(self, signed: SignedReport, now: float) -> str:
-        device, sequence = signed.report.device, signed.report.sequence
-        window = self._seen[device]
-        seen = window.look(sequence, JOURNAL_WIDTH)
-        if seen is Seen.STALE:
-            return "stale"
-        if seen is Seen.REPLAYED:
-            held = self._reports.get((device, sequence))
-            if held is None:
-                return "committed"
-            return "duplicate" if held.report == signed.report else "conflicting"
-        if not self._reports:
+    def _in_order(self, rows: Places, sequences: npt.NDArray[np.uint64]) -> Bits:
+        """Reports of devices whose every report here is above all before it."""
+        above = (sequences >= self.table.following[rows]) & (sequences < IN_ORDER_BELOW)
+        order = np.argsort(rows, kind="stable")
+        owners, numbers = rows[order], sequences[order]
+        falls = (owners[1:] == owners[:-1]) & (numbers[1:] <= numbers[:-1])
+        if above.all() and not falls.any():
+            return above
+        odd = np.concatenate([rows[~above], owners[1:][falls]])
+        return ~np.isin(rows, odd)
+
+    def _keep(self, part: Part, now: float) -> None:
+        if not self._open:
             self._since = now
-        self._seen[device] = window.with_seen(sequence, JOURNAL_WIDTH)
-        self._reports[device, sequence] = signed
-        self._observations += signed.report.count
-        return "accepted"
+        self.table.take(part.rows, words(part.columns.sequences))
+        self._open.append(part)
+        self._observations += part.columns.firsts[-1]
+
+    def parts(self) -> Iterator[Part]:
+        """All that is in no batch yet."""
+        yield from self._taken
+        yield from self._open
 
     def is_due(self, now: float) -> bool:
         """Full, or old enough; after `hold` only when there is something new in it."""
-        fresh = self._observations - self._held_observations
-        return fresh > 0 and (fresh >= self.max_readings or self.wait_s(now) <= 0)
+        return self.is_full or (self._fresh > 0 and self.wait_s(now) <= 0)
+
+    @property
+    def is_full(self) -> bool:
+        return self._fresh >= self.max_readings
+
+    @property
+    def _fresh(self) -> int:
+        return self._observations - self._held_observations
 
     def wait_s(self, now: float) -> float:
         """Seconds until the window is old enough; `max_age_s` when nothing is new in it."""
-        if self._observations == self._held_observations:
+        if self._fresh == 0:
             return self.max_age_s
         return self._since + self.max_age_s - now
 
-    def window(self) -> Window:
-        return Window(tuple(self._reports.values()), tuple(self._frames))
-
-    def hold(self, now: float) -> None:
-        """No observation in the window can be a leaf: keep it until there are others."""
-        self._held_observations, self._since = self._observations, now
+    def take(self) -> Window:
+        """The window, to be made a batch; the next one starts empty. One at a time."""
+        assert not self._taken, "one window at a time is made a batch"
+        self._taken, self._open = self._open, []
+        self._observations = self._held_observations = 0
+        columns = join_columns([part.columns for part in self._taken])
+        rows = np.unique(np.concatenate([part.rows for part in self._taken]))
+        return Window(columns, tuple(part.frame for part in self._taken), rows)
 
     def clear(self) -> None:
-        """The window is sealed and durable: the next one starts empty."""
-        self._reports, self._frames = {}, []
-        self._observations = self._held_observations = 0
+        """The window that was taken is sealed and durable."""
+        self._taken = []
+
+    def forget_idle(self) -> None:
+        """Keeps the table within its limit. Not between `place` and `add`."""
+        rows = [part.rows for part in self.parts()]
+        moved = self.table.evict(np.concatenate([np.zeros(0, np.intp), *rows]))
+        if moved is not None:
+            self._taken = [part._replace(rows=moved[part.rows]) for part in self._taken]
+            self._open = [part._replace(rows=moved[part.rows]) for part in self._open]
+
+    def hold(self, now: float) -> None:
+        """No observation in the window that was taken can be a leaf: keep it until there are
+        others."""
+        held = sum(part.columns.firsts[-1] for part in self._taken)
+        if self._observations == 0:
+            self._since = now
+        self._taken, self._open = [], self._taken + self._open
+        self._observations += held
+        self._held_observations = held
 
     @property
     def report_count(self) -> int:
-        return len(self._reports)
+        """Reports that are in no batch yet."""
+        return sum(len(part.columns) for part in self.parts())
+
+
+def _body(columns: Columns, index: int) -> bytes:
+    """A report without its signature: another one over the same content makes no other report."""
+    return columns.report_bytes(index)[:-SIGNATURE_BYTES]
+
+
+class _Judge:
+    """Looks at reports one by one, exactly: for devices of which something is out of order."""
+
+    def __init__(self, batcher: Batcher, committed: Windows, rows: Places) -> None:
+        self._bodies: dict[tuple[int, int], bytes] = {}
+        self._windows: dict[int, SequenceWindow] = {}
+        devices = batcher.table.devices(rows)
+        for row, device in zip(rows.tolist(), devices, strict=True):
+            self._windows[row] = committed.get(device, SequenceWindow())
+        for part in batcher.parts():
+            for index in np.flatnonzero(np.isin(part.rows, rows)).tolist():
+                self._see(part.columns, index, int(part.rows[index]))
+
+    def _see(self, columns: Columns, index: int, row: int) -> None:
+        sequence = columns.sequences[index]
+        self._bodies[row, sequence] = _body(columns, index)
+        self._windows[row] = self._windows[row].with_all([sequence], JOURNAL_WIDTH)
+
+    def outcome(self, columns: Columns, index: int, row: int) -> int:
+        sequence = columns.sequences[index]
+        seen = self._windows[row].look(sequence, JOURNAL_WIDTH)
+        if seen is Seen.STALE:
+            return Outcome.STALE
+        if seen is Seen.NEW:
+            self._see(columns, index, row)
+            return Outcome.ACCEPTED
+        held = self._bodies.get((row, sequence))
+        if held is None:
+            return Outcome.COMMITTED
+        return Outcome.DUPLICATE if held == _body(columns, index) else Outcome.CONFLICTING

@@ -6,14 +6,22 @@ stream for all. Each step may be repeated: what is appended twice is counted onc
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
-from corechain.protocol.lanes import lane_of_device
-from corechain.protocol.reading import SignedReport
+from corechain.protocol.frame import Columns
+from corechain_relayer.aggregator.checks import by_lane
 from corechain_relayer.bus.connection import asked, pages
-from corechain_relayer.bus.frame import Frame, MalformedFrame, frame_of, unpack_frame
+from corechain_relayer.bus.frame import (
+    NO_KEYS,
+    FrameKeys,
+    MalformedFrame,
+    OpenedFrame,
+    Place,
+    frame_of,
+    open_frame,
+)
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.errors import BusRestarted
@@ -32,13 +40,16 @@ class Forwarder:
     bus: ValkeyBus
     watch: BusWatch
     metrics: Metrics
+    keys: FrameKeys
+    place: Place
 
-    async def forward(
-        self, received_at_ms: int, reports: Mapping[int, Sequence[SignedReport]]
-    ) -> None:
-        """Lane → reports. Raises BusUnavailable, BusNotDurable."""
-        for lane, group in reports.items():
-            frame = frame_of(received_at_ms, group)
+    async def forward(self, opened: OpenedFrame, others: Mapping[int, Columns]) -> None:
+        """Lane → reports of a frame: vouched for as the frame is. Raises BusUnavailable,
+        BusNotDurable."""
+        keys = self.keys if opened.vouched else NO_KEYS
+        for lane, columns in others.items():
+            group, place = list(columns.reports()), replace(self.place, lane=lane)
+            frame = frame_of(opened.received_at_ms, group, keys, place)
             # No limit: it is on the bus already, and the lane it is on may be what is in the way.
             if lane not in self.bus.positions:
                 await self.watch.enter(lane)
@@ -76,16 +87,10 @@ class Drain:
 
     async def _forward(self, payload: bytes) -> None:
         try:
-            frame = unpack_frame(payload)
+            # The lane that it was sealed for is no more: its signatures are checked again.
+            opened = open_frame(payload)
         except MalformedFrame as error:
             await self.forwarder.bus.keep_dead_letter(0, payload, error.name)
             self.forwarder.metrics.dead_letters.labels(error.name).inc()
             return
-        await self.forwarder.forward(frame.received_at_ms, self._by_lane(frame))
-
-    def _by_lane(self, frame: Frame) -> Mapping[int, Sequence[SignedReport]]:
-        by_lane: dict[int, list[SignedReport]] = {}
-        for signed in frame.reports:
-            lane = lane_of_device(signed.report.device, self.lanes)
-            by_lane.setdefault(lane, []).append(signed)
-        return by_lane
+        await self.forwarder.forward(opened, by_lane(opened.columns, self.lanes))

@@ -27,7 +27,7 @@ from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.errors import ResumeImpossible
-from corechain_relayer.journal.batches import BatchJournal
+from corechain_relayer.journal.batches import BatchJournal, KeptBatch
 from corechain_relayer.submitter.commits import CommitSearch
 
 log = structlog.get_logger(__name__)
@@ -118,7 +118,7 @@ class Lane:
         if origin.batch_id != batch_id(self.number, number):
             raise ResumeImpossible(self.number, f"the batches before {number} are not on chain")
         batch = self._read(origin, commitment)
-        await self.journal.keep(batch, None)
+        await self.journal.keep(KeptBatch.of_batch(batch), None)
         log.info("batch adopted from chain", batch=origin.batch_id, commitment=commitment.hex())
 
     def _read(self, origin: Origin, commitment: Digest26) -> Batch:

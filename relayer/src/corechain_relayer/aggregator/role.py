@@ -1,19 +1,27 @@
 """One session of the aggregator: from durable state to the next outage."""
 
 import asyncio
-from dataclasses import dataclass
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import registry_domain
+from corechain.protocol.frame import FrameVerifier
 from corechain.service.database import writer
 from corechain.service.supervision import side_by_side
 from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.checks import FrameChecker
+from corechain_relayer.aggregator.devices import DeviceTable
 from corechain_relayer.aggregator.forward import Drain, Forwarder
 from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.aggregator.sealing import Sealer
 from corechain_relayer.aggregator.service import Aggregator
+from corechain_relayer.aggregator.waiting import WaitingFrames
 from corechain_relayer.bus.consumer import ValkeyConsumer
+from corechain_relayer.bus.frame import Place
+from corechain_relayer.bus.opener import FrameOpener
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.journal.batches import BatchJournal, lane_queue
@@ -29,6 +37,23 @@ if TYPE_CHECKING:
     from corechain.service.database import Conn, Database
 
 
+def _one_thread(name: str) -> Executor:
+    return ThreadPoolExecutor(1, name)
+
+
+@dataclass(frozen=True, slots=True)
+class AggregatorThreads:
+    """Of the aggregator alone: a gateway in the same process cannot take them. One each, and they
+    outlive sessions: what one session has left half written is over before the next one writes."""
+
+    sealing: Executor = field(default_factory=partial(_one_thread, "sealing"))
+    verifying: Executor = field(default_factory=partial(_one_thread, "verifying"))
+
+    def close(self) -> None:
+        for executor in (self.sealing, self.verifying):
+            executor.shutdown(wait=False, cancel_futures=True)
+
+
 @dataclass(frozen=True, slots=True)
 class AggregatorRole:
     """What the role needs of its process. Everything else begins anew with each session."""
@@ -38,10 +63,13 @@ class AggregatorRole:
     bus: ValkeyBus
     watch: BusWatch
     registry: RegistryFollower
-    commits: CommitSearch
     pool: "Database"
+    commits: CommitSearch
     metrics: Metrics
     sealed: asyncio.Event
+    """Set after every batch, for a submitter in the same process."""
+    threads: AggregatorThreads
+    frame_place: Place
 
     async def session(self) -> None:
         """Raises what ends it: an outage, LanesInUse, ResumeImpossible."""
@@ -69,25 +97,25 @@ class AggregatorRole:
         return Folder(connection, *journal.ids, *limits)
 
     async def _aggregator(self, lane: Lane, journal: BatchJournal, folder: Folder) -> Aggregator:
-        settings = self.settings
+        settings, place = self.settings, self.frame_place
         consumer = ValkeyConsumer(self.bus.redis, self.bus.guard, self.bus.keys(settings.place))
         await consumer.open()
-        contract = self.deployment.address("DeviceRegistry")
+        table = DeviceTable(settings.known_devices)
+        shared = (consumer, settings.data_dir, self.threads.sealing, self.metrics, self.sealed)
+        domain = registry_domain(place.chain_id, place.registry)
         aggregator = Aggregator(
-            lane,
-            settings.place,
+            FrameOpener(settings.frame_keys, place, self.metrics),
             settings.lanes,
-            journal,
             DeviceReader(self.pool),
-            folder,
             consumer,
-            Forwarder(self.bus, self.watch, self.metrics),
-            Batcher(settings.max_readings, settings.max_age_s),
-            FrameChecker(registry_domain(self.deployment.chain_id, contract), settings.trust_bus),
+            Forwarder(self.bus, self.watch, self.metrics, settings.frame_keys, place),
+            Batcher(settings.max_readings, settings.max_age_s, table),
+            FrameChecker(FrameVerifier(domain), settings.trust_bus),
             self.registry,
-            settings.data_dir,
+            Sealer(lane, journal, folder, table, self.registry, *shared),
+            WaitingFrames(settings.unknown_device_s),
+            self.threads.verifying,
             self.metrics,
-            self.sealed,
         )
         await aggregator.prepare()
         return aggregator

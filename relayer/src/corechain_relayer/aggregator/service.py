@@ -1,27 +1,31 @@
-"""The aggregator's loop: frames in, sealed batches out, acknowledged last."""
+"""The aggregator's loop: frames in, windows out. While one is sealed, the next collects."""
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import structlog
 
-from corechain.protocol.batch import Batch, EmptyBatch, seal
 from corechain.protocol.errors import ConflictingSequence, StaleSequence
-from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId, SignedReport
-from corechain_relayer.aggregator.batcher import Batcher, Window
-from corechain_relayer.aggregator.checks import Divided, FrameChecker, Opened, divide
-from corechain_relayer.aggregator.files import set_orphans_aside, write_data_file
+from corechain.service.supervision import stop_all
+from corechain_relayer.aggregator.batcher import Added, Batcher, Outcome
+from corechain_relayer.aggregator.checks import (
+    Checked,
+    FrameChecker,
+    Opened,
+    divide,
+    without_strangers,
+)
+from corechain_relayer.aggregator.devices import device_ids
 from corechain_relayer.aggregator.forward import Forwarder
-from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.aggregator.sealing import Sealer
+from corechain_relayer.aggregator.waiting import WaitingFrames
 from corechain_relayer.bus.base import Consumer, Delivery
-from corechain_relayer.bus.frame import MalformedFrame, pack_frame, unpack_frame
-from corechain_relayer.calldata import commit_call
-from corechain_relayer.journal.batches import BatchJournal, NewIntent, batch_key, lane_queue
-from corechain_relayer.journal.fold import Folder
+from corechain_relayer.bus.frame import MalformedFrame, pack_frame
+from corechain_relayer.bus.opener import FrameOpener
 from corechain_relayer.journal.unfolded import DeviceReader
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
@@ -30,86 +34,104 @@ from corechain_relayer.sequences import content_digest
 log = structlog.get_logger(__name__)
 
 READ_FRAMES = 64
-UNKNOWN_DEVICE_TRIES = 5
-"""A registration the gateway saw may reach our node a little later."""
 
 
 @dataclass(slots=True)
 class Aggregator:
     """One lane. Everything it holds in memory is rebuilt from journal and bus by a new instance."""
 
-    lane: Lane
-    place: int
-    """Of the lane among the relayer's `lanes`: which devices are its own."""
+    opener: FrameOpener
     lanes: int
-    journal: BatchJournal
     devices: DeviceReader
-    folder: Folder
     consumer: Consumer
     forwarder: Forwarder
     batcher: Batcher
     checker: FrameChecker
     registry: RegistryFollower
-    data_dir: Path
+    sealer: Sealer
+    waiting: WaitingFrames
+    verifying: Executor
     metrics: Metrics
-    sealed: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set after every batch, for a submitter in the same process."""
-    states: dict[StateKey, State] = field(default_factory=dict)
-    """Quality states of the devices that the batcher knows, after the last batch."""
+    _sealing: "asyncio.Task[bool] | None" = field(default=None, init=False)
 
     async def prepare(self) -> None:
-        """Sets aside files of an interrupted writer. The journal must have caught up."""
-        known = set((await self.journal.commitments()).values())
-        for path in set_orphans_aside(self.data_dir, self.lane.number, {*known}):
-            log.info("data file without a batch set aside", file=path.name)
+        """Sets aside what an interrupted writer has left. The journal must have caught up."""
+        await self.sealer.prepare()
 
     async def run_forever(self) -> None:
-        while True:
-            await self.step()
+        try:
+            while True:
+                await self.step()
+        finally:
+            if self._sealing is not None:
+                await stop_all([self._sealing])
 
     async def step(self) -> None:
         """Reads what the bus has, or waits until the window is due; seals it when it is."""
-        now = time.monotonic()
-        wait_s = min(1.0, max(0.001, self.batcher.wait_s(now)))
+        await self._finish_if_done()
+        self.batcher.forget_idle()
+        wait_s = min(1.0, max(0.001, self.batcher.wait_s(time.monotonic())))
         delivered = await self.consumer.read(READ_FRAMES, wait_s)
         self.metrics.bus_depth.set(await self.consumer.depth())
-        for opened in await self._open(await self._divide(delivered)):
-            await self._take(opened)
+        frames = await self._known(await self._ours(delivered))
+        for checked in await self._checked(frames):
+            await self._take(checked)
             await self._seal_if_due()
         await self._seal_if_due()
 
     # ------------------------------------------------------------------ frames
 
-    async def _divide(self, delivered: Sequence[Delivery]) -> list[Divided]:
+    async def _ours(self, delivered: Sequence[Delivery]) -> list[Opened]:
         """What is of this lane; the rest is on its own lane when this returns."""
-        divided = []
+        frames, place = [], self.opener.place.lane
         for delivery in delivered:
             try:
-                frame = unpack_frame(delivery.payload)
+                opened = self.opener.open(delivery.payload)
             except MalformedFrame as error:
                 await self._set_aside(delivery, error)
                 continue
-            divided.append(divide(delivery.id, frame, self.place, self.lanes))
-        for part in divided:
-            await self.forwarder.forward(part.received_at_ms, part.others)
-        return divided
+            ours, others = divide(opened.columns, place, self.lanes)
+            if others:
+                await self.forwarder.forward(opened, others)
+            frames.append(Opened(delivery.id, ours, opened.vouched))
+        return frames
 
-    async def _open(self, divided: Sequence[Divided]) -> list[Opened]:
-        if not divided:
-            return []
-        await self._meet_devices({signed.report.device for part in divided for signed in part.ours})
-        return await asyncio.to_thread(self.checker.open_all, divided, self.registry.view)
+    async def _known(self, frames: list[Opened]) -> list[Opened]:
+        """Frames whose devices are all known, also such that have waited for that."""
+        now, waited = time.monotonic(), len(self.waiting)
+        ready = self.waiting.sort(frames, self._strangers, now)
+        if len(self.waiting) > waited:
+            # One look at once; the registry's own loop looks again and again.
+            await self.registry.refresh_since(now)
+            ready += self.waiting.sort([], self._strangers, now)
+        for opened in self.waiting.overdue(now):
+            ready.append(await self._without_strangers(opened, now))
+        await self._meet({device for opened in ready for device in device_ids(opened.columns)})
+        return ready
 
-    async def _meet_devices(self, devices: set[DeviceId]) -> None:
-        for _ in range(UNKNOWN_DEVICE_TRIES):
-            if not self.registry.view.unknown(devices):
-                break
-            # Raises during an outage: who cannot ask must not call a device unknown.
-            await self.registry.refresh_since(time.monotonic())
-        unknown = self.batcher.unknown(devices)
+    async def _without_strangers(self, opened: Opened, now: float) -> Opened:
+        # Raises during an outage: who cannot ask must not call a device unknown.
+        await self.registry.refresh_since(now)
+        rest, refused = without_strangers(opened, self.registry.view)
+        for signed, error in refused:
+            await self._dead_letter(signed, error.name)
+        return rest
+
+    def _strangers(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
+        unknown, view = self.batcher.table.unknown(devices), self.registry.view
+        return {device for device in unknown if view.unknown((device,))}
+
+    async def _meet(self, devices: set[DeviceId]) -> None:
+        unknown = self.batcher.table.unknown(devices)
         if unknown:
-            self.batcher.learn(unknown, await self.devices.sequences(unknown))
-            self.states.update(await self.devices.quality(unknown))
+            windows = await self.devices.sequences(unknown)
+            self.batcher.table.learn(unknown, windows, await self.devices.quality(unknown))
+
+    async def _checked(self, frames: Sequence[Opened]) -> list[Checked]:
+        loop, view = asyncio.get_running_loop(), self.registry.view
+        if not any(map(self.checker.has_to_verify, frames)):
+            return self.checker.check_all(frames, view)
+        return await loop.run_in_executor(self.verifying, self.checker.check_all, frames, view)
 
     async def _set_aside(self, delivery: Delivery, error: MalformedFrame) -> None:
         await self.consumer.set_aside(delivery, error.name)
@@ -126,21 +148,33 @@ class Aggregator:
             reason=reason,
         )
 
-    async def _take(self, opened: Opened) -> None:
-        for signed, error in opened.bad:
+    async def _take(self, checked: Checked) -> None:
+        for signed, error in checked.bad:
             await self._dead_letter(signed, error.name)
-        added = self.batcher.add(opened.id, opened.good, time.monotonic())
-        for signed in added.stale:
-            await self._dead_letter(signed, StaleSequence.__name__)
-        same, other = await self._compare(added.committed)
-        for signed in (*added.conflicting, *other):
-            await self._dead_letter(signed, ConflictingSequence.__name__)
-        self.metrics.reports_duplicate.inc(len(added.duplicate) + len(same))
-        self.metrics.reports_conflicting.inc(len(added.conflicting) + len(other))
+        if not len(checked.good):
+            await self.consumer.ack([checked.id])
+            return
+        placed = self.batcher.place(checked.good)
+        committed = await self.devices.sequences(placed.devices) if placed.devices else {}
+        added = self.batcher.add(checked.id, placed, time.monotonic(), committed)
+        accepted = added.count(Outcome.ACCEPTED)
+        if accepted < len(checked.good):
+            await self._drop(added)
         self.metrics.window_reports.set(self.batcher.report_count)
-        if not added.accepted:
+        if not accepted:
             # Nothing of it is in the window: it is durable elsewhere, or a dead letter.
-            await self.consumer.ack([opened.id])
+            await self.consumer.ack([checked.id])
+
+    async def _drop(self, added: Added) -> None:
+        """What is seen already, or cannot be known to be new."""
+        for signed in added.reports(Outcome.STALE):
+            await self._dead_letter(signed, StaleSequence.__name__)
+        same, other = await self._compare(added.reports(Outcome.COMMITTED))
+        conflicting = added.reports(Outcome.CONFLICTING)
+        for signed in (*conflicting, *other):
+            await self._dead_letter(signed, ConflictingSequence.__name__)
+        self.metrics.reports_duplicate.inc(added.count(Outcome.DUPLICATE) + len(same))
+        self.metrics.reports_conflicting.inc(len(conflicting) + len(other))
 
     async def _compare(
         self, committed: Sequence[SignedReport]
@@ -161,53 +195,25 @@ class Aggregator:
     # ------------------------------------------------------------------ sealing
 
     async def _seal_if_due(self) -> None:
+        """Begins to seal the window. One at a time: the next one waits, and the bus behind it."""
         if not self.batcher.is_due(time.monotonic()):
             return
-        window = self.batcher.window()
-        try:
-            batch = await self._make(window)
-        except EmptyBatch:
-            self.batcher.hold(time.monotonic())
-            self.metrics.windows_held.inc()
-            log.info("window held: no observation in it passes", reports=len(window.reports))
+        await self._finish()
+        # What was held back may be all there is to it.
+        if self.batcher.is_due(time.monotonic()):
+            self._sealing = self.sealer.start(self.batcher.take())
+
+    async def _finish_if_done(self) -> None:
+        if self._sealing is not None and self._sealing.done():
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """Returns when no window is being sealed. Raises what sealing raised."""
+        if self._sealing is None:
             return
-        await self._keep(batch, window)
-
-    async def _make(self, window: Window) -> Batch:
-        origin = await self.lane.next_origin()
-        view = self.registry.view
-        known = {device: view.identity(device) for device in window.devices}
-        return await asyncio.to_thread(seal, origin, window.reports, known, self.states)
-
-    async def _keep(self, batch: Batch, window: Window) -> None:
-        """File, journal, acknowledgement, in this order: a crash repeats, it loses nothing."""
-        header, commitment = batch.header, batch.commitment
-        await asyncio.to_thread(write_data_file, self.data_dir, commitment, batch.data_file)
-        intent = NewIntent(
-            lane_queue(self.lane.number),
-            batch_key(header.batch_id),
-            self.lane.deployment.address("DataBatches"),
-            commit_call(header.batch_id, commitment),
-        )
-        await self.folder.room()
-        self.folder.added(await self.journal.keep(batch, intent))
-        self.states.update(batch.states)
-        await self.consumer.ack(window.frames)
-        self.batcher.clear()
-        self.sealed.set()
-        self._report(batch)
-
-    def _report(self, batch: Batch) -> None:
-        failed = sum(1 for _ in batch.rejected())
-        self.metrics.batches_sealed.inc()
-        self.metrics.readings_sealed.inc(batch.header.reading_count)
-        self.metrics.readings_failed.inc(failed)
-        self.metrics.window_reports.set(0)
-        log.info(
-            "batch sealed",
-            batch=batch.header.batch_id,
-            commitment=batch.commitment.hex(),
-            readings=batch.header.reading_count,
-            reports=batch.header.report_count,
-            failed=failed,
-        )
+        made, self._sealing = await self._sealing, None
+        if made:
+            self.batcher.clear()
+        else:
+            self.batcher.hold(time.monotonic())
+        self.metrics.window_reports.set(self.batcher.report_count)

@@ -4,8 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from corechain.protocol.batch import Batch, batch_id
+from corechain.protocol.batch import Batch, Header, batch_id
+from corechain.protocol.frame import Columns, columns_of
 from corechain.protocol.hashing import Digest26
+from corechain.protocol.sealing import SealedBatch
+from corechain.protocol.states import StateColumns
 from corechain.service.database import asked, outages
 from corechain_relayer.journal.delta import delta_of
 from corechain_relayer.journal.fold import fold_all
@@ -25,6 +28,30 @@ class NewIntent:
     key: str
     target: bytes
     calldata: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptBatch:
+    """What the journal keeps of a batch. `failed`: observations that are no leaf."""
+
+    header: Header
+    commitment: Digest26
+    failed: int
+    reports: Columns
+    """Ordered by (device, sequence)."""
+    states: StateColumns
+    """Of the pairs in it, after it; ordered by (device, metric)."""
+
+    @classmethod
+    def of_sealed(cls, batch: SealedBatch) -> "KeptBatch":
+        return cls(batch.header, batch.commitment, batch.failed, batch.reports, batch.states)
+
+    @classmethod
+    def of_batch(cls, batch: Batch) -> "KeptBatch":
+        reports = columns_of(b"".join(signed.pack() for signed in batch.reports))
+        states = StateColumns.of(dict(sorted(batch.states.items())))
+        failed = sum(1 for _ in batch.rejected())
+        return cls(batch.header, batch.commitment, failed, reports, states)
 
 
 def lane_queue(lane: int) -> str:
@@ -75,7 +102,7 @@ class BatchJournal:
         """The lowest and the highest batch id of the lane."""
         return batch_id(self.lane, 0), batch_id(self.lane, NUMBER_MAX)
 
-    async def keep(self, batch: Batch, intent: NewIntent | None) -> int:
+    async def keep(self, batch: KeptBatch, intent: NewIntent | None) -> int:
         """A sealed batch with all it changes, at once. Without an intent it is on chain already.
         How many bytes there are to fold."""
         delta = delta_of(batch.reports, batch.states).pack()
@@ -89,7 +116,7 @@ class BatchJournal:
                 await self.connection.execute(query("insert_delta"), *fields)
         return len(delta)
 
-    async def _insert(self, batch: Batch, adopted: bool) -> None:
+    async def _insert(self, batch: KeptBatch, adopted: bool) -> None:
         header = batch.header
         await self.connection.execute(
             query("insert_batch"),
@@ -97,7 +124,7 @@ class BatchJournal:
             batch.commitment,
             header.reading_count,
             header.report_count,
-            sum(1 for _ in batch.rejected()),
+            batch.failed,
             header.window_start,
             header.window_end,
             adopted,

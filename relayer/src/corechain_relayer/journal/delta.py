@@ -9,13 +9,18 @@ import struct
 import sys
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from corechain.protocol.quality import State, StateKey
-from corechain.protocol.reading import DeviceId, SignedReport
+import numpy as np
+
+from corechain.protocol.columns import bytes_as_text, rows_of
+from corechain.protocol.frame import Columns, content_digests
+from corechain.protocol.quality import State
+from corechain.protocol.reading import DeviceId
+from corechain.protocol.states import StateColumns
 from corechain_relayer.errors import UnreadableDelta
-from corechain_relayer.sequences import DIGEST_BYTES, content_digest
+from corechain_relayer.sequences import DIGEST_BYTES
 
 MAGIC, VERSION = b"CCBD", 1
 _HEAD = struct.Struct("<4sBIII")
@@ -129,36 +134,26 @@ def unpack_delta(data: bytes) -> Delta:
     return delta
 
 
-def delta_of(reports: Iterable[SignedReport], states: Mapping[StateKey, State]) -> Delta:
-    """`reports` in a batch's order (device, sequence); `states` of their devices only."""
-    devices: list[DeviceId] = []
-    firsts, sequences, digests = array("I"), array("Q"), bytearray()
-    for signed in reports:
-        report = signed.report
-        if not devices or devices[-1] != report.device:
-            devices.append(report.device)
-            firsts.append(len(sequences))
-        sequences.append(report.sequence)
-        digests += content_digest(report)
-    firsts.append(len(sequences))
-    return Delta(devices, firsts, sequences, bytes(digests), *_state_columns(devices, states))
-
-
-def _state_columns(
-    devices: list[DeviceId], states: Mapping[StateKey, State]
-) -> "tuple[array[int], array[int], array[int], array[int], array[int]]":
-    counts = dict.fromkeys(devices, 0)
-    keys = sorted(states)
-    for device, _ in keys:
-        counts[device] += 1
-    firsts = array("I", [0])
-    for count in counts.values():
-        firsts.append(firsts[-1] + count)
-    ordered = [states[key] for key in keys]
-    return (
-        firsts,
-        array("H", [metric for _, metric in keys]),
-        array("i", [state.value for state in ordered]),
-        array("Q", [state.at for state in ordered]),
-        array("Q", [state.run_start for state in ordered]),
+def delta_of(reports: Columns, states: StateColumns) -> Delta:
+    """`reports` in a batch's order (device, sequence); `states` of their devices only, ordered by
+    (device, metric)."""
+    owners = bytes_as_text(rows_of(reports.devices, 20))
+    firsts = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))
+    packed = rows_of(reports.devices, 20)[firsts].tobytes()
+    of_states = bytes_as_text(rows_of(states.devices, 20))
+    state_firsts = np.searchsorted(of_states, owners[firsts])
+    return Delta(
+        [DeviceId(device) for (device,) in _DEVICE.iter_unpack(packed)],
+        _column("I", [*firsts.tolist(), len(reports)]),
+        reports.sequences,
+        content_digests(reports),
+        _column("I", [*state_firsts.tolist(), len(states)]),
+        _column("H", states.metrics.tolist()),
+        _column("i", states.values.tolist()),
+        _column("Q", states.times.tolist()),
+        _column("Q", states.run_starts.tolist()),
     )
+
+
+def _column(kind: str, numbers: list[int]) -> "array[int]":
+    return array(kind, numbers)

@@ -211,7 +211,7 @@ async def available(name: str, ask: Callable[[], Awaitable[T]]) -> T:
             await asyncio.sleep(seconds)
 
 
-async def stop_all(tasks: Sequence[asyncio.Task[None]]) -> None:
+async def stop_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancels tasks in reverse order, again until they end: on Python 3.11 a cancellation is lost
     when it meets the end of what was waited for (asyncio.wait_for, and asyncpg's own)."""
     running = set(tasks)

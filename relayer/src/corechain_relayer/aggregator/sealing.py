@@ -1,0 +1,123 @@
+"""Makes a window a batch: sealed, written, journalled, acknowledged, in this order."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from corechain.protocol.batch import EmptyBatch, Origin
+from corechain.protocol.frame import Columns
+from corechain.protocol.keys import DeviceIdentity
+from corechain.protocol.reading import DeviceId
+from corechain.protocol.sealing import SealedBatch, seal_columns
+from corechain.protocol.states import StateColumns
+from corechain_relayer.aggregator.batcher import Window
+from corechain_relayer.aggregator.devices import DeviceTable
+from corechain_relayer.aggregator.files import set_orphans_aside, write_data_file
+from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.bus.base import Consumer
+from corechain_relayer.calldata import commit_call
+from corechain_relayer.journal.batches import (
+    BatchJournal,
+    KeptBatch,
+    NewIntent,
+    batch_key,
+    lane_queue,
+)
+from corechain_relayer.journal.fold import Folder
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.follower import RegistryFollower
+
+log = structlog.get_logger(__name__)
+
+Identities = Mapping[DeviceId, DeviceIdentity]
+
+
+@dataclass(frozen=True, slots=True)
+class Sealer:
+    """For one lane, one window at a time. Only it uses the journal's connection."""
+
+    lane: Lane
+    journal: BatchJournal
+    folder: Folder
+    table: DeviceTable
+    registry: RegistryFollower
+    consumer: Consumer
+    data_dir: Path
+    executor: Executor
+    """Of one thread for all sessions of the process: what a session has left half written is over
+    before the next one writes."""
+    metrics: Metrics
+    sealed: asyncio.Event
+
+    async def prepare(self) -> None:
+        """Sets aside files of an interrupted writer, which may be this very executor."""
+        known: set[bytes] = set((await self.journal.commitments()).values())
+        loop, parts = asyncio.get_running_loop(), (self.data_dir, self.lane.number, known)
+        for path in await loop.run_in_executor(self.executor, set_orphans_aside, *parts):
+            log.info("data file without a batch set aside", file=path.name)
+
+    def start(self, window: Window) -> "asyncio.Task[bool]":
+        """Makes the window a batch, in a task. Its result is False when the window has no leaf:
+        nothing has happened then.
+
+        What the table says of the window is looked up at once: rows may move later.
+        """
+        view = self.registry.view
+        known = {device: view.identity(device) for device in self.table.devices(window.rows)}
+        states = self.table.states_of(window.rows)
+        return asyncio.create_task(self._make(window, known, states))
+
+    async def _make(self, window: Window, known: Identities, states: StateColumns) -> bool:
+        origin = await self.lane.next_origin()
+        loop, parts = asyncio.get_running_loop(), (window.columns, known, states)
+        try:
+            work = loop.run_in_executor(self.executor, _write, self.data_dir, origin, *parts)
+            batch = await work
+        except EmptyBatch:
+            self.metrics.windows_held.inc()
+            log.info("window held: no observation in it passes", reports=len(window.columns))
+            return False
+        await self._keep(batch, window)
+        return True
+
+    async def _keep(self, batch: SealedBatch, window: Window) -> None:
+        """Journal and acknowledgement, in this order: a crash repeats, it loses nothing."""
+        number = batch.header.batch_id
+        intent = NewIntent(
+            lane_queue(self.lane.number),
+            batch_key(number),
+            self.lane.deployment.address("DataBatches"),
+            commit_call(number, batch.commitment),
+        )
+        await self.folder.room()
+        size = await self.journal.keep(KeptBatch.of_sealed(batch), intent)
+        self.folder.added(size)
+        self.table.keep(batch.states)
+        await self.consumer.ack(window.frames)
+        self.sealed.set()
+        self._report(batch)
+
+    def _report(self, batch: SealedBatch) -> None:
+        self.metrics.batches_sealed.inc()
+        self.metrics.readings_sealed.inc(batch.header.reading_count)
+        self.metrics.readings_failed.inc(batch.failed)
+        log.info(
+            "batch sealed",
+            batch=batch.header.batch_id,
+            commitment=batch.commitment.hex(),
+            readings=batch.header.reading_count,
+            reports=batch.header.report_count,
+            failed=batch.failed,
+        )
+
+
+def _write(
+    folder: Path, origin: Origin, columns: Columns, known: Identities, states: StateColumns
+) -> SealedBatch:
+    batch = seal_columns(origin, columns, known, states)
+    write_data_file(folder, batch.commitment, batch.data_file)
+    return batch
