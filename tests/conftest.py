@@ -45,10 +45,20 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", ignored)
 
 
-def pytest_report_header() -> str:
+def _implementations() -> str:
     if native.library is None:
         return "! corechain-native is not built: its tests are NOT run, pure Python alone is tested"
     return "corechain-native: built, tested beside pure Python"
+
+
+def pytest_report_header() -> str:
+    return _implementations()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """At the end, too: nobody reads the head of a long run."""
+    if native.library is None:
+        terminalreporter.write_line(_implementations(), red=True)
 
 
 @pytest.fixture(scope="session")

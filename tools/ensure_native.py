@@ -18,6 +18,8 @@ NATIVE = ROOT / "native"
 STAMP = ROOT / ".venv" / ".native"
 COMPILERS = ("cc", "gcc", "clang")
 PURE = "pure Python verifies signatures"
+EARLIER = "an earlier build of it verifies signatures"
+VARIABLE = "CORECHAIN_NATIVE"
 TOLD_LINES = 15
 """Of a build that failed: the compiler's own words are at the end."""
 
@@ -56,6 +58,16 @@ def fetch_source() -> None:
         raise SystemExit(f"corechain-native: {error}") from error
 
 
+def works() -> bool:
+    """Whether a build is installed that can be loaded, and hashes well."""
+    probe = "import corechain_native as n; assert n.keccak256(b'')[:2] == b'\\xc5\\xd2'"
+    environment = {name: value for name, value in os.environ.items() if name != VARIABLE}
+    command = [sys.executable, "-c", probe]
+    return (
+        subprocess.run(command, capture_output=True, env=environment, check=False).returncode == 0
+    )
+
+
 def build(cc: str) -> None:
     """Raises NotBuilt with the end of what the compiler said."""
     command = [
@@ -70,13 +82,12 @@ def build(cc: str) -> None:
     if done.returncode != 0:
         said = done.stderr.strip().splitlines()[-TOLD_LINES:]
         raise NotBuilt("the build failed:\n  " + "\n  ".join(said))
-    probe = "import corechain_native as n; assert n.keccak256(b'')[:2] == b'\\xc5\\xd2'"
-    if subprocess.run([sys.executable, "-c", probe], check=False).returncode != 0:
+    if not works():
         raise NotBuilt("what was built cannot be loaded")
 
 
 def main() -> int:
-    wanted = os.environ.get("CORECHAIN_NATIVE", "")
+    wanted = os.environ.get(VARIABLE, "")
     if wanted == "0":
         print(f"· corechain-native: not wanted (CORECHAIN_NATIVE=0): {PURE}")
         return 0
@@ -85,7 +96,7 @@ def main() -> int:
         fetch_source()
         build(cc)
     except NotBuilt as error:
-        print(f"! corechain-native: {error}\n! {PURE}")
+        print(f"! corechain-native: {error}\n! {EARLIER if works() else PURE}")
         return 1 if wanted == "1" else 0
     STAMP.touch()
     print("· corechain-native: built; it verifies signatures")

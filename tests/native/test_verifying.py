@@ -160,6 +160,26 @@ def test_threads_share_a_verifier() -> None:
     assert wrong == []
 
 
+def test_the_interpreter_runs_on_while_a_frame_is_verified() -> None:
+    columns, identities = frame_of([POOL[index % 36] for index in range(3_000)])
+    verifier, inside = NativeFrameVerifier(DOMAIN, KnownKeys()), threading.Event()
+
+    def work() -> None:
+        inside.set()
+        verifier.verify_all(columns, identities)
+        inside.clear()
+
+    def turns_meanwhile() -> int:
+        thread, turns = threading.Thread(target=work), 0
+        thread.start()
+        while thread.is_alive():
+            turns += inside.is_set()
+        return turns
+
+    # Many tries: a busy machine may give this thread no core for as long as a frame takes.
+    assert any(turns_meanwhile() > 1_000 for _ in range(50))
+
+
 @pytest.mark.parametrize("starts", [(0, 113, 500), (0, 50, 226), (113, 0, 226), (0, 226)])
 def test_offsets_that_do_not_fit_are_refused(starts: tuple[int, ...]) -> None:
     assert native.library is not None

@@ -32,6 +32,7 @@ def ensure(fetch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     module = load("tools/ensure_native.py")
     monkeypatch.setattr(module, "load_fetch", lambda: fetch)
     monkeypatch.setattr(module, "STAMP", tmp_path / "stamp")
+    monkeypatch.setattr(module, "works", lambda: False)
     monkeypatch.delenv("CORECHAIN_NATIVE", raising=False)
     monkeypatch.setenv("CC", program(tmp_path, "cc", "exit 1"))
     return module
@@ -58,6 +59,20 @@ def test_without_a_compiler_pure_python_goes_on(
     assert ensure.main() == 0
     assert "no C compiler (no-such-compiler)\n! pure Python verifies" in capsys.readouterr().out
     assert not ensure.STAMP.exists()
+
+
+def test_an_earlier_build_that_goes_on_is_named(
+    ensure: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CC", "no-such-compiler")
+    monkeypatch.setattr(ensure, "works", lambda: True)
+    assert ensure.main() == 0
+    assert "\n! an earlier build of it verifies signatures" in capsys.readouterr().out
+
+
+def test_a_build_is_said_to_work_where_it_can_be_loaded() -> None:
+    installed = importlib.util.find_spec("corechain_native") is not None
+    assert load("tools/ensure_native.py").works() == installed
 
 
 def test_without_a_compiler_setup_fails_where_it_was_asked_for(
