@@ -73,6 +73,9 @@ class Metrics:
         self.intents_held = gauge(
             "intents_held", "Intents kept from the chain, by reason", "queue", "reason"
         )
+        self.intents_pruned = counter(
+            "intents_pruned_total", "Final intents dropped after their retention", "queue"
+        )
         self.nonces_spent = counter(
             "nonces_spent_total", "Nonces found spent without doing what they were for", "queue"
         )

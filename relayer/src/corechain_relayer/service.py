@@ -51,6 +51,7 @@ from corechain_relayer.submitter.held import Entitled, always
 from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
+from corechain_relayer.submitter.retention import Retention
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled, one_by_one
 from corechain_relayer.submitter.signer import Signer
@@ -274,6 +275,12 @@ class Relayer:
         session = partial(self.submit, "submitter", *parts, policy, key)
         return self.loop("submitter", self.journalled(session))
 
+    def retention(self) -> "Loop":
+        settings = self.settings
+        keep_s = settings.intent_retention_s
+        pruning = Retention(self.pool, settings.lane, keep_s, self.metrics)
+        return self.loop("retention", self.journalled(pruning.prune_forever))
+
     # --------------------------------------------------------------- watchtower
 
     def channels(self) -> Follower[ChannelsView]:
@@ -334,7 +341,7 @@ def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
         relayer.loop("registry", relayer.registry.follow_forever),
     ]
     if Role.SUBMITTER in roles:
-        loops.append(relayer.lane_submitter())
+        loops += [relayer.lane_submitter(), relayer.retention()]
     if Role.AGGREGATOR in roles:
         loops.append(relayer.loop("aggregator", relayer.journalled(relayer.aggregate)))
     if not {Role.GATEWAY, Role.AGGREGATOR}.isdisjoint(roles):

@@ -201,6 +201,13 @@ class Settings(ServiceSettings):
         le=3_600,
         description="pause after a refusal that only time or an operator can cure",
     )
+    intent_retention_s: float = Field(
+        7 * 86_400.0,
+        ge=0,
+        le=CENTURY_S,
+        description="intents of a lane and their signed transactions are dropped when they have "
+        "been final for so long; `/v1/batches` keeps what came of them",
+    )
     bump_after_s: float = Field(
         60.0,
         gt=0,

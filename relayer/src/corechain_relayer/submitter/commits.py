@@ -58,9 +58,14 @@ class CommitStore:
 
     async def position(self) -> int | None:
         """The block up to which all is read, else that of the newest final intent, else None."""
-        found = await asked(self.pool.fetchval(query("log_position"), self._name))
+        found = await self.read_through()
         if found is None:  # a journal from before positions were kept
             found = await asked(self.pool.fetchval(query("final_block"), lane_queue(self.lane)))
+        return None if found is None else int(found)
+
+    async def read_through(self) -> int | None:
+        """The final block up to which all is read; None before anything was."""
+        found = await asked(self.pool.fetchval(query("log_position"), self._name))
         return None if found is None else int(found)
 
     async def advance(self, block: int, found: Mapping[int, Committed]) -> None:

@@ -64,9 +64,14 @@ update attempt set sent_at = $2 where hash = any($1::bytea[]);
 select max(block_number) from intent where queue = $1 and state = 'final';
 
 -- name: batch_status
--- A batch with what became of its commitment on chain.
+-- A batch with what became of its commitment on chain; the batch itself knows when its intent was
+-- dropped.
 select b.batch_id, b.commitment, b.reading_count, b.report_count, b.failed_count, b.window_start,
-       b.window_end, b.adopted, i.state, i.transaction, i.block_number, i.gas_used
+       b.window_end, b.adopted,
+       coalesce(i.state, case when b.transaction is not null then 'final' end) as state,
+       coalesce(i.transaction, b.transaction) as transaction,
+       coalesce(i.block_number, b.block_number) as block_number,
+       coalesce(i.gas_used, b.gas_used) as gas_used
 from batch b left join intent i on i.key = 'batch:' || b.batch_id where b.batch_id = $1;
 
 -- name: store_channel_state
@@ -239,9 +244,32 @@ returning key;
 
 -- name: finalize
 -- The chain will not take these blocks back (parallel arrays).
-update intent set state = 'final'
+update intent set state = 'final', final_at = now()
 where queue = $1 and state = 'confirmed'
   and (block_number, block_hash) in (select * from unnest($2::bigint[], $3::bytea[]));
+
+-- name: prune_final
+-- Drops the oldest final intents of a queue ($1; $4: how many at a time) with their attempts: those
+-- in blocks up to $2 that are final for $3 seconds. What came of them stays with their batches. How
+-- many were dropped.
+with oldest as (
+    select id, key, transaction, block_number, gas_used, final_at from intent
+    where queue = $1 and state = 'final' and block_number <= $2::bigint
+    order by block_number limit $4 for update skip locked
+), old as (
+    select id, transaction, block_number, gas_used,
+           case when key like 'batch:%' then substring(key from 7)::bigint end as batch_id
+    from oldest where final_at < now() - make_interval(secs => $3::double precision)
+), kept as (
+    update batch set transaction = old.transaction, block_number = old.block_number,
+                     gas_used = old.gas_used
+    from old where batch.batch_id = old.batch_id
+), unsigned as (
+    delete from attempt using old where attempt.intent_id = old.id
+), dropped as (
+    delete from intent using old where intent.id = old.id returning 1
+)
+select count(*) from dropped;
 
 -- name: void_intent
 -- Ends an intent that is not needed any more. What was signed for it is nobody's nonce then.
