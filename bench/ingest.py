@@ -19,6 +19,7 @@ from floor import floor
 
 from corechain.devnet.network import Network
 from corechain.devnet.settings import Ports
+from corechain.protocol import native
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -137,7 +138,7 @@ def measure(network: Network) -> dict[str, Any]:
     rate = many["messages"] * WINDOW / many["until_committed_s"]
     return {
         "bench": "ingest",
-        "native": os.environ.get("CORECHAIN_NATIVE", "1") != "0",
+        "native": native.library is not None,
         "floor_us": floors["recover_us"],
         **one,
         "window_observations_per_s": round(rate),
@@ -148,8 +149,6 @@ def measure(network: Network) -> dict[str, Any]:
 
 
 def main() -> None:
-    if os.environ.get("BENCH_NATIVE") == "0":
-        os.environ["CORECHAIN_NATIVE"] = "0"
     one_process = os.environ.get("BENCH_ONE_PROCESS") == "1"
     with (
         tempfile.TemporaryDirectory(prefix="corechain-bench-") as home,

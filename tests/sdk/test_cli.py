@@ -121,6 +121,19 @@ def test_what_is_given_comes_before_what_runs_and_that_before_the_usual(tmp_path
     assert places.deployment == Path("d")
 
 
+def test_status_asks_each_process_of_a_relayer_that_runs_in_parts(tmp_path: Path) -> None:
+    ready = Script(200, b"{}")
+    with answers(ready) as gateway, answers(Script(503, b'{"failing": ["bus"]}')) as aggregator:
+        written = {"anvil": "a", "relayer": gateway, "indexer": "c", "deployment": "d"}
+        parts = {"aggregator": aggregator, "gateway": gateway}
+        (tmp_path / "endpoints.json").write_text(json.dumps({**written, "parts": parts}))
+        checks = {check.part: check for check in inspect(find_places(tmp_path, {}))}
+        assert list(checks) == ["node", "relayer", "aggregator", "indexer"]
+        assert checks["relayer"].works
+        assert checks["aggregator"].detail == "/health: bus"
+        assert find_places(tmp_path, {"gateway": "another"}).parts == {}
+
+
 @pytest.mark.parametrize(
     ("part", "answer", "said"),
     [

@@ -192,15 +192,13 @@ def used_home(deployed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def port_options() -> list[str]:
     ports = Ports.free()
-    return [
-        f"--{name}-port={getattr(ports, name)}"
-        for name in ("anvil", "postgres", "valkey", "relayer", "indexer")
-    ]
+    return [f"--{name}-port={getattr(ports, name)}" for name in Ports.__dataclass_fields__]
 
 
 @contextmanager
 def going_up(home: Path, ports: Sequence[str]) -> Iterator[Up]:
-    """A `corechain up` that is killed at the end."""
+    """A `corechain up` that is killed at the end. Mostly with the relayer in one process: four take
+    seconds more."""
     command = [*COMMAND, "up", f"--home={home}", *ports]
     with subprocess.Popen(
         command,
@@ -217,7 +215,7 @@ def going_up(home: Path, ports: Sequence[str]) -> Iterator[Up]:
 
 @pytest.fixture
 def up(used_home: Path) -> Iterator[Up]:
-    with going_up(used_home, port_options()) as running:
+    with going_up(used_home, [*port_options(), "--one-process"]) as running:
         running.read_until(UP)
         yield running
 
@@ -232,6 +230,23 @@ def test_ctrl_c_stops_everything_in_reverse_order_and_is_no_failure(up: Up, numb
     stopped = re.findall(r"stopping (\w+)", output)
     assert stopped == ["indexer", "relayer", "anvil", "valkey", "postgres"]
     assert survivors(members) == []
+
+
+def test_the_relayer_runs_in_parts_that_stop_in_reverse_order(used_home: Path) -> None:
+    """The default: each with its own address and log, all asked by `corechain status`."""
+    with going_up(used_home, port_options()) as running:
+        running.read_until(UP)
+        parts = ["guard", "submitter", "aggregator", "gateway"]
+        assert len({running.pid_of(name) for name in parts}) == 4
+        assert all((used_home / name / f"{name}.log").exists() for name in parts)
+        status = corechain("status", "--home", used_home)
+        assert (status.returncode, status.stdout.count(" ok ")) == (0, 6), status.stdout
+        running.process.send_signal(signal.SIGTERM)
+        code, output = running.rest()
+    assert code == 0, output
+    stopped = re.findall(r"stopping (\w+)", output)
+    assert stopped == ["indexer", *reversed(parts), "anvil", "valkey", "postgres"]
+    assert mentioning(used_home) == []
 
 
 def test_a_second_ctrl_c_does_not_disturb_the_end_that_the_first_began(up: Up) -> None:
@@ -259,7 +274,7 @@ def test_a_service_that_dies_ends_the_network_with_its_log(up: Up) -> None:
 def test_a_killed_network_leaves_nothing_and_can_be_started_again_at_once(
     used_home: Path,
 ) -> None:
-    ports = port_options()
+    ports = [*port_options(), "--one-process"]
     with going_up(used_home, ports) as killed:
         killed.read_until(UP)
         members = psutil.Process(killed.process.pid).children(recursive=True)
@@ -274,7 +289,7 @@ def test_a_killed_network_leaves_nothing_and_can_be_started_again_at_once(
 
 def test_ctrl_c_during_the_start_leaves_nothing_behind(used_home: Path) -> None:
     with going_up(used_home, port_options()) as starting:
-        starting.read_until("starting relayer")
+        starting.read_until("starting aggregator")
         starting.process.send_signal(signal.SIGTERM)
         code, output = starting.rest()
     assert code == 0, output

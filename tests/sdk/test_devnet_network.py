@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from support.chain import reverted_after
 from support.processes import eventually, family, mentioning, survivors
+from support.readings import commit
 
 from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.errors import (
@@ -75,6 +76,21 @@ def test_a_stopped_network_leaves_no_process_and_no_endpoints(home: Path) -> Non
     assert not (home / "endpoints.json").exists()
     stops = [step for step in steps if step.startswith("stopping")]
     assert [step.split()[1] for step in stops] == ["relayer", "anvil", "valkey", "postgres"]
+
+
+def test_parts_of_the_relayer_carry_a_report_together_and_start_again_alone(home: Path) -> None:
+    with Network(home, ports=Ports.free(), services=RELAYER, one_process=False) as network:
+        parts = {"guard", "submitter", "aggregator", "gateway"}
+        assert parts < network.pids().keys()
+        written = json.loads((home / "endpoints.json").read_text())
+        assert written["parts"].keys() == parts
+        assert written["parts"]["gateway"] == network.urls.relayer
+        before = commit(network, "before", [1.0])
+        network.kill("aggregator")
+        network.restart("aggregator")
+        assert commit(network, "after", [2.0]) == before + 1
+        with pytest.raises(ValueError, match="no process"):
+            network.kill("relayer")
 
 
 @pytest.mark.parametrize("name", ["relayer", "postgres", "valkey", "anvil"])

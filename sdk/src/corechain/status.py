@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,8 @@ class Places:
     gateway: str
     api: str
     deployment: Path
+    parts: Mapping[str, str] = field(default_factory=dict)
+    """Processes of the relayer beside its gateway, by name; only `corechain up` tells them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,17 @@ class NotWorking(TransportError):
     """A part gives no answer, or says that it cannot work."""
 
 
-def _read_endpoints(home: Path) -> dict[str, str]:
+def _read_endpoints(home: Path) -> tuple[dict[str, str], dict[str, str]]:
+    """The places, and the relayer's other processes."""
     path = home / ENDPOINTS_FILE
     try:
         document = json.loads(path.read_text())
-        return {name: str(document[key]) for name, key in _WRITTEN_AS.items()}
+        places = {name: str(document[key]) for name, key in _WRITTEN_AS.items()}
+        parts = {str(name): str(url) for name, url in document.get("parts", {}).items()}
+        return places, {name: url for name, url in parts.items() if url != places["gateway"]}
     except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return {}, {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidEndpoints(f"{path} is damaged ({error!r}); restart `corechain up`") from error
 
 
@@ -70,16 +76,23 @@ def find_places(home: Path, given: Mapping[str, object]) -> Places:
     """
     chosen = {name: str(value) for name, value in given.items() if value is not None}
     usual = {**_USUAL, "deployment": str(home / LOCAL_MANIFEST)}
-    found = {**usual, **_read_endpoints(home), **chosen}
-    return Places(found["rpc"], found["gateway"], found["api"], Path(found["deployment"]))
+    running, parts = _read_endpoints(home)
+    found = {**usual, **running, **chosen}
+    # Who names another gateway asks for another relayer.
+    parts = {} if found["gateway"] != running.get("gateway") else parts
+    return Places(found["rpc"], found["gateway"], found["api"], Path(found["deployment"]), parts)
 
 
 def inspect(places: Places) -> list[Check]:
     """One check per part; none raises."""
-    with client(*(places.rpc, places.gateway, places.api), timeout=TIMEOUT_S) as http:
+    services = {"relayer": places.gateway, **places.parts}
+    with client(*(places.rpc, *services.values(), places.api), timeout=TIMEOUT_S) as http:
         return [
             _check("node", places.rpc, lambda: _ask_node(http, places.rpc)),
-            _check("relayer", places.gateway, lambda: _ask_service(http, places.gateway)),
+            *(
+                _check(part, url, partial(_ask_service, http, url))
+                for part, url in services.items()
+            ),
             _check("indexer", places.api, lambda: _ask_indexer(http, places.api)),
         ]
 

@@ -75,13 +75,21 @@ def up(
     no_services: Annotated[
         bool, typer.Option("--no-services", help="Servers and contracts, none of ours.")
     ] = False,
+    one_process: Annotated[
+        bool, typer.Option("--one-process", help="The relayer as one process: less memory.")
+    ] = False,
     anvil_port: Port = DEFAULT.anvil,
     postgres_port: Port = DEFAULT.postgres,
     valkey_port: Port = DEFAULT.valkey,
     relayer_port: Port = DEFAULT.relayer,
     indexer_port: Port = DEFAULT.indexer,
+    aggregator_port: Port = DEFAULT.aggregator,
+    submitter_port: Port = DEFAULT.submitter,
+    guard_port: Port = DEFAULT.guard,
 ) -> None:
     """Run the whole network on this machine until Ctrl-C.
+
+    Gateway, aggregator, submitter and guard of the relayer are processes of their own.
 
     RELAYER_* and INDEXER_* in the environment override the settings of the services.
     """
@@ -89,11 +97,21 @@ def up(
     require_programs(services, deploys=fresh or not is_deployed(home))
     network = _network_class()(
         home,
-        ports=Ports(anvil_port, postgres_port, valkey_port, relayer_port, indexer_port),
+        ports=Ports(
+            anvil_port,
+            postgres_port,
+            valkey_port,
+            relayer_port,
+            indexer_port,
+            aggregator_port,
+            submitter_port,
+            guard_port,
+        ),
         fresh=fresh,
         price=price,
         settings=_given_settings(),
         services=services,
+        one_process=one_process,
         progress=_say,
     )
     try:
@@ -144,9 +162,8 @@ def _show(network: "Network") -> None:
     from rich.table import Table
 
     table = Table("process", "endpoint", "pid", title="CoreChain is up; Ctrl-C stops it")
-    pids = network.pids()
-    for name, url in network.urls.rows():
-        table.add_row(name, url, str(pids.get(name, "–")))
+    for name, url, pid in network.rows():
+        table.add_row(name, url, str(pid))
     console = Console()
     console.print(table)
     console.print(f"contracts {network.manifest}", soft_wrap=True, highlight=False)

@@ -152,8 +152,7 @@ class Network:
             self._start_servers()
             ensure_key(self.frame_key)
             self._deploy()
-            for name in self._names:
-                self._start_service(name)
+            self._start_services()
             self._write_endpoints()
         except BaseException:
             self.stop()
@@ -186,6 +185,10 @@ class Network:
 
     def pids(self) -> dict[str, int]:
         return {server.name: server.pid for server in self._started if server.running}
+
+    def rows(self) -> list[tuple[str, str, int]]:
+        """(name, URL, process id) of what runs, in order of start."""
+        return [(one.name, one.url, one.pid) for one in self._started if one.running]
 
     def server(self, name: str) -> Server:
         """One of the processes. Raises ValueError."""
@@ -257,23 +260,43 @@ class Network:
         document = json.loads(self.manifest.read_text()) if self._knows_all() else {}
         return document.get("finished") is True
 
-    def _start_service(self, name: str) -> None:
-        settings = self.environment(name)
-        if name == "indexer" or self.one_process:
-            self._start_process(name, [name, "run"], settings)
-            return
-        for part, roles in RELAYER_PROCESSES.items():
-            chosen = [word for role in roles for word in ("--role", role)]
-            own = settings | {"RELAYER_HTTP_PORT": str(getattr(self.ports, part))}
-            self._start_process(part, [name, "run", *chosen], own)
+    def _start_services(self) -> None:
+        """All at once: each spends its first seconds on imports."""
+        services = [service for name in self._names for service in self._processes(name)]
+        for service in services:
+            self._progress(f"starting {service.name}")
+            self._started.append(service)
+            service.begin()
+        for service in services:
+            service.complete()
 
-    def _start_process(self, name: str, command: list[str], settings: dict[str, str]) -> None:
+    def _processes(self, name: str) -> list[Service]:
+        """The processes of a service, in order of start."""
+        settings = self.environment(name)
+        if name != "relayer" or self.one_process:
+            return [self._process(name, [name, "run"], settings)]
+        return [
+            self._process(
+                part,
+                [name, "run", *(word for role in roles for word in ("--role", role))],
+                settings | {"RELAYER_HTTP_PORT": str(getattr(self.ports, part))},
+            )
+            for part, roles in RELAYER_PROCESSES.items()
+        ]
+
+    def _process(self, name: str, command: list[str], settings: dict[str, str]) -> Service:
         port = int(getattr(self.ports, name))
-        self._start(self._named(Service(name, self.home / name, port, command, settings)))
+        return self._named(Service(name, self.home / name, port, command, settings))
 
     def _write_endpoints(self) -> None:
         """Lets `corechain status` and `corechain verify` find this network."""
-        document = {**asdict(self.urls), "deployment": str(self.manifest), "pids": self.pids()}
+        parts = {name: url for name, url, _ in self.rows() if name in RELAYER_PROCESSES}
+        document = {
+            **asdict(self.urls),
+            "deployment": str(self.manifest),
+            "pids": self.pids(),
+            "parts": parts,
+        }
         part = self.home / f"{ENDPOINTS_FILE}.part"
         part.write_text(json.dumps(document, indent=2) + "\n")
         part.replace(self.home / ENDPOINTS_FILE)

@@ -104,8 +104,25 @@ class Server(ABC):
         return self
 
     def _start_once(self) -> None:
+        self._spawn()
+        self.complete()
+
+    def _spawn(self) -> None:
         self._wait_for_port()
         self._child = Child.spawn(self._command(), self.log, self.directory)
+
+    def begin(self) -> None:
+        """Starts the process and does not wait: others can be started beside it. `complete` waits.
+
+        For a port that was chosen; a process that runs already is left alone.
+        """
+        if not self.running:
+            self._prepare()
+            self._spawn()
+
+    def complete(self) -> None:
+        """Returns when the server that was begun answers; one that does not is killed."""
+        assert self._child is not None, f"{self.name} was not begun"
         try:
             self._wait_until_ready(self._child)
         except BaseException:

@@ -78,9 +78,6 @@ class Endpoints:
     relayer: str
     indexer: str
 
-    def rows(self) -> list[tuple[str, str]]:
-        return [(entry.name, getattr(self, entry.name)) for entry in fields(self)]
-
 
 def relayer_settings(
     urls: Endpoints, ports: Ports, manifest: Path, data_dir: Path, frame_key: Path, database: str
