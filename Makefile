@@ -26,7 +26,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest abi deploy settings fuzz fuzz-decode fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-table abi deploy settings fuzz fuzz-decode fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -114,16 +114,18 @@ test-geth: setup $(GETH) ## the whole network on geth instead of anvil
 	@echo "· the whole network on geth"
 	@$(RUN) pytest tests/nodes/second_node.py
 
-bench: setup ## all benchmarks: a JSON line a result, printed and kept under bench/results/
-	@$(RUN) $(BIN)/python bench/floor.py
-	@$(RUN) $(BIN)/python bench/verified_readings.py
-	@$(MAKE) --no-print-directory bench-ingest
+bench: setup ## all benchmarks: a JSON line a result, printed and kept under bench/results/; the README's table
+	@for script in floor verified_readings gateway aggregator commits; do $(RUN) $(BIN)/python bench/$$script.py || exit 1; done
+	@$(MAKE) --no-print-directory bench-ingest bench-table
 
 # With a prefix: bash has a SECONDS of its own.
-BENCH = $(foreach name,RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS ONE_PROCESS LONG,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
+BENCH = $(foreach name,RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS ONE_PROCESS LONG KILL_EVERY,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
 
 bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1)
 	@$(RUN) $(BENCH) $(BIN)/python bench/ingest.py
+
+bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)
+	@$(BIN)/python bench/table.py $(ARGS)
 
 check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 	@echo "· ruff, mypy, import law"

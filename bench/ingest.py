@@ -1,6 +1,7 @@
 """The whole path of messages: what one costs, how fast they go, and whether one is lost.
 
 make bench-ingest       RATE= SECONDS= DEVICES= LIST= CONNECTIONS= WINDOWS= NATIVE=0 ONE_PROCESS=1
+make bench-ingest LONG=1        ten minutes, with a kill -9 every 20 s (KILL_EVERY=)
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any
 
 from accounts import Accounts
 from floor import floor
+from kills import Kills
 
 from corechain.devnet.network import Network
 from corechain.devnet.settings import Ports
@@ -78,14 +80,16 @@ def send_options(load: Load) -> list[object]:
     return ["--list", load.a_request, "--connections", load.connections, *pace]
 
 
-def run_load(network: Network, load: Load) -> dict[str, Any]:
+def run_load(network: Network, load: Load, kill_every_s: float = 0.0) -> dict[str, Any]:
     """Sends a load, waits until it is committed, and says what all processes spent on it."""
     file = signed(network, load)
     work = Path(tempfile.mkdtemp(prefix="corechain-acks-"))
     sent, found, log = work / "sent.json", work / "reconciled.json", work / "acks"
-    accounts, started = Accounts(network.pids).start(), time.monotonic()
+    kills = Kills(network, kill_every_s).start()
+    accounts, started = Accounts(kills.pids).start(), time.monotonic()
     command(network, "fleet", "send", file, "--log", log, "--summary", sent, *send_options(load))
     sending_s = time.monotonic() - started
+    kills.stop()
     data = "--data-dir", network.data_dir
     wait = "--quick", "--wait", SETTLE_LIMIT_S
     command(network, "reconcile", log, *data, *wait, "--summary", found)
@@ -94,6 +98,7 @@ def run_load(network: Network, load: Load) -> dict[str, Any]:
     return figures(load, accounts, json.loads(sent.read_text()), json.loads(found.read_text())) | {
         "sending_s": round(sending_s, 1),
         "until_committed_s": round(seconds, 1),
+        "kills": dict(kills.counts),
     }
 
 
@@ -121,8 +126,16 @@ def figures(
     }
 
 
+def one_process() -> bool:
+    return os.environ.get("BENCH_ONE_PROCESS") == "1"
+
+
+def is_long() -> bool:
+    return os.environ.get("BENCH_LONG") == "1"
+
+
 def loads() -> tuple[Load, Load]:
-    rate, seconds = setting("RATE", 16_700), setting("SECONDS", 60)
+    rate, seconds = setting("RATE", 16_700), setting("SECONDS", 600 if is_long() else 60)
     devices, size = int(setting("DEVICES", 50_000)), int(setting("LIST", 500))
     connections = int(setting("CONNECTIONS", 32))
     reports = max(1, round(rate * seconds / devices))
@@ -134,11 +147,14 @@ def loads() -> tuple[Load, Load]:
 def measure(network: Network) -> dict[str, Any]:
     messages, windows = loads()
     floors = floor()
-    one, many = run_load(network, messages), run_load(network, windows)
+    kill_every_s = setting("KILL_EVERY", 20) if is_long() else 0.0
+    one, many = run_load(network, messages, kill_every_s), run_load(network, windows)
     rate = many["messages"] * WINDOW / many["until_committed_s"]
     return {
         "bench": "ingest",
         "native": native.library is not None,
+        "long": is_long(),
+        "one_process": one_process(),
         "floor_us": floors["recover_us"],
         **one,
         "window_observations_per_s": round(rate),
@@ -149,14 +165,13 @@ def measure(network: Network) -> dict[str, Any]:
 
 
 def main() -> None:
-    one_process = os.environ.get("BENCH_ONE_PROCESS") == "1"
     with (
         tempfile.TemporaryDirectory(prefix="corechain-bench-") as home,
         Network(
             Path(home) / "network",
             ports=Ports.free(),
             services=("relayer",),
-            one_process=one_process,
+            one_process=one_process(),
             progress=lambda line: print("·", line, file=sys.stderr),
         ) as network,
     ):
