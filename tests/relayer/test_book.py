@@ -9,16 +9,21 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import pytest
+from asyncpg import BitString
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corechain.protocol.errors import SequenceOutOfReach, StaleSequence, Unavailable
+from corechain.protocol.frame import columns_of
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
+from corechain.protocol.states import StateColumns
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bus.base import Delivery
 from corechain_relayer.bus.frame import pack_frame
 from corechain_relayer.gateway.book import RECENT, Key, SequenceBook, Verdict
-from corechain_relayer.journal.digests import digest_columns, to_digests
+from corechain_relayer.journal.delta import delta_of
+from corechain_relayer.journal.digests import to_digests
+from corechain_relayer.journal.union import united
 from corechain_relayer.sequences import GATEWAY_WIDTH, SequenceWindow, content_digest
 
 DEVICE = DeviceId(b"\x05" * 20)
@@ -172,20 +177,17 @@ async def test_a_very_high_sequence_is_judged_only_by_who_knows_the_device() -> 
 # ------------------------------------------------------------------ the journal's rows
 
 
-def as_rows(columns: list[list[Any]]) -> list[dict[str, Any]]:
-    return [
-        {"device": device, "chunk": chunk, "digests": digests}
-        for device, chunk, digests in zip(*columns, strict=True)
-    ]
-
-
 @given(st.sets(st.integers(0, 300), min_size=1), st.sets(st.integers(0, 300)))
 def test_a_batchs_digests_come_back_for_its_own_sequences_alone(
     committed: set[int], asked: set[int]
 ) -> None:
-    reports = {sequence: report(sequence, sequence) for sequence in committed}
-    digests = {(DEVICE, s): content_digest(signed.report) for s, signed in reports.items()}
-    rows: Any = as_rows(digest_columns(digests))
+    reports = {sequence: report(sequence, sequence) for sequence in sorted(committed)}
+    packed = b"".join(signed.pack() for signed in reports.values())
+    union = united([delta_of(columns_of(packed), StateColumns.of({}))])
+    rows: Any = [
+        {"device": device, "chunk": chunk, "digests": BitString.frombytes(digests)}
+        for device, chunk, digests in zip(*union.digest_rows(0, 1), strict=True)
+    ]
     assert len(rows) == len({sequence // 64 for sequence in committed})
     keys = [(DEVICE, sequence) for sequence in asked] + [(OTHER, 1)]
     wanted = {(DEVICE, s): content_digest(reports[s].report) for s in asked & committed}

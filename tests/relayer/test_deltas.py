@@ -32,18 +32,19 @@ from corechain_relayer.journal import fold as fold_module
 from corechain_relayer.journal.batches import ID_MAX, BatchJournal, KeptBatch
 from corechain_relayer.journal.changes import later
 from corechain_relayer.journal.delta import delta_of, unpack_delta
-from corechain_relayer.journal.digests import Key, digest_columns
+from corechain_relayer.journal.digests import CHUNK, Key
 from corechain_relayer.journal.fold import Folder, fold, fold_all
 from corechain_relayer.journal.reader import JournalReader
-from corechain_relayer.journal.rows import state_columns, window_columns
 from corechain_relayer.journal.sql import migrations, query
 from corechain_relayer.journal.unfolded import DeviceReader
+from corechain_relayer.journal.union import united
 from corechain_relayer.sequences import JOURNAL_WIDTH, Seen, SequenceWindow, content_digest
 
 if TYPE_CHECKING:
     from corechain.service.database import Conn, Database
 
-DEVICES = [DeviceId(bytes([n]) * 20) for n in (1, 2, 3)]
+# Ids that end with zeros: numpy takes them for the end of a text.
+DEVICES = [DeviceId(bytes([n]) * 18 + bytes(2)) for n in (1, 2, 3)]
 STRANGER = DeviceId(b"\x09" * 20)
 SEED = 7
 
@@ -198,6 +199,44 @@ def test_of_two_states_the_later_observation_counts() -> None:
     assert later(early, late) == later(late, early) == late
 
 
+BATCHES = st.tuples(
+    st.sets(KEYS, min_size=1),
+    st.dictionaries(st.tuples(st.sampled_from(DEVICES), st.sampled_from((1, 2, 65_535))), STATES),
+)
+
+
+@given(st.lists(BATCHES, min_size=1, max_size=4))
+def test_deltas_together_say_what_each_says(
+    batches: list[tuple[set[Key], dict[StateKey, State]]],
+) -> None:
+    deltas, states = [], dict[StateKey, State]()
+    keys = {key for batch, _ in batches for key in batch}
+    for own, after in batches:
+        theirs = {key: s for key, s in after.items() if key[0] in {device for device, _ in own}}
+        states |= {key: later(states.get(key), state) for key, state in theirs.items()}
+        deltas.append(delta_of(*ordered([report(*key) for key in own], theirs)))
+    union = united(deltas)
+    count = len(union.devices)
+    assert union.devices == sorted({device for device, _ in keys})
+    windows = {
+        device: SequenceWindow().with_all((n for d, n in keys if d == device), JOURNAL_WIDTH)
+        for device in union.devices
+    }
+    assert union.windows(0, count, {}) == windows
+    found = {
+        (device, chunk * CHUNK + place): digests[8 * place : 8 * place + 8]
+        for middle in (0, count // 2)
+        for device, chunk, digests in zip(*union.digest_rows(middle, count), strict=True)
+        for place in range(CHUNK)
+        if any(digests[8 * place : 8 * place + 8])
+    }
+    assert found == {key: content_digest(report(*key).report) for key in keys}
+    rows = zip(*union.state_rows(0, count), strict=True)
+    kept = {(device, metric): at for device, metric, _, at, _ in rows}
+    # Of two states of one time, which only a test makes, either may count.
+    assert kept == {key: state.at for key, state in states.items()}
+
+
 # ------------------------------------------------------------------ readers
 
 
@@ -264,11 +303,10 @@ async def test_a_database_of_an_older_program_goes_on(database: str) -> None:
     older = [item for item in migrations() if "batch_delta" not in item[1]]
     await migrate(database, older)
     connection, walk, model = await connect(database), Walk(random.Random(SEED)), Model()
-    model.take(walk.batch())
-    await connection.execute(query("upsert_sequences"), *window_columns(model.windows))
-    digests = digest_columns(model.digests)
-    await connection.execute(query("keep_report_digests"), *digests, fold_module.KEPT_CHUNKS)
-    await connection.execute(query("upsert_quality"), *state_columns(model.states))
+    batch = walk.batch()
+    model.take(batch)
+    union = united([delta_of(batch.reports, batch.states)])
+    await fold_module._apply(connection, union, 0, len(union.devices))
 
     await migrate(database, migrations())
     reader, journal = DeviceReader(connection), BatchJournal(connection, 0)

@@ -15,6 +15,7 @@ from corechain.protocol.frame import Columns
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import U64_MAX, DeviceId
 from corechain.protocol.states import StateColumns
+from corechain_relayer.journal.delta import ids_in
 from corechain_relayer.sequences import SequenceWindow
 
 FIRST_ROWS = 1_024
@@ -26,13 +27,6 @@ Numbers = npt.NDArray[np.int64]
 def device_ids(columns: Columns) -> list[DeviceId]:
     """One a report."""
     return ids_in(columns.devices)
-
-
-def ids_in(packed: bytes) -> list[DeviceId]:
-    """Device ids that lie one behind the other."""
-    # Void, not S: numpy would cut zeros off the end of an id.
-    ids: list[DeviceId] = np.frombuffer(packed, "V20").tolist()
-    return ids
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What several deltas say of some devices, together, and beside what the tables say."""
+"""What deltas say of the devices that a reader asks for, beside what the tables say."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +11,6 @@ from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow
 
 Rows = Mapping[DeviceId, Sequence[tuple[Delta, int]]]
 """Where the deltas speak of a device: (delta, row in it)."""
-AllRows = dict[DeviceId, list[tuple[Delta, int]]]
 
 
 @dataclass(slots=True)
@@ -36,19 +35,13 @@ def later(one: State | None, two: State) -> State:
 def rows_of(deltas: Iterable[Delta], devices: Iterable[DeviceId]) -> Rows:
     """For those of some devices that occur in the deltas."""
     wanted = list(devices)
-    found: AllRows = {}
+    found: dict[DeviceId, list[tuple[Delta, int]]] = {}
     for delta in deltas:
         for device in wanted:
             row = delta.row(device)
             if row is not None:
                 found.setdefault(device, []).append((delta, row))
     return found
-
-
-def add_rows(found: AllRows, delta: Delta) -> None:
-    """Every device of a delta."""
-    for row, device in enumerate(delta.devices):
-        found.setdefault(device, []).append((delta, row))
 
 
 def changes_of(rows: Rows) -> Changes:

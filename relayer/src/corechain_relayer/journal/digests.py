@@ -6,8 +6,6 @@ Without it a second report under a used sequence looks like the first one sent a
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from asyncpg import BitString
-
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.sequences import DIGEST_BYTES
 
@@ -23,20 +21,6 @@ Key = tuple[DeviceId, int]
 def _place(sequence: int) -> slice:
     start = sequence % CHUNK * DIGEST_BYTES
     return slice(start, start + DIGEST_BYTES)
-
-
-def digest_columns(digests: Mapping[Key, bytes]) -> list[list[Any]]:
-    """Parallel arrays (device, chunk, digests)."""
-    chunks: dict[tuple[DeviceId, int], bytearray] = {}
-    for (device, sequence), digest in digests.items():
-        key = device, sequence // CHUNK
-        chunk = chunks.setdefault(key, bytearray(CHUNK * DIGEST_BYTES))
-        chunk[_place(sequence)] = digest
-    return [
-        [device for device, _ in chunks],
-        [number for _, number in chunks],
-        [BitString.frombytes(bytes(chunk)) for chunk in chunks.values()],
-    ]
 
 
 def chunks_of(keys: Iterable[Key]) -> list[list[Any]]:

@@ -32,14 +32,3 @@ def to_states(rows: "Iterable[Record]") -> dict[StateKey, State]:
         (DeviceId(row["device"]), row["metric"]): State(row["value"], row["at"], row["run_start"])
         for row in rows
     }
-
-
-def state_columns(states: Mapping[StateKey, State]) -> list[list[Any]]:
-    """Parallel arrays (device, metric, value, at, run start)."""
-    return [
-        [device for device, _ in states],
-        [metric for _, metric in states],
-        [state.value for state in states.values()],
-        [state.at for state in states.values()],
-        [state.run_start for state in states.values()],
-    ]

@@ -1,0 +1,123 @@
+"""What many deltas say together, by device, as it is written to the tables. No object a report."""
+
+from array import array
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from corechain.protocol.columns import Places, bytes_as_text, rows_of
+from corechain.protocol.reading import DeviceId
+from corechain_relayer.journal.delta import Delta, ids_in
+from corechain_relayer.journal.digests import CHUNK
+from corechain_relayer.sequences import DIGEST_BYTES, JOURNAL_WIDTH, SequenceWindow
+
+Words = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    """n devices. Device i has the reports firsts[i] to firsts[i + 1], and the states
+    state_firsts[i] to state_firsts[i + 1]: one a metric, of the latest observation."""
+
+    devices: list[DeviceId]
+    """Ascending."""
+    firsts: Places
+    sequences: Words
+    digests: Words
+    """8 bytes each, as they come."""
+    state_firsts: Places
+    metrics: npt.NDArray[np.int64]
+    values: npt.NDArray[np.int64]
+    times: npt.NDArray[np.int64]
+    run_starts: npt.NDArray[np.int64]
+
+    def windows(
+        self, first: int, last: int, stored: Mapping[DeviceId, SequenceWindow]
+    ) -> dict[DeviceId, SequenceWindow]:
+        """The stored windows of the devices first to last, without the last, moved on."""
+        windows = {}
+        for index in range(first, last):
+            device = self.devices[index]
+            sequences = self.sequences[self.firsts[index] : self.firsts[index + 1]].tolist()
+            before = stored.get(device, SequenceWindow())
+            windows[device] = before.with_all(sequences, JOURNAL_WIDTH)
+        return windows
+
+    def digest_rows(self, first: int, last: int) -> tuple[list[DeviceId], list[int], list[bytes]]:
+        """(device, chunk, digests) of the devices first to last, without the last."""
+        start, end = self.firsts[first], self.firsts[last]
+        sequences = self.sequences[start:end]
+        counts = np.diff(self.firsts[first : last + 1])
+        owners, chunks = np.repeat(np.arange(first, last), counts), sequences // np.uint64(CHUNK)
+        order = np.lexsort((chunks, owners))
+        leads = np.ones(len(order), np.bool_)
+        leads[1:] = (np.diff(owners[order]) != 0) | (np.diff(chunks[order]) != 0)
+        rows = np.zeros((int(leads.sum()), CHUNK), np.uint64)
+        places = sequences[order] % np.uint64(CHUNK)
+        rows[np.cumsum(leads) - 1, places] = self.digests[start:end][order]
+        leading = order[leads]
+        devices = [self.devices[owner] for owner in owners[leading].tolist()]
+        return devices, chunks[leading].tolist(), [row.tobytes() for row in rows]
+
+    def state_rows(self, first: int, last: int) -> list[list[Any]]:
+        """Parallel arrays (device, metric, value, at, run start) of the devices first to last."""
+        start, end = self.state_firsts[first], self.state_firsts[last]
+        counts = np.diff(self.state_firsts[first : last + 1])
+        owners = np.repeat(np.arange(first, last), counts).tolist()
+        columns = (self.metrics, self.values, self.times, self.run_starts)
+        return [
+            [self.devices[owner] for owner in owners],
+            *(column[start:end].tolist() for column in columns),
+        ]
+
+
+def united(deltas: Sequence[Delta]) -> Union:
+    """In whatever order they come."""
+    ids = b"".join(device for delta in deltas for device in delta.devices)
+    found, owners = np.unique(bytes_as_text(rows_of(ids, 20)), return_inverse=True)
+    devices = rows_of(ids, 20)[_first_of_each(owners, len(found))].tobytes()
+    reports = np.repeat(owners, _counts([delta.firsts for delta in deltas]))
+    order = np.argsort(reports, kind="stable")
+    sequences = _joined([delta.sequences for delta in deltas], np.uint64)[order]
+    digests = np.frombuffer(b"".join(delta.digests for delta in deltas), f"V{DIGEST_BYTES}")
+    return Union(
+        ids_in(devices),
+        _firsts(reports, len(found)),
+        sequences,
+        digests[order].view(np.uint64),
+        *_states(deltas, owners, len(found)),
+    )
+
+
+def _first_of_each(owners: Places, count: int) -> Places:
+    firsts = np.zeros(count, np.intp)
+    firsts[owners[::-1]] = np.arange(len(owners))[::-1]
+    return firsts
+
+
+def _counts(offsets: "Sequence[array[int]]") -> Places:
+    return np.concatenate([np.diff(np.frombuffer(o, np.uint32).astype(np.intp)) for o in offsets])
+
+
+def _joined(columns: "Sequence[array[int]]", kind: type) -> "npt.NDArray[Any]":
+    return np.concatenate([np.frombuffer(c, c.typecode).astype(kind) for c in columns])
+
+
+def _firsts(owners: Places, count: int) -> Places:
+    return np.concatenate([[0], np.cumsum(np.bincount(owners, minlength=count))])
+
+
+def _states(deltas: Sequence[Delta], owners: Places, count: int) -> "tuple[Any, ...]":
+    of_states = np.repeat(owners, _counts([delta.state_firsts for delta in deltas]))
+    names = ("metrics", "values", "times", "run_starts")
+    columns = [_joined([getattr(d, name) for d in deltas], np.int64) for name in names]
+    metrics, _, times, _ = columns
+    order = np.lexsort((times, metrics, of_states))
+    owner, metric = of_states[order], metrics[order]
+    latest = np.ones(len(order), np.bool_)
+    latest[:-1] = (np.diff(owner) != 0) | (np.diff(metric) != 0)
+    kept = order[latest]
+    return (_firsts(of_states[kept], count), *(column[kept] for column in columns))
