@@ -1,13 +1,15 @@
 """Data files on disk, named by their commitment: whole and durable, or not there."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from corechain.protocol.batch import MAGIC
+from corechain.protocol.batch import MAGIC, batch_id
 
 SUFFIX, ORPHAN = ".ccdf", ".orphan"
-_LANE = slice(5, 7)
+COMMITMENT_BYTES = 26
+_LANE, _NUMBER = slice(5, 7), slice(7, 11)
 
 
 def data_path(folder: Path, commitment: bytes) -> Path:
@@ -22,18 +24,51 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_data_file(folder: Path, commitment: bytes, content: bytes) -> Path:
-    """Durable when it returns: content synced, then renamed, then the folder synced."""
-    path = data_path(folder, commitment)
-    # One name a lane, which has one writer: what a crash left is overwritten by the next file.
-    partial = folder / f"lane-{int.from_bytes(content[_LANE], 'big')}.part"
-    with partial.open("wb") as file:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The batch whose data file a lane's writer wrote last, or was about to write."""
+
+    batch_id: int
+    commitment: bytes
+
+
+def _note_path(folder: Path, lane: int) -> Path:
+    return folder / f"lane-{lane}.last"
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_data_file(folder: Path, commitment: bytes, content: bytes) -> Path:
+    """Durable when it returns: content synced, then renamed, then the folder synced.
+
+    Before it is renamed a note says which file comes: a later start looks at this one alone.
+    """
+    path = data_path(folder, commitment)
+    lane, number = (int.from_bytes(content[part], "big") for part in (_LANE, _NUMBER))
+    # One name a lane, which has one writer: what a crash left is overwritten by the next file.
+    partial = folder / f"lane-{lane}.part"
+    _write_durably(partial, content)
+    _write_durably(
+        _note_path(folder, lane), b"%d %s" % (batch_id(lane, number), commitment.hex().encode())
+    )
     partial.replace(path)
     _sync_folder(folder)
     return path
+
+
+def last_written(folder: Path, lane: int) -> Written | None:
+    """None where no note is, or a torn one: by a version without notes, or a crash of the disk."""
+    try:
+        number, commitment = _note_path(folder, lane).read_text("ascii").split()
+        written = Written(int(number), bytes.fromhex(commitment))
+    except (FileNotFoundError, ValueError):
+        return None
+    return written if len(written.commitment) == COMMITMENT_BYTES else None
 
 
 def _of_lane(folder: Path, lane: int) -> Iterator[Path]:
@@ -44,12 +79,14 @@ def _of_lane(folder: Path, lane: int) -> Iterator[Path]:
             yield path
 
 
-def set_orphans_aside(folder: Path, lane: int, commitments: set[bytes]) -> list[Path]:
-    """Renames a lane's data files that never became a batch: their writer was stopped in between.
+def unknown_files(folder: Path, lane: int, commitments: Container[bytes]) -> list[Path]:
+    """A lane's data files of no batch. Opens every file: only for who has nothing else to go by."""
+    return [p for p in _of_lane(folder, lane) if bytes.fromhex(p.stem) not in commitments]
 
-    Their reports are still on the bus and come in another file, which must be the only one.
-    """
-    orphans = [p for p in _of_lane(folder, lane) if bytes.fromhex(p.stem) not in commitments]
-    for path in orphans:
+
+def set_aside(paths: Iterable[Path]) -> list[Path]:
+    """Renames files that are there to what nobody takes for a data file; those that were there."""
+    found = [path for path in paths if path.exists()]
+    for path in found:
         path.replace(path.with_suffix(SUFFIX + ORPHAN))
-    return orphans
+    return found

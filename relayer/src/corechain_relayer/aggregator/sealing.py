@@ -16,7 +16,8 @@ from corechain.protocol.sealing import SealedBatch, seal_columns
 from corechain.protocol.states import StateColumns
 from corechain_relayer.aggregator.batcher import Window
 from corechain_relayer.aggregator.devices import DeviceTable
-from corechain_relayer.aggregator.files import set_orphans_aside, write_data_file
+from corechain_relayer.aggregator.files import write_data_file
+from corechain_relayer.aggregator.orphans import set_orphans_aside
 from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.bus.base import Consumer
 from corechain_relayer.calldata import commit_call
@@ -55,9 +56,7 @@ class Sealer:
 
     async def prepare(self) -> None:
         """Sets aside files of an interrupted writer, which may be this very executor."""
-        known: set[bytes] = set((await self.journal.commitments()).values())
-        loop, parts = asyncio.get_running_loop(), (self.data_dir, self.lane.number, known)
-        for path in await loop.run_in_executor(self.executor, set_orphans_aside, *parts):
+        for path in await set_orphans_aside(self.journal, self.data_dir, self.executor):
             log.info("data file without a batch set aside", file=path.name)
 
     def start(self, window: Window) -> "asyncio.Task[bool]":
