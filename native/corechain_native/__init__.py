@@ -9,7 +9,7 @@ import os
 if os.environ.get("CORECHAIN_NATIVE") == "0":
     raise ImportError("corechain-native is switched off by CORECHAIN_NATIVE=0")
 
-from corechain_native.columns import columns, content_digests
+from corechain_native.columns import columns, content_digests, reports_size
 from corechain_native.hashing import keccak256
 from corechain_native.reports_json import pack_json, vocabulary
 from corechain_native.trees import hash26_rows, hash26_slices, merkle_root, statistics_root
@@ -35,6 +35,7 @@ __all__ = [
     "keccak256",
     "merkle_root",
     "pack_json",
+    "reports_size",
     "statistics_root",
     "verify_frame",
     "vocabulary",

@@ -52,6 +52,15 @@ def columns(packed: bytes) -> Fields | None:
     return starts, firsts, bytes(devices), sequences, metrics, cells, times, values
 
 
+def reports_size(data: bytes, offset: int, reports: int) -> int | None:
+    """The bytes of so many packed reports from an offset on; None where the reference refuses."""
+    if not 0 <= offset <= len(data) or reports < 0:
+        raise ValueError(f"no reports begin at {offset} of {len(data)} bytes")
+    packed = ffi.from_buffer("uint8_t[]", data) + offset
+    size = lib.corechain_reports_size(packed, len(data) - offset, reports)
+    return int(size) if size >= 0 else None
+
+
 def content_digests(packed: bytes, starts: "array[int]") -> bytes:
     """8 bytes a report; `starts` as `columns` has found them in these bytes."""
     count = len(starts) - 1

@@ -200,7 +200,11 @@ static void *block(const void *from, size_t size) {
 static uint64_t decode_columns(const uint8_t *packed, size_t length) {
     uint64_t observations;
     int64_t reports = corechain_count_reports(packed, length, &observations);
+    int64_t size = corechain_reports_size(packed, length, chance(8));
+    require(size <= (int64_t)length, "reports lie within their bytes");
     if (reports < 0) return 0;
+    size = corechain_reports_size(packed, length, (uint64_t)reports);
+    require(size == (int64_t)length, "all reports take all bytes");
     size_t n = (size_t)reports, m = (size_t)observations;
     uint32_t *starts = block(NULL, 4 * (n + 1)), *firsts = block(NULL, 4 * (n + 1));
     uint8_t *devices = block(NULL, 20 * n), *digests = block(NULL, 8 * n);

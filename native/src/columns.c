@@ -34,6 +34,16 @@ int64_t corechain_count_reports(const uint8_t *packed, size_t length, uint64_t *
     return reports;
 }
 
+int64_t corechain_reports_size(const uint8_t *packed, size_t length, uint64_t reports) {
+    size_t at = 0;
+    for (uint64_t i = 0; i < reports; i++) {
+        size_t count, size = report_size(packed + at, length - at, &count);
+        if (!size) return -1;
+        at += size;
+    }
+    return (int64_t)at;
+}
+
 void corechain_fill_columns(const uint8_t *packed, size_t length, uint32_t *starts,
                             uint32_t *firsts, uint8_t *devices, uint64_t *sequences,
                             uint16_t *metrics, uint64_t *cells, uint64_t *times, int32_t *values) {

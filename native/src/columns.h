@@ -7,6 +7,10 @@
  * what corechain.protocol.frame.columns_of refuses, and for more than 32-bit offsets reach. */
 int64_t corechain_count_reports(const uint8_t *packed, size_t length, uint64_t *observations);
 
+/* How many of these bytes the first `reports` packed reports take; -1 where the reference refuses
+ * one of them. */
+int64_t corechain_reports_size(const uint8_t *packed, size_t length, uint64_t reports);
+
 /* Fills the columns of packed reports that corechain_count_reports has counted: `starts` and
  * `firsts` have one entry more than reports, `devices` 20 bytes a report, `sequences` one entry a
  * report, the others one an observation. */

@@ -299,7 +299,7 @@ def read_head(reader: Reader) -> tuple[Origin, bytes]:
     return Origin(batch_id(lane, number), previous, ancestor, chain_id, registry), rules
 
 
-def _read_origin(reader: Reader) -> Origin:
+def read_origin(reader: Reader) -> Origin:
     origin, rules = read_head(reader)
     if rules != RULES_HASH:
         raise UnknownRules(f"sealed under the rules 0x{rules.hex()}")
@@ -364,7 +364,7 @@ def rebuild(data_file: bytes) -> tuple[Batch, Origin]:
     Raises MalformedDataFile (also UnknownRules, EmptyBatch), UnknownDevice, ReplayedSequence.
     """
     reader = Reader(data_file)
-    origin = _read_origin(reader)
+    origin = read_origin(reader)
     known = {identity.device: identity for identity in _rows(reader, read_identity)}
     states = dict(_rows(reader, _read_context))
     batch = seal(origin, _read_reports(reader), known, states)

@@ -88,6 +88,7 @@ class Columns:
 
 _native_columns = native.function("columns")
 _native_digests = native.function("content_digests")
+_native_size = native.function("reports_size")
 
 
 def columns_of(packed: bytes) -> Columns:
@@ -114,6 +115,23 @@ def parse_columns(packed: bytes) -> Columns:
         firsts.append(firsts[-1] + count)
     fields = _observation_columns(b"".join(bodies))
     return Columns(packed, starts, firsts, bytes(devices), sequences, *fields)
+
+
+def columns_at(data: bytes, offset: int, reports: int) -> Columns:
+    """The columns of so many packed reports from an offset on, whatever lies behind them. Raises
+    MalformedReport, which counts bytes from the beginning of `data`."""
+    size = None if _native_size is None else _native_size(data, offset, reports)
+    if size is None:
+        size = _size_of(data, offset, reports)
+    return columns_of(data[offset : offset + size])
+
+
+def _size_of(data: bytes, offset: int, reports: int) -> int:
+    end = offset
+    for _ in range(reports):
+        _, _, _, body = _head_at(data, end)
+        end += _HEAD.size + len(body) + SIGNATURE_BYTES
+    return end - offset
 
 
 def content_digests(columns: Columns) -> bytes:

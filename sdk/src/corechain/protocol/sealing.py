@@ -52,7 +52,7 @@ _LEAF = np.dtype(
     ]
 )
 _VERDICT = np.dtype([("flag", "u1"), ("reasons", ">u2")])
-_CONTEXT = np.dtype(
+CONTEXT_ROWS = np.dtype(
     [
         ("key", "u1", 22),
         ("value", ">i4"),
@@ -63,7 +63,7 @@ _CONTEXT = np.dtype(
     ]
 )
 _SIZES = (LEAF.size, VERDICT.size, CONTEXT.size)
-assert (_LEAF.itemsize, _VERDICT.itemsize, _CONTEXT.itemsize) == _SIZES
+assert (_LEAF.itemsize, _VERDICT.itemsize, CONTEXT_ROWS.itemsize) == _SIZES
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +189,7 @@ class _Judgement:
         """The states as the data file has them: before judging."""
         has = self.pairs.at >= 0
         at, since = self.pairs.at[has], self.pairs.run_start[has]
-        rows = np.empty(len(at), _CONTEXT)
+        rows = np.empty(len(at), CONTEXT_ROWS)
         rows["key"], rows["value"] = self.keys[has], self.pairs.value[has]
         rows["high"], rows["low"] = at >> 32, at & 0xFFFFFFFF
         rows["since_high"], rows["since_low"] = since >> 32, since & 0xFFFFFFFF
