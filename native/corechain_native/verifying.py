@@ -15,6 +15,11 @@ VALID, INVALID, LEARNED, UNJUDGED = (
 UNKNOWN_KEY = bytes(64)
 
 
+def _octets(buffer: bytes | bytearray) -> Any:
+    """Without a copy."""
+    return ffi.from_buffer("uint8_t[]", buffer)
+
+
 def verify_frame(
     packed: bytes,
     starts: Any,
@@ -39,9 +44,8 @@ def verify_frame(
         raise ValueError("the offsets are one more than the reports")
     verdicts, digests = bytearray(count), bytearray(32 * count)
     failed = lib.corechain_verify_frame(
-        packed, len(packed), offsets, count, separator, joined, curves,
-        ffi.from_buffer("uint8_t[]", keys), urandom(16 * count + 40),
-        ffi.from_buffer("uint8_t[]", digests), ffi.from_buffer("uint8_t[]", verdicts),
+        _octets(packed), len(packed), offsets, count, separator, joined, curves, _octets(keys),
+        urandom(16 * count + 40), _octets(digests), _octets(verdicts),
     )  # fmt: skip
     if failed == -1:
         raise ValueError("the offsets do not fit the packed reports")

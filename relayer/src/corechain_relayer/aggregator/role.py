@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import registry_domain
-from corechain.protocol.frame import FrameVerifier
+from corechain.protocol.verifying import frame_verifier
 from corechain.service.database import writer
 from corechain.service.supervision import side_by_side
 from corechain_relayer.aggregator.batcher import Batcher
@@ -110,7 +110,7 @@ class AggregatorRole:
             consumer,
             Forwarder(self.bus, self.watch, self.metrics, settings.frame_keys, place),
             Batcher(settings.max_readings, settings.max_age_s, table),
-            FrameChecker(FrameVerifier(domain), settings.trust_bus),
+            FrameChecker(frame_verifier(domain), settings.trust_bus),
             self.registry,
             Sealer(lane, journal, folder, table, self.registry, *shared),
             WaitingFrames(settings.unknown_device_s),
