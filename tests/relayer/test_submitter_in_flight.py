@@ -196,6 +196,23 @@ async def test_a_nonce_used_by_hand_costs_its_own_intent_a_fresh_one_only(manual
     assert set(chain.commitments()) == set(range(1, 7))
 
 
+async def test_a_node_that_keeps_nothing_above_a_missing_nonce_gets_one_after_the_other(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Node.send
+
+    async def send_one(node: Node, transactions: list[bytes]) -> list[NodeRefused | None]:
+        """As a sequencer that answers a request's calls at once."""
+        high = NodeRefused("eth_sendRawTransaction", -32000, "nonce too high")
+        return [*await send(node, transactions[:1]), *(high for _ in transactions[1:])]
+
+    monkeypatch.setattr(Node, "send", send_one)
+    await want(lane, WINDOW + 1)
+    await until_confirmed(lane, WINDOW + 1)
+    assert await all_committed(lane, WINDOW + 1)
+    assert await attempts(lane) == WINDOW + 1
+
+
 async def test_a_window_of_one_commits_one_at_a_time(manual: Lane) -> None:
     manual.submitter.policy = replace(manual.submitter.policy, in_flight=1)
     await want(manual, 2)

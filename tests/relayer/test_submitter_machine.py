@@ -318,15 +318,23 @@ class SubmitterMachine(RuleBasedStateMachine):
         self.chain.base_fee = 10
         self.chain.refusing = self.chain.strict = False
         for _ in range(60 * max(1, len(self.journal))):
+            if self.all_final():
+                break
             self.now += 10
             for row in self.journal.values():
                 if row.intent.halt is not None:  # the operator
                     self.keep(row.intent, halt=None, failures=0)
             self.work(1000)
             self.a_block_is_mined()
-        ours = [r.intent for r in self.journal.values() if r.intent.calldata != NOTHING]
-        assert all(intent.state is State.FINAL for intent in ours)
-        assert len(self.chain.done) == len(ours)
+        assert self.all_final()
+        assert len(self.chain.done) == len(self.ours())
+
+    def ours(self) -> list[Intent]:
+        """All that was ever wanted."""
+        return [r.intent for r in self.journal.values() if r.intent.calldata != NOTHING]
+
+    def all_final(self) -> bool:
+        return all(intent.state is State.FINAL for intent in self.ours())
 
 
 TestSubmitter = SubmitterMachine.TestCase
