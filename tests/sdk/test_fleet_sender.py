@@ -8,6 +8,7 @@ given a file of signed reports
 """
 
 import asyncio
+import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.command import COMMAND, environment
 from support.scripted import Script, ScriptedServer, answer, scripted
 
 from corechain.devnet.fleet.acklog import AckLog, Entry, Kind, LogReader
@@ -229,6 +231,32 @@ async def test_a_gateway_that_is_not_there_is_waited_for_until_the_stop(
         tally = await sender.run()
     assert tally.unanswered == A_REQUEST
     assert set(tally.retries) == {"ConnectionRefusedError"}
+
+
+async def test_sigterm_ends_the_command_in_order(file: SignedFile, tmp_path: Path) -> None:
+    """Another process, as a user runs it: exit code 1, for there is no answer; the log is whole."""
+    path, log = tmp_path / "reports.ccfl", tmp_path / "acks"
+    replay = Replay(Shape(DEVICES, REPORTS), 1_700_000_000)
+    sign_file(Order("tests", 31337, bytes(20), replay), path, 1)
+    async with scripted(lambda n, body: b"") as server, asyncio.timeout(2 * LIMIT_S):
+        words = ["fleet", "send", str(path), "--rate", "1000", "--list", "4", "--log", str(log)]
+        process = await asyncio.create_subprocess_exec(
+            *COMMAND,
+            *words,
+            "--gateway-url",
+            server.url.removesuffix("/v1/reports"),
+            stdout=asyncio.subprocess.PIPE,
+            env=environment(),
+        )
+        while not server.bodies:  # noqa: ASYNC110 - the server knows of no events
+            await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        output, _ = await process.communicate()
+    assert process.returncode == 1
+    assert "unanswered" in output.decode()
+    reader = LogReader(log)
+    assert {entry.kind for entry in reader.entries()} == {Kind.UNANSWERED}
+    assert reader.whole
 
 
 BODY = b'{"accepted":1}'

@@ -7,7 +7,7 @@ given a log of acknowledgements, a folder of data files, and commitments on a re
   └── what is committed later is waited for
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -32,9 +32,10 @@ from corechain.devnet.reconcile.ledger import Ledger
 from corechain.devnet.reconcile.reconciler import Reconciler, Result
 from corechain.devnet.reconcile.scan import scan
 from corechain.devnet.settings import SUBMITTER_KEY
+from corechain.flows import ApiUnavailable
 from corechain.protocol.batch import Batch, Origin, seal
 from corechain.protocol.errors import MalformedDataFile
-from corechain.protocol.hashing import ZERO26
+from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.quality import State
 from corechain.protocol.reading import DeviceId, unpack_reports
 
@@ -264,6 +265,31 @@ def test_what_is_committed_later_is_waited_for(world: World) -> None:
     result = Reconciler(world.chain, Folder(world.folder), ledgers).run(30.0, tell)
     assert result.holds
     assert told == [20, TOTAL]
+
+
+class Away:
+    """Files behind a gateway that is away at first."""
+
+    def __init__(self, folder: Folder, asks: int) -> None:
+        self.folder, self.asks = folder, asks
+
+    def read(self, commitment: Digest26) -> bytes | None:
+        if self.asks > 0:
+            self.asks -= 1
+            raise ApiUnavailable("no answer")
+        return self.folder.read(commitment)
+
+    def all(self) -> Iterator[Digest26]:
+        return self.folder.all()
+
+
+def test_a_gateway_that_is_away_is_waited_for_as_long_as_there_is_time(world: World) -> None:
+    thirds(world)
+    files, path = Folder(world.folder), world.log()
+    ledgers = [Ledger(LogReader(path))]
+    assert Reconciler(world.chain, Away(files, 2), ledgers).run(30.0).holds
+    with pytest.raises(ApiUnavailable):
+        Reconciler(world.chain, Away(files, 9), [Ledger(LogReader(path))]).run(0.0)
 
 
 def test_a_log_of_another_deployment_is_refused(world: World) -> None:

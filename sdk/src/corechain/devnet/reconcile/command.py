@@ -49,7 +49,7 @@ def reconcile(
     """Hold logs of acknowledgements against data files and chain; exit code 1 if anything is wrong.
 
     Every acknowledged report has to be in exactly one file that the chain has a commitment of, as
-    readings or as rejections with a reason. Takes two bytes of memory a report, and some files.
+    readings or as rejections with a reason. Takes a byte of memory a report, and some files.
     """
     from corechain.chain import Chain
     from corechain.deployment import load_deployment

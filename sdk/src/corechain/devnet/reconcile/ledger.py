@@ -1,8 +1,9 @@
 """What was acknowledged, and how often each of it was seen in a committed file.
 
-Two bytes a report of the logs, however long they are: ten million reports take 20 MB.
+A byte a report of the logs, however long they are: ten million reports take 10 MB.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
@@ -13,7 +14,9 @@ Key = tuple[bytes, int]
 """Device and sequence."""
 SILENT = 0
 """The log does not say what became of a report: it was not sent, or the log is cut off."""
-MOST = 255
+# A report's byte: its fate in the lower 3 bits, how often it was seen in the upper 5.
+_ONCE, _MOST = 1 << 3, 0xFF - (1 << 3)
+_SEEN_TWICE = re.compile(rb"[\x10-\xff]", re.DOTALL)
 
 
 @dataclass(slots=True)
@@ -21,16 +24,17 @@ class Ledger:
     """One log: the fate of each report as its sender knows it, and the times it was seen."""
 
     log: LogReader
-    _fates: bytearray = field(init=False)
-    _seen: bytearray = field(init=False)
+    _reports: bytearray = field(init=False)
+    _fates: dict[int, int] = field(init=False)
     _numbers: dict[bytes, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._fates, self._seen = bytearray(self.shape.total), bytearray(self.shape.total)
+        self._reports = bytearray(self.shape.total)
         self._numbers = {device: at for at, device in enumerate(self.log.head.devices)}
         for entry in self.log.entries():
             fates = bytes([entry.kind]) * entry.count
-            self._fates[entry.first : entry.first + entry.count] = fates
+            self._reports[entry.first : entry.first + entry.count] = fates
+        self._fates = {fate: self._reports.count(fate) for fate in (SILENT, *Kind)}
 
     @property
     def shape(self) -> Shape:
@@ -38,47 +42,35 @@ class Ledger:
 
     def see(self, keys: Iterable[Key]) -> list[Key]:
         """Counts what a committed file holds; returns what is not of this log."""
-        others, numbers, shape, seen = [], self._numbers, self.shape, self._seen
+        others, numbers, number_of = list[Key](), self._numbers, self.shape.number
+        reports = self._reports
         for key in keys:
             device = numbers.get(key[0])
-            number = None if device is None else shape.number(device, key[1])
+            number = None if device is None else number_of(device, key[1])
             if number is None:
                 others.append(key)
-            elif seen[number] < MOST:
-                seen[number] += 1
+            elif reports[number] <= _MOST:
+                reports[number] += _ONCE
         return others
 
-    def count(self, kind: int) -> int:
+    def count(self, fate: int) -> int:
         """Reports of this fate."""
-        return self._fates.count(kind)
+        return self._fates[fate]
 
-    def count_seen(self, kind: int) -> int:
+    def count_seen(self, fate: int) -> int:
         """Reports of this fate that are in a committed file."""
-        return self.count(kind) - self._count_where(kind, 0)
-
-    def _count_where(self, kind: int, seen: int) -> int:
-        return sum(1 for _ in self._where(kind, seen))
-
-    def _where(self, kind: int, seen: int) -> Iterator[int]:
-        """Numbers of the reports of a fate that were seen so many times."""
-        at = self._seen.find(seen)
-        while at >= 0:
-            if self._fates[at] == kind:
-                yield at
-            at = self._seen.find(seen, at + 1)
+        return self._fates[fate] - self._reports.count(fate)
 
     def lost(self) -> Iterator[Key]:
         """Acknowledged, and in no committed file."""
-        return map(self._key, self._where(Kind.ACKNOWLEDGED, 0))
+        at = self._reports.find(Kind.ACKNOWLEDGED)
+        while at >= 0:
+            yield self._key(at)
+            at = self._reports.find(Kind.ACKNOWLEDGED, at + 1)
 
     def doubled(self) -> Iterator[Key]:
         """In committed files more than once, whatever the sender was told."""
-        return (self._key(at) for at, times in enumerate(self._seen) if times > 1)
-
-    @property
-    def any_doubled(self) -> bool:
-        # Ten million bytes in a moment; `doubled` would take a second.
-        return bool(self._seen.translate(None, b"\0\1"))
+        return (self._key(match.start()) for match in _SEEN_TWICE.finditer(self._reports))
 
     def _key(self, number: int) -> Key:
         device, sequence = self.shape.place(number)

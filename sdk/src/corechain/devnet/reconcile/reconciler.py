@@ -12,7 +12,7 @@ from corechain.devnet.fleet.acklog import Kind
 from corechain.devnet.reconcile.files import Files, makes
 from corechain.devnet.reconcile.ledger import SILENT, Key, Ledger
 from corechain.devnet.reconcile.scan import places_of, scan
-from corechain.protocol.errors import MalformedDataFile
+from corechain.protocol.errors import MalformedDataFile, TransportError
 from corechain.protocol.hashing import Digest26
 
 if TYPE_CHECKING:
@@ -93,13 +93,21 @@ class Reconciler:
         """
         deadline = time.monotonic() + wait_s
         while True:
-            self._look()
+            self._look_within(deadline)
             seen = sum(ledger.count_seen(Kind.ACKNOWLEDGED) for ledger in self.ledgers)
             tell(seen)
             whole = seen == sum(ledger.count(Kind.ACKNOWLEDGED) for ledger in self.ledgers)
             if whole or time.monotonic() > deadline:
                 return self._judged()
             time.sleep(POLL_S)
+
+    def _look_within(self, deadline: float) -> None:
+        """A node or gateway that is away now may be back before the time is over."""
+        try:
+            self._look()
+        except TransportError:
+            if time.monotonic() > deadline:
+                raise
 
     def _look(self) -> None:
         head = self.chain.node.head()
@@ -160,8 +168,7 @@ class Reconciler:
         result.silent += ledger.count(SILENT)
         result.silent_committed += ledger.count_seen(SILENT)
         result.lost += ledger.count(Kind.ACKNOWLEDGED) - ledger.count_seen(Kind.ACKNOWLEDGED)
-        if ledger.any_doubled:
-            result.doubled += sum(1 for _ in ledger.doubled())
+        result.doubled += sum(1 for _ in ledger.doubled())
 
     def _log_faults(self) -> Iterator[str]:
         for ledger in self.ledgers:
