@@ -25,6 +25,7 @@ from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.hashing import ZERO26, keccak
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.reading import Observation, Report, SignedReport
+from corechain.protocol.sealing import SealedBatch
 from corechain_indexer.download import retry_after_s
 from corechain_indexer.errors import FileWithheld
 from corechain_indexer.fetch import FileSources
@@ -52,8 +53,8 @@ FILE = BATCH.data_file
 ENTRY = OpenBatch(1, BATCH.commitment, bytes(32), 0)
 
 
-async def judge(data: bytes) -> Batch:
-    return check_file(data, ENTRY, EXPECTED)
+async def judge(data: bytes) -> SealedBatch:
+    return check_file(data, ENTRY, EXPECTED).batch
 
 
 @asynccontextmanager
@@ -272,7 +273,7 @@ async def test_a_path_that_no_system_takes_is_unfit() -> None:
 
 
 async def test_a_judge_that_is_content_ends_the_search_and_another_error_too() -> None:
-    async def broken(_: bytes) -> Batch:
+    async def broken(_: bytes) -> SealedBatch:
         raise RuntimeError("a fault of ours")
 
     with source_that(offers(FILE)) as source:

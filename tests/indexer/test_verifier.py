@@ -22,6 +22,8 @@ from corechain.account import account_from_key
 from corechain.devnet.settings import SUBMITTER_KEY
 from corechain.protocol.batch import Batch
 from corechain.protocol.claims import claim_of
+from corechain.protocol.rebuilding import Rebuilt
+from corechain.protocol.sealing import SealedBatch
 from corechain.service.errors import StoreUnavailable
 from corechain_indexer import verifier as module
 from corechain_indexer.store import MIGRATIONS
@@ -175,7 +177,7 @@ async def test_a_fault_of_the_verifier_is_contained(
     world.add()
     rows_of = module.batch_rows
 
-    def faulty(batch: Batch) -> Any:
+    def faulty(batch: SealedBatch) -> Any:
         if batch.header.batch_id == 1:
             raise KeyError("a fault of ours")
         return rows_of(batch)
@@ -198,7 +200,7 @@ async def test_a_fault_met_in_a_strangers_bytes_leaves_the_next_source(
     world.add()
     check = module.check_file
 
-    def faulty(data: bytes, *rest: Any) -> Batch:
+    def faulty(data: bytes, *rest: Any) -> Rebuilt:
         if data.endswith(b"poison"):
             raise RecursionError("a fault of ours")
         return check(data, *rest)

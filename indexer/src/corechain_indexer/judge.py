@@ -6,9 +6,10 @@ Bytes that do not hash to the commitment say something about their source, not a
 
 from dataclasses import dataclass
 
-from corechain.protocol.batch import Batch, Origin, UnknownRules, check_signatures, rebuild
+from corechain.protocol.batch import Origin, UnknownRules
 from corechain.protocol.claims import claim_of
 from corechain.protocol.errors import ProtocolError
+from corechain.protocol.rebuilding import Rebuilt, rebuild_columns
 from corechain_indexer.download import Unfit
 from corechain_indexer.errors import FileNotJudged
 from corechain_indexer.store.files import OpenBatch
@@ -28,35 +29,36 @@ class Expected:
     registry: bytes
 
 
-def check_file(data: bytes, entry: OpenBatch, expected: Expected) -> Batch:
+def check_file(data: bytes, entry: OpenBatch, expected: Expected) -> Rebuilt:
     """The batch of a data file; its devices are still to be looked up.
 
     Raises Unfit for bytes that are not the file, Mismatch with the reason for the file of a wrong
     batch, FileNotJudged for one under rules that this version does not know.
     """
-    batch, origin = _rebuilt(data, entry)
+    found = _rebuilt(data, entry)
+    origin = found.origin
     if origin != Origin(
         entry.batch_id, origin.previous, origin.ancestor, expected.chain_id, expected.registry
     ):
         raise Mismatch("the file names another batch, chain or registry")
     try:
-        check_signatures(batch, origin)
+        found.check_signatures()
     except ProtocolError as error:
         raise Mismatch(f"{error.name}: {error}") from error
-    return batch
+    return found
 
 
-def _rebuilt(data: bytes, entry: OpenBatch) -> tuple[Batch, Origin]:
+def _rebuilt(data: bytes, entry: OpenBatch) -> Rebuilt:
     try:
-        batch, origin = rebuild(data)
+        found = rebuild_columns(data)
     except ProtocolError as error:
         _check_claimed(data, entry.commitment)
         if isinstance(error, UnknownRules):
             raise FileNotJudged(f"{error}, which this version does not know") from error
         raise Mismatch(f"{error.name}: {error}") from error
     # Before any signature is verified: that is most of the work, and it would be a stranger's.
-    _check_commitment(batch.commitment, entry.commitment)
-    return batch, origin
+    _check_commitment(found.batch.commitment, entry.commitment)
+    return found
 
 
 def _check_claimed(data: bytes, commitment: bytes) -> None:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from corechain.protocol.batch import Batch
 from corechain.protocol.errors import CoreChainError, TransportError
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId
+from corechain.protocol.rebuilding import Rebuilt
 from corechain.service.supervision import stop_all
 from corechain_indexer.download import Unfit
 from corechain_indexer.errors import BatchUndone, FileNotJudged, FileWithheld
@@ -25,10 +25,10 @@ QUEUE = 16
 LONGEST_RETRY_S = 300.0
 
 
-def check_devices(batch: Batch, registered: dict[DeviceId, KeyType]) -> None:
+def check_devices(found: Rebuilt, registered: dict[DeviceId, KeyType]) -> None:
     """Every device was registered with the key that signed, at the end of the batch's block, as the
     contract judges it (DeviceEvidence.sol). Raises Mismatch."""
-    for device, identity in batch.identities.items():
+    for device, identity in found.identities.items():
         if registered.get(device) is not identity.key_type:
             raise Mismatch(f"UnknownDevice: 0x{device.hex()} is not registered with its key")
 
@@ -57,8 +57,7 @@ class Verifier:
     _queue: deque[OpenBatch] = field(default_factory=deque)
     _running: dict[int, "asyncio.Task[None]"] = field(default_factory=dict)
     _retrying: set[int] = field(default_factory=set)
-    # One at a time: opening holds the interpreter's lock, and a batch as objects is many times as
-    # large as its file.
+    # One at a time: opening takes a core, and an opened batch is a few times as large as its file.
     _opening: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
     async def run_forever(self, poll_s: float) -> None:
@@ -119,9 +118,9 @@ class Verifier:
     async def _settle(self, entry: OpenBatch) -> None:
         started = time.perf_counter()
         try:
-            batch = await self._verified(entry)
+            found = await self._verified(entry)
             self.metrics.verify_seconds.observe(time.perf_counter() - started)
-            await self._keep(entry, batch)
+            await self._keep(entry, found)
         except (FileWithheld, FileNotJudged) as error:
             await self._withhold(entry, str(error))
         except Mismatch as error:
@@ -135,15 +134,15 @@ class Verifier:
             self._count_fault(entry, error)
             await self._withhold(entry, _fault(error))
 
-    async def _verified(self, entry: OpenBatch) -> Batch:
-        async def judge(data: bytes) -> Batch:
+    async def _verified(self, entry: OpenBatch) -> Rebuilt:
+        async def judge(data: bytes) -> Rebuilt:
             return await self._judged(data, entry)
 
-        batch = await self.sources.first_fit(entry.commitment, judge)
-        check_devices(batch, await self.store.registered(entry, batch.identities))
-        return batch
+        found = await self.sources.first_fit(entry.commitment, judge)
+        check_devices(found, await self.store.registered(entry, found.identities))
+        return found
 
-    async def _judged(self, data: bytes, entry: OpenBatch) -> Batch:
+    async def _judged(self, data: bytes, entry: OpenBatch) -> Rebuilt:
         async with self._opening:
             try:
                 return await asyncio.to_thread(check_file, data, entry, self.expected)
@@ -170,11 +169,12 @@ class Verifier:
         self.metrics.batches.labels("mismatch").inc()
         log.error("data file breaks the rules", batch=entry.batch_id, reason=reason)
 
-    async def _keep(self, entry: OpenBatch, batch: Batch) -> None:
+    async def _keep(self, entry: OpenBatch, found: Rebuilt) -> None:
+        batch, readings = found.batch, found.batch.header.reading_count
         rows = await asyncio.to_thread(batch_rows, batch)
         if not await self.store.verified(entry, batch, rows):
             return  # a reorg took the batch away meanwhile
         self.metrics.batches.labels("verified").inc()
-        self.metrics.readings.inc(len(batch.leaves))
-        log.info("batch verified", batch=entry.batch_id, readings=len(batch.leaves))
+        self.metrics.readings.inc(readings)
+        log.info("batch verified", batch=entry.batch_id, readings=readings)
         self.verified.set()

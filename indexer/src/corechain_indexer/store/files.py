@@ -2,11 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import TYPE_CHECKING
 
-from corechain.protocol.batch import Batch
+import numpy as np
+import numpy.typing as npt
+
+from corechain.protocol.columns import Octets, bytes_as_text, ints
 from corechain.protocol.keys import KeyType
-from corechain.protocol.reading import DeviceId, Reading
+from corechain.protocol.reading import FAIL, DeviceId
+from corechain.protocol.sealing import LEAF_ROWS, SealedBatch
 from corechain.service.database import asked, outages
 from corechain_indexer.errors import BatchUndone
 from corechain_indexer.projections import Row
@@ -16,6 +21,7 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 HOUR_S = 3600
+Numbers = npt.NDArray[np.int64]
 LONGEST_REASON = 1_000
 READING_COLUMNS = (
     "batch_id", "position", "metric", "cell", "device", "observed_at", "value", "flag",
@@ -63,46 +69,99 @@ class BatchRows:
     rollups: list[Row]
 
 
-def _rollups(batch_id: int, readings: Sequence[Reading]) -> list[Row]:
-    hours: dict[tuple[bytes, int, int], list[int]] = {}
-    for reading in readings:
-        hour = reading.observed_at - reading.observed_at % HOUR_S
-        hours.setdefault((reading.device, reading.metric, hour), []).append(reading.value)
+@dataclass(frozen=True, slots=True)
+class _Leaves:
+    """A batch's readings as columns, in the order of its leaves."""
+
+    metrics: Numbers
+    cells: Numbers
+    """As `to_signed`."""
+    devices: Octets
+    times: Numbers
+    values: Numbers
+    flags: Numbers
+
+    @classmethod
+    def of(cls, batch: SealedBatch) -> "_Leaves":
+        leaves = np.frombuffer(batch.leaves, LEAF_ROWS)
+        times = leaves["high"].astype(np.int64) << 32 | leaves["low"]
+        cells = leaves["cell"].astype(np.uint64).view(np.int64)
+        metrics, values = leaves["metric"].astype(np.int64), leaves["value"].astype(np.int64)
+        flags = leaves["flag"].astype(np.int64)
+        return cls(metrics, cells, np.ascontiguousarray(leaves["device"]), times, values, flags)
+
+
+def _ids(devices: Octets) -> list[bytes]:
+    packed = devices.tobytes()
+    return [packed[at : at + 20] for at in range(0, len(packed), 20)]
+
+
+def _readings(batch_id: int, leaves: _Leaves) -> list[Row]:
+    return list(
+        zip(
+            repeat(batch_id),
+            range(len(leaves.metrics)),
+            leaves.metrics.tolist(),
+            leaves.cells.tolist(),
+            _ids(leaves.devices),
+            leaves.times.tolist(),
+            leaves.values.tolist(),
+            leaves.flags.tolist(),
+            strict=False,  # the batch's id goes on for ever
+        )
+    )
+
+
+def _rollups(batch_id: int, leaves: _Leaves) -> list[Row]:
+    """Count, sum, least and greatest value of each (device, metric, hour)."""
+    hours = leaves.times - leaves.times % HOUR_S
+    devices = bytes_as_text(leaves.devices)
+    order = np.lexsort((hours, leaves.metrics, devices))
+    keys = [column[order] for column in (devices, leaves.metrics, hours)]
+    begins = np.ones(len(order), np.bool_)
+    begins[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    firsts, values = np.flatnonzero(begins), leaves.values[order]
+    return list(
+        zip(
+            repeat(batch_id),
+            _ids(leaves.devices[order[firsts]]),
+            keys[1][firsts].tolist(),
+            keys[2][firsts].tolist(),
+            np.diff(firsts, append=len(order)).tolist(),
+            np.add.reduceat(values, firsts).tolist(),
+            np.minimum.reduceat(values, firsts).tolist(),
+            np.maximum.reduceat(values, firsts).tolist(),
+            strict=False,
+        )
+    )
+
+
+def _rejections(batch: SealedBatch) -> list[Row]:
+    reports, bad = batch.reports, np.flatnonzero(batch.flags == FAIL).tolist()
+    owners = np.searchsorted(ints(reports.firsts), bad, side="right") - 1
     return [
-        (batch_id, *key, len(values), sum(values), min(values), max(values))
-        for key, values in hours.items()
-    ]
-
-
-def _rejections(batch: Batch) -> Iterable[Row]:
-    for ordinal, (signed, position, reasons) in enumerate(batch.rejected()):
-        report = signed.report
-        item = report.observations()[position]
-        yield (
+        (
             batch.header.batch_id,
             ordinal,
-            report.device,
-            report.sequence,
-            item.metric,
-            to_signed(item.cell),
-            item.observed_at,
-            item.value,
-            int(reasons),
+            reports.device(owner),
+            reports.sequences[owner],
+            reports.metrics[index],
+            to_signed(reports.cells[index]),
+            reports.times[index],
+            reports.values[index],
+            int(batch.reasons[index]),
         )
-
-
-def batch_rows(batch: Batch) -> BatchRows:
-    """Pure and CPU-bound; made in a thread."""
-    batch_id = batch.header.batch_id
-    readings = [Reading.unpack(leaf) for leaf in batch.leaves]
-    rows: list[Row] = [
-        (batch_id, position, r.metric, to_signed(r.cell), r.device, r.observed_at, r.value, r.flag)
-        for position, r in enumerate(readings)
+        for ordinal, (index, owner) in enumerate(zip(bad, owners.tolist(), strict=True))
     ]
-    return BatchRows(rows, list(_rejections(batch)), _rollups(batch_id, readings))
 
 
-def _header_row(batch: Batch, rejected: int) -> Row:
+def batch_rows(batch: SealedBatch) -> BatchRows:
+    """Pure and CPU-bound; made in a thread."""
+    batch_id, leaves = batch.header.batch_id, _Leaves.of(batch)
+    return BatchRows(_readings(batch_id, leaves), _rejections(batch), _rollups(batch_id, leaves))
+
+
+def _header_row(batch: SealedBatch, rejected: int) -> Row:
     header = batch.header
     return (
         header.previous,
@@ -116,8 +175,8 @@ def _header_row(batch: Batch, rejected: int) -> Row:
         rejected,
         header.window_start,
         header.window_end,
-        batch.readings.root,
-        b"".join(batch.leaves),
+        batch.readings_root,
+        batch.leaves,
     )
 
 
@@ -151,7 +210,7 @@ class FileStore:
         query = SQL["mismatch"]
         await asked(self.pool.execute(query, entry.batch_id, entry.block_hash, _shown(reason)))
 
-    async def verified(self, entry: OpenBatch, batch: Batch, rows: BatchRows) -> bool:
+    async def verified(self, entry: OpenBatch, batch: SealedBatch, rows: BatchRows) -> bool:
         """Header and readings in one transaction; False when the batch is not on the chain now."""
         header = _header_row(batch, len(rows.rejections))
         with outages():

@@ -40,7 +40,7 @@ from corechain.protocol.reading import FAIL, READING_BYTES, DeviceId
 from corechain.protocol.roots import hash_rows, hash_slices, merkle_root, statistics_root
 from corechain.protocol.states import StateColumns, keys_of
 
-_LEAF = np.dtype(
+LEAF_ROWS = np.dtype(
     [
         ("metric", ">u2"),
         ("cell", ">u8"),
@@ -63,7 +63,7 @@ CONTEXT_ROWS = np.dtype(
     ]
 )
 _SIZES = (LEAF.size, VERDICT.size, CONTEXT.size)
-assert (_LEAF.itemsize, _VERDICT.itemsize, CONTEXT_ROWS.itemsize) == _SIZES
+assert (LEAF_ROWS.itemsize, _VERDICT.itemsize, CONTEXT_ROWS.itemsize) == _SIZES
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,7 @@ class SealedBatch:
 
     header: Header
     commitment: Digest26
+    readings_root: Digest26
     data_file: bytes
     reports: Columns
     """Ordered by (device, sequence), as the file has them."""
@@ -208,7 +209,7 @@ class _Judgement:
 
 def _leaves(window: _Window, good: Bits, flags: Numbers) -> Octets:
     times = window.times[good]
-    rows = np.empty(len(times), _LEAF)
+    rows = np.empty(len(times), LEAF_ROWS)
     rows["metric"], rows["cell"] = window.metrics[good], words(window.reports.cells)[good]
     rows["device"] = window.devices[window.ranks[good]]
     rows["high"], rows["low"] = times >> 32, times & 0xFFFFFFFF
@@ -225,6 +226,7 @@ def _pack_verdicts(flags: Numbers, reasons: Numbers) -> bytes:
 def _header(
     origin: Origin, data_file: bytes, window: _Window, leaves: Octets, times: Numbers
 ) -> tuple[Header, Digest26]:
+    """With the root of the readings."""
     hashes = hash_rows(leaves)
     header = Header(
         origin.batch_id,
@@ -239,7 +241,7 @@ def _header(
         int(times.min()),
         int(times.max()),
     )
-    return header, header.commitment(merkle_root(hashes))
+    return header, merkle_root(hashes)
 
 
 def seal_columns(
@@ -273,10 +275,11 @@ def seal_columns(
         )
     )
     leaves = _leaves(window, good, flags)
-    header, commitment = _header(origin, data_file, window, leaves, window.times[good])
+    header, readings_root = _header(origin, data_file, window, leaves, window.times[good])
     return SealedBatch(
         header,
-        commitment,
+        header.commitment(readings_root),
+        readings_root,
         data_file,
         window.reports,
         window.devices.tobytes(),
