@@ -26,7 +26,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-table abi deploy settings fuzz fuzz-decode fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-table abi deploy settings fuzz fuzz-decode fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -116,13 +116,16 @@ test-geth: setup $(GETH) ## the whole network on geth instead of anvil
 
 bench: setup ## all benchmarks: a JSON line a result, printed and kept under bench/results/; the README's table
 	@for script in floor verified_readings gateway aggregator commits; do $(RUN) $(BIN)/python bench/$$script.py || exit 1; done
-	@$(MAKE) --no-print-directory bench-ingest bench-table
+	@$(MAKE) --no-print-directory bench-ingest bench-storm bench-table
 
 # With a prefix: bash has a SECONDS of its own.
 BENCH = $(foreach name,RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS ONE_PROCESS LONG KILL_EVERY,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
 
 bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1)
 	@$(RUN) $(BENCH) $(BIN)/python bench/ingest.py
+
+bench-storm: setup ## a storm of backlogs, and thousands of kept connections (DEVICES= CONNECTIONS= RATE=)
+	@$(RUN) $(BENCH) $(BIN)/python bench/storm.py
 
 bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)
 	@$(BIN)/python bench/table.py $(ARGS)

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,8 @@ class Load:
     connections: int
     rate: float | None
     """Reports a second; None: as fast as the gateway answers."""
+    backlog: bool = False
+    """Each request is one device's: all that it has saved up."""
 
     @property
     def total(self) -> int:
@@ -65,13 +68,16 @@ def command(network: Network, *arguments: object) -> None:
 def signed(network: Network, load: Load) -> Path:
     """The load's file, from an earlier run if there is one."""
     registry = network.deployment.address("DeviceRegistry").hex()[:8]
-    shape = f"{load.devices}x{load.reports}x{load.observations}"
+    shape = f"{load.devices}x{load.reports}x{load.observations}{'b' * load.backlog}"
     file = CACHE / f"{load.name}-{shape}-{registry}.ccfl"
     command(network, "fleet", "enrol", "--devices", load.devices, "--name", load.name)
     if not file.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         options = "--devices", load.devices, "--reports", load.reports, "--name", load.name
-        command(network, "fleet", "sign", file, *options, "--observations", load.observations)
+        more = ["--backlog"] if load.backlog else []
+        command(
+            network, "fleet", "sign", file, *options, "--observations", load.observations, *more
+        )
     return file
 
 
@@ -164,7 +170,8 @@ def measure(network: Network) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+@contextmanager
+def network_of_its_own() -> Iterator[Network]:
     with (
         tempfile.TemporaryDirectory(prefix="corechain-bench-") as home,
         Network(
@@ -175,6 +182,11 @@ def main() -> None:
             progress=lambda line: print("·", line, file=sys.stderr),
         ) as network,
     ):
+        yield network
+
+
+def main() -> None:
+    with network_of_its_own() as network:
         found = measure(network)
     RESULTS.mkdir(exist_ok=True)
     text = json.dumps(found)

@@ -8,6 +8,7 @@ given a file of signed reports
 """
 
 import asyncio
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -23,9 +24,11 @@ from support.scripted import Script, ScriptedServer, answer, scripted
 
 from corechain.devnet.fleet.acklog import AckLog, Entry, Kind, LogReader
 from corechain.devnet.fleet.chart import chart, round_up
+from corechain.devnet.fleet.errors import TooManyConnections
 from corechain.devnet.fleet.http1 import Answer, AnswerReader, Target
 from corechain.devnet.fleet.pace import Steady, Storm
 from corechain.devnet.fleet.replay import Replay
+from corechain.devnet.fleet.send_command import OTHER_FILES, allow_open_files
 from corechain.devnet.fleet.sender import Plan, Sender, Tally
 from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import SignedFile, open_signed
@@ -239,10 +242,12 @@ async def test_sigterm_ends_the_command_in_order(file: SignedFile, tmp_path: Pat
     replay = Replay(Shape(DEVICES, REPORTS), 1_700_000_000)
     sign_file(Order("tests", 31337, bytes(20), replay), path, 1)
     async with scripted(lambda n, body: b"") as server, asyncio.timeout(2 * LIMIT_S):
-        words = ["fleet", "send", str(path), "--rate", "1000", "--list", "4", "--log", str(log)]
+        words = ["fleet", "send", str(path), "--rate", "1000", "--list", "4", "--timeout", "1"]
         process = await asyncio.create_subprocess_exec(
             *COMMAND,
             *words,
+            "--log",
+            str(log),
             "--gateway-url",
             server.url.removesuffix("/v1/reports"),
             stdout=asyncio.subprocess.PIPE,
@@ -297,6 +302,20 @@ def test_what_is_no_answer_is_a_value_error_and_nothing_else(raw: bytes) -> None
 def test_what_is_no_url_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="URL"):
         Target.of(url)
+
+
+def test_open_files_are_allowed_as_far_as_the_system_lets_us() -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, hard = min(before[0], 512), before[1]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        allow_open_files(soft)
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft + OTHER_FILES, hard)
+        if hard != resource.RLIM_INFINITY:
+            with pytest.raises(TooManyConnections, match="ulimit"):
+                allow_open_files(hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_a_plot_is_a_png_whatever_happened() -> None:

@@ -15,3 +15,14 @@ class MalformedFleetFile(CoreChainError):
 
 class ImpossibleFleet(CoreChainError):
     """No fleet has this shape."""
+
+
+class TooManyConnections(CoreChainError):
+    """More connections than this process may have files open."""
+
+    def __init__(self, wanted: int, most: int) -> None:
+        super().__init__(
+            f"{wanted} connections are more than the {most} that this process may open: "
+            "raise `ulimit -Hn`, or take fewer"
+        )
+        self.wanted, self.most = wanted, most

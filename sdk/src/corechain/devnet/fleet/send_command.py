@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PERCENTILES = (50, 95, 99)
+# So long what is in flight is waited for after Ctrl-C.
+DRAIN_S = 5.0
+# Files, the event loop's own, standard streams.
+OTHER_FILES = 64
 
 
 def send(
@@ -54,7 +59,9 @@ def send(
 
     pace = chosen_pace(list_, rate, ramp, storm)
     target = Target.of(_places(home, None, gateway_url, None, None).gateway + "/v1/reports")
-    plan, timeline = Plan(target, list_, connections, pace, timeout), Timeline()
+    plan = Plan(target, list_, connections, pace, timeout, drain_s=min(timeout, DRAIN_S))
+    timeline = Timeline()
+    allow_open_files(connections)
     signed = open_signed(file)
     acks = AckLog.begin(log or file.with_name(file.name + ".acks"), signed.head)
     with progress_bar("sending", signed.head.shape.total) as bar:
@@ -71,6 +78,21 @@ def send(
 def _tick(show: Callable[[int, str], None], timeline: "Timeline", tally: "Tally") -> None:
     timeline.add(tally)
     show(tally.done, f"p95 {1000 * tally.latencies.percentile(95):.0f} ms")
+
+
+def allow_open_files(connections: int) -> None:
+    """Raises this process's soft limit of open files as far as it must. Raises TooManyConnections.
+
+    Without it the connections beyond the limit would be refused by our own kernel, for ever.
+    """
+    from corechain.devnet.fleet.errors import TooManyConnections
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + OTHER_FILES
+    if hard != resource.RLIM_INFINITY and wanted > hard:
+        raise TooManyConnections(connections, hard - OTHER_FILES)
+    if soft != resource.RLIM_INFINITY and wanted > soft:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def chosen_pace(a_request: int, rate: float | None, ramp: str | None, storm: bool) -> "Pace":
