@@ -6,6 +6,9 @@ from corechain_native._native import ffi, lib
 
 REPORT_CHARACTERS_MIN = 256
 """Below the shortest report in JSON (284): so many fit into a body at most."""
+_U8, _I64, _SIZE = ffi.typeof("uint8_t[]"), ffi.typeof("int64_t[]"), ffi.typeof("size_t[1]")
+_DECLARED = ffi.typeof("corechain_declared *")
+_into = ffi.from_buffer
 Packed = tuple[bytes, "array[int]", bytes, bytes]
 
 
@@ -20,24 +23,14 @@ def pack_json(body: bytes, metrics: bytes) -> Packed | None:
     0 for whether there is one). None for what is not plainly good: the reference judges that."""
     room = len(body) // REPORT_CHARACTERS_MIN + 1
     # A packed report is shorter than its JSON.
-    packed, used = bytearray(len(body)), ffi.new("size_t[1]")
+    packed, used = bytearray(len(body)), ffi.new(_SIZE)
     chains, registries, has = array("q", bytes(8 * room)), bytearray(20 * room), bytearray(room)
-    declared = ffi.new("corechain_declared *")
-    held = (
-        ffi.from_buffer("int64_t[]", chains, require_writable=True),
-        ffi.from_buffer("uint8_t[]", registries, require_writable=True),
-        ffi.from_buffer("uint8_t[]", has, require_writable=True),
-    )
-    declared.chains, declared.registries, declared.has_registries = held
-    target = ffi.from_buffer("uint8_t[]", packed, require_writable=True)
+    pointers = _into(_I64, chains, True), _into(_U8, registries, True), _into(_U8, has, True)
+    declared, target = ffi.new(_DECLARED, pointers), _into(_U8, packed, True)
     count = lib.corechain_pack_json(
         body, len(body), metrics, len(metrics), target, len(packed), used, declared, room
     )
     if count < 0:
         return None
-    return (
-        bytes(packed[: used[0]]),
-        chains[:count],
-        bytes(registries[: 20 * count]),
-        bytes(has[:count]),
-    )
+    told = chains[:count], bytes(registries[: 20 * count]), bytes(has[:count])
+    return bytes(packed[: used[0]]), *told
