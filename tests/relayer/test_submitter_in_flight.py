@@ -20,6 +20,7 @@ from relayer.support import ADMIN, Chain
 
 SUBMITTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 WINDOW = 4
+HOUR_S = 3_600.0
 FINALITY = 64
 """Blocks behind anvil's head that it calls final."""
 
@@ -71,9 +72,13 @@ async def until_confirmed(lane: Lane, number: int) -> None:
 
 
 async def test_a_block_takes_all_that_is_in_flight_in_order(manual: Lane) -> None:
+    manual.restart(resend_after_s=HOUR_S, bump_after_s=HOUR_S)
     await want(manual, 6)
     await until_in_pool(manual, WINDOW)
     assert not await manual.submitter.step()  # the window is full
+    manual.rpc.asked.clear()
+    assert not await manual.submitter.step()
+    assert manual.rpc.asked.total() == 1  # and there is no other block
     manual.chain.rpc("evm_mine")
     block = manual.block()
     assert len(block["transactions"]) == WINDOW

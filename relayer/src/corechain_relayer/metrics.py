@@ -73,6 +73,9 @@ class Metrics:
         self.intents_held = gauge(
             "intents_held", "Intents kept from the chain, by reason", "queue", "reason"
         )
+        self.ring_load = gauge(
+            "ring_load", "Pace of a lane's batches by what its ring takes for good", "queue"
+        )
         self.intents_pruned = counter(
             "intents_pruned_total", "Final intents dropped after their retention", "queue"
         )

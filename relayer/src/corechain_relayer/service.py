@@ -51,10 +51,10 @@ from corechain_relayer.submitter.held import Entitled, always
 from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
-from corechain_relayer.submitter.retention import Retention
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled, one_by_one
 from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.upkeep import Upkeep
 from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.http import EvidenceEndpoint
 from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
@@ -100,6 +100,7 @@ class Relayer:
     """Set when the journal is up to date: who needs it waits, the gateway does not."""
     registry: RegistryFollower = field(init=False)
     alerts: Alerts = field(init=False)
+    upkeep: Upkeep = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a batch was sealed: the submitter need not wait for its next poll."""
     threads: AggregatorThreads = field(default_factory=AggregatorThreads)
@@ -124,6 +125,8 @@ class Relayer:
             self.bus, range(settings.lanes), PositionJournal(self.pool), self.metrics
         )
         self.alerts = Alerts(self.metrics)
+        shared = (self.deployment, self.rpc, self.pool, self.metrics)
+        self.upkeep = Upkeep(settings, *shared)
         self.registry = RegistryFollower(
             self.rpc,
             self.deployment.contracts["DeviceRegistry"],
@@ -228,7 +231,7 @@ class Relayer:
 
     def warnings(self) -> list[str]:
         told = [*self.watch.notices.values(), *self.alerts.sentences()]
-        return [*told, *self.registry.warnings()]
+        return [*told, *self.registry.warnings(), *self.upkeep.warnings()]
 
     # --------------------------------------------------------------- aggregator
 
@@ -275,11 +278,9 @@ class Relayer:
         session = partial(self.submit, "submitter", *parts, policy, key)
         return self.loop("submitter", self.journalled(session))
 
-    def retention(self) -> "Loop":
-        settings = self.settings
-        keep_s = settings.intent_retention_s
-        pruning = Retention(self.pool, settings.lane, keep_s, self.metrics)
-        return self.loop("retention", self.journalled(pruning.prune_forever))
+    def lane_upkeep(self) -> "list[Loop]":
+        sessions = self.upkeep.sessions().items()
+        return [self.loop(name, self.journalled(session)) for name, session in sessions]
 
     # --------------------------------------------------------------- watchtower
 
@@ -341,7 +342,7 @@ def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
         relayer.loop("registry", relayer.registry.follow_forever),
     ]
     if Role.SUBMITTER in roles:
-        loops += [relayer.lane_submitter(), relayer.retention()]
+        loops += [relayer.lane_submitter(), *relayer.lane_upkeep()]
     if Role.AGGREGATOR in roles:
         loops.append(relayer.loop("aggregator", relayer.journalled(relayer.aggregate)))
     if not {Role.GATEWAY, Role.AGGREGATOR}.isdisjoint(roles):

@@ -27,6 +27,7 @@ from corechain_relayer.submitter.plan import (
     Renew,
     Send,
     Sign,
+    State,
     plan,
 )
 from corechain_relayer.submitter.settled import Found, Moot, Settled
@@ -34,6 +35,18 @@ from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.submitter.words import revert_reason
 
 log = structlog.get_logger(__name__)
+
+CLOCK_SHARE = 4
+"""A full window is looked at so many times in the shortest of its delays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Full:
+    """The window is full and all in it is on its way: nothing can be done before another head than
+    this one, or before `until` (monotonic seconds), when a clock may ask for it."""
+
+    head: bytes
+    until: float
 
 
 @dataclass(slots=True)
@@ -52,6 +65,7 @@ class Submitter:
     held: Held = field(init=False)
     outgoing: Outgoing = field(init=False)
     _moot_since: dict[int, int] = field(default_factory=dict)
+    _full: Full | None = None
 
     def __post_init__(self) -> None:
         pause_s = self.policy.refused_pause_s
@@ -61,6 +75,8 @@ class Submitter:
 
     async def step(self) -> bool:
         """One round. True when it did something, so that another is worth it at once."""
+        if await self._is_still_full():
+            return False
         self.held.pause_s = self.policy.refused_pause_s
         await self.held.check_key()
         paused, policy = self.held.paused(), self.policy
@@ -95,7 +111,23 @@ class Submitter:
         sends = [*(a for a in planned if isinstance(a, Send)), *signed]
         if sends:
             await self.outgoing.send(sends)
+        self._full = None if planned or paused else self._fullness(intents, view)
         return await self._look_at_halts(intents) or bool(planned)
+
+    def _fullness(self, intents: Sequence[Intent], view: ChainView) -> Full | None:
+        """Of a round without anything to do."""
+        policy = self.policy
+        pending = sum(1 for intent in intents if intent.state is State.PENDING)
+        if not policy.ordered or pending < policy.in_flight:
+            return None
+        delay_s = min(policy.resend_after_s, policy.bump_after_s)
+        return Full(view.head.hash, time.monotonic() + delay_s / CLOCK_SHARE)
+
+    async def _is_still_full(self) -> bool:
+        """One question instead of a whole round: blocks are far apart where windows are full."""
+        if self._full is None or time.monotonic() >= self._full.until:
+            return False
+        return (await self.node.rpc.head()).hash == self._full.head
 
     async def _do(self, action: Action) -> None:
         """What concerns one intent alone. Raises LaneHalted."""

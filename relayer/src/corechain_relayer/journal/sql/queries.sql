@@ -3,6 +3,17 @@
 select batch_id, commitment from batch where batch_id between $1 and $2
 order by batch_id desc limit 1;
 
+-- name: lane_pace
+-- Seconds in which a lane ($1 first id, $2 last id) sealed its $3 newest batches; null when it has not
+-- so many, or has rebuilt some of them.
+with newest as (
+    select batch_id, sealed_at, adopted from batch where batch_id between $1 and $2
+    order by batch_id desc limit 1
+)
+select extract(epoch from newest.sealed_at - old.sealed_at)::double precision
+from newest join batch old on old.batch_id = newest.batch_id - $3::bigint and old.batch_id > $1
+where not newest.adopted and not old.adopted;
+
 -- name: commitment_of
 -- The commitment of one batch.
 select commitment from batch where batch_id = $1;
