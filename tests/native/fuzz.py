@@ -13,7 +13,7 @@ from array import array
 from collections import Counter
 from random import Random
 
-from support.forging import DOMAIN, FORGERIES, Sent, cancelling_pair, frame_of, sign
+from support.forging import DOMAIN, FORGERIES, ODDITIES, Sent, cancelling_pair, frame_of, sign
 
 from corechain.protocol.frame import FrameVerifier
 from corechain.protocol.keys import P256Key, Secp256k1Key
@@ -47,7 +47,7 @@ def new_frame(pool: list[Sent], random: Random, told: Counter[str]) -> list[tupl
     for _ in range(random.choice(SIZES)):
         sent, is_forged = random.choice(pool), random.random() < share
         if is_forged:
-            forge = random.choice(FORGERIES)
+            forge = random.choice(FORGERIES + ODDITIES)
             told[forge.__name__] += 1
             sent = forge(sent, random)
         frame.append((sent, not is_forged))

@@ -1,13 +1,14 @@
 """The native verifier says of every frame what the reference says, in the same words."""
 
 import threading
+from collections.abc import Callable
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import forging
-from support.forging import DOMAIN, FORGERIES, Sent, frame_of, honest, sign
+from support.forging import DOMAIN, FORGERIES, ODDITIES, Sent, frame_of, honest, sign
 
 from corechain.protocol import native
 from corechain.protocol.errors import InvalidSignature, ProtocolError
@@ -21,10 +22,12 @@ POOL = [sign(key, sequence, 1 + sequence % 3) for key in WALLETS for sequence in
 POOL += [sign(P256Key(b"\x21" * 32), sequence) for sequence in range(3)]
 REFERENCE = FrameVerifier(DOMAIN)
 
+Change = Callable[[Sent, Random], Sent]
+
 sent_reports = st.builds(
     lambda sent, change, seed: change(sent, Random(seed)),
     st.sampled_from(POOL),
-    st.sampled_from((honest,) * 6 + FORGERIES),
+    st.sampled_from((honest,) * 8 + FORGERIES + ODDITIES),
     st.integers(0, 2**32),
 )
 
@@ -56,9 +59,8 @@ def test_any_frame_has_the_verdicts_of_the_reference(sent: list[Sent], first_con
 
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__.strip("_"))
-def test_a_forgery_among_the_honest_is_refused_alone(forge: object) -> None:
+def test_a_forgery_among_the_honest_is_refused_alone(forge: Change) -> None:
     """Enough reports for the library's other method of summing, too."""
-    assert callable(forge)
     for place in (0, 17, 35):
         sent = [POOL[index % 36] for index in range(120)]
         sent[place] = forge(sent[place], Random(place))
@@ -67,29 +69,26 @@ def test_a_forgery_among_the_honest_is_refused_alone(forge: object) -> None:
     assert sum(error is not None for error in REFERENCE.verify_all(columns, identities)) == 1
 
 
-def _raw_verdicts(sent: list[Sent], random: bytes) -> bytes:
-    """With factors of the caller's choice, all keys known."""
-    columns, identities = frame_of(sent)
-    keys = b"".join(identity.public_key or bytes(64) for identity in identities)
+def _raw_verdicts(sent: list[Sent], random: bytes, keys: list[bytes]) -> bytes:
+    """With factors and keys of the caller's choice."""
+    columns, _ = frame_of(sent)
     count = len(sent)
-    verdicts, digests, held = bytearray(count), bytearray(32 * count), bytearray(keys)
-    assert native.library is not None
-    assert (
-        lib.corechain_verify_frame(
-            columns.packed, len(columns.packed), ffi.from_buffer("uint32_t[]", columns.starts),
-            count, DOMAIN.separator, columns.devices, b"\x01" * count,
-            ffi.from_buffer("uint8_t[]", held), random, ffi.from_buffer("uint8_t[]", digests),
-            ffi.from_buffer("uint8_t[]", verdicts),
-        )
-        == 0
+    verdicts, digests, held = bytearray(count), bytearray(32 * count), bytearray(b"".join(keys))
+    done = lib.corechain_verify_frame(
+        columns.packed, len(columns.packed), ffi.from_buffer("uint32_t[]", columns.starts),
+        count, DOMAIN.separator, columns.devices, b"\x01" * count,
+        ffi.from_buffer("uint8_t[]", held), random, ffi.from_buffer("uint8_t[]", digests),
+        ffi.from_buffer("uint8_t[]", verdicts),
     )  # fmt: skip
+    assert done == 0
     return bytes(verdicts)
 
 
 def test_two_forgeries_that_cancel_are_refused_because_factors_differ() -> None:
     pair = forging.cancelling_pair(WALLETS[0])
     equal_factors = (bytes(15) + b"\x01") * 2 + bytes(40)
-    assert _raw_verdicts(pair, equal_factors) == b"\x00\x00", "they do cancel where factors agree"
+    keys = [WALLETS[0].identity.public_key or b""] * 2
+    assert _raw_verdicts(pair, equal_factors, keys) == b"\0\0", "they cancel where factors agree"
     for _ in range(50):
         columns, identities = frame_of(pair)
         verdicts = KNOWING.verify_all(columns, identities)
@@ -97,9 +96,19 @@ def test_two_forgeries_that_cancel_are_refused_because_factors_differ() -> None:
     assert_agreement(new_verifier(), pair)
 
 
-def test_an_x_above_the_order_is_not_accepted() -> None:
-    assert_agreement(new_verifier(), [forging.x_above_the_order()])
-    assert_agreement(KNOWING, [forging.x_above_the_order(), *POOL[:3]])
+@pytest.mark.parametrize("make", ODDITIES, ids=lambda make: make.__name__.strip("_"))
+def test_what_only_an_odd_signer_makes_is_judged_as_by_the_reference(make: Change) -> None:
+    """Twenty seeds reach each edge of s."""
+    made = [make(POOL[0], Random(seed)) for seed in range(20)]
+    assert_agreement(new_verifier(), made)
+    assert_agreement(new_verifier(), [*POOL[:3], *made, *POOL[3:9]])
+
+
+@pytest.mark.parametrize("make", ODDITIES[2:], ids=lambda make: make.__name__.strip("_"))
+def test_a_second_encoding_of_a_good_signature_is_refused(make: Change) -> None:
+    columns, identities = frame_of([make(POOL[0], Random(seed)) for seed in range(5)])
+    for verifier in (REFERENCE, new_verifier()):
+        assert None not in verifier.verify_all(columns, identities)
 
 
 def test_a_frame_of_more_than_one_sum_is_judged_whole() -> None:
@@ -132,6 +141,11 @@ def test_a_wrong_key_costs_a_recovery_and_changes_no_verdict(keys: list[bytes]) 
         known.learn(wallet.identity.device, key)
     sent = [*POOL[::3], FORGERIES[0](POOL[1], Random(3))]
     assert_agreement(NativeFrameVerifier(DOMAIN, known), sent)
+
+
+def test_the_c_code_itself_recovers_where_a_key_is_wrong() -> None:
+    keys = [PUBLIC_KEYS[5]] * 3
+    assert _raw_verdicts(POOL[:3], bytes(range(48)) + bytes(40), keys) == b"\0\0\0"
 
 
 def test_no_more_keys_are_held_than_allowed() -> None:

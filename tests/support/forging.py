@@ -176,23 +176,69 @@ def cancelling_pair(key: Secp256k1Key) -> list[Sent]:
     return [made_by_hand(made[0], 3, first_s), made_by_hand(made[1], 5, second_s)]
 
 
-def x_above_the_order() -> Sent:
-    """A signature that holds for R.x = r + n. Only a recovery id of 2 could say so, and the 64
-    bytes cannot; with R.x = r another key would have made it."""
-    nobody = DeviceIdentity(device_id(bytes(64)), KeyType.SECP256K1)
-    for r in range(1, 1000):
-        made = report(nobody, r)
-        compact = r.to_bytes(32, "big") + NONCE.to_bytes(32, "big")
-        small, large = (_maker(compact + bytes([recovery]), made) for recovery in (0, 2))
-        if small is not None and large is not None:
-            return with_signature(Sent(SignedReport(made, bytes(64)), large), r, NONCE)
-    raise AssertionError("no such r")
+# Signatures that their claimed device did make, of a kind that no honest signer makes: any r and s
+# are some key's signature. Each is accepted or refused for one reason alone.
 
 
-def _maker(recoverable: bytes, made: Report) -> DeviceIdentity | None:
+def _maker(compact: bytes, recovery: int, made: Report) -> DeviceIdentity | None:
     try:
-        digest = report_digest(DOMAIN, made)
-        public = PublicKey.from_signature_and_message(recoverable, digest, hasher=None)
+        public = PublicKey.from_signature_and_message(
+            compact + bytes([recovery]), report_digest(DOMAIN, made), hasher=None
+        )
     except ValueError:
         return None
     return DeviceIdentity(device_id(public.format(compressed=False)[1:]), KeyType.SECP256K1)
+
+
+def _of_its_maker(sent: Sent, r: int, s: int, recovery: int, written_r: int) -> Sent:
+    """Claimed for the key that a recovery id of 0 to 3 leads to; the next r that leads to one."""
+    for step in range(1_000):
+        compact = (r + step).to_bytes(32, "big") + s.to_bytes(32, "big")
+        identity = _maker(compact, recovery, sent.signed.report)
+        if identity is not None:
+            claimed = Sent(sent.signed, identity)
+            return with_signature(claimed, written_r + step, s | PARITY * (recovery & 1))
+    raise AssertionError("no such r")
+
+
+def _edge_of_s(sent: Sent, random: Random) -> Sent:
+    half = ORDER // 2
+    s = random.choice((1, 2, half - 1, half, half + 1, half + 2, PARITY - 1))
+    r = random.randrange(1, ORDER - 1_000)
+    return _of_its_maker(sent, r, s, random.getrandbits(1), r)
+
+
+def _small_r(sent: Sent, random: Random) -> Sent:
+    r = random.randrange(1, 100)
+    return _of_its_maker(sent, r, random.randrange(1, ORDER // 2), random.getrandbits(1), r)
+
+
+def _x_above_the_order(sent: Sent, random: Random) -> Sent:
+    """R.x = r + n, which only a recovery id of 2 or 3 says: the 64 bytes say R.x = r."""
+    r, s = random.randrange(1, 100), random.randrange(1, ORDER // 2)
+    return _of_its_maker(sent, r, s, 2 + random.getrandbits(1), r)
+
+
+def _r_above_the_order(sent: Sent, random: Random) -> Sent:
+    """The same with r + n written out: a second encoding of r."""
+    r, s = random.randrange(1, 100), random.randrange(1, ORDER // 2)
+    return _of_its_maker(sent, r, s, 2 + random.getrandbits(1), ORDER + r)
+
+
+def _zero_s(sent: Sent, random: Random) -> Sent:
+    """The key that (0 R − m G) / r is."""
+    r, odd = multiple(NONCE)[0] % ORDER, random.getrandbits(1)
+    secret = -digest_number(sent.signed.report) * pow(r, -1, ORDER) % ORDER
+    identity = Secp256k1Key(secret.to_bytes(32, "big")).identity
+    return with_signature(Sent(sent.signed, identity), r, PARITY * odd)
+
+
+def _infinity_as_zeros(sent: Sent, random: Random) -> Sent:
+    """For a device whose id is the hash of 64 zeros, as the point at infinity might be written."""
+    nobody = DeviceIdentity(device_id(bytes(64)), KeyType.SECP256K1)
+    return _infinity(Sent(sent.signed, nobody), random)
+
+
+ODDITIES: tuple[Callable[[Sent, Random], Sent], ...] = (
+    _edge_of_s, _small_r, _x_above_the_order, _r_above_the_order, _zero_s, _infinity_as_zeros,
+)  # fmt: skip
