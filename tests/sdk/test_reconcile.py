@@ -7,6 +7,7 @@ given a log of acknowledgements, a folder of data files, and commitments on a re
   └── what is committed later is waited for
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -341,6 +342,18 @@ def test_a_fleet_goes_through_a_network_and_nothing_is_lost(
     assert "nothing is lost, nothing is doubled" in said
     said = run("reconcile", log, "--wait", 60, "--data-dir", network.data_dir, *home)
     assert "nothing is lost, nothing is doubled" in said
+
+
+def test_a_fleet_of_secure_elements_is_taken_once_its_keys_are_published(
+    network: Network, tmp_path: Path
+) -> None:
+    load_plugins()
+    home, file = ("--home", network.home), tmp_path / "reports.ccfl"
+    fleet = "--devices", 5, "--name", "secure elements", "--p256"
+    assert "enrolled in 2 transactions" in run("fleet", "enrol", *fleet, *home)
+    run("fleet", "sign", file, "--reports", 3, "--jobs", 1, *fleet, *home)
+    said = run("fleet", "send", file, "--storm", "--list", 3, *home)
+    assert re.search(r"acknowledged +│ 15 ", said), said
 
 
 def test_sending_takes_exactly_one_pace(network: Network, tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """`corechain fleet`: many devices, from their keys to their acknowledgements."""
 
-import os
 import time
 from pathlib import Path
 from typing import Annotated
@@ -49,7 +48,7 @@ def enrol(
     from corechain.chain import Chain
     from corechain.deployment import load_deployment
     from corechain.devnet.fleet import enrol as enrolling
-    from corechain.devnet.fleet.signing import all_device_ids, worker_pool
+    from corechain.devnet.fleet.signing import all_device_ids, jobs_for, worker_pool
     from corechain.protocol.keys import KeyType
 
     places = _places(home, rpc_url, None, None, deployment)
@@ -61,7 +60,7 @@ def enrol(
     if key is None:
         enrolling.allow(chain, account)
     kind = KeyType.P256 if p256 else KeyType.SECP256K1
-    with worker_pool(_cores()) as pool:
+    with worker_pool(jobs_for(devices)) as pool:
         ids = all_device_ids(name, kind, devices, pool)
     sent = enrolling.enrol(chain, account, ids, kind)
     if p256:
@@ -97,7 +96,7 @@ def sign(
     from corechain.deployment import load_deployment
     from corechain.devnet.fleet.replay import Replay, longest_hours
     from corechain.devnet.fleet.shape import Shape
-    from corechain.devnet.fleet.signing import Order, sign_file
+    from corechain.devnet.fleet.signing import Order, jobs_for, sign_file
     from corechain.protocol.keys import KeyType
 
     shape = Shape(devices, reports, observations, first_sequence, backlog)
@@ -113,9 +112,5 @@ def sign(
         KeyType.P256 if p256 else KeyType.SECP256K1,
     )
     with progress_bar("signing", shape.total) as bar:
-        sign_file(order, file, jobs or _cores(), bar.advance)
+        sign_file(order, file, jobs or jobs_for(shape.total), bar.advance)
     _say(f"{shape.total:,} reports in {file}, {file.stat().st_size / 1e6:,.1f} MB")
-
-
-def _cores() -> int:
-    return os.cpu_count() or 1

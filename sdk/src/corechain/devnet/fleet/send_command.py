@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import resource
 import signal
 from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
@@ -85,6 +84,9 @@ def allow_open_files(connections: int) -> None:
 
     Without it the connections beyond the limit would be refused by our own kernel, for ever.
     """
+    # Not at the top: where the module is missing, the other commands are there all the same.
+    import resource
+
     from corechain.devnet.fleet.errors import TooManyConnections
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -118,6 +118,12 @@ class _Here(Executor):
         return done
 
 
+def jobs_for(items: int) -> int:
+    """How many processes to use for so many signatures or seals: one a core, if there is enough to
+    do that starting them pays."""
+    return min(os.cpu_count() or 1, 1 + items // TASK_REPORTS)
+
+
 def worker_pool(jobs: int) -> Executor:
     if jobs == 1:
         return _Here()

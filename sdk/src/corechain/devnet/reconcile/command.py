@@ -1,7 +1,6 @@
 """`corechain reconcile`: was anything lost, was anything doubled?"""
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import contextmanager
@@ -63,7 +62,7 @@ def reconcile(
     ledgers = [Ledger(_of_deployment(LogReader(path), manifest)) for path in logs]
     files: Files = FromGateway(places.gateway) if data_dir is None else Folder(data_dir)
     total = sum(ledger.shape.total for ledger in ledgers)
-    with _checks(quick) as checks, progress_bar("reconciling", total) as bar:
+    with _checks(quick, total) as checks, progress_bar("reconciling", total) as bar:
         reconciler = Reconciler(Chain(places.rpc, manifest), files, ledgers, checks)
         result = reconciler.run(wait, lambda seen: bar.show(seen, ""))
         reconciler.name(names)
@@ -82,13 +81,13 @@ def _of_deployment(log: "LogReader", manifest: "Deployment") -> "LogReader":
 
 
 @contextmanager
-def _checks(quick: bool) -> Iterator[Executor | None]:
-    from corechain.devnet.fleet.signing import worker_pool
+def _checks(quick: bool, reports: int) -> Iterator[Executor | None]:
+    from corechain.devnet.fleet.signing import jobs_for, worker_pool
 
     if quick:
         yield None
         return
-    with worker_pool(os.cpu_count() or 1) as pool:
+    with worker_pool(jobs_for(reports)) as pool:
         yield pool
 
 
