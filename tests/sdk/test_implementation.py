@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from types import ModuleType
 
 import pytest
 import typer
 
+import corechain_indexer.metrics
+import corechain_relayer.metrics
 from corechain.implementation import NativeMissing, check_implementation, is_native
 from corechain.protocol import native
 from corechain.protocol.errors import InvalidValue
@@ -52,6 +55,18 @@ def test_its_presence_is_no_error_where_it_is_asked_for(monkeypatch: pytest.Monk
     monkeypatch.setattr(native, "library", sys)
     check_implementation({"CORECHAIN_NATIVE": "1"})
     assert is_native()
+
+
+@pytest.mark.parametrize("metrics", [corechain_relayer.metrics, corechain_indexer.metrics])
+@pytest.mark.parametrize(("library", "told"), [(None, "0.0"), (sys, "1.0")])
+def test_a_metric_says_which_one_runs(
+    metrics: ModuleType,
+    library: ModuleType | None,
+    told: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(native, "library", library)
+    assert f"\ncorechain_native {told}\n" in metrics.Metrics().exposition().decode()
 
 
 def test_a_service_does_not_start_without_what_it_was_asked_for(
