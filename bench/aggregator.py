@@ -1,4 +1,4 @@
-"""What a report costs the aggregator and its Postgres, beside the floor: one signature recovered.
+"""What a report costs the aggregator and its Postgres, beside the floor (bench/floor.py).
 
 python bench/aggregator.py [reports of one observation, default 100,000]
 
@@ -10,7 +10,6 @@ by itself, after all batches, as it would be once in so many reports of a device
 import asyncio
 import json
 import logging
-import statistics
 import sys
 import tempfile
 import time
@@ -23,7 +22,7 @@ from typing import Any
 import asyncpg
 import psutil
 import structlog
-from coincurve import PublicKey
+from floor import floor
 from redis.asyncio import Redis
 
 from corechain import Observation, Secp256k1Key, account_from_key
@@ -33,6 +32,7 @@ from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.servers import AnvilServer, ValkeyServer
 from corechain.devnet.settings import ADMIN_KEY
+from corechain.implementation import is_native
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import keccak
@@ -48,7 +48,7 @@ RESULTS = Path(__file__).parent / "results" / "aggregator.jsonl"
 REPOSITORY = Path(__file__).parents[1]
 DEVICES, A_FRAME, A_FLEET = 10_000, 500, 2_500
 CELL, START = 0x872A1072BFFFFFF, int(time.time()) - 80_000
-FLOOR_ROUNDS, TIME_LIMIT_S = 2_000, 600.0
+TIME_LIMIT_S = 600.0
 CASES = [(count, vouched) for count in (1, 20) for vouched in (False, True)]
 ID_MAX = 0xFFFFFFFFFFFF
 KEY = b"\7" * 32
@@ -191,20 +191,6 @@ async def _measure(bench: Bench, observations: int, vouched: bool, reports: int)
     }
 
 
-def floor_us(bench: Bench) -> float:
-    """libsecp256k1 alone: one signature recovered, everything parsed before."""
-    digest = keccak(b"floor")
-    signature = bench.keys[0].sign(digest)
-    parity, low = signature[32] >> 7, signature[32] & 0x7F
-    recoverable = signature[:32] + bytes([low]) + signature[33:] + bytes([parity])
-    spent = []
-    for _ in range(FLOOR_ROUNDS):
-        began = time.process_time_ns()
-        PublicKey.from_signature_and_message(recoverable, digest, hasher=None)
-        spent.append(time.process_time_ns() - began)
-    return statistics.median(spent) / 1000
-
-
 def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     reports = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
@@ -223,7 +209,7 @@ def main() -> None:
             for observations, vouched in CASES:
                 count = reports if observations == 1 else reports // 5 // A_FRAME * A_FRAME
                 figures = asyncio.run(_measure(bench, observations, vouched, count))
-                figures["floor_us"] = round(floor_us(bench), 1)
+                figures |= {"native": is_native(), "floor_us": floor()["recover_us"]}
                 lines.append(json.dumps(figures))
                 print(lines[-1], flush=True)
     RESULTS.parent.mkdir(exist_ok=True)

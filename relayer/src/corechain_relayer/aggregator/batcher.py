@@ -4,7 +4,7 @@ Reports in order are taken by the frame, without a step for each; the others are
 one, against the whole window of their device.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -92,6 +92,8 @@ class Batcher:
     table: DeviceTable
     _open: list[Part] = field(default_factory=list)
     _taken: list[Part] = field(default_factory=list)
+    report_count: int = 0
+    """Reports that are in no batch yet."""
     _observations: int = 0
     _held_observations: int = 0
     _since: float = 0.0
@@ -139,6 +141,7 @@ class Batcher:
             self._since = now
         self.table.take(part.rows, words(part.columns.sequences))
         self._open.append(part)
+        self.report_count += len(part.columns)
         self._observations += part.columns.firsts[-1]
 
     def parts(self) -> Iterator[Part]:
@@ -175,6 +178,7 @@ class Batcher:
 
     def clear(self) -> None:
         """The window that was taken is sealed and durable."""
+        self.report_count -= sum(len(part.columns) for part in self._taken)
         self._taken = []
 
     def forget_idle(self) -> None:
@@ -195,15 +199,22 @@ class Batcher:
         self._observations += held
         self._held_observations = held
 
-    @property
-    def report_count(self) -> int:
-        """Reports that are in no batch yet."""
-        return sum(len(part.columns) for part in self.parts())
-
 
 def _body(columns: Columns, index: int) -> bytes:
     """A report without its signature: another one over the same content makes no other report."""
     return columns.report_bytes(index)[:-SIGNATURE_BYTES]
+
+
+def _reports_of(parts: Sequence[Part], rows: Places) -> Iterator[tuple[Part, int]]:
+    """(part, index in it) of the reports of some devices. All parts are searched at once: where
+    requests are small there are thousands."""
+    if not parts:
+        return
+    found = np.flatnonzero(np.isin(np.concatenate([part.rows for part in parts]), rows))
+    firsts = np.cumsum([0, *(len(part.rows) for part in parts)])
+    owners = np.searchsorted(firsts, found, side="right") - 1
+    for owner, index in zip(owners.tolist(), (found - firsts[owners]).tolist(), strict=True):
+        yield parts[owner], index
 
 
 class _Judge:
@@ -215,9 +226,8 @@ class _Judge:
         devices = batcher.table.devices(rows)
         for row, device in zip(rows.tolist(), devices, strict=True):
             self._windows[row] = committed.get(device, SequenceWindow())
-        for part in batcher.parts():
-            for index in np.flatnonzero(np.isin(part.rows, rows)).tolist():
-                self._see(part.columns, index, int(part.rows[index]))
+        for part, index in _reports_of(list(batcher.parts()), rows):
+            self._see(part.columns, index, int(part.rows[index]))
 
     def _see(self, columns: Columns, index: int, row: int) -> None:
         sequence = columns.sequences[index]
