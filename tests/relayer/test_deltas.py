@@ -393,10 +393,12 @@ async def test_a_fold_comes_by_size_or_by_age_and_a_writer_waits_for_a_late_one(
         await asyncio.wait([running])
 
     size = await journal.keep(a_batch(1, [report(DEVICES[0], 1)], {}), None)
-    by_size = Folder(connection, *journal.ids, max_bytes=size, max_age_s=3_600)
+    shown: list[int] = []
+    by_size = Folder(connection, *journal.ids, max_bytes=size, max_age_s=3_600, show=shown.append)
     by_size.added(size)
     await until_folded(by_size)
     assert await unfolded() == 0
+    assert shown == [size, 0]
 
     await journal.keep(a_batch(2, [report(DEVICES[0], 2)], {}), None)
     by_age = Folder(connection, *journal.ids, max_bytes=1 << 30, max_age_s=0.05)

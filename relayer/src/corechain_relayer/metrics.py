@@ -65,6 +65,12 @@ class Metrics:
         self.readings_sealed = counter("readings_sealed_total", "Leaves in those batches")
         self.readings_failed = counter("readings_failed_total", "Observations that are no leaf")
         self.window_reports = gauge("window_reports", "Reports in the open window")
+        self.waiting_frames = gauge(
+            "waiting_frames", "Frames with a device that our node does not know yet"
+        )
+        self.unfolded_bytes = gauge(
+            "journal_unfolded_bytes", "What batches have changed for devices and is not folded yet"
+        )
         self.windows_held = counter("windows_held_total", "Windows kept open: no leaf in them")
 
         self.intents_open = gauge(

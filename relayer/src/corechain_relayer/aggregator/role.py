@@ -94,7 +94,7 @@ class AggregatorRole:
 
     def _folder(self, journal: BatchJournal, connection: "Conn") -> Folder:
         limits = self.settings.fold_bytes, self.settings.fold_age_s
-        return Folder(connection, *journal.ids, *limits)
+        return Folder(connection, *journal.ids, *limits, self.metrics.unfolded_bytes.set)
 
     async def _aggregator(self, lane: Lane, journal: BatchJournal, folder: Folder) -> Aggregator:
         settings, place = self.settings, self.frame_place

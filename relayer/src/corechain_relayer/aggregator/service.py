@@ -106,6 +106,7 @@ class Aggregator:
             ready += self.waiting.sort([], self._strangers, now)
         for opened in self.waiting.overdue(now):
             ready.append(await self._without_strangers(opened, now))
+        self.metrics.waiting_frames.set(len(self.waiting))
         await self._meet({device for opened in ready for device in device_ids(opened.columns)})
         return ready
 

@@ -6,7 +6,7 @@ Any number of processes may fold: a lock lets one at a time, for each reads wind
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -90,6 +90,8 @@ class Folder:
     """Ids of the lane's batches."""
     max_bytes: int
     max_age_s: float
+    show: Callable[[int], object] = lambda size: None
+    """Gets how many bytes are unfolded, whenever that changes."""
     _bytes: int = 0
     _since: float | None = None
     """When the oldest delta came that is not folded; None when there is none."""
@@ -99,6 +101,7 @@ class Folder:
     def added(self, size: int) -> None:
         """A delta of so many bytes is in the journal."""
         self._bytes += size
+        self.show(self._bytes)
         self._since = time.monotonic() if self._since is None else self._since
         self._added.set()
 
@@ -139,6 +142,7 @@ class Folder:
         size, self._since = self._bytes, None
         batches = await fold_all(self.connection, self.first, self.last)
         self._bytes -= size
+        self.show(self._bytes)
         self._folded.set()
         log.debug("deltas folded", batches=batches, bytes=size)
 
