@@ -28,7 +28,7 @@ from corechain.devnet.fleet.errors import TooManyConnections
 from corechain.devnet.fleet.http1 import Answer, AnswerReader, Target
 from corechain.devnet.fleet.pace import Steady, Storm
 from corechain.devnet.fleet.replay import Replay
-from corechain.devnet.fleet.send_command import OTHER_FILES, allow_open_files
+from corechain.devnet.fleet.send_command import OTHER_FILES, require_open_files
 from corechain.devnet.fleet.sender import Plan, Sender, Tally
 from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import SignedFile, open_signed
@@ -309,11 +309,11 @@ def test_open_files_are_allowed_as_far_as_the_system_lets_us() -> None:
     soft, hard = min(before[0], 512), before[1]
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        allow_open_files(soft)
+        require_open_files(soft)
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (soft + OTHER_FILES, hard)
         if hard != resource.RLIM_INFINITY:
             with pytest.raises(TooManyConnections, match="ulimit"):
-                allow_open_files(hard)
+                require_open_files(hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

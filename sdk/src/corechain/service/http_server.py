@@ -11,6 +11,7 @@ import structlog
 import uvicorn
 from starlette.applications import Starlette
 
+from corechain.open_files import allow_open_files
 from corechain.service import websocket_protocol
 from corechain.service.http_protocol import BoundedProtocol
 from corechain.service.settings import InvalidSetting
@@ -20,6 +21,9 @@ from corechain.service.websocket_protocol import BoundedWebSocket
 log = structlog.get_logger(__name__)
 
 BACKLOG = 4096
+# Connections to database, bus and node, data files, logs: a server that gives all its files to
+# clients cannot ask its own database any more.
+OWN_FILES = 256
 GRACE_S = 5
 STARTED_POLL_S = 0.01
 
@@ -55,6 +59,14 @@ class HttpServer(uvicorn.Server):
             await asyncio.sleep(STARTED_POLL_S)
 
 
+def connections_allowed(max_connections: int) -> int:
+    """As many as may be open beside the process's own files; the soft limit is raised for them."""
+    allowed = allow_open_files(max_connections + OWN_FILES) - OWN_FILES
+    if allowed < max_connections:
+        log.warning("fewer connections than set: the limit of open files", connections=allowed)
+    return max(1, allowed)
+
+
 def http_server(app: Starlette, max_connections: int, keep_alive_s: int) -> HttpServer:
     # Errors of requests are logged where they are answered, as events.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
@@ -69,7 +81,7 @@ def http_server(app: Starlette, max_connections: int, keep_alive_s: int) -> Http
         access_log=False,
         lifespan="off",
         backlog=BACKLOG,
-        limit_concurrency=max_connections,
+        limit_concurrency=connections_allowed(max_connections),
         timeout_keep_alive=keep_alive_s,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,

@@ -12,6 +12,7 @@ import typer
 
 from corechain.cli import DEFAULT_HOME, FAILED, Gateway, Home, _places
 from corechain.devnet.fleet.progress import progress_bar
+from corechain.open_files import allow_open_files
 
 if TYPE_CHECKING:
     from corechain.devnet.fleet.pace import Pace
@@ -60,7 +61,7 @@ def send(
     target = Target.of(_places(home, None, gateway_url, None, None).gateway + "/v1/reports")
     plan = Plan(target, list_, connections, pace, timeout, drain_s=min(timeout, DRAIN_S))
     timeline = Timeline()
-    allow_open_files(connections)
+    require_open_files(connections)
     signed = open_signed(file)
     acks = AckLog.begin(log or file.with_name(file.name + ".acks"), signed.head)
     with progress_bar("sending", signed.head.shape.total) as bar:
@@ -79,22 +80,13 @@ def _tick(show: Callable[[int, str], None], timeline: "Timeline", tally: "Tally"
     show(tally.done, f"p95 {1000 * tally.latencies.percentile(95):.0f} ms")
 
 
-def allow_open_files(connections: int) -> None:
-    """Raises this process's soft limit of open files as far as it must. Raises TooManyConnections.
-
-    Without it the connections beyond the limit would be refused by our own kernel, for ever.
-    """
-    # Not at the top: where the module is missing, the other commands are there all the same.
-    import resource
-
+def require_open_files(connections: int) -> None:
+    """Raises TooManyConnections: those beyond the limit our own kernel would refuse, for ever."""
     from corechain.devnet.fleet.errors import TooManyConnections
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + OTHER_FILES
-    if hard != resource.RLIM_INFINITY and wanted > hard:
-        raise TooManyConnections(connections, hard - OTHER_FILES)
-    if soft != resource.RLIM_INFINITY and wanted > soft:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    allowed = allow_open_files(connections + OTHER_FILES) - OTHER_FILES
+    if allowed < connections:
+        raise TooManyConnections(connections, allowed)
 
 
 def chosen_pace(a_request: int, rate: float | None, ramp: str | None, storm: bool) -> "Pace":
