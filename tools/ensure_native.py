@@ -10,12 +10,14 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 NATIVE = ROOT / "native"
 STAMP = ROOT / ".venv" / ".native"
+HEADERS = Path(sysconfig.get_path("include"))
 COMPILERS = ("cc", "gcc", "clang")
 PURE = "pure Python verifies signatures"
 EARLIER = "an earlier build of it verifies signatures"
@@ -45,6 +47,12 @@ def compiler() -> str:
     if found is None:
         raise NotBuilt(f"no C compiler ({', '.join(names)})")
     return found
+
+
+def check_headers() -> None:
+    """Raises NotBuilt: a distribution's Python may come without its C headers."""
+    if not (HEADERS / "Python.h").exists():
+        raise NotBuilt(f"no {HEADERS / 'Python.h'} (Debian: apt install python3-dev)")
 
 
 def fetch_source() -> None:
@@ -93,6 +101,7 @@ def main() -> int:
         return 0
     try:
         cc = compiler()
+        check_headers()
         fetch_source()
         build(cc)
     except NotBuilt as error:

@@ -33,6 +33,9 @@ def ensure(fetch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(module, "load_fetch", lambda: fetch)
     monkeypatch.setattr(module, "STAMP", tmp_path / "stamp")
     monkeypatch.setattr(module, "works", lambda: False)
+    (tmp_path / "include").mkdir()
+    (tmp_path / "include" / "Python.h").touch()
+    monkeypatch.setattr(module, "HEADERS", tmp_path / "include")
     monkeypatch.delenv("CORECHAIN_NATIVE", raising=False)
     monkeypatch.setenv("CC", program(tmp_path, "cc", "exit 1"))
     return module
@@ -59,6 +62,17 @@ def test_without_a_compiler_pure_python_goes_on(
     assert ensure.main() == 0
     assert "no C compiler (no-such-compiler)\n! pure Python verifies" in capsys.readouterr().out
     assert not ensure.STAMP.exists()
+
+
+def test_a_python_without_headers_is_told_what_it_lacks(
+    ensure: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(ensure, "HEADERS", tmp_path)
+    assert ensure.main() == 0
+    assert "apt install python3-dev" in capsys.readouterr().out
 
 
 def test_an_earlier_build_that_goes_on_is_named(
