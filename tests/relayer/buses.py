@@ -11,9 +11,11 @@ from corechain_relayer.bus.connection import connect
 from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.frame import PackedFrame, frame_of, unpack_frame
 from corechain_relayer.bus.guard import Guard
+from corechain_relayer.bus.room import Limits
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.metrics import Metrics
 
+LIMITS = Limits(1000)
 DEVICE = DeviceId(b"\x07" * 20)
 
 
@@ -27,10 +29,14 @@ def frame(*sequences: int) -> PackedFrame:
 
 @asynccontextmanager
 async def bus_at(
-    url: str, stream: str = "test", vouched: bool = False, lanes: int = 1, limit: int = 1000
+    url: str,
+    stream: str = "test",
+    vouched: bool = False,
+    lanes: int = 1,
+    limits: Limits = LIMITS,
 ) -> AsyncIterator[ValkeyBus]:
     guard = Guard(vouched)
-    bus = ValkeyBus(connect(url, guard), guard, stream, lanes, limit, Metrics())
+    bus = ValkeyBus(connect(url, guard), guard, stream, lanes, limits, Metrics())
     writing = asyncio.create_task(bus.write_forever())
     try:
         yield bus

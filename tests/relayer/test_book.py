@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corechain.protocol.errors import SequenceOutOfReach, StaleSequence, Unavailable
-from corechain.protocol.frame import columns_of
+from corechain.protocol.frame import Columns, columns_of
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain.protocol.states import StateColumns
 from corechain.service.errors import StoreUnavailable
@@ -24,7 +24,7 @@ from corechain_relayer.gateway.book import RECENT, Key, SequenceBook, Verdict
 from corechain_relayer.journal.delta import delta_of
 from corechain_relayer.journal.digests import to_digests
 from corechain_relayer.journal.union import united
-from corechain_relayer.sequences import GATEWAY_WIDTH, SequenceWindow, content_digest
+from corechain_relayer.sequences import GATEWAY_WIDTH, Seen, SequenceWindow, content_digest
 
 DEVICE = DeviceId(b"\x05" * 20)
 OTHER = DeviceId(b"\x06" * 20)
@@ -32,6 +32,10 @@ OTHER = DeviceId(b"\x06" * 20)
 
 def report(sequence: int, value: int = 0, device: DeviceId = DEVICE) -> SignedReport:
     return SignedReport(Report.of(device, sequence, [Observation(1, 0, 1000, value)]), bytes(64))
+
+
+def columns(*reports: SignedReport) -> Columns:
+    return columns_of(b"".join(signed.pack() for signed in reports))
 
 
 class Journal:
@@ -71,7 +75,7 @@ def test_what_was_marked_is_told_apart_from_what_was_not(
 ) -> None:
     book, first = SequenceBook(Journal()), {}
     for signed in marked:
-        book.mark([signed])
+        book.mark(columns(signed))
         first.setdefault(signed.report.sequence, signed.report)
     verdict = book.look(asked.report, {})
     held = first.get(asked.report.sequence)
@@ -83,9 +87,34 @@ def test_what_was_marked_is_told_apart_from_what_was_not(
         assert verdict in (right, Verdict.UNSURE)
 
 
+SEQUENCES = st.one_of(
+    st.integers(0, 40), st.integers(1_000, 1_100), st.integers(2**62 - 2, 2**62 + 3)
+)
+
+
+@given(st.lists(SEQUENCES, max_size=30))
+def test_the_window_of_a_device_is_that_of_the_reference(sequences: list[int]) -> None:
+    book, window = SequenceBook(Journal()), SequenceWindow()
+    for sequence in sequences:
+        if window.look(sequence, GATEWAY_WIDTH) is Seen.NEW:
+            window = window.with_seen(sequence, GATEWAY_WIDTH)
+        book.mark(columns(report(sequence)))
+        assert book._devices[DEVICE].window == window
+
+
+@given(st.lists(SEQUENCES, max_size=5), SEQUENCES)
+def test_the_newest_of_a_device_is_new_for_certain(marked: list[int], asked: int) -> None:
+    book = SequenceBook(Journal())
+    for sequence in marked:
+        book.mark(columns(report(sequence)))
+    if book.is_newest(DEVICE, asked):
+        assert asked > max(marked, default=-1)
+        assert book.look(report(asked).report, {}) is Verdict.NEW
+
+
 def test_the_last_contents_are_remembered() -> None:
     book = SequenceBook(Journal())
-    book.mark([report(sequence) for sequence in range(RECENT + 1)])
+    book.mark(columns(*map(report, range(RECENT + 1))))
     looks = [book.look(report(sequence).report, {}) for sequence in range(RECENT + 1)]
     assert looks == [Verdict.UNSURE, *[Verdict.SAME] * RECENT]
     assert book.look(report(RECENT, 1).report, {}) is Verdict.OTHER
@@ -154,11 +183,11 @@ async def test_an_unreadable_frame_on_the_bus_hides_no_other() -> None:
 
 def test_what_is_far_below_the_newest_is_stale() -> None:
     book = SequenceBook(Journal())
-    book.mark([report(5000)])
+    book.mark(columns(report(5000)))
     assert book.look(report(5000 - GATEWAY_WIDTH).report, {}) is Verdict.NEW
     with pytest.raises(StaleSequence):
         book.look(report(5000 - GATEWAY_WIDTH - 1).report, {})
-    book.mark([report(1)])
+    book.mark(columns(report(1)))
     with pytest.raises(StaleSequence):
         book.look(report(1).report, {})
 

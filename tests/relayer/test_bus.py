@@ -16,6 +16,7 @@ from corechain.protocol.reading import DeviceId
 from corechain_relayer.bus import consumer as consumer_module
 from corechain_relayer.bus.frame import frame_of
 from corechain_relayer.bus.keys import GROUP, lane_keys
+from corechain_relayer.bus.room import Limits
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.errors import BusFull, BusRestarted, SequenceInUse
 from relayer.buses import DEVICE, bus_at, consumer_of, frame, report, sequences
@@ -109,7 +110,7 @@ async def test_a_forgotten_consumer_loses_no_frame(bus: ValkeyBus) -> None:
 
 
 async def test_a_lane_has_a_limit_of_its_own(bus_url: str) -> None:
-    async with bus_at(bus_url, lanes=2, limit=2) as bus:
+    async with bus_at(bus_url, lanes=2, limits=Limits(2)) as bus:
         await bus.enter(0)
         await bus.enter(1)
         await bus.append(0, frame(1))

@@ -62,7 +62,8 @@ def test_a_frames_spans_hold_each_of_its_sequences(reports: list[SignedReport]) 
     wanted: dict[bytes, list[int]] = {}
     for signed in reports:
         wanted.setdefault(signed.report.device, []).append(signed.report.sequence)
-    assert spans_of(reports) == {device: (min(of), max(of)) for device, of in wanted.items()}
+    columns = columns_of(b"".join(signed.pack() for signed in reports))
+    assert spans_of(columns) == {device: (min(of), max(of)) for device, of in wanted.items()}
 
 
 @given(REPORTS, st.integers(1, 8), st.data())

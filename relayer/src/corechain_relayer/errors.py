@@ -67,11 +67,7 @@ class LanesInUse(TransportError):
 
 
 class BusFull(TransportError):
-    """The bus is at its written limit: nothing was appended."""
-
-    def __init__(self, limit: int) -> None:
-        super().__init__(f"the bus is at its limit of {limit} frames")
-        self.limit = limit
+    """The bus is at a written limit: nothing was appended."""
 
 
 class BusUnavailable(TransportError):

@@ -28,7 +28,22 @@ class Metrics:
         self.accept_seconds = Histogram(
             "corechain_accept_seconds", "From request to acknowledgement", registry=registry
         )
+        self.frame_requests = Histogram(
+            "corechain_frame_requests",
+            "Requests that share a frame",
+            buckets=(1, 2, 4, 8, 16, 32, 64, 128, 256, 512),
+            registry=registry,
+        )
         self.bus_depth = gauge("bus_frames", "Frames on the bus that are in no batch yet")
+        self.bus_bytes = gauge("bus_bytes", "Bytes of frames on the bus that are in no batch yet")
+        self.bus_drain = gauge(
+            "bus_drain_seconds", "Estimated time until all on the fullest lane is read"
+        )
+        self.refused_early = counter(
+            "refused_early_total",
+            "Requests refused before they were read or verified, by the limit they met",
+            "limit",
+        )
         self.bus_group = Histogram(
             "corechain_bus_group_frames",
             "Frames written by one round trip",

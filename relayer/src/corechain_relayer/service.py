@@ -23,18 +23,19 @@ from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions
+from corechain.service.workers import Workers
 from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
 from corechain_relayer.bus.connection import connect as connect_bus
 from corechain_relayer.bus.frame import Place
 from corechain_relayer.bus.guard import Guard
+from corechain_relayer.bus.room import Limits
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.errors import BusNotDurable
 from corechain_relayer.following import Follower
 from corechain_relayer.gateway.app import Endpoints, build_app
-from corechain_relayer.gateway.gate import LaneGate
-from corechain_relayer.gateway.intake import Judge, TimeLimits
-from corechain_relayer.gateway.service import Gateway
+from corechain_relayer.gateway.body import BodyLimits
+from corechain_relayer.gateway.role import GATEWAY_THREADS, GatewayRole
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.parts import Parts
 from corechain_relayer.guard.role import GuardRole
@@ -99,6 +100,7 @@ class Relayer:
     migrated: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the journal is up to date: who needs it waits, the gateway does not."""
     registry: RegistryFollower = field(init=False)
+    gateway_workers: Workers = field(init=False)
     alerts: Alerts = field(init=False)
     upkeep: Upkeep = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
@@ -117,7 +119,7 @@ class Relayer:
             guard,
             settings.bus_stream,
             settings.lanes,
-            settings.bus_max_frames,
+            Limits(settings.bus_max_frames, settings.bus_max_bytes, settings.bus_max_drain_s),
             self.metrics,
         )
         self.pool = create_pool(self.database_url)
@@ -127,6 +129,7 @@ class Relayer:
         self.alerts = Alerts(self.metrics)
         shared = (self.deployment, self.rpc, self.pool, self.metrics)
         self.upkeep = Upkeep(settings, *shared)
+        self.gateway_workers = Workers("gateway", GATEWAY_THREADS)
         self.registry = RegistryFollower(
             self.rpc,
             self.deployment.contracts["DeviceRegistry"],
@@ -201,6 +204,7 @@ class Relayer:
         await check_chain(self.rpc, self.deployment.chain_id)
 
     async def close(self) -> None:
+        self.gateway_workers.close()
         await self.rpc.close()
         await self.bus.close()
         await self.pool.close()
@@ -210,13 +214,9 @@ class Relayer:
 
     def endpoints(self) -> Endpoints:
         settings, reader = self.settings, JournalReader(self.pool)
-        limits = TimeLimits(settings.max_report_age_s, settings.max_report_future_s)
-        shared = (self.bus, self.watch, reader, self.metrics)
-        keys = settings.frame_keys
-        gates = [LaneGate(self.frame_place(n), keys, *shared) for n in range(settings.lanes)]
-        self.watch.lost.append(lambda lane: gates[lane].forget())
-        judge = Judge(self.domain, limits)
-        gateway = Gateway(judge, self.registry, gates, self.bus, reader, self.metrics)
+        places = [self.frame_place(lane) for lane in range(settings.lanes)]
+        shared = (self.bus, self.watch, self.registry, reader, self.gateway_workers, self.metrics)
+        gateway = GatewayRole(settings, self.domain, places, *shared).gateway()
         probes = {"bus": self.bus.depth, "database": self._ask_database, "node": self.rpc.head}
         health = Health(probes, self.supervised, self.warnings)
         return Endpoints(
@@ -225,8 +225,7 @@ class Relayer:
             health,
             self.metrics,
             settings.data_dir,
-            settings.max_body_bytes,
-            settings.body_timeout_s,
+            BodyLimits(settings.max_body_bytes, settings.max_bodies_bytes, settings.body_timeout_s),
         )
 
     def warnings(self) -> list[str]:
@@ -345,6 +344,8 @@ def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
         loops += [relayer.lane_submitter(), *relayer.lane_upkeep()]
     if Role.AGGREGATOR in roles:
         loops.append(relayer.loop("aggregator", relayer.journalled(relayer.aggregate)))
+    if Role.GATEWAY in roles:
+        loops.append(relayer.loop("bus-room", relayer.bus.look_forever))
     if not {Role.GATEWAY, Role.AGGREGATOR}.isdisjoint(roles):
         loops.append(relayer.loop("bus", relayer.bus.write_forever))
         loops.append(relayer.loop("bus-watch", relayer.watch.watch_forever))

@@ -137,11 +137,37 @@ class Settings(ServiceSettings):
     )
     keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
 
+    gather_ms: float = Field(
+        4.0,
+        ge=0,
+        le=50,
+        description="milliseconds in which requests gather for a frame that they share while "
+        "another frame is under way; one that comes alone never waits",
+    )
     bus_max_frames: int = Field(
         100_000,
         ge=1,
         le=10_000_000,
         description="frames on a lane of the bus at which the gateway answers 503",
+    )
+    bus_max_bytes: int = Field(
+        1 << 30,
+        ge=1 << 16,
+        le=1 << 40,
+        description="bytes of frames on a lane of the bus at which the gateway answers 503",
+    )
+    bus_max_drain_s: float = Field(
+        300.0,
+        ge=1,
+        le=86_400,
+        description="estimated seconds until an aggregator has read all that is on a lane, at the "
+        "rate that was measured, at which the gateway answers 503",
+    )
+    max_bodies_bytes: int = Field(
+        128 << 20,
+        ge=1 << 20,
+        le=1 << 40,
+        description="bytes of request bodies in memory at a time; beyond that 503",
     )
     frame_key: FrameKeyList | None = Field(
         None,

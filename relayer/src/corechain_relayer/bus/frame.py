@@ -189,21 +189,29 @@ def unpack_frame(data: bytes) -> Frame:
     return Frame(opened.received_at_ms, tuple(opened.columns.reports()))
 
 
-def spans_of(reports: Iterable[SignedReport]) -> dict[DeviceId, tuple[int, int]]:
+def spans_of(columns: Columns) -> dict[DeviceId, tuple[int, int]]:
     """Device → its lowest and highest sequence among the reports."""
     spans: dict[DeviceId, tuple[int, int]] = {}
-    for signed in reports:
-        device, sequence = signed.report.device, signed.report.sequence
+    for device, sequence in zip(columns.device_ids(), columns.sequences, strict=True):
         low, high = spans.get(device, (sequence, sequence))
-        spans[device] = min(low, sequence), max(high, sequence)
+        # Nearly always a device has one report in a frame, or ascending ones.
+        spans[device] = (low, sequence) if sequence >= high else (min(low, sequence), high)
     return spans
+
+
+def frame_of_columns(
+    received_at_ms: int, columns: Columns, keys: FrameKeys = NO_KEYS, place: Place = NOWHERE
+) -> PackedFrame:
+    content = seal_frame(received_at_ms, columns.packed, keys, place)
+    return PackedFrame(content, spans_of(columns))
 
 
 def frame_of(
     received_at_ms: int,
-    reports: Sequence[SignedReport],
+    reports: Iterable[SignedReport],
     keys: FrameKeys = NO_KEYS,
     place: Place = NOWHERE,
 ) -> PackedFrame:
+    """The same of reports that are objects; without a key, a frame that nobody vouches for."""
     packed = b"".join(report.pack() for report in reports)
-    return PackedFrame(seal_frame(received_at_ms, packed, keys, place), spans_of(reports))
+    return frame_of_columns(received_at_ms, columns_of(packed), keys, place)

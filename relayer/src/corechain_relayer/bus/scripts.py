@@ -34,23 +34,33 @@ class Script:
             return await redis.evalsha(self.sha, len(keys), *keys, *arguments)
 
 
-# Keys: stream, position, newest. Arguments: run, limit (0: none), '1' to look for sequences that
-# may be in use, the frame, then device, first and last sequence of each device in it.
+# Keys: stream, position, newest. Arguments: run, limits of frames and bytes (0: none), the bytes
+# that the caller knows to be gone, what a frame costs beyond its content, '1' to look for sequences
+# that may be in use, the frame, then device, first and last sequence of each device in it.
+# A frame carries how many bytes were appended before it ('b'), so that the oldest one says how many
+# are gone. It is read only where the caller's knowledge would refuse: it may be as large as a body.
 # By a thousand devices at a time: Lua passes no more than some 8,000 values to one call.
 # All of it is one step: no number of gateways passes the limit, no frame is there without its mark,
 # and none is added to a server that is not the one whose state the caller knows.
 APPEND = Script("""
-if redis.call('HGET', KEYS[2], 'run') ~= ARGV[1] then return {'run'} end
-local limit = tonumber(ARGV[2])
-if limit > 0 and redis.call('XLEN', KEYS[1]) >= limit then return {'full'} end
+local known = redis.call('HMGET', KEYS[2], 'run', 'bytes')
+if known[1] ~= ARGV[1] then return {'run'} end
+local frames, bytes = tonumber(ARGV[2]), tonumber(ARGV[3])
+if frames > 0 and redis.call('XLEN', KEYS[1]) >= frames then return {'full'} end
+local before = tonumber(known[2] or '0')
+local after = before + #ARGV[7] + tonumber(ARGV[5])
+if bytes > 0 and before - tonumber(ARGV[4]) >= bytes then
+  local oldest = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', 1)[1]
+  if oldest and before - tonumber(oldest[2][4] or before) >= bytes then return {'full'} end
+end
 local grown = {}
-for base = 5, #ARGV, 3000 do
+for base = 8, #ARGV, 3000 do
   local devices = {}
   for i = base, math.min(base + 2999, #ARGV), 3 do devices[#devices + 1] = ARGV[i] end
   local newest = redis.call('HMGET', KEYS[3], unpack(devices))
   for n, device in ipairs(devices) do
     local low, high = ARGV[base + 3 * n - 2], ARGV[base + 3 * n - 1]
-    if ARGV[3] == '1' and newest[n] and low <= newest[n] then return {'used'} end
+    if ARGV[6] == '1' and newest[n] and low <= newest[n] then return {'used'} end
     if not newest[n] or high > newest[n] then
       grown[#grown + 1], grown[#grown + 2] = device, high
     end
@@ -59,8 +69,31 @@ end
 for base = 1, #grown, 2000 do
   redis.call('HSET', KEYS[3], unpack(grown, base, math.min(base + 1999, #grown)))
 end
-redis.call('XADD', KEYS[1], '*', 'f', ARGV[4])
-return {'ok', redis.call('HINCRBY', KEYS[2], 'appended', 1)}
+redis.call('XADD', KEYS[1], '*', 'f', ARGV[7], 'b', before)
+redis.call('HSET', KEYS[2], 'bytes', after)
+return {'ok', redis.call('HINCRBY', KEYS[2], 'appended', 1), after}
+""")
+
+# Keys: stream, position. Argument: group. Frames on the stream, bytes ever appended, bytes before
+# the oldest frame, bytes before the oldest one that nobody has read. Frames from before bytes were
+# counted have no 'b': what is unknown counts as gone, and the limit of frames has to do.
+LOOK = Script("""
+local bytes = redis.call('HGET', KEYS[2], 'bytes') or '0'
+local function before(from)
+  local oldest = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1)[1]
+  return oldest and oldest[2][4] or bytes
+end
+local gone = before('-')
+local read = gone
+local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+if not groups.err then
+  for _, row in ipairs(groups) do
+    local group = {}
+    for i = 1, #row, 2 do group[row[i]] = row[i + 1] end
+    if group['name'] == ARGV[1] then read = before('(' .. group['last-delivered-id']) end
+  end
+end
+return {redis.call('XLEN', KEYS[1]), bytes, gone, read}
 """)
 
 # Key: position. Argument: the server's run. Whoever meets a new run first notes what the server

@@ -5,6 +5,7 @@ frames enter. What the server must be set to is `guard.py`.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -17,9 +18,16 @@ from corechain_relayer.bus.base import Delivery, Position
 from corechain_relayer.bus.connection import asked, exchange, line, pages
 from corechain_relayer.bus.frame import PackedFrame
 from corechain_relayer.bus.guard import Guard, RefusedServer
-from corechain_relayer.bus.keys import FIELD, LaneKeys, lane_keys
-from corechain_relayer.bus.scripts import APPEND, DEAD_LETTER, DIGITS, ENTER
-from corechain_relayer.errors import BusFull, BusRestarted, BusUnavailable, SequenceInUse
+from corechain_relayer.bus.keys import FIELD, GROUP, LaneKeys, lane_keys
+from corechain_relayer.bus.room import FRAME_OVERHEAD, Limits, Look, Rooms
+from corechain_relayer.bus.scripts import APPEND, DEAD_LETTER, DIGITS, ENTER, LOOK
+from corechain_relayer.errors import (
+    BusFull,
+    BusNotDurable,
+    BusRestarted,
+    BusUnavailable,
+    SequenceInUse,
+)
 from corechain_relayer.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -31,6 +39,8 @@ QUEUED_FRAMES = 4096
 """Requests that may wait for the round trip under way."""
 DEAD_LETTERS_MAX = 10_000
 """Of those that a gateway adds: a device that signs nonsense must not fill the bus."""
+LOOK_S, LANES_A_LOOK = 0.25, 16
+NO_LIMITS = Limits(0)
 _NOT_ENTERED = "the bus was restarted, and its lane not entered since"
 
 
@@ -55,14 +65,17 @@ class ValkeyBus:
     guard: Guard
     stream: str
     lanes: int
-    max_frames: int
+    limits: Limits
     metrics: Metrics
+    rooms: Rooms = field(init=False)
+    """How much each lane has, as the last look at it said."""
     positions: dict[int, Position] = field(default_factory=dict)
     """Where each lane was when we last heard of it."""
     _queue: "asyncio.Queue[_Waiting]" = field(init=False)
 
     def __post_init__(self) -> None:
         self._queue = asyncio.Queue(QUEUED_FRAMES)
+        self.rooms = Rooms.of(self.lanes, self.limits)
 
     def keys(self, lane: int) -> LaneKeys:
         return lane_keys(self.stream, lane)
@@ -77,7 +90,7 @@ class ValkeyBus:
         try:
             self._queue.put_nowait(_Waiting(lane, frame, fresh, limited, done))
         except asyncio.QueueFull:
-            raise BusFull(QUEUED_FRAMES) from None
+            raise BusFull(f"{QUEUED_FRAMES} frames wait for the bus") from None
         await done
 
     async def write_forever(self) -> None:
@@ -115,14 +128,16 @@ class ValkeyBus:
         keys, known = self.keys(waiting.lane), self.positions.get(waiting.lane)
         # An old run is sent as none, which no lane is in.
         run = known.run if known is not None and known.run == self.guard.run else ""
-        limit = self.max_frames if waiting.limited else 0
+        limits = self.limits if waiting.limited else NO_LIMITS
+        gone = self.rooms.lanes[waiting.lane].removed if waiting.lane < self.lanes else 0
         spans = [
             part
             for device, (low, high) in waiting.frame.spans.items()
             for part in (device, _digits(low), _digits(high))
         ]
         names = (keys.stream, keys.position, keys.newest)
-        fixed = [run, limit, int(waiting.fresh), waiting.frame.content]
+        fixed = [run, limits.frames, limits.bytes, gone, FRAME_OVERHEAD, int(waiting.fresh)]
+        fixed.append(waiting.frame.content)
         return ["EVALSHA", APPEND.sha, len(names), *names, *fixed, *spans]
 
     def _settle(self, waiting: _Waiting, answer: object) -> None:
@@ -131,6 +146,8 @@ class ValkeyBus:
             known = self.positions[waiting.lane]
             grown = max(known.appended, answer[1])  # type: ignore[index]
             self.positions[waiting.lane] = replace(known, appended=grown)
+            if waiting.lane < self.lanes:  # not one that is only emptied
+                self.rooms.added(waiting.lane, answer[2])  # type: ignore[index]
         if waiting.done.done():  # its request was cancelled
             return
         if error is None:
@@ -144,17 +161,20 @@ class ValkeyBus:
             return {
                 b"ok": None,
                 b"used": SequenceInUse("a sequence of the frame may be in use"),
-                b"full": BusFull(self.max_frames),
+                b"full": BusFull(f"the bus is at its limit of {self._shown()}"),
             }.get(answer[0], BusRestarted(_NOT_ENTERED))
         if isinstance(answer, CoreChainError):
             return answer
         if isinstance(answer, NoScriptError):
             return BusRestarted(_NOT_ENTERED)
         if isinstance(answer, OutOfMemoryError):
-            return BusFull(self.max_frames)
+            return BusFull("the bus's server is out of memory")
         if isinstance(answer, RefusedServer):
             return answer.cause
         return BusUnavailable(f"append failed: {type(answer).__name__}: {answer}")
+
+    def _shown(self) -> str:
+        return f"{self.limits.frames} frames, {self.limits.bytes} bytes"
 
     async def enter(self, lane: int) -> Position:
         """`Bus.enter`. Raises BusUnavailable, BusNotDurable."""
@@ -190,6 +210,32 @@ class ValkeyBus:
             raise error.cause from None
         except (RedisError, OSError) as error:
             raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+
+    # ------------------------------------------------------------------ looking
+
+    async def look_forever(self) -> None:
+        """Keeps `rooms` true; run it as a task where somebody asks them."""
+        # Each lane costs the server a read of its oldest frame: many of them are asked less often.
+        pause_s = LOOK_S * max(1.0, self.lanes / LANES_A_LOOK)
+        while True:
+            try:
+                await self.look()
+            except (BusUnavailable, BusNotDurable):
+                self.rooms.unseen()  # appends fail by themselves, and say so louder
+            await asyncio.sleep(pause_s)
+
+    async def look(self) -> None:
+        """Raises BusUnavailable, BusNotDurable."""
+        pipeline = self.redis.pipeline(transaction=False)
+        for lane in range(self.lanes):
+            keys = self.keys(lane)
+            pipeline.eval(LOOK.text, 2, keys.stream, keys.position, GROUP)
+        answers = await asked(pipeline.execute())
+        now = time.monotonic()
+        for lane, answer in enumerate(answers):
+            self.rooms.looked(lane, Look(now, *map(int, answer)))
+        self.metrics.bus_bytes.set(sum(room.bytes_kept for room in self.rooms.lanes))
+        self.metrics.bus_drain.set(max(room.drain_s for room in self.rooms.lanes))
 
     async def dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
         """Adds a refused report to the lane's dead letters, while there are not too many."""

@@ -22,7 +22,7 @@ from corechain.protocol.reading import DeviceId
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
 from corechain.service.ops import Ops
-from corechain_relayer.gateway.body import media_type, read_body
+from corechain_relayer.gateway.body import BodyLimits, body_of, media_type
 from corechain_relayer.gateway.problem import problem
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.journal.reader import JournalReader
@@ -51,13 +51,13 @@ class Endpoints:
     health: Health
     metrics: Metrics
     data_dir: Path
-    max_body_bytes: int
-    body_timeout_s: float
+    bodies: BodyLimits
 
     async def reports(self, request: Request) -> Response:
+        self.gateway.require_room()
         kind = media_type(request)
-        body = await read_body(request, self.max_body_bytes, self.body_timeout_s)
-        return await self.gateway.accept(kind, body)
+        async with body_of(request, self.bodies) as body:
+            return await self.gateway.accept(kind, body)
 
     async def sequence(self, request: Request) -> Response:
         text = request.path_params["device"]

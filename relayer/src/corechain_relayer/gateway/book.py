@@ -13,10 +13,11 @@ from typing import Protocol
 import structlog
 
 from corechain.protocol.errors import StaleSequence, Unavailable
-from corechain.protocol.reading import DeviceId, Report, SignedReport
+from corechain.protocol.frame import Columns, content_digests
+from corechain.protocol.reading import U64_MAX, DeviceId, Report
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bus.base import Delivery
-from corechain_relayer.bus.frame import MalformedFrame, unpack_frame
+from corechain_relayer.bus.frame import MalformedFrame, open_frame
 from corechain_relayer.sequences import (
     DIGEST_BYTES,
     FREE_UP_TO,
@@ -56,21 +57,48 @@ class Verdict(Enum):
     """The sequence was seen; for which report is not known here."""
 
 
+_ALL_BITS = (1 << GATEWAY_WIDTH + 1) - 1
+
+
 @dataclass(slots=True)
 class _Device:
-    """A device's window, and a ring of what its last sequences were used for."""
+    """A device's window, and a ring of what its last sequences were used for.
 
-    window: SequenceWindow = field(default_factory=SequenceWindow)
+    The window is `SequenceWindow` with its two numbers at hand: each report passes here, and an
+    object for each would cost more than the rest.
+    """
+
+    newest: int = -1
+    bits: int = 0
     ring: bytearray = field(default_factory=bytearray)
 
-    def mark(self, report: Report) -> None:
-        if self.window.look(report.sequence, GATEWAY_WIDTH) is not Seen.NEW:
+    @property
+    def window(self) -> SequenceWindow:
+        return SequenceWindow(self.newest, self.bits)
+
+    def learn(self, other: SequenceWindow) -> None:
+        merged = self.window.merged(other, GATEWAY_WIDTH)
+        self.newest, self.bits = merged.newest, merged.bits
+
+    def mark(self, sequence: int, digest: bytes) -> None:
+        if not self._see(sequence):
             return  # the first report under a sequence is the one that counts
-        self.window = self.window.with_seen(report.sequence, GATEWAY_WIDTH)
         if not self.ring:
             self.ring = bytearray(RECENT * _SLOT)
-        start = self._start(report.sequence)
-        self.ring[start : start + _SLOT] = _tag(report.sequence) + content_digest(report)
+        start = self._start(sequence)
+        self.ring[start : start + _SLOT] = _tag(sequence) + digest
+
+    def _see(self, sequence: int) -> bool:
+        """Whether it is new; it is no more afterwards."""
+        ahead = sequence - self.newest
+        if ahead > 0:
+            kept = self.bits << ahead if ahead <= GATEWAY_WIDTH else 0
+            self.newest, self.bits = sequence, (kept | 1) & _ALL_BITS
+            return True
+        if -ahead > GATEWAY_WIDTH or self.bits >> -ahead & 1:
+            return False
+        self.bits |= 1 << -ahead
+        return True
 
     def digest(self, sequence: int) -> bytes | None:
         start = self._start(sequence)
@@ -114,15 +142,14 @@ class SequenceBook:
 
     def _merge(self, stored: Mapping[DeviceId, SequenceWindow]) -> None:
         for device, window in stored.items():
-            entry = self._devices.setdefault(device, _Device())
-            entry.window = entry.window.merged(window, GATEWAY_WIDTH)
+            self._devices.setdefault(device, _Device()).learn(window)
 
     async def read_on(self, backlog: "Backlog") -> None:
         """Marks what has come to the bus since the last time, from any gateway."""
         async with self._lock:
             async for page in backlog(self._read_up_to):
-                reports = await asyncio.to_thread(_reports_of, page)
-                self.mark(reports)
+                for columns in await asyncio.to_thread(_columns_of, page):
+                    self.mark(columns)
                 self._read_up_to = page[-1].id if page else self._read_up_to
 
     async def look_up(self, keys: Sequence[Key]) -> Mapping[Key, bytes]:
@@ -141,12 +168,27 @@ class SequenceBook:
         self._loaded |= devices
         return digests
 
-    def mark(self, reports: Iterable[SignedReport]) -> None:
+    def mark(self, columns: Columns) -> None:
         """Call it after the reports are durable: what is only under way may still be lost."""
-        for signed in reports:
-            self._devices.setdefault(signed.report.device, _Device()).mark(signed.report)
+        devices, digests = self._devices, content_digests(columns)
+        keys = zip(columns.device_ids(), columns.sequences, strict=True)
+        for at, (device, sequence) in enumerate(keys):
+            entry = devices.get(device)
+            if entry is None:
+                entry = devices[device] = _Device()
+            entry.mark(sequence, digests[DIGEST_BYTES * at : DIGEST_BYTES * (at + 1)])
 
     # ------------------------------------------------------------------ asking
+
+    def has_loaded(self, devices: Iterable[DeviceId]) -> bool:
+        """Whether the journal need not be asked for any of them."""
+        return self._loaded.issuperset(devices)
+
+    def is_newest(self, device: DeviceId, sequence: int) -> bool:
+        """Whether it is above all that is known of the device, and within reach for certain. Below
+        the newest it may be new, too, but there the bus has to be asked closely anyway."""
+        newest = self._devices.get(device, _UNKNOWN).newest
+        return newest < sequence <= (FREE_UP_TO if sequence > newest + 1 else U64_MAX - 1)
 
     def look(self, report: Report, sealed: Mapping[Key, bytes]) -> Verdict:
         """Raises StaleSequence, SequenceOutOfReach; Unavailable when the journal has to tell."""
@@ -178,11 +220,11 @@ class Backlog(Protocol):
     def __call__(self, after: str) -> AsyncIterator[list[Delivery]]: ...
 
 
-def _reports_of(page: Sequence[Delivery]) -> list[SignedReport]:
-    reports: list[SignedReport] = []
+def _columns_of(page: Sequence[Delivery]) -> list[Columns]:
+    found: list[Columns] = []
     for delivery in page:
         try:
-            reports += unpack_frame(delivery.payload).reports
+            found.append(open_frame(delivery.payload).columns)
         except MalformedFrame as error:
             log.warning("frame on the bus is unreadable", error=str(error))
-    return reports
+    return found

@@ -1,7 +1,8 @@
 """A lane's entrance: which of the reports for it are new, and that those are durable."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -13,8 +14,9 @@ from corechain.protocol.errors import (
     ProtocolError,
     ReplayedSequence,
 )
+from corechain.protocol.frame import Columns, columns_of
 from corechain.protocol.reading import SignedReport
-from corechain_relayer.bus.frame import FrameKeys, Place, frame_of, pack_frame
+from corechain_relayer.bus.frame import FrameKeys, Place, frame_of_columns, pack_frame
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.errors import (
@@ -25,12 +27,24 @@ from corechain_relayer.errors import (
     SequenceInUse,
 )
 from corechain_relayer.gateway.book import Key, SequenceBook, SequenceStore, Verdict
+from corechain_relayer.gateway.intake import Fault
 from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-Judged = SignedReport | ProtocolError
 _BUS_OUTAGES = (BusFull, BusNotDurable, BusRestarted, BusUnavailable)
+
+
+@dataclass(slots=True)
+class Taken:
+    """`faults`: one a report, None for what is durable. `doubtful`: those that are not decided."""
+
+    faults: list[Fault]
+    doubtful: list[int]
+
+
+def overloaded(error: Exception) -> Overloaded:
+    return Overloaded(str(error))
 
 
 def _key(signed: SignedReport) -> Key:
@@ -39,7 +53,7 @@ def _key(signed: SignedReport) -> Key:
 
 @dataclass(slots=True)
 class LaneGate:
-    """Takes verified reports of one lane; each comes back as it is, or as the error it is told."""
+    """Takes verified reports of one lane; each is durable afterwards, or has an error."""
 
     place: Place
     keys: FrameKeys
@@ -60,12 +74,57 @@ class LaneGate:
         """The bus has lost frames: what was marked for them must be accepted again."""
         self.book = SequenceBook(self.store)
 
-    async def take(self, reports: Sequence[SignedReport]) -> list[Judged]:
-        """One verdict a report, in order. Those accepted are durable on the bus."""
+    async def take(self, columns: Columns) -> list[Fault]:
+        """One verdict a report, in order: None for those that are durable on the bus."""
+        taken = await self.take_new(columns)
+        if taken.doubtful:
+            part = columns.select(taken.doubtful)
+            for index, fault in zip(taken.doubtful, await self.take_doubtful(part), strict=True):
+                taken.faults[index] = fault
+        return taken.faults
+
+    async def take_new(self, columns: Columns) -> Taken:
+        """The way of nearly every report: it is new, and the bus agrees. The others are doubtful,
+        and nothing is known of them yet."""
+        faults: list[Fault] = [None] * len(columns)
+        new: list[int] = []
+        try:
+            await self.book.load(set(columns.device_ids()))
+            new = self._new(columns)
+            if new:
+                part = columns if len(new) == len(columns) else columns.select(new)
+                await self._append(part, fresh=True)
+        except SequenceInUse:
+            new = []
+        except _BUS_OUTAGES as error:
+            # Nothing is known of the others either: what we remember may be lost with the bus.
+            return Taken([overloaded(error)] * len(columns), [])
+        if len(new) == len(columns):
+            return Taken(faults, [])
+        return Taken(faults, sorted(set(range(len(columns))).difference(new)))
+
+    def _new(self, columns: Columns) -> list[int]:
+        """Those that are new for certain. What stands twice in a frame is not."""
+        keys = list(zip(columns.device_ids(), columns.sequences, strict=True))
+        times = Counter(keys) if len(set(keys)) < len(keys) else None
+        is_newest = self.book.is_newest
+        return [
+            index
+            for index, key in enumerate(keys)
+            if is_newest(*key) and (times is None or times[key] == 1)
+        ]
+
+    async def take_doubtful(self, columns: Columns) -> list[Fault]:
+        """Looks closely: asks the bus whether it still has what we remember, reads what others have
+        appended, asks the journal. What is accepted then is durable when this returns."""
+        reports = list(columns.reports())
         firsts: dict[Key, SignedReport] = {}
         for signed in reports:
             firsts.setdefault(_key(signed), signed)
-        verdicts = await self._take(firsts)
+        try:
+            verdicts = await self._take_doubtful(firsts)
+        except _BUS_OUTAGES as error:
+            return [overloaded(error)] * len(reports)
         return [
             verdicts[_key(signed)]
             if firsts[_key(signed)] is signed
@@ -73,48 +132,27 @@ class LaneGate:
             for signed in reports
         ]
 
-    async def _repeated(self, signed: SignedReport, first: SignedReport, verdict: Judged) -> Judged:
-        """Of a sequence that stands twice in one request: only what is durable may be forgotten."""
+    async def _repeated(self, signed: SignedReport, first: SignedReport, fault: Fault) -> Fault:
+        """Of a sequence that stands twice in one frame: only what is durable may be forgotten."""
         if first.report != signed.report:
             return await self._conflict(signed)
-        return verdict if isinstance(verdict, ProtocolError) else ReplayedSequence(*_key(signed))
+        return ReplayedSequence(*_key(signed)) if fault is None else fault
 
-    async def _take(self, firsts: Mapping[Key, SignedReport]) -> Mapping[Key, Judged]:
-        try:
-            return await self._take_new(firsts) or await self._take_doubtful(firsts)
-        except _BUS_OUTAGES as error:
-            # Nothing is known of the others either: what we remember may be lost with the bus.
-            return dict.fromkeys(firsts, Overloaded(str(error)))
-
-    async def _take_new(self, firsts: Mapping[Key, SignedReport]) -> Mapping[Key, Judged] | None:
-        """The way of nearly every request: all is new, and the bus agrees. None: look closely."""
-        await self.book.load({device for device, _ in firsts})
-        try:
-            if any(self.book.look(item.report, {}) is not Verdict.NEW for item in firsts.values()):
-                return None
-            await self._append(list(firsts.values()), fresh=True)
-        except (ProtocolError, SequenceInUse):
-            return None
-        return firsts
-
-    async def _take_doubtful(self, firsts: Mapping[Key, SignedReport]) -> Mapping[Key, Judged]:
-        """Asks the bus whether it still has what we remember, then bus and journal for the rest.
-
-        In this order: a frame goes from the bus to the journal, so it is seen in one of them.
-        """
+    async def _take_doubtful(self, firsts: Mapping[Key, SignedReport]) -> Mapping[Key, Fault]:
+        """In this order: a frame goes from the bus to the journal, so it is seen in one of them."""
         await self.watch.enter(self.lane)
         book = self.book
         await book.read_on(partial(self.bus.backlog, self.lane))
         sealed = await book.look_up(list(firsts))
         verdicts = {key: await self._verdict(book, item, sealed) for key, item in firsts.items()}
-        accepted = [item for item in verdicts.values() if isinstance(item, SignedReport)]
+        accepted = [firsts[key].pack() for key, fault in verdicts.items() if fault is None]
         if accepted:
-            await self._append(accepted, fresh=False)
+            await self._append(columns_of(b"".join(accepted)), fresh=False)
         return verdicts
 
     async def _verdict(
         self, book: SequenceBook, signed: SignedReport, sealed: Mapping[Key, bytes]
-    ) -> Judged:
+    ) -> Fault:
         try:
             verdict = book.look(signed.report, sealed)
         except ProtocolError as error:
@@ -122,7 +160,7 @@ class LaneGate:
         if verdict is Verdict.SAME:
             return ReplayedSequence(*_key(signed))
         # Unsure: the aggregator compares, and nothing that was acknowledged vanishes there.
-        return await self._conflict(signed) if verdict is Verdict.OTHER else signed
+        return await self._conflict(signed) if verdict is Verdict.OTHER else None
 
     async def _conflict(self, signed: SignedReport) -> ConflictingSequence:
         """The device is told, and its owner can see what was not counted."""
@@ -137,11 +175,11 @@ class LaneGate:
             self.metrics.dead_letters.labels(error.name).inc()
         return error
 
-    async def _append(self, reports: Sequence[SignedReport], fresh: bool) -> None:
+    async def _append(self, columns: Columns, fresh: bool) -> None:
         """Returns when the reports are durable. Only then are they marked as seen: whoever is told
         ReplayedSequence may forget the report."""
         # Sealed here, after every check: whoever opens it need not check again.
-        frame = frame_of(int(time.time() * 1000), reports, self.keys, self.place)
+        frame = frame_of_columns(int(time.time() * 1000), columns, self.keys, self.place)
         book = self.book
         try:
             await self.bus.append(self.lane, frame, fresh)
@@ -150,6 +188,6 @@ class LaneGate:
             book = self.book
             await self.bus.append(self.lane, frame, fresh)
         # The book from before the append: if the bus has lost frames since, nobody reads it.
-        book.mark(reports)
-        self.metrics.reports_accepted.inc(len(reports))
-        self.metrics.observations_accepted.inc(sum(item.report.count for item in reports))
+        book.mark(columns)
+        self.metrics.reports_accepted.inc(len(columns))
+        self.metrics.observations_accepted.inc(len(columns.values))

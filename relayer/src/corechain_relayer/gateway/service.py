@@ -1,84 +1,104 @@
-"""Accepts reports: body in, verdicts out, one durable frame a lane in between."""
+"""Accepts reports: body in, verdicts out, durable frames in between."""
 
-import asyncio
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from starlette.responses import JSONResponse
+from starlette.responses import Response
 
-from corechain.protocol.errors import ProtocolError, SequenceOutOfReach, Unavailable
-from corechain.protocol.lanes import lane_of_device
-from corechain.protocol.reading import U64_MAX, DeviceId, SignedReport
-from corechain.protocol.report_json import DeclaredReport
+from corechain.protocol.eip712 import Domain
+from corechain.protocol.errors import Overloaded, SequenceOutOfReach, Unavailable
+from corechain.protocol.frame import Columns
+from corechain.protocol.reading import U64_MAX, DeviceId
 from corechain.service.errors import StoreUnavailable
+from corechain_relayer.bus.room import Refusal
 from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.errors import BusNotDurable, BusUnavailable
-from corechain_relayer.gateway import intake
-from corechain_relayer.gateway.gate import LaneGate
-from corechain_relayer.gateway.intake import Decoded, Judge, Judged
-from corechain_relayer.gateway.problem import answer, result
+from corechain_relayer.gateway.frames import FrameWork
+from corechain_relayer.gateway.gather import Gatherer
+from corechain_relayer.gateway.intake import Fault, Intake, intake_of
+from corechain_relayer.gateway.problem import answer
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 
-INLINE_REPORTS = 4
-"""Above this many reports verifying goes to a thread: it would hold the event loop too long."""
-
-
-def _signed(item: Decoded) -> SignedReport | None:
-    return item.signed if isinstance(item, DeclaredReport) else None
+INLINE_BYTES = 16 << 10
+"""A longer body is parsed in a thread: it would hold the event loop too long."""
 
 
 @dataclass(slots=True)
 class Gateway:
     """The path of a request, without HTTP."""
 
-    judge: Judge
+    domain: Domain
     registry: RegistryFollower
-    gates: Sequence[LaneGate]
+    work: FrameWork
     bus: ValkeyBus
     journal: JournalReader
     metrics: Metrics
+    gather_s: float
+    _known: Gatherer = field(init=False)
+    _newcomers: Gatherer = field(init=False)
+    """Of devices for which the journal has to be asked first: it may be slow, or away."""
 
-    async def accept(self, media_type: str, body: bytes) -> JSONResponse:
+    def __post_init__(self) -> None:
+        self._known, self._newcomers = (
+            Gatherer(self.work.run, self.gather_s, self.metrics) for _ in range(2)
+        )
+
+    def require_room(self) -> None:
+        """Raises Overloaded when no lane takes any more. Ask before a body is read."""
+        refusal = self.bus.rooms.refusal()
+        if refusal is not None:
+            raise self._refused(refusal)
+
+    def _refused(self, refusal: Refusal) -> Overloaded:
+        self.metrics.refused_early.labels(refusal.reason).inc()
+        return Overloaded(refusal.sentence, refusal.retry_after_s)
+
+    async def accept(self, media_type: str, body: bytes) -> Response:
         """The answer. Raises ProtocolError when the request as a whole is refused."""
         started = time.perf_counter()
-        items = intake.decode(media_type, body)
-        judged = await self._keep(await self._judge(items))
-        if any(isinstance(item, SignedReport) for item in judged):
+        intake = await self._read(media_type, body)
+        faults = await self._take(intake.columns) if len(intake.columns) else []
+        if None in faults:
             self.metrics.accept_seconds.observe(time.perf_counter() - started)
-        return self._answer(items, judged)
+        for error in (*intake.faults.values(), *faults):
+            if error is not None:
+                self.metrics.reports_rejected.labels(error.name).inc()
+        return answer(intake, faults)
 
-    async def _judge(self, items: Sequence[Decoded]) -> list[Judged]:
-        await self.registry.refresh_for(intake.devices_of(items))
+    async def _read(self, media_type: str, body: bytes) -> Intake:
+        if len(body) <= INLINE_BYTES:
+            return intake_of(media_type, body, self.domain)
+        return await self.work.workers.run(intake_of, media_type, body, self.domain)
+
+    async def _take(self, columns: Columns) -> list[Fault]:
+        full = self.bus.rooms.full
+        if full:
+            return await self._take_some(columns, full)
+        return await self._take_all(columns)
+
+    async def _take_some(self, columns: Columns, full: Mapping[int, Refusal]) -> list[Fault]:
+        """Refuses the reports of lanes that are full, and only them, before they are verified."""
+        lanes = [self.work.lane_of(device) for device in columns.device_ids()]
+        faults: list[Fault] = [
+            self._refused(full[lane]) if lane in full else None for lane in lanes
+        ]
+        rest = [index for index, fault in enumerate(faults) if fault is None]
+        if rest:
+            taken = await self._take_all(columns.select(rest))
+            for index, fault in zip(rest, taken, strict=True):
+                faults[index] = fault
+        return faults
+
+    async def _take_all(self, columns: Columns) -> list[Fault]:
+        devices = columns.device_ids()
+        # Before the frame is shared: an unknown device may take a look at the chain.
+        await self.registry.refresh_for(devices)
         self.registry.require()
-        view, now = self.registry.view, time.time()
-        if len(items) <= INLINE_REPORTS:
-            return self.judge.judge(items, view, now)
-        return await asyncio.to_thread(self.judge.judge, items, view, now)
-
-    async def _keep(self, judged: Sequence[Judged]) -> list[Judged]:
-        """Brings each lane's reports to its own stream. A lane that fails refuses its reports, and
-        only those: sending the whole request again does no harm."""
-        places: dict[int, list[int]] = {}
-        for place, item in enumerate(judged):
-            if isinstance(item, SignedReport):
-                lane = lane_of_device(item.report.device, len(self.gates))
-                places.setdefault(lane, []).append(place)
-        groups = [[judged[place] for place in group] for group in places.values()]
-        taken = await asyncio.gather(
-            *(
-                self.gates[lane].take([item for item in group if isinstance(item, SignedReport)])
-                for lane, group in zip(places, groups, strict=True)
-            )
-        )
-        outcome = list(judged)
-        for group_places, verdicts in zip(places.values(), taken, strict=True):
-            for place, verdict in zip(group_places, verdicts, strict=True):
-                outcome[place] = verdict
-        return outcome
+        gatherer = self._known if self.work.has_met(devices) else self._newcomers
+        return await gatherer.take(columns)
 
     async def next_sequence(self, device: DeviceId) -> int:
         """The first sequence that the device has never used, as journal and bus know, whichever
@@ -98,17 +118,7 @@ class Gateway:
         if await self.bus.undivided():
             raise Unavailable("frames of an earlier version are still to be divided by lane")
         # The bus first: what a batch takes from it in between is in the journal.
-        lanes = max(len(self.gates), await self.journal.most_lanes())
+        lanes = max(len(self.work.gates), await self.journal.most_lanes())
         on_bus = await self.bus.newest(device, lanes)
         committed = await self.journal.newest(device)
         return max(-1 if on_bus is None else on_bus, -1 if committed is None else committed)
-
-    def _answer(self, items: Sequence[Decoded], judged: Sequence[Judged]) -> JSONResponse:
-        errors = [item for item in judged if isinstance(item, ProtocolError)]
-        for error in errors:
-            self.metrics.reports_rejected.labels(error.name).inc()
-        results: list[dict[str, Any]] = [
-            result(_signed(item), verdict if isinstance(verdict, ProtocolError) else None)
-            for item, verdict in zip(items, judged, strict=True)
-        ]
-        return answer(results, errors)

@@ -313,6 +313,10 @@ class Overloaded(ProtocolError):
 
     status = 503
 
+    def __init__(self, detail: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
 
 class Unavailable(ProtocolError):
     """Something that the answer needs is away; nothing was accepted. Try again later."""

@@ -1,0 +1,132 @@
+"""What happens to a frame: judged by one call, divided by lane, durable, each request settled."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+
+from corechain.protocol.frame import Columns
+from corechain.protocol.lanes import lane_of_device
+from corechain.protocol.reading import DeviceId
+from corechain.service.workers import Workers
+from corechain_relayer.gateway.gate import LaneGate
+from corechain_relayer.gateway.gather import Waiting, joined
+from corechain_relayer.gateway.intake import Fault, FrameJudge
+from corechain_relayer.registry.follower import RegistryFollower
+
+INLINE_REPORTS = 4
+"""Above this many reports judging goes to a thread: it would hold the event loop too long."""
+
+
+@dataclass(slots=True)
+class _Frame:
+    """Requests that share a frame, and what is known of their reports so far."""
+
+    group: Sequence[Waiting]
+    columns: Columns
+    faults: list[Fault]
+    open: set[int] = field(default_factory=set)
+    """Indexes of reports that are not decided yet."""
+
+    def settle(self) -> None:
+        """Answers every request of which all is known."""
+        ends = accumulate(len(waiting.columns) for waiting in self.group)
+        for waiting, end in zip(self.group, ends, strict=True):
+            place = range(end - len(waiting.columns), end)
+            if not waiting.done.done() and self.open.isdisjoint(place):
+                waiting.done.set_result(self.faults[place.start : end])
+
+    def fail(self, error: Exception) -> None:
+        for waiting in self.group:
+            if not waiting.done.done():
+                waiting.done.set_exception(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A frame's reports of one lane: `indexes` says where in the frame they are."""
+
+    gate: LaneGate
+    indexes: Sequence[int]
+    columns: Columns
+
+
+@dataclass(slots=True)
+class FrameWork:
+    """A gateway's steps from columns to durable frames."""
+
+    judge: FrameJudge
+    registry: RegistryFollower
+    gates: Sequence[LaneGate]
+    workers: Workers
+    _closer_looks: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    def has_met(self, devices: Sequence[DeviceId]) -> bool:
+        """Whether no device is new to its lane's book, so that the journal need not be asked."""
+        if len(self.gates) == 1:
+            return self.gates[0].book.has_loaded(devices)
+        return all(
+            self.gates[self.lane_of(device)].book.has_loaded((device,)) for device in devices
+        )
+
+    def lane_of(self, device: DeviceId) -> int:
+        return lane_of_device(device, len(self.gates))
+
+    async def run(self, group: Sequence[Waiting]) -> None:
+        """Settles the requests. Those with a report that needs a closer look are settled later, by
+        a task of their own, so that they hold up neither the others nor the next frame."""
+        columns = joined([waiting.columns for waiting in group])
+        frame = _Frame(group, columns, await self._judged(columns))
+        parts = self._by_lane(frame)
+        taken = await asyncio.gather(*(part.gate.take_new(part.columns) for part in parts))
+        doubtful: list[_Part] = []
+        for part, found in zip(parts, taken, strict=True):
+            for index, fault in zip(part.indexes, found.faults, strict=True):
+                frame.faults[index] = fault
+            if found.doubtful:
+                indexes = [part.indexes[index] for index in found.doubtful]
+                doubtful.append(_Part(part.gate, indexes, part.columns.select(found.doubtful)))
+                frame.open.update(indexes)
+        frame.settle()
+        if doubtful:
+            task = asyncio.create_task(self._look_closer(frame, doubtful))
+            self._closer_looks.add(task)
+            task.add_done_callback(self._closer_looks.discard)
+
+    async def _judged(self, columns: Columns) -> list[Fault]:
+        view, now = self.registry.view, time.time()
+        if len(columns) <= INLINE_REPORTS:
+            return self.judge.faults(columns, view, now)
+        return await self.workers.run(self.judge.faults, columns, view, now)
+
+    def _by_lane(self, frame: _Frame) -> list[_Part]:
+        """The good reports. A lane that fails refuses its own, and only those: sending the whole
+        request again does no harm."""
+        good = [index for index, fault in enumerate(frame.faults) if fault is None]
+        if len(self.gates) == 1:
+            lanes = {self.gates[0].lane: good} if good else {}
+        else:
+            lanes = {}
+            for index in good:
+                lanes.setdefault(self.lane_of(frame.columns.device(index)), []).append(index)
+        return [
+            _Part(self.gates[lane], indexes, _part(frame.columns, indexes))
+            for lane, indexes in lanes.items()
+        ]
+
+    async def _look_closer(self, frame: _Frame, parts: Sequence[_Part]) -> None:
+        try:
+            found = await asyncio.gather(*(p.gate.take_doubtful(p.columns) for p in parts))
+        except Exception as error:  # nobody else hears of it: the requests do
+            frame.fail(error)
+            return
+        for part, faults in zip(parts, found, strict=True):
+            for index, fault in zip(part.indexes, faults, strict=True):
+                frame.faults[index] = fault
+        frame.open.clear()
+        frame.settle()
+
+
+def _part(columns: Columns, indexes: Sequence[int]) -> Columns:
+    return columns if len(indexes) == len(columns) else columns.select(indexes)

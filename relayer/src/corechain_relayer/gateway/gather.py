@@ -1,0 +1,130 @@
+"""Lets requests that arrive together share a frame: one verification, one durable write.
+
+When nothing is under way a request goes at once. While frames are, those that come are gathered;
+so load makes frames larger, and idle time makes answers faster, without anybody choosing.
+"""
+
+import asyncio
+from array import array
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from corechain.protocol.frame import Columns
+from corechain_relayer.gateway.intake import Fault
+from corechain_relayer.metrics import Metrics
+
+FRAMES_UNDER_WAY = 4
+"""Verification of one, the disk of another, and two that change places."""
+FRAME_REPORTS = 1_000
+"""A frame is closed when it has so many: 20 to 50 ms of verification. A request that has more by
+itself is one frame all the same."""
+
+
+@dataclass(slots=True, eq=False)
+class Waiting:
+    """A request's reports, and where its faults are awaited."""
+
+    columns: Columns
+    done: "asyncio.Future[list[Fault]]"
+
+
+@dataclass(slots=True)
+class Gatherer:
+    """`work` takes the requests of one frame and settles each; what it raises, all of them get."""
+
+    work: Callable[[Sequence[Waiting]], Awaitable[None]]
+    gather_s: float
+    metrics: Metrics
+    _waiting: deque[Waiting] = field(default_factory=deque)
+    _under_way: "set[asyncio.Task[None]]" = field(default_factory=set)
+    _timer: asyncio.TimerHandle | asyncio.Handle | None = None
+
+    async def take(self, columns: Columns) -> list[Fault]:
+        """One fault a report, None for those that are durable. Raises what the work raises."""
+        loop = asyncio.get_running_loop()
+        waiting = Waiting(columns, loop.create_future())
+        self._waiting.append(waiting)
+        self._schedule(loop)
+        return await waiting.done
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None or len(self._under_way) >= FRAMES_UNDER_WAY:
+            return
+        if self._under_way:
+            self._timer = loop.call_later(self.gather_s, self._start)
+        else:
+            # Not in this very step: what came with the same look at the sockets goes along.
+            self._timer = loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        self._timer = None
+        group = self._next_group()
+        if not group:
+            return
+        self.metrics.frame_requests.observe(len(group))
+        task = asyncio.get_running_loop().create_task(self._run(group))
+        self._under_way.add(task)
+        task.add_done_callback(self._ended)
+        if self._waiting:
+            self._schedule(asyncio.get_running_loop())
+
+    def _next_group(self) -> list[Waiting]:
+        group: list[Waiting] = []
+        size = 0
+        while self._waiting:
+            size += len(self._waiting[0].columns)
+            if group and size > FRAME_REPORTS:
+                break
+            group.append(self._waiting.popleft())
+        return group
+
+    async def _run(self, group: Sequence[Waiting]) -> None:
+        try:
+            await self.work(group)
+        except Exception as error:  # nobody else hears of it: the requests do
+            for waiting in group:
+                if not waiting.done.done():
+                    waiting.done.set_exception(error)
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        self._under_way.discard(task)
+        if not self._waiting:
+            return
+        if self._timer is not None and not self._under_way:
+            # Nothing is left to wait for.
+            self._timer.cancel()
+            self._timer = None
+        self._schedule(task.get_loop())
+
+
+def joined(parts: Sequence[Columns]) -> Columns:
+    """The columns of several requests, one behind the other."""
+    if len(parts) == 1:
+        return parts[0]
+    starts, firsts = array("I", [0]), array("I", [0])
+    for part in parts:
+        starts.extend(_moved(part.starts, starts[-1]))
+        firsts.extend(_moved(part.firsts, firsts[-1]))
+    return Columns(
+        b"".join([part.packed for part in parts]),
+        starts,
+        firsts,
+        b"".join([part.devices for part in parts]),
+        _one_after_another("Q", [part.sequences for part in parts]),
+        _one_after_another("H", [part.metrics for part in parts]),
+        _one_after_another("Q", [part.cells for part in parts]),
+        _one_after_another("Q", [part.times for part in parts]),
+        _one_after_another("i", [part.values for part in parts]),
+    )
+
+
+def _moved(offsets: "array[int]", by: int) -> "array[int]":
+    return array("I", [offset + by for offset in offsets[1:]])
+
+
+def _one_after_another(kind: str, parts: "Sequence[array[int]]") -> "array[int]":
+    whole = array(kind)
+    for part in parts:
+        whole.extend(part)
+    return whole
