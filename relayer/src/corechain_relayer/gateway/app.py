@@ -11,6 +11,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from corechain.protocol.errors import (
     MalformedReport,
@@ -22,7 +23,7 @@ from corechain.protocol.reading import DeviceId
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
 from corechain.service.ops import Ops
-from corechain_relayer.gateway.body import BodyLimits, body_of, media_type
+from corechain_relayer.gateway.body import BodyLimits, Headers, body_of, media_type
 from corechain_relayer.gateway.problem import problem
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.journal.reader import JournalReader
@@ -33,6 +34,7 @@ log = structlog.get_logger(__name__)
 _DEVICE = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _COMMITMENT = re.compile(r"(?:0x)?([0-9a-f]{52})", re.ASCII)
 _BATCH = re.compile(r"[0-9]{1,15}", re.ASCII)
+REPORTS = "/v1/reports"
 FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -53,11 +55,21 @@ class Endpoints:
     data_dir: Path
     bodies: BodyLimits
 
-    async def reports(self, request: Request) -> Response:
-        self.gateway.require_room()
-        kind = media_type(request)
-        async with body_of(request, self.bodies) as body:
-            return await self.gateway.accept(kind, body)
+    async def reports(self, headers: Headers, receive: Receive) -> Response:
+        """Whatever goes wrong, an answer."""
+        try:
+            self.gateway.require_room()
+            kind = media_type(headers)
+            async with body_of(headers, receive, self.bodies) as body:
+                return await self.gateway.accept(kind, body)
+        except ProtocolError as error:
+            return self._refusal(error)
+        except Exception as error:  # the outermost place of a request: logged, and counted
+            return self._breakdown(REPORTS, error)
+
+    async def routed_reports(self, request: Request) -> Response:
+        """The same where the application is asked: under another root, say."""
+        return await self.reports(dict(request.headers.raw), request.receive)
 
     async def sequence(self, request: Request) -> Response:
         text = request.path_params["device"]
@@ -90,13 +102,19 @@ class Endpoints:
 
     async def refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ProtocolError)
+        return self._refusal(error)
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        return self._breakdown(request.url.path, error)
+
+    def _refusal(self, error: ProtocolError) -> Response:
         self.metrics.reports_rejected.labels(error.name).inc()
         return problem(error)
 
-    async def broken(self, request: Request, error: Exception) -> Response:
+    def _breakdown(self, path: str, error: Exception) -> Response:
         """Nothing that we foresaw: the cause is in the log, not in the answer."""
         self.metrics.reports_rejected.labels("Internal").inc()
-        log.error("request failed", path=request.url.path, exc_info=error)
+        log.error("request failed", path=path, exc_info=error)
         body = {"type": "about:blank", "title": "Internal error", "status": 500}
         return JSONResponse(body, 500, media_type="application/problem+json")
 
@@ -106,12 +124,31 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 def report_routes(endpoints: Endpoints) -> list[Route]:
     return [
-        Route("/v1/reports", endpoints.reports, methods=["POST"]),
+        Route(REPORTS, endpoints.routed_reports, methods=["POST"]),
         Route("/v1/devices/{device}/sequence", endpoints.sequence),
     ]
 
 
-def build_app(endpoints: Endpoints, more: list[Route], reports: bool) -> Starlette:
+@dataclass(frozen=True, slots=True)
+class ReportsFirst:
+    """Answers `POST /v1/reports` itself and leaves the rest to the application: routes, requests
+    and middlewares cost a single report as much as all that is done with it."""
+
+    endpoints: Endpoints
+    others: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        is_reports = scope["type"] == "http" and scope["path"] == REPORTS
+        if not (is_reports and scope["method"] == "POST"):
+            await self.others(scope, receive, send)
+            return
+        answer = await self.endpoints.reports(dict(scope["headers"]), receive)
+        start = {"type": "http.response.start", "status": answer.status_code}
+        await send(start | {"headers": answer.raw_headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+
+def build_app(endpoints: Endpoints, more: list[Route], reports: bool) -> ASGIApp:
     """The application; without `reports` only what reads and operates. `more`: of other roles."""
     routes = [
         Route("/v1/data/{commitment}", endpoints.data),
@@ -121,4 +158,5 @@ def build_app(endpoints: Endpoints, more: list[Route], reports: bool) -> Starlet
         *more,
     ]
     handlers = {ProtocolError: endpoints.refused, Exception: endpoints.broken}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    application = Starlette(routes=routes, exception_handlers=handlers)
+    return ReportsFirst(endpoints, application) if reports else application

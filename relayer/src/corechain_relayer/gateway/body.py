@@ -1,11 +1,12 @@
 """Reads a request body no further than the limit, however the client declares or drips it."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
+from starlette.types import Receive
 
 from corechain.protocol.errors import (
     BodyTooLarge,
@@ -42,27 +43,33 @@ class BodyTimeout(ProtocolError):
     status = 408
 
 
-def media_type(request: Request) -> str:
+Headers = Mapping[bytes, bytes]
+"""As ASGI has them: names in lower case."""
+
+
+def media_type(headers: Headers) -> str:
     """The media type without its parameters. Raises UnsupportedMediaType for a compressed body."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding != "identity":
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding != b"identity":
         # A compressed body could unpack to a thousand times the limit.
-        raise UnsupportedMediaType(f"content encoding {encoding!r:.40} is not accepted")
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        shown = encoding.decode("latin-1")
+        raise UnsupportedMediaType(f"content encoding {shown!r:.40} is not accepted")
+    named = headers.get(b"content-type", b"").partition(b";")[0]
+    return named.strip().lower().decode("latin-1")
 
 
 @asynccontextmanager
-async def body_of(request: Request, limits: BodyLimits) -> AsyncIterator[bytes]:
+async def body_of(headers: Headers, receive: Receive, limits: BodyLimits) -> AsyncIterator[bytes]:
     """The body; it counts against the limits until the block ends. Raises BodyTooLarge or
     Overloaded as soon as a limit is passed, BodyTimeout, MalformedReport."""
-    declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit():
+    declared = headers.get(b"content-length", b"")
+    if declared.isdigit():
         if int(declared) > limits.one:
             raise BodyTooLarge(limits.one)
         limits.require(int(declared))
     body = bytearray()
     try:
-        await _read_into(body, request, limits)
+        await _read_into(body, receive, limits)
         yield bytes(body)
     finally:
         limits.held -= len(body)
@@ -70,20 +77,29 @@ async def body_of(request: Request, limits: BodyLimits) -> AsyncIterator[bytes]:
 
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
     """A body that is small. Raises BodyTooLarge, BodyTimeout, MalformedReport."""
-    async with body_of(request, BodyLimits(limit, limit, timeout_s)) as body:
+    limits = BodyLimits(limit, limit, timeout_s)
+    async with body_of(dict(request.headers.raw), request.receive, limits) as body:
         return body
 
 
-async def _read_into(body: bytearray, request: Request, limits: BodyLimits) -> None:
+async def _read_into(body: bytearray, receive: Receive, limits: BodyLimits) -> None:
     try:
         async with asyncio.timeout(limits.timeout_s):
-            async for chunk in request.stream():
-                if len(body) + len(chunk) > limits.one:
-                    raise BodyTooLarge(limits.one)
-                # Counted as they come: who declares much and sends nothing takes no place.
-                limits.take(len(chunk))
-                body += chunk
+            while await _read_chunk(body, receive, limits):
+                pass
     except TimeoutError:
         raise BodyTimeout(f"the body did not arrive within {limits.timeout_s:g} s") from None
-    except ClientDisconnect:
-        raise MalformedReport("the client left before the end of the body") from None
+
+
+async def _read_chunk(body: bytearray, receive: Receive, limits: BodyLimits) -> bool:
+    """Whether there is more."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise MalformedReport("the client left before the end of the body")
+    chunk = message.get("body", b"")
+    if len(body) + len(chunk) > limits.one:
+        raise BodyTooLarge(limits.one)
+    # Counted as they come: who declares much and sends nothing takes no place.
+    limits.take(len(chunk))
+    body += chunk
+    return bool(message.get("more_body", False))

@@ -60,7 +60,7 @@ class EvidenceEndpoint:
     domain: Domain
 
     async def post(self, request: Request) -> Response:
-        if media_type(request) != "application/json":
+        if media_type(dict(request.headers.raw)) != "application/json":
             raise UnsupportedMediaType("send application/json")
         evidence = parse_evidence(await read_body(request, BODY_LIMIT, BODY_TIMEOUT_S))
         channel_id = evidence.state.channel_id

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import structlog
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from corechain.open_files import allow_open_files
 from corechain.service import websocket_protocol
@@ -67,7 +67,7 @@ def connections_allowed(max_connections: int) -> int:
     return max(1, allowed)
 
 
-def http_server(app: Starlette, max_connections: int, keep_alive_s: int) -> HttpServer:
+def http_server(app: ASGIApp, max_connections: int, keep_alive_s: int) -> HttpServer:
     # Errors of requests are logged where they are answered, as events.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
