@@ -5,12 +5,11 @@ so load makes frames larger, and idle time makes answers faster, without anybody
 """
 
 import asyncio
-from array import array
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
-from corechain.protocol.frame import Columns
+from corechain.protocol.frame import Columns, columns_of
 from corechain_relayer.gateway.intake import Fault
 from corechain_relayer.metrics import Metrics
 
@@ -102,29 +101,5 @@ def joined(parts: Sequence[Columns]) -> Columns:
     """The columns of several requests, one behind the other."""
     if len(parts) == 1:
         return parts[0]
-    starts, firsts = array("I", [0]), array("I", [0])
-    for part in parts:
-        starts.extend(_moved(part.starts, starts[-1]))
-        firsts.extend(_moved(part.firsts, firsts[-1]))
-    return Columns(
-        b"".join([part.packed for part in parts]),
-        starts,
-        firsts,
-        b"".join([part.devices for part in parts]),
-        _one_after_another("Q", [part.sequences for part in parts]),
-        _one_after_another("H", [part.metrics for part in parts]),
-        _one_after_another("Q", [part.cells for part in parts]),
-        _one_after_another("Q", [part.times for part in parts]),
-        _one_after_another("i", [part.values for part in parts]),
-    )
-
-
-def _moved(offsets: "array[int]", by: int) -> "array[int]":
-    return array("I", [offset + by for offset in offsets[1:]])
-
-
-def _one_after_another(kind: str, parts: "Sequence[array[int]]") -> "array[int]":
-    whole = array(kind)
-    for part in parts:
-        whole.extend(part)
-    return whole
+    # Parsed once more: natively that takes a tenth of the time that moving their offsets takes.
+    return columns_of(b"".join([part.packed for part in parts]))
