@@ -4,12 +4,13 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import cycle
 
 from corechain.devnet.network import Network
 from corechain.protocol.errors import TransportError
 
 # Everything between a device and the chain. The chain itself is not ours to lose.
-VICTIMS = ("gateway", "valkey", "aggregator", "postgres", "submitter")
+VICTIMS = ("gateway", "relayer", "valkey", "aggregator", "postgres", "submitter")
 TRIES = 5
 
 
@@ -41,10 +42,9 @@ class Kills:
             self._thread.join()
 
     def _run(self) -> None:
-        number = 0
+        victims = cycle(name for name in VICTIMS if name in self._pids)
         while not self._stopping.wait(self.every_s):
-            self._kill(VICTIMS[number % len(VICTIMS)])
-            number += 1
+            self._kill(next(victims))
 
     def _kill(self, name: str) -> None:
         self.network.kill(name)
