@@ -19,7 +19,7 @@ DIGEST = bytes(range(32))
 CONTEXT = PublicKey.from_valid_secret(b"\x01" * 32).context.ctx
 
 
-def _recover() -> Callable[[], object]:
+def recovery() -> Callable[[], object]:
     raw = PrivateKey(b"\x07" * 32).sign_recoverable(DIGEST, hasher=None)
     signature = ffi.new("secp256k1_ecdsa_recoverable_signature *")
     assert lib.secp256k1_ecdsa_recoverable_signature_parse_compact(
@@ -51,7 +51,7 @@ def microseconds(call: Callable[[], object]) -> float:
 
 
 def floor() -> dict[str, float]:
-    return {"recover_us": microseconds(_recover()), "verify_us": microseconds(_verify())}
+    return {"recover_us": microseconds(recovery()), "verify_us": microseconds(_verify())}
 
 
 def main() -> None:
