@@ -7,6 +7,7 @@ is the reference; `corechain-native` does the same and agrees on every input.
 
 import hashlib
 import struct
+import sys
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,6 @@ from corechain.protocol.reading import (
     DeviceId,
     Report,
     SignedReport,
-    unpack_observations,
 )
 
 _HEAD = struct.Struct(">20sQH")
@@ -172,13 +172,23 @@ def _head_at(packed: bytes, offset: int) -> tuple[bytes, int, int, bytes]:
 def _observation_columns(
     bodies: bytes,
 ) -> "tuple[array[int], array[int], array[int], array[int]]":
-    metrics, cells, times, values = array("H"), array("Q"), array("Q"), array("i")
-    for metric, cell, observed_at, value in unpack_observations(bodies):
-        metrics.append(metric)
-        cells.append(cell)
-        times.append(observed_at)
-        values.append(value)
-    return metrics, cells, times, values
+    return (
+        _field("H", bodies, 0, 2),
+        _field("Q", bodies, 2, 8),
+        _field("Q", bodies, 10, 5),
+        _field("i", bodies, 15, 4),
+    )
+
+
+def _field(typecode: str, bodies: bytes, first: int, size: int) -> "array[int]":
+    """A big-endian field of `size` bytes of all observations, by a strided copy a byte: a step an
+    observation would take ten times as long."""
+    width = array(typecode).itemsize
+    column = bytearray(width * (len(bodies) // OBSERVATION_BYTES))
+    for place in range(size):
+        at = size - 1 - place if sys.byteorder == "little" else width - size + place
+        column[at::width] = bodies[first + place :: OBSERVATION_BYTES]
+    return array(typecode, column)
 
 
 @dataclass(frozen=True, slots=True)
