@@ -30,6 +30,7 @@ RESULTS = HERE / "results"
 CACHE = HERE.parent / ".corechain" / "bench"
 COMMAND = [sys.executable, "-m", "corechain.cli"]
 SETTLE_LIMIT_S = 600
+IDLE_S = 5.0
 WINDOW = 20
 """Observations under one signature in the second part."""
 
@@ -108,6 +109,14 @@ def run_load(network: Network, load: Load, kill_every_s: float = 0.0) -> dict[st
     }
 
 
+def idle_cores(network: Network) -> float:
+    """What the network spends on waiting: at low rates the most of a message's share."""
+    accounts = Accounts(network.pids).start()
+    time.sleep(IDLE_S)
+    accounts.stop()
+    return round(sum(accounts.cpu_s().values()) / IDLE_S, 3)
+
+
 def figures(
     load: Load, accounts: Accounts, sent: Mapping[str, Any], found: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -153,6 +162,7 @@ def loads() -> tuple[Load, Load]:
 def measure(network: Network) -> dict[str, Any]:
     messages, windows = loads()
     floors = floor()
+    idle = idle_cores(network)
     kill_every_s = setting("KILL_EVERY", 20) if is_long() else 0.0
     one, many = run_load(network, messages, kill_every_s), run_load(network, windows)
     rate = many["messages"] * WINDOW / many["until_committed_s"]
@@ -162,6 +172,7 @@ def measure(network: Network) -> dict[str, Any]:
         "long": is_long(),
         "one_process": one_process(),
         "floor_us": floors["recover_us"],
+        "idle_cores": idle,
         **one,
         "window_observations_per_s": round(rate),
         "window_cpu_us_per_observation": round(many["cpu_us_per_message"] / WINDOW, 2),
