@@ -12,10 +12,19 @@ from typing import Any
 HERE = Path(__file__).parent
 README = HERE.parent / "README.md"
 BEGIN, END = "<!-- make bench-table -->\n", "<!-- end of the table -->\n"
-HEAD = (
-    "| run | messages | CPU µs a message | libsecp256k1 alone | messages/s | cores | POST p95 | "
-    "20 a signature: observations/s | lost, doubled |\n|---|---|---|---|---|---|---|---|---|\n"
+COLUMNS = (
+    "run",
+    "messages",
+    "CPU µs a message",
+    "libsecp256k1 alone",
+    "messages/s",
+    "cores",
+    "POST p95",
+    "20 a signature: observations/s",
+    "lost, doubled",
+    "load of the machine",
 )
+HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 Run = Mapping[str, Any]
 
 
@@ -49,6 +58,7 @@ def row(run: Run) -> str:
         f"{run['post_p95_ms']:,.0f} ms",
         f"{run['window_observations_per_s']:,}",
         f"{run['lost']}, {run['doubled']}",
+        f"{run['load_average'][0]:.1f}",
     )
     return f"| {' | '.join(cells)} |\n"
 
