@@ -61,14 +61,17 @@ class Lane:
         call = commit_call(number, keccak(b"%d" % number)[:26])
         await self.journal.want(f"batch:{number}", target, call)
 
-    async def until_confirmed(self, key: str, rounds: int = 40) -> int:
-        """Rounds that it took."""
-        for taken in range(1, rounds):
-            await self.submitter.step()
-            if await self.state(key) == "confirmed":
-                return taken
-            await asyncio.sleep(0.02)
-        raise AssertionError(f"{key} is {await self.state(key)}")
+    async def until_confirmed(self, key: str) -> tuple[int, int]:
+        """Rounds that it took, and those of them that did something: others wait for a block."""
+        deadline, rounds, busy = time.monotonic() + LIMIT_S, 0, 0
+        while await self.state(key) != "confirmed":
+            assert time.monotonic() < deadline, f"{key} is {await self.state(key)}"
+            rounds += 1
+            if await self.submitter.step():
+                busy += 1
+            else:
+                await asyncio.sleep(0.02)
+        return rounds, busy
 
     def restart(self, **changes: Any) -> None:
         """What a new process knows: the journal. `changes` to the policy."""

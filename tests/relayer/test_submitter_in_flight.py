@@ -13,10 +13,13 @@ from dataclasses import replace
 
 import pytest
 
+from corechain.protocol.eip712 import uint_word
+from corechain.protocol.hashing import keccak
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain_relayer.submitter.node import Node
+from corechain_relayer.submitter.plan import Intent
 from relayer.lane import Lane
-from relayer.support import ADMIN, Chain
+from relayer.support import ADMIN, Chain, eventually
 
 SUBMITTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 WINDOW = 4
@@ -118,7 +121,7 @@ async def test_a_process_that_dies_between_two_sends_loses_nothing(
         patch.setattr(Node, "send", send_some)
         with pytest.raises(NodeUnavailable):
             await lane.submitter.step()
-    assert len(lane.chain.commitments()) == sent
+    eventually(lambda: len(lane.chain.commitments()) == sent)
     lane.restart()
     await until_confirmed(lane, WINDOW)
     assert await all_committed(lane, WINDOW)
@@ -216,6 +219,33 @@ async def test_a_node_that_keeps_nothing_above_a_missing_nonce_gets_one_after_th
     await until_confirmed(lane, WINDOW + 1)
     assert await all_committed(lane, WINDOW + 1)
     assert await attempts(lane) == WINDOW + 1
+
+
+async def test_a_batch_that_is_on_chain_already_leaves_no_gap_in_the_window(lane: Lane) -> None:
+    commit = keccak(b"commit(uint48,bytes26)")[:4] + uint_word(2)
+    lane.chain.send("DataBatches", commit + keccak(b"2")[:26] + bytes(6), SUBMITTER)
+    await want(lane, WINDOW)
+    await until_confirmed(lane, WINDOW)
+    assert set(lane.chain.commitments()) == set(range(1, WINDOW + 1))
+    assert await attempts(lane) == WINDOW - 1
+
+
+async def test_nothing_new_is_signed_behind_what_the_node_would_not_estimate(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    estimates = Node.estimates
+
+    async def refuse_second(node: Node, sender: bytes, intents: list[Intent]) -> list[object]:
+        found: list[object] = list(await estimates(node, sender, intents))
+        return [*found[:1], NodeRefused("eth_estimateGas", -32000, "header not found"), *found[2:]]
+
+    await want(lane, WINDOW)
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "estimates", refuse_second)
+        await lane.submitter.step()
+    assert await attempts(lane) == 1
+    await until_confirmed(lane, WINDOW)
+    assert await all_committed(lane, WINDOW)
 
 
 async def test_a_window_of_one_commits_one_at_a_time(manual: Lane) -> None:

@@ -48,12 +48,15 @@ class Outgoing:
         limits = await self.node.estimates(sender, [action.intent for action in actions])
         refused: list[NotEstimated] = []
         signed: list[tuple[Sign, Attempt]] = []
+        blocked = False
         for action, gas in zip(actions, limits, strict=True):
-            intent, nonce, fees = action.intent, action.nonce, action.fees
+            intent = action.intent
             if isinstance(gas, NodeRefused):
                 refused.append((intent, gas))
-            elif intent.attempts or not any(not held.attempts for held, _ in refused):
-                signed.append((action, self.signer.sign(intent, nonce, fees, gas, time.time())))
+                blocked |= not intent.attempts
+            elif intent.attempts or not blocked:
+                now, nonce, fees = time.time(), action.nonce, action.fees
+                signed.append((action, self.signer.sign(intent, nonce, fees, gas, now)))
         if signed:
             await self.journal.record([(a.intent, attempt) for a, attempt in signed], sender)
         return [self._signed(action.intent, attempt) for action, attempt in signed], refused
