@@ -126,6 +126,19 @@ def test_no_frame_overtakes_an_earlier_one_of_its_devices() -> None:
     assert sort(waiting, [], [], 1) == ["1", "2"]
 
 
+def test_of_a_frame_that_waits_only_its_strangers_are_asked_for_again() -> None:
+    """so that a thousand of them cost little"""
+    waiting, asked = WaitingFrames(patience_s=60), list[set[DeviceId]]()
+
+    def strangers(devices: Iterable[DeviceId]) -> set[DeviceId]:
+        asked.append(set(devices))
+        return {DEVICES[1]} & set(devices)
+
+    waiting.sort([opened("1", signed(0, 1), signed(1, 1), signed(2, 1))], strangers, 0)
+    waiting.sort([], strangers, 1)
+    assert asked == [set(DEVICES), {DEVICES[1]}]
+
+
 def test_patience_ends_by_time_and_by_number() -> None:
     waiting = WaitingFrames(patience_s=60)
     assert sort(waiting, [opened("1", signed(1, 1))], [1], 0) == []

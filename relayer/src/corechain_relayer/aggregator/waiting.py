@@ -5,7 +5,7 @@ bus, unacknowledged, so a crash loses nothing of it.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.aggregator.checks import Opened
@@ -17,12 +17,21 @@ Strangers = Callable[[Iterable[DeviceId]], set[DeviceId]]
 """Those of some devices that are not known."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    since: float
+    opened: Opened
+    devices: set[DeviceId]
+    missing: set[DeviceId]
+    """Those that were not known when it was looked at last: only they are asked for again."""
+
+
 @dataclass(slots=True)
 class WaitingFrames:
     """In order of arrival. Times in seconds, any origin."""
 
     patience_s: float
-    _frames: list[tuple[float, Opened]] = field(default_factory=list)
+    _frames: list[_Waiting] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -31,21 +40,26 @@ class WaitingFrames:
         """Those whose devices are all known, oldest first; the others wait. None overtakes an
         earlier frame with a device of its own that waits: its order is the order of its values."""
         before, self._frames = self._frames, []
-        missing: set[DeviceId] = set()
+        blocked: set[DeviceId] = set()
         known = []
-        for since, opened in [*before, *((now, opened) for opened in frames)]:
-            devices = device_ids(opened.columns)
-            if not missing.isdisjoint(devices) or strangers(devices):
-                missing.update(devices)
-                self._frames.append((since, opened))
+        for frame in (*before, *(_arrived(opened, now) for opened in frames)):
+            missing = strangers(frame.missing)
+            if missing or not blocked.isdisjoint(frame.devices):
+                blocked |= frame.devices
+                self._frames.append(replace(frame, missing=missing))
             else:
-                known.append(opened)
+                known.append(frame.opened)
         return known
 
     def overdue(self, now: float) -> list[Opened]:
         """Takes out those that have waited for too long, or are too many."""
         count = max(0, len(self._frames) - MOST_FRAMES)
-        while count < len(self._frames) and self._frames[count][0] + self.patience_s <= now:
+        while count < len(self._frames) and self._frames[count].since + self.patience_s <= now:
             count += 1
         taken, self._frames = self._frames[:count], self._frames[count:]
-        return [opened for _, opened in taken]
+        return [frame.opened for frame in taken]
+
+
+def _arrived(opened: Opened, now: float) -> _Waiting:
+    devices = set(device_ids(opened.columns))
+    return _Waiting(now, opened, devices, devices)
