@@ -227,7 +227,9 @@ class SubmitterMachine(RuleBasedStateMachine):
 
     def adopt(self, intent: Intent) -> bool:
         """The contract is asked whether it is done, by whatever transaction."""
-        if intent.calldata == NOTHING and intent.attempts:
+        if intent.calldata == NOTHING:
+            if not intent.attempts:
+                return False  # each fills a nonce of its own, whatever others have filled
             row = self.journal[intent.id]
             row.old += row.intent.attempts
             row.intent = replace(intent, state=State.VOID, nonce=None, attempts=())
@@ -257,7 +259,8 @@ class SubmitterMachine(RuleBasedStateMachine):
         if self.chain.refusing and intent.calldata != NOTHING:
             return False  # the estimate fails
         if intent.state is State.QUEUED and intent.calldata != NOTHING:
-            pending = [r for r in self.journal.values() if r.intent.state is State.PENDING]
+            # What fills a gap is needed whatever the window holds.
+            pending = [i for i in self.ours() if i.state is State.PENDING]
             assert len(pending) < self.policy.in_flight, "the window is full"
         self.signed += 1
         attempt = Attempt(self.signed.to_bytes(32, "big"), nonce, intent.calldata, fees, self.now)
