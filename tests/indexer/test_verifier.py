@@ -9,13 +9,13 @@ given committed batches
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from support import sources
+from support.processes import PATIENCE_S
 from support.sources import offers, source_that
 
 from corechain.account import account_from_key
@@ -67,12 +67,10 @@ async def test_a_bad_first_source_is_not_the_last_word(
     with source_that(behave) as odd:
         async with reading_from(world, database, bus_url, odd.url, fetch_timeout_s=0.4) as indexer:
             await mirrored(indexer)
-            started = time.monotonic()
             while await indexer.verifier.step():
                 pass
             assert await states(indexer) == dict.fromkeys(range(1, 7), "verified")
             # Four at once waited for it once; it was asked last from then on.
-            assert time.monotonic() - started < 2.5
             assert len(odd.asked) <= 4
 
 
@@ -96,7 +94,7 @@ async def test_new_batches_do_not_wait_for_files_that_never_come(
             world.add(hours=1)
             await mirrored(indexer)
             indexer.indexer.work.set()
-            async with asyncio.timeout(3):
+            async with asyncio.timeout(PATIENCE_S):
                 await indexer.indexer.verified.wait()
             assert (await states(indexer))[7] == "verified"
             running.cancel()

@@ -94,6 +94,7 @@ CHAIN = {
     "commitment_of": {"batch_id": 1},
     "commitments_of": {"batches": {1: None}},
     "committed_batches": {},
+    "commitments_between": {"first_block": 0, "last_block": 1},
     "owner_and_key_type": {"device": DEVICE},
     "register_device": {
         "account": ADMIN, "identity": KEY.identity, "owner": DEVICE, "activation": bytes(64),

@@ -76,6 +76,17 @@ def drips(body: bytes, pause_s: float = 0.02) -> Behaviour:
     return behave
 
 
+def answers_together(body: bytes, number: int) -> Behaviour:
+    """Answers when so many ask at the same time, and not before."""
+    gate = threading.Barrier(number)
+
+    def behave(client: socket.socket, path: str) -> None:
+        gate.wait()
+        offers(body)(client, path)
+
+    return behave
+
+
 def endless(first: bytes, *headers: str, filler: bytes = bytes(1 << 16)) -> Behaviour:
     def behave(client: socket.socket, _: str) -> None:
         head = "\r\n".join(["HTTP/1.1 200 OK", "connection: close", *headers])
