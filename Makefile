@@ -79,10 +79,9 @@ settings: setup ## write docs/settings.md from the settings classes
 	@$(BIN)/python tools/settings_table.py
 
 test: setup ## everything, about 20 minutes on 2 cores
-	@# Side by side: the Solidity compiler is one process for six minutes, the services' tests wait for each other.
+	@# Two by two: the Solidity compiler is one process for six minutes, and the outages are mostly waited for.
 	@$(MAKE) --no-print-directory -j 2 check test-unit
-	@$(MAKE) --no-print-directory test-contracts
-	@$(MAKE) --no-print-directory test-e2e
+	@$(MAKE) --no-print-directory -j 2 test-contracts test-e2e
 	@# Building geth would take a fifth of the time that all tests have: only one that is there is used.
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
 	  else echo "! no geth is built here: NOT run on a second node (make test-geth builds it, with Go)"; fi
