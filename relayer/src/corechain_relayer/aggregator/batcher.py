@@ -183,6 +183,8 @@ class Batcher:
 
     def forget_idle(self) -> None:
         """Keeps the table within its limit. Not between `place` and `add`."""
+        if len(self.table) <= self.table.limit:
+            return  # asked once a frame: what is in use is gathered only when somebody has to go
         rows = [part.rows for part in self.parts()]
         moved = self.table.evict(np.concatenate([np.zeros(0, np.intp), *rows]))
         if moved is not None:
