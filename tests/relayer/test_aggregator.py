@@ -78,9 +78,9 @@ def view_of(*which: int) -> RegistryView:
 # ------------------------------------------------------------------ whom it believes
 
 
-def checked(frame: Opened, trust_bus: bool = False) -> tuple[list[SignedReport], list[str]]:
+def checked(frame: Opened) -> tuple[list[SignedReport], list[str]]:
     """The good reports, and the errors of the others."""
-    checker = FrameChecker(FrameVerifier(DOMAIN), trust_bus)
+    checker = FrameChecker(FrameVerifier(DOMAIN))
     (found,) = checker.check_all([frame], view_of(0, 1, 2))
     return list(found.good.reports()), [error.name for _, error in found.bad]
 
@@ -93,10 +93,8 @@ def test_a_frame_that_nobody_vouches_for_loses_its_forged_reports() -> None:
 
 
 def test_a_frame_that_one_of_us_vouches_for_is_not_checked_again() -> None:
-    """nor is any, where the operator trusts the bus"""
     bad = forged(0, 1)
     assert checked(opened("1", bad, vouched=True)) == ([bad], [])
-    assert checked(opened("1", bad), trust_bus=True) == ([bad], [])
 
 
 # ------------------------------------------------------------------ what it waits for

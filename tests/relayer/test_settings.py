@@ -21,6 +21,10 @@ GOOD = {
 }
 WRONG = {
     "a typo": ({"RELAYER_MAX_READNGS": "5"}, "RELAYER_MAX_READNGS is not a setting"),
+    "a setting of an earlier version": (
+        {"RELAYER_TRUST_BUS": "true"},
+        "RELAYER_TRUST_BUS was removed: set RELAYER_FRAME_KEY",
+    ),
     "no number": ({"RELAYER_MAX_READINGS": "many"}, "RELAYER_MAX_READINGS: input should be"),
     "out of range": ({"RELAYER_LANE": "65536"}, "RELAYER_LANE: input should be less than"),
     "a lane beyond the last": (

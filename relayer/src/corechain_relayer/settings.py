@@ -1,7 +1,7 @@
 """Everything an operator can set: `RELAYER_*` in the environment, validated once, at start."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
@@ -45,6 +45,9 @@ class Settings(ServiceSettings):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
+    REMOVED: ClassVar = {
+        "trust_bus": "set RELAYER_FRAME_KEY, and the signatures of a frame are verified once",
+    }
 
     rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
@@ -174,11 +177,6 @@ class Settings(ServiceSettings):
         description="32 bytes in hexadecimal, the same for gateways and aggregators: with it the "
         "signatures of a frame are checked once, without it by both. Several keys, separated by "
         "commas, to change it without a stop: the first seals, all are accepted",
-    )
-    trust_bus: bool = Field(
-        False,
-        description="deprecated, set RELAYER_FRAME_KEY instead: do not verify signatures again, "
-        "whoever wrote to the bus",
     )
     bus_stream: str = Field(
         "corechain:frames",

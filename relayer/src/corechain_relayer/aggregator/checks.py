@@ -62,15 +62,14 @@ def by_lane(columns: Columns, lanes: int) -> dict[int, Columns]:
 
 @dataclass(frozen=True, slots=True)
 class FrameChecker:
-    """Signatures of frames that nobody vouches for are verified once more, unless the bus is
-    trusted: one forged report would make the whole batch refutable. Revocation is the gateway's
-    business: what it acknowledged is kept."""
+    """Signatures of frames that nobody vouches for are verified once more, wherever they lay: one
+    forged report would make the whole batch refutable. Revocation is the gateway's business: what
+    it acknowledged is kept."""
 
     verifier: FrameVerifier
-    trust_bus: bool
 
     def has_to_verify(self, opened: Opened) -> bool:
-        return len(opened.columns) > 0 and not (opened.vouched or self.trust_bus)
+        return len(opened.columns) > 0 and not opened.vouched
 
     def check_all(self, frames: Sequence[Opened], view: RegistryView) -> list[Checked]:
         """Every device must be in the view."""

@@ -110,7 +110,7 @@ class AggregatorRole:
             consumer,
             Forwarder(self.bus, self.watch, self.metrics, settings.frame_keys, place),
             Batcher(settings.max_readings, settings.max_age_s, table),
-            FrameChecker(frame_verifier(domain), settings.trust_bus),
+            FrameChecker(frame_verifier(domain)),
             self.registry,
             Sealer(lane, journal, folder, table, self.registry, *shared),
             WaitingFrames(settings.unknown_device_s),

@@ -4,7 +4,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import AfterValidator, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -101,14 +101,24 @@ def _values(
                 raise InvalidSetting(f"{variable} and {prefix}{field.upper()} are both set")
             found[field] = _from_file(variable, value)
         else:
-            raise InvalidSetting(f"{variable} is not a setting")
+            raise InvalidSetting(_unknown(kind, variable, field))
     return found
+
+
+def _unknown(kind: type[BaseSettings], variable: str, field: str) -> str:
+    removed = kind.REMOVED if issubclass(kind, ServiceSettings) else {}
+    if field in removed:
+        return f"{variable} was removed: {removed[field]}"
+    return f"{variable} is not a setting"
 
 
 class ServiceSettings(BaseSettings):
     """Base of a service's settings: frozen, from what `load` found in the environment alone."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+    REMOVED: ClassVar[Mapping[str, str]] = {}
+    """Fields of earlier versions, and what to do instead: who still sets one is told at start."""
 
     @classmethod
     def settings_customise_sources(
