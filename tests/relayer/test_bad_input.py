@@ -90,7 +90,7 @@ def values(sensor: Sensor) -> Iterator[Bad]:
     yield Bad(
         "tomorrow", observed(sensor, observed_at=now + 86_400), "FutureTimestamp", 422, PACKED
     )
-    yield Bad("1970", observed(sensor, observed_at=0), "AncientTimestamp", 422, PACKED)
+    yield Bad("1970", observed(sensor, observed_at=0), "TimestampTooOld", 422, PACKED)
     yield Bad("metric 999", observed(sensor, metric=999), "UnknownMetric", 422, PACKED)
     yield Bad("metric name", with_observation(sensor, "metric", '"mood"'), "UnknownMetric", 422)
     for raw in (

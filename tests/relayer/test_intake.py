@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.errors import (
-    AncientTimestamp,
     FutureTimestamp,
     InvalidCell,
     InvalidSignature,
     MalformedReport,
     ProtocolError,
     RevokedDevice,
+    TimestampTooOld,
     UnknownDevice,
     UnknownMetric,
     UnsupportedMediaType,
@@ -85,7 +85,7 @@ def test_a_good_report_has_no_fault() -> None:
 def test_times_are_accepted_up_to_both_limits() -> None:
     for at in (1_000_000 - 1000, 1_000_000 + 300):
         assert fault(signed(observed_at=at)) is None
-    assert isinstance(fault(signed(observed_at=1_000_000 - 1001)), AncientTimestamp)
+    assert isinstance(fault(signed(observed_at=1_000_000 - 1001)), TimestampTooOld)
     assert isinstance(fault(signed(observed_at=1_000_000 + 301)), FutureTimestamp)
 
 

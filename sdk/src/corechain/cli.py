@@ -58,7 +58,7 @@ def status(
     api_url: Api = None,
     deployment: Manifest = None,
 ) -> None:
-    """Say whether node, relayer and indexer work; exit code 1 if one does not."""
+    """Check that node, relayer and indexer are healthy; exit code 1 if one is not."""
     from rich.console import Console
     from rich.table import Table
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from corechain.protocol.cells import is_cell, require_cell
 from corechain.protocol.eip712 import Domain, report_digest
 from corechain.protocol.errors import (
-    AncientTimestamp,
     FutureTimestamp,
     MalformedReport,
     ProtocolError,
+    TimestampTooOld,
     UnknownMetric,
     UnsupportedMediaType,
     WrongChain,
@@ -43,10 +43,10 @@ class TimeLimits:
         return int(now) - self.max_age_s, int(now) + self.max_future_s
 
     def check(self, observed_at: int, now: float) -> None:
-        """Raises AncientTimestamp or FutureTimestamp."""
+        """Raises TimestampTooOld or FutureTimestamp."""
         earliest, latest = self.bounds(now)
         if observed_at < earliest:
-            raise AncientTimestamp(observed_at, earliest)
+            raise TimestampTooOld(observed_at, earliest)
         if observed_at > latest:
             raise FutureTimestamp(observed_at, latest)
 

@@ -111,7 +111,7 @@ class FutureTimestamp(ProtocolError):
         self.observed_at, self.latest = observed_at, latest
 
 
-class AncientTimestamp(ProtocolError):
+class TimestampTooOld(ProtocolError):
     """An observation is older than the gateway accepts."""
 
     status = 422
