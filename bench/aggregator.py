@@ -1,15 +1,17 @@
 """What a report costs the aggregator and its Postgres, beside the floor (bench/floor.py).
 
-python bench/aggregator.py [reports of one observation, default 100,000]
+BENCH_DEVICES= BENCH_CASES= python bench/aggregator.py [reports of one observation, 100,000]
 
 The role alone, on real servers: frames lie on the bus, batches are sealed, written and journalled.
-Each case is met twice: the first frames, which meet the devices, do not count. Folding is measured
-by itself, after all batches, as it would be once in so many reports of a device.
+Each case is met twice: the first frames, which meet the devices, are counted by themselves, and so
+is folding: of the devices' first reports, and of all others, as it would be once in so many reports
+of a device. BENCH_CASES=1v,20 takes those cases alone (observations a report; v: vouched for).
 """
 
 import asyncio
 import json
 import logging
+import os
 import sys
 import tempfile
 import time
@@ -46,10 +48,10 @@ from corechain_relayer.settings import Settings
 
 RESULTS = Path(__file__).parent / "results" / "aggregator.jsonl"
 REPOSITORY = Path(__file__).parents[1]
-DEVICES, A_FRAME, A_FLEET = 10_000, 500, 2_500
+DEVICES, A_FRAME, A_FLEET = int(os.environ.get("BENCH_DEVICES") or 10_000), 500, 2_500
 CELL, START = 0x872A1072BFFFFFF, int(time.time()) - 80_000
 TIME_LIMIT_S = 600.0
-CASES = [(count, vouched) for count in (1, 20) for vouched in (False, True)]
+CASES = (os.environ.get("BENCH_CASES") or "1,1v,20,20v").split(",")
 ID_MAX = 0xFFFFFFFFFFFF
 KEY = b"\7" * 32
 
@@ -134,8 +136,10 @@ class Spent:
         self.own += time.process_time() - own
         self.postgres += self.bench.postgres_s() - postgres
 
-    def a_report(self, reports: int) -> tuple[float, float]:
-        return 1e6 * self.own / reports, 1e6 * self.postgres / reports
+    def figures(self, name: str, count: int) -> dict[str, float]:
+        """Microseconds of each of so many."""
+        spent = {"aggregator_us": self.own, "postgres_us": self.postgres}
+        return {name + key: round(1e6 * seconds / count, 2) for key, seconds in spent.items()}
 
 
 async def _append(bus: "Redis", stream: str, frames: Sequence[bytes]) -> None:
@@ -164,11 +168,13 @@ async def _measure(bench: Bench, observations: int, vouched: bool, reports: int)
     await relayer.prepare([Role.AGGREGATOR])
     await relayer.migrate()
     running = asyncio.create_task(relayer.aggregate())
-    await _append(bus, stream, meeting)
-    await _sealed(journal, DEVICES)
+    first, first_fold, path, folding = (Spent(bench) for _ in range(4))
+    with first.counted():
+        await _append(bus, stream, meeting)
+        await _sealed(journal, DEVICES)
     # From here on a fold meets rows that are there, as it does but once in a device's life.
-    await fold_all(journal, 0, ID_MAX)
-    path, folding = Spent(bench), Spent(bench)
+    with first_fold.counted():
+        await fold_all(journal, 0, ID_MAX)
     with path.counted():
         await _append(bus, stream, measured)
         await _sealed(journal, DEVICES + reports)
@@ -178,17 +184,16 @@ async def _measure(bench: Bench, observations: int, vouched: bool, reports: int)
     running.cancel()
     await asyncio.wait([running])
     await relayer.close()
-    own, postgres = path.a_report(reports)
-    fold_own, fold_postgres = folding.a_report(reports)
     return {
         "observations": observations,
         "vouched": vouched,
+        "devices": DEVICES,
         "reports": reports,
         "batches": batches,
-        "aggregator_us": round(own, 2),
-        "postgres_us": round(postgres, 2),
-        "fold_us": round(fold_own, 2),
-        "fold_postgres_us": round(fold_postgres, 2),
+        **path.figures("", reports),
+        **folding.figures("fold_", reports),
+        **first.figures("first_contact_", DEVICES),
+        **first_fold.figures("first_fold_", DEVICES),
         "reports_a_device_and_fold": reports / DEVICES,
     }
 
@@ -208,7 +213,8 @@ def main() -> None:
         with anvil, postgres, valkey:
             bench = Bench(home, *servers)
             bench.prepare()
-            for observations, vouched in CASES:
+            for case in CASES:
+                observations, vouched = int(case.rstrip("v")), case.endswith("v")
                 count = reports if observations == 1 else reports // 5 // A_FRAME * A_FRAME
                 figures = asyncio.run(_measure(bench, observations, vouched, count))
                 figures |= {"native": is_native(), "floor_us": floor()["recover_us"]}

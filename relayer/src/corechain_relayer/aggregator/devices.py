@@ -6,6 +6,7 @@ the caller asks the journal for the whole window. Quality states lie in columns 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import filterfalse, repeat
 
 import numpy as np
 import numpy.typing as npt
@@ -71,14 +72,15 @@ class DeviceTable:
 
     def rows_of(self, columns: Columns) -> Places:
         """The row of each report's device, NEVER where it was not learnt."""
-        rows, ids = self._rows, device_ids(columns)
-        found = np.fromiter((rows.get(device, NEVER) for device in ids), np.intp, len(ids))
+        ids = device_ids(columns)
+        found = np.fromiter(map(self._rows.get, ids, repeat(NEVER)), np.intp, len(ids))
         self._calls += 1
         self._used[found[found != NEVER]] = self._calls
         return found
 
     def unknown(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
-        return set(devices) - self._rows.keys()
+        # Not by subtracting the keys: that goes through all devices that were ever met.
+        return set(filterfalse(self._rows.__contains__, devices))
 
     def learn(
         self,
@@ -120,7 +122,7 @@ class DeviceTable:
     def keep(self, states: StateColumns) -> None:
         """Quality states after a batch, of known devices."""
         ids = ids_in(states.devices)
-        rows = np.fromiter((self._rows[device] for device in ids), np.intp, len(ids))
+        rows = np.fromiter(map(self._rows.__getitem__, ids), np.intp, len(ids))
         for code in np.unique(states.metrics).tolist():
             held = self._states.setdefault(code, _States.empty(len(self.following)))
             chosen = states.metrics == code

@@ -107,7 +107,7 @@ class Aggregator:
         for opened in self.waiting.overdue(now):
             ready.append(await self._without_strangers(opened, now))
         self.metrics.waiting_frames.set(len(self.waiting))
-        await self._meet({device for opened in ready for device in device_ids(opened.columns)})
+        await self._meet(ready)
         return ready
 
     async def _without_strangers(self, opened: Opened, now: float) -> Opened:
@@ -122,11 +122,13 @@ class Aggregator:
         unknown, view = self.batcher.table.unknown(devices), self.registry.view
         return {device for device in unknown if view.unknown((device,))}
 
-    async def _meet(self, devices: set[DeviceId]) -> None:
-        unknown = self.batcher.table.unknown(devices)
-        if unknown:
-            windows = await self.devices.sequences(unknown)
-            self.batcher.table.learn(unknown, windows, await self.devices.quality(unknown))
+    async def _meet(self, frames: Sequence[Opened]) -> None:
+        """Learns those devices of frames that the table does not have."""
+        table = self.batcher.table
+        fresh = set[DeviceId]().union(*(table.unknown(device_ids(f.columns)) for f in frames))
+        if fresh:
+            windows = await self.devices.sequences(fresh)
+            table.learn(fresh, windows, await self.devices.quality(fresh))
 
     async def _checked(self, frames: Sequence[Opened]) -> list[Checked]:
         loop, view = asyncio.get_running_loop(), self.registry.view

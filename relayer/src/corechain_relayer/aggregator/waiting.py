@@ -42,13 +42,21 @@ class WaitingFrames:
         before, self._frames = self._frames, []
         blocked: set[DeviceId] = set()
         known = []
-        for frame in (*before, *(_arrived(opened, now) for opened in frames)):
+        for frame in before:
             missing = strangers(frame.missing)
             if missing or not blocked.isdisjoint(frame.devices):
                 blocked |= frame.devices
                 self._frames.append(replace(frame, missing=missing))
             else:
                 known.append(frame.opened)
+        for opened in frames:
+            devices = device_ids(opened.columns)
+            missing = strangers(devices)
+            if missing or not blocked.isdisjoint(devices):
+                blocked.update(devices)
+                self._frames.append(_Waiting(now, opened, set(devices), missing))
+            else:  # nearly always: no set of its devices is made
+                known.append(opened)
         return known
 
     def overdue(self, now: float) -> list[Opened]:
@@ -58,8 +66,3 @@ class WaitingFrames:
             count += 1
         taken, self._frames = self._frames[:count], self._frames[count:]
         return [frame.opened for frame in taken]
-
-
-def _arrived(opened: Opened, now: float) -> _Waiting:
-    devices = set(device_ids(opened.columns))
-    return _Waiting(now, opened, devices, devices)
