@@ -26,7 +26,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-table abi deploy settings fuzz fuzz-decode fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-slow test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-table abi deploy settings fuzz fuzz-decode fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -105,6 +105,10 @@ test-e2e: setup ## the whole network, and the contracts through Ape
 	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 	@echo "· the whole network"
 	@$(RUN) pytest tests/e2e tests/nodes -n 3 --dist loadfile
+
+# What fails here and not in `make test` rests on timing. It takes three to five times as long.
+test-slow: setup ## tests whose processes stand still at random, as on a machine far too busy (ARGS="tests/relayer -n 2")
+	@$(RUN) $(BIN)/python tools/stalls.py -- pytest $(or $(ARGS),tests/relayer tests/indexer tests/sdk tests/service -n 2 --dist loadfile)
 
 second-node: $(GETH) ## build geth through the Go module proxy, once (4 minutes)
 

@@ -15,7 +15,7 @@ from collections import Counter
 
 import httpx
 import pytest
-from support.processes import eventually
+from support.processes import PATIENCE_S, eventually
 from websockets.sync.client import connect
 
 from corechain.account import account_from_key
@@ -82,7 +82,7 @@ def _deliver(client, network, reports):
 def _data_files(network, client):
     for batch in client.batches(limit=1000):
         name = batch["commitment"].removeprefix("0x")
-        answer = httpx.get(f"{network.urls.relayer}/v1/data/{name}")
+        answer = httpx.get(f"{network.urls.relayer}/v1/data/{name}", timeout=PATIENCE_S)
         yield open_data_file(answer.raise_for_status().content)[0]
 
 

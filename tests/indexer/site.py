@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 import uvicorn
+from support.processes import PATIENCE_S
 
 from corechain.account import account_from_key
 from corechain.async_client import AsyncClient
@@ -69,7 +70,7 @@ class _Server(uvicorn.Server):
 
 
 async def _started(server: uvicorn.Server) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while not server.started:  # noqa: ASYNC110 (uvicorn has no event for it)
             await asyncio.sleep(0.01)
 

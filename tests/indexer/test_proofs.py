@@ -12,6 +12,7 @@ import asyncio
 import pytest
 import pytest_asyncio
 from support.flows import carried_out
+from support.processes import PATIENCE_S
 
 from corechain import flows
 from corechain.answers import parse_proven_reading, parse_statistics
@@ -53,7 +54,7 @@ async def test_pages_with_proofs_are_proven_on_the_chain(
             requests.append(request)
             params = {**request.params, "limit": min(limit, int(request.params["limit"]))}
             asked = get(api, request.path, **params)
-            return asyncio.run_coroutine_threadsafe(asked, loop).result(30)
+            return asyncio.run_coroutine_threadsafe(asked, loop).result(PATIENCE_S)
 
         for asked, rows in (
             (question(world), 30),

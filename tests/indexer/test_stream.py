@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
+from support.processes import PATIENCE_S
 from support.valkey import command
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -58,7 +59,7 @@ class Served:
     def dropped(self, reason: str) -> float:
         return self.stream.metrics.subscribers_dropped.labels(reason)._value.get()
 
-    async def places_taken(self, count: int, within_s: float = 60.0) -> bool:
+    async def places_taken(self, count: int, within_s: float = PATIENCE_S) -> bool:
         try:
             async with asyncio.timeout(within_s):
                 while len(self.stream._subscribers) != count:  # noqa: ASYNC110
@@ -96,7 +97,7 @@ def deaf_client(port: int) -> socket.socket:
 
 async def closing(connection: ClientConnection) -> int | None:
     with suppress(ConnectionClosed):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 await connection.recv()
     return connection.close_code
@@ -121,7 +122,7 @@ async def test_a_subscriber_that_never_reads_loses_its_place_though_much_is_unse
             assert await served.places_taken(0)
             async with connect(served.url) as other:
                 await served.announce("still here")
-                assert await asyncio.wait_for(other.recv(), 10) == "still here"
+                assert await asyncio.wait_for(other.recv(), PATIENCE_S) == "still here"
 
 
 async def test_a_subscriber_that_falls_behind_is_let_go_and_its_place_is_free_at_once(
@@ -147,7 +148,7 @@ async def test_places_that_were_lost_are_given_to_others(bus_url: str) -> None:
             assert await served.places_taken(0)
             async with connect(served.url) as welcome:
                 await served.announce("hello")
-                assert await asyncio.wait_for(welcome.recv(), 10) == "hello"
+                assert await asyncio.wait_for(welcome.recv(), PATIENCE_S) == "hello"
 
 
 async def test_a_subscriber_that_answers_keeps_its_place_and_whoever_leaves_is_not_counted(
@@ -159,7 +160,9 @@ async def test_a_subscriber_that_answers_keeps_its_place_and_whoever_leaves_is_n
             await subscriber.send("what it says is not listened to")
             await subscriber.send(b"\x00binary neither")
             await served.announce(json.dumps({"batch_id": 1}))
-            assert json.loads(await asyncio.wait_for(subscriber.recv(), 10)) == {"batch_id": 1}
+            assert json.loads(await asyncio.wait_for(subscriber.recv(), PATIENCE_S)) == {
+                "batch_id": 1
+            }
         assert await served.places_taken(0)
         assert served.dropped("lost") == served.dropped("too slow") == 0
 
@@ -179,7 +182,7 @@ async def test_who_may_have_missed_something_is_told(tmp_path: Path, way: str) -
         async with serving(valkey.url) as served:
             async with connect(served.url) as subscriber:
                 await served.announce("one")
-                assert await asyncio.wait_for(subscriber.recv(), 10) == "one"
+                assert await asyncio.wait_for(subscriber.recv(), PATIENCE_S) == "one"
                 if way == "kill":
                     valkey.kill()
                 else:
@@ -197,5 +200,5 @@ async def test_a_quiet_redis_is_not_taken_for_a_lost_one(bus_url: str) -> None:
     async with serving(bus_url) as served, connect(served.url) as subscriber:
         await asyncio.sleep(1.5)  # many times the silence that is asked about
         await served.announce("at last")
-        assert await asyncio.wait_for(subscriber.recv(), 10) == "at last"
+        assert await asyncio.wait_for(subscriber.recv(), PATIENCE_S) == "at last"
         assert not served.listening.done()

@@ -40,15 +40,16 @@ Start = Callable[..., RelayerProcess]
 
 @pytest.fixture
 def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
-    """Starts relayers with changed settings; all are gone at the end."""
+    """Starts relayers with changed settings, each ready (see `RelayerProcess.start`) unless the
+    test says `ready=False`; all are gone at the end."""
     started: list[RelayerProcess] = []
 
-    def launch(*roles: str, **changes: str) -> RelayerProcess:
+    def launch(*roles: str, ready: bool = True, **changes: str) -> RelayerProcess:
         folder = tmp_path / f"process-{len(started)}"
         folder.mkdir()
         process = RelayerProcess(environment | changes, folder, roles)
         started.append(process)
-        return process.start()
+        return process.start(ready)
 
     yield launch
     for process in started:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Chain:
 
     def rpc(self, method: str, *params: Any) -> Any:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        answer = httpx.post(self.url, json=body).json()
+        answer = httpx.post(self.url, json=body, timeout=PATIENCE_S).json()
         assert "error" not in answer, answer
         return answer["result"]
 
@@ -191,12 +192,18 @@ class RelayerProcess:
     def log_path(self) -> Path:
         return self.folder / f"relayer-{self.starts}.log"
 
-    def start(self) -> "RelayerProcess":
+    def start(self, ready: bool = True) -> "RelayerProcess":
+        """Returns when /ready says 200: before that any request may find that a table or the node
+        is not there yet. Who starts it into an outage, a halt or a standstill says `ready=False`,
+        and must expect every answer to be 503 at first."""
         self.launch()
         self.url = f"http://127.0.0.1:{self._port()}"
+        if ready:
+            self._wait_until_ready()
         return self
 
     def launch(self) -> None:
+        """Starts the process and waits for nothing."""
         self.starts += 1
         roles = [part for role in self.roles for part in ("--role", role)]
         with self.log_path.open("wb") as log:
@@ -208,8 +215,9 @@ class RelayerProcess:
             )
 
     def events(self) -> list[dict[str, Any]]:
-        lines = self.log_path.read_text().splitlines()
-        return [json.loads(line) for line in lines if line.startswith("{")]
+        """Lines of the log. The last one is only half written, perhaps: it has no end yet."""
+        lines = self.log_path.read_text().splitlines(keepends=True)
+        return [json.loads(line) for line in lines if line[:1] == "{" and line[-1] == "\n"]
 
     def _port(self) -> int:
         deadline = time.monotonic() + START_S
@@ -217,10 +225,26 @@ class RelayerProcess:
             serving = [e for e in self.events() if e["event"] == "serving"]
             if serving:
                 return int(serving[0]["port"])
-            assert self.process is not None
-            assert self.process.poll() is None, self.log_path.read_text()
+            self._require_alive()
             time.sleep(0.02)
         raise AssertionError(f"not serving: {self.log_path.read_text()}")
+
+    def _wait_until_ready(self) -> None:
+        answer = None
+        deadline = time.monotonic() + START_S
+        while time.monotonic() < deadline:
+            self._require_alive()
+            with suppress(httpx.TransportError):
+                answer = self.get("/ready")
+                if answer.status_code == 200:
+                    return
+            time.sleep(0.02)
+        said = answer and answer.text
+        raise AssertionError(f"not ready: {said}\n{self.log_path.read_text()}")
+
+    def _require_alive(self) -> None:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log_path.read_text()
 
     def command(self, name: str) -> str:
         """What another command of the relayer prints under the same settings."""
@@ -229,7 +253,7 @@ class RelayerProcess:
             env={"PATH": os.environ["PATH"], **self.environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
         assert done.returncode == 0, done.stderr
         return done.stdout
@@ -260,10 +284,12 @@ class RelayerProcess:
 
     def post(self, body: bytes, media_type: str = "application/json") -> httpx.Response:
         headers = {"content-type": media_type}
-        return httpx.post(f"{self.url}/v1/reports", content=body, headers=headers, timeout=20)
+        return httpx.post(
+            f"{self.url}/v1/reports", content=body, headers=headers, timeout=PATIENCE_S
+        )
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=20)
+        return httpx.get(self.url + path, timeout=PATIENCE_S)
 
     def is_ready(self) -> bool:
         """the relayer is ready: tables made, node, bus and journal there"""

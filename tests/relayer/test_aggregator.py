@@ -26,6 +26,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from redis.asyncio import Redis
+from support.processes import PATIENCE_S
 
 from corechain.deployment import load_deployment
 from corechain.protocol.columns import Places
@@ -203,7 +204,7 @@ class Lane:
 
     async def until(self, reports: int, batches: int) -> None:
         """So many reports in windows, so many batches."""
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while await self.counts() != (reports, batches):
                 assert not self.running.done(), self.running
                 await asyncio.sleep(0.02)

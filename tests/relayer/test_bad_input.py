@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
+from support.processes import PATIENCE_S
 
 from corechain.protocol.eip712 import registry_domain
 from corechain.protocol.report_json import report_to_json
@@ -194,7 +195,9 @@ def test_a_full_bus_refuses_before_it_acknowledges(start: Start, sensor: Sensor)
     assert answer.json()["type"] == "urn:corechain:error:Overloaded"
     assert int(answer.headers["retry-after"]) > 0
     start("aggregator", RELAYER_BUS_MAX_FRAMES="2")
-    eventually(lambda: relayer.send(late).status_code != 503, timeout_s=60)
+    eventually(
+        lambda: relayer.send(late).status_code != 503,
+    )
     # Never told that it was delivered before it was: now it is a replay of itself.
     assert relayer.send(late).json()["type"] == "urn:corechain:error:ReplayedSequence"
 
@@ -233,7 +236,9 @@ def test_a_sequence_twice_in_one_request_counts_once(
 def raw_request(relayer: RelayerProcess, request: bytes, more: bytes = b"") -> bytes:
     """Bytes on a socket, as no client library would send them; the start of the answer."""
     address = urlsplit(relayer.url)
-    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+    with socket.create_connection(
+        (address.hostname, address.port), timeout=PATIENCE_S
+    ) as connection:
         connection.sendall(request)
         connection.sendall(more)
         return connection.recv(4096)
@@ -261,7 +266,9 @@ def test_a_body_that_never_ends_is_given_up(start: Start) -> None:
 
 def test_a_compressed_body_is_not_unpacked(relayer: RelayerProcess) -> None:
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    answer = httpx.post(f"{relayer.url}/v1/reports", content=b"\x1f\x8b", headers=headers)
+    answer = httpx.post(
+        f"{relayer.url}/v1/reports", content=b"\x1f\x8b", headers=headers, timeout=PATIENCE_S
+    )
     assert answer.status_code == 415
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 import httpx
 import pytest
+from support.processes import PATIENCE_S
 
 from corechain.deployment import load_deployment
 from corechain.protocol.batch import open_data_file
@@ -209,7 +210,7 @@ async def live(relayer: Relayer, done: Callable[[], bool]) -> bool:
             asyncio.create_task(relayer.lane_submitter()),
         ]
         try:
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(PATIENCE_S):
                 while not done() and not any(loop.done() for loop in loops):  # noqa: ASYNC110
                     await asyncio.sleep(0.05)
                 await asyncio.sleep(LINGER_S)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
+from support.processes import PATIENCE_S
 
 from corechain.protocol.batch import Header
 from corechain.protocol.frame import Columns, columns_of
@@ -285,7 +286,7 @@ async def test_a_fold_comes_by_size_or_by_age_and_a_writer_waits_for_a_late_one(
 
     async def until_folded(folder: Folder) -> None:
         running = asyncio.create_task(folder.run_forever())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await folder.settled()
         running.cancel()
         await asyncio.wait([running])

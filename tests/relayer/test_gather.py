@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.processes import PATIENCE_S
 
 from corechain.protocol.errors import MalformedReport, TransportError
 from corechain.protocol.frame import Columns, columns_of
@@ -91,7 +92,7 @@ async def test_a_full_frame_is_followed_by_another_and_only_so_many_are_under_wa
     half = FRAME_REPORTS // 2 + 1
     requests = [request(*range(0, 2 * half, 2)) for _ in range(FRAMES_UNDER_WAY + 2)]
     tasks = [asyncio.create_task(gatherer.take(one)) for one in requests]
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(work.frames) < FRAMES_UNDER_WAY:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         for _ in range(20):

@@ -15,6 +15,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE_S
 
 from corechain.deployment import load_deployment
 from corechain.devnet.postgres import PostgresServer
@@ -66,7 +67,7 @@ async def guarding(relayer: Relayer, challenger: Challenger, demand_id: bytes) -
     try:
         await relayer.prepare([Role.GUARD])
         await relayer.migrate()
-        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
             loops = [group.create_task(loop) for loop in relayer.guard(key)]
             while challenger.is_open(demand_id):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)

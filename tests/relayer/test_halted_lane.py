@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.processes import PATIENCE_S
 
 from corechain.protocol.eip712 import address_word, uint_word
 from corechain.protocol.hashing import keccak
@@ -64,7 +65,7 @@ def run(relayer: RelayerProcess, *command: str) -> Any:
         env={"PATH": os.environ["PATH"]} | dict(relayer.environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -136,7 +137,7 @@ def test_another_commitment_under_our_id_halts_its_lane_alone_until_a_reorg_cure
     assert first.send(sensor.report()).status_code == 202
     eventually(lambda: first.get("/v1/batches/1").status_code == 200)
     other_commitment(chain)
-    relayer = start("gateway", "submitter", **FAST)
+    relayer = start("gateway", "submitter", ready=False, **FAST)
     eventually(lambda: halted(relayer))
     reason = eventually(lambda: relayer.reason("submitter"))
     assert "committed in its place" in reason
@@ -145,7 +146,7 @@ def test_another_commitment_under_our_id_halts_its_lane_alone_until_a_reorg_cure
     assert relayer.send(sensor.report()).status_code == 202  # the gateway does not care
 
     relayer.kill()  # the halt outlives the process
-    again = start("gateway", "submitter", **FAST)
+    again = start("gateway", "submitter", ready=False, **FAST)
     eventually(lambda: halted(again))
     (lane,) = run(again, "lanes")
     (halt,) = lane["halted"]
@@ -172,7 +173,7 @@ def test_a_key_that_is_not_the_lanes_says_so_and_goes_on_once_it_is(
     key = next(key for key in keys if lane_of_device(key.identity.device, 8) == 7)
     chain.register(key)
     sensor = Sensor(key, chain.domain)
-    relayer = start(RELAYER_LANE="7", RELAYER_LANES="8", **FAST)
+    relayer = start(ready=False, RELAYER_LANE="7", RELAYER_LANES="8", **FAST)
     eventually(lambda: halted(relayer))
     assert not relayer.is_ready()
     reason = eventually(lambda: relayer.reason("submitter"))

@@ -23,6 +23,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from redis.asyncio import Redis
+from support.processes import PATIENCE_S
 
 from corechain.protocol.batch import lane_of, open_data_file
 from corechain.protocol.lanes import lane_of_device
@@ -80,7 +81,7 @@ async def all_sealed(
 ) -> None:
     """Waits until the reports are sealed, then a moment for one that is sealed twice."""
     wanted = once_in_its_lane(reports, lanes)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while (await sealed(database, folder)).keys() != wanted.keys():
         assert time.monotonic() < deadline, f"{await sealed(database, folder)} is not {wanted}"
         await asyncio.sleep(0.1)
@@ -141,7 +142,7 @@ async def test_a_relayers_lanes_need_not_be_the_first_ones_on_chain(
     reports = [sensor.report() for sensor in pair]
     assert relayer.send(*reports).json()["accepted"] == 2
     wanted = Counter({(8, key_of(reports[0])): 1, (9, key_of(reports[1])): 1})
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while await sealed(database, tmp_path / "data") != wanted:
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
@@ -187,7 +188,7 @@ async def test_with_more_lanes_each_report_goes_to_its_new_one(
     reports = [sensor.report() for sensor in pair for _ in range(2)]
     assert old_gateway.send(*reports).status_code == 202
     eventually(lambda: metric(old_aggregator, "corechain_window_reports") == 4)
-    waiting = start("aggregator", **ONE_OF_TWO)
+    waiting = start("aggregator", ready=False, **ONE_OF_TWO)
     eventually(lambda: "do not divide by RELAYER_LANES=2" in waiting.get("/ready").text)
     old_aggregator.kill()
     first = start("aggregator", **TWO)

@@ -175,7 +175,7 @@ def test_sigterm_ends_the_process_with_exit_0_and_loses_nothing(
 ) -> None:
     relayer = start(RELAYER_MAX_AGE_S="3600")
     assert relayer.send(sensor.report()).status_code == 202
-    assert relayer.stop(5) == 0
+    assert relayer.stop() == 0
     again = start()
     assert sealed_on_chain(again, 1)["reports"] == 1
 

@@ -56,7 +56,9 @@ async def test_a_lost_journal_is_rebuilt_from_chain_and_data_files(
 def halted(relayer: RelayerProcess, loop: str) -> str:
     """Why a loop stands still, as /ready says; empty while it does not."""
     document = relayer.get("/ready").json()
-    return str(document.get("reasons", {}).get(loop, "")) * (document["loops"][loop] == "halted")
+    return str(document.get("reasons", {}).get(loop, "")) * (
+        document["loops"].get(loop) == "halted"
+    )
 
 
 async def test_without_its_data_files_a_lost_journal_halts_the_lane_alone(
@@ -69,7 +71,7 @@ async def test_without_its_data_files_a_lost_journal_halts_the_lane_alone(
     await forget_everything(database)
     for file in (tmp_path / "data").glob("*.ccdf"):
         file.unlink()
-    again = start()
+    again = start(ready=False)
     assert "cannot be read" in eventually(lambda: halted(again, "aggregator"))
     # Only the lane stands still: what devices send now is durable, and waits for its operator.
     assert again.send(sensor.report()).status_code == 202
@@ -83,7 +85,7 @@ async def test_a_commitment_that_differs_from_ours_halts_the_submitter_alone(
     eventually(lambda: relayer.get("/v1/batches/1").status_code == 200)
     commit = keccak(b"commit(uint48,bytes26)")[:4]
     chain.send("DataBatches", commit + uint_word(1) + b"\7" * 26 + bytes(6), SUBMITTER)
-    submitter = start("submitter")
+    submitter = start("submitter", ready=False)
     assert "committed in its place" in eventually(lambda: halted(submitter, "submitter"))
     assert submitter.get("/health").status_code == 200
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.processes import PATIENCE_S
 
 from corechain.protocol.rewards import Owner, RewardTree
 from relayer.conftest import Start
@@ -38,7 +39,7 @@ def propose(environment: dict[str, str]) -> Propose:
             env={"PATH": os.environ["PATH"], "RELAYER_PROPOSER_KEY": PROPOSER_KEY} | environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE_S,
         )
 
     return run

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.processes import PATIENCE_S
 
 from corechain.protocol.errors import Overloaded
 from corechain_relayer.bus.room import (
@@ -206,7 +207,7 @@ async def test_reading_is_measured(bus_url: str) -> None:
         for sequence in range(40):
             await bus.append(0, frame(sequence))
         await bus.look()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while bus.rooms.lanes[0].rate is None:
                 await consumer.read(1, 0.01)
                 await asyncio.sleep(0.3)

@@ -23,7 +23,7 @@ def test_without_a_database_reports_are_taken_and_counted_later(
     with PostgresServer(tmp_path / "postgres") as server:
         url = server.create_database("relayer")
         server.kill()
-        relayer = start(RELAYER_DATABASE_URL=url)
+        relayer = start(ready=False, RELAYER_DATABASE_URL=url)
         assert relayer.get("/health").status_code == 200
         report = sensor.report()
         eventually(lambda: relayer.send(report).status_code == 202)
@@ -40,7 +40,7 @@ def test_without_a_node_no_device_is_called_unknown(
 ) -> None:
     report = sensor.report()
     with frozen(anvil_server):
-        relayer = start(**FAST)
+        relayer = start(ready=False, **FAST)
         answer = relayer.send(report)
         assert answer.status_code == 503
         assert answer.json()["type"] == "urn:corechain:error:Unavailable"
@@ -60,7 +60,7 @@ def test_without_a_bus_it_serves_and_refuses(
 ) -> None:
     with ValkeyServer(tmp_path / "valkey") as server:
         server.kill()
-        relayer = start(RELAYER_BUS_URL=server.url)
+        relayer = start(ready=False, RELAYER_BUS_URL=server.url)
         assert relayer.get("/health").status_code == 200
         report = sensor.report()
         eventually(lambda: relayer.send(report).json()["type"].endswith("Overloaded"))

@@ -149,7 +149,7 @@ async def test_without_the_journal_nobody_guesses_and_nothing_vanishes(
         relayer.kill()
         server.kill()
         # It starts without the journal, and has nothing in memory.
-        blind = start(RELAYER_DATABASE_URL=url)
+        blind = start(ready=False, RELAYER_DATABASE_URL=url)
         answer = next_of(blind, sensor)
         assert error_of(answer) == "503 Unavailable"
         assert int(answer.headers["retry-after"]) > 0

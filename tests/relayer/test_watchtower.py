@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from eth_abi.abi import encode
+from support.processes import PATIENCE_S
 
 from corechain.protocol.channel import ChannelState, StateChannel, state_domain
 from corechain.protocol.eip712 import address_word, uint_word
@@ -104,7 +105,7 @@ def deposit(relayer: RelayerProcess, evidence: Evidence, **changes: Any) -> http
     def answered() -> httpx.Response | None:
         """the tower has its database and its view of the chain: before, it says 503"""
         url = f"{relayer.url}/v1/channel-states"
-        answer = httpx.post(url, json=document | changes, timeout=20)
+        answer = httpx.post(url, json=document | changes, timeout=PATIENCE_S)
         return None if answer.status_code == 503 else answer
 
     response: httpx.Response = eventually(answered)
@@ -199,7 +200,7 @@ def test_bad_evidence_is_refused_by_name(
         "extra": deposit(tower, good, extra=1),
         "not hex": deposit(tower, good, channel_id="0x12"),
         "negative": deposit(tower, good, balance_a="-1"),
-        "text": httpx.post(f"{tower.url}/v1/channel-states", content=b"hello"),
+        "text": httpx.post(f"{tower.url}/v1/channel-states", content=b"hello", timeout=PATIENCE_S),
     }
     names = {case: answer.json()["type"].rpartition(":")[2] for case, answer in refusals.items()}
     assert names == {
@@ -219,7 +220,10 @@ def test_bad_evidence_is_refused_by_name(
 def test_without_a_key_there_is_no_watchtower(start: Start) -> None:
     relayer = start("watchtower")
     assert any("no watchtower" in entry["event"] for entry in relayer.events())
-    assert httpx.post(f"{relayer.url}/v1/channel-states", json={}).status_code == 404
+    assert (
+        httpx.post(f"{relayer.url}/v1/channel-states", json={}, timeout=PATIENCE_S).status_code
+        == 404
+    )
 
 
 def test_the_answer_is_the_packed_twin_of_the_call_in_the_abi(chain: Chain) -> None:

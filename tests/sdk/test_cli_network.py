@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 from support.command import COMMAND, corechain, environment
-from support.processes import eventually, family, mentioning, survivors
+from support.processes import PATIENCE_S, eventually, family, mentioning, survivors
 from support.readings import client_of, commit, temperatures
 
 from corechain.audit import audit_batch, check_devices, check_origin
@@ -31,7 +31,7 @@ from corechain.protocol.errors import (
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
 
-UP_LIMIT_S = 60.0
+UP_LIMIT_S = 2 * PATIENCE_S
 UP = "contracts /"
 
 

@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import pytest
-from support.processes import eventually
+from support.processes import PATIENCE_S, eventually
 
 from corechain import AsyncClient, Client
 from corechain.chain import Chain
@@ -116,7 +116,7 @@ def test_after_a_fork_parent_and_child_get_their_own_answers(url, deployment):
         [sys.executable, "-c", FORK, url, str(deployment), str(ROUNDS)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr

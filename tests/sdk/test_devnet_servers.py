@@ -295,7 +295,7 @@ def test_a_parent_that_is_killed_during_the_first_start_takes_the_unfinished_clu
 ) -> None:
     folder = tmp_path / "p"
     with subprocess.Popen([sys.executable, "-c", FIRST_START, str(folder)]) as parent:
-        assert eventually((folder / "data.part" / "PG_VERSION").exists, within_s=30)
+        assert eventually((folder / "data.part" / "PG_VERSION").exists)
         (initdb,) = psutil.Process(parent.pid).children()
         # It would end by itself soon; stopped, it ends only if it is killed.
         initdb.suspend()

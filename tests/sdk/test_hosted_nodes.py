@@ -127,7 +127,7 @@ def test_no_query_spans_the_whole_chain(hosted, monkeypatch):
     """As on a chain that has run for a year, in small: the ranges are what providers allow."""
     monkeypatch.setattr(node, "FIRST_RANGE_BLOCKS", 20)
     running, chain = hosted
-    rpc(running.upstream, "anvil_mine", hex(150), timeout_s=30)
+    rpc(running.upstream, "anvil_mine", hex(150))
     running.habits = Habits(max_range_blocks=20)
     with pytest.raises(UnknownBatch):
         chain.commitment_of(77)

@@ -2,12 +2,13 @@
 
 import httpx
 import pytest
+from support.processes import PATIENCE_S
 from support.provider import LEGACY, POLYGON, Habits, provider
 
 
 def ask(url, method, *params):
     call = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-    return httpx.post(url, json=call, trust_env=False)
+    return httpx.post(url, json=call, trust_env=False, timeout=PATIENCE_S)
 
 
 def result(url, method, *params):
@@ -42,9 +43,16 @@ def test_a_range_that_is_too_wide_is_refused(anvil, refusal):
 def test_a_batch_is_answered_call_by_call_up_to_its_limit(anvil):
     with provider(anvil, Habits(max_batch=2)) as hosted:
         call = {"jsonrpc": "2.0", "method": "eth_chainId", "params": []}
-        two = httpx.post(hosted.url, json=[call | {"id": n} for n in (7, 8)], trust_env=False)
+        two = httpx.post(
+            hosted.url, json=[call | {"id": n} for n in (7, 8)], trust_env=False, timeout=PATIENCE_S
+        )
         assert [(a["id"], a["result"]) for a in two.json()] == [(7, "0x7a69"), (8, "0x7a69")]
-        three = httpx.post(hosted.url, json=[call | {"id": n} for n in range(3)], trust_env=False)
+        three = httpx.post(
+            hosted.url,
+            json=[call | {"id": n} for n in range(3)],
+            trust_env=False,
+            timeout=PATIENCE_S,
+        )
         assert three.status_code == 413
 
 

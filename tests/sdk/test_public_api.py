@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+from support.processes import PATIENCE_S
+
 import corechain
 
 HEAVY = (
@@ -36,7 +38,7 @@ def _isort(name):
 def test_importing_the_sdk_loads_nothing_heavy():
     code = f"import sys, corechain; print([m for m in {HEAVY!r} if m in sys.modules])"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stdout.strip() == "[]"
 
@@ -52,6 +54,6 @@ def test_the_protocol_opens_nothing():
         "print([m for m in ('asyncio', 'http.client', 'sqlite3') if m in new])"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S
     )
     assert done.stdout.strip() == "[]"

@@ -5,6 +5,8 @@ import os
 import threading
 import time
 
+from support.processes import PATIENCE_S
+
 from corechain.turns import Turns
 
 
@@ -23,7 +25,7 @@ def test_threads_take_turns():
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert (most, inside) == (1, 0)
 
 
@@ -48,7 +50,7 @@ def test_tasks_of_several_loops_and_threads_take_turns():
         with turns.taken():
             assert inside == []
     for thread in threads:
-        thread.join(30)
+        thread.join(PATIENCE_S)
     assert len(order) == 60
 
 
@@ -77,7 +79,7 @@ async def test_a_waiter_that_is_cancelled_holds_nobody_up():
         waiting[0].cancel()
     # Its turn has come, but it has not run yet: the turn must not be lost with it.
     waiting[1].cancel()
-    assert await asyncio.wait_for(waiting[2], 5)
+    assert await asyncio.wait_for(waiting[2], PATIENCE_S)
 
 
 def test_a_loop_that_was_closed_under_its_tasks_holds_nobody_up():
@@ -105,7 +107,7 @@ def test_a_child_process_does_not_wait_for_turns_of_its_parent():
         if child == 0:
             with turns.taken():
                 os._exit(0)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE_S
         while (done := os.waitpid(child, os.WNOHANG)) == (0, 0):
             assert time.monotonic() < deadline, "the child waits for ever"
             time.sleep(0.01)

@@ -10,6 +10,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from support.processes import PATIENCE_S
 
 from corechain.service import http_protocol
 from corechain.service.http_server import bind, http_server
@@ -57,10 +58,10 @@ def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def closed_by_server(port: int, *pieces: bytes, pause_s: float = 0.05) -> bytes:
-    """What a client that sends these pieces gets until the server hangs up, within 10 seconds."""
+    """What a client that sends these pieces gets until the server hangs up."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             for piece in pieces:
                 writer.write(piece)
                 await asyncio.sleep(pause_s)
@@ -113,7 +114,7 @@ async def test_a_client_that_never_reads_loses_its_place() -> None:
             client.sendall(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
             await asyncio.sleep(1.0)
             received = 0
-            client.settimeout(5)
+            client.settimeout(PATIENCE_S)
             try:
                 while chunk := await asyncio.to_thread(client.recv, 1 << 20):
                     received += len(chunk)

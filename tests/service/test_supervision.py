@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
+from support.processes import PATIENCE_S
 
 from corechain.protocol.errors import TransportError
 from corechain.service import health, supervision
@@ -62,7 +63,7 @@ async def supervised(
 
 
 async def until(check: Callable[[], Any]) -> None:
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         while not check():  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -175,7 +176,7 @@ async def test_a_loop_that_loses_a_cancellation_does_not_hold_up_its_session() -
     async def failing() -> None:
         raise StoreUnavailable("away")
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(StoreUnavailable):
             await side_by_side(deaf(), failing())
 

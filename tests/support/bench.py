@@ -18,6 +18,7 @@ from web3.types import TxReceipt
 
 from corechain.devnet.servers import AnvilServer, rpc
 from corechain.protocol.keys import Secp256k1Key
+from support.processes import PATIENCE_S
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 2_000_000_000
@@ -133,7 +134,9 @@ class Bench:
         rpc(self.url, "evm_mine")
 
     def _receipt(self, hash_: Any) -> TxReceipt:
-        receipt = self.web3.eth.wait_for_transaction_receipt(hash_, timeout=20, poll_latency=0.005)
+        receipt = self.web3.eth.wait_for_transaction_receipt(
+            hash_, timeout=PATIENCE_S, poll_latency=0.005
+        )
         if receipt["status"] != 1:
             raise AssertionError(f"a measured transaction reverted: {self._why(receipt)}")
         return receipt

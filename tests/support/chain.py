@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from corechain.devnet.servers import rpc
+from support.processes import PATIENCE_S
 
 
 @contextmanager
@@ -13,7 +14,7 @@ def reverted_after(url: str) -> Iterator[None]:
     try:
         yield
     finally:
-        assert rpc(url, "evm_revert", snapshot, timeout_s=10.0) is True
+        assert rpc(url, "evm_revert", snapshot, timeout_s=PATIENCE_S) is True
 
 
 @contextmanager

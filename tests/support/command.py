@@ -6,7 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-TIME_LIMIT_S = 60.0
+from support.processes import PATIENCE_S
+
 COMMAND = [sys.executable, "-m", "corechain.cli"]
 NOTHING: Mapping[str, str] = {}
 
@@ -26,6 +27,6 @@ def corechain(
         text=True,
         cwd=cwd,
         env=environment(changes),
-        timeout=TIME_LIMIT_S,
+        timeout=PATIENCE_S,
         check=False,
     )

@@ -16,7 +16,7 @@ from corechain.devnet.demo import PRICE, QUERIES, SHORT_MONTHS, Demo
 from corechain.devnet.errors import DeploymentFailed, MissingProgram
 from corechain.devnet.network import Network
 from corechain.devnet.process import Command, free_port
-from corechain.devnet.servers import LOCALHOST, AnvilServer, Server, rpc
+from corechain.devnet.servers import LOCALHOST, PROBE_TIMEOUT_S, AnvilServer, Server, rpc
 from corechain.devnet.settings import DEV_KEYS, Endpoints, Ports
 from support.processes import eventually
 from support.provider import Habits, provider
@@ -24,7 +24,7 @@ from support.provider import Habits, provider
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCAL_CHAIN_ID = 1337
 ETHER = 10**18
-DEPLOY_LIMIT_S, FUNDED_LIMIT_S = 600, 30.0
+DEPLOY_LIMIT_S = 600
 ATTEMPTS = 5
 """A provider that is busy for a moment ends a deployment; running it again completes it."""
 SETTINGS = {"RELAYER_MAX_READINGS": "4096", "RELAYER_MAX_AGE_S": "2"}
@@ -57,7 +57,9 @@ class GethServer(Server):
 
     def _is_ready(self) -> bool:
         try:
-            return int(rpc(self.url, "eth_chainId"), 16) == LOCAL_CHAIN_ID
+            return (
+                int(rpc(self.url, "eth_chainId", timeout_s=PROBE_TIMEOUT_S), 16) == LOCAL_CHAIN_ID
+            )
         except (OSError, ValueError):
             return False
 
@@ -72,7 +74,7 @@ class GethServer(Server):
         def funded() -> bool:
             return all(int(rpc(self.url, "eth_getBalance", a, "latest"), 16) for a in accounts)
 
-        assert eventually(funded, FUNDED_LIMIT_S)
+        assert eventually(funded)
 
 
 class OtherNetwork(Network):

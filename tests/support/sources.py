@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from support.processes import PATIENCE_S
+
 Behaviour = Callable[[socket.socket, str], None]
 """What is done with a connection, and the path that was asked for."""
 
@@ -130,7 +132,7 @@ class OddSource:
 
     def answer(self, client: socket.socket) -> None:
         with client, suppress(OSError):
-            client.settimeout(20.0)
+            client.settimeout(PATIENCE_S)
             head = b""
             while b"\r\n\r\n" not in head:
                 chunk = client.recv(4096)

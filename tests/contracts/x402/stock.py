@@ -24,6 +24,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from support.processes import PATIENCE_S
 from web3 import Web3
 from x402 import x402Client, x402FacilitatorSync, x402ResourceServerSync
 from x402.http import (
@@ -74,7 +75,7 @@ PRICE = 1_000
 DEPOSIT = 10 * PRICE
 """The package's server asks for ten prices at once."""
 WORD = 32
-START_LIMIT_S = 10.0
+START_LIMIT_S = PATIENCE_S
 
 
 def key_of(role: str) -> LocalAccount:

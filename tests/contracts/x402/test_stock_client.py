@@ -23,6 +23,7 @@ from typing import Any
 import httpx
 import pytest
 from stock import DEPOSIT, PRICE, Stock, buy, held, key_of, only_channel, send, state
+from support.processes import PATIENCE_S
 from web3 import Web3
 from web3.exceptions import ContractCustomError
 from x402.http.utils import decode_payment_required_header
@@ -172,7 +173,7 @@ async def test_a_client_that_forgot_everything_goes_on_where_it_was(stock: Stock
 
 async def signed_deposit(stock: Stock) -> tuple[PaymentPayload, PaymentRequirements]:
     """What the client would send for its first page, not sent."""
-    async with httpx.AsyncClient() as plain:
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as plain:
         refused = await plain.get(stock.weather)
     assert refused.status_code == 402
     required = decode_payment_required_header(refused.headers["PAYMENT-REQUIRED"])

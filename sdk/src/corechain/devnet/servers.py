@@ -22,9 +22,12 @@ from corechain.devnet.errors import (
 from corechain.devnet.process import LOCALHOST, Child, Command, free_port, is_free
 from corechain.devnet.programs import find_anvil, package_folder
 
-START_LIMIT_S, STOP_LIMIT_S = 30.0, 15.0
+# Twenty times what a start takes on an idle machine: a loaded one is slow, and nothing is broken.
+START_LIMIT_S, STOP_LIMIT_S = 60.0, 15.0
 POLL_S = 0.02
-PROBE_TIMEOUT_S = 2.0
+PROBE_TIMEOUT_S, ANSWER_LIMIT_S = 2.0, 30.0
+"""A probe is repeated until there is an answer, a call is not: it must not end with the first
+moment in which a loaded machine is slow."""
 PORT_ATTEMPTS, PORT_LIMIT_S = 3, 1.0
 
 
@@ -225,7 +228,7 @@ class ValkeyServer(Server):
             return False
 
 
-def rpc(url: str, method: str, *params: object, timeout_s: float = PROBE_TIMEOUT_S) -> Any:
+def rpc(url: str, method: str, *params: object, timeout_s: float = ANSWER_LIMIT_S) -> Any:
     """One JSON-RPC call to a node on this machine. Raises OSError, ValueError."""
     host, _, port = url.removeprefix("http://").partition(":")
     connection = http.client.HTTPConnection(host, int(port.strip("/") or 80), timeout=timeout_s)
@@ -286,6 +289,6 @@ class AnvilServer(Server):
 
     def _is_ready(self) -> bool:
         try:
-            return int(rpc(self.url, "eth_chainId"), 16) == self.chain_id
+            return int(rpc(self.url, "eth_chainId", timeout_s=PROBE_TIMEOUT_S), 16) == self.chain_id
         except (OSError, ValueError):
             return False

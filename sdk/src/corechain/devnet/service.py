@@ -35,7 +35,7 @@ class Service(Server):
     """`python -m corechain.cli <arguments>` with exactly the settings given."""
 
     hint = "the end of its log follows"
-    start_limit_s = 60.0
+    start_limit_s = 120.0
 
     def __init__(
         self,
