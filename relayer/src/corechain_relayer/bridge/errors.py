@@ -1,0 +1,59 @@
+"""Why an upload is refused. No sentence here repeats what was sent: uploads carry secrets
+(PASSKEY, PASSWORD, tokens), and a refusal goes to logs, answers and metrics."""
+
+from corechain.protocol.errors import ProtocolError
+
+
+class MalformedUpload(ProtocolError):
+    """The upload cannot be read as its format."""
+
+
+class NothingMeasured(ProtocolError):
+    """The upload can be read, and holds no value that the network has a metric for."""
+
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__("no value in the upload is one of our metrics")
+
+
+class ClockNotSet(ProtocolError):
+    """The station's clock stands at the beginning of its time: it has not been set."""
+
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__("the time in the upload is before any station of this kind: set its clock")
+
+
+class MissingTime(ProtocolError):
+    """Nothing in the upload says when it was observed."""
+
+    status = 422
+
+    def __init__(self, field: str) -> None:
+        super().__init__(f"{field} holds no time")
+
+
+class AmbiguousTime(ProtocolError):
+    """A local time that happened twice: the hour in which daylight saving time ends."""
+
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__("a local time that happened twice: send UTC, or an offset")
+
+
+class NonexistentTime(ProtocolError):
+    """A local time that never happened: the hour in which daylight saving time begins."""
+
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__("a local time that the clocks skipped: send UTC, or an offset")
+
+
+class InvalidMapping(ProtocolError):
+    """A mapping file does not say what it should."""
+
+    status = 422

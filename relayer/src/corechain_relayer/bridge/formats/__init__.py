@@ -1,0 +1,1 @@
+"""Bytes of stations that cannot sign → observations. Pure: no socket, no clock, no file."""
