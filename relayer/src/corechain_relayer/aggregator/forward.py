@@ -12,7 +12,7 @@ import structlog
 
 from corechain.protocol.frame import Columns
 from corechain_relayer.aggregator.checks import by_lane
-from corechain_relayer.bus.connection import asked, pages
+from corechain_relayer.bus.base import Bus, Leftover
 from corechain_relayer.bus.frame import (
     NO_KEYS,
     FrameKeys,
@@ -22,7 +22,6 @@ from corechain_relayer.bus.frame import (
     frame_of,
     open_frame,
 )
-from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.errors import BusRestarted
 from corechain_relayer.metrics import Metrics
@@ -37,7 +36,7 @@ DRAIN_S = 5.0
 class Forwarder:
     """Appends to other lanes, durably, before the caller lets go of what it read."""
 
-    bus: ValkeyBus
+    bus: Bus
     watch: BusWatch
     metrics: Metrics
     keys: FrameKeys
@@ -63,27 +62,26 @@ class Forwarder:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Empties streams that no aggregator reads any more. The first lane's does it, alone."""
+    """Empties what no aggregator reads any more. The first lane's does it, alone."""
 
     forwarder: Forwarder
     lanes: int
-    streams: Sequence[str]
+    leftovers: Sequence[Leftover]
 
     async def run_forever(self) -> None:
         while True:
-            for stream in self.streams:
-                await self.drain(stream)
+            for leftover in self.leftovers:
+                await self.drain(leftover)
             await asyncio.sleep(DRAIN_S)
 
-    async def drain(self, stream: str) -> None:
-        """Forwards what is on the stream now, then deletes it there."""
-        bus = self.forwarder.bus
-        async for page in pages(bus.redis, stream):
+    async def drain(self, leftover: Leftover) -> None:
+        """Forwards what is there now, then deletes it there."""
+        async for page in leftover.pages():
             for delivery in page:
                 await self._forward(delivery.payload)
             if page:
-                await asked(bus.redis.xdel(stream, *(delivery.id for delivery in page)))
-                log.info("frames divided anew", stream=stream, frames=len(page))
+                await leftover.remove([delivery.id for delivery in page])
+                log.info("frames divided anew", stream=leftover.name, frames=len(page))
 
     async def _forward(self, payload: bytes) -> None:
         try:

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -19,10 +20,9 @@ from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.aggregator.sealing import Sealer
 from corechain_relayer.aggregator.service import Aggregator
 from corechain_relayer.aggregator.waiting import WaitingFrames
-from corechain_relayer.bus.consumer import ValkeyConsumer
+from corechain_relayer.bus.base import Bus, Consumer
 from corechain_relayer.bus.frame import Place
 from corechain_relayer.bus.opener import FrameOpener
-from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.journal.batches import BatchJournal, lane_queue
 from corechain_relayer.journal.fold import Folder
@@ -60,7 +60,7 @@ class AggregatorRole:
 
     settings: Settings
     deployment: Deployment
-    bus: ValkeyBus
+    bus: Bus
     watch: BusWatch
     registry: RegistryFollower
     pool: "Database"
@@ -86,19 +86,21 @@ class AggregatorRole:
             await lane.catch_up(self.commits)
             folder = self._folder(journal, beside)
             await folder.fold()
-            aggregator = await self._aggregator(lane, journal, folder)
-            loops = [aggregator.run_forever(), folder.run_forever()]
-            if settings.place == 0:
-                loops.append(self._drain(aggregator.forwarder, most).run_forever())
-            await side_by_side(*loops)
+            async with aclosing(self.bus.consumer(settings.place)) as consumer:
+                aggregator = await self._aggregator(lane, journal, folder, consumer)
+                loops = [aggregator.run_forever(), folder.run_forever()]
+                if settings.place == 0:
+                    loops.append(self._drain(aggregator.forwarder, most).run_forever())
+                await side_by_side(*loops)
 
     def _folder(self, journal: BatchJournal, connection: "Conn") -> Folder:
         limits = self.settings.fold_bytes, self.settings.fold_age_s
         return Folder(connection, *journal.ids, *limits, self.metrics.unfolded_bytes.set)
 
-    async def _aggregator(self, lane: Lane, journal: BatchJournal, folder: Folder) -> Aggregator:
+    async def _aggregator(
+        self, lane: Lane, journal: BatchJournal, folder: Folder, consumer: Consumer
+    ) -> Aggregator:
         settings, place = self.settings, self.frame_place
-        consumer = ValkeyConsumer(self.bus.redis, self.bus.guard, self.bus.keys(settings.place))
         await consumer.open()
         table = DeviceTable(settings.known_devices)
         shared = (consumer, settings.data_dir, self.threads.sealing, self.metrics, self.sealed)
@@ -122,5 +124,4 @@ class AggregatorRole:
 
     def _drain(self, forwarder: Forwarder, most: int) -> Drain:
         """Of the stream from before lanes, and of lanes that are no more."""
-        gone = [self.bus.keys(lane).stream for lane in range(self.settings.lanes, most)]
-        return Drain(forwarder, self.settings.lanes, [self.bus.stream, *gone])
+        return Drain(forwarder, self.settings.lanes, self.bus.leftovers(most))

@@ -1,15 +1,16 @@
-"""What the relayer asks of a bus. Valkey Streams is one; the seam is here for others.
+"""What the relayer asks of a bus. Valkey Streams is one, Apache Kafka another.
 
-A lane is a part of the bus with one consumer: a stream here, a partition elsewhere. Which lane a
-device belongs to is `corechain.protocol.lanes`.
+A lane is a part of the bus with one consumer: a stream on Valkey, a partition on Kafka. Which lane
+a device belongs to is `corechain.protocol.lanes`.
 """
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.bus.frame import PackedFrame
+from corechain_relayer.bus.room import Rooms
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,16 +40,81 @@ def frames_lost(known: Position, now: Position) -> int:
     return max(0, known.appended - kept)
 
 
+class Consumer(Protocol):
+    """The aggregator's side, one lane: at-least-once delivery in order of appending."""
+
+    async def open(self) -> None:
+        """Takes over all that earlier consumers have left. The caller holds the lane's lock."""
+
+    async def read(self, limit: int, wait_s: float) -> list[Delivery]:
+        """Frames not delivered in this session: first those that others have left, then new ones.
+        None is delivered twice in a session. Raises BusRestarted when the session has to end."""
+
+    async def ack(self, ids: Sequence[str]) -> None:
+        """Removes frames. Call it only after what they caused is durable."""
+
+    async def set_aside(self, delivery: Delivery, reason: str) -> None:
+        """Moves a frame to the dead letters: it is there before it is acknowledged."""
+
+    async def dead_letter(self, payload: bytes, reason: str) -> None:
+        """Adds a part of a frame to the dead letters; the frame itself stays."""
+
+    async def depth(self) -> int:
+        """How many frames are on the lane."""
+
+    async def aclose(self) -> None:
+        """Ends the session. What it holds is left to the next one."""
+
+
+class Leftover(Protocol):
+    """Frames where no consumer reads any more: of lanes that are no more, or of old versions."""
+
+    @property
+    def name(self) -> str: ...
+
+    def pages(self) -> AsyncIterator[list[Delivery]]:
+        """What lies there now. Raises BusUnavailable."""
+
+    async def remove(self, ids: Sequence[str]) -> None:
+        """Call it only after the frames are durable elsewhere."""
+
+
 class Bus(Protocol):
     """The gateway's side, for all lanes. An appended frame survives a crash."""
 
-    async def append(self, lane: int, frame: PackedFrame, fresh: bool = False) -> None:
+    @property
+    def name(self) -> str:
+        """By which the journal remembers its positions: another bus has another name."""
+
+    @property
+    def lanes(self) -> int: ...
+
+    @property
+    def rooms(self) -> Rooms:
+        """How much each lane has, as the last look at it said."""
+
+    @property
+    def positions(self) -> Mapping[int, Position]:
+        """Where each lane was when we last heard of it."""
+
+    async def append(
+        self, lane: int, frame: PackedFrame, fresh: bool = False, limited: bool = True
+    ) -> None:
         """Returns when the frame is durable.
 
         With `fresh`, raises SequenceInUse, and appends nothing, when a device's sequences in the
         frame are not all above what it ever had on this lane. Raises BusFull (nothing was
         appended), BusRestarted (the same; `enter` the lane first) or BusUnavailable (unknown
-        whether it was).
+        whether it was). Not `limited`: for what is on the bus already and only changes its lane.
+        """
+
+    async def write_forever(self) -> None:
+        """Carries appends to the server; run it as a task wherever `append` is used."""
+
+    async def inspect(self) -> None:
+        """Asks whether an acknowledgement may rest on the server, and on its settings of now.
+
+        Raises BusNotDurable, LanesMismatch, BusUnavailable.
         """
 
     async def enter(self, lane: int) -> Position:
@@ -63,28 +129,25 @@ class Bus(Protocol):
     async def dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
         """Keeps a report that was refused and may matter to its owner."""
 
+    async def keep_dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
+        """Keeps what was acknowledged, however many dead letters there are."""
+
+    async def undivided(self) -> int:
+        """Frames that are on no lane yet, of versions without lanes."""
+
     async def depth(self) -> int:
         """How many frames are on the bus. Raises BusUnavailable."""
 
+    async def look(self) -> None:
+        """Makes `rooms` true. Raises BusUnavailable, BusNotDurable."""
 
-class Consumer(Protocol):
-    """The aggregator's side, one lane: at-least-once delivery in order of appending."""
+    async def look_forever(self) -> None:
+        """Keeps `rooms` true; run it as a task where somebody asks them."""
 
-    async def open(self) -> None:
-        """Takes over all that earlier consumers have left. The caller holds the lane's lock."""
+    def consumer(self, lane: int) -> Consumer:
+        """A session's consumer. At most one of a lane is open: who opens it holds its lock."""
 
-    async def read(self, limit: int, wait_s: float) -> list[Delivery]:
-        """Frames not delivered in this session: first those that others have left, then new ones.
-        None is delivered twice in a session."""
+    def leftovers(self, most: int) -> Sequence[Leftover]:
+        """Of a bus that had as many lanes as `most`."""
 
-    async def ack(self, ids: Sequence[str]) -> None:
-        """Removes frames. Call it only after what they caused is durable."""
-
-    async def set_aside(self, delivery: Delivery, reason: str) -> None:
-        """Moves a frame to the dead letters, atomically."""
-
-    async def dead_letter(self, payload: bytes, reason: str) -> None:
-        """Adds a part of a frame to the dead letters; the frame itself stays."""
-
-    async def depth(self) -> int:
-        """How many frames are on the lane."""
+    async def close(self) -> None: ...

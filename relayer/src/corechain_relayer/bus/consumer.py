@@ -140,3 +140,6 @@ class ValkeyConsumer:
 
     async def depth(self) -> int:
         return int(await asked(self.redis.xlen(self.keys.stream)))
+
+    async def aclose(self) -> None:
+        """Nothing is open: the next session takes over what this one has read."""

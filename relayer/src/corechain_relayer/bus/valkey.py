@@ -16,6 +16,7 @@ from corechain.protocol.errors import CoreChainError
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.bus.base import Delivery, Position
 from corechain_relayer.bus.connection import asked, exchange, line, pages
+from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.frame import PackedFrame
 from corechain_relayer.bus.guard import Guard, RefusedServer
 from corechain_relayer.bus.keys import FIELD, GROUP, LaneKeys, lane_keys
@@ -57,6 +58,20 @@ def _digits(sequence: int) -> str:
     return f"{sequence:0{DIGITS}d}"
 
 
+@dataclass(frozen=True, slots=True)
+class LeftStream:
+    """A stream that no consumer reads any more."""
+
+    redis: "Redis"
+    name: str
+
+    def pages(self) -> AsyncIterator[list[Delivery]]:
+        return pages(self.redis, self.name)
+
+    async def remove(self, ids: Sequence[str]) -> None:
+        await asked(self.redis.xdel(self.name, *ids))
+
+
 @dataclass(slots=True)
 class ValkeyBus:
     """Appends of concurrent requests share round trips."""
@@ -77,8 +92,20 @@ class ValkeyBus:
         self._queue = asyncio.Queue(QUEUED_FRAMES)
         self.rooms = Rooms.of(self.lanes, self.limits)
 
+    @property
+    def name(self) -> str:
+        return self.stream
+
     def keys(self, lane: int) -> LaneKeys:
         return lane_keys(self.stream, lane)
+
+    def consumer(self, lane: int) -> ValkeyConsumer:
+        return ValkeyConsumer(self.redis, self.guard, self.keys(lane))
+
+    def leftovers(self, most: int) -> "list[LeftStream]":
+        """The one stream of versions without lanes, and those of lanes that are no more."""
+        gone = [self.keys(lane).stream for lane in range(self.lanes, most)]
+        return [LeftStream(self.redis, stream) for stream in (self.stream, *gone)]
 
     # ------------------------------------------------------------------ writing
 

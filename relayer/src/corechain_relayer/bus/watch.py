@@ -13,8 +13,7 @@ from typing import Protocol
 import structlog
 
 from corechain.service.errors import StoreUnavailable
-from corechain_relayer.bus.base import Position, frames_lost
-from corechain_relayer.bus.valkey import ValkeyBus
+from corechain_relayer.bus.base import Bus, Position, frames_lost
 from corechain_relayer.errors import BusNotDurable, BusUnavailable
 from corechain_relayer.metrics import Metrics
 
@@ -38,7 +37,7 @@ class PositionStore(Protocol):
 class BusWatch:
     """Enters lanes, compares where they are with where they were, and says what is lost."""
 
-    bus: ValkeyBus
+    bus: Bus
     lanes: Sequence[int]
     store: PositionStore
     metrics: Metrics
@@ -81,7 +80,7 @@ class BusWatch:
         """Once, as soon as the journal can be read: what was known before this process began."""
         if self._compared:
             return
-        stored = await self.store.positions(self.bus.stream)
+        stored = await self.store.positions(self.bus.name)
         for lane, known in stored.items():
             if lane in self.bus.positions:
                 self._notice(lane, frames_lost(known, self.bus.positions[lane]))
@@ -91,7 +90,7 @@ class BusWatch:
         positions = {lane: self.bus.positions[lane] for lane in self.lanes}
         if positions == self._kept:
             return
-        await self.store.keep_positions(self.bus.stream, positions)
+        await self.store.keep_positions(self.bus.name, positions)
         self._kept = positions
 
     def _notice(self, lane: int, frames: int) -> None:

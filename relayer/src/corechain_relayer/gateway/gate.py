@@ -16,8 +16,8 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.frame import Columns, columns_of
 from corechain.protocol.reading import SignedReport
+from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.frame import FrameKeys, Place, frame_of_columns, pack_frame
-from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.errors import (
     BusFull,
@@ -57,7 +57,7 @@ class LaneGate:
 
     place: Place
     keys: FrameKeys
-    bus: ValkeyBus
+    bus: Bus
     watch: BusWatch
     store: SequenceStore
     metrics: Metrics

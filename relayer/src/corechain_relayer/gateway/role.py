@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.verifying import frame_verifier
 from corechain.service.workers import Workers
+from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.frame import Place
-from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.gateway.frames import FrameWork
 from corechain_relayer.gateway.gate import LaneGate
@@ -29,7 +29,7 @@ class GatewayRole:
     settings: Settings
     domain: Domain
     places: Sequence[Place]
-    bus: ValkeyBus
+    bus: Bus
     watch: BusWatch
     registry: RegistryFollower
     journal: JournalReader

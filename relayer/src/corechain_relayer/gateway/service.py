@@ -11,8 +11,8 @@ from corechain.protocol.errors import Overloaded, SequenceOutOfReach, Unavailabl
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import U64_MAX, DeviceId
 from corechain.service.errors import StoreUnavailable
+from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.room import Refusal
-from corechain_relayer.bus.valkey import ValkeyBus
 from corechain_relayer.errors import BusNotDurable, BusUnavailable
 from corechain_relayer.gateway.frames import FrameWork
 from corechain_relayer.gateway.gather import Gatherer
@@ -33,7 +33,7 @@ class Gateway:
     domain: Domain
     registry: RegistryFollower
     work: FrameWork
-    bus: ValkeyBus
+    bus: Bus
     journal: JournalReader
     metrics: Metrics
     gather_s: float
