@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from support.chain import reverted_after
+from support.kafka import shared_broker
 from support.valkey import flush
 
 from corechain.devnet.network import Network
@@ -81,11 +82,24 @@ def valkey_server(server_home: Path) -> Iterator[ValkeyServer]:
 
 
 @pytest.fixture(scope="session")
-def deployed_home(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def common_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """One for all pytest processes of a run."""
+    base = tmp_path_factory.getbasetemp()
+    return base if worker_id == "master" else base.parent
+
+
+@pytest.fixture(scope="session")
+def kafka_address(common_folder: Path) -> Iterator[str]:
+    """`host:port` of a Kafka broker that all pytest processes of a run share."""
+    with shared_broker(common_folder) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def deployed_home(common_folder: Path) -> Path:
     """The home of a network that ran once, without services, and was stopped: to be copied, then
     broken at will. One for all pytest processes, as a deployment costs seconds."""
-    base = tmp_path_factory.getbasetemp()
-    folder = base if worker_id == "master" else base.parent
+    folder = common_folder
     home, done = folder / "deployed", folder / "deployed.done"
     with (folder / "deployed.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the others wait for the first
@@ -147,6 +161,12 @@ def bus_url(valkey_server: ValkeyServer) -> str:
     """The URL of a Valkey without a single key."""
     flush(valkey_server.port)
     return valkey_server.url
+
+
+@pytest.fixture
+def kafka_url(kafka_address: str) -> str:
+    """A bus of its own on the shared broker."""
+    return f"kafka://{kafka_address}/test-{uuid.uuid4().hex}"
 
 
 @pytest.fixture
