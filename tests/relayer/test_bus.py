@@ -135,6 +135,19 @@ async def test_a_sequence_that_may_be_in_use_is_not_appended_as_fresh(bus: Valke
     assert await bus.newest(DeviceId(bytes(20)), 1) is None
 
 
+async def test_of_several_reports_of_a_device_the_lowest_and_the_highest_count(
+    bus: ValkeyBus,
+) -> None:
+    other = DeviceId(bytes(20))
+    await bus.append(0, frame_of(0, [report(n) for n in (4, 7, 5)]), fresh=True)
+    assert await bus.newest(DEVICE, 1) == 7
+    with pytest.raises(SequenceInUse):
+        await bus.append(0, frame_of(0, [report(6), report(1, other), report(9)]), fresh=True)
+    assert await bus.newest(other, 1) is None, "nothing of it was appended"
+    await bus.append(0, frame_of(0, [report(8), report(1, other), report(9)]), fresh=True)
+    assert [await bus.newest(device, 1) for device in (DEVICE, other)] == [9, 1]
+
+
 async def test_a_lane_that_was_not_entered_takes_nothing(bus_url: str) -> None:
     async with bus_at(bus_url) as bus:
         with pytest.raises(BusRestarted):

@@ -13,6 +13,7 @@ from corechain_relayer.aggregator.checks import divide
 from corechain_relayer.bus.base import Position, frames_lost
 from corechain_relayer.bus.frame import spans_of
 from corechain_relayer.bus.guard import REQUIRED, shortfalls
+from corechain_relayer.bus.marks import marks_of
 
 GOOD = {name: wanted for name, (wanted, _) in REQUIRED.items()}
 
@@ -64,6 +65,19 @@ def test_a_frames_spans_hold_each_of_its_sequences(reports: list[SignedReport]) 
         wanted.setdefault(signed.report.device, []).append(signed.report.sequence)
     columns = columns_of(b"".join(signed.pack() for signed in reports))
     assert spans_of(columns) == {device: (min(of), max(of)) for device, of in wanted.items()}
+
+
+@given(REPORTS)
+def test_a_frames_marks_say_what_its_spans_say(reports: list[SignedReport]) -> None:
+    columns = columns_of(b"".join(signed.pack() for signed in reports))
+    width, records = marks_of(columns)
+    marks = [records[at : at + width] for at in range(0, len(records), width)]
+    wanted = {
+        device: (b"%020d" % low, b"%020d" % high)
+        for device, (low, high) in spans_of(columns).items()
+    }
+    assert {mark[:20]: (mark[20:40], mark[-20:]) for mark in marks} == wanted
+    assert len(marks) == len(wanted)
 
 
 @given(REPORTS, st.integers(1, 8), st.data())

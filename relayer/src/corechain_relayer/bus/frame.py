@@ -106,11 +106,15 @@ class OpenedFrame:
 
 @dataclass(frozen=True, slots=True)
 class PackedFrame:
-    """A frame's bytes, and what a bus has to know of them: the sequences of each device in it."""
+    """A frame's bytes, and the reports in it: a bus has to know their devices and sequences."""
 
     content: bytes
-    spans: dict[DeviceId, tuple[int, int]]
-    """Device → its lowest and highest sequence."""
+    columns: Columns
+
+    @property
+    def spans(self) -> dict[DeviceId, tuple[int, int]]:
+        """Device → its lowest and highest sequence."""
+        return spans_of(self.columns)
 
 
 def seal_frame(
@@ -203,7 +207,7 @@ def frame_of_columns(
     received_at_ms: int, columns: Columns, keys: FrameKeys = NO_KEYS, place: Place = NOWHERE
 ) -> PackedFrame:
     content = seal_frame(received_at_ms, columns.packed, keys, place)
-    return PackedFrame(content, spans_of(columns))
+    return PackedFrame(content, columns)
 
 
 def frame_of(

@@ -10,10 +10,6 @@ from redis.exceptions import NoScriptError
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-DIGITS = 20
-"""A sequence as text: as many digits as 2^64 has, so that text compares as numbers do. Lua's own
-numbers lose what is above 2^53."""
-
 
 @dataclass(frozen=True, slots=True)
 class Script:
@@ -36,7 +32,8 @@ class Script:
 
 # Keys: stream, position, newest. Arguments: run, limits of frames and bytes (0: none), the bytes
 # that the caller knows to be gone, what a frame costs beyond its content, '1' to look for sequences
-# that may be in use, the frame, then device, first and last sequence of each device in it.
+# that may be in use, the frame, the width of a mark, the marks of its devices (marks.py): an
+# id, the lowest sequence and, where that is another, the highest one.
 # A frame carries how many bytes were appended before it ('b'), so that the oldest one says how many
 # are gone. It is read only where the caller's knowledge would refuse: it may be as large as a body.
 # By a thousand devices at a time: Lua passes no more than some 8,000 values to one call.
@@ -54,14 +51,16 @@ if bytes > 0 and before - tonumber(ARGV[4]) >= bytes then
   if oldest and before - tonumber(oldest[2][4] or before) >= bytes then return {'full'} end
 end
 local grown = {}
-for base = 8, #ARGV, 3000 do
-  local devices = {}
-  for i = base, math.min(base + 2999, #ARGV), 3 do devices[#devices + 1] = ARGV[i] end
+local width, marks, sub = tonumber(ARGV[8]), ARGV[9], string.sub
+for base = 1, #marks, 1000 * width do
+  local devices, ends = {}, math.min(base + 1000 * width - 1, #marks)
+  for at = base, ends, width do devices[#devices + 1] = sub(marks, at, at + 19) end
   local newest = redis.call('HMGET', KEYS[3], unpack(devices))
   for n, device in ipairs(devices) do
-    local low, high = ARGV[base + 3 * n - 2], ARGV[base + 3 * n - 1]
-    if ARGV[6] == '1' and newest[n] and low <= newest[n] then return {'used'} end
-    if not newest[n] or high > newest[n] then
+    local at, known = base + (n - 1) * width, newest[n]
+    local low, high = sub(marks, at + 20, at + 39), sub(marks, at + width - 20, at + width - 1)
+    if ARGV[6] == '1' and known and low <= known then return {'used'} end
+    if not known or high > known then
       grown[#grown + 1], grown[#grown + 2] = device, high
     end
   end

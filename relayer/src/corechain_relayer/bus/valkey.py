@@ -20,8 +20,9 @@ from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.frame import PackedFrame
 from corechain_relayer.bus.guard import Guard, RefusedServer
 from corechain_relayer.bus.keys import FIELD, GROUP, LaneKeys, lane_keys
+from corechain_relayer.bus.marks import marks_of
 from corechain_relayer.bus.room import FRAME_OVERHEAD, Limits, Look, Rooms
-from corechain_relayer.bus.scripts import APPEND, DEAD_LETTER, DIGITS, ENTER, LOOK
+from corechain_relayer.bus.scripts import APPEND, DEAD_LETTER, ENTER, LOOK
 from corechain_relayer.errors import (
     BusFull,
     BusNotDurable,
@@ -52,10 +53,6 @@ class _Waiting:
     fresh: bool
     limited: bool
     done: asyncio.Future[None]
-
-
-def _digits(sequence: int) -> str:
-    return f"{sequence:0{DIGITS}d}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,15 +154,11 @@ class ValkeyBus:
         run = known.run if known is not None and known.run == self.guard.run else ""
         limits = self.limits if waiting.limited else NO_LIMITS
         gone = self.rooms.lanes[waiting.lane].removed if waiting.lane < self.lanes else 0
-        spans = [
-            part
-            for device, (low, high) in waiting.frame.spans.items()
-            for part in (device, _digits(low), _digits(high))
-        ]
         names = (keys.stream, keys.position, keys.newest)
         fixed = [run, limits.frames, limits.bytes, gone, FRAME_OVERHEAD, int(waiting.fresh)]
-        fixed.append(waiting.frame.content)
-        return ["EVALSHA", APPEND.sha, len(names), *names, *fixed, *spans]
+        marks = marks_of(waiting.frame.columns)
+        frame = (waiting.frame.content, marks.width, marks.records)
+        return ["EVALSHA", APPEND.sha, len(names), *names, *fixed, *frame]
 
     def _settle(self, waiting: _Waiting, answer: object) -> None:
         error = self._error_of(answer)

@@ -27,6 +27,7 @@ from corechain.protocol.reading import (
 )
 
 _HEAD = struct.Struct(">20sQH")
+_IDS = struct.Struct("20s")
 DIGEST_BYTES = 8
 
 
@@ -58,7 +59,7 @@ class Columns:
 
     def device_ids(self) -> list[DeviceId]:
         """One a report, in order."""
-        return [self.device(index) for index in range(len(self))]
+        return [device for (device,) in _IDS.iter_unpack(self.devices)]
 
     def count(self, index: int) -> int:
         """How many observations a report has."""
