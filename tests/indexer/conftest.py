@@ -5,8 +5,20 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from support.processes import PATIENCE_S
 
+from corechain.service import database as databases
+from corechain_indexer.store import latest
 from indexer.support import Driven, World, driven, settings_of, world_of
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that are there are never taken for away because the machine paused for a moment. A
+    test of how long is waited for one that hangs sets the limit that it is about."""
+    monkeypatch.setattr(latest, "READ_LIMIT_S", PATIENCE_S)
+    monkeypatch.setattr(latest, "CONNECT_LIMIT_S", PATIENCE_S)
+    monkeypatch.setattr(databases, "CONNECT_TIMEOUT_S", PATIENCE_S)
 
 
 @pytest.fixture

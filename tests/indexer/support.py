@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from support.processes import PATIENCE_S
 
 from corechain.account import account_from_key
 from corechain.chain import Chain
@@ -195,6 +196,15 @@ class Driven:
                 break
         while await self.exporter.step():
             pass
+
+    async def until_verified(self, count: int) -> None:
+        """Settles until so many batches are verified: a withheld file is looked for again after a
+        pause, and each try that came too early has made it longer."""
+        query = "select count(*) from batch_file where state = 'verified'"
+        async with asyncio.timeout(PATIENCE_S):
+            while await self.indexer.pool.fetchval(query) < count:
+                await self.settle()
+                await asyncio.sleep(0.02)
 
     async def until_block(self, number: int) -> None:
         """Mirrors range by range until a block is there."""

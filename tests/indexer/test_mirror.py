@@ -9,7 +9,6 @@ given committed batches with their files
   └── when the chain was replaced altogether: halt
 """
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -123,9 +122,7 @@ async def test_a_missing_file_is_withheld_until_it_appears(world: World, indexer
     assert "No such file" in await reason(indexer, 1)
     assert await count(indexer, "reading") == 0
     world.publish(batch)
-    await asyncio.sleep(0.15)  # longer than the pause before the next look
-    await indexer.settle()
-    assert await states(indexer) == {1: "verified"}
+    await indexer.until_verified(1)
 
 
 def flipped(batch: Batch) -> bytes:
@@ -144,9 +141,7 @@ async def test_bytes_that_do_not_hash_to_the_commitment_are_no_verdict(
     assert "does not hash to the commitment" in await reason(indexer, 1)
     assert await count(indexer, "reading") == 0
     world.publish(batch)
-    await asyncio.sleep(0.5)  # longer than the pause before the next look
-    await indexer.settle()
-    assert await states(indexer) == {1: "verified"}
+    await indexer.until_verified(1)
 
 
 async def test_a_file_of_another_batch_is_a_mismatch(world: World, indexer: Driven) -> None:

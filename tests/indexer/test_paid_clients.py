@@ -13,11 +13,11 @@ Given an API that costs something, and channels to its payee
 """
 
 import asyncio
-from contextlib import suppress
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from support.processes import until
 
 from corechain.account import account_from_key
 from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY
@@ -170,9 +170,14 @@ async def test_an_answer_is_kept_for_an_hour(site: Site) -> None:
         await pool.execute("update paid_answer set answered_at = now() - interval '61 minutes'")
         paywall = site.driven.indexer.api().paywall
         assert paywall is not None
-        with suppress(TimeoutError):
-            await asyncio.wait_for(paywall.forget_forever(), 0.5)
-        assert await pool.fetchval("select count(*) from paid_answer") == 0
+
+        async def forgotten() -> bool:
+            return await pool.fetchval("select count(*) from paid_answer") == 0
+
+        forgetting = asyncio.create_task(paywall.forget_forever())
+        await until(forgotten)
+        forgetting.cancel()
+        await asyncio.gather(forgetting, return_exceptions=True)
         await client.latest(device(site))
     assert (channel.spent, channel.lost) == (2 * PRICE, PRICE)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import WebSocketRoute
-from support.processes import PATIENCE_S
+from support.processes import PATIENCE_S, until
 from support.valkey import command
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
@@ -26,7 +26,7 @@ from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.latest import CHANNEL, connect_cache
 
-PLACES = 2
+PLACES, ANSWER_S = 2, 3.0
 HANDSHAKE = (
     b"GET /stream HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
     b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\nsec-websocket-version: 13\r\n\r\n"
@@ -35,10 +35,13 @@ HANDSHAKE = (
 
 @pytest.fixture(autouse=True)
 def short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("PING_INTERVAL_S", "PING_TIMEOUT_S", "STALLED_TIMEOUT_S", "CLOSING_LIMIT_S"):
+    """Of what a deaf client is asked. What others have to answer in is longer than a machine
+    pauses: `PING_TIMEOUT_S`, and twice `IDLE_S` for Redis."""
+    for name in ("PING_INTERVAL_S", "STALLED_TIMEOUT_S", "CLOSING_LIMIT_S"):
         monkeypatch.setattr(websocket_protocol, name, 0.3)
+    monkeypatch.setattr(websocket_protocol, "PING_TIMEOUT_S", ANSWER_S)
     monkeypatch.setattr(module, "SUBSCRIBING_LIMIT_S", 0.3)
-    monkeypatch.setattr(module, "IDLE_S", 0.2)
+    monkeypatch.setattr(module, "IDLE_S", ANSWER_S / 2)
 
 
 @dataclass
@@ -59,13 +62,8 @@ class Served:
     def dropped(self, reason: str) -> float:
         return self.stream.metrics.subscribers_dropped.labels(reason)._value.get()
 
-    async def places_taken(self, count: int, within_s: float = PATIENCE_S) -> bool:
-        try:
-            async with asyncio.timeout(within_s):
-                while len(self.stream._subscribers) != count:  # noqa: ASYNC110
-                    await asyncio.sleep(0.02)
-        except TimeoutError:
-            return False
+    async def places_taken(self, count: int) -> bool:
+        await until(lambda: len(self.stream._subscribers) == count)
         return True
 
 
@@ -78,6 +76,8 @@ async def serving(redis_url: str) -> AsyncIterator[Served]:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await server.until_started()
         listening = asyncio.create_task(stream.listen())
+        # Before, whoever comes may be sent away.
+        await until(stream._listening.is_set)
         yield Served(stream, listener.getsockname()[1], listening)
         listening.cancel()
         server.should_exit = True
@@ -143,8 +143,11 @@ async def test_places_that_were_lost_are_given_to_others(bus_url: str) -> None:
     async with serving(bus_url) as served:
         with deaf_client(served.port), deaf_client(served.port):
             assert await served.places_taken(PLACES)
+            # They may lose them at any moment from now on: as many as there are places, still.
+            served.stream.max_subscribers = 0
             async with connect(served.url) as refused:
                 assert await closing(refused) == module.TRY_AGAIN_LATER
+            served.stream.max_subscribers = PLACES
             assert await served.places_taken(0)
             async with connect(served.url) as welcome:
                 await served.announce("hello")
@@ -156,7 +159,7 @@ async def test_a_subscriber_that_answers_keeps_its_place_and_whoever_leaves_is_n
 ) -> None:
     async with serving(bus_url) as served:
         async with connect(served.url) as subscriber:
-            await asyncio.sleep(1.2)  # several pings
+            await asyncio.sleep(ANSWER_S + 1.0)  # it was asked, and more than once
             await subscriber.send("what it says is not listened to")
             await subscriber.send(b"\x00binary neither")
             await served.announce(json.dumps({"batch_id": 1}))
@@ -186,7 +189,7 @@ async def test_who_may_have_missed_something_is_told(tmp_path: Path, way: str) -
                 if way == "kill":
                     valkey.kill()
                 else:
-                    command(valkey.port, "CLIENT", "PAUSE", "8000", "ALL")
+                    command(valkey.port, "CLIENT", "PAUSE", "600000", "ALL")
                 assert await closing(subscriber) == module.SERVICE_RESTART
             with pytest.raises(CacheUnavailable):
                 await served.listening
@@ -198,7 +201,8 @@ async def test_who_may_have_missed_something_is_told(tmp_path: Path, way: str) -
 
 async def test_a_quiet_redis_is_not_taken_for_a_lost_one(bus_url: str) -> None:
     async with serving(bus_url) as served, connect(served.url) as subscriber:
-        await asyncio.sleep(1.5)  # many times the silence that is asked about
+        # Longer than it may be without an answer.
+        await asyncio.sleep(ANSWER_S + 1.0)
         await served.announce("at last")
         assert await asyncio.wait_for(subscriber.recv(), PATIENCE_S) == "at last"
         assert not served.listening.done()

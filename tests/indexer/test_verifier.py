@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from support import sources
-from support.processes import PATIENCE_S
+from support.processes import PATIENCE_S, until
 from support.sources import offers, source_that
 
 from corechain.account import account_from_key
@@ -67,9 +67,7 @@ async def test_a_bad_first_source_is_not_the_last_word(
     with source_that(behave) as odd:
         async with reading_from(world, database, bus_url, odd.url, fetch_timeout_s=0.4) as indexer:
             await mirrored(indexer)
-            while await indexer.verifier.step():
-                pass
-            assert await states(indexer) == dict.fromkeys(range(1, 7), "verified")
+            await indexer.until_verified(6)
             # Four at once waited for it once; it was asked last from then on.
             assert len(odd.asked) <= 4
 
@@ -89,7 +87,7 @@ async def test_new_batches_do_not_wait_for_files_that_never_come(
                 [(batch.header.batch_id,) for batch in missing],
             )
             running = asyncio.create_task(indexer.verifier.run_forever(0.05))
-            await asyncio.sleep(0.3)  # by now the missing ones are waited for
+            await until(lambda: len(dead.asked) >= 3)  # the missing ones are waited for
             dead.behave = offers(b"")  # for whom asks from now on
             world.add(hours=1)
             await mirrored(indexer)
@@ -186,10 +184,8 @@ async def test_a_fault_of_the_verifier_is_contained(
     assert await states(indexer) == {1: "withheld", 2: "verified"}
     assert await reason(indexer) == "this indexer failed on it: KeyError"
     assert b"corechain_verifier_faults_total 1.0" in indexer.indexer.metrics.exposition()
-    monkeypatch.undo()
-    await asyncio.sleep(0.1)
-    await indexer.settle()
-    assert await states(indexer) == {1: "verified", 2: "verified"}
+    monkeypatch.setattr(module, "batch_rows", rows_of)
+    await indexer.until_verified(2)
 
 
 async def test_a_fault_met_in_a_strangers_bytes_leaves_the_next_source(

@@ -72,12 +72,12 @@ async def test_a_closed_pool_and_a_busy_connection_are_outages(postgres: str) ->
     with pytest.raises(StoreUnavailable):
         await asked(pool.fetchval("select 1"))
     connection = await connect(postgres)
-    busy = asyncio.create_task(connection.fetchval("select pg_sleep(0.5)"))
+    busy = asyncio.create_task(connection.fetchval("select pg_sleep(600)"))
     await asyncio.sleep(0.1)
     with pytest.raises(StoreUnavailable, match="another operation"), outages():
         await connection.fetchval("select 1")
-    await busy
-    await connection.close()
+    connection.terminate()
+    await asyncio.gather(busy, return_exceptions=True)
 
 
 async def test_an_interface_mistake_stays_one(postgres: str) -> None:

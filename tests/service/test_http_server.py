@@ -4,13 +4,15 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
-from support.processes import PATIENCE_S
+from support.processes import PATIENCE_S, until
 
 from corechain.service import http_protocol
 from corechain.service.http_server import bind, http_server
@@ -35,8 +37,15 @@ async def flood(request: Request) -> Response:
     return StreamingResponse(chunks())
 
 
+@dataclass(frozen=True)
+class Serving:
+    port: int
+    connections: set[Any]
+    """Those that the server has not let go of."""
+
+
 @asynccontextmanager
-async def serving() -> AsyncIterator[int]:
+async def serving() -> AsyncIterator[Serving]:
     routes = [
         Route("/", hello),
         Route("/flood", flood),
@@ -46,7 +55,7 @@ async def serving() -> AsyncIterator[int]:
         server = http_server(Starlette(routes=routes), 100, 75)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await server.until_started()
-        yield listener.getsockname()[1]
+        yield Serving(listener.getsockname()[1], server.server_state.connections)
         server.should_exit = True
         await task
 
@@ -72,9 +81,15 @@ async def closed_by_server(port: int, *pieces: bytes, pause_s: float = 0.05) -> 
         writer.close()
 
 
-async def get(port: int) -> bytes:
+async def is_served(port: int) -> None:
+    """Others notice nothing. Asked again where we ourselves were too slow for the short limits:
+    the machine may pause between our connection and our request."""
     request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
-    return await closed_by_server(port, request, pause_s=0)
+
+    async def answered() -> bool:
+        return b"hello" in await closed_by_server(port, request, pause_s=0)
+
+    await until(answered)
 
 
 SILENT = {
@@ -92,27 +107,29 @@ SILENT = {
 
 @pytest.mark.parametrize("pieces", SILENT.values(), ids=SILENT.keys())
 async def test_a_client_without_a_whole_request_loses_its_place(pieces: list[bytes]) -> None:
-    async with serving() as port:
-        await closed_by_server(port, *pieces)
-        assert b"hello" in await get(port)
+    async with serving() as server:
+        await closed_by_server(server.port, *pieces)
+        await is_served(server.port)
 
 
 async def test_a_head_without_end_is_refused_before_it_fills_memory() -> None:
     line = b"x-header: " + b"a" * 10_000 + b"\r\n"
-    async with serving() as port:
+    async with serving() as server:
+        port = server.port
         answer = await closed_by_server(port, b"GET / HTTP/1.1\r\n", *[line] * 50, pause_s=0)
         assert b"hello" not in answer
         first = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
         second = await closed_by_server(port, first, b"GET / HTTP/1.1\r\n" + line * 50)
         assert second.count(b"hello") <= 1
-        assert b"hello" in await get(port)
+        await is_served(port)
 
 
 async def test_a_client_that_never_reads_loses_its_place() -> None:
-    async with serving() as port:
-        with socket.create_connection(("127.0.0.1", port)) as client:
+    async with serving() as server:
+        with socket.create_connection(("127.0.0.1", server.port)) as client:
             client.sendall(b"GET /flood HTTP/1.1\r\nhost: x\r\n\r\n")
-            await asyncio.sleep(1.0)
+            await until(lambda: server.connections)
+            await until(lambda: not server.connections)
             received = 0
             client.settimeout(PATIENCE_S)
             try:
@@ -121,13 +138,13 @@ async def test_a_client_that_never_reads_loses_its_place() -> None:
             except ConnectionResetError:
                 pass
             assert received < LARGE
-        assert b"hello" in await get(port)
+        await is_served(server.port)
 
 
 async def test_a_kept_connection_outlives_the_limit_on_heads() -> None:
     request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
-    async with serving() as port:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async with serving() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         for _ in range(3):
             writer.write(request)
             assert b"hello" in await reader.readuntil(b"hello")

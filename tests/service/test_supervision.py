@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
-from support.processes import PATIENCE_S
+from support.processes import PATIENCE_S, until
 
 from corechain.protocol.errors import TransportError
 from corechain.service import health, supervision
@@ -60,12 +60,6 @@ async def supervised(
     restarts: list[int] = []
     task = asyncio.create_task(sessions("work", session, lambda: restarts.append(1), loops))
     return task, restarts
-
-
-async def until(check: Callable[[], Any]) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not check():  # noqa: ASYNC110
-            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(("error", "state"), ENDS.values(), ids=ENDS.keys())

@@ -1,8 +1,11 @@
-"""What is left of processes, and how to wait for it."""
+"""What is left of processes, and how to wait for it, and for anything else."""
 
+import asyncio
+import inspect
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -26,6 +29,16 @@ def eventually(true: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:
             return True
         time.sleep(0.02)
     return true()
+
+
+async def until(true: Callable[[], Any], pause_s: float = 0.02) -> None:
+    """Returns once `true` says so; it may be asynchronous. Raises TimeoutError."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            said = true()
+            if await said if inspect.isawaitable(said) else said:
+                return
+            await asyncio.sleep(pause_s)
 
 
 def survivors(
