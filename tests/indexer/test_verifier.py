@@ -65,7 +65,7 @@ async def test_a_bad_first_source_is_not_the_last_word(
     for _ in range(6):
         world.add(hours=1)
     with source_that(behave) as odd:
-        async with reading_from(world, database, bus_url, odd.url, fetch_timeout_s=0.4) as indexer:
+        async with reading_from(world, database, bus_url, odd.url, fetch_timeout_s=1.5) as indexer:
             await mirrored(indexer)
             await indexer.until_verified(6)
             # Four at once waited for it once; it was asked last from then on.
