@@ -21,6 +21,8 @@ FORGE := $(TOOLS)/forge
 NODE := .corechain/node/bin
 # Bytecode is written whatever the environment says: half of a short process is compiling without it.
 RUN := PYTHONDONTWRITEBYTECODE= PATH="$(abspath $(NODE)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
+# The same examples of hypothesis for the same code: tests/conftest.py.
+PYTEST := pytest --hypothesis-profile=ci
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 APE_PLUGIN := tools/ape-corechain
 OVERRIDES := tools/overrides.txt
@@ -97,19 +99,19 @@ test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, g
 	@echo "· contracts against their models, and on anvil"
 	@machines=tests/contracts/machines; $(BIN)/python -c 'import pyrevm' 2> /dev/null || { machines=; \
 	  echo "! pyrevm has no wheel for this Python: the state machines are NOT run; use Python 3.11 or 3.12"; }; \
-	  $(RUN) pytest tests/contracts/test_*.py $$machines tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
+	  $(RUN) $(PYTEST) tests/contracts/test_*.py $$machines tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory gas
 
 test-unit: setup ## protocol, SDK, relayer, indexer, deployment on real servers
 	@echo "· protocol, sdk, relayer, indexer, deployment"
 	@# Four for two cores: most of these tests wait for servers and processes.
-	@$(RUN) pytest tests/protocol tests/native tests/service tests/sdk tests/relayer tests/indexer tests/scripts -n 4 --dist loadfile
+	@$(RUN) $(PYTEST) tests/protocol tests/native tests/service tests/sdk tests/relayer tests/indexer tests/scripts -n 4 --dist loadfile
 
 test-e2e: setup ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"
 	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 	@echo "· the whole network"
-	@$(RUN) pytest tests/e2e tests/nodes -n 3 --dist loadfile
+	@$(RUN) $(PYTEST) tests/e2e tests/nodes -n 3 --dist loadfile
 
 # What fails here and not in `make test` rests on timing. It takes three to five times as long.
 test-slow: setup ## tests whose processes stand still at random, as on a machine far too busy (ARGS="tests/relayer -n 2")

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.chain import reverted_after
 from support.kafka import shared_broker
+from support.ports import take_own_ports
 from support.valkey import flush
 
 from corechain.devnet.network import Network
@@ -38,6 +40,16 @@ def _parse_again(*arguments: Any, **options: Any) -> ast.AST:
 ast.parse = _parse_again  # type: ignore[assignment]
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+# How long an example took, or its data, says how busy the machine is: hypothesis' limit of 0.2 s
+# would fail a test for that. `ci` is what `make test` runs: the same examples for the same code, so
+# that a change is judged by what it changed; `dev`, for pytest by hand, looks for new ones.
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", PATIENT)
+settings.register_profile("ci", PATIENT, derandomize=True)
+settings.load_profile("dev")
+
+take_own_ports()
 
 
 def pytest_configure(config: pytest.Config) -> None:

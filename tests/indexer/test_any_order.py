@@ -223,7 +223,7 @@ def test_two_indexes_are_equal_also_after(
     deadline=None,
     # An example costs half a second: shrinking one would take longer than all others together.
     phases=(Phase.generate,),
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(actions, min_size=3, max_size=25), st.booleans(), st.booleans(), st.booleans())
 def test_two_indexes_of_one_chain_are_equal(

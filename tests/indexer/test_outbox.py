@@ -415,7 +415,9 @@ async def played(shelf: Shelf, story: Sequence[tuple[str, Any]]) -> None:
 
 
 @settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.lists(operations, max_size=10))
 def test_whatever_happens_in_whatever_order_queries_get_what_postgres_says(

@@ -106,7 +106,9 @@ raw_queries = st.text(
 
 
 @settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(st.sampled_from(ENDPOINTS), raw_queries)
 async def test_no_query_string_breaks_a_query(api: Any, endpoint: Endpoint, query: str) -> None:

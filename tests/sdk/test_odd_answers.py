@@ -283,7 +283,9 @@ def test_every_problem_has_the_attributes_of_its_class(kind):
 
 
 @settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=25,
+    deadline=None,
 )
 @given(document=anything)
 def test_status_says_of_any_answer_what_it_is(document, tmp_path):

@@ -146,7 +146,7 @@ def digest(types: dict[str, Any], message: dict[str, Any]) -> bytes:
 on_chain = settings(
     max_examples=20,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 

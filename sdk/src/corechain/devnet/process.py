@@ -28,15 +28,24 @@ LOCALHOST = "127.0.0.1"
 FIRST_PORT, LAST_PORT, PORT_TRIES = 10_000, 32_767, 200
 
 
+_given: set[int] = set()
+"""What `free_port` has returned in this process."""
+
+
 def free_port() -> int:
     """A port of the loopback interface that nobody has right now. Raises NoFreePort.
 
     Not from the range from which the kernel takes ports for outgoing connections, as `bind` to
-    port 0 would: while a server is down, any client on the machine could get its port.
+    port 0 would: while a server is down, any client on the machine could get its port. And not the
+    same one twice: the server that was given it may not be up yet, or not again.
     """
+    size = LAST_PORT + 1 - FIRST_PORT
+    if len(_given) > size // 2:
+        _given.clear()
     for _ in range(PORT_TRIES):
-        port = FIRST_PORT + secrets.randbelow(LAST_PORT + 1 - FIRST_PORT)
-        if is_free(port):
+        port = FIRST_PORT + secrets.randbelow(size)
+        if port not in _given and is_free(port):
+            _given.add(port)
             return port
     raise NoFreePort(FIRST_PORT, LAST_PORT)
 

@@ -1,0 +1,94 @@
+"""What the tests themselves must keep to, so that a slow machine fails none of them.
+
+given all test files
+  nothing that must come is waited for less long than PATIENCE_S
+  no example of hypothesis has a deadline
+given several pytest processes
+  each chooses ports of its own, and none twice
+given a command on a machine that stalls
+  its processes stand still and go on, and its exit code is passed on
+"""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from hypothesis import settings
+from support.processes import PATIENCE_S
+
+from corechain.devnet.process import free_port
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+WAITS = {"timeout": 0, "wait_for": 1, "settimeout": 0, "join": 0, "result": 0}
+"""Functions that wait, and which argument says how long."""
+
+
+def waits_of(path: Path) -> Iterator[tuple[str, float]]:
+    """(place, seconds) of each wait whose limit is written as a number."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            place = WAITS.get(node.func.attr, len(node.args))
+            limits = [*node.args[place : place + 1]]
+            limits += [word.value for word in node.keywords if word.arg == "timeout"]
+            for limit in limits:
+                if isinstance(limit, ast.Constant) and isinstance(limit.value, (int, float)):
+                    yield f"{path.name}:{node.lineno}", limit.value
+
+
+def test_nothing_that_must_come_is_waited_for_less_than_the_common_patience() -> None:
+    files = sorted(Path(REPOSITORY / "tests").rglob("*.py"))
+    waits = [wait for path in files for wait in waits_of(path)]
+    assert [(where, limit) for where, limit in waits if limit < PATIENCE_S] == []
+
+
+def test_no_example_has_a_deadline() -> None:
+    assert settings.default is not None
+    assert settings.default.deadline is None
+
+
+RANGE = """
+import sys; sys.path.insert(0, "tests")
+from support.ports import take_own_ports
+from corechain.devnet import process
+take_own_ports()
+print(process.FIRST_PORT, process.LAST_PORT, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_pytest_processes_choose_ports_of_their_own() -> None:
+    command = [sys.executable, "-c", RANGE]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "cwd": REPOSITORY}
+    with (
+        subprocess.Popen(command, **pipes) as one,  # type: ignore[call-overload]
+        subprocess.Popen(command, **pipes) as other,  # type: ignore[call-overload]
+    ):
+        ranges = []
+        for process in (one, other):
+            first, last = map(int, process.stdout.readline().split())
+            ranges.append(range(first, last + 1))
+        for process in (one, other):
+            process.stdin.close()
+    assert not set(ranges[0]) & set(ranges[1])
+
+
+def test_no_port_is_given_twice() -> None:
+    ports = [free_port() for _ in range(50)]
+    assert len(set(ports)) == len(ports)
+
+
+def test_a_command_whose_processes_stand_still_ends_as_it_would_have() -> None:
+    work = "import sys, time\nfor _ in range(40): time.sleep(0.02)\nprint('done'); sys.exit(7)"
+    parent = f"import subprocess, sys; sys.exit(subprocess.call([sys.executable, '-c', {work!r}]))"
+    words = ["--longest-s", "0.05", "--every-s", "0.1", "--", sys.executable, "-c", parent]
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "tools/stalls.py", *words],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+    assert (done.returncode, done.stdout) == (7, "done\n")
+    stalls = int(done.stderr.split()[0])
+    assert stalls > 0
