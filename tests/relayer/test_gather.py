@@ -35,6 +35,10 @@ def request(*sequences: int, observations: int = 1) -> Columns:
     return columns_of(b"".join(report.pack() for report in reports))
 
 
+def sequences(one: Request) -> Sequence[int]:
+    return columns_of(one.packed).sequences
+
+
 @dataclass
 class Work:
     """Finds a fault in every odd sequence; waits for `go` before that."""
@@ -43,11 +47,10 @@ class Work:
     frames: list[list[int]] = field(default_factory=list)
 
     async def run(self, group: Sequence[Request]) -> None:
-        self.frames.append([n for one in group for n in one.columns.sequences])
+        self.frames.append([n for one in group for n in sequences(one)])
         await self.go.wait()
         for one in group:
-            faults = [MalformedReport(str(n)) if n % 2 else None for n in one.columns.sequences]
-            one.done.set_result(list(faults))
+            one.settle([MalformedReport(str(n)) if n % 2 else None for n in sequences(one)])
 
 
 def bad(faults: Sequence[Exception | None]) -> list[str]:
@@ -119,4 +122,6 @@ async def test_each_request_of_a_frame_hears_of_an_outage() -> None:
 @given(st.lists(st.tuples(st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=5))
 def test_requests_are_joined_as_if_they_had_come_as_one(shapes: list[tuple[int, int]]) -> None:
     parts = [request(*range(count), observations=size) for count, size in shapes]
-    assert joined(parts) == columns_of(b"".join(part.packed for part in parts))
+    waiting = [Request(part.packed, len(part), lambda outcome: None) for part in parts]
+    assert joined(waiting) == columns_of(b"".join(part.packed for part in parts))
+    assert joined(waiting[:1]) == parts[0]

@@ -13,16 +13,16 @@ from typing import Any
 import httpx
 import pytest
 from starlette.applications import Starlette
-from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from corechain.protocol.errors import Overloaded
+from corechain.service.direct import Answer
 from corechain.service.health import Health
 from corechain_relayer.gateway.app import Endpoints, build_app, report_routes
 from corechain_relayer.gateway.body import BodyLimits
 from corechain_relayer.metrics import Metrics
 
-Accept = Callable[[str, bytes], Awaitable[Response]]
+Accept = Callable[[str, bytes], Awaitable[Answer]]
 
 
 class Door:
@@ -36,11 +36,11 @@ class Door:
             raise Overloaded("full", 7)
 
 
-async def echo(media_type: str, body: bytes) -> Response:
-    return Response(media_type.encode() + b" " + body, 202)
+async def echo(media_type: str, body: bytes) -> Answer:
+    return Answer(202, (), media_type.encode() + b" " + body)
 
 
-async def mistake(media_type: str, body: bytes) -> Response:
+async def mistake(media_type: str, body: bytes) -> Answer:
     raise KeyError("a secret")
 
 
@@ -88,7 +88,8 @@ async def test_a_full_bus_is_said_before_the_body_is_read() -> None:
         raise AssertionError("nobody reads it")
 
     answer = await endpoints(is_full=True).reports({}, never)
-    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
+    assert answer.status == 503
+    assert (b"retry-after", b"7") in answer.headers
 
 
 async def test_a_client_that_leaves_takes_its_part_of_the_body_along() -> None:
@@ -102,7 +103,7 @@ async def test_a_client_that_leaves_takes_its_part_of_the_body_along() -> None:
 
     served = endpoints()
     answer = await served.reports({b"content-length": b"10"}, receive)
-    assert (answer.status_code, served.bodies.held) == (400, 0)
+    assert (answer.status, served.bodies.held) == (400, 0)
 
 
 @pytest.mark.parametrize("encoding", [b"gzip", b"\xff"])
@@ -111,4 +112,4 @@ async def test_an_encoded_body_is_refused_by_name(encoding: bytes) -> None:
         raise AssertionError("nobody reads it")
 
     answer = await endpoints().reports({b"content-encoding": encoding}, never)
-    assert answer.status_code == 415
+    assert answer.status == 415

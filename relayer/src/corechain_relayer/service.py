@@ -35,6 +35,7 @@ from corechain_relayer.errors import BusNotDurable
 from corechain_relayer.following import Follower
 from corechain_relayer.gateway.app import Endpoints, build_app
 from corechain_relayer.gateway.body import BodyLimits
+from corechain_relayer.gateway.direct import DirectReports
 from corechain_relayer.gateway.role import GATEWAY_THREADS, GatewayRole
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.parts import Parts
@@ -383,8 +384,10 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
         try:
             await relayer.prepare(roles)
             watching, more = _watch(relayer, roles)
-            app = build_app(relayer.endpoints(), more, reports=Role.GATEWAY in roles)
-            server = http_server(app, settings.max_connections, settings.keep_alive_s)
+            endpoints = relayer.endpoints()
+            direct = DirectReports(endpoints) if Role.GATEWAY in roles else None
+            app = build_app(endpoints, more, reports=direct is not None)
+            server = http_server(app, settings.max_connections, settings.keep_alive_s, direct)
             # The guard before all others: it has a deadline, and needs neither bus nor gateway.
             background = _guard(relayer, roles) + _loops(relayer, roles) + watching
             async with asyncio.TaskGroup() as group:

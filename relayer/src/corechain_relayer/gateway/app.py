@@ -20,11 +20,12 @@ from corechain.protocol.errors import (
     UnknownBatch,
 )
 from corechain.protocol.reading import DeviceId
+from corechain.service.direct import Answer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
 from corechain.service.ops import Ops
 from corechain_relayer.gateway.body import BodyLimits, Headers, body_of, media_type
-from corechain_relayer.gateway.problem import problem
+from corechain_relayer.gateway.problem import breakdown, problem, response
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import Metrics
@@ -55,7 +56,7 @@ class Endpoints:
     data_dir: Path
     bodies: BodyLimits
 
-    async def reports(self, headers: Headers, receive: Receive) -> Response:
+    async def reports(self, headers: Headers, receive: Receive) -> Answer:
         """Whatever goes wrong, an answer."""
         try:
             self.gateway.require_room()
@@ -63,13 +64,13 @@ class Endpoints:
             async with body_of(headers, receive, self.bodies) as body:
                 return await self.gateway.accept(kind, body)
         except ProtocolError as error:
-            return self._refusal(error)
+            return self.refusal(error)
         except Exception as error:  # the outermost place of a request: logged, and counted
-            return self._breakdown(REPORTS, error)
+            return self.breakdown(REPORTS, error)
 
     async def routed_reports(self, request: Request) -> Response:
         """The same where the application is asked: under another root, say."""
-        return await self.reports(dict(request.headers.raw), request.receive)
+        return response(await self.reports(dict(request.headers.raw), request.receive))
 
     async def sequence(self, request: Request) -> Response:
         text = request.path_params["device"]
@@ -102,21 +103,19 @@ class Endpoints:
 
     async def refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ProtocolError)
-        return self._refusal(error)
+        return response(self.refusal(error))
 
     async def broken(self, request: Request, error: Exception) -> Response:
-        return self._breakdown(request.url.path, error)
+        return response(self.breakdown(request.url.path, error))
 
-    def _refusal(self, error: ProtocolError) -> Response:
+    def refusal(self, error: ProtocolError) -> Answer:
         self.metrics.reports_rejected.labels(error.name).inc()
         return problem(error)
 
-    def _breakdown(self, path: str, error: Exception) -> Response:
-        """Nothing that we foresaw: the cause is in the log, not in the answer."""
+    def breakdown(self, path: str, error: Exception) -> Answer:
         self.metrics.reports_rejected.labels("Internal").inc()
         log.error("request failed", path=path, exc_info=error)
-        body = {"type": "about:blank", "title": "Internal error", "status": 500}
-        return JSONResponse(body, 500, media_type="application/problem+json")
+        return breakdown()
 
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -143,8 +142,8 @@ class ReportsFirst:
             await self.others(scope, receive, send)
             return
         answer = await self.endpoints.reports(dict(scope["headers"]), receive)
-        start = {"type": "http.response.start", "status": answer.status_code}
-        await send(start | {"headers": answer.raw_headers})
+        start = {"type": "http.response.start", "status": answer.status}
+        await send(start | {"headers": answer.all_headers})
         await send({"type": "http.response.body", "body": answer.body})
 
 

@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import accumulate
 
 from corechain.protocol.frame import Columns
 from corechain.protocol.lanes import lane_of_device
@@ -31,16 +30,16 @@ class _Frame:
 
     def settle(self) -> None:
         """Answers every request of which all is known."""
-        ends = accumulate(len(waiting.columns) for waiting in self.group)
-        for waiting, end in zip(self.group, ends, strict=True):
-            place = range(end - len(waiting.columns), end)
-            if not waiting.done.done() and self.open.isdisjoint(place):
-                waiting.done.set_result(self.faults[place.start : end])
+        start = 0
+        for waiting in self.group:
+            end = start + waiting.count
+            if not self.open or self.open.isdisjoint(range(start, end)):
+                waiting.settle(self.faults[start:end])
+            start = end
 
     def fail(self, error: Exception) -> None:
         for waiting in self.group:
-            if not waiting.done.done():
-                waiting.done.set_exception(error)
+            waiting.settle(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ class FrameWork:
     async def run(self, group: Sequence[Waiting]) -> None:
         """Settles the requests. Those with a report that needs a closer look are settled later, by
         a task of their own, so that they hold up neither the others nor the next frame."""
-        columns = joined([waiting.columns for waiting in group])
+        columns = joined(group)
         frame = _Frame(group, columns, await self._judged(columns))
         parts = self._by_lane(frame)
         taken = await asyncio.gather(*(part.gate.take_new(part.columns) for part in parts))

@@ -8,6 +8,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from corechain.protocol.frame import Columns, columns_of
 from corechain_relayer.gateway.intake import Fault
@@ -19,13 +20,26 @@ FRAME_REPORTS = 1_000
 """A frame is closed when it has so many: 20 to 50 ms of verification. A request that has more by
 itself is one frame all the same."""
 
+Outcome = list[Fault] | Exception
+"""One fault a report, None for those that are durable; or why the request as a whole has none."""
+
 
 @dataclass(slots=True, eq=False)
 class Waiting:
-    """A request's reports, and where its faults are awaited."""
+    """A request's packed reports, and who is told of them: a call, and no future, as most requests
+    have no task that could wait. `columns`, where somebody has parsed them already."""
 
-    columns: Columns
-    done: "asyncio.Future[list[Fault]]"
+    packed: bytes
+    count: int
+    done: Callable[[Outcome], None]
+    columns: Columns | None = None
+    is_settled: bool = False
+
+    def settle(self, outcome: Outcome) -> None:
+        """The first outcome counts."""
+        if not self.is_settled:
+            self.is_settled = True
+            self.done(outcome)
 
 
 @dataclass(slots=True)
@@ -41,11 +55,15 @@ class Gatherer:
 
     async def take(self, columns: Columns) -> list[Fault]:
         """One fault a report, None for those that are durable. Raises what the work raises."""
-        loop = asyncio.get_running_loop()
-        waiting = Waiting(columns, loop.create_future())
+        done: asyncio.Future[list[Fault]] = asyncio.get_running_loop().create_future()
+        self.put(Waiting(columns.packed, len(columns), partial(_resolve, done), columns))
+        return await done
+
+    def put(self, waiting: Waiting) -> None:
+        """Settles it when its frame is done."""
         self._waiting.append(waiting)
-        self._schedule(loop)
-        return await waiting.done
+        if self._timer is None and len(self._under_way) < FRAMES_UNDER_WAY:
+            self._schedule(asyncio.get_running_loop())
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None or len(self._under_way) >= FRAMES_UNDER_WAY:
@@ -72,7 +90,7 @@ class Gatherer:
         group: list[Waiting] = []
         size = 0
         while self._waiting:
-            size += len(self._waiting[0].columns)
+            size += self._waiting[0].count
             if group and size > FRAME_REPORTS:
                 break
             group.append(self._waiting.popleft())
@@ -83,8 +101,7 @@ class Gatherer:
             await self.work(group)
         except Exception as error:  # nobody else hears of it: the requests do
             for waiting in group:
-                if not waiting.done.done():
-                    waiting.done.set_exception(error)
+                waiting.settle(error)
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)
@@ -97,9 +114,19 @@ class Gatherer:
         self._schedule(task.get_loop())
 
 
-def joined(parts: Sequence[Columns]) -> Columns:
+def _resolve(done: "asyncio.Future[list[Fault]]", outcome: Outcome) -> None:
+    if done.done():  # its request was given up
+        return
+    if isinstance(outcome, Exception):
+        done.set_exception(outcome)
+    else:
+        done.set_result(outcome)
+
+
+def joined(parts: Sequence[Waiting]) -> Columns:
     """The columns of several requests, one behind the other."""
-    if len(parts) == 1:
-        return parts[0]
-    # Parsed once more: natively that takes a tenth of the time that moving their offsets takes.
+    if len(parts) == 1 and parts[0].columns is not None:
+        return parts[0].columns
+    # Parsed once a frame: natively that takes a tenth of the time that moving the offsets of each
+    # request's columns takes.
     return columns_of(b"".join([part.packed for part in parts]))

@@ -21,11 +21,20 @@ from corechain.protocol.errors import (
 from corechain.protocol.frame import Columns, FrameVerifier, columns_of
 from corechain.protocol.json_packing import PackedReports, pack_json
 from corechain.protocol.keys import verify
-from corechain.protocol.reading import SignedReport, unpack_observations
+from corechain.protocol.reading import (
+    MAX_OBSERVATIONS,
+    OBSERVATION_BYTES,
+    SIGNATURE_BYTES,
+    SignedReport,
+    unpack_observations,
+)
 from corechain.protocol.vocabulary import BY_CODE
 from corechain_relayer.registry.view import Device, RegistryView
 
 JSON, PACKED = "application/json", "application/vnd.corechain.reports"
+
+COUNT_AT = 28
+"""Where in a packed report the number of its observations is: behind device and sequence."""
 
 Fault = ProtocolError | None
 """What is wrong with a report; None where nothing is."""
@@ -80,6 +89,13 @@ def intake_of(media_type: str, body: bytes, domain: Domain) -> Intake:
     if not len(columns):
         raise MalformedReport("no report in the request")
     return Intake(columns, range(len(columns)), len(columns))
+
+
+def is_one_report(body: bytes) -> bool:
+    """Whether a packed body is exactly one report of a right length; nothing else is parsed."""
+    observations = int.from_bytes(body[COUNT_AT : COUNT_AT + 2], "big")
+    size = COUNT_AT + 2 + observations * OBSERVATION_BYTES + SIGNATURE_BYTES
+    return 1 <= observations <= MAX_OBSERVATIONS and len(body) == size
 
 
 def _of_json(reports: PackedReports, domain: Domain) -> Intake:

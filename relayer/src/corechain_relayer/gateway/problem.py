@@ -10,17 +10,20 @@ from starlette.responses import Response
 from corechain.protocol.errors import ProtocolError, problem_type
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import Report
+from corechain.service.direct import Answer, Fields
 from corechain_relayer.gateway.intake import Intake
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
+_OF_PROBLEM = ((b"content-type", MEDIA_TYPE.encode()),)
+_OF_RESULTS = ((b"content-type", b"application/json"),)
 
 
 def _title(error: ProtocolError) -> str:
     return (type(error).__doc__ or error.name).partition("\n")[0]
 
 
-def problem(error: ProtocolError, **extra: Any) -> Response:
+def problem(error: ProtocolError, **extra: Any) -> Answer:
     content = {
         "type": problem_type(error),
         "title": _title(error),
@@ -28,12 +31,26 @@ def problem(error: ProtocolError, **extra: Any) -> Response:
         "detail": str(error),
         **extra,
     }
-    seconds = getattr(error, "retry_after_s", RETRY_AFTER_S)
-    headers = {"retry-after": str(seconds)} if error.status == 503 else None
-    return Response(encode(content), error.status, headers, MEDIA_TYPE)
+    headers: Fields = _OF_PROBLEM
+    if error.status == 503:
+        seconds = getattr(error, "retry_after_s", RETRY_AFTER_S)
+        headers = (*headers, (b"retry-after", b"%d" % seconds))
+    return Answer(error.status, headers, encode(content))
 
 
-def answer(intake: Intake, faults: Sequence[ProtocolError | None]) -> Response:
+def breakdown() -> Answer:
+    """Nothing that we foresaw: the cause is in the log, not in the answer."""
+    content = {"type": "about:blank", "title": "Internal error", "status": 500}
+    return Answer(500, _OF_PROBLEM, encode(content))
+
+
+def response(answer: Answer) -> Response:
+    """The same for Starlette."""
+    headers = {name.decode(): value.decode() for name, value in answer.headers}
+    return Response(answer.body, answer.status, headers)
+
+
+def answer(intake: Intake, faults: Sequence[ProtocolError | None]) -> Answer:
     """202 with one result an item of the request, or the one error that every item has."""
     errors = [*intake.faults.values(), *(fault for fault in faults if fault is not None)]
     if not errors:
@@ -45,19 +62,28 @@ def answer(intake: Intake, faults: Sequence[ProtocolError | None]) -> Response:
     return _accepted(intake.count - len(errors), results)
 
 
-def _accepted(count: int, results: Sequence[bytes]) -> Response:
+def _accepted(count: int, results: Sequence[bytes]) -> Answer:
     # Joined by hand: an object a report, and json.dumps over them, took as long as all checks but
     # the signature.
     content = b'{"accepted":%d,"results":[%s]}' % (count, b",".join(results))
-    return Response(content, 202, media_type="application/json")
+    return Answer(202, _OF_RESULTS, content)
+
+
+def accepted_single(packed: bytes) -> Answer:
+    """Of a request that was one packed report."""
+    result = _accepted_result(packed[:20].hex().encode(), int.from_bytes(packed[20:28], "big"))
+    return _accepted(1, (result,))
+
+
+def _accepted_result(device: bytes, sequence: int) -> bytes:
+    return b'{"device":"0x%s","sequence":%d,"status":"accepted"}' % (device, sequence)
 
 
 def _results(columns: Columns) -> list[bytes]:
     """Of reports that were all accepted."""
     digits = columns.devices.hex().encode()
     return [
-        b'{"device":"0x%s","sequence":%d,"status":"accepted"}'
-        % (digits[40 * index : 40 * index + 40], sequence)
+        _accepted_result(digits[40 * index : 40 * index + 40], sequence)
         for index, sequence in enumerate(columns.sequences)
     ]
 

@@ -1,29 +1,31 @@
 """Accepts reports: body in, verdicts out, durable frames in between."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-from starlette.responses import Response
+from functools import partial
 
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import Overloaded, SequenceOutOfReach, Unavailable
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import U64_MAX, DeviceId
+from corechain.service.direct import Answer
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.room import Refusal
 from corechain_relayer.errors import BusNotDurable, BusUnavailable
 from corechain_relayer.gateway.frames import FrameWork
-from corechain_relayer.gateway.gather import Gatherer
-from corechain_relayer.gateway.intake import Fault, Intake, intake_of
-from corechain_relayer.gateway.problem import answer
+from corechain_relayer.gateway.gather import Gatherer, Outcome, Waiting
+from corechain_relayer.gateway.intake import PACKED, Fault, Intake, intake_of, is_one_report
+from corechain_relayer.gateway.problem import accepted_single, answer
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 
 INLINE_BYTES = 16 << 10
 """A longer body is parsed in a thread: it would hold the event loop too long."""
+
+Done = Callable[[Answer | Exception], None]
 
 
 @dataclass(slots=True)
@@ -56,11 +58,45 @@ class Gateway:
         self.metrics.refused_early.labels(refusal.reason).inc()
         return Overloaded(refusal.sentence, refusal.retry_after_s)
 
-    async def accept(self, media_type: str, body: bytes) -> Response:
+    def take_straight(self, media_type: str, body: bytes, done: Done) -> bool:
+        """Hands the reports to a frame, whose end tells `done` the answer. False where something
+        has to be asked or decided before that, and `accept` is the way. Short bodies only.
+
+        Raises ProtocolError when the request as a whole is refused.
+        """
+        if self.registry.seen is None or self.bus.rooms.full:
+            return False
+        # The columns of a single report are parsed with its frame.
+        is_single = media_type == PACKED and is_one_report(body)
+        reports = body if is_single else intake_of(media_type, body, self.domain)
+        columns = None if isinstance(reports, bytes) else reports.columns
+        devices = [DeviceId(body[:20])] if columns is None else columns.device_ids()
+        if not devices or self.registry.view.unknown(devices):
+            return False
+        taken = partial(self._taken, reports, time.perf_counter(), done)
+        packed = body if columns is None else columns.packed
+        self._gatherer(devices).put(Waiting(packed, len(devices), taken))
+        return True
+
+    def _taken(self, reports: Intake | bytes, started: float, done: Done, outcome: Outcome) -> None:
+        if isinstance(outcome, Exception):
+            done(outcome)
+        elif isinstance(reports, Intake):
+            done(self._answer(reports, outcome, started))
+        elif outcome[0] is not None:
+            done(self._answer(intake_of(PACKED, reports, self.domain), outcome, started))
+        else:
+            self.metrics.accept_seconds.observe(time.perf_counter() - started)
+            done(accepted_single(reports))
+
+    async def accept(self, media_type: str, body: bytes) -> Answer:
         """The answer. Raises ProtocolError when the request as a whole is refused."""
         started = time.perf_counter()
         intake = await self._read(media_type, body)
         faults = await self._take(intake.columns) if len(intake.columns) else []
+        return self._answer(intake, faults, started)
+
+    def _answer(self, intake: Intake, faults: Sequence[Fault], started: float) -> Answer:
         if None in faults:
             self.metrics.accept_seconds.observe(time.perf_counter() - started)
         for error in (*intake.faults.values(), *faults):
@@ -97,8 +133,10 @@ class Gateway:
         # Before the frame is shared: an unknown device may take a look at the chain.
         await self.registry.refresh_for(devices)
         self.registry.require()
-        gatherer = self._known if self.work.has_met(devices) else self._newcomers
-        return await gatherer.take(columns)
+        return await self._gatherer(devices).take(columns)
+
+    def _gatherer(self, devices: Sequence[DeviceId]) -> Gatherer:
+        return self._known if self.work.has_met(devices) else self._newcomers
 
     async def next_sequence(self, device: DeviceId) -> int:
         """The first sequence that the device has never used, as journal and bus know, whichever

@@ -1,13 +1,24 @@
 """uvicorn's protocol with an end for clients that are silent, slow, or never read.
 
 uvicorn limits only the time between two requests. A socket that sends nothing, or half a head, or
-does not read its answer would keep its place for ever (slow-loris).
+does not read its answer would keep its place for ever (slow-loris); ten thousand header fields are
+a dictionary of ten thousand entries to whoever reads them. And with a way past the application for
+the one path of a service that carries the load (`corechain.service.direct`).
 """
 
 import asyncio
+from functools import lru_cache
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+import msgspec
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+from corechain.protocol.errors import ProtocolError, problem_type
+from corechain.service.direct import DirectRequest, Fields
 
 HEAD_TIMEOUT_S = 10.0
 """From the first byte of a request (or from the connection) to the end of its head."""
@@ -15,6 +26,28 @@ STALLED_TIMEOUT_S = 60.0
 """How long a client may leave our answer unread; one that reads slowly starts it anew."""
 MAX_HEAD_BYTES = 64 << 10
 """Request line and header fields; the parser itself has no limit."""
+MAX_HEADER_FIELDS = 100
+"""Browsers behind proxies send about 30; 100 is what Apache and Go's HTTP/2 servers stop at, too.
+Trailers count."""
+PROBLEM = b"application/problem+json"
+
+
+class MalformedHttp(ProtocolError):
+    """The bytes are no HTTP request."""
+
+    status = 400
+
+
+class HeadTooLarge(ProtocolError):
+    """The header fields of the request are too many, or too long (RFC 6585, section 5)."""
+
+    status = 431
+
+
+class TargetTooLong(ProtocolError):
+    """The request target is too long."""
+
+    status = 414
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -24,6 +57,12 @@ class BoundedProtocol(HttpToolsProtocol):
     _stall_timer: asyncio.TimerHandle | None = None
     _head_bytes: int | None = None
     """Of the head that is coming in; None between heads."""
+    _refused: ProtocolError | None = None
+    """What is wrong with the head, where the parser finds nothing."""
+    _due: ProtocolError | None = None
+    """What is said after the answers that are due."""
+    _before: Any = None
+    """The request before the last one."""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -34,8 +73,10 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
-        super().on_headers_complete()
         self._head_bytes = None
+        self._require_small_head()
+        self._before = self.cycle
+        super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
@@ -45,18 +86,86 @@ class BoundedProtocol(HttpToolsProtocol):
             self._limit_head(len(data))
         else:
             self._stop_waiting()
+        self._limit_fields()
+
+    # ------------------------------------------------------------------ heads
+
+    def _require_small_head(self) -> None:
+        """Raises what is wrong with the size of a head that came in one piece; the parser turns it
+        into an error of its own, whose answer is `send_400_response`."""
+        if len(self.url) > MAX_HEAD_BYTES:
+            self._refused = TargetTooLong(f"the target is over {MAX_HEAD_BYTES} bytes")
+        elif len(self.headers) > MAX_HEADER_FIELDS:
+            self._refused = HeadTooLarge(f"more than {MAX_HEADER_FIELDS} header fields")
+        elif sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
+            self._refused = HeadTooLarge(f"the head is over {MAX_HEAD_BYTES} bytes")
+        if self._refused is not None:
+            raise self._refused
 
     def _limit_head(self, size: int) -> None:
         if self._head_bytes is None:  # the rest of a body whose answer is out already
             return
         self._head_bytes += size
         if self._head_bytes > MAX_HEAD_BYTES:
-            self.send_400_response("The head of the request is too large.")
+            is_target = len(self.url) > MAX_HEAD_BYTES - size
+            kind = TargetTooLong if is_target and not self.headers else HeadTooLarge
+            self._refuse(kind(f"the head is over {MAX_HEAD_BYTES} bytes"))
+
+    def _limit_fields(self) -> None:
+        """Of a head that is not whole yet, and trailers: they join the fields of their head."""
+        fields: Fields | None = self.headers  # None before the first request
+        if fields is not None and len(fields) > MAX_HEADER_FIELDS:
+            self._refuse(HeadTooLarge(f"more than {MAX_HEADER_FIELDS} header fields"))
+
+    def send_400_response(self, msg: str) -> None:
+        """uvicorn's answer to what its parser refuses, as a problem document."""
+        self._refuse(self._refused or MalformedHttp(msg))
+
+    def _refuse(self, error: ProtocolError) -> None:
+        """The last answer of this connection: where the next request would begin is not known."""
+        if self.transport.is_closing():
+            return
+        if self.pipeline and self.cycle.more_body:
+            # It waits for its turn and will never be whole: this is its answer.
+            self.pipeline.popleft()
+            self.cycle = self._before
+        if self._is_answered() or self.cycle.more_body:
+            self._write_last(error)
+        else:
+            # Written now, it would be taken for the answer of the request under way.
+            self._due = error
+            self.flow.pause_reading()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self._due is not None and self._is_answered():
+            self._write_last(self._due)
+
+    def _write_last(self, error: ProtocolError) -> None:
+        body = _problem(error)
+        fields = b"content-type: %s\r\ncontent-length: %d\r\n" % (PROBLEM, len(body))
+        head = STATUS_LINE[error.status] + self.default_fields() + fields
+        self.transport.write(head + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
+
+    def default_fields(self) -> bytes:
+        """What every answer has: the date, which uvicorn renews each second."""
+        return _serialised(tuple(self.server_state.default_headers))
+
+    # ------------------------------------------------------------------ silence
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
         self.resume_writing()
         super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Whether the connection stays open for its last answer: who sends no more (`shutdown` of
+        one direction) may still read. uvicorn hangs up on the request under way."""
+        if self._is_between_requests() or self.cycle.more_body:
+            return False
+        self.cycle.keep_alive = False
+        return True
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -73,8 +182,12 @@ class BoundedProtocol(HttpToolsProtocol):
         """No request is under way, and the connection is still ours (no websocket's)."""
         if self.transport.is_closing() or self.transport.get_protocol() is not self:
             return False
+        return self._is_answered()
+
+    def _is_answered(self) -> bool:
+        """Whether every request whose head is there has its whole answer."""
         # uvicorn declares the cycle of the first request before there is one.
-        cycle: RequestResponseCycle | None = self.cycle
+        cycle: RequestResponseCycle | DirectRequest | None = self.cycle
         return cycle is None or cycle.response_complete
 
     def _await_head(self) -> None:
@@ -85,3 +198,14 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+
+def _problem(error: ProtocolError) -> bytes:
+    title = (type(error).__doc__ or error.name).partition("\n")[0]
+    document = {"type": problem_type(error), "title": title, "status": error.status}
+    return msgspec.json.encode(document | {"detail": str(error)})
+
+
+@lru_cache(maxsize=2)  # one a second, shared by all connections
+def _serialised(fields: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    return b"".join(b"%s: %s\r\n" % field for field in fields)

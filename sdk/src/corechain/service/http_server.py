@@ -13,6 +13,8 @@ from starlette.types import ASGIApp
 
 from corechain.open_files import allow_open_files
 from corechain.service import websocket_protocol
+from corechain.service.direct import DirectPath
+from corechain.service.direct_protocol import protocol_with
 from corechain.service.http_protocol import BoundedProtocol
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import stop_all
@@ -67,12 +69,15 @@ def connections_allowed(max_connections: int) -> int:
     return max(1, allowed)
 
 
-def http_server(app: ASGIApp, max_connections: int, keep_alive_s: int) -> HttpServer:
+def http_server(
+    app: ASGIApp, max_connections: int, keep_alive_s: int, direct: DirectPath | None = None
+) -> HttpServer:
+    """A server of the application; the requests of the direct path do not pass it."""
     # Errors of requests are logged where they are answered, as events.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=BoundedProtocol if direct is None else protocol_with(direct),
         ws=BoundedWebSocket,
         ws_ping_interval=websocket_protocol.PING_INTERVAL_S,
         ws_ping_timeout=websocket_protocol.PING_TIMEOUT_S,

@@ -1,0 +1,81 @@
+"""`POST /v1/reports` past the application: a short body goes from the parser into its frame.
+
+A task, a scope and two messages a request cost more than all that the gateway does with a single
+report. What is long, or has to wait for a look at the chain, takes the way of `Endpoints.reports`.
+"""
+
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+
+from corechain.protocol.errors import MalformedReport, ProtocolError
+from corechain.service.direct import Answer, DirectRequest
+from corechain_relayer.gateway.app import REPORTS, Endpoints
+from corechain_relayer.gateway.body import BodyTimeout, media_type
+from corechain_relayer.gateway.service import INLINE_BYTES
+
+
+@dataclass(slots=True)
+class DirectReports:
+    """A `DirectPath`. A request's `context` is its media type."""
+
+    endpoints: Endpoints
+    method: bytes = b"POST"
+    path: bytes = REPORTS.encode()
+    _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    @property
+    def most_bytes(self) -> int:
+        return min(INLINE_BYTES, self.endpoints.bodies.one)
+
+    @property
+    def timeout_s(self) -> float:
+        return self.endpoints.bodies.timeout_s
+
+    def begin(self, request: DirectRequest) -> None:
+        try:
+            self.endpoints.gateway.require_room()
+            request.context = media_type(dict(request.headers))
+        except Exception as error:
+            self._end(request, error)
+
+    def chunk(self, request: DirectRequest, chunk: bytes) -> None:
+        try:
+            self.endpoints.bodies.take(len(chunk))
+        except ProtocolError as error:
+            self._end(request, error)
+        else:
+            request.add(chunk)
+
+    def handle(self, request: DirectRequest) -> None:
+        kind, body = request.context, bytes(request.body)
+        try:
+            if not self.endpoints.gateway.take_straight(kind, body, partial(self._end, request)):
+                task = asyncio.get_running_loop().create_task(self._accept(request, kind, body))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+        except Exception as error:
+            self._end(request, error)
+
+    async def _accept(self, request: DirectRequest, kind: str, body: bytes) -> None:
+        try:
+            answer: Answer | Exception = await self.endpoints.gateway.accept(kind, body)
+        except Exception as error:
+            answer = error
+        self._end(request, answer)
+
+    def body_late(self, request: DirectRequest) -> None:
+        self._end(request, BodyTimeout(f"the body did not arrive within {self.timeout_s:g} s"))
+
+    def left(self, request: DirectRequest) -> None:
+        self._end(request, MalformedReport("the client left before the end of the body"))
+
+    def _end(self, request: DirectRequest, answer: Answer | Exception) -> None:
+        """Whatever went wrong, an answer; the body counts no more."""
+        self.endpoints.bodies.held -= len(request.body)
+        request.body = b""
+        if isinstance(answer, ProtocolError):
+            answer = self.endpoints.refusal(answer)
+        elif isinstance(answer, Exception):
+            answer = self.endpoints.breakdown(REPORTS, answer)
+        request.answer(answer)

@@ -1,0 +1,121 @@
+"""The way past the application: `BoundedProtocol` with one `DirectPath`."""
+
+from typing import Any
+
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from corechain.service.direct import DirectPath, DirectRequest, Fields
+from corechain.service.http_protocol import BoundedProtocol
+
+_ROUNDABOUT = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
+"""Fields of requests that are left to the application: their bodies come by other rules."""
+
+
+class DirectProtocol(BoundedProtocol):
+    """Hands over the requests of one path; all limits of `BoundedProtocol` hold for them as well.
+
+    The parser is the same for both ways, so that what is no HTTP is refused before the way parts.
+    """
+
+    direct: DirectPath
+    cycle: Any  # uvicorn's RequestResponseCycle, or a DirectRequest
+
+    # ------------------------------------------------------------------ the parser's calls
+
+    def on_message_begin(self) -> None:
+        """Without what only the application reads."""
+        self.url, self.headers, self.expect_100_continue = b"", [], False
+        self._head_bytes = 0
+
+    def on_headers_complete(self) -> None:
+        if not self._is_direct():
+            self._prepare_scope()
+            super().on_headers_complete()
+            return
+        self._head_bytes = None
+        self._require_small_head()
+        self.cycle = DirectRequest(self, self.headers, self.parser.should_keep_alive())
+        self.direct.begin(self.cycle)
+
+    def _prepare_scope(self) -> None:
+        parsed = self.url, self.headers, self.expect_100_continue, self._head_bytes
+        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue, self._head_bytes = parsed
+        self.scope["headers"] = self.headers
+
+    def on_body(self, body: bytes) -> None:
+        if type(self.cycle) is not DirectRequest:
+            super().on_body(body)
+        elif not self.cycle.response_complete:
+            self.direct.chunk(self.cycle, body)
+
+    def on_message_complete(self) -> None:
+        if type(self.cycle) is not DirectRequest:
+            super().on_message_complete()
+            return
+        self.cycle.more_body = False
+        if not self.cycle.response_complete:
+            self.cycle.stop_waiting()
+            self.direct.handle(self.cycle)
+
+    # ------------------------------------------------------------------ which way
+
+    def _is_direct(self) -> bool:
+        """Whether the request is plain, short, and alone. The order: what fails first comes
+        first."""
+        if self.url != self.direct.path or self.parser.get_method() != self.direct.method:
+            return False
+        if self.parser.get_http_version() != "1.1" or not self._is_free():
+            return False
+        length = b""
+        for name, value in self.headers:
+            if name == b"content-length":
+                length = value
+            elif name in _ROUNDABOUT:
+                return False
+        return length.isdigit() and int(length) <= self.direct.most_bytes
+
+    def _is_free(self) -> bool:
+        """Nothing of this connection is under way or unread, and there is room for it: else uvicorn
+        queues the request, waits for the reader, or refuses."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            return False
+        if self.flow.write_paused or self.transport.is_closing():
+            return False
+        return self.limit_concurrency is None or len(self.connections) < self.limit_concurrency
+
+    def peer(self, headers: Fields) -> str:
+        """As uvicorn says it to the application, which names a proxy's client where the proxy is
+        trusted (FORWARDED_ALLOW_IPS)."""
+        address = self.client[0] if self.client else ""
+        if not isinstance(self.app, ProxyHeadersMiddleware):
+            return address
+        proxies = self.app.trusted_hosts
+        if address not in proxies:
+            return address
+        forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
+        if not forwarded:
+            return address
+        return proxies.get_trusted_client_address(forwarded.decode("latin-1"))[0] or address
+
+    # ------------------------------------------------------------------ time
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        cycle = self.cycle
+        if type(cycle) is DirectRequest and cycle.more_body and not cycle.response_complete:
+            cycle.wait_for_body(self.direct)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        cycle = self.cycle
+        if type(cycle) is DirectRequest and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.stop_waiting()
+            if cycle.more_body:
+                self.direct.left(cycle)
+
+
+def protocol_with(direct: DirectPath) -> type[DirectProtocol]:
+    """What uvicorn makes an instance of for each connection of a server."""
+    return type("DirectProtocol", (DirectProtocol,), {"direct": direct})
