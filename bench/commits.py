@@ -4,7 +4,9 @@ python bench/commits.py
 
 Three chains: a block for every transaction, every second, every 12 seconds. Figures per transaction
 are CPU milliseconds of the submitter's process (this one), of Postgres and of anvil;
-`signing_cpu_ms`, the signature alone, is the floor of the same run.
+`signing_cpu_ms`, the signature alone, is the floor of the same run. `lane_readings_per_s` is what a
+lane carries for good with windows of the default size: as many as it committed here, but no more
+batches than the contract's ring takes in a challenge window.
 """
 
 import asyncio
@@ -25,9 +27,11 @@ from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.servers import AnvilServer, Server, rpc
 from corechain.devnet.settings import SUBMITTER_KEY
+from corechain.protocol.batch import RING_SIZE
 from corechain.protocol.hashing import keccak
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.rpc import Rpc
+from corechain_relayer.aggregator.pace import chain_pace, pace_of
 from corechain_relayer.calldata import commit_call
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
@@ -106,6 +110,17 @@ async def commits_per_block(submitter: Submitter) -> dict[str, float]:
     return {"commits_per_block": statistics.median(sizes), "most_in_a_block": max(sizes)}
 
 
+async def lane_figures(rpc: Rpc, deployment: Deployment, commits_per_s: float) -> dict[str, float]:
+    chain = await chain_pace(rpc, deployment)
+    pace = pace_of(chain, IN_FLIGHT)
+    for_good = min(commits_per_s, RING_SIZE / chain.challenge_window_s)
+    return {
+        "window_readings": pace.max_readings,
+        "window_age_s": pace.max_age_s,
+        "lane_readings_per_s": pace.max_readings * for_good,
+    }
+
+
 async def measure(
     deployment: Deployment, servers: dict[str, Server], url: str, mode: str
 ) -> dict[str, Any]:
@@ -126,6 +141,7 @@ async def measure(
                 await journal.want(f"batch:{number}", deployment.address("DataBatches"), call)
             figures = await commit(submitter, servers, COMMITS[mode])
             figures |= await commits_per_block(submitter)
+            figures |= await lane_figures(node.rpc, deployment, figures["commits_per_s"])
             return {"blocks": mode, **figures, "signing_cpu_ms": signing_cpu_ms(signer)}
     finally:
         await pool.close()

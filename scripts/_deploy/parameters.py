@@ -35,8 +35,9 @@ YEAR_S = 365 * 86_400
 LEAST_LIVE_WINDOW_S = 3_600
 """Whoever answers may have to restart, and to wait for a reorg or for a congested chain."""
 ROUNDS = 15
-"""A batch holds up to 16,384 = 2^14 readings: 14 demands lead down its statistics tree, one after
-the other, and the challenge itself comes after the last answer."""
+"""At least. 14 demands lead down the statistics tree of 16,384 = 2^14 readings, one after another,
+and the challenge itself comes after the last answer. A relayer's batches are as large as the rounds
+of its deployment allow (corechain_relayer.aggregator.pace)."""
 
 NUMBERS: Mapping[str, tuple[int, int]] = {
     # Limits of the contracts, without the zeros that they allow and nobody wants.

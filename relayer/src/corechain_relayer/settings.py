@@ -85,11 +85,20 @@ class Settings(ServiceSettings):
         None, description="private key that answers demands; without it there is no guard"
     )
 
-    max_readings: int = Field(
-        16_384, ge=1, le=1 << 20, description="readings at which a batch is sealed"
+    max_readings: int | None = Field(
+        None,
+        ge=1,
+        le=1 << 20,
+        description="readings at which a batch is sealed; by default as many as can be challenged "
+        "level by level in a challenge window, at most 262,144",
     )
-    max_age_s: float = Field(
-        10.0, gt=0, le=86_400, description="age of the oldest report at which a batch is sealed"
+    max_age_s: float | None = Field(
+        None,
+        gt=0,
+        le=86_400,
+        description="age of the oldest report at which a batch is sealed; by default 10 s, or "
+        "longer where blocks are slow or the contract's ring of 8,192 batches would not last for a "
+        "challenge window",
     )
     fold_bytes: int = Field(
         32 << 20,

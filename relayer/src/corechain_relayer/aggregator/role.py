@@ -16,6 +16,7 @@ from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.checks import FrameChecker
 from corechain_relayer.aggregator.devices import DeviceTable
 from corechain_relayer.aggregator.forward import Drain, Forwarder
+from corechain_relayer.aggregator.pace import pace_for
 from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.aggregator.sealing import Sealer
 from corechain_relayer.aggregator.service import Aggregator
@@ -101,6 +102,7 @@ class AggregatorRole:
         self, lane: Lane, journal: BatchJournal, folder: Folder, consumer: Consumer
     ) -> Aggregator:
         settings, place = self.settings, self.frame_place
+        pace = await pace_for(settings, self.registry.rpc, self.deployment)
         await consumer.open()
         table = DeviceTable(settings.known_devices)
         shared = (consumer, settings.data_dir, self.threads.sealing, self.metrics, self.sealed)
@@ -111,7 +113,7 @@ class AggregatorRole:
             DeviceReader(self.pool),
             consumer,
             Forwarder(self.bus, self.watch, self.metrics, settings.frame_keys, place),
-            Batcher(settings.max_readings, settings.max_age_s, table),
+            Batcher(pace.max_readings, pace.max_age_s, table),
             FrameChecker(frame_verifier(domain)),
             self.registry,
             Sealer(lane, journal, folder, table, self.registry, *shared),
