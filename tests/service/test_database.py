@@ -94,3 +94,22 @@ async def test_of_two_writers_one_is_told_that_it_is_the_second(postgres: str) -
                 raise AssertionError("two writers")
     async with writer(postgres, "a lane"):
         pass
+
+
+async def test_a_pool_asks_nothing_but_what_it_is_asked(postgres: str) -> None:
+    async with create_pool(postgres) as pool:
+        process = await asked(pool.fetchval("select pg_backend_pid() as whose"))
+        onlooker = await connect(postgres)
+        said = "select query from pg_stat_activity where pid = $1"
+        assert await onlooker.fetchval(said, process) == "select pg_backend_pid() as whose"
+        await onlooker.close()
+
+
+async def test_who_leaves_a_transaction_open_leaves_none_to_the_next(postgres: str) -> None:
+    async with create_pool(postgres) as pool:
+        async with pool.acquire() as first:
+            process = await first.fetchval("select pg_backend_pid()")
+            await first.execute("begin; create table half_done ()")
+        async with pool.acquire() as second:
+            assert await second.fetchval("select pg_backend_pid()") == process
+            assert await second.fetchval("select to_regclass('half_done')") is None

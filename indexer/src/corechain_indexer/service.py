@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import structlog
 from eth_account import Account
-from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 
 from corechain.deployment import Deployment
 from corechain.http import async_client
@@ -52,7 +51,6 @@ from corechain_indexer.source import announce_heads, check_chain
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.files import FileStore
-from corechain_indexer.store.influx import InfluxSeries
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.series import BackedSeries, RollupSeries, Series
 from corechain_indexer.verifier import Verifier
@@ -114,12 +112,15 @@ class Indexer:
         rollup = RollupSeries(self.pool)
         if settings.influx_url is None:
             return rollup
-        client = InfluxDBClientAsync(
+        # Its client takes a second of the start: only who has an InfluxDB waits for it.
+        from corechain_indexer.store.influx import open_series
+
+        influx = open_series(
             settings.influx_url.get_secret_value(),
             settings.influx_token.get_secret_value(),
-            org=settings.influx_org,
+            settings.influx_org,
+            settings.influx_bucket,
         )
-        influx = InfluxSeries(client, settings.influx_org, settings.influx_bucket)
         return BackedSeries(influx, rollup, self._bypassed("series"))
 
     def _bypassed(self, store: str) -> Callable[[str], None]:

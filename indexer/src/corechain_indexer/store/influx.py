@@ -109,3 +109,8 @@ def _bucket(values: dict[str, Any], bucket_s: int) -> Bucket:
     return Bucket(
         start - start % bucket_s, values["count"], values["sum"], values["min"], values["max"]
     )
+
+
+def open_series(url: str, token: str, org: str, bucket: str) -> InfluxSeries:
+    """Connects when it is first used. Needs a running event loop."""
+    return InfluxSeries(InfluxDBClientAsync(url, token, org=org), org, bucket)

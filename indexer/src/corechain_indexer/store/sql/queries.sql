@@ -106,12 +106,17 @@ select d.device, m.metric, n.observed_at, n.value, n.flag, n.batch_id, n.positio
 -- name: open_batches
 -- Batches whose data file is still to be fetched, besides those under way: new ones first, then those
 -- that have waited longest, so that files that never come do not keep the others from being looked for.
-select b.batch_id, b.commitment, b.block_hash, coalesce(f.attempts, 0) as attempts
-  from batch b left join batch_file f using (batch_id)
- where (f.batch_id is null or (f.state = 'withheld' and f.next_attempt_at <= now()))
-   and b.batch_id <> all($2::bigint[])
- order by f.batch_id is not null, f.next_attempt_at, b.batch_id
- limit $1
+-- Each half is cut before the join: else the planner may merge with an index of all batches.
+select o.batch_id, b.commitment, b.block_hash, o.attempts
+  from ((select batch_id, 0 as attempts, null::timestamptz as due from unjudged_batch
+          where batch_id <> all($2::bigint[]) order by batch_id limit $1)
+        union all
+        (select batch_id, attempts, next_attempt_at from batch_file
+          where state = 'withheld' and next_attempt_at <= now() and batch_id <> all($2::bigint[])
+          order by next_attempt_at, batch_id limit $1)
+         order by due nulls first, batch_id limit $1) o
+  join batch b using (batch_id)
+ order by o.due nulls first, o.batch_id
 
 -- name: withhold
 -- Here and below the batch's row is locked: a rollback of its block comes before or after, never in between.
@@ -177,9 +182,13 @@ select p.block_number, p.log_index, p.epoch, p.root, p.through_block, p.emission
  order by p.block_number, p.log_index limit 1
 
 -- name: unsettled_through
--- Batches up to a block whose data is not verified: an epoch over them cannot be recomputed.
-select count(*) from batch b left join batch_file f using (batch_id)
- where b.block_number <= $1 and f.state is distinct from 'verified'
+-- Whether the data of a batch up to a block is not verified: an epoch over it cannot be recomputed. The contract
+-- numbers batches in order, so the first one without a verdict answers for all of them.
+select coalesce((select block_number from batch
+                  where batch_id = (select min(batch_id) from unjudged_batch)) <= $1, false)
+    or exists (select from batch_file f
+                where f.state <> 'verified'
+                  and (select block_number from batch b where b.batch_id = f.batch_id) <= $1)
 
 -- name: epoch_before
 -- The proposal of an epoch that stood at a place: the last one before it, unless it was vetoed by then.
