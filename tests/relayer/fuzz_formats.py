@@ -13,7 +13,9 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable
+from copy import deepcopy
 from random import Random
+from typing import Any
 
 from corechain.protocol.errors import ProtocolError
 from corechain_relayer.bridge.formats.archive import rows
@@ -76,8 +78,42 @@ def mutated(raw: bytes, random: Random) -> bytes:
     return bytes(data)
 
 
+ODD = (
+    None, True, -999, 1e300, -0.0, 2**64, 10**30, "", "nan", "-7999", "1e99", [], {}, [[]],
+    "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", 0, 253402300799, 1640345517000, "\0", "x" * 200,
+)  # fmt: skip
+
+
+def mutated_json(raw: bytes, random: Random) -> bytes:
+    """The same document with one to three places left out, doubled, or holding something odd."""
+    document = json.loads(raw)
+    for _ in range(random.randint(1, 3)):
+        level = document
+        while isinstance(level, dict | list) and level:
+            key = random.choice(list(level)) if isinstance(level, dict) else 0
+            if isinstance(level, list):
+                key = random.randrange(len(level))
+            if not isinstance(level[key], dict | list) or not level[key] or random.random() < 0.2:
+                change_place(level, key, random)
+                break
+            level = level[key]
+    return json.dumps(document).encode()
+
+
+def change_place(level: Any, key: Any, random: Random) -> None:
+    change = random.randrange(4)
+    if change == 0:
+        del level[key]
+    elif change == 1 and isinstance(level, list):
+        level.append(deepcopy(level[key]))
+    else:
+        level[key] = deepcopy(random.choice(ODD))
+
+
 def mutated_message(name: str, random: Random) -> Message:
     seed = random.choice(SEEDS[name])
+    if seed.body[:1] in b"{[" and seed.body and random.random() < 0.7:
+        return Message(mutated_json(seed.body, random), seed.query, seed.headers)
     query = seed.query and mutated(seed.query.encode(), random).decode("latin-1")
     body = mutated(seed.body, random) if seed.body else b""
     return Message(body, query, seed.headers)
