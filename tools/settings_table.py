@@ -1,4 +1,4 @@
-"""docs/settings.md: every setting of relayer and indexer, from the classes that validate them.
+"""docs/settings.md: every setting of our services, from the classes that validate them.
 
 `--check` fails when the page is not what the classes say.
 """
@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from corechain_indexer.settings import Settings as IndexerSettings
+from corechain_relayer.bridge.settings import Settings as BridgeSettings
 from corechain_relayer.settings import Settings as RelayerSettings
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
@@ -76,7 +77,8 @@ def _section(title: str, kind: type[BaseSettings]) -> list[str]:
 
 
 def page() -> str:
-    sections = [*_section("Relayer", RelayerSettings), "", *_section("Indexer", IndexerSettings)]
+    kinds = {"Relayer": RelayerSettings, "Bridge": BridgeSettings, "Indexer": IndexerSettings}
+    sections = [line for title, kind in kinds.items() for line in ("", *_section(title, kind))][1:]
     return "\n".join([INTRODUCTION, *sections, ""])
 
 

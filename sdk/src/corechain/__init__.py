@@ -15,6 +15,7 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
 from corechain.protocol.places import cell_of
+from corechain.protocol.provenance import Provenance
 from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.statistics import Statistics
@@ -41,6 +42,7 @@ __all__ = [
     "P256Key",
     "PaymentChannel",
     "ProtocolError",
+    "Provenance",
     "Reading",
     "Report",
     "RewardClaim",

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from corechain.protocol.batch import Header
 from corechain.protocol.hashing import Digest26
+from corechain.protocol.provenance import provenance_of
 from corechain.protocol.quality import Reason
 from corechain_indexer.api import schemas
 from corechain_indexer.store.files import to_unsigned
@@ -77,6 +78,7 @@ def device(row: "Record") -> schemas.Device:
         row["revoked"],
         row["revoked_at"],
         row["block_number"],
+        provenance_of(row["device"]),
     )
 
 
@@ -90,6 +92,7 @@ def reading(row: "Record") -> schemas.Reading:
         row["observed_at"],
         row["value"],
         row["flag"],
+        provenance_of(row["device"]),
     )
 
 

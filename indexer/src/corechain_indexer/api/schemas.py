@@ -17,7 +17,8 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Device(msgspec.Struct, frozen=True):
-    """`block`: in which it was registered, materialised or, only in a fleet, enrolled."""
+    """`block`: in which it was registered, materialised or, only in a fleet, enrolled.
+    `provenance`: "device", or "bridge" where a bridge signs for it."""
 
     device: str
     owner: str
@@ -25,6 +26,7 @@ class Device(msgspec.Struct, frozen=True):
     revoked: bool
     revoked_at: int | None
     block: int
+    provenance: str
 
 
 class Devices(msgspec.Struct, frozen=True):
@@ -91,6 +93,7 @@ class Reading(msgspec.Struct, frozen=True):
     observed_at: int
     value: int
     flag: int
+    provenance: str
 
 
 class BatchProof(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from typing import Any, NewType
 
 from corechain.protocol.errors import InvalidValue, MalformedReport
 from corechain.protocol.places import cell as place
+from corechain.protocol.provenance import Provenance, provenance_of
 from corechain.protocol.values import address, integer, items, one_of, seconds, whole
 from corechain.protocol.vocabulary import I32_MAX, I32_MIN
 from corechain.protocol.vocabulary import metric as metric_of
@@ -196,6 +197,11 @@ class Reading:
     @property
     def key(self) -> bytes:
         return self.pack()[:KEY_BYTES]
+
+    @property
+    def provenance(self) -> Provenance:
+        """Whether the device signed it, or a bridge for a station that cannot."""
+        return provenance_of(self.device)
 
     @classmethod
     def unpack(cls, leaf: bytes) -> "Reading":

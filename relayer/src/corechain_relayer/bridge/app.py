@@ -1,0 +1,122 @@
+"""HTTP of the bridge: an upload in, what its station takes for a yes out."""
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from msgspec.json import encode
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from corechain.protocol.errors import NotFound, ProtocolError, problem_type
+from corechain.service.ops import Ops
+from corechain_relayer.bridge.book import Taken
+from corechain_relayer.bridge.formats.registry import FORMATS, Format
+from corechain_relayer.bridge.formats.upload import Message
+from corechain_relayer.bridge.intake import Intake
+from corechain_relayer.bridge.stations import UnknownStation
+from corechain_relayer.gateway.body import BodyLimits, body_of, media_type
+
+log = structlog.get_logger(__name__)
+
+PLAIN = ("ecowitt", "wunderground", "cwop")
+"""Formats whose stations read a word, not JSON."""
+PROBLEM = "application/problem+json"
+WUNDERGROUND_PATH = "/weatherstation/updateweatherstation.php"
+RETRY_AFTER_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoints:
+    """The handlers."""
+
+    intake: Intake
+    bodies: BodyLimits
+    ops: Ops
+
+    async def by_path(self, request: Request) -> Response:
+        """The token is the end of the path: every station can be told a path."""
+        kind = _format(request.path_params["format"])
+        return await self._upload(request, kind, request.path_params["token"])
+
+    async def by_header(self, request: Request) -> Response:
+        """The token is a bearer's: webhooks can send headers."""
+        kind = _format(request.path_params["format"])
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            raise UnknownStation
+        return await self._upload(request, kind, token.strip())
+
+    async def wunderground(self, request: Request) -> Response:
+        """The token is the PASSWORD ("station key") of Weather Underground's own path."""
+        return await self._upload(request, FORMATS["wunderground"], None)
+
+    async def _upload(self, request: Request, kind: Format, token: str | None) -> Response:
+        headers = dict(request.headers.raw)
+        content_type = media_type(headers)
+        async with body_of(headers, request.receive, self.bodies) as body:
+            query = request.scope["query_string"].decode("latin-1")
+            message = Message(body, query, dict(request.headers), content_type)
+            secret = message.form.get("PASSWORD", "") if token is None else token
+            return _answer(kind, await self.intake.upload(kind, message, secret))
+
+    async def refused(self, request: Request, error: Exception) -> Response:
+        assert isinstance(error, ProtocolError)
+        kind = _label(request)
+        self.intake.metrics.refused.labels(kind, error.name).inc()
+        # Neither path nor query: both may hold a token.
+        log.info("upload refused", format=kind, reason=error.name)
+        return _problem(error)
+
+    async def broken(self, request: Request, error: Exception) -> Response:
+        """Nothing that we foresaw. The trace has code in it, not the upload."""
+        self.intake.metrics.refused.labels(_label(request), "Internal").inc()
+        log.error("request failed", kind=type(error).__name__, exc_info=error)
+        return Response(encode({"title": "Internal error", "status": 500}), 500, None, PROBLEM)
+
+
+def _format(name: str) -> Format:
+    found = FORMATS.get(name)
+    if found is None:
+        raise NotFound(f"formats are {', '.join(FORMATS)}")
+    return found
+
+
+def _label(request: Request) -> str:
+    """A format of ours, or "none": what clients write becomes no label."""
+    name = request.path_params.get("format", "wunderground")
+    return name if name in FORMATS else "none"
+
+
+def _answer(kind: Format, found: list[Taken]) -> Response:
+    if kind.name in PLAIN:
+        return PlainTextResponse(kind.answer)
+    reasons = Counter(reason for taken in found for reason in taken.skipped.values())
+    accepted = sum(len(taken.observations) for taken in found)
+    content: dict[str, Any] = {"accepted": accepted, "skipped": dict(reasons)}
+    return Response(encode(content), media_type="application/json")
+
+
+def _problem(error: ProtocolError) -> Response:
+    title = (type(error).__doc__ or error.name).partition("\n")[0]
+    content = {"type": problem_type(error), "title": title, "status": error.status}
+    seconds = getattr(error, "retry_after_s", RETRY_AFTER_S)
+    headers = {"retry-after": str(seconds)} if error.status == 503 else None
+    return Response(encode(content | {"detail": str(error)}), error.status, headers, PROBLEM)
+
+
+def build_app(endpoints: Endpoints) -> Starlette:
+    methods = ["GET", "POST", "PUT"]
+    routes = [
+        Route(WUNDERGROUND_PATH, endpoints.wunderground, methods=methods),
+        *endpoints.ops.routes(),
+        Route("/{format}/{token}", endpoints.by_path, methods=methods),
+        # Some consoles add a slash, or put their own path's end behind ours.
+        Route("/{format}/{token}/{rest:path}", endpoints.by_path, methods=methods),
+        Route("/{format}", endpoints.by_header, methods=methods),
+    ]
+    handlers = {ProtocolError: endpoints.refused, Exception: endpoints.broken}
+    return Starlette(routes=routes, exception_handlers=handlers)

@@ -1,0 +1,96 @@
+"""From one upload to durable reports: whose it is, what it says, what of it is new."""
+
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from corechain.protocol.errors import Unavailable
+from corechain.protocol.reading import Observation, SignedReport
+from corechain.service.errors import StoreUnavailable
+from corechain.service.workers import Workers
+from corechain_relayer.bridge.book import Taken
+from corechain_relayer.bridge.formats.clocks import Clock
+from corechain_relayer.bridge.formats.registry import Format
+from corechain_relayer.bridge.formats.upload import Arrival, Message, Upload
+from corechain_relayer.bridge.keys import KeyFolder, KeyMissing
+from corechain_relayer.bridge.metrics import Metrics
+from corechain_relayer.bridge.settings import Settings
+from corechain_relayer.bridge.stations import Station, chosen, hash_of
+from corechain_relayer.bridge.store import BridgeStore
+
+if TYPE_CHECKING:
+    from corechain.async_client import AsyncClient
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Intake:
+    """`worker` has one thread: it alone uses the store. `wake` is called when reports wait."""
+
+    settings: Settings
+    store: BridgeStore
+    keys: KeyFolder
+    client: "AsyncClient"
+    worker: Workers
+    metrics: Metrics
+    wake: Callable[[], None]
+    now: Callable[[], float] = field(default=time.time)
+
+    async def upload(self, kind: Format, message: Message, token: str) -> list[Taken]:
+        """Durable when it returns. Raises UnknownStation, what the format refuses, Overloaded,
+        Unavailable."""
+        return await self._counted(kind, self.worker.run(self._upload, kind, message, token))
+
+    async def polled(self, kind: Format, message: Message, station: Station) -> list[Taken]:
+        """The same for what was fetched for a station."""
+        return await self._counted(kind, self.worker.run(self._read, kind, message, station))
+
+    async def _counted(self, kind: Format, work: Awaitable[list[Taken]]) -> list[Taken]:
+        try:
+            found = await work
+        except (StoreUnavailable, KeyMissing) as error:
+            log.error("upload not taken", reason=error.name, error=str(error))
+            raise Unavailable(f"{error.name}: nothing was taken") from error
+        self._count(kind, found)
+        return found
+
+    def _count(self, kind: Format, found: Sequence[Taken]) -> None:
+        self.metrics.uploads.labels(kind.name).inc(len(found))
+        reasons = Counter(reason for taken in found for reason in taken.skipped.values())
+        for reason, number in reasons.items():
+            self.metrics.skipped.labels(kind.name, reason).inc(number)
+        observations = sum(len(taken.observations) for taken in found)
+        self.metrics.observations.labels(kind.name).inc(observations)
+        if observations:
+            self.wake()
+
+    # ------------------------------------------------- in the worker's one thread
+
+    def _upload(self, kind: Format, message: Message, token: str) -> list[Taken]:
+        candidates = self.store.with_token(hash_of(token), kind.name)
+        # Only where it decides: who has no station learns nothing about formats.
+        identity = kind.identity(message) if any(one.identity for one in candidates) else ""
+        return self._read(kind, message, chosen(candidates, identity))
+
+    def _read(self, kind: Format, message: Message, station: Station) -> list[Taken]:
+        upload = kind.read(Arrival(message, station.profile, self.clock()))
+        return self.keep(station, [upload])
+
+    def keep(self, station: Station, uploads: Sequence[Upload]) -> list[Taken]:
+        """Signs and queues what is new. Raises Overloaded, StoreUnavailable, KeyMissing."""
+        return self.store.take(station, uploads, int(self.now()), self.sign)
+
+    def clock(self) -> Clock:
+        settings = self.settings
+        now = int(self.now())
+        return Clock(now, max_age_s=settings.max_age_s, ahead_s=settings.max_future_s)
+
+    def sign(
+        self, station: Station, sequence: int, observations: Sequence[Observation]
+    ) -> SignedReport:
+        return self.client.sign_report(self.keys.of(station.device), sequence, observations)

@@ -1,0 +1,101 @@
+"""Stations that do not push: their source is asked every so often."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import structlog
+
+from corechain.http import async_client
+from corechain.protocol.errors import BodyTooLarge, CoreChainError, TransportError
+from corechain.service.workers import Workers
+from corechain_relayer.bridge.formats.registry import FORMATS
+from corechain_relayer.bridge.formats.upload import Message
+from corechain_relayer.bridge.intake import Intake
+from corechain_relayer.bridge.metrics import Metrics
+from corechain_relayer.bridge.settings import Settings
+from corechain_relayer.bridge.stations import Station
+from corechain_relayer.bridge.store import BridgeStore
+
+if TYPE_CHECKING:
+    import httpx
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 1.0
+"""How often it looks which stations are due."""
+AT_ONCE = 16
+"""Sources asked at a time: one that hangs must not hold up the others."""
+
+
+class SourceUnavailable(TransportError):
+    """A polled source gave no answer that could be read. The message has no URL: they hold keys."""
+
+
+@dataclass(slots=True)
+class Poller:
+    """Asks each polled station's source when it is due."""
+
+    settings: Settings
+    store: BridgeStore
+    intake: Intake
+    worker: Workers
+    metrics: Metrics
+    clock: Callable[[], float] = field(default=time.monotonic)
+    _due: dict[int, float] = field(default_factory=dict)
+
+    async def poll_forever(self) -> None:
+        """Raises StoreUnavailable. What goes wrong at a source is counted; it is asked again."""
+        async with async_client(follow_redirects=False) as client:
+            while True:
+                await self.poll_due(client)
+                await asyncio.sleep(LOOK_S)
+
+    async def poll_due(self, client: "httpx.AsyncClient") -> None:
+        now = self.clock()
+        stations = [one for one in await self.worker.run(self.store.stations) if one.url]
+        self._due = {one.id: self._due.get(one.id, now) for one in stations}
+        due = [one for one in stations if self._due[one.id] <= now]
+        gate = asyncio.Semaphore(AT_ONCE)
+        async with asyncio.TaskGroup() as group:
+            for station in due:
+                self._due[station.id] = now + station.every_s
+                group.create_task(self._poll(client, station, gate))
+
+    async def _poll(
+        self, client: "httpx.AsyncClient", station: Station, gate: asyncio.Semaphore
+    ) -> None:
+        try:
+            async with gate:
+                body = await self._fetch(client, station)
+            await self.intake.polled(FORMATS[station.format], Message(body), station)
+        except CoreChainError as error:
+            self.metrics.polls.labels(error.name).inc()
+            log.warning("poll failed", station=station.name, reason=error.name)
+        else:
+            self.metrics.polls.labels("ok").inc()
+
+    async def _fetch(self, client: "httpx.AsyncClient", station: Station) -> bytes:
+        """Raises SourceUnavailable, BodyTooLarge."""
+        import httpx
+
+        name, _, value = (station.header or "").partition(":")
+        headers = {name.strip(): value.strip()} if value else {}
+        try:
+            async with asyncio.timeout(self.settings.poll_timeout_s):
+                async with client.stream("GET", station.url or "", headers=headers) as answer:
+                    return await self._read(answer)
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
+            raise SourceUnavailable(type(error).__name__) from None
+
+    async def _read(self, answer: "httpx.Response") -> bytes:
+        if answer.status_code != 200:
+            raise SourceUnavailable(f"HTTP {answer.status_code}")
+        body = bytearray()
+        async for chunk in answer.aiter_bytes():
+            body += chunk
+            if len(body) > self.settings.max_body_bytes:
+                raise BodyTooLarge(self.settings.max_body_bytes)
+        return bytes(body)

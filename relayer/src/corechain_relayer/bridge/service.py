@@ -1,0 +1,110 @@
+"""Puts the bridge together and runs it: uploads, pollers, the way to the gateway."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from corechain.async_client import AsyncClient
+from corechain.deployment import Deployment
+from corechain.service.health import Health
+from corechain.service.http_server import bind, http_server, until_stopped
+from corechain.service.ops import Ops, shown_in
+from corechain.service.supervision import Loops, sessions
+from corechain.service.workers import Workers
+from corechain_relayer.bridge.app import Endpoints, build_app
+from corechain_relayer.bridge.intake import Intake
+from corechain_relayer.bridge.keys import KeyFolder
+from corechain_relayer.bridge.metrics import Metrics
+from corechain_relayer.bridge.poller import Poller
+from corechain_relayer.bridge.sender import Sender
+from corechain_relayer.bridge.settings import PREFIX, Settings
+from corechain_relayer.bridge.store import BridgeStore
+from corechain_relayer.gateway.body import BodyLimits
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+
+log = structlog.get_logger(__name__)
+
+KEYS = "keys"
+
+
+def client_of(settings: Settings, deployment: Deployment) -> AsyncClient:
+    """The bridge asks the gateway alone: the query API and, but for registrations, the node are not
+    its business."""
+    gateway = settings.gateway_url.get_secret_value()
+    node = settings.rpc_url.get_secret_value() if settings.rpc_url else gateway
+    return AsyncClient(gateway, gateway, node, deployment)
+
+
+@dataclass(slots=True)
+class Bridge:
+    """All parts of one process."""
+
+    settings: Settings
+    deployment: Deployment
+    metrics: Metrics = field(default_factory=Metrics)
+    supervised: Loops = field(default_factory=Loops)
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    worker: Workers = field(default_factory=lambda: Workers("bridge", 1))
+    client: AsyncClient = field(init=False)
+    store: BridgeStore = field(init=False)
+    intake: Intake = field(init=False)
+    sender: Sender = field(init=False)
+
+    def __post_init__(self) -> None:
+        settings = self.settings
+        self.supervised.changed = shown_in(self.metrics.loop_state)
+        self.client = client_of(settings, self.deployment)
+        self.store = BridgeStore(settings.data_dir, settings.max_reports)
+        keys = KeyFolder(settings.data_dir / KEYS)
+        shared = (self.client, self.worker, self.metrics)
+        self.intake = Intake(settings, self.store, keys, *shared, self.work.set)
+        self.sender = Sender(settings, self.store, *shared, self.work)
+
+    def app(self) -> "Starlette":
+        settings = self.settings
+        health = Health({"store": self._probe}, self.supervised, self.sender.warnings)
+        bodies = BodyLimits(
+            settings.max_body_bytes, settings.max_bodies_bytes, settings.body_timeout_s
+        )
+        return build_app(Endpoints(self.intake, bodies, Ops(health, self.metrics.exposition)))
+
+    async def _probe(self) -> None:
+        await self.worker.run(self.store.depth)
+
+    def loops(self) -> list[Coroutine[Any, Any, None]]:
+        poller = Poller(self.settings, self.store, self.intake, self.worker, self.metrics)
+        return [
+            self._loop("gateway", self.sender.send_forever),
+            self._loop("polls", poller.poll_forever),
+        ]
+
+    def _loop(self, name: str, session: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
+        restarted = self.metrics.sessions_restarted.labels(name).inc
+        return sessions(name, session, restarted, self.supervised)
+
+    async def close(self) -> None:
+        await self.client.close()
+        self.worker.close()
+        self.store.close()
+
+
+async def run(settings: Settings, deployment: Deployment) -> None:
+    """Runs the bridge until a signal. Raises what stopped it otherwise."""
+    with bind(PREFIX, settings.http_host, settings.http_port) as listener:
+        bridge = Bridge(settings, deployment)
+        try:
+            server = http_server(bridge.app(), settings.max_connections, settings.keep_alive_s)
+            async with asyncio.TaskGroup() as group:
+                loops = [group.create_task(loop) for loop in bridge.loops()]
+                serving = group.create_task(server.serve(sockets=[listener]))
+                await server.until_started()
+                log.info("serving", port=listener.getsockname()[1])
+                await until_stopped(server, serving, loops)
+        finally:
+            await bridge.close()
+    log.info("stopped")

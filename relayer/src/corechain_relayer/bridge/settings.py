@@ -1,0 +1,84 @@
+"""Everything an operator can set: `BRIDGE_*` in the environment, validated once, at start."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from corechain.service.settings import NodeUrl, PrivateKey, ServiceSettings, load
+
+PREFIX = "BRIDGE_"
+
+
+class Settings(ServiceSettings):
+    """Settings of the bridge and its commands. Times in seconds, sizes in bytes."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    gateway_url: NodeUrl = Field(description="URL of the relayer's gateway")
+    deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
+    data_dir: Path = Field(
+        description="folder of the stations, their keys and what waits for the gateway; mode 0700"
+    )
+    rpc_url: NodeUrl | None = Field(
+        None, description="JSON-RPC URL of the chain's node; only to register stations"
+    )
+    registrar_key: PrivateKey | None = Field(
+        None, description="private key that pays for registrations; only to register stations"
+    )
+
+    http_host: str = Field("127.0.0.1", description="address to listen on")
+    http_port: int = Field(
+        8706, ge=0, le=65_535, description="port to listen on; 0 takes a free one"
+    )
+    max_body_bytes: int = Field(
+        256 << 10, ge=1 << 10, le=16 << 20, description="largest upload, and largest polled answer"
+    )
+    max_bodies_bytes: int = Field(
+        32 << 20,
+        ge=1 << 20,
+        le=1 << 34,
+        description="bytes of uploads in memory at a time; beyond that 503",
+    )
+    body_timeout_s: float = Field(
+        15.0, gt=0, le=600, description="time in which an upload has to arrive"
+    )
+    max_connections: int = Field(
+        4_096, ge=1, le=1 << 20, description="connections served at a time"
+    )
+    keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
+
+    max_reports: int = Field(
+        100_000,
+        ge=1,
+        le=10_000_000,
+        description="signed reports that may wait for the gateway; beyond that uploads get 503",
+    )
+    send_reports: int = Field(256, ge=1, le=4_096, description="reports in one request")
+    unknown_pause_s: float = Field(
+        30.0,
+        ge=0.05,
+        le=3_600,
+        description="a station that the gateway does not know yet is asked about again after so "
+        "long; its reports wait, those of others do not",
+    )
+    max_age_s: int = Field(
+        7 * 86_400,
+        ge=60,
+        le=100 * 366 * 86_400,
+        description="oldest observation that is taken from a station; the gateway has a limit too",
+    )
+    max_future_s: int = Field(
+        300, ge=0, le=1_800, description="how far a station's clock may be ahead of ours"
+    )
+    poll_timeout_s: float = Field(
+        20.0, gt=0, le=300, description="time in which a polled source has to answer"
+    )
+    log_level: str = Field(
+        "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+
+
+def load_settings() -> Settings:
+    """The settings of this process. Raises InvalidSetting with one sentence, without any value."""
+    return load(Settings)

@@ -1,0 +1,56 @@
+-- What a bridge knows. SQLite; times in seconds since 1970.
+create table station (
+    id integer primary key,
+    name text not null unique,
+    format text not null,
+    device blob not null unique,
+    cell text not null,
+    elevation_m real,
+    timezone text,
+    mapping text,
+    -- Which station it is, where several share a token; null: whatever the upload says.
+    identity text,
+    token_hash blob not null,
+    -- Of a station that is polled; `header` may hold a secret, as this file does not leave the bridge.
+    url text,
+    every_s integer,
+    header text,
+    sequence integer not null default -1,
+    removed_at integer
+) strict;
+create index station_token on station (token_hash);
+
+-- Time of the newest observation of each metric: what is not after it was sent, or came too late.
+create table newest (
+    station integer not null,
+    metric integer not null,
+    at integer not null,
+    primary key (station, metric)
+) strict, without rowid;
+
+-- Running totals, as they stood in the last upload.
+create table counter (
+    station integer not null,
+    name text not null,
+    at integer not null,
+    total integer not null,
+    primary key (station, name)
+) strict, without rowid;
+
+-- Signed reports that the gateway does not hold for certain yet, in order.
+create table outbox (
+    id integer primary key autoincrement,
+    station integer not null,
+    created_at integer not null,
+    report blob not null
+) strict;
+create index outbox_station on outbox (station);
+
+-- Reports that the gateway refused for good, with its reason.
+create table refused (
+    id integer primary key,
+    station integer not null,
+    refused_at integer not null,
+    reason text not null,
+    report blob not null
+) strict;

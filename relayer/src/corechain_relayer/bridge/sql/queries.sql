@@ -1,0 +1,89 @@
+-- name: insert_station
+-- A new station.
+insert into station (name, format, device, cell, elevation_m, timezone, mapping, identity,
+                     token_hash, url, every_s, header)
+values (:name, :format, :device, :cell, :elevation_m, :timezone, :mapping, :identity,
+        :token_hash, :url, :every_s, :header)
+returning *;
+
+-- name: stations
+-- All that were not removed.
+select * from station where removed_at is null order by name;
+
+-- name: station_named
+-- One by its name.
+select * from station where name = :name and removed_at is null;
+
+-- name: stations_with_token
+-- Those that share a token, of one format.
+select * from station where token_hash = :token_hash and format = :format and removed_at is null;
+
+-- name: remove_station
+-- Its device id and sequence stay: they must never be used again.
+update station set removed_at = :now, name = name || ' (removed ' || id || ')', token_hash = x'',
+                   header = null
+where id = :id;
+
+-- name: newest
+-- Times of a station's newest observations.
+select metric, at from newest where station = :station;
+
+-- name: put_newest
+-- Time of the newest observation of a metric.
+insert into newest (station, metric, at) values (:station, :metric, :at)
+on conflict (station, metric) do update set at = excluded.at;
+
+-- name: counters
+-- A station's totals.
+select name, at, total from counter where station = :station;
+
+-- name: forget_counters
+-- Before the new ones are written: a total that an upload does not name any more is none.
+delete from counter where station = :station;
+
+-- name: put_counter
+-- A total as it stands.
+insert into counter (station, name, at, total) values (:station, :name, :at, :total);
+
+-- name: sequence
+-- The last sequence that was signed for a station.
+select sequence from station where id = :station;
+
+-- name: put_sequence
+-- The last sequence that was signed for a station.
+update station set sequence = :sequence where id = :station;
+
+-- name: enqueue
+-- A signed report.
+insert into outbox (station, created_at, report) values (:station, :now, :report);
+
+-- name: head
+-- The oldest reports, but of some stations (a JSON list of ids).
+select id, station, report from outbox
+where station not in (select value from json_each(:without)) order by id limit :limit;
+
+-- name: depth
+-- How many reports wait.
+select count(*) from outbox;
+
+-- name: oldest
+-- When the oldest of them was made; null for none.
+select created_at from outbox order by id limit 1;
+
+-- name: done
+-- The gateway holds it.
+delete from outbox where id = :id;
+
+-- name: refuse
+-- The gateway will never take it.
+insert into refused (station, refused_at, reason, report)
+select station, :now, :reason, report from outbox where id = :id;
+
+-- name: trim_refused
+-- Only the newest are kept.
+delete from refused where id <= (select max(id) from refused) - :kept;
+
+-- name: refused
+-- The newest refusals.
+select station.name, refused.refused_at, refused.reason, refused.report
+from refused join station on station.id = refused.station order by refused.id desc limit :limit;

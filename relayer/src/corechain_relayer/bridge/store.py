@@ -1,0 +1,230 @@
+"""The bridge's memory: one SQLite file. Every change is one transaction, on disk when it returns.
+
+SQLite and not Postgres: a bridge stands at the edge, next to the stations, with nothing but a disk.
+"""
+
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from corechain.protocol.errors import Overloaded
+from corechain.protocol.reading import Observation, SignedReport
+from corechain.service import sql
+from corechain.service.errors import StoreUnavailable
+from corechain_relayer.bridge.book import Known, Taken, Total, take
+from corechain_relayer.bridge.formats.upload import Upload
+from corechain_relayer.bridge.stations import NameTaken, NoSuchStation, Station
+
+PACKAGE = "corechain_relayer.bridge"
+FILE = "bridge.sqlite"
+BUSY_S = 10.0
+"""Another process of the bridge (`station add`, `import`) may be writing."""
+OBSERVATIONS_A_REPORT = 512
+REFUSED_KEPT = 10_000
+Sign = Callable[[Station, int, Sequence[Observation]], SignedReport]
+"""A report of a station, signed: (station, sequence, observations)."""
+
+
+class Queued(NamedTuple):
+    """A report that waits: `id` is its place."""
+
+    id: int
+    station: int
+    report: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gateway said of a queued report; `reason` None: it holds it."""
+
+    id: int
+    reason: str | None = None
+
+
+@contextmanager
+def _asked() -> Iterator[None]:
+    """Raises StoreUnavailable for a disk that is full, broken, or not ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StoreUnavailable(f"the bridge's file cannot be used: {error}") from error
+
+
+class BridgeStore:
+    """Used by one thread at a time. Raises StoreUnavailable."""
+
+    def __init__(self, folder: Path, max_reports: int) -> None:
+        self.max_reports = max_reports
+        with _asked():
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path = folder / FILE
+            # SQLite gives its other files the mode of this one: a header may hold an API key.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_S, isolation_level=None, check_same_thread=False
+            )
+            self._connection.row_factory = sqlite3.Row
+            self._run("pragma journal_mode = wal")
+            # FULL: a commit is on disk, not only in the log that a power cut may shorten.
+            self._run("pragma synchronous = full")
+            self._migrate()
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _migrate(self) -> None:
+        for number, (_, text) in enumerate(sql.migrations(PACKAGE), start=1):
+            with self._transaction():
+                (done,) = self._run("pragma user_version").fetchone()
+                if done >= number:
+                    continue
+                for statement in text.split(";\n"):
+                    self._run(statement)
+                self._run(f"pragma user_version = {number}")
+
+    def _run(self, text: str, parameters: Mapping[str, Any] | None = None) -> sqlite3.Cursor:
+        return self._connection.execute(text, parameters or {})
+
+    def _query(self, query: str, /, **parameters: Any) -> list[sqlite3.Row]:
+        return self._run(sql.queries(PACKAGE)[query], parameters).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._run("begin immediate")
+        try:
+            yield
+        except BaseException:
+            # SQLite may have rolled back by itself (a full disk).
+            if self._connection.in_transaction:
+                self._run("rollback")
+            raise
+        self._run("commit")
+
+    # ----------------------------------------------------------------- stations
+
+    def add(self, fields: Mapping[str, Any]) -> Station:
+        """A new station, of the columns of its table. Raises NameTaken."""
+        with _asked(), self._transaction():
+            if self._query("station_named", name=fields["name"]):
+                raise NameTaken(f"another station is called {fields['name']!r:.80}")
+            (row,) = self._query("insert_station", **fields)
+            return Station.of(row)
+
+    def remove(self, name: str, now: int) -> Station:
+        """Raises NoSuchStation."""
+        station = self.named(name)
+        with _asked(), self._transaction():
+            self._query("remove_station", id=station.id, now=now)
+        return station
+
+    def named(self, name: str) -> Station:
+        """Raises NoSuchStation."""
+        with _asked():
+            rows = self._query("station_named", name=name)
+        if not rows:
+            raise NoSuchStation(name)
+        return Station.of(rows[0])
+
+    def stations(self) -> list[Station]:
+        with _asked():
+            return [Station.of(row) for row in self._query("stations")]
+
+    def with_token(self, token_hash: bytes, format_: str) -> list[Station]:
+        with _asked():
+            rows = self._query("stations_with_token", token_hash=token_hash, format=format_)
+        return [Station.of(row) for row in rows]
+
+    # ------------------------------------------------------------------ uploads
+
+    def take(
+        self, station: Station, uploads: Sequence[Upload], now: int, sign: Sign
+    ) -> list[Taken]:
+        """What is new in uploads of a station: signed, and in the queue, durably.
+
+        Raises Overloaded when the queue is at its limit; nothing was taken then.
+        """
+        with _asked(), self._transaction():
+            if self._depth() >= self.max_reports:
+                raise Overloaded(f"{self.max_reports} reports wait for the gateway", 60)
+            known, found = self._known(station.id), []
+            for upload in uploads:
+                taken = take(upload, known)
+                known = taken.known
+                found.append(taken)
+            self._remember(station.id, known)
+            measured = [item for taken in found for item in taken.observations]
+            observations = [
+                Observation(item.metric, station.cell, item.at, item.value) for item in measured
+            ]
+            self._enqueue(station, observations, now, sign)
+        return found
+
+    def _known(self, station: int) -> Known:
+        newest = {row["metric"]: row["at"] for row in self._query("newest", station=station)}
+        rows = self._query("counters", station=station)
+        return Known(newest, {row["name"]: Total(row["at"], row["total"]) for row in rows})
+
+    def _remember(self, station: int, known: Known) -> None:
+        for metric, at in known.newest.items():
+            self._query("put_newest", station=station, metric=metric, at=at)
+        self._query("forget_counters", station=station)
+        for name, total in known.counters.items():
+            self._query("put_counter", station=station, name=name, at=total.at, total=total.total)
+
+    def _enqueue(
+        self, station: Station, observations: Sequence[Observation], now: int, sign: Sign
+    ) -> None:
+        (row,) = self._query("sequence", station=station.id)
+        sequence = row["sequence"]
+        for first in range(0, len(observations), OBSERVATIONS_A_REPORT):
+            # Never below the clock: a file that was restored from a backup does not use a sequence
+            # again. Seconds, so that the gateway's window of 1,024 spans some minutes.
+            sequence = max(sequence + 1, now)
+            signed = sign(station, sequence, observations[first : first + OBSERVATIONS_A_REPORT])
+            self._query("enqueue", station=station.id, now=now, report=signed.pack())
+        self._query("put_sequence", station=station.id, sequence=sequence)
+
+    # -------------------------------------------------------------------- queue
+
+    def head(self, limit: int, without: Sequence[int] = ()) -> list[Queued]:
+        """The oldest reports, in order, but of some stations."""
+        with _asked():
+            rows = self._query("head", limit=limit, without=json.dumps(list(without)))
+        return [Queued(*row) for row in rows]
+
+    def settle(self, verdicts: Sequence[Verdict], now: int) -> None:
+        """What the gateway holds leaves the queue; what it will never take is set aside."""
+        with _asked(), self._transaction():
+            for verdict in verdicts:
+                if verdict.reason is not None:
+                    self._query("refuse", id=verdict.id, reason=verdict.reason, now=now)
+                self._query("done", id=verdict.id)
+            self._query("trim_refused", kept=REFUSED_KEPT)
+
+    def _depth(self) -> int:
+        return int(self._query("depth")[0][0])
+
+    def depth(self) -> int:
+        with _asked():
+            return self._depth()
+
+    def oldest(self) -> int | None:
+        """When the oldest report of the queue was made."""
+        with _asked():
+            rows = self._query("oldest")
+        return rows[0][0] if rows else None
+
+    def refused(self, limit: int = 100) -> list[sqlite3.Row]:
+        """The newest refusals: name, refused_at, reason, report."""
+        with _asked():
+            return self._query("refused", limit=limit)
+
+
+def opened(folder: Path, max_reports: int) -> "closing[BridgeStore]":
+    """For a command: closed at the end of the block."""
+    return closing(BridgeStore(folder, max_reports))
