@@ -31,7 +31,7 @@ from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
-from corechain_indexer.api.trees import TreeCache
+from corechain_indexer.api.trees import EpochTree, TreeCache
 from corechain_indexer.export import (
     CacheSink,
     Exporter,
@@ -231,6 +231,7 @@ class Indexer:
             self.latest,
             self.series,
             trees,
+            EpochTree(self.pool),
             StatisticsReader(self.pool, trees),
             ReadingProver(self.pool, trees),
         )

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from corechain.protocol.errors import NotFound, UnknownBatch, UnknownDevice
-from corechain.protocol.rewards import Owner, RewardTree
+from corechain.protocol.rewards import Owner
 from corechain.service.database import asked
 from corechain.service.rpc import Rpc
 from corechain_indexer.api import rows, schemas
@@ -22,7 +22,7 @@ from corechain_indexer.api.params import (
 from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import Question, StatisticsReader
-from corechain_indexer.api.trees import TreeCache
+from corechain_indexer.api.trees import EpochTree, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store import SQL
 from corechain_indexer.store.latest import Latest
@@ -59,6 +59,7 @@ class Handlers:
     latest_values: Latest
     buckets: Series
     trees: TreeCache
+    epoch_tree: EpochTree
     reader: StatisticsReader
     prover: ReadingProver
 
@@ -200,12 +201,10 @@ class Handlers:
         epoch = await asked(self.pool.fetchrow(SQL["claimable"], int(time.time())))
         if epoch is None:
             raise NotFound("no reward root is claimable yet")
-        place = (epoch["block_number"], epoch["log_index"])
-        leaves = await asked(self.pool.fetch(SQL["epoch_leaves"], *place))
-        amounts = {Owner(leaf["owner"]): int(leaf["cumulative"]) for leaf in leaves}
-        if owner not in amounts:
+        tree = await self.epoch_tree.of(epoch)
+        if owner not in tree.amounts:
             raise NotFound(f"{hexed(owner)} has no rewards in epoch {epoch['epoch']}")
-        claim = RewardTree(amounts).claim(owner)
+        claim = tree.claim(owner)
         return schemas.Reward(
             hexed(owner),
             epoch["epoch"],

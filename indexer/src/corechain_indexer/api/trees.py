@@ -1,4 +1,4 @@
-"""Trees of recently asked batches, built from their leaves and kept within a size."""
+"""Trees that are asked for again: of recent batches, within a size, and of the newest epoch."""
 
 import asyncio
 from collections import OrderedDict
@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 from corechain.protocol.errors import NotFound
 from corechain.protocol.merkle import MerkleTree
+from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.statistics import StatisticsTree
 from corechain.service.database import asked
 from corechain_indexer.export import split_leaves
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from corechain.service.database import Database
 
 BYTES_A_LEAF = 600
@@ -68,3 +71,32 @@ class TreeCache:
         while self._bytes > self.max_bytes and len(self._held) > 1:
             _, gone = self._held.popitem(last=False)
             self._bytes -= gone.size
+
+
+@dataclass(slots=True)
+class EpochTree:
+    """The reward tree of the epoch that was asked for last: everybody asks for the newest, and one
+    of 50,000 owners takes a tenth of a second to build."""
+
+    pool: "Database"
+    _root: bytes = b""
+    _tree: RewardTree | None = None
+    # Those who come while it is built wait for it, and do not each build one.
+    _building: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def of(self, epoch: "Record") -> RewardTree:
+        """`epoch`: a row of `claimable`. The root names the tree, whatever a reorg does to the
+        place of its event. Raises NotFound when a reorg has just taken the epoch away."""
+        async with self._building:
+            if self._tree is None or epoch["root"] != self._root:
+                self._tree, self._root = await self._built(epoch), epoch["root"]
+            return self._tree
+
+    async def _built(self, epoch: "Record") -> RewardTree:
+        place = epoch["block_number"], epoch["log_index"]
+        leaves = await asked(self.pool.fetch(SQL["epoch_leaves"], *place))
+        if not leaves:
+            raise NotFound(f"epoch {epoch['epoch']} is not there any more")
+        amounts = {Owner(leaf["owner"]): int(leaf["cumulative"]) for leaf in leaves}
+        # Elsewhere, so that nobody else's request waits for it.
+        return await asyncio.to_thread(RewardTree, amounts)

@@ -3,6 +3,7 @@
 Same batches + same rules ⇒ same root, on any machine. Nothing here knows a clock or a float.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -107,7 +108,7 @@ class RewardTree:
         """Raises KeyError for an owner without a leaf."""
         if owner not in self.amounts:
             raise KeyError(owner)
-        position = self._owners.index(owner)
+        position = bisect_left(self._owners, owner)
         proof = tuple(self._tree.proof(position))
         return RewardClaim(owner, self.amounts[owner], position, proof)
 
