@@ -66,6 +66,9 @@ class Device:
             except httpx.HTTPError:
                 self.stop.wait(0.02)
                 continue
+            if answer.status_code == 503:  # it has just started
+                self.stop.wait(0.02)
+                continue
             # 409: the answer to an earlier try was lost; the report was not.
             assert answer.status_code in (202, 409), answer.text
             self.acknowledged.append(report)

@@ -188,7 +188,7 @@ def test_the_guard_outlives_an_outage_of_its_database(
 def test_the_guard_outlives_a_node_that_hangs(
     start: Start, batch: Dossier, challenger: Challenger, anvil_server: AnvilServer
 ) -> None:
-    guard = start("guard", **GUARDED, RELAYER_RPC_TIMEOUT_S="0.3")
+    guard = start("guard", **GUARDED, RELAYER_RPC_TIMEOUT_S="2")
     first = challenger.at(Demand.READING, batch, 0)
     challenger.awaited(first)
     os.kill(anvil_server.pid, signal.SIGSTOP)

@@ -201,6 +201,10 @@ class Relayer:
             raise StoreUnavailable("the tables of this version are not there yet")
         await JournalReader(self.pool).ping()
 
+    async def _ask_registry(self) -> None:
+        """Until it was read once, every report is refused for now: nobody is known."""
+        self.registry.require()
+
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
 
@@ -218,7 +222,12 @@ class Relayer:
         places = [self.frame_place(lane) for lane in range(settings.lanes)]
         shared = (self.bus, self.watch, self.registry, reader, self.gateway_workers, self.metrics)
         gateway = GatewayRole(settings, self.domain, places, *shared).gateway()
-        probes = {"bus": self.bus.depth, "database": self._ask_database, "node": self.rpc.head}
+        probes = {
+            "bus": self.bus.depth,
+            "database": self._ask_database,
+            "node": self.rpc.head,
+            "registry": self._ask_registry,
+        }
         health = Health(probes, self.supervised, self.warnings)
         return Endpoints(
             gateway,
