@@ -7,7 +7,7 @@ given one gateway behind two servers, with and without the direct path
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import Overloaded
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain.protocol.report_json import report_to_json
+from corechain.service import http_protocol
 from corechain.service.direct import Answer
 from corechain.service.health import Health
 from corechain.service.http_protocol import MAX_HEADER_FIELDS
@@ -30,6 +31,7 @@ from corechain_relayer.gateway.body import BodyLimits
 from corechain_relayer.gateway.direct import DirectReports
 from corechain_relayer.gateway.intake import intake_of
 from corechain_relayer.gateway.problem import answer
+from corechain_relayer.gateway.service import Done, Peer
 from corechain_relayer.metrics import Metrics
 from relayer.test_bad_input import text
 from relayer.test_bad_transport import (
@@ -50,7 +52,8 @@ CELL = 0x872A1072BFFFFFF
 MOST_BYTES, ALL_BYTES = 1_000, 2_000
 QUIET_TURNS = 12
 """Of the event loop, without a byte: every step of a request here takes fewer."""
-_DATE = re.compile(rb"date: [^\r]*\r\n")
+_DRAWN = re.compile(rb"(?i)(date|retry-after): [^\r]*\r\n")
+"""What differs from answer to answer."""
 
 
 def report(number: int, observations: int = 1) -> SignedReport:
@@ -72,13 +75,11 @@ class Door:
         if self.is_full:
             raise Overloaded("full", 7)
 
-    async def accept(self, media_type: str, body: bytes) -> Answer:
+    async def accept(self, media_type: str, body: bytes, peer: Peer) -> Answer:
         await asyncio.sleep(0)
         return self._answer(media_type, body)
 
-    def take_straight(
-        self, media_type: str, body: bytes, done: Callable[[Answer | Exception], None]
-    ) -> bool:
+    def take_straight(self, media_type: str, body: bytes, peer: Peer, done: Done) -> bool:
         if self.is_strange:
             return False
         found = self._answer(media_type, body)
@@ -172,7 +173,7 @@ class Served:
         self.protocol.connection_lost(None)
         await self.settle()
         assert self.endpoints.bodies.held == 0
-        return _DATE.sub(b"", bytes(self.wire.received)).lower()
+        return _DRAWN.sub(b"", bytes(self.wire.received)).lower()
 
 
 def sorted_fields(written: bytes) -> list[list[bytes]]:
@@ -329,3 +330,19 @@ async def test_a_peer_is_who_a_trusted_proxy_says_and_nobody_else() -> None:
     assert peer_of(served, "198.51.100.1", forwarded) == "198.51.100.1"
     assert peer_of(served, "127.0.0.1", forwarded) == "203.0.113.9"
     assert peer_of(served, "127.0.0.1") == "127.0.0.1"
+
+
+async def test_who_was_refused_at_once_keeps_his_connection(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_S", 0.02)
+    for is_direct in (True, False):
+        served = Served(Door(is_full=True), is_direct)
+        served.send(sized(report(1).pack(), PACKED))
+        await served.settle()
+        assert served.wire.received.startswith(b"HTTP/1.1 503 ")
+        await asyncio.sleep(0.1)
+        assert not served.wire.closed
+        served.send(b"\r\n")  # no request, and no way to keep a place
+        while not served.wire.closed:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.flows import API, ApiUnavailable, Request
-from corechain.paying import Pause, Send, pay
+from corechain.flows import API, ApiUnavailable, Pause, Request
+from corechain.paying import Send, pay
 from corechain.payments import (
     PAYMENT_REQUIRED,
     PAYMENT_RESPONSE,

@@ -45,14 +45,14 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[Serving]:
+async def serving(most: int = 100) -> AsyncIterator[Serving]:
     routes = [
         Route("/", hello),
         Route("/flood", flood),
         Route("/refuse", refuse_unread, methods=["POST"]),
     ]
     with bind("X_", "127.0.0.1", 0) as listener:
-        server = http_server(Starlette(routes=routes), 100, 75)
+        server = http_server(Starlette(routes=routes), most, 75)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await server.until_started()
         yield Serving(listener.getsockname()[1], server.server_state.connections)
@@ -156,3 +156,12 @@ def test_small_writes_are_sent_at_once() -> None:
     # asyncio sets TCP_NODELAY only on sockets that name their protocol.
     with bind("X_", "127.0.0.1", 0) as listener:
         assert listener.proto == socket.IPPROTO_TCP
+
+
+async def test_a_connection_too_many_is_told_when_to_come_again() -> None:
+    request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with serving(most=1) as server:  # uvicorn counts the connection that asks
+        refused = await closed_by_server(server.port, request, pause_s=0)
+    assert refused.startswith(b"HTTP/1.1 503 ")
+    assert b"urn:corechain:error:Overloaded" in refused
+    assert 1 <= int(refused.partition(b"retry-after: ")[2].partition(b"\r\n")[0]) <= 10

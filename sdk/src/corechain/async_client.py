@@ -13,9 +13,9 @@ from corechain.client import (
     S,
     payload_of,
 )
-from corechain.flows import Request
+from corechain.flows import Pause, Request
 from corechain.http import LoopClients, async_client, async_exchange
-from corechain.paying import ClientStep, Pause, Paying, PayingStep, Quote, Send
+from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.errors import CoreChainError
@@ -61,6 +61,8 @@ class AsyncClient(ClientBase):
     async def _carry_out(self, step: ClientStep) -> Any:
         if isinstance(step, Quote):
             return await self._send(step.request, {})
+        if isinstance(step, Pause):
+            return await asyncio.sleep(step.seconds)
         if not isinstance(step, Request):
             return await asyncio.to_thread(step.question)
         response = await self._send(step, {})
@@ -106,8 +108,10 @@ class AsyncClient(ClientBase):
     async def register_device(self, key: DeviceKey, owner: OctetsLike | None = None) -> Any:
         return await asyncio.to_thread(self._register, key, owner)
 
-    async def send_reports(self, reports: Sequence[SignedReport]) -> list[flows.Delivery]:
-        return await self.run(flows.send_reports(reports))
+    async def send_reports(
+        self, reports: Sequence[SignedReport], patience_s: float = 0.0
+    ) -> list[flows.Delivery]:
+        return await self.run(flows.send_reports(reports, patience_s))
 
     async def next_sequence(self, device: OctetsLike) -> int:
         return await self.run(flows.next_sequence(device))

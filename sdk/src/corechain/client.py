@@ -13,13 +13,12 @@ import msgspec
 from corechain import flows
 from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
-from corechain.flows import Question, Request
+from corechain.flows import Pause, Question, Request
 from corechain.http import ProcessClients, client, exchange, retry_after_s, service_url
 from corechain.opening import Opening
 from corechain.paying import (
     HTTP_PAYMENT_REQUIRED,
     ClientStep,
-    Pause,
     Paying,
     PayingStep,
     Quote,
@@ -250,6 +249,8 @@ class Client(ClientBase):
     def _carry_out(self, step: ClientStep) -> Any:
         if isinstance(step, Quote):
             return self._send(step.request, {})
+        if isinstance(step, Pause):
+            return time.sleep(step.seconds)
         if not isinstance(step, Request):
             return step.question()
         response = self._send(step, {})
@@ -293,9 +294,12 @@ class Client(ClientBase):
         """Registers a device for an owner (default: this account)."""
         return self._register(key, owner)
 
-    def send_reports(self, reports: Sequence[SignedReport]) -> list[flows.Delivery]:
-        """Sends up to a body's worth of reports; returns when the gateway holds them durably."""
-        return self.run(flows.send_reports(reports))
+    def send_reports(
+        self, reports: Sequence[SignedReport], patience_s: float = 0.0
+    ) -> list[flows.Delivery]:
+        """Sends up to a body's worth of reports; returns when the gateway holds them durably. A
+        busy gateway is asked again when it says, for at most `patience_s` seconds."""
+        return self.run(flows.send_reports(reports, patience_s))
 
     def next_sequence(self, device: OctetsLike) -> int:
         """The first sequence number the gateway has not seen from a device."""

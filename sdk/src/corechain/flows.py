@@ -3,6 +3,7 @@
 `Client` and `AsyncClient` only carry the steps out, so both do exactly the same.
 """
 
+import random
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -110,7 +111,14 @@ class Ask:
     question: Callable[[], Any]
 
 
-Step = Request | Ask
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing, for so long."""
+
+    seconds: float
+
+
+Step = Request | Ask | Pause
 Flow = Generator[Step, Any, T]
 
 
@@ -161,15 +169,43 @@ def _delivery(row: DeliveryJson, report: Report) -> Delivery:
     return Delivery(report.device, report.sequence, row.status == "accepted", row.error)
 
 
-def send_reports(reports: Sequence[SignedReport]) -> Flow[list[Delivery]]:
-    """One request for all reports; returns once the gateway holds them durably."""
+LEAST_PAUSE_S = 0.2
+"""A server that asks to come again after 0 seconds is not asked without end."""
+
+
+def _pause_before_retry(error: ApiUnavailable, left_s: float) -> Pause | None:
+    """As long as the server asks, and up to half as long again: a fleet that was refused together
+    comes back spread. None where it asks nothing, or for more time than is left."""
+    if error.retry_after_s is None:
+        return None
+    least_s = max(LEAST_PAUSE_S, error.retry_after_s)
+    return Pause(min(left_s, least_s * random.uniform(1.0, 1.5))) if least_s <= left_s else None
+
+
+def _insist(request: Request, patience_s: float) -> Flow[Any]:
+    """The answer; a server that is busy is asked again when it says, for so long in all. Only for
+    what does no harm when it is done twice."""
+    left_s = patience_s
+    while True:
+        try:
+            return (yield request)
+        except ApiUnavailable as error:
+            pause = _pause_before_retry(error, left_s)
+            if pause is None:
+                raise
+        left_s -= pause.seconds
+        yield pause
+
+
+def send_reports(reports: Sequence[SignedReport], patience_s: float = 0.0) -> Flow[list[Delivery]]:
+    """One request for all reports; returns once the gateway holds them durably. `patience_s`: how
+    long to obey a gateway that asks to come again (Retry-After) before that is an error."""
     reports = items("reports", reports, SignedReport, "takes at least one signed report")
     if not reports:
         raise InvalidValue("reports", reports, "takes at least one signed report")
     body = b"".join(item.pack() for item in reports)
-    answer = yield Request(
-        GATEWAY, "POST", "/v1/reports", content=body, content_type=PACKED_REPORTS
-    )
+    request = Request(GATEWAY, "POST", "/v1/reports", content=body, content_type=PACKED_REPORTS)
+    answer = yield from _insist(request, patience_s)
     results = parse(answer, DeliveriesJson, "a delivery answer").results
     if [_said_of(row) for row in results] != [_id_of(item.report) for item in reports]:
         raise WrongAnswer("the gateway answers for other reports than were sent")

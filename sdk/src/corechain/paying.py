@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from corechain.flows import ApiUnavailable, Ask, Request
+from corechain.flows import ApiUnavailable, Ask, Pause, Request
 from corechain.payments import Payment, PaymentChannel, Price, offers
 from corechain.protocol.errors import ChargedUnanswered
 
@@ -47,11 +47,6 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
 class Quote:
     """A request that is not paid: its answer is wanted as it came, with the price in it."""
 
@@ -59,7 +54,7 @@ class Quote:
 
 
 PayingStep = Send | Pause | Ask
-ClientStep = Request | Ask | Quote
+ClientStep = Request | Ask | Pause | Quote
 Paying = Generator[PayingStep, Any, R]
 
 

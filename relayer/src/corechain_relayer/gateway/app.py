@@ -56,13 +56,14 @@ class Endpoints:
     data_dir: Path
     bodies: BodyLimits
 
-    async def reports(self, headers: Headers, receive: Receive) -> Answer:
+    async def reports(self, scope: Scope, receive: Receive) -> Answer:
         """Whatever goes wrong, an answer."""
         try:
             self.gateway.require_room()
+            headers: Headers = dict(scope["headers"])
             kind = media_type(headers)
             async with body_of(headers, receive, self.bodies) as body:
-                return await self.gateway.accept(kind, body)
+                return await self.gateway.accept(kind, body, lambda: _client(scope))
         except ProtocolError as error:
             return self.refusal(error)
         except Exception as error:  # the outermost place of a request: logged, and counted
@@ -70,7 +71,7 @@ class Endpoints:
 
     async def routed_reports(self, request: Request) -> Response:
         """The same where the application is asked: under another root, say."""
-        return response(await self.reports(dict(request.headers.raw), request.receive))
+        return response(await self.reports(request.scope, request.receive))
 
     async def sequence(self, request: Request) -> Response:
         text = request.path_params["device"]
@@ -118,6 +119,12 @@ class Endpoints:
         return breakdown()
 
 
+def _client(scope: Scope) -> str:
+    """The sender's address, as the server says it."""
+    found = scope.get("client")
+    return str(found[0]) if found else ""
+
+
 Handler = Callable[[Request], Awaitable[Response]]
 
 
@@ -141,7 +148,7 @@ class ReportsFirst:
         if not (is_reports and scope["method"] == "POST"):
             await self.others(scope, receive, send)
             return
-        answer = await self.endpoints.reports(dict(scope["headers"]), receive)
+        answer = await self.endpoints.reports(scope, receive)
         start = {"type": "http.response.start", "status": answer.status}
         await send(start | {"headers": answer.all_headers})
         await send({"type": "http.response.body", "body": answer.body})

@@ -50,7 +50,8 @@ class DirectReports:
     def handle(self, request: DirectRequest) -> None:
         kind, body = request.context, bytes(request.body)
         try:
-            if not self.endpoints.gateway.take_straight(kind, body, partial(self._end, request)):
+            peer, done = partial(_peer, request), partial(self._end, request)
+            if not self.endpoints.gateway.take_straight(kind, body, peer, done):
                 task = asyncio.get_running_loop().create_task(self._accept(request, kind, body))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -59,7 +60,8 @@ class DirectReports:
 
     async def _accept(self, request: DirectRequest, kind: str, body: bytes) -> None:
         try:
-            answer: Answer | Exception = await self.endpoints.gateway.accept(kind, body)
+            peer = partial(_peer, request)
+            answer: Answer | Exception = await self.endpoints.gateway.accept(kind, body, peer)
         except Exception as error:
             answer = error
         self._end(request, answer)
@@ -79,3 +81,7 @@ class DirectReports:
         elif isinstance(answer, Exception):
             answer = self.endpoints.breakdown(REPORTS, answer)
         request.answer(answer)
+
+
+def _peer(request: DirectRequest) -> str:
+    return request.peer

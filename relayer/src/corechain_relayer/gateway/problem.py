@@ -11,6 +11,7 @@ from corechain.protocol.errors import ProtocolError, problem_type
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import Report
 from corechain.service.direct import Answer, Fields
+from corechain.service.retry import spread_s
 from corechain_relayer.gateway.intake import Intake
 
 MEDIA_TYPE = "application/problem+json"
@@ -34,7 +35,7 @@ def problem(error: ProtocolError, **extra: Any) -> Answer:
     headers: Fields = _OF_PROBLEM
     if error.status == 503:
         seconds = getattr(error, "retry_after_s", RETRY_AFTER_S)
-        headers = (*headers, (b"retry-after", b"%d" % seconds))
+        headers = (*headers, (b"retry-after", b"%d" % spread_s(seconds)))
     return Answer(error.status, headers, encode(content))
 
 

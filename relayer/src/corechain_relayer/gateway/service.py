@@ -18,6 +18,7 @@ from corechain_relayer.gateway.frames import FrameWork
 from corechain_relayer.gateway.gather import Gatherer, Outcome, Waiting
 from corechain_relayer.gateway.intake import PACKED, Fault, Intake, intake_of, is_one_report
 from corechain_relayer.gateway.problem import accepted_single, answer
+from corechain_relayer.gateway.suspects import Suspects
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
@@ -26,6 +27,8 @@ INLINE_BYTES = 16 << 10
 """A longer body is parsed in a thread: it would hold the event loop too long."""
 
 Done = Callable[[Answer | Exception], None]
+Peer = Callable[[], str]
+"""The address of a request's sender: asked for where forged reports came lately, and not before."""
 
 
 @dataclass(slots=True)
@@ -43,9 +46,13 @@ class Gateway:
     _newcomers: Gatherer = field(init=False)
     """Of devices for which the journal has to be asked first: it may be slow, or away."""
 
+    suspects: Suspects = field(default_factory=Suspects)
+    _suspected: Gatherer = field(init=False)
+    """Of those who sent forged reports lately."""
+
     def __post_init__(self) -> None:
-        self._known, self._newcomers = (
-            Gatherer(self.work.run, self.gather_s, self.metrics) for _ in range(2)
+        self._known, self._newcomers, self._suspected = (
+            Gatherer(self.work.run, self.gather_s, self.metrics) for _ in range(3)
         )
 
     def require_room(self) -> None:
@@ -58,7 +65,7 @@ class Gateway:
         self.metrics.refused_early.labels(refusal.reason).inc()
         return Overloaded(refusal.sentence, refusal.retry_after_s)
 
-    def take_straight(self, media_type: str, body: bytes, done: Done) -> bool:
+    def take_straight(self, media_type: str, body: bytes, peer: Peer, done: Done) -> bool:
         """Hands the reports to a frame, whose end tells `done` the answer. False where something
         has to be asked or decided before that, and `accept` is the way. Short bodies only.
 
@@ -73,27 +80,31 @@ class Gateway:
         devices = [DeviceId(body[:20])] if columns is None else columns.device_ids()
         if not devices or self.registry.view.unknown(devices):
             return False
-        taken = partial(self._taken, reports, time.perf_counter(), done)
+        taken = partial(self._taken, reports, time.perf_counter(), peer, done)
         packed = body if columns is None else columns.packed
-        self._gatherer(devices).put(Waiting(packed, len(devices), taken))
+        self._gatherer(devices, peer).put(Waiting(packed, len(devices), taken))
         return True
 
-    def _taken(self, reports: Intake | bytes, started: float, done: Done, outcome: Outcome) -> None:
+    def _taken(
+        self, reports: Intake | bytes, started: float, peer: Peer, done: Done, outcome: Outcome
+    ) -> None:
         if isinstance(outcome, Exception):
             done(outcome)
-        elif isinstance(reports, Intake):
+        elif isinstance(reports, Intake) or outcome[0] is not None:
+            if isinstance(reports, bytes):
+                reports = intake_of(PACKED, reports, self.domain)
+            self.suspects.note(peer, outcome)
             done(self._answer(reports, outcome, started))
-        elif outcome[0] is not None:
-            done(self._answer(intake_of(PACKED, reports, self.domain), outcome, started))
         else:
             self.metrics.accept_seconds.observe(time.perf_counter() - started)
             done(accepted_single(reports))
 
-    async def accept(self, media_type: str, body: bytes) -> Answer:
+    async def accept(self, media_type: str, body: bytes, peer: Peer) -> Answer:
         """The answer. Raises ProtocolError when the request as a whole is refused."""
         started = time.perf_counter()
         intake = await self._read(media_type, body)
-        faults = await self._take(intake.columns) if len(intake.columns) else []
+        faults = await self._take(intake.columns, peer) if len(intake.columns) else []
+        self.suspects.note(peer, faults)
         return self._answer(intake, faults, started)
 
     def _answer(self, intake: Intake, faults: Sequence[Fault], started: float) -> Answer:
@@ -109,13 +120,15 @@ class Gateway:
             return intake_of(media_type, body, self.domain)
         return await self.work.workers.run(intake_of, media_type, body, self.domain)
 
-    async def _take(self, columns: Columns) -> list[Fault]:
+    async def _take(self, columns: Columns, peer: Peer) -> list[Fault]:
         full = self.bus.rooms.full
         if full:
-            return await self._take_some(columns, full)
-        return await self._take_all(columns)
+            return await self._take_some(columns, peer, full)
+        return await self._take_all(columns, peer)
 
-    async def _take_some(self, columns: Columns, full: Mapping[int, Refusal]) -> list[Fault]:
+    async def _take_some(
+        self, columns: Columns, peer: Peer, full: Mapping[int, Refusal]
+    ) -> list[Fault]:
         """Refuses the reports of lanes that are full, and only them, before they are verified."""
         lanes = [self.work.lane_of(device) for device in columns.device_ids()]
         faults: list[Fault] = [
@@ -123,19 +136,21 @@ class Gateway:
         ]
         rest = [index for index, fault in enumerate(faults) if fault is None]
         if rest:
-            taken = await self._take_all(columns.select(rest))
+            taken = await self._take_all(columns.select(rest), peer)
             for index, fault in zip(rest, taken, strict=True):
                 faults[index] = fault
         return faults
 
-    async def _take_all(self, columns: Columns) -> list[Fault]:
+    async def _take_all(self, columns: Columns, peer: Peer) -> list[Fault]:
         devices = columns.device_ids()
         # Before the frame is shared: an unknown device may take a look at the chain.
         await self.registry.refresh_for(devices)
         self.registry.require()
-        return await self._gatherer(devices).take(columns)
+        return await self._gatherer(devices, peer).take(columns)
 
-    def _gatherer(self, devices: Sequence[DeviceId]) -> Gatherer:
+    def _gatherer(self, devices: Sequence[DeviceId], peer: Peer) -> Gatherer:
+        if self.suspects.has(peer):
+            return self._suspected
         return self._known if self.work.has_met(devices) else self._newcomers
 
     async def next_sequence(self, device: DeviceId) -> int:

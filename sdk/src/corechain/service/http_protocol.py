@@ -17,8 +17,9 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from corechain.protocol.errors import ProtocolError, problem_type
+from corechain.protocol.errors import Overloaded, ProtocolError, problem_type
 from corechain.service.direct import DirectRequest, Fields
+from corechain.service.retry import spread_s
 
 HEAD_TIMEOUT_S = 10.0
 """From the first byte of a request (or from the connection) to the end of its head."""
@@ -29,6 +30,8 @@ MAX_HEAD_BYTES = 64 << 10
 MAX_HEADER_FIELDS = 100
 """Browsers behind proxies send about 30; 100 is what Apache and Go's HTTP/2 servers stop at, too.
 Trailers count."""
+RETRY_AFTER_S = 5
+"""Connections that are kept alive free their places slowly."""
 PROBLEM = b"application/problem+json"
 
 
@@ -75,12 +78,16 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes = None
         self._require_small_head()
+        self._require_room()
         self._before = self.cycle
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._is_between_requests():
+        if self._head_bytes is None and self.timeout_keep_alive_task is not None:
+            # Answered in this very step: the next request may come as late as after any other.
+            self._stop_waiting()
+        elif self._is_between_requests():
             # Not anew for each byte: dripping a head is no way to keep a place.
             self._await_head()
             self._limit_head(len(data))
@@ -100,6 +107,13 @@ class BoundedProtocol(HttpToolsProtocol):
         elif sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             self._refused = HeadTooLarge(f"the head is over {MAX_HEAD_BYTES} bytes")
         if self._refused is not None:
+            raise self._refused
+
+    def _require_room(self) -> None:
+        """uvicorn refuses too, but says neither what nor when to come again."""
+        limit = self.limit_concurrency
+        if limit is not None and max(len(self.connections), len(self.tasks)) >= limit:
+            self._refused = Overloaded("too many connections")
             raise self._refused
 
     def _limit_head(self, size: int) -> None:
@@ -144,6 +158,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def _write_last(self, error: ProtocolError) -> None:
         body = _problem(error)
         fields = b"content-type: %s\r\ncontent-length: %d\r\n" % (PROBLEM, len(body))
+        if isinstance(error, Overloaded):
+            fields += b"retry-after: %d\r\n" % spread_s(RETRY_AFTER_S)
         head = STATUS_LINE[error.status] + self.default_fields() + fields
         self.transport.write(head + b"connection: close\r\n\r\n" + body)
         self.transport.close()

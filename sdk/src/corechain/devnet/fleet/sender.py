@@ -21,6 +21,8 @@ from corechain.protocol.errors import TransportError
 
 # Where the gateway does not say how long to wait: doubled each time, up to the limit.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0
+# Where it says so. Our own gateway never asks for more; a proxy that says "tomorrow" is not obeyed.
+LONGEST_OBEYED_S = 120.0
 # A log that is behind by more would lose too much to a kill -9; more often would cost too much.
 FLUSH_S = 0.25
 # A stop may find a request this long before its time; a longer sleep listens for the stop.
@@ -175,7 +177,7 @@ class Sender:
                 return True
             self.tally.retries[found.again] += 1
             # Not all at the same moment again.
-            wait = (found.after_s or pause) * random.uniform(1.0, 1.5)
+            wait = min(LONGEST_OBEYED_S, found.after_s or pause) * random.uniform(1.0, 1.5)
             pause = min(2 * pause, LONGEST_PAUSE_S)
             if await self._pause(wait):
                 return False
