@@ -122,6 +122,7 @@ async def test_pages_are_everything_once(world: World, served: Driven, limit: in
 async def test_a_reading_is_proven_to_the_contract(world: World, served: Driven) -> None:
     async with served.api() as api:
         rows = (await get(api, "/v1/readings", device=device_of(world), metric="1"))["items"]
+        assert {row["provenance"] for row in rows} == {"device"}
         for row in rows[:3]:
             path = f"/v1/batches/{row['batch_id']}/readings/{row['position']}/proof"
             proven = parse_proven_reading(await get(api, path), row["batch_id"])

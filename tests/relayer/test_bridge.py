@@ -1,5 +1,6 @@
 """The bridge on its own disk: stations, uploads, refusals, what survives. No gateway is there."""
 
+import asyncio
 import stat
 
 import httpx
@@ -275,8 +276,8 @@ class Polled:
 
     async def look(self, after_s=0.0):
         self.now += after_s
-        async with httpx.AsyncClient() as client:
-            await self.poller.poll_due(client)
+        async with httpx.AsyncClient() as client, asyncio.TaskGroup() as group:
+            await self.poller.poll_due(client, group)
         return len(queued(self.stage))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from corechain.protocol.errors import NotFound, UnknownBatch, UnknownDevice
+from corechain.protocol.provenance import provenance_of
 from corechain.protocol.rewards import Owner
 from corechain.service.database import asked
 from corechain.service.rpc import Rpc
@@ -193,7 +194,7 @@ class Handlers:
             schemas.Newest(n.metric, n.observed_at, n.value, n.flag, n.cell, n.batch_id, n.position)
             for n in newest
         ]
-        return schemas.Latest(hexed(device), items)
+        return schemas.Latest(hexed(device), items, provenance_of(device))
 
     async def reward(self, params: Params) -> schemas.Reward:
         params.only()

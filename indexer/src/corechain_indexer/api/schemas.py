@@ -193,6 +193,7 @@ class Newest(msgspec.Struct, frozen=True):
 class Latest(msgspec.Struct, frozen=True):
     device: str
     items: list[Newest]
+    provenance: str
 
 
 class Reward(msgspec.Struct, frozen=True):

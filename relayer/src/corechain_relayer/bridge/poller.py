@@ -45,30 +45,31 @@ class Poller:
     metrics: Metrics
     clock: Callable[[], float] = field(default=time.monotonic)
     _due: dict[int, float] = field(default_factory=dict)
+    _asked: set[int] = field(default_factory=set)
+    """Stations whose source is being asked: it is not asked twice at a time."""
+    _gate: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(AT_ONCE))
 
     async def poll_forever(self) -> None:
         """Raises StoreUnavailable. What goes wrong at a source is counted; it is asked again."""
-        async with async_client(follow_redirects=False) as client:
+        async with async_client(follow_redirects=False) as client, asyncio.TaskGroup() as group:
             while True:
-                await self.poll_due(client)
+                await self.poll_due(client, group)
                 await asyncio.sleep(LOOK_S)
 
-    async def poll_due(self, client: "httpx.AsyncClient") -> None:
+    async def poll_due(self, client: "httpx.AsyncClient", group: asyncio.TaskGroup) -> None:
+        """Begins to ask the sources that are due, and waits for none of them."""
         now = self.clock()
         stations = [one for one in await self.worker.run(self.store.stations) if one.url]
         self._due = {one.id: self._due.get(one.id, now) for one in stations}
-        due = [one for one in stations if self._due[one.id] <= now]
-        gate = asyncio.Semaphore(AT_ONCE)
-        async with asyncio.TaskGroup() as group:
-            for station in due:
+        for station in stations:
+            if self._due[station.id] <= now and station.id not in self._asked:
                 self._due[station.id] = now + station.every_s
-                group.create_task(self._poll(client, station, gate))
+                self._asked.add(station.id)
+                group.create_task(self._poll(client, station))
 
-    async def _poll(
-        self, client: "httpx.AsyncClient", station: Station, gate: asyncio.Semaphore
-    ) -> None:
+    async def _poll(self, client: "httpx.AsyncClient", station: Station) -> None:
         try:
-            async with gate:
+            async with self._gate:
                 body = await self._fetch(client, station)
             await self.intake.polled(FORMATS[station.format], Message(body), station)
         except CoreChainError as error:
@@ -76,6 +77,8 @@ class Poller:
             log.warning("poll failed", station=station.name, reason=error.name)
         else:
             self.metrics.polls.labels("ok").inc()
+        finally:
+            self._asked.discard(station.id)
 
     async def _fetch(self, client: "httpx.AsyncClient", station: Station) -> bytes:
         """Raises SourceUnavailable, BodyTooLarge."""

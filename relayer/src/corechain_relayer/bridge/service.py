@@ -1,7 +1,9 @@
 """Puts the bridge together and runs it: uploads, pollers, the way to the gateway."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+import fcntl
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from corechain.deployment import Deployment
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import Ops, shown_in
+from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.app import Endpoints, build_app
@@ -29,7 +32,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-KEYS = "keys"
+KEYS, LOCK = "keys", "lock"
+
+
+@contextmanager
+def only_one(settings: Settings) -> Iterator[None]:
+    """Two bridges on one folder would send everything twice. Raises InvalidSetting for a second."""
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # The lock goes with the process, however it ends.
+    with (settings.data_dir / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InvalidSetting("BRIDGE_DATA_DIR: another bridge runs on it") from None
+        yield
 
 
 def client_of(settings: Settings, deployment: Deployment) -> AsyncClient:
@@ -89,13 +105,14 @@ class Bridge:
 
     async def close(self) -> None:
         await self.client.close()
+        # In the thread that uses it: a step under way ends first.
+        await self.worker.run(self.store.close)
         self.worker.close()
-        self.store.close()
 
 
 async def run(settings: Settings, deployment: Deployment) -> None:
     """Runs the bridge until a signal. Raises what stopped it otherwise."""
-    with bind(PREFIX, settings.http_host, settings.http_port) as listener:
+    with only_one(settings), bind(PREFIX, settings.http_host, settings.http_port) as listener:
         bridge = Bridge(settings, deployment)
         try:
             server = http_server(bridge.app(), settings.max_connections, settings.keep_alive_s)

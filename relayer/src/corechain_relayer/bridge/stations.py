@@ -5,6 +5,7 @@ import secrets
 import sqlite3
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from corechain.protocol.errors import InvalidValue, ProtocolError
@@ -56,7 +57,7 @@ class Station:
     @classmethod
     def of(cls, row: sqlite3.Row) -> "Station":
         """Raises InvalidValue, InvalidMapping for what a newer program has written."""
-        mapping = parse_mapping(row["mapping"]) if row["mapping"] else None
+        mapping = _parsed(row["mapping"]) if row["mapping"] else None
         return cls(
             id=row["id"],
             name=row["name"],
@@ -69,6 +70,10 @@ class Station:
             every_s=row["every_s"] or 0,
             header=row["header"],
         )
+
+
+# Read with every upload; TOML takes longer than all else of it.
+_parsed = lru_cache(1024)(parse_mapping)
 
 
 def zone_of(name: str | None, mapping: Mapping | None = None) -> tzinfo:
