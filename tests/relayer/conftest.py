@@ -27,6 +27,13 @@ def stream() -> str:
     return f"test:{uuid.uuid4().hex}"
 
 
+@pytest.fixture(params=["valkey", "kafka"])
+def any_bus_url(request: pytest.FixtureRequest) -> str:
+    """The URL of an empty bus of each kind."""
+    fixture = {"valkey": "bus_url", "kafka": "kafka_url"}[request.param]
+    return str(request.getfixturevalue(fixture))
+
+
 @pytest.fixture
 def environment(
     chain: Chain, deployment: Path, bus_url: str, database: str, tmp_path: Path, stream: str

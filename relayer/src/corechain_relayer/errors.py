@@ -108,8 +108,19 @@ class BusNotDurable(TransportError):
         parts = [str(item) for item in wrong]
         if unknown:
             parts.append(
-                f"it does not tell {', '.join(unknown)}: allow CONFIG GET, or vouch for the server "
-                "with RELAYER_BUS_VOUCHED=true"
+                f"it does not tell {', '.join(unknown)}: allow CONFIG GET (on Kafka "
+                "DescribeConfigs), or vouch for the server with RELAYER_BUS_VOUCHED=true"
             )
         super().__init__(f"the bus's server is not durable: {'; '.join(parts)}")
         self.wrong, self.unknown = tuple(wrong), tuple(unknown)
+
+
+class LanesMismatch(TransportError):
+    """The topic of the frames has another number of partitions than there are lanes."""
+
+    def __init__(self, topic: str, partitions: int, lanes: int) -> None:
+        super().__init__(
+            f"topic {topic} has {partitions} partitions and RELAYER_LANES is {lanes}: set "
+            f"RELAYER_LANES={partitions}, or run `corechain bus resize` with RELAYER_LANES={lanes}"
+        )
+        self.topic, self.partitions, self.lanes = topic, partitions, lanes

@@ -25,13 +25,11 @@ from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions
 from corechain.service.workers import Workers
 from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
-from corechain_relayer.bus.connection import connect as connect_bus
+from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.frame import Place
-from corechain_relayer.bus.guard import Guard
-from corechain_relayer.bus.room import Limits
-from corechain_relayer.bus.valkey import ValkeyBus
+from corechain_relayer.bus.opening import open_bus
 from corechain_relayer.bus.watch import BusWatch
-from corechain_relayer.errors import BusNotDurable
+from corechain_relayer.errors import BusNotDurable, LanesMismatch
 from corechain_relayer.following import Follower
 from corechain_relayer.gateway.app import Endpoints, build_app
 from corechain_relayer.gateway.body import BodyLimits
@@ -95,7 +93,7 @@ class Relayer:
     metrics: Metrics = field(default_factory=Metrics)
     supervised: Loops = field(default_factory=Loops)
     rpc: Rpc = field(init=False)
-    bus: ValkeyBus = field(init=False)
+    bus: Bus = field(init=False)
     watch: BusWatch = field(init=False)
     pool: "Database" = field(init=False)
     migrated: asyncio.Event = field(default_factory=asyncio.Event)
@@ -114,15 +112,7 @@ class Relayer:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
-        guard = Guard(settings.bus_vouched)
-        self.bus = ValkeyBus(
-            connect_bus(settings.bus_url.get_secret_value(), guard),
-            guard,
-            settings.bus_stream,
-            settings.lanes,
-            Limits(settings.bus_max_frames, settings.bus_max_bytes, settings.bus_max_drain_s),
-            self.metrics,
-        )
+        self.bus = open_bus(settings, self.metrics)
         self.pool = create_pool(self.database_url)
         self.watch = BusWatch(
             self.bus, range(settings.lanes), PositionJournal(self.pool), self.metrics
@@ -185,7 +175,7 @@ class Relayer:
         try:
             async with asyncio.timeout(START_S):
                 await check
-        except BusNotDurable as error:
+        except (BusNotDurable, LanesMismatch) as error:
             raise InvalidSetting(f"RELAYER_BUS_URL: {error}") from error
         except (TransportError, TimeoutError) as error:
             log.warning("not there at start", error=str(error) or type(error).__name__)

@@ -10,11 +10,12 @@ from corechain.service.settings import (
     DatabaseUrl,
     NodeUrl,
     PrivateKey,
-    RedisUrl,
     ServiceSettings,
     load,
+    url_of,
 )
 from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
+from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
 
 PREFIX = "RELAYER_"
 CENTURY_S = 100 * 366 * 86_400
@@ -41,6 +42,21 @@ def _frame_keys(value: SecretStr) -> SecretStr:
 FrameKeyList = Annotated[SecretStr, AfterValidator(_frame_keys)]
 
 
+def _bus_url(value: SecretStr) -> SecretStr:
+    if value.get_secret_value().startswith(SCHEME):
+        parse_address(value.get_secret_value())
+    return value
+
+
+def _kafka_options(value: SecretStr) -> SecretStr:
+    parse_options(value.get_secret_value())
+    return value
+
+
+BusUrl = Annotated[SecretStr, url_of("redis", "rediss", "kafka"), AfterValidator(_bus_url)]
+KafkaOptions = Annotated[SecretStr, AfterValidator(_kafka_options)]
+
+
 class Settings(ServiceSettings):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
@@ -51,7 +67,10 @@ class Settings(ServiceSettings):
 
     rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
-    bus_url: RedisUrl = Field(description="the bus between gateway and aggregator")
+    bus_url: BusUrl = Field(
+        description="the bus between gateway and aggregator: redis://HOST:PORT/N (Valkey), or "
+        "kafka://BROKER,BROKER/PREFIX"
+    )
     database_url: DatabaseUrl = Field(description="Postgres with the journal")
     data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
     lane: int = Field(
@@ -190,12 +209,24 @@ class Settings(ServiceSettings):
     bus_stream: str = Field(
         "corechain:frames",
         pattern=r"^[\w:.{}-]{1,100}$",
-        description="name of the streams on the bus, one a lane",
+        description="name of the streams on Valkey, one a lane",
     )
     bus_vouched: bool = Field(
         False,
         description="the operator answers for the durability of the bus: only where its server "
-        "forbids CONFIG GET",
+        "forbids CONFIG GET (on Kafka DescribeConfigs)",
+    )
+    kafka_options: KafkaOptions | None = Field(
+        None,
+        description="options of librdkafka, such as those of SASL and TLS: lines of NAME=VALUE, or "
+        "a JSON object; best in a file (RELAYER_KAFKA_OPTIONS_FILE)",
+    )
+    kafka_copies: int = Field(
+        2,
+        ge=1,
+        le=9,
+        description="on how many of Kafka's brokers a frame has to be before it is acknowledged; "
+        "1 is for development with one broker",
     )
 
     poll_s: float = Field(0.5, ge=0.05, le=60, description="pause between two looks at the chain")

@@ -4,7 +4,7 @@ A lane is a part of the bus with one consumer: a stream on Valkey, a partition o
 a device belongs to is `corechain.protocol.lanes`.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,15 @@ class Delivery:
 
     id: str
     payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """What no batch may hold: a frame, as bytes, and the name of the error."""
+
+    id: str
+    payload: bytes
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +140,12 @@ class Bus(Protocol):
 
     async def keep_dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
         """Keeps what was acknowledged, however many dead letters there are."""
+
+    def dead_letters(self, lane: int) -> AsyncIterator[list[DeadLetter]]:
+        """Those that are kept now, oldest first, in pages. Raises BusUnavailable."""
+
+    async def forget_dead_letters(self, lane: int, ids: Collection[str]) -> None:
+        """Deletes some of them; the others stay, perhaps under other ids."""
 
     async def undivided(self) -> int:
         """Frames that are on no lane yet, of versions without lanes."""

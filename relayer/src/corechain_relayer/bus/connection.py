@@ -9,7 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
-from corechain_relayer.bus.base import Delivery
+from corechain_relayer.bus.base import DeadLetter, Delivery
 from corechain_relayer.bus.guard import Guard, RefusedServer
 from corechain_relayer.bus.keys import FIELD
 from corechain_relayer.errors import BusUnavailable
@@ -79,9 +79,24 @@ def deliveries(entries: Entries) -> list[Delivery]:
 
 async def pages(redis: "Redis", stream: str, after: str = "0") -> AsyncIterator[list[Delivery]]:
     """The frames on a stream after an id, in pages. Raises BusUnavailable."""
+    async for entries in _entries(redis, stream, after):
+        yield deliveries(entries)
+
+
+async def letter_pages(redis: "Redis", stream: str) -> AsyncIterator[list[DeadLetter]]:
+    """The dead letters on a stream, in pages. Raises BusUnavailable."""
+    async for entries in _entries(redis, stream, "0"):
+        yield [
+            DeadLetter(id.decode(), fields[FIELD], fields.get(b"reason", b"").decode())
+            for id, fields in entries
+            if fields
+        ]
+
+
+async def _entries(redis: "Redis", stream: str, after: str) -> AsyncIterator[Entries]:
     while True:
         entries = await asked(redis.xrange(stream, f"({after}", "+", count=PAGE))
-        yield deliveries(entries)
+        yield entries
         if len(entries) < PAGE:
             return
         after = entries[-1][0].decode()

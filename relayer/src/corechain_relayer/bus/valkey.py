@@ -6,7 +6,7 @@ frames enter. What the server must be set to is `guard.py`.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.reading import DeviceId
-from corechain_relayer.bus.base import Delivery, Position
-from corechain_relayer.bus.connection import asked, exchange, line, pages
+from corechain_relayer.bus.appends import Appends, Waiting
+from corechain_relayer.bus.base import DeadLetter, Delivery, Position
+from corechain_relayer.bus.connection import asked, exchange, letter_pages, line, pages
 from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.frame import PackedFrame
 from corechain_relayer.bus.guard import Guard, RefusedServer
@@ -35,24 +36,11 @@ from corechain_relayer.metrics import Metrics
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-GROUP_FRAMES, GROUP_BYTES = 256, 8 << 20
-"""At most this much goes into one round trip."""
-QUEUED_FRAMES = 4096
-"""Requests that may wait for the round trip under way."""
 DEAD_LETTERS_MAX = 10_000
 """Of those that a gateway adds: a device that signs nonsense must not fill the bus."""
 LOOK_S, LANES_A_LOOK = 0.25, 16
 NO_LIMITS = Limits(0)
 _NOT_ENTERED = "the bus was restarted, and its lane not entered since"
-
-
-@dataclass(slots=True)
-class _Waiting:
-    lane: int
-    frame: PackedFrame
-    fresh: bool
-    limited: bool
-    done: asyncio.Future[None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +71,9 @@ class ValkeyBus:
     """How much each lane has, as the last look at it said."""
     positions: dict[int, Position] = field(default_factory=dict)
     """Where each lane was when we last heard of it."""
-    _queue: "asyncio.Queue[_Waiting]" = field(init=False)
+    _appends: Appends = field(default_factory=Appends)
 
     def __post_init__(self) -> None:
-        self._queue = asyncio.Queue(QUEUED_FRAMES)
         self.rooms = Rooms.of(self.lanes, self.limits)
 
     @property
@@ -109,30 +96,15 @@ class ValkeyBus:
     async def append(
         self, lane: int, frame: PackedFrame, fresh: bool = False, limited: bool = True
     ) -> None:
-        """`Bus.append`; not `limited`: for what is on the bus already and only changes its lane."""
-        done = asyncio.get_running_loop().create_future()
-        try:
-            self._queue.put_nowait(_Waiting(lane, frame, fresh, limited, done))
-        except asyncio.QueueFull:
-            raise BusFull(f"{QUEUED_FRAMES} frames wait for the bus") from None
-        await done
+        await self._appends.put(lane, frame, fresh, limited)
 
     async def write_forever(self) -> None:
-        """Carries appends to the server; run it as a task wherever `append` is used."""
         while True:
-            group = await self._next_group()
+            group = await self._appends.next_group()
             self.metrics.bus_group.observe(len(group))
             await self._write(group)
 
-    async def _next_group(self) -> list[_Waiting]:
-        group = [await self._queue.get()]
-        size = len(group[0].frame.content)
-        while len(group) < GROUP_FRAMES and size < GROUP_BYTES and not self._queue.empty():
-            group.append(self._queue.get_nowait())
-            size += len(group[-1].frame.content)
-        return group
-
-    async def _write(self, group: list[_Waiting]) -> None:
+    async def _write(self, group: list[Waiting]) -> None:
         answers: Sequence[object]
         try:
             answers = await self._send(group)
@@ -141,14 +113,14 @@ class ValkeyBus:
         for waiting, answer in zip(group, answers, strict=True):
             self._settle(waiting, answer)
 
-    async def _send(self, group: list[_Waiting]) -> list[object]:
+    async def _send(self, group: list[Waiting]) -> list[object]:
         async with line(self.redis) as connection:
             # What is sent on this connection reaches the run of the server that it was opened to,
             # and no later one: so the lanes are known to have been entered in it, or not to.
             self.guard.require()
             return await exchange(connection, [self._command(waiting) for waiting in group])
 
-    def _command(self, waiting: _Waiting) -> list[Any]:
+    def _command(self, waiting: Waiting) -> list[Any]:
         keys, known = self.keys(waiting.lane), self.positions.get(waiting.lane)
         # An old run is sent as none, which no lane is in.
         run = known.run if known is not None and known.run == self.guard.run else ""
@@ -160,7 +132,7 @@ class ValkeyBus:
         frame = (waiting.frame.content, marks.width, marks.records)
         return ["EVALSHA", APPEND.sha, len(names), *names, *fixed, *frame]
 
-    def _settle(self, waiting: _Waiting, answer: object) -> None:
+    def _settle(self, waiting: Waiting, answer: object) -> None:
         error = self._error_of(answer)
         if error is None:
             known = self.positions[waiting.lane]
@@ -168,12 +140,7 @@ class ValkeyBus:
             self.positions[waiting.lane] = replace(known, appended=grown)
             if waiting.lane < self.lanes:  # not one that is only emptied
                 self.rooms.added(waiting.lane, answer[2])  # type: ignore[index]
-        if waiting.done.done():  # its request was cancelled
-            return
-        if error is None:
-            waiting.done.set_result(None)
-        else:
-            waiting.done.set_exception(error)
+        waiting.settle(error)
 
     def _error_of(self, answer: object) -> CoreChainError | None:
         """None for a frame that is durable."""
@@ -265,6 +232,14 @@ class ValkeyBus:
     async def keep_dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
         """Adds what was acknowledged to the lane's dead letters, however many there are."""
         await asked(self.redis.xadd(self.keys(lane).dead, {FIELD: payload, "reason": reason}))
+
+    async def dead_letters(self, lane: int) -> AsyncIterator[list[DeadLetter]]:
+        async for page in letter_pages(self.redis, self.keys(lane).dead):
+            yield page
+
+    async def forget_dead_letters(self, lane: int, ids: Collection[str]) -> None:
+        if ids:
+            await asked(self.redis.xdel(self.keys(lane).dead, *ids))
 
     # ------------------------------------------------------------------ reading
 

@@ -14,7 +14,7 @@ import structlog
 
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bus.base import Bus, Position, frames_lost
-from corechain_relayer.errors import BusNotDurable, BusUnavailable
+from corechain_relayer.errors import BusNotDurable, BusUnavailable, LanesMismatch
 from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ class BusWatch:
     async def look_or_log(self) -> None:
         try:
             await self.look()
-        except (BusUnavailable, BusNotDurable, StoreUnavailable) as error:
+        except (BusUnavailable, BusNotDurable, LanesMismatch, StoreUnavailable) as error:
             log.debug("bus not looked at", error=str(error))  # the probes of /ready say it louder
 
     async def look(self) -> None:

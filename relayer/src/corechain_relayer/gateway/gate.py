@@ -24,6 +24,7 @@ from corechain_relayer.errors import (
     BusNotDurable,
     BusRestarted,
     BusUnavailable,
+    LanesMismatch,
     SequenceInUse,
 )
 from corechain_relayer.gateway.book import Key, SequenceBook, SequenceStore, Verdict
@@ -32,7 +33,7 @@ from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
-_BUS_OUTAGES = (BusFull, BusNotDurable, BusRestarted, BusUnavailable)
+_BUS_OUTAGES = (BusFull, BusNotDurable, BusRestarted, BusUnavailable, LanesMismatch)
 
 
 @dataclass(slots=True)

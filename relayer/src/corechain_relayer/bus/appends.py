@@ -1,0 +1,61 @@
+"""Appends of concurrent requests, gathered for the round trip that they share."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+from corechain.protocol.errors import CoreChainError
+from corechain_relayer.bus.frame import PackedFrame
+from corechain_relayer.errors import BusFull
+
+GROUP_FRAMES, GROUP_BYTES = 256, 8 << 20
+"""At most this much goes into one round trip."""
+QUEUED_FRAMES = 4096
+"""Requests that may wait for the round trip under way."""
+
+
+@dataclass(slots=True)
+class Waiting:
+    """A frame on its way to the server, and whom its fate is told."""
+
+    lane: int
+    frame: PackedFrame
+    fresh: bool
+    limited: bool
+    done: asyncio.Future[None]
+
+    def settle(self, error: CoreChainError | None) -> None:
+        """None: it is durable."""
+        if self.done.done():  # its request was cancelled
+            return
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+
+
+def _queue() -> "asyncio.Queue[Waiting]":
+    return asyncio.Queue(QUEUED_FRAMES)
+
+
+@dataclass(slots=True)
+class Appends:
+    """In order of arrival."""
+
+    _queue: "asyncio.Queue[Waiting]" = field(default_factory=_queue)
+
+    async def put(self, lane: int, frame: PackedFrame, fresh: bool, limited: bool) -> None:
+        """Returns when somebody has settled it. Raises its error, and BusFull."""
+        done = asyncio.get_running_loop().create_future()
+        try:
+            self._queue.put_nowait(Waiting(lane, frame, fresh, limited, done))
+        except asyncio.QueueFull:
+            raise BusFull(f"{QUEUED_FRAMES} frames wait for the bus") from None
+        await done
+
+    async def next_group(self) -> list[Waiting]:
+        group = [await self._queue.get()]
+        size = len(group[0].frame.content)
+        while len(group) < GROUP_FRAMES and size < GROUP_BYTES and not self._queue.empty():
+            group.append(self._queue.get_nowait())
+            size += len(group[-1].frame.content)
+        return group

@@ -1,0 +1,55 @@
+"""Opens the bus that RELAYER_BUS_URL names."""
+
+from typing import TYPE_CHECKING
+
+from corechain.service.settings import InvalidSetting
+from corechain_relayer.bus.base import Bus
+from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
+from corechain_relayer.bus.room import Limits
+from corechain_relayer.metrics import Metrics
+
+if TYPE_CHECKING:
+    from corechain_relayer.settings import Settings
+
+HEAD_BYTES = 1 << 16
+"""What a frame may have beyond the largest request body, with room to spare."""
+
+
+def open_bus(settings: "Settings", metrics: Metrics) -> Bus:
+    """A client of the bus; nothing is connected to yet. Raises InvalidSetting."""
+    limits = Limits(settings.bus_max_frames, settings.bus_max_bytes, settings.bus_max_drain_s)
+    if settings.bus_url.get_secret_value().startswith(SCHEME):
+        return _kafka(settings, limits, metrics)
+    return _valkey(settings, limits, metrics)
+
+
+def _valkey(settings: "Settings", limits: Limits, metrics: Metrics) -> Bus:
+    from corechain_relayer.bus.connection import connect
+    from corechain_relayer.bus.guard import Guard
+    from corechain_relayer.bus.valkey import ValkeyBus
+
+    guard = Guard(settings.bus_vouched)
+    redis = connect(settings.bus_url.get_secret_value(), guard)
+    return ValkeyBus(redis, guard, settings.bus_stream, settings.lanes, limits, metrics)
+
+
+def _kafka(settings: "Settings", limits: Limits, metrics: Metrics) -> Bus:
+    try:
+        from corechain_relayer.bus.kafka.bus import KafkaBus
+        from corechain_relayer.bus.kafka.link import Link, check_options
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("confluent_kafka"):
+            raise
+        raise InvalidSetting(
+            "RELAYER_BUS_URL: kafka:// needs the package confluent-kafka: "
+            "pip install 'corechain-relayer[kafka]'"
+        ) from None
+    from corechain_relayer.bus.kafka.guard import Wanted
+
+    address = parse_address(settings.bus_url.get_secret_value())
+    secret = settings.kafka_options
+    options = parse_options("" if secret is None else secret.get_secret_value())
+    check_options(address, options)
+    wanted = Wanted(settings.kafka_copies, settings.max_body_bytes + HEAD_BYTES)
+    link = Link(address, options)
+    return KafkaBus(link, settings.lanes, limits, wanted, settings.bus_vouched, metrics)
