@@ -20,7 +20,8 @@ from corechain.protocol.states import StateColumns
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bus.base import Delivery
 from corechain_relayer.bus.frame import pack_frame
-from corechain_relayer.gateway.book import RECENT, Key, SequenceBook, Verdict
+from corechain_relayer.gateway.book import Key, SequenceBook, Verdict
+from corechain_relayer.gateway.remembered import FEW, RECENT
 from corechain_relayer.journal.delta import delta_of
 from corechain_relayer.journal.digests import to_digests
 from corechain_relayer.journal.union import united
@@ -99,7 +100,37 @@ def test_the_window_of_a_device_is_that_of_the_reference(sequences: list[int]) -
         if window.look(sequence, GATEWAY_WIDTH) is Seen.NEW:
             window = window.with_seen(sequence, GATEWAY_WIDTH)
         book.mark(columns(report(sequence)))
-        assert book._devices[DEVICE].window == window
+        assert book.remembered.window(DEVICE) == window
+
+
+MANY = [DeviceId(bytes([7, number]) * 10) for number in range(FEW + 3)]
+MORE = st.builds(report, SEQUENCES, st.integers(0, 1), st.sampled_from(MANY))
+
+
+@given(SEQUENCES, st.lists(st.lists(MORE, max_size=6), max_size=4), st.lists(SEQUENCES, max_size=3))
+def test_frames_of_many_devices_are_remembered_as_their_reports_would_be(
+    first: int, frames: list[list[SignedReport]], learnt: list[int]
+) -> None:
+    together, one_by_one = SequenceBook(Journal()), SequenceBook(Journal())
+    journal = SequenceWindow().with_all(learnt, GATEWAY_WIDTH)
+    for book in (together, one_by_one):
+        book.remembered.learn(MANY[1], journal)
+    seen = {MANY[1]: journal}
+    for turn, extra in enumerate(frames):
+        # All devices, so that they are marked at once, and some of them again, in any order.
+        frame = [report(first + 3 * turn, 0, device) for device in MANY] + extra
+        together.mark(columns(*frame))
+        for signed in frame:
+            one_by_one.mark(columns(signed))
+            device, sequence = signed.report.device, signed.report.sequence
+            window = seen.get(device, SequenceWindow())
+            if window.look(sequence, GATEWAY_WIDTH) is Seen.NEW:
+                seen[device] = window.with_seen(sequence, GATEWAY_WIDTH)
+    for device in MANY:
+        assert together.remembered.window(device) == seen.get(device, SequenceWindow())
+        for sequence in {signed.report.sequence for frame in frames for signed in frame}:
+            digests = {book.remembered.digest(device, sequence) for book in (together, one_by_one)}
+            assert len(digests) == 1
 
 
 @given(st.lists(SEQUENCES, max_size=5), SEQUENCES)
@@ -107,7 +138,7 @@ def test_the_newest_of_a_device_is_new_for_certain(marked: list[int], asked: int
     book = SequenceBook(Journal())
     for sequence in marked:
         book.mark(columns(report(sequence)))
-    if book.is_newest(DEVICE, asked):
+    if book.are_newest(columns(report(asked))).all():
         assert asked > max(marked, default=-1)
         assert book.look(report(asked).report, {}) is Verdict.NEW
 

@@ -6,12 +6,16 @@ given events of fleets and of single devices
   └── a secure element counts once its key is known
 """
 
+from copy import deepcopy
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from corechain.protocol import events as e
 from corechain.protocol.errors import RevokedDevice, UnknownDevice
 from corechain.protocol.events import Event
-from corechain.protocol.keys import KeyType
+from corechain.protocol.keys import DeviceIdentity, KeyType
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.registry.view import RegistryView
 from relayer.support import p256, secp
@@ -33,6 +37,19 @@ def enrolled(owner: bytes, device: bytes = DEVICE, key_type: int = 1) -> Event:
 
 def registered(owner: bytes = RIGHTFUL) -> Event:
     return e.DeviceRegistered(DEVICE, owner, 1, bytes(32), bytes(32))
+
+
+assert SECURE.public_key is not None
+EVENTS = [
+    enrolled(FIRST),
+    enrolled(SECOND, SECURE.device, 2),
+    e.KeysPublished(bytes(64) + SECURE.public_key),
+    registered(),
+    e.DeviceRevoked(DEVICE, 7),
+    e.DeviceMaterialised(DEVICE, FIRST, 1, bytes(26)),
+    e.DeviceTransferred(SECURE.device, FIRST, SECOND),
+    e.DeviceRevoked(SECURE.device, 7),
+]
 
 
 @pytest.mark.parametrize(
@@ -69,6 +86,23 @@ def test_a_device_that_was_revoked_in_its_slot_comes_back_by_no_fleet(slot: list
     with pytest.raises(RevokedDevice):
         view.active(DEVICE)
     assert view.identity(DEVICE).device == DEVICE
+
+
+@given(st.permutations(EVENTS), st.integers(0, 8))
+def test_those_that_may_send_are_those_that_are_active(happened: list[Event], count: int) -> None:
+    view = RegistryView()
+    for event in happened[:count]:
+        try:
+            view.apply([event])
+        except KeyError:
+            return  # of a device that is not there: no chain says so
+    for device in (DEVICE, SECURE.device):
+        try:
+            active: DeviceIdentity | None = view.active(device)
+        except (RevokedDevice, UnknownDevice):
+            active = None
+        assert view.senders.get(device) == active
+        assert deepcopy(view).senders.get(device) == active
 
 
 def test_a_secure_element_counts_once_its_key_is_known() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
+import numpy as np
 import structlog
 
 from corechain.protocol.errors import (
@@ -106,14 +107,13 @@ class LaneGate:
 
     def _new(self, columns: Columns) -> list[int]:
         """Those that are new for certain. What stands twice in a frame is not."""
-        keys = list(zip(columns.device_ids(), columns.sequences, strict=True))
-        times = Counter(keys) if len(set(keys)) < len(keys) else None
-        is_newest = self.book.is_newest
-        return [
-            index
-            for index, key in enumerate(keys)
-            if is_newest(*key) and (times is None or times[key] == 1)
-        ]
+        newest, devices = self.book.are_newest(columns), columns.device_ids()
+        if len(set(devices)) < len(devices):
+            keys = list(zip(devices, columns.sequences, strict=True))
+            times = Counter(keys)
+            newest &= np.fromiter((times[key] == 1 for key in keys), np.bool_, len(keys))
+        new: list[int] = np.flatnonzero(newest).tolist()
+        return new
 
     async def take_doubtful(self, columns: Columns) -> list[Fault]:
         """Looks closely: asks the bus whether it still has what we remember, reads what others have

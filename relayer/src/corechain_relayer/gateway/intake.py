@@ -29,7 +29,7 @@ from corechain.protocol.reading import (
     unpack_observations,
 )
 from corechain.protocol.vocabulary import BY_CODE
-from corechain_relayer.registry.view import Device, RegistryView
+from corechain_relayer.registry.view import RegistryView
 
 JSON, PACKED = "application/json", "application/vnd.corechain.reports"
 
@@ -170,10 +170,12 @@ class FrameJudge:
 
     def faults(self, columns: Columns, view: RegistryView, now: float) -> list[Fault]:
         """One a report, in order."""
-        devices = [view.devices.get(device) for device in columns.device_ids()]
-        active = [d for d in devices if d is not None and not d.revoked and d.is_verifiable]
-        if len(active) == len(devices) and self._are_plain(columns, now):
-            return self._verified(columns, active)
+        try:
+            senders = list(map(view.senders.__getitem__, columns.device_ids()))
+        except KeyError:  # somebody may not send: who, and why, is looked up one by one
+            return self._one_by_one(columns, view, now)
+        if self._are_plain(columns, now):
+            return self.verifier.verify_all(columns, senders)
         return self._one_by_one(columns, view, now)
 
     def _are_plain(self, columns: Columns, now: float) -> bool:
@@ -189,14 +191,11 @@ class FrameJudge:
             and all(map(is_cell, set(columns.cells)))
         )
 
-    def _verified(self, columns: Columns, devices: Sequence[Device]) -> list[Fault]:
-        return self.verifier.verify_all(columns, [device.identity for device in devices])
-
     def _one_by_one(self, columns: Columns, view: RegistryView, now: float) -> list[Fault]:
         faults = [self.judge.cheap_fault(signed, view, now) for signed in columns.reports()]
         rest = [index for index, fault in enumerate(faults) if fault is None]
         part = columns.select(rest)
-        verdicts = self._verified(part, [view.devices[device] for device in part.device_ids()])
+        verdicts = self.verifier.verify_all(part, [view.senders[d] for d in part.device_ids()])
         for index, verdict in zip(rest, verdicts, strict=True):
             faults[index] = verdict
         return faults

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from itertools import filterfalse
 
 from corechain.protocol.errors import RevokedDevice, UnknownDevice
 from corechain.protocol.events import (
@@ -45,15 +46,24 @@ class RegistryView:
 
     devices: dict[DeviceId, Device] = field(default_factory=dict)
     fleets: dict[bytes, FleetEnrolled] = field(default_factory=dict)
+    senders: dict[DeviceId, DeviceIdentity] = field(default_factory=dict, init=False)
+    """Of those devices that may send (`active`): a frame asks for all of its devices at once."""
+
+    def __post_init__(self) -> None:
+        for known in self.devices.values():
+            self._put(known)
 
     def __deepcopy__(self, memo: object) -> "RegistryView":
         """What the dictionaries hold is frozen: 50,000 devices are copied in a millisecond."""
-        return RegistryView(dict(self.devices), dict(self.fleets))
+        copied = RegistryView()
+        copied.devices, copied.fleets = dict(self.devices), dict(self.fleets)
+        copied.senders = dict(self.senders)
+        return copied
 
     def apply(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, DeviceRegistered):
-                self.devices[DeviceId(event.device)] = _registered(event)
+                self._put(_registered(event))
             elif isinstance(event, FleetEnrolled):
                 self._enrol(event)
             elif isinstance(event, DeviceMaterialised):
@@ -70,7 +80,8 @@ class RegistryView:
         key_type = KeyType(event.key_type)
         self.fleets[event.fleet] = event
         for device in device_ids(event.ids):
-            self.devices.setdefault(device, Device(DeviceIdentity(device, key_type), event.owner))
+            if device not in self.devices:
+                self._put(Device(DeviceIdentity(device, key_type), event.owner))
 
     def _materialise(self, event: DeviceMaterialised) -> None:
         # Of two fleets with one device the one that was materialised counts: it may be the later.
@@ -78,7 +89,7 @@ class RegistryView:
         known = self.devices[device].identity
         public_key = known.public_key if key_type is KeyType.P256 else None
         identity = DeviceIdentity(device, key_type, public_key)
-        self.devices[device] = Device(identity, event.owner)
+        self._put(Device(identity, event.owner))
 
     def _learn_keys(self, event: KeysPublished) -> None:
         # Anyone may publish keys: only those of known devices are kept. The id vouches for the key.
@@ -89,7 +100,15 @@ class RegistryView:
 
     def _change(self, device: bytes, **fields: object) -> None:
         known = self.devices[DeviceId(device)]
-        self.devices[DeviceId(device)] = replace(known, **fields)  # type: ignore[arg-type]
+        self._put(replace(known, **fields))  # type: ignore[arg-type]
+
+    def _put(self, found: Device) -> None:
+        device = found.identity.device
+        self.devices[device] = found
+        if found.is_verifiable and not found.revoked:
+            self.senders[device] = found.identity
+        else:
+            self.senders.pop(device, None)
 
     def identity(self, device: DeviceId) -> DeviceIdentity:
         """Of a device, revoked or not. Raises UnknownDevice."""
@@ -114,5 +133,6 @@ class RegistryView:
         return known
 
     def unknown(self, devices: Iterable[DeviceId]) -> bool:
-        found = (self.devices.get(device) for device in devices)
+        others = filterfalse(self.senders.__contains__, devices)  # nearly always none
+        found = map(self.devices.get, others)
         return any(known is None or not known.is_verifiable for known in found)
