@@ -11,6 +11,7 @@ PROVER_STAMP := .corechain/halmos/.installed
 # tools/ensure_native.py touches it: only where there is a C compiler, and the build went well.
 NATIVE_STAMP := .venv/.native
 KAFKA_STAMP := .corechain/kafka/.installed
+MOSQUITTO_STAMP := .corechain/mosquitto/.installed
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=undefined
 ASAN_FOLDER := .corechain/native/asan
 NATIVE_SOURCES := $(wildcard native/*.py native/*.toml native/src/* native/corechain_native/*)
@@ -34,7 +35,7 @@ GETH := .corechain/geth/geth
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) $(KAFKA_STAMP) ## install everything into this folder
+setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) $(KAFKA_STAMP) $(MOSQUITTO_STAMP) ## install everything into this folder
 
 .corechain/versions:
 	@command -v $(PYTHON) > /dev/null || { echo "CoreChain needs Python 3.11 or newer, and $(PYTHON) is not there: install it, or set PYTHON=/path/to/python3"; exit 1; }
@@ -67,6 +68,10 @@ $(NATIVE_STAMP): $(NATIVE_SOURCES) tools/ensure_native.py | $(PYTHON_STAMP)
 # Without it the rest works; who lacks it is told, and the next run tries again.
 $(KAFKA_STAMP): sdk/src/corechain/devnet/kafka.lock tools/ensure_kafka.py tools/fetch-jars.js $(NODE_STAMP)
 	@if $(BIN)/python tools/ensure_kafka.py; then touch $@; fi
+
+# The same: without it MQTT is tested on the broker from npm, which has no version 5.
+$(MOSQUITTO_STAMP): tools/ensure_mosquitto.py | $(PYTHON_STAMP)
+	@if $(BIN)/python tools/ensure_mosquitto.py; then mkdir -p $(@D) && touch $@; fi
 
 native: $(NATIVE_STAMP) ## build corechain-native, the hot paths in C (needs cc; nothing needs it)
 

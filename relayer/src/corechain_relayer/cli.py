@@ -27,8 +27,9 @@ def run(
 ) -> None:
     """Run the relayer until SIGTERM. Settings: RELAYER_* in the environment."""
     from corechain_relayer import service
+    from corechain_relayer.roles import Role
 
-    roles = roles_of(service.Role, role)
+    roles = roles_of(Role, role)
     settings, deployment = configured(load_settings)
     run_to_end(service.run(settings, deployment, roles))
 

@@ -44,6 +44,16 @@ class Metrics:
             "Requests refused before they were read or verified, by the limit they met",
             "limit",
         )
+        self.mqtt_subscribed = gauge("mqtt_subscribed", "1 while the broker sends us messages")
+        self.mqtt_held = gauge(
+            "mqtt_held", "Messages that the broker has sent and we have not acknowledged"
+        )
+        self.mqtt_messages = counter(
+            "mqtt_messages_total", "Messages acknowledged, by what became of them", "outcome"
+        )
+        self.mqtt_answers = counter(
+            "mqtt_answers_total", "Answers published, or dropped because too many waited", "outcome"
+        )
         self.bus_group = Histogram(
             "corechain_bus_group_frames",
             "Frames written by one round trip",

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +42,10 @@ from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.mqtt.role import mqtt_sessions
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
+from corechain_relayer.roles import Role, takes_reports, uses_bus
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
 from corechain_relayer.submitter.held import Entitled, always
@@ -59,7 +60,7 @@ from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.http import EvidenceEndpoint
 from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
 from corechain_relayer.watchtower.store import EvidenceStore
-from corechain_relayer.wiring import Reporter, check_chain, node_of, policy_of
+from corechain_relayer.wiring import Reporter, check_chain, node_of, policy_of, required_key
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -74,14 +75,6 @@ log = structlog.get_logger(__name__)
 
 START_S = 2.0
 """So long node and bus have at start to show that they are the wrong ones."""
-
-
-class Role(StrEnum):
-    GATEWAY = "gateway"
-    AGGREGATOR = "aggregator"
-    SUBMITTER = "submitter"
-    WATCHTOWER = "watchtower"
-    GUARD = "guard"
 
 
 @dataclass(slots=True)
@@ -167,7 +160,7 @@ class Relayer:
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
         await self._check_at_start(self._check_node())
-        if not {Role.GATEWAY, Role.AGGREGATOR}.isdisjoint(roles):
+        if uses_bus(roles):
             await self._check_at_start(self.bus.inspect())
 
     async def _check_at_start(self, check: Awaitable[None]) -> None:
@@ -328,12 +321,6 @@ class Relayer:
         return [self.loop(name, self.journalled(session)) for name, session in loops]
 
 
-def required_key(key: "SecretStr | None", name: str) -> str:
-    if key is None:
-        raise InvalidSetting(f"{name} is not set")
-    return key.get_secret_value()
-
-
 def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     """The roles' loops, in order of start."""
     loops = [
@@ -344,9 +331,9 @@ def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
         loops += [relayer.lane_submitter(), *relayer.lane_upkeep()]
     if Role.AGGREGATOR in roles:
         loops.append(relayer.loop("aggregator", relayer.journalled(relayer.aggregate)))
-    if Role.GATEWAY in roles:
+    if takes_reports(roles):
         loops.append(relayer.loop("bus-room", relayer.bus.look_forever))
-    if not {Role.GATEWAY, Role.AGGREGATOR}.isdisjoint(roles):
+    if uses_bus(roles):
         loops.append(relayer.loop("bus", relayer.bus.write_forever))
         loops.append(relayer.loop("bus-watch", relayer.watch.watch_forever))
     return loops
@@ -384,11 +371,14 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
             await relayer.prepare(roles)
             watching, more = _watch(relayer, roles)
             endpoints = relayer.endpoints()
+            shared = (endpoints.gateway, roles, relayer.supervised)
+            mqtt = mqtt_sessions(settings, *shared).items()
             direct = DirectReports(endpoints) if Role.GATEWAY in roles else None
             app = build_app(endpoints, more, reports=direct is not None)
             server = http_server(app, settings.max_connections, settings.keep_alive_s, direct)
             # The guard before all others: it has a deadline, and needs neither bus nor gateway.
             background = _guard(relayer, roles) + _loops(relayer, roles) + watching
+            background += [relayer.loop(name, session) for name, session in mqtt]
             async with asyncio.TaskGroup() as group:
                 loops = [group.create_task(loop) for loop in background]
                 serving = group.create_task(server.serve(sockets=[listener]))

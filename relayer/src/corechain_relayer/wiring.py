@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 
+from pydantic import SecretStr
+
 from corechain.protocol.errors import CoreChainError
 from corechain.service.errors import Halt, WrongNode
 from corechain.service.rpc import Rpc
+from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import LoopReport, Loops, LoopState
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
@@ -54,3 +57,10 @@ async def check_chain(rpc: Rpc, chain_id: int) -> None:
     found = await rpc.chain_id()
     if found != chain_id:
         raise WrongNode(chain_id, found)
+
+
+def required_key(key: SecretStr | None, name: str) -> str:
+    """A role's key in the clear. Raises InvalidSetting."""
+    if key is None:
+        raise InvalidSetting(f"{name} is not set")
+    return key.get_secret_value()

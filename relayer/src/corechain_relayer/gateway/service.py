@@ -153,6 +153,11 @@ class Gateway:
             return self._suspected
         return self._known if self.work.has_met(devices) else self._newcomers
 
+    async def take(self, columns: Columns, peer: Peer) -> list[Fault]:
+        """One fault a report, None for those that are durable: the way of what is no HTTP request.
+        Raises Unavailable."""
+        return await self._take(columns, peer)
+
     async def next_sequence(self, device: DeviceId) -> int:
         """The first sequence that the device has never used, as journal and bus know, whichever
         gateway took its reports. Raises Unavailable, UnknownDevice, SequenceOutOfReach."""

@@ -1,0 +1,99 @@
+"""What is under way on a connection, in both directions. Pure: who sends is `link.py`."""
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from corechain_relayer.mqtt.packets import Message
+
+MESSAGE_OVERHEAD = 512
+"""Bytes that a message takes in memory beside its payload: objects, columns, a place in a frame."""
+ANSWERS_WAITING = 10_000
+"""Beyond this many that the broker has not taken, an answer is dropped and counted: a flood of bad
+messages must not fill our memory with what we say to them."""
+ANSWERS_IN_FLIGHT = 20
+"""What brokers take without being asked: Mosquitto's default, and no broker known has less."""
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """A message that we have and did not acknowledge. `done`: it may be, in its turn."""
+
+    message: Message
+    done: bool = False
+
+    @property
+    def size(self) -> int:
+        return len(self.message.payload) + MESSAGE_OVERHEAD
+
+
+@dataclass(slots=True)
+class HeldMessages:
+    """Acknowledges in the order of arrival, as the standard demands (MQTT-4.6.0-2)."""
+
+    bytes_held: int = 0
+    _queue: deque[Held] = field(default_factory=deque)
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def add(self, message: Message) -> Held:
+        held = Held(message)
+        self._queue.append(held)
+        self.bytes_held += held.size
+        return held
+
+    def done(self, held: Held) -> list[int]:
+        """The packet ids that may be acknowledged now: those before which none is open."""
+        held.done = True
+        ids = []
+        while self._queue and self._queue[0].done:
+            first = self._queue.popleft()
+            self.bytes_held -= first.size
+            if first.message.packet_id:
+                ids.append(first.message.packet_id)
+        return ids
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is published for a sender."""
+
+    topic: str
+    payload: bytes
+    content_type: str
+    correlation: bytes = b""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """Answers on their way to the broker, at most once for each that it takes."""
+
+    _waiting: deque[Answer] = field(default_factory=deque)
+    _in_flight: set[int] = field(default_factory=set)
+    _last_id: int = 0
+
+    def put(self, answer: Answer) -> bool:
+        """False when too many wait."""
+        if len(self._waiting) >= ANSWERS_WAITING:
+            return False
+        self._waiting.append(answer)
+        return True
+
+    def taken(self, packet_id: int) -> None:
+        """The broker has one."""
+        self._in_flight.discard(packet_id)
+
+    def to_send(self) -> Iterator[tuple[int, Answer]]:
+        """Those that may go now, each with its packet id."""
+        while self._waiting and len(self._in_flight) < ANSWERS_IN_FLIGHT:
+            packet_id = self.new_id()
+            self._in_flight.add(packet_id)
+            yield packet_id, self._waiting.popleft()
+
+    def new_id(self) -> int:
+        """1 to 65,535, none that is in flight."""
+        while True:
+            self._last_id = self._last_id % 0xFFFF + 1
+            if self._last_id not in self._in_flight:
+                return self._last_id

@@ -1,0 +1,187 @@
+"""From messages to durable frames: each is acknowledged when its reports are, or are refused."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
+from corechain.protocol.frame import Columns, columns_of
+from corechain_relayer.gateway.intake import Fault
+from corechain_relayer.gateway.service import INLINE_BYTES, Gateway
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.mqtt.broker import Broker
+from corechain_relayer.mqtt.errors import BrokerRefused, BrokerUnavailable, InternalError
+from corechain_relayer.mqtt.flow import Held
+from corechain_relayer.mqtt.letters import Letter, opened
+from corechain_relayer.mqtt.link import Link
+from corechain_relayer.mqtt.packets import Opening
+from corechain_relayer.mqtt.topics import Topics
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+"""Between two tries of what could not be decided: a frame's time first, then what is no load."""
+
+
+PACKET_OVERHEAD = 1 << 17
+"""A packet is longer than its payload: a topic and properties of 65,535 bytes each at most."""
+MISTAKES = 3
+"""So often one message may fail in a way that nobody foresaw, before it is set aside."""
+
+
+@dataclass(slots=True)
+class Subscriber:
+    """Takes what a broker delivers. Lives through connections; each is a session."""
+
+    gateway: Gateway
+    broker: Broker
+    opening: Opening
+    topics: Topics
+    group: str
+    max_body_bytes: int
+    max_held_bytes: int
+    report: Callable[[CoreChainError | None], None]
+    """Hears what keeps us from the broker; None when nothing does."""
+    _lacks: CoreChainError | None = None
+    _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    async def session(self) -> None:
+        """One connection, to its end. Raises BrokerUnavailable, BrokerRefused."""
+        max_packet = self.max_body_bytes + PACKET_OVERHEAD
+        link = Link(self.broker, self.opening, max_packet, self.max_held_bytes, self._arrived)
+        # Until the broker has answered, what kept us from it last is all that is known.
+        self.report(self._lacks or BrokerUnavailable(f"broker {self.broker.name}: no answer yet"))
+        try:
+            session_present = await link.open(self.filters)
+            log.info("subscribed", broker=self.broker.name, session_present=session_present)
+            self.report(None)
+            self.metrics.mqtt_subscribed.set(1)
+            await link.until_ended()
+        except (BrokerUnavailable, BrokerRefused) as error:
+            self._lacks = error
+            raise
+        finally:
+            self.metrics.mqtt_subscribed.set(0)
+            link.close()
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        """What is not acknowledged comes again on the next connection: it is not ours any more."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.metrics.mqtt_held.set(0)
+
+    @property
+    def filters(self) -> list[str]:
+        return self.topics.filters(self.opening.version, self.group)
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.gateway.metrics
+
+    def _arrived(self, link: Link, messages: Sequence[Held]) -> None:
+        """The messages of one read share a task, and a frame."""
+        task = asyncio.get_running_loop().create_task(self._take(link, messages))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        self.metrics.mqtt_held.set(len(link.held))
+
+    # ------------------------------------------------------------------ messages
+
+    async def _take(self, link: Link, messages: Sequence[Held]) -> None:
+        started = time.perf_counter()
+        letters = [await self._opened(held) for held in messages]
+        pause_s = FIRST_PAUSE_S
+        while True:
+            await self._decide_fairly([letter for letter in letters if letter.undecided])
+            decided = [letter for letter in letters if not letter.undecided]
+            self._finish(link, decided, time.perf_counter() - started)
+            letters = [letter for letter in letters if letter.undecided]
+            if not letters:
+                return
+            # The broker waits with its next messages as long as we do not acknowledge these.
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _opened(self, held: Held) -> Letter:
+        given = (held, self.topics, self.gateway.domain, self.max_body_bytes)
+        if len(held.message.payload) <= INLINE_BYTES:
+            return opened(*given)
+        return await self.gateway.work.workers.run(opened, *given)
+
+    async def _decide_fairly(self, letters: Sequence[Letter]) -> None:
+        """Those who have sent forged reports lately share no frame with the others."""
+        suspects = self.gateway.suspects
+        groups: tuple[list[Letter], list[Letter]] = ([], [])
+        for letter in letters:
+            groups[suspects.has(letter.peer)].append(letter)
+        await asyncio.gather(*map(self._decide, groups))
+        for letter in letters:
+            suspects.note(letter.peer, letter.faults)
+
+    async def _decide(self, letters: Sequence[Letter]) -> None:
+        """Asks the gateway about the undecided reports of all of them at once."""
+        if not letters:
+            return
+        parts = [letter.columns for letter in letters]
+        columns = parts[0] if len(parts) == 1 else columns_of(b"".join(p.packed for p in parts))
+        try:
+            faults = await self._faults(columns, letters[0])
+        except Exception as error:
+            await self._decide_alone(letters, error)
+            return
+        start = 0
+        for letter, part in zip(letters, parts, strict=True):
+            letter.learn(faults[start : start + len(part)])
+            start += len(part)
+
+    async def _faults(self, columns: Columns, first: Letter) -> list[Fault]:
+        try:
+            return await self.gateway.take(columns, first.peer)
+        except ProtocolError as error:
+            return [error] * len(columns)
+
+    async def _decide_alone(self, letters: Sequence[Letter], error: Exception) -> None:
+        """A mistake of ours. One message must neither hold up the others nor come for ever."""
+        if len(letters) > 1:
+            for letter in letters:
+                await self._decide([letter])
+            return
+        (letter,) = letters
+        letter.mistakes += 1
+        log.error("message failed", topic=letter.held.message.topic, exc_info=error)
+        if letter.mistakes >= MISTAKES:
+            await self._set_aside(letter)
+
+    async def _set_aside(self, letter: Letter) -> None:
+        payload = letter.held.message.payload
+        try:
+            await self.gateway.bus.keep_dead_letter(0, payload, InternalError.__name__)
+        except TransportError as error:
+            log.warning("message not set aside", error=str(error))  # and tried again
+            return
+        self.metrics.dead_letters.labels(InternalError.__name__).inc()
+        letter.error, letter.undecided = InternalError("the gateway failed on this message"), []
+
+    def _finish(self, link: Link, letters: Sequence[Letter], seconds: float) -> None:
+        """Counts, answers and acknowledges, in this order: what ends in between comes again."""
+        for letter in letters:
+            refusals = letter.refusals()
+            for error in refusals:
+                self.metrics.reports_rejected.labels(error.name).inc()
+            self.metrics.mqtt_messages.labels("refused" if refusals else "accepted").inc()
+            if letter.replays():
+                self.metrics.reports_rejected.labels("ReplayedSequence").inc(letter.replays())
+            if None in letter.faults:
+                self.metrics.accept_seconds.observe(seconds)
+            answer = letter.answer(self.topics)
+            if answer is not None:
+                said = "sent" if link.publish(answer) else "dropped"
+                self.metrics.mqtt_answers.labels(said).inc()
+        link.finish([letter.held for letter in letters])
+        self.metrics.mqtt_held.set(len(link.held))

@@ -1,0 +1,107 @@
+"""What speaks to the broker in these tests: devices with Eclipse's client, not with ours."""
+
+import json
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from paho.mqtt.client import CallbackAPIVersion, Client, MQTTMessage, MQTTv5, MQTTv311
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from support.processes import PATIENCE_S, eventually
+
+from corechain.protocol.reading import SignedReport
+from relayer.support import Sensor
+
+VERSIONS = {"3.1.1": MQTTv311, "5": MQTTv5}
+
+
+@dataclass
+class Said:
+    """An answer: its document, and what MQTT 5 says of it."""
+
+    topic: str
+    document: dict[str, Any]
+    content_type: str = ""
+    correlation: bytes = b""
+
+    @property
+    def error(self) -> str:
+        """The name of the error of the message as a whole."""
+        return str(self.document.get("type", "")).removeprefix("urn:corechain:error:")
+
+    @property
+    def errors(self) -> list[str]:
+        """Of each report, empty for one that was accepted."""
+        return [result.get("error", "") for result in self.document["results"]]
+
+
+def said(message: MQTTMessage) -> Said:
+    properties = message.properties
+    return Said(
+        message.topic,
+        json.loads(message.payload),
+        getattr(properties, "ContentType", ""),
+        getattr(properties, "CorrelationData", b""),
+    )
+
+
+@dataclass
+class Station:
+    """A client of the broker that listens to the answers for `name`."""
+
+    port: int
+    prefix: str
+    name: str
+    version: str = "5"
+    answers: list[Said] = field(default_factory=list)
+    client: Client = field(init=False)
+    _subscribed: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        protocol = VERSIONS[self.version]
+        self.client = Client(CallbackAPIVersion.VERSION2, protocol=protocol)
+        self.client.on_message = lambda client, data, message: self.answers.append(said(message))
+        self.client.on_connect = lambda client, *_: client.subscribe(
+            f"{self.topic('answers')}/#", 1
+        )
+        self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.connect("127.0.0.1", self.port)
+        self.client.loop_start()
+        assert self._subscribed.wait(PATIENCE_S)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def topic(self, kind: str) -> str:
+        return f"{self.prefix}/{kind}/{self.name}"
+
+    def send(self, *reports: SignedReport, kind: str = "reports", **properties: Any) -> None:
+        self.post(b"".join(report.pack() for report in reports), self.topic(kind), **properties)
+
+    def post(self, payload: bytes, topic: str, qos: int = 1, **properties: Any) -> None:
+        """Returns when the broker has it. `properties`: of MQTT 5, by paho's names."""
+        found = _publish_properties(properties) if properties else None
+        sent = self.client.publish(topic, payload, qos, properties=found)
+        sent.wait_for_publish(PATIENCE_S)
+        assert sent.is_published()
+
+    def answer(self, count: int = 1) -> Said:
+        """The last one, when there are so many."""
+        assert eventually(lambda: len(self.answers) >= count)
+        return self.answers[count - 1]
+
+
+def _publish_properties(values: Mapping[str, Any]) -> Properties:
+    properties = Properties(PacketTypes.PUBLISH)
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
+
+
+def name_of(sensor: Sensor) -> str:
+    """As topics name its device."""
+    return "0x" + sensor.key.identity.device.hex()
