@@ -16,6 +16,8 @@ from corechain.protocol.reading import unpack_report
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bridge import admin
 from corechain_relayer.bridge.errors import InvalidMapping
+from corechain_relayer.bridge.formats.registry import FORMATS
+from corechain_relayer.bridge.formats.upload import Message
 from corechain_relayer.bridge.keys import KeyFolder, KeyMissing, new_key
 from corechain_relayer.bridge.poller import Poller
 from corechain_relayer.bridge.sender import GatewayUnavailable, WrongDeployment
@@ -260,6 +262,40 @@ def test_a_station_of_no_known_format_needs_a_mapping(stage):
         admin._cell(admin.NewStation("roof", "json", mapping=MAPPING))
     by_degrees = admin.NewStation("r", "json", latitude=40.7, longitude=-74.0, mapping=MAPPING)
     assert admin._checked(by_degrees)["cell"] == f"{admin._cell(by_degrees):015x}"
+
+
+async def test_uploads_that_come_together_share_a_write_and_each_has_its_own_answer(stage):
+    """All are waiting before the first is begun: one write carries them all."""
+    stage.station("roof", "ecowitt")
+    stage.station("lost", "ecowitt")
+    keys = stage.bridge.settings.data_dir / KEYS
+    (keys / f"{stage.bridge.store.named('lost').device.hex()}.key").unlink()
+    writes, group = [], stage.bridge.store.group
+    stage.bridge.store.group = lambda steps: writes.append(len(steps)) or group(steps)
+    kind = FORMATS["ecowitt"]
+
+    def upload(name, ago_s, text="tempf=50"):
+        body = f"dateutc={stamp(ago_s).replace(' ', '+')}&{text}"
+        return stage.bridge.intake.upload(kind, Message(body.encode()), stage.tokens[name])
+
+    found = await asyncio.gather(
+        *(upload("roof", 100 - n) for n in range(20)),
+        upload("lost", 5),
+        upload("roof", 4, "uv=3"),
+        upload("roof", 3),
+        return_exceptions=True,
+    )
+    names = [type(one).__name__ for one in found]
+    assert names == ["list"] * 20 + ["Unavailable", "NothingMeasured", "list"]
+    assert len(queued(stage)) == 21
+    assert writes == [23]
+
+
+async def test_a_mistake_of_ours_leaves_no_client_waiting(stage):
+    stage.bridge.store.group = lambda steps: 1 / 0
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await stage.bridge.intake.upload(FORMATS["ecowitt"], Message(b"tempf=1"), "nobody")
 
 
 # ------------------------------------------------------------------------------ polls

@@ -2,8 +2,9 @@
 
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -16,6 +17,7 @@ from corechain_relayer.bridge.book import Taken
 from corechain_relayer.bridge.formats.clocks import Clock
 from corechain_relayer.bridge.formats.registry import Format
 from corechain_relayer.bridge.formats.upload import Arrival, Message, Upload
+from corechain_relayer.bridge.gather import Gather
 from corechain_relayer.bridge.keys import KeyFolder, KeyMissing
 from corechain_relayer.bridge.metrics import Metrics
 from corechain_relayer.bridge.settings import Settings
@@ -40,19 +42,23 @@ class Intake:
     metrics: Metrics
     wake: Callable[[], None]
     now: Callable[[], float] = field(default=time.time)
+    gather: Gather[list[Taken]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gather = Gather(self.store, self.worker)
 
     async def upload(self, kind: Format, message: Message, token: str) -> list[Taken]:
         """Durable when it returns. Raises UnknownStation, what the format refuses, Overloaded,
         Unavailable."""
-        return await self._counted(kind, self.worker.run(self._upload, kind, message, token))
+        return await self._counted(kind, partial(self._upload, kind, message, token))
 
     async def polled(self, kind: Format, message: Message, station: Station) -> list[Taken]:
         """The same for what was fetched for a station."""
-        return await self._counted(kind, self.worker.run(self._read, kind, message, station))
+        return await self._counted(kind, partial(self._read, kind, message, station))
 
-    async def _counted(self, kind: Format, work: Awaitable[list[Taken]]) -> list[Taken]:
+    async def _counted(self, kind: Format, step: Callable[[], list[Taken]]) -> list[Taken]:
         try:
-            found = await work
+            found = await self.gather.run(step)
         except (StoreUnavailable, KeyMissing) as error:
             log.error("upload not taken", reason=error.name, error=str(error))
             raise Unavailable(f"{error.name}: nothing was taken") from error

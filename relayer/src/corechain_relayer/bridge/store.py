@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from corechain.protocol.errors import Overloaded
+from corechain.protocol.errors import Overloaded, ProtocolError
 from corechain.protocol.reading import Observation, SignedReport
 from corechain.service import sql
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bridge.book import Known, Taken, Total, take
 from corechain_relayer.bridge.formats.upload import Upload
+from corechain_relayer.bridge.keys import KeyMissing
 from corechain_relayer.bridge.stations import NameTaken, NoSuchStation, Station
 
 PACKAGE = "corechain_relayer.bridge"
@@ -26,6 +27,7 @@ BUSY_S = 10.0
 """Another process of the bridge (`station add`, `import`) may be writing."""
 OBSERVATIONS_A_REPORT = 512
 REFUSED_KEPT = 10_000
+T = TypeVar("T")
 Sign = Callable[[Station, int, Sequence[Observation]], SignedReport]
 """A report of a station, signed: (station, sequence, observations)."""
 
@@ -95,6 +97,11 @@ class BridgeStore:
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        """One for all that happens inside; the outermost ends it."""
+        is_inner = self._connection.in_transaction
+        if is_inner:
+            yield
+            return
         self._run("begin immediate")
         try:
             yield
@@ -141,53 +148,59 @@ class BridgeStore:
 
     # ------------------------------------------------------------------ uploads
 
+    def group(self, steps: Sequence[Callable[[], T]]) -> list[T | Exception]:
+        """Steps that share one transaction, so one write to the disk: their results, or what each
+        refused. A step refuses before it changes anything."""
+        found: list[T | Exception] = []
+        with _asked(), self._transaction():
+            for step in steps:
+                try:
+                    found.append(step())
+                except (ProtocolError, KeyMissing) as error:
+                    found.append(error)
+        return found
+
     def take(
         self, station: Station, uploads: Sequence[Upload], now: int, sign: Sign
     ) -> list[Taken]:
         """What is new in uploads of a station: signed, and in the queue, durably.
 
-        Raises Overloaded when the queue is at its limit; nothing was taken then.
+        Raises Overloaded when the queue is at its limit, KeyMissing; nothing was taken then.
         """
         with _asked(), self._transaction():
             if self._depth() >= self.max_reports:
                 raise Overloaded(f"{self.max_reports} reports wait for the gateway", 60)
-            known, found = self._known(station.id), []
+            sequence, known = self._known(station.id)
+            found = []
             for upload in uploads:
                 taken = take(upload, known)
                 known = taken.known
                 found.append(taken)
-            self._remember(station.id, known)
-            measured = [item for taken in found for item in taken.observations]
-            observations = [
-                Observation(item.metric, station.cell, item.at, item.value) for item in measured
+            seen = [
+                Observation(item.metric, station.cell, item.at, item.value)
+                for taken in found
+                for item in taken.observations
             ]
-            self._enqueue(station, observations, now, sign)
+            for signed in _signed(station, sequence, seen, now, sign):
+                sequence = signed.report.sequence
+                self._query("enqueue", station=station.id, now=now, report=signed.pack())
+            self._remember(station.id, sequence, known)
         return found
 
-    def _known(self, station: int) -> Known:
-        newest = {row["metric"]: row["at"] for row in self._query("newest", station=station)}
-        rows = self._query("counters", station=station)
-        return Known(newest, {row["name"]: Total(row["at"], row["total"]) for row in rows})
+    def _known(self, station: int) -> tuple[int, Known]:
+        """The last sequence, and what was read."""
+        rows = self._query("known", station=station)
+        if not rows:
+            return -1, Known()
+        sequence, newest, counters = rows[0]
+        totals = {name: Total(*values) for name, values in json.loads(counters).items()}
+        return sequence, Known({int(m): at for m, at in json.loads(newest).items()}, totals)
 
-    def _remember(self, station: int, known: Known) -> None:
-        for metric, at in known.newest.items():
-            self._query("put_newest", station=station, metric=metric, at=at)
-        self._query("forget_counters", station=station)
-        for name, total in known.counters.items():
-            self._query("put_counter", station=station, name=name, at=total.at, total=total.total)
-
-    def _enqueue(
-        self, station: Station, observations: Sequence[Observation], now: int, sign: Sign
-    ) -> None:
-        (row,) = self._query("sequence", station=station.id)
-        sequence = row["sequence"]
-        for first in range(0, len(observations), OBSERVATIONS_A_REPORT):
-            # Never below the clock: a file that was restored from a backup does not use a sequence
-            # again. Seconds, so that the gateway's window of 1,024 spans some minutes.
-            sequence = max(sequence + 1, now)
-            signed = sign(station, sequence, observations[first : first + OBSERVATIONS_A_REPORT])
-            self._query("enqueue", station=station.id, now=now, report=signed.pack())
-        self._query("put_sequence", station=station.id, sequence=sequence)
+    def _remember(self, station: int, sequence: int, known: Known) -> None:
+        newest = json.dumps(dict(known.newest))
+        counters = json.dumps({name: [one.at, one.total] for name, one in known.counters.items()})
+        values = {"station": station, "sequence": sequence, "newest": newest, "counters": counters}
+        self._query("remember", **values)
 
     # -------------------------------------------------------------------- queue
 
@@ -223,6 +236,19 @@ class BridgeStore:
         """The newest refusals: name, refused_at, reason, report."""
         with _asked():
             return self._query("refused", limit=limit)
+
+
+def _signed(
+    station: Station, last: int, seen: Sequence[Observation], now: int, sign: Sign
+) -> list[SignedReport]:
+    """Observations as reports, each under a sequence of its own after the last one."""
+    found = []
+    for first in range(0, len(seen), OBSERVATIONS_A_REPORT):
+        # Never below the clock: a file that was restored from a backup does not use a sequence
+        # again. Seconds, so that the gateway's window of 1,024 spans some minutes.
+        last = max(last + 1, now)
+        found.append(sign(station, last, seen[first : first + OBSERVATIONS_A_REPORT]))
+    return found
 
 
 def opened(folder: Path, max_reports: int) -> "closing[BridgeStore]":

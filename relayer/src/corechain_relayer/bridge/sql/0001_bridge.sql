@@ -15,27 +15,19 @@ create table station (
     url text,
     every_s integer,
     header text,
-    sequence integer not null default -1,
     removed_at integer
 ) strict;
 create index station_token on station (token_hash);
 
--- Time of the newest observation of each metric: what is not after it was sent, or came too late.
-create table newest (
-    station integer not null,
-    metric integer not null,
-    at integer not null,
-    primary key (station, metric)
-) strict, without rowid;
-
--- Running totals, as they stood in the last upload.
-create table counter (
-    station integer not null,
-    name text not null,
-    at integer not null,
-    total integer not null,
-    primary key (station, name)
-) strict, without rowid;
+-- What was read from a station before, as one row: an upload reads and writes it whole. `newest` is a
+-- JSON object, time of the newest observation by metric: what is not after it was sent, or came too
+-- late. `counters` is one too, [time, running total] by name. `sequence` is the last that was signed.
+create table known (
+    station integer primary key,
+    sequence integer not null,
+    newest text not null,
+    counters text not null
+) strict;
 
 -- Signed reports that the gateway does not hold for certain yet, in order.
 create table outbox (

@@ -19,39 +19,21 @@ select * from station where name = :name and removed_at is null;
 select * from station where token_hash = :token_hash and format = :format and removed_at is null;
 
 -- name: remove_station
--- Its device id and sequence stay: they must never be used again.
+-- Its device id stays: it must never be used again.
 update station set removed_at = :now, name = name || ' (removed ' || id || ')', token_hash = x'',
                    header = null
 where id = :id;
 
--- name: newest
--- Times of a station's newest observations.
-select metric, at from newest where station = :station;
+-- name: known
+-- What was read from a station before.
+select sequence, newest, counters from known where station = :station;
 
--- name: put_newest
--- Time of the newest observation of a metric.
-insert into newest (station, metric, at) values (:station, :metric, :at)
-on conflict (station, metric) do update set at = excluded.at;
-
--- name: counters
--- A station's totals.
-select name, at, total from counter where station = :station;
-
--- name: forget_counters
--- Before the new ones are written: a total that an upload does not name any more is none.
-delete from counter where station = :station;
-
--- name: put_counter
--- A total as it stands.
-insert into counter (station, name, at, total) values (:station, :name, :at, :total);
-
--- name: sequence
--- The last sequence that was signed for a station.
-select sequence from station where id = :station;
-
--- name: put_sequence
--- The last sequence that was signed for a station.
-update station set sequence = :sequence where id = :station;
+-- name: remember
+-- The same, after an upload.
+insert into known (station, sequence, newest, counters)
+values (:station, :sequence, :newest, :counters)
+on conflict (station) do update set sequence = excluded.sequence, newest = excluded.newest,
+                                    counters = excluded.counters;
 
 -- name: enqueue
 -- A signed report.
