@@ -56,6 +56,10 @@ class Intake:
         """The same for what was fetched for a station."""
         return await self._counted(kind, partial(self._read, kind, message, station))
 
+    async def packet(self, kind: Format, message: Message) -> list[Taken]:
+        """The same where there is no token: the identity alone says whose it is."""
+        return await self._counted(kind, partial(self._packet, kind, message))
+
     async def _counted(self, kind: Format, step: Callable[[], list[Taken]]) -> list[Taken]:
         try:
             found = await self.gather.run(step)
@@ -82,6 +86,10 @@ class Intake:
         # Only where it decides: who has no station learns nothing about formats.
         identity = kind.identity(message) if any(one.identity for one in candidates) else ""
         return self._read(kind, message, chosen(candidates, identity))
+
+    def _packet(self, kind: Format, message: Message) -> list[Taken]:
+        identity = kind.identity(message)
+        return self._read(kind, message, chosen(self.store.of_format(kind.name), identity or "?"))
 
     def _read(self, kind: Format, message: Message, station: Station) -> list[Taken]:
         upload = kind.read(Arrival(message, station.profile, self.clock()))

@@ -18,6 +18,7 @@ from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.app import Endpoints, build_app
+from corechain_relayer.bridge.aprs_is import AprsServer
 from corechain_relayer.bridge.intake import Intake
 from corechain_relayer.bridge.keys import KeyFolder
 from corechain_relayer.bridge.metrics import Metrics
@@ -94,10 +95,14 @@ class Bridge:
 
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         poller = Poller(self.settings, self.store, self.intake, self.worker, self.metrics)
-        return [
+        loops = [
             self._loop("gateway", self.sender.send_forever),
             self._loop("polls", poller.poll_forever),
         ]
+        if self.settings.aprs_port is not None:
+            aprs = AprsServer(self.intake, self.settings.http_host, self.settings.aprs_port)
+            loops.append(self._loop("aprs", aprs.serve_forever))
+        return loops
 
     def _loop(self, name: str, session: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:
         restarted = self.metrics.sessions_restarted.labels(name).inc

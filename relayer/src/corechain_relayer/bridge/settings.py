@@ -31,6 +31,13 @@ class Settings(ServiceSettings):
     http_port: int = Field(
         8706, ge=0, le=65_535, description="port to listen on; 0 takes a free one"
     )
+    aprs_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="port for CWOP stations that speak APRS-IS; without it there is none. Whoever "
+        "reaches it can speak for a callsign",
+    )
     max_body_bytes: int = Field(
         256 << 10, ge=1 << 10, le=16 << 20, description="largest upload, and largest polled answer"
     )

@@ -146,6 +146,12 @@ class BridgeStore:
             rows = self._query("stations_with_token", token_hash=token_hash, format=format_)
         return [Station.of(row) for row in rows]
 
+    def of_format(self, format_: str) -> list[Station]:
+        """Those that have an identity."""
+        with _asked():
+            rows = self._query("stations_with_identity", format=format_)
+        return [Station.of(row) for row in rows]
+
     # ------------------------------------------------------------------ uploads
 
     def group(self, steps: Sequence[Callable[[], T]]) -> list[T | Exception]:

@@ -18,6 +18,10 @@ select * from station where name = :name and removed_at is null;
 -- Those that share a token, of one format.
 select * from station where token_hash = :token_hash and format = :format and removed_at is null;
 
+-- name: stations_with_identity
+-- Those of one format that are known without a token.
+select * from station where format = :format and identity is not null and removed_at is null;
+
 -- name: remove_station
 -- Its device id stays: it must never be used again.
 update station set removed_at = :now, name = name || ' (removed ' || id || ')', token_hash = x'',

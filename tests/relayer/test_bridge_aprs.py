@@ -1,0 +1,133 @@
+"""CWOP stations on a socket: what they send, and what a stranger may try."""
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+from support.processes import PATIENCE_S
+
+from corechain.protocol.reading import unpack_report
+from corechain.service.supervision import stop_all
+from corechain_relayer.bridge.aprs_is import MAX_CONNECTIONS, AprsServer
+from relayer.bridges import Stage
+
+WEATHER = "4220.45N/07128.59W_032/005g008t054r001p078P048h50b10245e1w"
+
+
+@pytest.fixture
+async def stage(tmp_path):
+    found = Stage.at(tmp_path)
+    found.station("roof", "cwop", identity="CW0003")
+    yield found
+    await found.bridge.close()
+
+
+@asynccontextmanager
+async def served(stage, **options):
+    """The port of a server."""
+    server = AprsServer(stage.bridge.intake, "127.0.0.1", 0, **options)
+    serving = asyncio.create_task(server.serve_forever())
+    async with asyncio.timeout(PATIENCE_S):
+        while not server.bound:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    yield server.bound
+    await stop_all([serving])
+
+
+def packet(call="CW0003", ago_s=0):
+    stamp = time.strftime("%d%H%M", time.gmtime(time.time() - ago_s))
+    return f"{call}>APRS,TCPIP*:@{stamp}z{WEATHER}\r\n".encode()
+
+
+async def said(port, *lines):
+    """Everything that the server said until it closed the connection, or we did."""
+    async with asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"".join(lines))
+        writer.write_eof()
+        try:
+            return await reader.read()
+        except ConnectionError:  # closed before it had read all
+            return b""
+        finally:
+            writer.close()
+
+
+def queued(stage):
+    return [unpack_report(item.report)[0].report for item in stage.bridge.store.head(100)]
+
+
+async def test_a_station_logs_in_sends_and_hangs_up(stage):
+    async with served(stage) as port:
+        answer = await said(port, b"user CW0003 pass -1 vers weewx 5.1\r\n", packet())
+    banner, response = answer.splitlines()
+    assert banner.startswith(b"# ")
+    assert response == b"# logresp CW0003 unverified, server CORECHAIN"
+    (report,) = queued(stage)
+    assert {one.metric: one.value for one in report.observations()}[1] == 1222
+
+
+async def test_strangers_and_nonsense_are_refused_by_name_and_the_next_packet_is_taken(stage):
+    lines = (
+        b"# comment\r\n",
+        b"\r\n",
+        b"user\r\n",
+        packet("CW9999"),
+        b"\xff\x00nonsense\r\n",
+        packet(ago_s=9 * 86_400),
+        packet(),
+    )
+    with capture_logs() as logs:
+        async with served(stage) as port:
+            await said(port, b"user CW0003 pass 12345 vers x\r\n", *lines)
+    assert len(queued(stage)) == 1
+    for name in ("UnknownStation", "MalformedUpload", "TimestampTooOld"):
+        assert f'format="cwop",reason="{name}"' in stage.metrics()
+    assert "12345" not in repr(logs)
+
+
+async def test_a_station_without_an_identity_is_not_found_by_its_callsign(stage):
+    stage.station("other", "cwop")
+    async with served(stage) as port:
+        await said(port, packet("CW0004"))
+    assert queued(stage) == []
+
+
+@pytest.mark.parametrize("line", [b"x" * 5_000, b"CW0003>" + b"A" * 600 + b"\r\n"])
+async def test_a_line_that_is_too_long_ends_the_connection(stage, line):
+    async with served(stage) as port:
+        await said(port, line, packet())
+    assert queued(stage) == []
+    assert 'reason="BrokenConnection"' in stage.metrics()
+
+
+async def test_a_silent_connection_is_closed(stage):
+    async with served(stage, silent_s=0.05) as port, asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b"# corechain bridge\r\n"
+        writer.close()
+
+
+async def test_more_connections_than_its_places_are_closed_at_once(stage):
+    async with served(stage) as port, asyncio.timeout(PATIENCE_S):
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(MAX_CONNECTIONS)]
+        for reader, _ in held:
+            assert await reader.readline() == b"# corechain bridge\r\n"
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await reader.read() == b""
+        for _, one in [*held, (reader, writer)]:
+            one.close()
+
+
+async def test_a_port_that_is_taken_is_an_outage_of_this_loop_alone(stage):
+    async with served(stage) as port:
+        settings = stage.bridge.settings.model_copy(update={"aprs_port": port})
+        stage.bridge.settings = settings
+        loops = [asyncio.create_task(loop) for loop in stage.bridge.loops()]
+        async with stage.client() as client, asyncio.timeout(PATIENCE_S):
+            while "aprs" not in (ready := await client.get("/ready")).json().get("failing", ()):  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+        assert ready.json()["failing"] == ["aprs"]
+        await stop_all(loops)
