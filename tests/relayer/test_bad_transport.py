@@ -79,8 +79,12 @@ def lengths() -> Iterator[Case]:
         yield f"length {value!r}", post(b"{}", b"content-length: " + value, JSON), [400]
     both = (b"content-length: 2", b"content-length: 3")
     yield "two lengths", post(b"{}", *both, JSON), [400]
+    yield "a length twice", post(b"{}", *both[:1] * 2, JSON), [400]
+    yield "a length in Arabic", post(b"{}", "content-length: ٢".encode(), JSON), [400]
     mixed = (b"content-length: 5", CHUNKED)
     yield "a length and chunks", post(smuggled, *mixed, JSON), [400]
+    yield "chunks and a length", post(smuggled, *reversed(mixed), JSON), [400]
+    yield "chunks behind a tab", post(smuggled, b"transfer-encoding:\x0bchunked", JSON), [400]
     yield "a length before a colon", post(b"{}", b"content-length : 2", JSON), [400]
     for coding in (b"xchunked", b"gzip, chunked", b"chunked, identity"):
         yield f"coding {coding!r}", post(b"{}", b"transfer-encoding: " + coding, JSON), [400]
@@ -89,6 +93,9 @@ def lengths() -> Iterator[Case]:
 def chunked() -> Iterator[Case]:
     for size in (b"zz", b"-1", b"0x2", b"ffffffffffffffffff", b""):
         yield f"a chunk of {size!r}", post(size + b"\r\n{}\r\n", CHUNKED, JSON), [400]
+    yield "a chunk and a lone line feed", post(b"2\n{}\r\n0\r\n\r\n", CHUNKED, JSON), [400]
+    extended = b"2;" + b"a=b;" * 20_000 + b"\r\n{}\r\n0\r\n\r\n"
+    yield "a flood of chunk extensions", post(extended, CHUNKED, JSON), [400]
     yield "many chunks", post(chunks(b" " * 20_000, 1), CHUNKED, JSON), [400]
     yield "too many chunks", post(chunks(b" " * (BODY_LIMIT + 1), 9), CHUNKED, JSON), [413]
     trailers = b"2\r\n{}\r\n0\r\n" + b"x-a: b\r\n" * 20_000 + b"\r\n"
@@ -100,6 +107,12 @@ def heads() -> Iterator[Case]:
     yield "lone carriage returns", lone % ((b"\r",) * 4), [400]
     yield "lone line feeds", lone % ((b"\n",) * 4), [400]
     yield "TLS", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(200), [400]
+    yield "HTTP/0.9", b"GET /v1/reports\r\n\r\n", [400]
+    yield "HTTP/2 by its name", b"GET /nowhere HTTP/2\r\nhost: x\r\n\r\n", [400]
+    yield "HTTP/2 in words", b"GET /nowhere HTTP/two\r\nhost: x\r\n\r\n", [400]
+    yield "two hosts", get(b"/nowhere", b"host: y"), [400]
+    yield "a word of another script", get(b"/nowhere", "x-a: Ж٣é".encode()), [404]
+    yield "a name of another script", get(b"/nowhere", "x-é: a".encode()), [400]
     yield "HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]
     yield "noise", bytes(range(256)) * 40, [400]
     yield "ten thousand headers", get(b"/nowhere", *[b"x-a: b"] * 10_000), [431]
@@ -112,6 +125,8 @@ def heads() -> Iterator[Case]:
     yield "a NUL in a path", get(b"/v1/data/\0"), [400]
     for path in (b"%00", b"%2e%2e%2f%2e%2e", b"%c0%ae%c0%ae", b"%ff", b"%"):
         yield f"path {path!r}", get(b"/v1/data/" + path), [404]
+    absolute = b"POST http://elsewhere/v1/reports HTTP/1.1"
+    yield "reports to an absolute path", request(absolute, b"content-length: 0", JSON), [400]
     yield "an absolute path", get(b"http://elsewhere/v1/data/x"), [404]
 
 
@@ -125,6 +140,9 @@ def verbs() -> Iterator[Case]:
     key = (b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==", b"sec-websocket-version: 13")
     socket_upgrade = (b"connection: upgrade", b"upgrade: websocket", *key)
     yield "an upgrade to a WebSocket", get(b"/v1/reports", *socket_upgrade), [403]
+    websocket = sized(b"{}", JSON, *socket_upgrade)
+    yield "an upgrade of reports to a WebSocket", websocket, [400]
+    yield "an unknown expectation", sized(b"{}", JSON, b"expect: tea"), [400]
     yield "an expectation", sized(b"{}", JSON, b"expect: 100-continue"), [100, 400]
     yield "requests in a row", sized(b"{}", JSON) * 3, [400, 400, 400]
 
@@ -133,6 +151,9 @@ def bodies(sensor: Sensor) -> Iterator[Case]:
     good = text(report_to_json(sensor.report()))
     yield "no media type", sized(good), [415]
     yield "a form", sized(b"--b\r\n" * 99, b"content-type: multipart/form-data; boundary=b"), [415]
+    parts = b'--b\r\ncontent-disposition: form-data; name="a"\r\n\r\n1\r\n' * 1_000
+    yield "many parts", sized(parts, b"content-type: multipart/form-data; boundary=b"), [415]
+    yield "a type of another script", sized(good, "content-type: application/jsön".encode()), [415]
     for coding in (b"gzip", b"gzip, gzip", b"deflate", b"br", b"zstd", b"tea"):
         yield f"{coding!r}", sized(b"\x1f\x8b", JSON, b"content-encoding: " + coding), [415]
     for charset, body in (("utf-16", good.decode().encode("utf-16")), ("utf-7", b"+AHs-")):
@@ -149,6 +170,8 @@ def test_no_request_is_too_odd_for_an_answer(start: Start, sensor: Sensor) -> No
         assert found == expected or (len(sent) > LONG and found == CUT), (case, found)
     old = sized(text(report_to_json(sensor.report())), JSON).replace(b"HTTP/1.1", b"HTTP/1.0", 1)
     assert statuses(relayer, old, 1) == [202]
+    last = sized(text(report_to_json(sensor.report())), JSON)
+    assert statuses(relayer, last, 0) == [202]  # the client says that it sends no more
     assert relayer.send(sensor.report()).status_code == 202
 
 

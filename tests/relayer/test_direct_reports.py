@@ -167,7 +167,7 @@ class Served:
     async def end(self) -> bytes:
         """What the client got when it has sent all and waits for the end."""
         await self.settle()
-        if not self.wire.closed and not self.protocol.eof_received():
+        if not self.wire.closed and not self.wire.protocol.eof_received():
             self.wire.close()
         await self.settle()
         self.protocol.connection_lost(None)

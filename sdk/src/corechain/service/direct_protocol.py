@@ -33,7 +33,7 @@ class DirectProtocol(BoundedProtocol):
             super().on_headers_complete()
             return
         self._head_bytes = None
-        self._require_small_head()
+        self._require_good_head()
         self.cycle = DirectRequest(self, self.headers, self.parser.should_keep_alive())
         self.direct.begin(self.cycle)
 

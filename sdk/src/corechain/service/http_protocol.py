@@ -77,7 +77,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
-        self._require_small_head()
+        self._require_good_head()
         self._require_room()
         self._before = self.cycle
         super().on_headers_complete()
@@ -97,17 +97,26 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # ------------------------------------------------------------------ heads
 
-    def _require_small_head(self) -> None:
-        """Raises what is wrong with the size of a head that came in one piece; the parser turns it
-        into an error of its own, whose answer is `send_400_response`."""
+    def _require_good_head(self) -> None:
+        """Raises what is wrong with a head that the parser takes; the parser turns it into an error
+        of its own, whose answer is `send_400_response`."""
         if len(self.url) > MAX_HEAD_BYTES:
             self._refused = TargetTooLong(f"the target is over {MAX_HEAD_BYTES} bytes")
         elif len(self.headers) > MAX_HEADER_FIELDS:
             self._refused = HeadTooLarge(f"more than {MAX_HEADER_FIELDS} header fields")
         elif sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
             self._refused = HeadTooLarge(f"the head is over {MAX_HEAD_BYTES} bytes")
+        elif self.parser.get_http_version() not in ("1.0", "1.1"):
+            self._refused = MalformedHttp("speak HTTP/1.1")
+        elif self._hosts() > 1:
+            # A proxy that goes by the other one than we do is led past its rules (RFC 9112,
+            # section 3.2). None at all harms nobody here: one address is one service.
+            self._refused = MalformedHttp("more than one Host")
         if self._refused is not None:
             raise self._refused
+
+    def _hosts(self) -> int:
+        return sum(name == b"host" for name, _ in self.headers)
 
     def _require_room(self) -> None:
         """uvicorn refuses too, but says neither what nor when to come again."""
@@ -175,10 +184,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self.resume_writing()
         super().connection_lost(exc)
 
+    def _should_upgrade(self) -> bool:
+        """A WebSocket is asked for by GET (RFC 6455, section 4.1). Any other method goes on as the
+        request that it is: the library that takes over would neither answer nor hang up."""
+        return bool(self.parser.get_method() == b"GET" and super()._should_upgrade())
+
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays open for its last answer: who sends no more (`shutdown` of
         one direction) may still read. uvicorn hangs up on the request under way."""
-        if self._is_between_requests() or self.cycle.more_body:
+        if self.transport.get_protocol() is not self or self._is_answered():
+            return False
+        if self.cycle.more_body:
             return False
         self.cycle.keep_alive = False
         return True
