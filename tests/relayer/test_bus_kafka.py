@@ -191,7 +191,12 @@ def test_a_cluster_that_tells_no_settings_has_to_be_vouched_for() -> None:
     assert untold([GOOD, GOOD]) == []
 
 
-async def test_one_broker_is_refused_unless_one_copy_is_what_is_wanted(kafka_url: str) -> None:
+async def test_one_copy_is_refused_unless_it_is_what_is_wanted(kafka_url: str) -> None:
+    async with kafka_at(kafka_url, wanted=THREE) as bus:
+        with pytest.raises(BusNotDurable, match=r"number of brokers is '1'"):
+            await bus.enter(0)
+        with pytest.raises(BusNotDurable):
+            await bus.append(0, frame(1))
     async with kafka_at(kafka_url) as bus:
         await bus.enter(0)
     async with kafka_at(kafka_url, wanted=THREE) as bus:

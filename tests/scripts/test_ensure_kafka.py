@@ -14,7 +14,7 @@ from types import ModuleType
 import pytest
 
 from corechain.devnet.errors import MissingProgram
-from corechain.devnet.kafka import KAFKA_VARIABLE, LOCK, find_jars
+from corechain.devnet.programs import KAFKA_LOCK, KAFKA_VARIABLE, find_jars
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = "org.pcollections:pcollections:4.0.2"
@@ -34,7 +34,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_the_lock_file_names_each_jar_with_its_checksum(tool: ModuleType) -> None:
-    wanted = tool.locked(LOCK.read_text())
+    wanted = tool.locked(KAFKA_LOCK.read_text())
     assert len(wanted) == 46
     assert all(len(bytes.fromhex(checksum)) == 32 for checksum in wanted.values())
     assert "org.apache.kafka:kafka_2.13:4.3.1" in wanted
@@ -42,7 +42,7 @@ def test_the_lock_file_names_each_jar_with_its_checksum(tool: ModuleType) -> Non
 
 
 def test_a_jar_that_was_cut_short_is_fetched_again(tool: ModuleType, tmp_path: Path) -> None:
-    wanted = {SMALL: tool.locked(LOCK.read_text())[SMALL]}
+    wanted = {SMALL: tool.locked(KAFKA_LOCK.read_text())[SMALL]}
     jar = tool.jar_of(tmp_path, SMALL)
     jar.write_bytes(tool.jar_of(tool.LIB, SMALL).read_bytes()[:1000])
     assert tool.wrong(tmp_path, wanted) == [SMALL]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corechain.devnet.programs import require_programs
-from corechain.devnet.settings import CHAIN_ID, SERVICES, Ports
+from corechain.devnet.settings import BUSES, CHAIN_ID, SERVICES, Ports
 
 if TYPE_CHECKING:
     from corechain.devnet.network import Network
@@ -78,6 +78,9 @@ def up(
     one_process: Annotated[
         bool, typer.Option("--one-process", help="The relayer as one process: less memory.")
     ] = False,
+    bus: Annotated[
+        str, typer.Option(help="The bus of the relayer: valkey, or kafka (needs Java's wheel).")
+    ] = "valkey",
     anvil_port: Port = DEFAULT.anvil,
     postgres_port: Port = DEFAULT.postgres,
     valkey_port: Port = DEFAULT.valkey,
@@ -86,6 +89,7 @@ def up(
     aggregator_port: Port = DEFAULT.aggregator,
     submitter_port: Port = DEFAULT.submitter,
     guard_port: Port = DEFAULT.guard,
+    kafka_port: Port = DEFAULT.kafka,
 ) -> None:
     """Run the whole network on this machine until Ctrl-C.
 
@@ -94,7 +98,10 @@ def up(
     RELAYER_* and INDEXER_* in the environment override the settings of the services.
     """
     services = _chosen_services(service or (), no_services)
-    require_programs(services, deploys=fresh or not is_deployed(home))
+    if bus not in BUSES:
+        raise typer.BadParameter(f"--bus is one of {', '.join(BUSES)}, not {bus!r}")
+    deploys = fresh or not is_deployed(home)
+    require_programs(services, deploys=deploys, kafka=bus == "kafka")
     network = _network_class()(
         home,
         ports=Ports(
@@ -106,12 +113,14 @@ def up(
             aggregator_port,
             submitter_port,
             guard_port,
+            kafka_port,
         ),
         fresh=fresh,
         price=price,
         settings=_given_settings(),
         services=services,
         one_process=one_process,
+        bus=bus,
         progress=_say,
     )
     try:

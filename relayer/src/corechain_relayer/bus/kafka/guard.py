@@ -97,6 +97,11 @@ def _too_small(config: Mapping[str, str], wanted: Wanted) -> list[Shortfall]:
     return [Shortfall("max.message.bytes", str(largest), least, why)]
 
 
+def too_few(brokers: int, wanted: Wanted) -> Shortfall:
+    """A cluster on which the topics cannot be made."""
+    return Shortfall("number of brokers", str(brokers), f"{wanted.replicas} or more", ONE_COPY)
+
+
 def untold(states: Sequence[TopicState]) -> list[str]:
     """Settings that the cluster does not tell."""
     if all(state.config is not None for state in states):

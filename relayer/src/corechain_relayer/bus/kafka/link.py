@@ -288,6 +288,13 @@ class Link:
 
     # ------------------------------------------------------------------ topics
 
+    def brokers(self) -> int:
+        """How many there are. Raises BusUnavailable."""
+        try:
+            return len(self._admin.list_topics(timeout=ASK_S).brokers)
+        except KafkaException as error:
+            raise unavailable(error) from error
+
     def describe(self, topics: Sequence[str]) -> dict[str, TopicState]:
         """Those of the topics that are there. Raises BusUnavailable."""
         names = TopicCollection(list(topics))
