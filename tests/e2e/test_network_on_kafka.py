@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 from support.processes import PATIENCE_S
 
 from corechain.devnet.network import Network
@@ -43,14 +42,3 @@ def test_a_fleet_sends_and_all_of_it_is_committed(deployed_home: Path, tmp_path:
         run("reconcile", log, *wait, "--summary", found, *of_it)
         figures = json.loads(found.read_text())
         assert (figures["acknowledged"], figures["lost"], figures["doubled"]) == (60, 0, 0)
-
-
-def test_another_bus_than_ours_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")  # or the sentence is broken into lines
-    from typer.testing import CliRunner
-
-    from corechain.cli import app
-
-    answer = CliRunner().invoke(app, ["up", "--bus", "rabbit"])
-    assert answer.exit_code == 2
-    assert "is one of valkey, kafka" in answer.output

@@ -220,6 +220,7 @@ def test_a_data_file_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
     [
         (["--service", "explorer"], "one of relayer, indexer, not 'explorer'"),
         (["--service", "relayer", "--no-services"], "exclude each other"),
+        (["--bus", "rabbit"], "is one of valkey, kafka"),
         (["--anvil-port", "0"], "--anvil-port"),
     ],
 )
