@@ -11,6 +11,9 @@ from pathlib import Path
 
 from coincurve import PrivateKey, PublicKey
 from coincurve._libsecp256k1 import ffi, lib
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
+from cryptography.hazmat.primitives.hashes import SHA256
 
 RESULTS = Path(__file__).parent / "results"
 CALLS, ROUNDS = 1_000, 9
@@ -36,6 +39,14 @@ def _verify() -> Callable[[], object]:
     assert lib.secp256k1_ecdsa_signature_parse_compact(CONTEXT, signature, raw[:64])
     key = private.public_key.public_key
     return lambda: lib.secp256k1_ecdsa_verify(CONTEXT, signature, DIGEST, key)
+
+
+def p256_check() -> Callable[[], object]:
+    """OpenSSL alone, all parsed: what P-256 is measured against."""
+    private = ec.derive_private_key(7, ec.SECP256R1())
+    scheme = ec.ECDSA(Prehashed(SHA256()))
+    signature, key = private.sign(bytes(32), scheme), private.public_key()
+    return lambda: key.verify(signature, bytes(32), scheme) is None
 
 
 def microseconds(call: Callable[[], object]) -> float:

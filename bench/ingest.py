@@ -1,7 +1,9 @@
 """The whole path of messages: what one costs, how fast they go, and whether one is lost.
 
-make bench-ingest       RATE= SECONDS= DEVICES= LIST= CONNECTIONS= WINDOWS= NATIVE=0 ONE_PROCESS=1
-make bench-ingest LONG=1        ten minutes, with a kill -9 every 20 s (KILL_EVERY=)
+make bench-ingest       RATE= SECONDS= DEVICES= LIST= CONNECTIONS= WINDOWS= P256= SINGLES=
+                        NATIVE=0 ONE_PROCESS=1
+make bench-ingest LONG=1        ten minutes, with a kill -9 every 20 s (KILL_EVERY=); then every
+                        data file is sealed again: its content is what the chain has committed to
 """
 
 import json
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts import Accounts
-from floor import floor
+from floor import floor, microseconds, p256_check
 from kills import Kills
 
 from corechain.devnet.network import Network
@@ -32,7 +34,10 @@ COMMAND = [sys.executable, "-m", "corechain.cli"]
 SETTLE_LIMIT_S = 600
 IDLE_S = 5.0
 WINDOW = 20
-"""Observations under one signature in the second part."""
+"""Observations under one signature in the part of windows."""
+FEWER_DEVICES = 5_000
+"""For the parts that ask what a signature or a request costs, not what a device does: the key of a
+secure element is a transaction's payload."""
 
 
 def setting(name: str, default: float) -> float:
@@ -53,6 +58,10 @@ class Load:
     """Reports a second; None: as fast as the gateway answers."""
     backlog: bool = False
     """Each request is one device's: all that it has saved up."""
+    p256: bool = False
+    """Devices with secure elements."""
+    bound: bool = False
+    """Afterwards every data file is sealed again and compared with its commitment."""
 
     @property
     def total(self) -> int:
@@ -71,11 +80,12 @@ def signed(network: Network, load: Load) -> Path:
     registry = network.deployment.address("DeviceRegistry").hex()[:8]
     shape = f"{load.devices}x{load.reports}x{load.observations}{'b' * load.backlog}"
     file = CACHE / f"{load.name}-{shape}-{registry}.ccfl"
-    command(network, "fleet", "enrol", "--devices", load.devices, "--name", load.name)
+    curve = ["--p256"] if load.p256 else []
+    command(network, "fleet", "enrol", "--devices", load.devices, "--name", load.name, *curve)
     if not file.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         options = "--devices", load.devices, "--reports", load.reports, "--name", load.name
-        more = ["--backlog"] if load.backlog else []
+        more = [*curve, *(["--backlog"] if load.backlog else [])]
         command(
             network, "fleet", "sign", file, *options, "--observations", load.observations, *more
         )
@@ -98,10 +108,12 @@ def run_load(network: Network, load: Load, kill_every_s: float = 0.0) -> dict[st
     sending_s = time.monotonic() - started
     kills.stop()
     data = "--data-dir", network.data_dir
-    wait = "--quick", "--wait", SETTLE_LIMIT_S
-    command(network, "reconcile", log, *data, *wait, "--summary", found)
+    wait = "--wait", SETTLE_LIMIT_S
+    command(network, "reconcile", log, *data, "--quick", *wait, "--summary", found)
     accounts.stop()
     seconds = time.monotonic() - started
+    if load.bound:  # once more, when the clock has stopped: it seals every file again
+        command(network, "reconcile", log, *data, *wait, "--summary", found)
     return figures(load, accounts, json.loads(sent.read_text()), json.loads(found.read_text())) | {
         "sending_s": round(sending_s, 1),
         "until_committed_s": round(seconds, 1),
@@ -135,6 +147,7 @@ def figures(
         "refused": sum(sent["refused"].values()),
         "retried_requests": sum(sent["retried_requests"].values()),
         "faults": found["faults"],
+        "bound": load.bound,
         **{name: sent[name] for name in ("post_p50_ms", "post_p95_ms", "post_p99_ms")},
         "behind_s": sent["behind_s"],
         "rss_mib": {name: round(mib) for name, mib in accounts.memory_mib.items()},
@@ -149,36 +162,76 @@ def is_long() -> bool:
     return os.environ.get("BENCH_LONG") == "1"
 
 
-def loads() -> tuple[Load, Load]:
+def loads() -> dict[str, Load]:
+    """By what they measure. A part with no messages is left out."""
     rate, seconds = setting("RATE", 16_700), setting("SECONDS", 600 if is_long() else 60)
     devices, size = int(setting("DEVICES", 50_000)), int(setting("LIST", 500))
-    connections = int(setting("CONNECTIONS", 32))
-    reports = max(1, round(rate * seconds / devices))
-    singles = Load("single", devices, reports, 1, size, connections, rate)
-    windows = max(1, round(setting("WINDOWS", 100_000) / devices))
-    return singles, Load("window", devices, windows, WINDOW, size // 5 or 1, connections, None)
+    connections, each = int(setting("CONNECTIONS", 32)), round(rate * seconds / devices) or 1
+    fewer = min(devices, FEWER_DEVICES)
+    shapes = {
+        "messages": Load(
+            "single", devices, each, 1, size, connections, rate, bound=is_long()
+        ),
+        "windows": Load(
+            "window", fewer, _each("WINDOWS", 100_000, fewer), WINDOW,
+            size // 5 or 1, connections, None,
+        ),
+        "p256": Load(
+            "secure", fewer, _each("P256", 50_000, fewer), 1, size, connections, None, p256=True
+        ),
+        "singles": Load("alone", fewer, _each("SINGLES", 50_000, fewer), 1, 1, 256, None),
+    }  # fmt: skip
+    return {name: load for name, load in shapes.items() if load.reports}
+
+
+def _each(name: str, messages: int, devices: int) -> int:
+    """Messages of each device."""
+    wanted = setting(name, messages)
+    return max(1, round(wanted / devices)) if wanted >= 1 else 0
+
+
+def window_figures(many: dict[str, Any]) -> dict[str, Any]:
+    rate = many["messages"] * WINDOW / many["until_committed_s"]
+    return {
+        "window_observations_per_s": round(rate),
+        "window_cpu_us_per_observation": round(many["cpu_us_per_message"] / WINDOW, 2),
+    }
+
+
+def gateway_us(found: dict[str, Any]) -> float:
+    by_service: dict[str, float] = found["cpu_us_by_service"]
+    return sum(us for name, us in by_service.items() if name in ("gateway", "relayer"))
+
+
+def p256_figures(found: dict[str, Any]) -> dict[str, Any]:
+    return {"p256_gateway_us": gateway_us(found), "p256_floor_us": microseconds(p256_check())}
+
+
+def single_figures(found: dict[str, Any]) -> dict[str, Any]:
+    return {"singles_gateway_us": gateway_us(found), "singles_per_s": found["messages_per_s"]}
+
+
+SUMMARIES = {"windows": window_figures, "p256": p256_figures, "singles": single_figures}
 
 
 def measure(network: Network) -> dict[str, Any]:
-    messages, windows = loads()
-    floors = floor()
-    idle = idle_cores(network)
+    floors, idle = floor(), idle_cores(network)
+    parts = dict(loads())
     kill_every_s = setting("KILL_EVERY", 20) if is_long() else 0.0
-    one, many = run_load(network, messages, kill_every_s), run_load(network, windows)
-    rate = many["messages"] * WINDOW / many["until_committed_s"]
-    return {
+    found = run_load(network, parts.pop("messages"), kill_every_s)
+    result = {
         "bench": "ingest",
         "native": native.library is not None,
         "long": is_long(),
         "one_process": one_process(),
         "floor_us": floors["recover_us"],
         "idle_cores": idle,
-        **one,
-        "window_observations_per_s": round(rate),
-        "window_cpu_us_per_observation": round(many["cpu_us_per_message"] / WINDOW, 2),
-        "windows": many,
-        "load_average": [round(one, 2) for one in os.getloadavg()],
+        **found,
     }
+    for name, load in parts.items():
+        part = run_load(network, load)
+        result |= {**SUMMARIES[name](part), name: part}
+    return result | {"load_average": [round(one, 2) for one in os.getloadavg()]}
 
 
 @contextmanager

@@ -9,10 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import Prehashed
-from cryptography.hazmat.primitives.hashes import SHA256
-from floor import microseconds, recovery
+from floor import microseconds, p256_check, recovery
 
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.frame import FrameVerifier, columns_of
@@ -49,14 +46,6 @@ def cpu_us(work: Callable[[], object], items: int) -> float:
             calls += 1
         rounds.append((time.process_time() - started) / calls / items)
     return 1e6 * statistics.median(rounds)
-
-
-def p256_check() -> Callable[[], object]:
-    """OpenSSL alone, all parsed: what P-256 is measured against."""
-    private = ec.derive_private_key(7, ec.SECP256R1())
-    scheme = ec.ECDSA(Prehashed(SHA256()))
-    signature, key = private.sign(bytes(32), scheme), private.public_key()
-    return lambda: key.verify(signature, bytes(32), scheme) is None
 
 
 def measured(

@@ -21,6 +21,8 @@ COLUMNS = (
     "cores",
     "POST p95",
     "20 a signature: observations/s",
+    "P-256: CPU µs in the gateway (OpenSSL alone)",
+    "single reports: CPU µs in the gateway",
     "lost, doubled",
     "load of the machine",
 )
@@ -47,6 +49,11 @@ def words(run: Run) -> str:
     return ", ".join(parts)
 
 
+def shown(run: Run, name: str, form: str) -> str:
+    """A figure, or a dash where the run left its part out."""
+    return format(run[name], form) if name in run else "–"
+
+
 def row(run: Run) -> str:
     cells = (
         words(run),
@@ -56,7 +63,9 @@ def row(run: Run) -> str:
         f"{run['messages_per_s']:,.0f}",
         f"{run['cores_used']:.2f}",
         f"{run['post_p95_ms']:,.0f} ms",
-        f"{run['window_observations_per_s']:,}",
+        shown(run, "window_observations_per_s", ","),
+        f"{shown(run, 'p256_gateway_us', '.0f')} ({shown(run, 'p256_floor_us', '.0f')})",
+        shown(run, "singles_gateway_us", ".0f"),
         f"{run['lost']}, {run['doubled']}",
         f"{run['load_average'][0]:.1f}",
     )

@@ -99,7 +99,28 @@ def test_the_table_has_the_newest_run_of_each_kind(tmp_path: Path) -> None:
         "pure Python",
         "native, 9 times kill -9",
     ]
-    assert "| 600,000 | 49 | 40 µs | 16,700 | 0.81 | 72 ms | 250,123 | 0, 0 | 0.6 |" in rows[0]
+    cells = "600,000 | 49 | 40 µs | 16,700 | 0.81 | 72 ms | 250,123 | – (–) | – | 0, 0 | 0.6"
+    assert f"| {cells} |" in rows[0]
+
+
+def test_the_table_shows_the_parts_that_a_run_had() -> None:
+    import table
+
+    parts = {"p256_gateway_us": 96.2, "p256_floor_us": 63.5, "singles_gateway_us": 101.4}
+    assert "| 250,123 | 96 (64) | 101 | 0, 0 |" in table.row({**RUN, **parts})
+    assert "| – | 96 (64) |" in table.row(
+        {k: v for k, v in {**RUN, **parts}.items() if k != "window_observations_per_s"}
+    )
+
+
+def test_a_part_of_the_bench_with_no_messages_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ingest
+
+    monkeypatch.setenv("BENCH_DEVICES", "2000")
+    assert set(ingest.loads()) == {"messages", "windows", "p256", "singles"}
+    for name in ("WINDOWS", "P256", "SINGLES"):
+        monkeypatch.setenv(f"BENCH_{name}", "0")
+    assert set(ingest.loads()) == {"messages"}
 
 
 def test_the_table_is_put_between_its_marks_and_nothing_else_changes() -> None:

@@ -8,6 +8,7 @@ given a log of acknowledgements, a folder of data files, and commitments on a re
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -28,7 +29,7 @@ from corechain.devnet.fleet.signed_file import SignedFile, open_signed
 from corechain.devnet.fleet.signing import Order, sign_file, worker_pool
 from corechain.devnet.network import Network
 from corechain.devnet.reconcile.command import _of_deployment
-from corechain.devnet.reconcile.files import Folder
+from corechain.devnet.reconcile.files import Folder, makes
 from corechain.devnet.reconcile.ledger import Ledger
 from corechain.devnet.reconcile.reconciler import Reconciler, Result
 from corechain.devnet.reconcile.scan import scan
@@ -200,6 +201,20 @@ def test_a_changed_file_is_found_when_it_is_sealed_again(world: World) -> None:
     assert world.reconciled(world.log()).holds, "its reports are still those of the log"
     (fault,) = world.reconciled(world.log(), checks=True).faults
     assert "does not make its commitment" in fault
+
+
+@pytest.mark.parametrize("has_numpy", [True, False], ids=["numpy", "no numpy"])
+def test_a_file_is_sealed_again_with_and_without_numpy(
+    world: World, has_numpy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thirds(world)
+    if not has_numpy:
+        monkeypatch.setitem(sys.modules, "corechain.protocol.rebuilding", None)
+    files = [(batch.commitment, world.path(batch).read_bytes()) for batch in world.batches]
+    assert [makes(data, commitment) for commitment, data in files] == [True, True, True]
+    (first, data), (second, _), _ = files
+    assert not makes(data, second)
+    assert not makes(data[:-1], first)
 
 
 def test_a_file_under_anothers_name_is_found(world: World) -> None:
