@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from support.asking import HTTP
 from support.processes import PATIENCE_S
 
 from corechain.deployment import Deployment, load_deployment
@@ -56,7 +57,7 @@ class Chain:
 
     def rpc(self, method: str, *params: Any) -> Any:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
-        answer = httpx.post(self.url, json=body, timeout=PATIENCE_S).json()
+        answer = HTTP.post(self.url, json=body).json()
         assert "error" not in answer, answer
         return answer["result"]
 
@@ -284,12 +285,10 @@ class RelayerProcess:
 
     def post(self, body: bytes, media_type: str = "application/json") -> httpx.Response:
         headers = {"content-type": media_type}
-        return httpx.post(
-            f"{self.url}/v1/reports", content=body, headers=headers, timeout=PATIENCE_S
-        )
+        return HTTP.post(f"{self.url}/v1/reports", content=body, headers=headers)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(self.url + path, timeout=PATIENCE_S)
+        return HTTP.get(self.url + path)
 
     def is_ready(self) -> bool:
         """the relayer is ready: tables made, node, bus and journal there"""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-import httpx
+from support.asking import HTTP
 from support.processes import PATIENCE_S
 
 from corechain.protocol.eip712 import registry_domain
@@ -266,9 +266,7 @@ def test_a_body_that_never_ends_is_given_up(start: Start) -> None:
 
 def test_a_compressed_body_is_not_unpacked(relayer: RelayerProcess) -> None:
     headers = {"content-type": "application/json", "content-encoding": "gzip"}
-    answer = httpx.post(
-        f"{relayer.url}/v1/reports", content=b"\x1f\x8b", headers=headers, timeout=PATIENCE_S
-    )
+    answer = HTTP.post(f"{relayer.url}/v1/reports", content=b"\x1f\x8b", headers=headers)
     assert answer.status_code == 415
 
 

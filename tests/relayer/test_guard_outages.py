@@ -60,8 +60,11 @@ MOMENTS = {
 }
 
 
-async def guarding(relayer: Relayer, challenger: Challenger, demand_id: bytes) -> bool:
-    """The guard of one process until the demand is answered; True when it died before."""
+async def guarding(
+    relayer: Relayer, challenger: Challenger, demand_id: bytes, *, dies: bool = False
+) -> bool:
+    """The guard of one process until the demand is answered, or for one that `dies` until then:
+    what it writes after its answer is in a block comes when it comes. True when it died."""
     key, died = relayer.settings.guard_key, False
     assert key is not None
     try:
@@ -69,9 +72,9 @@ async def guarding(relayer: Relayer, challenger: Challenger, demand_id: bytes) -
         await relayer.migrate()
         async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
             loops = [group.create_task(loop) for loop in relayer.guard(key)]
-            while challenger.is_open(demand_id):  # noqa: ASYNC110
+            while dies or challenger.is_open(demand_id):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
-            await asyncio.sleep(0.5)  # time to do something twice, or to die late
+            await asyncio.sleep(0.5)  # time to do something twice
             await stop_all(loops)
     except* Died:
         died = True
@@ -94,7 +97,7 @@ async def test_killed_between_two_writes_the_next_one_answers(
     demand_id = challenger.at(Demand.STATISTICS, batch, 2)
     with dying(moment, monkeypatch):
         first = Relayer(settings, deployment)
-        assert await guarding(first, challenger, demand_id), "this moment never came"
+        assert await guarding(first, challenger, demand_id, dies=True)
     if challenger.is_open(demand_id):
         assert not await guarding(Relayer(settings, deployment), challenger, demand_id)
     (receipt,) = challenger.answers(demand_id)

@@ -14,8 +14,9 @@ from typing import Any
 import httpx
 import pytest
 from eth_abi.abi import encode
-from support.processes import PATIENCE_S
+from support.asking import HTTP
 
+from corechain.devnet.servers import AnvilServer
 from corechain.protocol.channel import ChannelState, StateChannel, state_domain
 from corechain.protocol.eip712 import address_word, uint_word
 from corechain.protocol.hashing import keccak
@@ -23,6 +24,7 @@ from corechain.protocol.keys import Secp256k1Key
 from corechain_relayer.watchtower.channels import Evidence, respond_call
 from relayer.conftest import Start
 from relayer.support import ADMIN, WATCHTOWER_KEY, Chain, RelayerProcess, eventually, secp
+from relayer.test_outage import frozen
 
 # Anvil's account 3: it sends the stale challenge.
 ATTACKER = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
@@ -93,7 +95,7 @@ class OpenChannel:
         return int(answer[2 + 128 : 2 + 192], 16)
 
 
-def deposit(relayer: RelayerProcess, evidence: Evidence, **changes: Any) -> httpx.Response:
+def post(relayer: RelayerProcess, evidence: Evidence, **changes: Any) -> httpx.Response:
     document = {
         "channel_id": "0x" + evidence.state.channel_id.hex(),
         "version": evidence.state.version,
@@ -101,11 +103,13 @@ def deposit(relayer: RelayerProcess, evidence: Evidence, **changes: Any) -> http
         "signature_a": "0x" + evidence.signature_a.hex(),
         "signature_b": "0x" + evidence.signature_b.hex(),
     }
+    return HTTP.post(f"{relayer.url}/v1/channel-states", json=document | changes)
 
+
+def deposit(relayer: RelayerProcess, evidence: Evidence, **changes: Any) -> httpx.Response:
     def answered() -> httpx.Response | None:
         """the tower has its database and its view of the chain: before, it says 503"""
-        url = f"{relayer.url}/v1/channel-states"
-        answer = httpx.post(url, json=document | changes, timeout=PATIENCE_S)
+        answer = post(relayer, evidence, **changes)
         return None if answer.status_code == 503 else answer
 
     response: httpx.Response = eventually(answered)
@@ -200,7 +204,7 @@ def test_bad_evidence_is_refused_by_name(
         "extra": deposit(tower, good, extra=1),
         "not hex": deposit(tower, good, channel_id="0x12"),
         "negative": deposit(tower, good, balance_a="-1"),
-        "text": httpx.post(f"{tower.url}/v1/channel-states", content=b"hello", timeout=PATIENCE_S),
+        "text": HTTP.post(f"{tower.url}/v1/channel-states", content=b"hello"),
     }
     names = {case: answer.json()["type"].rpartition(":")[2] for case, answer in refusals.items()}
     assert names == {
@@ -217,13 +221,21 @@ def test_bad_evidence_is_refused_by_name(
     assert deposit(tower, channel.signed(4, 500)).json() == {"stored": False}
 
 
+def test_a_channel_that_cannot_be_looked_up_is_not_called_unknown(
+    start: Start, chain: Chain, anvil_server: AnvilServer
+) -> None:
+    tower = start("watchtower", RELAYER_WATCHTOWER_KEY=WATCHTOWER_KEY, RELAYER_RPC_TIMEOUT_S="2")
+    nobodys = OpenChannel(chain, secp(11), secp(12)).signed(1, 1)
+    with frozen(anvil_server):
+        answer = post(tower, nobodys)
+    assert (answer.status_code, answer.json()["type"].rpartition(":")[2]) == (503, "Unavailable")
+    assert deposit(tower, nobodys).status_code == 404
+
+
 def test_without_a_key_there_is_no_watchtower(start: Start) -> None:
     relayer = start("watchtower")
     assert any("no watchtower" in entry["event"] for entry in relayer.events())
-    assert (
-        httpx.post(f"{relayer.url}/v1/channel-states", json={}, timeout=PATIENCE_S).status_code
-        == 404
-    )
+    assert HTTP.post(f"{relayer.url}/v1/channel-states", json={}).status_code == 404
 
 
 def test_the_answer_is_the_packed_twin_of_the_call_in_the_abi(chain: Chain) -> None:

@@ -12,7 +12,8 @@ from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.reading import Observation
 from corechain.protocol.vocabulary import metric
-from support.processes import PATIENCE_S, eventually
+from support.asking import HTTP
+from support.processes import eventually
 
 CELL = 0x872A1072BFFFFFF
 NOON = 1_359_720_000
@@ -49,7 +50,7 @@ def commit(network: Network, name: str, values: Iterable[float]) -> int:
 
 
 def _journal(network: Network, batch_id: int) -> httpx.Response:
-    return httpx.get(f"{network.urls.relayer}/v1/batches/{batch_id}", timeout=PATIENCE_S)
+    return HTTP.get(f"{network.urls.relayer}/v1/batches/{batch_id}")
 
 
 def _next_batch(network: Network) -> int:

@@ -1,6 +1,7 @@
 """`POST /v1/channel-states`: parties leave their newest signed state with the watchtower."""
 
 import re
+import time
 from dataclasses import dataclass
 
 import msgspec
@@ -10,8 +11,13 @@ from starlette.routing import Route
 
 from corechain.protocol.channel import ChannelState
 from corechain.protocol.eip712 import Domain
-from corechain.protocol.errors import MalformedReport, Overloaded, UnsupportedMediaType
-from corechain.service.errors import StoreUnavailable
+from corechain.protocol.errors import (
+    MalformedReport,
+    Overloaded,
+    Unavailable,
+    UnsupportedMediaType,
+)
+from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable, StoreUnavailable
 from corechain_relayer.following import Follower
 from corechain_relayer.gateway.body import media_type, read_body
 from corechain_relayer.watchtower.channels import ChannelsView, Evidence
@@ -65,13 +71,20 @@ class EvidenceEndpoint:
         evidence = parse_evidence(await read_body(request, BODY_LIMIT, BODY_TIMEOUT_S))
         channel_id = evidence.state.channel_id
         if channel_id not in self.follower.view.channels:
-            await self.follower.refresh_or_log()
+            await self._look()
         evidence.check(self.follower.view.find(channel_id), self.domain)
         try:
             newer = await self.store.keep(evidence)
         except StoreUnavailable as error:
             raise Overloaded(str(error)) from error
         return JSONResponse({"stored": newer}, 201 if newer else 200)
+
+    async def _look(self) -> None:
+        """Raises Unavailable: a channel that cannot be looked up must not be called unknown."""
+        try:
+            await self.follower.refresh_since(time.monotonic())
+        except (NodeBehind, NodeUnavailable, NodeRefused) as error:
+            raise Unavailable(f"the channel cannot be looked up now: {error}") from error
 
     def routes(self) -> list[Route]:
         return [Route("/v1/channel-states", self.post, methods=["POST"])]
