@@ -75,7 +75,9 @@ class Chain:
     def send(self, contract: str, data: bytes, sender: str = ADMIN) -> dict[str, Any]:
         to = "0x" + self.deployment.address(contract).hex()
         call = {"from": sender, "to": to, "data": "0x" + data.hex()}
-        receipt = self.rpc("eth_getTransactionReceipt", self.rpc("eth_sendTransaction", call))
+        sent = self.rpc("eth_sendTransaction", call)
+        # Anvil answers once it is in the pool; the block that it makes at once may come later.
+        receipt = eventually(lambda: self.rpc("eth_getTransactionReceipt", sent), pause_s=0.002)
         assert receipt["status"] == "0x1", receipt
         return dict(receipt)
 
