@@ -30,7 +30,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-slow test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-services test-slow test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -91,12 +91,20 @@ settings: setup ## write docs/settings.md from the settings classes
 	@$(BIN)/python tools/settings_table.py
 
 test: setup ## everything, about 20 minutes on 2 cores
-	@# Two by two: the Solidity compiler is one process for six minutes, and the outages are mostly waited for.
-	@$(MAKE) --no-print-directory -j 2 check test-unit
-	@$(MAKE) --no-print-directory -j 2 test-contracts test-e2e
+	@$(MAKE) --no-print-directory -j 2 test-solidity test-services
 	@# Building geth would take a fifth of the time that all tests have: only one that is there is used.
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
 	  else echo "! no geth is built here: NOT run on a second node (make test-geth builds it, with Go)"; fi
+
+# Compilers and models take what is left: they only compute, one after the other for half of the time,
+# and the services' tests, which wait for each other, are slower for every core that they do not get.
+test-solidity:
+	@nice -n 5 $(MAKE) --no-print-directory check
+	@nice -n 5 $(MAKE) --no-print-directory test-contracts
+
+test-services:
+	@$(MAKE) --no-print-directory test-unit
+	@$(MAKE) --no-print-directory test-e2e
 
 test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"

@@ -23,7 +23,7 @@ import asyncpg
 import httpx
 import pytest
 from support.faults import HANG, PASS, REFUSE, RESET, FaultProxy
-from support.processes import eventually
+from support.processes import PATIENCE_S, eventually
 from support.valkey import command
 
 from corechain.account import account_from_key
@@ -39,7 +39,7 @@ from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.reading import SignedReport
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NOTICED_S, HEALED_S = 60.0, 120.0
+NOTICED_S, HEALED_S = PATIENCE_S, 2 * PATIENCE_S
 # Short times, so that an outage shows in a test's patience.
 QUICK = {
     "RELAYER_MAX_AGE_S": "0.5",
@@ -231,7 +231,10 @@ def assert_survived(site: Site, missing: dict[str, Service], takes_reports: bool
     for name, service in missing.items():
         told = eventually(lambda n=name, s=service: n in site.failing(s), NOTICED_S)
         assert told, (name, site.failing(service))
-    assert site.acknowledged() == takes_reports
+    if takes_reports:
+        assert eventually(site.acknowledged)
+    else:
+        assert not site.acknowledged()
     site.check_alive()
 
 
@@ -250,7 +253,7 @@ def assert_healed(site: Site) -> None:
 
 @pytest.mark.parametrize("way", NODE_WAYS)
 def test_the_services_outlive_a_node(site: Site, way: str) -> None:
-    assert site.acknowledged()
+    assert eventually(site.acknowledged)
     with failing(site, "node", NODE_WAYS[way]):
         assert_survived(site, {"node": site.relayer}, takes_reports=True)
         assert_survived(site, {"node": site.indexer}, takes_reports=True)
@@ -259,7 +262,7 @@ def test_the_services_outlive_a_node(site: Site, way: str) -> None:
 
 @pytest.mark.parametrize("way", CONNECTION_WAYS)
 def test_the_relayer_outlives_its_database(site: Site, way: str) -> None:
-    assert site.acknowledged()
+    assert eventually(site.acknowledged)
     with failing(site, "database", CONNECTION_WAYS[way]):
         assert_survived(site, {"database": site.relayer}, takes_reports=True)
     assert_healed(site)
@@ -267,7 +270,7 @@ def test_the_relayer_outlives_its_database(site: Site, way: str) -> None:
 
 @pytest.mark.parametrize("way", CONNECTION_WAYS)
 def test_the_relayer_outlives_its_bus(site: Site, way: str) -> None:
-    assert site.acknowledged()
+    assert eventually(site.acknowledged)
     with failing(site, "bus", CONNECTION_WAYS[way]):
         assert_survived(site, {"bus": site.relayer}, takes_reports=False)
     assert_healed(site)
@@ -275,7 +278,7 @@ def test_the_relayer_outlives_its_bus(site: Site, way: str) -> None:
 
 @pytest.mark.parametrize("way", CONNECTION_WAYS)
 def test_the_indexer_outlives_its_database(site: Site, way: str) -> None:
-    assert site.acknowledged()
+    assert eventually(site.acknowledged)
     with failing(site, "index", CONNECTION_WAYS[way]):
         assert_survived(site, {"database": site.indexer}, takes_reports=True)
     assert_healed(site)
@@ -283,7 +286,7 @@ def test_the_indexer_outlives_its_database(site: Site, way: str) -> None:
 
 @pytest.mark.parametrize("way", CONNECTION_WAYS)
 def test_the_indexer_outlives_its_cache(site: Site, way: str) -> None:
-    assert site.acknowledged()
+    assert eventually(site.acknowledged)
     with failing(site, "cache", CONNECTION_WAYS[way]):
         assert_survived(site, {"cache": site.indexer}, takes_reports=True)
     assert_healed(site)
@@ -313,13 +316,13 @@ end $$
 
 @pytest.mark.parametrize("name", ["relayer", "indexer"])
 def test_the_services_outlive_a_database_that_cannot_write(site: Site, name: str) -> None:
-    assert site.acknowledged()
+    assert eventually(site.acknowledged)
     url = site.network.postgres.database_url(name)
     tables = TABLES[name]
     guard = "create trigger full_disk before insert or update on {} execute function no_space()"
     execute(url, FULL, *(guard.format(table) for table in tables))
     try:
-        assert site.acknowledged()
+        assert eventually(site.acknowledged)
         service = getattr(site, name)
         loop = {"relayer": "aggregator", "indexer": "mirror"}[name]
         assert eventually(lambda: loop in site.failing(service), NOTICED_S), site.failing(service)
@@ -331,13 +334,13 @@ def test_the_services_outlive_a_database_that_cannot_write(site: Site, name: str
 
 @pytest.mark.parametrize("name", ["relayer", "indexer"])
 def test_the_services_outlive_a_read_only_database(site: Site, name: str) -> None:
-    assert site.acknowledged()
+    assert eventually(site.acknowledged)
     server, url = site.network.postgres, site.network.postgres.database_url(name)
     database = urlsplit(url).path.strip("/")
     end = f"select pg_terminate_backend(pid) from pg_stat_activity where datname = '{database}'"
     execute(server.url, f"alter database {database} set default_transaction_read_only = on", end)
     try:
-        assert site.acknowledged()
+        assert eventually(site.acknowledged)
         service = getattr(site, name)
         loop = {"relayer": "aggregator", "indexer": "mirror"}[name]
         assert eventually(lambda: loop in site.failing(service), NOTICED_S), site.failing(service)
@@ -355,7 +358,7 @@ REDIS_WAYS = {
 
 @pytest.mark.parametrize("way", REDIS_WAYS)
 def test_the_services_outlive_a_bus_and_cache_that_cannot_write(site: Site, way: str) -> None:
-    assert site.acknowledged()
+    assert eventually(site.acknowledged)
     begin, end = REDIS_WAYS[way]
     assert command(site.network.valkey.port, *begin) == b"+OK\r\n"
     try:
@@ -378,9 +381,9 @@ def test_the_indexer_starts_before_anything_it_needs(site: Site) -> None:
     launch.start()
     try:
         assert eventually(lambda: "database" in site.failing(starting), NOTICED_S)
-        assert {"node", "cache"} <= set(site.failing(starting))
-        assert probe(port, "/health")[0] == 200
-        assert probe(port, "/v1/batches")[0] == 503
+        assert eventually(lambda: {"node", "cache"} <= set(site.failing(starting)))
+        assert probe(port, "/health", PATIENCE_S)[0] == 200
+        assert probe(port, "/v1/batches", PATIENCE_S)[0] == 503
     finally:
         for name in ("node", "index", "cache"):
             site.proxies[name].become(PASS)
