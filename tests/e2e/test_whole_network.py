@@ -109,7 +109,10 @@ def test_services_killed_in_the_middle_of_the_replay_lose_nothing(small_batches)
         total = sum(sent.values())
 
         def settled():
-            status = client.status()
+            try:
+                status = client.status()
+            except ApiUnavailable:
+                return False
             return status["readings"] + status["rejections"] == total
 
         assert eventually(settled, SETTLED_S), client.status()

@@ -55,8 +55,8 @@ def _journal(network: Network, batch_id: int) -> httpx.Response:
 
 def _next_batch(network: Network) -> int:
     number = 1
-    while _journal(network, number).is_success:
-        number += 1
+    while (status := _journal(network, number).status_code) != 404:
+        number += status == 200  # 503: asked again
     return number
 
 
