@@ -7,6 +7,7 @@ import typer
 
 from corechain.service.command import WRONG_SETTING, configured, refuse, roles_of, run_to_end
 from corechain.service.settings import InvalidSetting
+from corechain_relayer.bus.cli import commands as bus_commands
 from corechain_relayer.settings import load_settings
 
 commands = typer.Typer(
@@ -15,8 +16,9 @@ commands = typer.Typer(
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `relayer` to the `corechain` command."""
+    """Adds `relayer` and `bus` to the `corechain` command."""
     app.add_typer(commands, name="relayer")
+    app.add_typer(bus_commands, name="bus")
 
 
 @commands.command()

@@ -9,6 +9,7 @@ from corechain_relayer.bus.room import Limits
 from corechain_relayer.metrics import Metrics
 
 if TYPE_CHECKING:
+    from corechain_relayer.bus.kafka.bus import KafkaBus
     from corechain_relayer.settings import Settings
 
 HEAD_BYTES = 1 << 16
@@ -17,23 +18,27 @@ HEAD_BYTES = 1 << 16
 
 def open_bus(settings: "Settings", metrics: Metrics) -> Bus:
     """A client of the bus; nothing is connected to yet. Raises InvalidSetting."""
-    limits = Limits(settings.bus_max_frames, settings.bus_max_bytes, settings.bus_max_drain_s)
     if settings.bus_url.get_secret_value().startswith(SCHEME):
-        return _kafka(settings, limits, metrics)
-    return _valkey(settings, limits, metrics)
+        return open_kafka(settings, metrics)
+    return _valkey(settings, metrics)
 
 
-def _valkey(settings: "Settings", limits: Limits, metrics: Metrics) -> Bus:
+def _limits(settings: "Settings") -> Limits:
+    return Limits(settings.bus_max_frames, settings.bus_max_bytes, settings.bus_max_drain_s)
+
+
+def _valkey(settings: "Settings", metrics: Metrics) -> Bus:
     from corechain_relayer.bus.connection import connect
     from corechain_relayer.bus.guard import Guard
     from corechain_relayer.bus.valkey import ValkeyBus
 
     guard = Guard(settings.bus_vouched)
     redis = connect(settings.bus_url.get_secret_value(), guard)
-    return ValkeyBus(redis, guard, settings.bus_stream, settings.lanes, limits, metrics)
+    return ValkeyBus(redis, guard, settings.bus_stream, settings.lanes, _limits(settings), metrics)
 
 
-def _kafka(settings: "Settings", limits: Limits, metrics: Metrics) -> Bus:
+def open_kafka(settings: "Settings", metrics: Metrics) -> "KafkaBus":
+    """Raises InvalidSetting."""
     try:
         from corechain_relayer.bus.kafka.bus import KafkaBus
         from corechain_relayer.bus.kafka.link import Link, check_options
@@ -52,4 +57,5 @@ def _kafka(settings: "Settings", limits: Limits, metrics: Metrics) -> Bus:
     check_options(address, options)
     wanted = Wanted(settings.kafka_copies, settings.max_body_bytes + HEAD_BYTES)
     link = Link(address, options)
-    return KafkaBus(link, settings.lanes, limits, wanted, settings.bus_vouched, metrics)
+    limits, vouched = _limits(settings), settings.bus_vouched
+    return KafkaBus(link, settings.lanes, limits, wanted, vouched, metrics)

@@ -67,6 +67,11 @@ class LaneRoom:
     _pause_s: float = 0.0
 
     @property
+    def frames(self) -> int:
+        """On the lane, as far as is known."""
+        return 0 if self._look is None else self._frames
+
+    @property
     def bytes_kept(self) -> int:
         """On the lane, whether an aggregator has read them or not."""
         return 0 if self._look is None else max(0, self._appended - self._look.removed)

@@ -340,10 +340,10 @@ class KafkaBus:
 
     async def depth(self) -> int:
         self.require()
-        return await self.call(self._depth)
+        return await self.call(self.unsealed, range(self.lanes))
 
-    def _depth(self) -> int:
-        lanes = range(self.lanes)
+    def unsealed(self, lanes: Sequence[int]) -> int:
+        """Frames on the lanes that no aggregator has acknowledged. Blocking."""
         ends = self.link.ends(self.address.reports, lanes)
         progress = self.link.progress(lanes)
         left = (ends[lane] - progress[lane].low - len(progress[lane].acked) for lane in lanes)

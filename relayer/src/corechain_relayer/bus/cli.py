@@ -1,0 +1,145 @@
+"""`corechain bus …`: what an operator does with the bus of a relayer."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import SecretStr
+
+from corechain.service.command import configured, run_to_end
+from corechain_relayer.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from corechain_relayer.bus.base import Bus
+    from corechain_relayer.bus.kafka.resize import Resized
+
+commands = typer.Typer(
+    help="The bus of a relayer. Settings: RELAYER_* in the environment.", no_args_is_help=True
+)
+
+
+@commands.command()
+def show() -> None:
+    """Show each lane as JSON: frames, bytes, age of the oldest one, dead letters by reason."""
+    from corechain_relayer.bus import operate
+
+    async def main() -> None:
+        async with operate.working(opened(settings)) as bus:
+            typer.echo(json.dumps(await operate.show(bus), indent=2))
+
+    settings = _settings()
+    run_to_end(main())
+
+
+@commands.command()
+def replay(
+    reason: Annotated[
+        str | None, typer.Option(help="Only those of this reason, as `show` names it.")
+    ] = None,
+    lane: Annotated[int | None, typer.Option(min=0, help="Only those of this lane.")] = None,
+) -> None:
+    """Bring the reports of dead letters to their lanes again, and forget those letters."""
+    from corechain_relayer.bus import operate
+
+    async def main() -> None:
+        async with operate.working(opened(settings)) as bus:
+            lanes = range(bus.lanes) if lane is None else [lane]
+            done = await operate.replay(bus, reason, lanes)
+            found = {"reports": done.reports, "unreadable": done.unreadable}
+            typer.echo(json.dumps(found, indent=2))
+
+    settings = _settings()
+    run_to_end(main())
+
+
+@commands.command()
+def drain(
+    timeout_s: Annotated[
+        float, typer.Option(min=0, help="Exit code 1 when frames are left after so long.")
+    ] = 600.0,
+) -> None:
+    """Wait until aggregators have sealed all that is on the bus. Stop the gateways first."""
+    from corechain_relayer.bus import operate
+
+    left = 0
+
+    async def main() -> None:
+        nonlocal left
+        async with operate.working(opened(settings)) as bus:
+            left = await operate.drain(bus, timeout_s)
+
+    settings = _settings()
+    run_to_end(main())
+    typer.echo(json.dumps({"frames_left": left}))
+    raise typer.Exit(1 if left else 0)
+
+
+@commands.command()
+def move(
+    old_url: Annotated[
+        str,
+        typer.Option(envvar="CORECHAIN_OLD_BUS_URL", help="RELAYER_BUS_URL of the bus to be left."),
+    ],
+) -> None:
+    """Bring frames and dead letters from another bus to that of RELAYER_BUS_URL.
+
+    Stop gateways and aggregators first: a running aggregator is refused.
+    """
+    from corechain_relayer.bus import operate
+
+    async def main() -> None:
+        old = settings.model_copy(update={"bus_url": SecretStr(old_url)})
+        async with (
+            _lanes_held(settings),
+            operate.working(opened(old)) as left,
+            operate.working(opened(settings)) as entered,
+        ):
+            typer.echo(json.dumps(await operate.move(left, entered), indent=2))
+
+    settings = _settings()
+    run_to_end(main())
+
+
+@commands.command()
+def resize() -> None:
+    """Give Kafka's topics as many partitions as RELAYER_LANES says.
+
+    More: at any time; restart all processes with the new number. Fewer: on an empty bus, with all
+    processes stopped (`corechain bus drain`).
+    """
+    from corechain_relayer.bus.kafka.resize import resize_topics
+
+    async def main() -> None:
+        found: Resized = await resize_topics(settings)
+        typer.echo(json.dumps({"before": found.before, "now": found.now}))
+
+    settings = _settings()
+    run_to_end(main())
+
+
+def _settings() -> Settings:
+    settings, _ = configured(load_settings)
+    return settings
+
+
+def opened(settings: Settings) -> "Bus":
+    from corechain_relayer.bus.opening import open_bus
+    from corechain_relayer.metrics import Metrics
+
+    return open_bus(settings, Metrics())
+
+
+@asynccontextmanager
+async def _lanes_held(settings: Settings) -> AsyncIterator[None]:
+    """No aggregator reads meanwhile. Raises WriterLockHeld."""
+    from corechain.service.database import writer
+    from corechain_relayer.journal.batches import lane_queue
+
+    url = settings.database_url.get_secret_value()
+    async with AsyncExitStack() as stack:
+        for place in range(settings.lanes):
+            queue = lane_queue(settings.first_lane + place)
+            await stack.enter_async_context(writer(url, queue))
+        yield
