@@ -26,6 +26,15 @@ def has_mosquitto() -> bool:
     return True
 
 
+collect_ignore = [] if has_mosquitto() else ["test_mqtt_mosquitto.py"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not has_mosquitto():
+        line = "! there is no Mosquitto: MQTT 5, TLS and the restart of a broker are NOT tested"
+        terminalreporter.write_line(line, red=True)
+
+
 AVAILABLE = [("aedes", "3.1.1"), *([("mosquitto", "3.1.1"), ("mosquitto", "5")] * has_mosquitto())]
 """Broker and version, the fullest last."""
 
@@ -75,6 +84,13 @@ def settings_of(server: Server, version: str, prefix: str) -> dict[str, str]:
         "RELAYER_MQTT_PREFIX": prefix,
         "RELAYER_MQTT_CLIENT_ID": prefix.replace("/", "-"),
     }
+
+
+def held(relayer: RelayerProcess) -> float:
+    """Messages that it has, and has not acknowledged."""
+    lines = relayer.get("/metrics").text.splitlines()
+    (line,) = (line for line in lines if line.startswith("corechain_mqtt_held "))
+    return float(line.rpartition(" ")[2])
 
 
 def subscribed(relayer: RelayerProcess) -> RelayerProcess:

@@ -25,6 +25,8 @@ from corechain_relayer.mqtt.packets import (
 
 CONNECT_S = 20.0
 """Within this the broker has to have answered everything: a loaded one takes its time for TLS."""
+GOODBYE_S = 1.0
+"""A broker that does not take our last words does not need them."""
 TAKEN_OVER = 0x8E
 _CREDENTIALS = "set the user in RELAYER_MQTT_URL, and RELAYER_MQTT_PASSWORD"
 _VERSION = "set RELAYER_MQTT_VERSION"
@@ -71,6 +73,8 @@ class Link(asyncio.Protocol):
     _transport: asyncio.Transport | None = None
     _greetings: "asyncio.Queue[Connected | Subscribed]" = field(default_factory=asyncio.Queue)
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
+    _lost: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the socket is closed, which is after the end."""
     _why: BrokerUnavailable | BrokerRefused | None = None
     _pinging: asyncio.TimerHandle | None = None
     _is_paused: bool = False
@@ -112,12 +116,19 @@ class Link(asyncio.Protocol):
         await self._ended.wait()
         raise self._why or self._unavailable("the connection ended")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Says good-bye. The broker keeps our session, with all that was not acknowledged."""
-        if self._transport is not None and not self._ended.is_set():
+        transport = self._transport
+        if transport is not None and not self._ended.is_set():
             self._write(packets.disconnect())
-            self._transport.close()
+            transport.close()
         self._end()
+        if transport is not None:
+            try:
+                async with asyncio.timeout(GOODBYE_S):
+                    await self._lost.wait()
+            except TimeoutError:
+                transport.abort()
 
     async def _greeting(self) -> Connected | Subscribed:
         """The next answer while the connection opens. Raises what ended it instead."""
@@ -193,6 +204,7 @@ class Link(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         why = "it closed the connection" if error is None else f"{type(error).__name__}: {error}"
         self._end(self._unavailable(why))
+        self._lost.set()
 
     def data_received(self, data: bytes) -> None:
         self._heard_at = time.monotonic()

@@ -65,15 +65,14 @@ class Subscriber:
             raise
         finally:
             self.metrics.mqtt_subscribed.set(0)
-            link.close()
-            await self._give_up()
+            # First, for the rest waits, and may be cancelled itself.
+            self._give_up()
+            await link.close()
 
-    async def _give_up(self) -> None:
+    def _give_up(self) -> None:
         """What is not acknowledged comes again on the next connection: it is not ours any more."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         self.metrics.mqtt_held.set(0)
 
     @property
