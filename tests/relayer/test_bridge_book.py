@@ -41,6 +41,25 @@ def test_a_counter_that_falls_a_little_was_read_wrong():
     assert fallen({"yearly": 80_000}, {"yearly": 79_990}, {"yearly": 80_020}) == [None, None, 30]
 
 
+def test_a_counter_that_falls_to_half_or_an_hour_later_was_set_back():
+    assert fallen({"daily": 100}, {"daily": 50}) == [None, 50]
+    assert fallen({"daily": 100}, {"daily": 51}) == [None, None]
+    assert fallen({"daily": 100}, {"daily": 51}, every=3_599) == [None, None]
+    assert fallen({"daily": 100}, {"daily": 51}, every=3_600) == [None, 51]
+
+
+def test_an_amount_that_no_reading_can_hold_is_left_out():
+    largest = 2**31 - 1
+    assert fallen({"total": 0}, {"total": largest}) == [None, largest]
+    assert fallen({"total": 0}, {"total": largest + 1}) == [None, None]
+
+
+def test_a_repeated_upload_and_a_late_one_are_told_apart():
+    known = take(rain({"daily": 30})[0], NOTHING).known
+    said = [take(rain({"daily": 30}, at=at)[0], known).skipped["daily"] for at in (AT, AT - 1)]
+    assert said == ["Duplicate", "OutOfOrder"]
+
+
 def test_a_counter_that_is_lower_after_hours_was_set_back():
     assert fallen({"daily": 100}, {"daily": 80}, every=7_200) == [None, 80]
 

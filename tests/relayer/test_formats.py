@@ -128,6 +128,40 @@ def test_a_barometer_without_a_thermometer_cannot_be_reduced():
     assert upload.skipped == {"BMP_pressure": "NeedsTemperature"}
 
 
+@pytest.mark.parametrize(
+    ("pressure", "celsius", "reason"),
+    [
+        ("10000", "20", None),
+        ("9999", "20", "OutOfRange"),
+        ("150000", "20", None),
+        ("150001", "20", "OutOfRange"),
+        ("98000", "100", None),
+        ("98000", "100.01", "OutOfRange"),
+        ("98000", "-100", None),
+        ("98000", "-100.01", "OutOfRange"),
+    ],
+)
+def test_what_no_barometer_on_earth_has_shown_is_not_reduced(pressure, celsius, reason):
+    body = (
+        b'{"sensordatavalues":[{"value_type":"BME280_pressure","value":"%s"},'
+        b'{"value_type":"BME280_temperature","value":"%s"}]}'
+    ) % (pressure.encode(), celsius.encode())
+    upload = read("sensor-community", Message(body), Profile(elevation_m=0.0))
+    assert upload.skipped.get("BME280_pressure") == reason
+
+
+def test_a_rain_gauge_cannot_have_counted_less_than_nothing():
+    upload = read("ecowitt", Message(b"dateutc=now&tempf=50&dailyrainin=-0.01&yearlyrainin=0"))
+    assert totals(upload) == {"yearlyrainin": 0}
+    assert upload.skipped == {"dailyrainin": "OutOfRange"}
+
+
+def test_a_hostile_upload_does_not_fill_the_log_with_reasons():
+    fields = b",".join(b'"temperature_%d":"x","humidity_%d":"y"' % (n, n) for n in range(99))
+    body = b'{"dev_eui":"1C","reported_at":1640345517,"decoded":{"payload":{"co2":400,%s}}}'
+    assert len(read("helium", Message(body % fields)).skipped) == 64
+
+
 def test_ttn_takes_the_network_servers_time_and_not_a_gateways_of_the_year_one():
     upload = read("ttn", SAMPLES["ttn"], Profile(elevation_m=0.0))
     assert values(upload) == {

@@ -110,6 +110,24 @@ def test_the_hour_that_happens_twice_alone_is_refused_and_with_an_offset_taken()
     assert instant("2021-10-31 02:30:00+01:00", BERLIN) == 1_635_643_800
 
 
+def test_offsets_from_utc_that_places_have_had_and_no_other():
+    noon = 1_640_347_200
+    assert instant("2021-12-25T03:59+15:59") == instant("2021-12-24T12:00Z") == noon
+    assert instant("2021-12-23 23:30:00-1230") == noon
+    for text in ("2021-12-24T12:00+16:00", "2021-12-24T12:00+01:60"):
+        with pytest.raises(MalformedUpload):
+            instant(text)
+
+
+def test_a_leap_second_is_the_second_before_it():
+    assert instant("2016-12-31T23:59:60Z") == instant("2016-12-31T23:59:59Z") == 1_483_228_799
+
+
+def test_the_last_second_and_the_first_millisecond_that_a_number_can_mean():
+    assert instant(10**11 - 1) == 10**11 - 1
+    assert instant(10**11) == 10**8
+
+
 def test_the_hour_that_the_clocks_skip_is_refused():
     with pytest.raises(NonexistentTime):
         instant("2021-03-28 02:30:00", BERLIN)
