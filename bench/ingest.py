@@ -235,7 +235,7 @@ def measure(network: Network) -> dict[str, Any]:
 
 
 @contextmanager
-def network_of_its_own() -> Iterator[Network]:
+def network_of_its_own(settings: Mapping[str, str] | None = None) -> Iterator[Network]:
     with (
         tempfile.TemporaryDirectory(prefix="corechain-bench-") as home,
         Network(
@@ -243,6 +243,7 @@ def network_of_its_own() -> Iterator[Network]:
             ports=Ports.free(),
             services=("relayer",),
             one_process=one_process(),
+            settings=settings or {},
             progress=lambda line: print("·", line, file=sys.stderr),
         ) as network,
     ):

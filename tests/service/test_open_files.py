@@ -35,4 +35,6 @@ def test_a_server_opens_as_many_connections_as_it_may_beside_its_own_files() -> 
     for line in done.stdout.splitlines():
         if line.startswith("{"):  # the others are logs
             found |= json.loads(line)
+    said = "limit of open files"
+    assert done.stdout.count(said) > len(CASES), "each says what it has, and who has too little"
     assert found == {name: then for name, (_, then) in CASES.items()}

@@ -100,23 +100,24 @@ class BoundedProtocol(HttpToolsProtocol):
     def _require_good_head(self) -> None:
         """Raises what is wrong with a head that the parser takes; the parser turns it into an error
         of its own, whose answer is `send_400_response`."""
+        size, hosts = 0, 0
+        for name, value in self.headers:
+            size += len(name) + len(value)
+            hosts += name == b"host"
         if len(self.url) > MAX_HEAD_BYTES:
             self._refused = TargetTooLong(f"the target is over {MAX_HEAD_BYTES} bytes")
         elif len(self.headers) > MAX_HEADER_FIELDS:
             self._refused = HeadTooLarge(f"more than {MAX_HEADER_FIELDS} header fields")
-        elif sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES:
+        elif size > MAX_HEAD_BYTES:
             self._refused = HeadTooLarge(f"the head is over {MAX_HEAD_BYTES} bytes")
         elif self.parser.get_http_version() not in ("1.0", "1.1"):
             self._refused = MalformedHttp("speak HTTP/1.1")
-        elif self._hosts() > 1:
+        elif hosts > 1:
             # A proxy that goes by the other one than we do is led past its rules (RFC 9112,
             # section 3.2). None at all harms nobody here: one address is one service.
             self._refused = MalformedHttp("more than one Host")
         if self._refused is not None:
             raise self._refused
-
-    def _hosts(self) -> int:
-        return sum(name == b"host" for name, _ in self.headers)
 
     def _require_room(self) -> None:
         """uvicorn refuses too, but says neither what nor when to come again."""
@@ -186,8 +187,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _should_upgrade(self) -> bool:
         """A WebSocket is asked for by GET (RFC 6455, section 4.1). Any other method goes on as the
-        request that it is: the library that takes over would neither answer nor hang up."""
-        return bool(self.parser.get_method() == b"GET" and super()._should_upgrade())
+        request that it is: the library that takes over would neither answer nor hang up. So does
+        one behind a request that is under way, whose answer would be lost."""
+        is_plain = self.parser.get_method() != b"GET" or not self._is_answered()
+        return not is_plain and super()._should_upgrade()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays open for its last answer: who sends no more (`shutdown` of

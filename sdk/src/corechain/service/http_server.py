@@ -63,7 +63,9 @@ class HttpServer(uvicorn.Server):
 
 def connections_allowed(max_connections: int) -> int:
     """As many as may be open beside the process's own files; the soft limit is raised for them."""
-    allowed = allow_open_files(max_connections + OWN_FILES) - OWN_FILES
+    open_files = allow_open_files(max_connections + OWN_FILES)
+    allowed = open_files - OWN_FILES
+    log.info("limit of open files", soft=open_files, connections=max(1, allowed))
     if allowed < max_connections:
         log.warning("fewer connections than set: the limit of open files", connections=allowed)
     return max(1, allowed)
