@@ -102,7 +102,8 @@ async def books_on(database: str) -> AsyncIterator[Books]:
 
 
 @settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(seed=st.integers(0, 2**32))
 def test_what_waits_for_a_verdict_is_what_a_search_through_everything_finds(

@@ -2,7 +2,7 @@
 
 given all test files
   nothing that must come is waited for less long than PATIENCE_S
-  no example of hypothesis has a deadline
+  no example of hypothesis fails because it took long
 given several pytest processes
   each chooses ports of its own, and none twice
 given a command on a machine that stalls
@@ -13,6 +13,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from hypothesis import settings
@@ -21,14 +22,21 @@ from support.processes import PATIENCE_S
 from corechain.devnet.process import free_port
 
 REPOSITORY = Path(__file__).resolve().parents[2]
+FILES = sorted(Path(REPOSITORY / "tests").rglob("*.py"))
 WAITS = {"timeout": 0, "wait_for": 1, "settimeout": 0, "join": 0, "result": 0}
 """Functions that wait, and which argument says how long."""
 
 
+@cache
+def calls_of(path: Path) -> list[ast.Call]:
+    found = ast.walk(ast.parse(path.read_text()))
+    return [node for node in found if isinstance(node, ast.Call)]
+
+
 def waits_of(path: Path) -> Iterator[tuple[str, float]]:
     """(place, seconds) of each wait whose limit is written as a number."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+    for node in calls_of(path):
+        if isinstance(node.func, ast.Attribute):
             place = WAITS.get(node.func.attr, len(node.args))
             limits = [*node.args[place : place + 1]]
             limits += [word.value for word in node.keywords if word.arg == "timeout"]
@@ -38,14 +46,27 @@ def waits_of(path: Path) -> Iterator[tuple[str, float]]:
 
 
 def test_nothing_that_must_come_is_waited_for_less_than_the_common_patience() -> None:
-    files = sorted(Path(REPOSITORY / "tests").rglob("*.py"))
-    waits = [wait for path in files for wait in waits_of(path)]
+    waits = [wait for path in FILES for wait in waits_of(path)]
     assert [(where, limit) for where, limit in waits if limit < PATIENCE_S] == []
 
 
-def test_no_example_has_a_deadline() -> None:
+def efforts_of(path: Path) -> Iterator[tuple[str, str, str]]:
+    """(place, name, value) of each keyword of hypothesis' settings."""
+    for node in calls_of(path):
+        if getattr(node.func, "id", "") == "settings":
+            for word in node.keywords:
+                yield f"{path.name}:{node.lineno}", str(word.arg), ast.unparse(word.value)
+
+
+def test_no_example_fails_because_the_machine_is_slow() -> None:
     assert settings.default is not None
     assert settings.default.deadline is None
+    for path in FILES:
+        for where, name, value in efforts_of(path):
+            assert name != "deadline" or value == "None", where
+            checks = ("HealthCheck.too_slow", "list(HealthCheck)")
+            is_patient = any(check in value for check in checks)
+            assert name != "suppress_health_check" or is_patient, where
 
 
 RANGE = """
