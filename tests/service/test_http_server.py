@@ -48,6 +48,7 @@ class Serving:
 async def serving(most: int = 100) -> AsyncIterator[Serving]:
     routes = [
         Route("/", hello),
+        Route("/ready", hello),
         Route("/flood", flood),
         Route("/refuse", refuse_unread, methods=["POST"]),
     ]
@@ -162,6 +163,10 @@ async def test_a_connection_too_many_is_told_when_to_come_again() -> None:
     request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
     async with serving(most=1) as server:  # uvicorn counts the connection that asks
         refused = await closed_by_server(server.port, request, pause_s=0)
+        probe = await closed_by_server(
+            server.port, b"GET /ready HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        )
+    assert b"hello" in probe, "a full service is no dead one"
     assert refused.startswith(b"HTTP/1.1 503 ")
     assert b"urn:corechain:error:Overloaded" in refused
     assert 1 <= int(refused.partition(b"retry-after: ")[2].partition(b"\r\n")[0]) <= 10

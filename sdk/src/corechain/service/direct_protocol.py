@@ -82,7 +82,7 @@ class DirectProtocol(BoundedProtocol):
             return False
         if self.flow.write_paused or self.transport.is_closing():
             return False
-        return self.limit_concurrency is None or len(self.connections) < self.limit_concurrency
+        return self.most is None or len(self.connections) < self.most
 
     def peer(self, headers: Fields) -> str:
         """As uvicorn says it to the application, which names a proxy's client where the proxy is

@@ -11,6 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import msgspec
+from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -32,6 +33,10 @@ MAX_HEADER_FIELDS = 100
 Trailers count."""
 RETRY_AFTER_S = 5
 """Connections that are kept alive free their places slowly."""
+PROBES = (b"/health", b"/ready", b"/metrics")
+PROBES_ROOM = 32
+"""Connections beyond the limit for who asks whether the service lives: of the files that it keeps
+for itself (`http_server.OWN_FILES`)."""
 PROBLEM = b"application/problem+json"
 
 
@@ -66,6 +71,13 @@ class BoundedProtocol(HttpToolsProtocol):
     """What is said after the answers that are due."""
     _before: Any = None
     """The request before the last one."""
+
+    most: int | None
+    """Connections that are served at a time; None: no limit."""
+
+    def __init__(self, config: Config, *args: Any, **kwargs: Any) -> None:
+        super().__init__(config, *args, **kwargs)
+        self.most, self.limit_concurrency = self.limit_concurrency, None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
@@ -121,8 +133,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _require_room(self) -> None:
         """uvicorn refuses too, but says neither what nor when to come again."""
-        limit = self.limit_concurrency
-        if limit is not None and max(len(self.connections), len(self.tasks)) >= limit:
+        if self.most is None or max(len(self.connections), len(self.tasks)) < self.most:
+            return
+        # Or a full service would be taken for a dead one, and be restarted in the storm.
+        is_probe = self.url in PROBES and len(self.connections) < self.most + PROBES_ROOM
+        if not is_probe:
             self._refused = Overloaded("too many connections")
             raise self._refused
 
