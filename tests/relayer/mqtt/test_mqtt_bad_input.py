@@ -1,0 +1,226 @@
+"""Whatever is published, it is accepted or refused by name, and never comes again.
+
+given a relayer behind a broker
+  when the catalogue of bad messages is published
+    each is counted under its name, told to its sender where there is one, and acknowledged
+    the good report behind them is accepted
+given any bytes on any topic
+  the message has verdicts for all its reports, or one error
+given a message on which the gateway fails
+  the others of its frame are accepted; it is tried again, then a dead letter
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from corechain.devnet.servers import Server
+from corechain.protocol.eip712 import registry_domain
+from corechain.protocol.errors import Unavailable
+from corechain.protocol.frame import Columns
+from corechain_relayer.errors import BusUnavailable
+from corechain_relayer.gateway.intake import Fault
+from corechain_relayer.gateway.suspects import Suspects
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.mqtt import subscriber as subscriber_module
+from corechain_relayer.mqtt.errors import WrongTopic
+from corechain_relayer.mqtt.flow import Held
+from corechain_relayer.mqtt.letters import opened
+from corechain_relayer.mqtt.packets import Message
+from corechain_relayer.mqtt.subscriber import MISTAKES, Subscriber
+from corechain_relayer.mqtt.topics import Topics
+from relayer.conftest import Start
+from relayer.mqtt.conftest import held, subscribed
+from relayer.mqtt.devices import Station, name_of
+from relayer.mqtt.links import link_to, opening
+from relayer.support import RelayerProcess, Sensor, eventually, secp
+
+DOMAIN = registry_domain(31337, bytes(20))
+TOPICS = Topics("corechain/v1")
+REJECTED = "corechain_reports_rejected_total"
+MAX_BODY = 8192
+
+
+# ---------------------------------------------------------------------- through a broker
+
+
+@pytest.fixture
+def strict(start: Start, mqtt_settings: dict[str, str]) -> RelayerProcess:
+    return subscribed(start("mqtt", **mqtt_settings, RELAYER_MAX_BODY_BYTES=str(MAX_BODY)))
+
+
+def forged(sensor: Sensor) -> bytes:
+    packed = bytearray(sensor.report().pack())
+    packed[-40] ^= 1
+    return bytes(packed)
+
+
+def test_the_catalogue_of_bad_messages_is_refused_by_name_and_never_comes_again(
+    strict: RelayerProcess, broker: Server, version: str, prefix: str, sensor: Sensor
+) -> None:
+    name, packed = name_of(sensor), sensor.report().pack()
+    other = Sensor(secp(5), sensor.domain).report().pack()
+    on_its_topic = [
+        (b"", "MalformedReport"),
+        (b"{", "MalformedReport"),
+        (b"[NaN]", "ValueOutOfRange"),
+        (b'{"device":"\xff"}', "MalformedReport"),
+        (packed[:-1], "MalformedReport"),
+        (packed + b"\0", "MalformedReport"),
+        (other, "ForeignDevice"),
+        (forged(sensor), "InvalidSignature"),
+        (bytes(MAX_BODY + 1), "BodyTooLarge"),
+        (bytes(1 << 18), "BodyTooLarge"),  # skipped, and never in memory
+    ]
+    nobodys = ["reports", f"reports/{name}/x", "reports//", f"reports/{name[:-1]}", "gateways/a/b"]
+    nobodys += [f"gateways/{name}", "gateways/a b", "reports/" + "/" * 150]
+    with Station(broker.port, prefix, name, version) as station:
+        for payload, _ in on_its_topic:
+            station.post(payload, station.topic("reports"))
+        for topic in nobodys:
+            station.post(packed, f"{prefix}/{topic}")
+        for qos in (0, 1, 2):
+            station.post(sensor.report().pack(), station.topic("reports"), qos)
+        station.answer(len(on_its_topic))
+        # In any order: those that need no signature checked are decided first.
+        wanted = Counter(error for _, error in on_its_topic)
+        assert Counter(answer.error for answer in station.answers) == wanted
+    wanted += Counter(WrongTopic=len(nobodys))
+    eventually(lambda: held(strict) == 0 and accepted(strict) == 3)
+    assert {error: strict.counter(REJECTED, error) for error in wanted} == wanted
+
+
+def accepted(relayer: RelayerProcess) -> float:
+    lines = relayer.get("/metrics").text.splitlines()
+    (line,) = (line for line in lines if line.startswith("corechain_reports_accepted_total "))
+    return float(line.rpartition(" ")[2])
+
+
+# ---------------------------------------------------------------------- any bytes
+
+DEVICE = "0x" + "7b" * 20
+PLACES = st.sampled_from([f"reports/{DEVICE}", "gateways/a", "reports/0x", "answers/a", "", "\0"])
+
+
+@given(PLACES | st.text(max_size=30), st.binary(max_size=300), st.sampled_from(["", "text/x"]))
+def test_any_message_has_one_error_or_a_place_for_each_verdict(
+    place: str, payload: bytes, content_type: str
+) -> None:
+    message = Message(f"corechain/v1/{place}", payload, 1, content_type=content_type)
+    letter = opened(Held(message), TOPICS, DOMAIN, 250)
+    if letter.error is None:
+        assert letter.intake is not None
+        assert len(letter.undecided) == len(letter.intake.columns)
+    else:
+        assert letter.refusals() == [letter.error]
+        answer = letter.answer(TOPICS)
+        assert (answer is None) is (letter.sender is None)
+
+
+def test_a_packed_report_may_begin_like_json() -> None:
+    """Of 256 devices, two have an id that begins with a bracket."""
+    keys = (secp(number) for number in range(10_000))
+    sensor = Sensor(next(key for key in keys if key.identity.device[:1] == b"{"), DOMAIN)
+    message = Message(f"corechain/v1/reports/{name_of(sensor)}", sensor.report().pack())
+    assert opened(Held(message), TOPICS, DOMAIN, 1 << 20).error is None
+
+
+@pytest.mark.parametrize(
+    "topic", ["corechain/v1x/reports/" + DEVICE, "corechain/v1/answers/" + DEVICE, "", "$SYS/a"]
+)
+def test_topics_outside_ours_are_nobodys(topic: str) -> None:
+    with pytest.raises(WrongTopic):
+        TOPICS.sender(topic)
+
+
+# ---------------------------------------------------------------------- a gateway that fails
+
+
+@dataclass
+class FailingGateway:
+    """Takes reports as told: `verdict` gets the columns of a frame and may raise anything."""
+
+    verdict: Callable[[Columns], list[Fault]]
+    domain: Any = DOMAIN
+    metrics: Metrics = field(default_factory=Metrics)
+    suspects: Suspects = field(default_factory=Suspects)
+    dead: list[tuple[bytes, str]] = field(default_factory=list)
+    bus_is_away: int = 0
+
+    async def take(self, columns: Columns, peer: Callable[[], str]) -> list[Fault]:
+        return self.verdict(columns)
+
+    @property
+    def bus(self) -> Any:
+        return SimpleNamespace(keep_dead_letter=self.keep_dead_letter)
+
+    async def keep_dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
+        if self.bus_is_away:
+            self.bus_is_away -= 1
+            raise BusUnavailable("away")
+        self.dead.append((payload, reason))
+
+
+async def taken(gateway: FailingGateway, payloads: list[bytes]) -> int:
+    """How many messages are held after all of them were taken."""
+    found: list[Held] = []
+    link = link_to("mqtt://127.0.0.1", opening(), found)
+    limits = (1 << 20, 1 << 20)
+    subscriber = Subscriber(
+        gateway,  # type: ignore[arg-type]
+        link.broker,
+        opening(),
+        TOPICS,
+        "group",
+        *limits,
+        report=lambda error: None,
+    )
+    messages = [Message("corechain/v1/gateways/a", payload, 1) for payload in payloads]
+    await subscriber._take(link, [link.held.add(message) for message in messages])
+    return len(link.held)
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriber_module, "FIRST_PAUSE_S", 0.0)
+
+
+async def test_a_message_on_which_we_fail_is_a_dead_letter_and_harms_no_other() -> None:
+    sensors = [Sensor(secp(n), DOMAIN) for n in (1, 2, 3)]
+    payloads = [sensor.report().pack() for sensor in sensors]
+    poison = sensors[1].key.identity.device
+    tries: Counter[int] = Counter()
+
+    def verdict(columns: Columns) -> list[Fault]:
+        tries[len(columns)] += 1
+        if poison in columns.device_ids():
+            raise RuntimeError("nobody foresaw this")
+        return [None] * len(columns)
+
+    gateway = FailingGateway(verdict, bus_is_away=1)
+    assert await taken(gateway, payloads) == 0
+    assert gateway.dead == [(payloads[1], "InternalError")]
+    # The other two once each, apart from it; it alone until it is set aside.
+    assert tries == {3: 1, 1: 2 + MISTAKES + 1}
+
+
+async def test_what_may_be_good_later_is_tried_again_and_counted_once() -> None:
+    sensor = Sensor(secp(1), DOMAIN)
+    outages = [Unavailable("the journal"), Unavailable("the journal")]
+
+    def verdict(columns: Columns) -> list[Fault]:
+        if len(outages) == 2:
+            raise outages.pop()
+        return [outages.pop()] if outages else [None]
+
+    gateway = FailingGateway(verdict)
+    assert await taken(gateway, [sensor.report().pack()]) == 0
+    exposed = gateway.metrics.exposition().decode()
+    assert 'corechain_mqtt_messages_total{outcome="accepted"} 1.0' in exposed
+    assert "corechain_reports_rejected_total{" not in exposed
