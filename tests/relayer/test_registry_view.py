@@ -101,8 +101,13 @@ def test_those_that_may_send_are_those_that_are_active(happened: list[Event], co
             active: DeviceIdentity | None = view.active(device)
         except (RevokedDevice, UnknownDevice):
             active = None
-        assert view.senders.get(device) == active
-        assert deepcopy(view).senders.get(device) == active
+        try:
+            known: DeviceIdentity | None = view.identity(device)
+        except UnknownDevice:
+            known = None
+        for one in (view, deepcopy(view)):
+            assert one.senders.get(device) == active
+            assert one.identities.get(device) == known
 
 
 def test_a_secure_element_counts_once_its_key_is_known() -> None:

@@ -72,13 +72,20 @@ class SequenceWindow:
 
     def with_all(self, sequences: Iterable[int], width: int) -> "SequenceWindow":
         """In any order, and again: what is too far below the newest is left out."""
-        wanted = list(sequences)
-        newest = max(self.newest, *wanted) if wanted else self.newest
+        wanted = set(sequences)
+        if not wanted:
+            return self
+        low, high = min(wanted), max(wanted)
+        newest = max(self.newest, high)
         ahead = newest - self.newest
         bits = self.bits << ahead if ahead <= width else 0
-        for sequence in wanted:
-            if newest - sequence <= width:
-                bits |= 1 << newest - sequence
+        if high - low + 1 == len(wanted):  # a device that counts: one run, without a step for each
+            if newest - high <= width:
+                bits |= (1 << len(wanted)) - 1 << newest - high
+        else:
+            for sequence in wanted:
+                if newest - sequence <= width:
+                    bits |= 1 << newest - sequence
         return SequenceWindow(newest, bits & (1 << width + 1) - 1)
 
     def merged(self, other: "SequenceWindow", width: int) -> "SequenceWindow":

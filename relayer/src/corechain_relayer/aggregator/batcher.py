@@ -98,10 +98,11 @@ class Batcher:
     _held_observations: int = 0
     _since: float = 0.0
 
-    def place(self, columns: Columns) -> Placed:
+    def place(self, columns: Columns, rows: Places | None = None) -> Placed:
         """Where the devices of reports are, and which of them are out of order. The table must know
-        them all, and forget none until the reports are added."""
-        rows = self.table.rows_of(columns)
+        them all, and forget none until the reports are added. `rows`: where they were looked up."""
+        if rows is None:
+            rows = self.table.rows_of(columns)
         assert (rows >= 0).all(), "learn a device before its reports"
         odd = np.flatnonzero(~self._in_order(rows, words(columns.sequences)))
         return Placed(columns, rows, odd, set(self.table.devices(np.unique(rows[odd]))))

@@ -23,6 +23,8 @@ class Opened:
     id: str
     columns: Columns
     vouched: bool
+    rows: Places | None = None
+    """The table's rows of its devices, where it has met all of them: looked up once a frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,8 @@ class Checked:
     id: str
     good: Columns
     bad: tuple[Refused, ...] = ()
+    rows: Places | None = None
+    """Of the good ones' devices, where they were looked up."""
 
 
 def lanes_of(columns: Columns, lanes: int) -> Places:
@@ -78,11 +82,11 @@ class FrameChecker:
     def _check(self, opened: Opened, view: RegistryView) -> Checked:
         columns = opened.columns
         if not self.has_to_verify(opened):
-            return Checked(opened.id, columns)
+            return Checked(opened.id, columns, rows=opened.rows)
         identities = [view.identity(device) for device in device_ids(columns)]
         verdicts = self.verifier.verify_all(columns, identities)
         if not any(verdicts):
-            return Checked(opened.id, columns)
+            return Checked(opened.id, columns, rows=opened.rows)
         good = [index for index, error in enumerate(verdicts) if error is None]
         bad = [(columns.report(i), error) for i, error in enumerate(verdicts) if error is not None]
         return Checked(opened.id, _selected(columns, good), tuple(bad))
@@ -97,7 +101,7 @@ def without_strangers(opened: Opened, view: RegistryView) -> tuple[Opened, list[
             known.append(index)
         except ProtocolError as error:
             unknown.append((opened.columns.report(index), error))
-    return replace(opened, columns=_selected(opened.columns, known)), unknown
+    return replace(opened, columns=_selected(opened.columns, known), rows=None), unknown
 
 
 def _selected(columns: Columns, indexes: list[int]) -> Columns:

@@ -78,6 +78,12 @@ class DeviceTable:
         self._used[found[found != NEVER]] = self._calls
         return found
 
+    def known_rows(self, columns: Columns) -> Places | None:
+        """The row of each report's device; None where one was not learnt. They hold until `evict`
+        moves them."""
+        rows = self.rows_of(columns)
+        return None if (rows == NEVER).any() else rows
+
     def unknown(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
         # Not by subtracting the keys: that goes through all devices that were ever met.
         return set(filterfalse(self._rows.__contains__, devices))

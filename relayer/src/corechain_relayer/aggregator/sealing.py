@@ -63,12 +63,11 @@ class Sealer:
         """Makes the window a batch, in a task. Its result is False when the window has no leaf:
         nothing has happened then.
 
-        What the table says of the window is looked up at once: rows may move later.
+        What the table says of the window is looked up at once: rows may move later. What the
+        registry says is looked up while it is sealed: no identity is ever taken back.
         """
-        view = self.registry.view
-        known = {device: view.identity(device) for device in self.table.devices(window.rows)}
         states = self.table.states_of(window.rows)
-        return asyncio.create_task(self._make(window, known, states))
+        return asyncio.create_task(self._make(window, self.registry.view.identities, states))
 
     async def _make(self, window: Window, known: Identities, states: StateColumns) -> bool:
         origin = await self.lane.next_origin()

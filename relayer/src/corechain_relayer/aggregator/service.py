@@ -93,7 +93,8 @@ class Aggregator:
             ours, others = divide(opened.columns, place, self.lanes)
             if others:
                 await self.forwarder.forward(opened, others)
-            frames.append(Opened(delivery.id, ours, opened.vouched))
+            rows = self.batcher.table.known_rows(ours)
+            frames.append(Opened(delivery.id, ours, opened.vouched, rows))
         return frames
 
     async def _known(self, frames: list[Opened]) -> list[Opened]:
@@ -124,8 +125,8 @@ class Aggregator:
 
     async def _meet(self, frames: Sequence[Opened]) -> None:
         """Learns those devices of frames that the table does not have."""
-        table = self.batcher.table
-        fresh = set[DeviceId]().union(*(table.unknown(device_ids(f.columns)) for f in frames))
+        table, others = self.batcher.table, [f.columns for f in frames if f.rows is None]
+        fresh = set[DeviceId]().union(*(table.unknown(device_ids(columns)) for columns in others))
         if fresh:
             windows = await self.devices.sequences(fresh)
             table.learn(fresh, windows, await self.devices.quality(fresh))
@@ -157,7 +158,7 @@ class Aggregator:
         if not len(checked.good):
             await self.consumer.ack([checked.id])
             return
-        placed = self.batcher.place(checked.good)
+        placed = self.batcher.place(checked.good, checked.rows)
         committed = await self.devices.sequences(placed.devices) if placed.devices else {}
         added = self.batcher.add(checked.id, placed, time.monotonic(), committed)
         accepted = added.count(Outcome.ACCEPTED)

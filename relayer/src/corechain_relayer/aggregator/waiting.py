@@ -50,12 +50,17 @@ class WaitingFrames:
             else:
                 known.append(frame.opened)
         for opened in frames:
+            if opened.rows is not None and not blocked:
+                known.append(opened)  # nearly always
+                continue
             devices = device_ids(opened.columns)
             missing = strangers(devices)
             if missing or not blocked.isdisjoint(devices):
                 blocked.update(devices)
-                self._frames.append(_Waiting(now, opened, set(devices), missing))
-            else:  # nearly always: no set of its devices is made
+                # Until it is looked at again, the table may have forgotten some of them.
+                waits = replace(opened, rows=None)
+                self._frames.append(_Waiting(now, waits, set(devices), missing))
+            else:
                 known.append(opened)
         return known
 

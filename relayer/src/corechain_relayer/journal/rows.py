@@ -19,10 +19,10 @@ def to_windows(rows: "Iterable[Record]") -> dict[DeviceId, SequenceWindow]:
 
 
 def window_columns(windows: Mapping[DeviceId, SequenceWindow]) -> list[list[Any]]:
-    """Parallel arrays (device, newest, seen)."""
+    """Parallel arrays (device, newest as text, seen)."""
     return [
         list(windows),
-        [window.newest for window in windows.values()],
+        [str(window.newest) for window in windows.values()],
         [window.pack() for window in windows.values()],
     ]
 

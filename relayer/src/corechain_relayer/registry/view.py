@@ -48,6 +48,8 @@ class RegistryView:
     fleets: dict[bytes, FleetEnrolled] = field(default_factory=dict)
     senders: dict[DeviceId, DeviceIdentity] = field(default_factory=dict, init=False)
     """Of those devices that may send (`active`): a frame asks for all of its devices at once."""
+    identities: dict[DeviceId, DeviceIdentity] = field(default_factory=dict, init=False)
+    """Of those whose signatures can be checked, revoked or not (`identity`)."""
 
     def __post_init__(self) -> None:
         for known in self.devices.values():
@@ -57,7 +59,7 @@ class RegistryView:
         """What the dictionaries hold is frozen: 50,000 devices are copied in a millisecond."""
         copied = RegistryView()
         copied.devices, copied.fleets = dict(self.devices), dict(self.fleets)
-        copied.senders = dict(self.senders)
+        copied.senders, copied.identities = dict(self.senders), dict(self.identities)
         return copied
 
     def apply(self, events: Iterable[Event]) -> None:
@@ -105,10 +107,8 @@ class RegistryView:
     def _put(self, found: Device) -> None:
         device = found.identity.device
         self.devices[device] = found
-        if found.is_verifiable and not found.revoked:
-            self.senders[device] = found.identity
-        else:
-            self.senders.pop(device, None)
+        _keep_if(found.is_verifiable, self.identities, found.identity)
+        _keep_if(found.is_verifiable and not found.revoked, self.senders, found.identity)
 
     def identity(self, device: DeviceId) -> DeviceIdentity:
         """Of a device, revoked or not. Raises UnknownDevice."""
@@ -136,3 +136,10 @@ class RegistryView:
         others = filterfalse(self.senders.__contains__, devices)  # nearly always none
         found = map(self.devices.get, others)
         return any(known is None or not known.is_verifiable for known in found)
+
+
+def _keep_if(wanted: bool, kept: dict[DeviceId, DeviceIdentity], identity: DeviceIdentity) -> None:
+    if wanted:
+        kept[identity.device] = identity
+    else:
+        kept.pop(identity.device, None)

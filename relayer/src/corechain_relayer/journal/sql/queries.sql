@@ -40,9 +40,11 @@ on conflict (key) do update set state = 'queued' where intent.state = 'void'
 returning id;
 
 -- name: upsert_sequences
--- Windows of some devices (parallel arrays).
+-- Windows of some devices (parallel arrays). Numbers of 64 bits without a sign as text: as numeric
+-- they take the client ten times as long.
 insert into device_sequence (device, newest, seen)
-select * from unnest($1::bytea[], $2::numeric[], $3::bytea[])
+select new.device, new.newest::numeric, new.seen
+from unnest($1::bytea[], $2::text[], $3::bytea[]) as new (device, newest, seen)
 on conflict (device) do update set newest = excluded.newest, seen = excluded.seen;
 
 -- name: upsert_quality
@@ -56,7 +58,7 @@ where quality_state.at < excluded.at;
 
 -- name: sequences
 -- Windows of some devices.
-select device, newest, seen from device_sequence where device = any($1::bytea[]);
+select device, newest::text, seen from device_sequence where device = any($1::bytea[]);
 
 -- name: quality_states
 -- Quality state of some devices.
