@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from support.processes import PATIENCE_S
+
 from corechain.protocol.hashing import keccak
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.rpc import Rpc
@@ -26,7 +28,7 @@ from relayer.support import SUBMITTER_KEY, Chain
 CONFIRMED = 5_000
 RANGE = 5
 """Blocks in one question for logs."""
-LIMIT_S = 60.0
+LIMIT_S = PATIENCE_S
 POLICY = Policy(5, 60, 0.0, 10**12, refused_pause_s=0.05, in_flight=4)
 
 

@@ -243,6 +243,6 @@ def test_a_gateway_whose_bus_nobody_reads_refuses_early_and_all_is_in_after_retr
     eventually(lambda: not send_all() and metric(gateway, "corechain_refused_early_total") > 0)
     assert metric(gateway, "corechain_bus_bytes") < (1 << 16) + 5_000, "one frame above, no more"
     start("aggregator", "submitter", RELAYER_MAX_READINGS="1000")
-    eventually(send_all, timeout_s=90, pause_s=0.2)
+    eventually(send_all, pause_s=0.2)
     wanted = {key_of(report): 1 for report in reports}
-    eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted, 90)
+    eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted)

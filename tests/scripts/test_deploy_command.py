@@ -23,7 +23,7 @@ from corechain.devnet.servers import AnvilServer, rpc
 REPOSITORY = Path(__file__).resolve().parents[2]
 LOCAL, LIVE = "ethereum:local:foundry", "arbitrum:sepolia"
 SEPOLIA = 421_614
-LIMIT_S = 120
+LIMIT_S = 300
 KEY = "0x" + 32 * "5e"
 PASSPHRASE = "of the tests"
 UNSET = "unset"

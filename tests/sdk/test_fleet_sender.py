@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.command import COMMAND, environment
+from support.processes import PATIENCE_S
 from support.scripted import Script, ScriptedServer, answer, scripted
 
 from corechain.devnet.fleet.acklog import AckLog, Entry, Kind, LogReader
@@ -37,7 +38,7 @@ from corechain.devnet.fleet.timeline import Point, Timeline
 
 DEVICES, REPORTS, A_REQUEST = 6, 5, 4
 TOTAL = DEVICES * REPORTS
-LIMIT_S = 30.0
+LIMIT_S = PATIENCE_S
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import psutil
 
 from corechain.devnet.process import is_alive
 
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """How long a test waits for what must come: machines of CI are slow and shared, and only a test
 that fails waits so long."""
 
