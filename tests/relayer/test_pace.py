@@ -1,93 +1,129 @@
-"""Windows of the size and age that the chain takes for good, where the settings say nothing.
+"""Who would wait too long for a frame is told so at once.
 
-given block time, challenge window, answer window, and how many commits may be in flight
-  a lane never seals more batches than blocks take, nor than its ring takes in a challenge window
-  a batch is never deeper than demands can follow in a challenge window
-  the local deployment with blocks of 12 s carries 16,700 readings/s on one lane
-  what the settings say counts, and then nobody is asked
+given a gatherer whose frames take their time
+  the wait is what is waiting by the pace of the frames before; idle time is no pace
+  when a frame hangs, the wait grows
+given a gateway behind which too much waits
+  it answers 503 with Retry-After before it reads a body, and takes reports again afterwards
 """
 
-from pathlib import Path
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.protocol.batch import RING_SIZE
-from corechain.service.errors import NodeUnavailable
-from corechain.service.rpc import Rpc
-from corechain_relayer.aggregator.pace import (
-    BLOCKS,
-    MOST_AGE_S,
-    ChainPace,
-    Pace,
-    chain_pace,
-    pace_for,
-    pace_of,
-)
-from corechain_relayer.settings import Settings
-from relayer.lane import Lane
-
-DAY_S = 86_400
-CHAINS = st.builds(
-    ChainPace, st.floats(0, 60), st.integers(1, 40 * DAY_S), st.integers(1, 40 * DAY_S)
-)
+from corechain.protocol.eip712 import Domain
+from corechain.protocol.errors import Overloaded
+from corechain.protocol.reading import DeviceId
+from corechain_relayer.bus.room import Limits, Rooms
+from corechain_relayer.gateway.gather import FRAME_REPORTS, FRAMES_UNDER_WAY, Gatherer, Waiting
+from corechain_relayer.gateway.pace import LEAST_S, Pace
+from corechain_relayer.gateway.service import Gateway
+from corechain_relayer.metrics import Metrics
 
 
-@given(CHAINS, st.integers(1, 64))
-def test_a_lane_never_seals_more_than_blocks_and_ring_take(
-    chain: ChainPace, in_flight: int
-) -> None:
-    assume(chain.challenge_window_s / RING_SIZE < MOST_AGE_S / 2)
-    age_s = pace_of(chain, in_flight).max_age_s
-    assert chain.block_time_s / age_s <= in_flight
-    assert chain.challenge_window_s / age_s < RING_SIZE
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
-@given(CHAINS, st.integers(1, 64))
-def test_a_batch_is_never_deeper_than_demands_can_follow(chain: ChainPace, in_flight: int) -> None:
-    most = pace_of(chain, in_flight).max_readings
-    demands = (most - 1).bit_length()
-    assert demands == 0 or (demands + 1) * chain.answer_window_s <= chain.challenge_window_s
+def test_the_wait_is_what_waits_by_the_pace_of_the_frames_before() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.began_after_idling()
+    for _ in range(100):
+        clock.now += 0.5
+        pace.ended(50)
+    assert pace.wait_s(1_000) == pytest.approx(10.0, rel=0.05)
+    assert pace.wait_s(0) == 0.0
 
 
-def test_blocks_of_12_s_carry_a_million_a_minute_on_one_lane() -> None:
-    """With the windows of deployments/ethereum-local.yaml: a day, and an hour for each answer."""
-    pace = pace_of(ChainPace(12.0, DAY_S, 3_600), in_flight=16)
-    assert pace.max_readings / pace.max_age_s >= 16_700
-    assert 12.0 / pace.max_age_s <= 16
+def test_idle_time_is_no_pace() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.began_after_idling()
+    pace.ended(1)
+    clock.now += 3_600
+    pace.began_after_idling()
+    assert pace.wait_s(1_000) == 0.0
 
 
-@pytest.mark.parametrize("block_s", [0.0, 0.25, 12.0])
-def test_a_fast_chain_with_a_short_window_does_not_pay_for_small_batches(block_s: float) -> None:
-    assert pace_of(ChainPace(block_s, 3_600, 60), 16).max_age_s == 10.0
+def test_a_frame_that_hangs_makes_the_wait_grow() -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.began_after_idling()
+    clock.now += LEAST_S / 2
+    assert pace.wait_s(5) == 0.0
+    clock.now += 20
+    first = pace.wait_s(5)
+    clock.now += 20
+    assert 0 < first < pace.wait_s(5)
 
 
-def settings(**fields: Any) -> Settings:
-    where = {"rpc_url": "http://127.0.0.1:9", "bus_url": "redis://127.0.0.1:9"}
-    where |= {"database_url": "postgresql://127.0.0.1:9/none"}
-    return Settings(deployment=Path("none"), data_dir=Path("none"), **where, **fields)
+@given(st.lists(st.tuples(st.floats(0, 5), st.integers(0, 1_000)), max_size=200))
+def test_the_wait_is_never_less_than_nothing(frames: list[tuple[float, int]]) -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.began_after_idling()
+    for took_s, reports in frames:
+        clock.now += took_s
+        pace.ended(reports)
+    assert 0 <= pace.wait_s(10) <= pace.wait_s(20)
 
 
-async def test_the_chain_and_its_contracts_say_what_they_allow(lane: Lane) -> None:
-    lane.chain.rpc("anvil_mine", hex(BLOCKS), hex(12))
-    found = await chain_pace(lane.rpc, lane.chain.deployment)
-    assert found.block_time_s == pytest.approx(12.0, abs=1.0)
-    assert (found.challenge_window_s, found.answer_window_s) == (DAY_S, 3_600)
+@dataclass
+class Slow:
+    """A frame's work that waits for `go`."""
+
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, group: Sequence[Waiting]) -> None:
+        await self.go.wait()
+        for waiting in group:
+            waiting.settle([None] * waiting.count)
 
 
-async def test_what_the_settings_say_counts_and_nobody_is_asked(lane: Lane) -> None:
-    away, deployment = Rpc("http://127.0.0.1:9"), lane.chain.deployment
-    said = settings(max_readings=7, max_age_s=0.5)
-    assert await pace_for(said, away, deployment) == Pace(7, 0.5)
-    with pytest.raises(NodeUnavailable):
-        await pace_for(settings(max_readings=7), away, deployment)
-    await away.close()
+class Everything:
+    """A registry, bus and lane that take all devices."""
+
+    seen, rooms = 1, Rooms.of(1, Limits(0))
+
+    def __init__(self, work: Slow) -> None:
+        self.view, self.run = self, work.run
+
+    def unknown(self, devices: Sequence[DeviceId]) -> bool:
+        return False
+
+    def has_met(self, devices: Sequence[DeviceId]) -> bool:
+        return True
 
 
-async def test_what_the_settings_do_not_say_the_chain_says(lane: Lane) -> None:
-    half = await pace_for(settings(max_readings=7), lane.rpc, lane.chain.deployment)
-    allowed = await pace_for(settings(), lane.rpc, lane.chain.deployment)
-    assert half == Pace(7, allowed.max_age_s)
-    assert allowed.max_age_s > DAY_S / RING_SIZE
+async def test_a_gateway_that_is_behind_says_so_before_it_reads_and_recovers() -> None:
+    work, clock = Slow(), Clock()
+    parts: Any = Everything(work)
+    domain, metrics = Domain("CoreChain", "1", 1337, bytes(20)), Metrics()
+    gate = Gateway(domain, parts, parts, parts, parts, metrics, 0.0, max_wait_s=10.0)
+    gatherer: Gatherer = gate._known
+    gatherer.pace = Pace(clock)
+    ended: list[object] = []
+    for _ in range(FRAMES_UNDER_WAY + 3):
+        gatherer.put(Waiting(b"", FRAME_REPORTS, ended.append))
+        await asyncio.sleep(0.01)
+    gate.require_room()
+    clock.now += 30.0  # and not a frame was done
+    with pytest.raises(Overloaded) as refused:
+        gate.require_room()
+    assert refused.value.retry_after_s == 30
+    assert 'corechain_refused_early_total{limit="wait"} 1.0' in metrics.exposition().decode()
+    work.go.set()
+    async with asyncio.timeout(60):
+        while len(ended) < FRAMES_UNDER_WAY + 3:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    gate.require_room()

@@ -80,7 +80,7 @@ def gateway() -> tuple[Gateway, list[list[bytes]]]:
     verifier = Watched(DOMAIN)
     judge = FrameJudge(Judge(DOMAIN, TimeLimits(LATER_S * 9, LATER_S)), verifier)
     work = FrameWork(judge, everything, [everything], Workers("test", 1))
-    made = Gateway(DOMAIN, everything, work, everything, everything, Metrics(), 0.0)
+    made = Gateway(DOMAIN, everything, work, everything, everything, Metrics(), 0.0, 60.0)
     return made, verifier.calls
 
 

@@ -190,6 +190,13 @@ class Settings(ServiceSettings):
         description="milliseconds in which requests gather for a frame that they share while "
         "another frame is under way; one that comes alone never waits",
     )
+    max_wait_s: float = Field(
+        10.0,
+        ge=0.1,
+        le=600,
+        description="estimated seconds that a request would wait for its frame at which the "
+        "gateway answers 503; less than clients wait for an answer",
+    )
     bus_max_frames: int = Field(
         100_000,
         ge=1,

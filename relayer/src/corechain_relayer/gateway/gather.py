@@ -12,6 +12,7 @@ from functools import partial
 
 from corechain.protocol.frame import Columns, columns_of
 from corechain_relayer.gateway.intake import Fault
+from corechain_relayer.gateway.pace import Pace
 from corechain_relayer.metrics import Metrics
 
 FRAMES_UNDER_WAY = 4
@@ -49,7 +50,10 @@ class Gatherer:
     work: Callable[[Sequence[Waiting]], Awaitable[None]]
     gather_s: float
     metrics: Metrics
+    pace: Pace = field(default_factory=Pace)
     _waiting: deque[Waiting] = field(default_factory=deque)
+    _reports: int = 0
+    """Of all that wait."""
     _under_way: "set[asyncio.Task[None]]" = field(default_factory=set)
     _timer: asyncio.TimerHandle | asyncio.Handle | None = None
 
@@ -62,8 +66,13 @@ class Gatherer:
     def put(self, waiting: Waiting) -> None:
         """Settles it when its frame is done."""
         self._waiting.append(waiting)
+        self._reports += waiting.count
         if self._timer is None and len(self._under_way) < FRAMES_UNDER_WAY:
             self._schedule(asyncio.get_running_loop())
+
+    def wait_s(self) -> float:
+        """Estimated seconds until what comes now begins to be worked on."""
+        return self.pace.wait_s(self._reports)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None or len(self._under_way) >= FRAMES_UNDER_WAY:
@@ -80,6 +89,8 @@ class Gatherer:
         if not group:
             return
         self.metrics.frame_requests.observe(len(group))
+        if not self._under_way:
+            self.pace.began_after_idling()
         task = asyncio.get_running_loop().create_task(self._run(group))
         self._under_way.add(task)
         task.add_done_callback(self._ended)
@@ -94,6 +105,7 @@ class Gatherer:
             if group and size > FRAME_REPORTS:
                 break
             group.append(self._waiting.popleft())
+        self._reports -= sum(waiting.count for waiting in group)
         return group
 
     async def _run(self, group: Sequence[Waiting]) -> None:
@@ -102,6 +114,7 @@ class Gatherer:
         except Exception as error:  # nobody else hears of it: the requests do
             for waiting in group:
                 waiting.settle(error)
+        self.pace.ended(sum(waiting.count for waiting in group))
 
     def _ended(self, task: "asyncio.Task[None]") -> None:
         self._under_way.discard(task)

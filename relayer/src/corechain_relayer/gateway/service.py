@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from math import ceil
 
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import Overloaded, SequenceOutOfReach, Unavailable
@@ -12,7 +13,7 @@ from corechain.protocol.reading import U64_MAX, DeviceId
 from corechain.service.direct import Answer
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bus.base import Bus
-from corechain_relayer.bus.room import Refusal
+from corechain_relayer.bus.room import LONGEST_RETRY_S, Refusal
 from corechain_relayer.errors import BusNotDurable, BusUnavailable
 from corechain_relayer.gateway.frames import FrameWork
 from corechain_relayer.gateway.gather import Gatherer, Outcome, Waiting
@@ -42,6 +43,7 @@ class Gateway:
     journal: JournalReader
     metrics: Metrics
     gather_s: float
+    max_wait_s: float
     _known: Gatherer = field(init=False)
     _newcomers: Gatherer = field(init=False)
     """Of devices for which the journal has to be asked first: it may be slow, or away."""
@@ -56,10 +58,20 @@ class Gateway:
         )
 
     def require_room(self) -> None:
-        """Raises Overloaded when no lane takes any more. Ask before a body is read."""
+        """Raises Overloaded when no lane takes any more, or requests wait too long for a frame. Ask
+        before a body is read."""
         refusal = self.bus.rooms.refusal()
         if refusal is not None:
             raise self._refused(refusal)
+        self._require_pace(self._known)
+
+    def _require_pace(self, gatherer: Gatherer) -> None:
+        """Who waits until his client gives up sends the same once more, and all of it was in vain:
+        he is told at once when to come again."""
+        wait_s = gatherer.wait_s()
+        if wait_s > self.max_wait_s:
+            sentence = f"requests wait {wait_s:.1f} s for a frame"
+            raise self._refused(Refusal("wait", sentence, min(LONGEST_RETRY_S, ceil(wait_s))))
 
     def _refused(self, refusal: Refusal) -> Overloaded:
         self.metrics.refused_early.labels(refusal.reason).inc()
@@ -149,13 +161,17 @@ class Gateway:
         return await self._gatherer(devices, peer).take(columns)
 
     def _gatherer(self, devices: Sequence[DeviceId], peer: Peer) -> Gatherer:
+        """Raises Overloaded when it has too much to do."""
         if self.suspects.has(peer):
-            return self._suspected
-        return self._known if self.work.has_met(devices) else self._newcomers
+            found = self._suspected
+        else:
+            found = self._known if self.work.has_met(devices) else self._newcomers
+        self._require_pace(found)
+        return found
 
     async def take(self, columns: Columns, peer: Peer) -> list[Fault]:
         """One fault a report, None for those that are durable: the way of what is no HTTP request.
-        Raises Unavailable."""
+        Raises Unavailable, Overloaded."""
         return await self._take(columns, peer)
 
     async def next_sequence(self, device: DeviceId) -> int:
