@@ -2,10 +2,9 @@
 
 #include <string.h>
 
-#define RATE 136
+#define RATE KECCAK_RATE
 
-/* Round constants of Keccak-f[1600] (FIPS 202, 3.2.5). */
-static const uint64_t ROUND_CONSTANTS[24] = {
+const uint64_t corechain_keccak_rounds[24] = {
     0x0000000000000001, 0x0000000000008082, 0x800000000000808a, 0x8000000080008000,
     0x000000000000808b, 0x0000000080000001, 0x8000000080008081, 0x8000000000008009,
     0x000000000000008a, 0x0000000000000088, 0x0000000080008009, 0x000000008000000a,
@@ -63,7 +62,7 @@ static void permute(uint64_t *a) {
         CHI_ROW(10);
         CHI_ROW(15);
         CHI_ROW(20);
-        a[0] ^= ROUND_CONSTANTS[round];
+        a[0] ^= corechain_keccak_rounds[round];
     }
 }
 

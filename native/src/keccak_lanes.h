@@ -34,7 +34,7 @@ TARGET static void NAMED(permute)(VECTOR *a) {
         CHI(10);
         CHI(15);
         CHI(20);
-        a[0] ^= ROUNDS[round];
+        a[0] ^= corechain_keccak_rounds[round];
     }
 }
 

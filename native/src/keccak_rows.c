@@ -4,7 +4,7 @@
 
 #include "keccak.h"
 
-#define RATE 136
+#define RATE KECCAK_RATE
 #define DIGEST 26
 
 static void rows_one_by_one(const uint8_t *rows, size_t stride, size_t size, size_t count,
@@ -19,15 +19,6 @@ static void rows_one_by_one(const uint8_t *rows, size_t stride, size_t size, siz
 /* The vectors' lanes are read as they lie in memory: little-endian, as every x86 is. */
 #if defined(__x86_64__) && defined(__GNUC__)
 #define VECTORS 1
-
-static const uint64_t ROUNDS[24] = {
-    0x0000000000000001, 0x0000000000008082, 0x800000000000808a, 0x8000000080008000,
-    0x000000000000808b, 0x0000000080000001, 0x8000000080008081, 0x8000000000008009,
-    0x000000000000008a, 0x0000000000000088, 0x0000000080008009, 0x000000008000000a,
-    0x000000008000808b, 0x800000000000008b, 0x8000000000008089, 0x8000000000008003,
-    0x8000000000008002, 0x8000000000000080, 0x000000000000800a, 0x800000008000000a,
-    0x8000000080008081, 0x8000000000008080, 0x0000000080000001, 0x8000000080008008,
-};
 
 typedef uint64_t vector4 __attribute__((vector_size(32)));
 typedef uint64_t vector8 __attribute__((vector_size(64)));

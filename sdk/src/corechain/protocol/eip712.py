@@ -57,14 +57,13 @@ def registry_domain(chain_id: int, registry: bytes) -> Domain:
 
 def report_digest(domain: Domain, report: Report) -> bytes:
     """What a device signs for a report."""
-    return domain.digest(
-        keccak(
-            _REPORT_TYPEHASH
-            + address_word(report.device)
-            + uint_word(report.sequence)
-            + keccak(report.packed)
-        )
-    )
+    return digest_of_report(domain, report.device, report.sequence, report.packed)
+
+
+def digest_of_report(domain: Domain, device: bytes, sequence: int, packed: bytes) -> bytes:
+    """The same of a report's fields: a frame's reports need not become objects."""
+    words = address_word(device) + uint_word(sequence) + keccak(packed)
+    return domain.digest(keccak(_REPORT_TYPEHASH + words))
 
 
 def activation_digest(domain: Domain, device: bytes, owner: bytes) -> bytes:

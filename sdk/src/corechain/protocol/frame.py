@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from corechain.protocol import native
-from corechain.protocol.eip712 import Domain, report_digest
+from corechain.protocol.eip712 import Domain, digest_of_report, report_digest
 from corechain.protocol.errors import MalformedReport, ProtocolError
 from corechain.protocol.keys import DeviceIdentity, verify
 from corechain.protocol.reading import (
@@ -204,7 +204,11 @@ class FrameVerifier:
         """One verdict a report, in order: None, or InvalidSignature or HighS. `identities` are the
         reports' devices, one a report."""
         assert len(identities) == len(columns), "one identity a report"
-        return self.verify_reports(list(columns.reports()), identities)
+        places = enumerate(pairwise(columns.starts))
+        return [
+            self._fault_at(columns, index, start, end, identities[index])
+            for index, (start, end) in places
+        ]
 
     def verify_reports(
         self, reports: Sequence[SignedReport], identities: Sequence[DeviceIdentity]
@@ -214,8 +218,20 @@ class FrameVerifier:
         return [self._fault(signed, identity) for signed, identity in pairs]
 
     def _fault(self, signed: SignedReport, identity: DeviceIdentity) -> ProtocolError | None:
-        try:
-            verify(identity, report_digest(self.domain, signed.report), signed.signature)
-        except ProtocolError as error:
-            return error
-        return None
+        return _fault(identity, report_digest(self.domain, signed.report), signed.signature)
+
+    def _fault_at(
+        self, columns: Columns, index: int, start: int, end: int, identity: DeviceIdentity
+    ) -> ProtocolError | None:
+        signature = columns.packed[end - SIGNATURE_BYTES : end]
+        body = columns.packed[start + _HEAD.size : end - SIGNATURE_BYTES]
+        fields = columns.device(index), columns.sequences[index], body
+        return _fault(identity, digest_of_report(self.domain, *fields), signature)
+
+
+def _fault(identity: DeviceIdentity, digest: bytes, signature: bytes) -> ProtocolError | None:
+    try:
+        verify(identity, digest, signature)
+    except ProtocolError as error:
+        return error
+    return None

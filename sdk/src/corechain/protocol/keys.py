@@ -148,8 +148,10 @@ def _verify_p256(identity: DeviceIdentity, digest: bytes, signature: bytes) -> N
 
 def recover_signer(digest: bytes, signature: bytes) -> DeviceId:
     """The address that made a 64-byte secp256k1 signature. Raises HighS, InvalidSignature."""
-    r, s, parity = split_secp256k1(signature)
-    raw = r.to_bytes(32, "big") + s.to_bytes(32, "big") + bytes([parity])
+    _, _, parity = split_secp256k1(signature)
+    # The bytes of r and s as they lie there: yParity is the highest bit of s.
+    low = signature[32:33] if not parity else bytes([signature[32] & 0x7F])
+    raw = signature[:32] + low + signature[33:64] + (b"\1" if parity else b"\0")
     try:
         public = PublicKey.from_signature_and_message(raw, digest, hasher=None)
     except ValueError as error:
