@@ -298,6 +298,17 @@ async def test_a_mistake_of_ours_leaves_no_client_waiting(stage):
             await stage.bridge.intake.upload(FORMATS["ecowitt"], Message(b"tempf=1"), "nobody")
 
 
+def test_local_times_are_of_the_stations_zone_or_its_mappings(stage):
+    zoned = 'timezone = "Europe/Berlin"\n' + MAPPING
+    for name, more, expected in (
+        ("utc", {"mapping": MAPPING}, "UTC"),
+        ("mapped", {"mapping": zoned}, "Europe/Berlin"),
+        ("own", {"mapping": zoned, "timezone": "Asia/Tokyo"}, "Asia/Tokyo"),
+    ):
+        stage.station(name, "json", **more)
+        assert str(stage.bridge.store.named(name).profile.zone) == expected
+
+
 # ------------------------------------------------------------------------------ polls
 
 
@@ -459,6 +470,26 @@ async def test_what_the_gateway_will_never_take_is_set_aside_with_its_reason(tmp
     assert (row["name"], row["reason"]) == ("roof", "RevokedDevice")
     assert 'corechain_bridge_reports_refused_total{reason="RevokedDevice"} 1.0' in stage.metrics()
     await stage.bridge.close()
+
+
+async def test_one_refusal_of_a_whole_request_is_asked_for_report_by_report(tmp_path):
+    """The gateway answers a request whose reports all have one fault with that alone."""
+    with answers(problem("RevokedDevice", 403)) as url:
+        stage = Stage.at(tmp_path, url)
+        stage.station("roof", "ecowitt")
+        async with stage.client() as client:
+            for ago_s in (30, 20, 10):
+                path = f"/ecowitt/{stage.tokens['roof']}"
+                await client.post(path, data=ecowitt(ago_s, tempf=50))
+        waiting = [item.report for item in stage.bridge.store.head(10)]
+        assert await stage.bridge.sender.send_some()
+        rows = stage.bridge.store.refused()
+        assert stage.bridge.store.depth() == 0
+        assert sorted(row["report"] for row in rows) == sorted(waiting)
+        assert {row["reason"] for row in rows} == {"RevokedDevice"}
+        assert await stage.bridge.sender.send_some() is False
+        assert "corechain_bridge_queue_oldest_seconds 0.0" in stage.metrics()
+        await stage.bridge.close()
 
 
 async def test_a_station_that_the_gateway_does_not_know_waits_and_holds_up_no_other(tmp_path):
