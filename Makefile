@@ -148,8 +148,8 @@ bench: setup ## all benchmarks: a JSON line a result, printed and kept under ben
 # With a prefix: bash has a SECONDS of its own.
 BENCH = $(foreach name,ONLY RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS P256 SINGLES ONE_PROCESS LONG KILL_EVERY,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
 
-bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1)
-	@$(RUN) $(BENCH) $(BIN)/python bench/ingest.py
+bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1 BUS=kafka)
+	@$(RUN) $(BENCH) $(BIN)/python bench/$(if $(filter kafka,$(BUS)),ingest_kafka,ingest).py
 
 bench-storm: setup ## a storm of backlogs, and thousands of kept connections (DEVICES= CONNECTIONS= RATE=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/storm.py

@@ -235,7 +235,9 @@ def measure(network: Network) -> dict[str, Any]:
 
 
 @contextmanager
-def network_of_its_own(settings: Mapping[str, str] | None = None) -> Iterator[Network]:
+def network_of_its_own(
+    settings: Mapping[str, str] | None = None, bus: str = "valkey"
+) -> Iterator[Network]:
     with (
         tempfile.TemporaryDirectory(prefix="corechain-bench-") as home,
         Network(
@@ -244,6 +246,7 @@ def network_of_its_own(settings: Mapping[str, str] | None = None) -> Iterator[Ne
             services=("relayer",),
             one_process=one_process(),
             settings=settings or {},
+            bus=bus,
             progress=lambda line: print("·", line, file=sys.stderr),
         ) as network,
     ):

@@ -10,7 +10,7 @@ from corechain.devnet.network import Network
 from corechain.protocol.errors import TransportError
 
 # Everything between a device and the chain. The chain itself is not ours to lose.
-VICTIMS = ("gateway", "relayer", "valkey", "aggregator", "postgres", "submitter")
+VICTIMS = ("gateway", "relayer", "valkey", "kafka", "aggregator", "postgres", "submitter")
 TRIES = 5
 
 

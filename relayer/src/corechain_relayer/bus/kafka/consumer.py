@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 T = TypeVar("T")
-SHOW_S = 0.25
-"""How often gateways are shown how far was read: as often as they look."""
-DEPTH_S = 0.25
+SHOW_S = 1.0
+"""How often gateways are shown how far was read: they estimate a rate over 20 s from it."""
+DEPTH_S = 1.0
 """Between two questions how long the lane is: each is a round trip, and a turn may be short."""
 FORGET_S = 10.0
 """How often the log is rid of what is acknowledged."""

@@ -71,6 +71,8 @@ CONSUMER = {
     # Half of the default: a lane's frames wait in the log, not in our memory.
     "queued.max.messages.kbytes": "16384",
     "fetch.queue.backoff.ms": "50",
+    # Nothing waits for it: a fetch is answered as soon as there is a frame.
+    "fetch.wait.max.ms": "1000",
     "fetch.message.max.bytes": str(4 << 20),
     "receive.message.max.bytes": str(LARGEST_FRAME + (4 << 20)),
     "message.max.bytes": str(LARGEST_FRAME),
@@ -306,24 +308,23 @@ class Link:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise unavailable(error) from error
-        return {topic: self._state(topic, answer) for topic, answer in found.items()}
+        configs = self._topic_configs(list(found)) if found else {}
+        return {topic: _state(answer, configs.get(topic)) for topic, answer in found.items()}
 
-    def _state(self, topic: str, answer: Any) -> TopicState:
-        copies = min(len(partition.replicas) for partition in answer.partitions)
-        count = len(answer.partitions)
-        return TopicState(str(answer.topic_id), count, copies, self._topic_config(topic))
-
-    def _topic_config(self, topic: str) -> dict[str, str] | None:
-        """None where we may not ask."""
-        resource = ConfigResource(ResourceType.TOPIC, topic)
+    def _topic_configs(self, topics: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Of those of which we may ask."""
+        resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
         try:
-            asked = self._admin.describe_configs([resource], request_timeout=ASK_S)
-            (entries,) = self._asked(asked).values()
+            asked = self._admin.describe_configs(resources, request_timeout=ASK_S)
+            answers = self._asked(asked)
         except KafkaException as error:
             if error.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED:
-                return None
+                return {}
             raise unavailable(error) from error
-        return {name: str(entry.value) for name, entry in entries.items()}
+        return {
+            resource.name: {name: str(entry.value) for name, entry in entries.items()}
+            for resource, entries in answers.items()
+        }
 
     def create(self, topic: str, partitions: int, copies: int, config: Mapping[str, str]) -> None:
         """Makes a topic; one that is there already stays. Raises BusUnavailable."""
@@ -418,6 +419,11 @@ class Link:
         read = [_read(raise_error(message)) for message in found]
         self._read_at = (topic, lane, read[-1].offset + 1)
         return [record for record in read if start <= record.offset < end]
+
+
+def _state(answer: Any, config: Mapping[str, str] | None) -> TopicState:
+    copies = min(len(partition.replicas) for partition in answer.partitions)
+    return TopicState(str(answer.topic_id), len(answer.partitions), copies, config)
 
 
 def raise_error(message: Any) -> Any:
