@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.processes import PATIENCE_S
 from uvicorn.server import ServerState
 
 from corechain.protocol.eip712 import Domain
@@ -138,9 +139,10 @@ class Served:
     door: Door
     is_direct: bool
     wire: Wire = field(default_factory=Wire)
+    body_timeout_s: float = PATIENCE_S
 
     def __post_init__(self) -> None:
-        bodies = BodyLimits(MOST_BYTES, ALL_BYTES, 0.05)
+        bodies = BodyLimits(MOST_BYTES, ALL_BYTES, self.body_timeout_s)
         parts: Any = (self.door, None)
         self.endpoints = Endpoints(*parts, Health({}), Metrics(), Path(), bodies)
         app = build_app(self.endpoints, [], True)
@@ -272,7 +274,7 @@ async def test_bodies_in_memory_are_counted_on_both_ways() -> None:
 
 async def test_a_body_that_drips_has_its_time_and_no_more() -> None:
     for is_direct in (True, False):
-        served = Served(Door(), is_direct)
+        served = Served(Door(), is_direct, body_timeout_s=0.05)
         served.send(post(b"{", b"content-length: 9", JSON))
         while not served.wire.received:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
