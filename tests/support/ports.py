@@ -5,6 +5,7 @@ on a busy machine. `free_port` looks only whether nobody has it yet.
 """
 
 import fcntl
+import os
 import tempfile
 from pathlib import Path
 
@@ -12,8 +13,20 @@ from corechain.devnet import process
 
 RANGES = 16
 """More than one run has pytest processes; some 1,400 ports each."""
-_held: list[object] = []
-"""The lock of our range: closed, and so given up, when the process ends."""
+
+
+def _lock(path: Path) -> bool:
+    """Whether the file is locked for us. It stays open, and so locked, until the process ends."""
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:  # another user has made it
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(file)
+        return False
+    return True
 
 
 def take_own_ports() -> None:
@@ -23,12 +36,8 @@ def take_own_ports() -> None:
     size = (last + 1 - first) // RANGES
     for number in range(RANGES):
         path = Path(tempfile.gettempdir()) / f"corechain-ports-{number}.lock"
-        try:
-            lock = path.open("a")
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # another process has it; or another user has made the file
+        if not _lock(path):
             continue
-        _held.append(lock)
         process.FIRST_PORT = first + number * size
         process.LAST_PORT = process.FIRST_PORT + size - 1
         return
