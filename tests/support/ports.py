@@ -11,8 +11,8 @@ from pathlib import Path
 
 from corechain.devnet import process
 
-RANGES = 16
-"""More than one run has pytest processes; some 1,400 ports each."""
+RANGES = 32
+"""More than one run has pytest processes; some 700 ports each."""
 
 
 def _lock(path: Path) -> bool:
