@@ -90,8 +90,12 @@ abi: setup ## write the ABIs that the SDK ships
 settings: setup ## write docs/settings.md from the settings classes
 	@$(BIN)/python tools/settings_table.py
 
+# What `make test` runs side by side is set up before, once: what cannot be installed here would be
+# tried again by each part, two at a time.
+SETUP := setup
+
 test: setup ## everything, about 20 minutes on 2 cores
-	@$(MAKE) --no-print-directory -j 2 test-solidity test-services
+	@$(MAKE) --no-print-directory -j 2 SETUP= test-solidity test-services
 	@# Building geth would take a fifth of the time that all tests have: only one that is there is used.
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
 	  else echo "! no geth is built here: NOT run on a second node (make test-geth builds it, with Go)"; fi
@@ -106,7 +110,7 @@ test-services:
 	@$(MAKE) --no-print-directory test-unit
 	@$(MAKE) --no-print-directory test-e2e
 
-test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, gas
+test-contracts: $(SETUP) ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"
 	@$(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 100000
 	@echo "· contracts against their models, and on anvil"
@@ -115,12 +119,12 @@ test-contracts: setup ## forge fuzz and invariants, models, disputes on anvil, g
 	  $(RUN) $(PYTEST) tests/contracts/test_*.py $$machines tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
 	@$(MAKE) --no-print-directory gas
 
-test-unit: setup ## protocol, SDK, relayer, indexer, deployment on real servers
+test-unit: $(SETUP) ## protocol, SDK, relayer, indexer, deployment on real servers
 	@echo "· protocol, sdk, relayer, indexer, deployment"
 	@# Four for two cores: most of these tests wait for servers and processes.
 	@$(RUN) $(PYTEST) tests/protocol tests/native tests/service tests/sdk tests/relayer tests/indexer tests/scripts -n 4 --dist loadfile
 
-test-e2e: setup ## the whole network, and the contracts through Ape
+test-e2e: $(SETUP) ## the whole network, and the contracts through Ape
 	@echo "· contracts through Ape"
 	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 	@echo "· the whole network"
@@ -157,7 +161,7 @@ bench-storm: setup ## a storm of backlogs, and thousands of kept connections (DE
 bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)
 	@$(BIN)/python bench/table.py $(ARGS)
 
-check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
+check: $(SETUP) ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 	@echo "· ruff, mypy, import law"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
@@ -171,7 +175,7 @@ check: setup ## lint, types, import law, formatting, slither, ABI drift, NatSpec
 	@$(BIN)/python tools/check_locks.py
 	@$(BIN)/python tools/settings_table.py --check
 
-gas: setup ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
+gas: $(SETUP) ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
 	@$(FORGE) build --quiet
 	@$(RUN) PYTHONPATH=tests/contracts:tests $(BIN)/python -m gas $(ARGS)
 
