@@ -291,6 +291,24 @@ async def test_uploads_that_come_together_share_a_write_and_each_has_its_own_ans
     assert writes == [23]
 
 
+async def test_a_mistake_of_ours_is_logged_by_its_place_and_not_in_its_words(stage):
+    """An error's words may quote what was sent."""
+
+    def broken(steps):
+        raise ValueError(f"cannot read {PASSKEY}")
+
+    stage.bridge.store.group = broken
+    transport = httpx.ASGITransport(stage.bridge.app(), raise_app_exceptions=False)
+    with capture_logs() as logs:
+        async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as client:
+            answer = await client.post("/ecowitt/nobody", data=ecowitt(tempf=50))
+    assert answer.status_code == 500
+    (said,) = logs
+    assert (said["event"], said["kind"]) == ("request failed", "ValueError")
+    assert "gather.py" in said["trace"]
+    assert PASSKEY not in repr(logs) + answer.text
+
+
 async def test_a_mistake_of_ours_leaves_no_client_waiting(stage):
     stage.bridge.store.group = lambda steps: 1 / 0
     for _ in range(2):

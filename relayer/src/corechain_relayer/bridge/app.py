@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
+from traceback import format_tb
 from typing import Any
 
 import structlog
@@ -72,9 +73,11 @@ class Endpoints:
         return _problem(error)
 
     async def broken(self, request: Request, error: Exception) -> Response:
-        """Nothing that we foresaw. The trace has code in it, not the upload."""
+        """Nothing that we foresaw. The log gets the places in the code, not the error's own words:
+        they may quote the upload."""
         self.intake.metrics.refused.labels(_label(request), "Internal").inc()
-        log.error("request failed", kind=type(error).__name__, exc_info=error)
+        places = "".join(format_tb(error.__traceback__))
+        log.error("request failed", kind=type(error).__name__, trace=places)
         return Response(encode({"title": "Internal error", "status": 500}), 500, None, PROBLEM)
 
 
