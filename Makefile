@@ -30,7 +30,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-solidity test-services test-slow test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-services test-slow test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -157,6 +157,9 @@ bench-ingest: setup ## what a message costs, from device to chain, and whether o
 
 bench-storm: setup ## a storm of backlogs, and thousands of kept connections (DEVICES= CONNECTIONS= RATE=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/storm.py
+
+bench-mqtt: setup ## what a message costs through an MQTT broker, with 10,000 clients connected (CONNECTIONS=)
+	@$(RUN) $(BENCH) $(BIN)/python bench/mqtt.py
 
 bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)
 	@$(BIN)/python bench/table.py $(ARGS)

@@ -19,11 +19,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.json import encode
 
 from corechain.devnet.servers import Server
 from corechain.protocol.eip712 import registry_domain
 from corechain.protocol.errors import Unavailable
 from corechain.protocol.frame import Columns
+from corechain.protocol.report_json import report_to_json
 from corechain_relayer.errors import BusUnavailable
 from corechain_relayer.gateway.intake import Fault
 from corechain_relayer.gateway.suspects import Suspects
@@ -123,12 +125,23 @@ def test_any_message_has_one_error_or_a_place_for_each_verdict(
         assert (answer is None) is (letter.sender is None)
 
 
-def test_a_packed_report_may_begin_like_json() -> None:
-    """Of 256 devices, two have an id that begins with a bracket."""
-    keys = (secp(number) for number in range(10_000))
-    sensor = Sensor(next(key for key in keys if key.identity.device[:1] == b"{"), DOMAIN)
-    message = Message(f"corechain/v1/reports/{name_of(sensor)}", sensor.report().pack())
-    assert opened(Held(message), TOPICS, DOMAIN, 1 << 20).error is None
+@pytest.mark.parametrize("first", list(b"{[ \t\r\n"), ids=hex)
+def test_packed_reports_may_begin_like_json(first: int) -> None:
+    """Six of 256 devices have an id that does."""
+    keys = (secp(number) for number in range(100_000))
+    sensor = Sensor(next(key for key in keys if key.identity.device[0] == first), DOMAIN)
+    payload = sensor.report().pack() + sensor.report().pack()
+    letter = opened(Held(Message("corechain/v1/gateways/a", payload)), TOPICS, DOMAIN, 1 << 20)
+    assert letter.refusals() == []
+    assert len(letter.undecided) == 2
+
+
+def test_json_is_known_by_what_it_is() -> None:
+    sensor = Sensor(secp(1), DOMAIN)
+    payload = b"\r\n " + encode([report_to_json(sensor.report()) for _ in range(3)])
+    topic = f"corechain/v1/reports/{name_of(sensor)}"
+    letter = opened(Held(Message(topic, payload)), TOPICS, DOMAIN, 1 << 20)
+    assert (letter.refusals(), len(letter.undecided)) == ([], 3)
 
 
 @pytest.mark.parametrize(
