@@ -1,5 +1,6 @@
 """Where a lane stands: from the journal, and from the chain where that is ahead."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,14 +8,7 @@ from pathlib import Path
 import structlog
 
 from corechain.deployment import Deployment
-from corechain.protocol.batch import (
-    Batch,
-    Origin,
-    ancestor_of,
-    batch_id,
-    number_of,
-    open_data_file,
-)
+from corechain.protocol.batch import Origin, ancestor_of, batch_id, number_of
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.events import (
     BatchCommitted,
@@ -24,6 +18,8 @@ from corechain.protocol.events import (
     topic_of,
 )
 from corechain.protocol.hashing import ZERO26, Digest26
+from corechain.protocol.rebuilding import rebuild_columns
+from corechain.protocol.sealing import SealedBatch
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.errors import ResumeImpossible
@@ -117,20 +113,22 @@ class Lane:
         origin = await self.next_origin()
         if origin.batch_id != batch_id(self.number, number):
             raise ResumeImpossible(self.number, f"the batches before {number} are not on chain")
-        batch = self._read(origin, commitment)
-        await self.journal.keep(KeptBatch.of_batch(batch), None)
+        # In a thread: some seconds for a large batch, in which a gateway beside us goes on.
+        batch = await asyncio.to_thread(self._read, origin, commitment)
+        await self.journal.keep(KeptBatch.of_sealed(batch), None)
         log.info("batch adopted from chain", batch=origin.batch_id, commitment=commitment.hex())
 
-    def _read(self, origin: Origin, commitment: Digest26) -> Batch:
+    def _read(self, origin: Origin, commitment: Digest26) -> SealedBatch:
         path = data_path(self.data_dir, commitment)
         try:
-            batch, found = open_data_file(path.read_bytes())
+            found = rebuild_columns(path.read_bytes())
+            found.check_signatures()
         except OSError as error:
             raise ResumeImpossible(
                 self.number, f"the data file {path.name} cannot be read: {error.strerror}"
             ) from None
         except ProtocolError as error:
             raise ResumeImpossible(self.number, f"the data file {path.name}: {error}") from error
-        if batch.commitment != commitment or found != origin:
+        if found.batch.commitment != commitment or found.origin != origin:
             raise ResumeImpossible(self.number, f"the data file {path.name} is another batch's")
-        return batch
+        return found.batch

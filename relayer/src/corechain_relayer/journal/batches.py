@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from corechain.protocol.batch import Batch, Header, batch_id
-from corechain.protocol.frame import Columns, columns_of
+from corechain.protocol.batch import Header, batch_id
+from corechain.protocol.frame import Columns
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.sealing import SealedBatch
 from corechain.protocol.states import StateColumns
@@ -45,13 +45,6 @@ class KeptBatch:
     @classmethod
     def of_sealed(cls, batch: SealedBatch) -> "KeptBatch":
         return cls(batch.header, batch.commitment, batch.failed, batch.reports, batch.states)
-
-    @classmethod
-    def of_batch(cls, batch: Batch) -> "KeptBatch":
-        reports = columns_of(b"".join(signed.pack() for signed in batch.reports))
-        states = StateColumns.of(dict(sorted(batch.states.items())))
-        failed = sum(1 for _ in batch.rejected())
-        return cls(batch.header, batch.commitment, failed, reports, states)
 
 
 def lane_queue(lane: int) -> str:
