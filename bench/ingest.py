@@ -169,12 +169,13 @@ def loads() -> dict[str, Load]:
     connections, each = int(setting("CONNECTIONS", 32)), round(rate * seconds / devices) or 1
     fewer = min(devices, FEWER_DEVICES)
     shapes = {
-        "messages": Load(
-            "single", devices, each, 1, size, connections, rate, bound=is_long()
-        ),
+        # First: the clock of this part stops when all is found, and who looks reads what was there.
         "windows": Load(
             "window", fewer, _each("WINDOWS", 100_000, fewer), WINDOW,
             size // 5 or 1, connections, None,
+        ),
+        "messages": Load(
+            "single", devices, each, 1, size, connections, rate, bound=is_long()
         ),
         "p256": Load(
             "secure", fewer, _each("P256", 50_000, fewer), 1, size, connections, None, p256=True
@@ -216,9 +217,10 @@ SUMMARIES = {"windows": window_figures, "p256": p256_figures, "singles": single_
 
 def measure(network: Network) -> dict[str, Any]:
     floors, idle = floor(), idle_cores(network)
-    parts = dict(loads())
-    kill_every_s = setting("KILL_EVERY", 20) if is_long() else 0.0
-    found = run_load(network, parts.pop("messages"), kill_every_s)
+    kill_every_s = {"messages": setting("KILL_EVERY", 20) if is_long() else 0.0}
+    parts = {
+        name: run_load(network, load, kill_every_s.get(name, 0.0)) for name, load in loads().items()
+    }
     result = {
         "bench": "ingest",
         "native": native.library is not None,
@@ -226,10 +228,9 @@ def measure(network: Network) -> dict[str, Any]:
         "one_process": one_process(),
         "floor_us": floors["recover_us"],
         "idle_cores": idle,
-        **found,
+        **parts.pop("messages"),
     }
-    for name, load in parts.items():
-        part = run_load(network, load)
+    for name, part in parts.items():
         result |= {**SUMMARIES[name](part), name: part}
     return result | {"load_average": [round(one, 2) for one in os.getloadavg()]}
 
