@@ -19,7 +19,7 @@ from corechain_relayer.bus.frame import (
     MalformedFrame,
     OpenedFrame,
     Place,
-    frame_of,
+    frame_of_columns,
     open_frame,
 )
 from corechain_relayer.bus.watch import BusWatch
@@ -47,8 +47,8 @@ class Forwarder:
         BusNotDurable."""
         keys = self.keys if opened.vouched else NO_KEYS
         for lane, columns in others.items():
-            group, place = list(columns.reports()), replace(self.place, lane=lane)
-            frame = frame_of(opened.received_at_ms, group, keys, place)
+            place = replace(self.place, lane=lane)
+            frame = frame_of_columns(opened.received_at_ms, columns, keys, place)
             # No limit: it is on the bus already, and the lane it is on may be what is in the way.
             if lane not in self.bus.positions:
                 await self.watch.enter(lane)
@@ -57,7 +57,7 @@ class Forwarder:
             except BusRestarted:
                 await self.watch.enter(lane)
                 await self.bus.append(lane, frame, limited=False)
-            self.metrics.reports_forwarded.inc(len(group))
+            self.metrics.reports_forwarded.inc(len(columns))
 
 
 @dataclass(frozen=True, slots=True)
