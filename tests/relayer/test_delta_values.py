@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from corechain.protocol.quality import State, StateKey
 from corechain_relayer.errors import UnreadableDelta
-from corechain_relayer.journal.changes import later
+from corechain_relayer.journal.changes import later, rows_of
 from corechain_relayer.journal.delta import delta_of, unpack_delta
 from corechain_relayer.journal.digests import CHUNK, Key
 from corechain_relayer.journal.union import united
@@ -38,16 +38,16 @@ def test_a_delta_says_what_was_put_into_it(keys: set[Key], states: dict[StateKey
     states = {key: state for key, state in states.items() if key[0] in devices}
     delta = unpack_delta(delta_of(*ordered([report(*key) for key in keys], states)).pack())
     assert delta.devices == sorted(devices)
-    found, kept = {}, {}
+    found, kept, rows = {}, {}, rows_of([delta], [STRANGER, *DEVICES])
+    assert rows.keys() == devices
     for device in devices:
-        row = delta.row(device)
-        assert row is not None
+        ((_, row),) = rows[device]
         found |= {(device, number): digest for number, digest in delta.reports_of(row)}
         kept |= {(device, metric): state for metric, state in delta.states_of(row)}
         assert list(delta.sequences_of(row)) == sorted(n for d, n in keys if d == device)
     assert found == {key: content_digest(report(*key).report) for key in keys}
     assert kept == states
-    assert delta.row(STRANGER) is None
+    assert rows_of([delta], []) == {}
 
 
 def test_what_is_no_delta_stops_its_reader_with_a_way_out() -> None:

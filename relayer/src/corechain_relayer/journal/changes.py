@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from corechain.protocol.columns import rows_of as records_of
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.journal.delta import Delta
@@ -35,12 +36,12 @@ def later(one: State | None, two: State) -> State:
 def rows_of(deltas: Iterable[Delta], devices: Iterable[DeviceId]) -> Rows:
     """For those of some devices that occur in the deltas."""
     wanted = list(devices)
+    ids = records_of(b"".join(wanted), 20)
     found: dict[DeviceId, list[tuple[Delta, int]]] = {}
     for delta in deltas:
-        for device in wanted:
-            row = delta.row(device)
-            if row is not None:
-                found.setdefault(device, []).append((delta, row))
+        places, rows = delta.places_of(ids)
+        for place, row in zip(places.tolist(), rows.tolist(), strict=True):
+            found.setdefault(wanted[place], []).append((delta, row))
     return found
 
 

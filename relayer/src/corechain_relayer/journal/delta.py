@@ -8,13 +8,12 @@ the later observation counts, for a state only ever moves to a later one (qualit
 import struct
 import sys
 from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from corechain.protocol.columns import bytes_as_text, rows_of
+from corechain.protocol.columns import Octets, Places, bytes_as_text, rows_of
 from corechain.protocol.frame import Columns, content_digests
 from corechain.protocol.quality import State
 from corechain.protocol.reading import DeviceId
@@ -41,8 +40,8 @@ class Delta:
     state_firsts[i + 1].
     """
 
-    devices: list[DeviceId]
-    """Ascending, each once."""
+    ids: bytes
+    """20 bytes a device: ascending, each once."""
     firsts: "array[int]"
     sequences: "array[int]"
     digests: bytes
@@ -53,11 +52,20 @@ class Delta:
     times: "array[int]"
     run_starts: "array[int]"
 
-    def row(self, device: DeviceId) -> int | None:
-        """Which of its devices this is."""
-        index = bisect_left(self.devices, device)
-        found = index < len(self.devices) and self.devices[index] == device
-        return index if found else None
+    @property
+    def devices(self) -> list[DeviceId]:
+        """As objects."""
+        return ids_in(self.ids)
+
+    def places_of(self, wanted: Octets) -> tuple[Places, Places]:
+        """(places among some ids, rows here) of those ids that are here. All ids are searched at
+        once: a gateway that starts asks for each device of a fleet."""
+        held, sought = bytes_as_text(rows_of(self.ids, 20)), bytes_as_text(wanted)
+        if not len(held):
+            return np.zeros(0, np.intp), np.zeros(0, np.intp)
+        rows = np.minimum(np.searchsorted(held, sought), len(held) - 1)
+        there = np.flatnonzero(held[rows] == sought)
+        return there, rows[there]
 
     def reports_of(self, row: int) -> Iterator[tuple[int, bytes]]:
         """(sequence, digest) of the reports of the device in a row."""
@@ -76,11 +84,11 @@ class Delta:
 
     def pack(self) -> bytes:
         """`"CCBD" ‖ version u8 = 1 ‖ n, m, k u32 ‖ the columns`, integers little-endian."""
-        counts = len(self.devices), len(self.sequences), len(self.metrics)
+        counts = len(self.ids) // 20, len(self.sequences), len(self.metrics)
         return b"".join(
             (
                 _HEAD.pack(MAGIC, VERSION, *counts),
-                b"".join(self.devices),
+                self.ids,
                 _bytes(self.firsts),
                 _bytes(self.sequences),
                 self.digests,
@@ -125,7 +133,7 @@ def unpack_delta(data: bytes) -> Delta:
     if magic != MAGIC or version != VERSION:
         raise UnreadableDelta("not a delta of version 1")
     delta = Delta(
-        ids_in(cursor.take(20 * n)),
+        cursor.take(20 * n),
         cursor.column("I", n + 1),
         cursor.column("Q", m),
         cursor.take(DIGEST_BYTES * m),
@@ -149,7 +157,7 @@ def delta_of(reports: Columns, states: StateColumns) -> Delta:
     of_states = bytes_as_text(rows_of(states.devices, 20))
     state_firsts = np.searchsorted(of_states, owners[firsts])
     return Delta(
-        ids_in(packed),
+        packed,
         _column("I", [*firsts.tolist(), len(reports)]),
         reports.sequences,
         content_digests(reports),

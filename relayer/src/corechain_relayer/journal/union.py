@@ -76,7 +76,7 @@ class Union:
 
 def united(deltas: Sequence[Delta]) -> Union:
     """In whatever order they come."""
-    ids = b"".join(device for delta in deltas for device in delta.devices)
+    ids = b"".join(delta.ids for delta in deltas)
     found, owners = np.unique(bytes_as_text(rows_of(ids, 20)), return_inverse=True)
     devices = rows_of(ids, 20)[_first_of_each(owners, len(found))].tobytes()
     reports = np.repeat(owners, _counts([delta.firsts for delta in deltas]))
