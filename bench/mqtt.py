@@ -113,7 +113,9 @@ def messages_of(devices: Devices, scenario: Scenario) -> list[tuple[str, bytes]]
 def counted(port: int) -> tuple[float, float]:
     """Reports accepted, and messages that the role holds."""
     lines = dict(
-        line.rsplit(" ", 1) for line in probe(port, "/metrics")[1].splitlines() if line[0] != "#"
+        line.rsplit(" ", 1)
+        for line in probe(port, "/metrics", WAIT_S)[1].splitlines()
+        if line[0] != "#"
     )
     names = "corechain_reports_accepted_total", "corechain_mqtt_held"
     accepted, held = (float(lines[name]) for name in names)

@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line, red=True)
 
 
-AVAILABLE = [("aedes", "3.1.1"), *([("mosquitto", "3.1.1"), ("mosquitto", "5")] * has_mosquitto())]
+AVAILABLE = [("aedes", "3.1.1"), *([("mosquitto", "5")] * has_mosquitto())]
 """Broker and version, the fullest last."""
 
 

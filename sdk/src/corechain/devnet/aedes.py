@@ -6,6 +6,7 @@ after the broker's.
 
 import shutil
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from corechain.devnet.errors import MissingProgram
@@ -61,12 +62,19 @@ class AedesServer(Server):
             return False
 
 
-def mqtt_broker(directory: Path | str, port: int | None = None) -> tuple[Server, str]:
-    """A broker that was not started, and the newest version that it speaks, as RELAYER_MQTT_VERSION
-    takes it. Raises MissingProgram."""
+@dataclass(frozen=True, slots=True)
+class MqttBroker:
+    """A broker, and the newest version that it speaks, as RELAYER_MQTT_VERSION takes it."""
+
+    server: Server
+    version: str
+
+
+def mqtt_broker(directory: Path | str, port: int | None = None) -> MqttBroker:
+    """Mosquitto where there is one, else Aedes; not started yet. Raises MissingProgram."""
     try:
         find_mosquitto()
     except MissingProgram:
         find_aedes()
-        return AedesServer(directory, port), "3.1.1"
-    return MosquittoServer(directory, port), "5"
+        return MqttBroker(AedesServer(directory, port), "3.1.1")
+    return MqttBroker(MosquittoServer(directory, port), "5")

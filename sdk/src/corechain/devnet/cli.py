@@ -81,6 +81,9 @@ def up(
     bus: Annotated[
         str, typer.Option(help="The bus of the relayer: valkey, or kafka (needs Java's wheel).")
     ] = "valkey",
+    mqtt: Annotated[
+        bool, typer.Option("--mqtt", help="An MQTT broker too, which the gateway takes from.")
+    ] = False,
     anvil_port: Port = DEFAULT.anvil,
     postgres_port: Port = DEFAULT.postgres,
     valkey_port: Port = DEFAULT.valkey,
@@ -90,6 +93,7 @@ def up(
     submitter_port: Port = DEFAULT.submitter,
     guard_port: Port = DEFAULT.guard,
     kafka_port: Port = DEFAULT.kafka,
+    mqtt_port: Port = DEFAULT.mqtt,
 ) -> None:
     """Run the whole network on this machine until Ctrl-C.
 
@@ -114,6 +118,7 @@ def up(
             submitter_port,
             guard_port,
             kafka_port,
+            mqtt_port,
         ),
         fresh=fresh,
         price=price,
@@ -121,6 +126,7 @@ def up(
         services=services,
         one_process=one_process,
         bus=bus,
+        mqtt=mqtt,
         progress=_say,
     )
     try:

@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import IO, Self, TypeVar
 
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
+from corechain.devnet.aedes import MqttBroker, mqtt_broker
 from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.errors import ChainStateLost, DirectoryInUse
 from corechain.devnet.kafka import KafkaServer
@@ -38,7 +39,7 @@ S = TypeVar("S", bound=Server)
 HOME_VARIABLE = "CORECHAIN_HOME"
 ENDPOINTS_FILE = "endpoints.json"
 # What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
-STATE = ("postgres", "valkey", "kafka", "anvil", *SERVICES, *RELAYER_PROCESSES, "data")
+STATE = ("postgres", "valkey", "kafka", "mqtt", "anvil", *SERVICES, *RELAYER_PROCESSES, "data")
 FRAME_KEY_FILE = "frame.key"
 FILES = (ENDPOINTS_FILE, FRAME_KEY_FILE, f"{CHAIN_ID}.json")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
@@ -57,6 +58,7 @@ def has_contracts(rpc_url: str, deployment: Deployment) -> bool:
 class Network:
     """Postgres, Valkey, anvil, the contracts, relayer and indexer. State under `home`. With `bus`
     "kafka" a Kafka broker besides, which is the relayer's bus; Valkey stays the indexer's cache.
+    With `mqtt` an MQTT broker, from which the gateway takes reports too.
 
     with Network(home, ports=Ports.free(), settings={"RELAYER_MAX_READINGS": "256"}) as network:
         network.kill("relayer"); network.restart("relayer"); network.urls.indexer
@@ -80,6 +82,7 @@ class Network:
         services: Sequence[str] = SERVICES,
         one_process: bool = True,
         bus: str = "valkey",
+        mqtt: bool = False,
         repository: Path | None = None,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -87,7 +90,7 @@ class Network:
         self.ports = ports or Ports()
         self.price, self.fresh, self.one_process = price, fresh, one_process
         assert bus in BUSES, f"the bus is one of {BUSES}"
-        self.bus = bus
+        self.bus, self.has_mqtt = bus, mqtt
         self._repository, self._progress = repository, progress
         self._extra = dict(settings)
         for name in self._extra:
@@ -124,6 +127,13 @@ class Network:
         return self._named(KafkaServer(self.home / "kafka", self.ports.kafka))
 
     @cached_property
+    def mqtt(self) -> MqttBroker:
+        """The broker of `mqtt`, in the newest version that this machine has."""
+        broker = mqtt_broker(self.home / "mqtt", self.ports.mqtt)
+        broker.server.setting = "--mqtt-port"
+        return broker
+
+    @cached_property
     def anvil(self) -> AnvilServer:
         return self._named(AnvilServer(self.home / "anvil", self.ports.anvil, keep_state=True))
 
@@ -148,7 +158,8 @@ class Network:
         database = self.postgres.database_url(service)
         if service == "relayer":
             places = (self.manifest, self.data_dir, self.frame_key)
-            own = relayer_settings(self.urls, self.ports, *places, database) | self._bus_settings()
+            own = relayer_settings(self.urls, self.ports, *places, database)
+            own |= self._bus_settings() | self._mqtt_settings()
         else:
             own = indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
         extra = extra_settings(service, self._extra)
@@ -159,6 +170,12 @@ class Network:
         if self.bus != "kafka":
             return {}
         return {"RELAYER_BUS_URL": self.kafka.url, "RELAYER_KAFKA_COPIES": "1"}
+
+    def _mqtt_settings(self) -> dict[str, str]:
+        if not self.has_mqtt:
+            return {}
+        url, version = self.mqtt.server.url, self.mqtt.version
+        return {"RELAYER_MQTT_URL": url, "RELAYER_MQTT_VERSION": version}
 
     def start(self) -> Self:
         """Returns when everything is ready; a failure stops what was started already."""
@@ -245,6 +262,8 @@ class Network:
         servers: list[Server] = [self.postgres, self.valkey, self.anvil]
         if self.bus == "kafka":
             servers.append(self.kafka)
+        if self.has_mqtt:
+            servers.append(self.mqtt.server)
         for server in servers:
             self._start(server)
         for name in SERVICES:
@@ -299,8 +318,15 @@ class Network:
                 [name, "run", *(word for role in roles for word in ("--role", role))],
                 settings | {"RELAYER_HTTP_PORT": str(getattr(self.ports, part))},
             )
-            for part, roles in RELAYER_PROCESSES.items()
+            for part, roles in self.parts.items()
         ]
+
+    @property
+    def parts(self) -> Mapping[str, Sequence[str]]:
+        """The relayer's processes without `one_process`, with their roles."""
+        # Beside the other entrance: both know the sequences that either has taken.
+        more = {"gateway": (*RELAYER_PROCESSES["gateway"], "mqtt")} if self.has_mqtt else {}
+        return RELAYER_PROCESSES | more
 
     def _process(self, name: str, command: list[str], settings: dict[str, str]) -> Service:
         port = int(getattr(self.ports, name))

@@ -49,6 +49,7 @@ class Ports:
     submitter: int = 8704
     guard: int = 8705
     kafka: int = 8792
+    mqtt: int = 1883
 
     @property
     def gateway(self) -> int:
