@@ -74,5 +74,6 @@ class RingWatch:
         return (
             f"lane {self.lane} seals a batch every {pace_s:.1f} s, but its ring takes one every "
             f"{lasting_s:.1f} s for good: when it is full, commits wait (RingFull); raise "
-            "RELAYER_MAX_AGE_S and RELAYER_MAX_READINGS, or divide the devices into more lanes"
+            "RELAYER_MAX_AGE_S and RELAYER_MAX_READINGS or leave them to the chain (not set), or "
+            "divide the devices into more lanes"
         )
