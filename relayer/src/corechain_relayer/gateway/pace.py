@@ -9,6 +9,9 @@ FRAMES = 64
 """So many frames back the pace is taken from: a few seconds under load, and soon another."""
 LEAST_S = 1.0
 """Less time than that says nothing: one frame may have met a pause of the machine."""
+LEAST_REPORTS = 4_000
+"""Fewer that wait are four full frames at most: a second of a slow machine's work. An estimate for
+them would only say that the machine had paused, and refuse whom a moment would have served."""
 
 
 @dataclass(slots=True)
@@ -29,7 +32,7 @@ class Pace:
     def wait_s(self, waiting: int) -> float:
         """Estimated seconds until so many reports that wait are settled; 0 where nothing is known.
         A frame that hangs makes it grow with the clock."""
-        if not waiting or not self._ended:
+        if waiting < LEAST_REPORTS or not self._ended:
             return 0.0
         span_s = self.clock() - self._ended[0][0]
         settled = sum(reports for _, reports in self._ended) - self._ended[0][1]
