@@ -26,6 +26,7 @@ from support.processes import PATIENCE_S
 from corechain.deployment import load_deployment
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.reading import SignedReport
+from corechain.service.errors import WriterLockHeld
 from corechain.service.supervision import stop_all
 from corechain_relayer.aggregator import sealing
 from corechain_relayer.bus.consumer import ValkeyConsumer
@@ -203,13 +204,22 @@ def settings_of(environment: dict[str, str]) -> Settings:
     return Settings(**{k.removeprefix(PREFIX).lower(): v for k, v in environment.items()})
 
 
+async def aggregating(relayer: Relayer) -> None:
+    """One session, as soon as the database has noticed that the process before is gone."""
+    while True:
+        try:
+            return await relayer.aggregate()
+        except WriterLockHeld:
+            await asyncio.sleep(0.05)
+
+
 async def live(relayer: Relayer, done: Callable[[], bool]) -> bool:
     """Aggregator and submitter of one process until `done`; True when it died before."""
     try:
         await relayer.prepare([Role.AGGREGATOR])
         await relayer.migrate()
         loops = [
-            asyncio.create_task(relayer.aggregate()),
+            asyncio.create_task(aggregating(relayer)),
             asyncio.create_task(relayer.lane_submitter()),
         ]
         try:
