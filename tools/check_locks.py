@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# Links to those who take money for a package, alone or in a list, name no registry.
+FUNDING = re.compile(r'"url"|"https://github\.com/sponsors/')
 ADDRESS = re.compile(r"https?://|\"resolved\"|--index-url|--find-links")
 
 
@@ -12,8 +14,7 @@ def main() -> int:
         f"{name}:{number}: {line.strip()}"
         for name in ("constraints.txt", "package-lock.json")
         for number, line in enumerate((ROOT / name).read_text().splitlines(), 1)
-        # Funding links in package-lock.json name no registry.
-        if ADDRESS.search(line) and '"url"' not in line
+        if ADDRESS.search(line) and not FUNDING.search(line)
     ]
     if (ROOT / "uv.lock").exists():
         found.append("uv.lock: records download addresses, remove it")
