@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK = ROOT / "sdk" / "src" / "corechain" / "devnet" / "kafka.lock"
 LIB = ROOT / ".corechain" / "kafka" / "lib"
 SCRIPT = ROOT / "tools" / "fetch-jars.js"
-ATTEMPTS, PAUSE_S = 4, 2.0
-"""Package mirrors have bad moments: one pause each, doubled, covers half a minute."""
+ATTEMPTS, PAUSE_S = 6, 2.0
+"""Package mirrors have bad moments: pauses of 2, 6, 14, 30 and 62 s cover two minutes."""
 FETCH_LIMIT_S = 300
 
 

@@ -20,8 +20,23 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 SMALL = "org.pcollections:pcollections:4.0.2"
 
 
+REPOSITORY_ON_DISK = """
+const fs = require('fs');
+for (const line of fs.readFileSync(0, 'utf8').split('\\n').filter(Boolean)) {
+  const [, artifact, version] = line.split(':');
+  const jar = `${artifact}-${version}.jar`;
+  try {
+    fs.copyFileSync(`%s/${jar}`, `${process.argv[2]}/${jar}`);
+  } catch {
+    console.error(`${line}: not found`);
+    process.exit(1);
+  }
+}
+"""
+
+
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(
         "ensure_kafka", REPOSITORY / "tools" / "ensure_kafka.py"
     )
@@ -30,6 +45,10 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setattr(module, "PAUSE_S", 0.0)
+    # The repository of these tests is what `make setup` has fetched: no test asks the network.
+    script = tmp_path / "fetch.js"
+    script.write_text(REPOSITORY_ON_DISK % str(module.LIB))
+    monkeypatch.setattr(module, "SCRIPT", script)
     return module
 
 
@@ -58,7 +77,7 @@ def test_another_jar_than_the_locked_one_is_named(tool: ModuleType, tmp_path: Pa
 
 def test_a_jar_that_nobody_has_is_named(tool: ModuleType, tmp_path: Path) -> None:
     nowhere = "org.pcollections:pcollections:0.0.0-never"
-    assert nowhere in tool.ensure(tmp_path, {nowhere: "00" * 32})
+    assert tool.ensure(tmp_path, {nowhere: "00" * 32}) == f"{nowhere}: not found"
 
 
 def test_without_node_nothing_is_fetched_and_that_is_said(
