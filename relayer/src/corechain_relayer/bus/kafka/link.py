@@ -41,6 +41,9 @@ from corechain_relayer.errors import BusUnavailable
 
 ASK_S = 10.0
 """A question's deadline: longer than a cluster takes to choose another leader or controller."""
+LEADER_S = 2.0
+"""So long a leader is asked before its cluster is asked who leads now. The admin client goes on
+asking the one it knows, dead or not, and would spend the whole deadline on it."""
 DOWN_S = 1.0
 """So long an answer is waited for while no broker can be reached."""
 SEND_S = 20.0
@@ -232,11 +235,11 @@ class Link:
             try:
                 return self._asked(ask())
             except KafkaException as error:
+                self._learn_leaders()
                 self._require_reachable(started)
                 late = time.monotonic() > deadline or self._closing.is_set()
                 if late or error.args[0].code() not in PASSING:
                     raise unavailable(error) from error
-            self._learn_leaders()
             self._closing.wait(PASSING_S)
 
     def _learn_leaders(self) -> None:
@@ -254,8 +257,19 @@ class Link:
 
     def _offsets(self, topic: str, lanes: Iterable[int], which: Any) -> dict[int, int]:
         wanted = {TopicPartition(topic, lane): which for lane in lanes}
-        found = self._answered(lambda: self._admin.list_offsets(wanted, request_timeout=ASK_S))
-        return {where.partition: int(answer.offset) for where, answer in found.items()}
+        deadline = time.monotonic() + ASK_S
+        while True:
+            found = self._answered(
+                lambda: self._admin.list_offsets(wanted, request_timeout=LEADER_S)
+            )
+            offsets = {where.partition: int(answer.offset) for where, answer in found.items()}
+            # Instead of an error, where the leader is gone and the next one is not known yet.
+            if min(offsets.values(), default=0) >= 0:
+                return offsets
+            if time.monotonic() > deadline or self._closing.is_set():
+                raise BusUnavailable(f"Kafka: {topic} has no leader")
+            self._learn_leaders()
+            self._closing.wait(PASSING_S)
 
     def progress(self, lanes: Iterable[int]) -> dict[int, Progress]:
         """How far the aggregators are, by lane."""
