@@ -69,7 +69,7 @@ def more_acknowledged(devices: list[Device]) -> None:
 
 def kill_and_miss(broker: KafkaServer, gateway: RelayerProcess) -> None:
     broker.kill()
-    eventually(lambda: "Kafka: no broker can be reached" in gateway.reason("bus"))
+    eventually(lambda: "Kafka: " in gateway.reason("bus"))
     broker.start()
 
 

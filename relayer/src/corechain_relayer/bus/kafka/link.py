@@ -208,7 +208,6 @@ class Link:
                 if time.monotonic() > deadline or self._closing.is_set():
                     raise BusUnavailable("Kafka: no answer in time") from None
             else:
-                self._down_since = None
                 return answer
 
     def _require_reachable(self, since: float) -> None:
@@ -265,6 +264,7 @@ class Link:
             offsets = {where.partition: int(answer.offset) for where, answer in found.items()}
             # Instead of an error, where the leader is gone and the next one is not known yet.
             if min(offsets.values(), default=0) >= 0:
+                self._down_since = None  # it answered; -1001 may come from nobody
                 return offsets
             if time.monotonic() > deadline or self._closing.is_set():
                 raise BusUnavailable(f"Kafka: {topic} has no leader")
@@ -322,6 +322,7 @@ class Link:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
                     raise unavailable(error) from error
+        self._down_since = None
         configs = self._topic_configs(list(found)) if found else {}
         return {topic: _state(answer, configs.get(topic)) for topic, answer in found.items()}
 
