@@ -1,9 +1,5 @@
 """Whatever is published, it is accepted or refused by name, and never comes again.
 
-given a relayer behind a broker
-  when the catalogue of bad messages is published
-    each is counted under its name, told to its sender where there is one, and acknowledged
-    the good report behind them is accepted
 given any bytes on any topic
   the message has verdicts for all its reports, or one error
 given a message on which the gateway fails
@@ -21,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.json import encode
 
-from corechain.devnet.servers import Server
 from corechain.protocol.eip712 import registry_domain
 from corechain.protocol.errors import Unavailable
 from corechain.protocol.frame import Columns
@@ -37,71 +32,12 @@ from corechain_relayer.mqtt.letters import opened
 from corechain_relayer.mqtt.packets import Message
 from corechain_relayer.mqtt.subscriber import MISTAKES, Subscriber
 from corechain_relayer.mqtt.topics import Topics
-from relayer.conftest import Start
-from relayer.mqtt.conftest import held, subscribed
-from relayer.mqtt.devices import Station, name_of
+from relayer.mqtt.devices import name_of
 from relayer.mqtt.links import link_to, opening
-from relayer.support import RelayerProcess, Sensor, eventually, secp
+from relayer.support import Sensor, secp
 
 DOMAIN = registry_domain(31337, bytes(20))
 TOPICS = Topics("corechain/v1")
-REJECTED = "corechain_reports_rejected_total"
-MAX_BODY = 8192
-
-
-# ---------------------------------------------------------------------- through a broker
-
-
-@pytest.fixture
-def strict(start: Start, mqtt_settings: dict[str, str]) -> RelayerProcess:
-    return subscribed(start("mqtt", **mqtt_settings, RELAYER_MAX_BODY_BYTES=str(MAX_BODY)))
-
-
-def forged(sensor: Sensor) -> bytes:
-    packed = bytearray(sensor.report().pack())
-    packed[-40] ^= 1
-    return bytes(packed)
-
-
-def test_the_catalogue_of_bad_messages_is_refused_by_name_and_never_comes_again(
-    strict: RelayerProcess, broker: Server, version: str, prefix: str, sensor: Sensor
-) -> None:
-    name, packed = name_of(sensor), sensor.report().pack()
-    other = Sensor(secp(5), sensor.domain).report().pack()
-    on_its_topic = [
-        (b"", "MalformedReport"),
-        (b"{", "MalformedReport"),
-        (b"[NaN]", "ValueOutOfRange"),
-        (b'{"device":"\xff"}', "MalformedReport"),
-        (packed[:-1], "MalformedReport"),
-        (packed + b"\0", "MalformedReport"),
-        (other, "ForeignDevice"),
-        (forged(sensor), "InvalidSignature"),
-        (bytes(MAX_BODY + 1), "BodyTooLarge"),
-        (bytes(1 << 18), "BodyTooLarge"),  # skipped, and never in memory
-    ]
-    nobodys = ["reports", f"reports/{name}/x", "reports//", f"reports/{name[:-1]}", "gateways/a/b"]
-    nobodys += [f"gateways/{name}", "gateways/a b", "reports/" + "/" * 150]
-    with Station(broker.port, prefix, name, version) as station:
-        for payload, _ in on_its_topic:
-            station.post(payload, station.topic("reports"))
-        for topic in nobodys:
-            station.post(packed, f"{prefix}/{topic}")
-        for qos in (0, 1, 2):
-            station.post(sensor.report().pack(), station.topic("reports"), qos)
-        station.answer(len(on_its_topic))
-        # In any order: those that need no signature checked are decided first.
-        wanted = Counter(error for _, error in on_its_topic)
-        assert Counter(answer.error for answer in station.answers) == wanted
-    wanted += Counter(WrongTopic=len(nobodys))
-    eventually(lambda: held(strict) == 0 and accepted(strict) == 3)
-    assert {error: strict.counter(REJECTED, error) for error in wanted} == wanted
-
-
-def accepted(relayer: RelayerProcess) -> float:
-    lines = relayer.get("/metrics").text.splitlines()
-    (line,) = (line for line in lines if line.startswith("corechain_reports_accepted_total "))
-    return float(line.rpartition(" ")[2])
 
 
 # ---------------------------------------------------------------------- any bytes
