@@ -73,8 +73,9 @@ Policies = Callable[[], Policy]
 
 log = structlog.get_logger(__name__)
 
-START_S = 2.0
-"""So long node and bus have at start to show that they are the wrong ones."""
+START_S = 5.0
+"""So long node and bus have at start to show that they are the wrong ones. One that is away refuses
+at once; only one that hangs costs the start this long, and a loaded Kafka takes three seconds."""
 
 
 @dataclass(slots=True)
