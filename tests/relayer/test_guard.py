@@ -14,6 +14,7 @@ given a lane with a committed batch, and a guard with a key of its own
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,20 @@ def logged(relayer: RelayerProcess, event: str) -> list[dict[str, Any]]:
     return [entry for entry in relayer.events() if entry["event"] == event]
 
 
+FIRST_ANSWER_GAS = 17_100
+"""A guard's first fee opens a slot of storage (EIP-2929: 20,000 for a new value, 2,900 for a
+change). Which answer comes first is the guard's to choose."""
+
+
+def gas_of_answers(receipts: Mapping[str, Any]) -> dict[str, int]:
+    """What each answer would cost if it was not the first."""
+    place = {
+        n: (int(r["blockNumber"], 16), int(r["transactionIndex"], 16)) for n, r in receipts.items()
+    }
+    first = min(place, key=place.__getitem__)
+    return {n: int(r["gasUsed"], 16) - FIRST_ANSWER_GAS * (n == first) for n, r in receipts.items()}
+
+
 def test_every_kind_of_demand_is_answered_and_earns_its_fee(
     start: Start, chain: Chain, challenger: Challenger, sensor: Sensor, secure_sensor: Sensor
 ) -> None:
@@ -108,7 +123,7 @@ def test_every_kind_of_demand_is_answered_and_earns_its_fee(
     receipts = dict(zip(demands, challenger.awaited(*demands.values()), strict=True))
     assert all(by_guard(receipt) for receipt in receipts.values())
     # What the README says that an answer costs; a change is to be seen there.
-    assert all(60_000 < int(receipt["gasUsed"], 16) < 130_000 for receipt in receipts.values())
+    assert all(60_000 < gas < 120_000 for gas in gas_of_answers(receipts).values())
     eventually(lambda: metric(relayer, "corechain_guard_answered_total") == len(demands))
     assert metric(relayer, "corechain_guard_demands_open") == 0
     assert challenger.bond() > 0

@@ -46,8 +46,8 @@ def open_kafka(settings: "Settings", metrics: Metrics) -> "KafkaBus":
         if not (error.name or "").startswith("confluent_kafka"):
             raise
         raise InvalidSetting(
-            "RELAYER_BUS_URL: kafka:// needs the package confluent-kafka: "
-            "pip install 'corechain-relayer[kafka]'"
+            "RELAYER_BUS_URL: kafka:// needs a package that is not there: "
+            "pip install confluent-kafka"
         ) from None
     from corechain_relayer.bus.kafka.guard import Wanted
 
