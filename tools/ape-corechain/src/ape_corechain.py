@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 
 from corechain.devnet.deploy import forget_stale_build
+from corechain.devnet.process import LOCALHOST, free_port
 from corechain.devnet.programs import is_repository
 
 SOLCX_VARIABLE = "SOLCX_BINARY_PATH"
+NODE_VARIABLE = "APE_FOUNDRY_HOST"
 
 
 def find_checkout(start: Path) -> Path | None:
@@ -36,12 +38,23 @@ def choose_compiler(checkout: Path) -> None:
         os.environ.setdefault(SOLCX_VARIABLE, str(folder))
 
 
+def choose_port() -> None:
+    """A free port for the node that Ape starts, unless the user named a node.
+
+    Ape's own choice is a random port of the range from which the kernel gives ports to outgoing
+    connections, tried once: where one has it, anvil ends at once and Ape waits 20 s for it.
+    """
+    if NODE_VARIABLE not in os.environ:
+        os.environ[NODE_VARIABLE] = f"http://{LOCALHOST}:{free_port()}"
+
+
 def prepare(start: Path) -> None:
     """Does nothing outside a checkout: Ape loads this in every project of the environment."""
     checkout = find_checkout(start)
     if checkout is not None:
         add_tools(checkout)
         choose_compiler(checkout)
+        choose_port()
         forget_stale_build(checkout)
 
 
