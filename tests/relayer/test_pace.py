@@ -3,6 +3,7 @@
 given a gatherer whose frames take their time
   the wait is what is waiting by the pace of the frames before; idle time is no pace
   when a frame hangs, the wait grows
+  a crowd that comes after an hour of idling waits for nothing yet
 given a gateway behind which too much waits
   it answers 503 with Retry-After before it reads a body, and takes reports again afterwards
 """
@@ -137,3 +138,18 @@ async def test_a_gateway_that_is_behind_says_so_before_it_reads_and_recovers() -
         while len(ended) < FRAMES_UNDER_WAY + 5:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
     gate.require_room()
+
+
+async def test_a_crowd_after_idling_is_not_judged_by_the_time_that_nobody_came() -> None:
+    work, clock = Slow(), Clock()
+    work.go.set()
+    gatherer = Gatherer(work.run, 0.0, Metrics(), Pace(clock))
+    ended: list[object] = []
+    gatherer.put(Waiting(b"", 1, ended.append))
+    while not ended:  # noqa: ASYNC110
+        await asyncio.sleep(0.001)
+    clock.now += 3_600
+    # All in one step of the loop, as they come when many sockets are read at once.
+    for _ in range(FRAMES_UNDER_WAY):
+        gatherer.put(Waiting(b"", FRAME_REPORTS, ended.append))
+    assert gatherer.wait_s() == 0.0

@@ -72,6 +72,9 @@ class Gatherer:
 
     def wait_s(self) -> float:
         """Estimated seconds until what comes now begins to be worked on."""
+        if not self._under_way:
+            # It begins at once. The pace is of the last time that there was work, maybe hours ago.
+            return 0.0
         return self.pace.wait_s(self._reports)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
