@@ -66,7 +66,9 @@ def _row(prefix: str, name: str, field: FieldInfo) -> str:
 
 def _section(title: str, kind: type[BaseSettings]) -> list[str]:
     prefix: Any = kind.model_config.get("env_prefix")
-    rows = [_row(prefix, name, field) for name, field in kind.model_fields.items()]
+    # What has to be set first: fields of shared parts come before a service's own, by inheritance.
+    fields = sorted(kind.model_fields.items(), key=lambda item: not item[1].is_required())
+    rows = [_row(prefix, name, field) for name, field in fields]
     return [
         f"## {title}",
         "",

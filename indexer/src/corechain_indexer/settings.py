@@ -6,11 +6,12 @@ from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
+    PORT_MEANING,
     DatabaseUrl,
+    HttpSettings,
     NodeUrl,
     PrivateKey,
     RedisUrl,
-    ServiceSettings,
     load,
 )
 
@@ -26,7 +27,7 @@ def _check_url(template: str) -> None:
         raise ValueError(f"a template is not a URL: {error}") from None
 
 
-class Settings(ServiceSettings):
+class Settings(HttpSettings):
     """Settings of mirror and query API. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
@@ -98,14 +99,7 @@ class Settings(ServiceSettings):
         None, description="an x402 facilitator, so that a first payment may bring its deposit"
     )
 
-    http_host: str = Field("127.0.0.1", description="address to listen on")
-    http_port: int = Field(
-        8702, ge=0, le=65_535, description="port to listen on; 0 takes a free one"
-    )
-    max_connections: int = Field(
-        16_384, ge=1, le=1 << 20, description="connections served at a time"
-    )
-    keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
+    http_port: int = Field(8702, ge=0, le=65_535, description=PORT_MEANING)
     max_subscribers: int = Field(
         1_000, ge=1, le=100_000, description="open batch streams at a time"
     )

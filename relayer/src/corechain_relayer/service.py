@@ -21,7 +21,7 @@ from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops, sessions
+from corechain.service.supervision import Loops, Reporter, sessions
 from corechain.service.workers import Workers
 from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
 from corechain_relayer.bus.base import Bus
@@ -60,7 +60,7 @@ from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.http import EvidenceEndpoint
 from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
 from corechain_relayer.watchtower.store import EvidenceStore
-from corechain_relayer.wiring import Reporter, check_chain, node_of, policy_of, required_key
+from corechain_relayer.wiring import check_chain, node_of, policy_of, required_key
 
 if TYPE_CHECKING:
     from pydantic import SecretStr

@@ -1,7 +1,7 @@
 """Everything an operator can set: `RELAYER_*` in the environment, validated once, at start."""
 
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar
 
 from pydantic import (
     AfterValidator,
@@ -9,21 +9,21 @@ from pydantic import (
     SecretStr,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
+    PORT_MEANING,
     DatabaseUrl,
+    HttpSettings,
     NodeUrl,
     PrivateKey,
-    ServiceSettings,
     load,
     url_of,
 )
 from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
 from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
-from corechain_relayer.mqtt.broker import Broker, broker_of
+from corechain_relayer.mqtt.settings import MqttSettings
 
 PREFIX = "RELAYER_"
 CENTURY_S = 100 * 366 * 86_400
@@ -47,11 +47,6 @@ def _frame_keys(value: SecretStr) -> SecretStr:
     return value
 
 
-def _mqtt_url(value: SecretStr) -> SecretStr:
-    broker_of(value.get_secret_value(), "")
-    return value
-
-
 FrameKeyList = Annotated[SecretStr, AfterValidator(_frame_keys)]
 
 
@@ -68,11 +63,9 @@ def _kafka_options(value: SecretStr) -> SecretStr:
 
 BusUrl = Annotated[SecretStr, url_of("redis", "rediss", "kafka"), AfterValidator(_bus_url)]
 KafkaOptions = Annotated[SecretStr, AfterValidator(_kafka_options)]
-MqttUrl = Annotated[SecretStr, url_of("mqtt", "mqtts"), AfterValidator(_mqtt_url)]
-MqttVersion = Literal["5", "3.1.1"]
 
 
-class Settings(ServiceSettings):
+class Settings(MqttSettings, HttpSettings):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
@@ -168,20 +161,13 @@ class Settings(ServiceSettings):
         description="how far an observation may lie ahead of the gateway's clock",
     )
 
-    http_host: str = Field("127.0.0.1", description="address to listen on")
-    http_port: int = Field(
-        8701, ge=0, le=65_535, description="port to listen on; 0 takes a free one"
-    )
+    http_port: int = Field(8701, ge=0, le=65_535, description=PORT_MEANING)
     max_body_bytes: int = Field(
         4 << 20, ge=1 << 10, le=64 << 20, description="largest request body"
     )
     body_timeout_s: float = Field(
         30.0, gt=0, le=600, description="time in which a request body has to arrive"
     )
-    max_connections: int = Field(
-        16_384, ge=1, le=1 << 20, description="connections served at a time"
-    )
-    keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
 
     gather_ms: float = Field(
         4.0,
@@ -251,31 +237,6 @@ class Settings(ServiceSettings):
         "1 is for development with one broker",
     )
 
-    mqtt_url: MqttUrl | None = Field(
-        None,
-        description="MQTT broker that role mqtt takes reports from, `mqtts://user@host:8883`, or "
-        "`mqtt://` without TLS; without it there is no such role",
-    )
-    mqtt_password: SecretStr | None = Field(None, description="password of the user in that URL")
-    mqtt_ca: Path | None = Field(
-        None,
-        description="PEM file of the certificates that are trusted; those of the system when "
-        "not set",
-    )
-    mqtt_certificate: Path | None = Field(
-        None, description="PEM file with a certificate of ours and its key, for brokers that ask"
-    )
-    mqtt_version: MqttVersion = Field(
-        "5",
-        description="`5`, or `3.1.1` for older brokers: without shared subscriptions, so one "
-        "process takes all",
-    )
-    mqtt_client_id: str = Field(
-        "corechain-relayer",
-        pattern=r"^[\w.-]{1,128}$",
-        description="name of our session at the broker: another one for each process, and the same "
-        "after a restart, for that is how messages of the time between are found again",
-    )
     mqtt_group: str = Field(
         "corechain",
         pattern=r"^[\w.-]{1,100}$",
@@ -288,23 +249,6 @@ class Settings(ServiceSettings):
         description="topics begin with this: `<prefix>/reports/<device>`, `<prefix>/gateways/<name>"
         "`, `<prefix>/answers/<device or name>`",
     )
-    mqtt_receive_maximum: int = Field(
-        1_000,
-        ge=1,
-        le=65_535,
-        description="messages that the broker may have sent and not seen acknowledged (MQTT 5); "
-        "so many are in memory at most while the bus takes none",
-    )
-    mqtt_session_s: int = Field(
-        7 * 86_400,
-        ge=60,
-        le=0xFFFFFFFF,
-        description="so long the broker keeps messages for us while we are away (MQTT 5)",
-    )
-    mqtt_keep_alive_s: int = Field(
-        60, ge=2, le=65_535, description="a broker that says nothing for half again as long is away"
-    )
-
     poll_s: float = Field(0.5, ge=0.05, le=60, description="pause between two looks at the chain")
     rpc_timeout_s: float = Field(
         10.0, gt=0, le=120, description="time in which the node has to answer"
@@ -377,21 +321,6 @@ class Settings(ServiceSettings):
         if not first <= lane < first + lanes:
             raise ValueError(f"lane {lane} is none of the {lanes} from lane {first} on")
         return lanes
-
-    @model_validator(mode="after")
-    def _has_a_user(self) -> "Settings":
-        # MQTT 3.1.1 has no password without a user; brokers of 5 take it for a mistake, too.
-        if self.mqtt_password is not None and (self.mqtt_url is None or not self.broker.user):
-            raise ValueError("RELAYER_MQTT_PASSWORD needs a user in RELAYER_MQTT_URL")
-        return self
-
-    @property
-    def broker(self) -> Broker:
-        """Where role mqtt connects. Only where RELAYER_MQTT_URL is set."""
-        assert self.mqtt_url is not None
-        password = "" if self.mqtt_password is None else self.mqtt_password.get_secret_value()
-        places = (self.mqtt_ca, self.mqtt_certificate)
-        return broker_of(self.mqtt_url.get_secret_value(), password, *places)
 
     @property
     def frame_keys(self) -> FrameKeys:

@@ -1,14 +1,10 @@
 """Small parts that several roles build from the settings in the same way."""
 
-from dataclasses import dataclass
-
 from pydantic import SecretStr
 
-from corechain.protocol.errors import CoreChainError
-from corechain.service.errors import Halt, WrongNode
+from corechain.service.errors import WrongNode
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import LoopReport, Loops, LoopState
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Policy
@@ -31,25 +27,6 @@ def policy_of(settings: Settings) -> Policy:
         settings.refused_pause_s,
         in_flight=settings.nonces_in_flight,
     )
-
-
-@dataclass(slots=True)
-class Reporter:
-    """Shows in /ready what keeps a loop from its work while its session runs, and takes back only
-    what it has shown itself: what ended a session is the supervision's to say."""
-
-    loops: Loops
-    name: str
-    shown: LoopReport | None = None
-
-    def __call__(self, problem: CoreChainError | None) -> None:
-        before, self.shown = self.shown, None
-        if problem is not None:
-            state = LoopState.HALTED if isinstance(problem, Halt) else LoopState.WAITING
-            self.shown = LoopReport(state, str(problem))
-            self.loops.set(self.name, state, str(problem))
-        elif before is not None and self.loops.reports.get(self.name) == before:
-            self.loops.set(self.name, LoopState.RUNNING)
 
 
 async def check_chain(rpc: Rpc, chain_id: int) -> None:

@@ -5,12 +5,12 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from corechain.service.settings import NodeUrl, PrivateKey, ServiceSettings, load
+from corechain.service.settings import PORT_MEANING, HttpSettings, NodeUrl, PrivateKey, load
 
 PREFIX = "BRIDGE_"
 
 
-class Settings(ServiceSettings):
+class Settings(HttpSettings):
     """Settings of the bridge and its commands. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
@@ -27,10 +27,7 @@ class Settings(ServiceSettings):
         None, description="private key that pays for registrations; only to register stations"
     )
 
-    http_host: str = Field("127.0.0.1", description="address to listen on")
-    http_port: int = Field(
-        8706, ge=0, le=65_535, description="port to listen on; 0 takes a free one"
-    )
+    http_port: int = Field(8706, ge=0, le=65_535, description=PORT_MEANING)
     aprs_port: int | None = Field(
         None,
         ge=0,
@@ -53,7 +50,6 @@ class Settings(ServiceSettings):
     max_connections: int = Field(
         4_096, ge=1, le=1 << 20, description="connections served at a time"
     )
-    keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
 
     max_reports: int = Field(
         100_000,

@@ -5,39 +5,31 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops
+from corechain.service.supervision import Loops, Reporter
 from corechain_relayer.gateway.service import Gateway
-from corechain_relayer.mqtt.packets import Opening, Version
 from corechain_relayer.mqtt.subscriber import Subscriber
 from corechain_relayer.mqtt.topics import Topics
 from corechain_relayer.roles import Role
 from corechain_relayer.settings import Settings
-from corechain_relayer.wiring import Reporter
 
 LOOP = "mqtt"
 log = structlog.get_logger(__name__)
 
-VERSIONS = {"3.1.1": Version.V3_1_1, "5": Version.V5}
-
 
 def subscriber_of(settings: Settings, gateway: Gateway, loops: Loops) -> Subscriber:
     """For a process with RELAYER_MQTT_URL."""
-    broker = settings.broker
-    opening = Opening(
-        VERSIONS[settings.mqtt_version],
-        settings.mqtt_client_id,
-        settings.mqtt_keep_alive_s,
-        settings.mqtt_session_s,
-        settings.mqtt_receive_maximum,
-        broker.user,
-        broker.password,
-    )
     topics, limits = (
         Topics(settings.mqtt_prefix),
         (settings.max_body_bytes, settings.max_bodies_bytes),
     )
     return Subscriber(
-        gateway, broker, opening, topics, settings.mqtt_group, *limits, Reporter(loops, LOOP)
+        gateway,
+        settings.broker,
+        settings.opening,
+        topics,
+        settings.mqtt_group,
+        *limits,
+        Reporter(loops, LOOP),
     )
 
 

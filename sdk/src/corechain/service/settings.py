@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 
-from pydantic import AfterValidator, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from corechain.protocol.errors import CoreChainError
@@ -39,6 +39,7 @@ def url_of(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+PORT_MEANING = "port to listen on; 0 takes a free one"
 PrivateKey = Annotated[SecretStr, AfterValidator(_private_key)]
 NodeUrl = Annotated[SecretStr, url_of("http", "https")]
 RedisUrl = Annotated[SecretStr, url_of("redis", "rediss")]
@@ -130,6 +131,20 @@ class ServiceSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (init_settings,)
+
+
+class HttpSettings(ServiceSettings):
+    """What every service with an HTTP server has. Each names its own `http_port` for a default."""
+
+    # Nobody from outside by accident: a server is opened to a network on purpose.
+    http_host: str = Field("127.0.0.1", description="address to listen on")
+    http_port: int = Field(0, ge=0, le=65_535, description=PORT_MEANING)
+    max_connections: int = Field(
+        16_384, ge=1, le=1 << 20, description="connections served at a time"
+    )
+    # Longer than the 60 s of NGINX and most balancers: who keeps a connection must not be the one
+    # that finds it closed under a request.
+    keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
 
 
 def load(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:

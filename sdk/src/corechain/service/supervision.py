@@ -81,6 +81,25 @@ class Loops:
         return {name: report.state.value for name, report in self.reports.items()}
 
 
+@dataclass(slots=True)
+class Reporter:
+    """Shows in /ready what keeps a loop from its work while its session runs, and takes back only
+    what it has shown itself: what ended a session is the supervision's to say."""
+
+    loops: Loops
+    name: str
+    shown: LoopReport | None = None
+
+    def __call__(self, problem: CoreChainError | None) -> None:
+        before, self.shown = self.shown, None
+        if problem is not None:
+            state = LoopState.HALTED if isinstance(problem, Halt) else LoopState.WAITING
+            self.shown = LoopReport(state, str(problem))
+            self.loops.set(self.name, state, str(problem))
+        elif before is not None and self.loops.reports.get(self.name) == before:
+            self.loops.set(self.name, LoopState.RUNNING)
+
+
 class Pause:
     """Doubles from outage to outage, up to a limit."""
 
