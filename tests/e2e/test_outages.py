@@ -32,11 +32,11 @@ from corechain.devnet.network import Network
 from corechain.devnet.service import Service, probe
 from corechain.devnet.settings import ADMIN_KEY, Ports
 from corechain.devnet.weather import STATIONS, Row, read_rows
-from corechain.flows import ApiUnavailable
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.errors import CoreChainError, ReplayedSequence
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.reading import SignedReport
+from corechain.steps import ApiUnavailable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTICED_S, HEALED_S = PATIENCE_S, 2 * PATIENCE_S

@@ -23,9 +23,9 @@ from corechain.client import Client
 from corechain.devnet.network import Network
 from corechain.devnet.settings import ADMIN_KEY, Ports
 from corechain.devnet.weather import STATIONS, read_rows
-from corechain.flows import ApiUnavailable
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.keys import P256Key, Secp256k1Key
+from corechain.steps import ApiUnavailable
 
 ROWS, PART = 600, 24
 KILLED = {7: "relayer", 11: "indexer", 15: "relayer", 19: "indexer"}

@@ -14,10 +14,10 @@ import pytest
 from corechain.account import account_from_key
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.protocol.eip712 import activation_digest, registry_domain
-from corechain.protocol.events import decode_log
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import DeviceKey, KeyType, P256Key, Secp256k1Key
+from corechain.protocol.logs import decode_log
 from corechain_indexer.store import SQL
 from corechain_relayer.registry.view import RegistryView
 from indexer.support import Driven, World, get

@@ -21,7 +21,6 @@ from support.processes import until
 
 from corechain.account import account_from_key
 from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY
-from corechain.flows import ApiUnavailable
 from corechain.payments import PaymentChannel, decode_header, encode_header, parse_price
 from corechain.protocol.errors import (
     ChargedUnanswered,
@@ -32,6 +31,7 @@ from corechain.protocol.errors import (
     ValueOutOfRange,
     WrongPayee,
 )
+from corechain.steps import ApiUnavailable
 from corechain_indexer.api.routes import ENDPOINTS
 from indexer.site import PAYEE, Loss, Site, served
 from indexer.support import CELL, START, World, settings_of

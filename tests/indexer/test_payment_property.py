@@ -16,11 +16,12 @@ import pytest
 
 from corechain.async_client import AsyncClient
 from corechain.devnet.settings import PAYEE_KEY
-from corechain.flows import ApiUnavailable, document
+from corechain.flows import document
 from corechain.paying import LOST_TRIES
 from corechain.payments import PaymentChannel
 from corechain.protocol.errors import UnknownBatch
 from corechain.service.words import to_hex
+from corechain.steps import ApiUnavailable
 from corechain_indexer.errors import InvalidQuery
 from indexer.site import Loss, Site, served
 from indexer.support import World, settings_of

@@ -20,6 +20,7 @@ from corechain.devnet.settings import PAYEE_KEY
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.vocabulary import metric
 from corechain.readings import ReadingsQuestion, parse_page
+from corechain.steps import Request
 from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.errors import Unavailable
@@ -50,7 +51,7 @@ async def test_pages_with_proofs_are_proven_on_the_chain(
     requests = []
     async with served.api() as api:
 
-        def answer(request: flows.Request) -> object:
+        def answer(request: Request) -> object:
             requests.append(request)
             params = {**request.params, "limit": min(limit, int(request.params["limit"]))}
             asked = get(api, request.path, **params)

@@ -17,9 +17,9 @@ from corechain.protocol.errors import (
     PaymentRequired,
     VoucherRegressed,
 )
-from corechain.protocol.events import MalformedLog, decode_log, layouts
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
+from corechain.protocol.logs import MalformedLog, decode_log, layouts, topic_of
 from corechain.protocol.reading import DeviceId, Reading
 from corechain.protocol.rewards import (
     EpochScore,
@@ -158,7 +158,7 @@ def test_the_events_of_the_contracts_are_the_ones_we_decode():
 
 def test_a_log_is_decoded_by_its_words():
     device, owner = b"\x01" * 20, b"\x02" * 20
-    topics = [events.topic_of(events.DeviceRegistered), bytes(12) + device, bytes(12) + owner]
+    topics = [topic_of(events.DeviceRegistered), bytes(12) + device, bytes(12) + owner]
     data = encode(["uint8", "bytes32", "bytes32"], [2, b"\x05" * 32, b"\x06" * 32])
     assert decode_log(topics, data) == events.DeviceRegistered(
         device, owner, 2, b"\x05" * 32, b"\x06" * 32
@@ -167,7 +167,7 @@ def test_a_log_is_decoded_by_its_words():
 
 def test_an_answer_to_a_demand_says_which_and_by_whom():
     """The evidence stays as it is: nobody who follows demands reads it."""
-    topics = [events.topic_of(events.Answered), b"\x07" * 32, bytes(12) + b"\x08" * 20]
+    topics = [topic_of(events.Answered), b"\x07" * 32, bytes(12) + b"\x08" * 20]
     evidence = ([(3, b"leaf", [b"\x01" * 26])], [], b"\x02\x03")
     data = encode([events.EVIDENCE], [evidence])
     found = decode_log(topics, data)
@@ -177,19 +177,19 @@ def test_an_answer_to_a_demand_says_which_and_by_whom():
 @given(st.binary(max_size=200), st.integers(1, 2))
 def test_a_list_in_a_log_is_decoded_whatever_its_length(ids, key_type):
     topics = [
-        events.topic_of(events.FleetEnrolled),
+        topic_of(events.FleetEnrolled),
         b"\x03" * 26 + bytes(6),
         bytes(12) + b"\x04" * 20,
     ]
     data = encode(["uint8", "bytes"], [key_type, ids])
     found = decode_log(topics, data)
     assert found == events.FleetEnrolled(b"\x03" * 26, b"\x04" * 20, key_type, ids)
-    assert decode_log([events.topic_of(events.KeysPublished)], encode(["bytes"], [ids])).keys == ids
+    assert decode_log([topic_of(events.KeysPublished)], encode(["bytes"], [ids])).keys == ids
 
 
 @given(st.binary(min_size=1, max_size=70), st.data())
 def test_a_list_in_a_strange_shape_is_malformed(ids, data):
-    topics = [events.topic_of(events.KeysPublished)]
+    topics = [topic_of(events.KeysPublished)]
     encoded = encode(["bytes"], [ids])
     shorter = encoded[: data.draw(st.integers(0, len(encoded) - 1))]
     dirty = encoded[:-1] + b"\x01" if len(ids) % 32 else encoded + b"\x01"
@@ -201,7 +201,7 @@ def test_a_list_in_a_strange_shape_is_malformed(ids, data):
 
 
 def test_the_terms_of_a_channel_are_decoded_from_seven_words():
-    topics = [events.topic_of(events.PaymentChannelCreated), b"\x07" * 32]
+    topics = [topic_of(events.PaymentChannelCreated), b"\x07" * 32]
     kinds = ["address"] * 5 + ["uint40", "bytes32"]
     parties = ["0x" + f"{n:040x}" for n in range(1, 6)]
     found = decode_log(topics, encode(kinds, [*parties, 900, b"\x08" * 32]))
@@ -210,7 +210,7 @@ def test_the_terms_of_a_channel_are_decoded_from_seven_words():
 
 
 def test_a_log_in_a_wrong_shape_is_malformed_and_a_strange_one_is_nobodys():
-    topic = events.topic_of(events.BatchCommitted)
+    topic = topic_of(events.BatchCommitted)
     with pytest.raises(MalformedLog):
         decode_log([topic, bytes(32)], bytes(31))
     with pytest.raises(MalformedLog):

@@ -10,11 +10,12 @@ from corechain.devnet.settings import GUARD_KEY
 from corechain.protocol.archive import Place
 from corechain.protocol.batch import Batch, Origin, ancestor_of, batch_id, seal
 from corechain.protocol.eip712 import address_word, registry_domain, uint_word
-from corechain.protocol.events import EVIDENCE, Answered, Demanded, decode_log, topic_of
+from corechain.protocol.events import EVIDENCE, Answered, Demanded
 from corechain.protocol.evidence import Demand, Dossier, Evidence, position_of
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import ZERO26, Digest26, keccak
 from corechain.protocol.keys import DeviceKey
+from corechain.protocol.logs import decode_log, topic_of
 from corechain_relayer.aggregator.files import write_data_file
 from relayer.support import ADMIN, Chain, Sensor, eventually, secp
 

@@ -20,6 +20,7 @@ from support.fake_chain import FakeChain, fake_chain
 
 from corechain.deployment import DeployedContract
 from corechain.protocol import events as e
+from corechain.protocol.logs import topic_of
 from corechain.service.errors import NodeBehind
 from corechain.service.rpc import Log, Rpc
 from corechain_relayer.following import Follower, events_of
@@ -148,7 +149,7 @@ async def test_while_the_node_is_behind_the_view_stays() -> None:
 
 
 def test_one_log_in_an_odd_shape_is_passed_over() -> None:
-    good = Log(REGISTRY, (e.topic_of(e.RootVetoed), bytes(31) + b"\1"), b"", 1, bytes(32), b"", 0)
-    odd = Log(REGISTRY, (e.topic_of(e.RootVetoed),), b"", 1, bytes(32), b"", 1)
+    good = Log(REGISTRY, (topic_of(e.RootVetoed), bytes(31) + b"\1"), b"", 1, bytes(32), b"", 0)
+    odd = Log(REGISTRY, (topic_of(e.RootVetoed),), b"", 1, bytes(32), b"", 1)
     logs: Sequence[Log] = [odd, good]
     assert events_of(logs) == [e.RootVetoed(1)]

@@ -20,9 +20,10 @@ from corechain.protocol.batch import Batch
 from corechain.protocol.data_file import Written, as_written
 from corechain.protocol.eip712 import address_word, uint_word
 from corechain.protocol.errors import ProtocolError
-from corechain.protocol.events import Answered, BondSlashed, Demanded, Unanswered, topic_of
+from corechain.protocol.events import Answered, BondSlashed, Demanded, Unanswered
 from corechain.protocol.evidence import Demand
 from corechain.protocol.hashing import keccak
+from corechain.protocol.logs import topic_of
 from corechain.protocol.merkle import verify_inclusion
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Block, Log

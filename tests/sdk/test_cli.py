@@ -13,12 +13,12 @@ from support.http import Script, answers
 
 from corechain.audit import InvalidBatchId, Totals, fetch_data_file, parse_batch_id
 from corechain.devnet.process import free_port
-from corechain.flows import ApiUnavailable, Refused
 from corechain.protocol.batch import batch_id
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.reading import FAIL, PASS, SUSPECT
 from corechain.protocol.vocabulary import metric
 from corechain.status import InvalidEndpoints, find_places, inspect
+from corechain.steps import ApiUnavailable, Refused
 
 COMMITMENT = Digest26(bytes(range(26)))
 

@@ -10,7 +10,6 @@ from corechain import AsyncClient, Client, account_from_key
 from corechain.devnet.network import Network
 from corechain.devnet.process import free_port
 from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY, Ports
-from corechain.flows import ApiUnavailable, Refused, error_of_problem
 from corechain.payments import PAYMENT_REQUIRED, decode_header, encode_header, parse_price
 from corechain.protocol.errors import (
     NotFound,
@@ -20,6 +19,7 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.keys import P256Key, Secp256k1Key
 from corechain.protocol.rewards import Owner
+from corechain.steps import ApiUnavailable, Refused, error_of_problem
 
 KEY, SECURE = Secp256k1Key(bytes(31) + b"\x61"), P256Key(bytes(31) + b"\x62")
 PRICE = 10**15

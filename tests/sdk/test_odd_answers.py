@@ -29,7 +29,6 @@ from corechain.chain import Chain
 from corechain.deployment import load_deployment
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.documents import MalformedAnswer, WrongAnswer
-from corechain.flows import ApiUnavailable
 from corechain.protocol import errors
 from corechain.protocol.errors import CoreChainError, NotFound, ProtocolError
 from corechain.protocol.reading import Observation, Report, SignedReport
@@ -38,6 +37,7 @@ from corechain.protocol.statistics import locate
 from corechain.protocol.vocabulary import metric
 from corechain.readings import ReadingsQuestion
 from corechain.status import Places, inspect
+from corechain.steps import ApiUnavailable, Request, error_of_problem
 
 BATCHES = days_of_readings(2)
 BATCH, DEVICE, TEMPERATURE = BATCHES[0], KEYS[0].identity.device, metric("air_temperature")
@@ -106,7 +106,7 @@ def claim_json():
 
 
 def readings_json():
-    request = flows.Request(
+    request = Request(
         flows.API, "GET", "/v1/readings", {"device": hexed(DEVICE), "limit": 9, "proofs": "true"}
     )
     return HonestApi(BATCHES)(request)
@@ -261,20 +261,20 @@ def test_a_wait_that_is_no_number_of_seconds_is_none(text, deployment):
 
 @given(document=anything, status=st.sampled_from([400, 404, 409, 429, 500, 503]))
 def test_any_problem_document_is_a_typed_error(document, status):
-    error = flows.error_of_problem(status, document)
+    error = error_of_problem(status, document)
     assert isinstance(error, CoreChainError)
     assert str(error)
 
 
 def test_a_known_problem_keeps_its_class():
-    error = flows.error_of_problem(404, {"type": "urn:corechain:error:NotFound", "detail": "no"})
+    error = error_of_problem(404, {"type": "urn:corechain:error:NotFound", "detail": "no"})
     assert isinstance(error, NotFound)
 
 
 @pytest.mark.parametrize("kind", list(errors._subclasses(ProtocolError)))
 def test_every_problem_has_the_attributes_of_its_class(kind):
     """The facts are not in the document: they are None, and reading them is no AttributeError."""
-    error = flows.error_of_problem(400, {"type": f"urn:x:{kind.__name__}", "detail": "so"})
+    error = error_of_problem(400, {"type": f"urn:x:{kind.__name__}", "detail": "so"})
     assert str(error).endswith("so")
     if errors.by_name(kind.__name__) is kind:
         assert isinstance(error, kind)

@@ -15,8 +15,8 @@ from support.http import Script, answers
 from corechain import flows
 from corechain.async_client import AsyncClient
 from corechain.client import Client
-from corechain.flows import ApiUnavailable, Pause, Request
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
+from corechain.steps import ApiUnavailable, Pause, Request
 
 DEVICE = DeviceId(bytes(19) + b"\1")
 REPORT = SignedReport(Report.of(DEVICE, 7, [Observation(1, 5, 1_000, 3)]), bytes(64))

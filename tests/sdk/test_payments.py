@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.flows import API, ApiUnavailable, Pause, Request
+from corechain.flows import API
 from corechain.paying import Send, pay
 from corechain.payments import (
     PAYMENT_REQUIRED,
@@ -37,6 +37,7 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.keys import Secp256k1Key, recover_signer
 from corechain.protocol.signature import compact_signature, wallet_signature
+from corechain.steps import ApiUnavailable, Pause, Request
 
 CHAIN, PRICE, QUERY = 31337, 1_000, b"query"
 RECEIVER, TOKEN, CONTRACT = b"\x0a" * 20, b"\x0b" * 20, b"\x0c" * 20

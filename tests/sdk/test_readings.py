@@ -28,6 +28,7 @@ from corechain.documents import MalformedAnswer, WrongAnswer
 from corechain.protocol.errors import InvalidProof, ProtocolError, UnknownBatch
 from corechain.protocol.vocabulary import metric
 from corechain.readings import ReadingsQuestion
+from corechain.steps import Request
 
 DEVICE = KEYS[1].identity.device
 BATCHES = days_of_readings(4)
@@ -181,7 +182,7 @@ def test_an_answer_to_another_question_is_refused_proven_or_not(other, limit, pr
 
     def deaf(request):
         params = {**request.params, **other}
-        return api(flows.Request(flows.API, "GET", request.path, params))
+        return api(Request(flows.API, "GET", request.path, params))
 
     with pytest.raises(WrongAnswer):
         carried_out(flows.readings(QUESTION, limit, chain), deaf)
@@ -197,7 +198,7 @@ def test_a_page_that_comes_again_and_again_is_refused():
 
     def stuck(request):
         params = {name: v for name, v in request.params.items() if name != "cursor"}
-        answer = first(flows.Request(flows.API, "GET", request.path, params | {"limit": 5}))
+        answer = first(Request(flows.API, "GET", request.path, params | {"limit": 5}))
         return answer | {"next_cursor": "5"}
 
     with pytest.raises(WrongAnswer):

@@ -34,12 +34,12 @@ from corechain.devnet.reconcile.ledger import Ledger
 from corechain.devnet.reconcile.reconciler import Reconciler, Result
 from corechain.devnet.reconcile.scan import scan
 from corechain.devnet.settings import SUBMITTER_KEY
-from corechain.flows import ApiUnavailable
 from corechain.protocol.batch import Batch, Origin, seal
 from corechain.protocol.errors import MalformedDataFile
 from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.quality import State
 from corechain.protocol.reading import DeviceId, unpack_reports
+from corechain.steps import ApiUnavailable
 
 NAME, SHAPE = "reconciled", Shape(6, 5, 2)
 TOTAL, A_BATCH = SHAPE.total, 10

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from corechain.flows import Request
 from corechain.protocol.batch import Batch, Origin, seal
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.errors import UnknownBatch
@@ -11,6 +10,7 @@ from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.merkle import depth_of
 from corechain.protocol.reading import Observation, Reading, Report, SignedReport
+from corechain.steps import Request
 
 CELL, HOUR_S, DAY_S = 0x872A1072BFFFFFF, 3600, 86_400
 START = 1_359_676_800

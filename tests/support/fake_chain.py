@@ -14,8 +14,9 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from corechain.protocol.events import Event, topic_of
+from corechain.protocol.events import Event
 from corechain.protocol.hashing import keccak
+from corechain.protocol.logs import topic_of
 from corechain.service.blooms import mask_of
 from support.provider import Call, Habits, Provider, serving
 

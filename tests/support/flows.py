@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from corechain.flows import Flow, Request
+from corechain.steps import Flow, Request
 
 T = TypeVar("T")
 

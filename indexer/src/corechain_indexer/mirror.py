@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from corechain.protocol.errors import ProtocolError
-from corechain.protocol.events import decode_log
+from corechain.protocol.logs import decode_log
 from corechain.service.chain_reader import ChainReader
 from corechain.service.known_chain import Behind, Extended, RolledBack, UpToDate
 from corechain.service.rpc import Block, Log

@@ -6,6 +6,7 @@ from typing import Any
 from corechain.protocol import events as e
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.fleet import device_ids
+from corechain.protocol.logs import commitments_of
 from corechain.protocol.redemption import redeemed_totals
 from corechain.service.rpc import Log
 
@@ -199,7 +200,7 @@ def project(event: e.Event, log: Log, chain_id: int) -> list[Projection]:
     place = (log.block_number, log.index)
     if isinstance(event, (e.BatchCommitted, e.BatchesCommitted)):
         where = (log.block_hash, log.transaction)
-        return [("batch", (*place, *row, *where)) for row in e.commitments_of(event)]
+        return [("batch", (*place, *row, *where)) for row in commitments_of(event)]
     if isinstance(event, e.RedeemedMany):
         return _redeemed_rows(event, place)
     if isinstance(event, e.FleetEnrolled):

@@ -15,13 +15,8 @@ from corechain.account import account_from_key
 from corechain.chain import Chain, Receipt
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import ProtocolError
-from corechain.protocol.events import (
-    Event,
-    RedeemedMany,
-    VoucherClaimed,
-    VoucherRefused,
-    decode_log,
-)
+from corechain.protocol.events import Event, RedeemedMany, VoucherClaimed, VoucherRefused
+from corechain.protocol.logs import decode_log
 from corechain.protocol.redemption import CHANNEL_PREFIX_BYTES, Redemption, redeemed_totals
 from corechain.protocol.signature import wallet_signature
 from corechain.service.database import asked, connect

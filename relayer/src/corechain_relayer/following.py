@@ -11,7 +11,8 @@ import structlog
 
 from corechain.deployment import DeployedContract
 from corechain.protocol.errors import ProtocolError
-from corechain.protocol.events import Event, MalformedLog, decode_log
+from corechain.protocol.events import Event
+from corechain.protocol.logs import MalformedLog, decode_log
 from corechain.service.chain_reader import ChainReader
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.known_chain import Behind, Extended, MemoryChain, RolledBack

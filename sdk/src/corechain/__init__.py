@@ -5,7 +5,7 @@ from corechain.async_client import AsyncClient
 from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.documents import MalformedAnswer, WrongAnswer
-from corechain.flows import ApiUnavailable, Delivery, StatisticsResult
+from corechain.flows import Delivery, StatisticsResult
 from corechain.payments import PaymentChannel
 from corechain.protocol.errors import (
     CoreChainError,
@@ -21,6 +21,7 @@ from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.statistics import Statistics
 from corechain.protocol.vocabulary import METRICS, Metric, metric
 from corechain.readings import LocatedReading
+from corechain.steps import ApiUnavailable
 
 __all__ = [
     "METRICS",

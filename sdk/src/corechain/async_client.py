@@ -13,7 +13,6 @@ from corechain.client import (
     S,
     payload_of,
 )
-from corechain.flows import Pause, Request
 from corechain.http import LoopClients, async_client, async_exchange
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
@@ -25,6 +24,7 @@ from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.values import CellLike, OctetsLike, TimeLike
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
+from corechain.steps import ApiUnavailable, Pause, Request
 
 if TYPE_CHECKING:
     import httpx
@@ -56,7 +56,7 @@ class AsyncClient(ClientBase):
         try:
             return await async_exchange(self._clients, **self._call(request, payment))
         except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
-            raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
+            raise ApiUnavailable(f"{self._url(request)}: {error!r}") from error
 
     async def _carry_out(self, step: ClientStep) -> Any:
         if isinstance(step, Quote):

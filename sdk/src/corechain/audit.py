@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
-from corechain.flows import ApiUnavailable, error_of_problem
 from corechain.http import client, retry_after_s
 from corechain.protocol.batch import (
     Batch,
@@ -27,6 +26,7 @@ from corechain.protocol.errors import (
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.reading import FAIL, SUSPECT, unpack_observations
 from corechain.protocol.vocabulary import Metric, metric
+from corechain.steps import ApiUnavailable, error_of_problem
 
 if TYPE_CHECKING:
     import httpx

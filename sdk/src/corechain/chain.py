@@ -9,9 +9,10 @@ from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, funct
 from corechain.node import ChainUnavailable, NodeRefusal
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import InvalidValue, ProtocolError, UnknownDevice
-from corechain.protocol.events import FleetEnrolled, topic_of
+from corechain.protocol.events import FleetEnrolled
 from corechain.protocol.fleet import Fleet, device_ids
 from corechain.protocol.keys import DeviceIdentity
+from corechain.protocol.logs import topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.redemption import Redemption, pack_redemptions
 from corechain.protocol.rewards import RewardClaim

@@ -13,7 +13,7 @@ import msgspec
 from corechain import flows
 from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
-from corechain.flows import Pause, Question, Request
+from corechain.flows import Question
 from corechain.http import ProcessClients, client, exchange, retry_after_s, service_url
 from corechain.opening import Opening
 from corechain.paying import (
@@ -43,6 +43,7 @@ from corechain.protocol.values import (
 )
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading, ReadingsQuestion
+from corechain.steps import ApiUnavailable, Pause, Request, error_of_problem
 
 if TYPE_CHECKING:
     import httpx
@@ -66,15 +67,15 @@ def payload_of(response: "httpx.Response") -> Any:
     if HTTP_REDIRECT <= status < HTTP_REFUSED:
         # Not followed: a signed payment goes to nobody whom the caller did not name.
         to = response.headers.get("location", "nowhere")
-        raise flows.ApiUnavailable(f"HTTP {status} to {to:.200}: use that as the URL", status)
+        raise ApiUnavailable(f"HTTP {status} to {to:.200}: use that as the URL", status)
     try:
         document = msgspec.json.decode(response.content)
     except (ValueError, RecursionError) as error:
         wait_s = retry_after_s(response.headers)
-        raise flows.ApiUnavailable(f"HTTP {status} without JSON", status, wait_s) from error
+        raise ApiUnavailable(f"HTTP {status} without JSON", status, wait_s) from error
     if response.is_success:
         return document
-    raise flows.error_of_problem(status, document, retry_after_s(response.headers))
+    raise error_of_problem(status, document, retry_after_s(response.headers))
 
 
 def _check_key(key: object) -> None:
@@ -244,7 +245,7 @@ class Client(ClientBase):
         try:
             return exchange(self._clients, **self._call(request, payment))
         except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
-            raise flows.ApiUnavailable(f"{self._url(request)}: {error!r}") from error
+            raise ApiUnavailable(f"{self._url(request)}: {error!r}") from error
 
     def _carry_out(self, step: ClientStep) -> Any:
         if isinstance(step, Quote):

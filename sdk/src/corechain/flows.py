@@ -4,11 +4,10 @@
 """
 
 import random
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from inspect import Parameter, signature
-from typing import Any, TypeVar
+from typing import Any
 
 from corechain.answers import (
     Bounds,
@@ -31,13 +30,9 @@ from corechain.documents import (
     parse,
 )
 from corechain.protocol.errors import (
-    CoreChainError,
     InvalidProof,
     InvalidValue,
     NotFound,
-    ProtocolError,
-    TransportError,
-    by_name,
 )
 from corechain.protocol.places import cell as place
 from corechain.protocol.reading import DeviceId, Reading, Report, SignedReport
@@ -58,97 +53,11 @@ from corechain.protocol.values import (
 from corechain.protocol.vocabulary import Metric, MetricLike
 from corechain.protocol.vocabulary import metric as metric_of
 from corechain.readings import LocatedReading, ReadingsQuestion, parse_page
+from corechain.steps import ApiUnavailable, Ask, Flow, Pause, Request
 
-T = TypeVar("T")
 GATEWAY, API = "gateway", "api"
 PACKED_REPORTS = "application/vnd.corechain.reports"
 PAGE = 1000
-HTTP_BUSY, HTTP_SERVER_ERROR = 429, 500
-
-
-class ApiUnavailable(TransportError):
-    """No answer from the gateway or the query API, or an answer of a broken or busy server.
-
-    `status` is the HTTP status, if there was any; `retry_after_s` what the server asks to wait;
-    `problem` the name of its problem.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        status: int | None = None,
-        retry_after_s: float | None = None,
-        problem: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.status, self.retry_after_s, self.problem = status, retry_after_s, problem
-
-
-class Refused(ProtocolError):
-    """The server refused with a problem that has no class of its own here."""
-
-    def __init__(self, problem: str, detail: str) -> None:
-        super().__init__(f"{problem}: {detail}")
-        self.problem, self.detail = problem, detail
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """An HTTP request to the gateway or the query API."""
-
-    service: str
-    method: str
-    path: str
-    params: Mapping[str, str | int] = field(default_factory=dict)
-    content: bytes | None = None
-    content_type: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A question to the chain: a blocking function without arguments."""
-
-    question: Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Nothing, for so long."""
-
-    seconds: float
-
-
-Step = Request | Ask | Pause
-Flow = Generator[Step, Any, T]
-
-
-def error_of_problem(
-    status: int, document: Any, retry_after_s: float | None = None
-) -> CoreChainError:
-    """The typed error of a problem document (RFC 9457); ApiUnavailable for what may pass (429 and
-    5xx) and for what is no problem document."""
-    if not isinstance(document, Mapping):
-        return ApiUnavailable(f"HTTP {status} without a problem document", status, retry_after_s)
-    name = str(document.get("type", "")).rpartition(":")[2]
-    detail = str(document.get("detail") or document.get("title") or f"HTTP {status}")
-    if status == HTTP_BUSY or status >= HTTP_SERVER_ERROR:
-        return ApiUnavailable(f"HTTP {status}: {detail}", status, retry_after_s, name)
-    kind = by_name(name)
-    if kind is None:
-        return Refused(name or f"HTTP {status}", detail)
-    error = kind.__new__(kind)
-    Exception.__init__(error, detail)
-    # The facts are in the sentence only; whoever reads an attribute finds None, not an error.
-    for fact in _facts_of(kind):
-        if not hasattr(error, fact):  # `name` is every error's own
-            setattr(error, fact, None)
-    return error
-
-
-def _facts_of(kind: type[ProtocolError]) -> list[str]:
-    """The attributes that an error of this class has: the parameters it is made from."""
-    parameters = list(signature(kind.__init__).parameters.values())[1:]
-    return [item.name for item in parameters if item.kind is Parameter.POSITIONAL_OR_KEYWORD]
 
 
 def _hex(value: bytes) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.deployment import Deployment
 from corechain.documents import MalformedAnswer
-from corechain.flows import API, ApiUnavailable, Ask, Request
+from corechain.flows import API
 from corechain.paying import HTTP_PAYMENT_REQUIRED, HTTP_SERVER_ERROR, ClientStep, Quote
 from corechain.payments import PaymentChannel, Price, channel_to, parse_prices
 from corechain.protocol.channel import (
@@ -19,6 +19,7 @@ from corechain.protocol.channel import (
 from corechain.protocol.errors import NoPaymentAsked, PaymentRequired, PriceTooHigh, WrongPayee
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.values import U128_MAX, OctetsLike, address, octets, whole
+from corechain.steps import ApiUnavailable, Ask, Request
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

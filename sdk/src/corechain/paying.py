@@ -12,9 +12,9 @@ from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from corechain.flows import ApiUnavailable, Ask, Pause, Request
 from corechain.payments import Payment, PaymentChannel, Price, offers
 from corechain.protocol.errors import ChargedUnanswered
+from corechain.steps import ApiUnavailable, Ask, Pause, Request
 
 HTTP_PAYMENT_REQUIRED, HTTP_TOO_EARLY, HTTP_SERVER_ERROR = 402, 425, 500
 UNSEEN_TRIES, UNSEEN_PAUSE_S = 40, 0.25

@@ -12,13 +12,8 @@ from corechain.node import ChainUnavailable, LogEntry, Node, NodeRefusal, call_o
 from corechain.protocol.archive import MAX_GROUP
 from corechain.protocol.eip712 import uint_word
 from corechain.protocol.errors import ProtocolError, UnknownBatch, WrongChain
-from corechain.protocol.events import (
-    BatchCommitted,
-    BatchesCommitted,
-    commitments_of,
-    decode_log,
-    topic_of,
-)
+from corechain.protocol.events import BatchCommitted, BatchesCommitted
+from corechain.protocol.logs import commitments_of, decode_log, topic_of
 from corechain.protocol.values import U48_MAX, U64_MAX, mapping, one_of, whole
 
 if TYPE_CHECKING:

@@ -10,14 +10,9 @@ import structlog
 from corechain.deployment import Deployment
 from corechain.protocol.batch import Origin, ancestor_of, batch_id, number_of
 from corechain.protocol.errors import ProtocolError
-from corechain.protocol.events import (
-    BatchCommitted,
-    BatchesCommitted,
-    commitments_of,
-    decode_log,
-    topic_of,
-)
+from corechain.protocol.events import BatchCommitted, BatchesCommitted
 from corechain.protocol.hashing import ZERO26, Digest26
+from corechain.protocol.logs import commitments_of, decode_log, topic_of
 from corechain.protocol.rebuilding import rebuild_columns
 from corechain.protocol.sealing import SealedBatch
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex

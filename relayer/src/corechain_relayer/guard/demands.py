@@ -4,14 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from corechain.protocol.batch import lane_of
-from corechain.protocol.events import (
-    Answered,
-    BondSlashed,
-    Demanded,
-    Unanswered,
-    decode_log,
-)
+from corechain.protocol.events import Answered, BondSlashed, Demanded, Unanswered
 from corechain.protocol.evidence import Demand
+from corechain.protocol.logs import decode_log
 from corechain.service.rpc import Log
 
 

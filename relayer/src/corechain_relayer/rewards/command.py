@@ -8,8 +8,9 @@ import structlog
 from corechain.chain import RevertDecoder
 from corechain.deployment import Deployment, load_abi
 from corechain.protocol.errors import CoreChainError
-from corechain.protocol.events import RootProposed, decode_log, topic_of
+from corechain.protocol.events import RootProposed
 from corechain.protocol.hashing import Digest26
+from corechain.protocol.logs import decode_log, topic_of
 from corechain.service.database import migrate, writer
 from corechain.service.errors import NodeBehind, NodeRefused
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from corechain.deployment import Deployment
-from corechain.protocol.events import Event, RootProposed, RootVetoed, topic_of
+from corechain.protocol.events import Event, RootProposed, RootVetoed
+from corechain.protocol.logs import topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import Owner
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex

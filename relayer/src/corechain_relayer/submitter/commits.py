@@ -6,14 +6,9 @@ from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
 from corechain.protocol.batch import batch_id, lane_of
-from corechain.protocol.events import (
-    BatchCommitted,
-    BatchesCommitted,
-    commitments_of,
-    decode_log,
-    topic_of,
-)
+from corechain.protocol.events import BatchCommitted, BatchesCommitted
 from corechain.protocol.hashing import Digest26
+from corechain.protocol.logs import commitments_of, decode_log, topic_of
 from corechain.service.database import asked, outages
 from corechain.service.rpc import Block, Log, logs_in_ranges, to_hex
 from corechain_relayer.journal.batches import NUMBER_MAX, lane_queue
