@@ -29,8 +29,8 @@ from corechain.devnet.fleet.errors import TooManyConnections
 from corechain.devnet.fleet.http1 import Answer, AnswerReader, Target
 from corechain.devnet.fleet.pace import Steady, Storm
 from corechain.devnet.fleet.replay import Replay
-from corechain.devnet.fleet.send_command import OTHER_FILES, require_open_files
-from corechain.devnet.fleet.sender import Plan, Sender, Tally
+from corechain.devnet.fleet.send_command import OTHER_FILES, require_open_files, targets_of
+from corechain.devnet.fleet.sender import RETURN_S, Plan, Route, Sender, Tally
 from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import SignedFile, open_signed
 from corechain.devnet.fleet.signing import Order, sign_file
@@ -68,7 +68,8 @@ async def send(
     connections: int = 3,
 ) -> tuple[Tally, list[Entry], ScriptedServer]:
     async with asyncio.timeout(LIMIT_S), scripted(script) as server:
-        plan = Plan(Target.of(server.url), A_REQUEST, connections, Storm(), timeout_s, drain_s=0.2)
+        targets = (Target.of(server.url),)
+        plan = Plan(targets, A_REQUEST, connections, Storm(), timeout_s, drain_s=0.2)
         sender = Sender(file, plan, AckLog.begin(path, file.head))
         during(sender)
         tally = await sender.run()
@@ -228,13 +229,58 @@ async def test_a_gateway_that_is_not_there_is_waited_for_until_the_stop(
 ) -> None:
     async with scripted(lambda n, body: None) as server:
         url = server.url
-    plan = Plan(Target.of(url), A_REQUEST, 1, Steady(1000), drain_s=0.2)
+    plan = Plan((Target.of(url),), A_REQUEST, 1, Steady(1000), drain_s=0.2)
     sender = Sender(file, plan, AckLog.begin(tmp_path / "acks", file.head))
     sender.tick = lambda tally: sender.stop() if tally.retries.total() > 1 else None
     async with asyncio.timeout(LIMIT_S):
         tally = await sender.run()
     assert tally.unanswered == A_REQUEST
     assert set(tally.retries) == {"ConnectionRefusedError"}
+
+
+async def test_connections_are_divided_among_gateways_and_leave_one_that_is_gone(
+    file: SignedFile, tmp_path: Path
+) -> None:
+    async with scripted(lambda n, body: None) as server:
+        gone = Target.of(server.url)
+
+    def script(number: int, body: bytes) -> bytes:
+        return accepted(file, body)
+
+    async with asyncio.timeout(LIMIT_S), scripted(script) as one, scripted(script) as other:
+        targets = Target.of(one.url), gone, Target.of(other.url)
+        plan = Plan(targets, A_REQUEST, 3, Storm())  # each takes one before any has an answer
+        tally = await Sender(file, plan, AckLog.begin(tmp_path / "acks", file.head)).run()
+    assert (tally.acknowledged, tally.unanswered) == (TOTAL, 0)
+    assert set(tally.retries) == {"ConnectionRefusedError"}
+    assert one.bodies
+    assert other.bodies
+    assert len(one.bodies) + len(other.bodies) == -(-TOTAL // A_REQUEST), "none was sent twice"
+
+
+def test_a_route_returns_to_its_own_gateway_after_a_while() -> None:
+    targets = [Target.of(f"http://gateway-{number}") for number in range(3)]
+    route = Route.of(targets, 4)
+    assert route.connection.target == targets[1]
+    seen = []
+    for now in (1.0, 2.0, 3.0, 4.0):
+        route.turn_away(now)
+        seen.append(route.connection.target)
+    assert seen == [targets[2], targets[0], targets[1], targets[2]]
+    route.turn_back(4.0 + RETURN_S / 2)
+    assert route.connection.target == targets[2], "not yet"
+    route.turn_back(4.0 + RETURN_S)
+    assert route.connection.target == targets[1]
+
+
+def test_gateways_are_named_several_times_or_are_the_network_s(tmp_path: Path) -> None:
+    both = targets_of(tmp_path, ["http://a:1/", "http://b:2", "http://a:1"])
+    assert [(one.host, one.port, one.path) for one in both] == [
+        ("a", 1, "/v1/reports"),
+        ("b", 2, "/v1/reports"),
+    ]
+    (usual,) = targets_of(tmp_path, [])
+    assert usual.path == "/v1/reports"
 
 
 async def test_sigterm_ends_the_command_in_order(file: SignedFile, tmp_path: Path) -> None:

@@ -3,23 +3,32 @@
 import asyncio
 import json
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, FAILED, Gateway, Home, _places
+from corechain.cli import DEFAULT_HOME, FAILED, Home, _places
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.open_files import allow_open_files
 
 if TYPE_CHECKING:
+    from corechain.devnet.fleet.http1 import Target
     from corechain.devnet.fleet.pace import Pace
     from corechain.devnet.fleet.sender import Sender, Tally
     from corechain.devnet.fleet.timeline import Timeline
 
 T = TypeVar("T")
+Gateways = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--gateway-url",
+        envvar="CORECHAIN_GATEWAY_URL",
+        help="Several times, or with spaces between in the variable: gateways of one relayer.",
+    ),
+]
 PERCENTILES = (50, 95, 99)
 # So long what is in flight is waited for after Ctrl-C.
 DRAIN_S = 5.0
@@ -43,23 +52,29 @@ def send(
     plot: Annotated[Path | None, typer.Option(help="PNG of rate and latency to write.")] = None,
     summary: Annotated[Path | None, typer.Option(help="JSON of the result to write.")] = None,
     home: Home = DEFAULT_HOME,
-    gateway_url: Gateway = None,
+    gateway_url: Gateways = None,
 ) -> None:
     """Send a file of signed reports at a rate, a ramp, or as a storm (one of the three).
 
+    Connections are divided among the gateways; one that does not answer is left for the next.
     Obeys Retry-After, retries what may pass, gives up nothing. Ctrl-C ends it with a whole log.
     Exit code 1 when a report was refused or has no answer.
     """
     from corechain.devnet.fleet.acklog import AckLog
     from corechain.devnet.fleet.chart import chart
-    from corechain.devnet.fleet.http1 import Target
     from corechain.devnet.fleet.sender import Plan, Sender
     from corechain.devnet.fleet.signed_file import open_signed
     from corechain.devnet.fleet.timeline import Timeline
 
     pace = chosen_pace(list_, rate, ramp, storm)
-    target = Target.of(_places(home, None, gateway_url, None, None).gateway + "/v1/reports")
-    plan = Plan(target, list_, connections, pace, timeout, drain_s=min(timeout, DRAIN_S))
+    plan = Plan(
+        targets_of(home, gateway_url or []),
+        list_,
+        connections,
+        pace,
+        timeout,
+        drain_s=min(timeout, DRAIN_S),
+    )
     timeline = Timeline()
     require_open_files(connections)
     signed = open_signed(file)
@@ -73,6 +88,18 @@ def send(
         plot.write_bytes(chart(timeline.points))
     if tally.refused or tally.unanswered:
         raise typer.Exit(FAILED)
+
+
+def targets_of(home: Path, gateways: Sequence[str]) -> "tuple[Target, ...]":
+    """Those that are named, each once, else the one of the network that runs in `home`.
+
+    Raises ValueError for what is no URL, InvalidEndpoints.
+    """
+    from corechain.devnet.fleet.http1 import Target
+
+    named = gateways or [_places(home, None, None, None, None).gateway]
+    urls = dict.fromkeys(url.rstrip("/") for url in named)
+    return tuple(Target.of(url + "/v1/reports") for url in urls)
 
 
 def _tick(show: Callable[[int, str], None], timeline: "Timeline", tally: "Tally") -> None:

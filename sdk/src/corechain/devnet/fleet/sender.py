@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -27,6 +27,8 @@ LONGEST_OBEYED_S = 120.0
 FLUSH_S = 0.25
 # A stop may find a request this long before its time; a longer sleep listens for the stop.
 PLAIN_SLEEP_S = 0.5
+# A gateway that was killed is back by then, mostly; one that is not costs a refused connection.
+RETURN_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class Plan:
     `timeout_s` bounds one attempt, `drain_s` the wait for answers after a stop.
     """
 
-    target: Target
+    targets: tuple[Target, ...]
+    """Gateways of one relayer, among which the connections are divided."""
     a_request: int
     connections: int
     pace: Pace
@@ -65,6 +68,39 @@ class Tally:
 
 
 @dataclass(slots=True)
+class Route:
+    """A connection, and which of the gateways it uses: its own, and the next one for a while after
+    one could not be reached or did not answer."""
+
+    targets: Sequence[Target]
+    own: int
+    connection: Connection
+    _turn: int = 0
+    _left_at: float = 0.0
+
+    @classmethod
+    def of(cls, targets: Sequence[Target], number: int) -> "Route":
+        own = number % len(targets)
+        return cls(targets, own, Connection(targets[own]))
+
+    def turn_away(self, now: float) -> None:
+        """After a failure, which has closed the connection."""
+        self._left_at, self._turn = now, self._turn + 1
+        self._aim()
+
+    def turn_back(self, now: float) -> None:
+        """To its own, when it has been away for long enough: or all would stay with the one that
+        failed last."""
+        if self._turn % len(self.targets) and now - self._left_at >= RETURN_S:
+            self.connection.close()
+            self._turn = 0
+            self._aim()
+
+    def _aim(self) -> None:
+        self.connection.target = self.targets[(self.own + self._turn) % len(self.targets)]
+
+
+@dataclass(slots=True)
 class Sender:
     """One run. `stop` ends it early, in order: what is in flight is waited for and logged."""
 
@@ -77,15 +113,15 @@ class Sender:
     _next: int = 0
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _started: float = 0.0
-    _head: bytes = b""
+    _heads: dict[tuple[Target, int], bytes] = field(default_factory=dict)
+    """Of requests, by where they go and how many reports they have: all but the last are alike."""
 
     def stop(self) -> None:
         self._stopped.set()
 
     async def run(self) -> Tally:
         """Until all is answered, or stopped. The log is flushed and has its end."""
-        plan, self._started = self.plan, time.monotonic()
-        self._head = self._head_for(plan.a_request)
+        self._started = time.monotonic()
         try:
             await self._work()
         finally:
@@ -94,9 +130,10 @@ class Sender:
         return self.tally
 
     async def _work(self) -> None:
-        connections = [Connection(self.plan.target) for _ in range(self.plan.connections)]
+        plan = self.plan
+        routes = [Route.of(plan.targets, number) for number in range(plan.connections)]
         watching = asyncio.create_task(self._watch())
-        workers = [asyncio.create_task(self._serve(one)) for one in connections]
+        workers = [asyncio.create_task(self._serve(route)) for route in routes]
         try:
             await self._until_done(workers)
         finally:
@@ -104,8 +141,8 @@ class Sender:
             for worker in workers:
                 worker.cancel()
             await asyncio.gather(watching, *workers, return_exceptions=True)
-            for connection in connections:
-                connection.close()
+            for route in routes:
+                route.connection.close()
 
     async def _until_done(self, workers: "list[asyncio.Task[None]]") -> None:
         working = asyncio.gather(*workers)
@@ -125,7 +162,7 @@ class Sender:
             self.tally.elapsed_s = time.monotonic() - self._started
             self.tick(self.tally)
 
-    async def _serve(self, connection: Connection) -> None:
+    async def _serve(self, route: Route) -> None:
         """One connection: takes the next request, when it is due, until there is none."""
         plan, total = self.plan, self.file.head.shape.total
         while not self._stopped.is_set():
@@ -136,7 +173,8 @@ class Sender:
             self._next += 1
             if await self._stopped_before(plan.pace.due_s(request)):
                 return
-            await self._deliver(connection, first, min(plan.a_request, total - first))
+            route.turn_back(time.monotonic())
+            await self._deliver(route, first, min(plan.a_request, total - first))
 
     async def _stopped_before(self, due_s: float) -> bool:
         wait = self._started + due_s - time.monotonic()
@@ -157,21 +195,21 @@ class Sender:
             return False
         return True
 
-    async def _deliver(self, connection: Connection, first: int, count: int) -> None:
+    async def _deliver(self, route: Route, first: int, count: int) -> None:
         """Until the gateway has said of each report what became of it, or the run is stopped."""
         settled = False
         try:
-            settled = await self._insist(connection, first, count)
+            settled = await self._insist(route, first, count)
         finally:
             if not settled:
                 self.tally.unanswered += count
                 self.log.add(Kind.UNANSWERED, first, count)
 
-    async def _insist(self, connection: Connection, first: int, count: int) -> bool:
+    async def _insist(self, route: Route, first: int, count: int) -> bool:
         """Sends again what may be sent again; False when the run was stopped before an answer."""
         pause = FIRST_PAUSE_S
         while True:
-            found, took_s = await self._attempt(connection, first, count)
+            found, took_s = await self._attempt(route, first, count)
             if not found.again:
                 self._settle(first, count, found, took_s)
                 return True
@@ -182,15 +220,15 @@ class Sender:
             if await self._pause(wait):
                 return False
 
-    async def _attempt(
-        self, connection: Connection, first: int, count: int
-    ) -> tuple[Outcome, float]:
+    async def _attempt(self, route: Route, first: int, count: int) -> tuple[Outcome, float]:
         """What the gateway says, and how long it took."""
-        head = self._head if count == self.plan.a_request else self._head_for(count)
+        connection = route.connection
+        head = self._head_for(connection.target, count)
         sent = time.monotonic()
         try:
             answer = await connection.post(head, self.file.body(first, count), self.plan.timeout_s)
         except (OSError, TransportError, TimeoutError) as error:
+            route.turn_away(time.monotonic())
             return Outcome(again=type(error).__name__), 0.0
         took_s = time.monotonic() - sent
         return outcome.read(answer, count, lambda: self._keys(first, count)), took_s
@@ -210,8 +248,12 @@ class Sender:
         places = (head.shape.place(number) for number in range(first, first + count))
         return [(head.devices[device], sequence) for device, sequence in places]
 
-    def _head_for(self, count: int) -> bytes:
-        return self.plan.target.head(PACKED_REPORTS, count * self.file.head.shape.record_bytes)
+    def _head_for(self, target: Target, count: int) -> bytes:
+        key = target, count
+        if key not in self._heads:
+            size = count * self.file.head.shape.record_bytes
+            self._heads[key] = target.head(PACKED_REPORTS, size)
+        return self._heads[key]
 
 
 def runs(count: int, refused: Mapping[int, str]) -> Iterator[tuple[int, int, str]]:
