@@ -30,7 +30,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-cluster bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -154,10 +154,13 @@ bench: setup ## all benchmarks: a JSON line a result, printed and kept under ben
 	@$(MAKE) --no-print-directory bench-ingest bench-storm bench-table
 
 # With a prefix: bash has a SECONDS of its own.
-BENCH = $(foreach name,ONLY RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS P256 SINGLES ONE_PROCESS LONG KILL_EVERY,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
+BENCH = $(foreach name,ONLY RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS P256 SINGLES ONE_PROCESS LONG KILL_EVERY MESSAGES QUICK,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
 
 bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1 BUS=kafka)
 	@$(RUN) $(BENCH) $(BIN)/python bench/$(if $(filter kafka,$(BUS)),ingest_kafka,ingest).py
+
+bench-cluster: setup ## 5,000,000 messages through three brokers, two gateways, two lanes, killed in parts: is one lost (MESSAGES= RATE= KILL_EVERY= QUICK=1)
+	@$(RUN) $(BENCH) $(BIN)/python bench/cluster.py
 
 bench-storm: setup ## a storm of backlogs, and thousands of kept connections (DEVICES= CONNECTIONS= RATE=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/storm.py

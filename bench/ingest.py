@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Any
 
 from accounts import Accounts
 from floor import floor, microseconds, p256_check
-from kills import Kills
+from kills import VICTIMS, Kills
 
 from corechain.devnet.network import Network
 from corechain.devnet.settings import Ports
@@ -33,6 +33,7 @@ CACHE = HERE.parent / ".corechain" / "bench"
 COMMAND = [sys.executable, "-m", "corechain.cli"]
 SETTLE_LIMIT_S = 600
 IDLE_S = 5.0
+LATENCIES = "post_p50_ms", "post_p95_ms", "post_p99_ms", "post_longest_ms"
 WINDOW = 20
 """Observations under one signature in the part of windows."""
 FEWER_DEVICES = 5_000
@@ -97,14 +98,25 @@ def send_options(load: Load) -> list[object]:
     return ["--list", load.a_request, "--connections", load.connections, *pace]
 
 
-def run_load(network: Network, load: Load, kill_every_s: float = 0.0) -> dict[str, Any]:
-    """Sends a load, waits until it is committed, and says what all processes spent on it."""
+def run_load(
+    network: Network,
+    load: Load,
+    kill_every_s: float = 0.0,
+    victims: Sequence[str] = VICTIMS,
+    gateways: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Sends a load, waits until it is committed, and says what all processes spent on it.
+
+    `gateways`: their URLs, where the network has more than one.
+    """
     file = signed(network, load)
     work = Path(tempfile.mkdtemp(prefix="corechain-acks-"))
     sent, found, log = work / "sent.json", work / "reconciled.json", work / "acks"
-    kills = Kills(network, kill_every_s).start()
+    to = [word for url in gateways for word in ("--gateway-url", url)]
+    kills = Kills(network, kill_every_s, victims).start()
     accounts, started = Accounts(kills.pids).start(), time.monotonic()
-    command(network, "fleet", "send", file, "--log", log, "--summary", sent, *send_options(load))
+    options = *to, *send_options(load)
+    command(network, "fleet", "send", file, "--log", log, "--summary", sent, *options)
     sending_s = time.monotonic() - started
     kills.stop()
     data = "--data-dir", network.data_dir
@@ -146,9 +158,10 @@ def figures(
         "doubled": found["doubled"],
         "refused": sum(sent["refused"].values()),
         "retried_requests": sum(sent["retried_requests"].values()),
+        "retried_why": sent["retried_requests"],
         "faults": found["faults"],
         "bound": load.bound,
-        **{name: sent[name] for name in ("post_p50_ms", "post_p95_ms", "post_p99_ms")},
+        **{name: sent[name] for name in LATENCIES},
         "behind_s": sent["behind_s"],
         "rss_mib": {name: round(mib) for name, mib in accounts.memory_mib.items()},
     }

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -16,10 +16,14 @@ TRIES = 5
 
 @dataclass(slots=True)
 class Kills:
-    """One SIGKILL every `every_s` seconds, until `stop`; then all processes run again."""
+    """One SIGKILL every `every_s` seconds, until `stop`; then all processes run again.
+
+    `victims` by name, in turn; those that the network has not are left out.
+    """
 
     network: Network
     every_s: float
+    victims: Sequence[str] = VICTIMS
     counts: Counter[str] = field(default_factory=Counter)
     _pids: Mapping[str, int] = field(default_factory=dict)
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -42,7 +46,7 @@ class Kills:
             self._thread.join()
 
     def _run(self) -> None:
-        victims = cycle(name for name in VICTIMS if name in self._pids)
+        victims = cycle(name for name in self.victims if name in self._pids)
         while not self._stopping.wait(self.every_s):
             self._kill(next(victims))
 
