@@ -1,6 +1,7 @@
 """What the gateway spends on a message: CPU of its process alone, beside the floor of the same run.
 
-python bench/gateway.py [scenario …]
+python bench/gateway.py [scenario …]      BENCH_DEVICES=50000 for a large fleet: tables of many
+                                          devices outgrow caches, which a message pays for
 
 The gateway runs by itself (no aggregator, no submitter) on a real Postgres, Valkey and anvil; the
 sender is another process, with reports that were signed before. One observation a report.
@@ -8,6 +9,7 @@ sender is another process, with reports that were signed before. One observation
 
 import asyncio
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -23,11 +25,11 @@ from coincurve import PublicKey
 
 from corechain import Secp256k1Key, account_from_key
 from corechain.chain import Chain
+from corechain.devnet.fleet.enrol import allow, enrol
 from corechain.devnet.network import Network
 from corechain.devnet.service import Service
 from corechain.devnet.settings import ADMIN_KEY, Ports
 from corechain.protocol.eip712 import Domain, registry_domain, report_digest
-from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import Observation, Report, SignedReport
@@ -35,7 +37,8 @@ from corechain.protocol.report_json import report_to_json
 from corechain.protocol.signature import split_secp256k1
 
 RESULTS = Path(__file__).parent / "results" / "gateway.jsonl"
-DEVICES, ROUNDS, CELL = 1_000, 3, 0x872A1072BFFFFFF
+DEVICES = int(os.environ.get("BENCH_DEVICES") or 1_000)
+ROUNDS, CELL = 3, 0x872A1072BFFFFFF
 PACKED, JSON = "application/vnd.corechain.reports", "application/json"
 FLOOR_SIGNATURES = 2_000
 # The bus fills up, as nobody reads it.
@@ -50,10 +53,13 @@ class Scenario:
     size: int
     connections: int
     media_type: str = PACKED
+    rate: float | None = None
+    """Messages a second; None: as fast as the gateway answers."""
 
 
 SCENARIOS = {
     "packed lists of 500": Scenario(20_000, 500, 8),
+    "packed lists of 500, 16,700/s": Scenario(50_000, 500, 32, rate=16_700),
     "packed lists of 20": Scenario(8_000, 20, 32),
     "packed singles, 32 connections": Scenario(4_000, 1, 32),
     "packed singles, 256 connections": Scenario(6_000, 1, 256),
@@ -97,9 +103,16 @@ def request(media_type: str, content: bytes) -> bytes:
     return f"{head}content-length: {len(content)}\r\n\r\n".encode() + content
 
 
-async def connection(port: int, waiting: Iterator[bytes], times: list[float]) -> None:
+def due(requests: Sequence[bytes], pause_s: float) -> Iterator[tuple[float, bytes]]:
+    """The requests, and when each is to be sent."""
+    started = time.perf_counter()
+    return ((started + number * pause_s, content) for number, content in enumerate(requests))
+
+
+async def connection(port: int, waiting: Iterator[tuple[float, bytes]], times: list[float]) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    for content in waiting:
+    for at, content in waiting:
+        await asyncio.sleep(at - time.perf_counter())
         started = time.perf_counter()
         writer.write(content)
         head = await reader.readuntil(b"\r\n\r\n")
@@ -110,10 +123,12 @@ async def connection(port: int, waiting: Iterator[bytes], times: list[float]) ->
     writer.close()
 
 
-async def send(port: int, requests: Sequence[bytes], connections: int) -> list[float]:
+async def send(port: int, requests: Sequence[bytes], scenario: Scenario) -> list[float]:
     """Seconds of each request."""
-    waiting, times = iter(requests), list[float]()
-    await asyncio.gather(*(connection(port, waiting, times) for _ in range(connections)))
+    pause_s = scenario.size / scenario.rate if scenario.rate else 0.0
+    waiting, times = due(requests, pause_s), list[float]()
+    connections = (connection(port, waiting, times) for _ in range(scenario.connections))
+    await asyncio.gather(*connections)
     return times
 
 
@@ -142,7 +157,7 @@ def measured(
 ) -> dict[str, float]:
     requests = devices.requests(scenario)
     before = spent(gateway.pid), spent(valkey)
-    times = asyncio.run(send(gateway.port, requests, scenario.connections))
+    times = asyncio.run(send(gateway.port, requests, scenario))
     ours, bus = spent(gateway.pid) - before[0], spent(valkey) - before[1]
     times.sort()
     return {
@@ -164,17 +179,11 @@ def line(name: str, rounds: Sequence[dict[str, float]], gateway: Service) -> str
 
 
 def enrolled(network: Network) -> Devices:
-    account = account_from_key(ADMIN_KEY)
-    deployment = network.deployment
+    account, deployment = account_from_key(ADMIN_KEY), network.deployment
     keys = [Secp256k1Key(keccak(b"bench gateway %d" % n)) for n in range(DEVICES)]
-    fleet = Fleet.of(
-        bytes.fromhex(account.address[2:]),
-        KeyType.SECP256K1,
-        [key.identity.device for key in keys],
-    )
     chain = Chain(network.urls.anvil, deployment)
-    chain.send(account, "DeviceRegistry", "setEnroller", account.address, True)
-    chain.enrol_fleet(account, fleet)
+    allow(chain, account)
+    enrol(chain, account, [key.identity.device for key in keys], KeyType.SECP256K1)
     registry = deployment.address("DeviceRegistry")
     return Devices(registry_domain(deployment.chain_id, registry), keys)
 

@@ -111,6 +111,13 @@ def heads() -> Iterator[Case]:
     yield "HTTP/2 by its name", b"GET /nowhere HTTP/2\r\nhost: x\r\n\r\n", [400]
     yield "HTTP/2 in words", b"GET /nowhere HTTP/two\r\nhost: x\r\n\r\n", [400]
     yield "two hosts", get(b"/nowhere", b"host: y"), [400]
+    hostless = b"POST /v1/reports HTTP/1.1\r\ncontent-length: 2\r\n%s%s\r\n\r\n{}"
+    yield "no host", hostless % (b"", JSON), [400]
+    yield "no host in HTTP/1.0", b"GET /nowhere HTTP/1.0\r\n\r\n", [404]
+    for host in (b"a b", b"a/b", b"a@b", b"a:b", b"[::1", b"a\\b", b"a?b", "é".encode()):
+        yield f"host {host!r}", hostless % (b"host: %s\r\n" % host, JSON), [400]
+    for host in (b"", b"a", b"a_b.c:80", b"10.0.0.1", b"[2001:db8::1]:8080", b"a:"):
+        yield f"host {host!r}", b"GET /nowhere HTTP/1.1\r\nhost: %s\r\n\r\n" % host, [404]
     yield "a word of another script", get(b"/nowhere", "x-a: Ж٣é".encode()), [404]
     yield "a name of another script", get(b"/nowhere", "x-é: a".encode()), [400]
     yield "HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", [400]

@@ -7,6 +7,7 @@ the one path of a service that carries the load (`corechain.service.direct`).
 """
 
 import asyncio
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -38,6 +39,9 @@ PROBES_ROOM = 32
 """Connections beyond the limit for who asks whether the service lives: of the files that it keeps
 for itself (`http_server.OWN_FILES`)."""
 PROBLEM = b"application/problem+json"
+_HOST = re.compile(rb"(?:\[[0-9A-Za-z:.~-]+\]|[0-9A-Za-z._~!$&'()*+,;=%-]*)(?::[0-9]*)?")
+"""`uri-host [":" port]` (RFC 9110, section 7.2): a name, an IPv4 address, or an IPv6 address in
+brackets. Empty is allowed: of a target without an authority."""
 
 
 class MalformedHttp(ProtocolError):
@@ -112,10 +116,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def _require_good_head(self) -> None:
         """Raises what is wrong with a head that the parser takes; the parser turns it into an error
         of its own, whose answer is `send_400_response`."""
-        size, hosts = 0, 0
+        size, hosts, host = 0, 0, b""
         for name, value in self.headers:
             size += len(name) + len(value)
-            hosts += name == b"host"
+            if name == b"host":
+                hosts, host = hosts + 1, value
         if len(self.url) > MAX_HEAD_BYTES:
             self._refused = TargetTooLong(f"the target is over {MAX_HEAD_BYTES} bytes")
         elif len(self.headers) > MAX_HEADER_FIELDS:
@@ -126,8 +131,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refused = MalformedHttp("speak HTTP/1.1")
         elif hosts > 1:
             # A proxy that goes by the other one than we do is led past its rules (RFC 9112,
-            # section 3.2). None at all harms nobody here: one address is one service.
+            # section 3.2).
             self._refused = MalformedHttp("more than one Host")
+        elif not hosts and self.parser.get_http_version() == "1.1":
+            self._refused = MalformedHttp("no Host")
+        elif not _HOST.fullmatch(host):
+            self._refused = MalformedHttp("Host is no name or address with a port")
         if self._refused is not None:
             raise self._refused
 
