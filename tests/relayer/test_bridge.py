@@ -316,6 +316,21 @@ async def test_a_mistake_of_ours_leaves_no_client_waiting(stage):
             await stage.bridge.intake.upload(FORMATS["ecowitt"], Message(b"tempf=1"), "nobody")
 
 
+async def test_a_mistake_of_ours_with_one_upload_costs_no_other(stage):
+    roof, unlucky = (stage.station(name, "ecowitt") for name in ("roof", "unlucky"))
+    take = stage.bridge.store.take
+    stage.bridge.store.take = lambda station, *rest: (
+        1 / 0 if station.device == unlucky.device else take(station, *rest)
+    )
+    kind, message = FORMATS["ecowitt"], Message(b"tempf=50")
+    found = await asyncio.gather(
+        *(stage.bridge.intake.upload(kind, message, stage.tokens[n]) for n in ("roof", "unlucky")),
+        return_exceptions=True,
+    )
+    assert [type(one).__name__ for one in found] == ["list", "ZeroDivisionError"]
+    assert [signed.report.device for signed in queued(stage)] == [roof.device]
+
+
 def test_local_times_are_of_the_stations_zone_or_its_mappings(stage):
     zoned = 'timezone = "Europe/Berlin"\n' + MAPPING
     for name, more, expected in (

@@ -57,3 +57,27 @@ class InvalidMapping(ProtocolError):
     """A mapping file does not say what it should."""
 
     status = 422
+
+
+class UnknownTopic(ProtocolError):
+    """The topic is none on which a network server publishes uplinks."""
+
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("the topic is none of a network server's for uplinks")
+
+
+class ForeignTopic(ProtocolError):
+    """The message is of another device than its topic."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        super().__init__("the message names another device than its topic")
+
+
+class Internal(ProtocolError):
+    """The bridge failed on this message, in a way that nobody foresaw."""
+
+    status = 500

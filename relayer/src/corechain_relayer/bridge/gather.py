@@ -3,23 +3,25 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
+from corechain.service.errors import StoreUnavailable
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.store import BridgeStore
 
 T = TypeVar("T")
+Waiting = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 AT_ONCE = 256
 """Uploads in one transaction: more of them would only make the first wait for the last."""
 
 
 @dataclass(slots=True)
-class Gather(Generic[T]):
+class Gather:
     """A lone upload goes at once; under load a write to the disk carries many."""
 
     store: BridgeStore
     worker: Workers
-    _waiting: list[tuple[Callable[[], T], "asyncio.Future[T]"]] = field(default_factory=list)
+    _waiting: "list[Waiting]" = field(default_factory=list)
     _drain: "asyncio.Task[None] | None" = None
 
     async def run(self, step: Callable[[], T]) -> T:
@@ -45,10 +47,14 @@ class Gather(Generic[T]):
         finally:
             self._drain = None
 
-    async def _write(
-        self, group: "list[tuple[Callable[[], T], asyncio.Future[T]]]"
-    ) -> "list[T | Exception]":
+    async def _write(self, group: "list[Waiting]") -> list[Any]:
+        """Each one's result or error."""
         try:
             return await self.worker.run(self.store.group, [step for step, _ in group])
-        except Exception as error:  # an outage, or a mistake of ours: nobody waits for ever
+        except StoreUnavailable as error:
             return [error] * len(group)
+        except Exception as error:  # a mistake of ours, with one of them: nobody waits for ever
+            if len(group) == 1:
+                return [error]
+            # It must not cost the others their upload.
+            return [found for one in group for found in await self._write([one])]

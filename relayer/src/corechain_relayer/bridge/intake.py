@@ -5,11 +5,11 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from corechain.protocol.errors import Unavailable
+from corechain.protocol.errors import CoreChainError, Overloaded, ProtocolError, Unavailable
 from corechain.protocol.reading import Observation, SignedReport
 from corechain.service.errors import StoreUnavailable
 from corechain.service.workers import Workers
@@ -23,11 +23,16 @@ from corechain_relayer.bridge.metrics import Metrics
 from corechain_relayer.bridge.settings import Settings
 from corechain_relayer.bridge.stations import Station, chosen, hash_of
 from corechain_relayer.bridge.store import BridgeStore
+from corechain_relayer.bridge.topics import Uplink
 
 if TYPE_CHECKING:
     from corechain.async_client import AsyncClient
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Outcome = list[Taken] | CoreChainError
+"""What was taken of a message, or why it was refused."""
 
 
 @dataclass(slots=True)
@@ -42,7 +47,7 @@ class Intake:
     metrics: Metrics
     wake: Callable[[], None]
     now: Callable[[], float] = field(default=time.time)
-    gather: Gather[list[Taken]] = field(init=False)
+    gather: Gather = field(init=False)
 
     def __post_init__(self) -> None:
         self.gather = Gather(self.store, self.worker)
@@ -60,14 +65,34 @@ class Intake:
         """The same where there is no token: the identity alone says whose it is."""
         return await self._counted(kind, partial(self._packet, kind, message))
 
+    async def uplinks(self, uplinks: Sequence[Uplink]) -> list[Outcome]:
+        """The outcomes of messages of a broker, in order: durable, all of them in one transaction.
+        Fewer than were given when the queue is full: the last is Overloaded then.
+
+        Raises Unavailable; nothing was taken then.
+        """
+        found = await self._durable(partial(self._uplinks, uplinks))
+        for uplink, outcome in zip(uplinks, found, strict=False):
+            if not isinstance(outcome, CoreChainError):
+                self._count(uplink.format, outcome)
+        return found
+
     async def _counted(self, kind: Format, step: Callable[[], list[Taken]]) -> list[Taken]:
         try:
-            found = await self.gather.run(step)
-        except (StoreUnavailable, KeyMissing) as error:
+            found = await self._durable(step)
+        except KeyMissing as error:
             log.error("upload not taken", reason=error.name, error=str(error))
             raise Unavailable(f"{error.name}: nothing was taken") from error
         self._count(kind, found)
         return found
+
+    async def _durable(self, step: Callable[[], T]) -> T:
+        """Raises Unavailable for an outage of the disk, and what the step refuses."""
+        try:
+            return await self.gather.run(step)
+        except StoreUnavailable as error:
+            log.error("upload not taken", reason=error.name, error=str(error))
+            raise Unavailable(f"{error.name}: nothing was taken") from error
 
     def _count(self, kind: Format, found: Sequence[Taken]) -> None:
         self.metrics.uploads.labels(kind.name).inc(len(found))
@@ -89,7 +114,26 @@ class Intake:
 
     def _packet(self, kind: Format, message: Message) -> list[Taken]:
         identity = kind.identity(message)
-        return self._read(kind, message, chosen(self.store.of_format(kind.name), identity or "?"))
+        candidates = self.store.identified(kind.name, identity)
+        return self._read(kind, message, chosen(candidates, identity or "?"))
+
+    def _uplinks(self, uplinks: Sequence[Uplink]) -> list[Outcome]:
+        found: list[Outcome] = []
+        for uplink in uplinks:
+            try:
+                uplink.check()
+                found.append(self._packet(uplink.format, uplink.message))
+            except Overloaded as error:
+                found.append(error)
+                break  # what comes after it must not overtake it
+            except ProtocolError as error:
+                found.append(error)
+            # Over HTTP the station is told to try again. Here it would hold up all the others: only
+            # an operator with a backup can bring a key back.
+            except KeyMissing as error:
+                log.error("upload not taken", reason=error.name, error=str(error))
+                found.append(error)
+        return found
 
     def _read(self, kind: Format, message: Message, station: Station) -> list[Taken]:
         upload = kind.read(Arrival(message, station.profile, self.clock()))

@@ -34,6 +34,8 @@ class Metrics:
         self.oldest = gauge("bridge_queue_oldest_seconds", "Age of the oldest of them")
         self.unknown = gauge("bridge_stations_unknown", "Stations that the gateway does not know")
         self.polls = counter("bridge_polls_total", "Answers of polled sources", "outcome")
+        self.mqtt_subscribed = gauge("bridge_mqtt_subscribed", "1 while a broker has us")
+        self.mqtt_held = gauge("bridge_mqtt_held", "Messages of a broker, not acknowledged yet")
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )

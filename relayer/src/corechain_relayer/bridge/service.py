@@ -15,7 +15,7 @@ from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import Ops, shown_in
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops, sessions
+from corechain.service.supervision import Loops, Reporter, sessions
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.app import Endpoints, build_app
 from corechain_relayer.bridge.aprs_is import AprsServer
@@ -26,6 +26,7 @@ from corechain_relayer.bridge.poller import Poller
 from corechain_relayer.bridge.sender import Sender
 from corechain_relayer.bridge.settings import PREFIX, Settings
 from corechain_relayer.bridge.store import BridgeStore
+from corechain_relayer.bridge.uplinks import Uplinks
 from corechain_relayer.gateway.body import BodyLimits
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-KEYS, LOCK = "keys", "lock"
+KEYS, LOCK, MQTT = "keys", "lock", "mqtt"
 
 
 @contextmanager
@@ -102,6 +103,9 @@ class Bridge:
         if self.settings.aprs_port is not None:
             aprs = AprsServer(self.intake, self.settings.http_host, self.settings.aprs_port)
             loops.append(self._loop("aprs", aprs.serve_forever))
+        if self.settings.mqtt_url is not None:
+            uplinks = Uplinks(self.settings, self.intake, Reporter(self.supervised, MQTT))
+            loops.append(self._loop(MQTT, uplinks.session))
         return loops
 
     def _loop(self, name: str, session: Callable[[], Awaitable[None]]) -> Coroutine[Any, Any, None]:

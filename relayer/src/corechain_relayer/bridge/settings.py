@@ -1,16 +1,42 @@
 """Everything an operator can set: `BRIDGE_*` in the environment, validated once, at start."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import PORT_MEANING, HttpSettings, NodeUrl, PrivateKey, load
+from corechain_relayer.mqtt.settings import MqttSettings, MqttUrl, MqttVersion
 
 PREFIX = "BRIDGE_"
+FILTERS = "v3/+/devices/+/up,application/+/device/+/event/up"
+"""Topics of uplinks: of The Things Stack, of ChirpStack."""
 
 
-class Settings(HttpSettings):
+def filters_of(text: str) -> list[str]:
+    """Topic filters, separated by commas. Raises ValueError."""
+    found = [item.strip() for item in text.split(",") if item.strip()]
+    if not found:
+        raise ValueError("has no topic filter")
+    for item in found:
+        levels = item.split("/")
+        wild = [level for level in levels if set("+#") & set(level)]
+        # MQTT 4.7.1: a wildcard has its level for itself, and nothing stands behind a #.
+        if any(level not in ("+", "#") for level in wild) or "#" in levels[:-1] or "\0" in item:
+            raise ValueError(f"{item!r:.80} is no topic filter of MQTT")
+    return found
+
+
+def _filters(text: str) -> str:
+    filters_of(text)
+    return text
+
+
+TopicFilters = Annotated[str, AfterValidator(_filters)]
+
+
+class Settings(MqttSettings, HttpSettings):
     """Settings of the bridge and its commands. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
@@ -34,6 +60,22 @@ class Settings(HttpSettings):
         le=65_535,
         description="port for CWOP stations that speak APRS-IS; without it there is none. Whoever "
         "reaches it can speak for a callsign",
+    )
+    mqtt_url: MqttUrl | None = Field(
+        None,
+        description="MQTT broker of a network server of LoRaWAN (The Things Stack, ChirpStack), "
+        "`mqtts://user@host:8883`, or `mqtt://` without TLS; without it none is asked",
+    )
+    mqtt_topics: TopicFilters = Field(
+        FILTERS, description="topic filters of its uplinks, separated by commas"
+    )
+    # The Things Stack speaks nothing newer, and both speak this.
+    mqtt_version: MqttVersion = Field("3.1.1", description="`3.1.1`, or `5`")
+    mqtt_client_id: str = Field(
+        "corechain-bridge",
+        pattern=r"^[\w.-]{1,128}$",
+        description="name of our session at the broker: another one for each bridge, and the same "
+        "after a restart, for that is how messages of the time between are found again",
     )
     max_body_bytes: int = Field(
         256 << 10, ge=1 << 10, le=16 << 20, description="largest upload, and largest polled answer"

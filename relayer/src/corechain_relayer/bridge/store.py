@@ -146,10 +146,10 @@ class BridgeStore:
             rows = self._query("stations_with_token", token_hash=token_hash, format=format_)
         return [Station.of(row) for row in rows]
 
-    def of_format(self, format_: str) -> list[Station]:
-        """Those that have an identity."""
+    def identified(self, format_: str, identity: str) -> list[Station]:
+        """Those of a format that are known by an identity alone, without a token."""
         with _asked():
-            rows = self._query("stations_with_identity", format=format_)
+            rows = self._query("stations_identified", format=format_, identity=identity)
         return [Station.of(row) for row in rows]
 
     # ------------------------------------------------------------------ uploads

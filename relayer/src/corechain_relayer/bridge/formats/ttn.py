@@ -17,6 +17,12 @@ def identity(message: Message) -> str:
     return text_in(ids.get("dev_eui")).lower() or text_in(ids.get("device_id"))
 
 
+def device_id(message: Message) -> str:
+    """As the topics of its broker name it; never empty there."""
+    ids = object_in(message.object.get("end_device_ids"), "end_device_ids")
+    return text_in(ids.get("device_id"))
+
+
 def read(arrival: Arrival) -> Upload:
     """Raises MalformedUpload, NothingMeasured, and what a wrong clock raises."""
     document = arrival.message.object

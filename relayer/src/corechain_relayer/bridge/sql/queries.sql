@@ -18,9 +18,10 @@ select * from station where name = :name and removed_at is null;
 -- Those that share a token, of one format.
 select * from station where token_hash = :token_hash and format = :format and removed_at is null;
 
--- name: stations_with_identity
--- Those of one format that are known without a token.
-select * from station where format = :format and identity is not null and removed_at is null;
+-- name: stations_identified
+-- Those of one format that are known by an identity, without a token.
+select * from station
+where format = :format and lower(identity) = lower(:identity) and removed_at is null order by id;
 
 -- name: remove_station
 -- Its device id stays: it must never be used again.

@@ -1,0 +1,184 @@
+"""Uplinks of LoRaWAN devices from the broker of their network server, at QoS 1.
+
+A message is acknowledged when its observations are on our disk, or when it is refused for good.
+What is not acknowledged comes again, after a crash of ours as after one of the broker's, and is a
+Duplicate then where it was taken before.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from traceback import format_tb
+
+import structlog
+
+from corechain.protocol.errors import BodyTooLarge, CoreChainError, ProtocolError
+from corechain.service.supervision import side_by_side
+from corechain_relayer.bridge.errors import Internal
+from corechain_relayer.bridge.intake import Intake, Outcome
+from corechain_relayer.bridge.settings import PREFIX, Settings, filters_of
+from corechain_relayer.bridge.topics import Uplink, uplink_of
+from corechain_relayer.mqtt.errors import BrokerRefused, BrokerUnavailable
+from corechain_relayer.mqtt.flow import Held
+from corechain_relayer.mqtt.link import Link
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
+"""Between two tries of what could not be taken: a full queue may have room in a moment."""
+AT_ONCE = 256
+"""Messages in one transaction, as uploads over HTTP."""
+PACKET_OVERHEAD = 1 << 17
+"""A packet is longer than its payload: a topic and properties of 65,535 bytes each at most."""
+MISTAKES = 3
+"""So often one message may fail in a way that nobody foresaw, before it is refused."""
+LATER = 503
+"""The status of errors that end by themselves."""
+
+
+@dataclass(slots=True)
+class Uplinks:
+    """Takes what a broker delivers, in order. Lives through connections; each is a session."""
+
+    settings: Settings
+    intake: Intake
+    report: Callable[[CoreChainError | None], None]
+    """Hears what keeps us from our work; None when nothing does."""
+    _lacks: CoreChainError | None = None
+    _arrived: "asyncio.Queue[Held]" = field(default_factory=asyncio.Queue)
+
+    async def session(self) -> None:
+        """One connection, to its end. Raises BrokerUnavailable, BrokerRefused."""
+        link, metrics = self._link(), self.intake.metrics
+        # Until the broker has answered, what kept us from it last is all that is known.
+        name = self.settings.broker.name
+        self.report(self._lacks or BrokerUnavailable(f"broker {name}: no answer yet"))
+        try:
+            await link.open(filters_of(self.settings.mqtt_topics))
+            log.info("subscribed", broker=name)
+            self.report(None)
+            metrics.mqtt_subscribed.set(1)
+            await side_by_side(link.until_ended(), self._take_forever(link))
+        except BrokerRefused as error:
+            self._lacks = BrokerRefused(_in_our_words(str(error)))
+            raise self._lacks from None
+        except BrokerUnavailable as error:
+            self._lacks = error
+            raise
+        finally:
+            metrics.mqtt_subscribed.set(0)
+            metrics.mqtt_held.set(0)
+            await link.close()
+
+    def _link(self) -> Link:
+        """A connection with a queue of its own: what the last one has left comes again."""
+        settings = self.settings
+        arrived: asyncio.Queue[Held] = asyncio.Queue()
+        self._arrived = arrived
+
+        def deliver(link: Link, messages: Sequence[Held]) -> None:
+            for held in messages:
+                arrived.put_nowait(held)
+            self.intake.metrics.mqtt_held.set(len(link.held))
+
+        limits = (settings.max_body_bytes + PACKET_OVERHEAD, settings.max_bodies_bytes)
+        return Link(settings.broker, settings.opening, *limits, deliver)
+
+    async def _take_forever(self, link: Link) -> None:
+        while True:
+            messages = [await self._arrived.get()]
+            while len(messages) < AT_ONCE and not self._arrived.empty():
+                messages.append(self._arrived.get_nowait())
+            await self._take(link, messages)
+
+    async def _take(self, link: Link, messages: Sequence[Held]) -> None:
+        """Until all are decided. Nothing overtakes a message that has to wait: of two uplinks of a
+        device the later one, taken first, would make the other OutOfOrder."""
+        pause_s, mistakes = FIRST_PAUSE_S, 0
+        while messages:
+            outcomes = await self._outcomes(messages)
+            decided = [one for one in outcomes if not _is_later(one)]
+            if isinstance(outcomes[-1], Internal) and mistakes < MISTAKES - 1:
+                decided, mistakes = [], mistakes + 1
+            self._finish(link, messages[: len(decided)], decided)
+            messages = messages[len(decided) :]
+            if decided:
+                pause_s, mistakes = FIRST_PAUSE_S, 0
+            else:
+                assert isinstance(outcomes[-1], CoreChainError)
+                self.report(outcomes[-1])
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        self.report(None)
+
+    async def _outcomes(self, messages: Sequence[Held]) -> list[Outcome]:
+        """Of the first message at least; the last may be one that has to wait."""
+        opened = [self._opened(held) for held in messages]
+        if isinstance(opened[0], ProtocolError):
+            return [opened[0]]
+        uplinks = _until_error(opened)
+        try:
+            return await self.intake.uplinks(uplinks)
+        except ProtocolError as error:  # the disk's outage: nothing of it was taken
+            return [error]
+        except Exception as error:
+            # Which of them it is shows when the first goes alone.
+            return await (
+                self._alone(error) if len(messages) == 1 else self._outcomes(messages[:1])
+            )
+
+    async def _alone(self, error: Exception) -> list[Outcome]:
+        # Its place in the code, not its words: they may quote the message.
+        places = "".join(format_tb(error.__traceback__))
+        log.error("message failed", kind=type(error).__name__, trace=places)
+        return [Internal("the bridge failed on this message")]
+
+    def _opened(self, held: Held) -> Uplink | ProtocolError:
+        limit = self.settings.max_body_bytes
+        try:
+            if held.message.too_long or len(held.message.payload) > limit:
+                raise BodyTooLarge(limit)
+            return uplink_of(held.message.topic, held.message.payload)
+        except ProtocolError as error:
+            return error
+
+    def _finish(self, link: Link, messages: Sequence[Held], outcomes: Sequence[Outcome]) -> None:
+        """Counts and acknowledges, in this order: what ends in between comes again."""
+        for held, outcome in zip(messages, outcomes, strict=True):
+            if isinstance(outcome, CoreChainError):
+                self._count_refusal(held, outcome)
+        link.finish(messages)
+        self.intake.metrics.mqtt_held.set(len(link.held))
+
+    def _count_refusal(self, held: Held, error: CoreChainError) -> None:
+        opened = self._opened(held)
+        name = opened.format.name if isinstance(opened, Uplink) else "none"
+        self.intake.metrics.refused.labels(name, error.name).inc()
+        log.info("upload refused", format=name, reason=error.name)
+
+
+def _mistake(error: Exception) -> Internal:
+    # Its place in the code, not its words: they may quote the message.
+    places = "".join(format_tb(error.__traceback__))
+    log.error("message failed", kind=type(error).__name__, trace=places)
+    return Internal("the bridge failed on this message")
+
+
+def _until_error(opened: Sequence[Uplink | ProtocolError]) -> list[Uplink]:
+    """Those before the first that is refused already: that one gets its turn, in order."""
+    found: list[Uplink] = []
+    for one in opened:
+        if isinstance(one, ProtocolError):
+            break
+        found.append(one)
+    return found
+
+
+def _is_later(outcome: Outcome) -> bool:
+    return isinstance(outcome, ProtocolError) and outcome.status == LATER
+
+
+def _in_our_words(text: str) -> str:
+    """What to set, where the connection names settings of the relayer: ours are called alike."""
+    topics = "RELAYER_MQTT_PREFIX or RELAYER_MQTT_GROUP"
+    return text.replace(topics, f"{PREFIX}MQTT_TOPICS").replace("RELAYER_", PREFIX)
