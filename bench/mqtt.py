@@ -29,7 +29,8 @@ from corechain.devnet.network import Network
 from corechain.devnet.service import Service, probe
 from corechain.devnet.settings import Ports
 from corechain_relayer.mqtt import packets
-from corechain_relayer.mqtt.packets import Acknowledged, Decoder, Opening, Version
+from corechain_relayer.mqtt.decoder import Decoder
+from corechain_relayer.mqtt.packets import Acknowledged, Opening, Version
 
 RESULTS = Path(__file__).parent / "results" / "mqtt.jsonl"
 ROUNDS, WAIT_S = 3, 60.0

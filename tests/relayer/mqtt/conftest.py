@@ -26,13 +26,13 @@ def has_mosquitto() -> bool:
     return True
 
 
-NEED_MOSQUITTO = ["test_mqtt_mosquitto.py", "test_mqtt_catalogue.py"]
+NEED_MOSQUITTO = ["test_mqtt_mosquitto.py"]
 collect_ignore = [] if has_mosquitto() else NEED_MOSQUITTO
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if not has_mosquitto():
-        line = "! there is no Mosquitto: MQTT 5, TLS, restarts and bad messages are NOT tested"
+        line = "! there is no Mosquitto: MQTT 5, TLS and restarts are NOT tested"
         terminalreporter.write_line(line, red=True)
 
 

@@ -1,6 +1,7 @@
 """What speaks to the broker in these tests: devices with Eclipse's client, not with ours."""
 
 import json
+import socket
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -55,7 +56,11 @@ class Station:
     prefix: str
     name: str
     version: str = "5"
+    will: tuple[str, bytes] | None = None
+    """Topic and payload that the broker publishes if this client breaks off."""
     answers: list[Said] = field(default_factory=list)
+    was_cut_off: threading.Event = field(default_factory=threading.Event)
+    """Set once the connection has ended, and not by our good-bye."""
     client: Client = field(init=False)
     _subscribed: threading.Event = field(default_factory=threading.Event)
 
@@ -67,6 +72,9 @@ class Station:
             f"{self.topic('answers')}/#", 1
         )
         self.client.on_subscribe = lambda *_: self._subscribed.set()
+        self.client.on_disconnect = self._disconnected
+        if self.will is not None:
+            self.client.will_set(*self.will, 1)
         self.client.connect("127.0.0.1", self.port)
         self.client.loop_start()
         assert self._subscribed.wait(PATIENCE_S)
@@ -75,6 +83,17 @@ class Station:
     def __exit__(self, *_: object) -> None:
         self.client.disconnect()
         self.client.loop_stop()
+
+    def _disconnected(self, client: Client, data: Any, flags: Any, code: Any, _: Any) -> None:
+        if code != 0:
+            self.was_cut_off.set()
+
+    def break_off(self) -> None:
+        """Ends the connection without a word, and stays away."""
+        sock = self.client.socket()
+        assert isinstance(sock, socket.socket)
+        self.client.loop_stop()
+        sock.shutdown(socket.SHUT_RDWR)
 
     def topic(self, kind: str) -> str:
         return f"{self.prefix}/{kind}/{self.name}"

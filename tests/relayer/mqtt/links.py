@@ -44,12 +44,14 @@ class ScriptedBroker:
     packet that came, from 0, and returns what to say; None hangs up."""
 
     script: Callable[[int], bytes | None]
+    heard: bytearray = field(default_factory=bytearray)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         number = 0
         try:
-            while await reader.read(1 << 16):
+            while data := await reader.read(1 << 16):
+                self.heard += data
                 answer = self.script(number)
                 number += 1
                 if answer is None:
@@ -63,9 +65,11 @@ class ScriptedBroker:
 
 
 @asynccontextmanager
-async def scripted(script: Callable[[int], bytes | None]) -> AsyncIterator[str]:
-    """Its URL."""
-    broker = ScriptedBroker(script)
+async def scripted(
+    script: Callable[[int], bytes | None], heard: bytearray | None = None
+) -> AsyncIterator[str]:
+    """Its URL. What it hears is added to `heard`."""
+    broker = ScriptedBroker(script, bytearray() if heard is None else heard)
     server = await asyncio.start_server(broker.serve, "127.0.0.1", 0)
     async with server:
         yield f"mqtt://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -3,6 +3,8 @@
 given a broker that answers
   with a refusal: the setting to change, where there is one, else an outage
   with what is no MQTT, with silence, or not at all: an outage
+given a message of QoS 2, which nobody has asked for
+  it is acknowledged as QoS 2 is, and the broker's release is answered, known or not
 given more messages than may be held
   reading stops, and goes on when they are acknowledged
 """
@@ -85,6 +87,23 @@ async def test_whatever_else_a_broker_does_is_an_outage(answers: tuple[bytes | N
         link = link_to(url, opening(), [])
         with pytest.raises(BrokerUnavailable, match=url):
             await whole_life(link)
+
+
+async def test_a_message_of_qos_2_is_taken_and_acknowledged_as_such() -> None:
+    two = b"\x34\x06\x00\x01x\x00\x07y" + b"\x32\x06\x00\x01x\x00\x08z"
+    acknowledged = b"\x50\x02\x00\x07" + b"\x40\x02\x00\x08"
+    release, completed = b"\x62\x02\x00\x07", b"\x70\x02\x00\x07"
+    heard = bytearray()
+    script = says(b"\x20\x02\x00\x00", b"\x90\x03\x00\x01\x01" + two, release)
+    async with scripted(script, heard) as url:
+        found: list[Held] = []
+        link = link_to(url, opening(Version.V3_1_1), found)
+        await link.open(["x"])
+        await until(lambda: len(found) == 2)
+        assert acknowledged[:1] not in heard
+        link.finish(found)
+        await until(lambda: heard.endswith(acknowledged + completed))
+        await link.close()
 
 
 @pytest.mark.parametrize("version", list(Version))

@@ -20,13 +20,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corechain_relayer.mqtt import packets
+from corechain_relayer.mqtt.decoder import Decoder
 from corechain_relayer.mqtt.flow import ANSWERS_IN_FLIGHT, Answer, HeldMessages, Outbox
 from corechain_relayer.mqtt.packets import (
     Connected,
-    Decoder,
     MalformedPacket,
     Message,
     Packet,
+    Released,
     Version,
     varint,
 )
@@ -85,7 +86,6 @@ def test_the_answer_to_connect_tells_of_the_session_and_of_the_brokers_limits() 
     "broken",
     [
         b"\xc0\x00",  # a broker sends no PINGREQ
-        b"\x34\x05\x00\x01a\x00\x07",  # QoS 2 on a subscription of QoS 1
         b"\x36\x05\x00\x01a\x00\x07",  # QoS 3
         b"\x32\x05\x00\x01a\x00\x00",  # QoS 1 with packet id 0
         b"\x32\x03\x00\x09a",  # a topic that is longer than its packet
@@ -98,6 +98,13 @@ def test_the_answer_to_connect_tells_of_the_session_and_of_the_brokers_limits() 
 def test_what_breaks_the_standard_is_a_malformed_packet(broken: bytes) -> None:
     with pytest.raises(MalformedPacket):
         read(broken, Version.V5)
+
+
+@given(st.lists(st.integers(1, 50)))
+def test_a_message_of_qos_2_comes_out_and_its_release(sizes: list[int]) -> None:
+    data = b"\x34\x06\x00\x01x\x00\x07y" + b"\x62\x02\x00\x07"
+    message = Message("x", b"y", 7, exactly_once=True)
+    assert read(data, Version.V3_1_1, sizes) == [message, Released(7)]
 
 
 def test_a_topic_that_is_no_utf_8_comes_out_as_one_that_nobody_has() -> None:
@@ -122,7 +129,7 @@ def test_messages_are_acknowledged_in_the_order_in_which_they_came(
     messages = [held.add(Message("t", b"x", packet_id)) for packet_id in ids]
     said: list[int] = []
     for count, place in enumerate(order, 1):
-        said += held.done(messages[place])
+        said += [message.packet_id for message in held.done([messages[place]])]
         done = set(order[:count])
         first_open = next((p for p in range(8) if p not in done), 8)
         assert said == [packet_id for packet_id in ids[:first_open] if packet_id]

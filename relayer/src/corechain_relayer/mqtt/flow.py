@@ -1,7 +1,7 @@
 """What is under way on a connection, in both directions. Pure: who sends is `link.py`."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from corechain_relayer.mqtt.packets import Message
@@ -43,16 +43,17 @@ class HeldMessages:
         self.bytes_held += held.size
         return held
 
-    def done(self, held: Held) -> list[int]:
-        """The packet ids that may be acknowledged now: those before which none is open."""
-        held.done = True
-        ids = []
-        while self._queue and self._queue[0].done:
-            first = self._queue.popleft()
+    def done(self, held: Iterable[Held]) -> list[Message]:
+        """What may be acknowledged now: the messages before which none is open."""
+        for one in held:
+            one.done = True
+        queue, found = self._queue, []
+        while queue and queue[0].done:
+            first = queue.popleft()
             self.bytes_held -= first.size
             if first.message.packet_id:
-                ids.append(first.message.packet_id)
-        return ids
+                found.append(first.message)
+        return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,17 +8,18 @@ from typing import cast
 
 from corechain_relayer.mqtt import packets
 from corechain_relayer.mqtt.broker import Broker
+from corechain_relayer.mqtt.decoder import Decoder
 from corechain_relayer.mqtt.errors import BrokerRefused, BrokerUnavailable
 from corechain_relayer.mqtt.flow import Answer, Held, HeldMessages, Outbox
 from corechain_relayer.mqtt.packets import (
     Acknowledged,
     Connected,
-    Decoder,
     Disconnected,
     MalformedPacket,
     Message,
     Opening,
     Packet,
+    Released,
     Subscribed,
     Version,
 )
@@ -225,6 +226,8 @@ class Link(asyncio.Protocol):
         if isinstance(packet, Acknowledged):
             self._outbox.taken(packet.packet_id)
             self._send_answers()
+        elif isinstance(packet, Released):
+            self._write(packets.completed(packet.packet_id))
         elif isinstance(packet, (Connected, Subscribed)):
             self._greetings.put_nowait(packet)
         elif isinstance(packet, Disconnected):
@@ -234,8 +237,7 @@ class Link(asyncio.Protocol):
 
     def finish(self, held: Sequence[Held]) -> None:
         """The messages are durable, or refused for good: they need not come again."""
-        ids = [packet_id for one in held for packet_id in self.held.done(one)]
-        self._write(b"".join(map(packets.puback, ids)))
+        self._write(b"".join(map(packets.acknowledgement, self.held.done(held))))
         self._pause_or_go_on()
 
     def publish(self, answer: Answer) -> bool:
