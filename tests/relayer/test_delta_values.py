@@ -18,6 +18,7 @@ from corechain_relayer.errors import UnreadableDelta
 from corechain_relayer.journal.changes import later, rows_of
 from corechain_relayer.journal.delta import delta_of, unpack_delta
 from corechain_relayer.journal.digests import CHUNK, Key
+from corechain_relayer.journal.rows import to_states
 from corechain_relayer.journal.union import united
 from corechain_relayer.sequences import JOURNAL_WIDTH, Seen, SequenceWindow, content_digest
 from relayer.test_deltas import DEVICES, STRANGER, ordered, report
@@ -112,7 +113,33 @@ def test_deltas_together_say_what_each_says(
         if any(digests[8 * place : 8 * place + 8])
     }
     assert found == {key: content_digest(report(*key).report) for key in keys}
-    rows = zip(*union.state_rows(0, count), strict=True)
-    kept = {(device, metric): at for device, metric, _, at, _ in rows}
+    rows = zip(union.devices, union.packed_states(0, count, {}), strict=True)
+    kept = to_states({"device": device, "states": packed} for device, packed in rows)
     # Of two states of one time, which only a test makes, either may count.
-    assert kept == {key: state.at for key, state in states.items()}
+    assert {key: state.at for key, state in kept.items()} == {
+        key: state.at for key, state in states.items()
+    }
+
+
+@given(BATCHES, BATCHES)
+def test_states_are_united_with_those_that_are_stored(
+    stored: tuple[set[Key], dict[StateKey, State]], fresh: tuple[set[Key], dict[StateKey, State]]
+) -> None:
+    """the later one counts; where times are equal, the stored one"""
+    (_, before), (own, after) = stored, fresh
+    theirs = {key: s for key, s in after.items() if key[0] in {device for device, _ in own}}
+    union = united([delta_of(*ordered([report(*key) for key in own], theirs))])
+    packed = {
+        device: united([delta_of(*ordered([report(device, 1)], states))]).packed_states(0, 1, {})[0]
+        for device in DEVICES
+        if (states := {key: state for key, state in before.items() if key[0] == device})
+    }
+    count = len(union.devices)
+    found = to_states(
+        {"device": device, "states": states}
+        for device, states in zip(union.devices, union.packed_states(0, count, packed), strict=True)
+    )
+    assert found == {
+        key: later(theirs.get(key), before[key]) if key in before else theirs[key]
+        for key in theirs.keys() | {key for key in before if key[0] in union.devices}
+    }

@@ -28,13 +28,12 @@ from corechain.protocol.states import StateColumns
 from corechain.service.database import connect, create_pool, migrate
 from corechain_relayer.journal import fold as fold_module
 from corechain_relayer.journal.batches import ID_MAX, BatchJournal, KeptBatch
-from corechain_relayer.journal.delta import delta_of
 from corechain_relayer.journal.digests import Key
 from corechain_relayer.journal.fold import Folder, fold, fold_all
 from corechain_relayer.journal.reader import JournalReader
+from corechain_relayer.journal.rows import window_columns
 from corechain_relayer.journal.sql import migrations, query
 from corechain_relayer.journal.unfolded import DeviceReader
-from corechain_relayer.journal.union import united
 from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow, content_digest
 
 if TYPE_CHECKING:
@@ -198,14 +197,28 @@ async def test_the_newest_sequence_of_a_device_is_the_one_of_its_last_batch(
     assert await reader.newest(DEVICES[0]) == 2**63 + 5
 
 
-async def test_a_database_of_an_older_program_goes_on(database: str) -> None:
-    older = [item for item in migrations() if "batch_delta" not in item[1]]
-    await migrate(database, older)
+async def write_as_older_programs(connection: "Conn", model: Model) -> None:
+    """Before migration 0009 a quality state was a row of its own."""
+    columns = window_columns(model.windows)
+    await connection.executemany(
+        "insert into device_sequence (device, newest, seen) values ($1, $2::text::numeric, $3)",
+        list(zip(*columns, strict=True)),
+    )
+    await connection.executemany(
+        "insert into quality_state values ($1, $2, $3, $4, $5)",
+        [(device, metric, *state) for (device, metric), state in model.states.items()],
+    )
+
+
+@pytest.mark.parametrize("before", ["0006", "0009"])
+async def test_a_database_of_an_older_program_goes_on(database: str, before: str) -> None:
+    await migrate(database, [item for item in migrations() if item[0] < before])
     connection, walk, model = await connect(database), Walk(random.Random(SEED)), Model()
     batch = walk.batch()
     model.take(batch)
-    union = united([delta_of(batch.reports, batch.states)])
-    await fold_module._apply(connection, union, 0, len(union.devices))
+    model.digests.clear()  # what is from before digests were kept has none
+    model.states[DEVICES[0], 65_535] = State(-(2**31), 2**40 - 1, 2**39)
+    await write_as_older_programs(connection, model)
 
     await migrate(database, migrations())
     reader, journal = DeviceReader(connection), BatchJournal(connection, 0)
@@ -223,7 +236,7 @@ async def test_a_database_of_an_older_program_goes_on(database: str) -> None:
 
 
 async def rows_of_devices(connection: "Conn") -> list[Any]:
-    tables = ("device_sequence", "report_digest", "quality_state")
+    tables = ("device_sequence", "report_digest")
     return [await connection.fetch(f"select * from {table} order by 1, 2") for table in tables]
 
 

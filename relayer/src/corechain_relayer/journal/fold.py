@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 from asyncpg import BitString
 
+from corechain.protocol.reading import DeviceId
 from corechain.service.database import outages
 from corechain_relayer.journal.delta import unpack_delta
 from corechain_relayer.journal.digests import CHUNK
@@ -70,13 +71,14 @@ def _united(taken: "Sequence[Record]") -> Union:
 
 async def _apply(connection: "Conn", union: Union, first: int, last: int) -> None:
     """The devices first to last of the union, without the last."""
-    rows = await connection.fetch(query("sequences"), union.devices[first:last])
+    rows = await connection.fetch(query("device_rows"), union.devices[first:last])
     windows = union.windows(first, last, to_windows(rows))
-    await connection.execute(query("upsert_sequences"), *window_columns(windows))
+    stored = {DeviceId(row["device"]): row["states"] for row in rows}
+    states = union.packed_states(first, last, stored)
+    await connection.execute(query("upsert_devices"), *window_columns(windows), states)
     devices, chunks, digests = union.digest_rows(first, last)
     bits = [BitString.frombytes(row) for row in digests]
     await connection.execute(query("keep_report_digests"), devices, chunks, bits, KEPT_CHUNKS)
-    await connection.execute(query("upsert_quality"), *union.state_rows(first, last))
 
 
 @dataclass(slots=True)

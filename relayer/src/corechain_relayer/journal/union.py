@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from corechain.protocol.columns import Places, bytes_as_text, rows_of
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.journal.delta import Delta, ids_in
 from corechain_relayer.journal.digests import CHUNK
+from corechain_relayer.journal.rows import STATE_ROWS
 from corechain_relayer.sequences import DIGEST_BYTES, JOURNAL_WIDTH, SequenceWindow
 
 Words = npt.NDArray[np.uint64]
@@ -62,16 +64,38 @@ class Union:
         devices = [self.devices[owner] for owner in owners[leading].tolist()]
         return devices, chunks[leading].tolist(), [row.tobytes() for row in rows]
 
-    def state_rows(self, first: int, last: int) -> list[list[Any]]:
-        """Parallel arrays (device, metric, value, at, run start) of the devices first to last."""
-        start, end = self.state_firsts[first], self.state_firsts[last]
-        counts = np.diff(self.state_firsts[first : last + 1])
-        owners = np.repeat(np.arange(first, last), counts).tolist()
-        columns = (self.metrics, self.values, self.times, self.run_starts)
-        return [
-            [self.devices[owner] for owner in owners],
-            *(column[start:end].tolist() for column in columns),
-        ]
+    def packed_states(self, first: int, last: int, stored: Mapping[DeviceId, bytes]) -> list[bytes]:
+        """The states of the devices first to last, without the last, united with those stored,
+        packed as they are stored: one value a device."""
+        held = [stored.get(device, b"") for device in self.devices[first:last]]
+        sizes = np.fromiter(map(len, held), np.intp, len(held)) // STATE_ROWS.itemsize
+        counts, numbers = np.diff(self.state_firsts[first : last + 1]), np.arange(last - first)
+        # What is stored comes last: of two states of one time it counts. Joined as bytes, because
+        # numpy would join the rows in the machine's byte order.
+        rows = np.frombuffer(b"".join([self._state_rows(first, last), *held]), STATE_ROWS)
+        owners = np.concatenate([np.repeat(numbers, counts), np.repeat(numbers, sizes)])
+        kept = latest(owners, rows["metric"], rows["at"])
+        packed = rows[kept].tobytes()
+        bounds = (_firsts(owners[kept], last - first) * STATE_ROWS.itemsize).tolist()
+        return [packed[start:end] for start, end in pairwise(bounds)]
+
+    def _state_rows(self, first: int, last: int) -> bytes:
+        chosen = slice(self.state_firsts[first], self.state_firsts[last])
+        rows = np.empty(chosen.stop - chosen.start, STATE_ROWS)
+        rows["metric"], rows["value"] = self.metrics[chosen], self.values[chosen]
+        rows["at"], rows["run_start"] = self.times[chosen], self.run_starts[chosen]
+        return rows.tobytes()
+
+
+def latest(owners: Places, metrics: "npt.NDArray[Any]", times: "npt.NDArray[Any]") -> Places:
+    """The places of the latest state of each (owner, metric), ordered by them; of two states of one
+    time the one further behind."""
+    order = np.lexsort((times, metrics, owners))
+    owner, metric = owners[order], metrics[order]
+    last = np.ones(len(order), np.bool_)
+    last[:-1] = (owner[1:] != owner[:-1]) | (metric[1:] != metric[:-1])
+    places: Places = order[last]
+    return places
 
 
 def united(deltas: Sequence[Delta]) -> Union:
@@ -115,9 +139,5 @@ def _states(deltas: Sequence[Delta], owners: Places, count: int) -> "tuple[Any, 
     names = ("metrics", "values", "times", "run_starts")
     columns = [_joined([getattr(d, name) for d in deltas], np.int64) for name in names]
     metrics, _, times, _ = columns
-    order = np.lexsort((times, metrics, of_states))
-    owner, metric = of_states[order], metrics[order]
-    latest = np.ones(len(order), np.bool_)
-    latest[:-1] = (np.diff(owner) != 0) | (np.diff(metric) != 0)
-    kept = order[latest]
+    kept = latest(of_states, metrics, times)
     return (_firsts(of_states[kept], count), *(column[kept] for column in columns))

@@ -39,30 +39,26 @@ insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
 on conflict (key) do update set state = 'queued' where intent.state = 'void'
 returning id;
 
--- name: upsert_sequences
--- Windows of some devices (parallel arrays). Numbers of 64 bits without a sign as text: as numeric
--- they take the client ten times as long.
-insert into device_sequence (device, newest, seen)
-select new.device, new.newest::numeric, new.seen
-from unnest($1::bytea[], $2::text[], $3::bytea[]) as new (device, newest, seen)
-on conflict (device) do update set newest = excluded.newest, seen = excluded.seen;
-
--- name: upsert_quality
--- Quality state after some batches (parallel arrays). A state never moves back in time, so batches
--- may be written in any order, and again.
-insert into quality_state (device, metric, value, at, run_start)
-select * from unnest($1::bytea[], $2::int[], $3::int[], $4::bigint[], $5::bigint[])
-on conflict (device, metric) do update
-set value = excluded.value, at = excluded.at, run_start = excluded.run_start
-where quality_state.at < excluded.at;
+-- name: upsert_devices
+-- Windows and packed quality states of some devices (parallel arrays). Numbers of 64 bits without a
+-- sign as text: as numeric they take the client ten times as long.
+insert into device_sequence (device, newest, seen, states)
+select new.device, new.newest::numeric, new.seen, new.states
+from unnest($1::bytea[], $2::text[], $3::bytea[], $4::bytea[]) as new (device, newest, seen, states)
+on conflict (device) do update
+set newest = excluded.newest, seen = excluded.seen, states = excluded.states;
 
 -- name: sequences
 -- Windows of some devices.
 select device, newest::text, seen from device_sequence where device = any($1::bytea[]);
 
 -- name: quality_states
--- Quality state of some devices.
-select device, metric, value, at, run_start from quality_state where device = any($1::bytea[]);
+-- Packed quality states of those of some devices that have one.
+select device, states from device_sequence where device = any($1::bytea[]) and states <> '';
+
+-- name: device_rows
+-- All that the journal has of some devices.
+select device, newest::text, seen, states from device_sequence where device = any($1::bytea[]);
 
 -- name: intent_state
 -- State of an intent by its key.
