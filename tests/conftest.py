@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from support.chain import reverted_after
 from support.kafka import shared_broker
 from support.ports import take_own_ports
+from support.scratch import take_memory
 from support.valkey import flush
 
 from corechain.devnet.network import Network
@@ -50,6 +51,8 @@ settings.register_profile("ci", PATIENT, derandomize=True)
 settings.load_profile("dev")
 
 take_own_ports()
+# After the ports: their locks lie where every run looks.
+take_memory()
 
 
 def pytest_configure(config: pytest.Config) -> None:

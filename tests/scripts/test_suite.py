@@ -5,18 +5,27 @@ given all test files
   no example of hypothesis fails because it took long
 given several pytest processes
   each chooses ports of its own, and none twice
+given a machine with memory to spare
+  the files of tests lie in it
+given one without, or a place for them that somebody has chosen
+  they lie where they lay
 given a command on a machine that stalls
   its processes stand still and go on, and its exit code is passed on
 """
 
 import ast
+import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import settings
+from support import scratch
 from support.processes import PATIENCE_S
 
 from corechain.devnet.process import free_port
@@ -115,3 +124,40 @@ def test_a_command_whose_processes_stand_still_ends_as_it_would_have() -> None:
     assert (done.returncode, done.stdout) == (7, "done\n")
     stalls = int(done.stderr.split()[0])
     assert stalls > 0
+
+
+def temporary_place(chosen: str | None, memory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Where temporary files go, once memory was offered."""
+    monkeypatch.setattr(tempfile, "tempdir", "unasked")
+    if chosen is None:
+        monkeypatch.delenv("TMPDIR", raising=False)
+    else:
+        monkeypatch.setenv("TMPDIR", chosen)
+    taken = scratch.take_memory(memory)
+    assert taken == (os.environ.get("TMPDIR") != chosen)
+    return tempfile.gettempdir()
+
+
+def test_files_of_tests_lie_in_memory_where_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "ROOM_BYTES", 1)
+    assert temporary_place(None, tmp_path, monkeypatch) == str(tmp_path)
+    assert temporary_place("/chosen", tmp_path, monkeypatch) == "unasked"
+
+
+@pytest.mark.parametrize("room", [1 << 60, 1])
+def test_files_of_tests_lie_where_they_lay_where_there_is_no_room(
+    room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "ROOM_BYTES", room)
+    place = tmp_path if room > 1 else tmp_path / "missing"
+    assert temporary_place(None, place, monkeypatch) == "unasked"
+
+
+def test_memory_is_room_only_as_far_as_the_machine_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scratch, "_free_memory", lambda: scratch.ROOM_BYTES - 1)
+    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 60))
+    assert temporary_place(None, tmp_path, monkeypatch) == "unasked"

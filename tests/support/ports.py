@@ -6,11 +6,12 @@ on a busy machine. `free_port` looks only whether nobody has it yet.
 
 import fcntl
 import os
-import tempfile
 from pathlib import Path
 
 from corechain.devnet import process
 
+LOCKS = Path("/tmp")
+"""The same for all runs on a machine, wherever each keeps its files."""
 RANGES = 32
 """More than one run has pytest processes; some 700 ports each."""
 
@@ -35,7 +36,7 @@ def take_own_ports() -> None:
     first, last = process.FIRST_PORT, process.LAST_PORT
     size = (last + 1 - first) // RANGES
     for number in range(RANGES):
-        path = Path(tempfile.gettempdir()) / f"corechain-ports-{number}.lock"
+        path = LOCKS / f"corechain-ports-{number}.lock"
         if not _lock(path):
             continue
         process.FIRST_PORT = first + number * size
