@@ -344,7 +344,8 @@ def cli(cli_ctx: Any, alias: str | None, first_block: int | None, provider: Prov
     click.echo(f"chain {chain_id}, parameters {source.name}, paid by {account.address}")
     plan, path = plan_all(parameters), manifest_path(chain_id)
     addresses = [planned.address for planned in plan]
-    manifest = Manifest.open(path, chain_id, parameters.roles, addresses)
+    weight = parameters.bridge_weight_bps
+    manifest = Manifest.open(path, chain_id, parameters.roles, addresses, weight)
     deploy_all(plan, account, provider, manifest, first_block)
     activate_lane(manifest, parameters, account)
     manifest.finish()

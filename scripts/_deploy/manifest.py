@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,18 @@ class Manifest:
     path: Path
     chain_id: int
     roles: Mapping[str, str]
+    rewards: Sequence[Entry]
+    """Reward rules by the first epoch that they hold for."""
     entries: dict[str, Entry] = field(default_factory=dict)
 
     @classmethod
     def open(
-        cls, path: Path, chain_id: int, roles: Mapping[str, str], addresses: Iterable[str]
+        cls,
+        path: Path,
+        chain_id: int,
+        roles: Mapping[str, str],
+        addresses: Iterable[str],
+        bridge_weight_bps: int,
     ) -> "Manifest":
         """Goes on with what the file says of these addresses; one about others is kept beside it.
 
@@ -37,7 +44,14 @@ class Manifest:
             old = path.with_suffix(".old.json")
             os.replace(path, old)
             click.echo(f"  {path.name} was of other parameters: it is {old.name} now")
-        return cls(path, chain_id, roles, {n: e for n, e in kept.items() if _has_block(e)})
+        rewards = [{"from_epoch": 1, "bridge_weight_bps": bridge_weight_bps}]
+        if kept:
+            # Epochs stand under these: what the parameters say now is for a later one, by hand.
+            rewards = document.get("rewards", rewards)
+            if rewards[-1]["bridge_weight_bps"] != bridge_weight_bps:
+                click.echo(f"  rewards of {path.name} stay as they are: see docs/operators.md")
+        entries = {name: entry for name, entry in kept.items() if _has_block(entry)}
+        return cls(path, chain_id, roles, rewards, entries)
 
     def known(self, name: str, address: str) -> Entry | None:
         """What an earlier run wrote of a contract at this address."""
@@ -61,6 +75,7 @@ class Manifest:
             "block": min(entry["block"] for entry in self.entries.values()),
             "contracts": self.entries,
             "roles": dict(self.roles),
+            "rewards": list(self.rewards),
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(".part")
@@ -85,6 +100,8 @@ def _read(path: Path, chain_id: int) -> dict[str, Any]:
         found = document["chain_id"]
         for entry in document["contracts"].values():
             str(entry["address"])
+        for step in document.get("rewards", ()):
+            int(step["bridge_weight_bps"])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise click.ClickException(
             f"{path} is no manifest ({error!r}): move it away, then run this again"

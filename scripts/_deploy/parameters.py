@@ -49,7 +49,11 @@ NUMBERS: Mapping[str, tuple[int, int]] = {
     "demand_fee": (1, 2**88 - 1),
     "challenge_window_s": (1, YEAR_S),
     "answer_window_s": (1, YEAR_S),
+    # No contract knows it: it goes into the manifest, where all who compute rewards read it.
+    "bridge_weight_bps": (0, 10_000),
 }
+DEFAULTS: Mapping[str, int] = {"bridge_weight_bps": 5_000}
+"""What a file of before the parameter does not name."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +81,7 @@ class Parameters:
     demand_fee: int
     challenge_window_s: int
     answer_window_s: int
+    bridge_weight_bps: int
 
 
 def read_parameters(path: Path, is_live: bool = False) -> Parameters:
@@ -85,7 +90,7 @@ def read_parameters(path: Path, is_live: bool = False) -> Parameters:
     A live network is one that others use: there, keys that everybody knows and windows that nobody
     can keep are refused as well.
     """
-    values = _load(path)
+    values = {**DEFAULTS, **_load(path)}
     refusals = list(_malformed(values))
     if not refusals:
         parameters = _parse(values)

@@ -267,7 +267,9 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
         for sink in indexer.sinks():
             lock = await stack.enter_async_context(writer(url, f"{WRITER} {sink.name}"))
             exporters.append(Exporter(lock, sink))
-        exporter = Exporters(exporters, RewardAuditor(indexer.pool, indexer.metrics))
+        schedule = indexer.deployment.rewards
+        auditor = RewardAuditor(indexer.pool, indexer.metrics, schedule)
+        exporter = Exporters(exporters, auditor)
         yield Driven(indexer, mirror, verifier, exporter)
 
 

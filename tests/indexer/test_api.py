@@ -25,7 +25,14 @@ from corechain.answers import device_bounds, parse_proven_reading, parse_statist
 from corechain.async_client import AsyncClient
 from corechain.devnet.settings import ADMIN_KEY, PROPOSER_KEY
 from corechain.http import LoopClients
-from corechain.protocol.rewards import EpochScore, Owner, RewardTree, points_by_owner, split_down
+from corechain.protocol.rewards import (
+    DEFAULT_RULES,
+    EpochScore,
+    Owner,
+    RewardTree,
+    points_by_owner,
+    split_down,
+)
 from corechain.protocol.vocabulary import metric
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params, encode_cursor
@@ -125,7 +132,9 @@ async def test_a_reading_is_proven_to_the_contract(world: World, served: Driven)
         assert {row["provenance"] for row in rows} == {"device"}
         for row in rows[:3]:
             path = f"/v1/batches/{row['batch_id']}/readings/{row['position']}/proof"
-            proven = parse_proven_reading(await get(api, path), row["batch_id"])
+            answer = await get(api, path)
+            assert answer["provenance"] == "device"
+            proven = parse_proven_reading(answer, row["batch_id"])
             proven.verify(world.chain.commitment_of)
             world.chain.prove_reading(proven)
             assert proven.reading.value == row["value"]
@@ -280,14 +289,14 @@ async def test_a_root_that_comes_out_pays_its_owner(world: World, served: Driven
         packed = row["leaves"]
         score.add(packed[i : i + 40] for i in range(0, len(packed), 40))
     owners = {key.identity.device: owner for key in world.keys}
-    amounts = split_down(EMISSION, points_by_owner(score.points(), owners))
+    amounts = split_down(EMISSION, points_by_owner(score.points(DEFAULT_RULES), owners))
     world.propose(1, RewardTree(amounts).root, EMISSION)
     world.pass_time(3)
     await served.settle()
     await asyncio.sleep(2.1)  # the window of the devnet, by the clock of the API
     async with served.api() as api:
         (epoch,) = (await get(api, "/v1/epochs"))["items"]
-        assert epoch["state"] == "verified"
+        assert (epoch["state"], epoch["bridge_weight_bps"]) == ("verified", 5_000)
         claim = await get(api, "/v1/rewards/0x" + owner.hex())
     assert claim["cumulative"] == str(EMISSION)
     proof = [bytes.fromhex(node[2:]) for node in claim["proof"]]

@@ -15,6 +15,7 @@ from corechain.protocol.errors import (
     InvalidProof,
     InvalidSignature,
     PaymentRequired,
+    ValueOutOfRange,
     VoucherRegressed,
 )
 from corechain.protocol.hashing import keccak
@@ -22,9 +23,12 @@ from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.logs import MalformedLog, decode_log, layouts, topic_of
 from corechain.protocol.reading import DeviceId, Reading
 from corechain.protocol.rewards import (
+    DEFAULT_RULES,
     EpochScore,
     Owner,
     RewardClaim,
+    RewardRules,
+    RewardSchedule,
     RewardTree,
     accumulate,
     points_by_owner,
@@ -45,13 +49,62 @@ def test_a_device_earns_once_per_metric_and_hour():
     score = EpochScore()
     score.add([leaf(1, 5), leaf(1, 5, second=9), leaf(1, 6), leaf(2, 5)])
     score.add([leaf(1, 6, second=1)])
-    assert score.points() == {b"\x01" * 20: 3}
+    assert score.points(DEFAULT_RULES) == {b"\x01" * 20: 30_000}
 
 
 def test_a_suspect_reading_earns_nothing():
     score = EpochScore()
     score.add([leaf(1, 5, flag=3)])
-    assert score.points() == {}
+    assert score.points(DEFAULT_RULES) == {}
+
+
+OWN, BRIDGED = b"\x01" * 20, b"\xb5\x1d" + b"\x01" * 18
+
+
+def scored(*devices):
+    score = EpochScore()
+    score.add(leaf(1, hour, device=device) for hour, device in enumerate(devices))
+    return score
+
+
+def test_a_slot_of_a_bridges_device_counts_half_unless_the_rules_say_otherwise():
+    score = scored(OWN, BRIDGED, BRIDGED)
+    assert score.points(DEFAULT_RULES) == {OWN: 10_000, BRIDGED: 10_000}
+    assert score.points(RewardRules(2_500)) == {OWN: 10_000, BRIDGED: 5_000}
+    assert score.points(RewardRules(0)) == {OWN: 10_000, BRIDGED: 0}
+
+
+@given(
+    st.integers(0, 10**30),
+    st.lists(st.binary(min_size=20, max_size=20).map(lambda d: b"\x01" + d[1:]), min_size=1),
+    st.integers(0, 10_000),
+)
+def test_where_no_bridge_is_the_weight_changes_no_share(pool, devices, weight):
+    """So roots of before the weight was there come out."""
+    slots = {device: devices.count(device) for device in devices}
+    points = scored(*devices).points(RewardRules(weight))
+    assert split_down(pool, points) == split_down(pool, slots)
+
+
+def test_rules_hold_from_their_epoch_on_and_have_a_hash_each():
+    early, late = RewardRules(10_000), RewardRules(5_000)
+    schedule = RewardSchedule(((1, early), (7, late)))
+    assert [schedule.of(epoch) for epoch in (1, 6, 7, 32_767)] == [early, early, late, late]
+    assert RewardSchedule().of(1) == DEFAULT_RULES
+    assert early.hash != late.hash
+    assert DEFAULT_RULES.hash == late.hash
+
+
+@pytest.mark.parametrize("weight", [-1, 10_001])
+def test_a_weight_is_no_more_than_the_whole(weight):
+    with pytest.raises(ValueOutOfRange):
+        RewardRules(weight)
+
+
+@pytest.mark.parametrize("firsts", [(), (2,), (1, 1), (1, 5, 3)])
+def test_rules_begin_with_the_first_epoch_and_follow_each_other(firsts):
+    with pytest.raises(ValueError, match="begin with epoch 1"):
+        RewardSchedule(tuple((first, DEFAULT_RULES) for first in firsts))
 
 
 @given(st.integers(0, 2**120), st.dictionaries(owners, st.integers(0, 1000), min_size=1))

@@ -5,6 +5,8 @@ given committed batches of two owners' devices
     the root on chain is the one of their points
   when they are proposed again
     the second epoch adds to the first
+  when one device is a bridge's
+    its points count half
   when nothing new is there, the pool is over the cap, or a data file is gone
     the command says so and proposes nothing
 """
@@ -19,7 +21,9 @@ from pathlib import Path
 import pytest
 from support.processes import PATIENCE_S
 
+from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.rewards import Owner, RewardTree
+from relayer.bridges import MARKED
 from relayer.conftest import Start
 from relayer.support import ADMIN, Chain, Sensor, eventually, secp
 
@@ -61,7 +65,8 @@ def end_of_window(chain: Chain) -> None:
 
 def test_roots_follow_points_and_add_up(start: Start, chain: Chain, propose: Propose) -> None:
     relayer = start()
-    one, two = Sensor(secp(1), chain.domain), Sensor(secp(2), chain.domain)
+    bridged = Secp256k1Key(MARKED[0].to_bytes(32, "big"))
+    one, two = Sensor(secp(1), chain.domain), Sensor(bridged, chain.domain)
     chain.register(one.key, ADMIN)
     chain.register(two.key, OWNER)
     items = [one.observation(), one.observation(metric=3, value=5000)]
@@ -71,9 +76,10 @@ def test_roots_follow_points_and_add_up(start: Start, chain: Chain, propose: Pro
     first = propose()
     assert first.returncode == 0, first.stderr
     done = json.loads(first.stdout)
-    amounts = {address(ADMIN): 2000, address(OWNER): 1000}
+    amounts = {address(ADMIN): 2400, address(OWNER): 600}
     assert done["root"] == "0x" + RewardTree(amounts).root.hex()
     assert (done["epoch"], done["emission"]) == (1, str(POOL))
+    assert (done["bridge_weight_bps"], len(done["rules_hash"])) == (5_000, 66)
 
     end_of_window(chain)
     assert relayer.send(two.report(1)).status_code == 202

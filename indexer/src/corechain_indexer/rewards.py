@@ -10,6 +10,8 @@ from corechain.protocol.reading import READING_BYTES, DeviceId
 from corechain.protocol.rewards import (
     EpochScore,
     Owner,
+    RewardRules,
+    RewardSchedule,
     RewardTree,
     accumulate,
     points_by_owner,
@@ -42,9 +44,10 @@ def cumulative_after(
     files: list[bytes],
     owners: Mapping[DeviceId, Owner],
     emission: int,
+    rules: RewardRules,
 ) -> dict[Owner, int]:
     """Amounts after an epoch, from the packed leaves of its batches. Pure."""
-    points = points_by_owner(_score(files).points(), owners)
+    points = points_by_owner(_score(files).points(rules), owners)
     shares = split_down(emission, points) if sum(points.values()) else {}
     return accumulate(before, shares)
 
@@ -60,6 +63,7 @@ class RewardAuditor:
 
     pool: "Database"
     metrics: Metrics
+    schedule: RewardSchedule
 
     async def step(self) -> None:
         """Stops at the first root that cannot be recomputed yet."""
@@ -71,7 +75,8 @@ class RewardAuditor:
             async with self.pool.acquire() as connection:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
                     row = await connection.fetchrow(SQL["next_epoch"])
-                    computed = None if row is None else await _Snapshot(connection).amounts(row)
+                    snapshot = _Snapshot(connection, self.schedule)
+                    computed = None if row is None else await snapshot.amounts(row)
                 if row is None or computed is None:
                     return False
                 async with connection.transaction():
@@ -98,6 +103,7 @@ class _Snapshot:
     """What a root is recomputed from, as of one moment."""
 
     connection: "Held"
+    schedule: RewardSchedule
 
     async def amounts(self, row: "Record") -> dict[Owner, int] | None:
         """Cumulative amounts after the epoch of a proposal; none for a root that no data can have,
@@ -118,6 +124,7 @@ class _Snapshot:
             [found["leaves"] for found in files],
             {DeviceId(found["device"]): Owner(found["owner"]) for found in owners},
             int(row["emission"]),
+            self.schedule.of(row["epoch"]),
         )
 
     async def _fetch(self, query: str, *arguments: object) -> list["Record"]:

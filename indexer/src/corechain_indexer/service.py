@@ -211,7 +211,7 @@ class Indexer:
 
     async def audit(self) -> None:
         """One session of the auditor of reward roots."""
-        auditor = RewardAuditor(self.pool, self.metrics)
+        auditor = RewardAuditor(self.pool, self.metrics, self.deployment.rewards)
 
         async def step() -> bool:
             await auditor.step()
@@ -234,6 +234,7 @@ class Indexer:
             EpochTree(self.pool),
             StatisticsReader(self.pool, trees),
             ReadingProver(self.pool, trees),
+            self.deployment.rewards,
         )
         stream = BatchStream(self.redis, settings.max_subscribers, self.metrics)
         probes = {

@@ -7,7 +7,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from corechain.protocol.errors import CoreChainError, InvalidValue
+from corechain.protocol.errors import CoreChainError, InvalidValue, ValueOutOfRange
+from corechain.protocol.rewards import DEFAULT_SCHEDULE, RewardRules, RewardSchedule
 
 
 class InvalidDeployment(CoreChainError):
@@ -33,6 +34,8 @@ class Deployment:
 
     chain_id: int
     contracts: dict[str, DeployedContract]
+    rewards: RewardSchedule = DEFAULT_SCHEDULE
+    """Here and in no service's settings: who checks a root needs the rules of who proposed it."""
 
     def address(self, name: str) -> bytes:
         """20 bytes. Raises InvalidValue for a contract that the manifest does not name."""
@@ -64,18 +67,36 @@ def _contract(name: str, entry: dict[str, Any]) -> DeployedContract:
     return DeployedContract(name, address, block)
 
 
+def _whole(entry: dict[str, Any], name: str) -> int:
+    value = entry[name]
+    # int() would make 0 of 0.5, and nobody would be paid.
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ValueError(f"{name} is {value!r}, not a whole number")
+    return value
+
+
+def _schedule(entries: list[dict[str, Any]]) -> RewardSchedule:
+    return RewardSchedule(
+        tuple(
+            (_whole(entry, "from_epoch"), RewardRules(_whole(entry, "bridge_weight_bps")))
+            for entry in entries
+        )
+    )
+
+
 def parse_deployment(path: Path, document: dict[str, Any]) -> Deployment:
     """The manifest's content. Raises InvalidDeployment."""
     try:
         entries = document["contracts"]
         contracts = {name: _contract(name, entry) for name, entry in entries.items()}
         chain_id = int(document["chain_id"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        rewards = _schedule(document["rewards"]) if "rewards" in document else DEFAULT_SCHEDULE
+    except (KeyError, TypeError, ValueError, AttributeError, ValueOutOfRange) as error:
         raise InvalidDeployment(path, f"not a manifest ({error!r})") from error
     missing = [name for name in REQUIRED if name not in contracts]
     if missing:
         raise InvalidDeployment(path, f"lacks {', '.join(missing)}")
-    return Deployment(chain_id, contracts)
+    return Deployment(chain_id, contracts, rewards)
 
 
 def load_deployment(path: Path | str) -> Deployment:

@@ -3,11 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from corechain.protocol.errors import NotFound, UnknownBatch, UnknownDevice
 from corechain.protocol.provenance import provenance_of
-from corechain.protocol.rewards import Owner
+from corechain.protocol.reading import Reading
+from corechain.protocol.rewards import Owner, RewardSchedule
 from corechain.service.database import asked
 from corechain.service.rpc import Rpc
 from corechain_indexer.api import rows, schemas
@@ -63,6 +65,7 @@ class Handlers:
     epoch_tree: EpochTree
     reader: StatisticsReader
     prover: ReadingProver
+    rewards: RewardSchedule
 
     async def status(self, params: Params) -> schemas.Status:
         params.only()
@@ -138,6 +141,7 @@ class Handlers:
             hexed(rows.header_of(row).rest_hash),
             hexed(row["readings_root"]),
             hexed(row["commitment"]),
+            Reading.unpack(trees.leaves[position]).provenance,
         )
 
     async def readings(self, params: Params) -> schemas.Readings:
@@ -220,7 +224,8 @@ class Handlers:
         params.only("limit", "cursor")
         limit, (after,) = params.limit(), params.cursor([0])
         found = await asked(self.pool.fetch(SQL["epochs"], after, limit + 1))
-        return schemas.Epochs(*_page(found, limit, rows.epoch, lambda row: [row["epoch"]]))
+        shape = partial(rows.epoch, schedule=self.rewards)
+        return schemas.Epochs(*_page(found, limit, shape, lambda row: [row["epoch"]]))
 
     async def channels(self, params: Params) -> schemas.PaymentChannels:
         params.only("payer", "limit", "cursor")

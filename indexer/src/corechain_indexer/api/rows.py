@@ -6,6 +6,7 @@ from corechain.protocol.batch import Header
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.provenance import provenance_of
 from corechain.protocol.quality import Reason
+from corechain.protocol.rewards import RewardSchedule
 from corechain_indexer.api import schemas
 from corechain_indexer.store.files import to_unsigned
 
@@ -106,10 +107,11 @@ def rejection(row: "Record") -> schemas.Rejection:
         row["observed_at"],
         row["value"],
         [str(reason.name).lower() for reason in Reason(row["reasons"])],
+        provenance_of(row["device"]),
     )
 
 
-def epoch(row: "Record") -> schemas.Epoch:
+def epoch(row: "Record", schedule: RewardSchedule) -> schemas.Epoch:
     return schemas.Epoch(
         row["epoch"],
         hexed(row["root"]),
@@ -118,6 +120,7 @@ def epoch(row: "Record") -> schemas.Epoch:
         row["active_at"],
         row["block_number"],
         row["state"],
+        schedule.of(row["epoch"]).bridge_weight_bps,
     )
 
 

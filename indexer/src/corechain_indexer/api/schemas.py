@@ -77,6 +77,7 @@ class Rejection(msgspec.Struct, frozen=True):
     observed_at: int
     value: int
     reasons: list[str]
+    provenance: str
 
 
 class Rejections(msgspec.Struct, frozen=True):
@@ -126,6 +127,7 @@ class ReadingProof(msgspec.Struct, frozen=True):
     rest_hash: str
     readings_root: str
     commitment: str
+    provenance: str
 
 
 class Part(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
@@ -209,6 +211,9 @@ class Reward(msgspec.Struct, frozen=True):
 
 
 class Epoch(msgspec.Struct, frozen=True):
+    """`bridge_weight_bps`: what a slot of a bridge's device counts under the epoch's rules, of
+    10,000 for a device's own."""
+
     epoch: int
     root: str
     through_block: int
@@ -216,6 +221,7 @@ class Epoch(msgspec.Struct, frozen=True):
     active_at: int
     block: int
     state: str
+    bridge_weight_bps: int
 
 
 class Epochs(msgspec.Struct, frozen=True):

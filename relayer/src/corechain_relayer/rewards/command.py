@@ -57,6 +57,8 @@ class Proposed:
             "root": "0x" + proposal.root.hex(),
             "through_block": proposal.through_block,
             "emission": str(proposal.emission),
+            "bridge_weight_bps": proposal.rules.bridge_weight_bps,
+            "rules_hash": "0x" + proposal.rules.hash.hex(),
             "cumulative": {"0x" + o.hex(): str(amount) for o, amount in proposal.amounts.items()},
             "transaction": "0x" + self.transaction.hex(),
         }
@@ -147,7 +149,8 @@ class Proposer:
     async def _compute(self, pool: int, through: int | None) -> Proposal:
         head = (await self.rpc.head()).number
         history = History(self.rpc, self.deployment, self.settings.log_range_blocks)
-        ledger = Ledger(await history.batches(head), self.settings.data_dir, history.owners)
+        batches, schedule = await history.batches(head), self.deployment.rewards
+        ledger = Ledger(batches, self.settings.data_dir, history.owners, schedule)
         return await ledger.propose(await history.epochs(head), through or head, pool)
 
     async def _rehearse(self, intent: Intent) -> None:

@@ -10,8 +10,11 @@ from corechain.protocol.events import RootProposed
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import (
+    DEFAULT_RULES,
     EpochScore,
     Owner,
+    RewardRules,
+    RewardSchedule,
     RewardTree,
     accumulate,
     points_by_owner,
@@ -42,6 +45,7 @@ class Proposal:
     through_block: int
     emission: int
     amounts: Mapping[Owner, int]
+    rules: RewardRules = DEFAULT_RULES
 
 
 OwnersAt = Callable[[int], Awaitable[Mapping[DeviceId, Owner]]]
@@ -72,12 +76,15 @@ class Ledger:
     batches: Mapping[int, Committed]
     data_dir: Path
     owners_at: OwnersAt
+    schedule: RewardSchedule
 
-    async def _shares(self, after: int, through: int, pool: int) -> dict[Owner, int]:
+    async def _shares(
+        self, after: int, through: int, pool: int, rules: RewardRules
+    ) -> dict[Owner, int]:
         score = EpochScore()
         for commitment in self._between(after, through):
             score.add(_leaves(self.data_dir, commitment))
-        points = points_by_owner(score.points(), await self.owners_at(through))
+        points = points_by_owner(score.points(rules), await self.owners_at(through))
         return split_down(pool, points) if sum(points.values()) else {}
 
     def _between(self, after: int, through: int) -> Iterable[Digest26]:
@@ -90,7 +97,8 @@ class Ledger:
         amounts: dict[Owner, int] = {}
         after = 0
         for epoch in epochs:
-            shares = await self._shares(after, epoch.through_block, epoch.emission)
+            rules = self.schedule.of(epoch.epoch)
+            shares = await self._shares(after, epoch.through_block, epoch.emission, rules)
             amounts = accumulate(amounts, shares)
             if not amounts or RewardTree(amounts).root != epoch.root:
                 raise RewardsNotReproducible(
@@ -103,9 +111,10 @@ class Ledger:
         """The next epoch. Raises NothingToReward, RewardsNotReproducible."""
         after = epochs[-1].through_block if epochs else 0
         before = await self.cumulative(epochs)
-        shares = await self._shares(after, through, pool)
+        number = epochs[-1].epoch + 1 if epochs else 1
+        rules = self.schedule.of(number)
+        shares = await self._shares(after, through, pool, rules)
         if not shares:
             raise NothingToReward(after)
         amounts = accumulate(before, shares)
-        number = epochs[-1].epoch + 1 if epochs else 1
-        return Proposal(number, RewardTree(amounts).root, through, pool, amounts)
+        return Proposal(number, RewardTree(amounts).root, through, pool, amounts, rules)

@@ -3,15 +3,16 @@
 Same batches + same rules ⇒ same root, on any machine. Nothing here knows a clock or a float.
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NewType
 
 from corechain.protocol.errors import InvalidProof, ValueOutOfRange
 from corechain.protocol.hashing import Digest26, hash26, keccak
 from corechain.protocol.merkle import MerkleTree, verify_inclusion
+from corechain.protocol.provenance import Provenance, provenance_of
 from corechain.protocol.reading import PASS, DeviceId, Reading
 
 Owner = NewType("Owner", bytes)
@@ -21,9 +22,63 @@ HOUR_S = 3600
 U128_MAX = 2**128 - 1
 
 
+WHOLE_BPS = 10_000
+"""The weight of a device's own readings: points are counted in hundredths of a percent."""
+
+
+@dataclass(frozen=True, slots=True)
+class RewardRules:
+    """What a slot of an epoch is worth. Whoever proposes or checks a root has to use the same.
+
+    `bridge_weight_bps`: weight of a slot of a device with provenance `bridge`, in hundredths of a
+    percent of a device's own. Half by default: the data is as useful, but nobody vouches for the
+    way from the station to the key. Raises ValueOutOfRange outside 0 to 10,000.
+    """
+
+    bridge_weight_bps: int = 5_000
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.bridge_weight_bps <= WHOLE_BPS:
+            raise ValueOutOfRange("bridge_weight_bps", self.bridge_weight_bps)
+
+    def weight(self, device: DeviceId) -> int:
+        """Of one slot, in basis points: from the id alone, so the same for everybody."""
+        is_bridged = provenance_of(device) is Provenance.BRIDGE
+        return self.bridge_weight_bps if is_bridged else WHOLE_BPS
+
+    @property
+    def hash(self) -> bytes:
+        """hash32 of the rules in words; docs/protocol.md has them."""
+        return keccak(
+            b"CoreChain reward rules 2: a slot a device, metric and clock hour with a reading "
+            b"flagged pass; of a bridge's device it counts %d of 10000; the pool is split by "
+            b"slots so weighed, rounded down" % self.bridge_weight_bps
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RewardSchedule:
+    """Rules by the first epoch that they hold for, ascending, the first from epoch 1 on: an epoch
+    that stands keeps its rules. Raises ValueError for any other order."""
+
+    steps: Sequence[tuple[int, RewardRules]] = ((1, RewardRules()),)
+
+    def __post_init__(self) -> None:
+        firsts = [first for first, _ in self.steps]
+        if firsts[:1] != [1] or firsts != sorted(set(firsts)):
+            raise ValueError("reward rules begin with epoch 1, and each later at a later epoch")
+
+    def of(self, epoch: int) -> RewardRules:
+        """The rules of an epoch, from 1 on."""
+        return self.steps[bisect_right(self.steps, epoch, key=lambda step: step[0]) - 1][1]
+
+
+DEFAULT_RULES, DEFAULT_SCHEDULE = RewardRules(), RewardSchedule()
+
+
 @dataclass(slots=True)
 class EpochScore:
-    """Points of an epoch: one per device, metric and clock hour with a reading flagged pass.
+    """Slots of an epoch: one per device, metric and clock hour with a reading flagged pass.
 
     So neither a faster sensor nor a repeated value earns more than a steady one.
     """
@@ -38,8 +93,10 @@ class EpochScore:
                 slot = reading.metric, reading.observed_at // HOUR_S
                 self._slots[reading.device].add(slot)
 
-    def points(self) -> dict[DeviceId, int]:
-        return {device: len(slots) for device, slots in sorted(self._slots.items())}
+    def points(self, rules: RewardRules) -> dict[DeviceId, int]:
+        """Slots times their weight in basis points."""
+        slots = sorted(self._slots.items())
+        return {device: len(found) * rules.weight(device) for device, found in slots}
 
 
 def points_by_owner(
