@@ -238,9 +238,11 @@ class Settings(MqttSettings, HttpSettings):
     )
 
     mqtt_group: str = Field(
-        "corechain",
-        pattern=r"^[\w.-]{1,100}$",
-        description="processes of one group share the messages among them (MQTT 5)",
+        # Not shared unless asked for: Mosquitto 2.0 keeps no shared subscription over its restart.
+        "",
+        pattern=r"^[\w.-]{0,100}$",
+        description="processes of one group share the messages among them (MQTT 5); without it "
+        "every process gets all of them. With another one, take another client id",
     )
     mqtt_prefix: str = Field(
         "corechain/v1",
