@@ -18,8 +18,10 @@ SOURCES = (
     "columns.c",
     "keccak.c",
     "keccak_rows.c",
+    "lanes.c",
     "pack_json.c",
     "roots.c",
+    "sums.c",
     "verify.c",
 )
 HEADERS = (

@@ -52,7 +52,7 @@ TARGET static void NAMED(absorb)(VECTOR *a, uint8_t blocks[][RATE]) {
 
 /* Up to LANES rows; all are read before anything is written. */
 TARGET static void NAMED(group)(const uint8_t *rows, size_t stride, size_t size, size_t count,
-                                uint8_t *hashes, size_t hash_stride) {
+                                uint8_t *hashes, size_t hash_stride, size_t hash_size) {
     VECTOR a[25];
     uint8_t blocks[LANES][RATE];
     size_t done = 0;
@@ -72,15 +72,16 @@ TARGET static void NAMED(group)(const uint8_t *rows, size_t stride, size_t size,
     for (size_t lane = 0; lane < count; lane++) {
         uint64_t words[4];
         for (int word = 0; word < 4; word++) words[word] = a[word][lane];
-        memcpy(hashes + hash_stride * lane, words, DIGEST);
+        memcpy(hashes + hash_stride * lane, words, hash_size);
     }
 }
 
 TARGET static void NAMED(rows)(const uint8_t *rows, size_t stride, size_t size, size_t count,
-                               uint8_t *hashes, size_t hash_stride) {
+                               uint8_t *hashes, size_t hash_stride, size_t hash_size) {
     for (size_t at = 0; at < count; at += LANES) {
         size_t many = count - at < LANES ? count - at : LANES;
-        NAMED(group)(rows + stride * at, stride, size, many, hashes + hash_stride * at, hash_stride);
+        NAMED(group)(rows + stride * at, stride, size, many, hashes + hash_stride * at, hash_stride,
+                     hash_size);
     }
 }
 

@@ -8,11 +8,11 @@
 #define DIGEST 26
 
 static void rows_one_by_one(const uint8_t *rows, size_t stride, size_t size, size_t count,
-                            uint8_t *hashes, size_t hash_stride) {
+                            uint8_t *hashes, size_t hash_stride, size_t hash_size) {
     for (size_t i = 0; i < count; i++) {
         uint8_t digest[32];
         corechain_keccak256(rows + stride * i, size, digest);
-        memcpy(hashes + hash_stride * i, digest, DIGEST);
+        memcpy(hashes + hash_stride * i, digest, hash_size);
     }
 }
 
@@ -40,20 +40,25 @@ typedef uint64_t vector8 __attribute__((vector_size(64)));
 #include "keccak_lanes.h"
 #endif
 
-void corechain_hash26_rows(const uint8_t *rows, size_t stride, size_t size, size_t count,
-                           uint8_t *hashes, size_t hash_stride) {
+void corechain_hash_rows(const uint8_t *rows, size_t stride, size_t size, size_t count,
+                         uint8_t *hashes, size_t hash_stride, size_t hash_size) {
 #ifdef VECTORS
     /* A vector of which one lane is used takes longer than one hash. */
     if (count > 1 && __builtin_cpu_supports("avx512f")) {
-        rows_of_8(rows, stride, size, count, hashes, hash_stride);
+        rows_of_8(rows, stride, size, count, hashes, hash_stride, hash_size);
         return;
     }
     if (count > 1 && __builtin_cpu_supports("avx2")) {
-        rows_of_4(rows, stride, size, count, hashes, hash_stride);
+        rows_of_4(rows, stride, size, count, hashes, hash_stride, hash_size);
         return;
     }
 #endif
-    rows_one_by_one(rows, stride, size, count, hashes, hash_stride);
+    rows_one_by_one(rows, stride, size, count, hashes, hash_stride, hash_size);
+}
+
+void corechain_hash26_rows(const uint8_t *rows, size_t stride, size_t size, size_t count,
+                           uint8_t *hashes, size_t hash_stride) {
+    corechain_hash_rows(rows, stride, size, count, hashes, hash_stride, DIGEST);
 }
 
 int corechain_hash26_slices(const uint8_t *packed, size_t length, const uint32_t *offsets,

@@ -32,4 +32,7 @@ int corechain_verify_frame(const uint8_t *packed, size_t length, const uint32_t 
                            const uint8_t *curves, uint8_t *keys, const uint8_t *random,
                            uint8_t *digests, uint8_t *verdicts);
 
+/* For tests, which compare: with 0 no vector is used for fields and points. Whether one is now. */
+int corechain_use_lanes(int use);
+
 #endif

@@ -22,8 +22,8 @@ from corechain.protocol.verifying import KnownKeys, NativeFrameVerifier
 from corechain_native import INVALID, UNJUDGED, verify_frame
 
 REFERENCE = FrameVerifier(DOMAIN)
-SIZES = (1, 2, 3, 8, 30, 44, 60, 150, 400)
-"""Around 44 the library turns from one way of summing to another."""
+SIZES = (1, 2, 3, 8, 27, 30, 60, 150, 400)
+"""Around 28 the sum turns from the library's tables to buckets."""
 FORGED_SHARES = (0.0, 0.0, 0.0, 0.02, 0.1, 0.5, 1.0)
 FRAMES_A_POOL = 200
 

@@ -60,7 +60,7 @@ def test_any_frame_has_the_verdicts_of_the_reference(sent: list[Sent], first_con
 
 @pytest.mark.parametrize("forge", FORGERIES, ids=lambda forge: forge.__name__.strip("_"))
 def test_a_forgery_among_the_honest_is_refused_alone(forge: Change) -> None:
-    """Enough reports for the library's other method of summing, too."""
+    """Enough reports for a sum by buckets, too."""
     for place in (0, 17, 35):
         sent = [POOL[index % 36] for index in range(120)]
         sent[place] = forge(sent[place], Random(place))
