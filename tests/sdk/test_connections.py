@@ -239,6 +239,14 @@ def test_other_machines_are_asked_through_the_proxy(proxied, monkeypatch):
                 return (await other.get("http://node.example/x")).json()
 
         assert asyncio.run(ask()) == {"path": "http://node.example/x"}
+        assert asyncio.run(Rpc("http://node.example/").chain_id()) == 31337
+
+
+def test_a_service_that_closes_no_connection_leaves_none_and_may_ask_in_another_loop(url):
+    rpc = Rpc(url)
+    for _ in range(2):
+        assert asyncio.run(rpc.chain_id()) == 31337
+        assert rpc._poster._session.closed
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def _direct(urls: tuple[str, ...]) -> dict[str, Any]:
 
 
 @cache
-def _authorities() -> "ssl.SSLContext":
+def authorities() -> "ssl.SSLContext":
     """Whom to believe, read once a process: 25 ms of CPU, the most of making a client."""
     import httpx
 
@@ -81,14 +81,14 @@ def client(*urls: str, **options: Any) -> "httpx.Client":
     """
     import httpx
 
-    return httpx.Client(mounts=_direct(urls), verify=_authorities(), **options)
+    return httpx.Client(mounts=_direct(urls), verify=authorities(), **options)
 
 
 def async_client(*urls: str, **options: Any) -> "httpx.AsyncClient":
     """The same for asyncio."""
     import httpx
 
-    return httpx.AsyncClient(mounts=_direct(urls), verify=_authorities(), **options)
+    return httpx.AsyncClient(mounts=_direct(urls), verify=authorities(), **options)
 
 
 class ProcessClients:

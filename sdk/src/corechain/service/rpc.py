@@ -7,14 +7,15 @@ error that follows the specification is NodeRefused, and nothing else comes out.
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-import httpx
 import msgspec
 
-from corechain.http import async_client
+from corechain.http import AnswerTooLong
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.poster import FAILURES, Poster
 from corechain.service.words import (
     Block,
     Log,
@@ -36,7 +37,7 @@ MAX_ANSWER_BYTES = 256 << 20
 """A node that never ends its answer must not take our memory; the largest honest one is 30 MB."""
 WHOLE_ANSWER = 6
 """The whole answer may take so many times the timeout of a single read, however it drips."""
-REFUSALS = (httpx.codes.BAD_REQUEST, httpx.codes.REQUEST_ENTITY_TOO_LARGE)
+REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 """With these a proxy before the node refuses what is asked: a batch, or too wide a range."""
 MESSAGE_LENGTH = 500
 """What of a node's error message goes into logs."""
@@ -71,13 +72,13 @@ class Rpc:
     """JSON-RPC over one keep-alive HTTP client."""
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
-        self._client = async_client(url, base_url=url, timeout=timeout_s)
+        self._poster = Poster(url, timeout_s, MAX_ANSWER_BYTES)
         self._deadline_s = timeout_s * WHOLE_ANSWER
         self._id = 0
         self._batch_calls = BATCH_CALLS
 
     async def close(self) -> None:
-        await self._client.aclose()
+        await self._poster.close()
 
     async def call(self, method: str, *params: Any) -> Any:
         """The result. Raises NodeUnavailable, or NodeRefused with what the node said."""
@@ -153,13 +154,11 @@ class Rpc:
     async def _post(self, method: str, request: Any) -> Any:
         try:
             async with asyncio.timeout(self._deadline_s):
-                status, content = await self._exchange(msgspec.json.encode(request))
-        except httpx.HTTPError as error:
-            raise NodeUnavailable(f"{method}: {type(error).__name__} {error}") from error
+                status, content = await self._exchange(method, msgspec.json.encode(request))
         except TimeoutError:
             raise NodeUnavailable(f"{method}: no whole answer in {self._deadline_s:g} s") from None
         # A refusal may come with 4xx; what a server says of itself (429, 5xx) is no answer.
-        if status == httpx.codes.TOO_MANY_REQUESTS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise NodeUnavailable(f"{method}: HTTP {status}")
         try:
             return msgspec.json.decode(content)
@@ -168,15 +167,12 @@ class Rpc:
                 raise NodeRefused(method, 0, f"HTTP {status}") from error
             raise NodeUnavailable(f"{method}: HTTP {status}, the answer is not JSON") from error
 
-    async def _exchange(self, body: bytes) -> tuple[int, bytes]:
-        headers = {"content-type": "application/json"}
-        content = bytearray()
-        async with self._client.stream("POST", "", content=body, headers=headers) as response:
-            async for chunk in response.aiter_bytes():
-                content += chunk
-                if len(content) > MAX_ANSWER_BYTES:
-                    raise NodeUnavailable(f"the answer is over {MAX_ANSWER_BYTES} bytes")
-            return response.status_code, bytes(content)
+    async def _exchange(self, method: str, body: bytes) -> tuple[int, bytes]:
+        """Status and content. What fails here is not the deadline of the whole answer."""
+        try:
+            return await self._poster.post(body)
+        except (*FAILURES, AnswerTooLong) as error:
+            raise NodeUnavailable(f"{method}: {type(error).__name__} {error}") from error
 
     # ------------------------------------------------------------------ typed questions
 
