@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corechain.protocol import json_packing
-from corechain.protocol.errors import ProtocolError
+from corechain.protocol.errors import MalformedReport, ProtocolError
 from corechain.protocol.json_packing import pack_json
 from corechain.protocol.reading import MAX_OBSERVATIONS
-from corechain.protocol.report_json import reports_from_json
+from corechain.protocol.report_json import FEW_ITEMS, reports_from_json
 from corechain.protocol.signature import SECP256K1_ORDER
 from corechain.protocol.vocabulary import METRICS
 
@@ -191,6 +191,23 @@ def test_the_number_of_observations_is_limited_as_by_the_reference(count: int) -
 )
 def test_what_is_no_body_is_refused_as_by_the_reference(body: bytes) -> None:
     agree(body)
+
+
+@pytest.mark.parametrize("item", [b"{}", b"[]", b"null", b'"' + bytes(range(97, 123)) * 3 + b'"'])
+def test_a_crowd_of_what_is_too_short_is_refused_as_one(item: bytes) -> None:
+    few = b",".join([item] * FEW_ITEMS)
+    agree(b"[" + few + b"]")
+    assert len(pack_json(b"[" + few + b"]").errors) == FEW_ITEMS
+    for many in (few + b"," + item, b",".join([few] * 50)):
+        agree(b"[" + many + b"]")
+        with pytest.raises(MalformedReport, match="few of them can be reports"):
+            pack_json(b"[" + many + b"]")
+
+
+def test_any_number_of_reports_is_taken_and_a_crowd_among_them() -> None:
+    good = json.dumps(_fields(), separators=(",", ":")).encode()
+    mixed = b",".join([good, b"{}"] * (FEW_ITEMS + 1))
+    assert len(pack_json(b"[" + mixed + b"]").places) == FEW_ITEMS + 1
 
 
 def test_a_report_is_packed_once_wherever_it_stands() -> None:
