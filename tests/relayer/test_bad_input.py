@@ -271,17 +271,50 @@ def test_a_compressed_body_is_not_unpacked(relayer: RelayerProcess) -> None:
 
 
 MISSING = {
-    "/v1/data/..%2f..%2fsecret": 404,
-    "/v1/data/" + "ab" * 26: 404,
-    "/v1/data/xyz": 404,
-    "/v1/batches/1": 404,
-    "/v1/batches/999999999999999999999": 404,
-    "/v1/batches/one": 404,
-    "/v1/devices/0x12/sequence": 400,
-    "/v1/devices/0x" + "12" * 20 + "/sequence": 404,
-    "/nowhere": 404,
+    "GET /v1/data/..%2f..%2fsecret": (404, "NotFound"),
+    "GET /v1/data/" + "ab" * 26: (404, "UnknownDataFile"),
+    "GET /v1/data/xyz": (404, "UnknownDataFile"),
+    "GET /v1/batches/1": (404, "UnknownBatch"),
+    "GET /v1/batches/999999999999999999999": (404, "UnknownBatch"),
+    "GET /v1/batches/one": (404, "UnknownBatch"),
+    "GET /v1/devices/0x12/sequence": (400, "MalformedReport"),
+    "GET /v1/devices/0x" + "12" * 20 + "/sequence": (404, "UnknownDevice"),
+    "GET /nowhere": (404, "NotFound"),
+    "POST /v1/reports/": (404, "NotFound"),
+    "POST /v1//reports": (404, "NotFound"),
+    "POST /V1/reports": (404, "NotFound"),
+    "OPTIONS /v1/reports": (405, "MethodNotAllowed"),
+    "DELETE /v1/batches/1": (405, "MethodNotAllowed"),
+    "GET /" + "a" * 65_000: (404, "NotFound"),
 }
 
 
-def test_what_is_not_there_is_not_found(relayer: RelayerProcess) -> None:
-    assert {path: relayer.get(path).status_code for path in MISSING} == MISSING
+def test_what_is_not_there_is_refused_by_name_and_counted(relayer: RelayerProcess) -> None:
+    for asked, (status, error) in MISSING.items():
+        method, _, path = asked.partition(" ")
+        before = relayer.counter(REJECTED, error)
+        answer = HTTP.request(method, relayer.url + path)
+        problem = answer.json()
+        said = answer.status_code, problem["type"].rpartition(":")[2], problem["status"]
+        assert said == (status, error, status), f"{asked:.60}: {answer.text}"
+        assert ("allow" in answer.headers) == (status == 405), f"{asked:.60}"
+        assert relayer.counter(REJECTED, error) == before + 1, f"{asked:.60}"
+
+
+# What the server refuses before the application hears of it.
+NO_REQUESTS = {
+    b"GET /" + b"a" * 65_537 + b" HTTP/1.1\r\nhost: x\r\n\r\n": (414, "TargetTooLong"),
+    b"GARBAGE\r\n\r\n": (400, "MalformedHttp"),
+    b"\x16\x03\x01\x02\x00\x01": (400, "MalformedHttp"),
+    b"GET /ready HTTP/1.1\r\nhost: x\r\n" + b"x-a: b\r\n" * 100 + b"\r\n": (431, "HeadTooLarge"),
+}
+
+
+def test_what_is_no_request_is_refused_by_name_and_counted(relayer: RelayerProcess) -> None:
+    for sent, (status, error) in NO_REQUESTS.items():
+        before = relayer.counter(REJECTED, error)
+        head, _, body = raw_request(relayer, sent).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 %d " % status), sent[:40]
+        assert b"application/problem+json" in head, sent[:40]
+        assert json.loads(body)["type"] == f"urn:corechain:error:{error}", sent[:40]
+        assert relayer.counter(REJECTED, error) == before + 1, sent[:40]

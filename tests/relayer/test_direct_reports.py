@@ -147,7 +147,7 @@ class Served:
         self.endpoints = Endpoints(*parts, Health({}), Metrics(), Path(), bodies)
         app = build_app(self.endpoints, [], True)
         direct = DirectReports(self.endpoints) if self.is_direct else None
-        config = http_server(app, 100, 75, direct).config
+        config = http_server(app, 100, 75, direct, self.endpoints.count).config
         config.load()
         made: Any = config.http_protocol_class
         self.protocol = made(config=config, server_state=ServerState(), app_state={})
@@ -210,6 +210,11 @@ def reports() -> Iterator[Case]:
     yield "a byte too many", sized(one + b"\0", PACKED), [400]
     yield "no media type", sized(one), [415]
     yield "gzip", sized(one, PACKED, b"content-encoding: gzip"), [415]
+    codings = (b"content-encoding: gzip", b"content-encoding: identity")
+    yield "gzip in one of two lines", sized(one, PACKED, *codings), [415]
+    yield "a type twice", sized(one, JSON, PACKED), [415]
+    gzipped = post(chunks(one, 10), PACKED, b"transfer-encoding: gzip, chunked")
+    yield "gzip in chunks", gzipped, [415]
     yield "in chunks", post(chunks(one, 10), PACKED, b"transfer-encoding: chunked"), [202]
     yield "an expectation", sized(one, PACKED, b"expect: 100-continue"), [100, 202]
     yield "the last one", sized(one, PACKED, b"connection: close"), [202]

@@ -310,9 +310,8 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     with bind(PREFIX, settings.http_host, settings.http_port) as listener:
         try:
             api = indexer.api()
-            server = http_server(
-                api.app(queries=Role.API in roles), settings.max_connections, settings.keep_alive_s
-            )
+            limits = (settings.max_connections, settings.keep_alive_s)
+            server = http_server(api.app(queries=Role.API in roles), *limits, refused=api.count)
             async with asyncio.TaskGroup() as group:
                 loops = [group.create_task(loop) for loop in indexer.loops(roles, api)]
                 serving = group.create_task(server.serve(sockets=[listener]))

@@ -376,7 +376,8 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
             mqtt = mqtt_sessions(settings, *shared).items()
             direct = DirectReports(endpoints) if Role.GATEWAY in roles else None
             app = build_app(endpoints, more, reports=direct is not None)
-            server = http_server(app, settings.max_connections, settings.keep_alive_s, direct)
+            limits = (settings.max_connections, settings.keep_alive_s)
+            server = http_server(app, *limits, direct, endpoints.count)
             # The guard before all others: it has a deadline, and needs neither bus nor gateway.
             background = _guard(relayer, roles) + _loops(relayer, roles) + watching
             background += [relayer.loop(name, session) for name, session in mqtt]

@@ -5,7 +5,6 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import asyncpg
@@ -24,7 +23,7 @@ from corechain.protocol.errors import (
     problem_type,
 )
 from corechain.service.health import Health
-from corechain.service.ops import Ops
+from corechain.service.ops import Ops, route_error
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params
@@ -133,8 +132,12 @@ class Api:
             header = request.headers.get(SIGNATURE)
             offer = await self.paywall.offer(str(request.url), error, header)
             response.headers[REQUIRED] = offer
-        self.metrics.refused.labels(error.name).inc()
+        self.count(error)
         return response
+
+    def count(self, error: ProtocolError) -> None:
+        """Requests that the server refuses come here too."""
+        self.metrics.refused.labels(error.name).inc()
 
     async def broken(self, request: Request, error: Exception) -> Response:
         """Nothing that we foresaw: the cause is in the log, not in the answer."""
@@ -146,9 +149,9 @@ class Api:
     async def unknown(self, request: Request, error: Exception) -> Response:
         """No path of ours, or no method of the path."""
         assert isinstance(error, HTTPException), error
-        title = HTTPStatus(error.status_code).phrase
-        body = {"type": "about:blank", "title": title, "status": error.status_code, "detail": ""}
-        response = _json(body, error.status_code, "application/problem+json")
+        found = route_error(error)
+        self.count(found)
+        response = problem(found)
         response.headers.update(error.headers or {})
         return response
 
@@ -165,4 +168,7 @@ class Api:
                 WebSocketRoute("/v1/batches/stream", self.stream.serve),
             ]
         handlers: dict[Any, Any] = {HTTPException: self.unknown, Exception: self.broken}
-        return Starlette(routes=routes, exception_handlers=handlers)
+        application = Starlette(routes=routes, exception_handlers=handlers)
+        # A redirection would name the host that the client named.
+        application.router.redirect_slashes = False
+        return application

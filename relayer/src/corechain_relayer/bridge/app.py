@@ -8,18 +8,19 @@ from typing import Any
 import structlog
 from msgspec.json import encode
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from corechain.protocol.errors import NotFound, ProtocolError, problem_type
-from corechain.service.ops import Ops
+from corechain.service.ops import Ops, route_error
 from corechain_relayer.bridge.book import Taken
 from corechain_relayer.bridge.formats.registry import FORMATS, Format
 from corechain_relayer.bridge.formats.upload import Message
 from corechain_relayer.bridge.intake import Intake
 from corechain_relayer.bridge.stations import UnknownStation
-from corechain_relayer.gateway.body import BodyLimits, body_of, media_type
+from corechain_relayer.gateway.body import BodyLimits, body_of, headers_of, media_type
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ class Endpoints:
         return await self._upload(request, FORMATS["wunderground"], None)
 
     async def _upload(self, request: Request, kind: Format, token: str | None) -> Response:
-        headers = dict(request.headers.raw)
+        headers = headers_of(request.headers.raw)
         content_type = media_type(headers)
         async with body_of(headers, request.receive, self.bodies) as body:
             query = request.scope["query_string"].decode("latin-1")
@@ -71,6 +72,13 @@ class Endpoints:
         # Neither path nor query: both may hold a token.
         log.info("upload refused", format=kind, reason=error.name)
         return _problem(error)
+
+    async def unrouted(self, request: Request, error: Exception) -> Response:
+        """No path of ours, or no method of the path."""
+        assert isinstance(error, HTTPException)
+        found = await self.refused(request, route_error(error))
+        found.headers.update(error.headers or {})
+        return found
 
     async def broken(self, request: Request, error: Exception) -> Response:
         """Nothing that we foresaw. The log gets the places in the code, not the error's own words:
@@ -121,5 +129,12 @@ def build_app(endpoints: Endpoints) -> Starlette:
         Route("/{format}/{token}/{rest:path}", endpoints.by_path, methods=methods),
         Route("/{format}", endpoints.by_header, methods=methods),
     ]
-    handlers = {ProtocolError: endpoints.refused, Exception: endpoints.broken}
-    return Starlette(routes=routes, exception_handlers=handlers)
+    handlers: dict[Any, Any] = {
+        ProtocolError: endpoints.refused,
+        HTTPException: endpoints.unrouted,
+        Exception: endpoints.broken,
+    }
+    application = Starlette(routes=routes, exception_handlers=handlers)
+    # A redirection would name the host that the client named, and repeat a token of the path.
+    application.router.redirect_slashes = False
+    return application

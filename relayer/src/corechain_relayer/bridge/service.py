@@ -11,6 +11,7 @@ import structlog
 
 from corechain.async_client import AsyncClient
 from corechain.deployment import Deployment
+from corechain.protocol.errors import ProtocolError
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import Ops, shown_in
@@ -91,6 +92,10 @@ class Bridge:
         )
         return build_app(Endpoints(self.intake, bodies, Ops(health, self.metrics.exposition)))
 
+    def count(self, error: ProtocolError) -> None:
+        """What the server refuses before it knows of which format it is."""
+        self.metrics.refused.labels("none", error.name).inc()
+
     async def _probe(self) -> None:
         await self.worker.run(self.store.depth)
 
@@ -124,7 +129,8 @@ async def run(settings: Settings, deployment: Deployment) -> None:
     with only_one(settings), bind(PREFIX, settings.http_host, settings.http_port) as listener:
         bridge = Bridge(settings, deployment)
         try:
-            server = http_server(bridge.app(), settings.max_connections, settings.keep_alive_s)
+            limits = (settings.max_connections, settings.keep_alive_s)
+            server = http_server(bridge.app(), *limits, refused=bridge.count)
             async with asyncio.TaskGroup() as group:
                 loops = [group.create_task(loop) for loop in bridge.loops()]
                 serving = group.create_task(server.serve(sockets=[listener]))

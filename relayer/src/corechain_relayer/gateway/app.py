@@ -8,6 +8,7 @@ from typing import Any
 
 import structlog
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
@@ -23,8 +24,8 @@ from corechain.protocol.reading import DeviceId
 from corechain.service.direct import Answer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
-from corechain.service.ops import Ops
-from corechain_relayer.gateway.body import BodyLimits, Headers, body_of, media_type
+from corechain.service.ops import Ops, route_error
+from corechain_relayer.gateway.body import BodyLimits, body_of, headers_of, media_type
 from corechain_relayer.gateway.problem import breakdown, problem, response
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.journal.reader import JournalReader
@@ -60,7 +61,7 @@ class Endpoints:
         """Whatever goes wrong, an answer."""
         try:
             self.gateway.require_room()
-            headers: Headers = dict(scope["headers"])
+            headers = headers_of(scope["headers"])
             kind = media_type(headers)
             async with body_of(headers, receive, self.bodies) as body:
                 return await self.gateway.accept(kind, body, lambda: _client(scope))
@@ -106,12 +107,23 @@ class Endpoints:
         assert isinstance(error, ProtocolError)
         return response(self.refusal(error))
 
+    async def unrouted(self, request: Request, error: Exception) -> Response:
+        """No path of ours, or no method of the path."""
+        assert isinstance(error, HTTPException)
+        found = response(self.refusal(route_error(error)))
+        found.headers.update(error.headers or {})
+        return found
+
     async def broken(self, request: Request, error: Exception) -> Response:
         return response(self.breakdown(request.url.path, error))
 
     def refusal(self, error: ProtocolError) -> Answer:
-        self.metrics.reports_rejected.labels(error.name).inc()
+        self.count(error)
         return problem(error)
+
+    def count(self, error: ProtocolError) -> None:
+        """Of a request as a whole; those that the server refuses come here too."""
+        self.metrics.reports_rejected.labels(error.name).inc()
 
     def breakdown(self, path: str, error: Exception) -> Answer:
         self.metrics.reports_rejected.labels("Internal").inc()
@@ -163,6 +175,12 @@ def build_app(endpoints: Endpoints, more: list[Route], reports: bool) -> ASGIApp
         *(report_routes(endpoints) if reports else []),
         *more,
     ]
-    handlers = {ProtocolError: endpoints.refused, Exception: endpoints.broken}
+    handlers: dict[Any, Any] = {
+        ProtocolError: endpoints.refused,
+        HTTPException: endpoints.unrouted,
+        Exception: endpoints.broken,
+    }
     application = Starlette(routes=routes, exception_handlers=handlers)
+    # A redirection would name the host that the client named.
+    application.router.redirect_slashes = False
     return ReportsFirst(endpoints, application) if reports else application

@@ -1,7 +1,7 @@
 """Reads a request body no further than the limit, however the client declares or drips it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -47,8 +47,23 @@ Headers = Mapping[bytes, bytes]
 """As ASGI has them: names in lower case."""
 
 
+def headers_of(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Header fields by name; a field that comes more than once is a list (RFC 9110, section 5.3).
+    Who takes the last line alone would overlook what the others say."""
+    found: dict[bytes, bytes] = {}
+    for name, value in fields:
+        found[name] = found[name] + b", " + value if name in found else value
+    return found
+
+
 def media_type(headers: Headers) -> str:
     """The media type without its parameters. Raises UnsupportedMediaType for a compressed body."""
+    coding = headers.get(b"transfer-encoding", b"chunked").strip().lower()
+    if coding != b"chunked":
+        # "gzip, chunked": the parser takes the chunks apart and leaves what is in them.
+        raise UnsupportedMediaType(
+            f"transfer coding {coding.decode('latin-1')!r:.40} is not accepted"
+        )
     encoding = headers.get(b"content-encoding", b"identity").strip().lower()
     if encoding != b"identity":
         # A compressed body could unpack to a thousand times the limit.
@@ -78,7 +93,7 @@ async def body_of(headers: Headers, receive: Receive, limits: BodyLimits) -> Asy
 async def read_body(request: Request, limit: int, timeout_s: float) -> bytes:
     """A body that is small. Raises BodyTooLarge, BodyTimeout, MalformedReport."""
     limits = BodyLimits(limit, limit, timeout_s)
-    async with body_of(dict(request.headers.raw), request.receive, limits) as body:
+    async with body_of(headers_of(request.headers.raw), request.receive, limits) as body:
         return body
 
 

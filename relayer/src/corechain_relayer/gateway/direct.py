@@ -11,7 +11,7 @@ from functools import partial
 from corechain.protocol.errors import MalformedReport, ProtocolError
 from corechain.service.direct import Answer, DirectRequest
 from corechain_relayer.gateway.app import REPORTS, Endpoints
-from corechain_relayer.gateway.body import BodyTimeout, media_type
+from corechain_relayer.gateway.body import BodyTimeout, headers_of, media_type
 from corechain_relayer.gateway.service import INLINE_BYTES
 
 
@@ -35,7 +35,7 @@ class DirectReports:
     def begin(self, request: DirectRequest) -> None:
         try:
             self.endpoints.gateway.require_room()
-            request.context = media_type(dict(request.headers))
+            request.context = media_type(headers_of(request.headers))
         except Exception as error:
             self._end(request, error)
 

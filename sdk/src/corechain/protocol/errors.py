@@ -247,6 +247,12 @@ class NotFound(ProtocolError):
     status = 404
 
 
+class MethodNotAllowed(ProtocolError):
+    """The path is there, and takes other methods."""
+
+    status = 405
+
+
 class PaymentRequired(ProtocolError):
     """No channel, no voucher, or a voucher that is too small."""
 

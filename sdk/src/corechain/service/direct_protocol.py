@@ -1,9 +1,11 @@
 """The way past the application: `BoundedProtocol` with one `DirectPath`."""
 
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from corechain.protocol.errors import ProtocolError
 from corechain.service.direct import DirectPath, DirectRequest, Fields
 from corechain.service.http_protocol import BoundedProtocol
 
@@ -116,6 +118,11 @@ class DirectProtocol(BoundedProtocol):
                 self.direct.left(cycle)
 
 
-def protocol_with(direct: DirectPath) -> type[DirectProtocol]:
+def protocol_with(
+    direct: DirectPath | None, refused: Callable[[ProtocolError], None]
+) -> type[BoundedProtocol]:
     """What uvicorn makes an instance of for each connection of a server."""
-    return type("DirectProtocol", (DirectProtocol,), {"direct": direct})
+    shared: dict[str, Any] = {"refused": staticmethod(refused)}
+    if direct is None:
+        return type("CountedProtocol", (BoundedProtocol,), shared)
+    return type("DirectProtocol", (DirectProtocol,), {"direct": direct, **shared})

@@ -8,6 +8,7 @@ the one path of a service that carries the load (`corechain.service.direct`).
 
 import asyncio
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -75,6 +76,9 @@ class BoundedProtocol(HttpToolsProtocol):
     """What is said after the answers that are due."""
     _before: Any = None
     """The request before the last one."""
+
+    refused: Callable[[ProtocolError], None] = staticmethod(lambda error: None)
+    """Hears of every request that has its answer here, and never reaches the application."""
 
     most: int | None
     """Connections that are served at a time; None: no limit."""
@@ -190,6 +194,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._write_last(self._due)
 
     def _write_last(self, error: ProtocolError) -> None:
+        self.refused(error)
         body = _problem(error)
         fields = b"content-type: %s\r\ncontent-length: %d\r\n" % (PROBLEM, len(body))
         if isinstance(error, Overloaded):

@@ -5,17 +5,17 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp
 
 from corechain.open_files import allow_open_files
+from corechain.protocol.errors import ProtocolError
 from corechain.service import websocket_protocol
 from corechain.service.direct import DirectPath
 from corechain.service.direct_protocol import protocol_with
-from corechain.service.http_protocol import BoundedProtocol
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import stop_all
 from corechain.service.websocket_protocol import BoundedWebSocket
@@ -72,14 +72,19 @@ def connections_allowed(max_connections: int) -> int:
 
 
 def http_server(
-    app: ASGIApp, max_connections: int, keep_alive_s: int, direct: DirectPath | None = None
+    app: ASGIApp,
+    max_connections: int,
+    keep_alive_s: int,
+    direct: DirectPath | None = None,
+    refused: Callable[[ProtocolError], None] = lambda error: None,
 ) -> HttpServer:
-    """A server of the application; the requests of the direct path do not pass it."""
+    """A server of the application; the requests of the direct path do not pass it. `refused` hears
+    of those that the server answers itself: what is no HTTP, is too large, or is too much."""
     # Errors of requests are logged where they are answered, as events.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol if direct is None else protocol_with(direct),
+        http=protocol_with(direct, refused),
         ws=BoundedWebSocket,
         ws_ping_interval=websocket_protocol.PING_INTERVAL_S,
         ws_ping_timeout=websocket_protocol.PING_TIMEOUT_S,

@@ -4,10 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from prometheus_client import Gauge
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from corechain.protocol.errors import MethodNotAllowed, NotFound, ProtocolError
 from corechain.service.health import Health
 from corechain.service.supervision import LoopState
 
@@ -40,6 +42,13 @@ class Ops:
             Route("/ready", self.ready),
             Route("/metrics", self.metrics),
         ]
+
+
+def route_error(error: HTTPException) -> ProtocolError:
+    """What Starlette's router found no handler for, by a name of ours."""
+    if error.status_code == MethodNotAllowed.status:
+        return MethodNotAllowed("the path does not take this method")
+    return NotFound("no such path")
 
 
 def shown_in(gauge: Gauge) -> Callable[[str, LoopState], None]:
