@@ -38,6 +38,8 @@ def test_a_station_can_be_added_without_a_registration(settings):
     added = json.loads(done.stdout)
     assert added["path"] == f"/ecowitt/{added['token']}"
     assert added["device"].startswith("0xb51d")
+    (listed,) = json.loads(corechain("bridge", "station", "list", changes=settings).stdout)
+    assert (listed["newest_observation"], listed["waiting_reports"]) == (None, 0)
 
 
 def test_one_sentence_for_a_file_that_is_not_there(settings, tmp_path):

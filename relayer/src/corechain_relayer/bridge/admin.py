@@ -20,7 +20,7 @@ from corechain_relayer.bridge.errors import InvalidMapping
 from corechain_relayer.bridge.formats.archive import rows
 from corechain_relayer.bridge.formats.clocks import EARLIEST_ARCHIVED, Clock
 from corechain_relayer.bridge.formats.mapping import parse_mapping
-from corechain_relayer.bridge.formats.registry import FORMATS, POLLED
+from corechain_relayer.bridge.formats.registry import FORMATS, OWN_PATHS, POLLED
 from corechain_relayer.bridge.formats.upload import Upload
 from corechain_relayer.bridge.keys import KeyFolder, new_key
 from corechain_relayer.bridge.service import KEYS
@@ -69,7 +69,8 @@ class Added:
         device, cell = "0x" + station.device.hex(), f"{station.cell:015x}"
         document = {"name": station.name, "device": device, "cell": cell}
         if station.url is None:
-            document |= {"path": f"/{station.format}/{self.token}", "token": self.token}
+            path = OWN_PATHS.get(station.format, f"/{station.format}/{self.token}")
+            document |= {"path": path, "token": self.token}
         return document
 
 

@@ -16,7 +16,7 @@ from starlette.routing import Route
 from corechain.protocol.errors import NotFound, ProtocolError, problem_type
 from corechain.service.ops import Ops, route_error
 from corechain_relayer.bridge.book import Taken
-from corechain_relayer.bridge.formats.registry import FORMATS, Format
+from corechain_relayer.bridge.formats.registry import FORMATS, OWN_PATHS, Format
 from corechain_relayer.bridge.formats.upload import Message
 from corechain_relayer.bridge.intake import Intake
 from corechain_relayer.bridge.stations import UnknownStation
@@ -27,7 +27,6 @@ log = structlog.get_logger(__name__)
 PLAIN = ("ecowitt", "wunderground", "cwop")
 """Formats whose stations read a word, not JSON."""
 PROBLEM = "application/problem+json"
-WUNDERGROUND_PATH = "/weatherstation/updateweatherstation.php"
 RETRY_AFTER_S = 60
 
 
@@ -122,7 +121,7 @@ def _problem(error: ProtocolError) -> Response:
 def build_app(endpoints: Endpoints) -> Starlette:
     methods = ["GET", "POST", "PUT"]
     routes = [
-        Route(WUNDERGROUND_PATH, endpoints.wunderground, methods=methods),
+        Route(OWN_PATHS["wunderground"], endpoints.wunderground, methods=methods),
         *endpoints.ops.routes(),
         Route("/{format}/{token}", endpoints.by_path, methods=methods),
         # Some consoles add a slash, or put their own path's end behind ours.

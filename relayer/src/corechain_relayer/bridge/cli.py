@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,9 +117,14 @@ def add(
             typer.echo(f"registered for {paid}", err=True)
 
 
+def _utc(at: int | None) -> str | None:
+    """As people read it."""
+    return None if at is None else f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 @stations.command("list")
 def list_() -> None:
-    """List the stations as JSON. Tokens are not kept, only what tells them."""
+    """List the stations as JSON: what was observed last, what waits. Tokens are not kept."""
     settings, _ = configured(load_settings)
     with _store(settings) as store:
         found = [
@@ -130,6 +136,9 @@ def list_() -> None:
                 "elevation_m": one.profile.elevation_m,
                 "identity": one.identity,
                 "polled_every_s": one.every_s or None,
+                # What tells whether its uploads arrive, and whether they go on from here.
+                "newest_observation": _utc(store.newest(one.id)),
+                "waiting_reports": store.waiting(one.id),
             }
             for one in store.stations()
         ]

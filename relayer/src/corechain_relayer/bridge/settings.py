@@ -1,5 +1,8 @@
 """Everything an operator can set: `BRIDGE_*` in the environment, validated once, at start."""
 
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -124,6 +127,19 @@ class Settings(MqttSettings, HttpSettings):
     )
 
 
+def local_settings(environment: Mapping[str, str]) -> Mapping[str, str]:
+    """The environment; one that says nothing of a bridge gets the settings of the one that
+    `corechain up --bridge` runs in this folder, if any: so its commands need no settings."""
+    if any(name.upper().startswith(PREFIX) for name in environment):
+        return environment
+    home = Path(environment.get("CORECHAIN_HOME") or ".corechain")
+    try:
+        found = json.loads((home / "endpoints.json").read_text())["bridge"]
+        return {**environment, **{str(name): str(value) for name, value in found.items()}}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return environment  # no network, or none with a bridge: load() says what is not set
+
+
 def load_settings() -> Settings:
     """The settings of this process. Raises InvalidSetting with one sentence, without any value."""
-    return load(Settings)
+    return load(Settings, local_settings(os.environ))

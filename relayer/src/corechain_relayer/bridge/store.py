@@ -228,6 +228,17 @@ class BridgeStore:
     def _depth(self) -> int:
         return int(self._query("depth")[0][0])
 
+    def waiting(self, station: int) -> int:
+        """Reports of a station that the gateway does not hold yet."""
+        with _asked():
+            return int(self._query("depth_of", station=station)[0][0])
+
+    def newest(self, station: int) -> int | None:
+        """When a station's newest observation was made; None before its first upload."""
+        with _asked():
+            _, known = self._known(station)
+        return max(known.newest.values(), default=None)
+
     def depth(self) -> int:
         with _asked():
             return self._depth()

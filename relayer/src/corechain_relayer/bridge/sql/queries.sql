@@ -53,6 +53,10 @@ where station not in (select value from json_each(:without)) order by id limit :
 -- How many reports wait.
 select count(*) from outbox;
 
+-- name: depth_of
+-- How many reports of a station wait.
+select count(*) from outbox where station = :station;
+
 -- name: oldest
 -- When the oldest of them was made; null for none.
 select created_at from outbox order by id limit 1;
