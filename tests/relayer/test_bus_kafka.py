@@ -10,10 +10,13 @@ given a cluster
     the command that mends it is named
   when the topic is deleted, or its broker is away
     the loss is noticed, exactly the loss; and it goes on by itself
+  when another broker leads
+    a question to the old leader is asked again at once
 """
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -294,6 +297,22 @@ async def test_a_topic_that_was_deleted_is_noticed_once(kafka_url: str) -> None:
         with pytest.raises(BusRestarted):
             await consumer.read(1, 0.01)
         await patiently(bus, 0, fresh=True)
+
+
+async def test_a_question_to_a_leader_that_is_gone_is_asked_again_when_another_one_leads(
+    kafka_url: str,
+) -> None:
+    """Who is dead answers nothing, and the question's own deadline would be waited for."""
+    async with kafka_at(kafka_url) as bus:
+        await bus.enter(0)
+        link, topic = bus.link, bus.address.reports
+        link.leaders[topic] = {0: 99}
+        unanswered, answered = Future[str](), Future[str]()
+        answered.set_result("the new leader's")
+        questions = iter([unanswered, answered])
+        found = await bus.call(link.answered, topic, lambda: {0: next(questions)})
+        assert found == {0: "the new leader's"}
+        assert link.leaders[topic] == {0: 1}
 
 
 @pytest.fixture

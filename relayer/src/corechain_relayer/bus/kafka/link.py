@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from confluent_kafka import (
@@ -42,7 +42,7 @@ from corechain_relayer.errors import BusUnavailable
 ASK_S = 10.0
 """A question's deadline: longer than a cluster takes to choose another leader or controller."""
 LEADER_S = 2.0
-"""So long a leader is asked before its cluster is asked who leads now. The admin client goes on
+"""So long a leader that leads still is asked before it is asked again. The admin client goes on
 asking the one it knows, dead or not, and would spend the whole deadline on it."""
 DOWN_S = 1.0
 """So long an answer is waited for while no broker can be reached."""
@@ -55,6 +55,9 @@ CLIENT = {
     "client.id": "corechain-relayer",
     # A broker that is back is used at once: the default waits up to 10 s between attempts.
     "reconnect.backoff.max.ms": "1000",
+    # Between questions who leads a lane now, and between attempts to append to it. The default of
+    # 1 s would be added to each failover, twice; a handful of processes can ask more often.
+    "retry.backoff.max.ms": "250",
     "socket.timeout.ms": "10000",
     # Each attempt to connect would be a line on stderr; what went wrong is in our own errors.
     "log_level": "0",
@@ -99,6 +102,8 @@ PASSING = frozenset(
 )
 """Answers of a cluster that is about to have what was asked for: a new group, a new leader."""
 PASSING_S = 0.1
+Leaders = Mapping[int, int]
+"""The broker that leads each lane of a topic, by its node id."""
 _PROPERTY = re.compile(r'property[: ]*"?([\w.]+)')
 
 
@@ -139,6 +144,10 @@ def check_options(address: KafkaAddress, options: Mapping[str, str]) -> None:
         raise InvalidSetting(f"RELAYER_KAFKA_OPTIONS: {what}") from None
 
 
+class _LeaderMoved(Exception):
+    """Another broker leads: the question may have gone to one that is dead."""
+
+
 class Link:
     """Clients of one cluster, each made when it is first needed."""
 
@@ -152,6 +161,7 @@ class Link:
         self._polling = threading.Lock()
         self._producer: Any = None
         self._read_at: tuple[str, int, int] | None = None
+        self.leaders: dict[str, Leaders] = {}
 
     # ------------------------------------------------------------------ clients
 
@@ -193,18 +203,22 @@ class Link:
 
     # ------------------------------------------------------------------ asking
 
-    def _asked(self, asked: Mapping[Any, "Future[Any]"]) -> dict[Any, Any]:
-        """All answers. Raises BusUnavailable; KafkaException where the answer is a refusal."""
+    def _asked(
+        self, asked: Mapping[Any, "Future[Any]"], listen: Callable[[], None] = lambda: None
+    ) -> dict[Any, Any]:
+        """All answers. `listen` is called while they are waited for, and ends the waiting when it
+        raises. Raises BusUnavailable; KafkaException where the answer is a refusal."""
         deadline = time.monotonic() + ASK_S
-        return {key: self._answer(future, deadline) for key, future in asked.items()}
+        return {key: self._answer(future, deadline, listen) for key, future in asked.items()}
 
-    def _answer(self, future: "Future[Any]", deadline: float) -> Any:
+    def _answer(self, future: "Future[Any]", deadline: float, listen: Callable[[], None]) -> Any:
         started = time.monotonic()
         while True:
             try:
                 answer = future.result(SLICE_S)
             except FutureTimeout:
                 self._require_reachable(started)
+                listen()
                 if time.monotonic() > deadline or self._closing.is_set():
                     raise BusUnavailable("Kafka: no answer in time") from None
             else:
@@ -226,25 +240,38 @@ class Link:
             finally:
                 self._polling.release()
 
-    def _answered(self, ask: Callable[[], Mapping[Any, "Future[Any]"]]) -> dict[Any, Any]:
-        """The same, asked again while a leader or a coordinator is only about to be one."""
+    def answered(
+        self, topic: str, ask: Callable[[], Mapping[Any, "Future[Any]"]]
+    ) -> dict[Any, Any]:
+        """The same, asked again while a leader or a coordinator is only about to be one, and as
+        soon as another broker leads than when it was asked."""
         started = time.monotonic()
         deadline = started + ASK_S
         while True:
+            known = self.leaders.get(topic)
             try:
-                return self._asked(ask())
+                return self._asked(ask(), partial(self._require_same_leaders, topic, known))
+            except _LeaderMoved:
+                continue
             except KafkaException as error:
-                self._learn_leaders()
+                self._learn_leaders(topic)
                 self._require_reachable(started)
                 late = time.monotonic() > deadline or self._closing.is_set()
                 if late or error.args[0].code() not in PASSING:
                     raise unavailable(error) from error
             self._closing.wait(PASSING_S)
 
-    def _learn_leaders(self) -> None:
+    def _require_same_leaders(self, topic: str, known: Leaders | None) -> None:
+        """Raises _LeaderMoved. A leader that is gone never says so; those that are there do."""
+        self._learn_leaders(topic)
+        if self.leaders.get(topic) != known:
+            raise _LeaderMoved
+
+    def _learn_leaders(self, topic: str) -> None:
         """The admin client keeps a leader's epoch, and asks by it for ever, until it is told."""
         with suppress(KafkaException):
-            self._admin.list_topics(self.address.reports, timeout=DOWN_S)
+            found = self._admin.list_topics(topic, timeout=DOWN_S).topics[topic].partitions
+            self.leaders[topic] = {lane: state.leader for lane, state in found.items()}
 
     def ends(self, topic: str, lanes: Iterable[int]) -> dict[int, int]:
         """How many records were ever appended to each partition, by lane."""
@@ -258,8 +285,8 @@ class Link:
         wanted = {TopicPartition(topic, lane): which for lane in lanes}
         deadline = time.monotonic() + ASK_S
         while True:
-            found = self._answered(
-                lambda: self._admin.list_offsets(wanted, request_timeout=LEADER_S)
+            found = self.answered(
+                topic, lambda: self._admin.list_offsets(wanted, request_timeout=LEADER_S)
             )
             offsets = {where.partition: int(answer.offset) for where, answer in found.items()}
             # Instead of an error, where the leader is gone and the next one is not known yet.
@@ -268,7 +295,7 @@ class Link:
                 return offsets
             if time.monotonic() > deadline or self._closing.is_set():
                 raise BusUnavailable(f"Kafka: {topic} has no leader")
-            self._learn_leaders()
+            self._learn_leaders(topic)
             self._closing.wait(PASSING_S)
 
     def progress(self, lanes: Iterable[int]) -> dict[int, Progress]:
@@ -383,7 +410,8 @@ class Link:
         for index, record in enumerate(records):
             self._produce(producer, record, _Answer(answers, index, self))
         while None in answers and not self._closing.is_set():
-            producer.flush(SLICE_S)
+            if producer.flush(SLICE_S):
+                _tell_leaders(producer, records[0].topic)
         lost = BusUnavailable("Kafka: the process ends, and whether the frame is there is unknown")
         return [lost if answer is None else answer for answer in answers]
 
@@ -434,6 +462,12 @@ class Link:
         read = [_read(raise_error(message)) for message in found]
         self._read_at = (topic, lane, read[-1].offset + 1)
         return [record for record in read if start <= record.offset < end]
+
+
+def _tell_leaders(producer: Any, topic: str) -> None:
+    """Who leads now: by itself it looks only once a second whether a leader is gone."""
+    with suppress(KafkaException):
+        producer.list_topics(topic, timeout=DOWN_S)
 
 
 def _state(answer: Any, config: Mapping[str, str] | None) -> TopicState:
