@@ -283,7 +283,6 @@ async def test_a_bridge_that_is_killed_takes_each_message_once(
     with child(tmp_path, *words):
         while not found.queued():
             await found.publish((ROOF, ttn(START - 1)))
-    with child(tmp_path, *words):
         publishing = asyncio.create_task(
             found.publish(*((ROOF, ttn(START + n)) for n in range(MESSAGES)))
         )

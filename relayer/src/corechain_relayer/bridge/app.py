@@ -114,7 +114,7 @@ def _problem(error: ProtocolError) -> Response:
     title = (type(error).__doc__ or error.name).partition("\n")[0]
     content = {"type": problem_type(error), "title": title, "status": error.status}
     seconds = getattr(error, "retry_after_s", RETRY_AFTER_S)
-    headers = {"retry-after": str(seconds)} if error.status == 503 else None
+    headers = {"retry-after": str(seconds)} if error.status in (429, 503) else None
     return Response(encode(content | {"detail": str(error)}), error.status, headers, PROBLEM)
 
 

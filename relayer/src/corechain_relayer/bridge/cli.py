@@ -42,7 +42,10 @@ def _errors() -> Iterator[None]:
 def _store(settings: Settings) -> "Iterator[BridgeStore]":
     from corechain_relayer.bridge.store import opened
 
-    with _errors(), opened(settings.data_dir, settings.max_reports) as store:
+    with (
+        _errors(),
+        opened(settings.data_dir, settings.max_reports, settings.station_reports) as store,
+    ):
         yield store
 
 

@@ -59,6 +59,27 @@ class InvalidMapping(ProtocolError):
     status = 422
 
 
+class TooManyUploads(ProtocolError):
+    """The station uploads faster than one that works."""
+
+    status = 429
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(
+            f"more uploads of this station than one sends that works: wait {retry_after_s} s"
+        )
+        self.retry_after_s = retry_after_s
+
+
+class StationBacklog(ProtocolError):
+    """Too many reports of this station wait for the gateway. Others are taken."""
+
+    status = 503
+
+    def __init__(self, waiting: int) -> None:
+        super().__init__(f"{waiting} reports of this station wait for the gateway")
+
+
 class UnknownTopic(ProtocolError):
     """The topic is none on which a network server publishes uplinks."""
 

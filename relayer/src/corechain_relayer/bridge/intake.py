@@ -20,6 +20,7 @@ from corechain_relayer.bridge.formats.upload import Arrival, Message, Upload
 from corechain_relayer.bridge.gather import Gather
 from corechain_relayer.bridge.keys import KeyFolder, KeyMissing
 from corechain_relayer.bridge.metrics import Metrics
+from corechain_relayer.bridge.rates import Rates
 from corechain_relayer.bridge.settings import Settings
 from corechain_relayer.bridge.stations import Station, chosen, hash_of
 from corechain_relayer.bridge.store import BridgeStore
@@ -48,9 +49,12 @@ class Intake:
     wake: Callable[[], None]
     now: Callable[[], float] = field(default=time.time)
     gather: Gather = field(init=False)
+    rates: Rates = field(init=False)
 
     def __post_init__(self) -> None:
+        settings = self.settings
         self.gather = Gather(self.store, self.worker)
+        self.rates = Rates(settings.station_uploads_per_minute, settings.station_burst)
 
     async def upload(self, kind: Format, message: Message, token: str) -> list[Taken]:
         """Durable when it returns. Raises UnknownStation, what the format refuses, Overloaded,
@@ -110,12 +114,12 @@ class Intake:
         candidates = self.store.with_token(hash_of(token), kind.name)
         # Only where it decides: who has no station learns nothing about formats.
         identity = kind.identity(message) if any(one.identity for one in candidates) else ""
-        return self._read(kind, message, chosen(candidates, identity))
+        return self._sent(kind, message, chosen(candidates, identity))
 
     def _packet(self, kind: Format, message: Message) -> list[Taken]:
         identity = kind.identity(message)
         candidates = self.store.identified(kind.name, identity)
-        return self._read(kind, message, chosen(candidates, identity or "?"))
+        return self._sent(kind, message, chosen(candidates, identity or "?"))
 
     def _uplinks(self, uplinks: Sequence[Uplink]) -> list[Outcome]:
         found: list[Outcome] = []
@@ -134,6 +138,11 @@ class Intake:
                 log.error("upload not taken", reason=error.name, error=str(error))
                 found.append(error)
         return found
+
+    def _sent(self, kind: Format, message: Message, station: Station) -> list[Taken]:
+        """What a station sends by itself, so as fast as it likes."""
+        self.rates.take(station.id, self.now())
+        return self._read(kind, message, station)
 
     def _read(self, kind: Format, message: Message, station: Station) -> list[Taken]:
         upload = kind.read(Arrival(message, station.profile, self.clock()))

@@ -78,7 +78,7 @@ class Bridge:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
         self.client = client_of(settings, self.deployment)
-        self.store = BridgeStore(settings.data_dir, settings.max_reports)
+        self.store = BridgeStore(settings.data_dir, settings.max_reports, settings.station_reports)
         keys = KeyFolder(settings.data_dir / KEYS)
         shared = (self.client, self.worker, self.metrics)
         self.intake = Intake(settings, self.store, keys, *shared, self.work.set)

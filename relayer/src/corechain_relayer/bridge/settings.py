@@ -102,6 +102,26 @@ class Settings(MqttSettings, HttpSettings):
         le=10_000_000,
         description="signed reports that may wait for the gateway; beyond that uploads get 503",
     )
+    station_reports: int = Field(
+        20_000,
+        ge=1,
+        le=10_000_000,
+        description="signed reports of one station that may wait; beyond that its uploads get 503, "
+        "those of others do not",
+    )
+    station_uploads_per_minute: int = Field(
+        30,
+        ge=1,
+        le=60_000,
+        description="uploads of one station a minute, in the long run; beyond that 429",
+    )
+    # Ten uploads a minute of an outage of an hour and a half; consoles keep less.
+    station_burst: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000,
+        description="uploads of one station at once, after it was away",
+    )
     send_reports: int = Field(256, ge=1, le=4_096, description="reports in one request")
     unknown_pause_s: float = Field(
         30.0,

@@ -17,6 +17,7 @@ from corechain.protocol.reading import Observation, SignedReport
 from corechain.service import sql
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bridge.book import Known, Taken, Total, take
+from corechain_relayer.bridge.errors import StationBacklog
 from corechain_relayer.bridge.formats.upload import Upload
 from corechain_relayer.bridge.keys import KeyMissing
 from corechain_relayer.bridge.stations import NameTaken, NoSuchStation, Station
@@ -60,8 +61,9 @@ def _asked() -> Iterator[None]:
 class BridgeStore:
     """Used by one thread at a time. Raises StoreUnavailable."""
 
-    def __init__(self, folder: Path, max_reports: int) -> None:
+    def __init__(self, folder: Path, max_reports: int, station_reports: int | None = None) -> None:
         self.max_reports = max_reports
+        self.station_reports = max_reports if station_reports is None else station_reports
         with _asked():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = folder / FILE
@@ -171,11 +173,14 @@ class BridgeStore:
     ) -> list[Taken]:
         """What is new in uploads of a station: signed, and in the queue, durably.
 
-        Raises Overloaded when the queue is at its limit, KeyMissing; nothing was taken then.
+        Raises Overloaded when the queue is at its limit, StationBacklog when the station's part of
+        it is, KeyMissing; nothing was taken then.
         """
         with _asked(), self._transaction():
             if self._depth() >= self.max_reports:
                 raise Overloaded(f"{self.max_reports} reports wait for the gateway", 60)
+            if self._depth_of(station.id) >= self.station_reports:
+                raise StationBacklog(self.station_reports)
             sequence, known = self._known(station.id)
             found = []
             for upload in uploads:
@@ -231,7 +236,10 @@ class BridgeStore:
     def waiting(self, station: int) -> int:
         """Reports of a station that the gateway does not hold yet."""
         with _asked():
-            return int(self._query("depth_of", station=station)[0][0])
+            return self._depth_of(station)
+
+    def _depth_of(self, station: int) -> int:
+        return int(self._query("depth_of", station=station)[0][0])
 
     def newest(self, station: int) -> int | None:
         """When a station's newest observation was made; None before its first upload."""
@@ -268,6 +276,8 @@ def _signed(
     return found
 
 
-def opened(folder: Path, max_reports: int) -> "closing[BridgeStore]":
+def opened(
+    folder: Path, max_reports: int, station_reports: int | None = None
+) -> "closing[BridgeStore]":
     """For a command: closed at the end of the block."""
-    return closing(BridgeStore(folder, max_reports))
+    return closing(BridgeStore(folder, max_reports, station_reports))

@@ -12,7 +12,13 @@ from traceback import format_tb
 
 import structlog
 
-from corechain.protocol.errors import BodyTooLarge, CoreChainError, ProtocolError
+from corechain.protocol.errors import (
+    BodyTooLarge,
+    CoreChainError,
+    Overloaded,
+    ProtocolError,
+    Unavailable,
+)
 from corechain.service.supervision import side_by_side
 from corechain_relayer.bridge.errors import Internal
 from corechain_relayer.bridge.intake import Intake, Outcome
@@ -32,8 +38,6 @@ PACKET_OVERHEAD = 1 << 17
 """A packet is longer than its payload: a topic and properties of 65,535 bytes each at most."""
 MISTAKES = 3
 """So often one message may fail in a way that nobody foresaw, before it is refused."""
-LATER = 503
-"""The status of errors that end by themselves."""
 
 
 @dataclass(slots=True)
@@ -175,7 +179,8 @@ def _until_error(opened: Sequence[Uplink | ProtocolError]) -> list[Uplink]:
 
 
 def _is_later(outcome: Outcome) -> bool:
-    return isinstance(outcome, ProtocolError) and outcome.status == LATER
+    """Whether everybody has to wait: a limit of one station would hold up the others."""
+    return isinstance(outcome, (Overloaded, Unavailable))
 
 
 def _in_our_words(text: str) -> str:
