@@ -11,7 +11,7 @@ from itertools import filterfalse, repeat
 import numpy as np
 import numpy.typing as npt
 
-from corechain.protocol.columns import Places
+from corechain.protocol.columns import Octets, Places, ascending
 from corechain.protocol.frame import Columns
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import U64_MAX, DeviceId
@@ -48,9 +48,44 @@ class _States:
     def taken(self, rows: Places, size: int) -> "_States":
         """With these rows first, in this order."""
         moved = _States.empty(size)
-        for column, source in zip(moved.columns(), self.columns(), strict=True):
-            column[: len(rows)] = source[rows]
+        moved.put(slice(len(rows)), self, rows)
         return moved
+
+    def put(self, places: "Places | slice", other: "_States", rows: Places) -> None:
+        """The other's states of these rows, here at these places."""
+        for column, source in zip(self.columns(), other.columns(), strict=True):
+            column[places] = source[rows]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldStates:
+    """The states of some devices at one moment. The table may move on, and its rows elsewhere."""
+
+    devices: Octets
+    """Ascending, 20 bytes a row."""
+    states: Mapping[int, _States]
+    """By metric, a row a device."""
+
+    def before(
+        self, devices: Octets, ranks: Places, metrics: npt.NDArray[np.uint16]
+    ) -> tuple[Numbers, Numbers, Numbers]:
+        """As `PriorStates` has it, of these very devices: found by their rank, not by their id."""
+        assert np.array_equal(devices, self.devices), "states of other devices"
+        found = _States.empty(len(ranks))
+        for code in np.unique(metrics).tolist():
+            if code in self.states:
+                places = np.flatnonzero(metrics == code)
+                found.put(places, self.states[code], ranks[places])
+        return found.columns()
+
+    def mapping(self) -> dict[StateKey, State]:
+        """As objects: for tests."""
+        ids = ids_in(self.devices.tobytes())
+        return {
+            (ids[row], code): State(*(int(column[row]) for column in held.columns()))
+            for code, held in self.states.items()
+            for row in np.flatnonzero(held.times != NEVER).tolist()
+        }
 
 
 @dataclass(slots=True)
@@ -139,18 +174,11 @@ class DeviceTable:
     def devices(self, rows: Places) -> list[DeviceId]:
         return ids_in(self._ids[rows].tobytes())
 
-    def states_of(self, rows: Places) -> StateColumns:
-        """The states that devices have, of all metrics."""
-        ids, metrics, parts = [], [], []
-        for code, held in self._states.items():
-            chosen = rows[held.times[rows] != NEVER]
-            ids.append(self._ids[chosen].tobytes())
-            metrics.append(np.full(len(chosen), code, np.uint16))
-            parts.append([column[chosen] for column in held.columns()])
-        if not parts:
-            return StateColumns.of({})
-        numbers = map(np.concatenate, zip(*parts, strict=True))
-        return StateColumns(b"".join(ids), np.concatenate(metrics), *numbers)
+    def states_of(self, rows: Places) -> "HeldStates":
+        """The states that these devices have now, each device once."""
+        rows = rows[ascending(self._ids[rows])]
+        states = {code: held.taken(rows, len(rows)) for code, held in self._states.items()}
+        return HeldStates(self._ids[rows], states)
 
     def evict(self, in_use: Places) -> Places | None:
         """Forgets the devices that were idle longest, where there are more than the limit: all but

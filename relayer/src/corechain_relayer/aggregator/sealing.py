@@ -13,7 +13,7 @@ from corechain.protocol.frame import Columns
 from corechain.protocol.keys import DeviceIdentity
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.sealing import SealedBatch, seal_columns
-from corechain.protocol.states import StateColumns
+from corechain.protocol.states import PriorStates
 from corechain_relayer.aggregator.batcher import Window
 from corechain_relayer.aggregator.devices import DeviceTable
 from corechain_relayer.aggregator.files import write_data_file
@@ -69,7 +69,7 @@ class Sealer:
         states = self.table.states_of(window.rows)
         return asyncio.create_task(self._make(window, self.registry.view.identities, states))
 
-    async def _make(self, window: Window, known: Identities, states: StateColumns) -> bool:
+    async def _make(self, window: Window, known: Identities, states: PriorStates) -> bool:
         origin = await self.lane.next_origin()
         loop, parts = asyncio.get_running_loop(), (window.columns, known, states)
         try:
@@ -114,7 +114,7 @@ class Sealer:
 
 
 def _write(
-    folder: Path, origin: Origin, columns: Columns, known: Identities, states: StateColumns
+    folder: Path, origin: Origin, columns: Columns, known: Identities, states: PriorStates
 ) -> SealedBatch:
     batch = seal_columns(origin, columns, known, states)
     write_data_file(folder, batch.commitment, batch.data_file)

@@ -38,6 +38,20 @@ def bytes_as_text(rows: Octets) -> npt.NDArray[np.bytes_]:
     return rows.view(f"S{rows.shape[1]}").ravel()
 
 
+def ascending(ids: Octets) -> Places:
+    """The order of device ids, each there once, by their bytes.
+
+    By their first 8 bytes, as numbers: ids are hashes, so these differ unless somebody made them
+    agree; text takes eight times as long to sort.
+    """
+    heads = np.ascontiguousarray(ids[:, :8]).view(">u8").ravel().astype(np.uint64)
+    order: Places = np.argsort(heads)
+    ordered = heads[order]
+    if (ordered[1:] == ordered[:-1]).any():
+        order = np.argsort(bytes_as_text(ids), kind="stable")
+    return order
+
+
 def spans(firsts: Places, counts: Places) -> Places:
     """The indexes first, first + 1, … of each span, one span behind the other."""
     ends = np.cumsum(counts)

@@ -5,6 +5,8 @@ For services (extra `service`). No Python step an observation, and none a report
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import attrgetter
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,7 @@ from corechain.protocol.columns import (
     Bits,
     Octets,
     Places,
+    ascending,
     bytes_as_text,
     ints,
     rows_of,
@@ -38,7 +41,7 @@ from corechain.protocol.quality import RULES_HASH
 from corechain.protocol.reader import COUNT
 from corechain.protocol.reading import FAIL, READING_BYTES, DeviceId
 from corechain.protocol.roots import hash_rows, hash_slices, merkle_root, statistics_root
-from corechain.protocol.states import StateColumns, keys_of
+from corechain.protocol.states import PriorStates, StateColumns, keys_of
 
 LEAF_ROWS = np.dtype(
     [
@@ -123,30 +126,42 @@ class _Window:
 
 
 def _ordered(columns: Columns) -> Columns:
+    """By (device, sequence). Raises ReplayedSequence."""
+    ids = rows_of(columns.devices, 20)
+    order = ascending(ids)
+    text = bytes_as_text(ids)[order]
+    if (text[1:] == text[:-1]).any():
+        order = _by_sequence(columns, ids)
+    return take_columns(columns, order)
+
+
+def _by_sequence(columns: Columns, ids: Octets) -> Places:
+    """The order where some device has several reports."""
     sequences = words(columns.sequences).astype(">u8").view(np.uint8).reshape(-1, 8)
-    keys = bytes_as_text(np.concatenate([rows_of(columns.devices, 20), sequences], axis=1))
-    order = np.argsort(keys)
+    keys = bytes_as_text(np.concatenate([ids, sequences], axis=1))
+    order: Places = np.argsort(keys)
     ordered = keys[order]
     repeated = np.flatnonzero(ordered[1:] == ordered[:-1])
     if len(repeated):
         place = int(order[repeated[0]])
         raise ReplayedSequence(columns.device(place), columns.sequences[place])
-    return take_columns(columns, order)
+    return order
 
 
 def _identities(devices: Octets, known: Mapping[DeviceId, DeviceIdentity]) -> list[DeviceIdentity]:
-    packed, identities = devices.tobytes(), []
-    for at in range(0, len(packed), 20):
-        device = DeviceId(packed[at : at + 20])
-        identity = known.get(device)
-        if identity is None:
-            raise UnknownDevice(device)
-        identities.append(identity)
-    return identities
+    # Void, not text: numpy would cut zeros off the end of an id.
+    ids: list[DeviceId] = devices.view("V20").ravel().tolist()
+    identities = list(map(known.get, ids))
+    if None in identities:
+        raise UnknownDevice(ids[identities.index(None)])
+    return cast(list[DeviceIdentity], identities)
+
+
+_key_type = attrgetter("key_type")
 
 
 def _pack_devices(devices: Octets, identities: list[DeviceIdentity]) -> bytes:
-    if any(identity.key_type is KeyType.P256 for identity in identities):
+    if KeyType.P256 in set(map(_key_type, identities)):
         return pack_devices(identities)
     types = np.full((len(devices), 1), KeyType.SECP256K1, np.uint8)
     rows = np.concatenate([devices, types], axis=1)
@@ -164,18 +179,16 @@ class _Judgement:
     pairs: Pairs
 
     @classmethod
-    def before(cls, window: _Window, states: StateColumns) -> "_Judgement":
+    def before(cls, window: _Window, states: PriorStates) -> "_Judgement":
         pair = window.ranks << 16 | window.metrics
         # Stable: within a pair by (sequence, position), as the reports are ordered.
         order = np.argsort(pair, kind="stable")
         _, firsts, counts = np.unique(pair[order], return_index=True, return_counts=True)
         leading = order[firsts]
         metrics = window.metrics[leading].astype(np.uint16)
-        keys = keys_of(window.devices[window.ranks[leading]], metrics)
-        there, rows = states.places_of(keys)
-        value, at, run_start = (np.full(len(firsts), -1, np.int64) for _ in range(3))
-        value[there], at[there] = states.values[rows], states.times[rows]
-        run_start[there] = states.run_starts[rows]
+        ranks = window.ranks[leading]
+        value, at, run_start = states.before(window.devices, ranks, metrics)
+        keys = keys_of(window.devices[ranks], metrics)
         return cls(order, keys, metrics, Pairs(firsts, counts, value, at, run_start))
 
     def states(self) -> StateColumns:
@@ -248,7 +261,7 @@ def seal_columns(
     origin: Origin,
     columns: Columns,
     known: Mapping[DeviceId, DeviceIdentity],
-    states: StateColumns,
+    states: PriorStates,
 ) -> SealedBatch:
     """Judges, sorts and commits to the reports. Signatures are the caller's business. `states` may
     hold more pairs than the batch has and is not changed; `known` is asked once a device.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +10,20 @@ import numpy.typing as npt
 from corechain.protocol.columns import Octets, Places, bytes_as_text, rows_of
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId
+
+Numbers = npt.NDArray[np.int64]
+NO_STATE = -1
+"""As value, time and run start of a pair that has no state: no time is negative."""
+
+
+class PriorStates(Protocol):
+    """What a window's pairs were before it."""
+
+    def before(
+        self, devices: Octets, ranks: Places, metrics: npt.NDArray[np.uint16]
+    ) -> tuple[Numbers, Numbers, Numbers]:
+        """(values, times, run starts) of the pairs (devices[ranks[i]], metrics[i]); NO_STATE where
+        one has none. `devices`: those of the window, ascending, 20 bytes a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +33,9 @@ class StateColumns:
     devices: bytes
     """20 bytes a row."""
     metrics: npt.NDArray[np.uint16]
-    values: npt.NDArray[np.int64]
-    times: npt.NDArray[np.int64]
-    run_starts: npt.NDArray[np.int64]
+    values: Numbers
+    times: Numbers
+    run_starts: Numbers
 
     def __len__(self) -> int:
         return len(self.metrics)
@@ -37,6 +52,16 @@ class StateColumns:
         columns = (self.metrics, self.values, self.times, self.run_starts)
         rows = zip(devices, *(column.tolist() for column in columns), strict=True)
         return {(DeviceId(device), code): State(*state) for device, code, *state in rows}
+
+    def before(
+        self, devices: Octets, ranks: Places, metrics: npt.NDArray[np.uint16]
+    ) -> tuple[Numbers, Numbers, Numbers]:
+        """As `PriorStates` has it, of any devices."""
+        there, rows = self.places_of(keys_of(devices[ranks], metrics))
+        value, at, run_start = (np.full(len(ranks), NO_STATE, np.int64) for _ in range(3))
+        value[there], at[there] = self.values[rows], self.times[rows]
+        run_start[there] = self.run_starts[rows]
+        return value, at, run_start
 
     def places_of(self, keys: Octets) -> tuple[Places, Places]:
         """(places among the keys, rows here) of those keys (22 bytes: device, metric) that have a
