@@ -2,7 +2,6 @@
 
 given verified batches
   ├── a page with proofs is proven by the SDK, whatever its filters and size
-  ├── a page ends early where its proofs would cost too much, and the next goes on
   ├── a batch that changed while the answer was made is "ask again", never a wrong proof
   └── without `proofs` there are none
 """
@@ -67,20 +66,6 @@ async def test_pages_with_proofs_are_proven_on_the_chain(
             assert len(found) == rows
             assert len(requests) == -(-rows // limit)
             requests.clear()
-
-
-async def test_a_page_ends_where_its_proofs_would_cost_too_much(
-    world: World, served: Driven
-) -> None:
-    pool = served.indexer.pool
-    arguments = (world.keys[0].identity.device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100)
-    rows = await pool.fetch(SQL["readings_page"], *arguments)
-    trees = TreeCache(pool, 1 << 20)
-    in_a_batch = 2 * 2 * 5
-    for limit, shown_rows, batches in ((1, 5, 1), (in_a_batch * 2, 10, 2), (10**6, 15, 3)):
-        shown, proofs = await ReadingProver(pool, trees, max_leaves=limit).prove(rows)
-        assert list(shown) == rows[:shown_rows]
-        assert len(proofs) == batches
 
 
 async def test_a_batch_that_changed_meanwhile_is_ask_again(world: World, served: Driven) -> None:

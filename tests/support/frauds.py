@@ -179,7 +179,7 @@ class Rewritten(StatisticsTree):
     """A tree with one node changed, and hashes above it that fit the change."""
 
     def rewrite(self, level: int, index: int, change: Callable[[Node], Node]) -> "Rewritten":
-        levels = [list(row) for row in self._levels]
+        levels = [list(row) for row in self.levels]
         levels[level][index] = change(levels[level][index])
         for above in range(level + 1, len(levels)):
             index >>= 1
@@ -187,16 +187,16 @@ class Rewritten(StatisticsTree):
             pair = [*row, Node(bytes(26), 0, 0, 0)][2 * index : 2 * index + 2]
             node = levels[above][index]
             levels[above][index] = node._replace(hash=_hash(pair))
-        object.__setattr__(self, "_levels", levels)
+        object.__setattr__(self, "levels", levels)
         return self
 
     def invent(self, level: int, index: int, node: Node) -> "Rewritten":
         """Another node, and above it what follows from it: nothing on a way past it is wrong."""
-        levels = [list(row) for row in self._levels]
+        levels = [list(row) for row in self.levels]
         levels[level][index] = node
         for above in range(level + 1, len(levels)):
             levels[above] = _level_above(levels[above - 1])
-        object.__setattr__(self, "_levels", levels)
+        object.__setattr__(self, "levels", levels)
         return self
 
 
@@ -218,7 +218,7 @@ def wrong_sum(stage: Stage) -> Case:
 
 def wrong_minimum_at_the_top(stage: Stage) -> Case:
     good = honest(stage)
-    top = len(StatisticsTree(good.leaves)._levels) - 1
+    top = len(StatisticsTree(good.leaves).levels) - 1
     bad = _rewritten(stage, top, 0, lambda node: node._replace(min=node.min - 1))
     return Case(Fraud.WRONG_PARENT, bad, Evidence(extra=bad.statistics_path(top, 0)))
 

@@ -52,6 +52,7 @@ from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
+from corechain_indexer.store.levels import LevelStore
 from corechain_indexer.store.series import BackedSeries, RollupSeries, Series
 from corechain_indexer.verifier import Verifier
 from corechain_indexer.withdrawals import WithdrawalWatch
@@ -209,6 +210,13 @@ class Indexer:
             exporter = Exporter(connection, sink)
             await until_woken(exporter.step, self.verified, self.settings.poll_s)
 
+    async def fill_levels(self) -> None:
+        """Once, for what an older version has verified; then nothing is left to do."""
+        levels = LevelStore(self.pool)
+        while await levels.fill_some():
+            pass
+        await asyncio.Event().wait()
+
     async def audit(self) -> None:
         """One session of the auditor of reward roots."""
         auditor = RewardAuditor(self.pool, self.metrics, self.deployment.rewards)
@@ -295,7 +303,7 @@ class Indexer:
             found += [loop("mirror", self.mirror), loop("verifier", self.verify)]
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
-            found += [loop("auditor", self.audit)]
+            found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
         if Role.API in roles:
             found += [loop("stream", api.stream.listen)]
             if api.paywall is not None:

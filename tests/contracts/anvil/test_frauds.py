@@ -153,7 +153,7 @@ def test_an_inner_node_cannot_be_called_a_malformed_leaf(stage: Stage) -> None:
     batch = honest(stage)
     stage.commit(batch)
     tree = batch.reports_tree
-    pair = tree._levels[0][0] + tree._levels[0][1]
+    pair = tree.levels[0][0] + tree.levels[0][1]
     shown = batch.report(0)._replace(
         position=0, content=pair, proof=tuple(batch.report(0).proof[1:])
     )

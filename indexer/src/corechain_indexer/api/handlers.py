@@ -25,7 +25,7 @@ from corechain_indexer.api.params import (
 from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import Question, StatisticsReader
-from corechain_indexer.api.trees import EpochTree, TreeCache
+from corechain_indexer.api.trees import Batch, EpochTree, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store import SQL
 from corechain_indexer.store.latest import Latest
@@ -131,7 +131,7 @@ class Handlers:
             raise NotFound(f"batch {row['batch_id']} is {row['state']}, not verified")
         text = params.request.path_params["position"]
         position = in_range("position", text, 0, row["reading_count"] - 1)
-        trees = await self.trees.of(row["batch_id"], row["commitment"])
+        trees = await self.trees.of(Batch(row["batch_id"], row["commitment"]), [position])
         return schemas.ReadingProof(
             row["batch_id"],
             row["block_number"],
@@ -157,9 +157,7 @@ class Handlers:
         )
         proofs: list[schemas.BatchProof] = []
         if proven:
-            shown, proofs = await self.prover.prove(found[:limit])
-            # It may end earlier than asked for; the cursor stands where it ended.
-            limit = len(shown)
+            proofs = await self.prover.prove(found[:limit])
         order = ("device", "metric", "observed_at", "batch_id", "position")
         page = _page(found, limit, rows.reading, lambda row: [row[name] for name in order])
         return schemas.Readings(*page, proofs)

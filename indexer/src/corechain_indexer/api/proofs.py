@@ -5,13 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from corechain.protocol.errors import NotFound
+from corechain.protocol.levels import BLOCK, OpenedTrees
 from corechain.protocol.merkle import depth_of
 from corechain.protocol.reading import DeviceId, Reading
 from corechain.service.database import asked
 from corechain_indexer.api import schemas
 from corechain_indexer.api.rows import header_of, hexed
-from corechain_indexer.api.trees import BatchTrees, TreeCache
+from corechain_indexer.api.trees import AT_ONCE, Batch, BatchGone, TreeCache
 from corechain_indexer.errors import Unavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.files import to_unsigned
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
 
     from corechain.service.database import Database
 
-MAX_LEAVES = 1_000_000
-"""A tree that is not in memory is hashed anew, about 2 µs a leaf: two seconds a page, at most. A
-page ends before the batch that would take it over the limit, but holds one batch at least."""
-
 
 @dataclass(frozen=True, slots=True)
 class ReadingProver:
@@ -32,25 +28,22 @@ class ReadingProver:
 
     pool: "Database"
     trees: TreeCache
-    max_leaves: int = MAX_LEAVES
 
-    async def prove(
-        self, found: Sequence["Record"]
-    ) -> tuple[Sequence["Record"], list[schemas.BatchProof]]:
-        """As many of the rows as can be proven at once, from the first, and their proofs.
-
-        Raises Unavailable when a batch changed since the rows were read.
-        """
+    async def prove(self, found: Sequence["Record"]) -> list[schemas.BatchProof]:
+        """Of all rows, by batch. Raises Unavailable when a batch changed since they were read."""
         headers = await self._headers({row["batch_id"] for row in found})
-        shown = self._affordable(found, headers)
         batches: dict[int, list[Record]] = {}
-        for row in shown:
+        for row in found:
             batches.setdefault(row["batch_id"], []).append(row)
-        trees = [await self._trees(headers[batch]) for batch in batches]
         chosen = [headers[batch] for batch in batches]
-        # One hop to a thread for all: small batches take less than the hop.
-        proofs = await asyncio.to_thread(_proofs, chosen, trees, list(batches.values()))
-        return shown, proofs
+        proofs: list[schemas.BatchProof] = []
+        for first in range(0, len(chosen), AT_ONCE):
+            some = chosen[first : first + AT_ONCE]
+            trees = await self._trees(some, batches)
+            rows = [batches[header["batch_id"]] for header in some]
+            # One hop to a thread for all: small batches take less than the hop.
+            proofs += await asyncio.to_thread(_proofs, some, trees, rows)
+        return proofs
 
     async def _headers(self, batches: set[int]) -> Mapping[int, "Record"]:
         headers = await asked(self.pool.fetch(SQL["headers_of"], sorted(batches)))
@@ -58,31 +51,20 @@ class ReadingProver:
             raise _changed()
         return {row["batch_id"]: row for row in headers}
 
-    def _affordable(
-        self, found: Sequence["Record"], headers: Mapping[int, "Record"]
-    ) -> Sequence["Record"]:
-        leaves, counted = 0, set[int]()
-        for index, row in enumerate(found):
-            batch = row["batch_id"]
-            if batch not in counted:
-                leaves += headers[batch]["reading_count"]
-                if counted and leaves > self.max_leaves:
-                    return found[:index]
-                counted.add(batch)
-        return found
-
-    async def _trees(self, header: "Record") -> BatchTrees:
+    async def _trees(
+        self, headers: Sequence["Record"], rows: Mapping[int, Sequence["Record"]]
+    ) -> list[OpenedTrees]:
+        names = [Batch(header["batch_id"], header["commitment"]) for header in headers]
+        blocks = {name: {row["position"] // BLOCK for row in rows[name.batch_id]} for name in names}
         try:
-            trees = await self.trees.of(header["batch_id"], header["commitment"])
-        except NotFound:
+            opened = await self.trees.opened(await self.trees.upper(names), blocks)
+        except BatchGone:
             raise _changed() from None
-        if trees.commitment != header["commitment"]:
-            raise _changed()
-        return trees
+        return [opened[name] for name in names]
 
 
 def _proofs(
-    headers: Sequence["Record"], trees: Sequence[BatchTrees], rows: Sequence[Sequence["Record"]]
+    headers: Sequence["Record"], trees: Sequence[OpenedTrees], rows: Sequence[Sequence["Record"]]
 ) -> list[schemas.BatchProof]:
     return [
         schemas.BatchProof(
@@ -96,12 +78,12 @@ def _proofs(
     ]
 
 
-def _nodes(trees: BatchTrees, rows: Sequence["Record"]) -> bytes:
+def _nodes(trees: OpenedTrees, rows: Sequence["Record"]) -> bytes:
     """Of the rows' positions. Raises Unavailable when they are not the leaves that stand there."""
     leaves = {row["position"]: _leaf(row) for row in rows}
-    if any(trees.leaves[at] != leaf for at, leaf in leaves.items() if at < len(trees.leaves)):
-        raise _changed()
     try:
+        if any(trees.leaves[at] != leaf for at, leaf in leaves.items()):
+            raise _changed()
         return b"".join(trees.readings.multiproof(sorted(leaves)))
     except IndexError:
         raise _changed() from None

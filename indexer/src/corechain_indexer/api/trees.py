@@ -2,16 +2,21 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from corechain.protocol.errors import NotFound
-from corechain.protocol.merkle import MerkleTree
+from corechain.protocol.levels import (
+    BLOCK,
+    BLOCK_BYTES,
+    Block,
+    OpenedTrees,
+    UpperLevels,
+    hash_blocks,
+)
 from corechain.protocol.rewards import Owner, RewardTree
-from corechain.protocol.statistics import StatisticsTree
 from corechain.service.database import asked
-from corechain_indexer.export import split_leaves
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
@@ -19,58 +24,107 @@ if TYPE_CHECKING:
 
     from corechain.service.database import Database
 
-BYTES_A_LEAF = 600
-"""What a leaf costs with both trees as Python objects, roughly; the cache counts in it."""
+AT_ONCE = 64
+"""Batches whose levels are read and hashed in one go: an answer over thousands holds no more."""
 
 
-class BatchTrees:
-    """Both trees of a batch, each built when it is first asked for."""
+class Batch(NamedTuple):
+    """A verified batch as a request found it: after a reorg its number has another commitment."""
 
-    def __init__(self, commitment: bytes, leaves: list[bytes]) -> None:
-        self.commitment, self.leaves = commitment, leaves
+    batch_id: int
+    commitment: bytes
 
-    @property
-    def size(self) -> int:
-        return BYTES_A_LEAF * len(self.leaves)
 
-    @cached_property
-    def readings(self) -> MerkleTree:
-        return MerkleTree.over(self.leaves)
+class BatchGone(NotFound):
+    """The batch is not verified, or is another one, now."""
 
-    @cached_property
-    def statistics(self) -> StatisticsTree:
-        return StatisticsTree(self.leaves)
+    def __init__(self, batch_id: int) -> None:
+        super().__init__(f"batch {batch_id} is not verified")
+        self.batch_id = batch_id
 
 
 @dataclass(slots=True)
 class TreeCache:
-    """Least recently used batches go first. A batch that a reorg changed has another commitment."""
+    """Upper levels of the batches that were asked for last; leaves are read when a proof needs
+    them, 64 at a time."""
 
     pool: "Database"
     max_bytes: int
-    _held: OrderedDict[int, BatchTrees] = field(default_factory=OrderedDict)
+    _held: OrderedDict[Batch, UpperLevels] = field(default_factory=OrderedDict)
     _bytes: int = 0
 
-    async def of(self, batch_id: int, commitment: bytes) -> BatchTrees:
-        """Raises NotFound when the batch is not verified (any more)."""
-        held = self._held.get(batch_id)
-        if held is not None and held.commitment == commitment:
-            self._held.move_to_end(batch_id)
-            return held
-        row = await asked(self.pool.fetchrow(SQL["batch_leaves"], batch_id))
-        if row is None:
-            raise NotFound(f"batch {batch_id} is not verified")
-        trees = BatchTrees(row["commitment"], await asyncio.to_thread(split_leaves, row["leaves"]))
-        self._keep(batch_id, trees)
-        return trees
+    async def of(self, batch: Batch, positions: Iterable[int]) -> OpenedTrees:
+        """A batch's trees, opened at these positions. Raises BatchGone, IndexError."""
+        upper = (await self.upper([batch]))[batch]
+        blocks = {position // BLOCK for position in positions}
+        if blocks and not 0 <= min(blocks) <= max(blocks) < upper.blocks:
+            raise IndexError(f"blocks {min(blocks)}…{max(blocks)} of {upper.blocks}")
+        return (await self.opened({batch: upper}, {batch: blocks}))[batch]
 
-    def _keep(self, batch_id: int, trees: BatchTrees) -> None:
-        replaced = self._held.pop(batch_id, None)
-        self._bytes += trees.size - (replaced.size if replaced else 0)
-        self._held[batch_id] = trees
+    async def upper(self, batches: Sequence[Batch]) -> dict[Batch, UpperLevels]:
+        """Raises BatchGone."""
+        missing = [batch for batch in batches if batch not in self._held]
+        found = {batch: self._held[batch] for batch in batches if batch in self._held}
+        for batch in found:
+            self._held.move_to_end(batch)
+        if missing:
+            found |= await self._read(missing)
+        return found
+
+    async def opened(
+        self, uppers: Mapping[Batch, UpperLevels], blocks: Mapping[Batch, Collection[int]]
+    ) -> dict[Batch, OpenedTrees]:
+        """Trees of these upper levels with the named blocks open. Raises BatchGone."""
+        places = [(batch, block) for batch in uppers for block in sorted(blocks.get(batch, ()))]
+        packed = await self._leaves(places)
+        hashed = await asyncio.to_thread(hash_blocks, [packed[place] for place in places])
+        opened: dict[Batch, dict[int, Block]] = {batch: {} for batch in uppers}
+        for (batch, number), block in zip(places, hashed, strict=True):
+            opened[batch][number] = block
+        return {batch: OpenedTrees(upper, opened[batch]) for batch, upper in uppers.items()}
+
+    async def _leaves(self, places: Sequence[tuple[Batch, int]]) -> dict[tuple[Batch, int], bytes]:
+        if not places:
+            return {}
+        ids, numbers = [batch.batch_id for batch, _ in places], [block for _, block in places]
+        rows = await asked(self.pool.fetch(SQL["leaf_blocks"], ids, numbers, BLOCK_BYTES))
+        found = {(_name(row), row["block"]): row["leaves"] for row in rows}
+        _check_all_there([batch for batch, _ in places], {batch for batch, _ in found})
+        return found
+
+    async def _read(self, batches: Sequence[Batch]) -> dict[Batch, UpperLevels]:
+        ids = [batch.batch_id for batch in batches]
+        rows = await asked(self.pool.fetch(SQL["tree_levels"], ids))
+        found = {_name(row): row for row in rows}
+        _check_all_there(batches, found)
+        levels = await asyncio.to_thread(lambda: [_levels(found[batch]) for batch in batches])
+        for batch, upper in zip(batches, levels, strict=True):
+            self._keep(batch, upper)
+        return dict(zip(batches, levels, strict=True))
+
+    def _keep(self, batch: Batch, upper: UpperLevels) -> None:
+        if batch not in self._held:  # two requests may have read it at a time
+            self._bytes += len(upper.packed)
+        self._held[batch] = upper
         while self._bytes > self.max_bytes and len(self._held) > 1:
             _, gone = self._held.popitem(last=False)
-            self._bytes -= gone.size
+            self._bytes -= len(gone.packed)
+
+
+def _name(row: "Record") -> Batch:
+    return Batch(row["batch_id"], row["commitment"])
+
+
+def _check_all_there(batches: Sequence[Batch], found: Container[Batch]) -> None:
+    for batch in batches:
+        if batch not in found:
+            raise BatchGone(batch.batch_id)
+
+
+def _levels(row: "Record") -> UpperLevels:
+    if row["tree_levels"] is None:
+        return UpperLevels.of(row["leaves"])
+    return UpperLevels(row["reading_count"], row["tree_levels"])
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from corechain.protocol.columns import Octets, bytes_as_text, ints
 from corechain.protocol.keys import KeyType
+from corechain.protocol.levels import UpperLevels
 from corechain.protocol.reading import FAIL, DeviceId
 from corechain.protocol.sealing import LEAF_ROWS, SealedBatch
 from corechain.service.database import asked, outages
@@ -62,11 +63,13 @@ class OpenBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchRows:
-    """A batch as rows of three tables."""
+    """A batch as rows of three tables, and what is kept of its trees."""
 
     readings: list[Row]
     rejections: list[Row]
     rollups: list[Row]
+    tree_levels: bytes
+    """`corechain.protocol.levels.UpperLevels.packed`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,10 +161,15 @@ def _rejections(batch: SealedBatch) -> list[Row]:
 def batch_rows(batch: SealedBatch) -> BatchRows:
     """Pure and CPU-bound; made in a thread."""
     batch_id, leaves = batch.header.batch_id, _Leaves.of(batch)
-    return BatchRows(_readings(batch_id, leaves), _rejections(batch), _rollups(batch_id, leaves))
+    return BatchRows(
+        _readings(batch_id, leaves),
+        _rejections(batch),
+        _rollups(batch_id, leaves),
+        UpperLevels.of(batch.leaves).packed,
+    )
 
 
-def _header_row(batch: SealedBatch, rejected: int) -> Row:
+def _header_row(batch: SealedBatch, rejected: int, levels: bytes) -> Row:
     header = batch.header
     return (
         header.previous,
@@ -177,6 +185,7 @@ def _header_row(batch: SealedBatch, rejected: int) -> Row:
         header.window_end,
         batch.readings_root,
         batch.leaves,
+        levels,
     )
 
 
@@ -212,7 +221,7 @@ class FileStore:
 
     async def verified(self, entry: OpenBatch, batch: SealedBatch, rows: BatchRows) -> bool:
         """Header and readings in one transaction; False when the batch is not on the chain now."""
-        header = _header_row(batch, len(rows.rejections))
+        header = _header_row(batch, len(rows.rejections), rows.tree_levels)
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
                 found = await connection.fetchval(

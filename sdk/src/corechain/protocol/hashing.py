@@ -8,7 +8,8 @@ import sha3
 Digest26 = NewType("Digest26", bytes)
 """First 26 bytes of a keccak-256 digest: 104-bit collision resistance; one word with a batch id."""
 
-ZERO26 = Digest26(bytes(26))
+DIGEST_BYTES = 26
+ZERO26 = Digest26(bytes(DIGEST_BYTES))
 
 
 def _pysha3(data: bytes) -> bytes:

@@ -33,17 +33,22 @@ def _level_above(level: Sequence[Digest26]) -> list[Digest26]:
 
 @dataclass(frozen=True, slots=True)
 class MerkleTree:
-    """All levels of a tree over leaf hashes; level 0 is the leaves. At least one leaf."""
+    """A tree over leaf hashes, at least one. Its levels, of which 0 is the leaves, are made from
+    them, or given: real nodes alone, as far as anybody will look."""
 
     leaves: Sequence[Digest26]
-    _levels: list[Sequence[Digest26]] = field(init=False, repr=False, compare=False)
+    levels: Sequence[Sequence[Digest26]] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         assert self.leaves, "a tree has at least one leaf"
+        if not self.levels:
+            object.__setattr__(self, "levels", self._all_levels())
+
+    def _all_levels(self) -> list[Sequence[Digest26]]:
         levels: list[Sequence[Digest26]] = [self.leaves]
         while len(levels[-1]) > 1:
             levels.append(_level_above(levels[-1]))
-        object.__setattr__(self, "_levels", levels)
+        return levels
 
     @classmethod
     def over(cls, preimages: Sequence[bytes]) -> "MerkleTree":
@@ -51,14 +56,14 @@ class MerkleTree:
 
     @property
     def root(self) -> Digest26:
-        return self._levels[-1][0]
+        return self.levels[-1][0]
 
     def proof(self, position: int) -> list[Digest26]:
         """Sibling hashes from the leaf up. Raises IndexError beyond the leaves."""
         if not 0 <= position < len(self.leaves):
             raise IndexError(f"position {position} of {len(self.leaves)} leaves")
         siblings = []
-        for level in self._levels[:-1]:
+        for level in self.levels[:-1]:
             sibling = position ^ 1
             siblings.append(level[sibling] if sibling < len(level) else ZERO26)
             position >>= 1
@@ -75,7 +80,7 @@ class MerkleTree:
             raise IndexError(f"positions {positions[0]}…{positions[-1]} of {len(self.leaves)}")
         nodes: list[Digest26] = []
         known = list(positions)
-        for level in self._levels[:-1]:
+        for level in self.levels[:-1]:
             held = set(known)
             missing = (at ^ 1 for at in known if at ^ 1 not in held)
             nodes += [level[at] if at < len(level) else ZERO26 for at in missing]

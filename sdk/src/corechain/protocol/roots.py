@@ -11,9 +11,9 @@ from corechain.protocol.hashing import Digest26, hash26, keccak
 from corechain.protocol.reading import KEY_BYTES
 from corechain.protocol.statistics import NODE_BYTES
 
-_NODE = np.dtype([("hash", "u1", 26), ("sum", ">i8"), ("min", ">i4"), ("max", ">i4")])
-assert _NODE.itemsize == NODE_BYTES
-_VALUE = slice(KEY_BYTES, KEY_BYTES + 4)
+NODE = np.dtype([("hash", "u1", 26), ("sum", ">i8"), ("min", ">i4"), ("max", ">i4")])
+assert NODE.itemsize == NODE_BYTES
+VALUE = slice(KEY_BYTES, KEY_BYTES + 4)
 
 
 _native_rows = native.function("hash26_rows")
@@ -64,10 +64,10 @@ def statistics_root(leaves: Octets, hashes: Octets) -> Digest26:
     one."""
     if _native_statistics is not None:
         return Digest26(_native_statistics(leaves.tobytes(), hashes.tobytes()))
-    values = np.ascontiguousarray(leaves[:, _VALUE]).view(">i4").ravel()
+    values = np.ascontiguousarray(leaves[:, VALUE]).view(">i4").ravel()
     sums = lows = highs = values.astype(np.int64)
     while True:
-        nodes = np.empty(len(hashes), _NODE)
+        nodes = np.empty(len(hashes), NODE)
         nodes["hash"], nodes["sum"], nodes["min"], nodes["max"] = hashes, sums, lows, highs
         rows = nodes.view(np.uint8).reshape(-1, NODE_BYTES)
         if len(rows) == 1:

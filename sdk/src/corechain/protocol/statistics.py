@@ -109,34 +109,39 @@ def revealed_positions(start: int, end: int, count: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class StatisticsTree:
-    """All levels of the tree over packed readings. At least one."""
+    """The tree over packed readings, at least one. Its levels are made from them, or given: real
+    nodes alone, as far as anybody will look."""
 
     leaves: Sequence[bytes]
-    _levels: list[Sequence[Node]] = field(init=False, repr=False, compare=False)
+    levels: Sequence[Sequence[Node]] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         assert self.leaves, "a tree has at least one leaf"
+        if not self.levels:
+            object.__setattr__(self, "levels", self._all_levels())
+
+    def _all_levels(self) -> list[Sequence[Node]]:
         levels: list[Sequence[Node]] = [[leaf_node(leaf) for leaf in self.leaves]]
         while len(levels[-1]) > 1:
             levels.append(_level_above(levels[-1]))
-        object.__setattr__(self, "_levels", levels)
+        return levels
 
     @property
     def root(self) -> Digest26:
-        return hash26(self._levels[-1][0].pack())
+        return hash26(self.levels[-1][0].pack())
 
     @property
     def top(self) -> Node:
-        return self._levels[-1][0]
+        return self.levels[-1][0]
 
     def path(self, level: int, index: int) -> Iterator[tuple[Node, Node]]:
         """Pairs of children from the top down, the last one of the node at `level` ≥ 1; for a leaf
         (level 0) the last one holds it."""
         lowest = max(level - 1, 0)
-        for above in range(len(self._levels) - 2, lowest - 1, -1):
+        for above in range(len(self.levels) - 2, lowest - 1, -1):
             # The bits of the index below the node in question do not exist for its children.
             left = 2 * (index >> (above + 1 - level))
-            row = self._levels[above]
+            row = self.levels[above]
             yield row[left], row[left + 1] if left + 1 < len(row) else ZERO_NODE
 
     def range_proof(self, start: int, end: int) -> RangeProof:
@@ -145,7 +150,7 @@ class StatisticsTree:
         if not 0 <= start <= end <= count:
             raise IndexError(f"range [{start}, {end}) of {count} leaves")
         shown = revealed_positions(start, end, count)
-        nodes = tuple(self._cover(len(self._levels) - 1, 0, shown))
+        nodes = tuple(self._cover(len(self.levels) - 1, 0, shown))
         return RangeProof(tuple(self.leaves[position] for position in shown), nodes)
 
     def _cover(self, level: int, index: int, shown: list[int]) -> Iterator[Node]:
@@ -153,7 +158,7 @@ class StatisticsTree:
         if first >= len(self.leaves):
             return
         if not any(first <= position < first + width for position in shown):
-            yield self._levels[level][index]
+            yield self.levels[level][index]
         elif level:
             yield from self._cover(level - 1, 2 * index, shown)
             yield from self._cover(level - 1, 2 * index + 1, shown)

@@ -140,8 +140,8 @@ select batch_id, 'mismatch', $3
 -- Returns the batch id when the batch is not settled and still stands in the very block as of which it was judged.
 insert into batch_file (batch_id, state, previous, ancestor, statistics_root, reports_root, data_hash,
                         rules_hash, reading_count, report_count, rejected_count, window_start, window_end,
-                        readings_root, leaves)
-select batch_id, 'verified', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15
+                        readings_root, leaves, tree_levels)
+select batch_id, 'verified', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16
   from batch where batch_id = $1 and block_hash = $2 for key share
     on conflict (batch_id) do update
    set state = 'verified', reason = null, next_attempt_at = null, settled_at = now(),
@@ -151,7 +151,7 @@ select batch_id, 'verified', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
        reading_count = excluded.reading_count, report_count = excluded.report_count,
        rejected_count = excluded.rejected_count, window_start = excluded.window_start,
        window_end = excluded.window_end, readings_root = excluded.readings_root,
-       leaves = excluded.leaves
+       leaves = excluded.leaves, tree_levels = excluded.tree_levels
  where batch_file.state = 'withheld'
 returning batch_id
 
@@ -249,6 +249,28 @@ select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state
 -- name: batch_leaves
 select f.leaves, f.readings_root, b.commitment from batch b join batch_file f using (batch_id)
  where b.batch_id = $1 and f.state = 'verified'
+
+-- name: tree_levels
+-- Leaves only where the levels must be made from them.
+select f.batch_id, b.commitment, f.reading_count, f.tree_levels,
+       case when f.tree_levels is null then f.leaves end as leaves
+  from batch b join batch_file f using (batch_id)
+ where f.batch_id = any($1::bigint[]) and f.state = 'verified'
+
+-- name: batches_without_levels
+select batch_id, readings_root, leaves from batch_file
+ where state = 'verified' and tree_levels is null order by batch_id limit $1
+
+-- name: fill_levels
+-- The root says that the leaves are still those from which the levels were made.
+update batch_file set tree_levels = $3 where batch_id = $1 and readings_root = $2
+
+-- name: leaf_blocks
+-- $3 bytes each, fewer at a batch's end; none for a batch that is not verified (any more).
+select f.batch_id, w.block, b.commitment, substring(f.leaves from 1 + w.block * $3::integer for $3::integer) as leaves
+  from unnest($1::bigint[], $2::integer[]) as w (batch_id, block)
+  join batch_file f using (batch_id) join batch b using (batch_id)
+ where f.state = 'verified'
 
 -- name: rejections_page
 select ordinal, device, sequence, metric, cell, observed_at, value, reasons from rejection
