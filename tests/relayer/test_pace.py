@@ -1,7 +1,8 @@
 """Who would wait too long for a frame is told so at once.
 
 given a gatherer whose frames take their time
-  the wait is what is waiting by the pace of the frames before; idle time is no pace
+  the wait is what is waiting by the pace of the frames before; idle time is no pace, and what was
+  asked for is none
   when a frame hangs, the wait grows
   a crowd that comes after an hour of idling waits for nothing yet
 given a gateway behind which too much waits
@@ -9,12 +10,13 @@ given a gateway behind which too much waits
 """
 
 import asyncio
+import selectors
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corechain.protocol.eip712 import Domain
@@ -22,7 +24,7 @@ from corechain.protocol.errors import Overloaded
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.bus.room import Limits, Rooms
 from corechain_relayer.gateway.gather import FRAME_REPORTS, FRAMES_UNDER_WAY, Gatherer, Waiting
-from corechain_relayer.gateway.pace import LEAST_REPORTS, LEAST_S, Pace
+from corechain_relayer.gateway.pace import BELIEVED_S, LEAST_REPORTS, LEAST_S, Pace
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.metrics import Metrics
 
@@ -38,7 +40,7 @@ class Clock:
 def test_the_wait_is_what_waits_by_the_pace_of_the_frames_before() -> None:
     clock = Clock()
     pace = Pace(clock)
-    pace.began_after_idling()
+    pace.filled()
     for _ in range(100):
         clock.now += 0.5
         pace.ended(500)
@@ -49,27 +51,44 @@ def test_the_wait_is_what_waits_by_the_pace_of_the_frames_before() -> None:
 def test_a_short_queue_is_no_reason_to_refuse_on_a_machine_that_paused() -> None:
     clock = Clock()
     pace = Pace(clock)
-    pace.began_after_idling()
+    pace.filled()
     pace.ended(1)
     clock.now += 30
     assert pace.wait_s(LEAST_REPORTS - 1) == 0.0
     assert pace.wait_s(LEAST_REPORTS) > 0.0
 
 
-def test_idle_time_is_no_pace() -> None:
+def test_the_time_in_which_nobody_waited_is_no_pace() -> None:
     clock = Clock()
     pace = Pace(clock)
-    pace.began_after_idling()
-    pace.ended(1)
-    clock.now += 3_600
-    pace.began_after_idling()
+    for _ in range(1_000):
+        clock.now += 3.6
+        pace.ended(1)
+    pace.filled()
     assert pace.wait_s(10_000) == 0.0
+
+
+@pytest.mark.parametrize(("idle_s", "is_believed"), [(BELIEVED_S / 2, True), (3_600, False)])
+def test_the_pace_of_a_crowd_holds_for_the_next_one_for_a_minute(
+    idle_s: float, is_believed: bool
+) -> None:
+    clock = Clock()
+    pace = Pace(clock)
+    pace.filled()
+    for _ in range(20):
+        clock.now += 0.1
+        pace.ended(1_000)
+    pace.caught_up()
+    assert pace.wait_s(50_000) == 0.0
+    clock.now += idle_s
+    pace.filled()
+    assert pace.wait_s(50_000) == (pytest.approx(5.0) if is_believed else 0.0)
 
 
 def test_a_frame_that_hangs_makes_the_wait_grow() -> None:
     clock = Clock()
     pace = Pace(clock)
-    pace.began_after_idling()
+    pace.filled()
     clock.now += LEAST_S / 2
     assert pace.wait_s(5_000) == 0.0
     clock.now += 20
@@ -82,11 +101,90 @@ def test_a_frame_that_hangs_makes_the_wait_grow() -> None:
 def test_the_wait_is_never_less_than_nothing(frames: list[tuple[float, int]]) -> None:
     clock = Clock()
     pace = Pace(clock)
-    pace.began_after_idling()
+    pace.filled()
     for took_s, reports in frames:
         clock.now += took_s
         pace.ended(reports)
     assert 0 <= pace.wait_s(10_000) <= pace.wait_s(20_000)
+
+
+class Leaping(selectors.SelectSelector):
+    """Waits for nothing: the clock leaps instead, so that a minute takes milliseconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+
+    def select(self, timeout: float | None = None) -> Any:
+        found = super().select(0)
+        if not found and timeout:
+            self.clock.now += timeout
+        return found
+
+
+@dataclass
+class Pipeline:
+    """Frames' work: one step of `per_s` reports a second, then a disk of `disk_s`."""
+
+    per_s: float
+    disk_s: float
+    step: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def run(self, group: Sequence[Waiting]) -> None:
+        async with self.step:
+            await asyncio.sleep(sum(waiting.count for waiting in group) / self.per_s)
+        await asyncio.sleep(self.disk_s)
+        for waiting in group:
+            waiting.settle([None] * waiting.count)
+
+
+async def crowded(
+    per_s: float, disk_s: float, share: float, steady_s: float, crowd: int, a_request: int
+) -> list[tuple[float, float]]:
+    """After a steady load of a share of what can be done comes a crowd. (estimated, real) seconds
+    until all that waits is settled, asked now and then while it is worked off."""
+    loop = asyncio.get_running_loop()
+    gatherer = Gatherer(Pipeline(per_s, disk_s).run, 0.004, Metrics(), Pace(loop.time))
+    settled: list[float] = []
+    many = int(steady_s * share * per_s / a_request)
+    for _ in range(many):
+        gatherer.put(Waiting(b"", a_request, lambda _: None))
+        await asyncio.sleep(a_request / (share * per_s))
+    for _ in range(crowd // a_request):
+        gatherer.put(Waiting(b"", a_request, lambda _: settled.append(loop.time())))
+    asked: list[tuple[float, float]] = []
+    while len(settled) < crowd // a_request:
+        asked.append((loop.time(), gatherer.wait_s()))
+        await asyncio.sleep(0.25)
+    return [(estimate, settled[-1] - at) for at, estimate in asked]
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    per_s=st.floats(2_000, 20_000),
+    disk_s=st.floats(0.001, 0.15),
+    share=st.floats(0.05, 0.9),
+    crowd_s=st.floats(2, 8),
+    a_request=st.sampled_from([20, 100, 500]),
+)
+def test_a_crowd_after_a_steady_load_is_told_what_the_gateway_can_do(
+    per_s: float, disk_s: float, share: float, crowd_s: float, a_request: int
+) -> None:
+    """Not what was asked of it before: after a tenth of that, a second would be called ten."""
+    selector = Leaping()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.time = selector.clock  # type: ignore[method-assign]
+    crowd = int(crowd_s * per_s)
+    try:
+        asked = loop.run_until_complete(crowded(per_s, disk_s, share, 3.0, crowd, a_request))
+    finally:
+        loop.close()
+    for estimate, real in asked:
+        assert estimate <= 1.3 * real + 1
+    # Two seconds later it is known, while enough still waits to be spoken of.
+    known = [(estimate, real) for estimate, real in asked[8:] if real * per_s > 2 * LEAST_REPORTS]
+    for estimate, real in known:
+        assert estimate >= 0.6 * real - 1
 
 
 @dataclass

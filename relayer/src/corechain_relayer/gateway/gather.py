@@ -67,18 +67,21 @@ class Gatherer:
         """Settles it when its frame is done."""
         self._waiting.append(waiting)
         self._reports += waiting.count
-        if self._timer is None and len(self._under_way) < FRAMES_UNDER_WAY:
+        if self._timer is None:
             self._schedule(asyncio.get_running_loop())
 
     def wait_s(self) -> float:
-        """Estimated seconds until what comes now begins to be worked on."""
-        if not self._under_way:
-            # It begins at once. The pace is of the last time that there was work, maybe hours ago.
-            return 0.0
+        """Estimated seconds until what comes now begins to be worked on; 0 while the next frame has
+        room for it."""
         return self.pace.wait_s(self._reports)
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._timer is not None or len(self._under_way) >= FRAMES_UNDER_WAY:
+        if self._timer is not None:
+            return
+        if len(self._under_way) >= FRAMES_UNDER_WAY:
+            # With less waiting, frames are not full: then their pace is that of who sends.
+            if self._reports >= FRAME_REPORTS:
+                self.pace.filled()
             return
         if self._under_way:
             self._timer = loop.call_later(self.gather_s, self._start)
@@ -92,13 +95,13 @@ class Gatherer:
         if not group:
             return
         self.metrics.frame_requests.observe(len(group))
-        if not self._under_way:
-            self.pace.began_after_idling()
         task = asyncio.get_running_loop().create_task(self._run(group))
         self._under_way.add(task)
         task.add_done_callback(self._ended)
         if self._waiting:
             self._schedule(asyncio.get_running_loop())
+        else:
+            self.pace.caught_up()
 
     def _next_group(self) -> list[Waiting]:
         group: list[Waiting] = []
