@@ -16,8 +16,9 @@ from starlette.routing import Route
 from corechain.protocol.errors import NotFound, ProtocolError, problem_type
 from corechain.service.ops import Ops, route_error
 from corechain_relayer.bridge.book import Taken
+from corechain_relayer.bridge.errors import NothingNew
 from corechain_relayer.bridge.formats.registry import FORMATS, OWN_PATHS, Format
-from corechain_relayer.bridge.formats.upload import Message
+from corechain_relayer.bridge.formats.upload import Message, Row
 from corechain_relayer.bridge.intake import Intake
 from corechain_relayer.bridge.stations import UnknownStation
 from corechain_relayer.gateway.body import BodyLimits, body_of, headers_of, media_type
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 PLAIN = ("ecowitt", "wunderground", "cwop")
 """Formats whose stations read a word, not JSON."""
+SENSORTHINGS = "sensorthings"
 PROBLEM = "application/problem+json"
 RETRY_AFTER_S = 60
 
@@ -37,6 +39,8 @@ class Endpoints:
     intake: Intake
     bodies: BodyLimits
     ops: Ops
+    api_url: str = ""
+    """Of the query API, as others reach it: links of observations begin with it."""
 
     async def by_path(self, request: Request) -> Response:
         """The token is the end of the path: every station can be told a path."""
@@ -62,7 +66,10 @@ class Endpoints:
             query = request.scope["query_string"].decode("latin-1")
             message = Message(body, query, dict(request.headers), content_type)
             secret = message.form.get("PASSWORD", "") if token is None else token
-            return _answer(kind, await self.intake.upload(kind, message, secret))
+            taken = await self.intake.upload(kind, message, secret)
+            if kind.name == SENSORTHINGS:
+                return created(taken, isinstance(message.document, list), self.api_url)
+            return _answer(kind, taken)
 
     async def refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ProtocolError)
@@ -99,6 +106,27 @@ def _label(request: Request) -> str:
     """A format of ours, or "none": what clients write becomes no label."""
     name = request.path_params.get("format", "wunderground")
     return name if name in FORMATS else "none"
+
+
+def created(found: list[Taken], is_array: bool, api_url: str) -> Response:
+    """What SensorThings 1.1 (OGC 18-088) answers: for CreateObservations a link or "error" for each
+    row, in order (14.3); for one Observation its link in Location. Raises NothingNew."""
+    links = [_link(taken.device, row, api_url) for taken in found for row in taken.rows]
+    if is_array:
+        content = encode([link or "error" for link in links])
+        return Response(content, 201, media_type="application/json")
+    (link,) = links
+    if link is None:
+        raise NothingNew(reason for taken in found for reason in taken.skipped.values())
+    return Response(b"", 201, {"location": link})
+
+
+def _link(device: bytes, row: Row, api_url: str) -> str | None:
+    """Where the observation can be read once its batch is on the chain."""
+    if row is None:
+        return None
+    metric, at = row
+    return f"{api_url}/v1/readings?device=0x{device.hex()}&metric={metric}&from={at}&to={at}"
 
 
 def _answer(kind: Format, found: list[Taken]) -> Response:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from corechain.protocol.vocabulary import I32_MAX
-from corechain_relayer.bridge.formats.upload import OUT_OF_RANGE, Counter, Measurement, Upload
+from corechain_relayer.bridge.formats.upload import OUT_OF_RANGE, Counter, Measurement, Row, Upload
 
 DUPLICATE, OUT_OF_ORDER = "Duplicate", "OutOfOrder"
 FIRST_COUNT, COUNTER_FELL = "FirstCount", "CounterFell"
@@ -31,11 +31,15 @@ class Known:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """`observations` to send, in order; `known` afterwards; `skipped` with reasons by field."""
+    """`observations` to send, in order; `known` afterwards; `skipped` with reasons by field.
+    `rows`: the entries of the upload that are observations now, None in the place of the others.
+    `device`: whose they are."""
 
     observations: tuple[Measurement, ...]
     known: Known
     skipped: Mapping[str, str]
+    rows: tuple[Row, ...] = ()
+    device: bytes = b""
 
 
 def take(upload: Upload, known: Known) -> Taken:
@@ -51,7 +55,11 @@ def take(upload: Upload, known: Known) -> Taken:
             continue
         newest[item.metric] = item.at
         kept.append(item)
-    return Taken(tuple(kept), Known(newest, _counted(upload.counters, known.counters)), skipped)
+    counters = _counted(upload.counters, known.counters)
+    # What was there before as well: an upload that comes twice has the same answer.
+    there = {(item.metric, item.at) for item in kept} | set(known.newest.items())
+    rows = tuple(row if row in there else None for row in upload.rows)
+    return Taken(tuple(kept), Known(newest, counters), skipped, rows)
 
 
 def _counted(counters: Iterable[Counter], before: Mapping[str, Total]) -> Mapping[str, Total]:

@@ -1,6 +1,8 @@
 """Why an upload is refused. No sentence here repeats what was sent: uploads carry secrets
 (PASSKEY, PASSWORD, tokens), and a refusal goes to logs, answers and metrics."""
 
+from collections.abc import Iterable
+
 from corechain.protocol.errors import ProtocolError
 
 
@@ -15,6 +17,15 @@ class NothingMeasured(ProtocolError):
 
     def __init__(self) -> None:
         super().__init__("no value in the upload is one of our metrics")
+
+
+class NothingNew(ProtocolError):
+    """The observation is not after the newest of its kind that the station has sent."""
+
+    status = 409
+
+    def __init__(self, reasons: Iterable[str]) -> None:
+        super().__init__(f"no observation was created: {', '.join(sorted(set(reasons)))}")
 
 
 class ClockNotSet(ProtocolError):

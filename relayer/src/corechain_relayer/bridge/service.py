@@ -90,7 +90,9 @@ class Bridge:
         bodies = BodyLimits(
             settings.max_body_bytes, settings.max_bodies_bytes, settings.body_timeout_s
         )
-        return build_app(Endpoints(self.intake, bodies, Ops(health, self.metrics.exposition)))
+        api = settings.api_url.get_secret_value().rstrip("/") if settings.api_url else ""
+        ops = Ops(health, self.metrics.exposition)
+        return build_app(Endpoints(self.intake, bodies, ops, api))
 
     def count(self, error: ProtocolError) -> None:
         """What the server refuses before it knows of which format it is."""

@@ -49,6 +49,11 @@ class Settings(MqttSettings, HttpSettings):
     data_dir: Path = Field(
         description="folder of the stations, their keys and what waits for the gateway; mode 0700"
     )
+    api_url: NodeUrl | None = Field(
+        None,
+        description="URL of the network's query API, as stations reach it: links in answers to "
+        "SensorThings begin with it",
+    )
     rpc_url: NodeUrl | None = Field(
         None, description="JSON-RPC URL of the chain's node; only to register stations"
     )

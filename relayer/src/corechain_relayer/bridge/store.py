@@ -8,7 +8,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -186,7 +186,7 @@ class BridgeStore:
             for upload in uploads:
                 taken = take(upload, known)
                 known = taken.known
-                found.append(taken)
+                found.append(replace(taken, device=station.device))
             seen = [
                 Observation(item.metric, station.cell, item.at, item.value)
                 for taken in found

@@ -126,6 +126,7 @@ def indexer_settings(
 def bridge_settings(urls: Endpoints, ports: Ports, manifest: Path, folder: Path) -> dict[str, str]:
     return {
         "BRIDGE_GATEWAY_URL": urls.relayer,
+        "BRIDGE_API_URL": urls.indexer,
         "BRIDGE_DEPLOYMENT": str(manifest),
         "BRIDGE_DATA_DIR": str(folder),
         "BRIDGE_RPC_URL": urls.anvil,

@@ -33,6 +33,7 @@ from corechain_relayer.bridge.formats.numbers import NotANumber, NoValue, number
 from corechain_relayer.bridge.formats.rules import ALTIMETER, STATION_PRESSURE, Rule, put
 from corechain_relayer.bridge.formats.units import UNITS, unit_of
 from corechain_relayer.bridge.formats.upload import (
+    TOO_MANY,
     Arrival,
     Draft,
     Message,
@@ -172,7 +173,10 @@ def read(arrival: Arrival) -> Upload:
         mapping.apply(draft, document)
         return draft.upload()
     after: int | None = None
-    for entry in list_in(find(document, mapping.items), "items")[:MAX_ITEMS]:
+    items = list_in(find(document, mapping.items), "items")
+    if len(items) > MAX_ITEMS:
+        draft.skip("items", TOO_MANY)
+    for entry in items[:MAX_ITEMS]:
         try:
             draft.at = after = arrival.clock.check(_time(mapping, entry, arrival, after))
         except ProtocolError as error:  # the other entries live

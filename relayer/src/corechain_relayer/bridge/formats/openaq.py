@@ -14,6 +14,7 @@ from corechain_relayer.bridge.formats.clocks import instant
 from corechain_relayer.bridge.formats.rules import STATION_PRESSURE, Rule, put
 from corechain_relayer.bridge.formats.units import unit_of
 from corechain_relayer.bridge.formats.upload import (
+    TOO_MANY,
     Arrival,
     Draft,
     Message,
@@ -44,9 +45,11 @@ def identity(message: Message) -> str:
 def read(arrival: Arrival) -> Upload:
     """Raises MalformedUpload, NothingMeasured. A value whose time is not believable is skipped: the
     newest value of a dead sensor may be years old."""
-    results = list_in(arrival.message.object.get("results"), "results")[:MAX_RESULTS]
+    results = list_in(arrival.message.object.get("results"), "results")
     draft = arrival.draft(arrival.clock.now)
-    for entry in results:
+    if len(results) > MAX_RESULTS:
+        draft.skip("results", TOO_MANY)
+    for entry in results[:MAX_RESULTS]:
         for one in _entries(entry):
             _read_one(draft, arrival, one)
     return draft.upload()

@@ -21,6 +21,7 @@ MAX_FIELDS = 512
 MAX_SKIPPED = 64
 """Reasons kept of one upload: more would let a hostile upload fill the log."""
 NO_VALUE, NOT_A_NUMBER, OUT_OF_RANGE = "NoValue", "NotANumber", "OutOfRange"
+TOO_MANY = "TooManyItems"
 NEEDS_ELEVATION, NEEDS_TEMPERATURE = "NeedsElevation", "NeedsTemperature"
 
 
@@ -108,13 +109,19 @@ class Counter(NamedTuple):
     total: int
 
 
+Row = tuple[int, int] | None
+"""(metric, time) that an entry of a request measured; None for one that measured nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """What one message says. `skipped`: reasons by field, of what is no measurement."""
+    """What one message says. `skipped`: reasons by field, of what is no measurement. `rows`: its
+    entries in order, where the answer has to speak of each."""
 
     measurements: tuple[Measurement, ...]
     counters: tuple[Counter, ...] = ()
     skipped: Mapping[str, str] = field(default_factory=dict)
+    rows: tuple[Row, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +145,11 @@ class Draft:
     _pressures: list[tuple[str, int, Fraction, bool]] = field(default_factory=list)
     _temperatures: dict[int, Fraction] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    skips: int = 0
+    """How often something was skipped: `skipped` keeps one reason a name, and not of all names."""
 
     def skip(self, name: str, reason: str) -> None:
+        self.skips += 1
         if len(self.skipped) < MAX_SKIPPED:
             self.skipped[name] = reason
 
