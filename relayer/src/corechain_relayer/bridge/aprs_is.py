@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 import structlog
 
 from corechain.protocol.errors import ProtocolError
+from corechain_relayer.bridge.formats.cwop import MAX_LINE_BYTES
 from corechain_relayer.bridge.formats.registry import FORMATS
 from corechain_relayer.bridge.formats.upload import Message
 from corechain_relayer.bridge.intake import Intake
 
 log = structlog.get_logger(__name__)
 
-MAX_LINE_BYTES = 512
-"""As APRS-IS has it."""
 MAX_CONNECTIONS, MAX_PACKETS = 256, 64
 """At a time; of one connection. A station opens one every five minutes, for one packet."""
 SILENT_S = 60.0

@@ -20,6 +20,8 @@ _COMPRESSED = re.compile(r"[/\\A-Za-j][!-{]{8}_([ -{])([ -{])[!-{]", re.ASCII)
 _WIND = re.compile(r"(\d{3}|[. ]{3})/(\d{3}|[. ]{3})", re.ASCII)
 _POSITIONLESS_WIND = re.compile(r"c(\d{3}|[. ]{3})s(\d{3}|[. ]{3})", re.ASCII)
 MAX_LINES = 16
+MAX_LINE_BYTES = 512
+"""With its end, as APRS-IS has it (aprs-is.net/Connecting.aspx)."""
 _DAYS_BACK = 62
 """A packet names the day of a month: every number up to 31 is among the last 62 days."""
 
@@ -54,6 +56,8 @@ def _packets(message: Message) -> list[tuple[str, str]]:
     lines = [line.strip() for line in text.split("\n", 4 * MAX_LINES) if line.strip()]
     # The login of APRS-IS holds a passcode; lines with # are its servers' comments.
     packets = [line for line in lines if not line.startswith(("user ", "#"))]
+    if any(len(line) > MAX_LINE_BYTES for line in packets[:MAX_LINES]):
+        raise MalformedUpload(f"a line of more than {MAX_LINE_BYTES} bytes")
     matches = [_CALL.fullmatch(line) for line in packets[:MAX_LINES]]
     if not matches or None in matches:
         raise MalformedUpload("no APRS packet")
