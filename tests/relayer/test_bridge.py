@@ -1,26 +1,19 @@
 """The bridge on its own disk: stations, uploads, refusals, what survives. No gateway is there."""
 
-import asyncio
 import stat
 
-import httpx
 import pytest
 from structlog.testing import capture_logs
-from support.http import Script, answers
 
 from corechain.protocol.eip712 import registry_domain, report_digest
-from corechain.protocol.errors import InvalidValue, Overloaded
+from corechain.protocol.errors import InvalidValue
 from corechain.protocol.keys import verify
 from corechain.protocol.provenance import Provenance, provenance_of
 from corechain.protocol.reading import unpack_report
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bridge import admin
 from corechain_relayer.bridge.errors import InvalidMapping
-from corechain_relayer.bridge.formats.registry import FORMATS
-from corechain_relayer.bridge.formats.upload import Message
 from corechain_relayer.bridge.keys import KeyFolder, KeyMissing, new_key
-from corechain_relayer.bridge.poller import Poller
-from corechain_relayer.bridge.sender import GatewayUnavailable, WrongDeployment
 from corechain_relayer.bridge.service import KEYS
 from corechain_relayer.bridge.stations import NameTaken, NoSuchStation
 from relayer.bridges import CELL, DEPLOYMENT, Stage, ecowitt, stamp
@@ -264,73 +257,6 @@ def test_a_station_of_no_known_format_needs_a_mapping(stage):
     assert admin._checked(by_degrees)["cell"] == f"{admin._cell(by_degrees):015x}"
 
 
-async def test_uploads_that_come_together_share_a_write_and_each_has_its_own_answer(stage):
-    """All are waiting before the first is begun: one write carries them all."""
-    stage.station("roof", "ecowitt")
-    stage.station("lost", "ecowitt")
-    keys = stage.bridge.settings.data_dir / KEYS
-    (keys / f"{stage.bridge.store.named('lost').device.hex()}.key").unlink()
-    writes, group = [], stage.bridge.store.group
-    stage.bridge.store.group = lambda steps: writes.append(len(steps)) or group(steps)
-    kind = FORMATS["ecowitt"]
-
-    def upload(name, ago_s, text="tempf=50"):
-        body = f"dateutc={stamp(ago_s).replace(' ', '+')}&{text}"
-        return stage.bridge.intake.upload(kind, Message(body.encode()), stage.tokens[name])
-
-    found = await asyncio.gather(
-        *(upload("roof", 100 - n) for n in range(20)),
-        upload("lost", 5),
-        upload("roof", 4, "uv=3"),
-        upload("roof", 3),
-        return_exceptions=True,
-    )
-    names = [type(one).__name__ for one in found]
-    assert names == ["list"] * 20 + ["Unavailable", "NothingMeasured", "list"]
-    assert len(queued(stage)) == 21
-    assert writes == [23]
-
-
-async def test_a_mistake_of_ours_is_logged_by_its_place_and_not_in_its_words(stage):
-    """An error's words may quote what was sent."""
-
-    def broken(steps):
-        raise ValueError(f"cannot read {PASSKEY}")
-
-    stage.bridge.store.group = broken
-    transport = httpx.ASGITransport(stage.bridge.app(), raise_app_exceptions=False)
-    with capture_logs() as logs:
-        async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as client:
-            answer = await client.post("/ecowitt/nobody", data=ecowitt(tempf=50))
-    assert answer.status_code == 500
-    (said,) = logs
-    assert (said["event"], said["kind"]) == ("request failed", "ValueError")
-    assert "gather.py" in said["trace"]
-    assert PASSKEY not in repr(logs) + answer.text
-
-
-async def test_a_mistake_of_ours_leaves_no_client_waiting(stage):
-    stage.bridge.store.group = lambda steps: 1 / 0
-    for _ in range(2):
-        with pytest.raises(ZeroDivisionError):
-            await stage.bridge.intake.upload(FORMATS["ecowitt"], Message(b"tempf=1"), "nobody")
-
-
-async def test_a_mistake_of_ours_with_one_upload_costs_no_other(stage):
-    roof, unlucky = (stage.station(name, "ecowitt") for name in ("roof", "unlucky"))
-    take = stage.bridge.store.take
-    stage.bridge.store.take = lambda station, *rest: (
-        1 / 0 if station.device == unlucky.device else take(station, *rest)
-    )
-    kind, message = FORMATS["ecowitt"], Message(b"tempf=50")
-    found = await asyncio.gather(
-        *(stage.bridge.intake.upload(kind, message, stage.tokens[n]) for n in ("roof", "unlucky")),
-        return_exceptions=True,
-    )
-    assert [type(one).__name__ for one in found] == ["list", "ZeroDivisionError"]
-    assert [signed.report.device for signed in queued(stage)] == [roof.device]
-
-
 def test_local_times_are_of_the_stations_zone_or_its_mappings(stage):
     zoned = 'timezone = "Europe/Berlin"\n' + MAPPING
     for name, more, expected in (
@@ -340,198 +266,3 @@ def test_local_times_are_of_the_stations_zone_or_its_mappings(stage):
     ):
         stage.station(name, "json", **more)
         assert str(stage.bridge.store.named(name).profile.zone) == expected
-
-
-# ------------------------------------------------------------------------------ polls
-
-
-class Polled:
-    """A station with a source, and a clock that the test moves."""
-
-    def __init__(self, stage, url, **more):
-        self.stage, self.now, bridge = stage, 0.0, stage.bridge
-        stage.station("far", "weatherxm", url=url, every_s=60, **more)
-        shared = (bridge.settings, bridge.store, bridge.intake, bridge.worker, bridge.metrics)
-        self.poller = Poller(*shared, clock=lambda: self.now)
-
-    async def look(self, after_s=0.0):
-        self.now += after_s
-        async with httpx.AsyncClient() as client, asyncio.TaskGroup() as group:
-            await self.poller.poll_due(client, group)
-        return len(queued(self.stage))
-
-
-async def test_a_polled_source_is_asked_when_it_is_due_and_what_it_repeats_is_sent_once(stage):
-    body = SAMPLES["weatherxm"].body.replace(b"2021-12-24T12:31:57+01:00", stamp().encode() + b"Z")
-    with answers(Script(200, body)) as url:
-        polled = Polled(stage, url, header="X-API-Key: secret")
-        assert [await polled.look(), await polled.look(59), await polled.look(2)] == [1, 1, 1]
-    assert 'corechain_bridge_polls_total{outcome="ok"} 2.0' in stage.metrics()
-
-
-@pytest.mark.parametrize(
-    ("script", "outcome"),
-    [
-        (Script(500, b""), "SourceUnavailable"),
-        (Script(302, b"", headers=(("location", "http://169.254.169.254/"),)), "SourceUnavailable"),
-        (Script(200, b"not json"), "MalformedUpload"),
-        (Script(200, b"x" * (300 << 10)), "BodyTooLarge"),
-        (Script(200, b"{", missing=5), "SourceUnavailable"),
-    ],
-)
-async def test_a_source_that_answers_badly_is_counted_and_asked_again(stage, script, outcome):
-    with answers(script) as url:
-        polled = Polled(stage, f"{url}/?key=secret")
-        with capture_logs() as logs:
-            assert [await polled.look(), await polled.look(61)] == [0, 0]
-    assert f'outcome="{outcome}"}} 2.0' in stage.metrics()
-    assert "secret" not in repr(logs)
-
-
-async def test_a_source_that_is_away_is_counted(stage):
-    assert await Polled(stage, "http://127.0.0.1:9/").look() == 0
-    assert 'outcome="SourceUnavailable"} 1.0' in stage.metrics()
-
-
-# ------------------------------------------------------------------------------ imports
-
-
-def imported(stage, content, kind="csv"):
-    bridge = stage.bridge
-    station, lines = bridge.store.named("archive"), content.splitlines(keepends=True)
-    steps = admin.import_rows(bridge.store, station, bridge.intake.sign, lines, kind)
-    return [(step.rows, step.observations, dict(step.skipped)) for step in steps][-1]
-
-
-def archive(rows, first=0):
-    head = b"time,air_temperature,wind_speed\n"
-    return head + b"".join(
-        b"%d,%d.5,%d\n" % (1_600_000_000 + 60 * n, n % 30, n % 9) for n in range(first, rows)
-    )
-
-
-def test_an_archive_that_is_imported_again_brings_only_what_is_new(stage):
-    stage.station("archive", "archive")
-    assert imported(stage, archive(300)) == (300, 600, {})
-    assert imported(stage, archive(310)) == (310, 20, {"Duplicate": 2, "OutOfOrder": 598})
-    reports = [signed.report for signed in queued(stage)]
-    assert sum(report.count for report in reports) == 620
-    sequences = [report.sequence for report in reports]
-    assert sequences == sorted(set(sequences))
-
-
-def test_an_import_stops_at_a_full_queue_and_goes_on_there(tmp_path):
-    stage = Stage.at(tmp_path, max_reports=1)
-    stage.station("archive", "archive")
-    with pytest.raises(Overloaded):
-        imported(stage, archive(300))
-    store = stage.bridge.store
-    for item in store.head(FOREVER):
-        store._query("done", id=item.id)
-    assert imported(stage, archive(300))[1] == 88
-    store.close()
-
-
-def test_a_file_is_known_by_its_name():
-    assert [admin.kind_of(admin.Path(name)) for name in ("a.CSV", "b.jsonl")] == ["csv", "ndjson"]
-    with pytest.raises(InvalidValue):
-        admin.kind_of(admin.Path("a.xlsx"))
-
-
-# ------------------------------------------------------------- a gateway that is not well
-
-
-async def sending(tmp_path, script):
-    """A stage with one report in its queue, and the gateway that answers so."""
-    with answers(script) as url:
-        stage = Stage.at(tmp_path, url)
-        stage.station("roof", "ecowitt")
-        async with stage.client() as client:
-            await client.post(f"/ecowitt/{stage.tokens['roof']}", data=ecowitt(tempf=50))
-        try:
-            await stage.bridge.sender.send_some()
-        finally:
-            await stage.bridge.client.close()
-    return stage
-
-
-def problem(name, status=400):
-    return Script(status, b'{"type":"urn:corechain:error:%s","status":400}' % name.encode())
-
-
-UNDECIDED = [
-    Script(200, b"<html>welcome to the hotel's network</html>"),
-    Script(202, b'{"accepted":1,"results":[]}'),
-    Script(404, b'{"title":"no such page"}', "application/problem+json"),
-    Script(302, b"", headers=(("location", "http://127.0.0.1:9/"),)),
-    problem("Overloaded", 503),
-    problem("SomethingNew"),
-    problem("UnsupportedMediaType", 415),
-]
-
-
-@pytest.mark.parametrize("script", UNDECIDED)
-async def test_an_answer_that_decides_nothing_keeps_the_report(tmp_path, script):
-    with answers(script) as url:
-        stage = Stage.at(tmp_path, url)
-        stage.station("roof", "ecowitt")
-        async with stage.client() as client:
-            await client.post(f"/ecowitt/{stage.tokens['roof']}", data=ecowitt(tempf=50))
-        before = stage.bridge.store.head(10)
-        with pytest.raises(GatewayUnavailable):
-            await stage.bridge.sender.send_some()
-        assert stage.bridge.store.head(10) == before
-        await stage.bridge.close()
-
-
-async def test_signatures_of_another_network_halt_the_sender_and_lose_nothing(tmp_path):
-    with answers(problem("InvalidSignature", 403)) as url:
-        stage = Stage.at(tmp_path, url)
-        stage.station("roof", "ecowitt")
-        async with stage.client() as client:
-            await client.post(f"/ecowitt/{stage.tokens['roof']}", data=ecowitt(tempf=50))
-        with pytest.raises(WrongDeployment):
-            await stage.bridge.sender.send_some()
-        assert stage.bridge.store.depth() == 1
-        await stage.bridge.close()
-
-
-async def test_what_the_gateway_will_never_take_is_set_aside_with_its_reason(tmp_path):
-    stage = await sending(tmp_path, problem("RevokedDevice", 403))
-    assert stage.bridge.store.depth() == 0
-    (row,) = stage.bridge.store.refused()
-    assert (row["name"], row["reason"]) == ("roof", "RevokedDevice")
-    assert 'corechain_bridge_reports_refused_total{reason="RevokedDevice"} 1.0' in stage.metrics()
-    await stage.bridge.close()
-
-
-async def test_one_refusal_of_a_whole_request_is_asked_for_report_by_report(tmp_path):
-    """The gateway answers a request whose reports all have one fault with that alone."""
-    with answers(problem("RevokedDevice", 403)) as url:
-        stage = Stage.at(tmp_path, url)
-        stage.station("roof", "ecowitt")
-        async with stage.client() as client:
-            for ago_s in (30, 20, 10):
-                path = f"/ecowitt/{stage.tokens['roof']}"
-                await client.post(path, data=ecowitt(ago_s, tempf=50))
-        waiting = [item.report for item in stage.bridge.store.head(10)]
-        assert await stage.bridge.sender.send_some()
-        rows = stage.bridge.store.refused()
-        assert stage.bridge.store.depth() == 0
-        assert sorted(row["report"] for row in rows) == sorted(waiting)
-        assert {row["reason"] for row in rows} == {"RevokedDevice"}
-        assert await stage.bridge.sender.send_some() is False
-        assert "corechain_bridge_queue_oldest_seconds 0.0" in stage.metrics()
-        await stage.bridge.close()
-
-
-async def test_a_station_that_the_gateway_does_not_know_waits_and_holds_up_no_other(tmp_path):
-    stage = await sending(tmp_path, problem("UnknownDevice", 404))
-    sender = stage.bridge.sender
-    assert stage.bridge.store.depth() == 1
-    assert await sender.send_some() is False  # it is not asked about again yet
-    assert len(sender.warnings()) == 1
-    async with stage.client() as client:
-        ready = await client.get("/ready")
-    assert "are not in the registry" in ready.json()["warnings"][0]
-    await stage.bridge.close()

@@ -5,47 +5,27 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from corechain.protocol.errors import FutureTimestamp, TimestampTooOld
-from corechain.protocol.vocabulary import BY_CODE
 from corechain_relayer.bridge.errors import (
-    ClockNotSet,
     InvalidMapping,
-    MalformedUpload,
     MissingTime,
     NothingMeasured,
 )
-from corechain_relayer.bridge.formats.archive import rows
 from corechain_relayer.bridge.formats.mapping import parse_mapping
 from corechain_relayer.bridge.formats.registry import FORMATS
 from corechain_relayer.bridge.formats.upload import Message, Profile
 from relayer.uploads import (
     AT,
-    CHIRPSTACK,
     CLOCK,
-    COMMUNITY_CSV,
     CWOP,
     CWOP_COMPRESSED,
-    ECOWITT,
-    HELIUM,
-    NOBODY,
     OPENAQ,
     SAMPLES,
     STREAMS,
-    TTN,
     WUNDERGROUND,
     read,
+    totals,
+    values,
 )
-
-
-def values(upload, at=AT):
-    """{metric: value in its unit} of what was measured at a time."""
-    found = [item for item in upload.measurements if item.at == at]
-    assert found or not upload.measurements
-    return {BY_CODE[m].name: BY_CODE[m].from_wire(value) for m, _, value in found}
-
-
-def totals(upload):
-    return {item.name: item.total / 100 for item in upload.counters}
 
 
 def test_ecowitt_is_imperial_whatever_its_app_shows():
@@ -160,79 +140,6 @@ def test_a_hostile_upload_does_not_fill_the_log_with_reasons():
     fields = b",".join(b'"temperature_%d":"x","humidity_%d":"y"' % (n, n) for n in range(99))
     body = b'{"dev_eui":"1C","reported_at":1640345517,"decoded":{"payload":{"co2":400,%s}}}'
     assert len(read("helium", Message(body % fields)).skipped) == 64
-
-
-def test_ttn_takes_the_network_servers_time_and_not_a_gateways_of_the_year_one():
-    upload = read("ttn", SAMPLES["ttn"], Profile(elevation_m=0.0))
-    assert values(upload) == {
-        "air_temperature": -1.5,
-        "relative_humidity": 88.0,
-        "pressure": 1002.3,
-        "wind_speed": 3.4,
-        "wind_direction": 270.0,
-    }
-    assert FORMATS["ttn"].identity(SAMPLES["ttn"]) == "0004a30b001c0530"
-
-
-def test_ttn_without_a_normaliser():
-    plain = TTN.replace(b'"normalized_payload"', b'"other"')
-    assert values(read("ttn", Message(plain))) == {
-        "air_temperature": -1.5,
-        "relative_humidity": 88.0,
-    }
-
-
-def test_a_zero_that_a_decoder_leaves_out_is_a_zero_only_where_a_mapping_says_so():
-    body = TTN.replace(b'"temperature":-1.5,"humidity":88,', b"").replace(b"normalized_", b"n_")
-    with pytest.raises(NothingMeasured):
-        read("ttn", Message(body))
-    mapping = parse_mapping(
-        '[[rule]]\npath="temperature"\nmetric="air_temperature"\nunit="Cel"\nwhen_missing=0'
-    )
-    assert values(read("ttn", Message(body), Profile(mapping=mapping))) == {"air_temperature": 0.0}
-
-
-def test_a_join_is_no_error_and_no_measurement():
-    joined = b'{"end_device_ids":{"device_id":"roof"},"join_accept":{"session_key_id":"A"}}'
-    assert read("ttn", Message(joined)).measurements == ()
-    status = Message(b'{"deviceInfo":{"devEui":"01"},"margin":3}', query="event=status")
-    assert read("chirpstack", status).measurements == ()
-
-
-def test_chirpstack_with_channels_of_cayenne():
-    upload = read("chirpstack", SAMPLES["chirpstack"], Profile(elevation_m=0.0))
-    assert values(upload) == {
-        "air_temperature": 21.6,
-        "relative_humidity": 45.5,
-        "pressure": 1005.4,
-    }
-    assert FORMATS["chirpstack"].identity(SAMPLES["chirpstack"]) == "0101010101010101"
-
-
-@pytest.mark.parametrize("wrong", [b"0001-01-01T00:00:00Z", b"1970-01-01T00:00:12Z"])
-def test_chirpstack_whose_gateway_has_no_clock_takes_the_servers(wrong):
-    body = CHIRPSTACK.replace(b"2021-12-24T11:31:57.433210+00:00", wrong)
-    assert values(read("chirpstack", Message(body)))["air_temperature"] == 21.6
-    neither = body.replace(b"nsTime", b"other")
-    assert values(read("chirpstack", Message(neither)), CLOCK.now)["air_temperature"] == 21.6
-
-
-def test_helium_in_milliseconds_and_in_seconds():
-    expected = {"air_temperature": 12.4, "relative_humidity": 61.0}
-    assert values(read("helium", SAMPLES["helium"])) == expected
-    seconds = HELIUM.replace(b'"reported_at":1640345517123}', b'"reported_at":1640345517}')
-    assert values(read("helium", Message(seconds))) == expected
-
-
-def test_the_fourteen_digits_of_heliums_own_page_are_a_time_ahead():
-    odd = HELIUM.replace(b'"reported_at":1640345517123}', b'"reported_at":15868685461234}')
-    with pytest.raises(FutureTimestamp):
-        read("helium", Message(odd))
-
-
-def test_helium_with_a_decoder_of_ones_own():
-    body = b'{"dev_eui":"1C","reported_at":1640345517,"decoded":{"payload":{"TempC_SHT":-3.25}}}'
-    assert values(read("helium", Message(body))) == {"air_temperature": -3.25}
 
 
 def test_cwop_in_fahrenheit_with_rain_in_hundredths():
@@ -367,155 +274,3 @@ def test_weatherxm_counts_its_rain():
 def test_weatherxm_without_a_time_is_refused():
     with pytest.raises(MissingTime):
         read("weatherxm", Message(b'{"temperature":9.8}'))
-
-
-MAPPING = """
-time = "ts"
-timezone = "Europe/Berlin"
-identity = "serial"
-items = "rows"
-[[rule]]
-path = "t.0"
-metric = "air_temperature"
-unit = "Cel"
-scale = 0.1
-[[rule]]
-path = ["rain.total"]
-metric = "precipitation"
-unit = "mm"
-counter = true
-"""
-
-
-def test_a_mapping_finds_values_by_path_scales_and_counts():
-    body = b"""{"serial":"A1","rows":[{"ts":"2021-12-24 12:31:57","t":[215],"rain.total":12.5},
-      {"ts":"2021-12-24 12:31:58","t":[-9999]},{"ts":"","t":[1]}]}"""
-    profile = Profile(mapping=parse_mapping(MAPPING))
-    upload = read("json", Message(body), profile)
-    assert values(upload) == {"air_temperature": 21.5}
-    assert totals(upload) == {"rain.total": 12.5}
-    assert upload.skipped == {"t.0": "NoValue", "time": "MalformedUpload"}
-
-
-def test_a_station_of_unknown_format_needs_a_mapping():
-    with pytest.raises(InvalidMapping):
-        read("json", Message(b"{}"))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "rule = 1",
-        "x = ",
-        "hello = 1\n[[rule]]\npath='a'\nmetric='co2'\nunit='[ppm]'",
-        "[[rule]]\npath='a'\nmetric='nothing'\nunit='Cel'",
-        "[[rule]]\npath='a'\nmetric='co2'\nunit='furlong'",
-        "[[rule]]\npath='a'\nmetric='co2'\nunit='Cel'",
-        "[[rule]]\npath='a'\nmetric='co2'\nunit='[ppm]'\nscale='x'",
-        "[[rule]]\npath='a'\nmetric='co2'\nunit='[ppm]'\ncounter=true",
-        "[[rule]]\npath=3\nmetric='co2'\nunit='[ppm]'",
-        "[[rule]]\npath='a'\nmetric='co2'\nunit='[ppm]'\nzero=1",
-        "timezone='Mars/Olympus'\n[[rule]]\npath='a'\nmetric='co2'\nunit='[ppm]'",
-    ],
-)
-def test_a_mapping_that_says_nothing_or_something_else_is_refused(text):
-    with pytest.raises(InvalidMapping):
-        parse_mapping(text)
-
-
-def imported(content, kind="csv", profile=NOBODY, clock=CLOCK):
-    return list(rows(content.splitlines(keepends=True), kind, profile, clock))
-
-
-def test_an_archive_of_sensor_community():
-    first, second = imported(COMMUNITY_CSV, profile=Profile(elevation_m=250.0))
-    assert values(first, AT - 148) == {
-        "air_temperature": 7.43,
-        "relative_humidity": 82.1,
-        "pressure": 1016.61,
-    }
-    assert values(second) == {"relative_humidity": 82.3}
-    assert second.skipped == {"temperature": "NoValue", "pressure": "NeedsTemperature"}
-
-
-def test_an_archive_with_our_own_columns_where_a_bad_row_costs_itself():
-    content = (
-        b"observed_at,air_temperature,pressure\n1640345517,8.5,1013.25\n"
-        b"nonsense,8.5,1013.25\n1640345518,8.5\n1640345519,9.25,\n"
-    )
-    found = imported(content)
-    assert values(found[0]) == {"air_temperature": 8.5, "pressure": 1013.25}
-    assert [type(item) for item in found[1:3]] == [MalformedUpload, MalformedUpload]
-    assert values(found[3], AT + 2) == {"air_temperature": 9.25}
-
-
-def test_an_archive_in_ndjson():
-    content = b'\xef\xbb\xbf{"time":1640345517000,"co2":412}\n[]\n{"co2":1}\n{"time":5,"co2":1}\n'
-    found = imported(content, "ndjson")
-    assert values(found[0]) == {"co2": 412.0}
-    kinds = [type(item) for item in found[1:]]
-    assert kinds == [MalformedUpload, MissingTime, ClockNotSet]
-
-
-def test_the_hour_that_happens_twice_is_told_apart_by_the_rows_around_it():
-    head = b"time,air_temperature\n"
-    times = (b"01:30", b"02:00", b"02:30", b"02:00", b"02:30", b"03:00")
-    content = head + b"".join(b"2021-10-31 %s,8\n" % time for time in times)
-    found = imported(content, profile=Profile(zone=ZoneInfo("Europe/Berlin")))
-    utc = [upload.measurements[0].at - 1_635_636_600 for upload in found]
-    assert utc == [0, 1800, 3600, 5400, 7200, 9000]
-
-
-def test_a_file_without_columns_is_refused():
-    for content in (b"", b"a,a\n1,2\n"):
-        with pytest.raises(MalformedUpload):
-            imported(content)
-
-
-@pytest.mark.parametrize("name", SAMPLES)
-def test_every_format_refuses_a_clock_that_is_wrong_or_falls_back_on_its_servers(name):
-    """At a time of receipt long before, after, and in the middle of what is believed."""
-    profile = Profile(mapping=parse_mapping(STREAMS) if name == "sensorthings" else None)
-    for clock in (replace(CLOCK, now=AT + 10**9, max_age_s=60), replace(CLOCK, now=AT - 10**8)):
-        try:
-            times = {m.at for m in read(name, SAMPLES[name], profile, clock).measurements}
-        except (FutureTimestamp, TimestampTooOld, NothingMeasured):
-            continue
-        assert all(clock.now - 32 * 86_400 <= at <= clock.now for at in times)
-
-
-@pytest.mark.parametrize("stamp", ["1970-01-01 00:03:10", "0001-01-01 00:00:00", "2000-1-1 0:0:0"])
-def test_an_unset_clock_of_a_station_is_refused(stamp):
-    body = ECOWITT.replace("2021-12-24+11:31:57", stamp.replace(" ", "+"))
-    with pytest.raises(ClockNotSet):
-        read("ecowitt", Message(body.encode()))
-
-
-SENTINELS = ["-999", "-9999", "-7999", "-999.9", "32767", "65535", "nan", "NaN", "", "--", "null"]
-
-
-@pytest.mark.parametrize("sentinel", SENTINELS)
-def test_a_sentinel_never_becomes_a_value(sentinel):
-    body = ECOWITT.replace("tempf=47.8", f"tempf={sentinel}")
-    upload = read("ecowitt", Message(body.encode()))
-    assert "air_temperature" not in values(upload)
-    assert upload.skipped["tempf"] == "NoValue"
-
-
-@pytest.mark.parametrize("wrong", ["1e999", "0x10", "٣", "1_0", "true", "47.8 F", "9" * 40])
-def test_what_is_no_number_costs_its_field_alone(wrong):
-    body = ECOWITT.replace("tempf=47.8", f"tempf={wrong}")
-    upload = read("ecowitt", Message(body.encode()))
-    assert upload.skipped["tempf"] == "NotANumber"
-    assert values(upload)["relative_humidity"] == 91.0
-
-
-def test_a_value_that_no_reading_can_hold_costs_its_field_alone():
-    upload = read("ecowitt", Message(ECOWITT.replace("tempf=47.8", "tempf=1e12").encode()))
-    assert upload.skipped["tempf"] == "OutOfRange"
-
-
-def test_a_field_that_is_repeated_is_refused():
-    with pytest.raises(MalformedUpload):
-        read("ecowitt", Message(b"dateutc=now&tempf=50&tempf=90"))

@@ -1,5 +1,6 @@
 """Uploads as stations send them. Each names its public source; secrets are made up."""
 
+from corechain.protocol.vocabulary import BY_CODE
 from corechain_relayer.bridge.formats.clocks import Clock
 from corechain_relayer.bridge.formats.registry import FORMATS
 from corechain_relayer.bridge.formats.upload import Arrival, Message, Profile, Upload
@@ -127,3 +128,15 @@ SAMPLES: dict[str, Message] = {
 def read(name: str, message: Message, profile: Profile = NOBODY, clock: Clock = CLOCK) -> Upload:
     """What the format reads from a message."""
     return FORMATS[name].read(Arrival(message, profile, clock))
+
+
+def values(upload: Upload, at: int = AT) -> dict[str, float]:
+    """{metric: value in its unit} of what was measured at a time."""
+    found = [item for item in upload.measurements if item.at == at]
+    assert found or not upload.measurements
+    return {BY_CODE[m].name: BY_CODE[m].from_wire(value) for m, _, value in found}
+
+
+def totals(upload: Upload) -> dict[str, float]:
+    """What counters have counted, in mm."""
+    return {item.name: item.total / 100 for item in upload.counters}
