@@ -1,8 +1,9 @@
 """Buses and frames for the tests of the bus."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from types import MappingProxyType
 from typing import TypeVar
 
 from support.processes import PATIENCE_S
@@ -60,8 +61,9 @@ async def kafka_at(
     limits: Limits = LIMITS,
     wanted: Wanted = ONE_BROKER,
     vouched: bool = False,
+    options: Mapping[str, str] = MappingProxyType({}),
 ) -> AsyncIterator[KafkaBus]:
-    link = Link(parse_address(url), {})
+    link = Link(parse_address(url), options)
     async with written(KafkaBus(link, lanes, limits, wanted, vouched, Metrics())) as bus:
         yield bus
 

@@ -74,6 +74,13 @@ class BusUnavailable(TransportError):
     """The bus did not answer: whether a frame was appended is unknown."""
 
 
+class BusAccessRefused(BusUnavailable):
+    """The bus does not take our credentials, or we do not trust its certificate.
+
+    It is asked again like any other outage: either side may be mended.
+    """
+
+
 class BusRestarted(TransportError):
     """The server is not the one whose state is known: nothing was appended."""
 

@@ -127,11 +127,17 @@ class KafkaServer(Server):
         super()._spawn()
 
     def _format(self) -> None:
-        words = ("kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self._config)
+        words = "kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c", self._config
         said: list[str] = []
-        code = run_lines(self._java(*words), self.directory, FORMAT_LIMIT_S, said.append)
+        code = run_lines(
+            self._java(*words, *self._format_words()), self.directory, FORMAT_LIMIT_S, said.append
+        )
         if code != 0:
             raise ServerCommandFailed("kafka-storage format", code, "\n".join(said))
+
+    def _format_words(self) -> list[str]:
+        """What the first state of a cluster has besides: users, say."""
+        return []
 
     def _java(self, *words: str | Path) -> Command:
         logging = f"-Dlog4j2.configurationFile=file:{self.directory / 'log4j2.xml'}"
@@ -144,8 +150,12 @@ class KafkaServer(Server):
     def _is_ready(self) -> bool:
         """Whether it answers ApiVersions: before that it only listens."""
         try:
-            with socket.create_connection((LOCALHOST, self.port), PROBE_TIMEOUT_S) as connection:
+            with self._connect() as connection:
                 connection.sendall(_API_VERSIONS)
                 return len(connection.recv(10)) == 10
         except OSError:
             return False
+
+    def _connect(self) -> socket.socket:
+        """Raises OSError."""
+        return socket.create_connection((LOCALHOST, self.port), PROBE_TIMEOUT_S)

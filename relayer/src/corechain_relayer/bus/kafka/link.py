@@ -37,7 +37,7 @@ from corechain.service.settings import InvalidSetting
 from corechain_relayer.bus.kafka.address import KafkaAddress
 from corechain_relayer.bus.kafka.guard import LARGEST_FRAME, TopicState
 from corechain_relayer.bus.kafka.progress import Progress
-from corechain_relayer.errors import BusUnavailable
+from corechain_relayer.errors import BusAccessRefused, BusUnavailable
 
 ASK_S = 10.0
 """A question's deadline: longer than a cluster takes to choose another leader or controller."""
@@ -102,6 +102,12 @@ PASSING = frozenset(
 )
 """Answers of a cluster that is about to have what was asked for: a new group, a new leader."""
 PASSING_S = 0.1
+REFUSALS = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
+UNREACHABLE = "Kafka: no broker can be reached"
+SILENT_END = (
+    "connections end without a word, as those do that speak another security.protocol than the "
+    "listener (RELAYER_KAFKA_OPTIONS)"
+)
 Leaders = Mapping[int, int]
 """The broker that leads each lane of a topic, by its node id."""
 _PROPERTY = re.compile(r'property[: ]*"?([\w.]+)')
@@ -134,6 +140,13 @@ def unavailable(error: Exception) -> BusUnavailable:
     return BusUnavailable(f"Kafka: {error or type(error).__name__}")
 
 
+def trouble_of(error: Any) -> BusUnavailable:
+    """What librdkafka says of its connections; it names users and mechanisms, never a secret."""
+    if error.code() in REFUSALS:
+        return BusAccessRefused(f"Kafka: access refused: {error.str()}")
+    return BusUnavailable(f"{UNREACHABLE}: {error.str()}")
+
+
 def check_options(address: KafkaAddress, options: Mapping[str, str]) -> None:
     """Raises InvalidSetting, which names the option that librdkafka does not take; no value."""
     try:
@@ -155,7 +168,7 @@ class Link:
         self.address = address
         self._options = dict(options)
         self._down_since: float | None = None
-        self._trouble = ""
+        self._trouble: BusUnavailable | None = None
         self._closing = threading.Event()
         self._making, self._reading = threading.Lock(), threading.Lock()
         self._polling = threading.Lock()
@@ -175,7 +188,7 @@ class Link:
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._down_since = self._down_since or time.monotonic()
         else:
-            self._trouble = error.str()
+            self._trouble = trouble_of(error)
 
     @cached_property
     def _admin(self) -> Any:
@@ -229,8 +242,7 @@ class Link:
         self._hear_errors()
         down = self._down_since
         if down is not None and time.monotonic() - max(down, since) > DOWN_S / 2:
-            why = self._trouble or "connections fail"
-            raise BusUnavailable(f"Kafka: no broker can be reached: {why}") from None
+            raise self._trouble or BusUnavailable(f"{UNREACHABLE}: {SILENT_END}")
 
     def _hear_errors(self) -> None:
         """Calls `_on_error`: librdkafka's client is polled by one thread at a time."""

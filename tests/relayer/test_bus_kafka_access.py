@@ -1,0 +1,123 @@
+"""The bus on a broker with TLS and passwords.
+
+given a broker that takes SASL_SSL alone
+  when the client has the password and the broker's certificate
+    frames are appended, read, acknowledged and set aside as on any other
+    a relayer takes reports
+  when the password is wrong, the certificate is somebody else's, or the client speaks no TLS
+    nothing is appended, and the reason is named
+    /ready names it, and no secret is shown anywhere
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from support.kafka_secure import PASSWORD, SecureKafkaServer, make_certificate
+from support.processes import PATIENCE_S
+
+from corechain_relayer.bus.kafka.bus import KafkaBus
+from corechain_relayer.errors import BusAccessRefused, BusRestarted, BusUnavailable
+from relayer.buses import frame, kafka_at, read_all, sequences, session
+from relayer.conftest import Start
+from relayer.support import Sensor, eventually
+
+WRONG = "not-the-pass-phrase"
+Options = Mapping[str, str]
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafkaServer]:
+    broker = SecureKafkaServer(tmp_path_factory.mktemp("kafka"))
+    with broker:
+        yield broker
+        broker.kill()  # it has nothing to keep
+
+
+async def test_with_the_password_over_tls_frames_go_all_their_ways(
+    guarded: SecureKafkaServer,
+) -> None:
+    async with kafka_at(f"{guarded.url}-ways", options=guarded.options()) as bus:
+        await bus.enter(0)
+        for sequence in (1, 2, 3):
+            await bus.append(0, frame(sequence))
+        async with session(bus) as consumer:
+            first, second, _ = await read_all(consumer, 3)
+            await consumer.ack([first.id])
+            await consumer.set_aside(second, "UnknownDevice")
+        assert await bus.depth() == 1
+        assert [letter.reason async for page in bus.dead_letters(0) for letter in page] == [
+            "UnknownDevice"
+        ]
+        async with session(bus) as consumer:
+            assert sequences(await read_all(consumer, 1)) == [3]
+
+
+def wrong_password(broker: SecureKafkaServer, folder: Path) -> Options:
+    return broker.options(password=WRONG)
+
+
+def unknown_authority(broker: SecureKafkaServer, folder: Path) -> Options:
+    return broker.options(ca=make_certificate(folder, "stranger")[0])
+
+
+def no_security(broker: SecureKafkaServer, folder: Path) -> Options:
+    return {}
+
+
+REFUSED: dict[Callable[[SecureKafkaServer, Path], Options], tuple[type[BusUnavailable], str]] = {
+    wrong_password: (BusAccessRefused, "access refused: .*SASL authentication error"),
+    unknown_authority: (BusAccessRefused, "access refused: .*certificate verify failed"),
+    no_security: (BusUnavailable, r"connections end without a word, .*security\.protocol"),
+}
+
+
+@pytest.mark.parametrize("options", REFUSED, ids=lambda options: options.__name__)
+async def test_who_may_not_is_told_why(
+    guarded: SecureKafkaServer,
+    tmp_path: Path,
+    options: Callable[[SecureKafkaServer, Path], Options],
+) -> None:
+    kind, said = REFUSED[options]
+    async with kafka_at(guarded.url, options=options(guarded, tmp_path)) as bus:
+        refusal = await named(bus, said)
+        assert type(refusal) is kind
+        assert WRONG not in str(refusal)
+        with pytest.raises(BusRestarted):  # no lane was ever entered
+            await bus.append(0, frame(1))
+
+
+async def named(bus: KafkaBus, said: str) -> BusUnavailable:
+    """Asks until that is why: at first a busy broker may only be late."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with pytest.raises(BusUnavailable) as refused:
+                await bus.enter(0)
+            if re.search(said, str(refused.value)):
+                return refused.value
+
+
+def test_a_relayer_takes_reports_with_the_password_and_names_a_wrong_one(
+    guarded: SecureKafkaServer, start: Start, sensor: Sensor, tmp_path: Path
+) -> None:
+    def settings(password: str) -> dict[str, str]:
+        file = tmp_path / f"options-{len(password)}"
+        lines = guarded.options(password=password).items()
+        file.write_text("".join(f"{name}={value}\n" for name, value in lines))
+        return {
+            "RELAYER_BUS_URL": f"{guarded.url}-relayer",
+            "RELAYER_KAFKA_COPIES": "1",
+            "RELAYER_KAFKA_OPTIONS_FILE": str(file),
+        }
+
+    refused = start("gateway", ready=False, **settings(WRONG))
+    gateway = start("gateway", **settings(PASSWORD))
+    assert gateway.send(sensor.report()).json()["accepted"] == 1
+    eventually(lambda: "access refused: " in refused.reason("bus"))
+    assert refused.send(sensor.report()).status_code == 503
+    for process in (refused, gateway):
+        for shown in (process.get("/ready").text, process.log_path.read_text()):
+            assert WRONG not in shown
+            assert PASSWORD not in shown
