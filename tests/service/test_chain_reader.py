@@ -6,10 +6,13 @@ given nodes behind one address
   ├── when a filter denies a log that came: it is not believed again
   └── when the node takes no batches, small ones, or short ranges: it is asked as it likes
 given a long history
-  └── it is read by ranges, a few requests each
+  ├── it is read by ranges, a few requests each
+  ├── a range is as long as few enough logs are in it, wherever they are dense
+  └── a node that fails over a long range is asked for a shorter one
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -220,6 +223,49 @@ async def test_a_long_history_is_read_by_ranges_and_a_quiet_chain_by_one_questio
         before = len(chain.calls)
         assert isinstance(await reading.step(), UpToDate)
         assert len(chain.calls) == before + 1
+        await reading.rpc.close()
+
+
+async def test_a_range_is_cut_by_what_it_brings_not_by_blocks_alone() -> None:
+    with fake_chain(1) as chain:
+        for n in range(1_200):
+            chain.mine([happened(n)] * 10 if n > 800 else [])
+        chain.catch_up()
+        reading = Reading(chain)
+        reading.reader.logs_at_once = 100
+        while reading.known._refs[-1:] == [] or reading.known._refs[-1].number < 800:
+            await reading.step()  # quiet: the ranges grow
+        brought = [len(await extended(reading)) for _ in range(12)]
+        assert max(brought[3:]) <= 100, brought  # the first ones do not know yet
+        await reading.settle()
+        assert reading.places() == all_places(chain)
+        await reading.rpc.close()
+
+
+async def extended(reading: Reading) -> Sequence[Log]:
+    change = await reading.step()
+    assert isinstance(change, Extended)
+    return change.logs
+
+
+async def test_a_node_that_fails_over_a_long_range_is_asked_for_a_shorter_one() -> None:
+    with fake_chain(1) as chain:
+        chain.habits = Habits(max_range_blocks=20, refusal=(504, None))
+        for n in range(NEAR_BLOCKS + 200):
+            chain.mine([happened(n)])
+        chain.catch_up()
+        reading = Reading(chain)
+        for _ in range(2):  # 64 and 32 blocks: no answer, as from a proxy that waited too long
+            with pytest.raises(NodeUnavailable):
+                while True:
+                    await reading.step()
+        for _ in range(200):  # a session begins anew after each
+            try:
+                await reading.settle()
+                break
+            except NodeUnavailable:
+                continue
+        assert reading.places() == all_places(chain)
         await reading.rpc.close()
 
 
