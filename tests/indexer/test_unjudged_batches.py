@@ -2,7 +2,8 @@
 
 given batches that come, are judged, lose their verdict or are undone, in any order
   ├── those found open are the ones that a search through everything finds, in the same order
-  └── they hold up the same epochs
+  ├── they hold up the same epochs
+  └── as many are counted in each state as there are
 given thousands of judged batches
   └── finding the open ones reads a handful of pages
 """
@@ -36,10 +37,15 @@ select count(*) > 0 from batch b left join batch_file f using (batch_id)
  where b.block_number <= $1 and f.state is distinct from 'verified'"""
 COMMITTED = "insert into batch select n, 0, n, $2, $3, $3 from generate_series($1::int, $4) n"
 JUDGED = """
-insert into batch_file (batch_id, state, next_attempt_at)
-select batch_id, $2, now() - make_interval(secs => $3) from batch where batch_id = $1
+insert into batch_file (batch_id, state, next_attempt_at, reading_count, rejected_count)
+select batch_id, $2, now() - make_interval(secs => $3), $4, $5 from batch where batch_id = $1
     on conflict (batch_id) do update
-   set state = excluded.state, next_attempt_at = excluded.next_attempt_at"""
+   set state = excluded.state, next_attempt_at = excluded.next_attempt_at,
+       reading_count = excluded.reading_count, rejected_count = excluded.rejected_count"""
+COUNTED = """
+select coalesce(f.state, 'pending') as state, count(*) as count,
+       coalesce(sum(f.reading_count), 0) as readings, coalesce(sum(f.rejected_count), 0) as rejected
+  from batch b left join batch_file f using (batch_id) group by 1"""
 STATES = ("verified", "mismatch", "withheld")
 
 
@@ -56,7 +62,8 @@ class Books:
         await self.pool.execute(COMMITTED, first, *place)
 
     async def judge(self, batch_id: int, state: str, due_for_s: float) -> None:
-        await self.pool.execute(JUDGED, batch_id, state, due_for_s)
+        held = (batch_id * 10, batch_id) if state == "verified" else (None, None)
+        await self.pool.execute(JUDGED, batch_id, state, due_for_s, *held)
 
     async def forget(self, batch_id: int) -> None:
         await self.pool.execute("delete from batch_file where batch_id = $1", batch_id)
@@ -71,7 +78,9 @@ class Books:
     async def step(self, rng: random.Random) -> None:
         """Something that happens to an indexer."""
         batch_id = rng.randint(1, self.committed + 1)
-        match rng.randrange(6):
+        match rng.randrange(7):
+            case 3:
+                await self.pool.execute(SQL["fold_tally"])
             case 0:
                 await self.commit(rng.randint(1, 5))
             case 1:
@@ -91,6 +100,10 @@ class Books:
         block = rng.randint(0, 12)
         unsettled = await self.pool.fetchval(SQL["unsettled_through"], block)
         assert unsettled == await self.pool.fetchval(UNSETTLED, block)
+        assert await self._rows(SQL["state_counts"]) == await self._rows(COUNTED)
+
+    async def _rows(self, query: str) -> set[tuple[object, ...]]:
+        return {tuple(row.values()) for row in await self.pool.fetch(query)}
 
 
 @asynccontextmanager
@@ -134,7 +147,13 @@ async def test_finding_open_batches_does_not_cost_with_those_that_are_judged(dat
         # As autovacuum would: the rows of `unjudged_batch` that are gone are gone from its pages.
         await books.pool.execute("vacuum analyze batch, batch_file, unjudged_batch")
         await books.commit(2)
-        for name, arguments in (("open_batches", (16, [])), ("unsettled_through", (10_000,))):
+        await books.pool.execute(SQL["fold_tally"])
+        await books.pool.execute("vacuum tally")
+        for name, arguments in (
+            ("open_batches", (16, [])),
+            ("unsettled_through", (10_000,)),
+            ("state_counts", ()),
+        ):
             explained = "explain (analyze, buffers, format json) " + SQL[name]
             assert pages(await books.pool.fetchval(explained, *arguments)) < 40
             # The search through everything, which grows with the batches, reads many times that.

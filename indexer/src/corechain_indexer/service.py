@@ -27,6 +27,7 @@ from corechain.service.supervision import Loops, sessions, side_by_side
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.handlers import Handlers
+from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.statistics import StatisticsReader
@@ -234,7 +235,7 @@ class Indexer:
         trees = TreeCache(self.pool, settings.tree_cache_bytes)
         handlers = Handlers(
             self.pool,
-            self.rpc,
+            NodeHead(self.rpc),
             self.deployment.chain_id,
             self.latest,
             self.series,

@@ -57,7 +57,7 @@ class Settings(HttpSettings):
         2_000,
         ge=1,
         le=1_000_000,
-        description="blocks in one eth_getLogs call at most; fewer where logs are dense or the node fails",
+        description="most blocks in one eth_getLogs call; fewer where logs are dense, or refused",
     )
     poll_s: float = Field(0.5, ge=0.02, le=60, description="pause between two looks at the chain")
     rpc_timeout_s: float = Field(

@@ -259,7 +259,7 @@ class Settings(MqttSettings, HttpSettings):
         10_000,
         ge=1,
         le=1_000_000,
-        description="blocks in one eth_getLogs call at most; fewer where logs are dense or the node fails",
+        description="most blocks in one eth_getLogs call; fewer where logs are dense, or refused",
     )
     confirmations: int = Field(
         64,

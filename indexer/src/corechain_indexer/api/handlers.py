@@ -11,8 +11,8 @@ from corechain.protocol.provenance import provenance_of
 from corechain.protocol.reading import Reading
 from corechain.protocol.rewards import Owner, RewardSchedule
 from corechain.service.database import asked
-from corechain.service.rpc import Rpc
 from corechain_indexer.api import rows, schemas
+from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.params import (
     HOUR_S,
     MAX_LIMIT,
@@ -57,7 +57,7 @@ class Handlers:
     """One method a path."""
 
     pool: "Database"
-    rpc: Rpc
+    node_head: NodeHead
     chain_id: int
     latest_values: Latest
     buckets: Series
@@ -71,13 +71,13 @@ class Handlers:
         params.only()
         cursor = await asked(self.pool.fetchrow(SQL["cursor"]))
         counts = await asked(self.pool.fetch(SQL["state_counts"]))
-        head = (await self.rpc.head()).number
         indexed = cursor["number"] if cursor else 0
+        head = await self.node_head.number(at_least=indexed)
         return schemas.Status(
             self.chain_id,
             head,
             indexed,
-            max(0, head - indexed),
+            head - indexed,
             {row["state"]: row["count"] for row in counts},
             sum(row["readings"] for row in counts),
             sum(row["rejected"] for row in counts),

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     Database = Pool[Record]
 
 COMMAND_TIMEOUT_S = 30.0
+MIGRATION_TIMEOUT_S = 86_400.0
+"""An index over a billion rows takes hours; cut off after 30 s it would never be there."""
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 POOL_SIZE = 8
@@ -140,6 +142,6 @@ async def _migrate(connection: "Conn", migrations: Migrations) -> list[str]:
         rows = await connection.fetch("select name from migration")
         missing = [item for item in migrations if item[0] not in {row["name"] for row in rows}]
         for name, text in missing:
-            await connection.execute(text)
+            await connection.execute(text, timeout=MIGRATION_TIMEOUT_S)
             await connection.execute("insert into migration (name) values ($1)", name)
     return [name for name, _ in missing]

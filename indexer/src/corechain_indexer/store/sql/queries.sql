@@ -227,13 +227,27 @@ select p.block_number, p.log_index, p.epoch, $4
     on conflict do nothing returning epoch
 
 -- name: state_counts
-select coalesce(f.state, 'pending') as state, count(*) as count, coalesce(sum(f.reading_count), 0) as readings,
-       coalesce(sum(f.rejected_count), 0) as rejected
-  from batch b left join batch_file f using (batch_id) group by 1
+select state, sum(batches)::bigint as count, sum(readings)::bigint as readings, sum(rejected)::bigint as rejected
+  from tally group by state having sum(batches) > 0
+
+-- name: fold_tally
+-- The changes of before as one row a state. By one caller at a time: the mirror.
+with gone as (delete from tally returning state, batches, readings, rejected)
+insert into tally (state, batches, readings, rejected)
+select state, sum(batches), sum(readings), sum(rejected) from gone group by state
 
 -- name: devices_page
-select device, owner, key_type, revoked, revoked_at, block_number from device
- where device > $1 order by device limit $2
+-- The ids first, each half from its index: the view as a whole would be sorted for each page. `offset 0` keeps the
+-- planner from joining the page with the whole view after all.
+select d.device, d.owner, d.key_type, d.revoked, d.revoked_at, d.block_number
+  from (select device
+          from ((select distinct device from device_event
+                  where device > $1 and kind in ('registered', 'materialised') order by device limit $2)
+                union
+                (select distinct device from fleet_device where device > $1 order by device limit $2)) known
+         order by device limit $2) page
+ cross join lateral (select * from device where device = page.device offset 0) d
+ order by d.device limit $2
 
 -- name: device
 select device, owner, key_type, revoked, revoked_at, block_number from device where device = $1
