@@ -130,7 +130,7 @@ async def assert_known(reader: DeviceReader, model: Model) -> None:
     """The reader says what the model says, of each device and of one that was never there."""
     asked = [*DEVICES, STRANGER]
     assert await reader.sequences(asked) == model.windows
-    assert await reader.quality(asked) == model.states
+    assert await reader.known(asked) == (model.windows, model.states)
     keys = [(device, sequence) for device in asked for sequence in range(60)]
     assert await reader.digests(keys) == model.digests
 
@@ -183,7 +183,7 @@ async def test_an_answer_misses_nothing_that_is_folded_while_it_is_made(
         second = walk.batch()
         model.take(second)
         await journal.keep(second, None)
-        assert await reader.quality(DEVICES) == model.states
+        assert await reader.known(DEVICES) == (model.windows, model.states)
 
 
 async def test_the_newest_sequence_of_a_device_is_the_one_of_its_last_batch(

@@ -34,6 +34,9 @@ from corechain_relayer.sequences import content_digest
 log = structlog.get_logger(__name__)
 
 READ_FRAMES = 64
+GATHER_S = 0.1
+"""So long frames gather where they come one by one: a round costs as much as five of them, and a
+window is seconds old. A bus that is behind is read without a pause."""
 
 
 @dataclass(slots=True)
@@ -61,13 +64,20 @@ class Aggregator:
     async def run_forever(self) -> None:
         try:
             while True:
-                await self.step()
+                await self._gather(await self.step())
         finally:
             if self._sealing is not None:
                 await stop_all([self._sealing])
 
-    async def step(self) -> None:
-        """Reads what the bus has, or waits until the window is due; seals it when it is."""
+    async def _gather(self, frames: int) -> None:
+        """After so many frames: the next ones come together, but no window is late for it."""
+        if 0 < frames < READ_FRAMES:
+            left_s = self.batcher.wait_s(time.monotonic())
+            await asyncio.sleep(max(0.0, min(GATHER_S, left_s)))
+
+    async def step(self) -> int:
+        """Reads what the bus has, or waits until the window is due; seals it when it is. How many
+        frames there were."""
         await self._finish_if_done()
         self.batcher.forget_idle()
         wait_s = min(1.0, max(0.001, self.batcher.wait_s(time.monotonic())))
@@ -78,6 +88,7 @@ class Aggregator:
             await self._take(checked)
             await self._seal_if_due()
         await self._seal_if_due()
+        return len(delivered)
 
     # ------------------------------------------------------------------ frames
 
@@ -128,8 +139,7 @@ class Aggregator:
         table, others = self.batcher.table, [f.columns for f in frames if f.rows is None]
         fresh = set[DeviceId]().union(*(table.unknown(device_ids(columns)) for columns in others))
         if fresh:
-            windows = await self.devices.sequences(fresh)
-            table.learn(fresh, windows, await self.devices.quality(fresh))
+            table.learn(fresh, *await self.devices.known(fresh))
 
     async def _checked(self, frames: Sequence[Opened]) -> list[Checked]:
         loop, view = asyncio.get_running_loop(), self.registry.view

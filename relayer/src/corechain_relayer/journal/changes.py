@@ -62,3 +62,11 @@ def windows_after(
         sequences = (number for delta, row in places for number in delta.sequences_of(row))
         windows[device] = windows.get(device, SequenceWindow()).with_all(sequences, JOURNAL_WIDTH)
     return windows
+
+
+def states_after(stored: Mapping[StateKey, State], rows: Rows) -> dict[StateKey, State]:
+    """The stored states, moved on by what the deltas have of their devices."""
+    states = dict(stored)
+    for key, state in changes_of(rows).states.items():
+        states[key] = later(states.get(key), state)
+    return states

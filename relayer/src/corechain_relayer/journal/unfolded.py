@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId
 from corechain.service.database import asked
-from corechain_relayer.journal.changes import Rows, changes_of, later, rows_of, windows_after
+from corechain_relayer.journal.changes import Rows, changes_of, rows_of, states_after, windows_after
 from corechain_relayer.journal.delta import Delta, unpack_delta
 from corechain_relayer.journal.digests import Key, chunks_of, to_digests
 from corechain_relayer.journal.rows import to_states, to_windows
@@ -49,14 +49,14 @@ class DeviceReader:
         recent = changes_of(rows).digests
         return {**to_digests(stored, keys), **{key: recent[key] for key in keys if key in recent}}
 
-    async def quality(self, devices: Iterable[DeviceId]) -> dict[StateKey, State]:
-        """Quality states after the last batch, of all metrics of the devices."""
+    async def known(
+        self, devices: Iterable[DeviceId]
+    ) -> tuple[dict[DeviceId, SequenceWindow], dict[StateKey, State]]:
+        """Windows, and quality states after the last batch, of all metrics."""
         wanted = list(devices)
         rows = await self._rows(wanted)
-        states = to_states(await asked(self.source.fetch(query("quality_states"), wanted)))
-        for key, state in changes_of(rows).states.items():
-            states[key] = later(states.get(key), state)
-        return states
+        stored = await asked(self.source.fetch(query("device_rows"), wanted))
+        return windows_after(to_windows(stored), rows), states_after(to_states(stored), rows)
 
     async def _rows(self, devices: Iterable[DeviceId]) -> Rows:
         return rows_of(await self._refresh(), devices)

@@ -52,10 +52,6 @@ set newest = excluded.newest, seen = excluded.seen, states = excluded.states;
 -- Windows of some devices.
 select device, newest::text, seen from device_sequence where device = any($1::bytea[]);
 
--- name: quality_states
--- Packed quality states of those of some devices that have one.
-select device, states from device_sequence where device = any($1::bytea[]) and states <> '';
-
 -- name: device_rows
 -- All that the journal has of some devices.
 select device, newest::text, seen, states from device_sequence where device = any($1::bytea[]);
