@@ -23,12 +23,13 @@ from support.command import COMMAND, environment
 from support.processes import PATIENCE_S
 from support.scripted import Script, ScriptedServer, answer, scripted
 
-from corechain.devnet.fleet.acklog import AckLog, Entry, Kind, LogReader
+from corechain.devnet.fleet.acklog import Entry, Kind, LogReader
 from corechain.devnet.fleet.chart import chart, round_up
 from corechain.devnet.fleet.errors import TooManyConnections
 from corechain.devnet.fleet.http1 import Answer, AnswerReader, Target
 from corechain.devnet.fleet.pace import Steady, Storm
 from corechain.devnet.fleet.replay import Replay
+from corechain.devnet.fleet.resuming import everything
 from corechain.devnet.fleet.send_command import OTHER_FILES, require_open_files, targets_of
 from corechain.devnet.fleet.sender import RETURN_S, Plan, Route, Sender, Tally
 from corechain.devnet.fleet.shape import Shape
@@ -70,7 +71,7 @@ async def send(
     async with asyncio.timeout(LIMIT_S), scripted(script) as server:
         targets = (Target.of(server.url),)
         plan = Plan(targets, A_REQUEST, connections, Storm(), timeout_s, drain_s=0.2)
-        sender = Sender(file, plan, AckLog.begin(path, file.head))
+        sender = Sender(file, plan, everything(path, file.head))
         during(sender)
         tally = await sender.run()
     reader = LogReader(path)
@@ -230,7 +231,7 @@ async def test_a_gateway_that_is_not_there_is_waited_for_until_the_stop(
     async with scripted(lambda n, body: None) as server:
         url = server.url
     plan = Plan((Target.of(url),), A_REQUEST, 1, Steady(1000), drain_s=0.2)
-    sender = Sender(file, plan, AckLog.begin(tmp_path / "acks", file.head))
+    sender = Sender(file, plan, everything(tmp_path / "acks", file.head))
     sender.tick = lambda tally: sender.stop() if tally.retries.total() > 1 else None
     async with asyncio.timeout(LIMIT_S):
         tally = await sender.run()
@@ -250,7 +251,7 @@ async def test_connections_are_divided_among_gateways_and_leave_one_that_is_gone
     async with asyncio.timeout(LIMIT_S), scripted(script) as one, scripted(script) as other:
         targets = Target.of(one.url), gone, Target.of(other.url)
         plan = Plan(targets, A_REQUEST, 3, Storm())  # each takes one before any has an answer
-        tally = await Sender(file, plan, AckLog.begin(tmp_path / "acks", file.head)).run()
+        tally = await Sender(file, plan, everything(tmp_path / "acks", file.head)).run()
     assert (tally.acknowledged, tally.unanswered) == (TOTAL, 0)
     assert set(tally.retries) == {"ConnectionRefusedError"}
     assert one.bodies

@@ -66,7 +66,18 @@ class AckLog:
     def begin(cls, path: Path, head: Head) -> "AckLog":
         file = path.open("wb")
         file.write(head.pack(MAGIC))
+        file.flush()
         return cls(file)
+
+    @classmethod
+    def resume(cls, reader: "LogReader") -> "AckLog":
+        """Goes on with the log behind what `reader` has read whole: an end, and what a kill has cut
+        off, are overwritten."""
+        file = reader.path.open("r+b")
+        file.seek(reader.end_offset)
+        file.truncate()
+        codes = {name: code for code, name in reader.names.items() if code}
+        return cls(file, time.monotonic() - reader.last_s, codes, reader.count)
 
     def add(
         self, kind: Kind, first: int, count: int, latency_s: float = 0.0, reason: str = ""
@@ -104,6 +115,12 @@ class LogReader:
     head: Head = field(init=False)
     whole: bool = field(init=False, default=False)
     fault: str = field(init=False, default="")
+    count: int = field(init=False, default=0)
+    """Entries that were read whole, names of reasons among them."""
+    names: dict[int, str] = field(init=False, default_factory=dict)
+    """Of reasons, by code."""
+    last_s: float = field(init=False, default=0.0)
+    """When the last answer came, since the log was begun."""
     _offset: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -114,24 +131,40 @@ class LogReader:
     def entries(self) -> Iterator[Entry]:
         """Up to the end, or to where the log is cut off. Raises MalformedFleetFile for an entry
         that cannot be: of reports that the fleet does not have."""
-        self.whole, self.fault, names, count = False, "", {0: ""}, 0
+        self.whole, self.fault, self.names, self.count = False, "", {0: ""}, 0
         for body in self._bodies():
             if body[0] == Kind.NAME:
                 _, code, text = _NAME.unpack_from(body)
-                names[code] = text.rstrip(b"\0").decode(errors="replace")
+                self.names[code] = text.rstrip(b"\0").decode(errors="replace")
             elif body[0] == Kind.END:
-                self._finish(body, count)
+                self._finish(body)
                 return
             else:
-                yield self._entry(body, names)
-            count += 1
-        self.fault = self.fault or f"it has no end: cut off behind {count} entries"
+                entry = self._entry(body)
+                self.last_s = entry.at_s
+                yield entry
+            self.count += 1
+        self.fault = self.fault or f"it has no end: cut off behind {self.count} entries"
 
-    def _finish(self, body: bytes, count: int) -> None:
+    @property
+    def end_offset(self) -> int:
+        """Where the log goes on behind the entries that were read whole."""
+        return self._offset + ENTRY_BYTES * self.count
+
+    def has_end(self) -> bool:
+        """Whether its sender ended in order, without reading all of it."""
+        with self.path.open("rb") as file:
+            size = file.seek(0, 2) - self._offset
+            if size < ENTRY_BYTES or size % ENTRY_BYTES:
+                return False
+            file.seek(-ENTRY_BYTES, 2)
+            return file.read(1) == bytes([Kind.END])
+
+    def _finish(self, body: bytes) -> None:
         expected = _ENTRY.unpack_from(body)[3]
-        self.whole = expected == count
+        self.whole = expected == self.count
         if not self.whole:
-            self.fault = f"it has {count} entries, its end says {expected}"
+            self.fault = f"it has {self.count} entries, its end says {expected}"
 
     def _bodies(self) -> Iterator[bytes]:
         with self.path.open("rb") as file:
@@ -146,11 +179,11 @@ class LogReader:
                     return
                 yield body
 
-    def _entry(self, body: bytes, names: dict[int, str]) -> Entry:
+    def _entry(self, body: bytes) -> Entry:
         kind, code, count, first, at, latency = _ENTRY.unpack_from(body)
-        known = kind in (Kind.ACKNOWLEDGED, Kind.REFUSED, Kind.UNANSWERED) and code in names
+        known = kind in (Kind.ACKNOWLEDGED, Kind.REFUSED, Kind.UNANSWERED) and code in self.names
         if not known or not count or first + count > self.head.shape.total:
             raise MalformedFleetFile(
                 self.path, f"an entry names reports {first} to {first + count}"
             )
-        return Entry(Kind(kind), first, count, names[code], at / 1e6, latency / 1e6)
+        return Entry(Kind(kind), first, count, self.names[code], at / 1e6, latency / 1e6)

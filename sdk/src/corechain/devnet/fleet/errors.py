@@ -26,3 +26,13 @@ class TooManyConnections(CoreChainError):
             "raise `ulimit -Hn`, or take fewer"
         )
         self.wanted, self.most = wanted, most
+
+
+class UnfinishedLog(CoreChainError):
+    """Its sender was killed: what it says of acknowledgements is nowhere else."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"{path} is the log of a sender that was interrupted: go on with --resume, or remove it"
+        )
+        self.path = path

@@ -48,6 +48,9 @@ def send(
         str | None, typer.Option(help="FIRST:LAST:SECONDS, in reports a second.")
     ] = None,
     storm: Annotated[bool, typer.Option("--storm", help="All at once.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Send what the log does not call final.")
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one attempt.")] = 60.0,
     plot: Annotated[Path | None, typer.Option(help="PNG of rate and latency to write.")] = None,
     summary: Annotated[Path | None, typer.Option(help="JSON of the result to write.")] = None,
@@ -58,10 +61,11 @@ def send(
 
     Connections are divided among the gateways; one that does not answer is left for the next.
     Obeys Retry-After, retries what may pass, gives up nothing. Ctrl-C ends it with a whole log.
-    Exit code 1 when a report was refused or has no answer.
+    After a kill, --resume goes on behind what the log has. Exit code 1 when a report was refused or
+    has no answer.
     """
-    from corechain.devnet.fleet.acklog import AckLog
     from corechain.devnet.fleet.chart import chart
+    from corechain.devnet.fleet.resuming import everything, rest
     from corechain.devnet.fleet.sender import Plan, Sender
     from corechain.devnet.fleet.signed_file import open_signed
     from corechain.devnet.fleet.timeline import Timeline
@@ -78,9 +82,10 @@ def send(
     timeline = Timeline()
     require_open_files(connections)
     signed = open_signed(file)
-    acks = AckLog.begin(log or file.with_name(file.name + ".acks"), signed.head)
-    with progress_bar("sending", signed.head.shape.total) as bar:
-        sender = Sender(signed, plan, acks, tick=lambda tally: _tick(bar.show, timeline, tally))
+    acks = log or file.with_name(file.name + ".acks")
+    left = (rest if resume else everything)(acks, signed.head)
+    with progress_bar("sending", left.count) as bar:
+        sender = Sender(signed, plan, left, tick=lambda tally: _tick(bar.show, timeline, tally))
         tally = run_until_signal(lambda: _stoppable(sender))
     timeline.add(tally)
     _report(tally, signed.head.shape.observations, summary)

@@ -15,6 +15,7 @@ from corechain.devnet.fleet.http1 import Connection, Target
 from corechain.devnet.fleet.latency import Latencies
 from corechain.devnet.fleet.outcome import Keys, Outcome
 from corechain.devnet.fleet.pace import Pace
+from corechain.devnet.fleet.resuming import Left, Run, requests
 from corechain.devnet.fleet.signed_file import SignedFile
 from corechain.flows import PACKED_REPORTS
 from corechain.protocol.errors import TransportError
@@ -106,15 +107,23 @@ class Sender:
 
     file: SignedFile
     plan: Plan
-    log: AckLog
+    left: Left
     tally: Tally = field(default_factory=Tally)
     tick: Callable[[Tally], None] = lambda tally: None
     """Called four times a second."""
-    _next: int = 0
+    _requests: Iterator[tuple[int, Run]] = field(init=False)
+    """Those that nobody has taken, with their numbers."""
     _stopped: asyncio.Event = field(default_factory=asyncio.Event)
     _started: float = 0.0
     _heads: dict[tuple[Target, int], bytes] = field(default_factory=dict)
     """Of requests, by where they go and how many reports they have: all but the last are alike."""
+
+    def __post_init__(self) -> None:
+        self._requests = enumerate(requests(self.left.runs, self.plan.a_request))
+
+    @property
+    def log(self) -> AckLog:
+        return self.left.log
 
     def stop(self) -> None:
         self._stopped.set()
@@ -164,17 +173,15 @@ class Sender:
 
     async def _serve(self, route: Route) -> None:
         """One connection: takes the next request, when it is due, until there is none."""
-        plan, total = self.plan, self.file.head.shape.total
         while not self._stopped.is_set():
-            request = self._next
-            first = request * plan.a_request
-            if first >= total:
+            request = next(self._requests, None)
+            if request is None:
                 return
-            self._next += 1
-            if await self._stopped_before(plan.pace.due_s(request)):
+            number, (first, count) = request
+            if await self._stopped_before(self.plan.pace.due_s(number)):
                 return
             route.turn_back(time.monotonic())
-            await self._deliver(route, first, min(plan.a_request, total - first))
+            await self._deliver(route, first, count)
 
     async def _stopped_before(self, due_s: float) -> bool:
         wait = self._started + due_s - time.monotonic()
