@@ -108,7 +108,8 @@ class _Reader:
 
 def _time(row: dict[str, Any], arrival: Arrival) -> int:
     """phenomenonTime (of an interval, its end), else resultTime."""
-    raw = row.get("phenomenonTime") or row.get("resultTime")
+    raw = row.get("phenomenonTime")
+    raw = row.get("resultTime") if raw is None else raw
     if raw is None:
         raise MissingTime("phenomenonTime")
     text = raw.rpartition("/")[2] if isinstance(raw, str) else raw
