@@ -16,10 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.json import encode
+from structlog.testing import capture_logs
 
 from corechain.protocol.eip712 import registry_domain
-from corechain.protocol.errors import Unavailable
+from corechain.protocol.errors import InvalidSignature, Unavailable
 from corechain.protocol.frame import Columns
+from corechain.protocol.reading import DeviceId
 from corechain.protocol.report_json import report_to_json
 from corechain_relayer.errors import BusUnavailable
 from corechain_relayer.gateway.intake import Fault
@@ -30,6 +32,7 @@ from corechain_relayer.mqtt.errors import WrongTopic
 from corechain_relayer.mqtt.flow import Held
 from corechain_relayer.mqtt.letters import opened
 from corechain_relayer.mqtt.packets import Message
+from corechain_relayer.mqtt.singles import Singles
 from corechain_relayer.mqtt.subscriber import MISTAKES, Subscriber
 from corechain_relayer.mqtt.topics import Topics
 from relayer.mqtt.devices import name_of
@@ -100,9 +103,11 @@ class FailingGateway:
     metrics: Metrics = field(default_factory=Metrics)
     suspects: Suspects = field(default_factory=Suspects)
     dead: list[tuple[bytes, str]] = field(default_factory=list)
+    peers: list[str] = field(default_factory=list)
     bus_is_away: int = 0
 
     async def take(self, columns: Columns, peer: Callable[[], str]) -> list[Fault]:
+        self.peers.append(peer())
         return self.verdict(columns)
 
     @property
@@ -116,7 +121,15 @@ class FailingGateway:
         self.dead.append((payload, reason))
 
 
-async def taken(gateway: FailingGateway, payloads: list[bytes]) -> int:
+OWN, SHARED = "on their devices' topics", "on a gateway's topic"
+
+
+def topic_of(payload: bytes, where: str) -> str:
+    name = f"reports/0x{payload[:20].hex()}" if where == OWN else "gateways/a"
+    return f"corechain/v1/{name}"
+
+
+async def taken(gateway: FailingGateway, payloads: list[bytes], where: str = SHARED) -> int:
     """How many messages are held after all of them were taken."""
     found: list[Held] = []
     link = link_to("mqtt://127.0.0.1", opening(), found)
@@ -130,7 +143,7 @@ async def taken(gateway: FailingGateway, payloads: list[bytes]) -> int:
         *limits,
         report=lambda error: None,
     )
-    messages = [Message("corechain/v1/gateways/a", payload, 1) for payload in payloads]
+    messages = [Message(topic_of(payload, where), payload, 1) for payload in payloads]
     await subscriber._take(link, [link.held.add(message) for message in messages])
     return len(link.held)
 
@@ -140,7 +153,10 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subscriber_module, "FIRST_PAUSE_S", 0.0)
 
 
-async def test_a_message_on_which_we_fail_is_a_dead_letter_and_harms_no_other() -> None:
+@pytest.mark.parametrize(("where", "together"), [(SHARED, 1), (OWN, 2)])
+async def test_a_message_on_which_we_fail_is_a_dead_letter_and_harms_no_other(
+    where: str, together: int
+) -> None:
     sensors = [Sensor(secp(n), DOMAIN) for n in (1, 2, 3)]
     payloads = [sensor.report().pack() for sensor in sensors]
     poison = sensors[1].key.identity.device
@@ -153,10 +169,80 @@ async def test_a_message_on_which_we_fail_is_a_dead_letter_and_harms_no_other() 
         return [None] * len(columns)
 
     gateway = FailingGateway(verdict, bus_is_away=1)
-    assert await taken(gateway, payloads) == 0
+    with capture_logs() as logs:
+        assert await taken(gateway, payloads, where) == 0
+    assert {line["topic"] for line in logs if "topic" in line} == {topic_of(payloads[1], where)}
     assert gateway.dead == [(payloads[1], "InternalError")]
     # The other two once each, apart from it; it alone until it is set aside.
-    assert tries == {3: 1, 1: 2 + MISTAKES + 1}
+    assert tries == {3: together, 1: 2 + MISTAKES + 1}
+
+
+@pytest.mark.parametrize("where", [SHARED, OWN])
+async def test_a_report_that_has_to_wait_holds_up_no_other_of_its_frame(where: str) -> None:
+    """As that of a new device while the journal is away."""
+    sensors = [Sensor(secp(n), DOMAIN) for n in (1, 2, 3)]
+    newcomer = sensors[1].key.identity.device
+    tries, accepted = Counter[str](), list[bytes]()
+
+    def verdict(columns: Columns) -> list[Fault]:
+        is_waiting = newcomer in columns.device_ids()
+        tries["waiting"] += is_waiting
+        if is_waiting and tries["waiting"] < 5:
+            raise Unavailable("the journal")
+        accepted.extend(columns.device_ids())
+        return [None] * len(columns)
+
+    gateway = FailingGateway(verdict)
+    assert await taken(gateway, [sensor.report().pack() for sensor in sensors], where) == 0
+    assert accepted[-1] == newcomer
+    assert len(accepted) == len(set(accepted)) == 3
+
+
+async def test_singles_are_asked_about_together_and_the_bad_ones_are_answered() -> None:
+    sensors = [Sensor(secp(n), DOMAIN) for n in (1, 2, 3)]
+    forger = sensors[1].key.identity.device
+    sizes: list[int] = []
+
+    def verdict(columns: Columns) -> list[Fault]:
+        sizes.append(len(columns))
+        bad = InvalidSignature(DeviceId(forger))
+        return [bad if device == forger else None for device in columns.device_ids()]
+
+    gateway = FailingGateway(verdict)
+    for _ in range(2):
+        assert await taken(gateway, [sensor.report().pack() for sensor in sensors], OWN) == 0
+    exposed = gateway.metrics.exposition().decode()
+    assert 'corechain_mqtt_messages_total{outcome="accepted"} 4.0' in exposed
+    assert 'corechain_mqtt_messages_total{outcome="refused"} 2.0' in exposed
+    assert 'corechain_reports_rejected_total{reason="InvalidSignature"} 2.0' in exposed
+    assert 'corechain_mqtt_answers_total{outcome="sent"} 2.0' in exposed
+    # Whoever has forged shares no frame with the others afterwards.
+    assert sorted(sizes) == [1, 2, 3]
+    assert f"mqtt:0x{forger.hex()}" in gateway.peers
+
+
+SINGLE = Sensor(secp(1), DOMAIN).report().pack()
+ITS_TOPIC = topic_of(SINGLE, OWN)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message("corechain/v1/gateways/a", SINGLE, 1),
+        Message(ITS_TOPIC.replace("7", "8"), SINGLE, 1),
+        Message(ITS_TOPIC.upper(), SINGLE, 1),
+        Message(ITS_TOPIC, SINGLE + SINGLE, 1),
+        Message(ITS_TOPIC, SINGLE[:-1], 1),
+        Message(ITS_TOPIC, b"", 1),
+        Message(ITS_TOPIC, SINGLE, 1, content_type="application/json"),
+        Message(ITS_TOPIC, SINGLE, 1, response_topic="corechain/v1/answers/x"),
+    ],
+)
+def test_what_is_no_single_is_opened(message: Message) -> None:
+    singles = Singles("corechain/v1", len(SINGLE), Suspects())
+    held, good = Held(message), Held(Message(ITS_TOPIC, SINGLE, 1))
+    assert singles.part([good, held]) == ([good], [held])
+    assert Singles("corechain/v1", len(SINGLE) - 1, Suspects()).part([good]) == ([], [good])
 
 
 async def test_what_may_be_good_later_is_tried_again_and_counted_once() -> None:

@@ -47,8 +47,7 @@ class Letter:
         return columns if whole else columns.select(self.undecided)
 
     def peer(self) -> str:
-        """Who sent it, among all senders of this gateway: no address of IP looks like that."""
-        return f"mqtt:{self.sender.name if self.sender else ''}"
+        return peer_name(self.sender.name if self.sender else "")
 
     def learn(self, faults: Sequence[Fault]) -> None:
         """One fault for each undecided report; those that may be good later stay undecided."""
@@ -84,6 +83,11 @@ class Letter:
         assert self.intake is not None
         body = bytes(answer(self.intake, self.faults).body)
         return body, not body.startswith(b'{"accepted"')
+
+
+def peer_name(sender: str) -> str:
+    """A sender among all senders of this gateway: no address of IP looks like that."""
+    return f"mqtt:{sender}"
 
 
 def opened(held: Held, topics: Topics, domain: Domain, max_bytes: int) -> Letter:

@@ -10,7 +10,7 @@ import structlog
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 from corechain.protocol.frame import Columns, columns_of
 from corechain_relayer.gateway.intake import Fault
-from corechain_relayer.gateway.service import INLINE_BYTES, Gateway
+from corechain_relayer.gateway.service import INLINE_BYTES, Gateway, Peer
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.mqtt.broker import Broker
 from corechain_relayer.mqtt.errors import BrokerRefused, BrokerUnavailable, InternalError
@@ -18,6 +18,7 @@ from corechain_relayer.mqtt.flow import Held
 from corechain_relayer.mqtt.letters import Letter, opened
 from corechain_relayer.mqtt.link import Link
 from corechain_relayer.mqtt.packets import Opening
+from corechain_relayer.mqtt.singles import Singles, joined
 from corechain_relayer.mqtt.topics import Topics
 
 log = structlog.get_logger(__name__)
@@ -94,18 +95,56 @@ class Subscriber:
 
     async def _take(self, link: Link, messages: Sequence[Held]) -> None:
         started = time.perf_counter()
+        singles, others = self._singles.part(messages)
+        if not others:
+            await self._take_singles(link, singles, started)
+        elif not singles:
+            await self._take_others(link, others, started)
+        else:
+            both = self._take_singles, self._take_others
+            parts = zip(both, (singles, others), strict=True)
+            await asyncio.gather(*(take(link, part, started) for take, part in parts))
+
+    @property
+    def _singles(self) -> Singles:
+        return Singles(self.topics.prefix, self.max_body_bytes, self.gateway.suspects)
+
+    async def _take_singles(self, link: Link, singles: Sequence[Held], started: float) -> None:
+        try:
+            faults = await self._faults(joined(singles), lambda: "")
+        except Exception:
+            # A mistake of ours: which of them it is about is found out as with all others.
+            await self._take_others(link, singles, started)
+            return
+        good = [held for held, fault in zip(singles, faults, strict=True) if fault is None]
+        self._finish_singles(link, good, time.perf_counter() - started)
+        letters = []
+        for held, fault in zip(singles, faults, strict=True):
+            if fault is not None:
+                letter = await self._opened(held)
+                letter.learn([fault])
+                self.gateway.suspects.note(letter.peer, letter.faults)
+                letters.append(letter)
+        await self._settle(link, letters, started)
+
+    async def _take_others(self, link: Link, messages: Sequence[Held], started: float) -> None:
         letters = [await self._opened(held) for held in messages]
+        await self._decide_fairly([letter for letter in letters if letter.undecided])
+        await self._settle(link, letters, started)
+
+    async def _settle(self, link: Link, letters: Sequence[Letter], started: float) -> None:
+        """Finishes letters, and asks again about those that are not decided."""
         pause_s = FIRST_PAUSE_S
-        while True:
-            await self._decide_fairly([letter for letter in letters if letter.undecided])
+        while letters:
             decided = [letter for letter in letters if not letter.undecided]
             self._finish(link, decided, time.perf_counter() - started)
             letters = [letter for letter in letters if letter.undecided]
-            if not letters:
-                return
-            # The broker waits with its next messages as long as we do not acknowledge these.
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            if letters:
+                # The broker waits with its next messages as long as we do not acknowledge these.
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+                # Apart: what keeps one back, as a journal that does not know it, is not for all.
+                await asyncio.gather(*(self._decide_fairly([letter]) for letter in letters))
 
     async def _opened(self, held: Held) -> Letter:
         given = (held, self.topics, self.gateway.domain, self.max_body_bytes)
@@ -130,7 +169,7 @@ class Subscriber:
         parts = [letter.columns for letter in letters]
         columns = parts[0] if len(parts) == 1 else columns_of(b"".join(p.packed for p in parts))
         try:
-            faults = await self._faults(columns, letters[0])
+            faults = await self._faults(columns, letters[0].peer)
         except Exception as error:
             await self._decide_alone(letters, error)
             return
@@ -139,9 +178,9 @@ class Subscriber:
             letter.learn(faults[start : start + len(part)])
             start += len(part)
 
-    async def _faults(self, columns: Columns, first: Letter) -> list[Fault]:
+    async def _faults(self, columns: Columns, peer: Peer) -> list[Fault]:
         try:
-            return await self.gateway.take(columns, first.peer)
+            return await self.gateway.take(columns, peer)
         except ProtocolError as error:
             return [error] * len(columns)
 
@@ -166,6 +205,13 @@ class Subscriber:
             return
         self.metrics.dead_letters.labels(InternalError.__name__).inc()
         letter.error, letter.undecided = InternalError("the gateway failed on this message"), []
+
+    def _finish_singles(self, link: Link, singles: Sequence[Held], seconds: float) -> None:
+        self.metrics.mqtt_messages.labels("accepted").inc(len(singles))
+        for _ in singles:
+            self.metrics.accept_seconds.observe(seconds)
+        link.finish(singles)
+        self.metrics.mqtt_held.set(len(link.held))
 
     def _finish(self, link: Link, letters: Sequence[Letter], seconds: float) -> None:
         """Counts, answers and acknowledges, in this order: what ends in between comes again."""
