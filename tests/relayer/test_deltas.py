@@ -281,6 +281,25 @@ async def test_a_fold_that_is_interrupted_has_not_happened(
     await assert_known(DeviceReader(pool), model)
 
 
+async def test_a_fold_leaves_what_comes_meanwhile_to_the_next_one(
+    database: str, connection: "Conn", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """or, where folding is slow, each batch would be folded by itself"""
+    journal, other, real = BatchJournal(connection, 0), await connect(database), fold_module._apply
+    await journal.keep(a_batch(1, [report(DEVICES[0], 1)], {}), None)
+
+    async def apply_while_batches_come(*fields: Any) -> None:
+        await real(*fields)
+        number = await journal.last() + 1
+        await journal.keep(a_batch(number, [report(DEVICES[0], number)], {}), None)
+
+    monkeypatch.setattr(fold_module, "_apply", apply_while_batches_come)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await fold_all(other, 0, ID_MAX) == 1
+    assert await connection.fetchval("select batch_id from batch_delta") == 2
+    await other.close()
+
+
 async def test_a_lanes_fold_leaves_the_others_alone(connection: "Conn") -> None:
     first, second = BatchJournal(connection, 0), BatchJournal(connection, 1)
     await first.keep(a_batch(1, [report(DEVICES[0], 1)], {}), None)

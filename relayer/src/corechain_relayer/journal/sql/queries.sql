@@ -366,6 +366,10 @@ from batch_delta order by batch_id;
 -- One fold at a time, until this transaction ends.
 select pg_advisory_xact_lock(hashtextextended('corechain fold', 0));
 
+-- name: newest_delta
+-- The newest of the batches $1 to $2 that is not folded, null when all are.
+select max(batch_id) from batch_delta where batch_id between $1 and $2;
+
 -- name: oldest_deltas
 -- The oldest deltas of the batches $1 to $2, $3 at most.
 select batch_id, delta from batch_delta where batch_id between $1 and $2
