@@ -3,13 +3,10 @@
 import pytest
 from support.http import Script, answers
 
-from corechain.protocol.eip712 import registry_domain
-from corechain.protocol.reading import unpack_report
 from corechain_relayer.bridge.sender import GatewayUnavailable, WrongDeployment
-from relayer.bridges import DEPLOYMENT, Stage, ecowitt
+from relayer.bridges import Stage, ecowitt
 
 FOREVER = 10**9
-DOMAIN = registry_domain(DEPLOYMENT.chain_id, DEPLOYMENT.address("DeviceRegistry"))
 
 
 @pytest.fixture
@@ -17,11 +14,6 @@ async def stage(tmp_path):
     found = Stage.at(tmp_path)
     yield found
     await found.bridge.close()
-
-
-def queued(stage):
-    """The reports that wait, in order."""
-    return [unpack_report(item.report)[0] for item in stage.bridge.store.head(FOREVER)]
 
 
 # ------------------------------------------------------------- a gateway that is not well

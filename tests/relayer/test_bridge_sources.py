@@ -7,16 +7,14 @@ import pytest
 from structlog.testing import capture_logs
 from support.http import Script, answers
 
-from corechain.protocol.eip712 import registry_domain
 from corechain.protocol.errors import InvalidValue, Overloaded
 from corechain.protocol.reading import unpack_report
 from corechain_relayer.bridge import admin
 from corechain_relayer.bridge.poller import Poller
-from relayer.bridges import DEPLOYMENT, Stage, stamp
+from relayer.bridges import Stage, stamp
 from relayer.uploads import SAMPLES
 
 FOREVER = 10**9
-DOMAIN = registry_domain(DEPLOYMENT.chain_id, DEPLOYMENT.address("DeviceRegistry"))
 
 
 @pytest.fixture

@@ -1,21 +1,21 @@
 """Uploads that come together share a write to the disk, and nothing else."""
 
 import asyncio
+import json
 
 import httpx
 import pytest
 from structlog.testing import capture_logs
 
-from corechain.protocol.eip712 import registry_domain
 from corechain.protocol.reading import unpack_report
+from corechain_relayer.bridge.errors import InvalidMapping
 from corechain_relayer.bridge.formats.registry import FORMATS
 from corechain_relayer.bridge.formats.upload import Message
 from corechain_relayer.bridge.service import KEYS
-from relayer.bridges import DEPLOYMENT, Stage, ecowitt, stamp
-from relayer.uploads import PASSKEY
+from relayer.bridges import Stage, ecowitt, stamp
+from relayer.uploads import PASSKEY, SAMPLES
 
 FOREVER = 10**9
-DOMAIN = registry_domain(DEPLOYMENT.chain_id, DEPLOYMENT.address("DeviceRegistry"))
 
 
 @pytest.fixture
@@ -95,3 +95,41 @@ async def test_a_mistake_of_ours_with_one_upload_costs_no_other(stage):
     )
     assert [type(one).__name__ for one in found] == ["list", "ZeroDivisionError"]
     assert [signed.report.device for signed in queued(stage)] == [roof.device]
+
+
+async def test_stations_of_no_known_format_are_told_apart_by_their_mappings(stage):
+    """Each may have its identity somewhere else."""
+    rule = '[[rule]]\npath="t"\nmetric="air_temperature"\nunit="Cel"\n'
+    serial, name = (f'identity="{path}"\n{rule}' for path in ("device.serial", "name"))
+    first = stage.station("one", "json", identity="A1", mapping=serial)
+    token = stage.tokens["one"]
+    second = stage.station("two", "json", identity="B2", mapping=name, token=token)
+    async with stage.client() as client:
+
+        async def post(**document):
+            return await client.post(f"/json/{token}", content=json.dumps({"t": 20, **document}))
+
+        answers_ = [await post(device={"serial": "a1"}), await post(name="B2"), await post(name=1)]
+    assert [one.status_code for one in answers_] == [200, 200, 401]
+    assert [one.report.device for one in queued(stage)] == [first.device, second.device]
+    with pytest.raises(InvalidMapping):
+        stage.station("three", "json", identity="C3", mapping=rule)
+
+
+async def test_of_thousands_behind_one_webhook_only_the_one_that_sent_is_read(stage):
+    stage.station("roof", "ttn", identity="0004A30B001C0530")
+    token, seen = stage.tokens["roof"], []
+    stage.station("yard", "ttn", identity="0004A30B001C0531", token=token)
+    stage.station("barn", "ttn", identity="0004A30B001C0532", token=token)
+    query = stage.bridge.store._query
+
+    def asked(name, **values):
+        seen.extend(found := query(name, **values))
+        return found
+
+    stage.bridge.store._query = asked
+    live = SAMPLES["ttn"].body.replace(b"2021-12-24T11:31:57.912Z", stamp().encode() + b"Z")
+    async with stage.client() as client:
+        assert (await client.post(f"/ttn/{token}", content=live)).status_code == 200
+    stations = [row for row in seen if "identity" in row.keys()]  # noqa: SIM118
+    assert len(stations) == 3, "two that say that the identity decides, and the one"

@@ -122,7 +122,9 @@ def _check_format(new: NewStation) -> None:
     if new.format not in FORMATS:
         raise InvalidValue("format", new.format, f"takes one of {', '.join(FORMATS)}")
     if new.mapping is not None:
-        parse_mapping(new.mapping)
+        mapping = parse_mapping(new.mapping)
+        if new.format == "json" and new.identity and not mapping.identity:
+            raise InvalidMapping('identity: the mapping does not say where it is (identity = "…")')
     elif new.format in NEEDS_MAPPING:
         raise InvalidMapping(f"a station of format {new.format} needs a mapping file")
 

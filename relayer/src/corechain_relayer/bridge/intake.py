@@ -15,6 +15,7 @@ from corechain.service.errors import StoreUnavailable
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.book import Taken
 from corechain_relayer.bridge.formats.clocks import Clock
+from corechain_relayer.bridge.formats.mapping import identity as mapped_identity
 from corechain_relayer.bridge.formats.registry import Format
 from corechain_relayer.bridge.formats.upload import Arrival, Message, Upload
 from corechain_relayer.bridge.gather import Gather
@@ -22,7 +23,13 @@ from corechain_relayer.bridge.keys import KeyFolder, KeyMissing
 from corechain_relayer.bridge.metrics import Metrics
 from corechain_relayer.bridge.rates import Rates
 from corechain_relayer.bridge.settings import Settings
-from corechain_relayer.bridge.stations import Station, chosen, hash_of
+from corechain_relayer.bridge.stations import (
+    Station,
+    UnknownStation,
+    chosen,
+    chosen_by,
+    hash_of,
+)
 from corechain_relayer.bridge.store import BridgeStore
 from corechain_relayer.bridge.topics import Uplink
 
@@ -111,10 +118,27 @@ class Intake:
     # ------------------------------------------------- in the worker's one thread
 
     def _upload(self, kind: Format, message: Message, token: str) -> list[Taken]:
-        candidates = self.store.with_token(hash_of(token), kind.name)
-        # Only where it decides: who has no station learns nothing about formats.
-        identity = kind.identity(message) if any(one.identity for one in candidates) else ""
-        return self._sent(kind, message, chosen(candidates, identity))
+        return self._sent(kind, message, self._whose(kind, message, hash_of(token)))
+
+    def _whose(self, kind: Format, message: Message, token_hash: bytes) -> Station:
+        """Of the stations with a token. Raises UnknownStation, MalformedUpload."""
+        # Two tell whether the identity decides, without reading the thousands behind one webhook.
+        candidates = self.store.with_token(token_hash, kind.name, 2)
+        # Who has no station learns nothing about formats.
+        if not any(one.identity for one in candidates):
+            return chosen(candidates, "")
+        if kind.name == "json":
+            return self._mapped(message, self.store.with_token(token_hash, kind.name))
+        identity = kind.identity(message)
+        return chosen(self.store.identified(kind.name, identity, token_hash), identity)
+
+    def _mapped(self, message: Message, candidates: Sequence[Station]) -> Station:
+        """Of no known format: where its identity stands, each station's mapping says."""
+        for station in candidates:
+            own = station.profile.mapping
+            if station.identity and chosen_by(station, mapped_identity(message, own)):
+                return station
+        raise UnknownStation
 
     def _packet(self, kind: Format, message: Message) -> list[Taken]:
         identity = kind.identity(message)

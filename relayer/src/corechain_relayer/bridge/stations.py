@@ -101,8 +101,12 @@ def chosen(candidates: list[Station], identity: str) -> Station:
     """Whose upload it is, of those with its token. Raises UnknownStation."""
     if len(candidates) == 1 and not candidates[0].identity:
         return candidates[0]
-    wanted = identity.lower()
     for station in candidates:
-        if station.identity and station.identity.lower() == wanted:
+        if chosen_by(station, identity):
             return station
     raise UnknownStation
+
+
+def chosen_by(station: Station, identity: str) -> bool:
+    """Whether it is known by this identity, in letters of either case."""
+    return bool(station.identity) and str(station.identity).lower() == identity.lower()

@@ -143,16 +143,19 @@ class BridgeStore:
         with _asked():
             return [Station.of(row) for row in self._query("stations")]
 
-    def with_token(self, token_hash: bytes, format_: str) -> list[Station]:
+    def with_token(self, token_hash: bytes, format_: str, limit: int = -1) -> list[Station]:
+        """Those that share a token, at most `limit`."""
+        given = {"token_hash": token_hash, "format": format_, "limit": limit}
         with _asked():
-            rows = self._query("stations_with_token", token_hash=token_hash, format=format_)
-        return [Station.of(row) for row in rows]
+            return [Station.of(row) for row in self._query("stations_with_token", **given)]
 
-    def identified(self, format_: str, identity: str) -> list[Station]:
-        """Those of a format that are known by an identity alone, without a token."""
+    def identified(
+        self, format_: str, identity: str, token_hash: bytes | None = None
+    ) -> list[Station]:
+        """Those of a format that are known by an identity, with a token or without any."""
+        given = {"format": format_, "identity": identity, "token_hash": token_hash}
         with _asked():
-            rows = self._query("stations_identified", format=format_, identity=identity)
-        return [Station.of(row) for row in rows]
+            return [Station.of(row) for row in self._query("stations_identified", **given)]
 
     # ------------------------------------------------------------------ uploads
 

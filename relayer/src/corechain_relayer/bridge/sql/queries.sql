@@ -15,13 +15,15 @@ select * from station where removed_at is null order by name;
 select * from station where name = :name and removed_at is null;
 
 -- name: stations_with_token
--- Those that share a token, of one format.
-select * from station where token_hash = :token_hash and format = :format and removed_at is null;
+-- Those that share a token, of one format, first those with an identity; a limit of -1 is none.
+select * from station where token_hash = :token_hash and format = :format and removed_at is null
+order by identity is null, id limit :limit;
 
 -- name: stations_identified
--- Those of one format that are known by an identity, without a token.
+-- Those of one format that are known by an identity; a token of null: with any.
 select * from station
-where format = :format and lower(identity) = lower(:identity) and removed_at is null order by id;
+where format = :format and lower(identity) = lower(:identity) and removed_at is null
+  and (:token_hash is null or token_hash = :token_hash) order by id;
 
 -- name: remove_station
 -- Its device id stays: it must never be used again.
