@@ -26,7 +26,7 @@ def has_mosquitto() -> bool:
     return True
 
 
-NEED_MOSQUITTO = ["test_mqtt_mosquitto.py"]
+NEED_MOSQUITTO = ["test_mqtt_certificates.py", "test_mqtt_mosquitto.py"]
 collect_ignore = [] if has_mosquitto() else NEED_MOSQUITTO
 
 

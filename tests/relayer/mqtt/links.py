@@ -17,20 +17,21 @@ def opening(version: Version = Version.V5, **changes: Any) -> Opening:
     return replace(Opening(version, "test-link", 60, 3600, 10), **changes)
 
 
-def link_to(url: str, opening: Opening, found: list[Held], ca: Path | None = None) -> Link:
+def link_to(url: str, opening: Opening, found: list[Held], *files: Path | None) -> Link:
     """Puts what comes into `found`, and acknowledges nothing."""
     limits = (1 << 20, 1 << 20)
-    broker = broker_of(url, "", ca)
+    broker = broker_of(url, "", *files)
     return Link(broker, opening, *limits, lambda link, messages: found.extend(messages))
 
 
 @asynccontextmanager
 async def linked(
-    url: str, opening: Opening, filters: Sequence[str], ca: Path | None = None
+    url: str, opening: Opening, filters: Sequence[str], *files: Path | None
 ) -> AsyncIterator[list[Held]]:
-    """The messages that a connection has got so far, while it is open."""
+    """The messages that a connection has got so far, while it is open. `files`: the certificates
+    that we trust, and our own."""
     found: list[Held] = []
-    link = link_to(url, opening, found, ca)
+    link = link_to(url, opening, found, *files)
     try:
         await link.open(filters)
         yield found

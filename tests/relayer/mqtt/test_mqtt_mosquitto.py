@@ -16,25 +16,20 @@ given a broker that does not take us as we are
 
 import asyncio
 import base64
-import datetime
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from corechain.devnet.mosquitto import Access, MosquittoServer
 from corechain.devnet.servers import Server, ValkeyServer
-from corechain_relayer.mqtt.errors import BrokerRefused, BrokerUnavailable
+from corechain_relayer.mqtt.errors import BrokerRefused
 from corechain_relayer.mqtt.packets import Version
 from relayer.conftest import Start
+from relayer.mqtt.certificates import Authority
 from relayer.mqtt.conftest import held, settings_of, subscribed
 from relayer.mqtt.devices import Station, name_of
 from relayer.mqtt.links import linked, opening
@@ -119,30 +114,6 @@ def _hashed(password: str) -> str:
     return f"$7$101${base64.b64encode(salt).decode()}${base64.b64encode(digest).decode()}"
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate of 127.0.0.1 that vouches for itself, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ip_address("127.0.0.1"))
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    (folder / "cert.pem").write_bytes(made.public_bytes(pem))
-    (folder / "key.pem").write_bytes(secret)
-    return folder / "cert.pem", folder / "key.pem"
-
-
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoServer]:
     """A broker with TLS, passwords, and an access list."""
@@ -152,15 +123,17 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MosquittoServe
     (folder / "acl").write_text(f"user {USER}\ntopic readwrite open/#\n")
     for name in ("users", "acl"):
         (folder / name).chmod(0o600)
-    access = Access(folder / "users", folder / "acl", *_certificate(folder))
+    certificate, key = Authority(folder, "ours").issue("broker")
+    access = Access(folder / "users", folder / "acl", certificate, key)
     with MosquittoServer(folder / "data", access=access) as server:
         yield server
 
 
 @pytest.fixture
 def ca(guarded: MosquittoServer) -> Path:
+    """Who has signed its certificate."""
     assert guarded.access.certificate is not None
-    return guarded.access.certificate
+    return guarded.access.certificate.with_name("ours.pem")
 
 
 @pytest.mark.parametrize("version", list(Version))
@@ -184,7 +157,7 @@ async def test_a_wrong_password_is_named_with_the_setting(
 async def test_a_certificate_that_nobody_we_trust_has_signed_ends_before_the_password(
     guarded: MosquittoServer,
 ) -> None:
-    with pytest.raises(BrokerUnavailable, match=r"(?i)certificate verify failed"):
+    with pytest.raises(BrokerRefused, match=r"certificate verify failed.*RELAYER_MQTT_CA"):
         async with linked(guarded.url, opening(user=USER, password=PASSWORD), ["open/#"]):
             pass
 

@@ -5,7 +5,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from corechain_relayer.mqtt.errors import BrokerRefused
+
 PORT, TLS_PORT = 1883, 8883
+_ALERTS = ("BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "CERTIFICATE_UNKNOWN")
+_ABOUT_OUR_CERTIFICATE = {
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+    "TLSV1_ALERT_UNKNOWN_CA",
+    # TLS 1.2 has no word for "you have none".
+    "SSLV3_ALERT_HANDSHAKE_FAILURE",
+    "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+    *(f"SSLV3_ALERT_{alert}" for alert in _ALERTS),
+}
+"""Alerts by OpenSSL's names (RFC 8446, section 6.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +40,36 @@ class Broker:
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
     def context(self) -> ssl.SSLContext | None:
-        """Raises OSError for files that cannot be read (ssl.SSLError is one)."""
+        """None without TLS. Raises BrokerRefused for files that cannot be used."""
         if not self.tls:
             return None
-        context = ssl.create_default_context(cafile=self.ca)
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+        except OSError as error:  # ssl.SSLError is one
+            raise self._unusable("RELAYER_MQTT_CA", self.ca, error) from error
         if self.certificate is not None:
-            context.load_cert_chain(self.certificate)
+            try:
+                # A password, though there is none: without one OpenSSL asks for it at the terminal.
+                context.load_cert_chain(self.certificate, password="")
+            except (OSError, ValueError) as error:
+                raise self._unusable("RELAYER_MQTT_CERTIFICATE", self.certificate, error) from error
         return context
+
+    def _unusable(self, setting: str, path: Path | None, error: Exception) -> BrokerRefused:
+        why = f"{type(error).__name__}: {error}"
+        return BrokerRefused(f"broker {self.name}: {setting} is of no use, {path}: {why}")
+
+    def refusal(self, error: BaseException | None) -> BrokerRefused | None:
+        """What an operator has to do, where TLS has failed because of a certificate."""
+        if isinstance(error, ssl.SSLCertVerificationError):
+            why = f"certificate verify failed, {error.verify_message}"
+            return BrokerRefused(f"broker {self.name}: {why}: set RELAYER_MQTT_CA")
+        if not isinstance(error, ssl.SSLError) or error.reason not in _ABOUT_OUR_CERTIFICATE:
+            return None
+        return BrokerRefused(
+            f"broker {self.name} does not take our certificate, or wants one ({error.reason}): "
+            "set RELAYER_MQTT_CERTIFICATE"
+        )
 
 
 def broker_of(

@@ -109,7 +109,7 @@ class Link(asyncio.Protocol):
         except TimeoutError:
             raise self._unavailable(f"no answer within {CONNECT_S:g} s") from None
         except OSError as error:
-            raise self._unavailable(f"{type(error).__name__}: {error}") from error
+            raise self._lost_by(error) from error
         return greeting.session_present
 
     async def until_ended(self) -> None:
@@ -168,6 +168,13 @@ class Link(asyncio.Protocol):
         why, cure = known
         return BrokerRefused(f"broker {self.broker.name} refuses us, {why}: {cure}")
 
+    def _lost_by(self, error: Exception | None) -> BrokerUnavailable | BrokerRefused:
+        refusal = self.broker.refusal(error)
+        if refusal is not None:
+            return refusal
+        why = "it closed the connection" if error is None else f"{type(error).__name__}: {error}"
+        return self._unavailable(why)
+
     def _unavailable(self, why: str) -> BrokerUnavailable:
         return BrokerUnavailable(f"broker {self.broker.name}: {why}")
 
@@ -203,8 +210,7 @@ class Link(asyncio.Protocol):
         self._write(packets.connect(self.opening))
 
     def connection_lost(self, error: Exception | None) -> None:
-        why = "it closed the connection" if error is None else f"{type(error).__name__}: {error}"
-        self._end(self._unavailable(why))
+        self._end(self._lost_by(error))
         self._lost.set()
 
     def data_received(self, data: bytes) -> None:

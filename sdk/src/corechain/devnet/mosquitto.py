@@ -60,6 +60,8 @@ class Access:
     acl_file: Path | None = None
     certificate: Path | None = None
     key: Path | None = None
+    client_ca: Path | None = None
+    """Who signs the certificates of clients; with it each needs one."""
 
 
 OPEN = Access()
@@ -96,6 +98,8 @@ class MosquittoServer(Server):
             ("acl_file", access.acl_file),
             ("certfile", access.certificate),
             ("keyfile", access.key),
+            ("cafile", access.client_ca),
+            ("require_certificate", "true" if access.client_ca else None),
             ("persistence", "true"),
             ("persistence_location", f"{self.directory}/"),
             ("autosave_interval", "1"),
