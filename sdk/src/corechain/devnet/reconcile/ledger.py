@@ -6,9 +6,15 @@ A byte a report of the logs, however long they are: ten million reports take 10 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from corechain.devnet.fleet.acklog import Kind, LogReader
 from corechain.devnet.fleet.shape import Shape
+from corechain.devnet.reconcile.scan import Keys
+
+if TYPE_CHECKING:
+    from corechain.devnet.reconcile.columns import KeyColumns, Numbering
 
 Key = tuple[bytes, int]
 """Device and sequence."""
@@ -19,18 +25,16 @@ _ONCE, _MOST = 1 << 3, 0xFF - (1 << 3)
 _SEEN_TWICE = re.compile(rb"[\x10-\xff]", re.DOTALL)
 
 
-@dataclass(slots=True)
+@dataclass
 class Ledger:
     """One log: the fate of each report as its sender knows it, and the times it was seen."""
 
     log: LogReader
     _reports: bytearray = field(init=False)
     _fates: dict[int, int] = field(init=False)
-    _numbers: dict[bytes, int] = field(init=False)
 
     def __post_init__(self) -> None:
         self._reports = bytearray(self.shape.total)
-        self._numbers = {device: at for at, device in enumerate(self.log.head.devices)}
         for entry in self.log.entries():
             fates = bytes([entry.kind]) * entry.count
             self._reports[entry.first : entry.first + entry.count] = fates
@@ -40,8 +44,28 @@ class Ledger:
     def shape(self) -> Shape:
         return self.log.head.shape
 
-    def see(self, keys: Iterable[Key]) -> list[Key]:
+    @cached_property
+    def _numbers(self) -> dict[bytes, int]:
+        return {device: at for at, device in enumerate(self.log.head.devices)}
+
+    @cached_property
+    def _numbering(self) -> "Numbering":
+        from corechain.devnet.reconcile.columns import Numbering
+
+        return Numbering.of(self.shape, self.log.head.devices)
+
+    def see(self, keys: Keys) -> Keys:
         """Counts what a committed file holds; returns what is not of this log."""
+        return self._see_each(keys) if isinstance(keys, list) else self._see_columns(keys)
+
+    def _see_columns(self, keys: "KeyColumns") -> "KeyColumns":
+        from corechain.devnet.reconcile.columns import count_seen
+
+        numbers, ours = self._numbering.numbers(keys)
+        count_seen(self._reports, numbers)
+        return keys[~ours]
+
+    def _see_each(self, keys: Iterable[Key]) -> list[Key]:
         others, numbers, number_of = list[Key](), self._numbers, self.shape.number
         reports = self._reports
         for key in keys:

@@ -133,7 +133,7 @@ class Reconciler:
                 f"{_file(commitment, batch)} says that it is batch {found.origin.batch_id}"
             )
         self._check(commitment, data)
-        keys: list[Key] = found.keys
+        keys = found.keys
         for ledger in self.ledgers:
             keys = ledger.see(keys)
         self._result.foreign += len(keys)
