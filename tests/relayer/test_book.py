@@ -138,7 +138,7 @@ def test_the_newest_of_a_device_is_new_for_certain(marked: list[int], asked: int
     book = SequenceBook(Journal())
     for sequence in marked:
         book.mark(columns(report(sequence)))
-    if book.are_newest(columns(report(asked))).all():
+    if book.are_newest(columns(report(asked)), book.rows_of(columns(report(asked)))).all():
         assert asked > max(marked, default=-1)
         assert book.look(report(asked).report, {}) is Verdict.NEW
 

@@ -8,12 +8,13 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import filterfalse
 from typing import Protocol
 
 import numpy as np
 import structlog
 
-from corechain.protocol.columns import Bits, words
+from corechain.protocol.columns import Bits, Places, words
 from corechain.protocol.errors import StaleSequence, Unavailable
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import U64_MAX, DeviceId, Report
@@ -66,9 +67,9 @@ class SequenceBook:
 
     # ------------------------------------------------------------------ learning
 
-    async def load(self, devices: set[DeviceId]) -> None:
+    async def load(self, devices: Iterable[DeviceId]) -> None:
         """Fetches the committed windows of devices not met before; an outage is survived."""
-        missing = devices - self._loaded
+        missing = set(filterfalse(self._loaded.__contains__, devices))  # nearly always none
         if not missing:
             return
         try:
@@ -107,9 +108,10 @@ class SequenceBook:
         self._loaded |= devices
         return digests
 
-    def mark(self, columns: Columns) -> None:
-        """Call it after the reports are durable: what is only under way may still be lost."""
-        self.remembered.mark(columns)
+    def mark(self, columns: Columns, rows: Places | None = None) -> None:
+        """Call it after the reports are durable: what is only under way may still be lost. `rows`
+        as `rows_of` has found them, where somebody has asked."""
+        self.remembered.mark(columns, rows)
 
     # ------------------------------------------------------------------ asking
 
@@ -117,10 +119,14 @@ class SequenceBook:
         """Whether the journal need not be asked for any of them."""
         return self._loaded.issuperset(devices)
 
-    def are_newest(self, columns: Columns) -> Bits:
+    def rows_of(self, columns: Columns) -> Places:
+        """Where what is known of each report's device is."""
+        return self.remembered.rows_of(columns.device_ids())
+
+    def are_newest(self, columns: Columns, rows: Places) -> Bits:
         """Which reports are above all that is known of their devices, and within reach for certain.
         Below the newest one may be new, too, but there the bus has to be asked closely anyway."""
-        following = self.remembered.following_of(columns.device_ids())
+        following = self.remembered.following_of(rows)
         sequences = words(columns.sequences)
         in_reach = np.where(sequences > following, sequences <= FREE_UP_TO, sequences < U64_MAX)
         newest: Bits = (sequences >= following) & in_reach

@@ -28,6 +28,12 @@ class _Frame:
     open: set[int] = field(default_factory=set)
     """Indexes of reports that are not decided yet."""
 
+    def note(self, indexes: Sequence[int], faults: Sequence[Fault]) -> None:
+        """What became of these reports, which had no fault so far."""
+        if any(faults):  # nearly never: no step a report where nothing is wrong
+            for index, fault in zip(indexes, faults, strict=True):
+                self.faults[index] = fault
+
     def settle(self) -> None:
         """Answers every request of which all is known."""
         start = 0
@@ -81,8 +87,7 @@ class FrameWork:
         taken = await asyncio.gather(*(part.gate.take_new(part.columns) for part in parts))
         doubtful: list[_Part] = []
         for part, found in zip(parts, taken, strict=True):
-            for index, fault in zip(part.indexes, found.faults, strict=True):
-                frame.faults[index] = fault
+            frame.note(part.indexes, found.faults)
             if found.doubtful:
                 indexes = [part.indexes[index] for index in found.doubtful]
                 doubtful.append(_Part(part.gate, indexes, part.columns.select(found.doubtful)))
@@ -102,17 +107,23 @@ class FrameWork:
     def _by_lane(self, frame: _Frame) -> list[_Part]:
         """The good reports. A lane that fails refuses its own, and only those: sending the whole
         request again does no harm."""
-        good = [index for index, fault in enumerate(frame.faults) if fault is None]
+        good: Sequence[int] = range(len(frame.faults))
+        if any(frame.faults):
+            good = [index for index in good if frame.faults[index] is None]
         if len(self.gates) == 1:
             lanes = {self.gates[0].lane: good} if good else {}
         else:
-            lanes = {}
-            for index in good:
-                lanes.setdefault(self.lane_of(frame.columns.device(index)), []).append(index)
+            lanes = self._divided(frame.columns, good)
         return [
             _Part(self.gates[lane], indexes, _part(frame.columns, indexes))
             for lane, indexes in lanes.items()
         ]
+
+    def _divided(self, columns: Columns, indexes: Sequence[int]) -> dict[int, Sequence[int]]:
+        lanes: dict[int, list[int]] = {}
+        for index in indexes:
+            lanes.setdefault(self.lane_of(columns.device(index)), []).append(index)
+        return dict(lanes)
 
     async def _look_closer(self, frame: _Frame, parts: Sequence[_Part]) -> None:
         try:
@@ -121,8 +132,7 @@ class FrameWork:
             frame.fail(error)
             return
         for part, faults in zip(parts, found, strict=True):
-            for index, fault in zip(part.indexes, faults, strict=True):
-                frame.faults[index] = fault
+            frame.note(part.indexes, faults)
         frame.open.clear()
         frame.settle()
 

@@ -2,13 +2,14 @@
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import structlog
 
+from corechain.protocol.columns import Places
 from corechain.protocol.errors import (
     ConflictingSequence,
     Overloaded,
@@ -89,13 +90,15 @@ class LaneGate:
         """The way of nearly every report: it is new, and the bus agrees. The others are doubtful,
         and nothing is known of them yet."""
         faults: list[Fault] = [None] * len(columns)
-        new: list[int] = []
+        new: Sequence[int] = []
         try:
-            await self.book.load(set(columns.device_ids()))
-            new = self._new(columns)
-            if new:
-                part = columns if len(new) == len(columns) else columns.select(new)
-                await self._append(part, fresh=True)
+            await self.book.load(columns.device_ids())
+            rows = self.book.rows_of(columns)
+            new = self._new(columns, rows)
+            if len(new) == len(columns):
+                await self._append(columns, True, rows)
+            elif new:
+                await self._append(columns.select(new), True)
         except SequenceInUse:
             new = []
         except _BUS_OUTAGES as error:
@@ -105,13 +108,15 @@ class LaneGate:
             return Taken(faults, [])
         return Taken(faults, sorted(set(range(len(columns))).difference(new)))
 
-    def _new(self, columns: Columns) -> list[int]:
+    def _new(self, columns: Columns, rows: Places) -> Sequence[int]:
         """Those that are new for certain. What stands twice in a frame is not."""
-        newest, devices = self.book.are_newest(columns), columns.device_ids()
+        newest, devices = self.book.are_newest(columns, rows), columns.device_ids()
         if len(set(devices)) < len(devices):
             keys = list(zip(devices, columns.sequences, strict=True))
             times = Counter(keys)
             newest &= np.fromiter((times[key] == 1 for key in keys), np.bool_, len(keys))
+        if newest.all():
+            return range(len(newest))
         new: list[int] = np.flatnonzero(newest).tolist()
         return new
 
@@ -148,7 +153,7 @@ class LaneGate:
         verdicts = {key: await self._verdict(book, item, sealed) for key, item in firsts.items()}
         accepted = [firsts[key].pack() for key, fault in verdicts.items() if fault is None]
         if accepted:
-            await self._append(columns_of(b"".join(accepted)), fresh=False)
+            await self._append(columns_of(b"".join(accepted)), False)
         return verdicts
 
     async def _verdict(
@@ -176,9 +181,9 @@ class LaneGate:
             self.metrics.dead_letters.labels(error.name).inc()
         return error
 
-    async def _append(self, columns: Columns, fresh: bool) -> None:
+    async def _append(self, columns: Columns, fresh: bool, rows: Places | None = None) -> None:
         """Returns when the reports are durable. Only then are they marked as seen: whoever is told
-        ReplayedSequence may forget the report."""
+        ReplayedSequence may forget the report. `rows` are those of the book that we have now."""
         # Sealed here, after every check: whoever opens it need not check again.
         frame = frame_of_columns(int(time.time() * 1000), columns, self.keys, self.place)
         book = self.book
@@ -186,9 +191,10 @@ class LaneGate:
             await self.bus.append(self.lane, frame, fresh)
         except BusRestarted:
             await self.watch.enter(self.lane)
-            book = self.book
+            if book is not self.book:  # the bus has lost frames: another book, with other rows
+                book, rows = self.book, None
             await self.bus.append(self.lane, frame, fresh)
         # The book from before the append: if the bus has lost frames since, nobody reads it.
-        book.mark(columns)
+        book.mark(columns, rows)
         self.metrics.reports_accepted.inc(len(columns))
         self.metrics.observations_accepted.inc(len(columns.values))

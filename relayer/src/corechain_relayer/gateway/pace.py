@@ -13,6 +13,10 @@ LEAST_S = 1.0
 LEAST_REPORTS = 4_000
 """Fewer that wait are four full frames at most: a second of a slow machine's work. An estimate for
 them would only say that the machine had paused, and refuse whom a moment would have served."""
+ASSUMED_PER_S = 5_000.0
+"""Reports a second, until it is known better: half of what one core does without the native module.
+Who took everybody until the first second is over would let a storm of 8,000 requests wait half a
+minute, and clients give up before that and send them again."""
 BELIEVED_S = 60.0
 """A pace of the last crowd is good for the next one so long; it may have been a slow moment's."""
 
@@ -58,13 +62,17 @@ class Pace:
         self._ended_at = now
 
     def wait_s(self, waiting: int) -> float:
-        """Estimated seconds until so many reports that wait are settled; 0 where nothing is known.
-        A frame that hangs makes it grow with the clock."""
-        if waiting < LEAST_REPORTS or self._full_since is None:
+        """Estimated seconds until so many reports that wait are settled; 0 where they are few. A
+        frame that hangs makes it grow with the clock."""
+        if waiting < LEAST_REPORTS:
             return 0.0
-        now = self.clock()
-        silent_s = now - (self._full_since if self._ended_at is None else self._ended_at)
-        busy_s = self._busy_s + silent_s
-        if busy_s < LEAST_S:
+        busy_s = self._busy_s + self._silent_s()
+        if busy_s < LEAST_S or not self._settled:
+            return max(waiting / ASSUMED_PER_S, busy_s)
+        return waiting * busy_s / self._settled
+
+    def _silent_s(self) -> float:
+        """Since the last frame ended, while more waits than a frame takes."""
+        if self._full_since is None:
             return 0.0
-        return waiting * busy_s / self._settled if self._settled else busy_s
+        return self.clock() - (self._full_since if self._ended_at is None else self._ended_at)

@@ -53,7 +53,7 @@ def response(answer: Answer) -> Response:
 
 def answer(intake: Intake, faults: Sequence[ProtocolError | None]) -> Answer:
     """202 with one result an item of the request, or the one error that every item has."""
-    errors = [*intake.faults.values(), *(fault for fault in faults if fault is not None)]
+    errors = [*intake.faults.values(), *filter(None, faults)]
     if not errors:
         return _accepted(intake.count, _results(intake.columns))
     results = _all_results(intake, faults)

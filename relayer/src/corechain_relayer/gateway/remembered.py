@@ -79,9 +79,8 @@ class Remembered:
         row = self.rows.get(device)
         return -1 if row is None else self.following.item(row) - 1
 
-    def following_of(self, devices: Sequence[DeviceId]) -> Words:
+    def following_of(self, rows: Places) -> Words:
         """The lowest sequence above all that were seen, of each."""
-        rows = self.rows_of(devices)
         if not len(self.following):
             return np.zeros(len(rows), np.uint64)
         return np.where(rows == NEVER, np.uint64(0), self.following[rows])
@@ -130,9 +129,12 @@ class Remembered:
         ring[_ring(newest)] = np.frombuffer(content, np.uint64)
         self.following[row] = min(newest, U64_MAX - 1) + 1
 
-    def mark(self, columns: Columns) -> None:
-        """The reports are seen. The first one under a sequence is the one that counts."""
-        rows, sequences = self._met(columns.device_ids()), words(columns.sequences)
+    def mark(self, columns: Columns, rows: Places | None = None) -> None:
+        """The reports are seen. The first one under a sequence is the one that counts. `rows` are
+        those of their devices, where somebody has looked them up: a row is never moved."""
+        if rows is None or (rows == NEVER).any():
+            rows = self._met(columns.device_ids())
+        sequences = words(columns.sequences)
         digests = np.frombuffer(content_digests(columns), np.uint64)
         rest = np.arange(len(rows))
         while len(rest):

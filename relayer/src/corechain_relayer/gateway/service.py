@@ -122,9 +122,8 @@ class Gateway:
     def _answer(self, intake: Intake, faults: Sequence[Fault], started: float) -> Answer:
         if None in faults:
             self.metrics.accept_seconds.observe(time.perf_counter() - started)
-        for error in (*intake.faults.values(), *faults):
-            if error is not None:
-                self.metrics.reports_rejected.labels(error.name).inc()
+        for error in filter(None, (*intake.faults.values(), *faults)):
+            self.metrics.reports_rejected.labels(error.name).inc()
         return answer(intake, faults)
 
     async def _read(self, media_type: str, body: bytes) -> Intake:

@@ -6,7 +6,7 @@ a stranger's forgery; so the next requests of that sender are verified apart, wi
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, ip_address, ip_network
 
@@ -44,9 +44,9 @@ class Suspects:
     def __len__(self) -> int:
         return len(self._until)
 
-    def note(self, peer: Callable[[], str], faults: Iterable[Fault]) -> None:
+    def note(self, peer: Callable[[], str], faults: Sequence[Fault]) -> None:
         """Remembers a sender for the forged reports among his; asked for his address only then."""
-        if not any(isinstance(fault, _FORGED) for fault in faults):
+        if not any(faults) or not any(isinstance(fault, _FORGED) for fault in faults):
             return
         source = source_of(peer())
         self._until[source] = self.clock() + FORGET_AFTER_S

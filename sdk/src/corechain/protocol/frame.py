@@ -10,7 +10,7 @@ import struct
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 from corechain.protocol import native
@@ -50,6 +50,7 @@ class Columns:
     cells: "array[int]"
     times: "array[int]"
     values: "array[int]"
+    _ids: list[DeviceId] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.sequences)
@@ -58,8 +59,12 @@ class Columns:
         return DeviceId(self.devices[20 * index : 20 * index + 20])
 
     def device_ids(self) -> list[DeviceId]:
-        """One a report, in order."""
-        return [device for (device,) in _IDS.iter_unpack(self.devices)]
+        """One a report, in order. The same list each time, which nobody may change: an id that is
+        the same object is hashed once."""
+        if len(self._ids) != len(self):
+            # By one step, as threads share a frame.
+            self._ids[:] = [device for (device,) in _IDS.iter_unpack(self.devices)]
+        return self._ids
 
     def count(self, index: int) -> int:
         """How many observations a report has."""
