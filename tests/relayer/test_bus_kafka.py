@@ -30,12 +30,13 @@ from corechain.devnet.kafka import KafkaServer
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.reading import DeviceId
 from corechain.service.settings import InvalidSetting
-from corechain_relayer.bus.kafka import link as link_module
+from corechain_relayer.bus.kafka import clients as clients_module
 from corechain_relayer.bus.kafka.address import KafkaAddress, parse_address, parse_options
 from corechain_relayer.bus.kafka.bus import KafkaBus
+from corechain_relayer.bus.kafka.clients import check_options
 from corechain_relayer.bus.kafka.guard import REQUIRED, TopicState, Wanted, shortfalls, untold
 from corechain_relayer.bus.kafka.index import LaneIndex
-from corechain_relayer.bus.kafka.link import Link, check_options
+from corechain_relayer.bus.kafka.link import Link
 from corechain_relayer.bus.kafka.progress import METADATA_BYTES, Acks, Progress
 from corechain_relayer.bus.room import FRAME_OVERHEAD
 from corechain_relayer.errors import (
@@ -318,7 +319,7 @@ async def test_a_question_to_a_leader_that_is_gone_is_asked_again_when_another_o
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """An append that cannot be is given up early: waiting for it is not what is tested."""
-    monkeypatch.setitem(link_module.PRODUCER, "message.timeout.ms", "2000")
+    monkeypatch.setitem(clients_module.PRODUCER, "message.timeout.ms", "2000")
 
 
 async def patiently(bus: KafkaBus, sequence: int, fresh: bool = False) -> None:

@@ -1,7 +1,9 @@
 """Appends of concurrent requests, gathered for the round trip that they share."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from corechain.protocol.errors import CoreChainError
 from corechain_relayer.bus.frame import PackedFrame
@@ -33,6 +35,16 @@ class Waiting:
             self.done.set_exception(error)
 
 
+Write = Callable[[Sequence[Waiting]], Awaitable[Sequence[CoreChainError | None]]]
+"""None for a frame that is durable, else why it is not, or not known to be."""
+
+
+class Sizes(Protocol):
+    """A histogram."""
+
+    def observe(self, amount: float) -> None: ...
+
+
 def _queue() -> "asyncio.Queue[Waiting]":
     return asyncio.Queue(QUEUED_FRAMES)
 
@@ -51,6 +63,14 @@ class Appends:
         except asyncio.QueueFull:
             raise BusFull(f"{QUEUED_FRAMES} frames wait for the bus") from None
         await done
+
+    async def carry_forever(self, write: Write, sizes: "Sizes") -> None:
+        """Settles each group by what `write` says of its frames, in order."""
+        while True:
+            group = await self.next_group()
+            sizes.observe(len(group))
+            for waiting, error in zip(group, await write(group), strict=True):
+                waiting.settle(error)
 
     async def next_group(self) -> list[Waiting]:
         group = [await self._queue.get()]

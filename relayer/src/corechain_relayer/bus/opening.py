@@ -41,7 +41,8 @@ def open_kafka(settings: "Settings", metrics: Metrics) -> "KafkaBus":
     """Raises InvalidSetting."""
     try:
         from corechain_relayer.bus.kafka.bus import KafkaBus
-        from corechain_relayer.bus.kafka.link import Link, check_options
+        from corechain_relayer.bus.kafka.clients import check_options
+        from corechain_relayer.bus.kafka.link import Link
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("confluent_kafka"):
             raise

@@ -99,21 +99,17 @@ class ValkeyBus:
         await self._appends.put(lane, frame, fresh, limited)
 
     async def write_forever(self) -> None:
-        while True:
-            group = await self._appends.next_group()
-            self.metrics.bus_group.observe(len(group))
-            await self._write(group)
+        await self._appends.carry_forever(self._written, self.metrics.bus_group)
 
-    async def _write(self, group: list[Waiting]) -> None:
+    async def _written(self, group: Sequence[Waiting]) -> Sequence[CoreChainError | None]:
         answers: Sequence[object]
         try:
             answers = await self._send(group)
         except (CoreChainError, RedisError, OSError) as error:
             answers = [error] * len(group)
-        for waiting, answer in zip(group, answers, strict=True):
-            self._settle(waiting, answer)
+        return [self._read(*pair) for pair in zip(group, answers, strict=True)]
 
-    async def _send(self, group: list[Waiting]) -> list[object]:
+    async def _send(self, group: Sequence[Waiting]) -> list[object]:
         async with line(self.redis) as connection:
             # What is sent on this connection reaches the run of the server that it was opened to,
             # and no later one: so the lanes are known to have been entered in it, or not to.
@@ -132,7 +128,7 @@ class ValkeyBus:
         frame = (waiting.frame.content, marks.width, marks.records)
         return ["EVALSHA", APPEND.sha, len(names), *names, *fixed, *frame]
 
-    def _settle(self, waiting: Waiting, answer: object) -> None:
+    def _read(self, waiting: Waiting, answer: object) -> CoreChainError | None:
         error = self._error_of(answer)
         if error is None:
             known = self.positions[waiting.lane]
@@ -140,7 +136,7 @@ class ValkeyBus:
             self.positions[waiting.lane] = replace(known, appended=grown)
             if waiting.lane < self.lanes:  # not one that is only emptied
                 self.rooms.added(waiting.lane, answer[2])  # type: ignore[index]
-        waiting.settle(error)
+        return error
 
     def _error_of(self, answer: object) -> CoreChainError | None:
         """None for a frame that is durable."""

@@ -10,8 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from threading import Lock
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import structlog
@@ -20,14 +19,13 @@ from corechain.protocol.errors import CoreChainError
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.bus.appends import Appends, Waiting
 from corechain_relayer.bus.base import DeadLetter, Delivery, Leftover, Position
-from corechain_relayer.bus.frame import MalformedFrame, PackedFrame, open_frame, spans_of
+from corechain_relayer.bus.frame import PackedFrame
 from corechain_relayer.bus.kafka.address import KafkaAddress
 from corechain_relayer.bus.kafka.consumer import KafkaConsumer, delivery_of
 from corechain_relayer.bus.kafka.guard import TopicState, Wanted, shortfalls, too_few, untold
-from corechain_relayer.bus.kafka.index import LaneIndex
+from corechain_relayer.bus.kafka.known import PAGE, KnownLanes
 from corechain_relayer.bus.kafka.link import Link, Read, Record
-from corechain_relayer.bus.kafka.progress import Progress
-from corechain_relayer.bus.room import Limits, Look, Rooms
+from corechain_relayer.bus.room import Limits, Rooms
 from corechain_relayer.errors import (
     BusFull,
     BusNotDurable,
@@ -43,8 +41,6 @@ log = structlog.get_logger(__name__)
 T = TypeVar("T")
 THREADS = 8
 """One writes; the others ask and read, so that a slow append delays no probe."""
-PAGE = 50
-"""Frames a page, as on Valkey: one may have as many bytes as a request body."""
 DEAD_LETTERS_MAX = 10_000
 """Of a lane, of those that a gateway adds: as on Valkey."""
 LOOK_S = 0.5
@@ -52,9 +48,6 @@ LOOK_S = 0.5
 INSPECT_S = 3.0
 """So long a cluster that was found fit is not asked again: four requests, from every process."""
 MADE_S = 5.0
-NEW_LEADER_S = 5.0
-"""A new leader knows how much of its log all replicas have within a round or two of fetches, of
-half a second each."""
 REASON = "reason"
 _NOT_ENTERED = "the bus was made anew, and its lane not entered since"
 
@@ -75,15 +68,9 @@ class KafkaBus:
     vouched: bool
     metrics: Metrics
     rooms: Rooms = field(init=False)
-    positions: dict[int, Position] = field(default_factory=dict)
-    run: str | None = None
-    """The id of the topic that was asked last; None before the first."""
     fault: CoreChainError | None = None
     """Why appends are refused now."""
-    _indexes: dict[int, LaneIndex] = field(default_factory=dict)
-    _progress: dict[int, Progress] = field(default_factory=dict)
-    _knowing: Lock = field(default_factory=Lock)
-    """Held by the thread that reads or changes an index."""
+    _known: KnownLanes = field(init=False)
     _appends: Appends = field(default_factory=Appends)
     _pool: ThreadPoolExecutor = field(default_factory=_threads)
     _logged: str = ""
@@ -91,6 +78,16 @@ class KafkaBus:
 
     def __post_init__(self) -> None:
         self.rooms = Rooms.of(self.lanes, self.limits)
+        self._known = KnownLanes(self.link)
+
+    @property
+    def positions(self) -> Mapping[int, Position]:
+        return self._known.positions
+
+    @property
+    def run(self) -> str | None:
+        """The id of the topic that was asked last; None before the first."""
+        return self._known.run
 
     @property
     def address(self) -> KafkaAddress:
@@ -122,7 +119,7 @@ class KafkaBus:
             self._log_once(error)
             raise
         self.judge(states[self.address.reports], states[self.address.dead])
-        self._enter_run(states[self.address.reports].id)
+        self._known.enter_run(states[self.address.reports].id)
         self.require()
 
     def _made(self, topics: Sequence[str]) -> Mapping[str, TopicState]:
@@ -172,31 +169,12 @@ class KafkaBus:
         if self.fault is not None:
             raise self.fault
 
-    def _enter_run(self, run: str) -> None:
-        with self._knowing:
-            if run != self.run:
-                # Another log: nothing that was known of the old one is true of it.
-                self.run = run
-                self._indexes.clear()
-                self._progress.clear()
-
     async def enter(self, lane: int) -> Position:
         """`Bus.enter`. Raises BusUnavailable, BusNotDurable, LanesMismatch."""
         if self.run is None:
             await self.inspect()
         self.require()
-        return await self.call(self._enter, lane)
-
-    def _enter(self, lane: int) -> Position:
-        run = self.run or ""
-        end = self._ends([lane])[lane]
-        with self._knowing:
-            index = self._indexes.get(lane)
-            if index is not None and end < index.known:
-                del self._indexes[lane]  # the log was cut: what was known of its end is wrong
-        # An id stands for a topic that began empty, so what a new one has not is lost.
-        self.positions[lane] = Position(run, 0, end)
-        return self.positions[lane]
+        return await self.call(self._known.enter, lane)
 
     # ------------------------------------------------------------------ writing
 
@@ -206,11 +184,7 @@ class KafkaBus:
         await self._appends.put(lane, frame, fresh, limited)
 
     async def write_forever(self) -> None:
-        while True:
-            group = await self._appends.next_group()
-            self.metrics.bus_group.observe(len(group))
-            for waiting, error in zip(group, await self._written(group), strict=True):
-                waiting.settle(error)
+        await self._appends.carry_forever(self._written, self.metrics.bus_group)
 
     async def _written(self, group: Sequence[Waiting]) -> Sequence[CoreChainError | None]:
         try:
@@ -220,8 +194,8 @@ class KafkaBus:
             return [error] * len(group)
 
     def _write(self, group: Sequence[Waiting]) -> list[CoreChainError | None]:
-        with self._knowing:
-            entered = self._known_up_to_now({waiting.lane for waiting in group})
+        with self._known.lock:
+            entered = self._known.learn_up_to_now({waiting.lane for waiting in group})
             errors = [self._refused(waiting, waiting.lane in entered) for waiting in group]
         going = [index for index, error in enumerate(errors) if error is None]
         records = [self._record(group[index]) for index in going]
@@ -240,8 +214,8 @@ class KafkaBus:
         sees it. If it fails, a later one is looked at closely, as what is in doubt has to be."""
         if not is_entered:
             return BusRestarted(_NOT_ENTERED)
-        index = self._indexes[waiting.lane]
-        if waiting.limited and self._is_full(waiting.lane, index):
+        index = self._known.index(waiting.lane)
+        if waiting.limited and self._known.is_full(waiting.lane, self.limits):
             return BusFull(f"the bus is at its limit of {self._shown()}")
         spans = waiting.frame.spans
         if waiting.fresh and index.is_used(spans):
@@ -252,80 +226,10 @@ class KafkaBus:
     def _shown(self) -> str:
         return f"{self.limits.frames} frames, {self.limits.bytes} bytes"
 
-    def _is_full(self, lane: int, index: LaneIndex) -> bool:
-        """Asks how far the aggregator is only where what is known of it would refuse."""
-        if not self._exceeds(lane, index):
-            return False
-        self._progress |= self.link.progress([lane])
-        return self._exceeds(lane, index)
-
-    def _exceeds(self, lane: int, index: LaneIndex) -> bool:
-        progress = self._progress[lane]
-        frames = index.known - progress.low - len(progress.acked)
-        kept = index.appended - index.before(progress.low)
-        limits = self.limits
-        return bool(
-            (limits.frames and frames >= limits.frames) or (limits.bytes and kept >= limits.bytes)
-        )
-
     def _appended(self, waiting: Waiting, offset: int) -> None:
-        lane, content = waiting.lane, waiting.frame.content
-        with self._knowing:
-            known, index = self.positions[lane], self._indexes.get(lane)
-            if offset >= known.appended:
-                self.positions[lane] = replace(known, appended=offset + 1)
-            if index is not None and index.learn(offset, len(content)):
-                self.rooms.added(lane, index.appended)
-
-    # ------------------------------------------------------------------ knowing the log
-
-    def _known_up_to_now(self, lanes: set[int]) -> set[int]:
-        """Reads what others have appended to the lanes. Those of them that were entered, and have
-        not lost anything since. Raises BusUnavailable."""
-        entered = {lane for lane in lanes if self._is_entered(lane)}
-        ends = self._ends(entered) if entered else {}
-        for lane, end in ends.items():
-            index = self._index(lane)
-            if end < index.known:
-                entered.discard(lane)
-            else:
-                self._read_on(lane, index, end)
-        return entered
-
-    def _ends(self, lanes: Collection[int]) -> dict[int, int]:
-        """Of the lanes' logs. A leader that is new may say less than was acknowledged, until it
-        knows what the others have: only what it still says after a while is a loss."""
-        deadline = time.monotonic() + NEW_LEADER_S
-        while True:
-            ends = self.link.ends(self.address.reports, lanes)
-            short = [lane for lane, end in ends.items() if end < self._appended_to(lane)]
-            if not short or time.monotonic() > deadline:
-                return ends
-            time.sleep(0.1)
-
-    def _appended_to(self, lane: int) -> int:
-        return self.positions[lane].appended if self._is_entered(lane) else 0
-
-    def _is_entered(self, lane: int) -> bool:
-        known = self.positions.get(lane)
-        return known is not None and known.run == self.run
-
-    def _index(self, lane: int) -> LaneIndex:
-        """From the first frame that is not acknowledged: what is, the journal knows."""
-        if lane not in self._indexes:
-            self._progress |= self.link.progress([lane])
-            self._indexes[lane] = LaneIndex(self._progress[lane].low)
-        return self._indexes[lane]
-
-    def _read_on(self, lane: int, index: LaneIndex, end: int) -> None:
-        while index.known < end:
-            records = self.link.page(self.address.reports, lane, index.known, end, PAGE)
-            for record in records:
-                index.skip_to(record.offset)
-                index.mark(_spans(record))
-                index.learn(record.offset, len(record.value))
-            if not records:
-                index.skip_to(end)
+        appended = self._known.appended(waiting.lane, offset, len(waiting.frame.content))
+        if appended is not None:
+            self.rooms.added(waiting.lane, appended)
 
     # ------------------------------------------------------------------ looking
 
@@ -340,27 +244,10 @@ class KafkaBus:
     async def look(self) -> None:
         if self.run is None:
             await self.inspect()
-        for lane, look in (await self.call(self._look)).items():
+        for lane, look in (await self.call(self._known.look, range(self.lanes))).items():
             self.rooms.looked(lane, look)
         self.metrics.bus_bytes.set(sum(room.bytes_kept for room in self.rooms.lanes))
         self.metrics.bus_drain.set(max(room.drain_s for room in self.rooms.lanes))
-
-    def _look(self) -> dict[int, Look]:
-        lanes = range(self.lanes)
-        ends = self.link.ends(self.address.reports, lanes)
-        progress = self.link.progress(lanes)
-        with self._knowing:
-            self._progress |= progress
-            return {lane: self._look_at(lane, ends[lane]) for lane in lanes}
-
-    def _look_at(self, lane: int, end: int) -> Look:
-        index, progress = self._index(lane), self._progress[lane]
-        if end > index.known:
-            self._read_on(lane, index, end)
-        removed, read = index.before(progress.low), index.before(progress.read)
-        index.forget_before(progress.low)
-        frames = max(0, index.known - progress.low - len(progress.acked))
-        return Look(time.monotonic(), frames, index.appended, removed, read)
 
     async def depth(self) -> int:
         self.require()
@@ -376,19 +263,8 @@ class KafkaBus:
     async def newest(self, device: DeviceId, lanes: int) -> int | None:
         """Of sequences that are acknowledged already, what this process happens to know; the
         journal knows all of them."""
-        found = await self.call(self._newest, device, range(min(lanes, self.lanes)))
+        found = await self.call(self._known.newest, device, range(min(lanes, self.lanes)))
         return max(found, default=None)
-
-    def _newest(self, device: DeviceId, lanes: Sequence[int]) -> list[int]:
-        ends = self.link.ends(self.address.reports, lanes)
-        found = []
-        with self._knowing:
-            for lane, end in ends.items():
-                index = self._index(lane)
-                self._read_on(lane, index, end)
-                if device in index.newest:
-                    found.append(index.newest[device])
-        return found
 
     # ------------------------------------------------------------------ reading
 
@@ -462,11 +338,3 @@ class KafkaBus:
 def _letter_of(record: Read) -> DeadLetter:
     reason = record.headers.get(REASON, b"").decode("utf-8", "replace")
     return DeadLetter(str(record.offset + 1), record.value, reason)
-
-
-def _spans(record: Read) -> Mapping[DeviceId, tuple[int, int]]:
-    try:
-        return spans_of(open_frame(record.value).columns)
-    except MalformedFrame as error:
-        log.warning("frame on the bus is unreadable", error=str(error))
-        return {}

@@ -17,7 +17,8 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from corechain_relayer.bus.base import Delivery
-from corechain_relayer.bus.kafka.link import SLICE_S, Read, raise_error, unavailable
+from corechain_relayer.bus.kafka.clients import SLICE_S, raise_error, unavailable
+from corechain_relayer.bus.kafka.link import Read
 from corechain_relayer.bus.kafka.progress import Acks
 from corechain_relayer.errors import BusRestarted, BusUnavailable
 
