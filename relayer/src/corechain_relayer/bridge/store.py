@@ -63,6 +63,9 @@ class BridgeStore:
 
     def __init__(self, folder: Path, max_reports: int, station_reports: int | None = None) -> None:
         self.max_reports = max_reports
+        self._counts: dict[int | None, int] = {}
+        """Reports that wait, of a station and (None) of all, as of the transaction under way: to
+        count is a step a report, and uploads that share a transaction need not do it again."""
         self.station_reports = max_reports if station_reports is None else station_reports
         with _asked():
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -105,6 +108,7 @@ class BridgeStore:
             yield
             return
         self._run("begin immediate")
+        self._counts.clear()
         try:
             yield
         except BaseException:
@@ -180,9 +184,10 @@ class BridgeStore:
         it is, KeyMissing; nothing was taken then.
         """
         with _asked(), self._transaction():
-            if self._depth() >= self.max_reports:
+            if self._counted(None, self._depth) >= self.max_reports:
                 raise Overloaded(f"{self.max_reports} reports wait for the gateway", 60)
-            if self._depth_of(station.id) >= self.station_reports:
+            own = self._counted(station.id, lambda: self._depth_of(station.id))
+            if own >= self.station_reports:
                 raise StationBacklog(self.station_reports)
             sequence, known = self._known(station.id)
             found = []
@@ -198,8 +203,15 @@ class BridgeStore:
             for signed in _signed(station, sequence, seen, now, sign):
                 sequence = signed.report.sequence
                 self._query("enqueue", station=station.id, now=now, report=signed.pack())
+                for place in (None, station.id):
+                    self._counts[place] += 1
             self._remember(station.id, sequence, known)
         return found
+
+    def _counted(self, place: int | None, count: Callable[[], int]) -> int:
+        if place not in self._counts:
+            self._counts[place] = count()
+        return self._counts[place]
 
     def _known(self, station: int) -> tuple[int, Known]:
         """The last sequence, and what was read."""
