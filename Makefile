@@ -30,7 +30,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-cluster bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-cluster bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -194,6 +194,9 @@ fuzz-decode: setup ## ten million nearly good inputs for the C decoders, under s
 
 fuzz-formats: setup ## a million mutated uploads for each format of the bridge (INPUTS= SEED=)
 	@PYTHONPATH=tests $(BIN)/python tests/relayer/fuzz_formats.py --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
+
+fuzz-mqtt: setup ## a million mutated streams of an MQTT broker of each version (INPUTS= SEED=)
+	@PYTHONPATH=tests $(BIN)/python -m relayer.mqtt.fuzz_mqtt --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
 
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000

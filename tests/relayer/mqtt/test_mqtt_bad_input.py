@@ -2,15 +2,13 @@
 
 given any bytes on any topic
   the message has verdicts for all its reports, or one error
+given a broker's stream, mutated
+  packets, or one reason why it is malformed; every message in it is acknowledged
 given a message on which the gateway fails
   the others of its frame are accepted; it is tried again, then a dead letter
 """
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,30 +16,24 @@ from hypothesis import strategies as st
 from msgspec.json import encode
 from structlog.testing import capture_logs
 
-from corechain.protocol.eip712 import registry_domain
 from corechain.protocol.errors import InvalidSignature, Unavailable
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.report_json import report_to_json
-from corechain_relayer.errors import BusUnavailable
 from corechain_relayer.gateway.intake import Fault
 from corechain_relayer.gateway.suspects import Suspects
-from corechain_relayer.metrics import Metrics
 from corechain_relayer.mqtt import subscriber as subscriber_module
 from corechain_relayer.mqtt.errors import WrongTopic
 from corechain_relayer.mqtt.flow import Held
 from corechain_relayer.mqtt.letters import opened
 from corechain_relayer.mqtt.packets import Message
 from corechain_relayer.mqtt.singles import Singles
-from corechain_relayer.mqtt.subscriber import MISTAKES, Subscriber
-from corechain_relayer.mqtt.topics import Topics
+from corechain_relayer.mqtt.subscriber import MISTAKES
 from relayer.mqtt.devices import name_of
+from relayer.mqtt.fuzz_mqtt import VERSIONS, run
+from relayer.mqtt.gateways import DOMAIN, TOPICS, FailingGateway, subscriber_to
 from relayer.mqtt.links import link_to, opening
 from relayer.support import Sensor, secp
-
-DOMAIN = registry_domain(31337, bytes(20))
-TOPICS = Topics("corechain/v1")
-
 
 # ---------------------------------------------------------------------- any bytes
 
@@ -62,6 +54,15 @@ def test_any_message_has_one_error_or_a_place_for_each_verdict(
         assert letter.refusals() == [letter.error]
         answer = letter.answer(TOPICS)
         assert (answer is None) is (letter.sender is None)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_mutated_stream_is_taken_or_refused_by_name(version: str) -> None:
+    """Whatever else happened would end the run. `make fuzz-mqtt` takes a million."""
+    found = run(version, 1_000, seed=7)
+    assert found["MalformedPacket"]
+    assert found["accepted"]
+    assert found["refused"]
 
 
 @pytest.mark.parametrize("first", list(b"{[ \t\r\n"), ids=hex)
@@ -94,33 +95,6 @@ def test_topics_outside_ours_are_nobodys(topic: str) -> None:
 # ---------------------------------------------------------------------- a gateway that fails
 
 
-@dataclass
-class FailingGateway:
-    """Takes reports as told: `verdict` gets the columns of a frame and may raise anything."""
-
-    verdict: Callable[[Columns], list[Fault]]
-    domain: Any = DOMAIN
-    metrics: Metrics = field(default_factory=Metrics)
-    suspects: Suspects = field(default_factory=Suspects)
-    dead: list[tuple[bytes, str]] = field(default_factory=list)
-    peers: list[str] = field(default_factory=list)
-    bus_is_away: int = 0
-
-    async def take(self, columns: Columns, peer: Callable[[], str]) -> list[Fault]:
-        self.peers.append(peer())
-        return self.verdict(columns)
-
-    @property
-    def bus(self) -> Any:
-        return SimpleNamespace(keep_dead_letter=self.keep_dead_letter)
-
-    async def keep_dead_letter(self, lane: int, payload: bytes, reason: str) -> None:
-        if self.bus_is_away:
-            self.bus_is_away -= 1
-            raise BusUnavailable("away")
-        self.dead.append((payload, reason))
-
-
 OWN, SHARED = "on their devices' topics", "on a gateway's topic"
 
 
@@ -131,18 +105,8 @@ def topic_of(payload: bytes, where: str) -> str:
 
 async def taken(gateway: FailingGateway, payloads: list[bytes], where: str = SHARED) -> int:
     """How many messages are held after all of them were taken."""
-    found: list[Held] = []
-    link = link_to("mqtt://127.0.0.1", opening(), found)
-    limits = (1 << 20, 1 << 20)
-    subscriber = Subscriber(
-        gateway,  # type: ignore[arg-type]
-        link.broker,
-        opening(),
-        TOPICS,
-        "group",
-        *limits,
-        report=lambda error: None,
-    )
+    link = link_to("mqtt://127.0.0.1", opening(), [])
+    subscriber = subscriber_to(link, gateway)
     messages = [Message(topic_of(payload, where), payload, 1) for payload in payloads]
     await subscriber._take(link, [link.held.add(message) for message in messages])
     return len(link.held)
