@@ -32,7 +32,7 @@ HALF_ORDER = SECP256K1_ORDER // 2
 LIMIT = "1048576"
 ERRORS = (
     *("MalformedReport", "ValueOutOfRange", "UnknownMetric", "FutureTimestamp"),
-    *("InvalidSignature", "HighS"),
+    *("InvalidSignature", "HighS", "WrongChain"),
 )
 
 
@@ -64,6 +64,9 @@ def json_forms(sensor: Sensor) -> Iterator[Bad]:
     yield malformed("two spellings of a key", good.replace(b"{", b'{"Sequence": 1, ', 1))
     yield malformed("a thousand empty reports", b"[" + b",".join([b"{}"] * 1_000) + b"]")
     yield malformed("observations in a list too deep", raw(sensor, "observations", "[[{}]]"))
+    yield malformed("a value in a list", with_observation(sensor, "value", '["NaN"]'))
+    for value in ("[[NaN]]", '{"a": [Infinity]}'):
+        yield out_of_range(f"a value of {value}", with_observation(sensor, "value", value))
     yield malformed("observations in an object", raw(sensor, "observations", '{"0": {}}'))
 
 
@@ -100,6 +103,8 @@ def hexadecimal(sensor: Sensor) -> Iterator[Bad]:
         "a Cyrillic a": device[:-1] + "а",
         "a digit of no width": device + "\u200b",
         "wide digits": "0x" + "０" * 40,
+        "written from right to left": "\u202e" + device,
+        "emoji": "🌡" * 42,
         "written twice": "0x" + device.encode().hex(),
         "a million digits": "0x" + "0" * 1_000_000,
         "nothing": "",
@@ -108,6 +113,17 @@ def hexadecimal(sensor: Sensor) -> Iterator[Bad]:
         yield malformed(f"device: {case}", raw(sensor, "device", f'"{form}"'))
     for case, form in {"signs": "+7", "spaces": " 72a1072bffffff"}.items():
         yield malformed(f"cell: {case}", with_observation(sensor, "cell", f'"{form}"'))
+
+
+def chains(sensor: Sensor) -> Iterator[Bad]:
+    """What a report says it was made for, as only a lax decoder reads it."""
+    ours = sensor.domain.chain_id
+    for chain in (str(ours), float(ours), True, [ours], {"id": ours}):
+        yield malformed(f"chain {chain!r}", text(as_json(sensor, chain_id=chain)))
+    yield Bad("chain -1", text(as_json(sensor, chain_id=-1)), "WrongChain", 421)
+    registry = "0x" + sensor.domain.contract.hex()
+    for form in (registry[2:], registry[:-1], "0X" + registry[2:], registry + " ", registry + "00"):
+        yield malformed(f"registry {form!r}", text(as_json(sensor, registry=form)))
 
 
 def times(sensor: Sensor) -> Iterator[Bad]:
@@ -169,6 +185,11 @@ def lengths_of_signatures(sensor: Sensor) -> Iterator[Bad]:
         "0x" + digits + "1b00",
         digits,
         "0x" + "z" * 128,
+        "0X" + digits,
+        "0x" + digits[:-1],
+        "0x" + digits[:-2] + " 1",
+        "0x" + digits.encode().hex(),
+        "0x" + digits[:64],
     ):
         yield malformed(f"a signature {form[:8]!r}", text(document | {"signature": form}))
 
@@ -181,6 +202,7 @@ def accepted(sensor: Sensor) -> Iterator[tuple[str, bytes, str]]:
     yield "a gap of sequences", sensor.report(sequence=1_000).pack(), PACKED
     # The rules judge it in its batch, where it stands with its reason.
     yield "colder than can be", observed(sensor, value=-30_000), PACKED
+    yield "105 % of humidity", observed(sensor, metric=3, value=10_500), PACKED
     named: dict[str, Any] = as_json(sensor)
     for item in named["observations"]:
         item["metric"] = "air_temperature"
@@ -208,7 +230,7 @@ def test_every_nearly_good_report_is_refused_by_name_and_counted(
 ) -> None:
     gateway = start("gateway", RELAYER_MAX_BODY_BYTES=LIMIT)
     groups = (
-        *(json_forms, json_numbers, hexadecimal, times),
+        *(json_forms, json_numbers, hexadecimal, chains, times),
         *(numbers_of_signatures, lengths_of_signatures),
     )
     cases = [*signed_otherwise(sensor, chain), *(bad for group in groups for bad in group(sensor))]
