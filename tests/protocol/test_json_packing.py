@@ -179,6 +179,36 @@ def test_every_odd_value_of_every_field_is_taken_or_refused_as_by_the_reference(
         agree(json.dumps(fields | {"observations": [item]}).replace('"@"', odd).encode())
 
 
+def test_a_report_without_one_of_its_keys_is_refused_as_by_the_reference() -> None:
+    fields = _fields()
+    for name in fields:
+        agree(json.dumps({key: fields[key] for key in fields if key != name}).encode())
+    (item,) = fields["observations"]
+    for name in item:
+        without = {key: item[key] for key in item if key != name}
+        agree(json.dumps(fields | {"observations": [without]}).encode())
+        agree(json.dumps(fields | {"observations": [item, without, item]}).encode())
+
+
+@pytest.mark.parametrize("digit", "gG@`/:\x7fé")
+@pytest.mark.parametrize("name", ["device", "registry", "signature"])
+def test_what_is_next_to_a_digit_is_none_as_for_the_reference(name: str, digit: str) -> None:
+    """The characters around 0-9, A-F and a-f, where a digit is looked up by subtraction."""
+    fields = _fields()
+    good = fields[name]
+    for place in (2, 3, len(good) // 2, len(good) - 1):
+        text = good[:place] + digit + good[place + 1 :]
+        agree(json.dumps(fields | {name: text}, ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize("s", [0, 1, HALF - 1, HALF, HALF + 1, 2**256 - 1])
+def test_every_v_is_taken_or_refused_as_by_the_reference(s: int) -> None:
+    fields, r = _fields(), "0x" + "17" * 32
+    for v in range(256):
+        signature = r + s.to_bytes(32, "big").hex() + f"{v:02x}"
+        agree(json.dumps(fields | {"signature": signature}).encode())
+
+
 @pytest.mark.parametrize("count", [0, 1, MAX_OBSERVATIONS, MAX_OBSERVATIONS + 1])
 def test_the_number_of_observations_is_limited_as_by_the_reference(count: int) -> None:
     fields = _fields()
