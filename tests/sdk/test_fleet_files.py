@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from corechain.cli import app, load_plugins
 from corechain.devnet.fleet.acklog import ENTRY_BYTES, AckLog, Kind, LogReader
 from corechain.devnet.fleet.errors import ImpossibleFleet, MalformedFleetFile
 from corechain.devnet.fleet.head import Head
@@ -17,6 +19,7 @@ from corechain.devnet.fleet.replay import HOUR_S, Replay, longest_hours
 from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import open_signed
 from corechain.devnet.fleet.signing import Order, sign_file, tasks_of
+from corechain.devnet.output import writable
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.keys import KeyType, verify
 from corechain.protocol.quality import State, judge_report
@@ -207,3 +210,34 @@ def test_a_percentile_is_at_most_two_percent_above_the_exact_one(
     exact = sorted(durations)[rank - 1]
     assert exact * (1 - 1e-9) <= latencies.percentile(percent) <= exact * 1.0201
     assert latencies.longest_s == max(durations)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(
+            ["fleet", "send", "IN", "--storm", option]
+            for option in ("--log", "--plot", "--summary")
+        ),
+        ["reconcile", "IN", "--summary"],
+        ["fleet", "sign"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_where_a_result_cannot_be_written_nothing_begins(words: list[str], tmp_path: Path) -> None:
+    """What an hour's run leads to is not lost to a mistyped folder."""
+    load_plugins()
+    file = tmp_path / "file"
+    file.touch()
+    given_words = [str(file) if word == "IN" else word for word in words]
+    for target in (tmp_path, tmp_path / "no folder" / "result", file / "result"):
+        done = CliRunner().invoke(app, [*given_words, str(target)])
+        assert done.exit_code == 2, done.output
+        assert "folder" in done.output
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_is_writable_where_its_folder_is(tmp_path: Path) -> None:
+    assert writable(tmp_path / "new") == tmp_path / "new"
+    assert writable(None) is None
+    assert writable(Path("here.png")) == Path("here.png")

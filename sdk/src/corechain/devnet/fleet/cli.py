@@ -9,6 +9,7 @@ import typer
 from corechain.cli import DEFAULT_HOME, Home, Manifest, Rpc, _places
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.devnet.fleet.send_command import send
+from corechain.devnet.output import writable
 from corechain.devnet.settings import ADMIN_KEY, CHAIN_ID
 
 fleet = typer.Typer(
@@ -70,7 +71,7 @@ def enrol(
 
 @fleet.command()
 def sign(
-    file: Annotated[Path, typer.Argument(help="File to write.")],
+    file: Annotated[Path, typer.Argument(help="File to write.", callback=writable)],
     devices: Devices = 1_000,
     reports: Annotated[int, typer.Option(min=1, help="Reports of each device.")] = 20,
     observations: Annotated[int, typer.Option(min=1, max=1024, help="In each report.")] = 1,

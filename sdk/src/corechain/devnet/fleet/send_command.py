@@ -12,6 +12,7 @@ import typer
 
 from corechain.cli import DEFAULT_HOME, FAILED, Home, _places
 from corechain.devnet.fleet.progress import progress_bar
+from corechain.devnet.output import writable
 from corechain.open_files import allow_open_files
 
 if TYPE_CHECKING:
@@ -39,7 +40,8 @@ OTHER_FILES = 64
 def send(
     file: Annotated[Path, typer.Argument(help="What `fleet sign` wrote.", exists=True)],
     log: Annotated[
-        Path | None, typer.Option(help="Log of acknowledgements; FILE.acks if absent.")
+        Path | None,
+        typer.Option(help="Log of acknowledgements; FILE.acks if absent.", callback=writable),
     ] = None,
     list_: Annotated[int, typer.Option("--list", min=1, help="Reports in a request.")] = 500,
     connections: Annotated[int, typer.Option(min=1, help="Kept-alive connections.")] = 32,
@@ -52,8 +54,12 @@ def send(
         bool, typer.Option("--resume", help="Send what the log does not call final.")
     ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one attempt.")] = 60.0,
-    plot: Annotated[Path | None, typer.Option(help="PNG of rate and latency to write.")] = None,
-    summary: Annotated[Path | None, typer.Option(help="JSON of the result to write.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="PNG of rate and latency to write.", callback=writable)
+    ] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="JSON of the result to write.", callback=writable)
+    ] = None,
     home: Home = DEFAULT_HOME,
     gateway_url: Gateways = None,
 ) -> None:

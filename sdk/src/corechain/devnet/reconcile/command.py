@@ -12,6 +12,7 @@ import typer
 
 from corechain.cli import DEFAULT_HOME, FAILED, Gateway, Home, Manifest, Rpc, _places
 from corechain.devnet.fleet.progress import progress_bar
+from corechain.devnet.output import writable
 
 if TYPE_CHECKING:
     from corechain.deployment import Deployment
@@ -39,7 +40,9 @@ def reconcile(
         bool, typer.Option("--quick", help="Believe that a file is what its name says.")
     ] = False,
     names: Annotated[int, typer.Option(min=0, help="So many of what is wrong by name.")] = 20,
-    summary: Annotated[Path | None, typer.Option(help="JSON of the result to write.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="JSON of the result to write.", callback=writable)
+    ] = None,
     home: Home = DEFAULT_HOME,
     rpc_url: Rpc = None,
     gateway_url: Gateway = None,
