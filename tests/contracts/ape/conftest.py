@@ -41,7 +41,8 @@ def run_script(deploy, provider, accounts):
         plan = deploy.plan_all(parameters)
         chain_id = deploy.chain_id_of(provider)
         addresses = [planned.address for planned in plan]
-        opened = (kind or deploy.Manifest).open(path, chain_id, parameters.roles, addresses)
+        given = (parameters.roles, addresses, parameters.bridge_weight_bps)
+        opened = (kind or deploy.Manifest).open(path, chain_id, *given)
         deploy.deploy_all(plan, accounts[0], provider, opened)
         deploy.activate_lane(opened, parameters, accounts[0])
         opened.finish()
