@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from corechain.protocol.errors import Overloaded
 from corechain.protocol.frame import Columns
 from corechain.protocol.lanes import lane_of_device
 from corechain.protocol.reading import DeviceId
@@ -16,6 +17,11 @@ from corechain_relayer.registry.follower import RegistryFollower
 
 INLINE_REPORTS = 4
 """Above this many reports judging goes to a thread: it would hold the event loop too long."""
+
+MOST_CLOSER_LOOKS = 64
+"""Frames with reports that need one, at a time. They ask bus and journal one after another: a storm
+that sends again what was answered too late would otherwise wait there without an end."""
+CLOSER_LOOKS_RETRY_S = 5
 
 
 @dataclass(slots=True)
@@ -91,12 +97,14 @@ class FrameWork:
             if found.doubtful:
                 indexes = [part.indexes[index] for index in found.doubtful]
                 doubtful.append(_Part(part.gate, indexes, part.columns.select(found.doubtful)))
-                frame.open.update(indexes)
-        frame.settle()
-        if doubtful:
+        if len(self._closer_looks) >= MOST_CLOSER_LOOKS:
+            _refuse(frame, doubtful)
+        elif doubtful:
+            frame.open.update(index for part in doubtful for index in part.indexes)
             task = asyncio.create_task(self._look_closer(frame, doubtful))
             self._closer_looks.add(task)
             task.add_done_callback(self._closer_looks.discard)
+        frame.settle()
 
     async def _judged(self, columns: Columns) -> list[Fault]:
         view, now = self.registry.view, time.time()
@@ -135,6 +143,12 @@ class FrameWork:
             frame.note(part.indexes, faults)
         frame.open.clear()
         frame.settle()
+
+
+def _refuse(frame: _Frame, parts: Sequence[_Part]) -> None:
+    error = Overloaded("too many reports need a closer look", CLOSER_LOOKS_RETRY_S)
+    for part in parts:
+        frame.note(part.indexes, [error] * len(part.indexes))
 
 
 def _part(columns: Columns, indexes: Sequence[int]) -> Columns:
