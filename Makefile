@@ -165,8 +165,9 @@ bench-cluster: setup ## 5,000,000 messages through three brokers, two gateways, 
 bench-storm: setup ## a storm of backlogs, and thousands of kept connections (DEVICES= CONNECTIONS= RATE=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/storm.py
 
-bench-mqtt: setup ## what a message costs through an MQTT broker, with 10,000 clients connected (CONNECTIONS=)
+bench-mqtt: setup ## what a message costs through an MQTT broker, with 10,000 clients connected (CONNECTIONS=); then a flood with kills
 	@$(RUN) $(BENCH) $(BIN)/python bench/mqtt.py
+	@$(RUN) BENCH_REPORTS=100000 $(BIN)/python -m pytest -q tests/relayer/mqtt/test_mqtt_kills.py
 
 bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)
 	@$(BIN)/python bench/table.py $(ARGS)
