@@ -31,6 +31,7 @@ from support.processes import PATIENCE_S, until
 from corechain.devnet.servers import Server
 from corechain.protocol.reading import unpack_report
 from corechain.service.supervision import stop_all
+from corechain_relayer.bridge.store import BridgeStore
 from corechain_relayer.bridge.uplinks import MISTAKES, Uplinks
 from relayer.bridges import Stage
 from relayer.mqtt.conftest import AVAILABLE
@@ -66,6 +67,11 @@ class Field:
     prefix: str
     version: str
     tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    store: BridgeStore = field(init=False)
+    """Another connection to the bridge's file, as a command has: its own belongs to its thread."""
+
+    def __post_init__(self) -> None:
+        self.store = BridgeStore(self.stage.bridge.settings.data_dir, 10**6)
 
     async def publish(self, *messages: tuple[str, bytes]) -> None:
         """The broker has them when it returns. Topics below the prefix of the test."""
@@ -79,7 +85,9 @@ class Field:
 
     def queued(self) -> list[tuple[int, int]]:
         """(time, value) of all observations that wait for the gateway, in order."""
-        return queued(self.stage)
+        packed = [item.report for item in self.store.head(10**9)]
+        reports = [unpack_report(one)[0].report for one in packed]
+        return [(o.observed_at, o.value) for report in reports for o in report.observations()]
 
     async def has(self, count: int) -> None:
         await until(lambda: len(self.queued()) >= count and "bridge_mqtt_held 0.0" in self.metrics)
@@ -99,11 +107,6 @@ class Field:
             return found
 
 
-def queued(stage: Stage) -> list[tuple[int, int]]:
-    reports = [unpack_report(item.report)[0].report for item in stage.bridge.store.head(10**9)]
-    return [(one.observed_at, one.value) for report in reports for one in report.observations()]
-
-
 ROOF, CELLAR = (
     "v3/weather@ttn/devices/roof/up",
     f"application/17d0/device/{OTHER_EUI}/event/up",
@@ -117,6 +120,7 @@ def filters(prefix: str) -> str:
 def with_stations(stage: Stage) -> Stage:
     stage.station("roof", "ttn", identity=DEV_EUI)
     stage.station("cellar", "chirpstack", identity=OTHER_EUI)
+    stage.station("yard", "ecowitt")
     return stage
 
 
@@ -140,6 +144,7 @@ async def running(
     finally:
         await stop_all(found.tasks)
         await stage.bridge.close()
+        found.store.close()
 
 
 @pytest.fixture
@@ -201,7 +206,7 @@ async def test_a_full_queue_makes_the_broker_wait_and_nothing_is_lost_or_overtak
             return "mqtt" in str((await bridge.ready()).get("failing"))
 
         await until(says_why)
-        store, seen = bridge.stage.bridge.store, []
+        store, seen = bridge.store, []
         while len(seen) < 6:
             await until(store.depth)
             for item in store.head(10):
@@ -292,6 +297,7 @@ async def test_a_bridge_that_is_killed_takes_each_message_once(
         await until(lambda: len(found.queued()) > MESSAGES)
     assert [at for at, _ in found.queued()] == [START - 1, *(START + n for n in range(MESSAGES))]
     await stage.bridge.close()
+    found.store.close()
 
 
 @dataclass
@@ -324,7 +330,6 @@ async def test_a_broker_that_is_away_is_in_ready_and_taken_from_when_it_is_there
         url = f"mqtt://127.0.0.1:{way.sockets[0].getsockname()[1]}"
         async with running(tmp_path, url, version, prefix) as bridge:
             await until(lambda: "mqtt" in bridge.stage.bridge.supervised.unwell())
-            bridge.stage.station("yard", "ecowitt")
             async with bridge.stage.client() as client:
                 path = f"/ecowitt/{bridge.stage.tokens['yard']}"
                 assert (await client.post(path, data={"tempf": "50"})).status_code == 200
