@@ -1,8 +1,9 @@
 """Packing JSON takes what the reference takes, and refuses in its words: native and pure Python."""
 
+import itertools
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -199,6 +200,38 @@ def test_what_is_next_to_a_digit_is_none_as_for_the_reference(name: str, digit: 
     for place in (2, 3, len(good) // 2, len(good) - 1):
         text = good[:place] + digit + good[place + 1 :]
         agree(json.dumps(fields | {name: text}, ensure_ascii=False).encode())
+
+
+@pytest.mark.parametrize("name", ["device", "registry", "signature"])
+def test_only_0x_stands_before_digits(name: str) -> None:
+    fields = _fields()
+    for prefix in ("0X", "00", "1x", "x0", "", "0x0x", " 0x", "\\u0030x"):
+        text = json.dumps(fields | {name: prefix + fields[name][2:]})
+        agree(text.replace("\\\\", "\\").encode())
+
+
+def _cell(mode: int, resolution: int, base: int, digits: Sequence[int]) -> str:
+    """The index that these parts make, whether there is such a cell or not (h3geo.org)."""
+    index = mode << 56 | resolution << 52 | base << 45
+    for level, digit in enumerate(digits, start=1):
+        index |= digit << 3 * (15 - level)
+    return f"{index:015x}"
+
+
+def test_cells_are_those_of_the_reference_at_every_edge() -> None:
+    """Base cells up to 127 (121 is the last), pentagons' missing children, digits behind the end of
+    the resolution, other modes."""
+    fields = _fields()
+    (item,) = fields["observations"]
+    cells = [_cell(8, 0, base, [7] * 15) for base in range(128)]
+    cells += [_cell(8, 2, base, [0, 1, *[7] * 13]) for base in range(122)]
+    for base in (0, 4, 5, 117, 121, 122):
+        for head in itertools.product((0, 1, 2, 6, 7), repeat=3):
+            for resolution in (1, 2, 3):
+                cells.append(_cell(8, resolution, base, [*head, *[7] * 12]))
+    cells += [_cell(mode, 2, 5, [0, 3, *[7] * 13]) for mode in range(256)]
+    for cell in cells:
+        agree(json.dumps(fields | {"observations": [item | {"cell": cell}]}).encode())
 
 
 @pytest.mark.parametrize("s", [0, 1, HALF - 1, HALF, HALF + 1, 2**256 - 1])
