@@ -30,7 +30,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 
-.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-cluster bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-cluster bench-storm bench-mqtt bench-table abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -192,6 +192,9 @@ gas: $(SETUP) ## gas of real transactions; fails on drift (ARGS=--write accepts 
 
 fuzz-decode: setup ## ten million nearly good inputs for the C decoders, under sanitizers (INPUTS= SEED=)
 	@$(BIN)/python tools/fuzz_decode.py $(or $(INPUTS),10000000) $(SEED)
+
+fuzz-agree: setup $(NATIVE_STAMP) ## do the native decoders, pure Python and the reference read a million bodies alike (INPUTS= SEED=)
+	@PYTHONPATH=tests $(BIN)/python tests/native/fuzz_agree.py --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
 
 fuzz-formats: setup ## a million mutated uploads for each format of the bridge (INPUTS= SEED=)
 	@PYTHONPATH=tests $(BIN)/python tests/relayer/fuzz_formats.py --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
