@@ -1,6 +1,6 @@
 """The long run: random frames until both judged so many reports. The first difference ends it.
 
-    PYTHONPATH=tests python tests/native/fuzz.py --reports 1000000
+    PYTHONPATH=tests python tests/native/fuzz.py --reports 1000000 [--without-vectors]
 
 An honest report is judged by the reference once, a forged one each time; the native verifier judges
 every frame. Prints one JSON line.
@@ -20,6 +20,7 @@ from corechain.protocol.keys import P256Key, Secp256k1Key
 from corechain.protocol.signature import P256_ORDER, SECP256K1_ORDER
 from corechain.protocol.verifying import KnownKeys, NativeFrameVerifier
 from corechain_native import INVALID, UNJUDGED, verify_frame
+from corechain_native._native import lib
 
 REFERENCE = FrameVerifier(DOMAIN)
 SIZES = (1, 2, 3, 8, 27, 30, 60, 150, 400)
@@ -98,7 +99,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--reports", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--without-vectors", action="store_true")
     options = parser.parse_args()
+    vectors = bool(lib.corechain_use_lanes(not options.without_vectors))
     told: Counter[str] = Counter()
     while told["reports"] < options.reports:
         random = Random(f"{options.seed} {told['frames']}")
@@ -111,7 +114,7 @@ def main() -> int:
             if not judge(frame, verifier, told):
                 print(f"they differ: seed {options.seed}, frame {told['frames']}", file=sys.stderr)
                 return 1
-    print(json.dumps({"seed": options.seed, **told}))
+    print(json.dumps({"seed": options.seed, "vectors": vectors, **told}))
     return 0
 
 
