@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
+import pytest
 from support.processes import PATIENCE_S
 
 from corechain.protocol.eip712 import registry_domain
@@ -225,10 +226,11 @@ def refuse_all(gateway: RelayerProcess, cases: Iterable[Bad], client: httpx.Clie
         assert gateway.counter(REJECTED, error) == held[error] + counted[error], error
 
 
+@pytest.mark.parametrize("changes", [{}, {"CORECHAIN_NATIVE": "0"}], ids=["installed", "pure"])
 def test_every_nearly_good_report_is_refused_by_name_and_counted(
-    start: Start, sensor: Sensor, chain: Chain
+    start: Start, sensor: Sensor, chain: Chain, changes: dict[str, str]
 ) -> None:
-    gateway = start("gateway", RELAYER_MAX_BODY_BYTES=LIMIT)
+    gateway = start("gateway", RELAYER_MAX_BODY_BYTES=LIMIT, **changes)
     groups = (
         *(json_forms, json_numbers, hexadecimal, chains, times),
         *(numbers_of_signatures, lengths_of_signatures),

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.fleet import Fleet
@@ -25,9 +26,15 @@ def sealed_on_chain(relayer: RelayerProcess, batch: int) -> dict[str, object]:
     return dict(eventually(confirmed))
 
 
+PURE_PYTHON = {"CORECHAIN_NATIVE": "0"}
+
+
+@pytest.mark.parametrize("changes", [{}, PURE_PYTHON], ids=["installed", "pure Python"])
 def test_reports_of_both_key_types_become_a_committed_batch(
-    relayer: RelayerProcess, sensor: Sensor, secure_sensor: Sensor, chain: Chain
+    start: Start, sensor: Sensor, secure_sensor: Sensor, chain: Chain, changes: dict[str, str]
 ) -> None:
+    relayer = start(**changes)
+    assert "\ncorechain_native 0.0" in relayer.get("/metrics").text or not changes
     reports = [sensor.report(), secure_sensor.report(3)]
     answer = relayer.send(*reports)
     assert answer.status_code == 202, answer.text
