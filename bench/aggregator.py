@@ -1,6 +1,6 @@
 """What a report costs the aggregator and its Postgres, beside the floor (bench/floor.py).
 
-BENCH_DEVICES= BENCH_CASES= python bench/aggregator.py [reports of one observation, 100,000]
+BENCH_DEVICES= BENCH_CASES= BENCH_METRICS= python bench/aggregator.py [reports, 100,000]
 
 The role alone, on real servers: frames lie on the bus, batches are sealed, written and journalled.
 Each case is met twice: the first frames, which meet the devices, are counted by themselves, and so
@@ -40,6 +40,7 @@ from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import Report, SignedReport
+from corechain.protocol.vocabulary import METRICS
 from corechain_relayer.bus.frame import FrameKeys, Place, frame_of
 from corechain_relayer.bus.keys import FIELD, lane_keys
 from corechain_relayer.journal.fold import fold_all
@@ -52,6 +53,8 @@ DEVICES, A_FRAME, A_FLEET = int(os.environ.get("BENCH_DEVICES") or 10_000), 500,
 CELL, START = 0x872A1072BFFFFFF, int(time.time()) - 80_000
 TIME_LIMIT_S = 600.0
 CASES = (os.environ.get("BENCH_CASES") or "1,1v,20,20v").split(",")
+# What a device of the fleet reports, one after another: each has a quality state of its own.
+KINDS = METRICS[: int(os.environ.get("BENCH_METRICS") or 8)]
 ID_MAX = 0xFFFFFFFFFFFF
 KEY = b"\7" * 32
 
@@ -90,7 +93,9 @@ class Bench:
         for number in range(first, first + reports):
             key, turn = self.keys[number % DEVICES], number // DEVICES
             times = range(START + turn * observations, START + (turn + 1) * observations)
-            items = [Observation(1, CELL, at, 1500 + at % 7) for at in times]
+            kind = KINDS[turn % len(KINDS)]
+            middle = (kind.low + kind.high) // 2
+            items = [Observation(kind.code, CELL, at, middle + at % 7) for at in times]
             report = Report.of(key.identity.device, turn + 1, items)
             signed.append(SignedReport(report, key.sign(report_digest(domain, report))))
             if len(signed) == A_FRAME:
@@ -188,6 +193,7 @@ async def _measure(bench: Bench, observations: int, vouched: bool, reports: int)
         "observations": observations,
         "vouched": vouched,
         "devices": DEVICES,
+        "metrics": len(KINDS),
         "reports": reports,
         "batches": batches,
         **path.figures("", reports),

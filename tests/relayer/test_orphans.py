@@ -8,7 +8,7 @@ given a folder of data files, and a journal
 """
 
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.reading import DeviceId, Observation, Report
 from corechain.protocol.states import StateColumns
 from corechain.service.database import connect, migrate
+from corechain_relayer.aggregator import orphans
 from corechain_relayer.aggregator.files import data_path, last_written, write_data_file
 from corechain_relayer.aggregator.orphans import set_orphans_aside
 from corechain_relayer.journal.batches import BatchJournal, KeptBatch
@@ -92,9 +93,23 @@ async def test_another_file_of_a_number_that_has_a_batch_is_set_aside(
     assert await set_orphans_aside(journal, tmp_path, executor) == [other]
 
 
+@pytest.mark.parametrize("page", [1, 2, 1_000])
 async def test_a_folder_without_a_note_and_an_older_journal_are_looked_through(
-    journal: BatchJournal, executor: Executor, tmp_path: Path
+    journal: BatchJournal,
+    executor: Executor,
+    tmp_path: Path,
+    page: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """a page of files at a time, however many there are"""
+    monkeypatch.setattr(orphans, "PAGE", page)
+    asked, known_of = list[int](), BatchJournal.known_of
+
+    async def counted(self: BatchJournal, commitments: Iterable[bytes]) -> set[bytes]:
+        asked.append(len(list(commitments)))
+        return await known_of(self, commitments)
+
+    monkeypatch.setattr(BatchJournal, "known_of", counted)
     files = [write(tmp_path, number) for number in (1, 2, 3)]
     foreign = write(tmp_path, 1, tag=7, lane=LANE + 1)
     await keep(journal, 1)
@@ -105,6 +120,8 @@ async def test_a_folder_without_a_note_and_an_older_journal_are_looked_through(
     assert await set_orphans_aside(journal, tmp_path, executor) == sorted(files[1:])
     assert files[0].exists()
     assert foreign.exists()
+    assert sum(asked) == 6
+    assert max(asked) <= page
 
 
 @pytest.mark.parametrize("torn", [b"", b"12884901889", b"x y", b"1 zz", b"1 00", b"\xff\xfe 1"])

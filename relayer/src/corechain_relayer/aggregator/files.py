@@ -1,7 +1,7 @@
 """Data files on disk, named by their commitment: whole and durable, or not there."""
 
 import os
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,17 +71,13 @@ def last_written(folder: Path, lane: int) -> Written | None:
     return written if len(written.commitment) == COMMITMENT_BYTES else None
 
 
-def _of_lane(folder: Path, lane: int) -> Iterator[Path]:
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
+def lane_files(folder: Path, lane: int) -> Iterator[Path]:
+    """A lane's data files, in no order. Opens every file: for who has nothing else to go by."""
+    for path in folder.glob(f"*{SUFFIX}"):
         with path.open("rb") as file:
             head = file.read(_LANE.stop)
         if head.startswith(MAGIC) and int.from_bytes(head[_LANE], "big") == lane:
             yield path
-
-
-def unknown_files(folder: Path, lane: int, commitments: Container[bytes]) -> list[Path]:
-    """A lane's data files of no batch. Opens every file: only for who has nothing else to go by."""
-    return [p for p in _of_lane(folder, lane) if bytes.fromhex(p.stem) not in commitments]
 
 
 def set_aside(paths: Iterable[Path]) -> list[Path]:

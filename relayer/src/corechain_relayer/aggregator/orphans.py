@@ -5,15 +5,19 @@ Their reports are still on the bus and come in another file, which must be the o
 
 import asyncio
 from concurrent.futures import Executor
+from itertools import islice
 from pathlib import Path
 
 from corechain_relayer.aggregator.files import (
     data_path,
+    lane_files,
     last_written,
     set_aside,
-    unknown_files,
 )
 from corechain_relayer.journal.batches import BatchJournal
+
+PAGE = 1_000
+"""Files at a time: a lane of a year has three million, and as many commitments in the journal."""
 
 
 async def set_orphans_aside(journal: BatchJournal, folder: Path, executor: Executor) -> list[Path]:
@@ -26,10 +30,23 @@ async def set_orphans_aside(journal: BatchJournal, folder: Path, executor: Execu
     first, _ = journal.ids
     written = await loop.run_in_executor(executor, last_written, folder, lane)
     if written is None or written.batch_id - first > await journal.last() + 1:
-        known: set[bytes] = set((await journal.commitments()).values())
-        orphans = await loop.run_in_executor(executor, unknown_files, folder, lane, known)
+        orphans = await _unknown_files(journal, folder, executor)
     elif await journal.commitment(written.batch_id - first) == written.commitment:
         orphans = []
     else:
         orphans = [data_path(folder, written.commitment)]
     return await loop.run_in_executor(executor, set_aside, orphans)
+
+
+async def _unknown_files(journal: BatchJournal, folder: Path, executor: Executor) -> list[Path]:
+    """The lane's data files of no batch, sorted."""
+    loop, files, unknown = (
+        asyncio.get_running_loop(),
+        lane_files(folder, journal.lane),
+        list[Path](),
+    )
+    while page := await loop.run_in_executor(executor, list, islice(files, PAGE)):
+        by_name = {bytes.fromhex(path.stem): path for path in page}
+        known = await journal.known_of(by_name)
+        unknown += [path for commitment, path in by_name.items() if commitment not in known]
+    return sorted(unknown)

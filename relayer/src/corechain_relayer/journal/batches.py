@@ -73,11 +73,10 @@ class BatchJournal:
         found = await asked(self.connection.fetchval(query("commitment_of"), identity))
         return None if found is None else Digest26(found)
 
-    async def commitments(self) -> dict[int, Digest26]:
-        """All of the lane, by number."""
-        first, last = self.ids
-        rows = await asked(self.connection.fetch(query("commitments_between"), first, last))
-        return {row["batch_id"] - first: Digest26(row["commitment"]) for row in rows}
+    async def known_of(self, commitments: Iterable[bytes]) -> set[bytes]:
+        """Those among some commitments that are of a batch, of any lane."""
+        rows = await asked(self.connection.fetch(query("known_commitments"), list(commitments)))
+        return {row["commitment"] for row in rows}
 
     async def commitments_of(self, numbers: Iterable[int]) -> dict[int, Digest26]:
         """Of those among some batches of the lane that the journal has, by number."""

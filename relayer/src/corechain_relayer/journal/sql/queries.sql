@@ -18,9 +18,9 @@ where not newest.adopted and not old.adopted;
 -- The commitment of one batch.
 select commitment from batch where batch_id = $1;
 
--- name: commitments_between
--- Ids and commitments of a lane, ascending.
-select batch_id, commitment from batch where batch_id between $1 and $2 order by batch_id;
+-- name: known_commitments
+-- Those of some commitments that are of a batch.
+select commitment from batch where commitment = any($1::bytea[]);
 
 -- name: insert_batch
 -- A sealed or adopted batch.
