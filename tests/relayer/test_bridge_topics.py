@@ -1,11 +1,16 @@
 """Topics of network servers: whose an uplink is, and what may be subscribed to."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from corechain_relayer.bridge.errors import ForeignTopic, MalformedUpload, UnknownTopic
 from corechain_relayer.bridge.settings import FILTERS, Settings, filters_of
 from corechain_relayer.bridge.topics import uplink_of
+from corechain_relayer.bridge.uplinks import _in_our_words
+from corechain_relayer.mqtt import broker, link
 from relayer.bridges import NOBODY
 from relayer.uploads import CHIRPSTACK, TTN
 
@@ -77,3 +82,11 @@ def test_settings_refuse_wrong_topics_and_a_password_without_a_user(tmp_path):
         Settings(**given, mqtt_topics="v3/#/up")
     with pytest.raises(ValidationError, match="BRIDGE_MQTT_PASSWORD needs a user"):
         Settings(**given, mqtt_url="mqtt://localhost", mqtt_password="secret")
+
+
+def test_whatever_the_connection_tells_to_set_is_a_setting_of_the_bridge():
+    """Its sentences name settings of the relayer, where they were written first."""
+    text = " ".join(Path(str(module.__file__)).read_text() for module in (link, broker))
+    named = set(re.findall(r"BRIDGE_MQTT_[A-Z_]+", _in_our_words(text)))
+    assert {"BRIDGE_MQTT_TOPICS", "BRIDGE_MQTT_PASSWORD", "BRIDGE_MQTT_CA"} <= named
+    assert {name.removeprefix("BRIDGE_").lower() for name in named} <= Settings.model_fields.keys()
