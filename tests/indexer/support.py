@@ -243,6 +243,7 @@ def settings_of(world: World, database: str, redis: str, **changes: Any) -> Sett
         "data_urls": f"file://{world.data_dir}/{{commitment}}.ccdf",
         "retry_after_s": 0.05,
         "log_range_blocks": 3,
+        "fresh_wait_s": 0,
     }
     return Settings(**(dict(values) | changes))
 

@@ -71,11 +71,13 @@ async def test_pages_with_proofs_are_proven_on_the_chain(
 async def test_a_batch_that_changed_meanwhile_is_ask_again(world: World, served: Driven) -> None:
     pool = served.indexer.pool
     device = world.keys[0].identity.device
-    rows = await pool.fetch(SQL["readings_page"], device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100)
+    rows = await pool.fetch(
+        SQL["readings_page"], device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100, None
+    )
     prover = ReadingProver(pool, TreeCache(pool, 1 << 20))
     await pool.execute("update reading set value = value + 1 where batch_id = 2")
     changed = await pool.fetch(
-        SQL["readings_page"], device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100
+        SQL["readings_page"], device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100, None
     )
     with pytest.raises(Unavailable, match="ask again"):
         await prover.prove(changed)

@@ -167,7 +167,7 @@ class FakeChain(Provider):
         return self._logs(call, node, params[0])
 
     def _by_number(self, call: Call, node: list[FakeBlock], tag: str) -> dict[str, Any]:
-        if tag == "finalized":
+        if tag in ("finalized", "safe"):
             return self._error(call, NO_TAG)
         number = len(node) - 1 if tag == "latest" else int(tag, 16)
         return self._says(call, self._shown(node[number] if number < len(node) else None))

@@ -26,6 +26,7 @@ from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, side_by_side
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.deposits import Depositor
+from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.payments import Paywall
@@ -252,7 +253,9 @@ class Indexer:
             "node": self.rpc.head,
         }
         health = Health(probes, self.supervised, self.warnings)
-        return Api(handlers, stream, health, self._paywall(), self.metrics, self.prepared)
+        freshness = Freshness(self.pool, self.rpc, settings.fresh_wait_s)
+        paywall = self._paywall()
+        return Api(handlers, freshness, stream, health, paywall, self.metrics, self.prepared)
 
     def warnings(self) -> Sequence[str]:
         """For `/ready`."""

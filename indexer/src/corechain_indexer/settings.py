@@ -82,6 +82,12 @@ class Settings(HttpSettings):
         le=3_600,
         description="pause before a withheld data file is tried again; doubles up to 300 s",
     )
+    fresh_wait_s: float = Field(
+        5.0,
+        ge=0,
+        le=60,
+        description="time that a query with `min_block` or `after_tx` waits for the mirror",
+    )
     tree_cache_bytes: int = Field(
         256 << 20,
         ge=1 << 20,

@@ -5,6 +5,7 @@ import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 import asyncpg
@@ -24,6 +25,7 @@ from corechain.protocol.errors import (
 )
 from corechain.service.health import Health
 from corechain.service.ops import Ops, route_error
+from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params
@@ -31,7 +33,7 @@ from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
-from corechain_indexer.errors import InvalidQuery, Unavailable
+from corechain_indexer.errors import InvalidQuery, NotMirrored, Unavailable
 from corechain_indexer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -60,7 +62,10 @@ def problem(error: ProtocolError) -> Response:
         "status": error.status,
         "detail": str(error),
     }
-    return _json(body, error.status, "application/problem+json")
+    response = _json(body, error.status, "application/problem+json")
+    if error.status == HTTPStatus.SERVICE_UNAVAILABLE or isinstance(error, NotMirrored):
+        response.headers["retry-after"] = "1"
+    return response
 
 
 @dataclass(slots=True)
@@ -68,6 +73,7 @@ class Api:
     """Everything around the handlers."""
 
     handlers: Handlers
+    freshness: Freshness
     stream: BatchStream
     health: Health
     paywall: Paywall | None
@@ -109,6 +115,7 @@ class Api:
     async def _answered(
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
     ) -> Response:
+        await self.freshness.reached(Params(request))
         if self.paywall is None or not endpoint.paid:
             return _json(await answer(Params(request)))
         return await self._sold(self.paywall, request, answer)

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import astuple
+
 from corechain.protocol.errors import NotFound, UnknownBatch, UnknownDevice
 from corechain.protocol.provenance import provenance_of
 from corechain.protocol.reading import Reading
 from corechain.protocol.rewards import Owner, RewardSchedule
 from corechain.service.database import asked
 from corechain_indexer.api import rows, schemas
+from corechain_indexer.api.freshness import marks_of, newest_block
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.params import (
+    BOUNDS,
     HOUR_S,
     MAX_LIMIT,
     Params,
@@ -29,7 +33,7 @@ from corechain_indexer.api.trees import Batch, EpochTree, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store import SQL
 from corechain_indexer.store.latest import Latest
-from corechain_indexer.store.series import Series
+from corechain_indexer.store.series import RollupSeries, Series
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -69,15 +73,17 @@ class Handlers:
 
     async def status(self, params: Params) -> schemas.Status:
         params.only()
-        cursor = await asked(self.pool.fetchrow(SQL["cursor"]))
+        marks = await marks_of(self.pool)
         counts = await asked(self.pool.fetch(SQL["state_counts"]))
-        indexed = cursor["number"] if cursor else 0
+        indexed = max(0, marks.indexed)
         head = await self.node_head.number(at_least=indexed)
         return schemas.Status(
             self.chain_id,
             head,
             indexed,
             head - indexed,
+            max(0, marks.safe),
+            max(0, marks.final),
             {row["state"]: row["count"] for row in counts},
             sum(row["readings"] for row in counts),
             sum(row["rejected"] for row in counts),
@@ -98,16 +104,17 @@ class Handlers:
         return rows.device(row)
 
     async def batches(self, params: Params) -> schemas.Batches:
-        params.only("limit", "cursor", "state")
+        params.only("limit", "cursor", "state", *BOUNDS)
         limit, (after,) = params.limit(), params.cursor([0])
-        arguments = (after, limit + 1, params.state())
+        bound = await newest_block(self.pool, params)
+        arguments = (after, limit + 1, params.state(), bound)
         found = await asked(self.pool.fetch(SQL["batches_page"], *arguments))
         return schemas.Batches(*_page(found, limit, rows.batch, lambda row: [row["batch_id"]]))
 
     async def _batch(self, params: Params) -> "Record":
         text = params.request.path_params["id"]
         batch_id = in_range("batch id", text, 1, MAX_BATCH_ID)
-        found = await asked(self.pool.fetch(SQL["batches_page"], batch_id - 1, 1, None))
+        found = await asked(self.pool.fetch(SQL["batches_page"], batch_id - 1, 1, None, None))
         if not found or found[0]["batch_id"] != batch_id:
             raise UnknownBatch(batch_id)
         return found[0]
@@ -135,6 +142,7 @@ class Handlers:
         return schemas.ReadingProof(
             row["batch_id"],
             row["block_number"],
+            row["finality"],
             hexed(trees.leaves[position]),
             position,
             [hexed(node) for node in trees.readings.proof(position)],
@@ -145,16 +153,16 @@ class Handlers:
         )
 
     async def readings(self, params: Params) -> schemas.Readings:
-        params.only("device", "metric", "from", "to", "proofs", "limit", "cursor")
+        params.only("device", "metric", "from", "to", "proofs", "limit", "cursor", *BOUNDS)
         limit, metric, (start, end) = params.limit(), params.metric(), params.window()
         device, proven = params.device(), params.flag("proofs")
         if device is None:
             raise InvalidQuery("device", "is required")
         place = params.cursor([b"", -1, -1, -1, -1])
         code = metric.code if metric else None
-        found = await asked(
-            self.pool.fetch(SQL["readings_page"], device, code, start, end, *place, limit + 1)
-        )
+        bound = await newest_block(self.pool, params)
+        arguments = (device, code, start, end, *place, limit + 1, bound)
+        found = await asked(self.pool.fetch(SQL["readings_page"], *arguments))
         proofs: list[schemas.BatchProof] = []
         if proven:
             proofs = await self.prover.prove(found[:limit])
@@ -163,15 +171,16 @@ class Handlers:
         return schemas.Readings(*page, proofs)
 
     async def statistics(self, params: Params) -> schemas.Statistics:
-        params.only("metric", "device", "cell", "from", "to")
+        params.only("metric", "device", "cell", "from", "to", *BOUNDS)
         metric, device, (start, end) = params.metric(), params.device(), params.window()
         if metric is None or device is None:
             raise InvalidQuery("metric" if metric is None else "device", "is required")
-        question = Question(metric, device, params.cell(), start, end)
+        bound = await newest_block(self.pool, params)
+        question = Question(metric, device, params.cell(), start, end, bound)
         return await self.reader.answer(question)
 
     async def series(self, params: Params) -> schemas.Series:
-        params.only("metric", "device", "from", "to", "bucket", "limit")
+        params.only("metric", "device", "from", "to", "bucket", "limit", *BOUNDS)
         metric, device, (start, end) = params.metric(), params.device(), params.window()
         bucket = params.bucket()
         if metric is None or device is None:
@@ -179,7 +188,12 @@ class Handlers:
         # Statistics are kept by the hour: a window is widened to whole hours.
         start, end = start - start % HOUR_S, end - end % HOUR_S + HOUR_S - 1
         limit = params.number("limit", MAX_LIMIT, 1, MAX_LIMIT)
-        found = await self.buckets.read(device, metric.code, start, end, bucket, limit)
+        asked_for = (device, metric.code, start, end, bucket, limit)
+        bound = await newest_block(self.pool, params)
+        if bound is None:
+            found = await self.buckets.read(*asked_for)
+        else:  # the series database does not know of blocks
+            found = await RollupSeries(self.pool).up_to(bound, *asked_for)
         items = [
             schemas.Bucket(b.start, b.count, b.sum / b.count / metric.scale, b.sum, b.min, b.max)
             for b in found
@@ -187,15 +201,14 @@ class Handlers:
         return schemas.Series(metric.code, bucket, items)
 
     async def latest(self, params: Params) -> schemas.Latest:
-        params.only("device")
+        params.only("device", *BOUNDS)
         device = params.device()
         if device is None:
             raise InvalidQuery("device", "is required")
-        newest = await self.latest_values.of(device)
-        items = [
-            schemas.Newest(n.metric, n.observed_at, n.value, n.flag, n.cell, n.batch_id, n.position)
-            for n in newest
-        ]
+        bound = await newest_block(self.pool, params)
+        values = self.latest_values
+        newest = await (values.of(device) if bound is None else values.up_to(device, bound))
+        items = [schemas.Newest(*astuple(n)) for n in newest]
         return schemas.Latest(hexed(device), items, provenance_of(device))
 
     async def reward(self, params: Params) -> schemas.Reward:

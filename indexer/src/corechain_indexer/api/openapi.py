@@ -23,6 +23,16 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "to": ("observed not after, seconds", _INTEGER),
     "proofs": ("with what proves the items", {"type": "boolean"}),
     "bucket": ("length of a bucket in seconds, whole hours", _INTEGER),
+    "finality": (
+        "only what is at least so sure, as the node says",
+        {"enum": ["pending", "safe", "finalised"]},
+    ),
+    "as_of": ("as it was known at the end of this block", _INTEGER),
+    "min_block": ("answer once this block is mirrored; 409 when it takes too long", _INTEGER),
+    "after_tx": (
+        "answer once the block of this transaction is mirrored; 409 when it takes too long",
+        {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$"},
+    ),
     "id": ("batch or channel id", {"type": "string"}),
     "position": ("position of the reading in its batch", _INTEGER),
     "owner": ("address that is paid", _ADDRESS),

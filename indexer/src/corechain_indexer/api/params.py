@@ -15,6 +15,11 @@ from corechain_indexer.errors import InvalidQuery
 MAX_LIMIT, DEFAULT_LIMIT = 1_000, 100
 MAX_TIME = 2**40 - 1
 HOUR_S = 3600
+FRESH = ("min_block", "after_tx")
+"""Taken by every path: what must have been mirrored before it answers."""
+BOUNDS = ("finality", "as_of")
+"""Up to which block what is shown is."""
+MAX_BLOCK = 2**53 - 1
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _CHANNEL = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
 _CELL = re.compile(r"[0-9a-f]{15,16}", re.ASCII)
@@ -30,7 +35,7 @@ class Params:
     def only(self, *names: str) -> None:
         """Refuses what the path does not know: a misspelt filter must not answer for everything."""
         for name in self.request.query_params:
-            if name not in names:
+            if name not in names and name not in FRESH:
                 raise InvalidQuery(name, "is not a parameter of this path")
 
     def _text(self, name: str) -> str | None:
@@ -98,6 +103,24 @@ class Params:
         text = self._text("state")
         if text not in (None, "pending", "withheld", "mismatch", "verified"):
             raise InvalidQuery("state", "is not pending, withheld, mismatch or verified")
+        return text
+
+    def finality(self) -> str:
+        """What is shown is at least so sure."""
+        text = self._text("finality")
+        if text not in (None, "pending", "safe", "finalised"):
+            raise InvalidQuery("finality", "is not pending, safe or finalised")
+        return text or "pending"
+
+    def block(self, name: str) -> int | None:
+        if self._text(name) is None:
+            return None
+        return self.number(name, 0, 0, MAX_BLOCK)
+
+    def after_tx(self) -> str | None:
+        text = self._text("after_tx")
+        if text is not None and not _CHANNEL.fullmatch(text):
+            raise InvalidQuery("after_tx", "is not 0x and 64 hexadecimal digits")
         return text
 
     def cursor(self, first: Sequence[int | bytes]) -> list[int | bytes]:

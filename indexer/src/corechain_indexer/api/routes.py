@@ -1,10 +1,11 @@
 """The paths of the query API in one table: what is served, what it takes, what it answers."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from corechain_indexer.api import schemas
+from corechain_indexer.api.params import BOUNDS, FRESH
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class Endpoint:
 
 PAGED = ("limit", "cursor")
 
-ENDPOINTS: tuple[Endpoint, ...] = (
+_ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("/v1/status", "status", "How far the chain is mirrored", schemas.Status),
     Endpoint("/v1/devices", "devices", "Devices by id", schemas.Devices, PAGED),
     Endpoint("/v1/devices/{device}", "device", "One device", schemas.Device),
-    Endpoint("/v1/batches", "batches", "Batches by id", schemas.Batches, (*PAGED, "state")),
+    Endpoint(
+        "/v1/batches", "batches", "Batches by id", schemas.Batches, (*PAGED, "state", *BOUNDS)
+    ),
     Endpoint("/v1/batches/{id}", "batch", "One batch", schemas.Batch),
     Endpoint(
         "/v1/batches/{id}/rejections",
@@ -55,7 +58,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "readings",
         "Verified readings of a device",
         schemas.Readings,
-        ("device", "metric", "from", "to", "proofs", *PAGED),
+        ("device", "metric", "from", "to", "proofs", *PAGED, *BOUNDS),
         paid=True,
     ),
     Endpoint(
@@ -63,7 +66,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "statistics",
         "Statistics of a device's metric, with a range proof for every batch",
         schemas.Statistics,
-        ("metric", "device", "cell", "from", "to"),
+        ("metric", "device", "cell", "from", "to", *BOUNDS),
         paid=True,
     ),
     Endpoint(
@@ -71,7 +74,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "series",
         "Downsampled series of a device's metric",
         schemas.Series,
-        ("metric", "device", "from", "to", "bucket", "limit"),
+        ("metric", "device", "from", "to", "bucket", "limit", *BOUNDS),
         paid=True,
     ),
     Endpoint(
@@ -79,7 +82,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         "latest",
         "Newest value per metric",
         schemas.Latest,
-        ("device",),
+        ("device", *BOUNDS),
         paid=True,
     ),
     Endpoint("/v1/rewards/{owner}", "reward", "Claimable rewards with proof", schemas.Reward),
@@ -98,3 +101,5 @@ ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.PaymentChannel | schemas.StateChannel,
     ),
 )
+
+ENDPOINTS = tuple(replace(item, parameters=(*item.parameters, *FRESH)) for item in _ENDPOINTS)

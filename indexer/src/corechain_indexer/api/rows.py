@@ -62,6 +62,7 @@ def batch(row: "Record") -> schemas.Batch:
         row["state"],
         hexed(row["commitment"]),
         row["block_number"],
+        row["finality"],
         hexed(row["transaction"]),
         row["reason"],
         sql_header(row) if verified else None,
@@ -79,6 +80,7 @@ def device(row: "Record") -> schemas.Device:
         row["revoked"],
         row["revoked_at"],
         row["block_number"],
+        row["finality"],
         provenance_of(row["device"]),
     )
 
@@ -93,6 +95,7 @@ def reading(row: "Record") -> schemas.Reading:
         row["observed_at"],
         row["value"],
         row["flag"],
+        row["finality"],
         provenance_of(row["device"]),
     )
 
@@ -119,6 +122,7 @@ def epoch(row: "Record", schedule: RewardSchedule) -> schemas.Epoch:
         str(int(row["emission"])),
         row["active_at"],
         row["block_number"],
+        row["finality"],
         row["state"],
         schedule.of(row["epoch"]).bridge_weight_bps,
     )

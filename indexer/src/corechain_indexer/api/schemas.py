@@ -1,6 +1,7 @@
 """What the query API answers, as types: the OpenAPI document is made from them.
 
 Bytes are 0x-hex, amounts decimal strings, times seconds since 1970, values scaled integers.
+`finality` is of the block of what is shown: "pending", "safe" or "finalised", as the node says.
 """
 
 import msgspec
@@ -11,13 +12,16 @@ class Status(msgspec.Struct, frozen=True):
     head_block: int
     indexed_block: int
     lag_blocks: int
+    safe_block: int
+    final_block: int
     batches: dict[str, int]
     readings: int
     rejections: int
 
 
 class Device(msgspec.Struct, frozen=True):
-    """`block`: in which it was registered, materialised or, only in a fleet, enrolled.
+    """`block`: in which it was registered, materialised or, only in a fleet, enrolled; `finality`
+    of that block.
     `provenance`: "device", or "bridge" where a bridge signs for it."""
 
     device: str
@@ -26,6 +30,7 @@ class Device(msgspec.Struct, frozen=True):
     revoked: bool
     revoked_at: int | None
     block: int
+    finality: str
     provenance: str
 
 
@@ -55,6 +60,7 @@ class Batch(msgspec.Struct, frozen=True):
     state: str
     commitment: str
     block: int
+    finality: str
     transaction: str
     reason: str | None
     header: Header | None
@@ -94,6 +100,7 @@ class Reading(msgspec.Struct, frozen=True):
     observed_at: int
     value: int
     flag: int
+    finality: str
     provenance: str
 
 
@@ -121,6 +128,7 @@ class ReadingProof(msgspec.Struct, frozen=True):
 
     batch_id: int
     block: int
+    finality: str
     leaf: str
     position: int
     proof: list[str]
@@ -135,6 +143,7 @@ class Part(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
 
     batch_id: int
     block: int
+    finality: str
     header: Header
     readings_root: str
     low: str
@@ -190,6 +199,7 @@ class Newest(msgspec.Struct, frozen=True):
     cell: str
     batch_id: int
     position: int
+    finality: str
 
 
 class Latest(msgspec.Struct, frozen=True):
@@ -220,6 +230,7 @@ class Epoch(msgspec.Struct, frozen=True):
     emission: str
     active_at: int
     block: int
+    finality: str
     state: str
     bridge_weight_bps: int
 

@@ -39,6 +39,8 @@ class Question:
     cell: int | None
     start: int
     end: int
+    newest_block: int | None = None
+    """Of batches up to this one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +102,7 @@ class StatisticsReader:
                 first_hour,
                 question.end,
                 MAX_BATCHES + 1,
+                question.newest_block,
             )
         )
         rows: list[Record] = []
@@ -159,6 +162,7 @@ def _part(
     part = schemas.Part(
         row["batch_id"],
         row["block_number"],
+        row["finality"],
         sql_header(row),
         hexed(row["readings_root"]),
         hexed(low),

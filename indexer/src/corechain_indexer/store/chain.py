@@ -66,6 +66,7 @@ class ChainStore:
                     "block", records=blocks, columns=("number", "hash")
                 )
                 await self.connection.execute(SQL["settle_blocks"], final.number, final.hash)
+                await self.connection.execute(SQL["move_marks"], final.safe, final.safe_hash)
                 await self.connection.execute(SQL["fold_tally"])
 
     async def roll_back(self, to: int) -> Undone:

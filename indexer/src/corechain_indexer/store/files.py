@@ -85,8 +85,8 @@ class _Leaves:
     flags: Numbers
 
     @classmethod
-    def of(cls, batch: SealedBatch) -> "_Leaves":
-        leaves = np.frombuffer(batch.leaves, LEAF_ROWS)
+    def of(cls, packed: bytes) -> "_Leaves":
+        leaves = np.frombuffer(packed, LEAF_ROWS)
         times = leaves["high"].astype(np.int64) << 32 | leaves["low"]
         cells = leaves["cell"].astype(np.uint64).view(np.int64)
         metrics, values = leaves["metric"].astype(np.int64), leaves["value"].astype(np.int64)
@@ -160,13 +160,16 @@ def _rejections(batch: SealedBatch) -> list[Row]:
 
 def batch_rows(batch: SealedBatch) -> BatchRows:
     """Pure and CPU-bound; made in a thread."""
-    batch_id, leaves = batch.header.batch_id, _Leaves.of(batch)
-    return BatchRows(
-        _readings(batch_id, leaves),
-        _rejections(batch),
-        _rollups(batch_id, leaves),
-        UpperLevels.of(batch.leaves).packed,
-    )
+    readings, rollups = derived_rows(batch.header.batch_id, batch.leaves)
+    levels = UpperLevels.of(batch.leaves).packed
+    return BatchRows(readings, _rejections(batch), rollups, levels)
+
+
+def derived_rows(batch_id: int, packed: bytes) -> tuple[list[Row], list[Row]]:
+    """Readings and hourly statistics of a batch's leaves, in the order of READING_COLUMNS and
+    ROLLUP_COLUMNS. Pure and CPU-bound."""
+    leaves = _Leaves.of(packed)
+    return _readings(batch_id, leaves), _rollups(batch_id, leaves)
 
 
 def _header_row(batch: SealedBatch, rejected: int, levels: bytes) -> Row:

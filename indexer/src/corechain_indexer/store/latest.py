@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+from msgspec.structs import replace
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
@@ -69,7 +70,8 @@ return 1
 
 
 class Newest(msgspec.Struct, frozen=True):
-    """A cached value; `value` scaled."""
+    """A cached value; `value` scaled. `finality` moves on while a value stays: it is of the moment
+    of the question, whatever is cached."""
 
     metric: int
     observed_at: int
@@ -78,6 +80,7 @@ class Newest(msgspec.Struct, frozen=True):
     cell: str
     batch_id: int
     position: int
+    finality: str = "pending"
 
     def packed(self) -> bytes:
         order = f"{self.observed_at} {self.batch_id} {self.position} "
@@ -105,10 +108,15 @@ def newest_of(batch_id: int, leaves: Sequence[bytes]) -> dict[bytes, list[Newest
     return {device: list(by_metric.values()) for device, by_metric in found.items()}
 
 
-async def newest_in(database: "Asked", devices: Sequence[bytes]) -> ByDevice:
-    """What Postgres holds now, for every one of the devices. Raises StoreUnavailable."""
-    codes = list(BY_CODE)
-    rows = await asked(database.fetch(SQL["newest_readings"], list(devices), codes))
+async def newest_in(
+    database: "Asked", devices: Sequence[bytes], newest_block: int | None = None
+) -> ByDevice:
+    """What Postgres holds now, for every one of the devices, of batches up to a block.
+
+    Raises StoreUnavailable.
+    """
+    arguments = (list(devices), list(BY_CODE), newest_block)
+    rows = await asked(database.fetch(SQL["newest_readings"], *arguments))
     found: dict[bytes, list[Newest]] = {device: [] for device in devices}
     for row in rows:
         found[row["device"]].append(
@@ -120,6 +128,7 @@ async def newest_in(database: "Asked", devices: Sequence[bytes]) -> ByDevice:
                 f"{to_unsigned(row['cell']):015x}",
                 row["batch_id"],
                 row["position"],
+                row["finality"],
             )
         )
     return found
@@ -197,12 +206,17 @@ class Latest:
             held = await self._cached(device)
         except CacheUnavailable:
             return await self._from_database(device, "away")
-        doubt = await self._doubt(device, held)
-        if doubt:
-            return await self._from_database(device, doubt)
+        checked = await self._checked(device, held)
+        if isinstance(checked, str):
+            return await self._from_database(device, checked)
         values = (value.split(b" ", 3)[3] for name, value in held.items() if name != GENERATION)
         found = (msgspec.json.decode(value, type=Newest) for value in values)
-        return sorted(found, key=lambda item: item.metric)
+        now = (replace(item, finality=checked[str(item.batch_id)]) for item in found)
+        return sorted(now, key=lambda item: item.metric)
+
+    async def up_to(self, device: bytes, newest_block: int) -> list[Newest]:
+        """By metric, of batches up to a block. Raises StoreUnavailable."""
+        return list((await newest_in(self.pool, [device], newest_block))[device])
 
     async def _cached(self, device: bytes) -> Mapping[bytes, bytes]:
         if time.monotonic() < self._away_until:
@@ -214,8 +228,8 @@ class Latest:
             self._away_until = time.monotonic() + AWAY_S
             raise CacheUnavailable(str(error)) from error
 
-    async def _doubt(self, device: bytes, held: Mapping[bytes, bytes]) -> str:
-        """Why the cached values of a device must not be served; empty when they may be."""
+    async def _checked(self, device: bytes, held: Mapping[bytes, bytes]) -> str | Mapping[str, str]:
+        """The finality of the batches of a device's cached values, or why these are not served."""
         if GENERATION not in held:
             return "missing"
         orders = (value.split(b" ", 2) for name, value in held.items() if name != GENERATION)
@@ -225,7 +239,9 @@ class Latest:
             return "another life"
         if row["stale"] or row["standing"] != len(batches):
             return "stale"
-        return "behind" if row["behind"] else ""
+        if row["behind"]:
+            return "behind"
+        return msgspec.json.decode(row["finality"] or "{}", type=dict[str, str])
 
     async def _from_database(self, device: bytes, reason: str) -> list[Newest]:
         self.bypassed(reason)

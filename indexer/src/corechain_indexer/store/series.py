@@ -71,8 +71,21 @@ class RollupSeries:
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
     ) -> Sequence[Bucket]:
+        return await self.up_to(None, device, metric, start, end, bucket_s, limit)
+
+    async def up_to(
+        self,
+        newest_block: int | None,
+        device: bytes,
+        metric: int,
+        start: int,
+        end: int,
+        bucket_s: int,
+        limit: int,
+    ) -> Sequence[Bucket]:
+        """`read`, of batches up to a block."""
         first = start - start % HOUR_S
-        arguments = (device, metric, first, end, bucket_s, limit)
+        arguments = (device, metric, first, end, bucket_s, limit, newest_block)
         rows = await asked(self.pool.fetch(SQL["series"], *arguments))
         return [Bucket(r["bucket"], r["count"], r["sum"], r["min"], r["max"]) for r in rows]
 

@@ -10,10 +10,15 @@ from corechain.service.words import Block, Log
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """The newest block that will not be undone; no hash where it is only deep enough."""
+    """The newest block that will not be undone; no hash where it is only deep enough.
+
+    `safe`: the newest that will hardly be undone, as the node says; 0 where it does not say.
+    """
 
     number: int
     hash: bytes | None = None
+    safe: int = 0
+    safe_hash: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,24 @@ with newest as (
 delete from block b using newest n
  where b.number < n.number and b.number <> (select min(number) from block)
 
+-- name: move_marks
+-- After `settle_blocks`. A safe block of another branch than ours says nothing of ours.
+update chain_mark m
+   set final = greatest(m.final, told.final), safe = greatest(m.safe, m.final, told.final, told.safe)
+  from (select coalesce((select max(number) from block where final), -1) as final,
+               coalesce((select max(number) from block
+                          where number <= $1 and not exists (select from block where number = $1 and hash <> $2)),
+                        -1) as safe) told
+ where m.final < told.final or m.safe < greatest(told.final, told.safe)
+
+-- name: marks
+-- The newest mirrored block, and those that count as safe and as final.
+select coalesce((select max(number) from block), -1) as indexed, safe, final from chain_mark
+
 -- name: roll_back
 -- Everything after a block, in one statement; foreign keys take what hangs on it.
 with b as (delete from block where number > $1),
+     m as (update chain_mark set safe = least(safe, $1), final = least(final, $1)),
      e as (delete from event where block_number > $1),
      d as (delete from device_event where block_number > $1),
      f as (delete from fleet_device where block_number > $1),
@@ -90,18 +105,25 @@ delete from stale_device where id = any($1::bigint[])
 select s.generation,
        exists (select from stale_device where device = $1) as stale,
        exists (select from outbox where sink = 'cache') as behind,
-       (select count(*) from batch_file where batch_id = any($2::bigint[]) and state = 'verified') as standing
+       (select count(*) from batch_file where batch_id = any($2::bigint[]) and state = 'verified') as standing,
+       (select json_object_agg(b.batch_id, finality_of(b.block_number, m.safe, m.final))
+          from batch b cross join chain_mark m where b.batch_id = any($2::bigint[])) as finality
   from sink s where s.name = 'cache'
 
 -- name: newest_readings
--- The newest reading of each device and metric: one look into the index each.
-select d.device, m.metric, n.observed_at, n.value, n.flag, n.batch_id, n.position, n.cell
-  from unnest($1::bytea[]) d(device) cross join unnest($2::integer[]) m(metric)
+-- The newest reading of each device and metric, of batches up to a block: one look into the index each, and more
+-- where the newest are of later blocks.
+select d.device, c.metric, n.observed_at, n.value, n.flag, n.batch_id, n.position, n.cell,
+       finality_of(b.block_number, m.safe, m.final) as finality
+  from unnest($1::bytea[]) d(device) cross join unnest($2::integer[]) c(metric)
  cross join lateral (
        select observed_at, value, flag, batch_id, position, cell from reading r
-        where r.device = d.device and r.metric = m.metric
+        where r.device = d.device and r.metric = c.metric
+          and ($3::bigint is null
+               or exists (select from batch e where e.batch_id = r.batch_id and e.block_number <= $3))
         order by observed_at desc, batch_id desc, position desc limit 1) n
- order by d.device, m.metric
+  join batch b on b.batch_id = n.batch_id cross join chain_mark m
+ order by d.device, c.metric
 
 -- name: open_batches
 -- Batches whose data file is still to be fetched, besides those under way: new ones first, then those
@@ -239,7 +261,8 @@ select state, sum(batches), sum(readings), sum(rejected) from gone group by stat
 -- name: devices_page
 -- The ids first, each half from its index: the view as a whole would be sorted for each page. `offset 0` keeps the
 -- planner from joining the page with the whole view after all.
-select d.device, d.owner, d.key_type, d.revoked, d.revoked_at, d.block_number
+select d.device, d.owner, d.key_type, d.revoked, d.revoked_at, d.block_number,
+       finality_of(d.block_number, m.safe, m.final) as finality
   from (select device
           from ((select distinct device from device_event
                   where device > $1 and kind in ('registered', 'materialised') order by device limit $2)
@@ -247,17 +270,22 @@ select d.device, d.owner, d.key_type, d.revoked, d.revoked_at, d.block_number
                 (select distinct device from fleet_device where device > $1 order by device limit $2)) known
          order by device limit $2) page
  cross join lateral (select * from device where device = page.device offset 0) d
+ cross join chain_mark m
  order by d.device limit $2
 
 -- name: device
-select device, owner, key_type, revoked, revoked_at, block_number from device where device = $1
+select device, owner, key_type, revoked, revoked_at, block_number,
+       finality_of(block_number, m.safe, m.final) as finality
+  from device cross join chain_mark m where device = $1
 
 -- name: batches_page
 select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state, 'pending') as state, f.reason,
        f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
-       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root
-  from batch b left join batch_file f using (batch_id)
+       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root,
+       finality_of(b.block_number, m.safe, m.final) as finality
+  from batch b left join batch_file f using (batch_id) cross join chain_mark m
  where b.batch_id > $1 and ($3::text is null or coalesce(f.state, 'pending') = $3)
+   and ($4::bigint is null or b.block_number <= $4)
  order by b.batch_id limit $2
 
 -- name: batch_leaves
@@ -291,12 +319,18 @@ select ordinal, device, sequence, metric, cell, observed_at, value, reasons from
  where batch_id = $1 and ordinal > $2::bigint order by ordinal limit $3
 
 -- name: readings_page
--- A cursor may name any 64 bits, whatever its column holds.
+-- Of batches up to a block. A cursor may name any 64 bits, whatever its column holds.
+select r.*, finality_of(b.block_number, m.safe, m.final) as finality
+  from (
 select batch_id, position, metric, cell, device, observed_at, value, flag from reading
  where ($1::bytea is null or device = $1) and ($2::integer is null or metric = $2)
    and observed_at >= $3 and observed_at <= $4
    and (device, metric, observed_at, batch_id, position) > ($5, $6::bigint, $7, $8, $9::bigint)
- order by device, metric, observed_at, batch_id, position limit $10
+   and ($11::bigint is null
+        or exists (select from batch e where e.batch_id = reading.batch_id and e.block_number <= $11))
+ order by device, metric, observed_at, batch_id, position limit $10) r
+  join batch b using (batch_id) cross join chain_mark m
+ order by r.device, r.metric, r.observed_at, r.batch_id, r.position
 
 -- name: batches_in_window
 -- Verified batches that can hold readings observed in a window.
@@ -304,15 +338,19 @@ select batch_id from batch_file
  where state = 'verified' and window_end >= $1 and window_start <= $2 order by batch_id limit $3
 
 -- name: batches_with
--- Of those, the ones that hold readings of the device and metric.
+-- Of those, the ones that hold readings of the device and metric, up to a block.
 select distinct batch_id from rollup
- where device = $1 and metric = $2 and hour >= $3 and hour <= $4 order by batch_id limit $5
+ where device = $1 and metric = $2 and hour >= $3 and hour <= $4
+   and ($6::bigint is null
+        or exists (select from batch e where e.batch_id = rollup.batch_id and e.block_number <= $6))
+ order by batch_id limit $5
 
 -- name: headers_between
 select b.batch_id, b.commitment, b.block_number, b.transaction, f.state, f.reason,
        f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
-       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root
-  from batch b join batch_file f using (batch_id)
+       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root,
+       finality_of(b.block_number, m.safe, m.final) as finality
+  from batch b join batch_file f using (batch_id) cross join chain_mark m
  where b.batch_id between $1 and $2 and f.state = 'verified' order by b.batch_id
 
 -- name: headers_of
@@ -328,15 +366,18 @@ select distinct cell from reading where device = $1 and metric = $2 and observed
  order by cell limit 16
 
 -- name: series
--- Buckets of whole hours from the rollup.
+-- Buckets of whole hours from the rollup, of batches up to a block.
 select hour - mod(hour, $5::bigint) as bucket, sum(count)::bigint as count, sum(sum)::bigint as sum,
        min(min) as min, max(max) as max
   from rollup where device = $1 and metric = $2 and hour >= $3 and hour <= $4
+   and ($7::bigint is null
+        or exists (select from batch e where e.batch_id = rollup.batch_id and e.block_number <= $7))
  group by 1 order by 1 limit $6
 
 -- name: epochs
-select e.epoch, e.root, e.through_block, e.emission, e.active_at, e.block_number, coalesce(w.state, 'pending') as state
-  from epoch e left join reward_epoch w using (block_number, log_index)
+select e.epoch, e.root, e.through_block, e.emission, e.active_at, e.block_number, coalesce(w.state, 'pending') as state,
+       finality_of(e.block_number, m.safe, m.final) as finality
+  from epoch e left join reward_epoch w using (block_number, log_index) cross join chain_mark m
  where e.epoch > $1 order by e.epoch limit $2
 
 -- name: claimable
