@@ -1,6 +1,7 @@
 """The rows of a batch are those that its readings and verdicts say, one by one."""
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 from corechain.protocol.batch import Batch, Origin, seal
 from corechain.protocol.hashing import ZERO26
 from corechain.protocol.keys import DeviceIdentity, KeyType
+from corechain.protocol.levels import UpperLevels
 from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
 from corechain.protocol.rebuilding import rebuild_columns
 from corechain_indexer.store.files import BatchRows, batch_rows, to_signed, to_unsigned
@@ -53,14 +55,15 @@ def _one_by_one(batch: Batch) -> BatchRows:
         key = r.device, r.metric, r.observed_at - r.observed_at % HOUR_S
         hours.setdefault(key, []).append(r.value)
     rollups = [(7, *key, len(v), sum(v), min(v), max(v)) for key, v in hours.items()]
-    return BatchRows(rows, rejections, sorted(rollups))
+    levels = UpperLevels.of(b"".join(batch.leaves)).packed
+    return BatchRows(rows, rejections, sorted(rollups), levels)
 
 
 @given(st.integers(0, 2**64 - 1))
 def test_a_batch_has_the_rows_of_its_readings_and_rejections(seed: int) -> None:
     batch = _batch(random.Random(seed))
     found = batch_rows(rebuild_columns(batch.data_file).batch)
-    assert BatchRows(found.readings, found.rejections, sorted(found.rollups)) == _one_by_one(batch)
+    assert replace(found, rollups=sorted(found.rollups)) == _one_by_one(batch)
     kinds = {
         type(value) for row in found.readings + found.rejections + found.rollups for value in row
     }
