@@ -1,14 +1,32 @@
 """How a service's process runs: on uvloop where it is installed, and ended by an exit code."""
 
 import asyncio
+import gc
 import sys
+import weakref
+from collections.abc import Iterator
 
 import pytest
 import typer
 
 from corechain.protocol.errors import TransportError
-from corechain.service.command import FAILED, WRONG_SETTING, run_to_end
+from corechain.service.command import (
+    FAILED,
+    WRONG_SETTING,
+    YOUNG_OBJECTS,
+    collect_seldom,
+    run_to_end,
+)
 from corechain.service.settings import InvalidSetting
+
+
+@pytest.fixture(autouse=True)
+def garbage() -> Iterator[None]:
+    """What a process sets for its whole life is undone: this one is everybody's."""
+    before = gc.get_threshold()
+    yield
+    gc.unfreeze()
+    gc.set_threshold(*before)
 
 
 def loop_module() -> str:
@@ -41,3 +59,21 @@ def test_what_ends_a_service_is_its_exit_code(error: Exception, code: int) -> No
     with pytest.raises(typer.Exit) as ended:
         run_to_end(main())
     assert ended.value.exit_code == code
+
+
+class Cycle:
+    """Garbage that no count of references frees."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_a_long_lived_process_looks_for_garbage_seldom_and_still_finds_it() -> None:
+    before, frozen = gc.get_threshold(), gc.get_freeze_count()
+    collect_seldom()
+    assert gc.get_freeze_count() > frozen
+    assert gc.get_threshold() == (YOUNG_OBJECTS, *before[1:])
+    left = weakref.ref(Cycle())
+    kept: list[list[int]] = [[] for _ in range(2 * YOUNG_OBJECTS)]
+    assert left() is None
+    assert len(kept) == 2 * YOUNG_OBJECTS
