@@ -35,7 +35,10 @@ select b.batch_id from batch b left join batch_file f using (batch_id)
 UNSETTLED = """
 select count(*) > 0 from batch b left join batch_file f using (batch_id)
  where b.block_number <= $1 and f.state is distinct from 'verified'"""
-COMMITTED = "insert into batch select n, 0, n, $2, $3, $3 from generate_series($1::int, $4) n"
+# A batch a block, of three lanes: an id says nothing of the block. (Three in a row are of three.)
+COMMITTED = """
+insert into batch select n, 0, (2 - n % 3)::bigint << 32 | n, $2, $3, $3
+  from generate_series($1::int, $4) n"""
 JUDGED = """
 insert into batch_file (batch_id, state, next_attempt_at, reading_count, rejected_count)
 select batch_id, $2, now() - make_interval(secs => $3), $4, $5 from batch where batch_id = $1
@@ -47,6 +50,11 @@ select coalesce(f.state, 'pending') as state, count(*) as count,
        coalesce(sum(f.reading_count), 0) as readings, coalesce(sum(f.rejected_count), 0) as rejected
   from batch b left join batch_file f using (batch_id) group by 1"""
 STATES = ("verified", "mismatch", "withheld")
+
+
+def id_of(block: int) -> int:
+    """Of the batch that was committed in a block."""
+    return (2 - block % 3) << 32 | block
 
 
 @dataclass
@@ -61,15 +69,16 @@ class Books:
         place = bytes(26), bytes(32), self.committed
         await self.pool.execute(COMMITTED, first, *place)
 
-    async def judge(self, batch_id: int, state: str, due_for_s: float) -> None:
-        held = (batch_id * 10, batch_id) if state == "verified" else (None, None)
+    async def judge(self, block: int, state: str, due_for_s: float) -> None:
+        batch_id = id_of(block)
+        held = (block * 10, block) if state == "verified" else (None, None)
         await self.pool.execute(JUDGED, batch_id, state, due_for_s, *held)
 
-    async def forget(self, batch_id: int) -> None:
-        await self.pool.execute("delete from batch_file where batch_id = $1", batch_id)
+    async def forget(self, block: int) -> None:
+        await self.pool.execute("delete from batch_file where batch_id = $1", id_of(block))
 
     async def undo(self, after: int) -> None:
-        await self.pool.execute("delete from batch where batch_id > $1", after)
+        await self.pool.execute("delete from batch where block_number > $1", after)
         self.committed = min(self.committed, after)
 
     async def open(self, limit: int, running: list[int]) -> list[OpenBatch]:
@@ -77,23 +86,23 @@ class Books:
 
     async def step(self, rng: random.Random) -> None:
         """Something that happens to an indexer."""
-        batch_id = rng.randint(1, self.committed + 1)
+        block = rng.randint(1, self.committed + 1)
         match rng.randrange(7):
             case 3:
                 await self.pool.execute(SQL["fold_tally"])
             case 0:
                 await self.commit(rng.randint(1, 5))
             case 1:
-                await self.undo(batch_id)
+                await self.undo(block)
             case 2:
-                await self.forget(batch_id)
+                await self.forget(block)
             case _:
                 due_for_s = rng.choice([-3600, 5, rng.randint(10, 1000)])
-                await self.judge(batch_id, rng.choice(STATES), due_for_s)
+                await self.judge(block, rng.choice(STATES), due_for_s)
 
     async def check(self, rng: random.Random) -> None:
         """All that is asked is answered as by a search through everything."""
-        limit, running = rng.randint(1, 6), rng.sample(range(1, 12), 3)
+        limit, running = rng.randint(1, 6), [id_of(block) for block in rng.sample(range(1, 12), 3)]
         searched = await self.pool.fetch(OPEN, limit, running)
         found = await self.open(limit, running)
         assert [entry.batch_id for entry in found] == [row["batch_id"] for row in searched]
@@ -159,4 +168,5 @@ async def test_finding_open_batches_does_not_cost_with_those_that_are_judged(dat
             # The search through everything, which grows with the batches, reads many times that.
         explained = "explain (analyze, buffers, format json) " + OPEN
         assert pages(await books.pool.fetchval(explained, 16, [])) > 80
-        assert [entry.batch_id for entry in await books.open(16, [])] == [5_001, 5_002]
+        found = {entry.batch_id for entry in await books.open(16, [])}
+        assert found == {id_of(5_001), id_of(5_002)}

@@ -204,10 +204,8 @@ select p.block_number, p.log_index, p.epoch, p.root, p.through_block, p.emission
  order by p.block_number, p.log_index limit 1
 
 -- name: unsettled_through
--- Whether the data of a batch up to a block is not verified: an epoch over it cannot be recomputed. The contract
--- numbers batches in order, so the first one without a verdict answers for all of them.
-select coalesce((select block_number from batch
-                  where batch_id = (select min(batch_id) from unjudged_batch)) <= $1, false)
+-- Whether the data of a batch up to a block is not verified: an epoch over it cannot be recomputed.
+select exists (select from unjudged_batch where block_number <= $1)
     or exists (select from batch_file f
                 where f.state <> 'verified'
                   and (select block_number from batch b where b.batch_id = f.batch_id) <= $1)
@@ -454,3 +452,25 @@ select v.channel_id, v.charged - greatest(p.claimed, p.balance - p.withdrawing) 
  where v.channel_id in (select channel_id from payment_event where kind = 'withdrawing')
    and p.withdrawing > 0 and v.charged > greatest(p.claimed, p.balance - p.withdrawing)
  order by finalize_after limit 100
+
+-- name: audit_events
+-- In the order of their columns, as the mirror makes them of logs.
+select block_number, log_index, block_hash, transaction, address, topics, data from event
+ where block_number between $1 and $2 order by block_number, log_index
+
+-- name: audit_blocks
+-- Without the very first: its hash is the one that its child names (an anvil of a saved state serves another).
+select number, hash from block
+ where number between $1 and $2 and number <> (select min(number) from block) order by number
+
+-- name: audit_batches
+select b.batch_id, b.commitment, f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash,
+       f.reading_count, f.report_count, f.window_start, f.window_end, f.readings_root, f.leaves, f.tree_levels
+  from batch b join batch_file f using (batch_id)
+ where f.state = 'verified' and b.block_number between $1 and $2 and b.batch_id > $3 order by b.batch_id limit $4
+
+-- name: audit_readings
+select batch_id, position, metric, cell, device, observed_at, value, flag from reading where batch_id = $1
+
+-- name: audit_rollups
+select batch_id, device, metric, hour, count, sum, min, max from rollup where batch_id = $1
