@@ -57,6 +57,34 @@ def rebuild() -> None:
 
 
 @commands.command()
+def audit(
+    first: Annotated[int, typer.Option("--from", min=0, help="First block.")] = 0,
+    last: Annotated[
+        int | None, typer.Option("--to", min=0, help="Last block; else the newest final one.")
+    ] = None,
+    node: Annotated[
+        str | None, typer.Option(help="URL of a second node; else the indexer's own.")
+    ] = None,
+) -> None:
+    """Compare the index with a node, and its data with the roots on chain. Prints JSON.
+
+    Exits with 1 when anything differs.
+    """
+    from corechain_indexer.audit import audit_index
+
+    settings, deployment = configured(load_settings)
+    clean: list[bool] = []
+
+    async def main() -> None:
+        report = await audit_index(settings, deployment, node, first, last)
+        typer.echo(json.dumps(report.document(), indent=2))
+        clean.append(report.is_clean)
+
+    run_to_end(main())
+    raise typer.Exit(0 if all(clean) else 1)
+
+
+@commands.command()
 def redeem() -> None:
     """Draw what was charged by voucher, 500 channels a transaction. Prints JSON."""
     from corechain.chain import Chain

@@ -1,0 +1,194 @@
+"""Audits an index against a node, a second one at best, and against itself.
+
+For a range of blocks: does the node tell the same events and blocks, is every stored leaf under the
+root that the chain has, and is what is served made of those leaves. Reads only, and may run beside
+an indexer.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from corechain.deployment import Deployment
+from corechain.protocol.columns import rows_of
+from corechain.protocol.levels import UpperLevels
+from corechain.protocol.reading import READING_BYTES
+from corechain.protocol.roots import hash_rows, merkle_root, statistics_root
+from corechain.service.database import asked, create_pool
+from corechain.service.rpc import Rpc, logs_in_ranges
+from corechain_indexer.api.freshness import marks_of
+from corechain_indexer.api.rows import header_of
+from corechain_indexer.errors import NotMirrored
+from corechain_indexer.projections import Row, raw_row
+from corechain_indexer.settings import Settings
+from corechain_indexer.source import check_chain
+from corechain_indexer.store import SQL
+from corechain_indexer.store.files import derived_rows
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from corechain.service.database import Database
+
+EXAMPLES = 20
+"""Shown of each kind of finding; the counts are complete."""
+BATCHES_AT_ONCE = 4
+"""Of the largest batches: 16 MB of leaves, and half a million rows to compare them with."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What an audit has looked at, and what it found wrong. Checksums: SHA-256 over all events."""
+
+    first_block: int
+    last_block: int
+    events: int = 0
+    events_of_node: int = 0
+    checksum: str = ""
+    checksum_of_node: str = ""
+    blocks: int = 0
+    batches: int = 0
+    leaves: int = 0
+    findings: dict[str, int] = field(default_factory=dict)
+    examples: list[str] = field(default_factory=list)
+
+    def find(self, kind: str, example: str) -> None:
+        self.findings[kind] = self.findings.get(kind, 0) + 1
+        if self.findings[kind] <= EXAMPLES:
+            self.examples.append(f"{kind}: {example}")
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.findings
+
+    def document(self) -> dict[str, Any]:
+        return asdict(self) | {"clean": self.is_clean}
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """Compares `pool`'s index with the node at `rpc`."""
+
+    pool: "Database"
+    rpc: Rpc
+    addresses: Sequence[bytes]
+    range_blocks: int
+
+    async def audit(self, first: int, last: int | None = None) -> Report:
+        """Up to `last`, or the newest final block: what is newer may change while we look.
+
+        Raises NotMirrored, NodeUnavailable, NodeRefused, StoreUnavailable.
+        """
+        marks = await marks_of(self.pool)
+        newest = max(first, marks.final) if last is None else last
+        if newest > marks.indexed:
+            raise NotMirrored(newest, marks.indexed)
+        report = Report(first, newest)
+        await self._compare_events(report)
+        await self._compare_blocks(report)
+        async for row in self._batches(report):
+            await self._judge(report, row)
+        return report
+
+    # ---------------------------------------------------------------- against the node
+
+    async def _compare_events(self, report: Report) -> None:
+        ours, theirs = hashlib.sha256(), hashlib.sha256()
+        for start in range(report.first_block, report.last_block + 1, self.range_blocks):
+            end = min(start + self.range_blocks - 1, report.last_block)
+            kept = [tuple(row) for row in await self._rows("audit_events", start, end)]
+            logs = await logs_in_ranges(self.rpc, self.addresses, [], start, end, self.range_blocks)
+            told = [raw_row(entry) for entry in logs]
+            report.events += len(kept)
+            report.events_of_node += len(told)
+            for digest, rows in ((ours, kept), (theirs, told)):
+                for row in rows:
+                    digest.update(repr(row).encode())
+            _differences(report, kept, told)
+        report.checksum, report.checksum_of_node = ours.hexdigest(), theirs.hexdigest()
+
+    async def _compare_blocks(self, report: Report) -> None:
+        """The blocks that are kept: the ends of ranges, and all that were not final yet."""
+        kept = await self._rows("audit_blocks", report.first_block, report.last_block)
+        report.blocks = len(kept)
+        told = await self.rpc.blocks([row["number"] for row in kept])
+        for row, block in zip(kept, told, strict=True):
+            if row["hash"] != block.hash:
+                report.find("another block", f"{block.number} is 0x{block.hash.hex()} for the node")
+
+    # -------------------------------------------------------------------- against itself
+
+    async def _batches(self, report: Report) -> AsyncIterator["Record"]:
+        after = -1
+        while rows := await self._rows(
+            "audit_batches", report.first_block, report.last_block, after, BATCHES_AT_ONCE
+        ):
+            for row in rows:
+                yield row
+            after = rows[-1]["batch_id"]
+
+    async def _judge(self, report: Report, row: "Record") -> None:
+        batch_id = row["batch_id"]
+        report.batches += 1
+        report.leaves += len(row["leaves"]) // READING_BYTES
+        for kind in await asyncio.to_thread(_wrong_roots, row):
+            report.find(kind, f"batch {batch_id}")
+        readings, rollups = await asyncio.to_thread(derived_rows, batch_id, row["leaves"])
+        served = ("audit_readings", readings, "readings"), ("audit_rollups", rollups, "statistics")
+        for query, derived, name in served:
+            if {tuple(kept) for kept in await self._rows(query, batch_id)} != set(derived):
+                report.find(f"{name} that are not the leaves", f"batch {batch_id}")
+
+    async def _rows(self, query: str, *arguments: Any) -> "list[Record]":
+        return await asked(self.pool.fetch(SQL[query], *arguments))
+
+
+def _differences(report: Report, kept: Sequence[Row], told: Sequence[Row]) -> None:
+    ours, theirs = ({row[:2]: row for row in rows} for rows in (kept, told))
+    for place in sorted(ours.keys() | theirs.keys()):
+        where = f"block {place[0]}, log {place[1]}"
+        if place not in ours:
+            report.find("an event that is missing", where)
+        elif place not in theirs:
+            report.find("an event that the node does not know", where)
+        elif ours[place] != theirs[place]:
+            report.find("another event", where)
+
+
+def _wrong_roots(row: "Record") -> list[str]:
+    """What of a stored batch does not follow from its leaves, or not lead to its commitment."""
+    leaves, header = row["leaves"], header_of(row)
+    if not leaves or len(leaves) != header.reading_count * READING_BYTES:
+        return ["leaves that are too few or too many"]
+    columns = rows_of(leaves, READING_BYTES)
+    hashes = hash_rows(columns)
+    found = {
+        "leaves under another root": merkle_root(hashes) != row["readings_root"],
+        "leaves under another root of statistics": statistics_root(columns, hashes)
+        != header.statistics_root,
+        "a header under another commitment": header.commitment(row["readings_root"])
+        != row["commitment"],
+        "tree levels that are not of the leaves": row["tree_levels"] is not None
+        and row["tree_levels"] != UpperLevels.of(leaves).packed,
+    }
+    return [kind for kind, is_wrong in found.items() if is_wrong]
+
+
+async def audit_index(
+    settings: Settings, deployment: Deployment, node: str | None, first: int, last: int | None
+) -> Report:
+    """`Auditor.audit` of the index, by the node of the settings where no other is named.
+
+    Raises WrongNode too.
+    """
+    rpc = Rpc(node or settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+    addresses = [contract.address for contract in deployment.contracts.values()]
+    try:
+        await check_chain(rpc, deployment.chain_id)
+        async with create_pool(settings.database_url.get_secret_value()) as pool:
+            auditor = Auditor(pool, rpc, addresses, settings.log_range_blocks)
+            return await auditor.audit(max(first, deployment.first_block), last)
+    finally:
+        await rpc.close()
