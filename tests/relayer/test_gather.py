@@ -125,3 +125,21 @@ def test_requests_are_joined_as_if_they_had_come_as_one(shapes: list[tuple[int, 
     waiting = [Request(part.packed, len(part), lambda outcome: None) for part in parts]
     assert joined(waiting) == columns_of(b"".join(part.packed for part in parts))
     assert joined(waiting[:1]) == parts[0]
+    known = Request(parts[0].packed, len(parts[0]), lambda outcome: None, parts[0])
+    assert joined([known]) is parts[0], "nobody parses them again"
+
+
+async def test_a_frame_takes_as_many_reports_as_fit_and_not_one_more() -> None:
+    """One request is under way; the others wait for it, half a frame each."""
+    work = Work()
+    gatherer = Gatherer(work.run, NEVER_S, Metrics())
+    half = [2 * n for n in range(FRAME_REPORTS // 2)]
+    tasks = [asyncio.create_task(gatherer.take(request(0)))]
+    await asyncio.sleep(0)
+    tasks += [asyncio.create_task(gatherer.take(request(*half))) for _ in range(3)]
+    async with asyncio.timeout(PATIENCE_S):
+        while len(work.frames) < 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        work.go.set()
+        await asyncio.gather(*tasks)
+    assert [len(frame) for frame in work.frames] == [1, 2 * len(half), len(half)]
