@@ -4,6 +4,7 @@
 """
 
 import ast
+import atexit
 import fcntl
 import shutil
 import tempfile
@@ -52,13 +53,20 @@ settings.load_profile("dev")
 
 take_own_ports()
 # After the ports: their locks lie where every run looks.
-take_memory()
+SCRATCH = take_memory()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # web3 7.16 imports it; nothing of ours uses it.
     ignored = "ignore:websockets.legacy is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
+
+
+def pytest_sessionfinish(exitstatus: int) -> None:
+    """What failed is left to be looked at, until the next run."""
+    if SCRATCH is not None and exitstatus == 0:
+        # At the very end: pytest and its workers still have files there.
+        atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
 
 
 def _implementations() -> str:

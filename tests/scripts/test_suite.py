@@ -9,6 +9,8 @@ given a machine with memory to spare
   the files of tests lie in it
 given one without, or a place for them that somebody has chosen
   they lie where they lay
+given runs that failed or were killed, and others that go on
+  the next one removes what the dead have left
 given a command on a machine that stalls
   its processes stand still and go on, and its exit code is passed on
 """
@@ -21,7 +23,6 @@ import tempfile
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import settings
@@ -126,38 +127,59 @@ def test_a_command_whose_processes_stand_still_ends_as_it_would_have() -> None:
     assert stalls > 0
 
 
-def temporary_place(chosen: str | None, memory: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Where temporary files go, once memory was offered."""
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Nobody has said where temporary files go."""
     monkeypatch.setattr(tempfile, "tempdir", "unasked")
-    if chosen is None:
-        monkeypatch.delenv("TMPDIR", raising=False)
-    else:
-        monkeypatch.setenv("TMPDIR", chosen)
-    taken = scratch.take_memory(memory)
-    assert taken == (os.environ.get("TMPDIR") != chosen)
-    return tempfile.gettempdir()
+    monkeypatch.delenv("TMPDIR", raising=False)
+    monkeypatch.setattr(scratch, "ROOM_BYTES", 1)
+    return monkeypatch
 
 
 def test_files_of_tests_lie_in_memory_where_there_is_room(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, nowhere: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratch, "ROOM_BYTES", 1)
-    assert temporary_place(None, tmp_path, monkeypatch) == str(tmp_path)
-    assert temporary_place("/chosen", tmp_path, monkeypatch) == "unasked"
+    folder = scratch.take_memory(tmp_path)
+    assert folder is not None
+    assert folder.parent == tmp_path
+    assert folder.is_dir()
+    assert tempfile.gettempdir() == os.environ["TMPDIR"] == str(folder)
+
+
+def test_a_run_removes_what_dead_runs_have_left_and_nothing_else(
+    tmp_path: Path, nowhere: pytest.MonkeyPatch
+) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    left, others = (
+        tmp_path / f"corechain-tests-{dead.pid}",
+        tmp_path / f"corechain-tests-{os.getppid()}",
+    )
+    for folder in (left, others, tmp_path / "something"):
+        (folder / "of" / "a" / "test").mkdir(parents=True)
+    mine = scratch.take_memory(tmp_path)
+    assert {*tmp_path.iterdir()} == {mine, others, tmp_path / "something"}
+
+
+def test_files_of_tests_lie_where_somebody_wants_them(
+    tmp_path: Path, nowhere: pytest.MonkeyPatch
+) -> None:
+    nowhere.setenv("TMPDIR", "/chosen")
+    assert scratch.take_memory(tmp_path) is None
+    assert os.environ["TMPDIR"] == "/chosen"
 
 
 @pytest.mark.parametrize("room", [1 << 60, 1])
 def test_files_of_tests_lie_where_they_lay_where_there_is_no_room(
-    room: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    room: int, tmp_path: Path, nowhere: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratch, "ROOM_BYTES", room)
-    place = tmp_path if room > 1 else tmp_path / "missing"
-    assert temporary_place(None, place, monkeypatch) == "unasked"
+    nowhere.setattr(scratch, "ROOM_BYTES", room)
+    assert scratch.take_memory(tmp_path if room > 1 else tmp_path / "missing") is None
+    assert tempfile.gettempdir() == "unasked"
 
 
 def test_memory_is_room_only_as_far_as_the_machine_has_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, nowhere: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scratch, "_free_memory", lambda: scratch.ROOM_BYTES - 1)
-    monkeypatch.setattr(scratch.shutil, "disk_usage", lambda _: SimpleNamespace(free=1 << 60))
-    assert temporary_place(None, tmp_path, monkeypatch) == "unasked"
+    nowhere.setattr(scratch, "_free_memory", lambda: 0)
+    assert scratch.take_memory(tmp_path) is None
