@@ -246,7 +246,7 @@ def test_a_service_that_closes_no_connection_leaves_none_and_may_ask_in_another_
     rpc = Rpc(url)
     for _ in range(2):
         assert asyncio.run(rpc.chain_id()) == 31337
-        assert rpc._poster._session.closed
+        assert rpc._poster._session.client.closed
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.node import body, odd_node, result, stream_server
 from support.processes import PATIENCE_S
+from support.scripted import answer
 
+from corechain.service import poster
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.rpc import Call, Rpc, logs_in_ranges
 from corechain.service.words import Block, Log, octets, parse_block, parse_log, quantity
@@ -251,3 +254,81 @@ async def test_an_endless_answer_ends_in_time() -> None:
         with pytest.raises(NodeUnavailable, match="no whole answer"):
             await rpc.chain_id()
         await rpc.close()
+
+
+INTERNAL = {"error": {"code": -32603, "message": "internal error"}}
+
+
+@asynccontextmanager
+async def nodes(*answers: Callable[[object], bytes]) -> AsyncIterator[tuple[Rpc, list[int]]]:
+    """Several nodes behind one address: each connection is to the next of them, the last ones to
+    the last. Whoever asks, and of how many connections."""
+    opened = [0]
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        said = answers[min(opened[0], len(answers) - 1)]
+        opened[0] += 1
+        with suppress(asyncio.IncompleteReadError):
+            while head := await reader.readuntil(b"\r\n\r\n"):
+                size = int(head.lower().partition(b"content-length:")[2].split()[0])
+                writer.write(said(json.loads(await reader.readexactly(size))["id"]))
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        node = Rpc(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        yield node, opened
+        await node.close()
+
+
+def works(number: object) -> bytes:
+    return answer(200, {"jsonrpc": "2.0", "id": number, "result": "0x7a69"})
+
+
+@pytest.mark.parametrize("bad", [(503, {}), (200, {"error": "text"}), (200, []), (200, INTERNAL)])
+async def test_a_node_that_answered_badly_is_left_for_whoever_answers_next(
+    bad: tuple[int, object],
+) -> None:
+    async with nodes(lambda _: answer(*bad), works) as (node, opened):
+        with pytest.raises((NodeUnavailable, NodeRefused)):
+            await node.chain_id()
+        assert [await node.chain_id() for _ in range(3)] == [31337] * 3
+        assert opened == [2]
+
+
+async def test_no_node_behind_an_address_is_asked_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only the reader of an answer finds odd leaves the connection as it is."""
+
+    def nothing(number: object) -> bytes:
+        return answer(200, {"jsonrpc": "2.0", "id": number, "result": None})
+
+    async with nodes(nothing, works) as (node, opened):
+        for _ in range(2):
+            with pytest.raises(NodeUnavailable):
+                await node.chain_id()
+        assert opened == [1]
+        monkeypatch.setattr(poster, "OLDEST_S", 0.0)
+        assert await node.chain_id() == 31337
+
+
+async def test_requests_under_way_end_on_the_connection_that_is_left() -> None:
+    release = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        size = int(head.lower().partition(b"content-length:")[2].split()[0])
+        call = json.loads(await reader.readexactly(size))
+        if call["method"] == "eth_chainId":
+            await release.wait()
+        writer.write(works(call["id"]) if call["method"] == "eth_chainId" else answer(503, {}))
+        await writer.drain()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        node = Rpc(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        slow = asyncio.create_task(node.chain_id())
+        with pytest.raises(NodeUnavailable, match="503"):
+            await node.head()
+        release.set()
+        assert await slow == 31337
+        await node.close()

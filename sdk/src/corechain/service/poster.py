@@ -4,7 +4,9 @@ By aiohttp, which web3 brings along in any case: 0.2 ms of CPU a request where h
 the services spent while nothing happened was mostly that.
 """
 
+import time
 from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -14,6 +16,19 @@ from corechain.http import AnswerTooLong, authorities, is_loopback
 FAILURES = (aiohttp.ClientError, OSError)
 """What a request that got no whole answer raises; TimeoutError is an OSError."""
 HEADERS = {"content-type": "application/json"}
+OLDEST_S = 10.0
+"""A balancer divides connections, not requests: one that is kept for ever stays with one of several
+nodes, though that one lags or answers nonsense that only the reader of the answer sees."""
+
+
+@dataclass(slots=True, eq=False)
+class _Session:
+    """Kept connections, how many requests are on them, and what closes them with their loop."""
+
+    client: aiohttp.ClientSession
+    guard: AsyncGenerator[None, None]
+    opened: float = field(default_factory=time.monotonic)
+    under_way: int = 0
 
 
 class Poster:
@@ -24,15 +39,31 @@ class Poster:
 
     def __init__(self, url: str, timeout_s: float, max_answer_bytes: int) -> None:
         self._url, self._timeout_s, self._most = url, timeout_s, max_answer_bytes
-        self._session: aiohttp.ClientSession | None = None
-        self._closing: AsyncGenerator[None, None] | None = None
+        self._session: _Session | None = None
 
     async def post(self, body: bytes) -> tuple[int, bytes]:
         """Status and content. Raises FAILURES, AnswerTooLong."""
-        content, session = bytearray(), self._session
-        if session is None or session.closed:  # closed with the loop in which it was made
-            session = await self._open()
-        sent = session.post(self._url, data=body, headers=HEADERS, allow_redirects=False)
+        session = await self._young_session()
+        session.under_way += 1
+        try:
+            return await self._exchange(session.client, body)
+        finally:
+            session.under_way -= 1
+            if session is not self._session and not session.under_way:
+                await session.client.close()
+
+    async def _young_session(self) -> _Session:
+        if self._session is not None and time.monotonic() - self._session.opened > OLDEST_S:
+            await self.leave()
+        if (
+            self._session is None or self._session.client.closed
+        ):  # with the loop that it was made in
+            self._session = await self._open()
+        return self._session
+
+    async def _exchange(self, client: aiohttp.ClientSession, body: bytes) -> tuple[int, bytes]:
+        content = bytearray()
+        sent = client.post(self._url, data=body, headers=HEADERS, allow_redirects=False)
         async with sent as response:
             async for chunk in response.content.iter_any():
                 content += chunk
@@ -40,16 +71,23 @@ class Poster:
                     raise AnswerTooLong(f"the answer is over {self._most} bytes")
             return response.status, bytes(content)
 
+    async def leave(self) -> None:
+        """The next POST opens a connection: of several servers behind one address, a kept one stays
+        with the one that has just answered badly. Requests under way go on."""
+        session, self._session = self._session, None
+        if session is not None and not session.under_way:
+            await session.client.close()
+
     async def close(self) -> None:
         """Closes the connections; the next POST opens one."""
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.close()
+        session, self._session = self._session, None
+        if session is not None:
+            await session.client.close()
 
-    async def _open(self) -> aiohttp.ClientSession:
+    async def _open(self) -> _Session:
         """A session belongs to the loop in which it is made, so it is made by the first POST."""
         tls = urlsplit(self._url).scheme == "https"
-        self._session = aiohttp.ClientSession(
+        client = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(ssl=authorities() if tls else True),
             timeout=aiohttp.ClientTimeout(
                 total=None, connect=self._timeout_s, sock_read=self._timeout_s
@@ -58,14 +96,13 @@ class Poster:
         )
         # A loop finishes its asynchronous generators before it closes (PEP 525): whoever forgets to
         # close leaves no connection behind.
-        self._closing = self._closed_with_its_loop(self._session)
-        session = self._session
-        await anext(self._closing)
-        return session
+        guard = self._closed_with_its_loop(client)
+        await anext(guard)
+        return _Session(client, guard)
 
     @staticmethod
-    async def _closed_with_its_loop(session: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
+    async def _closed_with_its_loop(client: aiohttp.ClientSession) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
-            await session.close()
+            await client.close()

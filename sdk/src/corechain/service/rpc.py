@@ -5,7 +5,8 @@ error that follows the specification is NodeRefused, and nothing else comes out.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -39,6 +40,8 @@ WHOLE_ANSWER = 6
 """The whole answer may take so many times the timeout of a single read, however it drips."""
 REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 """With these a proxy before the node refuses what is asked: a batch, or too wide a range."""
+INTERNAL_ERROR = -32603
+"""A fault of the node's own (JSON-RPC 2.0, section 5.1), whatever was asked."""
 MESSAGE_LENGTH = 500
 """What of a node's error message goes into logs."""
 
@@ -82,15 +85,30 @@ class Rpc:
 
     async def call(self, method: str, *params: Any) -> Any:
         """The result. Raises NodeUnavailable, or NodeRefused with what the node said."""
-        request = self._request(Call(method, params))
-        answer = await self._post(method, request)
-        if not isinstance(answer, dict):
-            raise NodeUnavailable(f"{method}: the answer is no JSON-RPC object")
-        if answer.get("error") is not None:
-            raise _refusal(method, answer["error"])
-        if answer.get("id") != request["id"] or "result" not in answer:
-            raise NodeUnavailable(f"{method}: the node answered another request")
-        return answer["result"]
+        async with self._leaving():
+            request = self._request(Call(method, params))
+            answer = await self._post(method, request)
+            if not isinstance(answer, dict):
+                raise NodeUnavailable(f"{method}: the answer is no JSON-RPC object")
+            if answer.get("error") is not None:
+                raise _refusal(method, answer["error"])
+            if answer.get("id") != request["id"] or "result" not in answer:
+                raise NodeUnavailable(f"{method}: the node answered another request")
+            return answer["result"]
+
+    @asynccontextmanager
+    async def _leaving(self) -> AsyncIterator[None]:
+        """A node that fails is not asked again over the same connections: the next question may
+        reach another one behind the address."""
+        try:
+            yield
+        except NodeUnavailable:
+            await self._poster.leave()
+            raise
+        except NodeRefused as refusal:
+            if refusal.code == INTERNAL_ERROR:
+                await self._poster.leave()
+            raise
 
     async def call_many(self, calls: Sequence[Call]) -> list[Any]:
         """Results in order; a refused call stands as its NodeRefused. One HTTP request carries 100.
@@ -124,18 +142,19 @@ class Rpc:
 
     async def _batch(self, calls: Sequence[Call]) -> list[Any]:
         requests = [self._request(call) for call in calls]
-        answer = await self._post("batch", requests)
-        if isinstance(answer, dict) and answer.get("error") is not None:
-            raise _refusal("batch", answer["error"])
-        by_id = {
-            item["id"]: item
-            for item in items_of(answer, "the answer to a batch")
-            if isinstance(item, dict) and type(item.get("id")) is int
-        }
-        return [
-            self._item(call, by_id.get(request["id"]))
-            for call, request in zip(calls, requests, strict=True)
-        ]
+        async with self._leaving():
+            answer = await self._post("batch", requests)
+            if isinstance(answer, dict) and answer.get("error") is not None:
+                raise _refusal("batch", answer["error"])
+            by_id = {
+                item["id"]: item
+                for item in items_of(answer, "the answer to a batch")
+                if isinstance(item, dict) and type(item.get("id")) is int
+            }
+            return [
+                self._item(call, by_id.get(request["id"]))
+                for call, request in zip(calls, requests, strict=True)
+            ]
 
     def _item(self, call: Call, answer: Any) -> Any:
         if answer is None or not ("result" in answer or answer.get("error") is not None):
