@@ -140,6 +140,6 @@ def test_states_are_united_with_those_that_are_stored(
         for device, states in zip(union.devices, union.packed_states(0, count, packed), strict=True)
     )
     assert found == {
-        key: later(theirs.get(key), before[key]) if key in before else theirs[key]
+        key: later(before.get(key), theirs[key]) if key in theirs else before[key]
         for key in theirs.keys() | {key for key in before if key[0] in union.devices}
     }

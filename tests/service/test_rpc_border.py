@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import pytest
@@ -268,11 +268,10 @@ async def nodes(*answers: Callable[[object], bytes]) -> AsyncIterator[tuple[Rpc,
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         said = answers[min(opened[0], len(answers) - 1)]
         opened[0] += 1
-        with suppress(asyncio.IncompleteReadError):
+        with closing(writer), suppress(asyncio.IncompleteReadError):
             while head := await reader.readuntil(b"\r\n\r\n"):
                 size = int(head.lower().partition(b"content-length:")[2].split()[0])
                 writer.write(said(json.loads(await reader.readexactly(size))["id"]))
-        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
@@ -315,13 +314,14 @@ async def test_requests_under_way_end_on_the_connection_that_is_left() -> None:
     release = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        size = int(head.lower().partition(b"content-length:")[2].split()[0])
-        call = json.loads(await reader.readexactly(size))
-        if call["method"] == "eth_chainId":
-            await release.wait()
-        writer.write(works(call["id"]) if call["method"] == "eth_chainId" else answer(503, {}))
-        await writer.drain()
+        with closing(writer):
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = int(head.lower().partition(b"content-length:")[2].split()[0])
+            call = json.loads(await reader.readexactly(size))
+            if call["method"] == "eth_chainId":
+                await release.wait()
+            writer.write(works(call["id"]) if call["method"] == "eth_chainId" else answer(503, {}))
+            await writer.drain()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:

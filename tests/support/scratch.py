@@ -31,7 +31,8 @@ def take_memory(place: Path = MEMORY) -> Path | None:
         return None
     _sweep(place)
     folder = place / f"{PREFIX}{os.getpid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    # Open to all, as the place for temporary files is: Postgres runs as nobody where we are root.
+    folder.mkdir(mode=0o755, exist_ok=True)
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     return folder
 
