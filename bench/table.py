@@ -31,11 +31,13 @@ Run = Mapping[str, Any]
 
 
 def newest(path: Path) -> list[Run]:
-    """The newest run of each kind: with kills or without, native or not, in parts or in one."""
-    kinds: dict[tuple[bool, bool, bool], Run] = {}
+    """The newest run of each kind: with kills or without, native or not, in parts or in one, and by
+    what was offered."""
+    kinds: dict[tuple[bool, bool, bool, float], Run] = {}
     for line in path.read_text().splitlines():
         run = json.loads(line)
-        kinds[run.get("long", False), not run["native"], run.get("one_process", False)] = run
+        long, one = run.get("long", False), run.get("one_process", False)
+        kinds[long, not run["native"], one, run.get("offered_per_s") or 0.0] = run
     return [kinds[kind] for kind in sorted(kinds)]
 
 
@@ -64,7 +66,7 @@ def row(run: Run) -> str:
         f"{run['cores_used']:.2f}",
         f"{run['post_p95_ms']:,.0f} ms",
         shown(run, "window_observations_per_s", ","),
-        f"{shown(run, 'p256_gateway_us', '.0f')} ({shown(run, 'p256_floor_us', '.0f')})",
+        f"{run['p256_gateway_us']:.0f} ({run['p256_floor_us']:.0f})" if run.get("p256") else "–",
         shown(run, "singles_gateway_us", ".0f"),
         f"{run['lost']}, {run['doubled']}",
         f"{run['load_average'][0]:.1f}",
