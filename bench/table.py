@@ -66,7 +66,9 @@ def row(run: Run) -> str:
         f"{run['cores_used']:.2f}",
         f"{run['post_p95_ms']:,.0f} ms",
         shown(run, "window_observations_per_s", ","),
-        f"{run['p256_gateway_us']:.0f} ({run['p256_floor_us']:.0f})" if run.get("p256") else "–",
+        f"{run['p256_gateway_us']:.0f} ({run['p256_floor_us']:.0f})"
+        if "p256_gateway_us" in run
+        else "–",
         shown(run, "singles_gateway_us", ".0f"),
         f"{run['lost']}, {run['doubled']}",
         f"{run['load_average'][0]:.1f}",
