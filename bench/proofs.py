@@ -8,10 +8,9 @@ In this process alone, without a database: batches of 16,384 readings, of which 
 
 import json
 import random
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
+
+from columns import cpu_us
 
 from corechain.protocol import native
 from corechain.protocol.levels import BLOCK, BLOCK_BYTES, OpenedTrees, UpperLevels, hash_blocks
@@ -19,7 +18,7 @@ from corechain.protocol.reading import DeviceId, Reading, pack_key
 from corechain.protocol.statistics import StatisticsTree, locate, revealed_positions, verify_range
 
 RESULTS = Path(__file__).parent / "results" / "proofs.jsonl"
-LEAVES, BATCHES, ROUNDS = 16_384, 60, 3
+LEAVES, BATCHES = 16_384, 60
 CELL, START = 0x872A1072BFFFFFF, 1_359_676_800
 DEVICES = LEAVES // 2
 
@@ -65,15 +64,6 @@ def whole(leaves: bytes, low: bytes, high: bytes) -> int:
     return verify_range(tree.root, len(split), start, end, low, high, proof).count
 
 
-def cpu_ms(work: Callable[[], object], items: int) -> float:
-    rounds = []
-    for _ in range(ROUNDS):
-        started = time.process_time()
-        work()
-        rounds.append(time.process_time() - started)
-    return round(statistics.median(rounds) / items * 1e3, 3)
-
-
 def main() -> None:
     batches = [leaves_of(seed) for seed in range(BATCHES)]
     uppers = [UpperLevels.of(leaves) for leaves in batches]
@@ -85,11 +75,9 @@ def main() -> None:
             "bench": "proofs",
             "leaves": LEAVES,
             "kept_bytes_a_leaf": round(len(uppers[0].packed) / LEAVES, 2),
-            "keeping_us_a_leaf": round(
-                1e3 * cpu_ms(lambda: UpperLevels.of(batches[0]), 1) / LEAVES, 2
-            ),
-            "part_ms": cpu_ms(lambda: [part(*one, low, high) for one in triples], BATCHES),
-            "part_of_whole_tree_ms": cpu_ms(lambda: whole(batches[0], low, high), 1),
+            "keeping_us_a_leaf": round(cpu_us(lambda: UpperLevels.of(batches[0]), LEAVES), 2),
+            "part_ms": cpu_us(lambda: [part(*one, low, high) for one in triples], 1_000 * BATCHES),
+            "part_of_whole_tree_ms": cpu_us(lambda: whole(batches[0], low, high), 1_000),
             "native": native.library is not None,
         }
     )

@@ -127,15 +127,7 @@ class Uplinks:
             return [error]
         except Exception as error:
             # Which of them it is shows when the first goes alone.
-            return await (
-                self._alone(error) if len(messages) == 1 else self._outcomes(messages[:1])
-            )
-
-    async def _alone(self, error: Exception) -> list[Outcome]:
-        # Its place in the code, not its words: they may quote the message.
-        places = "".join(format_tb(error.__traceback__))
-        log.error("message failed", kind=type(error).__name__, trace=places)
-        return [Internal("the bridge failed on this message")]
+            return [_mistake(error)] if len(messages) == 1 else await self._outcomes(messages[:1])
 
     def _opened(self, held: Held) -> Uplink | ProtocolError:
         limit = self.settings.max_body_bytes
