@@ -1,0 +1,21 @@
+-- name: audit_events
+-- In the order of their columns, as the mirror makes them of logs.
+select block_number, log_index, block_hash, transaction, address, topics, data from event
+ where block_number between $1 and $2 order by block_number, log_index
+
+-- name: audit_blocks
+-- Without the very first: its hash is the one that its child names (an anvil of a saved state serves another).
+select number, hash from block
+ where number between $1 and $2 and number <> (select min(number) from block) order by number
+
+-- name: audit_batches
+select b.batch_id, b.commitment, f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash,
+       f.reading_count, f.report_count, f.window_start, f.window_end, f.readings_root, f.leaves, f.tree_levels
+  from batch b join batch_file f using (batch_id)
+ where f.state = 'verified' and b.block_number between $1 and $2 and b.batch_id > $3 order by b.batch_id limit $4
+
+-- name: audit_readings
+select batch_id, position, metric, cell, device, observed_at, value, flag from reading where batch_id = $1
+
+-- name: audit_rollups
+select batch_id, device, metric, hour, count, sum, min, max from rollup where batch_id = $1

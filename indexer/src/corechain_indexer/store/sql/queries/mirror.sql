@@ -1,0 +1,55 @@
+-- name: cursor
+select number, hash from block order by number desc limit 1
+
+-- name: unfinal_blocks
+-- Newest first, down to and with the newest final one: where a fork is looked for.
+select number, hash from block
+ where number >= coalesce((select max(number) from block where final), 0) order by number desc
+
+-- name: oldest_block
+select number, hash from block order by number limit 1
+
+-- name: settle_blocks
+-- Marks the newest block up to a final one as final and drops those below it, unless another hash than ours is
+-- called final: then our branch is gone, and where it left the other has still to be found.
+with newest as (
+    select max(number) as number from block
+     where number <= $1 and not exists (select from block where number = $1 and hash <> $2)),
+  marked as (
+    update block b set final = true from newest n where b.number = n.number and not b.final)
+delete from block b using newest n
+ where b.number < n.number and b.number <> (select min(number) from block)
+
+-- name: move_marks
+-- After `settle_blocks`. A safe block of another branch than ours says nothing of ours.
+update chain_mark m
+   set final = greatest(m.final, told.final), safe = greatest(m.safe, m.final, told.final, told.safe)
+  from (select coalesce((select max(number) from block where final), -1) as final,
+               coalesce((select max(number) from block
+                          where number <= $1 and not exists (select from block where number = $1 and hash <> $2)),
+                        -1) as safe) told
+ where m.final < told.final or m.safe < greatest(told.final, told.safe)
+
+-- name: marks
+-- The newest mirrored block, and those that count as safe and as final.
+select coalesce((select max(number) from block), -1) as indexed, safe, final from chain_mark
+
+-- name: roll_back
+-- Everything after a block, in one statement; foreign keys take what hangs on it.
+with b as (delete from block where number > $1),
+     m as (update chain_mark set safe = least(safe, $1), final = least(final, $1)),
+     e as (delete from event where block_number > $1),
+     d as (delete from device_event where block_number > $1),
+     f as (delete from fleet_device where block_number > $1),
+     r as (delete from root_event where block_number > $1),
+     c as (delete from claim_event where block_number > $1),
+     p as (delete from payment_channel where block_number > $1),
+     q as (delete from payment_event where block_number > $1),
+     s as (delete from state_channel_event where block_number > $1)
+delete from batch where block_number > $1 returning batch_id
+
+-- name: fold_tally
+-- The changes of before as one row a state. By one caller at a time: the mirror.
+with gone as (delete from tally returning state, batches, readings, rejected)
+insert into tally (state, batches, readings, rejected)
+select state, sum(batches), sum(readings), sum(rejected) from gone group by state

@@ -1,0 +1,76 @@
+-- name: outbox
+-- What a sink has to be told next. `standing`: the very batch is verified, now.
+select o.id, o.kind, o.batch_id, o.commitment, f.batch_id is not null as standing,
+       f.reading_count, f.window_start, f.window_end
+  from outbox o
+  left join batch b on b.batch_id = o.batch_id and b.commitment = o.commitment
+  left join batch_file f on f.batch_id = b.batch_id and f.state = 'verified'
+ where o.sink = $1 order by o.id limit $2
+
+-- name: emitted
+delete from outbox where id = $1
+
+-- name: series_behind
+-- Whether the series database has still to learn something, or another one was filled.
+select exists (select from outbox where sink = 'series') or target <> $1 from sink where name = 'series'
+
+-- name: new_generation
+-- From now on nothing that was cached before is trusted.
+update sink set generation = gen_random_uuid() where name = 'cache' returning generation
+
+-- name: sink_target
+select target from sink where name = $1
+
+-- name: set_sink_target
+update sink set target = $2 where name = $1
+
+-- name: forget_pending
+delete from outbox where sink = $1
+
+-- name: add_all
+-- Everything from the beginning, for a store that was not the one before.
+insert into outbox (sink, kind, batch_id, commitment)
+select $1, 'add', batch_id, b.commitment from batch_file f join batch b using (batch_id)
+ where f.state = 'verified' order by batch_id
+
+-- name: all_stale
+-- Every device that has data, each by one look into the index.
+with recursive d (device) as (
+    (select device from reading order by device limit 1)
+    union all
+    select (select r.device from reading r where r.device > d.device order by r.device limit 1)
+      from d where d.device is not null)
+insert into stale_device (device)
+select d.device from d
+ where d.device is not null and not exists (select from stale_device s where s.device = d.device)
+
+-- name: stale_devices
+select id, device from stale_device order by id limit $1
+
+-- name: refreshed
+delete from stale_device where id = any($1::bigint[])
+
+-- name: cache_check
+-- Whether cached values of a device from some batches may be served. All of it by index.
+select s.generation,
+       exists (select from stale_device where device = $1) as stale,
+       exists (select from outbox where sink = 'cache') as behind,
+       (select count(*) from batch_file where batch_id = any($2::bigint[]) and state = 'verified') as standing,
+       (select json_object_agg(b.batch_id, finality_of(b.block_number, m.safe, m.final))
+          from batch b cross join chain_mark m where b.batch_id = any($2::bigint[])) as finality
+  from sink s where s.name = 'cache'
+
+-- name: newest_readings
+-- The newest reading of each device and metric, of batches up to a block: one look into the index each, and more
+-- where the newest are of later blocks.
+select d.device, c.metric, n.observed_at, n.value, n.flag, n.batch_id, n.position, n.cell,
+       finality_of(b.block_number, m.safe, m.final) as finality
+  from unnest($1::bytea[]) d(device) cross join unnest($2::integer[]) c(metric)
+ cross join lateral (
+       select observed_at, value, flag, batch_id, position, cell from reading r
+        where r.device = d.device and r.metric = c.metric
+          and ($3::bigint is null
+               or exists (select from batch e where e.batch_id = r.batch_id and e.block_number <= $3))
+        order by observed_at desc, batch_id desc, position desc limit 1) n
+  join batch b on b.batch_id = n.batch_id cross join chain_mark m
+ order by d.device, c.metric
