@@ -16,16 +16,16 @@ from corechain.protocol.columns import rows_of
 from corechain.protocol.levels import UpperLevels
 from corechain.protocol.reading import READING_BYTES
 from corechain.protocol.roots import hash_rows, merkle_root, statistics_root
-from corechain.service.database import asked, create_pool
+from corechain.service.database import create_pool
 from corechain.service.rpc import Rpc, logs_in_ranges
-from corechain_indexer.api.freshness import marks_of
 from corechain_indexer.api.rows import header_of
 from corechain_indexer.errors import NotMirrored
 from corechain_indexer.projections import Row, raw_row
 from corechain_indexer.settings import Settings
 from corechain_indexer.source import check_chain
-from corechain_indexer.store import SQL
+from corechain_indexer.store.audited import Audited
 from corechain_indexer.store.files import derived_rows
+from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -81,7 +81,7 @@ class Auditor:
 
         Raises NotMirrored, NodeUnavailable, NodeRefused, StoreUnavailable.
         """
-        marks = await marks_of(self.pool)
+        marks = await Reads(self.pool).marks()
         newest = max(first, marks.final) if last is None else last
         if newest > marks.indexed:
             raise NotMirrored(newest, marks.indexed)
@@ -98,7 +98,7 @@ class Auditor:
         ours, theirs = hashlib.sha256(), hashlib.sha256()
         for start in range(report.first_block, report.last_block + 1, self.range_blocks):
             end = min(start + self.range_blocks - 1, report.last_block)
-            kept = [tuple(row) for row in await self._rows("audit_events", start, end)]
+            kept = [tuple(row) for row in await self._kept.events(start, end)]
             logs = await logs_in_ranges(self.rpc, self.addresses, [], start, end, self.range_blocks)
             told = [raw_row(entry) for entry in logs]
             report.events += len(kept)
@@ -111,7 +111,7 @@ class Auditor:
 
     async def _compare_blocks(self, report: Report) -> None:
         """The blocks that are kept: the ends of ranges, and all that were not final yet."""
-        kept = await self._rows("audit_blocks", report.first_block, report.last_block)
+        kept = await self._kept.blocks(report.first_block, report.last_block)
         report.blocks = len(kept)
         told = await self.rpc.blocks([row["number"] for row in kept])
         for row, block in zip(kept, told, strict=True):
@@ -122,9 +122,8 @@ class Auditor:
 
     async def _batches(self, report: Report) -> AsyncIterator["Record"]:
         after = -1
-        while rows := await self._rows(
-            "audit_batches", report.first_block, report.last_block, after, BATCHES_AT_ONCE
-        ):
+        span = (report.first_block, report.last_block)
+        while rows := await self._kept.batches(*span, after, BATCHES_AT_ONCE):
             for row in rows:
                 yield row
             after = rows[-1]["batch_id"]
@@ -136,13 +135,17 @@ class Auditor:
         for kind in await asyncio.to_thread(_wrong_roots, row):
             report.find(kind, f"batch {batch_id}")
         readings, rollups = await asyncio.to_thread(derived_rows, batch_id, row["leaves"])
-        served = ("audit_readings", readings, "readings"), ("audit_rollups", rollups, "statistics")
-        for query, derived, name in served:
-            if {tuple(kept) for kept in await self._rows(query, batch_id)} != set(derived):
+        served = (
+            (await self._kept.readings(batch_id), readings, "readings"),
+            (await self._kept.rollups(batch_id), rollups, "statistics"),
+        )
+        for kept, derived, name in served:
+            if {tuple(row) for row in kept} != set(derived):
                 report.find(f"{name} that are not the leaves", f"batch {batch_id}")
 
-    async def _rows(self, query: str, *arguments: Any) -> "list[Record]":
-        return await asked(self.pool.fetch(SQL[query], *arguments))
+    @property
+    def _kept(self) -> Audited:
+        return Audited(self.pool)
 
 
 def _differences(report: Report, kept: Sequence[Row], told: Sequence[Row]) -> None:

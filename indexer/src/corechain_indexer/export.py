@@ -6,16 +6,15 @@ Each sink has a loop and a lock of its own, so that an outage of one does not ho
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import msgspec
 
 from corechain.protocol.reading import READING_BYTES
-from corechain.service.database import asked, outages
-from corechain_indexer.store import SQL
 from corechain_indexer.store.latest import CHANNEL, LatestWriter, newest_of, refreshed, told
+from corechain_indexer.store.outbox import Outbox
 from corechain_indexer.store.series import Series
 
 if TYPE_CHECKING:
@@ -34,11 +33,8 @@ def split_leaves(packed: bytes) -> list[bytes]:
 
 
 async def _leaves(connection: "Conn", row: "Record") -> list[bytes]:
-    """The readings of a batch; none when it has gone meanwhile (a retraction follows)."""
-    found = await asked(connection.fetchrow(SQL["batch_leaves"], row["batch_id"]))
-    if found is None or found["commitment"] != row["commitment"]:
-        return []
-    return split_leaves(found["leaves"])
+    """The readings of a batch; none when it has gone meanwhile."""
+    return split_leaves(await Outbox(connection).leaves(row["batch_id"], row["commitment"]))
 
 
 class Sink(Protocol):
@@ -68,17 +64,15 @@ class CacheSink:
     async def begin(self, connection: "Conn") -> None:
         # A new generation: whatever happened to the cache while nobody wrote it is not trusted,
         # and every device is written anew.
-        with outages():
-            async with connection.transaction():
-                generation = await connection.fetchval(SQL["new_generation"])
-                await connection.execute(SQL["all_stale"])
+        generation = await Outbox(connection).distrust_cache()
         self.writer = LatestWriter(self.redis, str(generation))
 
     async def correct(self, connection: "Conn") -> bool:
-        rows = await asked(connection.fetch(SQL["stale_devices"], DEVICES_AT_ONCE))
+        outbox = Outbox(connection)
+        rows = await outbox.stale_devices(DEVICES_AT_ONCE)
         if rows:
             await refreshed(self.writer, connection, [row["device"] for row in rows])
-            await asked(connection.execute(SQL["refreshed"], [row["id"] for row in rows]))
+            await outbox.refreshed([row["id"] for row in rows])
         return bool(rows)
 
     async def emit(self, connection: "Conn", row: "Record") -> None:
@@ -97,15 +91,7 @@ class SeriesSink:
 
     async def begin(self, connection: "Conn") -> None:
         """Another database than the one that was filled before is filled from the beginning."""
-        target = self.series.target
-        with outages():
-            async with connection.transaction():
-                if await connection.fetchval(SQL["sink_target"], self.name) == target:
-                    return
-                if target:
-                    await connection.execute(SQL["forget_pending"], self.name)
-                    await connection.execute(SQL["add_all"], self.name)
-                await connection.execute(SQL["set_sink_target"], self.name, target)
+        await Outbox(connection).retarget(self.name, self.series.target)
 
     async def correct(self, connection: "Conn") -> bool:
         return False
@@ -168,12 +154,11 @@ class Exporter:
             await self.sink.begin(self.connection)
             self._begun = True
         corrected = await self.sink.correct(self.connection)
-        rows: Sequence[Record] = await asked(
-            self.connection.fetch(SQL["outbox"], self.sink.name, AT_ONCE)
-        )
+        outbox = Outbox(self.connection)
+        rows = await outbox.next(self.sink.name, AT_ONCE)
         for row in rows:
             await self.sink.emit(self.connection, row)
-            await asked(self.connection.execute(SQL["emitted"], row["id"]))
+            await outbox.emitted(row["id"])
         return corrected or bool(rows)
 
 

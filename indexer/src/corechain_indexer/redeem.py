@@ -19,8 +19,8 @@ from corechain.protocol.events import Event, RedeemedMany, VoucherClaimed, Vouch
 from corechain.protocol.logs import decode_log
 from corechain.protocol.redemption import CHANNEL_PREFIX_BYTES, Redemption, redeemed_totals
 from corechain.protocol.signature import wallet_signature
-from corechain.service.database import asked, connect
-from corechain_indexer.store import SQL
+from corechain.service.database import connect
+from corechain_indexer.store.vouchers import Vouchers
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -80,7 +80,7 @@ async def open_vouchers(database_url: str) -> list["Record"]:
     """Vouchers on which more is charged than what the mirrored chain says is claimed."""
     connection = await connect(database_url)
     try:
-        return await asked(connection.fetch(SQL["vouchers"]))
+        return await Vouchers(connection).open()
     finally:
         await connection.close()
 

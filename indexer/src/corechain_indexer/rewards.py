@@ -19,15 +19,12 @@ from corechain.protocol.rewards import (
 )
 from corechain.service.database import outages
 from corechain_indexer.metrics import Metrics
-from corechain_indexer.store import SQL
+from corechain_indexer.store.epochs import EpochStore
 
 if TYPE_CHECKING:
     from asyncpg import Record
-    from asyncpg.pool import PoolConnectionProxy
 
     from corechain.service.database import Database
-
-    Held = PoolConnectionProxy[Record]
 
 log = structlog.get_logger(__name__)
 
@@ -74,24 +71,22 @@ class RewardAuditor:
         with outages():
             async with self.pool.acquire() as connection:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    row = await connection.fetchrow(SQL["next_epoch"])
-                    snapshot = _Snapshot(connection, self.schedule)
+                    snapshot = _Snapshot(EpochStore(connection), self.schedule)
+                    row = await snapshot.store.next()
                     computed = None if row is None else await snapshot.amounts(row)
                 if row is None or computed is None:
                     return False
                 async with connection.transaction():
-                    return await self._keep(connection, row, computed)
+                    return await self._keep(EpochStore(connection), row, computed)
 
-    async def _keep(self, connection: "Held", row: "Record", amounts: dict[Owner, int]) -> bool:
+    async def _keep(self, store: EpochStore, row: "Record", amounts: dict[Owner, int]) -> bool:
         """False when a reorg came between."""
         matches = bool(amounts) and RewardTree(amounts).root == row["root"]
         state = "verified" if matches else "mismatch"
-        place = (row["block_number"], row["log_index"])
-        if await connection.fetchval(SQL["settle_epoch"], *place, row["block_hash"], state) is None:
+        if not await store.settle(row, state):
             return False
-        leaves = enumerate(sorted(amounts.items()) if matches else ())
-        records = [(*place, i, owner, amount) for i, (owner, amount) in leaves]
-        await connection.copy_records_to_table("reward_leaf", records=records)
+        if matches:
+            await store.keep(row, amounts)
         self.metrics.epochs.labels(state).inc()
         note = log.info if matches else log.error
         note("reward root recomputed", epoch=row["epoch"], state=state, owners=len(amounts))
@@ -102,7 +97,7 @@ class RewardAuditor:
 class _Snapshot:
     """What a root is recomputed from, as of one moment."""
 
-    connection: "Held"
+    store: EpochStore
     schedule: RewardSchedule
 
     async def amounts(self, row: "Record") -> dict[Owner, int] | None:
@@ -111,33 +106,27 @@ class _Snapshot:
         if row["through_block"] > row["block_number"]:
             # Blocks that nobody had seen: what they would hold cannot be what was proposed.
             return {}
-        if await self.connection.fetchval(SQL["unsettled_through"], row["through_block"]):
+        if await self.store.is_unsettled_through(row["through_block"]):
             return None
         before = await self._before(row)
         if before is None:
             return None
         after_block, amounts = before
-        files = await self._fetch("leaves_between", after_block, row["through_block"])
-        owners = await self._fetch("owners_at", row["through_block"])
+        files = await self.store.leaves_between(after_block, row["through_block"])
+        owners = await self.store.owners_at(row["through_block"])
         return cumulative_after(
             amounts,
-            [found["leaves"] for found in files],
-            {DeviceId(found["device"]): Owner(found["owner"]) for found in owners},
+            files,
+            owners,
             int(row["emission"]),
             self.schedule.of(row["epoch"]),
         )
-
-    async def _fetch(self, query: str, *arguments: object) -> list["Record"]:
-        return await self.connection.fetch(SQL[query], *arguments)
 
     async def _before(self, row: "Record") -> tuple[int, dict[Owner, int]] | None:
         """(last block, amounts) of the epoch before; None while it is not verified itself."""
         if row["epoch"] == 1:
             return 0, {}
-        place = (row["block_number"], row["log_index"])
-        last = await self.connection.fetchrow(SQL["epoch_before"], row["epoch"] - 1, *place)
+        last = await self.store.before(row)
         if last is None or last["state"] != "verified":
             return None
-        leaves = await self._fetch("epoch_leaves", last["block_number"], last["log_index"])
-        amounts = {Owner(leaf["owner"]): int(leaf["cumulative"]) for leaf in leaves}
-        return last["through_block"], amounts
+        return last["through_block"], await self.store.amounts(last)

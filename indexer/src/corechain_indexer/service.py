@@ -16,7 +16,7 @@ from corechain.http import async_client
 from corechain.implementation import is_native
 from corechain.protocol.channel import payment_domain
 from corechain.service.chain_reader import ChainReader
-from corechain.service.database import asked, create_pool, migrate, writer
+from corechain.service.database import create_pool, migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
 from corechain.service.http_server import bind, http_server, until_stopped
@@ -55,6 +55,7 @@ from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.series import BackedSeries, RollupSeries, Series
 from corechain_indexer.verifier import Verifier
 from corechain_indexer.withdrawals import WithdrawalWatch
@@ -264,7 +265,7 @@ class Indexer:
     async def _ask_database(self) -> None:
         if not self.prepared.is_set():
             raise StoreUnavailable("the tables of this version are not there yet")
-        await asked(self.pool.fetchval("select 1"))
+        await Reads(self.pool).ping()
 
     def _paywall(self) -> Paywall | None:
         settings = self.settings

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from corechain.service.database import asked
 from corechain.service.rpc import Rpc
 from corechain_indexer.metrics import Metrics
-from corechain_indexer.store import SQL
+from corechain_indexer.store.vouchers import Vouchers
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -56,7 +55,7 @@ class WithdrawalWatch:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
-        rows = await asked(self.pool.fetch(SQL["endangered_vouchers"]))
+        rows = await Vouchers(self.pool).endangered()
         now = (await self.rpc.head()).timestamp if rows else 0
         before = {entry.channel_id for entry in self.endangered}
         self.endangered = [_endangered(row, now) for row in rows]

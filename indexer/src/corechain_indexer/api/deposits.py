@@ -17,9 +17,9 @@ import msgspec
 
 from corechain.protocol.errors import ChannelNotSeen, PaymentRequired
 from corechain.protocol.hashing import keccak
-from corechain.service.database import asked
 from corechain_indexer.errors import FacilitatorUnavailable
-from corechain_indexer.store import SQL
+from corechain_indexer.store.reads import Reads
+from corechain_indexer.store.vouchers import Vouchers
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -79,13 +79,13 @@ class Depositor:
     async def _begun(self, payment: bytes, channel_id: bytes) -> tuple[int, bool]:
         """What was deposited before this payment came first, and whether that is now."""
         before = await self._deposited(channel_id)
-        begun = await asked(self.pool.fetchval(SQL["begin_deposit"], payment, channel_id, before))
+        begun = await Vouchers(self.pool).begin_deposit(payment, channel_id, before)
         if begun is not None:
-            return int(begun), True
-        return int(await asked(self.pool.fetchval(SQL["begun_deposit"], payment))), False
+            return begun, True
+        return await Vouchers(self.pool).begun_deposit(payment), False
 
     async def _deposited(self, channel_id: bytes) -> int:
-        return int(await asked(self.pool.fetchval(SQL["deposited"], channel_id)))
+        return await Vouchers(self.pool).deposited(channel_id)
 
     async def _arrives(self, channel_id: bytes, total: int) -> bool:
         deadline = time.monotonic() + UNSURE_LIMIT_S
@@ -138,7 +138,7 @@ class Depositor:
         """Returns when the mirrored channel covers an amount. Raises ChannelNotSeen."""
         deadline = time.monotonic() + SEEN_LIMIT_S
         while time.monotonic() < deadline:
-            channel = await asked(self.pool.fetchrow(SQL["payment_channel"], channel_id))
+            channel = await Reads(self.pool).payment_channel(channel_id)
             if channel is not None and channel["balance"] - channel["withdrawing"] >= amount:
                 return
             await asyncio.sleep(SEEN_PAUSE_S)

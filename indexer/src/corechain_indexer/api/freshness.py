@@ -5,13 +5,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from corechain.service.database import asked
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Rpc
 from corechain.service.words import quantity
 from corechain_indexer.api.params import Params
 from corechain_indexer.errors import NotMirrored, Unavailable
-from corechain_indexer.store import SQL
+from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -23,23 +22,6 @@ WAITING = 1_000
 """Requests that may wait at once: each holds a connection and some memory for seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Numbers of blocks: the newest mirrored one, and up to which they are safe and final; -1 for
-    none."""
-
-    indexed: int
-    safe: int
-    final: int
-
-
-async def marks_of(pool: "Database") -> Marks:
-    """Raises StoreUnavailable."""
-    row = await asked(pool.fetchrow(SQL["marks"]))
-    assert row is not None, "the table has always its one row"
-    return Marks(row["indexed"], row["safe"], row["final"])
-
-
 async def newest_block(pool: "Database", params: Params) -> int | None:
     """Up to which block the answer may tell; None for all that is there.
 
@@ -48,7 +30,7 @@ async def newest_block(pool: "Database", params: Params) -> int | None:
     finality, as_of = params.finality(), params.block("as_of")
     if finality == "pending" and as_of is None:
         return None
-    marks = await marks_of(pool)
+    marks = await Reads(pool).marks()
     if as_of is not None and as_of > marks.indexed:
         raise NotMirrored(as_of, marks.indexed)
     sure = {"pending": marks.indexed, "safe": marks.safe, "finalised": marks.final}[finality]
@@ -116,5 +98,5 @@ class Freshness:
         async with self._looking:
             if self._looked_at < called_at:
                 self._looked_at = time.monotonic()
-                self._indexed = (await marks_of(self.pool)).indexed
+                self._indexed = (await Reads(self.pool).marks()).indexed
         return self._indexed

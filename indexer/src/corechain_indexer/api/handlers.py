@@ -12,9 +12,8 @@ from corechain.protocol.errors import NotFound, UnknownBatch, UnknownDevice
 from corechain.protocol.provenance import provenance_of
 from corechain.protocol.reading import Reading
 from corechain.protocol.rewards import Owner, RewardSchedule
-from corechain.service.database import asked
 from corechain_indexer.api import rows, schemas
-from corechain_indexer.api.freshness import marks_of, newest_block
+from corechain_indexer.api.freshness import newest_block
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.params import (
     BOUNDS,
@@ -31,8 +30,10 @@ from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import Batch, EpochTree, TreeCache
 from corechain_indexer.errors import InvalidQuery
-from corechain_indexer.store import SQL
+from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.latest import Latest
+from corechain_indexer.store.readings import FIRST_PLACE, Readings
+from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.series import RollupSeries, Series
 
 if TYPE_CHECKING:
@@ -71,10 +72,22 @@ class Handlers:
     prover: ReadingProver
     rewards: RewardSchedule
 
+    @property
+    def reads(self) -> Reads:
+        return Reads(self.pool)
+
+    @property
+    def kept(self) -> Readings:
+        return Readings(self.pool)
+
+    @property
+    def epoch_store(self) -> EpochStore:
+        return EpochStore(self.pool)
+
     async def status(self, params: Params) -> schemas.Status:
         params.only()
-        marks = await marks_of(self.pool)
-        counts = await asked(self.pool.fetch(SQL["state_counts"]))
+        marks = await self.reads.marks()
+        counts = await self.reads.state_counts()
         indexed = max(0, marks.indexed)
         head = await self.node_head.number(at_least=indexed)
         return schemas.Status(
@@ -91,33 +104,32 @@ class Handlers:
 
     async def devices(self, params: Params) -> schemas.Devices:
         params.only("limit", "cursor")
-        limit, (after,) = params.limit(), params.cursor([b""])
-        found = await asked(self.pool.fetch(SQL["devices_page"], after, limit + 1))
+        limit, after = params.limit(), params.cursor_bytes()
+        found = await self.reads.devices(after, limit + 1)
         return schemas.Devices(*_page(found, limit, rows.device, lambda row: [row["device"]]))
 
     async def device(self, params: Params) -> schemas.Device:
         params.only()
         device = address("device", params.request.path_params["device"])
-        row = await asked(self.pool.fetchrow(SQL["device"], device))
+        row = await self.reads.device(device)
         if row is None:
             raise UnknownDevice(device)
         return rows.device(row)
 
     async def batches(self, params: Params) -> schemas.Batches:
         params.only("limit", "cursor", "state", *BOUNDS)
-        limit, (after,) = params.limit(), params.cursor([0])
+        limit, after, state = params.limit(), params.cursor_number(0), params.state()
         bound = await newest_block(self.pool, params)
-        arguments = (after, limit + 1, params.state(), bound)
-        found = await asked(self.pool.fetch(SQL["batches_page"], *arguments))
+        found = await self.reads.batches(after, limit + 1, state, bound)
         return schemas.Batches(*_page(found, limit, rows.batch, lambda row: [row["batch_id"]]))
 
     async def _batch(self, params: Params) -> "Record":
         text = params.request.path_params["id"]
         batch_id = in_range("batch id", text, 1, MAX_BATCH_ID)
-        found = await asked(self.pool.fetch(SQL["batches_page"], batch_id - 1, 1, None, None))
-        if not found or found[0]["batch_id"] != batch_id:
+        found = await self.reads.batch(batch_id)
+        if found is None:
             raise UnknownBatch(batch_id)
-        return found[0]
+        return found
 
     async def batch(self, params: Params) -> schemas.Batch:
         params.only()
@@ -125,9 +137,9 @@ class Handlers:
 
     async def rejections(self, params: Params) -> schemas.Rejections:
         params.only("limit", "cursor")
-        limit, (after,) = params.limit(), params.cursor([-1])
+        limit, after = params.limit(), params.cursor_number(-1)
         batch_id = (await self._batch(params))["batch_id"]
-        found = await asked(self.pool.fetch(SQL["rejections_page"], batch_id, after, limit + 1))
+        found = await self.reads.rejections(batch_id, after, limit + 1)
         page = _page(found, limit, rows.rejection, lambda row: [row["ordinal"]])
         return schemas.Rejections(*page)
 
@@ -158,11 +170,11 @@ class Handlers:
         device, proven = params.device(), params.flag("proofs")
         if device is None:
             raise InvalidQuery("device", "is required")
-        place = params.cursor([b"", -1, -1, -1, -1])
+        place = params.cursor(FIRST_PLACE)
         code = metric.code if metric else None
         bound = await newest_block(self.pool, params)
-        arguments = (device, code, start, end, *place, limit + 1, bound)
-        found = await asked(self.pool.fetch(SQL["readings_page"], *arguments))
+        arguments = (device, code, start, end, place, limit + 1, bound)
+        found = await self.kept.page(*arguments)
         proofs: list[schemas.BatchProof] = []
         if proven:
             proofs = await self.prover.prove(found[:limit])
@@ -214,7 +226,7 @@ class Handlers:
     async def reward(self, params: Params) -> schemas.Reward:
         params.only()
         owner = Owner(address("owner", params.request.path_params["owner"]))
-        epoch = await asked(self.pool.fetchrow(SQL["claimable"], int(time.time())))
+        epoch = await self.epoch_store.claimable(int(time.time()))
         if epoch is None:
             raise NotFound("no reward root is claimable yet")
         tree = await self.epoch_tree.of(epoch)
@@ -226,33 +238,32 @@ class Handlers:
             epoch["epoch"],
             hexed(epoch["root"]),
             str(claim.cumulative),
-            str(int(await asked(self.pool.fetchval(SQL["claimed"], owner)))),
+            str(await self.epoch_store.claimed(owner)),
             claim.position,
             [hexed(node) for node in claim.proof],
         )
 
     async def epochs(self, params: Params) -> schemas.Epochs:
         params.only("limit", "cursor")
-        limit, (after,) = params.limit(), params.cursor([0])
-        found = await asked(self.pool.fetch(SQL["epochs"], after, limit + 1))
+        limit, after = params.limit(), params.cursor_number(0)
+        found = await self.epoch_store.page(after, limit + 1)
         shape = partial(rows.epoch, schedule=self.rewards)
         return schemas.Epochs(*_page(found, limit, shape, lambda row: [row["epoch"]]))
 
     async def channels(self, params: Params) -> schemas.PaymentChannels:
         params.only("payer", "limit", "cursor")
-        limit, (after,) = params.limit(), params.cursor([b""])
-        arguments = (params.payer(), after, limit + 1)
-        found = await asked(self.pool.fetch(SQL["payment_channels"], *arguments))
+        limit, after = params.limit(), params.cursor_bytes()
+        found = await self.reads.payment_channels(params.payer(), after, limit + 1)
         page = _page(found, limit, rows.payment_channel, lambda row: [row["channel_id"]])
         return schemas.PaymentChannels(*page)
 
     async def channel(self, params: Params) -> schemas.PaymentChannel | schemas.StateChannel:
         params.only()
         wanted = channel_id(params.request.path_params["id"])
-        payment = await asked(self.pool.fetchrow(SQL["payment_channel"], wanted))
+        payment = await self.reads.payment_channel(wanted)
         if payment is not None:
             return rows.payment_channel(payment)
-        state = await asked(self.pool.fetchrow(SQL["state_channel"], wanted))
+        state = await self.reads.state_channel(wanted)
         if state is None:
             raise NotFound(f"no channel {hexed(wanted)}")
         return rows.state_channel(state)

@@ -128,6 +128,18 @@ class Params:
         text = self._text("cursor")
         return list(first) if text is None else _decoded(text, first)
 
+    def cursor_bytes(self) -> bytes:
+        """Of a path whose pages are ordered by bytes alone."""
+        (place,) = self.cursor([b""])
+        assert isinstance(place, bytes), "decoded like the model"
+        return place
+
+    def cursor_number(self, first: int) -> int:
+        """Of a path whose pages are ordered by one number."""
+        (place,) = self.cursor([first])
+        assert isinstance(place, int), "decoded like the model"
+        return place
+
 
 def in_range(name: str, text: str, low: int, high: int) -> int:
     if not _NUMBER.fullmatch(text) or not low <= int(text) <= high:

@@ -19,7 +19,7 @@ from corechain.protocol.errors import (
     VoucherRegressed,
 )
 from corechain.protocol.signature import wallet_signature
-from corechain.service.database import asked, outages
+from corechain.service.database import outages
 from corechain_indexer.api.deposits import ASKED_QUERIES, LEAST_QUERIES, Depositor
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.x402 import (
@@ -33,7 +33,8 @@ from corechain_indexer.api.x402 import (
     encoded,
     parse_payment,
 )
-from corechain_indexer.store import SQL
+from corechain_indexer.store.reads import Reads
+from corechain_indexer.store.vouchers import PaidQuery, Vouchers
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
     Pooled = PoolConnectionProxy[Record]
 
 TIMEOUT_S = 300
-KEPT_S, FORGET_PAUSE_S = 3_600, 60.0
+KEPT_S, FORGET_PAUSE_S = 3_600.0, 60.0
 """An hour, as x402 proposes for payment ids: longer than any client tries again."""
 
 
@@ -120,8 +121,8 @@ class Paywall:
         """Where a payer that lost count has to go on. Its signature is checked by now: nobody else
         gets to see its vouchers."""
         channel_id = payment.config.channel_id(self.domain)
-        channel = await asked(self.pool.fetchrow(SQL["payment_channel"], channel_id))
-        held = await asked(self.pool.fetchrow(SQL["held_voucher"], channel_id))
+        channel = await Reads(self.pool).payment_channel(channel_id)
+        held = await Vouchers(self.pool).held(channel_id)
         if channel is None:
             return {}
         charged = _charged(channel, held)
@@ -167,11 +168,11 @@ class Paywall:
         channel_id = payment.config.channel_id(self.domain)
         with outages():
             async with self.pool.acquire() as connection:
-                channel = await connection.fetchrow(SQL["payment_channel"], channel_id)
-                row = await connection.fetchrow(SQL["held_voucher"], channel_id)
+                channel = await Reads(connection).payment_channel(channel_id)
+                row = await Vouchers(connection).held(channel_id)
                 if channel is None and payment.deposit is None:
                     raise ChannelNotSeen("the indexer has not seen this channel on the chain yet")
-                kept = await self._kept(connection, payment, query)
+                kept = await self._kept(Vouchers(connection), payment, query)
         if kept is None:
             self._judge(channel, row, payment, before_deposit=payment.deposit is not None)
         return kept
@@ -189,8 +190,7 @@ class Paywall:
     async def forget_forever(self) -> None:
         """Drops what was kept for payers that try again. Raises StoreUnavailable."""
         while True:
-            for name in ("forget_answers", "forget_deposits"):
-                await asked(self.pool.execute(SQL[name], float(KEPT_S)))
+            await Vouchers(self.pool).forget(KEPT_S)
             await asyncio.sleep(FORGET_PAUSE_S)
 
     async def _deposited(self, payment: Payment) -> str:
@@ -208,42 +208,31 @@ class Paywall:
         self, connection: "Pooled", payment: Payment, query: bytes, body: bytes, transaction: str
     ) -> Paid:
         channel_id = payment.config.channel_id(self.domain)
-        channel = await connection.fetchrow(SQL["payment_channel"], channel_id)
+        channel = await Reads(connection).payment_channel(channel_id)
         if channel is None:
             raise ChannelNotSeen("the indexer has not seen this channel on the chain yet")
-        row = await self._locked(connection, channel_id, int(channel["claimed"]))
-        kept = await self._kept(connection, payment, query)
+        vouchers = Vouchers(connection)
+        row = await vouchers.locked(channel_id, int(channel["claimed"]))
+        kept = await self._kept(vouchers, payment, query)
         if kept is not None:
             return kept
         charged = self._judge(channel, row, payment)
         config = config_json(payment.config)
-        values = (channel_id, charged, payment.signature, config)
-        await connection.execute(SQL["charge_voucher"], *values)
+        await vouchers.charge(channel_id, charged, payment.signature, config)
         state = _channel_state(channel_id, channel, charged)
         paid = Paid(body, self._receipt(payment, state, transaction))
         if payment.payment_id is not None:
-            named = (payment.payment_id, query, paid.body, paid.receipt)
-            await connection.execute(SQL["keep_answer"], channel_id, charged, *named)
+            named = PaidQuery(channel_id, charged, payment.payment_id, query)
+            await vouchers.keep_answer(named, paid.body, paid.receipt)
         return paid
 
-    async def _locked(
-        self, connection: "Pooled", channel_id: bytes, claimed: int
-    ) -> "Record | None":
-        """The channel's row, locked, so that its requests come one after another."""
-        row = await connection.fetchrow(SQL["lock_voucher"], channel_id)
-        if row is None:
-            # Of two first requests one makes the row, and the other waits here for its end.
-            await connection.execute(SQL["begin_voucher"], channel_id, claimed)
-            row = await connection.fetchrow(SQL["lock_voucher"], channel_id)
-        return row
-
-    async def _kept(self, connection: "Pooled", payment: Payment, query: bytes) -> Paid | None:
+    async def _kept(self, vouchers: Vouchers, payment: Payment, query: bytes) -> Paid | None:
         """The answer of a payment that came before, for its payer only."""
         if payment.payment_id is None:
             return None
-        voucher = payment.voucher
-        place = (payment.config.channel_id(self.domain), voucher.amount, payment.payment_id, query)
-        kept = await connection.fetchrow(SQL["kept_answer"], *place)
+        channel_id, amount = payment.config.channel_id(self.domain), payment.voucher.amount
+        paid = PaidQuery(channel_id, amount, payment.payment_id, query)
+        kept = await vouchers.kept_answer(paid)
         if kept is None:
             return None
         self._check(payment, U128_MAX, held=0, due=0)

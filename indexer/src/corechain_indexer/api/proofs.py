@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 from corechain.protocol.levels import BLOCK, OpenedTrees
 from corechain.protocol.merkle import depth_of
 from corechain.protocol.reading import DeviceId, Reading
-from corechain.service.database import asked
 from corechain_indexer.api import schemas
 from corechain_indexer.api.rows import header_of, hexed
 from corechain_indexer.api.trees import AT_ONCE, Batch, BatchGone, TreeCache
 from corechain_indexer.errors import Unavailable
-from corechain_indexer.store import SQL
 from corechain_indexer.store.files import to_unsigned
+from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -46,7 +45,7 @@ class ReadingProver:
         return proofs
 
     async def _headers(self, batches: set[int]) -> Mapping[int, "Record"]:
-        headers = await asked(self.pool.fetch(SQL["headers_of"], sorted(batches)))
+        headers = await Reads(self.pool).headers_of(sorted(batches))
         if len(headers) != len(batches):
             raise _changed()
         return {row["batch_id"]: row for row in headers}

@@ -10,13 +10,12 @@ from corechain.protocol.reading import pack_key
 from corechain.protocol.statistics import NOTHING, RangeProof, revealed_positions, verify_range
 from corechain.protocol.statistics import Statistics as Proven
 from corechain.protocol.vocabulary import Metric
-from corechain.service.database import asked
 from corechain_indexer.api import schemas
 from corechain_indexer.api.rows import header_of, hexed, sql_header
 from corechain_indexer.api.trees import AT_ONCE, Batch, TreeCache
 from corechain_indexer.errors import InvalidQuery
-from corechain_indexer.store import SQL
-from corechain_indexer.store.files import to_unsigned
+from corechain_indexer.store.readings import Readings
+from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -88,28 +87,24 @@ class StatisticsReader:
         if question.cell is not None:
             return [question.cell]
         arguments = (question.device, question.metric.code, question.start, question.end)
-        rows = await asked(self.pool.fetch(SQL["cells_of"], *arguments))
-        return [to_unsigned(row["cell"]) for row in rows]
+        return await Readings(self.pool).cells_of(*arguments)
 
     async def _batches(self, question: Question) -> Sequence["Record"]:
         """All verified batches from the first to the last that holds such readings, by lane."""
         first_hour = question.start - question.start % HOUR_S
-        holding = await asked(
-            self.pool.fetch(
-                SQL["batches_with"],
-                question.device,
-                question.metric.code,
-                first_hour,
-                question.end,
-                MAX_BATCHES + 1,
-                question.newest_block,
-            )
+        holding = await Readings(self.pool).batches_with(
+            question.device,
+            question.metric.code,
+            first_hour,
+            question.end,
+            MAX_BATCHES + 1,
+            question.newest_block,
         )
         rows: list[Record] = []
-        for first, last in _spans([row["batch_id"] for row in holding]):
+        for first, last in _spans(holding):
             if last - first + len(rows) >= MAX_BATCHES or len(holding) > MAX_BATCHES:
                 raise InvalidQuery("to", f"the answer spans more than {MAX_BATCHES} batches")
-            rows += await asked(self.pool.fetch(SQL["headers_between"], first, last))
+            rows += await Reads(self.pool).headers_between(first, last)
         return rows
 
 

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from corechain.protocol.errors import NotFound
 from corechain.protocol.levels import (
     BLOCK,
-    BLOCK_BYTES,
     Block,
     OpenedTrees,
     UpperLevels,
     hash_blocks,
 )
-from corechain.protocol.rewards import Owner, RewardTree
-from corechain.service.database import asked
-from corechain_indexer.store import SQL
+from corechain.protocol.rewards import RewardTree
+from corechain_indexer.store.epochs import EpochStore
+from corechain_indexer.store.levels import LevelStore
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -87,14 +86,14 @@ class TreeCache:
         if not places:
             return {}
         ids, numbers = [batch.batch_id for batch, _ in places], [block for _, block in places]
-        rows = await asked(self.pool.fetch(SQL["leaf_blocks"], ids, numbers, BLOCK_BYTES))
+        rows = await LevelStore(self.pool).leaf_blocks(ids, numbers)
         found = {(_name(row), row["block"]): row["leaves"] for row in rows}
         _check_all_there([batch for batch, _ in places], {batch for batch, _ in found})
         return found
 
     async def _read(self, batches: Sequence[Batch]) -> dict[Batch, UpperLevels]:
         ids = [batch.batch_id for batch in batches]
-        rows = await asked(self.pool.fetch(SQL["tree_levels"], ids))
+        rows = await LevelStore(self.pool).of(ids)
         found = {_name(row): row for row in rows}
         _check_all_there(batches, found)
         levels = await asyncio.to_thread(lambda: [_levels(found[batch]) for batch in batches])
@@ -147,10 +146,8 @@ class EpochTree:
             return self._tree
 
     async def _built(self, epoch: "Record") -> RewardTree:
-        place = epoch["block_number"], epoch["log_index"]
-        leaves = await asked(self.pool.fetch(SQL["epoch_leaves"], *place))
-        if not leaves:
+        amounts = await EpochStore(self.pool).amounts(epoch)
+        if not amounts:
             raise NotFound(f"epoch {epoch['epoch']} is not there any more")
-        amounts = {Owner(leaf["owner"]): int(leaf["cumulative"]) for leaf in leaves}
         # Elsewhere, so that nobody else's request waits for it.
         return await asyncio.to_thread(RewardTree, amounts)

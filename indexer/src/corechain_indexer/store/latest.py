@@ -26,12 +26,8 @@ from corechain_indexer.store import SQL
 from corechain_indexer.store.files import to_unsigned
 
 if TYPE_CHECKING:
-    from asyncpg import Record
-    from asyncpg.pool import PoolConnectionProxy
-
-    from corechain.service.database import Conn, Database
-
-    Asked = Database | Conn | PoolConnectionProxy[Record]
+    from corechain.service.database import Database
+    from corechain_indexer.store import Asked
 
 CHANNEL = "corechain:batches"
 GENERATION = b"generation"

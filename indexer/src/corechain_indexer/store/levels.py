@@ -1,14 +1,17 @@
-"""Upper levels of the trees of batches that were verified before they were kept."""
+"""Upper levels of the trees of verified batches, and the leaves below them."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from corechain.protocol.levels import UpperLevels
+from corechain.protocol.levels import BLOCK_BYTES, UpperLevels
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from corechain.service.database import Database
 
 AT_ONCE = 8
@@ -17,12 +20,25 @@ AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class LevelStore:
-    """Fills in what a migration cannot compute. Several at a time write the same."""
+    """Every method raises StoreUnavailable."""
 
     pool: "Database"
 
+    async def of(self, batch_ids: Sequence[int]) -> "Sequence[Record]":
+        """Of those that are verified; leaves only where the levels must be made from them."""
+        return await asked(self.pool.fetch(SQL["tree_levels"], batch_ids))
+
+    async def leaf_blocks(
+        self, batch_ids: Sequence[int], blocks: Sequence[int]
+    ) -> "Sequence[Record]":
+        """Blocks of packed leaves, by pairs of batch and number; none for a batch that is not
+        verified (any more)."""
+        question = (SQL["leaf_blocks"], batch_ids, blocks, BLOCK_BYTES)
+        return await asked(self.pool.fetch(*question))
+
     async def fill_some(self) -> bool:
-        """Whether there were any without."""
+        """Makes levels that a migration cannot compute; whether there were any missing. Several at
+        a time write the same."""
         rows = await asked(self.pool.fetch(SQL["batches_without_levels"], AT_ONCE))
         for row in rows:
             upper = await asyncio.to_thread(UpperLevels.of, row["leaves"])

@@ -12,13 +12,8 @@ select batch_id, position, metric, cell, device, observed_at, value, flag from r
   join batch b using (batch_id) cross join chain_mark m
  order by r.device, r.metric, r.observed_at, r.batch_id, r.position
 
--- name: batches_in_window
--- Verified batches that can hold readings observed in a window.
-select batch_id from batch_file
- where state = 'verified' and window_end >= $1 and window_start <= $2 order by batch_id limit $3
-
 -- name: batches_with
--- Of those, the ones that hold readings of the device and metric, up to a block.
+-- Batches that hold readings of the device and metric, up to a block.
 select distinct batch_id from rollup
  where device = $1 and metric = $2 and hour >= $3 and hour <= $4
    and ($6::bigint is null

@@ -1,3 +1,6 @@
+-- name: ping
+select 1
+
 -- name: state_counts
 select state, sum(batches)::bigint as count, sum(readings)::bigint as readings, sum(rejected)::bigint as rejected
   from tally group by state having sum(batches) > 0

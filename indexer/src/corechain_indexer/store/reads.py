@@ -1,0 +1,89 @@
+"""What the query API reads of the mirrored chain: marks, devices, batches, channels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from corechain.service.database import asked
+from corechain_indexer.store import SQL
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from corechain_indexer.store import Asked
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Numbers of blocks: the newest mirrored one, and up to which they are safe and final; -1 for
+    none."""
+
+    indexed: int
+    safe: int
+    final: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Every method raises StoreUnavailable. Pages are in the order of their key, which is `after`'s
+    successor first."""
+
+    database: "Asked"
+
+    async def ping(self) -> None:
+        await asked(self.database.fetchval(SQL["ping"]))
+
+    async def marks(self) -> Marks:
+        row = await asked(self.database.fetchrow(SQL["marks"]))
+        assert row is not None, "the table has always its one row"
+        return Marks(row["indexed"], row["safe"], row["final"])
+
+    async def state_counts(self) -> "Sequence[Record]":
+        """Batches, readings and rejections, a row for each state that occurs."""
+        return await asked(self.database.fetch(SQL["state_counts"]))
+
+    # ------------------------------------------------------------------ devices
+
+    async def devices(self, after: bytes, limit: int) -> "Sequence[Record]":
+        return await asked(self.database.fetch(SQL["devices_page"], after, limit))
+
+    async def device(self, device: bytes) -> "Record | None":
+        return await asked(self.database.fetchrow(SQL["device"], device))
+
+    # ------------------------------------------------------------------ batches
+
+    async def batches(
+        self, after: int, limit: int, state: str | None = None, newest_block: int | None = None
+    ) -> "Sequence[Record]":
+        """Of one state, or of any; committed up to a block, or whenever."""
+        arguments = (after, limit, state, newest_block)
+        return await asked(self.database.fetch(SQL["batches_page"], *arguments))
+
+    async def batch(self, batch_id: int) -> "Record | None":
+        found = await self.batches(batch_id - 1, 1)
+        return found[0] if found and found[0]["batch_id"] == batch_id else None
+
+    async def rejections(self, batch_id: int, after: int, limit: int) -> "Sequence[Record]":
+        """By their ordinal in the data file."""
+        return await asked(self.database.fetch(SQL["rejections_page"], batch_id, after, limit))
+
+    async def headers_between(self, first: int, last: int) -> "Sequence[Record]":
+        """All verified batches with these ids, both included."""
+        return await asked(self.database.fetch(SQL["headers_between"], first, last))
+
+    async def headers_of(self, batch_ids: Sequence[int]) -> "Sequence[Record]":
+        """Of those that are verified."""
+        return await asked(self.database.fetch(SQL["headers_of"], batch_ids))
+
+    # ------------------------------------------------------------------ channels
+
+    async def payment_channels(
+        self, payer: bytes | None, after: bytes, limit: int
+    ) -> "Sequence[Record]":
+        return await asked(self.database.fetch(SQL["payment_channels"], payer, after, limit))
+
+    async def payment_channel(self, channel_id: bytes) -> "Record | None":
+        return await asked(self.database.fetchrow(SQL["payment_channel"], channel_id))
+
+    async def state_channel(self, channel_id: bytes) -> "Record | None":
+        return await asked(self.database.fetchrow(SQL["state_channel"], channel_id))
