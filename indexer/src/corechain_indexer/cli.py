@@ -25,11 +25,24 @@ def run(
     ] = None,
 ) -> None:
     """Run the indexer until SIGTERM. Settings: INDEXER_* in the environment."""
-    from corechain_indexer import service
+    from corechain_indexer import service, serving
 
     roles = roles_of(service.Role, role)
     settings, deployment = configured(load_settings)
-    run_to_end(service.run(settings, deployment, roles))
+    run_to_end(serving.run(settings, deployment, roles))
+
+
+@commands.command(hidden=True)
+def worker(
+    port: Annotated[int, typer.Option()],
+    number: Annotated[int, typer.Option()],
+    ops_fd: Annotated[int, typer.Option()],
+) -> None:
+    """What `run` starts INDEXER_API_WORKERS times, and nobody by hand."""
+    from corechain_indexer import serving
+
+    settings, deployment = configured(load_settings)
+    run_to_end(serving.run_worker(settings, deployment, number, port, ops_fd))
 
 
 @commands.command()

@@ -1,7 +1,7 @@
 """Wires mirror and query API together and runs them in one task group."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
@@ -13,13 +13,11 @@ from eth_account import Account
 
 from corechain.deployment import Deployment
 from corechain.http import async_client
-from corechain.implementation import is_native
 from corechain.protocol.channel import payment_domain
 from corechain.service.chain_reader import ChainReader
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.errors import StoreUnavailable
-from corechain.service.health import Health
-from corechain.service.http_server import bind, http_server, until_stopped
+from corechain.service.health import Health, Probe
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
@@ -48,7 +46,7 @@ from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
 from corechain_indexer.rewards import RewardAuditor
-from corechain_indexer.settings import PREFIX, Settings
+from corechain_indexer.settings import Settings
 from corechain_indexer.source import announce_heads, check_chain
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
@@ -232,7 +230,8 @@ class Indexer:
 
     # ---------------------------------------------------------------------- api
 
-    def api(self) -> Api:
+    def api(self, probes: Mapping[str, Probe] | None = None) -> Api:
+        """With more `probes` than those of every process."""
         settings = self.settings
         trees = TreeCache(self.pool, settings.tree_cache_bytes)
         handlers = Handlers(
@@ -248,12 +247,12 @@ class Indexer:
             self.deployment.rewards,
         )
         stream = BatchStream(self.redis, settings.max_subscribers, self.metrics)
-        probes = {
+        needed: dict[str, Probe] = {
             "database": self._ask_database,
             "cache": self.latest.ping,
             "node": self.rpc.head,
         }
-        health = Health(probes, self.supervised, self.warnings)
+        health = Health(needed | dict(probes or {}), self.supervised, self.warnings)
         freshness = Freshness(self.pool, self.rpc, settings.fresh_wait_s)
         paywall = self._paywall()
         return Api(handlers, freshness, stream, health, paywall, self.metrics, self.prepared)
@@ -293,8 +292,11 @@ class Indexer:
         restarted = self.metrics.sessions_restarted.labels(name).inc
         return sessions(name, session, restarted, self.supervised)
 
-    def loops(self, roles: Sequence[Role], api: Api) -> list[Coroutine[Any, Any, None]]:
-        """The roles' loops, in order of start."""
+    def loops(
+        self, roles: Sequence[Role], api: Api, *, serves: bool = True, keeps: bool = True
+    ) -> list[Coroutine[Any, Any, None]]:
+        """The roles' loops, in order of start. Of the API's, with `serves` those that every process
+        which answers needs, with `keeps` those of which one is enough."""
 
         def loop(name: str, session: Any) -> Coroutine[Any, Any, None]:
             async def begin() -> None:
@@ -309,29 +311,9 @@ class Indexer:
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
             found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
-        if Role.API in roles:
+        if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]
-            if api.paywall is not None:
-                found += [loop("paid answers", api.paywall.forget_forever)]
-                found += [loop("withdrawals", self.withdrawals.watch_forever)]
+        if Role.API in roles and keeps and api.paywall is not None:
+            found += [loop("paid answers", api.paywall.forget_forever)]
+            found += [loop("withdrawals", self.withdrawals.watch_forever)]
         return found
-
-
-async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
-    """Runs the roles until a signal. Raises what stopped them otherwise."""
-    indexer = Indexer(settings, deployment)
-    with bind(PREFIX, settings.http_host, settings.http_port) as listener:
-        try:
-            api = indexer.api()
-            limits = (settings.max_connections, settings.keep_alive_s)
-            server = http_server(api.app(queries=Role.API in roles), *limits, refused=api.count)
-            async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(loop) for loop in indexer.loops(roles, api)]
-                serving = group.create_task(server.serve(sockets=[listener]))
-                await server.until_started()
-                port = listener.getsockname()[1]
-                log.info("serving", port=port, roles=list(roles), native=is_native())
-                await until_stopped(server, serving, loops)
-        finally:
-            await indexer.close()
-    log.info("stopped")

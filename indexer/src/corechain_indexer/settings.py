@@ -106,6 +106,18 @@ class Settings(HttpSettings):
     )
 
     http_port: int = Field(8702, ge=0, le=65_535, description=PORT_MEANING)
+    ops_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="port for `/health`, `/ready` and `/metrics`; the API's then has no `/metrics`",
+    )
+    api_workers: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="processes that answer queries at HTTP_PORT; over 1 it takes an OPS_PORT",
+    )
     max_subscribers: int = Field(
         1_000, ge=1, le=100_000, description="open batch streams at a time"
     )

@@ -24,7 +24,7 @@ from corechain.protocol.errors import (
     problem_type,
 )
 from corechain.service.health import Health
-from corechain.service.ops import Ops, route_error
+from corechain.service.ops import Exposition, Ops, route_error
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
@@ -165,9 +165,13 @@ class Api:
     async def openapi(self, request: Request) -> Response:
         return _json(document(ENDPOINTS, VERSION))
 
-    def app(self, *, queries: bool) -> Starlette:
-        """The application; without `queries` only what operates the process."""
-        routes: list[Any] = Ops(self.health, self.metrics.exposition).routes()
+    def app(
+        self, *, queries: bool, metrics: bool = True, exposition: Exposition | None = None
+    ) -> Starlette:
+        """The application; without `queries` only what operates the process. `metrics` at this
+        address, too: those of `exposition`, else of this process."""
+        ops = Ops(self.health, exposition or self.metrics.exposition)
+        routes: list[Any] = ops.routes(metrics=metrics)
         if queries:
             routes += [Route(item.path, self._endpoint(item)) for item in ENDPOINTS]
             routes += [

@@ -5,7 +5,7 @@ import contextlib
 import logging
 import signal
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import structlog
 import uvicorn
@@ -28,21 +28,31 @@ BACKLOG = 4096
 OWN_FILES = 256
 GRACE_S = 5
 STARTED_POLL_S = 0.01
+OPS_CONNECTIONS, OPS_KEEP_ALIVE_S = 64, 75
+"""Of a listener for probes and metrics: a few scrapers and balancers."""
 
 
-def bind(prefix: str, host: str, port: int) -> socket.socket:
-    """A listening address, taken before anything else starts. Raises InvalidSetting."""
+def bind(
+    prefix: str, host: str, port: int, names: str = "HTTP", *, shared: bool = False
+) -> socket.socket:
+    """A listening address, taken before anything else starts. Raises InvalidSetting.
+
+    `shared`: with other processes of this user that ask for the same (SO_REUSEPORT). `names`: the
+    middle of the settings that it comes from.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named: without it an answer of
     # two writes waits 40 ms for the client's delayed acknowledgement.
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((host, port))
     except OSError as error:
         bound.close()
         raise InvalidSetting(
-            f"{prefix}HTTP_HOST and {prefix}HTTP_PORT: {host}:{port} cannot be used: "
+            f"{prefix}HTTP_HOST and {prefix}{names}_PORT: {host}:{port} cannot be used: "
             f"{error.strerror}"
         ) from None
     return bound
@@ -102,15 +112,39 @@ def http_server(
 
 
 async def until_stopped(
-    server: HttpServer, serving: asyncio.Task[None], loops: Sequence[asyncio.Task[None]]
+    server: HttpServer,
+    serving: asyncio.Task[None],
+    loops: Sequence[asyncio.Task[None]],
+    stop: asyncio.Event | None = None,
 ) -> None:
-    """Waits for SIGTERM or SIGINT, lets the requests under way finish, then stops the loops in
-    reverse order. What is on the bus stays there for the next start."""
-    stop = asyncio.Event()
+    """Waits for SIGTERM or SIGINT (or `stop`), lets the requests under way finish, then stops the
+    loops in reverse order. What is on the bus stays there for the next start."""
+    await stop_asked(stop or asyncio.Event())
+    server.should_exit = True
+    await serving
+    await stop_all(loops)
+
+
+async def stop_asked(stop: asyncio.Event) -> None:
+    """Returns at SIGTERM or SIGINT, or when the event is set."""
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     await stop.wait()
     log.info("stopping")
-    server.should_exit = True
-    await serving
-    await stop_all(loops)
+
+
+@contextlib.asynccontextmanager
+async def also_served(app: ASGIApp, listener: socket.socket | None) -> AsyncIterator[None]:
+    """Serves what operates the process at an address of its own, to the end of the block: longer
+    than the requests that are finished at the end. Without a listener, nothing."""
+    if listener is None:
+        yield
+        return
+    server = http_server(app, OPS_CONNECTIONS, OPS_KEEP_ALIVE_S)
+    serving = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        await server.until_started()
+        yield
+    finally:
+        server.should_exit = True
+        await serving

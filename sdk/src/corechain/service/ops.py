@@ -1,6 +1,7 @@
 """What operates a process over HTTP, the same for every service: /health, /ready, /metrics."""
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from prometheus_client import Gauge
@@ -17,12 +18,15 @@ EXPOSITION_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The text format of Prometheus."""
 
 
+Exposition = Callable[[], bytes | Awaitable[bytes]]
+
+
 @dataclass(frozen=True, slots=True)
 class Ops:
-    """`health` answers `/ready`, `exposition` renders the metrics."""
+    """`health` answers `/ready`, `exposition` renders the metrics, at once or soon."""
 
     health: Health
-    exposition: Callable[[], bytes]
+    exposition: Exposition
 
     async def alive(self, request: Request) -> Response:
         """200 as long as the process can answer at all: a reason to restart it is its absence."""
@@ -34,14 +38,14 @@ class Ops:
         return JSONResponse(document, 200 if ready else 503)
 
     async def metrics(self, request: Request) -> Response:
-        return Response(self.exposition(), media_type=EXPOSITION_TYPE)
+        text = self.exposition()
+        body = await text if inspect.isawaitable(text) else text
+        return Response(body, media_type=EXPOSITION_TYPE)
 
-    def routes(self) -> list[Route]:
-        return [
-            Route("/health", self.alive),
-            Route("/ready", self.ready),
-            Route("/metrics", self.metrics),
-        ]
+    def routes(self, *, metrics: bool = True) -> list[Route]:
+        """Without `metrics` only the probes, which balancers in front of a public port ask."""
+        probes = [Route("/health", self.alive), Route("/ready", self.ready)]
+        return [*probes, Route("/metrics", self.metrics)] if metrics else probes
 
 
 def route_error(error: HTTPException) -> ProtocolError:

@@ -1,0 +1,189 @@
+"""Processes of the indexer: one that does everything, or a supervisor with workers that answer."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+from starlette.applications import Starlette
+
+from corechain.deployment import Deployment
+from corechain.implementation import is_native
+from corechain.service.expositions import merged
+from corechain.service.http_server import (
+    HttpServer,
+    also_served,
+    bind,
+    http_server,
+    stop_asked,
+    until_stopped,
+)
+from corechain.service.ops import shown_in
+from corechain.service.settings import InvalidSetting
+from corechain.service.supervision import Loops, sessions, stop_all
+from corechain.service.worker_processes import WorkerProcesses, supervisor_gone, worker_command
+from corechain_indexer.api.app import Api
+from corechain_indexer.service import Indexer, Role
+from corechain_indexer.settings import PREFIX, Settings
+
+log = structlog.get_logger(__name__)
+
+LOOK_S = 0.02
+"""Between two looks whether a new worker can answer; it has been starting for a second by then."""
+
+
+async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+    """Runs the roles until a signal. Raises what stopped them otherwise."""
+    if Role.API in roles and settings.api_workers > 1:
+        await _supervise(settings, deployment, roles)
+    else:
+        await _run_alone(settings, deployment, roles)
+
+
+@contextlib.contextmanager
+def _ops_listener(settings: Settings) -> Iterator[socket.socket | None]:
+    if settings.ops_port is None:
+        yield None
+        return
+    with bind(PREFIX, settings.http_host, settings.ops_port, "OPS") as listener:
+        yield listener
+
+
+async def _run_alone(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+    indexer = Indexer(settings, deployment)
+    with (
+        bind(PREFIX, settings.http_host, settings.http_port) as listener,
+        _ops_listener(settings) as ops,
+    ):
+        try:
+            api = indexer.api()
+            app = api.app(queries=Role.API in roles, metrics=ops is None)
+            async with also_served(api.app(queries=False), ops):
+                loops = indexer.loops(roles, api)
+                await _serve(_server(settings, api, app), listener, loops, roles)
+        finally:
+            await indexer.close()
+    log.info("stopped")
+
+
+def _server(settings: Settings, api: Api, app: Starlette) -> HttpServer:
+    return http_server(app, settings.max_connections, settings.keep_alive_s, refused=api.count)
+
+
+async def _serve(
+    server: HttpServer,
+    listener: socket.socket,
+    loops: Sequence[Coroutine[Any, Any, None]],
+    roles: Sequence[Role],
+    stop: asyncio.Event | None = None,
+    before: Callable[[], Awaitable[None]] | None = None,
+) -> None:
+    """`before` returns when the first connection may come; the loops run already."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(loop) for loop in loops]
+        if before is not None:
+            await before()
+        serving = group.create_task(server.serve(sockets=[listener]))
+        await server.until_started()
+        port = listener.getsockname()[1]
+        log.info("serving", port=port, roles=list(roles), native=is_native())
+        await until_stopped(server, serving, tasks, stop)
+
+
+# ------------------------------------------------------------------------------ workers
+
+
+@dataclass(frozen=True, slots=True)
+class _Supervisor:
+    """Everything but the answers to queries: the other roles, the upkeep, and the workers."""
+
+    indexer: Indexer
+    workers: WorkerProcesses
+    states: Loops
+    """Of the workers: one that is down does not make the service unready while others answer."""
+
+    def loops(self, roles: Sequence[Role], api: Api) -> list[Coroutine[Any, Any, None]]:
+        restarted = self.indexer.metrics.sessions_restarted
+        found = self.indexer.loops(roles, api, serves=False)
+        for number in range(self.workers.count):
+            name = f"worker {number}"
+            session: Callable[[], Awaitable[None]] = partial(self.workers.session, number)
+            found.append(sessions(name, session, restarted.labels(name).inc, self.states))
+        return found
+
+    async def exposition(self) -> bytes:
+        own = self.indexer.metrics.exposition()
+        return merged(own, await self.workers.expositions())
+
+
+async def _supervise(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+    if settings.ops_port is None:
+        raise InvalidSetting(
+            f"{PREFIX}API_WORKERS over 1 needs {PREFIX}OPS_PORT: at the port that the workers "
+            "share, /metrics would be those of one of them"
+        )
+    indexer = Indexer(settings, deployment)
+    with (
+        # Bound and never listened at: the port stays ours while no worker lives.
+        bind(PREFIX, settings.http_host, settings.http_port, shared=True) as reserved,
+        _ops_listener(settings) as ops,
+        WorkerProcesses(settings.api_workers, _worker_command(reserved)) as workers,
+    ):
+        supervisor = _Supervisor(indexer, workers, Loops(shown_in(indexer.metrics.loop_state)))
+        try:
+            api = indexer.api({"workers": workers.ready})
+            app = api.app(queries=False, exposition=supervisor.exposition)
+            async with also_served(app, ops), asyncio.TaskGroup() as group:
+                tasks = [group.create_task(loop) for loop in supervisor.loops(roles, api)]
+                port = reserved.getsockname()[1]
+                log.info("supervising", port=port, workers=workers.count, roles=list(roles))
+                await stop_asked(asyncio.Event())
+                await workers.stop()
+                await stop_all(tasks)
+        finally:
+            await indexer.close()
+    log.info("stopped")
+
+
+def _worker_command(reserved: socket.socket) -> list[str]:
+    return worker_command("indexer", "worker", "--port", str(reserved.getsockname()[1]))
+
+
+async def _can_answer(indexer: Indexer, stop: asyncio.Event) -> None:
+    """Returns when the database is there, or is known to be away: until then the other workers
+    answer better. While it is away all say so, as a process alone does."""
+    while not (  # noqa: ASYNC110 (three things that have no event in common)
+        indexer.prepared.is_set() or indexer.supervised.unwell() or stop.is_set()
+    ):
+        await asyncio.sleep(LOOK_S)
+
+
+async def run_worker(
+    settings: Settings, deployment: Deployment, number: int, port: int, ops_fd: int
+) -> None:
+    """One process that answers queries, until a signal or the end of its supervisor."""
+    share = settings.tree_cache_bytes // settings.api_workers
+    indexer = Indexer(settings.model_copy(update={"tree_cache_bytes": share}), deployment)
+    stop = asyncio.Event()
+    watching = asyncio.create_task(supervisor_gone())
+    watching.add_done_callback(lambda _: stop.set())
+    structlog.contextvars.bind_contextvars(worker=number)
+    with (
+        bind(PREFIX, settings.http_host, port, shared=True) as listener,
+        socket.socket(fileno=ops_fd) as ops,
+    ):
+        try:
+            api = indexer.api()
+            server = _server(settings, api, api.app(queries=True, metrics=False))
+            async with also_served(api.app(queries=False), ops):
+                loops = indexer.loops([Role.API], api, keeps=False)
+                ready = partial(_can_answer, indexer, stop)
+                await _serve(server, listener, loops, [Role.API], stop, ready)
+        finally:
+            watching.cancel()
+            await indexer.close()
+    log.info("stopped")
