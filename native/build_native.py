@@ -20,6 +20,7 @@ SOURCES = (
     "keccak_rows.c",
     "lanes.c",
     "pack_json.c",
+    "ranges.c",
     "roots.c",
     "sums.c",
     "verify.c",
@@ -29,6 +30,7 @@ HEADERS = (
     "keccak.h",
     "keccak_rows.h",
     "pack_json.h",
+    "ranges.h",
     "roots.h",
     "verify.h",
 )

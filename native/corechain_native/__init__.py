@@ -11,6 +11,7 @@ if os.environ.get("CORECHAIN_NATIVE") == "0":
 
 from corechain_native.columns import columns, content_digests, reports_size
 from corechain_native.hashing import keccak256
+from corechain_native.ranges import range_edges, range_proof
 from corechain_native.reports_json import pack_json, vocabulary
 from corechain_native.trees import hash26_rows, hash26_slices, merkle_root, statistics_root
 from corechain_native.verifying import (
@@ -35,6 +36,8 @@ __all__ = [
     "keccak256",
     "merkle_root",
     "pack_json",
+    "range_edges",
+    "range_proof",
     "reports_size",
     "statistics_root",
     "verify_frame",

@@ -19,13 +19,13 @@ void corechain_merkle_root(uint8_t *work, size_t count, uint8_t *root) {
     memcpy(root, work, HASH);
 }
 
-static uint64_t big64(const uint8_t *from) {
+uint64_t corechain_big64(const uint8_t *from) {
     uint64_t word = 0;
     for (int i = 0; i < 8; i++) word = word << 8 | from[i];
     return word;
 }
 
-static int32_t big32(const uint8_t *from) {
+int32_t corechain_big32(const uint8_t *from) {
     return (int32_t)((uint32_t)from[0] << 24 | from[1] << 16 | from[2] << 8 | from[3]);
 }
 
@@ -48,38 +48,43 @@ static void put_node(uint8_t *to, const uint8_t *hash, uint64_t sum, int32_t low
  * nothing. `to` may be where they lie. */
 static void put_parent(uint8_t *to, const uint8_t *hash, const uint8_t *pair, int alone) {
     const uint8_t *left = pair + HASH, *right = pair + NODE + HASH;
-    uint64_t sum = big64(left);
-    int32_t low = big32(left + 8), high = big32(left + 12);
+    uint64_t sum = corechain_big64(left);
+    int32_t low = corechain_big32(left + 8), high = corechain_big32(left + 12);
     if (!alone) {
-        int32_t other_low = big32(right + 8), other_high = big32(right + 12);
-        sum += big64(right);
+        int32_t other_low = corechain_big32(right + 8), other_high = corechain_big32(right + 12);
+        sum += corechain_big64(right);
         if (other_low < low) low = other_low;
         if (other_high > high) high = other_high;
     }
     put_node(to, hash, sum, low, high);
 }
 
-static void level_above(uint8_t *work, size_t count) {
+void corechain_level_above(uint8_t *below, size_t count, uint8_t *above) {
     uint8_t hashes[GROUP * HASH];
     size_t parents = (count + 1) / 2;
-    memset(work + NODE * count, 0, NODE);
+    memset(below + NODE * count, 0, NODE);
     for (size_t at = 0; at < parents; at += GROUP) {
         size_t many = parents - at < GROUP ? parents - at : GROUP;
-        corechain_hash26_rows(work + 2 * NODE * at, 2 * NODE, 2 * NODE, many, hashes, HASH);
+        corechain_hash26_rows(below + 2 * NODE * at, 2 * NODE, 2 * NODE, many, hashes, HASH);
         for (size_t i = 0; i < many; i++) {
             size_t parent = at + i;
-            put_parent(work + NODE * parent, hashes + HASH * i, work + 2 * NODE * parent,
+            put_parent(above + NODE * parent, hashes + HASH * i, below + 2 * NODE * parent,
                        2 * parent + 1 == count);
         }
     }
 }
 
+void corechain_leaf_nodes(const uint8_t *leaves, const uint8_t *hashes, size_t count,
+                          uint8_t *nodes) {
+    for (size_t i = 0; i < count; i++) {
+        int32_t value = corechain_big32(leaves + LEAF * i + VALUE_AT);
+        put_node(nodes + NODE * i, hashes + HASH * i, (uint64_t)(int64_t)value, value, value);
+    }
+}
+
 void corechain_statistics_root(const uint8_t *leaves, const uint8_t *hashes, size_t count,
                                uint8_t *work, uint8_t *root) {
-    for (size_t i = 0; i < count; i++) {
-        int32_t value = big32(leaves + LEAF * i + VALUE_AT);
-        put_node(work + NODE * i, hashes + HASH * i, (uint64_t)(int64_t)value, value, value);
-    }
-    for (; count > 1; count = (count + 1) / 2) level_above(work, count);
+    corechain_leaf_nodes(leaves, hashes, count, work);
+    for (; count > 1; count = (count + 1) / 2) corechain_level_above(work, count, work);
     corechain_hash26_rows(work, NODE, NODE, 1, root, HASH);
 }

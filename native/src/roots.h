@@ -12,4 +12,16 @@ void corechain_merkle_root(uint8_t *work, size_t count, uint8_t *root);
 void corechain_statistics_root(const uint8_t *leaves, const uint8_t *hashes, size_t count,
                                uint8_t *work, uint8_t *root);
 
+/* Nodes (42 bytes) of the statistics tree over `count` leaves of 40 bytes with these hashes. */
+void corechain_leaf_nodes(const uint8_t *leaves, const uint8_t *hashes, size_t count,
+                          uint8_t *nodes);
+
+/* The (count + 1) / 2 nodes above `count` >= 1. `below` has room for one more, which is overwritten;
+ * `above` may be `below`. */
+void corechain_level_above(uint8_t *below, size_t count, uint8_t *above);
+
+/* Numbers of a node, as they lie in it. */
+uint64_t corechain_big64(const uint8_t *from);
+int32_t corechain_big32(const uint8_t *from);
+
 #endif

@@ -1,18 +1,18 @@
 """Range statistics of a device's metric, batch by batch, each with its proof."""
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from corechain.protocol.levels import BLOCK, OpenedTrees, UpperLevels
-from corechain.protocol.reading import pack_key
-from corechain.protocol.statistics import NOTHING, RangeProof, revealed_positions, verify_range
-from corechain.protocol.statistics import Statistics as Proven
+from corechain.protocol.levels import UpperLevels
+from corechain.protocol.ranges import KeyRange, MoreBlocks, ProvenRange, edges_of, prove_range
+from corechain.protocol.reading import READING_BYTES, pack_key
+from corechain.protocol.statistics import NODE_BYTES, NOTHING
 from corechain.protocol.vocabulary import Metric
 from corechain_indexer.api import schemas
-from corechain_indexer.api.rows import header_of, hexed, sql_header
-from corechain_indexer.api.trees import AT_ONCE, Batch, TreeCache
+from corechain_indexer.api.rows import hexed, sql_header
+from corechain_indexer.api.trees import Batch, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store.readings import Readings
 from corechain_indexer.store.reads import Reads
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 HOUR_S = 3600
-Range = tuple[bytes, bytes]
-"""The lowest and the highest key, 35 bytes each."""
 MAX_BATCHES = 2_000
 """An answer spans so many batches at the most; a longer time is asked for in pieces."""
+AT_ONCE = 512
+"""Batches whose blocks are read in one go, 5 kB each: a round trip costs as much as proving 20."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,30 +58,30 @@ class StatisticsReader:
         parts, total = [], NOTHING
         for first in range(0, len(looked), AT_ONCE):
             some = looked[first : first + AT_ONCE]
-            for part, proven in await self._parts(some, [_range(question, cell) for cell in cells]):
-                parts.append(part)
-                total += proven
+            found = await self._proven(some, [_range(question, cell) for cell in cells])
+            for batch in found:
+                header, readings_root = sql_header(batch.row), hexed(batch.row["readings_root"])
+                for keys, proven in batch.proven.items():
+                    parts.append(_part(batch.row, header, readings_root, keys, proven))
+                    total += proven.statistics
         return schemas.Statistics(total.count, total.sum, total.min, total.max, parts, skipped)
 
-    async def _parts(
-        self, rows: Sequence["Record"], ranges: Sequence[Range]
-    ) -> list[tuple[schemas.Part, Proven]]:
-        """Of each batch the ranges one after the other. Raises BatchGone."""
+    async def _proven(
+        self, rows: Sequence["Record"], ranges: Sequence[KeyRange]
+    ) -> list["_Looked"]:
+        """Of each batch the ranges, in order. Raises BatchGone."""
         names = [Batch(row["batch_id"], row["commitment"]) for row in rows]
         uppers = await self.trees.upper(names)
-        edges = {name: _blocks(uppers[name], ranges) for name in names}
-        trees = await self.trees.opened(uppers, edges)
-        # An edge that falls between two blocks shows a leaf of each.
-        missing = {name: _shown(trees[name], ranges) - edges[name] for name in names}
-        more = await self.trees.opened(uppers, missing)
-        both = [trees[name].with_blocks(more[name].blocks) for name in names]
-        return await asyncio.to_thread(
-            lambda: [
-                _part(row, opened, *range_)
-                for row, opened in zip(rows, both, strict=True)
-                for range_ in ranges
-            ]
-        )
+        found = {
+            name: _Looked(row, uppers[name], ranges) for name, row in zip(names, rows, strict=True)
+        }
+        missing = {name: one.edges() for name, one in found.items()}
+        # Twice at the most: an edge that falls between two blocks shows a leaf of each.
+        while missing:
+            for name, blocks in (await self.trees.leaves(missing)).items():
+                found[name].blocks |= blocks
+            missing = await asyncio.to_thread(_prove, found, missing)
+        return list(found.values())
 
     async def _cells(self, question: Question) -> Sequence[int]:
         if question.cell is not None:
@@ -126,7 +126,7 @@ def _overlaps(row: "Record", question: Question) -> bool:
     return bool(row["window_end"] >= question.start and row["window_start"] <= question.end)
 
 
-def _range(question: Question, cell: int) -> Range:
+def _range(question: Question, cell: int) -> KeyRange:
     code, device = question.metric.code, question.device
     return (
         pack_key(code, cell, device, question.start),
@@ -134,41 +134,66 @@ def _range(question: Question, cell: int) -> Range:
     )
 
 
-def _blocks(upper: UpperLevels, ranges: Sequence[Range]) -> set[int]:
-    """Where the ranges begin and end."""
-    return {block for low, high in ranges for block in upper.edges(low, high)}
+@dataclass(slots=True)
+class _Looked:
+    """A batch with what of its leaves has been read, and the ranges that are proven by it."""
+
+    row: "Record"
+    upper: UpperLevels
+    ranges: Sequence[KeyRange]
+    blocks: dict[int, bytes] = field(default_factory=dict)
+    proven: dict[KeyRange, ProvenRange] = field(default_factory=dict)
+
+    def edges(self) -> set[int]:
+        """The blocks where the ranges begin and end."""
+        return {block for keys in self.ranges for block in edges_of(self.upper, keys)}
+
+    def prove(self) -> set[int]:
+        """The blocks that must be read, too."""
+        missing: set[int] = set()
+        root = self.row["statistics_root"]
+        for keys in self.ranges:
+            try:
+                self.proven[keys] = prove_range(self.upper, self.blocks, keys, root)
+            except MoreBlocks as more:
+                missing |= more.blocks
+        return missing
 
 
-def _shown(trees: OpenedTrees, ranges: Sequence[Range]) -> set[int]:
-    """The blocks of the leaves that the ranges' proofs show."""
-    places = [trees.locate(low, high) for low, high in ranges]
-    count = trees.upper.count
-    return {at // BLOCK for place in places for at in revealed_positions(*place, count)}
+def _prove(found: dict[Batch, _Looked], changed: Iterable[Batch]) -> dict[Batch, set[int]]:
+    """Proves what can be, and names the blocks that must be read for the rest."""
+    missing = {name: found[name].prove() for name in changed}
+    return {name: blocks for name, blocks in missing.items() if blocks}
 
 
 def _part(
-    row: "Record", trees: OpenedTrees, low: bytes, high: bytes
-) -> tuple[schemas.Part, Proven]:
-    start, end = trees.locate(low, high)
-    proof: RangeProof = trees.statistics.range_proof(start, end)
-    header = header_of(row)
-    count = header.reading_count
-    proven = verify_range(header.statistics_root, count, start, end, low, high, proof)
-    part = schemas.Part(
+    row: "Record",
+    header: schemas.Header,
+    readings_root: str,
+    keys: KeyRange,
+    proven: ProvenRange,
+) -> schemas.Part:
+    total = proven.statistics
+    return schemas.Part(
         row["batch_id"],
         row["block_number"],
         row["finality"],
-        sql_header(row),
-        hexed(row["readings_root"]),
-        hexed(low),
-        hexed(high),
-        start,
-        end,
-        [hexed(leaf) for leaf in proof.leaves],
-        [hexed(node.pack()) for node in proof.nodes],
-        proven.count,
-        proven.sum,
-        proven.min,
-        proven.max,
+        header,
+        readings_root,
+        hexed(keys[0]),
+        hexed(keys[1]),
+        proven.start,
+        proven.end,
+        _hexed(proven.leaves, READING_BYTES),
+        _hexed(proven.nodes, NODE_BYTES),
+        total.count,
+        total.sum,
+        total.min,
+        total.max,
     )
-    return part, proven
+
+
+def _hexed(packed: bytes, size: int) -> list[str]:
+    """Each so many bytes."""
+    text, step = packed.hex(), 2 * size
+    return ["0x" + text[at : at + step] for at in range(0, len(text), step)]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 AT_ONCE = 64
-"""Batches whose levels are read and hashed in one go: an answer over thousands holds no more."""
+"""Batches whose levels are read in one go: those of an older version come with all their leaves."""
 
 
 class Batch(NamedTuple):
@@ -66,30 +66,39 @@ class TreeCache:
         found = {batch: self._held[batch] for batch in batches if batch in self._held}
         for batch in found:
             self._held.move_to_end(batch)
-        if missing:
-            found |= await self._read(missing)
+        for first in range(0, len(missing), AT_ONCE):
+            found |= await self._read(missing[first : first + AT_ONCE])
         return found
 
     async def opened(
         self, uppers: Mapping[Batch, UpperLevels], blocks: Mapping[Batch, Collection[int]]
     ) -> dict[Batch, OpenedTrees]:
         """Trees of these upper levels with the named blocks open. Raises BatchGone."""
-        places = [(batch, block) for batch in uppers for block in sorted(blocks.get(batch, ()))]
-        packed = await self._leaves(places)
-        hashed = await asyncio.to_thread(hash_blocks, [packed[place] for place in places])
+        leaves = await self.leaves({batch: blocks.get(batch, ()) for batch in uppers})
+        places = [(batch, number) for batch, found in leaves.items() for number in found]
+        packed = [leaves[batch][number] for batch, number in places]
         opened: dict[Batch, dict[int, Block]] = {batch: {} for batch in uppers}
+        hashed = await asyncio.to_thread(hash_blocks, packed)
         for (batch, number), block in zip(places, hashed, strict=True):
             opened[batch][number] = block
         return {batch: OpenedTrees(upper, opened[batch]) for batch, upper in uppers.items()}
 
-    async def _leaves(self, places: Sequence[tuple[Batch, int]]) -> dict[tuple[Batch, int], bytes]:
+    async def leaves(
+        self, blocks: Mapping[Batch, Collection[int]]
+    ) -> dict[Batch, dict[int, bytes]]:
+        """The leaves of the named blocks, by their numbers. Raises BatchGone."""
+        found: dict[Batch, dict[int, bytes]] = {batch: {} for batch in blocks}
+        places = [(batch.batch_id, block) for batch in blocks for block in blocks[batch]]
         if not places:
-            return {}
-        ids, numbers = [batch.batch_id for batch, _ in places], [block for _, block in places]
-        rows = await LevelStore(self.pool).leaf_blocks(ids, numbers)
-        found = {(_name(row), row["block"]): row["leaves"] for row in rows}
-        _check_all_there([batch for batch, _ in places], {batch for batch, _ in found})
-        return found
+            return found
+        ids, numbers = zip(*places, strict=True)
+        for row in await LevelStore(self.pool).leaf_blocks(ids, numbers):
+            found.setdefault(_name(row), {})[row["block"]] = row["leaves"]
+        _check_all_there(
+            [batch for batch, some in blocks.items() if some],
+            {batch for batch, some in found.items() if some},
+        )
+        return {batch: found[batch] for batch in blocks}
 
     async def _read(self, batches: Sequence[Batch]) -> dict[Batch, UpperLevels]:
         ids = [batch.batch_id for batch in batches]

@@ -171,6 +171,11 @@ class UpperLevels:
         at = number - BLOCK_LEVEL + (kept if size == NODE_BYTES else 0)
         return memoryview(self.packed)[self._starts[at] : self._starts[at + 1]]
 
+    @cached_property
+    def kept_statistics(self) -> bytes:
+        """All kept levels of the statistics tree, 42 bytes a node, from BLOCK_LEVEL up."""
+        return self.packed[self._starts[(len(self._starts) - 1) // 2] :]
+
     def _fence(self, block: int) -> bytes:
         return self.packed[KEY_BYTES * block : KEY_BYTES * (block + 1)]
 
