@@ -28,14 +28,17 @@ from corechain.devnet.settings import Ports
 from corechain.protocol import native
 from corechain.protocol.hashing import ZERO26
 from corechain.protocol.levels import OpenedTrees, UpperLevels
-from corechain.protocol.rewards import Owner, RewardTree
+from corechain.protocol.rewards import RewardTree
 from corechain.protocol.sealing import LEAF_ROWS
 from corechain.protocol.vocabulary import metric
 from corechain.service.database import create_pool, migrate
 from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import EpochTree, TreeCache
-from corechain_indexer.store import MIGRATIONS, SQL
+from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.files import BatchRows, FileStore, OpenBatch, derived_rows
+from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -185,18 +188,20 @@ async def statistics(pool: "Database", meter: Meter) -> dict[str, Any]:
     found["held_in_all"] = await meter.of(asker(ALWAYS, False))
     found[f"held_in_{HELD}"] = await meter.of(asker(SOMETIMES, False))
     batches = list(range(1, BATCHES + 1))
-    floor = "select batch_id, substring(leaves from 1 for 2560) from batch_file where batch_id = any($1::bigint[])"
-    found["floor_blocks_read"] = await meter.of(lambda: pool.fetch(floor, batches))
+    blocks = [0] * BATCHES
+    found["floor_blocks_read"] = await meter.of(
+        lambda: LevelStore(pool).leaf_blocks(batches, blocks)
+    )
     return found
 
 
 async def rewards(pool: "Database", meter: Meter, owner: Any) -> dict[str, Any]:
-    epoch: Any = await pool.fetchrow(SQL["claimable"], 1)
+    epoch: Any = await EpochStore(pool).claimable(1)
     warm = EpochTree(pool)
 
     async def ask(tree: EpochTree) -> None:
         (await tree.of(epoch)).claim(owner)
-        await pool.fetchval(SQL["claimed"], owner)
+        await EpochStore(pool).claimed(owner)
 
     return {
         "first": await meter.of(lambda: ask(EpochTree(pool)), rounds=3),
@@ -207,9 +212,7 @@ async def rewards(pool: "Database", meter: Meter, owner: Any) -> dict[str, Any]:
 async def devices(pool: "Database", meter: Meter) -> dict[str, Any]:
     floor = "select * from device_event where device > $1 order by device limit $2"
     return {
-        "page_of_100": await meter.of(
-            lambda: pool.fetch(SQL["devices_page"], b"\x80", 101), times=100
-        ),
+        "page_of_100": await meter.of(lambda: Reads(pool).devices(b"\x80", 101), times=100),
         "floor": await meter.of(lambda: pool.fetch(floor, b"\x80", 101), times=100),
     }
 

@@ -61,7 +61,8 @@ class StatisticsReader:
             found = await self._proven(some, [_range(question, cell) for cell in cells])
             for batch in found:
                 header, readings_root = sql_header(batch.row), hexed(batch.row["readings_root"])
-                for keys, proven in batch.proven.items():
+                for keys in batch.ranges:
+                    proven = batch.proven[keys]
                     parts.append(_part(batch.row, header, readings_root, keys, proven))
                     total += proven.statistics
         return schemas.Statistics(total.count, total.sum, total.min, total.max, parts, skipped)
