@@ -76,8 +76,12 @@ async def serve(layer: str) -> None:
 class Direct:
     """A direct path that does nothing: what `corechain.service.direct` adds to `Bare`."""
 
-    method, path, most_bytes, timeout_s = b"POST", b"/v1/reports", 1_000, 30.0
+    most_bytes, timeout_s = 1_000, 30.0
+
     answer = Answer(202, ((b"content-type", b"application/json"),), ANSWER)
+
+    def takes(self, method: bytes, target: bytes) -> bool:
+        return target == b"/v1/reports" and method == b"POST"
 
     def begin(self, request: DirectRequest) -> None:
         pass

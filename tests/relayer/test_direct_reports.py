@@ -331,19 +331,22 @@ async def test_who_reads_nothing_is_answered_no_further() -> None:
         await served.end()
 
 
-def peer_of(served: Served, client: str, *fields: tuple[bytes, bytes]) -> str:
+def peer_of(served: Served, client: str, *fields: tuple[bytes, bytes]) -> tuple[str, str]:
     served.protocol.client = (client, 1)
-    found = served.protocol.peer(fields)
-    assert isinstance(found, str)
-    return found
+    peer, scheme = served.protocol.origin(fields)
+    assert isinstance(peer, str)
+    assert isinstance(scheme, str)
+    return peer, scheme
 
 
 async def test_a_peer_is_who_a_trusted_proxy_says_and_nobody_else() -> None:
     served = Served(Door(), True)
-    forwarded = (b"x-forwarded-for", b"203.0.113.9")
-    assert peer_of(served, "198.51.100.1", forwarded) == "198.51.100.1"
-    assert peer_of(served, "127.0.0.1", forwarded) == "203.0.113.9"
-    assert peer_of(served, "127.0.0.1") == "127.0.0.1"
+    forwarded = (b"x-forwarded-for", b"203.0.113.9"), (b"x-forwarded-proto", b"https")
+    served.protocol.scheme = "http"
+    assert peer_of(served, "198.51.100.1", *forwarded) == ("198.51.100.1", "http")
+    assert peer_of(served, "127.0.0.1", *forwarded) == ("203.0.113.9", "https")
+    assert peer_of(served, "127.0.0.1", forwarded[1]) == ("127.0.0.1", "https")
+    assert peer_of(served, "127.0.0.1") == ("127.0.0.1", "http")
 
 
 async def test_who_was_refused_at_once_keeps_his_connection(

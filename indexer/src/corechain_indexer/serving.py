@@ -27,6 +27,7 @@ from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, stop_all
 from corechain.service.worker_processes import WorkerProcesses, supervisor_gone, worker_command
 from corechain_indexer.api.app import Api
+from corechain_indexer.api.direct import DirectQueries
 from corechain_indexer.service import Indexer, Role
 from corechain_indexer.settings import PREFIX, Settings
 
@@ -64,14 +65,18 @@ async def _run_alone(settings: Settings, deployment: Deployment, roles: Sequence
             app = api.app(queries=Role.API in roles, metrics=ops is None)
             async with also_served(api.app(queries=False), ops):
                 loops = indexer.loops(roles, api)
-                await _serve(_server(settings, api, app), listener, loops, roles)
+                direct = DirectQueries(api) if Role.API in roles else None
+                await _serve(_server(settings, api, app, direct), listener, loops, roles)
         finally:
             await indexer.close()
     log.info("stopped")
 
 
-def _server(settings: Settings, api: Api, app: Starlette) -> HttpServer:
-    return http_server(app, settings.max_connections, settings.keep_alive_s, refused=api.count)
+def _server(
+    settings: Settings, api: Api, app: Starlette, direct: DirectQueries | None
+) -> HttpServer:
+    limits = settings.max_connections, settings.keep_alive_s
+    return http_server(app, *limits, direct, refused=api.count)
 
 
 async def _serve(
@@ -178,7 +183,8 @@ async def run_worker(
     ):
         try:
             api = indexer.api()
-            server = _server(settings, api, api.app(queries=True, metrics=False))
+            app = api.app(queries=True, metrics=False)
+            server = _server(settings, api, app, DirectQueries(api))
             async with also_served(api.app(queries=False), ops):
                 loops = indexer.loops([Role.API], api, keeps=False)
                 ready = partial(_can_answer, indexer, stop)

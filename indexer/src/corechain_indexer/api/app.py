@@ -80,7 +80,8 @@ class Api:
     metrics: Metrics
     prepared: asyncio.Event
 
-    def _endpoint(self, endpoint: Endpoint) -> Handler:
+    def handler(self, endpoint: Endpoint) -> Handler:
+        """What answers requests of a path, and counts them."""
         answer = getattr(self.handlers, endpoint.name)
 
         async def handle(request: Request) -> Response:
@@ -173,7 +174,7 @@ class Api:
         ops = Ops(self.health, exposition or self.metrics.exposition)
         routes: list[Any] = ops.routes(metrics=metrics)
         if queries:
-            routes += [Route(item.path, self._endpoint(item)) for item in ENDPOINTS]
+            routes += [Route(item.path, self.handler(item)) for item in ENDPOINTS]
             routes += [
                 Route("/openapi.json", self.openapi),
                 WebSocketRoute("/v1/batches/stream", self.stream.serve),

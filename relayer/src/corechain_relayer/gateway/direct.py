@@ -14,15 +14,18 @@ from corechain_relayer.gateway.app import REPORTS, Endpoints
 from corechain_relayer.gateway.body import BodyTimeout, headers_of, media_type
 from corechain_relayer.gateway.service import INLINE_BYTES
 
+_TARGET = REPORTS.encode()
+
 
 @dataclass(slots=True)
 class DirectReports:
     """A `DirectPath`. A request's `context` is its media type."""
 
     endpoints: Endpoints
-    method: bytes = b"POST"
-    path: bytes = REPORTS.encode()
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+
+    def takes(self, method: bytes, target: bytes) -> bool:
+        return target == _TARGET and method == b"POST"
 
     @property
     def most_bytes(self) -> int:

@@ -1,6 +1,6 @@
 """Requests that are answered inside the protocol class: no task, no ASGI messages, no routes.
 
-For one hot path of a service. `BoundedProtocol` parses the request, and hands over what is short,
+For the hot paths of a service. `BoundedProtocol` parses the request, and hands over what is short,
 whole and plain; everything else goes to the application, whose answer is the same.
 """
 
@@ -37,7 +37,7 @@ class Connection(Protocol):
 
     def on_response_complete(self) -> None: ...
 
-    def peer(self, headers: Fields) -> str: ...
+    def origin(self, headers: Fields) -> tuple[str, str]: ...
 
 
 class _Deaf:
@@ -52,7 +52,8 @@ _DEAF = _Deaf()
 
 class DirectRequest:
     """A request under way. For uvicorn it stands where its own RequestResponseCycle does, so it
-    has the attributes of that which uvicorn reads or sets: all but `_…`, `headers`, `context`."""
+    has the attributes of that which uvicorn reads or sets: all but `_…`, `target`, `headers`,
+    `context`."""
 
     __slots__ = (
         "_connection",
@@ -65,10 +66,13 @@ class DirectRequest:
         "message_event",
         "more_body",
         "response_complete",
+        "target",
     )
 
-    def __init__(self, connection: Connection, headers: Fields, keep_alive: bool) -> None:
-        self.headers, self.keep_alive = headers, keep_alive
+    def __init__(
+        self, connection: Connection, target: bytes, headers: Fields, keep_alive: bool
+    ) -> None:
+        self.target, self.headers, self.keep_alive = target, headers, keep_alive
         self.body: bytes | bytearray = b""
         self.context: Any = None  # whatever the direct path wants to remember
         self.more_body, self.response_complete, self.disconnected = True, False, False
@@ -79,7 +83,12 @@ class DirectRequest:
     @property
     def peer(self) -> str:
         """The address that it came from; behind a proxy that is trusted, the one it names."""
-        return self._connection.peer(self.headers)
+        return self.origin[0]
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """(address, scheme) of the client, as `peer`."""
+        return self._connection.origin(self.headers)
 
     def add(self, chunk: bytes) -> None:
         if not self.body:
@@ -125,13 +134,10 @@ class DirectRequest:
 
 
 class DirectPath(Protocol):
-    """Answers the requests of one method and path. No call may raise."""
+    """Answers the requests of some methods and paths. No call may raise."""
 
-    @property
-    def method(self) -> bytes: ...
-
-    @property
-    def path(self) -> bytes: ...
+    def takes(self, method: bytes, target: bytes) -> bool:
+        """Whether it answers these. `target`: path and query, as the request line has them."""
 
     @property
     def most_bytes(self) -> int:

@@ -14,7 +14,7 @@ _ROUNDABOUT = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 
 
 class DirectProtocol(BoundedProtocol):
-    """Hands over the requests of one path; all limits of `BoundedProtocol` hold for them as well.
+    """Hands over the requests of some paths; all limits of `BoundedProtocol` hold for them as well.
 
     The parser is the same for both ways, so that what is no HTTP is refused before the way parts.
     """
@@ -36,7 +36,8 @@ class DirectProtocol(BoundedProtocol):
             return
         self._head_bytes = None
         self._require_good_head()
-        self.cycle = DirectRequest(self, self.headers, self.parser.should_keep_alive())
+        keep_alive = self.parser.should_keep_alive()
+        self.cycle = DirectRequest(self, self.url, self.headers, keep_alive)
         self.direct.begin(self.cycle)
 
     def _prepare_scope(self) -> None:
@@ -65,11 +66,14 @@ class DirectProtocol(BoundedProtocol):
     def _is_direct(self) -> bool:
         """Whether the request is plain, short, and alone. The order: what fails first comes
         first."""
-        if self.url != self.direct.path or self.parser.get_method() != self.direct.method:
+        method = self.parser.get_method()
+        if not self.direct.takes(method, self.url):
             return False
         if self.parser.get_http_version() != "1.1" or not self._is_free():
             return False
-        length = b""
+        # Without a length a request has no body (RFC 9112, section 6.3): right for GET, and the
+        # application says what is wrong with any other.
+        length = b"0" if method == b"GET" else b""
         for name, value in self.headers:
             if name == b"content-length":
                 length = value
@@ -86,19 +90,25 @@ class DirectProtocol(BoundedProtocol):
             return False
         return self.most is None or len(self.connections) < self.most
 
-    def peer(self, headers: Fields) -> str:
-        """As uvicorn says it to the application, which names a proxy's client where the proxy is
-        trusted (FORWARDED_ALLOW_IPS)."""
-        address = self.client[0] if self.client else ""
+    def origin(self, headers: Fields) -> tuple[str, str]:
+        """Address and scheme as uvicorn says them to the application, which names a proxy's client
+        where the proxy is trusted (FORWARDED_ALLOW_IPS)."""
+        address, scheme = self.client[0] if self.client else "", str(self.scheme)
         if not isinstance(self.app, ProxyHeadersMiddleware):
-            return address
+            return address, scheme
         proxies = self.app.trusted_hosts
         if address not in proxies:
-            return address
-        forwarded = b", ".join(value for name, value in headers if name == b"x-forwarded-for")
+            return address, scheme
+        forwarded = []
+        for name, value in headers:
+            if name == b"x-forwarded-for":
+                forwarded.append(value)
+            elif name == b"x-forwarded-proto" and value.strip() in (b"http", b"https"):
+                scheme = value.strip().decode()
         if not forwarded:
-            return address
-        return proxies.get_trusted_client_address(forwarded.decode("latin-1"))[0] or address
+            return address, scheme
+        named = proxies.get_trusted_client_address(b", ".join(forwarded).decode("latin-1"))[0]
+        return named or address, scheme
 
     # ------------------------------------------------------------------ time
 

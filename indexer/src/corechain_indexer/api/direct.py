@@ -1,0 +1,127 @@
+"""Queries past the application: from the parser to the handler, from its bytes to the socket.
+
+A scope with its middleware, a list of routes and two messages a request cost more than most
+answers. What is asked plainly (GET, a path of the table, no body) comes here; all else (HEAD, other
+methods, escaped paths, absolute targets) takes the application's way, with the same answer.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from corechain.service.direct import Answer, DirectRequest
+from corechain_indexer.api.app import Api, Handler
+from corechain_indexer.api.routes import ENDPOINTS
+
+_LENGTH = b"content-length"
+PathParams = dict[str, str]
+
+
+class Table:
+    """Handlers by path: one dictionary for those without parameters, one expression for the others,
+    in the table's order."""
+
+    def __init__(self, handlers: Mapping[str, Handler]) -> None:
+        self._fixed = {path.encode(): handler for path, handler in handlers.items()}
+        self._patterns: Sequence[tuple[re.Pattern[str], Handler]] = [
+            (re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), handler)
+            for path, handler in handlers.items()
+            if "{" in path
+        ]
+
+    def find(self, path: bytes) -> tuple[Handler, PathParams] | None:
+        """None for a path that is none of the table's, or is escaped."""
+        handler = self._fixed.get(path)
+        if handler is not None:
+            return handler, {}
+        if b"%" in path or not path.isascii():
+            return None
+        text = path.decode()
+        for pattern, handler in self._patterns:
+            found = pattern.fullmatch(text)
+            if found is not None:
+                return handler, found.groupdict()
+        return None
+
+
+@dataclass(slots=True)
+class DirectQueries:
+    """A `DirectPath`. A request's `context` is its handler with the parameters of its path."""
+
+    api: Api
+    table: Table = field(init=False)
+    most_bytes: int = 0
+    timeout_s: float = 0.0
+    """Of a body: there is none."""
+    _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+    _found: tuple[Handler, PathParams] | None = None
+    """Of the request whose head has just been read: `takes` comes right before `begin`."""
+
+    def __post_init__(self) -> None:
+        self.table = Table({item.path: self.api.handler(item) for item in ENDPOINTS})
+
+    def takes(self, method: bytes, target: bytes) -> bool:
+        if method != b"GET":
+            return False
+        self._found = self.table.find(target.partition(b"?")[0])
+        return self._found is not None
+
+    def begin(self, request: DirectRequest) -> None:
+        request.context = self._found
+
+    def chunk(self, request: DirectRequest, chunk: bytes) -> None:
+        """There is none."""
+
+    def body_late(self, request: DirectRequest) -> None:
+        """There is none."""
+
+    def left(self, request: DirectRequest) -> None:
+        """Before the end of a head without a body there is nothing to leave."""
+
+    def handle(self, request: DirectRequest) -> None:
+        task = asyncio.get_running_loop().create_task(self._answer(request))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, direct: DirectRequest) -> None:
+        handler, path_params = direct.context
+        request = _request(direct, path_params)
+        try:
+            response = await handler(request)
+        except Exception as error:
+            response = await self.api.broken(request, error)
+        direct.answer(await _answer_of(response))
+
+
+def _request(direct: DirectRequest, path_params: PathParams) -> Request:
+    """As the server describes one to the application."""
+    path, _, query = direct.target.partition(b"?")
+    peer, scheme = direct.origin
+    return Request(
+        {
+            "type": "http",
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": scheme,
+            "path": path.decode(),
+            "raw_path": path,
+            "root_path": "",
+            "query_string": query,
+            "headers": direct.headers,
+            "client": (peer, 0),
+            "path_params": path_params,
+        }
+    )
+
+
+async def _answer_of(response: Response) -> Answer:
+    headers = [item for item in response.raw_headers if item[0] != _LENGTH]
+    if isinstance(response, StreamingResponse):
+        parts = [part async for part in response.body_iterator]
+        body = b"".join(part.encode() if isinstance(part, str) else bytes(part) for part in parts)
+        return Answer(response.status_code, headers, body)
+    return Answer(response.status_code, headers, bytes(response.body))
