@@ -28,12 +28,14 @@ from corechain.devnet.settings import Ports
 from corechain.protocol import native
 from corechain.protocol.hashing import ZERO26
 from corechain.protocol.levels import OpenedTrees, UpperLevels
-from corechain.protocol.rewards import RewardTree
+from corechain.protocol.reward_levels import RewardLevels
+from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.sealing import LEAF_ROWS
 from corechain.protocol.vocabulary import metric
 from corechain.service.database import create_pool, migrate
+from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.statistics import Question, StatisticsReader
-from corechain_indexer.api.trees import EpochTree, TreeCache
+from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.files import BatchRows, FileStore, OpenBatch, derived_rows
@@ -117,11 +119,14 @@ async def fill(pool: "Database") -> None:
 
 async def fill_rewards(pool: "Database") -> bytes:
     """An epoch of many owners; its last owner."""
-    amounts = {hashlib.sha256(b"%d" % n).digest()[:20]: 10**18 + n for n in range(OWNERS)}
-    root: Any = RewardTree(amounts).root
+    owners = (Owner(hashlib.sha256(b"%d" % n).digest()[:20]) for n in range(OWNERS))
+    amounts = {owner: 10**18 + n for n, owner in enumerate(owners)}
+    tree = RewardTree(amounts)
+    levels = RewardLevels.of(tree)
     event = "insert into root_event values (1, 0, 'proposed', 1, $1, 1, 1, 0)"
-    await pool.execute(event, root)
-    await pool.execute("insert into reward_epoch values (1, 0, 1, 'verified')")
+    await pool.execute(event, tree.root)
+    kept = (levels.owners, levels.packed)
+    await pool.execute("insert into reward_epoch values (1, 0, 1, 'verified', $1, $2)", *kept)
     rows = [(1, 0, at, owner, amounts[owner]) for at, owner in enumerate(sorted(amounts))]
     await pool.copy_records_to_table("reward_leaf", records=rows)
     return max(amounts)
@@ -196,15 +201,18 @@ async def statistics(pool: "Database", meter: Meter) -> dict[str, Any]:
 
 
 async def rewards(pool: "Database", meter: Meter, owner: Any) -> dict[str, Any]:
-    epoch: Any = await EpochStore(pool).claimable(1)
-    warm = EpochTree(pool)
+    store = EpochStore(pool)
+    warm = RewardClaims(store)
 
-    async def ask(tree: EpochTree) -> None:
-        (await tree.of(epoch)).claim(owner)
-        await EpochStore(pool).claimed(owner)
+    async def ask(claims: RewardClaims) -> None:
+        epoch: Any = await store.claimable(1)
+        await claims.of(epoch, owner)
+        await store.claimed(owner)
 
+    floor = "select * from reward_leaf where owner = $1"
     return {
-        "first": await meter.of(lambda: ask(EpochTree(pool)), rounds=3),
+        "floor": await meter.of(lambda: pool.fetch(floor, owner), times=100),
+        "first": await meter.of(lambda: ask(RewardClaims(store)), times=100),
         "warm": await meter.of(lambda: ask(warm), times=100),
     }
 

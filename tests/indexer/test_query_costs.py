@@ -83,7 +83,9 @@ async def test_a_page_of_devices_costs_with_the_page(database: str) -> None:
                 assert await pool.fetch(SQL["devices_page"], after, 51) == expected
                 assert len(expected) == (0 if after[:1] == b"\xff" else 51)
             read[last] = await pages(pool, SQL["devices_page"], b"", 51)
-        assert read[4_000] < 2 * read[400], read
+        # A page of the table for each device, and a few of the indexes; looked up one by one in the
+        # view, each device touches sixteen.
+        assert max(read.values()) < 2 * 51, read
 
 
 async def test_a_page_of_readings_is_read_from_the_index_alone(database: str) -> None:

@@ -29,9 +29,10 @@ from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.proofs import ReadingProver
+from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
-from corechain_indexer.api.trees import EpochTree, TreeCache
+from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.export import (
     CacheSink,
     Exporter,
@@ -50,6 +51,7 @@ from corechain_indexer.settings import Settings
 from corechain_indexer.source import announce_heads, check_chain
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
+from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
@@ -213,8 +215,8 @@ class Indexer:
 
     async def fill_levels(self) -> None:
         """Once, for what an older version has verified; then nothing is left to do."""
-        levels = LevelStore(self.pool)
-        while await levels.fill_some():
+        levels, epochs = LevelStore(self.pool), EpochStore(self.pool)
+        while await levels.fill_some() or await epochs.fill_some():
             pass
         await asyncio.Event().wait()
 
@@ -241,7 +243,7 @@ class Indexer:
             self.latest,
             self.series,
             trees,
-            EpochTree(self.pool),
+            RewardClaims(EpochStore(self.pool)),
             StatisticsReader(self.pool, trees),
             ReadingProver(self.pool, trees),
             self.deployment.rewards,

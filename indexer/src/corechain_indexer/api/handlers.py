@@ -26,9 +26,10 @@ from corechain_indexer.api.params import (
     in_range,
 )
 from corechain_indexer.api.proofs import ReadingProver
+from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import Question, StatisticsReader
-from corechain_indexer.api.trees import Batch, EpochTree, TreeCache
+from corechain_indexer.api.trees import Batch, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.latest import Latest
@@ -67,7 +68,7 @@ class Handlers:
     latest_values: Latest
     buckets: Series
     trees: TreeCache
-    epoch_tree: EpochTree
+    claims: RewardClaims
     reader: StatisticsReader
     prover: ReadingProver
     rewards: RewardSchedule
@@ -229,10 +230,7 @@ class Handlers:
         epoch = await self.epoch_store.claimable(int(time.time()))
         if epoch is None:
             raise NotFound("no reward root is claimable yet")
-        tree = await self.epoch_tree.of(epoch)
-        if owner not in tree.amounts:
-            raise NotFound(f"{hexed(owner)} has no rewards in epoch {epoch['epoch']}")
-        claim = tree.claim(owner)
+        claim = await self.claims.of(epoch, owner)
         return schemas.Reward(
             hexed(owner),
             epoch["epoch"],

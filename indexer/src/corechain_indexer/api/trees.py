@@ -1,4 +1,4 @@
-"""Trees that are asked for again: of recent batches, within a size, and of the newest epoch."""
+"""Trees of batches that are asked for again, within a size."""
 
 import asyncio
 from collections import OrderedDict
@@ -14,8 +14,6 @@ from corechain.protocol.levels import (
     UpperLevels,
     hash_blocks,
 )
-from corechain.protocol.rewards import RewardTree
-from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.levels import LevelStore
 
 if TYPE_CHECKING:
@@ -133,30 +131,3 @@ def _levels(row: "Record") -> UpperLevels:
     if row["tree_levels"] is None:
         return UpperLevels.of(row["leaves"])
     return UpperLevels(row["reading_count"], row["tree_levels"])
-
-
-@dataclass(slots=True)
-class EpochTree:
-    """The reward tree of the epoch that was asked for last: everybody asks for the newest, and one
-    of 50,000 owners takes a tenth of a second to build."""
-
-    pool: "Database"
-    _root: bytes = b""
-    _tree: RewardTree | None = None
-    # Those who come while it is built wait for it, and do not each build one.
-    _building: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    async def of(self, epoch: "Record") -> RewardTree:
-        """`epoch`: a row of `claimable`. The root names the tree, whatever a reorg does to the
-        place of its event. Raises NotFound when a reorg has just taken the epoch away."""
-        async with self._building:
-            if self._tree is None or epoch["root"] != self._root:
-                self._tree, self._root = await self._built(epoch), epoch["root"]
-            return self._tree
-
-    async def _built(self, epoch: "Record") -> RewardTree:
-        amounts = await EpochStore(self.pool).amounts(epoch)
-        if not amounts:
-            raise NotFound(f"epoch {epoch['epoch']} is not there any more")
-        # Elsewhere, so that nobody else's request waits for it.
-        return await asyncio.to_thread(RewardTree, amounts)

@@ -161,6 +161,11 @@ class RewardTree:
     def root(self) -> Digest26:
         return self._tree.root
 
+    @property
+    def levels(self) -> Sequence[Sequence[Digest26]]:
+        """Real nodes, from the leaves up."""
+        return self._tree.levels
+
     def claim(self, owner: Owner) -> RewardClaim:
         """Raises KeyError for an owner without a leaf."""
         if owner not in self.amounts:

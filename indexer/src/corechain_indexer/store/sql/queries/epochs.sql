@@ -42,10 +42,33 @@ select distinct on (device) device, owner
 -- name: epoch_leaves
 select owner, cumulative from reward_leaf where block_number = $1 and log_index = $2 order by position
 
+-- name: reward_levels
+-- Of the root that is meant: a reorg may have put another into its place.
+select w.owners, w.tree_levels from reward_epoch w join root_event p using (block_number, log_index)
+ where w.block_number = $1 and w.log_index = $2 and w.state = 'verified' and p.root = $3
+
+-- name: reward_block
+-- The 64 leaves among which an owner's is; none for an owner without one.
+select l.position, l.owner, l.cumulative
+  from reward_leaf o join reward_leaf l using (block_number, log_index)
+ where o.block_number = $1 and o.log_index = $2 and o.owner = $3
+   and l.position between o.position / 64 * 64 and o.position / 64 * 64 + 63
+ order by l.position
+
+-- name: epoch_without_levels
+select w.block_number, w.log_index, p.root from reward_epoch w join root_event p using (block_number, log_index)
+ where w.state = 'verified' and w.tree_levels is null limit 1
+
+-- name: fill_epoch_levels
+-- The root says that it is still the epoch from whose leaves the levels were made.
+update reward_epoch w set owners = $3, tree_levels = $4 from root_event p
+ where p.block_number = w.block_number and p.log_index = w.log_index and p.root = $5
+   and w.block_number = $1 and w.log_index = $2 and w.state = 'verified'
+
 -- name: settle_epoch
 -- Only while the very event stands that was judged: another block may have another root at the same place.
-insert into reward_epoch (block_number, log_index, epoch, state)
-select p.block_number, p.log_index, p.epoch, $4
+insert into reward_epoch (block_number, log_index, epoch, state, owners, tree_levels)
+select p.block_number, p.log_index, p.epoch, $4, $5, $6
   from root_event p join event e using (block_number, log_index)
  where p.block_number = $1 and p.log_index = $2 and e.block_hash = $3 for key share of p
     on conflict do nothing returning epoch

@@ -6,19 +6,36 @@ select state, sum(batches)::bigint as count, sum(readings)::bigint as readings, 
   from tally group by state having sum(batches) > 0
 
 -- name: devices_page
--- The ids first, each half from its index: the view as a whole would be sorted for each page. `offset 0` keeps the
--- planner from joining the page with the whole view after all.
-select d.device, d.owner, d.key_type, d.revoked, d.revoked_at, d.block_number,
-       finality_of(d.block_number, m.safe, m.final) as finality
-  from (select device
-          from ((select distinct device from device_event
-                  where device > $1 and kind in ('registered', 'materialised') order by device limit $2)
-                union
-                (select distinct device from fleet_device where device > $1 order by device limit $2)) known
-         order by device limit $2) page
- cross join lateral (select * from device where device = page.device offset 0) d
+-- What view `device` says of the first ids after one, by a scan of each index from that id to the page's last: the
+-- view would be looked up for each device anew. Materialised: else the planner may join the whole tables first.
+with page as materialized (
+       select device
+         from ((select distinct device from device_event
+                 where device > $1 and kind in ('registered', 'materialised') order by device limit $2)
+               union
+               (select distinct device from fleet_device where device > $1 order by device limit $2)) known
+        order by device limit $2),
+     said as materialized (
+       select device, kind, owner, key_type, revoked_at, block_number, log_index from device_event
+        where device > $1 and device <= (select device from page order by device desc limit 1)),
+     origin as (
+       select distinct on (device) device, owner, key_type, block_number
+         from (select device, owner, key_type, block_number, log_index, 0 as source from said
+                where kind in ('registered', 'materialised')
+               union all
+               select device, owner, key_type, block_number, log_index, 1 from fleet_device
+                where device > $1 and device <= (select device from page order by device desc limit 1)) o
+        order by device, source, block_number, log_index),
+     newest as (
+       select distinct on (device) device, owner from said where kind = 'transferred'
+        order by device, block_number desc, log_index desc)
+select o.device, coalesce(n.owner, o.owner) as owner, o.key_type, v.device is not null as revoked, v.revoked_at,
+       o.block_number, finality_of(o.block_number, m.safe, m.final) as finality
+  from origin o
+  left join newest n using (device)
+  left join said v on v.device = o.device and v.kind = 'revoked'
  cross join chain_mark m
- order by d.device limit $2
+ order by o.device limit $2
 
 -- name: device
 select device, owner, key_type, revoked, revoked_at, block_number,
