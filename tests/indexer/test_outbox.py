@@ -39,7 +39,8 @@ from corechain_indexer.store.latest import (
     connect_cache,
     newest_in,
 )
-from corechain_indexer.store.series import RollupSeries
+from corechain_indexer.store.segments import Segments
+from corechain_indexer.store.series import SegmentSeries
 
 DEVICES = [bytes([n]) * 20 for n in (1, 2, 3)]
 CELL = 0x872A1072BFFFFFF
@@ -105,7 +106,6 @@ class Shelf:
             Reading(metric, CELL, DeviceId(DEVICES[device]), at, 10 * batch_id + salt).pack()
             for device, metric, at in dict.fromkeys(items)
         )
-        rows = [Reading.unpack(leaf) for leaf in leaves]
         commitment = batch_id.to_bytes(25, "big") + bytes([salt])
         async with self.pool.acquire() as connection, connection.transaction():
             await connection.execute(
@@ -116,13 +116,7 @@ class Shelf:
                 "insert into batch_file (batch_id, state, leaves, reading_count) "
                 "values ($1, 'verified', $2, $3)", batch_id, b"".join(leaves), len(leaves),
             )  # fmt: skip
-            await connection.copy_records_to_table(
-                "reading",
-                records=[
-                    (batch_id, i, r.metric, CELL, r.device, r.observed_at, r.value, r.flag)
-                    for i, r in enumerate(rows)
-                ],
-            )
+            await Segments.of(batch_id, b"".join(leaves)).copy_to(connection)
 
     async def undo(self, after: int) -> None:
         await self.pool.execute("delete from batch where block_number > $1", after)
@@ -325,7 +319,7 @@ async def test_a_database_that_was_restored_is_believed(database: str, bus_url: 
         await shelf.export()
         async with shelf.pool.acquire() as connection, connection.transaction():
             await connection.execute("set local session_replication_role = replica")  # no trigger
-            for table in ("reading", "batch_file", "batch"):
+            for table in ("segment", "batch_file", "batch"):
                 await connection.execute(f"delete from {table} where batch_id > 1")
         await shelf.is_honest()
         await shelf.export()
@@ -442,7 +436,6 @@ async def test_a_verdict_that_goes_while_the_batch_stays_is_told_too(
         await shelf.pool.execute("delete from batch_file where batch_id = 3")
         await shelf.is_honest()
         await shelf.pool.execute("update batch_file set state = 'mismatch' where batch_id = 2")
-        await shelf.pool.execute("delete from reading where batch_id = 2")
         await shelf.is_honest()
         await shelf.export()
         await shelf.is_settled()
@@ -462,9 +455,8 @@ async def test_a_rollback_that_meets_the_verdict_halfway_does_not_miss_it(
         transaction = connection.transaction()
         await transaction.start()
         await connection.execute("insert into batch_file (batch_id, state) values (1, 'verified')")
-        await connection.execute(
-            "insert into reading values (1, 0, 1, 0, $1, 100, 1, 1)", DEVICES[0]
-        )
+        leaf = Reading(1, CELL, DeviceId(DEVICES[0]), 100, 1).pack()
+        await Segments.of(1, leaf).copy_to(connection)
         undoing = asyncio.create_task(shelf.undo(0))
         await asyncio.sleep(0.1)
         assert not undoing.done()  # it waits for the verifier's transaction
@@ -570,7 +562,7 @@ async def test_another_series_database_is_filled_from_the_beginning(
 ) -> None:
     async with shelf_on(database, bus_url) as shelf:
         await filled(shelf)
-        await export_series(shelf, RollupSeries(shelf.pool))
+        await export_series(shelf, SegmentSeries(shelf.pool))
         first = Notes("influx")
         await export_series(shelf, first)
         assert set(first.points) == {1, 2, 3}

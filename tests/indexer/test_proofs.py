@@ -23,7 +23,7 @@ from corechain.steps import Request
 from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.errors import Unavailable
-from corechain_indexer.store import SQL
+from corechain_indexer.store.pages import PageOf, readings_page
 from indexer.support import START, Driven, World, device_of, driven, get, settings_of
 
 DAY_S = 86_400
@@ -71,19 +71,16 @@ async def test_pages_with_proofs_are_proven_on_the_chain(
 async def test_a_batch_that_changed_meanwhile_is_ask_again(world: World, served: Driven) -> None:
     pool = served.indexer.pool
     device = world.keys[0].identity.device
-    rows = await pool.fetch(
-        SQL["readings_page"], device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100, None
-    )
+    rows = await readings_page(pool, PageOf(device, 1, 0, 2**40 - 1), 100)
     prover = ReadingProver(pool, TreeCache(pool, 1 << 20))
-    await pool.execute("update reading set value = value + 1 where batch_id = 2")
-    changed = await pool.fetch(
-        SQL["readings_page"], device, 1, 0, 2**40 - 1, b"", -1, -1, -1, -1, 100, None
-    )
+    changed = [row.copy() for row in rows]
+    changed[-1]["value"] += 1
     with pytest.raises(Unavailable, match="ask again"):
         await prover.prove(changed)
-    beyond = [dict(row) | {"position": 10_000} for row in rows]
+    beyond = [row.copy() for row in rows]
+    beyond[0]["position"] = 10_000
     with pytest.raises(Unavailable, match="ask again"):
-        await prover.prove(beyond)  # type: ignore[arg-type]
+        await prover.prove(beyond)
     await pool.execute("delete from batch_file where batch_id = 2")
     with pytest.raises(Unavailable, match="ask again"):
         await prover.prove(rows)

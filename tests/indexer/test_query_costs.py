@@ -4,7 +4,7 @@ given ten times the devices, some of a slot of their own, some of a fleet, some 
   └── a page of devices is the same as a search through everything finds, and reads no more pages
 given readings of many devices, stored side by side
   ├── a page of one device's is read from the index alone
-  └── the hourly statistics of one batch are found without those of the others
+  └── the segments of one batch are found without those of the others
 given many who ask for the status
   └── the node is asked once, and again when its word is old
 """
@@ -13,7 +13,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from support.fake_chain import fake_chain
 
@@ -21,6 +21,8 @@ from corechain.service.database import create_pool, migrate
 from corechain.service.rpc import Rpc
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.store import MIGRATIONS, SQL
+from corechain_indexer.store.pages import PageOf, page_arguments, readings_page
+from corechain_indexer.store.segments import SEGMENT_COLUMNS
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -43,14 +45,10 @@ select n, 2, 'revoked', substr({DEVICE}, 1, 20), 7 from generate_series($1::int,
  where n % 10 = 1"""
 BATCH = "insert into batch select n, 0, n, $2, $3, $3 from generate_series(1, $1::int) n"
 FILE = "insert into batch_file (batch_id, state) select batch_id, 'verified' from batch"
-READING = f"""
-insert into reading (batch_id, position, metric, cell, device, observed_at, value, flag)
-select b, n, 1, 1, substr({DEVICE}, 1, 20), b, n, 0
-  from generate_series(1, $1::int) b, generate_series(1, $2::int) n"""
-ROLLUP = f"""
-insert into rollup (batch_id, device, metric, hour, count, sum, min, max)
-select b, substr({DEVICE}, 1, 20), 1, 0, 1, n, n, n
-  from generate_series(1, $1::int) b, generate_series(1, $2::int) n"""
+SEGMENT = f"""
+insert into segment ({", ".join(SEGMENT_COLUMNS)})
+select b, 1, b, b, n, n, 1, 1, n, n, 1, substr({DEVICE}, 1, 20)
+  from generate_series($1::int, $2::int) b, generate_series(1, $3::int) n"""
 
 
 @asynccontextmanager
@@ -63,10 +61,23 @@ async def emptied(database: str) -> AsyncIterator["Database"]:
         yield pool
 
 
+async def explained(pool: "Database", query: str, *arguments: object) -> dict[str, Any]:
+    plan = await pool.fetchval("explain (analyze, buffers, format json) " + query, *arguments)
+    top: dict[str, Any] = json.loads(plan)[0]["Plan"]
+    return top
+
+
+async def segment_scans(pool: "Database", query: str, *arguments: object) -> list[dict[str, Any]]:
+    """The steps of a plan that read segments."""
+    nodes = [await explained(pool, query, *arguments)]
+    for node in nodes:
+        nodes += node.get("Plans", [])
+    return [node for node in nodes if node.get("Relation Name") == "segment"]
+
+
 async def pages(pool: "Database", query: str, *arguments: object) -> int:
     """How many pages a statement touches, planning aside."""
-    plan = await pool.fetchval("explain (analyze, buffers, format json) " + query, *arguments)
-    top = json.loads(plan)[0]["Plan"]
+    top = await explained(pool, query, *arguments)
     return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
 
 
@@ -88,35 +99,35 @@ async def test_a_page_of_devices_costs_with_the_page(database: str) -> None:
         assert max(read.values()) < 2 * 51, read
 
 
-async def test_a_page_of_readings_is_read_from_the_index_alone(database: str) -> None:
+async def test_a_page_of_single_readings_is_read_from_the_index_alone(database: str) -> None:
     async with emptied(database) as pool:
         await pool.execute(BATCH, 200, bytes(26), bytes(32))
         await pool.execute(FILE)
-        await pool.execute(READING, 200, 100)
-        await pool.execute("vacuum analyze reading")
-        device = await pool.fetchval("select device from reading limit 1")
-        start = (b"", -1, -1, -1, -1)
-        asked = (device, 1, 0, 10**9, *start, 101, None)
-        assert len(await pool.fetch(SQL["readings_page"], *asked)) == 101
-        # A page of the table for each reading would be 101, besides two for the block of each.
-        page = SQL["readings_page"]
-        inner = page[page.index("from (") + 6 : page.index(") r")]
-        assert await pages(pool, inner, *asked) < 40
+        await pool.execute(SEGMENT, 1, 200, 100)
+        await pool.execute("vacuum analyze segment, batch")
+        device = await pool.fetchval("select device from segment limit 1")
+        page = PageOf(device, 1, 0, 10**9)
+        assert len(await readings_page(pool, page, 101)) == 101
+        scans = await segment_scans(pool, SQL["reading_segments"], *page_arguments(page, 101))
+        # It is gone through twice: to see how far, and to read so far.
+        assert len(scans) == 2
+        for scan in scans:
+            assert (scan["Node Type"], scan["Heap Fetches"]) == ("Index Only Scan", 0)
+            # A page of the table for each reading would be 101.
+            assert scan["Shared Hit Blocks"] + scan["Shared Read Blocks"] < 40
 
 
-async def test_a_rollback_does_not_look_through_the_rollups_of_all_batches(database: str) -> None:
+async def test_a_rollback_does_not_look_through_the_segments_of_all_batches(database: str) -> None:
     async with emptied(database) as pool:
         await pool.execute(BATCH, 200, bytes(26), bytes(32))
         await pool.execute(FILE)
-        await pool.execute(ROLLUP, 200, 100)
-        await pool.execute("vacuum analyze rollup")
-        # The statement of the foreign key.
-        gone = "delete from only rollup where $1 operator(pg_catalog.=) batch_id"
-        everything = await pages(pool, "select sum(sum) from rollup")
+        await pool.execute(SEGMENT, 1, 200, 100)
+        await pool.execute("vacuum analyze segment")
+        everything = await pages(pool, "select sum(sum + cell) from segment")
         assert everything > 150
-        looked = await pages(pool, "select 1 from only rollup where $1 = batch_id", 100)
+        looked = await pages(pool, "select 1 from segment where batch_id = $1", 100)
         assert looked < 20, everything
-        assert await pool.execute(gone, 100) == "DELETE 100"
+        assert await pool.execute("delete from segment where batch_id = $1", 100) == "DELETE 100"
 
 
 async def test_many_who_ask_for_the_head_are_one_question_to_the_node() -> None:

@@ -56,7 +56,7 @@ from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
 from corechain_indexer.store.reads import Reads
-from corechain_indexer.store.series import BackedSeries, RollupSeries, Series
+from corechain_indexer.store.series import BackedSeries, SegmentSeries, Series
 from corechain_indexer.verifier import Verifier
 from corechain_indexer.withdrawals import WithdrawalWatch
 
@@ -113,9 +113,9 @@ class Indexer:
 
     def _series(self) -> Series:
         settings = self.settings
-        rollup = RollupSeries(self.pool)
+        segments = SegmentSeries(self.pool)
         if settings.influx_url is None:
-            return rollup
+            return segments
         # Its client takes a second of the start: only who has an InfluxDB waits for it.
         from corechain_indexer.store.influx import open_series
 
@@ -125,7 +125,7 @@ class Indexer:
             settings.influx_org,
             settings.influx_bucket,
         )
-        return BackedSeries(influx, rollup, self._bypassed("series"))
+        return BackedSeries(influx, segments, self._bypassed("series"))
 
     def _bypassed(self, store: str) -> Callable[[str], None]:
         return lambda reason: self.metrics.bypassed.labels(store, reason).inc()

@@ -33,9 +33,10 @@ from corechain_indexer.api.trees import Batch, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.latest import Latest
+from corechain_indexer.store.pages import cursor_of
 from corechain_indexer.store.readings import FIRST_PLACE, Readings
 from corechain_indexer.store.reads import Reads
-from corechain_indexer.store.series import RollupSeries, Series
+from corechain_indexer.store.series import SegmentSeries, Series
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -43,14 +44,15 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 MAX_BATCH_ID = 2**48 - 1
+R = TypeVar("R")
 T = TypeVar("T")
 
 
 def _page(
-    found: Sequence["Record"],
+    found: Sequence[R],
     limit: int,
-    shape: Callable[["Record"], T],
-    place: Callable[["Record"], Sequence[int | bytes]],
+    shape: Callable[[R], T],
+    place: Callable[[R], Sequence[int | bytes]],
 ) -> tuple[list[T], str | None]:
     """Items, and the cursor of the next page: one row more than the limit was asked for."""
     shown = found[:limit]
@@ -179,8 +181,7 @@ class Handlers:
         proofs: list[schemas.BatchProof] = []
         if proven:
             proofs = await self.prover.prove(found[:limit])
-        order = ("device", "metric", "observed_at", "batch_id", "position")
-        page = _page(found, limit, rows.reading, lambda row: [row[name] for name in order])
+        page = _page(found, limit, rows.reading, cursor_of)
         return schemas.Readings(*page, proofs)
 
     async def statistics(self, params: Params) -> schemas.Statistics:
@@ -198,7 +199,7 @@ class Handlers:
         bucket = params.bucket()
         if metric is None or device is None:
             raise InvalidQuery("metric" if metric is None else "device", "is required")
-        # Statistics are kept by the hour: a window is widened to whole hours.
+        # A window is widened to whole hours.
         start, end = start - start % HOUR_S, end - end % HOUR_S + HOUR_S - 1
         limit = params.number("limit", MAX_LIMIT, 1, MAX_LIMIT)
         asked_for = (device, metric.code, start, end, bucket, limit)
@@ -206,7 +207,7 @@ class Handlers:
         if bound is None:
             found = await self.buckets.read(*asked_for)
         else:  # the series database does not know of blocks
-            found = await RollupSeries(self.pool).up_to(bound, *asked_for)
+            found = await SegmentSeries(self.pool).up_to(bound, *asked_for)
         items = [
             schemas.Bucket(b.start, b.count, b.sum / b.count / metric.scale, b.sum, b.min, b.max)
             for b in found

@@ -13,6 +13,7 @@ from corechain_indexer.api.rows import header_of, hexed
 from corechain_indexer.api.trees import AT_ONCE, Batch, BatchGone, TreeCache
 from corechain_indexer.errors import Unavailable
 from corechain_indexer.store.files import to_unsigned
+from corechain_indexer.store.pages import StoredReading
 from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
@@ -23,15 +24,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ReadingProver:
-    """Proves rows of the table of readings against the trees of their batches."""
+    """Proves readings of a page against the trees of their batches."""
 
     pool: "Database"
     trees: TreeCache
 
-    async def prove(self, found: Sequence["Record"]) -> list[schemas.BatchProof]:
+    async def prove(self, found: Sequence[StoredReading]) -> list[schemas.BatchProof]:
         """Of all rows, by batch. Raises Unavailable when a batch changed since they were read."""
         headers = await self._headers({row["batch_id"] for row in found})
-        batches: dict[int, list[Record]] = {}
+        batches: dict[int, list[StoredReading]] = {}
         for row in found:
             batches.setdefault(row["batch_id"], []).append(row)
         chosen = [headers[batch] for batch in batches]
@@ -51,7 +52,7 @@ class ReadingProver:
         return {row["batch_id"]: row for row in headers}
 
     async def _trees(
-        self, headers: Sequence["Record"], rows: Mapping[int, Sequence["Record"]]
+        self, headers: Sequence["Record"], rows: Mapping[int, Sequence[StoredReading]]
     ) -> list[OpenedTrees]:
         names = [Batch(header["batch_id"], header["commitment"]) for header in headers]
         blocks = {name: {row["position"] // BLOCK for row in rows[name.batch_id]} for name in names}
@@ -63,7 +64,9 @@ class ReadingProver:
 
 
 def _proofs(
-    headers: Sequence["Record"], trees: Sequence[OpenedTrees], rows: Sequence[Sequence["Record"]]
+    headers: Sequence["Record"],
+    trees: Sequence[OpenedTrees],
+    rows: Sequence[Sequence[StoredReading]],
 ) -> list[schemas.BatchProof]:
     return [
         schemas.BatchProof(
@@ -77,7 +80,7 @@ def _proofs(
     ]
 
 
-def _nodes(trees: OpenedTrees, rows: Sequence["Record"]) -> bytes:
+def _nodes(trees: OpenedTrees, rows: Sequence[StoredReading]) -> bytes:
     """Of the rows' positions. Raises Unavailable when they are not the leaves that stand there."""
     leaves = {row["position"]: _leaf(row) for row in rows}
     try:
@@ -88,7 +91,7 @@ def _nodes(trees: OpenedTrees, rows: Sequence["Record"]) -> bytes:
         raise _changed() from None
 
 
-def _leaf(row: "Record") -> bytes:
+def _leaf(row: StoredReading) -> bytes:
     device, cell = DeviceId(row["device"]), to_unsigned(row["cell"])
     reading = Reading(
         row["metric"], cell, device, row["observed_at"], row["value"], flag=row["flag"]

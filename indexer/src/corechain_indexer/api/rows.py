@@ -9,6 +9,7 @@ from corechain.protocol.quality import Reason
 from corechain.protocol.rewards import RewardSchedule
 from corechain_indexer.api import schemas
 from corechain_indexer.store.files import to_unsigned
+from corechain_indexer.store.pages import StoredReading
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -85,7 +86,7 @@ def device(row: "Record") -> schemas.Device:
     )
 
 
-def reading(row: "Record") -> schemas.Reading:
+def reading(row: StoredReading) -> schemas.Reading:
     return schemas.Reading(
         row["batch_id"],
         row["position"],

@@ -28,11 +28,13 @@ class Audited:
     async def batches(self, first: int, last: int, after: int, limit: int) -> "Sequence[Record]":
         return await self._rows("audit_batches", first, last, after, limit)
 
-    async def readings(self, batch_id: int) -> "Sequence[Record]":
-        return await self._rows("audit_readings", batch_id)
+    async def segments(self, batch_id: int) -> "Sequence[Record]":
+        """In the order of SEGMENT_COLUMNS."""
+        return await self._rows("audit_segments", batch_id)
 
-    async def rollups(self, batch_id: int) -> "Sequence[Record]":
-        return await self._rows("audit_rollups", batch_id)
+    async def stray_segments(self) -> list[int]:
+        """Batches that are not verified and have segments."""
+        return [row["batch_id"] for row in await self._rows("audit_stray_segments")]
 
     async def _rows(self, query: str, *arguments: Any) -> "Sequence[Record]":
         return await asked(self.database.fetch(SQL[query], *arguments))

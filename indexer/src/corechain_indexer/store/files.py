@@ -1,37 +1,30 @@
-"""Verified data files in Postgres: header, leaves, readings, rejections, hourly statistics."""
+"""Verified data files in Postgres: header, leaves, their segments, rejections."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
-from corechain.protocol.columns import Octets, bytes_as_text, ints
+from corechain.protocol.columns import ints
 from corechain.protocol.keys import KeyType
 from corechain.protocol.levels import UpperLevels
 from corechain.protocol.reading import FAIL, DeviceId
-from corechain.protocol.sealing import LEAF_ROWS, SealedBatch
+from corechain.protocol.sealing import SealedBatch
 from corechain.service.database import asked, outages
 from corechain_indexer.errors import BatchUndone
 from corechain_indexer.projections import Row
 from corechain_indexer.store import SQL
+from corechain_indexer.store.segments import Segments
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
 
-HOUR_S = 3600
-Numbers = npt.NDArray[np.int64]
 LONGEST_REASON = 1_000
-READING_COLUMNS = (
-    "batch_id", "position", "metric", "cell", "device", "observed_at", "value", "flag",
-)  # fmt: skip
 REJECTION_COLUMNS = (
     "batch_id", "ordinal", "device", "sequence", "metric", "cell", "observed_at", "value",
     "reasons",
 )  # fmt: skip
-ROLLUP_COLUMNS = ("batch_id", "device", "metric", "hour", "count", "sum", "min", "max")
 
 
 def to_signed(cell: int) -> int:
@@ -63,80 +56,12 @@ class OpenBatch:
 
 @dataclass(frozen=True, slots=True)
 class BatchRows:
-    """A batch as rows of three tables, and what is kept of its trees."""
+    """A batch as rows of two tables, and what is kept of its trees."""
 
-    readings: list[Row]
+    segments: Segments
     rejections: list[Row]
-    rollups: list[Row]
     tree_levels: bytes
     """`corechain.protocol.levels.UpperLevels.packed`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Leaves:
-    """A batch's readings as columns, in the order of its leaves."""
-
-    metrics: Numbers
-    cells: Numbers
-    """As `to_signed`."""
-    devices: Octets
-    times: Numbers
-    values: Numbers
-    flags: Numbers
-
-    @classmethod
-    def of(cls, packed: bytes) -> "_Leaves":
-        leaves = np.frombuffer(packed, LEAF_ROWS)
-        times = leaves["high"].astype(np.int64) << 32 | leaves["low"]
-        cells = leaves["cell"].astype(np.uint64).view(np.int64)
-        metrics, values = leaves["metric"].astype(np.int64), leaves["value"].astype(np.int64)
-        flags = leaves["flag"].astype(np.int64)
-        return cls(metrics, cells, np.ascontiguousarray(leaves["device"]), times, values, flags)
-
-
-def _ids(devices: Octets) -> list[bytes]:
-    packed = devices.tobytes()
-    return [packed[at : at + 20] for at in range(0, len(packed), 20)]
-
-
-def _readings(batch_id: int, leaves: _Leaves) -> list[Row]:
-    return list(
-        zip(
-            repeat(batch_id),
-            range(len(leaves.metrics)),
-            leaves.metrics.tolist(),
-            leaves.cells.tolist(),
-            _ids(leaves.devices),
-            leaves.times.tolist(),
-            leaves.values.tolist(),
-            leaves.flags.tolist(),
-            strict=False,  # the batch's id goes on for ever
-        )
-    )
-
-
-def _rollups(batch_id: int, leaves: _Leaves) -> list[Row]:
-    """Count, sum, least and greatest value of each (device, metric, hour)."""
-    hours = leaves.times - leaves.times % HOUR_S
-    devices = bytes_as_text(leaves.devices)
-    order = np.lexsort((hours, leaves.metrics, devices))
-    keys = [column[order] for column in (devices, leaves.metrics, hours)]
-    begins = np.ones(len(order), np.bool_)
-    begins[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
-    firsts, values = np.flatnonzero(begins), leaves.values[order]
-    return list(
-        zip(
-            repeat(batch_id),
-            _ids(leaves.devices[order[firsts]]),
-            keys[1][firsts].tolist(),
-            keys[2][firsts].tolist(),
-            np.diff(firsts, append=len(order)).tolist(),
-            np.add.reduceat(values, firsts).tolist(),
-            np.minimum.reduceat(values, firsts).tolist(),
-            np.maximum.reduceat(values, firsts).tolist(),
-            strict=False,
-        )
-    )
 
 
 def _rejections(batch: SealedBatch) -> list[Row]:
@@ -160,16 +85,8 @@ def _rejections(batch: SealedBatch) -> list[Row]:
 
 def batch_rows(batch: SealedBatch) -> BatchRows:
     """Pure and CPU-bound; made in a thread."""
-    readings, rollups = derived_rows(batch.header.batch_id, batch.leaves)
-    levels = UpperLevels.of(batch.leaves).packed
-    return BatchRows(readings, _rejections(batch), rollups, levels)
-
-
-def derived_rows(batch_id: int, packed: bytes) -> tuple[list[Row], list[Row]]:
-    """Readings and hourly statistics of a batch's leaves, in the order of READING_COLUMNS and
-    ROLLUP_COLUMNS. Pure and CPU-bound."""
-    leaves = _Leaves.of(packed)
-    return _readings(batch_id, leaves), _rollups(batch_id, leaves)
+    segments = Segments.of(batch.header.batch_id, batch.leaves)
+    return BatchRows(segments, _rejections(batch), UpperLevels.of(batch.leaves).packed)
 
 
 def _header_row(batch: SealedBatch, rejected: int, levels: bytes) -> Row:
@@ -232,10 +149,8 @@ class FileStore:
                 )
                 if found is None:
                     return False
-                for table, records, columns in (
-                    ("reading", rows.readings, READING_COLUMNS),
-                    ("rejection", rows.rejections, REJECTION_COLUMNS),
-                    ("rollup", rows.rollups, ROLLUP_COLUMNS),
-                ):
-                    await connection.copy_records_to_table(table, records=records, columns=columns)
+                await rows.segments.copy_to(connection)
+                await connection.copy_records_to_table(
+                    "rejection", records=rows.rejections, columns=REJECTION_COLUMNS
+                )
         return True

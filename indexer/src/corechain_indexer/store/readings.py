@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
 from corechain_indexer.store.files import to_unsigned
+from corechain_indexer.store.pages import PageOf, StoredReading, readings_page
 
 if TYPE_CHECKING:
-    from asyncpg import Record
-
     from corechain_indexer.store import Asked
 
 Place = tuple[bytes, int, int, int, int]
@@ -34,11 +33,11 @@ class Readings:
         after: Sequence[int | bytes],
         limit: int,
         newest_block: int | None,
-    ) -> "Sequence[Record]":
+    ) -> list[StoredReading]:
         """In the order of `Place`, from the one that follows `after` (which may name any 64 bits);
         of batches up to a block, or of all."""
-        arguments = (device, metric, start, end, *after, limit, newest_block)
-        return await asked(self.database.fetch(SQL["readings_page"], *arguments))
+        page = PageOf(device, metric, start, end, newest_block=newest_block).behind(after)
+        return await readings_page(self.database, page, limit) if page is not None else []
 
     async def batches_with(
         self,
@@ -49,7 +48,7 @@ class Readings:
         limit: int,
         newest_block: int | None,
     ) -> list[int]:
-        """Ids of the batches that hold readings of these hours."""
+        """Ids of the batches that hold such readings, or some before and some after them."""
         arguments = (device, metric, start, end, limit, newest_block)
         rows = await asked(self.database.fetch(SQL["batches_with"], *arguments))
         return [row["batch_id"] for row in rows]

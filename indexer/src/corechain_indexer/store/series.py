@@ -1,18 +1,21 @@
-"""Downsampled time series: hourly statistics in Postgres, or InfluxDB when a URL is given."""
+"""Downsampled time series: from the segments in Postgres, or InfluxDB when a URL is given."""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
+from corechain.protocol.sealing import LEAF_ROWS
 from corechain.service.database import asked
 from corechain_indexer.errors import SeriesUnavailable
 from corechain_indexer.store import SQL
+from corechain_indexer.store.segments import leaf_times
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
 
-HOUR_S = 3600
 READ_LIMIT_S = 2.0
 
 
@@ -25,6 +28,10 @@ class Bucket:
     sum: int
     min: int
     max: int
+
+    def __add__(self, other: "Bucket") -> "Bucket":
+        least, most = min(self.min, other.min), max(self.max, other.max)
+        return Bucket(self.start, self.count + other.count, self.sum + other.sum, least, most)
 
 
 class Series(Protocol):
@@ -46,12 +53,14 @@ class Series(Protocol):
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
     ) -> Sequence[Bucket]:
-        """Buckets in [start, end], ascending; bucket_s is a multiple of an hour."""
+        """The first `limit` buckets, ascending, of what was observed in [start, end] seconds;
+        `bucket_s` is a multiple of a minute."""
 
 
 @dataclass(frozen=True, slots=True)
-class RollupSeries:
-    """The rollup table. It is written with the batch itself, in the same transaction."""
+class SegmentSeries:
+    """The segments, written with the batch itself, in the same transaction: exact after every reorg
+    and however late data comes, because nothing is kept but what the batches hold."""
 
     pool: "Database"
 
@@ -60,10 +69,10 @@ class RollupSeries:
         return ""
 
     async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
-        """Nothing is left to do: `FileStore.verified` has written the rollup."""
+        """Nothing is left to do: `FileStore.verified` has written the segments."""
 
     async def retract(self, batch_id: int) -> None:
-        """Nothing is left to do: the rollup went with the batch."""
+        """Nothing is left to do: the segments went with the batch."""
 
     async def close(self) -> None:
         """The pool belongs to the process."""
@@ -84,19 +93,54 @@ class RollupSeries:
         limit: int,
     ) -> Sequence[Bucket]:
         """`read`, of batches up to a block."""
-        first = start - start % HOUR_S
-        arguments = (device, metric, first, end, bucket_s, limit, newest_block)
+        arguments = (device, metric, start, end, bucket_s, limit, newest_block)
         rows = await asked(self.pool.fetch(SQL["series"], *arguments))
-        return [Bucket(r["bucket"], r["count"], r["sum"], r["min"], r["max"]) for r in rows]
+        whole = [
+            Bucket(row["bucket"], row["count"], row["sum"], row["min"], row["max"])
+            for row in rows
+            if row["leaves"] is None
+        ]
+        cut = b"".join(row["leaves"] for row in rows if row["leaves"] is not None)
+        return _joined(whole, opened_buckets(cut, start, end, bucket_s))[:limit]
+
+
+def opened_buckets(leaves: bytes, start: int, end: int, bucket_s: int) -> list[Bucket]:
+    """Statistics of leaves observed in [start, end], in any order. Pure."""
+    rows = np.frombuffer(leaves, LEAF_ROWS)
+    times = leaf_times(rows)
+    places = np.flatnonzero((times >= start) & (times <= end))
+    if not len(places):
+        return []
+    buckets = times[places] - times[places] % bucket_s
+    order = np.argsort(buckets, kind="stable")
+    values = rows["value"].astype(np.int64)[places[order]]
+    starts, firsts, counts = np.unique(buckets[order], return_index=True, return_counts=True)
+    columns = (
+        starts,
+        counts,
+        np.add.reduceat(values, firsts),
+        np.minimum.reduceat(values, firsts),
+        np.maximum.reduceat(values, firsts),
+    )
+    return [Bucket(*numbers) for numbers in zip(*(c.tolist() for c in columns), strict=True)]
+
+
+def _joined(*parts: Sequence[Bucket]) -> list[Bucket]:
+    """By start, those of one start added up."""
+    found: dict[int, Bucket] = {}
+    for bucket in (bucket for part in parts for bucket in part):
+        held = found.get(bucket.start)
+        found[bucket.start] = bucket if held is None else held + bucket
+    return [found[start] for start in sorted(found)]
 
 
 @dataclass(frozen=True, slots=True)
 class BackedSeries:
-    """A series database, and the rollup that answers whenever it cannot: while it is away or slow,
+    """A series database, and the segments that answer whenever it cannot: while it is away or slow,
     and while it has not taken everything, a retraction above all. `bypassed` gets the reason."""
 
     primary: Series
-    rollup: RollupSeries
+    segments: SegmentSeries
     bypassed: Callable[[str], None] = lambda reason: None
 
     @property
@@ -116,12 +160,12 @@ class BackedSeries:
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
     ) -> Sequence[Bucket]:
         question = (device, metric, start, end, bucket_s, limit)
-        if await asked(self.rollup.pool.fetchval(SQL["series_behind"], self.target)):
+        if await asked(self.segments.pool.fetchval(SQL["series_behind"], self.target)):
             self.bypassed("behind")
-            return await self.rollup.read(*question)
+            return await self.segments.read(*question)
         try:
             async with asyncio.timeout(READ_LIMIT_S):
                 return await self.primary.read(*question)
         except (SeriesUnavailable, TimeoutError):
             self.bypassed("away")
-            return await self.rollup.read(*question)
+            return await self.segments.read(*question)

@@ -14,8 +14,17 @@ select b.batch_id, b.commitment, f.previous, f.ancestor, f.statistics_root, f.re
   from batch b join batch_file f using (batch_id)
  where f.state = 'verified' and b.block_number between $1 and $2 and b.batch_id > $3 order by b.batch_id limit $4
 
--- name: audit_readings
-select batch_id, position, metric, cell, device, observed_at, value, flag from reading where batch_id = $1
+-- name: audit_segments
+select batch_id, cell, first_at, last_at, sum, position, count, metric, min, max, flag, device
+  from segment where batch_id = $1
 
--- name: audit_rollups
-select batch_id, device, metric, hour, count, sum, min, max from rollup where batch_id = $1
+-- name: audit_stray_segments
+-- Batches with segments that are not verified; each by one look into the index.
+with recursive held (batch_id) as (
+    (select batch_id from segment order by batch_id limit 1)
+    union all
+    select (select s.batch_id from segment s where s.batch_id > held.batch_id order by s.batch_id limit 1)
+      from held where held.batch_id is not null)
+select batch_id from held
+ where batch_id is not null
+   and not exists (select from batch_file f where f.batch_id = held.batch_id and f.state = 'verified')

@@ -36,9 +36,9 @@ select $1, 'add', batch_id, b.commitment from batch_file f join batch b using (b
 -- name: all_stale
 -- Every device that has data, each by one look into the index.
 with recursive d (device) as (
-    (select device from reading order by device limit 1)
+    (select device from segment order by device limit 1)
     union all
-    select (select r.device from reading r where r.device > d.device order by r.device limit 1)
+    select (select s.device from segment s where s.device > d.device order by s.device limit 1)
       from d where d.device is not null)
 insert into stale_device (device)
 select d.device from d
@@ -62,15 +62,20 @@ select s.generation,
 
 -- name: newest_readings
 -- The newest reading of each device and metric, of batches up to a block: one look into the index each, and more
--- where the newest are of later blocks.
-select d.device, c.metric, n.observed_at, n.value, n.flag, n.batch_id, n.position, n.cell,
+-- where the newest are of later blocks. A single reading is all in its segment; of several it is the last leaf.
+select d.device, c.metric, n.observed_at, coalesce(leaf.value, n.sum::integer) as value,
+       coalesce(leaf.flag, n.flag) as flag, n.batch_id, n.position, n.cell,
        finality_of(b.block_number, m.safe, m.final) as finality
   from unnest($1::bytea[]) d(device) cross join unnest($2::integer[]) c(metric)
  cross join lateral (
-       select observed_at, value, flag, batch_id, position, cell from reading r
-        where r.device = d.device and r.metric = c.metric
+       select last_at as observed_at, sum, flag, count, batch_id, position + count - 1 as position, cell from segment s
+        where s.device = d.device and s.metric = c.metric
           and ($3::bigint is null
-               or exists (select from batch e where e.batch_id = r.batch_id and e.block_number <= $3))
-        order by observed_at desc, batch_id desc, position desc limit 1) n
+               or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $3))
+        order by s.device desc, s.metric desc, s.last_at desc, s.batch_id desc, s.position desc limit 1) n
+  left join lateral (
+       select ('x' || encode(substring(f.leaves from 36 + 40 * n.position for 4), 'hex'))::bit(32)::integer as value,
+              get_byte(substring(f.leaves from 40 + 40 * n.position for 1), 0)::smallint as flag
+         from batch_file f where n.count > 1 and f.batch_id = n.batch_id) leaf on true
   join batch b on b.batch_id = n.batch_id cross join chain_mark m
  order by d.device, c.metric

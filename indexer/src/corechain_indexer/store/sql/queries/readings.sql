@@ -1,34 +1,87 @@
--- name: readings_page
--- Of batches up to a block. A cursor may name any 64 bits, whatever its column holds.
-select r.*, finality_of(b.block_number, m.safe, m.final) as finality
-  from (
-select batch_id, position, metric, cell, device, observed_at, value, flag from reading
- where ($1::bytea is null or device = $1) and ($2::integer is null or metric = $2)
-   and observed_at >= $3 and observed_at <= $4
-   and (device, metric, observed_at, batch_id, position) > ($5, $6::bigint, $7, $8, $9::bigint)
-   and ($11::bigint is null
-        or exists (select from batch e where e.batch_id = reading.batch_id and e.block_number <= $11))
- order by device, metric, observed_at, batch_id, position limit $10) r
-  join batch b using (batch_id) cross join chain_mark m
- order by r.device, r.metric, r.observed_at, r.batch_id, r.position
+-- name: reading_segments
+-- The segments with the first $10 readings at least, in the order (metric, observed_at, batch_id, position), that a
+-- device sent: metrics and end by ($2, $3) to ($4, $5), observed in [$6, $7], behind the reading ($8, $9, $11, $12),
+-- of batches up to block $13. `reach` is how far to look: each segment gives its last reading, and all of them where
+-- it lies within the window. What begins later cannot have any of the first. ($5 ends a day: no segment that begins
+-- before ends after.) Slices are read where the row does not hold the reading itself.
+with walked as (
+       select metric, last_at, batch_id, position,
+              sum(case when last_at > $7 then 0
+                       when first_at >= $6 and (metric > $8 or first_at > $9) then count
+                       else 1 end)
+                  over (order by metric, last_at, batch_id, position rows unbounded preceding) as held
+         from segment s
+        where device = $1 and (metric, last_at) >= ($2::integer, $3::bigint)
+          and (metric, last_at) <= ($4::integer, $5::bigint) and last_at >= $6::bigint and first_at <= $7::bigint
+          and (metric, last_at, batch_id, (position + count - 1)::bigint)
+              > ($8::integer, $9::bigint, $11::bigint, $12::bigint)
+          and ($13::bigint is null
+               or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $13))),
+  reach as (
+       select metric, last_at from walked where held >= $10::bigint
+        order by metric, last_at, batch_id, position limit 1)
+select s.batch_id, s.position, s.count, s.metric, s.cell, s.first_at, s.sum, s.flag,
+       finality_of(b.block_number, m.safe, m.final) as finality,
+       case when s.count > 1
+            then (select substring(f.leaves from 1 + 40 * s.position for 40 * s.count)
+                    from batch_file f where f.batch_id = s.batch_id) end as leaves
+  from segment s join batch b using (batch_id) cross join chain_mark m
+ where s.device = $1 and (s.metric, s.last_at) >= ($2::integer, $3::bigint)
+   and (s.metric, s.last_at)
+       <= (coalesce((select metric from reach), $4::integer),
+           coalesce((select last_at - mod(last_at, 86400) + 86399 from reach), $5::bigint))
+   and (s.metric, s.first_at)
+       <= (coalesce((select metric from reach), $4::integer), coalesce((select last_at from reach), $7::bigint))
+   and s.last_at >= $6::bigint and s.first_at <= $7::bigint
+   and (s.metric, s.last_at, s.batch_id, (s.position + s.count - 1)::bigint)
+       > ($8::integer, $9::bigint, $11::bigint, $12::bigint)
+   and ($13::bigint is null or b.block_number <= $13)
 
 -- name: batches_with
--- Batches that hold readings of the device and metric, up to a block.
-select distinct batch_id from rollup
- where device = $1 and metric = $2 and hour >= $3 and hour <= $4
+-- Batches that hold readings of the device and metric before and after a window's ends, or in it; up to a block.
+select distinct batch_id from segment s
+ where device = $1 and metric = $2 and last_at >= $3::bigint
+   and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
    and ($6::bigint is null
-        or exists (select from batch e where e.batch_id = rollup.batch_id and e.block_number <= $6))
+        or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $6))
  order by batch_id limit $5
 
 -- name: cells_of
-select distinct cell from reading where device = $1 and metric = $2 and observed_at >= $3 and observed_at <= $4
+-- Where a device was in a window. A segment that begins before it and ends after it is opened: it may hold none.
+select distinct cell from segment s
+ where device = $1 and metric = $2 and last_at >= $3::bigint
+   and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
+   and (first_at >= $3 or last_at <= $4
+        or exists (select from batch_file f
+                    cross join lateral
+                          (select substring(f.leaves from 1 + 40 * s.position for 40 * s.count) offset 0) run (leaves)
+                    cross join generate_series(0, s.count - 1) n
+                    where f.batch_id = s.batch_id
+                      and ('x' || encode(substring(run.leaves from 31 + 40 * n for 5), 'hex'))::bit(40)::bigint
+                          between $3 and $4))
  order by cell limit 16
 
 -- name: series
--- Buckets of whole hours from the rollup, of batches up to a block.
-select hour - mod(hour, $5::bigint) as bucket, sum(count)::bigint as count, sum(sum)::bigint as sum,
-       min(min) as min, max(max) as max
-  from rollup where device = $1 and metric = $2 and hour >= $3 and hour <= $4
-   and ($7::bigint is null
-        or exists (select from batch e where e.batch_id = rollup.batch_id and e.block_number <= $7))
- group by 1 order by 1 limit $6
+-- Buckets of $5 seconds of what was observed in [$3, $4], of batches up to a block: the first $6 at least. Segments
+-- of which a bucket holds all are added up here; the others come one by one, with their leaves. `reach` is the end of
+-- the last bucket that is wanted: the end of a segment stands in a bucket that is not empty.
+with held as (
+       select batch_id, position, count, first_at, sum, min, max, last_at,
+              last_at - mod(last_at, $5::bigint) as bucket,
+              first_at >= $3 and last_at <= $4 and first_at >= last_at - mod(last_at, $5::bigint) as whole
+         from segment s
+        where device = $1 and metric = $2 and last_at >= $3::bigint
+          and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
+          and ($7::bigint is null
+               or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $7))),
+  reach as (
+       select case when count(*) = $6::bigint then max(bucket) + $5 - 1 else $4::bigint end as last
+         from (select distinct bucket from held where last_at <= $4 order by bucket limit $6) filled)
+select bucket, sum(count)::bigint as count, sum(sum)::bigint as sum, min(min) as min, max(max) as max,
+       null::bytea as leaves
+  from held cross join reach where whole and bucket <= reach.last group by bucket
+ union all
+select bucket, count, sum, min, max,
+       (select substring(f.leaves from 1 + 40 * held.position for 40 * held.count)
+          from batch_file f where f.batch_id = held.batch_id)
+  from held cross join reach where not whole and first_at <= reach.last

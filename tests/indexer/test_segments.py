@@ -1,0 +1,303 @@
+"""What is kept of readings answers as a plain list of them would.
+
+given batches of any readings, late ones and several at a time too, some undone by a reorg
+  ├── pages, in any size, of any window, metric and block, are the list's, and so is each next page
+  ├── series of any bucket, newest values, cells and batches are the list's
+  └── what is kept is what a fresh index of the same batches keeps
+given an index of the version before, with data
+  └── after its migration it keeps what a fresh one does
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from corechain.protocol.reading import DeviceId, Reading
+from corechain.service.database import create_pool, migrate
+from corechain_indexer.store import MIGRATIONS, SQL
+from corechain_indexer.store.files import to_signed
+from corechain_indexer.store.latest import newest_in
+from corechain_indexer.store.pages import (
+    PageOf,
+    Place,
+    StoredReading,
+    cursor_of,
+    readings_page,
+)
+from corechain_indexer.store.segments import SEGMENT_COLUMNS, Segments
+from corechain_indexer.store.series import Bucket, SegmentSeries
+
+DAY_S, MAX_TIME = 86_400, 2**40 - 1
+DEVICES = [DeviceId(device) for device in (bytes(20), b"\x01" + bytes(19), b"\xff" * 20)]
+CELLS = [7, 2**64 - 1]
+METRICS = [1, 4]
+# Around two borders of days, of hours and of minutes, and far from them.
+TIMES = [0, 59, 60, 3_599, 3_600, 40_000, DAY_S - 1, DAY_S, DAY_S + 60, 9 * DAY_S, MAX_TIME]
+EVERY_SEGMENT = f"select {', '.join(SEGMENT_COLUMNS)} from segment order by batch_id, position"
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A reading that the list holds."""
+
+    batch_id: int
+    position: int
+    reading: Reading
+
+    @property
+    def place(self) -> Place:
+        r = self.reading
+        return Place(r.metric, r.observed_at, self.batch_id, self.position)
+
+    @property
+    def served(self) -> StoredReading:
+        r = self.reading
+        return {
+            "batch_id": self.batch_id,
+            "position": self.position,
+            "metric": r.metric,
+            "cell": to_signed(r.cell),
+            "device": r.device,
+            "observed_at": r.observed_at,
+            "value": r.value,
+            "flag": r.flag,
+            "finality": "pending",
+        }
+
+
+readings = st.builds(
+    Reading,
+    st.sampled_from(METRICS),
+    st.sampled_from(CELLS),
+    st.sampled_from(DEVICES),
+    st.sampled_from(TIMES),
+    st.sampled_from([-(2**31), -1, 0, 5, 2**31 - 1]),
+    st.sampled_from([1, 3]),
+)
+batches = st.lists(st.lists(readings, min_size=1, max_size=12), min_size=1, max_size=5)
+
+
+def listed(contents: Sequence[Sequence[Reading]]) -> list[Held]:
+    """Batch n (from 1) of block n; leaves in their order, alike ones too."""
+    return [
+        Held(batch_id, position, Reading.unpack(leaf))
+        for batch_id, items in enumerate(contents, 1)
+        for position, leaf in enumerate(sorted(item.pack() for item in items))
+    ]
+
+
+async def keep(pool: Any, batch_id: int, items: Sequence[Reading]) -> None:
+    leaves = b"".join(sorted(item.pack() for item in items))
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(
+            "insert into batch values ($1, 0, $1, $2, $3, $3)", batch_id, bytes(26), bytes(32)
+        )
+        await connection.execute(
+            "insert into batch_file (batch_id, state, leaves, reading_count) "
+            "values ($1, 'verified', $2, $3)", batch_id, leaves, len(items),
+        )  # fmt: skip
+        await Segments.of(batch_id, leaves).copy_to(connection)
+
+
+@asynccontextmanager
+async def kept(url: str, contents: Sequence[Sequence[Reading]], undone: int) -> AsyncIterator[Any]:
+    """The batches, after a reorg that took the last few and gave them back."""
+    async with create_pool(url) as pool:
+        await pool.execute("truncate batch, outbox, stale_device cascade")
+        for batch_id, items in enumerate(contents, 1):
+            await keep(pool, batch_id, items)
+        before = await pool.fetch(EVERY_SEGMENT)
+        after = len(contents) - undone
+        await pool.execute("delete from batch where block_number > $1", after)
+        assert await pool.fetch(EVERY_SEGMENT) == [r for r in before if r["batch_id"] <= after]
+        for batch_id, items in enumerate(contents[after:], after + 1):
+            await keep(pool, batch_id, items)
+        assert await pool.fetch(EVERY_SEGMENT) == before
+        yield pool
+
+
+def of_list(held: Sequence[Held], page: PageOf) -> list[Held]:
+    found = [
+        item
+        for item in held
+        if item.reading.device == page.device
+        and page.metric in (None, item.reading.metric)
+        and page.start <= item.reading.observed_at <= page.end
+        and (page.newest_block is None or item.batch_id <= page.newest_block)
+    ]
+    return sorted(found, key=lambda item: item.place)
+
+
+async def pages_agree(pool: Any, held: Sequence[Held], page: PageOf, limit: int) -> None:
+    expected = [item.served for item in of_list(held, page)]
+    found: list[StoredReading] = []
+    asked: PageOf | None = page
+    while asked is not None:
+        part = await readings_page(pool, asked, limit)
+        assert part == expected[len(found) : len(found) + limit]
+        found += part
+        asked = page.behind(cursor_of(part[-1])) if part else None
+    assert found == expected
+
+
+def buckets_of(held: Sequence[Held], page: PageOf, bucket_s: int) -> list[Bucket]:
+    values: dict[int, list[int]] = {}
+    for item in of_list(held, page):
+        at = item.reading.observed_at
+        values.setdefault(at - at % bucket_s, []).append(item.reading.value)
+    return [
+        Bucket(start, len(some), sum(some), min(some), max(some))
+        for start, some in sorted(values.items())
+    ]
+
+
+async def series_agree(
+    pool: Any, held: Sequence[Held], page: PageOf, bucket_s: int, limit: int
+) -> None:
+    assert page.metric is not None
+    expected = buckets_of(held, page, bucket_s)[:limit]
+    window = page.device, page.metric, page.start, page.end
+    found = await SegmentSeries(pool).up_to(page.newest_block, *window, bucket_s, limit)
+    assert found == expected
+
+
+async def newest_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
+    every = replace(page, metric=None, start=0, end=MAX_TIME)
+    newest: dict[int, Held] = {}
+    for item in of_list(held, every):
+        newest[item.reading.metric] = item
+    found = (await newest_in(pool, [page.device], page.newest_block))[page.device]
+    shown = {n.metric: (n.observed_at, n.value, n.flag, n.batch_id, n.position) for n in found}
+    assert shown == {
+        metric: (i.reading.observed_at, i.reading.value, i.reading.flag, i.batch_id, i.position)
+        for metric, i in newest.items()
+    }
+    cells = {n.metric: int(n.cell, 16) for n in found}
+    assert cells == {metric: item.reading.cell for metric, item in newest.items()}
+
+
+async def places_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
+    """Cells exactly; of batches none is left out that holds such readings."""
+    bounds = page.device, page.metric, page.start, page.end
+    of_any_block = of_list(held, replace(page, newest_block=None))
+    cells = [row["cell"] for row in await pool.fetch(SQL["cells_of"], *bounds)]
+    assert cells == sorted({to_signed(item.reading.cell) for item in of_any_block})
+    found = await pool.fetch(SQL["batches_with"], *bounds, 100, page.newest_block)
+    named = [row["batch_id"] for row in found]
+    holding = {item.batch_id for item in of_list(held, page)}
+    around = {item.batch_id for item in of_list(held, replace(page, start=0, end=MAX_TIME))}
+    assert named == sorted(named)
+    assert holding <= set(named) <= around
+
+
+async def everything_agrees(
+    url: str, contents: Sequence[Sequence[Reading]], undone: int, page: PageOf, limit: int
+) -> None:
+    held = listed(contents)
+    async with kept(url, contents, undone) as pool:
+        for device in DEVICES:
+            of_device = replace(page, device=device)
+            await pages_agree(pool, held, of_device, limit)
+            await pages_agree(pool, held, replace(of_device, metric=None), limit)
+            for bucket_s in (60, 3_600, 5 * 3_600, DAY_S, 36 * 3_600):
+                await series_agree(pool, held, of_device, bucket_s, limit)
+            await newest_agree(pool, held, of_device)
+            await places_agree(pool, held, of_device)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(batches, st.data())
+def test_segments_answer_as_a_list_of_the_readings_would(
+    database: str, contents: list[list[Reading]], data: st.DataObject
+) -> None:
+    start, end = sorted(data.draw(st.tuples(*[st.sampled_from([*TIMES, 30_000, 50_000])] * 2)))
+    page = PageOf(
+        DEVICES[0],
+        data.draw(st.sampled_from(METRICS)),
+        start,
+        end,
+        newest_block=data.draw(st.none() | st.integers(0, 5)),
+    )
+    undone, limit = data.draw(st.integers(0, len(contents))), data.draw(st.integers(1, 7))
+
+    async def run() -> None:
+        await migrate(database, MIGRATIONS)
+        await everything_agrees(database, contents, undone, page, limit)
+
+    asyncio.run(run())
+
+
+async def test_a_long_run_is_paged_through_from_any_place(database: str) -> None:
+    """More leaves in a segment than a page has readings, some at the same second."""
+    items = [Reading(1, 7, DEVICES[0], DAY_S + n // 2, n, 1) for n in range(500)]
+    late = [Reading(1, 7, DEVICES[0], DAY_S + n, -n, 3) for n in range(0, 250, 7)]
+    contents = [items, late, items]
+    await migrate(database, MIGRATIONS)
+    async with kept(database, contents, 1) as pool:
+        assert await pool.fetchval("select count(*) from segment") == 3
+        page = PageOf(DEVICES[0], 1, DAY_S + 3, DAY_S + 240)
+        await pages_agree(pool, listed(contents), page, 100)
+        await series_agree(pool, listed(contents), page, 60, 3)
+
+
+# ------------------------------------------------------------------------------ of old versions
+
+OLD_READING = "batch_id, position, metric, cell, device, observed_at, value, flag"
+OLD_ROLLUP = """
+insert into rollup
+select batch_id, device, metric, observed_at - mod(observed_at, 3600),
+       count(*), sum(value), min(value), max(value) from reading group by 1, 2, 3, 4"""
+
+
+def _old_row(item: Held) -> tuple[Any, ...]:
+    r, cell = item.reading, to_signed(item.reading.cell)
+    return item.batch_id, item.position, r.metric, cell, r.device, r.observed_at, r.value, r.flag
+
+
+async def fill_as_before(pool: Any, contents: Sequence[Sequence[Reading]]) -> None:
+    for batch_id, items in enumerate(contents, 1):
+        leaves = b"".join(sorted(item.pack() for item in items))
+        await pool.execute(
+            "insert into batch values ($1, 0, $1, $2, $3, $3)", batch_id, bytes(26), bytes(32)
+        )
+        await pool.execute(
+            "insert into batch_file (batch_id, state, leaves, reading_count) "
+            "values ($1, 'verified', $2, $3)", batch_id, leaves, len(items),
+        )  # fmt: skip
+    await pool.executemany(
+        f"insert into reading ({OLD_READING}) values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        [_old_row(item) for item in listed(contents)],
+    )
+    await pool.execute(OLD_ROLLUP)
+
+
+async def test_an_index_of_the_version_before_keeps_what_a_fresh_one_does(database: str) -> None:
+    contents = [
+        [Reading(m, c, d, t, n * t % 97 - 40, 1 + 2 * (t % 2)) for m in METRICS for c in CELLS
+         for d in DEVICES[:n] for t in TIMES[:: 4 - n]]
+        for n in (1, 2, 3)
+    ]  # fmt: skip
+    names = [name for name, _ in MIGRATIONS]
+    before = names.index(next(name for name in names if name.endswith("_segments.sql")))
+    await migrate(database, MIGRATIONS[:before])
+    async with create_pool(database) as pool:
+        await fill_as_before(pool, contents)
+        await migrate(database, MIGRATIONS)
+        fresh = [
+            row
+            for batch_id, items in enumerate(contents, 1)
+            for row in Segments.of(batch_id, b"".join(sorted(item.pack() for item in items))).rows()
+        ]
+        assert [tuple(row) for row in await pool.fetch(EVERY_SEGMENT)] == fresh
+        held = listed(contents)
+        await pages_agree(pool, held, PageOf(DEVICES[0], None, 0, MAX_TIME), 5)
+        await series_agree(pool, held, PageOf(DEVICES[1], 1, 0, MAX_TIME), 3_600, 100)
