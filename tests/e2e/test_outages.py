@@ -307,7 +307,7 @@ def execute(url: str, *statements: str) -> None:
 
 TABLES = {
     "relayer": ("batch", "intent", "attempt"),
-    "indexer": ("block", "event", "batch", "batch_file", "reading"),
+    "indexer": ("block", "event", "batch", "batch_file", "segment"),
 }
 FULL = """
 create or replace function no_space() returns trigger language plpgsql as $$

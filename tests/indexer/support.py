@@ -35,7 +35,7 @@ from corechain_indexer.verifier import Verifier
 CELL, HOUR_S, START = 0x872A1072BFFFFFF, 3600, 1_359_676_800
 TABLES = (
     "event", "device_event", "fleet_device", "batch", "root_event", "claim_event",
-    "payment_channel", "payment_event", "state_channel_event", "reading", "rejection", "rollup",
+    "payment_channel", "payment_event", "state_channel_event", "segment", "rejection",
     "reward_epoch", "reward_leaf",
 )  # fmt: skip
 
