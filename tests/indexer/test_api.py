@@ -164,6 +164,20 @@ async def test_batches_in_between_are_shown_as_skipped(world: World, served: Dri
         assert (nothing["count"], nothing["parts"], nothing["skipped"]) == (0, [], [])
 
 
+async def test_series_of_minutes_are_those_of_the_hours(world: World, served: Driven) -> None:
+    params = {"metric": "air_temperature", "device": device_of(world)}
+    window = {"from_": START, "to": START + 3 * 24 * HOUR_S}
+    async with served.api() as api:
+        hourly = (await get(api, "/v1/series", **params, **window))["items"]
+        fine = (await get(api, "/v1/series", **params, **window, bucket=60))["items"]
+        # To a minute that ends before the next reading, and from one that begins after the first.
+        few = {"from_": START + 61, "to": START + HOUR_S + 30}
+        some = (await get(api, "/v1/series", **params, **few, bucket=60))["items"]
+    assert [b["start"] for b in fine] == [b["start"] for b in hourly]  # on the hour
+    assert fine == hourly
+    assert [b["start"] for b in some] == [START + HOUR_S]
+
+
 async def test_series_add_up_to_the_statistics(world: World, served: Driven) -> None:
     params = {"metric": "air_temperature", "device": device_of(world)}
     async with served.api() as api:
@@ -214,7 +228,15 @@ async def test_rejections_say_why(served: Driven) -> None:
             ("/v1/statistics", {"device": NOBODY, "metric": "1", "cell": c}, 400, "InvalidQuery")
             for c in ("f" * 16, "0" * 15, "8" * 15, "172a1072bffffff", "872a1072fffffff")
         ),
-        ("/v1/series", {"bucket": 60}, 400, "InvalidQuery"),
+        *(
+            ("/v1/series", {"device": NOBODY, "metric": "1"} | window, 400, "InvalidQuery")
+            for window in (
+                {"bucket": 60},
+                {"bucket": 30, "from": 0, "to": 1},
+                {"bucket": 90, "from": 0, "to": 1},
+                {"bucket": 60, "from": 0, "to": 7 * 86_400 + 1},
+            )
+        ),
         ("/v1/series", {"bucket": 4000}, 400, "InvalidQuery"),
         ("/v1/series", {"metric": "1"}, 400, "InvalidQuery"),
         ("/v1/latest", {}, 400, "InvalidQuery"),

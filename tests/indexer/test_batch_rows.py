@@ -51,8 +51,8 @@ def _segments_one_by_one(readings: list[Reading]) -> list[tuple[Any, ...]]:
         items = [readings[at] for at in places]
         times, values = [r.observed_at for r in items], [r.value for r in items]
         spread = to_signed(cell), min(times), max(times), sum(values), places[0], len(items)
-        flag = items[0].flag if len(items) == 1 else 0
-        found.append((7, *spread, metric, min(values), max(values), flag, device))
+        newest = values[-1], items[-1].flag
+        found.append((7, *spread, metric, min(values), max(values), *newest, device))
     return found
 
 

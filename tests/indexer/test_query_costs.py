@@ -47,7 +47,7 @@ BATCH = "insert into batch select n, 0, n, $2, $3, $3 from generate_series(1, $1
 FILE = "insert into batch_file (batch_id, state) select batch_id, 'verified' from batch"
 SEGMENT = f"""
 insert into segment ({", ".join(SEGMENT_COLUMNS)})
-select b, 1, b, b, n, n, 1, 1, n, n, 1, substr({DEVICE}, 1, 20)
+select b, 1, b, b, n, n, 1, 1, n, n, n, 1, substr({DEVICE}, 1, 20)
   from generate_series($1::int, $2::int) b, generate_series(1, $3::int) n"""
 
 

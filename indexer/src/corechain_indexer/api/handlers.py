@@ -19,6 +19,7 @@ from corechain_indexer.api.params import (
     BOUNDS,
     HOUR_S,
     MAX_LIMIT,
+    MINUTE_S,
     Params,
     address,
     channel_id,
@@ -199,8 +200,9 @@ class Handlers:
         bucket = params.bucket()
         if metric is None or device is None:
             raise InvalidQuery("metric" if metric is None else "device", "is required")
-        # A window is widened to whole hours.
-        start, end = start - start % HOUR_S, end - end % HOUR_S + HOUR_S - 1
+        # A window is widened to whole hours, or minutes.
+        step = MINUTE_S if bucket % HOUR_S else HOUR_S
+        start, end = start - start % step, end - end % step + step - 1
         limit = params.number("limit", MAX_LIMIT, 1, MAX_LIMIT)
         asked_for = (device, metric.code, start, end, bucket, limit)
         bound = await newest_block(self.pool, params)

@@ -22,7 +22,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "from": ("observed not before, seconds", _INTEGER),
     "to": ("observed not after, seconds", _INTEGER),
     "proofs": ("with what proves the items", {"type": "boolean"}),
-    "bucket": ("length of a bucket in seconds, whole hours", _INTEGER),
+    "bucket": (
+        "seconds of a bucket: whole hours, or whole minutes within a week",
+        _INTEGER,
+    ),
     "finality": (
         "only what is at least so sure, as the node says",
         {"enum": ["pending", "safe", "finalised"]},

@@ -133,7 +133,7 @@ def _opened(row: "Record", first: int) -> Iterator[tuple[int, int, int, int]]:
     """(position, observed_at, value, flag) of a segment's readings from second `first` on."""
     position, leaves = row["position"], row["leaves"]
     if leaves is None:  # the only one, all in its row
-        yield position, row["first_at"], row["sum"], row["flag"]
+        yield position, row["first_at"], row["last"], row["flag"]
         return
 
     def time_of(place: int) -> int:

@@ -25,12 +25,12 @@ DAY_S = 86_400
 statistic of days opens none. A shorter span would cut more runs in two, a row each."""
 SEGMENT_COLUMNS = (
     "batch_id", "cell", "first_at", "last_at", "sum", "position", "count", "metric", "min", "max",
-    "flag", "device",
+    "last", "flag", "device",
 )  # fmt: skip
 _KEY_BYTES = 30
 """Metric, cell and device: what a run has in common. They are a leaf's first bytes."""
 _WIDTHS = {">i8": 8, ">i4": 4, ">i2": 2, "V20": 20}
-_TYPES = (">i8",) * 5 + (">i4",) * 5 + (">i2", "V20")
+_TYPES = (">i8",) * 5 + (">i4",) * 6 + (">i2", "V20")
 # Postgres' binary COPY: the fields of a row, each behind its length; see "COPY", file formats.
 _COPY_ROW = np.dtype(
     [("fields", ">i2")]
@@ -73,12 +73,13 @@ class Segments:
         found["cell"] = leading["cell"].astype(np.uint64).view(np.int64)
         found["metric"] = leading["metric"]
         found["device"] = np.ascontiguousarray(leading["device"]).view("V20").ravel()
-        found["first_at"], found["last_at"] = times[firsts], times[firsts + counts - 1]
+        ends = firsts + counts - 1
+        found["first_at"], found["last_at"] = times[firsts], times[ends]
+        found["last"], found["flag"] = values[ends], rows["flag"][ends]
         if len(firsts):
             found["sum"] = np.add.reduceat(values, firsts)
             found["min"] = np.minimum.reduceat(values, firsts)
             found["max"] = np.maximum.reduceat(values, firsts)
-        found["flag"] = np.where(counts == 1, leading["flag"], 0)
         return cls(found.tobytes())
 
     def __len__(self) -> int:

@@ -14,19 +14,20 @@ create table segment (
     metric   integer not null,
     min      integer not null,
     max      integer not null,
-    flag     smallint not null,  -- of a single reading, which is all in its row; 0 of several
+    last     integer not null,   -- value of its last reading, and that one's flag: the newest value needs no leaves,
+    flag     smallint not null,  -- and a single reading is all in its row
     device   bytea not null
 );
 
-insert into segment (batch_id, cell, first_at, last_at, sum, position, count, metric, min, max, flag, device)
+insert into segment (batch_id, cell, first_at, last_at, sum, position, count, metric, min, max, last, flag, device)
 select batch_id, cell, min(observed_at), max(observed_at), sum(value), min(position), count(*), metric, min(value),
-       max(value), case when count(*) = 1 then min(flag) else 0 end, device
+       max(value), (array_agg(value order by position desc))[1], (array_agg(flag order by position desc))[1], device
   from reading group by batch_id, metric, cell, device, observed_at / 86400;
 
 -- In the order of a page, the device first: a cluster keeps a device's rows together. Everything else is in it, too:
 -- a page of single readings is read from the index alone.
 create unique index segment_device on segment (device, metric, last_at, batch_id, position)
-    include (first_at, count, cell, sum, min, max, flag);
+    include (first_at, count, cell, sum, min, max, last, flag);
 -- For what takes a batch away; its entries are alike, so that Postgres keeps them in 7 bytes each.
 create index segment_batch on segment (batch_id);
 

@@ -15,7 +15,7 @@ select b.batch_id, b.commitment, f.previous, f.ancestor, f.statistics_root, f.re
  where f.state = 'verified' and b.block_number between $1 and $2 and b.batch_id > $3 order by b.batch_id limit $4
 
 -- name: audit_segments
-select batch_id, cell, first_at, last_at, sum, position, count, metric, min, max, flag, device
+select batch_id, cell, first_at, last_at, sum, position, count, metric, min, max, last, flag, device
   from segment where batch_id = $1
 
 -- name: audit_stray_segments

@@ -62,20 +62,15 @@ select s.generation,
 
 -- name: newest_readings
 -- The newest reading of each device and metric, of batches up to a block: one look into the index each, and more
--- where the newest are of later blocks. A single reading is all in its segment; of several it is the last leaf.
-select d.device, c.metric, n.observed_at, coalesce(leaf.value, n.sum::integer) as value,
-       coalesce(leaf.flag, n.flag) as flag, n.batch_id, n.position, n.cell,
+-- where the newest are of later blocks.
+select d.device, c.metric, n.observed_at, n.value, n.flag, n.batch_id, n.position, n.cell,
        finality_of(b.block_number, m.safe, m.final) as finality
   from unnest($1::bytea[]) d(device) cross join unnest($2::integer[]) c(metric)
  cross join lateral (
-       select last_at as observed_at, sum, flag, count, batch_id, position + count - 1 as position, cell from segment s
+       select last_at as observed_at, last as value, flag, batch_id, position + count - 1 as position, cell from segment s
         where s.device = d.device and s.metric = c.metric
           and ($3::bigint is null
                or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $3))
         order by s.device desc, s.metric desc, s.last_at desc, s.batch_id desc, s.position desc limit 1) n
-  left join lateral (
-       select ('x' || encode(substring(f.leaves from 36 + 40 * n.position for 4), 'hex'))::bit(32)::integer as value,
-              get_byte(substring(f.leaves from 40 + 40 * n.position for 1), 0)::smallint as flag
-         from batch_file f where n.count > 1 and f.batch_id = n.batch_id) leaf on true
   join batch b on b.batch_id = n.batch_id cross join chain_mark m
  order by d.device, c.metric

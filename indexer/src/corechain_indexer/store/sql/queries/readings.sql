@@ -20,7 +20,7 @@ with walked as (
   reach as (
        select metric, last_at from walked where held >= $10::bigint
         order by metric, last_at, batch_id, position limit 1)
-select s.batch_id, s.position, s.count, s.metric, s.cell, s.first_at, s.sum, s.flag,
+select s.batch_id, s.position, s.count, s.metric, s.cell, s.first_at, s.last, s.flag,
        finality_of(b.block_number, m.safe, m.final) as finality,
        case when s.count > 1
             then (select substring(f.leaves from 1 + 40 * s.position for 40 * s.count)
