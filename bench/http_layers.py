@@ -22,7 +22,7 @@ import psutil
 import uvloop
 from starlette.types import Receive, Scope, Send
 
-from corechain.service.direct import Answer, DirectRequest
+from corechain.service.direct import Answer, DirectRequest, Fields
 from corechain.service.http_server import bind, http_server
 
 ANSWER = b'{"accepted":1,"results":[]}'
@@ -80,7 +80,7 @@ class Direct:
 
     answer = Answer(202, ((b"content-type", b"application/json"),), ANSWER)
 
-    def takes(self, method: bytes, target: bytes) -> bool:
+    def takes(self, method: bytes, target: bytes, headers: Fields) -> bool:
         return target == b"/v1/reports" and method == b"POST"
 
     def begin(self, request: DirectRequest) -> None:

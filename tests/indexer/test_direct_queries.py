@@ -109,6 +109,8 @@ async def test_both_ways_write_the_same_bytes(indexer: Driven, world: World) -> 
             ["transfer-encoding: chunked"],
             ["expect: 100-continue"],
             ["accept-encoding: gzip"],
+            ["accept: application/json"],
+            ["accept: text/csv"],
             ["x-forwarded-for: 1.2.3.4", "x-forwarded-proto: https"],
         ):
             asked = get(f"/v1/latest?device={device}", *fields) + b"0\r\n\r\n"

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
-from corechain.service.direct import Answer, DirectRequest
+from corechain.service.direct import Answer, DirectRequest, Fields
 from corechain_indexer.api.app import Api, Handler
 from corechain_indexer.api.routes import ENDPOINTS
 
 _LENGTH = b"content-length"
+_JSON = frozenset((b"*/*", b"application/json"))
 PathParams = dict[str, str]
 
 
@@ -64,8 +65,8 @@ class DirectQueries:
     def __post_init__(self) -> None:
         self.table = Table({item.path: self.api.handler(item) for item in ENDPOINTS})
 
-    def takes(self, method: bytes, target: bytes) -> bool:
-        if method != b"GET":
+    def takes(self, method: bytes, target: bytes, headers: Fields) -> bool:
+        if method != b"GET" or not _asks_for_json(target, headers):
             return False
         self._found = self.table.find(target.partition(b"?")[0])
         return self._found is not None
@@ -94,7 +95,14 @@ class DirectQueries:
             response = await handler(request)
         except Exception as error:
             response = await self.api.broken(request, error)
-        direct.answer(await _answer_of(response))
+        direct.answer(_answer_of(response))
+
+
+def _asks_for_json(target: bytes, headers: Fields) -> bool:
+    """Other forms may be streams of any length, which only the application writes."""
+    if b"format=" in target:
+        return False
+    return all(value in _JSON for name, value in headers if name == b"accept")
 
 
 def _request(direct: DirectRequest, path_params: PathParams) -> Request:
@@ -118,10 +126,6 @@ def _request(direct: DirectRequest, path_params: PathParams) -> Request:
     )
 
 
-async def _answer_of(response: Response) -> Answer:
+def _answer_of(response: Response) -> Answer:
     headers = [item for item in response.raw_headers if item[0] != _LENGTH]
-    if isinstance(response, StreamingResponse):
-        parts = [part async for part in response.body_iterator]
-        body = b"".join(part.encode() if isinstance(part, str) else bytes(part) for part in parts)
-        return Answer(response.status_code, headers, body)
     return Answer(response.status_code, headers, bytes(response.body))

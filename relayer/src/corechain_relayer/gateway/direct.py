@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from corechain.protocol.errors import MalformedReport, ProtocolError
-from corechain.service.direct import Answer, DirectRequest
+from corechain.service.direct import Answer, DirectRequest, Fields
 from corechain_relayer.gateway.app import REPORTS, Endpoints
 from corechain_relayer.gateway.body import BodyTimeout, headers_of, media_type
 from corechain_relayer.gateway.service import INLINE_BYTES
@@ -24,7 +24,7 @@ class DirectReports:
     endpoints: Endpoints
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
 
-    def takes(self, method: bytes, target: bytes) -> bool:
+    def takes(self, method: bytes, target: bytes, headers: Fields) -> bool:
         return target == _TARGET and method == b"POST"
 
     @property

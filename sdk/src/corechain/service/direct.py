@@ -136,7 +136,7 @@ class DirectRequest:
 class DirectPath(Protocol):
     """Answers the requests of some methods and paths. No call may raise."""
 
-    def takes(self, method: bytes, target: bytes) -> bool:
+    def takes(self, method: bytes, target: bytes, headers: Fields) -> bool:
         """Whether it answers these. `target`: path and query, as the request line has them."""
 
     @property

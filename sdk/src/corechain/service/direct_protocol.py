@@ -67,7 +67,7 @@ class DirectProtocol(BoundedProtocol):
         """Whether the request is plain, short, and alone. The order: what fails first comes
         first."""
         method = self.parser.get_method()
-        if not self.direct.takes(method, self.url):
+        if not self.direct.takes(method, self.url, self.headers):
             return False
         if self.parser.get_http_version() != "1.1" or not self._is_free():
             return False

@@ -50,14 +50,15 @@ select id, device from stale_device order by id limit $1
 -- name: refreshed
 delete from stale_device where id = any($1::bigint[])
 
--- name: cache_check
--- Whether cached values of a device from some batches may be served. All of it by index.
+-- name: cache_checks
+-- Whether cached values of some devices from some batches may be served: what is stale of the former, what stands of
+-- the latter, and how sure it is. All of it by index.
 select s.generation,
-       exists (select from stale_device where device = $1) as stale,
        exists (select from outbox where sink = 'cache') as behind,
-       (select count(*) from batch_file where batch_id = any($2::bigint[]) and state = 'verified') as standing,
+       array(select distinct device from stale_device where device = any($1::bytea[])) as stale,
        (select json_object_agg(b.batch_id, finality_of(b.block_number, m.safe, m.final))
-          from batch b cross join chain_mark m where b.batch_id = any($2::bigint[])) as finality
+          from batch b join batch_file f using (batch_id) cross join chain_mark m
+         where b.batch_id = any($2::bigint[]) and f.state = 'verified') as finality
   from sink s where s.name = 'cache'
 
 -- name: newest_readings

@@ -1,0 +1,68 @@
+"""Queries for newest values that come together are asked for together, and judged one by one."""
+
+import asyncio
+from collections import Counter
+
+import pytest
+
+from corechain.service.errors import StoreUnavailable
+from corechain_indexer.store.latest import _key, newest_in
+from indexer.test_outbox import DEVICES, filled, shelf_on
+
+EACH = 20
+
+
+async def test_a_crowd_is_one_question_and_a_doubtful_device_spoils_no_other(
+    database: str, bus_url: str
+) -> None:
+    async with shelf_on(database, bus_url) as shelf:
+        await filled(shelf)
+        await shelf.export()
+        await shelf.redis.delete(_key(DEVICES[1]))
+        shelf.reasons.clear()
+        before = (await shelf.redis.info("commandstats")).get("cmdstat_hgetall", {"calls": 0})[
+            "calls"
+        ]
+        asked = DEVICES * EACH
+        found = await asyncio.gather(*(shelf.latest.of(device) for device in asked))
+        after = (await shelf.redis.info("commandstats")).get("cmdstat_hgetall", {"calls": 0})[
+            "calls"
+        ]
+        known = await newest_in(shelf.pool, DEVICES)
+        assert found == [list(known[device]) for device in asked]
+        assert Counter(shelf.reasons) == {"missing": EACH}
+        assert after - before == len(DEVICES)
+
+
+async def test_who_leaves_does_not_take_the_answer_from_the_others(
+    database: str, bus_url: str
+) -> None:
+    async with shelf_on(database, bus_url) as shelf:
+        await filled(shelf)
+        await shelf.export()
+        leaving, staying = (asyncio.create_task(shelf.latest.of(DEVICES[0])) for _ in range(2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        known = await newest_in(shelf.pool, DEVICES[:1])
+        assert await staying == list(known[DEVICES[0]])
+
+
+async def test_an_outage_of_the_database_is_said_to_all_who_wait_and_the_next_are_answered(
+    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with shelf_on(database, bus_url) as shelf:
+        await filled(shelf)
+        await shelf.export()
+        asked = [shelf.latest.of(device) for device in DEVICES * 2]
+        with monkeypatch.context() as patched:
+            patched.setattr(shelf.latest, "pool", _Away())
+            found = await asyncio.gather(*asked, return_exceptions=True)
+        assert {type(error) for error in found} == {StoreUnavailable}
+        assert await shelf.latest.of(DEVICES[0])
+
+
+class _Away:
+    """A pool whose server is gone."""
+
+    async def fetchrow(self, *arguments: object) -> None:
+        raise ConnectionRefusedError
