@@ -40,7 +40,6 @@ from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.api.stream import BatchStream, _Subscriber
 from corechain_indexer.errors import InvalidQuery, SeriesUnavailable
 from corechain_indexer.metrics import Metrics
-from corechain_indexer.store.influx import flux, line_of
 from indexer.support import (
     CELL,
     HOUR_S,
@@ -363,19 +362,6 @@ async def test_a_slow_subscriber_is_let_go(served: Driven) -> None:
     assert subscriber.queue.qsize() == 256
 
 
-def test_a_reading_in_line_protocol_has_its_batch_as_a_tag() -> None:
-    from corechain.protocol.reading import DeviceId, Reading
-
-    leaf = Reading(1, CELL, DeviceId(b"\x01" * 20), START, -250).pack()
-    assert line_of(7, leaf) == f"reading,device={'01' * 20},metric=1,batch=7 value=-250i {START}"
-
-
-def test_the_flux_query_asks_for_one_device_and_metric() -> None:
-    text = flux("b", b"\x01" * 20, 4, 0, 3599, 3600, 10)
-    assert 'r.device == "' + "01" * 20 + '" and r.metric == "4"' in text
-    assert "window(every: 3600s)" in text
-
-
 async def test_a_series_database_that_is_down_is_bypassed_and_told_later(
     world: World, database: str, bus_url: str
 ) -> None:
@@ -391,9 +377,11 @@ async def test_a_series_database_that_is_down_is_bypassed_and_told_later(
             assert [bucket["count"] for bucket in found["items"]] == [1]
             metrics = (await api.get("/metrics")).text
         assert 'corechain_bypassed_total{reason="behind",store="series"} 1.0' in metrics
-        with pytest.raises(SeriesUnavailable):
-            await indexer.indexer.series.retract(1)
         await pool.execute("delete from outbox")
+        sink = indexer.indexer.series_sink
+        assert sink.series is not None
+        target = sink.series.target
+        await pool.execute("update sink set target = $1 where name = 'series'", target)
         async with indexer.api() as api:
             await get(api, "/v1/series", metric="1", device=device_of(world))
             metrics = (await api.get("/metrics")).text

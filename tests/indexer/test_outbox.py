@@ -29,7 +29,9 @@ from corechain.protocol.reading import DeviceId, Reading
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.errors import WriterLockHeld
 from corechain_indexer.errors import CacheUnavailable
-from corechain_indexer.export import CacheSink, Exporter, SeriesSink, StreamSink
+from corechain_indexer.export import CacheSink, Exporter, StreamSink, split_leaves
+from corechain_indexer.metrics import Metrics
+from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.store import MIGRATIONS, latest
 from corechain_indexer.store.latest import (
     CHANNEL,
@@ -39,8 +41,8 @@ from corechain_indexer.store.latest import (
     connect_cache,
     newest_in,
 )
+from corechain_indexer.store.points import Leaves, Span
 from corechain_indexer.store.segments import Segments
-from corechain_indexer.store.series import SegmentSeries
 
 DEVICES = [bytes([n]) * 20 for n in (1, 2, 3)]
 CELL = 0x872A1072BFFFFFF
@@ -113,8 +115,9 @@ class Shelf:
                 "transaction) values ($1, 0, $1, $2, $3, $3)", batch_id, commitment, bytes(32),
             )  # fmt: skip
             await connection.execute(
-                "insert into batch_file (batch_id, state, leaves, reading_count) "
-                "values ($1, 'verified', $2, $3)", batch_id, b"".join(leaves), len(leaves),
+                "insert into batch_file (batch_id, state, leaves, reading_count, window_start, "
+                "window_end) values ($1, 'verified', $2, $3, $4, $5)", batch_id, b"".join(leaves),
+                len(leaves), min(at for _, _, at in items), max(at for _, _, at in items),
             )  # fmt: skip
             await Segments.of(batch_id, b"".join(leaves)).copy_to(connection)
 
@@ -513,27 +516,44 @@ async def test_subscribers_hear_what_was_verified_and_what_was_undone(
 
 @dataclass
 class Notes:
-    """A series that writes down what it is told; its points are those of a real one."""
+    """A series that writes down what it is told, point by point, and counts the questions."""
 
     target: str
-    points: dict[int, list[bytes]] = field(default_factory=dict)
+    points: set[tuple[int, bytes]] = field(default_factory=set)
+    asked: int = 0
 
-    async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
-        self.points[batch_id] = list(leaves)
+    async def write(self, leaves: Leaves) -> None:
+        self.asked += 1
+        self.points |= {(leaves.batch_id, row.tobytes()) for row in leaves.rows}
 
-    async def retract(self, batch_id: int) -> None:
-        self.points.pop(batch_id, None)
+    async def erase(self, spans: Sequence[Span]) -> None:
+        self.asked += 1
+        self.points = {
+            (batch, leaf)
+            for batch, leaf in self.points
+            if not any(a <= Reading.unpack(leaf).observed_at <= b for a, b in spans)
+        }
+
+    async def clear(self) -> None:
+        self.asked += 1
+        self.points = set()
 
 
-async def export_series(shelf: Shelf, notes: Any, fuse: Fuse | None = None) -> None:
+async def export_series(shelf: Shelf, notes: Notes | None, fuse: Fuse | None = None) -> None:
     try:
         async with writer(shelf.url, "corechain indexer series") as connection:
             behind: Any = Mortal(connection, fuse or Fuse())
-            exporter = Exporter(behind, SeriesSink(notes))
+            exporter = Exporter(behind, SeriesSink(notes, Metrics()))
             while await exporter.step():
                 pass
     except Killed:
         return
+
+
+async def points_of(shelf: Shelf) -> set[tuple[int, bytes]]:
+    """What stands in Postgres."""
+    rows = await shelf.pool.fetch("select batch_id, leaves from batch_file")
+    return {(row["batch_id"], leaf) for row in rows for leaf in split_leaves(row["leaves"])}
 
 
 async def test_a_series_converges_after_a_reorg_and_a_crash_at_any_step(
@@ -547,14 +567,45 @@ async def test_a_series_converges_after_a_reorg_and_a_crash_at_any_step(
             await filled(shelf)
             await export_series(shelf, notes)
             await shelf.undo(1)
-            await shelf.verify(2, [(0, 1, 500)], salt=1)
+            # Its readings share a second with one that stands, and with one that is gone.
+            await shelf.verify(2, [(0, 1, 100), (1, 1, 300), (0, 1, 500)], salt=1)
             fuse = Fuse(steps)
             await export_series(shelf, notes, fuse)
             await export_series(shelf, notes)
-            assert set(notes.points) == {1, 2}
-            assert Reading.unpack(notes.points[2][0]).observed_at == 500
+            assert notes.points == await points_of(shelf)
             steps, burnt = steps + 1, fuse.burnt
         assert steps > 5
+
+
+async def test_a_late_reading_does_not_make_a_retraction_write_a_month_again(
+    database: str, bus_url: str
+) -> None:
+    async with shelf_on(database, bus_url) as shelf:
+        notes = Notes("influx")
+        for number in range(1, 31):
+            await shelf.verify(number, [(0, 1, 86_400 * number)])
+        await shelf.verify(31, [(1, 1, 86_400), (1, 1, 86_400 * 31)])
+        await export_series(shelf, notes)
+        notes.asked = 0
+        await shelf.undo(30)
+        await export_series(shelf, notes)
+        assert notes.points == await points_of(shelf)
+        written_again = notes.asked - 1
+        assert written_again == 1
+
+
+async def test_a_reorg_copies_no_readings_for_a_series_that_is_not_there(
+    database: str, bus_url: str
+) -> None:
+    async with shelf_on(database, bus_url) as shelf:
+        kept = "select leaves is not null from outbox where sink = 'series' and kind = 'retract'"
+        await export_series(shelf, None)
+        await filled(shelf)
+        await shelf.undo(2)
+        assert await shelf.pool.fetchval(kept) is False
+        await export_series(shelf, Notes("influx"))
+        await shelf.undo(1)
+        assert await shelf.pool.fetchval(kept) is True
 
 
 async def test_another_series_database_is_filled_from_the_beginning(
@@ -562,16 +613,16 @@ async def test_another_series_database_is_filled_from_the_beginning(
 ) -> None:
     async with shelf_on(database, bus_url) as shelf:
         await filled(shelf)
-        await export_series(shelf, SegmentSeries(shelf.pool))
-        first = Notes("influx")
+        await export_series(shelf, None)
+        first = Notes("influx", {(9, bytes(40))})
         await export_series(shelf, first)
-        assert set(first.points) == {1, 2, 3}
+        assert first.points == await points_of(shelf), "what another life has left is gone"
         again = Notes("influx")
         await export_series(shelf, again)
-        assert again.points == {}
+        assert again.points == set()
         other = Notes("another influx")
         await export_series(shelf, other)
-        assert set(other.points) == {1, 2, 3}
+        assert other.points == await points_of(shelf)
 
 
 async def test_a_generation_is_new_at_each_start(database: str, bus_url: str) -> None:

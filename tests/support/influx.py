@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from corechain.devnet.errors import MissingProgram
 from corechain.devnet.process import LOCALHOST, Command
@@ -56,7 +57,7 @@ class InfluxServer(Server):
         method: str,
         path: str,
         body: str | None = None,
-        headers: Mapping[str, str] = {},  # noqa: B006
+        headers: Mapping[str, str] = {},
         timeout_s: float = PATIENCE_S,
     ) -> tuple[int, bytes]:
         """Raises OSError."""
@@ -91,7 +92,7 @@ class InfluxServer(Server):
         return _rows(said.decode())
 
     def bucket_id(self, name: str = BUCKET) -> str:
-        return str(self.told("GET", f"/api/v2/buckets?name={name}")["buckets"][0]["id"])
+        return str(self.told("GET", f"/api/v2/buckets?name={quote(name)}")["buckets"][0]["id"])
 
     def create_bucket(self, name: str, kept_s: int = 0) -> str:
         org = self.told("GET", f"/api/v2/orgs?org={ORG}")["orgs"][0]["id"]

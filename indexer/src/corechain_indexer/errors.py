@@ -1,5 +1,8 @@
 """Errors of the indexer's own."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 
 
@@ -8,7 +11,31 @@ class CacheUnavailable(TransportError):
 
 
 class SeriesUnavailable(TransportError):
-    """The time series database did not answer, or refused."""
+    """The time series database did not answer, or will not have us. `retry_after_s`: when it said
+    that it wants to be asked again."""
+
+    def __init__(self, why: str, retry_after_s: float | None = None) -> None:
+        super().__init__(why)
+        self.why, self.retry_after_s = why, retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Readings that the time series database will never take, observed from `first` to `last`."""
+
+    count: int
+    first: int
+    last: int
+    why: str
+
+
+class LinesRefused(ProtocolError):
+    """The time series database refused readings for what they are. All others are written."""
+
+    def __init__(self, batch_id: int, refusals: Sequence[Refusal]) -> None:
+        count = sum(refusal.count for refusal in refusals)
+        super().__init__(f"{count} readings of batch {batch_id} are refused: {refusals[0].why}")
+        self.batch_id, self.refusals = batch_id, tuple(refusals)
 
 
 class FacilitatorUnavailable(TransportError):

@@ -15,7 +15,6 @@ import msgspec
 from corechain.protocol.reading import READING_BYTES
 from corechain_indexer.store.latest import CHANNEL, LatestWriter, newest_of, refreshed, told
 from corechain_indexer.store.outbox import Outbox
-from corechain_indexer.store.series import Series
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -80,27 +79,6 @@ class CacheSink:
             leaves = await _leaves(connection, row)
             missing = await self.writer.add(newest_of(row["batch_id"], leaves))
             await refreshed(self.writer, connection, missing)
-
-
-@dataclass(slots=True)
-class SeriesSink:
-    """Points of verified batches in the time series database."""
-
-    name: ClassVar[str] = "series"
-    series: Series
-
-    async def begin(self, connection: "Conn") -> None:
-        """Another database than the one that was filled before is filled from the beginning."""
-        await Outbox(connection).retarget(self.name, self.series.target)
-
-    async def correct(self, connection: "Conn") -> bool:
-        return False
-
-    async def emit(self, connection: "Conn", row: "Record") -> None:
-        if row["kind"] == "retract":
-            await self.series.retract(row["batch_id"])
-        elif row["standing"]:
-            await self.series.write(row["batch_id"], await _leaves(connection, row))
 
 
 @dataclass(slots=True)

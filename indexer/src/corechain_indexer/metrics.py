@@ -51,6 +51,12 @@ class Metrics:
             "store",
             "reason",
         )
+        self.series_away = gauge(
+            "series_away", "1 while InfluxDB cannot be told what changes; Postgres answers"
+        )
+        self.series_refused = counter(
+            "series_refused_total", "Readings that InfluxDB refused for what they are"
+        )
         self.epochs = counter("epochs_total", "Reward roots by what came of them", "state")
         self.requests = counter("requests_total", "Requests by path and status", "path", "status")
         self.refused = counter("requests_refused_total", "Requests refused", "reason")

@@ -36,7 +36,6 @@ from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.export import (
     CacheSink,
     Exporter,
-    SeriesSink,
     Sink,
     StreamSink,
     until_woken,
@@ -47,16 +46,18 @@ from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
 from corechain_indexer.rewards import RewardAuditor
+from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
 from corechain_indexer.source import announce_heads, check_chain
 from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store.backed import BackedSeries
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
 from corechain_indexer.store.reads import Reads
-from corechain_indexer.store.series import BackedSeries, SegmentSeries, Series
+from corechain_indexer.store.series import SegmentSeries, Series
 from corechain_indexer.verifier import Verifier
 from corechain_indexer.withdrawals import WithdrawalWatch
 
@@ -92,6 +93,7 @@ class Indexer:
     redis: "Redis" = field(init=False)
     latest: Latest = field(init=False)
     series: Series = field(init=False)
+    series_sink: SeriesSink = field(init=False)
     http: httpx.AsyncClient = field(init=False)
     withdrawals: WithdrawalWatch = field(init=False)
 
@@ -115,6 +117,7 @@ class Indexer:
         settings = self.settings
         segments = SegmentSeries(self.pool)
         if settings.influx_url is None:
+            self.series_sink = SeriesSink(None, self.metrics)
             return segments
         # Its client takes a second of the start: only who has an InfluxDB waits for it.
         from corechain_indexer.store.influx import open_series
@@ -125,6 +128,7 @@ class Indexer:
             settings.influx_org,
             settings.influx_bucket,
         )
+        self.series_sink = SeriesSink(influx, self.metrics)
         return BackedSeries(influx, segments, self._bypassed("series"))
 
     def _bypassed(self, store: str) -> Callable[[str], None]:
@@ -205,13 +209,15 @@ class Indexer:
 
     def sinks(self) -> list[Sink]:
         """Who learns of what was verified or undone, each in a loop of its own."""
-        return [CacheSink(self.redis), SeriesSink(self.series), StreamSink(self.redis)]
+        return [CacheSink(self.redis), self.series_sink, StreamSink(self.redis)]
 
     async def export(self, sink: Sink) -> None:
         """One session of a sink's exporter: the only one that emits to it."""
         async with writer(self.database_url, f"{WRITER} {sink.name}") as connection:
-            exporter = Exporter(connection, sink)
-            await until_woken(exporter.step, self.verified, self.settings.poll_s)
+            step = Exporter(connection, sink).step
+            if sink is self.series_sink:
+                step = partial(self.series_sink.patiently, step)
+            await until_woken(step, self.verified, self.settings.poll_s)
 
     async def fill_levels(self) -> None:
         """Once, for what an older version has verified; then nothing is left to do."""
@@ -261,7 +267,11 @@ class Indexer:
 
     def warnings(self) -> Sequence[str]:
         """For `/ready`."""
-        return [*self.withdrawals.sentences(), *self.reader.warnings()]
+        return [
+            *self.withdrawals.sentences(),
+            *self.reader.warnings(),
+            *self.series_sink.sentences(),
+        ]
 
     async def _ask_database(self) -> None:
         if not self.prepared.is_set():

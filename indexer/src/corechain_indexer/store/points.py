@@ -3,8 +3,8 @@
     corechain_reading,device=0x…,metric=air_temperature,unit=Cel value=21.3,scaled=2130i <time>
 
 `value` is in the unit, for people; `scaled` is what was signed, for exact sums. The time is the
-second of the observation and, as its nanoseconds, the number of the batch: two batches that hold the
-same device, metric and second are two points, as they are two readings (decision 0032).
+second of the observation and, as its nanoseconds, the number of the batch: two batches that hold
+the same device, metric and second are two points, as they are two readings (decision 0030).
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ MEASUREMENT = "corechain_reading"
 FIELD = "scaled"
 NANO = 10**9
 LAST_S = (2**63 - 1) // NANO - 1
-"""The last whole second of InfluxDB's times, in 2262; a leaf's time goes on to the year 36812."""
+"""The last second that InfluxDB's times hold whole, in 2262; a leaf's go on to the year 36812."""
 LINES = 5_000
 """What InfluxData recommends for one request; some 600 kB before gzip."""
 GAP_S, MOST_SPANS = 3_600, 8

@@ -1,7 +1,6 @@
-"""Downsampled time series: from the segments in Postgres, or InfluxDB when a URL is given."""
+"""Downsampled time series from the segments in Postgres. `backed` asks InfluxDB before."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -9,14 +8,11 @@ import numpy as np
 
 from corechain.protocol.sealing import LEAF_ROWS
 from corechain.service.database import asked
-from corechain_indexer.errors import SeriesUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.segments import leaf_times
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
-
-READ_LIMIT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +33,6 @@ class Bucket:
 class Series(Protocol):
     """A store of time series."""
 
-    @property
-    def target(self) -> str:
-        """Which store it is, as a digest; empty where nothing has to be exported."""
-
-    async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
-        """Adds a verified batch; adding it again changes nothing. Raises SeriesUnavailable."""
-
-    async def retract(self, batch_id: int) -> None:
-        """Takes a batch out that a reorg has undone. Raises SeriesUnavailable."""
-
     async def close(self) -> None:
         """Hangs up."""
 
@@ -63,16 +49,6 @@ class SegmentSeries:
     and however late data comes, because nothing is kept but what the batches hold."""
 
     pool: "Database"
-
-    @property
-    def target(self) -> str:
-        return ""
-
-    async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
-        """Nothing is left to do: `FileStore.verified` has written the segments."""
-
-    async def retract(self, batch_id: int) -> None:
-        """Nothing is left to do: the segments went with the batch."""
 
     async def close(self) -> None:
         """The pool belongs to the process."""
@@ -132,40 +108,3 @@ def _joined(*parts: Sequence[Bucket]) -> list[Bucket]:
         held = found.get(bucket.start)
         found[bucket.start] = bucket if held is None else held + bucket
     return [found[start] for start in sorted(found)]
-
-
-@dataclass(frozen=True, slots=True)
-class BackedSeries:
-    """A series database, and the segments that answer whenever it cannot: while it is away or slow,
-    and while it has not taken everything, a retraction above all. `bypassed` gets the reason."""
-
-    primary: Series
-    segments: SegmentSeries
-    bypassed: Callable[[str], None] = lambda reason: None
-
-    @property
-    def target(self) -> str:
-        return self.primary.target
-
-    async def write(self, batch_id: int, leaves: Sequence[bytes]) -> None:
-        await self.primary.write(batch_id, leaves)
-
-    async def retract(self, batch_id: int) -> None:
-        await self.primary.retract(batch_id)
-
-    async def close(self) -> None:
-        await self.primary.close()
-
-    async def read(
-        self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
-    ) -> Sequence[Bucket]:
-        question = (device, metric, start, end, bucket_s, limit)
-        if await asked(self.segments.pool.fetchval(SQL["series_behind"], self.target)):
-            self.bypassed("behind")
-            return await self.segments.read(*question)
-        try:
-            async with asyncio.timeout(READ_LIMIT_S):
-                return await self.primary.read(*question)
-        except (SeriesUnavailable, TimeoutError):
-            self.bypassed("away")
-            return await self.segments.read(*question)

@@ -10,10 +10,6 @@ select o.id, o.kind, o.batch_id, o.commitment, f.batch_id is not null as standin
 -- name: emitted
 delete from outbox where id = $1
 
--- name: series_behind
--- Whether the series database has still to learn something, or another one was filled.
-select exists (select from outbox where sink = 'series') or target <> $1 from sink where name = 'series'
-
 -- name: new_generation
 -- From now on nothing that was cached before is trusted.
 update sink set generation = gen_random_uuid() where name = 'cache' returning generation

@@ -1,0 +1,140 @@
+"""Emits verified batches to InfluxDB, and takes out what a reorg has undone.
+
+A batch is no tag there (decision 0030), so that it cannot be deleted by its id: the seconds of its
+readings are erased, of all devices, and what stands in them is written again from Postgres. Every
+step may be repeated. Until the outbox is empty, Postgres answers.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+import structlog
+
+from corechain.service.supervision import Pause
+from corechain_indexer.errors import LinesRefused, SeriesUnavailable
+from corechain_indexer.metrics import Metrics
+from corechain_indexer.store.copied import NAME, CopyStore, Refused
+from corechain_indexer.store.outbox import Outbox
+from corechain_indexer.store.points import Leaves, Span
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from corechain.service.database import Conn
+
+log = structlog.get_logger(__name__)
+LONGEST_PAUSE_S = 300.0
+"""A server that wants to be left alone for longer is asked all the same."""
+
+NONE = Refused(0, 0, None)
+
+
+class Erasable(Protocol):
+    """The series database, as the sink needs it. Every method raises SeriesUnavailable."""
+
+    @property
+    def target(self) -> str:
+        """Which database it is, as a digest."""
+
+    async def write(self, leaves: Leaves) -> None:
+        """Adds readings of one batch. Raises LinesRefused when all others are written."""
+
+    async def erase(self, spans: Sequence[Span]) -> None:
+        """Takes out every point of these seconds."""
+
+    async def clear(self) -> None:
+        """Takes out everything."""
+
+
+@dataclass(slots=True)
+class SeriesSink:
+    """Points of verified batches in the time series database; without one, rows just go."""
+
+    name: ClassVar[str] = NAME
+    series: Erasable | None
+    metrics: Metrics
+    refused: Refused = NONE
+    away: str = ""
+    """What keeps the database from being told; empty while nothing does."""
+    _pause: Pause = field(default_factory=Pause)
+
+    def sentences(self) -> Sequence[str]:
+        """For `/ready`: this process does its work, Postgres answers instead."""
+        found = []
+        if self.away:
+            found.append(f"InfluxDB is not told what changes: {self.away}")
+        if self.refused.readings:
+            found.append(
+                f"InfluxDB refused {self.refused.readings} readings of {self.refused.batches} "
+                f"batches, and is not asked for their time: {self.refused.why}"
+            )
+        return found
+
+    async def begin(self, connection: "Conn") -> None:
+        """Another database than the one that was filled before is filled from the beginning."""
+        if self.series is None:
+            await Outbox(connection).retarget(self.name, "")
+            return
+        store = CopyStore(connection)
+        if await store.target() != self.series.target:
+            # Whatever it holds is from another life.
+            await self.series.clear()
+            await store.begin_anew(self.series.target)
+        self.refused = await store.refused()
+
+    async def correct(self, connection: "Conn") -> bool:
+        return False
+
+    async def emit(self, connection: "Conn", row: "Record") -> None:
+        if self.series is None:
+            return
+        store = CopyStore(connection)
+        if row["kind"] == "retract":
+            await self._retract(store, row["batch_id"], await store.retracted(row["id"]))
+        elif row["standing"]:
+            packed = await store.leaves(row["batch_id"], row["commitment"])
+            await self._write(store, Leaves.of(row["batch_id"], packed))
+
+    async def _retract(self, store: CopyStore, batch_id: int, packed: bytes) -> None:
+        assert self.series is not None
+        spans = Leaves.of(batch_id, packed).spans()
+        await self.series.erase(spans)
+        for standing, commitment in await store.standing(spans):
+            leaves = Leaves.of(standing, await store.leaves(standing, commitment)).within(spans)
+            if len(leaves.times):
+                await self._write(store, leaves, again=True)
+        await store.forget(batch_id)
+        self.refused = await store.refused()
+
+    async def _write(self, store: CopyStore, leaves: Leaves, *, again: bool = False) -> None:
+        assert self.series is not None
+        try:
+            await self.series.write(leaves)
+        except LinesRefused as error:
+            if again:  # noted when it was written first, and of the whole batch
+                return
+            for refusal in error.refusals:
+                self.metrics.series_refused.inc(refusal.count)
+            log.warning("series refused readings", batch=error.batch_id, why=str(error))
+            await store.note(error)
+            self.refused = await store.refused()
+
+    async def patiently(self, step: Callable[[], Awaitable[bool]]) -> bool:
+        """One step of the exporter; an outage of the database is waited for, not an end."""
+        try:
+            more = await step()
+        except SeriesUnavailable as error:
+            if str(error) != self.away:
+                log.warning("series database away", why=str(error))
+            self.away = str(error)
+            self.metrics.series_away.set(1)
+            asked_for = min(error.retry_after_s or 0.0, LONGEST_PAUSE_S)
+            await asyncio.sleep(max(asked_for, self._pause.next(0.0)))
+            return True
+        if self.away:
+            log.info("series database is back")
+        self.away, self._pause = "", Pause()
+        self.metrics.series_away.set(0)
+        return more
