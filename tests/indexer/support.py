@@ -106,18 +106,21 @@ class World:
         self.sequence += 1
         domain = registry_domain(chain_id, self.registry)
         keys = changes.get("keys", self.keys)
-        reports = [self._report(key, i, hours, domain) for i, key in enumerate(keys)]
+        cell = changes.get("cell", CELL)
+        reports = [self._report(key, i, hours, domain, cell) for i, key in enumerate(keys)]
         known = {key.identity.device: key.identity for key in keys}
         return seal(origin, reports, known, self.states)
 
-    def _report(self, key: DeviceKey, index: int, hours: int, domain: Any) -> SignedReport:
+    def _report(
+        self, key: DeviceKey, index: int, hours: int, domain: Any, cell: int
+    ) -> SignedReport:
         first = START + (self.sequence - 1) * 24 * HOUR_S
         items = []
         for hour in range(hours):
             at = first + hour * HOUR_S
-            items.append(Observation(1, CELL, at, 100 * index + 10 * self.sequence + hour))
-            items.append(Observation(4, CELL, at, 101_000 + hour))
-        items.append(Observation(5, CELL, first, 46_866))  # a hurricane: always rejected
+            items.append(Observation(1, cell, at, 100 * index + 10 * self.sequence + hour))
+            items.append(Observation(4, cell, at, 101_000 + hour))
+        items.append(Observation(5, cell, first, 46_866))  # a hurricane: always rejected
         report = Report.of(key.identity.device, self.sequence, items)
         return SignedReport(report, key.sign(report_digest(domain, report)))
 

@@ -22,6 +22,7 @@ from support.processes import PATIENCE_S
 
 from indexer.support import Driven, World, device_of, get
 
+OTHER_CELL = 0x872A10728FFFFFF
 LEVELS = ("pending", "safe", "finalised")
 
 
@@ -123,6 +124,23 @@ async def test_who_asks_for_final_data_or_as_of_a_block_gets_what_was_known_then
         assert without_finality(await answers(api, world, as_of=head)) == now
         problem = await get(api, "/v1/batches", 409, as_of=head + 1)
         assert problem["type"].endswith("NotMirrored")
+
+
+async def test_an_answer_as_of_a_block_asks_for_no_cell_that_was_found_later(
+    world: World, indexer: Driven
+) -> None:
+    world.add()
+    await indexer.settle()
+    asked = {"device": device_of(world), "metric": "pressure"}
+    async with indexer.api() as api:
+        then = await get(api, "/v1/statistics", **asked)
+        block = then["parts"][-1]["block"]
+        moved = world.sealed(cell=OTHER_CELL)
+        world.commit(moved)
+        await indexer.settle()
+        assert len((await get(api, "/v1/statistics", **asked))["parts"]) == 4
+        again = await get(api, "/v1/statistics", **asked, as_of=block)
+        assert without_finality(again) == without_finality(then)
 
 
 async def test_after_a_rollback_nothing_counts_as_surer_than_what_is_left(

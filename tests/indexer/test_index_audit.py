@@ -18,9 +18,9 @@ import pytest
 from support.command import COMMAND
 from support.processes import PATIENCE_S
 
+from corechain.protocol.errors import NotMirrored
 from corechain.service.errors import WrongNode
 from corechain_indexer.audit import Report, audit_index
-from corechain_indexer.errors import NotMirrored
 from indexer.support import Driven, World
 
 FIRST_EVENT = "where ctid = (select min(ctid) from event)"

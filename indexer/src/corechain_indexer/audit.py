@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from corechain.deployment import Deployment
 from corechain.protocol.columns import rows_of
+from corechain.protocol.errors import NotMirrored
 from corechain.protocol.levels import UpperLevels
 from corechain.protocol.reading import READING_BYTES
 from corechain.protocol.roots import hash_rows, merkle_root, statistics_root
 from corechain.service.database import create_pool
 from corechain.service.rpc import Rpc, logs_in_ranges
 from corechain_indexer.api.rows import header_of
-from corechain_indexer.errors import NotMirrored
 from corechain_indexer.projections import Row, raw_row
 from corechain_indexer.settings import Settings
 from corechain_indexer.source import check_chain

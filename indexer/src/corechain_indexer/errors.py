@@ -78,17 +78,6 @@ class InvalidQuery(ProtocolError):
         self.parameter, self.why = parameter, why
 
 
-class NotMirrored(ProtocolError):
-    """The mirror has not reached the block that was asked for. It may a moment later."""
-
-    status = 409
-
-    def __init__(self, block: int | None, indexed: int) -> None:
-        wanted = "the transaction" if block is None else f"block {block}"
-        super().__init__(f"{wanted} is not mirrored yet; block {indexed} is")
-        self.block, self.indexed = block, indexed
-
-
 class Unavailable(ProtocolError):
     """A store behind the API does not answer at the moment."""
 

@@ -4,15 +4,10 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import closing
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
-from corechain.client import (
-    UNANSWERED,
-    ClientBase,
-    S,
-    payload_of,
-)
+from corechain.client import ClientBase, S
 from corechain.http import LoopClients, async_client, async_exchange
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
@@ -24,7 +19,9 @@ from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.values import CellLike, OctetsLike, TimeLike
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
+from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
+from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
     import httpx
@@ -116,20 +113,20 @@ class AsyncClient(ClientBase):
     async def next_sequence(self, device: OctetsLike) -> int:
         return await self.run(flows.next_sequence(device))
 
-    async def status(self) -> dict[str, Any]:
-        return await self.run(flows.document("/v1/status"))
+    async def status(self, **fresh: Unpack[Fresh]) -> dict[str, Any]:
+        return await self.run(flows.status(fresh))
 
-    async def batch(self, batch_id: int) -> dict[str, Any]:
-        return await self.run(flows.batch(batch_id))
+    async def batch(self, batch_id: int, **fresh: Unpack[Fresh]) -> dict[str, Any]:
+        return await self.run(flows.batch(batch_id, fresh))
 
-    async def batches(self, limit: int = 100) -> list[dict[str, Any]]:
-        return await self.run(flows.pages("/v1/batches", {}, limit))
+    async def batches(self, limit: int = 100, **view: Unpack[View]) -> list[dict[str, Any]]:
+        return await self.run(flows.batches(limit, view))
 
-    async def devices(self, limit: int = 100) -> list[dict[str, Any]]:
-        return await self.run(flows.pages("/v1/devices", {}, limit))
+    async def devices(self, limit: int = 100, **fresh: Unpack[Fresh]) -> list[dict[str, Any]]:
+        return await self.run(flows.devices(limit, fresh))
 
-    async def latest(self, device: OctetsLike) -> dict[str, Any]:
-        return await self.run(flows.latest(device))
+    async def latest(self, device: OctetsLike, **view: Unpack[View]) -> dict[str, Any]:
+        return await self.run(flows.latest(device, view))
 
     async def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
         return await self.run(flows.rejections(batch_id, limit))
@@ -145,15 +142,22 @@ class AsyncClient(ClientBase):
         start: TimeLike | None = None,
         end: TimeLike | None = None,
         limit: int = 100,
+        **view: Unpack[View],
     ) -> list[LocatedReading]:
         question = self.readings_question(metric, device, start, end)
-        return await self.run(flows.readings(question, limit, self._commitments()))
+        return await self.run(flows.readings(question, limit, self._commitments(), view))
 
     async def statistics(
-        self, metric: MetricLike, device: OctetsLike, cell: CellLike, start: TimeLike, end: TimeLike
+        self,
+        metric: MetricLike,
+        device: OctetsLike,
+        cell: CellLike,
+        start: TimeLike,
+        end: TimeLike,
+        **view: Unpack[View],
     ) -> flows.StatisticsResult:
         question = self.question(metric, device, cell, start, end)
-        return await self.run(flows.statistics(question, self._commitments()))
+        return await self.run(flows.statistics(question, self._commitments(), view))
 
     async def reward_claim(self, owner: OctetsLike) -> RewardClaim:
         return await self.run(flows.reward_claim(owner, self._active_root()))

@@ -6,15 +6,13 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import msgspec
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question
-from corechain.http import ProcessClients, client, exchange, retry_after_s, service_url
+from corechain.http import ProcessClients, client, exchange, service_url
 from corechain.opening import Opening
 from corechain.paying import (
     HTTP_PAYMENT_REQUIRED,
@@ -43,7 +41,9 @@ from corechain.protocol.values import (
 )
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading, ReadingsQuestion
-from corechain.steps import ApiUnavailable, Pause, Request, error_of_problem
+from corechain.replies import UNANSWERED, payload_of
+from corechain.steps import ApiUnavailable, Pause, Request
+from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
     import httpx
@@ -54,28 +54,6 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 TIMEOUT_S = 30.0
-HTTP_REDIRECT, HTTP_REFUSED = 300, 400
-
-
-UNANSWERED = (TimeoutError, ValueError)
-"""What `corechain.http` raises beside httpx's own: an answer that does not end, or is too long."""
-
-
-def payload_of(response: "httpx.Response") -> Any:
-    """The JSON of an answer, or its problem as the typed error. Raises ApiUnavailable."""
-    status = response.status_code
-    if HTTP_REDIRECT <= status < HTTP_REFUSED:
-        # Not followed: a signed payment goes to nobody whom the caller did not name.
-        to = response.headers.get("location", "nowhere")
-        raise ApiUnavailable(f"HTTP {status} to {to:.200}: use that as the URL", status)
-    try:
-        document = msgspec.json.decode(response.content)
-    except (ValueError, RecursionError) as error:
-        wait_s = retry_after_s(response.headers)
-        raise ApiUnavailable(f"HTTP {status} without JSON", status, wait_s) from error
-    if response.is_success:
-        return document
-    raise error_of_problem(status, document, retry_after_s(response.headers))
 
 
 def _check_key(key: object) -> None:
@@ -306,21 +284,21 @@ class Client(ClientBase):
         """The first sequence number the gateway has not seen from a device."""
         return self.run(flows.next_sequence(device))
 
-    def status(self) -> dict[str, Any]:
-        return self.run(flows.document("/v1/status"))
+    def status(self, **fresh: Unpack[Fresh]) -> dict[str, Any]:
+        return self.run(flows.status(fresh))
 
-    def batch(self, batch_id: int) -> dict[str, Any]:
-        return self.run(flows.batch(batch_id))
+    def batch(self, batch_id: int, **fresh: Unpack[Fresh]) -> dict[str, Any]:
+        return self.run(flows.batch(batch_id, fresh))
 
-    def batches(self, limit: int = 100) -> list[dict[str, Any]]:
-        return self.run(flows.pages("/v1/batches", {}, limit))
+    def batches(self, limit: int = 100, **view: Unpack[View]) -> list[dict[str, Any]]:
+        return self.run(flows.batches(limit, view))
 
-    def devices(self, limit: int = 100) -> list[dict[str, Any]]:
-        return self.run(flows.pages("/v1/devices", {}, limit))
+    def devices(self, limit: int = 100, **fresh: Unpack[Fresh]) -> list[dict[str, Any]]:
+        return self.run(flows.devices(limit, fresh))
 
-    def latest(self, device: OctetsLike) -> dict[str, Any]:
+    def latest(self, device: OctetsLike, **view: Unpack[View]) -> dict[str, Any]:
         """Newest value per metric, from the cache: not proven."""
-        return self.run(flows.latest(device))
+        return self.run(flows.latest(device, view))
 
     def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
         return self.run(flows.rejections(batch_id, limit))
@@ -337,6 +315,7 @@ class Client(ClientBase):
         start: TimeLike | None = None,
         end: TimeLike | None = None,
         limit: int = 100,
+        **view: Unpack[View],
     ) -> list[LocatedReading]:
         """A device's readings by metric and time (seconds, both ends included), ordered by metric
         and time; one request a page of 1,000, each reading proven unless `verify` is off.
@@ -344,17 +323,23 @@ class Client(ClientBase):
         That nothing was left out is not proven; `statistics` proves that.
         """
         question = self.readings_question(metric, device, start, end)
-        return self.run(flows.readings(question, limit, self._commitments()))
+        return self.run(flows.readings(question, limit, self._commitments(), view))
 
     def statistics(
-        self, metric: MetricLike, device: OctetsLike, cell: CellLike, start: TimeLike, end: TimeLike
+        self,
+        metric: MetricLike,
+        device: OctetsLike,
+        cell: CellLike,
+        start: TimeLike,
+        end: TimeLike,
+        **view: Unpack[View],
     ) -> flows.StatisticsResult:
         """Count, mean, min and max of a metric in [start, end], proven unless `verify` is off.
 
         Complete over all batches between the first and the last that hold such readings.
         """
         question = self.question(metric, device, cell, start, end)
-        return self.run(flows.statistics(question, self._commitments()))
+        return self.run(flows.statistics(question, self._commitments(), view))
 
     def reward_claim(self, owner: OctetsLike) -> RewardClaim:
         """What an owner may claim, proven under the root on chain unless `verify` is off."""

@@ -54,6 +54,7 @@ from corechain.protocol.vocabulary import Metric, MetricLike
 from corechain.protocol.vocabulary import metric as metric_of
 from corechain.readings import LocatedReading, ReadingsQuestion, parse_page
 from corechain.steps import ApiUnavailable, Ask, Flow, Pause, Request
+from corechain.views import Fresh, View, view_params
 
 GATEWAY, API = "gateway", "api"
 PACKED_REPORTS = "application/vnd.corechain.reports"
@@ -171,14 +172,30 @@ def _batch_path(batch_id: object) -> str:
     return f"/v1/batches/{whole('batch_id', batch_id, 1, U48_MAX)}"
 
 
-def batch(batch_id: int) -> Flow[dict[str, Any]]:
+def status(fresh: Fresh) -> Flow[dict[str, Any]]:
+    """How far the chain is mirrored."""
+    return (yield from document("/v1/status", **view_params(fresh, Fresh)))
+
+
+def batch(batch_id: int, fresh: Fresh) -> Flow[dict[str, Any]]:
     """One batch."""
-    return (yield from document(_batch_path(batch_id)))
+    return (yield from document(_batch_path(batch_id), **view_params(fresh, Fresh)))
 
 
-def latest(device: OctetsLike) -> Flow[dict[str, Any]]:
+def batches(limit: int, view: View) -> Flow[list[dict[str, Any]]]:
+    """Batches by id."""
+    return (yield from pages("/v1/batches", view_params(view), limit))
+
+
+def devices(limit: int, fresh: Fresh) -> Flow[list[dict[str, Any]]]:
+    """Devices by id."""
+    return (yield from pages("/v1/devices", view_params(fresh, Fresh), limit))
+
+
+def latest(device: OctetsLike, view: View) -> Flow[dict[str, Any]]:
     """Newest value per metric."""
-    return (yield from document("/v1/latest", device=_hex(address("device", device))))
+    params = {"device": _hex(address("device", device)), **view_params(view)}
+    return (yield from document("/v1/latest", **params))
 
 
 def rejections(batch_id: int, limit: int) -> Flow[list[dict[str, Any]]]:
@@ -280,9 +297,12 @@ class StatisticsResult:
         return self.metric.from_wire(self.statistics.max) if self.count else None
 
 
-def statistics(question: Question, commitments_of: CommitmentsOf | None) -> Flow[StatisticsResult]:
+def statistics(
+    question: Question, commitments_of: CommitmentsOf | None, view: View | None = None
+) -> Flow[StatisticsResult]:
     """Statistics, proven batch by batch unless `commitments_of` is None (trust the API)."""
-    answer = yield Request(API, "GET", "/v1/statistics", question.params())
+    params = question.params() | view_params(view or {})
+    answer = yield Request(API, "GET", "/v1/statistics", params)
     parsed = parse_statistics(answer)
     if commitments_of is None:
         return StatisticsResult(question.metric, parsed.claimed, parsed)
@@ -293,11 +313,16 @@ def statistics(question: Question, commitments_of: CommitmentsOf | None) -> Flow
 
 
 def readings(
-    question: ReadingsQuestion, limit: int, commitments_of: CommitmentsOf | None
+    question: ReadingsQuestion,
+    limit: int,
+    commitments_of: CommitmentsOf | None,
+    view: View | None = None,
 ) -> Flow[list[LocatedReading]]:
     """Readings, page by page, each page proven at once unless `commitments_of` is None."""
     limit = _limit(limit)
-    params = question.params() | ({} if commitments_of is None else {"proofs": "true"})
+    params = question.params() | view_params(view or {})
+    if commitments_of is not None:
+        params["proofs"] = "true"
     found: list[LocatedReading] = []
     known: dict[int, bytes] = {}
     cursor: str | None = None

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from starlette.routing import Route, WebSocketRoute
 
 from corechain.protocol.errors import (
+    NotMirrored,
     PaymentRequired,
     ProtocolError,
     TransportError,
@@ -33,7 +34,7 @@ from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
-from corechain_indexer.errors import InvalidQuery, NotMirrored, Unavailable
+from corechain_indexer.errors import InvalidQuery, Unavailable
 from corechain_indexer.metrics import Metrics
 
 log = structlog.get_logger(__name__)

@@ -5,11 +5,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from corechain.protocol.errors import NotMirrored
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Rpc
 from corechain.service.words import quantity
 from corechain_indexer.api.params import Params
-from corechain_indexer.errors import NotMirrored, Unavailable
+from corechain_indexer.errors import Unavailable
 from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:

@@ -87,8 +87,8 @@ class StatisticsReader:
     async def _cells(self, question: Question) -> Sequence[int]:
         if question.cell is not None:
             return [question.cell]
-        arguments = (question.device, question.metric.code, question.start, question.end)
-        return await Readings(self.pool).cells_of(*arguments)
+        window = question.start, question.end, question.newest_block
+        return await Readings(self.pool).cells_of(question.device, question.metric.code, *window)
 
     async def _batches(self, question: Question) -> Sequence["Record"]:
         """All verified batches from the first to the last that holds such readings, by lane."""
@@ -105,7 +105,7 @@ class StatisticsReader:
         for first, last in _spans(holding):
             if last - first + len(rows) >= MAX_BATCHES or len(holding) > MAX_BATCHES:
                 raise InvalidQuery("to", f"the answer spans more than {MAX_BATCHES} batches")
-            rows += await Reads(self.pool).headers_between(first, last)
+            rows += await Reads(self.pool).headers_between(first, last, question.newest_block)
         return rows
 
 

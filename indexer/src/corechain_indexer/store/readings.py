@@ -53,8 +53,10 @@ class Readings:
         rows = await asked(self.database.fetch(SQL["batches_with"], *arguments))
         return [row["batch_id"] for row in rows]
 
-    async def cells_of(self, device: bytes, metric: int, start: int, end: int) -> list[int]:
-        """H3 cells in which the device has observed the metric."""
-        arguments = (device, metric, start, end)
+    async def cells_of(
+        self, device: bytes, metric: int, start: int, end: int, newest_block: int | None
+    ) -> list[int]:
+        """H3 cells in which the device has observed the metric, by batches up to a block."""
+        arguments = (device, metric, start, end, newest_block)
         rows = await asked(self.database.fetch(SQL["cells_of"], *arguments))
         return [to_unsigned(row["cell"]) for row in rows]

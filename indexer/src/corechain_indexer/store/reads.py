@@ -67,9 +67,13 @@ class Reads:
         """By their ordinal in the data file."""
         return await asked(self.database.fetch(SQL["rejections_page"], batch_id, after, limit))
 
-    async def headers_between(self, first: int, last: int) -> "Sequence[Record]":
-        """All verified batches with these ids, both included."""
-        return await asked(self.database.fetch(SQL["headers_between"], first, last))
+    async def headers_between(
+        self, first: int, last: int, newest_block: int | None = None
+    ) -> "Sequence[Record]":
+        """All verified batches with these ids, both included; committed up to a block, or
+        whenever."""
+        question = (SQL["headers_between"], first, last, newest_block)
+        return await asked(self.database.fetch(*question))
 
     async def headers_of(self, batch_ids: Sequence[int]) -> "Sequence[Record]":
         """Of those that are verified."""

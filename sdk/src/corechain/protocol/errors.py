@@ -241,6 +241,18 @@ class UnknownBatch(ProtocolError):
         self.batch_id = batch_id
 
 
+class NotMirrored(ProtocolError):
+    """The index has not reached the block that was asked for. It may a moment later: ask again, for
+    an older block, or of another index."""
+
+    status = 409
+
+    def __init__(self, block: int | None, indexed: int) -> None:
+        wanted = "the transaction" if block is None else f"block {block}"
+        super().__init__(f"{wanted} is not mirrored yet; block {indexed} is")
+        self.block, self.indexed = block, indexed
+
+
 class NotFound(ProtocolError):
     """There is no such thing, or it is not verified yet."""
 

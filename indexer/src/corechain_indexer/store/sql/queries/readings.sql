@@ -47,7 +47,7 @@ select distinct batch_id from segment s
  order by batch_id limit $5
 
 -- name: cells_of
--- Where a device was in a window. A segment that begins before it and ends after it is opened: it may hold none.
+-- Where a device was in a window, by batches up to a block. A segment that begins before it and ends after it is opened: it may hold none.
 select distinct cell from segment s
  where device = $1 and metric = $2 and last_at >= $3::bigint
    and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
@@ -59,6 +59,8 @@ select distinct cell from segment s
                     where f.batch_id = s.batch_id
                       and ('x' || encode(substring(run.leaves from 31 + 40 * n for 5), 'hex'))::bit(40)::bigint
                           between $3 and $4))
+   and ($5::bigint is null
+        or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $5))
  order by cell limit 16
 
 -- name: series

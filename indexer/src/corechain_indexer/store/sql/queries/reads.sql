@@ -62,7 +62,8 @@ select b.batch_id, b.commitment, b.block_number, b.transaction, f.state, f.reaso
        f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root,
        finality_of(b.block_number, m.safe, m.final) as finality
   from batch b join batch_file f using (batch_id) cross join chain_mark m
- where b.batch_id between $1 and $2 and f.state = 'verified' order by b.batch_id
+ where b.batch_id between $1 and $2 and f.state = 'verified' and ($3::bigint is null or b.block_number <= $3)
+ order by b.batch_id
 
 -- name: headers_of
 -- The headers of some verified batches.
