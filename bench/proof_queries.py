@@ -2,9 +2,8 @@
 
 python bench/proof_queries.py            BATCHES=620 OWNERS=50000 DEVICES=50000
 
-A Postgres of its own; a lane of batches of 16,384 readings, written by the store's own writer with
-the rows of one device alone (the others would only take time to write). The questions are asked of
-the parts behind the HTTP layer, the answer is encoded as the API encodes it.
+A Postgres of its own; a lane of batches of 16,384 readings, written by the store's own writer. The
+questions are asked of the parts behind the HTTP layer, the answer is encoded as the API does.
 """
 
 import asyncio
@@ -38,9 +37,10 @@ from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.epochs import EpochStore
-from corechain_indexer.store.files import BatchRows, FileStore, OpenBatch, derived_rows
+from corechain_indexer.store.files import BatchRows, FileStore, OpenBatch
 from corechain_indexer.store.levels import LevelStore
 from corechain_indexer.store.reads import Reads
+from corechain_indexer.store.segments import Segments
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -107,11 +107,7 @@ async def fill(pool: "Database") -> None:
             number, ZERO26, ZERO26, trees.statistics.root, ZERO26, bytes(32), bytes(32),
             LEAVES, LEAVES, first, first + 60,
         )  # fmt: skip
-        rows = [
-            [row for row in found if {ALWAYS, SOMETIMES} & {*row}]
-            for found in derived_rows(number, leaves)
-        ]
-        kept = BatchRows(rows[0], [], rows[1], upper.packed)
+        kept = BatchRows(Segments.of(number, leaves), [], upper.packed)
         sealed: Any = _Sealed(header, trees.readings.root, leaves)
         assert await store.verified(OpenBatch(*place, 0), sealed, kept)
     await pool.execute("vacuum analyze")

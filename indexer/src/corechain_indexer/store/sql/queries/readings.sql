@@ -47,7 +47,8 @@ select distinct batch_id from segment s
  order by batch_id limit $5
 
 -- name: cells_of
--- Where a device was in a window, by batches up to a block. A segment that begins before it and ends after it is opened: it may hold none.
+-- Where a device was in a window, by batches up to a block. A segment that begins before it and ends after it is
+-- opened: it may hold none.
 select distinct cell from segment s
  where device = $1 and metric = $2 and last_at >= $3::bigint
    and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
