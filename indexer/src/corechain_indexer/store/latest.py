@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from corechain.protocol.reading import Reading
 from corechain.protocol.vocabulary import BY_CODE
 from corechain.service.database import asked
+from corechain.service.gathering import Gathering
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.files import to_unsigned
@@ -40,9 +41,6 @@ READ_LIMIT_S = 1.0
 AWAY_S = 1.0
 """After a failure the cache is not asked for so long: one that hangs must not delay everyone."""
 
-AT_ONCE = 1
-"""Groups of queries under way: while one is asked for, the next gathers. With two of them groups
-are half as large, and the whole costs a quarter more."""
 MOST = 128
 """Devices of a group: an answer waits for the whole of its group."""
 
@@ -231,8 +229,10 @@ class Latest:
     pool: "Database"
     bypassed: Callable[[str], None] = lambda reason: None
     _away_until: float = 0.0
-    _waiting: dict[bytes, "asyncio.Future[Found]"] = field(default_factory=dict)
-    _running: "set[asyncio.Task[None]]" = field(default_factory=set)
+    _together: Gathering[bytes, Found] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._together = Gathering(self._found, MOST)
 
     async def ping(self) -> None:
         """Raises CacheUnavailable."""
@@ -242,12 +242,7 @@ class Latest:
         """By metric. Raises StoreUnavailable; an outage of the cache is none of the caller's."""
         if time.monotonic() < self._away_until:
             return await self._from_database(device, "away")
-        waiting = self._waiting.get(device)
-        if waiting is None:
-            waiting = self._waiting[device] = asyncio.get_running_loop().create_future()
-            self._begin()
-        # Shielded: who leaves must not take the answer from the others.
-        found = await asyncio.shield(waiting)
+        found = await self._together.get(device)
         if isinstance(found, str):
             return await self._from_database(device, found)
         return list(found)
@@ -255,29 +250,6 @@ class Latest:
     async def up_to(self, device: bytes, newest_block: int) -> list[Newest]:
         """By metric, of batches up to a block. Raises StoreUnavailable."""
         return list((await newest_in(self.pool, [device], newest_block))[device])
-
-    def _begin(self) -> None:
-        if len(self._running) < AT_ONCE:
-            task = asyncio.get_running_loop().create_task(self._work())
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-
-    async def _work(self) -> None:
-        while self._waiting:
-            devices = list(self._waiting)[:MOST]
-            group = {device: self._waiting.pop(device) for device in devices}
-            try:
-                for device, found in (await self._found(devices)).items():
-                    group[device].set_result(found)
-            except Exception as error:
-                for future in group.values():
-                    if not future.done():
-                        future.set_exception(error)
-                        future.exception()  # all who waited may have left
-            except asyncio.CancelledError:
-                for future in group.values():
-                    future.cancel()
-                raise
 
     async def _found(self, devices: Sequence[bytes]) -> Mapping[bytes, Found]:
         """Raises StoreUnavailable."""

@@ -1,0 +1,70 @@
+"""One question for all who ask at about the same time.
+
+While one is under way, the next gathers, so that a question is never older than who asked it, and
+under load each answers many.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+@dataclass(slots=True)
+class Gathering(Generic[K, V]):
+    """`ask` answers some keys together, all of them; what it raises, all who asked get.
+
+    `most`: keys of a question; an answer waits for the whole of its own. `pause_s`: between the
+    beginnings of two questions at least, for those who come while one is under way.
+    """
+
+    ask: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]
+    most: int = 128
+    pause_s: float = 0.0
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _waiting: "dict[K, asyncio.Future[V]]" = field(default_factory=dict)
+    _asking: "asyncio.Task[None] | None" = None
+    _began: float = float("-inf")
+
+    async def get(self, key: K) -> V:
+        """The answer to a question that has not begun yet."""
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            loop = asyncio.get_running_loop()
+            waiting = self._waiting[key] = loop.create_future()
+            if self._asking is None:
+                self._asking = loop.create_task(self._work())
+        # Shielded: who leaves must not take the answer from the others.
+        return await asyncio.shield(waiting)
+
+    async def _work(self) -> None:
+        try:
+            while self._waiting:
+                pause = self._began + self.pause_s - time.monotonic()
+                if pause > 0:
+                    await self.sleep(pause)
+                await self._ask_some()
+        finally:
+            self._asking = None
+
+    async def _ask_some(self) -> None:
+        keys = list(self._waiting)[: self.most]
+        group = {key: self._waiting.pop(key) for key in keys}
+        self._began = time.monotonic()
+        try:
+            found = await self.ask(keys)
+            for key, waiting in group.items():
+                waiting.set_result(found[key])
+        except Exception as error:
+            for waiting in group.values():
+                if not waiting.done():
+                    waiting.set_exception(error)
+                    waiting.exception()  # seen: all who waited may have left
+        finally:
+            # Cancelled, at the end of the process: nobody is to wait for ever.
+            for waiting in group.values():
+                waiting.cancel()
