@@ -79,6 +79,30 @@ async def test_a_voucher_pays_for_one_query(world: World, paid: Any) -> None:
     assert (await pay(api, world, channel.pay(price))).status_code == 200
 
 
+async def test_a_table_costs_what_a_page_costs_and_comes_again_in_its_form(
+    world: World, paid: Any
+) -> None:
+    indexer, api, channel, _ = paid
+    path, query = query_of(world)
+    price = await price_of(api, world)
+    document = decode_header(channel.pay(price))
+    named = {"payment-identifier": {"info": {"required": False, "id": "pay_0123456789abcdef"}}}
+    headers = {"PAYMENT-SIGNATURE": encode_header(document | {"extensions": named})}
+    table = {**query, "format": "csv"}
+    first = await api.get(path, params=table, headers=headers)
+    assert first.headers["content-type"].startswith("text/csv")
+    assert first.headers["cache-control"] == "private, no-store"
+    assert len(first.text.splitlines()) == 9
+    again = await api.get(path, params=table, headers=headers)
+    assert (again.content, again.headers["content-type"]) == (
+        first.content,
+        first.headers["content-type"],
+    )
+    other = await api.get(path, params=query, headers=headers)
+    assert other.status_code == 402, "JSON was not paid"
+    assert indexer.metric("corechain_queries_paid_total") == 1
+
+
 async def test_one_voucher_serves_one_of_two_requests(world: World, paid: Any) -> None:
     _, api, channel, _ = paid
     price = await price_of(api, world)

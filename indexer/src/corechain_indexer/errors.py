@@ -78,6 +78,16 @@ class InvalidQuery(ProtocolError):
         self.parameter, self.why = parameter, why
 
 
+class NotAcceptable(ProtocolError):
+    """The answer has no form that the client accepts."""
+
+    status = 406
+
+    def __init__(self, offered: Sequence[str], why: str = "none of what is accepted") -> None:
+        super().__init__(f"{why}; this path has {', '.join(offered)}")
+        self.offered = tuple(offered)
+
+
 class Unavailable(ProtocolError):
     """A store behind the API does not answer at the moment."""
 

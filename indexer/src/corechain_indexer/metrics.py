@@ -67,6 +67,12 @@ class Metrics:
             buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 5),
             registry=registry,
         )
+        self.exports_cut = counter(
+            "exports_cut_total", "Exports that ended before their end", "reason"
+        )
+        self.not_modified = counter(
+            "not_modified_total", "Answers that a client had already, by path", "path"
+        )
         self.paid = counter("queries_paid_total", "Queries paid by voucher")
         self.repeated = counter(
             "answers_repeated_total", "Paid answers sent again to payers that lost them"

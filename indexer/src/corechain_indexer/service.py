@@ -22,8 +22,10 @@ from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, side_by_side
-from corechain_indexer.api.app import Api
+from corechain_indexer.api.app import VERSION, Api
+from corechain_indexer.api.delivery import Delivery
 from corechain_indexer.api.deposits import Depositor
+from corechain_indexer.api.exports import Exports
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
@@ -33,6 +35,7 @@ from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.trees import TreeCache
+from corechain_indexer.api.validators import Validators
 from corechain_indexer.export import (
     CacheSink,
     Exporter,
@@ -263,7 +266,20 @@ class Indexer:
         health = Health(needed | dict(probes or {}), self.supervised, self.warnings)
         freshness = Freshness(self.pool, self.rpc, settings.fresh_wait_s)
         paywall = self._paywall()
-        return Api(handlers, freshness, stream, health, paywall, self.metrics, self.prepared)
+        return Api(
+            handlers,
+            self._delivery(),
+            freshness,
+            stream,
+            health,
+            paywall,
+            self.metrics,
+            self.prepared,
+        )
+
+    def _delivery(self) -> Delivery:
+        exports = Exports(self.pool, self.metrics)
+        return Delivery(exports, Validators(self.pool, VERSION), self.metrics)
 
     def warnings(self) -> Sequence[str]:
         """For `/ready`."""

@@ -1,7 +1,6 @@
 """HTTP of the query API: the table of routes, problem details, the paywall, the meters."""
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from corechain.protocol.errors import (
 )
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, route_error
+from corechain_indexer.api.delivery import Body, Delivery, query_id
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
@@ -49,12 +49,6 @@ def _json(value: Any, status: int = 200, media_type: str = "application/json") -
     return Response(_encoder.encode(value), status, media_type=media_type)
 
 
-def query_id(request: Request) -> bytes:
-    """The same for the same question, in whatever order its parameters are written."""
-    told = [request.method, request.url.path, sorted(request.query_params.multi_items())]
-    return hashlib.sha256(_encoder.encode(told)).digest()
-
-
 def problem(error: ProtocolError) -> Response:
     """An error as RFC 9457 problem details."""
     body = {
@@ -74,6 +68,7 @@ class Api:
     """Everything around the handlers."""
 
     handlers: Handlers
+    delivery: Delivery
     freshness: Freshness
     stream: BatchStream
     health: Health
@@ -119,21 +114,27 @@ class Api:
     ) -> Response:
         await self.freshness.reached(Params(request))
         if self.paywall is None or not endpoint.paid:
-            return _json(await answer(Params(request)))
-        return await self._sold(self.paywall, request, answer)
+            return await self.delivery.respond(request, endpoint, answer)
+        return await self._sold(self.paywall, request, answer, endpoint)
 
     async def _sold(
-        self, paywall: Paywall, request: Request, answer: Callable[[Params], Awaitable[Any]]
+        self,
+        paywall: Paywall,
+        request: Request,
+        answer: Callable[[Params], Awaitable[Any]],
+        endpoint: Endpoint,
     ) -> Response:
-        payment, query = paywall.payment_of(request.headers.get(SIGNATURE)), query_id(request)
+        form = self.delivery.form(request, endpoint)
+        payment = paywall.payment_of(request.headers.get(SIGNATURE))
+        query = query_id(request, form)
         paid = await paywall.prepare(payment, query)
         if paid is None:
             # Answered before it is charged, sent only after: nobody pays for a refusal.
-            body = _encoder.encode(await answer(Params(request)))
-            paid = await paywall.charge(payment, query, body)
+            body = await self.delivery.body(request, endpoint, answer)
+            paid = await paywall.charge(payment, query, body.content)
         (self.metrics.repeated if paid.again else self.metrics.paid).inc()
         headers = {RESPONSE: paid.receipt}
-        return Response(paid.body, headers=headers, media_type="application/json")
+        return await self.delivery.sold(request, Body(paid.body, form), headers)
 
     async def _refused(self, request: Request, error: ProtocolError) -> Response:
         response = problem(error)

@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote_to_bytes
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -100,7 +101,7 @@ class DirectQueries:
 
 def _asks_for_json(target: bytes, headers: Fields) -> bool:
     """Other forms may be streams of any length, which only the application writes."""
-    if b"format=" in target:
+    if b"format=" in (unquote_to_bytes(target) if b"%" in target else target):
         return False
     return all(value in _JSON for name, value in headers if name == b"accept")
 

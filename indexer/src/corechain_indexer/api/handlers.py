@@ -145,7 +145,7 @@ class Handlers:
         batch_id = (await self._batch(params))["batch_id"]
         found = await self.reads.rejections(batch_id, after, limit + 1)
         page = _page(found, limit, rows.rejection, lambda row: [row["ordinal"]])
-        return schemas.Rejections(*page)
+        return schemas.Rejections(*page, batch_id)
 
     async def proof(self, params: Params) -> schemas.ReadingProof:
         params.only()

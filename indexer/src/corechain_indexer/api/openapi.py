@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from corechain_indexer.api import schemas
+from corechain_indexer.api.media.formats import Format
 from corechain_indexer.api.routes import Endpoint
 
 REF = "#/components/schemas/{name}"
@@ -36,6 +37,10 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "answer once the block of this transaction is mirrored; 409 when it takes too long",
         {"type": "string", "pattern": "^0x[0-9a-fA-F]{64}$"},
     ),
+    "format": (
+        "form of the answer; goes before the header Accept",
+        {"enum": [form.value for form in Format]},
+    ),
     "id": ("batch or channel id", {"type": "string"}),
     "position": ("position of the reading in its batch", _INTEGER),
     "owner": ("address that is paid", _ADDRESS),
@@ -62,7 +67,10 @@ def _operation(endpoint: Endpoint, schema: Mapping[str, Any]) -> dict[str, Any]:
         "description": "problem details (RFC 9457)",
         "content": {"application/problem+json": {"schema": {"$ref": REF.format(name="Problem")}}},
     }
-    responses = {"200": _answer(schema, endpoint.summary), "4XX": problem, "503": problem}
+    answer = _answer(schema, endpoint.summary)
+    others = (form for form in endpoint.formats if form is not Format.JSON)
+    answer["content"] |= {form.media_type: {} for form in others}
+    responses = {"200": answer, "4XX": problem, "503": problem}
     if endpoint.paid:
         responses["402"] = problem
     return {

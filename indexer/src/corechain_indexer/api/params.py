@@ -2,8 +2,8 @@
 
 import base64
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from starlette.requests import Request
@@ -20,6 +20,8 @@ FINE_SPAN_S = 7 * 86_400
 a week of a reading a minute is 10,080 leaves, 0.4 MB."""
 FRESH = ("min_block", "after_tx")
 """Taken by every path: what must have been mirrored before it answers."""
+FORMAT = "format"
+"""Taken by every path: the form of the answer."""
 BOUNDS = ("finality", "as_of")
 """Up to which block what is shown is."""
 MAX_BLOCK = 2**53 - 1
@@ -34,14 +36,25 @@ class Params:
     """The parameters of one request. Every method raises InvalidQuery."""
 
     request: Request
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    """What counts instead of what the query says, or does not say."""
+
+    def has(self, name: str) -> bool:
+        return name in self.request.query_params
+
+    def going_on(self, more: Mapping[str, str]) -> "Params":
+        """The same question from another place on."""
+        return replace(self, replaced={**self.replaced, **more})
 
     def only(self, *names: str) -> None:
         """Refuses what the path does not know: a misspelt filter must not answer for everything."""
         for name in self.request.query_params:
-            if name not in names and name not in FRESH:
+            if name not in names and name not in FRESH and name != FORMAT:
                 raise InvalidQuery(name, "is not a parameter of this path")
 
     def _text(self, name: str) -> str | None:
+        if name in self.replaced:
+            return self.replaced[name]
         values = self.request.query_params.getlist(name)
         if len(values) > 1:
             raise InvalidQuery(name, "is given more than once")
@@ -52,6 +65,9 @@ class Params:
         if text is None:
             return default
         return in_range(name, text, low, high)
+
+    def form(self) -> str | None:
+        return self._text(FORMAT)
 
     def limit(self) -> int:
         return self.number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)

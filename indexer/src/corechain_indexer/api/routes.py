@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from corechain_indexer.api import schemas
-from corechain_indexer.api.params import BOUNDS, FRESH
+from corechain_indexer.api.media import tables
+from corechain_indexer.api.media.formats import ALL_FORMATS, ONLY_JSON, Format
+from corechain_indexer.api.media.tables import Table
+from corechain_indexer.api.params import BOUNDS, FORMAT, FRESH
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,7 +16,8 @@ class Endpoint:
     """`name` is the method of `Handlers`; `parameters` those of the query.
 
     `paid` is every path that hands out values of devices, rejected ones too, in whatever form: what
-    costs something at one door must not be free at another.
+    costs something at one door must not be free at another. `table`: of a list, which has other
+    forms than JSON. `timed`: the answer changes without any block, with the node or the clock.
     """
 
     path: str
@@ -22,6 +26,12 @@ class Endpoint:
     answer: Any
     parameters: tuple[str, ...] = ()
     paid: bool = False
+    table: Table | None = None
+    timed: bool = False
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        return ONLY_JSON if self.table is None else ALL_FORMATS
 
     @property
     def path_parameters(self) -> list[str]:
@@ -31,11 +41,18 @@ class Endpoint:
 PAGED = ("limit", "cursor")
 
 _ENDPOINTS: tuple[Endpoint, ...] = (
-    Endpoint("/v1/status", "status", "How far the chain is mirrored", schemas.Status),
-    Endpoint("/v1/devices", "devices", "Devices by id", schemas.Devices, PAGED),
+    Endpoint("/v1/status", "status", "How far the chain is mirrored", schemas.Status, timed=True),
+    Endpoint(
+        "/v1/devices", "devices", "Devices by id", schemas.Devices, PAGED, table=tables.DEVICES
+    ),
     Endpoint("/v1/devices/{device}", "device", "One device", schemas.Device),
     Endpoint(
-        "/v1/batches", "batches", "Batches by id", schemas.Batches, (*PAGED, "state", *BOUNDS)
+        "/v1/batches",
+        "batches",
+        "Batches by id",
+        schemas.Batches,
+        (*PAGED, "state", *BOUNDS),
+        table=tables.BATCHES,
     ),
     Endpoint("/v1/batches/{id}", "batch", "One batch", schemas.Batch),
     Endpoint(
@@ -45,6 +62,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.Rejections,
         PAGED,
         paid=True,
+        table=tables.REJECTIONS,
     ),
     Endpoint(
         "/v1/batches/{id}/readings/{position}/proof",
@@ -60,6 +78,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.Readings,
         ("device", "metric", "from", "to", "proofs", *PAGED, *BOUNDS),
         paid=True,
+        table=tables.READINGS,
     ),
     Endpoint(
         "/v1/statistics",
@@ -76,6 +95,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.Series,
         ("metric", "device", "from", "to", "bucket", "limit", *BOUNDS),
         paid=True,
+        table=tables.SERIES,
     ),
     Endpoint(
         "/v1/latest",
@@ -85,14 +105,17 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         ("device", *BOUNDS),
         paid=True,
     ),
-    Endpoint("/v1/rewards/{owner}", "reward", "Claimable rewards with proof", schemas.Reward),
-    Endpoint("/v1/epochs", "epochs", "Reward roots", schemas.Epochs, PAGED),
+    Endpoint(
+        "/v1/rewards/{owner}", "reward", "Claimable rewards with proof", schemas.Reward, timed=True
+    ),
+    Endpoint("/v1/epochs", "epochs", "Reward roots", schemas.Epochs, PAGED, table=tables.EPOCHS),
     Endpoint(
         "/v1/channels",
         "channels",
         "Payment channels",
         schemas.PaymentChannels,
         ("payer", *PAGED),
+        table=tables.CHANNELS,
     ),
     Endpoint(
         "/v1/channels/{id}",
@@ -102,4 +125,6 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
     ),
 )
 
-ENDPOINTS = tuple(replace(item, parameters=(*item.parameters, *FRESH)) for item in _ENDPOINTS)
+ENDPOINTS = tuple(
+    replace(item, parameters=(*item.parameters, *FRESH, FORMAT)) for item in _ENDPOINTS
+)

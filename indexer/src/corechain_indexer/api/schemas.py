@@ -89,6 +89,7 @@ class Rejection(msgspec.Struct, frozen=True):
 class Rejections(msgspec.Struct, frozen=True):
     items: list[Rejection]
     next_cursor: str | None
+    batch_id: int
 
 
 class Reading(msgspec.Struct, frozen=True):

@@ -38,6 +38,24 @@ class Reads:
         assert row is not None, "the table has always its one row"
         return Marks(row["indexed"], row["safe"], row["final"])
 
+    async def change(self) -> str:
+        """Another one after every transaction that may change an answer, and never one of before:
+        what was read while it stood is still what would be read."""
+        return str(await asked(self.database.fetchval(SQL["change"])))
+
+    async def newest_rollback(self) -> int:
+        return int(await asked(self.database.fetchval(SQL["newest_rollback"])))
+
+    async def is_rolled_back(self, block: int, after_rollback: int) -> bool:
+        """Whether a block was taken away after that rollback; it may stand again."""
+        return bool(
+            await asked(self.database.fetchval(SQL["is_rolled_back"], after_rollback, block))
+        )
+
+    async def is_settled(self, block: int) -> bool:
+        """Whether what is known as of a block will never change."""
+        return bool(await asked(self.database.fetchval(SQL["is_settled"], block)))
+
     async def state_counts(self) -> "Sequence[Record]":
         """Batches, readings and rejections, a row for each state that occurs."""
         return await asked(self.database.fetch(SQL["state_counts"]))

@@ -6,6 +6,7 @@ whole and plain; everything else goes to the application, whose answer is the sa
 
 import asyncio
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any, NamedTuple, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
@@ -118,7 +119,11 @@ class DirectRequest:
             parts += (name, b": ", value, b"\r\n")
         if not self.keep_alive:
             parts.append(b"connection: close\r\n")
-        parts += (b"content-length: %d\r\n\r\n" % len(answer.body), answer.body)
+        if answer.status != HTTPStatus.NOT_MODIFIED:
+            # A 304 has no body; a length would be that of the answer that is not sent (RFC 9110,
+            # section 8.6).
+            parts.append(b"content-length: %d\r\n" % len(answer.body))
+        parts += (b"\r\n", answer.body)
         return b"".join(parts)
 
     def wait_for_body(self, direct: "DirectPath") -> None:

@@ -1,6 +1,25 @@
 -- name: ping
 select 1
 
+-- name: change
+-- Another one whenever an answer may be another one.
+select life || '-' || number from change
+
+-- name: newest_rollback
+select coalesce(max(id), 0) from rollback
+
+-- name: is_rolled_back
+-- Whether a block was taken away after some rollback.
+select exists (select from rollback where id > $1 and to_block < $2)
+
+-- name: is_settled
+-- Whether nothing will ever change up to a block: it is final, and every batch has its last verdict.
+select m.final >= $1
+       and not exists (select from unjudged_batch where block_number <= $1)
+       and not exists (select from batch_file f join batch b using (batch_id)
+                        where f.state = 'withheld' and b.block_number <= $1)
+  from chain_mark m
+
 -- name: state_counts
 select state, sum(batches)::bigint as count, sum(readings)::bigint as readings, sum(rejected)::bigint as rejected
   from tally group by state having sum(batches) > 0

@@ -1,0 +1,131 @@
+"""From a handler's answer to a response: its form, its validator, its coding."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from corechain_indexer.api.exports import Exports
+from corechain_indexer.api.media.compression import (
+    IN_THREAD_BYTES,
+    MIN_BYTES,
+    coding_for,
+    compressed,
+    compressed_stream,
+)
+from corechain_indexer.api.media.formats import Format, chosen
+from corechain_indexer.api.params import Params
+from corechain_indexer.api.routes import Endpoint
+from corechain_indexer.api.validators import CHECKED, UNKEPT, Validators
+from corechain_indexer.metrics import Metrics
+
+NOT_MODIFIED = 304
+VARY = "Accept, Accept-Encoding"
+ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH = "accept", "accept-encoding", "if-none-match"
+Answer = Callable[[Params], Awaitable[Any]]
+_encoder = msgspec.json.Encoder()
+
+
+def query_id(request: Request, form: Format = Format.JSON) -> bytes:
+    """The same for the same question and form, in whatever order its parameters are written."""
+    told = [request.method, request.url.path, sorted(request.query_params.multi_items())]
+    if form is not Format.JSON:
+        told.append(form.value)
+    return hashlib.sha256(_encoder.encode(told)).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A whole answer in its form."""
+
+    content: bytes
+    form: Format
+    more: Mapping[str, str] | None = None
+    """The parameters of the next page, where the form has no place for a cursor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """Every method raises what the handler raises, InvalidQuery, NotAcceptable."""
+
+    exports: Exports
+    validators: Validators
+    metrics: Metrics
+
+    def form(self, request: Request, endpoint: Endpoint) -> Format:
+        return chosen(Params(request).form(), request.headers.get(ACCEPT), endpoint.formats)
+
+    async def respond(self, request: Request, endpoint: Endpoint, answer: Answer) -> Response:
+        """The response to a query that costs nothing."""
+        form = self.form(request, endpoint)
+        if endpoint.timed:
+            return await self._whole(request, await self.body(request, endpoint, answer), {})
+        query, held = query_id(request, form), request.headers.get(IF_NONE_MATCH)
+        if held is not None and (tag := await self.validators.stands(query, held)):
+            self.metrics.not_modified.labels(endpoint.path).inc()
+            return Response(
+                status_code=NOT_MODIFIED,
+                headers={"etag": tag, "cache-control": CHECKED, "vary": VARY},
+            )
+        tag = await self.validators.label(query)
+        lifetime = await self.validators.lifetime(Params(request).block("as_of"))
+        headers = {"etag": tag, "cache-control": lifetime}
+        if form is not Format.JSON and not Params(request).has("limit"):
+            return await self._stream(request, endpoint, answer, form, headers)
+        return await self._whole(request, await self.body(request, endpoint, answer), headers)
+
+    async def body(self, request: Request, endpoint: Endpoint, answer: Answer) -> Body:
+        """A page of a list, or what is no list."""
+        form = self.form(request, endpoint)
+        if form is Format.JSON or endpoint.table is None:
+            return Body(_encoder.encode(await answer(Params(request))), form)
+        content, more = await self.exports.page(endpoint.table, form, answer, Params(request))
+        return Body(content, form, more)
+
+    async def sold(self, request: Request, body: Body, headers: Mapping[str, str]) -> Response:
+        """A body that was paid, for its payer alone."""
+        return await self._whole(request, body, {**headers, "cache-control": f"private, {UNKEPT}"})
+
+    async def _whole(self, request: Request, body: Body, headers: Mapping[str, str]) -> Response:
+        content, said = body.content, {"cache-control": UNKEPT, "vary": VARY, **headers}
+        if body.more is not None:
+            said["link"] = _next_link(request, body.more)
+        coding = coding_for(request.headers.get(ACCEPT_ENCODING))
+        if coding is not None and len(content) >= MIN_BYTES and body.form is not Format.PARQUET:
+            said["content-encoding"] = coding
+            if len(content) < IN_THREAD_BYTES:
+                content = compressed(coding, content)
+            else:
+                content = await asyncio.to_thread(compressed, coding, content)
+        return Response(content, headers=said, media_type=body.form.content_type)
+
+    async def _stream(
+        self,
+        request: Request,
+        endpoint: Endpoint,
+        answer: Answer,
+        form: Format,
+        headers: Mapping[str, str],
+    ) -> Response:
+        assert endpoint.table is not None, "only lists have other forms than JSON"
+        parts = await self.exports.whole(endpoint.table, form, answer, Params(request))
+        said = {"vary": VARY, **headers}
+        coding = coding_for(request.headers.get(ACCEPT_ENCODING))
+        if coding is not None and form is not Format.PARQUET:
+            said["content-encoding"] = coding
+            parts = compressed_stream(coding, parts)
+        if request.method == "HEAD":  # a body that nobody reads is not made
+            return Response(headers=said, media_type=form.content_type)
+        return StreamingResponse(parts, headers=said, media_type=form.content_type)
+
+
+def _next_link(request: Request, more: Mapping[str, str]) -> str:
+    """RFC 8288: a list in a form without a cursor goes on at this address."""
+    items = [item for item in request.query_params.multi_items() if item[0] not in more]
+    return f'<?{urlencode([*items, *more.items()])}>; rel="next"'

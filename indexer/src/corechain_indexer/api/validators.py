@@ -1,0 +1,69 @@
+"""Validators of answers (RFC 9110, section 8.8), and how long they may be kept.
+
+A validator is of the query and of the number that Postgres gives to every transaction that may
+change an answer (migration 0017). It is read before the answer is: an answer may be newer than its
+validator says, never older, so one that still stands is of an answer that still stands, whatever a
+reorg did in between. Weak: the bytes may differ by their coding.
+"""
+
+import hashlib
+import re
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from corechain_indexer.store.reads import Reads
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+LABEL_S = 0.25
+"""How long a change that was seen may label answers without asking again: it costs a question for
+every answer otherwise. An answer with an old label is only asked for once more."""
+TAG_BYTES = 15
+UNKEPT, CHECKED = "no-store", "no-cache"
+FOREVER = "public, max-age=31536000, immutable"
+_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
+
+
+@dataclass(slots=True)
+class Validators:
+    """Labels answers and checks labels."""
+
+    pool: "Database"
+    version: str
+    """Of the API: another version shapes answers in another way."""
+    clock: Callable[[], float] = time.monotonic
+    _change: str = ""
+    _seen_at: float = float("-inf")
+
+    async def label(self, query: bytes) -> str:
+        """The ETag of an answer that is read after this call."""
+        if self.clock() - self._seen_at > LABEL_S:
+            await self._look()
+        return self._tag(query)
+
+    async def stands(self, query: bytes, if_none_match: str) -> str | None:
+        """The ETag, when it is one of those that the client holds."""
+        await self._look()
+        tag = self._tag(query)
+        held = _TAG.findall(if_none_match)
+        return tag if tag[3:-1] in held else None
+
+    async def _look(self) -> None:
+        # The time of the question, not of the answer: that is when it was true.
+        asked_at = self.clock()
+        self._change = await Reads(self.pool).change()
+        self._seen_at = asked_at
+
+    def _tag(self, query: bytes) -> str:
+        digest = hashlib.sha256(f"{self.version} {self._change} ".encode() + query).digest()
+        return f'W/"{urlsafe_b64encode(digest[:TAG_BYTES]).decode()}"'
+
+    async def lifetime(self, as_of: int | None) -> str:
+        """Cache-Control of an answer that is read after this call."""
+        if as_of is not None and await Reads(self.pool).is_settled(as_of):
+            return FOREVER
+        return CHECKED
