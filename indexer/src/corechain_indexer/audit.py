@@ -18,11 +18,11 @@ from corechain.protocol.levels import UpperLevels
 from corechain.protocol.reading import READING_BYTES
 from corechain.protocol.roots import hash_rows, merkle_root, statistics_root
 from corechain.service.database import create_pool
-from corechain.service.rpc import Rpc, logs_in_ranges
+from corechain.service.rpc import Questions, Rpc, logs_in_ranges
 from corechain_indexer.api.rows import header_of
 from corechain_indexer.projections import Row, raw_row
 from corechain_indexer.settings import Settings
-from corechain_indexer.source import check_chain
+from corechain_indexer.source import check_chain, node_of
 from corechain_indexer.store.audited import Audited
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.segments import Segments
@@ -72,7 +72,7 @@ class Auditor:
     """Compares `pool`'s index with the node at `rpc`."""
 
     pool: "Database"
-    rpc: Rpc
+    rpc: Questions
     addresses: Sequence[bytes]
     range_blocks: int
 
@@ -192,7 +192,7 @@ async def audit_index(
 
     Raises WrongNode too.
     """
-    rpc = Rpc(node or settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+    rpc = Rpc(node, settings.rpc_timeout_s) if node else node_of(settings)
     addresses = [contract.address for contract in deployment.contracts.values()]
     try:
         await check_chain(rpc, deployment.chain_id)

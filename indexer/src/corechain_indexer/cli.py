@@ -108,7 +108,7 @@ def redeem() -> None:
     if settings.payee_key is None:
         refuse(InvalidSetting("INDEXER_PAYEE_KEY is not set"), WRONG_SETTING)
     secret = settings.payee_key.get_secret_value()
-    chain = Chain(settings.rpc_url.get_secret_value(), deployment)
+    chain = Chain(settings.node_urls[0], deployment)
 
     async def main() -> None:
         rows = await open_vouchers(settings.database_url.get_secret_value())

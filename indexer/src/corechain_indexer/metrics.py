@@ -30,6 +30,12 @@ class Metrics:
             "Answers of the node that were asked again: logs left out, or a node behind",
             "reason",
         )
+        self.rpc_quarantined = counter(
+            "rpc_quarantined_total",
+            "Times that one of several nodes was left out, by its number in the settings",
+            "node",
+            "reason",
+        )
         self.reorgs = counter("reorgs_total", "Rollbacks after a reorg")
         self.reorg_blocks = Histogram(
             "corechain_reorg_blocks",

@@ -19,7 +19,7 @@ from corechain.service.database import create_pool, migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health, Probe
 from corechain.service.ops import shown_in
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, side_by_side
 from corechain_indexer.api.app import VERSION, Api
@@ -44,6 +44,7 @@ from corechain_indexer.export import (
     until_woken,
 )
 from corechain_indexer.fetch import FileSources
+from corechain_indexer.heads import HeadWatch
 from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
@@ -51,7 +52,7 @@ from corechain_indexer.mirror import Mirror
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
-from corechain_indexer.source import announce_heads, check_chain
+from corechain_indexer.source import check_chain, node_of
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.backed import BackedSeries
 from corechain_indexer.store.chain import ChainStore
@@ -89,7 +90,7 @@ class Indexer:
     supervised: Loops = field(default_factory=Loops)
     prepared: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the database has this version's tables: before it, nothing asks for them."""
-    rpc: Rpc = field(init=False)
+    rpc: Questions = field(init=False)
     reader: ChainReader = field(init=False)
     """Outlives the mirror's sessions: it remembers what the node's limits are."""
     pool: "Database" = field(init=False)
@@ -103,7 +104,7 @@ class Indexer:
     def __post_init__(self) -> None:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
-        self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+        self.rpc = node_of(settings, self._left_out)
         self.reader = self._reader()
         self.pool = create_pool(self.database_url)
         self.redis = connect_cache(settings.redis_url.get_secret_value())
@@ -133,6 +134,9 @@ class Indexer:
         )
         self.series_sink = SeriesSink(influx, self.metrics)
         return BackedSeries(influx, segments, self._bypassed("series"))
+
+    def _left_out(self, number: int, reason: str) -> None:
+        self.metrics.rpc_quarantined.labels(str(number), reason).inc()
 
     def _bypassed(self, store: str) -> Callable[[str], None]:
         return lambda reason: self.metrics.bypassed.labels(store, reason).inc()
@@ -181,8 +185,14 @@ class Indexer:
                 self.work,
                 self.verified,
             )
-            heads = announce_heads(settings.rpc_url.get_secret_value(), mirror.new_head.set)
-            await side_by_side(heads, mirror.run_forever())
+            await side_by_side(self._heads(mirror).run_forever(), mirror.run_forever())
+
+    def _heads(self, mirror: Mirror) -> HeadWatch:
+        def heard() -> None:
+            self.rpc.stir()
+            mirror.new_head.set()
+
+        return HeadWatch(self.settings.head_urls, self.settings.quorum, heard)
 
     async def verify(self) -> None:
         """One session of the verifier."""
@@ -287,6 +297,7 @@ class Indexer:
             *self.withdrawals.sentences(),
             *self.reader.warnings(),
             *self.series_sink.sentences(),
+            *self.rpc.warnings(),
         ]
 
     async def _ask_database(self) -> None:

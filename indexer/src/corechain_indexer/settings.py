@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
@@ -10,9 +10,12 @@ from corechain.service.settings import (
     DatabaseUrl,
     HttpSettings,
     NodeUrl,
+    NodeUrls,
     PrivateKey,
     RedisUrl,
+    SocketUrls,
     load,
+    urls_in,
 )
 
 PREFIX = "INDEXER_"
@@ -32,7 +35,9 @@ class Settings(HttpSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
 
-    rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
+    rpc_url: NodeUrls = Field(
+        description="JSON-RPC URLs of the chain's nodes, comma separated; one is enough"
+    )
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
     database_url: DatabaseUrl = Field(description="Postgres with the mirrored chain")
     redis_url: RedisUrl = Field(description="cache of newest values, and announcements")
@@ -62,6 +67,21 @@ class Settings(HttpSettings):
     poll_s: float = Field(0.5, ge=0.02, le=60, description="pause between two looks at the chain")
     rpc_timeout_s: float = Field(
         10.0, gt=0, le=120, description="time in which the node has to answer"
+    )
+    rpc_quorum: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="how many nodes must say the same before it is believed; else a majority",
+    )
+    ws_url: SocketUrls | None = Field(
+        None, description="where nodes push new heads, comma separated; else at RPC_URL"
+    )
+    rpc_max_lag_blocks: int = Field(
+        32,
+        ge=1,
+        le=100_000,
+        description="a node this far from the agreed head for 30 s is left out; of several nodes",
     )
     fetch_timeout_s: float = Field(
         60.0,
@@ -135,6 +155,29 @@ class Settings(HttpSettings):
                 raise ValueError("every template starts with http://, https:// or file://")
             _check_url(template.strip())
         return value
+
+    @field_validator("rpc_quorum")
+    @classmethod
+    def _enough_nodes(cls, value: int | None, info: ValidationInfo) -> int | None:
+        nodes = urls_in(info.data.get("rpc_url", SecretStr("")))
+        if value is not None and value > len(nodes) > 0:
+            raise ValueError("is more than RPC_URL has nodes")
+        return value
+
+    @property
+    def node_urls(self) -> list[str]:
+        """The nodes, in order."""
+        return urls_in(self.rpc_url)
+
+    @property
+    def head_urls(self) -> list[str]:
+        """Where new heads are listened for."""
+        return self.node_urls if self.ws_url is None else urls_in(self.ws_url)
+
+    @property
+    def quorum(self) -> int:
+        """How many of them must agree."""
+        return self.rpc_quorum or len(self.node_urls) // 2 + 1
 
     @property
     def data_templates(self) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.vouchers import Vouchers
 
@@ -45,7 +45,7 @@ class WithdrawalWatch:
     NodeUnavailable."""
 
     pool: "Database"
-    rpc: Rpc
+    rpc: Questions
     metrics: Metrics
     endangered: Sequence[Endangered] = field(default_factory=list)
 

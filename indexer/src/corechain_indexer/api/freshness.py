@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from corechain.protocol.errors import NotMirrored
 from corechain.service.errors import NodeRefused
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain.service.words import quantity
 from corechain_indexer.api.params import Params
 from corechain_indexer.errors import Unavailable
@@ -43,7 +43,7 @@ class Freshness:
     """Lets a request wait until what it wrote is mirrored."""
 
     pool: "Database"
-    rpc: Rpc
+    rpc: Questions
     wait_s: float
     _waiting: int = 0
     _indexed: int = -1

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 
 MAX_AGE_S = 1.0
 """A question costs the API a millisecond and waits for the node, which may stand still for half a
@@ -16,7 +16,7 @@ second; the heads of the chains that we are on come every 0.25 to 12 s."""
 class NodeHead:
     """Asks the node once a second at most, whoever asks us."""
 
-    rpc: Rpc
+    rpc: Questions
     max_age_s: float = MAX_AGE_S
     clock: Callable[[], float] = time.monotonic
     _number: int = 0

@@ -24,7 +24,7 @@ from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.forks import SET_BACK_AFTER_S, ForkFinder
 from corechain.service.known_chain import Behind, Change, Extended, Final, Known, UpToDate
 from corechain.service.reconcile import Ref
-from corechain.service.rpc import BATCH_CALLS, Call, Rpc, log_query, parse_logs
+from corechain.service.rpc import BATCH_CALLS, Call, Questions, log_query, parse_logs
 from corechain.service.words import Block, Log, parse_block, to_hex
 
 log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ class ChainReader:
     the node was "behind" what we know or what it said itself.
     """
 
-    rpc: Rpc
+    rpc: Questions
     addresses: Sequence[bytes]
     first_block: int
     max_range: int

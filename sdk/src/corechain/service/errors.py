@@ -1,5 +1,7 @@
 """What can stop or delay a service. What is wrong with a message is `corechain.protocol.errors`."""
 
+from collections.abc import Mapping
+
 from corechain.protocol.errors import CoreChainError, TransportError
 
 
@@ -39,6 +41,19 @@ class NodeUnavailable(TransportError):
 
 class NodeBehind(NodeUnavailable):
     """The node has not seen yet what another answer of it named: ask again in a moment."""
+
+
+class QuorumLost(NodeUnavailable):
+    """Fewer nodes answer than must agree: nothing that the others say is believed."""
+
+    def __init__(self, answered: int, quorum: int, reasons: Mapping[int, str]) -> None:
+        why = "; ".join(f"node {number}: {reason}" for number, reason in sorted(reasons.items()))
+        super().__init__(f"{quorum} nodes must agree and {answered} answered ({why})")
+        self.answered, self.quorum, self.reasons = answered, quorum, reasons
+
+
+class NodesDisagree(NodeBehind):
+    """The nodes contradict each other, and no version has enough of them behind it: ask again."""
 
 
 class NodeRefused(TransportError):

@@ -15,7 +15,7 @@ from corechain.service.reconcile import (
     Verdict,
     reconcile,
 )
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain.service.words import Block, to_hex
 
 SET_BACK_AFTER_S = 30.0
@@ -27,7 +27,7 @@ development chain reverted to a snapshot); nodes behind one address differ for m
 class ForkFinder:
     """Looks for a fork once the newest known block is not the parent of what the node serves."""
 
-    rpc: Rpc
+    rpc: Questions
     set_back_after_s: float = SET_BACK_AFTER_S
     _lower: tuple[bytes, float] | None = None
 

@@ -5,6 +5,7 @@ error that follows the specification is NodeRefused, and nothing else comes out.
 """
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from corechain.service.words import (
     unhex,
 )
 
-__all__ = ["Block", "Call", "Log", "Rpc", "logs_in_ranges", "to_hex", "unhex"]
+__all__ = ["Block", "Call", "Log", "Questions", "Rpc", "logs_in_ranges", "to_hex", "unhex"]
 
 BATCH_CALLS = 100
 """Calls in one HTTP request: the smallest limit that hosted providers are known to set."""
@@ -71,7 +72,7 @@ def _refusal(method: str, error: object) -> NodeRefused | NodeUnavailable:
     return NodeRefused(method, code if type(code) is int else 0, message, _revert_data(error))
 
 
-class Rpc:
+class _Exchange:
     """JSON-RPC over one keep-alive HTTP client."""
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
@@ -193,7 +194,33 @@ class Rpc:
         except (*FAILURES, AnswerTooLong) as error:
             raise NodeUnavailable(f"{method}: {type(error).__name__} {error}") from error
 
-    # ------------------------------------------------------------------ typed questions
+
+class Questions(ABC):
+    """Typed questions, of one node or of several that must agree (`service.quorum`)."""
+
+    @abstractmethod
+    async def call(self, method: str, *params: Any) -> Any:
+        """The result. Raises NodeUnavailable, NodeRefused."""
+
+    @abstractmethod
+    async def call_many(self, calls: Sequence[Call]) -> list[Any]:
+        """Results in order, as one request; a refused call stands as its NodeRefused."""
+
+    @abstractmethod
+    async def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Results in order, in as many requests as it takes."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Closes the connections."""
+
+    @abstractmethod
+    def warnings(self) -> list[str]:
+        """For `/ready`: what an operator should know of the nodes."""
+
+    @abstractmethod
+    def stir(self) -> None:
+        """Somebody says that there is a new head: the next one is asked for with care."""
 
     async def chain_id(self) -> int:
         return quantity(await self.call("eth_chainId"), "a chain id", 256)
@@ -261,6 +288,16 @@ class Rpc:
         return octets(await self.call("eth_call", call, "latest"), "the result of a call")
 
 
+class Rpc(_Exchange, Questions):
+    """One node, or what a provider calls one, by its URL."""
+
+    def warnings(self) -> list[str]:
+        return []
+
+    def stir(self) -> None:
+        """It is asked each time anyway."""
+
+
 def log_query(
     addresses: Sequence[bytes], topics: Sequence[Any], where: dict[str, str]
 ) -> dict[str, Any]:
@@ -277,7 +314,12 @@ def parse_logs(
 
 
 async def logs_in_ranges(
-    rpc: Rpc, addresses: Sequence[bytes], topics: Sequence[Any], first: int, last: int, step: int
+    rpc: Questions,
+    addresses: Sequence[bytes],
+    topics: Sequence[Any],
+    first: int,
+    last: int,
+    step: int,
 ) -> list[Log]:
     """Logs over a long range, asked for in pieces of `step` blocks, as providers demand; a piece
     that the node finds too large is halved. Raises NodeUnavailable, NodeRefused."""

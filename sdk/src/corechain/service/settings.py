@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -39,9 +40,42 @@ def url_of(*schemes: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def urls_of(*schemes: str) -> AfterValidator:
+    """URLs of these schemes, comma separated. Secret, as `url_of`."""
+
+    def check(value: SecretStr) -> SecretStr:
+        found = urls_in(value)
+        if not found:
+            raise ValueError("names no URL")
+        if not all(url.startswith(tuple(f"{scheme}://" for scheme in schemes)) for url in found):
+            raise ValueError(f"is not a URL that starts with {' or '.join(schemes)}://")
+        if len(set(found)) < len(found):
+            raise ValueError("names a URL twice")
+        if not all(map(_has_place, found)):
+            raise ValueError("has a URL without a host, or with a port that is none")
+        return value
+
+    return AfterValidator(check)
+
+
+def _has_place(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
+def urls_in(value: SecretStr) -> list[str]:
+    """The URLs of a comma separated list, in order."""
+    return [url.strip() for url in value.get_secret_value().split(",") if url.strip()]
+
+
 PORT_MEANING = "port to listen on; 0 takes a free one"
 PrivateKey = Annotated[SecretStr, AfterValidator(_private_key)]
 NodeUrl = Annotated[SecretStr, url_of("http", "https")]
+NodeUrls = Annotated[SecretStr, urls_of("http", "https")]
+SocketUrls = Annotated[SecretStr, urls_of("ws", "wss")]
 RedisUrl = Annotated[SecretStr, url_of("redis", "rediss")]
 DatabaseUrl = Annotated[SecretStr, url_of("postgresql", "postgres")]
 

@@ -1,0 +1,361 @@
+"""Several nodes that must agree, asked as if they were one.
+
+What enough of them say alike is believed, and nothing else: a node that lies, lags or is silent
+costs questions, and at most delays (docs/decisions/0031-nodes-that-must-agree.md). Not for sending
+transactions: for a node each is another request.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from corechain.service.agreement import Named, Poll, is_tagged, newest_named, without_bloom
+from corechain.service.errors import NodeBehind, NodeRefused, NodesDisagree, NodeUnavailable
+from corechain.service.rpc import Block, Call, Questions, Rpc
+from corechain.service.standing import Standing
+from corechain.service.words import parse_block
+
+log = structlog.get_logger(__name__)
+
+ASK_MORE_AFTER_S = 1.0
+"""Who is asked first may hang; the others are asked without waiting for its timeout."""
+ALL_HEADS_EVERY_S = 10.0
+"""While nothing happens one node is asked; so often all are, or one that stands still or wants to
+come back would be noticed with the next block only."""
+LATEST = Call("eth_getBlockByNumber", ("latest", False))
+
+
+@dataclass(slots=True, eq=False)
+class Member:
+    """One of the nodes; its number counts from 1, as in the settings."""
+
+    number: int
+    rpc: Rpc
+    standing: Standing = field(default_factory=Standing)
+    head: Block | None = None
+    """Its newest block, when it last said so."""
+    late: set["asyncio.Task[list[Any]]"] = field(default_factory=set)
+    """Questions that it has not answered, while the others had."""
+
+    @property
+    def height(self) -> int:
+        return -1 if self.head is None else self.head.number
+
+    def holds(self, block: Block) -> bool:
+        """Whether that was its newest block."""
+        return self.head is not None and self.head.hash == block.hash
+
+
+@dataclass(slots=True)
+class _Round:
+    """One poll while it runs: who is still to be asked, in order, and who was and is silent."""
+
+    poll: Poll
+    groups: list[list[Member]]
+    under_way: dict["asyncio.Task[list[Any]]", Member] = field(default_factory=dict)
+
+    def ask(self, members: Sequence[Member]) -> None:
+        for member in members:
+            task = asyncio.create_task(member.rpc.call_all(self.poll.calls))
+            self.under_way[task] = member
+
+    def may_settle(self) -> bool:
+        return self.poll.may_settle(len(self.under_way))
+
+    def ask_more(self) -> bool:
+        """False when everyone was asked."""
+        if not self.groups:
+            return False
+        self.ask(self.groups.pop(0))
+        return True
+
+
+class Quorum(Questions):
+    """`quorum` of the nodes at `urls` must say the same.
+
+    `max_lag` blocks is the head of a node that keeps up from the agreed one. `noticed` gets number
+    and reason of each node that is left out.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        quorum: int,
+        timeout_s: float,
+        max_lag: int,
+        noticed: Callable[[int, str], None] = lambda number, reason: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.members = [Member(n, Rpc(url, timeout_s)) for n, url in enumerate(urls, start=1)]
+        self.quorum, self._max_lag = quorum, max_lag
+        self._noticed, self._clock = noticed, clock
+        self._agreed: Block | None = None
+        self._all_asked_at = float("-inf")
+        # Not in turns: questions come in patterns, and one node might never be asked about logs.
+        self._chance = random.Random()
+
+    async def close(self) -> None:
+        late = [task for member in self.members for task in member.late]
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        for member in self.members:
+            await member.rpc.close()
+
+    def stir(self) -> None:
+        """Something is said to be new: the next head is asked of all nodes."""
+        self._all_asked_at = float("-inf")
+
+    def warnings(self) -> list[str]:
+        """Who is left out, by number: the address of a node may hold a key."""
+        return [
+            f"node {member.number} of {len(self.members)} is left out: {member.standing.reason}"
+            for member in self.members
+            if not member.standing.is_trusted
+        ]
+
+    # --------------------------------------------------------------------- questions
+
+    async def call(self, method: str, *params: Any) -> Any:
+        """What the nodes agree on. Raises NodeUnavailable, NodeRefused."""
+        (answer,) = await self.call_many([Call(method, params)])
+        if isinstance(answer, NodeRefused):
+            raise answer
+        return answer
+
+    async def call_all(self, calls: Sequence[Call]) -> list[Any]:
+        """As `call_many`; each node is asked in as many requests as it wants."""
+        return await self.call_many(calls)
+
+    async def call_many(self, calls: Sequence[Call]) -> list[Any]:
+        """What the nodes agree on, in order; a call that too many refuse stands as a NodeRefused.
+
+        Raises NodeUnavailable: QuorumLost, NodesDisagree, NodeBehind.
+        """
+        calls = [await self._at_agreed_head(call) for call in calls]
+        poll = await self._polled(calls)
+        answers = poll.answers()
+        for place in poll.tagged:
+            answers[place] = await self._tagged(poll, place)
+        return answers
+
+    async def _at_agreed_head(self, call: Call) -> Call:
+        """The state of "the latest block" is another one for each node."""
+        if is_tagged(call) or not call.params or call.params[-1] != "latest":
+            return call
+        head = self._agreed or await self.head()
+        return Call(call.method, (*call.params[:-1], hex(head.number)))
+
+    async def head(self) -> Block:
+        """The newest block that enough nodes have. Raises QuorumLost, NodesDisagree."""
+        unchanged = await self._unchanged()
+        if unchanged is not None:
+            return unchanged
+        self._all_asked_at = self._clock()
+        poll = await self._polled([LATEST], everyone=True)
+        poll.answers()
+        raw = await self._tagged(poll, 0)
+        if raw is None or isinstance(raw, NodeRefused):
+            raise NodeUnavailable("the nodes have no latest block")
+        self._agreed = parse_block(raw)
+        for member in self.members:
+            self._judge_head(poll, member, self._agreed)
+        return self._agreed
+
+    async def _unchanged(self) -> Block | None:
+        """The agreed head, when one of those that have it says that it still is the newest. So an
+        idle turn costs one question, however many nodes there are."""
+        agreed = self._agreed
+        if agreed is None or self._clock() - self._all_asked_at >= ALL_HEADS_EVERY_S:
+            return None
+        holders = [m for m in self._trusted() if m.holds(agreed) and not m.late]
+        if not holders:
+            return None
+        poll = await self._run(_Round(Poll([LATEST], 1), [holders[:1]]), wait_s=ASK_MORE_AFTER_S)
+        said = poll.named_by(0).blocks.get(holders[0].number)
+        return agreed if said is not None and said.hash == agreed.hash else None
+
+    async def _tagged(self, poll: Poll, place: int) -> Any:
+        """The block of a tag: one that enough nodes name, or the highest that enough of them have
+        reached and agree on; null or a refusal where they know no such tag."""
+        named = poll.named_by(place)
+        nodes = named.alike(self.quorum)
+        if nodes:
+            self._judge_tag(named, named.blocks[nodes[0]])
+            return poll.with_common_bloom(place, nodes)
+        if named.silent >= self.quorum:
+            return next(b.answers[place] for b in poll.ballots.values() if _is_none(b, place))
+        for number in self._heights(poll.calls[place], named.candidates(self.quorum)):
+            try:
+                raw = await self.call("eth_getBlockByNumber", hex(number), False)
+            except (NodeBehind, NodeRefused):
+                continue
+            if raw is not None:
+                self._judge_tag(named, parse_block(raw))
+                return raw
+        raise NodesDisagree(f"the nodes agree on no block as {poll.calls[place].params[0]}")
+
+    def _heights(self, call: Call, said: Sequence[int]) -> list[int]:
+        """Where to look for a block that they agree on. While they are on two branches, that is
+        the newest one known from before."""
+        if call != LATEST or self._agreed is None:
+            return list(said)
+        return sorted({*said, self._agreed.number}, reverse=True)
+
+    # ----------------------------------------------------------------------- asking
+
+    def _trusted(self) -> list[Member]:
+        """In another order each time: nobody is asked more than the others, or never."""
+        turned = self._chance.sample(self.members, len(self.members))
+        return [member for member in turned if member.standing.is_trusted]
+
+    def _groups(self, needed: int, everyone: bool) -> list[list[Member]]:
+        """Who is asked first, who then, and who at last. Whoever is left out and due is asked along
+        with the first, so that it can come back; nobody waits for it. Who still has a question to
+        answer gets the next one only when it is needed: a node that hangs would collect them."""
+        now, trusted = self._clock(), self._trusted()
+        ready = sorted((m for m in trusted if not m.late), key=lambda m: m.height < needed)
+        busy = [member for member in trusted if member.late]
+        count = len(ready) if everyone else self.quorum
+        out = [member for member in self.members if not member.standing.is_trusted]
+        due = [member for member in out if member.standing.is_due(now) and not member.late]
+        others = [member for member in out if member not in due]
+        return [part for part in (ready[:count] + due, ready[count:] + busy, others) if part]
+
+    async def _polled(self, calls: Sequence[Call], *, everyone: bool = False) -> Poll:
+        groups = self._groups(newest_named(calls), everyone)
+        return await self._run(_Round(Poll(calls, self.quorum), groups))
+
+    async def _run(self, running: _Round, wait_s: float | None = None) -> Poll:
+        """Asks until it is settled, or everyone has answered, or `wait_s` brought no answer."""
+        running.ask_more()
+        try:
+            while running.under_way and not running.poll.is_settled():
+                if not await self._hear_some(running, wait_s) and not running.ask_more():
+                    break
+                while not running.may_settle() and running.ask_more():
+                    pass
+        except BaseException:
+            for task in running.under_way:
+                task.cancel()
+            raise
+        self._leave_to_finish(running)
+        self._judge(running.poll)
+        return running.poll
+
+    async def _hear_some(self, running: _Round, wait_s: float | None) -> bool:
+        """Takes the answers that have come. False when none came in time."""
+        patience = ASK_MORE_AFTER_S if running.groups else wait_s
+        done, _ = await asyncio.wait(
+            running.under_way, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            self._hear(running.poll, running.under_way.pop(task), task)
+        return bool(done)
+
+    def _hear(self, poll: Poll, member: Member, task: "asyncio.Task[list[Any]]") -> None:
+        reason = "unavailable"
+        try:
+            answers = task.result()
+            reason = "malformed"
+            poll.hear(member.number, answers)
+        except NodeUnavailable as error:
+            self._failed(poll, member, reason, str(error))
+            return
+        if poll.calls[0] == LATEST:
+            member.head = poll.named_by(0).blocks.get(member.number)
+
+    def _failed(self, poll: Poll, member: Member, reason: str, why: str) -> None:
+        poll.fail(member.number, why)
+        self._blame(member, reason, why)
+
+    def _leave_to_finish(self, running: _Round) -> None:
+        """Who has not answered yet is not cut off, which would cost its connection, and is judged
+        when it answers."""
+        for task, member in running.under_way.items():
+            member.late.add(task)
+            task.add_done_callback(self._late(running.poll, member))
+
+    def _late(self, poll: Poll, member: Member) -> Callable[["asyncio.Task[list[Any]]"], None]:
+        def heard(task: "asyncio.Task[list[Any]]") -> None:
+            member.late.discard(task)
+            if not task.cancelled():
+                self._hear(poll, member, task)
+                self._judge(poll, only=member)
+                if poll.calls[0] == LATEST and self._agreed is not None:
+                    self._judge_head(poll, member, self._agreed)
+
+        return heard
+
+    # ---------------------------------------------------------------------- judging
+
+    def _blame(self, member: Member, reason: str, why: str = "") -> None:
+        if member.standing.blame(reason, self._clock()):
+            self._noticed(member.number, reason)
+            log.warning("node left out", node=member.number, reason=reason, why=why[:200])
+
+    def _judge(self, poll: Poll, only: Member | None = None) -> None:
+        wrong, newest = poll.contradicting(), newest_named(poll.calls)
+        for member in self.members if only is None else [only]:
+            reason = wrong.get(member.number)
+            if reason == "logs" and member.height < newest:
+                continue  # it may not have seen the blocks, and says so by leaving logs out
+            if reason is not None:
+                self._blame(member, reason)
+            elif member.number in poll.agreed() and len(poll.tagged) < len(poll.calls):
+                self._agreed_with(member)
+
+    def _judge_tag(self, named: Named, agreed: Block) -> None:
+        for member in self.members:
+            said = named.blocks.get(member.number)
+            if said is not None and said.number == agreed.number and said.hash != agreed.hash:
+                self._blame(member, "block")
+
+    def _agreed_with(self, member: Member) -> None:
+        was = member.standing.reason
+        member.standing.agreed(self._clock())
+        if was and member.standing.is_trusted:
+            log.info("node is asked again", node=member.number, was=was)
+
+    def _judge_head(self, poll: Poll, member: Member, agreed: Block) -> None:
+        """By its head: whether it is far off for long, or another block where all have one."""
+        said, now = poll.named_by(0).blocks.get(member.number), self._clock()
+        if said is None:
+            return
+        off = said.number - agreed.number
+        if abs(off) > self._max_lag:
+            if member.standing.strayed(now):
+                self._blame(member, "behind" if off < 0 else "ahead")
+            return
+        member.standing.kept_up()
+        differs = {0: said != without_bloom(agreed), -1: said.hash != agreed.parent}
+        if differs.get(off, False):
+            self._blame(member, "block")
+        elif off == 0:
+            self._agreed_with(member)
+
+
+def _is_none(ballot: Any, place: int) -> bool:
+    raw = ballot.answers[place]
+    return raw is None or isinstance(raw, NodeRefused)
+
+
+def node_at(
+    urls: Sequence[str],
+    quorum: int,
+    timeout_s: float,
+    max_lag: int,
+    noticed: Callable[[int, str], None] = lambda number, reason: None,
+) -> Questions:
+    """The node, or the nodes that must agree."""
+    if len(urls) == 1:
+        return Rpc(urls[0], timeout_s)
+    return Quorum(urls, quorum, timeout_s, max_lag, noticed)
+
+
+__all__ = ["Member", "Quorum", "node_at"]
