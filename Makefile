@@ -148,9 +148,9 @@ influx: $(INFLUX) ## build InfluxDB 2 through the Go module proxy, once (7 minut
 $(INFLUX): tools/ensure_influx.py | .corechain/versions
 	@$(PYTHON) tools/ensure_influx.py && touch $@
 
-test-influx: setup $(INFLUX) ## the series in a real InfluxDB 2 (1 minute)
+test-influx: setup $(INFLUX) ## the series in a real InfluxDB 2 (2 minutes)
 	@echo "· InfluxDB 2"
-	@$(RUN) $(PYTEST) tests/influx/influx_series.py
+	@$(RUN) $(PYTEST) tests/influx/influx_series.py tests/influx/influx_outages.py
 
 test-cluster: setup ## the relayer on three Kafka brokers, one of them killed under load (2 minutes)
 	@echo "· three Kafka brokers"

@@ -376,13 +376,18 @@ async def test_a_series_database_that_is_down_is_bypassed_and_told_later(
             found = await get(api, "/v1/series", metric="1", device=device_of(world))
             assert [bucket["count"] for bucket in found["items"]] == [1]
             metrics = (await api.get("/metrics")).text
-        assert 'corechain_bypassed_total{reason="behind",store="series"} 1.0' in metrics
-        await pool.execute("delete from outbox")
-        sink = indexer.indexer.series_sink
-        assert sink.series is not None
-        target = sink.series.target
-        await pool.execute("update sink set target = $1 where name = 'series'", target)
-        async with indexer.api() as api:
-            await get(api, "/v1/series", metric="1", device=device_of(world))
-            metrics = (await api.get("/metrics")).text
         assert 'corechain_bypassed_total{reason="away",store="series"} 1.0' in metrics
+
+
+async def test_a_series_database_that_is_down_is_named_and_leaves_the_service_ready(
+    world: World, database: str, bus_url: str
+) -> None:
+    settings = settings_of(world, database, bus_url, influx_url="http://127.0.0.1:9")
+    async with driven(settings, world) as driving:
+        indexer = driving.indexer
+        step = next(e.step for e in driving.exporter.exporters if e.sink is indexer.series_sink)
+        assert await indexer.series_sink.patiently(step), "it is tried again"
+        async with driving.api() as api:
+            ready = await get(api, "/ready")
+            assert "InfluxDB is not told what changes: Client" in ready["warnings"][0]
+            assert "corechain_series_away 1.0" in (await api.get("/metrics")).text

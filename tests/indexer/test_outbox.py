@@ -518,9 +518,15 @@ async def test_subscribers_hear_what_was_verified_and_what_was_undone(
 class Notes:
     """A series that writes down what it is told, point by point, and counts the questions."""
 
-    target: str
+    name: str
     points: set[tuple[int, bytes]] = field(default_factory=set)
     asked: int = 0
+
+    async def target(self) -> str:
+        return self.name
+
+    def forget_place(self) -> None:
+        """It is always the same."""
 
     async def write(self, leaves: Leaves) -> None:
         self.asked += 1

@@ -34,9 +34,11 @@ NONE = Refused(0, 0, None)
 class Erasable(Protocol):
     """The series database, as the sink needs it. Every method raises SeriesUnavailable."""
 
-    @property
-    def target(self) -> str:
+    async def target(self) -> str:
         """Which database it is, as a digest."""
+
+    def forget_place(self) -> None:
+        """Makes `target` look again."""
 
     async def write(self, leaves: Leaves) -> None:
         """Adds readings of one batch. Raises LinesRefused when all others are written."""
@@ -78,13 +80,18 @@ class SeriesSink:
             await Outbox(connection).retarget(self.name, "")
             return
         store = CopyStore(connection)
-        if await store.target() != self.series.target:
+        self.series.forget_place()
+        target = await self.series.target()
+        if await store.target() != target:
             # Whatever it holds is from another life.
             await self.series.clear()
-            await store.begin_anew(self.series.target)
+            await store.begin_anew(target)
         self.refused = await store.refused()
 
     async def correct(self, connection: "Conn") -> bool:
+        """After an outage it may be another database: a bucket that was made anew is empty."""
+        if self.away:
+            await self.begin(connection)
         return False
 
     async def emit(self, connection: "Conn", row: "Record") -> None:

@@ -19,9 +19,8 @@ AWAY_S = 5.0
 class SeriesCopy(Series, Protocol):
     """A database that is told what Postgres holds, and may forget it after a time."""
 
-    @property
-    def target(self) -> str:
-        """Which database it is, as a digest."""
+    async def target(self) -> str:
+        """Which database it is, as a digest. Raises SeriesUnavailable."""
 
     async def kept_s(self) -> int:
         """How long it keeps a reading; 0 for ever. Raises SeriesUnavailable."""
@@ -46,35 +45,26 @@ class BackedSeries:
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
     ) -> Sequence[Bucket]:
         question = (device, metric, start, end, bucket_s, limit)
-        lacks = await self._lacks(start, end)
-        if lacks is None:
-            try:
-                return await self._asked_copy(question)
-            except (SeriesUnavailable, TimeoutError):
-                self._away_until = time.monotonic() + AWAY_S
-                lacks = "away"
+        try:
+            lacks = await self._lacks(start, end)
+            if lacks is None:
+                async with asyncio.timeout(READ_LIMIT_S):
+                    return await self.copy.read(*question)
+        except (SeriesUnavailable, TimeoutError):
+            self._away_until = time.monotonic() + AWAY_S
+            lacks = "away"
         self.bypassed(lacks)
         return await self.segments.read(*question)
 
-    async def _asked_copy(
-        self, question: tuple[bytes, int, int, int, int, int]
-    ) -> Sequence[Bucket]:
-        async with asyncio.timeout(READ_LIMIT_S):
-            return await self.copy.read(*question)
-
     async def _lacks(self, start: int, end: int) -> str | None:
-        """Why the copy cannot answer for a window; None when it can. Raises StoreUnavailable."""
+        """Why the copy cannot answer for a window; None when it can.
+
+        Raises SeriesUnavailable, TimeoutError, StoreUnavailable."""
         if time.monotonic() < self._away_until:
             return "away"
-        arguments = (self.copy.target, start, end)
-        reason = await asked(self.segments.pool.fetchval(SQL["series_lacks"], *arguments))
-        return str(reason) if reason else await self._forgotten(start)
-
-    async def _forgotten(self, start: int) -> str | None:
-        try:
-            async with asyncio.timeout(READ_LIMIT_S):
-                kept_s = await self.copy.kept_s()
-        except (SeriesUnavailable, TimeoutError):
-            self._away_until = time.monotonic() + AWAY_S
-            return "away"
+        async with asyncio.timeout(READ_LIMIT_S):
+            target, kept_s = await self.copy.target(), await self.copy.kept_s()
+        reason = await asked(self.segments.pool.fetchval(SQL["series_lacks"], target, start, end))
+        if reason:
+            return str(reason)
         return "retention" if kept_s and start < self.clock() - kept_s else None

@@ -43,7 +43,8 @@ KEPT_FOR_S = 60.0
 """How long the bucket's retention is believed."""
 LONGEST_WHY = 300
 AGGREGATES = ("count", "sum", "min", "max")
-_DROPPED = re.compile(r"dropped=(\d+)")
+# "dropped=3" of a field of another type, "dropped 3 points outside retention policy".
+_DROPPED = re.compile(r"dropped[= ](\d+)")
 T = TypeVar("T")
 
 
@@ -76,7 +77,7 @@ def _quoted(text: str) -> str:
 
 
 def flux(
-    bucket: str, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
+    bucket_id: str, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
 ) -> str:
     """Count, sum, min and max of a device's metric per bucket, ascending, of what was observed
     from `start` until before `end`. In the one form that InfluxDB hands down to its storage, four
@@ -86,7 +87,7 @@ def flux(
         f'timeSrc: "_start") |> limit(n: {limit}) |> yield(name: "{name}")'
         for name in AGGREGATES
     )
-    return f"""points = from(bucket: {_quoted(bucket)})
+    return f"""points = from(bucketID: "{bucket_id}")
   |> range(start: {start}, stop: {end})
   |> filter(fn: (r) => r._measurement == "{MEASUREMENT}" and r._field == "{FIELD}"
        and r.device == "0x{device.hex()}" and r.metric == "{name_of(metric)}")
@@ -96,6 +97,15 @@ def flux(
 def _moment(second: int, nanoseconds: int = 0) -> str:
     whole = datetime.fromtimestamp(second, UTC)
     return f"{whole:%Y-%m-%dT%H:%M:%S}.{nanoseconds:09d}Z"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A bucket as the server knows it: another one of the same name has another id."""
+
+    bucket_id: str
+    kept_s: int
+    """How long it keeps a point; 0 for ever."""
 
 
 @dataclass(slots=True)
@@ -141,20 +151,42 @@ class InfluxSeries:
     client: InfluxDBClientAsync
     org: str
     bucket: str
-    _kept_s: int = 0
+    _place: Place | None = None
     _asked_at: float = float("-inf")
 
-    @property
-    def target(self) -> str:
-        """Which bucket it is, and how it is filled, as a digest."""
-        place = f"{self.client.url} {self.org} {self.bucket} {LAYOUT}"
+    async def place(self) -> Place:
+        """As the server said within the last minute. Everything is asked by the bucket's id: of a
+        bucket that was made anew, and is empty, nobody writes or reads on. Raises
+        SeriesUnavailable."""
+        if self._place is None or time.monotonic() - self._asked_at > KEPT_FOR_S:
+            query = f"buckets() |> filter(fn: (r) => r.name == {_quoted(self.bucket)})"
+            tables = await _done(self.client.query_api().query(query, self.org))
+            found = [row.values for table in tables for row in table.records]
+            if not found:
+                raise SeriesUnavailable(f"there is no bucket {self.bucket} that we may read")
+            self._place = Place(found[0]["id"], int(found[0]["retentionPeriod"]) // 10**9)
+            self._asked_at = time.monotonic()
+        return self._place
+
+    async def target(self) -> str:
+        """Which bucket it is, and how it is filled, as a digest. Raises SeriesUnavailable."""
+        bucket_id = (await self.place()).bucket_id
+        place = f"{self.client.url} {self.org} {bucket_id} {LAYOUT}"
         return hashlib.sha256(place.encode()).hexdigest()
+
+    async def kept_s(self) -> int:
+        return (await self.place()).kept_s
+
+    def forget_place(self) -> None:
+        """The next question looks for the bucket again."""
+        self._place = None
 
     async def post(self, lines: Sequence[str]) -> None:
         """One request. Raises SeriesUnavailable, ApiException for an answer that is no success."""
         body, api = "\n".join(lines).encode(), self.client.write_api()
+        bucket_id = (await self.place()).bucket_id
         try:
-            await api.write(self.bucket, self.org, body, write_precision=NANOSECONDS)
+            await api.write(bucket_id, self.org, body, write_precision=NANOSECONDS)
         except (ClientError, OSError, TimeoutError) as error:
             raise SeriesUnavailable(f"{type(error).__name__}: {error}") from error
 
@@ -185,18 +217,8 @@ class InfluxSeries:
 
     async def _delete(self, start: str, stop: str) -> None:
         predicate, api = f'_measurement="{MEASUREMENT}"', self.client.delete_api()
-        await _done(api.delete(start, stop, predicate, self.bucket, self.org))
-
-    async def kept_s(self) -> int:
-        """How long the bucket keeps a point; 0 for ever. Raises SeriesUnavailable."""
-        if time.monotonic() - self._asked_at > KEPT_FOR_S:
-            query = f"buckets() |> filter(fn: (r) => r.name == {_quoted(self.bucket)})"
-            tables = await _done(self.client.query_api().query(query, self.org))
-            found = [row.values["retentionPeriod"] for table in tables for row in table.records]
-            if not found:
-                raise SeriesUnavailable(f"there is no bucket {self.bucket} that we may read")
-            self._kept_s, self._asked_at = int(found[0]) // 10**9, time.monotonic()
-        return self._kept_s
+        bucket_id = (await self.place()).bucket_id
+        await _done(api.delete(start, stop, predicate, bucket_id, self.org))
 
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
@@ -205,7 +227,8 @@ class InfluxSeries:
         if start > LAST_S:
             return []
         stop = min(end, LAST_S) + 1
-        query = flux(self.bucket, device, metric, start, stop, bucket_s, limit)
+        bucket_id = (await self.place()).bucket_id
+        query = flux(bucket_id, device, metric, start, stop, bucket_s, limit)
         tables = await _done(self.client.query_api().query(query, self.org))
         return _buckets([row.values for table in tables for row in table.records], bucket_s)
 
