@@ -26,10 +26,12 @@ from corechain.service.database import writer
 from corechain_indexer.export import Exporter
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.mirror import Mirror
+from corechain_indexer.relay import EventRelay
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.service import Indexer
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.chain import ChainStore
+from corechain_indexer.store.events import EventLog, EventNumbers
 from corechain_indexer.verifier import Verifier
 
 CELL, HOUR_S, START = 0x872A1072BFFFFFF, 3600, 1_359_676_800
@@ -169,9 +171,9 @@ class Fork:
 
 @dataclass
 class Exporters:
-    """All sinks' exporters and the auditor, one after the other."""
+    """All sinks' exporters, the log of batch events and the auditor, one after the other."""
 
-    exporters: list[Exporter]
+    exporters: list[Exporter | EventNumbers | EventRelay]
     auditor: RewardAuditor
 
     async def step(self) -> bool:
@@ -267,10 +269,13 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
         sources = indexer.sources()
         stack.push_async_callback(sources.close)
         verifier = indexer.verifier(sources)
-        exporters = []
+        exporters: list[Exporter | EventNumbers | EventRelay] = []
         for sink in indexer.sinks():
             lock = await stack.enter_async_context(writer(url, f"{WRITER} {sink.name}"))
             exporters.append(Exporter(lock, sink))
+        events = await stack.enter_async_context(writer(url, f"{WRITER} events"))
+        exporters.append(EventNumbers(events, settings.keep_events))
+        exporters.append(indexer.relay(EventLog(events)))
         schedule = indexer.deployment.rewards
         auditor = RewardAuditor(indexer.pool, indexer.metrics, schedule)
         exporter = Exporters(exporters, auditor)

@@ -37,9 +37,7 @@ from corechain.protocol.vocabulary import metric
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params, encode_cursor
 from corechain_indexer.api.routes import ENDPOINTS
-from corechain_indexer.api.stream import BatchStream, _Subscriber
 from corechain_indexer.errors import InvalidQuery, SeriesUnavailable
-from corechain_indexer.metrics import Metrics
 from indexer.support import (
     CELL,
     HOUR_S,
@@ -348,18 +346,7 @@ async def test_a_root_that_does_not_come_out_is_not_served(world: World, served:
         await get(api, "/v1/rewards/0x" + owner.hex(), 404)
 
 
-# ------------------------------------------------------------------ stream, series
-
-
-async def test_a_slow_subscriber_is_let_go(served: Driven) -> None:
-    metrics = Metrics()
-    stream = BatchStream(served.indexer.redis, 10, metrics)
-    subscriber = _Subscriber()
-    stream._subscribers.add(subscriber)
-    for number in range(300):
-        stream.publish(str(number))
-    assert subscriber.dropped.is_set()
-    assert subscriber.queue.qsize() == 256
+# ------------------------------------------------------------------ series
 
 
 async def test_a_series_database_that_is_down_is_bypassed_and_told_later(

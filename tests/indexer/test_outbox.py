@@ -4,12 +4,10 @@ given batches that are verified and undone in Postgres
   ├── after any of it, at any moment: newest values are what Postgres says
   ├── whichever step the exporter was killed between: a new one ends with the same cache
   ├── with the cache stopped, flushed, hanging or from another life: Postgres answers
-  ├── two exporters: one works, the other cannot spoil what it wrote
-  └── subscribers hear of what was verified and of what was undone, in that order
+  └── two exporters: one works, the other cannot spoil what it wrote
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +19,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis.asyncio import Redis
-from support.processes import PATIENCE_S
 from support.valkey import command
 
 from corechain.devnet.servers import ValkeyServer
@@ -29,12 +26,11 @@ from corechain.protocol.reading import DeviceId, Reading
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.errors import WriterLockHeld
 from corechain_indexer.errors import CacheUnavailable
-from corechain_indexer.export import CacheSink, Exporter, StreamSink, split_leaves
+from corechain_indexer.export import CacheSink, Exporter, split_leaves
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.store import MIGRATIONS, latest
 from corechain_indexer.store.latest import (
-    CHANNEL,
     GENERATION,
     Latest,
     LatestWriter,
@@ -442,7 +438,7 @@ async def test_a_verdict_that_goes_while_the_batch_stays_is_told_too(
         await shelf.is_honest()
         await shelf.export()
         await shelf.is_settled()
-        rows = await shelf.pool.fetch("select kind, batch_id from outbox where sink = 'stream'")
+        rows = await shelf.pool.fetch("select kind, batch_id from outbox where sink = 'series'")
         assert [tuple(row) for row in rows][-2:] == [("retract", 3), ("retract", 2)]
 
 
@@ -466,52 +462,9 @@ async def test_a_rollback_that_meets_the_verdict_halfway_does_not_miss_it(
         await transaction.commit()
         await undoing
         await connection.close()
-        kinds = await shelf.pool.fetch("select kind from outbox where sink = 'stream' order by id")
+        kinds = await shelf.pool.fetch("select kind from outbox where sink = 'series' order by id")
         assert [row["kind"] for row in kinds] == ["add", "retract"]
         assert await shelf.pool.fetchval("select count(*) from stale_device") == 1
-
-
-async def heard(redis: Redis, shelf: Shelf, sink: StreamSink) -> list[dict[str, Any]]:
-    async with redis.pubsub() as pubsub:
-        await pubsub.subscribe(CHANNEL)
-        # Answered in order: whatever is published from now on is heard.
-        assert (await pubsub.get_message(timeout=PATIENCE_S) or {}).get("type") == "subscribe"
-        async with writer(shelf.url, "corechain indexer stream") as connection:
-            exporter = Exporter(connection, sink)
-            while await exporter.step():
-                pass
-        await redis.publish(CHANNEL, "null")
-        messages = []
-        while (said := await _next(pubsub)) is not None:
-            messages.append(said)
-        return messages
-
-
-async def _next(pubsub: Any) -> Any:
-    found = await pubsub.get_message(timeout=PATIENCE_S)
-    assert found is not None, "a message never came"
-    return json.loads(found["data"])
-
-
-async def test_subscribers_hear_what_was_verified_and_what_was_undone(
-    database: str, bus_url: str
-) -> None:
-    async with shelf_on(database, bus_url) as shelf:
-        await filled(shelf)
-        sink = StreamSink(shelf.redis)
-        messages = await heard(shelf.redis, shelf, sink)
-        assert [(m["type"], m["batch_id"]) for m in messages] == [
-            ("verified", 1),
-            ("verified", 2),
-            ("verified", 3),
-        ]
-        await shelf.undo(1)
-        await shelf.verify(2, BATCHES[1], salt=5)
-        messages = await heard(shelf.redis, shelf, sink)
-        told = {(m["type"], m["batch_id"], m["commitment"][-2:]) for m in messages}
-        assert told == {("retracted", 2, "00"), ("retracted", 3, "00"), ("verified", 2, "05")}
-        assert messages[-1]["type"] == "verified"
-        assert [m["id"] for m in messages] == sorted(m["id"] for m in messages)
 
 
 @dataclass

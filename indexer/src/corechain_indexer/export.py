@@ -1,4 +1,4 @@
-"""Emits what cache, series and subscribers must learn: from an outbox, until acknowledged.
+"""Emits what cache and series must learn: from an outbox, until acknowledged.
 
 A row of the outbox is written in the transaction that changes Postgres (migration 0007), and goes
 once its sink has taken it. A crash between the two emits it again: every step may be repeated.
@@ -10,10 +10,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-import msgspec
-
 from corechain.protocol.reading import READING_BYTES
-from corechain_indexer.store.latest import CHANNEL, LatestWriter, newest_of, refreshed, told
+from corechain_indexer.store.latest import LatestWriter, newest_of, refreshed
 from corechain_indexer.store.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -82,42 +80,6 @@ class CacheSink:
 
 
 @dataclass(slots=True)
-class StreamSink:
-    """Announcements of verified and undone batches, to the APIs that serve subscribers."""
-
-    name: ClassVar[str] = "stream"
-    redis: "Redis"
-
-    async def begin(self, connection: "Conn") -> None:
-        return
-
-    async def correct(self, connection: "Conn") -> bool:
-        return False
-
-    async def emit(self, connection: "Conn", row: "Record") -> None:
-        if row["kind"] == "add" and not row["standing"]:
-            return
-        await told(self.redis.publish(CHANNEL, msgspec.json.encode(message_of(row))))
-
-
-def message_of(row: "Record") -> dict[str, object]:
-    """What a subscriber is sent. One `id` may come twice, and always means the same."""
-    head = {
-        "type": "retracted" if row["kind"] == "retract" else "verified",
-        "id": row["id"],
-        "batch_id": row["batch_id"],
-        "commitment": "0x" + row["commitment"].hex(),
-    }
-    if row["kind"] == "retract":
-        return head
-    return head | {
-        "readings": row["reading_count"],
-        "window_start": row["window_start"],
-        "window_end": row["window_end"],
-    }
-
-
-@dataclass(slots=True)
 class Exporter:
     """One session of one sink. The connection holds the sink's lock: who lost it cannot
     acknowledge anything either."""
@@ -138,6 +100,23 @@ class Exporter:
             await self.sink.emit(self.connection, row)
             await outbox.emitted(row["id"])
         return corrected or bool(rows)
+
+
+class Bell(asyncio.Event):
+    """An event for many loops, each of which has one of its own: a loop that clears the event it
+    woke by must not take it from another one that is still at work."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._heard_by: dict[str, asyncio.Event] = {}
+
+    def heard_by(self, loop: str) -> asyncio.Event:
+        return self._heard_by.setdefault(loop, asyncio.Event())
+
+    def set(self) -> None:
+        super().set()
+        for event in self._heard_by.values():
+            event.set()
 
 
 async def until_woken(

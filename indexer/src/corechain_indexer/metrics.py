@@ -97,6 +97,7 @@ class Metrics:
             "Batch streams ended by us, or lost without a goodbye",
             "reason",
         )
+        self.deliveries = counter("stream_deliveries_total", "Events sent to live subscribers")
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )

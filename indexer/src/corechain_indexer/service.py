@@ -29,6 +29,7 @@ from corechain_indexer.api.exports import Exports
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
+from corechain_indexer.api.newest import Newest
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.rewards import RewardClaims
@@ -36,19 +37,14 @@ from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.api.validators import Validators
-from corechain_indexer.export import (
-    CacheSink,
-    Exporter,
-    Sink,
-    StreamSink,
-    until_woken,
-)
+from corechain_indexer.export import Bell, CacheSink, Exporter, Sink, until_woken
 from corechain_indexer.fetch import FileSources
 from corechain_indexer.heads import HeadWatch
 from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
+from corechain_indexer.relay import EventRelay, stream_key
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
@@ -57,6 +53,7 @@ from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.backed import BackedSeries
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.epochs import EpochStore
+from corechain_indexer.store.events import EventLog, EventNumbers
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
@@ -86,7 +83,8 @@ class Indexer:
     deployment: Deployment
     metrics: Metrics = field(default_factory=Metrics)
     work: asyncio.Event = field(default_factory=asyncio.Event)
-    verified: asyncio.Event = field(default_factory=asyncio.Event)
+    verified: Bell = field(default_factory=Bell)
+    numbered: asyncio.Event = field(default_factory=asyncio.Event)
     supervised: Loops = field(default_factory=Loops)
     prepared: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the database has this version's tables: before it, nothing asks for them."""
@@ -222,7 +220,7 @@ class Indexer:
 
     def sinks(self) -> list[Sink]:
         """Who learns of what was verified or undone, each in a loop of its own."""
-        return [CacheSink(self.redis), self.series_sink, StreamSink(self.redis)]
+        return [CacheSink(self.redis), self.series_sink]
 
     async def export(self, sink: Sink) -> None:
         """One session of a sink's exporter: the only one that emits to it."""
@@ -230,7 +228,31 @@ class Indexer:
             step = Exporter(connection, sink).step
             if sink is self.series_sink:
                 step = partial(self.series_sink.patiently, step)
-            await until_woken(step, self.verified, self.settings.poll_s)
+            wake = self.verified.heard_by(sink.name)
+            await until_woken(step, wake, self.settings.poll_s)
+
+    async def number_events(self) -> None:
+        """One session of the log of batch events: the only one that writes it."""
+        async with writer(self.database_url, f"{WRITER} events") as connection:
+            numbers = EventNumbers(connection, self.settings.keep_events)
+
+            async def step() -> bool:
+                happened = await numbers.step()
+                if happened:
+                    self.numbered.set()
+                return happened
+
+            await until_woken(step, self.verified.heard_by("events"), self.settings.poll_s)
+
+    async def relay_events(self) -> None:
+        """One session of the stream in Redis: the only one that writes it."""
+        async with writer(self.database_url, f"{WRITER} relay") as connection:
+            relay = self.relay(EventLog(connection))
+            await until_woken(relay.step, self.numbered, self.settings.poll_s)
+
+    def relay(self, log: EventLog) -> EventRelay:
+        key = stream_key(self.deployment.chain_id)
+        return EventRelay(self.redis, log, key, self.settings.redis_events)
 
     async def fill_levels(self) -> None:
         """Once, for what an older version has verified; then nothing is left to do."""
@@ -247,7 +269,7 @@ class Indexer:
             await auditor.step()
             return False
 
-        await until_woken(step, self.verified, self.settings.poll_s)
+        await until_woken(step, self.verified.heard_by("auditor"), self.settings.poll_s)
 
     # ---------------------------------------------------------------------- api
 
@@ -267,7 +289,8 @@ class Indexer:
             ReadingProver(self.pool, trees),
             self.deployment.rewards,
         )
-        stream = BatchStream(self.redis, settings.max_subscribers, self.metrics)
+        newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))
+        stream = BatchStream(newest, settings.max_subscribers, self.metrics)
         needed: dict[str, Probe] = {
             "database": self._ask_database,
             "cache": self.latest.ping,
@@ -349,6 +372,7 @@ class Indexer:
             found += [loop("mirror", self.mirror), loop("verifier", self.verify)]
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
+            found += [loop("events", self.number_events), loop("relay", self.relay_events)]
             found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
         if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]

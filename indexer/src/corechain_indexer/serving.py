@@ -76,7 +76,8 @@ def _server(
     settings: Settings, api: Api, app: Starlette, direct: DirectQueries | None
 ) -> HttpServer:
     limits = settings.max_connections, settings.keep_alive_s
-    return http_server(app, *limits, direct, refused=api.count)
+    streams = None if direct is None else api.stream
+    return http_server(app, *limits, direct, refused=api.count, streams=streams)
 
 
 async def _serve(

@@ -139,7 +139,19 @@ class Settings(HttpSettings):
         description="processes that answer queries at HTTP_PORT; over 1 it takes an OPS_PORT",
     )
     max_subscribers: int = Field(
-        1_000, ge=1, le=100_000, description="open batch streams at a time"
+        10_000, ge=1, le=100_000, description="open streams of batch events at a time, a process"
+    )
+    keep_events: int = Field(
+        1_000_000,
+        ge=10_000,
+        le=1_000_000_000,
+        description="batch events that a subscriber can go back to by its cursor; two a batch",
+    )
+    redis_events: int = Field(
+        10_000,
+        ge=100,
+        le=10_000_000,
+        description="batch events in the stream in Redis, for services that read it themselves",
     )
     log_level: str = Field(
         "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"

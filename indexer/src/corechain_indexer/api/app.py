@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route, WebSocketRoute
+from starlette.routing import Route
 
 from corechain.protocol.errors import (
     NotMirrored,
@@ -177,10 +177,7 @@ class Api:
         routes: list[Any] = ops.routes(metrics=metrics)
         if queries:
             routes += [Route(item.path, self.handler(item)) for item in ENDPOINTS]
-            routes += [
-                Route("/openapi.json", self.openapi),
-                WebSocketRoute("/v1/batches/stream", self.stream.serve),
-            ]
+            routes += [Route("/openapi.json", self.openapi)]
         handlers: dict[Any, Any] = {HTTPException: self.unknown, Exception: self.broken}
         application = Starlette(routes=routes, exception_handlers=handlers)
         # A redirection would name the host that the client named.

@@ -1,168 +1,284 @@
-"""WebSocket subscribers of verified and undone batches, fed from Redis.
+"""Fan-out of batch events to the subscribers of this process, each from its own cursor.
 
-Who stays connected misses nothing: where something may have been missed, the connection ends, and
-the subscriber catches up by `/v1/batches`.
+A subscriber has a position in the log (`store/events.py`), not a queue: what it was not sent yet is
+sent from the newest events, which are kept encoded, or from Postgres. So an outage of Redis or of
+Postgres, a slow reader and a new connection are one thing: somebody who goes on from a position.
 """
 
 import asyncio
-import contextlib
-import time
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from starlette.websockets import WebSocket, WebSocketDisconnect
-
-from corechain_indexer.errors import CacheUnavailable
+from corechain.protocol.errors import Overloaded, ProtocolError, TransportError
+from corechain.service.direct import Fields
+from corechain.service.streams import StreamRequest
+from corechain.service.supervision import side_by_side
+from corechain_indexer.api.newest import PAGE, Encode, Encoded, Newest
+from corechain_indexer.api.subscribers import (
+    GONE,
+    SERVICE_RESTART,
+    TRY_AGAIN_LATER,
+    EventSourceSubscriber,
+    SocketSubscriber,
+    Subscriber,
+    first_text_of,
+    server_sent,
+    text_of,
+)
+from corechain_indexer.api.wishes import BATCHES, EVENTS, Group, Wish, wish_of
+from corechain_indexer.errors import Unavailable
 from corechain_indexer.metrics import Metrics
-from corechain_indexer.store.latest import CHANNEL, told
 
-if TYPE_CHECKING:
-    from redis.asyncio import Redis
-    from redis.asyncio.client import PubSub
-
-QUEUE = 256
-TRY_AGAIN_LATER, SERVICE_RESTART = 1013, 1012
-"""Close codes of the IANA registry of WebSocket."""
-NO_CLOSE_CODES = (1005, 1006)
-SUBSCRIBING_LIMIT_S = 3.0
-"""How long a subscriber waits for a subscription to Redis before it is sent away."""
-IDLE_S = 5.0
-"""After so long without a message Redis is pinged, and must have answered as long after."""
-
-
-@dataclass(eq=False, slots=True)
-class _Subscriber:
-    queue: asyncio.Queue[str] = field(default_factory=lambda: asyncio.Queue(QUEUE))
-    dropped: asyncio.Event = field(default_factory=asyncio.Event)
-    code: int = TRY_AGAIN_LATER
-    why: str = ""
-
-    def drop(self, code: int, why: str) -> None:
-        self.code, self.why = code, why
-        self.dropped.set()
+CATCHING_UP = 4
+"""Subscribers that read Postgres at a time: half of the pool is left to queries."""
+CHUNK = 256
+"""Subscribers that are written to before anybody else has a turn: about 2 ms."""
+READY_LIMIT_S = 3.0
+"""How long a subscriber waits for the log before it is sent away."""
+HEARTBEAT_S = 20.0
+"""Who has not answered a ping by the next one is gone. NGINX hangs up after 60 s of silence."""
+STALLED_LIMIT_S = 20.0
+"""How long a subscriber may leave what it is sent unread."""
+INTERRUPTED, TOO_SLOW = "interrupted", "too slow"
 
 
 @dataclass(slots=True)
 class BatchStream:
-    """One subscription to Redis for all subscribers of this process."""
+    """All subscribers of this process. A `Streams` of its server."""
 
-    redis: "Redis"
+    newest: Newest
     max_subscribers: int
     metrics: Metrics
-    _subscribers: set[_Subscriber] = field(default_factory=set)
-    _listening: asyncio.Event = field(default_factory=asyncio.Event)
+    _subscribers: set[Subscriber] = field(default_factory=set)
+    _groups: dict[tuple[Encode, bool], Group] = field(default_factory=dict)
+    _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
+    _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CATCHING_UP))
 
     async def listen(self) -> None:
-        """One session. Raises CacheUnavailable when Redis goes away."""
-        try:
-            async with self.redis.pubsub() as pubsub:
-                await told(pubsub.subscribe(CHANNEL))
-                await self._forward(pubsub)
-        finally:
-            self._listening.clear()
-            self._interrupt()
+        """One session. Raises StoreUnavailable when neither Redis nor Postgres answers; subscribers
+        stay, and are sent what they have missed by the next session."""
+        await self._open()
+        await side_by_side(self._follow_log(), self._beat_forever())
 
-    async def _forward(self, pubsub: "PubSub") -> None:
-        heard = time.monotonic()
+    async def _open(self) -> None:
+        known = list(self._subscribers)
+        if await self.newest.open():
+            # Their positions are in another log. Those that came meanwhile have none yet.
+            for subscriber in known:
+                self._dismiss(subscriber, SERVICE_RESTART, INTERRUPTED)
+
+    async def _follow_log(self) -> None:
         while True:
-            message: Any = await told(pubsub.get_message(timeout=IDLE_S))
-            if message is not None:
-                heard = time.monotonic()
-                self._take(message)
-            elif time.monotonic() - heard > 2 * IDLE_S:
-                # The other side may be gone without a word: its silence would look like peace.
-                raise CacheUnavailable("the subscription does not answer")
-            else:
-                await told(pubsub.ping())
+            events = await self.newest.next()
+            if events is None:
+                await self._open()
+            for event in events or ():
+                encoded = self.newest.take(event)
+                for group in list(self._groups.values()):
+                    await self._fan_out(group, encoded)
 
-    def _take(self, message: Any) -> None:
-        if message["type"] == "subscribe":
-            self._listening.set()
-        elif message["type"] == "message":
-            self.publish(message["data"].decode())
+    async def _fan_out(self, group: Group, encoded: Encoded) -> None:
+        number, data = encoded.event.id, group.frame(encoded)
+        members = list(group.live)
+        for start in range(0, len(members), CHUNK):
+            for subscriber in members[start : start + CHUNK]:
+                # It may have left, or been sent this one already, while others had their turn.
+                if subscriber.position < number:
+                    subscriber.position = number
+                    if data is not None:
+                        subscriber.transport.write(data)
+                        if subscriber.paused:
+                            self._fall_behind(group, subscriber)
+            await asyncio.sleep(0)
+        if data is not None:
+            self.metrics.deliveries.inc(len(members))
 
-    def _interrupt(self) -> None:
-        """What is announced from now on, nobody here hears."""
-        for subscriber in list(self._subscribers):
-            self._drop(subscriber, SERVICE_RESTART, "interrupted")
+    # ------------------------------------------------------------------ joining
 
-    def _drop(self, subscriber: _Subscriber, code: int, why: str) -> None:
-        if not subscriber.dropped.is_set():
-            self.metrics.subscribers_dropped.labels(why).inc()
-            subscriber.drop(code, why)
+    def wants(self, target: bytes, headers: Fields, is_websocket: bool) -> bool:
+        path = target.partition(b"?")[0]
+        if is_websocket:
+            return path in (EVENTS, BATCHES)
+        accept = b",".join(value for name, value in headers if name == b"accept")
+        return path == EVENTS or (path == BATCHES and b"text/event-stream" in accept)
 
-    def publish(self, message: str) -> None:
-        for subscriber in list(self._subscribers):
-            try:
-                subscriber.queue.put_nowait(message)
-            except asyncio.QueueFull:
-                self._drop(subscriber, TRY_AGAIN_LATER, "too slow")
+    def protocol(self, request: StreamRequest) -> Subscriber:
+        kind = SocketSubscriber if request.is_websocket else EventSourceSubscriber
+        return kind(request, self._joined, self._forget)
 
-    async def serve(self, socket: WebSocket) -> None:
-        """Sends batches until the subscriber leaves, falls too far behind or does not answer."""
+    def _joined(self, subscriber: Subscriber) -> None:
         if len(self._subscribers) >= self.max_subscribers:
-            await _send_away(socket, "too many subscribers")
+            subscriber.refuse(Overloaded("too many subscribers"))
             return
-        subscriber = _Subscriber()
+        try:
+            wish = wish_of(subscriber.request.target, subscriber.request.headers)
+        except ProtocolError as error:
+            subscriber.refuse(error)
+            return
         # It has its place before it waits: many that wait are as many as many that listen.
         self._subscribers.add(subscriber)
         self.metrics.subscribers.set(len(self._subscribers))
-        try:
-            await self._serve(socket, subscriber)
-        finally:
-            self._subscribers.discard(subscriber)
-            self.metrics.subscribers.set(len(self._subscribers))
+        group = self._group(subscriber, wish)
+        if self.newest.ready.is_set() and self._is_at_hand(wish):
+            self._begin(subscriber, group, wish)
+        else:
+            self._spawn(self._begin_later(subscriber, group, wish))
 
-    async def _serve(self, socket: WebSocket, subscriber: _Subscriber) -> None:
+    def _is_at_hand(self, wish: Wish) -> bool:
+        return wish.since is None or self.newest.knows(wish.since)
+
+    def _group(self, subscriber: Subscriber, wish: Wish) -> Group:
+        encode: Encode = server_sent
+        if isinstance(subscriber, SocketSubscriber):
+            encode = first_text_of if wish.is_plain else text_of
+            subscriber.shows_cursors = not wish.is_plain
+        key = encode, wish.only_final
+        group = subscriber.group = self._groups.setdefault(key, Group(*key))
+        return group
+
+    def _begin(self, subscriber: Subscriber, group: Group, wish: Wish) -> None:
+        """From here on, nothing is missed: no other task runs between cursor and greeting."""
+        newest, since = self.newest, wish.since
+        cursor = newest.cursor if since is None else since.text
+        if subscriber.greet(cursor):
+            subscriber.position = newest.position if since is None else since.number
+            if not self._send_kept(subscriber, group):
+                self._spawn(self._catch_up(subscriber, group, from_log=True))
+        else:
+            self._forget(subscriber)
+
+    async def _begin_later(self, subscriber: Subscriber, group: Group, wish: Wish) -> None:
         try:
-            async with asyncio.timeout(SUBSCRIBING_LIMIT_S):
-                await self._listening.wait()
+            await self._wait_until_ready()
+            if wish.since is not None and not self.newest.knows(wish.since):
+                await self.newest.log.require(wish.since)
+        except TransportError as error:
+            self._refuse(subscriber, Unavailable(str(error)))
+        except ProtocolError as error:
+            self._refuse(subscriber, error)
+        else:
+            if subscriber in self._subscribers:
+                self._begin(subscriber, group, wish)
+
+    def _refuse(self, subscriber: Subscriber, error: ProtocolError) -> None:
+        self._forget(subscriber)
+        if not subscriber.transport.is_closing():
+            subscriber.refuse(error)
+
+    async def _wait_until_ready(self) -> None:
+        """Raises Unavailable."""
+        try:
+            async with asyncio.timeout(READY_LIMIT_S):
+                await self.newest.ready.wait()
         except TimeoutError:
-            await _send_away(socket, "no announcements at the moment")
-            return
-        # Only now: from the handshake on, a subscriber misses nothing.
-        await socket.accept()
-        await self._pump(socket, subscriber)
+            raise Unavailable("no announcements at the moment") from None
 
-    async def _pump(self, socket: WebSocket, subscriber: _Subscriber) -> None:
-        sending = asyncio.create_task(_send(socket, subscriber))
-        leaving = asyncio.create_task(_gone(socket))
-        dropping = asyncio.create_task(subscriber.dropped.wait())
-        tasks: list[asyncio.Task[Any]] = [sending, leaving, dropping]
+    # ------------------------------------------------------------------ catching up
+
+    def _send(self, subscriber: Subscriber, group: Group, events: Iterable[Encoded]) -> None:
+        """As many as it takes."""
+        for encoded in events:
+            if subscriber.paused or subscriber.position == GONE:
+                return
+            data = group.frame(encoded)
+            if data is not None:
+                subscriber.transport.write(data)
+            subscriber.position = encoded.event.id
+
+    def _send_kept(self, subscriber: Subscriber, group: Group) -> bool:
+        """True when it has everything now, and is sent what comes; or is gone."""
+        events = self.newest.after(subscriber.position)
+        if events is None:
+            return False
+        self._send(subscriber, group, events)
+        if subscriber.position == GONE:
+            return True
+        if subscriber.paused:
+            return False
+        group.live.add(subscriber)
+        return True
+
+    def _fall_behind(self, group: Group, subscriber: Subscriber) -> None:
+        group.live.discard(subscriber)
+        self._spawn(self._catch_up(subscriber, group, from_log=False))
+
+    async def _catch_up(self, subscriber: Subscriber, group: Group, *, from_log: bool) -> None:
+        """Until it is live. One that was live and has fallen behind all that is kept is let go: it
+        may come back with its cursor, and must not make Postgres work while it sleeps."""
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if subscriber.dropped.is_set():
-            # Its place is free at once; the goodbye has a limit of its own (BoundedWebSocket).
-            self._subscribers.discard(subscriber)
-            await _close(socket, subscriber.code, subscriber.why)
-        elif leaving.cancelled() or leaving.result() in NO_CLOSE_CODES:
-            self.metrics.subscribers_dropped.labels("lost").inc()
+            while subscriber.position != GONE:
+                async with asyncio.timeout(STALLED_LIMIT_S):
+                    await subscriber.drained()
+                if subscriber.position == GONE or self._send_kept(subscriber, group):
+                    return
+                if subscriber.paused:
+                    continue
+                if not from_log:
+                    self._dismiss(subscriber, TRY_AGAIN_LATER, TOO_SLOW)
+                    return
+                await self._send_stored(subscriber, group)
+        except TimeoutError:
+            self._abort(subscriber, TOO_SLOW)
+        except TransportError as error:
+            self._dismiss(subscriber, TRY_AGAIN_LATER, str(error))
 
+    async def _send_stored(self, subscriber: Subscriber, group: Group) -> None:
+        """A page from Postgres. Raises StoreUnavailable."""
+        position = subscriber.position
+        async with self._reading:
+            events = await self.newest.log.after(position, PAGE)
+        if not events or events[0].id != position + 1:
+            # They went while it was catching up: when it comes again, it is told so.
+            self._dismiss(subscriber, TRY_AGAIN_LATER, INTERRUPTED)
+            return
+        self._send(subscriber, group, map(Encoded, events))
 
-async def _send_away(socket: WebSocket, why: str) -> None:
-    """Refused after the handshake, because no client reads why it was refused one."""
-    await socket.accept()
-    await _close(socket, TRY_AGAIN_LATER, why)
+    # ------------------------------------------------------------------ leaving
 
+    def _dismiss(self, subscriber: Subscriber, code: int, why: str) -> None:
+        self._forget(subscriber, why if why in (TOO_SLOW, INTERRUPTED) else "unavailable")
+        if not subscriber.transport.is_closing():
+            subscriber.dismiss(code, why)
 
-async def _close(socket: WebSocket, code: int, why: str) -> None:
-    """Says goodbye; who is gone already does not have to hear it."""
-    with contextlib.suppress(WebSocketDisconnect, RuntimeError):
-        await socket.close(code, why)
+    def _abort(self, subscriber: Subscriber, why: str) -> None:
+        self._forget(subscriber, why)
+        subscriber.transport.abort()
 
+    def _forget(self, subscriber: Subscriber, why: str = "") -> None:
+        """Its place is free at once; its goodbye has a limit of its own."""
+        if subscriber not in self._subscribers:
+            return
+        self._subscribers.discard(subscriber)
+        self.metrics.subscribers.set(len(self._subscribers))
+        if subscriber.group is not None:
+            subscriber.group.live.discard(subscriber)
+        if why:
+            self.metrics.subscribers_dropped.labels(why).inc()
 
-async def _send(socket: WebSocket, subscriber: _Subscriber) -> None:
-    while True:
-        await socket.send_text(await subscriber.queue.get())
+    async def _beat_forever(self) -> None:
+        """Each subscriber once in a round, a few at a time."""
+        while True:
+            everyone = list(self._subscribers)
+            chunks = [everyone[i : i + CHUNK] for i in range(0, len(everyone), CHUNK)]
+            for chunk in chunks or [[]]:
+                await asyncio.sleep(HEARTBEAT_S / max(1, len(chunks)))
+                for subscriber in chunk:
+                    self._beat(subscriber)
 
+    def _beat(self, subscriber: Subscriber) -> None:
+        if subscriber.position == GONE or subscriber.paused:
+            return
+        if not subscriber.alive:
+            self._abort(subscriber, "lost")
+            return
+        # Who is sent few of the events would go on from an old place, or from one that is gone.
+        # Not while an event is under way to it: with that one's cursor it would never get it.
+        has_all = subscriber.position == self.newest.position
+        only_some = subscriber.group.only_final
+        subscriber.beat(self.newest.cursor if has_all and only_some else None)
 
-async def _gone(socket: WebSocket) -> int:
-    """The close code, when the other side closes; what it says is not listened to."""
-    while True:
-        message = await socket.receive()
-        if message["type"] == "websocket.disconnect":
-            return int(message.get("code") or NO_CLOSE_CODES[0])
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

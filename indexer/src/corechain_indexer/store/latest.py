@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
     from corechain_indexer.store import Asked
 
-CHANNEL = "corechain:batches"
 GENERATION = b"generation"
 PIPELINE = 1_000
 CONNECTIONS = 32

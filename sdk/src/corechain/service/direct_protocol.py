@@ -8,6 +8,7 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from corechain.protocol.errors import ProtocolError
 from corechain.service.direct import DirectPath, DirectRequest, Fields
 from corechain.service.http_protocol import BoundedProtocol
+from corechain.service.streams import Streams
 
 _ROUNDABOUT = frozenset((b"transfer-encoding", b"expect", b"upgrade"))
 """Fields of requests that are left to the application: their bodies come by other rules."""
@@ -79,7 +80,10 @@ class DirectProtocol(BoundedProtocol):
                 length = value
             elif name in _ROUNDABOUT:
                 return False
-        return length.isdigit() and int(length) <= self.direct.most_bytes
+        if not length.isdigit() or int(length) > self.direct.most_bytes:
+            return False
+        # A stream's path may look like one of ours, and what follows a stream's request has none.
+        return self._taken is None and not self._is_stream(is_websocket=False)
 
     def _is_free(self) -> bool:
         """Nothing of this connection is under way or unread, and there is room for it: else uvicorn
@@ -129,10 +133,12 @@ class DirectProtocol(BoundedProtocol):
 
 
 def protocol_with(
-    direct: DirectPath | None, refused: Callable[[ProtocolError], None]
+    direct: DirectPath | None,
+    refused: Callable[[ProtocolError], None],
+    streams: Streams | None = None,
 ) -> type[BoundedProtocol]:
     """What uvicorn makes an instance of for each connection of a server."""
-    shared: dict[str, Any] = {"refused": staticmethod(refused)}
+    shared: dict[str, Any] = {"refused": staticmethod(refused), "streams": streams}
     if direct is None:
         return type("CountedProtocol", (BoundedProtocol,), shared)
     return type("DirectProtocol", (DirectProtocol,), {"direct": direct, **shared})

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from corechain.protocol.errors import Overloaded, ProtocolError, problem_type
 from corechain.service.direct import DirectRequest, Fields
 from corechain.service.retry import spread_s
+from corechain.service.streams import StreamRequest, Streams
 
 HEAD_TIMEOUT_S = 10.0
 """From the first byte of a request (or from the connection) to the end of its head."""
@@ -80,6 +81,11 @@ class BoundedProtocol(HttpToolsProtocol):
     refused: Callable[[ProtocolError], None] = staticmethod(lambda error: None)
     """Hears of every request that has its answer here, and never reaches the application."""
 
+    streams: Streams | None = None
+    """Who takes connections over, if anybody does."""
+    _taken: tuple[bytes, Fields] | None = None
+    """Target and header fields of a stream's request: what follows it is not the application's."""
+
     most: int | None
     """Connections that are served at a time; None: no limit."""
 
@@ -96,14 +102,30 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_headers_complete(self) -> None:
+        if self._taken is not None:  # a request behind that of a stream has no answer
+            return
         self._head_bytes = None
         self._require_good_head()
         self._require_room()
         self._before = self.cycle
-        super().on_headers_complete()
+        if self._is_stream(is_websocket=False):
+            self._taken = self.url, self.headers
+        else:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if self._taken is None:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._taken is None:
+            super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if self._taken is not None and not self.transport.is_closing():
+            self._hand_over(*self._taken, is_websocket=False)
+            return
         if self._head_bytes is None and self.timeout_keep_alive_task is not None:
             # Answered in this very step: the next request may come as late as after any other.
             self._stop_waiting()
@@ -195,7 +217,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _write_last(self, error: ProtocolError) -> None:
         self.refused(error)
-        body = _problem(error)
+        body = problem_bytes(error)
         fields = b"content-type: %s\r\ncontent-length: %d\r\n" % (PROBLEM, len(body))
         if isinstance(error, Overloaded):
             fields += b"retry-after: %d\r\n" % spread_s(RETRY_AFTER_S)
@@ -220,6 +242,37 @@ class BoundedProtocol(HttpToolsProtocol):
         one behind a request that is under way, whose answer would be lost."""
         is_plain = self.parser.get_method() != b"GET" or not self._is_answered()
         return not is_plain and super()._should_upgrade()
+
+    def handle_websocket_upgrade(self) -> None:
+        if self._is_stream(is_websocket=True):
+            self._hand_over(self.url, self.headers, is_websocket=True)
+        else:
+            super().handle_websocket_upgrade()
+
+    # ------------------------------------------------------------------ streams
+
+    def _is_stream(self, *, is_websocket: bool) -> bool:
+        """Whether a stream takes this connection: for a GET without a body that is alone on it."""
+        if self.streams is None or self.parser.get_method() != b"GET" or not self._is_answered():
+            return False
+        # An upgrade is asked for by the head; the library that takes it over comes to us later.
+        if not is_websocket and self.parser.should_upgrade() and self._should_upgrade():
+            return False
+        return self.streams.wants(self.url, self.headers, is_websocket)
+
+    def _hand_over(self, target: bytes, headers: Fields, *, is_websocket: bool) -> None:
+        assert self.streams is not None
+        self._stop_waiting()
+        self._unset_keepalive_if_required()
+        self.connections.discard(self)
+        request = StreamRequest(
+            target, headers, is_websocket, self.connections, self.default_fields
+        )
+        protocol = self.streams.protocol(request)
+        self.transport.set_protocol(protocol)
+        # As after `connection_lost`: the transport is all that is left, and it is not ours.
+        self.parser = None  # type: ignore[assignment]
+        protocol.connection_made(self.transport)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays open for its last answer: who sends no more (`shutdown` of
@@ -264,10 +317,11 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
 
-def _problem(error: ProtocolError) -> bytes:
+def problem_bytes(error: ProtocolError, **more: object) -> bytes:
+    """Problem details (RFC 9457) as JSON, with members of the error's own."""
     title = (type(error).__doc__ or error.name).partition("\n")[0]
     document = {"type": problem_type(error), "title": title, "status": error.status}
-    return msgspec.json.encode(document | {"detail": str(error)})
+    return msgspec.json.encode(document | {"detail": str(error)} | more)
 
 
 @lru_cache(maxsize=2)  # one a second, shared by all connections

@@ -13,12 +13,11 @@ from starlette.types import ASGIApp
 
 from corechain.open_files import allow_open_files
 from corechain.protocol.errors import ProtocolError
-from corechain.service import websocket_protocol
 from corechain.service.direct import DirectPath
 from corechain.service.direct_protocol import protocol_with
 from corechain.service.settings import InvalidSetting
+from corechain.service.streams import Streams
 from corechain.service.supervision import stop_all
-from corechain.service.websocket_protocol import BoundedWebSocket
 
 log = structlog.get_logger(__name__)
 
@@ -87,18 +86,18 @@ def http_server(
     keep_alive_s: int,
     direct: DirectPath | None = None,
     refused: Callable[[ProtocolError], None] = lambda error: None,
+    streams: Streams | None = None,
 ) -> HttpServer:
-    """A server of the application; the requests of the direct path do not pass it. `refused` hears
-    of those that the server answers itself: what is no HTTP, is too large, or is too much."""
+    """A server of the application; the requests of the direct path do not pass it, nor those that
+    `streams` takes over. `refused` hears of those that the server answers itself: what is no HTTP,
+    is too large, or is too much."""
     # Errors of requests are logged where they are answered, as events.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
         app,
-        http=protocol_with(direct, refused),
-        ws=BoundedWebSocket,
-        ws_ping_interval=websocket_protocol.PING_INTERVAL_S,
-        ws_ping_timeout=websocket_protocol.PING_TIMEOUT_S,
-        ws_max_size=websocket_protocol.MAX_MESSAGE_BYTES,
+        http=protocol_with(direct, refused, streams),
+        # Only refuses: applications here have no WebSocket, and streams take theirs themselves.
+        ws="websockets-sansio",
         log_config=None,
         access_log=False,
         lifespan="off",
