@@ -216,6 +216,10 @@ class Driven:
         while (tip := await self.mirror.store.tip()) is None or tip.number < number:
             assert await self.mirror.step(), tip
 
+    def restart_mirror(self) -> None:
+        """As after a restart: what it knows of the chain is what the tables say."""
+        self.mirror.store = ChainStore(self.mirror.store.connection)
+
     def metric(self, name: str, **labels: str) -> float:
         return self.indexer.metrics.registry.get_sample_value(name, labels) or 0.0
 

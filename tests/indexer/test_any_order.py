@@ -175,6 +175,7 @@ async def compared(
         if not any(action == "reorg" for action, _ in script):
             assert index.metric("corechain_reorgs_total") == 0
         await index.indexer.pool.execute(f"truncate {ALL_TABLES} cascade")
+        index.restart_mirror()
         assert await dump(index) == seen
         assert seen["block"][-1] == (chain.blocks[-1].number, chain.blocks[-1].hash)
 

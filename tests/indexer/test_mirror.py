@@ -203,8 +203,9 @@ async def test_a_source_that_is_down_is_withheld_and_the_next_is_asked(
 async def test_a_replaced_chain_halts_the_mirror(world: World, indexer: Driven) -> None:
     world.add()
     await indexer.settle()
-    store = indexer.mirror.store
-    await store.connection.execute("update block set hash = $1", bytes(32))
+    connection = indexer.mirror.store.connection
+    await connection.execute("update block set hash = $1", bytes(32))
+    indexer.restart_mirror()
     with pytest.raises(ChainReplaced, match="rebuild"):
         await indexer.mirror.step()
 

@@ -16,7 +16,15 @@ from support.scripted import answer
 from corechain.service import poster
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.rpc import Call, Rpc, logs_in_ranges
-from corechain.service.words import Block, Log, octets, parse_block, parse_log, quantity
+from corechain.service.words import (
+    Block,
+    Log,
+    LogParser,
+    octets,
+    parse_block,
+    parse_log,
+    quantity,
+)
 
 ADDRESS, OTHER = bytes(19) + b"\1", bytes(19) + b"\2"
 HASH = "0x" + "11" * 32
@@ -126,6 +134,32 @@ def test_a_whole_block_and_a_whole_log_are_read() -> None:
     assert (block.number, block.base_fee, len(block.logs_bloom or b"")) == (16, 7, 256)
     assert (log.address, log.index, log.topics) == (ADDRESS, 0, (b"\x33" * 32,))
     assert parse_block({k: v for k, v in BLOCK.items() if k != "baseFeePerGas"}).base_fee == 0
+
+
+LATER = LOG | {"blockNumber": "0x11", "logIndex": "0x3", "topics": []}
+
+
+@given(st.lists(st.sampled_from([LOG, LATER]) | spoiled(LOG) | spoiled(LATER), max_size=4))
+def test_logs_of_one_answer_are_read_as_each_would_be_alone(raws: list[Any]) -> None:
+    """What is remembered from one log to the next changes nothing, nor does a wrong one between."""
+    parser = LogParser()
+    for raw in raws:
+        assert _read(parser.read, raw) == _read(parse_log, raw)
+
+
+@pytest.mark.parametrize("word", ["0x" + "ab" * 31, "0x" + "ab" * 31 + "  ", "ab" * 33, "0x", 5])
+def test_a_word_of_a_wrong_form_is_wrong_also_the_second_time(word: object) -> None:
+    parser, right = LogParser(), [LOG["blockHash"]]
+    for topics in ([word], right, [word]):
+        raw = LOG | {"topics": topics}
+        assert _read(parser.read, raw) == _read(parse_log, raw)
+
+
+def _read(read: Callable[[Any], Log], raw: Any) -> Log | None:
+    try:
+        return read(raw)
+    except NodeUnavailable:
+        return None
 
 
 async def ask(value: Any, question: Callable[[Rpc], Awaitable[Any]]) -> Any:

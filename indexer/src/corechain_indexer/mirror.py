@@ -1,18 +1,16 @@
 """Follows the chain into Postgres: read what has changed, project it, append it or roll back."""
 
 import asyncio
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from corechain.protocol.errors import ProtocolError
-from corechain.protocol.logs import decode_log
 from corechain.service.chain_reader import ChainReader
 from corechain.service.known_chain import Behind, Extended, RolledBack, UpToDate
-from corechain.service.rpc import Block, Log
+from corechain.service.rpc import Block
+from corechain.service.supervision import stop_all
 from corechain_indexer.metrics import Metrics
-from corechain_indexer.projections import Row, project, raw_row
+from corechain_indexer.projections import Projected
 from corechain_indexer.store.chain import ChainStore
 
 log = structlog.get_logger(__name__)
@@ -32,12 +30,16 @@ class Mirror:
     undone: asyncio.Event
     new_head: asyncio.Event = field(default_factory=asyncio.Event)
     _behind: bool = False
+    _storing: asyncio.Task[None] | None = None
 
     async def run_forever(self) -> None:
-        while True:
-            more = await self.step()
-            if not more:
-                await self._wait()
+        """Asks for what comes next while the range before it is stored."""
+        try:
+            while True:
+                if not await self._turn():
+                    await self._wait()
+        finally:
+            await stop_all([] if self._storing is None else [self._storing])
 
     async def _wait(self) -> None:
         self.new_head.clear()
@@ -48,27 +50,55 @@ class Mirror:
             return
 
     async def step(self) -> bool:
-        """One range at most. True when there is more to do at once. Raises ChainReplaced."""
-        change = await self.reader.look(self.store)
+        """One range at most, read and stored. True when there is more to do at once.
+
+        Raises ChainReplaced, NodeUnavailable, StoreUnavailable.
+        """
+        more = await self._turn()
+        await self._stored()
+        return more
+
+    async def _turn(self) -> bool:
+        """As `step`, but the range may still be on its way to the store: there is more, then."""
+        try:
+            change = await self.reader.look(self.store)
+        finally:
+            # Also when the look fails: a node that fails at each second question must not keep
+            # what the first one brought from being stored.
+            await self._stored()
         self._note_behind(change)
         if isinstance(change, RolledBack):
             await self._roll_back(change)
             return True
         if isinstance(change, Extended):
-            return await self._append(change)
+            return await self._extend(change)
         if isinstance(change, UpToDate):
             self._note(change.head, change.head.number)
         return False
 
-    async def _append(self, found: Extended) -> bool:
-        rows = list(self._rows(found.logs))
-        raw = [raw_row(entry) for entry in found.logs]
-        await self.store.append(raw, rows, found.blocks, found.final)
-        through = found.blocks[-1].number
-        self._note(found.head, through)
-        if rows:
+    async def _extend(self, found: Extended) -> bool:
+        self._storing = asyncio.create_task(self._append(found))
+        more = found.blocks[-1].number < found.head.number
+        if more:
+            # Its rows are made, and its blocks known, before the next look begins.
+            await asyncio.sleep(0)
+        else:
+            await self._stored()
+        return more
+
+    async def _stored(self) -> None:
+        """Waits for the range that is being stored. Raises what went wrong with it."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await storing
+
+    async def _append(self, found: Extended) -> None:
+        projected = Projected.of(found.logs, self.chain_id)
+        await self.store.append(projected.tables, found.blocks, found.final)
+        self._count(projected)
+        self._note(found.head, found.blocks[-1].number)
+        if len(projected.tables) > 1:
             self.work.set()
-        return through < found.head.number
 
     def _note_behind(self, change: object) -> None:
         """Logged when it begins: a node may be behind for hours."""
@@ -76,23 +106,13 @@ class Mirror:
             log.warning("the node is behind", why=change.why)
         self._behind = isinstance(change, Behind)
 
-    def _rows(self, logs: Sequence[Log]) -> Iterator[tuple[str, Row]]:
-        for entry in logs:
-            try:
-                yield from self._projected(entry)
-            except ProtocolError as error:
-                # Kept raw, counted, seen: one odd log must not stop the mirror.
-                self.metrics.logs_malformed.inc()
-                log.error("malformed log", block=entry.block_number, error=str(error))
-
-    def _projected(self, entry: Log) -> Sequence[tuple[str, Row]]:
-        """Raises MalformedLog, MalformedList."""
-        event = decode_log(list(entry.topics), entry.data)
-        if event is None:
-            return []
-        rows = project(event, entry, self.chain_id)
-        self.metrics.events.labels(type(event).__name__).inc()
-        return rows
+    def _count(self, projected: Projected) -> None:
+        for name, count in projected.counts.items():
+            self.metrics.events.labels(name).inc(count)
+        for block, error in projected.malformed:
+            # Kept raw, counted, seen: one odd log must not stop the mirror.
+            self.metrics.logs_malformed.inc()
+            log.error("malformed log", block=block, error=error)
 
     async def _roll_back(self, gone: RolledBack) -> None:
         undone = await self.store.roll_back(gone.to.number)

@@ -1,17 +1,21 @@
 """Events as rows of the tables that are read. Pure: one event in, (table, row) pairs out."""
 
-from collections.abc import Callable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from corechain.protocol import events as e
 from corechain.protocol.channel import ChannelConfig
+from corechain.protocol.errors import ProtocolError
 from corechain.protocol.fleet import device_ids
-from corechain.protocol.logs import commitments_of
+from corechain.protocol.logs import MalformedLog, commitments_of, layouts
 from corechain.protocol.redemption import redeemed_totals
 from corechain.service.rpc import Log
 
 Row = tuple[Any, ...]
 Projection = tuple[str, Row]
+LARGEST_BIGINT = (1 << 63) - 1
 
 COLUMNS: dict[str, tuple[str, ...]] = {
     "event": (
@@ -76,6 +80,9 @@ def _revoked(x: e.DeviceRevoked) -> Projection:
 
 
 def _proposed(x: e.RootProposed) -> Projection:
+    # The contract takes any 64 bits from a proposer; a block of that number can never be.
+    if x.through_block > LARGEST_BIGINT:
+        raise MalformedLog(f"RootProposed reaches through block {x.through_block}")
     row = ("proposed", x.epoch, x.root, x.through_block, x.emission, x.active_at)
     return "root_event", row
 
@@ -179,7 +186,16 @@ _PROJECTORS: dict[type[e.Event], Callable[[Any], Projection]] = {
 }
 
 
-def _fleet_rows(x: e.FleetEnrolled, place: Row) -> list[Projection]:
+def _batch_rows(
+    x: e.BatchCommitted | e.BatchesCommitted, log: Log, chain_id: int
+) -> list[Projection]:
+    where = (log.block_hash, log.transaction)
+    place = (log.block_number, log.index)
+    return [("batch", (*place, *row, *where)) for row in commitments_of(x)]
+
+
+def _fleet_rows(x: e.FleetEnrolled, log: Log, chain_id: int) -> list[Projection]:
+    place = (log.block_number, log.index)
     devices = enumerate(device_ids(x.ids))
     return [
         ("fleet_device", (*place, position, x.fleet, device, x.owner, x.key_type))
@@ -187,29 +203,78 @@ def _fleet_rows(x: e.FleetEnrolled, place: Row) -> list[Projection]:
     ]
 
 
-def _redeemed_rows(x: e.RedeemedMany, place: Row) -> list[Projection]:
+def _redeemed_rows(x: e.RedeemedMany, log: Log, chain_id: int) -> list[Projection]:
     """The log has the first 20 bytes of each id and no amount: the database knows the rest."""
+    place = (log.block_number, log.index)
     return [
         ("payment_event", (*place, "redeemed", prefix, None, total))
         for prefix, total in redeemed_totals(x.rows)
     ]
 
 
+def _opened_rows(x: e.StateChannelOpened, log: Log, chain_id: int) -> list[Projection]:
+    table, row = _opened(x, log, chain_id)
+    return [(table, (log.block_number, log.index, *row))]
+
+
+_MANY: dict[type[e.Event], Callable[[Any, Log, int], list[Projection]]] = {
+    e.BatchCommitted: _batch_rows,
+    e.BatchesCommitted: _batch_rows,
+    e.RedeemedMany: _redeemed_rows,
+    e.FleetEnrolled: _fleet_rows,
+    e.StateChannelOpened: _opened_rows,
+}
+"""Those that take more than their own fields, or give more than a row."""
+PROJECTED = frozenset({*_PROJECTORS, *_MANY})
+"""The kinds that give rows; of the others only the raw log is kept."""
+
+
 def project(event: e.Event, log: Log, chain_id: int) -> list[Projection]:
-    """The rows of an event, none for one that is only kept raw."""
-    place = (log.block_number, log.index)
-    if isinstance(event, (e.BatchCommitted, e.BatchesCommitted)):
-        where = (log.block_hash, log.transaction)
-        return [("batch", (*place, *row, *where)) for row in commitments_of(event)]
-    if isinstance(event, e.RedeemedMany):
-        return _redeemed_rows(event, place)
-    if isinstance(event, e.FleetEnrolled):
-        return _fleet_rows(event, place)
-    if isinstance(event, e.StateChannelOpened):
-        table, row = _opened(event, log, chain_id)
-        return [(table, (*place, *row))]
-    projector = _PROJECTORS.get(type(event))
-    if projector is None:
-        return []
-    table, row = projector(event)
-    return [(table, (*place, *row))]
+    """The rows of an event, none for one that is only kept raw. Raises MalformedLog, and
+    MalformedList for a list of devices."""
+    kind = type(event)
+    projector = _PROJECTORS.get(kind)
+    if projector is not None:
+        table, row = projector(event)
+        return [(table, (log.block_number, log.index, *row))]
+    many = _MANY.get(kind)
+    return [] if many is None else many(event, log, chain_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Projected:
+    """Rows by table, raw logs among them, of some logs in chain order."""
+
+    tables: dict[str, list[Row]]
+    counts: Counter[str] = field(default_factory=Counter)
+    """Well-formed events by name."""
+    malformed: list[tuple[int, str]] = field(default_factory=list)
+    """Block of each log in a wrong shape, and what is wrong with it."""
+
+    @classmethod
+    def of(cls, logs: Sequence[Log], chain_id: int) -> "Projected":
+        """One odd log makes no other one odd: it is kept raw, and said."""
+        found = cls(defaultdict(list, {"event": list(map(raw_row, logs))}))
+        kinds: Counter[type[e.Event]] = Counter()
+        for log in logs:
+            try:
+                kind = found._add(log, chain_id)
+            except ProtocolError as error:
+                found.malformed.append((log.block_number, str(error)))
+                continue
+            if kind is not None:
+                kinds[kind] += 1
+        found.counts.update({kind.__name__: count for kind, count in kinds.items()})
+        return found
+
+    def _add(self, log: Log, chain_id: int) -> type[e.Event] | None:
+        """The event's kind; None when it is not one of ours. Raises MalformedLog, MalformedList."""
+        layout = layouts().get(log.topics[0]) if log.topics else None
+        if layout is None:
+            return None
+        if layout.kind not in PROJECTED:
+            layout.values(log.topics, log.data)  # half of all logs: checked, and made into nothing
+            return layout.kind
+        for table, row in project(layout.event(log.topics, log.data), log, chain_id):
+            self.tables[table].append(row)
+        return layout.kind

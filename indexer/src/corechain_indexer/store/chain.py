@@ -1,12 +1,11 @@
 """The mirrored chain in Postgres. Events and cursor change in one transaction."""
 
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from corechain.service.database import asked, outages
-from corechain.service.known_chain import Final
+from corechain.service.known_chain import Final, MemoryChain
 from corechain.service.reconcile import Ref
 from corechain_indexer.projections import COLUMNS, Row
 from corechain_indexer.store import SQL
@@ -24,56 +23,102 @@ class Undone:
     batches: list[int]
 
 
-@dataclass(frozen=True, slots=True)
+COPIED_FROM = 50
+"""From so many rows on COPY is quicker than INSERT, which takes a round trip less."""
+FOLD_EVERY = 64
+"""Ranges between two sums of the tallies when no batch comes: verdicts add rows to it too."""
+
+
+@dataclass(slots=True)
 class ChainStore:
     """Written by one mirror at a time: the connection holds the writer's lock.
 
-    What it knows of the chain (`corechain.service.known_chain.Known`) is durable.
+    What it knows of the chain (`corechain.service.known_chain.Known`) is durable. As nobody else
+    writes it, the blocks that are not final are read once and then kept in memory as well: a look
+    at a chain on which nothing has happened asks Postgres nothing.
     """
 
     connection: "Conn"
+    _memory: MemoryChain | None = None
+    _unfolded: int = 0
 
     async def tip(self) -> Ref | None:
-        return _ref(await asked(self.connection.fetchrow(SQL["cursor"])))
+        return await (await self._known()).tip()
 
     async def unfinal(self) -> Sequence[Ref]:
-        rows = await asked(self.connection.fetch(SQL["unfinal_blocks"]))
-        return [Ref(row["number"], row["hash"]) for row in rows]
+        return await (await self._known()).unfinal()
 
     async def oldest(self) -> Ref | None:
-        return _ref(await asked(self.connection.fetchrow(SQL["oldest_block"])))
+        return await (await self._known()).oldest()
+
+    async def _known(self) -> MemoryChain:
+        if self._memory is None:
+            rows = await asked(self.connection.fetch(SQL["unfinal_blocks"]))
+            first = await asked(self.connection.fetchrow(SQL["oldest_block"]))
+            refs = [Ref(row["number"], row["hash"]) for row in reversed(rows)]
+            self._memory = MemoryChain(refs, _ref(first))
+        return self._memory
 
     async def append(
-        self,
-        logs: Sequence[Row],
-        rows: Iterable[tuple[str, Row]],
-        blocks: Sequence[Ref],
-        final: Final,
+        self, tables: Mapping[str, Sequence[Row]], blocks: Sequence[Ref], final: Final
     ) -> None:
-        """All events up to a block, the blocks, and what is final: together or not at all."""
-        tables: dict[str, list[Row]] = defaultdict(list)
-        tables["event"] = list(logs)
-        for table, row in rows:
-            tables[table].append(row)
-        with outages():
-            async with self.connection.transaction():
-                # In a fixed order: rows of a packed redemption look their channels up.
-                for table in (name for name in COLUMNS if name in tables):
-                    await self.connection.copy_records_to_table(
-                        table, records=tables[table], columns=COLUMNS[table]
-                    )
-                await self.connection.copy_records_to_table(
-                    "block", records=blocks, columns=("number", "hash")
-                )
-                await self.connection.execute(SQL["settle_blocks"], final.number, final.hash)
-                await self.connection.execute(SQL["move_marks"], final.safe, final.safe_hash)
-                await self.connection.execute(SQL["fold_tally"])
+        """All events up to a block, the blocks, and what is final: together or not at all.
+
+        The blocks are known from the first moment on, so that what comes behind them can be asked
+        for while they are stored; after a failure what is known is read again.
+        """
+        known = await self._known()
+        known.extend(blocks)
+        settled = known.settle(final) is not None
+        try:
+            with outages():
+                await self._write(tables, blocks, final if settled or final.safe else None)
+        except BaseException:
+            self._memory = None
+            raise
+
+    async def _write(
+        self, tables: Mapping[str, Sequence[Row]], blocks: Sequence[Ref], final: Final | None
+    ) -> None:
+        async with self.connection.transaction():
+            # In a fixed order: rows of a packed redemption look their channels up.
+            for table in COLUMNS:
+                if rows := tables.get(table):
+                    await self._insert(table, rows)
+            numbers, hashes = [ref.number for ref in blocks], [ref.hash for ref in blocks]
+            await self.connection.execute(SQL["add_blocks"], numbers, hashes)
+            if final is not None:
+                marks = (final.number, final.hash, final.safe, final.safe_hash)
+                await self.connection.execute(SQL["advance"], *marks)
+            await self._fold(bool(tables.get("batch")))
+
+    async def _insert(self, table: str, rows: Sequence[Row]) -> None:
+        if len(rows) < COPIED_FROM:
+            await self.connection.executemany(INSERT[table], rows)
+        else:
+            await self.connection.copy_records_to_table(table, records=rows, columns=COLUMNS[table])
+
+    async def _fold(self, batches: bool) -> None:
+        self._unfolded += 1
+        if batches or self._unfolded >= FOLD_EVERY:
+            await self.connection.execute(SQL["fold_tally"])
+            self._unfolded = 0
 
     async def roll_back(self, to: int) -> Undone:
         """Forgets every block after `to` and all that follows from them. What other stores must
         learn of it is noted in the same transaction, by triggers (migration 0007)."""
+        self._memory = None
         batches = await asked(self.connection.fetch(SQL["roll_back"], to))
         return Undone([row["batch_id"] for row in batches])
+
+
+def _insert(table: str) -> str:
+    columns = COLUMNS[table]
+    places = ", ".join(f"${place}" for place in range(1, len(columns) + 1))
+    return f"insert into {table} ({', '.join(columns)}) values ({places})"
+
+
+INSERT = {table: _insert(table) for table in COLUMNS}
 
 
 def _ref(row: "Record | None") -> Ref | None:

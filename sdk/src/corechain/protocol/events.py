@@ -382,4 +382,7 @@ class StateChannelClosed(_ChannelWord, Event):
         return self.deposit - self.balance_a
 
 
-EVENTS: tuple[type[Event], ...] = tuple(Event.__subclasses__())
+# By name: `slots=True` makes each class a second time, and the first one is a subclass as well.
+EVENTS: tuple[type[Event], ...] = tuple(
+    {kind.__name__: kind for kind in Event.__subclasses__()}.values()
+)

@@ -1,5 +1,6 @@
 """What is known of a chain, and what can have happened to it."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -97,13 +98,20 @@ class MemoryChain:
 
     def roll_back(self, to: Ref) -> None:
         """Forgets the blocks after `to`."""
-        self._refs = [ref for ref in self._refs if ref.number <= to.number]
+        del self._refs[self._up_to(to.number) :]
 
     def settle(self, final: Final) -> int | None:
         """Forgets the blocks below the newest that is final, and returns its number; None while
         none is, or while another block than ours is called final."""
-        at = [ref for ref in self._refs if ref.number <= final.number]
-        if not at or (final.hash and at[-1].number == final.number and at[-1].hash != final.hash):
+        count = self._up_to(final.number)
+        if not count:
             return None
-        self._refs = self._refs[len(at) - 1 :]
-        return at[-1].number
+        newest = self._refs[count - 1]
+        if final.hash and newest.number == final.number and newest.hash != final.hash:
+            return None
+        del self._refs[: count - 1]
+        return newest.number
+
+    def _up_to(self, number: int) -> int:
+        """How many of the blocks are not above a number."""
+        return bisect_right(self._refs, number, key=lambda ref: ref.number)

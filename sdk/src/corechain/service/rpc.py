@@ -21,11 +21,11 @@ from corechain.service.poster import FAILURES, Poster
 from corechain.service.words import (
     Block,
     Log,
+    LogParser,
     checked_logs,
     items_of,
     octets,
     parse_block,
-    parse_log,
     quantity,
     to_hex,
     unhex,
@@ -309,7 +309,7 @@ def parse_logs(
     raw: object, addresses: Sequence[bytes], topics: Sequence[Any], first: int, last: int
 ) -> list[Log]:
     """The answer to eth_getLogs, in order. Raises NodeUnavailable."""
-    logs = [parse_log(item) for item in items_of(raw, "logs")]
+    logs = list(map(LogParser().read, items_of(raw, "logs")))
     return checked_logs(logs, addresses, topics, first, last)
 
 

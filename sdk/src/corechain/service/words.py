@@ -5,8 +5,11 @@ Whatever is not of the form that the Ethereum JSON-RPC specification gives (exec
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import le
 from typing import Any
+
+import msgspec
 
 from corechain.service.errors import NodeUnavailable
 
@@ -15,9 +18,10 @@ BLOOM_BYTES = 256
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
-@dataclass(frozen=True, slots=True)
-class Log:
+class Log(msgspec.Struct, frozen=True, gc=False):
     """One event log of a contract."""
+
+    # No dataclass: a frozen one takes ten times as long to make, and a backfill makes millions.
 
     address: bytes
     topics: tuple[bytes, ...]
@@ -123,10 +127,66 @@ def parse_log(raw: object) -> Log:
     )
 
 
-def _answers(log: Log, addresses: Sequence[bytes], topics: Sequence[Any]) -> bool:
+@dataclass(slots=True)
+class LogParser:
+    """Reads the logs of one answer as `parse_log` does, at a third of its cost: most words of an
+    answer (block, transaction, address, kind of event) stand in many of its logs.
+
+    For one answer only: what it has read is kept as long as it is.
+    """
+
+    _words: dict[str, bytes] = field(default_factory=dict)
+    _addresses: dict[str, bytes] = field(default_factory=dict)
+    _numbers: dict[str, int] = field(default_factory=dict)
+
+    def read(self, raw: Any) -> Log:
+        """Raises NodeUnavailable as `parse_log` does."""
+        try:
+            log = self._read(raw)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            log = None  # of a form that is rare, or wrong: its reader says which
+        return parse_log(raw) if log is None else log
+
+    def _read(self, raw: Any) -> Log | None:
+        topics, data = raw["topics"], raw["data"]
+        if type(topics) is not list or len(topics) > MAX_TOPICS or raw.get("removed"):
+            return None
+        held = bytes.fromhex(data[2:])
+        if data[:2] != "0x" or len(data) != 2 + 2 * len(held):
+            return None
+        word = self._word
+        return Log(
+            self._addresses.get(raw["address"]) or self._address(raw["address"]),
+            tuple([word(topic) for topic in topics]),
+            held,
+            self._number(raw["blockNumber"]),
+            word(raw["blockHash"]),
+            word(raw["transactionHash"]),
+            self._number(raw["logIndex"]),
+        )
+
+    def _word(self, text: str) -> bytes:
+        found = self._words.get(text)
+        if found is None:
+            found = bytes.fromhex(text[2:])
+            if len(found) != 32 or len(text) != 66 or text[:2] != "0x":
+                raise ValueError(text)
+            self._words[text] = found
+        return found
+
+    def _address(self, text: str) -> bytes:
+        found = self._addresses[text] = octets(text, "a log's address", 20)
+        return found
+
+    def _number(self, text: str) -> int:
+        found = self._numbers.get(text)
+        if found is None:
+            found = self._numbers[text] = quantity(text, "a number of a log")
+        return found
+
+
+def _answers(log: Log, topics: Sequence[Any]) -> bool:
     """Whether a log is one of those asked for. `topics`: hex, a list of alternatives, or None."""
-    if addresses and log.address not in addresses:
-        return False
     for place, wanted in enumerate(topics):
         if wanted is None:
             continue
@@ -137,21 +197,35 @@ def _answers(log: Log, addresses: Sequence[bytes], topics: Sequence[Any]) -> boo
     return True
 
 
+def _in_order(logs: Sequence[Log]) -> Sequence[Log]:
+    """As it is, if it is in chain order already, which all known nodes keep."""
+    places = [(log.block_number, log.index) for log in logs]
+    if all(map(le, places, places[1:])):
+        return logs
+    return sorted(logs, key=lambda log: (log.block_number, log.index))
+
+
 def checked_logs(
     logs: Sequence[Log], addresses: Sequence[bytes], topics: Sequence[Any], first: int, last: int
 ) -> list[Log]:
     """The logs in chain order. Raises NodeUnavailable unless each is one that was asked for, no
     place holds two, and all logs of a block name one hash."""
-    ordered = sorted(logs, key=lambda log: (log.block_number, log.index))
-    hashes: dict[int, bytes] = {}
-    before: tuple[int, int] | None = None
+    ordered, ours = list(_in_order(logs)), frozenset(addresses)
+    number, index, hash_ = -1, -1, b""
     for log in ordered:
-        place = (log.block_number, log.index)
-        if not first <= log.block_number <= last or not _answers(log, addresses, topics):
-            raise NodeUnavailable(f"the node sent a log nobody asked for, of block {place[0]}")
-        if place == before:
-            raise NodeUnavailable(f"the node sent two logs number {place[1]} of block {place[0]}")
-        if hashes.setdefault(log.block_number, log.block_hash) != log.block_hash:
-            raise NodeUnavailable(f"the node sent logs of two blocks {place[0]}")
-        before = place
+        if log.block_number != number:
+            number, index, hash_ = log.block_number, -1, log.block_hash
+            if not first <= number <= last:
+                raise _unasked(number)
+        if (ours and log.address not in ours) or (topics and not _answers(log, topics)):
+            raise _unasked(number)
+        if log.index == index:
+            raise NodeUnavailable(f"the node sent two logs number {index} of block {number}")
+        if log.block_hash != hash_:
+            raise NodeUnavailable(f"the node sent logs of two blocks {number}")
+        index = log.index
     return ordered
+
+
+def _unasked(number: int) -> NodeUnavailable:
+    return NodeUnavailable(f"the node sent a log nobody asked for, of block {number}")

@@ -1,6 +1,3 @@
--- name: cursor
-select number, hash from block order by number desc limit 1
-
 -- name: unfinal_blocks
 -- Newest first, down to and with the newest final one: where a fork is looked for.
 select number, hash from block
@@ -9,25 +6,35 @@ select number, hash from block
 -- name: oldest_block
 select number, hash from block order by number limit 1
 
--- name: settle_blocks
--- Marks the newest block up to a final one as final and drops those below it, unless another hash than ours is
--- called final: then our branch is gone, and where it left the other has still to be found.
+-- name: add_blocks
+-- Blocks, and for this transaction no wait for the disk: what is mirrored follows from the chain, and after a crash
+-- of Postgres the mirror goes on from the newest block that is there. No reader sees an order that was not: whoever
+-- commits later and waits (a verdict) makes all that came before it durable too.
+insert into block (number, hash)
+select n.number, n.hash
+  from unnest($1::bigint[], $2::bytea[]) n (number, hash),
+       (select set_config('synchronous_commit', 'off', true)) faster
+
+-- name: advance
+-- Marks the newest block up to a final one ($1, hash $2) as final and drops those below it, unless another hash than
+-- ours is called final: then our branch is gone, and where it left the other has still to be found. In the same way
+-- the newest up to a safe one ($3, hash $4): a safe block of another branch than ours says nothing of ours.
 with newest as (
     select max(number) as number from block
      where number <= $1 and not exists (select from block where number = $1 and hash <> $2)),
   marked as (
-    update block b set final = true from newest n where b.number = n.number and not b.final)
-delete from block b using newest n
- where b.number < n.number and b.number <> (select min(number) from block)
-
--- name: move_marks
--- After `settle_blocks`. A safe block of another branch than ours says nothing of ours.
+    update block b set final = true from newest n where b.number = n.number and not b.final),
+  dropped as (
+    delete from block b using newest n
+     where b.number < n.number and b.number <> (select min(number) from block)),
+  secure as (
+    select max(number) as number from block
+     where number <= $3 and not exists (select from block where number = $3 and hash <> $4)),
+  told as (
+    select coalesce(n.number, -1) as final, coalesce(s.number, -1) as safe from newest n cross join secure s)
 update chain_mark m
    set final = greatest(m.final, told.final), safe = greatest(m.safe, m.final, told.final, told.safe)
-  from (select coalesce((select max(number) from block where final), -1) as final,
-               coalesce((select max(number) from block
-                          where number <= $1 and not exists (select from block where number = $1 and hash <> $2)),
-                        -1) as safe) told
+  from told
  where m.final < told.final or m.safe < greatest(told.final, told.safe)
 
 -- name: marks
