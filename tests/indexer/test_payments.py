@@ -19,6 +19,7 @@ from corechain.protocol.channel import Voucher, payment_domain
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.redemption import Redemption, pack_redemptions
+from corechain_indexer.limits import Allowance
 from corechain_indexer.redeem import open_vouchers, redeem
 from indexer.support import World, device_of, driven, get, settings_of
 
@@ -101,6 +102,24 @@ async def test_a_table_costs_what_a_page_costs_and_comes_again_in_its_form(
     other = await api.get(path, params=query, headers=headers)
     assert other.status_code == 402, "JSON was not paid"
     assert indexer.metric("corechain_queries_paid_total") == 1
+
+
+async def test_who_pays_is_not_counted_and_who_only_says_so_is(world: World, paid: Any) -> None:
+    indexer, api, channel, _ = paid
+    path, query = query_of(world)
+    price = await price_of(api, world)
+    limited = indexer.indexer.api()
+    await indexer.indexer.redis.flushdb()
+    limited.admission.anonymous, limited.admission.clock = Allowance(0, 1, 2), lambda: 1.79e9
+    transport = httpx.ASGITransport(app=limited.app(queries=True))
+    async with httpx.AsyncClient(transport=transport, base_url="http://indexer") as client:
+        for _ in range(3):
+            assert (await pay(client, world, channel.pay(price))).status_code == 200
+        assert (await pay(client, world, "nonsense")).status_code == 402
+        assert (await client.get(path, params=query)).status_code == 402
+        for answer in (await client.get(path, params=query), await pay(client, world, "nonsense")):
+            assert answer.status_code == 429
+        assert (await pay(client, world, channel.pay(price))).status_code == 200
 
 
 async def test_one_voucher_serves_one_of_two_requests(world: World, paid: Any) -> None:

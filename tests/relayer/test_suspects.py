@@ -21,13 +21,14 @@ from corechain.protocol.frame import Columns, FrameVerifier
 from corechain.protocol.keys import DeviceIdentity, Secp256k1Key
 from corechain.protocol.reading import Observation, Report, SignedReport
 from corechain.service.direct import Answer
+from corechain.service.peers import source_of
 from corechain.service.workers import Workers
 from corechain_relayer.bus.room import Limits, Rooms
 from corechain_relayer.gateway.frames import FrameWork
 from corechain_relayer.gateway.gate import Taken
 from corechain_relayer.gateway.intake import PACKED, FrameJudge, Judge, TimeLimits
 from corechain_relayer.gateway.service import Gateway
-from corechain_relayer.gateway.suspects import FORGET_AFTER_S, MOST, Suspects, source_of
+from corechain_relayer.gateway.suspects import FORGET_AFTER_S, MOST, Suspects
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import Device, RegistryView
 

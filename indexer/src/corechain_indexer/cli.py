@@ -69,6 +69,23 @@ def rebuild() -> None:
     run_to_end(forget_everything(settings))
 
 
+@commands.command(name="api-key")
+def api_key(
+    name: Annotated[str, typer.Argument(help="Who gets it; it names the key in metrics.")],
+    per_second: Annotated[int, typer.Option(min=0, help="Queries a second; 0: no limit.")] = 0,
+    per_day: Annotated[int, typer.Option(min=0, help="Queries a day; 0: no limit.")] = 0,
+) -> None:
+    """Make an API key: the secret goes to stderr, its entry for INDEXER_API_KEYS_FILE to stdout."""
+    from corechain_indexer.api.keys import new_key
+
+    try:
+        secret, entry = new_key(name, per_second, per_day)
+    except ValueError as error:
+        refuse(InvalidSetting(str(error)), WRONG_SETTING)
+    typer.echo(secret, err=True)
+    typer.echo(entry, nl=False)
+
+
 @commands.command()
 def audit(
     first: Annotated[int, typer.Option("--from", min=0, help="First block.")] = 0,

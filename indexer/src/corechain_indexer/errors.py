@@ -1,6 +1,6 @@
 """Errors of the indexer's own."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
@@ -88,6 +88,22 @@ class NotAcceptable(ProtocolError):
     def __init__(self, offered: Sequence[str], why: str = "none of what is accepted") -> None:
         super().__init__(f"{why}; this path has {', '.join(offered)}")
         self.offered = tuple(offered)
+
+
+class TooManyRequests(ProtocolError):
+    """More requests than the key, or the address, may send. `headers`: where its limits stand."""
+
+    status = 429
+
+    def __init__(self, who: str, retry_after_s: int, headers: Mapping[str, str]) -> None:
+        super().__init__(f"{who} may ask again in {retry_after_s} s")
+        self.retry_after_s, self.headers = retry_after_s, headers
+
+
+class UnknownApiKey(ProtocolError):
+    """The API key is not one of this server."""
+
+    status = 401
 
 
 class Unavailable(ProtocolError):

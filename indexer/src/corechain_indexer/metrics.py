@@ -79,6 +79,12 @@ class Metrics:
         self.not_modified = counter(
             "not_modified_total", "Answers that a client had already, by path", "path"
         )
+        self.requests_by_key = counter(
+            "requests_by_key_total", "Requests by name of their API key, or anonymous", "key"
+        )
+        self.limited = counter(
+            "requests_limited_total", "Requests beyond a limit, by name of their API key", "key"
+        )
         self.paid = counter("queries_paid_total", "Queries paid by voucher")
         self.repeated = counter(
             "answers_repeated_total", "Paid answers sent again to payers that lost them"

@@ -22,6 +22,7 @@ from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, side_by_side
+from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.delivery import Delivery
 from corechain_indexer.api.deposits import Depositor
@@ -29,6 +30,7 @@ from corechain_indexer.api.exports import Exports
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
+from corechain_indexer.api.keys import key_ring
 from corechain_indexer.api.newest import Newest
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.proofs import ReadingProver
@@ -41,6 +43,7 @@ from corechain_indexer.export import Bell, CacheSink, Exporter, Sink, until_woke
 from corechain_indexer.fetch import FileSources
 from corechain_indexer.heads import HeadWatch
 from corechain_indexer.judge import Expected
+from corechain_indexer.limits import Allowance
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
@@ -57,6 +60,7 @@ from corechain_indexer.store.events import EventLog, EventNumbers
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.quotas import Quotas
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.series import SegmentSeries, Series
 from corechain_indexer.verifier import Verifier
@@ -301,6 +305,7 @@ class Indexer:
         paywall = self._paywall()
         return Api(
             handlers,
+            self._admission(),
             self._delivery(),
             freshness,
             stream,
@@ -308,6 +313,20 @@ class Indexer:
             paywall,
             self.metrics,
             self.prepared,
+        )
+
+    def _admission(self) -> Admission:
+        settings = self.settings
+        per_second, per_day = settings.anonymous_per_second, settings.anonymous_per_day
+        burst = max(1, per_second * settings.burst_s)
+        anonymous = Allowance(per_second, burst, per_day) if per_second or per_day else None
+        return Admission(
+            Quotas(self.redis),
+            self.metrics,
+            None if settings.api_keys_file is None else key_ring(settings.api_keys_file),
+            anonymous,
+            settings.burst_s,
+            settings.api_workers,
         )
 
     def _delivery(self) -> Delivery:

@@ -125,6 +125,25 @@ class Settings(HttpSettings):
         None, description="an x402 facilitator, so that a first payment may bring its deposit"
     )
 
+    api_keys_file: Path | None = Field(
+        None, description="TOML file of API keys with their limits (`corechain indexer api-key`)"
+    )
+    anonymous_per_second: int = Field(
+        0,
+        ge=0,
+        le=1_000_000,
+        description="queries a second from an address (IPv6: a /64) without a key; 0: no limit",
+    )
+    anonymous_per_day: int = Field(
+        0, ge=0, le=10**12, description="the same, from one midnight UTC to the next"
+    )
+    burst_s: int = Field(
+        10,
+        ge=1,
+        le=3_600,
+        description="so many seconds' worth of a limit a second may come at once",
+    )
+
     http_port: int = Field(8702, ge=0, le=65_535, description=PORT_MEANING)
     ops_port: int | None = Field(
         None,

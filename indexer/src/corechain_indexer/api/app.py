@@ -25,6 +25,7 @@ from corechain.protocol.errors import (
 )
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, route_error
+from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.delivery import Body, Delivery, query_id
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.handlers import Handlers
@@ -34,7 +35,12 @@ from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
-from corechain_indexer.errors import InvalidQuery, Unavailable
+from corechain_indexer.errors import (
+    InvalidQuery,
+    TooManyRequests,
+    Unavailable,
+    UnknownApiKey,
+)
 from corechain_indexer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -60,6 +66,10 @@ def problem(error: ProtocolError) -> Response:
     response = _json(body, error.status, "application/problem+json")
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE or isinstance(error, NotMirrored):
         response.headers["retry-after"] = "1"
+    if isinstance(error, TooManyRequests):
+        response.headers.update({"retry-after": str(error.retry_after_s), **error.headers})
+    if isinstance(error, UnknownApiKey):
+        response.headers["www-authenticate"] = "Bearer"
     return response
 
 
@@ -68,6 +78,7 @@ class Api:
     """Everything around the handlers."""
 
     handlers: Handlers
+    admission: Admission
     delivery: Delivery
     freshness: Freshness
     stream: BatchStream
@@ -98,7 +109,7 @@ class Api:
             return await self._refused(request, Unavailable("the database is not ready yet"))
         try:
             try:
-                return await self._answered(request, answer, endpoint)
+                return await self._admitted(request, answer, endpoint)
             except ProtocolError as error:
                 return await self._refused(request, error)
             except asyncpg.DataError as error:
@@ -108,6 +119,21 @@ class Api:
         except TransportError as error:
             log.warning("store unavailable", path=endpoint.path, error=str(error))
             return await self._refused(request, Unavailable(str(error)))
+
+    async def _admitted(
+        self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
+    ) -> Response:
+        """Who pays is not counted; who only says so is."""
+        pays = endpoint.paid and self.paywall is not None and SIGNATURE in request.headers
+        limits = {} if pays else await self.admission.admit(request)
+        try:
+            response = await self._answered(request, answer, endpoint)
+        except ProtocolError as error:
+            if pays:
+                limits = await self.admission.admit(request)
+            response = await self._refused(request, error)
+        response.headers.update(limits)
+        return response
 
     async def _answered(
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint

@@ -8,9 +8,9 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from ipaddress import IPv4Address, ip_address, ip_network
 
 from corechain.protocol.errors import HighS, InvalidSignature
+from corechain.service.peers import source_of
 from corechain_relayer.gateway.intake import Fault
 
 MOST = 4_096
@@ -19,18 +19,6 @@ Each costs its neighbours one frame more, no other harm."""
 FORGET_AFTER_S = 60.0
 """A device with a wrong clock or domain is mended in less time than its owner needs to look."""
 _FORGED = (InvalidSignature, HighS)
-
-
-def source_of(peer: str) -> str:
-    """What stands for all addresses of one sender: an IPv6 host has the lower 64 bits to itself
-    (RFC 4291, section 2.5.4)."""
-    try:
-        address = ip_address(peer.partition("%")[0])
-    except ValueError:
-        return peer  # what a proxy says, or nothing
-    if isinstance(address, IPv4Address) or address.ipv4_mapped is not None:
-        return str(address)
-    return str(ip_network((address, 64), strict=False))
 
 
 @dataclass(slots=True)
