@@ -32,7 +32,7 @@ from corechain_indexer.store.latest import Latest, LatestWriter
 from corechain_indexer.store.latest import Newest as LatestValue
 from indexer.event_books import KEY, Books, books_on, opened
 
-LOG = "0018_batch_events.sql"
+LOG = "0020_batch_events.sql"
 
 
 async def in_redis(books: Books) -> list[BatchEvent]:
