@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from accounts import Accounts
-from api_store import DAY_S, KINDS, START, Store, filled_store
+from api_store import DAY_S, KINDS, START, Store, filled_store, growing_chain
 
 from corechain.devnet.process import LOCALHOST, free_port
 
@@ -32,8 +32,6 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 MIX = {"latest": 40, "readings": 25, "series": 15, "statistics": 10, "batches": 5, "status": 5}
 """Shares in hundred; of `batches` half are pages and half single ones."""
-PLANNED = 20_000
-"""Different requests; a run that sends more begins again."""
 STEPS = (1.0, 0.2, 0.4, 0.6, 0.8, 1.2, 1.5, 2.0)
 """Rates that are tried, as shares of RATE: the first one meets cold servers."""
 LIMIT_MS = 50.0
@@ -132,7 +130,7 @@ def run_client(
         "connections": connections,
         "rate": rate,
         "seconds": seconds,
-        "requests": questions.planned(PLANNED),
+        "requests": questions.planned(round(rate * seconds)),
     }
     file = RESULTS / "api-plan.json"
     file.write_text(json.dumps(plan))
@@ -203,7 +201,7 @@ def measure(store: Store, workers: int) -> dict[str, Any]:
     rate, connections = setting("RATE", 3_000), int(setting("CONNECTIONS", 10_000))
     store.restart_cold()
     steps: list[dict[str, Any]] = []
-    with served(store, workers) as address:
+    with served(store, workers) as address, growing_chain(store):
         for number, share in enumerate(STEPS):
             found = step(store, address, connections, rate * share, number)
             print(json.dumps(found), flush=True)

@@ -1,12 +1,14 @@
 """A filled store for bench/api.py: synthetic batches, written as the mirror and the verifier write.
 
-Kept under .corechain/bench, named after the migrations and the size: a second run starts at once.
+Kept under .corechain/bench, named after its size: a second run starts at once, after what
+migrations came meanwhile.
 """
 
 import asyncio
 import json
 import shutil
 import struct
+import threading
 from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -46,6 +48,11 @@ BATCH = 16_384
 CHAIN_ID, DATABASE = 31_337, "indexer"
 BLOCKS = 1_000
 """Blocks of a range: as the mirror appends them."""
+BLOCK_S = 2.0
+"""As on Base or OP Mainnet."""
+LAYOUT = "segments"
+"""How readings are kept. Where a later version keeps them in another way, it has another name, and
+is filled anew: a migration need not turn millions of rows over at once."""
 CONTRACTS = ("DeviceRegistry", "DataBatches", "CoreToken", "PaymentChannels", "StateChannels")
 
 
@@ -219,8 +226,7 @@ def _manifest(folder: Path) -> Path:
 def filled_store(readings: int) -> Iterator[Store]:
     """Filled by this run, or by an earlier one of the same size and version."""
     shape = Shape(readings)
-    version = MIGRATIONS[-1][0].removesuffix(".sql")
-    home = CACHE / f"api-{version}-{shape.devices}x{SLOTS}x{len(KINDS)}"
+    home = CACHE / f"api-{LAYOUT}-{shape.devices}x{SLOTS}x{len(KINDS)}"
     done = home / "filled"
     if not done.exists():
         shutil.rmtree(home, ignore_errors=True)
@@ -234,4 +240,30 @@ def filled_store(readings: int) -> Iterator[Store]:
         if not done.exists():
             asyncio.run(_fill(store.database_url, valkey.url, shape))
             done.touch()
+        asyncio.run(migrate(store.database_url, MIGRATIONS))
         yield store
+
+
+@contextmanager
+def growing_chain(store: Store) -> Iterator[None]:
+    """A block every BLOCK_S meanwhile, without a batch: what is known changes, and no kept answer
+    lives longer."""
+    stopping = threading.Event()
+    thread = threading.Thread(target=lambda: asyncio.run(_grow(store.database_url, stopping)))
+    thread.start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        thread.join()
+
+
+async def _grow(url: str, stopping: threading.Event) -> None:
+    async with writer(url, "bench") as connection:
+        chain = ChainStore(connection)
+        while not stopping.is_set():
+            tip = await chain.tip()
+            assert tip is not None, "the store is filled"
+            number = tip.number + 1
+            await chain.append([], [], [Ref(number, _hash(number))], Final(tip.number))
+            await asyncio.sleep(BLOCK_S)

@@ -65,6 +65,9 @@ class Metrics:
         )
         self.epochs = counter("epochs_total", "Reward roots by what came of them", "state")
         self.requests = counter("requests_total", "Requests by path and status", "path", "status")
+        self.answers_kept = counter(
+            "answers_kept_total", "Queries answered from memory, as nothing had changed"
+        )
         self.refused = counter("requests_refused_total", "Requests refused", "reason")
         self.request_seconds = Histogram(
             "corechain_request_seconds",

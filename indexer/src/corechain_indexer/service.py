@@ -28,9 +28,11 @@ from corechain_indexer.api.delivery import Delivery
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.exports import Exports
 from corechain_indexer.api.freshness import Freshness
+from corechain_indexer.api.gate import Gates
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.keys import key_ring
+from corechain_indexer.api.known import Kept, Mark
 from corechain_indexer.api.newest import Newest
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.proofs import ReadingProver
@@ -281,6 +283,7 @@ class Indexer:
         """With more `probes` than those of every process."""
         settings = self.settings
         trees = TreeCache(self.pool, settings.tree_cache_bytes)
+        mark = Mark(self.pool)
         handlers = Handlers(
             self.pool,
             NodeHead(self.rpc),
@@ -292,6 +295,7 @@ class Indexer:
             StatisticsReader(self.pool, trees),
             ReadingProver(self.pool, trees),
             self.deployment.rewards,
+            Kept(mark, 1, lambda facts: 0),
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))
         stream = BatchStream(newest, settings.max_subscribers, self.metrics)
@@ -306,13 +310,14 @@ class Indexer:
         return Api(
             handlers,
             self._admission(),
-            self._delivery(),
+            self._delivery(mark),
             freshness,
             stream,
             health,
             paywall,
             self.metrics,
             self.prepared,
+            Gates(settings.max_queries),
         )
 
     def _admission(self) -> Admission:
@@ -329,9 +334,11 @@ class Indexer:
             settings.api_workers,
         )
 
-    def _delivery(self) -> Delivery:
-        exports = Exports(self.pool, self.metrics)
-        return Delivery(exports, Validators(self.pool, VERSION), self.metrics)
+    def _delivery(self, mark: Mark) -> Delivery:
+        exports, validators = Exports(self.pool, self.metrics), Validators(self.pool, mark, VERSION)
+        hit = self.metrics.answers_kept.inc
+        kept: Kept[bytes] = Kept(mark, self.settings.answer_cache_bytes, len, hit)
+        return Delivery(exports, validators, self.metrics, kept)
 
     def warnings(self) -> Sequence[str]:
         """For `/ready`."""

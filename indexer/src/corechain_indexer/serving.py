@@ -168,12 +168,18 @@ async def _can_answer(indexer: Indexer, stop: asyncio.Event) -> None:
         await asyncio.sleep(LOOK_S)
 
 
+def _share(settings: Settings) -> Settings:
+    """Of a worker: what is memory for answers, is divided among them."""
+    caches = "tree_cache_bytes", "answer_cache_bytes"
+    shares = {name: getattr(settings, name) // settings.api_workers for name in caches}
+    return settings.model_copy(update=shares)
+
+
 async def run_worker(
     settings: Settings, deployment: Deployment, number: int, port: int, ops_fd: int
 ) -> None:
     """One process that answers queries, until a signal or the end of its supervisor."""
-    share = settings.tree_cache_bytes // settings.api_workers
-    indexer = Indexer(settings.model_copy(update={"tree_cache_bytes": share}), deployment)
+    indexer = Indexer(_share(settings), deployment)
     stop = asyncio.Event()
     watching = asyncio.create_task(supervisor_gone())
     watching.add_done_callback(lambda _: stop.set())

@@ -115,6 +115,19 @@ class Settings(HttpSettings):
         description="memory for the trees that proofs are made from",
     )
 
+    answer_cache_bytes: int = Field(
+        64 << 20,
+        ge=0,
+        le=64 << 30,
+        description="memory for answers that are given again until something changes",
+    )
+    max_queries: int = Field(
+        64,
+        ge=1,
+        le=10_000,
+        description="queries worked on at a time, by each process; more wait, or are refused",
+    )
+
     price_per_query: int = Field(
         0, ge=0, lt=1 << 128, description="price of a query in base units of the token; 0 is free"
     )

@@ -28,6 +28,7 @@ from corechain.service.ops import Exposition, Ops, route_error
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.delivery import Body, Delivery, query_id
 from corechain_indexer.api.freshness import Freshness
+from corechain_indexer.api.gate import Gates
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params
@@ -86,10 +87,11 @@ class Api:
     paywall: Paywall | None
     metrics: Metrics
     prepared: asyncio.Event
+    gates: Gates
 
     def handler(self, endpoint: Endpoint) -> Handler:
         """What answers requests of a path, and counts them."""
-        answer = getattr(self.handlers, endpoint.name)
+        answer = self.gates.guarded(endpoint.name, getattr(self.handlers, endpoint.name))
 
         async def handle(request: Request) -> Response:
             started = time.perf_counter()

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from corechain_indexer.api.exports import Exports
+from corechain_indexer.api.known import Kept
 from corechain_indexer.api.media.compression import (
     IN_THREAD_BYTES,
     MIN_BYTES,
@@ -30,6 +31,9 @@ VARY = "Accept, Accept-Encoding"
 ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH = "accept", "accept-encoding", "if-none-match"
 Answer = Callable[[Params], Awaitable[Any]]
 _encoder = msgspec.json.Encoder()
+KEPT = frozenset({"batches", "batch", "devices", "epochs", "series", "statistics"})
+"""Handlers whose answers are kept until something changes: what many ask for, or what costs much.
+Not newest values and readings, where nearly every query is of another device."""
 
 
 def query_id(request: Request, form: Format = Format.JSON) -> bytes:
@@ -57,6 +61,7 @@ class Delivery:
     exports: Exports
     validators: Validators
     metrics: Metrics
+    kept: Kept[bytes]
 
     def form(self, request: Request, endpoint: Endpoint) -> Format:
         return chosen(Params(request).form(), request.headers.get(ACCEPT), endpoint.formats)
@@ -84,9 +89,17 @@ class Delivery:
         """A page of a list, or what is no list."""
         form = self.form(request, endpoint)
         if form is Format.JSON or endpoint.table is None:
-            return Body(_encoder.encode(await answer(Params(request))), form)
+            return Body(await self._encoded(request, endpoint, answer), form)
         content, more = await self.exports.page(endpoint.table, form, answer, Params(request))
         return Body(content, form, more)
+
+    async def _encoded(self, request: Request, endpoint: Endpoint, answer: Answer) -> bytes:
+        async def make() -> bytes:
+            return _encoder.encode(await answer(Params(request)))
+
+        if endpoint.name not in KEPT:
+            return await make()
+        return await self.kept.get((request.scope["path"], request.scope["query_string"]), make)
 
     async def sold(self, request: Request, body: Body, headers: Mapping[str, str]) -> Response:
         """A body that was paid, for its payer alone."""

@@ -15,6 +15,7 @@ from corechain.protocol.rewards import Owner, RewardSchedule
 from corechain_indexer.api import rows, schemas
 from corechain_indexer.api.freshness import newest_block
 from corechain_indexer.api.head import NodeHead
+from corechain_indexer.api.known import Kept
 from corechain_indexer.api.params import (
     BOUNDS,
     HOUR_S,
@@ -36,7 +37,7 @@ from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.latest import Latest
 from corechain_indexer.store.pages import cursor_of
 from corechain_indexer.store.readings import FIRST_PLACE, Readings
-from corechain_indexer.store.reads import Reads
+from corechain_indexer.store.reads import Marks, Reads
 from corechain_indexer.store.series import SegmentSeries, Series
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 MAX_BATCH_ID = 2**48 - 1
 R = TypeVar("R")
 T = TypeVar("T")
+Facts = tuple[Marks, "Sequence[Record]"]
 
 
 def _page(
@@ -75,6 +77,8 @@ class Handlers:
     reader: StatisticsReader
     prover: ReadingProver
     rewards: RewardSchedule
+    facts: Kept[Facts]
+    """What the status is made of, but for the node's head."""
 
     @property
     def reads(self) -> Reads:
@@ -88,10 +92,12 @@ class Handlers:
     def epoch_store(self) -> EpochStore:
         return EpochStore(self.pool)
 
+    async def _facts(self) -> Facts:
+        return await self.reads.marks(), await self.reads.state_counts()
+
     async def status(self, params: Params) -> schemas.Status:
         params.only()
-        marks = await self.reads.marks()
-        counts = await self.reads.state_counts()
+        marks, counts = await self.facts.get("status", self._facts)
         indexed = max(0, marks.indexed)
         head = await self.node_head.number(at_least=indexed)
         return schemas.Status(

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from corechain_indexer.api.known import Mark
 from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class Validators:
     """Labels answers and checks labels."""
 
     pool: "Database"
+    mark: Mark
     version: str
     """Of the API: another version shapes answers in another way."""
     clock: Callable[[], float] = time.monotonic
@@ -55,7 +57,7 @@ class Validators:
     async def _look(self) -> None:
         # The time of the question, not of the answer: that is when it was true.
         asked_at = self.clock()
-        self._change = await Reads(self.pool).change()
+        self._change = await self.mark.now()
         self._seen_at = asked_at
 
     def _tag(self, query: bytes) -> str:
