@@ -41,6 +41,7 @@ from corechain_indexer.judge import Expected
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.files import FileStore, OpenBatch, batch_rows
+from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.pages import PageOf, readings_page
 from corechain_indexer.verifier import Verifier
 
@@ -146,7 +147,9 @@ async def _commit(pool: Any, batch: SealedBatch) -> OpenBatch:
 
 SIZES = """
 select pg_total_relation_size('segment') as segments, pg_relation_size('segment') as segment_rows,
-       pg_total_relation_size('batch_file') as leaves, (select sum(count) from segment) as readings,
+       pg_total_relation_size('batch_file') as leaves,
+       pg_total_relation_size('packed_leaves') as packed,
+       (select sum(count) from segment) as readings,
        (select count(*) from segment) as runs"""
 
 
@@ -169,12 +172,34 @@ async def kept(bench: Bench, observations: int) -> dict[str, Any]:
         pages = {
             f"page_of_{limit}": await _pages(bench, pool, fleet, limit) for limit in (100, 1_000)
         }
+        packing = await _packed(bench, pool)
+        old = {
+            f"packed_page_of_{limit}": await _pages(bench, pool, fleet, limit)
+            for limit in (100, 1_000)
+        }
     figures = {name: statistics.median(each[name] for each in spent) for name in spent[0]}
     bytes_ = (sizes["segments"] + sizes["leaves"]) / sizes["readings"]
     a_run = sizes["segments"] / sizes["runs"]
     return {
         "bytes_per_reading": round(bytes_, 1), "bytes_per_segment": round(a_run, 1), **figures,
-        **pages,
+        **pages, **packing, **old,
+    }  # fmt: skip
+
+
+async def _packed(bench: Bench, pool: Any) -> dict[str, float]:
+    """The same readings once they are final and packed."""
+    await pool.execute("update chain_mark set final = $1", MAX_TIME)
+    with bench.counted():
+        while await PackStore(pool).pack_some(0.0):
+            pass
+    spent = bench.us(READINGS)
+    await pool.execute("vacuum (full, analyze) batch_file")
+    sizes = dict(await pool.fetchrow(SIZES))
+    leaves = sizes["packed"] / sizes["readings"]
+    whole = (sizes["segments"] + sizes["leaves"] + sizes["packed"]) / sizes["readings"]
+    return {
+        "packed_leaves_bytes": round(leaves, 1), "packed_bytes_per_reading": round(whole, 1),
+        "pack_us": spent["us"],
     }  # fmt: skip
 
 
@@ -233,7 +258,9 @@ def measure() -> dict[str, Any]:
 
     verified_1, verified_20 (observations a report): us, postgres_us, readings_per_s. run_1 …
     run_1000 (readings a run): bytes_per_reading with all indexes, leaves and tree levels;
-    bytes_per_segment; us and postgres_us a reading to keep; page_of_100, page_of_1000: a page.
+    bytes_per_segment; us and postgres_us a reading to keep; page_of_100, page_of_1000: a page;
+    packed_leaves_bytes and packed_bytes_per_reading once they are packed, pack_us a reading for it,
+    packed_page_of_100 and packed_page_of_1000: a page of those.
     recover_us, verify_us: bench/floor.py. bench/index.py takes readings_per_s of `verified_1`, and
     bytes_per_reading of `run_60`.
     """

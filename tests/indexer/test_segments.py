@@ -3,7 +3,8 @@
 given batches of any readings, late ones and several at a time too, some undone by a reorg
   ├── pages, in any size, of any window, metric and block, are the list's, and so is each next page
   ├── series of any bucket, newest values, cells and batches are the list's
-  └── what is kept is what a fresh index of the same batches keeps
+  ├── what is kept is what a fresh index of the same batches keeps
+  └── and all that with the final ones packed, which takes no byte from their leaves
 given an index of the version before, with data
   └── after its migration it keeps what a fresh one does
 """
@@ -19,9 +20,10 @@ from hypothesis import strategies as st
 
 from corechain.protocol.reading import DeviceId, Reading
 from corechain.service.database import create_pool, migrate
-from corechain_indexer.store import MIGRATIONS, SQL
-from corechain_indexer.store.files import to_signed
+from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store.files import to_signed, to_unsigned
 from corechain_indexer.store.latest import newest_in
+from corechain_indexer.store.packing import PackStore, pack_leaves, unpack_leaves
 from corechain_indexer.store.pages import (
     PageOf,
     Place,
@@ -29,6 +31,7 @@ from corechain_indexer.store.pages import (
     cursor_of,
     readings_page,
 )
+from corechain_indexer.store.readings import Readings
 from corechain_indexer.store.segments import SEGMENT_COLUMNS, Segments
 from corechain_indexer.store.series import Bucket, SegmentSeries
 
@@ -54,9 +57,8 @@ class Held:
         r = self.reading
         return Place(r.metric, r.observed_at, self.batch_id, self.position)
 
-    @property
-    def served(self) -> StoredReading:
-        r = self.reading
+    def served(self, packed: int) -> StoredReading:
+        r, finality = self.reading, "finalised" if self.batch_id <= packed else "pending"
         return {
             "batch_id": self.batch_id,
             "position": self.position,
@@ -66,7 +68,7 @@ class Held:
             "observed_at": r.observed_at,
             "value": r.value,
             "flag": r.flag,
-            "finality": "pending",
+            "finality": finality,
         }
 
 
@@ -98,15 +100,18 @@ async def keep(pool: Any, batch_id: int, items: Sequence[Reading]) -> None:
             "insert into batch values ($1, 0, $1, $2, $3, $3)", batch_id, bytes(26), bytes(32)
         )
         await connection.execute(
-            "insert into batch_file (batch_id, state, leaves, reading_count) "
-            "values ($1, 'verified', $2, $3)", batch_id, leaves, len(items),
+            "insert into batch_file (batch_id, state, leaves, reading_count, readings_root, "
+            "tree_levels) values ($1, 'verified', $2, $3, '', '')", batch_id, leaves, len(items),
         )  # fmt: skip
         await Segments.of(batch_id, leaves).copy_to(connection)
 
 
 @asynccontextmanager
-async def kept(url: str, contents: Sequence[Sequence[Reading]], undone: int) -> AsyncIterator[Any]:
-    """The batches, after a reorg that took the last few and gave them back."""
+async def kept(
+    url: str, contents: Sequence[Sequence[Reading]], undone: int, packed: int
+) -> AsyncIterator[Any]:
+    """The batches, after a reorg that took the last few and gave them back; those up to block
+    `packed` are final, and packed."""
     async with create_pool(url) as pool:
         await pool.execute("truncate batch, outbox, stale_device cascade")
         for batch_id, items in enumerate(contents, 1):
@@ -118,7 +123,11 @@ async def kept(url: str, contents: Sequence[Sequence[Reading]], undone: int) -> 
         for batch_id, items in enumerate(contents[after:], after + 1):
             await keep(pool, batch_id, items)
         assert await pool.fetch(EVERY_SEGMENT) == before
+        await pool.execute("update chain_mark set final = $1", packed)
+        while await PackStore(pool).pack_some(0.0):
+            pass
         yield pool
+        await pool.execute("update chain_mark set final = -1")
 
 
 def of_list(held: Sequence[Held], page: PageOf) -> list[Held]:
@@ -134,7 +143,8 @@ def of_list(held: Sequence[Held], page: PageOf) -> list[Held]:
 
 
 async def pages_agree(pool: Any, held: Sequence[Held], page: PageOf, limit: int) -> None:
-    expected = [item.served for item in of_list(held, page)]
+    packed = await pool.fetchval("select final from chain_mark")
+    expected = [item.served(packed) for item in of_list(held, page)]
     found: list[StoredReading] = []
     asked: PageOf | None = page
     while asked is not None:
@@ -182,24 +192,32 @@ async def newest_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
 
 
 async def places_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
-    """Cells exactly; of batches none is left out that holds such readings."""
-    bounds = page.device, page.metric, page.start, page.end
-    of_any_block = of_list(held, replace(page, newest_block=None))
-    cells = [row["cell"] for row in await pool.fetch(SQL["cells_of"], *bounds)]
-    assert cells == sorted({to_signed(item.reading.cell) for item in of_any_block})
-    found = await pool.fetch(SQL["batches_with"], *bounds, 100, page.newest_block)
-    named = [row["batch_id"] for row in found]
-    holding = {item.batch_id for item in of_list(held, page)}
-    around = {item.batch_id for item in of_list(held, replace(page, start=0, end=MAX_TIME))}
-    assert named == sorted(named)
-    assert holding <= set(named) <= around
+    """Cells exactly, where leaves are not packed; of batches none is left out that holds some."""
+    assert page.metric is not None
+    question = page.device, page.metric, page.start, page.end
+    found, around = of_list(held, page), of_list(held, replace(page, start=0, end=MAX_TIME))
+    cells = await Readings(pool).cells_of(*question, page.newest_block)
+    holding = sorted({to_signed(item.reading.cell) for item in found})
+    if await pool.fetchval("select count(*) from packed_leaves"):
+        near = {item.reading.cell for item in around}
+        assert {item.reading.cell for item in found} <= set(cells) <= near
+    else:
+        assert cells == [to_unsigned(cell) for cell in holding]
+    batches = await Readings(pool).batches_with(*question, 100, page.newest_block)
+    assert batches == sorted(batches)
+    assert {item.batch_id for item in found} <= set(batches) <= {item.batch_id for item in around}
 
 
 async def everything_agrees(
-    url: str, contents: Sequence[Sequence[Reading]], undone: int, page: PageOf, limit: int
+    url: str,
+    contents: Sequence[Sequence[Reading]],
+    turns: tuple[int, int],
+    page: PageOf,
+    limit: int,
 ) -> None:
+    """`turns`: how many batches a reorg takes away for a while, and how many are packed then."""
     held = listed(contents)
-    async with kept(url, contents, undone) as pool:
+    async with kept(url, contents, *turns) as pool:
         for device in DEVICES:
             of_device = replace(page, device=device)
             await pages_agree(pool, held, of_device, limit)
@@ -211,7 +229,7 @@ async def everything_agrees(
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -227,26 +245,37 @@ def test_segments_answer_as_a_list_of_the_readings_would(
         end,
         newest_block=data.draw(st.none() | st.integers(0, 5)),
     )
-    undone, limit = data.draw(st.integers(0, len(contents))), data.draw(st.integers(1, 7))
+    some = st.integers(0, len(contents))
+    turns, limit = data.draw(st.tuples(some, some)), data.draw(st.integers(1, 7))
 
     async def run() -> None:
         await migrate(database, MIGRATIONS)
-        await everything_agrees(database, contents, undone, page, limit)
+        await everything_agrees(database, contents, turns, page, limit)
 
     asyncio.run(run())
 
 
+@given(st.lists(readings, min_size=1, max_size=40), st.integers(1, 200))
+def test_packed_leaves_come_back_byte_for_byte(items: list[Reading], times: int) -> None:
+    leaves = b"".join(sorted(item.pack() for item in items * times))
+    blocks = pack_leaves(leaves)
+    assert unpack_leaves(blocks) == leaves
+    assert len(blocks) == -(-len(items) * times // 1_024)
+
+
 async def test_a_long_run_is_paged_through_from_any_place(database: str) -> None:
     """More leaves in a segment than a page has readings, some at the same second."""
-    items = [Reading(1, 7, DEVICES[0], DAY_S + n // 2, n, 1) for n in range(500)]
-    late = [Reading(1, 7, DEVICES[0], DAY_S + n, -n, 3) for n in range(0, 250, 7)]
+    items = [Reading(1, 7, DEVICES[0], DAY_S + n // 2, n % 9, 1) for n in range(2_100)]
+    late = [Reading(1, 7, DEVICES[0], DAY_S + n, -n, 3) for n in range(0, 1_000, 7)]
     contents = [items, late, items]
     await migrate(database, MIGRATIONS)
-    async with kept(database, contents, 1) as pool:
-        assert await pool.fetchval("select count(*) from segment") == 3
-        page = PageOf(DEVICES[0], 1, DAY_S + 3, DAY_S + 240)
-        await pages_agree(pool, listed(contents), page, 100)
-        await series_agree(pool, listed(contents), page, 60, 3)
+    for packed in (0, 3):
+        async with kept(database, contents, 1, packed) as pool:
+            assert await pool.fetchval("select count(*) from segment") == 3
+            assert await pool.fetchval("select count(*) from packed_leaves") == (7 if packed else 0)
+            page = PageOf(DEVICES[0], 1, DAY_S + 3, DAY_S + 540)
+            await pages_agree(pool, listed(contents), page, 100)
+            await series_agree(pool, listed(contents), page, 60, 3)
 
 
 # ------------------------------------------------------------------------------ of old versions

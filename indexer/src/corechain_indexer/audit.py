@@ -24,6 +24,7 @@ from corechain_indexer.projections import Row, raw_row
 from corechain_indexer.settings import Settings
 from corechain_indexer.source import check_chain, node_of
 from corechain_indexer.store.audited import Audited
+from corechain_indexer.store.packing import leaves_of
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.segments import Segments
 
@@ -132,10 +133,10 @@ class Auditor:
     async def _judge(self, report: Report, row: "Record") -> None:
         batch_id = row["batch_id"]
         report.batches += 1
-        report.leaves += len(row["leaves"]) // READING_BYTES
-        for kind in await asyncio.to_thread(_wrong_roots, row):
+        leaves = await asyncio.to_thread(leaves_of, row)
+        report.leaves += len(leaves) // READING_BYTES
+        for kind in await asyncio.to_thread(_wrong_roots, row, leaves):
             report.find(kind, f"batch {batch_id}")
-        leaves = row["leaves"]
         # A length that is wrong has been found above.
         whole = leaves[: len(leaves) - len(leaves) % READING_BYTES]
         derived = await asyncio.to_thread(Segments.of, batch_id, whole)
@@ -166,9 +167,9 @@ def _differences(report: Report, kept: Sequence[Row], told: Sequence[Row]) -> No
             report.find("another event", where)
 
 
-def _wrong_roots(row: "Record") -> list[str]:
+def _wrong_roots(row: "Record", leaves: bytes) -> list[str]:
     """What of a stored batch does not follow from its leaves, or not lead to its commitment."""
-    leaves, header = row["leaves"], header_of(row)
+    header = header_of(row)
     if not leaves or len(leaves) != header.reading_count * READING_BYTES:
         return ["leaves that are too few or too many"]
     columns = rows_of(leaves, READING_BYTES)

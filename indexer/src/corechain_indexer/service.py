@@ -62,6 +62,7 @@ from corechain_indexer.store.events import EventLog, EventNumbers
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.quotas import Quotas
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.series import SegmentSeries, Series
@@ -267,6 +268,10 @@ class Indexer:
             pass
         await asyncio.Event().wait()
 
+    async def pack(self) -> None:
+        """Compresses the leaves of batches that are final and not new."""
+        await PackStore(self.pool).pack_forever(86_400.0 * self.settings.pack_after_days)
+
     async def audit(self) -> None:
         """One session of the auditor of reward roots."""
         auditor = RewardAuditor(self.pool, self.metrics, self.deployment.rewards)
@@ -400,6 +405,7 @@ class Indexer:
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
             found += [loop("events", self.number_events), loop("relay", self.relay_events)]
             found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
+            found += [loop("packer", self.pack)]
         if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]
         if Role.API in roles and keeps and api.paywall is not None:

@@ -102,6 +102,12 @@ class Settings(HttpSettings):
         le=3_600,
         description="pause before a withheld data file is tried again; doubles up to 300 s",
     )
+    pack_after_days: int = Field(
+        7,
+        ge=0,
+        le=36_500,
+        description="days after which the leaves of a final batch are kept compressed",
+    )
     fresh_wait_s: float = Field(
         5.0,
         ge=0,

@@ -14,7 +14,7 @@ from corechain.protocol.levels import (
     UpperLevels,
     hash_blocks,
 )
-from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.levels import LevelStore, block_of
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -91,7 +91,7 @@ class TreeCache:
             return found
         ids, numbers = zip(*places, strict=True)
         for row in await LevelStore(self.pool).leaf_blocks(ids, numbers):
-            found.setdefault(_name(row), {})[row["block"]] = row["leaves"]
+            found.setdefault(_name(row), {})[row["block"]] = block_of(row)
         _check_all_there(
             [batch for batch, some in blocks.items() if some],
             {batch for batch, some in found.items() if some},

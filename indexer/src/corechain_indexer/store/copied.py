@@ -8,6 +8,7 @@ from corechain.service.database import asked, outages
 from corechain_indexer.errors import LinesRefused
 from corechain_indexer.store import SQL
 from corechain_indexer.store.outbox import Outbox
+from corechain_indexer.store.packing import leaves_of
 from corechain_indexer.store.points import Span
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class CopyStore:
 
     async def retracted(self, row_id: int) -> bytes:
         """The packed readings of the batch that a row of the outbox retracts."""
-        return bytes(await asked(self.connection.fetchval(SQL["retracted_leaves"], row_id)) or b"")
+        row = await asked(self.connection.fetchrow(SQL["retracted_leaves"], row_id))
+        return b"" if row is None or row["leaves"] is row["packed"] is None else leaves_of(row)
 
     async def standing(self, spans: Sequence[Span]) -> Sequence[tuple[int, bytes]]:
         """(id, commitment) of the verified batches whose window meets one of the spans."""

@@ -10,6 +10,7 @@ from corechain.protocol.reward_levels import RewardLevels
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
+from corechain_indexer.store.packing import leaves_of
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -103,7 +104,7 @@ class EpochStore:
     async def leaves_between(self, after_block: int, through_block: int) -> list[bytes]:
         """The packed leaves of each verified batch of the blocks, 40 bytes a reading."""
         rows = await asked(self.database.fetch(SQL["leaves_between"], after_block, through_block))
-        return [row["leaves"] for row in rows]
+        return [leaves_of(row) for row in rows]
 
     async def owners_at(self, block: int) -> Mapping[DeviceId, Owner]:
         """Who owned which device at the end of a block."""

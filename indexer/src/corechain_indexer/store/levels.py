@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from corechain.protocol.levels import BLOCK_BYTES, UpperLevels
+from corechain.protocol.levels import BLOCK, BLOCK_BYTES, UpperLevels
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
+from corechain_indexer.store.packing import PACKED, slice_of
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 """Of the largest batches: 30 MB of leaves."""
+
+
+def block_of(row: "Record") -> bytes:
+    """The leaves of a row of `leaf_blocks`, 40 bytes each."""
+    return slice_of(row, BLOCK * row["block"], BLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +37,9 @@ class LevelStore:
     async def leaf_blocks(
         self, batch_ids: Sequence[int], blocks: Sequence[int]
     ) -> "Sequence[Record]":
-        """Blocks of packed leaves, by pairs of batch and number; none for a batch that is not
-        verified (any more)."""
-        question = (SQL["leaf_blocks"], batch_ids, blocks, BLOCK_BYTES)
+        """Blocks of leaves for `block_of`, by pairs of batch and number; none for a batch that is
+        not verified (any more)."""
+        question = (SQL["leaf_blocks"], batch_ids, blocks, BLOCK_BYTES, PACKED // BLOCK)
         return await asked(self.pool.fetch(*question))
 
     async def fill_some(self) -> bool:

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from corechain.service.database import asked, outages
 from corechain_indexer.store import SQL
+from corechain_indexer.store.packing import leaves_of
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -32,7 +33,7 @@ class Outbox:
         found = await asked(self.connection.fetchrow(SQL["batch_leaves"], batch_id))
         if found is None or found["commitment"] != commitment:
             return b""
-        return bytes(found["leaves"])
+        return leaves_of(found)
 
     async def retarget(self, sink: str, target: str) -> None:
         """Begins from the beginning when the sink's store is another one than before."""

@@ -1,15 +1,15 @@
 """Pages of a device's readings, decoded from the slices of leaves that its segments name."""
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple, TypedDict
 
 from corechain.protocol.reading import READING_BYTES
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
+from corechain_indexer.store.packing import slice_of
 from corechain_indexer.store.segments import DAY_S
 
 if TYPE_CHECKING:
@@ -93,54 +93,65 @@ def page_arguments(page: PageOf, limit: int) -> tuple[bytes | int | None, ...]:
 async def readings_page(database: "Asked", page: PageOf, limit: int) -> list[StoredReading]:
     """The first `limit` readings of a page, in order. Raises StoreUnavailable."""
     rows = await asked(database.fetch(SQL["reading_segments"], *page_arguments(page, limit)))
-    found = [item for row in rows for item in islice(_held(row, page), limit)]
-    # Places differ, so nothing behind them is ever compared.
+    found = [item for number, row in enumerate(rows) for item in _held(number, row, page, limit)]
     found.sort()
-    return [_served(page.device, *item) for item in found[:limit]]
+    return [_served(page.device, rows[item[-1]], item) for item in found[:limit]]
 
 
-_Held = tuple[Place, int, int, "Record"]
-"""Place, value and flag of a reading, and the row of its segment."""
+# Plain tuples: a page makes a thousand of them, and a named one costs three times as much.
+_Held = tuple[int, int, int, int, int, int, int]
+"""A reading's `Place`, value and flag, and the number of its segment's row. Places differ, so
+nothing behind them ever decides an order."""
 
 
-def _served(device: bytes, place: Place, value: int, flag: int, row: "Record") -> StoredReading:
+def _served(device: bytes, row: "Record", held: _Held) -> StoredReading:
+    metric, observed_at, batch_id, position, value, flag, _ = held
     return {
-        "batch_id": place.batch_id,
-        "position": place.position,
-        "metric": place.metric,
+        "batch_id": batch_id,
+        "position": position,
+        "metric": metric,
         "cell": row["cell"],
         "device": device,
-        "observed_at": place.observed_at,
+        "observed_at": observed_at,
         "value": value,
         "flag": flag,
         "finality": row["finality"],
     }
 
 
-def _held(row: "Record", page: PageOf) -> Iterator[_Held]:
-    """What a segment holds of a page, in order."""
-    metric, batch_id = row["metric"], row["batch_id"]
-    first = max(page.start, page.after.observed_at if page.after.metric == metric else 0)
-    for position, observed_at, value, flag in _opened(row, first):
-        if observed_at > page.end:
-            return
-        place = Place(metric, observed_at, batch_id, position)
-        if place > page.after:
-            yield place, value, flag, row
+def _held(number: int, row: "Record", page: PageOf, limit: int) -> list[_Held]:
+    """The first `limit` readings that a segment holds of a page, in order."""
+    metric, batch_id, position = row["metric"], row["batch_id"], row["position"]
+    if row["count"] == 1:  # all in its row, and the query has asked for it
+        return [(metric, row["first_at"], batch_id, position, row["last"], row["flag"], number)]
+    leaves, after = slice_of(row, position, row["count"]), page.after
+    begin = _first_behind(leaves, page.start - 1)
+    if metric == after.metric:
+        begin = max(begin, _first_behind(leaves, after.observed_at - 1))
+        begin = _behind(leaves, begin, after, batch_id, position)
+    end = min(_first_behind(leaves, page.end), begin + limit)
+    rest = memoryview(leaves)[READING_BYTES * begin : READING_BYTES * end]
+    return [
+        (metric, high << 32 | low, batch_id, place, value, flag, number)
+        for place, (high, low, value, flag) in enumerate(_REST.iter_unpack(rest), position + begin)
+    ]
 
 
-def _opened(row: "Record", first: int) -> Iterator[tuple[int, int, int, int]]:
-    """(position, observed_at, value, flag) of a segment's readings from second `first` on."""
-    position, leaves = row["position"], row["leaves"]
-    if leaves is None:  # the only one, all in its row
-        yield position, row["first_at"], row["last"], row["flag"]
-        return
+def _time(leaves: bytes, place: int) -> int:
+    start = READING_BYTES * place
+    return int.from_bytes(leaves[start + _TIME.start : start + _TIME.stop])
 
-    def time_of(place: int) -> int:
-        start = READING_BYTES * place
-        return int.from_bytes(leaves[start + _TIME.start : start + _TIME.stop])
 
-    begin = bisect_left(range(len(leaves) // READING_BYTES), first, key=time_of)
-    rest = memoryview(leaves)[READING_BYTES * begin :]
-    for place, (high, low, value, flag) in enumerate(_REST.iter_unpack(rest), position + begin):
-        yield place, high << 32 | low, value, flag
+def _first_behind(leaves: bytes, second: int) -> int:
+    """Place of the first leaf that was observed after a second."""
+    every = range(len(leaves) // READING_BYTES)
+    return bisect_right(every, second, key=lambda place: _time(leaves, place))
+
+
+def _behind(leaves: bytes, begin: int, after: Place, batch_id: int, position: int) -> int:
+    """From there, the place of the first leaf behind another reading: several may have been
+    observed at the same second."""
+    count = len(leaves) // READING_BYTES
+    while begin < count and (_time(leaves, begin), batch_id, position + begin) <= after[1:]:
+        begin += 1
+    return begin

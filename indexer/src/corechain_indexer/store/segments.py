@@ -27,7 +27,7 @@ SEGMENT_COLUMNS = (
     "batch_id", "cell", "first_at", "last_at", "sum", "position", "count", "metric", "min", "max",
     "last", "flag", "device",
 )  # fmt: skip
-_KEY_BYTES = 30
+RUN_BYTES = 30
 """Metric, cell and device: what a run has in common. They are a leaf's first bytes."""
 _WIDTHS = {">i8": 8, ">i4": 4, ">i2": 2, "V20": 20}
 _TYPES = (">i8",) * 5 + (">i4",) * 6 + (">i2", "V20")
@@ -101,7 +101,7 @@ class Segments:
 
 def _firsts(leaves: bytes, times: Numbers) -> npt.NDArray[np.intp]:
     """Where another run, or another day of it, begins."""
-    keys = bytes_as_text(rows_of(leaves, READING_BYTES)[:, :_KEY_BYTES])
+    keys = bytes_as_text(rows_of(leaves, READING_BYTES)[:, :RUN_BYTES])
     days = times // DAY_S
     begins = np.ones(len(times), np.bool_)
     begins[1:] = (keys[1:] != keys[:-1]) | (days[1:] != days[:-1])

@@ -9,6 +9,7 @@ import numpy as np
 from corechain.protocol.sealing import LEAF_ROWS
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
+from corechain_indexer.store.packing import slice_of
 from corechain_indexer.store.segments import leaf_times
 
 if TYPE_CHECKING:
@@ -74,9 +75,11 @@ class SegmentSeries:
         whole = [
             Bucket(row["bucket"], row["count"], row["sum"], row["min"], row["max"])
             for row in rows
-            if row["leaves"] is None
+            if row["whole"]
         ]
-        cut = b"".join(row["leaves"] for row in rows if row["leaves"] is not None)
+        cut = b"".join(
+            slice_of(row, row["position"], row["count"]) for row in rows if not row["whole"]
+        )
         return _joined(whole, opened_buckets(cut, start, end, bucket_s))[:limit]
 
 

@@ -68,8 +68,9 @@ select said.device, said.key_type
  where b.batch_id = $1 and b.block_hash = $2
 
 -- name: batch_leaves
-select f.leaves, f.readings_root, b.commitment from batch b join batch_file f using (batch_id)
- where b.batch_id = $1 and f.state = 'verified'
+select f.leaves, case when f.leaves is null then packed_blocks(f.batch_id, 0, 2147483647) end as packed,
+       f.readings_root, b.commitment
+  from batch b join batch_file f using (batch_id) where b.batch_id = $1 and f.state = 'verified'
 
 -- name: tree_levels
 -- Leaves only where the levels must be made from them.
@@ -87,8 +88,23 @@ select batch_id, readings_root, leaves from batch_file
 update batch_file set tree_levels = $3 where batch_id = $1 and readings_root = $2
 
 -- name: leaf_blocks
--- $3 bytes each, fewer at a batch's end; none for a batch that is not verified (any more).
-select f.batch_id, w.block, b.commitment, substring(f.leaves from 1 + w.block * $3::integer for $3::integer) as leaves
+-- $3 bytes each, $4 of them in a packed block; fewer at a batch's end; none for a batch that is not verified (any more).
+select f.batch_id, w.block, b.commitment, substring(f.leaves from 1 + w.block * $3::integer for $3::integer) as leaves,
+       case when f.leaves is null then packed_blocks(f.batch_id, w.block / $4::integer, w.block / $4::integer)
+        end as packed
   from unnest($1::bigint[], $2::integer[]) as w (batch_id, block)
   join batch_file f using (batch_id) join batch b using (batch_id)
  where f.state = 'verified'
+
+-- name: packable
+-- Batches that can never be undone, and were verified so many seconds ago; oldest first. Their trees' upper levels are
+-- there: what is made from leaves is made before they are packed.
+select f.batch_id, f.readings_root, f.leaves
+  from batch_file f join batch b using (batch_id) cross join chain_mark m
+ where f.state = 'verified' and f.leaves is not null and f.tree_levels is not null
+   and f.settled_at <= now() - make_interval(secs => $1) and b.block_number <= m.final
+ order by f.settled_at limit $2
+
+-- name: take_leaves
+update batch_file set leaves = null
+ where batch_id = $1 and readings_root = $2 and state = 'verified' and leaves is not null returning batch_id

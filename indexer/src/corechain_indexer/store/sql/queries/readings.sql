@@ -22,10 +22,13 @@ with walked as (
         order by metric, last_at, batch_id, position limit 1)
 select s.batch_id, s.position, s.count, s.metric, s.cell, s.first_at, s.last, s.flag,
        finality_of(b.block_number, m.safe, m.final) as finality,
-       case when s.count > 1
-            then (select substring(f.leaves from 1 + 40 * s.position for 40 * s.count)
-                    from batch_file f where f.batch_id = s.batch_id) end as leaves
+       run.leaves, run.packed
   from segment s join batch b using (batch_id) cross join chain_mark m
+  left join lateral (
+       select substring(f.leaves from 1 + 40 * s.position for 40 * s.count) as leaves,
+              case when f.leaves is null
+                   then packed_blocks(f.batch_id, s.position / 1024, (s.position + s.count - 1) / 1024) end as packed
+         from batch_file f where s.count > 1 and f.batch_id = s.batch_id) run on true
  where s.device = $1 and (s.metric, s.last_at) >= ($2::integer, $3::bigint)
    and (s.metric, s.last_at)
        <= (coalesce((select metric from reach), $4::integer),
@@ -48,11 +51,12 @@ select distinct batch_id from segment s
 
 -- name: cells_of
 -- Where a device was in a window, by batches up to a block. A segment that begins before it and ends after it is
--- opened: it may hold none.
+-- opened: it may hold none. (Not where its leaves are packed: a cell too many is a part of zero readings.)
 select distinct cell from segment s
  where device = $1 and metric = $2 and last_at >= $3::bigint
    and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
    and (first_at >= $3 or last_at <= $4
+        or exists (select from batch_file f where f.batch_id = s.batch_id and f.leaves is null)
         or exists (select from batch_file f
                     cross join lateral
                           (select substring(f.leaves from 1 + 40 * s.position for 40 * s.count) offset 0) run (leaves)
@@ -81,10 +85,11 @@ with held as (
        select case when count(*) = $6::bigint then max(bucket) + $5 - 1 else $4::bigint end as last
          from (select distinct bucket from held where last_at <= $4 order by bucket limit $6) filled)
 select bucket, sum(count)::bigint as count, sum(sum)::bigint as sum, min(min) as min, max(max) as max,
-       null::bytea as leaves
+       true as whole, 0 as position, null::bytea as leaves, null::bytea[] as packed
   from held cross join reach where whole and bucket <= reach.last group by bucket
  union all
-select bucket, count, sum, min, max,
-       (select substring(f.leaves from 1 + 40 * held.position for 40 * held.count)
-          from batch_file f where f.batch_id = held.batch_id)
-  from held cross join reach where not whole and first_at <= reach.last
+select bucket, count, sum, min, max, false, position,
+       substring(f.leaves from 1 + 40 * held.position for 40 * held.count),
+       case when f.leaves is null
+            then packed_blocks(batch_id, position / 1024, (position + count - 1) / 1024) end
+  from held join batch_file f using (batch_id) cross join reach where not whole and first_at <= reach.last
