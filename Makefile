@@ -31,7 +31,7 @@ GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 INFLUX := .corechain/influx/influxd
 
-.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-api bench-table abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-api bench-stream bench-table abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -165,7 +165,7 @@ bench: setup ## all benchmarks: a JSON line a result, printed and kept under ben
 	@$(MAKE) --no-print-directory bench-ingest bench-storm bench-table
 
 # With a prefix: bash has a SECONDS of its own.
-BENCH = $(foreach name,ONLY RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS P256 SINGLES ONE_PROCESS LONG KILL_EVERY MESSAGES QUICK READINGS WORKERS ROUNDS,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
+BENCH = $(foreach name,ONLY RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS P256 SINGLES ONE_PROCESS LONG KILL_EVERY MESSAGES QUICK READINGS WORKERS ROUNDS WAY,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
 
 bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1 BUS=kafka)
 	@$(RUN) $(BENCH) $(BIN)/python bench/$(if $(filter kafka,$(BUS)),ingest_kafka,ingest).py
@@ -185,6 +185,9 @@ bench-api: setup ## the query API with 10,000 kept connections: latency at a rat
 
 bench-index: setup ## what mirroring an event costs beside its floor, live latency, memory, restart, idling (ROUNDS=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/index.py
+
+bench-stream: setup ## batch events to 10,000 subscribers: latency, CPU a delivery, memory (CONNECTIONS= SECONDS= WAY=ws|sse)
+	@$(RUN) $(BENCH) $(BIN)/python bench/stream.py
 
 bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)
 	@$(BIN)/python bench/table.py $(ARGS)

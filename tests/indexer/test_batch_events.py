@@ -22,9 +22,10 @@ from support.valkey import command
 
 from corechain.devnet.process import Command
 from corechain.devnet.servers import ValkeyServer
+from corechain.protocol.errors import CursorExpired, CursorUnknown
 from corechain.service.database import migrate
 from corechain_indexer.api.newest import Newest
-from corechain_indexer.errors import CacheUnavailable, CursorExpired, CursorUnknown
+from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.relay import FIELD, entry_number
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.events import BatchEvent, Cursor

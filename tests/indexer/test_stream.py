@@ -70,10 +70,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served_on(books: Books) -> AsyncIterator[Served]:
+async def served_on(books: Books, port: int = 0) -> AsyncIterator[Served]:
     stream = BatchStream(Newest(books.redis, books.log, KEY), PLACES, Metrics())
     loops = Loops()
-    with bind("X_", "127.0.0.1", 0) as listener:
+    with bind("X_", "127.0.0.1", port) as listener:
         server = http_server(Starlette(), 100, 75, streams=stream)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await server.until_started()

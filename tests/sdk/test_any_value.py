@@ -68,6 +68,7 @@ CLIENT = {
     "status": {},
     "batch": {"batch_id": 1},
     "batches": {"limit": 1},
+    "stream": {"since": "x", "finality": "final", "patience_s": 1.0},
     "devices": {"limit": 1},
     "latest": {"device": DEVICE},
     "rejections": {"batch_id": 1, "limit": 1},

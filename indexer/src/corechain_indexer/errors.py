@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 
-CATCH_UP = "Subscribe without one, then read /v1/batches"
-
 
 class CacheUnavailable(TransportError):
     """Redis did not answer."""
@@ -110,24 +108,3 @@ class Unavailable(ProtocolError):
     """A store behind the API does not answer at the moment."""
 
     status = 503
-
-
-class CursorUnknown(ProtocolError):
-    """The cursor is none of this log: of another index or chain, of a log that was made anew, or
-    no cursor at all."""
-
-    status = 400
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"the cursor is not known here: {why}. {CATCH_UP}")
-        self.why = why
-
-
-class CursorExpired(ProtocolError):
-    """The events after the cursor are not kept any more."""
-
-    status = 410
-
-    def __init__(self, newest: str) -> None:
-        super().__init__(f"events after the cursor are not kept any more. {CATCH_UP}")
-        self.newest = newest

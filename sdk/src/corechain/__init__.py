@@ -9,6 +9,8 @@ from corechain.flows import Delivery, StatisticsResult
 from corechain.payments import PaymentChannel
 from corechain.protocol.errors import (
     CoreChainError,
+    CursorExpired,
+    CursorUnknown,
     InvalidValue,
     ProtocolError,
     TransportError,
@@ -22,17 +24,23 @@ from corechain.protocol.statistics import Statistics
 from corechain.protocol.vocabulary import METRICS, Metric, metric
 from corechain.readings import LocatedReading
 from corechain.steps import ApiUnavailable
+from corechain.streaming import AsyncEventStream, BatchEvent, EventStream
 
 __all__ = [
     "METRICS",
     "ApiUnavailable",
     "AsyncClient",
+    "AsyncEventStream",
+    "BatchEvent",
     "Client",
     "CoreChainError",
+    "CursorExpired",
+    "CursorUnknown",
     "Delivery",
     "Deployment",
     "DeviceId",
     "DeviceKey",
+    "EventStream",
     "InvalidDeployment",
     "InvalidValue",
     "LocatedReading",

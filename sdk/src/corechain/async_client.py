@@ -21,6 +21,8 @@ from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
+from corechain.streaming import PATH as EVENTS
+from corechain.streaming import AsyncEventStream, resuming
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
@@ -121,6 +123,13 @@ class AsyncClient(ClientBase):
 
     async def batches(self, limit: int = 100, **view: Unpack[View]) -> list[dict[str, Any]]:
         return await self.run(flows.batches(limit, view))
+
+    def stream(
+        self, since: str | None = None, *, finality: str = "pending", patience_s: float = 300.0
+    ) -> AsyncEventStream:
+        """As `Client.stream`, for `async for`."""
+        state = resuming(since, finality, patience_s)
+        return AsyncEventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
 
     async def devices(self, limit: int = 100, **fresh: Unpack[Fresh]) -> list[dict[str, Any]]:
         return await self.run(flows.devices(limit, fresh))

@@ -43,6 +43,8 @@ from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading, ReadingsQuestion
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
+from corechain.streaming import PATH as EVENTS
+from corechain.streaming import EventStream, resuming
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
@@ -292,6 +294,15 @@ class Client(ClientBase):
 
     def batches(self, limit: int = 100, **view: Unpack[View]) -> list[dict[str, Any]]:
         return self.run(flows.batches(limit, view))
+
+    def stream(
+        self, since: str | None = None, *, finality: str = "pending", patience_s: float = 300.0
+    ) -> EventStream:
+        """What happens to batches, from now on or after a cursor, again and again across outages of
+        up to `patience_s`; only what is final with `finality="final"`. Raises InvalidValue; while
+        it is read, CursorUnknown, CursorExpired, MalformedAnswer, ApiUnavailable."""
+        state = resuming(since, finality, patience_s)
+        return EventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
 
     def devices(self, limit: int = 100, **fresh: Unpack[Fresh]) -> list[dict[str, Any]]:
         return self.run(flows.devices(limit, fresh))

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import structlog
 
-from corechain.protocol.errors import TransportError
-from corechain_indexer.errors import CacheUnavailable, CursorUnknown
+from corechain.protocol.errors import CursorUnknown, TransportError
+from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.relay import FIELD
 from corechain_indexer.store.events import BatchEvent, Cursor, EventLog
 from corechain_indexer.store.latest import told

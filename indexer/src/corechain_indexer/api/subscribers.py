@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from corechain.protocol.errors import Overloaded, ProtocolError
+from corechain.protocol.errors import CursorExpired, Overloaded, ProtocolError
 from corechain.service.http_protocol import problem_bytes
 from corechain.service.streams import StreamRequest
-from corechain_indexer.errors import CursorExpired, Unavailable
+from corechain_indexer.errors import Unavailable
 
 if TYPE_CHECKING:
     from corechain_indexer.store.events import BatchEvent

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from corechain.protocol.errors import CursorExpired, CursorUnknown
 from corechain.service.database import asked, outages
-from corechain_indexer.errors import CursorExpired, CursorUnknown
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:

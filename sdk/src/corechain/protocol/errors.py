@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import ClassVar
 
+CATCH_UP = "Subscribe without one, then read /v1/batches"
+
 
 class CoreChainError(Exception):
     """Root of everything this toolkit raises on purpose."""
@@ -340,6 +342,28 @@ class Unavailable(ProtocolError):
     """Something that the answer needs is away; nothing was accepted. Try again later."""
 
     status = 503
+
+
+class CursorUnknown(ProtocolError):
+    """The cursor is none of this log of batch events: of another index or chain, of a log that was
+    made anew, or no cursor at all."""
+
+    status = 400
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"the cursor is not known here: {why}. {CATCH_UP}")
+        self.why = why
+
+
+class CursorExpired(ProtocolError):
+    """The events after the cursor are not kept any more; `newest` is the cursor to subscribe from
+    before `/v1/batches` is read for what was missed."""
+
+    status = 410
+
+    def __init__(self, newest: str) -> None:
+        super().__init__(f"events after the cursor are not kept any more. {CATCH_UP}")
+        self.newest = newest
 
 
 def _subclasses(of: type[ProtocolError]) -> Iterator[type[ProtocolError]]:

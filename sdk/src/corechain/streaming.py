@@ -1,0 +1,284 @@
+"""Batch events as they come, resumed after every disconnection: the core of the clients' `stream`.
+
+The API sends them as Server-Sent Events (WHATWG HTML, section 9.2); a cursor names the place after
+an event. What is read, and when it is asked again, is the same for both clients; they only send.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from corechain.documents import MalformedAnswer
+from corechain.http import LoopClients, ProcessClients, retry_after_s
+from corechain.protocol.errors import CursorExpired, InvalidValue
+from corechain.protocol.values import one_of
+from corechain.replies import UNANSWERED
+from corechain.steps import ApiUnavailable, error_of_problem
+
+if TYPE_CHECKING:
+    import httpx
+
+PATH = "/v1/events"
+CONNECT_LIMIT_S = 30.0
+SILENCE_LIMIT_S = 65.0
+"""The API shows that it lives every 20 s: three times nothing is an end that nobody told us of."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+MAX_LINE_BYTES = 64 << 10
+"""A line of an event has 500."""
+OK = 200
+
+
+class BatchEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened to a batch. `type` is `new` (its data file was verified), `undone` (a reorg
+    took it, or its verdict went) or `final` (its block is final). `id` counts without a gap in one
+    index; `cursor` is the place after the event, for `stream(since=…)`."""
+
+    type: str
+    cursor: str
+    id: int
+    batch_id: int
+    commitment: str
+    block: int
+    block_hash: str
+    transaction: str
+    readings: int | None = None
+    rejected: int | None = None
+    window_start: int | None = None
+    window_end: int | None = None
+    finality: str
+
+
+@dataclass(slots=True)
+class EventLines:
+    """Parses what has come. Yields a place and, where there is one, the event before it."""
+
+    _rest: bytes = b""
+    _id: str = ""
+    _data: list[bytes] = field(default_factory=list)
+
+    def feed(self, data: bytes) -> Iterator[tuple[str, BatchEvent | None]]:
+        """Raises MalformedAnswer."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            found = self._take(line.removesuffix(b"\r"))
+            if found is not None:
+                yield found
+        if len(self._rest) > MAX_LINE_BYTES:
+            raise MalformedAnswer(f"a line of the stream is over {MAX_LINE_BYTES} bytes")
+
+    def _take(self, line: bytes) -> tuple[str, BatchEvent | None] | None:
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"id" and b"\0" not in value:
+            self._id = value.decode("ascii", "replace")
+        elif name == b"data":
+            self._data.append(value)
+        elif not line and self._id:
+            return self._end()
+        return None
+
+    def _end(self) -> tuple[str, BatchEvent | None]:
+        data, self._data = b"\n".join(self._data), []
+        if not data:
+            return self._id, None
+        try:
+            return self._id, msgspec.json.decode(data, type=BatchEvent)
+        except msgspec.DecodeError as error:
+            raise MalformedAnswer(f"an event of the stream: {error}") from error
+
+
+@dataclass(slots=True)
+class Resuming:
+    """Where a stream is, and when it is asked for again. Holds no connection and no clock."""
+
+    cursor: str | None
+    finality: str
+    patience_s: float
+    _pause_s: float = FIRST_PAUSE_S
+    _alone_since: float | None = None
+
+    def question(self) -> dict[str, Any]:
+        """The arguments of httpx's `stream`."""
+        params = {} if self.cursor is None else {"since": self.cursor}
+        if self.finality != "pending":
+            params["finality"] = self.finality
+        return {"params": params, "headers": {"accept": "text/event-stream"}}
+
+    def arrived(self, place: str) -> None:
+        self.cursor, self._pause_s, self._alone_since = place, FIRST_PAUSE_S, None
+
+    def pause_after(self, error: ApiUnavailable, now: float) -> float:
+        """Seconds until it is asked again. Raises the error when nothing has come for too long."""
+        if self._alone_since is None:
+            self._alone_since = now
+        pause = max(self._pause_s, error.retry_after_s or 0.0)
+        if now + pause - self._alone_since > self.patience_s:
+            raise error
+        self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
+        return pause
+
+
+def resuming(since: object, finality: object, patience_s: object) -> Resuming:
+    """Raises InvalidValue."""
+    if since is not None:
+        one_of("since", since, str, "takes the cursor of an event")
+        if not since or not str(since).isascii() or not str(since).isprintable():
+            raise InvalidValue("since", since, "takes the cursor of an event")
+    if finality not in ("pending", "final"):
+        raise InvalidValue("finality", finality, "takes 'pending' or 'final'")
+    is_number = isinstance(patience_s, (int, float)) and not isinstance(patience_s, bool)
+    if not is_number or not patience_s >= 0:  # type: ignore[operator]
+        raise InvalidValue("patience_s", patience_s, "takes a number of seconds")
+    return Resuming(since, finality, patience_s)  # type: ignore[arg-type]
+
+
+def _refusal(response: "httpx.Response", body: bytes) -> Exception:
+    try:
+        document = msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        document = None
+    pause_s = retry_after_s(response.headers)
+    error = error_of_problem(response.status_code, document, pause_s)
+    if isinstance(error, CursorExpired) and isinstance(document, Mapping):
+        error.newest = str(document.get("since"))
+    return error
+
+
+def _some(body: bytes) -> bytes:
+    """Of a refusal. Raises MalformedAnswer when it does not end."""
+    if len(body) > MAX_LINE_BYTES:
+        raise MalformedAnswer(f"a refusal of the stream is over {MAX_LINE_BYTES} bytes")
+    return body
+
+
+def _timeout() -> "httpx.Timeout":
+    import httpx
+
+    return httpx.Timeout(CONNECT_LIMIT_S, read=SILENCE_LIMIT_S)
+
+
+def _lost(url: str, error: Exception | None = None) -> ApiUnavailable:
+    why = "the stream has ended" if error is None else repr(error)
+    return ApiUnavailable(f"{url}: {why}")
+
+
+class EventStream:
+    """An endless iterator of events, in order, none missing, none twice. `cursor` is the place
+    after the last one, or where it began; None before the first connection."""
+
+    def __init__(self, clients: ProcessClients, url: str, state: Resuming) -> None:
+        self._clients, self._url, self._state = clients, url, state
+        self._events = self._all()
+
+    @property
+    def cursor(self) -> str | None:
+        return self._state.cursor
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> BatchEvent:
+        return next(self._events)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the stream and its connection."""
+        self._events.close()
+
+    def _all(self) -> Generator[BatchEvent, None, None]:
+        import httpx
+
+        while True:
+            try:
+                yield from self._connection()
+                lost = _lost(self._url)
+            except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
+                lost = _lost(self._url, error)
+            except ApiUnavailable as error:
+                lost = error
+            time.sleep(self._state.pause_after(lost, time.monotonic()))
+
+    def _connection(self) -> Generator[BatchEvent, None, None]:
+        question, lines = self._state.question(), EventLines()
+        client = self._clients.get()
+        with client.stream("GET", self._url, timeout=_timeout(), **question) as response:
+            if response.status_code != OK:
+                body = b""
+                for data in response.iter_bytes():
+                    body = _some(body + data)
+                raise _refusal(response, body)
+            for data in response.iter_bytes():
+                for place, event in lines.feed(data):
+                    self._state.arrived(place)
+                    if event is not None:
+                        yield event
+
+
+class AsyncEventStream:
+    """The same for asyncio."""
+
+    def __init__(self, clients: LoopClients, url: str, state: Resuming) -> None:
+        self._clients, self._url, self._state = clients, url, state
+        self._events = self._all()
+
+    @property
+    def cursor(self) -> str | None:
+        return self._state.cursor
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> BatchEvent:
+        return await anext(self._events)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends the stream and its connection."""
+        await self._events.aclose()
+
+    async def _all(self) -> AsyncGenerator[BatchEvent, None]:
+        import httpx
+
+        while True:
+            connection = self._connection()
+            try:
+                async for event in connection:
+                    yield event
+                lost = _lost(self._url)
+            except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
+                lost = _lost(self._url, error)
+            except ApiUnavailable as error:
+                lost = error
+            finally:
+                # A generator left half way does not close what it reads from.
+                await connection.aclose()
+            await asyncio.sleep(self._state.pause_after(lost, time.monotonic()))
+
+    async def _connection(self) -> AsyncGenerator[BatchEvent, None]:
+        question, lines = self._state.question(), EventLines()
+        client = await self._clients.get()
+        async with client.stream("GET", self._url, timeout=_timeout(), **question) as response:
+            if response.status_code != OK:
+                body = b""
+                async for data in response.aiter_bytes():
+                    body = _some(body + data)
+                raise _refusal(response, body)
+            async for data in response.aiter_bytes():
+                for place, event in lines.feed(data):
+                    self._state.arrived(place)
+                    if event is not None:
+                        yield event
