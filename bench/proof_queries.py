@@ -27,11 +27,13 @@ from corechain.devnet.settings import Ports
 from corechain.protocol import native
 from corechain.protocol.hashing import ZERO26
 from corechain.protocol.levels import OpenedTrees, UpperLevels
+from corechain.protocol.regions import keys_of, spans_of
 from corechain.protocol.reward_levels import RewardLevels
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.sealing import LEAF_ROWS
 from corechain.protocol.vocabulary import metric
 from corechain.service.database import create_pool, migrate
+from corechain_indexer.api.regions import Region, RegionReader
 from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import TreeCache
@@ -51,6 +53,7 @@ BATCHES, OWNERS, DEVICES = (
     int(os.environ.get(name, default))
     for name, default in (("BATCHES", "620"), ("OWNERS", "50000"), ("DEVICES", "50000"))
 )
+PARENT = 0x862A1072FFFFFFF
 CELL, START, STEP_S = 0x872A1072BFFFFFF, 1_359_676_800, 4_200
 ALWAYS, SOMETIMES, NEVER = (hashlib.sha256(name).digest()[:20] for name in (b"a", b"b", b"c"))
 
@@ -184,10 +187,17 @@ async def statistics(pool: "Database", meter: Meter) -> dict[str, Any]:
 
         return ask
 
+    async def region() -> int:
+        ranges = [keys_of(1, span) for span in spans_of([PARENT], 7)]
+        asked = Region(ranges, START, START + 40 * 86_400)
+        reader = RegionReader(Reads(pool), kept, StatisticsReader(pool, kept))
+        return len(encoder.encode(await reader.answer(asked)))
+
     found: dict[str, Any] = {"bytes": await asker(ALWAYS, False)()}
     found["cold_held_in_all"] = await meter.of(asker(ALWAYS, True))
     found["held_in_all"] = await meter.of(asker(ALWAYS, False))
     found[f"held_in_{HELD}"] = await meter.of(asker(SOMETIMES, False))
+    found["region_of_all_cells"] = await meter.of(region)
     batches = list(range(1, BATCHES + 1))
     blocks = [0] * BATCHES
     found["floor_blocks_read"] = await meter.of(

@@ -36,6 +36,7 @@ from corechain_indexer.api.known import Kept, Mark
 from corechain_indexer.api.newest import Newest
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.proofs import ReadingProver
+from corechain_indexer.api.regions import RegionReader
 from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
@@ -289,6 +290,7 @@ class Indexer:
         settings = self.settings
         trees = TreeCache(self.pool, settings.tree_cache_bytes)
         mark = Mark(self.pool)
+        statistics = StatisticsReader(self.pool, trees)
         handlers = Handlers(
             self.pool,
             NodeHead(self.rpc),
@@ -297,7 +299,8 @@ class Indexer:
             self.series,
             trees,
             RewardClaims(EpochStore(self.pool)),
-            StatisticsReader(self.pool, trees),
+            statistics,
+            RegionReader(Reads(self.pool), trees, statistics),
             ReadingProver(self.pool, trees),
             self.deployment.rewards,
             Kept(mark, 1, lambda facts: 0),

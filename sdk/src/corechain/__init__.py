@@ -16,7 +16,7 @@ from corechain.protocol.errors import (
     TransportError,
 )
 from corechain.protocol.keys import DeviceKey, P256Key, Secp256k1Key
-from corechain.protocol.places import cell_of
+from corechain.protocol.places import cell_of, cells_in
 from corechain.protocol.provenance import Provenance
 from corechain.protocol.reading import DeviceId, Observation, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
@@ -63,6 +63,7 @@ __all__ = [
     "WrongAnswer",
     "account_from_key",
     "cell_of",
+    "cells_in",
     "load_deployment",
     "metric",
 ]

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from corechain.protocol.errors import InvalidValue
 from corechain.protocol.keys import Secp256k1Key
 
 if TYPE_CHECKING:
@@ -17,3 +18,9 @@ def account_from_key(secret: str | bytes) -> "LocalAccount":
 
     account: LocalAccount = Account.from_key(Secp256k1Key(secret).secret)  # type: ignore[arg-type]
     return account
+
+
+def check_key(key: object) -> None:
+    """Raises InvalidValue for what signs no reports."""
+    if not hasattr(key, "identity") or not hasattr(key, "sign"):
+        raise InvalidValue("key", key, "takes a device key: Secp256k1Key or P256Key")

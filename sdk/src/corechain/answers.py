@@ -3,30 +3,38 @@
 Nothing here trusts the API: a number is returned only when it follows from a commitment on chain.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any
 
 from corechain.documents import (
+    DisclosedJson,
     HeaderJson,
     RangeJson,
     ReadingProofJson,
     RewardJson,
     StatisticsJson,
+    cut,
     octets,
     parse,
 )
 from corechain.protocol.batch import Header, lane_of, number_of
 from corechain.protocol.errors import InvalidProof, RangeIncomplete
-from corechain.protocol.hashing import Digest26, hash26
-from corechain.protocol.merkle import root_from_proof, verify_inclusion
-from corechain.protocol.reading import DeviceId, Reading, pack_key
+from corechain.protocol.hashing import DIGEST_BYTES, Digest26, hash26
+from corechain.protocol.merkle import (
+    depth_of,
+    root_from_proof,
+    verify_inclusion,
+    verify_multiproof,
+)
+from corechain.protocol.reading import READING_BYTES, DeviceId, Reading, pack_key
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.statistics import (
     NOTHING,
     Node,
     RangeProof,
     Statistics,
+    check_boundaries,
     verify_range,
 )
 from corechain.protocol.vocabulary import Metric
@@ -123,6 +131,45 @@ class Part:
         return proven
 
 
+@dataclass(frozen=True, slots=True)
+class Disclosed:
+    """One batch's share of a region's statistics, where only some of its readings are of the time
+    that was asked for: all leaves of the range, and those right before and after it."""
+
+    header: Header
+    readings_root: bytes
+    bounds: Bounds
+    start: int
+    end: int
+    leaves: tuple[bytes, ...]
+    nodes: tuple[bytes, ...]
+
+    def verify(self, commitment_of: CommitmentOf, window: tuple[int, int]) -> Statistics:
+        """Of the readings in the window (seconds, both ends included). Raises InvalidProof,
+        RangeIncomplete, UnknownBatch."""
+        _check_header(self.header, self.readings_root, commitment_of)
+        count = self.header.reading_count
+        shown = range(max(0, self.start - 1), min(count, self.end + 1))
+        if not self.start <= self.end <= count or len(shown) != len(self.leaves):
+            raise InvalidProof(f"[{self.start}, {self.end}) of {count} is not what is shown")
+        hashes = [hash26(leaf) for leaf in self.leaves]
+        verify_multiproof(self.readings_root, hashes, shown, depth_of(count), self.nodes)
+        leaves = zip(shown, self.leaves, strict=True)
+        check_boundaries(leaves, self.start, self.end, self.bounds.low, self.bounds.high)
+        inside = self.leaves[self.start - shown.start : self.end - shown.start]
+        return _total(map(Reading.unpack, inside), window)
+
+
+def _total(readings: Iterable[Reading], window: tuple[int, int]) -> Statistics:
+    start, end = window
+    total = NOTHING
+    for reading in readings:
+        if start <= reading.observed_at <= end:
+            value = reading.value
+            total += Statistics(1, value, value, value)
+    return total
+
+
 def _check_header(header: Header, readings_root: bytes, commitment_of: CommitmentOf) -> None:
     if header.commitment(readings_root) != commitment_of(header.batch_id):
         raise InvalidProof(f"the header of batch {header.batch_id} is not the one on chain")
@@ -142,6 +189,18 @@ def _part(fields: RangeJson) -> Part:
     )
 
 
+def _disclosed(fields: DisclosedJson) -> Disclosed:
+    return Disclosed(
+        fields.header.header(),
+        octets(fields.readings_root),
+        Bounds(octets(fields.low), octets(fields.high)),
+        fields.start,
+        fields.end,
+        cut(octets(fields.leaves), READING_BYTES),
+        cut(octets(fields.nodes), DIGEST_BYTES),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class StatisticsAnswer:
     """Statistics over one or more batches, as the API claims them; `verify` proves them."""
@@ -151,11 +210,20 @@ class StatisticsAnswer:
     claimed: Statistics
     blocks: Mapping[int, int | None] = field(default_factory=dict, compare=False)
     """Where the API says that the batches were committed."""
+    disclosed: tuple[Disclosed, ...] = ()
+    """Only of a region."""
+
+    @property
+    def _shares(self) -> "tuple[Part | Disclosed, ...]":
+        return *self.parts, *self.disclosed
 
     @property
     def batches(self) -> dict[int, int | None]:
         """Whose commitments are needed to verify, and where to look for them."""
-        headers = (*(part.header for part in self.parts), *(header for header, _ in self.skipped))
+        headers = (
+            *(share.header for share in self._shares),
+            *(header for header, _ in self.skipped),
+        )
         return {header.batch_id: self.blocks.get(header.batch_id) for header in headers}
 
     def verify(
@@ -166,14 +234,35 @@ class StatisticsAnswer:
         `bounds` are the ranges the caller asked for, `window` their times. Raises InvalidProof,
         RangeIncomplete, UnknownBatch.
         """
+        if self.disclosed:
+            raise RangeIncomplete("leaves are shown where only range proofs were asked for")
+        return self._verify(commitment_of, bounds, window)
+
+    def verify_region(
+        self, commitment_of: CommitmentOf, bounds: Sequence[Bounds], window: tuple[int, int]
+    ) -> Statistics:
+        """The same where `bounds` are of all times: a batch that reaches beyond the window must
+        show its leaves, of which those in it count."""
+        start, end = window
+        for part in self.parts:
+            header = part.header
+            if header.window_start < start or header.window_end > end:
+                raise RangeIncomplete(f"batch {header.batch_id} reaches beyond the window")
+        return self._verify(commitment_of, bounds, window)
+
+    def _verify(
+        self, commitment_of: CommitmentOf, bounds: Sequence[Bounds], window: tuple[int, int]
+    ) -> Statistics:
         asked = {(item.low, item.high) for item in bounds}
-        if any((part.bounds.low, part.bounds.high) not in asked for part in self.parts):
+        if any((share.bounds.low, share.bounds.high) not in asked for share in self._shares):
             raise RangeIncomplete("a part answers another question than the one asked")
         self._check_skipped(commitment_of, window)
-        self._check_no_gap(len(asked))
+        self._check_no_gap(asked)
         total = NOTHING
         for part in self.parts:
             total += part.verify(commitment_of)
+        for shown in self.disclosed:
+            total += shown.verify(commitment_of, window)
         if total != self.claimed:
             raise InvalidProof(f"claimed {self.claimed}, proven {total}")
         return total
@@ -185,12 +274,14 @@ class StatisticsAnswer:
             if header.window_end >= start and header.window_start <= end:
                 raise RangeIncomplete(f"batch {header.batch_id} overlaps, yet it was skipped")
 
-    def _check_no_gap(self, ranges: int) -> None:
-        seen: dict[int, int] = {}
-        for part in self.parts:
-            seen[part.header.batch_id] = seen.get(part.header.batch_id, 0) + 1
+    def _check_no_gap(self, asked: Set[tuple[bytes, bytes]]) -> None:
+        seen: dict[int, list[tuple[bytes, bytes]]] = {}
+        for share in self._shares:
+            range_ = share.bounds.low, share.bounds.high
+            seen.setdefault(share.header.batch_id, []).append(range_)
         skipped = {header.batch_id for header, _ in self.skipped}
-        if any(count != ranges for count in seen.values()) or skipped & seen.keys():
+        once = all(len(found) == len(asked) == len({*found}) for found in seen.values())
+        if not once or skipped & seen.keys():
             raise RangeIncomplete("a batch does not answer each range exactly once")
         _check_contiguous(seen.keys() | skipped)
 
@@ -211,8 +302,12 @@ def parse_statistics(answer: Any) -> StatisticsAnswer:
         tuple(_part(part) for part in fields.parts),
         tuple((item.header.header(), octets(item.readings_root)) for item in fields.skipped),
         Statistics(fields.count, fields.sum, fields.min, fields.max),
-        {part.header.batch_id: part.block for part in fields.parts}
-        | {item.header.batch_id: item.block for item in fields.skipped},
+        {
+            item.header.batch_id: item.block
+            for items in (fields.parts, fields.skipped, fields.disclosed)
+            for item in items
+        },
+        tuple(_disclosed(item) for item in fields.disclosed),
     )
 
 

@@ -14,11 +14,13 @@ from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.keys import DeviceKey
+from corechain.protocol.places import RESOLUTION
 from corechain.protocol.reading import Reading, SignedReport
 from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.values import CellLike, OctetsLike, TimeLike
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
+from corechain.regions import CellsLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
 from corechain.streaming import PATH as EVENTS
@@ -167,6 +169,18 @@ class AsyncClient(ClientBase):
     ) -> flows.StatisticsResult:
         question = self.question(metric, device, cell, start, end)
         return await self.run(flows.statistics(question, self._commitments(), view))
+
+    async def region_statistics(
+        self,
+        metric: MetricLike,
+        region: CellsLike,
+        start: TimeLike,
+        end: TimeLike,
+        resolution: int = RESOLUTION,
+        **view: Unpack[View],
+    ) -> flows.StatisticsResult:
+        question = RegionQuestion.of(metric, region, start, end, resolution)
+        return await self.run(region_statistics(question, self._commitments(), view))
 
     async def reward_claim(self, owner: OctetsLike) -> RewardClaim:
         return await self.run(flows.reward_claim(owner, self._active_root()))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
+from corechain.account import check_key
 from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question
@@ -28,6 +29,7 @@ from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
 from corechain.protocol.errors import CoreChainError, InvalidValue
 from corechain.protocol.keys import DeviceKey
+from corechain.protocol.places import RESOLUTION
 from corechain.protocol.reading import Observation, Reading, Report, SignedReport
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.values import (
@@ -41,6 +43,7 @@ from corechain.protocol.values import (
 )
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading, ReadingsQuestion
+from corechain.regions import CellsLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
 from corechain.streaming import PATH as EVENTS
@@ -56,11 +59,6 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 TIMEOUT_S = 30.0
-
-
-def _check_key(key: object) -> None:
-    if not hasattr(key, "identity") or not hasattr(key, "sign"):
-        raise InvalidValue("key", key, "takes a device key: Secp256k1Key or P256Key")
 
 
 def _check_kinds(account: object, verify: object, channel: object) -> None:
@@ -162,7 +160,7 @@ class ClientBase:
         self, key: DeviceKey, sequence: int, observations: Iterable[Observation]
     ) -> SignedReport:
         """A report signed by its device for this deployment. No I/O."""
-        _check_key(key)
+        check_key(key)
         report = Report.of(key.identity.device, sequence, observations)
         domain = self._registry_domain()
         return SignedReport(report, key.sign(report_digest(domain, report)))
@@ -173,7 +171,7 @@ class ClientBase:
 
     def _register(self, key: DeviceKey, owner: OctetsLike | None) -> Any:
         account = self._account()
-        _check_key(key)
+        check_key(key)
         paid = address("owner", account.address if owner is None else owner)
         digest = activation_digest(self._registry_domain(), key.identity.device, paid)
         return self.chain.register_device(account, key.identity, paid, key.sign(digest))
@@ -351,6 +349,23 @@ class Client(ClientBase):
         """
         question = self.question(metric, device, cell, start, end)
         return self.run(flows.statistics(question, self._commitments(), view))
+
+    def region_statistics(
+        self,
+        metric: MetricLike,
+        region: CellsLike,
+        start: TimeLike,
+        end: TimeLike,
+        resolution: int = RESOLUTION,
+        **view: Unpack[View],
+    ) -> flows.StatisticsResult:
+        """The same of all devices in a region: a cell or several, of `resolution` or coarser
+        (`cells_in` makes them from a polygon or a box); of readings at cells of `resolution`.
+
+        Complete over all batches between the first and the last whose time touches the window.
+        """
+        question = RegionQuestion.of(metric, region, start, end, resolution)
+        return self.run(region_statistics(question, self._commitments(), view))
 
     def reward_claim(self, owner: OctetsLike) -> RewardClaim:
         """What an owner may claim, proven under the root on chain unless `verify` is off."""

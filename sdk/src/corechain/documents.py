@@ -39,6 +39,7 @@ Octets32 = Annotated[str, _octets(32)]
 Octets35 = Annotated[str, _octets(35)]
 Octets40 = Annotated[str, _octets(40)]
 Octets42 = Annotated[str, _octets(42)]
+Leaves40 = Annotated[str, msgspec.Meta(pattern=r"\A0x(?:[0-9a-fA-F]{80})*\Z")]
 Nodes26 = Annotated[str, msgspec.Meta(pattern=r"\A0x(?:[0-9a-fA-F]{52})*\Z")]
 CellText = Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{15,16}\Z")]
 Decimal = Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,78}\Z")]
@@ -112,6 +113,20 @@ class RangeJson(_Document, frozen=True, rename={"start": "from", "end": "to"}):
     block: Unsigned | None = None
 
 
+class DisclosedJson(_Document, frozen=True, rename={"start": "from", "end": "to"}):
+    """A batch that only partly lies in the window: all leaves of a range, and both neighbours."""
+
+    header: HeaderJson
+    readings_root: Octets26
+    low: Octets35
+    high: Octets35
+    start: U32
+    end: U32
+    leaves: Leaves40
+    nodes: Nodes26
+    block: Unsigned | None = None
+
+
 class SkippedJson(_Document, frozen=True):
     header: HeaderJson
     readings_root: Octets26
@@ -127,6 +142,7 @@ class StatisticsJson(_Document, frozen=True):
     max: I32
     parts: list[RangeJson]
     skipped: list[SkippedJson]
+    disclosed: list[DisclosedJson] = []
 
 
 class RewardJson(_Document, frozen=True):
@@ -196,6 +212,11 @@ class ProblemJson(_Document, frozen=True):
 def octets(text: str) -> bytes:
     """Bytes of a field whose pattern was checked."""
     return bytes.fromhex(text[2:])
+
+
+def cut(packed: bytes, size: int) -> tuple[bytes, ...]:
+    """Each so many bytes."""
+    return tuple(packed[at : at + size] for at in range(0, len(packed), size))
 
 
 def parse(document: Any, kind: type[T], what: str) -> T:

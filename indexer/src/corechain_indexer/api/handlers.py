@@ -28,6 +28,7 @@ from corechain_indexer.api.params import (
     in_range,
 )
 from corechain_indexer.api.proofs import ReadingProver
+from corechain_indexer.api.regions import Region, RegionReader
 from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import Question, StatisticsReader
@@ -75,6 +76,7 @@ class Handlers:
     trees: TreeCache
     claims: RewardClaims
     reader: StatisticsReader
+    regions: RegionReader
     prover: ReadingProver
     rewards: RewardSchedule
     facts: Kept[Facts]
@@ -192,11 +194,18 @@ class Handlers:
         return schemas.Readings(*page, proofs)
 
     async def statistics(self, params: Params) -> schemas.Statistics:
-        params.only("metric", "device", "cell", "from", "to", *BOUNDS)
+        params.only("metric", "device", "cell", "resolution", "from", "to", *BOUNDS)
         metric, device, (start, end) = params.metric(), params.device(), params.window()
-        if metric is None or device is None:
-            raise InvalidQuery("metric" if metric is None else "device", "is required")
+        if metric is None:
+            raise InvalidQuery("metric", "is required")
+        if device is None and not params.has("cell"):
+            raise InvalidQuery("device", "or cell is required")
+        if device is not None and params.has("resolution"):
+            raise InvalidQuery("resolution", "is of a region, and not of a device")
         bound = await newest_block(self.pool, params)
+        if device is None:
+            region = Region(params.region(metric), start, end, bound)
+            return await self.regions.answer(region)
         question = Question(metric, device, params.cell(), start, end, bound)
         return await self.reader.answer(question)
 

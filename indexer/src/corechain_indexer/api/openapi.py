@@ -19,7 +19,15 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "device": ("device id", _ADDRESS),
     "payer": ("payer of the channel", _ADDRESS),
     "metric": ("name or code of the vocabulary", {"type": "string"}),
-    "cell": ("H3 index, hexadecimal", {"type": "string", "pattern": "^[0-9a-f]{15,16}$"}),
+    "cell": (
+        "H3 index, hexadecimal; without a device up to 64 of them, with commas between: all of"
+        " `resolution` that lie in one",
+        {"type": "string", "pattern": "^[0-9a-f]{15,16}(,[0-9a-f]{15,16})*$"},
+    ),
+    "resolution": (
+        "of the cells that readings of a region have; 7 unless said otherwise",
+        {"type": "integer", "minimum": 0, "maximum": 15},
+    ),
     "from": ("observed not before, seconds", _INTEGER),
     "to": ("observed not after, seconds", _INTEGER),
     "proofs": ("with what proves the items", {"type": "boolean"}),

@@ -9,6 +9,10 @@ import msgspec
 from starlette.requests import Request
 
 from corechain.protocol.cells import is_cell
+from corechain.protocol.errors import InvalidValue
+from corechain.protocol.places import RESOLUTION
+from corechain.protocol.ranges import KeyRange
+from corechain.protocol.regions import FINEST, keys_of, spans_of
 from corechain.protocol.vocabulary import BY_CODE, Metric, metric
 from corechain_indexer.errors import InvalidQuery
 
@@ -95,6 +99,18 @@ class Params:
         if not _CELL.fullmatch(text) or not is_cell(int(text, 16)):
             raise InvalidQuery("cell", "is not an H3 cell in 15 or 16 hexadecimal digits")
         return int(text, 16)
+
+    def region(self, metric: Metric) -> Sequence[KeyRange]:
+        """The ranges of a metric's readings at the cells of one resolution in some coarser ones."""
+        texts = (self._text("cell") or "").split(",")
+        if not all(_CELL.fullmatch(text) and is_cell(int(text, 16)) for text in texts):
+            raise InvalidQuery("cell", "is not H3 cells in hexadecimal digits, with commas between")
+        resolution = self.number("resolution", RESOLUTION, 0, FINEST)
+        try:
+            spans = spans_of([int(text, 16) for text in texts], resolution)
+        except InvalidValue as error:
+            raise InvalidQuery("cell", str(error)) from error
+        return [keys_of(metric.code, span) for span in spans]
 
     def metric(self) -> Metric | None:
         """By name or code. Raises UnknownMetric too."""

@@ -83,9 +83,9 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint(
         "/v1/statistics",
         "statistics",
-        "Statistics of a device's metric, with a range proof for every batch",
+        "Statistics of a device's metric, or of a region's, with a proof for every batch",
         schemas.Statistics,
-        ("metric", "device", "cell", "from", "to", *BOUNDS),
+        ("metric", "device", "cell", "resolution", "from", "to", *BOUNDS),
         paid=True,
     ),
     Endpoint(

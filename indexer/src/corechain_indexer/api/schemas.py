@@ -159,6 +159,24 @@ class Part(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
     max: int
 
 
+class Disclosed(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
+    """One batch's share of a region that reaches beyond the window: all leaves at positions
+    [from, to) between the keys low and high and the ones right before and after, 40 bytes each,
+    with their multiproof, 26 bytes a node."""
+
+    batch_id: int
+    block: int
+    finality: str
+    header: Header
+    readings_root: str
+    low: str
+    high: str
+    start: int
+    end: int
+    leaves: str
+    nodes: str
+
+
 class Skipped(msgspec.Struct, frozen=True):
     """A batch between the first and the last part whose window does not touch the one asked for."""
 
@@ -168,13 +186,16 @@ class Skipped(msgspec.Struct, frozen=True):
     readings_root: str
 
 
-class Statistics(msgspec.Struct, frozen=True):
+class Statistics(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`disclosed` only of a region."""
+
     count: int
     sum: int
     min: int
     max: int
     parts: list[Part]
     skipped: list[Skipped]
+    disclosed: list[Disclosed] = []
 
 
 class Bucket(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from corechain.protocol.levels import UpperLevels
 from corechain.protocol.ranges import KeyRange, MoreBlocks, ProvenRange, edges_of, prove_range
 from corechain.protocol.reading import READING_BYTES, pack_key
 from corechain.protocol.statistics import NODE_BYTES, NOTHING
+from corechain.protocol.statistics import Statistics as Proven
 from corechain.protocol.vocabulary import Metric
 from corechain_indexer.api import schemas
 from corechain_indexer.api.rows import hexed, sql_header
@@ -53,19 +54,25 @@ class StatisticsReader:
         """Raises InvalidQuery when the answer would span too many batches."""
         cells = await self._cells(question)
         rows = await self._batches(question)
-        skipped = [_skipped(row) for row in rows if not _overlaps(row, question)]
-        looked = [row for row in rows if _overlaps(row, question)]
+        start, end = question.start, question.end
+        skipped = [skipped_of(row) for row in rows if not overlaps(row, start, end)]
+        looked = [row for row in rows if overlaps(row, start, end)]
+        parts, total = await self.parts(looked, [_range(question, cell) for cell in cells])
+        return schemas.Statistics(total.count, total.sum, total.min, total.max, parts, skipped)
+
+    async def parts(
+        self, rows: Sequence["Record"], ranges: Sequence[KeyRange]
+    ) -> tuple[list[schemas.Part], Proven]:
+        """Of each batch the ranges, in order, and what they add up to. Raises BatchGone."""
         parts, total = [], NOTHING
-        for first in range(0, len(looked), AT_ONCE):
-            some = looked[first : first + AT_ONCE]
-            found = await self._proven(some, [_range(question, cell) for cell in cells])
-            for batch in found:
+        for first in range(0, len(rows), AT_ONCE):
+            for batch in await self._proven(rows[first : first + AT_ONCE], ranges):
                 header, readings_root = sql_header(batch.row), hexed(batch.row["readings_root"])
                 for keys in batch.ranges:
                     proven = batch.proven[keys]
                     parts.append(_part(batch.row, header, readings_root, keys, proven))
                     total += proven.statistics
-        return schemas.Statistics(total.count, total.sum, total.min, total.max, parts, skipped)
+        return parts, total
 
     async def _proven(
         self, rows: Sequence["Record"], ranges: Sequence[KeyRange]
@@ -101,12 +108,20 @@ class StatisticsReader:
             MAX_BATCHES + 1,
             question.newest_block,
         )
-        rows: list[Record] = []
-        for first, last in _spans(holding):
-            if last - first + len(rows) >= MAX_BATCHES or len(holding) > MAX_BATCHES:
-                raise InvalidQuery("to", f"the answer spans more than {MAX_BATCHES} batches")
-            rows += await Reads(self.pool).headers_between(first, last, question.newest_block)
-        return rows
+        return await headers_by_lane(Reads(self.pool), holding, question.newest_block)
+
+
+async def headers_by_lane(
+    reads: Reads, holding: Sequence[int], newest_block: int | None
+) -> list["Record"]:
+    """The headers from the first to the last of these batches, lane by lane. Raises InvalidQuery
+    for too many; MAX_BATCHES + 1 ids are too many, too."""
+    rows: list[Record] = []
+    for first, last in _spans(holding):
+        if last - first + len(rows) >= MAX_BATCHES or len(holding) > MAX_BATCHES:
+            raise InvalidQuery("to", f"the answer spans more than {MAX_BATCHES} batches")
+        rows += await reads.headers_between(first, last, newest_block)
+    return rows
 
 
 def _spans(batches: Sequence[int]) -> list[tuple[int, int]]:
@@ -117,14 +132,15 @@ def _spans(batches: Sequence[int]) -> list[tuple[int, int]]:
     return [(min(ids), max(ids)) for _, ids in sorted(lanes.items())]
 
 
-def _skipped(row: "Record") -> schemas.Skipped:
+def skipped_of(row: "Record") -> schemas.Skipped:
     return schemas.Skipped(
         row["batch_id"], row["block_number"], sql_header(row), hexed(row["readings_root"])
     )
 
 
-def _overlaps(row: "Record", question: Question) -> bool:
-    return bool(row["window_end"] >= question.start and row["window_start"] <= question.end)
+def overlaps(row: "Record", start: int, end: int) -> bool:
+    """Whether a batch's window touches [start, end]."""
+    return bool(row["window_end"] >= start and row["window_start"] <= end)
 
 
 def _range(question: Question, cell: int) -> KeyRange:

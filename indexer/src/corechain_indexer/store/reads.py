@@ -93,6 +93,13 @@ class Reads:
         question = (SQL["headers_between"], first, last, newest_block)
         return await asked(self.database.fetch(*question))
 
+    async def batches_in_window(
+        self, start: int, end: int, limit: int, newest_block: int | None = None
+    ) -> list[int]:
+        """Ids of the verified batches whose window (seconds) touches [start, end]."""
+        question = (SQL["batches_in_window"], start, end, limit, newest_block)
+        return [row["batch_id"] for row in await asked(self.database.fetch(*question))]
+
     async def headers_of(self, batch_ids: Sequence[int]) -> "Sequence[Record]":
         """Of those that are verified."""
         return await asked(self.database.fetch(SQL["headers_of"], batch_ids))

@@ -1,6 +1,6 @@
 """Degrees as H3 cells. The library is loaded when the first degrees come."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import cell_index, number, whole
@@ -20,6 +20,34 @@ def cell_of(latitude: float, longitude: float, resolution: int = RESOLUTION) -> 
     if not -180 <= east <= 180:
         raise InvalidValue("longitude", longitude, "takes degrees from -180 to 180")
     return int(latlng_to_cell(north, east, whole("resolution", resolution, 0, FINEST)), 16)
+
+
+def cells_in(area: object, resolution: int = 5) -> list[int]:
+    """The cells whose centres lie in an area, all children of one as that one.
+
+    `area`: a GeoJSON Polygon or MultiPolygon (RFC 7946, longitude first), or a box (south, west,
+    north, east) in degrees that does not cross the antimeridian.
+    Raises InvalidValue for another shape, ValueOutOfRange.
+    """
+    import h3
+
+    level = whole("resolution", resolution, 0, FINEST)
+    shape = area if isinstance(area, Mapping) else _box(area)
+    try:
+        found = h3.geo_to_cells(shape, level)
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise InvalidValue("area", area, "takes a GeoJSON polygon or a box of degrees") from error
+    return sorted(int(one, 16) for one in h3.compact_cells(found))
+
+
+def _box(area: object) -> dict[str, object]:
+    if not isinstance(area, Sequence) or isinstance(area, str | bytes) or len(area) != 4:
+        raise InvalidValue("area", area, "takes (south, west, north, east) in degrees")
+    south, west, north, east = (number("area", edge) for edge in area)
+    if not -90 <= south < north <= 90 or not -180 <= west < east <= 180:
+        raise InvalidValue("area", area, "takes (south, west, north, east) in degrees")
+    ring = [(west, south), (east, south), (east, north), (west, north), (west, south)]
+    return {"type": "Polygon", "coordinates": [ring]}
 
 
 def cell(parameter: str, value: object) -> int:

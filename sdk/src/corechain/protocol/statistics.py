@@ -203,9 +203,13 @@ def _next(items: Iterator[T]) -> T:
         raise InvalidProof("the range proof is too short") from None
 
 
-def _check_boundaries(
+def check_boundaries(
     shown: Iterable[tuple[int, bytes]], start: int, end: int, low: bytes, high: bytes
 ) -> None:
+    """Leaves in [start, end) have keys from `low` to `high`, those before and after have not.
+
+    Raises RangeIncomplete.
+    """
     for position, leaf in shown:
         key = leaf[:KEY_BYTES]
         if position < start:
@@ -237,7 +241,7 @@ def verify_range(
     top = walk.rebuild(depth_of(count), 0)
     if next(nodes, None) is not None or hash26(top.pack()) != root:
         raise InvalidProof("the range proof does not lead to the statistics root")
-    _check_boundaries(zip(shown, proof.leaves, strict=True), start, end, low, high)
+    check_boundaries(zip(shown, proof.leaves, strict=True), start, end, low, high)
     if not -(2**63) <= walk.total.sum < 2**63:
         raise InvalidProof("the sum of the range does not fit 64 bits")
     return walk.total

@@ -1,0 +1,88 @@
+"""What is asked of a region, and the flow that has it proven. No I/O."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from corechain.answers import Bounds, CommitmentsOf, parse_statistics
+from corechain.flows import API, StatisticsResult
+from corechain.protocol.errors import InvalidValue
+from corechain.protocol.places import RESOLUTION
+from corechain.protocol.places import cell as place
+from corechain.protocol.regions import keys_of, spans_of
+from corechain.protocol.values import CellLike, TimeLike, seconds, whole
+from corechain.protocol.vocabulary import Metric, MetricLike
+from corechain.protocol.vocabulary import metric as metric_of
+from corechain.steps import Ask, Flow, Request
+from corechain.views import View, view_params
+
+CellsLike = CellLike | Iterable[CellLike]
+
+
+@dataclass(frozen=True, slots=True)
+class RegionQuestion:
+    """Statistics of one metric of all devices at the cells of one resolution that lie in the given
+    cells, observed in [start, end] seconds."""
+
+    metric: Metric
+    cells: Sequence[int]
+    start: int
+    end: int
+    resolution: int = RESOLUTION
+
+    @classmethod
+    def of(
+        cls,
+        metric: MetricLike,
+        region: CellsLike,
+        start: TimeLike,
+        end: TimeLike,
+        resolution: int = RESOLUTION,
+    ) -> "RegionQuestion":
+        """`region`: a cell or several, of this or coarser resolutions. Raises InvalidValue,
+        ValueOutOfRange, UnknownMetric, InvalidCell."""
+        level = whole("resolution", resolution, 0, 15)
+        begin, last = seconds("start", start), seconds("end", end)
+        if begin > last:
+            raise InvalidValue("start", begin, f"is not after the end, {last}")
+        found = cls(metric_of(metric), _cells(region), begin, last, level)
+        found.bounds()
+        return found
+
+    def bounds(self) -> list[Bounds]:
+        """A range for each row of neighbouring cells."""
+        spans = spans_of(self.cells, self.resolution)
+        return [Bounds(*keys_of(self.metric.code, span)) for span in spans]
+
+    def params(self) -> dict[str, str | int]:
+        return {
+            "metric": self.metric.name,
+            "cell": ",".join(f"{cell:015x}" for cell in self.cells),
+            "resolution": self.resolution,
+            "from": self.start,
+            "to": self.end,
+        }
+
+
+def _cells(region: Any) -> list[int]:
+    # A pair of degrees is a cell, too; a list of two cells holds no floats.
+    several = isinstance(region, Iterable) and not isinstance(region, str | bytes | bytearray)
+    listed = list(region) if several else [region]
+    if len(listed) == 2 and any(isinstance(one, float) for one in listed):
+        listed = [tuple(listed)]
+    return sorted({place("region", one) for one in listed})
+
+
+def region_statistics(
+    question: RegionQuestion, commitments_of: CommitmentsOf | None, view: View | None = None
+) -> Flow[StatisticsResult]:
+    """Statistics, proven batch by batch unless `commitments_of` is None (trust the API)."""
+    params = question.params() | view_params(view or {})
+    answer = yield Request(API, "GET", "/v1/statistics", params)
+    parsed = parse_statistics(answer)
+    if commitments_of is None:
+        return StatisticsResult(question.metric, parsed.claimed, parsed)
+    window = question.start, question.end
+    commitments = yield Ask(lambda: commitments_of(parsed.batches))
+    proven = parsed.verify_region(commitments.__getitem__, question.bounds(), window)
+    return StatisticsResult(question.metric, proven, parsed)
