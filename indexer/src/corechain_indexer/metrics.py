@@ -57,6 +57,9 @@ class Metrics:
             "store",
             "reason",
         )
+        self.replica_lag = gauge(
+            "replica_lag_seconds", "Age of what the replica of Postgres holds; +Inf if not known"
+        )
         self.series_away = gauge(
             "series_away", "1 while InfluxDB cannot be told what changes; Postgres answers"
         )

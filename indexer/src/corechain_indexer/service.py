@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import structlog
@@ -22,7 +22,6 @@ from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, side_by_side
-from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.delivery import Delivery
 from corechain_indexer.api.deposits import Depositor
@@ -31,7 +30,6 @@ from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.gate import Gates
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
-from corechain_indexer.api.keys import key_ring
 from corechain_indexer.api.known import Kept, Mark
 from corechain_indexer.api.newest import Newest
 from corechain_indexer.api.payments import Paywall
@@ -46,7 +44,6 @@ from corechain_indexer.export import Bell, CacheSink, Exporter, Sink, until_woke
 from corechain_indexer.fetch import FileSources
 from corechain_indexer.heads import HeadWatch
 from corechain_indexer.judge import Expected
-from corechain_indexer.limits import Allowance
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
@@ -63,11 +60,13 @@ from corechain_indexer.store.events import EventLog, EventNumbers
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.opened import influx_of, replica_of
 from corechain_indexer.store.packing import PackStore
-from corechain_indexer.store.quotas import Quotas
 from corechain_indexer.store.reads import Reads
+from corechain_indexer.store.replica import ReplicaReads, one_source
 from corechain_indexer.store.series import SegmentSeries, Series
 from corechain_indexer.verifier import Verifier
+from corechain_indexer.wiring import admission_of
 from corechain_indexer.withdrawals import WithdrawalWatch
 
 if TYPE_CHECKING:
@@ -100,6 +99,9 @@ class Indexer:
     reader: ChainReader = field(init=False)
     """Outlives the mirror's sessions: it remembers what the node's limits are."""
     pool: "Database" = field(init=False)
+    replica: ReplicaReads | None = field(init=False)
+    reads: "Database" = field(init=False)
+    """What the API reads from: the replica while it is well, else the pool."""
     redis: "Redis" = field(init=False)
     latest: Latest = field(init=False)
     series: Series = field(init=False)
@@ -113,7 +115,13 @@ class Indexer:
         self.rpc = node_of(settings, self._left_out)
         self.reader = self._reader()
         self.pool = create_pool(self.database_url)
+        self.replica = replica_of(settings, self.pool, self._bypassed("replica"))
+        if self.replica is not None:
+            self.metrics.replica_lag.set_function(self.replica.lag)
+        # It has the questions of a pool, all that a store of the API asks.
+        self.reads = cast("Database", self.replica) if self.replica else self.pool
         self.redis = connect_cache(settings.redis_url.get_secret_value())
+        # Of the primary: its question is of many requests at once, whoever answers them.
         self.latest = Latest(self.redis, self.pool, self._bypassed("cache"))
         self.series = self._series()
         self.http = async_client()
@@ -124,21 +132,10 @@ class Indexer:
         return self.settings.database_url.get_secret_value()
 
     def _series(self) -> Series:
-        settings = self.settings
-        segments = SegmentSeries(self.pool)
-        if settings.influx_url is None:
-            self.series_sink = SeriesSink(None, self.metrics)
-            return segments
-        # Its client takes a second of the start: only who has an InfluxDB waits for it.
-        from corechain_indexer.store.influx import open_series
-
-        influx = open_series(
-            settings.influx_url.get_secret_value(),
-            settings.influx_token.get_secret_value(),
-            settings.influx_org,
-            settings.influx_bucket,
-        )
+        segments, influx = SegmentSeries(self.reads), influx_of(self.settings)
         self.series_sink = SeriesSink(influx, self.metrics)
+        if influx is None:
+            return segments
         return BackedSeries(influx, segments, self._bypassed("series"))
 
     def _left_out(self, number: int, reason: str) -> None:
@@ -152,6 +149,8 @@ class Indexer:
         applied = await migrate(self.database_url, MIGRATIONS)
         log.info("database ready", migrations=applied)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
+        if self.replica is not None:
+            await self.replica.replica
         self.prepared.set()
 
     async def _check_node(self) -> None:
@@ -174,6 +173,8 @@ class Indexer:
         await self.series.close()
         await self.redis.aclose()
         await self.pool.close()
+        if self.replica is not None:
+            await self.replica.replica.close()
 
     # ------------------------------------------------------------------- mirror
 
@@ -288,20 +289,20 @@ class Indexer:
     def api(self, probes: Mapping[str, Probe] | None = None) -> Api:
         """With more `probes` than those of every process."""
         settings = self.settings
-        trees = TreeCache(self.pool, settings.tree_cache_bytes)
-        mark = Mark(self.pool)
-        statistics = StatisticsReader(self.pool, trees)
+        trees = TreeCache(self.reads, settings.tree_cache_bytes)
+        mark = Mark(self.pool, self.replica)
+        statistics = StatisticsReader(self.reads, trees)
         handlers = Handlers(
-            self.pool,
+            self.reads,
             NodeHead(self.rpc),
             self.deployment.chain_id,
             self.latest,
             self.series,
             trees,
-            RewardClaims(EpochStore(self.pool)),
+            RewardClaims(EpochStore(self.reads)),
             statistics,
-            RegionReader(Reads(self.pool), trees, statistics),
-            ReadingProver(self.pool, trees),
+            RegionReader(Reads(self.reads), trees, statistics),
+            ReadingProver(self.reads, trees),
             self.deployment.rewards,
             Kept(mark, 1, lambda facts: 0),
         )
@@ -313,11 +314,11 @@ class Indexer:
             "node": self.rpc.head,
         }
         health = Health(needed | dict(probes or {}), self.supervised, self.warnings)
-        freshness = Freshness(self.pool, self.rpc, settings.fresh_wait_s)
+        freshness = Freshness(self.pool, self.rpc, settings.fresh_wait_s, self.replica)
         paywall = self._paywall()
         return Api(
             handlers,
-            self._admission(),
+            admission_of(settings, self.redis, self.metrics),
             self._delivery(mark),
             freshness,
             stream,
@@ -328,22 +329,10 @@ class Indexer:
             Gates(settings.max_queries),
         )
 
-    def _admission(self) -> Admission:
-        settings = self.settings
-        per_second, per_day = settings.anonymous_per_second, settings.anonymous_per_day
-        burst = max(1, per_second * settings.burst_s)
-        anonymous = Allowance(per_second, burst, per_day) if per_second or per_day else None
-        return Admission(
-            Quotas(self.redis),
-            self.metrics,
-            None if settings.api_keys_file is None else key_ring(settings.api_keys_file),
-            anonymous,
-            settings.burst_s,
-            settings.api_workers,
-        )
-
     def _delivery(self, mark: Mark) -> Delivery:
-        exports, validators = Exports(self.pool, self.metrics), Validators(self.pool, mark, VERSION)
+        source = self.replica.source_now if self.replica else one_source
+        exports = Exports(self.reads, self.metrics)
+        validators = Validators(self.reads, mark, VERSION, source)
         hit = self.metrics.answers_kept.inc
         kept: Kept[bytes] = Kept(mark, self.settings.answer_cache_bytes, len, hit)
         return Delivery(exports, validators, self.metrics, kept)
@@ -355,6 +344,7 @@ class Indexer:
             *self.reader.warnings(),
             *self.series_sink.sentences(),
             *self.rpc.warnings(),
+            *(self.replica.sentences() if self.replica else ()),
         ]
 
     async def _ask_database(self) -> None:
@@ -411,6 +401,8 @@ class Indexer:
             found += [loop("packer", self.pack)]
         if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]
+            if self.replica is not None:
+                found += [loop("replica", self.replica.look_forever)]
         if Role.API in roles and keeps and api.paywall is not None:
             found += [loop("paid answers", api.paywall.forget_forever)]
             found += [loop("withdrawals", self.withdrawals.watch_forever)]

@@ -40,6 +40,15 @@ class Settings(HttpSettings):
     )
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
     database_url: DatabaseUrl = Field(description="Postgres with the mirrored chain")
+    replica_url: DatabaseUrl | None = Field(
+        None, description="a streaming replica of that Postgres, for the API to read from"
+    )
+    replica_max_lag_s: float = Field(
+        10.0,
+        gt=0,
+        le=3_600,
+        description="how far the replica may be behind; the primary answers when it is further",
+    )
     redis_url: RedisUrl = Field(description="cache of newest values, and announcements")
     data_urls: str = Field(
         description="where data files are, comma separated: `http(s)://…{commitment}`, `file://…`"

@@ -15,6 +15,7 @@ from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
+    from corechain_indexer.store.replica import ReplicaReads
 
 LOOK_S = 0.05
 """Between two looks at the cursor, whoever waits; what is waited for comes by blocks."""
@@ -45,6 +46,7 @@ class Freshness:
     pool: "Database"
     rpc: Questions
     wait_s: float
+    replica: "ReplicaReads | None" = None
     _waiting: int = 0
     _indexed: int = -1
     _looked_at: float = float("-inf")
@@ -57,6 +59,8 @@ class Freshness:
         """
         block, transaction = params.block("min_block"), params.after_tx()
         if block is None and transaction is None:
+            # The primary may know a block already that the replica would not answer as of.
+            await self._choose(fresh=params.block("as_of") is not None)
             return
         if self._waiting >= WAITING:
             raise Unavailable(f"{WAITING} requests wait for blocks already")
@@ -69,6 +73,11 @@ class Freshness:
             await self._until(block or 0, until)
         finally:
             self._waiting -= 1
+        await self._choose(fresh=True)
+
+    async def _choose(self, *, fresh: bool) -> None:
+        if self.replica is not None:
+            await self.replica.begin(fresh=fresh)
 
     async def _block_of(self, transaction: str, until: float) -> int:
         """The block that holds a transaction, once one does."""

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from corechain.service.gathering import Gathering
 from corechain_indexer.store.reads import Reads
+from corechain_indexer.store.replica import PRIMARY, REPLICA
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
+    from corechain_indexer.store.replica import ReplicaReads
 
 T = TypeVar("T")
 
@@ -35,18 +37,30 @@ class Mark:
     """The number of the newest change, asked for by all who come at about the same time."""
 
     pool: "Database"
+    replica: "ReplicaReads | None" = None
     pause_s: float = PAUSE_S
-    _together: Gathering[None, str] = field(init=False)
+    _together: dict[str, Gathering[str, str]] = field(default_factory=dict)
+    """By source, so that an outage of one is told to nobody who asks the other."""
 
     def __post_init__(self) -> None:
-        self._together = Gathering(self._ask, pause_s=self.pause_s)
+        for source in (PRIMARY, REPLICA):
+            self._together[source] = Gathering(self._ask, pause_s=self.pause_s)
 
     async def now(self) -> str:
         """As of a moment after the call. Raises StoreUnavailable."""
-        return await self._together.get(None)
+        if self.replica is None:
+            return await self._from(PRIMARY)
+        # The number of who answers this request: the primary's is too new for the replica.
+        return await self.replica.either(self._from)
 
-    async def _ask(self, keys: Sequence[None]) -> Mapping[None, str]:
-        return {None: await Reads(self.pool).change()}
+    async def _from(self, source: str) -> str:
+        return await self._together[source].get(source)
+
+    async def _ask(self, sources: Sequence[str]) -> Mapping[str, str]:
+        return {source: await Reads(self._of(source)).change() for source in sources}
+
+    def _of(self, source: str) -> "Database":
+        return self.pool if self.replica is None else self.replica.pool_of(source)
 
 
 @dataclass(slots=True)

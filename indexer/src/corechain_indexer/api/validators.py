@@ -11,11 +11,12 @@ import re
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from corechain_indexer.api.known import Mark
 from corechain_indexer.store.reads import Reads
+from corechain_indexer.store.replica import one_source
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -26,6 +27,7 @@ every answer otherwise. An answer with an old label is only asked for once more.
 TAG_BYTES = 15
 UNKEPT, CHECKED = "no-store", "no-cache"
 FOREVER = "public, max-age=31536000, immutable"
+NEVER = "", float("-inf")
 _TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 
@@ -37,13 +39,16 @@ class Validators:
     mark: Mark
     version: str
     """Of the API: another version shapes answers in another way."""
+    source: Callable[[], str] = one_source
+    """Who answers the request that runs now: a label of the primary is too new for the replica."""
     clock: Callable[[], float] = time.monotonic
-    _change: str = ""
-    _seen_at: float = float("-inf")
+    _seen: dict[str, tuple[str, float]] = field(default_factory=dict)
+    """By source: the change, and when it was asked for."""
 
     async def label(self, query: bytes) -> str:
         """The ETag of an answer that is read after this call."""
-        if self.clock() - self._seen_at > LABEL_S:
+        _, seen_at = self._seen.get(self.source(), NEVER)
+        if self.clock() - seen_at > LABEL_S:
             await self._look()
         return self._tag(query)
 
@@ -57,11 +62,13 @@ class Validators:
     async def _look(self) -> None:
         # The time of the question, not of the answer: that is when it was true.
         asked_at = self.clock()
-        self._change = await self.mark.now()
-        self._seen_at = asked_at
+        change = await self.mark.now()
+        # Asked anew: a replica that went away in between has left the request to the primary.
+        self._seen[self.source()] = change, asked_at
 
     def _tag(self, query: bytes) -> str:
-        digest = hashlib.sha256(f"{self.version} {self._change} ".encode() + query).digest()
+        change, _ = self._seen.get(self.source(), NEVER)
+        digest = hashlib.sha256(f"{self.version} {change} ".encode() + query).digest()
         return f'W/"{urlsafe_b64encode(digest[:TAG_BYTES]).decode()}"'
 
     async def lifetime(self, as_of: int | None) -> str:

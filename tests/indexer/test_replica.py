@@ -1,0 +1,225 @@
+"""The API reads from a replica of Postgres while that is near enough, and never goes back in time
+within an answer.
+
+given a streaming replica that has everything
+  └── it answers, and the primary is asked for nothing but where its log is
+given one that has stopped replaying
+  ├── a plain query is answered as of what it has, until that is too old; then the primary answers
+  ├── a query with `min_block` or `as_of` is answered by the primary, exactly
+  └── labels of the two are not mixed: no stale answer passes for a new one
+given one that is killed, or that is no replica
+  └── the primary answers, `/ready` stays 200 and names it; it answers again when it is back
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from support.processes import PATIENCE_S, until
+from support.replica import ReplicaServer
+
+from corechain.devnet.postgres import PostgresServer
+from corechain.service.database import connect
+from corechain_indexer.store import replica
+from corechain_indexer.store.replica import Lag, ReplicaReads, position_of
+from indexer.support import Driven, World, driven, get, settings_of
+
+
+@pytest.fixture(scope="module")
+def replica_server(
+    postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ReplicaServer]:
+    with ReplicaServer(tmp_path_factory.mktemp("replica"), postgres_server) as server:
+        yield server
+
+
+def url_on(server: PostgresServer, database: str) -> str:
+    return server.database_url(database.rpartition("/")[2])
+
+
+@pytest_asyncio.fixture
+async def followed(
+    world: World, database: str, bus_url: str, replica_server: ReplicaServer,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Driven]:  # fmt: skip
+    """An indexer with a batch, whose replica has all of it."""
+    monkeypatch.setattr(replica, "LOOK_LIMIT_S", PATIENCE_S)
+    url = url_on(replica_server, database)
+    settings = settings_of(world, database, bus_url, replica_url=url, replica_max_lag_s=3_600)
+    world.add(hours=1)
+    async with driven(settings, world) as driving:
+        await driving.settle()
+        await until(lambda: has_all(driving))
+        try:
+            yield driving
+        finally:
+            if replica_server.running:
+                await replaying(replica_server, on=True)
+
+
+def replica_of(driving: Driven) -> ReplicaReads:
+    assert driving.indexer.replica is not None
+    return driving.indexer.replica
+
+
+async def has_all(driving: Driven) -> bool:
+    reads = replica_of(driving)
+    await reads.look()
+    return not reads.unwell and await reads._has_all()
+
+
+async def replaying(server: ReplicaServer, *, on: bool) -> None:
+    connection = await connect(server.url)
+    try:
+        await connection.execute(f"select pg_wal_replay_{'resume' if on else 'pause'}()")
+        wanted = "not paused" if on else "paused"
+        query = "select pg_get_wal_replay_pause_state()"
+
+        async def so() -> bool:
+            return bool(await connection.fetchval(query) == wanted)
+
+        await until(so)
+    finally:
+        await connection.close()
+
+
+def bypassed(driving: Driven) -> dict[str, float]:
+    reasons = ("away", "behind", "block")
+    counted = {r: driving.metric("corechain_bypassed_total", store="replica", reason=r)
+               for r in reasons}  # fmt: skip
+    return {reason: count for reason, count in counted.items() if count}
+
+
+async def batches(api: httpx.AsyncClient, **params: Any) -> int:
+    return len((await get(api, "/v1/batches", **params))["items"])
+
+
+async def add_unseen(world: World, driving: Driven) -> None:
+    """A batch that the replica does not get to know."""
+    world.add(hours=1)
+    await driving.settle()
+    await replica_of(driving).look()
+
+
+async def test_a_replica_that_has_everything_answers(
+    world: World, followed: Driven, replica_server: ReplicaServer
+) -> None:
+    async with followed.api() as api:
+        assert await batches(api) == 1
+        await replaying(replica_server, on=False)
+        await add_unseen(world, followed)
+        assert await batches(api) == 1, "it is the replica that answers"
+        await replaying(replica_server, on=True)
+        await until(lambda: has_all(followed))
+        assert await batches(api) == 2
+        assert bypassed(followed) == {}
+        assert "warnings" not in await get(api, "/ready")
+
+
+async def test_who_has_seen_a_block_sees_it_in_the_answer(
+    world: World, followed: Driven, replica_server: ReplicaServer
+) -> None:
+    async with followed.api() as api:
+        assert await batches(api, min_block=world.head) == 1
+        assert bypassed(followed) == {}, "the replica has the block"
+        await replaying(replica_server, on=False)
+        await add_unseen(world, followed)
+        assert await batches(api, min_block=world.head) == 2
+        assert await batches(api, as_of=world.head) == 2
+        assert await batches(api) == 1
+        assert bypassed(followed) == {"block": 2}
+
+
+async def test_an_answer_of_the_replica_has_no_label_of_the_primary(
+    world: World, followed: Driven, replica_server: ReplicaServer
+) -> None:
+    """Else a client would keep an old answer under a new label, and hear that it still stands."""
+    async with followed.api() as api:
+        await replaying(replica_server, on=False)
+        await add_unseen(world, followed)
+        new = await api.get("/v1/batches", params={"min_block": world.head})
+        old = await api.get("/v1/batches")
+        assert (len(new.json()["items"]), len(old.json()["items"])) == (2, 1)
+        await replaying(replica_server, on=True)
+        await until(lambda: has_all(followed))
+        again = await api.get("/v1/batches", headers={"if-none-match": old.headers["etag"]})
+        assert again.status_code == 200
+        assert len(again.json()["items"]) == 2
+
+
+async def test_a_replica_too_far_behind_is_not_asked(
+    world: World, followed: Driven, replica_server: ReplicaServer
+) -> None:
+    reads = replica_of(followed)
+    now = reads.clock()
+    reads.clock = lambda: now
+    await reads.look()
+    await replaying(replica_server, on=False)
+    now += 5
+    await add_unseen(world, followed)
+    async with followed.api() as api:
+        assert await batches(api) == 1
+        now += reads.max_lag_s
+        await reads.look()
+        assert await batches(api) == 2
+        assert bypassed(followed) == {"behind": 1}
+        ready = await get(api, "/ready")
+        assert "s behind, more than 3600 s" in ready["warnings"][0]
+        await replaying(replica_server, on=True)
+        await until(lambda: has_all(followed))
+        assert await batches(api) == 2
+        assert bypassed(followed) == {"behind": 1}
+
+
+async def test_the_primary_answers_while_the_replica_is_away(
+    followed: Driven, replica_server: ReplicaServer
+) -> None:
+    async with followed.api() as api:
+        assert await batches(api) == 1
+        replica_server.kill()
+        try:
+            assert await batches(api) == 1, "the query that meets the outage is answered too"
+            assert await batches(api, min_block=1) == 1
+            await replica_of(followed).look()
+            assert bypassed(followed)["away"] >= 2
+            ready = await get(api, "/ready")
+            assert "the replica answers nobody" in ready["warnings"][0]
+        finally:
+            replica_server.start()
+        await until(lambda: has_all(followed))
+        before = bypassed(followed)
+        assert await batches(api) == 1
+        assert bypassed(followed) == before
+
+
+async def test_a_server_that_is_no_replica_answers_nobody(
+    world: World, database: str, bus_url: str
+) -> None:
+    """The primary itself, given twice, or another cluster."""
+    settings = settings_of(world, database, bus_url, replica_url=database)
+    world.add(hours=1)
+    async with driven(settings, world) as driving:
+        await driving.settle()
+        await replica_of(driving).look()
+        async with driving.api() as api:
+            assert await batches(api) == 1
+            ready = await get(api, "/ready")
+        assert "no streaming replica of the primary" in ready["warnings"][0]
+        assert bypassed(driving) == {"away": 1}
+
+
+def test_lag_is_the_age_of_the_newest_moment_that_was_replayed_whole() -> None:
+    lag = Lag()
+    assert lag.of(5.0, 100) == float("inf")
+    for at, position in ((10.0, 100), (11.0, 100), (12.0, 250), (13.0, 250)):
+        lag.note(at, position)
+    assert lag.of(14.0, 250) == 1.0, "an idle primary makes no lag"
+    assert lag.of(14.0, 249) == 3.0
+    assert lag.of(14.0, 99) == float("inf")
+    assert lag.of(60.0, 900) == 47.0, "while the primary is not seen it grows"
+
+
+def test_positions_of_the_log_compare_as_numbers() -> None:
+    assert position_of("0/FFFFFFFF") < position_of("1/0") < position_of("A/1")
