@@ -150,7 +150,7 @@ def step(
     found, accounts = charged(
         store, process, lambda: run_client(host, port, connections, rate, seconds, questions)
     )
-    answered = max(1.0, found["requests_per_s"] * seconds)
+    answered = max(1, found["answered"])
     spent = {name: round(1e6 * s / answered, 1) for name, s in accounts.cpu_s().items()}
     memory = {name: round(mib) for name, mib in accounts.memory_mib.items()}
     return {"rate": rate, **found, "cpu_us_per_request": spent, "rss_mib": memory}

@@ -146,6 +146,7 @@ def summary(client: Client, seconds: float) -> dict[str, Any]:
     }
     spent = resource.getrusage(resource.RUSAGE_SELF)
     return {
+        "answered": good,
         "requests_per_s": round(good / seconds, 1),
         "p50_ms": percentile(every, 0.5),
         "p95_ms": percentile(every, 0.95),

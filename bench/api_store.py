@@ -146,21 +146,16 @@ def _registered(shape: Shape, number: int) -> tuple[object, ...]:
 
 async def _chain(url: str, shape: Shape, some: list[tuple[int, SealedBatch]]) -> None:
     """Blocks with a commit each; all devices are registered in the first one."""
-    rows: list[tuple[str, tuple[object, ...]]] = []
+    tables: dict[str, list[tuple[object, ...]]] = {"batch": []}
     for block, batch in some:
         place = (batch.header.batch_id, batch.commitment, _hash(block), _hash(block))
-        rows.append(("batch", (block, 0, *place)))
+        tables["batch"].append((block, 0, *place))
         if block == 1:
-            rows += [
-                (
-                    "device_event",
-                    (1, n + 1, "registered", shape.device(n), b"\1" * 20, 0, None, None),
-                )
-                for n in range(shape.devices)
-            ]
+            devices = range(shape.devices)
+            tables["device_event"] = [_registered(shape, number) for number in devices]
     blocks = [Ref(block, _hash(block)) for block, _ in some]
     async with writer(url, "bench") as connection:
-        await ChainStore(connection).append([], rows, blocks, Final(max(0, blocks[0].number - 1)))
+        await ChainStore(connection).append(tables, blocks, Final(max(0, blocks[0].number - 1)))
 
 
 async def _fill(url: str, redis_url: str, shape: Shape) -> None:
@@ -265,5 +260,5 @@ async def _grow(url: str, stopping: threading.Event) -> None:
             tip = await chain.tip()
             assert tip is not None, "the store is filled"
             number = tip.number + 1
-            await chain.append([], [], [Ref(number, _hash(number))], Final(tip.number))
+            await chain.append({}, [Ref(number, _hash(number))], Final(tip.number))
             await asyncio.sleep(BLOCK_S)

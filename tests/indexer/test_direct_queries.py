@@ -171,3 +171,22 @@ async def test_a_mistake_of_ours_is_an_internal_error_on_both_ways(
             assert answer.startswith(b"HTTP/1.1 500 ")
             assert answer == await said(roundabout, get("/v1/status"))
         assert [line["event"] for line in lines] == ["request failed"] * 2
+
+
+async def test_a_full_api_refuses_before_it_does_anything(indexer: Driven, world: World) -> None:
+    api = indexer.indexer.api()
+    with bind("X_", "127.0.0.1", 0) as listener:
+        server = http_server(api.app(queries=True), 100, 75, DirectQueries(api))
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await server.until_started()
+        port = listener.getsockname()[1]
+        api.gates.all.most = api.gates.all.waiting = 0
+        first = await said(port, get("/v1/status"))
+        assert first.startswith(b"HTTP/1.1 503 ")
+        assert b"urn:corechain:error:Overloaded" in first
+        assert b"retry-after: " in first
+        assert indexer.metric("corechain_requests_refused_total", reason="Overloaded") == 1
+        api.gates.all.most = api.gates.all.waiting = 10
+        assert (await said(port, get("/v1/status"))).startswith(b"HTTP/1.1 200 ")
+        server.should_exit = True
+        await serving

@@ -14,11 +14,13 @@ from urllib.parse import unquote_to_bytes
 from starlette.requests import Request
 from starlette.responses import Response
 
+from corechain.protocol.errors import Overloaded
 from corechain.service.direct import Answer, DirectRequest, Fields
-from corechain_indexer.api.app import Api, Handler
+from corechain_indexer.api.app import Api, Handler, problem
 from corechain_indexer.api.routes import ENDPOINTS
 
 _LENGTH = b"content-length"
+_OVERLOADED = Overloaded("more queries than can be answered in time")
 _JSON = frozenset((b"*/*", b"application/json"))
 PathParams = dict[str, str]
 
@@ -56,6 +58,7 @@ class DirectQueries:
 
     api: Api
     table: Table = field(init=False)
+    _refusal: Answer = field(init=False)
     most_bytes: int = 0
     timeout_s: float = 0.0
     """Of a body: there is none."""
@@ -64,6 +67,7 @@ class DirectQueries:
     """Of the request whose head has just been read: `takes` comes right before `begin`."""
 
     def __post_init__(self) -> None:
+        self._refusal = _answer_of(problem(_OVERLOADED))
         self.table = Table({item.path: self.api.handler(item) for item in ENDPOINTS})
 
     def takes(self, method: bytes, target: bytes, headers: Fields) -> bool:
@@ -85,6 +89,11 @@ class DirectQueries:
         """Before the end of a head without a body there is nothing to leave."""
 
     def handle(self, request: DirectRequest) -> None:
+        if self.api.gates.all.is_hopeless():
+            # Here, where it costs least: an API that spends itself on refusals answers nobody.
+            request.answer(self._refusal)
+            self.api.count(_OVERLOADED)
+            return
         task = asyncio.get_running_loop().create_task(self._answer(request))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -38,7 +38,8 @@ class Gate:
         if self.inside < self.most and not self._queue:
             self.inside += 1
             return
-        self._require_hope()
+        if self.is_hopeless():
+            raise Overloaded("more queries than can be answered in time")
         turn = asyncio.get_running_loop().create_future()
         self._queue.append((self.clock(), turn))
         try:
@@ -51,13 +52,16 @@ class Gate:
     async def __aexit__(self, *_: object) -> None:
         self._leave()
 
-    def _require_hope(self) -> None:
-        """Who comes last waits at least as long as the first of the queue has."""
+    def is_hopeless(self) -> bool:
+        """Whether who comes now would come too late: the last one waits at least as long as the
+        first of the queue has."""
+        if self.inside < self.most:
+            return False
         while self._queue and self._queue[0][1].done():
             self._queue.popleft()
-        is_late = self._queue and self.clock() - self._queue[0][0] > self.wait_s
-        if is_late or len(self._queue) >= self.waiting:
-            raise Overloaded("more queries than can be answered in time")
+        if len(self._queue) >= self.waiting:
+            return True
+        return bool(self._queue) and self.clock() - self._queue[0][0] > self.wait_s
 
     def _leave(self) -> None:
         """The place goes to the first who still waits, and has not waited for too long."""

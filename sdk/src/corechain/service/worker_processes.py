@@ -72,13 +72,17 @@ class WorkerProcesses:
         return {number: process.pid for number, process in self._running.items()}
 
     async def session(self, number: int) -> None:
-        """One life of a worker, to be supervised. Raises WorkerEnded, OSError."""
+        """One life of a worker, to be supervised; returns when all are to end. Raises WorkerEnded,
+        OSError."""
         if self._stopping.is_set():
-            await asyncio.Event().wait()
+            return
         process = await self._start(number)
         self._running[number] = process
         try:
-            raise WorkerEnded(number, await process.wait())
+            code = await process.wait()
+            if self._stopping.is_set():
+                return
+            raise WorkerEnded(number, code)
         finally:
             self._running.pop(number, None)
             # However this ended: nobody else would stop it.
