@@ -23,6 +23,7 @@ from corechain.service.rpc import Questions
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, side_by_side
 from corechain_indexer.api.app import VERSION, Api
+from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Delivery
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.exports import Exports
@@ -327,6 +328,7 @@ class Indexer:
             self.metrics,
             self.prepared,
             Gates(settings.max_queries),
+            Cors(settings.cors_allowed),
         )
 
     def _delivery(self, mark: Mark) -> Delivery:

@@ -1,5 +1,6 @@
 """Everything an operator can set: `INDEXER_*` in the environment, validated once, at start."""
 
+import re
 from pathlib import Path
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
@@ -19,6 +20,8 @@ from corechain.service.settings import (
 )
 
 PREFIX = "INDEXER_"
+# As browsers write one (RFC 6454, section 6.2): no path, not even a slash at the end.
+_ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
 
 def _check_url(template: str) -> None:
@@ -153,6 +156,10 @@ class Settings(HttpSettings):
         None, description="an x402 facilitator, so that a first payment may bring its deposit"
     )
 
+    cors_origins: str = Field(
+        "",
+        description="pages that may read answers in browsers: `https://…`, comma separated, or `*`",
+    )
     api_keys_file: Path | None = Field(
         None, description="TOML file of API keys with their limits (`corechain indexer api-key`)"
     )
@@ -237,6 +244,18 @@ class Settings(HttpSettings):
     def quorum(self) -> int:
         """How many of them must agree."""
         return self.rpc_quorum or len(self.node_urls) // 2 + 1
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, value: str) -> str:
+        for origin in filter(None, (part.strip() for part in value.split(","))):
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError("an origin is http(s)://host[:port], in lower case, or *")
+        return value
+
+    @property
+    def cors_allowed(self) -> frozenset[str]:
+        return frozenset(filter(None, (part.strip() for part in self.cors_origins.split(","))))
 
     @property
     def data_templates(self) -> list[str]:

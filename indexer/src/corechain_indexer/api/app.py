@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from corechain.protocol.errors import (
+    MethodNotAllowed,
     NotMirrored,
     PaymentRequired,
     ProtocolError,
@@ -26,6 +27,7 @@ from corechain.protocol.errors import (
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, route_error
 from corechain_indexer.api.admission import Admission
+from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Body, Delivery, query_id
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.gate import Gates
@@ -88,6 +90,7 @@ class Api:
     metrics: Metrics
     prepared: asyncio.Event
     gates: Gates
+    cors: Cors
 
     def handler(self, endpoint: Endpoint) -> Handler:
         """What answers requests of a path, and counts them."""
@@ -100,6 +103,7 @@ class Api:
                 time.perf_counter() - started
             )
             self.metrics.requests.labels(endpoint.path, str(response.status_code)).inc()
+            self.cors.mark(request, response.headers)
             return response
 
         return handle
@@ -187,14 +191,20 @@ class Api:
     async def unknown(self, request: Request, error: Exception) -> Response:
         """No path of ours, or no method of the path."""
         assert isinstance(error, HTTPException), error
+        preflight = self.cors.preflight(request)
+        if preflight is not None and error.status_code == MethodNotAllowed.status:
+            return preflight
         found = route_error(error)
         self.count(found)
         response = problem(found)
         response.headers.update(error.headers or {})
+        self.cors.mark(request, response.headers)
         return response
 
     async def openapi(self, request: Request) -> Response:
-        return _json(document(ENDPOINTS, VERSION))
+        response = _json(document(ENDPOINTS, VERSION))
+        self.cors.mark(request, response.headers)
+        return response
 
     def app(
         self, *, queries: bool, metrics: bool = True, exposition: Exposition | None = None

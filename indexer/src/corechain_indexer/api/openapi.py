@@ -55,12 +55,12 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
-def _parameter(name: str, place: str) -> dict[str, Any]:
+def _parameter(name: str, place: str, *, required: bool) -> dict[str, Any]:
     text, schema = PARAMETERS[name]
     return {
         "name": name,
         "in": place,
-        "required": place == "path",
+        "required": required,
         "description": text,
         "schema": dict(schema),
     }
@@ -85,8 +85,11 @@ def _operation(endpoint: Endpoint, schema: Mapping[str, Any]) -> dict[str, Any]:
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "parameters": [
-            *(_parameter(name, "path") for name in endpoint.path_parameters),
-            *(_parameter(name, "query") for name in endpoint.parameters),
+            *(_parameter(name, "path", required=True) for name in endpoint.path_parameters),
+            *(
+                _parameter(name, "query", required=name in endpoint.required)
+                for name in endpoint.parameters
+            ),
         ],
         "responses": responses,
     }

@@ -28,6 +28,7 @@ class Endpoint:
     paid: bool = False
     table: Table | None = None
     timed: bool = False
+    required: tuple[str, ...] = ()
 
     @property
     def formats(self) -> tuple[Format, ...]:
@@ -79,6 +80,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         ("device", "metric", "from", "to", "proofs", *PAGED, *BOUNDS),
         paid=True,
         table=tables.READINGS,
+        required=("device",),
     ),
     Endpoint(
         "/v1/statistics",
@@ -87,6 +89,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.Statistics,
         ("metric", "device", "cell", "resolution", "from", "to", *BOUNDS),
         paid=True,
+        required=("metric",),
     ),
     Endpoint(
         "/v1/series",
@@ -96,6 +99,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         ("metric", "device", "from", "to", "bucket", "limit", *BOUNDS),
         paid=True,
         table=tables.SERIES,
+        required=("metric", "device"),
     ),
     Endpoint(
         "/v1/latest",
@@ -104,6 +108,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.Latest,
         ("device", *BOUNDS),
         paid=True,
+        required=("device",),
     ),
     Endpoint(
         "/v1/rewards/{owner}", "reward", "Claimable rewards with proof", schemas.Reward, timed=True
