@@ -27,16 +27,20 @@ from redis.asyncio import Redis
 from starlette.requests import Request
 from typer.testing import CliRunner
 
+from corechain.async_client import AsyncClient
+from corechain.http import LoopClients
+from corechain.protocol.errors import InvalidValue
 from corechain.service.settings import InvalidSetting
+from corechain.steps import ApiUnavailable
 from corechain_indexer.api.admission import Admission
-from corechain_indexer.api.keys import KeyRing, key_ring, new_key
+from corechain_indexer.api.keys import ApiKey, KeyRing, digest_of, key_ring, new_key
 from corechain_indexer.cli import commands
 from corechain_indexer.errors import TooManyRequests, UnknownApiKey
 from corechain_indexer.limits import DAY_MS, TOKEN, Allowance, Bucket, Buckets
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.latest import connect_cache
 from corechain_indexer.store.quotas import Quotas
-from indexer.support import Driven
+from indexer.support import Driven, World
 
 START = 1_790_000_000_000
 allowances = st.builds(
@@ -247,6 +251,36 @@ async def test_beyond_the_limit_queries_are_told_when_to_come_again(indexer: Dri
             assert (await api.get(path)).status_code == 200
         assert (await api.get("/ready")).status_code in (200, 503)
     assert indexer.metric("corechain_requests_limited_total", key="anonymous") == 1
+
+
+async def test_the_sdk_sends_its_key_to_the_api_and_says_when_to_come_again(
+    world: World, indexer: Driven
+) -> None:
+    secret = "cck_desk"
+    ring = KeyRing({digest_of(secret): ApiKey("desk", digest_of(secret), per_day=9)})
+    api = indexer.indexer.api()
+    api.admission.keys, api.admission.anonymous = ring, Allowance(0, 1, 1)
+    api.admission.clock = lambda: START / 1000
+    await indexer.indexer.redis.flushdb()
+    transport, here = httpx.ASGITransport(app=api.app(queries=True)), "http://indexer"
+
+    def client(**changes: str) -> AsyncClient:
+        made = AsyncClient(here, here, world.chain.rpc_url, world.chain.deployment, **changes)
+        made.__dict__["_clients"] = LoopClients(lambda: httpx.AsyncClient(transport=transport))
+        return made
+
+    async with client(api_key=secret) as known, client() as stranger:
+        for _ in range(3):
+            await known.status()
+        await stranger.status()
+        with pytest.raises(ApiUnavailable, match="may ask again") as refused:
+            await stranger.status()
+    assert (refused.value.status, refused.value.problem) == (429, "TooManyRequests")
+    assert refused.value.retry_after_s is not None
+    assert secret not in repr(known)
+    with pytest.raises(InvalidValue, match="api_key") as wrong:
+        client(api_key="two words")
+    assert "two words" not in str(wrong.value)
 
 
 async def test_an_unknown_key_is_refused(indexer: Driven) -> None:

@@ -1,5 +1,6 @@
 """Client: a thin sender of the flows. Verification is on by default."""
 
+import re
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import closing
@@ -59,6 +60,8 @@ if TYPE_CHECKING:
 S = TypeVar("S")
 T = TypeVar("T")
 TIMEOUT_S = 30.0
+# Not shown in errors: it is a secret.
+_API_KEY = re.compile(r"[\x21-\x7e]{1,200}", re.ASCII)
 
 
 def _check_kinds(account: object, verify: object, channel: object) -> None:
@@ -75,6 +78,7 @@ class ClientBase:
 
     `max_price` is the most that a query may cost, in base units of the token; None: what the
     channel agreed to when it was opened. A 402 that asks more raises PriceTooHigh, unpaid.
+    `api_key` is sent to the query API, and to nobody else.
     """
 
     api_url: str
@@ -85,6 +89,7 @@ class ClientBase:
     verify: bool = True
     channel: PaymentChannel | None = field(default=None, repr=False)
     max_price: int | None = None
+    api_key: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("api_url", "gateway_url", "rpc_url"):
@@ -94,6 +99,8 @@ class ClientBase:
         if self.max_price is not None:
             self.max_price = whole("max_price", self.max_price, 0, U128_MAX)
         _check_kinds(self.account, self.verify, self.channel)
+        if self.api_key is not None and not _API_KEY.fullmatch(self.api_key):
+            raise InvalidValue("api_key", "…", "takes printable characters without a space")
 
     @property
     def contracts(self) -> Deployment:
@@ -129,6 +136,8 @@ class ClientBase:
     def _call(self, request: Request, payment: Mapping[str, str]) -> dict[str, Any]:
         """The arguments of `exchange`."""
         own = {"content-type": request.content_type} if request.content_type else {}
+        if self.api_key is not None and request.service != flows.GATEWAY:
+            own["authorization"] = f"Bearer {self.api_key}"
         return {
             "method": request.method,
             "url": self._url(request),
