@@ -222,6 +222,10 @@ fuzz-formats: setup ## a million mutated uploads for each format of the bridge (
 fuzz-mqtt: setup ## a million mutated streams of an MQTT broker of each version (INPUTS= SEED=)
 	@PYTHONPATH=tests $(BIN)/python -m relayer.mqtt.fuzz_mqtt --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
 
+.PHONY: torture-index
+torture-index: setup ## an indexer killed a hundred times, on deep reorgs and failing stores, against one built at once (KILLS= SEED=)
+	@KILLS=$(or $(KILLS),100) SEED=$(SEED) $(BIN)/pytest tests/indexer/test_index_crash.py -q -s
+
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000
 

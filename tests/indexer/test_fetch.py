@@ -26,6 +26,7 @@ from corechain.protocol.hashing import ZERO26, keccak
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.reading import Observation, Report, SignedReport
 from corechain.protocol.sealing import SealedBatch
+from corechain_indexer import redirects as redirection
 from corechain_indexer.download import retry_after_s
 from corechain_indexer.errors import FileWithheld
 from corechain_indexer.fetch import FileSources
@@ -98,6 +99,10 @@ ODD: dict[str, tuple[Behaviour, str]] = {
     "204": (says(b"HTTP/1.1 204 No Content\r\n\r\n"), "HTTP 204"),
     "a redirect into our files": (redirects("file:///etc/passwd"), "UnsupportedProtocol"),
     "a redirect to nowhere": (redirects("http://[::bad"), "RemoteProtocolError"),
+    "a redirect to another scheme": (redirects("ftp://127.0.0.1/"), "UnsupportedProtocol"),
+    "huge headers": (offers(FILE, "x-more: " + "y" * 300_000), "RemoteProtocolError"),
+    "two compressions": (offers(FILE, "content-encoding: gzip, gzip"), "was not asked for"),
+    "half a compressed file": (offers(gzip.compress(FILE)[:-30], "content-encoding: gzip"), "hash"),
     "no HTTP at all": (says(b"SSH-2.0-OpenSSH_9.2\r\n"), "RemoteProtocolError"),
 }
 
@@ -152,6 +157,57 @@ async def test_redirects_are_followed_to_the_file() -> None:
         async with fetching(first.url) as files:
             await files.first_fit(BATCH.commitment, judge)
         assert good.asked == ["/there"]
+
+
+async def test_a_source_outside_cannot_send_us_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All servers of a test are inside; so one of its addresses plays the world outside."""
+
+    async def inside(host: str) -> bool:
+        return host != "localhost"
+
+    with source_that(offers(FILE)) as target, source_that(redirects(f"{target.url}/x")) as first:
+        outside = first.url.replace("127.0.0.1", "localhost")
+        async with fetching(first.url) as files:
+            await files.first_fit(BATCH.commitment, judge)  # from inside to inside
+        monkeypatch.setattr(redirection, "is_inside", inside)
+        async with fetching(outside) as files:
+            with pytest.raises(FileWithheld, match="redirects into a private network"):
+                await files.first_fit(BATCH.commitment, judge)
+        assert target.asked == ["/x"]
+        first.behave = redirects(f"{target.url.replace('127.0.0.1', 'localhost')}/y")
+        async with fetching(outside) as files:
+            await files.first_fit(BATCH.commitment, judge)  # from outside to outside
+        assert target.asked == ["/x", "/y"]
+
+
+@pytest.mark.parametrize(
+    ("address", "inside"),
+    [
+        ("127.0.0.1", True),
+        ("10.1.2.3", True),
+        ("172.16.0.1", True),
+        ("192.168.0.1", True),
+        ("169.254.169.254", True),
+        ("100.64.0.1", True),
+        ("0.0.0.0", True),
+        ("::1", True),
+        ("fe80::1%eth0", True),
+        ("fd00::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::ffff:8.8.8.8", False),
+        ("8.8.8.8", False),
+        ("2606:4700::1111", False),
+    ],
+)
+async def test_which_addresses_are_inside(address: str, inside: bool) -> None:
+    assert redirection.is_inside_address(address) is inside
+    if "%" not in address:
+        assert await redirection.is_inside(address) is inside
+
+
+async def test_a_name_that_stands_for_nothing_is_not_inside() -> None:
+    assert await redirection.addresses_of("nothing.invalid") == []
+    assert await redirection.addresses_of("x" * 300) == []
 
 
 async def test_who_served_lately_is_asked_first() -> None:

@@ -15,6 +15,8 @@ ENCODINGS = ("", "identity")
 DEFLATED = ("gzip", "x-gzip", "deflate")
 EITHER_HEADER = 32 + zlib.MAX_WBITS
 """zlib's way to say: gzip or zlib, whichever it is."""
+FIRST_HOST = "corechain_first_host"
+"""Extension of a request and of those that it is redirected to: whom we meant to ask."""
 PATIENCE = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 
 
@@ -84,7 +86,9 @@ class Download:
         # Asked for as it is: who compresses nevertheless is unpacked within bounds.
         headers = {"accept-encoding": "identity"}
         try:
-            async with self.http.stream("GET", url, headers=headers) as response:
+            extensions = {FIRST_HOST: httpx.URL(url).host}
+            sent = self.http.stream("GET", url, headers=headers, extensions=extensions)
+            async with sent as response:
                 self._check(response)
                 return await self._body(response)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:

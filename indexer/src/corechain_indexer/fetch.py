@@ -15,6 +15,7 @@ from corechain.http import async_client
 from corechain_indexer.disk import DiskReader
 from corechain_indexer.download import Download, Unfit
 from corechain_indexer.errors import FileWithheld
+from corechain_indexer.redirects import refuse_way_inside
 
 LONGEST_WAIT_S = 300.0
 """A source that asks for more patience than this is asked again nevertheless."""
@@ -63,6 +64,7 @@ def _client(timeout_s: float) -> httpx.AsyncClient:
         timeout=timeout_s,
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
+        event_hooks={"request": [refuse_way_inside]},
         limits=httpx.Limits(max_connections=CONNECTIONS),
     )
 
