@@ -30,6 +30,7 @@ OVERRIDES := tools/overrides.txt
 GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 INFLUX := .corechain/influx/influxd
+PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
 .PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-api bench-stream bench-table abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
@@ -151,6 +152,14 @@ $(INFLUX): tools/ensure_influx.py | .corechain/versions
 test-influx: setup $(INFLUX) ## the series in a real InfluxDB 2 (2 minutes)
 	@echo "· InfluxDB 2"
 	@$(RUN) $(PYTEST) tests/influx/influx_series.py tests/influx/influx_outages.py
+
+.PHONY: test-pgbouncer
+$(PGBOUNCER): tools/ensure_pgbouncer.py | .corechain/versions
+	@$(PYTHON) tools/ensure_pgbouncer.py && touch $@
+
+test-pgbouncer: setup $(PGBOUNCER) ## the indexer through a PgBouncer in transaction mode (1 minute)
+	@echo "· the indexer through PgBouncer"
+	@$(RUN) $(PYTEST) tests/indexer/through_pgbouncer.py
 
 test-cluster: setup ## the relayer on three Kafka brokers, one of them killed under load (2 minutes)
 	@echo "· three Kafka brokers"

@@ -44,7 +44,7 @@ def run(words: Sequence[str | Path], folder: Path) -> str:
             check=False,
         )
     except FileNotFoundError:
-        raise Failed(f"there is no {words[0]}: install mosquitto by hand") from None
+        raise Failed(f"there is no {words[0]}: install it by hand") from None
     except subprocess.TimeoutExpired:
         raise Failed(f"{shown}: not done within {LIMIT_S} s") from None
     if done.returncode != 0:
@@ -68,49 +68,49 @@ def options(state: Path) -> list[str]:
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def packages(apt: Sequence[str], folder: Path) -> list[str]:
-    """Mosquitto, and what it needs that the system does not have. Raises Failed."""
-    said = run([*apt, "install", "--print-uris", "-qq", "--no-install-recommends", PACKAGE], folder)
+def packages(apt: Sequence[str], folder: Path, package: str) -> list[str]:
+    """The package, and what it needs that the system does not have. Raises Failed."""
+    said = run([*apt, "install", "--print-uris", "-qq", "--no-install-recommends", package], folder)
     found = _URI.findall(said)
-    if PACKAGE not in found:
+    if package not in found:
         # It is installed, but not on the PATH: fetch it all the same.
-        found.append(PACKAGE)
+        found.append(package)
     return found
 
 
-def fetch(folder: Path) -> None:
+def fetch(folder: Path, package: str) -> None:
     """Raises Failed."""
     state, debs = folder / "apt", folder / "debs"
     shutil.rmtree(debs, ignore_errors=True)
     debs.mkdir(parents=True)
     mine = ["apt-get", *options(state)]
     try:
-        names = packages(["apt-get", "-o", "Debug::NoLocking=true"], debs)
+        names = packages(["apt-get", "-o", "Debug::NoLocking=true"], debs, package)
         run(["apt-get", "download", *names], debs)
     except Failed:
         # The system has no lists, or old ones: lists of our own.
         run([*mine, "update"], debs)
-        run([*mine, "download", *packages(mine, debs)], debs)
+        run([*mine, "download", *packages(mine, debs, package)], debs)
     for deb in sorted(debs.glob("*.deb")):
         run(["dpkg-deb", "-x", deb, folder], debs)
     shutil.rmtree(debs)
     shutil.rmtree(state, ignore_errors=True)
 
 
-def ensure(folder: Path) -> str:
+def ensure(folder: Path, package: str = PACKAGE, program: Path = PROGRAM) -> str:
     """Returns when the program is there, with an empty text, or what the last attempt lacked."""
     said = ""
     for attempt in range(ATTEMPTS):
-        if (folder / PROGRAM).is_file():
+        if (folder / program).is_file():
             return ""
         time.sleep(PAUSE_S * (2**attempt - 1))
         try:
-            fetch(folder)
+            fetch(folder, package)
         except Failed as error:
             said = str(error)
             if said.startswith("there is no"):
                 return said
-    return "" if (folder / PROGRAM).is_file() else said or "the package has no program"
+    return "" if (folder / program).is_file() else said or "the package has no program"
 
 
 def main() -> int:

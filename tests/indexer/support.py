@@ -264,7 +264,7 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(indexer.close)
         await indexer.prepare()
-        url = settings.database_url.get_secret_value()
+        url = settings.session_url
         connection = await stack.enter_async_context(writer(url, WRITER))
         mirror = Mirror(
             indexer.reader, ChainStore(connection), world.chain.deployment.chain_id, 0.05,

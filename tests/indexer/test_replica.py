@@ -21,7 +21,8 @@ from support.processes import PATIENCE_S, until
 from support.replica import ReplicaServer
 
 from corechain.devnet.postgres import PostgresServer
-from corechain.service.database import connect
+from corechain.service.database import asked, connect
+from corechain.service.errors import StoreUnavailable
 from corechain_indexer.store import replica
 from corechain_indexer.store.replica import Lag, ReplicaReads, position_of
 from indexer.support import Driven, World, driven, get, settings_of
@@ -223,3 +224,15 @@ def test_lag_is_the_age_of_the_newest_moment_that_was_replayed_whole() -> None:
 
 def test_positions_of_the_log_compare_as_numbers() -> None:
     assert position_of("0/FFFFFFFF") < position_of("1/0") < position_of("A/1")
+
+
+async def test_locks_and_migrations_go_past_a_pooler(
+    world: World, database: str, bus_url: str
+) -> None:
+    """It would give the connection that holds them to others; nobody listens where it should be."""
+    pooler = "postgresql://postgres@127.0.0.1:9/nowhere"
+    settings = settings_of(world, pooler, bus_url, database_direct_url=database)
+    async with driven(settings, world) as driving:  # migrates, and takes the writers' locks
+        assert await driving.mirror.step()
+        with pytest.raises(StoreUnavailable):
+            await asked(driving.indexer.pool.fetchval("select 1"))

@@ -127,7 +127,7 @@ def test_a_system_without_lists_gets_lists_in_our_folder(
 
 def test_without_apt_it_is_said_at_once(tool: ModuleType, programs: Programs, folder: Path) -> None:
     (programs.folder / "apt-get").unlink()
-    assert tool.ensure(folder) == "there is no apt-get: install mosquitto by hand"
+    assert tool.ensure(folder) == "there is no apt-get: install it by hand"
 
 
 @pytest.mark.parametrize(

@@ -197,7 +197,7 @@ async def audit_index(
     addresses = [contract.address for contract in deployment.contracts.values()]
     try:
         await check_chain(rpc, deployment.chain_id)
-        async with create_pool(settings.database_url.get_secret_value()) as pool:
+        async with create_pool(settings.session_url) as pool:
             auditor = Auditor(pool, rpc, addresses, settings.log_range_blocks)
             return await auditor.audit(max(first, deployment.first_block), last)
     finally:

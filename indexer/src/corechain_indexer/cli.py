@@ -54,7 +54,7 @@ def migrate() -> None:
     settings, _ = configured(load_settings)
 
     async def main() -> None:
-        for name in await apply(settings.database_url.get_secret_value(), MIGRATIONS):
+        for name in await apply(settings.session_url, MIGRATIONS):
             typer.echo(name)
 
     run_to_end(main())
@@ -128,7 +128,7 @@ def redeem() -> None:
     chain = Chain(settings.node_urls[0], deployment)
 
     async def main() -> None:
-        rows = await open_vouchers(settings.database_url.get_secret_value())
+        rows = await open_vouchers(settings.session_url)
         done = await asyncio.to_thread(redeem_all, chain, secret, rows)
         typer.echo(json.dumps(done.summary(), indent=2))
 

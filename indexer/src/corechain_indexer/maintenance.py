@@ -18,6 +18,6 @@ async def forget_everything(settings: Settings) -> None:
 
     Raises WriterLockHeld while an indexer runs.
     """
-    async with writer(settings.database_url.get_secret_value(), WRITER) as connection:
+    async with writer(settings.session_url, WRITER) as connection:
         gone = await ChainStore(connection).roll_back(BEFORE_EVERYTHING)
     log.info("forgotten", batches=len(gone.batches))

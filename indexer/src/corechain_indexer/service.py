@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import structlog
-from eth_account import Account
 
 from corechain.deployment import Deployment
 from corechain.http import async_client
-from corechain.protocol.channel import payment_domain
 from corechain.service.chain_reader import ChainReader
-from corechain.service.database import create_pool, migrate, writer
+from corechain.service.database import migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health, Probe
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
-from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, side_by_side
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Delivery
-from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.exports import Exports
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.gate import Gates
@@ -33,7 +29,6 @@ from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.known import Kept, Mark
 from corechain_indexer.api.newest import Newest
-from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.proofs import ReadingProver
 from corechain_indexer.api.regions import RegionReader
 from corechain_indexer.api.rewards import RewardClaims
@@ -61,13 +56,13 @@ from corechain_indexer.store.events import EventLog, EventNumbers
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
-from corechain_indexer.store.opened import influx_of, replica_of
+from corechain_indexer.store.opened import influx_of, pool_of, replica_of
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import ReplicaReads, one_source
 from corechain_indexer.store.series import SegmentSeries, Series
 from corechain_indexer.verifier import Verifier
-from corechain_indexer.wiring import admission_of
+from corechain_indexer.wiring import admission_of, paywall_of
 from corechain_indexer.withdrawals import WithdrawalWatch
 
 if TYPE_CHECKING:
@@ -115,7 +110,7 @@ class Indexer:
         self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = node_of(settings, self._left_out)
         self.reader = self._reader()
-        self.pool = create_pool(self.database_url)
+        self.pool = pool_of(settings)
         self.replica = replica_of(settings, self.pool, self._bypassed("replica"))
         if self.replica is not None:
             self.metrics.replica_lag.set_function(self.replica.lag)
@@ -127,10 +122,6 @@ class Indexer:
         self.series = self._series()
         self.http = async_client()
         self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
-
-    @property
-    def database_url(self) -> str:
-        return self.settings.database_url.get_secret_value()
 
     def _series(self) -> Series:
         segments, influx = SegmentSeries(self.reads), influx_of(self.settings)
@@ -147,7 +138,7 @@ class Indexer:
 
     async def prepare(self) -> None:
         """Brings the database up to this version. Raises StoreUnavailable."""
-        applied = await migrate(self.database_url, MIGRATIONS)
+        applied = await migrate(self.settings.session_url, MIGRATIONS)
         log.info("database ready", migrations=applied)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
         if self.replica is not None:
@@ -183,7 +174,7 @@ class Indexer:
         """One session of the mirror: the only one that writes this database."""
         settings = self.settings
         await self._check_node()
-        async with writer(self.database_url, WRITER) as connection:
+        async with writer(self.settings.session_url, WRITER) as connection:
             mirror = Mirror(
                 self.reader,
                 ChainStore(connection),
@@ -234,7 +225,7 @@ class Indexer:
 
     async def export(self, sink: Sink) -> None:
         """One session of a sink's exporter: the only one that emits to it."""
-        async with writer(self.database_url, f"{WRITER} {sink.name}") as connection:
+        async with writer(self.settings.session_url, f"{WRITER} {sink.name}") as connection:
             step = Exporter(connection, sink).step
             if sink is self.series_sink:
                 step = partial(self.series_sink.patiently, step)
@@ -243,7 +234,7 @@ class Indexer:
 
     async def number_events(self) -> None:
         """One session of the log of batch events: the only one that writes it."""
-        async with writer(self.database_url, f"{WRITER} events") as connection:
+        async with writer(self.settings.session_url, f"{WRITER} events") as connection:
             numbers = EventNumbers(connection, self.settings.keep_events)
 
             async def step() -> bool:
@@ -256,7 +247,7 @@ class Indexer:
 
     async def relay_events(self) -> None:
         """One session of the stream in Redis: the only one that writes it."""
-        async with writer(self.database_url, f"{WRITER} relay") as connection:
+        async with writer(self.settings.session_url, f"{WRITER} relay") as connection:
             relay = self.relay(EventLog(connection))
             await until_woken(relay.step, self.numbered, self.settings.poll_s)
 
@@ -316,7 +307,7 @@ class Indexer:
         }
         health = Health(needed | dict(probes or {}), self.supervised, self.warnings)
         freshness = Freshness(self.pool, self.rpc, settings.fresh_wait_s, self.replica)
-        paywall = self._paywall()
+        paywall = paywall_of(settings, self.deployment, self.pool, self.http)
         return Api(
             handlers,
             admission_of(settings, self.redis, self.metrics),
@@ -353,28 +344,6 @@ class Indexer:
         if not self.prepared.is_set():
             raise StoreUnavailable("the tables of this version are not there yet")
         await Reads(self.pool).ping()
-
-    def _paywall(self) -> Paywall | None:
-        settings = self.settings
-        if settings.price_per_query == 0:
-            return None
-        if settings.payee_key is None:
-            raise InvalidSetting("INDEXER_PAYEE_KEY is not set, but queries cost something")
-        payee = Account.from_key(settings.payee_key.get_secret_value()).address
-        contract = self.deployment.address("PaymentChannels")
-        domain = payment_domain(self.deployment.chain_id, contract)
-        return Paywall(
-            self.pool,
-            settings.price_per_query,
-            bytes.fromhex(payee[2:]),
-            self.deployment.address("CoreToken"),
-            domain,
-            self._depositor(),
-        )
-
-    def _depositor(self) -> Depositor | None:
-        url = self.settings.facilitator_url
-        return None if url is None else Depositor(self.http, url.get_secret_value(), self.pool)
 
     def _loop(self, name: str, session: Any) -> Coroutine[Any, Any, None]:
         restarted = self.metrics.sessions_restarted.labels(name).inc

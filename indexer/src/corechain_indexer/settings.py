@@ -43,6 +43,11 @@ class Settings(HttpSettings):
     )
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
     database_url: DatabaseUrl = Field(description="Postgres with the mirrored chain")
+    database_direct_url: DatabaseUrl | None = Field(
+        None,
+        description="the same database without its pooler, where DATABASE_URL is a PgBouncer in "
+        "transaction mode: for locks and migrations, which need a session",
+    )
     replica_url: DatabaseUrl | None = Field(
         None, description="a streaming replica of that Postgres, for the API to read from"
     )
@@ -256,6 +261,11 @@ class Settings(HttpSettings):
     @property
     def cors_allowed(self) -> frozenset[str]:
         return frozenset(filter(None, (part.strip() for part in self.cors_origins.split(","))))
+
+    @property
+    def session_url(self) -> str:
+        """Where a connection is a session of Postgres, which holds locks."""
+        return (self.database_direct_url or self.database_url).get_secret_value()
 
     @property
     def data_templates(self) -> list[str]:

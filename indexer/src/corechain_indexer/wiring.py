@@ -2,15 +2,25 @@
 
 from typing import TYPE_CHECKING
 
+from eth_account import Account
+
+from corechain.deployment import Deployment
+from corechain.protocol.channel import payment_domain
+from corechain.service.settings import InvalidSetting
 from corechain_indexer.api.admission import Admission
+from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.keys import key_ring
+from corechain_indexer.api.payments import Paywall
 from corechain_indexer.limits import Allowance
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.quotas import Quotas
 
 if TYPE_CHECKING:
+    import httpx
     from redis.asyncio import Redis
+
+    from corechain.service.database import Database
 
 
 def admission_of(settings: Settings, redis: "Redis", metrics: Metrics) -> Admission:
@@ -25,4 +35,25 @@ def admission_of(settings: Settings, redis: "Redis", metrics: Metrics) -> Admiss
         anonymous,
         settings.burst_s,
         settings.api_workers,
+    )
+
+
+def paywall_of(
+    settings: Settings, deployment: Deployment, pool: "Database", http: "httpx.AsyncClient"
+) -> Paywall | None:
+    """None where queries are free. Raises InvalidSetting."""
+    if settings.price_per_query == 0:
+        return None
+    if settings.payee_key is None:
+        raise InvalidSetting("INDEXER_PAYEE_KEY is not set, but queries cost something")
+    payee = Account.from_key(settings.payee_key.get_secret_value()).address
+    contract = deployment.address("PaymentChannels")
+    url = settings.facilitator_url
+    return Paywall(
+        pool,
+        settings.price_per_query,
+        bytes.fromhex(payee[2:]),
+        deployment.address("CoreToken"),
+        payment_domain(deployment.chain_id, contract),
+        None if url is None else Depositor(http, url.get_secret_value(), pool),
     )

@@ -1,4 +1,4 @@
-"""Stores beside the primary Postgres that an operator may name in the settings."""
+"""The stores that an operator names in the settings."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -10,6 +10,12 @@ from corechain_indexer.store.replica import ReplicaReads
 if TYPE_CHECKING:
     from corechain.service.database import Database
     from corechain_indexer.store.influx import InfluxSeries
+
+
+def pool_of(settings: Settings) -> "Database":
+    """The primary, directly or through its pooler."""
+    pooled = settings.database_direct_url is not None
+    return create_pool(settings.database_url.get_secret_value(), pooled=pooled)
 
 
 def influx_of(settings: Settings) -> "InfluxSeries | None":
@@ -33,5 +39,7 @@ def replica_of(
     """Connects when it is first used, once its pool has been awaited."""
     if settings.replica_url is None:
         return None
-    pool = create_pool(settings.replica_url.get_secret_value())
+    # Who pools the one pools the other.
+    pooled = settings.database_direct_url is not None
+    pool = create_pool(settings.replica_url.get_secret_value(), pooled=pooled)
     return ReplicaReads(primary, pool, settings.replica_max_lag_s, bypassed)

@@ -20,6 +20,8 @@ MIGRATION_TIMEOUT_S = 86_400.0
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
 POOL_SIZE = 8
+STATEMENTS = 100
+"""Kept prepared on each connection: asyncpg's own number, and more than we have queries."""
 MIGRATION_LOCK = "corechain migrations"
 T = TypeVar("T")
 Migrations = Sequence[tuple[str, str]]
@@ -93,10 +95,15 @@ class _Stateless(asyncpg.Connection):
         return ""
 
 
-def create_pool(url: str) -> "Database":
-    """A pool that connects when it is first used: an outage at start is an outage, not a crash."""
+def create_pool(url: str, *, pooled: bool = False) -> "Database":
+    """A pool that connects when it is first used: an outage at start is an outage, not a crash.
+
+    `pooled`: the URL is of a pooler in transaction mode (PgBouncer). What was prepared on one of
+    its connections is not there on the next, so nothing is kept prepared.
+    """
     return asyncpg.create_pool(
         url,
+        statement_cache_size=0 if pooled else STATEMENTS,
         connection_class=_Stateless,
         min_size=0,
         max_size=POOL_SIZE,
