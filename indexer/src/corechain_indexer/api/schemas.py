@@ -39,7 +39,7 @@ class Devices(msgspec.Struct, frozen=True):
     next_cursor: str | None
 
 
-class Header(msgspec.Struct, frozen=True):
+class Header(msgspec.Struct, frozen=True, gc=False):
     batch_id: int
     previous: str
     ancestor: str
@@ -139,7 +139,7 @@ class ReadingProof(msgspec.Struct, frozen=True):
     provenance: str
 
 
-class Part(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to"}):
+class Part(msgspec.Struct, frozen=True, gc=False, rename={"start": "from", "end": "to"}):
     """One batch's share: positions [from, to) between the keys low and high, with the proof."""
 
     batch_id: int
@@ -177,7 +177,7 @@ class Disclosed(msgspec.Struct, frozen=True, rename={"start": "from", "end": "to
     nodes: str
 
 
-class Skipped(msgspec.Struct, frozen=True):
+class Skipped(msgspec.Struct, frozen=True, gc=False):
     """A batch between the first and the last part whose window does not touch the one asked for."""
 
     batch_id: int
