@@ -1,10 +1,11 @@
 """Rows of the database as answers. Pure."""
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from corechain.protocol.batch import Header
 from corechain.protocol.hashing import Digest26
-from corechain.protocol.provenance import provenance_of
+from corechain.protocol.provenance import Provenance, provenance_of
 from corechain.protocol.quality import Reason
 from corechain.protocol.rewards import RewardSchedule
 from corechain_indexer.api import schemas
@@ -19,6 +20,7 @@ def hexed(value: bytes) -> str:
     return "0x" + value.hex()
 
 
+@lru_cache(maxsize=65_536)  # stations do not move: a page shows one or a few
 def celled(cell: int) -> str:
     return f"{to_unsigned(cell):015x}"
 
@@ -86,18 +88,24 @@ def device(row: "Record") -> schemas.Device:
     )
 
 
+@lru_cache(maxsize=4_096)  # a page is of one device: a thousand readings asked it a thousand times
+def _named(device: bytes) -> tuple[str, Provenance]:
+    return hexed(device), provenance_of(device)
+
+
 def reading(row: StoredReading) -> schemas.Reading:
+    device, provenance = _named(row["device"])
     return schemas.Reading(
         row["batch_id"],
         row["position"],
         row["metric"],
         celled(row["cell"]),
-        hexed(row["device"]),
+        device,
         row["observed_at"],
         row["value"],
         row["flag"],
         row["finality"],
-        provenance_of(row["device"]),
+        provenance,
     )
 
 
