@@ -26,7 +26,7 @@ from corechain.service.database import writer
 from corechain_indexer.export import Exporter
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.mirror import Mirror
-from corechain_indexer.relay import EventRelay
+from corechain_indexer.relay import EventRelay, stream_key
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.service import Indexer
 from corechain_indexer.settings import Settings
@@ -279,7 +279,9 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
             exporters.append(Exporter(lock, sink))
         events = await stack.enter_async_context(writer(url, f"{WRITER} events"))
         exporters.append(EventNumbers(events, settings.keep_events))
-        exporters.append(indexer.relay(EventLog(events)))
+        key = stream_key(indexer.deployment.chain_id)
+        length = settings.redis_events
+        exporters.append(EventRelay(indexer.redis, EventLog(events), key, length))
         schedule = indexer.deployment.rewards
         auditor = RewardAuditor(indexer.pool, indexer.metrics, schedule)
         exporter = Exporters(exporters, auditor)

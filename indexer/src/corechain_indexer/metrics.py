@@ -110,6 +110,10 @@ class Metrics:
             "reason",
         )
         self.deliveries = counter("stream_deliveries_total", "Events sent to live subscribers")
+        self.alerts = counter("alerts_total", "Alerts that fired or were resolved", "alert", "what")
+        self.webhooks = counter(
+            "webhooks_total", "Messages to receivers of alerts by what came of them", "to", "what"
+        )
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )

@@ -6,7 +6,8 @@ again, and what is not of this log is thrown away. No command names two keys: an
 serves it.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,11 @@ import msgspec
 import structlog
 from redis.exceptions import ResponseError
 
+from corechain.service.database import writer
 from corechain_indexer.errors import CacheUnavailable
-from corechain_indexer.store.events import BatchEvent, Cursor, EventLog, LogHead
+from corechain_indexer.export import until_woken
+from corechain_indexer.maintenance import WRITER
+from corechain_indexer.store.events import BatchEvent, Cursor, EventLog, EventNumbers, LogHead
 from corechain_indexer.store.latest import told
 
 if TYPE_CHECKING:
@@ -121,3 +125,39 @@ class EventRelay:
             pipe.xadd(self.key, fields, id=f"{event.id}-0", maxlen=self.length, approximate=True)
         pipe.xlen(self.key)
         return int((await told(pipe.execute()))[-1])
+
+
+@dataclass(slots=True)
+class EventSessions:
+    """The two loops that write the log and the stream, each with a lock of its own: an outage of
+    Redis does not keep events from being numbered. `keep` and `length` in events; `wake` is set
+    when something happened to a batch."""
+
+    database_url: str
+    redis: "Redis"
+    key: str
+    keep: int
+    length: int
+    poll_s: float
+    wake: asyncio.Event
+    _numbered: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def by_name(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        return {"events": self.number, "relay": self.pass_on}
+
+    async def number(self) -> None:
+        async with writer(self.database_url, f"{WRITER} events") as connection:
+            numbers = EventNumbers(connection, self.keep)
+
+            async def step() -> bool:
+                happened = await numbers.step()
+                if happened:
+                    self._numbered.set()
+                return happened
+
+            await until_woken(step, self.wake, self.poll_s)
+
+    async def pass_on(self) -> None:
+        async with writer(self.database_url, f"{WRITER} relay") as connection:
+            relay = EventRelay(self.redis, EventLog(connection), self.key, self.length)
+            await until_woken(relay.step, self._numbered, self.poll_s)

@@ -19,6 +19,7 @@ from corechain.service.health import Health, Probe
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, sessions, side_by_side
+from corechain_indexer.alert_sessions import AlertSessions
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Delivery
@@ -43,7 +44,7 @@ from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
-from corechain_indexer.relay import EventRelay, stream_key
+from corechain_indexer.relay import EventSessions, stream_key
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
@@ -52,7 +53,7 @@ from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.backed import BackedSeries
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.epochs import EpochStore
-from corechain_indexer.store.events import EventLog, EventNumbers
+from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
@@ -87,7 +88,6 @@ class Indexer:
     metrics: Metrics = field(default_factory=Metrics)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     verified: Bell = field(default_factory=Bell)
-    numbered: asyncio.Event = field(default_factory=asyncio.Event)
     supervised: Loops = field(default_factory=Loops)
     prepared: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the database has this version's tables: before it, nothing asks for them."""
@@ -232,28 +232,22 @@ class Indexer:
             wake = self.verified.heard_by(sink.name)
             await until_woken(step, wake, self.settings.poll_s)
 
-    async def number_events(self) -> None:
-        """One session of the log of batch events: the only one that writes it."""
-        async with writer(self.settings.session_url, f"{WRITER} events") as connection:
-            numbers = EventNumbers(connection, self.settings.keep_events)
+    def _alerts(self) -> AlertSessions:
+        asked = self.pool, self.rpc, self.http, self.metrics
+        return AlertSessions(self.settings, self.deployment.chain_id, *asked)
 
-            async def step() -> bool:
-                happened = await numbers.step()
-                if happened:
-                    self.numbered.set()
-                return happened
-
-            await until_woken(step, self.verified.heard_by("events"), self.settings.poll_s)
-
-    async def relay_events(self) -> None:
-        """One session of the stream in Redis: the only one that writes it."""
-        async with writer(self.settings.session_url, f"{WRITER} relay") as connection:
-            relay = self.relay(EventLog(connection))
-            await until_woken(relay.step, self.numbered, self.settings.poll_s)
-
-    def relay(self, log: EventLog) -> EventRelay:
-        key = stream_key(self.deployment.chain_id)
-        return EventRelay(self.redis, log, key, self.settings.redis_events)
+    def event_sessions(self) -> EventSessions:
+        """Of the log of batch events, and of the stream in Redis that follows from it."""
+        settings = self.settings
+        return EventSessions(
+            settings.session_url,
+            self.redis,
+            stream_key(self.deployment.chain_id),
+            settings.keep_events,
+            settings.redis_events,
+            settings.poll_s,
+            self.verified.heard_by("events"),
+        )
 
     async def fill_levels(self) -> None:
         """Once, for what an older version has verified; then nothing is left to do."""
@@ -367,7 +361,8 @@ class Indexer:
             found += [loop("mirror", self.mirror), loop("verifier", self.verify)]
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
-            found += [loop("events", self.number_events), loop("relay", self.relay_events)]
+            emitting = self.event_sessions().by_name() | self._alerts().by_name()
+            found += [loop(name, session) for name, session in emitting.items()]
             found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
             found += [loop("packer", self.pack)]
         if Role.API in roles and serves:

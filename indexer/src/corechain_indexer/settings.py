@@ -184,6 +184,46 @@ class Settings(HttpSettings):
         description="so many seconds' worth of a limit a second may come at once",
     )
 
+    alert_urls: NodeUrls | None = Field(
+        None, description="receivers of alerts, comma separated; see operators.md"
+    )
+    alert_secret: SecretStr | None = Field(
+        None, min_length=16, description="key that alerts are signed with; needed with ALERT_URLS"
+    )
+    alert_every_s: float = Field(10.0, ge=0.1, le=3_600, description="pause between two looks")
+    alert_silent_s: int = Field(
+        0,
+        ge=0,
+        le=1 << 31,
+        description="alert when a device's newest reading is older; 0: never",
+    )
+    alert_unverified_s: int = Field(
+        600,
+        ge=0,
+        le=1 << 31,
+        description="alert when a batch has no verdict or data file, or the mirror lags, so long",
+    )
+    alert_lag_blocks: int = Field(
+        100, ge=0, le=1 << 31, description="alert when the mirror is so far behind; 0: never"
+    )
+    alert_node_away_s: int = Field(
+        60, ge=0, le=1 << 31, description="alert when the node has been away so long"
+    )
+    alert_reorg_blocks: int = Field(
+        8, ge=0, le=1 << 31, description="alert when a reorg takes back so many blocks; 0: never"
+    )
+    alert_deadline_s: int = Field(
+        3_600,
+        ge=0,
+        le=1 << 31,
+        description="alert so long before a channel's deadline; 0: not before it",
+    )
+    alert_parties: str = Field(
+        "",
+        pattern=r"^(0x[0-9a-fA-F]{40}(\s*,\s*0x[0-9a-fA-F]{40})*)?$",
+        description="whose state channels are watched, addresses, comma separated; none: all",
+    )
+
     http_port: int = Field(8702, ge=0, le=65_535, description=PORT_MEANING)
     ops_port: int | None = Field(
         None,

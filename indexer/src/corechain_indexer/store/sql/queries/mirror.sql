@@ -43,7 +43,7 @@ select coalesce((select max(number) from block), -1) as indexed, safe, final fro
 
 -- name: roll_back
 -- Everything after a block, in one statement; foreign keys take what hangs on it.
-with n as (insert into rollback (to_block) values ($1)),
+with n as (insert into rollback (to_block, from_block) select $1::bigint, max(number) from block),
      b as (delete from block where number > $1),
      m as (update chain_mark set safe = least(safe, $1), final = least(final, $1)),
      e as (delete from event where block_number > $1),

@@ -1,0 +1,85 @@
+-- name: open_alerts
+select id, kind, key, summary, details, extract(epoch from since)::bigint as since, fired_at is not null as fired
+  from alert where resolved_at is null
+
+-- name: begin_alert
+insert into alert (kind, key, summary, details) values ($1, $2, $3, $4)
+    on conflict (kind, key) where resolved_at is null do nothing
+
+-- name: alerts_to_fire
+-- Those that were seen long enough ago; $1 and $2 are kinds and after how many seconds each fires.
+update alert a set fired_at = now()
+  from unnest($1::text[], $2::double precision[]) as k (kind, after_s)
+ where a.kind = k.kind and a.resolved_at is null and a.fired_at is null
+   and now() - a.since >= make_interval(secs => k.after_s)
+returning a.id, a.kind, a.key, a.summary, a.details, extract(epoch from a.since)::bigint as since
+
+-- name: resolve_alerts
+update alert set resolved_at = now() where id = any($1::bigint[]) and fired_at is not null
+returning id, kind, key, summary, details, extract(epoch from since)::bigint as since
+
+-- name: drop_alerts
+-- Those that were over before they fired.
+delete from alert where id = any($1::bigint[]) and fired_at is null
+
+-- name: forget_alerts
+-- A reorg's says that it was told: the rollback itself is kept for ever.
+delete from alert where resolved_at < now() - interval '30 days' and kind <> 'reorg'
+
+-- name: add_webhook
+insert into webhook (target, body) values ($1, $2)
+
+-- name: trim_webhooks
+delete from webhook where target = $1
+   and id <= (select id from webhook where target = $1 order by id desc offset $2 limit 1)
+
+-- name: forget_webhooks
+delete from webhook where target <> all($1::bytea[])
+
+-- name: next_webhook
+-- The oldest one of a receiver, if it is due: a later one does not overtake it.
+select id, body, attempts, now() - made_at > make_interval(secs => $2) as expired
+  from (select * from webhook where target = $1 order by id limit 1) oldest
+ where due <= now()
+
+-- name: webhook_failed
+update webhook set attempts = attempts + 1, due = now() + make_interval(secs => $2) where id = $1
+
+-- name: webhook_done
+delete from webhook where id = $1
+
+-- name: unverified_batches
+-- The first ones, and those of $2 that still are.
+(select batch_id, state, reason from batch_file where state <> 'verified' order by batch_id limit $1)
+union
+(select batch_id, 'pending', null from unjudged_batch order by block_number limit $1)
+union
+(select batch_id, state, reason from batch_file where state <> 'verified' and batch_id = any($2::bigint[]))
+union
+(select batch_id, 'pending', null from unjudged_batch where batch_id = any($2::bigint[]))
+
+-- name: deep_rollbacks
+-- Until the chain is as long again as it was, and once at least.
+select r.id, r.from_block, r.to_block from rollback r
+ where r.from_block - r.to_block >= $1 and r.to_block >= 0
+   and not exists (select from alert a where a.kind = 'reorg' and a.key = r.id::text
+                      and (a.resolved_at is not null
+                           or (a.fired_at is not null and (select max(number) from block) >= r.from_block)))
+ order by r.id desc limit 100
+
+-- name: challenges_due
+-- Challenges of state channels whose deadline is between two moments, and that nobody has answered or closed.
+select e.channel_id, o.party_a, o.party_b, e.version, e.deadline
+  from state_channel_event e
+  join state_channel_event o on o.channel_id = e.channel_id and o.kind = 'opened'
+ where e.kind = 'challenged' and e.deadline > $1 and e.deadline <= $2
+   and ($3::bytea[] is null or o.party_a = any($3) or o.party_b = any($3))
+   and not exists (select from state_channel_event l
+                    where l.channel_id = e.channel_id and l.kind in ('challenged', 'closed')
+                      and (l.block_number, l.log_index) > (e.block_number, e.log_index))
+ order by e.deadline limit 100
+
+-- name: wrong_roots
+-- Reward roots that stand and did not come out; what can be claimed from `active_at` on.
+select p.epoch, p.active_at from epoch p join reward_epoch w using (block_number, log_index)
+ where w.state = 'mismatch' order by p.epoch desc limit 100

@@ -1,0 +1,91 @@
+"""Sends alerts to an operator's own addresses: signed, in order, until they were taken.
+
+The addresses come from the operator's settings and from nowhere else, so private ones are as good
+as any: the receiver is mostly next door. Redirections are not followed.
+"""
+
+import asyncio
+import hmac
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+import structlog
+
+from corechain_indexer.metrics import Metrics
+from corechain_indexer.store.alerts import Webhooks
+
+if TYPE_CHECKING:
+    import httpx
+    from asyncpg import Record
+
+log = structlog.get_logger(__name__)
+
+ANSWER_LIMIT_S = 10.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 600.0
+KEPT_S = 86_400.0
+"""A message that nobody took for a day holds up newer ones for nothing."""
+SIGNATURE, DELIVERY = "corechain-signature", "corechain-delivery"
+
+
+def signature_of(secret: bytes, at: int, body: bytes) -> str:
+    """`t=<seconds>,v1=<hex>`: HMAC-SHA256 over the time, a point and the body, so that neither can
+    be changed or sent again later."""
+    signed = hmac.new(secret, b"%d." % at + body, sha256).hexdigest()
+    return f"t={at},v1={signed}"
+
+
+@dataclass(slots=True)
+class Sender:
+    """One receiver. Another one that hangs or refuses delays it in nothing."""
+
+    webhooks: Webhooks
+    url: str
+    name: str
+    """In logs and metrics: the URL may hold a token."""
+    secret: bytes
+    http: "httpx.AsyncClient"
+    metrics: Metrics
+    clock: Callable[[], float] = time.time
+
+    async def step(self) -> bool:
+        """True when a message was taken, or given up. Raises StoreUnavailable."""
+        row = await self.webhooks.next(KEPT_S)
+        if row is None:
+            return False
+        failure = await self._failure(row)
+        if failure and not row["expired"]:
+            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(row["attempts"], 16))
+            await self.webhooks.failed(row["id"], pause_s)
+            log.warning("webhook not taken", receiver=self.name, why=failure, retry_s=pause_s)
+            self.metrics.webhooks.labels(self.name, "failed").inc()
+            return False
+        await self.webhooks.done(row["id"])
+        self.metrics.webhooks.labels(self.name, "given up" if failure else "taken").inc()
+        return True
+
+    async def _failure(self, row: "Record") -> str:
+        """Why the receiver did not take it; nothing when it did."""
+        import httpx
+
+        body = row["body"]
+        headers = {
+            "content-type": "application/json",
+            # The same for each attempt: by it a receiver knows what it has taken already.
+            DELIVERY: str(row["id"]),
+            SIGNATURE: signature_of(self.secret, int(self.clock()), body),
+        }
+        try:
+            async with asyncio.timeout(ANSWER_LIMIT_S):
+                options = {"content": body, "headers": headers, "timeout": None}
+                request = self.http.stream("POST", self.url, follow_redirects=False, **options)
+                # Its status is all that counts: what follows may never end.
+                async with request as response:
+                    status = response.status_code
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            return type(error).__name__
+        is_taken = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+        return "" if is_taken else f"HTTP {status}"
