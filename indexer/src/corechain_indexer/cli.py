@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from corechain.service.command import WRONG_SETTING, configured, refuse, roles_of, run_to_end
+from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
 from corechain_indexer.settings import load_settings
 
@@ -30,6 +32,45 @@ def run(
     roles = roles_of(service.Role, role)
     settings, deployment = configured(load_settings)
     run_to_end(serving.run(settings, deployment, roles))
+
+
+@commands.command()
+def chains(
+    folder: Annotated[Path, typer.Argument(help="Has a file NAME.env for each chain.")],
+    role: Annotated[
+        list[str] | None, typer.Option(help="Only these roles (repeatable): mirror, api.")
+    ] = None,
+) -> None:
+    """Run an indexer for each chain of a folder until SIGTERM; one that fails does so alone.
+
+    A file has lines INDEXER_…=value; what is in the environment is common to all.
+    """
+    from corechain_indexer import service
+    from corechain_indexer.chains import chains_in, run_chains
+
+    configure_logs("info")
+    named = [word for name in roles_of(service.Role, role) for word in ("--role", str(name))]
+    try:
+        found = chains_in(folder)
+    except InvalidSetting as error:
+        refuse(error, WRONG_SETTING)
+    for chain in found:
+        chain.arguments = named
+    run_to_end(run_chains(found))
+
+
+@commands.command(hidden=True)
+def chain(
+    name: Annotated[str, typer.Argument()],
+    role: Annotated[list[str] | None, typer.Option()] = None,
+) -> None:
+    """What `chains` starts for each file, and nobody by hand."""
+    from corechain_indexer import service, serving
+    from corechain_indexer.chains import run_chain
+
+    roles = roles_of(service.Role, role)
+    settings, deployment = configured(load_settings)
+    run_to_end(run_chain(name, serving.run(settings, deployment, roles)))
 
 
 @commands.command(hidden=True)
