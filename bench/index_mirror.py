@@ -7,7 +7,7 @@ from index_chain import deployment_of
 
 from corechain.service.command import run_to_end
 from corechain.service.logs import configure_logs
-from corechain_indexer.service import Indexer
+from corechain_indexer.following import Follower
 from corechain_indexer.settings import load_settings
 
 FIRST_BLOCK = 2
@@ -17,9 +17,9 @@ FIRST_BLOCK = 2
 async def mirror() -> None:
     settings = load_settings()
     configure_logs(settings.log_level)
-    indexer = Indexer(settings, deployment_of(FIRST_BLOCK))
-    await indexer.prepare()
-    await indexer.mirror()
+    follower = Follower(settings, deployment_of(FIRST_BLOCK))
+    await follower.prepare()
+    await follower.mirror()
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from corechain.service.database import writer
 from corechain.service.settings import InvalidSetting, urls_in
 from corechain_indexer.alerts import Alerts, Head, Limits, Rules, target_of
-from corechain_indexer.export import Bell, until_woken
+from corechain_indexer.bell import Bell
+from corechain_indexer.export import until_woken
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.settings import PREFIX, Settings

@@ -27,11 +27,11 @@ def run(
     ] = None,
 ) -> None:
     """Run the indexer until SIGTERM. Settings: INDEXER_* in the environment."""
-    from corechain_indexer import service, serving
+    from corechain_indexer import following
 
-    roles = roles_of(service.Role, role)
+    roles = roles_of(following.Role, role)
     settings, deployment = configured(load_settings)
-    run_to_end(serving.run(settings, deployment, roles))
+    run_to_end(following.run(settings, deployment, roles))
 
 
 @commands.command()

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,12 +12,11 @@ import structlog
 from corechain.deployment import Deployment
 from corechain.http import async_client
 from corechain.service.chain_reader import ChainReader
-from corechain.service.database import migrate, writer
+from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health, Probe
-from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
-from corechain.service.supervision import Loops, sessions, side_by_side
+from corechain.service.supervision import Loops, sessions
 from corechain_indexer.alert_sessions import AlertSessions
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.cors import Cors
@@ -37,27 +35,24 @@ from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.api.validators import Validators
-from corechain_indexer.export import Bell, CacheSink, Exporter, Sink, until_woken
+from corechain_indexer.bell import Bell
+from corechain_indexer.export import CacheSink, Exporter, Sink, until_woken
 from corechain_indexer.fetch import FileSources
-from corechain_indexer.heads import HeadWatch
+from corechain_indexer.following import DATABASE, MIRROR, Follower, Role
 from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
-from corechain_indexer.mirror import Mirror
 from corechain_indexer.relay import EventSessions, stream_key
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
-from corechain_indexer.source import check_chain, node_of
-from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.backed import BackedSeries
-from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
-from corechain_indexer.store.opened import influx_of, pool_of, replica_of
+from corechain_indexer.store.opened import influx_of, replica_of
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import ReplicaReads, one_source
@@ -74,26 +69,22 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 
-class Role(StrEnum):
-    MIRROR = "mirror"
-    API = "api"
-
-
 @dataclass(slots=True)
 class Indexer:
     """Both roles of one process around shared connections."""
 
     settings: Settings
     deployment: Deployment
-    metrics: Metrics = field(default_factory=Metrics)
-    work: asyncio.Event = field(default_factory=asyncio.Event)
-    verified: Bell = field(default_factory=Bell)
-    supervised: Loops = field(default_factory=Loops)
-    prepared: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when the database has this version's tables: before it, nothing asks for them."""
+    begun: InitVar[Follower | None] = None
+    """The mirror's part where it runs already; else a new one is made."""
+    follower: Follower = field(init=False)
+    metrics: Metrics = field(init=False)
+    work: asyncio.Event = field(init=False)
+    verified: Bell = field(init=False)
+    supervised: Loops = field(init=False)
+    prepared: asyncio.Event = field(init=False)
     rpc: Questions = field(init=False)
     reader: ChainReader = field(init=False)
-    """Outlives the mirror's sessions: it remembers what the node's limits are."""
     pool: "Database" = field(init=False)
     replica: ReplicaReads | None = field(init=False)
     reads: "Database" = field(init=False)
@@ -105,12 +96,13 @@ class Indexer:
     http: httpx.AsyncClient = field(init=False)
     withdrawals: WithdrawalWatch = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, begun: Follower | None) -> None:
         settings = self.settings
-        self.supervised.changed = shown_in(self.metrics.loop_state)
-        self.rpc = node_of(settings, self._left_out)
-        self.reader = self._reader()
-        self.pool = pool_of(settings)
+        following = self.follower = begun or Follower(settings, self.deployment)
+        self.metrics, self.supervised = following.metrics, following.supervised
+        self.work, self.verified = following.work, following.verified
+        self.rpc, self.reader = following.rpc, following.reader
+        self.pool, self.prepared = following.pool, following.prepared
         self.replica = replica_of(settings, self.pool, self._bypassed("replica"))
         if self.replica is not None:
             self.metrics.replica_lag.set_function(self.replica.lag)
@@ -130,68 +122,31 @@ class Indexer:
             return segments
         return BackedSeries(influx, segments, self._bypassed("series"))
 
-    def _left_out(self, number: int, reason: str) -> None:
-        self.metrics.rpc_quarantined.labels(str(number), reason).inc()
-
     def _bypassed(self, store: str) -> Callable[[str], None]:
         return lambda reason: self.metrics.bypassed.labels(store, reason).inc()
 
     async def prepare(self) -> None:
-        """Brings the database up to this version. Raises StoreUnavailable."""
-        applied = await migrate(self.settings.session_url, MIGRATIONS)
-        log.info("database ready", migrations=applied)
-        await self.pool  # asyncpg's way to open it; connects to nothing yet
+        """Brings the database up to this version and opens the pools. Raises StoreUnavailable."""
+        await self._open_replica()
+        await self.follower.prepare()
+
+    async def _open_replica(self) -> None:
         if self.replica is not None:
-            await self.replica.replica
-        self.prepared.set()
+            await self.replica.replica  # connects to nothing yet
 
-    async def _check_node(self) -> None:
-        await check_chain(self.rpc, self.deployment.chain_id)
-
-    def _reader(self) -> ChainReader:
-        contracts, settings = self.deployment.contracts.values(), self.settings
-        return ChainReader(
-            self.rpc,
-            [contract.address for contract in contracts],
-            self.deployment.first_block,
-            settings.log_range_blocks,
-            settings.confirmations,
-            lambda reason: self.metrics.answers_incomplete.labels(reason).inc(),
-        )
+    async def _database(self) -> None:
+        await self._open_replica()
+        await self.follower.loop(DATABASE)
 
     async def close(self) -> None:
-        await self.rpc.close()
         await self.http.aclose()
         await self.series.close()
         await self.redis.aclose()
-        await self.pool.close()
+        await self.follower.close()
         if self.replica is not None:
             await self.replica.replica.close()
 
-    # ------------------------------------------------------------------- mirror
-
-    async def mirror(self) -> None:
-        """One session of the mirror: the only one that writes this database."""
-        settings = self.settings
-        await self._check_node()
-        async with writer(self.settings.session_url, WRITER) as connection:
-            mirror = Mirror(
-                self.reader,
-                ChainStore(connection),
-                self.deployment.chain_id,
-                settings.poll_s,
-                self.metrics,
-                self.work,
-                self.verified,
-            )
-            await side_by_side(self._heads(mirror).run_forever(), mirror.run_forever())
-
-    def _heads(self, mirror: Mirror) -> HeadWatch:
-        def heard() -> None:
-            self.rpc.stir()
-            mirror.new_head.set()
-
-        return HeadWatch(self.settings.head_urls, self.settings.quorum, heard)
+    # -------------------------------------------------------------- what hangs on it
 
     async def verify(self) -> None:
         """One session of the verifier."""
@@ -356,9 +311,9 @@ class Indexer:
 
             return self._loop(name, begin)
 
-        found = [self._loop("database", self.prepare)]
+        found = [self._database()]
         if Role.MIRROR in roles:
-            found += [loop("mirror", self.mirror), loop("verifier", self.verify)]
+            found += [self.follower.loop(MIRROR), loop("verifier", self.verify)]
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
             emitting = self.event_sessions().by_name() | self._alerts().by_name()

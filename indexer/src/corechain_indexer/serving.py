@@ -28,7 +28,8 @@ from corechain.service.supervision import Loops, sessions, stop_all
 from corechain.service.worker_processes import WorkerProcesses, supervisor_gone, worker_command
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.direct import DirectQueries
-from corechain_indexer.service import Indexer, Role
+from corechain_indexer.following import Follower, Role
+from corechain_indexer.service import Indexer
 from corechain_indexer.settings import PREFIX, Settings
 
 log = structlog.get_logger(__name__)
@@ -37,12 +38,15 @@ LOOK_S = 0.02
 """Between two looks whether a new worker can answer; it has been starting for a second by then."""
 
 
-async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+async def run(
+    settings: Settings, deployment: Deployment, roles: Sequence[Role], follower: Follower
+) -> None:
     """Runs the roles until a signal. Raises what stopped them otherwise."""
+    indexer = Indexer(settings, deployment, follower)
     if Role.API in roles and settings.api_workers > 1:
-        await _supervise(settings, deployment, roles)
+        await _supervise(settings, indexer, roles)
     else:
-        await _run_alone(settings, deployment, roles)
+        await _run_alone(settings, indexer, roles)
 
 
 @contextlib.contextmanager
@@ -54,8 +58,7 @@ def _ops_listener(settings: Settings) -> Iterator[socket.socket | None]:
         yield listener
 
 
-async def _run_alone(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
-    indexer = Indexer(settings, deployment)
+async def _run_alone(settings: Settings, indexer: Indexer, roles: Sequence[Role]) -> None:
     with (
         bind(PREFIX, settings.http_host, settings.http_port) as listener,
         _ops_listener(settings) as ops,
@@ -126,13 +129,12 @@ class _Supervisor:
         return merged(own, await self.workers.expositions())
 
 
-async def _supervise(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+async def _supervise(settings: Settings, indexer: Indexer, roles: Sequence[Role]) -> None:
     if settings.ops_port is None:
         raise InvalidSetting(
             f"{PREFIX}API_WORKERS over 1 needs {PREFIX}OPS_PORT: at the port that the workers "
             "share, /metrics would be those of one of them"
         )
-    indexer = Indexer(settings, deployment)
     with (
         # Bound and never listened at: the port stays ours while no worker lives.
         bind(PREFIX, settings.http_host, settings.http_port, shared=True) as reserved,

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from eth_account import Account
-
 from corechain.deployment import Deployment
 from corechain.protocol.channel import payment_domain
 from corechain.service.settings import InvalidSetting
@@ -46,6 +44,9 @@ def paywall_of(
         return None
     if settings.payee_key is None:
         raise InvalidSetting("INDEXER_PAYEE_KEY is not set, but queries cost something")
+    # On first use: it takes half a second and 10 MB, and most indexers sell nothing.
+    from eth_account import Account
+
     payee = Account.from_key(settings.payee_key.get_secret_value()).address
     contract = deployment.address("PaymentChannels")
     url = settings.facilitator_url

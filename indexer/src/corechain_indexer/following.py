@@ -1,0 +1,165 @@
+"""What the mirror needs and nothing else, so that it works while the rest is still imported.
+
+Of the second and more that a start takes, most goes to what answers, verifies and exports. A block
+that was missed while the process was away is mirrored before that.
+"""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+import structlog
+from asyncpg import InterfaceError
+
+from corechain.deployment import Deployment
+from corechain.service.chain_reader import ChainReader
+from corechain.service.command import collect_seldom
+from corechain.service.database import migrate, writer
+from corechain.service.ops import shown_in
+from corechain.service.rpc import Questions
+from corechain.service.supervision import Loops, sessions, side_by_side, stop_all
+from corechain_indexer.bell import Bell
+from corechain_indexer.heads import HeadWatch
+from corechain_indexer.maintenance import WRITER
+from corechain_indexer.metrics import Metrics
+from corechain_indexer.mirror import Mirror
+from corechain_indexer.settings import Settings
+from corechain_indexer.source import check_chain, node_of
+from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store.chain import ChainStore
+from corechain_indexer.store.opened import pool_of
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+log = structlog.get_logger(__name__)
+
+DATABASE, MIRROR = "database", "mirror"
+
+
+class Role(StrEnum):
+    """What a process of the indexer does."""
+
+    MIRROR = "mirror"
+    API = "api"
+
+
+@dataclass(slots=True, eq=False)
+class Follower:
+    """The mirror's part of a process, and what it shares with the others."""
+
+    settings: Settings
+    deployment: Deployment
+    metrics: Metrics = field(default_factory=Metrics)
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    verified: Bell = field(default_factory=Bell)
+    supervised: Loops = field(default_factory=Loops)
+    prepared: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the database has this version's tables: before it, nothing asks for them."""
+    rpc: Questions = field(init=False)
+    reader: ChainReader = field(init=False)
+    """Outlives the mirror's sessions: it remembers what the node's limits are."""
+    pool: "Database" = field(init=False)
+    _begun: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.supervised.changed = shown_in(self.metrics.loop_state)
+        self.rpc = node_of(self.settings, self._left_out)
+        self.reader = self._reader()
+        self.pool = pool_of(self.settings)
+
+    def _left_out(self, number: int, reason: str) -> None:
+        self.metrics.rpc_quarantined.labels(str(number), reason).inc()
+
+    def _reader(self) -> ChainReader:
+        contracts, settings = self.deployment.contracts.values(), self.settings
+        return ChainReader(
+            self.rpc,
+            [contract.address for contract in contracts],
+            self.deployment.first_block,
+            settings.log_range_blocks,
+            settings.confirmations,
+            lambda reason: self.metrics.answers_incomplete.labels(reason).inc(),
+        )
+
+    async def close(self) -> None:
+        await stop_all(list(self._begun.values()))
+        await self.rpc.close()
+        # A process that found itself set up wrongly ends before its pool was opened.
+        with suppress(InterfaceError):
+            await self.pool.close()
+
+    # -------------------------------------------------------------------- sessions
+
+    async def prepare(self) -> None:
+        """Brings the database up to this version. Raises StoreUnavailable."""
+        applied = await migrate(self.settings.session_url, MIGRATIONS)
+        log.info("database ready", migrations=applied)
+        await self.pool  # asyncpg's way to open it; connects to nothing yet
+        self.prepared.set()
+
+    async def mirror(self) -> None:
+        """One session of the mirror: the only one that writes this database."""
+        await self.prepared.wait()
+        settings = self.settings
+        await check_chain(self.rpc, self.deployment.chain_id)
+        async with writer(settings.session_url, WRITER) as connection:
+            mirror = Mirror(
+                self.reader,
+                ChainStore(connection),
+                self.deployment.chain_id,
+                settings.poll_s,
+                self.metrics,
+                self.work,
+                self.verified,
+            )
+            await side_by_side(self._heads(mirror).run_forever(), mirror.run_forever())
+
+    def _heads(self, mirror: Mirror) -> HeadWatch:
+        def heard() -> None:
+            self.rpc.stir()
+            mirror.new_head.set()
+
+        return HeadWatch(self.settings.head_urls, self.settings.quorum, heard)
+
+    # ----------------------------------------------------------------------- loops
+
+    def begin(self) -> None:
+        """Starts both loops in the running event loop, before anybody asks for them."""
+        for name in (DATABASE, MIRROR):
+            self._begun[name] = asyncio.create_task(self._loop(name))
+
+    def loop(self, name: str) -> Coroutine[None, None, None]:
+        """The loop, DATABASE or MIRROR; one that was begun goes on, and ends with its caller."""
+        begun = self._begun.pop(name, None)
+        return self._loop(name) if begun is None else _ended(begun)
+
+    def _loop(self, name: str) -> Coroutine[None, None, None]:
+        session = {DATABASE: self.prepare, MIRROR: self.mirror}[name]
+        restarted = self.metrics.sessions_restarted.labels(name).inc
+        return sessions(name, session, restarted, self.supervised)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """Waits for a task, which a cancellation of the waiting cancels too."""
+    await task
+
+
+async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+    """Runs the roles until a signal: the mirror at once, the others when they are imported.
+
+    Raises what stopped them otherwise.
+    """
+    follower = Follower(settings, deployment)
+    if Role.MIRROR in roles:
+        follower.begin()
+    try:
+        serving = await asyncio.to_thread(import_module, "corechain_indexer.serving")
+        collect_seldom()  # once more, now that all is there
+        await serving.run(settings, deployment, roles, follower)
+    finally:
+        await follower.close()

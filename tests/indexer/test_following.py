@@ -1,0 +1,76 @@
+"""The mirror works before the rest of the process is imported.
+
+given a start of the indexer
+  ├── what follows the chain needs none of the large libraries
+  ├── loops that were begun early are the ones that the process then runs
+  └── a process that cannot run ends the loops that it has begun
+"""
+
+import asyncio
+import subprocess
+import sys
+
+from support.processes import PATIENCE_S
+
+from corechain.service.supervision import LoopState
+from corechain_indexer.following import DATABASE, MIRROR, Follower
+from corechain_indexer.service import Indexer
+from indexer.support import World, settings_of
+
+LARGE = "numpy", "redis", "httpx", "uvicorn", "eth_account", "eth_abi", "web3", "pyarrow"
+
+
+def test_following_the_chain_imports_no_large_library() -> None:
+    code = f"""
+import sys
+import corechain_indexer.cli, corechain_indexer.following
+print([name for name in {LARGE!r} if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S
+    )
+    assert done.stdout.strip() == "[]"
+
+
+async def until(follower: Follower, block: int) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        query = "select coalesce((select max(number) from block), 0)"
+        await follower.prepared.wait()
+        while await follower.pool.fetchval(query) < block:  # noqa: ASYNC110 (Postgres has none)
+            await asyncio.sleep(0.02)
+
+
+async def test_loops_that_were_begun_go_on_under_the_process(
+    world: World, database: str, bus_url: str
+) -> None:
+    settings = settings_of(world, database, bus_url)
+    follower = Follower(settings, world.chain.deployment)
+    follower.begin()
+    await until(follower, world.head)
+    indexer = Indexer(settings, world.chain.deployment, follower)
+    tasks = [asyncio.create_task(follower.loop(name)) for name in (DATABASE, MIRROR)]
+    try:
+        world.add()
+        await until(follower, world.head)
+        assert indexer.supervised.reports[MIRROR].state in (LoopState.STARTING, LoopState.RUNNING)
+        assert indexer.metrics.registry.get_sample_value("corechain_events_total", BATCHES) == 1
+        # One writer: a second mirror beside the first one would stand by.
+        assert indexer.metrics.registry.get_sample_value(RESTARTS, {"loop": MIRROR}) in (None, 0)
+    finally:
+        tasks[1].cancel()
+        await asyncio.wait(tasks, timeout=PATIENCE_S)
+        await indexer.close()
+    assert tasks[1].cancelled()
+
+
+BATCHES = {"event": "BatchCommitted"}
+RESTARTS = "corechain_sessions_restarted_total"
+
+
+async def test_closing_ends_what_was_begun(world: World, database: str, bus_url: str) -> None:
+    follower = Follower(settings_of(world, database, bus_url), world.chain.deployment)
+    before = asyncio.all_tasks()
+    follower.begin()
+    await until(follower, world.head)
+    await follower.close()
+    assert asyncio.all_tasks() == before
