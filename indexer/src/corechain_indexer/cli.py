@@ -45,11 +45,11 @@ def chains(
 
     A file has lines INDEXER_…=value; what is in the environment is common to all.
     """
-    from corechain_indexer import service
     from corechain_indexer.chains import chains_in, run_chains
+    from corechain_indexer.following import Role
 
     configure_logs("info")
-    named = [word for name in roles_of(service.Role, role) for word in ("--role", str(name))]
+    named = [word for name in roles_of(Role, role) for word in ("--role", str(name))]
     try:
         found = chains_in(folder)
     except InvalidSetting as error:
@@ -65,12 +65,12 @@ def chain(
     role: Annotated[list[str] | None, typer.Option()] = None,
 ) -> None:
     """What `chains` starts for each file, and nobody by hand."""
-    from corechain_indexer import service, serving
+    from corechain_indexer import following
     from corechain_indexer.chains import run_chain
 
-    roles = roles_of(service.Role, role)
+    roles = roles_of(following.Role, role)
     settings, deployment = configured(load_settings)
-    run_to_end(run_chain(name, serving.run(settings, deployment, roles)))
+    run_to_end(run_chain(name, following.run(settings, deployment, roles)))
 
 
 @commands.command(hidden=True)
