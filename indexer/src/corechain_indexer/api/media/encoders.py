@@ -32,7 +32,8 @@ def iso_time(seconds: int | None) -> str | None:
     """UTC, to the second; None beyond the year 9999."""
     if seconds is None or not 0 <= seconds <= LAST_TIME:
         return None
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    # isoformat takes a third of strftime's time, and there are up to three in a row of a table.
+    return datetime.fromtimestamp(seconds, UTC).isoformat()[:-6] + "Z"
 
 
 def _timed(columns: Mapping[str, Kind], rows: Sequence[Row]) -> list[list[Any]]:
