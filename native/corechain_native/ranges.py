@@ -39,7 +39,7 @@ def range_proof(
     another root than the batch's. Raises ValueError for lengths or numbers that cannot be.
     """
     low, high = keys
-    if not len(low) == len(high) == KEY_BYTES or not 0 < count < 2**32:
+    if not len(low) == len(high) == KEY_BYTES or low > high or not 0 < count < 2**32:
         raise ValueError(f"no range of {count} leaves")
     found, places = ffi.new(_ONE), array("I", numbers)
     opened = ffi.from_buffer(_U32, places)
