@@ -13,6 +13,7 @@ given an API with a limit
   └── beyond it queries are 429 and told when to come again; probes and metrics never are
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -38,6 +39,7 @@ from corechain_indexer.cli import commands
 from corechain_indexer.errors import TooManyRequests, UnknownApiKey
 from corechain_indexer.limits import DAY_MS, TOKEN, Allowance, Bucket, Buckets
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.store import latest
 from corechain_indexer.store.latest import connect_cache
 from corechain_indexer.store.quotas import Quotas
 from indexer.support import Driven, World
@@ -182,6 +184,23 @@ async def test_several_processes_share_a_bucket_and_without_redis_divide_it(fres
     registry = apart[0].metrics.registry
     assert registry.get_sample_value("corechain_bypassed_total", away) == 1, "asked once a second"
     await nowhere.aclose()
+
+
+async def test_a_redis_that_hangs_holds_up_no_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(latest, "READ_LIMIT_S", 0.05)
+    hung = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hung.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = connect_cache(f"redis://127.0.0.1:{port}")
+        admitted = admission(client, anonymous=Allowance(4, 4), processes=2)
+        assert await let_through(admitted, 9, request()) == 2, "one share of two"
+        hung.set()
+        await client.aclose()
 
 
 ENTRY = "[[key]]\nname = 'a'\nsha256 = '" + "0" * 64 + "'\n"

@@ -16,6 +16,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import GenerationMode
 from schemathesis import checks as named
+from support.processes import PATIENCE_S
 
 from corechain.service.http_server import bind, http_server
 from corechain_indexer.api.direct import DirectQueries
@@ -78,7 +79,8 @@ def conform(url: str, values: dict[str, str]) -> Counter[int]:
     found: Counter[int] = Counter()
 
     def send(case: Any, checks: Sequence[Any]) -> None:
-        found[case.call_and_validate(checks=checks, session=session).status_code] += 1
+        answer = case.call_and_validate(checks=checks, session=session, timeout=PATIENCE_S)
+        found[answer.status_code] += 1
 
     def well_formed(case: Any) -> None:
         send(case, CHECKS)

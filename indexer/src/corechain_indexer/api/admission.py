@@ -4,6 +4,7 @@ Counted in Redis, for all worker processes together. While it is away each proce
 and lets through its share, so that an outage neither stops the API nor opens it.
 """
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from corechain_indexer.api.keys import KeyRing
 from corechain_indexer.errors import CacheUnavailable, TooManyRequests, UnknownApiKey
 from corechain_indexer.limits import Allowance, Buckets, Taken
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.store import latest
 from corechain_indexer.store.quotas import Quotas
 
 AUTHORIZATION, API_KEY = "authorization", "x-api-key"
@@ -79,16 +81,15 @@ class Admission:
         return headers
 
     async def _take(self, asker: Asker) -> tuple[Taken, Allowance]:
-        now = self.clock()
+        now, allowance = self.clock(), asker.allowance
         if now >= self._away_until:
             try:
-                return await self.quotas.take(asker.name, asker.allowance, int(now * 1000)), (
-                    asker.allowance
-                )
-            except CacheUnavailable:
+                async with asyncio.timeout(latest.READ_LIMIT_S):
+                    return await self.quotas.take(asker.name, allowance, int(now * 1000)), allowance
+            except (CacheUnavailable, TimeoutError):
                 self._away_until = now + AWAY_S
                 self.metrics.bypassed.labels("quotas", "away").inc()
-        share = asker.allowance.shared_by(self.processes)
+        share = allowance.shared_by(self.processes)
         return self._alone.take(asker.name, share, int(now * 1000)), share
 
 
