@@ -18,6 +18,7 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     test of how long is waited for one that hangs sets the limit that it is about."""
     monkeypatch.setattr(latest, "READ_LIMIT_S", PATIENCE_S)
     monkeypatch.setattr(latest, "CONNECT_LIMIT_S", PATIENCE_S)
+    monkeypatch.setattr(latest, "ANSWER_LIMIT_S", PATIENCE_S)
     monkeypatch.setattr(databases, "CONNECT_TIMEOUT_S", PATIENCE_S)
 
 

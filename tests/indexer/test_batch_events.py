@@ -10,6 +10,7 @@ given batches that are verified, undone and made final in Postgres
 import struct
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,11 @@ from corechain_indexer.api.newest import Newest
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.relay import FIELD, entry_number
 from corechain_indexer.store import MIGRATIONS
-from corechain_indexer.store.events import BatchEvent, Cursor
+from corechain_indexer.store.events import BatchEvent, Cursor, EventLog
 from corechain_indexer.store.latest import Latest, LatestWriter
 from corechain_indexer.store.latest import Newest as LatestValue
 from indexer.event_books import KEY, Books, books_on, opened
+from indexer.test_outbox import Fuse, Killed, Mortal
 
 LOG = "0020_batch_events.sql"
 
@@ -246,6 +248,34 @@ async def test_whatever_redis_has_lost_is_filled_in_again(
                 books.restart_relay()
             await books.tell()
             assert await in_redis(books) == await books.events(), harm
+
+
+async def test_a_killed_relay_is_finished_by_the_next_whichever_step_it_died_at(
+    database: str, bus_url: str
+) -> None:
+    async with books_on(database, bus_url) as books:
+        steps = 0
+        while True:
+            await lose_all(books)
+            await books.verify()
+            await books.tell()
+            await books.undo(0)
+            await books.verify()
+            await books.number()
+            books.restart_relay()
+            fuse = Fuse(steps)
+            books.relay.redis = Mortal(books.redis, fuse)  # type: ignore[assignment]
+            books.relay.log = EventLog(Mortal(books.pool, fuse))  # type: ignore[arg-type]
+            with suppress(Killed):
+                await books.pass_on()
+            books.restart_relay()
+            await books.tell()
+            assert await in_redis(books) == await books.events()
+            await books.undo(0)
+            if not fuse.burnt:
+                break
+            steps += 1
+        assert steps > 8
 
 
 async def test_the_stream_in_redis_is_the_newest_piece_of_the_log(

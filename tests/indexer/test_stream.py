@@ -30,11 +30,16 @@ from corechain.service.supervision import Loops, sessions
 from corechain_indexer.api import newest as tail
 from corechain_indexer.api import stream as module
 from corechain_indexer.api import subscribers
+from corechain_indexer.api.admission import Admission
+from corechain_indexer.api.cors import Cors
+from corechain_indexer.api.keys import KeyRing
 from corechain_indexer.api.newest import Newest
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.subscribers import SocketSubscriber
+from corechain_indexer.limits import Allowance
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.events import BatchEvent, Cursor, EventLog, LogHead
+from corechain_indexer.store.quotas import Quotas
 from indexer.event_books import KEY, Books, books_on
 
 PLACES = 4
@@ -271,6 +276,33 @@ async def test_a_request_that_is_no_websocket_is_told_which_version_is_spoken(
         assert (await client.post(served.http())).status_code == 404
 
 
+async def test_a_page_may_read_the_stream_and_to_open_it_counts_as_a_request(
+    database: str, bus_url: str
+) -> None:
+    page = {"origin": "https://page.example"}
+    async with serving(database, bus_url) as served, httpx.AsyncClient() as client:
+        served.stream.cors = Cors(frozenset(page.values()))
+        twice_a_day, today = Allowance(0, 0, 2), lambda: 1_700_000_000.0
+        quotas = Quotas(served.books.redis)
+        served.stream.admission = Admission(
+            quotas, Metrics(), KeyRing({}), anonymous=twice_a_day, clock=today
+        )
+        for _ in range(2):
+            async with client.stream("GET", served.http(), headers=page) as response:
+                assert response.status_code == 200
+                assert response.headers["access-control-allow-origin"] == page["origin"]
+        response = await client.get(served.http(), headers=page)
+        assert (response.status_code, response.json()["status"]) == (429, 429)
+        assert int(response.headers["retry-after"]) > 0
+        assert response.headers["access-control-allow-origin"] == page["origin"]
+        async with connect(served.url()) as other:
+            assert (await hear(other))["type"] == "urn:corechain:error:TooManyRequests"
+            assert await closing(other) == 4429
+        response = await client.get(served.http(), headers={"x-api-key": "nobody's"})
+        assert (response.status_code, response.headers["www-authenticate"]) == (401, "Bearer")
+        assert await served.places_taken(0)
+
+
 # ---------------------------------------------------------------------- what goes away
 
 
@@ -460,6 +492,7 @@ async def test_a_subscriber_that_falls_behind_all_that_is_kept_may_come_back_wit
     database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "KEPT", 5)
+    monkeypatch.setattr(module, "STALLED_LIMIT_S", PATIENCE_S)
     async with serving(database, bus_url) as served, connect(served.url()) as subscriber:
         cursor = (await hear(subscriber))["cursor"]
         (behind,) = served.stream._subscribers

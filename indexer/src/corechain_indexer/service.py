@@ -248,7 +248,10 @@ class Indexer:
             Kept(mark, 1, lambda facts: 0),
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))
-        stream = BatchStream(newest, settings.max_subscribers, self.metrics)
+        admission = admission_of(settings, self.redis, self.metrics)
+        cors = Cors(settings.cors_allowed)
+        most = settings.max_subscribers
+        stream = BatchStream(newest, most, self.metrics, cors, admission)
         needed: dict[str, Probe] = {
             "database": self._ask_database,
             "cache": self.latest.ping,
@@ -259,7 +262,7 @@ class Indexer:
         paywall = paywall_of(settings, self.deployment, self.pool, self.http)
         return Api(
             handlers,
-            admission_of(settings, self.redis, self.metrics),
+            admission,
             self._delivery(mark),
             freshness,
             stream,
@@ -268,7 +271,7 @@ class Indexer:
             self.metrics,
             self.prepared,
             Gates(settings.max_queries),
-            Cors(settings.cors_allowed),
+            cors,
         )
 
     def _delivery(self, mark: Mark) -> Delivery:

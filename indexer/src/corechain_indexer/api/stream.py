@@ -7,13 +7,18 @@ Postgres, a slow reader and a new connection are one thing: somebody who goes on
 
 import asyncio
 from collections.abc import Coroutine, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import HTTPConnection, Request
 
 from corechain.protocol.errors import Overloaded, ProtocolError, TransportError
 from corechain.service.direct import Fields
 from corechain.service.streams import StreamRequest
 from corechain.service.supervision import side_by_side
+from corechain_indexer.api.admission import Admission
+from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.newest import PAGE, Encode, Encoded, Newest
 from corechain_indexer.api.subscribers import (
     GONE,
@@ -43,6 +48,19 @@ STALLED_LIMIT_S = 20.0
 INTERRUPTED, TOO_SLOW = "interrupted", "too slow"
 
 
+def _scope(request: StreamRequest) -> dict[str, Any]:
+    """As much of ASGI's as is asked for."""
+    path, _, query = request.target.partition(b"?")
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": path.decode("latin-1"),
+        "query_string": query,
+        "headers": request.headers,
+        "client": (request.peer, 0),
+    }
+
+
 @dataclass(slots=True)
 class BatchStream:
     """All subscribers of this process. A `Streams` of its server."""
@@ -50,6 +68,9 @@ class BatchStream:
     newest: Newest
     max_subscribers: int
     metrics: Metrics
+    cors: Cors = field(default_factory=Cors)
+    admission: Admission | None = None
+    """To open a stream counts as a request; what it then sends does not."""
     _subscribers: set[Subscriber] = field(default_factory=set)
     _groups: dict[tuple[Encode, bool], Group] = field(default_factory=dict)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
@@ -104,8 +125,18 @@ class BatchStream:
         return path == EVENTS or (path == BATCHES and b"text/event-stream" in accept)
 
     def protocol(self, request: StreamRequest) -> Subscriber:
-        kind = SocketSubscriber if request.is_websocket else EventSourceSubscriber
-        return kind(request, self._joined, self._forget)
+        if request.is_websocket:  # of which browsers ask no leave
+            return SocketSubscriber(request, self._joined, self._forget)
+        more = self._leave(request)
+        default = request.default_fields
+        marked = replace(request, default_fields=lambda: default() + more)
+        return EventSourceSubscriber(marked, self._joined, self._forget)
+
+    def _leave(self, request: StreamRequest) -> bytes:
+        """Which pages may read the answer, serialised."""
+        headers = MutableHeaders()
+        self.cors.mark(Request(_scope(request)), headers)
+        return b"".join(b"%s: %s\r\n" % item for item in headers.raw)
 
     def _joined(self, subscriber: Subscriber) -> None:
         if len(self._subscribers) >= self.max_subscribers:
@@ -113,6 +144,7 @@ class BatchStream:
             return
         try:
             wish = wish_of(subscriber.request.target, subscriber.request.headers)
+            is_counted = self._is_counted(subscriber.request)
         except ProtocolError as error:
             subscriber.refuse(error)
             return
@@ -120,10 +152,16 @@ class BatchStream:
         self._subscribers.add(subscriber)
         self.metrics.subscribers.set(len(self._subscribers))
         group = self._group(subscriber, wish)
-        if self.newest.ready.is_set() and self._is_at_hand(wish):
+        if self.newest.ready.is_set() and self._is_at_hand(wish) and not is_counted:
             self._begin(subscriber, group, wish)
         else:
             self._spawn(self._begin_later(subscriber, group, wish))
+
+    def _is_counted(self, request: StreamRequest) -> bool:
+        """Raises UnknownApiKey."""
+        if self.admission is None:
+            return False
+        return self.admission.asker(HTTPConnection(_scope(request))) is not None
 
     def _is_at_hand(self, wish: Wish) -> bool:
         return wish.since is None or self.newest.knows(wish.since)
@@ -150,6 +188,8 @@ class BatchStream:
 
     async def _begin_later(self, subscriber: Subscriber, group: Group, wish: Wish) -> None:
         try:
+            if self.admission is not None:
+                await self.admission.admit(HTTPConnection(_scope(subscriber.request)))
             await self._wait_until_ready()
             if wish.since is not None and not self.newest.knows(wish.since):
                 await self.newest.log.require(wish.since)

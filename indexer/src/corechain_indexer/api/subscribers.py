@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from corechain.protocol.errors import CursorExpired, Overloaded, ProtocolError
 from corechain.service.http_protocol import problem_bytes
 from corechain.service.streams import StreamRequest
-from corechain_indexer.errors import Unavailable
+from corechain_indexer.errors import TooManyRequests, Unavailable, UnknownApiKey
 
 if TYPE_CHECKING:
     from corechain_indexer.store.events import BatchEvent
@@ -320,6 +320,11 @@ class EventSourceSubscriber(Subscriber):
         fields = b"content-type: application/problem+json\r\ncontent-length: %d\r\n" % len(body)
         if isinstance(error, (Overloaded, Unavailable)):
             fields += b"retry-after: 1\r\n"
+        if isinstance(error, UnknownApiKey):
+            fields += b"www-authenticate: Bearer\r\n"
+        if isinstance(error, TooManyRequests):
+            pairs = {"retry-after": str(error.retry_after_s), **error.headers}.items()
+            fields += "".join(f"{name}: {value}\r\n" for name, value in pairs).encode()
         head = STATUS_LINE[error.status] + self.request.default_fields() + fields
         self.transport.write(head + b"connection: close\r\n\r\n" + body)
         self.transport.close()

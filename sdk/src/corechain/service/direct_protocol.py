@@ -97,7 +97,7 @@ class DirectProtocol(BoundedProtocol):
     def origin(self, headers: Fields) -> tuple[str, str]:
         """Address and scheme as uvicorn says them to the application, which names a proxy's client
         where the proxy is trusted (FORWARDED_ALLOW_IPS)."""
-        address, scheme = self.client[0] if self.client else "", str(self.scheme)
+        address, scheme = super().origin(headers)
         if not isinstance(self.app, ProxyHeadersMiddleware):
             return address, scheme
         proxies = self.app.trusted_hosts

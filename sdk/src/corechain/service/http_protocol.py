@@ -266,13 +266,22 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         self.connections.discard(self)
         request = StreamRequest(
-            target, headers, is_websocket, self.connections, self.default_fields
+            target,
+            headers,
+            is_websocket,
+            self.connections,
+            self.default_fields,
+            self.origin(headers)[0],
         )
         protocol = self.streams.protocol(request)
         self.transport.set_protocol(protocol)
         # As after `connection_lost`: the transport is all that is left, and it is not ours.
         self.parser = None  # type: ignore[assignment]
         protocol.connection_made(self.transport)
+
+    def origin(self, headers: Fields) -> tuple[str, str]:
+        """Address and scheme of the connection."""
+        return self.client[0] if self.client else "", str(self.scheme)
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """Whether the connection stays open for its last answer: who sends no more (`shutdown` of

@@ -24,6 +24,8 @@ class StreamRequest:
     connections: set[Any]
     default_fields: Callable[[], bytes]
     """What every answer has, serialised."""
+    peer: str = ""
+    """The address that it came from; behind a proxy that is trusted, the one it names."""
 
 
 class Streams(Protocol):
