@@ -25,10 +25,12 @@ from support.node import stream_server
 from support.processes import PATIENCE_S, until
 from websockets.asyncio.server import ServerConnection, serve
 
+from corechain.service.chain_reader import ChainReader
 from corechain.service.errors import NodeUnavailable
+from corechain.service.known_chain import Change, Known, UpToDate
 from corechain_indexer import heads
 from corechain_indexer.heads import HeadWatch, Rumours, pushed_head, websocket_of
-from indexer.support import World, driven, settings_of
+from indexer.support import Driven, World, driven, settings_of
 
 HASH = "0x" + "ab" * 32
 ACCEPTED = '{"jsonrpc":"2.0","id":1,"result":"0x1"}'
@@ -213,7 +215,7 @@ async def mirrored(world: World, database: str, redis: str, poll_s: float, **cha
     async with driven(settings_of(world, database, redis, **changes), world) as index:
         await index.settle()
         index.mirror.poll_s = poll_s
-        watch = index.indexer._heads(index.mirror)
+        watch = index.indexer.follower._heads(index.mirror)
         running = [
             asyncio.create_task(x) for x in (index.mirror.run_forever(), watch.run_forever())
         ]
@@ -236,6 +238,30 @@ async def test_the_mirror_looks_when_a_head_is_pushed(
 ) -> None:
     """It would not poll before the patience of the test is over."""
     await mirrored(world, database, bus_url, poll_s=2 * PATIENCE_S)
+
+
+async def test_a_head_that_is_pushed_during_a_look_is_looked_at_next(
+    world: World, indexer: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[None] = []
+    look = ChainReader.look
+
+    async def noted(reader: ChainReader, known: Known) -> Change:
+        change = await look(reader, known)
+        looks.append(None)
+        if isinstance(change, UpToDate) and not pushed.is_set():
+            pushed.set()
+            indexer.mirror.new_head.set()  # too late for this look
+            looks.clear()
+        return change
+
+    pushed = asyncio.Event()
+    monkeypatch.setattr(ChainReader, "look", noted)
+    indexer.mirror.poll_s = 2 * PATIENCE_S
+    running = asyncio.create_task(indexer.mirror.run_forever())
+    await until(lambda: pushed.is_set() and len(looks) == 1)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_a_silent_socket_does_not_delay_beyond_the_poll(

@@ -36,13 +36,15 @@ class Mirror:
         """Asks for what comes next while the range before it is stored."""
         try:
             while True:
+                # Before the look, not after it: a head that is pushed meanwhile is newer than what
+                # the look asked about, and would wait for the next poll.
+                self.new_head.clear()
                 if not await self._turn():
                     await self._wait()
         finally:
             await stop_all([] if self._storing is None else [self._storing])
 
     async def _wait(self) -> None:
-        self.new_head.clear()
         try:
             async with asyncio.timeout(self.poll_s):
                 await self.new_head.wait()
