@@ -1,7 +1,7 @@
 """Validators of answers (RFC 9110, section 8.8), and how long they may be kept.
 
 A validator is of the query and of the number that Postgres gives to every transaction that may
-change an answer (migration 0017). It is read before the answer is: an answer may be newer than its
+change an answer (table `change`). It is read before the answer is: an answer may be newer than its
 validator says, never older, so one that still stands is of an answer that still stands, whatever a
 reorg did in between. Weak: the bytes may differ by their coding.
 """
