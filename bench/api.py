@@ -123,9 +123,11 @@ def charged(store: Store, process: int, work: Callable[[], Any]) -> tuple[Any, A
         accounts.stop()
 
 
-def run_client(
+@contextmanager
+def connected(
     host: str, port: int, connections: int, rate: float, seconds: float, questions: Questions
-) -> dict[str, Any]:
+) -> Iterator[Callable[[], dict[str, Any]]]:
+    """A client with its connections open; called, it sends all and says how it went."""
     plan = {
         "connections": connections,
         "rate": rate,
@@ -135,10 +137,20 @@ def run_client(
     file = RESULTS / "api-plan.json"
     file.write_text(json.dumps(plan))
     command = [sys.executable, str(HERE / "api_client.py"), host, str(port), str(file)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
-    file.unlink()
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        assert client.stdout.readline() == "connected\n"
+        file.unlink()
+        talk = client.stdin, client.stdout
+
+        def run() -> dict[str, Any]:
+            print("go", file=talk[0], flush=True)
+            found: dict[str, Any] = json.loads(talk[1].readline())
+            return found
+
+        yield run
 
 
 def step(
@@ -147,9 +159,8 @@ def step(
     """One rate for SECONDS."""
     host, port, process = address
     seconds, questions = setting("SECONDS", 15), Questions(store, number)
-    found, accounts = charged(
-        store, process, lambda: run_client(host, port, connections, rate, seconds, questions)
-    )
+    with connected(host, port, connections, rate, seconds, questions) as run:
+        found, accounts = charged(store, process, run)
     answered = max(1, found["answered"])
     spent = {name: round(1e6 * s / answered, 1) for name, s in accounts.cpu_s().items()}
     memory = {name: round(mib) for name, mib in accounts.memory_mib.items()}

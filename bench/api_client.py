@@ -1,7 +1,9 @@
 """The client of bench/api.py: many kept connections, requests at due times, one thread and epoll.
 
-python bench/api_client.py HOST PORT PLAN     PLAN: a JSON file {connections, rate, seconds, seed,
-                                              requests: [[kind, target], …]}; prints one JSON line
+python bench/api_client.py HOST PORT PLAN
+
+PLAN is a JSON file {connections, rate, seconds, requests: [[kind, target], …]}. Prints `connected`,
+waits for a line on its standard input, sends, and prints one line of JSON.
 
 Open loop: a request is due when its time has come, whether or not the ones before have been
 answered, and its latency counts from then. So what a busy client sends late counts too.
@@ -170,6 +172,9 @@ def main() -> None:
     ]
     client = Client(host, int(port), requests)
     client.connect(plan["connections"])
+    # What it costs to accept them is no part of a request.
+    print("connected", flush=True)
+    sys.stdin.readline()
     seconds = client.run(plan["rate"], plan["seconds"])
     print(json.dumps({"connections": len(client.sockets)} | summary(client, seconds)))
 
