@@ -28,6 +28,7 @@ from commits import cpu_s
 from index_chain import chain, deployment_of, emitted, send, total
 from index_floor import floor
 from index_mirror import FIRST_BLOCK
+from segments import measure as measure_segments
 
 from corechain.deployment import Deployment
 from corechain.devnet.postgres import PostgresServer
@@ -315,9 +316,21 @@ def measure(home: Path) -> dict[str, Any]:
     return found | {"load_average": [round(one, 2) for one in os.getloadavg()]}
 
 
+def kept() -> dict[str, Any]:
+    """Of verified readings (bench/segments.py): the rate from a file with an observation a report,
+    and the space of one in a run of 60."""
+    found = measure_segments()
+    return {
+        "readings_per_s": found["verified_1"]["readings_per_s"],
+        "readings_per_s_of_20": found["verified_20"]["readings_per_s"],
+        "bytes_per_reading": found["run_60"]["bytes_per_reading"],
+        "packed_bytes_per_reading": found["run_60"]["packed_bytes_per_reading"],
+    }
+
+
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="corechain-bench-") as home:
-        found = measure(Path(home))
+        found = measure(Path(home)) | kept()
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "index.json").write_text(json.dumps(found, indent=2) + "\n")
     print(json.dumps(found))
