@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import psutil
@@ -98,6 +99,7 @@ class Fleet:
     keys: list[Secp256k1Key] = field(default_factory=list)
     previous: bytes = ZERO26
     sent: int = 0
+    weather: Random = field(default_factory=lambda: Random(7))
 
     @property
     def size(self) -> int:
@@ -122,10 +124,11 @@ class Fleet:
         first = START + STEP_S * self.observations * turn
         if self.observations == max(RUNS):  # a day's worth, whole in a day
             first = START + 86_400 * turn
-        seen = [
-            Observation(1, CELL, first + STEP_S * place, 1_500 + place % 7)
-            for place in range(self.observations)
-        ]
+        # As weather goes: what repeats itself would pack too well.
+        value, seen = 1_500, []
+        for place in range(self.observations):
+            value += self.weather.randrange(-5, 6)
+            seen.append(Observation(1, CELL, first + STEP_S * place, value))
         return Report.of(self._device(number), turn, seen)
 
     def _device(self, number: int) -> DeviceId:

@@ -4,6 +4,7 @@ given batches of any readings, late ones and several at a time too, some undone 
   ├── pages, in any size, of any window, metric and block, are the list's, and so is each next page
   ├── series of any bucket, newest values, cells and batches are the list's
   ├── what is kept is what a fresh index of the same batches keeps
+  ├── a run that surrounds others begins before them, though it ends last
   └── and all that with the final ones packed, which takes no byte from their leaves
 given an index of the version before, with data
   └── after its migration it keeps what a fresh one does
@@ -276,6 +277,20 @@ async def test_a_long_run_is_paged_through_from_any_place(database: str) -> None
             page = PageOf(DEVICES[0], 1, DAY_S + 3, DAY_S + 540)
             await pages_agree(pool, listed(contents), page, 100)
             await series_agree(pool, listed(contents), page, 60, 3)
+
+
+async def test_a_run_that_surrounds_others_begins_before_them(database: str) -> None:
+    """It ends last, so that whoever looks in the order of ends meets it behind them."""
+    around = [Reading(1, 7, DEVICES[0], at, at, 1) for at in (10, 40_000)]
+    inside = [[Reading(1, 7, DEVICES[0], at, at, 1)] for at in (20, 30)]
+    contents = [*inside, around, inside[0]]
+    await migrate(database, MIGRATIONS)
+    async with kept(database, contents, 0, 0) as pool:
+        for limit in (1, 2, 3, 10):
+            for start in (0, 11, 25):
+                page = PageOf(DEVICES[0], 1, start, MAX_TIME)
+                await pages_agree(pool, listed(contents), page, limit)
+                await series_agree(pool, listed(contents), page, 60, limit)
 
 
 # ------------------------------------------------------------------------------ of old versions

@@ -3,7 +3,7 @@
 -- device sent: metrics and end by ($2, $3) to ($4, $5), observed in [$6, $7], behind the reading ($8, $9, $11, $12),
 -- of batches up to block $13. `reach` is how far to look: each segment gives its last reading, and all of them where
 -- it lies within the window. What begins later cannot have any of the first. ($5 ends a day: no segment that begins
--- before ends after.) Slices are read where the row does not hold the reading itself.
+-- before ends after.) Slices are read where the row does not hold the reading itself: null is looked for nowhere.
 with walked as (
        select metric, last_at, batch_id, position,
               sum(case when last_at > $7 then 0
@@ -28,7 +28,7 @@ select s.batch_id, s.position, s.count, s.metric, s.cell, s.first_at, s.last, s.
        select substring(f.leaves from 1 + 40 * s.position for 40 * s.count) as leaves,
               case when f.leaves is null
                    then packed_blocks(f.batch_id, s.position / 1024, (s.position + s.count - 1) / 1024) end as packed
-         from batch_file f where s.count > 1 and f.batch_id = s.batch_id) run on true
+         from batch_file f where f.batch_id = case when s.count > 1 then s.batch_id end) run on true
  where s.device = $1 and (s.metric, s.last_at) >= ($2::integer, $3::bigint)
    and (s.metric, s.last_at)
        <= (coalesce((select metric from reach), $4::integer),
