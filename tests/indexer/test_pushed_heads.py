@@ -256,6 +256,7 @@ async def test_a_head_that_is_pushed_during_a_look_is_looked_at_next(
         return change
 
     pushed = asyncio.Event()
+    await indexer.settle()
     monkeypatch.setattr(ChainReader, "look", noted)
     indexer.mirror.poll_s = 2 * PATIENCE_S
     running = asyncio.create_task(indexer.mirror.run_forever())
