@@ -38,6 +38,7 @@ from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params, encode_cursor
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.errors import InvalidQuery, SeriesUnavailable
+from corechain_indexer.store.series import SegmentSeries
 from indexer.support import (
     CELL,
     HOUR_S,
@@ -352,7 +353,9 @@ async def test_a_root_that_does_not_come_out_is_not_served(world: World, served:
 async def test_a_series_database_that_is_down_is_bypassed_and_told_later(
     world: World, database: str, bus_url: str
 ) -> None:
-    settings = settings_of(world, database, bus_url, influx_url="http://127.0.0.1:9")
+    settings = settings_of(
+        world, database, bus_url, influx_url="http://127.0.0.1:9", influx_reads=True
+    )
     world.add(hours=1)
     async with driven(settings, world) as indexer:
         with pytest.raises(SeriesUnavailable):
@@ -374,6 +377,7 @@ async def test_a_series_database_that_is_down_is_named_and_leaves_the_service_re
         indexer = driving.indexer
         step = next(e.step for e in driving.exporter.exporters if e.sink is indexer.series_sink)
         assert await indexer.series_sink.patiently(step), "it is tried again"
+        assert isinstance(indexer.series, SegmentSeries), "nobody reads from it unless he says so"
         async with driving.api() as api:
             ready = await get(api, "/ready")
             assert "InfluxDB is not told what changes: Client" in ready["warnings"][0]

@@ -497,6 +497,9 @@ class Notes:
         self.asked += 1
         self.points = set()
 
+    async def close(self) -> None:
+        """There is nobody to hang up on."""
+
 
 async def export_series(shelf: Shelf, notes: Notes | None, fuse: Fuse | None = None) -> None:
     try:

@@ -49,6 +49,9 @@ class Erasable(Protocol):
     async def clear(self) -> None:
         """Takes out everything."""
 
+    async def close(self) -> None:
+        """Hangs up."""
+
 
 @dataclass(slots=True)
 class SeriesSink:
@@ -73,6 +76,11 @@ class SeriesSink:
                 f"batches, and is not asked for their time: {self.refused.why}"
             )
         return found
+
+    async def close(self) -> None:
+        """Hangs up; whoever reads from the database reads no more."""
+        if self.series is not None:
+            await self.series.close()
 
     async def begin(self, connection: "Conn") -> None:
         """Another database than the one that was filled before is filled from the beginning."""

@@ -118,7 +118,7 @@ class Indexer:
     def _series(self) -> Series:
         segments, influx = SegmentSeries(self.reads), influx_of(self.settings)
         self.series_sink = SeriesSink(influx, self.metrics)
-        if influx is None:
+        if influx is None or not self.settings.influx_reads:
             return segments
         return BackedSeries(influx, segments, self._bypassed("series"))
 
@@ -140,7 +140,7 @@ class Indexer:
 
     async def close(self) -> None:
         await self.http.aclose()
-        await self.series.close()
+        await self.series_sink.close()
         await self.redis.aclose()
         await self.follower.close()
         if self.replica is not None:

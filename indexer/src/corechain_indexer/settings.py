@@ -63,11 +63,14 @@ class Settings(HttpSettings):
     )
 
     influx_url: NodeUrl | None = Field(
-        None, description="InfluxDB 2, for `/v1/series`; without it Postgres serves them"
+        None, description="InfluxDB 2 that every verified reading is copied to"
     )
     influx_token: SecretStr = Field(SecretStr(""), description="token of InfluxDB")
     influx_org: str = Field("corechain", description="organisation in InfluxDB")
     influx_bucket: str = Field("corechain", description="bucket in InfluxDB")
+    influx_reads: bool = Field(
+        False, description="whether `/v1/series` reads from InfluxDB; Postgres is faster"
+    )
 
     confirmations: int = Field(
         64,

@@ -38,9 +38,6 @@ class BackedSeries:
     clock: Callable[[], float] = time.time
     _away_until: float = 0.0
 
-    async def close(self) -> None:
-        await self.copy.close()
-
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
     ) -> Sequence[Bucket]:

@@ -80,18 +80,19 @@ def flux(
     bucket_id: str, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
 ) -> str:
     """Count, sum, min and max of a device's metric per bucket, ascending, of what was observed
-    from `start` until before `end`. In the one form that InfluxDB hands down to its storage, four
-    times over: a `reduce` would bring every point up."""
-    tables = "\n".join(
-        f"points |> aggregateWindow(every: {bucket_s}s, fn: {name}, createEmpty: false, "
-        f'timeSrc: "_start") |> limit(n: {limit}) |> yield(name: "{name}")'
-        for name in AGGREGATES
-    )
-    return f"""points = from(bucketID: "{bucket_id}")
+    from `start` until before `end`."""
+    # From the source anew each time: InfluxDB hands an aggregate down to its storage only where
+    # nothing else reads the same points. From one variable it took 98 ms of CPU for 720 buckets.
+    points = f"""from(bucketID: "{bucket_id}")
   |> range(start: {start}, stop: {end})
   |> filter(fn: (r) => r._measurement == "{MEASUREMENT}" and r._field == "{FIELD}"
        and r.device == "0x{device.hex()}" and r.metric == "{name_of(metric)}")
-{tables}"""
+"""
+    return "\n".join(
+        f"{points}  |> aggregateWindow(every: {bucket_s}s, fn: {name}, createEmpty: false, "
+        f'timeSrc: "_start") |> limit(n: {limit}) |> yield(name: "{name}")'
+        for name in AGGREGATES
+    )
 
 
 def _moment(second: int, nanoseconds: int = 0) -> str:

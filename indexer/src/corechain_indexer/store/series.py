@@ -34,9 +34,6 @@ class Bucket:
 class Series(Protocol):
     """A store of time series."""
 
-    async def close(self) -> None:
-        """Hangs up."""
-
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
     ) -> Sequence[Bucket]:
@@ -50,9 +47,6 @@ class SegmentSeries:
     and however late data comes, because nothing is kept but what the batches hold."""
 
     pool: "Database"
-
-    async def close(self) -> None:
-        """The pool belongs to the process."""
 
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
