@@ -1,7 +1,7 @@
 """An index is a function of the chain, whatever happens to the process that builds it.
 
 given an indexer that is killed (-9) at random points, on a chain that forks up to 200 blocks deep,
-with nodes that lag, and with Postgres and Valkey killed or hanging in between
+with nodes that lag, one of three that lies, and Postgres and Valkey killed or hanging in between
   └── in the end every row of every derived table is the one of an index that was built at once
 
 `make torture-index KILLS=100` is the long run; `SEED` names one.
@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 from asyncpg import PostgresError
-from support.fake_chain import fake_chain
+from support.fake_chain import FakeChain
+from support.liar import LyingChain
 from support.processes import until
+from support.provider import Habits, serving
 
 from corechain.chain import Chain
 from corechain.devnet.postgres import PostgresServer
@@ -44,9 +46,13 @@ def torture(world: World, tmp_path: Path) -> Iterator[Torture]:
     with ExitStack() as stack:
         postgres = stack.enter_context(PostgresServer(tmp_path / "postgres"))
         valkey = stack.enter_context(ValkeyServer(tmp_path / "valkey"))
-        chain = stack.enter_context(fake_chain(3, splits=False, silent=True))
+        chain = FakeChain("", Habits())
+        nodes = [LyingChain("", Habits(), blocks=chain.blocks, silent=True) for _ in range(3)]
+        for node in nodes:
+            node.nodes = [list(chain.blocks)]
+            stack.enter_context(serving(node))
         settings = {
-            "INDEXER_RPC_URL": chain.url,
+            "INDEXER_RPC_URL": ",".join(node.url for node in nodes),
             "INDEXER_DEPLOYMENT": str(write_manifest(tmp_path / "31337.json")),
             "INDEXER_DATABASE_URL": postgres.create_database("tortured"),
             "INDEXER_REDIS_URL": valkey.url,
@@ -60,7 +66,7 @@ def torture(world: World, tmp_path: Path) -> Iterator[Torture]:
         process = Process(settings, tmp_path / "indexer.log")
         stack.callback(process.kill)
         model = Model(chain, world, CONFIRMATIONS)
-        yield Torture(chain, model, process, [postgres, valkey], random.Random(seed))
+        yield Torture(chain, nodes, model, process, [postgres, valkey], random.Random(seed))
 
 
 @asynccontextmanager
@@ -89,7 +95,7 @@ async def test_killed_at_random_points_it_is_in_the_end_as_one_built_at_once(
 ) -> None:
     torture.run(asked_kills(KILLS))
     options = {
-        "rpc_url": torture.chain.url, "confirmations": CONFIRMATIONS, "log_range_blocks": 50,
+        "rpc_url": torture.nodes[0].url, "confirmations": CONFIRMATIONS, "log_range_blocks": 50,
     }  # fmt: skip
     tortured = torture.process.settings["INDEXER_DATABASE_URL"]
     cache = torture.process.settings["INDEXER_REDIS_URL"]
@@ -110,5 +116,6 @@ async def test_killed_at_random_points_it_is_in_the_end_as_one_built_at_once(
             await until(is_equal, pause_s=0.3)
         except TimeoutError:
             assert await derived(seen) | await newest(seen) == expected
-    print(f"\n{torture.kills} kills, {torture.outages} outages, reorgs of {torture.depths} blocks")
+    counts = f"{torture.kills} kills, {torture.outages} outages, {torture.lies} lying nodes"
+    print(f"\n{counts}, reorgs of {torture.depths} blocks")
     assert len(expected["segment"]) > 0

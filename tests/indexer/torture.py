@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 from support.command import COMMAND, environment
 from support.fake_chain import FakeChain
+from support.liar import DECEITS, LyingChain
 from support.processes import eventually, family
 
 from corechain.devnet.servers import Server
@@ -109,12 +110,15 @@ class Torture:
     """One run: what happens is drawn from `chance` alone; when, from what the indexer asks."""
 
     chain: FakeChain
+    nodes: list[LyingChain]
+    """Each knows the chain as far as it has seen it; two of three must agree."""
     model: Model
     process: Process
     servers: list[Server]
     chance: random.Random
     kills: int = 0
     outages: int = 0
+    lies: int = 0
     depths: list[int] = field(default_factory=list)
 
     def grow(self, blocks: int, busy: float = 1.0) -> None:
@@ -128,9 +132,21 @@ class Torture:
 
     def see(self) -> None:
         """Some of the nodes learn of it; the others later."""
-        for node in range(len(self.chain.nodes)):
+        for node in self.nodes:
             if self.chance.random() < 0.8:
-                self.chain.catch_up(node)
+                node.catch_up()
+
+    def lie(self) -> None:
+        """One of the nodes lies now, or none."""
+        for node in self.nodes:
+            node.lie = None
+        if self.chance.random() < 0.7:
+            self.chance.choice(self.nodes).lie = DECEITS[self.chance.choice(sorted(DECEITS))]
+            self.lies += 1
+
+    def asked(self) -> int:
+        """How many questions the nodes have got."""
+        return sum(len(node.calls) for node in self.nodes)
 
     def reorg(self) -> None:
         """Of a depth from 1 to 200; half of them are short, as they are in the world."""
@@ -144,6 +160,7 @@ class Torture:
 
     def happen(self) -> None:
         """Something of what happens to an indexer between two kills; all of it before the first."""
+        self.lie()
         self.grow(self.chance.randint(1, 20))
         if self.kills == 0 or self.chance.random() < 0.6:
             self.reorg()
@@ -164,8 +181,8 @@ class Torture:
     def kill_after(self, questions: int) -> None:
         """Lets it run until it has asked the node so many questions more, and kills it between two
         instructions of its own."""
-        wanted = len(self.chain.calls) + questions
-        eventually(lambda: len(self.chain.calls) >= wanted, PATIENCE_WITH_IT_S)
+        wanted = self.asked() + questions
+        eventually(lambda: self.asked() >= wanted, PATIENCE_WITH_IT_S)
         time.sleep(self.chance.uniform(0, 0.03))
         self.process.kill()
         self.kills += 1
@@ -175,9 +192,11 @@ class Torture:
         while self.kills < kills:
             self.process.start()
             self.happen()
-            self.kill_after(self.chance.randint(0, 120))
+            self.kill_after(self.chance.randint(0, 300))
         self.model.outgrow()
-        self.chain.catch_up()
+        for node in self.nodes:
+            node.lie = None
+            node.catch_up()
         self.process.start()
 
 
