@@ -1,6 +1,6 @@
 """Emits verified batches to InfluxDB, and takes out what a reorg has undone.
 
-A batch is no tag there (decision 0030), so that it cannot be deleted by its id: the seconds of its
+A batch is no tag there (decision 0036), so that it cannot be deleted by its id: the seconds of its
 readings are erased, of all devices, and what stands in them is written again from Postgres. Every
 step may be repeated. Until the outbox is empty, Postgres answers.
 """

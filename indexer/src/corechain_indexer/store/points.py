@@ -4,7 +4,7 @@
 
 `value` is in the unit, for people; `scaled` is what was signed, for exact sums. The time is the
 second of the observation and, as its nanoseconds, the number of the batch: two batches that hold
-the same device, metric and second are two points, as they are two readings (decision 0030).
+the same device, metric and second are two points, as they are two readings (decision 0036).
 """
 
 from collections.abc import Iterator, Sequence
