@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from corechain_indexer.api.params import encode_cursor
+from corechain_indexer.api.params import FORMAT, FRESH, encode_cursor
 from corechain_indexer.api.routes import ENDPOINTS, Endpoint
 from indexer.support import CELL, Driven, World, device_of
 
@@ -35,6 +35,7 @@ WRONG_PLACES: list[list[int | bytes]] = [
 CURSORS = [encode_cursor(place) for place in WRONG_PLACES] + [
     "e30=", "bnVsbA==", "W3RydWVd", "WzEuNV0=", "W251bGxd", "WyIwIl0=", "W1tdXQ==", "====", "-_-_",
 ]  # fmt: skip
+EVERYWHERE = (*FRESH, FORMAT)
 VALUES = [*map(str, NUMBERS), *TEXTS, *CURSORS]
 
 
@@ -73,7 +74,9 @@ async def test_no_value_of_any_parameter_breaks_a_query(world: World, api: Any) 
         known = sensible(endpoint, device)
         path = endpoint.path.format(**dict.fromkeys(endpoint.path_parameters, "1"))
         for name in (*endpoint.parameters, "unheard_of"):
-            for value in VALUES:
+            # What every path takes is read by the same lines: all values on the first, some on all.
+            is_shared = name in EVERYWHERE and endpoint is not ENDPOINTS[0]
+            for value in VALUES[::40] if is_shared else VALUES:
                 await is_foreseen(api, path, {**known, name: value})
             await is_foreseen(api, path, [*known.items(), (name, "1"), (name, "2")])
 

@@ -10,6 +10,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -20,11 +21,11 @@ from support.processes import PATIENCE_S
 
 from corechain.service.http_server import bind, http_server
 from corechain.service.settings import InvalidSetting
+from corechain_indexer import store
 from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.direct import DirectQueries
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.settings import load_settings
-from corechain_indexer.store import SQL
 from indexer.support import Driven, World, device_of, get
 
 INJECTED = (
@@ -43,6 +44,7 @@ INJECTED = (
     "\x1b[31mred\r\nset-cookie: a=b",
 )
 PAGE = "https://dapp.example"
+QUERIES = Path(store.__file__).parent / "sql" / "queries"
 PATTERNS = r"\bi?like\b|\bsimilar to\b|~|\bregexp|\bexecute\b"
 METHODS = ("POST", "PUT", "DELETE", "PATCH", "TRACE", "PROPFIND", "OPTIONS", "NONSENSE")
 
@@ -98,12 +100,10 @@ async def test_what_asks_for_too_much_is_refused_at_once(
 
 def test_no_query_looks_at_what_it_skips_or_matches_by_pattern() -> None:
     """Deep pages, `%` bombs and expensive expressions need words that our SQL does not have."""
-    for name, text in SQL.items():
-        code = re.sub(r"--.*", "", text).lower()
-        assert not re.search(r"\blike\b|\bilike\b|\bsimilar to\b|~|\bregexp|\bexecute\b", code), (
-            name
-        )
-        assert not re.search(r"\boffset\s+(?!0\b)", code), name
+    for path in (QUERIES / f"{name}.sql" for name in ("reads", "readings", "epochs", "vouchers")):
+        code = re.sub(r"--.*", "", path.read_text()).lower()
+        assert not re.search(r"\bi?like\b|\bsimilar to\b|~|\bregexp|\bexecute\b", code), path
+        assert not re.search(r"\boffset\s+(?!0\b)", code), path
 
 
 async def test_text_of_a_data_source_is_no_formula_in_a_table(
