@@ -269,6 +269,7 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
         mirror = Mirror(
             indexer.reader, ChainStore(connection), world.chain.deployment.chain_id, 0.05,
             indexer.metrics, indexer.work, indexer.verified,
+            {c.address: c.block for c in indexer.deployment.contracts.values()},
         )  # fmt: skip
         sources = indexer.sources()
         stack.push_async_callback(sources.close)

@@ -116,6 +116,7 @@ class Follower:
                 self.metrics,
                 self.work,
                 self.verified,
+                {found.address: found.block for found in self.deployment.contracts.values()},
             )
             await side_by_side(self._heads(mirror).run_forever(), mirror.run_forever())
 

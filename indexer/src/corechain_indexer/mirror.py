@@ -1,14 +1,18 @@
 """Follows the chain into Postgres: read what has changed, project it, append it or roll back."""
 
 import asyncio
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import structlog
 
 from corechain.service.chain_reader import ChainReader
 from corechain.service.known_chain import Behind, Extended, RolledBack, UpToDate
+from corechain.service.reconcile import Ref
 from corechain.service.rpc import Block
 from corechain.service.supervision import stop_all
+from corechain_indexer.joining import Joining
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.projections import Projected
 from corechain_indexer.store.chain import ChainStore
@@ -28,7 +32,10 @@ class Mirror:
     metrics: Metrics
     work: asyncio.Event
     undone: asyncio.Event
+    contracts: Mapping[bytes, int] = field(default_factory=dict)
+    """Addresses of the deployment, and the block of each; empty: those of the reader."""
     new_head: asyncio.Event = field(default_factory=asyncio.Event)
+    _joining: list[Joining] | None = None
     _behind: bool = False
     _storing: asyncio.Task[None] | None = None
 
@@ -62,6 +69,8 @@ class Mirror:
 
     async def _turn(self) -> bool:
         """As `step`, but the range may still be on its way to the store: there is more, then."""
+        if self._joining is None:
+            self._joining = await self._late()
         try:
             change = await self.reader.look(self.store)
         finally:
@@ -72,11 +81,46 @@ class Mirror:
         if isinstance(change, RolledBack):
             await self._roll_back(change)
             return True
-        if isinstance(change, Extended):
-            return await self._extend(change)
+        if isinstance(change, Extended) and await self._extend(change):
+            return True
         if isinstance(change, UpToDate):
             self._note(change.head, change.head.number)
-        return False
+        return bool(self._joining) and await self._join(self._joining)
+
+    async def _late(self) -> list[Joining]:
+        """The contracts that are behind the others, by the place that they have reached; the reader
+        reads the others. Those that left the deployment are read on: what they said stays."""
+        if not self.contracts:
+            return []
+        known = await self.store.sources()
+        new = self.contracts.keys() - {source.address for source in known}
+        if new:
+            await self.store.add_sources(sorted(new), joined=not known)
+            known = await self.store.sources()
+        self.reader.watch([source.address for source in known if source.joined])
+        late: dict[Ref | None, list[bytes]] = defaultdict(list)
+        for source in known:
+            if not source.joined:
+                late[source.through].append(source.address)
+        return [self._joining_of(addresses, through) for through, addresses in late.items()]
+
+    def _joining_of(self, addresses: Sequence[bytes], through: Ref | None) -> Joining:
+        first = min(self.contracts.get(address, 1) for address in addresses)
+        reader = replace(self.reader, addresses=addresses, first_block=first)
+        log.info("contracts are caught up", contracts=len(addresses), first_block=first)
+        return Joining(reader, self.store, self.chain_id, through, self._count)
+
+    async def _join(self, joining: list[Joining]) -> bool:
+        """A range of those that are behind, while nothing new has happened. True for more."""
+        tip = await self.store.tip()
+        if tip is None:
+            return False
+        more = await joining[0].step(tip)
+        if joining[0].joined:
+            gone = joining.pop(0)
+            self.reader.watch([*self.reader.addresses, *gone.addresses])
+            self.work.set()
+        return more
 
     async def _extend(self, found: Extended) -> bool:
         self._storing = asyncio.create_task(self._append(found))

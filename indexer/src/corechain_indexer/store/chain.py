@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from corechain.service.database import asked, outages
 from corechain.service.known_chain import Final, MemoryChain
@@ -21,6 +21,14 @@ class Undone:
     """The batches that a rollback took away."""
 
     batches: list[int]
+
+
+class Source(NamedTuple):
+    """A contract whose logs are mirrored: with the others, or `through` a block of its own."""
+
+    address: bytes
+    joined: bool
+    through: Ref | None
 
 
 COPIED_FROM = 50
@@ -81,16 +89,19 @@ class ChainStore:
         self, tables: Mapping[str, Sequence[Row]], blocks: Sequence[Ref], final: Final | None
     ) -> None:
         async with self.connection.transaction():
-            # In a fixed order: rows of a packed redemption look their channels up.
-            for table in COLUMNS:
-                if rows := tables.get(table):
-                    await self._insert(table, rows)
+            await self._insert_all(tables)
             numbers, hashes = [ref.number for ref in blocks], [ref.hash for ref in blocks]
             await self.connection.execute(SQL["add_blocks"], numbers, hashes)
             if final is not None:
                 marks = (final.number, final.hash, final.safe, final.safe_hash)
                 await self.connection.execute(SQL["advance"], *marks)
             await self._fold(bool(tables.get("batch")))
+
+    async def _insert_all(self, tables: Mapping[str, Sequence[Row]]) -> None:
+        # In a fixed order: rows of a packed redemption look their channels up.
+        for table in COLUMNS:
+            if rows := tables.get(table):
+                await self._insert(table, rows)
 
     async def _insert(self, table: str, rows: Sequence[Row]) -> None:
         if len(rows) < COPIED_FROM:
@@ -103,6 +114,34 @@ class ChainStore:
         if batches or self._unfolded >= FOLD_EVERY:
             await self.connection.execute(SQL["fold_tally"])
             self._unfolded = 0
+
+    # --------------------------------------------------------------------- sources
+
+    async def sources(self) -> list[Source]:
+        """The contracts that are mirrored, or on their way."""
+        rows = await asked(self.connection.fetch(SQL["sources"]))
+        return [
+            Source(row["address"], row["joined"], _reached(row["through"], row["hash"]))
+            for row in rows
+        ]
+
+    async def add_sources(self, addresses: Sequence[bytes], *, joined: bool) -> None:
+        await asked(self.connection.execute(SQL["add_sources"], list(addresses), joined))
+
+    async def add(
+        self,
+        tables: Mapping[str, Sequence[Row]],
+        addresses: Sequence[bytes],
+        through: Ref,
+        *,
+        joined: bool,
+    ) -> None:
+        """Events of contracts that are behind the others, and how far they are with it."""
+        place = (list(addresses), joined, through.number, through.hash)
+        with outages():
+            async with self.connection.transaction():
+                await self._insert_all(tables)
+                await self.connection.execute(SQL["move_sources"], *place)
 
     async def roll_back(self, to: int) -> Undone:
         """Forgets every block after `to` and all that follows from them. What other stores must
@@ -119,6 +158,10 @@ def _insert(table: str) -> str:
 
 
 INSERT = {table: _insert(table) for table in COLUMNS}
+
+
+def _reached(number: int | None, hash_: bytes | None) -> Ref | None:
+    return None if number is None or hash_ is None else Ref(number, hash_)
 
 
 def _ref(row: "Record | None") -> Ref | None:

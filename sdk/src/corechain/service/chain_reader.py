@@ -76,6 +76,11 @@ class ChainReader:
         self._step = min(self.max_range, FIRST_RANGE_BLOCKS)
         self._masks = [mask_of(address) for address in self.addresses]
 
+    def watch(self, addresses: Sequence[bytes]) -> None:
+        """From the next look on the logs of these contracts are read."""
+        self.addresses = addresses
+        self._masks = [mask_of(address) for address in addresses]
+
     async def look(self, known: Known) -> Change:
         """What has changed behind or below what is known.
 
