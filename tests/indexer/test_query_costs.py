@@ -16,6 +16,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from support.fake_chain import fake_chain
+from support.processes import PATIENCE_S
 
 from corechain.service.database import create_pool, migrate
 from corechain.service.rpc import Rpc
@@ -75,6 +76,19 @@ async def segment_scans(pool: "Database", query: str, *arguments: object) -> lis
     return [node for node in nodes if node.get("Relation Name") == "segment"]
 
 
+async def vacuumed(pool: "Database", table: str) -> None:
+    """Returns once all pages are known to be visible: an analyze that Postgres has begun by itself
+    holds that up as long as it takes."""
+    shown = (
+        "select relpages > 0 and relallvisible = relpages from pg_class where oid = $1::regclass"
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        await pool.execute(f"vacuum analyze {table}")
+        while not await pool.fetchval(shown, table):
+            await asyncio.sleep(0.2)
+            await pool.execute(f"vacuum analyze {table}")
+
+
 async def pages(pool: "Database", query: str, *arguments: object) -> int:
     """How many pages a statement touches, planning aside."""
     top = await explained(pool, query, *arguments)
@@ -104,7 +118,7 @@ async def test_a_page_of_single_readings_is_read_from_the_index_alone(database: 
         await pool.execute(BATCH, 200, bytes(26), bytes(32))
         await pool.execute(FILE)
         await pool.execute(SEGMENT, 1, 200, 100)
-        await pool.execute("vacuum analyze segment, batch")
+        await vacuumed(pool, "segment")
         device = await pool.fetchval("select device from segment limit 1")
         page = PageOf(device, 1, 0, 10**9)
         assert len(await readings_page(pool, page, 101)) == 101
