@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from corechain_indexer.api import schemas
+from corechain_indexer.api import schemas, stream_paths
 from corechain_indexer.api.media.formats import Format
 from corechain_indexer.api.routes import Endpoint
 
@@ -98,12 +98,13 @@ def _operation(endpoint: Endpoint, schema: Mapping[str, Any]) -> dict[str, Any]:
 def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
     """OpenAPI 3.1."""
     listed = list(endpoints)
-    types = [endpoint.answer for endpoint in listed]
-    found, components = msgspec.json.schema_components([*types, schemas.Problem], ref_template=REF)
+    types = [*(endpoint.answer for endpoint in listed), schemas.Problem, stream_paths.EVENT]
+    found, components = msgspec.json.schema_components(types, ref_template=REF)
     paths = {
         endpoint.path: {"get": _operation(endpoint, schema)}
         for endpoint, schema in zip(listed, found, strict=False)
     }
+    paths |= {path: {"get": item} for path, item in stream_paths.operations(REF)}
     return {
         "openapi": "3.1.0",
         "info": {"title": "CoreChain query API", "version": version},
