@@ -113,6 +113,20 @@ class World:
         known = {key.identity.device: key.identity for key in keys}
         return seal(origin, reports, known, self.states)
 
+    def sealed_at(self, cells: Sequence[int]) -> Batch:
+        """The next batch: a temperature an hour of the first device, each at another cell."""
+        self.sequence += 1
+        chain_id, key = self.chain.deployment.chain_id, self.keys[0]
+        origin = Origin(self.number + 1, self.previous, ZERO26, chain_id, self.registry)
+        items = [
+            Observation(1, cell, START + hour * HOUR_S, 100 + hour)
+            for hour, cell in enumerate(cells)
+        ]
+        report = Report.of(key.identity.device, self.sequence, items)
+        digest = report_digest(registry_domain(chain_id, self.registry), report)
+        signed = SignedReport(report, key.sign(digest))
+        return seal(origin, [signed], {key.identity.device: key.identity}, self.states)
+
     def _report(
         self, key: DeviceKey, index: int, hours: int, domain: Any, cell: int
     ) -> SignedReport:

@@ -5,6 +5,7 @@ and whichever receiver hangs, refuses or was away.
 import asyncio
 import hmac
 import json
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ from corechain_indexer.metrics import Metrics
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.alerts import Webhooks
 from corechain_indexer.store.chain import ChainStore
+from corechain_indexer.store.vouchers import Vouchers
 from corechain_indexer.webhooks import Sender, signature_of
 from indexer.event_books import Books, books_on
 
@@ -233,6 +235,62 @@ async def test_a_challenged_channel_is_told_before_its_deadline_to_those_it_matt
         await pool.execute(CLOSED, 1, b"\x0a" * 32)
         await watch.look()
         assert (await watch.told())[1:] == [("resolved", "channel_challenged", key)]
+
+
+MANY = """
+insert into state_channel_event
+       (block_number, log_index, kind, channel_id, party_a, party_b, version, deadline)
+select 1 + (kind = 'challenged')::int, n, kind, sha256(n::text::bytea), $1, $1, 7, $2
+  from generate_series(1, 120) n, unnest(array['opened', 'challenged']) kind
+"""
+WRONG_ROOTS = """
+with proposed as (
+    insert into root_event (block_number, log_index, kind, epoch, active_at)
+    select 3, n, 'proposed', n, 1 from generate_series($1::int, $2::int) n
+    returning block_number, log_index, epoch)
+insert into reward_epoch (block_number, log_index, epoch, state)
+select *, 'mismatch' from proposed
+"""
+
+
+async def test_an_alert_is_not_told_as_over_because_others_came_before_it(
+    database: str, bus_url: str
+) -> None:
+    async with watching(database, bus_url, deadline_s=600) as watch:
+        pool = watch.books.pool
+        await pool.execute(MANY, b"\x01" * 20, NOW + 600)
+        await pool.execute(WRONG_ROOTS, 1, 120)
+        await watch.look()
+        told = await watch.told()
+        counts = Counter((kind, alert) for kind, alert, _ in told)
+        kinds = ("channel_challenged", "wrong_root")
+        assert counts == {("fired", kind): MOST_OPEN for kind in kinds}
+        await pool.execute(OPENED, 200, b"\x0a" * 32, b"\x01" * 20)
+        await pool.execute(CHALLENGED, 200, b"\x0a" * 32, NOW + 1)
+        await pool.execute(WRONG_ROOTS, 121, 121)
+        await watch.look()
+        assert await watch.told() == told
+
+
+LEAVING = """
+with n as (select n, sha256(n::text::bytea) as id from generate_series(1, 120) n),
+     channels as (
+       insert into payment_channel select 1, n, id, $1, $1, $1, $1, $1, 900, id from n),
+     events as (
+       insert into payment_event
+       select 1 + (kind = 'withdrawing')::int, n, kind, id, 100, $2::numeric + n
+         from n, unnest(array['deposited', 'withdrawing']) kind)
+insert into voucher (channel_id, amount, charged, signature, config)
+select id, 60, 60, $1, $1 from n
+"""
+
+
+async def test_every_channel_whose_payer_leaves_is_told(database: str, bus_url: str) -> None:
+    async with watching(database, bus_url) as watch:
+        await watch.books.pool.execute(LEAVING, b"\x01" * 20, NOW)
+        found = await Vouchers(watch.books.pool).endangered()
+        assert [row["finalize_after"] for row in found] == [NOW + n for n in range(1, 121)]
+        assert {row["amount"] for row in found} == {60}
 
 
 async def test_a_flood_of_alerts_has_an_end_and_what_was_left_out_comes_later(

@@ -13,6 +13,7 @@ import json
 import re
 from typing import Any
 
+import h3
 import httpx
 import pytest
 import pytest_asyncio
@@ -34,6 +35,7 @@ from corechain.protocol.rewards import (
     split_down,
 )
 from corechain.protocol.vocabulary import metric
+from corechain_indexer.api import statistics
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params, encode_cursor
 from corechain_indexer.api.routes import ENDPOINTS
@@ -175,6 +177,43 @@ async def test_series_of_minutes_are_those_of_the_hours(world: World, served: Dr
     assert [b["start"] for b in fine] == [b["start"] for b in hourly]  # on the hour
     assert fine == hourly
     assert [b["start"] for b in some] == [START + HOUR_S]
+
+
+async def test_a_series_says_where_it_goes_on(world: World, served: Driven) -> None:
+    params = {"metric": "air_temperature", "device": device_of(world)}
+    async with served.api() as api:
+        whole = await get(api, "/v1/series", **params)
+        assert whole["next_from"] is None
+        found: list[Any] = []
+        start = 0
+        while start is not None:
+            page = await get(api, "/v1/series", **params, limit=5, from_=start)
+            assert len(page["items"]) <= 5
+            found += page["items"]
+            start = page["next_from"]
+    assert found == whole["items"]
+
+
+async def test_a_device_that_moved_has_all_its_cells_or_is_refused(
+    world: World, indexer: Driven, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [int(cell, 16) for cell in sorted(h3.cell_to_children("852a1073fffffff", 7))[:20]]
+    batch = world.sealed_at(cells)
+    world.commit(batch)
+    await indexer.settle()
+    params = {"metric": "1", "device": device_of(world)}
+    async with indexer.api() as api:
+        answer = await get(api, "/v1/statistics", **params)
+        assert len(answer["parts"]) == answer["count"] == len(cells)
+        assert [int(part["low"][6:22], 16) for part in answer["parts"]] == cells
+        monkeypatch.setattr(statistics, "MAX_PARTS", 19)
+        # Another question, or the answer that is kept would do.
+        problem = await get(api, "/v1/statistics", 400, **params, from_=1)
+        assert problem["type"].endswith("InvalidQuery")
+        assert "20 cells" in problem["detail"]
+        assert "`from` and `to`" in problem["detail"]
+        narrow = await get(api, "/v1/statistics", **params, cell=f"{cells[19]:x}")
+        assert narrow["count"] == 1
 
 
 async def test_series_add_up_to_the_statistics(world: World, served: Driven) -> None:

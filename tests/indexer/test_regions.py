@@ -20,7 +20,7 @@ from support.processes import PATIENCE_S
 from corechain.protocol.reading import READING_BYTES, Reading
 from corechain.regions import RegionQuestion, region_statistics
 from corechain.steps import Request
-from corechain_indexer.api import regions
+from corechain_indexer.api import regions, statistics
 from indexer.support import HOUR_S, START, Driven, World, device_of, get
 
 DAY_S, DAYS = 86_400, 5
@@ -139,5 +139,10 @@ async def test_an_answer_that_would_show_too_much_is_refused(
             monkeypatch.setattr(regions, "MAX_SHOWN", most)
             problem = await get(api, "/v1/statistics", 400, **asked, to=START + 10 * DAY_S)
             assert "smaller region" in problem["detail"]
+        monkeypatch.setattr(statistics, "MAX_PARTS", DAYS - 1)
+        whole = {**asked, "from": START, "to": START + 10 * DAY_S}
+        problem = await get(api, "/v1/statistics", 400, **whole)
+        assert f"1 cells or rows of cells in {DAYS} batches" in problem["detail"]
+        monkeypatch.setattr(statistics, "MAX_PARTS", DAYS * len(CELLS))
         device = {"metric": "pressure", "device": device_of(world)}
         assert (await get(api, "/v1/statistics", **device))["count"] == 55 + 24 * (DAYS - 1)

@@ -197,7 +197,7 @@ async def places_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
     assert page.metric is not None
     question = page.device, page.metric, page.start, page.end
     found, around = of_list(held, page), of_list(held, replace(page, start=0, end=MAX_TIME))
-    cells = await Readings(pool).cells_of(*question, page.newest_block)
+    cells = await Readings(pool).cells_of(*question, 100, page.newest_block)
     holding = sorted({to_signed(item.reading.cell) for item in found})
     if await pool.fetchval("select count(*) from packed_leaves"):
         near = {item.reading.cell for item in around}

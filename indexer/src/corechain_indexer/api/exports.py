@@ -65,7 +65,7 @@ class Exports:
         found = await answer(params)
         rows = await self._rows(table, found)
         parts = [encoder.begin(), await _encoded(encoder, rows), encoder.end()]
-        return b"".join(parts), following(found, params)
+        return b"".join(parts), following(found)
 
     async def whole(
         self, table: Table, form: Format, answer: Answer, params: Params
@@ -107,7 +107,7 @@ class Exports:
             yield export.encoder.begin()
             yield await _encoded(export.encoder, rows)
             found, params = first, export.params
-            while more := following(found, params):
+            while more := following(found):
                 params = params.going_on(more)
                 found = await export.answer(params)
                 rows = await self._rows(export.table, found)

@@ -219,7 +219,8 @@ class Handlers:
         step = MINUTE_S if bucket % HOUR_S else HOUR_S
         start, end = start - start % step, end - end % step + step - 1
         limit = params.number("limit", MAX_LIMIT, 1, MAX_LIMIT)
-        asked_for = (device, metric.code, start, end, bucket, limit)
+        # One more than is shown: whether the window goes on is said, not guessed.
+        asked_for = (device, metric.code, start, end, bucket, limit + 1)
         bound = await newest_block(self.pool, params)
         if bound is None:
             found = await self.buckets.read(*asked_for)
@@ -227,9 +228,10 @@ class Handlers:
             found = await SegmentSeries(self.pool).up_to(bound, *asked_for)
         items = [
             schemas.Bucket(b.start, b.count, b.sum / b.count / metric.scale, b.sum, b.min, b.max)
-            for b in found
+            for b in found[:limit]
         ]
-        return schemas.Series(metric.code, bucket, items)
+        next_from = found[limit].start if len(found) > limit else None
+        return schemas.Series(metric.code, bucket, items, next_from)
 
     async def latest(self, params: Params) -> schemas.Latest:
         params.only("device", *BOUNDS)

@@ -208,9 +208,13 @@ class Bucket(msgspec.Struct, frozen=True):
 
 
 class Series(msgspec.Struct, frozen=True):
+    """`next_from`: the start of the first bucket that is not shown, to go on with as `from`; null
+    where all of the window is shown."""
+
     metric: int
     bucket: int
     items: list[Bucket]
+    next_from: int | None = None
 
 
 class Newest(msgspec.Struct, frozen=True):

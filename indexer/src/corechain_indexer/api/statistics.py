@@ -27,6 +27,9 @@ T = TypeVar("T")
 HOUR_S = 3600
 MAX_BATCHES = 2_000
 """An answer spans so many batches at the most; a longer time is asked for in pieces."""
+MAX_PARTS = 10_000
+"""Range proofs of an answer, about 5 kB of text each: one of every batch for every cell that a
+device was at, or for every row of a region's cells."""
 FEW = 4
 """Batches that are proven sooner than a thread is woken: 20 µs each."""
 AT_ONCE = 512
@@ -54,7 +57,8 @@ class StatisticsReader:
     trees: TreeCache
 
     async def answer(self, question: Question) -> schemas.Statistics:
-        """Raises InvalidQuery when the answer would span too many batches."""
+        """Raises InvalidQuery when the answer would span too many batches or have too many
+        parts; nothing is left out of an answer."""
         cells = await self._cells(question)
         rows = await self._batches(question)
         start, end = question.start, question.end
@@ -66,7 +70,10 @@ class StatisticsReader:
     async def parts(
         self, rows: Sequence["Record"], ranges: Sequence[KeyRange]
     ) -> tuple[list[schemas.Part], Proven]:
-        """Of each batch the ranges, in order, and what they add up to. Raises BatchGone."""
+        """Of each batch the ranges, in order, and what they add up to. Raises BatchGone,
+        InvalidQuery for more than MAX_PARTS."""
+        if len(rows) * len(ranges) > MAX_PARTS:
+            raise InvalidQuery("cell", _too_many_parts(len(ranges), len(rows)))
         parts, total = list[schemas.Part](), NOTHING
         for first in range(0, len(rows), AT_ONCE):
             found = await self._proven(rows[first : first + AT_ONCE], ranges)
@@ -95,8 +102,10 @@ class StatisticsReader:
     async def _cells(self, question: Question) -> Sequence[int]:
         if question.cell is not None:
             return [question.cell]
-        window = question.start, question.end, question.newest_block
-        return await Readings(self.pool).cells_of(question.device, question.metric.code, *window)
+        device, metric = question.device, question.metric.code
+        # One more than any answer has parts for: whether there are more is seen, never cut off.
+        window = question.start, question.end, MAX_PARTS + 1, question.newest_block
+        return await Readings(self.pool).cells_of(device, metric, *window)
 
     async def _batches(self, question: Question) -> Sequence["Record"]:
         """All verified batches from the first to the last that holds such readings, by lane."""
@@ -123,6 +132,13 @@ async def headers_by_lane(
             raise InvalidQuery("to", f"the answer spans more than {MAX_BATCHES} batches")
         rows += await reads.headers_between(first, last, newest_block)
     return rows
+
+
+def _too_many_parts(ranges: int, batches: int) -> str:
+    return (
+        f"{ranges} cells or rows of cells in {batches} batches ask for more than {MAX_PARTS} range"
+        " proofs: name one cell or fewer, or ask for a shorter time with `from` and `to`"
+    )
 
 
 def _spans(batches: Sequence[int]) -> list[tuple[int, int]]:

@@ -54,9 +54,15 @@ class Readings:
         return [row["batch_id"] for row in rows]
 
     async def cells_of(
-        self, device: bytes, metric: int, start: int, end: int, newest_block: int | None
+        self,
+        device: bytes,
+        metric: int,
+        start: int,
+        end: int,
+        limit: int,
+        newest_block: int | None,
     ) -> list[int]:
         """H3 cells in which the device has observed the metric, by batches up to a block."""
-        arguments = (device, metric, start, end, newest_block)
+        arguments = (device, metric, start, end, newest_block, limit)
         rows = await asked(self.database.fetch(SQL["cells_of"], *arguments))
         return [to_unsigned(row["cell"]) for row in rows]

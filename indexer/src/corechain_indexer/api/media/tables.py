@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from corechain.protocol.vocabulary import BY_CODE
 from corechain_indexer.api import schemas
-from corechain_indexer.api.params import MAX_LIMIT, Params
 from corechain_indexer.api.rows import hexed
 
 if TYPE_CHECKING:
@@ -280,18 +279,9 @@ CHANNELS = _listed(
 )
 
 
-def following(answer: Any, params: Params) -> Mapping[str, str] | None:
+def following(answer: Any) -> Mapping[str, str] | None:
     """The parameters with which the list goes on; None at its end."""
     if isinstance(answer, schemas.Series):
-        return _next_buckets(answer, params)
+        return None if answer.next_from is None else {"from": str(answer.next_from)}
     cursor: str | None = answer.next_cursor
     return None if cursor is None else {"cursor": cursor}
-
-
-def _next_buckets(answer: schemas.Series, params: Params) -> Mapping[str, str] | None:
-    """Buckets have no cursor: the next one begins where the last one ends."""
-    limit = params.number("limit", MAX_LIMIT, 1, MAX_LIMIT)
-    if len(answer.items) < limit:
-        return None
-    start = answer.items[-1].start + answer.bucket
-    return {"from": str(start)} if start <= params.window()[1] else None

@@ -65,10 +65,11 @@ select r.id, r.from_block, r.to_block from rollback r
    and not exists (select from alert a where a.kind = 'reorg' and a.key = r.id::text
                       and (a.resolved_at is not null
                            or (a.fired_at is not null and (select max(number) from block) >= r.from_block)))
- order by r.id desc limit 100
+ order by r.id desc
 
 -- name: challenges_due
--- Challenges of state channels whose deadline is between two moments, and that nobody has answered or closed.
+-- Challenges of state channels whose deadline is between two moments, and that nobody has answered or closed. All of
+-- them, here and below: an open alert that is not in the answer would be told as over.
 select e.channel_id, o.party_a, o.party_b, e.version, e.deadline
   from state_channel_event e
   join state_channel_event o on o.channel_id = e.channel_id and o.kind = 'opened'
@@ -77,9 +78,9 @@ select e.channel_id, o.party_a, o.party_b, e.version, e.deadline
    and not exists (select from state_channel_event l
                     where l.channel_id = e.channel_id and l.kind in ('challenged', 'closed')
                       and (l.block_number, l.log_index) > (e.block_number, e.log_index))
- order by e.deadline limit 100
+ order by e.deadline
 
 -- name: wrong_roots
 -- Reward roots that stand and did not come out; what can be claimed from `active_at` on.
 select p.epoch, p.active_at from epoch p join reward_epoch w using (block_number, log_index)
- where w.state = 'mismatch' order by p.epoch desc limit 100
+ where w.state = 'mismatch' order by p.epoch desc

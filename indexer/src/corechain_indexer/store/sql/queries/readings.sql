@@ -66,7 +66,7 @@ select distinct cell from segment s
                           between $3 and $4))
    and ($5::bigint is null
         or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $5))
- order by cell limit 16
+ order by cell limit $6
 
 -- name: series
 -- Buckets of $5 seconds of what was observed in [$3, $4], of batches up to a block: the first $6 at least. Segments

@@ -47,11 +47,12 @@ select v.channel_id, v.amount, v.charged, v.signature, v.config, v.queries, p.cl
  where v.charged > p.claimed order by v.channel_id
 
 -- name: endangered_vouchers
--- Channels of which the payer withdraws what covers charged queries, the most urgent first.
+-- Channels of which the payer withdraws what covers charged queries, the most urgent first. All of them: the operator
+-- loses what is not told, and what is missing from the answer is taken for settled.
 select v.channel_id, v.charged - greatest(p.claimed, p.balance - p.withdrawing) as amount,
        (select w.total from payment_event w where w.channel_id = v.channel_id and w.kind = 'withdrawing'
          order by w.block_number desc, w.log_index desc limit 1) as finalize_after
   from voucher v join payment_balance p using (channel_id)
  where v.channel_id in (select channel_id from payment_event where kind = 'withdrawing')
    and p.withdrawing > 0 and v.charged > greatest(p.claimed, p.balance - p.withdrawing)
- order by finalize_after limit 100
+ order by finalize_after
