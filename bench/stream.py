@@ -39,6 +39,7 @@ from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.relay import EventRelay, stream_key
 from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store.contents import BatchContents
 from corechain_indexer.store.events import EventLog, EventNumbers
 from corechain_indexer.store.latest import connect_cache
 
@@ -57,7 +58,7 @@ async def serve(database: str, redis_url: str) -> None:
     pool = create_pool(database)
     await pool
     newest = Newest(connect_cache(redis_url), EventLog(pool), KEY)
-    stream = BatchStream(newest, CONNECTIONS, Metrics())
+    stream = BatchStream(newest, BatchContents(pool), CONNECTIONS, Metrics())
     with bind("X_", LOCALHOST, 0) as listener:
         server = http_server(Starlette(), CONNECTIONS + 100, 75, streams=stream)
         listening = asyncio.create_task(stream.listen())

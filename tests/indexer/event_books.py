@@ -1,6 +1,6 @@
 """Batches in Postgres as mirror and verifier leave them, and the log of what happened to them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +15,8 @@ from corechain_indexer.store.latest import connect_cache
 
 CHAIN_ID, KEEP = 31337, 1_000
 KEY = stream_key(CHAIN_ID)
+Held = tuple[bytes, int, int]
+"""A reading's device, metric (code) and cell."""
 
 
 @dataclass
@@ -40,8 +42,9 @@ class Books:
     def log(self) -> EventLog:
         return EventLog(self.pool)
 
-    async def verify(self, number: int | None = None) -> None:
-        """The next batch. Every branch has another block."""
+    async def verify(self, number: int | None = None, holds: Sequence[Held] = ()) -> None:
+        """The next batch. Every branch has another block. A batch that `holds` nothing is one whose
+        segments are gone."""
         self.head = self.head + 1 if number is None else number
         self._salt += 1
         block_hash = self.head.to_bytes(28, "big") + self._salt.to_bytes(4, "big")
@@ -54,6 +57,11 @@ class Books:
             await connection.execute(
                 "insert into batch_file (batch_id, state, leaves, reading_count, rejected_count, "
                 "window_start, window_end) values ($1, 'verified', '', 7, 1, 100, 200)", self.head,
+            )  # fmt: skip
+            await connection.executemany(
+                "insert into segment values ($1, $2, 100, 200, 9, $3, 1, $4, 9, 9, 9, 0, $5)",
+                [(self.head, cell, at, metric, device)
+                 for at, (device, metric, cell) in enumerate(holds)],
             )  # fmt: skip
 
     async def undo(self, after: int) -> None:

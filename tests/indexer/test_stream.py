@@ -38,6 +38,7 @@ from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.subscribers import SocketSubscriber
 from corechain_indexer.limits import Allowance
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.store.contents import BatchContents
 from corechain_indexer.store.events import BatchEvent, Cursor, EventLog, LogHead
 from corechain_indexer.store.quotas import Quotas
 from indexer.event_books import KEY, Books, books_on
@@ -76,7 +77,8 @@ class Served:
 
 @asynccontextmanager
 async def served_on(books: Books, port: int = 0) -> AsyncIterator[Served]:
-    stream = BatchStream(Newest(books.redis, books.log, KEY), PLACES, Metrics())
+    newest = Newest(books.redis, books.log, KEY)
+    stream = BatchStream(newest, BatchContents(books.pool), PLACES, Metrics())
     loops = Loops()
     with bind("X_", "127.0.0.1", port) as listener:
         server = http_server(Starlette(), 100, 75, streams=stream)

@@ -175,7 +175,14 @@ def test_pauses_grow_until_something_comes_and_never_beyond_the_patience(
 
 
 @pytest.mark.parametrize(
-    "wish", [{"since": ""}, {"since": "é"}, {"finality": "safe"}, {"patience_s": -1}]
+    "wish",
+    [
+        {"since": ""},
+        {"since": "é"},
+        {"finality": "safe"},
+        {"patience_s": -1},
+        {"device": []},
+    ],
 )
 def test_what_no_server_can_answer_is_not_sent(wish: dict[str, Any]) -> None:
     client = Client(*["http://127.0.0.1:1"] * 3, deployment())

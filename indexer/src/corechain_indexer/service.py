@@ -47,6 +47,7 @@ from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.backed import BackedSeries
+from corechain_indexer.store.contents import BatchContents
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
@@ -251,7 +252,8 @@ class Indexer:
         admission = admission_of(settings, self.redis, self.metrics)
         cors = Cors(settings.cors_allowed)
         most = settings.max_subscribers
-        stream = BatchStream(newest, most, self.metrics, cors, admission)
+        contents = BatchContents(self.pool)
+        stream = BatchStream(newest, contents, most, self.metrics, cors, admission)
         needed: dict[str, Probe] = {
             "database": self._ask_database,
             "cache": self.latest.ping,

@@ -24,7 +24,7 @@ from corechain.regions import CellsLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
 from corechain.streaming import PATH as EVENTS
-from corechain.streaming import AsyncEventStream, resuming
+from corechain.streaming import AsyncEventStream, Cells, Devices, Metrics, resuming
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
@@ -127,10 +127,18 @@ class AsyncClient(ClientBase):
         return await self.run(flows.batches(limit, view))
 
     def stream(
-        self, since: str | None = None, *, finality: str = "pending", patience_s: float = 300.0
+        self,
+        since: str | None = None,
+        *,
+        finality: str = "pending",
+        device: Devices = None,
+        metric: Metrics = None,
+        cell: Cells = None,
+        patience_s: float = 300.0,
     ) -> AsyncEventStream:
         """As `Client.stream`, for `async for`."""
-        state = resuming(since, finality, patience_s)
+        only = {"device": device, "metric": metric, "cell": cell}
+        state = resuming(since, finality, patience_s, **only)
         return AsyncEventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
 
     async def devices(self, limit: int = 100, **fresh: Unpack[Fresh]) -> list[dict[str, Any]]:

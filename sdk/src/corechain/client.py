@@ -48,7 +48,7 @@ from corechain.regions import CellsLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
 from corechain.streaming import PATH as EVENTS
-from corechain.streaming import EventStream, resuming
+from corechain.streaming import Cells, Devices, EventStream, Metrics, resuming
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
@@ -303,12 +303,22 @@ class Client(ClientBase):
         return self.run(flows.batches(limit, view))
 
     def stream(
-        self, since: str | None = None, *, finality: str = "pending", patience_s: float = 300.0
+        self,
+        since: str | None = None,
+        *,
+        finality: str = "pending",
+        device: Devices = None,
+        metric: Metrics = None,
+        cell: Cells = None,
+        patience_s: float = 300.0,
     ) -> EventStream:
         """What happens to batches, from now on or after a cursor, again and again across outages of
-        up to `patience_s`; only what is final with `finality="final"`. Raises InvalidValue; while
-        it is read, CursorUnknown, CursorExpired, MalformedAnswer, ApiUnavailable."""
-        state = resuming(since, finality, patience_s)
+        up to `patience_s`; only what is final with `finality="final"`, only of batches that hold a
+        reading of these devices, metrics and cells (all in one; lists of up to 64 combinations).
+        Raises InvalidValue, UnknownMetric, InvalidCell; while it is read, CursorUnknown,
+        CursorExpired, MalformedAnswer, ApiUnavailable."""
+        only = {"device": device, "metric": metric, "cell": cell}
+        state = resuming(since, finality, patience_s, **only)
         return EventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
 
     def devices(self, limit: int = 100, **fresh: Unpack[Fresh]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ an event. What is read, and when it is asked again, is the same for both clients
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Generator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,7 +15,10 @@ import msgspec
 from corechain.documents import MalformedAnswer
 from corechain.http import LoopClients, ProcessClients, retry_after_s
 from corechain.protocol.errors import CursorExpired, InvalidValue
-from corechain.protocol.values import one_of
+from corechain.protocol.places import cell as place
+from corechain.protocol.values import CellLike, OctetsLike, address, one_of
+from corechain.protocol.vocabulary import MetricLike
+from corechain.protocol.vocabulary import metric as metric_of
 from corechain.replies import UNANSWERED
 from corechain.steps import ApiUnavailable, error_of_problem
 
@@ -50,6 +53,36 @@ class BatchEvent(msgspec.Struct, frozen=True, kw_only=True):
     window_start: int | None = None
     window_end: int | None = None
     finality: str
+
+
+Devices = OctetsLike | list[OctetsLike] | None
+Metrics = MetricLike | list[MetricLike] | None
+Cells = CellLike | list[CellLike] | None
+"""One, or a list of them; None for all."""
+
+_TEXTS: Mapping[str, Callable[[Any], str]] = {
+    "device": lambda one: "0x" + address("device", one).hex(),
+    "metric": lambda one: metric_of(one).name,
+    "cell": lambda one: f"{place('cell', one):015x}",
+}
+
+
+def _only_params(only: Mapping[str, Any]) -> dict[str, str]:
+    """Raises InvalidValue, UnknownMetric, InvalidCell."""
+    return {
+        name: ",".join(map(_TEXTS[name], _several(name, value)))
+        for name, value in only.items()
+        if value is not None
+    }
+
+
+def _several(name: str, value: Any) -> list[Any]:
+    # A pair of degrees is a cell, too.
+    if not isinstance(value, list) or (len(value) == 2 and isinstance(value[0], float)):
+        return [value]
+    if not value:
+        raise InvalidValue(name, value, "takes one at least")
+    return value
 
 
 @dataclass(slots=True)
@@ -98,12 +131,15 @@ class Resuming:
     cursor: str | None
     finality: str
     patience_s: float
+    only: Mapping[str, str] = field(default_factory=dict)
     _pause_s: float = FIRST_PAUSE_S
     _alone_since: float | None = None
 
     def question(self) -> dict[str, Any]:
         """The arguments of httpx's `stream`."""
-        params = {} if self.cursor is None else {"since": self.cursor}
+        params = dict(self.only)
+        if self.cursor is not None:
+            params["since"] = self.cursor
         if self.finality != "pending":
             params["finality"] = self.finality
         return {"params": params, "headers": {"accept": "text/event-stream"}}
@@ -122,8 +158,8 @@ class Resuming:
         return pause
 
 
-def resuming(since: object, finality: object, patience_s: object) -> Resuming:
-    """Raises InvalidValue."""
+def resuming(since: object, finality: object, patience_s: object, **only: object) -> Resuming:
+    """Raises InvalidValue, UnknownMetric, InvalidCell."""
     if since is not None:
         one_of("since", since, str, "takes the cursor of an event")
         if not since or not str(since).isascii() or not str(since).isprintable():
@@ -133,7 +169,7 @@ def resuming(since: object, finality: object, patience_s: object) -> Resuming:
     is_number = isinstance(patience_s, (int, float)) and not isinstance(patience_s, bool)
     if not is_number or not patience_s >= 0:  # type: ignore[operator]
         raise InvalidValue("patience_s", patience_s, "takes a number of seconds")
-    return Resuming(since, finality, patience_s)  # type: ignore[arg-type]
+    return Resuming(since, finality, patience_s, _only_params(only))  # type: ignore[arg-type]
 
 
 def _refusal(response: "httpx.Response", body: bytes) -> Exception:

@@ -98,11 +98,7 @@ class Params:
 
     def cell(self) -> int | None:
         text = self._text("cell")
-        if text is None:
-            return None
-        if not _CELL.fullmatch(text) or not is_cell(int(text, 16)):
-            raise InvalidQuery("cell", "is not an H3 cell in 15 or 16 hexadecimal digits")
-        return int(text, 16)
+        return None if text is None else cell_of(text)
 
     def region(self, metric: Metric) -> Sequence[KeyRange]:
         """The ranges of a metric's readings at the cells of one resolution in some coarser ones."""
@@ -119,11 +115,7 @@ class Params:
     def metric(self) -> Metric | None:
         """By name or code. Raises UnknownMetric too."""
         text = self._text("metric")
-        if text is None:
-            return None
-        if _NUMBER.fullmatch(text) and int(text) in BY_CODE:
-            return BY_CODE[int(text)]
-        return metric(text)
+        return None if text is None else metric_of(text)
 
     def bucket(self) -> int:
         """In seconds: whole hours, or whole minutes within `FINE_SPAN_S`."""
@@ -194,6 +186,19 @@ def address(name: str, text: str) -> bytes:
     if not _ADDRESS.fullmatch(text):
         raise InvalidQuery(name, "is not 0x and 40 hexadecimal digits")
     return bytes.fromhex(text[2:])
+
+
+def cell_of(text: str) -> int:
+    if not _CELL.fullmatch(text) or not is_cell(int(text, 16)):
+        raise InvalidQuery("cell", "is not an H3 cell in 15 or 16 hexadecimal digits")
+    return int(text, 16)
+
+
+def metric_of(text: str) -> Metric:
+    """By name or code. Raises UnknownMetric."""
+    if _NUMBER.fullmatch(text) and int(text) in BY_CODE:
+        return BY_CODE[int(text)]
+    return metric(text)
 
 
 def channel_id(text: str) -> bytes:

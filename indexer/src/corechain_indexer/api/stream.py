@@ -6,7 +6,7 @@ Postgres, a slow reader and a new connection are one thing: somebody who goes on
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -19,7 +19,7 @@ from corechain.service.streams import StreamRequest
 from corechain.service.supervision import side_by_side
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.cors import Cors
-from corechain_indexer.api.newest import PAGE, Encode, Encoded, Newest
+from corechain_indexer.api.newest import PAGE, POLL_S, Encode, Encoded, Newest
 from corechain_indexer.api.subscribers import (
     GONE,
     SERVICE_RESTART,
@@ -31,9 +31,10 @@ from corechain_indexer.api.subscribers import (
     server_sent,
     text_of,
 )
-from corechain_indexer.api.wishes import BATCHES, EVENTS, Group, Wish, wish_of
+from corechain_indexer.api.wishes import BATCHES, EVENTS, Group, Kind, Wish, wish_of
 from corechain_indexer.errors import Unavailable
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.store.contents import BatchContents, Contents
 
 CATCHING_UP = 4
 """Subscribers that read Postgres at a time: half of the pool is left to queries."""
@@ -46,6 +47,8 @@ HEARTBEAT_S = 20.0
 STALLED_LIMIT_S = 20.0
 """How long a subscriber may leave what it is sent unread."""
 INTERRUPTED, TOO_SLOW = "interrupted", "too slow"
+NOTHING = Contents()
+"""Of batches that nobody has to look into."""
 
 
 def _scope(request: StreamRequest) -> dict[str, Any]:
@@ -66,13 +69,15 @@ class BatchStream:
     """All subscribers of this process. A `Streams` of its server."""
 
     newest: Newest
+    contents: BatchContents
     max_subscribers: int
     metrics: Metrics
     cors: Cors = field(default_factory=Cors)
     admission: Admission | None = None
     """To open a stream counts as a request; what it then sends does not."""
     _subscribers: set[Subscriber] = field(default_factory=set)
-    _groups: dict[tuple[Encode, bool], Group] = field(default_factory=dict)
+    _groups: dict[Kind, Group] = field(default_factory=dict)
+    _arrived: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: set["asyncio.Task[None]"] = field(default_factory=set)
     _reading: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CATCHING_UP))
 
@@ -80,7 +85,7 @@ class BatchStream:
         """One session. Raises StoreUnavailable when neither Redis nor Postgres answers; subscribers
         stay, and are sent what they have missed by the next session."""
         await self._open()
-        await side_by_side(self._follow_log(), self._beat_forever())
+        await side_by_side(self._follow_log(), self._follow_filtered(), self._beat_forever())
 
     async def _open(self) -> None:
         known = list(self._subscribers)
@@ -96,14 +101,60 @@ class BatchStream:
                 await self._open()
             for event in events or ():
                 encoded = self.newest.take(event)
-                for group in list(self._groups.values()):
-                    await self._fan_out(group, encoded)
+                plain = [group for group in self._groups.values() if not group.filter]
+                await self._fan_out(plain, encoded, NOTHING)
+            self._arrived.set()
 
-    async def _fan_out(self, group: Group, encoded: Encoded) -> None:
-        number, data = encoded.event.id, group.frame(encoded)
-        members = list(group.live)
-        for start in range(0, len(members), CHUNK):
-            for subscriber in members[start : start + CHUNK]:
+    async def _follow_filtered(self) -> None:
+        """What is in a batch is asked of Postgres. So those who want to know have a loop of their
+        own: while Postgres is away they wait, and nobody else does."""
+        while True:
+            self._arrived.clear()
+            try:
+                more = await self._pass_filtered()
+            except TransportError:
+                await asyncio.sleep(POLL_S)
+                continue
+            if not more:
+                await self._arrived.wait()
+
+    async def _pass_filtered(self) -> bool:
+        """What has come since, to all of them. Raises StoreUnavailable."""
+        groups = [group for group in self._groups.values() if group.filter and group.live]
+        positions = [member.position for group in groups for member in group.live]
+        events = self.newest.after(min(positions)) if positions else []
+        if events is None:
+            self._let_go(groups)
+            return True
+        if not events:
+            return False
+        # One question for all of them: who joins meanwhile has these events already.
+        contents = await self._contents(events, groups)
+        for encoded in events:
+            await self._fan_out(groups, encoded, contents)
+        return True
+
+    def _let_go(self, groups: Iterable[Group]) -> None:
+        """Who has waited for Postgres so long that not all events after its place are kept."""
+        for group in groups:
+            for subscriber in list(group.live):
+                if self.newest.after(subscriber.position) is None:
+                    group.live.discard(subscriber)
+                    self._spawn(self._catch_up(subscriber, group, from_log=True))
+
+    async def _contents(self, events: Iterable[Encoded], groups: Iterable[Group]) -> Contents:
+        """Raises StoreUnavailable."""
+        filters = [group.filter for group in groups if group.filter]
+        if not filters:
+            return NOTHING
+        return await self.contents.of([encoded.event for encoded in events], filters)
+
+    async def _fan_out(self, groups: Iterable[Group], encoded: Encoded, contents: Contents) -> None:
+        number = encoded.event.id
+        framed = [(group, group.frame(encoded, contents)) for group in groups]
+        turns = [(member, group, data) for group, data in framed for member in group.live]
+        for start in range(0, len(turns), CHUNK):
+            for subscriber, group, data in turns[start : start + CHUNK]:
                 # It may have left, or been sent this one already, while others had their turn.
                 if subscriber.position < number:
                     subscriber.position = number
@@ -112,8 +163,7 @@ class BatchStream:
                         if subscriber.paused:
                             self._fall_behind(group, subscriber)
             await asyncio.sleep(0)
-        if data is not None:
-            self.metrics.deliveries.inc(len(members))
+        self.metrics.deliveries.inc(sum(data is not None for _, _, data in turns))
 
     # ------------------------------------------------------------------ joining
 
@@ -171,8 +221,9 @@ class BatchStream:
         if isinstance(subscriber, SocketSubscriber):
             encode = first_text_of if wish.is_plain else text_of
             subscriber.shows_cursors = not wish.is_plain
-        key = encode, wish.only_final
-        group = subscriber.group = self._groups.setdefault(key, Group(*key))
+        kind = encode, wish.only_final, wish.filter
+        group = subscriber.group = self._groups.setdefault(kind, Group(*kind))
+        group.size += 1
         return group
 
     def _begin(self, subscriber: Subscriber, group: Group, wish: Wish) -> None:
@@ -216,12 +267,18 @@ class BatchStream:
 
     # ------------------------------------------------------------------ catching up
 
-    def _send(self, subscriber: Subscriber, group: Group, events: Iterable[Encoded]) -> None:
-        """As many as it takes."""
+    async def _send(self, subscriber: Subscriber, group: Group, events: Sequence[Encoded]) -> None:
+        """As many as it takes. Raises StoreUnavailable."""
+        contents = await self._contents(events, [group])
+        self._write(subscriber, group, events, contents)
+
+    def _write(
+        self, subscriber: Subscriber, group: Group, events: Iterable[Encoded], contents: Contents
+    ) -> None:
         for encoded in events:
             if subscriber.paused or subscriber.position == GONE:
                 return
-            data = group.frame(encoded)
+            data = group.frame(encoded, contents)
             if data is not None:
                 subscriber.transport.write(data)
             subscriber.position = encoded.event.id
@@ -229,9 +286,9 @@ class BatchStream:
     def _send_kept(self, subscriber: Subscriber, group: Group) -> bool:
         """True when it has everything now, and is sent what comes; or is gone."""
         events = self.newest.after(subscriber.position)
-        if events is None:
+        if events is None or (events and group.filter):
             return False
-        self._send(subscriber, group, events)
+        self._write(subscriber, group, events, NOTHING)
         if subscriber.position == GONE:
             return True
         if subscriber.paused:
@@ -254,6 +311,10 @@ class BatchStream:
                     return
                 if subscriber.paused:
                     continue
+                if kept := self.newest.after(subscriber.position):
+                    async with self._reading:
+                        await self._send(subscriber, group, kept[:PAGE])
+                    continue
                 if not from_log:
                     self._dismiss(subscriber, TRY_AGAIN_LATER, TOO_SLOW)
                     return
@@ -268,11 +329,11 @@ class BatchStream:
         position = subscriber.position
         async with self._reading:
             events = await self.newest.log.after(position, PAGE)
-        if not events or events[0].id != position + 1:
-            # They went while it was catching up: when it comes again, it is told so.
-            self._dismiss(subscriber, TRY_AGAIN_LATER, INTERRUPTED)
-            return
-        self._send(subscriber, group, map(Encoded, events))
+            if events and events[0].id == position + 1:
+                await self._send(subscriber, group, [Encoded(event) for event in events])
+                return
+        # They went while it was catching up: when it comes again, it is told so.
+        self._dismiss(subscriber, TRY_AGAIN_LATER, INTERRUPTED)
 
     # ------------------------------------------------------------------ leaving
 
@@ -291,8 +352,13 @@ class BatchStream:
             return
         self._subscribers.discard(subscriber)
         self.metrics.subscribers.set(len(self._subscribers))
-        if subscriber.group is not None:
-            subscriber.group.live.discard(subscriber)
+        group: Group | None = subscriber.group
+        if group is not None:
+            group.live.discard(subscriber)
+            group.size -= 1
+            # There may be as many filters as subscribers, each of them once.
+            if not group.size:
+                del self._groups[group.kind]
         if why:
             self.metrics.subscribers_dropped.labels(why).inc()
 
@@ -315,8 +381,8 @@ class BatchStream:
         # Who is sent few of the events would go on from an old place, or from one that is gone.
         # Not while an event is under way to it: with that one's cursor it would never get it.
         has_all = subscriber.position == self.newest.position
-        only_some = subscriber.group.only_final
-        subscriber.beat(self.newest.cursor if has_all and only_some else None)
+        group: Group = subscriber.group
+        subscriber.beat(self.newest.cursor if has_all and not group.gets_all else None)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

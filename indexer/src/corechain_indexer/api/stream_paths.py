@@ -4,11 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from corechain_indexer.api.wishes import BATCHES, EVENTS
+from corechain_indexer.store.contents import MAX_KEYS
 from corechain_indexer.store.events import BatchEvent
 
 TAG = "stream"
 EVENT = BatchEvent
 CURSOR: Mapping[str, Any] = {"type": "string", "pattern": "^[A-Za-z0-9_-]{24}$"}
+_LIST = (
+    "one, or several with commas between. With device, metric and cell together, a reading must"
+    f" meet all; up to {MAX_KEYS} combinations. `undone` is sent to everybody"
+)
 PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     "since": (
         "query",
@@ -20,12 +25,24 @@ PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         "`final`: only what no reorg can undo",
         {"enum": ["pending", "final"], "default": "pending"},
     ),
+    "device": (
+        "query",
+        f"only batches with readings of these devices; {_LIST}",
+        {"type": "string"},
+    ),
+    "metric": (
+        "query",
+        f"only batches with readings of these metrics; {_LIST}",
+        {"type": "string"},
+    ),
+    "cell": ("query", f"only batches with readings at these H3 cells; {_LIST}", {"type": "string"}),
     "Last-Event-ID": ("header", "cursor; goes before `since`. Browsers send it", CURSOR),
 }
 REFUSALS: Mapping[str, str] = {
     "400": "CursorUnknown: of another index, chain or history, or no cursor. InvalidQuery: a"
     " parameter that the path does not know, or whose value is none",
     "401": "UnknownApiKey",
+    "422": "UnknownMetric",
     "429": "TooManyRequests: to open a stream counts as a request",
     "503": "Overloaded: every place is taken. Unavailable: the log cannot be read at the moment",
 }
