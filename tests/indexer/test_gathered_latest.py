@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from typing import Any, cast
 
 import pytest
 
@@ -32,6 +33,23 @@ async def test_a_crowd_is_one_question_and_a_doubtful_device_spoils_no_other(
         assert found == [list(known[device]) for device in asked]
         assert Counter(shelf.reasons) == {"missing": EACH}
         assert after - before == len(DEVICES)
+
+
+async def test_a_crowd_that_finds_the_cache_away_is_one_question_to_the_database(
+    database: str, bus_url: str
+) -> None:
+    async with shelf_on(database, bus_url) as shelf:
+        await filled(shelf)
+        await shelf.redis.flushall()
+        counted = _Counted(shelf.pool)
+        shelf.latest.pool = cast(Any, counted)
+        shelf.latest._away_until = float("inf")
+        asked = DEVICES * EACH
+        found = await asyncio.gather(*(shelf.latest.of(device) for device in asked))
+        known = await newest_in(shelf.pool, DEVICES)
+        assert found == [list(known[device]) for device in asked]
+        assert Counter(shelf.reasons) == {"away": len(asked)}
+        assert counted.questions == 1
 
 
 async def test_who_leaves_does_not_take_the_answer_from_the_others(
@@ -66,3 +84,14 @@ class _Away:
 
     async def fetchrow(self, *arguments: object) -> None:
         raise ConnectionRefusedError
+
+
+class _Counted:
+    """A pool that counts what it is asked."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool, self.questions = pool, 0
+
+    async def fetch(self, *arguments: Any) -> Any:
+        self.questions += 1
+        return await self._pool.fetch(*arguments)

@@ -82,7 +82,7 @@ async def test_a_pause_lets_more_gather() -> None:
         await over.wait()
 
     gathering = Gathering(world.ask, pause_s=3600, sleep=sleep)
-    await gathering.get(0)
+    await asyncio.gather(gathering.get(0), gathering.get(0))
     rest = []
     for key in range(1, 5):
         rest.append(asyncio.create_task(gathering.get(key)))
@@ -93,3 +93,32 @@ async def test_a_pause_lets_more_gather() -> None:
     over.set()
     await asyncio.gather(*rest)
     assert world.questions == [[0], [1, 2, 3, 4]]
+
+
+async def test_who_asks_alone_again_and_again_never_waits_for_a_crowd() -> None:
+    world = World()
+
+    async def sleep(seconds: float) -> None:
+        raise AssertionError(f"slept {seconds} s")
+
+    gathering = Gathering(world.ask, pause_s=3600, sleep=sleep)
+    for key in range(5):
+        assert await gathering.get(key) == (key, 0)
+
+
+async def test_who_comes_while_a_question_is_under_way_waits_for_the_pause() -> None:
+    world, begun, pauses = World(), asyncio.Event(), []
+
+    async def ask(keys: Sequence[int]) -> Mapping[int, tuple[int, int]]:
+        begun.set()
+        return await world.ask(keys)
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    gathering = Gathering(ask, pause_s=3600, sleep=sleep)
+    first = asyncio.create_task(gathering.get(1))
+    await begun.wait()
+    await asyncio.gather(first, gathering.get(2), gathering.get(3))
+    assert len(pauses) == 1
+    assert world.questions == [[1], [2, 3]]

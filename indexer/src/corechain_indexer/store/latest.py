@@ -42,6 +42,9 @@ AWAY_S = 1.0
 
 MOST = 128
 """Devices of a group: an answer waits for the whole of its group."""
+PAUSE_S = 0.004
+"""Between the beginnings of two groups: at 1,200 questions a second five share one, each for 240 µs
+of CPU in place of 800, and wait 2 ms. Who asks alone waits for nothing."""
 
 # A value is "observed_at batch_id position json"; one that is older by these replaces no other.
 # Hashes of another generation are left alone: they may lack what this one would not add.
@@ -228,10 +231,13 @@ class Latest:
     pool: "Database"
     bypassed: Callable[[str], None] = lambda reason: None
     _away_until: float = 0.0
+    pause_s: float = PAUSE_S
     _together: Gathering[bytes, Found] = field(init=False)
+    _stored: Gathering[bytes, Sequence[Newest]] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._together = Gathering(self._found, MOST)
+        self._together = Gathering(self._found, MOST, self.pause_s)
+        self._stored = Gathering(self._newest, MOST, self.pause_s)
 
     async def ping(self) -> None:
         """Raises CacheUnavailable."""
@@ -292,9 +298,13 @@ class Latest:
         generation = str(row["generation"]).encode()
         return Check(generation, row["behind"], frozenset(row["stale"]), finality)
 
+    async def _newest(self, devices: Sequence[bytes]) -> ByDevice:
+        return await newest_in(self.pool, devices)
+
     async def _from_database(self, device: bytes, reason: str) -> list[Newest]:
+        # Together, too: while Redis is away all who ask come here.
         self.bypassed(reason)
-        return list((await newest_in(self.pool, [device]))[device])
+        return list(await self._stored.get(device))
 
 
 async def refreshed(writer: LatestWriter, database: "Asked", devices: Iterable[bytes]) -> None:

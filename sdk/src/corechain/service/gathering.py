@@ -19,7 +19,8 @@ class Gathering(Generic[K, V]):
     """`ask` answers some keys together, all of them; what it raises, all who asked get.
 
     `most`: keys of a question; an answer waits for the whole of its own. `pause_s`: between the
-    beginnings of two questions at least, for those who come while one is under way.
+    beginnings of two questions at least, for those who come while one is under way, or after one
+    that several shared. Who asks alone, one question after the other, waits for nobody.
     """
 
     ask: Callable[[Sequence[K]], Awaitable[Mapping[K, V]]]
@@ -29,9 +30,13 @@ class Gathering(Generic[K, V]):
     _waiting: "dict[K, asyncio.Future[V]]" = field(default_factory=dict)
     _asking: "asyncio.Task[None] | None" = None
     _began: float = float("-inf")
+    _askers: int = 0
+    """Of the group that gathers."""
+    _pauses: bool = False
 
     async def get(self, key: K) -> V:
         """The answer to a question that has not begun yet."""
+        self._askers += 1
         waiting = self._waiting.get(key)
         if waiting is None:
             loop = asyncio.get_running_loop()
@@ -45,9 +50,12 @@ class Gathering(Generic[K, V]):
         try:
             while self._waiting:
                 pause = self._began + self.pause_s - time.monotonic()
-                if pause > 0:
+                if pause > 0 and self._pauses:
                     await self.sleep(pause)
+                # One who was alone, with nobody behind, says that no crowd would gather.
+                is_shared, self._askers = self._askers > 1, 0
                 await self._ask_some()
+                self._pauses = is_shared or bool(self._waiting)
         finally:
             self._asking = None
 
