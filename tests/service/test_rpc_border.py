@@ -136,6 +136,19 @@ def test_a_whole_block_and_a_whole_log_are_read() -> None:
     assert parse_block({k: v for k, v in BLOCK.items() if k != "baseFeePerGas"}).base_fee == 0
 
 
+def test_numbers_that_no_chain_reaches_are_no_facts() -> None:
+    """64 bits are a quantity; a database keeps 63 of a block's number and 31 of a log's index."""
+    top, most = {"blockNumber": hex(2**63 - 1)}, {"logIndex": hex(2**31 - 1)}
+    assert parse_log(LOG | top | most) == LogParser().read(LOG | top | most)
+    assert parse_block(BLOCK | {"number": hex(2**63 - 1)}).number == 2**63 - 1
+    for beyond in ({"blockNumber": hex(2**63)}, {"logIndex": hex(2**31)}):
+        for read in (parse_log, LogParser().read):
+            with pytest.raises(NodeUnavailable):
+                read(LOG | beyond)
+    with pytest.raises(NodeUnavailable):
+        parse_block(BLOCK | {"number": hex(2**63)})
+
+
 LATER = LOG | {"blockNumber": "0x11", "logIndex": "0x3", "topics": []}
 
 

@@ -101,7 +101,8 @@ class Joining:
 
     async def _store(self, logs: Sequence[Log], through: Ref, *, joined: bool) -> None:
         projected = Projected.of(logs, self.chain_id)
-        await self.store.add(projected.tables, self.addresses, through, joined=joined)
+        odd = await self.store.add(projected.tables, self.addresses, through, joined=joined)
+        projected.malformed.extend(odd)
         self.count(projected)
 
 

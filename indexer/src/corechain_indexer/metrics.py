@@ -24,7 +24,9 @@ class Metrics:
         self.indexed_block = gauge("indexed_block", "Newest mirrored block")
         self.lag_blocks = gauge("lag_blocks", "Blocks between the two")
         self.events = counter("events_total", "Events mirrored", "event")
-        self.logs_malformed = counter("logs_malformed_total", "Logs of ours in a wrong shape")
+        self.logs_malformed = counter(
+            "logs_malformed_total", "Logs of ours in a wrong shape, or that Postgres refused"
+        )
         self.answers_incomplete = counter(
             "answers_incomplete_total",
             "Answers of the node that were asked again: logs left out, or a node behind",

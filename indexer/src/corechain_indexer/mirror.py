@@ -140,7 +140,8 @@ class Mirror:
 
     async def _append(self, found: Extended) -> None:
         projected = Projected.of(found.logs, self.chain_id)
-        await self.store.append(projected.tables, found.blocks, found.final)
+        odd = await self.store.append(projected.tables, found.blocks, found.final)
+        projected.malformed.extend(odd)
         self._count(projected)
         self._note(found.head, found.blocks[-1].number)
         if len(projected.tables) > 1:

@@ -204,11 +204,18 @@ def _fleet_rows(x: e.FleetEnrolled, log: Log, chain_id: int) -> list[Projection]
 
 
 def _redeemed_rows(x: e.RedeemedMany, log: Log, chain_id: int) -> list[Projection]:
-    """The log has the first 20 bytes of each id and no amount: the database knows the rest."""
+    """The log has the first 20 bytes of each id and no amount: the database knows the rest.
+
+    A channel is a row, however many of its vouchers were redeemed together: the last says it all.
+    """
     place = (log.block_number, log.index)
+    totals: dict[bytes, int] = {}
+    for prefix, total in redeemed_totals(x.rows):
+        # The contract pays for what is more than before; a total never falls.
+        totals[prefix] = max(total, totals.get(prefix, 0))
     return [
         ("payment_event", (*place, "redeemed", prefix, None, total))
-        for prefix, total in redeemed_totals(x.rows)
+        for prefix, total in totals.items()
     ]
 
 
@@ -249,7 +256,8 @@ class Projected:
     counts: Counter[str] = field(default_factory=Counter)
     """Well-formed events by name."""
     malformed: list[tuple[int, str]] = field(default_factory=list)
-    """Block of each log in a wrong shape, and what is wrong with it."""
+    """Block of each log in a wrong shape, and what is wrong with it; the store adds those of which
+    it could not take a row."""
 
     @classmethod
     def of(cls, logs: Sequence[Log], chain_id: int) -> "Projected":

@@ -1,14 +1,14 @@
 """The mirrored chain in Postgres. Events and cursor change in one transaction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from corechain.service.database import asked, outages
 from corechain.service.known_chain import Final, MemoryChain
 from corechain.service.reconcile import Ref
-from corechain_indexer.projections import COLUMNS, Row
 from corechain_indexer.store import SQL
+from corechain_indexer.store.inserts import REFUSED, Sieve, Tables, insert_all
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -31,8 +31,8 @@ class Source(NamedTuple):
     through: Ref | None
 
 
-COPIED_FROM = 50
-"""From so many rows on COPY is quicker than INSERT, which takes a round trip less."""
+Odd = tuple[int, str]
+"""The block of a log of which Postgres would not take all rows, and why."""
 FOLD_EVERY = 64
 """Ranges between two sums of the tallies when no batch comes: verdicts add rows to it too."""
 
@@ -67,10 +67,9 @@ class ChainStore:
             self._memory = MemoryChain(refs, _ref(first))
         return self._memory
 
-    async def append(
-        self, tables: Mapping[str, Sequence[Row]], blocks: Sequence[Ref], final: Final
-    ) -> None:
-        """All events up to a block, the blocks, and what is final: together or not at all.
+    async def append(self, tables: Tables, blocks: Sequence[Ref], final: Final) -> list[Odd]:
+        """All events up to a block, the blocks, and what is final: together or not at all. The logs
+        of which a row was refused.
 
         The blocks are known from the first moment on, so that what comes behind them can be asked
         for while they are stored; after a failure what is known is read again.
@@ -78,36 +77,40 @@ class ChainStore:
         known = await self._known()
         known.extend(blocks)
         settled = known.settle(final) is not None
+        marks = final if settled or final.safe else None
+
+        async def behind() -> None:
+            await self._extend(blocks, marks)
+            await self._fold(bool(tables.get("batch")))
+
         try:
-            with outages():
-                await self._write(tables, blocks, final if settled or final.safe else None)
+            return await self._write(tables, behind)
         except BaseException:
             self._memory = None
             raise
 
-    async def _write(
-        self, tables: Mapping[str, Sequence[Row]], blocks: Sequence[Ref], final: Final | None
-    ) -> None:
-        async with self.connection.transaction():
-            await self._insert_all(tables)
-            numbers, hashes = [ref.number for ref in blocks], [ref.hash for ref in blocks]
-            await self.connection.execute(SQL["add_blocks"], numbers, hashes)
-            if final is not None:
-                marks = (final.number, final.hash, final.safe, final.safe_hash)
-                await self.connection.execute(SQL["advance"], *marks)
-            await self._fold(bool(tables.get("batch")))
+    async def _write(self, tables: Tables, behind: Callable[[], Awaitable[None]]) -> list[Odd]:
+        """Rows, and what belongs to them, in one transaction; rows that are refused alone are left
+        out of a second one."""
+        with outages():
+            try:
+                async with self.connection.transaction():
+                    await insert_all(self.connection, tables)
+                    await behind()
+                return []
+            except REFUSED:
+                sieve = Sieve(self.connection)
+                async with self.connection.transaction():
+                    await sieve.insert_all(tables)
+                    await behind()
+                return [(block, why) for (block, _), why in sieve.refused.items()]
 
-    async def _insert_all(self, tables: Mapping[str, Sequence[Row]]) -> None:
-        # In a fixed order: rows of a packed redemption look their channels up.
-        for table in COLUMNS:
-            if rows := tables.get(table):
-                await self._insert(table, rows)
-
-    async def _insert(self, table: str, rows: Sequence[Row]) -> None:
-        if len(rows) < COPIED_FROM:
-            await self.connection.executemany(INSERT[table], rows)
-        else:
-            await self.connection.copy_records_to_table(table, records=rows, columns=COLUMNS[table])
+    async def _extend(self, blocks: Sequence[Ref], final: Final | None) -> None:
+        numbers, hashes = [ref.number for ref in blocks], [ref.hash for ref in blocks]
+        await self.connection.execute(SQL["add_blocks"], numbers, hashes)
+        if final is not None:
+            marks = (final.number, final.hash, final.safe, final.safe_hash)
+            await self.connection.execute(SQL["advance"], *marks)
 
     async def _fold(self, batches: bool) -> None:
         self._unfolded += 1
@@ -129,19 +132,16 @@ class ChainStore:
         await asked(self.connection.execute(SQL["add_sources"], list(addresses), joined))
 
     async def add(
-        self,
-        tables: Mapping[str, Sequence[Row]],
-        addresses: Sequence[bytes],
-        through: Ref,
-        *,
-        joined: bool,
-    ) -> None:
-        """Events of contracts that are behind the others, and how far they are with it."""
+        self, tables: Tables, addresses: Sequence[bytes], through: Ref, *, joined: bool
+    ) -> list[Odd]:
+        """Events of contracts that are behind the others, and how far they are with it. The logs
+        of which a row was refused."""
         place = (list(addresses), joined, through.number, through.hash)
-        with outages():
-            async with self.connection.transaction():
-                await self._insert_all(tables)
-                await self.connection.execute(SQL["move_sources"], *place)
+
+        async def behind() -> None:
+            await self.connection.execute(SQL["move_sources"], *place)
+
+        return await self._write(tables, behind)
 
     async def roll_back(self, to: int) -> Undone:
         """Forgets every block after `to` and all that follows from them. What other stores must
@@ -149,15 +149,6 @@ class ChainStore:
         self._memory = None
         batches = await asked(self.connection.fetch(SQL["roll_back"], to))
         return Undone([row["batch_id"] for row in batches])
-
-
-def _insert(table: str) -> str:
-    columns = COLUMNS[table]
-    places = ", ".join(f"${place}" for place in range(1, len(columns) + 1))
-    return f"insert into {table} ({', '.join(columns)}) values ({places})"
-
-
-INSERT = {table: _insert(table) for table in COLUMNS}
 
 
 def _reached(number: int | None, hash_: bytes | None) -> Ref | None:

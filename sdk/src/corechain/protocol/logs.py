@@ -28,6 +28,7 @@ WORD = 32
 BYTES, LIST = "bytes", "bytes32[]"
 DYNAMIC = BYTES, LIST, EVIDENCE
 _INDEXED = " indexed"
+BATCH_ID_BITS = 48
 _QUADRUPLE_BITS = 64
 """The widest number that `struct` reads by itself."""
 
@@ -212,7 +213,8 @@ def decode_log(topics: Sequence[bytes], data: bytes) -> Event | None:
 def commitments_of(event: Event | None) -> list[tuple[int, bytes]]:
     """(batch id, commitment) of what a log commits to; nothing for other events.
 
-    Raises MalformedLog for a group that does not hold whole commitments.
+    Raises MalformedLog for a group that does not hold whole commitments, or more of them than there
+    are ids.
     """
     if isinstance(event, BatchCommitted):
         return [(event.batch_id, event.commitment)]
@@ -221,4 +223,7 @@ def commitments_of(event: Event | None) -> list[tuple[int, bytes]]:
     packed, first = event.commitments, event.first_batch_id
     if len(packed) % 26:
         raise MalformedLog(f"{len(packed)} bytes are no whole commitments")
+    # An id is part of what is signed, in 48 bits: whoever reads one packs it again.
+    if first + len(packed) // 26 > 1 << BATCH_ID_BITS:
+        raise MalformedLog(f"a group of batches from {first} on ends behind the last id")
     return [(first + i // 26, packed[i : i + 26]) for i in range(0, len(packed), 26)]

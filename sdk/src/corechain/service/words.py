@@ -15,6 +15,10 @@ from corechain.service.errors import NodeUnavailable
 
 MAX_TOPICS = 4
 BLOOM_BYTES = 256
+LARGEST_BLOCK = (1 << 63) - 1
+LARGEST_INDEX = (1 << 31) - 1
+"""What a database keeps as numbers of blocks and of logs in them. No chain gets there; a node can
+say it."""
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
 
 
@@ -68,6 +72,23 @@ def quantity(raw: object, what: str, bits: int = 64) -> int:
     return int(raw, 16)
 
 
+def block_number(raw: object) -> int:
+    """Raises NodeUnavailable when it is none, or one that no chain can reach."""
+    return _at_most(LARGEST_BLOCK, raw, "a block number")
+
+
+def log_index(raw: object) -> int:
+    """Raises NodeUnavailable when it is none, or one that no block can hold."""
+    return _at_most(LARGEST_INDEX, raw, "a log's index")
+
+
+def _at_most(largest: int, raw: object, what: str) -> int:
+    found = quantity(raw, what)
+    if found > largest:
+        raise _wrong(what, raw)
+    return found
+
+
 def octets(raw: object, what: str, size: int | None = None) -> bytes:
     """Bytes in hexadecimal, of a size when one is given. Raises NodeUnavailable."""
     if not isinstance(raw, str) or not raw.startswith("0x"):
@@ -101,7 +122,7 @@ def parse_block(raw: object) -> Block:
     fields = fields_of(raw, "a block")
     fee, bloom = fields.get("baseFeePerGas"), fields.get("logsBloom")
     return Block(
-        quantity(fields.get("number"), "a block number"),
+        block_number(fields.get("number")),
         octets(fields.get("hash"), "a block hash", 32),
         octets(fields.get("parentHash"), "a parent hash", 32),
         quantity(fields.get("timestamp"), "a block's timestamp"),
@@ -120,10 +141,10 @@ def parse_log(raw: object) -> Log:
         octets(fields.get("address"), "a log's address", 20),
         tuple(octets(topic, "a topic", 32) for topic in topics),
         octets(fields.get("data"), "a log's data"),
-        quantity(fields.get("blockNumber"), "a log's block number"),
+        block_number(fields.get("blockNumber")),
         octets(fields.get("blockHash"), "a log's block hash", 32),
         octets(fields.get("transactionHash"), "a log's transaction", 32),
-        quantity(fields.get("logIndex"), "a log's index"),
+        log_index(fields.get("logIndex")),
     )
 
 
@@ -138,6 +159,7 @@ class LogParser:
     _words: dict[str, bytes] = field(default_factory=dict)
     _addresses: dict[str, bytes] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
+    _indexes: dict[str, int] = field(default_factory=dict)
 
     def read(self, raw: Any) -> Log:
         """Raises NodeUnavailable as `parse_log` does."""
@@ -162,7 +184,7 @@ class LogParser:
             self._number(raw["blockNumber"]),
             word(raw["blockHash"]),
             word(raw["transactionHash"]),
-            self._number(raw["logIndex"]),
+            self._index(raw["logIndex"]),
         )
 
     def _word(self, text: str) -> bytes:
@@ -181,7 +203,13 @@ class LogParser:
     def _number(self, text: str) -> int:
         found = self._numbers.get(text)
         if found is None:
-            found = self._numbers[text] = quantity(text, "a number of a log")
+            found = self._numbers[text] = block_number(text)
+        return found
+
+    def _index(self, text: str) -> int:
+        found = self._indexes.get(text)
+        if found is None:
+            found = self._indexes[text] = log_index(text)
         return found
 
 
