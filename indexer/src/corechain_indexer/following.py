@@ -117,6 +117,7 @@ class Follower:
                 self.work,
                 self.verified,
                 {found.address: found.block for found in self.deployment.contracts.values()},
+                settled=self.verified.heard_by("events"),
             )
             await side_by_side(self._heads(mirror).run_forever(), mirror.run_forever())
 

@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 @dataclass(slots=True)
 class Mirror:
     """One session of the mirror. `work` is set when there may be something to verify, `undone`
-    after a rollback."""
+    after a rollback, `settled` when more blocks are final."""
 
     reader: ChainReader
     store: ChainStore
@@ -35,6 +35,8 @@ class Mirror:
     contracts: Mapping[bytes, int] = field(default_factory=dict)
     """Addresses of the deployment, and the block of each; empty: those of the reader."""
     new_head: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    _final: int = 0
     _joining: list[Joining] | None = None
     _behind: bool = False
     _storing: asyncio.Task[None] | None = None
@@ -146,6 +148,14 @@ class Mirror:
         self._note(found.head, found.blocks[-1].number)
         if len(projected.tables) > 1:
             self.work.set()
+        self._note_final(found)
+
+    def _note_final(self, found: Extended) -> None:
+        # Not for each range of a backfill: whoever wakes by it asks Postgres.
+        at_head = found.blocks[-1].number == found.head.number
+        if at_head and found.final.number > self._final:
+            self._final = found.final.number
+            self.settled.set()
 
     def _note_behind(self, change: object) -> None:
         """Logged when it begins: a node may be behind for hours."""
