@@ -41,11 +41,15 @@ def range_proof(
     low, high = keys
     if not len(low) == len(high) == KEY_BYTES or low > high or not 0 < count < 2**32:
         raise ValueError(f"no range of {count} leaves")
-    found, places = ffi.new(_ONE), array("I", numbers)
-    opened = ffi.from_buffer(_U32, places)
-    code = lib.corechain_range_proof(
-        kept, len(kept), count, opened, len(places), leaves, len(leaves), low, high, *edges, found
-    )
+    found = ffi.new(_ONE)
+    try:
+        places = array("I", numbers)
+        opened, length = ffi.from_buffer(_U32, places), len(leaves)
+        code = lib.corechain_range_proof(
+            kept, len(kept), count, opened, len(places), leaves, length, low, high, *edges, found
+        )
+    except OverflowError:  # of what 32 bits do not hold
+        raise ValueError(f"blocks {list(numbers)}, edges {edges} of {count} leaves") from None
     one = found[0]
     if code == _OTHER_BLOCK:
         return one.start, one.end

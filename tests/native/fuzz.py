@@ -3,7 +3,8 @@
     PYTHONPATH=tests python tests/native/fuzz.py --reports 1000000 [--without-vectors]
 
 An honest report is judged by the reference once, a forged one each time; the native verifier judges
-every frame. Prints one JSON line.
+every frame. Beside each frame stands a question for a range proof with anything in it. Prints one
+JSON line.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from collections import Counter
 from random import Random
 
 from support.forging import DOMAIN, FORGERIES, ODDITIES, Sent, cancelling_pair, frame_of, sign
+from support.ranging import call_with_any_range
 
 from corechain.protocol.frame import FrameVerifier
 from corechain.protocol.keys import P256Key, Secp256k1Key
@@ -109,6 +111,7 @@ def main() -> int:
         for _ in range(FRAMES_A_POOL):
             frame = new_frame(pool, random, told)
             call_with_anything(random, told)
+            told[f"ranges: {call_with_any_range(random)}"] += 1
             told["frames"] += 1
             told["reports"] += len(frame)
             if not judge(frame, verifier, told):

@@ -1,8 +1,12 @@
 """What the native range proofs refuse: no length or number that comes from a store is believed."""
 
+from collections import Counter
 from collections.abc import Sequence
+from random import Random
 
 import pytest
+from support.ranging import EDGES as ENDS
+from support.ranging import call_with_any_range
 
 from corechain.protocol.levels import BLOCK, UpperLevels
 from corechain.protocol.reading import DeviceId, Reading, pack_key
@@ -69,3 +73,23 @@ def test_first_keys_that_are_not_there_are_not_read(count: int) -> None:
         range_edges(UPPER.packed[: 5 * 35], count, *KEYS)
     with pytest.raises(ValueError, match="first keys"):
         range_edges(UPPER.packed, 5, KEYS[0], KEYS[1] + b"\0")
+
+
+@pytest.mark.parametrize("number", [number for number in ENDS if number > 4 or number < 0])
+def test_numbers_that_no_batch_has_are_refused(number: int) -> None:
+    with pytest.raises(ValueError, match=r"leaves|blocks"):
+        proof(numbers=(1, number), leaves=blocks((1, 3)))
+    with pytest.raises(ValueError, match=r"leaves|blocks"):
+        proof(edges=(1, number))
+    with pytest.raises(ValueError, match=r"leaves|blocks"):
+        proof(count=number)
+    with pytest.raises(ValueError, match="first keys"):
+        range_edges(UPPER.packed[: 5 * 35], number, *KEYS)
+
+
+def test_anything_is_answered_or_refused() -> None:
+    """Under AddressSanitizer (`make native-asan`) this finds reads out of bounds, too."""
+    random = Random(11)
+    told = Counter(call_with_any_range(random) for _ in range(2_000))
+    assert told.keys() == {"proven", "other block", "edges", "refused"}
+    assert told["proven"] > 200
