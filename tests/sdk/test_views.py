@@ -42,6 +42,9 @@ ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
     "status": (lambda: flows.status(FRESH), SENT_FRESH),
     "batch": (lambda: flows.batch(1, FRESH), SENT_FRESH),
     "devices": (lambda: flows.devices(5, FRESH), SENT_FRESH | {"limit": 5}),
+    "rejections": (lambda: flows.rejections(1, 5, FRESH), SENT_FRESH | {"limit": 5}),
+    "reading": (lambda: flows.proven_reading(1, 3, dict, FRESH), SENT_FRESH),
+    "reward_claim": (lambda: flows.reward_claim(DEVICE, None, FRESH), SENT_FRESH),
 }
 
 

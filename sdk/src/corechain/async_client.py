@@ -147,11 +147,14 @@ class AsyncClient(ClientBase):
     async def latest(self, device: OctetsLike, **view: Unpack[View]) -> dict[str, Any]:
         return await self.run(flows.latest(device, view))
 
-    async def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return await self.run(flows.rejections(batch_id, limit))
+    async def rejections(
+        self, batch_id: int, limit: int = 1000, **fresh: Unpack[Fresh]
+    ) -> list[dict[str, Any]]:
+        return await self.run(flows.rejections(batch_id, limit, fresh))
 
-    async def reading(self, batch_id: int, position: int) -> Reading:
-        return await self.run(flows.proven_reading(batch_id, position, self.chain.commitments_of))
+    async def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
+        ask = self.chain.commitments_of
+        return await self.run(flows.proven_reading(batch_id, position, ask, fresh))
 
     async def readings(
         self,
@@ -190,8 +193,8 @@ class AsyncClient(ClientBase):
         question = RegionQuestion.of(metric, region, start, end, resolution)
         return await self.run(region_statistics(question, self._commitments(), view))
 
-    async def reward_claim(self, owner: OctetsLike) -> RewardClaim:
-        return await self.run(flows.reward_claim(owner, self._active_root()))
+    async def reward_claim(self, owner: OctetsLike, **fresh: Unpack[Fresh]) -> RewardClaim:
+        return await self.run(flows.reward_claim(owner, self._active_root(), fresh))
 
     async def rewards_claimable(self, owner: OctetsLike) -> bool:
         return await self.run(flows.rewards_claimable(owner, *self._reward_books()))

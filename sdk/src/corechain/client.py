@@ -328,12 +328,15 @@ class Client(ClientBase):
         """Newest value per metric, from the cache: not proven."""
         return self.run(flows.latest(device, view))
 
-    def rejections(self, batch_id: int, limit: int = 1000) -> list[dict[str, Any]]:
-        return self.run(flows.rejections(batch_id, limit))
+    def rejections(
+        self, batch_id: int, limit: int = 1000, **fresh: Unpack[Fresh]
+    ) -> list[dict[str, Any]]:
+        return self.run(flows.rejections(batch_id, limit, fresh))
 
-    def reading(self, batch_id: int, position: int) -> Reading:
+    def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         """One reading, always proven."""
-        return self.run(flows.proven_reading(batch_id, position, self.chain.commitments_of))
+        ask = self.chain.commitments_of
+        return self.run(flows.proven_reading(batch_id, position, ask, fresh))
 
     def readings(
         self,
@@ -386,9 +389,9 @@ class Client(ClientBase):
         question = RegionQuestion.of(metric, region, start, end, resolution)
         return self.run(region_statistics(question, self._commitments(), view))
 
-    def reward_claim(self, owner: OctetsLike) -> RewardClaim:
+    def reward_claim(self, owner: OctetsLike, **fresh: Unpack[Fresh]) -> RewardClaim:
         """What an owner may claim, proven under the root on chain unless `verify` is off."""
-        return self.run(flows.reward_claim(owner, self._active_root()))
+        return self.run(flows.reward_claim(owner, self._active_root(), fresh))
 
     def rewards_claimable(self, owner: OctetsLike) -> bool:
         """Whether there is a claim that the contract would take now."""

@@ -198,9 +198,10 @@ def latest(device: OctetsLike, view: View) -> Flow[dict[str, Any]]:
     return (yield from document("/v1/latest", **params))
 
 
-def rejections(batch_id: int, limit: int) -> Flow[list[dict[str, Any]]]:
+def rejections(batch_id: int, limit: int, fresh: Fresh) -> Flow[list[dict[str, Any]]]:
     """Observations of a batch that failed."""
-    return (yield from pages(f"{_batch_path(batch_id)}/rejections", {}, limit))
+    params = view_params(fresh, Fresh)
+    return (yield from pages(f"{_batch_path(batch_id)}/rejections", params, limit))
 
 
 def _page_params(
@@ -210,10 +211,13 @@ def _page_params(
     return page if cursor is None else page | {"cursor": cursor}
 
 
-def proven_reading(batch_id: int, position: int, commitments_of: CommitmentsOf) -> Flow[Reading]:
+def proven_reading(
+    batch_id: int, position: int, commitments_of: CommitmentsOf, fresh: Fresh | None = None
+) -> Flow[Reading]:
     """One reading, proven against the chain."""
     position = whole("position", position, 0, U32_MAX)
-    answer = yield Request(API, "GET", f"{_batch_path(batch_id)}/readings/{position}/proof")
+    path = f"{_batch_path(batch_id)}/readings/{position}/proof"
+    answer = yield Request(API, "GET", path, view_params(fresh or {}, Fresh))
     batch_id = whole("batch_id", batch_id, 1, U48_MAX)
     proven: ProvenReading = parse_proven_reading(answer, batch_id)
     if proven.position != position:
@@ -344,10 +348,13 @@ ActiveRoot = Callable[[], tuple[int, bytes]]
 """(epoch, root) of the token contract."""
 
 
-def reward_claim(owner: OctetsLike, active_root: ActiveRoot | None) -> Flow[RewardClaim]:
+def reward_claim(
+    owner: OctetsLike, active_root: ActiveRoot | None, fresh: Fresh | None = None
+) -> Flow[RewardClaim]:
     """An owner's claim, proven under the root on chain unless `active_root` is None."""
     wanted = Owner(address("owner", owner))
-    answer = yield Request(API, "GET", f"/v1/rewards/{_hex(wanted)}")
+    params = view_params(fresh or {}, Fresh)
+    answer = yield Request(API, "GET", f"/v1/rewards/{_hex(wanted)}", params)
     claim = parse_reward_claim(answer)
     if claim.owner != wanted:
         raise WrongAnswer(f"the claim of {_hex(claim.owner)}, not of {_hex(wanted)}")
