@@ -18,7 +18,7 @@ from corechain.protocol.errors import InvalidValue
 from corechain.steps import ApiUnavailable
 from corechain.streaming import EventLines, Resuming
 from indexer.event_books import Books, books_on
-from indexer.test_stream import Served, served_on
+from indexer.served_streams import Served, served_on
 
 
 def deployment() -> Deployment:

@@ -13,7 +13,7 @@ from corechain_indexer.api.openapi import document
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.api.wishes import PARAMETERS
 from corechain_indexer.store.events import Cursor
-from indexer.test_stream import EVENTS, PLAIN, Served, serving
+from indexer.served_streams import EVENTS, PLAIN, Served, serving
 
 DOCUMENT = document(ENDPOINTS, "1")
 STREAM = {"accept": "text/event-stream"}

@@ -22,7 +22,7 @@ from corechain_indexer.api import subscribers
 from corechain_indexer.store.contents import BatchContents, Contents, Filter
 from corechain_indexer.store.events import BatchEvent
 from indexer.event_books import Held
-from indexer.test_stream import PLAIN, Served, closing, hear, refused, serving, story
+from indexer.served_streams import PLAIN, Served, closing, hear, refused, serving, story
 
 DEVICES = [bytes([n]) * 20 for n in range(1, 5)]
 METRICS = sorted(BY_CODE)[:3]
