@@ -1,14 +1,17 @@
 """A small world on the session's chain, and an indexer over it."""
 
-from collections.abc import AsyncIterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from support.processes import PATIENCE_S
 
+from corechain.devnet.postgres import PostgresServer
 from corechain.service import database as databases
 from corechain_indexer.store import latest
+from indexer.kept_tables import as_new
 from indexer.support import Driven, World, driven, settings_of, world_of
 
 
@@ -20,6 +23,21 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latest, "CONNECT_LIMIT_S", PATIENCE_S)
     monkeypatch.setattr(latest, "ANSWER_LIMIT_S", PATIENCE_S)
     monkeypatch.setattr(databases, "CONNECT_TIMEOUT_S", PATIENCE_S)
+
+
+@pytest.fixture(scope="session")
+def kept_database(postgres_server: PostgresServer) -> Iterator[str]:
+    name = f"kept_{uuid.uuid4().hex}"
+    yield postgres_server.create_database(name)
+    postgres_server.drop_database(name)
+
+
+@pytest_asyncio.fixture
+async def tables(kept_database: str) -> str:
+    """The URL of a database with the indexer's tables, as they are after its migrations. For tests
+    that change no table's form."""
+    await as_new(kept_database)
+    return kept_database
 
 
 @pytest.fixture

@@ -88,9 +88,9 @@ async def watching(database: str, redis_url: str, **limits: Any) -> AsyncIterato
 
 
 async def test_a_batch_without_a_verdict_is_told_once_and_once_when_it_has_one(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with watching(database, bus_url) as watch:
+    async with watching(tables, bus_url) as watch:
         await watch.books.verify()
         await watch.look()
         assert await watch.told() == []
@@ -111,9 +111,9 @@ async def test_a_batch_without_a_verdict_is_told_once_and_once_when_it_has_one(
 
 
 async def test_what_is_over_before_it_lasted_long_enough_is_never_told(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with watching(database, bus_url, unverified_s=3_600) as watch:
+    async with watching(tables, bus_url, unverified_s=3_600) as watch:
         await watch.books.verify()
         await watch.books.pool.execute("update batch_file set state = 'withheld'")
         await watch.look()
@@ -169,9 +169,9 @@ async def sent_by(watch: Watch, observed_at: int) -> None:
 
 
 async def test_a_device_is_silent_by_its_newest_reading_until_it_sends_again_or_is_revoked(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with watching(database, bus_url, silent_s=600) as watch:
+    async with watching(tables, bus_url, silent_s=600) as watch:
         await sent_by(watch, NOW - 600)
         await watch.look()
         assert await watch.told() == []
@@ -192,9 +192,9 @@ async def test_a_device_is_silent_by_its_newest_reading_until_it_sends_again_or_
 
 
 async def test_a_node_away_a_mirror_behind_and_a_deep_reorg_are_told(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with watching(database, bus_url, lag_blocks=5, reorg_blocks=3) as watch:
+    async with watching(tables, bus_url, lag_blocks=5, reorg_blocks=3) as watch:
         pool = watch.books.pool
         await pool.execute(BLOCKS, 1, 9)
         watch.node.is_away = True
@@ -207,7 +207,7 @@ async def test_a_node_away_a_mirror_behind_and_a_deep_reorg_are_told(
         watch.node.number = 9
         await watch.look()
         # Two blocks are no news, four are.
-        connection = await connect(database)
+        connection = await connect(tables)
         await ChainStore(connection).roll_back(7)
         await ChainStore(connection).roll_back(3)
         await connection.close()
@@ -222,9 +222,9 @@ async def test_a_node_away_a_mirror_behind_and_a_deep_reorg_are_told(
 
 
 async def test_a_challenged_channel_is_told_before_its_deadline_to_those_it_matters_to(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with watching(database, bus_url, deadline_s=600, parties=(b"\x01" * 20,)) as watch:
+    async with watching(tables, bus_url, deadline_s=600, parties=(b"\x01" * 20,)) as watch:
         pool = watch.books.pool
         for mark, party in ((0x0A, b"\x01" * 20), (0x0B, b"\x03" * 20)):
             await pool.execute(OPENED, mark, bytes([mark]) * 32, party)
@@ -254,9 +254,9 @@ select *, 'mismatch' from proposed
 
 
 async def test_an_alert_is_not_told_as_over_because_others_came_before_it(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with watching(database, bus_url, deadline_s=600) as watch:
+    async with watching(tables, bus_url, deadline_s=600) as watch:
         pool = watch.books.pool
         await pool.execute(MANY, b"\x01" * 20, NOW + 600)
         await pool.execute(WRONG_ROOTS, 1, 120)
@@ -285,8 +285,8 @@ select id, 60, 60, $1, $1 from n
 """
 
 
-async def test_every_channel_whose_payer_leaves_is_told(database: str, bus_url: str) -> None:
-    async with watching(database, bus_url) as watch:
+async def test_every_channel_whose_payer_leaves_is_told(tables: str, bus_url: str) -> None:
+    async with watching(tables, bus_url) as watch:
         await watch.books.pool.execute(LEAVING, b"\x01" * 20, NOW)
         found = await Vouchers(watch.books.pool).endangered()
         assert [row["finalize_after"] for row in found] == [NOW + n for n in range(1, 121)]
@@ -294,9 +294,9 @@ async def test_every_channel_whose_payer_leaves_is_told(database: str, bus_url: 
 
 
 async def test_a_flood_of_alerts_has_an_end_and_what_was_left_out_comes_later(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with watching(database, bus_url) as watch:
+    async with watching(tables, bus_url) as watch:
         for _ in range(MOST_OPEN + 5):
             await watch.books.verify()
         await watch.books.pool.execute("update batch_file set state = 'withheld'")
@@ -377,11 +377,11 @@ def deliveries(receiver: Receiver) -> dict[str, bytes]:
 
 
 async def test_messages_are_signed_and_a_receiver_that_hangs_or_refuses_delays_no_other(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.05)
     good, hanging, broken = Receiver(), Receiver(None), Receiver(500)
-    async with watching(database, bus_url) as watch, receiving(good, hanging, broken):
+    async with watching(tables, bus_url) as watch, receiving(good, hanging, broken):
         watch.targets = (good.url, hanging.url, broken.url)
         async with sending(watch, good, hanging, broken):
             await watch.books.verify()
@@ -407,11 +407,11 @@ async def test_messages_are_signed_and_a_receiver_that_hangs_or_refuses_delays_n
 
 
 async def test_a_receiver_that_is_away_hears_everything_when_it_is_back(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.05)
     receiver = Receiver(302)
-    async with watching(database, bus_url) as watch, receiving(receiver):
+    async with watching(tables, bus_url) as watch, receiving(receiver):
         watch.targets = (receiver.url,)
         await watch.books.verify()
         await watch.books.pool.execute("update batch_file set state = 'withheld'")
@@ -450,16 +450,16 @@ def settings_with(database: str, **alerts: Any) -> Settings:
 
 
 async def test_the_loops_of_the_service_look_and_send_by_themselves(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
     receiver = Receiver()
     async with (
-        watching(database, bus_url) as watch,
+        watching(tables, bus_url) as watch,
         receiving(receiver),
         httpx.AsyncClient() as http,
     ):
         given = {"alert_urls": receiver.url, "alert_secret": SECRET.decode()}
-        settings = settings_with(database, alert_unverified_s=0, **given)
+        settings = settings_with(tables, alert_unverified_s=0, **given)
         made = AlertSessions(settings, 31337, watch.books.pool, watch.node, http, Metrics())
         tasks = [asyncio.create_task(session()) for session in made.by_name().values()]
         await watch.books.verify()

@@ -53,9 +53,9 @@ async def cursor_at(books: Books, number: int) -> Cursor:
 
 
 async def test_what_happens_to_batches_is_told_once_and_in_its_order(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with books_on(database, bus_url) as books:
+    async with books_on(tables, bus_url) as books:
         await books.verify()
         await books.verify()
         await books.number()
@@ -75,9 +75,9 @@ async def test_what_happens_to_batches_is_told_once_and_in_its_order(
 
 
 async def test_a_batch_that_was_undone_does_not_become_final_by_the_block_of_another_branch(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with books_on(database, bus_url) as books:
+    async with books_on(tables, bus_url) as books:
         await books.verify()
         await books.number()
         # Both before the log is written again: its end comes with the block of the other branch.
@@ -91,9 +91,9 @@ async def test_a_batch_that_was_undone_does_not_become_final_by_the_block_of_ano
 
 
 async def test_a_verdict_that_goes_while_its_batch_stays_is_undone(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with books_on(database, bus_url) as books:
+    async with books_on(tables, bus_url) as books:
         await books.verify()
         await books.pool.execute("update batch_file set state = 'mismatch'")
         await books.pool.execute("update batch_file set state = 'verified'")
@@ -103,12 +103,12 @@ async def test_a_verdict_that_goes_while_its_batch_stays_is_undone(
 
 
 async def test_two_indexes_of_one_chain_tell_the_same_of_what_is_final(
-    postgres_server: Any, database: str, bus_url: str
+    postgres_server: Any, tables: str, bus_url: str
 ) -> None:
     """Their verifiers settle batches in another order, and one of them has seen a reorg."""
     other_database = postgres_server.create_database("other_index")
     try:
-        async with books_on(database, bus_url) as one, books_on(other_database, bus_url) as other:
+        async with books_on(tables, bus_url) as one, books_on(other_database, bus_url) as other:
             for number in (1, 2, 3):
                 await one.verify(number)
             await one.number()
@@ -156,9 +156,9 @@ async def test_a_cursor_of_nothing_is_refused() -> None:
 
 
 async def test_a_cursor_of_another_log_or_another_history_is_refused(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with books_on(database, bus_url) as books:
+    async with books_on(tables, bus_url) as books:
         await books.verify()
         await books.number()
         known = await cursor_at(books, 1)
@@ -174,10 +174,10 @@ async def test_a_cursor_of_another_log_or_another_history_is_refused(
 
 
 async def test_a_cursor_whose_events_are_gone_is_told_where_to_go_on(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("corechain_indexer.store.events.PRUNED_FROM", 1)
-    async with books_on(database, bus_url, keep=3) as books:
+    async with books_on(tables, bus_url, keep=3) as books:
         await books.verify()
         await books.number()
         first = await cursor_at(books, 1)
@@ -234,9 +234,9 @@ HARMS = [lose_all, lose_the_first, lose_the_last, be_of_another_index, hold_some
 
 @pytest.mark.parametrize("is_restarted", [True, False])
 async def test_whatever_redis_has_lost_is_filled_in_again(
-    database: str, bus_url: str, is_restarted: bool
+    tables: str, bus_url: str, is_restarted: bool
 ) -> None:
-    async with books_on(database, bus_url) as books:
+    async with books_on(tables, bus_url) as books:
         for harm in HARMS:
             for _ in range(4):
                 await books.verify()
@@ -251,9 +251,9 @@ async def test_whatever_redis_has_lost_is_filled_in_again(
 
 
 async def test_a_killed_relay_is_finished_by_the_next_whichever_step_it_died_at(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with books_on(database, bus_url) as books:
+    async with books_on(tables, bus_url) as books:
         steps = 0
         while True:
             await lose_all(books)
@@ -279,9 +279,9 @@ async def test_a_killed_relay_is_finished_by_the_next_whichever_step_it_died_at(
 
 
 async def test_the_stream_in_redis_is_the_newest_piece_of_the_log(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with books_on(database, bus_url, length=100) as books:
+    async with books_on(tables, bus_url, length=100) as books:
         for _ in range(250):
             await books.verify()
         await books.tell()
@@ -295,10 +295,8 @@ async def test_the_stream_in_redis_is_the_newest_piece_of_the_log(
         assert len(await in_redis(books)) >= 200
 
 
-async def test_a_database_that_was_set_back_becomes_another_log(
-    database: str, bus_url: str
-) -> None:
-    async with books_on(database, bus_url) as books:
+async def test_a_database_that_was_set_back_becomes_another_log(tables: str, bus_url: str) -> None:
+    async with books_on(tables, bus_url) as books:
         for _ in range(3):
             await books.verify()
         await books.tell()
@@ -316,9 +314,9 @@ async def test_a_database_that_was_set_back_becomes_another_log(
         assert await in_redis(books) == await books.events()
 
 
-async def test_events_are_numbered_while_redis_is_away(tmp_path: Path, database: str) -> None:
+async def test_events_are_numbered_while_redis_is_away(tmp_path: Path, tables: str) -> None:
     with ValkeyServer(tmp_path / "valkey") as valkey:
-        async with books_on(database, valkey.url) as books:
+        async with books_on(tables, valkey.url) as books:
             await books.verify()
             await books.tell()
             valkey.kill()
@@ -353,9 +351,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
 
 
 async def test_a_cluster_takes_every_command_of_the_indexer(
-    database: str, cluster: ValkeyServer
+    tables: str, cluster: ValkeyServer
 ) -> None:
-    async with books_on(database, cluster.url) as books:
+    async with books_on(tables, cluster.url) as books:
         with pytest.raises(ClusterCrossSlotError):
             await books.redis.mget("one", "two")
         for _ in range(3):

@@ -18,9 +18,9 @@ from indexer.served_streams import PLAIN, Served, closing, hear, refused, servin
 
 
 async def test_a_subscriber_hears_what_is_new_undone_and_final_from_its_cursor_on(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         await served.verified(2)
         await until(lambda: served.stream.newest.position == 2)
         async with connect(served.url()) as subscriber:
@@ -41,9 +41,9 @@ async def test_a_subscriber_hears_what_is_new_undone_and_final_from_its_cursor_o
 
 
 async def test_a_client_of_before_there_were_cursors_hears_what_it_knows(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with serving(database, bus_url) as served, connect(served.url(PLAIN)) as subscriber:
+    async with serving(tables, bus_url) as served, connect(served.url(PLAIN)) as subscriber:
         await served.verified()
         await served.books.finalise(1)
         await served.books.undo(0)
@@ -59,9 +59,9 @@ async def test_a_client_of_before_there_were_cursors_hears_what_it_knows(
 
 
 async def test_a_browser_hears_the_same_as_server_sent_events_and_resumes_by_their_id(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with serving(database, bus_url) as served, httpx.AsyncClient() as client:
+    async with serving(tables, bus_url) as served, httpx.AsyncClient() as client:
         await served.verified(3)
         begin = (await served.books.log.cursor(0)).text
         for url, headers in (
@@ -94,17 +94,17 @@ REFUSED = [
 ]
 
 
-async def test_what_cannot_be_served_is_refused_by_name(database: str, bus_url: str) -> None:
-    async with serving(database, bus_url) as served:
+async def test_what_cannot_be_served_is_refused_by_name(tables: str, bus_url: str) -> None:
+    async with serving(tables, bus_url) as served:
         for query, error in REFUSED:
             assert (await refused(served, query, 400))["type"] == f"urn:corechain:error:{error}"
         assert await served.places_taken(0)
 
 
 async def test_a_cursor_too_old_is_told_where_to_catch_up_and_where_to_go_on(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         old = (await served.books.log.cursor(0)).text
         await served.verified()
         await served.books.pool.execute("update batch_event_log set pruned = 1")
@@ -120,10 +120,8 @@ async def test_a_cursor_too_old_is_told_where_to_catch_up_and_where_to_go_on(
             assert await story(resumed, 1) == [("new", 2)]
 
 
-async def test_one_place_too_many_is_refused_and_may_come_again(
-    database: str, bus_url: str
-) -> None:
-    async with serving(database, bus_url) as served, httpx.AsyncClient() as client:
+async def test_one_place_too_many_is_refused_and_may_come_again(tables: str, bus_url: str) -> None:
+    async with serving(tables, bus_url) as served, httpx.AsyncClient() as client:
         served.stream.max_subscribers = 1
         async with connect(served.url()) as subscriber:
             await hear(subscriber)
@@ -138,9 +136,9 @@ async def test_one_place_too_many_is_refused_and_may_come_again(
 
 
 async def test_a_request_that_is_no_websocket_is_told_which_version_is_spoken(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with serving(database, bus_url) as served, httpx.AsyncClient() as client:
+    async with serving(tables, bus_url) as served, httpx.AsyncClient() as client:
         headers = {"upgrade": "websocket", "connection": "upgrade"}
         response = await client.get(served.http(), headers=headers)
         assert response.status_code == 426
@@ -150,10 +148,10 @@ async def test_a_request_that_is_no_websocket_is_told_which_version_is_spoken(
 
 
 async def test_a_page_may_read_the_stream_and_to_open_it_counts_as_a_request(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
     page = {"origin": "https://page.example"}
-    async with serving(database, bus_url) as served, httpx.AsyncClient() as client:
+    async with serving(tables, bus_url) as served, httpx.AsyncClient() as client:
         served.stream.cors = Cors(frozenset(page.values()))
         twice_a_day, today = Allowance(0, 0, 2), lambda: 1_700_000_000.0
         quotas = Quotas(served.books.redis)

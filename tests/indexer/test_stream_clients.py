@@ -73,9 +73,9 @@ async def read_async(api: Api, since: str, heard: list[Any]) -> None:
 
 @pytest.mark.parametrize("read", [read_blocking, read_async])
 async def test_a_client_goes_on_after_the_server_was_killed(
-    database: str, bus_url: str, read: Callable[[Api, str, list[Any]], Any]
+    tables: str, bus_url: str, read: Callable[[Api, str, list[Any]], Any]
 ) -> None:
-    async with books_on(database, bus_url) as books, running(books) as api:
+    async with books_on(tables, bus_url) as books, running(books) as api:
         heard: list[Any] = []
         since = (await books.log.cursor(0)).text
         reading = asyncio.create_task(read(api, since, heard))
@@ -96,9 +96,9 @@ async def test_a_client_goes_on_after_the_server_was_killed(
 
 
 async def test_a_client_is_told_by_name_why_its_cursor_is_of_no_use(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with books_on(database, bus_url) as books, running(books) as api:
+    async with books_on(tables, bus_url) as books, running(books) as api:
         old = (await books.log.cursor(0)).text
         await api.served.verified()
         await books.pool.execute("update batch_event_log set pruned = 1")

@@ -50,10 +50,10 @@ async def read(served: Served, path: str, since: str, count: int) -> list[dict[s
 
 @pytest.mark.parametrize("path", [EVENTS, PLAIN])
 async def test_every_kind_of_event_is_as_the_document_says(
-    database: str, bus_url: str, path: str
+    tables: str, bus_url: str, path: str
 ) -> None:
     media = operation(path)["responses"]["200"]["content"]["text/event-stream"]
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         begin = (await served.books.log.cursor(0)).text
         await served.verified(2)
         await served.books.undo(1)
@@ -66,8 +66,8 @@ async def test_every_kind_of_event_is_as_the_document_says(
         assert event.keys() == DOCUMENT["components"]["schemas"]["BatchEvent"]["properties"].keys()
 
 
-async def test_every_refusal_is_as_the_document_says(database: str, bus_url: str) -> None:
-    async with serving(database, bus_url) as served, httpx.AsyncClient() as client:
+async def test_every_refusal_is_as_the_document_says(tables: str, bus_url: str) -> None:
+    async with serving(tables, bus_url) as served, httpx.AsyncClient() as client:
         old = (await served.books.log.cursor(0)).text
         await served.verified()
         await served.books.pool.execute("update batch_event_log set pruned = 1")

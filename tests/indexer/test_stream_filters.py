@@ -73,11 +73,11 @@ async def told(connection: ClientConnection, last: int) -> list[tuple[str, int]]
 
 
 async def test_each_has_what_its_filter_asks_for_live_and_after_a_resume(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
     rng = random.Random(11)
     wanted, batches = filters(rng), [holding(rng) for _ in range(30)]
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         served.stream.max_subscribers = 1_000
         begin = (await served.books.log.cursor(0)).text
         urls = [served.url(since=begin, **texts(one)) for one in wanted]
@@ -110,10 +110,10 @@ async def test_each_has_what_its_filter_asks_for_live_and_after_a_resume(
 
 
 async def test_a_batch_whose_contents_nobody_knows_is_sent_to_everybody(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
     query = texts(Filter(frozenset(DEVICES[:1])))
-    async with serving(database, bus_url) as served, connect(served.url(**query)) as subscriber:
+    async with serving(tables, bus_url) as served, connect(served.url(**query)) as subscriber:
         await hear(subscriber)
         await served.books.verify(holds=[])
         await served.books.verify(holds=[OTHER])
@@ -125,11 +125,11 @@ async def test_a_batch_whose_contents_nobody_knows_is_sent_to_everybody(
 
 
 async def test_a_cursor_moves_on_over_events_that_are_not_sent(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_S", 0.05)
     query = texts(Filter(metrics=frozenset(METRICS[:1])))
-    async with serving(database, bus_url) as served, httpx.AsyncClient() as client:
+    async with serving(tables, bus_url) as served, httpx.AsyncClient() as client:
         async with client.stream("GET", served.http(**query)) as response:
             lines = aiter(response.aiter_lines())
             while not (await anext(lines)).startswith("id: "):
@@ -171,12 +171,12 @@ class Slow(BatchContents):
 
 
 async def test_while_postgres_is_away_only_those_with_a_filter_wait(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "POLL_S", 0.02)
     query = texts(Filter(frozenset(DEVICES[:1])))
     async with (
-        serving(database, bus_url) as served,
+        serving(tables, bus_url) as served,
         connect(served.url(**query)) as picky,
         connect(served.url()) as other,
     ):
@@ -196,12 +196,12 @@ async def test_while_postgres_is_away_only_those_with_a_filter_wait(
 
 
 async def test_who_has_waited_for_longer_than_events_are_kept_is_brought_up_from_the_log(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "POLL_S", 0.02)
     monkeypatch.setattr(tail, "KEPT", 3)
     query = texts(Filter(frozenset(DEVICES[:1])))
-    async with serving(database, bus_url) as served, connect(served.url(**query)) as picky:
+    async with serving(tables, bus_url) as served, connect(served.url(**query)) as picky:
         begin = (await hear(picky))["cursor"]
         at_hand, gate = served.stream.contents, asyncio.Event()
         served.stream.contents = Slow(served.books.pool, gate)
@@ -236,9 +236,9 @@ async def test_who_has_waited_for_longer_than_events_are_kept_is_brought_up_from
     ],
 )
 async def test_a_filter_that_nothing_can_meet_is_refused(
-    database: str, bus_url: str, query: dict[str, str], status: int
+    tables: str, bus_url: str, query: dict[str, str], status: int
 ) -> None:
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         await refused(served, query, status)
 
 
@@ -247,8 +247,8 @@ def urls(served: Served) -> tuple[str, str, str, Deployment]:
     return url, url, url, Deployment(31337, {})
 
 
-async def test_both_clients_ask_for_what_they_want(database: str, bus_url: str) -> None:
-    async with serving(database, bus_url) as served:
+async def test_both_clients_ask_for_what_they_want(tables: str, bus_url: str) -> None:
+    async with serving(tables, bus_url) as served:
         begin = (await served.books.log.cursor(0)).text
         for holds in ([OTHER], [ONE], [END]):
             await served.books.verify(holds=holds)
@@ -267,10 +267,10 @@ async def test_both_clients_ask_for_what_they_want(database: str, bus_url: str) 
             assert (await anext(stream)).batch_id == 3
 
 
-async def test_a_filter_is_none_of_the_first_clients(database: str, bus_url: str) -> None:
+async def test_a_filter_is_none_of_the_first_clients(tables: str, bus_url: str) -> None:
     query = texts(Filter(frozenset(DEVICES[:1])))
     async with (
-        serving(database, bus_url) as served,
+        serving(tables, bus_url) as served,
         connect(served.url(PLAIN, **query)) as subscriber,
     ):
         assert (await hear(subscriber))["type"] == "start"

@@ -72,11 +72,11 @@ async def reading(served: Callable[[], Served], until_event: int) -> AsyncIterat
 
 
 async def test_nothing_is_missed_or_told_twice_while_redis_loses_everything_and_goes_away(
-    tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tables: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "AWAY_S", 0.2)
     with ValkeyServer(tmp_path / "valkey") as valkey:
-        async with serving(database, valkey.url) as served:
+        async with serving(tables, valkey.url) as served:
             async with reading(lambda: served, 50) as reader:
                 await served.verified(10)
                 await until(lambda: len(reader.heard) == 10)
@@ -95,9 +95,9 @@ async def test_nothing_is_missed_or_told_twice_while_redis_loses_everything_and_
 
 
 async def test_nothing_is_missed_while_the_api_restarts_and_a_reorg_comes_meanwhile(
-    database: str, bus_url: str
+    tables: str, bus_url: str
 ) -> None:
-    async with books_on(database, bus_url) as books:
+    async with books_on(tables, bus_url) as books:
         cursor = (await books.log.cursor(0)).text
         async with served_on(books) as served, connect(served.url(since=cursor)) as subscriber:
             await hear(subscriber)
@@ -117,9 +117,9 @@ async def test_nothing_is_missed_while_the_api_restarts_and_a_reorg_comes_meanwh
 
 
 async def test_whoever_is_connected_stays_and_misses_nothing_while_postgres_is_away(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(database, bus_url) as served, connect(served.url()) as subscriber:
+    async with serving(tables, bus_url) as served, connect(served.url()) as subscriber:
         cursor = (await hear(subscriber))["cursor"]
         await served.verified(2)
         assert await story(subscriber, 2) == [("new", 1), ("new", 2)]
@@ -134,10 +134,10 @@ async def test_whoever_is_connected_stays_and_misses_nothing_while_postgres_is_a
 
 
 async def test_a_log_that_was_made_anew_ends_every_stream_of_the_old_one(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "BLOCK_MS", 50)
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         await served.verified()
         async with connect(served.url()) as subscriber:
             cursor = (await hear(subscriber))["cursor"]
@@ -149,11 +149,11 @@ async def test_a_log_that_was_made_anew_ends_every_stream_of_the_old_one(
 
 
 async def test_a_subscriber_far_behind_is_brought_up_from_postgres_while_events_come(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "KEPT", 10)
     monkeypatch.setattr(module, "PAGE", 7)
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         await served.verified(60)
         await until(lambda: served.stream.newest.position == 60)
         async with reading(lambda: served, 90):

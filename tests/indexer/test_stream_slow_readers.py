@@ -21,17 +21,17 @@ from indexer.served_streams import EVENTS, closing, deaf_client, hear, serving, 
 
 
 async def test_a_subscriber_that_answers_no_ping_loses_its_place(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "HEARTBEAT_S", 0.1)
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         with deaf_client(served):
             await until(lambda: served.dropped("lost") == 1)
             assert await served.places_taken(0)
 
 
-async def test_a_subscriber_that_leaves_is_not_counted_as_lost(database: str, bus_url: str) -> None:
-    async with serving(database, bus_url) as served, httpx.AsyncClient() as client:
+async def test_a_subscriber_that_leaves_is_not_counted_as_lost(tables: str, bus_url: str) -> None:
+    async with serving(tables, bus_url) as served, httpx.AsyncClient() as client:
         async with connect(served.url()) as subscriber, client.stream("GET", served.http()):
             await hear(subscriber)
             await subscriber.send("what it says is not listened to")
@@ -43,12 +43,12 @@ async def test_a_subscriber_that_leaves_is_not_counted_as_lost(database: str, bu
 
 
 async def test_a_subscriber_that_never_reads_loses_its_place_and_the_others_notice_nothing(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "STALLED_LIMIT_S", 0.2)
     # So large that no kernel takes them.
     monkeypatch.setattr(subscribers, "MAX_MESSAGE_BYTES", 1 << 30)
-    async with serving(database, bus_url) as served:
+    async with serving(tables, bus_url) as served:
         with deaf_client(served, EVENTS):
             assert await served.places_taken(1)
             (deaf,) = served.stream._subscribers
@@ -62,11 +62,11 @@ async def test_a_subscriber_that_never_reads_loses_its_place_and_the_others_noti
 
 
 async def test_a_subscriber_that_falls_behind_all_that_is_kept_may_come_back_with_its_cursor(
-    database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+    tables: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "KEPT", 5)
     monkeypatch.setattr(module, "STALLED_LIMIT_S", PATIENCE_S)
-    async with serving(database, bus_url) as served, connect(served.url()) as subscriber:
+    async with serving(tables, bus_url) as served, connect(served.url()) as subscriber:
         cursor = (await hear(subscriber))["cursor"]
         (behind,) = served.stream._subscribers
         behind.paused = True  # as its transport says when the kernel takes no more
@@ -82,8 +82,8 @@ async def test_a_subscriber_that_falls_behind_all_that_is_kept_may_come_back_wit
             assert await story(again, 20) == [("new", number) for number in range(1, 21)]
 
 
-async def test_a_message_too_large_ends_the_connection(database: str, bus_url: str) -> None:
-    async with serving(database, bus_url) as served:
+async def test_a_message_too_large_ends_the_connection(tables: str, bus_url: str) -> None:
+    async with serving(tables, bus_url) as served:
         async with connect(served.url()) as subscriber:
             await subscriber.send("x" * (subscribers.MAX_MESSAGE_BYTES + 1))
             assert await closing(subscriber) == 1009
