@@ -73,12 +73,10 @@ async def test_a_batch_that_changed_meanwhile_is_ask_again(world: World, served:
     device = world.keys[0].identity.device
     rows = await readings_page(pool, PageOf(device, 1, 0, 2**40 - 1), 100)
     prover = ReadingProver(pool, TreeCache(pool, 1 << 20))
-    changed = [row.copy() for row in rows]
-    changed[-1]["value"] += 1
+    changed = [*rows[:-1], rows[-1]._replace(value=rows[-1].value + 1)]
     with pytest.raises(Unavailable, match="ask again"):
         await prover.prove(changed)
-    beyond = [row.copy() for row in rows]
-    beyond[0]["position"] = 10_000
+    beyond = [rows[0]._replace(position=10_000), *rows[1:]]
     with pytest.raises(Unavailable, match="ask again"):
         await prover.prove(beyond)
     await pool.execute("delete from batch_file where batch_id = 2")

@@ -60,17 +60,7 @@ class Held:
 
     def served(self, packed: int) -> StoredReading:
         r, finality = self.reading, "finalised" if self.batch_id <= packed else "pending"
-        return {
-            "batch_id": self.batch_id,
-            "position": self.position,
-            "metric": r.metric,
-            "cell": to_signed(r.cell),
-            "device": r.device,
-            "observed_at": r.observed_at,
-            "value": r.value,
-            "flag": r.flag,
-            "finality": finality,
-        }
+        return StoredReading(*self.place, r.value, r.flag, to_signed(r.cell), finality, r.device)
 
 
 readings = st.builds(

@@ -31,10 +31,10 @@ class ReadingProver:
 
     async def prove(self, found: Sequence[StoredReading]) -> list[schemas.BatchProof]:
         """Of all rows, by batch. Raises Unavailable when a batch changed since they were read."""
-        headers = await self._headers({row["batch_id"] for row in found})
+        headers = await self._headers({row.batch_id for row in found})
         batches: dict[int, list[StoredReading]] = {}
         for row in found:
-            batches.setdefault(row["batch_id"], []).append(row)
+            batches.setdefault(row.batch_id, []).append(row)
         chosen = [headers[batch] for batch in batches]
         proofs: list[schemas.BatchProof] = []
         for first in range(0, len(chosen), AT_ONCE):
@@ -55,7 +55,7 @@ class ReadingProver:
         self, headers: Sequence["Record"], rows: Mapping[int, Sequence[StoredReading]]
     ) -> list[OpenedTrees]:
         names = [Batch(header["batch_id"], header["commitment"]) for header in headers]
-        blocks = {name: {row["position"] // BLOCK for row in rows[name.batch_id]} for name in names}
+        blocks = {name: {row.position // BLOCK for row in rows[name.batch_id]} for name in names}
         try:
             opened = await self.trees.opened(await self.trees.upper(names), blocks)
         except BatchGone:
@@ -82,7 +82,7 @@ def _proofs(
 
 def _nodes(trees: OpenedTrees, rows: Sequence[StoredReading]) -> bytes:
     """Of the rows' positions. Raises Unavailable when they are not the leaves that stand there."""
-    leaves = {row["position"]: _leaf(row) for row in rows}
+    leaves = {row.position: _leaf(row) for row in rows}
     try:
         if any(trees.leaves[at] != leaf for at, leaf in leaves.items()):
             raise _changed()
@@ -92,11 +92,8 @@ def _nodes(trees: OpenedTrees, rows: Sequence[StoredReading]) -> bytes:
 
 
 def _leaf(row: StoredReading) -> bytes:
-    device, cell = DeviceId(row["device"]), to_unsigned(row["cell"])
-    reading = Reading(
-        row["metric"], cell, device, row["observed_at"], row["value"], flag=row["flag"]
-    )
-    return reading.pack()
+    device, cell = DeviceId(row.device), to_unsigned(row.cell)
+    return Reading(row.metric, cell, device, row.observed_at, row.value, flag=row.flag).pack()
 
 
 def _changed() -> Unavailable:

@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, NamedTuple
 
 from corechain.protocol.reading import READING_BYTES
 from corechain.service.database import asked
@@ -23,18 +23,19 @@ _REST = Struct(">30xBIiB")
 _TIME = slice(30, 35)
 
 
-class StoredReading(TypedDict):
-    """A reading as it is served; `value` scaled, `cell` the 64 bits read as signed."""
+class StoredReading(NamedTuple):
+    """A reading as it is served; `value` scaled, `cell` the 64 bits read as signed. In the order of
+    a device's readings: its `Place` comes first."""
 
+    metric: int
+    observed_at: int
     batch_id: int
     position: int
-    metric: int
-    cell: int
-    device: bytes
-    observed_at: int
     value: int
     flag: int
+    cell: int
     finality: str
+    device: bytes
 
 
 class Place(NamedTuple):
@@ -76,8 +77,7 @@ class PageOf:
 
 def cursor_of(reading: StoredReading) -> list[int | bytes]:
     """What `PageOf.behind` takes."""
-    numbers = (reading["metric"], reading["observed_at"], reading["batch_id"], reading["position"])
-    return [reading["device"], *numbers]
+    return [reading.device, *reading[:4]]
 
 
 def page_arguments(page: PageOf, limit: int) -> tuple[bytes | int | None, ...]:
@@ -93,37 +93,26 @@ def page_arguments(page: PageOf, limit: int) -> tuple[bytes | int | None, ...]:
 async def readings_page(database: "Asked", page: PageOf, limit: int) -> list[StoredReading]:
     """The first `limit` readings of a page, in order. Raises StoreUnavailable."""
     rows = await asked(database.fetch(SQL["reading_segments"], *page_arguments(page, limit)))
-    found = [item for number, row in enumerate(rows) for item in _held(number, row, page, limit)]
+    found: list[_Held] = []
+    for row in rows:
+        if row["count"] == 1:  # all in its row, and the query has asked for it
+            found.append(row[:8])
+        else:
+            found += _opened(row, page, limit)
     found.sort()
-    return [_served(page.device, rows[item[-1]], item) for item in found[:limit]]
+    return [StoredReading._make((*held, page.device)) for held in found[:limit]]
 
 
 # Plain tuples: a page makes a thousand of them, and a named one costs three times as much.
-_Held = tuple[int, int, int, int, int, int, int]
-"""A reading's `Place`, value and flag, and the number of its segment's row. Places differ, so
-nothing behind them ever decides an order."""
+_Held = tuple[int, int, int, int, int, int, int, str]
+"""A `StoredReading` but for its device. Places differ, so nothing behind them ever decides an
+order."""
 
 
-def _served(device: bytes, row: "Record", held: _Held) -> StoredReading:
-    metric, observed_at, batch_id, position, value, flag, _ = held
-    return {
-        "batch_id": batch_id,
-        "position": position,
-        "metric": metric,
-        "cell": row["cell"],
-        "device": device,
-        "observed_at": observed_at,
-        "value": value,
-        "flag": flag,
-        "finality": row["finality"],
-    }
-
-
-def _held(number: int, row: "Record", page: PageOf, limit: int) -> list[_Held]:
+def _opened(row: "Record", page: PageOf, limit: int) -> list[_Held]:
     """The first `limit` readings that a segment holds of a page, in order."""
     metric, batch_id, position = row["metric"], row["batch_id"], row["position"]
-    if row["count"] == 1:  # all in its row, and the query has asked for it
-        return [(metric, row["first_at"], batch_id, position, row["last"], row["flag"], number)]
+    cell, finality = row["cell"], row["finality"]
     leaves, after = slice_of(row, position, row["count"]), page.after
     begin = _first_behind(leaves, page.start - 1)
     if metric == after.metric:
@@ -132,7 +121,7 @@ def _held(number: int, row: "Record", page: PageOf, limit: int) -> list[_Held]:
     end = min(_first_behind(leaves, page.end), begin + limit)
     rest = memoryview(leaves)[READING_BYTES * begin : READING_BYTES * end]
     return [
-        (metric, high << 32 | low, batch_id, place, value, flag, number)
+        (metric, high << 32 | low, batch_id, place, value, flag, cell, finality)
         for place, (high, low, value, flag) in enumerate(_REST.iter_unpack(rest), position + begin)
     ]
 

@@ -4,6 +4,7 @@
 -- of batches up to block $13. `reach` is how far to look: each segment gives its last reading, and all of them where
 -- it lies within the window. What begins later cannot have any of the first. ($5 ends a day: no segment that begins
 -- before ends after.) Slices are read where the row does not hold the reading itself: null is looked for nowhere.
+-- The first columns are, in this order, a `StoredReading`: a segment of one reading is taken as it comes.
 with walked as (
        select metric, last_at, batch_id, position,
               sum(case when last_at > $7 then 0
@@ -20,9 +21,9 @@ with walked as (
   reach as (
        select metric, last_at from walked where held >= $10::bigint
         order by metric, last_at, batch_id, position limit 1)
-select s.batch_id, s.position, s.count, s.metric, s.cell, s.first_at, s.last, s.flag,
+select s.metric, s.first_at, s.batch_id, s.position, s.last, s.flag, s.cell,
        finality_of(b.block_number, m.safe, m.final) as finality,
-       run.leaves, run.packed
+       s.count, run.leaves, run.packed
   from segment s join batch b using (batch_id) cross join chain_mark m
   left join lateral (
        select substring(f.leaves from 1 + 40 * s.position for 40 * s.count) as leaves,
