@@ -136,6 +136,24 @@ async def test_the_first_of_two_commitments_for_a_batch_stands(
     assert [tuple(row) for row in rows] == [(1, b"\3" * 26), (2, b"\1" * 26)]
 
 
+async def test_the_first_commitment_stands_among_many(chain: FakeChain, index: Driven) -> None:
+    """Also where a group says it twice, and where the first is of an earlier range."""
+    firsts = [e.BatchCommitted(n, bytes([n]) * 26) for n in (5, 70)]
+    await mirrored(chain, index, firsts)
+    group = e.BatchesCommitted(1, b"\xaa" * 26 * (COPIED_FROM + 10))
+    again = e.BatchesCommitted(40, b"\xbb" * 26 * COPIED_FROM)
+    chain.mine([placed(group), placed(again)])
+    chain.catch_up()
+    while await index.mirror.step():
+        pass
+    rows = await index.indexer.pool.fetch("select batch_id, commitment from batch order by 1")
+    held = {batch_id: commitment[0] for batch_id, commitment in rows}
+    expected = {n: 0xAA if n <= COPIED_FROM + 10 else 0xBB for n in range(1, 40 + COPIED_FROM)}
+    assert held == expected | {5: 5, 70: 70}
+    query = "select count(*) from unjudged_batch join batch using (batch_id)"
+    assert await index.indexer.pool.fetchval(query) == len(held)
+
+
 # ------------------------------------------------------------------ what Postgres refuses
 
 

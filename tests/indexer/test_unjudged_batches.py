@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.processes import PATIENCE_S
 
 from corechain.service.database import create_pool, migrate
 from corechain_indexer.store import MIGRATIONS, SQL
@@ -35,6 +36,9 @@ select b.batch_id from batch b left join batch_file f using (batch_id)
 UNSETTLED = """
 select count(*) > 0 from batch b left join batch_file f using (batch_id)
  where b.block_number <= $1 and f.state is distinct from 'verified'"""
+WAITS = """
+select exists (select from pg_stat_activity
+                where datname = current_database() and wait_event_type = 'Lock')"""
 # A batch a block, of three lanes: an id says nothing of the block. (Three in a row are of three.)
 COMMITTED = """
 insert into batch select n, 0, (2 - n % 3)::bigint << 32 | n, $2, $3, $3
@@ -145,6 +149,22 @@ def pages(plan: str) -> int:
     """How many pages a statement touched, planning aside."""
     top = json.loads(plan)[0]["Plan"]
     return int(top["Shared Hit Blocks"] + top["Shared Read Blocks"])
+
+
+async def test_a_rollback_takes_what_a_verdict_that_goes_has_just_written(database: str) -> None:
+    async with books_on(database) as books, books.pool.acquire() as judge:
+        await books.commit(1)
+        await books.pool.execute(
+            "insert into batch_file (batch_id, state) values ($1, 'verified')", id_of(1)
+        )
+        async with judge.transaction():
+            await judge.execute("delete from batch_file")
+            rollback = asyncio.create_task(books.pool.execute("delete from batch"))
+            async with asyncio.timeout(PATIENCE_S):
+                while not await books.pool.fetchval(WAITS):  # noqa: ASYNC110 (Postgres has none)
+                    await asyncio.sleep(0.01)
+        await rollback
+        assert await books.pool.fetchval("select count(*) from unjudged_batch") == 0
 
 
 async def test_finding_open_batches_does_not_cost_with_those_that_are_judged(database: str) -> None:

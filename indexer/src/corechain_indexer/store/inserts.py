@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from asyncpg import DataError, IntegrityConstraintViolationError, PLPGSQLError
 
 from corechain_indexer.projections import COLUMNS, Row
+from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
     from corechain.service.database import Conn
@@ -17,6 +18,7 @@ Place = tuple[int, int]
 """Block number and index of a log: every row begins with them."""
 COPIED_FROM = 50
 """From so many rows on COPY is quicker than INSERT, which takes a round trip less."""
+BATCH_ID = COLUMNS["batch"].index("batch_id")
 REFUSED = (
     DataError,
     IntegrityConstraintViolationError,
@@ -40,8 +42,19 @@ async def insert_all(connection: "Conn", tables: Tables) -> None:
 async def _insert(connection: "Conn", table: str, rows: Sequence[Row]) -> None:
     if len(rows) < COPIED_FROM:
         await connection.executemany(INSERT[table], rows)
-    else:
-        await connection.copy_records_to_table(table, records=rows, columns=COLUMNS[table])
+        return
+    if table == "batch":
+        rows = await _first_commitments(connection, rows)
+    await connection.copy_records_to_table(table, records=rows, columns=COLUMNS[table])
+
+
+async def _first_commitments(connection: "Conn", rows: Sequence[Row]) -> list[Row]:
+    """Two commitments for one batch are a fraud of its submitter, and the first one stands. (COPY
+    cannot pass over a row; there is one writer, so nobody commits in between.)"""
+    first = {row[BATCH_ID]: row for row in reversed(rows)}
+    for record in await connection.fetch(SQL["committed"], list(first)):
+        del first[record["batch_id"]]
+    return [row for row in rows if first.get(row[BATCH_ID]) is row]
 
 
 @dataclass(slots=True)
@@ -87,7 +100,9 @@ class Sieve:
 def _insert_of(table: str) -> str:
     columns = COLUMNS[table]
     places = ", ".join(f"${place}" for place in range(1, len(columns) + 1))
-    return f"insert into {table} ({', '.join(columns)}) values ({places})"
+    # The first of two commitments stands, see `_first_commitments`.
+    unless = " on conflict (batch_id) do nothing" if table == "batch" else ""
+    return f"insert into {table} ({', '.join(columns)}) values ({places}){unless}"
 
 
 INSERT = {table: _insert_of(table) for table in COLUMNS}

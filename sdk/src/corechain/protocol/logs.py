@@ -125,22 +125,32 @@ class Layout:
         found = tuple(next(from_topics if mark else from_words) for mark in self.indexed)
         return () if found == tuple(range(len(found))) else found
 
+    def check(self, topics: Sequence[bytes], data: bytes) -> None:
+        """As `values`, for who wants none of them. Raises MalformedLog."""
+        if self._tail is not None:
+            data, _ = self._split(data)
+        self._checked(topics, data)
+
     def values(self, topics: Sequence[bytes], data: bytes) -> Sequence[Any]:
         """The fields in the order of the signature. Raises MalformedLog."""
-        if len(topics) != 1 + len(self.topics):
-            raise MalformedLog(f"{self.kind.__name__} has {len(self.topics)} indexed fields")
         tail = None
         if self._tail is not None:
             data, tail = self._split(data)
+        found: Sequence[Any] = self._static.unpack(self._checked(topics, data))
+        if self._wide or self._order or tail is not None:
+            found = self._arranged(found, tail)
+        return found
+
+    def _checked(self, topics: Sequence[bytes], data: bytes) -> bytes:
+        """The words of the static fields, topics first. Raises MalformedLog."""
+        if len(topics) != 1 + len(self.topics):
+            raise MalformedLog(f"{self.kind.__name__} has {len(self.topics)} indexed fields")
         whole = b"".join((*topics[1:], data))
         if len(whole) != self._static.size:
             raise MalformedLog(f"{self.kind.__name__} is not {len(data)} bytes long")
         if int.from_bytes(whole, "big") & self._must_be_zero:
             raise MalformedLog(f"{self.kind.__name__} has a field that is wider than its type")
-        found: Sequence[Any] = self._static.unpack(whole)
-        if self._wide or self._order or tail is not None:
-            found = self._arranged(found, tail)
-        return found
+        return whole
 
     def _arranged(self, static: Sequence[Any], tail: Any) -> list[Any]:
         found = list(static)

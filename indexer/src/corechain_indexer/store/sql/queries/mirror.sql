@@ -63,3 +63,7 @@ delete from batch where block_number > $1 returning batch_id
 with gone as (delete from tally returning state, batches, readings, rejected)
 insert into tally (state, batches, readings, rejected)
 select state, sum(batches), sum(readings), sum(rejected) from gone group by state
+
+-- name: committed
+-- Which of some batches are there.
+select batch_id from batch where batch_id = any($1::bigint[])
