@@ -24,11 +24,12 @@ from corechain.protocol.levels import BLOCK, UpperLevels
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.statistics import StatisticsTree, locate
 from corechain.protocol.vocabulary import metric
-from corechain_indexer.api.rows import hexed
+from corechain_indexer.api.rows import hexed, sql_header
 from corechain_indexer.api.statistics import Question, StatisticsReader
-from corechain_indexer.api.trees import Batch, BatchGone, TreeCache
+from corechain_indexer.api.trees import Batch, BatchGone, HeaderCache, Stated, TreeCache
 from corechain_indexer.export import split_leaves
 from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.reads import Reads
 from indexer.support import HOUR_S, START, Driven, World
 
 HOURS = 110
@@ -147,6 +148,46 @@ async def test_the_cache_holds_what_was_asked_for_last(served: Driven) -> None:
     for batch in (first, second, first):
         await both.upper([batch])
     assert list(both._held) == [second, first]
+
+
+async def test_headers_that_are_kept_are_those_of_the_chain_as_it_is_now(served: Driven) -> None:
+    """Finality and block are asked for each time; what the commitment binds only once."""
+    pool = served.indexer.pool
+    headers = HeaderCache(pool, max_held=1)
+    found = await headers.between(1, 2, None)
+    rows = await Reads(pool).headers_of([1, 2])
+    assert [one.stated.header for one in found] == [sql_header(row) for row in rows]
+    assert [one.stated.statistics_root for one in found] == [row["statistics_root"] for row in rows]
+    assert list(headers._held) == [found[1].name]
+    both = HeaderCache(pool)
+    assert await both.between(1, 2, None) == found
+    again = await both.between(1, 2, None)
+    assert all(one.stated is both._held[one.name] for one in again)
+    await pool.execute("update chain_mark set safe = $1", found[0].block)
+    finalities = ["safe", "pending"]
+    assert [one.finality for one in await both.between(1, 2, None)] == finalities
+    assert await both.between(1, 2, found[0].block) == [found[0]._replace(finality="safe")]
+    # After a reorganisation the number is another batch's.
+    await pool.execute("update batch set commitment = $1 where batch_id = 1", bytes(26))
+    await pool.execute("update batch_file set report_count = 77 where batch_id = 1")
+    other, _ = await both.between(1, 2, None)
+    assert other.name == Batch(1, bytes(26))
+    assert other.stated.header.report_count == 77
+    await pool.execute("delete from batch_file where batch_id = 1")
+    assert [one.name.batch_id for one in await both.between(1, 2, None)] == [2]
+
+
+async def test_a_batch_that_changes_while_headers_are_read_is_gone(served: Driven) -> None:
+    class Changing(HeaderCache):
+        """A reorganisation between the two questions."""
+
+        async def _stated(self, batches: Sequence[Batch]) -> dict[Batch, Stated]:
+            change = "update batch set commitment = $1 where batch_id = 1"
+            await self.pool.execute(change, bytes(26))
+            return await super()._stated(batches)
+
+    with pytest.raises(BatchGone, match="batch 1 is not verified"):
+        await Changing(served.indexer.pool).between(1, 2, None)
 
 
 async def test_a_batch_that_is_not_there_any_more_is_gone(served: Driven) -> None:

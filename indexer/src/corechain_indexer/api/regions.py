@@ -7,14 +7,13 @@ proven by a range; one that reaches beyond it shows the leaves, of which those i
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from corechain.protocol.levels import BLOCK, OpenedTrees
 from corechain.protocol.ranges import KeyRange, edges_of
 from corechain.protocol.reading import Reading
 from corechain.protocol.statistics import NOTHING, Statistics
 from corechain_indexer.api import schemas
-from corechain_indexer.api.rows import hexed, sql_header
+from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import (
     MAX_BATCHES,
     StatisticsReader,
@@ -22,12 +21,9 @@ from corechain_indexer.api.statistics import (
     overlaps,
     skipped_of,
 )
-from corechain_indexer.api.trees import Batch, TreeCache
+from corechain_indexer.api.trees import Found, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store.reads import Reads
-
-if TYPE_CHECKING:
-    from asyncpg import Record
 
 MAX_SHOWN = 20_000
 """Leaves that an answer shows, 80 bytes of text each: as much as two pages of readings with their
@@ -59,7 +55,7 @@ class RegionReader:
         window = region.start, region.end
         newest = region.newest_block
         found = await self.reads.batches_in_window(*window, MAX_BATCHES + 1, newest)
-        rows = await headers_by_lane(self.reads, found, newest)
+        rows = await headers_by_lane(self.trees.headers, found, newest)
         skipped = [skipped_of(row) for row in rows if not overlaps(row, *window)]
         looked = [row for row in rows if overlaps(row, *window)]
         whole = [row for row in looked if _lies_in(row, *window)]
@@ -75,11 +71,9 @@ class RegionReader:
             total.count, total.sum, total.min, total.max, parts, skipped, shown
         )
 
-    async def _shown(
-        self, row: "Record", ranges: Sequence[KeyRange], most: int
-    ) -> Sequence["_Shown"]:
+    async def _shown(self, row: Found, ranges: Sequence[KeyRange], most: int) -> Sequence["_Shown"]:
         """Of a batch the ranges, in order."""
-        name = Batch(row["batch_id"], row["commitment"])
+        name = row.name
         upper = (await self.trees.upper([name]))[name]
         # A neighbour on either side: it is shown, and may lie in the next block.
         around = [
@@ -104,8 +98,9 @@ def _too_many() -> InvalidQuery:
     )
 
 
-def _lies_in(row: "Record", start: int, end: int) -> bool:
-    return bool(row["window_start"] >= start and row["window_end"] <= end)
+def _lies_in(row: Found, start: int, end: int) -> bool:
+    header = row.stated.header
+    return header.window_start >= start and header.window_end <= end
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +120,16 @@ class _Shown:
         return total
 
 
-def _share(row: "Record", trees: OpenedTrees, keys: KeyRange) -> _Shown:
+def _share(row: Found, trees: OpenedTrees, keys: KeyRange) -> _Shown:
     start, end = trees.locate(*keys)
     shown = range(max(0, start - 1), min(trees.upper.count, end + 1))
     leaves = [trees.leaves[at] for at in shown]
     answer = schemas.Disclosed(
-        row["batch_id"],
-        row["block_number"],
-        row["finality"],
-        sql_header(row),
-        hexed(row["readings_root"]),
+        row.name.batch_id,
+        row.block,
+        row.finality,
+        row.stated.header,
+        row.stated.readings_root,
         hexed(keys[0]),
         hexed(keys[1]),
         start,

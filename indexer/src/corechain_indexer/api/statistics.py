@@ -12,15 +12,12 @@ from corechain.protocol.statistics import NODE_BYTES, NOTHING
 from corechain.protocol.statistics import Statistics as Proven
 from corechain.protocol.vocabulary import Metric
 from corechain_indexer.api import schemas
-from corechain_indexer.api.rows import hexed, sql_header
-from corechain_indexer.api.trees import Batch, TreeCache
+from corechain_indexer.api.rows import hexed
+from corechain_indexer.api.trees import Batch, Found, HeaderCache, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store.readings import Readings
-from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
-    from asyncpg import Record
-
     from corechain.service.database import Database
 
 T = TypeVar("T")
@@ -68,7 +65,7 @@ class StatisticsReader:
         return schemas.Statistics(total.count, total.sum, total.min, total.max, parts, skipped)
 
     async def parts(
-        self, rows: Sequence["Record"], ranges: Sequence[KeyRange]
+        self, rows: Sequence[Found], ranges: Sequence[KeyRange]
     ) -> tuple[list[schemas.Part], Proven]:
         """Of each batch the ranges, in order, and what they add up to. Raises BatchGone,
         InvalidQuery for more than MAX_PARTS."""
@@ -82,11 +79,9 @@ class StatisticsReader:
             total += proven
         return parts, total
 
-    async def _proven(
-        self, rows: Sequence["Record"], ranges: Sequence[KeyRange]
-    ) -> list["_Looked"]:
+    async def _proven(self, rows: Sequence[Found], ranges: Sequence[KeyRange]) -> list["_Looked"]:
         """Of each batch the ranges, in order. Raises BatchGone."""
-        names = [Batch(row["batch_id"], row["commitment"]) for row in rows]
+        names = [row.name for row in rows]
         uppers = await self.trees.upper(names)
         found = {
             name: _Looked(row, uppers[name], ranges) for name, row in zip(names, rows, strict=True)
@@ -107,7 +102,7 @@ class StatisticsReader:
         window = question.start, question.end, MAX_PARTS + 1, question.newest_block
         return await Readings(self.pool).cells_of(device, metric, *window)
 
-    async def _batches(self, question: Question) -> Sequence["Record"]:
+    async def _batches(self, question: Question) -> Sequence[Found]:
         """All verified batches from the first to the last that holds such readings, by lane."""
         first_hour = question.start - question.start % HOUR_S
         holding = await Readings(self.pool).batches_with(
@@ -118,19 +113,19 @@ class StatisticsReader:
             MAX_BATCHES + 1,
             question.newest_block,
         )
-        return await headers_by_lane(Reads(self.pool), holding, question.newest_block)
+        return await headers_by_lane(self.trees.headers, holding, question.newest_block)
 
 
 async def headers_by_lane(
-    reads: Reads, holding: Sequence[int], newest_block: int | None
-) -> list["Record"]:
+    headers: HeaderCache, holding: Sequence[int], newest_block: int | None
+) -> list[Found]:
     """The headers from the first to the last of these batches, lane by lane. Raises InvalidQuery
-    for too many; MAX_BATCHES + 1 ids are too many, too."""
-    rows: list[Record] = []
+    for too many; MAX_BATCHES + 1 ids are too many, too. Raises BatchGone."""
+    rows: list[Found] = []
     for first, last in _spans(holding):
         if last - first + len(rows) >= MAX_BATCHES or len(holding) > MAX_BATCHES:
             raise InvalidQuery("to", f"the answer spans more than {MAX_BATCHES} batches")
-        rows += await reads.headers_between(first, last, newest_block)
+        rows += await headers.between(first, last, newest_block)
     return rows
 
 
@@ -149,15 +144,15 @@ def _spans(batches: Sequence[int]) -> list[tuple[int, int]]:
     return [(min(ids), max(ids)) for _, ids in sorted(lanes.items())]
 
 
-def skipped_of(row: "Record") -> schemas.Skipped:
-    return schemas.Skipped(
-        row["batch_id"], row["block_number"], sql_header(row), hexed(row["readings_root"])
-    )
+def skipped_of(row: Found) -> schemas.Skipped:
+    stated = row.stated
+    return schemas.Skipped(row.name.batch_id, row.block, stated.header, stated.readings_root)
 
 
-def overlaps(row: "Record", start: int, end: int) -> bool:
+def overlaps(row: Found, start: int, end: int) -> bool:
     """Whether a batch's window touches [start, end]."""
-    return bool(row["window_end"] >= start and row["window_start"] <= end)
+    header = row.stated.header
+    return header.window_end >= start and header.window_start <= end
 
 
 def _range(question: Question, cell: int) -> KeyRange:
@@ -172,7 +167,7 @@ def _range(question: Question, cell: int) -> KeyRange:
 class _Looked:
     """A batch with what of its leaves has been read, and the ranges that are proven by it."""
 
-    row: "Record"
+    row: Found
     upper: UpperLevels
     ranges: Sequence[KeyRange]
     blocks: dict[int, bytes] = field(default_factory=dict)
@@ -185,7 +180,7 @@ class _Looked:
     def prove(self) -> set[int]:
         """The blocks that must be read, too."""
         missing: set[int] = set()
-        root = self.row["statistics_root"]
+        root = self.row.stated.statistics_root
         for keys in self.ranges:
             try:
                 self.proven[keys] = prove_range(self.upper, self.blocks, keys, root)
@@ -215,28 +210,21 @@ def _shaped(found: Iterable[_Looked]) -> tuple[list[schemas.Part], Proven]:
     """The parts of all ranges, and what they add up to."""
     parts, total = [], NOTHING
     for batch in found:
-        header, readings_root = sql_header(batch.row), hexed(batch.row["readings_root"])
         for keys in batch.ranges:
             proven = batch.proven[keys]
-            parts.append(_part(batch.row, header, readings_root, keys, proven))
+            parts.append(_part(batch.row, keys, proven))
             total += proven.statistics
     return parts, total
 
 
-def _part(
-    row: "Record",
-    header: schemas.Header,
-    readings_root: str,
-    keys: KeyRange,
-    proven: ProvenRange,
-) -> schemas.Part:
+def _part(row: Found, keys: KeyRange, proven: ProvenRange) -> schemas.Part:
     total = proven.statistics
     return schemas.Part(
-        row["batch_id"],
-        row["block_number"],
-        row["finality"],
-        header,
-        readings_root,
+        row.name.batch_id,
+        row.block,
+        row.finality,
+        row.stated.header,
+        row.stated.readings_root,
         hexed(keys[0]),
         hexed(keys[1]),
         proven.start,

@@ -85,12 +85,12 @@ class Reads:
         """By their ordinal in the data file."""
         return await asked(self.database.fetch(SQL["rejections_page"], batch_id, after, limit))
 
-    async def headers_between(
+    async def verified_between(
         self, first: int, last: int, newest_block: int | None = None
     ) -> "Sequence[Record]":
-        """All verified batches with these ids, both included; committed up to a block, or
-        whenever."""
-        question = (SQL["headers_between"], first, last, newest_block)
+        """`batch_id`, `commitment`, `block_number`, `finality` of all verified batches with these
+        ids, both included; committed up to a block, or whenever."""
+        question = (SQL["verified_between"], first, last, newest_block)
         return await asked(self.database.fetch(*question))
 
     async def batches_in_window(

@@ -75,11 +75,9 @@ select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state
 select ordinal, device, sequence, metric, cell, observed_at, value, reasons from rejection
  where batch_id = $1 and ordinal > $2::bigint order by ordinal limit $3
 
--- name: headers_between
-select b.batch_id, b.commitment, b.block_number, b.transaction, f.state, f.reason,
-       f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
-       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root,
-       finality_of(b.block_number, m.safe, m.final) as finality
+-- name: verified_between
+-- What may change of a batch: its commitment binds the rest (`headers_of`), which is kept by whoever has read it once.
+select b.batch_id, b.commitment, b.block_number, finality_of(b.block_number, m.safe, m.final) as finality
   from batch b join batch_file f using (batch_id) cross join chain_mark m
  where b.batch_id between $1 and $2 and f.state = 'verified' and ($3::bigint is null or b.block_number <= $3)
  order by b.batch_id
