@@ -367,7 +367,8 @@ class Client(ClientBase):
     ) -> flows.StatisticsResult:
         """Count, mean, min and max of a metric in [start, end], proven unless `verify` is off.
 
-        Complete over all batches between the first and the last that hold such readings.
+        Complete over all batches between the first and the last that hold such readings, in each
+        lane that the answer names; that the device is in no other lane is the API's word.
         """
         question = self.question(metric, device, cell, start, end)
         return self.run(flows.statistics(question, self._commitments(), view))
