@@ -2,11 +2,13 @@
 
 given verified batches
   ├── a page with proofs is proven by the SDK, whatever its filters and size
+  ├── a statistic asks the database three times
   ├── a batch that changed while the answer was made is "ask again", never a wrong proof
   └── without `proofs` there are none
 """
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 import pytest_asyncio
@@ -17,12 +19,14 @@ from corechain import flows
 from corechain.answers import parse_proven_reading, parse_statistics
 from corechain.devnet.settings import PAYEE_KEY
 from corechain.protocol.reading import DeviceId
-from corechain.protocol.vocabulary import metric
+from corechain.protocol.vocabulary import BY_CODE, metric
 from corechain.readings import ReadingsQuestion, parse_page
 from corechain.steps import Request
 from corechain_indexer.api.proofs import ReadingProver
+from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.errors import Unavailable
+from corechain_indexer.store import SQL
 from corechain_indexer.store.pages import PageOf, readings_page
 from indexer.support import START, Driven, World, device_of, driven, get, settings_of
 
@@ -82,6 +86,37 @@ async def test_a_batch_that_changed_meanwhile_is_ask_again(world: World, served:
     await pool.execute("delete from batch_file where batch_id = 2")
     with pytest.raises(Unavailable, match="ask again"):
         await prover.prove(rows)
+
+
+async def test_a_statistic_whose_trees_are_known_is_three_questions(
+    world: World, served: Driven
+) -> None:
+    pool = _Counted(served.indexer.pool)
+    reader = StatisticsReader(cast(Any, pool), TreeCache(cast(Any, pool), 1 << 20))
+    device = world.keys[0].identity.device
+    asked_for = Question(BY_CODE[1], device, None, 0, 2**40 - 1)
+    first = await reader.answer(asked_for)
+    pool.asked.clear()
+    assert await reader.answer(asked_for) == first
+    assert first.count > 0
+    # Where the device was and which batches hold it; whether they stand; the leaves at their edges.
+    wanted = [SQL[name] for name in ("whereabouts", "verified_between", "leaf_blocks")]
+    assert pool.asked == wanted
+
+
+class _Counted:
+    """A pool that remembers what it is asked."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool, self.asked = pool, list[str]()
+
+    async def fetch(self, query: str, *arguments: Any) -> Any:
+        self.asked.append(query)
+        return await self._pool.fetch(query, *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        self.asked.append(query)
+        return await self._pool.fetchrow(query, *arguments)
 
 
 async def test_without_proofs_there_are_none(world: World, served: Driven) -> None:

@@ -32,7 +32,7 @@ from corechain_indexer.store.pages import (
     cursor_of,
     readings_page,
 )
-from corechain_indexer.store.readings import Readings
+from corechain_indexer.store.readings import Readings, Wanted
 from corechain_indexer.store.segments import SEGMENT_COLUMNS, Segments
 from corechain_indexer.store.series import Bucket, SegmentSeries
 
@@ -185,16 +185,16 @@ async def newest_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
 async def places_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
     """Cells exactly, where leaves are not packed; of batches none is left out that holds some."""
     assert page.metric is not None
-    question = page.device, page.metric, page.start, page.end
+    wanted = Wanted(page.device, page.metric, page.start, page.end, page.newest_block)
     found, around = of_list(held, page), of_list(held, replace(page, start=0, end=MAX_TIME))
-    cells = await Readings(pool).cells_of(*question, 100, page.newest_block)
+    batches, cells = await Readings(pool).whereabouts(wanted, 100, 100)
     holding = sorted({to_signed(item.reading.cell) for item in found})
     if await pool.fetchval("select count(*) from packed_leaves"):
         near = {item.reading.cell for item in around}
         assert {item.reading.cell for item in found} <= set(cells) <= near
     else:
         assert cells == [to_unsigned(cell) for cell in holding]
-    batches = await Readings(pool).batches_with(*question, 100, page.newest_block)
+    assert await Readings(pool).whereabouts(wanted, 1, 0) == (batches[:1], [])
     assert batches == sorted(batches)
     assert {item.batch_id for item in found} <= set(batches) <= {item.batch_id for item in around}
 

@@ -15,13 +15,12 @@ from corechain_indexer.api import schemas
 from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.trees import Batch, Found, HeaderCache, TreeCache
 from corechain_indexer.errors import InvalidQuery
-from corechain_indexer.store.readings import Readings
+from corechain_indexer.store.readings import Readings, Wanted
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
 
 T = TypeVar("T")
-HOUR_S = 3600
 MAX_BATCHES = 2_000
 """An answer spans so many batches at the most; a longer time is asked for in pieces."""
 MAX_PARTS = 10_000
@@ -56,8 +55,7 @@ class StatisticsReader:
     async def answer(self, question: Question) -> schemas.Statistics:
         """Raises InvalidQuery when the answer would span too many batches or have too many
         parts; nothing is left out of an answer."""
-        cells = await self._cells(question)
-        rows = await self._batches(question)
+        cells, rows = await self._whereabouts(question)
         start, end = question.start, question.end
         skipped = [skipped_of(row) for row in rows if not overlaps(row, start, end)]
         looked = [row for row in rows if overlaps(row, start, end)]
@@ -94,26 +92,16 @@ class StatisticsReader:
             missing = await _worked_out(len(missing), _prove, found, missing)
         return list(found.values())
 
-    async def _cells(self, question: Question) -> Sequence[int]:
-        if question.cell is not None:
-            return [question.cell]
-        device, metric = question.device, question.metric.code
+    async def _whereabouts(self, question: Question) -> tuple[Sequence[int], Sequence[Found]]:
+        """The cells, and all verified batches from the first to the last that holds such readings,
+        by lane."""
+        cell, window = question.cell, (question.start, question.end, question.newest_block)
+        wanted = Wanted(question.device, question.metric.code, *window)
         # One more than any answer has parts for: whether there are more is seen, never cut off.
-        window = question.start, question.end, MAX_PARTS + 1, question.newest_block
-        return await Readings(self.pool).cells_of(device, metric, *window)
-
-    async def _batches(self, question: Question) -> Sequence[Found]:
-        """All verified batches from the first to the last that holds such readings, by lane."""
-        first_hour = question.start - question.start % HOUR_S
-        holding = await Readings(self.pool).batches_with(
-            question.device,
-            question.metric.code,
-            first_hour,
-            question.end,
-            MAX_BATCHES + 1,
-            question.newest_block,
-        )
-        return await headers_by_lane(self.trees.headers, holding, question.newest_block)
+        limits = MAX_BATCHES + 1, MAX_PARTS + 1 if cell is None else 0
+        batches, cells = await Readings(self.pool).whereabouts(wanted, *limits)
+        rows = await headers_by_lane(self.trees.headers, batches, question.newest_block)
+        return (cells if cell is None else [cell]), rows
 
 
 async def headers_by_lane(

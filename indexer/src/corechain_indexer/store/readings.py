@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
@@ -12,10 +12,30 @@ from corechain_indexer.store.pages import PageOf, StoredReading, readings_page
 if TYPE_CHECKING:
     from corechain_indexer.store import Asked
 
+HOUR_S = 3600
 Place = tuple[bytes, int, int, int, int]
 """Where a reading stands: device, metric, time, batch, position."""
 FIRST_PLACE: Place = (b"", -1, -1, -1, -1)
 """Before every reading."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A device's metric in [start, end] seconds, by batches up to a block, or by all."""
+
+    device: bytes
+    metric: int
+    start: int
+    end: int
+    newest_block: int | None = None
+
+
+class Whereabouts(NamedTuple):
+    """Ids of the batches that hold readings in the window, or some before and some after it (the
+    window from its hour's begin on); and H3 cells in which some of it was observed."""
+
+    batches: Sequence[int]
+    cells: Sequence[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,30 +59,18 @@ class Readings:
         page = PageOf(device, metric, start, end, newest_block=newest_block).behind(after)
         return await readings_page(self.database, page, limit) if page is not None else []
 
-    async def batches_with(
-        self,
-        device: bytes,
-        metric: int,
-        start: int,
-        end: int,
-        limit: int,
-        newest_block: int | None,
-    ) -> list[int]:
-        """Ids of the batches that hold such readings, or some before and some after them."""
-        arguments = (device, metric, start, end, limit, newest_block)
-        rows = await asked(self.database.fetch(SQL["batches_with"], *arguments))
-        return [row["batch_id"] for row in rows]
-
-    async def cells_of(
-        self,
-        device: bytes,
-        metric: int,
-        start: int,
-        end: int,
-        limit: int,
-        newest_block: int | None,
-    ) -> list[int]:
-        """H3 cells in which the device has observed the metric, by batches up to a block."""
-        arguments = (device, metric, start, end, newest_block, limit)
-        rows = await asked(self.database.fetch(SQL["cells_of"], *arguments))
-        return [to_unsigned(row["cell"]) for row in rows]
+    async def whereabouts(self, wanted: Wanted, batches: int, cells: int) -> Whereabouts:
+        """So many batches and cells at the most, the first ones."""
+        arguments = (
+            wanted.device,
+            wanted.metric,
+            wanted.start - wanted.start % HOUR_S,
+            wanted.end,
+            batches,
+            wanted.newest_block,
+            wanted.start,
+            cells,
+        )
+        row = await asked(self.database.fetchrow(SQL["whereabouts"], *arguments))
+        assert row is not None, "a select without a table has one row"
+        return Whereabouts(row["batches"], [to_unsigned(cell) for cell in row["cells"]])

@@ -41,33 +41,35 @@ select s.metric, s.first_at, s.batch_id, s.position, s.last, s.flag, s.cell,
        > ($8::integer, $9::bigint, $11::bigint, $12::bigint)
    and ($13::bigint is null or b.block_number <= $13)
 
--- name: batches_with
--- Batches that hold readings of the device and metric before and after a window's ends, or in it; up to a block.
-select distinct batch_id from segment s
- where device = $1 and metric = $2 and last_at >= $3::bigint
-   and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
-   and ($6::bigint is null
-        or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $6))
- order by batch_id limit $5
-
--- name: cells_of
--- Where a device was in a window, by batches up to a block. A segment that begins before it and ends after it is
--- opened: it may hold none. (Not where its leaves are packed: a cell too many is a part of zero readings.)
-select distinct cell from segment s
- where device = $1 and metric = $2 and last_at >= $3::bigint
-   and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
-   and (first_at >= $3 or last_at <= $4
-        or exists (select from batch_file f where f.batch_id = s.batch_id and f.leaves is null)
-        or exists (select from batch_file f
-                    cross join lateral
-                          (select substring(f.leaves from 1 + 40 * s.position for 40 * s.count) offset 0) run (leaves)
-                    cross join generate_series(0, s.count - 1) n
-                    where f.batch_id = s.batch_id
-                      and ('x' || encode(substring(run.leaves from 31 + 40 * n for 5), 'hex'))::bit(40)::bigint
-                          between $3 and $4))
-   and ($5::bigint is null
-        or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $5))
- order by cell limit $6
+-- name: whereabouts
+-- Of a device's metric, by batches up to a block: the batches that hold readings in [$3, $4], or some before and some
+-- after it; and the cells where it was in [$7, $4]. One statement: each is a round trip. (The limit of 0 reads nothing.)
+-- A segment that begins before the window and ends after it is opened for its cell: it may hold none of it. (Not where
+-- its leaves are packed: a cell too many is a part of zero readings.)
+select array(
+       select distinct batch_id from segment s
+        where device = $1 and metric = $2 and last_at >= $3::bigint
+          and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
+          and ($6::bigint is null
+               or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $6))
+        order by batch_id limit $5) as batches,
+       array(
+       select distinct cell from segment s
+        where device = $1 and metric = $2 and last_at >= $7::bigint
+          and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
+          and (first_at >= $7 or last_at <= $4
+               or exists (select from batch_file f where f.batch_id = s.batch_id and f.leaves is null)
+               or exists (select from batch_file f
+                           cross join lateral
+                                 (select substring(f.leaves from 1 + 40 * s.position for 40 * s.count) offset 0)
+                                 run (leaves)
+                           cross join generate_series(0, s.count - 1) n
+                           where f.batch_id = s.batch_id
+                             and ('x' || encode(substring(run.leaves from 31 + 40 * n for 5), 'hex'))::bit(40)::bigint
+                                 between $7 and $4))
+          and ($6::bigint is null
+               or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $6))
+        order by cell limit $8) as cells
 
 -- name: series
 -- Buckets of $5 seconds of what was observed in [$3, $4], of batches up to a block: the first $6 at least. Segments
