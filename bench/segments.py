@@ -41,6 +41,7 @@ from corechain_indexer.fetch import FileSources
 from corechain_indexer.judge import Expected
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive, ArchiveStore
 from corechain_indexer.store.files import FileStore, OpenBatch, batch_rows
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.pages import PageOf, readings_page
@@ -185,6 +186,7 @@ async def kept(bench: Bench, observations: int) -> dict[str, Any]:
             f"packed_page_of_{limit}": await _pages(bench, pool, fleet, limit)
             for limit in (100, 1_000)
         }
+        old |= await _archived(bench, pool, fleet)
     figures = {name: statistics.median(each[name] for each in spent) for name in spent[0]}
     bytes_ = (sizes["segments"] + sizes["leaves"]) / sizes["readings"]
     a_run = sizes["segments"] / sizes["runs"]
@@ -211,13 +213,42 @@ async def _packed(bench: Bench, pool: Any) -> dict[str, float]:
     }  # fmt: skip
 
 
-async def _pages(bench: Bench, pool: Any, fleet: Fleet, limit: int) -> dict[str, float]:
+def _bytes_in(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*.leaves"))
+
+
+async def _archived(bench: Bench, pool: Any, fleet: Fleet) -> dict[str, Any]:
+    """What stays in Postgres once the same readings are in archive files, and pages of them."""
+    with tempfile.TemporaryDirectory() as folder:
+        archive = Archive(Path(folder))
+        await pool.execute("delete from outbox")  # the cache has learned of them
+        with bench.counted():
+            while await ArchiveStore(pool, archive).move_some(0):
+                pass
+        spent = bench.us(READINGS)
+        await pool.execute("vacuum (full, analyze) batch_file")
+        await pool.execute("vacuum (full, analyze) packed_leaves")
+        sizes = dict(await pool.fetchrow(SIZES))
+        files = _bytes_in(Path(folder))
+        pages = await _pages(bench, pool, fleet, 100, archive)
+        archive.close()
+    kept = sizes["segments"] + sizes["leaves"] + sizes["packed"]
+    return {
+        "archived_bytes_per_reading": round(kept / sizes["readings"], 1),
+        "archive_file_bytes_per_reading": round(files / sizes["readings"], 2),
+        "archive_us": spent["us"], "archived_page_of_100": pages,
+    }  # fmt: skip
+
+
+async def _pages(
+    bench: Bench, pool: Any, fleet: Fleet, limit: int, archive: Archive = NO_ARCHIVE
+) -> dict[str, float]:
     """Of devices of the fleet, one after another. Few have as many readings as are asked for."""
     devices = [fleet._device(number * 7 % min(fleet.sent, fleet.size)) for number in range(PAGES)]
     found = 0
     with bench.counted():
         for device in devices:
-            found += len(await readings_page(pool, PageOf(device, 1, 0, MAX_TIME), limit))
+            found += len(await readings_page(pool, PageOf(device, 1, 0, MAX_TIME), limit, archive))
     return bench.us(PAGES) | {"readings": found / PAGES}
 
 
@@ -277,7 +308,8 @@ def measure() -> dict[str, Any]:
     run_1000 (readings a run): bytes_per_reading with all indexes, leaves and tree levels;
     bytes_per_segment; us and postgres_us a reading to keep; page_of_100, page_of_1000: a page;
     packed_leaves_bytes and packed_bytes_per_reading once they are packed, pack_us a reading for it,
-    packed_page_of_100 and packed_page_of_1000: a page of those.
+    packed_page_of_100 and packed_page_of_1000: a page of those; archived_bytes_per_reading in
+    Postgres and archive_file_bytes_per_reading beside it once they are archived, and a page then.
     recover_us, verify_us: bench/floor.py. bench/index.py takes readings_per_s of `verified_1`, and
     bytes_per_reading of `run_60`.
     """

@@ -10,7 +10,7 @@ from support.processes import PATIENCE_S
 
 from corechain.devnet.postgres import PostgresServer
 from corechain.service import database as databases
-from corechain_indexer.store import latest
+from corechain_indexer.store import archive, latest
 from indexer.kept_tables import as_new
 from indexer.support import Driven, World, driven, settings_of, world_of
 
@@ -22,6 +22,8 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(latest, "READ_LIMIT_S", PATIENCE_S)
     monkeypatch.setattr(latest, "CONNECT_LIMIT_S", PATIENCE_S)
     monkeypatch.setattr(latest, "ANSWER_LIMIT_S", PATIENCE_S)
+    for what in archive.LIMITS_S:
+        monkeypatch.setitem(archive.LIMITS_S, what, PATIENCE_S)
     monkeypatch.setattr(databases, "CONNECT_TIMEOUT_S", PATIENCE_S)
 
 

@@ -298,7 +298,7 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
         length = settings.redis_events
         exporters.append(EventRelay(indexer.redis, EventLog(events), key, length))
         schedule = indexer.deployment.rewards
-        auditor = RewardAuditor(indexer.pool, indexer.metrics, schedule)
+        auditor = RewardAuditor(indexer.pool, indexer.metrics, schedule, indexer.archive)
         exporter = Exporters(exporters, auditor)
         yield Driven(indexer, mirror, verifier, exporter)
 

@@ -5,7 +5,7 @@ given batches of any readings, late ones and several at a time too, some undone 
   ├── series of any bucket, newest values, cells and batches are the list's
   ├── what is kept is what a fresh index of the same batches keeps
   ├── a run that surrounds others begins before them, though it ends last
-  └── and all that with the final ones packed, which takes no byte from their leaves
+  └── and all that with the final ones packed, the oldest of them moved into archive files too
 given an index of the version before, with data
   └── after its migration it keeps what a fresh one does
 """
@@ -14,6 +14,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -22,6 +24,7 @@ from hypothesis import strategies as st
 from corechain.protocol.reading import DeviceId, Reading
 from corechain.service.database import create_pool, migrate
 from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive, ArchiveStore
 from corechain_indexer.store.files import to_signed, to_unsigned
 from corechain_indexer.store.latest import newest_in
 from corechain_indexer.store.packing import PackStore, pack_leaves, unpack_leaves
@@ -88,21 +91,30 @@ async def keep(pool: Any, batch_id: int, items: Sequence[Reading]) -> None:
     leaves = b"".join(sorted(item.pack() for item in items))
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(
-            "insert into batch values ($1, 0, $1, $2, $3, $3)", batch_id, bytes(26), bytes(32)
+            "insert into batch values ($1, 0, $1, $2, $3, $3)",
+            batch_id,
+            batch_id.to_bytes(26),
+            bytes(32),
         )
         await connection.execute(
             "insert into batch_file (batch_id, state, leaves, reading_count, readings_root, "
-            "tree_levels) values ($1, 'verified', $2, $3, '', '')", batch_id, leaves, len(items),
+            "tree_levels, window_end) values ($1, 'verified', $2, $3, '', '', 0)",
+            batch_id, leaves, len(items),
         )  # fmt: skip
         await Segments.of(batch_id, leaves).copy_to(connection)
 
 
 @asynccontextmanager
 async def kept(
-    url: str, contents: Sequence[Sequence[Reading]], undone: int, packed: int
+    url: str,
+    contents: Sequence[Sequence[Reading]],
+    undone: int,
+    packed: int,
+    archived: int = 0,
+    archive: Archive = NO_ARCHIVE,
 ) -> AsyncIterator[Any]:
     """The batches, after a reorg that took the last few and gave them back; those up to block
-    `packed` are final, and packed."""
+    `packed` are final, and packed, those up to `archived` in archive files."""
     async with create_pool(url) as pool:
         await pool.execute("truncate batch, outbox, stale_device cascade")
         for batch_id, items in enumerate(contents, 1):
@@ -114,9 +126,13 @@ async def kept(
         for batch_id, items in enumerate(contents[after:], after + 1):
             await keep(pool, batch_id, items)
         assert await pool.fetch(EVERY_SEGMENT) == before
-        await pool.execute("update chain_mark set final = $1", packed)
-        while await PackStore(pool).pack_some(0.0):
-            pass
+        await pool.execute("delete from outbox")  # the cache has learned of them
+        for final in (min(archived, packed), packed):
+            await pool.execute("update chain_mark set final = $1", final)
+            while await PackStore(pool).pack_some(0.0):
+                pass
+            while final == archived and await ArchiveStore(pool, archive).move_some(0):
+                pass
         yield pool
         await pool.execute("update chain_mark set final = -1")
 
@@ -133,13 +149,15 @@ def of_list(held: Sequence[Held], page: PageOf) -> list[Held]:
     return sorted(found, key=lambda item: item.place)
 
 
-async def pages_agree(pool: Any, held: Sequence[Held], page: PageOf, limit: int) -> None:
+async def pages_agree(
+    pool: Any, held: Sequence[Held], page: PageOf, limit: int, archive: Archive = NO_ARCHIVE
+) -> None:
     packed = await pool.fetchval("select final from chain_mark")
     expected = [item.served(packed) for item in of_list(held, page)]
     found: list[StoredReading] = []
     asked: PageOf | None = page
     while asked is not None:
-        part = await readings_page(pool, asked, limit)
+        part = await readings_page(pool, asked, limit, archive)
         assert part == expected[len(found) : len(found) + limit]
         found += part
         asked = page.behind(cursor_of(part[-1])) if part else None
@@ -158,12 +176,17 @@ def buckets_of(held: Sequence[Held], page: PageOf, bucket_s: int) -> list[Bucket
 
 
 async def series_agree(
-    pool: Any, held: Sequence[Held], page: PageOf, bucket_s: int, limit: int
+    pool: Any,
+    held: Sequence[Held],
+    page: PageOf,
+    bucket_s: int,
+    limit: int,
+    archive: Archive = NO_ARCHIVE,
 ) -> None:
     assert page.metric is not None
     expected = buckets_of(held, page, bucket_s)[:limit]
     window = page.device, page.metric, page.start, page.end
-    found = await SegmentSeries(pool).up_to(page.newest_block, *window, bucket_s, limit)
+    found = await SegmentSeries(pool, archive).up_to(page.newest_block, *window, bucket_s, limit)
     assert found == expected
 
 
@@ -189,7 +212,7 @@ async def places_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
     found, around = of_list(held, page), of_list(held, replace(page, start=0, end=MAX_TIME))
     batches, cells = await Readings(pool).whereabouts(wanted, 100, 100)
     holding = sorted({to_signed(item.reading.cell) for item in found})
-    if await pool.fetchval("select count(*) from packed_leaves"):
+    if await pool.fetchval("select count(*) from batch_file where leaves is null"):
         near = {item.reading.cell for item in around}
         assert {item.reading.cell for item in found} <= set(cells) <= near
     else:
@@ -202,19 +225,21 @@ async def places_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
 async def everything_agrees(
     url: str,
     contents: Sequence[Sequence[Reading]],
-    turns: tuple[int, int],
+    turns: tuple[int, int, int],
     page: PageOf,
     limit: int,
+    archive: Archive,
 ) -> None:
-    """`turns`: how many batches a reorg takes away for a while, and how many are packed then."""
+    """`turns`: how many batches a reorg takes away for a while, how many are packed then, and how
+    many of those archived."""
     held = listed(contents)
-    async with kept(url, contents, *turns) as pool:
+    async with kept(url, contents, *turns, archive) as pool:
         for device in DEVICES:
             of_device = replace(page, device=device)
-            await pages_agree(pool, held, of_device, limit)
-            await pages_agree(pool, held, replace(of_device, metric=None), limit)
+            await pages_agree(pool, held, of_device, limit, archive)
+            await pages_agree(pool, held, replace(of_device, metric=None), limit, archive)
             for bucket_s in (60, 3_600, 5 * 3_600, DAY_S, 36 * 3_600):
-                await series_agree(pool, held, of_device, bucket_s, limit)
+                await series_agree(pool, held, of_device, bucket_s, limit, archive)
             await newest_agree(pool, held, of_device)
             await places_agree(pool, held, of_device)
 
@@ -237,13 +262,14 @@ def test_segments_answer_as_a_list_of_the_readings_would(
         newest_block=data.draw(st.none() | st.integers(0, 5)),
     )
     some = st.integers(0, len(contents))
-    turns, limit = data.draw(st.tuples(some, some)), data.draw(st.integers(1, 7))
+    turns, limit = data.draw(st.tuples(some, some, some)), data.draw(st.integers(1, 7))
 
     async def run() -> None:
         await migrate(database, MIGRATIONS)
-        await everything_agrees(database, contents, turns, page, limit)
+        await everything_agrees(database, contents, turns, page, limit, Archive(Path(folder)))
 
-    asyncio.run(run())
+    with TemporaryDirectory() as folder:
+        asyncio.run(run())
 
 
 @given(st.lists(readings, min_size=1, max_size=40), st.integers(1, 200))
@@ -254,19 +280,20 @@ def test_packed_leaves_come_back_byte_for_byte(items: list[Reading], times: int)
     assert len(blocks) == -(-len(items) * times // 1_024)
 
 
-async def test_a_long_run_is_paged_through_from_any_place(database: str) -> None:
+async def test_a_long_run_is_paged_through_from_any_place(database: str, tmp_path: Path) -> None:
     """More leaves in a segment than a page has readings, some at the same second."""
     items = [Reading(1, 7, DEVICES[0], DAY_S + n // 2, n % 9, 1) for n in range(2_100)]
     late = [Reading(1, 7, DEVICES[0], DAY_S + n, -n, 3) for n in range(0, 1_000, 7)]
     contents = [items, late, items]
     await migrate(database, MIGRATIONS)
-    for packed in (0, 3):
-        async with kept(database, contents, 1, packed) as pool:
+    archive = Archive(tmp_path)
+    for packed, archived, blocks in ((0, 0, 0), (3, 0, 7), (3, 1, 4)):
+        async with kept(database, contents, 1, packed, archived, archive) as pool:
             assert await pool.fetchval("select count(*) from segment") == 3
-            assert await pool.fetchval("select count(*) from packed_leaves") == (7 if packed else 0)
+            assert await pool.fetchval("select count(*) from packed_leaves") == blocks
             page = PageOf(DEVICES[0], 1, DAY_S + 3, DAY_S + 540)
-            await pages_agree(pool, listed(contents), page, 100)
-            await series_agree(pool, listed(contents), page, 60, 3)
+            await pages_agree(pool, listed(contents), page, 100, archive)
+            await series_agree(pool, listed(contents), page, 60, 3, archive)
 
 
 async def test_a_run_that_surrounds_others_begins_before_them(database: str) -> None:

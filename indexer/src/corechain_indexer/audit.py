@@ -20,11 +20,12 @@ from corechain.protocol.roots import hash_rows, merkle_root, statistics_root
 from corechain.service.database import create_pool
 from corechain.service.rpc import Questions, Rpc, logs_in_ranges
 from corechain_indexer.api.rows import header_of
+from corechain_indexer.errors import ArchiveUnavailable
 from corechain_indexer.projections import Row, raw_row
 from corechain_indexer.settings import Settings
 from corechain_indexer.source import check_chain, node_of
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.audited import Audited
-from corechain_indexer.store.packing import leaves_of
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.segments import Segments
 
@@ -76,6 +77,7 @@ class Auditor:
     rpc: Questions
     addresses: Sequence[bytes]
     range_blocks: int
+    archive: Archive = NO_ARCHIVE
 
     async def audit(self, first: int, last: int | None = None) -> Report:
         """Up to `last`, or the newest final block: what is newer may change while we look.
@@ -133,7 +135,11 @@ class Auditor:
     async def _judge(self, report: Report, row: "Record") -> None:
         batch_id = row["batch_id"]
         report.batches += 1
-        leaves = await asyncio.to_thread(leaves_of, row)
+        try:
+            leaves = await self.archive.leaves(row)
+        except ArchiveUnavailable as error:
+            report.find("an archive that cannot be read", f"batch {batch_id}: {error.why}")
+            return
         report.leaves += len(leaves) // READING_BYTES
         for kind in await asyncio.to_thread(_wrong_roots, row, leaves):
             report.find(kind, f"batch {batch_id}")
@@ -194,11 +200,14 @@ async def audit_index(
     Raises WrongNode too.
     """
     rpc = Rpc(node, settings.rpc_timeout_s) if node else node_of(settings)
+    archive = Archive(settings.archive_dir)
     addresses = [contract.address for contract in deployment.contracts.values()]
     try:
         await check_chain(rpc, deployment.chain_id)
         async with create_pool(settings.session_url) as pool:
-            auditor = Auditor(pool, rpc, addresses, settings.log_range_blocks)
+            limits = settings.log_range_blocks, archive
+            auditor = Auditor(pool, rpc, addresses, *limits)
             return await auditor.audit(max(first, deployment.first_block), last)
     finally:
+        archive.close()
         await rpc.close()

@@ -56,6 +56,15 @@ class FileWithheld(TransportError):
         self.commitment, self.reasons = commitment, reasons
 
 
+class ArchiveUnavailable(TransportError):
+    """The leaves of a batch are in an archive file, and it is not there, damaged, or not to be
+    written."""
+
+    def __init__(self, commitment: bytes, why: str) -> None:
+        super().__init__(f"the archive of batch {commitment.hex()}: {why}")
+        self.commitment, self.why = commitment, why
+
+
 class FileNotJudged(TransportError):
     """The data file is there, but this version cannot judge it. Another version may."""
 

@@ -68,6 +68,12 @@ class Metrics:
         self.series_refused = counter(
             "series_refused_total", "Readings that InfluxDB refused for what they are"
         )
+        self.archived = counter(
+            "batches_archived_total", "Batches whose leaves were moved into an archive file"
+        )
+        self.archive_failures = counter(
+            "archive_failures_total", "Archive files that could not be read or written", "what"
+        )
         self.epochs = counter("epochs_total", "Reward roots by what came of them", "state")
         self.requests = counter("requests_total", "Requests by path and status", "path", "status")
         self.answers_kept = counter(

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,9 @@ from corechain.protocol.rewards import (
     split_down,
 )
 from corechain.service.database import outages
+from corechain_indexer.errors import ArchiveUnavailable
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.epochs import EpochStore
 
 if TYPE_CHECKING:
@@ -63,17 +66,20 @@ class RewardAuditor:
     pool: "Database"
     metrics: Metrics
     schedule: RewardSchedule
+    archive: Archive = NO_ARCHIVE
 
     async def step(self) -> None:
         """Stops at the first root that cannot be recomputed yet."""
-        while await self._settle_next():
-            pass
+        # Where old readings are away the root stays pending, and new ones are not judged before.
+        with suppress(ArchiveUnavailable):
+            while await self._settle_next():
+                pass
 
     async def _settle_next(self) -> bool:
         with outages():
             async with self.pool.acquire() as connection:
                 async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    snapshot = _Snapshot(EpochStore(connection), self.schedule)
+                    snapshot = _Snapshot(EpochStore(connection, self.archive), self.schedule)
                     row = await snapshot.store.next()
                     computed = None if row is None else await snapshot.amounts(row)
                 if row is None or computed is None:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import structlog
 
 from corechain.service.supervision import Pause
-from corechain_indexer.errors import LinesRefused, SeriesUnavailable
+from corechain_indexer.errors import ArchiveUnavailable, LinesRefused, SeriesUnavailable
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.copied import NAME, CopyStore, Refused
 from corechain_indexer.store.outbox import Outbox
 from corechain_indexer.store.points import Leaves, Span
@@ -63,6 +64,7 @@ class SeriesSink:
     refused: Refused = NONE
     away: str = ""
     """What keeps the database from being told; empty while nothing does."""
+    archive: Archive = NO_ARCHIVE
     _pause: Pause = field(default_factory=Pause)
 
     def sentences(self) -> Sequence[str]:
@@ -105,7 +107,7 @@ class SeriesSink:
     async def emit(self, connection: "Conn", row: "Record") -> None:
         if self.series is None:
             return
-        store = CopyStore(connection)
+        store = CopyStore(connection, self.archive)
         if row["kind"] == "retract":
             await self._retract(store, row["batch_id"], await store.retracted(row["id"]))
         elif row["standing"]:
@@ -137,15 +139,16 @@ class SeriesSink:
             self.refused = await store.refused()
 
     async def patiently(self, step: Callable[[], Awaitable[bool]]) -> bool:
-        """One step of the exporter; an outage of the database is waited for, not an end."""
+        """One step of the exporter; an outage of the database, or of an archive that it is filled
+        from, is waited for, not an end."""
         try:
             more = await step()
-        except SeriesUnavailable as error:
+        except (SeriesUnavailable, ArchiveUnavailable) as error:
             if str(error) != self.away:
-                log.warning("series database away", why=str(error))
+                log.warning("series database not told", why=str(error))
             self.away = str(error)
             self.metrics.series_away.set(1)
-            asked_for = min(error.retry_after_s or 0.0, LONGEST_PAUSE_S)
+            asked_for = min(getattr(error, "retry_after_s", None) or 0.0, LONGEST_PAUSE_S)
             await asyncio.sleep(max(asked_for, self._pause.next(0.0)))
             return True
         if self.away:

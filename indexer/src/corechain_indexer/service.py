@@ -1,6 +1,7 @@
 """Wires mirror and query API together and runs them in one task group."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import partial
@@ -46,6 +47,7 @@ from corechain_indexer.relay import EventSessions, stream_key
 from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
+from corechain_indexer.store.archive import Archive, ArchiveStore
 from corechain_indexer.store.backed import BackedSeries
 from corechain_indexer.store.contents import BatchContents
 from corechain_indexer.store.epochs import EpochStore
@@ -91,6 +93,7 @@ class Indexer:
     reads: "Database" = field(init=False)
     """What the API reads from: the replica while it is well, else the pool."""
     redis: "Redis" = field(init=False)
+    archive: Archive = field(init=False)
     latest: Latest = field(init=False)
     series: Series = field(init=False)
     series_sink: SeriesSink = field(init=False)
@@ -110,6 +113,7 @@ class Indexer:
         # It has the questions of a pool, all that a store of the API asks.
         self.reads = cast("Database", self.replica) if self.replica else self.pool
         self.redis = connect_cache(settings.redis_url.get_secret_value())
+        self.archive = Archive(settings.archive_dir, self._archive_failed)
         # Of the primary: its question is of many requests at once, whoever answers them.
         self.latest = Latest(self.redis, self.pool, self._bypassed("cache"))
         self.series = self._series()
@@ -117,14 +121,17 @@ class Indexer:
         self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
 
     def _series(self) -> Series:
-        segments, influx = SegmentSeries(self.reads), influx_of(self.settings)
-        self.series_sink = SeriesSink(influx, self.metrics)
+        segments, influx = SegmentSeries(self.reads, self.archive), influx_of(self.settings)
+        self.series_sink = SeriesSink(influx, self.metrics, archive=self.archive)
         if influx is None or not self.settings.influx_reads:
             return segments
         return BackedSeries(influx, segments, self._bypassed("series"))
 
     def _bypassed(self, store: str) -> Callable[[str], None]:
         return lambda reason: self.metrics.bypassed.labels(store, reason).inc()
+
+    def _archive_failed(self, what: str) -> None:
+        self.metrics.archive_failures.labels(what).inc()
 
     async def prepare(self) -> None:
         """Brings the database up to this version and opens the pools. Raises StoreUnavailable."""
@@ -143,6 +150,7 @@ class Indexer:
         await self.http.aclose()
         await self.series_sink.close()
         await self.redis.aclose()
+        self.archive.close()
         await self.follower.close()
         if self.replica is not None:
             await self.replica.replica.close()
@@ -216,9 +224,20 @@ class Indexer:
         """Compresses the leaves of batches that are final and not new."""
         await PackStore(self.pool).pack_forever(86_400.0 * self.settings.pack_after_days)
 
+    async def move_to_archive(self) -> None:
+        """Moves old leaves out of Postgres, once an operator has said how old."""
+        days = self.settings.keep_readings_days
+        if days is None:
+            await asyncio.Event().wait()
+            return
+        with contextlib.suppress(OSError):  # a folder that is away is told when it is written to
+            await self.archive.sweep()
+        store = ArchiveStore(self.pool, self.archive, self.metrics.archived.inc)
+        await store.move_forever(86_400 * days)
+
     async def audit(self) -> None:
         """One session of the auditor of reward roots."""
-        auditor = RewardAuditor(self.pool, self.metrics, self.deployment.rewards)
+        auditor = RewardAuditor(self.pool, self.metrics, self.deployment.rewards, self.archive)
 
         async def step() -> bool:
             await auditor.step()
@@ -231,7 +250,7 @@ class Indexer:
     def api(self, probes: Mapping[str, Probe] | None = None) -> Api:
         """With more `probes` than those of every process."""
         settings = self.settings
-        trees = TreeCache(self.reads, settings.tree_cache_bytes)
+        trees = TreeCache(self.reads, settings.tree_cache_bytes, self.archive)
         mark = Mark(self.pool, self.replica)
         statistics = StatisticsReader(self.reads, trees)
         handlers = Handlers(
@@ -247,6 +266,7 @@ class Indexer:
             ReadingProver(self.reads, trees),
             self.deployment.rewards,
             Kept(mark, 1, lambda facts: 0),
+            self.archive,
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))
         admission = admission_of(settings, self.redis, self.metrics)
@@ -290,6 +310,7 @@ class Indexer:
             *self.withdrawals.sentences(),
             *self.reader.warnings(),
             *self.series_sink.sentences(),
+            *self.archive.sentences(),
             *self.rpc.warnings(),
             *(self.replica.sentences() if self.replica else ()),
         ]
@@ -324,7 +345,7 @@ class Indexer:
             emitting = self.event_sessions().by_name() | self._alerts().by_name()
             found += [loop(name, session) for name, session in emitting.items()]
             found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
-            found += [loop("packer", self.pack)]
+            found += [loop("packer", self.pack), loop("archiver", self.move_to_archive)]
         if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]
             if self.replica is not None:

@@ -128,6 +128,17 @@ class Settings(HttpSettings):
         le=36_500,
         description="days after which the leaves of a final batch are kept compressed",
     )
+    archive_dir: Path | None = Field(
+        None,
+        description="folder of archive files, shared by all who read this database; see "
+        "KEEP_READINGS_DAYS",
+    )
+    keep_readings_days: int | None = Field(
+        None,
+        ge=0,
+        le=36_500,
+        description="days after which packed leaves move from Postgres to ARCHIVE_DIR; else never",
+    )
     fresh_wait_s: float = Field(
         5.0,
         ge=0,
@@ -268,6 +279,13 @@ class Settings(HttpSettings):
             if not template.strip().startswith(("http://", "https://", "file://")):
                 raise ValueError("every template starts with http://, https:// or file://")
             _check_url(template.strip())
+        return value
+
+    @field_validator("keep_readings_days")
+    @classmethod
+    def _somewhere_to_go(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("archive_dir") is None:
+            raise ValueError("needs ARCHIVE_DIR, a folder where old readings go")
         return value
 
     @field_validator("rpc_quorum")

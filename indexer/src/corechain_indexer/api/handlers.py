@@ -34,6 +34,7 @@ from corechain_indexer.api.rows import hexed
 from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import Batch, TreeCache
 from corechain_indexer.errors import InvalidQuery
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.latest import Latest
 from corechain_indexer.store.pages import cursor_of
@@ -81,6 +82,7 @@ class Handlers:
     rewards: RewardSchedule
     facts: Kept[Facts]
     """What the status is made of, but for the node's head."""
+    archive: Archive = NO_ARCHIVE
 
     @property
     def reads(self) -> Reads:
@@ -88,7 +90,7 @@ class Handlers:
 
     @property
     def kept(self) -> Readings:
-        return Readings(self.pool)
+        return Readings(self.pool, self.archive)
 
     @property
     def epoch_store(self) -> EpochStore:
@@ -225,7 +227,7 @@ class Handlers:
         if bound is None:
             found = await self.buckets.read(*asked_for)
         else:  # the series database does not know of blocks
-            found = await SegmentSeries(self.pool).up_to(bound, *asked_for)
+            found = await SegmentSeries(self.pool, self.archive).up_to(bound, *asked_for)
         items = [
             schemas.Bucket(b.start, b.count, b.sum / b.count / metric.scale, b.sum, b.min, b.max)
             for b in found[:limit]

@@ -16,6 +16,7 @@ from corechain.protocol.levels import (
 )
 from corechain_indexer.api import schemas
 from corechain_indexer.api.rows import hexed, sql_header
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.levels import LevelStore, block_of
 from corechain_indexer.store.reads import Reads
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from corechain.service.database import Database
+    from corechain_indexer.store.packing import Row
 
 AT_ONCE = 64
 """Batches whose levels are read in one go: those of an older version come with all their leaves."""
@@ -112,6 +114,7 @@ class TreeCache:
 
     pool: "Database"
     max_bytes: int
+    archive: Archive = NO_ARCHIVE
     headers: HeaderCache = field(init=False)
     _held: OrderedDict[Batch, UpperLevels] = field(default_factory=OrderedDict)
     _bytes: int = 0
@@ -159,7 +162,7 @@ class TreeCache:
         if not places:
             return found
         ids, numbers = zip(*places, strict=True)
-        for row in await LevelStore(self.pool).leaf_blocks(ids, numbers):
+        for row in await LevelStore(self.pool, self.archive).leaf_blocks(ids, numbers):
             found.setdefault(_name(row), {})[row["block"]] = block_of(row)
         _check_all_there(
             [batch for batch, some in blocks.items() if some],
@@ -186,7 +189,7 @@ class TreeCache:
             self._bytes -= len(gone.packed)
 
 
-def _name(row: "Record") -> Batch:
+def _name(row: "Row") -> Batch:
     return Batch(row["batch_id"], row["commitment"])
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from corechain.service.database import asked, outages
 from corechain_indexer.errors import LinesRefused
 from corechain_indexer.store import SQL
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.outbox import Outbox
-from corechain_indexer.store.packing import leaves_of
 from corechain_indexer.store.points import Span
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class CopyStore:
     """Every method raises StoreUnavailable. The connection holds the sink's lock."""
 
     connection: "Conn"
+    archive: Archive = NO_ARCHIVE
 
     async def target(self) -> str:
         """Which database was filled last, as a digest; empty for none."""
@@ -42,9 +43,12 @@ class CopyStore:
         await Outbox(self.connection).retarget(NAME, target)
 
     async def retracted(self, row_id: int) -> bytes:
-        """The packed readings of the batch that a row of the outbox retracts."""
+        """The packed readings of the batch that a row of the outbox retracts. Raises
+        ArchiveUnavailable too."""
         row = await asked(self.connection.fetchrow(SQL["retracted_leaves"], row_id))
-        return b"" if row is None or row["leaves"] is row["packed"] is None else leaves_of(row)
+        if row is None or row["leaves"] is row["packed"] is None:
+            return b""
+        return await self.archive.leaves(row)
 
     async def standing(self, spans: Sequence[Span]) -> Sequence[tuple[int, bytes]]:
         """(id, commitment) of the verified batches whose window meets one of the spans."""
@@ -53,7 +57,8 @@ class CopyStore:
         return [(row["batch_id"], row["commitment"]) for row in rows]
 
     async def leaves(self, batch_id: int, commitment: bytes) -> bytes:
-        return await Outbox(self.connection).leaves(batch_id, commitment)
+        """Raises ArchiveUnavailable too."""
+        return await Outbox(self.connection, self.archive).leaves(batch_id, commitment)
 
     async def note(self, refused: LinesRefused) -> None:
         """Replaces what was noted of the batch before."""

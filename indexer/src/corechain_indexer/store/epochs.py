@@ -10,7 +10,7 @@ from corechain.protocol.reward_levels import RewardLevels
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
-from corechain_indexer.store.packing import leaves_of
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -32,6 +32,7 @@ class EpochStore:
     `log_index`, which name its event. Amounts in base units, blocks by number."""
 
     database: "Asked"
+    archive: Archive = NO_ARCHIVE
 
     # ---------------------------------------------------------------- for queries
 
@@ -102,9 +103,10 @@ class EpochStore:
         return await asked(self.database.fetchrow(*question))
 
     async def leaves_between(self, after_block: int, through_block: int) -> list[bytes]:
-        """The packed leaves of each verified batch of the blocks, 40 bytes a reading."""
+        """The packed leaves of each verified batch of the blocks, 40 bytes a reading. Raises
+        ArchiveUnavailable too."""
         rows = await asked(self.database.fetch(SQL["leaves_between"], after_block, through_block))
-        return [leaves_of(row) for row in rows]
+        return [await self.archive.leaves(row) for row in rows]
 
     async def owners_at(self, block: int) -> Mapping[DeviceId, Owner]:
         """Who owned which device at the end of a block."""

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from corechain.service.database import asked, outages
 from corechain_indexer.store import SQL
-from corechain_indexer.store.packing import leaves_of
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -20,6 +20,7 @@ class Outbox:
     """Every method raises StoreUnavailable. The connection holds the sink's lock."""
 
     connection: "Conn"
+    archive: Archive = NO_ARCHIVE
 
     async def next(self, sink: str, limit: int) -> "Sequence[Record]":
         return await asked(self.connection.fetch(SQL["outbox"], sink, limit))
@@ -29,11 +30,11 @@ class Outbox:
 
     async def leaves(self, batch_id: int, commitment: bytes) -> bytes:
         """The packed readings of a batch, 40 bytes each; none when it has gone meanwhile, or is
-        another one (a retraction follows)."""
+        another one (a retraction follows). Raises ArchiveUnavailable too."""
         found = await asked(self.connection.fetchrow(SQL["batch_leaves"], batch_id))
         if found is None or found["commitment"] != commitment:
             return b""
-        return leaves_of(found)
+        return await self.archive.leaves(found)
 
     async def retarget(self, sink: str, target: str) -> None:
         """Begins from the beginning when the sink's store is another one than before."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from corechain.protocol.reading import READING_BYTES
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive, run_in
 from corechain_indexer.store.packing import slice_of
 from corechain_indexer.store.segments import DAY_S
 
 if TYPE_CHECKING:
-    from asyncpg import Record
-
     from corechain_indexer.store import Asked
+    from corechain_indexer.store.packing import Row
 
 HIGHEST_METRIC = 0xFFFF
 # A leaf's time (a high byte, 32 bits), value and flag, behind metric, cell and device.
@@ -90,15 +90,19 @@ def page_arguments(page: PageOf, limit: int) -> tuple[bytes | int | None, ...]:
     return (page.device, *begin, *end, *window, limit, batch_id, position, page.newest_block)
 
 
-async def readings_page(database: "Asked", page: PageOf, limit: int) -> list[StoredReading]:
-    """The first `limit` readings of a page, in order. Raises StoreUnavailable."""
+async def readings_page(
+    database: "Asked", page: PageOf, limit: int, archive: Archive = NO_ARCHIVE
+) -> list[StoredReading]:
+    """The first `limit` readings of a page, in order.
+
+    Raises StoreUnavailable, ArchiveUnavailable.
+    """
     rows = await asked(database.fetch(SQL["reading_segments"], *page_arguments(page, limit)))
-    found: list[_Held] = []
-    for row in rows:
-        if row["count"] == 1:  # all in its row, and the query has asked for it
-            found.append(row[:8])
-        else:
-            found += _opened(row, page, limit)
+    # One reading is all in its row, and the query has asked for it.
+    found: list[_Held] = [row[:8] for row in rows if row["count"] == 1]
+    runs = await archive.opened([row for row in rows if row["count"] > 1], run_in)
+    for run in runs:
+        found += _opened(run, page, limit)
     found.sort()
     return [StoredReading._make((*held, page.device)) for held in found[:limit]]
 
@@ -109,7 +113,7 @@ _Held = tuple[int, int, int, int, int, int, int, str]
 order."""
 
 
-def _opened(row: "Record", page: PageOf, limit: int) -> list[_Held]:
+def _opened(row: "Row", page: PageOf, limit: int) -> list[_Held]:
     """The first `limit` readings that a segment holds of a page, in order."""
     metric, batch_id, position = row["metric"], row["batch_id"], row["position"]
     cell, finality = row["cell"], row["finality"]

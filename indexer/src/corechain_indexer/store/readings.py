@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.files import to_unsigned
 from corechain_indexer.store.pages import PageOf, StoredReading, readings_page
 
@@ -43,6 +44,7 @@ class Readings:
     """Times in seconds, both ends included. Every method raises StoreUnavailable."""
 
     database: "Asked"
+    archive: Archive = NO_ARCHIVE
 
     async def page(
         self,
@@ -55,9 +57,11 @@ class Readings:
         newest_block: int | None,
     ) -> list[StoredReading]:
         """In the order of `Place`, from the one that follows `after` (which may name any 64 bits);
-        of batches up to a block, or of all."""
+        of batches up to a block, or of all. Raises ArchiveUnavailable too."""
         page = PageOf(device, metric, start, end, newest_block=newest_block).behind(after)
-        return await readings_page(self.database, page, limit) if page is not None else []
+        if page is None:
+            return []
+        return await readings_page(self.database, page, limit, self.archive)
 
     async def whereabouts(self, wanted: Wanted, batches: int, cells: int) -> Whereabouts:
         """So many batches and cells at the most, the first ones."""

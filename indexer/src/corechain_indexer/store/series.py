@@ -9,6 +9,7 @@ import numpy as np
 from corechain.protocol.sealing import LEAF_ROWS
 from corechain.service.database import asked
 from corechain_indexer.store import SQL
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive, run_in
 from corechain_indexer.store.packing import slice_of
 from corechain_indexer.store.segments import leaf_times
 
@@ -47,6 +48,7 @@ class SegmentSeries:
     and however late data comes, because nothing is kept but what the batches hold."""
 
     pool: "Database"
+    archive: Archive = NO_ARCHIVE
 
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
@@ -63,7 +65,7 @@ class SegmentSeries:
         bucket_s: int,
         limit: int,
     ) -> Sequence[Bucket]:
-        """`read`, of batches up to a block."""
+        """`read`, of batches up to a block. Raises StoreUnavailable, ArchiveUnavailable."""
         arguments = (device, metric, start, end, bucket_s, limit, newest_block)
         rows = await asked(self.pool.fetch(SQL["series"], *arguments))
         whole = [
@@ -71,9 +73,8 @@ class SegmentSeries:
             for row in rows
             if row["whole"]
         ]
-        cut = b"".join(
-            slice_of(row, row["position"], row["count"]) for row in rows if not row["whole"]
-        )
+        opened = await self.archive.opened([row for row in rows if not row["whole"]], run_in)
+        cut = b"".join(slice_of(row, *run_in(row)) for row in opened)
         return _joined(whole, opened_buckets(cut, start, end, bucket_s))[:limit]
 
 

@@ -11,7 +11,7 @@ select number, hash from block
 -- name: audit_batches
 select b.batch_id, b.commitment, f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash,
        f.reading_count, f.report_count, f.window_start, f.window_end, f.readings_root, f.leaves, f.tree_levels,
-       case when f.leaves is null then packed_blocks(f.batch_id, 0, 2147483647) end as packed
+       case when f.leaves is null then packed_blocks(f.batch_id, 0, 2147483647) end as packed, f.archived
   from batch b join batch_file f using (batch_id)
  where f.state = 'verified' and b.block_number between $1 and $2 and b.batch_id > $3 order by b.batch_id limit $4
 

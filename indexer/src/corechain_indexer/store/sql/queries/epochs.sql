@@ -26,7 +26,8 @@ select p.block_number, p.log_index, p.through_block, w.state
  order by p.block_number desc, p.log_index desc limit 1
 
 -- name: leaves_between
-select f.leaves, case when f.leaves is null then packed_blocks(f.batch_id, 0, 2147483647) end as packed
+select f.leaves, case when f.leaves is null then packed_blocks(f.batch_id, 0, 2147483647) end as packed,
+       f.archived
   from batch b join batch_file f using (batch_id)
  where b.block_number > $1 and b.block_number <= $2 and f.state = 'verified' order by b.batch_id
 

@@ -46,7 +46,7 @@ select batch_id, 'verified', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14
        reading_count = excluded.reading_count, report_count = excluded.report_count,
        rejected_count = excluded.rejected_count, window_start = excluded.window_start,
        window_end = excluded.window_end, readings_root = excluded.readings_root,
-       leaves = excluded.leaves, tree_levels = excluded.tree_levels
+       leaves = excluded.leaves, tree_levels = excluded.tree_levels, archived = null
  where batch_file.state = 'withheld'
 returning batch_id
 
@@ -69,7 +69,7 @@ select said.device, said.key_type
 
 -- name: batch_leaves
 select f.leaves, case when f.leaves is null then packed_blocks(f.batch_id, 0, 2147483647) end as packed,
-       f.readings_root, b.commitment
+       f.archived, f.readings_root, b.commitment
   from batch b join batch_file f using (batch_id) where b.batch_id = $1 and f.state = 'verified'
 
 -- name: tree_levels
@@ -91,7 +91,7 @@ update batch_file set tree_levels = $3 where batch_id = $1 and readings_root = $
 -- $3 bytes each, $4 of them in a packed block; fewer at a batch's end; none for a batch that is not verified (any more).
 select f.batch_id, w.block, b.commitment, substring(f.leaves from 1 + w.block * $3::integer for $3::integer) as leaves,
        case when f.leaves is null then packed_blocks(f.batch_id, w.block / $4::integer, w.block / $4::integer)
-        end as packed
+        end as packed, f.archived
   from unnest($1::bigint[], $2::integer[]) as w (batch_id, block)
   join batch_file f using (batch_id) join batch b using (batch_id)
  where f.state = 'verified'
@@ -108,3 +108,21 @@ select f.batch_id, f.readings_root, f.leaves
 -- name: take_leaves
 update batch_file set leaves = null
  where batch_id = $1 and readings_root = $2 and state = 'verified' and leaves is not null returning batch_id
+
+-- name: archivable
+-- Batches that can never be undone and are packed, and whose window ended $1 seconds ago; oldest first. What the cache is
+-- still to learn from their leaves it learns before.
+select f.batch_id, f.readings_root, b.commitment, packed_blocks(f.batch_id, 0, 2147483647) as packed
+  from batch_file f join batch b using (batch_id) cross join chain_mark m
+ where f.state = 'verified' and f.leaves is null and f.archived is null
+   and f.window_end <= extract(epoch from now())::bigint - $1::bigint and b.block_number <= m.final
+   and not exists (select from outbox o where o.sink = 'cache' and o.batch_id = f.batch_id)
+ order by f.window_end limit $2
+
+-- name: note_archived
+update batch_file set archived = $3
+ where batch_id = $1 and readings_root = $2 and state = 'verified' and leaves is null and archived is null
+returning batch_id
+
+-- name: forget_packed
+delete from packed_leaves where batch_id = $1

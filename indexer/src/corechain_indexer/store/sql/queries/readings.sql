@@ -23,12 +23,13 @@ with walked as (
         order by metric, last_at, batch_id, position limit 1)
 select s.metric, s.first_at, s.batch_id, s.position, s.last, s.flag, s.cell,
        finality_of(b.block_number, m.safe, m.final) as finality,
-       s.count, run.leaves, run.packed
+       s.count, run.leaves, run.packed, run.archived
   from segment s join batch b using (batch_id) cross join chain_mark m
   left join lateral (
        select substring(f.leaves from 1 + 40 * s.position for 40 * s.count) as leaves,
               case when f.leaves is null
-                   then packed_blocks(f.batch_id, s.position / 1024, (s.position + s.count - 1) / 1024) end as packed
+                   then packed_blocks(f.batch_id, s.position / 1024, (s.position + s.count - 1) / 1024) end as packed,
+              f.archived
          from batch_file f where f.batch_id = case when s.count > 1 then s.batch_id end) run on true
  where s.device = $1 and (s.metric, s.last_at) >= ($2::integer, $3::bigint)
    and (s.metric, s.last_at)
@@ -88,11 +89,13 @@ with held as (
        select case when count(*) = $6::bigint then max(bucket) + $5 - 1 else $4::bigint end as last
          from (select distinct bucket from held where last_at <= $4 order by bucket limit $6) filled)
 select bucket, sum(count)::bigint as count, sum(sum)::bigint as sum, min(min) as min, max(max) as max,
-       true as whole, 0 as position, null::bytea as leaves, null::bytea[] as packed
+       true as whole, 0 as position, null::bytea as leaves, null::bytea[] as packed,
+       null::bytea as archived
   from held cross join reach where whole and bucket <= reach.last group by bucket
  union all
 select bucket, count, sum, min, max, false, position,
        substring(f.leaves from 1 + 40 * held.position for 40 * held.count),
        case when f.leaves is null
-            then packed_blocks(batch_id, position / 1024, (position + count - 1) / 1024) end
+            then packed_blocks(batch_id, position / 1024, (position + count - 1) / 1024) end,
+       f.archived
   from held join batch_file f using (batch_id) cross join reach where not whole and first_at <= reach.last

@@ -19,7 +19,7 @@ delete from series_refused where batch_id = $1
 truncate series_refused
 
 -- name: retracted_leaves
-select leaves, packed from outbox where id = $1
+select leaves, packed, archived from outbox where id = $1
 
 -- name: verified_in
 -- Batches that stand and may hold readings of one of some spans of time.

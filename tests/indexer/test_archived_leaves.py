@@ -1,0 +1,353 @@
+"""Leaves of old batches lie in archive files, and nobody who reads them can tell.
+
+given verified batches, final, packed and old
+  ├── moved into files: pages, proofs, series, statistics, newest values are what they were
+  ├── exporters, reward roots and an audit read the same leaves; Postgres has none of them
+  ├── those that are new, not packed, or still to be told to the cache, are left where they are
+  ├── killed before or after any step, the next one ends what was begun; half a file is swept away
+  ├── a file that is cut, changed, missing, of another batch, or a folder that is away: the queries
+  │   that need it say 503 and which batch, /ready warns, all else is answered; then they come back
+  ├── an audit names the batch of a file that is damaged
+  ├── what goes after it was archived is taken out of the series whole
+  └── one that comes again is archived again
+given settings
+  └── without a folder readings cannot be moved anywhere: refused at start
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from support.processes import PATIENCE_S
+
+from corechain.service.database import connect
+from corechain.service.settings import InvalidSetting, load
+from corechain_indexer.audit import audit_index
+from corechain_indexer.errors import ArchiveUnavailable
+from corechain_indexer.settings import Settings
+from corechain_indexer.store.archive import Archive, ArchiveStore
+from corechain_indexer.store.archive_files import (
+    Damaged,
+    path_of,
+    read_archive,
+    sweep,
+    write_archive,
+)
+from corechain_indexer.store.copied import CopyStore
+from corechain_indexer.store.epochs import EpochStore
+from corechain_indexer.store.outbox import Outbox
+from indexer.support import START, Driven, World, device_of, driven, get, settings_of
+from indexer.test_packing import answers, batches, pack_all
+
+NAME, BLOCKS = b"\xab" * 26, [b"first" * 9, b"second", b"", b"last" * 400]
+Change = Callable[[Path], object]
+
+
+def flip(at: int) -> Change:
+    def change(path: Path) -> None:
+        data = bytearray(path.read_bytes())
+        data[at] ^= 1
+        path.write_bytes(data)
+
+    return change
+
+
+DAMAGES: dict[str, tuple[Change, str]] = {
+    "cut off at its end": (lambda p: os.truncate(p, p.stat().st_size - 1), "length is wrong"),
+    "longer than it was": (lambda p: p.write_bytes(p.read_bytes() + b"x"), "length is wrong"),
+    "cut off in its table": (lambda p: os.truncate(p, 45), "cut off in its head"),
+    "empty": (lambda p: os.truncate(p, 0), "cut off in its head"),
+    "another magic": (flip(0), "no archive of leaves"),
+    "another count": (flip(37), "cut off in its head"),
+    "another table": (flip(40), "head is damaged"),
+    "another last byte": (flip(-1), "block . is damaged"),
+    "missing": (lambda p: p.unlink(), "No such file"),
+    "a folder": (lambda p: (p.unlink(), p.mkdir()), "Is a directory"),
+}
+
+
+@pytest_asyncio.fixture
+async def old(world: World, database: str, bus_url: str, tmp_path: Path) -> AsyncIterator[Driven]:
+    """Two final batches of years ago, packed."""
+    folder = tmp_path / "archive"
+    folder.mkdir()
+    settings = settings_of(world, database, bus_url, archive_dir=folder, keep_readings_days=0)
+    for _ in range(2):
+        world.add(hours=40)
+        world.sequence += 2  # its next hours begin after these
+    async with driven(settings, world) as indexer:
+        await indexer.settle()
+        pool = indexer.indexer.pool
+        await pool.execute("update chain_mark set safe = $1, final = $1", world.head)
+        yield indexer
+
+
+def store_of(driven: Driven) -> ArchiveStore:
+    return ArchiveStore(driven.indexer.pool, driven.indexer.archive)
+
+
+def folder_of(driven: Driven) -> Path:
+    folder = driven.indexer.archive.folder
+    assert folder is not None
+    return folder
+
+
+async def archive_all(driven: Driven) -> None:
+    await pack_all(driven.indexer.pool)
+    while await store_of(driven).move_some(0):
+        pass
+
+
+async def audited(world: World, driven: Driven) -> dict[str, int]:
+    settings, deployment = driven.indexer.settings, world.chain.deployment
+    report = await audit_index(settings, deployment, world.chain.rpc_url, 0, world.head)
+    return report.findings
+
+
+async def test_no_answer_shows_that_leaves_are_archived(world: World, old: Driven) -> None:
+    pool, archive = old.indexer.pool, old.indexer.archive
+    before, plain = await answers(world, old), await batches(pool)
+    await archive_all(old)
+    assert await pool.fetchval("select count(*) from packed_leaves") == 0
+    assert await pool.fetchval("select count(*) from batch_file where leaves is not null") == 0
+    assert len(list(folder_of(old).rglob("*.leaves"))) == len(plain) == 2
+    assert await answers(world, old) == before
+    every = [leaves for _, leaves in plain.values()]
+    assert await EpochStore(pool, archive).leaves_between(0, world.head) == every
+    connection = await connect(old.indexer.settings.database_url.get_secret_value())
+    for batch_id, (commitment, leaves) in plain.items():
+        assert await CopyStore(connection, archive).leaves(batch_id, commitment) == leaves
+    await connection.close()
+    assert await audited(world, old) == {}
+    assert old.indexer.warnings() == []
+
+
+async def test_only_what_is_old_packed_and_told_is_moved(world: World, old: Driven) -> None:
+    pool, store = old.indexer.pool, store_of(old)
+    assert not await store.move_some(0)  # nothing is packed
+    await pack_all(pool)
+    await pool.execute("update batch_file set window_end = extract(epoch from now()) - 3600")
+    assert not await store.move_some(7_200)
+    await pool.execute("update chain_mark set final = 0")
+    assert not await store.move_some(0)
+    await pool.execute("update chain_mark set final = $1", world.head)
+    await pool.execute(
+        "insert into outbox (sink, kind, batch_id, commitment) values ('cache', 'add', 1, '')"
+    )
+    while await store.move_some(0):
+        pass
+    rows = await pool.fetch("select batch_id from batch_file where archived is not null")
+    assert [row[0] for row in rows] == [2]
+
+
+class Killed(Exception):
+    pass
+
+
+class Mortal(Archive):
+    """Ends a step before the file is written, or behind it."""
+
+    before = False
+
+    async def write(self, commitment: bytes, blocks: Any) -> None:
+        if not self.before:
+            await super().write(commitment, blocks)
+        raise Killed
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before the file", "behind it"])
+async def test_what_a_kill_interrupts_is_done_again(
+    world: World, old: Driven, before: bool
+) -> None:
+    pool, plain = old.indexer.pool, await answers(world, old)
+    await pack_all(pool)
+    mortal = Mortal(folder_of(old))
+    mortal.before = before
+    with pytest.raises(Killed):
+        await ArchiveStore(pool, mortal).move_some(0)
+    assert len(list(folder_of(old).rglob("*.leaves"))) == (0 if before else 1)
+    assert await pool.fetchval("select count(*) from batch_file where archived is not null") == 0
+    assert await answers(world, old) == plain  # from Postgres
+    await archive_all(old)
+    assert await pool.fetchval("select count(*) from packed_leaves") == 0
+    assert await answers(world, old) == plain
+
+
+async def test_postgres_forgets_nothing_that_has_no_file(world: World, old: Driven) -> None:
+    plain = await answers(world, old)
+    await pack_all(old.indexer.pool)
+    folder_of(old).rmdir()
+    with pytest.raises(ArchiveUnavailable):
+        await store_of(old).move_some(0)
+    assert old.metric("corechain_archive_failures_total", what="write") == 1
+    assert "No such file" in old.indexer.warnings()[0]
+    assert await answers(world, old) == plain
+    folder_of(old).mkdir()
+    await archive_all(old)
+    assert old.indexer.warnings() == []
+    assert await answers(world, old) == plain
+
+
+async def test_a_folder_that_is_away_fails_what_needs_it_alone(world: World, old: Driven) -> None:
+    before, plain = await answers(world, old), await batches(old.indexer.pool)
+    await archive_all(old)
+    folder, away = folder_of(old), folder_of(old).with_name("away")
+    folder.rename(away)
+    device = device_of(world)
+    async with old.api() as api:
+        for path in ("/v1/readings", "/v1/statistics"):
+            asked = {"device": device, "metric": 1, "from_": START + 7_000, "to": START + 100_000}
+            problem = await get(api, path, 503, **asked)
+            assert problem["type"].endswith("Unavailable")
+            assert any(commitment.hex() in problem["detail"] for commitment, _ in plain.values())
+        await get(api, "/v1/latest", device=device)
+        await get(api, "/v1/series", device=device, metric=1, bucket=86_400)
+        ready = await get(api, "/ready")
+        assert "cannot be read" in ready["warnings"][0]
+    assert old.metric("corechain_archive_failures_total", what="read") >= 2
+    # A reward root that rests on these readings stays pending; its auditor goes on.
+    world.propose(1, b"\x01" * 26, 10)
+    await old.settle()
+    pool = old.indexer.pool
+    assert await pool.fetchval("select count(*) from reward_epoch") == 0
+    away.rename(folder)
+    await old.settle()
+    assert await pool.fetchval("select state from reward_epoch") == "mismatch"
+    await pool.execute("update chain_mark set safe = $1, final = $1", world.head)
+    assert await answers(world, old) == before
+
+
+async def test_who_moves_and_who_copies_wait_for_a_folder_that_is_away(old: Driven) -> None:
+    await pack_all(old.indexer.pool)
+    folder_of(old).rmdir()
+    failed = asyncio.Event()
+    old.indexer.archive.failed = lambda what: failed.set()
+    moving = asyncio.create_task(old.indexer.move_to_archive())
+    async with asyncio.timeout(PATIENCE_S):
+        await failed.wait()
+    assert not moving.done()
+    moving.cancel()
+
+    async def step() -> bool:
+        raise ArchiveUnavailable(NAME, "No such file")
+
+    assert await old.indexer.series_sink.patiently(step)  # and is asked again after a pause
+    assert any(NAME.hex() in warning for warning in old.indexer.warnings())
+
+
+async def test_an_audit_names_a_damaged_archive(world: World, old: Driven) -> None:
+    await archive_all(old)
+    (commitment, _), _ = (await batches(old.indexer.pool)).values()
+    flip(-1)(path_of(folder_of(old), commitment))
+    assert await audited(world, old) == {"an archive that cannot be read": 1}
+
+
+async def test_what_goes_after_it_was_archived_is_told_to_the_series(
+    world: World, old: Driven
+) -> None:
+    pool, archive = old.indexer.pool, old.indexer.archive
+    await pool.execute("update sink set target = 'one' where name = 'series'")
+    plain = await batches(pool)
+    await archive_all(old)
+    await pool.execute("delete from batch")
+    connection = await connect(old.indexer.settings.database_url.get_secret_value())
+    rows = await pool.fetch("select id, batch_id from outbox where sink = 'series'")
+    assert sorted(row["batch_id"] for row in rows) == [1, 2]
+    for row in rows:
+        found = await CopyStore(connection, archive).retracted(row["id"])
+        assert found == plain[row["batch_id"]][1]
+    # Who has no folder says so.
+    with pytest.raises(ArchiveUnavailable, match="INDEXER_ARCHIVE_DIR is not set"):
+        await CopyStore(connection).retracted(rows[0]["id"])
+    assert await Outbox(connection).leaves(1, plain[1][0]) == b""
+    await connection.close()
+
+
+async def test_one_that_comes_again_is_archived_again(world: World, old: Driven) -> None:
+    pool, before = old.indexer.pool, await answers(world, old)
+    await archive_all(old)
+    await old.mirror.store.roll_back(-1)  # as `corechain indexer rebuild` does
+    old.restart_mirror()
+    await old.until_verified(2)
+    await old.settle()
+    await pool.execute("update chain_mark set safe = $1, final = $1", world.head)
+    assert await pool.fetchval("select count(*) from batch_file where archived is null") == 2
+    await archive_all(old)
+    assert await pool.fetchval("select count(*) from batch_file where archived is null") == 0
+    assert await answers(world, old) == before
+
+
+# ------------------------------------------------------------------------------------ files
+
+
+def test_blocks_come_back_from_their_file(tmp_path: Path) -> None:
+    write_archive(tmp_path, NAME, BLOCKS)
+    write_archive(tmp_path, NAME, BLOCKS)  # over itself
+    assert read_archive(tmp_path, NAME, 0, None) == BLOCKS
+    for first in range(6):
+        for last in range(first, 6):
+            assert read_archive(tmp_path, NAME, first, last) == BLOCKS[first : last + 1]
+    write_archive(tmp_path, bytes(26), [])
+    assert read_archive(tmp_path, bytes(26), 0, None) == []
+    assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_of_a_file_is_found_and_named(tmp_path: Path, damage: str) -> None:
+    write_archive(tmp_path, NAME, BLOCKS)
+    change, why = DAMAGES[damage]
+    change(path_of(tmp_path, NAME))
+    with pytest.raises((Damaged, OSError), match=why):
+        read_archive(tmp_path, NAME, 0, None)
+
+
+def test_each_byte_of_a_file_counts(tmp_path: Path) -> None:
+    write_archive(tmp_path, NAME, BLOCKS[:2])
+    path = path_of(tmp_path, NAME)
+    for at in range(path.stat().st_size):
+        flip(at)(path)
+        with pytest.raises(Damaged):
+            read_archive(tmp_path, NAME, 0, None)
+        flip(at)(path)
+    assert read_archive(tmp_path, NAME, 0, None) == BLOCKS[:2]
+
+
+def test_a_file_of_another_batch_is_not_taken(tmp_path: Path) -> None:
+    other = NAME[:-1] + b"\0"
+    write_archive(tmp_path, NAME, BLOCKS)
+    path_of(tmp_path, NAME).rename(path_of(tmp_path, other))
+    with pytest.raises(Damaged, match="another batch"):
+        read_archive(tmp_path, other, 0, 0)
+
+
+def test_half_a_file_is_swept_away_once_nobody_writes_it(tmp_path: Path) -> None:
+    write_archive(tmp_path, NAME, BLOCKS)
+    part = path_of(tmp_path, NAME).with_suffix(".x.part")
+    part.write_bytes(b"half")
+    assert sweep(tmp_path, part.stat().st_mtime) == 0
+    assert sweep(tmp_path, part.stat().st_mtime + 1) == 1
+    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".leaves"]
+
+
+# --------------------------------------------------------------------------------- settings
+
+
+def test_readings_move_nowhere_without_a_folder(tmp_path: Path) -> None:
+    environment = {
+        "INDEXER_RPC_URL": "http://node.example",
+        "INDEXER_DEPLOYMENT": "x.json",
+        "INDEXER_DATABASE_URL": "postgresql://db.example/one",
+        "INDEXER_REDIS_URL": "redis://cache.example",
+        "INDEXER_DATA_URLS": "",
+        "INDEXER_KEEP_READINGS_DAYS": "365",
+    }
+    with pytest.raises(InvalidSetting, match=r"INDEXER_KEEP_READINGS_DAYS.*ARCHIVE_DIR"):
+        load(Settings, environment)
+    with pytest.raises(InvalidSetting, match="INDEXER_KEEP_READINGS_DAYS"):
+        load(Settings, environment | {"INDEXER_KEEP_READINGS_DAYS": "-1"})
+    settings = load(Settings, environment | {"INDEXER_ARCHIVE_DIR": str(tmp_path)})
+    assert (settings.keep_readings_days, settings.archive_dir) == (365, tmp_path)
