@@ -22,6 +22,7 @@ from corechain.protocol.errors import (
     PaymentRequired,
     ProtocolError,
     TransportError,
+    problem_title,
     problem_type,
 )
 from corechain.service.health import Health
@@ -62,7 +63,7 @@ def problem(error: ProtocolError) -> Response:
     """An error as RFC 9457 problem details."""
     body = {
         "type": problem_type(error),
-        "title": (type(error).__doc__ or error.name).partition("\n")[0],
+        "title": problem_title(type(error)),
         "status": error.status,
         "detail": str(error),
     }

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from corechain.protocol.errors import NotFound, ProtocolError, problem_type
+from corechain.protocol.errors import NotFound, ProtocolError, problem_title, problem_type
 from corechain.service.ops import Ops, route_error
 from corechain_relayer.bridge.book import Taken
 from corechain_relayer.bridge.errors import NothingNew
@@ -139,7 +139,7 @@ def _answer(kind: Format, found: list[Taken]) -> Response:
 
 
 def _problem(error: ProtocolError) -> Response:
-    title = (type(error).__doc__ or error.name).partition("\n")[0]
+    title = problem_title(type(error))
     content = {"type": problem_type(error), "title": title, "status": error.status}
     seconds = getattr(error, "retry_after_s", RETRY_AFTER_S)
     headers = {"retry-after": str(seconds)} if error.status in (429, 503) else None

@@ -7,7 +7,7 @@ from msgspec import Raw
 from msgspec.json import encode
 from starlette.responses import Response
 
-from corechain.protocol.errors import ProtocolError, problem_type
+from corechain.protocol.errors import ProtocolError, problem_title, problem_type
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import Report
 from corechain.service.direct import Answer, Fields
@@ -20,14 +20,10 @@ _OF_PROBLEM = ((b"content-type", MEDIA_TYPE.encode()),)
 _OF_RESULTS = ((b"content-type", b"application/json"),)
 
 
-def _title(error: ProtocolError) -> str:
-    return (type(error).__doc__ or error.name).partition("\n")[0]
-
-
 def problem(error: ProtocolError, **extra: Any) -> Answer:
     content = {
         "type": problem_type(error),
-        "title": _title(error),
+        "title": problem_title(type(error)),
         "status": error.status,
         "detail": str(error),
         **extra,

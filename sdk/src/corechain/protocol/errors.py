@@ -1,8 +1,11 @@
 """One failure, one name: the same in Python, Solidity, HTTP problem types and metric labels."""
 
+import re
 from collections.abc import Iterator
+from functools import cache
 from typing import ClassVar
 
+_SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z`])")
 CATCH_UP = "Subscribe without one, then read /v1/batches"
 
 
@@ -284,7 +287,7 @@ class VoucherMiscounted(PaymentRequired):
 
 
 class PriceTooHigh(PaymentRequired):
-    """A 402 asks for more than the client was told to pay for a query (its `max_price`)."""
+    """A 402 asks for more than the client was told to pay for a query. See its `max_price`."""
 
     def __init__(self, asked: int, cap: int | None) -> None:
         agreed = "no price was agreed" if cap is None else f"at most {cap} was agreed"
@@ -345,8 +348,8 @@ class Unavailable(ProtocolError):
 
 
 class CursorUnknown(ProtocolError):
-    """The cursor is none of this log of batch events: of another index or chain, of a log that was
-    made anew, or no cursor at all."""
+    """The cursor is none of this log of batch events. It is of another index or chain, of a log
+    that was made anew, or no cursor at all."""
 
     status = 400
 
@@ -356,7 +359,7 @@ class CursorUnknown(ProtocolError):
 
 
 class CursorExpired(ProtocolError):
-    """The events after the cursor are not kept any more; `newest` is the cursor to subscribe from
+    """The events after the cursor are not kept any more. `newest` is the cursor to subscribe from
     before `/v1/batches` is read for what was missed."""
 
     status = 410
@@ -370,6 +373,17 @@ def _subclasses(of: type[ProtocolError]) -> Iterator[type[ProtocolError]]:
     for child in of.__subclasses__():
         yield child
         yield from _subclasses(child)
+
+
+@cache
+def _first_sentence(text: str) -> str:
+    # The sentence, not the line: where a line breaks is a matter of the source.
+    return _SENTENCE_END.split(" ".join(text.split()), maxsplit=1)[0].replace("`", "")
+
+
+def problem_title(kind: type[ProtocolError]) -> str:
+    """The title of a kind's problem details (RFC 9457): the first sentence of its docstring."""
+    return _first_sentence(kind.__doc__ or kind.__name__)
 
 
 def problem_type(error: ProtocolError) -> str:

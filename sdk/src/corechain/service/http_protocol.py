@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from corechain.protocol.errors import Overloaded, ProtocolError, problem_type
+from corechain.protocol.errors import Overloaded, ProtocolError, problem_title, problem_type
 from corechain.service.direct import DirectRequest, Fields
 from corechain.service.retry import spread_s
 from corechain.service.streams import StreamRequest, Streams
@@ -328,7 +328,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 def problem_bytes(error: ProtocolError, **more: object) -> bytes:
     """Problem details (RFC 9457) as JSON, with members of the error's own."""
-    title = (type(error).__doc__ or error.name).partition("\n")[0]
+    title = problem_title(type(error))
     document = {"type": problem_type(error), "title": title, "status": error.status}
     return msgspec.json.encode(document | {"detail": str(error)} | more)
 
