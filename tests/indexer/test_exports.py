@@ -137,6 +137,11 @@ async def test_what_is_wrong_in_an_export_is_said_before_it_begins(
     async with served.api() as api:
         problem = await get(api, "/v1/readings", 400, device="0x12", format="csv")
         assert problem["type"].endswith("InvalidQuery")
+        for form in FORMS:
+            query = {"device": device_of(world), "proofs": "true", "format": form}
+            problem = await get(api, "/v1/readings", 400, **query)
+            assert problem["type"].endswith("InvalidQuery")
+            assert "proofs" in problem["detail"]
         problem = await get(api, "/v1/status", 406, format="csv")
         assert problem["type"].endswith("NotAcceptable")
         nobody = await api.get("/v1/readings?device=0x" + "11" * 20, headers={"accept": "text/csv"})

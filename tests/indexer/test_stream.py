@@ -35,9 +35,10 @@ async def test_a_subscriber_hears_what_is_new_undone_and_final_from_its_cursor_o
         async with connect(served.url(since=start["cursor"])) as again:
             assert (await hear(again))["cursor"] == start["cursor"]
             assert await story(again, 3) == [*heard, ("new", 2)]
-        async with connect(served.url(since=start["cursor"], finality="final")) as careful:
-            await hear(careful)
-            assert await story(careful, 1) == [("final", 1)]
+        for word in ("final", "finalised"):
+            async with connect(served.url(since=start["cursor"], finality=word)) as careful:
+                await hear(careful)
+                assert await story(careful, 1) == [("final", 1)]
 
 
 async def test_a_client_of_before_there_were_cursors_hears_what_it_knows(

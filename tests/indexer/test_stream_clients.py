@@ -110,7 +110,7 @@ async def test_a_client_is_told_by_name_why_its_cursor_is_of_no_use(
             with pytest.raises(CursorExpired) as refused:
                 await anext(client.stream(old))
             assert refused.value.newest == (await books.log.cursor(1)).text
-            async with client.stream(refused.value.newest, finality="final") as stream:
+            async with client.stream(refused.value.newest, finality="finalised") as stream:
                 await books.finalise(1)
                 await books.tell()
                 assert (await anext(stream)).type == "final"

@@ -313,8 +313,8 @@ class Client(ClientBase):
         patience_s: float = 300.0,
     ) -> EventStream:
         """What happens to batches, from now on or after a cursor, again and again across outages of
-        up to `patience_s`; only what is final with `finality="final"`, only of batches that hold a
-        reading of these devices, metrics and cells (all in one; lists of up to 64 combinations).
+        up to `patience_s`; only what is final with `finality="finalised"`, only of batches that
+        hold a reading of these devices, metrics and cells (all in one; lists of up to 64).
         Raises InvalidValue, UnknownMetric, InvalidCell; while it is read, CursorUnknown,
         CursorExpired, MalformedAnswer, ApiUnavailable."""
         only = {"device": device, "metric": metric, "cell": cell}

@@ -164,12 +164,14 @@ def resuming(since: object, finality: object, patience_s: object, **only: object
         one_of("since", since, str, "takes the cursor of an event")
         if not since or not str(since).isascii() or not str(since).isprintable():
             raise InvalidValue("since", since, "takes the cursor of an event")
-    if finality not in ("pending", "final"):
-        raise InvalidValue("finality", finality, "takes 'pending' or 'final'")
+    if finality not in ("pending", "final", "finalised"):
+        raise InvalidValue("finality", finality, "takes 'pending' or 'finalised'")
+    # An API of before it knew the word `finalised` is asked in its own.
+    sent = "pending" if finality == "pending" else "final"
     is_number = isinstance(patience_s, (int, float)) and not isinstance(patience_s, bool)
     if not is_number or not patience_s >= 0:  # type: ignore[operator]
         raise InvalidValue("patience_s", patience_s, "takes a number of seconds")
-    return Resuming(since, finality, patience_s, _only_params(only))  # type: ignore[arg-type]
+    return Resuming(since, sent, patience_s, _only_params(only))  # type: ignore[arg-type]
 
 
 def _refusal(response: "httpx.Response", body: bytes) -> Exception:

@@ -24,6 +24,7 @@ from corechain_indexer.api.media.formats import Format, chosen
 from corechain_indexer.api.params import Params
 from corechain_indexer.api.routes import Endpoint
 from corechain_indexer.api.validators import CHECKED, UNKEPT, Validators
+from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.metrics import Metrics
 
 NOT_MODIFIED = 304
@@ -65,7 +66,12 @@ class Delivery:
     kept: Kept[bytes]
 
     def form(self, request: Request, endpoint: Endpoint) -> Format:
-        return chosen(Params(request).form(), request.headers.get(ACCEPT), endpoint.formats)
+        params = Params(request)
+        form = chosen(params.form(), request.headers.get(ACCEPT), endpoint.formats)
+        # A table has no place for them, and who asks for proofs must not think that there are none.
+        if form is not Format.JSON and "proofs" in endpoint.parameters and params.flag("proofs"):
+            raise InvalidQuery("proofs", f"come with JSON only, not with {form.value}")
+        return form
 
     async def respond(self, request: Request, endpoint: Endpoint, answer: Answer) -> Response:
         """The response to a query that costs nothing."""

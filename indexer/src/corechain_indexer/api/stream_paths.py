@@ -22,8 +22,8 @@ PARAMETERS: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
     ),
     "finality": (
         "query",
-        "`final`: only what no reorg can undo",
-        {"enum": ["pending", "final"], "default": "pending"},
+        "`finalised` (or `final`): only what no reorg can undo",
+        {"enum": ["pending", "finalised", "final"], "default": "pending"},
     ),
     "device": (
         "query",

@@ -15,6 +15,8 @@ from corechain_indexer.store.events import Cursor
 
 EVENTS, BATCHES = b"/v1/events", b"/v1/batches/stream"
 PARAMETERS = ("since", "finality", "device", "metric", "cell")
+# `final` is the type of the events; `finalised` is the word of every other path for the same.
+FINAL = frozenset({"final", "finalised"})
 ALL = Filter()
 
 
@@ -41,11 +43,11 @@ def wish_of(target: bytes, headers: Fields) -> Wish:
             raise InvalidQuery(name, "is given more than once")
         given[name] = value
     finality = given.get("finality", "pending")
-    if finality not in ("pending", "final"):
-        raise InvalidQuery("finality", "is not pending or final")
+    if finality != "pending" and finality not in FINAL:
+        raise InvalidQuery("finality", "is not pending or finalised")
     newest = dict(headers).get(b"last-event-id", b"").decode("latin-1") or given.get("since")
     since = None if newest is None else Cursor.parse(newest)
-    only_final, is_plain = finality == "final", not given and path == BATCHES
+    only_final, is_plain = finality in FINAL, not given and path == BATCHES
     return Wish(since, only_final, _filter_of(given), is_plain)
 
 
