@@ -19,7 +19,7 @@ from support.fake_chain import fake_chain
 from support.processes import PATIENCE_S
 
 from corechain.service.database import create_pool, migrate
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Block, Rpc
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.store import MIGRATIONS, SQL
 from corechain_indexer.store.pages import PageOf, page_arguments, readings_page
@@ -160,3 +160,39 @@ async def test_many_who_ask_for_the_head_are_one_question_to_the_node() -> None:
         assert await head.number() == 2
         assert len(chain.calls) == 2
         await rpc.close()
+
+
+async def test_a_node_that_hangs_is_one_question_for_all_and_no_number() -> None:
+    now = [100.0]
+    asked = 0
+
+    class Hung(Rpc):
+        async def head(self) -> Block:
+            nonlocal asked
+            asked += 1
+            await asyncio.Event().wait()
+            raise AssertionError("nobody wakes it")
+
+    head = NodeHead(Hung("http://127.0.0.1:9"), longest_wait_s=0.01, clock=lambda: now[0])
+    assert set(await asyncio.gather(*(head.number(7) for _ in range(20)))) == {None}
+    assert asked == 1
+    assert await head.number(7) is None  # the failure is remembered
+    assert asked == 1
+    now[0] += 1.0
+    assert await asyncio.gather(head.number(7), head.number(7)) == [None, None]
+    assert asked == 2
+
+
+async def test_a_node_that_is_away_is_no_number_until_it_is_back() -> None:
+    now = [100.0]
+    with fake_chain(1) as chain:
+        chain.mine()
+        chain.catch_up()
+        away, back = Rpc("http://127.0.0.1:9"), Rpc(chain.url)
+        head = NodeHead(away, longest_wait_s=60.0, clock=lambda: now[0])
+        assert await head.number() is None
+        head.rpc = back
+        now[0] += 1.0
+        assert await head.number() == 1
+        await away.close()
+        await back.close()

@@ -137,9 +137,11 @@ async def test_what_answered_a_moment_ago_and_is_late_now_is_slow_not_away(
     watched = Health({"node": probe}, clock=lambda: now)
     assert await watched.failing() == {}
     loaded = True
-    now = health.LATE_S - 1
+    now = 30.0  # of a prober that asks seldom
     assert await watched.failing() == {}
-    now = health.LATE_S
+    now = 30.0 + health.LATE_S - 1
+    assert await watched.failing() == {}
+    now = 30.0 + health.LATE_S
     assert await watched.failing() == {"node": "no answer within 0.01 s"}
     loaded = False
     assert await watched.failing() == {}

@@ -147,4 +147,4 @@ def _ask_indexer(http: "httpx.Client", url: str) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{name}={item}" for name, item in value.items()) or "–"
-    return str(value)
+    return "unknown" if value is None else str(value)

@@ -106,9 +106,10 @@ class Handlers:
         head = await self.node_head.number(at_least=indexed)
         return schemas.Status(
             self.chain_id,
+            head is not None,
             head,
             indexed,
-            head - indexed,
+            None if head is None else head - indexed,
             max(0, marks.safe),
             max(0, marks.final),
             {row["state"]: row["count"] for row in counts},

@@ -8,10 +8,14 @@ import msgspec
 
 
 class Status(msgspec.Struct, frozen=True):
+    """`head_block`, `lag_blocks`: null while the node does not answer (`node_answers` is false).
+    All else is of the mirror, hence as good as ever."""
+
     chain_id: int
-    head_block: int
+    node_answers: bool
+    head_block: int | None
     indexed_block: int
-    lag_blocks: int
+    lag_blocks: int | None
     safe_block: int
     final_block: int
     batches: dict[str, int]

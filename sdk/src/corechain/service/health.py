@@ -16,22 +16,24 @@ log = structlog.get_logger(__name__)
 
 TIMEOUT_S = 2.0
 LATE_S = 10.0
-"""What answered so recently and is late now is slow, not away: a process under load that called
-itself unready would hand its load to the others, and so on until none is left."""
+"""What answered the last time and is late since so recently is slow, not away: a process under load
+that called itself unready would hand its load to the others, and so on until none is left."""
 Probe = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
 class Health:
     """Named probes and the process's loops. A probe that raises is failing; so is one that is late
-    and has not answered for `LATE_S`. `warnings`: sentences about what an operator has to do though
-    this process does its work, hence no 503. `clock`: monotonic seconds."""
+    and was late already `LATE_S` ago, however often it is asked. `warnings`: sentences about what
+    an operator has to do though this process does its work, hence no 503. `clock`: monotonic
+    seconds."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
     warnings: Callable[[], Sequence[str]] = tuple
     clock: Callable[[], float] = time.monotonic
-    _answered: dict[str, float] = field(default_factory=dict)
+    _late_since: dict[str, float] = field(default_factory=dict)
+    """Of what has answered once: when it was late first since then; infinite while it answers."""
 
     async def failing(self) -> dict[str, str]:
         """What the process lacks, by name, with the reason."""
@@ -44,15 +46,21 @@ class Health:
             async with asyncio.timeout(TIMEOUT_S):
                 await self.probes[name]()
         except TimeoutError:
-            is_slow = self.clock() - self._answered.get(name, -math.inf) < LATE_S
-            return "" if is_slow else f"no answer within {TIMEOUT_S:g} s"
+            return "" if self._is_slow(name) else f"no answer within {TIMEOUT_S:g} s"
         except CoreChainError as error:
             return str(error) or error.name
         except Exception as error:  # a probe must not make /ready itself fail
             log.error("probe failed", exc_info=error)
             return type(error).__name__
-        self._answered[name] = self.clock()
+        self._late_since[name] = math.inf
         return ""
+
+    def _is_slow(self, name: str) -> bool:
+        # From the first late probe, not from the last answer: who probes every 30 s hears nothing
+        # of the time between.
+        now = self.clock()
+        since = self._late_since[name] = min(now, self._late_since.get(name, -math.inf))
+        return now - since < LATE_S
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """(ready, the document of `/ready`): status, the loops' states, and what is failing."""
