@@ -15,6 +15,7 @@ from typing import Any
 import httpx
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 from support.processes import until
 
 from corechain.service.database import connect
@@ -108,6 +109,17 @@ async def test_a_batch_without_a_verdict_is_told_once_and_once_when_it_has_one(
         await watch.books.pool.execute("update batch_file set state = 'mismatch'")
         await watch.look()
         assert await watch.told() == [*over, ("fired", "mismatch", "1")]
+
+
+async def test_the_end_of_an_alert_is_logged_but_warns_nobody(tables: str, bus_url: str) -> None:
+    async with watching(tables, bus_url) as watch:
+        await watch.books.verify()
+        with capture_logs() as logged:
+            for state in ("mismatch", "verified"):
+                await watch.books.pool.execute("update batch_file set state = $1", state)
+                await watch.look()
+        said = [(entry["log_level"], entry["event"]) for entry in logged]
+        assert said == [("warning", "alert fired"), ("info", "alert resolved")]
 
 
 async def test_what_is_over_before_it_lasted_long_enough_is_never_told(
@@ -397,6 +409,8 @@ async def test_messages_are_signed_and_a_receiver_that_hangs_or_refuses_delays_n
             await until(lambda: len(deliveries(broken)) == 2)
         documents = [json.loads(body) for body in deliveries(good).values()]
         assert [document["type"] for document in documents] == ["fired", "resolved"]
+        fired, resolved = (document["summary"] for document in documents)
+        assert (fired, resolved) == ("batch 1 is mismatch", "resolved: batch 1 is mismatch")
         assert documents[0]["details"] == {"batch_id": 1, "reason": None}
         assert (documents[0]["chain_id"], documents[0]["id"]) == (31337, documents[1]["id"])
         for _, body, signature in good.heard:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+FIRED, RESOLVED = "fired", "resolved"
 MOST_OPEN = 100
 """Alerts of a kind at a time: a gateway that is away must not send fifty thousand messages."""
 DEVICES_AT_ONCE = 1_000
@@ -277,13 +278,14 @@ class Alerts:
             async with self.connection.transaction():
                 after_s = self.rules.limits.after_s()
                 fired, resolved = await book.change(begun, over, after_s)
-                said = [("fired", row) for row in fired] + [("resolved", row) for row in resolved]
+                said = [(FIRED, row) for row in fired] + [(RESOLVED, row) for row in resolved]
                 bodies = [self._body(what, row) for what, row in said]
                 for target in self.targets:
                     await book.add(target, bodies)
         for what, row in said:
             self.metrics.alerts.labels(row["kind"], what).inc()
-            log.warning(f"alert {what}", kind=row["kind"], summary=row["summary"])
+            emit = log.warning if what == FIRED else log.info  # a cure is nothing to wake up for
+            emit(f"alert {what}", kind=row["kind"], summary=row["summary"])
         return bool(said)
 
     def _body(self, what: str, row: "Record") -> bytes:
@@ -292,7 +294,7 @@ class Alerts:
             "id": row["id"],
             "alert": row["kind"],
             "key": row["key"],
-            "summary": row["summary"],
+            "summary": row["summary"] if what == FIRED else f"{RESOLVED}: {row['summary']}",
             "since": row["since"],
             "at": int(self.rules.clock()),
             "chain_id": self.chain_id,
