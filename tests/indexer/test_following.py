@@ -3,17 +3,21 @@
 given a start of the indexer
   ├── what follows the chain needs none of the large libraries
   ├── loops that were begun early are the ones that the process then runs
-  └── a process that cannot run ends the loops that it has begun
+  ├── a process that cannot run ends the loops that it has begun
+  └── a wrong file of API keys is refused before a loop begins
 """
 
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from support.processes import PATIENCE_S
 
+from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import LoopState
-from corechain_indexer.following import DATABASE, MIRROR, Follower
+from corechain_indexer.following import DATABASE, MIRROR, Follower, Role, run
 from corechain_indexer.service import Indexer
 from indexer.support import World, settings_of
 
@@ -54,6 +58,9 @@ async def test_loops_that_were_begun_go_on_under_the_process(
         await until(follower, world.head)
         assert indexer.supervised.reports[MIRROR].state in (LoopState.STARTING, LoopState.RUNNING)
         assert indexer.metrics.registry.get_sample_value("corechain_events_total", BATCHES) == 1
+        running = {"loop": DATABASE, "state": LoopState.RUNNING.value}
+        states = indexer.metrics.registry.get_sample_value("corechain_loop_state", running)
+        assert states == 1, "what is prepared is not starting any more"
         # One writer: a second mirror beside the first one would stand by.
         assert indexer.metrics.registry.get_sample_value(RESTARTS, {"loop": MIRROR}) in (None, 0)
     finally:
@@ -74,3 +81,15 @@ async def test_closing_ends_what_was_begun(world: World, database: str, bus_url:
     await until(follower, world.head)
     await follower.close()
     assert asyncio.all_tasks() == before
+
+
+async def test_a_file_of_keys_that_is_not_there_is_refused_before_anything_begins(
+    world: World, database: str, bus_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Follower] = []
+    monkeypatch.setattr(Follower, "begin", begun.append)
+    settings = settings_of(world, database, bus_url)
+    settings = settings.model_copy(update={"api_keys_file": Path("/nope")})
+    with pytest.raises(InvalidSetting, match="INDEXER_API_KEYS_FILE"):
+        await run(settings, world.chain.deployment, list(Role))
+    assert not begun

@@ -4,6 +4,11 @@ import json
 import subprocess
 import sys
 
+from starlette.applications import Starlette
+from structlog.testing import capture_logs
+
+from corechain.service.http_server import also_served, bind, http_server
+
 # Soft and hard limit, connections wanted; then the soft limit, and the connections served.
 CASES = {
     "the soft limit is raised": ((100, 2_000, 1_000), [1_256, 1_000]),
@@ -38,3 +43,11 @@ def test_a_server_opens_as_many_connections_as_it_may_beside_its_own_files() -> 
     said = "limit of open files"
     assert done.stdout.count(said) > len(CASES), "each says what it has, and who has too little"
     assert found == {name: then for name, (_, then) in CASES.items()}
+
+
+async def test_the_listener_for_probes_says_no_limit_as_if_it_were_the_clients() -> None:
+    with capture_logs() as logged, bind("X_", "127.0.0.1", 0) as listener:
+        async with also_served(Starlette(), listener):
+            http_server(Starlette(), 100, 75)
+    said = [entry["connections"] for entry in logged if entry["event"] == "limit of open files"]
+    assert said == [100]

@@ -21,7 +21,8 @@ from corechain.service.command import collect_seldom
 from corechain.service.database import migrate, writer
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
-from corechain.service.supervision import Loops, sessions, side_by_side, stop_all
+from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, stop_all
+from corechain_indexer.api.keys import key_ring
 from corechain_indexer.bell import Bell
 from corechain_indexer.heads import HeadWatch
 from corechain_indexer.maintenance import WRITER
@@ -101,6 +102,8 @@ class Follower:
         log.info("database ready", migrations=applied)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
         self.prepared.set()
+        # Its work is done, and this end is well: a session that returns keeps its last state.
+        self.supervised.set(DATABASE, LoopState.RUNNING)
 
     async def mirror(self) -> None:
         """One session of the mirror: the only one that writes this database."""
@@ -154,8 +157,11 @@ async def _ended(task: "asyncio.Task[None]") -> None:
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal: the mirror at once, the others when they are imported.
 
-    Raises what stopped them otherwise.
+    Raises InvalidSetting for a file of keys that cannot be read, before anything begins; what
+    stopped them otherwise.
     """
+    if Role.API in roles and settings.api_keys_file is not None:
+        key_ring(settings.api_keys_file)  # refused before the database is touched
     follower = Follower(settings, deployment)
     if Role.MIRROR in roles:
         follower.begin()

@@ -70,11 +70,12 @@ class HttpServer(uvicorn.Server):
             await asyncio.sleep(STARTED_POLL_S)
 
 
-def connections_allowed(max_connections: int) -> int:
+def connections_allowed(max_connections: int, *, is_ops: bool = False) -> int:
     """As many as may be open beside the process's own files; the soft limit is raised for them."""
     open_files = allow_open_files(max_connections + OWN_FILES)
     allowed = open_files - OWN_FILES
-    log.info("limit of open files", soft=open_files, connections=max(1, allowed))
+    if not is_ops:  # the limit is the process's: said once, with the connections of its clients
+        log.info("limit of open files", soft=open_files, connections=max(1, allowed))
     if allowed < max_connections:
         log.warning("fewer connections than set: the limit of open files", connections=allowed)
     return max(1, allowed)
@@ -87,10 +88,12 @@ def http_server(
     direct: DirectPath | None = None,
     refused: Callable[[ProtocolError], None] = lambda error: None,
     streams: Streams | None = None,
+    *,
+    is_ops: bool = False,
 ) -> HttpServer:
     """A server of the application; the requests of the direct path do not pass it, nor those that
     `streams` takes over. `refused` hears of those that the server answers itself: what is no HTTP,
-    is too large, or is too much."""
+    is too large, or is too much. `is_ops`: of the few that operate the process."""
     # Errors of requests are logged where they are answered, as events.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
@@ -102,7 +105,7 @@ def http_server(
         access_log=False,
         lifespan="off",
         backlog=BACKLOG,
-        limit_concurrency=connections_allowed(max_connections),
+        limit_concurrency=connections_allowed(max_connections, is_ops=is_ops),
         timeout_keep_alive=keep_alive_s,
         timeout_graceful_shutdown=GRACE_S,
         server_header=False,
@@ -139,7 +142,7 @@ async def also_served(app: ASGIApp, listener: socket.socket | None) -> AsyncIter
     if listener is None:
         yield
         return
-    server = http_server(app, OPS_CONNECTIONS, OPS_KEEP_ALIVE_S)
+    server = http_server(app, OPS_CONNECTIONS, OPS_KEEP_ALIVE_S, is_ops=True)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         await server.until_started()
