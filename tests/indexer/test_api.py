@@ -42,6 +42,7 @@ from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params, encode_cursor
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.errors import InvalidQuery, SeriesUnavailable
+from corechain_indexer.following import Role
 from corechain_indexer.store.series import SegmentSeries
 from indexer.support import (
     CELL,
@@ -336,6 +337,19 @@ async def test_a_store_that_is_down_is_unavailable_not_broken(served: Driven) ->
         assert problem["type"].endswith("Unavailable")
         assert "database" in (await get(api, "/ready", 503))["failing"]
         assert (await get(api, "/health"))["status"] == "ok"
+
+
+async def test_who_only_answers_is_ready_without_cache_and_node(
+    world: World, database: str, bus_url: str
+) -> None:
+    settings = settings_of(world, database, "redis://127.0.0.1:9/0", rpc_url="http://127.0.0.1:9")
+    async with driven(settings, world) as served:
+        for roles, failing in (([Role.API], []), (list(Role), ["cache", "node"])):
+            served.indexer.prepared.set()
+            _, document = await served.indexer.api(roles=roles).health.report()
+            assert document.get("failing", []) == failing
+            told = " ".join(document.get("warnings", []))
+            assert all(f"{name} is away" in told for name in ("cache", "node")) == (not failing)
 
 
 cursors = st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.binary(max_size=40)), max_size=5)

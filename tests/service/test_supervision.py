@@ -153,6 +153,24 @@ async def test_what_never_answered_is_away_at_once(monkeypatch: pytest.MonkeyPat
     assert await hangs.failing() == {"node": "no answer within 0.01 s"}
 
 
+async def test_what_a_process_works_without_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "SPARED_TIMEOUT_S", 0.01)
+
+    async def away() -> None:
+        raise StoreUnavailable("connection refused")
+
+    async def fine() -> None: ...
+
+    spared = {"cache": away, "node": asyncio.Event().wait, "other": fine}
+    ready, document = await Health({"database": fine}, spared=spared).report()
+    assert ready
+    assert "failing" not in document
+    assert document["warnings"] == [
+        "cache is away, and this process works without it: connection refused",
+        "node is away, and this process works without it: no answer within 0.01 s",
+    ]
+
+
 async def test_a_standby_is_ready_and_says_that_it_is_one() -> None:
     loops = Loops()
     loops.set("mirror", LoopState.STANDBY)

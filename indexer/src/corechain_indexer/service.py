@@ -247,8 +247,10 @@ class Indexer:
 
     # ---------------------------------------------------------------------- api
 
-    def api(self, probes: Mapping[str, Probe] | None = None) -> Api:
-        """With more `probes` than those of every process."""
+    def api(
+        self, probes: Mapping[str, Probe] | None = None, roles: Sequence[Role] = tuple(Role)
+    ) -> Api:
+        """With more `probes` than those of every process with such `roles`."""
         settings = self.settings
         trees = TreeCache(self.reads, settings.tree_cache_bytes, self.archive)
         mark = Mark(self.pool, self.replica)
@@ -274,12 +276,7 @@ class Indexer:
         most = settings.max_subscribers
         contents = BatchContents(self.pool)
         stream = BatchStream(newest, contents, most, self.metrics, cors, admission)
-        needed: dict[str, Probe] = {
-            "database": self._ask_database,
-            "cache": self.latest.ping,
-            "node": self.rpc.head,
-        }
-        health = Health(needed | dict(probes or {}), self.supervised, self.warnings)
+        health = self._health(roles, probes or {})
         freshness = Freshness(self.pool, self.rpc, settings.fresh_wait_s, self.replica)
         paywall = paywall_of(settings, self.deployment, self.pool, self.http)
         return Api(
@@ -295,6 +292,15 @@ class Indexer:
             Gates(settings.max_queries),
             cors,
         )
+
+    def _health(self, roles: Sequence[Role], probes: Mapping[str, Probe]) -> Health:
+        needed: dict[str, Probe] = {"database": self._ask_database, **probes}
+        others: dict[str, Probe] = {"cache": self.latest.ping, "node": self.rpc.head}
+        if Role.MIRROR in roles:
+            return Health(others | needed, self.supervised, self.warnings)
+        # Queries are answered from the database alone: a balancer that took all processes out for
+        # the outage of another server would make it one of the API.
+        return Health(needed, self.supervised, self.warnings, others)
 
     def _delivery(self, mark: Mark) -> Delivery:
         source = self.replica.source_now if self.replica else one_source

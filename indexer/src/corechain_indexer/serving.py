@@ -64,7 +64,7 @@ async def _run_alone(settings: Settings, indexer: Indexer, roles: Sequence[Role]
         _ops_listener(settings) as ops,
     ):
         try:
-            api = indexer.api()
+            api = indexer.api(roles=roles)
             app = api.app(queries=Role.API in roles, metrics=ops is None)
             async with also_served(api.app(queries=False), ops):
                 loops = indexer.loops(roles, api)
@@ -143,7 +143,7 @@ async def _supervise(settings: Settings, indexer: Indexer, roles: Sequence[Role]
     ):
         supervisor = _Supervisor(indexer, workers, Loops(shown_in(indexer.metrics.loop_state)))
         try:
-            api = indexer.api({"workers": workers.ready})
+            api = indexer.api({"workers": workers.ready}, roles)
             app = api.app(queries=False, exposition=supervisor.exposition)
             async with also_served(app, ops), asyncio.TaskGroup() as group:
                 tasks = [group.create_task(loop) for loop in supervisor.loops(roles, api)]
@@ -191,7 +191,7 @@ async def run_worker(
         socket.socket(fileno=ops_fd) as ops,
     ):
         try:
-            api = indexer.api()
+            api = indexer.api(roles=[Role.API])
             app = api.app(queries=True, metrics=False)
             server = _server(settings, api, app, DirectQueries(api))
             async with also_served(api.app(queries=False), ops):

@@ -15,6 +15,9 @@ from corechain.service.supervision import Loops
 log = structlog.get_logger(__name__)
 
 TIMEOUT_S = 2.0
+SPARED_TIMEOUT_S = 1.0
+"""Shorter: who asks this process within `TIMEOUT_S`, as a supervisor does its workers, still gets
+its answer while something hangs that is not needed."""
 LATE_S = 10.0
 """What answered the last time and is late since so recently is slow, not away: a process under load
 that called itself unready would hand its load to the others, and so on until none is left."""
@@ -25,28 +28,32 @@ Probe = Callable[[], Awaitable[object]]
 class Health:
     """Named probes and the process's loops. A probe that raises is failing; so is one that is late
     and was late already `LATE_S` ago, however often it is asked. `warnings`: sentences about what
-    an operator has to do though this process does its work, hence no 503. `clock`: monotonic
-    seconds."""
+    an operator has to do though this process does its work, hence no 503. `spared`: probes of what
+    it works without; where one fails that is a warning. `clock`: monotonic seconds."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
     warnings: Callable[[], Sequence[str]] = tuple
+    spared: Mapping[str, Probe] = field(default_factory=dict)
     clock: Callable[[], float] = time.monotonic
     _late_since: dict[str, float] = field(default_factory=dict)
     """Of what has answered once: when it was late first since then; infinite while it answers."""
 
     async def failing(self) -> dict[str, str]:
         """What the process lacks, by name, with the reason."""
-        reasons = await asyncio.gather(*(self._reason(name) for name in self.probes))
-        probed = {name: why for name, why in zip(self.probes, reasons, strict=True) if why}
-        return probed | dict(self.loops.unwell())
+        return await self._lacking(self.probes, TIMEOUT_S) | dict(self.loops.unwell())
 
-    async def _reason(self, name: str) -> str:
+    async def _lacking(self, probes: Mapping[str, Probe], limit_s: float) -> dict[str, str]:
+        asked = (self._reason(name, probe, limit_s) for name, probe in probes.items())
+        reasons = await asyncio.gather(*asked)
+        return {name: why for name, why in zip(probes, reasons, strict=True) if why}
+
+    async def _reason(self, name: str, probe: Probe, limit_s: float) -> str:
         try:
-            async with asyncio.timeout(TIMEOUT_S):
-                await self.probes[name]()
+            async with asyncio.timeout(limit_s):
+                await probe()
         except TimeoutError:
-            return "" if self._is_slow(name) else f"no answer within {TIMEOUT_S:g} s"
+            return "" if self._is_slow(name) else f"no answer within {limit_s:g} s"
         except CoreChainError as error:
             return str(error) or error.name
         except Exception as error:  # a probe must not make /ready itself fail
@@ -64,11 +71,17 @@ class Health:
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """(ready, the document of `/ready`): status, the loops' states, and what is failing."""
-        failing = await self.failing()
+        failing, spared = await asyncio.gather(
+            self.failing(), self._lacking(self.spared, SPARED_TIMEOUT_S)
+        )
         document: dict[str, Any] = {"status": "unavailable" if failing else "ok"}
         if failing:
             document |= {"failing": list(failing), "reasons": failing}
-        warnings = list(self.warnings())
+        missed = (
+            f"{name} is away, and this process works without it: {why}"
+            for name, why in spared.items()
+        )
+        warnings = [*self.warnings(), *missed]
         if warnings:
             document["warnings"] = warnings
         return not failing, document | {"loops": dict(self.loops.states())}
