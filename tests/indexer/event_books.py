@@ -1,13 +1,16 @@
 """Batches in Postgres as mirror and verifier leave them, and the log of what happened to them."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from redis.asyncio import Redis
+from support.processes import PATIENCE_S
 
 from corechain.service.database import create_pool, migrate
+from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.relay import EventRelay, stream_key
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.events import BatchEvent, EventLog, EventNumbers
@@ -79,6 +82,16 @@ class Books:
     async def pass_on(self) -> None:
         while await self.relay.step():
             pass
+
+    async def pass_on_after_outage(self) -> None:
+        """As sessions of the service: one that meets what is left of the outage ends, and the next
+        begins anew."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                self.restart_relay()
+                with suppress(CacheUnavailable):
+                    return await self.pass_on()
+                await asyncio.sleep(0.02)
 
     async def tell(self) -> None:
         """Everything that happened reaches Redis."""
