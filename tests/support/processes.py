@@ -3,7 +3,8 @@
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,23 @@ def family(pid: int) -> list[psutil.Process]:
     """A process and everything it has started."""
     leader = psutil.Process(pid)
     return [leader, *leader.children(recursive=True)]
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """A server that stands still, and holds its connections: SIGSTOP to it and what it started."""
+    # The leader first: what is stopped starts no more children.
+    psutil.Process(pid).suspend()
+    members = family(pid)
+    for member in members[1:]:
+        with suppress(psutil.NoSuchProcess):
+            member.suspend()
+    try:
+        yield
+    finally:
+        for member in members:
+            with suppress(psutil.NoSuchProcess):
+                member.resume()
 
 
 def eventually(true: Callable[[], bool], within_s: float = PATIENCE_S) -> bool:

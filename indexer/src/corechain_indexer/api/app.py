@@ -30,6 +30,7 @@ from corechain.service.ops import Exposition, Ops, route_error
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Body, Delivery, query_id
+from corechain_indexer.api.doubt import answered
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.gate import Gates
 from corechain_indexer.api.handlers import Handlers
@@ -147,8 +148,12 @@ class Api:
     ) -> Response:
         await self.freshness.reached(Params(request))
         if self.paywall is None or not endpoint.paid:
-            return await self.delivery.respond(request, endpoint, answer)
+            found = self.delivery.respond(request, endpoint, answer)
+            return await answered(found, self._is_silent)
         return await self._sold(self.paywall, request, answer, endpoint)
+
+    async def _is_silent(self, within_s: float) -> bool:
+        return await self.health.is_silent("database", within_s)
 
     async def _sold(
         self,
@@ -163,7 +168,8 @@ class Api:
         paid = await paywall.prepare(payment, query)
         if paid is None:
             # Answered before it is charged, sent only after: nobody pays for a refusal.
-            body = await self.delivery.body(request, endpoint, answer)
+            found = self.delivery.body(request, endpoint, answer)
+            body = await answered(found, self._is_silent)
             paid = await paywall.charge(payment, query, body.content)
         (self.metrics.repeated if paid.again else self.metrics.paid).inc()
         headers = {RESPONSE: paid.receipt}

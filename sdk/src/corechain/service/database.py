@@ -1,8 +1,8 @@
 """Connections to Postgres: one error type for outages, migrations, and the writer's lock."""
 
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
@@ -19,7 +19,13 @@ MIGRATION_TIMEOUT_S = 86_400.0
 """An index over a billion rows takes hours; cut off after 30 s it would never be there."""
 CONNECT_TIMEOUT_S = 5.0
 CLOSE_TIMEOUT_S = 2.0
+ACQUIRE_TIMEOUT_S = 30.0
+"""For a free connection of a pool, and to open it: a server that hangs holds all of them."""
+RELEASE_TIMEOUT_S = 1.0
+"""For the server to confirm that a query was cancelled. One that hangs never does."""
 POOL_SIZE = 8
+QUERIES, IDLE_S = 50_000, 300.0
+"""Of a pool's connection before it is replaced, and its time without any: asyncpg's own numbers."""
 STATEMENTS = 100
 """Kept prepared on each connection: asyncpg's own number, and more than we have queries."""
 MIGRATION_LOCK = "corechain migrations"
@@ -58,11 +64,22 @@ def outages() -> Iterator[None]:
     try:
         yield
     except _OUTAGES as error:
-        raise StoreUnavailable(f"{type(error).__name__}: {error}") from error
+        raise StoreUnavailable(_why(error)) from error
     except asyncpg.InterfaceError as error:
         if not any(words in str(error) for words in _ENDED):
             raise
-        raise StoreUnavailable(str(error)) from error
+        raise StoreUnavailable(f"Postgres: {error}") from error
+
+
+def _why(error: BaseException) -> str:
+    """For whoever asks the API too: it names the store, and never its address."""
+    if isinstance(error, TimeoutError):
+        return "Postgres does not answer"
+    if isinstance(error, ConnectionRefusedError):
+        return "Postgres is not there (connection refused)"
+    if isinstance(error, OSError):  # the words of the others hold the address
+        return f"Postgres cannot be reached ({type(error).__name__})"
+    return f"Postgres: {error}"
 
 
 async def asked(answer: Awaitable[T]) -> T:
@@ -95,18 +112,41 @@ class _Stateless(asyncpg.Connection):
         return ""
 
 
+class _Bounded(asyncpg.Pool):
+    """A pool that nobody waits for without end. asyncpg's own waits for a free connection as long
+    as it takes, and for a hung server to confirm a cancelled query: so the limit of a caller, who
+    was cancelled by it, did not hold."""
+
+    async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109  # asyncpg's
+        return await super()._acquire(  # type: ignore[misc]  # the stubs lack what acquire() calls
+            ACQUIRE_TIMEOUT_S if timeout is None else timeout
+        )
+
+    async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        # On a timeout asyncpg has already ended the connection: the pool opens another one. Raised
+        # here, it would hide the cancellation or the error that the query ended with.
+        with suppress(TimeoutError):
+            await super().release(
+                connection, timeout=RELEASE_TIMEOUT_S if timeout is None else timeout
+            )
+
+
 def create_pool(url: str, *, pooled: bool = False) -> "Database":
     """A pool that connects when it is first used: an outage at start is an outage, not a crash.
 
     `pooled`: the URL is of a pooler in transaction mode (PgBouncer). What was prepared on one of
     its connections is not there on the next, so nothing is kept prepared.
     """
-    return asyncpg.create_pool(
+    return _Bounded(
         url,
         statement_cache_size=0 if pooled else STATEMENTS,
         connection_class=_Stateless,
+        record_class=asyncpg.Record,
         min_size=0,
         max_size=POOL_SIZE,
+        max_queries=QUERIES,
+        max_inactive_connection_lifetime=IDLE_S,
+        loop=None,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
     )

@@ -38,6 +38,7 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     _late_since: dict[str, float] = field(default_factory=dict)
     """Of what has answered once: when it was late first since then; infinite while it answers."""
+    _asking: set[asyncio.Future[object]] = field(default_factory=set)
 
     async def failing(self) -> dict[str, str]:
         """What the process lacks, by name, with the reason."""
@@ -50,8 +51,7 @@ class Health:
 
     async def _reason(self, name: str, probe: Probe, limit_s: float) -> str:
         try:
-            async with asyncio.timeout(limit_s):
-                await probe()
+            await self._asked(probe, limit_s)
         except TimeoutError:
             return "" if self._is_slow(name) else f"no answer within {limit_s:g} s"
         except CoreChainError as error:
@@ -68,6 +68,37 @@ class Health:
         now = self.clock()
         since = self._late_since[name] = min(now, self._late_since.get(name, -math.inf))
         return now - since < LATE_S
+
+    async def is_silent(self, name: str, within_s: float) -> bool:
+        """Whether that probe, if there is one, has no answer, not even a refusal, in that time."""
+        if name not in self.probes:
+            return False
+        try:
+            await self._asked(self.probes[name], within_s)
+        except TimeoutError:
+            return True
+        except Exception:  # whoever asks the same hears it, too
+            return False
+        return False
+
+    async def _asked(self, probe: Probe, within_s: float) -> None:
+        """Raises TimeoutError, and what the probe raises."""
+        task = asyncio.ensure_future(probe())
+        self._asking.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            done, _ = await asyncio.wait({task}, timeout=within_s)
+        finally:
+            # Not awaited: to be cancelled may take a driver longer than the answer would.
+            task.cancel()
+        if not done:
+            raise TimeoutError
+        await task
+
+    def _ended(self, task: asyncio.Future[object]) -> None:
+        self._asking.discard(task)
+        if not task.cancelled():
+            task.exception()  # of one that nobody waits for any more
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """(ready, the document of `/ready`): status, the loops' states, and what is failing."""

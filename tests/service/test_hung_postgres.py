@@ -1,0 +1,65 @@
+"""A Postgres that hangs holds nobody longer than the caller's own limit."""
+
+import asyncio
+
+import pytest
+from support.processes import PATIENCE_S, stopped, until
+
+from corechain.devnet.postgres import PostgresServer
+from corechain.service import database, health
+from corechain.service.database import asked, create_pool
+from corechain.service.errors import StoreUnavailable
+from corechain.service.health import Health
+
+pytestmark = pytest.mark.usefixtures("never")
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database's own limit comes too late to help anybody."""
+    monkeypatch.setattr(database, "COMMAND_TIMEOUT_S", 86_400.0)
+    monkeypatch.setattr(database, "RELEASE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(health, "TIMEOUT_S", 0.2)
+
+
+async def is_ready(probed: Health) -> bool:
+    return not await probed.failing()
+
+
+async def test_the_limit_of_who_asks_a_hung_postgres_holds(
+    postgres_server: PostgresServer,
+) -> None:
+    async with create_pool(postgres_server.url) as pool:
+        await asked(pool.fetchval("select 1"))
+        async with asyncio.timeout(PATIENCE_S):
+            said = "Postgres does not answer"
+            with stopped(postgres_server.pid), pytest.raises(StoreUnavailable, match=said):
+                await asked(asyncio.wait_for(pool.fetchval("select 1"), 0.2))
+            assert await asked(pool.fetchval("select 2")) == 2
+
+
+async def test_a_process_whose_postgres_hangs_is_unready_until_it_goes_on(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "RELEASE_TIMEOUT_S", 86_400.0)  # a driver that will not let go
+    monkeypatch.setattr(health, "LATE_S", 0.0)
+    pool = create_pool(postgres_server.url)
+    await pool
+    await pool.fetchval("select 1")
+    probed = Health({"database": lambda: pool.fetchval("select 1")})
+    async with asyncio.timeout(PATIENCE_S):
+        with stopped(postgres_server.pid):
+            ready, document = await probed.report()
+            assert not ready
+            assert document["reasons"] == {"database": "no answer within 0.2 s"}
+        await until(lambda: is_ready(probed))
+    pool.terminate()
+
+
+async def test_a_postgres_that_is_not_there_is_named_without_its_address() -> None:
+    pool = create_pool("postgresql://nobody@127.0.0.1:1/none")
+    await pool
+    said = r"^Postgres is not there \(connection refused\)$"
+    with pytest.raises(StoreUnavailable, match=said):
+        await asked(pool.fetchval("select 1"))
+    pool.terminate()
