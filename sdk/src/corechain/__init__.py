@@ -6,6 +6,7 @@ from corechain.client import Client
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.documents import MalformedAnswer, WrongAnswer
 from corechain.flows import Delivery, StatisticsResult
+from corechain.listing import Page
 from corechain.payments import PaymentChannel
 from corechain.protocol.errors import (
     CoreChainError,
@@ -49,6 +50,7 @@ __all__ = [
     "Observation",
     "Owner",
     "P256Key",
+    "Page",
     "PaymentChannel",
     "ProtocolError",
     "Provenance",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 from corechain import flows
 from corechain.client import ClientBase, S
 from corechain.http import LoopClients, async_client, async_exchange
+from corechain.listing import Page
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
@@ -123,8 +124,15 @@ class AsyncClient(ClientBase):
     async def batch(self, batch_id: int, **fresh: Unpack[Fresh]) -> dict[str, Any]:
         return await self.run(flows.batch(batch_id, fresh))
 
-    async def batches(self, limit: int = 100, **view: Unpack[View]) -> list[dict[str, Any]]:
-        return await self.run(flows.batches(limit, view))
+    async def batches(
+        self,
+        limit: int = 100,
+        *,
+        after: int | None = None,
+        cursor: str | None = None,
+        **view: Unpack[View],
+    ) -> Page[dict[str, Any]]:
+        return await self.run(flows.batches(limit, view, after, cursor))
 
     def stream(
         self,
@@ -141,16 +149,23 @@ class AsyncClient(ClientBase):
         state = resuming(since, finality, patience_s, **only)
         return AsyncEventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
 
-    async def devices(self, limit: int = 100, **fresh: Unpack[Fresh]) -> list[dict[str, Any]]:
-        return await self.run(flows.devices(limit, fresh))
+    async def devices(
+        self, limit: int = 100, *, cursor: str | None = None, **fresh: Unpack[Fresh]
+    ) -> Page[dict[str, Any]]:
+        return await self.run(flows.devices(limit, fresh, cursor))
 
     async def latest(self, device: OctetsLike, **view: Unpack[View]) -> dict[str, Any]:
         return await self.run(flows.latest(device, view))
 
     async def rejections(
-        self, batch_id: int, limit: int = 1000, **fresh: Unpack[Fresh]
-    ) -> list[dict[str, Any]]:
-        return await self.run(flows.rejections(batch_id, limit, fresh))
+        self,
+        batch_id: int,
+        limit: int = 1000,
+        *,
+        cursor: str | None = None,
+        **fresh: Unpack[Fresh],
+    ) -> Page[dict[str, Any]]:
+        return await self.run(flows.rejections(batch_id, limit, fresh, cursor))
 
     async def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         ask = self.chain.commitments_of
@@ -164,10 +179,11 @@ class AsyncClient(ClientBase):
         start: TimeLike | None = None,
         end: TimeLike | None = None,
         limit: int = 100,
+        cursor: str | None = None,
         **view: Unpack[View],
-    ) -> list[LocatedReading]:
+    ) -> Page[LocatedReading]:
         question = self.readings_question(metric, device, start, end)
-        return await self.run(flows.readings(question, limit, self._commitments(), view))
+        return await self.run(flows.readings(question, limit, self._commitments(), view, cursor))
 
     async def statistics(
         self,

@@ -15,6 +15,7 @@ from corechain.answers import CommitmentsOf
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question
 from corechain.http import ProcessClients, client, exchange, service_url
+from corechain.listing import Page
 from corechain.opening import Opening
 from corechain.paying import (
     HTTP_PAYMENT_REQUIRED,
@@ -299,8 +300,17 @@ class Client(ClientBase):
     def batch(self, batch_id: int, **fresh: Unpack[Fresh]) -> dict[str, Any]:
         return self.run(flows.batch(batch_id, fresh))
 
-    def batches(self, limit: int = 100, **view: Unpack[View]) -> list[dict[str, Any]]:
-        return self.run(flows.batches(limit, view))
+    def batches(
+        self,
+        limit: int = 100,
+        *,
+        after: int | None = None,
+        cursor: str | None = None,
+        **view: Unpack[View],
+    ) -> Page[dict[str, Any]]:
+        """Up to `limit` batches by id, the oldest first; `after`: only those with greater ids. What
+        is behind the last one comes with `cursor=` the `next_cursor` of the list."""
+        return self.run(flows.batches(limit, view, after, cursor))
 
     def stream(
         self,
@@ -321,17 +331,24 @@ class Client(ClientBase):
         state = resuming(since, finality, patience_s, **only)
         return EventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
 
-    def devices(self, limit: int = 100, **fresh: Unpack[Fresh]) -> list[dict[str, Any]]:
-        return self.run(flows.devices(limit, fresh))
+    def devices(
+        self, limit: int = 100, *, cursor: str | None = None, **fresh: Unpack[Fresh]
+    ) -> Page[dict[str, Any]]:
+        return self.run(flows.devices(limit, fresh, cursor))
 
     def latest(self, device: OctetsLike, **view: Unpack[View]) -> dict[str, Any]:
         """Newest value per metric, from the cache: not proven."""
         return self.run(flows.latest(device, view))
 
     def rejections(
-        self, batch_id: int, limit: int = 1000, **fresh: Unpack[Fresh]
-    ) -> list[dict[str, Any]]:
-        return self.run(flows.rejections(batch_id, limit, fresh))
+        self,
+        batch_id: int,
+        limit: int = 1000,
+        *,
+        cursor: str | None = None,
+        **fresh: Unpack[Fresh],
+    ) -> Page[dict[str, Any]]:
+        return self.run(flows.rejections(batch_id, limit, fresh, cursor))
 
     def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         """One reading, always proven."""
@@ -346,15 +363,17 @@ class Client(ClientBase):
         start: TimeLike | None = None,
         end: TimeLike | None = None,
         limit: int = 100,
+        cursor: str | None = None,
         **view: Unpack[View],
-    ) -> list[LocatedReading]:
-        """A device's readings by metric and time (seconds, both ends included), ordered by metric
-        and time; one request a page of 1,000, each reading proven unless `verify` is off.
+    ) -> Page[LocatedReading]:
+        """Up to `limit` of a device's readings by metric and time (seconds, both ends included), by
+        metric and time; one request a page of 1,000, each reading proven unless `verify` is off.
+        What is behind the last one comes with `cursor=` the `next_cursor` of the list.
 
         That nothing was left out is not proven; `statistics` proves that.
         """
         question = self.readings_question(metric, device, start, end)
-        return self.run(flows.readings(question, limit, self._commitments(), view))
+        return self.run(flows.readings(question, limit, self._commitments(), view, cursor))
 
     def statistics(
         self,

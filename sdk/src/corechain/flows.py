@@ -29,6 +29,7 @@ from corechain.documents import (
     object_of,
     parse,
 )
+from corechain.listing import Page, cursor_text
 from corechain.protocol.errors import (
     InvalidProof,
     InvalidValue,
@@ -146,11 +147,13 @@ def document(path: str, **params: str | int | None) -> Flow[dict[str, Any]]:
     return object_of(answer, f"an answer to {path}")
 
 
-def pages(path: str, params: Mapping[str, str | int], limit: int) -> Flow[list[dict[str, Any]]]:
-    """Up to `limit` items of a list, page by page. Raises MalformedAnswer, WrongAnswer."""
-    limit = _limit(limit)
+def pages(
+    path: str, params: Mapping[str, str | int], limit: int, cursor: str | None = None
+) -> Flow[Page[dict[str, Any]]]:
+    """Up to `limit` items of a list behind a cursor, page by page. Raises MalformedAnswer,
+    WrongAnswer."""
+    limit, cursor = _limit(limit), cursor_text(cursor)
     found: list[dict[str, Any]] = []
-    cursor: str | None = None
     while len(found) < limit:
         wanted = min(PAGE, limit - len(found))
         answer = yield Request(API, "GET", path, _page_params(params, wanted, cursor))
@@ -161,7 +164,7 @@ def pages(path: str, params: Mapping[str, str | int], limit: int) -> Flow[list[d
         found.extend(page.items)
         if cursor is None:
             break
-    return found
+    return Page(found, cursor)
 
 
 def _limit(limit: object) -> int:
@@ -182,14 +185,19 @@ def batch(batch_id: int, fresh: Fresh) -> Flow[dict[str, Any]]:
     return (yield from document(_batch_path(batch_id), **view_params(fresh, Fresh)))
 
 
-def batches(limit: int, view: View) -> Flow[list[dict[str, Any]]]:
-    """Batches by id."""
-    return (yield from pages("/v1/batches", view_params(view), limit))
+def batches(
+    limit: int, view: View, after: int | None = None, cursor: str | None = None
+) -> Flow[Page[dict[str, Any]]]:
+    """Batches by id; with `after` those with greater ids only."""
+    params = view_params(view)
+    if after is not None:
+        params["after"] = whole("after", after, 0, U48_MAX)
+    return (yield from pages("/v1/batches", params, limit, cursor))
 
 
-def devices(limit: int, fresh: Fresh) -> Flow[list[dict[str, Any]]]:
+def devices(limit: int, fresh: Fresh, cursor: str | None = None) -> Flow[Page[dict[str, Any]]]:
     """Devices by id."""
-    return (yield from pages("/v1/devices", view_params(fresh, Fresh), limit))
+    return (yield from pages("/v1/devices", view_params(fresh, Fresh), limit, cursor))
 
 
 def latest(device: OctetsLike, view: View) -> Flow[dict[str, Any]]:
@@ -198,10 +206,12 @@ def latest(device: OctetsLike, view: View) -> Flow[dict[str, Any]]:
     return (yield from document("/v1/latest", **params))
 
 
-def rejections(batch_id: int, limit: int, fresh: Fresh) -> Flow[list[dict[str, Any]]]:
+def rejections(
+    batch_id: int, limit: int, fresh: Fresh, cursor: str | None = None
+) -> Flow[Page[dict[str, Any]]]:
     """Observations of a batch that failed."""
     params = view_params(fresh, Fresh)
-    return (yield from pages(f"{_batch_path(batch_id)}/rejections", params, limit))
+    return (yield from pages(f"{_batch_path(batch_id)}/rejections", params, limit, cursor))
 
 
 def _page_params(
@@ -321,15 +331,15 @@ def readings(
     limit: int,
     commitments_of: CommitmentsOf | None,
     view: View | None = None,
-) -> Flow[list[LocatedReading]]:
+    cursor: str | None = None,
+) -> Flow[Page[LocatedReading]]:
     """Readings, page by page, each page proven at once unless `commitments_of` is None."""
-    limit = _limit(limit)
+    limit, cursor = _limit(limit), cursor_text(cursor)
     params = question.params() | view_params(view or {})
     if commitments_of is not None:
         params["proofs"] = "true"
     found: list[LocatedReading] = []
     known: dict[int, bytes] = {}
-    cursor: str | None = None
     while len(found) < limit:
         wanted = min(PAGE, limit - len(found))
         answer = yield Request(API, "GET", "/v1/readings", _page_params(params, wanted, cursor))
@@ -341,7 +351,7 @@ def readings(
         cursor = page.next_cursor
         if cursor is None:
             break
-    return found
+    return Page(found, cursor)
 
 
 ActiveRoot = Callable[[], tuple[int, bytes]]

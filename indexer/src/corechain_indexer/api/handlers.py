@@ -132,8 +132,10 @@ class Handlers:
         return rows.device(row)
 
     async def batches(self, params: Params) -> schemas.Batches:
-        params.only("limit", "cursor", "state", *BOUNDS)
-        limit, after, state = params.limit(), params.cursor_number(0), params.state()
+        params.only("limit", "cursor", "after", "state", *BOUNDS)
+        limit, state = params.limit(), params.state()
+        # Both hold: the address of the next page keeps what was asked and adds its cursor.
+        after = max(params.number("after", 0, 0, MAX_BATCH_ID), params.cursor_number(0))
         bound = await newest_block(self.pool, params)
         found = await self.reads.batches(after, limit + 1, state, bound)
         return schemas.Batches(*_page(found, limit, rows.batch, lambda row: [row["batch_id"]]))

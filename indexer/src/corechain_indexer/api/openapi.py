@@ -15,6 +15,7 @@ _ADDRESS: Mapping[str, Any] = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$
 PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "limit": ("items of a page", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "cursor": ("where the page before ended", {"type": "string"}),
+    "after": ("only batches with greater ids", _INTEGER),
     "state": ("state of the data file", {"enum": ["pending", "withheld", "mismatch", "verified"]}),
     "device": ("device id", _ADDRESS),
     "payer": ("payer of the channel", _ADDRESS),

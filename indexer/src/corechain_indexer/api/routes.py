@@ -52,7 +52,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         "batches",
         "Batches by id",
         schemas.Batches,
-        (*PAGED, "state", *BOUNDS),
+        (*PAGED, "after", "state", *BOUNDS),
         table=tables.BATCHES,
     ),
     Endpoint("/v1/batches/{id}", "batch", "One batch", schemas.Batch),

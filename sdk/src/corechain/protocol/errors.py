@@ -6,7 +6,7 @@ from functools import cache
 from typing import ClassVar
 
 _SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z`])")
-CATCH_UP = "Subscribe without one, then read /v1/batches"
+CATCH_UP = "Subscribe without one, then read /v1/batches (`after` an id, page by page)"
 
 
 class CoreChainError(Exception):

@@ -1,0 +1,86 @@
+"""Lists of the clients against a real API: what a limit cuts off is said, and can be had.
+
+given three verified batches
+  ├── lists put together by their cursors are everything, once
+  └── batches after an id are those, however they are paged
+"""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+import pytest_asyncio
+from support.http import Script, answers
+
+from corechain import AsyncClient, Client, Deployment, InvalidValue, Page
+from corechain.http import LoopClients
+from indexer.support import Driven, World, device_of, get
+
+
+@pytest_asyncio.fixture
+async def served(world: World, indexer: Driven) -> Driven:
+    for _ in range(3):
+        world.add(hours=2)
+    await indexer.settle()
+    return indexer
+
+
+def client_of(world: World, served: Driven) -> AsyncClient:
+    here = "http://indexer"
+    made = AsyncClient(here, here, world.chain.rpc_url, world.chain.deployment)
+    made.__dict__["_clients"] = LoopClients(served.api)
+    return made
+
+
+async def test_lists_put_together_by_their_cursors_are_everything_once(
+    world: World, served: Driven
+) -> None:
+    device = cast("Any", device_of(world))
+    async with client_of(world, served) as client:
+        for ask in (
+            client.batches,
+            client.devices,
+            lambda **page: client.readings(device=device, **page),
+            lambda **page: client.rejections(1, **page),
+        ):
+            whole = await ask(limit=1000)
+            assert whole.next_cursor is None
+            found: list[Any] = []
+            page: Page[Any] = await ask(limit=1)
+            while page.next_cursor is not None:
+                found += page
+                page = await ask(limit=1, cursor=page.next_cursor)
+            assert [*found, *page] == whole
+            assert len(whole) > 1
+
+
+async def test_batches_after_an_id_are_those_however_they_are_paged(
+    world: World, served: Driven
+) -> None:
+    async with client_of(world, served) as client, served.api() as api:
+        first = await client.batches(limit=1, after=1)
+        assert [batch["batch_id"] for batch in first] == [2]
+        rest = await client.batches(limit=5, after=1, cursor=first.next_cursor)
+        assert [batch["batch_id"] for batch in rest] == [3]
+        assert await client.batches(after=3) == []
+        table = await api.get("/v1/batches?after=1&limit=1&format=csv")
+        following = await api.get("/v1/batches" + table.links["next"]["url"])
+        assert [text.splitlines()[1][0] for text in (table.text, following.text)] == ["2", "3"]
+        whole = await api.get("/v1/batches?after=1&format=csv")
+        assert len(whole.text.splitlines()) == 3
+        await get(api, "/v1/batches", 400, after="x")
+
+
+async def test_the_blocking_client_says_where_a_list_goes_on() -> None:
+    script = Script(200, b'{"items":[{"n":1}],"next_cursor":"there"}')
+    with answers(script) as url, Client(url, url, url, Deployment(31337, {})) as client:
+        for ask in (client.batches, client.devices):
+            found = await asyncio.to_thread(ask, 1)
+            assert (found, found.next_cursor) == ([{"n": 1}], "there")
+
+
+@pytest.mark.parametrize("wrong", [{"cursor": ""}, {"cursor": 7}, {"cursor": "é"}, {"after": "x"}])
+def test_a_place_that_is_none_is_not_sent(wrong: dict[str, Any]) -> None:
+    url = "http://127.0.0.1:1"
+    with Client(url, url, url, Deployment(31337, {})) as client, pytest.raises(InvalidValue):
+        client.batches(**wrong)
