@@ -4,7 +4,8 @@ given an index with verified batches
   ├── it is clean, with the node's own count and checksum of events
   ├── whatever is changed in it, taken out or put in: it is found, and named
   ├── another chain's node is refused, and so is a range that is not mirrored yet
-  └── the command prints the report and exits with 0, or with 1 when something is wrong
+  └── the command prints the report and exits with 0, with 1 when something is wrong, or
+      with 3 when nothing is final yet and so nothing was checked
 """
 
 import json
@@ -116,6 +117,11 @@ async def test_the_command_prints_the_report_and_exits_with_1_when_something_is_
         "INDEXER_REDIS_URL": bus_url,
         "INDEXER_DATA_URLS": f"file://{world.data_dir}/{{commitment}}.ccdf",
     }
+    early = run(settings)
+    assert early.returncode == 3, early.stderr
+    assert "nothing was checked" in early.stderr
+    said = json.loads(early.stdout)
+    assert (said["checked"], said["clean"], said["blocks"]) == (False, False, 0)
     clean = run(settings, "--to", str(world.head))
     assert clean.returncode == 0, clean.stderr
     assert json.loads(clean.stdout)["clean"] is True

@@ -53,6 +53,8 @@ class Report:
     blocks: int = 0
     batches: int = 0
     leaves: int = 0
+    checked: bool = True
+    """False where no block is final yet: nothing was compared, so nothing is known to be right."""
     findings: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
 
@@ -63,7 +65,7 @@ class Report:
 
     @property
     def is_clean(self) -> bool:
-        return not self.findings
+        return self.checked and not self.findings
 
     def document(self) -> dict[str, Any]:
         return asdict(self) | {"clean": self.is_clean}
@@ -80,12 +82,15 @@ class Auditor:
     archive: Archive = NO_ARCHIVE
 
     async def audit(self, first: int, last: int | None = None) -> Report:
-        """Up to `last`, or the newest final block: what is newer may change while we look.
+        """Up to `last`, or the newest final block: what is newer may change while we look. Where
+        that is before `first`, the report is one of nothing checked.
 
         Raises NotMirrored, NodeUnavailable, NodeRefused, StoreUnavailable.
         """
         marks = await Reads(self.pool).marks()
-        newest = max(first, marks.final) if last is None else last
+        if last is None and marks.final < first:
+            return Report(first, marks.final, checked=False)
+        newest = marks.final if last is None else last
         if newest > marks.indexed:
             raise NotMirrored(newest, marks.indexed)
         report = Report(first, newest)

@@ -12,6 +12,8 @@ from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
 from corechain_indexer.settings import load_settings
 
+# 0 says that all is right, 1 that something is wrong, 2 that a setting or argument is.
+NOTHING_CHECKED = 3
 commands = typer.Typer(help="Mirror of the chain and query API.", no_args_is_help=True)
 
 
@@ -139,20 +141,24 @@ def audit(
 ) -> None:
     """Compare the index with a node, and its data with the roots on chain. Prints JSON.
 
-    Exits with 1 when anything differs.
+    Exits with 1 when anything differs, with 3 when no block of the range is final yet: then
+    nothing was checked.
     """
-    from corechain_indexer.audit import audit_index
+    from corechain_indexer.audit import Report, audit_index
 
     settings, deployment = configured(load_settings)
-    clean: list[bool] = []
+    reports: list[Report] = []
 
     async def main() -> None:
         report = await audit_index(settings, deployment, node, first, last)
         typer.echo(json.dumps(report.document(), indent=2))
-        clean.append(report.is_clean)
+        reports.append(report)
 
     run_to_end(main())
-    raise typer.Exit(0 if all(clean) else 1)
+    if not all(report.checked for report in reports):
+        typer.echo("no block of the range is final yet: nothing was checked", err=True)
+        raise typer.Exit(NOTHING_CHECKED)
+    raise typer.Exit(0 if all(report.is_clean for report in reports) else 1)
 
 
 @commands.command()
