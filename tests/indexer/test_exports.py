@@ -131,6 +131,22 @@ async def test_a_table_with_a_limit_is_a_page_that_names_the_next(
             assert len(found) > 6
 
 
+async def test_the_head_of_an_export_names_no_length_that_its_body_has_not(
+    world: World, served: Driven
+) -> None:
+    async with served.api() as api:
+        for form in FORMS:
+            query = {"device": device_of(world), "format": form}
+            head, whole = [
+                await api.request(method, "/v1/readings", params=query)
+                for method in ("HEAD", "GET")
+            ]
+            assert head.content == b""
+            assert whole.content
+            assert dict(head.headers) == dict(whole.headers)
+            assert "content-length" not in head.headers
+
+
 async def test_what_is_wrong_in_an_export_is_said_before_it_begins(
     world: World, served: Driven, monkeypatch: pytest.MonkeyPatch
 ) -> None:

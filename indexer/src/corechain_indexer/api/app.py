@@ -39,6 +39,7 @@ from corechain_indexer.api.params import Params
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
+from corechain_indexer.api.wishes import EVENTS, wish_of
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
 from corechain_indexer.errors import (
     InvalidQuery,
@@ -52,6 +53,11 @@ log = structlog.get_logger(__name__)
 
 VERSION = "1"
 PAYMENT_STATUS = PaymentRequired.status
+STREAM_FIELDS = {
+    "content-type": "text/event-stream",
+    "cache-control": "no-store",
+    "x-accel-buffering": "no",
+}
 Handler = Callable[[Request], Awaitable[Response]]
 _encoder = msgspec.json.Encoder()
 
@@ -208,6 +214,25 @@ class Api:
         self.cors.mark(request, response.headers)
         return response
 
+    async def stream_head(self, request: Request) -> Response:
+        """What a stream would begin with. The server hands every other GET to the stream itself."""
+        try:
+            limits = await self.admission.admit(request)
+            if request.method != "HEAD":
+                # Behind another request, or with a body: its answer would have no end.
+                raise Unavailable("a stream has a connection of its own: ask again on a new one")
+            target = EVENTS + b"?" + request.scope["query_string"]
+            wish_of(target, request.scope["headers"])
+        except ProtocolError as error:
+            response = await self._refused(request, error)
+        except TransportError as error:
+            response = await self._refused(request, Unavailable(str(error)))
+        else:
+            response = Response(headers={**STREAM_FIELDS, **limits})
+            del response.headers["content-length"]  # it has no end
+        self.cors.mark(request, response.headers)
+        return response
+
     async def openapi(self, request: Request) -> Response:
         response = _json(document(ENDPOINTS, VERSION))
         self.cors.mark(request, response.headers)
@@ -223,6 +248,7 @@ class Api:
         if queries:
             routes += [Route(item.path, self.handler(item)) for item in ENDPOINTS]
             routes += [Route("/openapi.json", self.openapi)]
+            routes += [Route(EVENTS.decode(), self.stream_head)]
         handlers: dict[Any, Any] = {HTTPException: self.unknown, Exception: self.broken}
         application = Starlette(routes=routes, exception_handlers=handlers)
         # A redirection would name the host that the client named.

@@ -40,7 +40,9 @@ Not newest values and readings, where nearly every query is of another device.""
 def query_id(request: Request, form: Format = Format.JSON) -> bytes:
     """The same for the same question and form, in whatever order its parameters are written."""
     # The path as it came: to make a URL of it costs more than all the rest.
-    told = [request.method, request.scope["path"], sorted(request.query_params.multi_items())]
+    # HEAD asks for GET's header fields, its validator among them (RFC 9110, section 9.3.2).
+    method = "GET" if request.method == "HEAD" else request.method
+    told = [method, request.scope["path"], sorted(request.query_params.multi_items())]
     if form is not Format.JSON:
         told.append(form.value)
     return hashlib.sha256(_encoder.encode(told)).digest()
@@ -141,7 +143,10 @@ class Delivery:
             said["content-encoding"] = coding
             parts = compressed_stream(coding, parts)
         if request.method == "HEAD":  # a body that nobody reads is not made
-            return Response(headers=said, media_type=form.content_type)
+            response = Response(headers=said, media_type=form.content_type)
+            # Of no length that is known: a length of nothing would be another one than GET's.
+            del response.headers["content-length"]
+            return response
         return StreamingResponse(parts, headers=said, media_type=form.content_type)
 
 
