@@ -20,6 +20,7 @@ from relayer.mqtt.devices import Station, name_of
 from relayer.support import RelayerProcess, Sensor, eventually, secp
 
 REJECTED = "corechain_reports_rejected_total"
+REPLAYED = "ReplayedSequence"
 MAX_BODY = 8192
 LEVELS = {"aedes": (100, 101), "mosquitto": (200, 210)}
 """Of a topic that a broker takes and of one that it does not. Aedes: the limit of our script;
@@ -77,12 +78,13 @@ def test_the_catalogue_of_bad_messages_is_refused_by_name_and_never_comes_again(
         # In any order: those that need no signature checked are decided first.
         wanted = Counter(error for _, error in on_its_topic) + Counter(MalformedReport=1)
         assert Counter(answer.error for answer in station.answers) == wanted
-        eventually(lambda: accepted(strict) == 3)
+        eventually(lambda: taken(strict) == 3)
         # Known already: delivered, so nobody is told.
         station.post(packed, station.topic("reports"))
         station.post(packed, station.topic("reports"), 2)
-        wanted += Counter(WrongTopic=len(topics), ReplayedSequence=1)
-        eventually(lambda: held(strict) == 0 and accepted(strict) == 4)
+        wanted += Counter(WrongTopic=len(topics))
+        eventually(lambda: held(strict) == 0 and taken(strict) == 5)
+        assert strict.counter(REJECTED, REPLAYED) >= 1
         eventually(lambda: {error: strict.counter(REJECTED, error) for error in wanted} == wanted)
 
 
@@ -107,6 +109,12 @@ def test_a_topic_with_too_many_levels_ends_the_connection_of_its_sender_alone(
         assert flat.answer().document == {}
         assert not flat.was_cut_off.is_set()
     assert broker.running
+
+
+def taken(relayer: RelayerProcess) -> float:
+    """Good reports: accepted, or known by then. A bus too busy to answer in time leaves it open
+    whether it has a report: that comes again, and is counted as known."""
+    return accepted(relayer) + relayer.counter(REJECTED, REPLAYED)
 
 
 def accepted(relayer: RelayerProcess) -> float:
