@@ -9,6 +9,7 @@ from email.utils import parsedate_to_datetime
 import httpx
 
 from corechain.protocol.batch import MAGIC
+from corechain.service.reasons import reason_of
 
 CHUNK = 1 << 16
 ENCODINGS = ("", "identity")
@@ -92,7 +93,7 @@ class Download:
                 self._check(response)
                 return await self._body(response)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            raise Unfit(f"{type(error).__name__} {error}") from error
+            raise Unfit(reason_of(error)) from error
         finally:
             self.http.cookies.clear()
 

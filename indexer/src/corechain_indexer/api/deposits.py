@@ -17,6 +17,7 @@ import msgspec
 
 from corechain.protocol.errors import ChannelNotSeen, PaymentRequired
 from corechain.protocol.hashing import keccak
+from corechain.service.reasons import reason_of
 from corechain_indexer.errors import FacilitatorUnavailable
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.vouchers import Vouchers
@@ -114,9 +115,9 @@ class Depositor:
         try:
             return msgspec.json.decode(await self._posted(url, body), type=_Settled)
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise FacilitatorUnavailable(f"{type(error).__name__}: {error}") from error
+            raise FacilitatorUnavailable(reason_of(error)) from error
         except (httpx.HTTPError, msgspec.MsgspecError, ValueError, RecursionError) as error:
-            said = f"{type(error).__name__}: {error}"
+            said = reason_of(error)
             raise FacilitatorUnavailable(said, maybe_sent=True) from error
 
     async def _posted(self, url: str, body: bytes) -> bytes:

@@ -18,6 +18,7 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
+from corechain.service.reasons import reason_of
 from corechain_indexer.errors import LinesRefused, Refusal, SeriesUnavailable
 from corechain_indexer.store.points import (
     FIELD,
@@ -66,7 +67,7 @@ async def _done(answer: Awaitable[T]) -> T:
     except ApiException as error:
         raise SeriesUnavailable(_why(error), _retry_after(error)) from error
     except (ClientError, OSError, TimeoutError) as error:
-        raise SeriesUnavailable(f"{type(error).__name__}: {error}") from error
+        raise SeriesUnavailable(reason_of(error)) from error
 
 
 def _quoted(text: str) -> str:
@@ -189,7 +190,7 @@ class InfluxSeries:
         try:
             await api.write(bucket_id, self.org, body, write_precision=NANOSECONDS)
         except (ClientError, OSError, TimeoutError) as error:
-            raise SeriesUnavailable(f"{type(error).__name__}: {error}") from error
+            raise SeriesUnavailable(reason_of(error)) from error
 
     async def write(self, leaves: Leaves) -> None:
         """Adds readings of a batch; adding them again changes nothing.

@@ -22,6 +22,7 @@ from corechain.protocol.reading import Reading
 from corechain.protocol.vocabulary import BY_CODE
 from corechain.service.database import asked
 from corechain.service.gathering import Gathering
+from corechain.service.reasons import reason_of
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.files import to_unsigned
@@ -158,7 +159,7 @@ async def told(answer: Awaitable[Any] | Any) -> Any:
     try:
         return await answer
     except (RedisError, OSError, TimeoutError) as error:
-        raise CacheUnavailable(f"{type(error).__name__}: {error}") from error
+        raise CacheUnavailable(reason_of(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError, ResponseError
 
+from corechain.service.reasons import reason_of
 from corechain_relayer.bus.base import DeadLetter, Delivery
 from corechain_relayer.bus.guard import Guard, RefusedServer
 from corechain_relayer.bus.keys import FIELD
@@ -43,7 +44,7 @@ async def asked(answer: Awaitable[Any]) -> Any:
     except RefusedServer as error:
         raise error.cause from None
     except (RedisError, OSError) as error:
-        raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+        raise BusUnavailable(reason_of(error)) from error
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.reading import DeviceId
+from corechain.service.reasons import reason_of
 from corechain_relayer.bus.appends import Appends, Waiting
 from corechain_relayer.bus.base import DeadLetter, Delivery, Position
 from corechain_relayer.bus.connection import asked, exchange, letter_pages, line, pages
@@ -174,7 +175,7 @@ class ValkeyBus:
         except RefusedServer as error:
             raise error.cause from None
         except (RedisError, OSError) as error:
-            raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+            raise BusUnavailable(reason_of(error)) from error
         if not isinstance(answer, list):
             raise BusUnavailable(f"the lane cannot be entered: {answer}")
         start, appended = (int(number) for number in answer)
@@ -192,7 +193,7 @@ class ValkeyBus:
         except RefusedServer as error:
             raise error.cause from None
         except (RedisError, OSError) as error:
-            raise BusUnavailable(f"{type(error).__name__}: {error}") from error
+            raise BusUnavailable(reason_of(error)) from error
 
     # ------------------------------------------------------------------ looking
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncpg
 
 from corechain.service.errors import StoreUnavailable, WriterLockHeld
+from corechain.service.reasons import reason_of
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Pool, Record
@@ -79,7 +80,7 @@ def _why(error: BaseException) -> str:
         return "Postgres is not there (connection refused)"
     if isinstance(error, OSError):  # the words of the others hold the address
         return f"Postgres cannot be reached ({type(error).__name__})"
-    return f"Postgres: {error}"
+    return f"Postgres: {reason_of(error)}"  # pg_hba's names the host that it refuses
 
 
 async def asked(answer: Awaitable[T]) -> T:

@@ -18,6 +18,7 @@ from corechain.http import AnswerTooLong
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.poster import FAILURES, Poster
+from corechain.service.reasons import reason_of
 from corechain.service.words import (
     Block,
     Log,
@@ -192,7 +193,7 @@ class _Exchange:
         try:
             return await self._poster.post(body)
         except (*FAILURES, AnswerTooLong) as error:
-            raise NodeUnavailable(f"{method}: {type(error).__name__} {error}") from error
+            raise NodeUnavailable(f"{method}: {reason_of(error)}") from error
 
 
 class Questions(ABC):

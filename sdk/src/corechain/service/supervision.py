@@ -16,6 +16,7 @@ import structlog
 
 from corechain.protocol.errors import CoreChainError, TransportError
 from corechain.service.errors import Halt, WriterLockHeld
+from corechain.service.reasons import reason_of
 
 log = structlog.get_logger(__name__)
 
@@ -139,7 +140,7 @@ def verdict_of(error: Exception) -> LoopReport:
 
 
 def _sentence(error: BaseException) -> str:
-    return str(error) if isinstance(error, CoreChainError) else f"{type(error).__name__}: {error}"
+    return str(error) if isinstance(error, CoreChainError) else reason_of(error)
 
 
 @dataclass(slots=True)
