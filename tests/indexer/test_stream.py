@@ -3,8 +3,10 @@
 import json
 
 import httpx
+import pytest
 from support.processes import until
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from corechain_indexer.api import subscribers
 from corechain_indexer.api.admission import Admission
@@ -146,6 +148,21 @@ async def test_a_request_that_is_no_websocket_is_told_which_version_is_spoken(
         assert response.headers["sec-websocket-version"] == "13"
         assert await served.places_taken(0)
         assert (await client.post(served.http())).status_code == 404
+
+
+async def test_a_websocket_where_there_is_none_is_told_so_as_a_problem(
+    tables: str, bus_url: str
+) -> None:
+    async with serving(tables, bus_url) as served:
+        for path in ("/v1/status", "/v1/nothing"):
+            with pytest.raises(InvalidStatus) as refusal:
+                await connect(served.url(path))
+            response = refusal.value.response
+            assert response.status_code == 404
+            assert response.headers["content-type"] == "application/problem+json"
+            assert json.loads(response.body)["type"] == "urn:corechain:error:NotFound"
+        async with connect(served.url()) as subscriber:
+            assert (await hear(subscriber))["type"] == "start"
 
 
 async def test_a_page_may_read_the_stream_and_to_open_it_counts_as_a_request(

@@ -9,12 +9,13 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import structlog
 import uvicorn
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from corechain.open_files import allow_open_files
-from corechain.protocol.errors import ProtocolError
+from corechain.protocol.errors import NotFound, ProtocolError
 from corechain.service.direct import DirectPath
 from corechain.service.direct_protocol import protocol_with
+from corechain.service.http_protocol import PROBLEM, problem_bytes
 from corechain.service.settings import InvalidSetting
 from corechain.service.streams import Streams
 from corechain.service.supervision import stop_all
@@ -81,6 +82,23 @@ def connections_allowed(max_connections: int, *, is_ops: bool = False) -> int:
     return max(1, allowed)
 
 
+def _without_websockets(app: ASGIApp) -> ASGIApp:
+    """The application, and a problem document for who asks for a WebSocket: left to itself the
+    server refuses with 403, as if somebody else were let in."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "websocket":
+            await app(scope, receive, send)
+            return
+        error = NotFound("no WebSocket at this path")
+        fields = [(b"content-type", PROBLEM)]
+        kind = "websocket.http.response"
+        await send({"type": f"{kind}.start", "status": error.status, "headers": fields})
+        await send({"type": f"{kind}.body", "body": problem_bytes(error)})
+
+    return answer
+
+
 def http_server(
     app: ASGIApp,
     max_connections: int,
@@ -97,7 +115,7 @@ def http_server(
     # Errors of requests are logged where they are answered, as events.
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     config = uvicorn.Config(
-        app,
+        _without_websockets(app),
         http=protocol_with(direct, refused, streams),
         # Only refuses: applications here have no WebSocket, and streams take theirs themselves.
         ws="websockets-sansio",
