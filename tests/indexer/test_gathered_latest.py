@@ -43,7 +43,7 @@ async def test_a_crowd_that_finds_the_cache_away_is_one_question_to_the_database
         await shelf.redis.flushall()
         counted = _Counted(shelf.pool)
         shelf.latest.pool = cast(Any, counted)
-        shelf.latest._away_until = float("inf")
+        shelf.latest.breaker.away_until = float("inf")
         asked = DEVICES * EACH
         found = await asyncio.gather(*(shelf.latest.of(device) for device in asked))
         known = await newest_in(shelf.pool, DEVICES)

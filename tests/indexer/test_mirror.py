@@ -112,7 +112,7 @@ async def test_a_fork_while_the_cache_is_away_is_undone_for_queries_too(
                     found = await get(api, "/v1/latest", device=device_of(world))
                     assert [item["batch_id"] for item in found["items"]] == [1, 1]
                     again()
-                    indexer.indexer.latest._away_until = 0.0
+                    indexer.indexer.latest.breaker.away_until = 0.0
                 metrics = (await api.get("/metrics")).text
             assert 'corechain_bypassed_total{reason="away",store="cache"} 1.0' in metrics
 

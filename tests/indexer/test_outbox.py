@@ -29,7 +29,7 @@ from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.export import CacheSink, Exporter, split_leaves
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.series_export import SeriesSink
-from corechain_indexer.store import MIGRATIONS, latest
+from corechain_indexer.store import MIGRATIONS, breaker, latest
 from corechain_indexer.store.latest import (
     GENERATION,
     Latest,
@@ -229,7 +229,7 @@ async def test_a_rollback_while_the_cache_is_stopped_is_not_forgotten(
         with pytest.raises(CacheUnavailable):
             await shelf.export()
         own_valkey.start()
-        shelf.latest._away_until = 0.0
+        shelf.latest.breaker.away_until = 0.0
         shelf.reasons.clear()
         await shelf.is_honest()  # the cache is back, and says what is not true any more
         assert "stale" in shelf.reasons or "another life" in shelf.reasons
@@ -241,21 +241,23 @@ async def test_a_cache_that_hangs_delays_a_query_once(
     database: str, own_valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(latest, "READ_LIMIT_S", 0.2)
-    monkeypatch.setattr(latest, "AWAY_S", 3600.0)
+    monkeypatch.setattr(breaker, "AWAY_S", 3600.0)
     async with shelf_on(database, own_valkey.url) as shelf:
         await filled(shelf)
         await shelf.export()
         assert command(own_valkey.port, "CLIENT", "PAUSE", "120000", "ALL") == b"+OK\r\n"
         await shelf.is_honest()
         # Whoever waited for the cache has put this off; nobody asked it again.
-        known_away_until = shelf.latest._away_until
+        known_away_until = shelf.latest.breaker.away_until
         for _ in range(20):
             await shelf.is_honest()
-        assert shelf.latest._away_until == known_away_until > 0
+        assert shelf.latest.breaker.away_until == known_away_until > 0
         assert set(shelf.reasons) == {"away"}
-        shelf.latest._away_until = 0.0
+        shelf.latest.breaker.away_until = 0.0
         await shelf.is_honest()
-        assert shelf.latest._away_until > known_away_until, "it is asked again, and still hangs"
+        assert shelf.latest.breaker.away_until > known_away_until, (
+            "it is asked again, and still hangs"
+        )
 
 
 async def test_a_crowd_of_queries_waits_for_the_cache_and_is_not_refused(

@@ -114,6 +114,6 @@ class UnknownApiKey(ProtocolError):
 
 
 class Unavailable(ProtocolError):
-    """A store behind the API does not answer at the moment."""
+    """Something that the answer needs does not answer at the moment."""
 
     status = 503

@@ -271,7 +271,7 @@ class Indexer:
             self.archive,
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))
-        admission = admission_of(settings, self.redis, self.metrics)
+        admission = admission_of(settings, self.redis, self.metrics, self.latest.breaker)
         cors = Cors(settings.cors_allowed)
         most = settings.max_subscribers
         contents = BatchContents(self.pool)

@@ -12,6 +12,7 @@ from corechain_indexer.api.payments import Paywall
 from corechain_indexer.limits import Allowance
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.settings import Settings
+from corechain_indexer.store.breaker import Breaker
 from corechain_indexer.store.quotas import Quotas
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 
-def admission_of(settings: Settings, redis: "Redis", metrics: Metrics) -> Admission:
+def admission_of(
+    settings: Settings, redis: "Redis", metrics: Metrics, breaker: Breaker
+) -> Admission:
     """Who may ask how much. Raises InvalidSetting for a file of keys that cannot be read."""
     per_second, per_day = settings.anonymous_per_second, settings.anonymous_per_day
     burst = max(1, per_second * settings.burst_s)
@@ -33,6 +36,7 @@ def admission_of(settings: Settings, redis: "Redis", metrics: Metrics) -> Admiss
         anonymous,
         settings.burst_s,
         settings.api_workers,
+        breaker=breaker,
     )
 
 

@@ -18,12 +18,11 @@ from corechain_indexer.errors import CacheUnavailable, TooManyRequests, UnknownA
 from corechain_indexer.limits import Allowance, Buckets, Taken
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store import latest
+from corechain_indexer.store.breaker import Breaker
 from corechain_indexer.store.quotas import Quotas
 
 AUTHORIZATION, API_KEY = "authorization", "x-api-key"
 ANONYMOUS = "anonymous"
-AWAY_S = 1.0
-"""After a failure Redis is not asked for so long: one that hangs must not delay every request."""
 UNLIMITED: Mapping[str, str] = {}
 
 
@@ -47,7 +46,7 @@ class Admission:
     processes: int = 1
     clock: Callable[[], float] = time.time
     _alone: Buckets = field(default_factory=Buckets)
-    _away_until: float = float("-inf")
+    breaker: Breaker = field(default_factory=Breaker)
 
     def asker(self, connection: HTTPConnection) -> Asker | None:
         """None for who is not limited. Raises UnknownApiKey."""
@@ -82,13 +81,15 @@ class Admission:
 
     async def _take(self, asker: Asker) -> tuple[Taken, Allowance]:
         now, allowance = self.clock(), asker.allowance
-        if now >= self._away_until:
+        if self.breaker.lets_ask():
             try:
                 async with asyncio.timeout(latest.READ_LIMIT_S):
-                    return await self.quotas.take(asker.name, allowance, int(now * 1000)), allowance
+                    taken = await self.quotas.take(asker.name, allowance, int(now * 1000))
+                self.breaker.answered()
+                return taken, allowance
             except (CacheUnavailable, TimeoutError):
-                self._away_until = now + AWAY_S
-                self.metrics.bypassed.labels("quotas", "away").inc()
+                self.breaker.failed()
+        self.metrics.bypassed.labels("quotas", "away").inc()
         share = allowance.shared_by(self.processes)
         return self._alone.take(asker.name, share, int(now * 1000)), share
 

@@ -7,7 +7,6 @@ never mistaken for the truth: whoever doubts asks Postgres instead.
 """
 
 import asyncio
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 from msgspec.structs import replace
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import ConnectionError as RedisAway
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from corechain.protocol.reading import Reading
 from corechain.protocol.vocabulary import BY_CODE
@@ -25,6 +26,7 @@ from corechain.service.gathering import Gathering
 from corechain.service.reasons import reason_of
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store import SQL
+from corechain_indexer.store.breaker import Breaker
 from corechain_indexer.store.files import to_unsigned
 
 if TYPE_CHECKING:
@@ -38,8 +40,6 @@ CONNECTIONS = 32
 CONNECT_LIMIT_S, ANSWER_LIMIT_S = 1.0, 5.0
 READ_LIMIT_S = 1.0
 """A cache that is slower than this is slower than what it saves."""
-AWAY_S = 1.0
-"""After a failure the cache is not asked for so long: one that hangs must not delay everyone."""
 
 MOST = 128
 """Devices of a group: an answer waits for the whole of its group."""
@@ -159,7 +159,16 @@ async def told(answer: Awaitable[Any] | Any) -> Any:
     try:
         return await answer
     except (RedisError, OSError, TimeoutError) as error:
-        raise CacheUnavailable(reason_of(error)) from error
+        raise CacheUnavailable(_why(error)) from error
+
+
+def _why(error: Exception) -> str:
+    """Without the address, which is in the driver's words."""
+    if isinstance(error, TimeoutError | RedisTimeout):
+        return "Redis does not answer"
+    if isinstance(error, OSError | RedisAway):
+        return "Redis is not there"
+    return f"Redis: {reason_of(error)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +240,7 @@ class Latest:
     redis: "Redis"
     pool: "Database"
     bypassed: Callable[[str], None] = lambda reason: None
-    _away_until: float = 0.0
+    breaker: Breaker = field(default_factory=Breaker)
     pause_s: float = PAUSE_S
     _together: Gathering[bytes, Found] = field(init=False)
     _stored: Gathering[bytes, Sequence[Newest]] = field(init=False)
@@ -246,7 +255,7 @@ class Latest:
 
     async def of(self, device: bytes) -> list[Newest]:
         """By metric. Raises StoreUnavailable; an outage of the cache is none of the caller's."""
-        if time.monotonic() < self._away_until:
+        if not self.breaker.lets_ask():
             return await self._from_database(device, "away")
         found = await self._together.get(device)
         if isinstance(found, str):
@@ -273,8 +282,9 @@ class Latest:
             async with asyncio.timeout(READ_LIMIT_S):
                 found = await self._read(devices)
         except (CacheUnavailable, TimeoutError) as error:
-            self._away_until = time.monotonic() + AWAY_S
+            self.breaker.failed()
             raise CacheUnavailable(str(error)) from error
+        self.breaker.answered()
         return dict(zip(devices, found, strict=True))
 
     async def _read(self, devices: Sequence[bytes]) -> list[Held]:
