@@ -147,6 +147,23 @@ async def test_what_answered_a_moment_ago_and_is_late_now_is_slow_not_away(
     assert await watched.failing() == {}
 
 
+async def test_what_refused_and_is_late_now_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_S", 0.01)
+    state = "fine"
+
+    async def probe() -> None:
+        if state == "refuses":
+            raise StoreUnavailable("no")
+        if state == "hangs":
+            await asyncio.Event().wait()
+
+    watched = Health({"node": probe})
+    found = []
+    for state in ("fine", "refuses", "hangs"):  # noqa: B007 (the probe reads it)
+        found.append(await watched.failing())
+    assert found == [{}, {"node": "no"}, {"node": "no answer within 0.01 s"}]
+
+
 async def test_what_never_answered_is_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "TIMEOUT_S", 0.01)
     hangs = Health({"node": asyncio.Event().wait})

@@ -55,9 +55,11 @@ class Health:
         except TimeoutError:
             return "" if self._is_slow(name) else f"no answer within {limit_s:g} s"
         except CoreChainError as error:
+            self._late_since.pop(name, None)
             return str(error) or error.name
         except Exception as error:  # a probe must not make /ready itself fail
             log.error("probe failed", exc_info=error)
+            self._late_since.pop(name, None)
             return type(error).__name__
         self._late_since[name] = math.inf
         return ""
