@@ -93,18 +93,22 @@ SILENT_END = (
 )
 Leaders = Mapping[int, int]
 """The broker that leads each lane of a topic, by its node id."""
+_PLACE = re.compile(r"""[^\s'"]+:\d{2,5}\b(/\w+)?""")
+"""Of a broker, as librdkafka writes it: `sasl_ssl://host:9093/bootstrap`, `ipv4#10.0.0.1:9092`."""
 _PROPERTY = re.compile(r'property[: ]*"?([\w.]+)')
 
 
 def unavailable(error: Exception) -> BusUnavailable:
-    return BusUnavailable(f"Kafka: {error or type(error).__name__}")
+    return BusUnavailable(f"Kafka: {_PLACE.sub('the broker', str(error)) or type(error).__name__}")
 
 
 def trouble_of(error: Any) -> BusUnavailable:
-    """What librdkafka says of its connections; it names users and mechanisms, never a secret."""
+    """What librdkafka says of its connections, but for their addresses, since `/ready` shows it; it
+    names users and mechanisms, never a secret."""
+    said = _PLACE.sub("the broker", error.str())
     if error.code() in REFUSALS:
-        return BusAccessRefused(f"Kafka: access refused: {error.str()}")
-    return BusUnavailable(f"{UNREACHABLE}: {error.str()}")
+        return BusAccessRefused(f"Kafka: access refused: {said}")
+    return BusUnavailable(f"{UNREACHABLE}: {said}")
 
 
 def check_options(address: KafkaAddress, options: Mapping[str, str]) -> None:
