@@ -176,7 +176,7 @@ async def play(url: str, redis_url: str, steps: list[tuple[str, int]]) -> None:
     max_examples=8,
     derandomize=True,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 def test_each_has_every_event_once_and_derives_what_postgres_holds(
     kept_database: str, bus_url: str, steps: list[tuple[str, int]]
