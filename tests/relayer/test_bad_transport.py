@@ -147,7 +147,7 @@ def verbs() -> Iterator[Case]:
     yield "an upgrade to HTTP/2", get(b"/v1/reports", *upgrade), [405]
     key = (b"sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==", b"sec-websocket-version: 13")
     socket_upgrade = (b"connection: upgrade", b"upgrade: websocket", *key)
-    yield "an upgrade to a WebSocket", get(b"/v1/reports", *socket_upgrade), [403]
+    yield "an upgrade to a WebSocket", get(b"/v1/reports", *socket_upgrade), [404]
     websocket = sized(b"{}", JSON, *socket_upgrade)
     yield "an upgrade of reports to a WebSocket", websocket, [400]
     yield "an unknown expectation", sized(b"{}", JSON, b"expect: tea"), [400]
