@@ -150,20 +150,26 @@ class BatchStream:
         return await self.contents.of([encoded.event for encoded in events], filters)
 
     async def _fan_out(self, groups: Iterable[Group], encoded: Encoded, contents: Contents) -> None:
-        number = encoded.event.id
-        framed = [(group, group.frame(encoded, contents)) for group in groups]
-        turns = [(member, group, data) for group, data in framed for member in group.live]
-        for start in range(0, len(turns), CHUNK):
-            for subscriber, group, data in turns[start : start + CHUNK]:
-                # It may have left, or been sent this one already, while others had their turn.
-                if subscriber.position < number:
-                    subscriber.position = number
-                    if data is not None:
-                        subscriber.transport.write(data)
-                        if subscriber.paused:
-                            self._fall_behind(group, subscriber)
-            await asyncio.sleep(0)
-        self.metrics.deliveries.inc(sum(data is not None for _, _, data in turns))
+        for group in groups:
+            data = group.frame(encoded, contents)
+            members = list(group.live)
+            for start in range(0, len(members), CHUNK):
+                self._pass_on(group, members[start : start + CHUNK], encoded.event.id, data)
+                await asyncio.sleep(0)
+            if data is not None:
+                self.metrics.deliveries.inc(len(members))
+
+    def _pass_on(
+        self, group: Group, members: Iterable[Subscriber], number: int, data: bytes | None
+    ) -> None:
+        for subscriber in members:
+            # It may have left, or been sent this one already, while others had their turn.
+            if subscriber.position < number:
+                subscriber.position = number
+                if data is not None:
+                    subscriber.transport.write(data)
+                    if subscriber.paused:
+                        self._fall_behind(group, subscriber)
 
     # ------------------------------------------------------------------ joining
 

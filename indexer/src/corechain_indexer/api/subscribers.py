@@ -7,6 +7,7 @@ for all. `permessage-deflate` is never agreed on: it would compress every frame 
 
 import asyncio
 import socket
+from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha1
@@ -84,7 +85,7 @@ def server_sent(event: "BatchEvent") -> bytes:
     return b"id: %s\nevent: %s\ndata: %s\n\n" % fields
 
 
-class Subscriber(asyncio.Protocol):
+class Subscriber(asyncio.Protocol, ABC):
     """One connection. `position` is the newest event that it was sent, or that is not for it."""
 
     __slots__ = (
@@ -170,20 +171,21 @@ class Subscriber(asyncio.Protocol):
         else:
             self.refuse(Unavailable(why))
 
+    @abstractmethod
     def greet(self, cursor: str) -> bool:
         """Begins the stream after a cursor; False where it was refused."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse(self, error: ProtocolError) -> None:
         """Instead of `greet`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _say_goodbye(self, code: int, why: str) -> None:
-        raise NotImplementedError
+        """The last that is sent; then `_end`."""
 
+    @abstractmethod
     def beat(self, cursor: str | None) -> None:
         """A sign of life, with the cursor of one that has all up to it."""
-        raise NotImplementedError
 
 
 def problem_of(error: ProtocolError) -> bytes:
