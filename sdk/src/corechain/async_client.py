@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
-from corechain.client import ClientBase, S
+from corechain.client_base import ClientBase, S
 from corechain.http import LoopClients, async_client, async_exchange
 from corechain.listing import Page
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
