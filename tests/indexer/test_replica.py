@@ -9,6 +9,10 @@ given one that has stopped replaying
   └── labels of the two are not mixed: no stale answer passes for a new one
 given one that is killed, or that is no replica
   └── the primary answers, `/ready` stays 200 and names it; it answers again when it is back
+given all members of a cluster, primary included
+  ├── one that follows answers, and that another one leads is nothing to warn of
+  ├── while the primary is away it goes on for a while, `/ready` says so, and what must be new waits
+  └── when it leads itself, it is no replica any more; one on an older line of the log is none yet
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -21,11 +25,12 @@ from support.processes import PATIENCE_S, until
 from support.replica import ReplicaServer
 
 from corechain.devnet.postgres import PostgresServer
-from corechain.service.database import asked, connect
+from corechain.devnet.process import free_port
+from corechain.service.database import asked, connect, create_pool
 from corechain.service.errors import StoreUnavailable
-from corechain_indexer.store import replica
+from corechain_indexer.store import opened, replica
 from corechain_indexer.store.replica import Lag, ReplicaReads, position_of
-from indexer.support import Driven, World, driven, get, settings_of
+from indexer.support import Driven, World, device_of, driven, get, settings_of
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +73,8 @@ def replica_of(driving: Driven) -> ReplicaReads:
 async def has_all(driving: Driven) -> bool:
     reads = replica_of(driving)
     await reads.look()
-    return not reads.unwell and await reads._has_all()
+    # Near, too: the look may have been a moment before the last of it was replayed.
+    return reads.goes_on and await reads._has_all(reads.replicas[0])
 
 
 async def replaying(server: ReplicaServer, *, on: bool) -> None:
@@ -209,6 +215,64 @@ async def test_a_server_that_is_no_replica_answers_nobody(
             ready = await get(api, "/ready")
         assert "no streaming replica of the primary" in ready["warnings"][0]
         assert bypassed(driving) == {"away": 1}
+
+
+async def test_a_replica_goes_on_without_the_primary(
+    world: World, database: str, bus_url: str, replica_server: ReplicaServer,
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """As in a failover: nobody leads, and only what must be new cannot be said."""
+    monkeypatch.setattr(replica, "LOOK_LIMIT_S", PATIENCE_S)
+    monkeypatch.setattr(opened.random, "shuffle", lambda found: None)
+    name = database.rpartition("/")[2]
+    places = f"127.0.0.1:{replica_server.port},127.0.0.1:{postgres_server.port}"
+    url = f"postgresql://postgres@{places}/{name}"
+    limits = {"replica_max_lag_s": 3_600, "replica_alone_s": 3_600}
+    settings = settings_of(world, database, bus_url, replica_url=url, **limits)
+    world.add(hours=1)
+    async with driven(settings, world) as driving, driving.api() as api:
+        await driving.settle()
+        await until(lambda: has_all(driving))
+        ready = await get(api, "/ready")
+        assert "warnings" not in ready, "that the other one leads is as it should be"
+        reads = replica_of(driving)
+        away = create_pool(f"postgresql://postgres@127.0.0.1:{free_port()}/{name}")
+        kept = driving.indexer.pool
+        async with away:
+            reads.primary = driving.indexer.pool = away
+            now = reads.clock() + 3_599
+            reads.clock = lambda: now
+            await reads.look()
+            assert await batches(api) == 1
+            assert await newest(api, world) == 200, "asked of the primary by who can"
+            assert (await api.get("/v1/batches", params={"as_of": 1})).status_code == 503
+            ready = await get(api, "/ready")
+            assert ready["warnings"] == [
+                "the primary is away: a replica answers, as of what it has"
+            ]
+            now += 3_600
+            await reads.look()
+            assert (await api.get("/v1/batches")).status_code == 503, "too old for anybody"
+            reads.primary = driving.indexer.pool = kept
+
+
+async def newest(api: httpx.AsyncClient, world: World) -> int:
+    found = await api.get("/v1/latest", params={"device": device_of(world)})
+    return found.status_code
+
+
+async def test_a_replica_on_an_older_line_of_the_log_answers_nobody(followed: Driven) -> None:
+    """It may hold what the new leader does not, at the same positions."""
+    reads = replica_of(followed)
+    assert reads.goes_on
+    reads._line += 1
+    monkeyed = reads.primary
+    reads.primary = reads.replicas[0].pool  # no leader: the line stays what it was
+    await reads.look()
+    assert reads.replicas[0].unwell == "it has not followed the last failover yet"
+    reads.primary = monkeyed
+    await reads.look()
+    assert reads.goes_on
 
 
 def test_lag_is_the_age_of_the_newest_moment_that_was_replayed_whole() -> None:

@@ -58,7 +58,7 @@ from corechain_indexer.store.levels import LevelStore
 from corechain_indexer.store.opened import influx_of, replica_of
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.reads import Reads
-from corechain_indexer.store.replica import ReplicaReads, one_source
+from corechain_indexer.store.replica import PrimaryFirst, ReplicaReads, one_source
 from corechain_indexer.store.series import SegmentSeries, Series
 from corechain_indexer.verifier import Verifier
 from corechain_indexer.wiring import admission_of, paywall_of
@@ -115,7 +115,8 @@ class Indexer:
         self.redis = connect_cache(settings.redis_url.get_secret_value())
         self.archive = Archive(settings.archive_dir, self._archive_failed)
         # Of the primary: its question is of many requests at once, whoever answers them.
-        self.latest = Latest(self.redis, self.pool, self._bypassed("cache"))
+        first = cast("Database", PrimaryFirst(self.replica)) if self.replica else self.pool
+        self.latest = Latest(self.redis, first, self._bypassed("cache"))
         self.series = self._series()
         self.http = async_client()
         self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
@@ -140,7 +141,8 @@ class Indexer:
 
     async def _open_replica(self) -> None:
         if self.replica is not None:
-            await self.replica.replica  # connects to nothing yet
+            for one in self.replica.replicas:
+                await one.pool  # connects to nothing yet
 
     async def _database(self) -> None:
         await self._open_replica()
@@ -153,7 +155,8 @@ class Indexer:
         self.archive.close()
         await self.follower.close()
         if self.replica is not None:
-            await self.replica.replica.close()
+            for one in self.replica.replicas:
+                await one.pool.close()
 
     # -------------------------------------------------------------- what hangs on it
 
@@ -324,7 +327,12 @@ class Indexer:
     async def _ask_database(self) -> None:
         if not self.prepared.is_set():
             raise StoreUnavailable("the tables of this version are not there yet")
-        await Reads(self.pool).ping()
+        try:
+            await Reads(self.pool).ping()
+        except StoreUnavailable:
+            # A failover of Postgres must not take every process of the API from its balancer.
+            if self.replica is None or not self.replica.goes_on:
+                raise
 
     def _loop(self, name: str, session: Any) -> Coroutine[Any, Any, None]:
         restarted = self.metrics.sessions_restarted.labels(name).inc

@@ -49,13 +49,22 @@ class Settings(HttpSettings):
         "transaction mode: for locks and migrations, which need a session",
     )
     replica_url: DatabaseUrl | None = Field(
-        None, description="a streaming replica of that Postgres, for the API to read from"
+        None,
+        description="a streaming replica of that Postgres, for the API to read from; or several, "
+        "or all members of a cluster: `postgresql://h1,h2,h3/name`",
     )
     replica_max_lag_s: float = Field(
         10.0,
         gt=0,
         le=3_600,
         description="how far the replica may be behind; the primary answers when it is further",
+    )
+    replica_alone_s: float = Field(
+        60.0,
+        ge=0,
+        le=3_600,
+        description="how long a replica goes on answering plain queries while the primary is away, "
+        "as in a failover: what is read then may be so much older",
     )
     redis_url: RedisUrl = Field(description="cache of newest values, and announcements")
     data_urls: str = Field(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from corechain.service.gathering import Gathering
 from corechain_indexer.store.reads import Reads
-from corechain_indexer.store.replica import PRIMARY, REPLICA
+from corechain_indexer.store.replica import PRIMARY
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -43,7 +43,7 @@ class Mark:
     """By source, so that an outage of one is told to nobody who asks the other."""
 
     def __post_init__(self) -> None:
-        for source in (PRIMARY, REPLICA):
+        for source in self.replica.sources if self.replica else (PRIMARY,):
             self._together[source] = Gathering(self._ask, pause_s=self.pause_s)
 
     async def now(self) -> str:

@@ -1,11 +1,13 @@
 """The stores that an operator names in the settings."""
 
+import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from corechain.service.database import create_pool
+from corechain.service.hosts import hosts_of
 from corechain_indexer.settings import Settings
-from corechain_indexer.store.replica import ReplicaReads
+from corechain_indexer.store.replica import REPLICA, Replica, ReplicaReads
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -36,10 +38,17 @@ def influx_of(settings: Settings) -> "InfluxSeries | None":
 def replica_of(
     settings: Settings, primary: "Database", bypassed: Callable[[str], None]
 ) -> ReplicaReads | None:
-    """Connects when it is first used, once its pool has been awaited."""
+    """Each host of the URL for itself. Connects when it is first used, once its pools have been
+    awaited."""
     if settings.replica_url is None:
         return None
     # Who pools the one pools the other.
     pooled = settings.database_direct_url is not None
-    pool = create_pool(settings.replica_url.get_secret_value(), pooled=pooled)
-    return ReplicaReads(primary, pool, settings.replica_max_lag_s, bypassed)
+    urls = hosts_of(settings.replica_url.get_secret_value())
+    names = [f"{REPLICA} {number}" for number in range(1, len(urls) + 1)] if urls[1:] else [REPLICA]
+    pools = [create_pool(url, pooled=pooled) for url in urls]
+    replicas = [Replica(name, pool) for name, pool in zip(names, pools, strict=True)]
+    # Each process asks one of them for as long as that is well: by chance another one than others.
+    random.shuffle(replicas)
+    limits = settings.replica_max_lag_s, bypassed, settings.replica_alone_s
+    return ReplicaReads(primary, replicas, *limits)

@@ -1,12 +1,13 @@
-"""Reads from a streaming replica of Postgres, while it is near enough to the primary.
+"""Reads from streaming replicas of Postgres, while they are near enough to the primary.
 
-A request is answered by one of the two as a whole: what it reads first is never newer than what it
-reads then. The primary answers when the replica is away, too far behind, no replica of it, or has
-not replayed what the request must see.
+A request is answered by one server as a whole: what it reads first is never newer than what it
+reads then. The primary answers when no replica is well: away, too far behind, no replica of it, or
+without what the request must see. While the primary is away, as in a failover, a replica that was
+well when it was last seen goes on answering for a while.
 
-How far it is behind is the age of what it has replayed: positions of the primary's log are noted as
-they are seen, with their time. So an idle primary makes no lag, a cut connection does, and no clock
-but ours counts.
+How far a replica is behind is the age of what it has replayed: positions of the primary's log are
+noted as they are seen, with their time. So an idle primary makes no lag, a cut connection does, and
+no clock but ours counts.
 """
 
 import asyncio
@@ -30,14 +31,15 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 LOOK_S = 0.5
-"""Between two looks at both: a question each."""
+"""Between two looks at all: a question each."""
 LOOK_LIMIT_S = 2.0
 HISTORY = 7_200
 """Positions that are remembered: an hour of looks."""
-_on_replica: ContextVar[bool] = ContextVar("on_replica", default=False)
-"""Whether the request that runs now is the replica's."""
-
 PRIMARY, REPLICA = "primary", "replica"
+LEADS = "it leads"
+"""Where all members of a cluster are named, one of them does; nothing is wrong with that."""
+_source: ContextVar[str] = ContextVar("source", default=PRIMARY)
+"""Who answers the request that runs now."""
 T = TypeVar("T")
 
 
@@ -68,47 +70,94 @@ class Lag:
 
 
 @dataclass(slots=True)
-class ReplicaReads:
-    """Asks the replica for requests that begin while it is well. Has the questions of a pool."""
+class Replica:
+    """One of the servers that may be a replica: after a failover it is another one."""
 
-    primary: "Database"
-    replica: "Database"
-    max_lag_s: float
-    bypassed: Callable[[str], None] = lambda reason: None
-    clock: Callable[[], float] = time.monotonic
+    name: str
+    pool: "Database"
     lag_s: float = float("inf")
     unwell: str = "it was not asked yet"
-    """Why the replica answers nobody; empty while it does."""
+    """Why it answers nobody; empty while it does."""
+
+    def is_unwell(self, why: str) -> None:
+        if not self.unwell:
+            log.warning("replica away", replica=self.name, why=why)
+        self.unwell = why
+
+    def is_well(self, lag_s: float) -> None:
+        self.lag_s = lag_s
+        if self.unwell:
+            log.info("replica answers", replica=self.name, lag_s=round(lag_s, 3))
+        self.unwell = ""
+
+
+@dataclass(slots=True)
+class ReplicaReads:
+    """Asks a replica for requests that begin while one is well. Has the questions of a pool.
+
+    The first of `replicas` that is well answers all of them: answers of several would go back and
+    forth in time. Who has several processes gives each another order.
+    """
+
+    primary: "Database"
+    replicas: Sequence[Replica]
+    max_lag_s: float
+    bypassed: Callable[[str], None] = lambda reason: None
+    alone_s: float = 0.0
+    """So long a replica goes on without the primary."""
+    clock: Callable[[], float] = time.monotonic
     _lag: Lag = field(default_factory=Lag)
-    _primary_system: int | None = None
+    _system: int | None = None
+    _line: int = 0
+    """Of the primary that was seen last."""
+    _seen_at: float = float("-inf")
+    _primary_away: bool = False
 
     # ------------------------------------------------------------- a request
 
     async def begin(self, *, fresh: bool = False) -> None:
         """Chooses who answers the request that runs now. `fresh`: it must see what the primary
         holds at this moment. Raises StoreUnavailable."""
-        reason = self._reason() or ("block" if fresh and not await self._has_all() else None)
-        _on_replica.set(reason is None)
-        if reason is not None:
+        chosen = self._chosen()
+        reason = "" if chosen else self._reason()
+        if chosen is not None and fresh and not await self._has_all(chosen):
+            chosen, reason = None, "block"
+        _source.set(PRIMARY if chosen is None else chosen.name)
+        if reason:
             self.bypassed(reason)
 
     @staticmethod
     def source_now() -> str:
         """Who answers the request that runs now."""
-        return REPLICA if _on_replica.get() else PRIMARY
+        return _source.get()
 
-    def _reason(self) -> str | None:
-        if self.unwell:
-            return "away"
-        return "behind" if self.lag_s > self.max_lag_s else None
+    @property
+    def sources(self) -> Sequence[str]:
+        return [PRIMARY, *(replica.name for replica in self.replicas)]
 
-    async def _has_all(self) -> bool:
+    def _chosen(self) -> Replica | None:
+        return next((one for one in self.replicas if self._is_near(one)), None)
+
+    def _is_near(self, replica: Replica) -> bool:
+        return not replica.unwell and replica.lag_s - self._excused_s() <= self.max_lag_s
+
+    def _excused_s(self) -> float:
+        """What of a lag is only that nobody says where the primary is."""
+        away_s = self.clock() - self._seen_at if self._primary_away else 0.0
+        return away_s if away_s <= self.alone_s else 0.0
+
+    def _reason(self) -> str:
+        return "away" if all(one.unwell for one in self.replicas) else "behind"
+
+    async def _has_all(self, replica: Replica) -> bool:
         position = await asked(self.primary.fetchval(SQL["log_position"]))
+        if position is None:
+            raise StoreUnavailable("Postgres: the primary has lost the lead")
         try:
             async with asyncio.timeout(LOOK_LIMIT_S):
-                return bool(await asked(self.replica.fetchval(SQL["has_replayed"], position)))
+                return bool(await asked(replica.pool.fetchval(SQL["has_replayed"], position)))
         except (StoreUnavailable, TimeoutError) as error:
-            self._is_unwell(f"{type(error).__name__}: {error}")
+            replica.is_unwell(f"{type(error).__name__}: {error}")
             return False
 
     # ------------------------------------------------------------- questions
@@ -129,22 +178,27 @@ class ReplicaReads:
             lambda who: asked(getattr(self.pool_of(who), name)(query, *arguments))
         )
 
+    def _named(self, source: str) -> Replica | None:
+        return next((one for one in self.replicas if one.name == source), None)
+
     def pool_of(self, source: str) -> "Database":
-        return self.replica if source == REPLICA else self.primary
+        replica = self._named(source)
+        return self.primary if replica is None else replica.pool
 
     async def either(self, ask: Callable[[str], Awaitable[T]]) -> T:
         """The answer of whoever answers the request that runs now. Raises StoreUnavailable."""
-        if _on_replica.get():
+        replica = self._named(_source.get())
+        if replica is not None:
             try:
-                return await ask(REPLICA)
+                return await ask(replica.name)
             except StoreUnavailable as error:
                 # The primary is never behind what was read already: the request goes on there.
-                _on_replica.set(False)
-                self._is_unwell(str(error))
+                _source.set(PRIMARY)
+                replica.is_unwell(str(error))
                 self.bypassed("away")
         return await ask(PRIMARY)
 
-    # ------------------------------------------------------------- how it is
+    # ------------------------------------------------------------- how they are
 
     async def look_forever(self) -> None:
         while True:
@@ -152,16 +206,19 @@ class ReplicaReads:
             await asyncio.sleep(LOOK_S)
 
     async def look(self) -> None:
-        """Asks both where they are. Raises nothing that an outage of either could be."""
+        """Asks all where they are. Raises nothing that an outage of any could be."""
         await self._look_at_primary()
+        await asyncio.gather(*map(self._look_at, self.replicas))
+
+    async def _look_at(self, replica: Replica) -> None:
         try:
             async with asyncio.timeout(LOOK_LIMIT_S):
-                row = await asked(self.replica.fetchrow(SQL["replica_position"]))
+                row = await asked(replica.pool.fetchrow(SQL["replica_position"]))
         except (StoreUnavailable, TimeoutError) as error:
-            self._is_unwell(f"{type(error).__name__}: {error}")
+            replica.is_unwell(f"{type(error).__name__}: {error}")
             return
         assert row is not None, "a select without a table has one row"
-        self._judge(row["position"], row["system"])
+        self._judge(replica, row)
 
     async def _look_at_primary(self) -> None:
         asked_at = self.clock()
@@ -169,36 +226,79 @@ class ReplicaReads:
             async with asyncio.timeout(LOOK_LIMIT_S):
                 row = await asked(self.primary.fetchrow(SQL["primary_position"]))
         except (StoreUnavailable, TimeoutError):
-            return  # its age grows meanwhile; whoever needs the primary says that it is away
-        assert row is not None, "a select without a table has one row"
-        self._primary_system = row["system"]
+            row = None
+        self._primary_away = row is None
+        if row is None:
+            return  # ages grow meanwhile; whoever needs the primary says that it is away
+        self._system, self._line, self._seen_at = row["system"], row["line"], asked_at
         # The time of the question: the position is of that moment, or later.
         self._lag.note(asked_at, position_of(row["position"]))
 
-    def _judge(self, position: str | None, system: int) -> None:
-        if self._primary_system is None:
-            self._is_unwell("the primary was not seen yet")
-        elif position is None or system != self._primary_system:
-            self._is_unwell("it is no streaming replica of the primary")
+    def _judge(self, replica: Replica, row: "Record") -> None:
+        if self._system is None:
+            replica.is_unwell("the primary was not seen yet")
+        elif row["position"] is None and row["system"] == self._system and len(self.replicas) > 1:
+            replica.is_unwell(LEADS)
+        elif row["position"] is None or row["system"] != self._system:
+            replica.is_unwell("it is no streaming replica of the primary")
+        elif row["line"] < self._line:
+            # It may hold what the old primary had and the new one has not, at a higher position.
+            replica.is_unwell("it has not followed the last failover yet")
         else:
-            self.lag_s = self._lag.of(self.clock(), position_of(position))
-            if self.unwell:
-                log.info("replica answers", lag_s=round(self.lag_s, 3))
-            self.unwell = ""
+            replica.is_well(self._lag.of(self.clock(), position_of(row["position"])))
 
-    def _is_unwell(self, why: str) -> None:
-        if not self.unwell:
-            log.warning("replica away", why=why)
-        self.unwell = why
+    @property
+    def goes_on(self) -> bool:
+        """Whether plain requests are answered although the primary may be away."""
+        return self._chosen() is not None
 
     def lag(self) -> float:
-        """Seconds; infinite where it is not known."""
-        return float("inf") if self.unwell else self.lag_s
+        """Seconds, of who answers, or would answer first; infinite where it is not known."""
+        well = [one.lag_s for one in self.replicas if not one.unwell]
+        return well[0] if well else float("inf")
 
     def sentences(self) -> Sequence[str]:
-        """For `/ready`: the primary answers."""
-        if self.unwell:
-            return [f"the replica answers nobody: {self.unwell}"]
-        if self.lag_s > self.max_lag_s:
-            return [f"the replica is {self.lag_s:.1f} s behind, more than {self.max_lag_s:g} s"]
-        return []
+        """For `/ready`."""
+        found = [sentence for one in self.replicas if (sentence := self._sentence(one))]
+        if self._primary_away and self.goes_on:
+            found.append("the primary is away: a replica answers, as of what it has")
+        return found
+
+    def _sentence(self, replica: Replica) -> str:
+        if replica.unwell == LEADS:
+            return ""
+        if replica.unwell:
+            return f"the {replica.name} answers nobody: {replica.unwell}"
+        if not self._is_near(replica):
+            behind = f"{replica.lag_s:.1f} s behind, more than {self.max_lag_s:g} s"
+            return f"the {replica.name} is {behind}"
+        return ""
+
+
+@dataclass(slots=True)
+class PrimaryFirst:
+    """Asks the primary, and a replica that goes on while the primary is away: for questions that
+    are of many requests at once. Has the questions of a pool."""
+
+    reads: ReplicaReads
+
+    async def fetch(self, query: str, *arguments: Any) -> "Sequence[Record]":
+        rows: Sequence[Record] = await self._ask("fetch", query, arguments)
+        return rows
+
+    async def fetchrow(self, query: str, *arguments: Any) -> "Record | None":
+        row: Record | None = await self._ask("fetchrow", query, arguments)
+        return row
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        return await self._ask("fetchval", query, arguments)
+
+    async def _ask(self, name: str, query: str, arguments: Sequence[Any]) -> Any:
+        reads = self.reads
+        try:
+            return await asked(getattr(reads.primary, name)(query, *arguments))
+        except StoreUnavailable:
+            chosen = reads._chosen() if reads._primary_away else None
+            if chosen is None:
+                raise
+            return await asked(getattr(chosen.pool, name)(query, *arguments))

@@ -1,5 +1,6 @@
 """Connections to Postgres: one error type for outages, migrations, and the writer's lock."""
 
+import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncpg
 
 from corechain.service.errors import StoreUnavailable, WriterLockHeld
+from corechain.service.hosts import Hosts
 from corechain.service.reasons import reason_of
 
 if TYPE_CHECKING:
@@ -30,6 +32,11 @@ QUERIES, IDLE_S = 50_000, 300.0
 STATEMENTS = 100
 """Kept prepared on each connection: asyncpg's own number, and more than we have queries."""
 MIGRATION_LOCK = "corechain migrations"
+BARRIER = "select pg_logical_emit_message(true, 'corechain', '')"
+"""A commit that changes nothing, for what it waits for. With synchronous replication, a commit
+whose client went away while it waited for the replica is seen by everybody, and yet is lost when
+the leader dies. Who reads it and acts on it, say lets go of the frames that it came from, would
+lose them. A later commit waits for the whole log before it."""
 T = TypeVar("T")
 Migrations = Sequence[tuple[str, str]]
 
@@ -88,11 +95,14 @@ async def asked(answer: Awaitable[T]) -> T:
         return await answer
 
 
+def _hosts(url: str) -> Hosts:
+    return Hosts.of(url, _OUTAGES, CONNECT_TIMEOUT_S)
+
+
 async def connect(url: str) -> "Conn":
+    """To the host that takes writes, where the URL names several. Raises StoreUnavailable."""
     with outages():
-        return await asyncpg.connect(
-            url, timeout=CONNECT_TIMEOUT_S, command_timeout=COMMAND_TIMEOUT_S
-        )
+        return await _hosts(url).connect(command_timeout=COMMAND_TIMEOUT_S)
 
 
 async def _close(connection: "Conn") -> None:
@@ -124,6 +134,10 @@ class _Bounded(asyncpg.Pool):
         )
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
+        # Released by the way out of `async with`, with the error still on its way. Behind a pooler
+        # a connection outlives the demotion of the server behind it, and would refuse for ever.
+        if isinstance(sys.exception(), asyncpg.ReadOnlySQLTransactionError):
+            connection.terminate()
         # On a timeout asyncpg has already ended the connection: the pool opens another one. Raised
         # here, it would hide the cancellation or the error that the query ended with.
         with suppress(TimeoutError):
@@ -137,9 +151,11 @@ def create_pool(url: str, *, pooled: bool = False) -> "Database":
 
     `pooled`: the URL is of a pooler in transaction mode (PgBouncer). What was prepared on one of
     its connections is not there on the next, so nothing is kept prepared.
+    A URL of several hosts: each connection is to the one that takes writes at that moment.
     """
     return _Bounded(
         url,
+        connect=_hosts(url).connect,
         statement_cache_size=0 if pooled else STATEMENTS,
         connection_class=_Stateless,
         record_class=asyncpg.Record,
@@ -158,6 +174,7 @@ async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
     """A connection that is the only writer of `name` as long as it lives.
 
     The lock belongs to the connection that writes: a writer that lost its lock cannot write either.
+    All that it can read is there for good: no failover takes it back (see BARRIER).
     Raises WriterLockHeld, StoreUnavailable.
     """
     connection = await connect(url)
@@ -167,6 +184,7 @@ async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
         )
         if not free:
             raise WriterLockHeld(name)
+        await asked(connection.execute(BARRIER))
         yield connection
     finally:
         await _close(connection)

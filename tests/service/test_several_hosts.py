@@ -1,0 +1,202 @@
+"""One database on several hosts: writes find the leader, whoever it is at the moment.
+
+given a URL that names a replica first
+  ├── a connection is to the primary, also behind a host that hangs, starts up or is not there
+  └── when the primary is killed and the replica promoted, the same pool goes on with that one
+given a pooler that outlives a demotion
+  └── the connection that it refused a write on is not used again
+given synchronous replication, and a commit whose client did not wait for it
+  └── nobody becomes the writer who could read it, until no failover can take it back
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import asyncpg
+import pytest
+from support.processes import until
+from support.replica import ReplicaServer
+
+from corechain.devnet.postgres import USER, PostgresServer
+from corechain.devnet.process import LOCALHOST, free_port
+from corechain.service import database, hosts
+from corechain.service.database import asked, connect, create_pool, writer
+from corechain.service.errors import StoreUnavailable
+from corechain.service.hosts import hosts_of
+
+STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
+ROLE = "select pg_is_in_recovery()"
+
+
+@pytest.fixture(scope="module")
+def primary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path_factory.mktemp("primary")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def replica(
+    primary: PostgresServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ReplicaServer]:
+    with ReplicaServer(tmp_path_factory.mktemp("replica"), primary) as server:
+        yield server
+
+
+def url_of(*ports: int, words: str = "") -> str:
+    places = ",".join(f"{LOCALHOST}:{port}" for port in ports)
+    return f"postgresql://{USER}@{places}/postgres{words}"
+
+
+@asynccontextmanager
+async def host(says: bytes | None) -> AsyncIterator[int]:
+    """Its port. It answers every client with this error, or nobody at all."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if says is not None:
+            await reader.readexactly(8)  # may we speak TLS?
+            writer.write(b"N")
+            await reader.read(1_024)
+            writer.write(b"E" + (len(says) + 4).to_bytes(4, "big") + says)
+            await writer.drain()
+            writer.close()
+        else:
+            await reader.read()
+            writer.close()
+
+    server = await asyncio.start_server(answer, LOCALHOST, 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+
+
+async def role_behind(url: str) -> bool:
+    """Whether it is a replica. A slow machine may need a second look."""
+    found: list[bool] = []
+
+    async def look() -> bool:
+        try:
+            connection = await connect(url)
+        except StoreUnavailable:
+            return False
+        found.append(await connection.fetchval(ROLE))
+        await connection.close()
+        return True
+
+    await until(look)
+    return found[0]
+
+
+def test_a_url_of_several_hosts_is_one_url_for_each() -> None:
+    url = "postgresql://u:p%40@a:1,b,[::1]:3/db?sslmode=require"
+    assert hosts_of(url) == [
+        "postgresql://u:p%40@a:1/db?sslmode=require",
+        "postgresql://u:p%40@b/db?sslmode=require",
+        "postgresql://u:p%40@[::1]:3/db?sslmode=require",
+    ]
+    for alone in ("postgres://h/db", "postgresql:///db?host=a,b", "postgresql://u@h?x=1,2"):
+        assert hosts_of(alone) == [alone]
+
+
+async def test_the_host_that_takes_writes_is_found(
+    primary: PostgresServer, replica: ReplicaServer
+) -> None:
+    assert not await role_behind(url_of(replica.port, primary.port))
+    assert not await role_behind(url_of(free_port(), replica.port, primary.port))
+    asked_for = "?target_session_attrs=standby"
+    assert await role_behind(url_of(primary.port, replica.port, words=asked_for))
+
+
+async def test_hosts_that_hang_or_start_do_not_hide_the_others(
+    primary: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hosts, "HOST_TIMEOUT_S", 0.5)
+    async with host(None) as hung, host(STARTING) as starting:
+        assert not await role_behind(url_of(hung, starting, primary.port))
+
+
+async def test_with_no_host_that_takes_writes_the_reason_is_a_servers_own(
+    replica: ReplicaServer,
+) -> None:
+    async with host(STARTING) as starting:
+        with pytest.raises(StoreUnavailable, match="starting up"):
+            await connect(url_of(free_port(), starting))
+    with pytest.raises(StoreUnavailable, match="read_write"):
+        await connect(url_of(free_port(), replica.port))
+    with pytest.raises(StoreUnavailable, match="connection refused"):
+        await connect(url_of(free_port(), free_port()))
+
+
+async def test_a_connection_that_may_not_write_is_not_used_again(primary: PostgresServer) -> None:
+    """What PgBouncer's client sees when the Postgres behind it becomes a replica."""
+    async with create_pool(primary.url) as pool:
+        demoted = await pool.fetchval("select pg_backend_pid()")
+        await pool.execute("set default_transaction_read_only = on")
+        with pytest.raises(StoreUnavailable, match="read-only"):
+            await asked(pool.execute("create table refused ()"))
+        await pool.execute("create table taken ()")
+        assert await pool.fetchval("select pg_backend_pid()") != demoted
+
+
+async def test_who_could_read_what_a_failover_takes_back_is_not_the_writer(
+    primary: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = await connect(primary.url)
+    await settings.execute("create table kept (number int)")
+    await settings.execute("alter system set synchronous_standby_names = 'nobody'")
+    await settings.execute("select pg_reload_conf()")
+
+    async def waits() -> bool:
+        """Whether commits wait for the replica yet: a reload is not at once."""
+        with pytest.raises(asyncpg.PostgresError, match="no"):
+            await settings.execute("do $$ begin raise 'no'; end $$")
+        return bool(await settings.fetchval("show synchronous_standby_names") == "nobody")
+
+    try:
+        await until(waits)
+        hasty = await connect(primary.url)
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await asked(hasty.execute("insert into kept values (1)", timeout=0.5))
+        await hasty.close()
+        assert await settings.fetchval("select count(*) from kept") == 1, "everybody sees it"
+        with monkeypatch.context() as patched:
+            patched.setattr(database, "COMMAND_TIMEOUT_S", 1.0)
+            with pytest.raises(StoreUnavailable, match="does not answer"):
+                async with writer(primary.url, "the frames"):
+                    pass
+    finally:
+        await settings.execute("set synchronous_commit = local")
+        await settings.execute("alter system reset synchronous_standby_names")
+        await settings.execute("select pg_reload_conf()")
+        await settings.close()
+    async with writer(primary.url, "the frames") as connection:
+        assert await connection.fetchval("select number from kept") == 1
+
+
+async def test_a_pool_follows_the_lead_to_another_host(tmp_path: Path) -> None:
+    first = PostgresServer(tmp_path / "first")
+    with first, ReplicaServer(tmp_path / "second", first) as second:
+        async with create_pool(url_of(first.port, second.port)) as pool:
+            await pool.execute("create table kept (number int)")
+            await pool.execute("insert into kept values (1)")
+            following = await connect(second.url)
+            await until(lambda: following.fetchval("select to_regclass('kept') is not null"))
+            await until(lambda: following.fetchval("select count(*) = 1 from kept"))
+            first.kill()
+            with pytest.raises(StoreUnavailable):
+                await asked(pool.execute("insert into kept values (2)"))
+            await following.execute("select pg_promote()")
+            await following.close()
+
+            async def writes() -> bool:
+                try:
+                    await asked(pool.execute("insert into kept values (3)"))
+                except StoreUnavailable:
+                    return False
+                return True
+
+            await until(writes)
+            rows = await pool.fetch("select number from kept order by number")
+            assert [row["number"] for row in rows] == [1, 3]
