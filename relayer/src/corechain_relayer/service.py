@@ -24,6 +24,7 @@ from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, Reporter, sessions
 from corechain.service.workers import Workers
 from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
+from corechain_relayer.aggregator.sharing import SharedLanes
 from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.frame import Place
 from corechain_relayer.bus.opening import open_bus
@@ -228,11 +229,20 @@ class Relayer:
 
     # --------------------------------------------------------------- aggregator
 
-    async def aggregate(self) -> None:
-        """One session of the aggregator."""
-        shared = (self.settings, self.deployment, self.bus, self.watch, self.registry, self.pool)
-        mine = (self.commits(), self.metrics, self.work, self.threads)
-        await AggregatorRole(*shared, *mine, self.frame_place(self.settings.place)).session()
+    async def aggregate(self, place: int | None = None) -> None:
+        """One session of the aggregator: of our own lane, or of that at a place."""
+        place = self.settings.place if place is None else place
+        lane = self.settings.first_lane + place
+        settings = self.settings.model_copy(update={"lane": lane})
+        shared = (settings, self.deployment, self.bus, self.watch, self.registry, self.pool)
+        mine = (self.commits(lane), self.metrics, self.work, self.threads)
+        await AggregatorRole(*shared, *mine, self.frame_place(place)).session()
+
+    def aggregator(self) -> "Loop":
+        if self.settings.share_lanes:
+            mine = SharedLanes(self.settings, self.supervised, self.loop, self.aggregate)
+            return self.loop("lanes", self.journalled(mine.session))
+        return self.loop("aggregator", self.journalled(self.aggregate))
 
     # ---------------------------------------------------------------- submitter
 
@@ -255,9 +265,9 @@ class Relayer:
             work = self.disputes if queue == QUEUE else self.work
             await run_in_time(submitter, policy, self.settings.poll_s, work)
 
-    def commits(self) -> CommitSearch:
-        """What the chain has of our lane."""
-        settings, store = self.settings, CommitStore(self.pool, self.settings.lane)
+    def commits(self, lane: int) -> CommitSearch:
+        """What the chain has of a lane."""
+        settings, store = self.settings, CommitStore(self.pool, lane)
         node = node_of(self.rpc, settings)
         return CommitSearch(node, self.deployment, store, settings.log_range_blocks)
 
@@ -266,7 +276,7 @@ class Relayer:
         signer, lane = Signer.of(secret, self.deployment.chain_id), self.settings.lane
         node = node_of(self.rpc, self.settings)
         key = LaneKey(node, self.deployment, lane, signer.address)
-        parts = (lane_queue(lane), signer, CommittedBatches(self.commits()))
+        parts = (lane_queue(lane), signer, CommittedBatches(self.commits(lane)))
         policy = partial(policy_of, self.settings)
         session = partial(self.submit, "submitter", *parts, policy, key)
         return self.loop("submitter", self.journalled(session))
@@ -331,7 +341,7 @@ def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     if Role.SUBMITTER in roles:
         loops += [relayer.lane_submitter(), *relayer.lane_upkeep()]
     if Role.AGGREGATOR in roles:
-        loops.append(relayer.loop("aggregator", relayer.journalled(relayer.aggregate)))
+        loops.append(relayer.aggregator())
     if takes_reports(roles):
         loops.append(relayer.loop("bus-room", relayer.bus.look_forever))
     if uses_bus(roles):

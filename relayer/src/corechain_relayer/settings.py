@@ -98,6 +98,11 @@ class Settings(MqttSettings, HttpSettings):
         description="how many lanes, from the first on, devices are divided into; the same in "
         "every process of a relayer",
     )
+    share_lanes: bool = Field(
+        False,
+        description="the aggregator takes its share of all lanes, whatever LANE says, and leaves "
+        "the rest to other such processes, however many there are: for autoscalers",
+    )
 
     submitter_key: PrivateKey | None = Field(
         None, description="private key of the lane's submitter; needed by role submitter"

@@ -20,6 +20,7 @@ from corechain_relayer.aggregator.pace import pace_for
 from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.aggregator.sealing import Sealer
 from corechain_relayer.aggregator.service import Aggregator
+from corechain_relayer.aggregator.sharing import LaneGauges, lane_gauges
 from corechain_relayer.aggregator.waiting import WaitingFrames
 from corechain_relayer.bus.base import Bus, Consumer
 from corechain_relayer.bus.frame import Place
@@ -85,21 +86,32 @@ class AggregatorRole:
             await journal.fold()
             lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
             await lane.catch_up(self.commits)
-            folder = self._folder(journal, beside)
-            await folder.fold()
-            async with aclosing(self.bus.consumer(settings.place)) as consumer:
-                aggregator = await self._aggregator(lane, journal, folder, consumer)
-                loops = [aggregator.run_forever(), folder.run_forever()]
-                if settings.place == 0:
-                    loops.append(self._drain(aggregator.forwarder, most).run_forever())
-                await side_by_side(*loops)
+            with lane_gauges(self.metrics) as gauges:
+                folder = self._folder(journal, beside, gauges)
+                await folder.fold()
+                await self._aggregate(lane, journal, folder, gauges, most)
 
-    def _folder(self, journal: BatchJournal, connection: "Conn") -> Folder:
+    async def _aggregate(
+        self, lane: Lane, journal: BatchJournal, folder: Folder, gauges: LaneGauges, most: int
+    ) -> None:
+        async with aclosing(self.bus.consumer(self.settings.place)) as consumer:
+            aggregator = await self._aggregator(lane, journal, folder, consumer, gauges)
+            loops = [aggregator.run_forever(), folder.run_forever()]
+            if self.settings.place == 0:
+                loops.append(self._drain(aggregator.forwarder, most).run_forever())
+            await side_by_side(*loops)
+
+    def _folder(self, journal: BatchJournal, connection: "Conn", gauges: LaneGauges) -> Folder:
         limits = self.settings.fold_bytes, self.settings.fold_age_s
-        return Folder(connection, *journal.ids, *limits, self.metrics.unfolded_bytes.set)
+        return Folder(connection, *journal.ids, *limits, gauges.unfolded_bytes.set)
 
     async def _aggregator(
-        self, lane: Lane, journal: BatchJournal, folder: Folder, consumer: Consumer
+        self,
+        lane: Lane,
+        journal: BatchJournal,
+        folder: Folder,
+        consumer: Consumer,
+        gauges: LaneGauges,
     ) -> Aggregator:
         settings, place = self.settings, self.frame_place
         pace = await pace_for(settings, self.registry.rpc, self.deployment)
@@ -120,6 +132,7 @@ class AggregatorRole:
             WaitingFrames(settings.unknown_device_s),
             self.threads.verifying,
             self.metrics,
+            gauges,
         )
         await aggregator.prepare()
         return aggregator

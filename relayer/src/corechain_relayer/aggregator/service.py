@@ -22,6 +22,7 @@ from corechain_relayer.aggregator.checks import (
 from corechain_relayer.aggregator.devices import device_ids
 from corechain_relayer.aggregator.forward import Forwarder
 from corechain_relayer.aggregator.sealing import Sealer
+from corechain_relayer.aggregator.sharing import LaneGauges
 from corechain_relayer.aggregator.waiting import WaitingFrames
 from corechain_relayer.bus.base import Consumer, Delivery
 from corechain_relayer.bus.frame import MalformedFrame, pack_frame
@@ -55,6 +56,7 @@ class Aggregator:
     waiting: WaitingFrames
     verifying: Executor
     metrics: Metrics
+    gauges: LaneGauges
     _sealing: "asyncio.Task[bool] | None" = field(default=None, init=False)
 
     async def prepare(self) -> None:
@@ -82,7 +84,7 @@ class Aggregator:
         self.batcher.forget_idle()
         wait_s = min(1.0, max(0.001, self.batcher.wait_s(time.monotonic())))
         delivered = await self.consumer.read(READ_FRAMES, wait_s)
-        self.metrics.bus_depth.set(await self.consumer.depth())
+        self.gauges.bus_depth.set(await self.consumer.depth())
         frames = await self._known(await self._ours(delivered))
         for checked in await self._checked(frames):
             await self._take(checked)
@@ -118,7 +120,7 @@ class Aggregator:
             ready += self.waiting.sort([], self._strangers, now)
         for opened in self.waiting.overdue(now):
             ready.append(await self._without_strangers(opened, now))
-        self.metrics.waiting_frames.set(len(self.waiting))
+        self.gauges.waiting_frames.set(len(self.waiting))
         await self._meet(ready)
         return ready
 
@@ -174,7 +176,7 @@ class Aggregator:
         accepted = added.count(Outcome.ACCEPTED)
         if accepted < len(checked.good):
             await self._drop(added)
-        self.metrics.window_reports.set(self.batcher.report_count)
+        self.gauges.window_reports.set(self.batcher.report_count)
         if not accepted:
             # Nothing of it is in the window: it is durable elsewhere, or a dead letter.
             await self.consumer.ack([checked.id])
@@ -230,4 +232,4 @@ class Aggregator:
             self.batcher.clear()
         else:
             self.batcher.hold(time.monotonic())
-        self.metrics.window_reports.set(self.batcher.report_count)
+        self.gauges.window_reports.set(self.batcher.report_count)

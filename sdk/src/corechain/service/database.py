@@ -105,7 +105,7 @@ async def connect(url: str) -> "Conn":
         return await _hosts(url).connect(command_timeout=COMMAND_TIMEOUT_S)
 
 
-async def _close(connection: "Conn") -> None:
+async def hang_up(connection: "Conn") -> None:
     """Says goodbye, so that the server frees the lock at once; hangs up where nobody listens."""
     try:
         await connection.close(timeout=CLOSE_TIMEOUT_S)
@@ -187,7 +187,7 @@ async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
         await asked(connection.execute(BARRIER))
         yield connection
     finally:
-        await _close(connection)
+        await hang_up(connection)
 
 
 async def migrate(url: str, migrations: Migrations) -> list[str]:
@@ -197,7 +197,7 @@ async def migrate(url: str, migrations: Migrations) -> list[str]:
         with outages():
             return await _migrate(connection, migrations)
     finally:
-        await _close(connection)
+        await hang_up(connection)
 
 
 async def _migrate(connection: "Conn", migrations: Migrations) -> list[str]:

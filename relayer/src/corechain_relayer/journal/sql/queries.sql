@@ -378,3 +378,23 @@ order by batch_id limit $3;
 -- name: drop_deltas
 -- They are folded.
 delete from batch_delta where batch_id = any($1::bigint[]);
+
+-- name: join_sharing
+-- Counts this connection among the aggregators that share the lanes, while it lives.
+select pg_advisory_lock_shared(hashtextextended($1, 0));
+
+-- name: sharing_members
+-- All of them, the same order for all. A 64-bit key is two words in pg_locks, with objsubid 1.
+select pid, pid = pg_backend_pid() as mine from pg_locks
+where locktype = 'advisory' and objsubid = 1 and granted
+  and database = (select oid from pg_database where datname = current_database())
+  and ((classid::bigint << 32) | objid::bigint) = hashtextextended($1, 0)
+order by pid;
+
+-- name: claim_lane
+-- Whether the lane is this connection's now.
+select pg_try_advisory_lock(hashtextextended($1, 0));
+
+-- name: release_lane
+-- Somebody else may claim it.
+select pg_advisory_unlock(hashtextextended($1, 0));
