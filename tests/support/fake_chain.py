@@ -14,7 +14,7 @@ from typing import Any
 
 from eth_abi.abi import encode
 
-from corechain.protocol.events import Event
+from corechain.protocol.events import PACKED, Event
 from corechain.protocol.hashing import keccak
 from corechain.protocol.logs import topic_of
 from corechain.service.blooms import mask_of
@@ -37,6 +37,8 @@ def _plain(value: Any, kind: str) -> Any:
         kinds = kind.strip("()").split(",")
         parts = zip(fields(value), kinds, strict=True)
         return tuple(_plain(getattr(value, item.name), name) for item, name in parts)
+    if kind == PACKED:
+        return [value[at : at + 32] for at in range(0, len(value), 32)]
     return "0x" + value.hex() if kind == "address" else value
 
 

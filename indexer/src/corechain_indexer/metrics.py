@@ -23,6 +23,11 @@ class Metrics:
         self.head_block = gauge("head_block", "Newest block of the node")
         self.indexed_block = gauge("indexed_block", "Newest mirrored block")
         self.lag_blocks = gauge("lag_blocks", "Blocks between the two")
+        self.catching_up = gauge(
+            "catching_up_blocks",
+            "Blocks that contracts, or events, which came later are still behind the others",
+            "what",
+        )
         self.events = counter("events_total", "Events mirrored", "event")
         self.logs_malformed = counter(
             "logs_malformed_total", "Logs of ours in a wrong shape, or that Postgres refused"

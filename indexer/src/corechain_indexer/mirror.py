@@ -12,10 +12,13 @@ from corechain.service.known_chain import Behind, Extended, RolledBack, UpToDate
 from corechain.service.reconcile import Ref
 from corechain.service.rpc import Block
 from corechain.service.supervision import stop_all
+from corechain_indexer.decoding import Decoding
+from corechain_indexer.decoding import begin as begin_decoding
 from corechain_indexer.joining import Joining
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.projections import Projected
-from corechain_indexer.store.chain import ChainStore
+from corechain_indexer.store.chain import ChainStore, Source
+from corechain_indexer.store.decoded import DecodedStore
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +41,7 @@ class Mirror:
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     _final: int = 0
     _joining: list[Joining] | None = None
+    _decoding: Decoding | None = None
     _behind: bool = False
     _storing: asyncio.Task[None] | None = None
 
@@ -73,6 +77,7 @@ class Mirror:
         """As `step`, but the range may still be on its way to the store: there is more, then."""
         if self._joining is None:
             self._joining = await self._late()
+            self._decoding = await self._undecoded()
         try:
             change = await self.reader.look(self.store)
         finally:
@@ -87,18 +92,37 @@ class Mirror:
             return True
         if isinstance(change, UpToDate):
             self._note(change.head, change.head.number)
-        return bool(self._joining) and await self._join(self._joining)
+        return await self._catch_up()
+
+    async def _catch_up(self) -> bool:
+        """A range of what is behind, while nothing new has happened. True for more."""
+        tip = await self.store.tip()
+        if tip is None:
+            return False
+        more = await self._join(tip) if self._decoding is None else await self._decode(tip)
+        self._note_gaps(tip)
+        return more
+
+    async def _undecoded(self) -> Decoding | None:
+        tip = await self.store.tip()
+        store = DecodedStore(self.store.connection)
+        number = None if tip is None else tip.number
+        return await begin_decoding(store, number, self.chain_id, self._count)
+
+    async def _decode(self, tip: Ref) -> bool:
+        assert self._decoding is not None
+        await self._decoding.step(tip.number)
+        if self._decoding.done:
+            self._decoding = None
+            self.work.set()
+        return True
 
     async def _late(self) -> list[Joining]:
         """The contracts that are behind the others, by the place that they have reached; the reader
         reads the others. Those that left the deployment are read on: what they said stays."""
         if not self.contracts:
             return []
-        known = await self.store.sources()
-        new = self.contracts.keys() - {source.address for source in known}
-        if new:
-            await self.store.add_sources(sorted(new), joined=not known)
-            known = await self.store.sources()
+        known = await self._known_sources()
         self.reader.watch([source.address for source in known if source.joined])
         late: dict[Ref | None, list[bytes]] = defaultdict(list)
         for source in known:
@@ -106,16 +130,32 @@ class Mirror:
                 late[source.through].append(source.address)
         return [self._joining_of(addresses, through) for through, addresses in late.items()]
 
+    async def _known_sources(self) -> list[Source]:
+        """With those that are new in the deployment, which an index that has blocks is behind with.
+
+        Of an index of before there were sources, a contract that never logged anything may be one
+        that has just been added, or a silent one: to read it anew costs a silent one next to
+        nothing.
+        """
+        known = await self.store.sources()
+        new = sorted(self.contracts.keys() - {source.address for source in known})
+        if not new:
+            return known
+        begun = await self.store.tip() is not None
+        met = new if not begun else [] if known else await self.store.mirrored(new)
+        await self.store.add_sources(met, joined=True)
+        await self.store.add_sources([a for a in new if a not in met], joined=False)
+        return await self.store.sources()
+
     def _joining_of(self, addresses: Sequence[bytes], through: Ref | None) -> Joining:
         first = min(self.contracts.get(address, 1) for address in addresses)
         reader = replace(self.reader, addresses=addresses, first_block=first)
         log.info("contracts are caught up", contracts=len(addresses), first_block=first)
         return Joining(reader, self.store, self.chain_id, through, self._count)
 
-    async def _join(self, joining: list[Joining]) -> bool:
-        """A range of those that are behind, while nothing new has happened. True for more."""
-        tip = await self.store.tip()
-        if tip is None:
+    async def _join(self, tip: Ref) -> bool:
+        joining = self._joining
+        if not joining:
             return False
         more = await joining[0].step(tip)
         if joining[0].joined:
@@ -178,6 +218,15 @@ class Mirror:
         self.metrics.reorg_blocks.observe(blocks)
         log.warning("rolled back", blocks=blocks, to=gone.to.number, batches=len(undone.batches))
         self.undone.set()
+
+    def _note_gaps(self, tip: Ref) -> None:
+        decoding, joining = self._decoding, self._joining or ()
+        behind = 0 if decoding is None else tip.number - decoding.through
+        self.metrics.catching_up.labels("events").set(behind)
+        reached = (0 if late.through is None else late.through.number for late in joining)
+        self.metrics.catching_up.labels("contracts").set(
+            max((tip.number - number for number in reached), default=0)
+        )
 
     def _note(self, head: Block, indexed: int) -> None:
         self.metrics.head_block.set(head.number)

@@ -20,6 +20,7 @@ from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, sessions
 from corechain_indexer.alert_sessions import AlertSessions
 from corechain_indexer.api.app import VERSION, Api
+from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Delivery
 from corechain_indexer.api.exports import Exports
@@ -99,6 +100,7 @@ class Indexer:
     series_sink: SeriesSink = field(init=False)
     http: httpx.AsyncClient = field(init=False)
     withdrawals: WithdrawalWatch = field(init=False)
+    completeness: Completeness = field(init=False)
 
     def __post_init__(self, begun: Follower | None) -> None:
         settings = self.settings
@@ -120,6 +122,7 @@ class Indexer:
         self.series = self._series()
         self.http = async_client()
         self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
+        self.completeness = Completeness(self.reads, self.deployment.contracts, self._source)
 
     def _series(self) -> Series:
         segments, influx = SegmentSeries(self.reads, self.archive), influx_of(self.settings)
@@ -127,6 +130,10 @@ class Indexer:
         if influx is None or not self.settings.influx_reads:
             return segments
         return BackedSeries(influx, segments, self._bypassed("series"))
+
+    @property
+    def _source(self) -> Callable[[], str]:
+        return self.replica.source_now if self.replica else one_source
 
     def _bypassed(self, store: str) -> Callable[[str], None]:
         return lambda reason: self.metrics.bypassed.labels(store, reason).inc()
@@ -271,6 +278,7 @@ class Indexer:
             ReadingProver(self.reads, trees),
             self.deployment.rewards,
             Kept(mark, 1, lambda facts: 0),
+            self.completeness.gaps,
             self.archive,
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))
@@ -294,21 +302,23 @@ class Indexer:
             self.prepared,
             Gates(settings.max_queries),
             cors,
+            self.completeness,
         )
 
     def _health(self, roles: Sequence[Role], probes: Mapping[str, Probe]) -> Health:
         needed: dict[str, Probe] = {"database": self._ask_database, **probes}
         others: dict[str, Probe] = {"cache": self.latest.ping, "node": self.rpc.head}
         if Role.MIRROR in roles:
-            return Health(others | needed, self.supervised, self.warnings)
+            probes = others | needed
+            return Health(probes, self.supervised, self.warnings, facts=self.completeness.facts)
         # Queries are answered from the database alone: a balancer that took all processes out for
         # the outage of another server would make it one of the API.
-        return Health(needed, self.supervised, self.warnings, others)
+        facts = self.completeness.facts
+        return Health(needed, self.supervised, self.warnings, others, facts)
 
     def _delivery(self, mark: Mark) -> Delivery:
-        source = self.replica.source_now if self.replica else one_source
         exports = Exports(self.reads, self.metrics)
-        validators = Validators(self.reads, mark, VERSION, source)
+        validators = Validators(self.reads, mark, VERSION, self._source)
         hit = self.metrics.answers_kept.inc
         kept: Kept[bytes] = Kept(mark, self.settings.answer_cache_bytes, len, hit)
         return Delivery(exports, validators, self.metrics, kept)

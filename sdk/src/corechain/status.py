@@ -147,4 +147,6 @@ def _ask_indexer(http: "httpx.Client", url: str) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return " ".join(f"{name}={item}" for name, item in value.items()) or "–"
+    if isinstance(value, list):
+        return "; ".join(map(_plain, value)) or "–"
     return "unknown" if value is None else str(value)

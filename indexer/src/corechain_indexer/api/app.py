@@ -28,6 +28,7 @@ from corechain.protocol.errors import (
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, route_error
 from corechain_indexer.api.admission import Admission
+from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Body, Delivery, query_id
 from corechain_indexer.api.doubt import answered
@@ -37,7 +38,7 @@ from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
 from corechain_indexer.api.params import Params
 from corechain_indexer.api.payments import Paywall
-from corechain_indexer.api.routes import ENDPOINTS, Endpoint
+from corechain_indexer.api.routes import ENDPOINTS, PAYMENTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.wishes import EVENTS, wish_of
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
@@ -99,6 +100,7 @@ class Api:
     prepared: asyncio.Event
     gates: Gates
     cors: Cors
+    completeness: Completeness
 
     def handler(self, endpoint: Endpoint) -> Handler:
         """What answers requests of a path, and counts them."""
@@ -153,6 +155,7 @@ class Api:
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
     ) -> Response:
         await self.freshness.reached(Params(request))
+        await self.completeness.require(endpoint.reads)
         if self.paywall is None or not endpoint.paid:
             found = self.delivery.respond(request, endpoint, answer)
             return await answered(found, self._is_silent)
@@ -168,6 +171,8 @@ class Api:
         answer: Callable[[Params], Awaitable[Any]],
         endpoint: Endpoint,
     ) -> Response:
+        # A channel's deposit and its withdrawal may be among what is missing.
+        await self.completeness.require(PAYMENTS)
         form = self.delivery.form(request, endpoint)
         payment = paywall.payment_of(request.headers.get(SIGNATURE))
         query = query_id(request, form)

@@ -1,7 +1,7 @@
 """What each path does: check the parameters, ask a store, shape the answer."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -35,6 +35,7 @@ from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import Batch, TreeCache
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive
+from corechain_indexer.store.coverage import Gap
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.latest import Latest
 from corechain_indexer.store.pages import cursor_of
@@ -82,6 +83,7 @@ class Handlers:
     rewards: RewardSchedule
     facts: Kept[Facts]
     """What the status is made of, but for the node's head."""
+    gaps: Callable[[], Awaitable[Sequence[Gap]]]
     archive: Archive = NO_ARCHIVE
 
     @property
@@ -115,6 +117,7 @@ class Handlers:
             {row["state"]: row["count"] for row in counts},
             sum(row["readings"] for row in counts),
             sum(row["rejected"] for row in counts),
+            [rows.catching_up(gap) for gap in await self.gaps()],
         )
 
     async def devices(self, params: Params) -> schemas.Devices:

@@ -29,6 +29,8 @@ class Endpoint:
     table: Table | None = None
     timed: bool = False
     required: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    """Tables of the mirror from which the answer is made."""
 
     @property
     def formats(self) -> tuple[Format, ...]:
@@ -40,6 +42,28 @@ class Endpoint:
 
 
 PAGED = ("limit", "cursor")
+DEVICES = ("device_event", "fleet_device")
+# Whether a batch is verified hangs on what counted as a device's key at its block.
+VERDICTS = ("batch", *DEVICES)
+PAYMENTS = ("payment_channel", "payment_event")
+EPOCHS = ("root_event", *VERDICTS)
+_READS = {
+    "status": (),
+    "devices": DEVICES,
+    "device": DEVICES,
+    "batches": VERDICTS,
+    "batch": VERDICTS,
+    "rejections": VERDICTS,
+    "proof": VERDICTS,
+    "readings": VERDICTS,
+    "statistics": VERDICTS,
+    "series": VERDICTS,
+    "latest": VERDICTS,
+    "reward": (*EPOCHS, "claim_event"),
+    "epochs": EPOCHS,
+    "channels": PAYMENTS,
+    "channel": (*PAYMENTS, "state_channel_event"),
+}
 
 _ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("/v1/status", "status", "How far the chain is mirrored", schemas.Status, timed=True),
@@ -131,5 +155,6 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
 )
 
 ENDPOINTS = tuple(
-    replace(item, parameters=(*item.parameters, *FRESH, FORMAT)) for item in _ENDPOINTS
+    replace(item, parameters=(*item.parameters, *FRESH, FORMAT), reads=_READS[item.name])
+    for item in _ENDPOINTS
 )

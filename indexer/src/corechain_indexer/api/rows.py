@@ -9,6 +9,7 @@ from corechain.protocol.provenance import Provenance, provenance_of
 from corechain.protocol.quality import Reason
 from corechain.protocol.rewards import RewardSchedule
 from corechain_indexer.api import schemas
+from corechain_indexer.store.coverage import Gap
 from corechain_indexer.store.files import to_unsigned
 from corechain_indexer.store.pages import StoredReading
 
@@ -175,3 +176,7 @@ def state_channel(row: "Record") -> schemas.StateChannel:
         row["deadline"] if challenged else 0,
         row["block_number"],
     )
+
+
+def catching_up(gap: Gap) -> schemas.CatchingUp:
+    return schemas.CatchingUp(gap.contract, gap.event, gap.first, gap.last, gap.at)

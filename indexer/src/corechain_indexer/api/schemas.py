@@ -7,6 +7,18 @@ Bytes are 0x-hex, amounts decimal strings, times seconds since 1970, values scal
 import msgspec
 
 
+class CatchingUp(msgspec.Struct, frozen=True):
+    """A contract, or an event, that the index is taking up beside the others; the other one is
+    null. Numbers of blocks: it has what happened before `at`, or in it; `to` is where the others
+    are. Until it is there, answers that are made of it are refused (503, CatchingUp)."""
+
+    contract: str | None
+    event: str | None
+    from_: int = msgspec.field(name="from")
+    to: int
+    at: int
+
+
 class Status(msgspec.Struct, frozen=True):
     """`head_block`, `lag_blocks`: null while the node does not answer (`node_answers` is false).
     All else is of the mirror, hence as good as ever."""
@@ -21,6 +33,7 @@ class Status(msgspec.Struct, frozen=True):
     batches: dict[str, int]
     readings: int
     rejections: int
+    catching_up: list[CatchingUp]
 
 
 class Device(msgspec.Struct, frozen=True):

@@ -128,6 +128,11 @@ class ChainStore:
             for row in rows
         ]
 
+    async def mirrored(self, addresses: Sequence[bytes]) -> list[bytes]:
+        """Those of which there is a log."""
+        query = SQL["is_mirrored"]
+        return [a for a in addresses if await asked(self.connection.fetchval(query, a))]
+
     async def add_sources(self, addresses: Sequence[bytes], *, joined: bool) -> None:
         await asked(self.connection.execute(SQL["add_sources"], list(addresses), joined))
 

@@ -347,6 +347,13 @@ class Unavailable(ProtocolError):
     status = 503
 
 
+class CatchingUp(ProtocolError):
+    """The index is still taking up a contract, or an event, that the answer is made of. What it has
+    of it so far would be an answer that lacks something; `/v1/status` says how far it is."""
+
+    status = 503
+
+
 class CursorUnknown(ProtocolError):
     """The cursor is none of this log of batch events. It is of another index or chain, of a log
     that was made anew, or no cursor at all."""

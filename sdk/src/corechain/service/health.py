@@ -24,17 +24,24 @@ that called itself unready would hand its load to the others, and so on until no
 Probe = Callable[[], Awaitable[object]]
 
 
+async def no_facts() -> Mapping[str, Any]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Health:
     """Named probes and the process's loops. A probe that raises is failing; so is one that is late
     and was late already `LATE_S` ago, however often it is asked. `warnings`: sentences about what
     an operator has to do though this process does its work, hence no 503. `spared`: probes of what
-    it works without; where one fails that is a warning. `clock`: monotonic seconds."""
+    it works without; where one fails that is a warning. `facts`: more members of the document, of
+    work that goes on beside; it bounds its own time and raises nothing. `clock`: monotonic seconds.
+    """
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
     warnings: Callable[[], Sequence[str]] = tuple
     spared: Mapping[str, Probe] = field(default_factory=dict)
+    facts: Callable[[], Awaitable[Mapping[str, Any]]] = no_facts
     clock: Callable[[], float] = time.monotonic
     _late_since: dict[str, float] = field(default_factory=dict)
     """Of what has answered once: when it was late first since then; infinite while it answers."""
@@ -117,4 +124,5 @@ class Health:
         warnings = [*self.warnings(), *missed]
         if warnings:
             document["warnings"] = warnings
+        document |= await self.facts()
         return not failing, document | {"loops": dict(self.loops.states())}

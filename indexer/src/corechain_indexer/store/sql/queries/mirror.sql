@@ -47,6 +47,7 @@ with n as (insert into rollback (to_block, from_block) select $1::bigint, max(nu
      b as (delete from block where number > $1),
      -- Of a rebuild: what comes next is mirrored for all contracts of the deployment from the first block on.
      z as (delete from source where $1 < 0),
+     y as (delete from decoded where $1 < 0),
      m as (update chain_mark set safe = least(safe, $1), final = least(final, $1)),
      e as (delete from event where block_number > $1),
      d as (delete from device_event where block_number > $1),
