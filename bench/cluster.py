@@ -5,8 +5,8 @@ make bench-cluster      MESSAGES=5000000 RATE= KILL_EVERY= DEVICES= LIST= CONNEC
 While a fleet sends, a broker, an aggregator and a gateway get a kill -9 in turn, each one of its
 kind, and are started again. Then every acknowledged message has to be in exactly one committed
 file, and (without QUICK=1) every file is sealed again: its content is what the chain has committed
-to. One JSON line in results/cluster.jsonl, the newest run in results/cluster.json; exit code 1 when
-something is lost or doubled.
+to. One JSON line in results/cluster.jsonl, the newest run in results/cluster_kafka.json; exit
+code 1 when something is lost or doubled.
 """
 
 import json
@@ -51,7 +51,7 @@ def main() -> int:
         "load_average": [round(one, 2) for one in os.getloadavg()],
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "cluster.json").write_text(json.dumps(result, indent=2) + "\n")
+    (RESULTS / "cluster_kafka.json").write_text(json.dumps(result, indent=2) + "\n")
     with (RESULTS / "cluster.jsonl").open("a") as file:
         file.write(json.dumps(result) + "\n")
     print(json.dumps(result))

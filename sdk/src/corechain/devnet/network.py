@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Self, TypeVar
+from typing import IO, Protocol, Self, TypeVar
 
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.aedes import MqttBroker, mqtt_broker
@@ -42,13 +42,24 @@ HOME_VARIABLE = "CORECHAIN_HOME"
 ENDPOINTS_FILE = "endpoints.json"
 # What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
 STATE = (
-    *("postgres", "valkey", "kafka", "mqtt", "anvil"),
+    *("postgres", "valkey", "kafka", "mqtt", "anvil", "cluster"),
     *(*SERVICES, BRIDGE, *RELAYER_PROCESSES),
     "data",
 )
 FRAME_KEY_FILE = "frame.key"
 FILES = (ENDPOINTS_FILE, FRAME_KEY_FILE, f"{CHAIN_ID}.json")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
+
+
+class Databases(Protocol):
+    """A Postgres, or several that are one."""
+
+    @property
+    def url(self) -> str: ...
+
+    def database_url(self, database: str) -> str: ...
+
+    def create_database(self, name: str) -> str: ...
 
 
 def default_home() -> Path:
@@ -131,6 +142,11 @@ class Network:
     def postgres(self) -> PostgresServer:
         return self._named(PostgresServer(self.home / "postgres", self.ports.postgres))
 
+    @property
+    def databases(self) -> Databases:
+        """Where the databases of the services are."""
+        return self.postgres
+
     @cached_property
     def valkey(self) -> ValkeyServer:
         return self._named(ValkeyServer(self.home / "valkey", self.ports.valkey))
@@ -155,7 +171,7 @@ class Network:
         relayer, indexer = self.ports.relayer, self.ports.indexer
         return Endpoints(
             anvil=self.anvil.url,
-            postgres=self.postgres.url,
+            postgres=self.databases.url,
             valkey=self.valkey.url,
             relayer=f"http://127.0.0.1:{relayer}",
             indexer=f"http://127.0.0.1:{indexer}",
@@ -177,7 +193,7 @@ class Network:
         if service == BRIDGE:
             own = bridge_settings(self.urls, self.ports, self.manifest, self.stations)
             return own | self._mqtt_settings("BRIDGE")
-        database = self.postgres.database_url(service)
+        database = self.databases.database_url(service)
         if service == "indexer":
             return indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
         places = (self.manifest, self.data_dir, self.frame_key)
@@ -277,15 +293,19 @@ class Network:
             self._lock = None
 
     def _start_servers(self) -> None:
-        servers: list[Server] = [self.postgres, self.valkey, self.anvil]
+        self._start_databases()
+        servers: list[Server] = [self.valkey, self.anvil]
         if self.bus == "kafka":
             servers.append(self.kafka)
         if self.has_mqtt:
             servers.append(self.mqtt.server)
         for server in servers:
             self._start(server)
+
+    def _start_databases(self) -> None:
+        self._start(self.postgres)
         for name in SERVICES:
-            self.postgres.create_database(name)
+            self.databases.create_database(name)
 
     def _start(self, server: Server) -> None:
         self._progress(f"starting {server.name}")
