@@ -39,7 +39,7 @@ from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Block, Rpc
 from corechain_indexer.api import statistics
 from corechain_indexer.api.openapi import document
-from corechain_indexer.api.params import Params, encode_cursor
+from corechain_indexer.api.params import Params, encode_cursor, values_of
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.errors import InvalidQuery, SeriesUnavailable
 from corechain_indexer.following import Role
@@ -333,6 +333,7 @@ async def test_a_batch_without_its_file_proves_nothing(world: World, indexer: Dr
 async def test_a_store_that_is_down_is_unavailable_not_broken(served: Driven) -> None:
     async with served.api() as api:
         await served.indexer.pool.close()
+        await served.indexer.readers.close()
         problem = await get(api, "/v1/batches", 503)
         assert problem["type"].endswith("Unavailable")
         assert "database" in (await get(api, "/ready", 503))["failing"]
@@ -350,6 +351,18 @@ async def test_who_only_answers_is_ready_without_cache_and_node(
             assert document.get("failing", []) == failing
             told = " ".join(document.get("warnings", []))
             assert all(f"{name} is away" in told for name in ("cache", "node")) == (not failing)
+
+
+@given(
+    st.one_of(
+        st.text(st.sampled_from("ab=&;%+2f \xe9")).map(lambda text: text.encode("latin-1")),
+        st.binary(max_size=30),
+    )
+)
+def test_a_query_string_is_read_as_starlette_reads_it(query: bytes) -> None:
+    theirs = Request({"type": "http", "query_string": query, "headers": []}).query_params
+    ours = [(name, value) for name, values in values_of(query).items() for value in values]
+    assert sorted(ours) == sorted(theirs.multi_items())
 
 
 cursors = st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.binary(max_size=40)), max_size=5)

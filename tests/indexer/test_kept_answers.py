@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain_indexer.api.known import Kept
+from corechain_indexer.api.known import Again, Kept
 from indexer.support import Driven, World, device_of, get
 
 METRIC = "corechain_answers_kept_total"
@@ -91,6 +91,25 @@ async def test_a_question_that_is_asked_again_is_answered_from_memory(
         await indexer.until_verified(2)
         assert len((await get(api, "/v1/batches"))["items"]) == 2
         assert indexer.metric(METRIC) == before + 3
+
+
+async def test_of_a_device_only_what_is_asked_for_again_is_kept(
+    indexer: Driven, world: World
+) -> None:
+    world.add()
+    await indexer.until_verified(1)
+    query = {"device": device_of(world), "metric": "1"}
+    async with indexer.api() as api:
+        for path in ("/v1/series", "/v1/statistics"):
+            before = indexer.metric(METRIC)
+            answers = [await get(api, path, **query) for _ in range(4)]
+            assert answers == answers[:1] * 4
+            assert indexer.metric(METRIC) == before + 2, "the second answer is the one that is kept"
+
+
+def test_what_was_asked_for_long_ago_is_as_if_never() -> None:
+    again = Again(most=3)
+    assert [again.seen(n) for n in (1, 2, 3, 1, 4, 1, 2)] == [False] * 3 + [True] + [False] * 3
 
 
 async def test_a_full_api_refuses_early_and_gives_what_it_has_kept(

@@ -1,5 +1,7 @@
 """Metrics of mirror and query API, in a registry of their own (no process-wide state)."""
 
+from dataclasses import dataclass, field
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
@@ -134,3 +136,23 @@ class Metrics:
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)
+
+
+@dataclass(slots=True)
+class Meter:
+    """Counts the answers of a path. Children are kept: to find one by its labels costs more than to
+    add to it."""
+
+    metrics: Metrics
+    path: str
+    _seconds: Histogram | None = None
+    _counts: dict[int, Counter] = field(default_factory=dict)
+
+    def answered(self, status: int, seconds: float) -> None:
+        if self._seconds is None:
+            # Not before the first answer: a path that nobody asks for is no series.
+            self._seconds = self.metrics.request_seconds.labels(self.path)
+        self._seconds.observe(seconds)
+        if status not in self._counts:
+            self._counts[status] = self.metrics.requests.labels(self.path, str(status))
+        self._counts[status].inc()

@@ -16,6 +16,7 @@ from corechain.service.chain_reader import ChainReader
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health, Probe
+from corechain.service.readers import Readers
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, sessions
 from corechain_indexer.alert_sessions import AlertSessions
@@ -56,7 +57,7 @@ from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
-from corechain_indexer.store.opened import influx_of, replica_of
+from corechain_indexer.store.opened import influx_of, readers_of, replica_of
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import PrimaryFirst, ReplicaReads, one_source
@@ -90,9 +91,10 @@ class Indexer:
     rpc: Questions = field(init=False)
     reader: ChainReader = field(init=False)
     pool: "Database" = field(init=False)
+    readers: Readers = field(init=False)
     replica: ReplicaReads | None = field(init=False)
     reads: "Database" = field(init=False)
-    """What the API reads from: the replica while it is well, else the pool."""
+    """What the API reads from: the replica while it is well, else the primary by `readers`."""
     redis: "Redis" = field(init=False)
     archive: Archive = field(init=False)
     latest: Latest = field(init=False)
@@ -109,15 +111,17 @@ class Indexer:
         self.work, self.verified = following.work, following.verified
         self.rpc, self.reader = following.rpc, following.reader
         self.pool, self.prepared = following.pool, following.prepared
-        self.replica = replica_of(settings, self.pool, self._bypassed("replica"))
+        self.readers = readers_of(settings)
+        # They have the questions of a pool, all that a store of the API asks.
+        primary = cast("Database", self.readers)
+        self.replica = replica_of(settings, primary, self._bypassed("replica"))
         if self.replica is not None:
             self.metrics.replica_lag.set_function(self.replica.lag)
-        # It has the questions of a pool, all that a store of the API asks.
-        self.reads = cast("Database", self.replica) if self.replica else self.pool
+        self.reads = cast("Database", self.replica) if self.replica else primary
         self.redis = connect_cache(settings.redis_url.get_secret_value())
         self.archive = Archive(settings.archive_dir, self._archive_failed)
         # Of the primary: its question is of many requests at once, whoever answers them.
-        first = cast("Database", PrimaryFirst(self.replica)) if self.replica else self.pool
+        first = cast("Database", PrimaryFirst(self.replica)) if self.replica else primary
         self.latest = Latest(self.redis, first, self._bypassed("cache"))
         self.series = self._series()
         self.http = async_client()
@@ -142,18 +146,8 @@ class Indexer:
         self.metrics.archive_failures.labels(what).inc()
 
     async def prepare(self) -> None:
-        """Brings the database up to this version and opens the pools. Raises StoreUnavailable."""
-        await self._open_replica()
+        """Brings the database up to this version and opens the pool. Raises StoreUnavailable."""
         await self.follower.prepare()
-
-    async def _open_replica(self) -> None:
-        if self.replica is not None:
-            for one in self.replica.replicas:
-                await one.pool  # connects to nothing yet
-
-    async def _database(self) -> None:
-        await self._open_replica()
-        await self.follower.loop(DATABASE)
 
     async def close(self) -> None:
         await self.http.aclose()
@@ -161,6 +155,7 @@ class Indexer:
         await self.redis.aclose()
         self.archive.close()
         await self.follower.close()
+        await self.readers.close()
         if self.replica is not None:
             for one in self.replica.replicas:
                 await one.pool.close()
@@ -263,7 +258,7 @@ class Indexer:
         """With more `probes` than those of every process with such `roles`."""
         settings = self.settings
         trees = TreeCache(self.reads, settings.tree_cache_bytes, self.archive)
-        mark = Mark(self.pool, self.replica)
+        mark = Mark(cast("Database", self.readers), self.replica)
         statistics = StatisticsReader(self.reads, trees)
         handlers = Handlers(
             self.reads,
@@ -361,7 +356,7 @@ class Indexer:
 
             return self._loop(name, begin)
 
-        found = [self._database()]
+        found: list[Coroutine[Any, Any, None]] = [self.follower.loop(DATABASE)]
         if Role.MIRROR in roles:
             found += [self.follower.loop(MIRROR), loop("verifier", self.verify)]
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}

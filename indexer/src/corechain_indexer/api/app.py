@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any
 
@@ -31,7 +31,7 @@ from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Body, Delivery, query_id
-from corechain_indexer.api.doubt import answered
+from corechain_indexer.api.doubt import Doubts
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.gate import Gates
 from corechain_indexer.api.handlers import Handlers
@@ -48,7 +48,7 @@ from corechain_indexer.errors import (
     Unavailable,
     UnknownApiKey,
 )
-from corechain_indexer.metrics import Metrics
+from corechain_indexer.metrics import Meter, Metrics
 
 log = structlog.get_logger(__name__)
 
@@ -101,19 +101,22 @@ class Api:
     gates: Gates
     cors: Cors
     completeness: Completeness
+    doubts: Doubts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.doubts = Doubts(self._is_silent)
 
     def handler(self, endpoint: Endpoint) -> Handler:
         """What answers requests of a path, and counts them."""
         answer = self.gates.guarded(endpoint.name, getattr(self.handlers, endpoint.name))
+        meter = Meter(self.metrics, endpoint.path)
 
         async def handle(request: Request) -> Response:
             started = time.perf_counter()
             response = await self._guarded(request, answer, endpoint)
-            self.metrics.request_seconds.labels(endpoint.path).observe(
-                time.perf_counter() - started
-            )
-            self.metrics.requests.labels(endpoint.path, str(response.status_code)).inc()
-            self.cors.mark(request, response.headers)
+            meter.answered(response.status_code, time.perf_counter() - started)
+            if self.cors.origins:
+                self.cors.mark(request, response.headers)
             return response
 
         return handle
@@ -148,18 +151,24 @@ class Api:
             if pays:
                 limits = await self.admission.admit(request)
             response = await self._refused(request, error)
-        response.headers.update(limits)
+        if limits:
+            response.headers.update(limits)
         return response
 
     async def _answered(
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
     ) -> Response:
-        await self.freshness.reached(Params(request))
-        await self.completeness.require(endpoint.reads)
+        params = Params(request)
+        await self.freshness.reached(params)
         if self.paywall is None or not endpoint.paid:
-            found = self.delivery.respond(request, endpoint, answer)
-            return await answered(found, self._is_silent)
-        return await self._sold(self.paywall, request, answer, endpoint)
+            return await self.doubts.answered(self._given(params, answer, endpoint))
+        return await self._sold(self.paywall, params, answer, endpoint)
+
+    async def _given(
+        self, params: Params, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
+    ) -> Response:
+        await self.completeness.require(endpoint.reads)
+        return await self.delivery.respond(params, endpoint, answer)
 
     async def _is_silent(self, within_s: float) -> bool:
         return await self.health.is_silent("database", within_s)
@@ -167,20 +176,21 @@ class Api:
     async def _sold(
         self,
         paywall: Paywall,
-        request: Request,
+        params: Params,
         answer: Callable[[Params], Awaitable[Any]],
         endpoint: Endpoint,
     ) -> Response:
         # A channel's deposit and its withdrawal may be among what is missing.
-        await self.completeness.require(PAYMENTS)
-        form = self.delivery.form(request, endpoint)
+        needed = (*endpoint.reads, *PAYMENTS)
+        await self.doubts.answered(self.completeness.require(needed))
+        form, request = self.delivery.form(params, endpoint), params.request
         payment = paywall.payment_of(request.headers.get(SIGNATURE))
         query = query_id(request, form)
         paid = await paywall.prepare(payment, query)
         if paid is None:
             # Answered before it is charged, sent only after: nobody pays for a refusal.
-            found = self.delivery.body(request, endpoint, answer)
-            body = await answered(found, self._is_silent)
+            found = self.delivery.body(params, endpoint, answer, form)
+            body = await self.doubts.answered(found)
             paid = await paywall.charge(payment, query, body.content)
         (self.metrics.repeated if paid.again else self.metrics.paid).inc()
         headers = {RESPONSE: paid.receipt}

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from corechain_indexer.api.exports import Exports
-from corechain_indexer.api.known import Kept
+from corechain_indexer.api.known import Again, Kept
 from corechain_indexer.api.media.compression import (
     IN_THREAD_BYTES,
     MIN_BYTES,
@@ -32,9 +32,12 @@ VARY = "Accept, Accept-Encoding"
 ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH = "accept", "accept-encoding", "if-none-match"
 Answer = Callable[[Params], Awaitable[Any]]
 _encoder = msgspec.json.Encoder()
-KEPT = frozenset({"batches", "batch", "devices", "epochs", "series", "statistics"})
-"""Handlers whose answers are kept until something changes: what many ask for, or what costs much.
+KEPT = frozenset({"batches", "batch", "devices", "epochs"})
+"""Handlers whose answers are kept until something changes: what many ask for.
 Not newest values and readings, where nearly every query is of another device."""
+KEPT_AGAIN = frozenset({"series", "statistics"})
+"""Handlers whose answers are kept when they are asked for again: each is of a device, and most of
+them are asked for once. To ask whether anything has changed and to keep an answer costs 50 µs."""
 
 
 def query_id(request: Request, form: Format = Format.JSON) -> bytes:
@@ -46,6 +49,14 @@ def query_id(request: Request, form: Format = Format.JSON) -> bytes:
     if form is not Format.JSON:
         told.append(form.value)
     return hashlib.sha256(_encoder.encode(told)).digest()
+
+
+def _labelled(request: Request, form: Format) -> bytes:
+    """What a validator is of. As `query_id`, but for what is escaped: a question that is written in
+    another way has another validator, and is only answered once more."""
+    scope = request.scope
+    pieces = sorted(scope["query_string"].split(b"&"))
+    return b"&".join((scope["path"].encode(), form.value.encode(), *pieces))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,21 +77,22 @@ class Delivery:
     validators: Validators
     metrics: Metrics
     kept: Kept[bytes]
+    again: Again = field(default_factory=Again)
 
-    def form(self, request: Request, endpoint: Endpoint) -> Format:
-        params = Params(request)
-        form = chosen(params.form(), request.headers.get(ACCEPT), endpoint.formats)
+    def form(self, params: Params, endpoint: Endpoint) -> Format:
+        accept = params.request.headers.get(ACCEPT)
+        form = chosen(params.form(), accept, endpoint.formats)
         # A table has no place for them, and who asks for proofs must not think that there are none.
         if form is not Format.JSON and "proofs" in endpoint.parameters and params.flag("proofs"):
             raise InvalidQuery("proofs", f"come with JSON only, not with {form.value}")
         return form
 
-    async def respond(self, request: Request, endpoint: Endpoint, answer: Answer) -> Response:
+    async def respond(self, params: Params, endpoint: Endpoint, answer: Answer) -> Response:
         """The response to a query that costs nothing."""
-        form = self.form(request, endpoint)
+        form, request = self.form(params, endpoint), params.request
         if endpoint.timed:
-            return await self._whole(request, await self.body(request, endpoint, answer), {})
-        query, held = query_id(request, form), request.headers.get(IF_NONE_MATCH)
+            return await self._whole(request, await self.body(params, endpoint, answer, form), {})
+        query, held = _labelled(request, form), request.headers.get(IF_NONE_MATCH)
         if held is not None and (tag := await self.validators.stands(query, held)):
             self.metrics.not_modified.labels(endpoint.path).inc()
             return Response(
@@ -88,27 +100,29 @@ class Delivery:
                 headers={"etag": tag, "cache-control": CHECKED, "vary": VARY},
             )
         tag = await self.validators.label(query)
-        lifetime = await self.validators.lifetime(Params(request).block("as_of"))
+        lifetime = await self.validators.lifetime(params.block("as_of"))
         headers = {"etag": tag, "cache-control": lifetime}
-        if form is not Format.JSON and not Params(request).has("limit"):
-            return await self._stream(request, endpoint, answer, form, headers)
-        return await self._whole(request, await self.body(request, endpoint, answer), headers)
+        if form is not Format.JSON and not params.has("limit"):
+            return await self._stream(params, endpoint, answer, form, headers)
+        body = await self.body(params, endpoint, answer, form)
+        return await self._whole(request, body, headers)
 
-    async def body(self, request: Request, endpoint: Endpoint, answer: Answer) -> Body:
+    async def body(self, params: Params, endpoint: Endpoint, answer: Answer, form: Format) -> Body:
         """A page of a list, or what is no list."""
-        form = self.form(request, endpoint)
         if form is Format.JSON or endpoint.table is None:
-            return Body(await self._encoded(request, endpoint, answer), form)
-        content, more = await self.exports.page(endpoint.table, form, answer, Params(request))
+            return Body(await self._encoded(params, endpoint, answer), form)
+        content, more = await self.exports.page(endpoint.table, form, answer, params)
         return Body(content, form, more)
 
-    async def _encoded(self, request: Request, endpoint: Endpoint, answer: Answer) -> bytes:
+    async def _encoded(self, params: Params, endpoint: Endpoint, answer: Answer) -> bytes:
         async def make() -> bytes:
-            return _encoder.encode(await answer(Params(request)))
+            return _encoder.encode(await answer(params))
 
-        if endpoint.name not in KEPT:
-            return await make()
-        return await self.kept.get((request.scope["path"], request.scope["query_string"]), make)
+        scope = params.request.scope
+        question = scope["path"], scope["query_string"]
+        if endpoint.name in KEPT or (endpoint.name in KEPT_AGAIN and self.again.seen(question)):
+            return await self.kept.get(question, make)
+        return await make()
 
     async def sold(self, request: Request, body: Body, headers: Mapping[str, str]) -> Response:
         """A body that was paid, for its payer alone."""
@@ -129,14 +143,15 @@ class Delivery:
 
     async def _stream(
         self,
-        request: Request,
+        params: Params,
         endpoint: Endpoint,
         answer: Answer,
         form: Format,
         headers: Mapping[str, str],
     ) -> Response:
         assert endpoint.table is not None, "only lists have other forms than JSON"
-        parts = await self.exports.whole(endpoint.table, form, answer, Params(request))
+        request = params.request
+        parts = await self.exports.whole(endpoint.table, form, answer, params)
         said = {"vary": VARY, **headers}
         coding = coding_for(request.headers.get(ACCEPT_ENCODING))
         if coding is not None and form is not Format.PARQUET:

@@ -63,6 +63,27 @@ class Mark:
         return self.pool if self.replica is None else self.replica.pool_of(source)
 
 
+REMEMBERED = 8_192
+"""Questions, 0.3 kB each: of half a minute where 300 others come every second."""
+
+
+@dataclass(slots=True)
+class Again:
+    """Tells what is asked for again from what is asked for once."""
+
+    most: int = REMEMBERED
+    _asked: dict[Hashable, None] = field(default_factory=dict)
+
+    def seen(self, question: Hashable) -> bool:
+        """Whether it was among the last `most` others before."""
+        if question in self._asked:
+            return True
+        self._asked[question] = None
+        if len(self._asked) > self.most:
+            del self._asked[next(iter(self._asked))]
+        return False
+
+
 @dataclass(slots=True)
 class Kept(Generic[T]):
     """Up to `most_bytes` of answers to questions; who asks for one that is being made, waits for

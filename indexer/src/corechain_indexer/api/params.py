@@ -4,6 +4,7 @@ import base64
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from urllib.parse import parse_qsl
 
 import msgspec
 from starlette.requests import Request
@@ -35,6 +36,21 @@ _CELL = re.compile(r"[0-9a-f]{15,16}", re.ASCII)
 _NUMBER = re.compile(r"[0-9]{1,15}", re.ASCII)
 
 
+def values_of(query: bytes) -> dict[str, list[str]]:
+    """Of a query string, as Starlette reads it: `application/x-www-form-urlencoded`."""
+    text, found = query.decode("latin-1"), dict[str, list[str]]()
+    if b"%" in query or b"+" in query:
+        pairs = parse_qsl(text, keep_blank_values=True)
+    else:  # nothing to be decoded, as with what we take: a fifth of the time
+        pairs = [piece.partition("=")[::2] for piece in text.split("&") if piece]
+    for name, value in pairs:
+        if name in found:
+            found[name].append(value)
+        else:
+            found[name] = [value]
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Params:
     """The parameters of one request. Every method raises InvalidQuery."""
@@ -42,9 +58,14 @@ class Params:
     request: Request
     replaced: Mapping[str, str] = field(default_factory=dict)
     """What counts instead of what the query says, or does not say."""
+    values: Mapping[str, Sequence[str]] = field(init=False)
+    """What the query says, by name."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", values_of(self.request.scope["query_string"]))
 
     def has(self, name: str) -> bool:
-        return name in self.request.query_params
+        return name in self.values
 
     def going_on(self, more: Mapping[str, str]) -> "Params":
         """The same question from another place on."""
@@ -52,18 +73,16 @@ class Params:
 
     def only(self, *names: str) -> None:
         """Refuses what the path does not know: a misspelt filter must not answer for everything."""
-        for name in self.request.query_params:
+        for name in self.values:
             if name not in names and name not in FRESH and name != FORMAT:
                 raise InvalidQuery(name, "is not a parameter of this path")
 
     def _text(self, name: str) -> str | None:
         if name in self.replaced:
             return self.replaced[name]
-        query = self.request.query_params
-        # As for most names of most queries. Asked of the mapping itself, each no is an exception.
-        if name not in query.keys():  # noqa: SIM118
+        values = self.values.get(name)
+        if values is None:
             return None
-        values = query.getlist(name)
         if len(values) > 1:
             raise InvalidQuery(name, "is given more than once")
         return values[0]

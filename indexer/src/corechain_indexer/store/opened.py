@@ -2,10 +2,11 @@
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from corechain.service.database import create_pool
 from corechain.service.hosts import hosts_of
+from corechain.service.readers import Readers
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.replica import REPLICA, Replica, ReplicaReads
 
@@ -18,6 +19,12 @@ def pool_of(settings: Settings) -> "Database":
     """The primary, directly or through its pooler."""
     pooled = settings.database_direct_url is not None
     return create_pool(settings.database_url.get_secret_value(), pooled=pooled)
+
+
+def readers_of(settings: Settings) -> Readers:
+    """Who asks the primary for the API, directly or through its pooler."""
+    pooled = settings.database_direct_url is not None
+    return Readers(settings.database_url.get_secret_value(), pooled)
 
 
 def influx_of(settings: Settings) -> "InfluxSeries | None":
@@ -38,15 +45,14 @@ def influx_of(settings: Settings) -> "InfluxSeries | None":
 def replica_of(
     settings: Settings, primary: "Database", bypassed: Callable[[str], None]
 ) -> ReplicaReads | None:
-    """Each host of the URL for itself. Connects when it is first used, once its pools have been
-    awaited."""
+    """Each host of the URL for itself. Connects when it is first used."""
     if settings.replica_url is None:
         return None
     # Who pools the one pools the other.
     pooled = settings.database_direct_url is not None
     urls = hosts_of(settings.replica_url.get_secret_value())
     names = [f"{REPLICA} {number}" for number in range(1, len(urls) + 1)] if urls[1:] else [REPLICA]
-    pools = [create_pool(url, pooled=pooled) for url in urls]
+    pools = [cast("Database", Readers(url, pooled)) for url in urls]
     replicas = [Replica(name, pool) for name, pool in zip(names, pools, strict=True)]
     # Each process asks one of them for as long as that is well: by chance another one than others.
     random.shuffle(replicas)

@@ -1,7 +1,7 @@
 """Connections to Postgres: one error type for outages, migrations, and the writer's lock."""
 
 import sys
-from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -91,18 +91,36 @@ def _why(error: BaseException) -> str:
 
 
 async def asked(answer: Awaitable[T]) -> T:
-    with outages():
+    """What is awaited. Raises StoreUnavailable for an outage of the database."""
+    try:  # every question comes by here: to enter and leave `outages` costs more than this
         return await answer
+    except Exception as error:
+        with outages():
+            raise error
 
 
 def _hosts(url: str) -> Hosts:
     return Hosts.of(url, _OUTAGES, CONNECT_TIMEOUT_S)
 
 
+def connector(url: str, statements: int = STATEMENTS) -> "Callable[[], Awaitable[Conn]]":
+    """What connects to the host that takes writes, where the URL names several: the one that did
+    last is tried first. `statements`: how many a connection keeps prepared. Raises
+    StoreUnavailable."""
+    hosts = _hosts(url)
+
+    async def connected() -> "Conn":
+        with outages():
+            return await hosts.connect(
+                command_timeout=COMMAND_TIMEOUT_S, statement_cache_size=statements
+            )
+
+    return connected
+
+
 async def connect(url: str) -> "Conn":
-    """To the host that takes writes, where the URL names several. Raises StoreUnavailable."""
-    with outages():
-        return await _hosts(url).connect(command_timeout=COMMAND_TIMEOUT_S)
+    """A connection of the caller's own, as of `connector`. Raises StoreUnavailable."""
+    return await connector(url)()
 
 
 async def hang_up(connection: "Conn") -> None:
