@@ -5,9 +5,12 @@ given a follower of the registry
   ├── a reorg costs no second reading of the history
   ├── when even a final block is gone: it is read anew
   ├── while the node is behind: the view stays, and who asks for a newer one hears of it
+  │     ├── and so does everybody who waits for the same look
+  │     └── and who comes after a look that was cut short
   └── one log in an odd shape is passed over
 """
 
+import asyncio
 import random
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +24,7 @@ from support.fake_chain import FakeChain, fake_chain
 from corechain.deployment import DeployedContract
 from corechain.protocol import events as e
 from corechain.protocol.logs import topic_of
-from corechain.service.errors import NodeBehind
+from corechain.service.errors import NodeBehind, NodeUnavailable
 from corechain.service.rpc import Log, Rpc
 from corechain_relayer.following import Follower, events_of
 from corechain_relayer.metrics import Metrics
@@ -145,6 +148,36 @@ async def test_while_the_node_is_behind_the_view_stays() -> None:
         world.chain.catch_up()
         await world.look()
         assert world.follower.warnings() == []
+        await world.follower.rpc.close()
+
+
+async def test_all_who_wait_for_a_look_that_fails_hear_of_it() -> None:
+    """Else a device, or a channel, that could not be looked up is called unknown for good."""
+    with followed() as world:
+        world.grow(6, random.Random(1))
+        world.chain.catch_up()
+        await world.look()
+        world.chain.restore(0)
+        world.follower._asked_at = -1e9
+        looks = (world.follower.refresh_since(0.0) for _ in range(3))
+        said = await asyncio.gather(*looks, return_exceptions=True)
+        assert [type(one) for one in said] == [NodeBehind] * 3
+        world.chain.catch_up()
+        await world.look()
+        await world.follower.refresh_since(0.0)  # a look that succeeds is shared as ever
+        await world.follower.rpc.close()
+
+
+async def test_a_look_that_was_cut_short_is_no_look() -> None:
+    with followed() as world:
+        first = asyncio.create_task(world.follower.refresh_since(0.0))
+        while world.follower._asked_at < 0.0:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        with pytest.raises(NodeUnavailable, match="cut short"):
+            await world.follower.refresh_since(0.0)
         await world.follower.rpc.close()
 
 

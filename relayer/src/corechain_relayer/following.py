@@ -104,6 +104,8 @@ class Follower(Generic[V]):
     _fold: Fold[V] = field(init=False)
     _seen: Block | None = None
     _asked_at: float = -1e9
+    _failure: NodeBehind | NodeUnavailable | NodeRefused | None = None
+    """What the look of that moment has failed with."""
     _is_behind: bool = False
     _outage: str = ""
     """What ended the last look, so that the same words are logged once."""
@@ -160,18 +162,30 @@ class Follower(Generic[V]):
             self._outage = ""
 
     async def refresh_since(self, moment: float) -> None:
-        """Makes the view as new as `moment` (monotonic seconds) at least. Callers share it.
+        """Makes the view as new as `moment` (monotonic seconds) at least. Callers share a look at
+        the chain, and what it fails with: a view that could not be renewed is not a new one.
 
         Raises NodeBehind, NodeUnavailable, NodeRefused.
         """
         async with self._lock:
             if self._asked_at >= moment:
+                if self._failure is not None:
+                    raise self._failure
                 return
             await asyncio.sleep(max(0.0, self._asked_at + MIN_INTERVAL_S - time.monotonic()))
-            self._asked_at = time.monotonic()
+            await self._look()
+
+    async def _look(self) -> None:
+        self._asked_at = time.monotonic()
+        # Until it is done: who cancels it leaves the view as it was.
+        self._failure = NodeUnavailable("the last look at the chain was cut short")
+        try:
             while not await self._step():
                 pass
-            self._is_behind = False
+        except (NodeBehind, NodeUnavailable, NodeRefused) as error:
+            self._failure = error
+            raise
+        self._failure, self._is_behind = None, False
 
     async def _step(self) -> bool:
         """Takes one change in; True when the view is as new as the node."""
