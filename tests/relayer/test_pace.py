@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.processes import PATIENCE_S
+from support.processes import until
 
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import Overloaded
@@ -218,6 +218,12 @@ class Everything:
         return True
 
 
+async def settled(gatherer: Gatherer) -> None:
+    """No frame waits or is under way. One that began while the loop of a test ends would never be
+    awaited, and asyncio says so, as a warning that fails another test."""
+    await until(lambda: not (gatherer._waiting or gatherer._under_way or gatherer._timer), 0.001)
+
+
 async def test_a_gateway_that_is_behind_says_so_before_it_reads_and_recovers() -> None:
     work, clock = Slow(), Clock()
     parts: Any = Everything(work)
@@ -236,9 +242,8 @@ async def test_a_gateway_that_is_behind_says_so_before_it_reads_and_recovers() -
     assert refused.value.retry_after_s == 30
     assert 'corechain_refused_early_total{limit="wait"} 1.0' in metrics.exposition().decode()
     work.go.set()
-    async with asyncio.timeout(60):
-        while len(ended) < FRAMES_UNDER_WAY + 5:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+    await settled(gatherer)
+    assert len(ended) == FRAMES_UNDER_WAY + 5
     gate.require_room()
 
 
@@ -255,6 +260,7 @@ async def test_a_crowd_after_idling_is_not_judged_by_the_time_that_nobody_came()
     for _ in range(FRAMES_UNDER_WAY):
         gatherer.put(Waiting(b"", FRAME_REPORTS, ended.append))
     assert gatherer.wait_s() <= FRAMES_UNDER_WAY * FRAME_REPORTS / ASSUMED_PER_S
+    await settled(gatherer)
 
 
 async def test_a_storm_that_comes_at_once_is_refused_before_it_waits_too_long() -> None:
@@ -275,6 +281,5 @@ async def test_a_storm_that_comes_at_once_is_refused_before_it_waits_too_long() 
     assert refused.value.retry_after_s == 2
     assert gate._known._reports == pytest.approx(ASSUMED_PER_S, abs=2)
     work.go.set()
-    async with asyncio.timeout(PATIENCE_S):
-        while len(ended) < ASSUMED_PER_S:  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+    await settled(gate._known)
+    assert len(ended) >= ASSUMED_PER_S
