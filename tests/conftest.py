@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from support.chain import reverted_after
+from support.databases import Databases
 from support.kafka import shared_broker
 from support.ports import take_own_ports
 from support.scratch import take_memory
@@ -171,12 +172,25 @@ def network(server_home: Path, deployed_home: Path) -> Iterator[Network]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def databases(postgres_server: PostgresServer) -> Iterator[Databases]:
+    made = Databases(postgres_server)
+    yield made
+    made.close()
+
+
 @pytest.fixture
-def database(postgres_server: PostgresServer) -> Iterator[str]:
+def empty_database(databases: Databases) -> Iterator[str]:
     """The URL of an empty database that is gone after the test."""
-    name = f"test_{uuid.uuid4().hex}"
-    yield postgres_server.create_database(name)
-    postgres_server.drop_database(name)
+    url = databases.create()
+    yield url
+    databases.drop(url)
+
+
+@pytest.fixture
+def database(empty_database: str) -> str:
+    """Empty; in the folders of the services it has their tables already."""
+    return empty_database
 
 
 @pytest.fixture

@@ -6,13 +6,21 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from support.databases import Databases
 from support.processes import PATIENCE_S
 
 from corechain.devnet.postgres import PostgresServer
 from corechain.service import database as databases
-from corechain_indexer.store import archive, latest
+from corechain_indexer.store import MIGRATIONS, archive, latest
 from indexer.kept_tables import as_new
 from indexer.support import Driven, World, driven, settings_of, world_of
+
+OTHER_LIFE = """
+update sink set generation = default;
+update change set life = default;
+update batch_event_log set generation = default;
+"""
+"""What the migrations draw at random, so that no index takes another one's entries for its own."""
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +48,15 @@ async def tables(kept_database: str) -> str:
     that change no table's form."""
     await as_new(kept_database)
     return kept_database
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[str]:
+    """The URL of a new database with the indexer's tables; `empty_database` is for tests of the
+    migrations themselves."""
+    url = databases.migrated("indexer", MIGRATIONS, OTHER_LIFE)
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture

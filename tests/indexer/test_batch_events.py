@@ -130,16 +130,16 @@ async def test_two_indexes_of_one_chain_tell_the_same_of_what_is_final(
 
 
 async def test_batches_of_before_there_was_a_log_are_told_unless_they_were_final_and_told(
-    database: str, bus_url: str
+    empty_database: str, bus_url: str
 ) -> None:
-    await migrate(database, [item for item in MIGRATIONS if item[0] < LOG])
-    async with opened(database, bus_url) as books:
+    await migrate(empty_database, [item for item in MIGRATIONS if item[0] < LOG])
+    async with opened(empty_database, bus_url) as books:
         for _ in range(3):
             await books.verify()
         await books.finalise(2)
         # The first one was told already, by the outbox of before.
         await books.pool.execute("delete from outbox where batch_id = 1")
-        await migrate(database, MIGRATIONS)
+        await migrate(empty_database, MIGRATIONS)
         await books.number()
         assert await books.story() == [("new", 2), ("new", 3), ("final", 2)]
 

@@ -341,7 +341,9 @@ async def fill_as_before(pool: Any, contents: Sequence[Sequence[Reading]]) -> No
     await pool.execute(OLD_ROLLUP)
 
 
-async def test_an_index_of_the_version_before_keeps_what_a_fresh_one_does(database: str) -> None:
+async def test_an_index_of_the_version_before_keeps_what_a_fresh_one_does(
+    empty_database: str,
+) -> None:
     contents = [
         [Reading(m, c, d, t, n * t % 97 - 40, 1 + 2 * (t % 2)) for m in METRICS for c in CELLS
          for d in DEVICES[:n] for t in TIMES[:: 4 - n]]
@@ -349,10 +351,10 @@ async def test_an_index_of_the_version_before_keeps_what_a_fresh_one_does(databa
     ]  # fmt: skip
     names = [name for name, _ in MIGRATIONS]
     before = names.index(next(name for name in names if name.endswith("_segments.sql")))
-    await migrate(database, MIGRATIONS[:before])
-    async with create_pool(database) as pool:
+    await migrate(empty_database, MIGRATIONS[:before])
+    async with create_pool(empty_database) as pool:
         await fill_as_before(pool, contents)
-        await migrate(database, MIGRATIONS)
+        await migrate(empty_database, MIGRATIONS)
         fresh = [
             row
             for batch_id, items in enumerate(contents, 1)

@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.databases import Databases
 
+from corechain_relayer.journal.sql import migrations
 from relayer.lane import Lane, open_lane
 from relayer.support import Chain, RelayerProcess, Sensor, load, p256, secp, settings_for
 
@@ -19,6 +21,15 @@ with warnings.catch_warnings():
 @pytest.fixture
 def chain(anvil: str, deployment: Path, chain_state: None) -> Chain:
     return Chain(anvil, load(deployment))
+
+
+@pytest.fixture
+def database(databases: Databases) -> Iterator[str]:
+    """The URL of a new database with the relayer's tables; `empty_database` is for tests of the
+    migrations themselves."""
+    url = databases.migrated("relayer", migrations())
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture

@@ -281,11 +281,11 @@ async def test_an_intent_that_changed_under_our_hands_is_not_signed_for(lane: La
 
 
 async def test_the_journal_of_an_older_version_is_brought_up_with_its_attempts(
-    database: str,
+    empty_database: str,
 ) -> None:
     older = [item for item in migrations() if item[0] < "0004"]
-    await migrate(database, older)
-    connection = await asyncpg.connect(database)
+    await migrate(empty_database, older)
+    connection = await asyncpg.connect(empty_database)
     await connection.execute(
         """insert into intent (queue, key, target, calldata, state, sender, nonce)
            values ('lane:0', 'batch:1', $1, $1, 'pending', $1, 7)""",
@@ -296,7 +296,7 @@ async def test_the_journal_of_an_older_version_is_brought_up_with_its_attempts(
            select $1, id, 7, $1, 1, 1, 0 from intent""",
         bytes(32),
     )
-    assert "0004_halts.sql" in await migrate(database, migrations())
+    assert "0004_halts.sql" in await migrate(empty_database, migrations())
     journal = IntentJournal(connection, "lane:0")
     (intent,) = await journal.open_intents(True, ())
     assert [attempt.nonce for attempt in intent.attempts] == [7]
