@@ -2,14 +2,17 @@
 refused, and nobody's place is lost."""
 
 import asyncio
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from corechain.protocol.errors import Overloaded
-from corechain_indexer.api.gate import Gate
+from corechain_indexer.api.gate import SHORT_WAIT_S, Gate
 
 
 @dataclass
@@ -59,9 +62,9 @@ async def test_who_waited_too_long_is_refused_and_who_came_later_is_not() -> Non
     gate = Gate(1, wait_s=1.0, clock=clock)
     ((first, first_task),) = await begun(gate, 1)
     ((_, late_task),) = await begun(gate, 1)
-    clock.now = 0.9
+    clock.now = 0.2
     ((last, last_task),) = await begun(gate, 1)
-    clock.now = 1.5
+    clock.now = 1.1
     # Behind somebody who has waited for too long already there is no hope.
     with pytest.raises(Overloaded):
         await Visit(gate).run()
@@ -72,6 +75,80 @@ async def test_who_waited_too_long_is_refused_and_who_came_later_is_not() -> Non
     last.leave.set()
     await last_task
     assert gate.inside == 0
+
+
+@dataclass
+class Served:
+    """A server that answers `per_ms` queries a millisecond, and 16 at a time."""
+
+    per_ms: float
+    clock: Clock = field(default_factory=Clock)
+    waits: list[tuple[float, float]] = field(default_factory=list)
+    """Of those that were answered: when they came, and how long they waited."""
+    refused: list[float] = field(default_factory=list)
+    inside: "deque[asyncio.Event]" = field(default_factory=deque)
+
+    def __post_init__(self) -> None:
+        self.gate = Gate(16, clock=self.clock)
+
+    async def query(self) -> None:
+        came, done = self.clock.now, asyncio.Event()
+        try:
+            async with self.gate:
+                self.waits.append((came, self.clock.now - came))
+                self.inside.append(done)
+                await done.wait()
+        except Overloaded:
+            self.refused.append(came)
+
+    async def run(self, arrivals: "Callable[[int], int]", milliseconds: int) -> None:
+        tasks, share = [], 0.0
+        for now in range(milliseconds):
+            self.clock.now = now / 1_000
+            share += self.per_ms
+            while share >= 1:
+                share -= 1
+                if self.inside:
+                    self.inside.popleft().set()
+            tasks += [asyncio.create_task(self.query()) for _ in range(arrivals(now))]
+            for _ in range(3):  # who leaves, who comes in, who has come
+                await asyncio.sleep(0)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+@pytest.mark.parametrize("times", [1.3, 2, 4])
+async def test_in_an_overload_as_many_as_can_be_are_answered_and_soon(times: float) -> None:
+    served = Served(1.0)
+    random = Random(7)
+    await served.run(lambda now: sum(random.random() < times / 4 for _ in range(4)), 2_000)
+    # What had come before it was known for an overload is answered until then.
+    waits = sorted(wait for came, wait in served.waits if came > 1.2)
+    assert waits[int(0.95 * len(waits))] <= 2 * SHORT_WAIT_S
+    assert len(served.waits) >= 0.95 * 2_000, "no capacity is wasted"
+    assert served.refused
+
+
+async def test_a_burst_is_answered_in_whole_and_so_is_all_below_capacity() -> None:
+    served = Served(1.0)
+    await served.run(lambda now: 400 if now == 10 else 0, 600)
+    assert (len(served.waits), served.refused) == (400, [])
+    random = Random(7)
+    below = Served(1.0)
+    await below.run(lambda now: sum(random.random() < 0.2 for _ in range(4)), 2_000)
+    assert not below.refused
+
+
+async def test_after_an_overload_bursts_are_answered_again() -> None:
+    served = Served(1.0)
+    await served.run(
+        lambda now: 3 if now < 1_000 else 200 if now == 2_500 else 0,
+        3_000,
+    )
+    assert served.refused
+    assert max(served.refused) < 1.1
+    assert len([came for came, _ in served.waits if came == 2.5]) == 200
 
 
 async def test_only_so_many_wait() -> None:

@@ -168,7 +168,7 @@ class Settings(HttpSettings):
         description="memory for answers that are given again until something changes",
     )
     max_queries: int = Field(
-        64,
+        32,
         ge=1,
         le=10_000,
         description="queries worked on at a time, by each process; more wait, or are refused",
