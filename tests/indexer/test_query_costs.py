@@ -4,6 +4,7 @@ given ten times the devices, some of a slot of their own, some of a fleet, some 
   └── a page of devices is the same as a search through everything finds, and reads no more pages
 given readings of many devices, stored side by side
   ├── a page of one device's is read from the index alone
+  ├── pages that are asked for together are, too, and each entry of it once
   └── the segments of one batch are found without those of the others
 given many who ask for the status
   └── the node is asked once, and again when its word is old
@@ -129,6 +130,23 @@ async def test_a_page_of_single_readings_is_read_from_the_index_alone(database: 
             assert (scan["Node Type"], scan["Heap Fetches"]) == ("Index Only Scan", 0)
             # A page of the table for each reading would be 101.
             assert scan["Shared Hit Blocks"] + scan["Shared Read Blocks"] < 40
+
+
+async def test_pages_that_are_asked_for_together_go_through_the_index_once(database: str) -> None:
+    async with emptied(database) as pool:
+        await pool.execute(BATCH, 200, bytes(26), bytes(32))
+        await pool.execute(FILE)
+        await pool.execute(SEGMENT, 1, 200, 100)
+        await vacuumed(pool, "segment")
+        devices = await pool.fetch("select distinct device from segment limit 8")
+        asked = [page_arguments(PageOf(row["device"], 1, 0, 10**9), 101) for row in devices]
+        columns = [list(column) for column in zip(*asked, strict=True)]
+        scans = await segment_scans(pool, SQL["single_readings"], *columns)
+        # One for the page, and one look whether a run that ends later began before its end.
+        assert sorted(scan["Actual Rows"] for scan in scans) == [0, 101]
+        for scan in scans:
+            assert (scan["Node Type"], scan["Heap Fetches"]) == ("Index Only Scan", 0)
+            assert scan["Shared Hit Blocks"] + scan["Shared Read Blocks"] < 40 * len(asked)
 
 
 async def test_a_rollback_does_not_look_through_the_segments_of_all_batches(database: str) -> None:

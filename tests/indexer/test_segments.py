@@ -2,6 +2,7 @@
 
 given batches of any readings, late ones and several at a time too, some undone by a reorg
   ├── pages, in any size, of any window, metric and block, are the list's, and so is each next page
+  ├── the same pages, asked for by a crowd at once, are the list's
   ├── series of any bucket, newest values, cells and batches are the list's
   ├── what is kept is what a fresh index of the same batches keeps
   ├── a run that surrounds others begins before them, though it ends last
@@ -14,6 +15,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,9 +30,12 @@ from corechain_indexer.store.archive import NO_ARCHIVE, Archive, ArchiveStore
 from corechain_indexer.store.files import to_signed, to_unsigned
 from corechain_indexer.store.latest import newest_in
 from corechain_indexer.store.packing import PackStore, pack_leaves, unpack_leaves
+from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.pages import (
+    BEGINNING,
     PageOf,
     Place,
+    ReadingRow,
     StoredReading,
     cursor_of,
     readings_page,
@@ -160,8 +165,25 @@ async def pages_agree(
         part = await readings_page(pool, asked, limit, archive)
         assert part == expected[len(found) : len(found) + limit]
         found += part
-        asked = page.behind(cursor_of(part[-1])) if part else None
+        asked = page.behind(cursor_of(page.device, part[-1])) if part else None
     assert found == expected
+
+
+async def crowds_agree(
+    pool: Any, held: Sequence[Held], page: PageOf, limit: int, archive: Archive
+) -> None:
+    """Pages of all devices from every place on, asked for at once."""
+    packed = await pool.fetchval("select final from chain_mark")
+    expected: dict[PageOf, list[ReadingRow]] = {}
+    for device, metric in product(DEVICES, (None, page.metric)):
+        whole = replace(page, device=device, metric=metric)
+        places = [item.place for item in of_list(held, whole)]
+        rows = [tuple(item.served(packed))[:8] for item in of_list(held, whole)]
+        for number, place in enumerate([BEGINNING, *places]):
+            expected[replace(whole, after=place)] = rows[number : number + limit]
+    pages = Pages(pool, archive, pause_s=0.0)
+    found = await asyncio.gather(*(pages.rows(one, limit) for one in expected))
+    assert [list(rows) for rows in found] == list(expected.values())
 
 
 def buckets_of(held: Sequence[Held], page: PageOf, bucket_s: int) -> list[Bucket]:
@@ -242,6 +264,7 @@ async def everything_agrees(
                 await series_agree(pool, held, of_device, bucket_s, limit, archive)
             await newest_agree(pool, held, of_device)
             await places_agree(pool, held, of_device)
+        await crowds_agree(pool, held, page, limit, archive)
 
 
 @settings(
@@ -307,6 +330,7 @@ async def test_a_run_that_surrounds_others_begins_before_them(database: str) -> 
             for start in (0, 11, 25):
                 page = PageOf(DEVICES[0], 1, start, MAX_TIME)
                 await pages_agree(pool, listed(contents), page, limit)
+                await crowds_agree(pool, listed(contents), page, limit, NO_ARCHIVE)
                 await series_agree(pool, listed(contents), page, 60, limit)
 
 

@@ -59,6 +59,7 @@ from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
 from corechain_indexer.store.opened import influx_of, readers_of, replica_of
 from corechain_indexer.store.packing import PackStore
+from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import PrimaryFirst, ReplicaReads, one_source
 from corechain_indexer.store.series import SegmentSeries, Series
@@ -274,6 +275,7 @@ class Indexer:
             self.deployment.rewards,
             Kept(mark, 1, lambda facts: 0),
             self.completeness.gaps,
+            Pages(cast("Database", self.readers), self.archive, self.replica),
             self.archive,
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))

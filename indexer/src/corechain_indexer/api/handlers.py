@@ -38,8 +38,8 @@ from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.coverage import Gap
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.latest import Latest
-from corechain_indexer.store.pages import cursor_of
-from corechain_indexer.store.readings import FIRST_PLACE, Readings
+from corechain_indexer.store.page_groups import Pages
+from corechain_indexer.store.pages import FIRST_PLACE, PageOf, cursor_of, named
 from corechain_indexer.store.reads import Marks, Reads
 from corechain_indexer.store.series import SegmentSeries, Series
 
@@ -84,15 +84,12 @@ class Handlers:
     facts: Kept[Facts]
     """What the status is made of, but for the node's head."""
     gaps: Callable[[], Awaitable[Sequence[Gap]]]
+    pages: Pages
     archive: Archive = NO_ARCHIVE
 
     @property
     def reads(self) -> Reads:
         return Reads(self.pool)
-
-    @property
-    def kept(self) -> Readings:
-        return Readings(self.pool, self.archive)
 
     @property
     def epoch_store(self) -> EpochStore:
@@ -191,15 +188,14 @@ class Handlers:
         if device is None:
             raise InvalidQuery("device", "is required")
         place = params.cursor(FIRST_PLACE)
-        code = metric.code if metric else None
         bound = await newest_block(self.pool, params)
-        arguments = (device, code, start, end, place, limit + 1, bound)
-        found = await self.kept.page(*arguments)
-        proofs: list[schemas.BatchProof] = []
-        if proven:
-            proofs = await self.prover.prove(found[:limit])
-        page = _page(found, limit, rows.reading, cursor_of)
-        return schemas.Readings(*page, proofs)
+        page = PageOf(device, metric.code if metric else None, start, end, newest_block=bound)
+        page_behind = page.behind(place)
+        found = await self.pages.rows(page_behind, limit + 1) if page_behind else ()
+        shown = found[:limit]
+        proofs = await self.prover.prove(named(device, shown)) if proven else []
+        more = encode_cursor(cursor_of(device, shown[-1])) if len(found) > limit else None
+        return schemas.Readings(rows.readings(device, shown), more, proofs)
 
     async def statistics(self, params: Params) -> schemas.Statistics:
         params.only("metric", "device", "cell", "resolution", "from", "to", *BOUNDS)

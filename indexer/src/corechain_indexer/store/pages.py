@@ -48,6 +48,9 @@ class Place(NamedTuple):
 
 
 BEGINNING = Place(-1, -1, -1, -1)
+FIRST_PLACE: tuple[bytes, int, int, int, int] = (b"", -1, -1, -1, -1)
+"""A cursor before every reading of every device."""
+Arguments = tuple[bytes | int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,13 @@ class PageOf:
         return replace(self, after=after)
 
 
-def cursor_of(reading: StoredReading) -> list[int | bytes]:
+def cursor_of(device: bytes, row: "ReadingRow | StoredReading") -> list[int | bytes]:
     """What `PageOf.behind` takes."""
-    return [reading.device, *reading[:4]]
+    return [device, *row[:4]]
 
 
-def page_arguments(page: PageOf, limit: int) -> tuple[bytes | int | None, ...]:
-    """Of the query `reading_segments`."""
+def page_arguments(page: PageOf, limit: int) -> Arguments:
+    """Of the query `reading_segments`; `single_readings` takes a list of each."""
     lowest, highest = (0, HIGHEST_METRIC) if page.metric is None else (page.metric, page.metric)
     begin = max((lowest, page.start), page.after[:2])
     end = highest, page.end - page.end % DAY_S + DAY_S - 1
@@ -97,23 +100,38 @@ async def readings_page(
 
     Raises StoreUnavailable, ArchiveUnavailable.
     """
-    rows = await asked(database.fetch(SQL["reading_segments"], *page_arguments(page, limit)))
-    # One reading is all in its row, and the query has asked for it.
-    found: list[_Held] = [row[:8] for row in rows if row["count"] == 1]
-    runs = await archive.opened([row for row in rows if row["count"] > 1], run_in)
-    for run in runs:
-        found += _opened(run, page, limit)
-    found.sort()
-    return [StoredReading._make((*held, page.device)) for held in found[:limit]]
+    rows, _ = await page_rows(database, page, limit, archive)
+    return named(page.device, rows)
 
 
 # Plain tuples: a page makes a thousand of them, and a named one costs three times as much.
-_Held = tuple[int, int, int, int, int, int, int, str]
+ReadingRow = tuple[int, int, int, int, int, int, int, str]
 """A `StoredReading` but for its device. Places differ, so nothing behind them ever decides an
 order."""
 
 
-def _opened(row: "Row", page: PageOf, limit: int) -> list[_Held]:
+def named(device: bytes, rows: Sequence[ReadingRow]) -> list[StoredReading]:
+    return [StoredReading._make((*row, device)) for row in rows]
+
+
+async def page_rows(
+    database: "Asked", page: PageOf, limit: int, archive: Archive
+) -> tuple[list[ReadingRow], bool]:
+    """The first `limit` readings of a page, in order; and whether any are of a longer run.
+
+    Raises StoreUnavailable, ArchiveUnavailable.
+    """
+    rows = await asked(database.fetch(SQL["reading_segments"], *page_arguments(page, limit)))
+    # One reading is all in its row, and the query has asked for it.
+    found: list[ReadingRow] = [row[:8] for row in rows if row["count"] == 1]
+    runs = await archive.opened([row for row in rows if row["count"] > 1], run_in)
+    for run in runs:
+        found += _opened(run, page, limit)
+    found.sort()
+    return found[:limit], bool(runs)
+
+
+def _opened(row: "Row", page: PageOf, limit: int) -> list[ReadingRow]:
     """The first `limit` readings that a segment holds of a page, in order."""
     metric, batch_id, position = row["metric"], row["batch_id"], row["position"]
     cell, finality = row["cell"], row["finality"]

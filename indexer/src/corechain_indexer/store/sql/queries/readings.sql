@@ -42,6 +42,43 @@ select s.metric, s.first_at, s.batch_id, s.position, s.last, s.flag, s.cell,
        > ($8::integer, $9::bigint, $11::bigint, $12::bigint)
    and ($13::bigint is null or b.block_number <= $13)
 
+-- name: single_readings
+-- Pages for some who ask together, each as `reading_segments` says it: all whose readings stand alone in their
+-- segments, so that the index holds everything. `found` is null for the others, which are asked for by themselves:
+-- runs have leaves to be cut, and one that ends later may have begun before a page ends (within its day).
+-- By columns: a row for each reading takes Postgres twice as long. The arguments stand in sub-selects so that their
+-- lengths are not looked at: Postgres would plan anew for each group, which takes longer than to answer it.
+select q.n, a.*, f.*
+  from unnest((select $1::bytea[]), (select $2::integer[]), (select $3::bigint[]), (select $4::integer[]),
+              (select $5::bigint[]), (select $6::bigint[]), (select $7::bigint[]), (select $8::integer[]),
+              (select $9::bigint[]), (select $10::bigint[]), (select $11::bigint[]), (select $12::bigint[]),
+              (select $13::bigint[])) with ordinality
+       q (device, metric, at, last_metric, last_at, start, stop, after_metric, after_at, most, after_batch,
+          after_position, newest_block, n)
+  left join lateral (
+       select count(*)::integer as found, array_agg(s.metric) as metrics, array_agg(s.last_at) as times,
+              array_agg(s.batch_id) as batches, array_agg(s.position) as positions, array_agg(s.last) as values,
+              array_agg(s.flag) as flags, array_agg(s.cell) as cells
+         from (select metric, last_at, batch_id, position, last, flag, cell, count
+                 from segment s
+                where device = q.device and (metric, last_at) >= (q.metric, q.at)
+                  and (metric, last_at) <= (q.last_metric, q.last_at) and last_at >= q.start and first_at <= q.stop
+                  and (metric, last_at, batch_id, (position + count - 1)::bigint)
+                      > (q.after_metric, q.after_at, q.after_batch, q.after_position)
+                  and (q.newest_block is null
+                       or (select block_number from batch e where e.batch_id = s.batch_id) <= q.newest_block)
+                order by metric, last_at, batch_id, position limit q.most) s
+       having coalesce(bool_and(s.count = 1), true)) a
+    on a.found < q.most
+       or not exists (
+          select from segment s
+           where s.device = q.device and s.metric = a.metrics[a.found] and s.last_at > a.times[a.found]
+             and s.last_at <= a.times[a.found] - mod(a.times[a.found], 86400) + 86399
+             and s.first_at <= a.times[a.found] and s.count > 1)
+ cross join lateral (
+       select array_agg(b.batch_id) as known, array_agg(finality_of(b.block_number, m.safe, m.final)) as finalities
+         from batch b cross join chain_mark m where b.batch_id = any(a.batches)) f
+
 -- name: whereabouts
 -- Of a device's metric, by batches up to a block: the batches that hold readings in [$3, $4], or some before and some
 -- after it; and the cells where it was in [$7, $4]. One statement: each is a round trip. (The limit of 0 reads nothing.)
