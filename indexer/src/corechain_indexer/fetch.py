@@ -53,9 +53,8 @@ class Source:
 
 
 def _label(number: int, template: str) -> str:
-    """What the public may read about a source: neither credentials nor paths of ours."""
-    url = httpx.URL(template.replace("{commitment}", "0"))
-    return f"source {number} ({url.host if url.scheme != 'file' else 'file'})"
+    """What the public may read about a source: its number in the setting, and how it is reached."""
+    return f"source {number} ({template.partition(':')[0]})"
 
 
 def _client(timeout_s: float) -> httpx.AsyncClient:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.client_base import ClientBase, S
-from corechain.http import LoopClients, async_client, async_exchange
+from corechain.http import LoopClients, async_client, async_exchange, shown_url
 from corechain.listing import Page
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
@@ -58,7 +58,7 @@ class AsyncClient(ClientBase):
         try:
             return await async_exchange(self._clients, **self._call(request, payment))
         except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
-            raise ApiUnavailable(f"{self._url(request)}: {error!r}") from error
+            raise ApiUnavailable(f"{shown_url(self._url(request))}: {error!r}") from error
 
     async def _carry_out(self, step: ClientStep) -> Any:
         if isinstance(step, Quote):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
-from corechain.http import client, retry_after_s
+from corechain.http import client, retry_after_s, shown_url
 from corechain.protocol.batch import (
     Batch,
     Origin,
@@ -189,7 +189,8 @@ def fetch_data_file(gateway_url: str, commitment: Digest26) -> bytes:
                 raise _refusal(response)
             return _read(response)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        raise ApiUnavailable(f"no data file from the gateway at {gateway_url}: {error}") from error
+        place = shown_url(gateway_url)
+        raise ApiUnavailable(f"no data file from the gateway at {place}: {error!r}") from error
 
 
 def _read(response: "httpx.Response") -> bytes:

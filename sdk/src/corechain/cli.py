@@ -62,13 +62,14 @@ def status(
     from rich.console import Console
     from rich.table import Table
 
+    from corechain.http import shown_url
     from corechain.status import inspect
 
     checks = inspect(_places(home, rpc_url, gateway_url, api_url, deployment))
     table = Table("part", "endpoint", "state", "detail")
     for check in checks:
         state = "[green]ok[/]" if check.works else "[red]down[/]"
-        table.add_row(check.part, check.url, state, check.detail)
+        table.add_row(check.part, shown_url(check.url, path=False), state, check.detail)
     Console().print(table)
     if not all(check.works for check in checks):
         raise typer.Exit(FAILED)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.client_base import ClientBase, S
-from corechain.http import ProcessClients, client, exchange
+from corechain.http import ProcessClients, client, exchange, shown_url
 from corechain.listing import Page
 from corechain.paying import (
     ClientStep,
@@ -69,7 +69,7 @@ class Client(ClientBase):
         try:
             return exchange(self._clients, **self._call(request, payment))
         except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
-            raise ApiUnavailable(f"{self._url(request)}: {error!r}") from error
+            raise ApiUnavailable(f"{shown_url(self._url(request))}: {error!r}") from error
 
     def _carry_out(self, step: ClientStep) -> Any:
         if isinstance(step, Quote):

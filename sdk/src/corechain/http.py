@@ -44,6 +44,17 @@ def service_url(parameter: str, value: object) -> str:
     return text
 
 
+def shown_url(url: str, *, path: bool = True) -> str:
+    """A URL for texts: without user, password, query and fragment, which may be secret. Of a node
+    without its `path` too: providers write the key there."""
+    try:
+        parts = urlsplit(url)
+        shown = parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="")
+        return (shown if path else shown._replace(path="")).geturl()
+    except ValueError:
+        return "(not a URL)"
+
+
 def is_loopback(url: str) -> bool:
     """Whether a URL names this machine: 127.0.0.0/8, ::1 or localhost."""
     try:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from corechain.http import AnswerTooLong, ProcessClients, client, exchange
+from corechain.http import AnswerTooLong, ProcessClients, client, exchange, shown_url
 from corechain.protocol.errors import TransportError
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 
@@ -193,7 +193,8 @@ class Node:
         except AnswerTooLong as error:
             raise UnfitAnswer(f"{method}: {error}") from error
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
-            raise ChainUnavailable(f"{method}: no answer from {self.url}: {error!r}") from error
+            place = shown_url(self.url, path=False)
+            raise ChainUnavailable(f"{method}: no answer from {place}: {error!r}") from error
         status = response.status_code
         if status == TOO_MANY_REQUESTS:
             raise ChainUnavailable(f"{method}: HTTP {status}")

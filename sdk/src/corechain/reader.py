@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of, revert_data
 from corechain.deployment import Deployment, load_abi
-from corechain.http import service_url
+from corechain.http import service_url, shown_url
 from corechain.node import ChainUnavailable, LogEntry, Node, NodeRefusal, call_of, octets
 from corechain.protocol.archive import MAX_GROUP
 from corechain.protocol.eip712 import uint_word
@@ -86,7 +86,7 @@ class ChainReader:
             chain_id = self._node.chain_id()
             if chain_id != self.deployment.chain_id:
                 raise WrongChain(
-                    f"the node at {self.rpc_url} is on chain {chain_id}, "
+                    f"the node at {shown_url(self.rpc_url, path=False)} is on chain {chain_id}, "
                     f"the deployment on {self.deployment.chain_id}"
                 )
             self._right_chain = True

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from corechain.documents import MalformedAnswer
-from corechain.http import LoopClients, ProcessClients, retry_after_s
+from corechain.http import LoopClients, ProcessClients, retry_after_s, shown_url
 from corechain.protocol.errors import CursorExpired, InvalidValue
 from corechain.protocol.places import cell as place
 from corechain.protocol.values import CellLike, OctetsLike, address, one_of
@@ -201,7 +201,7 @@ def _timeout() -> "httpx.Timeout":
 
 def _lost(url: str, error: Exception | None = None) -> ApiUnavailable:
     why = "the stream has ended" if error is None else repr(error)
-    return ApiUnavailable(f"{url}: {why}")
+    return ApiUnavailable(f"{shown_url(url)}: {why}")
 
 
 class EventStream:

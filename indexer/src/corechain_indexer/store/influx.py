@@ -5,6 +5,7 @@ an outage; a line that it refuses for what the line is, is not (`LinesRefused`).
 """
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Awaitable, Mapping, Sequence
@@ -18,7 +19,7 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
-from corechain.service.reasons import reason_of
+from corechain.service.reasons import reason_of, without_addresses
 from corechain_indexer.errors import LinesRefused, Refusal, SeriesUnavailable
 from corechain_indexer.store.points import (
     FIELD,
@@ -56,8 +57,14 @@ def _retry_after(error: ApiException) -> float | None:
 
 
 def _why(error: ApiException) -> str:
-    body = error.body.decode(errors="replace") if isinstance(error.body, bytes) else error.body
-    return f"{error.status} {error.reason}: {body or ''}"[:LONGEST_WHY]
+    """Status, and what InfluxDB says of it. The page of a proxy between us names machines, and says
+    no more than the status."""
+    try:
+        said = json.loads(error.body or "")["message"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        said = ""
+    text = f"{error.status} {error.reason}: {said}".removesuffix(": ")
+    return without_addresses(text)[:LONGEST_WHY]
 
 
 async def _done(answer: Awaitable[T]) -> T:

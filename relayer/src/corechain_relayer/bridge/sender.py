@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from corechain.documents import MalformedAnswer
-from corechain.protocol.errors import ProtocolError, TransportError
+from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 from corechain.protocol.reading import SignedReport, unpack_report
 from corechain.service.errors import Halt
+from corechain.service.reasons import reason_of
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.metrics import Metrics
 from corechain_relayer.bridge.settings import Settings
@@ -48,6 +49,11 @@ IDLE_S = 1.0
 
 class GatewayUnavailable(TransportError):
     """The gateway gave no answer that decides anything."""
+
+
+def gateway_away(error: CoreChainError) -> GatewayUnavailable:
+    """Without its address: `/ready` of the bridge shows it."""
+    return GatewayUnavailable(f"the gateway: {reason_of(error)}")
 
 
 class WrongDeployment(Halt):
@@ -109,11 +115,11 @@ class Sender:
         try:
             deliveries = await self.client.send_reports(reports)
         except MalformedAnswer as error:
-            raise GatewayUnavailable(f"the gateway: {error}") from error
+            raise gateway_away(error) from error
         except ProtocolError as error:
             return await self._send_halves(queued, error)
         except TransportError as error:
-            raise GatewayUnavailable(f"the gateway: {error}") from error
+            raise gateway_away(error) from error
         return [None if one.accepted else one.error or "" for one in deliveries]
 
     async def _send_halves(

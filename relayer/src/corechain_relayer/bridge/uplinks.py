@@ -56,7 +56,7 @@ class Uplinks:
         link, metrics = self._link(), self.intake.metrics
         # Until the broker has answered, what kept us from it last is all that is known.
         name = self.settings.broker.name
-        self.report(self._lacks or BrokerUnavailable(f"broker {name}: no answer yet"))
+        self.report(self._lacks or BrokerUnavailable("the broker: no answer yet"))
         try:
             await link.open(filters_of(self.settings.mqtt_topics))
             log.info("subscribed", broker=name)

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import structlog
+
+from corechain.service.reasons import reason_of
 from corechain_relayer.mqtt.errors import BrokerRefused
+
+log = structlog.get_logger(__name__)
 
 PORT, TLS_PORT = 1883, 8883
 _ALERTS = ("BAD_CERTIFICATE", "CERTIFICATE_EXPIRED", "CERTIFICATE_REVOKED", "CERTIFICATE_UNKNOWN")
@@ -36,7 +41,7 @@ class Broker:
 
     @property
     def name(self) -> str:
-        """For logs and `/ready`."""
+        """For logs. What others may read, as `/ready` is, says "the broker"."""
         return f"{'mqtts' if self.tls else 'mqtt'}://{self.host}:{self.port}"
 
     def context(self) -> ssl.SSLContext | None:
@@ -56,18 +61,18 @@ class Broker:
         return context
 
     def _unusable(self, setting: str, path: Path | None, error: Exception) -> BrokerRefused:
-        why = f"{type(error).__name__}: {error}"
-        return BrokerRefused(f"broker {self.name}: {setting} is of no use, {path}: {why}")
+        log.error("file of no use", setting=setting, path=str(path), why=str(error))
+        return BrokerRefused(f"the broker: {setting} is of no use: {reason_of(error)}")
 
     def refusal(self, error: BaseException | None) -> BrokerRefused | None:
         """What an operator has to do, where TLS has failed because of a certificate."""
         if isinstance(error, ssl.SSLCertVerificationError):
             why = f"certificate verify failed, {error.verify_message}"
-            return BrokerRefused(f"broker {self.name}: {why}: set RELAYER_MQTT_CA")
+            return BrokerRefused(f"the broker: {why}: set RELAYER_MQTT_CA")
         if not isinstance(error, ssl.SSLError) or error.reason not in _ABOUT_OUR_CERTIFICATE:
             return None
         return BrokerRefused(
-            f"broker {self.name} does not take our certificate, or wants one ({error.reason}): "
+            f"the broker does not take our certificate, or wants one ({error.reason}): "
             "set RELAYER_MQTT_CERTIFICATE"
         )
 

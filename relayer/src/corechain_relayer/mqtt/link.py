@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
+from corechain.service.reasons import reason_of
 from corechain_relayer.mqtt import packets
 from corechain_relayer.mqtt.broker import Broker
 from corechain_relayer.mqtt.decoder import Decoder
@@ -157,7 +158,7 @@ class Link(asyncio.Protocol):
         if isinstance(answer, Subscribed) and all(code < 0x80 for code in answer.codes):
             return
         raise BrokerRefused(
-            f"{self.broker.name} does not let us subscribe to {', '.join(filters)}: allow it for "
+            f"the broker does not let us subscribe to {', '.join(filters)}: allow it for "
             "our user, or set RELAYER_MQTT_PREFIX or RELAYER_MQTT_GROUP"
         )
 
@@ -166,17 +167,17 @@ class Link(asyncio.Protocol):
         if known is None:
             return self._unavailable(f"it refuses us with code 0x{code:02x}")
         why, cure = known
-        return BrokerRefused(f"broker {self.broker.name} refuses us, {why}: {cure}")
+        return BrokerRefused(f"the broker refuses us, {why}: {cure}")
 
     def _lost_by(self, error: Exception | None) -> BrokerUnavailable | BrokerRefused:
         refusal = self.broker.refusal(error)
         if refusal is not None:
             return refusal
-        why = "it closed the connection" if error is None else f"{type(error).__name__}: {error}"
+        why = "it closed the connection" if error is None else reason_of(error)
         return self._unavailable(why)
 
     def _unavailable(self, why: str) -> BrokerUnavailable:
-        return BrokerUnavailable(f"broker {self.broker.name}: {why}")
+        return BrokerUnavailable(f"the broker: {why}")
 
     def _end(self, why: BrokerUnavailable | BrokerRefused | None = None) -> None:
         """The first reason counts: what follows from it says less."""

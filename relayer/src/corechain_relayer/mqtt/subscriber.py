@@ -54,7 +54,7 @@ class Subscriber:
         max_packet = self.max_body_bytes + PACKET_OVERHEAD
         link = Link(self.broker, self.opening, max_packet, self.max_held_bytes, self._arrived)
         # Until the broker has answered, what kept us from it last is all that is known.
-        self.report(self._lacks or BrokerUnavailable(f"broker {self.broker.name}: no answer yet"))
+        self.report(self._lacks or BrokerUnavailable("the broker: no answer yet"))
         try:
             session_present = await link.open(self.filters)
             log.info("subscribed", broker=self.broker.name, session_present=session_present)

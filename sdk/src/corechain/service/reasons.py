@@ -12,6 +12,13 @@ from collections.abc import Iterator
 
 _PLACE = re.compile(r"""://|:\d{2,5}\b|\d+\.\d+\.\d+\.\d+|\('|['" ]/\w""")
 """A URL, a port, an IPv4 address, a pair (host, port) or a path: libraries word it their ways."""
+_ADDRESS = re.compile(
+    r"""[A-Za-z][A-Za-z0-9+.-]*://[^\s"'<>]+"""  # a URL
+    r"""|\[[0-9A-Fa-f:]+\](:\d+)?|\b\d+\.\d+\.\d+\.\d+(:\d+)?"""  # an IP address
+    r"""|\b[A-Za-z][\w-]*(\.[\w-]+)*:\d{2,5}\b"""  # host:port
+    r"""|\b[\w-]+(\.[\w-]+)*\.(local|internal|lan|cluster|svc|example|com|net|org|io)\b"""
+)
+"""What may be an address inside of another server's sentence; a time (12:30) is none."""
 _LONGEST_CHAIN = 8
 
 
@@ -22,6 +29,11 @@ def reason_of(error: BaseException) -> str:
     if _PLACE.search(text):
         text = next(filter(None, map(_said, _chain(error))), "")
     return f"{name}: {text}" if text else name
+
+
+def without_addresses(text: str) -> str:
+    """Another server's sentence, with what may be an address of somebody left out."""
+    return _ADDRESS.sub("(an address)", text)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

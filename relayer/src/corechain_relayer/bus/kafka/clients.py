@@ -98,14 +98,18 @@ _PLACE = re.compile(r"""[^\s'"]+:\d{2,5}\b(/\w+)?""")
 _PROPERTY = re.compile(r'property[: ]*"?([\w.]+)')
 
 
+def said_of(error: Any) -> str:
+    """The text of a KafkaError but for the brokers' addresses, since `/ready` shows it."""
+    return _PLACE.sub("the broker", error.str())
+
+
 def unavailable(error: Exception) -> BusUnavailable:
     return BusUnavailable(f"Kafka: {_PLACE.sub('the broker', str(error)) or type(error).__name__}")
 
 
 def trouble_of(error: Any) -> BusUnavailable:
-    """What librdkafka says of its connections, but for their addresses, since `/ready` shows it; it
-    names users and mechanisms, never a secret."""
-    said = _PLACE.sub("the broker", error.str())
+    """What librdkafka says of its connections; it names users and mechanisms, never a secret."""
+    said = said_of(error)
     if error.code() in REFUSALS:
         return BusAccessRefused(f"Kafka: access refused: {said}")
     return BusUnavailable(f"{UNREACHABLE}: {said}")

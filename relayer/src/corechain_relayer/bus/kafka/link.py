@@ -28,6 +28,7 @@ from corechain_relayer.bus.kafka.clients import (
     SLICE_S,
     Clients,
     raise_error,
+    said_of,
     unavailable,
 )
 from corechain_relayer.bus.kafka.guard import TopicState
@@ -94,7 +95,7 @@ class Link(Clients):
         found: dict[int, Progress] = {}
         for where in self._committed(partitions):
             if where.error is not None:
-                raise BusUnavailable(f"Kafka: {where.error.str()}")
+                raise BusUnavailable(f"Kafka: {said_of(where.error)}")
             if where.offset != OFFSET_INVALID:
                 found[where.partition] = Progress.of(where.offset, where.metadata or "")
         new = [lane for lane in (p.partition for p in partitions) if lane not in found]
@@ -279,4 +280,4 @@ class _Answer:
             return
         if error.fatal():
             self.link.give_up_producer()
-        self.answers[self.index] = BusUnavailable(f"Kafka: append failed: {error.str()}")
+        self.answers[self.index] = BusUnavailable(f"Kafka: append failed: {said_of(error)}")
