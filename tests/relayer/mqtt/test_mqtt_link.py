@@ -33,7 +33,7 @@ def says(*answers: bytes | None) -> Callable[[int], bytes | None]:
 
 async def test_a_broker_that_is_not_there_is_an_outage(unused_tcp_port: int) -> None:
     url = f"mqtt://127.0.0.1:{unused_tcp_port}"
-    with pytest.raises(BrokerUnavailable, match="^the broker: .*: Connection refused$"):
+    with pytest.raises(BrokerUnavailable, match=r"^the broker: .*: Connection refused$"):
         async with linked(url, opening(), ["x"]):
             pass
 
@@ -85,7 +85,7 @@ async def test_a_refusal_names_the_setting_to_change(
 async def test_whatever_else_a_broker_does_is_an_outage(answers: tuple[bytes | None, ...]) -> None:
     async with scripted(says(*answers)) as url:
         link = link_to(url, opening(), [])
-        with pytest.raises(BrokerUnavailable, match="^the broker: "):
+        with pytest.raises(BrokerUnavailable, match=r"^the broker: "):
             await whole_life(link)
 
 
