@@ -202,7 +202,7 @@ bench-api: setup ## the query API with 10,000 kept connections: latency at a rat
 bench-index: setup ## what mirroring an event costs beside its floor, live latency, memory, restart, idling (ROUNDS=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/index.py
 
-bench-stream: setup ## batch events to 10,000 subscribers: latency, CPU a delivery, memory (CONNECTIONS= SECONDS= WAY=ws|sse)
+bench-stream: setup ## batch events to 10,000 subscribers: latency, CPU a delivery, memory (CONNECTIONS= SECONDS= WAY=ws|sse WORKERS=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/stream.py
 
 bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)

@@ -1,12 +1,13 @@
 """Fan-out of batch events: from the verified batch in Postgres to the last of 10,000 subscribers.
 
-make bench-stream        CONNECTIONS=10000 SECONDS=20 WAY=ws|sse
+make bench-stream        CONNECTIONS=10000 SECONDS=20 WAY=ws|sse WORKERS=1
 
-Postgres, Valkey, one serving process (the API's own server, on its event loop, with nothing but the
-stream) and one client that reads all sockets by epoll share the machine. A batch a second; half a
-second later the one of ten seconds before becomes final, so that every subscriber gets two events a
-second. Latencies count from the commit that made the batch verified, or its block final. The floor
-is `send` of the same bytes on the same number of bare sockets, in a process that does nothing else.
+Postgres, Valkey, the serving processes on one port (the API's own server, on its event loop, with
+nothing but the stream) and one client that reads all sockets by epoll share the machine. A batch a
+second; half a second later the one of ten seconds before becomes final, so that every subscriber
+gets two events a second. Latencies count from the commit that made the batch verified, or its block
+final, to the client's `recv` of that subscriber's bytes. The floor is `send` of the same bytes on
+2,000 bare sockets that nobody waits at, in a process that does nothing else.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -45,26 +46,36 @@ from corechain_indexer.store.latest import connect_cache
 
 RESULTS = Path(__file__).parent / "results" / "stream.jsonl"
 KEY, ID = stream_key(31337), b'"id":'
+PING, PONG = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
+"""Frames of RFC 6455; no event has such bytes, which are no JSON."""
 FINAL_AFTER, EVENT_BYTES, FLOOR_ROUNDS = 10, 460, 5
-GIVEN = (("CONNECTIONS", 10_000), ("SECONDS", 20))
-CONNECTIONS, SECONDS = (int(os.environ.get(f"BENCH_{name}") or value) for name, value in GIVEN)
+GIVEN = (("CONNECTIONS", 10_000), ("SECONDS", 20), ("WORKERS", 1))
+CONNECTIONS, SECONDS, WORKERS = (
+    int(os.environ.get(f"BENCH_{name}") or value) for name, value in GIVEN
+)
 WAY = os.environ.get("BENCH_WAY") or "ws"
+QUIET_S = 3.0
+"""From the last event's commit to the end."""
+PAUSE_S = 0.001
+"""Of the client, when it has read all that was there: it sees what comes meanwhile a millisecond
+late. Else every `send` of the server would wake it, as none does whose clients are elsewhere."""
 
 # ------------------------------------------------------------------ the server
 
 
-async def serve(database: str, redis_url: str) -> None:
-    """Prints its port."""
+async def serve(database: str, redis_url: str, port: str) -> None:
+    """Prints when it serves."""
     pool = create_pool(database)
     await pool
     newest = Newest(connect_cache(redis_url), EventLog(pool), KEY)
     stream = BatchStream(newest, BatchContents(pool), CONNECTIONS, Metrics())
-    with bind("X_", LOCALHOST, 0) as listener:
+    with bind("X_", LOCALHOST, int(port), shared=True) as listener:
         server = http_server(Starlette(), CONNECTIONS + 100, 75, streams=stream)
         listening = asyncio.create_task(stream.listen())
         serving = asyncio.create_task(server.serve(sockets=[listener]))
         await server.until_started()
-        print(listener.getsockname()[1], flush=True)
+        await newest.ready.wait()
+        print("serving", flush=True)
         await asyncio.wait([listening, serving], return_when=asyncio.FIRST_COMPLETED)
 
 
@@ -96,19 +107,34 @@ def listen(port: int) -> None:
         poll.register(made, select.EPOLLIN)
     poll.register(sys.stdin, select.EPOLLIN)
     print("connected", flush=True)
-    began, arrived = time.process_time(), []
-    while True:
-        for fd, _ in poll.poll(maxevents=512):
-            if fd == sys.stdin.fileno():
-                spent = time.process_time() - began
-                print(json.dumps({"arrived": arrived, "client_s": spent}), flush=True)
-                return
-            data = sockets[fd].recv(4096)
-            assert data, "a subscriber was dropped"
-            now, at = time.monotonic(), data.find(ID)
-            while at >= 0:
-                arrived.append((int(data[at + len(ID) : data.index(b",", at)]), now))
-                at = data.find(ID, at + 1)
+    began, arrived, end = time.process_time(), [], float("inf")
+    room = bytearray(4096)
+    while time.monotonic() < end:
+        found = poll.poll(QUIET_S, maxevents=512)
+        for fd, _ in found:
+            if fd == sys.stdin.fileno():  # all was sent: what is still under way comes soon
+                poll.unregister(fd)
+                end = time.monotonic() + QUIET_S
+                continue
+            size = sockets[fd].recv_into(room)
+            assert size, "a subscriber was dropped"
+            data, now = bytes(room[:size]), time.monotonic()
+            arrived.append((data, now))
+            if PING in data:  # who answers none loses its place
+                sockets[fd].send(PONG)
+        if len(found) < 512:
+            time.sleep(PAUSE_S)
+    spent = time.process_time() - began
+    heard = [(number, at) for data, at in arrived for number in numbers(data)]
+    print(json.dumps({"arrived": heard, "client_s": spent}), flush=True)
+
+
+def numbers(data: bytes) -> Iterator[int]:
+    """Of the events in what came."""
+    at = data.find(ID)
+    while at >= 0:
+        yield int(data[at + len(ID) : data.index(b",", at)])
+        at = data.find(ID, at + 1)
 
 
 # ------------------------------------------------------------------ the batches
@@ -203,6 +229,10 @@ def line_of(process: "subprocess.Popen[str]") -> str:
     return line
 
 
+def cpu_s(processes: list[psutil.Process]) -> float:
+    return sum(times.user + times.system for times in (one.cpu_times() for one in processes))
+
+
 async def measure(database: str, redis_url: str) -> dict[str, Any]:
     await migrate(database, MIGRATIONS)
     pool, redis = create_pool(database), connect_cache(redis_url)
@@ -210,27 +240,29 @@ async def measure(database: str, redis_url: str) -> dict[str, Any]:
     batches = Batches(pool, redis)
     for number in range(1, FINAL_AFTER + 1):
         await batches.verify(number)
-    with child("serve", database, redis_url) as server:
-        port = int(line_of(server))
-        process = psutil.Process(server.pid)
-        before = process.memory_info().rss
-        with child("listen", str(port)) as client:
+    with ExitStack() as stack, bind("X_", LOCALHOST, 0, shared=True) as reserved:
+        port = str(reserved.getsockname()[1])
+        processes = []
+        for _ in range(WORKERS):
+            server = stack.enter_context(child("serve", database, redis_url, port))
+            assert line_of(server).strip() == "serving"
+            processes.append(psutil.Process(server.pid))
+        before = sum(process.memory_info().rss for process in processes)
+        with child("listen", port) as client:
             assert (await asyncio.to_thread(line_of, client)).strip() == "connected"
-            memory, spent = process.memory_info().rss - before, process.cpu_times()
+            memory = sum(process.memory_info().rss for process in processes) - before
+            spent = cpu_s(processes)
             batches.committed.clear()
             await batches.run(SECONDS)
-            await asyncio.sleep(2.0)
-            used = process.cpu_times()
             assert client.stdin is not None
             client.stdin.close()
             told = json.loads(await asyncio.to_thread(line_of, client))
+            used = cpu_s(processes) - spent
     await redis.aclose()
     await pool.close()
     deliveries = CONNECTIONS * len(batches.committed)
     return result(told, batches.committed, deliveries) | {
-        "server_us": round(
-            1e6 * (used.user + used.system - spent.user - spent.system) / deliveries, 1
-        ),
+        "server_us": round(1e6 * used / deliveries, 1),
         "client_us": round(1e6 * told["client_s"] / deliveries, 1),
         "kb_per_subscriber": round(memory / CONNECTIONS / 1000, 1),
     }
@@ -262,7 +294,7 @@ def main() -> None:
         ValkeyServer(Path(home) / "valkey") as valkey,
     ):
         found = asyncio.run(measure(postgres.url, valkey.url))
-    found |= {"connections": CONNECTIONS, "seconds": SECONDS, "way": WAY}
+    found |= {"connections": CONNECTIONS, "seconds": SECONDS, "way": WAY, "workers": WORKERS}
     found |= {"floor_send_us": round(send_us, 1), "floor_receive_us": round(receive_us, 1)}
     found |= {"load": os.getloadavg()[0]}
     RESULTS.parent.mkdir(exist_ok=True)

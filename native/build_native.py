@@ -22,6 +22,7 @@ SOURCES = (
     "pack_json.c",
     "ranges.c",
     "roots.c",
+    "send_each.c",
     "sums.c",
     "verify.c",
 )
@@ -32,6 +33,7 @@ HEADERS = (
     "pack_json.h",
     "ranges.h",
     "roots.h",
+    "send_each.h",
     "verify.h",
 )
 LIBSECP256K1 = "libsecp256k1"

@@ -1,4 +1,4 @@
-"""CoreChain's hot paths in C. Each function agrees with its reference in `corechain.protocol`.
+"""CoreChain's hot paths in C. Each function agrees with its reference in `corechain`.
 
 All of them release the interpreter lock while they work. With CORECHAIN_NATIVE=0 in the environment
 the package cannot be imported, as if it were not installed.
@@ -13,6 +13,7 @@ from corechain_native.columns import columns, content_digests, reports_size
 from corechain_native.hashing import keccak256
 from corechain_native.ranges import range_edges, range_proof
 from corechain_native.reports_json import pack_json, vocabulary
+from corechain_native.sending import send_each
 from corechain_native.trees import hash26_rows, hash26_slices, merkle_root, statistics_root
 from corechain_native.verifying import (
     INVALID,
@@ -39,6 +40,7 @@ __all__ = [
     "range_edges",
     "range_proof",
     "reports_size",
+    "send_each",
     "statistics_root",
     "verify_frame",
     "vocabulary",

@@ -19,6 +19,7 @@ from corechain.service.streams import StreamRequest
 from corechain.service.supervision import side_by_side
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.cors import Cors
+from corechain_indexer.api.fan_out import CHUNK, chunks, frames, pass_on
 from corechain_indexer.api.newest import PAGE, POLL_S, Encode, Encoded, Newest
 from corechain_indexer.api.subscribers import (
     GONE,
@@ -38,8 +39,6 @@ from corechain_indexer.store.contents import BatchContents, Contents
 
 CATCHING_UP = 4
 """Subscribers that read Postgres at a time: half of the pool is left to queries."""
-CHUNK = 256
-"""Subscribers that are written to before anybody else has a turn: about 2 ms."""
 READY_LIMIT_S = 3.0
 """How long a subscriber waits for the log before it is sent away."""
 HEARTBEAT_S = 20.0
@@ -150,26 +149,15 @@ class BatchStream:
         return await self.contents.of([encoded.event for encoded in events], filters)
 
     async def _fan_out(self, groups: Iterable[Group], encoded: Encoded, contents: Contents) -> None:
-        for group in groups:
-            data = group.frame(encoded, contents)
-            members = list(group.live)
-            for start in range(0, len(members), CHUNK):
-                self._pass_on(group, members[start : start + CHUNK], encoded.event.id, data)
+        # The few first: the many after them hardly notice.
+        found = frames(groups, encoded, contents)
+        for data, members in sorted(found.items(), key=lambda item: len(item[1])):
+            for chunk in chunks(members, encoded.event.id):
+                for subscriber in pass_on(chunk, encoded.event.id, data):
+                    self._fall_behind(subscriber.group, subscriber)
                 await asyncio.sleep(0)
             if data is not None:
                 self.metrics.deliveries.inc(len(members))
-
-    def _pass_on(
-        self, group: Group, members: Iterable[Subscriber], number: int, data: bytes | None
-    ) -> None:
-        for subscriber in members:
-            # It may have left, or been sent this one already, while others had their turn.
-            if subscriber.position < number:
-                subscriber.position = number
-                if data is not None:
-                    subscriber.transport.write(data)
-                    if subscriber.paused:
-                        self._fall_behind(group, subscriber)
 
     # ------------------------------------------------------------------ joining
 
@@ -350,6 +338,7 @@ class BatchStream:
 
     def _abort(self, subscriber: Subscriber, why: str) -> None:
         self._forget(subscriber, why)
+        subscriber.position = GONE  # it lost the end of what it was sent: nothing may follow
         subscriber.transport.abort()
 
     def _forget(self, subscriber: Subscriber, why: str = "") -> None:

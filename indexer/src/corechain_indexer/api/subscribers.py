@@ -86,12 +86,14 @@ def server_sent(event: "BatchEvent") -> bytes:
 
 
 class Subscriber(asyncio.Protocol, ABC):
-    """One connection. `position` is the newest event that it was sent, or that is not for it."""
+    """One connection. `position` is the newest event that it was sent, or that is not for it;
+    `descriptor` that of its socket, which is another one's when the connection is lost."""
 
     __slots__ = (
         "_drained",
         "_has_begun",
         "alive",
+        "descriptor",
         "group",
         "joined",
         "left",
@@ -121,6 +123,7 @@ class Subscriber(asyncio.Protocol, ABC):
         self.transport = cast(asyncio.Transport, transport)
         self.request.connections.add(self)
         peer = transport.get_extra_info("socket")
+        self.descriptor: int = peer.fileno()
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_LIMIT_MS)
         self.joined(self)
