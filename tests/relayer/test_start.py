@@ -4,6 +4,8 @@ given a relayer whose database or node is away when it starts
   it answers /health, and /ready says what is missing
   the gateway takes reports as soon as it knows the devices
   what it took is in a batch once the others are back
+given a gateway alone, whose database and node go away
+  it stays ready, takes reports, and says what is missing as a warning
 """
 
 from collections import Counter
@@ -72,3 +74,21 @@ def test_without_a_bus_it_serves_and_refuses(
         eventually(lambda: relayer.send(report).status_code in (202, 409))
         wanted = Counter([key_of(report)])
         eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted)
+
+
+def test_a_gateway_stays_in_the_balance_while_node_and_database_are_away(
+    start: Start, sensor: Sensor, anvil_server: AnvilServer, tmp_path: Path
+) -> None:
+    with PostgresServer(tmp_path / "postgres") as server:
+        url = server.create_database("relayer")
+        gateway = start("gateway", RELAYER_DATABASE_URL=url, **FAST)
+        server.kill()
+        with frozen(anvil_server):
+            missing = ("database is away", "node is away")
+            eventually(lambda: all(words in gateway.get("/ready").text for words in missing))
+            assert gateway.is_ready()
+            assert gateway.send(sensor.report()).status_code == 202
+            # An aggregator can do nothing without them, and says so.
+            aggregator = start("aggregator", ready=False, RELAYER_DATABASE_URL=url, **FAST)
+            eventually(lambda: aggregator.reason("node") and aggregator.reason("database"))
+            assert not aggregator.is_ready()

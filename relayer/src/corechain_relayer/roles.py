@@ -1,7 +1,13 @@
 """The roles of a relayer's processes, and what several of them have in common."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+
+from corechain.service.health import Health, Probe
+from corechain.service.supervision import Loops
+
+WITHOUT_NODE = ("journal", "registry")
+"""Loops that wait while database or node are away."""
 
 
 class Role(StrEnum):
@@ -21,3 +27,18 @@ def takes_reports(roles: Sequence[Role]) -> bool:
 
 def uses_bus(roles: Sequence[Role]) -> bool:
     return takes_reports(roles) or Role.AGGREGATOR in roles
+
+
+def health_of(
+    roles: Sequence[Role],
+    needed: Mapping[str, Probe],
+    others: Mapping[str, Probe],
+    loops: Loops,
+    warnings: Callable[[], Sequence[str]],
+) -> Health:
+    """Readiness of a process. One that only takes reports does so without `others`: a balancer that
+    took all gateways out for the outage of a node would make it one of the whole intake. Its first
+    start waits for the tables all the same: a new version must not replace an old one without."""
+    if {Role.GATEWAY, Role.MQTT}.issuperset(roles):
+        return Health(needed, loops, warnings, others, spared_loops=WITHOUT_NODE)
+    return Health({**others, **needed}, loops, warnings)

@@ -16,7 +16,7 @@ from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.protocol.errors import TransportError
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.errors import StoreUnavailable
-from corechain.service.health import Health
+from corechain.service.health import Probe
 from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Rpc
@@ -46,7 +46,7 @@ from corechain_relayer.metrics import Metrics
 from corechain_relayer.mqtt.role import mqtt_sessions
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
-from corechain_relayer.roles import Role, takes_reports, uses_bus
+from corechain_relayer.roles import Role, health_of, takes_reports, uses_bus
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
 from corechain_relayer.submitter.held import Entitled, always
@@ -113,8 +113,7 @@ class Relayer:
             self.bus, range(settings.lanes), PositionJournal(self.pool), self.metrics
         )
         self.alerts = Alerts(self.metrics)
-        shared = (self.deployment, self.rpc, self.pool, self.metrics)
-        self.upkeep = Upkeep(settings, *shared)
+        self.upkeep = Upkeep(settings, self.deployment, self.rpc, self.pool, self.metrics)
         self.gateway_workers = Workers("gateway", GATEWAY_THREADS)
         self.registry = RegistryFollower(
             self.rpc,
@@ -181,14 +180,16 @@ class Relayer:
         log.info("database ready", migrations=applied)
         self.migrated.set()
 
-    async def _ask_database(self) -> None:
+    async def _ask_tables(self) -> None:
         if not self.migrated.is_set():
             raise StoreUnavailable("the tables of this version are not there yet")
+
+    async def _ask_database(self) -> None:
+        await self._ask_tables()
         await JournalReader(self.pool).ping()
 
     async def _ask_registry(self) -> None:
-        """Until it was read once, every report is refused for now: nobody is known."""
-        self.registry.require()
+        self.registry.require()  # until it was read once, nobody is known
 
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
@@ -202,18 +203,15 @@ class Relayer:
 
     # ------------------------------------------------------------------ gateway
 
-    def endpoints(self) -> Endpoints:
+    def endpoints(self, roles: Sequence[Role]) -> Endpoints:
         settings, reader = self.settings, JournalReader(self.pool)
         places = [self.frame_place(lane) for lane in range(settings.lanes)]
         shared = (self.bus, self.watch, self.registry, reader, self.gateway_workers, self.metrics)
         gateway = GatewayRole(settings, self.domain, places, *shared).gateway()
-        probes = {
-            "bus": self.bus.depth,
-            "database": self._ask_database,
-            "node": self.rpc.head,
-            "registry": self._ask_registry,
-        }
-        health = Health(probes, self.supervised, self.warnings)
+        probes: dict[str, Probe] = {"bus": self.bus.depth, "registry": self._ask_registry}
+        probes["tables"] = self._ask_tables
+        others: dict[str, Probe] = {"database": self._ask_database, "node": self.rpc.head}
+        health = health_of(roles, probes, others, self.supervised, self.warnings)
         return Endpoints(
             gateway,
             reader,
@@ -381,7 +379,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
         try:
             await relayer.prepare(roles)
             watching, more = _watch(relayer, roles)
-            endpoints = relayer.endpoints()
+            endpoints = relayer.endpoints(roles)
             shared = (endpoints.gateway, roles, relayer.supervised)
             mqtt = mqtt_sessions(settings, *shared).items()
             direct = DirectReports(endpoints) if Role.GATEWAY in roles else None

@@ -3,14 +3,14 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
 
 from corechain.protocol.errors import CoreChainError
-from corechain.service.supervision import Loops
+from corechain.service.supervision import Loops, LoopState
 
 log = structlog.get_logger(__name__)
 
@@ -33,9 +33,10 @@ class Health:
     """Named probes and the process's loops. A probe that raises is failing; so is one that is late
     and was late already `LATE_S` ago, however often it is asked. `warnings`: sentences about what
     an operator has to do though this process does its work, hence no 503. `spared`: probes of what
-    it works without; where one fails that is a warning. `facts`: more members of the document, of
-    work that goes on beside; it bounds its own time and raises nothing. `clock`: monotonic seconds.
-    """
+    it works without; where one fails that is a warning. `spared_loops`: loops by name that may wait
+    for such things; a halted or failed one counts all the same. `facts`: more members of the
+    document, of work that goes on beside; it bounds its own time and raises nothing. `clock`:
+    monotonic seconds."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
@@ -43,13 +44,21 @@ class Health:
     spared: Mapping[str, Probe] = field(default_factory=dict)
     facts: Callable[[], Awaitable[Mapping[str, Any]]] = no_facts
     clock: Callable[[], float] = time.monotonic
+    spared_loops: Collection[str] = ()
     _late_since: dict[str, float] = field(default_factory=dict)
     """Of what has answered once: when it was late first since then; infinite while it answers."""
     _asking: set[asyncio.Future[object]] = field(default_factory=set)
 
     async def failing(self) -> dict[str, str]:
         """What the process lacks, by name, with the reason."""
-        return await self._lacking(self.probes, TIMEOUT_S) | dict(self.loops.unwell())
+        unwell = self.loops.unwell()
+        needed = {name: why for name, why in unwell.items() if not self._is_spared(name)}
+        return await self._lacking(self.probes, TIMEOUT_S) | needed
+
+    def _is_spared(self, loop: str) -> bool:
+        report = self.loops.reports.get(loop)
+        waits = report is not None and report.state is LoopState.WAITING
+        return waits and loop in self.spared_loops
 
     async def _lacking(self, probes: Mapping[str, Probe], limit_s: float) -> dict[str, str]:
         asked = (self._reason(name, probe, limit_s) for name, probe in probes.items())
