@@ -154,6 +154,13 @@ test-influx: setup $(INFLUX) ## the series in a real InfluxDB 2 (2 minutes)
 	@echo "· InfluxDB 2"
 	@$(RUN) $(PYTEST) tests/influx/influx_series.py tests/influx/influx_outages.py
 
+.PHONY: cluster-tools images
+cluster-tools: | .corechain/versions ## build a Kubernetes control plane and KEDA, once a machine (25 minutes of CPU; Go 1.26)
+	@$(PYTHON) tools/ensure_cluster_tools.py
+
+images: wheels ## images of relayer and indexer (BASE=python:3.11-slim-bookworm TAG=latest; needs buildah)
+	@BASE="$(BASE)" TAG="$(TAG)" PYTHON="$(PYTHON)" $(PYTHON) tools/build_images.py
+
 .PHONY: test-pgbouncer
 $(PGBOUNCER): tools/ensure_pgbouncer.py | .corechain/versions
 	@$(PYTHON) tools/ensure_pgbouncer.py && touch $@
