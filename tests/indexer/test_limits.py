@@ -68,12 +68,22 @@ async def test_redis_and_python_let_through_the_same(
     redis: Redis, allowance: Allowance, steps: list[int]
 ) -> None:
     quotas, buckets, now = Quotas(redis), Buckets(), START
-    await redis.delete("corechain:quota:twin")
+    await redis.delete("corechain:quota:0:twin")
     for step in steps:
         now += step
         ours = buckets.take("twin", allowance, now)
         assert await quotas.take("twin", allowance, now) == ours
-        assert await redis.pttl("corechain:quota:twin") > 0
+        assert await redis.pttl("corechain:quota:0:twin") > 0
+
+
+async def test_indexes_of_two_chains_count_apart_in_one_redis(redis: Redis) -> None:
+    once, chains = Allowance(0, 0, 1), [Quotas(redis, 101), Quotas(redis, 102)]
+    for chain_id in (101, 102):
+        await redis.delete(f"corechain:quota:{chain_id}:someone")
+    assert [(await quotas.take("someone", once, START)).is_allowed for quotas in chains] == [
+        True
+    ] * 2
+    assert not (await chains[0].take("someone", once, START)).is_allowed
 
 
 @given(allowance=allowances, steps=steps)

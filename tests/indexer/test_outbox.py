@@ -18,6 +18,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from redis.asyncio import Redis
 from support.valkey import command
 
@@ -152,7 +153,7 @@ class Shelf:
             expected = await self.truth(device)
             assert await self.latest.of(device) == expected
             assert self.reasons in ([], ["missing"])
-            held = await self.redis.hgetall(f"corechain:latest:{device.hex()}")
+            held = await self.redis.hgetall(f"corechain:latest:0:{device.hex()}")
             assert not held or len(held) == 1 + len(expected)
 
 
@@ -284,7 +285,7 @@ async def test_what_the_cache_has_lost_postgres_answers(
             if lost == "everything":
                 await shelf.redis.flushall()
             else:
-                await shelf.redis.delete(f"corechain:latest:{DEVICES[0].hex()}")
+                await shelf.redis.delete(f"corechain:latest:0:{DEVICES[0].hex()}")
             await shelf.is_honest()
             assert await shelf.latest.of(DEVICES[0])
             # A batch with one of its metrics must not pass for all that the device has.
@@ -293,7 +294,7 @@ async def test_what_the_cache_has_lost_postgres_answers(
                 pass
             await shelf.is_honest()
             await shelf.is_settled()
-            assert len(await shelf.redis.hgetall(f"corechain:latest:{DEVICES[0].hex()}")) == 3
+            assert len(await shelf.redis.hgetall(f"corechain:latest:0:{DEVICES[0].hex()}")) == 3
 
 
 async def test_an_entry_from_another_life_is_recognised(
@@ -403,7 +404,7 @@ async def played(shelf: Shelf, story: Sequence[tuple[str, Any]]) -> None:
         elif what == "flush":
             await shelf.redis.flushall()
         else:
-            await shelf.redis.delete(f"corechain:latest:{DEVICES[how].hex()}")
+            await shelf.redis.delete(f"corechain:latest:0:{DEVICES[how].hex()}")
         await shelf.is_honest()
     await shelf.export()
     await shelf.is_settled()
@@ -589,6 +590,23 @@ async def test_another_series_database_is_filled_from_the_beginning(
         assert other.points == await points_of(shelf)
 
 
+async def test_indexes_of_two_chains_keep_their_values_apart_in_one_redis(
+    database: str, bus_url: str
+) -> None:
+    """The same device may be on both: neither may take the other's values out all the time."""
+    async with shelf_on(database, bus_url) as shelf:
+        await filled(shelf)
+        await shelf.export()
+        value = (await shelf.truth(DEVICES[0]))[0]
+        other = LatestWriter(shelf.redis, "another index", chain_id=7)
+        await other.replace({DEVICES[0]: [replace(value, value=value.value + 1)]})
+        await shelf.is_settled()
+        shelf.reasons.clear()
+        assert await shelf.latest.of(DEVICES[0]) == await shelf.truth(DEVICES[0])
+        assert shelf.reasons == []
+        await other.replace({DEVICES[0]: []})
+
+
 async def test_a_generation_is_new_at_each_start(database: str, bus_url: str) -> None:
     async with shelf_on(database, bus_url) as shelf:
         await filled(shelf)
@@ -596,5 +614,5 @@ async def test_a_generation_is_new_at_each_start(database: str, bus_url: str) ->
         for _ in range(3):
             await shelf.verify(4 + len(found), [(0, 1, 900 + len(found))])
             await shelf.export()
-            found.add(await shelf.redis.hget(f"corechain:latest:{DEVICES[0].hex()}", GENERATION))
+            found.add(await shelf.redis.hget(f"corechain:latest:0:{DEVICES[0].hex()}", GENERATION))
         assert len(found) == 3

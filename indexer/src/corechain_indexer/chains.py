@@ -26,8 +26,8 @@ log = structlog.get_logger(__name__)
 
 STOP_LIMIT_S = 3 * GRACE_S + 5
 """A chain's process has workers of its own to stop first."""
-OWN = ("DATABASE_URL", "REDIS_URL", "HTTP_PORT", "OPS_PORT")
-"""What two chains must not share: tables, keys of the cache, ports."""
+OWN = ("DATABASE_URL", "HTTP_PORT", "OPS_PORT")
+"""What two chains must not share. (Keys in Redis name the chain.)"""
 FREE_PORT = "0"
 
 

@@ -56,13 +56,14 @@ class CacheSink:
 
     name: ClassVar[str] = "cache"
     redis: "Redis"
+    chain_id: int = 0
     writer: LatestWriter = field(init=False)
 
     async def begin(self, connection: "Conn") -> None:
         # A new generation: whatever happened to the cache while nobody wrote it is not trusted,
         # and every device is written anew.
         generation = await Outbox(connection).distrust_cache()
-        self.writer = LatestWriter(self.redis, str(generation))
+        self.writer = LatestWriter(self.redis, str(generation), self.chain_id)
 
     async def correct(self, connection: "Conn") -> bool:
         outbox = Outbox(connection)

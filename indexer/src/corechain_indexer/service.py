@@ -123,7 +123,9 @@ class Indexer:
         self.archive = Archive(settings.archive_dir, self._archive_failed)
         # Of the primary: its question is of many requests at once, whoever answers them.
         first = cast("Database", PrimaryFirst(self.replica)) if self.replica else primary
-        self.latest = Latest(self.redis, first, self._bypassed("cache"))
+        chain_id = self.deployment.chain_id
+        bypassed = self._bypassed("cache")
+        self.latest = Latest(self.redis, first, bypassed, chain_id=chain_id)
         self.series = self._series()
         self.http = async_client()
         self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
@@ -191,7 +193,7 @@ class Indexer:
 
     def sinks(self) -> list[Sink]:
         """Who learns of what was verified or undone, each in a loop of its own."""
-        return [CacheSink(self.redis), self.series_sink]
+        return [CacheSink(self.redis, self.deployment.chain_id), self.series_sink]
 
     async def export(self, sink: Sink) -> None:
         """One session of a sink's exporter: the only one that emits to it."""
@@ -279,7 +281,9 @@ class Indexer:
             self.archive,
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))
-        admission = admission_of(settings, self.redis, self.metrics, self.latest.breaker)
+        admission = admission_of(
+            settings, self.redis, self.metrics, self.latest.breaker, self.deployment.chain_id
+        )
         cors = Cors(settings.cors_allowed)
         most = settings.max_subscribers
         contents = BatchContents(self.pool)

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 def admission_of(
-    settings: Settings, redis: "Redis", metrics: Metrics, breaker: Breaker
+    settings: Settings, redis: "Redis", metrics: Metrics, breaker: Breaker, chain_id: int
 ) -> Admission:
     """Who may ask how much. Raises InvalidSetting for a file of keys that cannot be read."""
     per_second, per_day = settings.anonymous_per_second, settings.anonymous_per_day
     burst = max(1, per_second * settings.burst_s)
     anonymous = Allowance(per_second, burst, per_day) if per_second or per_day else None
     return Admission(
-        Quotas(redis),
+        Quotas(redis, chain_id),
         metrics,
         None if settings.api_keys_file is None else key_ring(settings.api_keys_file),
         anonymous,

@@ -98,8 +98,9 @@ Found = Sequence[Newest] | str
 _values = msgspec.json.Decoder(list[Newest])
 
 
-def _key(device: bytes) -> str:
-    return f"corechain:latest:{device.hex()}"
+def _key(device: bytes, chain_id: int = 0) -> str:
+    """By chain: the same device may be on two whose indexes share a Redis."""
+    return f"corechain:latest:{chain_id}:{device.hex()}"
 
 
 def newest_of(batch_id: int, leaves: Sequence[bytes]) -> dict[bytes, list[Newest]]:
@@ -177,6 +178,7 @@ class LatestWriter:
 
     redis: "Redis"
     generation: str
+    chain_id: int = 0
 
     async def add(self, newest: ByDevice) -> list[bytes]:
         """Newer values, for devices that are cached in this generation; returns the other ones."""
@@ -197,7 +199,7 @@ class LatestWriter:
         pipe = self.redis.pipeline(transaction=False)
         for device, values in newest.items():
             fields = [word for value in values for word in (str(value.metric), value.packed())]
-            pipe.eval(script, 1, _key(device), self.generation, *fields)
+            pipe.eval(script, 1, _key(device, self.chain_id), self.generation, *fields)
         return cast(list[int], await told(pipe.execute()))
 
 
@@ -242,6 +244,7 @@ class Latest:
     bypassed: Callable[[str], None] = lambda reason: None
     breaker: Breaker = field(default_factory=Breaker)
     pause_s: float = PAUSE_S
+    chain_id: int = 0
     _together: Gathering[bytes, Found] = field(init=False)
     _stored: Gathering[bytes, Sequence[Newest]] = field(init=False)
 
@@ -289,11 +292,14 @@ class Latest:
 
     async def _read(self, devices: Sequence[bytes]) -> list[Held]:
         if len(devices) == 1:  # a pipeline costs twice a command, and a third for each of sixteen
-            return [cast(Held, await told(self.redis.hgetall(_key(devices[0]))))]
+            return [cast(Held, await told(self.redis.hgetall(self._key(devices[0]))))]
         pipe = self.redis.pipeline(transaction=False)
         for device in devices:
-            pipe.hgetall(_key(device))
+            pipe.hgetall(self._key(device))
         return cast(list[Held], await told(pipe.execute()))
+
+    def _key(self, device: bytes) -> str:
+        return _key(device, self.chain_id)
 
     async def _check(self, devices: Sequence[bytes], held: Iterable[Held]) -> Check | None:
         batches = {

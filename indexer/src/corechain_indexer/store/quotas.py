@@ -45,10 +45,13 @@ class Quotas:
     """Every method raises CacheUnavailable."""
 
     redis: "Redis"
+    chain_id: int = 0
+    """Of the index that is asked: another one that shares the Redis has allowances of its own."""
 
     async def take(self, name: str, allowance: Allowance, now_ms: int) -> Taken:
         arguments = (allowance.per_second, allowance.burst, allowance.per_day, now_ms)
         script = self.redis.register_script(_TAKE)  # EVALSHA; the text only where it is not known
-        answer = await told(script(keys=[f"corechain:quota:{name}"], args=arguments))
+        key = f"corechain:quota:{self.chain_id}:{name}"
+        answer = await told(script(keys=[key], args=arguments))
         taken, thousandths, used, at = answer
         return Taken(bool(taken), thousandths, used, at)
