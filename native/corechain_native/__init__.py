@@ -11,6 +11,7 @@ if os.environ.get("CORECHAIN_NATIVE") == "0":
 
 from corechain_native.columns import columns, content_digests, reports_size
 from corechain_native.hashing import keccak256
+from corechain_native.logs import read_logs
 from corechain_native.ranges import range_edges, range_proof
 from corechain_native.reports_json import pack_json, vocabulary
 from corechain_native.sending import send_each
@@ -39,6 +40,7 @@ __all__ = [
     "pack_json",
     "range_edges",
     "range_proof",
+    "read_logs",
     "reports_size",
     "send_each",
     "statistics_root",

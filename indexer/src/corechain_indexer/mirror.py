@@ -16,6 +16,7 @@ from corechain_indexer.decoding import Decoding
 from corechain_indexer.decoding import begin as begin_decoding
 from corechain_indexer.joining import Joining
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.packed_rows import projected_of
 from corechain_indexer.projections import Projected
 from corechain_indexer.store.chain import ChainStore, Source
 from corechain_indexer.store.decoded import DecodedStore
@@ -181,7 +182,7 @@ class Mirror:
             await storing
 
     async def _append(self, found: Extended) -> None:
-        projected = Projected.of(found.logs, self.chain_id)
+        projected = projected_of(found.logs, self.chain_id)
         odd = await self.store.append(projected.tables, found.blocks, found.final)
         projected.malformed.extend(odd)
         self._count(projected)

@@ -1,7 +1,7 @@
 """Events as rows of the tables that are read. Pure: one event in, (table, row) pairs out."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -252,7 +252,7 @@ def project(event: e.Event, log: Log, chain_id: int) -> list[Projection]:
 class Projected:
     """Rows by table, raw logs among them, of some logs in chain order."""
 
-    tables: dict[str, list[Row]]
+    tables: dict[str, Sequence[Row]]
     counts: Counter[str] = field(default_factory=Counter)
     """Well-formed events by name."""
     malformed: list[tuple[int, str]] = field(default_factory=list)
@@ -262,28 +262,37 @@ class Projected:
     @classmethod
     def of(cls, logs: Sequence[Log], chain_id: int) -> "Projected":
         """One odd log makes no other one odd: it is kept raw, and said."""
-        found = cls(defaultdict(list, {"event": list(map(raw_row, logs))}))
+        found = cls.without_raw(logs, chain_id)
+        found.tables["event"] = list(map(raw_row, logs))
+        return found
+
+    @classmethod
+    def without_raw(cls, logs: Iterable[Log], chain_id: int) -> "Projected":
+        """As `of`, for who has the raw rows already."""
+        tables: dict[str, list[Row]] = defaultdict(list)
         # No Counter: its items are counted in Python, an eighth of a microsecond each.
         kinds: dict[type[e.Event], int] = defaultdict(int)
+        malformed = []
         for log in logs:
             try:
-                kind = found._add(log, chain_id)
+                kind = _add(tables, log, chain_id)
             except ProtocolError as error:
-                found.malformed.append((log.block_number, str(error)))
+                malformed.append((log.block_number, str(error)))
                 continue
             if kind is not None:
                 kinds[kind] += 1
-        found.counts.update({kind.__name__: count for kind, count in kinds.items()})
-        return found
+        counts = Counter({kind.__name__: count for kind, count in kinds.items()})
+        return cls(dict(tables), counts, malformed)
 
-    def _add(self, log: Log, chain_id: int) -> type[e.Event] | None:
-        """The event's kind; None when it is not one of ours. Raises MalformedLog, MalformedList."""
-        layout = layouts().get(log.topics[0]) if log.topics else None
-        if layout is None:
-            return None
-        if layout.kind not in PROJECTED:
-            layout.check(log.topics, log.data)  # half of all logs: no row is made of them
-            return layout.kind
-        for table, row in project(layout.event(log.topics, log.data), log, chain_id):
-            self.tables[table].append(row)
+
+def _add(tables: dict[str, list[Row]], log: Log, chain_id: int) -> type[e.Event] | None:
+    """The event's kind; None when it is not one of ours. Raises MalformedLog, MalformedList."""
+    layout = layouts().get(log.topics[0]) if log.topics else None
+    if layout is None:
+        return None
+    if layout.kind not in PROJECTED:
+        layout.check(log.topics, log.data)  # half of all logs: no row is made of them
         return layout.kind
+    for table, row in project(layout.event(log.topics, log.data), log, chain_id):
+        tables[table].append(row)
+    return layout.kind

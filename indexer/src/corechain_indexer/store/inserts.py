@@ -3,10 +3,12 @@
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from asyncpg import DataError, IntegrityConstraintViolationError, PLPGSQLError
 
+from corechain_indexer.packed_rows import PackedRows
 from corechain_indexer.projections import COLUMNS, Row
 from corechain_indexer.store import SQL
 
@@ -40,6 +42,11 @@ async def insert_all(connection: "Conn", tables: Tables) -> None:
 
 
 async def _insert(connection: "Conn", table: str, rows: Sequence[Row]) -> None:
+    if isinstance(rows, PackedRows):
+        await connection.copy_to_table(
+            table, source=BytesIO(rows.packed), columns=COLUMNS[table], format="binary"
+        )
+        return
     if len(rows) < COPIED_FROM:
         await connection.executemany(INSERT[table], rows)
         return

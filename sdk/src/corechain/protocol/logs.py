@@ -125,6 +125,14 @@ class Layout:
         found = tuple(next(from_topics if mark else from_words) for mark in self.indexed)
         return () if found == tuple(range(len(found))) else found
 
+    @property
+    def mask(self) -> bytes | None:
+        """Ones where its words (topics behind the first, then data) have to be zero, as long as
+        these are; None where their number depends on what the last field holds."""
+        if self._tail is not None:
+            return None
+        return self._must_be_zero.to_bytes(self._static.size, "big")
+
     def check(self, topics: Sequence[bytes], data: bytes) -> None:
         """As `values`, for who wants none of them. Raises MalformedLog."""
         if self._tail is not None:

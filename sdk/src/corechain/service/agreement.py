@@ -21,8 +21,9 @@ from corechain.service.errors import (
     NodeUnavailable,
     QuorumLost,
 )
-from corechain.service.rpc import Call, parse_logs, unhex
-from corechain.service.words import Block, fields_of, octets, parse_block, quantity
+from corechain.service.log_table import parse_logs
+from corechain.service.rpc import Call
+from corechain.service.words import Block, fields_of, octets, parse_block, quantity, unhex
 
 TAGS = frozenset(("latest", "safe", "finalized"))
 """Blocks that nodes name by what they have seen: honest ones differ."""

@@ -14,7 +14,7 @@ and leaves out what it has not seen. So (docs/decisions/0010-complete-or-asked-a
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import pairwise, takewhile
 from typing import Any
 
 import structlog
@@ -23,8 +23,9 @@ from corechain.service.blooms import claims, explained, is_telling, mask_of
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.forks import SET_BACK_AFTER_S, ForkFinder
 from corechain.service.known_chain import Behind, Change, Extended, Final, Known, UpToDate
+from corechain.service.log_table import parse_logs, read_logs
 from corechain.service.reconcile import Ref
-from corechain.service.rpc import BATCH_CALLS, Call, Questions, log_query, parse_logs
+from corechain.service.rpc import BATCH_CALLS, Call, Questions, log_query
 from corechain.service.words import Block, Log, parse_block, to_hex
 
 log = structlog.get_logger(__name__)
@@ -236,8 +237,9 @@ class ChainReader:
             if not isinstance(raw_logs, NodeRefused):
                 break
             self._shrink(raw_logs)
-        logs = parse_logs(raw_logs, self.addresses, [], first, last)
-        logs += await self._end_of(logs, through)
+        logs = read_logs(raw_logs, self.addresses, first, last)
+        if left_out := await self._end_of(logs, through):
+            logs = [*logs, *left_out]
         self._fit(len(logs), last - tip.number)
         return Extended(logs, [_ref(through)], head, final)
 
@@ -268,7 +270,9 @@ class ChainReader:
         newest = logs[-1].block_number if logs else None
         if newest is not None:
             block = through if newest == through.number else await self._block(newest)
-            self._check_hashes([e for e in logs if e.block_number == newest], {newest: block})
+            # From behind: not every log of a range is worth being made an object for this.
+            its_own = takewhile(lambda entry: entry.block_number == newest, reversed(logs))
+            self._check_hashes(list(its_own), {newest: block})
         if newest == through.number or not self._may_hold(through):
             return []
         return await self._logs_of(through, asyncio.Semaphore(1))

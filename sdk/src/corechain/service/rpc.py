@@ -16,14 +16,14 @@ import msgspec
 
 from corechain.http import AnswerTooLong
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain.service.answers import LOGS_METHOD, result_of, unread_answer
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.log_table import parse_logs
 from corechain.service.poster import FAILURES, Poster
 from corechain.service.reasons import reason_of
 from corechain.service.words import (
     Block,
     Log,
-    LogParser,
-    checked_logs,
     items_of,
     octets,
     parse_block,
@@ -86,17 +86,18 @@ class _Exchange:
         await self._poster.close()
 
     async def call(self, method: str, *params: Any) -> Any:
-        """The result. Raises NodeUnavailable, or NodeRefused with what the node said."""
+        """The result; logs as unread JSON (msgspec.Raw), here and in a batch. Raises
+        NodeUnavailable, or NodeRefused with what the node said."""
         async with self._leaving():
             request = self._request(Call(method, params))
-            answer = await self._post(method, request)
+            answer = await self._post(method, request, unread=method == LOGS_METHOD)
             if not isinstance(answer, dict):
                 raise NodeUnavailable(f"{method}: the answer is no JSON-RPC object")
             if answer.get("error") is not None:
                 raise _refusal(method, answer["error"])
             if answer.get("id") != request["id"] or "result" not in answer:
                 raise NodeUnavailable(f"{method}: the node answered another request")
-            return answer["result"]
+            return result_of(method, answer["result"])
 
     @asynccontextmanager
     async def _leaving(self) -> AsyncIterator[None]:
@@ -145,7 +146,8 @@ class _Exchange:
     async def _batch(self, calls: Sequence[Call]) -> list[Any]:
         requests = [self._request(call) for call in calls]
         async with self._leaving():
-            answer = await self._post("batch", requests)
+            unread = any(call.method == LOGS_METHOD for call in calls)
+            answer = await self._post("batch", requests, unread=unread)
             if isinstance(answer, dict) and answer.get("error") is not None:
                 raise _refusal("batch", answer["error"])
             by_id = {
@@ -162,7 +164,7 @@ class _Exchange:
         if answer is None or not ("result" in answer or answer.get("error") is not None):
             raise NodeUnavailable(f"{call.method}: the node left a call of a batch unanswered")
         if answer.get("error") is None:
-            return answer["result"]
+            return result_of(call.method, answer["result"])
         refusal = _refusal(call.method, answer["error"])
         if isinstance(refusal, NodeUnavailable):
             raise refusal
@@ -172,7 +174,7 @@ class _Exchange:
         self._id += 1
         return {"jsonrpc": "2.0", "id": self._id, "method": call.method, "params": call.params}
 
-    async def _post(self, method: str, request: Any) -> Any:
+    async def _post(self, method: str, request: Any, *, unread: bool) -> Any:
         try:
             async with asyncio.timeout(self._deadline_s):
                 status, content = await self._exchange(method, msgspec.json.encode(request))
@@ -182,7 +184,7 @@ class _Exchange:
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise NodeUnavailable(f"{method}: HTTP {status}")
         try:
-            return msgspec.json.decode(content)
+            return unread_answer(content) if unread else msgspec.json.decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if status in REFUSALS:
                 raise NodeRefused(method, 0, f"HTTP {status}") from error
@@ -304,14 +306,6 @@ def log_query(
 ) -> dict[str, Any]:
     """The filter of eth_getLogs; `where` is a span of blocks or a block hash."""
     return {"address": [to_hex(a) for a in addresses], "topics": list(topics), **where}
-
-
-def parse_logs(
-    raw: object, addresses: Sequence[bytes], topics: Sequence[Any], first: int, last: int
-) -> list[Log]:
-    """The answer to eth_getLogs, in order. Raises NodeUnavailable."""
-    logs = list(map(LogParser().read, items_of(raw, "logs")))
-    return checked_logs(logs, addresses, topics, first, last)
 
 
 async def logs_in_ranges(
