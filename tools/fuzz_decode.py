@@ -13,7 +13,10 @@ import tempfile
 from pathlib import Path
 
 NATIVE = Path(__file__).resolve().parent.parent / "native"
-SOURCES = ("columns", "blake2b", "cells", "keccak", "keccak_rows", "pack_json", "roots")
+SOURCES = (
+    "blake2b", "cells", "columns", "copy_rows", "keccak", "keccak_rows", "logs", "pack_json",
+    "roots",
+)  # fmt: skip
 STRICT = ["-g", "-O1", "-Wall", "-Wextra", "-Werror"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 

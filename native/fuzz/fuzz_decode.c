@@ -12,8 +12,10 @@
 #include <string.h>
 
 #include "columns.h"
+#include "copy_rows.h"
 #include "keccak.h"
 #include "keccak_rows.h"
+#include "logs.h"
 #include "pack_json.h"
 #include "roots.h"
 
@@ -166,6 +168,55 @@ static void json_body(input *to) {
     if (is_list) add_text(to, "]");
 }
 
+static const char *const QUANTITIES[] = {"\"0x1\"", "\"0x0f\"", "\"0x7fffffff\"", "\"0x80000000\"",
+                                         "\"0x8000000000000000\"", "\"0x\"", "1", "\"0xg\""};
+static const char *const OTHERS[] = {"null", "false", "\"0x0\"", "true", "7", "[]", "\"\\n\""};
+
+static void json_hex(input *to, size_t digits) {
+    add_text(to, "\"0x");
+    add_hex(to, chance(60) ? digits : digits + 1);
+    add_text(to, "\"");
+}
+
+static void json_log(input *to) {
+    static const char *const keys[] = {"address",   "topics",          "data",     "blockNumber",
+                                       "blockHash", "transactionHash", "logIndex", "removed",
+                                       "blockTimestamp"};
+    int first = 1;
+    add_text(to, "{");
+    for (unsigned turn = (unsigned)chance(9), i = 0; i < 9; i++) {
+        unsigned which = (turn + i) % 9;
+        if (which > 6 ? chance(2) : !chance(200)) continue;
+        add_key(to, keys[which], &first);
+        switch (which) {
+            case 0: json_hex(to, 40); break;
+            case 1:
+                add_text(to, "[");
+                for (uint64_t left = chance(chance(9) ? 5 : 7); left; left--) {
+                    json_hex(to, 64);
+                    if (left > 1) add_text(to, ",");
+                }
+                add_text(to, "]");
+                break;
+            case 2: json_hex(to, 2 * (size_t)chance(100)); break;
+            case 3: case 6: MOSTLY(to, 2, QUANTITIES); break;
+            case 7: add_text(to, chance(9) ? "false" : "true"); break;
+            case 8: MOSTLY(to, 3, OTHERS); break;
+            default: json_hex(to, 64);
+        }
+    }
+    add_text(to, "}");
+}
+
+static void log_body(input *to) {
+    add_text(to, "[");
+    for (uint64_t left = chance(4); left; left--) {
+        json_log(to);
+        if (left > 1) add_text(to, ",");
+    }
+    add_text(to, "]");
+}
+
 static void mutate(input *it) {
     static const uint8_t marks[] = "\"\\{}[],:0129-.eE \n\xff\x80\0";
     for (uint64_t times = chance(2) * chance(4); times && it->length; times--) {
@@ -258,6 +309,45 @@ static uint64_t decode_json(const uint8_t *body, size_t length) {
     return count > 0;
 }
 
+/* Rows of the logs: by kinds that some of their topics are, with every way to make a field. */
+static void write_rows(const corechain_log *logs, size_t count, const uint8_t *heap) {
+    size_t room = (size_t)chance(600);
+    uint8_t *of = block(NULL, count), *out = block(NULL, room), *masks = block(NULL, 64);
+    corechain_kind kinds[2] = {{{0}, 1, 64, 0}, {{0}, 0, UINT32_MAX, 0}};
+    corechain_field fields[5] = {{0, 0, 0}, {1, 0, 3}, {2, 12, 20}, {3, 0, 64}, {4, 48, 16}};
+    int32_t first[254];
+    for (int i = 0; i < 254; i++) first[i] = i ? -1 : 0;
+    memset(masks, (int)chance(2), 64);
+    for (size_t i = 0; i < count && i < 2; i++)
+        if (logs[i].topics) memcpy(kinds[i].topic, heap + logs[i].from, 32);
+    corechain_kinds_of(logs, count, heap, kinds, 2, masks, of);
+    int64_t raw = corechain_raw_rows(logs, count, heap, out, room);
+    require(raw <= (int64_t)room && (raw < 0 || raw >= 21), "raw rows");
+    int64_t made = corechain_field_rows(logs, count, heap, of, first, fields, 5,
+                                        (const uint8_t *)"abc", out, room);
+    require(made <= (int64_t)room && (made < 0 || made >= 21), "rows of fields");
+    free(of), free(out), free(masks);
+}
+
+static uint64_t decode_logs(const uint8_t *body, size_t length) {
+    size_t room = 1 + (size_t)chance(5), heap_room = chance(8) ? length / 2 : (size_t)chance(40);
+    corechain_log *logs = block(NULL, room * sizeof *logs);
+    uint8_t *heap = block(NULL, heap_room), address[20] = {0};
+    int64_t count = corechain_read_logs(body, length, logs, room, heap, heap_room);
+    for (int64_t i = 0; i < count; i++) {
+        require(logs[i].topics <= 4 && logs[i].block_number <= INT64_MAX, "a log's numbers");
+        require(logs[i].from + 32 * (size_t)logs[i].topics + logs[i].data_size <= heap_room, "heap");
+    }
+    if (count >= 0) {
+        require((size_t)count <= room, "room for logs");
+        int fit = corechain_logs_fit(logs, (size_t)count, address, 0, 0, UINT64_MAX);
+        require(fit || count > 1, "one log has no order");
+        write_rows(logs, (size_t)count, heap);
+    }
+    free(logs), free(heap);
+    return count > 0;
+}
+
 static void hash_trees(const uint8_t *bytes, size_t length) {
     size_t count = length / 40;
     if (!count) return;
@@ -272,26 +362,29 @@ static void hash_trees(const uint8_t *bytes, size_t length) {
 int main(int arguments, char **values) {
     uint64_t count = arguments > 1 ? strtoull(values[1], NULL, 10) : 1000000;
     uint64_t seed = arguments > 2 ? strtoull(values[2], NULL, 10) : 1;
-    uint64_t taken_packed = 0, taken_json = 0;
+    uint64_t taken_packed = 0, taken_json = 0, taken_logs = 0;
     state = seed * 0x9e3779b97f4a7c15 | 1;
     for (uint64_t i = 0; i < count; i++) {
         static input it;
-        int is_json = (int)(i & 1);
+        int is_json = (i & 3) == 1, is_logs = (i & 3) == 3;
         it.length = 0;
         if (!chance(50)) add_noise(&it, (size_t)chance(300));
         else if (is_json) json_body(&it);
+        else if (is_logs) log_body(&it);
         else packed_reports(&it);
         mutate(&it);
         uint8_t *bytes = block(it.bytes, it.length);
         taken_json += is_json ? decode_json(bytes, it.length) : 0;
-        taken_packed += is_json ? 0 : decode_columns(bytes, it.length);
-        if (!is_json && i % 16 == 0) hash_trees(bytes, it.length);
+        taken_logs += is_logs ? decode_logs(bytes, it.length) : 0;
+        taken_packed += i & 1 ? 0 : decode_columns(bytes, it.length);
+        if (i % 16 == 0) hash_trees(bytes, it.length);
         free(bytes);
     }
-    printf("%llu inputs, seed %llu: %llu packed and %llu JSON bodies were good\n",
+    printf("%llu inputs, seed %llu: %llu packed and %llu JSON bodies, %llu lists of logs were good\n",
            (unsigned long long)count, (unsigned long long)seed, (unsigned long long)taken_packed,
-           (unsigned long long)taken_json);
+           (unsigned long long)taken_json, (unsigned long long)taken_logs);
     fflush(stdout);
-    require(count < 1000 || (taken_packed > count / 50 && taken_json > count / 200), "the mix");
+    require(count < 1000 || (taken_packed > count / 50 && taken_json > count / 400 &&
+                             taken_logs > count / 50), "the mix");
     return 0;
 }

@@ -2,8 +2,10 @@
 
     PYTHONPATH=tests python tests/native/fuzz_agree.py --inputs 1000000 --seed 1
 
-Half of the inputs are nearly good JSON, which the native packer, the pure Python one and the
-reference have to read alike; half are nearly good packed reports, for both decoders of columns.
+A third of the inputs is nearly good JSON, which the native packer, the pure Python one and the
+reference have to read alike; a third is nearly good packed reports, for both decoders of columns; a
+third is nearly good answers to eth_getLogs, for the native reader, the pure Python one and the
+reference.
 Prints one JSON line.
 """
 
@@ -19,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from native import test_columns as columns
 from protocol import test_json_packing as packing
+from support import sent_logs
 
 from corechain.protocol import json_packing
 
@@ -60,18 +63,36 @@ def judge_packed(random: Random, told: Counter[str]) -> bool:
     return True
 
 
+def judge_logs(random: Random, told: Counter[str]) -> bool:
+    """Whether all three say the same of answers to eth_getLogs."""
+    for _ in range(A_POOL):
+        body = sent_logs.bent(random, sent_logs.answer(random, random.randrange(6)))
+        expected = sent_logs.outcome(sent_logs.by_reference, body)
+        told["logs"] += 1
+        told["logs taken natively"] += sent_logs.is_native(body)
+        if any(
+            sent_logs.outcome(read, body) != expected
+            for read in (sent_logs.by_parser, sent_logs.by_table)
+        ):
+            print(f"they differ: {body!r}", file=sys.stderr)
+            return False
+    return True
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     told: Counter[str] = Counter()
-    while told["json"] + told["packed"] < options.inputs:
+    judges = judge_json, judge_packed, judge_logs
+    while told["json"] + told["packed"] + told["logs"] < options.inputs:
         random = Random(f"{options.seed} {told['json']}")
-        if not (judge_json(random, told) and judge_packed(random, told)):
+        if not all(judge(random, told) for judge in judges):
             return 1
     # A mix of nothing but rubbish would agree about everything.
-    if min(told["json taken whole"], told["packed taken"]) * 100 < options.inputs:
+    taken = "json taken whole", "packed taken", "logs taken natively"
+    if min(told[name] for name in taken) * 100 < options.inputs:
         print(f"too few inputs were good: {told}", file=sys.stderr)
         return 1
     print(json.dumps({"seed": options.seed, "native": NATIVE is not None, **told}))

@@ -1,11 +1,13 @@
 """Answers to eth_getLogs, good and nearly good, and what the reference and corechain-native say."""
 
 import json
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
 import msgspec
 
+from corechain.service.answers import LOGS_METHOD, result_of, unread_answer
 from corechain.service.errors import NodeUnavailable
 from corechain.service.log_table import LogTable, parse_logs, read_logs
 from corechain.service.words import Log
@@ -70,32 +72,34 @@ def bent(random: Random, logs: list[dict[str, Any]]) -> bytes:
     return bytes(body)
 
 
-def outcome(read: Any, body: bytes) -> list[Log] | str:
-    """The logs, or that there are none."""
+def outcome(read: Callable[[Any], Sequence[Log]], body: bytes) -> list[Log] | str:
+    """The logs that a reader of results takes from an answer with this body, if it takes it."""
+    content = b'{"jsonrpc":"2.0","id":1,"result":' + body + b"}"
+    decoded = msgspec.json.decode if read is by_reference else unread_answer
     try:
-        return list(read(msgspec.Raw(body)))
-    except NodeUnavailable:
+        answer = decoded(content)
+        return list(read(result_of(LOGS_METHOD, answer["result"])))
+    except (NodeUnavailable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "unavailable"
 
 
-def by_reference(raw: msgspec.Raw) -> list[Log]:
+def by_reference(raw: Any) -> list[Log]:
     """Each log alone, from what JSON makes of it."""
-    try:
-        decoded = msgspec.json.decode(raw)
-    except (ValueError, RecursionError) as error:
-        raise NodeUnavailable(str(error)) from error
-    return parse_logs(decoded, CONTRACTS, [], FIRST, LAST)
+    return parse_logs(raw, CONTRACTS, [], FIRST, LAST)
 
 
-def by_parser(raw: msgspec.Raw) -> list[Log]:
+def by_parser(raw: Any) -> list[Log]:
     """In pure Python, many together."""
     return parse_logs(raw, CONTRACTS, [], FIRST, LAST)
 
 
-def by_table(raw: msgspec.Raw) -> list[Log]:
+def by_table(raw: Any) -> Sequence[Log]:
     """Natively where that reads it."""
-    return list(read_logs(raw, CONTRACTS, FIRST, LAST))
+    return read_logs(raw, CONTRACTS, FIRST, LAST)
 
 
 def is_native(body: bytes) -> bool:
-    return isinstance(read_logs(msgspec.Raw(body), CONTRACTS, FIRST, LAST), LogTable)
+    try:
+        return isinstance(by_table(msgspec.Raw(body)), LogTable)
+    except NodeUnavailable:
+        return False

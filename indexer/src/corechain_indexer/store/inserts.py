@@ -1,9 +1,8 @@
 """Rows into the tables of the mirror: all of them, or, where Postgres refuses one, all others."""
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from typing import TYPE_CHECKING
 
 from asyncpg import DataError, IntegrityConstraintViolationError, PLPGSQLError
@@ -20,6 +19,8 @@ Place = tuple[int, int]
 """Block number and index of a log: every row begins with them."""
 COPIED_FROM = 50
 """From so many rows on COPY is quicker than INSERT, which takes a round trip less."""
+PART_BYTES = 1 << 18
+"""What is handed to the connection at a time."""
 BATCH_ID = COLUMNS["batch"].index("batch_id")
 REFUSED = (
     DataError,
@@ -44,7 +45,7 @@ async def insert_all(connection: "Conn", tables: Tables) -> None:
 async def _insert(connection: "Conn", table: str, rows: Sequence[Row]) -> None:
     if isinstance(rows, PackedRows):
         await connection.copy_to_table(
-            table, source=BytesIO(rows.packed), columns=COLUMNS[table], format="binary"
+            table, source=_parts(rows.packed), columns=COLUMNS[table], format="binary"
         )
         return
     if len(rows) < COPIED_FROM:
@@ -53,6 +54,12 @@ async def _insert(connection: "Conn", table: str, rows: Sequence[Row]) -> None:
     if table == "batch":
         rows = await _first_commitments(connection, rows)
     await connection.copy_records_to_table(table, records=rows, columns=COLUMNS[table])
+
+
+async def _parts(packed: bytes) -> AsyncIterator[bytes]:
+    """A file would be read by a thread, and the whole at once be copied by driver and loop."""
+    for start in range(0, len(packed), PART_BYTES):
+        yield packed[start : start + PART_BYTES]
 
 
 async def _first_commitments(connection: "Conn", rows: Sequence[Row]) -> list[Row]:

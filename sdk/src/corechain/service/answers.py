@@ -25,9 +25,12 @@ class _Envelope(msgspec.Struct):
 _envelopes = msgspec.json.Decoder(_Envelope | list[_Envelope]).decode
 
 
-def unread_answer(content: bytes) -> Any:
+def unread_answer(content: bytes | bytearray) -> Any:
     """An answer or a list of them as dicts, whose results are msgspec.Raw; what has another form is
     decoded as a whole. Raises msgspec.DecodeError, UnicodeDecodeError, RecursionError."""
+    # What is passed over is not looked at: bytes that are no UTF-8 would go unseen there.
+    if not content.isascii():
+        return msgspec.json.decode(content)
     try:
         found = _envelopes(content)
     except msgspec.ValidationError:

@@ -41,8 +41,9 @@ class Poster:
         self._url, self._timeout_s, self._most = url, timeout_s, max_answer_bytes
         self._session: _Session | None = None
 
-    async def post(self, body: bytes) -> tuple[int, bytes]:
-        """Status and content. Raises FAILURES, AnswerTooLong."""
+    async def post(self, body: bytes) -> tuple[int, bytearray]:
+        """Status and content; not a copy of it, it may be many megabytes. Raises FAILURES,
+        AnswerTooLong."""
         session = await self._young_session()
         session.under_way += 1
         try:
@@ -61,7 +62,7 @@ class Poster:
             self._session = await self._open()
         return self._session
 
-    async def _exchange(self, client: aiohttp.ClientSession, body: bytes) -> tuple[int, bytes]:
+    async def _exchange(self, client: aiohttp.ClientSession, body: bytes) -> tuple[int, bytearray]:
         content = bytearray()
         sent = client.post(self._url, data=body, headers=HEADERS, allow_redirects=False)
         async with sent as response:
@@ -69,7 +70,7 @@ class Poster:
                 content += chunk
                 if len(content) > self._most:
                     raise AnswerTooLong(f"the answer is over {self._most} bytes")
-            return response.status, bytes(content)
+            return response.status, content
 
     async def leave(self) -> None:
         """The next POST opens a connection: of several servers behind one address, a kept one stays

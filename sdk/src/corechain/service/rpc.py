@@ -190,7 +190,7 @@ class _Exchange:
                 raise NodeRefused(method, 0, f"HTTP {status}") from error
             raise NodeUnavailable(f"{method}: HTTP {status}, the answer is not JSON") from error
 
-    async def _exchange(self, method: str, body: bytes) -> tuple[int, bytes]:
+    async def _exchange(self, method: str, body: bytes) -> tuple[int, bytearray]:
         """Status and content. What fails here is not the deadline of the whole answer."""
         try:
             return await self._poster.post(body)
