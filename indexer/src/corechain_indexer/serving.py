@@ -13,6 +13,7 @@ from starlette.applications import Starlette
 
 from corechain.deployment import Deployment
 from corechain.implementation import is_native
+from corechain.service.command import collect_seldom
 from corechain.service.expositions import merged
 from corechain.service.http_server import (
     HttpServer,
@@ -28,6 +29,7 @@ from corechain.service.supervision import Loops, sessions, stop_all
 from corechain.service.worker_processes import WorkerProcesses, supervisor_gone, worker_command
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.direct import DirectQueries
+from corechain_indexer.api.warm import Warming
 from corechain_indexer.following import Follower, Role
 from corechain_indexer.service import Indexer
 from corechain_indexer.settings import PREFIX, Settings
@@ -69,7 +71,13 @@ async def _run_alone(settings: Settings, indexer: Indexer, roles: Sequence[Role]
             async with also_served(api.app(queries=False), ops):
                 loops = indexer.loops(roles, api)
                 direct = DirectQueries(api) if Role.API in roles else None
-                await _serve(_server(settings, api, app, direct), listener, loops, roles)
+                server = _server(settings, api, app, direct)
+                # Who does everything is small, or is being tried out: it is there at once.
+                before = partial(_can_answer, indexer, api, asyncio.Event())
+                only_answers = list(roles) == [Role.API]
+                await _serve(
+                    server, listener, loops, roles, before=before if only_answers else None
+                )
         finally:
             await indexer.close()
     log.info("stopped")
@@ -161,13 +169,17 @@ def _worker_command(reserved: socket.socket) -> list[str]:
     return worker_command("indexer", "worker", "--port", str(reserved.getsockname()[1]))
 
 
-async def _can_answer(indexer: Indexer, stop: asyncio.Event) -> None:
-    """Returns when the database is there, or is known to be away: until then the other workers
-    answer better. While it is away all say so, as a process alone does."""
+async def _can_answer(indexer: Indexer, api: Api, stop: asyncio.Event) -> None:
+    """Returns when the first query costs what others do, or the database is known to be away:
+    until then the other workers answer better. While it is away all say so, as a process alone
+    does."""
     while not (  # noqa: ASYNC110 (three things that have no event in common)
         indexer.prepared.is_set() or indexer.supervised.unwell() or stop.is_set()
     ):
         await asyncio.sleep(LOOK_S)
+    if indexer.prepared.is_set():
+        await Warming(api.handlers, indexer.readers).run()
+        collect_seldom()  # once more: what was read stays
 
 
 def _share(settings: Settings) -> Settings:
@@ -196,7 +208,7 @@ async def run_worker(
             server = _server(settings, api, app, DirectQueries(api))
             async with also_served(api.app(queries=False), ops):
                 loops = indexer.loops([Role.API], api, keeps=False)
-                ready = partial(_can_answer, indexer, stop)
+                ready = partial(_can_answer, indexer, api, stop)
                 await _serve(server, listener, loops, [Role.API], stop, ready)
         finally:
             watching.cancel()

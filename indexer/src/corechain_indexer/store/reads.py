@@ -100,6 +100,11 @@ class Reads:
         question = (SQL["batches_in_window"], start, end, limit, newest_block)
         return [row["batch_id"] for row in await asked(self.database.fetch(*question))]
 
+    async def newest_verified(self, limit: int) -> "Sequence[Record]":
+        """`batch_id`, `commitment` of those among the newest `limit` batches that are verified and
+        have the upper levels of their trees."""
+        return await asked(self.database.fetch(SQL["newest_verified"], limit))
+
     async def headers_of(self, batch_ids: Sequence[int]) -> "Sequence[Record]":
         """Of those that are verified."""
         return await asked(self.database.fetch(SQL["headers_of"], batch_ids))

@@ -82,6 +82,13 @@ select b.batch_id, b.commitment, b.block_number, finality_of(b.block_number, m.s
  where b.batch_id between $1 and $2 and f.state = 'verified' and ($3::bigint is null or b.block_number <= $3)
  order by b.batch_id
 
+-- name: newest_verified
+-- Those among the newest $1 batches that are verified and have the upper levels of their trees.
+select b.batch_id, b.commitment
+  from (select batch_id, commitment from batch order by block_number desc, log_index desc limit $1) b
+  join batch_file f using (batch_id)
+ where f.state = 'verified' and f.tree_levels is not null
+
 -- name: headers_of
 -- The headers of some verified batches.
 select b.batch_id, b.commitment, b.block_number, b.transaction, f.state, f.reason,
