@@ -27,6 +27,9 @@ SETTLE_S = 20.0
 """After the last request is sent; what has no answer by then is an error."""
 POLL_S = 0.002
 BUFFER = 1 << 20
+GREETING = "/health"
+"""What a balancer asks: it touches no store, so nothing is warm that a query needs."""
+GREETED_AT_ONCE = 256
 HEAD_END, LENGTH = b"\r\n\r\n", b"content-length: "
 
 
@@ -55,6 +58,23 @@ class Client:
             self.sockets[one.fileno()] = one
             self.idle.append(one)
             self._epoll.register(one.fileno(), select.EPOLLIN)
+
+    def greet(self) -> None:
+        """A request on each connection: from then on it is one that is kept alive, and accepted."""
+        plan, self.requests = (
+            self.requests,
+            [("greeting", _request(self.host, self.port, GREETING))],
+        )
+        for number in range(len(self.sockets)):
+            while len(self.sent) >= GREETED_AT_ONCE:
+                self._receive(POLL_S)
+            self._send(time.perf_counter(), number)
+        while self.sent:
+            self._receive(POLL_S)
+        self.requests = plan
+        self.latencies.clear()
+        self.statuses.clear()
+        del self.late[:]
 
     def run(self, rate: float, seconds: float) -> float:
         """Seconds from the first to the last request."""
@@ -139,14 +159,22 @@ def percentile(values: list[float], share: float) -> float:
     return round(1000 * values[min(len(values) - 1, int(len(values) * share))], 2) if values else 0
 
 
-def summary(client: Client, seconds: float) -> dict[str, Any]:
+def _request(host: str, port: int, target: str) -> bytes:
+    return f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode()
+
+
+def _cpu_s() -> float:
+    spent = resource.getrusage(resource.RUSAGE_SELF)
+    return spent.ru_utime + spent.ru_stime
+
+
+def summary(client: Client, seconds: float, cpu_s: float) -> dict[str, Any]:
     every = sorted(value for values in client.latencies.values() for value in values)
     good = client.statuses.pop("200", 0)
     kinds = {
         kind: [percentile(sorted(values), share) for share in (0.5, 0.95, 0.99)]
         for kind, values in sorted(client.latencies.items())
     }
-    spent = resource.getrusage(resource.RUSAGE_SELF)
     return {
         "answered": good,
         "requests_per_s": round(good / seconds, 1),
@@ -157,7 +185,7 @@ def summary(client: Client, seconds: float) -> dict[str, Any]:
         "errors": sum(client.statuses.values()),
         "statuses": {name: count for name, count in client.statuses.items() if count},
         "sent_late_p95_ms": percentile(sorted(client.late), 0.95),
-        "client_us": round((spent.ru_utime + spent.ru_stime) / max(1, good) * 1e6, 1),
+        "client_us": round(cpu_s / max(1, good) * 1e6, 1),
         "by_kind_ms": kinds,
     }
 
@@ -166,17 +194,18 @@ def main() -> None:
     host, port, file = sys.argv[1:]
     plan = json.loads(Path(file).read_text())
     allow_open_files(plan["connections"] + 256)
-    requests = [
-        (kind, f"GET {target} HTTP/1.1\r\nHost: {host}:{port}\r\n\r\n".encode())
-        for kind, target in plan["requests"]
-    ]
+    requests = [(kind, _request(host, int(port), target)) for kind, target in plan["requests"]]
     client = Client(host, int(port), requests)
     client.connect(plan["connections"])
-    # What it costs to accept them is no part of a request.
+    # What it costs to accept them is no part of a request; and a server hangs up on who connects
+    # and asks for nothing within ten seconds, which is as long as a slow step takes.
+    client.greet()
     print("connected", flush=True)
     sys.stdin.readline()
+    before = _cpu_s()
     seconds = client.run(plan["rate"], plan["seconds"])
-    print(json.dumps({"connections": len(client.sockets)} | summary(client, seconds)))
+    found = summary(client, seconds, _cpu_s() - before)
+    print(json.dumps({"connections": len(client.sockets)} | found))
 
 
 if __name__ == "__main__":

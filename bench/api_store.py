@@ -53,6 +53,9 @@ BLOCK_S = 2.0
 LAYOUT = "segments"
 """How readings are kept. Where a later version keeps them in another way, it has another name, and
 is filled anew: a migration need not turn millions of rows over at once."""
+POSTGRES = {"shared_buffers": "2GB"}
+"""Its documentation asks for a quarter of the memory of a machine of its own; the 128 MB that it
+has without being asked are a twentieth of this index."""
 CONTRACTS = ("DeviceRegistry", "DataBatches", "CoreToken", "PaymentChannels", "StateChannels")
 
 
@@ -227,7 +230,8 @@ def filled_store(readings: int) -> Iterator[Store]:
         shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        postgres = stack.enter_context(PostgresServer(home / "postgres"))
+        postgres = PostgresServer(home / "postgres", settings=POSTGRES)
+        stack.enter_context(postgres)
         valkey = stack.enter_context(ValkeyServer(home / "valkey"))
         anvil = stack.enter_context(AnvilServer(home / "anvil", chain_id=CHAIN_ID))
         store = Store(postgres, valkey, anvil, _manifest(home), shape)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from support.processes import eventually, family, is_gone, mentioning, survivors
 
@@ -212,8 +213,12 @@ def open_folder() -> Iterator[Path]:
 def test_postgres_runs_without_being_root_in_every_way_we_know(
     way: Privileges, open_folder: Path
 ) -> None:
-    with PostgresServer(open_folder / "postgres", run_as=way) as server:
+    own = {"shared_buffers": "4MB", "timezone": "CET"}
+    with PostgresServer(open_folder / "postgres", run_as=way, settings=own) as server:
         members = family(server.pid)
+        command = psutil.Process(server.pid).cmdline()
+        assert {"shared_buffers=4MB", "timezone=CET"} <= set(command)
+        assert "timezone=UTC" not in command
         server.create_database("some")
         server.kill()
         assert survivors(members) == []

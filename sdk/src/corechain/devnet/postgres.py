@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -87,10 +88,16 @@ class PostgresServer(Server):
     polite = signal.SIGINT
 
     def __init__(
-        self, directory: Path | str, port: int | None = None, run_as: Privileges | None = None
+        self,
+        directory: Path | str,
+        port: int | None = None,
+        run_as: Privileges | None = None,
+        settings: Mapping[str, str] | None = None,
     ) -> None:
+        """With `settings` of its own in place of ours, or beside them (`postgres -c`)."""
         super().__init__(directory, port)
         self._run_as = run_as or privileges()
+        self._own_settings = dict(settings or {})
 
     @property
     def url(self) -> str:
@@ -188,6 +195,7 @@ class PostgresServer(Server):
             "max_connections": "200",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            **self._own_settings,
         }
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         return self._as_nobody("postgres", "-D", str(self.data), *options)
