@@ -26,7 +26,7 @@ from support.processes import PATIENCE_S
 
 from corechain.service.database import connect
 from corechain.service.settings import InvalidSetting, load
-from corechain_indexer.audit import audit_index
+from corechain_indexer.audit import Report, audit_index
 from corechain_indexer.errors import ArchiveUnavailable
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.archive import Archive, ArchiveStore
@@ -103,9 +103,12 @@ async def archive_all(driven: Driven) -> None:
 
 
 async def audited(world: World, driven: Driven) -> dict[str, int]:
-    settings, deployment = driven.indexer.settings, world.chain.deployment
-    report = await audit_index(settings, deployment, world.chain.rpc_url, 0, world.head)
-    return report.findings
+    return (await report_of(world, driven)).findings
+
+
+async def report_of(world: World, driven: Driven, *, heal: bool = False) -> Report:
+    asked = driven.indexer.settings, world.chain.deployment, world.chain.rpc_url, 0, world.head
+    return await audit_index(*asked, heal=heal)
 
 
 async def test_no_answer_shows_that_leaves_are_archived(world: World, old: Driven) -> None:
@@ -244,6 +247,37 @@ async def test_an_audit_names_a_damaged_archive(world: World, old: Driven) -> No
     (commitment, _), _ = (await batches(old.indexer.pool)).values()
     flip(-1)(path_of(folder_of(old), commitment))
     assert await audited(world, old) == {"an archive that cannot be read": 1}
+
+
+async def test_an_archive_is_made_anew_from_the_data_sources(world: World, old: Driven) -> None:
+    before = await answers(world, old)
+    await archive_all(old)
+    folder, names = folder_of(old), [c for c, _ in (await batches(old.indexer.pool)).values()]
+    paths = [path_of(folder, name) for name in names]
+    whole = [path.read_bytes() for path in paths]
+    paths[0].unlink()
+    # Right checksums and the leaves of another batch: no damage that a file shows by itself.
+    write_archive(folder, names[1], read_archive(folder, names[1], 0, None)[:1] * 2)
+    assert await audited(world, old) != {}
+    report = await report_of(world, old, heal=True)
+    assert (report.findings, report.healed) == ({}, 2)
+    assert [path.read_bytes() for path in paths] == whole
+    assert await answers(world, old) == before
+    assert (await report_of(world, old, heal=True)).healed == 0
+
+
+async def test_an_archive_without_its_data_file_stays_as_it_is(world: World, old: Driven) -> None:
+    await archive_all(old)
+    (commitment, _), _ = (await batches(old.indexer.pool)).values()
+    path = path_of(folder_of(old), commitment)
+    flip(-1)(path)
+    damaged = path.read_bytes()
+    for file in world.data_dir.glob("*.ccdf"):
+        file.write_bytes(file.read_bytes()[:-1] + b"x")  # a source that sends something else
+    report = await report_of(world, old, heal=True)
+    assert report.findings == {"an archive that cannot be read": 1}
+    assert "cannot be made anew: no source has the data file" in report.examples[0]
+    assert path.read_bytes() == damaged
 
 
 async def test_what_goes_after_it_was_archived_is_told_to_the_series(

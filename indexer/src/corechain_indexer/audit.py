@@ -1,8 +1,8 @@
 """Audits an index against a node, a second one at best, and against itself.
 
 For a range of blocks: does the node tell the same events and blocks, is every stored leaf under the
-root that the chain has, and is what is served made of those leaves. Reads only, and may run beside
-an indexer.
+root that the chain has, and is what is served made of those leaves. Reads only, but for archive
+files when it is to heal them, and may run beside an indexer.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from corechain.deployment import Deployment
 from corechain.protocol.columns import rows_of
-from corechain.protocol.errors import NotMirrored
+from corechain.protocol.errors import NotMirrored, TransportError
 from corechain.protocol.levels import UpperLevels
 from corechain.protocol.reading import READING_BYTES
 from corechain.protocol.roots import hash_rows, merkle_root, statistics_root
@@ -21,6 +21,9 @@ from corechain.service.database import create_pool
 from corechain.service.rpc import Questions, Rpc, logs_in_ranges
 from corechain_indexer.api.rows import header_of
 from corechain_indexer.errors import ArchiveUnavailable
+from corechain_indexer.fetch import FileSources
+from corechain_indexer.healing import Healer
+from corechain_indexer.judge import Expected, Mismatch
 from corechain_indexer.projections import Row, raw_row
 from corechain_indexer.settings import Settings
 from corechain_indexer.source import check_chain, node_of
@@ -53,6 +56,8 @@ class Report:
     blocks: int = 0
     batches: int = 0
     leaves: int = 0
+    healed: int = 0
+    """Archive files that were missing or damaged, and are right now."""
     checked: bool = True
     """False where no block is final yet: nothing was compared, so nothing is known to be right."""
     findings: dict[str, int] = field(default_factory=dict)
@@ -80,6 +85,8 @@ class Auditor:
     addresses: Sequence[bytes]
     range_blocks: int
     archive: Archive = NO_ARCHIVE
+    healer: Healer | None = None
+    """Who makes archive files anew, if that is wanted."""
 
     async def audit(self, first: int, last: int | None = None) -> Report:
         """Up to `last`, or the newest final block: what is newer may change while we look. Where
@@ -140,10 +147,8 @@ class Auditor:
     async def _judge(self, report: Report, row: "Record") -> None:
         batch_id = row["batch_id"]
         report.batches += 1
-        try:
-            leaves = await self.archive.leaves(row)
-        except ArchiveUnavailable as error:
-            report.find("an archive that cannot be read", f"batch {batch_id}: {error.why}")
+        leaves = await self._leaves(report, row)
+        if leaves is None:
             return
         report.leaves += len(leaves) // READING_BYTES
         for kind in await asyncio.to_thread(_wrong_roots, row, leaves):
@@ -156,6 +161,32 @@ class Auditor:
             report.find("segments that are not of the leaves", f"batch {batch_id}")
         if set(derived.rows()) - kept:
             report.find("segments that are missing", f"batch {batch_id}")
+
+    async def _leaves(self, report: Report, row: "Record") -> bytes | None:
+        """None where they cannot be read, which is a finding."""
+        try:
+            leaves = await self.archive.leaves(row)
+        except ArchiveUnavailable as error:
+            return await self._healed(report, row, error.why)
+        if row["archived"] is None or self.healer is None:
+            return leaves
+        # With checksums of its own, a file can be wrong and not damaged.
+        wrong = await asyncio.to_thread(_wrong_roots, row, leaves)
+        return await self._healed(report, row, "it has other leaves") if wrong else leaves
+
+    async def _healed(self, report: Report, row: "Record", why: str) -> bytes | None:
+        batch_id = row["batch_id"]
+        if self.healer is not None:
+            try:
+                await self.healer.heal(batch_id, row["commitment"])
+                leaves = await self.archive.leaves(row)
+            except (TransportError, Mismatch) as error:
+                why = f"{why}; it cannot be made anew: {error}"
+            else:
+                report.healed += 1
+                return leaves
+        report.find("an archive that cannot be read", f"batch {batch_id}: {why}")
+        return None
 
     async def _look_for_strays(self, report: Report) -> None:
         for batch_id in await self._kept.stray_segments():
@@ -198,21 +229,33 @@ def _wrong_roots(row: "Record", leaves: bytes) -> list[str]:
 
 
 async def audit_index(
-    settings: Settings, deployment: Deployment, node: str | None, first: int, last: int | None
+    settings: Settings,
+    deployment: Deployment,
+    node: str | None,
+    first: int,
+    last: int | None,
+    *,
+    heal: bool = False,
 ) -> Report:
-    """`Auditor.audit` of the index, by the node of the settings where no other is named.
+    """`Auditor.audit` of the index, by the node of the settings where no other is named; with
+    `heal` archive files that are missing or damaged are made anew from the data sources.
 
     Raises WrongNode too.
     """
     rpc = Rpc(node, settings.rpc_timeout_s) if node else node_of(settings)
     archive = Archive(settings.archive_dir)
     addresses = [contract.address for contract in deployment.contracts.values()]
+    limits = settings.fetch_timeout_s, settings.max_file_bytes
+    sources = FileSources(settings.data_templates, *limits)
+    expected = Expected(deployment.chain_id, deployment.address("DeviceRegistry"))
+    healer = Healer(archive, sources, expected) if heal else None
     try:
         await check_chain(rpc, deployment.chain_id)
         async with create_pool(settings.session_url) as pool:
-            limits = settings.log_range_blocks, archive
-            auditor = Auditor(pool, rpc, addresses, *limits)
+            ranges = settings.log_range_blocks
+            auditor = Auditor(pool, rpc, addresses, ranges, archive, healer)
             return await auditor.audit(max(first, deployment.first_block), last)
     finally:
         archive.close()
+        await sources.close()
         await rpc.close()

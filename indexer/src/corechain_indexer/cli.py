@@ -138,9 +138,13 @@ def audit(
     node: Annotated[
         str | None, typer.Option(help="URL of a second node; else the indexer's own.")
     ] = None,
+    heal: Annotated[
+        bool, typer.Option(help="Make archive files that are missing or damaged anew.")
+    ] = False,
 ) -> None:
     """Compare the index with a node, and its data with the roots on chain. Prints JSON.
 
+    With --heal archive files come anew from the data sources, checked as when they were verified.
     Exits with 1 when anything differs, with 3 when no block of the range is final yet: then
     nothing was checked.
     """
@@ -150,7 +154,7 @@ def audit(
     reports: list[Report] = []
 
     async def main() -> None:
-        report = await audit_index(settings, deployment, node, first, last)
+        report = await audit_index(settings, deployment, node, first, last, heal=heal)
         typer.echo(json.dumps(report.document(), indent=2))
         reports.append(report)
 
