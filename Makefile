@@ -24,6 +24,10 @@ NODE := .corechain/node/bin
 RUN := PYTHONDONTWRITEBYTECODE= PATH="$(abspath $(NODE)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 # The same examples of hypothesis for the same code: tests/conftest.py.
 PYTEST := pytest --hypothesis-profile=ci
+UNITS := tests/protocol tests/native tests/service tests/sdk tests/relayer tests/indexer tests/scripts
+NETWORKS := tests/e2e tests/nodes
+# In the order that tests/conftest.py has given them.
+SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
 APE_PLUGIN := tools/ape-corechain
 OVERRIDES := tools/overrides.txt
@@ -33,7 +37,7 @@ INFLUX := .corechain/influx/influxd
 CLUSTER_SERVERS := .corechain/servers/.installed
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
-.PHONY: help setup native up demo test test-solidity test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-api bench-stream bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-api bench-stream bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -97,8 +101,8 @@ settings: setup ## write docs/settings.md from the settings classes
 # tried again by each part, two at a time.
 SETUP := setup
 
-test: setup ## everything, about 20 minutes on 2 cores
-	@$(MAKE) --no-print-directory -j 2 SETUP= test-solidity test-services
+test: setup ## everything, about 15 minutes on 2 cores
+	@$(MAKE) --no-print-directory -j 3 SETUP= test-solidity test-ape test-services
 	@# Building geth would take a fifth of the time that all tests have: only one that is there is used.
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
 	  else echo "! no geth is built here: NOT run on a second node (make test-geth builds it, with Go)"; fi
@@ -109,9 +113,11 @@ test-solidity:
 	@nice -n 5 $(MAKE) --no-print-directory check
 	@nice -n 5 $(MAKE) --no-print-directory test-contracts
 
+# In one run, so that nobody waits at the end of a part for its longest file: the longest begin first,
+# tests/support/costs.py. Four processes for two cores: most of these tests wait for servers.
 test-services:
-	@$(MAKE) --no-print-directory test-unit
-	@$(MAKE) --no-print-directory test-e2e
+	@echo "· protocol, sdk, relayer, indexer, deployment, the whole network"
+	@$(RUN) $(PYTEST) $(UNITS) $(NETWORKS) $(SPREAD)
 
 test-contracts: $(SETUP) ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"
@@ -124,18 +130,25 @@ test-contracts: $(SETUP) ## forge fuzz and invariants, models, disputes on anvil
 
 test-unit: $(SETUP) ## protocol, SDK, relayer, indexer, deployment on real servers
 	@echo "· protocol, sdk, relayer, indexer, deployment"
-	@# Four for two cores: most of these tests wait for servers and processes.
-	@$(RUN) $(PYTEST) tests/protocol tests/native tests/service tests/sdk tests/relayer tests/indexer tests/scripts -n 4 --dist loadfile
+	@$(RUN) $(PYTEST) $(UNITS) $(SPREAD)
 
 test-e2e: $(SETUP) ## the whole network, and the contracts through Ape
-	@echo "· contracts through Ape"
-	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
+	@$(MAKE) --no-print-directory SETUP= test-ape
 	@echo "· the whole network"
-	@$(RUN) $(PYTEST) tests/e2e tests/nodes -n 3 --dist loadfile
+	@$(RUN) $(PYTEST) $(NETWORKS) $(SPREAD)
+
+test-ape: $(SETUP)
+	@echo "· contracts through Ape"
+	@$(RUN) $(BIN)/python tools/compile_contracts.py
+	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 
 # What fails here and not in `make test` rests on timing. It takes three to five times as long.
 test-slow: setup ## tests whose processes stand still at random, as on a machine far too busy (ARGS="tests/relayer -n 2")
 	@$(RUN) $(BIN)/python tools/stalls.py -- pytest $(or $(ARGS),tests/relayer tests/indexer tests/sdk tests/service -n 2 --dist loadfile)
+
+.PHONY: test-costs
+test-costs: setup ## CPU seconds of each file of tests, with all that it starts (ARGS="tests/relayer -n 2 --dist loadfile")
+	@$(RUN) $(BIN)/python tools/costs.py --hypothesis-profile=ci $(or $(ARGS),$(UNITS) $(NETWORKS) $(SPREAD))
 
 second-node: $(GETH) ## build geth through the Go module proxy, once (4 minutes)
 

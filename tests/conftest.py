@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from support.chain import reverted_after
+from support.costs import longest_first
 from support.databases import Databases
 from support.kafka import shared_broker
 from support.ports import take_own_ports
@@ -61,6 +62,17 @@ def pytest_configure(config: pytest.Config) -> None:
     # web3 7.16 imports it; nothing of ours uses it.
     ignored = "ignore:websockets.legacy is deprecated:DeprecationWarning"
     config.addinivalue_line("filterwarnings", ignored)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the work, what takes longest begins first: `make test`."""
+    if hasattr(config, "workerinput"):
+        places = longest_first(file_of(item) for item in items)
+        items.sort(key=lambda item: places[file_of(item)])
+
+
+def file_of(item: pytest.Item) -> str:
+    return item.nodeid.partition("::")[0]
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:

@@ -33,6 +33,9 @@ from corechain.devnet.settings import Ports
 from corechain.service.database import asked, create_pool
 from corechain.service.errors import StoreUnavailable
 
+INSERT_S = 5.0
+"""Of one try: the same is tried again until there is a leader."""
+
 PATHS = "/v1/batches?limit=20", "/v1/devices?limit=20", "/v1/status", "/v1/epochs"
 CALM_S = 8.0
 """Of queries before the kill and after it, to compare with."""
@@ -71,7 +74,7 @@ class Rows:
                 try:
                     # As all of ours: an insert whose answer was lost may have come to pass.
                     words = "insert into row values ($1) on conflict do nothing"
-                    await asked(pool.execute(words, number, timeout=5.0))
+                    await asked(pool.execute(words, number, timeout=INSERT_S))
                 except StoreUnavailable:
                     await asyncio.sleep(0.05)
                     continue

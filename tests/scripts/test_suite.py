@@ -11,6 +11,8 @@ given one without, or a place for them that somebody has chosen
   they lie where they lay
 given runs that failed or were killed, and others that go on
   the next one removes what the dead have left
+given files of which some take a minute, and several processes
+  those begin first, however few tests they have
 given a command on a machine that stalls
   its processes stand still and go on, and its exit code is passed on
 """
@@ -27,6 +29,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support import scratch
+from support.costs import COSTS_S, longest_first
 from support.processes import PATIENCE_S
 
 from corechain.devnet.process import free_port
@@ -183,3 +186,38 @@ def test_memory_is_room_only_as_far_as_the_machine_has_it(
 ) -> None:
     nowhere.setattr(scratch, "_free_memory", lambda: 0)
     assert scratch.take_memory(tmp_path) is None
+
+
+def test_the_longest_files_begin_first_and_those_without_servers_before_them() -> None:
+    few, many, pure = (
+        "tests/relayer/test_lanes.py",
+        "tests/sdk/test_x.py",
+        "tests/protocol/test_y.py",
+    )
+    places = longest_first([*[many] * 50, few, pure])
+    assert sorted(places, key=lambda file: places[file]) == [pure, few, many]
+
+
+def test_a_file_that_is_said_to_take_long_is_there() -> None:
+    assert [file for file in COSTS_S if not (REPOSITORY / file).exists()] == []
+
+
+def test_the_cost_of_a_file_is_that_of_all_that_it_starts(tmp_path: Path) -> None:
+    burn = "import time\nwhile time.process_time() < 1.2: pass"
+    (tmp_path / "test_burning.py").write_text(
+        "import subprocess, sys\n"
+        f"def test_it(): subprocess.run([sys.executable, '-c', {burn!r}], check=True)\n"
+    )
+    (tmp_path / "test_idling.py").write_text("def test_it(): pass\n")
+    command = [sys.executable, REPOSITORY / "tools" / "costs.py", "--rootdir", tmp_path]
+    # Plugins that our own settings switch off: Ape's takes seconds.
+    without = [word for name in ("ape_test", "schemathesis") for word in ("-p", f"no:{name}")]
+    done = subprocess.run(
+        [*command, *without, tmp_path],
+        cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE_S,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    costs = dict(line.split(" s  ") for line in done.stdout.splitlines() if " s  " in line)
+    (burning,) = [seconds for seconds, file in costs.items() if file == "test_burning.py"]
+    assert float(burning) >= 1.0
+    assert "test_idling.py" not in costs.values()

@@ -26,6 +26,9 @@ from corechain.service.database import asked, connect, create_pool, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.hosts import hosts_of
 
+HASTY_S = 0.5
+"""For what never comes: a commit that waits for a replica that is not there."""
+
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 ROLE = "select pg_is_in_recovery()"
 
@@ -158,7 +161,7 @@ async def test_who_could_read_what_a_failover_takes_back_is_not_the_writer(
         await until(waits)
         hasty = await connect(primary.url)
         with pytest.raises(StoreUnavailable, match="does not answer"):
-            await asked(hasty.execute("insert into kept values (1)", timeout=0.5))
+            await asked(hasty.execute("insert into kept values (1)", timeout=HASTY_S))
         await hasty.close()
         assert await settings.fetchval("select count(*) from kept") == 1, "everybody sees it"
         with monkeypatch.context() as patched:

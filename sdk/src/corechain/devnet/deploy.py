@@ -30,7 +30,7 @@ def _environment(repository: Path, rpc_url: str, manifest: Path) -> dict[str, st
 
 
 @contextmanager
-def _alone(repository: Path) -> Iterator[None]:
+def alone(repository: Path) -> Iterator[None]:
     """One deployment of a checkout at a time: they share Ape's cache of compiled contracts."""
     folder = repository / ".build"
     folder.mkdir(exist_ok=True)
@@ -75,7 +75,7 @@ def deploy_contracts(
         tail.append(line)
         log(line)
 
-    with _alone(repository):
+    with alone(repository):
         forget_stale_build(repository)
         code = run_lines(command, repository, DEPLOY_LIMIT_S, take)
     if code is None:

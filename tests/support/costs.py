@@ -1,0 +1,53 @@
+"""Which files of tests take longest, so that none of them begins last and leaves a core idle.
+
+xdist's own order is by the number of tests: two tests that kill relayers for a minute come last.
+Which file is not here counts by its tests. `make test-costs` measures anew.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+
+COSTS_S = {
+    "tests/e2e/test_outages.py": 90,
+    "tests/scripts/test_deploy_refusals.py": 60,
+    "tests/sdk/test_devnet_network.py": 59,
+    "tests/sdk/test_cli_network.py": 56,
+    "tests/relayer/test_path.py": 48,
+    "tests/scripts/test_deploy_command.py": 45,
+    "tests/relayer/test_guard.py": 45,
+    "tests/e2e/test_whole_network.py": 40,
+    "tests/e2e/test_bridge_path.py": 40,
+    "tests/relayer/test_resume.py": 36,
+    "tests/relayer/test_crash.py": 33,
+    "tests/relayer/test_guard_outages.py": 31,
+    "tests/indexer/test_api.py": 31,
+    "tests/e2e/test_network_on_kafka.py": 30,
+    "tests/nodes/test_hosted.py": 30,
+    "tests/relayer/test_lanes.py": 30,
+    "tests/indexer/test_outbox.py": 29,
+    "tests/relayer/test_watchtower.py": 25,
+    "tests/indexer/test_reorgs.py": 23,
+    "tests/relayer/test_outage.py": 22,
+    "tests/relayer/test_bad_input.py": 22,
+    "tests/relayer/test_halted_lane.py": 20,
+    "tests/sdk/test_odd_answers.py": 16,
+    "tests/indexer/test_paid_clients.py": 16,
+    "tests/relayer/test_bridge_devnet.py": 14,
+    "tests/indexer/test_mirror.py": 12,
+    "tests/sdk/test_cli.py": 11,
+    "tests/indexer/test_several_chains.py": 11,
+    "tests/relayer/test_bus_contract.py": 10,
+    "tests/sdk/test_client.py": 10,
+    "tests/sdk/test_any_value.py": 10,
+}
+"""CPU seconds of a file with all that it starts, on a busy machine."""
+TEST_S = 0.1
+FIRST = ("tests/protocol/", "tests/native/")
+"""Neither servers nor contracts: they run while the contracts are compiled."""
+
+
+def longest_first(files: Iterable[str]) -> dict[str, float]:
+    """Where each file stands, given the file of each test: small numbers come first."""
+    tests = Counter(files)
+    costs = {file: COSTS_S.get(file, TEST_S * count) for file, count in tests.items()}
+    return {file: -cost - 1e6 * file.startswith(FIRST) for file, cost in costs.items()}
