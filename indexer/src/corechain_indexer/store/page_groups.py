@@ -34,9 +34,9 @@ MOST = 16
 0.2 ms of Postgres."""
 LARGE = 256
 """Readings. A page of more goes alone: nobody's answer waits for a thousand of another's."""
-PAUSE_S = 0.008
-"""Between the beginnings of two groups. At 400 pages a second three share one, each for a third of
-what Postgres takes for one alone, and wait 4 ms. Who asks alone waits for nothing."""
+PAUSE_S = 0.010
+"""Between the beginnings of two groups. At 400 pages a second four share one, each for half of the
+CPU of one alone, and wait 5 ms. Who asks alone waits for nothing."""
 DEVICES_WITH_RUNS = 65_536
 """Remembered, 100 bytes each: asking for their pages together first would be in vain."""
 Rows = Sequence[ReadingRow]

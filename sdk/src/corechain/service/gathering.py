@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -27,7 +28,7 @@ class Gathering(Generic[K, V]):
     most: int = 128
     pause_s: float = 0.0
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    _waiting: "dict[K, asyncio.Future[V]]" = field(default_factory=dict)
+    _waiting: "dict[K, list[asyncio.Future[V]]]" = field(default_factory=dict)
     _asking: "asyncio.Task[None] | None" = None
     _began: float = float("-inf")
     _askers: int = 0
@@ -37,14 +38,14 @@ class Gathering(Generic[K, V]):
     async def get(self, key: K) -> V:
         """The answer to a question that has not begun yet."""
         self._askers += 1
-        waiting = self._waiting.get(key)
-        if waiting is None:
-            loop = asyncio.get_running_loop()
-            waiting = self._waiting[key] = loop.create_future()
-            if self._asking is None:
-                self._asking = loop.create_task(self._work())
-        # Shielded: who leaves must not take the answer from the others.
-        return await asyncio.shield(waiting)
+        loop = asyncio.get_running_loop()
+        # One for each asker: who leaves takes the answer from nobody. A shared one in a shield is
+        # two futures and two callbacks.
+        mine: asyncio.Future[V] = loop.create_future()
+        self._waiting.setdefault(key, []).append(mine)
+        if self._asking is None:
+            self._asking = loop.create_task(self._work())
+        return await mine
 
     async def _work(self) -> None:
         try:
@@ -65,14 +66,20 @@ class Gathering(Generic[K, V]):
         self._began = time.monotonic()
         try:
             found = await self.ask(keys)
-            for key, waiting in group.items():
-                waiting.set_result(found[key])
+            for key, askers in group.items():
+                _answer(askers, found[key])
         except Exception as error:
-            for waiting in group.values():
-                if not waiting.done():
-                    waiting.set_exception(error)
-                    waiting.exception()  # seen: all who waited may have left
+            for one in chain.from_iterable(group.values()):
+                if not one.done():
+                    one.set_exception(error)
+                    one.exception()  # seen: it may leave before it looks
         finally:
             # Cancelled, at the end of the process: nobody is to wait for ever.
-            for waiting in group.values():
-                waiting.cancel()
+            for one in chain.from_iterable(group.values()):
+                one.cancel()
+
+
+def _answer(askers: "Sequence[asyncio.Future[V]]", answer: V) -> None:
+    for one in askers:
+        if not one.done():  # else it has left
+            one.set_result(answer)
