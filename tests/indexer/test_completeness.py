@@ -4,14 +4,17 @@ given an index by an older version, or of a smaller deployment, and queries of t
   ├── what is made of the missing rows is refused as CatchingUp; all else is answered
   ├── `/v1/status` and `/ready`, which stays 200, say what is taken up and how far it is
   ├── when it is there the queries are answered, and nothing is asked any more
+  ├── a crowd that asks meanwhile is one look
   └── also by a process that only answers, before any mirror of this version has run
 given an index of before contracts were kept account of, and one more contract: that one comes too
 given an index that is begun, or begun anew: nothing is missing
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx
 import pytest
@@ -20,12 +23,14 @@ from support.fake_chain import FakeChain
 from corechain.chain import Chain
 from corechain.deployment import Deployment
 from corechain.protocol import events as e
+from corechain.service.database import create_pool, migrate
 from corechain_indexer.api import completeness
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.following import Role
 from corechain_indexer.kinds import CONTRACT_OF_TABLE, KINDS
 from corechain_indexer.maintenance import forget_everything
 from corechain_indexer.settings import Settings
+from corechain_indexer.store import MIGRATIONS
 from indexer.modelled import DEPLOYMENT, Model
 from indexer.support import Driven, World, driven
 from indexer.test_decoding import (  # noqa: F401 (fixtures)
@@ -38,6 +43,9 @@ from indexer.test_decoding import (  # noqa: F401 (fixtures)
     settings,
     small_ranges,
 )
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
 
 CHANNELS, DEVICES = "/v1/channels", "/v1/devices"
 LATE = "PaymentChannels"
@@ -130,6 +138,28 @@ async def test_a_complete_index_is_asked_once(
         assert complete._complete == {"primary"}
         await index.indexer.pool.execute("delete from source")
         await complete.require(["batch"])
+
+
+async def test_a_crowd_that_asks_an_incomplete_index_is_one_look(database: str) -> None:
+    questions = 0
+
+    class Counted:
+        async def fetchrow(self, *arguments: Any) -> Any:
+            nonlocal questions
+            questions += 1
+            return await pool.fetchrow(*arguments)
+
+    await migrate(database, MIGRATIONS)
+    async with create_pool(database) as pool:
+        await pool.execute("truncate block cascade")
+        looked_at = completeness.Completeness(cast("Database", Counted()), DEPLOYMENT.contracts)
+        leaving, *staying = (asyncio.create_task(looked_at.gaps()) for _ in range(20))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        assert await asyncio.gather(*staying) == [()] * 19
+        assert questions == 1
+        assert await looked_at.gaps() == ()
+        assert questions == 2  # it cannot say yet, and so is asked again
 
 
 async def test_an_index_that_is_begun_lacks_nothing(

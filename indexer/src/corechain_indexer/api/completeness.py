@@ -37,6 +37,7 @@ class Completeness:
     _complete: set[str] = field(default_factory=set)
     _gaps: dict[str, Sequence[Gap]] = field(default_factory=dict)
     _looked_at: dict[str, float] = field(default_factory=dict)
+    _looking: "dict[str, asyncio.Task[Sequence[Gap]]]" = field(default_factory=dict)
 
     async def require(self, tables: Iterable[str]) -> None:
         """Raises CatchingUp where rows of one of these tables are missing, StoreUnavailable."""
@@ -56,12 +57,27 @@ class Completeness:
             return ()
         if time.monotonic() - self._looked_at.get(source, float("-inf")) < LOOK_S:
             return self._gaps[source]
+        looking = self._looking.get(source)
+        if looking is None:
+            # One look for all who ask meanwhile: under load one takes longer than LOOK_S, and then
+            # every query would begin another one.
+            looking = self._looking[source] = asyncio.create_task(self._look(source))
+            looking.add_done_callback(lambda task: self._looked(source, task))
+        # Shielded: who leaves must not take the answer from the others.
+        return await asyncio.shield(looking)
+
+    async def _look(self, source: str) -> Sequence[Gap]:
         asked_at = time.monotonic()
         gaps = await Coverage(self.database, self.contracts, decoders()).gaps()
-        # By the source that it was asked of; the request may have gone on to the other one.
+        # By the source that it was asked of; the look may have gone on to the other one.
         if self.source() == source:
             self._note(source, gaps, asked_at)
         return gaps or ()
+
+    def _looked(self, source: str, task: "asyncio.Task[Sequence[Gap]]") -> None:
+        del self._looking[source]
+        if not task.cancelled():
+            task.exception()  # seen: all who waited may have left
 
     def _note(self, source: str, gaps: Sequence[Gap] | None, asked_at: float) -> None:
         self._gaps[source], self._looked_at[source] = gaps or (), asked_at
