@@ -14,7 +14,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from corechain.protocol.errors import (
     MethodNotAllowed,
@@ -22,11 +23,10 @@ from corechain.protocol.errors import (
     PaymentRequired,
     ProtocolError,
     TransportError,
-    problem_title,
-    problem_type,
 )
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, route_error
+from corechain.service.streams import Streams
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
@@ -40,7 +40,8 @@ from corechain_indexer.api.params import Params
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, PAYMENTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
-from corechain_indexer.api.wishes import EVENTS, wish_of
+from corechain_indexer.api.subscribers import problem_of
+from corechain_indexer.api.wishes import BATCHES, EVENTS
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
 from corechain_indexer.errors import (
     InvalidQuery,
@@ -69,13 +70,7 @@ def _json(value: Any, status: int = 200, media_type: str = "application/json") -
 
 def problem(error: ProtocolError) -> Response:
     """An error as RFC 9457 problem details."""
-    body = {
-        "type": problem_type(error),
-        "title": problem_title(type(error)),
-        "status": error.status,
-        "detail": str(error),
-    }
-    response = _json(body, error.status, "application/problem+json")
+    response = Response(problem_of(error), error.status, media_type="application/problem+json")
     if error.status == HTTPStatus.SERVICE_UNAVAILABLE or isinstance(error, NotMirrored):
         response.headers["retry-after"] = "1"
     if isinstance(error, TooManyRequests):
@@ -83,6 +78,22 @@ def problem(error: ProtocolError) -> Response:
     if isinstance(error, UnknownApiKey):
         response.headers["www-authenticate"] = "Bearer"
     return response
+
+
+class StreamRoute(Route):
+    """For what would be a stream's by GET on a connection of its own."""
+
+    def __init__(self, path: str, answer: Handler, streams: Streams) -> None:
+        super().__init__(path, answer)
+        self.streams = streams
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        # One of the paths is a stream's for those only who accept one.
+        if scope["type"] == "http" and self.streams.wants(
+            scope["path"].encode(), scope["headers"], is_websocket=False
+        ):
+            return super().matches(scope)
+        return Match.NONE, {}
 
 
 @dataclass(slots=True)
@@ -230,14 +241,17 @@ class Api:
         return response
 
     async def stream_head(self, request: Request) -> Response:
-        """What a stream would begin with. The server hands every other GET to the stream itself."""
+        """What a stream would begin with, or be refused by. The server hands every other GET to the
+        stream itself."""
+        scope = request.scope
         try:
+            target = scope["path"].encode() + b"?" + scope["query_string"]
+            wish = self.stream.wish(target, scope["headers"])
             limits = await self.admission.admit(request)
             if request.method != "HEAD":
                 # Behind another request, or with a body: its answer would have no end.
                 raise Unavailable("a stream has a connection of its own: ask again on a new one")
-            target = EVENTS + b"?" + request.scope["query_string"]
-            wish_of(target, request.scope["headers"])
+            await self.stream.until_known(wish)
         except ProtocolError as error:
             response = await self._refused(request, error)
         except TransportError as error:
@@ -261,9 +275,11 @@ class Api:
         ops = Ops(self.health, exposition or self.metrics.exposition)
         routes: list[Any] = ops.routes(metrics=metrics)
         if queries:
+            # First: one of their paths looks like a batch's.
+            streams = (EVENTS.decode(), BATCHES.decode())
+            routes += [StreamRoute(path, self.stream_head, self.stream) for path in streams]
             routes += [Route(item.path, self.handler(item)) for item in ENDPOINTS]
             routes += [Route("/openapi.json", self.openapi)]
-            routes += [Route(EVENTS.decode(), self.stream_head)]
         handlers: dict[Any, Any] = {HTTPException: self.unknown, Exception: self.broken}
         application = Starlette(routes=routes, exception_handlers=handlers)
         # A redirection would name the host that the client named.

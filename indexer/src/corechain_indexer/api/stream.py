@@ -182,12 +182,22 @@ class BatchStream:
         self.cors.mark(Request(_scope(request)), headers)
         return b"".join(b"%s: %s\r\n" % item for item in headers.raw)
 
-    def _joined(self, subscriber: Subscriber) -> None:
+    def wish(self, target: bytes, headers: Fields) -> Wish:
+        """What a new subscriber asks for. Raises Overloaded, and as `wish_of`."""
         if len(self._subscribers) >= self.max_subscribers:
-            subscriber.refuse(Overloaded("too many subscribers"))
-            return
+            raise Overloaded("too many subscribers")
+        return wish_of(target, headers)
+
+    async def until_known(self, wish: Wish) -> None:
+        """Returns when a stream can begin where it was asked to. Raises Unavailable, CursorUnknown,
+        CursorExpired, StoreUnavailable."""
+        await self._wait_until_ready()
+        if wish.since is not None and not self.newest.knows(wish.since):
+            await self.newest.log.require(wish.since)
+
+    def _joined(self, subscriber: Subscriber) -> None:
         try:
-            wish = wish_of(subscriber.request.target, subscriber.request.headers)
+            wish = self.wish(subscriber.request.target, subscriber.request.headers)
             is_counted = self._is_counted(subscriber.request)
         except ProtocolError as error:
             subscriber.refuse(error)
@@ -235,9 +245,7 @@ class BatchStream:
         try:
             if self.admission is not None:
                 await self.admission.admit(HTTPConnection(_scope(subscriber.request)))
-            await self._wait_until_ready()
-            if wish.since is not None and not self.newest.knows(wish.since):
-                await self.newest.log.require(wish.since)
+            await self.until_known(wish)
         except TransportError as error:
             self._refuse(subscriber, Unavailable(str(error)))
         except ProtocolError as error:
