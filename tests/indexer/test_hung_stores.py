@@ -1,35 +1,51 @@
 """Queries while a store of the API stands still and holds its connections."""
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
 from support.processes import PATIENCE_S, stopped, until
 
 from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.settings import PAYEE_KEY
+from corechain.payments import PAYMENT_SIGNATURE, parse_price
 from corechain.service import database as postgres
 from corechain.service import health
 from corechain_indexer.api import doubt
-from indexer.support import World, driven, get, settings_of
+from indexer.site import served
+from indexer.support import World, device_of, driven, get, settings_of
+
+SILENT = "Postgres does not answer"
 
 
 async def is_answered(api: httpx.AsyncClient, path: str) -> bool:
     return (await api.get(path)).status_code == 200
 
 
-async def test_a_query_to_a_hung_postgres_ends_and_says_why(
-    world: World,
-    database: str,
-    bus_url: str,
-    postgres_server: PostgresServer,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture(autouse=True)
+def patient_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By itself it would wait for ever."""
     monkeypatch.setattr(postgres, "COMMAND_TIMEOUT_S", 86_400.0)
-    monkeypatch.setattr(postgres, "RELEASE_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(doubt, "DOUBT_S", 0.1)
-    monkeypatch.setattr(doubt, "SILENT_S", 0.2)
-    monkeypatch.setattr(health, "TIMEOUT_S", 0.2)
-    monkeypatch.setattr(health, "LATE_S", 0.0)
+
+
+@contextmanager
+def hung(server: PostgresServer) -> Iterator[None]:
+    """Stands still, and is doubted at once: only then, as on a busy machine it may be late."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(postgres, "RELEASE_TIMEOUT_S", 0.1)
+        patch.setattr(doubt, "DOUBT_S", 0.1)
+        patch.setattr(doubt, "SILENT_S", 0.2)
+        patch.setattr(health, "TIMEOUT_S", 0.2)
+        patch.setattr(health, "LATE_S", 0.0)
+        with stopped(server.pid):
+            yield
+
+
+async def test_a_query_to_a_hung_postgres_ends_and_says_why(
+    world: World, database: str, bus_url: str, postgres_server: PostgresServer
+) -> None:
     async with (
         driven(settings_of(world, database, bus_url), world) as indexer,
         asyncio.timeout(PATIENCE_S),
@@ -37,10 +53,32 @@ async def test_a_query_to_a_hung_postgres_ends_and_says_why(
     ):
         world.add()
         await indexer.settle()
-        with stopped(postgres_server.pid):
+        with hung(postgres_server):
             refused = await get(api, "/v1/epochs", 503)
-            assert refused["detail"] == "Postgres does not answer"
+            assert refused["detail"] == SILENT
             unready = await get(api, "/ready", 503)
             assert "database" in unready["failing"]
         await until(lambda: is_answered(api, "/v1/epochs"))
         assert (await get(api, "/v1/status"))["batches"]["verified"] == 1
+
+
+async def test_a_query_that_is_paid_or_waits_for_a_block_ends_as_soon(
+    world: World, database: str, bus_url: str, postgres_server: PostgresServer
+) -> None:
+    world.add()
+    settings = settings_of(world, database, bus_url, price_per_query=1_000, payee_key=PAYEE_KEY)
+    async with (
+        served(world, settings) as site,
+        asyncio.timeout(PATIENCE_S),
+        httpx.AsyncClient(base_url=site.url, timeout=PATIENCE_S) as api,
+    ):
+        channel, path = await site.opened(5), f"/v1/readings?device={device_of(world)}"
+        price = parse_price((await api.get(path)).headers, world.chain.deployment.chain_id)
+        paid = {PAYMENT_SIGNATURE: channel.pay(price)}
+        with hung(postgres_server):
+            for asked, headers in ((path, paid), ("/v1/batches?min_block=1", {})):
+                refused = await api.get(asked, headers=headers)
+                assert (refused.status_code, refused.json()["detail"]) == (503, SILENT), asked
+        await until(lambda: is_answered(api, "/v1/epochs"))
+        again = await api.get(path, headers=paid)
+        assert again.status_code == 200  # it was not charged

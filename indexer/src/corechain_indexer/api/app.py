@@ -139,7 +139,8 @@ class Api:
             return await self._refused(request, Unavailable("the database is not ready yet"))
         try:
             try:
-                return await self._admitted(request, answer, endpoint)
+                # All of it: freshness, payment, and what a payer is offered ask Postgres, too.
+                return await self.doubts.answered(self._admitted(request, answer, endpoint))
             except ProtocolError as error:
                 return await self._refused(request, error)
             except asyncpg.DataError as error:
@@ -172,7 +173,7 @@ class Api:
         params = Params(request)
         await self.freshness.reached(params)
         if self.paywall is None or not endpoint.paid:
-            return await self.doubts.answered(self._given(params, answer, endpoint))
+            return await self._given(params, answer, endpoint)
         return await self._sold(self.paywall, params, answer, endpoint)
 
     async def _given(
@@ -193,15 +194,14 @@ class Api:
     ) -> Response:
         # A channel's deposit and its withdrawal may be among what is missing.
         needed = (*endpoint.reads, *PAYMENTS)
-        await self.doubts.answered(self.completeness.require(needed))
+        await self.completeness.require(needed)
         form, request = self.delivery.form(params, endpoint), params.request
         payment = paywall.payment_of(request.headers.get(SIGNATURE))
         query = query_id(request, form)
         paid = await paywall.prepare(payment, query)
         if paid is None:
             # Answered before it is charged, sent only after: nobody pays for a refusal.
-            found = self.delivery.body(params, endpoint, answer, form)
-            body = await self.doubts.answered(found)
+            body = await self.delivery.body(params, endpoint, answer, form)
             paid = await paywall.charge(payment, query, body.content)
         (self.metrics.repeated if paid.again else self.metrics.paid).inc()
         headers = {RESPONSE: paid.receipt}
