@@ -29,11 +29,13 @@ from corechain.service.settings import InvalidSetting, load
 from corechain_indexer.audit import Report, audit_index
 from corechain_indexer.errors import ArchiveUnavailable
 from corechain_indexer.settings import Settings
+from corechain_indexer.store import archive_files
 from corechain_indexer.store.archive import Archive, ArchiveStore
 from corechain_indexer.store.archive_files import (
     Damaged,
     path_of,
     read_archive,
+    read_levels,
     sweep,
     write_archive,
 )
@@ -116,7 +118,9 @@ async def test_no_answer_shows_that_leaves_are_archived(world: World, old: Drive
     before, plain = await answers(world, old), await batches(pool)
     await archive_all(old)
     assert await pool.fetchval("select count(*) from packed_leaves") == 0
-    assert await pool.fetchval("select count(*) from batch_file where leaves is not null") == 0
+    for column in ("leaves", "tree_levels"):
+        query = f"select count(*) from batch_file where {column} is not null"
+        assert await pool.fetchval(query) == 0
     assert len(list(folder_of(old).rglob("*.leaves"))) == len(plain) == 2
     assert await answers(world, old) == before
     every = [leaves for _, leaves in plain.values()]
@@ -156,9 +160,9 @@ class Mortal(Archive):
 
     before = False
 
-    async def write(self, commitment: bytes, blocks: Any) -> None:
+    async def write(self, commitment: bytes, leaves: Any, levels: bytes) -> None:
         if not self.before:
-            await super().write(commitment, blocks)
+            await super().write(commitment, leaves, levels)
         raise Killed
 
 
@@ -257,7 +261,9 @@ async def test_an_archive_is_made_anew_from_the_data_sources(world: World, old: 
     whole = [path.read_bytes() for path in paths]
     paths[0].unlink()
     # Right checksums and the leaves of another batch: no damage that a file shows by itself.
-    write_archive(folder, names[1], read_archive(folder, names[1], 0, None)[:1] * 2)
+    levels = read_levels(folder, names[1])
+    assert levels is not None
+    write_archive(folder, names[1], read_archive(folder, names[1], 0, None)[:1] * 2, levels)
     assert await audited(world, old) != {}
     report = await report_of(world, old, heal=True)
     assert (report.findings, report.healed) == ({}, 2)
@@ -318,48 +324,65 @@ async def test_one_that_comes_again_is_archived_again(world: World, old: Driven)
 # ------------------------------------------------------------------------------------ files
 
 
+def whole(folder: Path) -> list[bytes | None]:
+    return [*read_archive(folder, NAME, 0, None), read_levels(folder, NAME)]
+
+
+def test_a_file_of_before_levels_were_in_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as older:
+        older.setattr(archive_files, "MAGIC", archive_files.WITHOUT_LEVELS)
+        path_of(tmp_path, NAME).parent.mkdir()
+        path_of(tmp_path, NAME).write_bytes(archive_files.encoded(NAME, BLOCKS[:-1], BLOCKS[-1]))
+    assert whole(tmp_path) == [*BLOCKS, None]
+    assert read_archive(tmp_path, NAME, 1, 2) == BLOCKS[1:3]
+
+
 def test_blocks_come_back_from_their_file(tmp_path: Path) -> None:
-    write_archive(tmp_path, NAME, BLOCKS)
-    write_archive(tmp_path, NAME, BLOCKS)  # over itself
+    write_archive(tmp_path, NAME, BLOCKS, b"levels")
+    write_archive(tmp_path, NAME, BLOCKS, b"levels")  # over itself
     assert read_archive(tmp_path, NAME, 0, None) == BLOCKS
+    assert read_levels(tmp_path, NAME) == b"levels"
     for first in range(6):
         for last in range(first, 6):
             assert read_archive(tmp_path, NAME, first, last) == BLOCKS[first : last + 1]
-    write_archive(tmp_path, bytes(26), [])
+    write_archive(tmp_path, bytes(26), [], b"")
     assert read_archive(tmp_path, bytes(26), 0, None) == []
+    assert read_levels(tmp_path, bytes(26)) == b""
     assert not list(tmp_path.rglob("*.part"))
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damage_of_a_file_is_found_and_named(tmp_path: Path, damage: str) -> None:
-    write_archive(tmp_path, NAME, BLOCKS)
+    write_archive(tmp_path, NAME, BLOCKS, b"levels")
     change, why = DAMAGES[damage]
     change(path_of(tmp_path, NAME))
     with pytest.raises((Damaged, OSError), match=why):
-        read_archive(tmp_path, NAME, 0, None)
+        whole(tmp_path)
 
 
 def test_each_byte_of_a_file_counts(tmp_path: Path) -> None:
-    write_archive(tmp_path, NAME, BLOCKS[:2])
+    write_archive(tmp_path, NAME, BLOCKS[:2], b"levels")
     path = path_of(tmp_path, NAME)
     for at in range(path.stat().st_size):
         flip(at)(path)
         with pytest.raises(Damaged):
-            read_archive(tmp_path, NAME, 0, None)
+            whole(tmp_path)
         flip(at)(path)
-    assert read_archive(tmp_path, NAME, 0, None) == BLOCKS[:2]
+    assert whole(tmp_path) == [*BLOCKS[:2], b"levels"]
 
 
 def test_a_file_of_another_batch_is_not_taken(tmp_path: Path) -> None:
     other = NAME[:-1] + b"\0"
-    write_archive(tmp_path, NAME, BLOCKS)
+    write_archive(tmp_path, NAME, BLOCKS, b"levels")
     path_of(tmp_path, NAME).rename(path_of(tmp_path, other))
     with pytest.raises(Damaged, match="another batch"):
         read_archive(tmp_path, other, 0, 0)
 
 
 def test_half_a_file_is_swept_away_once_nobody_writes_it(tmp_path: Path) -> None:
-    write_archive(tmp_path, NAME, BLOCKS)
+    write_archive(tmp_path, NAME, BLOCKS, b"levels")
     part = path_of(tmp_path, NAME).with_suffix(".x.part")
     part.write_bytes(b"half")
     assert sweep(tmp_path, part.stat().st_mtime) == 0

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
 
     from corechain.service.database import Database
+    from corechain_indexer.store.packing import Row as Stored
 
 EXAMPLES = 20
 """Shown of each kind of finding; the counts are complete."""
@@ -144,12 +145,13 @@ class Auditor:
                 yield row
             after = rows[-1]["batch_id"]
 
-    async def _judge(self, report: Report, row: "Record") -> None:
+    async def _judge(self, report: Report, row: "Stored") -> None:
         batch_id = row["batch_id"]
         report.batches += 1
-        leaves = await self._leaves(report, row)
-        if leaves is None:
+        found = await self._found(report, row)
+        if found is None:
             return
+        row, leaves = found
         report.leaves += len(leaves) // READING_BYTES
         for kind in await asyncio.to_thread(_wrong_roots, row, leaves):
             report.find(kind, f"batch {batch_id}")
@@ -162,29 +164,39 @@ class Auditor:
         if set(derived.rows()) - kept:
             report.find("segments that are missing", f"batch {batch_id}")
 
-    async def _leaves(self, report: Report, row: "Record") -> bytes | None:
-        """None where they cannot be read, which is a finding."""
+    async def _found(self, report: Report, row: "Stored") -> "tuple[Stored, bytes] | None":
+        """The batch with its tree levels, and its leaves; None where they cannot be read, which is
+        a finding."""
         try:
-            leaves = await self.archive.leaves(row)
+            found = await self._read(row)
         except ArchiveUnavailable as error:
             return await self._healed(report, row, error.why)
         if row["archived"] is None or self.healer is None:
-            return leaves
+            return found
         # With checksums of its own, a file can be wrong and not damaged.
-        wrong = await asyncio.to_thread(_wrong_roots, row, leaves)
-        return await self._healed(report, row, "it has other leaves") if wrong else leaves
+        wrong = await asyncio.to_thread(_wrong_roots, *found)
+        return await self._healed(report, row, "it has other leaves") if wrong else found
 
-    async def _healed(self, report: Report, row: "Record", why: str) -> bytes | None:
+    async def _read(self, row: "Stored") -> "tuple[Stored, bytes]":
+        """From Postgres, and the archive. Raises ArchiveUnavailable."""
+        leaves = await self.archive.leaves(row)
+        if row["archived"] is not None and row["tree_levels"] is None:
+            row = {**row, "tree_levels": await self.archive.levels(row["archived"])}
+        return row, leaves
+
+    async def _healed(
+        self, report: Report, row: "Stored", why: str
+    ) -> "tuple[Stored, bytes] | None":
         batch_id = row["batch_id"]
         if self.healer is not None:
             try:
                 await self.healer.heal(batch_id, row["commitment"])
-                leaves = await self.archive.leaves(row)
+                found = await self._read(row)
             except (TransportError, Mismatch) as error:
                 why = f"{why}; it cannot be made anew: {error}"
             else:
                 report.healed += 1
-                return leaves
+                return found
         report.find("an archive that cannot be read", f"batch {batch_id}: {why}")
         return None
 
@@ -209,7 +221,7 @@ def _differences(report: Report, kept: Sequence[Row], told: Sequence[Row]) -> No
             report.find("another event", where)
 
 
-def _wrong_roots(row: "Record", leaves: bytes) -> list[str]:
+def _wrong_roots(row: "Stored", leaves: bytes) -> list[str]:
     """What of a stored batch does not follow from its leaves, or not lead to its commitment."""
     header = header_of(row)
     if not leaves or len(leaves) != header.reading_count * READING_BYTES:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from corechain.protocol.levels import UpperLevels
 from corechain.protocol.rebuilding import Rebuilt
 from corechain_indexer.fetch import FileSources
 from corechain_indexer.judge import Expected, check_file
@@ -36,6 +37,8 @@ class Healer:
             return await asyncio.to_thread(check_file, data, entry, self.expected)
 
         found = await self.sources.first_fit(commitment, judge)
-        blocks = await asyncio.to_thread(pack_leaves, found.batch.leaves)
-        await self.archive.write(commitment, blocks)
+        leaves = found.batch.leaves
+        blocks = await asyncio.to_thread(pack_leaves, leaves)
+        levels = await asyncio.to_thread(UpperLevels.of, leaves)
+        await self.archive.write(commitment, blocks, levels.packed)
         log.info("archive made anew", batch=batch_id, commitment=commitment.hex())

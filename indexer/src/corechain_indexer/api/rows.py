@@ -13,7 +13,8 @@ from corechain_indexer.store.coverage import Gap
 from corechain_indexer.store.files import to_unsigned
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
+    from typing import Any
 
     from asyncpg import Record
 
@@ -29,7 +30,7 @@ def celled(cell: int) -> str:
     return f"{to_unsigned(cell):015x}"
 
 
-def header_of(row: "Record") -> Header:
+def header_of(row: "Mapping[str, Any] | Record") -> Header:
     """The header of a verified batch."""
     return Header(
         row["batch_id"],

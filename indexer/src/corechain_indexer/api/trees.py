@@ -190,7 +190,7 @@ class TreeCache:
 
     async def _read(self, batches: Sequence[Batch]) -> dict[Batch, UpperLevels]:
         ids = [batch.batch_id for batch in batches]
-        rows = await LevelStore(self.pool).of(ids)
+        rows = await LevelStore(self.pool, self.archive).of(ids)
         found = {_name(row): row for row in rows}
         _check_all_there(batches, found)
         if all(row["tree_levels"] is not None for row in rows):
@@ -220,7 +220,7 @@ def _check_all_there(batches: Sequence[Batch], found: Container[Batch]) -> None:
             raise BatchGone(batch.batch_id)
 
 
-def _levels(row: "Record") -> UpperLevels:
+def _levels(row: "Row") -> UpperLevels:
     if row["tree_levels"] is None:
         return UpperLevels.of(row["leaves"])
     return UpperLevels(row["reading_count"], row["tree_levels"])

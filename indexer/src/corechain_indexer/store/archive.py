@@ -1,4 +1,4 @@
-"""Leaves of old batches, out of Postgres: moved into files, and read from there."""
+"""Leaves and tree levels of old batches, out of Postgres: moved into files, and read from there."""
 
 import asyncio
 import time
@@ -14,7 +14,13 @@ import structlog
 from corechain.service.database import asked, outages
 from corechain_indexer.errors import ArchiveUnavailable
 from corechain_indexer.store import SQL
-from corechain_indexer.store.archive_files import Damaged, read_archive, sweep, write_archive
+from corechain_indexer.store.archive_files import (
+    Damaged,
+    read_archive,
+    read_levels,
+    sweep,
+    write_archive,
+)
 from corechain_indexer.store.packing import PACKED, leaves_of
 
 if TYPE_CHECKING:
@@ -86,9 +92,18 @@ class Archive:
         (whole,) = await self.opened([row])
         return await asyncio.to_thread(leaves_of, whole)
 
-    async def write(self, commitment: bytes, blocks: Sequence[bytes]) -> None:
-        """Returns when they can be read from the file. Raises ArchiveUnavailable."""
-        await self._ask("write", commitment, lambda at: write_archive(at, commitment, blocks))
+    async def levels(self, commitment: bytes) -> bytes | None:
+        """The upper levels of the batch's trees; None of a file of an older version, where Postgres
+        has them. Raises ArchiveUnavailable."""
+        return await self._ask("read", commitment, lambda at: read_levels(at, commitment))
+
+    async def write(self, commitment: bytes, leaves: Sequence[bytes], levels: bytes) -> None:
+        """Returns when both can be read from the file. Raises ArchiveUnavailable."""
+
+        def task(at: Path) -> None:
+            write_archive(at, commitment, leaves, levels)
+
+        await self._ask("write", commitment, task)
 
     async def sweep(self) -> None:
         """Removes what was never written to its end. Raises OSError."""
@@ -166,7 +181,7 @@ class ArchiveStore:
         rows = await asked(self.pool.fetch(SQL["archivable"], older_than_s, AT_ONCE))
         for row in rows:
             # Postgres forgets them last: whenever this ends, they are in one place at least.
-            await self.archive.write(row["commitment"], row["packed"])
+            await self.archive.write(row["commitment"], row["packed"], row["tree_levels"])
             await self._forget(row)
         return bool(rows)
 

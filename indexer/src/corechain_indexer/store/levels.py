@@ -37,9 +37,16 @@ class LevelStore:
     pool: "Database"
     archive: Archive = NO_ARCHIVE
 
-    async def of(self, batch_ids: Sequence[int]) -> "Sequence[Record]":
-        """Of those that are verified; leaves only where the levels must be made from them."""
-        return await asked(self.pool.fetch(SQL["tree_levels"], batch_ids))
+    async def of(self, batch_ids: Sequence[int]) -> "Sequence[Row]":
+        """Of those that are verified; leaves only where the levels must be made from them. Raises
+        ArchiveUnavailable too."""
+        rows = await asked(self.pool.fetch(SQL["tree_levels"], batch_ids))
+        return [await self._whole(row) for row in rows]
+
+    async def _whole(self, row: "Record") -> "Row":
+        if row["tree_levels"] is not None or row["archived"] is None:
+            return row
+        return {**row, "tree_levels": await self.archive.levels(row["archived"])}
 
     async def leaf_blocks(self, batch_ids: Sequence[int], blocks: Sequence[int]) -> "Sequence[Row]":
         """Blocks of leaves for `block_of`, by pairs of batch and number; none for a batch that is

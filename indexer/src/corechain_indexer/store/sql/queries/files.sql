@@ -74,14 +74,14 @@ select f.leaves, case when f.leaves is null then packed_blocks(f.batch_id, 0, 21
 
 -- name: tree_levels
 -- Leaves only where the levels must be made from them.
-select f.batch_id, b.commitment, f.reading_count, f.tree_levels,
+select f.batch_id, b.commitment, f.reading_count, f.tree_levels, f.archived,
        case when f.tree_levels is null then f.leaves end as leaves
   from batch b join batch_file f using (batch_id)
  where f.batch_id = any($1::bigint[]) and f.state = 'verified'
 
 -- name: batches_without_levels
 select batch_id, readings_root, leaves from batch_file
- where state = 'verified' and tree_levels is null order by batch_id limit $1
+ where state = 'verified' and tree_levels is null and archived is null order by batch_id limit $1
 
 -- name: fill_levels
 -- The root says that the leaves are still those from which the levels were made.
@@ -112,15 +112,16 @@ update batch_file set leaves = null
 -- name: archivable
 -- Batches that can never be undone and are packed, and whose window ended $1 seconds ago; oldest first. What the cache is
 -- still to learn from their leaves it learns before.
-select f.batch_id, f.readings_root, b.commitment, packed_blocks(f.batch_id, 0, 2147483647) as packed
+select f.batch_id, f.readings_root, b.commitment, packed_blocks(f.batch_id, 0, 2147483647) as packed, f.tree_levels
   from batch_file f join batch b using (batch_id) cross join chain_mark m
  where f.state = 'verified' and f.leaves is null and f.archived is null
+   and f.tree_levels is not null
    and f.window_end <= extract(epoch from now())::bigint - $1::bigint and b.block_number <= m.final
    and not exists (select from outbox o where o.sink = 'cache' and o.batch_id = f.batch_id)
  order by f.window_end limit $2
 
 -- name: note_archived
-update batch_file set archived = $3
+update batch_file set archived = $3, tree_levels = null
  where batch_id = $1 and readings_root = $2 and state = 'verified' and leaves is null and archived is null
 returning batch_id
 
