@@ -45,7 +45,7 @@ select s.metric, s.first_at, s.batch_id, s.position, s.last, s.flag, s.cell,
 -- name: single_readings
 -- Pages for some who ask together, each as `reading_segments` says it: all whose readings stand alone in their
 -- segments, so that the index holds everything. `found` is null for the others, which are asked for by themselves:
--- runs have leaves to be cut, and one that ends later may have begun before a page ends (within its day).
+-- runs have leaves to be cut, and one that ends as late or later may have begun before a page ends (within its day).
 -- By columns: a row for each reading takes Postgres twice as long. The arguments stand in sub-selects so that their
 -- lengths are not looked at: Postgres would plan anew for each group, which takes longer than to answer it.
 select q.n, a.*, f.*
@@ -72,7 +72,7 @@ select q.n, a.*, f.*
     on a.found < q.most
        or not exists (
           select from segment s
-           where s.device = q.device and s.metric = a.metrics[a.found] and s.last_at > a.times[a.found]
+           where s.device = q.device and s.metric = a.metrics[a.found] and s.last_at >= a.times[a.found]
              and s.last_at <= a.times[a.found] - mod(a.times[a.found], 86400) + 86399
              and s.first_at <= a.times[a.found] and s.count > 1)
  cross join lateral (
