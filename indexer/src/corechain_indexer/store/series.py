@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
 import numpy as np
 
 from corechain.protocol.sealing import LEAF_ROWS
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 
-@dataclass(frozen=True, slots=True)
-class Bucket:
+class Bucket(msgspec.Struct, frozen=True):
     """Statistics of a bucket that begins at `start` (seconds); values scaled."""
 
     start: int
@@ -73,6 +73,8 @@ class SegmentSeries:
             for row in rows
             if row["whole"]
         ]
+        if len(whole) == len(rows):  # as for buckets of days: no segment crosses one
+            return sorted(whole, key=lambda bucket: bucket.start)[:limit]
         opened = await self.archive.opened([row for row in rows if not row["whole"]], run_in)
         cut = b"".join(slice_of(row, *run_in(row)) for row in opened)
         return _joined(whole, opened_buckets(cut, start, end, bucket_s))[:limit]
