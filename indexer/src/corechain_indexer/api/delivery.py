@@ -27,7 +27,7 @@ from corechain_indexer.api.validators import CHECKED, UNKEPT, Validators
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.metrics import Metrics
 
-NOT_MODIFIED = 304
+OK, NOT_MODIFIED = 200, 304
 VARY = "Accept, Accept-Encoding"
 ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH = "accept", "accept-encoding", "if-none-match"
 Answer = Callable[[Params], Awaitable[Any]]
@@ -67,6 +67,19 @@ class Body:
     form: Format
     more: Mapping[str, str] | None = None
     """The parameters of the next page, where the form has no place for a cursor."""
+
+
+class Encoded(Response):
+    """A whole response whose fields need no looking at: their names are in lower case, and what
+    Starlette would add is there."""
+
+    def __init__(self, content: bytes, said: Mapping[str, str], content_type: str) -> None:
+        self.status_code, self.background, self.body = OK, None, content
+        self.raw_headers = [(k.encode("latin-1"), v.encode("latin-1")) for k, v in said.items()]
+        self.raw_headers += (
+            (b"content-length", b"%d" % len(content)),
+            (b"content-type", content_type.encode("latin-1")),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +152,7 @@ class Delivery:
                 content = compressed(coding, content)
             else:
                 content = await asyncio.to_thread(compressed, coding, content)
-        return Response(content, headers=said, media_type=body.form.content_type)
+        return Encoded(content, said, body.form.content_type)
 
     async def _stream(
         self,

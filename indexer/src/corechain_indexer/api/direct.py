@@ -9,8 +9,10 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -115,6 +117,28 @@ class DirectQueries:
         direct.answer(_answer_of(response))
 
 
+class _Fields(Headers):
+    """Header fields of a request, of which most that are looked for are not there: Starlette makes
+    an exception of each."""
+
+    def get(self, key: str, default: Any = None) -> Any:
+        name = key.lower().encode("latin-1")
+        for known, value in self._list:
+            if known == name:
+                return value.decode("latin-1")
+        return default
+
+
+class _Query(Request):
+    """A request that came by the direct path."""
+
+    @property
+    def headers(self) -> Headers:
+        if not hasattr(self, "_headers"):
+            self._headers = _Fields(scope=self.scope)
+        return self._headers
+
+
 def _asks_for_json(target: bytes, headers: Fields) -> bool:
     """Other forms may be streams of any length, which only the application writes."""
     if b"format=" in (unquote_to_bytes(target) if b"%" in target else target):
@@ -126,7 +150,7 @@ def _request(direct: DirectRequest, path_params: PathParams) -> Request:
     """As the server describes one to the application."""
     path, _, query = direct.target.partition(b"?")
     peer, scheme = direct.origin
-    return Request(
+    return _Query(
         {
             "type": "http",
             "http_version": "1.1",
