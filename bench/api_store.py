@@ -38,7 +38,7 @@ from corechain_indexer.export import CacheSink, Exporter
 from corechain_indexer.store import MIGRATIONS, SQL
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.files import FileStore, OpenBatch, batch_rows
-from corechain_indexer.store.latest import connect_cache
+from corechain_indexer.store.latest import connect_cache, key_of
 
 CACHE = Path(__file__).parent.parent / ".corechain" / "bench"
 CELL, START, DAY_S = 0x872A1072BFFFFFF, 1_700_006_400, 86_400
@@ -57,6 +57,8 @@ is filled anew: a migration need not turn millions of rows over at once."""
 POSTGRES = {"shared_buffers": "2GB"}
 """Its documentation asks for a quarter of the memory of a machine of its own; the 128 MB that it
 has without being asked are a twentieth of this index."""
+CACHED = "bench:" + key_of(b"", CHAIN_ID)
+"""In Redis, once it holds all newest values under the keys of this version."""
 CONTRACTS = ("DeviceRegistry", "DataBatches", "CoreToken", "PaymentChannels", "StateChannels")
 
 
@@ -185,9 +187,21 @@ async def _fill_cache(url: str, redis_url: str) -> None:
     async with writer(url, "bench cache") as connection:
         for sink in ("cache", "series", "stream"):
             await connection.execute(SQL["forget_pending"], sink)
-        exporter = Exporter(connection, CacheSink(redis))
+        exporter = Exporter(connection, CacheSink(redis, CHAIN_ID))
         while await exporter.step():
             pass
+    await redis.set(CACHED, 1)
+    await redis.aclose()
+
+
+async def _recached(url: str, redis_url: str) -> None:
+    """An earlier version has other keys: then no query would find anything in the cache."""
+    await migrate(url, MIGRATIONS)
+    redis = connect_cache(redis_url)
+    if not await redis.exists(CACHED):
+        print("filling the cache anew", flush=True)
+        await redis.flushall()
+        await _fill_cache(url, redis_url)
     await redis.aclose()
 
 
@@ -237,6 +251,8 @@ def filled_store(readings: int) -> Iterator[Store]:
         anvil = stack.enter_context(AnvilServer(home / "anvil", chain_id=CHAIN_ID))
         store = Store(postgres, valkey, anvil, _manifest(home), shape)
         postgres.create_database(DATABASE)
+        if done.exists():
+            asyncio.run(_recached(store.database_url, valkey.url))
         if not done.exists():
             asyncio.run(_fill(store.database_url, valkey.url, shape))
             done.touch()

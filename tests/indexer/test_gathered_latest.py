@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from corechain.service.errors import StoreUnavailable
-from corechain_indexer.store.latest import _key, newest_in
+from corechain_indexer.store.latest import key_of, newest_in
 from indexer.test_outbox import DEVICES, filled, shelf_on
 
 EACH = 20
@@ -19,7 +19,7 @@ async def test_a_crowd_is_one_question_and_a_doubtful_device_spoils_no_other(
     async with shelf_on(database, bus_url) as shelf:
         await filled(shelf)
         await shelf.export()
-        await shelf.redis.delete(_key(DEVICES[1]))
+        await shelf.redis.delete(key_of(DEVICES[1]))
         shelf.reasons.clear()
         before = (await shelf.redis.info("commandstats")).get("cmdstat_hgetall", {"calls": 0})[
             "calls"

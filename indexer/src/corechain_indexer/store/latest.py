@@ -99,7 +99,7 @@ Found = Sequence[Newest] | str
 _values = msgspec.json.Decoder(list[Newest])
 
 
-def _key(device: bytes, chain_id: int = 0) -> str:
+def key_of(device: bytes, chain_id: int = 0) -> str:
     """By chain: the same device may be on two whose indexes share a Redis."""
     return f"corechain:latest:{chain_id}:{device.hex()}"
 
@@ -200,7 +200,7 @@ class LatestWriter:
         pipe = self.redis.pipeline(transaction=False)
         for device, values in newest.items():
             fields = [word for value in values for word in (str(value.metric), value.packed())]
-            pipe.eval(script, 1, _key(device, self.chain_id), self.generation, *fields)
+            pipe.eval(script, 1, key_of(device, self.chain_id), self.generation, *fields)
         return cast(list[int], await told(pipe.execute()))
 
 
@@ -300,7 +300,7 @@ class Latest:
         return cast(list[Held], await told(pipe.execute()))
 
     def _key(self, device: bytes) -> str:
-        return _key(device, self.chain_id)
+        return key_of(device, self.chain_id)
 
     async def _check(self, devices: Sequence[bytes], held: Iterable[Held]) -> Check | None:
         batches = {
