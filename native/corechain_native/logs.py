@@ -1,5 +1,6 @@
 """Logs from the JSON of an answer to eth_getLogs, and as rows for Postgres's COPY."""
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from struct import Struct
@@ -10,6 +11,7 @@ from corechain_native._native import ffi, lib
 LOG_CHARACTERS_MIN = 256
 """Below the shortest log in JSON (its two hashes and its address have 180): so many fit at most."""
 _LOGS, _U8, _I32 = ffi.typeof("corechain_log[]"), ffi.typeof("uint8_t[]"), ffi.typeof("int32_t[]")
+_U32 = ffi.typeof("uint32_t[]")
 _KINDS, _FIELDS = ffi.typeof("corechain_kind[]"), ffi.typeof("corechain_field[]")
 _LOG = Struct("=QIIII20s32s32s")
 _LOG_BYTES = ffi.sizeof("corechain_log")
@@ -56,6 +58,12 @@ class PackedLogs:
         return bool(
             lib.corechain_logs_fit(self._logs, self.count, packed, len(addresses), first, last)
         )
+
+    def leading(self) -> list[int]:
+        """The places of those that begin a run of one block and contract."""
+        places = array("I", bytes(4 * self.count))
+        found = lib.corechain_leading_logs(self._logs, self.count, _into(_U32, places, True))
+        return places[:found].tolist()
 
     def kinds_of(self, kinds: "Kinds") -> bytes:
         """A byte a log: its place in the kinds, NOT_OURS or ODD."""

@@ -217,3 +217,15 @@ int corechain_logs_fit(const corechain_log *logs, size_t count, const uint8_t *a
     }
     return 1;
 }
+
+size_t corechain_leading_logs(const corechain_log *logs, size_t count, uint32_t *places) {
+    size_t found = 0;
+    for (size_t i = 0; i < count; i++) {
+        const corechain_log *log = &logs[i], *before = log - 1;
+        if (i && log->block_number == before->block_number &&
+            !memcmp(log->address, before->address, sizeof log->address))
+            continue;
+        places[found++] = (uint32_t)i;
+    }
+    return found;
+}

@@ -22,4 +22,8 @@ int64_t corechain_read_logs(const uint8_t *body, size_t length, corechain_log *l
 int corechain_logs_fit(const corechain_log *logs, size_t count, const uint8_t *addresses,
                        size_t contracts, uint64_t first, uint64_t last);
 
+/* The places of the logs that begin a run of one block and contract, ascending; how many there are,
+ * `count` at most. */
+size_t corechain_leading_logs(const corechain_log *logs, size_t count, uint32_t *places);
+
 #endif

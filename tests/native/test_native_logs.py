@@ -56,6 +56,15 @@ def test_logs_that_contradict_each_other_do_not_fit(change: str) -> None:
     assert not packed.fit(CONTRACTS, FIRST, LAST)
 
 
+def test_the_leading_logs_are_those_of_another_block_or_contract() -> None:
+    logs = answer(Random(9), 30)
+    packed = read_logs(body_of(Random(1), logs))
+    assert packed is not None
+    runs = [(entry["blockNumber"], entry["address"].lower()) for entry in logs]
+    begins = [place for place in range(30) if place == 0 or runs[place] != runs[place - 1]]
+    assert packed.leading() == begins
+
+
 def test_every_cut_of_a_good_answer_is_left_to_the_reference() -> None:
     short = body_of(Random(2), answer(Random(2), 2))
     assert read_logs(short) is not None

@@ -17,6 +17,8 @@ from corechain.service.log_table import LogTable
 from corechain.service.words import Log
 from corechain_indexer.projections import COLUMNS, PROJECTED, Projected, Row
 
+COPIED_FROM = 50
+"""From so many rows on COPY is quicker than INSERT, which takes a round trip less."""
 PLACE = "block_number", "log_index"
 """Every row begins with them."""
 
@@ -201,10 +203,13 @@ def _plan() -> _Plan:
 
 def projected_of(logs: Sequence[Log], chain_id: int) -> Projected:
     """As `Projected.of`; by corechain-native where that has read the logs."""
-    return _of_table(logs, chain_id) if isinstance(logs, LogTable) else Projected.of(logs, chain_id)
+    if isinstance(logs, LogTable) and len(logs) >= COPIED_FROM:
+        return packed_of(logs, chain_id)
+    return Projected.of(logs, chain_id)
 
 
-def _of_table(logs: LogTable, chain_id: int) -> Projected:
+def packed_of(logs: LogTable, chain_id: int) -> Projected:
+    """As `projected_of` of many."""
     plan, packed = _plan(), logs.packed
     of: bytes = packed.kinds_of(plan.kinds)
     seen = frozenset(of)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from asyncpg import DataError, IntegrityConstraintViolationError, PLPGSQLError
 
-from corechain_indexer.packed_rows import PackedRows
+from corechain_indexer.packed_rows import COPIED_FROM, PackedRows
 from corechain_indexer.projections import COLUMNS, Row
 from corechain_indexer.store import SQL
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 Tables = Mapping[str, Sequence[Row]]
 Place = tuple[int, int]
 """Block number and index of a log: every row begins with them."""
-COPIED_FROM = 50
-"""From so many rows on COPY is quicker than INSERT, which takes a round trip less."""
 PART_BYTES = 1 << 18
 """What is handed to the connection at a time."""
 BATCH_ID = COLUMNS["batch"].index("batch_id")

@@ -23,7 +23,7 @@ from corechain.service.blooms import claims, explained, is_telling, mask_of
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.forks import SET_BACK_AFTER_S, ForkFinder
 from corechain.service.known_chain import Behind, Change, Extended, Final, Known, UpToDate
-from corechain.service.log_table import parse_logs, read_logs
+from corechain.service.log_table import leading, parse_logs, read_logs
 from corechain.service.reconcile import Ref
 from corechain.service.rpc import BATCH_CALLS, Call, Questions, log_query
 from corechain.service.words import Block, Log, parse_block, to_hex
@@ -158,31 +158,38 @@ class ChainReader:
         refs = [_ref(block) for block in headers]
         return Extended(logs, refs, head, self._final([raw_final, raw_safe], head))
 
-    def _readable(self, raw: Any, first: int, last: int) -> list[Log]:
+    def _readable(self, raw: Any, first: int, last: int) -> Sequence[Log]:
         """A range that is refused, as too large or as not yet seen, is asked for block by block."""
         if raw is None or isinstance(raw, NodeRefused):
             return []
-        return parse_logs(raw, self.addresses, [], first, last)
+        return read_logs(raw, self.addresses, first, last)
 
-    async def _all_logs(self, headers: Sequence[Block], logs: list[Log]) -> list[Log]:
+    async def _all_logs(self, headers: Sequence[Block], logs: Sequence[Log]) -> Sequence[Log]:
         """The logs of the range, with those that the node left out."""
-        self._check_hashes(logs, {block.number: block for block in headers})
-        bearing = {entry.block_number for entry in logs}
+        first = leading(logs)
+        self._check_hashes(first, {block.number: block for block in headers})
+        bearing = {entry.block_number for entry in first}
         silent = [b for b in headers if b.number not in bearing and self._may_hold(b)]
         places = asyncio.Semaphore(QUESTIONS_AT_ONCE)
         found = await asyncio.gather(*(self._logs_of(block, places) for block in silent))
-        if any(found):
-            self.noticed("logs")
-            log.info("the node left out logs", blocks=sum(map(bool, found)))
+        if not any(found):
+            return logs
+        self.noticed("logs")
+        log.info("the node left out logs", blocks=sum(map(bool, found)))
         return sorted([*logs, *(entry for part in found for entry in part)], key=_place)
 
     def _check_hashes(self, logs: Sequence[Log], headers: Mapping[int, Block]) -> None:
         """Each log is of the block that its height has. A filter that denies one is not believed
         again: some layer-2 nodes send filters of zeros."""
+        looked_up = set()
         for entry in logs:
             block = headers[entry.block_number]
             if entry.block_hash != block.hash:
                 raise NodeBehind(f"logs of another block {block.number}")
+            # Once a block and contract: a filter is 2,048 bits, and blocks have many logs.
+            if (place := (entry.block_number, entry.address)) in looked_up:
+                continue
+            looked_up.add(place)
             bloom = block.logs_bloom
             if bloom is not None and not claims(bloom, [mask_of(entry.address)]):
                 self._blooms_lie = True

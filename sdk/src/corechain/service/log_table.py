@@ -32,6 +32,16 @@ class LogTable(Sequence[Log]):
             return [Log(*self.packed.log(one)) for one in places]
         return Log(*self.packed.log(places))
 
+    def leading(self) -> list[Log]:
+        """Those that begin a run of one block and contract."""
+        return [self[place] for place in self.packed.leading()]
+
+
+def leading(logs: Sequence[Log]) -> Sequence[Log]:
+    """Of logs that were read here at least one for each block and contract. As all logs of a block
+    were found to name one hash, they are enough to compare with headers."""
+    return logs.leading() if isinstance(logs, LogTable) else logs
+
 
 def read_logs(raw: object, addresses: Sequence[bytes], first: int, last: int) -> Sequence[Log]:
     """The answer to eth_getLogs without topics, as `parse_logs` reads it; where corechain-native
