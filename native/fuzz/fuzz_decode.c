@@ -342,6 +342,10 @@ static uint64_t decode_logs(const uint8_t *body, size_t length) {
         require((size_t)count <= room, "room for logs");
         int fit = corechain_logs_fit(logs, (size_t)count, address, 0, 0, UINT64_MAX);
         require(fit || count > 1, "one log has no order");
+        uint32_t *places = block(NULL, 4 * (size_t)count);
+        size_t leading = corechain_leading_logs(logs, (size_t)count, places);
+        require(leading <= (size_t)count && !leading == !count, "leading logs");
+        free(places);
         write_rows(logs, (size_t)count, heap);
     }
     free(logs), free(heap);

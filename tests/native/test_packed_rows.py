@@ -21,7 +21,6 @@ from support.fake_chain import encoded
 from support.sent_logs import body_of
 
 from corechain.protocol import events as e
-from corechain.protocol import native
 from corechain.service.database import migrate
 from corechain.service.known_chain import Final
 from corechain.service.log_table import LogTable
@@ -31,8 +30,8 @@ from corechain_indexer.packed_rows import COPIED_FROM, PackedRows, packed_of, pr
 from corechain_indexer.projections import COLUMNS, Projected
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
+from corechain_native import read_logs
 
-pytestmark = pytest.mark.skipif(native.library is None, reason="corechain-native is not built")
 CHAIN_ID = 31337
 PACKED = (
     e.DeviceRegistered, e.DeviceMaterialised, e.DeviceTransferred, e.DeviceRevoked, e.RewardClaimed,
@@ -98,8 +97,7 @@ def _sent(index: int, topics: Sequence[bytes], data: bytes) -> dict[str, Any]:
 
 
 def table_of(logs: list[dict[str, Any]]) -> LogTable:
-    assert native.library is not None
-    packed = native.library.read_logs(body_of(Random(0), logs))
+    packed = read_logs(body_of(Random(0), logs))
     assert packed is not None
     return LogTable(packed)
 
