@@ -178,9 +178,9 @@ images: wheels ## images of relayer and indexer (BASE=python:3.11-slim-bookworm 
 $(PGBOUNCER): tools/ensure_pgbouncer.py | .corechain/versions
 	@$(PYTHON) tools/ensure_pgbouncer.py && touch $@
 
-test-pgbouncer: setup $(PGBOUNCER) ## the indexer through a PgBouncer in transaction mode (1 minute)
-	@echo "· the indexer through PgBouncer"
-	@$(RUN) $(PYTEST) tests/indexer/through_pgbouncer.py
+test-pgbouncer: setup $(PGBOUNCER) ## indexer and relayer through a PgBouncer in transaction mode (2 minutes)
+	@echo "· indexer and relayer through PgBouncer"
+	@$(RUN) $(PYTEST) tests/indexer/through_pgbouncer.py tests/relayer/relayer_through_pgbouncer.py
 
 .PHONY: cluster-servers
 $(CLUSTER_SERVERS): tools/ensure_cluster.py tools/ensure_mosquitto.py tools/patroni.txt $(PYTHON_STAMP)

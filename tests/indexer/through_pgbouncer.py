@@ -12,8 +12,8 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
-from support.pgbouncer import PgBouncerServer
 
+from corechain.devnet.pgbouncer import PgBouncerServer
 from corechain.devnet.postgres import PostgresServer
 from corechain.service.database import create_pool, writer
 from corechain.service.errors import WriterLockHeld

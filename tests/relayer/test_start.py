@@ -6,16 +6,25 @@ given a relayer whose database or node is away when it starts
   what it took is in a batch once the others are back
 given a gateway alone, whose database and node go away
   it stays ready, takes reports, and says what is missing as a warning
+given a pooler that keeps no sessions before its database
+  what needs a session goes past it
 """
 
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.process import free_port
 from corechain.devnet.servers import AnvilServer, ValkeyServer
+from corechain.service.database import writer
+from corechain.service.errors import StoreUnavailable
+from corechain_relayer.journal.lanes import hold_lanes
+from corechain_relayer.service import Relayer
 from relayer.conftest import Start
-from relayer.support import Chain, Sensor, eventually
-from relayer.test_crash import committed_reports, key_of
+from relayer.support import Chain, Sensor, eventually, load
+from relayer.test_crash import committed_reports, key_of, settings_of
 from relayer.test_outage import FAST, frozen
 
 
@@ -92,3 +101,22 @@ def test_a_gateway_stays_in_the_balance_while_node_and_database_are_away(
             aggregator = start("aggregator", ready=False, RELAYER_DATABASE_URL=url, **FAST)
             eventually(lambda: aggregator.reason("node") and aggregator.reason("database"))
             assert not aggregator.is_ready()
+
+
+async def test_what_needs_a_session_goes_past_a_pooler(
+    environment: dict[str, str], deployment: Path, database: str
+) -> None:
+    """It would give the connection that holds a lock to others; here nobody listens at it."""
+    pooler = f"postgresql://postgres@127.0.0.1:{free_port()}/nowhere"
+    urls = {"RELAYER_DATABASE_URL": pooler, "RELAYER_DATABASE_DIRECT_URL": database}
+    settings = settings_of(environment | urls)
+    relayer = Relayer(settings, load(deployment))
+    await relayer.pool
+    try:
+        await relayer.migrate()
+        async with writer(settings.session_url, "a lane") as connection:
+            await hold_lanes(connection, settings.lanes)
+        with pytest.raises(StoreUnavailable):
+            await relayer._ask_database()
+    finally:
+        await relayer.close()

@@ -4,7 +4,8 @@ given a URL that names a replica first
   ├── a connection is to the primary, also behind a host that hangs, starts up or is not there
   └── when the primary is killed and the replica promoted, the same pool goes on with that one
 given a pooler that outlives a demotion
-  └── the connection that it refused a write on is not used again
+  ├── after a write that it refused, no connection of before is used again
+  └── none is used for reading either, a second later
 given synchronous replication, and a commit whose client did not wait for it
   └── nobody becomes the writer who could read it, until no failover can take it back
 """
@@ -141,6 +142,27 @@ async def test_a_connection_that_may_not_write_is_not_used_again(primary: Postgr
             await asked(pool.execute("create table refused ()"))
         await pool.execute("create table taken ()")
         assert await pool.fetchval("select pg_backend_pid()") != demoted
+
+
+async def test_no_connection_to_a_server_that_has_lost_the_lead_is_used(
+    primary: PostgresServer, replica: ReplicaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some sessions say of themselves that they are behind a pooler and on a replica since."""
+    monkeypatch.setattr(database, "ROLE_EVERY_S", 0.0)
+    monkeypatch.setattr(database, "IS_REPLICA", "select current_setting('my.role', true) = 'old'")
+    async with create_pool(url_of(replica.port, primary.port), pooled=True) as pool:
+        held = [await pool.acquire() for _ in range(3)]
+        before = [await one.fetchval("select pg_backend_pid()") for one in held]
+        for one in held:
+            await one.execute("set my.role = 'old'")
+            await pool.release(one)
+        assert await pool.fetchval("select pg_backend_pid()") not in before
+        assert not await pool.fetchval(ROLE)
+    monkeypatch.setattr(database, "IS_REPLICA", "select 1 / 0")
+    async with create_pool(url_of(replica.port, primary.port), pooled=True) as pool:
+        for _ in range(database.POOL_SIZE + 1):  # each gives its connection back
+            with pytest.raises(asyncpg.DivisionByZeroError):
+                await pool.fetchval(ROLE)
 
 
 async def test_who_could_read_what_a_failover_takes_back_is_not_the_writer(

@@ -44,7 +44,7 @@ def migrate() -> None:
 
     settings, _ = configured(load_settings)
 
-    url = settings.database_url.get_secret_value()
+    url = settings.session_url
 
     async def main() -> None:
         for name in await apply(url, migrations()):
@@ -97,7 +97,7 @@ def lanes() -> None:
     settings, _ = configured(load_settings)
 
     async def main() -> None:
-        found = await lanes_of(settings.database_url.get_secret_value())
+        found = await lanes_of(settings.session_url)
         typer.echo(json.dumps(found, indent=2))
 
     run_to_end(main())
@@ -118,7 +118,7 @@ def release(
     settings, _ = configured(load_settings)
 
     async def main() -> None:
-        released = await release_in(settings.database_url.get_secret_value(), queue, intent)
+        released = await release_in(settings.session_url, queue, intent)
         typer.echo(json.dumps({"released": released}, indent=2))
 
     run_to_end(main())

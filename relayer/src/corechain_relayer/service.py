@@ -14,7 +14,7 @@ from corechain.implementation import is_native
 from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.protocol.errors import TransportError
-from corechain.service.database import create_pool, migrate, writer
+from corechain.service.database import migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Probe
 from corechain.service.http_server import bind, http_server, until_stopped
@@ -61,7 +61,7 @@ from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.http import EvidenceEndpoint
 from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
 from corechain_relayer.watchtower.store import EvidenceStore
-from corechain_relayer.wiring import check_chain, node_of, policy_of, required_key
+from corechain_relayer.wiring import check_chain, node_of, policy_of, pool_of, required_key
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -108,7 +108,7 @@ class Relayer:
         self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
         self.bus = open_bus(settings, self.metrics)
-        self.pool = create_pool(self.database_url)
+        self.pool = pool_of(settings)
         self.watch = BusWatch(
             self.bus, range(settings.lanes), PositionJournal(self.pool), self.metrics
         )
@@ -125,10 +125,6 @@ class Relayer:
             settings.confirmations,
             chain_id=self.deployment.chain_id,
         )
-
-    @property
-    def database_url(self) -> str:
-        return self.settings.database_url.get_secret_value()
 
     @property
     def domain(self) -> Domain:
@@ -176,7 +172,7 @@ class Relayer:
 
     async def migrate(self) -> None:
         """Brings the journal up to date. Raises StoreUnavailable."""
-        applied = await migrate(self.database_url, migrations())
+        applied = await migrate(self.settings.session_url, migrations())
         log.info("database ready", migrations=applied)
         self.migrated.set()
 
@@ -255,7 +251,7 @@ class Relayer:
     ) -> None:
         """One session of a submitter: the only one that signs with this key."""
         await self._check_node()
-        async with writer(self.database_url, signer.lock) as connection:
+        async with writer(self.settings.session_url, signer.lock) as connection:
             journal = IntentJournal(connection, queue)
             node, report = node_of(self.rpc, self.settings), Reporter(self.supervised, loop)
             asks = (entitled, report)

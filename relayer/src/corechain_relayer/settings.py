@@ -80,6 +80,11 @@ class Settings(MqttSettings, HttpSettings):
         "kafka://BROKER,BROKER/PREFIX"
     )
     database_url: DatabaseUrl = Field(description="Postgres with the journal")
+    database_direct_url: DatabaseUrl | None = Field(
+        None,
+        description="the same database without its pooler, where DATABASE_URL is a PgBouncer in "
+        "transaction mode: for locks and migrations, which need a session",
+    )
     data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
     lane: int = Field(
         0, ge=0, le=0xFFFF, description="the lane that this process aggregates and submits"
@@ -333,6 +338,11 @@ class Settings(MqttSettings, HttpSettings):
     def frame_keys(self) -> FrameKeys:
         keys = self.frame_key
         return FrameKeys(() if keys is None else tuple(_keys(keys.get_secret_value())))
+
+    @property
+    def session_url(self) -> str:
+        """Where a connection is a session of Postgres, which holds locks."""
+        return (self.database_direct_url or self.database_url).get_secret_value()
 
     @property
     def place(self) -> int:

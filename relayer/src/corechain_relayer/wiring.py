@@ -1,7 +1,10 @@
 """Small parts that several roles build from the settings in the same way."""
 
+from typing import TYPE_CHECKING
+
 from pydantic import SecretStr
 
+from corechain.service.database import create_pool
 from corechain.service.errors import WrongNode
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
@@ -9,9 +12,18 @@ from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Policy
 
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
 LOST_AFTER_S = 5.0
 """A nonce in a block and no receipt of ours for so long: somebody else used it. Before, it may be
 one of several nodes that lags; nothing is given up for good before that is final, anyway."""
+
+
+def pool_of(settings: Settings) -> "Database":
+    """The journal's Postgres, directly or through its pooler."""
+    pooled = settings.database_direct_url is not None
+    return create_pool(settings.database_url.get_secret_value(), pooled=pooled)
 
 
 def node_of(rpc: Rpc, settings: Settings) -> Node:

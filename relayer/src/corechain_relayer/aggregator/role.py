@@ -77,7 +77,7 @@ class AggregatorRole:
         """Raises what ends it: an outage, LanesInUse, ResumeImpossible."""
         settings = self.settings
         await self.registry.read_once()
-        url = settings.database_url.get_secret_value()
+        url = settings.session_url
         queue = lane_queue(settings.lane)
         async with writer(url, queue) as connection, writer(url, f"fold:{queue}") as beside:
             most = await hold_lanes(connection, settings.lanes)

@@ -93,7 +93,7 @@ class SharedLanes:
     async def session(self) -> None:
         """Raises StoreUnavailable."""
         settings = self.settings
-        url = settings.database_url.get_secret_value()
+        url = settings.session_url
         async with lane_claims(url, settings.first_lane) as claims:
             share = LaneShare(claims, settings.lanes, self._loop_of, self._given_up)
             await share.run_forever()

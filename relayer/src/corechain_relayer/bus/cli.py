@@ -137,7 +137,7 @@ async def _lanes_held(settings: Settings) -> AsyncIterator[None]:
     from corechain.service.database import writer
     from corechain_relayer.journal.batches import lane_queue
 
-    url = settings.database_url.get_secret_value()
+    url = settings.session_url
     async with AsyncExitStack() as stack:
         for place in range(settings.lanes):
             queue = lane_queue(settings.first_lane + place)

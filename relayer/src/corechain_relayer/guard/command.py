@@ -8,7 +8,6 @@ from typing import Any
 
 from corechain.deployment import Deployment
 from corechain.protocol.errors import TransportError
-from corechain.service.database import create_pool
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Block, Rpc
 from corechain_relayer.guard.alerts import Alerts
@@ -22,7 +21,7 @@ from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.signer import Signer
-from corechain_relayer.wiring import check_chain
+from corechain_relayer.wiring import check_chain, pool_of
 
 NOBODY = bytes(19) + b"\1"
 """Who asks the contract whether it would take an answer, where no key is set: anyone may."""
@@ -86,7 +85,7 @@ async def open_demands(settings: Settings, deployment: Deployment) -> list[Stand
     Raises NodeUnavailable, NodeRefused, WrongNode.
     """
     rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
-    pool, metrics = create_pool(settings.database_url.get_secret_value()), Metrics()
+    pool, metrics = pool_of(settings), Metrics()
     key = settings.guard_key
     sender = Signer.of(key.get_secret_value(), deployment.chain_id).address if key else NOBODY
     registry = RegistryFollower(

@@ -48,7 +48,7 @@ class GuardRole:
     async def answer(self) -> None:
         """One session of the submitter that signs with the guard's key."""
         await check_chain(self.parts.rpc, self.parts.deployment.chain_id)
-        url = self.parts.settings.database_url.get_secret_value()
+        url = self.parts.settings.session_url
         async with writer(url, self.signer.lock) as held:
             journal, node = IntentJournal(held, QUEUE), node_of(self.parts.rpc, self.parts.settings)
             settled, policy = one_by_one(OpenDemands(self.contract)), self.policy()

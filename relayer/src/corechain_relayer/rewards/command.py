@@ -185,7 +185,7 @@ async def propose_rewards(
     settled = one_by_one(ProposedRoots(node, deployment, settings.log_range_blocks))
     try:
         await check_chain(rpc, deployment.chain_id)
-        url = settings.database_url.get_secret_value()
+        url = settings.session_url
         await migrate(url, migrations())
         async with writer(url, signer.lock) as connection:
             journal = IntentJournal(connection, QUEUE)

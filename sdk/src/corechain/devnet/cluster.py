@@ -8,7 +8,8 @@ from corechain.devnet.settings import SERVICES
 
 
 class ClusterNetwork(Network):
-    """Three Postgres under Patroni, by three etcd: `postgres-1` …, `etcd-1` ….
+    """Three Postgres under Patroni, by three etcd, a PgBouncer before each: `postgres-1` …,
+    `etcd-1` …, `pgbouncer-1` ….
 
     Everything else as in Network, and raises what that raises.
     """
@@ -30,9 +31,14 @@ class ClusterNetwork(Network):
             self.patroni.create_database(name)
 
     def _own_settings(self, service: str) -> dict[str, str]:
-        return super()._own_settings(service) | self._reads(service)
+        return super()._own_settings(service) | self._database_settings(service)
 
-    def _reads(self, service: str) -> dict[str, str]:
-        if service != "indexer":
+    def _database_settings(self, service: str) -> dict[str, str]:
+        if service not in SERVICES:
             return {}
-        return {"INDEXER_REPLICA_URL": self.patroni.replica_url(service)}
+        prefix, pooled = service.upper(), self.patroni.pooled_url(service)
+        settings = {
+            f"{prefix}_DATABASE_URL": pooled,
+            f"{prefix}_DATABASE_DIRECT_URL": self.patroni.database_url(service),
+        }
+        return settings | ({"INDEXER_REPLICA_URL": pooled} if service == "indexer" else {})

@@ -21,6 +21,7 @@ import psutil
 from corechain.devnet.cluster_programs import PATRONI
 from corechain.devnet.errors import ServerNotStarted
 from corechain.devnet.etcd import EtcdServer
+from corechain.devnet.pgbouncer import PgBouncerServer
 from corechain.devnet.postgres import USER, PostgresServer
 from corechain.devnet.process import KILL_LIMIT_S, LOCALHOST, Command, free_port, is_alive
 from corechain.devnet.servers import POLL_S
@@ -30,6 +31,8 @@ T = TypeVar("T")
 KEPT = Path(__file__).with_name("kept.py")
 SCOPE = "corechain"
 LEADER_LIMIT_S = 120.0
+POOLED = 20
+"""Connections of a pooler to each database: two of them to each of three members fit into 200."""
 TTL_S, LOOP_S, RETRY_S = 20, 2, 8
 """So long a silent leader stays leader. 20 is Patroni's least; the others fit under it by its rule
 loop + 2 * retry <= ttl, and leave a busy machine as much patience with etcd as that allows."""
@@ -190,7 +193,8 @@ def kept_ports(file: Path, names: Sequence[str]) -> dict[str, list[int]]:
 
 
 class PatroniCluster:
-    """Members `postgres-1` … and the etcd that they agree by, under one folder.
+    """Members `postgres-1` …, a pooler before each, and the etcd that they agree by, under one
+    folder.
 
     Its URLs name all members; who leads is found by asking them.
     """
@@ -198,24 +202,30 @@ class PatroniCluster:
     def __init__(self, folder: Path | str, members: int = 3) -> None:
         self.folder = Path(folder).absolute()
         numbers = range(1, members + 1)
-        names = [f"{kind}-{number}" for kind in ("etcd", "postgres") for number in numbers]
+        kinds = "etcd", "postgres", "pgbouncer"
+        names = [f"{kind}-{number}" for kind in kinds for number in numbers]
         ports = kept_ports(self.folder / "ports.json", names)
         peers = {name: ports[name][1] for name in names[:members]}
         self.etcd = [EtcdServer(self.folder / name, ports[name][0], name, peers) for name in peers]
         self.members = [
             PatroniServer(self.folder / name, self.etcd, name, *ports[name])
-            for name in names[members:]
+            for name in names[members : 2 * members]
+        ]
+        # Beside its Postgres, as on the same machine: who asks them all finds the leader's.
+        self.poolers = [
+            PgBouncerServer(self.folder / name, member, POOLED, name, ports[name][0])
+            for name, member in zip(names[2 * members :], self.members, strict=True)
         ]
 
     @property
-    def servers(self) -> list[EtcdServer | PatroniServer]:
+    def servers(self) -> list[EtcdServer | PatroniServer | PgBouncerServer]:
         """In order of start."""
-        return [*self.etcd, *self.members]
+        return [*self.etcd, *self.members, *self.poolers]
 
     def start(self) -> None:
         """Returns when one member leads and all others stand ready to."""
         try:
-            for group in (self.etcd, self.members):
+            for group in (self.etcd, self.members, self.poolers):
                 # None of etcd is ready before two are there: all begin, then are waited for.
                 for server in group:
                     server.begin()
@@ -228,6 +238,8 @@ class PatroniCluster:
 
     def stop(self) -> None:
         """Replicas first: the leader, leaving last, has nobody to hand its lead to."""
+        for pooler in self.poolers:
+            pooler.stop()
         for member in sorted(self.members, key=lambda one: one.leads):
             member.stop()
         for server in self.etcd:
@@ -264,9 +276,9 @@ class PatroniCluster:
     def replicas(self) -> list[PatroniServer]:
         return [member for member in self.members if member.follows]
 
-    @property
-    def hosts(self) -> str:
-        return ",".join(f"{LOCALHOST}:{member.port}" for member in self.members)
+    @staticmethod
+    def _hosts(servers: Sequence[PatroniServer | PgBouncerServer]) -> str:
+        return ",".join(f"{LOCALHOST}:{server.port}" for server in servers)
 
     @property
     def url(self) -> str:
@@ -274,11 +286,12 @@ class PatroniCluster:
 
     def database_url(self, database: str) -> str:
         """Of the leader, whoever it is when a connection is made."""
-        return f"postgresql://{USER}@{self.hosts}/{database}?target_session_attrs=read-write"
+        hosts = self._hosts(self.members)
+        return f"postgresql://{USER}@{hosts}/{database}?target_session_attrs=read-write"
 
-    def replica_url(self, database: str) -> str:
-        """Of all members, for reads: who follows answers."""
-        return f"postgresql://{USER}@{self.hosts}/{database}"
+    def pooled_url(self, database: str) -> str:
+        """Through the poolers: of the leader for writes; of all, for reads of replicas."""
+        return f"postgresql://{USER}@{self._hosts(self.poolers)}/{database}"
 
     def create_database(self, name: str) -> str:
         """An empty database; its URL. One that exists stays as it is."""

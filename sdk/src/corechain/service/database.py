@@ -1,6 +1,7 @@
 """Connections to Postgres: one error type for outages, migrations, and the writer's lock."""
 
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -26,6 +27,9 @@ ACQUIRE_TIMEOUT_S = 30.0
 """For a free connection of a pool, and to open it: a server that hangs holds all of them."""
 RELEASE_TIMEOUT_S = 1.0
 """For the server to confirm that a query was cancelled. One that hangs never does."""
+ROLE_EVERY_S = 1.0
+"""Between two questions whether a pooled connection's server still leads."""
+IS_REPLICA = "select pg_is_in_recovery()"
 POOL_SIZE = 8
 QUERIES, IDLE_S = 50_000, 300.0
 """Of a pool's connection before it is replaced, and its time without any: asyncpg's own numbers."""
@@ -137,6 +141,9 @@ class _Stateless(asyncpg.Connection):
     its own after each query: 7 to 31 % of Postgres's time on an API call. An open transaction is
     still rolled back."""
 
+    role_seen_at = float("-inf")
+    """When the server behind it was seen to lead."""
+
     def get_reset_query(self) -> str:
         return ""
 
@@ -146,16 +153,39 @@ class _Bounded(asyncpg.Pool):
     as it takes, and for a hung server to confirm a cancelled query: so the limit of a caller, who
     was cancelled by it, did not hold."""
 
+    watches_role = False
+    """Whether a connection may be to a server that has become a replica since: behind a pooler it
+    outlives that, and would serve old answers, and refuse every write, for ever."""
+
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109  # asyncpg's
-        return await super()._acquire(  # type: ignore[misc]  # the stubs lack what acquire() calls
-            ACQUIRE_TIMEOUT_S if timeout is None else timeout
-        )
+        limit_s = ACQUIRE_TIMEOUT_S if timeout is None else timeout
+        while True:
+            # The stubs lack what acquire() calls.
+            connection = await super()._acquire(limit_s)  # type: ignore[misc]
+            if not self.watches_role or await self._leads(connection):
+                return connection
+            # Each of them may be as old. New ones are made only where writes are taken, so this
+            # ends: with a connection, or with the error that there is nobody.
+            await self.expire_connections()
+            await self.release(connection)
+
+    async def _leads(self, connection: Any) -> bool:
+        """Asked once in a while: a failover takes longer. A failure gives the connection back."""
+        session, now = connection._con, time.monotonic()
+        if now - session.role_seen_at < ROLE_EVERY_S:
+            return True
+        try:
+            replica = await connection.fetchval(IS_REPLICA)
+        except BaseException:
+            await self.release(connection)
+            raise
+        session.role_seen_at = now
+        return not replica
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        # Released by the way out of `async with`, with the error still on its way. Behind a pooler
-        # a connection outlives the demotion of the server behind it, and would refuse for ever.
+        # Released by the way out of `async with`, with the error still on its way.
         if isinstance(sys.exception(), asyncpg.ReadOnlySQLTransactionError):
-            connection.terminate()
+            await self.expire_connections()
         # On a timeout asyncpg has already ended the connection: the pool opens another one. Raised
         # here, it would hide the cancellation or the error that the query ended with.
         with suppress(TimeoutError):
@@ -171,9 +201,10 @@ def create_pool(url: str, *, pooled: bool = False) -> "Database":
     its connections is not there on the next, so nothing is kept prepared.
     A URL of several hosts: each connection is to the one that takes writes at that moment.
     """
-    return _Bounded(
+    hosts = _hosts(url)
+    pool = _Bounded(
         url,
-        connect=_hosts(url).connect,
+        connect=hosts.connect,
         statement_cache_size=0 if pooled else STATEMENTS,
         connection_class=_Stateless,
         record_class=asyncpg.Record,
@@ -185,6 +216,8 @@ def create_pool(url: str, *, pooled: bool = False) -> "Database":
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
     )
+    pool.watches_role = pooled and hosts.writes
+    return pool
 
 
 @asynccontextmanager

@@ -42,13 +42,17 @@ class Hosts:
     limit_s: float
     """Where there is one host."""
     wanted: str | None = None
+    writes: bool = False
+    """Whether the host that takes writes is looked for."""
     _last: int = 0
 
     @classmethod
     def of(cls, url: str, trouble: tuple[type[BaseException], ...], limit_s: float) -> "Hosts":
         urls = hosts_of(url)
-        said = ATTRIBUTE in parse_qs(urlsplit(urls[0]).query)
-        return cls(urls, trouble, limit_s, WRITES if len(urls) > 1 and not said else None)
+        said = parse_qs(urlsplit(urls[0]).query).get(ATTRIBUTE)
+        wanted = WRITES if len(urls) > 1 and not said else None
+        found = said[-1] if said else wanted
+        return cls(urls, trouble, limit_s, wanted, found in (WRITES, "primary"))
 
     async def connect(self, *_: Any, **options: Any) -> "Conn":
         """Raises what asyncpg raises: of several hosts the error that says most."""

@@ -50,7 +50,7 @@ async def resize_topics(settings: "Settings") -> Resized:
 
     if not settings.bus_url.get_secret_value().startswith(SCHEME):
         raise InvalidSetting("RELAYER_BUS_URL: only Kafka's topics have to be resized")
-    bus, url = open_kafka(settings, Metrics()), settings.database_url.get_secret_value()
+    bus, url = open_kafka(settings, Metrics()), settings.session_url
     await migrate(url, migrations())
     try:
         async with writer(url, "bus resize") as connection:

@@ -1,27 +1,36 @@
-"""A real PgBouncer in transaction mode, for `make test-pgbouncer`."""
+"""PgBouncer in transaction mode: many clients share few connections to a Postgres.
+
+Source of the settings: PgBouncer's documentation, "pgbouncer.ini".
+"""
 
 import os
 import socket
 from pathlib import Path
 
-from corechain.devnet.errors import MissingProgram
+from corechain.devnet.cluster_programs import PGBOUNCER
 from corechain.devnet.postgres import USER, PostgresServer, privileges
 from corechain.devnet.process import LOCALHOST, Command
 from corechain.devnet.servers import PROBE_TIMEOUT_S, Server
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-FOLDER = REPOSITORY / ".corechain" / "pgbouncer"
-PROGRAM = FOLDER / "usr" / "sbin" / "pgbouncer"
-
 
 class PgBouncerServer(Server):
-    """Before a Postgres of ours, with `size` connections to each of its databases."""
+    """Before a Postgres of ours, with `size` connections to each of its databases.
+
+    Raises MissingProgram besides.
+    """
 
     name = "pgbouncer"
 
-    def __init__(self, directory: Path | str, behind: PostgresServer, size: int) -> None:
-        super().__init__(directory)
-        self.behind, self.size = behind, size
+    def __init__(
+        self,
+        directory: Path | str,
+        behind: PostgresServer,
+        size: int,
+        name: str = "pgbouncer",
+        port: int | None = None,
+    ) -> None:
+        super().__init__(directory, port)
+        self.behind, self.size, self.name = behind, size, name
 
     @property
     def url(self) -> str:
@@ -40,6 +49,10 @@ class PgBouncerServer(Server):
             "pool_mode": "transaction",
             "default_pool_size": self.size,
             "max_client_conn": 500,
+            # Who waits for a Postgres that is away hears so before our own limits end the query.
+            "query_wait_timeout": 5,
+            # And the next one tries again at once: after a failover each second counts.
+            "server_login_retry": 1,
             "logfile": self.directory / "own.log",
         }
 
@@ -51,16 +64,13 @@ class PgBouncerServer(Server):
         (self.directory / "pgbouncer.ini").write_text(text + "\n".join(lines) + "\n")
 
     def _command(self) -> Command:
-        if not PROGRAM.is_file():
-            raise MissingProgram("PgBouncer", "run `make test-pgbouncer`, which fetches it")
-        places = [
-            FOLDER / "usr" / "lib" / f"{os.uname().machine}-linux-gnu",
-            FOLDER / "usr" / "lib",
-        ]
+        program = PGBOUNCER.find()
+        libraries = program.parents[1] / "lib"
+        places = [libraries / f"{os.uname().machine}-linux-gnu", libraries]
         environment = {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, places))}
         # As Postgres, it refuses to be root.
         way = privileges()
-        arguments = [PROGRAM, self.directory / "pgbouncer.ini"]
+        arguments = [program, self.directory / "pgbouncer.ini"]
         return Command(arguments, way.prefix, way.identity, environment)
 
     def _is_ready(self) -> bool:
