@@ -82,11 +82,11 @@ $(MOSQUITTO_STAMP): tools/ensure_mosquitto.py | $(PYTHON_STAMP)
 
 native: $(NATIVE_STAMP) ## build corechain-native, the hot paths in C (needs cc; nothing needs it)
 
-demo: setup ## the whole network on real weather data, then a summary (ARGS=--full for the year)
-	@$(RUN) corechain demo $(ARGS)
+demo: setup $(if $(filter cluster,$(PROFILE)),$(CLUSTER_SERVERS)) ## the whole network on real weather data, then a summary (ARGS=--full for the year, PROFILE=cluster)
+	@$(RUN) corechain demo $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
 
-up: setup ## start the network and stay up; Ctrl-C stops it
-	@$(RUN) corechain up $(ARGS)
+up: setup $(if $(filter cluster,$(PROFILE)),$(CLUSTER_SERVERS)) ## start the network and stay up; Ctrl-C stops it (PROFILE=cluster)
+	@$(RUN) corechain up $(if $(PROFILE),--profile $(PROFILE)) $(ARGS)
 
 deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
 	@$(RUN) ape run deploy --network $(or $(NETWORK),ethereum:local:foundry) $(ARGS)

@@ -16,13 +16,20 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests" / "cluster"
+ELSEWHERE = (
+    ROOT / "tests" / "indexer" / "through_redis_cluster.py",
+    ROOT / "tests" / "indexer" / "through_pgbouncer.py",
+    ROOT / "tests" / "relayer" / "relayer_through_pgbouncer.py",
+)
+"""Tests of clusters that need the fixtures of their folders."""
 MEASURED = ROOT / ".corechain" / "test-cluster"
 RESULT = ROOT / "bench" / "results" / "cluster.json"
 
 
 def modules(named: list[str]) -> list[Path]:
     """Those that hold tests, in the order of their names."""
-    found = [path for path in sorted(TESTS.glob("*.py")) if "\ndef test_" in path.read_text()]
+    own = [path for path in sorted(TESTS.glob("*.py")) if "\ndef test_" in path.read_text()]
+    found = [*own, *ELSEWHERE]
     unknown = set(named) - {path.stem for path in found}
     if unknown:
         raise SystemExit(f"no test of tests/cluster is called {', '.join(sorted(unknown))}")

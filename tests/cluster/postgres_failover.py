@@ -44,7 +44,7 @@ CALM_S = 8.0
 @pytest.fixture
 def network(deployed_home: Path, tmp_path: Path) -> Iterator[ClusterNetwork]:
     home = shutil.copytree(deployed_home, tmp_path / "network")
-    with ClusterNetwork(home, ports=Ports.free(), repository=REPOSITORY) as running:
+    with ClusterNetwork(home, ports=Ports.free(), bus="valkey", repository=REPOSITORY) as running:
         yield running
 
 

@@ -17,7 +17,7 @@ import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -33,10 +33,12 @@ from support.processes import PATIENCE_S
 from websockets.sync.client import connect as websocket
 
 from corechain.devnet.nginx import Behind, NginxServer
+from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.process import free_port
 from corechain.devnet.service import Service
 from relayer.support import PACKED, Chain, Sensor, eventually, secp
 
+INDEX = "index_behind_nginx"
 ENOUGH = 30
 """Answers of each kind of client before and after the kill."""
 TRIED_AGAIN = "ReplayedSequence"
@@ -85,6 +87,7 @@ class Client:
                 self.answered += 1
             else:
                 self.failed.append(f"{response.status} {said[:200]!r}")
+        connection.close()
 
 
 @contextmanager
@@ -116,13 +119,13 @@ def process(number: int, role: str, folder: Path, settings: dict[str, str]) -> S
 
 @pytest.fixture
 def services(
-    environment: dict[str, str], database: str, bus_url: str, tmp_path: Path
+    environment: dict[str, str], postgres_server: PostgresServer, bus_url: str, tmp_path: Path
 ) -> Iterator[dict[str, list[Service]]]:
     """Two of each, that share their servers."""
     indexer = {
         "INDEXER_RPC_URL": environment["RELAYER_RPC_URL"],
         "INDEXER_DEPLOYMENT": environment["RELAYER_DEPLOYMENT"],
-        "INDEXER_DATABASE_URL": database,
+        "INDEXER_DATABASE_URL": postgres_server.create_database(INDEX),
         "INDEXER_REDIS_URL": bus_url.removesuffix("/0") + "/1",
         "INDEXER_DATA_URLS": f"file://{tmp_path}/data/{{commitment}}.ccdf",
         "INDEXER_ANONYMOUS_PER_DAY": "100000",
@@ -138,6 +141,7 @@ def services(
         for service in (*found["gateway"], *found["api"]):
             service.complete()
         yield found
+    postgres_server.drop_database(INDEX)
 
 
 def test_a_backend_that_is_killed_fails_no_request(
@@ -182,19 +186,21 @@ def test_a_backend_that_is_killed_fails_no_request(
 def _knows(connection: http.client.HTTPConnection, sensors: list[Sensor]) -> bool:
     """Whether the gateways have seen that the devices are registered: each is asked."""
     headers = {"content-type": PACKED}
-    for sensor in sensors * 4:
-        connection.request("POST", "/v1/reports", sensor.report().pack(), headers)
-        response = connection.getresponse()
-        response.read()
-        if response.status != 202:
-            return False
-    return True
+    with closing(connection):
+        for sensor in sensors * 4:
+            connection.request("POST", "/v1/reports", sensor.report().pack(), headers)
+            response = connection.getresponse()
+            response.read()
+            if response.status != 202:
+                return False
+        return True
 
 
 def _remaining(connection: http.client.HTTPConnection, says: str) -> int:
-    connection.request("GET", "/v1/batches", headers={"x-forwarded-for": says})
-    response = connection.getresponse()
-    response.read()
+    with closing(connection):
+        connection.request("GET", "/v1/batches", headers={"x-forwarded-for": says})
+        response = connection.getresponse()
+        response.read()
     states = response.getheader("ratelimit") or ""
     return int(states.rpartition("r=")[2].partition(";")[0])
 

@@ -5,7 +5,8 @@ given a URL that names a replica first
   └── when the primary is killed and the replica promoted, the same pool goes on with that one
 given a pooler that outlives a demotion
   ├── after a write that it refused, no connection of before is used again
-  └── none is used for reading either, a second later
+  ├── none is used for reading either, a second later
+  └── what the pooler says of its server is not believed
 given synchronous replication, and a commit whose client did not wait for it
   └── nobody becomes the writer who could read it, until no failover can take it back
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from asyncpg import connect_utils
 from support.processes import until
 from support.replica import ReplicaServer
 
@@ -26,6 +28,7 @@ from corechain.service import database, hosts
 from corechain.service.database import asked, connect, create_pool, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.hosts import hosts_of
+from corechain.service.readers import LIFE_S, Readers
 
 HASTY_S = 0.5
 """For what never comes: a commit that waits for a replica that is not there."""
@@ -158,11 +161,64 @@ async def test_no_connection_to_a_server_that_has_lost_the_lead_is_used(
             await pool.release(one)
         assert await pool.fetchval("select pg_backend_pid()") not in before
         assert not await pool.fetchval(ROLE)
-    monkeypatch.setattr(database, "IS_REPLICA", "select 1 / 0")
-    async with create_pool(url_of(replica.port, primary.port), pooled=True) as pool:
-        for _ in range(database.POOL_SIZE + 1):  # each gives its connection back
-            with pytest.raises(asyncpg.DivisionByZeroError):
-                await pool.fetchval(ROLE)
+    for broken, error in (("1 / 0", asyncpg.DivisionByZeroError), ("true", StoreUnavailable)):
+        monkeypatch.setattr(database, "IS_REPLICA", f"select {broken}")
+        async with create_pool(url_of(replica.port, primary.port), pooled=True) as pool:
+            for _ in range(database.POOL_SIZE + 1):  # each gives its connection back
+                with pytest.raises(error):
+                    await asked(pool.fetchval(ROLE))
+
+
+async def test_readers_behind_poolers_are_made_anew_where_the_lead_is(
+    primary: PostgresServer, replica: ReplicaServer
+) -> None:
+    now, pid = 0.0, "select pg_backend_pid() where not pg_is_in_recovery()"
+    readers = Readers(url_of(replica.port, primary.port), pooled=True, size=1, clock=lambda: now)
+    first = await readers.fetchval(pid)
+    assert first is not None
+    assert await readers.fetchval(pid) == first
+    now += LIFE_S
+    second = await readers.fetchval(pid)
+    assert second not in (None, first), "one that lay idle is not used"
+    slow = asyncio.create_task(readers.fetchval(f"{pid} and pg_sleep(0.2) is not null"))
+    await asyncio.sleep(0)
+    waiting = asyncio.create_task(readers.fetchval(pid))
+    await asyncio.sleep(0)
+    now += LIFE_S
+    assert await slow == second
+    assert await waiting not in (None, second), "nor handed on to who waits for it"
+    await readers.close()
+    alone = Readers(url_of(primary.port), pooled=True, size=1, clock=lambda: now)
+    first = await alone.fetchval(pid)
+    now += LIFE_S
+    assert await alone.fetchval(pid) == first, "one host alone keeps its connections"
+    await alone.close()
+
+
+async def test_a_pooler_is_not_believed_what_its_server_is(
+    primary: PostgresServer, replica: ReplicaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PgBouncer says `in_hot_standby` as it was when it met its server; here asyncpg is made to
+    believe so of every server."""
+    monkeypatch.setitem(connect_utils.target_attrs_check, "read-write", _believes)
+    url = url_of(replica.port, primary.port)
+    assert await role_behind(url), "what would be believed"
+    async with create_pool(url, pooled=True) as pool:
+        assert not await pool.fetchval(ROLE)
+    async with create_pool(url_of(replica.port), pooled=True) as pool:
+        assert await pool.fetchval(ROLE), "one host alone is what is wanted, whatever it is"
+    said = url_of(free_port(), replica.port, words="?target_session_attrs=primary")
+    async with create_pool(said, pooled=True) as pool:
+        with pytest.raises(StoreUnavailable, match="is a replica"):
+            await asked(pool.fetchval(ROLE))
+    monkeypatch.setattr(hosts, "IS_REPLICA", "select 1 / 0")
+    async with create_pool(url, pooled=True) as pool:
+        with pytest.raises(asyncpg.DivisionByZeroError):
+            await pool.fetchval(ROLE)
+
+
+async def _believes(connection: object) -> bool:
+    return True
 
 
 async def test_who_could_read_what_a_failover_takes_back_is_not_the_writer(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from corechain.devnet.cluster import GATEWAYS, ClusterNetwork
 from corechain.devnet.network import Network
 from corechain.devnet.service import probe
 from support.processes import PATIENCE_S
@@ -36,8 +37,10 @@ def figure(port: int, name: str) -> float:
 
 
 def accepted(network: Network) -> float:
-    """How many reports the gateway has acknowledged."""
-    return figure(network.ports.relayer, "corechain_reports_accepted_total")
+    """How many reports the gateways have acknowledged, each in its present life."""
+    behind = network.backends if isinstance(network, ClusterNetwork) else {}
+    ports = [behind[name] for name in GATEWAYS] if behind else [network.ports.relayer]
+    return sum(figure(port, "corechain_reports_accepted_total") for port in ports)
 
 
 @dataclass(frozen=True, slots=True)

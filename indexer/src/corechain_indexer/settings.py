@@ -8,12 +8,12 @@ from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
     PORT_MEANING,
+    CacheUrl,
     DatabaseUrl,
     HttpSettings,
     NodeUrl,
     NodeUrls,
     PrivateKey,
-    RedisUrl,
     SocketUrls,
     load,
     urls_in,
@@ -66,7 +66,10 @@ class Settings(HttpSettings):
         description="how long a replica goes on answering plain queries while the primary is away, "
         "as in a failover: what is read then may be so much older",
     )
-    redis_url: RedisUrl = Field(description="cache of newest values, and announcements")
+    redis_url: CacheUrl = Field(
+        description="cache of newest values, and announcements: `redis://…`, or a Redis Cluster, "
+        "`redis+cluster://HOST,HOST`"
+    )
     data_urls: str = Field(
         description="where data files are, comma separated: `http(s)://…{commitment}`, `file://…`"
     )

@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import ConnectionError as RedisAway
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from corechain.protocol.reading import Reading
@@ -27,6 +27,7 @@ from corechain.service.reasons import reason_of
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.breaker import Breaker
+from corechain_indexer.store.cluster import CLUSTER_SCHEMES, cluster_of
 from corechain_indexer.store.files import to_unsigned
 
 if TYPE_CHECKING:
@@ -146,6 +147,9 @@ async def newest_in(
 
 def connect_cache(url: str) -> "Redis":
     """A client with a bounded pool whose every wait has a limit."""
+    if url.startswith(CLUSTER_SCHEMES):
+        # It has the commands of the other one, each of one key.
+        return cast("Redis", cluster_of(url))
     pool = BlockingConnectionPool.from_url(
         url,
         max_connections=CONNECTIONS,
@@ -160,7 +164,8 @@ async def told(answer: Awaitable[Any] | Any) -> Any:
     """What Redis answers. Raises CacheUnavailable."""
     try:
         return await answer
-    except (RedisError, OSError, TimeoutError) as error:
+    # redis-py's RedisClusterException is no RedisError: no node is there, or none has the slot.
+    except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
         raise CacheUnavailable(_why(error)) from error
 
 
@@ -168,7 +173,7 @@ def _why(error: Exception) -> str:
     """Without the address, which is in the driver's words."""
     if isinstance(error, TimeoutError | RedisTimeout):
         return "Redis does not answer"
-    if isinstance(error, OSError | RedisAway):
+    if isinstance(error, OSError | RedisAway | RedisClusterException):
         return "Redis is not there"
     return f"Redis: {reason_of(error)}"
 

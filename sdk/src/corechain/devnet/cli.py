@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from corechain.devnet.network import Network
 
 CHECK_S = 0.25
+ONE, CLUSTER = "one", "cluster"
 DEMO = "corechain.devnet.demo"
 LOAD = "corechain.devnet.fleet.cli", "corechain.devnet.reconcile.command"
 
@@ -78,9 +79,14 @@ def up(
     one_process: Annotated[
         bool, typer.Option("--one-process", help="The relayer as one process: less memory.")
     ] = False,
+    profile: Annotated[
+        str,
+        typer.Option(help="one: a server of each kind. cluster: a small copy of what grows."),
+    ] = ONE,
     bus: Annotated[
-        str, typer.Option(help="The bus of the relayer: valkey, or kafka (needs Java's wheel).")
-    ] = "valkey",
+        str | None,
+        typer.Option(help="The bus of the relayer: valkey, or kafka (needs Java's wheel)."),
+    ] = None,
     mqtt: Annotated[
         bool, typer.Option("--mqtt", help="An MQTT broker too, which the gateway takes from.")
     ] = False,
@@ -106,12 +112,13 @@ def up(
     RELAYER_*, INDEXER_* and BRIDGE_* in the environment override the settings of the services.
     """
     services = _chosen_services(service or (), no_services)
+    bus = bus or ("kafka" if profile == CLUSTER else "valkey")
     if bus not in BUSES:
         raise typer.BadParameter(f"--bus is one of {', '.join(BUSES)}, not {bus!r}")
     deploys = fresh or not is_deployed(home)
     wanted = (*services, BRIDGE) if bridge else services
-    require_programs(wanted, deploys=deploys, kafka=bus == "kafka")
-    network = _network_class()(
+    require_programs(wanted, deploys=deploys, kafka=bus == "kafka", cluster=profile == CLUSTER)
+    network = network_of(profile)(
         home,
         ports=Ports(
             anvil_port,
@@ -155,8 +162,14 @@ def _chosen_services(named: Sequence[str], none: bool) -> Sequence[str]:
     return () if none else named or SERVICES
 
 
-def _network_class() -> "type[Network]":
+def network_of(profile: str) -> "type[Network]":
     """Imported late: `corechain --help` needs none of it, and not everybody has it."""
+    if profile == CLUSTER:
+        from corechain.devnet.cluster import ClusterNetwork
+
+        return ClusterNetwork
+    if profile != ONE:
+        raise typer.BadParameter(f"--profile is one of {ONE}, {CLUSTER}, not {profile!r}")
     from corechain.devnet.network import Network
 
     return Network

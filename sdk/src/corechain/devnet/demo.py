@@ -17,7 +17,7 @@ import typer
 
 from corechain.async_client import AsyncClient
 from corechain.client import Client
-from corechain.devnet.cli import Interrupted, _network_class, interruptible
+from corechain.devnet.cli import CLUSTER, ONE, Interrupted, interruptible, network_of
 from corechain.devnet.findings import Findings, check_faults
 from corechain.devnet.lag import LagWatch
 from corechain.devnet.programs import MODULES, require_programs
@@ -60,22 +60,27 @@ def demo(
     home: Annotated[Path, typer.Option(help="Folder of the demo's state, wiped first.")] = Path(
         ".corechain/demo"
     ),
+    profile: Annotated[
+        str, typer.Option(help="one, or cluster: through replicas, poolers, brokers and a proxy.")
+    ] = ONE,
 ) -> None:
     """Run the network on real weather data from sensor to paid, proven answer; then stop it."""
     started = time.monotonic()
     try:
         with interruptible():
-            findings = run_demo(home, FULL_YEAR if full else SHORT_MONTHS)
+            findings = run_demo(home, FULL_YEAR if full else SHORT_MONTHS, profile)
     except Interrupted:
         raise typer.Exit(130) from None
     findings.wall_s = time.monotonic() - started
     show(findings)
 
 
-def run_demo(home: Path, months: Sequence[int]) -> Findings:
+def run_demo(home: Path, months: Sequence[int], profile: str = ONE) -> Findings:
     """All steps on a fresh network. Raises what goes wrong, typed."""
-    require_programs(SERVICES, deploys=True, modules=(*MODULES, *DEMO_MODULES))
-    network = _network_class()(
+    grown = profile == CLUSTER
+    modules = (*MODULES, *DEMO_MODULES)
+    require_programs(SERVICES, deploys=True, modules=modules, kafka=grown, cluster=grown)
+    network = network_of(profile)(
         home,
         ports=Ports.free(),
         fresh=True,

@@ -44,6 +44,7 @@ ENDPOINTS_FILE = "endpoints.json"
 STATE = (
     *("postgres", "valkey", "kafka", "mqtt", "anvil", "cluster"),
     *(*SERVICES, BRIDGE, *RELAYER_PROCESSES),
+    *("gateway-1", "gateway-2", "api-1", "api-2", "mirror"),
     "data",
 )
 FRAME_KEY_FILE = "frame.key"
@@ -294,13 +295,15 @@ class Network:
 
     def _start_servers(self) -> None:
         self._start_databases()
-        servers: list[Server] = [self.valkey, self.anvil]
-        if self.bus == "kafka":
-            servers.append(self.kafka)
-        if self.has_mqtt:
-            servers.append(self.mqtt.server)
-        for server in servers:
+        for server in (self.valkey, self.anvil):
             self._start(server)
+        self._start_bus()
+        if self.has_mqtt:
+            self._start(self.mqtt.server)
+
+    def _start_bus(self) -> None:
+        if self.bus == "kafka":
+            self._start(self.kafka)
 
     def _start_databases(self) -> None:
         self._start(self.postgres)
@@ -370,10 +373,14 @@ class Network:
         port = int(getattr(self.ports, name))
         return self._named(Service(name, self.home / name, port, command, settings))
 
+    @property
+    def _shown_parts(self) -> Sequence[str]:
+        """Processes whose addresses are written down."""
+        return (*RELAYER_PROCESSES, BRIDGE)
+
     def _write_endpoints(self) -> None:
         """Lets `corechain status` and `corechain verify` find this network."""
-        shown = (*RELAYER_PROCESSES, BRIDGE)
-        parts = {name: url for name, url, _ in self.rows() if name in shown}
+        parts = {name: url for name, url, _ in self.rows() if name in self._shown_parts}
         document = {
             **asdict(self.urls),
             "deployment": str(self.manifest),

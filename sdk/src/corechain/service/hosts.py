@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 HOST_TIMEOUT_S = 2.0
 """For one of several hosts. What is away without a word costs this once: the next is kept."""
 ATTRIBUTE = "target_session_attrs"
-WRITES = "read-write"
+WRITES, ANY = "read-write", "any"
+IS_REPLICA = "select pg_is_in_recovery()"
 
 
 def hosts_of(url: str) -> list[str]:
@@ -34,46 +35,46 @@ def hosts_of(url: str) -> list[str]:
 @dataclass(slots=True)
 class Hosts:
     """Connects to the host of a URL that has what is asked for; of several the one that takes
-    writes, unless the URL says another `target_session_attrs`."""
+    writes, unless the URL says another `target_session_attrs`.
+
+    `pooled`: by poolers, which say of their server what it was when they first met it. So it is
+    asked, not believed.
+    """
 
     urls: Sequence[str]
     trouble: tuple[type[BaseException], ...]
     """Errors of a host after which the next one is tried."""
     limit_s: float
     """Where there is one host."""
-    wanted: str | None = None
-    writes: bool = False
-    """Whether the host that takes writes is looked for."""
+    pooled: bool = False
     _last: int = 0
 
     @classmethod
-    def of(cls, url: str, trouble: tuple[type[BaseException], ...], limit_s: float) -> "Hosts":
-        urls = hosts_of(url)
-        said = parse_qs(urlsplit(urls[0]).query).get(ATTRIBUTE)
-        wanted = WRITES if len(urls) > 1 and not said else None
-        found = said[-1] if said else wanted
-        return cls(urls, trouble, limit_s, wanted, found in (WRITES, "primary"))
+    def of(
+        cls, url: str, trouble: tuple[type[BaseException], ...], limit_s: float, pooled: bool
+    ) -> "Hosts":
+        return cls(hosts_of(url), trouble, limit_s, pooled)
+
+    @property
+    def wanted(self) -> str:
+        """The attribute of the host that is looked for."""
+        said = parse_qs(urlsplit(self.urls[0]).query).get(ATTRIBUTE)
+        return said[-1] if said else WRITES if len(self.urls) > 1 else ANY
+
+    @property
+    def writes(self) -> bool:
+        return self.wanted in (WRITES, "primary")
 
     async def connect(self, *_: Any, **options: Any) -> "Conn":
         """Raises what asyncpg raises: of several hosts the error that says most."""
-        if self.wanted is not None:
-            options[ATTRIBUTE] = self.wanted
         if len(self.urls) == 1:
-            connection: Conn = await asyncpg.connect(
-                self.urls[0], **{**options, "timeout": self.limit_s}
-            )
-            return connection
-        return await self._first(options)
-
-    async def _first(self, options: dict[str, Any]) -> "Conn":
+            return await self._try(0, self.limit_s, options)
         errors: list[BaseException] = []
         # The one that served last is the likeliest: the leader changes once a month.
         numbers = range(self._last, self._last + len(self.urls))
         for number in (number % len(self.urls) for number in numbers):
             try:
-                connection: Conn = await asyncpg.connect(
-                    self.urls[number], **{**options, "timeout": HOST_TIMEOUT_S}
-                )
+                connection = await self._try(number, HOST_TIMEOUT_S, options)
             except self.trouble as error:
                 errors.append(error)
             else:
@@ -81,3 +82,24 @@ class Hosts:
                 return connection
         # A refused connection says less than a server's own words.
         raise next((error for error in errors if not isinstance(error, OSError)), errors[0])
+
+    async def _try(self, number: int, limit_s: float, options: dict[str, Any]) -> "Conn":
+        asks = self.pooled and self.writes
+        attribute = ANY if asks else self.wanted
+        connection: Conn = await asyncpg.connect(
+            self.urls[number], **{**options, "timeout": limit_s, ATTRIBUTE: attribute}
+        )
+        if asks:
+            await self._require_leader(connection, limit_s)
+        return connection
+
+    @staticmethod
+    async def _require_leader(connection: "Conn", limit_s: float) -> None:
+        try:
+            replica = await connection.fetchval(IS_REPLICA, timeout=limit_s)
+        except BaseException:
+            connection.terminate()
+            raise
+        if replica:
+            connection.terminate()
+            raise asyncpg.ReadOnlySQLTransactionError("the server behind the pooler is a replica")

@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
@@ -22,6 +23,7 @@ from corechain.service.database import (
     STATEMENTS,
     connector,
     hang_up,
+    outlives_lead,
 )
 from corechain.service.errors import StoreUnavailable
 
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
     from corechain.service.database import Conn
 
 T = TypeVar("T")
+LIFE_S = 5.0
+"""Of a connection that may outlive the lead of its server. A new one is made where writes are
+taken: 8 in so long cost less than to ask each now and then, and a failover takes longer."""
 
 
 @dataclass(slots=True)
@@ -53,10 +58,13 @@ class Readers:
     _waiting: "deque[asyncio.Future[Conn | None]]" = field(default_factory=deque)
     """Each gets a connection, or None: there is room for one more to be opened."""
     _is_closed: bool = False
+    _life_s: float = field(init=False)
+    _born: "dict[Conn, float]" = field(default_factory=dict)
     _connect: "Callable[[], Awaitable[Conn]]" = field(init=False)
 
     def __post_init__(self) -> None:
         self._connect = connector(self.url, 0 if self.pooled else STATEMENTS)
+        self._life_s = LIFE_S if outlives_lead(self.url, self.pooled) else inf
 
     async def fetch(self, query: str, *arguments: Any) -> "Sequence[Record]":
         connection = self._at_hand() or await self._free()
@@ -105,7 +113,7 @@ class Readers:
         forgets a connection without a word."""
         while self._idle:
             connection, since = self._idle.pop()
-            if not connection.is_closed() and self.clock() - since < IDLE_S:
+            if self.clock() - since < IDLE_S and self._is_good(connection):
                 return connection
             self._end(connection)
         return None
@@ -123,7 +131,9 @@ class Readers:
     async def _connected(self) -> "Conn":
         self._open += 1
         try:
-            return await self._connect()
+            connection = await self._connect()
+            self._born[connection] = self.clock()
+            return connection
         except BaseException:
             self._open -= 1
             # Who waits finds out for itself, one after the other, what is wrong.
@@ -155,10 +165,15 @@ class Readers:
         return False
 
     def _back(self, connection: "Conn") -> None:
-        if self._is_closed or connection.is_closed():
+        if self._is_closed or not self._is_good(connection):
             self._end(connection)
         elif not self._waiting or not self._wake(connection):
             self._idle.append((connection, self.clock()))
+
+    def _is_good(self, connection: "Conn") -> bool:
+        if connection.is_closed():
+            return False
+        return self._life_s == inf or self.clock() - self._born[connection] < self._life_s
 
     def _failed(self, connection: "Conn", error: BaseException) -> None:
         """Only what the server itself has said leaves a connection as it was. One whose question
@@ -170,6 +185,7 @@ class Readers:
 
     def _end(self, connection: "Conn") -> None:
         self._open -= 1
+        self._born.pop(connection, None)
         with suppress(asyncpg.InterfaceError):
             connection.terminate()
         self._wake(None)

@@ -1,0 +1,43 @@
+"""The cache on a Redis Cluster: `redis+cluster://user:password@host1,host2:6380`, or by TLS.
+
+Any of its nodes may be named; the others are found. Every command and script of ours has one key,
+so none is of two slots; pipelines are divided by node.
+"""
+
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from redis.asyncio.cluster import ClusterNode, RedisCluster
+from redis.asyncio.retry import Retry
+from redis.backoff import ConstantBackoff
+
+from corechain.service.hosts import hosts_of
+
+CLUSTER_SCHEMES = "redis+cluster://", "rediss+cluster://"
+CONNECT_LIMIT_S, ANSWER_LIMIT_S = 1.0, 5.0
+TRIES, PAUSE_S = 3, 0.05
+"""While a master is replaced, its slots are away for seconds: Postgres answers meanwhile."""
+CONNECTIONS = 32
+"""To each node."""
+PORT = 6379
+
+
+def cluster_of(url: str) -> RedisCluster:
+    """Connects when it is first asked."""
+    first = urlsplit(url.split(",")[0])
+    options: dict[str, Any] = {"ssl": True} if url.startswith("rediss") else {}
+    if first.username:
+        options["username"] = unquote(first.username)
+    if first.password:
+        options["password"] = unquote(first.password)
+    nodes = [urlsplit(one) for one in hosts_of(url)]
+    return RedisCluster(
+        startup_nodes=[ClusterNode(node.hostname or "", node.port or PORT) for node in nodes],
+        # A part of the slots is better than none.
+        require_full_coverage=False,
+        max_connections=CONNECTIONS,
+        socket_connect_timeout=CONNECT_LIMIT_S,
+        socket_timeout=ANSWER_LIMIT_S,
+        retry=Retry(ConstantBackoff(PAUSE_S), TRIES),
+        **options,
+    )
