@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eth_abi.abi import encode
-
 from corechain.protocol.data_file import Written
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.events import EVIDENCE
@@ -31,6 +29,9 @@ class Unanswerable(CoreChainError):
 
 def answer_call(demand: OpenDemand, evidence: Evidence) -> bytes:
     """Calldata of `answer`."""
+    # A tenth of a second of CPU to import, in each process, for a call that most never make.
+    from eth_abi.abi import encode
+
     what = (demand.kind, demand.batch_id, demand.commitment, demand.subject)
     return ANSWER + encode(ANSWER_TYPES, [*what, evidence.words()])
 

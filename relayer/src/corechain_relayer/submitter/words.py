@@ -1,7 +1,5 @@
 """A contract's refusal in words. web3 takes half a second of CPU to import: only when needed."""
 
-from eth_abi.exceptions import DecodingError
-
 from corechain.service.errors import NodeRefused
 
 DATA_LENGTH = 4096
@@ -12,6 +10,8 @@ def revert_reason(error: NodeRefused) -> str:
     """The contract's error by name and values where it is one of ours, else the node's words."""
     if error.data is None or not error.data.startswith("0x"):
         return error.message
+    from eth_abi.exceptions import DecodingError
+
     from corechain.contracts import RevertDecoder
     from corechain.deployment import load_abi
     from corechain.reader import CONTRACTS
