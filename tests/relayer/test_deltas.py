@@ -211,16 +211,16 @@ async def write_as_older_programs(connection: "Conn", model: Model) -> None:
 
 
 @pytest.mark.parametrize("before", ["0006", "0009"])
-async def test_a_database_of_an_older_program_goes_on(database: str, before: str) -> None:
-    await migrate(database, [item for item in migrations() if item[0] < before])
-    connection, walk, model = await connect(database), Walk(random.Random(SEED)), Model()
+async def test_a_database_of_an_older_program_goes_on(empty_database: str, before: str) -> None:
+    await migrate(empty_database, [item for item in migrations() if item[0] < before])
+    connection, walk, model = await connect(empty_database), Walk(random.Random(SEED)), Model()
     batch = walk.batch()
     model.take(batch)
     model.digests.clear()  # what is from before digests were kept has none
     model.states[DEVICES[0], 65_535] = State(-(2**31), 2**40 - 1, 2**39)
     await write_as_older_programs(connection, model)
 
-    await migrate(database, migrations())
+    await migrate(empty_database, migrations())
     reader, journal = DeviceReader(connection), BatchJournal(connection, 0)
     await assert_known(reader, model)
     batch = walk.batch()

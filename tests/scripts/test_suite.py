@@ -3,6 +3,7 @@
 given all test files
   nothing that must come is waited for less long than a minute
   no example of hypothesis fails because it took long
+  a test of migrations begins with an empty database
 given several pytest processes
   each chooses ports of its own, and none twice
 given a machine with memory to spare
@@ -186,6 +187,19 @@ def test_memory_is_room_only_as_far_as_the_machine_has_it(
 ) -> None:
     nowhere.setattr(scratch, "_free_memory", lambda: 0)
     assert scratch.take_memory(tmp_path) is None
+
+
+WHOLE = ("MIGRATIONS", "migrations()")
+EMPTY = ("empty_database", "url", "missing")
+
+
+def test_whoever_applies_some_migrations_begins_with_an_empty_database() -> None:
+    """`database` has all tables in the services' folders: the older ones cannot be made there."""
+    for path in FILES:
+        for call in calls_of(path):
+            if getattr(call.func, "id", "") == "migrate" and len(call.args) == 2:
+                into, what = map(ast.unparse, call.args)
+                assert what in WHOLE or into in EMPTY, f"{path.name}:{call.lineno}"
 
 
 def test_the_longest_files_begin_first_and_those_without_servers_before_them() -> None:
