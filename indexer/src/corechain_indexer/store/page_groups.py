@@ -1,7 +1,8 @@
 """Pages of readings for all who ask at about the same time: one question to Postgres for many.
 
 Only where every reading of a page is all in the row of its segment, as with devices that send once
-a batch: Postgres answers those by columns. What has leaves to cut is asked for alone.
+a batch: Postgres answers those by columns. What has leaves to cut is asked for alone
+(docs/decisions/0048).
 """
 
 from collections.abc import Mapping, Sequence
