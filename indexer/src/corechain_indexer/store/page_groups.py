@@ -2,7 +2,7 @@
 
 Only where every reading of a page is all in the row of its segment, as with devices that send once
 a batch: Postgres answers those by columns. What has leaves to cut is asked for alone
-(docs/decisions/0048).
+(docs/decisions/0047).
 """
 
 from collections.abc import Mapping, Sequence
