@@ -157,6 +157,7 @@ def definitions(go: str, cache: Path, locks: Path = LOCKS) -> Path:
     if not target.is_file():
         source = run([go, "list", "-m", "-f", "{{.Dir}}", KEDA], locks / "keda").strip()
         files = sorted((Path(source) / "config" / "crd" / "bases").glob("*.yaml"))
+        target.parent.mkdir(parents=True, exist_ok=True)
         half = target.with_name(f"crds.{os.getpid()}")
         half.write_text("---\n".join(file.read_text() for file in files))
         half.replace(target)
