@@ -265,8 +265,8 @@ def controllers(plane: ControlPlane) -> Iterator[None]:
             _flagged(
                 **elected,
                 secure_port=manager,
-                # kwok's nodes send no heartbeats: after 40 s their pods would count as lost.
-                controllers="*,-node-lifecycle-controller",
+                # kwok's nodes send no heartbeats: after 50 s their pods would count as lost.
+                node_monitor_grace_period="1h",
                 horizontal_pod_autoscaler_sync_period="2s",
                 horizontal_pod_autoscaler_initial_readiness_delay="1s",
                 horizontal_pod_autoscaler_cpu_initialization_period="1s",
