@@ -26,6 +26,7 @@ from cryptography.x509.oid import NameOID
 from corechain.devnet.process import LOCALHOST, Command, free_port
 from corechain.devnet.servers import Server
 from support.manifests import REPOSITORY, Site
+from support.processes import PATIENCE_S
 
 TOKEN = "token-of-the-tests"
 START_LIMIT_S = 240.0
@@ -136,7 +137,7 @@ class Part(Server):
         scheme, _, path = self._path.partition(":")
         words = ["curl", "-ksf", "-H", f"Authorization: Bearer {TOKEN}"]
         asked = [*words, f"{scheme}://{LOCALHOST}:{self.port}{path}"]
-        return subprocess.run(asked, capture_output=True, timeout=30).returncode == 0
+        return subprocess.run(asked, capture_output=True, timeout=PATIENCE_S).returncode == 0
 
 
 @dataclass(slots=True)
