@@ -101,7 +101,7 @@ settings: setup ## write docs/settings.md from the settings classes
 # tried again by each part, two at a time.
 SETUP := setup
 
-test: setup ## everything, about 15 minutes on 2 cores
+test: setup ## everything, under 20 minutes on 2 cores
 	@$(MAKE) --no-print-directory -j 3 SETUP= test-solidity test-ape test-services
 	@# Building geth would take a fifth of the time that all tests have: only one that is there is used.
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
