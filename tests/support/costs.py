@@ -33,6 +33,7 @@ COSTS_S = {
     "tests/sdk/test_odd_answers.py": 16,
     "tests/indexer/test_paid_clients.py": 16,
     "tests/relayer/test_bridge_devnet.py": 14,
+    "tests/relayer/test_nginx.py": 13,
     "tests/indexer/test_mirror.py": 12,
     "tests/sdk/test_cli.py": 11,
     "tests/indexer/test_several_chains.py": 11,
