@@ -160,11 +160,6 @@ class ControlPlane:
             list(map(str, command)), input=text, capture_output=True, text=True, timeout=300
         )
 
-    def begin(self, *words: str | Path) -> "subprocess.Popen[bytes]":
-        """The same, beside what the test does meanwhile."""
-        command = ["kubectl", "--kubeconfig", self.kubeconfig, *words]
-        return subprocess.Popen(list(map(str, command)), stdout=subprocess.DEVNULL)
-
     def done(self, *words: str | Path, text: str | None = None) -> str:
         """What kubectl printed; fails when it did."""
         finished = self.kubectl(*words, text=text)
