@@ -21,6 +21,7 @@ from corechain.protocol.errors import (
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.logs import MalformedLog, decode_log, layouts, topic_of
+from corechain.protocol.problems import problem_type
 from corechain.protocol.reading import DeviceId, Reading
 from corechain.protocol.rewards import (
     DEFAULT_RULES,
@@ -280,7 +281,7 @@ def test_every_error_has_one_name_and_a_status():
         assert errors.by_name(kind.__name__) is kind
         assert 400 <= kind.status < 600
     assert errors.by_name("NoSuchError") is None
-    assert errors.problem_type(HIGH) == "urn:corechain:error:HighS"
+    assert problem_type(HIGH) == "urn:corechain:error:HighS"
 
 
 HIGH = errors.HighS("s")

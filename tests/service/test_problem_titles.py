@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import corechain
 import corechain_indexer
 import corechain_relayer
-from corechain.protocol.errors import NotMirrored, ProtocolError, problem_title
+from corechain.protocol.errors import NotMirrored, ProtocolError
+from corechain.protocol.problems import problem_title
 from corechain.service.http_protocol import problem_bytes
 from corechain_indexer.api.app import problem as query_problem
 from corechain_relayer.gateway.problem import problem as gateway_problem

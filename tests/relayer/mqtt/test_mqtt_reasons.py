@@ -17,8 +17,9 @@ from msgspec.json import decode
 
 import corechain_relayer.gateway
 import corechain_relayer.mqtt
-from corechain.protocol.errors import ProtocolError, ReplayedSequence, problem_type
+from corechain.protocol.errors import ProtocolError, ReplayedSequence
 from corechain.protocol.frame import Columns
+from corechain.protocol.problems import problem_type
 from corechain_relayer.gateway.intake import Fault
 from corechain_relayer.gateway.problem import answer
 from corechain_relayer.mqtt import subscriber as subscriber_module

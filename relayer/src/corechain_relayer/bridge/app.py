@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from corechain.protocol.errors import NotFound, ProtocolError, problem_title, problem_type
+from corechain.protocol.errors import NotFound, ProtocolError
+from corechain.protocol.problems import problem_title, problem_type
 from corechain.service.ops import Ops, route_error
 from corechain_relayer.bridge.book import Taken
 from corechain_relayer.bridge.errors import NothingNew

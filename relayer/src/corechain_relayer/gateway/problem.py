@@ -7,8 +7,9 @@ from msgspec import Raw
 from msgspec.json import encode
 from starlette.responses import Response
 
-from corechain.protocol.errors import ProtocolError, problem_title, problem_type
+from corechain.protocol.errors import ProtocolError
 from corechain.protocol.frame import Columns
+from corechain.protocol.problems import problem_title, problem_type
 from corechain.protocol.reading import Report
 from corechain.service.direct import Answer, Fields
 from corechain.service.retry import spread_s

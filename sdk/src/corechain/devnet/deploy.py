@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from corechain.deployment import Deployment
 from corechain.devnet.errors import DeploymentFailed
 from corechain.devnet.process import Command, run_lines
 from corechain.devnet.programs import find_anvil, find_ape
+from corechain.devnet.servers import rpc
 
 DEPLOY_LIMIT_S = 600.0
 TAIL_LINES = 30
@@ -54,6 +56,12 @@ def forget_stale_build(repository: Path) -> None:
     (folder / "__local__.json").unlink(missing_ok=True)
     folder.mkdir(exist_ok=True)
     known.write_text(digest.hexdigest())
+
+
+def has_contracts(rpc_url: str, deployment: Deployment) -> bool:
+    """Whether every contract of the manifest has code on this chain."""
+    addresses = ("0x" + entry.address.hex() for entry in deployment.contracts.values())
+    return all(rpc(rpc_url, "eth_getCode", address, "latest") != "0x" for address in addresses)
 
 
 def deploy_contracts(

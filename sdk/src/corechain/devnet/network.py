@@ -13,13 +13,13 @@ from typing import IO, Protocol, Self, TypeVar
 
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.aedes import MqttBroker, mqtt_broker
-from corechain.devnet.deploy import deploy_contracts
+from corechain.devnet.deploy import deploy_contracts, has_contracts
 from corechain.devnet.errors import ChainStateLost, DirectoryInUse
 from corechain.devnet.kafka import KafkaServer
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.programs import find_repository
 from corechain.devnet.secret_files import ensure_key
-from corechain.devnet.servers import AnvilServer, Server, ValkeyServer, rpc
+from corechain.devnet.servers import AnvilServer, Server, ValkeyServer
 from corechain.devnet.service import Service
 from corechain.devnet.settings import (
     BRIDGE,
@@ -65,12 +65,6 @@ class Databases(Protocol):
 
 def default_home() -> Path:
     return Path(os.environ.get(HOME_VARIABLE) or ".corechain").absolute()
-
-
-def has_contracts(rpc_url: str, deployment: Deployment) -> bool:
-    """Whether every contract of the manifest has code on this chain."""
-    addresses = ("0x" + entry.address.hex() for entry in deployment.contracts.values())
-    return all(rpc(rpc_url, "eth_getCode", address, "latest") != "0x" for address in addresses)
 
 
 class Network:

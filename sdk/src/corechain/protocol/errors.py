@@ -1,11 +1,8 @@
 """One failure, one name: the same in Python, Solidity, HTTP problem types and metric labels."""
 
-import re
 from collections.abc import Iterator
-from functools import cache
 from typing import ClassVar
 
-_SENTENCE_END = re.compile(r"(?<=[.!?]) (?=[A-Z`])")
 CATCH_UP = "Subscribe without one, then read /v1/batches (`after` an id, page by page)"
 
 
@@ -380,22 +377,6 @@ def _subclasses(of: type[ProtocolError]) -> Iterator[type[ProtocolError]]:
     for child in of.__subclasses__():
         yield child
         yield from _subclasses(child)
-
-
-@cache
-def _first_sentence(text: str) -> str:
-    # The sentence, not the line: where a line breaks is a matter of the source.
-    return _SENTENCE_END.split(" ".join(text.split()), maxsplit=1)[0].replace("`", "")
-
-
-def problem_title(kind: type[ProtocolError]) -> str:
-    """The title of a kind's problem details (RFC 9457): the first sentence of its docstring."""
-    return _first_sentence(kind.__doc__ or kind.__name__)
-
-
-def problem_type(error: ProtocolError) -> str:
-    """The RFC 9457 problem type: the error's one name as a URN."""
-    return f"urn:corechain:error:{error.name}"
 
 
 def by_name(name: str) -> type[ProtocolError] | None:

@@ -20,7 +20,8 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from corechain.protocol.errors import Overloaded, ProtocolError, problem_title, problem_type
+from corechain.protocol.errors import Overloaded, ProtocolError
+from corechain.protocol.problems import problem_title, problem_type
 from corechain.service.direct import DirectRequest, Fields
 from corechain.service.retry import spread_s
 from corechain.service.streams import StreamRequest, Streams
