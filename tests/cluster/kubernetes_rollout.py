@@ -4,6 +4,7 @@ test-cluster` runs this; the nodes are kwok's, whose pods are ready at once and 
 given the public overlay on three nodes in three zones
   every pod runs, and those of a service are in different zones
   while a service is rolled out, no fewer pods than before are available
+  while a node is drained, no service has two pods fewer; then all are on the other nodes
 given no room for a second pod
   an eviction of the last one is refused
 """
@@ -16,65 +17,23 @@ from typing import Any
 
 import pytest
 from support.cluster import record
-from support.control_plane import (
-    ControlPlane,
-    api_server,
-    controllers,
-    install,
-    needed,
-    node,
-)
+from support.control_plane import ControlPlane
 from support.manifests import KUSTOMIZE, SERVING, Site, kustomize
 from support.processes import PATIENCE_S, eventually
+from support.running_site import NODES, SPACE, ready, running_site
 
 SITE = Site("public")
-SPACE = ("-n", "corechain")
-NODES = {"node-a": "zone-a", "node-b": "zone-b", "node-c": "zone-c"}
-DISKS = (("batches", "ReadWriteMany", "100Gi"), ("data-bridge-0", "ReadWriteOnce", "10Gi"))
-
-
-def volume(claim: str, mode: str, size: str) -> dict[str, Any]:
-    """A disk for a claim: there is no provisioner here."""
-    spec = {
-        "capacity": {"storage": size},
-        "accessModes": [mode],
-        "hostPath": {"path": f"/disks/{claim}"},
-        "claimRef": {"namespace": "corechain", "name": claim},
-    }
-    name = {"name": claim}
-    return {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": name, "spec": spec}
+PUBLIC = KUSTOMIZE / "overlays" / "public"
+DRAIN_LIMIT_S = 600
+"""Each refused eviction is tried again after 5 s."""
 
 
 @pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    needed("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
-    with api_server(tmp_path_factory.mktemp("plane")) as running:
-        install(running)
-        with controllers(running):
-            running.apply(*(node(*place) for place in NODES.items()))
-            disks = (
-                ("batches", "ReadWriteMany", "100Gi"),
-                ("data-bridge-0", "ReadWriteOnce", "10Gi"),
-            )
-            running.apply(*(volume(*disk) for disk in disks))
-            running.done("apply", "-f", "-", text=kustomize(KUSTOMIZE / "overlays" / "public"))
-            # KEDA's part: no controller of its kind runs here.
-            running.done(*SPACE, "scale", "deployment/aggregator", "--replicas=2")
-            yield running
-
-
-def ready(plane: ControlPlane, name: str = "") -> list[Any]:
-    """Pods that are ready, of one service or of all."""
-    chosen = f"app.kubernetes.io/name={name}" if name else "app.kubernetes.io/part-of=corechain"
-    return [
-        pod
-        for pod in plane.get("pods", *SPACE, "-l", chosen)["items"]
-        if "deletionTimestamp" not in pod["metadata"]
-        and any(
-            one["type"] == "Ready" and one["status"] == "True"
-            for one in pod["status"].get("conditions", ())
-        )
-    ]
+    with running_site(tmp_path_factory.mktemp("plane"), kustomize(PUBLIC)) as running:
+        # KEDA's part: no controller of its kind runs here.
+        running.done(*SPACE, "scale", "deployment/aggregator", "--replicas=2")
+        yield running
 
 
 def replicas() -> Counter[str]:
@@ -92,13 +51,14 @@ def running_now(plane: ControlPlane) -> Counter[str]:
     )
 
 
-def kept_while(plane: ControlPlane, done: Callable[[], bool]) -> int:
-    """The fewest gateways that were ready at any look until `done`."""
-    looks, deadline = [len(ready(plane, "gateway"))], time.monotonic() + 2 * PATIENCE_S
+def fewest_while(plane: ControlPlane, done: Callable[[], bool]) -> Counter[str]:
+    """The fewest pods of each service that were ready at any look until `done`."""
+    fewest, deadline = replicas(), time.monotonic() + DRAIN_LIMIT_S + PATIENCE_S
     while not done():
-        looks.append(len(ready(plane, "gateway")))
+        now = running_now(plane)
+        fewest = Counter({name: min(count, now[name]) for name, count in fewest.items()})
         assert time.monotonic() < deadline
-    return min(looks)
+    return fewest
 
 
 def test_all_pods_run_in_different_zones(plane: ControlPlane) -> None:
@@ -116,9 +76,40 @@ def test_a_rollout_takes_no_pod_before_its_successor_is_there(plane: ControlPlan
         images = {pod["spec"]["containers"][0]["image"] for pod in ready(plane, "gateway")}
         return images == {"registry.example/other:2"} and len(ready(plane, "gateway")) == 2
 
-    fewest = kept_while(plane, is_done)
+    fewest = fewest_while(plane, is_done)["gateway"]
     assert fewest >= 2
     record("kubernetes_rollout", pods=sum(replicas().values()), fewest_gateways=fewest)
+
+
+def gather(plane: ControlPlane, name: str, place: str) -> None:
+    """All pods of a service on one node: the worst that a drain can meet."""
+    others = sorted(NODES.keys() - {place})
+    plane.done("cordon", *others)
+    plane.done(*SPACE, "rollout", "restart", f"deployment/{name}")
+    plane.done(*SPACE, "rollout", "status", f"deployment/{name}", f"--timeout={PATIENCE_S:.0f}s")
+    plane.done("uncordon", *others)
+    assert eventually(lambda: nodes_of(plane, name) == [place, place])
+
+
+def nodes_of(plane: ControlPlane, name: str) -> list[str]:
+    return [pod["spec"]["nodeName"] for pod in ready(plane, name)]
+
+
+def test_a_drained_node_takes_one_pod_of_a_service_at_a_time(plane: ControlPlane) -> None:
+    assert eventually(lambda: running_now(plane) == replicas())
+    gather(plane, "gateway", "node-a")
+    steady, started = replicas(), time.monotonic()
+    moved = sum(pod["spec"]["nodeName"] == "node-a" for pod in ready(plane))
+    words = "drain", "node-a", "--delete-emptydir-data", f"--timeout={DRAIN_LIMIT_S}s"
+    with plane.begin(*words) as draining:
+        fewest = fewest_while(plane, lambda: draining.poll() is not None)
+        assert draining.returncode == 0, draining.communicate()[0]
+    took_s = time.monotonic() - started
+    assert {name: count for name, count in fewest.items() if count < steady[name] - 1} == {}
+    assert eventually(lambda: running_now(plane) == steady), running_now(plane)
+    assert "node-a" not in {pod["spec"]["nodeName"] for pod in ready(plane)}
+    plane.done("uncordon", "node-a")
+    record("kubernetes_drain", drain_s=round(took_s, 1), moved=moved, fewest=dict(fewest))
 
 
 def test_the_last_pod_of_a_service_is_not_evicted(plane: ControlPlane) -> None:

@@ -25,6 +25,7 @@ from cryptography.x509.oid import NameOID
 
 from corechain.devnet.process import LOCALHOST, Command, free_port
 from corechain.devnet.servers import Server
+from support.kwok import POD_STAGES
 from support.manifests import REPOSITORY, Site
 from support.processes import PATIENCE_S
 
@@ -160,6 +161,13 @@ class ControlPlane:
             list(map(str, command)), input=text, capture_output=True, text=True, timeout=300
         )
 
+    def begin(self, *words: str | Path) -> "subprocess.Popen[str]":
+        """kubectl beside the test; what it says comes together on `stdout`."""
+        command = ["kubectl", "--kubeconfig", self.kubeconfig, *words]
+        return subprocess.Popen(
+            list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+
     def done(self, *words: str | Path, text: str | None = None) -> str:
         """What kubectl printed; fails when it did."""
         finished = self.kubectl(*words, text=text)
@@ -253,6 +261,8 @@ def controllers(plane: ControlPlane) -> Iterator[None]:
     shared = {"kubeconfig": plane.kubeconfig}
     elected = {"leader_elect": "false", "bind_address": LOCALHOST, **shared}
     manager, scheduler, kwok = free_port(), free_port(), free_port()
+    stages = plane.folder / "stages.yaml"
+    stages.write_text("\n---\n".join(map(json.dumps, POD_STAGES)))
     parts = [
         Part(
             "kube-controller-manager",
@@ -280,7 +290,12 @@ def controllers(plane: ControlPlane) -> Iterator[None]:
             "kwok",
             plane.folder,
             kwok,
-            _flagged(**shared, manage_all_nodes="true", server_address=f"{LOCALHOST}:{kwok}"),
+            _flagged(
+                **shared,
+                config=stages,
+                manage_all_nodes="true",
+                server_address=f"{LOCALHOST}:{kwok}",
+            ),
             "http:/healthz",
         ),
     ]
