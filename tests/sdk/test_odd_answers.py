@@ -4,112 +4,42 @@ given a gateway or query API that answers any JSON, or an honest answer with one
   └── every flow ends in its result or in a CoreChainError
 given a server that answers no JSON, half an answer, a redirect, an error page, "too busy"
   └── both clients raise ApiUnavailable, with what the server asks to wait
-given a node that answers any JSON
-  └── every question to the chain ends in a value or in a CoreChainError
 """
 
 import asyncio
 import copy
 import json
-import threading
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from inspect import signature
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support.batches import CELL, KEYS, START, HonestApi, commitments_of, days_of_readings, hexed
+from support.batches import commitments_of, hexed
 from support.flows import carried_out
 from support.http import Script, answers
+from support.odd_answers import (
+    BATCHES,
+    DEVICE,
+    OWNER,
+    QUESTION,
+    REPORT,
+    TREE,
+    anything,
+    claim_json,
+    proof_json,
+    readings_json,
+    statistics_json,
+)
 
-from corechain import AsyncClient, Client, account_from_key, flows
+from corechain import AsyncClient, Client, flows
 from corechain.answers import parse_proven_reading, parse_statistics
-from corechain.chain import Chain
-from corechain.deployment import load_deployment
-from corechain.devnet.settings import ADMIN_KEY
 from corechain.documents import MalformedAnswer, WrongAnswer
 from corechain.protocol import errors
 from corechain.protocol.errors import CoreChainError, NotFound, ProtocolError
-from corechain.protocol.reading import Observation, Report, SignedReport
-from corechain.protocol.rewards import Owner, RewardTree
-from corechain.protocol.statistics import locate
-from corechain.protocol.vocabulary import metric
 from corechain.readings import ReadingsQuestion
 from corechain.status import Places, inspect
-from corechain.steps import ApiUnavailable, Request, error_of_problem
-
-BATCHES = days_of_readings(2)
-BATCH, DEVICE, TEMPERATURE = BATCHES[0], KEYS[0].identity.device, metric("air_temperature")
-QUESTION = flows.Question(TEMPERATURE, DEVICE, CELL, START, START + 3600)
-REPORT = SignedReport(Report.of(DEVICE, 7, [Observation(1, CELL, START, 5)]), bytes(64))
-OWNER = Owner(DEVICE)
-TREE = RewardTree({OWNER: 10**18, Owner(bytes(19) + b"\x01"): 5})
-anything = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.integers(-(2**300), 2**300)
-    | st.floats(allow_nan=False)
-    | st.text(max_size=12)
-    | st.binary(max_size=40).map(hexed),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner),
-    max_leaves=8,
-)
-
-
-def header_json(batch):
-    header = batch.header
-    numbers = ("reading_count", "report_count", "window_start", "window_end", "batch_id")
-    hashes = ("previous", "ancestor", "statistics_root", "reports_root", "data_hash", "rules_hash")
-    return {name: getattr(header, name) for name in numbers} | {
-        name: hexed(getattr(header, name)) for name in hashes
-    }
-
-
-def statistics_json():
-    bounds = QUESTION.bounds()
-    start, end = locate(BATCH.leaves, bounds.low, bounds.high)
-    proof = BATCH.statistics().range_proof(start, end)
-    values = [int.from_bytes(leaf[35:39], "big", signed=True) for leaf in BATCH.leaves[start:end]]
-    found = {"count": len(values), "sum": sum(values), "min": min(values), "max": max(values)}
-    part = {
-        "header": header_json(BATCH),
-        "readings_root": hexed(BATCH.readings.root),
-        "low": hexed(bounds.low),
-        "high": hexed(bounds.high),
-        "from": start,
-        "to": end,
-        "leaves": [hexed(leaf) for leaf in proof.leaves],
-        "nodes": [hexed(node.pack()) for node in proof.nodes],
-    }
-    return {**found, "parts": [part | found], "skipped": []}
-
-
-def proof_json():
-    return {
-        "leaf": hexed(BATCH.leaves[3]),
-        "position": 3,
-        "proof": [hexed(node) for node in BATCH.readings.proof(3)],
-        "rest_hash": hexed(BATCH.header.rest_hash),
-    }
-
-
-def claim_json():
-    claim = TREE.claim(OWNER)
-    return {
-        "owner": hexed(OWNER),
-        "cumulative": str(claim.cumulative),
-        "position": claim.position,
-        "proof": [hexed(node) for node in claim.proof],
-    }
-
-
-def readings_json():
-    request = Request(
-        flows.API, "GET", "/v1/readings", {"device": hexed(DEVICE), "limit": 9, "proofs": "true"}
-    )
-    return HonestApi(BATCHES)(request)
+from corechain.steps import ApiUnavailable, error_of_problem
 
 
 def delivery_json():
@@ -292,114 +222,3 @@ def test_status_says_of_any_answer_what_it_is(document, tmp_path):
     with answers(Script(200, json.dumps(document).encode())) as url:
         checks = inspect(Places(url, url, url, tmp_path))
     assert [check.part for check in checks] == ["node", "relayer", "indexer"]
-
-
-# ---------------------------------------------------------------------- the node
-
-
-class _OddNode(BaseHTTPRequestHandler):
-    """Answers chain id and head well, so that the rest is reached; the rest as the test says."""
-
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-    reply = staticmethod(lambda call: {"result": None})
-
-    def do_POST(self):
-        document = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        made = (
-            [self._one(call) for call in document]
-            if isinstance(document, list)
-            else self._one(document)
-        )
-        body = json.dumps(made).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def _one(self, call):
-        known = {"eth_chainId": "0x7a69", "eth_blockNumber": "0x10"}
-        if call["method"] in known:
-            return {"jsonrpc": "2.0", "id": call["id"], "result": known[call["method"]]}
-        return {"jsonrpc": "2.0", "id": call["id"]} | type(self).reply(call)
-
-    def log_message(self, *_):
-        """Silent."""
-
-
-@pytest.fixture(scope="module")
-def odd_node():
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-
-    with Server(("127.0.0.1", 0), _OddNode) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
-
-
-@pytest.fixture(scope="module")
-def chain(odd_node, deployment):
-    made = Chain(odd_node, load_deployment(deployment))
-    made._sender.receipt_timeout_s = 0.02
-    yield made
-    made.close()
-
-
-PROVEN = parse_proven_reading(proof_json(), 1)
-PART = parse_statistics(statistics_json()).parts[0]
-ADMIN = account_from_key(ADMIN_KEY)
-QUESTIONS = {
-    "commitment": lambda chain: chain.commitment_of(1),
-    "commitments": lambda chain: chain.commitments_of({1: 3, 2: None}),
-    "committed": lambda chain: chain.committed_batches(),
-    "device": lambda chain: chain.owner_and_key_type(bytes(20)),
-    "root": lambda chain: chain.active_root(),
-    "balance": lambda chain: chain.balance_of(bytes(20)),
-    "channel": lambda chain: chain.channel_balance(bytes(32)),
-    "channels": lambda chain: chain.channel_balances([bytes(32)]),
-    "packed": lambda chain: chain.takes_packed_redemptions(),
-    "prove reading": lambda chain: chain.prove_reading(PROVEN),
-    "prove range": lambda chain: chain.prove_range(PART),
-    "send": lambda chain: chain.send(ADMIN, "CoreToken", "transfer", bytes(20), 1),
-    "fees": lambda chain: chain._sender.fees(),
-}
-
-
-@pytest.mark.parametrize("name", QUESTIONS)
-@settings(max_examples=40, deadline=None)
-@given(document=anything, place=st.sampled_from(["result", "error", "message", "data"]))
-def test_any_answer_of_a_node_is_a_value_or_a_typed_error(chain, name, document, place):
-    shapes = {
-        "result": {"result": document},
-        "error": {"error": document},
-        "message": {"error": {"code": 3, "message": document}},
-        "data": {"error": {"code": 3, "message": "execution reverted", "data": document}},
-    }
-    _OddNode.reply = staticmethod(lambda call: shapes[place])
-    with suppress(CoreChainError):
-        QUESTIONS[name](chain)
-
-
-@settings(max_examples=40, deadline=None)
-@given(method=st.sampled_from(["eth_getLogs", "eth_getTransactionReceipt"]), document=anything)
-def test_any_list_of_anything_is_no_log_and_no_receipt(chain, method, document):
-    honest = {
-        "eth_estimateGas": "0x5208",
-        "eth_getTransactionCount": "0x0",
-        "eth_gasPrice": "0x1",
-        "eth_getBlockByNumber": {"baseFeePerGas": "0x1"},
-        "eth_maxPriorityFeePerGas": "0x1",
-        "eth_sendRawTransaction": "0x" + "11" * 32,
-    }
-    odd = {
-        "eth_getLogs": [document],
-        "eth_getTransactionReceipt": {"blockNumber": "0x1", "logs": [document], "status": document},
-    }
-    replies = honest | {method: odd[method]}
-    _OddNode.reply = staticmethod(lambda call: {"result": replies.get(call["method"])})
-    for ask in (QUESTIONS["committed"], QUESTIONS["send"]):
-        with suppress(CoreChainError):
-            ask(chain)

@@ -30,7 +30,6 @@ COSTS_S = {
     "tests/relayer/test_outage.py": 22,
     "tests/relayer/test_bad_input.py": 22,
     "tests/relayer/test_halted_lane.py": 20,
-    "tests/sdk/test_odd_answers.py": 16,
     "tests/indexer/test_paid_clients.py": 16,
     "tests/relayer/test_bridge_devnet.py": 14,
     "tests/relayer/test_nginx.py": 13,
@@ -38,8 +37,10 @@ COSTS_S = {
     "tests/sdk/test_cli.py": 11,
     "tests/indexer/test_several_chains.py": 11,
     "tests/relayer/test_bus_contract.py": 10,
+    "tests/sdk/test_odd_answers.py": 12,
     "tests/sdk/test_client.py": 10,
     "tests/sdk/test_any_value.py": 10,
+    "tests/sdk/test_odd_nodes.py": 4,
 }
 """CPU seconds of a file with all that it starts, on a busy machine."""
 TEST_S = 0.1
