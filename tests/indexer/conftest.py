@@ -70,3 +70,12 @@ def world(anvil: str, deployment: Path, chain_state: None, tmp_path: Path) -> Wo
 async def indexer(world: World, database: str, bus_url: str) -> AsyncIterator[Driven]:
     async with driven(settings_of(world, database, bus_url), world) as running:
         yield running
+
+
+@pytest_asyncio.fixture
+async def served(world: World, indexer: Driven) -> Driven:
+    """Three verified batches of four hours each."""
+    for _ in range(3):
+        world.add(hours=4)
+    await indexer.settle()
+    return indexer

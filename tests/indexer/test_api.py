@@ -1,11 +1,10 @@
-"""The query API over HTTP: every path, its proofs, its refusals, its price.
+"""The query API over HTTP: every path, its proofs, its pages.
 
 given verified batches
   ├── every path of the table answers, and the OpenAPI document describes it
   ├── pages put together are everything, once
   ├── proofs verify against the commitment and in the contract
-  ├── what is wrong in a query is refused by name and counted
-  └── when queries cost something: a voucher pays once, and for one request
+  └── a root that comes out pays its owner, any other is not served
 """
 
 import asyncio
@@ -14,12 +13,7 @@ import re
 from typing import Any
 
 import h3
-import httpx
 import pytest
-import pytest_asyncio
-from hypothesis import given
-from hypothesis import strategies as st
-from starlette.requests import Request
 
 from corechain.account import account_from_key
 from corechain.answers import device_bounds, parse_proven_reading, parse_statistics
@@ -39,33 +33,10 @@ from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Block, Rpc
 from corechain_indexer.api import statistics
 from corechain_indexer.api.openapi import document
-from corechain_indexer.api.params import Params, encode_cursor, values_of
 from corechain_indexer.api.routes import ENDPOINTS
-from corechain_indexer.errors import InvalidQuery, SeriesUnavailable
-from corechain_indexer.following import Role
-from corechain_indexer.store.series import SegmentSeries
-from indexer.support import (
-    CELL,
-    HOUR_S,
-    START,
-    Driven,
-    World,
-    device_of,
-    driven,
-    get,
-    settings_of,
-)
+from indexer.support import CELL, HOUR_S, START, Driven, World, device_of, get
 
-NOBODY = "0x" + "11" * 20
 EMISSION = 10**18
-
-
-@pytest_asyncio.fixture
-async def served(world: World, indexer: Driven) -> Driven:
-    for _ in range(3):
-        world.add(hours=4)
-    await indexer.settle()
-    return indexer
 
 
 async def test_every_path_answers(world: World, served: Driven) -> None:
@@ -258,136 +229,6 @@ async def test_rejections_say_why(served: Driven) -> None:
     assert (first["reasons"], first["value"], first["metric"]) == (["range"], 46_866, 5)
 
 
-@pytest.mark.parametrize(
-    ("path", "params", "status", "name"),
-    [
-        ("/v1/readings", {}, 400, "InvalidQuery"),
-        ("/v1/readings", {"device": "0x12"}, 400, "InvalidQuery"),
-        ("/v1/readings", {"device": NOBODY, "metirc": "1"}, 400, "InvalidQuery"),
-        (
-            "/v1/readings",
-            {"device": NOBODY, "metric": "phlogiston"},
-            422,
-            "UnknownMetric",
-        ),
-        ("/v1/readings", {"device": NOBODY, "from": 5, "to": 4}, 400, "InvalidQuery"),
-        ("/v1/readings", {"device": NOBODY, "from": "-1"}, 400, "InvalidQuery"),
-        ("/v1/readings", {"device": NOBODY, "cursor": "AAAA"}, 400, "InvalidQuery"),
-        ("/v1/readings", {"device": ["0x" + "11" * 20] * 2}, 400, "InvalidQuery"),
-        ("/v1/batches", {"limit": 0}, 400, "InvalidQuery"),
-        ("/v1/batches", {"limit": 1001}, 400, "InvalidQuery"),
-        ("/v1/batches", {"limit": "1e3"}, 400, "InvalidQuery"),
-        ("/v1/batches", {"state": "odd"}, 400, "InvalidQuery"),
-        ("/v1/batches/99", {}, 404, "UnknownBatch"),
-        ("/v1/batches/0", {}, 400, "InvalidQuery"),
-        ("/v1/batches/x", {}, 400, "InvalidQuery"),
-        ("/v1/batches/1/readings/9999/proof", {}, 400, "InvalidQuery"),
-        ("/v1/statistics", {"metric": "1"}, 400, "InvalidQuery"),
-        ("/v1/statistics", {"device": NOBODY}, 400, "InvalidQuery"),
-        ("/v1/statistics", {"cell": "zz"}, 400, "InvalidQuery"),
-        *(
-            ("/v1/statistics", {"device": NOBODY, "metric": "1", "cell": c}, 400, "InvalidQuery")
-            for c in ("f" * 16, "0" * 15, "8" * 15, "172a1072bffffff", "872a1072fffffff")
-        ),
-        *(
-            ("/v1/series", {"device": NOBODY, "metric": "1"} | window, 400, "InvalidQuery")
-            for window in (
-                {"bucket": 60},
-                {"bucket": 30, "from": 0, "to": 1},
-                {"bucket": 90, "from": 0, "to": 1},
-                {"bucket": 60, "from": 0, "to": 7 * 86_400 + 1},
-            )
-        ),
-        ("/v1/series", {"bucket": 4000}, 400, "InvalidQuery"),
-        ("/v1/series", {"metric": "1"}, 400, "InvalidQuery"),
-        ("/v1/latest", {}, 400, "InvalidQuery"),
-        ("/v1/devices/0x" + "11" * 20, {}, 404, "UnknownDevice"),
-        ("/v1/devices/nobody", {}, 400, "InvalidQuery"),
-        ("/v1/rewards/0x" + "11" * 20, {}, 404, "NotFound"),
-        ("/v1/channels/0x12", {}, 400, "InvalidQuery"),
-        ("/v1/channels", {"payer": "x"}, 400, "InvalidQuery"),
-    ],
-)
-async def test_a_wrong_query_is_refused_by_name(
-    served: Driven, path: str, params: dict[str, Any], status: int, name: str
-) -> None:
-    async with served.api() as api:
-        response = await api.get(path, params=params)
-        assert response.status_code == status, response.text
-        assert response.headers["content-type"] == "application/problem+json"
-        assert response.json()["type"] == f"urn:corechain:error:{name}"
-        metrics = (await api.get("/metrics")).text
-    assert f'corechain_requests_refused_total{{reason="{name}"}} 1.0' in metrics
-
-
-async def test_a_batch_without_its_file_proves_nothing(world: World, indexer: Driven) -> None:
-    world.commit(world.sealed(), publish=False)
-    while await indexer.mirror.step():
-        pass
-    async with indexer.api() as api:
-        assert (await get(api, "/v1/batches/1"))["state"] == "pending"
-        problem = await get(api, "/v1/batches/1/readings/0/proof", 404)
-        assert problem["type"].endswith("NotFound")
-
-
-async def test_a_store_that_is_down_is_unavailable_not_broken(served: Driven) -> None:
-    async with served.api() as api:
-        await served.indexer.pool.close()
-        await served.indexer.readers.close()
-        problem = await get(api, "/v1/batches", 503)
-        assert problem["type"].endswith("Unavailable")
-        assert "database" in (await get(api, "/ready", 503))["failing"]
-        assert (await get(api, "/health"))["status"] == "ok"
-
-
-async def test_who_only_answers_is_ready_without_cache_and_node(
-    world: World, database: str, bus_url: str
-) -> None:
-    settings = settings_of(world, database, "redis://127.0.0.1:9/0", rpc_url="http://127.0.0.1:9")
-    async with driven(settings, world) as served:
-        for roles, failing in (([Role.API], []), (list(Role), ["cache", "node"])):
-            served.indexer.prepared.set()
-            _, document = await served.indexer.api(roles=roles).health.report()
-            assert document.get("failing", []) == failing
-            told = " ".join(document.get("warnings", []))
-            assert all(f"{name} is away" in told for name in ("cache", "node")) == (not failing)
-
-
-@given(
-    st.one_of(
-        st.text(st.sampled_from("ab=&;%+2f \xe9")).map(lambda text: text.encode("latin-1")),
-        st.binary(max_size=30),
-    )
-)
-def test_a_query_string_is_read_as_starlette_reads_it(query: bytes) -> None:
-    theirs = Request({"type": "http", "query_string": query, "headers": []}).query_params
-    ours = [(name, value) for name, values in values_of(query).items() for value in values]
-    assert sorted(ours) == sorted(theirs.multi_items())
-
-
-cursors = st.lists(st.one_of(st.integers(-(2**63), 2**63 - 1), st.binary(max_size=40)), max_size=5)
-
-
-def params_of(**query: str) -> Params:
-    text = httpx.QueryParams(query)
-    return Params(Request({"type": "http", "query_string": str(text).encode(), "headers": []}))
-
-
-@given(cursors)
-def test_a_cursor_comes_back_as_it_was(place: list[int | bytes]) -> None:
-    assert params_of(cursor=encode_cursor(place)).cursor(place) == place
-
-
-@given(st.text(max_size=60))
-def test_a_made_up_cursor_is_refused_or_harmless(text: str) -> None:
-    try:
-        place = params_of(cursor=text).cursor([b"", 0])
-    except InvalidQuery:
-        return
-    assert isinstance(place[0], bytes)
-    assert isinstance(place[1], int)
-
-
 # ------------------------------------------------------------------------ rewards
 
 
@@ -434,40 +275,3 @@ async def test_a_root_that_does_not_come_out_is_not_served(world: World, served:
     async with served.api() as api:
         assert (await get(api, "/v1/epochs"))["items"][0]["state"] == "mismatch"
         await get(api, "/v1/rewards/0x" + owner.hex(), 404)
-
-
-# ------------------------------------------------------------------ series
-
-
-async def test_a_series_database_that_is_down_is_bypassed_and_told_later(
-    world: World, database: str, bus_url: str
-) -> None:
-    settings = settings_of(
-        world, database, bus_url, influx_url="http://127.0.0.1:9", influx_reads=True
-    )
-    world.add(hours=1)
-    async with driven(settings, world) as indexer:
-        with pytest.raises(SeriesUnavailable):
-            await indexer.settle()
-        pool = indexer.indexer.pool
-        assert await pool.fetchval("select count(*) from outbox where sink = 'series'") == 1
-        async with indexer.api() as api:
-            found = await get(api, "/v1/series", metric="1", device=device_of(world))
-            assert [bucket["count"] for bucket in found["items"]] == [1]
-            metrics = (await api.get("/metrics")).text
-        assert 'corechain_bypassed_total{reason="away",store="series"} 1.0' in metrics
-
-
-async def test_a_series_database_that_is_down_is_named_and_leaves_the_service_ready(
-    world: World, database: str, bus_url: str
-) -> None:
-    settings = settings_of(world, database, bus_url, influx_url="http://127.0.0.1:9")
-    async with driven(settings, world) as driving:
-        indexer = driving.indexer
-        step = next(e.step for e in driving.exporter.exporters if e.sink is indexer.series_sink)
-        assert await indexer.series_sink.patiently(step), "it is tried again"
-        assert isinstance(indexer.series, SegmentSeries), "nobody reads from it unless he says so"
-        async with driving.api() as api:
-            ready = await get(api, "/ready")
-            assert "InfluxDB is not told what changes: Client" in ready["warnings"][0]
-            assert "corechain_series_away 1.0" in (await api.get("/metrics")).text

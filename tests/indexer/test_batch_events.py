@@ -33,7 +33,7 @@ from corechain_indexer.store.events import BatchEvent, Cursor, EventLog
 from corechain_indexer.store.latest import Latest, LatestWriter
 from corechain_indexer.store.latest import Newest as LatestValue
 from indexer.event_books import KEY, Books, books_on, opened
-from indexer.test_outbox import Fuse, Killed, Mortal
+from indexer.shelves import Fuse, Killed, Mortal
 
 LOG = "0020_batch_events.sql"
 

@@ -8,7 +8,7 @@ import pytest
 
 from corechain.service.errors import StoreUnavailable
 from corechain_indexer.store.latest import key_of, newest_in
-from indexer.test_outbox import DEVICES, filled, shelf_on
+from indexer.shelves import DEVICES, filled, shelf_on
 
 EACH = 20
 

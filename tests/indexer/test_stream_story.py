@@ -18,7 +18,7 @@ from corechain_indexer.store.events import EventLog
 from indexer.event_books import KEY, Books, Held, books_on
 from indexer.kept_tables import as_new
 from indexer.served_streams import Served, served_on
-from indexer.test_outbox import Fuse, Killed, Mortal
+from indexer.shelves import Fuse, Killed, Mortal
 
 DEVICES = [bytes([n]) * 20 for n in range(3)]
 STEPS = st.lists(
