@@ -113,3 +113,15 @@ async def test_a_station_that_the_gateway_does_not_know_waits_and_holds_up_no_ot
         ready = await client.get("/ready")
     assert "are not in the registry" in ready.json()["warnings"][0]
     await stage.bridge.close()
+
+
+async def test_a_station_that_the_gateway_cannot_look_up_now_waits_and_holds_up_no_other(tmp_path):
+    stage = await sending(tmp_path, problem("Unavailable", 503))
+    sender = stage.bridge.sender
+    assert stage.bridge.store.depth() == 1
+    assert await sender.send_some() is False  # a station behind it would have its turn
+    assert "cannot look up 1 stations" in sender.warnings()[0]
+    now = sender.clock()
+    sender.clock = lambda: now + 5.1
+    assert sender._asleep() == []
+    await stage.bridge.close()

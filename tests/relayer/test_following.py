@@ -7,6 +7,7 @@ given a follower of the registry
   ├── while the node is behind: the view stays, and who asks for a newer one hears of it
   │     ├── and so does everybody who waits for the same look
   │     └── and who comes after a look that was cut short
+  ├── during an outage: strangers cause no look, and are not called unknown
   └── one log in an odd shape is passed over
 """
 
@@ -23,14 +24,19 @@ from support.fake_chain import FakeChain, fake_chain
 
 from corechain.deployment import DeployedContract
 from corechain.protocol import events as e
+from corechain.protocol.errors import Unavailable
 from corechain.protocol.logs import topic_of
+from corechain.protocol.reading import DeviceId
 from corechain.service.errors import NodeBehind, NodeUnavailable
 from corechain.service.rpc import Log, Rpc
 from corechain_relayer.following import Follower, events_of
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 
 REGISTRY = b"\xc0" * 20
+STRANGER = DeviceId(b"\xee" * 20)
+CHAIN_ID = 12_345
 OWNERS = [bytes([n]) * 20 for n in (1, 2, 3)]
 
 
@@ -178,6 +184,45 @@ async def test_a_look_that_was_cut_short_is_no_look() -> None:
             await first
         with pytest.raises(NodeUnavailable, match="cut short"):
             await world.follower.refresh_since(0.0)
+        await world.follower.rpc.close()
+
+
+async def test_strangers_cause_no_look_during_an_outage() -> None:
+    with followed() as world:
+        contract = world.follower.contract
+        registry = RegistryFollower(
+            Rpc(world.chain.url), contract, RegistryView, 1.0, 100, Metrics(), 8, chain_id=CHAIN_ID
+        )
+        registry._is_right = True  # a modelled chain has no id
+        world.grow(6, random.Random(1))
+        world.chain.catch_up()
+        await registry.refresh_for([STRANGER])  # looked up, and unknown
+        world.chain.restore(0)
+        with pytest.raises(Unavailable, match="node is away"):
+            await registry.refresh_for([STRANGER])
+        asked = len(world.chain.calls)
+        for _ in range(100):
+            with pytest.raises(Unavailable):
+                await registry.refresh_for([STRANGER])
+        await registry.refresh_for([next(iter(registry.view.devices))])
+        assert len(world.chain.calls) == asked
+        world.chain.catch_up()
+        await registry.refresh_or_log()  # as `follow_forever` does
+        await registry.refresh_for([STRANGER])
+        assert len(world.chain.calls) > asked
+        await registry.rpc.close()
+        await world.follower.rpc.close()
+
+
+async def test_a_node_of_another_chain_knows_nobody() -> None:
+    with followed() as world:
+        contract = world.follower.contract
+        registry = RegistryFollower(
+            Rpc(world.chain.url), contract, RegistryView, 1.0, 100, Metrics(), 8, chain_id=CHAIN_ID
+        )
+        with pytest.raises(Unavailable):
+            await registry.refresh_for([STRANGER])
+        await registry.rpc.close()
         await world.follower.rpc.close()
 
 

@@ -6,6 +6,7 @@ given a relayer whose database or node is away when it starts
   what it took is in a batch once the others are back
 given a gateway alone, whose database and node go away
   it stays ready, takes reports, and says what is missing as a warning
+  who cannot be looked up meanwhile is told to come again, and not that it is unknown
 given a pooler that keeps no sessions before its database
   what needs a session goes past it
 """
@@ -13,7 +14,9 @@ given a pooler that keeps no sessions before its database
 from collections import Counter
 from pathlib import Path
 
+import httpx
 import pytest
+from support.liar import AWAY, away, liar
 
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.process import free_port
@@ -23,7 +26,7 @@ from corechain.service.errors import StoreUnavailable
 from corechain_relayer.journal.lanes import hold_lanes
 from corechain_relayer.service import Relayer
 from relayer.conftest import Start
-from relayer.support import Chain, Sensor, eventually, load
+from relayer.support import Chain, Sensor, eventually, load, secp
 from relayer.test_crash import committed_reports, key_of, settings_of
 from relayer.test_outage import FAST, frozen
 
@@ -101,6 +104,36 @@ def test_a_gateway_stays_in_the_balance_while_node_and_database_are_away(
             aggregator = start("aggregator", ready=False, RELAYER_DATABASE_URL=url, **FAST)
             eventually(lambda: aggregator.reason("node") and aggregator.reason("database"))
             assert not aggregator.is_ready()
+
+
+@pytest.mark.parametrize("how", AWAY)
+def test_who_cannot_be_looked_up_now_is_not_called_unknown(
+    how: str, start: Start, sensor: Sensor, chain: Chain
+) -> None:
+    """A device was registered just before the node went away: the gateway has not read it yet."""
+    with liar(chain.url) as node:
+        gateway = start("gateway", RELAYER_RPC_URL=node.url, RELAYER_RPC_TIMEOUT_S="1")
+        late = Sensor(secp(78), chain.domain)
+        with away(node, how):
+            chain.register(late.key)
+            report = late.report()
+            refused = gateway.send(report)
+            assert (refused.status_code, error_of(refused)) == (503, "Unavailable")
+            assert int(refused.headers["retry-after"]) > 0
+            sequence = gateway.get(f"/v1/devices/0x{late.key.identity.device.hex()}/sequence")
+            assert (sequence.status_code, error_of(sequence)) == (503, "Unavailable")
+            mixed = gateway.send(sensor.report(), report, sensor.report())
+            assert mixed.status_code == 202
+            errors = [result.get("error") for result in mixed.json()["results"]]
+            assert errors == [None, "Unavailable", None]
+            assert gateway.is_ready()
+        eventually(lambda: gateway.send(report).status_code == 202)
+        stranger = Sensor(secp(79), chain.domain).report()
+        eventually(lambda: error_of(gateway.send(stranger)) == "UnknownDevice")
+
+
+def error_of(answer: httpx.Response) -> str:
+    return str(answer.json()["type"]).removeprefix("urn:corechain:error:")
 
 
 async def test_what_needs_a_session_goes_past_a_pooler(

@@ -137,6 +137,26 @@ BODIES: Mapping[str, bytes] = {
 }
 
 
+AWAY = ("hangs", "answers errors", "is gone")
+
+
+@contextmanager
+def away(node: Liar, how: str) -> Iterator[None]:
+    """Meanwhile the node is away, in one of the ways of AWAY."""
+    if how == "hangs":
+        node.mute = threading.Event()
+    elif how == "answers errors":
+        node.lie = lambda liar, call, result: Refuses(NO)
+    else:
+        node.body = b""
+    try:
+        yield
+    finally:
+        mute, node.mute, node.lie, node.body = node.mute, None, None, None
+        if mute is not None:
+            mute.set()
+
+
 @contextmanager
 def liar(upstream: str, **behaviour: Any) -> Iterator[Liar]:
     """A running liar before the node at `upstream`; `behaviour` as the fields of Liar."""

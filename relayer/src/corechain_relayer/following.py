@@ -106,6 +106,8 @@ class Follower(Generic[V]):
     _asked_at: float = -1e9
     _failure: NodeBehind | NodeUnavailable | NodeRefused | None = None
     """What the look of that moment has failed with."""
+    _is_away: bool = False
+    """Whether the last look that came to an end has failed."""
     _is_behind: bool = False
     _outage: str = ""
     """What ended the last look, so that the same words are logged once."""
@@ -183,9 +185,9 @@ class Follower(Generic[V]):
             while not await self._step():
                 pass
         except (NodeBehind, NodeUnavailable, NodeRefused) as error:
-            self._failure = error
+            self._failure, self._is_away = error, True
             raise
-        self._failure, self._is_behind = None, False
+        self._failure, self._is_away, self._is_behind = None, False, False
 
     async def _step(self) -> bool:
         """Takes one change in; True when the view is as new as the node."""

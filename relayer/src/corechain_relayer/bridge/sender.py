@@ -14,6 +14,7 @@ from corechain.protocol.reading import SignedReport, unpack_report
 from corechain.service.errors import Halt
 from corechain.service.reasons import reason_of
 from corechain.service.workers import Workers
+from corechain.steps import ApiUnavailable
 from corechain_relayer.bridge.metrics import Metrics
 from corechain_relayer.bridge.settings import Settings
 from corechain_relayer.bridge.store import BridgeStore, Queued, Verdict
@@ -27,6 +28,10 @@ HELD = "ReplayedSequence"
 """The gateway has it already: the answer to an earlier attempt was lost."""
 UNKNOWN = "UnknownDevice"
 FORGED = "InvalidSignature"
+AWAY = "Unavailable"
+"""The gateway cannot ask the chain now about devices that it does not know. It takes the others."""
+AWAY_PAUSE_S = 5.0
+"""Until a station with that answer is asked about again: the node may be back at any moment."""
 # What a gateway says of a report and will say again. Any other name decides nothing: it is waited
 # out, as an outage is.
 FINAL = frozenset(
@@ -79,6 +84,8 @@ class Sender:
     clock: Callable[[], float] = field(default=time.monotonic)
     _unknown: dict[int, float] = field(default_factory=dict)
     """When to ask about a station again that the gateway did not know."""
+    _away: dict[int, float] = field(default_factory=dict)
+    """The same of one that the gateway could not look up."""
 
     async def send_forever(self) -> None:
         """Raises GatewayUnavailable, StoreUnavailable, WrongDeployment."""
@@ -106,8 +113,9 @@ class Sender:
     def _asleep(self) -> list[int]:
         now = self.clock()
         self._unknown = {one: until for one, until in self._unknown.items() if until > now}
+        self._away = {one: until for one, until in self._away.items() if until > now}
         self.metrics.unknown.set(len(self._unknown))
-        return list(self._unknown)
+        return [*self._unknown, *self._away]
 
     async def _send(self, queued: Sequence[Queued]) -> list[str | None]:
         """The name of each refusal; None for what the gateway holds."""
@@ -119,6 +127,10 @@ class Sender:
         except ProtocolError as error:
             return await self._send_halves(queued, error)
         except TransportError as error:
+            # One answer for all: else a station that is not registered, with many reports at the
+            # head of the queue, would hold up all others for as long as the node is away.
+            if isinstance(error, ApiUnavailable) and error.problem == AWAY:
+                return [AWAY] * len(queued)
             raise gateway_away(error) from error
         return [None if one.accepted else one.error or "" for one in deliveries]
 
@@ -144,6 +156,8 @@ class Sender:
                 verdicts.append(Verdict(item.id, name))
             elif name == UNKNOWN:
                 self._wait_for(item)
+            elif name == AWAY:
+                self._away[item.station] = self.clock() + AWAY_PAUSE_S
             elif name == FORGED:
                 raise WrongDeployment
             else:
@@ -173,12 +187,18 @@ class Sender:
 
     def warnings(self) -> list[str]:
         """What an operator has to do though the bridge does its work."""
-        if not self._unknown:
-            return []
-        return [
-            f"{len(self._unknown)} stations are not in the registry as the gateway knows it: "
-            "`corechain bridge station register`; their reports wait"
-        ]
+        found = []
+        if self._unknown:
+            found.append(
+                f"{len(self._unknown)} stations are not in the registry as the gateway knows it: "
+                "`corechain bridge station register`; their reports wait"
+            )
+        if self._away:
+            found.append(
+                f"the gateway cannot look up {len(self._away)} stations while its node is away; "
+                "their reports wait"
+            )
+        return found
 
 
 def _report(item: Queued) -> SignedReport:

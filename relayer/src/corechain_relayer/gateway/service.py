@@ -1,7 +1,7 @@
 """Accepts reports: body in, verdicts out, durable frames in between."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
@@ -30,6 +30,7 @@ INLINE_BYTES = 16 << 10
 Done = Callable[[Answer | Exception], None]
 Peer = Callable[[], str]
 """The address of a request's sender: asked for where forged reports came lately, and not before."""
+Take = Callable[[Columns, Peer], Awaitable[list[Fault]]]
 
 
 @dataclass(slots=True)
@@ -145,9 +146,15 @@ class Gateway:
         faults: list[Fault] = [
             self._refused(full[lane]) if lane in full else None for lane in lanes
         ]
+        return await self._take_rest(columns, peer, faults, self._take_all)
+
+    async def _take_rest(
+        self, columns: Columns, peer: Peer, faults: list[Fault], take: Take
+    ) -> list[Fault]:
+        """`faults`, with what `take` finds of the reports that have none so far."""
         rest = [index for index, fault in enumerate(faults) if fault is None]
         if rest:
-            taken = await self._take_all(columns.select(rest), peer)
+            taken = await take(columns.select(rest), peer)
             for index, fault in zip(rest, taken, strict=True):
                 faults[index] = fault
         return faults
@@ -155,9 +162,17 @@ class Gateway:
     async def _take_all(self, columns: Columns, peer: Peer) -> list[Fault]:
         devices = columns.device_ids()
         # Before the frame is shared: an unknown device may take a look at the chain.
-        await self.registry.refresh_for(devices)
-        self.registry.require()
-        return await self._gatherer(devices, peer).take(columns)
+        try:
+            await self.registry.refresh_for(devices)
+        except Unavailable as error:
+            unknown = self.registry.view.unknown
+            faults: list[Fault] = [error if unknown((device,)) else None for device in devices]
+            # The others go on being taken, however long the node is away.
+            return await self._take_rest(columns, peer, faults, self._take_known)
+        return await self._take_known(columns, peer)
+
+    async def _take_known(self, columns: Columns, peer: Peer) -> list[Fault]:
+        return await self._gatherer(columns.device_ids(), peer).take(columns)
 
     def _gatherer(self, devices: Sequence[DeviceId], peer: Peer) -> Gatherer:
         """Raises Overloaded when it has too much to do."""
@@ -177,7 +192,6 @@ class Gateway:
         """The first sequence that the device has never used, as journal and bus know, whichever
         gateway took its reports. Raises Unavailable, UnknownDevice, SequenceOutOfReach."""
         await self.registry.refresh_for([device])
-        self.registry.require()
         self.registry.view.identity(device)
         try:
             newest = await self._newest(device)

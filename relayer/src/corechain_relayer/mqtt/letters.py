@@ -9,6 +9,7 @@ from corechain.protocol.errors import (
     MalformedReport,
     ProtocolError,
     ReplayedSequence,
+    Unavailable,
 )
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import DeviceId
@@ -57,6 +58,12 @@ class Letter:
             if fault is not None and fault.status == LATER:
                 later.append(index)
         self.undecided = later
+
+    def give_up(self) -> None:
+        """Refuses the reports of devices that cannot be looked up, for this time."""
+        self.undecided = [
+            index for index in self.undecided if not isinstance(self.faults[index], Unavailable)
+        ]
 
     def refusals(self) -> list[ProtocolError]:
         """What was refused for good. What we have already is delivered, not refused."""

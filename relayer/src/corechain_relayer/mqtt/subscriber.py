@@ -26,6 +26,9 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0
 """Between two tries of what could not be decided: a frame's time first, then what is no load."""
 
+LOOK_UP_S = 2.0
+"""So long a device that the registry view does not have is held back while the node is away; a few
+polls. Messages are acknowledged in order: held for longer, strangers would stop all the others."""
 
 PACKET_OVERHEAD = 1 << 17
 """A packet is longer than its payload: a topic and properties of 65,535 bytes each at most."""
@@ -145,6 +148,14 @@ class Subscriber:
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
                 # Apart: what keeps one back, as a journal that does not know it, is not for all.
                 await asyncio.gather(*(self._decide_fairly([letter]) for letter in letters))
+                self._give_up_late(letters, started)
+
+    def _give_up_late(self, letters: Sequence[Letter], started: float) -> None:
+        # Before the registry was read once nobody is known: then all of them wait.
+        has_view = self.gateway.registry.seen is not None
+        if has_view and time.perf_counter() - started > LOOK_UP_S:
+            for letter in letters:
+                letter.give_up()
 
     async def _opened(self, held: Held) -> Letter:
         given = (held, self.topics, self.gateway.domain, self.max_body_bytes)

@@ -1,5 +1,6 @@
 """The registry view, with one more look at the chain when a device is unknown."""
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -7,12 +8,15 @@ import structlog
 
 from corechain.protocol.errors import Unavailable
 from corechain.protocol.reading import DeviceId
-from corechain.service.errors import NodeUnavailable, WrongNode
+from corechain.service.errors import NodeRefused, NodeUnavailable, WrongNode
 from corechain_relayer.following import Follower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.wiring import check_chain
 
 log = structlog.get_logger(__name__)
+
+CANNOT_ASK = "the chain cannot be asked now whether the device is registered: the node is away"
+"""Said to strangers, so without the cause: that is in the log, and in `/ready`."""
 
 
 @dataclass(slots=True)
@@ -23,13 +27,24 @@ class RegistryFollower(Follower[RegistryView]):
     _is_right: bool = False
 
     async def refresh_for(self, devices: Iterable[DeviceId]) -> None:
-        """Asks the node once more when one of the devices is unknown; an outage changes nothing."""
+        """Asks the node once more when one of the devices is unknown.
+
+        Raises Unavailable when it cannot be asked: a device may have been registered meanwhile, and
+        must not hear that it is unknown.
+        """
         if not self.view.unknown(devices):
             return
+        # `follow_forever` goes on asking. Strangers cause no look during an outage, and nobody who
+        # shares a request with one waits until a node that hangs has timed out.
+        if self._is_away:
+            raise Unavailable(CANNOT_ASK)
         try:
-            await self.refresh_or_log()
+            await self.refresh_since(time.monotonic())
         except WrongNode as error:
             log.error("registry not read", error=str(error))
+            raise Unavailable(CANNOT_ASK) from error
+        except (NodeUnavailable, NodeRefused) as error:
+            raise Unavailable(CANNOT_ASK) from error
 
     async def read_once(self) -> None:
         """Returns when the registry was read at some time. Raises NodeUnavailable, WrongNode."""
