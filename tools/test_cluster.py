@@ -54,6 +54,7 @@ def table(since: float) -> dict[str, Any]:
         "parts": {part.pop("part"): part for part in fresh},
         "lost": sum(part.get("lost", 0) for part in fresh),
         "doubled": sum(part.get("doubled", 0) for part in fresh),
+        "hpa_steps": [step for part in fresh for step in part.get("hpa_steps", ())],
     }
 
 

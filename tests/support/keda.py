@@ -1,0 +1,105 @@
+"""KEDA beside a control plane: its operator asks a trigger's server, its adapter serves what it was
+told as external metrics, through the API server's aggregation layer."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from corechain.devnet.process import LOCALHOST, free_port
+from support.control_plane import ControlPlane, Part
+from support.processes import PATIENCE_S
+
+METRICS = "v1beta1.external.metrics.k8s.io"
+
+
+def _certificates(plane: ControlPlane) -> Path:
+    """Operator and adapter prove to each other who they are, with one certificate."""
+    folder = plane.folder / "keda"
+    folder.mkdir()
+    certificate, secret = plane.authority.issue("keda")
+    for source, name in ((plane.authority.path, "ca"), (certificate, "tls"), (secret, "tls")):
+        shutil.copy(source, folder / f"{name}{source.suffix}")
+    return folder
+
+
+def _operator(plane: ControlPlane, certificates: Path, metrics: int) -> Part:
+    health = free_port()
+    words = [
+        f"--cert-dir={certificates}",
+        f"--metrics-service-bind-address={LOCALHOST}:{metrics}",
+        f"--health-probe-bind-address={LOCALHOST}:{health}",
+        "--metrics-bind-address=0",
+        "--leader-elect=false",
+        # They would be patched with a certificate that it makes: ours are there.
+        "--enable-cert-rotation=false",
+        "--enable-webhook-patching=false",
+        "--enable-apiservice-patching=false",
+    ]
+    return Part("keda-operator", plane.folder, health, words, "http:/readyz")
+
+
+def _adapter(plane: ControlPlane, certificates: Path, metrics: int) -> Part:
+    port = free_port()
+    words = [
+        f"--cert-dir={certificates}",
+        f"--metrics-service-address={LOCALHOST}:{metrics}",
+        f"--bind-address={LOCALHOST}",
+        f"--secure-port={port}",
+        f"--port={free_port()}",
+        *(
+            f"--{asked}-kubeconfig={plane.kubeconfig}"
+            for asked in ("lister", "authentication", "authorization")
+        ),
+    ]
+    return Part("keda-adapter", plane.folder, port, words, "https:/readyz")
+
+
+def _at_adapter(port: int) -> tuple[dict[str, Any], ...]:
+    """What tells the API server to ask a process of this machine for external metrics."""
+    version, _, group = METRICS.partition(".")
+    place = {"name": "keda-metrics-apiserver", "namespace": "keda"}
+    service = {"type": "ExternalName", "externalName": "localhost"}
+    spec = {
+        "group": group,
+        "version": version,
+        "service": {**place, "port": port},
+        "insecureSkipTLSVerify": True,
+        "groupPriorityMinimum": 100,
+        "versionPriority": 100,
+    }
+    registration = "apiregistration.k8s.io/v1"
+    return (
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "keda"}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": place, "spec": service},
+        {
+            "apiVersion": registration,
+            "kind": "APIService",
+            "metadata": {"name": METRICS},
+            "spec": spec,
+        },
+    )
+
+
+@contextmanager
+def keda(plane: ControlPlane) -> Iterator[None]:
+    """Both programs, and external metrics available."""
+    certificates, metrics = _certificates(plane), free_port()
+    operator, adapter = (make(plane, certificates, metrics) for make in (_operator, _adapter))
+    plane.apply(*_at_adapter(adapter.port))
+    settings = {
+        "KUBECONFIG": str(plane.kubeconfig),
+        "POD_NAMESPACE": "keda",
+        "KEDA_CLUSTER_OBJECT_NAMESPACE": "keda",
+        "WATCH_NAMESPACE": "",
+    }
+    with ExitStack() as stack:
+        for part in (operator, adapter):
+            part.environment = {**os.environ, **settings}
+            stack.callback(part.kill)
+            part.start()
+        limit = f"--timeout={PATIENCE_S:.0f}s"
+        plane.done("wait", "--for=condition=Available", f"apiservice/{METRICS}", limit)
+        yield
