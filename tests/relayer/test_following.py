@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_chain import FakeChain, fake_chain
+from support.provider import Habits
 
 from corechain.deployment import DeployedContract
 from corechain.protocol import events as e
@@ -197,19 +198,45 @@ async def test_strangers_cause_no_look_during_an_outage() -> None:
         world.grow(6, random.Random(1))
         world.chain.catch_up()
         await registry.refresh_for([STRANGER])  # looked up, and unknown
-        world.chain.restore(0)
+        world.chain.habits = Habits(busy=10**9)
         with pytest.raises(Unavailable, match="node is away"):
             await registry.refresh_for([STRANGER])
-        asked = len(world.chain.calls)
+        asked = world.chain._asked[""]
         for _ in range(100):
             with pytest.raises(Unavailable):
                 await registry.refresh_for([STRANGER])
         await registry.refresh_for([next(iter(registry.view.devices))])
-        assert len(world.chain.calls) == asked
-        world.chain.catch_up()
+        assert world.chain._asked[""] == asked
+        world.chain.habits = Habits()
         await registry.refresh_or_log()  # as `follow_forever` does
+        asked = world.chain._asked[""]
         await registry.refresh_for([STRANGER])
-        assert len(world.chain.calls) > asked
+        assert world.chain._asked[""] > asked
+        await registry.rpc.close()
+        await world.follower.rpc.close()
+
+
+async def test_a_node_that_is_behind_is_asked_again() -> None:
+    with followed() as world:
+        registry = RegistryFollower(
+            Rpc(world.chain.url),
+            world.follower.contract,
+            RegistryView,
+            1.0,
+            100,
+            Metrics(),
+            8,
+            chain_id=CHAIN_ID,
+        )
+        registry._is_right = True
+        world.grow(6, random.Random(1))
+        world.chain.catch_up()
+        await registry.refresh_for([STRANGER])
+        world.chain.restore(0)
+        with pytest.raises(Unavailable, match="node is away"):
+            await registry.refresh_for([STRANGER])
+        world.chain.catch_up()
+        await registry.refresh_for([STRANGER])
         await registry.rpc.close()
         await world.follower.rpc.close()
 

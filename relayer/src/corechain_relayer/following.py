@@ -107,7 +107,8 @@ class Follower(Generic[V]):
     _failure: NodeBehind | NodeUnavailable | NodeRefused | None = None
     """What the look of that moment has failed with."""
     _is_away: bool = False
-    """Whether the last look that came to an end has failed."""
+    """Whether the last look that came to an end has failed, and not because a node is behind: that
+    one answers at once, and may have caught up."""
     _is_behind: bool = False
     _outage: str = ""
     """What ended the last look, so that the same words are logged once."""
@@ -185,7 +186,7 @@ class Follower(Generic[V]):
             while not await self._step():
                 pass
         except (NodeBehind, NodeUnavailable, NodeRefused) as error:
-            self._failure, self._is_away = error, True
+            self._failure, self._is_away = error, not isinstance(error, NodeBehind)
             raise
         self._failure, self._is_away, self._is_behind = None, False, False
 
