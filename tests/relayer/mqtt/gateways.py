@@ -30,6 +30,8 @@ class FailingGateway:
     dead: list[tuple[bytes, str]] = field(default_factory=list)
     peers: list[str] = field(default_factory=list)
     bus_is_away: int = 0
+    registry: Any = field(default_factory=lambda: SimpleNamespace(seen=None))
+    """Not read yet, unless a test says otherwise."""
 
     async def take(self, columns: Columns, peer: Callable[[], str]) -> list[Fault]:
         self.peers.append(peer())

@@ -11,13 +11,14 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec.json import decode
 
 import corechain_relayer.gateway
 import corechain_relayer.mqtt
-from corechain.protocol.errors import ProtocolError, ReplayedSequence
+from corechain.protocol.errors import ProtocolError, ReplayedSequence, Unavailable
 from corechain.protocol.frame import Columns
 from corechain.protocol.problems import problem_type
 from corechain_relayer.gateway.intake import Fault
@@ -27,6 +28,7 @@ from corechain_relayer.mqtt.errors import InternalError
 from corechain_relayer.mqtt.flow import Held
 from corechain_relayer.mqtt.letters import LATER, opened
 from corechain_relayer.mqtt.packets import Message
+from corechain_relayer.registry.view import Device, RegistryView
 from relayer.mqtt.gateways import DOMAIN, TOPICS, FailingGateway, subscriber_to
 from relayer.mqtt.links import link_to, opening
 from relayer.support import Sensor, secp
@@ -100,3 +102,26 @@ def test_the_answer_is_that_of_http(kind: type[ProtocolError]) -> None:
     assert told is not None
     assert told.payload == bytes(answer(letter.intake, [an(kind)]).body)
     assert decode(told.payload)["type"] == problem_type(an(kind))
+
+
+@pytest.mark.parametrize("is_known", [False, True])
+async def test_only_who_cannot_be_looked_up_is_sent_away_after_a_while(
+    is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A known device may be Unavailable, too, while the journal is away: it waits as ever."""
+    monkeypatch.setattr(subscriber_module, "LOOK_UP_S", 0.0)
+    tries = list[int]()
+
+    def verdict(columns: Columns) -> list[Fault]:
+        tries.append(len(columns))
+        return [Unavailable("for a test") if len(tries) < 4 else None]
+
+    device = Device(SENDER.key.identity, bytes(20))
+    view = RegistryView({device.identity.device: device} if is_known else {})
+    gateway, link = FailingGateway(verdict), link_to("mqtt://127.0.0.1", opening(), [])
+    gateway.registry = SimpleNamespace(seen=1, view=view)
+    await subscriber_to(link, gateway)._take(link, [link.held.add(MESSAGE)])
+    exposed = gateway.metrics.exposition().decode()
+    is_refused = 'corechain_reports_rejected_total{reason="Unavailable"} 1.0' in exposed
+    assert len(link.held) == 0
+    assert (len(tries), is_refused) == ((4, False) if is_known else (2, True))

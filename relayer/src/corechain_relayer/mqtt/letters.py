@@ -19,6 +19,7 @@ from corechain_relayer.mqtt.errors import ForeignDevice
 from corechain_relayer.mqtt.flow import Answer, Held
 from corechain_relayer.mqtt.packets import Message
 from corechain_relayer.mqtt.topics import Sender, Topics
+from corechain_relayer.registry.view import RegistryView
 
 _JSON_STARTS = (b"{", b"[", b" ", b"\t", b"\r", b"\n")
 LATER = 503
@@ -59,10 +60,15 @@ class Letter:
                 later.append(index)
         self.undecided = later
 
-    def give_up(self) -> None:
-        """Refuses the reports of devices that cannot be looked up, for this time."""
+    def give_up(self, view: RegistryView) -> None:
+        """Refuses the reports of devices that cannot be looked up, for this time. What waits for
+        the journal of a known device is Unavailable, too, and goes on waiting."""
+        assert self.intake is not None
+        device_of, faults = self.intake.columns.device, self.faults
         self.undecided = [
-            index for index in self.undecided if not isinstance(self.faults[index], Unavailable)
+            index
+            for index in self.undecided
+            if not (isinstance(faults[index], Unavailable) and view.unknown((device_of(index),)))
         ]
 
     def refusals(self) -> list[ProtocolError]:

@@ -152,10 +152,10 @@ class Subscriber:
 
     def _give_up_late(self, letters: Sequence[Letter], started: float) -> None:
         # Before the registry was read once nobody is known: then all of them wait.
-        has_view = self.gateway.registry.seen is not None
-        if has_view and time.perf_counter() - started > LOOK_UP_S:
+        registry = self.gateway.registry
+        if time.perf_counter() - started > LOOK_UP_S and registry.seen is not None:
             for letter in letters:
-                letter.give_up()
+                letter.give_up(registry.view)
 
     async def _opened(self, held: Held) -> Letter:
         given = (held, self.topics, self.gateway.domain, self.max_body_bytes)
