@@ -5,7 +5,7 @@ given an index with verified batches
   ├── whatever is changed in it, taken out or put in: it is found, and named
   ├── another chain's node is refused, and so is a range that is not mirrored yet
   └── the command prints the report and exits with 0, with 1 when something is wrong, or
-      with 3 when nothing is final yet and so nothing was checked
+      with 3 when nothing was checked: nothing is final yet, or the contracts came later
 """
 
 import json
@@ -122,6 +122,11 @@ async def test_the_command_prints_the_report_and_exits_with_1_when_something_is_
     assert "nothing was checked" in early.stderr
     said = json.loads(early.stdout)
     assert (said["checked"], said["clean"], said["blocks"]) == (False, False, 0)
+    before = run(settings, "--to", str(world.chain.deployment.first_block - 1))
+    assert before.returncode == 3, before.stderr
+    assert "first block" in before.stderr
+    said = json.loads(before.stdout)
+    assert (said["checked"], said["clean"], said["blocks"]) == (False, False, 0)
     clean = run(settings, "--to", str(world.head))
     assert clean.returncode == 0, clean.stderr
     assert json.loads(clean.stdout)["clean"] is True
@@ -129,3 +134,9 @@ async def test_the_command_prints_the_report_and_exits_with_1_when_something_is_
     wrong = run(settings, "--to", str(world.head), "--node", world.chain.rpc_url)
     assert wrong.returncode == 1, wrong.stderr
     assert json.loads(wrong.stdout)["findings"] == {"an event that is missing": 1}
+
+
+def test_a_range_that_ends_before_it_begins_is_a_wrong_argument() -> None:
+    done = run({}, "--from", "50", "--to", "3")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: --from 50 is after --to 3\n"

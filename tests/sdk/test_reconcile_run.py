@@ -384,3 +384,12 @@ def test_sending_takes_exactly_one_pace(network: Network, tmp_path: Path) -> Non
     for words in ([], ["--rate", "1", "--storm"], ["--ramp", "1:2"], ["--ramp", "1:0:3"]):
         done = CliRunner().invoke(app, ["fleet", "send", str(tmp_path / "file"), *words])
         assert done.exit_code == 2, done.output
+
+
+def test_logs_that_acknowledge_nothing_are_not_called_whole(world: World, deployment: Path) -> None:
+    places = ["--rpc-url", world.chain.rpc_url, "--deployment", str(deployment)]
+    words = ["reconcile", str(world.log(acknowledged=())), "--data-dir", str(world.folder)]
+    load_plugins()
+    done = CliRunner().invoke(app, [*words, *places, "--quick"])
+    assert done.exit_code == 3, done.output
+    assert "nothing was compared" in done.output

@@ -60,7 +60,8 @@ class Report:
     healed: int = 0
     """Archive files that were missing or damaged, and are right now."""
     checked: bool = True
-    """False where no block is final yet: nothing was compared, so nothing is known to be right."""
+    """False where the range has no block of ours: none is final yet, or the contracts came later.
+    Nothing was compared, so nothing is known to be right."""
     findings: dict[str, int] = field(default_factory=dict)
     examples: list[str] = field(default_factory=list)
 
@@ -91,14 +92,14 @@ class Auditor:
 
     async def audit(self, first: int, last: int | None = None) -> Report:
         """Up to `last`, or the newest final block: what is newer may change while we look. Where
-        that is before `first`, the report is one of nothing checked.
+        or `last` is before `first`, the report is one of nothing checked.
 
         Raises NotMirrored, NodeUnavailable, NodeRefused, StoreUnavailable.
         """
         marks = await Reads(self.pool).marks()
-        if last is None and marks.final < first:
-            return Report(first, marks.final, checked=False)
         newest = marks.final if last is None else last
+        if newest < first:
+            return Report(first, newest, checked=False)
         if newest > marks.indexed:
             raise NotMirrored(newest, marks.indexed)
         report = Report(first, newest)

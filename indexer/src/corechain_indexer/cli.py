@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
+from corechain.cli import NOTHING_CHECKED
+from corechain.option_checks import url_option
 from corechain.service.command import WRONG_SETTING, configured, refuse, roles_of, run_to_end
 from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
 from corechain_indexer.settings import load_settings
 
-# 0 says that all is right, 1 that something is wrong, 2 that a setting or argument is.
-NOTHING_CHECKED = 3
 commands = typer.Typer(help="Mirror of the chain and query API.", no_args_is_help=True)
 
 
@@ -136,7 +136,8 @@ def audit(
         int | None, typer.Option("--to", min=0, help="Last block; else the newest final one.")
     ] = None,
     node: Annotated[
-        str | None, typer.Option(help="URL of a second node; else the indexer's own.")
+        str | None,
+        typer.Option(help="URL of a second node; else the indexer's own.", callback=url_option),
     ] = None,
     heal: Annotated[
         bool, typer.Option(help="Make archive files that are missing or damaged anew.")
@@ -145,11 +146,13 @@ def audit(
     """Compare the index with a node, and its data with the roots on chain. Prints JSON.
 
     With --heal archive files come anew from the data sources, checked as when they were verified.
-    Exits with 1 when anything differs, with 3 when no block of the range is final yet: then
-    nothing was checked.
+    Exits with 1 when anything differs, with 3 when no block of the range is final yet, or all are
+    before the contracts: then nothing was checked.
     """
     from corechain_indexer.audit import Report, audit_index
 
+    if last is not None and first > last:
+        refuse(InvalidSetting(f"--from {first} is after --to {last}"), WRONG_SETTING)
     settings, deployment = configured(load_settings)
     reports: list[Report] = []
 
@@ -160,7 +163,12 @@ def audit(
 
     run_to_end(main())
     if not all(report.checked for report in reports):
-        typer.echo("no block of the range is final yet: nothing was checked", err=True)
+        why = (
+            "no block of the range is final yet"
+            if last is None
+            else (f"the contracts' first block, {deployment.first_block}, is after the range")
+        )
+        typer.echo(f"{why}: nothing was checked", err=True)
         raise typer.Exit(NOTHING_CHECKED)
     raise typer.Exit(0 if all(report.is_clean for report in reports) else 1)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corechain.implementation import check_implementation
+from corechain.option_checks import url_option
 from corechain.protocol.errors import CoreChainError
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 GROUP = "corechain.commands"
 DISTRIBUTIONS = ("corechain", "corechain-relayer", "corechain-indexer")
 FAILED = 1
+NOTHING_CHECKED = 3
+"""Exit code of a check that had nothing to look at: neither right nor wrong."""
 
 app = typer.Typer(
     help="CoreChain: signed climate readings, proven on a chain.",
@@ -30,9 +33,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Rpc = Annotated[str | None, typer.Option("--rpc-url", envvar="CORECHAIN_RPC_URL")]
-Gateway = Annotated[str | None, typer.Option("--gateway-url", envvar="CORECHAIN_GATEWAY_URL")]
-Api = Annotated[str | None, typer.Option("--api-url", envvar="CORECHAIN_API_URL")]
+Rpc = Annotated[
+    str | None, typer.Option("--rpc-url", envvar="CORECHAIN_RPC_URL", callback=url_option)
+]
+Gateway = Annotated[
+    str | None, typer.Option("--gateway-url", envvar="CORECHAIN_GATEWAY_URL", callback=url_option)
+]
+Api = Annotated[
+    str | None, typer.Option("--api-url", envvar="CORECHAIN_API_URL", callback=url_option)
+]
 Manifest = Annotated[
     Path | None, typer.Option("--deployment", envvar="CORECHAIN_DEPLOYMENT", help="The manifest.")
 ]

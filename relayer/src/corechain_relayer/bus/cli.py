@@ -6,10 +6,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import SecretStr
+from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from corechain.service.command import configured, run_to_end
-from corechain_relayer.settings import Settings, load_settings
+from corechain.service.command import WRONG_SETTING, configured, refuse, run_to_end
+from corechain.service.settings import InvalidSetting
+from corechain_relayer.settings import BusUrl, Settings, load_settings
 
 if TYPE_CHECKING:
     from corechain_relayer.bus.base import Bus
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 commands = typer.Typer(
     help="The bus of a relayer. Settings: RELAYER_* in the environment.", no_args_is_help=True
 )
+
+
+def _bus_url(value: str) -> str:
+    """As RELAYER_BUS_URL is checked. Raises BadParameter, without the value: it may hold a
+    password."""
+    try:
+        TypeAdapter(BusUrl).validate_python(SecretStr(value))
+    except ValidationError as error:
+        words = error.errors(include_url=False, include_input=False)[0]["msg"]
+        raise typer.BadParameter(words.removeprefix("Value error, ")) from None
+    return value
 
 
 @commands.command()
@@ -51,6 +63,9 @@ def replay(
             typer.echo(json.dumps(found, indent=2))
 
     settings = _settings()
+    if lane is not None and lane >= settings.lanes:
+        # As a lane without dead letters it would be a success that did nothing.
+        refuse(InvalidSetting(f"--lane {lane} is none of the {settings.lanes}"), WRONG_SETTING)
     run_to_end(main())
 
 
@@ -80,7 +95,11 @@ def drain(
 def move(
     old_url: Annotated[
         str,
-        typer.Option(envvar="CORECHAIN_OLD_BUS_URL", help="RELAYER_BUS_URL of the bus to be left."),
+        typer.Option(
+            envvar="CORECHAIN_OLD_BUS_URL",
+            help="RELAYER_BUS_URL of the bus to be left.",
+            callback=_bus_url,
+        ),
     ],
 ) -> None:
     """Bring frames and dead letters from another bus to that of RELAYER_BUS_URL.

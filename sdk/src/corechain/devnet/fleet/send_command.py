@@ -14,6 +14,7 @@ from corechain.cli import DEFAULT_HOME, FAILED, Home, _places
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.devnet.output import writable
 from corechain.open_files import allow_open_files
+from corechain.option_checks import url_option
 
 if TYPE_CHECKING:
     from corechain.devnet.fleet.http1 import Target
@@ -27,6 +28,7 @@ Gateways = Annotated[
     typer.Option(
         "--gateway-url",
         envvar="CORECHAIN_GATEWAY_URL",
+        callback=url_option,
         help="Several times, or with spaces between in the variable: gateways of one relayer.",
     ),
 ]

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, FAILED, Gateway, Home, Manifest, Rpc, _places
+from corechain.cli import (
+    DEFAULT_HOME,
+    FAILED,
+    NOTHING_CHECKED,
+    Gateway,
+    Home,
+    Manifest,
+    Rpc,
+    _places,
+)
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.devnet.output import writable
 
@@ -48,7 +57,8 @@ def reconcile(
     gateway_url: Gateway = None,
     deployment: Manifest = None,
 ) -> None:
-    """Hold logs of acknowledgements against data files and chain; exit code 1 if anything is wrong.
+    """Hold logs of acknowledgements against data files and chain; exit code 1 if anything is wrong,
+    3 if the logs acknowledge nothing.
 
     Every acknowledged report has to be in exactly one file that the chain has a commitment of, as
     readings or as rejections with a reason. Takes a byte of memory a report, and some files.
@@ -72,6 +82,8 @@ def reconcile(
     _report(result, summary)
     if not result.holds:
         raise typer.Exit(FAILED)
+    if not result.acknowledged:
+        raise typer.Exit(NOTHING_CHECKED)
 
 
 def _of_deployment(log: "LogReader", manifest: "Deployment") -> "LogReader":
@@ -117,8 +129,15 @@ def _report(result: "Result", file: Path | None) -> None:
     console.print(table)
     for line in lines:
         console.print(line, soft_wrap=True, highlight=False)
-    verdict = "nothing is lost, nothing is doubled" if result.holds else "NOT everything is there"
-    console.print(verdict)
+    console.print(_verdict(result))
+
+
+def _verdict(result: "Result") -> str:
+    if not result.holds:
+        return "NOT everything is there"
+    if not result.acknowledged:
+        return "the logs acknowledge nothing: nothing was compared"
+    return "nothing is lost, nothing is doubled"
 
 
 def _words(value: Any) -> str:
