@@ -10,23 +10,21 @@ given the public overlay, KEDA, and a broker with a partition for each lane
 import asyncio
 import copy
 import json
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 from math import ceil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from relayer.buses import frame, kafka_at, session
 from support.cluster import record
-from support.control_plane import ControlPlane, needed
+from support.control_plane import needed
 from support.keda import keda
 from support.manifests import Document, Site
-from support.processes import PATIENCE_S, eventually
-from support.running_site import SPACE, ready, running_site
+from support.processes import PATIENCE_S
+from support.running_site import running_site
+from support.scaled import CALM, Scaled
 
 from corechain.devnet.kafka import KafkaServer
 from corechain_relayer.bus.room import Limits
@@ -38,11 +36,6 @@ PAGE = 200
 SCALED = SITE.named("ScaledObject", "aggregator")["spec"]
 FRAMES_A_POD = int(SCALED["triggers"][0]["metadata"]["lagThreshold"])
 FEWEST, MOST = SCALED["minReplicaCount"], SCALED["maxReplicaCount"]
-CALM = {
-    "stabilizationWindowSeconds": 5,
-    "policies": [{"type": "Pods", "value": 4, "periodSeconds": 5}],
-}
-"""The manifest waits five minutes before it takes a pod, and takes one a minute."""
 
 
 def scaled_by(address: str) -> list[Document]:
@@ -69,35 +62,6 @@ def secrets() -> list[Document]:
     ]
 
 
-@dataclass(slots=True)
-class Aggregators:
-    """What the autoscaler makes of them, step by step."""
-
-    plane: ControlPlane
-    steps: list[dict[str, Any]] = field(default_factory=list)
-
-    @property
-    def pods(self) -> int:
-        return len(ready(self.plane, "aggregator"))
-
-    def become(self, pods: int, lag: int) -> None:
-        """Waits until so many are ready; the most that were there meanwhile are no more."""
-        started, seen = time.monotonic(), [self.pods]
-
-        def are_there() -> bool:
-            seen.append(self.pods)
-            return seen[-1] == pods
-
-        assert eventually(are_there, 2 * PATIENCE_S), (pods, lag, seen, self.told())
-        assert max(seen) <= max(pods, seen[0])
-        seconds = round(time.monotonic() - started, 1)
-        self.steps.append({"lag": lag, "pods": pods, "seconds": seconds})
-
-    def told(self) -> str:
-        """What the autoscaler says of itself, for who reads of a failure."""
-        return self.plane.done(*SPACE, "describe", "hpa,scaledobject")
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[KafkaServer]:
     needed("keda-operator", "keda-adapter")
@@ -109,10 +73,10 @@ def broker(tmp_path: Path) -> Iterator[KafkaServer]:
 
 
 @pytest.fixture
-def aggregators(broker: KafkaServer, tmp_path: Path) -> Iterator[Aggregators]:
+def aggregators(broker: KafkaServer, tmp_path: Path) -> Iterator[Scaled]:
     manifests = "\n---\n".join(map(json.dumps, scaled_by(broker.address)))
     with running_site(tmp_path, manifests) as plane, keda(plane):
-        yield Aggregators(plane)
+        yield Scaled(plane, "aggregator")
 
 
 async def append(url: str, frames: int) -> int:
@@ -140,18 +104,18 @@ async def acknowledge_all(url: str) -> int:
             return await bus.depth()
 
 
-def test_aggregators_follow_the_lag_of_kafka(broker: KafkaServer, aggregators: Aggregators) -> None:
+def test_aggregators_follow_the_lag_of_kafka(broker: KafkaServer, aggregators: Scaled) -> None:
     assert asyncio.run(append(broker.url, 0)) == 0
-    aggregators.become(FEWEST, 0)
+    aggregators.become(FEWEST, lag=0)
     for pods in (4, MOST):
         lag = asyncio.run(append(broker.url, pods * FRAMES_A_POD - sum_of(aggregators)))
         assert ceil(lag / FRAMES_A_POD) == pods
-        aggregators.become(pods, lag)
+        aggregators.become(pods, lag=lag)
     assert asyncio.run(acknowledge_all(broker.url)) == 0
-    aggregators.become(FEWEST, 0)
+    aggregators.become(FEWEST, lag=0)
     record("kubernetes_keda", hpa_steps=aggregators.steps, frames_a_pod=FRAMES_A_POD)
 
 
-def sum_of(aggregators: Aggregators) -> int:
+def sum_of(aggregators: Scaled) -> int:
     """Frames on the bus now: those of the last step."""
     return int(aggregators.steps[-1]["lag"])

@@ -6,11 +6,10 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 from corechain.devnet.process import LOCALHOST, free_port
+from support.aggregated import register, wait_for
 from support.control_plane import ControlPlane, Part
-from support.processes import PATIENCE_S
 
 METRICS = "v1beta1.external.metrics.k8s.io"
 
@@ -57,38 +56,12 @@ def _adapter(plane: ControlPlane, certificates: Path, metrics: int) -> Part:
     return Part("keda-adapter", plane.folder, port, words, "https:/readyz")
 
 
-def _at_adapter(port: int) -> tuple[dict[str, Any], ...]:
-    """What tells the API server to ask a process of this machine for external metrics."""
-    version, _, group = METRICS.partition(".")
-    place = {"name": "keda-metrics-apiserver", "namespace": "keda"}
-    service = {"type": "ExternalName", "externalName": "localhost"}
-    spec = {
-        "group": group,
-        "version": version,
-        "service": {**place, "port": port},
-        "insecureSkipTLSVerify": True,
-        "groupPriorityMinimum": 100,
-        "versionPriority": 100,
-    }
-    registration = "apiregistration.k8s.io/v1"
-    return (
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "keda"}},
-        {"apiVersion": "v1", "kind": "Service", "metadata": place, "spec": service},
-        {
-            "apiVersion": registration,
-            "kind": "APIService",
-            "metadata": {"name": METRICS},
-            "spec": spec,
-        },
-    )
-
-
 @contextmanager
 def keda(plane: ControlPlane) -> Iterator[None]:
     """Both programs, and external metrics available."""
     certificates, metrics = _certificates(plane), free_port()
     operator, adapter = (make(plane, certificates, metrics) for make in (_operator, _adapter))
-    plane.apply(*_at_adapter(adapter.port))
+    register(plane, METRICS, "keda", adapter.port)
     settings = {
         "KUBECONFIG": str(plane.kubeconfig),
         "POD_NAMESPACE": "keda",
@@ -100,6 +73,5 @@ def keda(plane: ControlPlane) -> Iterator[None]:
             part.environment = {**os.environ, **settings}
             stack.callback(part.kill)
             part.start()
-        limit = f"--timeout={PATIENCE_S:.0f}s"
-        plane.done("wait", "--for=condition=Available", f"apiservice/{METRICS}", limit)
+        wait_for(plane, METRICS)
         yield
