@@ -61,11 +61,44 @@ async def test_what_a_client_has_is_not_sent_again(world: World, indexer: Driven
             assert again.headers["vary"] == first.headers["vary"]
         other = await api.get(path, params={**query, "limit": "7"}, headers={"if-none-match": tag})
         assert other.status_code != NOT_MODIFIED
-    for wrong in ("*", "", '"', "W/", '"é"', "x" * 9_000):
+    path, query = next(iter(questions(world).items()))
+    tag = (await api.get(path, params=query)).headers["etag"]
+    odd = ("", ",", '"', "W/", '"é"', "x" * 9_000, f"x{tag}", f"w/{tag[2:]}", f"*, {tag}", '"*"')
+    for wrong in (*odd, f"{tag} {tag}"):
+        response = await api.get(path, params=query, headers={"if-none-match": wrong.encode()})
+        assert response.status_code == 200, wrong
+    for wrong in odd[:6]:
         response = await api.get("/v1/devices", headers={"if-none-match": wrong.encode()})
         assert response.status_code == 200
     table = await api.get("/v1/devices?format=csv", headers={"if-none-match": tag})
     assert table.headers["etag"] != (await api.get("/v1/devices")).headers["etag"]
+
+
+async def test_who_wants_nothing_that_there_is_is_sent_nothing(world: World, api: Any) -> None:
+    asked = questions(world) | {"/v1/status": {}, "/openapi.json": {}}
+    asked |= {"/v1/devices": {"format": "csv"}}
+    for path, query in asked.items():
+        first = await api.get(path, params=query)
+        for method in ("GET", "HEAD"):
+            for star in ("*", " * "):
+                again = await api.request(
+                    method, path, params=query, headers={"if-none-match": star}
+                )
+                assert (again.status_code, again.content) == (NOT_MODIFIED, b""), path
+                for name in ("etag", "cache-control", "vary"):
+                    assert again.headers.get(name) == first.headers.get(name), path
+    for path, status in (("/v1/batches/99", 404), ("/v1/batches/x", 400), ("/v1/none", 404)):
+        assert (await api.get(path, headers={"if-none-match": "*"})).status_code == status
+
+
+async def test_tags_may_stand_in_several_lines(api: Any) -> None:
+    tag = (await api.get("/v1/devices")).headers["etag"]
+    for lines in (('"a"', tag), (tag, '"a"'), ('"a", "b"', f'"c",, {tag} ,')):
+        fields = [("If-None-Match", line) for line in lines]
+        assert (await api.get("/v1/devices", headers=fields)).status_code == NOT_MODIFIED, lines
+    document = (await api.get("/openapi.json")).headers["etag"]
+    again = await api.get("/openapi.json", headers={"if-none-match": f'"a", W/{document}'})
+    assert again.status_code == NOT_MODIFIED
 
 
 async def test_answers_that_change_with_the_clock_have_no_validator(api: Any) -> None:

@@ -289,8 +289,8 @@ class RelayerProcess:
         headers = {"content-type": media_type}
         return HTTP.post(f"{self.url}/v1/reports", content=body, headers=headers)
 
-    def get(self, path: str) -> httpx.Response:
-        return HTTP.get(self.url + path)
+    def get(self, path: str, headers: dict[str, str] | None = None) -> httpx.Response:
+        return HTTP.get(self.url + path, headers=headers)
 
     def is_ready(self) -> bool:
         """the relayer is ready: tables made, node, bus and journal there"""

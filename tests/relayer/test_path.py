@@ -51,6 +51,15 @@ def test_reports_of_both_key_types_become_a_committed_batch(
     assert sorted(r.pack() for r in batch.reports) == sorted(r.pack() for r in reports)
     assert origin.previous == bytes(26)
 
+    tag = file.headers["etag"]
+    assert tag == f'"{commitment.hex()}"'
+    for held in (tag, f'"a", W/{tag}', "*"):
+        again = relayer.get(f"/v1/data/{commitment.hex()}", headers={"if-none-match": held})
+        assert (again.status_code, again.content) == (304, b"")
+        assert (again.headers["etag"], "immutable" in again.headers["cache-control"]) == (tag, True)
+    other = relayer.get(f"/v1/data/{commitment.hex()}", headers={"if-none-match": '"a"'})
+    assert (other.status_code, other.content) == (200, file.content)
+
 
 def test_batches_are_chained_to_their_predecessors(
     relayer: RelayerProcess, sensor: Sensor, chain: Chain

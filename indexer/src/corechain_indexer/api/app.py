@@ -1,6 +1,7 @@
 """HTTP of the query API: the table of routes, problem details, the paywall, the meters."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from corechain.protocol.errors import (
     ProtocolError,
     TransportError,
 )
+from corechain.service.fields import unless_held
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, route_error
 from corechain.service.streams import Streams
@@ -264,6 +266,9 @@ class Api:
 
     async def openapi(self, request: Request) -> Response:
         response = _json(document(ENDPOINTS, VERSION))
+        digest = hashlib.sha256(response.body).hexdigest()[:32]
+        response.headers["etag"] = f'"{digest}"'
+        response = unless_held(request.headers, response)
         self.cors.mark(request, response.headers)
         return response
 

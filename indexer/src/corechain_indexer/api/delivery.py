@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from corechain.service.fields import NOT_MODIFIED, combined, holds_any, unless_held
 from corechain_indexer.api.exports import Exports
 from corechain_indexer.api.known import Again, Kept
 from corechain_indexer.api.media.compression import (
@@ -27,7 +28,7 @@ from corechain_indexer.api.validators import CHECKED, UNKEPT, Validators
 from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.metrics import Metrics
 
-OK, NOT_MODIFIED = 200, 304
+OK = 200
 VARY = "Accept, Accept-Encoding"
 ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH = "accept", "accept-encoding", "if-none-match"
 Answer = Callable[[Params], Awaitable[Any]]
@@ -102,16 +103,30 @@ class Delivery:
 
     async def respond(self, params: Params, endpoint: Endpoint, answer: Answer) -> Response:
         """The response to a query that costs nothing."""
-        form, request = self.form(params, endpoint), params.request
-        if endpoint.timed:
-            return await self._whole(request, await self.body(params, endpoint, answer, form), {})
-        query, held = _labelled(request, form), request.headers.get(IF_NONE_MATCH)
-        if held is not None and (tag := await self.validators.stands(query, held)):
-            self.metrics.not_modified.labels(endpoint.path).inc()
-            return Response(
+        form, headers = self.form(params, endpoint), params.request.headers
+        held = combined(headers, IF_NONE_MATCH)
+        # Only the answer itself tells whether there is anything: a 404 stays one.
+        if held is None or endpoint.timed or holds_any(held):
+            response = unless_held(headers, await self._full(params, endpoint, answer, form))
+        elif tag := await self.validators.stands(_labelled(params.request, form), held):
+            response = Response(
                 status_code=NOT_MODIFIED,
                 headers={"etag": tag, "cache-control": CHECKED, "vary": VARY},
             )
+        else:
+            response = await self._full(params, endpoint, answer, form)
+        if response.status_code == NOT_MODIFIED:
+            self.metrics.not_modified.labels(endpoint.path).inc()
+        return response
+
+    async def _full(
+        self, params: Params, endpoint: Endpoint, answer: Answer, form: Format
+    ) -> Response:
+        """The response for a client that holds nothing."""
+        request = params.request
+        if endpoint.timed:
+            return await self._whole(request, await self.body(params, endpoint, answer, form), {})
+        query = _labelled(request, form)
         tag = await self.validators.label(query)
         lifetime = await self.validators.lifetime(params.block("as_of"))
         headers = {"etag": tag, "cache-control": lifetime}

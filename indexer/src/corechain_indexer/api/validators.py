@@ -7,13 +7,13 @@ reorg did in between. Weak: the bytes may differ by their coding.
 """
 
 import hashlib
-import re
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from corechain.service.fields import holds
 from corechain_indexer.api.known import Mark
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import one_source
@@ -28,7 +28,6 @@ TAG_BYTES = 15
 UNKEPT, CHECKED = "no-store", "no-cache"
 FOREVER = "public, max-age=31536000, immutable"
 NEVER = "", float("-inf")
-_TAG = re.compile(r'(?:W/)?"([\x21\x23-\x7e\x80-\xff]*)"')
 
 
 @dataclass(slots=True)
@@ -56,8 +55,7 @@ class Validators:
         """The ETag, when it is one of those that the client holds."""
         await self._look()
         tag = self._tag(query)
-        held = _TAG.findall(if_none_match)
-        return tag if tag[3:-1] in held else None
+        return tag if holds(if_none_match, tag) else None
 
     async def _look(self) -> None:
         # The time of the question, not of the answer: that is when it was true.

@@ -23,6 +23,7 @@ from corechain.protocol.errors import (
 from corechain.protocol.reading import DeviceId
 from corechain.service.direct import Answer
 from corechain.service.errors import StoreUnavailable
+from corechain.service.fields import unless_held
 from corechain.service.health import Health
 from corechain.service.ops import Ops, route_error
 from corechain_relayer.gateway.body import BodyLimits, body_of, headers_of, media_type
@@ -86,9 +87,10 @@ class Endpoints:
         path = self.data_dir / f"{match[1]}.ccdf" if match else None
         if path is None or not path.is_file():
             raise UnknownDataFile("no data file of that commitment is kept here")
-        return FileResponse(
-            path, media_type="application/octet-stream", headers={"cache-control": FOREVER}
-        )
+        # Named by its content: the same at every gateway, whatever the times of its copies.
+        headers = {"cache-control": FOREVER, "etag": f'"{path.stem}"'}
+        response = FileResponse(path, media_type="application/octet-stream", headers=headers)
+        return unless_held(request.headers, response)
 
     async def batch(self, request: Request) -> Response:
         text = request.path_params["id"]
