@@ -36,7 +36,7 @@ class Health:
     it works without; where one fails that is a warning. `spared_loops`: loops by name that may wait
     for such things; a halted or failed one counts all the same. `facts`: more members of the
     document, of work that goes on beside; it bounds its own time and raises nothing. `clock`:
-    monotonic seconds."""
+    monotonic seconds. A probe that answers again after it failed wakes the loops that wait."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
@@ -48,6 +48,19 @@ class Health:
     _late_since: dict[str, float] = field(default_factory=dict)
     """Of what has answered once: when it was late first since then; infinite while it answers."""
     _asking: set[asyncio.Future[object]] = field(default_factory=set)
+    _away: set[str] = field(default_factory=set)
+    """Probes without an answer the last time, late ones too, though they may count as slow."""
+
+    def __post_init__(self) -> None:
+        self.loops.waking.look = self._look
+
+    async def _look(self) -> bool:
+        """Asks everything, for loops that wait; whether all has answered."""
+        needed, spared = self.probes, self.spared
+        await asyncio.gather(
+            self._lacking(needed, TIMEOUT_S), self._lacking(spared, SPARED_TIMEOUT_S)
+        )
+        return not self._away
 
     async def failing(self) -> dict[str, str]:
         """What the process lacks, by name, with the reason."""
@@ -69,15 +82,21 @@ class Health:
         try:
             await self._asked(probe, limit_s)
         except TimeoutError:
+            self._away.add(name)
             return "" if self._is_slow(name) else f"no answer within {limit_s:g} s"
         except CoreChainError as error:
+            self._away.add(name)
             self._late_since.pop(name, None)
             return str(error) or error.name
         except Exception as error:  # a probe must not make /ready itself fail
             log.error("probe failed", exc_info=error)
+            self._away.add(name)
             self._late_since.pop(name, None)
             return type(error).__name__
         self._late_since[name] = math.inf
+        if name in self._away:
+            self._away.discard(name)
+            self.loops.waking.wake()
         return ""
 
     def _is_slow(self, name: str) -> bool:

@@ -17,6 +17,7 @@ import structlog
 from corechain.protocol.errors import CoreChainError, TransportError
 from corechain.service.errors import Halt, WriterLockHeld
 from corechain.service.reasons import reason_of
+from corechain.service.waking import Waking
 
 log = structlog.get_logger(__name__)
 
@@ -57,6 +58,12 @@ class LoopReport:
 
     state: LoopState
     reason: str = ""
+    since: float = field(default_factory=lambda: time.monotonic(), compare=False)
+    """When it was said, in monotonic seconds; the same words said again are the same report."""
+
+    def aged(self) -> str:
+        """The reason and its age: a loop between two tries knows no more than its last one."""
+        return f"{self.reason} ({time.monotonic() - self.since:.0f} s ago)"
 
 
 @dataclass(slots=True)
@@ -65,6 +72,7 @@ class Loops:
 
     changed: Callable[[str, LoopState], None] = lambda name, state: None
     reports: dict[str, LoopReport] = field(default_factory=dict)
+    waking: Waking = field(default_factory=Waking)
 
     def set(self, name: str, state: LoopState, reason: str = "") -> None:
         self.reports[name] = LoopReport(state, reason)
@@ -75,8 +83,8 @@ class Loops:
         self.reports.pop(name, None)
 
     def unwell(self) -> Mapping[str, str]:
-        """The reasons of the loops that do not do their work now, by name."""
-        return {n: r.reason for n, r in self.reports.items() if r.state in NOT_READY}
+        """The reasons of the loops that do not do their work now and their age, by name."""
+        return {n: r.aged() for n, r in self.reports.items() if r.state in NOT_READY}
 
     def states(self) -> Mapping[str, str]:
         return {name: report.state.value for name, report in self.reports.items()}
@@ -164,6 +172,13 @@ class _Supervised:
                 return
             except Exception as error:
                 seconds = self._judge(error, time.monotonic() - started)
+            await self._rest(seconds)
+
+    async def _rest(self, seconds: float) -> None:
+        """Only an outage may end before the pause does: a halt needs an operator."""
+        if self.loops.reports[self.name].state is LoopState.WAITING:
+            await self.loops.waking.rest(seconds)
+        else:
             await asyncio.sleep(seconds)
 
     async def _session(self) -> None:
