@@ -139,6 +139,56 @@ async def test_a_pipeline_is_answered_in_order_whichever_way_each_request_takes(
             assert await said(direct, asked) == await said(roundabout, asked)
 
 
+weight = st.sampled_from(["", ";q=0", ";q=0.1", "; Q=0.5", ";q=1", ";q=2", ";q="])
+CHOICES = {
+    "accept": ["application/json", "text/csv", "*/*", "APPLICATION/*", "text/event-stream", ""],
+    "accept-encoding": ["gzip", "zstd", "identity", "*", "br", "GZip", ""],
+    "if-none-match": ["*", '"a"', "TAG", 'W/"a"', '"', ""],
+}
+
+
+@st.composite
+def lines(draw: st.DrawFn, name: str) -> list[str]:
+    """Up to two lines of a field, each a list of what there is to choose."""
+    many = st.lists(st.tuples(st.sampled_from(CHOICES[name]), weight), max_size=3)
+    found = draw(st.lists(many, max_size=2))
+    tags = name == "if-none-match"
+    return [
+        f"{name}: " + ", ".join(value if tags else value + q for value, q in line) for line in found
+    ]
+
+
+PLACES = st.sampled_from(["/v1/devices", "/v1/batches/99", "/v1/status", "/v1/batches/stream"])
+
+
+@given(questions=st.lists(st.tuples(PLACES, *map(lines, CHOICES)), min_size=8, max_size=12))
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    max_examples=5,
+    deadline=None,
+)
+async def test_whatever_a_client_accepts_or_holds_both_ways_say_the_same(
+    indexer: Driven, questions: list[tuple[str, list[str], list[str], list[str]]]
+) -> None:
+    async with both(indexer) as (direct, roundabout):
+        found = re.search(rb"etag: ([^\r]+)", await said(direct, get("/v1/devices")))
+        tag = found[1].decode() if found else '"none"'
+        for target, *fields in questions:
+            asked = get(target, *(line.replace("TAG", tag) for field in fields for line in field))
+            assert await said(direct, asked) == await said(roundabout, asked), asked
+
+
+async def test_a_short_answer_is_coded_where_it_may_not_go_as_it_is(indexer: Driven) -> None:
+    async with both(indexer) as ports:
+        for port in ports:
+            coded = await said(port, get("/v1/status", "accept-encoding: identity;q=0, gzip"))
+            assert b"content-encoding: gzip" in coded
+            refused = await said(port, get("/v1/status", "accept-encoding: identity;q=0"))
+            assert refused.startswith(b"HTTP/1.1 406 ")
+            split = ("accept-encoding: gzip;q=0.5", "accept-encoding: identity;q=0")
+            assert b"content-encoding: gzip" in await said(port, get("/v1/status", *split))
+
+
 @pytest.fixture
 def asked() -> bytes:
     return get("/v1/batches?limit=1", last=False) + get("/v1/status")

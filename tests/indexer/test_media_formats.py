@@ -61,6 +61,9 @@ TABLES = tuple(form for form in ALL_FORMATS if form is not Format.JSON)
         ("*/*;q=0.1, application/vnd.apache.parquet", Format.PARQUET),
         ("application/vnd.apache.arrow.stream", Format.ARROW),
         ("text/csv;q=1.0001, application/json;q=0.001", Format.JSON),
+        ("text/csv;q=0.5, application/json;q=0.4, */*;q=0", Format.CSV),
+        ("Application/JSON;Q=0.4, TEXT/*;q=0.5", Format.CSV),
+        ("text/csv;q=0, text/*, application/json;q=0.1", Format.JSON),
     ],
 )
 def test_the_most_wanted_form_is_sent(accept: str | None, form: Format) -> None:
@@ -179,7 +182,6 @@ def test_without_pyarrow_the_refusal_names_the_extra(monkeypatch: pytest.MonkeyP
         ("identity", None),
         ("deflate, br", None),
         ("gzip;q=0", None),
-        ("*;q=0", None),
         ("gzip", "gzip"),
         ("GZIP;q=0.2", "gzip"),
         ("gzip, deflate, br, zstd", "zstd"),
@@ -187,10 +189,32 @@ def test_without_pyarrow_the_refusal_names_the_extra(monkeypatch: pytest.MonkeyP
         ("*", "zstd"),
         ("zstd;q=0, *", "gzip"),
         ("gzip;q=nonsense", None),
+        ("", None),
+        ("gzip;q=0.1, identity", None),
+        ("gzip;q=0.1, identity;q=0.2, zstd;q=0.15", None),
+        ("gzip;q=0.5, IDENTITY; Q=0.4", "gzip"),
+        ("gzip;q=0.1, *;q=0.5, zstd;q=0", None),
+        ("identity, gzip", "gzip"),
+        ("identity;q=0, gzip", "gzip"),
+        ("identity;q=0, *;q=0.1", "zstd"),
+        ("*;q=0, identity;q=0.1", None),
+        ("zstd;q=0, gzip;q=0, br", None),
+        ("identity;q=nonsense", None),
+        ("gzip;q=0.001, gzip", "gzip"),
     ],
 )
 def test_a_coding_that_the_client_takes_is_chosen(accept: str | None, coding: str | None) -> None:
     assert coding_for(accept) == coding
+
+
+@pytest.mark.parametrize(
+    "accept",
+    ["identity;q=0", "*;q=0", "br, *;q=0.0", "identity;q=0, gzip;q=0, br", "*;Q=0,gzip;q=0"],
+)
+def test_where_no_coding_is_left_the_answer_is_refused(accept: str) -> None:
+    with pytest.raises(NotAcceptable, match="gzip, identity") as refused:
+        coding_for(accept)
+    assert refused.value.status == 406
 
 
 DECODED = {

@@ -20,6 +20,7 @@ from corechain_indexer.api.media.compression import (
     coding_for,
     compressed,
     compressed_stream,
+    takes_as_it_is,
 )
 from corechain_indexer.api.media.formats import Format, chosen
 from corechain_indexer.api.params import Params
@@ -94,8 +95,10 @@ class Delivery:
     again: Again = field(default_factory=Again)
 
     def form(self, params: Params, endpoint: Endpoint) -> Format:
-        accept = params.request.headers.get(ACCEPT)
-        form = chosen(params.form(), accept, endpoint.formats)
+        headers = params.request.headers
+        form = chosen(params.form(), combined(headers, ACCEPT), endpoint.formats)
+        # Refused here where it has to be: nobody pays for an answer that he cannot be given.
+        coding_for(combined(headers, ACCEPT_ENCODING))
         # A table has no place for them, and who asks for proofs must not think that there are none.
         if form is not Format.JSON and "proofs" in endpoint.parameters and params.flag("proofs"):
             raise InvalidQuery("proofs", f"come with JSON only, not with {form.value}")
@@ -160,8 +163,10 @@ class Delivery:
         content, said = body.content, {"cache-control": UNKEPT, "vary": VARY, **headers}
         if body.more is not None:
             said["link"] = _next_link(request, body.more)
-        coding = coding_for(request.headers.get(ACCEPT_ENCODING))
-        if coding is not None and len(content) >= MIN_BYTES and body.form is not Format.PARQUET:
+        accepted = combined(request.headers, ACCEPT_ENCODING)
+        coding = coding_for(accepted)
+        worth = len(content) >= MIN_BYTES and body.form is not Format.PARQUET
+        if coding is not None and (worth or not takes_as_it_is(accepted)):
             said["content-encoding"] = coding
             if len(content) < IN_THREAD_BYTES:
                 content = compressed(coding, content)
@@ -181,8 +186,9 @@ class Delivery:
         request = params.request
         parts = await self.exports.whole(endpoint.table, form, answer, params)
         said = {"vary": VARY, **headers}
-        coding = coding_for(request.headers.get(ACCEPT_ENCODING))
-        if coding is not None and form is not Format.PARQUET:
+        accepted = combined(request.headers, ACCEPT_ENCODING)
+        coding = coding_for(accepted)
+        if coding is not None and (form is not Format.PARQUET or not takes_as_it_is(accepted)):
             said["content-encoding"] = coding
             parts = compressed_stream(coding, parts)
         if request.method == "HEAD":  # a body that nobody reads is not made

@@ -4,10 +4,12 @@ Answers hold no secret beside what a stranger wrote into the query, so their len
 anything (BREACH): everything that is long enough may be compressed.
 """
 
-import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, Protocol
+
+from corechain.service.fields import ANY, weights
+from corechain_indexer.errors import NotAcceptable
 
 
 def _library() -> Any:
@@ -27,7 +29,9 @@ and 5.5 %, zstd 1 20 µs and 4.6 %."""
 IN_THREAD_BYTES = 256 << 10
 """From here on a hop to a thread costs less than holding up everybody else."""
 _GZIP_WINDOW = 31
-_QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII | re.IGNORECASE)
+IDENTITY = "identity"
+# Without a word of it, identity is acceptable, but whoever names codings wants them before it.
+_UNNAMED = 1e-9
 
 
 class Compressor(Protocol):
@@ -69,21 +73,26 @@ _MADE: Mapping[str, Callable[[], Compressor]] = {
 
 
 def coding_for(accept_encoding: str | None) -> str | None:
-    """The coding for a client; None: as it is. Of equals the one that costs least."""
+    """The coding for a client (RFC 9110, section 12.5.3); None: as it is. Of equals the one that
+    costs least, and any before none. Raises NotAcceptable where even identity is refused."""
     if not accept_encoding:
         return None
-    wanted = dict(map(_element, accept_encoding.split(",")))
-    rest = wanted.get("*", 0.0)
-    best = max(_MADE, key=lambda name: wanted.get(name, rest))
-    return best if wanted.get(best, rest) > 0 else None
+    wanted = weights(accept_encoding)
+    rest = wanted.get(ANY, 0.0)
+    found = {name: wanted.get(name, rest) for name in _MADE} | {IDENTITY: _identity(wanted)}
+    best = max(found, key=lambda name: found[name])
+    if found[best] <= 0:
+        raise NotAcceptable(tuple(found), "no coding that is accepted")
+    return None if best == IDENTITY else best
 
 
-def _element(text: str) -> tuple[str, float]:
-    name, *parameters = (part.strip().lower() for part in text.split(";"))
-    if not parameters:
-        return name, 1.0
-    match = _QUALITY.fullmatch(parameters[0])
-    return name, float(match[1]) if match else 0.0
+def takes_as_it_is(accept_encoding: str | None) -> bool:
+    """Whether a body that is not worth a coding may go without one."""
+    return not accept_encoding or _identity(weights(accept_encoding)) > 0
+
+
+def _identity(wanted: Mapping[str, float]) -> float:
+    return wanted.get(IDENTITY, wanted.get(ANY, _UNNAMED))
 
 
 def compressed(coding: str, body: bytes) -> bytes:

@@ -1,13 +1,12 @@
 """Which form an answer takes: `?format=`, or the header Accept (RFC 9110, section 12.5.1). Pure."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
+from corechain.service.fields import media_weight, weights
 from corechain_indexer.errors import InvalidQuery, NotAcceptable
 
 MAX_ACCEPT_CHARS = 1_024
-_QUALITY = re.compile(r"q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)", re.ASCII | re.IGNORECASE)
 
 
 class Format(Enum):
@@ -50,10 +49,10 @@ def chosen(named: str | None, accept: str | None, offered: Sequence[Format]) -> 
         return _named(named, offered)
     if accept is None or not accept.strip():
         return offered[0]
-    wanted = _ranges(accept[:MAX_ACCEPT_CHARS])
+    wanted = weights(accept[:MAX_ACCEPT_CHARS])
     # The first of equals: our own order is a preference, JSON before all.
-    best = max(offered, key=lambda candidate: _quality(candidate, wanted))
-    if _quality(best, wanted) <= 0:
+    best = max(offered, key=lambda candidate: media_weight(candidate.media_type, wanted))
+    if media_weight(best.media_type, wanted) <= 0:
         raise NotAcceptable([candidate.media_type for candidate in offered])
     return best
 
@@ -64,25 +63,3 @@ def _named(name: str, offered: Sequence[Format]) -> Format:
     if Format(name) not in offered:
         raise NotAcceptable([candidate.media_type for candidate in offered])
     return Format(name)
-
-
-def _ranges(accept: str) -> list[tuple[str, float]]:
-    """(media range, quality) of each element; one with a malformed quality counts as unwanted."""
-    found = []
-    for element in accept.split(","):
-        media_range, *parameters = (part.strip() for part in element.split(";"))
-        qualities = [p for p in parameters if p.lower().startswith("q=")]
-        match = _QUALITY.fullmatch(qualities[0]) if qualities else None
-        quality = 1.0 if not qualities else float(match[1]) if match else 0.0
-        found.append((media_range.lower(), quality))
-    return found
-
-
-def _quality(candidate: Format, wanted: Iterable[tuple[str, float]]) -> float:
-    """Of the most specific range that matches (RFC 9110: a type before its kind, before all)."""
-    kind = candidate.media_type.partition("/")[0]
-    by_range = dict(reversed(list(wanted)))
-    for media_range in (candidate.media_type, f"{kind}/*", "*/*"):
-        if media_range in by_range:
-            return by_range[media_range]
-    return 0.0
