@@ -4,6 +4,7 @@ given a follower of the registry
   ├── behind nodes that lag, through reorgs of any depth: as a view that is read at once
   ├── a reorg costs no second reading of the history
   ├── when even a final block is gone: it is read anew
+  ├── when the node refuses to say what is final: nothing new is, and a reorg is followed
   ├── while the node is behind: the view stays, and who asks for a newer one hears of it
   │     ├── and so does everybody who waits for the same look
   │     └── and who comes after a look that was cut short

@@ -110,7 +110,7 @@ class FakeChain(Provider):
     `splits`: each call of a batch may be answered by another node. `silent`: a node says "no logs"
     of a block that it does not know, where it should refuse. `blooms`: whether headers have them,
     `zeros`: whether they have nothing but zeros. Of Habits those about batches, ranges and logs
-    count.
+    count. `final`: what they call final and safe: a block's number, null, or an error (no tag).
     """
 
     nodes: list[list[FakeBlock]] = field(default_factory=list)
@@ -120,6 +120,7 @@ class FakeChain(Provider):
     blooms: bool = True
     zeros: bool = False
     chance: random.Random = field(default_factory=lambda: random.Random(7))
+    final: int | dict[str, Any] | None = field(default_factory=lambda: dict(NO_TAG))
     salt: int = 0
     highest: int = 0
     _node: list[FakeBlock] = field(default_factory=list)
@@ -170,9 +171,17 @@ class FakeChain(Provider):
 
     def _by_number(self, call: Call, node: list[FakeBlock], tag: str) -> dict[str, Any]:
         if tag in ("finalized", "safe"):
-            return self._error(call, NO_TAG)
+            return self._marked(call, node)
         number = len(node) - 1 if tag == "latest" else int(tag, 16)
         return self._says(call, self._shown(node[number] if number < len(node) else None))
+
+    def _marked(self, call: Call, node: list[FakeBlock]) -> dict[str, Any]:
+        """The final block; one that is not there yet is made up."""
+        if isinstance(self.final, dict):
+            return self._error(call, self.final)
+        if self.final is None or self.final < len(node):
+            return self._says(call, None if self.final is None else self._shown(node[self.final]))
+        return self._says(call, node[-1].header | {"number": hex(self.final)})
 
     def _shown(self, block: FakeBlock | None) -> dict[str, Any] | None:
         if block is None:

@@ -36,7 +36,7 @@ class Metrics:
         )
         self.answers_incomplete = counter(
             "answers_incomplete_total",
-            "Answers of the node that were asked again: logs left out, or a node behind",
+            "Answers of the node that lacked something: logs, blocks (behind), the final block",
             "reason",
         )
         self.rpc_quarantined = counter(

@@ -77,6 +77,7 @@ class Mirror:
     async def _turn(self) -> bool:
         """As `step`, but the range may still be on its way to the store: there is more, then."""
         if self._joining is None:
+            await self._recall_tag()
             self._joining = await self._late()
             self._decoding = await self._undecoded()
         try:
@@ -94,6 +95,12 @@ class Mirror:
         if isinstance(change, UpToDate):
             self._note(change.head, change.head.number)
         return await self._catch_up()
+
+    async def _recall_tag(self) -> None:
+        """What the process has forgotten: that the node says itself what is final."""
+        finality = self.reader.finality
+        if finality is not None and await self.store.is_tagged():
+            finality.tagged = True
 
     async def _catch_up(self) -> bool:
         """A range of what is behind, while nothing new has happened. True for more."""

@@ -88,7 +88,7 @@ class Settings(HttpSettings):
         64,
         ge=1,
         le=100_000,
-        description="blocks after which one counts as final where the node has no `finalized`",
+        description="depth at which a block is final where the node says it has no `finalized`",
     )
     log_range_blocks: int = Field(
         2_000,

@@ -71,7 +71,7 @@ class Metrics:
         self.view_block = gauge("view_block", "Newest block in a view of the chain", "contract")
         self.answers_incomplete = counter(
             "answers_incomplete_total",
-            "Answers of the node that were asked again: logs left out, or a node behind",
+            "Answers of the node that lacked something: logs, blocks (behind), the final block",
             "reason",
         )
         self.views_rebuilt = counter(

@@ -275,7 +275,7 @@ class Settings(MqttSettings, HttpSettings):
         64,
         ge=1,
         le=100_000,
-        description="blocks after which one counts as final where the node has no `finalized`",
+        description="depth at which a block is final where the node says it has no `finalized`",
     )
 
     nonces_in_flight: int = Field(

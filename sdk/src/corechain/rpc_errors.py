@@ -52,6 +52,30 @@ _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
 )
 
 
+INVALID_PARAMS, METHOD_NOT_FOUND = -32602, -32601
+"""JSON-RPC 2.0, section 5.1. Of a question for a block by its tag only the tag can be meant."""
+# geth before 1.10.22 and old Erigon read a tag as a number ("hex string without 0x prefix"), as did
+# OpenEthereum ("invalid digit found"); Hardhat: "Invalid value \"finalized\" supplied to". Not
+# "finalized block not found": so speaks a node that knows the tag, and has no such block yet.
+_NO_TAG = re.compile(
+    r"(unknown|invalid|unsupported|unrecogni[sz]ed) (block )?(tag|parameter)"
+    r"|(invalid|unsupported) block number"
+    r"|tag\b.{0,40}\bnot supported|method not supported|invalid value .{0,20}supplied to"
+    r"|without 0x prefix|invalid digit found"
+)
+
+
+def denies_tag(code: int, message: str) -> bool:
+    """Whether a refusal of eth_getBlockByNumber says that the node does not know the block tag.
+
+    A limit on questions, whatever code it comes with, says nothing of tags.
+    """
+    if classify_rpc_failure(message) is RpcFailure.RATE_LIMITED:
+        return False
+    known = code in (INVALID_PARAMS, METHOD_NOT_FOUND)
+    return known or _NO_TAG.search(message.lower()) is not None
+
+
 def classify_rpc_failure(message: str) -> RpcFailure:
     """What a node's words mean; UNKNOWN for words nobody has met yet."""
     text = message.lower()

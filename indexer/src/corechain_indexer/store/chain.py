@@ -49,6 +49,7 @@ class ChainStore:
     connection: "Conn"
     _memory: MemoryChain | None = None
     _unfolded: int = 0
+    _tagged: bool | None = None
 
     async def tip(self) -> Ref | None:
         return await (await self._known()).tip()
@@ -67,6 +68,12 @@ class ChainStore:
             self._memory = MemoryChain(refs, _ref(first))
         return self._memory
 
+    async def is_tagged(self) -> bool:
+        """Whether a node ever named its final block to this index."""
+        if self._tagged is None:
+            self._tagged = bool(await asked(self.connection.fetchval(SQL["is_tagged"])))
+        return self._tagged
+
     async def append(self, tables: Tables, blocks: Sequence[Ref], final: Final) -> list[Odd]:
         """All events up to a block, the blocks, and what is final: together or not at all. The logs
         of which a row was refused.
@@ -79,15 +86,21 @@ class ChainStore:
         settled = known.settle(final) is not None
         marks = final if settled or final.safe else None
 
+        noted = final.tagged and not await self.is_tagged()
+
         async def behind() -> None:
+            if noted:
+                await self.connection.execute(SQL["note_tagged"])
             await self._extend(blocks, marks)
             await self._fold(bool(tables.get("batch")))
 
         try:
-            return await self._write(tables, behind)
+            odd = await self._write(tables, behind)
         except BaseException:
             self._memory = None
             raise
+        self._tagged = self._tagged or noted
+        return odd
 
     async def _write(self, tables: Tables, behind: Callable[[], Awaitable[None]]) -> list[Odd]:
         """Rows, and what belongs to them, in one transaction; rows that are refused alone are left
@@ -151,7 +164,7 @@ class ChainStore:
     async def roll_back(self, to: int) -> Undone:
         """Forgets every block after `to` and all that follows from them. What other stores must
         learn of it is noted in the same transaction, by triggers (migration 0007)."""
-        self._memory = None
+        self._memory = self._tagged = None
         batches = await asked(self.connection.fetch(SQL["roll_back"], to))
         return Undone([row["batch_id"] for row in batches])
 

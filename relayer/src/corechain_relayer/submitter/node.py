@@ -1,11 +1,12 @@
 """What a submitter asks of a node, in the plan's own types."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.finality import Finality
 from corechain.service.rpc import Block, Call, Rpc, to_hex
 from corechain.service.words import fields_of, octets, parse_block, quantity
 from corechain_relayer.submitter.plan import BlockId, Fees, Intent, Receipt
@@ -70,7 +71,10 @@ class Node:
     confirmations: int
     max_fee: int
     min_priority_fee: int
-    _has_final_tag: bool = False
+    _finality: Finality = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._finality = Finality(self.confirmations)
 
     async def look(self, sender: bytes) -> Look:
         """One request where the node takes batches."""
@@ -87,7 +91,8 @@ class Node:
         if latest is None:
             raise NodeUnavailable("the node has no latest block")
         head = parse_block(latest)
-        return Look(head, self._final(finalized, head), _count(count), self._fees(tip, head))
+        final = self._finality.judge(finalized, head).number
+        return Look(head, final, _count(count), self._fees(tip, head))
 
     async def count(self, sender: bytes) -> int:
         """Transactions of the sender in blocks: pending ones are ours to know, not the node's."""
@@ -118,25 +123,10 @@ class Node:
         return found
 
     async def final_block(self, head: Block) -> int:
-        """Number of the newest final block: the node's own tag, else `confirmations` back.
-
-        A node that once knew the tag must not seem to be one without it: an error of a moment would
-        make blocks final that are not.
-        """
+        """Number of the newest final block: the node's own tag, or `confirmations` back where it
+        says that it knows none. After a refusal it is what it was; 0 while none is known."""
         (raw,) = await self.rpc.call_all([Call("eth_getBlockByNumber", ("finalized", False))])
-        return self._final(raw, head)
-
-    def _final(self, raw: Any, head: Block) -> int:
-        if isinstance(raw, NodeRefused):
-            if self._has_final_tag:
-                raise NodeUnavailable(f"the final block is not known: {raw}") from raw
-        elif raw is not None:
-            block = parse_block(raw)
-            self._has_final_tag = True
-            return min(block.number, head.number)
-        elif self._has_final_tag:
-            raise NodeUnavailable("the node has forgotten its final block")
-        return max(0, head.number - self.confirmations)
+        return self._finality.judge(raw, head).number
 
     async def standing(self, blocks: Collection[BlockId], head: Block) -> dict[BlockId, bool]:
         """Whether each block is on the chain of `head`. Left out: what the node has not seen.

@@ -13,7 +13,7 @@ and leaves out what it has not seen. So (docs/decisions/0010-complete-or-asked-a
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -21,6 +21,7 @@ import structlog
 
 from corechain.service.blooms import claims, explained, is_telling, mask_of
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.finality import Finality
 from corechain.service.forks import SET_BACK_AFTER_S, ForkFinder
 from corechain.service.known_chain import Behind, Change, Extended, Final, Known, UpToDate
 from corechain.service.log_table import leading, parse_logs, read_logs
@@ -51,8 +52,8 @@ QUESTIONS_AT_ONCE = 8
 class ChainReader:
     """Reads the logs of some contracts from `first_block` on. Remembers only how the node behaves.
 
-    `noticed` is called when an answer was incomplete: "logs" were left out and found by hash, or
-    the node was "behind" what we know or what it said itself.
+    `noticed` is called when an answer was incomplete: "logs" were left out and found by hash, the
+    node was "behind" what we know or what it said itself, or it did not tell what is "final".
     """
 
     rpc: Questions
@@ -65,6 +66,8 @@ class ChainReader:
     logs_at_once: int = LOGS_AT_ONCE
     behind: str = ""
     """Why the last look ended in asking again; empty when it did not."""
+    finality: Finality | None = None
+    """What is known of the node's final block; readers of one node may share it."""
     _masks: Sequence[int] = field(init=False)
     _step: int = field(init=False)
     _growth: float = GROWTH
@@ -74,6 +77,8 @@ class ChainReader:
 
     def __post_init__(self) -> None:
         self._forks = ForkFinder(self.rpc, self.set_back_after_s)
+        if self.finality is None:
+            self.finality = Finality(self.confirmations, lambda: self.noticed("final"))
         self._step = min(self.max_range, FIRST_RANGE_BLOCKS)
         self._masks = [mask_of(address) for address in self.addresses]
 
@@ -99,7 +104,13 @@ class ChainReader:
 
     def warnings(self) -> list[str]:
         """For `/ready`: that the node keeps us waiting, and with what."""
-        return [f"the node is behind: {self.behind}"] if self.behind else []
+        behind = [f"the node is behind: {self.behind}"] if self.behind else []
+        return [*behind, *self._finality.warnings()]
+
+    @property
+    def _finality(self) -> Finality:
+        assert self.finality is not None  # made by __post_init__
+        return self.finality
 
     async def _change(self, known: Known, head: Block) -> Change:
         tip = await known.tip()
@@ -131,12 +142,10 @@ class ChainReader:
         return Extended([], [_ref(block)], head, Final(0))
 
     def _final(self, answers: Sequence[Any], head: Block) -> Final:
-        """The node's word, or so many blocks below the head."""
-        final, safe = (_tagged(raw, head) for raw in answers)
-        marked = (safe.number, safe.hash) if safe else (0, None)
-        if final is None:
-            return Final(max(0, head.number - self.confirmations), None, *marked)
-        return Final(final.number, final.hash, *marked)
+        """The node's word on what is final and safe, as far as it may be believed."""
+        raw_final, raw_safe = answers
+        final, safe = self._finality.judge(raw_final, head), _safe(raw_safe, head)
+        return replace(final, safe=safe.number, safe_hash=safe.hash) if safe else final
 
     # ---------------------------------------------------------------- near the head
 
@@ -332,13 +341,13 @@ def _ref(block: Block) -> Ref:
     return Ref(block.number, block.hash)
 
 
-def _tagged(raw: Any, head: Block) -> Block | None:
-    """What a node calls by a tag; None where it has no such tag."""
+def _safe(raw: Any, head: Block) -> Block | None:
+    """What a node calls safe; None where it does not say, which leaves safe what was so."""
     if raw is None or isinstance(raw, NodeRefused):
         return None
     block = parse_block(raw)
-    # A young devnet calls its genesis final; a node may be ahead of the one with our head.
-    return block if 0 < block.number <= head.number else None
+    # A node may be ahead of the one with our head.
+    return block if block.number <= head.number else None
 
 
 def _place(entry: Log) -> tuple[int, int]:

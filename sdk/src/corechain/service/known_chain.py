@@ -20,6 +20,8 @@ class Final:
     hash: bytes | None = None
     safe: int = 0
     safe_hash: bytes | None = None
+    tagged: bool = False
+    """Whether the node knows the tag `finalized`, and so says itself what is final."""
 
 
 @dataclass(frozen=True, slots=True)

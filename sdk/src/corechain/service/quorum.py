@@ -16,6 +16,7 @@ import structlog
 
 from corechain.service.agreement import Named, Poll, is_tagged, newest_named, without_bloom
 from corechain.service.errors import NodeBehind, NodeRefused, NodesDisagree, NodeUnavailable
+from corechain.service.finality import has_no_tag
 from corechain.service.rpc import Block, Call, Questions, Rpc
 from corechain.service.standing import Standing
 from corechain.service.words import parse_block
@@ -182,14 +183,15 @@ class Quorum(Questions):
 
     async def _tagged(self, poll: Poll, place: int) -> Any:
         """The block of a tag: one that enough nodes name, or the highest that enough of them have
-        reached and agree on; null or a refusal where they know no such tag."""
+        reached and agree on. An error that says so where enough know no such tag; null where it is
+        not known what they call by it. Raises NodesDisagree for "latest" alone: a head must be."""
         named = poll.named_by(place)
         nodes = named.alike(self.quorum)
         if nodes:
             self._judge_tag(named, named.blocks[nodes[0]])
             return poll.with_common_bloom(place, nodes)
         if named.silent >= self.quorum:
-            return next(b.answers[place] for b in poll.ballots.values() if _is_none(b, place))
+            return self._untold(poll, place)
         for number in self._heights(poll.calls[place], named.candidates(self.quorum)):
             try:
                 raw = await self.call("eth_getBlockByNumber", hex(number), False)
@@ -198,7 +200,15 @@ class Quorum(Questions):
             if raw is not None:
                 self._judge_tag(named, parse_block(raw))
                 return raw
+        if poll.calls[place] != LATEST:
+            # One node that knows no tag, or refuses, must not keep the blocks from being read.
+            return None
         raise NodesDisagree(f"the nodes agree on no block as {poll.calls[place].params[0]}")
+
+    def _untold(self, poll: Poll, place: int) -> Any:
+        """That too few nodes say more than null or an error; "no such tag" when enough say that."""
+        denials = [b.answers[place] for b in poll.ballots.values() if has_no_tag(b.answers[place])]
+        return denials[0] if len(denials) >= self.quorum else None
 
     def _heights(self, call: Call, said: Sequence[int]) -> list[int]:
         """Where to look for a block that they agree on. While they are on two branches, that is
@@ -338,11 +348,6 @@ class Quorum(Questions):
             self._blame(member, "block")
         elif off == 0:
             self._agreed_with(member)
-
-
-def _is_none(ballot: Any, place: int) -> bool:
-    raw = ballot.answers[place]
-    return raw is None or isinstance(raw, NodeRefused)
 
 
 def node_at(

@@ -37,6 +37,13 @@ update chain_mark m
   from told
  where m.final < told.final or m.safe < greatest(told.final, told.safe)
 
+-- name: is_tagged
+-- Whether the node is known to have the tag `finalized`.
+select tagged from chain_mark
+
+-- name: note_tagged
+update chain_mark set tagged = true where not tagged
+
 -- name: marks
 -- The newest mirrored block, and those that count as safe and as final.
 select coalesce((select max(number) from block), -1) as indexed, safe, final from chain_mark
@@ -48,7 +55,7 @@ with n as (insert into rollback (to_block, from_block) select $1::bigint, max(nu
      -- Of a rebuild: what comes next is mirrored for all contracts of the deployment from the first block on.
      z as (delete from source where $1 < 0),
      y as (delete from decoded where $1 < 0),
-     m as (update chain_mark set safe = least(safe, $1), final = least(final, $1)),
+     m as (update chain_mark set safe = least(safe, $1), final = least(final, $1), tagged = tagged and $1 >= 0),
      e as (delete from event where block_number > $1),
      d as (delete from device_event where block_number > $1),
      f as (delete from fleet_device where block_number > $1),
