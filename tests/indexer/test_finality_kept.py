@@ -91,3 +91,6 @@ async def test_a_rebuilt_index_learns_anew_whether_the_node_has_the_tag(
     assert await index.mirror.store.is_tagged()
     await index.mirror.store.roll_back(-1)
     assert not await index.mirror.store.is_tagged()
+    chain.final = dict(NO_TAG)
+    index.mirror._joining = None  # a new session of the same process
+    assert await grown(chain, index, 1) == chain.blocks[-1].number - 3

@@ -137,6 +137,29 @@ async def test_it_is_read_anew_when_even_a_final_block_is_gone() -> None:
         await world.follower.rpc.close()
 
 
+@pytest.mark.parametrize("unsaid", [None, {"code": -32005, "message": "limit exceeded"}])
+async def test_what_a_node_does_not_call_final_can_be_taken_back(unsaid: object) -> None:
+    with followed(final=5) as world:
+        world.grow(30, random.Random(1))
+        world.chain.catch_up()
+        await world.look()
+        world.chain.final = unsaid
+        world.grow(2, random.Random(2))
+        world.chain.catch_up()
+        await world.look()
+        assert "no final block" in world.follower.warnings()[0]
+        world.chain.cut(12)  # deeper than the 8 blocks that count where there is no tag
+        world.grow(30, random.Random(3))
+        world.chain.catch_up()
+        before = len(world.chain.asked("eth_getLogs"))
+        await world.look()
+        assert world.follower.view == world.whole()
+        asked = world.chain.asked("eth_getLogs")[before:]
+        firsts = [int(query["fromBlock"], 16) for (query,) in asked if "fromBlock" in query]
+        assert min(firsts) == 13  # taken back to the fork, not read anew
+        await world.follower.rpc.close()
+
+
 async def test_while_the_node_is_behind_the_view_stays() -> None:
     with followed() as world:
         world.grow(6, random.Random(1))

@@ -97,9 +97,13 @@ class Mirror:
         return await self._catch_up()
 
     async def _recall_tag(self) -> None:
-        """What the process has forgotten: that the node says itself what is final."""
+        """What the process has forgotten, that the node says itself what is final; after a rebuild
+        what only the process still knows."""
         finality = self.reader.finality
-        if finality is not None and await self.store.is_tagged():
+        assert finality is not None  # made by the reader
+        if await self.store.tip() is None:
+            finality.forget()
+        elif await self.store.is_tagged():
             finality.tagged = True
 
     async def _catch_up(self) -> bool:

@@ -102,6 +102,10 @@ class Finality:
         self.odd = why
         self.noticed()
 
+    def forget(self) -> None:
+        """Whoever relied on it begins anew, maybe with another node."""
+        self.tagged, self._said, self._ahead, self.odd = None, Final(0), None, ""
+
     def warnings(self) -> list[str]:
         """For `/ready`."""
         return [f"the node names no final block, nothing new is final: {self.odd}"] * bool(self.odd)
