@@ -16,6 +16,8 @@ from indexer.test_direct_queries import targets
 
 STREAMS = ("/v1/events", "/v1/batches/stream")
 STREAM = {"accept": "text/event-stream"}
+TAKES_NONE = ("application/json", "text/event-stream;q=0", "text/event-stream; q=0, */*", "*/*;q=0")
+TAKES_ONE = ("*/*", "text/*;q=0.1", "TEXT/Event-Stream", "application/json, */*;q=0.1", "")
 
 
 @dataclass
@@ -71,6 +73,23 @@ async def test_the_head_of_every_path_is_that_of_its_answer(world: World, indexe
         asked += ["/openapi.json", "/health", "/v1/nothing", "/v1/batches/stream"]
         found = {await answers.alike(target) for target in asked}
         assert {200, 400, 404} <= found
+
+
+async def test_who_does_not_accept_a_stream_is_sent_none(indexer: Driven) -> None:
+    async with answering(indexer) as answers:
+        for accept in TAKES_NONE:
+            for path in STREAMS:
+                assert await answers.alike(path, accept=accept) == 406, (path, accept)
+        for accept in TAKES_ONE:
+            assert await answers.alike("/v1/events", accept=accept) == 200, accept
+            named = accept.lower() == "text/event-stream"
+            assert await answers.alike("/v1/batches/stream", accept=accept) == (
+                200 if named else 406
+            )
+        response = await answers.client.get(answers.url + "/v1/batches/stream")
+        assert response.json()["type"].endswith("NotAcceptable")
+        assert "Accept" in response.json()["detail"]
+        assert "text/event-stream" in response.json()["detail"]
 
 
 async def test_the_head_of_a_stream_says_what_it_would_begin_with_or_be_refused_by(

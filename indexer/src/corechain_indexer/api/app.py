@@ -15,8 +15,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Match, Route
-from starlette.types import Scope
+from starlette.routing import Route
 
 from corechain.protocol.errors import (
     MethodNotAllowed,
@@ -28,7 +27,6 @@ from corechain.protocol.errors import (
 from corechain.service.fields import unless_held
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, route_error
-from corechain.service.streams import Streams
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
@@ -43,7 +41,7 @@ from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, PAYMENTS, Endpoint
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.subscribers import problem_of
-from corechain_indexer.api.wishes import BATCHES, EVENTS
+from corechain_indexer.api.wishes import EVENT_STREAM, STREAMS, require_accepted
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
 from corechain_indexer.errors import (
     InvalidQuery,
@@ -58,7 +56,7 @@ log = structlog.get_logger(__name__)
 VERSION = "1"
 PAYMENT_STATUS = PaymentRequired.status
 STREAM_FIELDS = {
-    "content-type": "text/event-stream",
+    "content-type": EVENT_STREAM,
     "cache-control": "no-store",
     "x-accel-buffering": "no",
 }
@@ -80,22 +78,6 @@ def problem(error: ProtocolError) -> Response:
     if isinstance(error, UnknownApiKey):
         response.headers["www-authenticate"] = "Bearer"
     return response
-
-
-class StreamRoute(Route):
-    """For what would be a stream's by GET on a connection of its own."""
-
-    def __init__(self, path: str, answer: Handler, streams: Streams) -> None:
-        super().__init__(path, answer)
-        self.streams = streams
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        # One of the paths is a stream's for those only who accept one.
-        if scope["type"] == "http" and self.streams.wants(
-            scope["path"].encode(), scope["headers"], is_websocket=False
-        ):
-            return super().matches(scope)
-        return Match.NONE, {}
 
 
 @dataclass(slots=True)
@@ -243,11 +225,13 @@ class Api:
         return response
 
     async def stream_head(self, request: Request) -> Response:
-        """What a stream would begin with, or be refused by. The server hands every other GET to the
-        stream itself."""
+        """What a stream would begin with, or be refused by. The server hands every other GET that
+        accepts a stream to the stream itself."""
         scope = request.scope
         try:
-            target = scope["path"].encode() + b"?" + scope["query_string"]
+            path = scope["path"].encode()
+            require_accepted(path, scope["headers"])
+            target = path + b"?" + scope["query_string"]
             wish = self.stream.wish(target, scope["headers"])
             limits = await self.admission.admit(request)
             if request.method != "HEAD":
@@ -281,8 +265,7 @@ class Api:
         routes: list[Any] = ops.routes(metrics=metrics)
         if queries:
             # First: one of their paths looks like a batch's.
-            streams = (EVENTS.decode(), BATCHES.decode())
-            routes += [StreamRoute(path, self.stream_head, self.stream) for path in streams]
+            routes += [Route(path.decode(), self.stream_head) for path in sorted(STREAMS)]
             routes += [Route(item.path, self.handler(item)) for item in ENDPOINTS]
             routes += [Route("/openapi.json", self.openapi)]
         handlers: dict[Any, Any] = {HTTPException: self.unknown, Exception: self.broken}

@@ -20,6 +20,7 @@ from corechain.protocol.errors import Overloaded
 from corechain.service.direct import Answer, DirectRequest, Fields
 from corechain_indexer.api.app import Api, Handler, problem
 from corechain_indexer.api.routes import ENDPOINTS
+from corechain_indexer.api.wishes import STREAMS
 
 _LENGTH = b"content-length"
 _OVERLOADED = Overloaded("more queries than can be answered in time")
@@ -44,7 +45,8 @@ class Table:
         handler = self._fixed.get(path)
         if handler is not None:
             return handler, {}
-        if b"%" in path or not path.isascii():
+        # One of the streams' paths looks like a batch's.
+        if b"%" in path or not path.isascii() or path in STREAMS:
             return None
         text = path.decode()
         for pattern, handler in self._patterns:

@@ -32,8 +32,8 @@ from corechain_indexer.api.subscribers import (
     server_sent,
     text_of,
 )
-from corechain_indexer.api.wishes import BATCHES, EVENTS, Group, Kind, Wish, wish_of
-from corechain_indexer.errors import Unavailable
+from corechain_indexer.api.wishes import STREAMS, Group, Kind, Wish, require_accepted, wish_of
+from corechain_indexer.errors import NotAcceptable, Unavailable
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.contents import BatchContents, Contents
 
@@ -164,9 +164,14 @@ class BatchStream:
     def wants(self, target: bytes, headers: Fields, is_websocket: bool) -> bool:
         path = target.partition(b"?")[0]
         if is_websocket:
-            return path in (EVENTS, BATCHES)
-        accept = b",".join(value for name, value in headers if name == b"accept")
-        return path == EVENTS or (path == BATCHES and b"text/event-stream" in accept)
+            return path in STREAMS
+        if path not in STREAMS:
+            return False
+        try:
+            require_accepted(path, headers)
+        except NotAcceptable:
+            return False  # the application says why
+        return True
 
     def protocol(self, request: StreamRequest) -> Subscriber:
         if request.is_websocket:  # of which browsers ask no leave

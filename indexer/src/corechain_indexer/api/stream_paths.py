@@ -42,6 +42,8 @@ REFUSALS: Mapping[str, str] = {
     "400": "CursorUnknown: of another index, chain or history, or no cursor. InvalidQuery: a"
     " parameter that the path does not know, or whose value is none",
     "401": "UnknownApiKey",
+    "406": "NotAcceptable: the header Accept does not take `text/event-stream`; for"
+    " `/v1/batches/stream` it has to name it",
     "422": "UnknownMetric",
     "429": "TooManyRequests: to open a stream counts as a request",
     "503": "Overloaded: every place is taken. Unavailable: the log cannot be read at the moment",

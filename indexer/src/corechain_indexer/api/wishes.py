@@ -6,14 +6,17 @@ from math import prod
 from urllib.parse import parse_qsl
 
 from corechain.service.direct import Fields
+from corechain.service.fields import media_weight, weights
 from corechain_indexer.api.newest import Encode, Encoded
 from corechain_indexer.api.params import address, cell_of, metric_of
 from corechain_indexer.api.subscribers import Subscriber
-from corechain_indexer.errors import InvalidQuery
+from corechain_indexer.errors import InvalidQuery, NotAcceptable
 from corechain_indexer.store.contents import MAX_KEYS, Contents, Filter
 from corechain_indexer.store.events import Cursor
 
 EVENTS, BATCHES = b"/v1/events", b"/v1/batches/stream"
+STREAMS = frozenset((EVENTS, BATCHES))
+EVENT_STREAM = "text/event-stream"
 PARAMETERS = ("since", "finality", "device", "metric", "cell")
 # `final` is the type of the events; `finalised` is the word of every other path for the same.
 FINAL = frozenset({"final", "finalised"})
@@ -29,6 +32,19 @@ class Wish:
     filter: Filter = ALL
     is_plain: bool = False
     """No parameter: by WebSocket, a client of before there were cursors."""
+
+
+def require_accepted(path: bytes, headers: Fields) -> None:
+    """Raises NotAcceptable for who does not take Server-Sent Events (RFC 9110, section 12.5.1)."""
+    accept = ", ".join(value.decode("latin-1") for name, value in headers if name == b"accept")
+    wanted = weights(accept)
+    if path == BATCHES:
+        # Its name is that of a batch by its looks: nobody gets an endless answer there unasked.
+        if wanted.get(EVENT_STREAM, 0.0) <= 0:
+            why = "by GET a stream without end, for those whose header Accept names it"
+            raise NotAcceptable([EVENT_STREAM], why)
+    elif accept.strip() and media_weight(EVENT_STREAM, wanted) <= 0:
+        raise NotAcceptable([EVENT_STREAM])
 
 
 def wish_of(target: bytes, headers: Fields) -> Wish:
