@@ -167,21 +167,31 @@ class LoopClients:
 
 
 class AnswerTooLong(ValueError):
-    """An answer of more than MAX_ANSWER_BYTES."""
+    """An answer of more bytes than its reader takes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the answer is over the limit of {most} bytes")
+        self.most = most
 
 
 class _Body:
     """Collects an answer. Raises TimeoutError, AnswerTooLong."""
 
-    def __init__(self, timeout_s: float) -> None:
-        self.content = bytearray()
+    def __init__(self, timeout_s: float, most: int = MAX_ANSWER_BYTES) -> None:
+        self.content, self._most = bytearray(), most
         self._deadline_s = timeout_s * WHOLE_ANSWER
         self._deadline = time.monotonic() + self._deadline_s
 
+    def expect(self, headers: Mapping[str, str]) -> None:
+        """The length that an answer announces, if it does."""
+        length = headers.get("content-length", "")
+        if length.isascii() and length.isdecimal() and int(length[:20]) > self._most:
+            raise AnswerTooLong(self._most)
+
     def add(self, chunk: bytes) -> None:
+        if len(self.content) + len(chunk) > self._most:
+            raise AnswerTooLong(self._most)
         self.content += chunk
-        if len(self.content) > MAX_ANSWER_BYTES:
-            raise AnswerTooLong(f"the answer is over {MAX_ANSWER_BYTES} bytes")
         if time.monotonic() > self._deadline:
             raise TimeoutError(f"no whole answer in {self._deadline_s:g} s")
 
@@ -200,14 +210,22 @@ class _Body:
 
 
 def exchange(
-    clients: ProcessClients, method: str, url: str, timeout_s: float, **options: Any
+    clients: ProcessClients,
+    method: str,
+    url: str,
+    timeout_s: float,
+    *,
+    most: int = MAX_ANSWER_BYTES,
+    **options: Any,
 ) -> "httpx.Response":
-    """A request with its whole answer; `options` as httpx takes them. Redirects are not followed.
+    """A request with its whole answer of at most `most` bytes; `options` as httpx takes them.
+    Redirects are not followed.
 
     Raises httpx.HTTPError, httpx.InvalidURL, TimeoutError, AnswerTooLong, ValueError.
     """
-    body = _Body(timeout_s)
+    body = _Body(timeout_s, most)
     with clients.get().stream(method, url, timeout=timeout_s, **options) as response:
+        body.expect(response.headers)
         for chunk in response.iter_bytes():
             body.add(chunk)
         return body.response(response)
@@ -219,6 +237,7 @@ async def async_exchange(
     """The same for asyncio."""
     body, client = _Body(timeout_s), await clients.get()
     async with client.stream(method, url, timeout=timeout_s, **options) as response:
+        body.expect(response.headers)
         async for chunk in response.aiter_bytes():
             body.add(chunk)
         return body.response(response)

@@ -15,6 +15,7 @@ import msgspec
 from corechain.http import AnswerTooLong, ProcessClients, client, exchange, shown_url
 from corechain.protocol.errors import TransportError
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain.rpc_limits import longest_answer, longest_batch
 
 TIMEOUT_S = 30.0
 BATCH_CALLS = 100
@@ -137,7 +138,7 @@ class Node:
     def call(self, method: str, *params: Any) -> Any:
         """The result. Raises ChainUnavailable, NodeRefusal."""
         request = self._request(method, params)
-        answer = self._post(method, request)
+        answer = self._post(method, request, longest_answer(method, params))
         result = _outcome(method, answer)
         if isinstance(result, NodeRefusal):
             raise result
@@ -168,7 +169,7 @@ class Node:
     def _batch(self, calls: Sequence[Call]) -> list[Any]:
         requests = [self._request(method, params) for method, params in calls]
         try:
-            answers = self._post("batch", requests)
+            answers = self._post("batch", requests, longest_batch(calls))
         except ChainUnavailable:
             answers = None
         if not isinstance(answers, list):
@@ -182,14 +183,13 @@ class Node:
     def _request(self, method: str, params: Sequence[Any]) -> dict[str, Any]:
         return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
 
-    def _post(self, method: str, request: Any) -> Any:
+    def _post(self, method: str, request: Any, most: int) -> Any:
         import httpx
 
         body = msgspec.json.encode(request)
         try:
-            response = exchange(
-                self._clients, "POST", self.url, self.timeout_s, content=body, headers=JSON_HEADERS
-            )
+            sent = {"content": body, "headers": JSON_HEADERS}
+            response = exchange(self._clients, "POST", self.url, self.timeout_s, most=most, **sent)
         except AnswerTooLong as error:
             raise UnfitAnswer(f"{method}: {error}") from error
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:

@@ -8,9 +8,11 @@ from typing import Any
 
 import msgspec
 
+from corechain.rpc_limits import LOGS_METHOD
 from corechain.service.words import read_json
 
-LOGS_METHOD = "eth_getLogs"
+__all__ = ["LOGS_METHOD", "result_of", "unread_answer"]
+
 _ABSENT, _NULL = msgspec.Raw(b""), msgspec.Raw(b"null")
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 
 from corechain.service.blooms import claims, explained, is_telling, mask_of
-from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.errors import AnswerOverLimit, NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.finality import Finality
 from corechain.service.forks import SET_BACK_AFTER_S, ForkFinder
 from corechain.service.known_chain import Behind, Change, Extended, Final, Known, UpToDate
@@ -232,6 +232,9 @@ class ChainReader:
         raw, raw_logs = await self._ask(calls)
         if _header(raw, block.number).hash != block.hash:
             raise NodeUnavailable(f"the node sent another block than {name}")
+        if isinstance(raw_logs, AnswerOverLimit) and addresses:
+            # The smallest that can be asked for: to wait for the node would not help.
+            raise NodeUnavailable(f"logs of block {block.number}: {raw_logs}") from raw_logs
         if raw_logs is None or isinstance(raw_logs, NodeRefused):
             return None
         logs = parse_logs(raw_logs, addresses, [], block.number, block.number)

@@ -62,3 +62,12 @@ class NodeRefused(TransportError):
     def __init__(self, method: str, code: int, message: str, data: str | None = None) -> None:
         super().__init__(f"{method}: {message} (code {code})")
         self.method, self.code, self.message, self.data = method, code, message, data
+
+
+class AnswerOverLimit(NodeRefused):
+    """The answer is longer than we read on: like a refusal for size, a smaller range is asked for.
+    `most` is the limit in bytes."""
+
+    def __init__(self, method: str, most: int) -> None:
+        super().__init__(method, 0, f"the answer is over the limit of {most} bytes")
+        self.most = most

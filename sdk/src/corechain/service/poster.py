@@ -37,17 +37,17 @@ class Poster:
     Follows no redirect. `timeout_s` bounds connecting and each read, not the whole answer.
     """
 
-    def __init__(self, url: str, timeout_s: float, max_answer_bytes: int) -> None:
-        self._url, self._timeout_s, self._most = url, timeout_s, max_answer_bytes
+    def __init__(self, url: str, timeout_s: float) -> None:
+        self._url, self._timeout_s = url, timeout_s
         self._session: _Session | None = None
 
-    async def post(self, body: bytes) -> tuple[int, bytearray]:
-        """Status and content; not a copy of it, it may be many megabytes. Raises FAILURES,
-        AnswerTooLong."""
+    async def post(self, body: bytes, most: int) -> tuple[int, bytearray]:
+        """Status and content of at most so many bytes; not a copy of it, it may be many megabytes.
+        Raises FAILURES, AnswerTooLong."""
         session = await self._young_session()
         session.under_way += 1
         try:
-            return await self._exchange(session.client, body)
+            return await self._exchange(session.client, body, most)
         finally:
             session.under_way -= 1
             if session is not self._session and not session.under_way:
@@ -62,14 +62,21 @@ class Poster:
             self._session = await self._open()
         return self._session
 
-    async def _exchange(self, client: aiohttp.ClientSession, body: bytes) -> tuple[int, bytearray]:
+    async def _exchange(
+        self, client: aiohttp.ClientSession, body: bytes, most: int
+    ) -> tuple[int, bytearray]:
         content = bytearray()
         sent = client.post(self._url, data=body, headers=HEADERS, allow_redirects=False)
         async with sent as response:
+            # The length that it announces is not waited for; one of nobody's saying is counted.
+            if (response.content_length or 0) > most:
+                response.close()
+                raise AnswerTooLong(most)
             async for chunk in response.content.iter_any():
+                if len(content) + len(chunk) > most:
+                    response.close()
+                    raise AnswerTooLong(most)
                 content += chunk
-                if len(content) > self._most:
-                    raise AnswerTooLong(f"the answer is over {self._most} bytes")
             return response.status, content
 
     async def leave(self) -> None:

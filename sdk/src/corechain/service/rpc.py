@@ -16,8 +16,9 @@ import msgspec
 
 from corechain.http import AnswerTooLong
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain.rpc_limits import longest_answer, longest_batch
 from corechain.service.answers import LOGS_METHOD, result_of, unread_answer
-from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.errors import AnswerOverLimit, NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.log_table import parse_logs
 from corechain.service.poster import FAILURES, Poster
 from corechain.service.reasons import reason_of
@@ -36,8 +37,6 @@ __all__ = ["Block", "Call", "Log", "Questions", "Rpc", "logs_in_ranges", "to_hex
 
 BATCH_CALLS = 100
 """Calls in one HTTP request: the smallest limit that hosted providers are known to set."""
-MAX_ANSWER_BYTES = 256 << 20
-"""A node that never ends its answer must not take our memory; the largest honest one is 30 MB."""
 WHOLE_ANSWER = 6
 """The whole answer may take so many times the timeout of a single read, however it drips."""
 REFUSALS = (HTTPStatus.BAD_REQUEST, HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
@@ -77,7 +76,7 @@ class _Exchange:
     """JSON-RPC over one keep-alive HTTP client."""
 
     def __init__(self, url: str, timeout_s: float = 10.0) -> None:
-        self._poster = Poster(url, timeout_s, MAX_ANSWER_BYTES)
+        self._poster = Poster(url, timeout_s)
         self._deadline_s = timeout_s * WHOLE_ANSWER
         self._id = 0
         self._batch_calls = BATCH_CALLS
@@ -90,7 +89,8 @@ class _Exchange:
         NodeUnavailable, or NodeRefused with what the node said."""
         async with self._leaving():
             request = self._request(Call(method, params))
-            answer = await self._post(method, request, unread=method == LOGS_METHOD)
+            most = longest_answer(method, params)
+            answer = await self._post(method, request, most, unread=method == LOGS_METHOD)
             if not isinstance(answer, dict):
                 raise NodeUnavailable(f"{method}: the answer is no JSON-RPC object")
             if answer.get("error") is not None:
@@ -144,10 +144,21 @@ class _Exchange:
             return refusal
 
     async def _batch(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            return await self._at_once(calls)
+        except AnswerOverLimit as error:
+            # The logs made it too long, and they alone can be asked for in smaller pieces: not to
+            # be taken for a node that takes no batches.
+            others = [call for call in calls if call.method != LOGS_METHOD]
+            rest = iter(await self._at_once(others) if others else [])
+            return [error if call.method == LOGS_METHOD else next(rest) for call in calls]
+
+    async def _at_once(self, calls: Sequence[Call]) -> list[Any]:
         requests = [self._request(call) for call in calls]
+        most = longest_batch((call.method, call.params) for call in calls)
         async with self._leaving():
             unread = any(call.method == LOGS_METHOD for call in calls)
-            answer = await self._post("batch", requests, unread=unread)
+            answer = await self._post("batch", requests, most, unread=unread)
             if isinstance(answer, dict) and answer.get("error") is not None:
                 raise _refusal("batch", answer["error"])
             by_id = {
@@ -174,10 +185,16 @@ class _Exchange:
         self._id += 1
         return {"jsonrpc": "2.0", "id": self._id, "method": call.method, "params": call.params}
 
-    async def _post(self, method: str, request: Any, *, unread: bool) -> Any:
+    async def _post(self, method: str, request: Any, most: int, *, unread: bool) -> Any:
+        body = msgspec.json.encode(request)
         try:
             async with asyncio.timeout(self._deadline_s):
-                status, content = await self._exchange(method, msgspec.json.encode(request))
+                status, content = await self._exchange(method, body, most)
+        except AnswerTooLong as error:
+            # Only logs can be asked for in smaller pieces; for the rest the node is at fault.
+            if unread:
+                raise AnswerOverLimit(LOGS_METHOD, error.most) from error
+            raise NodeUnavailable(f"{method}: {error}") from error
         except TimeoutError:
             raise NodeUnavailable(f"{method}: no whole answer in {self._deadline_s:g} s") from None
         # A refusal may come with 4xx; what a server says of itself (429, 5xx) is no answer.
@@ -190,11 +207,11 @@ class _Exchange:
                 raise NodeRefused(method, 0, f"HTTP {status}") from error
             raise NodeUnavailable(f"{method}: HTTP {status}, the answer is not JSON") from error
 
-    async def _exchange(self, method: str, body: bytes) -> tuple[int, bytearray]:
+    async def _exchange(self, method: str, body: bytes, most: int) -> tuple[int, bytearray]:
         """Status and content. What fails here is not the deadline of the whole answer."""
         try:
-            return await self._poster.post(body)
-        except (*FAILURES, AnswerTooLong) as error:
+            return await self._poster.post(body, most)
+        except FAILURES as error:
             raise NodeUnavailable(f"{method}: {reason_of(error)}") from error
 
 
