@@ -91,7 +91,7 @@ async def test_no_place_in_a_path_breaks_a_query(world: World, api: Any) -> None
 async def test_what_is_no_path_or_no_method_is_a_problem_too(api: Any) -> None:
     for path in ("/", "/v1", "/v1/nothing", "/v1/batches/1/readings", "/v1/devices/"):
         await is_foreseen(api, path, {})
-    for method in ("POST", "PUT", "DELETE", "PATCH", "OPTIONS"):
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
         response = await api.request(method, "/v1/batches")
         assert (response.status_code, response.json()["status"]) == (405, 405)
 

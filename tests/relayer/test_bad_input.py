@@ -283,7 +283,8 @@ MISSING = {
     "POST /v1/reports/": (404, "NotFound"),
     "POST /v1//reports": (404, "NotFound"),
     "POST /V1/reports": (404, "NotFound"),
-    "OPTIONS /v1/reports": (405, "MethodNotAllowed"),
+    "OPTIONS /v1/nowhere": (404, "NotFound"),
+    "GET /v1/reports": (405, "MethodNotAllowed"),
     "DELETE /v1/batches/1": (405, "MethodNotAllowed"),
     "GET /" + "a" * 65_000: (404, "NotFound"),
 }
@@ -299,6 +300,28 @@ def test_what_is_not_there_is_refused_by_name_and_counted(relayer: RelayerProces
         assert said == (status, error, status), f"{asked:.60}: {answer.text}"
         assert ("allow" in answer.headers) == (status == 405), f"{asked:.60}"
         assert relayer.counter(REJECTED, error) == before + 1, f"{asked:.60}"
+
+
+TAKEN = {
+    "/v1/reports": "OPTIONS, POST",
+    "/v1/devices/0x12/sequence": "GET, HEAD, OPTIONS",
+    "/v1/data/xyz": "GET, HEAD, OPTIONS",
+    "/v1/batches/1": "GET, HEAD, OPTIONS",
+    "/health": "GET, HEAD, OPTIONS",
+    "/ready": "GET, HEAD, OPTIONS",
+    "/metrics": "GET, HEAD, OPTIONS",
+}
+
+
+def test_every_path_says_which_methods_it_takes(relayer: RelayerProcess) -> None:
+    for path, methods in TAKEN.items():
+        before = relayer.counter(REJECTED, "MethodNotAllowed")
+        answer = HTTP.request("OPTIONS", relayer.url + path)
+        assert (answer.status_code, answer.content) == (204, b""), path
+        assert answer.headers["allow"] == methods
+        assert relayer.counter(REJECTED, "MethodNotAllowed") == before
+        refused = HTTP.request("DELETE", relayer.url + path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, methods)
 
 
 # What the server refuses before the application hears of it.

@@ -13,6 +13,7 @@ from corechain.protocol.reading import unpack_report
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bridge import admin
 from corechain_relayer.bridge.errors import InvalidMapping
+from corechain_relayer.bridge.formats.registry import OWN_PATHS
 from corechain_relayer.bridge.keys import KeyFolder, KeyMissing, new_key
 from corechain_relayer.bridge.service import KEYS
 from corechain_relayer.bridge.stations import NameTaken, NoSuchStation
@@ -122,6 +123,19 @@ async def test_what_a_station_is_told_when_something_is_wrong(stage):
         assert 400 <= answer.status_code < 500
         assert f'reason="{name}"' in stage.metrics()
     assert queued(stage) == []
+
+
+async def test_every_path_says_which_methods_it_takes(stage):
+    async with stage.client() as client:
+        for path in ("/ecowitt/x", "/ecowitt/x/more", "/ttn", OWN_PATHS["wunderground"]):
+            answer = await client.options(path)
+            assert (answer.status_code, answer.content) == (204, b"")
+            assert answer.headers["allow"] == "GET, HEAD, OPTIONS, POST, PUT"
+            refused = await client.delete(path)
+            assert (refused.status_code, refused.headers["allow"]) == (405, answer.headers["allow"])
+        assert (await client.options("/health")).headers["allow"] == "GET, HEAD, OPTIONS"
+        for path in ("/telegram/x", "/telegram", "/"):
+            assert (await client.options(path)).status_code == 404
 
 
 async def test_no_secret_of_a_station_is_in_logs_metrics_or_answers(stage):

@@ -18,7 +18,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from corechain.protocol.errors import (
-    MethodNotAllowed,
     NotMirrored,
     PaymentRequired,
     ProtocolError,
@@ -26,7 +25,7 @@ from corechain.protocol.errors import (
 )
 from corechain.service.fields import unless_held
 from corechain.service.health import Health
-from corechain.service.ops import Exposition, Ops, route_error
+from corechain.service.ops import Exposition, Ops, allowed, options, route_error
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
@@ -212,15 +211,16 @@ class Api:
         return _json(body, 500, "application/problem+json")
 
     async def unknown(self, request: Request, error: Exception) -> Response:
-        """No path of ours, or no method of the path."""
+        """No path of ours, or no method of the path: OPTIONS is answered here for all of them."""
         assert isinstance(error, HTTPException), error
-        preflight = self.cors.preflight(request)
-        if preflight is not None and error.status_code == MethodNotAllowed.status:
+        response = options(request, error)
+        if response is not None and (preflight := self.cors.preflight(request)) is not None:
             return preflight
-        found = route_error(error)
-        self.count(found)
-        response = problem(found)
-        response.headers.update(error.headers or {})
+        if response is None:
+            found = route_error(error)
+            self.count(found)
+            response = problem(found)
+            response.headers.update(allowed(error))
         self.cors.mark(request, response.headers)
         return response
 

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from corechain.protocol.errors import NotFound, ProtocolError
 from corechain.protocol.problems import problem_title, problem_type
-from corechain.service.ops import Ops, route_error
+from corechain.service.ops import Ops, allowed, options, route_error
 from corechain_relayer.bridge.book import Taken
 from corechain_relayer.bridge.errors import NothingNew
 from corechain_relayer.bridge.formats.registry import FORMATS, OWN_PATHS, Format
@@ -31,6 +31,7 @@ PLAIN = ("ecowitt", "wunderground", "cwop")
 SENSORTHINGS = "sensorthings"
 PROBLEM = "application/problem+json"
 RETRY_AFTER_S = 60
+WUNDERGROUND = "wunderground"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class Endpoints:
 
     async def wunderground(self, request: Request) -> Response:
         """The token is the PASSWORD ("station key") of Weather Underground's own path."""
-        return await self._upload(request, FORMATS["wunderground"], None)
+        return await self._upload(request, FORMATS[WUNDERGROUND], None)
 
     async def _upload(self, request: Request, kind: Format, token: str | None) -> Response:
         headers = headers_of(request.headers.raw)
@@ -81,10 +82,16 @@ class Endpoints:
         return _problem(error)
 
     async def unrouted(self, request: Request, error: Exception) -> Response:
-        """No path of ours, or no method of the path."""
+        """No path of ours, or no method of the path: OPTIONS is answered here for all of them."""
         assert isinstance(error, HTTPException)
-        found = await self.refused(request, route_error(error))
-        found.headers.update(error.headers or {})
+        told, problem = options(request, error), route_error(error)
+        if told is not None:
+            # The router knows that there is a format in a path, not which there are.
+            if request.path_params.get("format", WUNDERGROUND) in FORMATS:
+                return told
+            problem = NotFound("no such path")
+        found = await self.refused(request, problem)
+        found.headers.update(allowed(error))
         return found
 
     async def broken(self, request: Request, error: Exception) -> Response:
@@ -105,7 +112,7 @@ def _format(name: str) -> Format:
 
 def _label(request: Request) -> str:
     """A format of ours, or "none": what clients write becomes no label."""
-    name = request.path_params.get("format", "wunderground")
+    name = request.path_params.get("format", WUNDERGROUND)
     return name if name in FORMATS else "none"
 
 
@@ -150,7 +157,7 @@ def _problem(error: ProtocolError) -> Response:
 def build_app(endpoints: Endpoints) -> Starlette:
     methods = ["GET", "POST", "PUT"]
     routes = [
-        Route(OWN_PATHS["wunderground"], endpoints.wunderground, methods=methods),
+        Route(OWN_PATHS[WUNDERGROUND], endpoints.wunderground, methods=methods),
         *endpoints.ops.routes(),
         Route("/{format}/{token}", endpoints.by_path, methods=methods),
         # Some consoles add a slash, or put their own path's end behind ours.

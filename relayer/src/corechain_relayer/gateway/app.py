@@ -25,7 +25,7 @@ from corechain.service.direct import Answer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.fields import unless_held
 from corechain.service.health import Health
-from corechain.service.ops import Ops, route_error
+from corechain.service.ops import Ops, allowed, options, route_error
 from corechain_relayer.gateway.body import BodyLimits, body_of, headers_of, media_type
 from corechain_relayer.gateway.problem import breakdown, problem, response
 from corechain_relayer.gateway.service import Gateway
@@ -110,10 +110,13 @@ class Endpoints:
         return response(self.refusal(error))
 
     async def unrouted(self, request: Request, error: Exception) -> Response:
-        """No path of ours, or no method of the path."""
+        """No path of ours, or no method of the path: OPTIONS is answered here for all of them."""
         assert isinstance(error, HTTPException)
+        told = options(request, error)
+        if told is not None:
+            return told
         found = response(self.refusal(route_error(error)))
-        found.headers.update(error.headers or {})
+        found.headers.update(allowed(error))
         return found
 
     async def broken(self, request: Request, error: Exception) -> Response:

@@ -48,6 +48,23 @@ class Ops:
         return [*probes, Route("/metrics", self.metrics)] if metrics else probes
 
 
+def allowed(error: HTTPException) -> dict[str, str]:
+    """The fields that Starlette's router gives to a refusal, with the methods of `Allow` in one
+    order, and OPTIONS among them."""
+    fields = {name.lower(): value for name, value in (error.headers or {}).items()}
+    if "allow" in fields:
+        fields["allow"] = ", ".join(sorted({*fields["allow"].split(", "), "OPTIONS"}))
+    return fields
+
+
+def options(request: Request, error: HTTPException) -> Response | None:
+    """What a path takes (RFC 9110, section 9.3.7), where the router has found the path, but no
+    handler for OPTIONS. None for any other request: it is refused."""
+    if request.method != "OPTIONS" or error.status_code != MethodNotAllowed.status:
+        return None
+    return Response(status_code=204, headers=allowed(error))
+
+
 def route_error(error: HTTPException) -> ProtocolError:
     """What Starlette's router found no handler for, by a name of ours."""
     if error.status_code == MethodNotAllowed.status:
