@@ -7,7 +7,7 @@ import asyncpg
 import pytest
 
 from corechain.service.database import asked, connect, create_pool, migrate, outages, writer
-from corechain.service.errors import StoreUnavailable, WriterLockHeld
+from corechain.service.errors import StoreUnavailable, WriterLockHeld, WrongDatabase
 
 RAISE = "do $$ begin raise exception 'no' using errcode = '{}'; end $$"
 OUTAGES = {
@@ -113,3 +113,33 @@ async def test_who_leaves_a_transaction_open_leaves_none_to_the_next(postgres: s
         async with pool.acquire() as second:
             assert await second.fetchval("select pg_backend_pid()") == process
             assert await second.fetchval("select to_regclass('half_done')") is None
+
+
+@pytest.mark.parametrize(
+    ("first", "ours", "said"),
+    [
+        ("0001_journal.sql", "0001_mirror.sql", "not an indexer's: it has the relayer's tables"),
+        ("0001_mirror.sql", "0001_journal.sql", "not a relayer's: it has the indexer's tables"),
+        ("0001_else.sql", "0001_mirror.sql", "not an indexer's: it has tables of others"),
+    ],
+)
+async def test_another_services_database_is_refused_and_left_as_it_is(
+    empty_database: str, first: str, ours: str, said: str
+) -> None:
+    """Databases of older versions too: nothing but the names of their migrations tells whose."""
+    await migrate(empty_database, [(first, "create table batch (n int)")])
+    with pytest.raises(WrongDatabase, match=said):
+        await migrate(empty_database, [(ours, "create table other (n int)")])
+    connection = await connect(empty_database)
+    assert await connection.fetchval("select array_agg(name) from migration") == [first]
+    assert await connection.fetchval("select to_regclass('other')") is None
+    await connection.close()
+
+
+async def test_a_database_with_tables_of_nobody_we_know_is_refused(empty_database: str) -> None:
+    connection = await connect(empty_database)
+    await connection.execute("create table batch (n int)")
+    with pytest.raises(WrongDatabase, match=r'tables of others .*"batch" already exists'):
+        await migrate(empty_database, [("0001_mirror.sql", "create table batch (n int)")])
+    assert await connection.fetchval("select to_regclass('migration')") is None
+    await connection.close()

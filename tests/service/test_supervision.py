@@ -1,4 +1,5 @@
-"""Whatever ends a session, the loop goes on and says how it is; the process never ends by it."""
+"""Whatever ends a session, the loop goes on and says how it is; the process never ends by it,
+but for a database that is not ours."""
 
 import asyncio
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from support.processes import PATIENCE_S, until
 
 from corechain.protocol.errors import TransportError
 from corechain.service import health, supervision
-from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld
+from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld, WrongDatabase
 from corechain.service.health import Health
 from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, verdict_of
 
@@ -219,3 +220,13 @@ async def test_failures_of_several_loops_come_together() -> None:
     with pytest.raises(BaseExceptionGroup) as failed:
         await side_by_side(failing(StoreUnavailable("away")), failing(Halt("look at it")))
     assert verdict_of(failed.value).state is LoopState.HALTED  # type: ignore[arg-type]
+
+
+async def test_a_database_that_is_not_ours_ends_the_loop() -> None:
+    """No later session can be better, and each would look like an outage."""
+
+    async def session() -> None:
+        raise WrongDatabase("it has the relayer's tables")
+
+    with pytest.raises(WrongDatabase):
+        await sessions("database", session, lambda: None)

@@ -2,13 +2,13 @@
 
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence, Set
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from corechain.service.errors import StoreUnavailable, WriterLockHeld
+from corechain.service.errors import StoreUnavailable, WriterLockHeld, WrongDatabase
 from corechain.service.hosts import IS_REPLICA, Hosts
 from corechain.service.reasons import reason_of
 
@@ -35,6 +35,8 @@ QUERIES, IDLE_S = 50_000, 300.0
 STATEMENTS = 100
 """Kept prepared on each connection: asyncpg's own number, and more than we have queries."""
 MIGRATION_LOCK = "corechain migrations"
+FIRST_MIGRATIONS = {"0001_journal.sql": "relayer", "0001_mirror.sql": "indexer"}
+"""By which a database is known to be of a service."""
 BARRIER = "select pg_logical_emit_message(true, 'corechain', '')"
 """A commit that changes nothing, for what it waits for. With synchronous replication, a commit
 whose client went away while it waited for the replica is seen by everybody, and yet is lost when
@@ -246,7 +248,10 @@ async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
 
 
 async def migrate(url: str, migrations: Migrations) -> list[str]:
-    """Applies the (name, SQL) pairs that are missing; returns their names. Any number may call."""
+    """Applies the (name, SQL) pairs that are missing; returns their names. Any number may call.
+
+    Raises StoreUnavailable, WrongDatabase for one that another service has tables in.
+    """
     connection = await connect(url)
     try:
         with outages():
@@ -261,8 +266,34 @@ async def _migrate(connection: "Conn", migrations: Migrations) -> list[str]:
         await connection.execute(lock, MIGRATION_LOCK)
         await connection.execute("create table if not exists migration (name text primary key)")
         rows = await connection.fetch("select name from migration")
-        missing = [item for item in migrations if item[0] not in {row["name"] for row in rows}]
+        done = {row["name"] for row in rows}
+        _check_owner(done, migrations)
+        missing = [item for item in migrations if item[0] not in done]
         for name, text in missing:
-            await connection.execute(text, timeout=MIGRATION_TIMEOUT_S)
+            await _apply(connection, text, migrations)
             await connection.execute("insert into migration (name) values ($1)", name)
     return [name for name, _ in missing]
+
+
+def _check_owner(done: Set[str], migrations: Migrations) -> None:
+    """Who has been here has applied its first migration, and no service ever renames its own: so
+    databases of all versions tell whose they are. Raises WrongDatabase."""
+    if not (migrations and done) or migrations[0][0] in done:
+        return
+    others = [FIRST_MIGRATIONS[name] for name in done if name in FIRST_MIGRATIONS]
+    whose = f"the {others[0]}'s tables" if others else "tables of others"
+    raise _wrong(migrations, f"it has {whose}")
+
+
+async def _apply(connection: "Conn", text: str, migrations: Migrations) -> None:
+    """Raises WrongDatabase where tables that no migration has made are in the way."""
+    try:
+        await connection.execute(text, timeout=MIGRATION_TIMEOUT_S)
+    except asyncpg.DuplicateTableError as error:
+        raise _wrong(migrations, f"it has tables of others ({reason_of(error)})") from error
+
+
+def _wrong(migrations: Migrations, why: str) -> WrongDatabase:
+    ours = FIRST_MIGRATIONS.get(migrations[0][0], "service")
+    article = "an" if ours[0] in "aeiou" else "a"
+    return WrongDatabase(f"DATABASE_URL: this database is not {article} {ours}'s: {why}")

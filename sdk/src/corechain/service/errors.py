@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from corechain.protocol.errors import CoreChainError, TransportError
+from corechain.service.settings import InvalidSetting
 
 
 class Halt(CoreChainError):
@@ -21,6 +22,10 @@ class WrongNode(Halt):
             "set the RPC URL or the deployment file right"
         )
         self.expected, self.found = expected, found
+
+
+class WrongDatabase(InvalidSetting):
+    """The database is another service's, or another chain's: nothing was changed in it."""
 
 
 class WriterLockHeld(TransportError):

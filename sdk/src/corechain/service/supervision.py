@@ -2,7 +2,8 @@
 
 Each loop of a service runs in sessions. A session starts from what is durable, so going on after an
 outage is the same as going on after a crash. How a session ended decides what `/ready` says of the
-loop and when the next one starts; none of it ends the process or another loop.
+loop and when the next one starts; none of it ends the process or another loop, but for a database
+that turns out not to be ours (WrongDatabase).
 """
 
 import asyncio
@@ -15,7 +16,7 @@ from typing import Any, TypeVar
 import structlog
 
 from corechain.protocol.errors import CoreChainError, TransportError
-from corechain.service.errors import Halt, WriterLockHeld
+from corechain.service.errors import Halt, WriterLockHeld, WrongDatabase
 from corechain.service.reasons import reason_of
 from corechain.service.waking import Waking
 
@@ -170,6 +171,10 @@ class _Supervised:
                 await self._session()
                 self.loops.done(self.name)
                 return
+            except WrongDatabase:
+                # Only its first answer shows it, and no next session can be better: it is a wrong
+                # setting like those that end a process at once.
+                raise
             except Exception as error:
                 seconds = self._judge(error, time.monotonic() - started)
             await self._rest(seconds)
@@ -228,8 +233,8 @@ async def sessions(
 ) -> None:
     """Runs a session again and again, whatever ends it: an outage, a halt, a mistake of ours.
 
-    `restarted` counts the ends, `loops` gets the states. Ends only by cancellation, or when a
-    session returns.
+    `restarted` counts the ends, `loops` gets the states. Ends only by cancellation, when a
+    session returns, or when one raises WrongDatabase.
     """
     await _Supervised(name, session, restarted, loops or Loops()).run_forever()
 
