@@ -6,10 +6,11 @@ import pytest
 from support.processes import PATIENCE_S, stopped, until
 
 from corechain.devnet.postgres import PostgresServer
-from corechain.service import database, health
+from corechain.service import database, health, supervision, waking
 from corechain.service.database import asked, create_pool
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
+from corechain.service.supervision import Loops, LoopState, sessions, stop_all
 
 pytestmark = pytest.mark.usefixtures("never")
 
@@ -54,6 +55,35 @@ async def test_a_process_whose_postgres_hangs_is_unready_until_it_goes_on(
             assert not ready
             assert document["reasons"] == {"database": "no answer within 0.2 s"}
         await until(lambda: is_ready(probed))
+    pool.terminate()
+
+
+async def test_a_loop_goes_on_when_its_postgres_does(
+    postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("FIRST_PAUSE_S", "LONGEST_PAUSE_S"):
+        monkeypatch.setattr(supervision, name, 86_400.0)
+    monkeypatch.setattr(waking, "FLOOR_S", 0.01)
+    pool, loops, limit_s = create_pool(postgres_server.url), Loops(), 0.2
+    await pool
+    probed = Health({"database": lambda: asked(pool.fetchval("select 1"))}, loops)
+
+    async def session() -> None:
+        while True:
+            await asked(asyncio.wait_for(pool.fetchval("select 1"), limit_s))
+            await asyncio.sleep(0.01)
+
+    def is_(state: LoopState) -> bool:
+        return loops.reports["verifier"].state is state
+
+    async with asyncio.timeout(PATIENCE_S):
+        with stopped(postgres_server.pid):
+            loop = asyncio.create_task(sessions("verifier", session, lambda: None, loops))
+            await until(lambda: "verifier" in loops.reports and is_(LoopState.WAITING))
+            await until(lambda: bool(probed._away))
+            limit_s = PATIENCE_S  # on a loaded machine an honest answer takes its time
+        await until(lambda: is_(LoopState.RUNNING))
+    await stop_all([loop])
     pool.terminate()
 
 

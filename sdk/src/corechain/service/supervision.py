@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
@@ -32,7 +32,6 @@ STANDBY_PAUSE_S = 1.0
 HALT_PAUSE_S = 10.0
 """How often a halted loop looks whether an operator has cured the cause."""
 CANCEL_AGAIN_S = 0.5
-T = TypeVar("T")
 
 
 class LoopState(StrEnum):
@@ -237,18 +236,6 @@ async def sessions(
     session returns, or when one raises WrongDatabase.
     """
     await _Supervised(name, session, restarted, loops or Loops()).run_forever()
-
-
-async def available(name: str, ask: Callable[[], Awaitable[T]]) -> T:
-    """The answer, as soon as there is one: at start the others may not be up yet."""
-    pause = Pause()
-    while True:
-        try:
-            return await ask()
-        except TransportError as error:
-            seconds = pause.next(0.0)
-            log.warning("waiting", what=name, error=str(error), retry_s=seconds)
-            await asyncio.sleep(seconds)
 
 
 async def stop_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
