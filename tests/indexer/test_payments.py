@@ -236,6 +236,21 @@ async def test_nobody_pays_for_a_refused_query(world: World, paid: Any) -> None:
     assert await indexer.indexer.pool.fetchval("select count(*) from voucher") == 0
 
 
+async def test_nobody_pays_for_what_he_cannot_be_given_and_what_is_paid_is_sent(
+    world: World, paid: Any
+) -> None:
+    indexer, api, channel, _ = paid
+    path, params = query_of(world)
+    voucher = {"PAYMENT-SIGNATURE": channel.pay(await price_of(api, world))}
+    for fields in ({"accept-encoding": "identity;q=0"}, {"accept": "*/*;q=0"}):
+        refused = await api.get(path, params=params, headers=voucher | fields)
+        assert refused.status_code == 406, fields
+    assert await indexer.indexer.pool.fetchval("select count(*) from voucher") == 0
+    # Not 304, as a free answer would be: the payer is owed it.
+    sent = await api.get(path, params=params, headers=voucher | {"if-none-match": "*"})
+    assert (sent.status_code, device_of(world) in sent.text) == (200, True)
+
+
 async def test_vouchers_are_redeemed_once(world: World, paid: Any) -> None:
     indexer, api, channel, settings = paid
     price = await price_of(api, world)
