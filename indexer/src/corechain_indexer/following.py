@@ -18,7 +18,7 @@ from asyncpg import InterfaceError
 from corechain.deployment import Deployment
 from corechain.service.chain_reader import ChainReader
 from corechain.service.command import collect_seldom
-from corechain.service.database import migrate, writer
+from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, stop_all
@@ -32,7 +32,7 @@ from corechain_indexer.settings import Settings
 from corechain_indexer.source import check_chain, node_of
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
-from corechain_indexer.store.mirrored import check_mirrored
+from corechain_indexer.store.mirrored import check_mirrored, check_mirrored_at_start
 from corechain_indexer.store.opened import pool_of
 
 if TYPE_CHECKING:
@@ -160,11 +160,14 @@ async def _ended(task: "asyncio.Task[None]") -> None:
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal: the mirror at once, the others when they are imported.
 
-    Raises InvalidSetting for a file of keys that cannot be read, before anything begins; what
-    stopped them otherwise.
+    Raises InvalidSetting for a file of keys that cannot be read, or a wrong database, before
+    anything begins; what stopped them otherwise.
     """
     if Role.API in roles and settings.api_keys_file is not None:
         key_ring(settings.api_keys_file)  # refused before the database is touched
+    await check_at_start(settings.session_url, MIGRATIONS)
+    registry = deployment.address("DeviceRegistry")
+    await check_mirrored_at_start(settings.session_url, deployment.chain_id, registry)
     follower = Follower(settings, deployment)
     if Role.MIRROR in roles:
         follower.begin()

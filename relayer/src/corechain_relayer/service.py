@@ -14,7 +14,7 @@ from corechain.implementation import is_native
 from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.protocol.errors import TransportError
-from corechain.service.database import migrate, writer
+from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Probe
 from corechain.service.http_server import bind, http_server, until_stopped
@@ -156,6 +156,7 @@ class Relayer:
         """
         self.settings.data_dir.mkdir(parents=True, exist_ok=True)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
+        await check_at_start(self.settings.session_url, migrations())
         await self._check_at_start(self._check_node())
         if uses_bus(roles):
             await self._check_at_start(self.bus.inspect())

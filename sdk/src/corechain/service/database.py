@@ -1,5 +1,6 @@
 """Connections to Postgres: one error type for outages, migrations, and the writer's lock."""
 
+import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence, Set
@@ -34,6 +35,8 @@ QUERIES, IDLE_S = 50_000, 300.0
 """Of a pool's connection before it is replaced, and its time without any: asyncpg's own numbers."""
 STATEMENTS = 100
 """Kept prepared on each connection: asyncpg's own number, and more than we have queries."""
+START_S = 5.0
+"""A process that starts waits so long for its database to tell whose it is."""
 MIGRATION_LOCK = "corechain migrations"
 FIRST_MIGRATIONS = {"0001_journal.sql": "relayer", "0001_mirror.sql": "indexer"}
 """By which a database is known to be of a service."""
@@ -258,6 +261,20 @@ async def migrate(url: str, migrations: Migrations) -> list[str]:
             return await _migrate(connection, migrations)
     finally:
         await hang_up(connection)
+
+
+async def check_at_start(url: str, migrations: Migrations) -> None:
+    """Raises WrongDatabase for another service's database. One that does not answer now is asked
+    again by `migrate`."""
+    with suppress(StoreUnavailable, TimeoutError):
+        async with asyncio.timeout(START_S):
+            connection = await connect(url)
+            try:
+                if await asked(connection.fetchval("select to_regclass('migration') is not null")):
+                    rows = await asked(connection.fetch("select name from migration"))
+                    _check_owner({row["name"] for row in rows}, migrations)
+            finally:
+                await hang_up(connection)
 
 
 async def _migrate(connection: "Conn", migrations: Migrations) -> list[str]:

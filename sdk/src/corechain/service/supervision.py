@@ -2,8 +2,7 @@
 
 Each loop of a service runs in sessions. A session starts from what is durable, so going on after an
 outage is the same as going on after a crash. How a session ended decides what `/ready` says of the
-loop and when the next one starts; none of it ends the process or another loop, but for a database
-that turns out not to be ours (WrongDatabase).
+loop and when the next one starts; none of it ends the process or another loop.
 """
 
 import asyncio
@@ -49,6 +48,8 @@ class LoopState(StrEnum):
     """Its own mistake; it is started again all the same."""
 
 
+HALTS = (Halt, WrongDatabase)
+"""A database that is not ours ends a process at its start; one that was away then halts a loop."""
 NOT_READY = (LoopState.WAITING, LoopState.HALTED, LoopState.FAILED)
 
 
@@ -136,10 +137,10 @@ def verdict_of(error: Exception) -> LoopReport:
     causes = list(causes_of(error))
     # An OSError that nobody gave a type is a full or broken disk, or a socket: the world's fault.
     outages = (TransportError, OSError, TimeoutError)
-    mistakes = [c for c in causes if not isinstance(c, (*outages, Halt))]
+    mistakes = [c for c in causes if not isinstance(c, (*outages, *HALTS))]
     if mistakes:
         return LoopReport(LoopState.FAILED, f"{type(mistakes[0]).__name__}: {mistakes[0]}")
-    halts = [cause for cause in causes if isinstance(cause, Halt)]
+    halts = [cause for cause in causes if isinstance(cause, HALTS)]
     if halts:
         return LoopReport(LoopState.HALTED, str(halts[0]))
     if all(isinstance(cause, WriterLockHeld) for cause in causes):
@@ -170,10 +171,6 @@ class _Supervised:
                 await self._session()
                 self.loops.done(self.name)
                 return
-            except WrongDatabase:
-                # Only its first answer shows it, and no next session can be better: it is a wrong
-                # setting like those that end a process at once.
-                raise
             except Exception as error:
                 seconds = self._judge(error, time.monotonic() - started)
             await self._rest(seconds)
@@ -232,8 +229,8 @@ async def sessions(
 ) -> None:
     """Runs a session again and again, whatever ends it: an outage, a halt, a mistake of ours.
 
-    `restarted` counts the ends, `loops` gets the states. Ends only by cancellation, when a
-    session returns, or when one raises WrongDatabase.
+    `restarted` counts the ends, `loops` gets the states. Ends only by cancellation, or when a
+    session returns.
     """
     await _Supervised(name, session, restarted, loops or Loops()).run_forever()
 
