@@ -228,10 +228,23 @@ def test_an_origin_that_no_browser_writes_is_refused(monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(f"INDEXER_{name}", value)
     monkeypatch.setenv("INDEXER_CORS_ORIGINS", f"{PAGE}, http://[::1]:3000 ,*")
     assert load_settings().cors_allowed == {PAGE, "http://[::1]:3000", "*"}
-    for wrong in (f"{PAGE}/", "dapp.example", "https://*.example", "HTTPS://A.B", "null"):
+    for wrong in (
+        f"{PAGE}/",
+        "dapp.example",
+        "https://*.example",
+        "HTTPS://A.B",
+        "null",
+        ",",
+        " , ",
+    ):
         monkeypatch.setenv("INDEXER_CORS_ORIGINS", wrong)
         with pytest.raises(InvalidSetting, match="INDEXER_CORS_ORIGINS"):
             load_settings()
+    monkeypatch.setenv("INDEXER_CORS_ORIGINS", "")
+    assert not load_settings().cors_allowed
+    monkeypatch.setenv("INDEXER_DATA_URLS", ",")
+    with pytest.raises(InvalidSetting, match=r"INDEXER_DATA_URLS.*list of nothing"):
+        load_settings()
 
 
 async def test_paths_and_escapes_that_are_none_are_problems(api: httpx.AsyncClient) -> Any:

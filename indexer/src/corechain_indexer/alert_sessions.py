@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from corechain.service.database import writer
-from corechain.service.settings import InvalidSetting, urls_in
+from corechain.service.settings import InvalidSetting, listed, urls_in
 from corechain_indexer.alerts import Alerts, Head, Limits, Rules, target_of
 from corechain_indexer.bell import Bell
 from corechain_indexer.export import until_woken
@@ -26,7 +26,7 @@ Session = Callable[[], Awaitable[None]]
 
 
 def limits_of(settings: Settings) -> Limits:
-    parties = [text.strip() for text in settings.alert_parties.split(",") if text.strip()]
+    parties = listed(settings.alert_parties)
     return Limits(
         silent_s=settings.alert_silent_s,
         unverified_s=settings.alert_unverified_s,

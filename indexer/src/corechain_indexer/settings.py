@@ -15,6 +15,8 @@ from corechain.service.settings import (
     NodeUrls,
     PrivateKey,
     SocketUrls,
+    listed,
+    listed_or_unset,
     load,
     urls_in,
 )
@@ -285,12 +287,12 @@ class Settings(HttpSettings):
     @field_validator("data_urls")
     @classmethod
     def _templates(cls, value: str) -> str:
-        for template in filter(None, value.split(",")):
+        for template in listed_or_unset(value):
             if "{commitment}" not in template:
                 raise ValueError("every template needs {commitment}")
-            if not template.strip().startswith(("http://", "https://", "file://")):
+            if not template.startswith(("http://", "https://", "file://")):
                 raise ValueError("every template starts with http://, https:// or file://")
-            _check_url(template.strip())
+            _check_url(template)
         return value
 
     @field_validator("keep_readings_days")
@@ -326,14 +328,14 @@ class Settings(HttpSettings):
     @field_validator("cors_origins")
     @classmethod
     def _origins(cls, value: str) -> str:
-        for origin in filter(None, (part.strip() for part in value.split(","))):
+        for origin in listed_or_unset(value):
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise ValueError("an origin is http(s)://host[:port], in lower case, or *")
         return value
 
     @property
     def cors_allowed(self) -> frozenset[str]:
-        return frozenset(filter(None, (part.strip() for part in self.cors_origins.split(","))))
+        return frozenset(listed(self.cors_origins))
 
     @property
     def session_url(self) -> str:
@@ -343,7 +345,7 @@ class Settings(HttpSettings):
     @property
     def data_templates(self) -> list[str]:
         """Where data files are looked for, in order."""
-        return [template.strip() for template in self.data_urls.split(",") if template.strip()]
+        return listed(self.data_urls)
 
 
 def load_settings() -> Settings:

@@ -9,7 +9,14 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 from pydantic_settings import SettingsConfigDict
 
-from corechain.service.settings import PORT_MEANING, HttpSettings, NodeUrl, PrivateKey, load
+from corechain.service.settings import (
+    PORT_MEANING,
+    HttpSettings,
+    NodeUrl,
+    PrivateKey,
+    listed,
+    load,
+)
 from corechain_relayer.mqtt.settings import MqttSettings, MqttUrl, MqttVersion
 
 PREFIX = "BRIDGE_"
@@ -19,7 +26,7 @@ FILTERS = "v3/+/devices/+/up,application/+/device/+/event/up"
 
 def filters_of(text: str) -> list[str]:
     """Topic filters, separated by commas. Raises ValueError."""
-    found = [item.strip() for item in text.split(",") if item.strip()]
+    found = listed(text)
     if not found:
         raise ValueError("has no topic filter")
     for item in found:

@@ -66,9 +66,23 @@ def _has_place(url: str) -> bool:
         return False
 
 
+def listed(text: str) -> list[str]:
+    """The elements of a comma separated list, in order, without those that are blank."""
+    return [element.strip() for element in text.split(",") if element.strip()]
+
+
+def listed_or_unset(text: str) -> list[str]:
+    """As `listed`. Raises ValueError for commas with nothing between them: whoever wrote them meant
+    something, and nothing at all means that the setting is not used."""
+    found = listed(text)
+    if text.strip() and not found:
+        raise ValueError("is a list of nothing")
+    return found
+
+
 def urls_in(value: SecretStr) -> list[str]:
     """The URLs of a comma separated list, in order."""
-    return [url.strip() for url in value.get_secret_value().split(",") if url.strip()]
+    return listed(value.get_secret_value())
 
 
 PORT_MEANING = "port to listen on; 0 takes a free one"
