@@ -32,7 +32,7 @@ from corechain_indexer.settings import Settings
 from corechain_indexer.source import check_chain, node_of
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
-from corechain_indexer.store.mirrored import check_mirrored, check_mirrored_at_start
+from corechain_indexer.store.mirrored import check_mirrored_at_start, claim
 from corechain_indexer.store.opened import pool_of
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Follower:
         applied = await migrate(self.settings.session_url, MIGRATIONS)
         await self.pool  # asyncpg's way to open it; connects to nothing yet
         registry = self.deployment.address("DeviceRegistry")
-        await check_mirrored(self.pool, self.deployment.chain_id, registry)
+        await claim(self.settings.session_url, self.deployment.chain_id, registry)
         log.info("database ready", migrations=applied)
         self.prepared.set()
         # Its work is done, and this end is well: a session that returns keeps its last state.

@@ -21,6 +21,16 @@ async def check_mirrored(asks: "Asked", chain_id: int, registry: bytes) -> None:
     await _compare(asks, chain_id, registry)
 
 
+async def claim(url: str, chain_id: int, registry: bytes) -> None:
+    """`check_mirrored` on a connection of its own: not a pooler's, which may be away while the
+    database itself is there. Raises as it does."""
+    connection = await connect(url)
+    try:
+        await check_mirrored(connection, chain_id, registry)
+    finally:
+        await hang_up(connection)
+
+
 async def check_mirrored_at_start(url: str, chain_id: int, registry: bytes) -> None:
     """As `check_mirrored`, without a claim. One that does not answer now, or is older, is asked
     again when its tables are of this version. Raises WrongDatabase."""
