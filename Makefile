@@ -102,16 +102,17 @@ settings: setup ## write docs/settings.md from the settings classes
 SETUP := setup
 
 test: setup ## everything, under 20 minutes on 2 cores
-	@$(MAKE) --no-print-directory -j 3 SETUP= test-solidity test-ape test-services
+	@$(MAKE) --no-print-directory -j 4 SETUP= test-solidity slither test-ape test-services
 	@# Building geth would take a fifth of the time that all tests have: only one that is there is used.
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
 	  else echo "! no geth is built here: NOT run on a second node (make test-geth builds it, with Go)"; fi
 
-# Compilers and models take what is left: they only compute, one after the other for half of the time,
-# and the services' tests, which wait for each other, are slower for every core that they do not get.
+# Of the same rank as the services' tests: compilers and models only compute, one after the other, and
+# what is left of them when the others are done has one core of two (they took six minutes more when
+# they were made to wait).
 test-solidity:
-	@nice -n 5 $(MAKE) --no-print-directory check
-	@nice -n 5 $(MAKE) --no-print-directory test-contracts
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory test-contracts
 
 # In one run, so that nobody waits at the end of a part for its longest file: the longest begin first,
 # tests/support/costs.py. Four processes for two cores: most of these tests wait for servers.
@@ -232,18 +233,24 @@ capacity: setup ## compute docs/capacity.md from bench/capacity.toml (ARGS="--pr
 	@$(BIN)/python bench/capacity.py $(ARGS)
 
 check: $(SETUP) ## lint, types, import law, formatting, slither, ABI drift, NatSpec
+	@$(MAKE) --no-print-directory -j 2 SETUP= lint slither
+
+.PHONY: lint slither
+lint: $(SETUP) ## check, without slither
 	@echo "· ruff, mypy, import law"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > .corechain/import-law.txt || { cat .corechain/import-law.txt; exit 1; }
-	@echo "· forge fmt, ABI drift, NatSpec, slither"
+	@echo "· forge fmt, ABI drift, NatSpec"
 	@$(FORGE) fmt --check
-	@# Slither compiles for itself, on the other core.
-	@$(RUN) FOUNDRY_OUT=.corechain/slither/out FOUNDRY_CACHE_PATH=.corechain/slither/cache slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 & slither=$$!; \
-	  $(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check && $(BIN)/python tools/check_natspec.py; built=$$?; \
-	  wait $$slither || { cat .corechain/slither.txt; exit 1; }; exit $$built
+	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check && $(BIN)/python tools/check_natspec.py
 	@$(BIN)/python tools/check_locks.py
 	@$(BIN)/python tools/settings_table.py --check
+
+# It compiles for itself, so that nobody waits for it.
+slither: $(SETUP)
+	@echo "· slither"
+	@mkdir -p .corechain && $(RUN) FOUNDRY_OUT=.corechain/slither/out FOUNDRY_CACHE_PATH=.corechain/slither/cache slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 || { cat .corechain/slither.txt; exit 1; }
 
 gas: $(SETUP) ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
 	@$(FORGE) build --quiet
