@@ -12,6 +12,7 @@ no clock but ours counts.
 
 import asyncio
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
@@ -91,8 +92,29 @@ class Replica:
         self.unwell = ""
 
 
+class Questions(ABC):
+    """The questions of a pool, however they are put."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    async def _ask(self, name: str, query: str, arguments: Sequence[Any]) -> Any:
+        """What the pool's method of that name gives. Raises StoreUnavailable."""
+
+    async def fetch(self, query: str, *arguments: Any) -> "Sequence[Record]":
+        rows: Sequence[Record] = await self._ask("fetch", query, arguments)
+        return rows
+
+    async def fetchrow(self, query: str, *arguments: Any) -> "Record | None":
+        row: Record | None = await self._ask("fetchrow", query, arguments)
+        return row
+
+    async def fetchval(self, query: str, *arguments: Any) -> Any:
+        return await self._ask("fetchval", query, arguments)
+
+
 @dataclass(slots=True)
-class ReplicaReads:
+class ReplicaReads(Questions):
     """Asks a replica for requests that begin while one is well. Has the questions of a pool.
 
     The first of `replicas` that is well answers all of them: answers of several would go back and
@@ -161,17 +183,6 @@ class ReplicaReads:
             return False
 
     # ------------------------------------------------------------- questions
-
-    async def fetch(self, query: str, *arguments: Any) -> "Sequence[Record]":
-        rows: Sequence[Record] = await self._ask("fetch", query, arguments)
-        return rows
-
-    async def fetchrow(self, query: str, *arguments: Any) -> "Record | None":
-        row: Record | None = await self._ask("fetchrow", query, arguments)
-        return row
-
-    async def fetchval(self, query: str, *arguments: Any) -> Any:
-        return await self._ask("fetchval", query, arguments)
 
     async def _ask(self, name: str, query: str, arguments: Sequence[Any]) -> Any:
         return await self.either(
@@ -276,22 +287,11 @@ class ReplicaReads:
 
 
 @dataclass(slots=True)
-class PrimaryFirst:
+class PrimaryFirst(Questions):
     """Asks the primary, and a replica that goes on while the primary is away: for questions that
     are of many requests at once. Has the questions of a pool."""
 
     reads: ReplicaReads
-
-    async def fetch(self, query: str, *arguments: Any) -> "Sequence[Record]":
-        rows: Sequence[Record] = await self._ask("fetch", query, arguments)
-        return rows
-
-    async def fetchrow(self, query: str, *arguments: Any) -> "Record | None":
-        row: Record | None = await self._ask("fetchrow", query, arguments)
-        return row
-
-    async def fetchval(self, query: str, *arguments: Any) -> Any:
-        return await self._ask("fetchval", query, arguments)
 
     async def _ask(self, name: str, query: str, arguments: Sequence[Any]) -> Any:
         reads = self.reads
