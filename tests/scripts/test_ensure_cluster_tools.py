@@ -7,14 +7,13 @@ given a machine without Go, with an older one, or a build that fails
   the sentence says so, no half program is left, and the next run goes on where this one was
 """
 
-import importlib.util
 import stat
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.loading import loaded
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 GO = """#!/bin/sh
 PATH=/usr/bin:/bin
 echo "$*" >> "%(calls)s"
@@ -29,13 +28,7 @@ esac
 
 @pytest.fixture
 def tool() -> ModuleType:
-    path = REPOSITORY / "tools" / "ensure_cluster_tools.py"
-    spec = importlib.util.spec_from_file_location("ensure_cluster_tools", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded("tools/ensure_cluster_tools.py")
 
 
 class Machine:

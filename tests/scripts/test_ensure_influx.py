@@ -6,14 +6,13 @@ given a machine without one of them, or a step that fails
   the sentence names it, and no half program is left
 """
 
-import importlib.util
 import stat
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.loading import loaded
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 # What the real one is asked, and what it leaves behind.
 GO = """#!/bin/sh
 PATH=/usr/bin:/bin
@@ -28,13 +27,7 @@ esac
 
 @pytest.fixture
 def tool() -> ModuleType:
-    path = REPOSITORY / "tools" / "ensure_influx.py"
-    spec = importlib.util.spec_from_file_location("ensure_influx", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded("tools/ensure_influx.py")
 
 
 class Tools:

@@ -7,11 +7,11 @@ given a folder of jars
     the sentence says which one and why
 """
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.loading import loaded
 
 from corechain.devnet.errors import MissingProgram
 from corechain.devnet.programs import KAFKA_LOCK, KAFKA_VARIABLE, find_jars
@@ -37,13 +37,7 @@ for (const line of fs.readFileSync(0, 'utf8').split('\\n').filter(Boolean)) {
 
 @pytest.fixture
 def tool(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(
-        "ensure_kafka", REPOSITORY / "tools" / "ensure_kafka.py"
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded("tools/ensure_kafka.py")
     monkeypatch.setattr(module, "PAUSE_S", 0.0)
     # The repository of these tests is what `make setup` has fetched: no test asks the network.
     script = tmp_path / "fetch.js"

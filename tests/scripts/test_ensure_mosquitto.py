@@ -8,12 +8,12 @@ given no apt, one that fails, one that hangs, or a package without the program
   the sentence says which, and `make setup` goes on
 """
 
-import importlib.util
 import stat
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.loading import loaded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POOL = "http://deb.example/pool/main"
@@ -63,12 +63,7 @@ class Programs:
 
 @pytest.fixture
 def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    path = REPOSITORY / "tools" / "ensure_mosquitto.py"
-    spec = importlib.util.spec_from_file_location("ensure_mosquitto", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = loaded("tools/ensure_mosquitto.py")
     monkeypatch.setattr(module, "PAUSE_S", 0.0)
     return module
 

@@ -5,23 +5,15 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.loading import loaded
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def load(path: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
 def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """native/fetch.py with a folder of its own."""
-    module = load("native/fetch.py")
+    module = loaded("native/fetch.py")
     monkeypatch.setattr(module, "KEPT", tmp_path / "kept")
     return module
 
@@ -29,7 +21,7 @@ def fetch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 @pytest.fixture
 def ensure(fetch: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """tools/ensure_native.py with that, a compiler, and a stamp of its own."""
-    module = load("tools/ensure_native.py")
+    module = loaded("tools/ensure_native.py")
     monkeypatch.setattr(module, "load_fetch", lambda: fetch)
     monkeypatch.setattr(module, "STAMP", tmp_path / "stamp")
     monkeypatch.setattr(module, "works", lambda: False)
@@ -86,7 +78,7 @@ def test_an_earlier_build_that_goes_on_is_named(
 
 def test_a_build_is_said_to_work_where_it_can_be_loaded() -> None:
     installed = importlib.util.find_spec("corechain_native") is not None
-    assert load("tools/ensure_native.py").works() == installed
+    assert loaded("tools/ensure_native.py").works() == installed
 
 
 def test_without_a_compiler_setup_fails_where_it_was_asked_for(

@@ -1,22 +1,17 @@
 """Which Node is good enough, told by programs that say they are one."""
 
-import importlib.util
 import os
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from support.loading import loaded
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"
 
 
 def tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, TOOLS / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded(f"tools/{name}.py")
 
 
 def program(folder: Path, name: str, script: str) -> None:
