@@ -190,7 +190,7 @@ $(CLUSTER_SERVERS): tools/ensure_cluster.py tools/ensure_mosquitto.py tools/patr
 cluster-servers: $(CLUSTER_SERVERS) ## what `corechain up --profile cluster` runs besides: etcd, Patroni, PgBouncer (half a minute)
 
 # Each kills its part (-9) under load, and holds the books against chain and index afterwards.
-test-cluster: setup $(CLUSTER_SERVERS) ## the servers of a cluster, killed one after another under load (10 minutes)
+test-cluster: setup $(CLUSTER_SERVERS) ## the servers of a cluster, killed one after another under load (20 minutes; ARGS=whole_cluster for one)
 	@$(RUN) $(BIN)/python tools/test_cluster.py $(ARGS)
 
 test-geth: setup $(GETH) ## the whole network on geth instead of anvil

@@ -1,85 +1,255 @@
-"""`make test-cluster`: every test of tests/cluster, each in a pytest of its own, and one table.
+"""`make test-cluster`: the tests of a cluster, each in a pytest of its own, and their figures.
 
-python tools/test_cluster.py [NAME …]     only these (postgres_failover, three_brokers, …)
+python tools/test_cluster.py [--limit MINUTES] [NAME …]     only these (whole_cluster, …)
 
-Writes bench/results/cluster.json from what the tests have measured. Its last lines say
-what failed, and what was not run and why: a test that cannot run here skips itself. Exit code 1
-when something failed.
+A test is a row of TABLE; a file of tests/cluster that has none runs after them. What one prints is
+in .corechain/test-cluster/NAME.log. A run of all writes bench/results/cluster.json from what the
+tests have measured (support.cluster.record); a run of some, .corechain/test-cluster/cluster.json.
+The last lines say what failed, and what was not run and why. Exit code 1 when something failed,
+130 when it was interrupted.
 """
 
+import argparse
 import json
+import os
+import re
+import signal
 import subprocess
 import sys
 import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-TESTS = ROOT / "tests" / "cluster"
-ELSEWHERE = (
-    ROOT / "tests" / "indexer" / "through_redis_cluster.py",
-    ROOT / "tests" / "indexer" / "through_pgbouncer.py",
-    ROOT / "tests" / "relayer" / "relayer_through_pgbouncer.py",
-)
-"""Tests of clusters that need the fixtures of their folders."""
 MEASURED = ROOT / ".corechain" / "test-cluster"
 RESULT = ROOT / "bench" / "results" / "cluster.json"
+LIMIT_MINUTES = 30.0
+"""Of the whole run. A row that would begin later is not run, and is named at the end."""
+NO_TESTS = 5
+"""What pytest says when it has found none."""
 
 
-def modules(named: list[str]) -> list[Path]:
-    """Those that hold tests, in the order of their names."""
-    own = [path for path in sorted(TESTS.glob("*.py")) if "\ndef test_" in path.read_text()]
-    found = [*own, *ELSEWHERE]
-    unknown = set(named) - {path.stem for path in found}
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A file of tests. `minutes`: what it takes on two idle cores, shown before it begins."""
+
+    path: str
+    minutes: float = 2.0
+    limit_s: float = 900.0
+    """Five times as long and more: a loaded machine is slow, and a test that hangs has to end."""
+
+    @property
+    def name(self) -> str:
+        return Path(self.path).stem
+
+
+TABLE = (
+    # First what covers most: on a slow machine the limit leaves out the last.
+    Row("tests/cluster/whole_cluster.py", 5.0),
+    Row("tests/cluster/postgres_failover.py", 3.0),
+    Row("tests/cluster/three_brokers.py", 1.5),
+    Row("tests/cluster/kubernetes_manifests.py", 0.5),
+    Row("tests/cluster/kubernetes_rollout.py", 1.0),
+    Row("tests/cluster/kubernetes_keda.py", 1.0),
+    Row("tests/cluster/kubernetes_cpu.py", 1.0),
+    Row("tests/indexer/through_redis_cluster.py", 1.0),
+    Row("tests/indexer/through_pgbouncer.py", 1.0),
+    Row("tests/relayer/relayer_through_pgbouncer.py", 1.0),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a row. `result`: "passed", "failed", "not run"; `why` for the last lines."""
+
+    name: str
+    result: str
+    seconds: float = 0.0
+    why: str = ""
+
+
+def rows(named: Sequence[str], root: Path = ROOT, table: Sequence[Row] = TABLE) -> list[Row]:
+    """The table, then files of tests/cluster that nobody has put into it. Raises SystemExit."""
+    listed = {row.path for row in table}
+    files = sorted((root / "tests" / "cluster").glob("*.py"))
+    paths = [str(path.relative_to(root)) for path in files if "\ndef test_" in path.read_text()]
+    found = [*table, *(Row(path) for path in paths if path not in listed)]
+    unknown = set(named) - {row.name for row in found}
     if unknown:
-        raise SystemExit(f"no test of tests/cluster is called {', '.join(sorted(unknown))}")
-    return [path for path in found if not named or path.stem in named]
+        known = ", ".join(row.name for row in found)
+        raise SystemExit(f"no test is called {', '.join(sorted(unknown))}: there are {known}")
+    return [row for row in found if not named or row.name in named]
 
 
-def ran(path: Path) -> tuple[int, str]:
-    """Its exit code, and what it said of tests that were skipped."""
-    print(f"· {path.stem}", flush=True)
-    words = ["pytest", "--hypothesis-profile=ci", "-q", "-rs", str(path)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    said = done.stdout.splitlines()
-    if done.returncode != 0:
-        print("\n".join(said[-60:]), flush=True)
-    return done.returncode, "; ".join(line for line in said if line.startswith("SKIPPED"))
+def pytest_words(row: Row) -> list[str]:
+    return ["pytest", "--hypothesis-profile=ci", "-q", "-rs", "-s", row.path]
 
 
-def table(since: float) -> dict[str, Any]:
-    parts = [json.loads(path.read_text()) for path in sorted(MEASURED.glob("*.json"))]
-    fresh = [part for part in parts if part["at"] >= int(since)]
+def run(words: Sequence[str], log: Path, limit_s: float) -> int | None:
+    """The exit code; None when it had to be killed. Its servers end with it."""
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            words, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+        ) as process,
+    ):
+        try:
+            return process.wait(limit_s)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def outcome(name: str, code: int | None, said: str, seconds: float, limit_s: float) -> Outcome:
+    """A test that cannot run here skips itself and says why; one that ran beside it counts."""
+    skipped = "; ".join(re.findall(r"^SKIPPED \[\d+\] (.+)$", said, re.MULTILINE))
+    if code is None:
+        return Outcome(name, "failed", seconds, f"no end within {limit_s:.0f} s")
+    if code == 0:
+        ran = re.search(r"^\d+ passed", said, re.MULTILINE) is not None
+        return Outcome(name, "passed" if ran else "not run", seconds, skipped)
+    why = "it has no tests" if code == NO_TESTS else f"pytest ended with {code}"
+    return Outcome(name, "failed", seconds, why)
+
+
+def outcomes(
+    chosen: Sequence[Row],
+    limit_s: float,
+    words: Callable[[Row], list[str]] = pytest_words,
+    folder: Path = MEASURED,
+) -> Iterator[Outcome]:
+    """One row after another, until the limit of all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    for number, row in enumerate(chosen, 1):
+        left_s, log = limit_s - (time.monotonic() - began), folder / f"{row.name}.log"
+        if left_s <= 0:
+            yield Outcome(row.name, "not run", why=f"the limit of {limit_s / 60:g} min was over")
+            continue
+        shown = f"· {row.name} ({number} of {len(chosen)}, about {row.minutes:g} min)"
+        print(shown, end=" ", flush=True)
+        started, allowed_s = time.monotonic(), min(row.limit_s, left_s)
+        code = run(words(row), log, allowed_s)
+        said, seconds = log.read_text(errors="replace"), round(time.monotonic() - started, 1)
+        done = outcome(row.name, code, said, seconds, allowed_s)
+        print(f"{done.result}, {seconds:.0f} s", flush=True)
+        if done.result == "failed":
+            print("\n".join(said.splitlines()[-60:]), flush=True)
+        yield done
+
+
+def measured(since: float, folder: Path = MEASURED) -> dict[str, dict[str, Any]]:
+    """Figures of each part that was recorded since then (time.time())."""
+    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    fresh = [one for one in documents if one.get("at", 0) >= int(since) and "part" in one]
+    return {one.pop("part"): one for one in fresh}
+
+
+def failovers(parts: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Seconds until another one led: every figure that is called …failover_s."""
     return {
-        "parts": {part.pop("part"): part for part in fresh},
-        "lost": sum(part.get("lost", 0) for part in fresh),
-        "doubled": sum(part.get("doubled", 0) for part in fresh),
-        "hpa_steps": [step for part in fresh for step in part.get("hpa_steps", ())],
+        f"{part} {name.removesuffix('_s')}".replace("_", " "): seconds
+        for part, figures in parts.items()
+        for name, seconds in figures.items()
+        if name.endswith("failover_s")
     }
 
 
-def main() -> int:
-    since, failed, left_out = time.time(), [], []
-    for path in modules(sys.argv[1:]):
-        code, skipped = ran(path)
-        if code != 0:
-            failed.append(path.stem)
-        if skipped:
-            left_out.append(f"{path.stem}: {skipped}")
-    RESULT.parent.mkdir(parents=True, exist_ok=True)
-    result = table(since)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    for name, part in result["parts"].items():
+def table(parts: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The figures of all; p95 of the run in which everything was killed."""
+    kills: Counter[str] = Counter()
+    for figures in parts.values():
+        kills.update(figures.get("kills", {}))
+    whole = parts.get("whole", {})
+    every = list(parts.values())
+    return {
+        "acknowledged": sum(one.get("acknowledged", 0) for one in every),
+        "lost": sum(one.get("lost", 0) for one in every),
+        "doubled": sum(one.get("doubled", 0) for one in every),
+        "kills": dict(sorted(kills.items())),
+        "failovers": failovers(parts),
+        **{name: whole.get(name) for name in ("p95_before_ms", "p95_during_ms", "p95_after_ms")},
+        "hpa_steps": [step for one in every for step in one.get("hpa_steps", ())],
+        "parts": parts,
+    }
+
+
+def commit() -> str:
+    """Of the checkout, with a `+` where files were changed; empty where it is none."""
+    words = ["git", "-C", str(ROOT), "describe", "--always", "--abbrev=10", "--dirty=+"]
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def document(found: Sequence[Outcome], began: float, parts: dict[str, Any]) -> dict[str, Any]:
+    head = {
+        "commit": commit(),
+        "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(began)),
+        "seconds": round(time.time() - began),
+        "cores": os.cpu_count(),
+        "load_average": [round(one, 1) for one in os.getloadavg()],
+    }
+    tests = {one.name: {"result": one.result, "seconds": one.seconds} for one in found}
+    left_out = {one.name: one.why for one in found if one.result != "failed" and one.why}
+    return {**head, "tests": tests, "not_run": left_out, **table(parts)}
+
+
+def last_words(found: Sequence[Outcome], named: Sequence[str]) -> list[str]:
+    """What failed, and what was not run and why."""
+    lines = [f"! NOT run: {one.name}: {one.why}" for one in found if one.why and not failed(one)]
+    if named:
+        lines.append(f"! NOT run: all but {', '.join(named)}, as was asked")
+    elif not lines:
+        lines.append("every test of a cluster was run")
+    lines += [f"FAILED: {one.name}: {one.why}" for one in found if failed(one)]
+    count = sum(map(failed, found))
+    return [*lines, f"{len(found) - count} of {len(found)} did not fail, {count} failed"]
+
+
+def failed(one: Outcome) -> bool:
+    return one.result == "failed"
+
+
+def finish(found: Sequence[Outcome], chosen: Sequence[Row], named: list[str], began: float) -> None:
+    """Writes the figures, and prints them with the last words."""
+    begun = {one.name for one in found}
+    rest = [Outcome(one.name, "not run", why="interrupted") for one in chosen]
+    whole = [*found, *(one for one in rest if one.name not in begun)]
+    written = document(whole, began, measured(began))
+    target = MEASURED / "cluster.json" if named else RESULT
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(json.dumps(written, indent=2) + "\n")
+    for name, part in written["parts"].items():
         print(name, json.dumps(part))
-    for line in left_out:
-        print(f"! NOT run: {line}")
-    if not left_out and not sys.argv[1:]:
-        print("every test of a cluster was run")
-    elif sys.argv[1:]:
-        print(f"! NOT run: all but {', '.join(sys.argv[1:])}, as was asked")
-    print(f"FAILED: {', '.join(failed)}" if failed else "0 failed")
-    return int(bool(failed))
+    print(f"figures: {target.relative_to(ROOT)}, {written['seconds']} s")
+    print("\n".join(last_words(whole, named)), flush=True)
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--limit", type=float, default=LIMIT_MINUTES, metavar="MINUTES")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    chosen_by = parser.parse_args(arguments)
+    chosen = rows(chosen_by.names)
+    began, found, interrupted = time.time(), [], False
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        for one in outcomes(chosen, chosen_by.limit * 60):
+            found.append(one)
+    except KeyboardInterrupt:
+        interrupted = True
+    finish(found, chosen, chosen_by.names, began)
+    return 130 if interrupted else int(any(map(failed, found)))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

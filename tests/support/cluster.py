@@ -17,7 +17,7 @@ from support.processes import PATIENCE_S
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PARTS = REPOSITORY / ".corechain" / "test-cluster"
-"""A file of figures for each part that was tested; bench/cluster_table.py makes one of them."""
+"""A file of figures for each part that was tested; tools/test_cluster.py makes one of them."""
 FLEET_LIMIT_S = 600
 
 

@@ -1,0 +1,111 @@
+"""`make test-cluster`: each test gets its turn, and nothing that was not run is hidden.
+
+given rows of which one passes, one fails, one cannot run here, one hangs and one has no tests
+  each is told apart, and the last words name what failed and what was not run, with the reason
+given a limit that is over
+  what is left is not run, and says so
+given figures that tests have recorded
+  those of this run alone are summed up
+given the repository
+  every row is a file with tests; a file of tests/cluster without a row is run too
+"""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from support.loading import loaded
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SAID = {
+    "passes": "print('.'); print('2 passed, 1 warning in 0.1s')",
+    "fails": "print('1 failed in 0.1s'); raise SystemExit(1)",
+    "lacks": "print('SKIPPED [2] a.py:5: there is no program'); print('2 skipped in 0.1s')",
+    "hangs": "import time; time.sleep(600)",
+    "is_empty": "raise SystemExit(5)",
+    "half": "print('SKIPPED [1] a.py:7: no disk'); print('1 passed, 1 skipped in 0.1s')",
+}
+"""What stands for a pytest: a program that says what pytest says."""
+
+
+@pytest.fixture
+def tool() -> ModuleType:
+    return loaded("tools/test_cluster.py")
+
+
+def test_each_row_is_told_apart_and_nothing_is_hidden(tool: ModuleType, tmp_path: Path) -> None:
+    # The one that hangs is cut off by its own limit; the others have a minute.
+    rows = [tool.Row(f"{name}.py", limit_s=1 if name == "hangs" else 60) for name in SAID]
+    found = list(
+        tool.outcomes(rows, 600, lambda row: [sys.executable, "-c", SAID[row.name]], tmp_path)
+    )
+    assert {one.name: one.result for one in found} == {
+        "passes": "passed",
+        "fails": "failed",
+        "lacks": "not run",
+        "hangs": "failed",
+        "is_empty": "failed",
+        "half": "passed",
+    }
+    assert tool.last_words(found, []) == [
+        "! NOT run: lacks: a.py:5: there is no program",
+        "! NOT run: half: a.py:7: no disk",
+        "FAILED: fails: pytest ended with 1",
+        "FAILED: hangs: no end within 1 s",
+        "FAILED: is_empty: it has no tests",
+        "3 of 6 did not fail, 3 failed",
+    ]
+
+
+def test_what_the_limit_leaves_out_is_named(tool: ModuleType, tmp_path: Path) -> None:
+    (left_out,) = tool.outcomes([tool.Row("late.py")], 0, tool.pytest_words, tmp_path)
+    assert tool.last_words([left_out], []) == [
+        "! NOT run: late: the limit of 0 min was over",
+        "1 of 1 did not fail, 0 failed",
+    ]
+    assert tool.last_words([tool.Outcome("one", "passed")], []) == [
+        "every test of a cluster was run",
+        "1 of 1 did not fail, 0 failed",
+    ]
+    asked = tool.last_words([tool.Outcome("one", "passed")], ["one"])
+    assert asked[0] == "! NOT run: all but one, as was asked"
+
+
+def test_figures_of_this_run_alone_are_summed_up(tool: ModuleType, tmp_path: Path) -> None:
+    figures = {
+        "whole": {"at": 200, "kills": {"api": 1, "kafka": 2}, "lost": 1, "p95_during_ms": 5.0},
+        "postgres": {"at": 201, "kills": {"api": 1}, "lost": 2, "doubled": 3, "failover_s": 19.4},
+        "scaled": {"at": 202, "hpa_steps": [{"pods": 2}]},
+        "old": {"at": 100, "lost": 100},
+    }
+    for name, one in figures.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps({"part": name, **one}))
+    found = tool.table(tool.measured(200.9, tmp_path))
+    assert found["kills"] == {"api": 2, "kafka": 2}
+    assert (found["lost"], found["doubled"]) == (3, 3)
+    assert found["failovers"] == {"postgres failover": 19.4}
+    assert (found["p95_before_ms"], found["p95_during_ms"]) == (None, 5.0)
+    assert found["hpa_steps"] == [{"pods": 2}]
+    assert set(found["parts"]) == {"whole", "postgres", "scaled"}
+
+
+def test_every_row_is_a_file_with_tests(tool: ModuleType) -> None:
+    rows = tool.rows([])
+    names = [row.name for row in rows]
+    assert len(set(names)) == len(names)
+    for row in rows:
+        assert "def test_" in (REPOSITORY / row.path).read_text(), row.path
+
+
+def test_a_file_without_a_row_is_run_too(tool: ModuleType, tmp_path: Path) -> None:
+    folder = tmp_path / "tests" / "cluster"
+    folder.mkdir(parents=True)
+    (folder / "new_one.py").write_text("\ndef test_it() -> None: ...\n")
+    (folder / "helper.py").write_text("\ndef helps() -> None: ...\n")
+    listed = tool.Row("tests/cluster/listed.py")
+    rows = tool.rows([], tmp_path, [listed])
+    assert [row.name for row in rows] == ["listed", "new_one"]
+    with pytest.raises(SystemExit, match="no test is called other: there are listed, new_one"):
+        tool.rows(["other"], tmp_path, [listed])
