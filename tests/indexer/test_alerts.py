@@ -6,8 +6,8 @@ from collections import Counter
 
 from structlog.testing import capture_logs
 
+from corechain.service.alerting.alerts import MOST_OPEN
 from corechain.service.database import connect
-from corechain_indexer.alerts import MOST_OPEN
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.vouchers import Vouchers
 from indexer.watches import CELL, DEVICE, NOW, Watch, watching

@@ -7,62 +7,24 @@ import hmac
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import httpx
 import pytest
-from aiohttp import web
 from support.processes import until
+from support.receivers import Receiver, deliveries, receiving
 
+from corechain.service.alerting import sender as module
+from corechain.service.alerting.book import Webhooks
+from corechain.service.alerting.sender import Sender, signature_of, target_of
 from corechain.service.settings import InvalidSetting
-from corechain_indexer import webhooks as module
-from corechain_indexer.alert_sessions import AlertSessions, limits_of
-from corechain_indexer.alerts import target_of
+from corechain_indexer.alert_sessions import alert_sessions, limits_of
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.settings import Settings
-from corechain_indexer.store.alerts import Webhooks
-from corechain_indexer.webhooks import Sender, signature_of
 from indexer.watches import Node, Watch, watching
 
 SECRET = b"a secret of sixteen or more"
-
-
-@dataclass
-class Receiver:
-    """A real server; `answer` is what it says, None: nothing at all."""
-
-    answer: int | None = 200
-    heard: list[tuple[str, bytes, str]] = field(default_factory=list)
-    url: str = ""
-
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        body = await request.read()
-        headers = request.headers
-        self.heard.append((headers["corechain-delivery"], body, headers["corechain-signature"]))
-        if self.answer is None:
-            await asyncio.Event().wait()
-        return web.Response(status=self.answer or 200, headers={"location": "/elsewhere"})
-
-
-@asynccontextmanager
-async def receiving(*receivers: Receiver) -> AsyncIterator[None]:
-    runners = []
-    for receiver in receivers:
-        app = web.Application()
-        app.router.add_post("/{any:.*}", receiver.handle)
-        runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook?token=t"
-        runners.append(runner)
-    try:
-        yield
-    finally:
-        for runner in runners:
-            await runner.cleanup()
 
 
 @asynccontextmanager
@@ -78,16 +40,11 @@ async def sending(watch: Watch, *receivers: Receiver) -> AsyncIterator[None]:
 
 
 async def send_forever(watch: Watch, url: str, http: httpx.AsyncClient) -> None:
-    webhooks = Webhooks(watch.books.pool, target_of(url))
+    webhooks, counted = Webhooks(watch.books.pool, target_of(url)), list[str]().append
     while True:
         # A new one each time: nothing is in memory.
-        await Sender(webhooks, url, "receiver", SECRET, http, Metrics()).step()
+        await Sender(webhooks, url, "receiver", SECRET, http, counted).step()
         await asyncio.sleep(0.01)
-
-
-def deliveries(receiver: Receiver) -> dict[str, bytes]:
-    """Each message once, as a receiver takes it, in order."""
-    return {delivery: body for delivery, body, _ in receiver.heard}
 
 
 async def test_messages_are_signed_and_a_receiver_that_hangs_or_refuses_delays_no_other(
@@ -169,14 +126,10 @@ async def test_the_loops_of_the_service_look_and_send_by_themselves(
     tables: str, bus_url: str
 ) -> None:
     receiver = Receiver()
-    async with (
-        watching(tables, bus_url) as watch,
-        receiving(receiver),
-        httpx.AsyncClient() as http,
-    ):
+    async with watching(tables, bus_url) as watch, receiving(receiver):
         given = {"alert_urls": receiver.url, "alert_secret": SECRET.decode()}
         settings = settings_with(tables, alert_unverified_s=0, **given)
-        made = AlertSessions(settings, 31337, watch.books.pool, watch.node, http, Metrics())
+        made = alert_sessions(settings, 31337, watch.books.pool, watch.node, Metrics())
         tasks = [asyncio.create_task(session()) for session in made.by_name().values()]
         await watch.books.verify()
         await watch.books.pool.execute("update batch_file set state = 'withheld'")
@@ -187,10 +140,10 @@ async def test_the_loops_of_the_service_look_and_send_by_themselves(
 
 
 def test_alerts_without_a_key_to_sign_them_are_a_wrong_setting(database: str) -> None:
-    rest: Any = (31337, None, Node(), None, Metrics())
-    assert AlertSessions(settings_with(database), *rest).by_name() == {}
+    rest: Any = (31337, None, Node(), Metrics())
+    assert alert_sessions(settings_with(database), *rest).by_name() == {}
     with pytest.raises(InvalidSetting, match="ALERT_SECRET"):
-        AlertSessions(settings_with(database, alert_urls="http://x"), *rest).by_name()
+        alert_sessions(settings_with(database, alert_urls="http://x"), *rest)
     parties = "0x" + "0a" * 20 + " , 0x" + "0B" * 20
     limits = limits_of(settings_with(database, alert_parties=parties))
     assert limits.parties == [b"\x0a" * 20, b"\x0b" * 20]

@@ -6,11 +6,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from corechain.service.alerting.alerts import Alerts
+from corechain.service.alerting.sender import target_of
 from corechain.service.database import connect
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Block
-from corechain_indexer.alerts import Alerts, Limits, Rules, target_of
-from corechain_indexer.metrics import Metrics
+from corechain_indexer.alerts import Limits, Rules
 from indexer.event_books import Books, books_on
 
 OFF = ("silent_s", "unverified_s", "lag_blocks", "node_away_s", "reorg_blocks", "deadline_s")
@@ -48,7 +49,7 @@ class Watch:
         try:
             rules = Rules(self.books.pool, self.node, self.limits, lambda: NOW)
             targets = [target_of(url) for url in self.targets]
-            await Alerts(connection, rules, targets, 31337, Metrics()).step()
+            await Alerts(connection, rules, targets, 31337, lambda *_: None).step()
         finally:
             await connection.close()
 

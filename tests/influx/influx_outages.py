@@ -25,9 +25,10 @@ from support.processes import until
 from support.series import DAY_S, DEVICES, START, Kept, hourly
 
 from corechain.protocol.reading import Reading
+from corechain.service.bell import until_woken
 from corechain.service.database import create_pool, migrate, writer
 from corechain.service.supervision import stop_all
-from corechain_indexer.export import Exporter, until_woken
+from corechain_indexer.export import Exporter
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.store import MIGRATIONS, backed

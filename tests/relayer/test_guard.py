@@ -14,12 +14,13 @@ given a lane with a committed batch, and a guard with a key of its own
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.chain import mined_later
+from support.receivers import listening
 
 from corechain.protocol.batch import open_data_file
 from corechain.protocol.eip712 import address_word, uint_word
@@ -53,6 +54,13 @@ def challenger(chain: Chain) -> Challenger:
 def folder(tmp_path: Path) -> Path:
     """Where the relayer has its data files."""
     return tmp_path / "data"
+
+
+@pytest.fixture
+def alert_receiver() -> Iterator[tuple[str, list[bytes]]]:
+    """The URL of a receiver of alerts, and what was posted to it."""
+    with listening() as found:
+        yield found
 
 
 @pytest.fixture
@@ -195,12 +203,15 @@ def test_a_missing_file_is_an_alert_and_keeps_no_other_demand_from_its_answer(
     challenger: Challenger,
     folder: Path,
     tmp_path: Path,
+    alert_receiver: tuple[str, list[bytes]],
 ) -> None:
+    url, posted = alert_receiver
     lost, kept = (committed(chain, folder, sensor) for _ in range(2))
     file = folder / f"{lost.revealed.commitment.hex()}.ccdf"
     shutil.move(file, tmp_path / "elsewhere")
     without = [challenger.at(Demand.READING, lost, at) for at in (0, 1)]
-    guard = start("guard", **GUARDED, RELAYER_REFUSED_PAUSE_S="0.5")
+    alerting = {"RELAYER_ALERT_URLS": url, "RELAYER_ALERT_SECRET": "sixteen letters, or more"}
+    guard = start("guard", **GUARDED, **alerting, RELAYER_REFUSED_PAUSE_S="0.5")
     challenger.awaited(challenger.source(kept, 0), challenger.at(Demand.READING, kept, 0))
     assert all(challenger.is_open(demand_id) for demand_id in without)
     assert "batch 1, reading" in warnings(guard)
@@ -217,6 +228,11 @@ def test_a_missing_file_is_an_alert_and_keeps_no_other_demand_from_its_answer(
     challenger.awaited(*without)
     eventually(lambda: metric(guard, "corechain_guard_alerts") == 0)
     assert warnings(guard) == ""
+    eventually(lambda: len(posted) >= 4)
+    said = sorted((d["type"], d["alert"], d["key"]) for d in map(json.loads, posted))
+    keys = sorted(f"0:0x{demand_id.hex()}" for demand_id in without)
+    expected = [(what, "demand_in_danger", key) for what in ("fired", "resolved") for key in keys]
+    assert said == expected
 
 
 @pytest.mark.parametrize("content", [b"", b"CCDF", b"\xff" * 4096], ids=["empty", "head", "other"])

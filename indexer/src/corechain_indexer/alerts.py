@@ -1,23 +1,14 @@
-"""Alerts: what an operator wants to know without asking, above all that something did *not* happen.
-
-A rule says what is wrong now. What lasts longer than the rule's patience fires, once; what is over
-is told once more. All of it is in Postgres, in the transaction that adds the messages, so that
-neither a restart nor a crash tells anything twice or never.
-"""
+"""The rules of the index's alerts: what is wrong now, above all that something did *not* happen."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-import structlog
-
-from corechain.service.database import outages
+from corechain.service.alerting.alerts import MOST_OPEN, Look, condition
+from corechain.service.alerting.book import Condition
 from corechain.service.errors import NodeUnavailable
-from corechain_indexer.metrics import Metrics
-from corechain_indexer.store.alerts import AlertBook, Condition, Facts
+from corechain_indexer.store.alerts import Facts
 from corechain_indexer.store.latest import newest_in
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.vouchers import Vouchers
@@ -25,14 +16,9 @@ from corechain_indexer.store.vouchers import Vouchers
 if TYPE_CHECKING:
     from asyncpg import Record
 
-    from corechain.service.database import Conn, Database
+    from corechain.service.database import Database
     from corechain.service.rpc import Block
 
-log = structlog.get_logger(__name__)
-
-FIRED, RESOLVED = "fired", "resolved"
-MOST_OPEN = 100
-"""Alerts of a kind at a time: a gateway that is away must not send fifty thousand messages."""
 DEVICES_AT_ONCE = 1_000
 """Devices whose newest reading is looked for at a time, 0.1 s of Postgres: fifty thousand are gone
 through in eight minutes, where a look is taken every ten seconds."""
@@ -68,34 +54,6 @@ class Limits:
         }
 
 
-def condition(kind: str, key: str, summary: str, **details: object) -> Condition:
-    return Condition(
-        kind=kind, key=key, summary=summary, details=msgspec.json.encode(details).decode()
-    )
-
-
-@dataclass(slots=True)
-class Look:
-    """What the rules have seen. `judged`: kinds, with the keys that were looked at, or None for
-    all; an alert that was not looked at is neither begun nor over."""
-
-    found: list[Condition] = field(default_factory=list)
-    judged: dict[str, set[str] | None] = field(default_factory=dict)
-
-    def add(self, kinds: Sequence[str], found: Sequence[Condition]) -> None:
-        self.judged |= dict.fromkeys(kinds)
-        self.found += found
-
-    def is_over(self, alert: "Record") -> bool:
-        kind, key = alert["kind"], alert["key"]
-        if kind not in self.judged:
-            return False
-        keys = self.judged[kind]
-        if keys is not None and key not in keys:
-            return False
-        return all((item.kind, item.key) != (kind, key) for item in self.found)
-
-
 class Head(Protocol):
     """Who knows the node's newest block."""
 
@@ -110,11 +68,15 @@ class Rules:
     node: Head
     limits: Limits
     clock: Callable[[], float] = time.time
+    source: str = "indexer"
+    prefix: str = ""
     _after: bytes = b""
     """The device before the next ones."""
 
+    def after_s(self) -> Mapping[str, float]:
+        return self.limits.after_s()
+
     async def look(self, known: Mapping[str, set[str]]) -> Look:
-        """`known`: keys of the open alerts by their kind."""
         look = Look()
         head = await self._head(look)
         await self._batches(look, known)
@@ -230,74 +192,3 @@ def _withdrawal(row: "Record", now: int) -> Condition:
     summary = f"the payer of channel {channel} withdraws {owed} that it owes: {left_s} s left"
     details = {"amount": str(owed), "deadline": row["finalize_after"]}
     return condition("withdrawal", channel, summary, channel=channel, **details)
-
-
-def target_of(url: str) -> bytes:
-    """What a receiver is known by in the database, which must not hold its token."""
-    return sha256(url.encode()).digest()[:16]
-
-
-@dataclass(slots=True)
-class Alerts:
-    """One session of the alerts: the only one that fires any."""
-
-    connection: "Conn"
-    rules: Rules
-    targets: Sequence[bytes]
-    chain_id: int
-    metrics: Metrics
-    _has_begun: bool = False
-
-    async def step(self) -> bool:
-        """True when anything fired or was resolved. Raises StoreUnavailable."""
-        book = AlertBook(self.connection)
-        if not self._has_begun:
-            await book.keep_only(self.targets)
-            self._has_begun = True
-        open_ = await book.open()
-        known: dict[str, set[str]] = {}
-        for row in open_:
-            known.setdefault(row["kind"], set()).add(row["key"])
-        look = await self.rules.look(known)
-        over = [row["id"] for row in open_ if look.is_over(row)]
-        return await self._change(book, self._begun(look, known), over)
-
-    def _begun(self, look: Look, known: Mapping[str, set[str]]) -> list[Condition]:
-        room = {kind: MOST_OPEN - len(known.get(kind, ())) for kind in look.judged}
-        begun = []
-        for item in look.found:
-            if item.key not in known.get(item.kind, ()) and room[item.kind] > 0:
-                room[item.kind] -= 1
-                begun.append(item)
-        return begun
-
-    async def _change(
-        self, book: AlertBook, begun: Sequence[Condition], over: Sequence[int]
-    ) -> bool:
-        with outages():
-            async with self.connection.transaction():
-                after_s = self.rules.limits.after_s()
-                fired, resolved = await book.change(begun, over, after_s)
-                said = [(FIRED, row) for row in fired] + [(RESOLVED, row) for row in resolved]
-                bodies = [self._body(what, row) for what, row in said]
-                for target in self.targets:
-                    await book.add(target, bodies)
-        for what, row in said:
-            self.metrics.alerts.labels(row["kind"], what).inc()
-            emit = log.warning if what == FIRED else log.info  # a cure is nothing to wake up for
-            emit(f"alert {what}", kind=row["kind"], summary=row["summary"])
-        return bool(said)
-
-    def _body(self, what: str, row: "Record") -> bytes:
-        document: dict[str, Any] = {
-            "type": what,
-            "id": row["id"],
-            "alert": row["kind"],
-            "key": row["key"],
-            "summary": row["summary"] if what == FIRED else f"{RESOLVED}: {row['summary']}",
-            "since": row["since"],
-            "at": int(self.rules.clock()),
-            "chain_id": self.chain_id,
-            "details": msgspec.Raw(row["details"].encode()),
-        }
-        return msgspec.json.encode(document)

@@ -5,8 +5,6 @@ once its sink has taken it. A crash between the two emits it again: every step m
 Each sink has a loop and a lock of its own, so that an outage of one does not hold up the others.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
@@ -101,18 +99,3 @@ class Exporter:
             await self.sink.emit(self.connection, row)
             await outbox.emitted(row["id"])
         return corrected or bool(rows)
-
-
-async def until_woken(
-    step: Callable[[], Awaitable[bool]], wake: asyncio.Event, pause_s: float
-) -> None:
-    """Steps as long as there is anything to do; then when woken, and every now and then."""
-    while True:
-        wake.clear()
-        if await step():
-            continue
-        try:
-            async with asyncio.timeout(pause_s):
-                await wake.wait()
-        except TimeoutError:
-            continue

@@ -16,6 +16,7 @@ import structlog
 from asyncpg import InterfaceError
 
 from corechain.deployment import Deployment
+from corechain.service.bell import Bell
 from corechain.service.chain_reader import ChainReader
 from corechain.service.command import collect_seldom
 from corechain.service.database import check_at_start, migrate, writer
@@ -23,7 +24,6 @@ from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, stop_all
 from corechain_indexer.api.keys import key_ring
-from corechain_indexer.bell import Bell
 from corechain_indexer.heads import HeadWatch
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics

@@ -15,9 +15,9 @@ import msgspec
 import structlog
 from redis.exceptions import ResponseError
 
+from corechain.service.bell import until_woken
 from corechain.service.database import writer
 from corechain_indexer.errors import CacheUnavailable
-from corechain_indexer.export import until_woken
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.store.events import BatchEvent, Cursor, EventLog, EventNumbers, LogHead
 from corechain_indexer.store.latest import told

@@ -12,6 +12,8 @@ import structlog
 
 from corechain.deployment import Deployment
 from corechain.http import async_client
+from corechain.service.alerting.sessions import AlertSessions
+from corechain.service.bell import Bell, until_woken
 from corechain.service.chain_reader import ChainReader
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
@@ -19,7 +21,7 @@ from corechain.service.health import Health, Probe
 from corechain.service.readers import Readers
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, sessions
-from corechain_indexer.alert_sessions import AlertSessions
+from corechain_indexer.alert_sessions import alert_sessions
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
@@ -38,8 +40,7 @@ from corechain_indexer.api.statistics import StatisticsReader
 from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.api.validators import Validators
-from corechain_indexer.bell import Bell
-from corechain_indexer.export import CacheSink, Exporter, Sink, until_woken
+from corechain_indexer.export import CacheSink, Exporter, Sink
 from corechain_indexer.fetch import FileSources
 from corechain_indexer.following import DATABASE, MIRROR, Follower, Role
 from corechain_indexer.judge import Expected
@@ -205,8 +206,8 @@ class Indexer:
             await until_woken(step, wake, self.settings.poll_s)
 
     def _alerts(self) -> AlertSessions:
-        asked = self.pool, self.rpc, self.http, self.metrics
-        return AlertSessions(self.settings, self.deployment.chain_id, *asked)
+        asked = self.pool, self.rpc, self.metrics
+        return alert_sessions(self.settings, self.deployment.chain_id, *asked)
 
     def event_sessions(self) -> EventSessions:
         """Of the log of batch events, and of the stream in Redis that follows from it."""

@@ -8,6 +8,7 @@ from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
     PORT_MEANING,
+    AlertSettings,
     CacheUrl,
     DatabaseUrl,
     HttpSettings,
@@ -35,7 +36,7 @@ def _check_url(template: str) -> None:
         raise ValueError(f"a template is not a URL: {error}") from None
 
 
-class Settings(HttpSettings):
+class Settings(AlertSettings, HttpSettings):
     """Settings of mirror and query API. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
@@ -212,12 +213,6 @@ class Settings(HttpSettings):
         description="so many seconds' worth of a limit a second may come at once",
     )
 
-    alert_urls: NodeUrls | None = Field(
-        None, description="receivers of alerts, comma separated; see operators.md"
-    )
-    alert_secret: SecretStr | None = Field(
-        None, min_length=16, description="key that alerts are signed with; needed with ALERT_URLS"
-    )
     alert_every_s: float = Field(10.0, ge=0.1, le=3_600, description="pause between two looks")
     alert_silent_s: int = Field(
         0,

@@ -139,6 +139,10 @@ class Metrics:
             "guard_unanswerable_total", "Times a demand could not be answered", "kind", "reason"
         )
         self.guard_alerts = gauge("guard_alerts", "What the guard needs an operator for, now")
+        self.alerts = counter("alerts_total", "Alerts that fired or were resolved", "alert", "what")
+        self.webhooks = counter(
+            "webhooks_total", "Messages to receivers of alerts by what came of them", "to", "what"
+        )
         self.guard_balance = gauge("guard_balance_wei", "What the guard's key can pay with")
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
     PORT_MEANING,
+    AlertSettings,
     DatabaseUrl,
     HttpSettings,
     NodeUrl,
@@ -65,7 +66,7 @@ BusUrl = Annotated[SecretStr, url_of("redis", "rediss", "kafka"), AfterValidator
 KafkaOptions = Annotated[SecretStr, AfterValidator(_kafka_options)]
 
 
-class Settings(MqttSettings, HttpSettings):
+class Settings(MqttSettings, AlertSettings, HttpSettings):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
 from corechain.service.database import writer
-from corechain_relayer.guard.alerts import FUNDS
 from corechain_relayer.guard.chain import DisputesContract
 from corechain_relayer.guard.parts import Parts, new_guard
+from corechain_relayer.guard.rules import alert_sessions
 from corechain_relayer.guard.service import Guard, OpenDemands
 from corechain_relayer.guard.store import QUEUE
 from corechain_relayer.submitter.held import always
@@ -42,7 +42,8 @@ class GuardRole:
     async def watch(self) -> None:
         """One session, from what chain, journal and files say to the next outage."""
         await check_chain(self.parts.rpc, self.parts.deployment.chain_id)
-        self.guard = await new_guard(self.parts, self.contract)
+        self.guard = guard = await new_guard(self.parts, self.contract)
+        self.parts.alerts.ending = guard.ending
         await self.guard.watch_forever(self.parts.settings.poll_s)
 
     async def answer(self) -> None:
@@ -79,8 +80,12 @@ class GuardRole:
         if balance < needed:
             self.parts.alerts.funds(balance, needed, self.signer.address)
         else:
-            self.parts.alerts.clear(FUNDS)
+            self.parts.alerts.enough_funds()
 
     def loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """Sessions by the name of their loop."""
-        return {"guard": self.watch, "guard-answers": self.answer, "guard-funds": self.watch_funds}
+        """Sessions by the name of their loop. Raises InvalidSetting."""
+        found = {"guard": self.watch, "guard-answers": self.answer, "guard-funds": self.watch_funds}
+        parts = self.parts
+        chain_id = parts.deployment.chain_id
+        telling = alert_sessions(parts.settings, chain_id, parts.alerts, parts.metrics).by_name()
+        return found | {f"guard-{name.replace(' ', '-')}": loop for name, loop in telling.items()}

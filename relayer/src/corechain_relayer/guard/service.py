@@ -13,7 +13,7 @@ from corechain.protocol.keys import DeviceIdentity
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Block, Log
 from corechain_relayer.following import Follower
-from corechain_relayer.guard.alerts import Alerts
+from corechain_relayer.guard.alerts import TOO_LATE, Alerts
 from corechain_relayer.guard.answers import (
     Unanswerable,
     answer_call,
@@ -104,6 +104,7 @@ class Guard:
         looks = await self.look()
         self._measure(looks, head)
         outages = [await self._attend(look, head) for look in looks]
+        self.alerts.looked()
         for outage in filter(None, outages):
             raise outage
 
@@ -144,7 +145,7 @@ class Guard:
         if look.covering:
             self._expect(look, left_s)
         elif left_s < 0:
-            raise Unanswerable("too late", LOST)
+            raise Unanswerable(TOO_LATE, LOST)
         elif self._not_before.get(demand.id, 0.0) <= time.monotonic():
             pause_s = min(self.retry_s, max(SHORTEST_RETRY_S, left_s / BUMPS_LEFT))
             self._not_before[demand.id] = time.monotonic() + pause_s
@@ -156,7 +157,7 @@ class Guard:
             self.alerts.clear(look.demand.id.hex())
         else:
             detail = f"its answer is {look.covering[-1].state} and in no block"
-            raise Unanswerable("window nearly over" if left_s >= 0 else "too late", detail)
+            raise Unanswerable("window nearly over" if left_s >= 0 else TOO_LATE, detail)
 
     async def _answer(self, demand: OpenDemand, number: int) -> None:
         call = await self.accepted_call(demand)
@@ -181,7 +182,7 @@ class Guard:
             if said == "UnknownDemand":
                 return None
             if said == "AnswerLate":
-                raise Unanswerable("too late", LOST)
+                raise Unanswerable(TOO_LATE, LOST)
         raise Unanswerable("refused", f"the contract says {said} to what we have")
 
     async def _said_to(self, call: bytes) -> str:
@@ -211,6 +212,15 @@ class Guard:
             return []
         found = data.written.identities.get(device_of(demand))
         return [found] if found else []
+
+    def ending(self, demand_id: bytes) -> str:
+        """How a demand that was in danger is no more, in a word or two for an operator."""
+        if demand_id in self.follower.view.open:
+            return "will be answered"
+        closings = self.follower.view.closings.get(demand_id)
+        if not closings:
+            return "gone"
+        return "expired" if closings[-1].answerer is None else "answered"
 
     def _note_closed(self) -> None:
         """Says what became of the demands that were open before and are no more."""

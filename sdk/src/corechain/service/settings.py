@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 from urllib.parse import urlsplit
@@ -193,6 +194,34 @@ class HttpSettings(ServiceSettings):
     # Longer than the 60 s of NGINX and most balancers: who keeps a connection must not be the one
     # that finds it closed under a request.
     keep_alive_s: int = Field(75, ge=1, le=3_600, description="how long an idle connection is kept")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receivers:
+    """Who is to learn of alerts, and the key that messages are signed with."""
+
+    urls: Sequence[str] = ()
+    secret: bytes = b""
+
+
+class AlertSettings(ServiceSettings):
+    """Of services that post alerts."""
+
+    alert_urls: NodeUrls | None = Field(
+        None, description="receivers of alerts, comma separated; see operators.md"
+    )
+    alert_secret: SecretStr | None = Field(
+        None, min_length=16, description="key that alerts are signed with; needed with ALERT_URLS"
+    )
+
+    def receivers(self, prefix: str) -> Receivers:
+        """Raises InvalidSetting for receivers without a key to sign what they get."""
+        if self.alert_urls is None:
+            return Receivers()
+        if self.alert_secret is None:
+            raise InvalidSetting(f"{prefix}ALERT_SECRET is not set, but {prefix}ALERT_URLS is")
+        secret = self.alert_secret.get_secret_value().encode()
+        return Receivers(urls=urls_in(self.alert_urls), secret=secret)
 
 
 def load(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:

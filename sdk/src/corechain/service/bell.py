@@ -1,6 +1,7 @@
 """An event that many loops wake by."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 
 class Bell(asyncio.Event):
@@ -18,3 +19,18 @@ class Bell(asyncio.Event):
         super().set()
         for event in self._heard_by.values():
             event.set()
+
+
+async def until_woken(
+    step: Callable[[], Awaitable[bool]], wake: asyncio.Event, pause_s: float
+) -> None:
+    """Steps as long as there is anything to do; then when woken, and every now and then."""
+    while True:
+        wake.clear()
+        if await step():
+            continue
+        try:
+            async with asyncio.timeout(pause_s):
+                await wake.wait()
+        except TimeoutError:
+            continue

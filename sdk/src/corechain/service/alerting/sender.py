@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from corechain_indexer.metrics import Metrics
-from corechain_indexer.store.alerts import Webhooks
+from corechain.service.alerting.book import Webhooks
 
 if TYPE_CHECKING:
     import httpx
@@ -31,11 +30,23 @@ KEPT_S = 86_400.0
 SIGNATURE, DELIVERY = "corechain-signature", "corechain-delivery"
 
 
+def target_of(url: str, sender: str = "") -> bytes:
+    """What a receiver is known by in the database, which must not hold its token. `sender`: whose
+    messages, where several send to one receiver and must not wait for each other."""
+    return sha256(f"{sender} {url}".lstrip().encode()).digest()[:16]
+
+
 def signature_of(secret: bytes, at: int, body: bytes) -> str:
     """`t=<seconds>,v1=<hex>`: HMAC-SHA256 over the time, a point and the body, so that neither can
     be changed or sent again later."""
     signed = hmac.new(secret, b"%d." % at + body, sha256).hexdigest()
     return f"t={at},v1={signed}"
+
+
+def delivery_of(row_id: int, body: bytes) -> str:
+    """The same for each attempt: by it a receiver knows what it has taken already. Not the row's
+    number alone: an indexer and the guards of several lanes may post to one receiver."""
+    return sha256(b"%d " % row_id + body).hexdigest()[:32]
 
 
 @dataclass(slots=True)
@@ -48,7 +59,8 @@ class Sender:
     """In logs and metrics: the URL may hold a token."""
     secret: bytes
     http: "httpx.AsyncClient"
-    metrics: Metrics
+    count: Callable[[str], None]
+    """Is called with what came of a message: `taken`, `failed`, `given up`."""
     clock: Callable[[], float] = time.time
 
     async def step(self) -> bool:
@@ -61,10 +73,10 @@ class Sender:
             pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(row["attempts"], 16))
             await self.webhooks.failed(row["id"], pause_s)
             log.warning("webhook not taken", receiver=self.name, why=failure, retry_s=pause_s)
-            self.metrics.webhooks.labels(self.name, "failed").inc()
+            self.count("failed")
             return False
         await self.webhooks.done(row["id"])
-        self.metrics.webhooks.labels(self.name, "given up" if failure else "taken").inc()
+        self.count("given up" if failure else "taken")
         return True
 
     async def _failure(self, row: "Record") -> str:
@@ -74,8 +86,7 @@ class Sender:
         body = row["body"]
         headers = {
             "content-type": "application/json",
-            # The same for each attempt: by it a receiver knows what it has taken already.
-            DELIVERY: str(row["id"]),
+            DELIVERY: delivery_of(row["id"], body),
             SIGNATURE: signature_of(self.secret, int(self.clock()), body),
         }
         try:
