@@ -35,6 +35,7 @@ GETH_VERSION := v1.17.10
 GETH := .corechain/geth/geth
 INFLUX := .corechain/influx/influxd
 CLUSTER_SERVERS := .corechain/servers/.installed
+PROMETHEUS := .corechain/prometheus/usr/bin/prometheus
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
 .PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-api bench-stream bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
@@ -189,8 +190,19 @@ $(CLUSTER_SERVERS): tools/ensure_cluster.py tools/ensure_mosquitto.py tools/patr
 
 cluster-servers: $(CLUSTER_SERVERS) ## what `corechain up --profile cluster` runs besides: etcd, Patroni, PgBouncer (half a minute)
 
+.PHONY: alerts test-prometheus
+alerts: setup ## write what follows from alert rules and panels: rules of one host, Grafana's dashboards
+	@$(BIN)/python tools/alert_rules.py && $(BIN)/python tools/dashboards.py
+
+$(PROMETHEUS): tools/ensure_prometheus.py tools/ensure_mosquitto.py | .corechain/versions
+	@$(PYTHON) tools/ensure_prometheus.py && touch $@
+
+test-prometheus: setup $(PROMETHEUS) ## rules and dashboards in a real Prometheus: promtool, then a network that it scrapes (1 minute)
+	@echo "· Prometheus"
+	@$(RUN) $(PYTEST) tests/cluster/prometheus_rules.py
+
 # Each kills its part (-9) under load, and holds the books against chain and index afterwards.
-test-cluster: setup $(CLUSTER_SERVERS) ## the servers of a cluster, killed one after another under load (20 minutes; ARGS=whole_cluster for one)
+test-cluster: setup $(CLUSTER_SERVERS) $(PROMETHEUS) ## the servers of a cluster, killed one after another under load (20 minutes; ARGS=whole_cluster for one)
 	@$(RUN) $(BIN)/python tools/test_cluster.py $(ARGS)
 
 test-geth: setup $(GETH) ## the whole network on geth instead of anvil

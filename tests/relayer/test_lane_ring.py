@@ -7,6 +7,7 @@ given the pace of its newest 1,024 batches, and the challenge window of the cont
 
 import pytest
 
+from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.ring import PACED_BATCHES, RingWatch
 from relayer.lane import Lane
@@ -69,3 +70,14 @@ async def test_the_warning_ends_with_its_cause(lane: Lane) -> None:
     await sealed_every(lane, 30.0, PACED_BATCHES + 1)
     await watch.look()
     assert watch.warning is None
+
+
+async def test_the_load_ends_when_nothing_is_known_of_the_pace(lane: Lane) -> None:
+    metrics, queue = Metrics(), {"queue": lane_queue(0)}
+    watch = RingWatch(lane.pool, lane.rpc, lane.chain.deployment, 0, metrics)
+    await sealed_every(lane, 5.0, PACED_BATCHES + 1)
+    await watch.look()
+    assert (metrics.registry.get_sample_value("corechain_ring_load", queue) or 0.0) > 1.0
+    await lane.journal.connection.execute("delete from batch")
+    await watch.look()
+    assert metrics.registry.get_sample_value("corechain_ring_load", queue) == 0.0

@@ -103,10 +103,24 @@ def test_a_lane_that_is_given_up_is_out_of_the_sums() -> None:
     def shown() -> float:
         return float(metrics.window_reports._value.get())
 
-    with lane_gauges(metrics) as first:
+    with lane_gauges(metrics, 0) as first:
         first.window_reports.set(5)
-        with lane_gauges(metrics) as second:
+        with lane_gauges(metrics, 1) as second:
             second.window_reports.set(7)
             assert shown() == 12
         assert shown() == 5
     assert shown() == 0
+
+
+def test_each_lane_shows_its_own_lag_while_it_is_held() -> None:
+    metrics = Metrics()
+
+    def lag(lane: str) -> float | None:
+        return metrics.registry.get_sample_value("corechain_lane_frames", {"lane": lane})
+
+    with lane_gauges(metrics, 0) as first, lane_gauges(metrics, 1) as second:
+        first.bus_depth.set(5)
+        second.bus_depth.set(7)
+        assert (lag("0"), lag("1")) == (5, 7)
+        assert metrics.registry.get_sample_value("corechain_bus_frames") == 12
+    assert (lag("0"), lag("1")) == (None, None), "another pod has it now"

@@ -1,10 +1,13 @@
 """Whatever ends a session, the loop goes on and says how it is; the process never ends by it."""
 
 import asyncio
+import itertools
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry, Gauge
 from structlog.testing import capture_logs
 from support.processes import PATIENCE_S, until
 
@@ -12,6 +15,7 @@ from corechain.protocol.errors import TransportError
 from corechain.service import health, supervision
 from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld, WrongDatabase
 from corechain.service.health import Health
+from corechain.service.ops import shown_in, times_in
 from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, verdict_of
 
 ENDS: dict[str, tuple[Exception, LoopState]] = {
@@ -225,3 +229,36 @@ def test_a_database_that_turns_out_not_to_be_ours_halts_the_loop() -> None:
     """No mistake of ours, which would be logged with a traceback each time."""
     report = verdict_of(WrongDatabase("it has the relayer's tables"))
     assert (report.state, report.reason) == (LoopState.HALTED, "it has the relayer's tables")
+
+
+async def test_a_loop_that_has_nothing_more_to_do_shows_no_state() -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge("loop_state", "", ["loop", "state"], registry=registry)
+
+    async def session() -> None:
+        return None
+
+    await sessions("journal", session, lambda: None, Loops(shown_in(gauge)))
+    states = [{"loop": "journal", "state": state.value} for state in LoopState]
+    assert {registry.get_sample_value("loop_state", labels) for labels in states} == {0.0}
+
+
+async def test_each_probe_is_timed_and_one_without_an_answer_takes_for_ever() -> None:
+    registry = CollectorRegistry()
+    gauge = Gauge("probe_seconds", "", ["probe"], registry=registry)
+    clock = itertools.count(10.0, 0.5)
+
+    async def fine() -> None:
+        return None
+
+    async def away() -> None:
+        raise StoreUnavailable("connection refused")
+
+    timed, now = times_in(gauge), lambda: next(clock)
+    await Health({"fine": fine}, spared={"away": away}, clock=now, timed=timed).report()
+    seconds = {
+        name: registry.get_sample_value("probe_seconds", {"probe": name})
+        for name in ("fine", "away")
+    }
+    assert 0.5 <= (seconds["fine"] or 0) <= 2.0
+    assert seconds["away"] == math.inf

@@ -24,6 +24,7 @@ class Metrics:
         self.native.set(is_native())
         self.head_block = gauge("head_block", "Newest block of the node")
         self.indexed_block = gauge("indexed_block", "Newest mirrored block")
+        self.final_block = gauge("final_block", "Newest mirrored block that is final")
         self.lag_blocks = gauge("lag_blocks", "Blocks between the two")
         self.catching_up = gauge(
             "catching_up_blocks",
@@ -128,6 +129,14 @@ class Metrics:
         self.alerts = counter("alerts_total", "Alerts that fired or were resolved", "alert", "what")
         self.webhooks = counter(
             "webhooks_total", "Messages to receivers of alerts by what came of them", "to", "what"
+        )
+        self.probe_seconds = gauge(
+            "probe_seconds",
+            "What this process needs: how long it took to answer /ready; +Inf without",
+            "probe",
+        )
+        self.connections = gauge(
+            "connections", "To Postgres for questions of the API: open, idle, or wanted", "state"
         )
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"

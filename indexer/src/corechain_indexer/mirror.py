@@ -198,6 +198,7 @@ class Mirror:
         projected.malformed.extend(odd)
         self._count(projected)
         self._note(found.head, found.blocks[-1].number)
+        self.metrics.final_block.set(found.final.number)
         if len(projected.tables) > 1:
             self.work.set()
         self._note_final(found)

@@ -18,6 +18,7 @@ from corechain.service.chain_reader import ChainReader
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health, Probe
+from corechain.service.ops import times_in
 from corechain.service.readers import Readers
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, sessions
@@ -114,6 +115,8 @@ class Indexer:
         self.rpc, self.reader = following.rpc, following.reader
         self.pool, self.prepared = following.pool, following.prepared
         self.readers = readers_of(settings)
+        for state, count in self.readers.standing().items():
+            self.metrics.connections.labels(state).set_function(count)
         # They have the questions of a pool, all that a store of the API asks.
         primary = cast("Database", self.readers)
         self.replica = replica_of(settings, primary, self._bypassed("replica"))
@@ -311,12 +314,12 @@ class Indexer:
         needed: dict[str, Probe] = {"database": self._ask_database, **probes}
         others: dict[str, Probe] = {"cache": self.latest.ping, "node": self.rpc.head}
         if Role.MIRROR in roles:
-            probes = others | needed
-            return Health(probes, self.supervised, self.warnings, facts=self.completeness.facts)
+            needed, others = others | needed, {}
         # Queries are answered from the database alone: a balancer that took all processes out for
         # the outage of another server would make it one of the API.
         facts = self.completeness.facts
-        return Health(needed, self.supervised, self.warnings, others, facts)
+        loops, timed = self.supervised, times_in(self.metrics.probe_seconds)
+        return Health(needed, loops, self.warnings, others, facts, timed=timed)
 
     def _delivery(self, mark: Mark) -> Delivery:
         exports = Exports(self.reads, self.metrics)

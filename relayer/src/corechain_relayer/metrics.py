@@ -35,6 +35,9 @@ class Metrics:
             registry=registry,
         )
         self.bus_depth = gauge("bus_frames", "Frames on the bus that are in no batch yet")
+        self.lane_frames = gauge(
+            "lane_frames", "Frames of a lane that are in no batch yet: its lag", "lane"
+        )
         self.bus_bytes = gauge("bus_bytes", "Bytes of frames on the bus that are in no batch yet")
         self.bus_drain = gauge(
             "bus_drain_seconds", "Estimated time until all on the fullest lane is read"
@@ -144,6 +147,11 @@ class Metrics:
             "webhooks_total", "Messages to receivers of alerts by what came of them", "to", "what"
         )
         self.guard_balance = gauge("guard_balance_wei", "What the guard's key can pay with")
+        self.probe_seconds = gauge(
+            "probe_seconds",
+            "What this process needs: how long it took to answer /ready; +Inf without",
+            "probe",
+        )
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )

@@ -35,10 +35,11 @@ def health_of(
     others: Mapping[str, Probe],
     loops: Loops,
     warnings: Callable[[], Sequence[str]],
+    timed: Callable[[str, float], None],
 ) -> Health:
     """Readiness of a process. One that only takes reports does so without `others`: a balancer that
     took all gateways out for the outage of a node would make it one of the whole intake. Its first
     start waits for the tables all the same: a new version must not replace an old one without."""
     if {Role.GATEWAY, Role.MQTT}.issuperset(roles):
-        return Health(needed, loops, warnings, others, spared_loops=WITHOUT_NODE)
-    return Health({**others, **needed}, loops, warnings)
+        return Health(needed, loops, warnings, others, spared_loops=WITHOUT_NODE, timed=timed)
+    return Health({**others, **needed}, loops, warnings, timed=timed)

@@ -18,7 +18,7 @@ from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Probe
 from corechain.service.http_server import bind, http_server, until_stopped
-from corechain.service.ops import shown_in
+from corechain.service.ops import shown_in, times_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, Reporter, sessions
@@ -208,7 +208,8 @@ class Relayer:
         probes: dict[str, Probe] = {"bus": self.bus.depth, "registry": self._ask_registry}
         probes["tables"] = self._ask_tables
         others: dict[str, Probe] = {"database": self._ask_database, "node": self.rpc.head}
-        health = health_of(roles, probes, others, self.supervised, self.warnings)
+        timed = times_in(self.metrics.probe_seconds)
+        health = health_of(roles, probes, others, self.supervised, self.warnings, timed)
         return Endpoints(
             gateway,
             reader,

@@ -86,7 +86,7 @@ class AggregatorRole:
             await journal.fold()
             lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
             await lane.catch_up(self.commits)
-            with lane_gauges(self.metrics) as gauges:
+            with lane_gauges(self.metrics, settings.lane) as gauges:
                 folder = self._folder(journal, beside, gauges)
                 await folder.fold()
                 await self._aggregate(lane, journal, folder, gauges, most)

@@ -120,11 +120,23 @@ class Part:
         self.shown = value
 
 
+@dataclass(slots=True)
+class Depth(Part):
+    """The same of a lane's lag, which has a series of its own besides."""
+
+    lane: Gauge = field(kw_only=True)
+
+    def set(self, value: float) -> None:
+        # Not super(): a class with slots is made twice, and it would name the first one.
+        Part.set(self, value)
+        self.lane.set(value)
+
+
 @dataclass(frozen=True, slots=True)
 class LaneGauges:
     """What a lane shows of itself while its session runs."""
 
-    bus_depth: Part
+    bus_depth: Depth
     waiting_frames: Part
     window_reports: Part
     unfolded_bytes: Part
@@ -134,10 +146,10 @@ class LaneGauges:
 
 
 @contextmanager
-def lane_gauges(metrics: Metrics) -> Iterator[LaneGauges]:
+def lane_gauges(metrics: Metrics, lane: int) -> Iterator[LaneGauges]:
     """Afterwards the lane shows nothing: a standby that showed old figures would count twice."""
     gauges = LaneGauges(
-        Part(metrics.bus_depth),
+        Depth(metrics.bus_depth, lane=metrics.lane_frames.labels(str(lane))),
         Part(metrics.waiting_frames),
         Part(metrics.window_reports),
         Part(metrics.unfolded_bytes),
@@ -147,3 +159,4 @@ def lane_gauges(metrics: Metrics) -> Iterator[LaneGauges]:
     finally:
         for part in gauges.parts():
             part.set(0.0)
+        metrics.lane_frames.remove(str(lane))

@@ -48,12 +48,15 @@ class RingWatch:
 
     async def look(self) -> None:
         pace_s = await self._pace_s()
+        shown = self.metrics.ring_load.labels(lane_queue(self.lane))
         if pace_s is None:
+            # Not what it was: a lane that rests would be called overloaded for ever.
             self.warning = None
+            shown.set(0.0)
             return
         lasting_s = await self._challenge_window_s() / RING_SIZE
         load = lasting_s / pace_s if pace_s > 0 else float("inf")
-        self.metrics.ring_load.labels(lane_queue(self.lane)).set(load)
+        shown.set(load)
         self.warning = self._sentence(pace_s, lasting_s) if load > 1 else None
 
     async def _pace_s(self) -> float | None:

@@ -36,7 +36,8 @@ class Health:
     it works without; where one fails that is a warning. `spared_loops`: loops by name that may wait
     for such things; a halted or failed one counts all the same. `facts`: more members of the
     document, of work that goes on beside; it bounds its own time and raises nothing. `clock`:
-    monotonic seconds. A probe that answers again after it failed wakes the loops that wait."""
+    monotonic seconds. `timed`: hears how long each probe took; +Inf of one without an answer. A
+    probe that answers again after it failed wakes the loops that wait."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
@@ -44,6 +45,7 @@ class Health:
     spared: Mapping[str, Probe] = field(default_factory=dict)
     facts: Callable[[], Awaitable[Mapping[str, Any]]] = no_facts
     clock: Callable[[], float] = time.monotonic
+    timed: Callable[[str, float], None] = lambda name, seconds: None
     spared_loops: Collection[str] = ()
     _late_since: dict[str, float] = field(default_factory=dict)
     """Of what has answered once: when it was late first since then; infinite while it answers."""
@@ -79,6 +81,12 @@ class Health:
         return {name: why for name, why in zip(probes, reasons, strict=True) if why}
 
     async def _reason(self, name: str, probe: Probe, limit_s: float) -> str:
+        began = self.clock()
+        reason = await self._judged(name, probe, limit_s)
+        self.timed(name, math.inf if name in self._away else self.clock() - began)
+        return reason
+
+    async def _judged(self, name: str, probe: Probe, limit_s: float) -> str:
         try:
             await self._asked(probe, limit_s)
         except TimeoutError:

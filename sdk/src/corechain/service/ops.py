@@ -72,11 +72,21 @@ def route_error(error: HTTPException) -> ProtocolError:
     return NotFound("no such path")
 
 
-def shown_in(gauge: Gauge) -> Callable[[str, LoopState], None]:
-    """What `Loops.changed` is set to: 1 for the state that a loop is in, 0 for the others."""
+def shown_in(gauge: Gauge) -> Callable[[str, LoopState | None], None]:
+    """What `Loops.changed` is set to: 1 for the state that a loop is in, 0 for the others, and for
+    all of them once it has nothing more to do."""
 
-    def show(loop: str, state: LoopState) -> None:
+    def show(loop: str, state: LoopState | None) -> None:
         for each in LoopState:
             gauge.labels(loop, each.value).set(each is state)
+
+    return show
+
+
+def times_in(gauge: Gauge) -> Callable[[str, float], None]:
+    """What `Health.timed` is set to: seconds by the name of the probe."""
+
+    def show(probe: str, seconds: float) -> None:
+        gauge.labels(probe).set(seconds)
 
     return show

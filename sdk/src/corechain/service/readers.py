@@ -8,7 +8,7 @@ the 60 µs of a short question the pool took 40.
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import inf
@@ -105,6 +105,14 @@ class Readers:
             self._wake(None)
         idle, self._idle = self._idle, []
         await asyncio.gather(*(hang_up(connection) for connection, _ in idle))
+
+    def standing(self) -> "Mapping[str, Callable[[], float]]":
+        """How many connections there are, for metrics: asked when somebody looks."""
+        return {
+            "open": lambda: float(self._open),
+            "idle": lambda: float(len(self._idle)),
+            "wanted": lambda: float(len(self._waiting)),
+        }
 
     # ------------------------------------------------------------- connections
 

@@ -69,9 +69,10 @@ class LoopReport:
 
 @dataclass(slots=True)
 class Loops:
-    """The loops of a process by name, as they are now. `changed` is called at each new state."""
+    """The loops of a process by name, as they are now. `changed` is called at each new state, and
+    with None for a loop that has nothing more to do."""
 
-    changed: Callable[[str, LoopState], None] = lambda name, state: None
+    changed: Callable[[str, LoopState | None], None] = lambda name, state: None
     reports: dict[str, LoopReport] = field(default_factory=dict)
     waking: Waking = field(default_factory=Waking)
 
@@ -82,6 +83,7 @@ class Loops:
     def done(self, name: str) -> None:
         """Forgets a loop whose session ended by itself: it has nothing more to do."""
         self.reports.pop(name, None)
+        self.changed(name, None)
 
     def unwell(self) -> Mapping[str, str]:
         """The reasons of the loops that do not do their work now and their age, by name."""

@@ -1,0 +1,120 @@
+"""What Prometheus and Grafana are given, without either: `make test-prometheus` runs them.
+
+given the alert rules
+  the file for one host says what the manifest says
+  each alert has a test that it fires and one that it stays quiet
+given the scrape configuration of one host
+  its jobs are the services of compose.yaml, at their ports
+given the dashboards
+  they are what the panels say, by the rules of Grafana's schema 39
+  each query names metrics that there are, and heeds the variables
+"""
+
+import json
+import re
+from collections import Counter
+
+import pytest
+import yaml
+from support.loading import loaded
+from support.monitoring import (
+    ALERT_TESTS,
+    CONFIGURATION,
+    DASHBOARDS,
+    DEPLOY,
+    alerts,
+    dashboards,
+    families,
+)
+
+from corechain_indexer.metrics import Metrics as IndexerMetrics
+from corechain_relayer.bridge.metrics import Metrics as BridgeMetrics
+from corechain_relayer.metrics import Metrics as RelayerMetrics
+
+COLUMNS = 24
+
+
+@pytest.mark.parametrize("tool", ["alert_rules", "dashboards"])
+def test_what_is_written_follows_from_its_source(
+    tool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(DEPLOY.parent / "tools")
+    monkeypatch.setattr("sys.argv", [tool, "--check"])
+    assert loaded(f"tools/{tool}.py").main() == 0
+
+
+def test_a_changed_file_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    tool = loaded("tools/alert_rules.py")
+    monkeypatch.setattr("sys.argv", ["alert_rules", "--check"])
+    monkeypatch.setattr(tool, "RULES", CONFIGURATION)
+    assert tool.main() == 1
+
+
+def test_each_alert_is_tested_both_ways() -> None:
+    tests = [
+        one
+        for group in yaml.safe_load(ALERT_TESTS.read_text())["tests"]
+        for one in group["alert_rule_test"]
+    ]
+    fires = Counter(one["alertname"] for one in tests if one["exp_alerts"])
+    quiet = Counter(one["alertname"] for one in tests if not one["exp_alerts"])
+    assert fires.keys() == quiet.keys() == {rule["alert"] for rule in alerts()}
+
+
+def test_each_service_of_compose_is_scraped_at_its_port() -> None:
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    ours = {name for name, one in services.items() if one.get("command", [""])[1:2] == ["run"]}
+    jobs = yaml.safe_load(CONFIGURATION.read_text())["scrape_configs"]
+    assert {job["job_name"] for job in jobs} == ours
+    for job in jobs:
+        (one,) = job["static_configs"]
+        port = 8701 if services[job["job_name"]]["command"][0] == "relayer" else 8702
+        assert one["targets"] == [f"{job['job_name']}:{port}"]
+        assert one["labels"].keys() == {"namespace", "chain", "pod"}
+
+
+def test_dashboards_keep_the_rules_of_the_schema() -> None:
+    assert len({one["uid"] for one in dashboards()}) == len(DASHBOARDS) == 2
+    for document in dashboards():
+        assert document["schemaVersion"] == 39
+        assert re.fullmatch(r"[a-z-]{1,40}", document["uid"])
+        panels = document["panels"]
+        assert len({panel["id"] for panel in panels}) == len(panels)
+        taken = set()
+        for panel in panels:
+            place = panel["gridPos"]
+            assert place["x"] + place["w"] <= COLUMNS
+            cells = {
+                (x, y)
+                for x in range(place["x"], place["x"] + place["w"])
+                for y in range(place["y"], place["y"] + place["h"])
+            }
+            assert not taken & cells, f"{panel['title']} lies on another panel"
+            taken |= cells
+            letters = [target["refId"] for target in panel.get("targets", ())]
+            assert letters == sorted(set(letters))
+
+
+def test_each_panel_asks_for_metrics_that_there_are_and_heeds_the_variables() -> None:
+    registries = [RelayerMetrics().registry, IndexerMetrics().registry, BridgeMetrics().registry]
+    known = {family.name for registry in registries for family in registry.collect()}
+    for document in dashboards():
+        variables = {one["name"] for one in document["templating"]["list"]}
+        assert variables == {"datasource", "namespace", "job", "chain"}
+        for panel in document["panels"]:
+            assert panel["type"] == "row" or panel["targets"], panel["title"]
+            for target in panel.get("targets", ()):
+                query = target["expr"]
+                assert target["datasource"]["uid"] == "${datasource}"
+                assert families(query) <= known, query
+                selectors = re.findall(r"\{(.*?)\}", query)
+                heeding = [one for one in selectors if 'job=~"$job", chain=~"$chain"' in one]
+                assert len(heeding) == len(selectors) or "ALERTS" in query, query
+
+
+def test_the_dashboards_are_in_the_config_map() -> None:
+    files = yaml.safe_load((DEPLOY / "grafana" / "kustomization.yaml").read_text())
+    (made,) = files["configMapGenerator"]
+    assert made["files"] == [f"dashboards/{path.name}" for path in DASHBOARDS]
+    # A ConfigMap holds a mebibyte at most.
+    assert sum(len(json.dumps(one)) for one in dashboards()) < 1 << 20
