@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from corechain.protocol.errors import TransportError
+from corechain.protocol.errors import ProtocolError, TransportError
 from corechain.service.errors import Halt
 
 OTHER_COMMITMENT = "OtherCommitment"
@@ -41,7 +41,9 @@ class ResumeImpossible(Halt):
     """The chain is ahead of the journal, and what is needed to catch up cannot be found."""
 
     def __init__(self, lane: int, reason: str) -> None:
-        super().__init__(f"lane {lane} cannot be resumed: {reason}")
+        super().__init__(
+            f"lane {lane} cannot be resumed: {reason}; docs/operators/backup.md says what to do"
+        )
         self.lane, self.reason = lane, reason
 
 
@@ -131,3 +133,46 @@ class LanesMismatch(TransportError):
             f"RELAYER_LANES={partitions}, or run `corechain bus resize` with RELAYER_LANES={lanes}"
         )
         self.topic, self.partitions, self.lanes = topic, partitions, lanes
+
+
+class BackupDamaged(ProtocolError):
+    """A backup is not whole: nothing of it was restored. `findings`: all that is wrong with it."""
+
+    SHOWN = 20
+
+    def __init__(self, findings: Sequence[str]) -> None:
+        shown = "; ".join(findings[: self.SHOWN])
+        more = len(findings) - self.SHOWN
+        also = f"; and {more} findings more" if more > 0 else ""
+        super().__init__(f"the backup is damaged: {shown}{also}")
+        self.findings = tuple(findings)
+
+
+class BackupOfAnother(ProtocolError):
+    """The backup is of a relayer of another chain or registry."""
+
+    def __init__(self, chain_id: int, registry: str) -> None:
+        super().__init__(
+            f"the backup is of chain {chain_id} with the registry {registry}: "
+            "RELAYER_DEPLOYMENT names another network"
+        )
+
+
+class NewerBackup(ProtocolError):
+    """The backup was taken by a newer version, whose tables this one does not know."""
+
+    def __init__(self, version: str, migrations: Sequence[str]) -> None:
+        super().__init__(
+            f"the backup was taken by version {version}, which has migrations that this one has "
+            f"not ({', '.join(migrations)}): restore it by that version, or a newer one"
+        )
+
+
+class DatabaseInUse(ProtocolError):
+    """A backup is restored into an empty database alone."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "the database has tables already: restore into an empty one, then set "
+            "RELAYER_DATABASE_URL to it"
+        )

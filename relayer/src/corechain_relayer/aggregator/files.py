@@ -1,11 +1,14 @@
 """Data files on disk, named by their commitment: whole and durable, or not there."""
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from corechain.protocol.batch import MAGIC, batch_id
+from corechain.protocol.batch import HEAD, MAGIC, Origin, batch_id, read_origin
+from corechain.protocol.errors import ProtocolError
+from corechain.protocol.reader import Reader
 
 SUFFIX, ORPHAN = ".ccdf", ".orphan"
 COMMITMENT_BYTES = 26
@@ -16,7 +19,7 @@ def data_path(folder: Path, commitment: bytes) -> Path:
     return folder / f"{commitment.hex()}{SUFFIX}"
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -34,6 +37,17 @@ class Written:
 
 def _note_path(folder: Path, lane: int) -> Path:
     return folder / f"lane-{lane}.last"
+
+
+def copy_durably(source: Path, target: Path) -> None:
+    """Whole and on disk under its name, or not there; `sync_folder` makes the name last. Raises
+    OSError."""
+    part = target.with_name(f"{target.name}.part")
+    with source.open("rb") as old, part.open("wb") as new:
+        shutil.copyfileobj(old, new)
+        new.flush()
+        os.fsync(new.fileno())
+    part.replace(target)
 
 
 def _write_durably(path: Path, content: bytes) -> None:
@@ -57,7 +71,7 @@ def write_data_file(folder: Path, commitment: bytes, content: bytes) -> Path:
         _note_path(folder, lane), b"%d %s" % (batch_id(lane, number), commitment.hex().encode())
     )
     partial.replace(path)
-    _sync_folder(folder)
+    sync_folder(folder)
     return path
 
 
@@ -78,6 +92,17 @@ def lane_files(folder: Path, lane: int) -> Iterator[Path]:
             head = file.read(_LANE.stop)
         if head.startswith(MAGIC) and int.from_bytes(head[_LANE], "big") == lane:
             yield path
+
+
+def origin_of(path: Path) -> Origin | None:
+    """What a data file says that it is, by its head alone; None for one that has no whole head, or
+    is of rules that this version does not know. Raises OSError."""
+    with path.open("rb") as file:
+        head = file.read(HEAD.size)
+    try:
+        return read_origin(Reader(head))
+    except ProtocolError:
+        return None
 
 
 def set_aside(paths: Iterable[Path]) -> list[Path]:

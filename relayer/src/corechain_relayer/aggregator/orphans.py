@@ -1,18 +1,24 @@
-"""Data files that never became a batch: their writer was stopped in between.
+"""Data files that the journal has no batch for.
 
-Their reports are still on the bus and come in another file, which must be the only one.
+Either their writer was stopped before the journal had the batch: then their reports are still on
+the bus. Or the journal is older than the folder (restored from a backup, failed over to a replica
+that lacked the last commits): then this file is all that is left of reports that were acknowledged,
+and its commitment may be signed and on its way. Nobody can tell which, so both are taken up the
+same way (`position.Lane.take_up`); what cannot be a batch any more is set aside.
 """
 
 import asyncio
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from corechain.protocol.batch import Origin
 from corechain_relayer.aggregator.files import (
     data_path,
     lane_files,
     last_written,
-    set_aside,
+    origin_of,
 )
 from corechain_relayer.journal.batches import BatchJournal
 
@@ -20,25 +26,37 @@ PAGE = 1_000
 """Files at a time: a lane of a year has three million, and as many commitments in the journal."""
 
 
-async def set_orphans_aside(journal: BatchJournal, folder: Path, executor: Executor) -> list[Path]:
-    """Those of the journal's lane; what they were called. The journal must have caught up.
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A data file of no batch. `origin`: what it says that it is; None when it cannot be read."""
 
-    A batch follows its file, so only the last file can be an orphan. All files are looked at only
+    path: Path
+    origin: Origin | None
+
+
+async def unknown_files(journal: BatchJournal, folder: Path, executor: Executor) -> list[Unknown]:
+    """Those of the journal's lane, sorted by name. The journal must have caught up with the chain.
+
+    A batch follows its file, so only the last file can be of none. All files are looked at only
     where that does not hold: no note says which one is the last, or the journal is an older one.
     """
     loop, lane = asyncio.get_running_loop(), journal.lane
     first, _ = journal.ids
     written = await loop.run_in_executor(executor, last_written, folder, lane)
     if written is None or written.batch_id - first > await journal.last() + 1:
-        orphans = await _unknown_files(journal, folder, executor)
+        paths = await _without_batch(journal, folder, executor)
     elif await journal.commitment(written.batch_id - first) == written.commitment:
-        orphans = []
+        return []
     else:
-        orphans = [data_path(folder, written.commitment)]
-    return await loop.run_in_executor(executor, set_aside, orphans)
+        paths = [data_path(folder, written.commitment)]
+    return await loop.run_in_executor(executor, _described, paths)
 
 
-async def _unknown_files(journal: BatchJournal, folder: Path, executor: Executor) -> list[Path]:
+def _described(paths: list[Path]) -> list[Unknown]:
+    return [Unknown(path, origin_of(path)) for path in paths if path.exists()]
+
+
+async def _without_batch(journal: BatchJournal, folder: Path, executor: Executor) -> list[Path]:
     """The lane's data files of no batch, sorted."""
     loop, files, unknown = (
         asyncio.get_running_loop(),

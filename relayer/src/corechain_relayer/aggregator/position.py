@@ -1,7 +1,8 @@
 """Where a lane stands: from the journal, and from the chain where that is ahead."""
 
 import asyncio
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,16 @@ from corechain.protocol.rebuilding import rebuild_columns
 from corechain.protocol.sealing import SealedBatch
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.files import data_path
+from corechain_relayer.aggregator.orphans import Unknown
+from corechain_relayer.calldata import commit_call
 from corechain_relayer.errors import ResumeImpossible
-from corechain_relayer.journal.batches import BatchJournal, KeptBatch
+from corechain_relayer.journal.batches import (
+    BatchJournal,
+    KeptBatch,
+    NewIntent,
+    batch_key,
+    lane_queue,
+)
 from corechain_relayer.submitter.commits import CommitSearch
 
 log = structlog.get_logger(__name__)
@@ -112,6 +121,70 @@ class Lane:
         batch = await asyncio.to_thread(self._read, origin, commitment)
         await self.journal.keep(KeptBatch.of_sealed(batch), None)
         log.info("batch adopted from chain", batch=origin.batch_id, commitment=commitment.hex())
+
+    def intent(self, number: int, commitment: Digest26) -> NewIntent:
+        """To commit the batch of a number (with its lane) on chain."""
+        contract, call = self.deployment.address("DataBatches"), commit_call(number, commitment)
+        return NewIntent(lane_queue(self.number), batch_key(number), contract, call)
+
+    # ------------------------------------------------------------- sealed, and not in the journal
+
+    async def take_up(self, files: Iterable[Unknown]) -> list[Path]:
+        """Makes batches of the data files that go on where the journal ends, one after another;
+        those of the others that can never be one. The journal must have caught up.
+
+        What is sealed is never sealed otherwise: the transaction that commits it may be under way.
+        Reports of it that are still on the bus are duplicates then.
+        Raises ResumeImpossible where a later file is there and those before it are not: it may be
+        all that is left of its reports.
+        """
+        by_number, rest = self._by_number(files)
+        last = await self.journal.last()
+        while candidates := by_number.pop(last + 1, []):
+            last += 1
+            await self._keep_sealed(last, candidates)
+            if last % FOLD_EVERY == 0:
+                await self.journal.fold()
+        later = min((number for number in by_number if number > last), default=None)
+        if later is not None:
+            name = by_number[later][0].name
+            raise ResumeImpossible(
+                self.number,
+                f"the journal ends with batch {last}, chain and data files have nothing of "
+                f"{last + 1}, and {name} is batch {later}: the journal is older than the folder",
+            )
+        return rest + [path for paths in by_number.values() for path in paths]
+
+    def _by_number(self, files: Iterable[Unknown]) -> tuple[dict[int, list[Path]], list[Path]]:
+        """Files of this very network by their batches' numbers, and the others."""
+        ours, others = defaultdict[int, list[Path]](list), list[Path]()
+        place = self.deployment.chain_id, self.deployment.address("DeviceRegistry")
+        for file in files:
+            origin = file.origin
+            if origin is not None and (origin.chain_id, origin.registry) == place:
+                ours[number_of(origin.batch_id)].append(file.path)
+            else:
+                others.append(file.path)
+        return ours, others
+
+    async def _keep_sealed(self, number: int, paths: Sequence[Path]) -> None:
+        if len(paths) > 1:
+            names = " and ".join(path.name for path in paths)
+            raise ResumeImpossible(
+                self.number, f"{names} are both batch {number}, and neither is on chain yet"
+            )
+        commitment = Digest26(bytes.fromhex(paths[0].stem))
+        origin = await self.next_origin()
+        batch = await asyncio.to_thread(self._read, origin, commitment)
+        await self.journal.keep(
+            KeptBatch.of_sealed(batch), self.intent(origin.batch_id, commitment)
+        )
+        log.warning(
+            "sealed batch taken up from its data file",
+            batch=origin.batch_id,
+            commitment=commitment.hex(),
+            reports=len(batch.reports),
+        )
 
     def _read(self, origin: Origin, commitment: Digest26) -> SealedBatch:
         path = data_path(self.data_dir, commitment)

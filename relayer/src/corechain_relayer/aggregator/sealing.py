@@ -16,18 +16,11 @@ from corechain.protocol.sealing import SealedBatch, seal_columns
 from corechain.protocol.states import PriorStates
 from corechain_relayer.aggregator.batcher import Window
 from corechain_relayer.aggregator.devices import DeviceTable
-from corechain_relayer.aggregator.files import write_data_file
-from corechain_relayer.aggregator.orphans import set_orphans_aside
+from corechain_relayer.aggregator.files import set_aside, write_data_file
+from corechain_relayer.aggregator.orphans import unknown_files
 from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.bus.base import Consumer
-from corechain_relayer.calldata import commit_call
-from corechain_relayer.journal.batches import (
-    BatchJournal,
-    KeptBatch,
-    NewIntent,
-    batch_key,
-    lane_queue,
-)
+from corechain_relayer.journal.batches import BatchJournal, KeptBatch
 from corechain_relayer.journal.fold import Folder
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
@@ -55,8 +48,12 @@ class Sealer:
     sealed: asyncio.Event
 
     async def prepare(self) -> None:
-        """Sets aside files of an interrupted writer, which may be this very executor."""
-        for path in await set_orphans_aside(self.journal, self.data_dir, self.executor):
+        """Takes up what was sealed and is in no journal: by an interrupted writer, which may be
+        this very executor, or by a life that the journal has forgotten. Raises ResumeImpossible."""
+        unknown = await unknown_files(self.journal, self.data_dir, self.executor)
+        useless = await self.lane.take_up(unknown)
+        loop = asyncio.get_running_loop()
+        for path in await loop.run_in_executor(self.executor, set_aside, useless):
             log.info("data file without a batch set aside", file=path.name)
 
     def start(self, window: Window) -> "asyncio.Task[bool]":
@@ -85,12 +82,7 @@ class Sealer:
     async def _keep(self, batch: SealedBatch, window: Window) -> None:
         """Journal and acknowledgement, in this order: a crash repeats, it loses nothing."""
         number = batch.header.batch_id
-        intent = NewIntent(
-            lane_queue(self.lane.number),
-            batch_key(number),
-            self.lane.deployment.address("DataBatches"),
-            commit_call(number, batch.commitment),
-        )
+        intent = self.lane.intent(number, batch.commitment)
         await self.folder.room()
         size = await self.journal.keep(KeptBatch.of_sealed(batch), intent)
         self.folder.added(size)
