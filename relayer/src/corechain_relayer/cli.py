@@ -7,12 +7,14 @@ import typer
 
 from corechain.service.command import WRONG_SETTING, configured, refuse, roles_of, run_to_end
 from corechain.service.settings import InvalidSetting
+from corechain_relayer.backup.cli import commands as backup_commands
 from corechain_relayer.bus.cli import commands as bus_commands
 from corechain_relayer.settings import load_settings
 
 commands = typer.Typer(
     help="The roles of a relayer, and what they leave to do.", no_args_is_help=True
 )
+commands.add_typer(backup_commands, name="backup")
 
 
 def register(app: typer.Typer) -> None:

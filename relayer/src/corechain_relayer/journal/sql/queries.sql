@@ -398,3 +398,29 @@ select pg_try_advisory_lock(hashtextextended($1, 0));
 -- name: release_lane
 -- Somebody else may claim it.
 select pg_advisory_unlock(hashtextextended($1, 0));
+
+-- name: backup_tables
+-- All tables but the list of migrations, and those that each refers to.
+select t.relname as name,
+       coalesce(array_agg(r.relname) filter (where r.relname is not null), '{}') as needs
+from pg_class t
+left join pg_constraint c on c.conrelid = t.oid and c.contype = 'f'
+left join pg_class r on r.oid = c.confrelid
+where t.relkind = 'r' and t.relnamespace = current_schema()::regnamespace
+  and t.relname <> 'migration'
+group by t.relname order by t.relname;
+
+-- name: backup_columns
+-- The columns of a table that are written, in their order.
+select attname as name from pg_attribute
+where attrelid = to_regclass($1) and attnum > 0 and not attisdropped and attgenerated = ''
+order by attnum;
+
+-- name: backup_identities
+-- The identity columns of a table, and the sequences that they are drawn from.
+select attname as name, pg_get_serial_sequence(quote_ident($1), attname) as sequence
+from pg_attribute where attrelid = to_regclass($1) and attidentity <> '' and not attisdropped;
+
+-- name: backup_batches
+-- Commitments of all batches.
+select batch_id, commitment from batch;

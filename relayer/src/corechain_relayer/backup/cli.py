@@ -1,0 +1,90 @@
+"""`corechain relayer backup …`: the database and the data files of a relayer, as one set."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from corechain.service.command import configured, run_to_end
+from corechain_relayer.settings import load_settings
+
+if TYPE_CHECKING:
+    from corechain_relayer.backup.manifest import Manifest
+    from corechain_relayer.backup.sets import Backups
+
+commands = typer.Typer(
+    help="Back up and restore a relayer: its database with its data files. Settings: RELAYER_*.",
+    no_args_is_help=True,
+)
+Set = Annotated[Path, typer.Argument(help="A backup, as `take` has named it.")]
+
+
+@commands.command()
+def take(
+    folder: Annotated[
+        Path, typer.Argument(help="Where backups are kept; data files are copied there once.")
+    ],
+    files: Annotated[
+        bool, typer.Option(help="With the data files; without, back up RELAYER_DATA_DIR after it.")
+    ] = True,
+) -> None:
+    """Take a backup while the relayer runs. Prints what it is as JSON."""
+    from corechain_relayer.backup.manifest import read_manifest
+
+    backups = _backups()
+
+    async def main() -> None:
+        done = await backups.take(folder, with_files=files)
+        _show(done, read_manifest(done))
+
+    run_to_end(main())
+
+
+@commands.command()
+def check(backup: Set) -> None:
+    """Check that a backup is whole, without a database. Exit code 1 where it is not."""
+    from corechain_relayer.backup import sets
+
+    backups = _backups()
+
+    async def main() -> None:
+        _show(backup, sets.check(backup, backups.data_dir))
+
+    run_to_end(main())
+
+
+@commands.command()
+def restore(backup: Set) -> None:
+    """Restore a backup into an empty database, and its data files into RELAYER_DATA_DIR.
+
+    Cut off at any moment, it can be run again.
+    """
+    backups = _backups()
+
+    async def main() -> None:
+        _show(backup, await backups.restore(backup))
+
+    run_to_end(main())
+
+
+def _backups() -> "Backups":
+    from corechain_relayer.backup.sets import Backups
+
+    settings, deployment = configured(load_settings)
+    return Backups(settings.session_url, settings.data_dir, deployment)
+
+
+def _show(backup: Path, manifest: "Manifest") -> None:
+    rows = {table.name: table.rows for table in manifest.tables}
+    found = {
+        "backup": str(backup),
+        "taken_at": manifest.taken_at,
+        "version": manifest.version,
+        "chain_id": manifest.chain_id,
+        "batches": manifest.batches,
+        "last": manifest.last,
+        "rows": rows,
+        "files": manifest.files,
+    }
+    typer.echo(json.dumps(found, indent=2))

@@ -1,0 +1,256 @@
+"""A backup is whole or refused, and restored whole or not at all.
+
+given a relayer's database and data files
+  when a backup is taken while batches come, and restored into an empty database
+    every table is what it was at one moment, and numbers go on after the last one
+  when the backup is damaged, of another network, of a newer version, or the database is in use
+    it is refused by name, and nothing is written
+  when the restore is killed (-9) between two tables
+    the database is empty still, and the same command succeeds
+"""
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+
+from corechain.deployment import load_deployment
+from corechain.protocol.batch import Origin, batch_id
+from corechain.protocol.eip712 import registry_domain
+from corechain.protocol.frame import columns_of
+from corechain.protocol.hashing import ZERO26
+from corechain.protocol.sealing import SealedBatch, seal_columns
+from corechain.protocol.states import StateColumns
+from corechain_relayer.aggregator.files import data_path, write_data_file
+from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.backup import tables
+from corechain_relayer.backup.manifest import NAME
+from corechain_relayer.backup.sets import Backups, check
+from corechain_relayer.errors import BackupDamaged, BackupOfAnother, DatabaseInUse, NewerBackup
+from corechain_relayer.journal.batches import BatchJournal, KeptBatch
+from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.plan import Attempt, Fees
+from relayer.support import Sensor, secp
+
+SENDER = b"\5" * 20
+OTHERS = """
+insert into channel_state
+values (decode(repeat('01', 32), 'hex'), 9, 10::numeric ^ 26, decode(repeat('02', 64), 'hex'),
+        decode(repeat('03', 64), 'hex'));
+insert into bus_position values (E'a\\tstream', 0, 'run', 7);
+insert into lane_count (lanes, most) values (2, 4);
+insert into log_position values ('commits:0', 12);
+insert into seen_commit
+values (9, decode(repeat('04', 26), 'hex'), decode(repeat('05', 32), 'hex'), 3);
+"""
+
+
+@pytest.fixture
+def backups(database: str, deployment: Path, tmp_path: Path) -> Backups:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return Backups(database, folder, load_deployment(deployment))
+
+
+def a_batch(backups: Backups, number: int, previous: bytes = ZERO26) -> SealedBatch:
+    """Sealed and written; its reports are signed."""
+    place = backups.deployment.chain_id, backups.deployment.address("DeviceRegistry")
+    sensor = Sensor(secp(1), registry_domain(*place), sequence=number)
+    report = sensor.report()
+    identity = sensor.key.identity
+    origin = Origin(batch_id(0, number), previous, ZERO26, *place)  # type: ignore[arg-type]
+    columns = columns_of(report.pack())
+    batch = seal_columns(origin, columns, {identity.device: identity}, StateColumns.of({}))
+    write_data_file(backups.data_dir, batch.commitment, batch.data_file)
+    return batch
+
+
+async def fill(backups: Backups) -> None:
+    """Two batches, the first with a signed transaction, and a row in each other table."""
+    connection = await asyncpg.connect(backups.database_url)
+    journal = BatchJournal(connection, 0)
+    lane, previous = Lane(0, journal, backups.deployment, backups.data_dir), ZERO26
+    for number in (1, 2):
+        batch = a_batch(backups, number, previous)
+        previous = batch.commitment
+        intent = lane.intent(batch.header.batch_id, batch.commitment)
+        await journal.keep(KeptBatch.of_sealed(batch), intent)
+        if number == 1:
+            await journal.fold()
+    intents = IntentJournal(connection, "lane:0")
+    first = (await intents.open_intents(True, ()))[0]
+    attempt = Attempt(b"\7" * 32, 3, b"raw\t\\.\n", Fees(10**15, 1), 1.5, None)
+    await intents.record([(first, attempt)], SENDER)
+    await connection.execute(OTHERS)
+    await connection.close()
+
+
+async def contents(url: str) -> dict[str, list[Any]]:
+    """Every table, sorted."""
+    connection = await asyncpg.connect(url)
+    rows = await connection.fetch("select tablename from pg_tables where schemaname = 'public'")
+    found = {}
+    for (name,) in rows:
+        lines = await connection.fetch(f'select t::text from "{name}" t order by 1')
+        found[name] = [line[0] for line in lines]
+    await connection.close()
+    return found
+
+
+async def test_a_backup_restored_is_what_was_there(
+    backups: Backups, empty_database: str, tmp_path: Path
+) -> None:
+    await fill(backups)
+    taken = await backups.take(tmp_path / "backups")
+    was = await contents(backups.database_url)
+    assert all(was.values()), "a table without rows would show nothing"
+    restored = Backups(empty_database, tmp_path / "elsewhere", backups.deployment)
+    manifest = await restored.restore(taken)
+    assert await contents(empty_database) == was
+    assert manifest.last == {"0": 2}
+    files = {path.name: path.read_bytes() for path in backups.data_dir.glob("*.ccdf")}
+    assert {p.name: p.read_bytes() for p in restored.data_dir.iterdir()} == files
+    connection = await asyncpg.connect(empty_database)
+    new = "insert into intent (queue, key, target, calldata) values ('q', 'k', $1, '') returning id"
+    assert await connection.fetchval(new, SENDER) == 3
+    await connection.close()
+
+
+async def test_a_later_backup_copies_new_files_alone(backups: Backups, tmp_path: Path) -> None:
+    await fill(backups)
+    folder = tmp_path / "backups"
+    first = await backups.take(folder)
+    kept = {path: path.stat().st_mtime_ns for path in (folder / "files").iterdir()}
+    second = await backups.take(folder)
+    assert {path: path.stat().st_mtime_ns for path in (folder / "files").iterdir()} == kept
+    assert first != second
+    digests = [[t.sha256 for t in check(taken, tmp_path).tables] for taken in (first, second)]
+    assert digests[0] == digests[1], "the same rows make the same files"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def another(path: Path) -> None:
+    """What is whole and is another batch's."""
+    path.write_bytes(next(p for p in path.parent.iterdir() if p != path).read_bytes())
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "no manifest": (NAME, Path.unlink, "manifest.json cannot be read"),
+    "half a manifest": (NAME, cut, "manifest.json is not a backup's"),
+    "no table": ("intent.copy.gz", Path.unlink, "intent.copy.gz cannot be read"),
+    "half a table": ("batch.copy.gz", cut, "batch.copy.gz is not what was written"),
+    "no file": ("file", Path.unlink, "ccdf cannot be read"),
+    "half a file": ("file", cut, r"data file \w+.ccdf: "),
+    "another file": ("file", another, "has another batch's content"),
+}
+
+
+@pytest.mark.parametrize(("place", "damage", "words"), DAMAGES.values(), ids=DAMAGES)
+async def test_a_damaged_backup_is_refused_before_anything_is_written(
+    backups: Backups,
+    empty_database: str,
+    tmp_path: Path,
+    place: str,
+    damage: Callable[[Path], object],
+    words: str,
+) -> None:
+    await fill(backups)
+    taken = await backups.take(tmp_path / "backups")
+    check(taken, tmp_path)
+    file = next(p for p in (taken.parent / "files").iterdir() if p.suffix == ".ccdf")
+    damage(file if place == "file" else taken / place)
+    restored = Backups(empty_database, tmp_path / "elsewhere", backups.deployment)
+    with pytest.raises(BackupDamaged, match=words):
+        await restored.restore(taken)
+    assert await contents(empty_database) == {}
+    assert not restored.data_dir.exists()
+
+
+async def test_a_backup_without_a_batchs_file_is_not_taken(
+    backups: Backups, tmp_path: Path
+) -> None:
+    await fill(backups)
+    gone = next(backups.data_dir.glob("*.ccdf"))
+    gone.unlink()
+    with pytest.raises(BackupDamaged, match=f"{gone.name} is not among the data files"):
+        await backups.take(tmp_path / "backups")
+    assert not list((tmp_path / "backups").glob("*Z"))
+    # Whoever backs the files up otherwise takes the tables alone, and is told at the restore.
+    taken = await backups.take(tmp_path / "backups", with_files=False)
+    with pytest.raises(BackupDamaged, match=f"{gone.name} cannot be read"):
+        check(taken, backups.data_dir)
+
+
+async def test_what_does_not_belong_here_is_refused(
+    backups: Backups, database: str, empty_database: str, tmp_path: Path
+) -> None:
+    """another chain's backup, a newer version's, and a database that is in use"""
+    taken = await backups.take(tmp_path / "backups")
+    with pytest.raises(DatabaseInUse, match="an empty one"):
+        await backups.restore(taken)
+    empty = replace(backups, database_url=empty_database)
+    elsewhere = replace(backups.deployment, chain_id=1)
+    with pytest.raises(BackupOfAnother, match="chain 31337"):
+        await replace(empty, deployment=elsewhere).restore(taken)
+    path = taken / NAME
+    written = json.loads(path.read_text())
+    path.write_text(json.dumps(written | {"migrations": ["9999_future.sql"], "version": "9.0"}))
+    with pytest.raises(NewerBackup, match=r"version 9\.0, .*9999_future"):
+        await empty.restore(taken)
+    path.write_text(json.dumps(written | {"format": 2}))
+    with pytest.raises(BackupDamaged, match="of format 2"):
+        await empty.restore(taken)
+    assert await contents(empty_database) == {}
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from pathlib import Path
+from corechain.deployment import load_deployment
+from corechain_relayer.backup import tables
+from corechain_relayer.backup.sets import Backups
+
+fill, filled = tables._fill, []
+
+async def fill_some(*arguments):
+    if len(filled) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    filled.append(await fill(*arguments))
+
+tables._fill = fill_some
+url, data, manifest, taken = sys.argv[1:]
+asyncio.run(Backups(url, Path(data), load_deployment(Path(manifest))).restore(Path(taken)))
+"""
+
+
+async def test_a_restore_that_is_killed_is_run_again(
+    backups: Backups, empty_database: str, deployment: Path, tmp_path: Path
+) -> None:
+    await fill(backups)
+    taken = await backups.take(tmp_path / "backups")
+    target = tmp_path / "elsewhere"
+    given = [empty_database, str(target), str(deployment), str(taken)]
+    child = await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-c", KILLED, *given], check=False
+    )
+    assert child.returncode == -signal.SIGKILL
+    assert await contents(empty_database) == {}
+    # As a power cut may leave it: a name that is not there yet, and half a file under another.
+    file = next(target.glob("*.ccdf"))
+    file.rename(file.with_name(f"{file.name}.part"))
+    await Backups(empty_database, target, backups.deployment).restore(taken)
+    assert await contents(empty_database) == await contents(backups.database_url)
+    assert check(taken, target).batches == 2
+    assert data_path(target, bytes.fromhex(file.stem)).exists()
+    assert tables.digest_of(file) == tables.digest_of(backups.data_dir / file.name)
