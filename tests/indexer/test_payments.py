@@ -272,6 +272,29 @@ async def test_vouchers_are_redeemed_once(world: World, paid: Any) -> None:
     assert listed["items"] == [found]
 
 
+async def test_a_book_that_is_older_than_the_chain_charges_nothing_twice(
+    world: World, paid: Any
+) -> None:
+    """As of a backup: vouchers that were charged, and redeemed, after it are not in it."""
+    indexer, api, channel, settings = paid
+    price, pool = await price_of(api, world), indexer.indexer.pool
+    spent = [channel.pay(price)]
+    assert (await pay(api, world, spent[0])).status_code == 200
+    await pool.execute("create table older as table voucher")
+    spent.append(channel.pay(price))
+    assert (await pay(api, world, spent[1])).status_code == 200
+    url = settings.database_url.get_secret_value()
+    assert redeem(world.chain, PAYEE_KEY, await open_vouchers(url)).amount == 2 * PRICE
+    await indexer.settle()
+    await pool.execute("delete from voucher; insert into voucher table older; drop table older")
+    assert redeem(world.chain, PAYEE_KEY, await open_vouchers(url)).transaction is None
+    for header in spent:
+        again = await pay(api, world, header)
+        assert again.json()["type"].endswith("VoucherRegressed")
+    assert (await pay(api, world, channel.pay(price))).status_code == 200
+    assert redeem(world.chain, PAYEE_KEY, await open_vouchers(url)).amount == PRICE
+
+
 def _redeem_packed(world: World, rows: list[Redemption]) -> None:
     """As an account that is receiver and authorizer sends it."""
     payee, chain = account_from_key(PAYEE_KEY), world.chain

@@ -114,9 +114,11 @@ class Follower:
         settings = self.settings
         await check_chain(self.rpc, self.deployment.chain_id)
         async with writer(settings.session_url, WRITER) as connection:
+            store = ChainStore(connection)
+            await store.begin()
             mirror = Mirror(
                 self.reader,
-                ChainStore(connection),
+                store,
                 self.deployment.chain_id,
                 settings.poll_s,
                 self.metrics,

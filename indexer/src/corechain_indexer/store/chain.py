@@ -51,6 +51,11 @@ class ChainStore:
     _unfolded: int = 0
     _tagged: bool | None = None
 
+    async def begin(self) -> None:
+        """A session of the writer: what was answered before is asked for once more. The database
+        may be an older one than that which has labelled those answers."""
+        await asked(self.connection.execute(SQL["begin_life"]))
+
     async def tip(self) -> Ref | None:
         return await (await self._known()).tip()
 

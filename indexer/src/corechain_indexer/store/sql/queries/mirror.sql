@@ -75,3 +75,8 @@ select state, sum(batches), sum(readings), sum(rejected) from gone group by stat
 -- name: committed
 -- Which of some batches are there.
 select batch_id from batch where batch_id = any($1::bigint[])
+
+-- name: begin_life
+-- Numbers of changes mean something else from now on: a database that was restored, or has lost commits in a
+-- failover, gives numbers out again.
+update change set life = default;
