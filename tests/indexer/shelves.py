@@ -137,9 +137,11 @@ async def shelf_on(database: str, redis_url: str) -> AsyncIterator[Shelf]:
     await pool
     redis = connect_cache(redis_url)
     reasons: list[str] = []
+    latest = Latest(redis, pool, reasons.append)
     try:
-        yield Shelf(database, pool, redis, Latest(redis, pool, reasons.append), reasons)
+        yield Shelf(database, pool, redis, latest, reasons)
     finally:
+        await latest.close()
         await redis.aclose()
         await pool.close()
 

@@ -373,4 +373,5 @@ async def test_a_cluster_takes_every_command_of_the_indexer(
         assert await writer.add(values) == []
         latest = Latest(books.redis, books.pool)
         held = await latest._held(devices)
-        assert all(held[device] for device in devices)
+        assert all(held[device].values for device in devices)
+        await latest.close()

@@ -159,6 +159,7 @@ class Indexer:
     async def close(self) -> None:
         await self.http.aclose()
         await self.series_sink.close()
+        await self.latest.close()
         await self.redis.aclose()
         self.archive.close()
         await self.follower.close()

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from msgspec.structs import astuple
+import msgspec
 
 from corechain.protocol.errors import NotFound, UnknownBatch, UnknownDevice
-from corechain.protocol.provenance import provenance_of
 from corechain.protocol.reading import Reading
 from corechain.protocol.rewards import Owner, RewardSchedule
 from corechain_indexer.api import rows, schemas
@@ -237,16 +236,18 @@ class Handlers:
         next_from = found[limit].start if len(found) > limit else None
         return schemas.Series(metric.code, bucket, items, next_from)
 
-    async def latest(self, params: Params) -> schemas.Latest:
+    async def latest(self, params: Params) -> msgspec.Raw:
+        """A `schemas.Latest`."""
         params.only("device", *BOUNDS)
         device = params.device()
         if device is None:
             raise InvalidQuery("device", "is required")
         bound = await newest_block(self.pool, params)
         values = self.latest_values
-        newest = await (values.of(device) if bound is None else values.up_to(device, bound))
-        items = [schemas.Newest(*astuple(n)) for n in newest]
-        return schemas.Latest(hexed(device), items, provenance_of(device))
+        items = await (
+            values.json_of(device) if bound is None else values.json_up_to(device, bound)
+        )
+        return rows.latest(device, items)
 
     async def reward(self, params: Params) -> schemas.Reward:
         params.only()

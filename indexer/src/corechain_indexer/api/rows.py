@@ -3,6 +3,8 @@
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from corechain.protocol.batch import Header
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.provenance import provenance_of
@@ -113,6 +115,12 @@ def readings(device: bytes, found: "Sequence[ReadingRow]") -> list[schemas.Readi
         )
         for metric, observed_at, batch_id, position, value, flag, cell, finality in found
     ]
+
+
+def latest(device: bytes, items: bytes) -> msgspec.Raw:
+    """A `schemas.Latest` of items that are JSON already."""
+    tail = f',"provenance":"{provenance_of(device).value}"}}'
+    return msgspec.Raw(f'{{"device":"{hexed(device)}","items":'.encode() + items + tail.encode())
 
 
 def rejection(row: "Record") -> schemas.Rejection:

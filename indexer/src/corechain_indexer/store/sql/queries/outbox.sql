@@ -46,16 +46,24 @@ select id, device from stale_device order by id limit $1
 -- name: refreshed
 delete from stale_device where id = any($1::bigint[])
 
+-- name: cache_state
+-- Whether anything has changed since `cache_checks` was asked: while `change` is the same, so are verdicts and
+-- finality. (A generation is not counted there, and neither are devices that a new one finds stale.)
+select c.life || '-' || c.number as change, s.generation::text as generation,
+       exists (select from outbox where sink = 'cache') as behind,
+       exists (select from stale_device) as stale
+  from sink s cross join change c where s.name = 'cache'
+
 -- name: cache_checks
 -- Whether cached values of some devices from some batches may be served: what is stale of the former, what stands of
--- the latter, and how sure it is. All of it by index.
-select s.generation,
+-- the latter, and how sure it is, as of `change`. All of it by index.
+select c.life || '-' || c.number as change, s.generation::text as generation,
        exists (select from outbox where sink = 'cache') as behind,
        array(select distinct device from stale_device where device = any($1::bytea[])) as stale,
        (select json_object_agg(b.batch_id, finality_of(b.block_number, m.safe, m.final))
           from batch b join batch_file f using (batch_id) cross join chain_mark m
          where b.batch_id = any($2::bigint[]) and f.state = 'verified') as finality
-  from sink s where s.name = 'cache'
+  from sink s cross join change c where s.name = 'cache'
 
 -- name: newest_readings
 -- The newest reading of each device and metric, of batches up to a block: one look into the index each, and more
