@@ -43,6 +43,7 @@ from corechain_indexer.store.pages import (
 from corechain_indexer.store.readings import Readings, Wanted
 from corechain_indexer.store.segments import SEGMENT_COLUMNS, Segments
 from corechain_indexer.store.series import Bucket, SegmentSeries
+from corechain_indexer.store.series_groups import SeriesGroups
 
 DAY_S, MAX_TIME = 86_400, 2**40 - 1
 DEVICES = [DeviceId(device) for device in (bytes(20), b"\x01" + bytes(19), b"\xff" * 20)]
@@ -210,6 +211,25 @@ async def series_agree(
     window = page.device, page.metric, page.start, page.end
     found = await SegmentSeries(pool, archive).up_to(page.newest_block, *window, bucket_s, limit)
     assert found == expected
+    await series_crowd_agrees(pool, held, replace(page, newest_block=None), limit, archive)
+
+
+async def series_crowd_agrees(
+    pool: Any, held: Sequence[Held], page: PageOf, limit: int, archive: Archive
+) -> None:
+    """Series of all devices, in buckets that cut runs and in days, asked for at once."""
+    assert page.metric is not None
+    groups = SeriesGroups(pool, archive, pause_s=0.0)
+    wanted = [(device, bucket_s) for device in DEVICES for bucket_s in (3_600, 86_400)]
+    found = await asyncio.gather(
+        *(
+            groups.read(device, page.metric, page.start, page.end, bucket_s, limit)
+            for device, bucket_s in wanted
+        )
+    )
+    for (device, bucket_s), buckets in zip(wanted, found, strict=True):
+        expected = buckets_of(held, replace(page, device=device), bucket_s)
+        assert list(buckets) == expected[:limit]
 
 
 async def newest_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:

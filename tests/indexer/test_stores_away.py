@@ -8,7 +8,7 @@ import pytest
 
 from corechain_indexer.errors import SeriesUnavailable
 from corechain_indexer.following import Role
-from corechain_indexer.store.series import SegmentSeries
+from corechain_indexer.store.series_groups import SeriesGroups
 from indexer.support import Driven, World, device_of, driven, get, settings_of
 
 
@@ -62,7 +62,7 @@ async def test_a_series_database_that_is_down_is_named_and_leaves_the_service_re
         indexer = driving.indexer
         step = next(e.step for e in driving.exporter.exporters if e.sink is indexer.series_sink)
         assert await indexer.series_sink.patiently(step), "it is tried again"
-        assert isinstance(indexer.series, SegmentSeries), "nobody reads from it unless he says so"
+        assert isinstance(indexer.series, SeriesGroups), "nobody reads from it unless he says so"
         async with driving.api() as api:
             ready = await get(api, "/ready")
             assert "InfluxDB is not told what changes: Client" in ready["warnings"][0]

@@ -65,6 +65,7 @@ from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import PrimaryFirst, ReplicaReads, one_source
 from corechain_indexer.store.series import SegmentSeries, Series
+from corechain_indexer.store.series_groups import SeriesGroups
 from corechain_indexer.verifier import Verifier
 from corechain_indexer.wiring import admission_of, paywall_of
 from corechain_indexer.withdrawals import WithdrawalWatch
@@ -136,10 +137,11 @@ class Indexer:
         self.completeness = Completeness(self.reads, self.deployment.contracts, self._source)
 
     def _series(self) -> Series:
-        segments, influx = SegmentSeries(self.reads, self.archive), influx_of(self.settings)
+        influx = influx_of(self.settings)
         self.series_sink = SeriesSink(influx, self.metrics, archive=self.archive)
         if influx is None or not self.settings.influx_reads:
-            return segments
+            return SeriesGroups(cast("Database", self.readers), self.archive, self.replica)
+        segments = SegmentSeries(self.reads, self.archive)
         return BackedSeries(influx, segments, self._bypassed("series"))
 
     @property

@@ -19,11 +19,13 @@ from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.params import Params
 from corechain_indexer.store.levels import LevelStore
 from corechain_indexer.store.reads import Reads
+from corechain_indexer.store.series_groups import Wanted, whole_series
 
 log = structlog.get_logger(__name__)
 
 PLANNED = 6
 """Times that each question is asked on each connection: from then on Postgres keeps a plan."""
+NOBODY, DAY_S = bytes(20), 86_400
 LIMIT_S = 10.0
 """It takes half a second. A store that is slow to answer these will be slow to answer others."""
 
@@ -54,9 +56,12 @@ class Warming:
             lambda: handlers.latest(self._of_a_device()),
             lambda: handlers.readings(self._of_a_device()),
             lambda: handlers.series(self._of_a_device("&metric=1")),
+            # By itself: who asks at the same time is answered by one connection.
+            lambda: whole_series(handlers.pool, [Wanted(NOBODY, 1, 0, 0, DAY_S, 1)]),
             lambda: handlers.statistics(self._of_a_device("&metric=1")),
             lambda: handlers.status(_params("")),
             lambda: reads.batches(0, 1),
+            lambda: reads.batch(0),
             lambda: reads.verified_between(0, 0),
             lambda: reads.headers_of([]),
             lambda: reads.change(),

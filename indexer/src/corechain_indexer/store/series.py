@@ -66,6 +66,20 @@ class SegmentSeries:
         limit: int,
     ) -> Sequence[Bucket]:
         """`read`, of batches up to a block. Raises StoreUnavailable, ArchiveUnavailable."""
+        question = (device, metric, start, end, bucket_s, limit)
+        return (await self.opened(newest_block, *question))[0]
+
+    async def opened(
+        self,
+        newest_block: int | None,
+        device: bytes,
+        metric: int,
+        start: int,
+        end: int,
+        bucket_s: int,
+        limit: int,
+    ) -> tuple[Sequence[Bucket], bool]:
+        """As `up_to`, and whether leaves were read for it."""
         arguments = (device, metric, start, end, bucket_s, limit, newest_block)
         rows = await asked(self.pool.fetch(SQL["series"], *arguments))
         whole = [
@@ -74,10 +88,10 @@ class SegmentSeries:
             if row["whole"]
         ]
         if len(whole) == len(rows):  # as for buckets of days: no segment crosses one
-            return sorted(whole, key=lambda bucket: bucket.start)[:limit]
+            return sorted(whole, key=lambda bucket: bucket.start)[:limit], False
         opened = await self.archive.opened([row for row in rows if not row["whole"]], run_in)
         cut = b"".join(slice_of(row, *run_in(row)) for row in opened)
-        return _joined(whole, opened_buckets(cut, start, end, bucket_s))[:limit]
+        return _joined(whole, opened_buckets(cut, start, end, bucket_s))[:limit], True
 
 
 def opened_buckets(leaves: bytes, start: int, end: int, bucket_s: int) -> list[Bucket]:

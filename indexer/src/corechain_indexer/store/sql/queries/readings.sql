@@ -136,3 +136,24 @@ select bucket, count, sum, min, max, false, position,
             then packed_blocks(batch_id, position / 1024, (position + count - 1) / 1024) end,
        f.archived
   from held join batch_file f using (batch_id) cross join reach where not whole and first_at <= reach.last
+
+-- name: whole_series
+-- Series for some who ask together, each as `series` says it, by columns: all whose segments lie within the window and
+-- within a bucket, as with buckets of days, so that no leaves are read. `starts` is null for the others, which are
+-- asked for by themselves. The arguments stand in sub-selects as in `single_readings`.
+select q.n, a.*
+  from unnest((select $1::bytea[]), (select $2::integer[]), (select $3::bigint[]), (select $4::bigint[]),
+              (select $5::bigint[]), (select $6::integer[])) with ordinality
+       q (device, metric, start, stop, bucket_s, most, n)
+  left join lateral (
+       select coalesce((array_agg(bucket))[:q.most], '{}') as starts, (array_agg(count))[:q.most] as counts,
+              (array_agg(sum))[:q.most] as sums, (array_agg(min))[:q.most] as least, (array_agg(max))[:q.most] as greatest
+         from (select last_at - mod(last_at, q.bucket_s) as bucket, sum(count)::bigint as count,
+                      sum(sum)::bigint as sum, min(min) as min, max(max) as max,
+                      bool_and(first_at >= q.start and last_at <= q.stop
+                               and first_at >= last_at - mod(last_at, q.bucket_s)) as whole
+                 from segment
+                where device = q.device and metric = q.metric and last_at >= q.start
+                  and last_at <= q.stop - mod(q.stop, 86400) + 86399 and first_at <= q.stop
+                group by 1 order by 1) filled
+       having coalesce(bool_and(whole), true)) a on true
