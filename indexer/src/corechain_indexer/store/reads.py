@@ -78,8 +78,7 @@ class Reads:
         return await asked(self.database.fetch(SQL["batches_page"], *arguments))
 
     async def batch(self, batch_id: int) -> "Record | None":
-        found = await self.batches(batch_id - 1, 1)
-        return found[0] if found and found[0]["batch_id"] == batch_id else None
+        return await asked(self.database.fetchrow(SQL["batch"], batch_id))
 
     async def rejections(self, batch_id: int, after: int, limit: int) -> "Sequence[Record]":
         """By their ordinal in the data file."""

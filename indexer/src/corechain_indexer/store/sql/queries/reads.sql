@@ -71,6 +71,15 @@ select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state
    and ($4::bigint is null or b.block_number <= $4)
  order by b.batch_id limit $2
 
+-- name: batch
+-- As a row of `batches_page`. By itself: planned for any number of rows, and with its filters, a page is planned anew
+-- for each question, which takes three times as long as to look one batch up.
+select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state, 'pending') as state, f.reason,
+       f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
+       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root,
+       finality_of(b.block_number, m.safe, m.final) as finality
+  from batch b left join batch_file f using (batch_id) cross join chain_mark m where b.batch_id = $1
+
 -- name: rejections_page
 select ordinal, device, sequence, metric, cell, observed_at, value, reasons from rejection
  where batch_id = $1 and ordinal > $2::bigint order by ordinal limit $3
