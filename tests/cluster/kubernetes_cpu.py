@@ -8,7 +8,6 @@ given the public overlay, and metrics of its pods
 """
 
 import copy
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 from support.cluster import record
 from support.cpu_metrics import Load, cpu_metrics
-from support.manifests import Document, Site
+from support.manifests import Document, Site, listed
 from support.running_site import running_site
 from support.scaled import CALM, Scaled
 
@@ -45,8 +44,7 @@ def cores_a_pod(service: str) -> float:
 
 @pytest.fixture
 def load(tmp_path: Path) -> Iterator[Load]:
-    manifests = "\n---\n".join(map(json.dumps, calm()))
-    with running_site(tmp_path, manifests) as plane, cpu_metrics(plane) as said:
+    with running_site(tmp_path, listed(calm())) as plane, cpu_metrics(plane) as said:
         yield said
 
 

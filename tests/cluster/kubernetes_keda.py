@@ -5,23 +5,22 @@ given the public overlay, KEDA, and a broker with a partition for each lane
   with no frame on the bus there are two aggregators
   as frames come there is a pod for each 500 that nobody has acknowledged, up to one a lane
   once they are acknowledged there are two again
+  while the broker is away there are as many as `fallback` says; once it is back, two again
 """
 
 import asyncio
 import copy
-import json
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from math import ceil
-from pathlib import Path
 
 import pytest
 from relayer.buses import frame, kafka_at, session
 from support.cluster import record
-from support.control_plane import needed
+from support.control_plane import ControlPlane, needed
 from support.keda import keda
-from support.manifests import Document, Site
+from support.manifests import Document, Site, listed
 from support.processes import PATIENCE_S
 from support.running_site import running_site
 from support.scaled import CALM, Scaled
@@ -62,21 +61,30 @@ def secrets() -> list[Document]:
     ]
 
 
-@pytest.fixture
-def broker(tmp_path: Path) -> Iterator[KafkaServer]:
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaServer]:
     needed("keda-operator", "keda-adapter")
-    server = KafkaServer(tmp_path / "kafka")
+    server = KafkaServer(tmp_path_factory.mktemp("kafka"))
     try:
         yield server.start()
     finally:
         server.kill()
 
 
+@pytest.fixture(scope="module")
+def plane(broker: KafkaServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    manifests = listed(scaled_by(broker.address))
+    with running_site(tmp_path_factory.mktemp("plane"), manifests) as running, keda(running):
+        yield running
+
+
 @pytest.fixture
-def aggregators(broker: KafkaServer, tmp_path: Path) -> Iterator[Scaled]:
-    manifests = "\n---\n".join(map(json.dumps, scaled_by(broker.address)))
-    with running_site(tmp_path, manifests) as plane, keda(plane):
-        yield Scaled(plane, "aggregator")
+def aggregators(broker: KafkaServer, plane: ControlPlane) -> Scaled:
+    """With no frame on the bus."""
+    assert asyncio.run(append(broker.url, 0)) == 0
+    found = Scaled(plane, "aggregator")
+    found.become(FEWEST, lag=0)
+    return found
 
 
 async def append(url: str, frames: int) -> int:
@@ -105,8 +113,6 @@ async def acknowledge_all(url: str) -> int:
 
 
 def test_aggregators_follow_the_lag_of_kafka(broker: KafkaServer, aggregators: Scaled) -> None:
-    assert asyncio.run(append(broker.url, 0)) == 0
-    aggregators.become(FEWEST, lag=0)
     for pods in (4, MOST):
         lag = asyncio.run(append(broker.url, pods * FRAMES_A_POD - sum_of(aggregators)))
         assert ceil(lag / FRAMES_A_POD) == pods
@@ -119,3 +125,13 @@ def test_aggregators_follow_the_lag_of_kafka(broker: KafkaServer, aggregators: S
 def sum_of(aggregators: Scaled) -> int:
     """Frames on the bus now: those of the last step."""
     return int(aggregators.steps[-1]["lag"])
+
+
+def test_there_are_as_many_as_fallback_says_while_kafka_is_away(
+    broker: KafkaServer, aggregators: Scaled
+) -> None:
+    broker.kill()
+    aggregators.become(SCALED["fallback"]["replicas"])
+    broker.start()
+    aggregators.become(FEWEST, lag=0)
+    record("kubernetes_keda_fallback", hpa_steps=aggregators.steps, kills={"kafka": 1})

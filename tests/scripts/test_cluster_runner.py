@@ -6,16 +6,20 @@ given a limit that is over
   what is left is not run, and says so
 given figures that tests have recorded
   those of this run alone are summed up
+given the workflow that runs every night
+  it calls what the Makefile has, and keeps the tools where they are looked for
 given the repository
   every row is a file with tests; a file of tests/cluster without a row is run too
 """
 
 import json
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from support.loading import loaded
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -109,3 +113,16 @@ def test_a_file_without_a_row_is_run_too(tool: ModuleType, tmp_path: Path) -> No
     assert [row.name for row in rows] == ["listed", "new_one"]
     with pytest.raises(SystemExit, match="no test is called other: there are listed, new_one"):
         tool.rows(["other"], tmp_path, [listed])
+
+
+def test_every_night_calls_what_the_makefile_has() -> None:
+    text = (REPOSITORY / ".github" / "workflows" / "nightly.yml").read_text()
+    steps = yaml.safe_load(text)["jobs"]["cluster"]["steps"]
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = set(re.findall(r"^([\w-]+):", makefile, re.MULTILINE))
+    called = [step["run"].removeprefix("make ") for step in steps if "run" in step]
+    assert called == ["setup", "cluster-tools", "test-cluster"]
+    assert targets.issuperset(called)
+    (kept,) = [step["with"] for step in steps if "actions/cache@" in step.get("uses", "")]
+    cache = loaded("tools/ensure_cluster_tools.py").cache_folder({"HOME": "~"})
+    assert Path(kept["path"]).expanduser() == cache

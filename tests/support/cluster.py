@@ -67,8 +67,9 @@ class Fleet:
         return "--home", self.network.home
 
     @contextmanager
-    def sending(self, *words: object) -> "Iterator[subprocess.Popen[bytes]]":
-        """Enrols and signs first; waits at the end until all is sent."""
+    def sending(self, *words: object, whole: bool = True) -> "Iterator[subprocess.Popen[bytes]]":
+        """Enrols and signs first; waits at the end until all is sent. Not `whole`: ends the sender,
+        which waits for the answers to what is under way."""
         shape = "--devices", self.devices, "--name", "cluster"
         file = self.folder / "signed"
         run("fleet", "enrol", *shape, *self._home)
@@ -78,7 +79,11 @@ class Fleet:
         with subprocess.Popen(command("fleet", "send", file, *options)) as process:
             try:
                 yield process
-                assert process.wait(FLEET_LIMIT_S) == 0
+                if whole:
+                    assert process.wait(FLEET_LIMIT_S) == 0
+                else:
+                    process.terminate()
+                    process.wait(FLEET_LIMIT_S)
             finally:
                 process.kill()
 

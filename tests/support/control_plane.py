@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 from corechain.devnet.process import LOCALHOST, Command, free_port
 from corechain.devnet.servers import Server
 from support.kwok import POD_STAGES
-from support.manifests import REPOSITORY, Site
+from support.manifests import REPOSITORY, Site, listed
 from support.processes import PATIENCE_S
 
 TOKEN = "token-of-the-tests"
@@ -178,8 +178,7 @@ class ControlPlane:
         return json.loads(self.done("get", kind, "-o", "json", *words))
 
     def apply(self, *documents: dict[str, Any]) -> None:
-        listed = {"apiVersion": "v1", "kind": "List", "items": list(documents)}
-        self.done("apply", "-f", "-", text=json.dumps(listed))
+        self.done("apply", "-f", "-", text=listed(documents))
 
     def write(self) -> None:
         cluster = {"server": f"https://{LOCALHOST}:{self.port}", "insecure-skip-tls-verify": True}
@@ -256,13 +255,14 @@ def _flagged(**flags: str | int | Path) -> list[str]:
 
 
 @contextmanager
-def controllers(plane: ControlPlane) -> Iterator[None]:
-    """Controller manager, scheduler and kwok. The autoscaler looks every 2 s and trusts at once."""
+def controllers(plane: ControlPlane, pods: Sequence[Any] = POD_STAGES) -> Iterator[None]:
+    """Controller manager, scheduler and kwok, with how its pods live. The autoscaler looks every
+    2 s and trusts at once."""
     shared = {"kubeconfig": plane.kubeconfig}
     elected = {"leader_elect": "false", "bind_address": LOCALHOST, **shared}
     manager, scheduler, kwok = free_port(), free_port(), free_port()
     stages = plane.folder / "stages.yaml"
-    stages.write_text("\n---\n".join(map(json.dumps, POD_STAGES)))
+    stages.write_text("\n---\n".join(map(json.dumps, pods)))
     parts = [
         Part(
             "kube-controller-manager",

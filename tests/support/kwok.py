@@ -65,3 +65,5 @@ POD_STAGES = (
         END_MS,
     ),
 )
+NO_STAGES = (_stage("never", [(".spec.nodeName", "In", "nowhere")], {"delete": True}),)
+"""For pods that somebody else looks after: without a stage kwok would take its own."""

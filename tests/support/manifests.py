@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -37,6 +37,12 @@ def documents(overlay: str) -> tuple[Document, ...]:
 def _schemas() -> dict[str, Any]:
     text = (REPOSITORY / "tests" / "vectors" / "kubernetes.json").read_text()
     return dict(json.loads(text))
+
+
+def listed(documents: Iterable[Document]) -> str:
+    """For `kubectl apply -f -`. One list: kubectl guesses what a stream of several is from as much
+    of it as has come when it looks first."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(documents)})
 
 
 def kind_of(document: Document) -> str:

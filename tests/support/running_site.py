@@ -1,7 +1,7 @@
 """An overlay as it runs: on a control plane with three nodes in three zones, and disks for its
 claims."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from support.control_plane import (
     needed,
     node,
 )
+from support.kwok import POD_STAGES
 
 SPACE = ("-n", "corechain")
 NODES = {"node-a": "zone-a", "node-b": "zone-b", "node-c": "zone-c"}
@@ -33,12 +34,14 @@ def volume(claim: str, mode: str, size: str) -> dict[str, Any]:
 
 
 @contextmanager
-def running_site(folder: Path, manifests: str) -> Iterator[ControlPlane]:
-    """Skips the test where the control plane is not built."""
+def running_site(
+    folder: Path, manifests: str, pods: Sequence[Any] = POD_STAGES
+) -> Iterator[ControlPlane]:
+    """`pods`: how those of kwok's nodes live. Skips the test where nothing is built."""
     needed("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok")
     with api_server(folder) as running:
         install(running)
-        with controllers(running):
+        with controllers(running, pods):
             running.apply(*(node(*place) for place in NODES.items()))
             running.apply(*(volume(*disk) for disk in DISKS))
             running.done("apply", "-f", "-", text=manifests)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
+from typing import ClassVar
 
 from corechain.devnet.errors import MissingProgram
 from corechain.devnet.process import LOCALHOST, Command, free_port
@@ -29,6 +30,7 @@ http {
     fastcgi_temp_path $folder/fastcgi;
     uwsgi_temp_path $folder/uwsgi;
     scgi_temp_path $folder/scgi;
+    $more
     include $folder/corechain.conf;
 }
 """
@@ -43,19 +45,26 @@ LIMITS = {
 }
 
 
-def backends(ports: Sequence[int]) -> str:
+NOBODY = f"server {LOCALHOST}:1 down;"
+"""NGINX takes no `upstream` without a server."""
+Place = int | str
+"""A port of this machine, or HOST:PORT."""
+
+
+def backends(places: Sequence[Place]) -> str:
     """Lines of an `upstream`. One failure in 2 s takes a backend out for 2 s."""
-    lines = (f"server {LOCALHOST}:{port} max_fails=1 fail_timeout=2s;" for port in ports)
-    return "\n    ".join(lines)
+    named = (f"{LOCALHOST}:{one}" if isinstance(one, int) else one for one in places)
+    lines = [f"server {one} max_fails=1 fail_timeout=2s;" for one in named]
+    return "\n    ".join(lines or [NOBODY])
 
 
 @dataclass(frozen=True, slots=True)
 class Behind:
-    """Ports of what stands behind, and with `tls` a folder with fullchain.pem and privkey.pem.
+    """Who stands behind, and with `tls` a folder with fullchain.pem and privkey.pem.
     `limits` as the variables of the template."""
 
-    gateways: Sequence[int]
-    apis: Sequence[int]
+    gateways: Sequence[Place]
+    apis: Sequence[Place]
     tls: Path | None = None
     limits: Mapping[str, str] = field(default_factory=dict)
 
@@ -66,6 +75,8 @@ class NginxServer(Server):
     name = "nginx"
     hint = "its log names the line of corechain.conf"
     polite = signal.SIGQUIT
+    more: ClassVar[str] = ""
+    """Directives of `http { }` besides."""
 
     def __init__(
         self,
@@ -110,8 +121,19 @@ class NginxServer(Server):
         }
         return LIMITS | dict(self.behind.limits) | own
 
+    def lead_to(self, behind: Behind) -> None:
+        """To others from now on; requests under way end where they are. As `nginx -s reload`."""
+        self.behind = behind
+        self._write()
+        if self.running:
+            os.kill(self.pid, signal.SIGHUP)
+
     def _spawn(self) -> None:
         # Here, not in `_prepare`: another port may have been taken since.
+        self._write()
+        super()._spawn()
+
+    def _write(self) -> None:
         for name in INCLUDED:
             (self.directory / name).write_text((self._source / name).read_text())
         if self.behind.tls is None:
@@ -124,9 +146,8 @@ class NginxServer(Server):
         # As envsubst with the names that we have: NGINX's own variables have none of them.
         (self.directory / "corechain.conf").write_text(template.safe_substitute(self._variables()))
         user = "user root;" if os.geteuid() == 0 else ""
-        main = Template(MAIN).substitute(folder=self.directory, user=user)
+        main = Template(MAIN).substitute(folder=self.directory, user=user, more=self.more)
         (self.directory / "nginx.conf").write_text(main)
-        super()._spawn()
 
     def _command(self) -> Command:
         return Command([self._program(), "-p", self.directory, "-c", self.directory / "nginx.conf"])
