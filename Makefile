@@ -165,9 +165,9 @@ influx: $(INFLUX) ## build InfluxDB 2 through the Go module proxy, once (7 minut
 $(INFLUX): tools/ensure_influx.py | .corechain/versions
 	@$(PYTHON) tools/ensure_influx.py && touch $@
 
-test-influx: setup $(INFLUX) ## the series in a real InfluxDB 2 (2 minutes)
+test-influx: setup $(INFLUX) ## series, tiers and set-up in a real InfluxDB 2 (4 minutes)
 	@echo "· InfluxDB 2"
-	@$(RUN) $(PYTEST) tests/influx/influx_series.py tests/influx/influx_outages.py
+	@$(RUN) $(PYTEST) tests/influx/influx_series.py tests/influx/influx_outages.py tests/influx/influx_tiers.py tests/influx/influx_setup.py
 
 .PHONY: cluster-tools images
 cluster-tools: | .corechain/versions ## build a Kubernetes control plane and KEDA, once a machine (25 minutes of CPU; Go 1.26)

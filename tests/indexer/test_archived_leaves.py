@@ -209,7 +209,7 @@ async def test_who_moves_and_who_copies_wait_for_a_folder_that_is_away(old: Driv
     async def step() -> bool:
         raise ArchiveUnavailable(NAME, "No such file")
 
-    assert await old.indexer.series_sink.patiently(step)  # and is asked again after a pause
+    assert await old.indexer.series_sinks[0].patiently(step)  # and is asked again after a pause
     assert any(NAME.hex() in warning for warning in old.indexer.warnings())
 
 

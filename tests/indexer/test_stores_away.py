@@ -60,10 +60,10 @@ async def test_a_series_database_that_is_down_is_named_and_leaves_the_service_re
     settings = settings_of(world, database, bus_url, influx_url="http://127.0.0.1:9")
     async with driven(settings, world) as driving:
         indexer = driving.indexer
-        step = next(e.step for e in driving.exporter.exporters if e.sink is indexer.series_sink)
-        assert await indexer.series_sink.patiently(step), "it is tried again"
+        step = next(e.step for e in driving.exporter.exporters if e.sink is indexer.series_sinks[0])
+        assert await indexer.series_sinks[0].patiently(step), "it is tried again"
         assert isinstance(indexer.series, SeriesGroups), "nobody reads from it unless he says so"
         async with driving.api() as api:
             ready = await get(api, "/ready")
             assert "InfluxDB is not told what changes: Client" in ready["warnings"][0]
-            assert "corechain_series_away 1.0" in (await api.get("/metrics")).text
+            assert 'corechain_series_away{server="1"} 1.0' in (await api.get("/metrics")).text

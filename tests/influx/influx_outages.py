@@ -89,6 +89,15 @@ async def is_told(kept: Kept) -> None:
     await until(empty)
 
 
+async def has_begun(kept: Kept) -> None:
+    """Waits until the bucket is cleared, and known: what is written before that goes."""
+
+    async def known() -> bool:
+        return bool(await kept.pool.fetchval("select target <> '' from sink where name = 'series'"))
+
+    await until(known)
+
+
 async def has_all_points(kept: Kept, server: InfluxServer, bucket: str = BUCKET) -> None:
     """Point by point, those of Postgres."""
     query = (
@@ -135,7 +144,7 @@ async def test_a_server_that_hangs_delays_a_query_once(
     reasons: list[str] = []
     with FaultProxy(influx_server.port) as proxy:
         async with exporting(database, f"http://127.0.0.1:{proxy.port}", bucket) as (_, series):
-            copy = BackedSeries(series, SegmentSeries(pool), reasons.append)  # type: ignore[arg-type]
+            copy = BackedSeries([series], SegmentSeries(pool), reasons.append)  # type: ignore[arg-type]
             kept = Kept(pool, copy)  # type: ignore[arg-type]
             await kept.verify(1, hourly(), settle=False)
             await is_told(kept)
@@ -143,12 +152,12 @@ async def test_a_server_that_hangs_delays_a_query_once(
             for _ in range(20):
                 await kept.is_exact()
             assert set(reasons) == {"away"}
-            known = copy._away_until
+            known = copy.asked_in_turn[0].away_until
             await kept.ask()
-            assert copy._away_until == known, "nobody asked it again"
+            assert copy.asked_in_turn[0].away_until == known, "nobody asked it again"
             await kept.verify(2, hourly(DEVICES[1]), settle=False)
             proxy.become(PASS)
-            copy._away_until = 0.0
+            copy.asked_in_turn[0].away_until = 0.0
             await is_told(kept)
             reasons.clear()
             await kept.is_exact()
@@ -173,7 +182,7 @@ async def test_a_bucket_that_was_made_anew_is_filled_from_the_beginning(
     influx_server.create_bucket("fleeting")
     kept = Kept(pool, SegmentSeries(pool))  # type: ignore[arg-type]
     async with exporting(database, influx_server.url, "fleeting") as (sink, series):
-        copy = BackedSeries(series, SegmentSeries(pool))  # type: ignore[arg-type]
+        copy = BackedSeries([series], SegmentSeries(pool))  # type: ignore[arg-type]
         await kept.verify(1, hourly(), settle=False)
         await is_told(kept)
         kept.series = copy
@@ -258,10 +267,10 @@ async def test_a_field_of_another_type_is_refused_and_postgres_answers_for_its_t
 ) -> None:
     reasons: list[str] = []
     async with exporting(database, influx_server.url, bucket) as (sink, series):
-        copy = BackedSeries(series, SegmentSeries(pool), reasons.append)  # type: ignore[arg-type]
+        copy = BackedSeries([series], SegmentSeries(pool), reasons.append)  # type: ignore[arg-type]
         kept = Kept(pool, copy)  # type: ignore[arg-type]
         await is_told(kept)
-        await until(lambda: series._place)
+        await has_begun(kept)
         # A week has a shard of its own, and its own types.
         influx_server.write(f'corechain_reading,a=b scaled="text" {START}000000000', bucket)
         await kept.verify(1, hourly(hours=3), settle=False)

@@ -110,7 +110,7 @@ async def test_a_time_that_influxdb_has_not_is_told_and_postgres_answers_for_it(
     kept: Kept, database: str
 ) -> None:
     reasons: list[str] = []
-    backed = BackedSeries(kept.series, SegmentSeries(kept.pool), reasons.append)  # type: ignore[arg-type]
+    backed = BackedSeries([kept.series], SegmentSeries(kept.pool), reasons.append)  # type: ignore[arg-type]
     sink = SeriesSink(kept.series, Metrics())  # type: ignore[arg-type]
     await kept.verify(1, hourly(hours=1), settle=False)
     await kept.verify(2, hourly(first=LAST_S + 1, hours=1), settle=False)
@@ -133,7 +133,7 @@ async def test_a_bucket_that_forgets_is_not_asked_for_what_it_may_have_forgotten
     try:
         async with opened(database) as pool:
             now = START + 30 * DAY_S
-            backed = BackedSeries(series, SegmentSeries(pool), reasons.append, lambda: now)
+            backed = BackedSeries([series], SegmentSeries(pool), reasons.append, lambda: now)
             await export(database, series)
             kept = Kept(pool, backed)
             assert await kept.ask(start=now - DAY_S + HOUR_S) == []

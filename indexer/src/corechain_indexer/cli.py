@@ -9,12 +9,23 @@ import typer
 
 from corechain.cli import NOTHING_CHECKED
 from corechain.option_checks import url_option
-from corechain.service.command import WRONG_SETTING, configured, refuse, roles_of, run_to_end
+from corechain.service.command import (
+    FAILED,
+    WRONG_SETTING,
+    configured,
+    refuse,
+    roles_of,
+    run_to_end,
+)
 from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
 from corechain_indexer.settings import load_settings
 
 commands = typer.Typer(help="Mirror of the chain and query API.", no_args_is_help=True)
+
+
+influx = typer.Typer(help="The InfluxDB that readings are copied to.", no_args_is_help=True)
+commands.add_typer(influx, name="influx")
 
 
 def register(app: typer.Typer) -> None:
@@ -192,3 +203,47 @@ def redeem() -> None:
         typer.echo(json.dumps(done.summary(), indent=2))
 
     run_to_end(main())
+
+
+@influx.command()
+def setup(
+    check: Annotated[bool, typer.Option(help="Change nothing; exit with 1 if it differs.")] = False,
+    shorten: Annotated[
+        bool, typer.Option(help="Let buckets keep less than they do, which deletes points.")
+    ] = False,
+    folder: Annotated[
+        Path,
+        typer.Option("--secrets", help="Folder of the tokens, each a file of mode 0600."),
+    ] = Path("influx-secrets"),
+) -> None:
+    """Make buckets, downsampling tasks and tokens in each InfluxDB of INDEXER_INFLUX_URL.
+
+    What is there already stays. Prints what differed from the settings, a line each. An InfluxDB
+    that has users needs its operator token in the file `admin-token` of the folder; a new one gets
+    its first user. Tokens are written into the folder and shown nowhere.
+    """
+    from corechain.protocol.errors import CoreChainError
+    from corechain_indexer.influx_setup import EXPORTER, READER, set_up
+
+    try:
+        settings = load_settings()  # not the deployment: contracts may come later
+    except InvalidSetting as error:
+        refuse(error, WRONG_SETTING)
+    configure_logs(settings.log_level)
+    if not settings.influx_urls:
+        refuse(InvalidSetting("INDEXER_INFLUX_URL is not set"), WRONG_SETTING)
+    said: list[str] = []
+    try:
+        set_up(settings, folder, said, check=check, shorten=shorten)
+    except (CoreChainError, OSError) as error:
+        which = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+        refuse(CoreChainError(f"{which}{error}"), FAILED)
+    finally:
+        for sentence in said:
+            typer.echo(sentence)
+    if not said:
+        typer.echo("all is as the settings say")
+    if not check:
+        typer.echo(f"the mirror: INDEXER_INFLUX_TOKEN_FILE={folder / EXPORTER}")
+        typer.echo(f"who only reads: {folder / READER}")
+    raise typer.Exit(1 if check and said else 0)

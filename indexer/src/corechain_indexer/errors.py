@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 
@@ -36,6 +37,58 @@ class LinesRefused(ProtocolError):
         count = sum(refusal.count for refusal in refusals)
         super().__init__(f"{count} readings of batch {batch_id} are refused: {refusals[0].why}")
         self.batch_id, self.refusals = batch_id, tuple(refusals)
+
+
+class AdminTokenMissing(ProtocolError):
+    """Whoever sets up an InfluxDB that has users needs its operator token."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"there is no operator token in {path}: write it there (mode 0600), of several servers "
+            "one each, comma separated"
+        )
+        self.path = path
+
+
+class AdminTokenRefused(ProtocolError):
+    """InfluxDB does not take the token, or it lacks a right."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(
+            f"InfluxDB refuses the operator token ({code}): it takes one with all rights in the "
+            "organisation (`influx auth list`, or that of the first user)"
+        )
+        self.code = code
+
+
+class NoInfluxDB(ProtocolError):
+    """What answers is no InfluxDB 2."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(
+            f"what answers ({code}) is no InfluxDB 2: INDEXER_INFLUX_URL is its root, without a "
+            "path; InfluxDB 1 and 3 have no /api/v2/setup"
+        )
+        self.code = code
+
+
+class RetentionShortened(ProtocolError):
+    """A bucket would delete what it keeps."""
+
+    def __init__(self, bucket: str, held: str, wanted: str) -> None:
+        super().__init__(
+            f"bucket {bucket} is {held}, and would be {wanted}, which deletes older points: set "
+            "INDEXER_INFLUX_KEEP_DAYS as it is, or say --shorten"
+        )
+        self.bucket, self.held, self.wanted = bucket, held, wanted
+
+
+class SetupRefused(ProtocolError):
+    """InfluxDB does not make what it was asked to."""
+
+    def __init__(self, code: int, why: str) -> None:
+        super().__init__(f"InfluxDB refuses ({code}): {why}")
+        self.code, self.why = code, why
 
 
 class FacilitatorUnavailable(TransportError):

@@ -35,7 +35,9 @@ async def _leaves(connection: "Conn", row: "Record") -> list[bytes]:
 class Sink(Protocol):
     """Somebody who must learn what changes in Postgres."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """Of its rows in the outbox."""
 
     async def begin(self, connection: "Conn") -> None:
         """Called once, with the lock held, before anything is emitted."""

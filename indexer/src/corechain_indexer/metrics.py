@@ -71,7 +71,14 @@ class Metrics:
             "replica_lag_seconds", "Age of what the replica of Postgres holds; +Inf if not known"
         )
         self.series_away = gauge(
-            "series_away", "1 while InfluxDB cannot be told what changes; Postgres answers"
+            "series_away",
+            "1 while an InfluxDB, by its number in the settings, cannot be told what changes",
+            "server",
+        )
+        self.series_stale = gauge(
+            "series_stale",
+            "Spans of time whose downsampled points in an InfluxDB are to be made anew",
+            "server",
         )
         self.series_refused = counter(
             "series_refused_total", "Readings that InfluxDB refused for what they are"

@@ -8,17 +8,20 @@ step may be repeated. Until the outbox is empty, Postgres answers.
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
 from corechain.service.supervision import Pause
+from corechain_indexer.downsampling import Downsampling
 from corechain_indexer.errors import ArchiveUnavailable, LinesRefused, SeriesUnavailable
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive
-from corechain_indexer.store.copied import NAME, CopyStore, Refused
+from corechain_indexer.store.copied import NAME, CopyStore, Refused, name_sinks
 from corechain_indexer.store.outbox import Outbox
 from corechain_indexer.store.points import Leaves, Span
+from corechain_indexer.store.stale import StaleSpans
+from corechain_indexer.store.tiers import MINUTE_S
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -56,26 +59,39 @@ class Erasable(Protocol):
 
 @dataclass(slots=True)
 class SeriesSink:
-    """Points of verified batches in the time series database; without one, rows just go."""
+    """Points of verified batches in a time series database; without one, rows just go. `total`:
+    how many databases there are, each with a sink; they differ by `name`."""
 
-    name: ClassVar[str] = NAME
     series: Erasable | None
     metrics: Metrics
     refused: Refused = NONE
     away: str = ""
     """What keeps the database from being told; empty while nothing does."""
     archive: Archive = NO_ARCHIVE
+    name: str = NAME
+    total: int = 1
+    downsampling: Downsampling | None = None
     _pause: Pause = field(default_factory=Pause)
 
+    @property
+    def number(self) -> str:
+        """In the order of the settings, from 1: what metrics and sentences name it by."""
+        return self.name.removeprefix(NAME).strip() or "1"
+
     def sentences(self) -> Sequence[str]:
-        """For `/ready`: this process does its work, Postgres answers instead."""
-        found = []
+        """For `/ready`: this process does its work, another database or Postgres answers."""
+        found, who = [], "InfluxDB" if self.total == 1 else f"InfluxDB {self.number}"
         if self.away:
-            found.append(f"InfluxDB is not told what changes: {self.away}")
+            found.append(f"{who} is not told what changes: {self.away}")
         if self.refused.readings:
             found.append(
-                f"InfluxDB refused {self.refused.readings} readings of {self.refused.batches} "
+                f"{who} refused {self.refused.readings} readings of {self.refused.batches} "
                 f"batches, and is not asked for their time: {self.refused.why}"
+            )
+        if self.downsampling is not None and self.downsampling.away:
+            found.append(
+                f"{who}'s downsampled points are not corrected: {self.downsampling.away} "
+                "(`corechain indexer influx setup --check` says what is missing)"
             )
         return found
 
@@ -86,15 +102,21 @@ class SeriesSink:
 
     async def begin(self, connection: "Conn") -> None:
         """Another database than the one that was filled before is filled from the beginning."""
+        downsampled = await name_sinks(connection, self.total)
+        if self.downsampling is None and self.name in downsampled:
+            # What is written from now on is noted nowhere: once turned on again, all is made anew.
+            await StaleSpans(connection, self.name).forget()
         if self.series is None:
             await Outbox(connection).retarget(self.name, "")
             return
-        store = CopyStore(connection)
+        store = CopyStore(connection, sink=self.name)
         self.series.forget_place()
         target = await self.series.target()
         if await store.target() != target:
             # Whatever it holds is from another life.
             await self.series.clear()
+            if self.downsampling is not None:
+                await StaleSpans(connection, self.name).forget()
             await store.begin_anew(target)
         self.refused = await store.refused()
 
@@ -102,12 +124,12 @@ class SeriesSink:
         """After an outage it may be another database: a bucket that was made anew is empty."""
         if self.away:
             await self.begin(connection)
-        return False
+        return self.downsampling is not None and await self.downsampling.step(connection)
 
     async def emit(self, connection: "Conn", row: "Record") -> None:
         if self.series is None:
             return
-        store = CopyStore(connection, self.archive)
+        store = CopyStore(connection, self.archive, self.name)
         if row["kind"] == "retract":
             await self._retract(store, row["batch_id"], await store.retracted(row["id"]))
         elif row["standing"]:
@@ -118,6 +140,7 @@ class SeriesSink:
         assert self.series is not None
         spans = Leaves.of(batch_id, packed).spans()
         await self.series.erase(spans)
+        await self._mark(store, spans, vanished=True)
         for standing, commitment in await store.standing(spans):
             leaves = Leaves.of(standing, await store.leaves(standing, commitment)).within(spans)
             if len(leaves.times):
@@ -127,6 +150,8 @@ class SeriesSink:
 
     async def _write(self, store: CopyStore, leaves: Leaves, *, again: bool = False) -> None:
         assert self.series is not None
+        if not again:
+            await self._mark(store, leaves.spans(), vanished=False)
         try:
             await self.series.write(leaves)
         except LinesRefused as error:
@@ -138,6 +163,12 @@ class SeriesSink:
             await store.note(error)
             self.refused = await store.refused()
 
+    async def _mark(self, store: CopyStore, spans: Sequence[Span], *, vanished: bool) -> None:
+        """Before or after the write: none of them is looked at before this row is through."""
+        if self.downsampling is not None and spans:
+            stale = StaleSpans(store.connection, self.name)
+            await stale.mark(MINUTE_S, spans, vanished=vanished)
+
     async def patiently(self, step: Callable[[], Awaitable[bool]]) -> bool:
         """One step of the exporter; an outage of the database, or of an archive that it is filled
         from, is waited for, not an end."""
@@ -147,12 +178,12 @@ class SeriesSink:
             if str(error) != self.away:
                 log.warning("series database not told", why=str(error))
             self.away = str(error)
-            self.metrics.series_away.set(1)
+            self.metrics.series_away.labels(self.number).set(1)
             asked_for = min(getattr(error, "retry_after_s", None) or 0.0, LONGEST_PAUSE_S)
             await asyncio.sleep(max(asked_for, self._pause.next(0.0)))
             return True
         if self.away:
             log.info("series database is back")
         self.away, self._pause = "", Pause()
-        self.metrics.series_away.set(0)
+        self.metrics.series_away.labels(self.number).set(0)
         return more

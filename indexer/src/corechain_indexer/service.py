@@ -59,7 +59,7 @@ from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
-from corechain_indexer.store.opened import influx_of, readers_of, replica_of
+from corechain_indexer.store.opened import influxes_of, readers_of, replica_of
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.reads import Reads
@@ -67,7 +67,7 @@ from corechain_indexer.store.replica import PrimaryFirst, ReplicaReads, one_sour
 from corechain_indexer.store.series import SegmentSeries, Series
 from corechain_indexer.store.series_groups import SeriesGroups
 from corechain_indexer.verifier import Verifier
-from corechain_indexer.wiring import admission_of, paywall_of
+from corechain_indexer.wiring import admission_of, paywall_of, series_sinks_of
 from corechain_indexer.withdrawals import WithdrawalWatch
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Indexer:
     archive: Archive = field(init=False)
     latest: Latest = field(init=False)
     series: Series = field(init=False)
-    series_sink: SeriesSink = field(init=False)
+    series_sinks: list[SeriesSink] = field(init=False)
     http: httpx.AsyncClient = field(init=False)
     withdrawals: WithdrawalWatch = field(init=False)
     completeness: Completeness = field(init=False)
@@ -137,12 +137,12 @@ class Indexer:
         self.completeness = Completeness(self.reads, self.deployment.contracts, self._source)
 
     def _series(self) -> Series:
-        influx = influx_of(self.settings)
-        self.series_sink = SeriesSink(influx, self.metrics, archive=self.archive)
-        if influx is None or not self.settings.influx_reads:
+        copies = influxes_of(self.settings)
+        self.series_sinks = series_sinks_of(self.settings, copies, self.metrics, self.archive)
+        if not copies or not self.settings.influx_reads:
             return SeriesGroups(cast("Database", self.readers), self.archive, self.replica)
         segments = SegmentSeries(self.reads, self.archive)
-        return BackedSeries(influx, segments, self._bypassed("series"))
+        return BackedSeries(copies, segments, self._bypassed("series"))
 
     @property
     def _source(self) -> Callable[[], str]:
@@ -160,7 +160,8 @@ class Indexer:
 
     async def close(self) -> None:
         await self.http.aclose()
-        await self.series_sink.close()
+        for sink in self.series_sinks:
+            await sink.close()
         await self.latest.close()
         await self.redis.aclose()
         self.archive.close()
@@ -200,14 +201,14 @@ class Indexer:
 
     def sinks(self) -> list[Sink]:
         """Who learns of what was verified or undone, each in a loop of its own."""
-        return [CacheSink(self.redis, self.deployment.chain_id), self.series_sink]
+        return [CacheSink(self.redis, self.deployment.chain_id), *self.series_sinks]
 
     async def export(self, sink: Sink) -> None:
         """One session of a sink's exporter: the only one that emits to it."""
         async with writer(self.settings.session_url, f"{WRITER} {sink.name}") as connection:
             step = Exporter(connection, sink).step
-            if sink is self.series_sink:
-                step = partial(self.series_sink.patiently, step)
+            if isinstance(sink, SeriesSink):
+                step = partial(sink.patiently, step)
             wake = self.verified.heard_by(sink.name)
             await until_woken(step, wake, self.settings.poll_s)
 
@@ -336,7 +337,7 @@ class Indexer:
         return [
             *self.withdrawals.sentences(),
             *self.reader.warnings(),
-            *self.series_sink.sentences(),
+            *(sentence for sink in self.series_sinks for sentence in sink.sentences()),
             *self.archive.sentences(),
             *self.rpc.warnings(),
             *(self.replica.sentences() if self.replica else ()),

@@ -1,5 +1,6 @@
 """Parts of the service that are made from its settings."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
@@ -9,10 +10,15 @@ from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.keys import key_ring
 from corechain_indexer.api.payments import Paywall
+from corechain_indexer.downsampling import Downsampling
 from corechain_indexer.limits import Allowance
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
+from corechain_indexer.store.archive import Archive
 from corechain_indexer.store.breaker import Breaker
+from corechain_indexer.store.copied import sink_name
+from corechain_indexer.store.opened import tiers_of
 from corechain_indexer.store.quotas import Quotas
 
 if TYPE_CHECKING:
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from corechain.service.database import Database
+    from corechain_indexer.store.influx import InfluxSeries
 
 
 def admission_of(
@@ -38,6 +45,21 @@ def admission_of(
         settings.api_workers,
         breaker=breaker,
     )
+
+
+def series_sinks_of(
+    settings: Settings, copies: "Sequence[InfluxSeries]", metrics: Metrics, archive: Archive
+) -> list[SeriesSink]:
+    """One a series database; without any, one that takes the rows out."""
+    found = []
+    for number, series in enumerate(copies):
+        sink = SeriesSink(
+            series, metrics, archive=archive, name=sink_name(number), total=len(copies)
+        )
+        if settings.influx_downsamples:
+            sink.downsampling = Downsampling(tiers_of(series), sink.name, sink.number, metrics)
+        found.append(sink)
+    return found or [SeriesSink(None, metrics)]
 
 
 def paywall_of(

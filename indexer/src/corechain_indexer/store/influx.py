@@ -25,12 +25,14 @@ from corechain_indexer.store.points import (
     FIELD,
     LAST_S,
     MEASUREMENT,
+    NANO,
     Leaves,
     Points,
     Span,
     name_of,
 )
 from corechain_indexer.store.series import Bucket
+from corechain_indexer.store.tiers import quoted
 
 # The library declares the enumeration and takes its strings.
 NANOSECONDS = cast(WritePrecision, WritePrecision.NS)
@@ -75,13 +77,6 @@ async def _done(answer: Awaitable[T]) -> T:
         raise SeriesUnavailable(_why(error), _retry_after(error)) from error
     except (ClientError, OSError, TimeoutError) as error:
         raise SeriesUnavailable(reason_of(error)) from error
-
-
-def _quoted(text: str) -> str:
-    """A string of Flux, in which ${…} would be replaced."""
-    for special in ("\\", '"', "$"):
-        text = text.replace(special, "\\" + special)
-    return f'"{text}"'
 
 
 def flux(
@@ -168,14 +163,21 @@ class InfluxSeries:
         bucket that was made anew, and is empty, nobody writes or reads on. Raises
         SeriesUnavailable."""
         if self._place is None or time.monotonic() - self._asked_at > KEPT_FOR_S:
-            query = f"buckets() |> filter(fn: (r) => r.name == {_quoted(self.bucket)})"
-            tables = await _done(self.client.query_api().query(query, self.org))
-            found = [row.values for table in tables for row in table.records]
-            if not found:
-                raise SeriesUnavailable(f"there is no bucket {self.bucket} that we may read")
-            self._place = Place(found[0]["id"], int(found[0]["retentionPeriod"]) // 10**9)
+            self._place = await self.find(self.bucket)
             self._asked_at = time.monotonic()
         return self._place
+
+    async def find(self, bucket: str) -> Place:
+        """As the server says now. Raises SeriesUnavailable."""
+        found = await self.ask(f"buckets() |> filter(fn: (r) => r.name == {quoted(bucket)})")
+        if not found:
+            raise SeriesUnavailable(f"there is no bucket {bucket} that we may read")
+        return Place(found[0]["id"], int(found[0]["retentionPeriod"]) // NANO)
+
+    async def ask(self, query: str) -> list[dict[str, Any]]:
+        """The rows of all tables that a Flux query yields. Raises SeriesUnavailable."""
+        tables = await _done(self.client.query_api().query(query, self.org))
+        return [row.values for table in tables for row in table.records]
 
     async def target(self) -> str:
         """Which bucket it is, and how it is filled, as a digest. Raises SeriesUnavailable."""
@@ -216,17 +218,18 @@ class InfluxSeries:
 
     async def erase(self, spans: Sequence[Span]) -> None:
         """Takes out all points of these seconds. InfluxDB can only delete by time and tags."""
-        for first, last in spans:
-            stop = _moment(last, 10**9 - 1)
-            await self._delete(_moment(first), stop)
+        for span in spans:
+            await self.erase_in((await self.place()).bucket_id, span)
 
     async def clear(self) -> None:
         """Takes out all that is in our measurement."""
-        await self._delete(_moment(0), _moment(LAST_S, 10**9 - 1))
+        await self.erase([(0, LAST_S)])
 
-    async def _delete(self, start: str, stop: str) -> None:
+    async def erase_in(self, bucket_id: str, span: Span) -> None:
+        """Takes our measurement's points of these seconds out of a bucket. Raises
+        SeriesUnavailable."""
         predicate, api = f'_measurement="{MEASUREMENT}"', self.client.delete_api()
-        bucket_id = (await self.place()).bucket_id
+        start, stop = _moment(span[0]), _moment(span[1], NANO - 1)
         await _done(api.delete(start, stop, predicate, bucket_id, self.org))
 
     async def read(
@@ -238,8 +241,7 @@ class InfluxSeries:
         stop = min(end, LAST_S) + 1
         bucket_id = (await self.place()).bucket_id
         query = flux(bucket_id, device, metric, start, stop, bucket_s, limit)
-        tables = await _done(self.client.query_api().query(query, self.org))
-        return _buckets([row.values for table in tables for row in table.records], bucket_s)
+        return _buckets(await self.ask(query), bucket_s)
 
     async def close(self) -> None:
         await self.client.close()  # type: ignore[no-untyped-call]

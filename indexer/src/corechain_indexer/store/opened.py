@@ -13,6 +13,7 @@ from corechain_indexer.store.replica import REPLICA, Replica, ReplicaReads
 if TYPE_CHECKING:
     from corechain.service.database import Database
     from corechain_indexer.store.influx import InfluxSeries
+    from corechain_indexer.store.influx_tiers import InfluxTiers
 
 
 def pool_of(settings: Settings) -> "Database":
@@ -27,19 +28,25 @@ def readers_of(settings: Settings) -> Readers:
     return Readers(settings.database_url.get_secret_value(), pooled)
 
 
-def influx_of(settings: Settings) -> "InfluxSeries | None":
-    """Needs a running event loop; connects when it is first used."""
+def influxes_of(settings: Settings) -> "list[InfluxSeries]":
+    """One a URL, in order. Needs a running event loop; they connect when they are first used."""
     if settings.influx_url is None:
-        return None
+        return []
     # Its client takes a second of the start: only who has an InfluxDB waits for it.
     from corechain_indexer.store.influx import open_series
 
-    return open_series(
-        settings.influx_url.get_secret_value(),
-        settings.influx_token.get_secret_value(),
-        settings.influx_org,
-        settings.influx_bucket,
-    )
+    places = zip(settings.influx_urls, settings.influx_tokens, strict=True)
+    return [
+        open_series(url, token, settings.influx_org, settings.influx_bucket)
+        for url, token in places
+    ]
+
+
+def tiers_of(series: "InfluxSeries") -> "InfluxTiers":
+    """Its downsampled buckets."""
+    from corechain_indexer.store.influx_tiers import InfluxTiers
+
+    return InfluxTiers(series)
 
 
 def replica_of(

@@ -1,22 +1,35 @@
 -- name: series_lacks
--- Why the series database cannot answer for a window; null when it can. It has still to learn something, another
+-- Why a series database cannot answer for a window; null when it can. It has still to learn something, another
 -- one was filled, or it has refused readings of the window.
-select case when target <> $1 or exists (select from outbox where sink = 'series') then 'behind'
-            when exists (select from series_refused where first_at <= $3 and last_at >= $2) then 'refused' end
-  from sink where name = 'series'
+select case when target <> $1 or exists (select from outbox where sink = $4) then 'behind'
+            when exists (select from series_refused where sink = $4 and first_at <= $3 and last_at >= $2)
+            then 'refused' end
+  from sink where name = $4
 
 -- name: series_refused
 select count(distinct batch_id) as batches, coalesce(sum(count), 0)::bigint as readings, min(why) as why
-  from series_refused
+  from series_refused where sink = $1
 
 -- name: note_refused
-insert into series_refused (batch_id, count, first_at, last_at, why) values ($1, $2, $3, $4, $5)
+insert into series_refused (sink, batch_id, count, first_at, last_at, why) values ($1, $2, $3, $4, $5, $6)
 
 -- name: forget_refused
-delete from series_refused where batch_id = $1
+delete from series_refused where sink = $1 and batch_id = $2
 
 -- name: forget_all_refused
-truncate series_refused
+delete from series_refused where sink = $1
+
+-- name: series_sinks
+select name, downsampled <> '' as downsampled from sink where name = 'series' or name like 'series %'
+
+-- name: hold_batches
+lock table batch, batch_file in share mode
+
+-- name: forget_sinks
+delete from sink where name like 'series %' and not name = any($1::text[])
+
+-- name: add_sinks
+insert into sink (name) select unnest($1::text[]) on conflict (name) do nothing
 
 -- name: retracted_leaves
 select leaves, packed, archived from outbox where id = $1
