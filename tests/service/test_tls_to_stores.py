@@ -1,0 +1,171 @@
+"""Services reach Postgres and Redis by TLS, and nobody else in their place.
+
+given a Postgres and a Valkey behind TLS, with a certificate of an authority of our own
+  when a URL names that authority
+    it is connected to, by TLS, by all that services connect with
+  when it names another one, the server has another name, or speaks no TLS
+    it is an outage that names the reason, and nothing was asked
+"""
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from support.kafka_secure import make_certificate
+
+from corechain.service.database import asked, connect, create_pool, writer
+from corechain.service.errors import StoreUnavailable
+from corechain_indexer.store.latest import CacheUnavailable, connect_cache, told
+from corechain_relayer.bus import connection as bus
+from corechain_relayer.bus.guard import Guard
+from corechain_relayer.errors import BusUnavailable
+
+SSL_REQUEST = (8).to_bytes(4, "big") + (80877103).to_bytes(4, "big")
+"""What a client of Postgres says first. Source: PostgreSQL, "Message Formats", SSLRequest."""
+PIECE = 65_536
+
+
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`server.pem` with `server-key.pem` for 127.0.0.1, and `other.pem` of somebody else."""
+    folder = tmp_path_factory.mktemp("tls")
+    for name in ("server", "other"):
+        make_certificate(folder, name)
+    return folder
+
+
+@dataclass
+class Front:
+    """TLS before a real server whose build has none. `sessions`: handshakes that came to an end;
+    `said`: bytes that came through them."""
+
+    target: int
+    context: ssl.SSLContext
+    asks_first: bool
+    port: int = 0
+    sessions: int = 0
+    said: int = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError, EOFError):
+            if self.asks_first:
+                if await reader.readexactly(len(SSL_REQUEST)) != SSL_REQUEST:
+                    writer.close()
+                    return
+                writer.write(b"S")
+            await writer.start_tls(self.context)
+            self.sessions += 1
+            inward, outward = await asyncio.open_connection("127.0.0.1", self.target)
+            await asyncio.gather(self._pass(reader, outward, 1), self._pass(inward, writer, 0))
+        writer.close()
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, counts: int
+    ) -> None:
+        with suppress(OSError):
+            while piece := await reader.read(PIECE):
+                self.said += counts * len(piece)
+                writer.write(piece)
+                await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def front(url: str, certificates: Path, *, asks_first: bool) -> AsyncIterator[Front]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates / "server-key.pem")
+    found = Front(urlsplit(url).port or 0, context, asks_first)
+    server = await asyncio.start_server(found.serve, "127.0.0.1", 0)
+    found.port = server.sockets[0].getsockname()[1]
+    try:
+        yield found
+    finally:
+        server.close()
+
+
+@pytest.fixture
+async def postgres_front(postgres: str, certificates: Path) -> AsyncIterator[Front]:
+    async with front(postgres, certificates, asks_first=True) as found:
+        yield found
+
+
+@pytest.fixture
+async def valkey_front(bus_url: str, certificates: Path) -> AsyncIterator[Front]:
+    async with front(bus_url, certificates, asks_first=False) as found:
+        yield found
+
+
+def database_at(port: int, authority: Path, host: str = "127.0.0.1") -> str:
+    options = f"sslmode=verify-full&sslrootcert={authority}"
+    return f"postgresql://postgres@{host}:{port}/postgres?{options}"
+
+
+async def test_postgres_is_known_by_its_authority(
+    postgres_front: Front, certificates: Path
+) -> None:
+    url = database_at(postgres_front.port, certificates / "server.pem")
+    connection = await connect(url)
+    assert await connection.fetchval("select 7") == 7
+    await connection.close()
+    async with writer(url, "a lane by TLS") as held, create_pool(url) as pool:
+        assert await held.fetchval("select 8") == await asked(pool.fetchval("select 8")) == 8
+    assert postgres_front.sessions == 3
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [("other", "127.0.0.1"), ("server", "localhost")],
+    ids=["another authority", "another name"],
+)
+async def test_a_postgres_that_cannot_show_who_it_is_is_away(
+    postgres_front: Front, certificates: Path, authority: str, host: str
+) -> None:
+    url = database_at(postgres_front.port, certificates / f"{authority}.pem", host)
+    with pytest.raises(StoreUnavailable, match=r"cannot be reached|SSL"):
+        await connect(url)
+    assert postgres_front.said == 0
+
+
+async def test_a_postgres_without_tls_is_away(postgres: str, certificates: Path) -> None:
+    url = database_at(urlsplit(postgres).port or 0, certificates / "server.pem")
+    with pytest.raises(StoreUnavailable, match="Postgres"):
+        await connect(url)
+
+
+def redis_at(port: int, authority: Path, host: str = "127.0.0.1") -> str:
+    return f"rediss://{host}:{port}/1?ssl_ca_certs={authority}"
+
+
+async def test_redis_is_known_by_its_authority(valkey_front: Front, certificates: Path) -> None:
+    url = redis_at(valkey_front.port, certificates / "server.pem")
+    cache = connect_cache(url)
+    assert await told(cache.ping())
+    await cache.aclose()
+    relayers = bus.connect(url, Guard(vouched=True))
+    assert await bus.asked(relayers.ping())
+    await relayers.aclose()
+    assert valkey_front.sessions == 2
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [("other", "127.0.0.1"), ("server", "localhost")],
+    ids=["another authority", "another name"],
+)
+async def test_a_redis_that_cannot_show_who_it_is_is_away(
+    valkey_front: Front, certificates: Path, authority: str, host: str
+) -> None:
+    url = redis_at(valkey_front.port, certificates / f"{authority}.pem", host)
+    cache, relayers = connect_cache(url), bus.connect(url, Guard(vouched=True))
+    with pytest.raises(CacheUnavailable):
+        await told(cache.ping())
+    with pytest.raises(BusUnavailable):
+        await bus.asked(relayers.ping())
+    for client in (cache, relayers):
+        await client.aclose()
+    assert valkey_front.said == 0
