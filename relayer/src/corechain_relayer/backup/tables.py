@@ -17,6 +17,8 @@ from corechain.service.database import (
     MIGRATION_TIMEOUT_S,
     connect,
     hang_up,
+    list_migrations,
+    note_migration,
     outages,
 )
 from corechain_relayer.backup.manifest import Manifest, Table
@@ -120,10 +122,10 @@ async def _claim(connection: "Conn") -> None:
 
 
 async def _create(connection: "Conn", texts: Sequence[tuple[str, str]]) -> None:
-    await connection.execute("create table migration (name text primary key)")
+    await list_migrations(connection)
     for name, text in texts:
         await connection.execute(text, timeout=MIGRATION_TIMEOUT_S)
-        await connection.execute("insert into migration (name) values ($1)", name)
+        await note_migration(connection, name, text)
 
 
 async def _fill(connection: "Conn", table: Table, folder: Path) -> None:

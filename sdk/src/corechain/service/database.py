@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncpg
 
-from corechain.service.errors import StoreUnavailable, WriterLockHeld, WrongDatabase
+from corechain.service.errors import (
+    NewerSchema,
+    StoreUnavailable,
+    WriterLockHeld,
+    WrongDatabase,
+)
 from corechain.service.hosts import IS_REPLICA, Hosts
 from corechain.service.reasons import reason_of
 
@@ -40,6 +45,24 @@ START_S = 5.0
 MIGRATION_LOCK = "corechain migrations"
 FIRST_MIGRATIONS = {"0001_journal.sql": "relayer", "0001_mirror.sql": "indexer"}
 """By which a database is known to be of a service."""
+MIGRATION_TABLE = """
+create table if not exists migration (
+    name text primary key, contract boolean not null default false
+)
+"""
+HAS_CONTRACT = """
+select exists (select from pg_attribute where attrelid = 'migration'::regclass
+               and attname = 'contract' and not attisdropped)
+"""
+ADD_CONTRACT = "alter table migration add column contract boolean not null default false"
+# Tables of before this column as well: a database is judged before anything is changed in it.
+APPLIED = """
+select name, coalesce((to_jsonb(migration) ->> 'contract')::boolean, false) as contract
+from migration order by name
+"""
+CONTRACT = "-- contract:"
+"""Begins a migration that versions before it cannot live with, and says why. All others only add:
+older versions run on beside newer ones, and an upgrade can be taken back."""
 BARRIER = "select pg_logical_emit_message(true, 'corechain', '')"
 """A commit that changes nothing, for what it waits for. With synchronous replication, a commit
 whose client went away while it waited for the replica is seen by everybody, and yet is lost when
@@ -253,7 +276,7 @@ async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
 async def migrate(url: str, migrations: Migrations) -> list[str]:
     """Applies the (name, SQL) pairs that are missing; returns their names. Any number may call.
 
-    Raises StoreUnavailable, WrongDatabase for one that another service has tables in.
+    Raises StoreUnavailable, WrongDatabase for one that another service has tables in, NewerSchema.
     """
     connection = await connect(url)
     try:
@@ -264,15 +287,14 @@ async def migrate(url: str, migrations: Migrations) -> list[str]:
 
 
 async def check_at_start(url: str, migrations: Migrations) -> None:
-    """Raises WrongDatabase for another service's database. One that does not answer now is asked
-    again by `migrate`."""
+    """Raises WrongDatabase for another service's database, NewerSchema. One that does not answer
+    now is asked again by `migrate`."""
     with suppress(StoreUnavailable, TimeoutError):
         async with asyncio.timeout(START_S):
             connection = await connect(url)
             try:
                 if await asked(connection.fetchval("select to_regclass('migration') is not null")):
-                    rows = await asked(connection.fetch("select name from migration"))
-                    _check_owner({row["name"] for row in rows}, migrations)
+                    _check(await asked(connection.fetch(APPLIED)), migrations)
             finally:
                 await hang_up(connection)
 
@@ -281,15 +303,37 @@ async def _migrate(connection: "Conn", migrations: Migrations) -> list[str]:
     lock = "select pg_advisory_xact_lock(hashtextextended($1, 0))"
     async with connection.transaction():
         await connection.execute(lock, MIGRATION_LOCK)
-        await connection.execute("create table if not exists migration (name text primary key)")
-        rows = await connection.fetch("select name from migration")
-        done = {row["name"] for row in rows}
-        _check_owner(done, migrations)
+        await list_migrations(connection)
+        done = _check(await connection.fetch(APPLIED), migrations)
         missing = [item for item in migrations if item[0] not in done]
         for name, text in missing:
             await _apply(connection, text, migrations)
-            await connection.execute("insert into migration (name) values ($1)", name)
+            await note_migration(connection, name, text)
     return [name for name, _ in missing]
+
+
+async def list_migrations(connection: "Conn") -> None:
+    """Makes the list of what a database has had, where there is none."""
+    await connection.execute(MIGRATION_TABLE)
+    if not await connection.fetchval(HAS_CONTRACT):
+        await connection.execute(ADD_CONTRACT)
+
+
+async def note_migration(connection: "Conn", name: str, text: str) -> None:
+    """It was applied, and whether versions that do not know it can live with it."""
+    note = "insert into migration (name, contract) values ($1, $2)"
+    await connection.execute(note, name, text.startswith(CONTRACT))
+
+
+def _check(applied: "Sequence[Record]", migrations: Migrations) -> set[str]:
+    """The names of what a database has had. Raises WrongDatabase, NewerSchema."""
+    done = {row["name"] for row in applied}
+    _check_owner(done, migrations)
+    known = {name for name, _ in migrations}
+    newer = [row["name"] for row in applied if row["contract"] and row["name"] not in known]
+    if newer:
+        raise NewerSchema(newer)
+    return done
 
 
 def _check_owner(done: Set[str], migrations: Migrations) -> None:

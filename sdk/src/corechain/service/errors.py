@@ -1,6 +1,6 @@
 """What can stop or delay a service. What is wrong with a message is `corechain.protocol.errors`."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from corechain.protocol.errors import CoreChainError, TransportError
 from corechain.service.settings import InvalidSetting
@@ -26,6 +26,18 @@ class WrongNode(Halt):
 
 class WrongDatabase(InvalidSetting):
     """The database is another service's, or another chain's: nothing was changed in it."""
+
+
+class NewerSchema(WrongDatabase):
+    """A newer version has changed the database in a way that this one cannot live with."""
+
+    def __init__(self, migrations: Sequence[str]) -> None:
+        super().__init__(
+            "DATABASE_URL: a newer version has changed this database in a way that this one cannot "
+            f"work with ({', '.join(migrations)}): run that version, or restore the backup from "
+            "before the upgrade (docs/operators/upgrade.md)"
+        )
+        self.migrations = tuple(migrations)
 
 
 class WriterLockHeld(TransportError):
