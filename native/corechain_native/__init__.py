@@ -12,6 +12,7 @@ if os.environ.get("CORECHAIN_NATIVE") == "0":
 from corechain_native.columns import columns, content_digests, reports_size
 from corechain_native.hashing import keccak256
 from corechain_native.logs import read_logs
+from corechain_native.pages import page_json
 from corechain_native.ranges import range_edges, range_proof
 from corechain_native.reports_json import pack_json, vocabulary
 from corechain_native.sending import send_each
@@ -38,6 +39,7 @@ __all__ = [
     "keccak256",
     "merkle_root",
     "pack_json",
+    "page_json",
     "range_edges",
     "range_proof",
     "read_logs",

@@ -16,14 +16,19 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import asyncpg
+import msgspec
 import pytest
 
 from corechain.protocol.reading import Reading
 from corechain.service.database import create_pool, migrate
+from corechain_indexer.api import reading_pages, rows, schemas
+from corechain_indexer.api.params import encode_cursor
+from corechain_indexer.api.reading_pages import ReadingsPage, encodable
 from corechain_indexer.store import MIGRATIONS, SQL
 from corechain_indexer.store.archive import NO_ARCHIVE
+from corechain_indexer.store.page_columns import PageColumns
 from corechain_indexer.store.page_groups import LARGE, Pages
-from corechain_indexer.store.pages import PageOf, page_rows
+from corechain_indexer.store.pages import PageOf, cursor_of, page_rows
 from corechain_indexer.store.replica import Replica, ReplicaReads
 from indexer.test_segments import DEVICES, MAX_TIME, keep
 
@@ -78,17 +83,17 @@ async def test_a_crowd_is_one_question(database: str) -> None:
         wanted = [page_of(SINGLE, day * 86_400) for day in DAYS] + [page_of(ABSENT)]
         found = await asyncio.gather(*(pages.rows(one, 3) for one in wanted * 4))
         assert (counted.together, counted.alone) == (1, 0)
-        for one, rows in zip(wanted * 4, found, strict=True):
+        for one, page in zip(wanted * 4, found, strict=True):
             expected, _ = await page_rows(pages.pool, one, 3, NO_ARCHIVE)
-            assert list(rows) == expected
-        assert [len(rows) for rows in found[:6]] == [3, 3, 3, 2, 1, 0]
+            assert list(page) == expected
+        assert [len(page) for page in found[:6]] == [3, 3, 3, 2, 1, 0]
 
 
 async def test_a_large_page_goes_by_itself(database: str) -> None:
     async with stored(database) as (pages, counted):
         limits = (LARGE + 1, 5, LARGE + 2, 5)
         found = await asyncio.gather(*(pages.rows(page_of(SINGLE), limit) for limit in limits))
-        assert [len(rows) for rows in found] == [5] * 4
+        assert [len(page) for page in found] == [5] * 4
         assert counted.together == 3
 
 
@@ -144,3 +149,42 @@ async def test_a_crowd_is_answered_by_the_primary_when_the_replica_is_away(datab
         assert reasons == ["away"] * 8
         assert counted.together == 1
         await away.close()
+
+
+EXTREMES = [
+    Reading(metric, cell, SINGLE, at, value, flag)
+    for metric, cell, at, value, flag in (
+        (1, 0x872A1072BFFFFFF, 9 * 86_400, -(2**31), 0),
+        (2, 0x8F2A1072BFFFFFFF, MAX_TIME, 2**31 - 1, 255),
+        (0xFFFF, 0, 10 * 86_400, -1, 3),
+    )
+]
+
+
+@pytest.mark.parametrize("is_native", [True, False])
+async def test_the_answer_is_the_same_from_arrays_and_from_rows(
+    database: str, monkeypatch: pytest.MonkeyPatch, is_native: bool
+) -> None:
+    if not is_native:
+        monkeypatch.setattr(reading_pages, "_native", None)
+    async with stored(database) as (pages, counted):
+        for number, reading in enumerate(EXTREMES, 6):
+            await keep(counted.pool, number, [reading])
+        await counted.pool.execute("update chain_mark set safe = 5, final = 2")
+        page = PageOf(SINGLE, None, 0, MAX_TIME)
+        expected, _ = await page_rows(pages.pool, page, 99, NO_ARCHIVE)
+        assert {row[7] for row in expected} == {"pending", "safe", "finalised"}
+        for limit in (1, 4, 8, 9):
+            found = await pages.rows(page, limit + 1)
+            assert isinstance(found, PageColumns)
+            cursor = encode_cursor(cursor_of(SINGLE, expected[limit - 1])) if limit < 8 else None
+            whole = schemas.Readings(rows.readings(SINGLE, expected[:limit]), cursor)
+            answer = ReadingsPage(SINGLE, found, limit)
+            assert answer.json() == msgspec.json.encode(whole)
+            assert msgspec.json.encode(answer, enc_hook=encodable) == answer.json()
+            assert (answer.items, answer.next_cursor) == (whole.items, whole.next_cursor)
+
+
+def test_what_is_no_answer_is_not_encoded() -> None:
+    with pytest.raises(NotImplementedError):
+        msgspec.json.encode(object(), enc_hook=encodable)

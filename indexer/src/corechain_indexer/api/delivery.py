@@ -24,6 +24,7 @@ from corechain_indexer.api.media.compression import (
 )
 from corechain_indexer.api.media.formats import Format, chosen
 from corechain_indexer.api.params import Params
+from corechain_indexer.api.reading_pages import encodable
 from corechain_indexer.api.routes import Endpoint
 from corechain_indexer.api.validators import CHECKED, UNKEPT, Validators
 from corechain_indexer.errors import InvalidQuery
@@ -33,7 +34,7 @@ OK = 200
 VARY = "Accept, Accept-Encoding"
 ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH = "accept", "accept-encoding", "if-none-match"
 Answer = Callable[[Params], Awaitable[Any]]
-_encoder = msgspec.json.Encoder()
+_encoder = msgspec.json.Encoder(enc_hook=encodable)
 KEPT = frozenset({"batches", "batch", "devices", "epochs"})
 """Handlers whose answers are kept until something changes: what many ask for.
 Not newest values and readings, where nearly every query is of another device."""

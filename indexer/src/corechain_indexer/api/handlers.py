@@ -27,6 +27,7 @@ from corechain_indexer.api.params import (
     in_range,
 )
 from corechain_indexer.api.proofs import ReadingProver
+from corechain_indexer.api.reading_pages import ReadingsPage
 from corechain_indexer.api.regions import Region, RegionReader
 from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.rows import hexed
@@ -37,6 +38,7 @@ from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.coverage import Gap
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.latest import Latest
+from corechain_indexer.store.page_columns import PageColumns
 from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.pages import FIRST_PLACE, PageOf, cursor_of, named
 from corechain_indexer.store.reads import Marks, Reads
@@ -180,7 +182,7 @@ class Handlers:
             Reading.unpack(trees.leaves[position]).provenance,
         )
 
-    async def readings(self, params: Params) -> schemas.Readings:
+    async def readings(self, params: Params) -> schemas.Readings | ReadingsPage:
         params.only("device", "metric", "from", "to", "proofs", "limit", "cursor", *BOUNDS)
         limit, metric, (start, end) = params.limit(), params.metric(), params.window()
         device, proven = params.device(), params.flag("proofs")
@@ -191,6 +193,8 @@ class Handlers:
         page = PageOf(device, metric.code if metric else None, start, end, newest_block=bound)
         page_behind = page.behind(place)
         found = await self.pages.rows(page_behind, limit + 1) if page_behind else ()
+        if isinstance(found, PageColumns) and not proven:
+            return ReadingsPage(device, found, limit)
         shown = found[:limit]
         proofs = await self.prover.prove(named(device, shown)) if proven else []
         more = encode_cursor(cursor_of(device, shown[-1])) if len(found) > limit else None

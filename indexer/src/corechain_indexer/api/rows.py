@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from asyncpg import Record
 
-    from corechain_indexer.store.pages import ReadingRow
+    from corechain_indexer.store.page_columns import ReadingRow
 
 
 def hexed(value: bytes) -> str:

@@ -15,13 +15,8 @@ from corechain.service.database import asked
 from corechain.service.gathering import Gathering
 from corechain_indexer.store import SQL
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive
-from corechain_indexer.store.pages import (
-    Arguments,
-    PageOf,
-    ReadingRow,
-    page_arguments,
-    page_rows,
-)
+from corechain_indexer.store.page_columns import PageColumns, ReadingRow
+from corechain_indexer.store.pages import Arguments, PageOf, page_arguments, page_rows
 from corechain_indexer.store.replica import PRIMARY
 
 if TYPE_CHECKING:
@@ -49,21 +44,8 @@ def _rows_of(row: "Record") -> Rows | None:
         return None
     if not row["found"]:
         return ()
-    finality = dict(zip(row["known"], row["finalities"], strict=True))
-    batches = row["batches"]
-    return list(
-        zip(
-            row["metrics"],
-            row["times"],
-            batches,
-            row["positions"],
-            row["values"],
-            row["flags"],
-            row["cells"],
-            map(finality.__getitem__, batches),
-            strict=True,
-        )
-    )
+    _, found, *arrays, known, finalities = row
+    return PageColumns(found, arrays, dict(zip(known, finalities, strict=True)))
 
 
 @dataclass(slots=True)
@@ -84,7 +66,7 @@ class Pages:
             self._together[source] = Gathering(ask.some, MOST, self.pause_s)
 
     async def rows(self, page: PageOf, limit: int) -> Rows:
-        """The first `limit` readings of a page, in order.
+        """The first `limit` readings of a page, in order: as `PageColumns` where they are single.
 
         Raises StoreUnavailable, ArchiveUnavailable.
         """

@@ -11,6 +11,7 @@ from corechain.service.database import asked
 from corechain_indexer.store import SQL
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive, run_in
 from corechain_indexer.store.packing import slice_of
+from corechain_indexer.store.page_columns import ReadingRow
 from corechain_indexer.store.segments import DAY_S
 
 if TYPE_CHECKING:
@@ -102,12 +103,6 @@ async def readings_page(
     """
     rows, _ = await page_rows(database, page, limit, archive)
     return named(page.device, rows)
-
-
-# Plain tuples: a page makes a thousand of them, and a named one costs three times as much.
-ReadingRow = tuple[int, int, int, int, int, int, int, str]
-"""A `StoredReading` but for its device. Places differ, so nothing behind them ever decides an
-order."""
 
 
 def named(device: bytes, rows: Sequence[ReadingRow]) -> list[StoredReading]:
