@@ -110,7 +110,9 @@ class Delivery:
         form, headers = self.form(params, endpoint), params.request.headers
         held = combined(headers, IF_NONE_MATCH)
         # Only the answer itself tells whether there is anything: a 404 stays one.
-        if held is None or endpoint.timed or holds_any(held):
+        if held is None:
+            return await self._full(params, endpoint, answer, form)
+        if endpoint.timed or holds_any(held):
             response = unless_held(headers, await self._full(params, endpoint, answer, form))
         elif tag := await self.validators.stands(_labelled(params.request, form), held):
             response = Response(

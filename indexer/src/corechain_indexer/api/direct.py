@@ -9,6 +9,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -66,7 +67,7 @@ class DirectQueries:
     most_bytes: int = 0
     timeout_s: float = 0.0
     """Of a body: there is none."""
-    _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+    _tasks: "dict[DirectRequest, asyncio.Task[None]]" = field(default_factory=dict)
     _coming: int = 0
     """Requests whose tasks have not begun."""
     _refused: Callable[[], None] = field(init=False)
@@ -104,9 +105,9 @@ class DirectQueries:
             self._refused()
             return
         self._coming += 1
-        task = asyncio.get_running_loop().create_task(self._answer(request))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # Held until it is answered: the loop itself holds no task. A callback at its end would be
+        # one more turn of the loop.
+        self._tasks[request] = request.loop.create_task(self._answer(request))
 
     async def _answer(self, direct: DirectRequest) -> None:
         self._coming -= 1
@@ -116,19 +117,35 @@ class DirectQueries:
             response = await handler(request)
         except Exception as error:
             response = await self.api.broken(request, error)
+        finally:
+            del self._tasks[direct]
         direct.answer(_answer_of(response))
 
 
 class _Fields(Headers):
-    """Header fields of a request, of which most that are looked for are not there: Starlette makes
-    an exception of each."""
+    """Header fields of a request, of which most that are looked for are not there: Starlette looks
+    at all of them each time, and makes an exception of each."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._list = list(fields)
+        self._names = {name for name, _ in fields}
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and _name(key) in self._names
 
     def get(self, key: str, default: Any = None) -> Any:
-        name = key.lower().encode("latin-1")
-        for known, value in self._list:
-            if known == name:
-                return value.decode("latin-1")
-        return default
+        name = _name(key)
+        if name not in self._names:
+            return default
+        return next(value for known, value in self._list if known == name).decode("latin-1")
+
+    def getlist(self, key: str) -> list[str]:
+        return super().getlist(key) if _name(key) in self._names else []
+
+
+@lru_cache(maxsize=128)  # more than we look for
+def _name(key: str) -> bytes:
+    return key.lower().encode("latin-1")
 
 
 class _Query(Request):
@@ -137,7 +154,7 @@ class _Query(Request):
     @property
     def headers(self) -> Headers:
         if not hasattr(self, "_headers"):
-            self._headers = _Fields(scope=self.scope)
+            self._headers = _Fields(self.scope["headers"])
         return self._headers
 
 

@@ -37,15 +37,18 @@ class Doubts:
     _waits: dict[int, _Wait] = field(default_factory=dict)
     """In the order of their beginnings."""
     _number: int = 0
+    _loop: "asyncio.AbstractEventLoop | None" = None
+    """Where the answers run, from the first one on: before Python 3.12 each question which loop
+    runs is a system call."""
     _timer: asyncio.TimerHandle | None = None
     _watching: "asyncio.Task[None] | None" = None
 
     async def answered(self, answer: Awaitable[T]) -> T:
         """What is awaited, unless the database goes away meanwhile: a long answer alone is no
         outage. Raises StoreUnavailable."""
-        task = asyncio.current_task()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         assert task is not None, "awaited by a task"
-        loop = asyncio.get_running_loop()
         self._number = number = self._number + 1
         wait = self._waits[number] = _Wait(task, loop.time(), task.cancelling())
         if self._timer is None and self._watching is None:

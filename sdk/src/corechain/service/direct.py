@@ -91,6 +91,11 @@ class DirectRequest:
         """(address, scheme) of the client, as `peer`."""
         return self._connection.origin(self.headers)
 
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The one that runs."""
+        return self._connection.loop
+
     def add(self, chunk: bytes) -> None:
         if not self.body:
             self.body = chunk

@@ -34,11 +34,13 @@ class Gathering(Generic[K, V]):
     _askers: int = 0
     """Of the group that gathers."""
     _pauses: bool = False
+    _loop: "asyncio.AbstractEventLoop | None" = None
+    """Where all who ask run: before Python 3.12 each question which loop runs is a system call."""
 
     async def get(self, key: K) -> V:
         """The answer to a question that has not begun yet."""
         self._askers += 1
-        loop = asyncio.get_running_loop()
+        loop = self._loop = self._loop or asyncio.get_running_loop()
         # One for each asker: who leaves takes the answer from nobody. A shared one in a shield is
         # two futures and two callbacks.
         mine: asyncio.Future[V] = loop.create_future()

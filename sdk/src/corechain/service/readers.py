@@ -38,6 +38,15 @@ LIFE_S = 5.0
 taken: 8 in so long cost less than to ask each now and then, and a failover takes longer."""
 
 
+def _give_up(turn: "asyncio.Future[Conn | None]") -> None:
+    if not turn.done():
+        turn.set_exception(TimeoutError())
+
+
+def _has_come(turn: "asyncio.Future[Conn | None]") -> bool:
+    return turn.done() and not turn.cancelled() and turn.exception() is None
+
+
 @dataclass(slots=True)
 class Readers:
     """Has the questions of a pool. Connects when it is first asked, to `size` connections at most;
@@ -149,19 +158,23 @@ class Readers:
             raise
 
     async def _turn(self) -> "Conn | None":
-        turn: asyncio.Future[Conn | None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn: asyncio.Future[Conn | None] = loop.create_future()
         self._waiting.append(turn)
+        # A tenth of what `asyncio.timeout` costs, and under load most questions wait.
+        limit = loop.call_later(ACQUIRE_TIMEOUT_S, _give_up, turn)
         try:
-            async with asyncio.timeout(ACQUIRE_TIMEOUT_S):
-                return await turn
+            return await turn
         except BaseException:
-            if turn.done() and not turn.cancelled():  # its turn came as it left
+            if _has_come(turn):  # as it left
                 found = turn.result()
                 if found is None:
                     self._wake(None)
                 else:
                     self._back(found)
             raise
+        finally:
+            limit.cancel()
 
     def _wake(self, connection: "Conn | None") -> bool:
         """Whether anybody still waited."""

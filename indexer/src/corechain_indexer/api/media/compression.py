@@ -6,6 +6,7 @@ anything (BREACH): everything that is long enough may be compressed.
 
 import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol
 
 from corechain.service.fields import ANY, weights
@@ -72,6 +73,8 @@ _MADE: Mapping[str, Callable[[], Compressor]] = {
 }
 
 
+# As many kinds of clients; a field is 64 KiB at the most, as all of a head.
+@lru_cache(maxsize=64)
 def coding_for(accept_encoding: str | None) -> str | None:
     """The coding for a client (RFC 9110, section 12.5.3); None: as it is. Of equals the one that
     costs least, and any before none. Raises NotAcceptable where even identity is refused."""
@@ -86,6 +89,7 @@ def coding_for(accept_encoding: str | None) -> str | None:
     return None if best == IDENTITY else best
 
 
+@lru_cache(maxsize=64)
 def takes_as_it_is(accept_encoding: str | None) -> bool:
     """Whether a body that is not worth a coding may go without one."""
     return not accept_encoding or _identity(weights(accept_encoding)) > 0
