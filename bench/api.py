@@ -80,7 +80,7 @@ def served(store: Store, workers: int) -> Iterator[tuple[str, int, int]]:
         "INDEXER_RPC_URL": store.anvil.url,
         "INDEXER_DEPLOYMENT": str(store.manifest),
         "INDEXER_DATABASE_URL": store.database_url,
-        "INDEXER_REDIS_URL": store.valkey.url,
+        "INDEXER_REDIS_URL": store.valkey.socket_url,
         "INDEXER_DATA_URLS": "file:///nowhere/{commitment}",
         "INDEXER_HTTP_PORT": str(port),
         "INDEXER_MAX_CONNECTIONS": "15000",

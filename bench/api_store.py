@@ -217,7 +217,7 @@ class Store:
 
     @property
     def database_url(self) -> str:
-        return self.postgres.database_url(DATABASE)
+        return self.postgres.socket_url(DATABASE)
 
     def restart_cold(self) -> None:
         """Nothing of Postgres is in its memory; what the machine has of its files, stays."""
@@ -245,7 +245,7 @@ def filled_store(readings: int) -> Iterator[Store]:
         shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        postgres = PostgresServer(home / "postgres", settings=POSTGRES)
+        postgres = PostgresServer(home / "postgres", settings=POSTGRES, has_socket=True)
         stack.enter_context(postgres)
         valkey = stack.enter_context(ValkeyServer(home / "valkey"))
         anvil = stack.enter_context(AnvilServer(home / "anvil", chain_id=CHAIN_ID))

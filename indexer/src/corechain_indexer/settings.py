@@ -74,8 +74,8 @@ class Settings(AlertSettings, HttpSettings):
         "as in a failover: what is read then may be so much older",
     )
     redis_url: CacheUrl = Field(
-        description="cache of newest values, and announcements: `redis://…`, or a Redis Cluster, "
-        "`redis+cluster://HOST,HOST`"
+        description="cache of newest values, and announcements: `redis://…`, on the same machine "
+        "`unix:///SOCKET?db=0`, or a Redis Cluster, `redis+cluster://HOST,HOST`"
     )
     data_urls: str = Field(
         description="where data files are, comma separated: `http(s)://…{commitment}`, `file://…`"

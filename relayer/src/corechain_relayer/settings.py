@@ -62,7 +62,7 @@ def _kafka_options(value: SecretStr) -> SecretStr:
     return value
 
 
-BusUrl = Annotated[SecretStr, url_of("redis", "rediss", "kafka"), AfterValidator(_bus_url)]
+BusUrl = Annotated[SecretStr, url_of("redis", "rediss", "unix", "kafka"), AfterValidator(_bus_url)]
 KafkaOptions = Annotated[SecretStr, AfterValidator(_kafka_options)]
 
 
@@ -77,8 +77,8 @@ class Settings(MqttSettings, AlertSettings, HttpSettings):
     rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
     bus_url: BusUrl = Field(
-        description="the bus between gateway and aggregator: redis://HOST:PORT/N (Valkey), or "
-        "kafka://BROKER,BROKER/PREFIX"
+        description="the bus between gateway and aggregator: redis://HOST:PORT/N (Valkey), on the "
+        "same machine unix:///SOCKET?db=N, or kafka://BROKER,BROKER/PREFIX"
     )
     database_url: DatabaseUrl = Field(description="Postgres with the journal")
     database_direct_url: DatabaseUrl | None = Field(

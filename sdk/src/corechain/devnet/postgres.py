@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from urllib.parse import quote
 
 import psutil
 
@@ -24,11 +25,12 @@ from corechain.devnet.errors import DirectoryInUse, ServerCommandFailed, ServerN
 from corechain.devnet.guard import AS_IT_IS
 from corechain.devnet.process import LOCALHOST, Command, run_lines
 from corechain.devnet.programs import package_folder
-from corechain.devnet.servers import POLL_S, Server
+from corechain.devnet.servers import POLL_S, Server, fits_socket
 
 COMMAND_LIMIT_S = 120.0
 USER = "postgres"
 NOBODY = "nobody"
+MOST_PORT = 65_535
 ORPHANS_LIMIT_S, OWNER_LIMIT_S = 10.0, 1.0
 SHARED_MEMORY_HELD = "is still in use"
 # Line of postmaster.pid, from 0, that says how far the server is, and what it says at the end.
@@ -93,9 +95,12 @@ class PostgresServer(Server):
         port: int | None = None,
         run_as: Privileges | None = None,
         settings: Mapping[str, str] | None = None,
+        *,
+        has_socket: bool = False,
     ) -> None:
         """With `settings` of its own in place of ours, or beside them (`postgres -c`)."""
         super().__init__(directory, port)
+        self._has_socket = has_socket and fits_socket(self.sockets / f".s.PGSQL.{MOST_PORT}")
         self._run_as = run_as or privileges()
         self._own_settings = dict(settings or {})
 
@@ -114,6 +119,17 @@ class PostgresServer(Server):
 
     def database_url(self, database: str) -> str:
         return f"postgresql://{USER}@{LOCALHOST}:{self.port}/{database}"
+
+    @property
+    def sockets(self) -> Path:
+        return self.directory / "sockets"
+
+    def socket_url(self, database: str) -> str:
+        """By the server's Unix socket, which spares both ends the work of TCP; by TCP where it was
+        made without one, or the path is too long for it."""
+        if not self._has_socket:
+            return self.database_url(database)
+        return f"postgresql://{USER}@/{database}?host={quote(str(self.sockets))}&port={self.port}"
 
     def create_database(self, name: str) -> str:
         """An empty database; its URL. One that exists stays as it is."""
@@ -140,6 +156,7 @@ class PostgresServer(Server):
     def _prepare(self) -> None:
         super()._prepare()
         self._forget_dead_owner()
+        self._clear_sockets()
         if self.data.exists():
             return
         # Renamed when complete: a first start that was interrupted leaves no half a cluster.
@@ -178,6 +195,13 @@ class PostgresServer(Server):
             time.sleep(POLL_S)
         self.lock.unlink()
 
+    def _clear_sockets(self) -> None:
+        """An empty folder for the socket: its lock file names a process, too, as the other does."""
+        shutil.rmtree(self.sockets, ignore_errors=True)
+        if self._has_socket:
+            self.sockets.mkdir(mode=0o700)
+            self._run_as.own(self.sockets)
+
     def _is_ours(self, pid: int) -> bool:
         try:
             return str(self.data) in psutil.Process(pid).cmdline()
@@ -189,7 +213,7 @@ class PostgresServer(Server):
             "listen_addresses": LOCALHOST,
             "port": str(self.port),
             # A socket path is limited to 107 bytes, a test's directory is not.
-            "unix_socket_directories": "",
+            "unix_socket_directories": str(self.sockets) if self._has_socket else "",
             "fsync": "on",
             "recovery_init_sync_method": SYNC_METHOD,
             "max_connections": "200",

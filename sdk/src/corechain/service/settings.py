@@ -91,7 +91,9 @@ PrivateKey = Annotated[SecretStr, AfterValidator(_private_key)]
 NodeUrl = Annotated[SecretStr, url_of("http", "https")]
 NodeUrls = Annotated[SecretStr, urls_of("http", "https")]
 SocketUrls = Annotated[SecretStr, urls_of("ws", "wss")]
-CacheUrl = Annotated[SecretStr, url_of("redis", "rediss", "redis+cluster", "rediss+cluster")]
+CacheUrl = Annotated[
+    SecretStr, url_of("redis", "rediss", "unix", "redis+cluster", "rediss+cluster")
+]
 DatabaseUrl = Annotated[SecretStr, url_of("postgresql", "postgres")]
 
 
