@@ -8,6 +8,7 @@ given verified batches
 """
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -102,6 +103,35 @@ async def test_a_statistic_whose_trees_are_known_is_three_questions(
     # Where the device was and which batches hold it; whether they stand; the leaves at their edges.
     wanted = [SQL[name] for name in ("whereabouts", "verified_between", "leaf_blocks")]
     assert pool.asked == wanted
+
+
+async def test_a_statistic_of_a_short_time_in_one_batch_is_two_questions(
+    world: World, served: Driven
+) -> None:
+    pool = _Counted(served.indexer.pool)
+    reader = StatisticsReader(cast(Any, pool), TreeCache(cast(Any, pool), 1 << 20))
+    # All batches are of one lane: one is taken out of it, as a device of another lane has it.
+    await served.indexer.pool.execute("delete from segment where batch_id <> 2")
+    device = world.keys[0].identity.device
+    times = "select min(first_at), max(last_at) from segment where device = $1 and metric = 1"
+    (first, last) = (await pool.fetch(times, device))[0]
+    short = Question(BY_CODE[1], device, None, first, last)
+    answer = await reader.answer(short)
+    pool.asked.clear()
+    assert await reader.answer(short) == answer
+    assert pool.asked == [SQL["segments_near"], SQL["leaf_blocks"]]
+    # The same, asked for with a time that is too long to look at each segment.
+    long = await reader.answer(replace(short, start=first - 3 * 86_400))
+    assert [part.batch_id for part in answer.parts] == [part.batch_id for part in long.parts] == [2]
+    assert (answer.count, answer.sum, answer.min, answer.max) == (
+        long.count, long.sum, long.min, long.max,
+    )  # fmt: skip
+    assert answer.count > 0
+    # A time within a run, which may hold none of it: then its leaves are looked at.
+    assert last - first > 1
+    pool.asked.clear()
+    assert (await reader.answer(replace(short, start=first + 1, end=first + 1))).count == 0
+    assert pool.asked[:2] == [SQL["segments_near"], SQL["whereabouts"]]
 
 
 class _Counted:

@@ -211,7 +211,6 @@ async def series_agree(
     window = page.device, page.metric, page.start, page.end
     found = await SegmentSeries(pool, archive).up_to(page.newest_block, *window, bucket_s, limit)
     assert found == expected
-    await series_crowd_agrees(pool, held, replace(page, newest_block=None), limit, archive)
 
 
 async def series_crowd_agrees(
@@ -260,6 +259,10 @@ async def places_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
     else:
         assert cells == [to_unsigned(cell) for cell in holding]
     assert await Readings(pool).whereabouts(wanted, 1, 0) == (batches[:1], [])
+    near = await Readings(pool).near(wanted, 100)
+    if near is not None:
+        assert near.where == (batches, cells)
+        assert [row["batch_id"] for row in near.batches] == batches
     assert batches == sorted(batches)
     assert {item.batch_id for item in found} <= set(batches) <= {item.batch_id for item in around}
 
@@ -285,6 +288,8 @@ async def everything_agrees(
             await newest_agree(pool, held, of_device)
             await places_agree(pool, held, of_device)
         await crowds_agree(pool, held, page, limit, archive)
+        whole = replace(page, newest_block=None)
+        await series_crowd_agrees(pool, held, whole, limit, archive)
 
 
 @settings(

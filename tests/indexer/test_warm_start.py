@@ -13,7 +13,15 @@ from corechain_indexer.store import SQL
 from indexer.support import Driven, World
 
 PREPARED = "select statement from pg_prepared_statements"
-ASKED = ("whole_series", "whereabouts", "verified_between", "tree_levels", "leaf_blocks", "change")
+ASKED = (
+    "whole_series",
+    "whereabouts",
+    "segments_near",
+    "verified_between",
+    "tree_levels",
+    "leaf_blocks",
+    "change",
+)
 
 
 async def test_every_connection_knows_the_statements_before_the_first_query(

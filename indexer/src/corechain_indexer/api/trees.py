@@ -80,7 +80,10 @@ class HeaderCache:
     async def between(self, first: int, last: int, newest_block: int | None) -> list[Found]:
         """All verified batches with these ids, both included; committed up to a block, or
         whenever. Raises BatchGone when one changes meanwhile."""
-        rows = await Reads(self.pool).verified_between(first, last, newest_block)
+        return await self.stated(await Reads(self.pool).verified_between(first, last, newest_block))
+
+    async def stated(self, rows: "Sequence[Record]") -> list[Found]:
+        """Of rows of `verified_between`. Raises BatchGone when one changes meanwhile."""
         stated = await self._stated([_name(row) for row in rows])
         return [
             Found(name, row["block_number"], row["finality"], stated[name])

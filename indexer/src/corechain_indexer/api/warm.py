@@ -59,6 +59,7 @@ class Warming:
             # By itself: who asks at the same time is answered by one connection.
             lambda: whole_series(handlers.pool, [Wanted(NOBODY, 1, 0, 0, DAY_S, 1)]),
             lambda: handlers.statistics(self._of_a_device("&metric=1")),
+            lambda: handlers.statistics(self._of_a_device("&metric=1&from=0&to=1")),
             lambda: handlers.status(_params("")),
             lambda: reads.batches(0, 1),
             lambda: reads.batch(0),

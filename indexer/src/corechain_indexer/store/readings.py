@@ -9,6 +9,8 @@ from corechain_indexer.store import SQL
 from corechain_indexer.store.files import to_unsigned
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from corechain_indexer.store import Asked
 
 HOUR_S = 3600
@@ -33,11 +35,32 @@ class Whereabouts(NamedTuple):
     cells: Sequence[int]
 
 
+class Near(NamedTuple):
+    """`batches`: rows of `verified_between`, in the order of their ids."""
+
+    where: Whereabouts
+    batches: "Sequence[Record]"
+
+
 @dataclass(frozen=True, slots=True)
 class Readings:
     """Times in seconds, both ends included. Raises StoreUnavailable."""
 
     database: "Asked"
+
+    async def near(self, wanted: Wanted, most: int) -> "Near | None":
+        """The whereabouts, and the batches as `verified_between` says them, where so many segments
+        tell; None where there are more, or the leaves of one have to be looked at."""
+        start, end = wanted.start, wanted.end
+        arguments = wanted.device, wanted.metric, start - start % HOUR_S, end, wanted.newest_block
+        rows = await asked(self.database.fetch(SQL["segments_near"], *arguments, most + 1))
+        around = any(row["first_at"] < start and row["last_at"] > end for row in rows)
+        if around or len(rows) > most:
+            return None
+        batches = {row["batch_id"]: row for row in rows}
+        cells = sorted({row["cell"] for row in rows if row["last_at"] >= start})
+        where = Whereabouts(sorted(batches), [to_unsigned(cell) for cell in cells])
+        return Near(where, [batches[number] for number in where.batches])
 
     async def whereabouts(self, wanted: Wanted, batches: int, cells: int) -> Whereabouts:
         """So many batches and cells at the most, the first ones."""

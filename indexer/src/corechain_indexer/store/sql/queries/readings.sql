@@ -113,6 +113,18 @@ select array(
                or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $6))
         order by cell limit $8) as cells
 
+-- name: segments_near
+-- The first segments of those that `whereabouts` looks at for batches: of a device's metric, that touch [$3, $4] or lie
+-- around it; with their batches as `verified_between` says them. For a short time in one batch this is all there is to
+-- know, and takes a plan of three nodes, not of fifteen. (A segment is there while its batch is verified.)
+select s.batch_id, b.commitment, b.block_number, finality_of(b.block_number, m.safe, m.final) as finality,
+       s.cell, s.first_at, s.last_at
+  from segment s join batch b using (batch_id) cross join chain_mark m
+ where s.device = $1 and s.metric = $2 and s.last_at >= $3::bigint
+   and s.last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and s.first_at <= $4
+   and ($5::bigint is null or b.block_number <= $5)
+ limit $6
+
 -- name: series
 -- Buckets of $5 seconds of what was observed in [$3, $4], of batches up to a block: the first $6 at least. Segments
 -- of which a bucket holds all are added up here; the others come one by one, with their leaves. `reach` is the end of
