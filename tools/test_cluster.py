@@ -52,6 +52,7 @@ TABLE = (
     Row("tests/cluster/whole_cluster.py", 5.0),
     Row("tests/cluster/postgres_failover.py", 3.0),
     Row("tests/cluster/three_brokers.py", 1.5),
+    Row("tests/cluster/influx_pair.py", 2.5),
     Row("tests/cluster/kubernetes_manifests.py", 0.5),
     Row("tests/cluster/kubernetes_processes.py", 5.0, 1_500),
     Row("tests/cluster/kubernetes_rollout.py", 1.0),
