@@ -22,7 +22,7 @@ from corechain.service.command import collect_seldom
 from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
-from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, stop_all
+from corechain.service.supervision import Loops, sessions, side_by_side, stop_all
 from corechain_indexer.api.keys import key_ring
 from corechain_indexer.heads import HeadWatch
 from corechain_indexer.maintenance import WRITER
@@ -105,8 +105,6 @@ class Follower:
         await claim(self.settings.session_url, self.deployment.chain_id, registry)
         log.info("database ready", migrations=applied)
         self.prepared.set()
-        # Its work is done, and this end is well: a session that returns keeps its last state.
-        self.supervised.set(DATABASE, LoopState.RUNNING)
 
     async def mirror(self) -> None:
         """One session of the mirror: the only one that writes this database."""
