@@ -234,7 +234,7 @@ def measure(store: Store, workers: int) -> dict[str, Any]:
 def main() -> None:
     RESULTS.mkdir(exist_ok=True)
     with filled_store(int(setting("READINGS", 1_000_000))) as store:
-        found = measure(store, int(setting("WORKERS", 1)))
+        found = measure(store, int(setting("WORKERS", 2)))
     (RESULTS / "api.json").write_text(json.dumps(found, indent=1) + "\n")
     line = {key: value for key, value in found.items() if key not in ("steps", "by_kind_ms")}
     print(json.dumps(line))

@@ -1,6 +1,6 @@
 """Fan-out of batch events: from the verified batch in Postgres to the last of 10,000 subscribers.
 
-make bench-stream        CONNECTIONS=10000 SECONDS=20 WAY=ws|sse WORKERS=1
+make bench-stream        CONNECTIONS=10000 SECONDS=20 WAY=ws|sse WORKERS=2
 
 Postgres, Valkey, the serving processes on one port (the API's own server, on its event loop, with
 nothing but the stream) and one client that reads all sockets by epoll share the machine. A batch a
@@ -49,7 +49,7 @@ KEY, ID = stream_key(31337), b'"id":'
 PING, PONG = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
 """Frames of RFC 6455; no event has such bytes, which are no JSON."""
 FINAL_AFTER, EVENT_BYTES, FLOOR_ROUNDS = 10, 460, 5
-GIVEN = (("CONNECTIONS", 10_000), ("SECONDS", 20), ("WORKERS", 1))
+GIVEN = (("CONNECTIONS", 10_000), ("SECONDS", 20), ("WORKERS", 2))
 CONNECTIONS, SECONDS, WORKERS = (
     int(os.environ.get(f"BENCH_{name}") or value) for name, value in GIVEN
 )

@@ -14,6 +14,7 @@ from indexer.support import Driven, World
 
 PREPARED = "select statement from pg_prepared_statements"
 ASKED = (
+    "single_readings",
     "whole_series",
     "whereabouts",
     "segments_near",

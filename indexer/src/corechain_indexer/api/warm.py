@@ -18,6 +18,7 @@ from corechain.service.readers import Readers
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.params import Params
 from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.page_groups import LARGE
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.series_groups import Wanted, whole_series
 
@@ -55,6 +56,8 @@ class Warming:
         return [
             lambda: handlers.latest(self._of_a_device()),
             lambda: handlers.readings(self._of_a_device()),
+            # Too large to be asked for with others, so that each connection has the statement.
+            lambda: handlers.readings(self._of_a_device(f"&limit={LARGE}")),
             lambda: handlers.series(self._of_a_device("&metric=1")),
             # By itself: who asks at the same time is answered by one connection.
             lambda: whole_series(handlers.pool, [Wanted(NOBODY, 1, 0, 0, DAY_S, 1)]),
