@@ -104,6 +104,7 @@ def test_a_relayer_takes_reports_with_the_password_and_names_a_wrong_one(
 ) -> None:
     def settings(password: str) -> dict[str, str]:
         file = tmp_path / f"options-{len(password)}"
+        file.touch(0o600)
         lines = guarded.options(password=password).items()
         file.write_text("".join(f"{name}={value}\n" for name, value in lines))
         return {

@@ -1,11 +1,14 @@
 """A wrong setting is one clear sentence and exit 2, and no secret is in it."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from eth_keyfile.keyfile import create_keyfile_json
 
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.settings import PREFIX, load_settings
@@ -139,11 +142,77 @@ def test_a_name_that_only_looks_injected_is_refused(
         load_settings()
 
 
+def secret_file(path: Path, text: str) -> Path:
+    path.touch(0o600)
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("mode", "taken"), [(0o600, True), (0o440, True), (0o604, False)])
+def test_a_secret_that_every_user_can_read_is_refused(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    mode: int,
+    taken: bool,
+) -> None:
+    monkeypatch.delenv("RELAYER_SUBMITTER_KEY")
+    path = secret_file(tmp_path / "key", SECRET)
+    monkeypatch.setenv("RELAYER_SUBMITTER_KEY_FILE", str(path))
+    path.chmod(mode)
+    if taken:
+        assert load_settings().submitter_key is not None
+        return
+    with pytest.raises(InvalidSetting, match=r"_KEY_FILE: every user can read .*chmod 600") as e:
+        load_settings()
+    assert SECRET not in str(e.value)
+    monkeypatch.setenv("RELAYER_SUBMITTER_KEY", SECRET)
+    monkeypatch.delenv("RELAYER_SUBMITTER_KEY_FILE")
+    monkeypatch.setenv("RELAYER_MAX_AGE_S_FILE", str(path))
+    path.write_text("3")
+    assert load_settings().max_age_s == 3, "what is no secret may be read by all"
+
+
+@pytest.fixture(scope="module")
+def keystore() -> str:
+    key: bytes = bytes.fromhex(SECRET)
+    password: Any = b"a pass-phrase"
+    return json.dumps(create_keyfile_json(key, password, kdf="pbkdf2", iterations=2))
+
+
+def test_a_key_may_be_a_keystore(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keystore: str
+) -> None:
+    monkeypatch.delenv("RELAYER_SUBMITTER_KEY")
+    monkeypatch.setenv("RELAYER_SUBMITTER_KEY_FILE", str(secret_file(tmp_path / "key", keystore)))
+    with pytest.raises(InvalidSetting, match="its password is not set"):
+        load_settings()
+    monkeypatch.setenv("RELAYER_KEYSTORE_PASSWORD", "another")
+    with pytest.raises(InvalidSetting, match="RELAYER_SUBMITTER_KEY is a keystore of another"):
+        load_settings()
+    password = secret_file(tmp_path / "password", "a pass-phrase\n")
+    monkeypatch.delenv("RELAYER_KEYSTORE_PASSWORD")
+    monkeypatch.setenv("RELAYER_KEYSTORE_PASSWORD_FILE", str(password))
+    key = load_settings().submitter_key
+    assert key is not None
+    assert key.get_secret_value() == SECRET
+
+
+@pytest.mark.parametrize("text", ["{", "{}", '{"crypto": 1, "version": 3}', '{"version": 9}'])
+def test_what_is_no_keystore_is_refused(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setenv("RELAYER_SUBMITTER_KEY", text)
+    monkeypatch.setenv("RELAYER_KEYSTORE_PASSWORD", "a pass-phrase")
+    with pytest.raises(InvalidSetting, match="is not a keystore of version 3"):
+        load_settings()
+
+
 def test_a_secret_can_come_from_a_file(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("RELAYER_SUBMITTER_KEY")
-    (tmp_path / "key").write_text(SECRET + "\n")
+    secret_file(tmp_path / "key", SECRET + "\n")
     monkeypatch.setenv("RELAYER_SUBMITTER_KEY_FILE", str(tmp_path / "key"))
     key = load_settings().submitter_key
     assert key is not None
@@ -159,7 +228,7 @@ def test_a_file_that_cannot_be_read_or_a_value_given_twice_is_named(
     monkeypatch.delenv("RELAYER_SUBMITTER_KEY")
     with pytest.raises(InvalidSetting, match="cannot be read: No such file"):
         load_settings()
-    (tmp_path / "none").write_bytes(b"\xff\xfe")
+    secret_file(tmp_path / "none", "").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidSetting, match="is not text"):
         load_settings()
 

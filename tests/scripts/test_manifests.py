@@ -13,6 +13,7 @@ given the alerts
 
 import copy
 import re
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -121,11 +122,20 @@ def environment_of(site: Site, one: Workload, folder: Path) -> dict[str, str]:
         else:
             found[entry["name"]] = "0"  # of the pod: its name or its ordinal
     for name in [name for name in found if name.endswith("_FILE")]:
-        mounts = [mount["mountPath"] for mount in one.container["volumeMounts"]]
-        assert any(found[name].startswith(mount) for mount in mounts), f"{name} is not mounted"
-        (folder / name).write_text(KEY)
-        found[name] = str(folder / name)
+        file = folder / name
+        file.write_text(KEY)
+        # As it is mounted: a secret that every user can read is refused.
+        file.chmod(_mode_of(one, found[name]) | stat.S_IWUSR)
+        found[name] = str(file)
     return found
+
+
+def _mode_of(one: Workload, path: str) -> int:
+    """Of a file in a volume of a secret; Kubernetes' own is 0644."""
+    mounts = [m for m in one.container["volumeMounts"] if path.startswith(m["mountPath"])]
+    assert mounts, f"{path} is not mounted"
+    (volume,) = [v for v in one.pod["volumes"] if v["name"] == mounts[0]["name"]]
+    return int(volume["secret"].get("defaultMode", 0o644))
 
 
 def test_each_environment_is_what_the_settings_take(site: Site, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from support.kafka_secure import make_certificate
 
 from corechain.service.database import asked, connect, create_pool, writer
 from corechain.service.errors import StoreUnavailable
+from corechain_indexer.store.cluster import cluster_of
 from corechain_indexer.store.latest import CacheUnavailable, connect_cache, told
 from corechain_relayer.bus import connection as bus
 from corechain_relayer.bus.guard import Guard
@@ -169,3 +170,12 @@ async def test_a_redis_that_cannot_show_who_it_is_is_away(
     for client in (cache, relayers):
         await client.aclose()
     assert valkey_front.said == 0
+
+
+async def test_a_cluster_of_redis_is_known_by_the_same_options() -> None:
+    options = "ssl_ca_certs=/etc/ca.pem&ssl_certfile=/etc/us.pem&ssl_keyfile=/etc/us.key"
+    client = cluster_of(f"rediss+cluster://:hunter2@one,two:7000/?{options}")
+    given = client.connection_kwargs
+    assert given["ssl_ca_certs"] == "/etc/ca.pem"
+    assert (given["ssl_certfile"], given["ssl_keyfile"]) == ("/etc/us.pem", "/etc/us.key")
+    await client.aclose()

@@ -148,7 +148,12 @@ def audit(
     ] = None,
     node: Annotated[
         str | None,
-        typer.Option(help="URL of a second node; else the indexer's own.", callback=url_option),
+        typer.Option(
+            # From the environment, where it holds a key: command lines are everybody's to read.
+            envvar="CORECHAIN_SECOND_NODE_URL",
+            help="URL of a second node; else the indexer's own.",
+            callback=url_option,
+        ),
     ] = None,
     heal: Annotated[
         bool, typer.Option(help="Make archive files that are missing or damaged anew.")

@@ -165,6 +165,7 @@ async def test_a_certificate_that_nobody_we_trust_has_signed_ends_before_the_pas
 def test_a_wrong_password_is_in_ready_and_never_the_password_itself(
     start: Start, guarded: MosquittoServer, ca: Path, tmp_path: Path
 ) -> None:
+    (tmp_path / "password").touch(0o600)
     (tmp_path / "password").write_text("not the right one\n")
     relayer = start(
         "mqtt",

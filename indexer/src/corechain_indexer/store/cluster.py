@@ -1,11 +1,12 @@
-"""The cache on a Redis Cluster: `redis+cluster://user:password@host1,host2:6380`, or by TLS.
+"""The cache on a Redis Cluster: `redis+cluster://user:password@host1,host2:6380`, or by TLS
+(`rediss+cluster://…?ssl_ca_certs=/etc/ca.pem`).
 
 Any of its nodes may be named; the others are found. Every command and script of ours has one key,
 so none is of two slots; pipelines are divided by node.
 """
 
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from redis.asyncio.cluster import ClusterNode, RedisCluster
 from redis.asyncio.retry import Retry
@@ -22,10 +23,20 @@ CONNECTIONS = 32
 PORT = 6379
 
 
+TLS_OPTIONS = "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs"
+"""redis-py's names, as in a URL of one server."""
+
+
+def query_of(url: str) -> str:
+    return url.partition("?")[2].partition("#")[0]
+
+
 def cluster_of(url: str) -> RedisCluster:
     """Connects when it is first asked."""
     first = urlsplit(url.split(",")[0])
     options: dict[str, Any] = {"ssl": True} if url.startswith("rediss") else {}
+    # Of the others a cluster has none; what is not passed on would be a promise not kept.
+    options |= {name: text for name, text in parse_qsl(query_of(url)) if name in TLS_OPTIONS}
     if first.username:
         options["username"] = unquote(first.username)
     if first.password:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from corechain.protocol.errors import CoreChainError
+from corechain.service.keystore import FIELD as KEYSTORE_PASSWORD
+from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -122,16 +125,31 @@ def _is_injected(name: str, value: str) -> bool:
     return is_address or _INJECTED.fullmatch(name) is not None
 
 
-FILE_SUFFIX = "_FILE"
+FILE_SUFFIX, KEY_SUFFIX = "_FILE", "_key"
 
 
-def _from_file(name: str, path: str) -> str:
-    """What the file of a setting holds: so secrets are mounted. Raises InvalidSetting."""
+OTHERS_READ = stat.S_IROTH
+
+
+def _from_file(name: str, path: str, secret: bool) -> str:
+    """What the file of a setting holds: so secrets are mounted. Raises InvalidSetting, also for a
+    secret that every user of the machine can read."""
     try:
-        return Path(path).read_text().strip()
+        with Path(path).open() as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if secret and mode & OTHERS_READ:
+                raise InvalidSetting(
+                    f"{name}: every user can read {path} (mode {stat.S_IMODE(mode):o}): "
+                    "chmod 600, or 440 with a group of its own"
+                )
+            return file.read().strip()
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or "is not text"
         raise InvalidSetting(f"{name}: {path} cannot be read: {why}") from None
+
+
+def _is_secret(kind: type[BaseSettings], field: str) -> bool:
+    return "SecretStr" in repr(kind.model_fields[field].annotation)
 
 
 def _values(
@@ -151,10 +169,23 @@ def _values(
         elif name.endswith(FILE_SUFFIX) and field in kind.model_fields:
             if prefix + field.upper() in environment:
                 raise InvalidSetting(f"{variable} and {prefix}{field.upper()} are both set")
-            found[field] = _from_file(variable, value)
+            found[field] = _from_file(variable, value, _is_secret(kind, field))
         else:
             raise InvalidSetting(_unknown(kind, variable, field))
-    return found
+    return found | _opened(found, prefix)
+
+
+def _opened(values: Mapping[str, str], prefix: str) -> dict[str, str]:
+    """The keys among some values that are keystores. Raises InvalidSetting."""
+    opened = {}
+    for name, value in values.items():
+        if name.endswith(KEY_SUFFIX) and is_keystore(value):
+            try:
+                opened[name] = open_keystore(value, values.get(KEYSTORE_PASSWORD))
+            except WrongKeystore as error:
+                help_ = f" ({prefix}{KEYSTORE_PASSWORD.upper()})"
+                raise InvalidSetting(f"{prefix}{name.upper()} {error}{help_}") from None
+    return opened
 
 
 def _unknown(kind: type[BaseSettings], variable: str, field: str) -> str:
@@ -170,6 +201,12 @@ class ServiceSettings(BaseSettings):
     # Deferred: a process that starts builds the validators of its own settings only (0.1 s of CPU).
     model_config = SettingsConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    )
+
+    keystore_password: SecretStr | None = Field(
+        None,
+        description="password of the private keys that are keystores (Web3 Secret Storage, as geth "
+        "and `cast wallet` write them) instead of hexadecimal",
     )
 
     REMOVED: ClassVar[Mapping[str, str]] = {}

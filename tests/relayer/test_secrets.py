@@ -1,0 +1,44 @@
+"""What a running relayer knows is in its memory alone.
+
+given a relayer with keys in files and passwords in its URLs
+  when it has served
+    none of them is in the command line of one of its processes, in its log, or in an answer
+"""
+
+from pathlib import Path
+
+import pytest
+from support.processes import family
+
+from relayer.conftest import Start
+from relayer.support import SUBMITTER_KEY, WATCHTOWER_KEY, Sensor
+
+FRAME_KEY, PASSWORD = "5e" * 32, "hunter2hunter2"
+
+
+def in_a_file(path: Path, text: str) -> str:
+    path.touch(0o600)
+    path.write_text(text)
+    return str(path)
+
+
+def test_no_secret_is_in_a_command_line_a_log_or_an_answer(
+    start: Start, sensor: Sensor, environment: dict[str, str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    database = environment["RELAYER_DATABASE_URL"].replace("postgres@", f"postgres:{PASSWORD}@")
+    del environment["RELAYER_SUBMITTER_KEY"]
+    relayer = start(
+        RELAYER_DATABASE_URL=database,
+        RELAYER_SUBMITTER_KEY_FILE=in_a_file(tmp_path / "submitter", SUBMITTER_KEY),
+        RELAYER_WATCHTOWER_KEY_FILE=in_a_file(tmp_path / "watchtower", WATCHTOWER_KEY),
+        RELAYER_FRAME_KEY_FILE=in_a_file(tmp_path / "frame", FRAME_KEY),
+        RELAYER_LOG_LEVEL="debug",
+    )
+    assert relayer.send(sensor.report()).status_code == 202
+    said = [relayer.get(path).text for path in ("/ready", "/metrics", "/health", "/openapi.json")]
+    said += [" ".join(one.cmdline()) for one in family(relayer.process.pid)]
+    relayer.stop()
+    said.append(relayer.log_path.read_text())
+    for secret in (SUBMITTER_KEY[2:], WATCHTOWER_KEY[2:], FRAME_KEY, PASSWORD):
+        assert not [text for text in said if secret in text]
