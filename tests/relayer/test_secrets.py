@@ -3,13 +3,16 @@
 given a relayer with keys in files and passwords in its URLs
   when it has served
     none of them is in the command line of one of its processes, in its log, or in an answer
+    metrics are at the operations' port alone, where there is one
 """
 
 from pathlib import Path
 
 import pytest
-from support.processes import family
+from support.processes import PATIENCE_S, family
 
+from corechain.devnet.process import free_port
+from corechain.devnet.service import probe
 from relayer.conftest import Start
 from relayer.support import SUBMITTER_KEY, WATCHTOWER_KEY, Sensor
 
@@ -28,7 +31,9 @@ def test_no_secret_is_in_a_command_line_a_log_or_an_answer(
 ) -> None:  # fmt: skip
     database = environment["RELAYER_DATABASE_URL"].replace("postgres@", f"postgres:{PASSWORD}@")
     del environment["RELAYER_SUBMITTER_KEY"]
+    ops = free_port()
     relayer = start(
+        RELAYER_OPS_PORT=str(ops),
         RELAYER_DATABASE_URL=database,
         RELAYER_SUBMITTER_KEY_FILE=in_a_file(tmp_path / "submitter", SUBMITTER_KEY),
         RELAYER_WATCHTOWER_KEY_FILE=in_a_file(tmp_path / "watchtower", WATCHTOWER_KEY),
@@ -36,7 +41,14 @@ def test_no_secret_is_in_a_command_line_a_log_or_an_answer(
         RELAYER_LOG_LEVEL="debug",
     )
     assert relayer.send(sensor.report()).status_code == 202
-    said = [relayer.get(path).text for path in ("/ready", "/metrics", "/health", "/openapi.json")]
+    paths = "/ready", "/metrics", "/health"
+    said = [relayer.get(path).text for path in (*paths, "/openapi.json")]
+    assert [relayer.get(path).status_code for path in paths] == [200, 404, 200]
+    found = [probe(ops, path, PATIENCE_S) for path in paths]
+    assert [status for status, _ in found] == [200, 200, 200]
+    assert "corechain_reports_accepted_total 1.0" in found[1][1]
+    assert probe(ops, "/v1/reports", PATIENCE_S)[0] == 404
+    said += [text for _, text in found]
     said += [" ".join(one.cmdline()) for one in family(relayer.process.pid)]
     relayer.stop()
     said.append(relayer.log_path.read_text())

@@ -30,12 +30,12 @@ def run(
     ] = None,
 ) -> None:
     """Run the relayer until SIGTERM. Settings: RELAYER_* in the environment."""
-    from corechain_relayer import service
+    from corechain_relayer import serving
     from corechain_relayer.roles import Role
 
     roles = roles_of(Role, role)
     settings, deployment = configured(load_settings)
-    run_to_end(service.run(settings, deployment, roles))
+    run_to_end(serving.run(settings, deployment, roles))
 
 
 @commands.command()

@@ -10,14 +10,12 @@ import structlog
 from starlette.routing import Route
 
 from corechain.deployment import Deployment
-from corechain.implementation import is_native
 from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.protocol.errors import TransportError
 from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Probe
-from corechain.service.http_server import bind, http_server, until_stopped
 from corechain.service.ops import shown_in, times_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
@@ -31,9 +29,8 @@ from corechain_relayer.bus.opening import open_bus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.errors import BusNotDurable, LanesMismatch
 from corechain_relayer.following import Follower
-from corechain_relayer.gateway.app import Endpoints, build_app
+from corechain_relayer.gateway.app import Endpoints
 from corechain_relayer.gateway.body import BodyLimits
-from corechain_relayer.gateway.direct import DirectReports
 from corechain_relayer.gateway.role import GATEWAY_THREADS, GatewayRole
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.parts import Parts
@@ -43,11 +40,10 @@ from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.mqtt.role import mqtt_sessions
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.roles import Role, health_of, takes_reports, uses_bus
-from corechain_relayer.settings import PREFIX, Settings
+from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
 from corechain_relayer.submitter.held import Entitled, always
 from corechain_relayer.submitter.in_time import run_in_time
@@ -328,7 +324,7 @@ class Relayer:
         return [self.loop(name, self.journalled(session)) for name, session in loops]
 
 
-def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
+def loops_of(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     """The roles' loops, in order of start."""
     loops = [
         relayer.loop("journal", relayer.migrate),
@@ -346,7 +342,7 @@ def _loops(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     return loops
 
 
-def _watch(relayer: Relayer, roles: Sequence[Role]) -> "tuple[list[Loop], list[Route]]":
+def watchers(relayer: Relayer, roles: Sequence[Role]) -> "tuple[list[Loop], list[Route]]":
     key = relayer.settings.watchtower_key
     if Role.WATCHTOWER not in roles:
         return [], []
@@ -356,7 +352,7 @@ def _watch(relayer: Relayer, roles: Sequence[Role]) -> "tuple[list[Loop], list[R
     return relayer.watchtower(key)
 
 
-def _guard(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
+def guards(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     """Says it loudly when nobody answers for the lane: half of its bond is at stake."""
     key, lane = relayer.settings.guard_key, relayer.settings.lane
     if key is not None and Role.GUARD in roles:
@@ -368,32 +364,3 @@ def _guard(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
             setting="RELAYER_GUARD_KEY",
         )
     return []
-
-
-async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
-    """Runs the roles until a signal. Raises what stopped them otherwise."""
-    relayer = Relayer(settings, deployment)
-    with bind(PREFIX, settings.http_host, settings.http_port) as listener:
-        try:
-            await relayer.prepare(roles)
-            watching, more = _watch(relayer, roles)
-            endpoints = relayer.endpoints(roles)
-            shared = (endpoints.gateway, roles, relayer.supervised)
-            mqtt = mqtt_sessions(settings, *shared).items()
-            direct = DirectReports(endpoints) if Role.GATEWAY in roles else None
-            app = build_app(endpoints, more, reports=direct is not None)
-            limits = (settings.max_connections, settings.keep_alive_s)
-            server = http_server(app, *limits, direct, endpoints.count)
-            # The guard before all others: it has a deadline, and needs neither bus nor gateway.
-            background = _guard(relayer, roles) + _loops(relayer, roles) + watching
-            background += [relayer.loop(name, session) for name, session in mqtt]
-            async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(loop) for loop in background]
-                serving = group.create_task(server.serve(sockets=[listener]))
-                await server.until_started()
-                port = listener.getsockname()[1]
-                log.info("serving", port=port, roles=list(roles), native=is_native())
-                await until_stopped(server, serving, loops)
-        finally:
-            await relayer.close()
-    log.info("stopped")

@@ -171,12 +171,15 @@ class ReportsFirst:
         await send({"type": "http.response.body", "body": answer.body})
 
 
-def build_app(endpoints: Endpoints, more: list[Route], reports: bool) -> ASGIApp:
-    """The application; without `reports` only what reads and operates. `more`: of other roles."""
+def build_app(
+    endpoints: Endpoints, more: list[Route], reports: bool, metrics: bool = True
+) -> ASGIApp:
+    """The application; without `reports` only what reads and operates. `more`: of other roles.
+    Without `metrics` they are at another port."""
     routes = [
         Route("/v1/data/{commitment}", endpoints.data),
         Route("/v1/batches/{id}", endpoints.batch),
-        *Ops(endpoints.health, endpoints.metrics.exposition).routes(),
+        *Ops(endpoints.health, endpoints.metrics.exposition).routes(metrics=metrics),
         *(report_routes(endpoints) if reports else []),
         *more,
     ]

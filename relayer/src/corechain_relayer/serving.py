@@ -1,0 +1,82 @@
+"""Runs the roles of a process behind its ports, until a signal."""
+
+import asyncio
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import structlog
+from starlette.types import ASGIApp
+
+from corechain.deployment import Deployment
+from corechain.implementation import is_native
+from corechain.service.http_server import (
+    HttpServer,
+    also_served,
+    bind,
+    http_server,
+    until_stopped,
+)
+from corechain_relayer.gateway.app import build_app
+from corechain_relayer.gateway.direct import DirectReports
+from corechain_relayer.mqtt.role import mqtt_sessions
+from corechain_relayer.roles import Role
+from corechain_relayer.service import Loop, Relayer, guards, loops_of, watchers
+from corechain_relayer.settings import PREFIX, Settings
+
+log = structlog.get_logger(__name__)
+
+
+async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
+    """Runs the roles until a signal. Raises what stopped them otherwise."""
+    relayer = Relayer(settings, deployment)
+    with (
+        bind(PREFIX, settings.http_host, settings.http_port) as listener,
+        _ops_listener(settings) as ops,
+    ):
+        try:
+            await relayer.prepare(roles)
+            server, for_ops, background = _parts(relayer, roles)
+            async with also_served(for_ops, ops):
+                await _serve(server, listener, background, roles)
+        finally:
+            await relayer.close()
+    log.info("stopped")
+
+
+@contextmanager
+def _ops_listener(settings: Settings) -> Iterator[socket.socket | None]:
+    if settings.ops_port is None:
+        yield None
+        return
+    with bind(PREFIX, settings.http_host, settings.ops_port, "OPS") as listener:
+        yield listener
+
+
+def _parts(relayer: Relayer, roles: Sequence[Role]) -> tuple[HttpServer, ASGIApp, list[Loop]]:
+    """The server of reports, the application of the operations' port, and the loops."""
+    settings = relayer.settings
+    watching, more = watchers(relayer, roles)
+    endpoints = relayer.endpoints(roles)
+    shared = (endpoints.gateway, roles, relayer.supervised)
+    mqtt = mqtt_sessions(settings, *shared).items()
+    direct = DirectReports(endpoints) if Role.GATEWAY in roles else None
+    app = build_app(endpoints, more, reports=direct is not None, metrics=settings.ops_port is None)
+    limits = (settings.max_connections, settings.keep_alive_s)
+    server = http_server(app, *limits, direct, endpoints.count)
+    # The guard before all others: it has a deadline, and needs neither bus nor gateway.
+    background = guards(relayer, roles) + loops_of(relayer, roles) + watching
+    background += [relayer.loop(name, session) for name, session in mqtt]
+    return server, build_app(endpoints, [], reports=False), background
+
+
+async def _serve(
+    server: HttpServer, listener: socket.socket, background: Sequence[Loop], roles: Sequence[Role]
+) -> None:
+    async with asyncio.TaskGroup() as group:
+        loops = [group.create_task(loop) for loop in background]
+        serving = group.create_task(server.serve(sockets=[listener]))
+        await server.until_started()
+        port = listener.getsockname()[1]
+        log.info("serving", port=port, roles=list(roles), native=is_native())
+        await until_stopped(server, serving, loops)
