@@ -4,6 +4,7 @@ Needs the v2 API: write, delete, and Flux queries. A server that does not answer
 an outage; a line that it refuses for what the line is, is not (`LinesRefused`).
 """
 
+import asyncio
 import hashlib
 import json
 import re
@@ -36,8 +37,10 @@ from corechain_indexer.store.tiers import quoted
 
 # The library declares the enumeration and takes its strings.
 NANOSECONDS = cast(WritePrecision, WritePrecision.NS)
-TIMEOUT_MS = 30_000
+TIMEOUT_S = 30.0
 """A delete looks at every series: 0.1 s for 10,000 of them, seconds for millions."""
+LONGEST_S = 300.0
+"""What a question may be given that makes points of every series: 20 s of CPU for 50,000."""
 LAYOUT = 2
 """Of `points`: a bucket that was filled in another one is filled anew."""
 REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
@@ -69,10 +72,11 @@ def _why(error: ApiException) -> str:
     return without_addresses(text)[:LONGEST_WHY]
 
 
-async def _done(answer: Awaitable[T]) -> T:
+async def _done(answer: Awaitable[T], within_s: float = TIMEOUT_S) -> T:
     """Raises SeriesUnavailable."""
     try:
-        return await answer
+        async with asyncio.timeout(within_s):
+            return await answer
     except ApiException as error:
         raise SeriesUnavailable(_why(error), _retry_after(error)) from error
     except (ClientError, OSError, TimeoutError) as error:
@@ -174,9 +178,9 @@ class InfluxSeries:
             raise SeriesUnavailable(f"there is no bucket {bucket} that we may read")
         return Place(found[0]["id"], int(found[0]["retentionPeriod"]) // NANO)
 
-    async def ask(self, query: str) -> list[dict[str, Any]]:
+    async def ask(self, query: str, within_s: float = TIMEOUT_S) -> list[dict[str, Any]]:
         """The rows of all tables that a Flux query yields. Raises SeriesUnavailable."""
-        tables = await _done(self.client.query_api().query(query, self.org))
+        tables = await _done(self.client.query_api().query(query, self.org), within_s)
         return [row.values for table in tables for row in table.records]
 
     async def target(self) -> str:
@@ -197,7 +201,8 @@ class InfluxSeries:
         body, api = "\n".join(lines).encode(), self.client.write_api()
         bucket_id = (await self.place()).bucket_id
         try:
-            await api.write(bucket_id, self.org, body, write_precision=NANOSECONDS)
+            async with asyncio.timeout(TIMEOUT_S):
+                await api.write(bucket_id, self.org, body, write_precision=NANOSECONDS)
         except (ClientError, OSError, TimeoutError) as error:
             raise SeriesUnavailable(reason_of(error)) from error
 
@@ -258,5 +263,6 @@ def _buckets(rows: Sequence[dict[str, Any]], bucket_s: int) -> list[Bucket]:
 
 def open_series(url: str, token: str, org: str, bucket: str) -> InfluxSeries:
     """Connects when it is first used. Needs a running event loop."""
-    client = InfluxDBClientAsync(url, token, org=org, timeout=TIMEOUT_MS, enable_gzip=True)
+    longest_ms = int(LONGEST_S * 1_000)
+    client = InfluxDBClientAsync(url, token, org=org, timeout=longest_ms, enable_gzip=True)
     return InfluxSeries(client, org, bucket)

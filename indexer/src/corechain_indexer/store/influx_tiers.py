@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from corechain_indexer.store.influx import InfluxSeries, Place
+from corechain_indexer.store.influx import LONGEST_S, InfluxSeries, Place
 from corechain_indexer.store.points import LAST_S, Span
 from corechain_indexer.store.tiers import TIERS, Tier, again, within
 
 LAYOUT = 1
 """Of what is in a tier: buckets that were filled in another one are filled anew."""
-MARGIN_S = 120
+MARGIN_S = 600
 """What is about to leave a bucket by its retention is not written any more: a point that is too old
 fails the whole query, which may take so long."""
 
@@ -62,5 +62,6 @@ class InfluxTiers:
         start, stop = kept
         if vanished:
             await self.series.erase_in(target.bucket_id, (start, stop - 1))
-        await self.series.ask(again(tier, source.bucket_id, target.bucket_id, start, stop))
+        query = again(tier, source.bucket_id, target.bucket_id, start, stop)
+        await self.series.ask(query, LONGEST_S)
         return (stop - start) // tier.every_s

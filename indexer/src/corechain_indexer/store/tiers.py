@@ -5,7 +5,7 @@ readings, the time being the start of the window, with the integer fields `count
 `max` of `scaled`. No mean: a mean of means is wrong, and `sum` / `count` is exact at every tier.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from corechain_indexer.store.points import FIELD, MEASUREMENT, Span
@@ -64,7 +64,8 @@ def _statement(tier: Tier, field: str, source: str, target: str, start: str, sto
         f'  |> filter(fn: (r) => r._measurement == "{MEASUREMENT}" and r._field == "{read}")',
         f"  |> aggregateWindow(every: {tier.every_s}s, fn: {function}, createEmpty: false, "
         'timeSrc: "_start")',
-        f'  |> set(key: "_field", value: "{field}")',
+        # One table instead of one a series: `to` costs a quarter to a third less.
+        f'  |> group() |> set(key: "_field", value: "{field}")',
         f"  |> to({target})",
     ]
     return "\n".join(lines)
@@ -75,7 +76,7 @@ def again(tier: Tier, source_id: str, target_id: str, start: int, stop: int) -> 
     source, target = f'bucketID: "{source_id}"', f'bucketID: "{target_id}"'
     return "\n".join(
         _statement(tier, field, source, target, str(start), str(stop))
-        + f'\n  |> group() |> count() |> yield(name: "{field}")'
+        + f'\n  |> count() |> yield(name: "{field}")'
         for field in BELOW
     )
 
@@ -100,17 +101,6 @@ def task(tier: Tier, raw: str) -> str:
         _statement(tier, field, source, target, "begin", "end") + f' |> yield(name: "{field}")'
         for field in BELOW
     )
-
-
-def joined(spans: Iterable[Span]) -> list[Span]:
-    """The same seconds in as few spans as there can be, ascending."""
-    found: list[Span] = []
-    for first, last in sorted(spans):
-        if found and first <= found[-1][1] + 1:
-            found[-1] = found[-1][0], max(found[-1][1], last)
-        else:
-            found.append((first, last))
-    return found
 
 
 def pieces(start: int, stop: int, length: int) -> Iterator[Span]:
