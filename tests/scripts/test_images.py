@@ -73,11 +73,23 @@ def test_manifests_name_images_that_are_built(overlay: str) -> None:
     assert {image.rpartition("/")[2] for image in images} == targets()
 
 
-def test_images_run_as_the_user_of_the_pods_and_compile_nothing() -> None:
+def test_images_run_as_the_user_of_the_pods() -> None:
     pod = Site("public").workload("gateway").pod["securityContext"]
     assert f"USER {pod['runAsUser']}:{pod['runAsGroup']}" in CONTAINERFILE
     service = CONTAINERFILE.split(" AS service\n")[1]
     assert "RUN" not in service, "what is in the last stages was made before"
+
+
+def test_no_bytecode_has_the_time_of_the_build_in_it() -> None:
+    """What an import has written, compileall takes as it is unless it is forced to make it anew."""
+    compiled = re.findall(r"python3 -m compileall (.*)$", CONTAINERFILE, re.MULTILINE)
+    assert len(compiled) == len(targets())
+    for options in compiled:
+        assert options.startswith("-q -f --invalidation-mode unchecked-hash ")
+    assert "ENV PYTHONDONTWRITEBYTECODE=1" in CONTAINERFILE.split(" AS service\n")[0]
+
+
+def test_nothing_is_compiled_from_c() -> None:
     assert "gcc" not in CONTAINERFILE
 
 
@@ -147,6 +159,19 @@ def test_each_service_may_write_nothing_but_its_volumes() -> None:
 def test_the_bus_of_compose_is_durable() -> None:
     words = " ".join(services()["valkey"]["command"])
     assert "--appendonly yes --appendfsync always --maxmemory-policy noeviction" in words
+    # By itself a Valkey without a password answers other hosts with a reset.
+    assert words.endswith("--protected-mode no")
+
+
+def test_compose_mounts_files_that_are_there() -> None:
+    """podman-compose leaves out `configs` with content, and says nothing."""
+    document = yaml.safe_load(filled((DEPLOY / "compose.yaml").read_text()))
+    assert "configs" not in document
+    mounted = [volume for one in services().values() for volume in one.get("volumes", ())]
+    places = [one.split(":")[0] for one in mounted if one.startswith("./")]
+    assert [one for one in places if not (DEPLOY / one).exists()] == []
+    assert "./databases.sql" in places
+    assert "create database indexer" in (DEPLOY / "databases.sql").read_text()
 
 
 # ------------------------------------------------------------------ bill of materials

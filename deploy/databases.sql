@@ -1,0 +1,1 @@
+create database indexer; -- beside relayer, which POSTGRES_DB makes
