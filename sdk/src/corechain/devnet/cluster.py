@@ -5,7 +5,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from corechain.chain import Chain
 from corechain.devnet.kafka import KafkaServer
+from corechain.devnet.lanes import MOST_LANES, bond_lanes, lane_settings, numbered
 from corechain.devnet.network import Network
 from corechain.devnet.nginx import Behind, NginxServer
 from corechain.devnet.patroni import PatroniCluster, kept_ports
@@ -24,12 +26,15 @@ class ClusterNetwork(Network):
     `etcd-1` … `postgres-1` … `pgbouncer-1` … `kafka-1` … `gateway-1` … `api-1` … `mirror`, `nginx`,
     `valkey`, `anvil`, and the other processes of the relayer.
 
-    With bus "valkey" no Kafka. Raises what Network raises.
+    With bus "valkey" no Kafka. With two lanes an `aggregator-1` and a `submitter-1` besides. Raises
+    what Network raises.
     """
 
-    def __init__(self, home: Path | str | None = None, **options: Any) -> None:
+    def __init__(self, home: Path | str | None = None, *, lanes: int = 1, **options: Any) -> None:
         """`options` as of Network; the bus is Kafka unless they say another."""
         super().__init__(home, **{"bus": "kafka", **options})
+        assert 1 <= lanes <= MOST_LANES, f"one to {MOST_LANES} lanes"
+        self.lanes = lanes
 
     @property
     def folder(self) -> Path:
@@ -57,8 +62,8 @@ class ClusterNetwork(Network):
 
     @cached_property
     def backends(self) -> Mapping[str, int]:
-        """Ports of what is behind NGINX, and of the mirror, which is not."""
-        names = [*GATEWAYS, *APIS, "mirror"]
+        """Ports of what is behind NGINX, of the mirror, which is not, and of further lanes."""
+        names = [*GATEWAYS, *APIS, "mirror", *self._more_of_lanes]
         kept = kept_ports(self.folder / "backends.json", names)
         return {name: ports[0] for name, ports in kept.items()}
 
@@ -97,6 +102,16 @@ class ClusterNetwork(Network):
 
     # ------------------------------------------------------------- services
 
+    @property
+    def _more_of_lanes(self) -> Sequence[str]:
+        lanes = range(1, self.lanes)
+        return [numbered(part, lane) for lane in lanes for part in ("submitter", "aggregator")]
+
+    def _deploy(self) -> None:
+        super()._deploy()
+        if self.lanes > 1:
+            bond_lanes(Chain(self.anvil.url, self.deployment), self.lanes)
+
     def _own_settings(self, service: str) -> dict[str, str]:
         return super()._own_settings(service) | self._database_settings(service)
 
@@ -111,10 +126,11 @@ class ClusterNetwork(Network):
         return settings | ({"INDEXER_REPLICA_URL": pooled} if service == "indexer" else {})
 
     def _bus_settings(self) -> dict[str, str]:
+        lanes = {"RELAYER_LANES": str(self.lanes)}
         if self.bus != "kafka":
-            return {}
+            return lanes
         addresses = ",".join(broker.address for broker in self.brokers)
-        return {"RELAYER_BUS_URL": f"kafka://{addresses}/corechain"}
+        return {"RELAYER_BUS_URL": f"kafka://{addresses}/corechain", **lanes}
 
     def _processes(self, name: str) -> list[Service]:
         settings = self.environment(name)
@@ -127,7 +143,16 @@ class ClusterNetwork(Network):
             } | {one: list(gateway) for one in GATEWAYS}
         else:
             return super()._processes(name)
-        return [self._part(name, part, words, settings) for part, words in roles.items()]
+        found = [self._part(name, part, words, settings) for part, words in roles.items()]
+        return found + (self._of_lanes(settings) if name == "relayer" else [])
+
+    def _of_lanes(self, settings: Mapping[str, str]) -> list[Service]:
+        """An aggregator and a submitter for each lane but the first, which the others are of."""
+        return [
+            self._part("relayer", numbered(part, lane), [part], {**settings, **lane_settings(lane)})
+            for lane in range(1, self.lanes)
+            for part in ("submitter", "aggregator")
+        ]
 
     def _part(
         self, service: str, part: str, roles: Sequence[str], settings: Mapping[str, str]
@@ -139,4 +164,4 @@ class ClusterNetwork(Network):
 
     @property
     def _shown_parts(self) -> Sequence[str]:
-        return [*super()._shown_parts, *GATEWAYS, *APIS, "mirror"]
+        return [*super()._shown_parts, *self.backends]

@@ -44,7 +44,7 @@ ENDPOINTS_FILE = "endpoints.json"
 STATE = (
     *("postgres", "valkey", "kafka", "mqtt", "anvil", "cluster"),
     *(*SERVICES, BRIDGE, *RELAYER_PROCESSES),
-    *("gateway-1", "gateway-2", "api-1", "api-2", "mirror"),
+    *("gateway-1", "gateway-2", "api-1", "api-2", "mirror", "submitter-1", "aggregator-1"),
     "data",
 )
 FRAME_KEY_FILE = "frame.key"

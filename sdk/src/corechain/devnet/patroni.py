@@ -183,10 +183,8 @@ class PatroniServer(PostgresServer):
 
 def kept_ports(file: Path, names: Sequence[str]) -> dict[str, list[int]]:
     """Two ports for each name, the same ones for ever: members remember each other's."""
-    if file.exists():
-        known: dict[str, list[int]] = json.loads(file.read_text())
-        return known
-    chosen = {name: [free_port(), free_port()] for name in names}
+    known: dict[str, list[int]] = json.loads(file.read_text()) if file.exists() else {}
+    chosen = known | {name: [free_port(), free_port()] for name in names if name not in known}
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(chosen))
     return chosen
