@@ -19,7 +19,7 @@ TARGETS = ("relayer", "indexer")
 DEFAULT_BASE = "python:3.11-slim-bookworm"
 PYTHON = "3.11"
 """Of the base image: another one needs wheels of its own."""
-WANTED = ("corechain-relayer[kafka]", "corechain-indexer", "corechain-native")
+WANTED = ("corechain-relayer[kafka,traces]", "corechain-indexer[traces]", "corechain-native")
 LIMIT_S = 3_600
 
 

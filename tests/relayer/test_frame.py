@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
+from corechain.service.tracing import Context
 from corechain_relayer.bus.frame import (
     NO_KEYS,
     FrameKeys,
@@ -26,6 +27,7 @@ from corechain_relayer.bus.frame import (
     key_id,
     open_frame,
     pack_frame,
+    seal_frame,
     spans_of,
     unpack_frame,
 )
@@ -210,3 +212,56 @@ def test_frames_without_a_seal_are_counted_by_reason(capsys: Any) -> None:
     assert 'corechain_frames_unvouched_total{reason="no key"} 2.0' in text
     assert 'corechain_frames_unvouched_total{reason="version 1"} 2.0' in text
     assert capsys.readouterr().out.count("not vouched for") == 2
+
+
+# ------------------------------------------------------------------ contexts of traces
+
+MARKS = [Context(bytes([n + 1]) * 16, bytes([n + 1]) * 8) for n in range(70)]
+
+
+def traced(reports: list[SignedReport], keys: FrameKeys = KEYS, marks: int = 2) -> bytes:
+    packed = b"".join(report.pack() for report in reports)
+    return seal_frame(7, packed, keys, PLACE, MARKS[:marks])
+
+
+@given(FRAMES, st.booleans())
+def test_contexts_go_along_only_where_one_of_us_vouches_for_them(
+    reports: list[SignedReport], is_sealed: bool
+) -> None:
+    keys = KEYS if is_sealed else NO_KEYS
+    opened = open_frame(traced(reports, keys), keys, PLACE)
+    assert content(opened) == (7, reports)
+    assert list(opened.marks) == (MARKS[:2] if is_sealed else [])
+
+
+@given(FRAMES)
+def test_a_frame_without_sampled_reports_is_what_it_was(reports: list[SignedReport]) -> None:
+    assert traced(reports, marks=0) == sealed(7, reports)
+    assert not open_frame(sealed(7, reports), KEYS, PLACE).marks
+
+
+@given(FRAMES)
+def test_a_frame_has_so_many_contexts_and_no_more(reports: list[SignedReport]) -> None:
+    assert list(open_frame(traced(reports, marks=70), KEYS, PLACE).marks) == MARKS[:64]
+
+
+@given(FRAMES, st.sampled_from([2, 3]))
+def test_who_changes_the_version_alone_has_nobody_who_vouches(
+    reports: list[SignedReport], version: int
+) -> None:
+    frame = sealed(7, reports) if version == 3 else traced(reports)
+    changed = frame[:4] + bytes([version]) + frame[5:]
+    try:
+        opened = open_frame(changed, KEYS, PLACE)
+    except MalformedFrame:
+        return
+    assert opened.doubt == "wrong seal"
+    assert not opened.marks
+
+
+@pytest.mark.parametrize("body", [b"", b"\x02" + bytes(30)])
+def test_contexts_that_are_cut_off_make_no_frame(body: bytes) -> None:
+    seal = KEYS.seal(PLACE, 7, body, 3)
+    head = b"CCFR\x03" + (7).to_bytes(8, "big") + seal[0].to_bytes(4, "big") + seal[1]
+    with pytest.raises(MalformedFrame):
+        open_frame(head + body, KEYS, PLACE)

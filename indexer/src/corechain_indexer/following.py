@@ -28,7 +28,7 @@ from corechain_indexer.heads import HeadWatch
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.mirror import Mirror
-from corechain_indexer.settings import Settings
+from corechain_indexer.settings import PREFIX, Settings
 from corechain_indexer.source import check_chain, node_of
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
@@ -94,6 +94,11 @@ class Follower:
         # A process that found itself set up wrongly ends before its pool was opened.
         with suppress(InterfaceError):
             await self.pool.close()
+
+    def trace(self, roles: Sequence[Role]) -> None:
+        """From now on spans go where the settings say. Raises InvalidSetting."""
+        name = f"corechain-{roles[0]}" if len(roles) == 1 else "corechain-indexer"
+        self.metrics.traces = self.settings.traces(PREFIX, name, self.metrics.spans_told)
 
     # -------------------------------------------------------------------- sessions
 
@@ -169,6 +174,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     registry = deployment.address("DeviceRegistry")
     await check_mirrored_at_start(settings.session_url, deployment.chain_id, registry)
     follower = Follower(settings, deployment)
+    follower.trace(roles)
     if Role.MIRROR in roles:
         follower.begin()
     try:
@@ -177,3 +183,4 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
         await serving.run(settings, deployment, roles, follower)
     finally:
         await follower.close()
+        await follower.metrics.traces.close()

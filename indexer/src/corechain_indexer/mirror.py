@@ -1,6 +1,7 @@
 """Follows the chain into Postgres: read what has changed, project it, append it or roll back."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +21,7 @@ from corechain_indexer.packed_rows import projected_of
 from corechain_indexer.projections import Projected
 from corechain_indexer.store.chain import ChainStore, Source
 from corechain_indexer.store.decoded import DecodedStore
+from corechain_indexer.traced import trace_mirrored
 
 log = structlog.get_logger(__name__)
 
@@ -193,12 +195,14 @@ class Mirror:
             await storing
 
     async def _append(self, found: Extended) -> None:
-        projected = projected_of(found.logs, self.chain_id)
+        began, projected = time.time(), projected_of(found.logs, self.chain_id)
         odd = await self.store.append(projected.tables, found.blocks, found.final)
         projected.malformed.extend(odd)
         self._count(projected)
         self._note(found.head, found.blocks[-1].number)
         self.metrics.final_block.set(found.final.number)
+        if self.metrics.traces.on:
+            trace_mirrored(self.metrics.traces, found.logs, began)
         if len(projected.tables) > 1:
             self.work.set()
         self._note_final(found)

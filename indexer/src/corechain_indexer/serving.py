@@ -26,6 +26,7 @@ from corechain.service.http_server import (
 from corechain.service.ops import shown_in
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, sessions, stop_all
+from corechain.service.traced_http import sampled_aside, traced
 from corechain.service.worker_processes import WorkerProcesses, supervisor_gone, worker_command
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.direct import DirectQueries
@@ -88,7 +89,9 @@ def _server(
 ) -> HttpServer:
     limits = settings.max_connections, settings.keep_alive_s
     streams = None if direct is None else api.stream
-    return http_server(app, *limits, direct, refused=api.count, streams=streams)
+    traces = api.metrics.traces
+    shown, fast = traced(app, traces, "api"), sampled_aside(direct, traces)
+    return http_server(shown, *limits, fast, refused=api.count, streams=streams)
 
 
 async def _serve(
@@ -194,6 +197,7 @@ async def run_worker(
 ) -> None:
     """One process that answers queries, until a signal or the end of its supervisor."""
     indexer = Indexer(_share(settings), deployment)
+    indexer.follower.trace([Role.API])
     stop = asyncio.Event()
     watching = asyncio.create_task(supervisor_gone())
     watching.add_done_callback(lambda _: stop.set())
@@ -213,4 +217,5 @@ async def run_worker(
         finally:
             watching.cancel()
             await indexer.close()
+            await indexer.metrics.traces.close()
     log.info("stopped")

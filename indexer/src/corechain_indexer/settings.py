@@ -17,6 +17,7 @@ from corechain.service.settings import (
     NodeUrls,
     PrivateKey,
     SocketUrls,
+    TraceSettings,
     listed,
     listed_or_unset,
     load,
@@ -40,7 +41,7 @@ def _check_url(template: str) -> None:
         raise ValueError(f"a template is not a URL: {error}") from None
 
 
-class Settings(AlertSettings, HttpSettings):
+class Settings(AlertSettings, TraceSettings, HttpSettings):
     """Settings of mirror and query API. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)

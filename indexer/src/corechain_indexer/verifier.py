@@ -18,6 +18,7 @@ from corechain_indexer.fetch import FileSources
 from corechain_indexer.judge import Expected, Mismatch, check_file
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.files import FileStore, OpenBatch, batch_rows
+from corechain_indexer.traced import trace_verified
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +117,7 @@ class Verifier:
                 task.result()
 
     async def _settle(self, entry: OpenBatch) -> None:
-        started = time.perf_counter()
+        started, began = time.perf_counter(), time.time()
         try:
             found = await self._verified(entry)
             self.metrics.verify_seconds.observe(time.perf_counter() - started)
@@ -133,6 +134,8 @@ class Verifier:
             # A fault of ours in one batch must not keep the others from being served.
             self._count_fault(entry, error)
             await self._withhold(entry, _fault(error))
+        if self.metrics.traces.on:
+            trace_verified(self.metrics.traces, entry.commitment, began, entry.batch_id)
 
     async def _verified(self, entry: OpenBatch) -> Rebuilt:
         async def judge(data: bytes) -> Rebuilt:

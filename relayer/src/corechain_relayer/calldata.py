@@ -17,6 +17,11 @@ def commit_call(batch_id: int, commitment: bytes) -> bytes:
     return COMMIT + commitment + batch_id.to_bytes(6, "big")
 
 
+def commitment_in(calldata: bytes) -> bytes | None:
+    """What a `commit_call` commits; None of any other call."""
+    return calldata[4:30] if calldata.startswith(COMMIT) else None
+
+
 def committed_id(calldata: bytes) -> int:
     """The batch that a `commit_call` is about."""
     return int.from_bytes(calldata[30:36], "big")

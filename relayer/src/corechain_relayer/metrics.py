@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import generate_latest
 
 from corechain.implementation import is_native
+from corechain.service.tracing import NO_TRACES, Traces
 
 
 class Metrics:
@@ -155,7 +156,13 @@ class Metrics:
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )
+        self.spans = counter("spans_total", "Spans of traces by what became of them", "outcome")
+        # Beside the counts: whoever tells of himself by the one does by the other.
+        self.traces: Traces = NO_TRACES
         self.loop_state = gauge("loop_state", "1 for the state that a loop is in", "loop", "state")
+
+    def spans_told(self, outcome: str, count: int) -> None:
+        self.spans.labels(outcome).inc(count)
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

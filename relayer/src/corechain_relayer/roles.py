@@ -29,6 +29,11 @@ def uses_bus(roles: Sequence[Role]) -> bool:
     return takes_reports(roles) or Role.AGGREGATOR in roles
 
 
+def traced_name(roles: Sequence[Role]) -> str:
+    """What traces call a process."""
+    return f"corechain-{'+'.join(roles)}" if len(roles) < 3 else "corechain-relayer"
+
+
 def health_of(
     roles: Sequence[Role],
     needed: Mapping[str, Probe],

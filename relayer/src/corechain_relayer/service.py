@@ -20,6 +20,7 @@ from corechain.service.ops import shown_in, times_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, Reporter, sessions
+from corechain.service.tracing import Traces
 from corechain.service.workers import Workers
 from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
 from corechain_relayer.aggregator.sharing import SharedLanes
@@ -42,8 +43,8 @@ from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
-from corechain_relayer.roles import Role, health_of, takes_reports, uses_bus
-from corechain_relayer.settings import Settings
+from corechain_relayer.roles import Role, health_of, takes_reports, traced_name, uses_bus
+from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
 from corechain_relayer.submitter.held import Entitled, always
 from corechain_relayer.submitter.in_time import run_in_time
@@ -186,6 +187,12 @@ class Relayer:
 
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
+
+    def trace(self, roles: Sequence[Role]) -> Traces:
+        """From now on spans go where the settings say."""
+        told = self.metrics.spans_told
+        self.metrics.traces = self.settings.traces(PREFIX, traced_name(roles), told)
+        return self.metrics.traces
 
     async def close(self) -> None:
         self.gateway_workers.close()

@@ -17,6 +17,7 @@ from corechain.service.http_server import (
     http_server,
     until_stopped,
 )
+from corechain.service.traced_http import sampled_aside, traced
 from corechain_relayer.gateway.app import build_app
 from corechain_relayer.gateway.direct import DirectReports
 from corechain_relayer.mqtt.role import mqtt_sessions
@@ -30,6 +31,7 @@ log = structlog.get_logger(__name__)
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal. Raises what stopped them otherwise."""
     relayer = Relayer(settings, deployment)
+    traces = relayer.trace(roles)
     with (
         bind(PREFIX, settings.http_host, settings.http_port) as listener,
         _ops_listener(settings) as ops,
@@ -41,6 +43,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
                 await _serve(server, listener, background, roles)
         finally:
             await relayer.close()
+            await traces.close()
     log.info("stopped")
 
 
@@ -63,7 +66,9 @@ def _parts(relayer: Relayer, roles: Sequence[Role]) -> tuple[HttpServer, ASGIApp
     direct = DirectReports(endpoints) if Role.GATEWAY in roles else None
     app = build_app(endpoints, more, reports=direct is not None, metrics=settings.ops_port is None)
     limits = (settings.max_connections, settings.keep_alive_s)
-    server = http_server(app, *limits, direct, endpoints.count)
+    traces = relayer.metrics.traces
+    shown, fast = traced(app, traces, "gateway"), sampled_aside(direct, traces)
+    server = http_server(shown, *limits, fast, endpoints.count)
     # The guard before all others: it has a deadline, and needs neither bus nor gateway.
     background = guards(relayer, roles) + loops_of(relayer, roles) + watching
     background += [relayer.loop(name, session) for name, session in mqtt]

@@ -19,6 +19,7 @@ from corechain.service.settings import (
     HttpSettings,
     NodeUrl,
     PrivateKey,
+    TraceSettings,
     load,
     url_of,
 )
@@ -66,7 +67,7 @@ BusUrl = Annotated[SecretStr, url_of("redis", "rediss", "unix", "kafka"), AfterV
 KafkaOptions = Annotated[SecretStr, AfterValidator(_kafka_options)]
 
 
-class Settings(MqttSettings, AlertSettings, HttpSettings):
+class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)

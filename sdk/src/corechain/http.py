@@ -9,6 +9,7 @@ import ipaddress
 import os
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -26,6 +27,10 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 MAX_ANSWER_BYTES = 256 << 20
 """A server that never ends its answer must not take our memory; the largest honest one, the logs of
 a busy range, is about 30 MB."""
+traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+"""Set it while you trace (`00-<trace id>-<span id>-01`, W3C Trace Context, level 1): the field goes
+with every request of this context, and a relayer or indexer that has a collector goes on with your
+trace."""
 WHOLE_ANSWER = 6
 """The whole answer may take so many times the timeout of a single read, however it drips."""
 
@@ -85,6 +90,16 @@ def authorities() -> "ssl.SSLContext":
     return httpx.create_ssl_context()
 
 
+def _trace(request: "httpx.Request") -> None:
+    known = traceparent.get()
+    if known is not None:
+        request.headers["traceparent"] = known
+
+
+async def _trace_async(request: "httpx.Request") -> None:
+    _trace(request)
+
+
 def client(*urls: str, **options: Any) -> "httpx.Client":
     """A blocking client that honours the proxies of the environment, but not for loopback.
 
@@ -92,14 +107,20 @@ def client(*urls: str, **options: Any) -> "httpx.Client":
     """
     import httpx
 
-    return httpx.Client(mounts=_direct(urls), verify=authorities(), **options)
+    hooks = {"request": [_trace]}
+    return httpx.Client(
+        mounts=_direct(urls), verify=authorities(), **{"event_hooks": hooks, **options}
+    )
 
 
 def async_client(*urls: str, **options: Any) -> "httpx.AsyncClient":
     """The same for asyncio."""
     import httpx
 
-    return httpx.AsyncClient(mounts=_direct(urls), verify=authorities(), **options)
+    hooks = {"request": [_trace_async]}
+    return httpx.AsyncClient(
+        mounts=_direct(urls), verify=authorities(), **{"event_hooks": hooks, **options}
+    )
 
 
 class ProcessClients:

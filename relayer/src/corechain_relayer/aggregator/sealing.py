@@ -1,9 +1,10 @@
 """Makes a window a batch: sealed, written, journalled, acknowledged, in this order."""
 
 import asyncio
+import time
 from collections.abc import Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -19,6 +20,7 @@ from corechain_relayer.aggregator.devices import DeviceTable
 from corechain_relayer.aggregator.files import set_aside, write_data_file
 from corechain_relayer.aggregator.orphans import unknown_files
 from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.aggregator.traced import WindowTraces
 from corechain_relayer.bus.base import Consumer
 from corechain_relayer.journal.batches import BatchJournal, KeptBatch
 from corechain_relayer.journal.fold import Folder
@@ -46,6 +48,7 @@ class Sealer:
     before the next one writes."""
     metrics: Metrics
     sealed: asyncio.Event
+    traced: WindowTraces = field(default_factory=WindowTraces)
 
     async def prepare(self) -> None:
         """Takes up what was sealed and is in no journal: by an interrupted writer, which may be
@@ -67,7 +70,7 @@ class Sealer:
         return asyncio.create_task(self._make(window, self.registry.view.identities, states))
 
     async def _make(self, window: Window, known: Identities, states: PriorStates) -> bool:
-        origin = await self.lane.next_origin()
+        began, origin = time.time(), await self.lane.next_origin()
         loop, parts = asyncio.get_running_loop(), (window.columns, known, states)
         try:
             work = loop.run_in_executor(self.executor, _write, self.data_dir, origin, *parts)
@@ -77,6 +80,8 @@ class Sealer:
             log.info("window held: no observation in it passes", reports=len(window.columns))
             return False
         await self._keep(batch, window)
+        if self.metrics.traces.on:
+            self.traced.sealed(self.metrics.traces, window.frames, batch, began)
         return True
 
     async def _keep(self, batch: SealedBatch, window: Window) -> None:

@@ -103,6 +103,8 @@ class Aggregator:
             except MalformedFrame as error:
                 await self._set_aside(delivery, error)
                 continue
+            if opened.marks:
+                self.sealer.traced.met(delivery.id, opened.received_at_ms, opened.marks)
             ours, others = divide(opened.columns, place, self.lanes)
             if others:
                 await self.forwarder.forward(opened, others)

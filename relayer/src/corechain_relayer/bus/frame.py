@@ -5,20 +5,27 @@ big-endian. The seal is BLAKE2b (RFC 7693) with 16 bytes, keyed by a key of ours
 registry, lane, time and reports: who holds the key knows that one of us has checked the signatures,
 and a frame is good for no other deployment, lane or time. Key id 0: no key, the seal is a checksum
 that finds damage and stops no forger. Version 1 had only a CRC-32, and is still read.
+
+A frame with sampled reports has version 3: between seal and reports, and under the seal,
+`count u8 ‖ count × (trace id, 16 bytes ‖ span id, 8 bytes)`. All others stay what they were.
 """
 
 import struct
 import zlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from hmac import compare_digest
 
 from corechain.protocol.errors import MalformedReport, ProtocolError
 from corechain.protocol.frame import Columns, columns_of
 from corechain.protocol.reading import DeviceId, SignedReport
+from corechain.service.tracing import SPAN_BYTES, TRACE_BYTES, Context
 
-MAGIC, VERSION, FIRST_VERSION = b"CCFR", 2, 1
+MAGIC, VERSION, FIRST_VERSION, TRACED_VERSION = b"CCFR", 2, 1, 3
+MOST_MARKS = 64
+"""Contexts of sampled requests in a frame; those beyond it end at the gateway."""
+_MARK_BYTES = TRACE_BYTES + SPAN_BYTES
 SEAL_BYTES = 16
 """A guess succeeds once in 2^128, and costs a look at the bus each time."""
 KEY_BYTES = 32
@@ -28,7 +35,8 @@ _START = struct.Struct(">4sBQ")
 _FIRST_HEAD = struct.Struct(">4sBQI")
 _HEAD = struct.Struct(f">4sBQI{SEAL_BYTES}s")
 _BOUND = struct.Struct(">32s20sIQ")
-_PERSON = b"CoreChain frame2"
+# The seal is of a version, too: who changes that byte alone must not move where reports begin.
+_PERSONS = {VERSION: b"CoreChain frame2", TRACED_VERSION: b"CoreChain frame3"}
 _ID_PERSON = b"CoreChain key id"
 
 
@@ -57,11 +65,13 @@ class FrameKeys:
         assert all(len(key) == KEY_BYTES for key in self.keys), "keys have 32 bytes"
         object.__setattr__(self, "by_id", {key_id(key): key for key in self.keys})
 
-    def seal(self, place: Place, received_at_ms: int, packed: bytes) -> tuple[int, bytes]:
+    def seal(
+        self, place: Place, received_at_ms: int, packed: bytes, version: int = VERSION
+    ) -> tuple[int, bytes]:
         """(key id, seal)."""
         if not self.keys:
-            return NO_KEY, _checksum(received_at_ms, packed)
-        return key_id(self.keys[0]), _mac(self.keys[0], place, received_at_ms, packed)
+            return NO_KEY, _checksum(received_at_ms, packed, version)
+        return key_id(self.keys[0]), _mac(self.keys[0], place, received_at_ms, packed, version)
 
 
 NO_KEYS = FrameKeys()
@@ -73,17 +83,17 @@ def key_id(key: bytes) -> int:
     return int.from_bytes(blake2b(key, digest_size=4, person=_ID_PERSON).digest(), "big") or 1
 
 
-def _mac(key: bytes, place: Place, received_at_ms: int, packed: bytes) -> bytes:
+def _mac(key: bytes, place: Place, received_at_ms: int, packed: bytes, version: int) -> bytes:
     chain_id = place.chain_id.to_bytes(32, "big")
-    mac = blake2b(digest_size=SEAL_BYTES, key=key, person=_PERSON)
+    mac = blake2b(digest_size=SEAL_BYTES, key=key, person=_PERSONS[version])
     mac.update(_BOUND.pack(chain_id, place.registry, place.lane, received_at_ms))
     mac.update(packed)
     return mac.digest()
 
 
-def _checksum(received_at_ms: int, packed: bytes) -> bytes:
+def _checksum(received_at_ms: int, packed: bytes, version: int) -> bytes:
     """Of no place: nobody vouches for it anyway, and a dead letter is read anywhere."""
-    check = blake2b(digest_size=SEAL_BYTES, person=_PERSON)
+    check = blake2b(digest_size=SEAL_BYTES, person=_PERSONS[version])
     check.update(received_at_ms.to_bytes(8, "big"))
     check.update(packed)
     return check.digest()
@@ -97,6 +107,8 @@ class OpenedFrame:
     received_at_ms: int
     columns: Columns
     doubt: str = ""
+    marks: Sequence[Context] = ()
+    """Contexts of the sampled requests among those that the frame holds."""
 
     @property
     def vouched(self) -> bool:
@@ -118,11 +130,32 @@ class PackedFrame:
 
 
 def seal_frame(
-    received_at_ms: int, packed: bytes, keys: FrameKeys = NO_KEYS, place: Place = NOWHERE
+    received_at_ms: int,
+    packed: bytes,
+    keys: FrameKeys = NO_KEYS,
+    place: Place = NOWHERE,
+    marks: Sequence[Context] = (),
 ) -> bytes:
     """The bytes of a frame of packed reports, for one lane."""
-    seal = keys.seal(place, received_at_ms, packed)
-    return _HEAD.pack(MAGIC, VERSION, received_at_ms, *seal) + packed
+    version = VERSION
+    if marks:
+        version, packed = TRACED_VERSION, _packed_marks(marks[:MOST_MARKS]) + packed
+    seal = keys.seal(place, received_at_ms, packed, version)
+    return _HEAD.pack(MAGIC, version, received_at_ms, *seal) + packed
+
+
+def _packed_marks(marks: Sequence[Context]) -> bytes:
+    return bytes((len(marks),)) + b"".join(mark.trace + mark.span for mark in marks)
+
+
+def _divided(body: bytes) -> tuple[Sequence[Context], bytes]:
+    """Contexts and reports of a frame of version 3. Raises MalformedFrame."""
+    end = 1 + body[0] * _MARK_BYTES if body else 1
+    if len(body) < end:
+        raise MalformedFrame("the contexts of the frame are cut off")
+    parts = [body[at : at + _MARK_BYTES] for at in range(1, end, _MARK_BYTES)]
+    marks = [Context(part[:TRACE_BYTES], part[TRACE_BYTES:]) for part in parts]
+    return marks, body[end:]
 
 
 def open_frame(data: bytes, keys: FrameKeys = NO_KEYS, place: Place = NOWHERE) -> OpenedFrame:
@@ -135,11 +168,16 @@ def open_frame(data: bytes, keys: FrameKeys = NO_KEYS, place: Place = NOWHERE) -
     _, version, received_at_ms = _START.unpack_from(data)
     if version == FIRST_VERSION:
         return _opened(received_at_ms, _first_packed(data), "version 1")
-    if version != VERSION or len(data) < _HEAD.size:
+    if version not in (VERSION, TRACED_VERSION) or len(data) < _HEAD.size:
         raise MalformedFrame(f"not a frame of version {VERSION}, or not all of it")
     *_, by, seal = _HEAD.unpack_from(data)
     packed = data[_HEAD.size :]
-    return _opened(received_at_ms, packed, _doubt(keys, place, by, seal, received_at_ms, packed))
+    doubt = _doubt(keys, place, by, seal, received_at_ms, packed, version)
+    if version == VERSION:
+        return _opened(received_at_ms, packed, doubt)
+    marks, packed = _divided(packed)
+    # Of a frame that nobody vouches for: its contexts are anybody's.
+    return replace(_opened(received_at_ms, packed, doubt), marks=() if doubt else marks)
 
 
 def _first_packed(data: bytes) -> bytes:
@@ -152,16 +190,23 @@ def _first_packed(data: bytes) -> bytes:
 
 
 def _doubt(
-    keys: FrameKeys, place: Place, by: int, seal: bytes, received_at_ms: int, packed: bytes
+    keys: FrameKeys,
+    place: Place,
+    by: int,
+    seal: bytes,
+    received_at_ms: int,
+    packed: bytes,
+    version: int,
 ) -> str:
     if by == NO_KEY:
-        if seal != _checksum(received_at_ms, packed):
+        if seal != _checksum(received_at_ms, packed, version):
             raise MalformedFrame("the checksum of the frame does not match")
         return "no key"
     key = keys.by_id.get(by)
     if key is None:
         return "unknown key"
-    return "" if compare_digest(seal, _mac(key, place, received_at_ms, packed)) else "wrong seal"
+    right = _mac(key, place, received_at_ms, packed, version)
+    return "" if compare_digest(seal, right) else "wrong seal"
 
 
 def _opened(received_at_ms: int, packed: bytes, doubt: str) -> OpenedFrame:
@@ -204,9 +249,13 @@ def spans_of(columns: Columns) -> dict[DeviceId, tuple[int, int]]:
 
 
 def frame_of_columns(
-    received_at_ms: int, columns: Columns, keys: FrameKeys = NO_KEYS, place: Place = NOWHERE
+    received_at_ms: int,
+    columns: Columns,
+    keys: FrameKeys = NO_KEYS,
+    place: Place = NOWHERE,
+    marks: Sequence[Context] = (),
 ) -> PackedFrame:
-    content = seal_frame(received_at_ms, columns.packed, keys, place)
+    content = seal_frame(received_at_ms, columns.packed, keys, place, marks)
     return PackedFrame(content, columns)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,8 +10,9 @@ from corechain.protocol.errors import Overloaded
 from corechain.protocol.frame import Columns
 from corechain.protocol.lanes import lane_of_device
 from corechain.protocol.reading import DeviceId
+from corechain.service.tracing import Context
 from corechain.service.workers import Workers
-from corechain_relayer.gateway.gate import LaneGate
+from corechain_relayer.gateway.gate import LaneGate, Taken
 from corechain_relayer.gateway.gather import Waiting, joined
 from corechain_relayer.gateway.intake import Fault, FrameJudge
 from corechain_relayer.registry.follower import RegistryFollower
@@ -62,6 +64,11 @@ class _Part:
     indexes: Sequence[int]
     columns: Columns
 
+    async def take_new(self, group: Sequence[Waiting]) -> Taken:
+        """`group`: the requests of the frame, where some may be sampled."""
+        marks = _marks(group, self.indexes)
+        return await self.gate.take_new(self.columns, *([marks] if marks else []))
+
 
 @dataclass(slots=True)
 class FrameWork:
@@ -71,6 +78,7 @@ class FrameWork:
     registry: RegistryFollower
     gates: Sequence[LaneGate]
     workers: Workers
+    traced: bool = False
     _closer_looks: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     def has_met(self, devices: Sequence[DeviceId]) -> bool:
@@ -90,7 +98,8 @@ class FrameWork:
         columns = joined(group)
         frame = _Frame(group, columns, await self._judged(columns))
         parts = self._by_lane(frame)
-        taken = await asyncio.gather(*(part.gate.take_new(part.columns) for part in parts))
+        sampled = group if self.traced else ()
+        taken = await asyncio.gather(*(part.take_new(sampled) for part in parts))
         doubtful: list[_Part] = []
         for part, found in zip(parts, taken, strict=True):
             frame.note(part.indexes, found.faults)
@@ -153,3 +162,15 @@ def _refuse(frame: _Frame, parts: Sequence[_Part]) -> None:
 
 def _part(columns: Columns, indexes: Sequence[int]) -> Columns:
     return columns if len(indexes) == len(columns) else columns.select(indexes)
+
+
+def _marks(group: Sequence[Waiting], indexes: Sequence[int]) -> list[Context]:
+    """Contexts of the sampled requests with a report among these of their frame."""
+    marks, first = [], 0
+    for waiting in group:
+        if waiting.mark is not None:
+            at = bisect_left(indexes, first)
+            if at < len(indexes) and indexes[at] < first + waiting.count:
+                marks.append(waiting.mark)
+        first += waiting.count
+    return marks

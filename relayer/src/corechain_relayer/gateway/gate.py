@@ -18,6 +18,7 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.frame import Columns, columns_of
 from corechain.protocol.reading import SignedReport
+from corechain.service.tracing import Context, Span
 from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.frame import FrameKeys, Place, frame_of_columns, pack_frame
 from corechain_relayer.bus.watch import BusWatch
@@ -86,9 +87,9 @@ class LaneGate:
                 taken.faults[index] = fault
         return taken.faults
 
-    async def take_new(self, columns: Columns) -> Taken:
+    async def take_new(self, columns: Columns, marks: Sequence[Context] = ()) -> Taken:
         """The way of nearly every report: it is new, and the bus agrees. The others are doubtful,
-        and nothing is known of them yet."""
+        and nothing is known of them yet. `marks`: contexts of sampled requests among theirs."""
         faults: list[Fault] = [None] * len(columns)
         new: Sequence[int] = []
         try:
@@ -96,9 +97,9 @@ class LaneGate:
             rows = self.book.rows_of(columns)
             new = self._new(columns, rows)
             if len(new) == len(columns):
-                await self._append(columns, True, rows)
+                await self._append(columns, True, rows, marks)
             elif new:
-                await self._append(columns.select(new), True)
+                await self._append(columns.select(new), True, marks=marks)
         except SequenceInUse:
             new = []
         except _BUS_OUTAGES as error:
@@ -181,12 +182,26 @@ class LaneGate:
             self.metrics.dead_letters.labels(error.name).inc()
         return error
 
-    async def _append(self, columns: Columns, fresh: bool, rows: Places | None = None) -> None:
+    def _trace(self, mark: Context, began: float, reports: int) -> None:
+        facts: dict[str, str | int] = {
+            "corechain.lane": self.lane,
+            "corechain.frame.reports": reports,
+        }
+        span = Span("bus", "append frame", mark.child(), began, time.time(), mark.span, (), facts)
+        self.metrics.traces.emit(span)
+
+    async def _append(
+        self,
+        columns: Columns,
+        fresh: bool,
+        rows: Places | None = None,
+        marks: Sequence[Context] = (),
+    ) -> None:
         """Returns when the reports are durable. Only then are they marked as seen: whoever is told
         ReplayedSequence may forget the report. `rows` are those of the book that we have now."""
         # Sealed here, after every check: whoever opens it need not check again.
-        frame = frame_of_columns(int(time.time() * 1000), columns, self.keys, self.place)
-        book = self.book
+        began, book = time.time(), self.book
+        frame = frame_of_columns(int(began * 1000), columns, self.keys, self.place, marks)
         try:
             await self.bus.append(self.lane, frame, fresh)
         except BusRestarted:
@@ -196,5 +211,7 @@ class LaneGate:
             await self.bus.append(self.lane, frame, fresh)
         # The book from before the append: if the bus has lost frames since, nobody reads it.
         book.mark(columns, rows)
+        for mark in marks:
+            self._trace(mark, began, len(columns))
         self.metrics.reports_accepted.inc(len(columns))
         self.metrics.observations_accepted.inc(len(columns.values))

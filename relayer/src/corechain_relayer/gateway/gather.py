@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from corechain.protocol.frame import Columns, columns_of
+from corechain.service.tracing import CURRENT, Context
 from corechain_relayer.gateway.intake import Fault
 from corechain_relayer.gateway.pace import Pace
 from corechain_relayer.metrics import Metrics
@@ -35,6 +36,8 @@ class Waiting:
     done: Callable[[Outcome], None]
     columns: Columns | None = None
     is_settled: bool = False
+    mark: Context | None = None
+    """Of a sampled request."""
 
     def settle(self, outcome: Outcome) -> None:
         """The first outcome counts."""
@@ -65,6 +68,8 @@ class Gatherer:
 
     def put(self, waiting: Waiting) -> None:
         """Settles it when its frame is done."""
+        if self.metrics.traces.on:
+            waiting.mark = CURRENT.get()
         self._waiting.append(waiting)
         self._reports += waiting.count
         if self._timer is None:

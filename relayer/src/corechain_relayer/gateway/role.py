@@ -41,7 +41,7 @@ class GatewayRole:
         self.watch.lost.append(lambda lane: gates[lane].forget())
         limits = TimeLimits(self.settings.max_report_age_s, self.settings.max_report_future_s)
         judge = FrameJudge(Judge(self.domain, limits), frame_verifier(self.domain))
-        work = FrameWork(judge, self.registry, gates, self.workers)
+        work = FrameWork(judge, self.registry, gates, self.workers, traced=self.metrics.traces.on)
         waits = (self.settings.gather_ms / 1000, self.settings.max_wait_s)
         parts = (self.bus, self.journal, self.metrics, *waits)
         return Gateway(self.domain, self.registry, work, *parts)

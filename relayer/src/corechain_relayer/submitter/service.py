@@ -32,6 +32,7 @@ from corechain_relayer.submitter.plan import (
 )
 from corechain_relayer.submitter.settled import Found, Moot, Settled
 from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.traced import trace_commit
 from corechain_relayer.submitter.words import revert_reason
 
 log = structlog.get_logger(__name__)
@@ -215,6 +216,7 @@ class Submitter:
         await self.journal.confirm(done)
         for intent, receipt in done:
             self._forget(intent)
+            trace_commit(self.metrics.traces, intent, receipt)
             self.metrics.confirmed_block.set(receipt.block_number)
             log.info(
                 "intent confirmed",

@@ -3,8 +3,9 @@
 import os
 import re
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
 from urllib.parse import urlsplit
@@ -15,6 +16,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from corechain.protocol.errors import CoreChainError
 from corechain.service.keystore import FIELD as KEYSTORE_PASSWORD
 from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
+from corechain.service.tracing import NO_TRACES, Traces
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -264,6 +266,38 @@ class AlertSettings(ServiceSettings):
             raise InvalidSetting(f"{prefix}ALERT_SECRET is not set, but {prefix}ALERT_URLS is")
         secret = self.alert_secret.get_secret_value().encode()
         return Receivers(urls=urls_in(self.alert_urls), secret=secret)
+
+
+class TraceSettings(ServiceSettings):
+    """Of services that tell a collector of their steps."""
+
+    traces_url: NodeUrl | None = Field(
+        None,
+        description="OTLP/HTTP collector of traces, as `http://collector:4318/v1/traces`; "
+        "none without it (needs the extra `traces`)",
+    )
+    traces_ratio: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of requests without a `traceparent` field that are traced",
+    )
+
+    def traces(self, prefix: str, service: str, told: Callable[[str, int], None]) -> Traces:
+        """Where spans go. Raises InvalidSetting where the extra is not installed."""
+        if self.traces_url is None:
+            return NO_TRACES
+        try:
+            from corechain.service.otlp import OtlpTraces
+        except ModuleNotFoundError as error:
+            if not (error.name or "").startswith("opentelemetry"):
+                raise
+            raise InvalidSetting(
+                f"{prefix}TRACES_URL needs packages that are not there: "
+                "pip install opentelemetry-sdk opentelemetry-exporter-otlp-proto-http"
+            ) from None
+        url = self.traces_url.get_secret_value()
+        return OtlpTraces(url, self.traces_ratio, service, version("corechain"), told)
 
 
 def load(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
