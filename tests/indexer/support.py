@@ -32,6 +32,7 @@ from corechain_indexer.service import Indexer
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.events import EventLog, EventNumbers
+from corechain_indexer.store.opened import routed
 from corechain_indexer.verifier import Verifier
 
 CELL, HOUR_S, START = 0x872A1072BFFFFFF, 3600, 1_359_676_800
@@ -281,7 +282,8 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
         url = settings.session_url
         connection = await stack.enter_async_context(writer(url, WRITER))
         mirror = Mirror(
-            indexer.reader, ChainStore(connection), world.chain.deployment.chain_id, 0.05,
+            indexer.reader, ChainStore(routed(connection, indexer.shards)),
+            world.chain.deployment.chain_id, 0.05,
             indexer.metrics, indexer.work, indexer.verified,
             {c.address: c.block for c in indexer.deployment.contracts.values()},
         )  # fmt: skip
@@ -291,7 +293,7 @@ async def driven(settings: Settings, world: World) -> AsyncIterator[Driven]:
         exporters: list[Exporter | EventNumbers | EventRelay] = []
         for sink in indexer.sinks():
             lock = await stack.enter_async_context(writer(url, f"{WRITER} {sink.name}"))
-            exporters.append(Exporter(lock, sink))
+            exporters.append(Exporter(routed(lock, indexer.shards), sink))
         events = await stack.enter_async_context(writer(url, f"{WRITER} events"))
         exporters.append(EventNumbers(events, settings.keep_events))
         key = stream_key(indexer.deployment.chain_id)

@@ -29,6 +29,7 @@ from corechain_indexer.settings import Settings
 from corechain_indexer.source import check_chain, node_of
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.audited import Audited
+from corechain_indexer.store.opened import routed, shards_of
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.segments import Segments
 
@@ -256,7 +257,7 @@ async def audit_index(
     Raises WrongNode too.
     """
     rpc = Rpc(node, settings.rpc_timeout_s) if node else node_of(settings)
-    archive = Archive(settings.archive_dir)
+    archive, shards = Archive(settings.archive_dir), shards_of(settings)
     addresses = [contract.address for contract in deployment.contracts.values()]
     limits = settings.fetch_timeout_s, settings.max_file_bytes
     sources = FileSources(settings.data_templates, *limits)
@@ -265,10 +266,14 @@ async def audit_index(
     try:
         await check_chain(rpc, deployment.chain_id)
         async with create_pool(settings.session_url) as pool:
+            if shards is not None:
+                await shards.prepare(pool, new=False)
             ranges = settings.log_range_blocks
-            auditor = Auditor(pool, rpc, addresses, ranges, archive, healer)
+            auditor = Auditor(routed(pool, shards), rpc, addresses, ranges, archive, healer)
             return await auditor.audit(max(first, deployment.first_block), last)
     finally:
+        if shards is not None:
+            await shards.close()
         archive.close()
         await sources.close()
         await rpc.close()

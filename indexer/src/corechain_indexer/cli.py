@@ -123,6 +123,30 @@ def rebuild() -> None:
     run_to_end(forget_everything(settings))
 
 
+shards = typer.Typer(help="The databases that readings are divided over.", no_args_is_help=True)
+commands.add_typer(shards, name="shards")
+
+
+@shards.command()
+def status() -> None:
+    """What each shard of INDEXER_SHARD_URLS has. Prints JSON; exits with 1 when one is away."""
+    from corechain_indexer.store.opened import shards_of
+    from corechain_indexer.store.shards.status import status_of
+
+    settings, _ = configured(load_settings)
+    known = shards_of(settings)
+    if known is None:
+        refuse(InvalidSetting("INDEXER_SHARD_URLS is not set: nothing is divided"), WRONG_SETTING)
+    found: list[dict[str, object]] = []
+
+    async def main() -> None:
+        found.extend(await status_of(settings.session_url, known))
+        typer.echo(json.dumps(found, indent=2))
+
+    run_to_end(main())
+    raise typer.Exit(1 if any("away" in one for one in found) else 0)
+
+
 @commands.command(name="api-key")
 def api_key(
     name: Annotated[str, typer.Argument(help="Who gets it; it names the key in metrics.")],

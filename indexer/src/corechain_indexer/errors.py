@@ -5,10 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
+from corechain.service.errors import StoreUnavailable
 
 
 class CacheUnavailable(TransportError):
     """Redis did not answer."""
+
+
+class ShardUnavailable(StoreUnavailable):
+    """The Postgres that has the readings of some devices did not answer. The others may."""
+
+    def __init__(self, number: int, why: str) -> None:
+        super().__init__(f"shard {number}: {why}")
+        self.number, self.why = number, why
 
 
 class SeriesUnavailable(TransportError):

@@ -33,7 +33,8 @@ from corechain_indexer.source import check_chain, node_of
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.mirrored import check_mirrored_at_start, claim
-from corechain_indexer.store.opened import pool_of
+from corechain_indexer.store.opened import pool_of, routed, shards_of
+from corechain_indexer.store.shards.databases import Shards, lay_out
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -65,6 +66,8 @@ class Follower:
     rpc: Questions = field(init=False)
     reader: ChainReader = field(init=False)
     """Outlives the mirror's sessions: it remembers what the node's limits are."""
+    shards: Shards | None = field(init=False)
+    """None where nothing is divided."""
     pool: "Database" = field(init=False)
     _begun: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
 
@@ -72,7 +75,8 @@ class Follower:
         self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = node_of(self.settings, self._left_out)
         self.reader = self._reader()
-        self.pool = pool_of(self.settings)
+        self.shards = shards_of(self.settings)
+        self.pool = routed(pool_of(self.settings), self.shards)
 
     def _left_out(self, number: int, reason: str) -> None:
         self.metrics.rpc_quarantined.labels(str(number), reason).inc()
@@ -94,6 +98,8 @@ class Follower:
         # A process that found itself set up wrongly ends before its pool was opened.
         with suppress(InterfaceError):
             await self.pool.close()
+        if self.shards is not None:
+            await self.shards.close()
 
     def trace(self, roles: Sequence[Role]) -> None:
         """From now on spans go where the settings say. Raises InvalidSetting."""
@@ -108,6 +114,7 @@ class Follower:
         await self.pool  # asyncpg's way to open it; connects to nothing yet
         registry = self.deployment.address("DeviceRegistry")
         await claim(self.settings.session_url, self.deployment.chain_id, registry)
+        await lay_out(self.settings.session_url, self.shards)
         log.info("database ready", migrations=applied)
         self.prepared.set()
 
@@ -117,7 +124,7 @@ class Follower:
         settings = self.settings
         await check_chain(self.rpc, self.deployment.chain_id)
         async with writer(settings.session_url, WRITER) as connection:
-            store = ChainStore(connection)
+            store = ChainStore(routed(connection, self.shards))
             await store.begin()
             mirror = Mirror(
                 self.reader,

@@ -7,6 +7,8 @@ from corechain_indexer.settings import Settings
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.mirrored import forget_mirrored
+from corechain_indexer.store.opened import shards_of
+from corechain_indexer.store.shards.databases import check_divided, forget_shards
 
 log = structlog.get_logger(__name__)
 
@@ -18,10 +20,16 @@ async def forget_everything(settings: Settings) -> None:
     """Rolls back to before the first block. Vouchers are kept. Cache, series and subscribers learn
     of it as of any rollback, by the outbox, when the indexer runs again.
 
-    Raises WriterLockHeld while an indexer runs, WrongDatabase for another service's.
+    Raises WriterLockHeld while an indexer runs, WrongDatabase for another service's, or where
+    SHARD_URLS does not name the shards that the index is divided over.
     """
     async with writer(settings.session_url, WRITER) as connection:
         await migrate(settings.session_url, MIGRATIONS)  # an older version lacks tables
+        shards = shards_of(settings)
+        await check_divided(connection, shards)
         gone = await ChainStore(connection).roll_back(BEFORE_EVERYTHING)
         await forget_mirrored(connection)
+        # Last: until then a repetition knows that there are shards to be emptied.
+        if shards is not None:
+            await forget_shards(connection, shards)
     log.info("forgotten", batches=len(gone.batches))

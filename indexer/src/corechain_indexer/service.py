@@ -59,13 +59,15 @@ from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
-from corechain_indexer.store.opened import influxes_of, readers_of, replica_of
+from corechain_indexer.store.opened import influxes_of, readers_of, replica_of, routed
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import PrimaryFirst, ReplicaReads, one_source
 from corechain_indexer.store.series import SegmentSeries, Series
 from corechain_indexer.store.series_groups import SeriesGroups
+from corechain_indexer.store.shards.databases import Shards
+from corechain_indexer.store.shards.keeping import ShardKeeper
 from corechain_indexer.verifier import Verifier
 from corechain_indexer.wiring import admission_of, paywall_of, series_sinks_of
 from corechain_indexer.withdrawals import WithdrawalWatch
@@ -95,7 +97,10 @@ class Indexer:
     rpc: Questions = field(init=False)
     reader: ChainReader = field(init=False)
     pool: "Database" = field(init=False)
+    shards: Shards | None = field(init=False)
     readers: Readers = field(init=False)
+    primary: "Database" = field(init=False)
+    """The primary by `readers`, and the shards."""
     replica: ReplicaReads | None = field(init=False)
     reads: "Database" = field(init=False)
     """What the API reads from: the replica while it is well, else the primary by `readers`."""
@@ -119,8 +124,9 @@ class Indexer:
         for state, count in self.readers.standing().items():
             self.metrics.connections.labels(state).set_function(count)
         # They have the questions of a pool, all that a store of the API asks.
-        primary = cast("Database", self.readers)
-        self.replica = replica_of(settings, primary, self._bypassed("replica"))
+        self.shards = following.shards
+        primary = self.primary = routed(cast("Database", self.readers), self.shards)
+        self.replica = replica_of(settings, primary, self._bypassed("replica"), self.shards)
         if self.replica is not None:
             self.metrics.replica_lag.set_function(self.replica.lag)
         self.reads = cast("Database", self.replica) if self.replica else primary
@@ -140,7 +146,7 @@ class Indexer:
         copies = influxes_of(self.settings)
         self.series_sinks = series_sinks_of(self.settings, copies, self.metrics, self.archive)
         if not copies or not self.settings.influx_reads:
-            return SeriesGroups(cast("Database", self.readers), self.archive, self.replica)
+            return SeriesGroups(self.primary, self.archive, self.replica)
         segments = SegmentSeries(self.reads, self.archive)
         return BackedSeries(copies, segments, self._bypassed("series"))
 
@@ -189,7 +195,7 @@ class Indexer:
 
     def verifier(self, sources: FileSources) -> Verifier:
         return Verifier(
-            FileStore(self.pool),
+            FileStore(self.pool, self.shards),
             sources,
             Expected(self.deployment.chain_id, self.deployment.address("DeviceRegistry")),
             self.settings.retry_after_s,
@@ -206,7 +212,7 @@ class Indexer:
     async def export(self, sink: Sink) -> None:
         """One session of a sink's exporter: the only one that emits to it."""
         async with writer(self.settings.session_url, f"{WRITER} {sink.name}") as connection:
-            step = Exporter(connection, sink).step
+            step = Exporter(routed(connection, self.shards), sink).step
             if isinstance(sink, SeriesSink):
                 step = partial(sink.patiently, step)
             wake = self.verified.heard_by(sink.name)
@@ -285,7 +291,7 @@ class Indexer:
             self.deployment.rewards,
             Kept(mark, 1, lambda facts: 0),
             self.completeness.gaps,
-            Pages(cast("Database", self.readers), self.archive, self.replica),
+            Pages(self.primary, self.archive, self.replica),
             self.archive,
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))
@@ -341,6 +347,7 @@ class Indexer:
             *self.archive.sentences(),
             *self.rpc.warnings(),
             *(self.replica.sentences() if self.replica else ()),
+            *(self.shards.sentences() if self.shards else ()),
         ]
 
     async def _ask_database(self) -> None:
@@ -379,6 +386,8 @@ class Indexer:
             found += [loop(name, session) for name, session in emitting.items()]
             found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
             found += [loop("packer", self.pack), loop("archiver", self.move_to_archive)]
+            if self.shards is not None:
+                found.append(loop("shard keeper", ShardKeeper(self.pool, self.shards).keep_forever))
         if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]
             if self.replica is not None:

@@ -28,6 +28,8 @@ PREFIX = "INDEXER_"
 SHORTEST_KEPT_DAYS = 3
 """A day in InfluxDB is made of its hours when it has ended, and the hours of readings; one more day
 for what was away meanwhile."""
+MOST_SHARDS = 256
+"""A process has connections to each of them."""
 # As browsers write one (RFC 6454, section 6.2): no path, not even a slash at the end.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
@@ -73,6 +75,11 @@ class Settings(AlertSettings, TraceSettings, HttpSettings):
         le=3_600,
         description="how long a replica goes on answering plain queries while the primary is away, "
         "as in a failover: what is read then may be so much older",
+    )
+    shard_urls: SecretStr | None = Field(
+        None,
+        description="Postgres that readings are divided over by device: 2, 4, 8 … databases of "
+        "their own, separated by spaces, never in another order; unset: all is in DATABASE_URL",
     )
     redis_url: CacheUrl = Field(
         description="cache of newest values, and announcements: `redis://…`, on the same machine "
@@ -342,6 +349,25 @@ class Settings(AlertSettings, TraceSettings, HttpSettings):
         if value is not None and value > len(nodes) > 0:
             raise ValueError("is more than RPC_URL has nodes")
         return value
+
+    @field_validator("shard_urls")
+    @classmethod
+    def _shards(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is None:
+            return None
+        urls = value.get_secret_value().split()
+        if not urls or len(urls) > MOST_SHARDS or len(urls) & (len(urls) - 1):
+            raise ValueError(f"names {len(urls)} databases, not a power of two up to {MOST_SHARDS}")
+        if not all(url.startswith(("postgresql://", "postgres://")) for url in urls):
+            raise ValueError("every URL starts with postgresql:// or postgres://")
+        if len(set(urls)) < len(urls):
+            raise ValueError("names a database twice")
+        return value
+
+    @property
+    def shards(self) -> list[str]:
+        """URLs of the shards, by their numbers; none where nothing is divided."""
+        return [] if self.shard_urls is None else self.shard_urls.get_secret_value().split()
 
     @property
     def influx_urls(self) -> list[str]:

@@ -16,9 +16,13 @@ from corechain_indexer.errors import BatchUndone
 from corechain_indexer.projections import Row
 from corechain_indexer.store import SQL
 from corechain_indexer.store.segments import Segments
+from corechain_indexer.store.shards.databases import token_of
+from corechain_indexer.store.shards.keeping import settle, write_segments
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
+    from corechain_indexer.store.segments import Writing
+    from corechain_indexer.store.shards.databases import Shards
 
 LONGEST_REASON = 1_000
 REJECTION_COLUMNS = (
@@ -114,6 +118,7 @@ class FileStore:
     """What came of each data file; a state only ever goes from open to settled."""
 
     pool: "Database"
+    shards: "Shards | None" = None
 
     async def open_batches(self, limit: int, running: Sequence[int]) -> list[OpenBatch]:
         """Batches to settle besides those that are being settled: new ones first."""
@@ -144,13 +149,24 @@ class FileStore:
         header = _header_row(batch, len(rows.rejections), rows.tree_levels)
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
+                if not await self._write(connection, entry, rows.segments):
+                    return False
                 found = await connection.fetchval(
                     SQL["verified"], entry.batch_id, entry.block_hash, *header
                 )
                 if found is None:
                     return False
-                await rows.segments.copy_to(connection)
                 await connection.copy_records_to_table(
                     "rejection", records=rows.rejections, columns=REJECTION_COLUMNS
                 )
+        if self.shards is not None:
+            await settle(self.shards, entry.batch_id, token_of(entry.commitment))
         return True
+
+    async def _write(self, connection: "Writing", entry: OpenBatch, segments: Segments) -> bool:
+        """Before the verdict: it is what makes them count. False where the batch was undone."""
+        if self.shards is None:
+            await segments.copy_to(connection)
+            return True
+        batch = entry.batch_id, token_of(entry.commitment)
+        return await write_segments(self.shards, connection, batch, entry.block_hash, segments)

@@ -2,18 +2,33 @@
 
 import random
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from corechain.service.database import create_pool
 from corechain.service.hosts import hosts_of
 from corechain.service.readers import Readers
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.replica import REPLICA, Replica, ReplicaReads
+from corechain_indexer.store.shards.databases import Shards
+from corechain_indexer.store.shards.routing import Routed
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
     from corechain_indexer.store.influx import InfluxSeries
     from corechain_indexer.store.influx_tiers import InfluxTiers
+
+
+T = TypeVar("T")
+
+
+def shards_of(settings: Settings) -> Shards | None:
+    """None where nothing is divided. They connect when they are first used."""
+    return Shards.at(settings.shards) if settings.shards else None
+
+
+def routed(database: T, shards: Shards | None) -> T:
+    """What has the questions of a database, those about devices put to the shards."""
+    return database if shards is None else cast(T, Routed(database, shards))
 
 
 def pool_of(settings: Settings) -> "Database":
@@ -50,7 +65,10 @@ def tiers_of(series: "InfluxSeries") -> "InfluxTiers":
 
 
 def replica_of(
-    settings: Settings, primary: "Database", bypassed: Callable[[str], None]
+    settings: Settings,
+    primary: "Database",
+    bypassed: Callable[[str], None],
+    shards: Shards | None = None,
 ) -> ReplicaReads | None:
     """Each host of the URL for itself. Connects when it is first used."""
     if settings.replica_url is None:
@@ -59,7 +77,7 @@ def replica_of(
     pooled = settings.database_direct_url is not None
     urls = hosts_of(settings.replica_url.get_secret_value())
     names = [f"{REPLICA} {number}" for number in range(1, len(urls) + 1)] if urls[1:] else [REPLICA]
-    pools = [cast("Database", Readers(url, pooled)) for url in urls]
+    pools = [routed(cast("Database", Readers(url, pooled)), shards) for url in urls]
     replicas = [Replica(name, pool) for name, pool in zip(names, pools, strict=True)]
     # Each process asks one of them for as long as that is well: by chance another one than others.
     random.shuffle(replicas)

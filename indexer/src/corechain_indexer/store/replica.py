@@ -23,6 +23,7 @@ import structlog
 
 from corechain.service.database import asked
 from corechain.service.errors import StoreUnavailable
+from corechain_indexer.errors import ShardUnavailable
 from corechain_indexer.store import SQL
 
 if TYPE_CHECKING:
@@ -202,6 +203,8 @@ class ReplicaReads(Questions):
         if replica is not None:
             try:
                 return await ask(replica.name)
+            except ShardUnavailable:  # the replica has answered, as the primary would
+                raise
             except StoreUnavailable as error:
                 # The primary is never behind what was read already: the request goes on there.
                 _source.set(PRIMARY)

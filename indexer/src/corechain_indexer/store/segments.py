@@ -32,7 +32,7 @@ RUN_BYTES = 30
 _WIDTHS = {">i8": 8, ">i4": 4, ">i2": 2, "V20": 20}
 _TYPES = (">i8",) * 5 + (">i4",) * 6 + (">i2", "V20")
 # Postgres' binary COPY: the fields of a row, each behind its length; see "COPY", file formats.
-_COPY_ROW = np.dtype(
+COPY_ROW = np.dtype(
     [("fields", ">i2")]
     + [
         item
@@ -40,8 +40,8 @@ _COPY_ROW = np.dtype(
         for item in ((f"{name}_bytes", ">i4"), (name, kind))
     ]
 )
-_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
-_COPY_END = b"\xff\xff"
+COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+COPY_END = b"\xff\xff"
 Numbers = npt.NDArray[np.int64]
 
 
@@ -64,7 +64,7 @@ class Segments:
         times, values = leaf_times(rows), rows["value"].astype(np.int64)
         firsts = _firsts(leaves, times)
         counts = np.diff(firsts, append=len(rows))
-        found = np.zeros(len(firsts), _COPY_ROW)
+        found = np.zeros(len(firsts), COPY_ROW)
         found["fields"] = len(SEGMENT_COLUMNS)
         for name, kind in zip(SEGMENT_COLUMNS, _TYPES, strict=True):
             found[f"{name}_bytes"] = _WIDTHS[kind]
@@ -83,17 +83,17 @@ class Segments:
         return cls(found.tobytes())
 
     def __len__(self) -> int:
-        return len(self.packed) // _COPY_ROW.itemsize
+        return len(self.packed) // COPY_ROW.itemsize
 
     def rows(self) -> list[tuple[Any, ...]]:
         """As Postgres gives them, in the order of SEGMENT_COLUMNS and of their positions."""
-        found = np.frombuffer(self.packed, _COPY_ROW)
+        found = np.frombuffer(self.packed, COPY_ROW)
         columns = [found[name].tolist() for name in SEGMENT_COLUMNS]
         return list(zip(*columns, strict=True))
 
     async def copy_to(self, connection: "Writing") -> None:
         """Adds them to the table, as they are."""
-        source = BytesIO(_COPY_HEAD + self.packed + _COPY_END)
+        source = BytesIO(COPY_HEAD + self.packed + COPY_END)
         await connection.copy_to_table(
             "segment", source=source, columns=SEGMENT_COLUMNS, format="binary"
         )

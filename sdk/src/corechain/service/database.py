@@ -43,7 +43,11 @@ STATEMENTS = 100
 START_S = 5.0
 """A process that starts waits so long for its database to tell whose it is."""
 MIGRATION_LOCK = "corechain migrations"
-FIRST_MIGRATIONS = {"0001_journal.sql": "relayer", "0001_mirror.sql": "indexer"}
+FIRST_MIGRATIONS = {
+    "0001_journal.sql": "relayer",
+    "0001_mirror.sql": "indexer",
+    "0001_shard.sql": "shard",
+}
 """By which a database is known to be of a service."""
 MIGRATION_TABLE = """
 create table if not exists migration (

@@ -50,15 +50,18 @@ delete from stale_device where id = any($1::bigint[])
 -- Whether anything has changed since `cache_checks` was asked: while `change` is the same, so are verdicts and
 -- finality. (A generation is not counted there, and neither are devices that a new one finds stale.)
 select c.life || '-' || c.number as change, s.generation::text as generation,
-       exists (select from outbox where sink = 'cache') as behind,
+       exists (select from outbox where sink = 'cache')
+       or exists (select from gone_batch where cleaned_at is null) as behind,
        exists (select from stale_device) as stale
   from sink s cross join change c where s.name = 'cache'
 
 -- name: cache_checks
 -- Whether cached values of some devices from some batches may be served: what is stale of the former, what stands of
 -- the latter, and how sure it is, as of `change`. All of it by index.
+-- (Which devices a batch on shards made stale, these have to tell.)
 select c.life || '-' || c.number as change, s.generation::text as generation,
-       exists (select from outbox where sink = 'cache') as behind,
+       exists (select from outbox where sink = 'cache')
+       or exists (select from gone_batch where cleaned_at is null) as behind,
        array(select distinct device from stale_device where device = any($1::bytea[])) as stale,
        (select json_object_agg(b.batch_id, finality_of(b.block_number, m.safe, m.final))
           from batch b join batch_file f using (batch_id) cross join chain_mark m

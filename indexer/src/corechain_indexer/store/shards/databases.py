@@ -1,0 +1,230 @@
+"""The shards: which one has a device, and whether it answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID
+
+from corechain.service.database import asked, connect, create_pool, hang_up, migrate
+from corechain.service.errors import StoreUnavailable, WrongDatabase
+from corechain.service.readers import Readers
+from corechain_indexer.errors import ShardUnavailable
+from corechain_indexer.store import SQL
+from corechain_indexer.store.shards import MIGRATIONS, SHARD_SQL
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from corechain.service.database import Database
+    from corechain_indexer.store import Asked
+
+T = TypeVar("T")
+DEVICES_AT_ONCE = 10_000
+
+
+def owner_of(device: bytes, count: int) -> int:
+    """The number of a device's shard, of `count`, a power of two. By the end of its id, which is a
+    hash: as even as any hash of it. Of twice as many shards it is this one, or this and `count`."""
+    return int.from_bytes(device[-2:]) & (count - 1)
+
+
+def token_of(commitment: bytes) -> int:
+    """What a shard knows a batch by beside its id; as the function of this name in Postgres."""
+    return int.from_bytes(commitment[:8], signed=True)
+
+
+@dataclass(slots=True, eq=False)
+class Shard:
+    """One of the databases. Connects, and brings its tables up to date, when it is first asked."""
+
+    number: int
+    url: str
+    pool: "Database" = field(init=False)
+    readers: Readers = field(init=False)
+    away: str = ""
+    """Why it did not answer last; empty where it did."""
+    _ready: bool = False
+    _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.pool = create_pool(self.url)
+        # Who asks one question borrows no connection: half of what the pool would cost.
+        self.readers = Readers(self.url)
+
+    @property
+    def name(self) -> str:
+        return f"shard {self.number}"
+
+    async def fetch(self, name: str, *arguments: Any) -> "Sequence[Record]":
+        """A named query of SHARD_SQL. Raises ShardUnavailable."""
+        return await self.answered(self.readers.fetch(SHARD_SQL[name], *arguments))
+
+    async def fetchval(self, name: str, *arguments: Any) -> Any:
+        """As `fetch`, the first column of the first row; None where there is none."""
+        rows = await self.fetch(name, *arguments)
+        return rows[0][0] if rows else None
+
+    async def answered(self, answer: Awaitable[T]) -> T:
+        """What is awaited. Raises ShardUnavailable."""
+        try:
+            found = await asked(answer)
+        except StoreUnavailable as error:
+            self.away = str(error)
+            raise ShardUnavailable(self.number, str(error)) from error
+        self.away = ""
+        return found
+
+    async def prepare(self, layout: UUID) -> None:
+        """Once a process: tables of this version, of this index. Raises StoreUnavailable,
+        WrongDatabase."""
+        async with self._lock:
+            if not self._ready:
+                await self.answered(self._prepare(layout))
+                self._ready = True
+
+    @property
+    def is_ready(self) -> bool:
+        return self._ready
+
+    async def _prepare(self, layout: UUID) -> None:
+        try:
+            await migrate(self.url, MIGRATIONS)
+        except WrongDatabase as error:
+            why = str(error).removeprefix("DATABASE_URL: ")
+            raise WrongDatabase(f"SHARD_URLS, {self.name}: {why}") from error
+        await self.pool  # asyncpg's way to open it
+        await self.readers.fetch(SHARD_SQL["claim_shard"], self.number, layout)
+        row = await self.readers.fetchrow(SHARD_SQL["claimed_shard"])
+        if row is None or tuple(row) != (self.number, layout):
+            raise WrongDatabase(f"SHARD_URLS: what is named for {self.name} is another one")
+
+    async def empty(self) -> None:
+        """Of a rebuild. Raises StoreUnavailable."""
+        await self.answered(self.readers.fetch(SHARD_SQL["empty_shard"]))
+        self._ready = False
+
+    async def close(self) -> None:
+        await self.readers.close()
+        if self._ready:
+            await self.pool.close()
+
+
+@dataclass(slots=True, eq=False)
+class Shards:
+    """All shards of an index. `prepare` first."""
+
+    all: Sequence[Shard]
+    _layout: UUID | None = None
+
+    @classmethod
+    def at(cls, urls: Sequence[str]) -> "Shards":
+        return cls([Shard(number, url) for number, url in enumerate(urls)])
+
+    async def prepare(self, main: "Asked", *, new: bool = True) -> None:
+        """Divides an index that is `new`. A shard that is away is prepared when it is first asked.
+
+        Raises WrongDatabase for an index that is divided otherwise, or is not and has readings, and
+        for a shard that is another one; StoreUnavailable."""
+        if new:
+            await asked(main.execute(SQL["lay_out"], len(self.all)))
+        row = await check_layout(main, len(self.all))
+        assert row is not None, "else it was refused"
+        self._layout = row["id"]
+        found = await asyncio.gather(*map(self.ready, self.all), return_exceptions=True)
+        for error in found:
+            if isinstance(error, BaseException) and not isinstance(error, ShardUnavailable):
+                raise error
+
+    async def of(self, device: bytes) -> Shard:
+        """The shard that has a device. Raises as `ready`."""
+        return await self.ready(self.all[owner_of(device, len(self.all))])
+
+    async def ready(self, shard: Shard) -> Shard:
+        """Raises StoreUnavailable, WrongDatabase."""
+        if not shard.is_ready:
+            if self._layout is None:
+                raise StoreUnavailable("Postgres: the shards are not known yet")
+            await shard.prepare(self._layout)
+        return shard
+
+    async def every(self, ask: Callable[[Shard], Awaitable[T]]) -> list[T]:
+        """Of all shards, asked side by side. Raises what one of them raises."""
+
+        async def one(shard: Shard) -> T:
+            return await ask(await self.ready(shard))
+
+        return list(await asyncio.gather(*map(one, self.all)))
+
+    async def fetch_all(self, name: str, *arguments: Any) -> "list[Record]":
+        """The rows of all shards. Raises StoreUnavailable."""
+        parts = await self.every(lambda shard: shard.fetch(name, *arguments))
+        return [row for part in parts for row in part]
+
+    def divided(self, devices: Sequence[bytes]) -> dict[int, list[bytes]]:
+        """Devices by the numbers of their shards."""
+        found: dict[int, list[bytes]] = {}
+        for device in devices:
+            found.setdefault(owner_of(device, len(self.all)), []).append(device)
+        return found
+
+    def sentences(self) -> Sequence[str]:
+        """For `/ready`: what the shards that did not answer last have."""
+        return [
+            f"{shard.name} is away: its devices' readings cannot be served, and no batch is "
+            f"verified; {shard.away}"
+            for shard in self.all
+            if shard.away
+        ]
+
+    async def close(self) -> None:
+        for shard in self.all:
+            await shard.close()
+
+
+async def lay_out(url: str, shards: Shards | None) -> None:
+    """`Shards.prepare` on a connection of its own, or, without any, a look that none are needed.
+    Raises as it does."""
+    connection = await connect(url)
+    try:
+        if shards is None:
+            await check_layout(connection, 0)
+        else:
+            await shards.prepare(connection)
+    finally:
+        await hang_up(connection)
+
+
+async def check_layout(main: "Asked", count: int) -> "Record | None":
+    """How the index is divided, by a process that knows of `count` shards; None where it is not.
+    Raises WrongDatabase where these differ, StoreUnavailable."""
+    row = await asked(main.fetchrow(SQL["shard_layout"]))
+    divided = 0 if row is None else row["count"]
+    if divided == count:
+        return row
+    if divided:
+        raise WrongDatabase(
+            f"SHARD_URLS names {count} shards; this index is divided over {divided}"
+        )
+    raise WrongDatabase(
+        "SHARD_URLS: this index has its readings in DATABASE_URL; to divide it, rebuild it: "
+        "`corechain indexer rebuild`"
+    )
+
+
+async def check_divided(main: "Asked", shards: Shards | None) -> None:
+    """Before a rebuild: an index that is divided is emptied with all of its shards, or not at all.
+    Raises WrongDatabase, StoreUnavailable."""
+    if await asked(main.fetchrow(SQL["shard_layout"])) is not None:
+        await check_layout(main, 0 if shards is None else len(shards.all))
+
+
+async def forget_shards(main: "Asked", shards: Shards) -> None:
+    """Empties them: the next index may be divided otherwise, or not at all. Closes them. Raises
+    StoreUnavailable, WrongDatabase."""
+    try:
+        await shards.prepare(main)
+        await shards.every(Shard.empty)
+        await asked(main.execute(SQL["forget_layout"]))
+    finally:
+        await shards.close()
