@@ -82,9 +82,11 @@ def gather(python: str, context: Path) -> int:
 
 def build(target: str, base: str, context: Path, tag: str) -> None:
     """Raises ImagesNotBuilt."""
-    # The format of OCI knows no HEALTHCHECK. A fixed time makes the same layers of the same files;
-    # chroot needs neither a daemon nor a runtime.
-    options = ["--format", "docker", "--timestamp", "0", "--isolation", "chroot", "--layers=false"]
+    # The format of OCI knows no HEALTHCHECK. A fixed time makes the same layers of the same files,
+    # and no history the same image: it names stages by a random number. chroot needs neither a
+    # daemon nor a runtime.
+    same = ["--timestamp", "0", "--omit-history", "--layers=false"]
+    options = ["--format", "docker", "--isolation", "chroot", *same]
     pull = ["--pull-never"] if base.startswith("localhost/") else []
     words = ["--target", target, "--build-arg", f"BASE={base}", "--tag", tag]
     run(["buildah", "build", *options, *pull, *words, "-f", IMAGES / "Containerfile", context])
