@@ -22,7 +22,8 @@ from corechain.devnet.servers import ValkeyServer
 from corechain.service.errors import WriterLockHeld
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store import breaker, latest
-from corechain_indexer.store.latest import GENERATION, LatestWriter
+from corechain_indexer.store.cached_values import GENERATION
+from corechain_indexer.store.latest import LatestWriter
 from indexer.shelves import DEVICES, Fuse, Shelf, filled, shelf_on
 
 

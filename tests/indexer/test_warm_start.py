@@ -14,6 +14,8 @@ from indexer.support import Driven, World
 
 PREPARED = "select statement from pg_prepared_statements"
 ASKED = (
+    "cache_state",
+    "cache_checks",
     "single_readings",
     "whole_series",
     "whereabouts",

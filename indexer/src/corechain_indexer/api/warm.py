@@ -55,6 +55,7 @@ class Warming:
         reads = Reads(handlers.pool)
         return [
             lambda: handlers.latest(self._of_a_device()),
+            handlers.latest_values.prepare,
             lambda: handlers.readings(self._of_a_device()),
             # Too large to be asked for with others, so that each connection has the statement.
             lambda: handlers.readings(self._of_a_device(f"&limit={LARGE}")),

@@ -27,6 +27,13 @@ from corechain.service.reasons import reason_of
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.breaker import Breaker
+from corechain_indexer.store.cached_values import (
+    FINALITY,
+    Check,
+    Found,
+    Held,
+    Known,
+)
 from corechain_indexer.store.cluster import CLUSTER_SCHEMES, cluster_of
 from corechain_indexer.store.files import to_unsigned
 from corechain_indexer.store.hashes import HashReads
@@ -35,7 +42,6 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
     from corechain_indexer.store import Asked
 
-GENERATION = b"generation"
 PIPELINE = 1_000
 CONNECTIONS = 32
 """Who finds all of them taken waits for one: under load a query is slower, not refused."""
@@ -49,8 +55,6 @@ PAUSE_S = 0.010
 """Between the beginnings of two groups: at 600 questions a second six share one, for a sixth of the
 CPU of one question to Redis and one to Postgres, and wait 5 ms. Who asks alone waits for nothing.
 """
-BATCHES = 65_536
-"""Whose finality is kept until something changes, 150 bytes each."""
 
 # A value is "observed_at batch_id position json"; one that is older by these replaces no other.
 # Hashes of another generation are left alone: they may lack what this one would not add.
@@ -96,12 +100,8 @@ class Newest(msgspec.Struct, frozen=True):
 
 
 ByDevice = Mapping[bytes, Sequence[Newest]]
-Found = bytes | str
-"""A device's values by metric, as a JSON list; or why those of the cache are not served."""
 _values = msgspec.json.Decoder(list[Newest])
 _encoder = msgspec.json.Encoder()
-_FINALITY = b'"finality":"'
-"""Begins what ends the JSON of a value: the moment of its writing says how sure it was then."""
 
 
 def key_of(device: bytes, chain_id: int = 0) -> str:
@@ -213,69 +213,6 @@ class LatestWriter:
         return cast(list[int], await told(pipe.execute()))
 
 
-class Held:
-    """What Redis has of a device: the generation, and of each value the metric, the batch (digits)
-    and the JSON."""
-
-    __slots__ = ("generation", "values")
-
-    def __init__(self, fields: Mapping[bytes, bytes]) -> None:
-        self.generation = fields.get(GENERATION)
-        self.values = [
-            (int(name), batch, value)
-            for name, packed in fields.items()
-            if name != GENERATION
-            for _, batch, _, value in (packed.split(b" ", 3),)
-        ]
-
-    @property
-    def batches(self) -> set[bytes]:
-        return {batch for _, batch, _ in self.values}
-
-
-Finality = Mapping[bytes, bytes]
-"""Of batches that stand, by the digits of their ids: the end of a value's JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """What Postgres says of what is cached for a group."""
-
-    generation: bytes
-    behind: bool
-    stale: frozenset[bytes]
-    finality: Finality
-
-    def of(self, device: bytes, held: Held) -> Found:
-        if held.generation is None:
-            return "missing"
-        if held.generation != self.generation:
-            return "another life"
-        if device in self.stale or not held.batches <= self.finality.keys():
-            return "stale"
-        if self.behind:
-            return "behind"
-        # The bytes as they are, but for their ends: to decode ten values and encode them again
-        # takes 40 µs.
-        values = [
-            value[: value.rindex(_FINALITY)] + self.finality[batch]
-            for _, batch, value in sorted(held.values)
-        ]
-        return b"[" + b",".join(values) + b"]"
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """Finality as of a change (decision 0033): it stands until the number of changes moves."""
-
-    change: str = ""
-    finality: Finality = field(default_factory=dict)
-
-    def with_more(self, change: str, finality: Finality) -> "Known":
-        is_same = change == self.change and len(self.finality) < BATCHES
-        return Known(change, {**self.finality, **finality} if is_same else finality)
-
-
 @dataclass(slots=True)
 class Latest:
     """Newest values for queries: from the cache where it can be trusted, else from Postgres.
@@ -306,6 +243,12 @@ class Latest:
     async def ping(self) -> None:
         """Raises CacheUnavailable."""
         await told(self.redis.ping())
+
+    async def prepare(self) -> None:
+        """Asks Postgres both questions, about nobody: whoever answers has their plans then. Raises
+        StoreUnavailable."""
+        await asked(self.pool.fetchrow(SQL["cache_state"]))
+        await self._whole_check([], frozenset())
 
     async def close(self) -> None:
         """Its connection to Redis."""
@@ -372,7 +315,7 @@ class Latest:
             return None
         words = msgspec.json.decode(row["finality"] or "{}", type=dict[str, str])
         finality = {
-            batch.encode(): _FINALITY + word.encode() + b'"}' for batch, word in words.items()
+            batch.encode(): FINALITY + word.encode() + b'"}' for batch, word in words.items()
         }
         self._known = self._known.with_more(row["change"], finality)
         stale = frozenset(row["stale"])
