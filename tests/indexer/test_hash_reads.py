@@ -1,6 +1,7 @@
 """Hashes of Redis that are read together, over a connection that may end at any moment."""
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from support.valkey import command
 
 from corechain.devnet.servers import ValkeyServer
 from corechain_indexer.errors import CacheUnavailable
@@ -38,6 +40,20 @@ async def test_hashes_are_what_redis_holds_by_either_protocol(bus_url: str, prot
     async with reads_of(f"{bus_url}?protocol={protocol}") as (reads, _):
         assert await reads.of(KEYS) == HELD
         assert await reads.of(KEYS[:1]) == HELD[:1]
+
+
+async def test_hashes_are_read_by_a_socket_with_user_password_and_database() -> None:
+    # A short path, as a socket needs it: pytest's own is not always.
+    with (
+        tempfile.TemporaryDirectory(prefix="cc") as folder,
+        ValkeyServer(Path(folder) / "valkey") as server,
+    ):
+        command(server.port, "ACL", "SETUSER", "reader", "on", ">secret", "~*", "+@all")
+        command(server.port, "ACL", "SETUSER", "default", "off")
+        socket = server.socket_url.replace("unix://", "unix://reader:secret@").partition("?")[0]
+        for url in (f"{socket}?db=3", f"redis://reader:secret@127.0.0.1:{server.port}/3"):
+            async with reads_of(url) as (reads, _):
+                assert await reads.of(KEYS) == HELD
 
 
 async def test_a_connection_that_the_server_ended_is_replaced(bus_url: str) -> None:

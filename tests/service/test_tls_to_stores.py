@@ -21,6 +21,7 @@ from support.kafka_secure import make_certificate
 from corechain.service.database import asked, connect, create_pool, writer
 from corechain.service.errors import StoreUnavailable
 from corechain_indexer.store.cluster import cluster_of
+from corechain_indexer.store.hashes import HashReads
 from corechain_indexer.store.latest import CacheUnavailable, connect_cache, told
 from corechain_relayer.bus import connection as bus
 from corechain_relayer.bus.guard import Guard
@@ -146,11 +147,14 @@ async def test_redis_is_known_by_its_authority(valkey_front: Front, certificates
     url = redis_at(valkey_front.port, certificates / "server.pem")
     cache = connect_cache(url)
     assert await told(cache.ping())
+    hashes = HashReads(cache)
+    assert await told(hashes.of([b"nobody's", b"nothing"])) == [{}, {}]
+    await hashes.close()
     await cache.aclose()
     relayers = bus.connect(url, Guard(vouched=True))
     assert await bus.asked(relayers.ping())
     await relayers.aclose()
-    assert valkey_front.sessions == 2
+    assert valkey_front.sessions == 3
 
 
 @pytest.mark.parametrize(
