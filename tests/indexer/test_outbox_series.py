@@ -82,6 +82,11 @@ class Notes:
         self.asked += 1
         self.points |= {(leaves.batch_id, row.tobytes()) for row in leaves.rows}
 
+    async def write_again(self, parts: Sequence[Leaves]) -> None:
+        for leaves in parts:
+            await self.write(leaves)
+        self.asked += 1 - len(parts)
+
     async def erase(self, spans: Sequence[Span]) -> None:
         self.asked += 1
         self.points = {
@@ -151,6 +156,22 @@ async def test_a_late_reading_does_not_make_a_retraction_write_a_month_again(
         assert notes.points == await points_of(shelf)
         written_again = notes.asked - 1
         assert written_again == 1
+
+
+async def test_a_retraction_writes_all_neighbours_again_in_one_request(
+    database: str, bus_url: str
+) -> None:
+    async with shelf_on(database, bus_url) as shelf:
+        notes = Notes("influx")
+        for number in range(1, 31):
+            await shelf.verify(number, [(number % 2, 1, 100 + number)])
+        await shelf.verify(31, [(0, 1, 90), (0, 1, 140)])
+        await export_series(shelf, notes)
+        notes.asked = 0
+        await shelf.undo(30)
+        await export_series(shelf, notes)
+        assert notes.points == await points_of(shelf)
+        assert notes.asked == 2, "one erasure, one request"
 
 
 async def test_a_reorg_copies_no_readings_for_a_series_that_is_not_there(

@@ -19,7 +19,7 @@ from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.copied import NAME, CopyStore, Refused, name_sinks
 from corechain_indexer.store.outbox import Outbox
-from corechain_indexer.store.points import Leaves, Span
+from corechain_indexer.store.points import LINES, Leaves, Span
 from corechain_indexer.store.stale import StaleSpans
 from corechain_indexer.store.tiers import MINUTE_S
 
@@ -46,6 +46,10 @@ class Erasable(Protocol):
 
     async def write(self, leaves: Leaves) -> None:
         """Adds readings of one batch. Raises LinesRefused when all others are written."""
+
+    async def write_again(self, parts: Sequence[Leaves]) -> None:
+        """Adds readings of several batches that were written before. What it refuses of them was
+        refused, and noted, then."""
 
     async def erase(self, spans: Sequence[Span]) -> None:
         """Takes out every point of these seconds."""
@@ -141,22 +145,30 @@ class SeriesSink:
         spans = Leaves.of(batch_id, packed).spans()
         await self.series.erase(spans)
         await self._mark(store, spans, vanished=True)
-        for standing, commitment in await store.standing(spans):
-            leaves = Leaves.of(standing, await store.leaves(standing, commitment)).within(spans)
-            if len(leaves.times):
-                await self._write(store, leaves, again=True)
+        await self._write_again(store, spans)
         await store.forget(batch_id)
         self.refused = await store.refused()
 
-    async def _write(self, store: CopyStore, leaves: Leaves, *, again: bool = False) -> None:
+    async def _write_again(self, store: CopyStore, spans: Sequence[Span]) -> None:
+        """What stands in these seconds, of many batches in one request: most share a few readings
+        with the one that went."""
         assert self.series is not None
-        if not again:
-            await self._mark(store, leaves.spans(), vanished=False)
+        waiting: list[Leaves] = []
+        for standing, commitment in await store.standing(spans):
+            leaves = Leaves.of(standing, await store.leaves(standing, commitment)).within(spans)
+            waiting.append(leaves)
+            if sum(len(one.times) for one in waiting) >= LINES:
+                await self.series.write_again(waiting)
+                waiting = []
+        if any(len(one.times) for one in waiting):
+            await self.series.write_again(waiting)
+
+    async def _write(self, store: CopyStore, leaves: Leaves) -> None:
+        assert self.series is not None
+        await self._mark(store, leaves.spans(), vanished=False)
         try:
             await self.series.write(leaves)
         except LinesRefused as error:
-            if again:  # noted when it was written first, and of the whole batch
-                return
             for refusal in error.refusals:
                 self.metrics.series_refused.inc(refusal.count)
             log.warning("series refused readings", batch=error.batch_id, why=str(error))

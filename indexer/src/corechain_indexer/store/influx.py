@@ -221,6 +221,13 @@ class InfluxSeries:
         if writing.refusals:
             raise LinesRefused(leaves.batch_id, writing.refusals)
 
+    async def write_again(self, parts: Sequence[Leaves]) -> None:
+        """Readings of several batches that were written before: what is refused of them is known.
+        Raises SeriesUnavailable."""
+        writing = _Writing(self)
+        for chunk in Points.together([leaves.points() for leaves in parts]).chunks():
+            await writing.send(chunk)
+
     async def erase(self, spans: Sequence[Span]) -> None:
         """Takes out all points of these seconds. InfluxDB can only delete by time and tags."""
         for span in spans:

@@ -39,6 +39,12 @@ class Points:
     lines: Sequence[str]
     times: Numbers
 
+    @classmethod
+    def together(cls, parts: Sequence["Points"]) -> Self:
+        """Of at least one."""
+        lines = [line for part in parts for line in part.lines]
+        return cls(lines, np.concatenate([part.times for part in parts]))
+
     def __len__(self) -> int:
         return len(self.lines)
 
