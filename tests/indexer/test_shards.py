@@ -13,6 +13,7 @@ given a process that is killed between any two steps
   └── a deletion that comes late takes nothing that was written since
 given a shard that is away
   ├── its devices' queries are refused with 503, all others are answered
+  ├── the query API says which one, and serves newest values from the cache on
   └── no batch is verified without it, and all are when it is back
 given settings that do not say how the index is divided
   └── the process is refused before it answers anything
@@ -51,7 +52,7 @@ from corechain_indexer.store.shards.keeping import ShardKeeper, settle, write_se
 from corechain_indexer.store.shards.routing import EXECUTED, FETCHED
 from corechain_indexer.store.shards.status import status_of
 from indexer.conftest import OTHER_LIFE
-from indexer.support import CELL, HOUR_S, START, Driven, World, driven, get, settings_of
+from indexer.support import CELL, HOUR_S, START, Driven, World, driven, get, more_keys, settings_of
 from indexer.test_segments import (
     DEVICES,
     MAX_TIME,
@@ -381,6 +382,14 @@ async def divided(
         yield made[0], made[1]
 
 
+def spread(world: World) -> None:
+    """Gives it a device of another shard than the others'."""
+    known = {owner_of(key.identity.device, 4) for key in world.keys}
+    more = next(k for k in more_keys(0, 50) if owner_of(k.identity.device, 4) not in known)
+    world.register([more])
+    world.keys = [*world.keys, more]
+
+
 async def answers(index: Driven, world: World) -> dict[str, Any]:
     """What both must say of every device, and what they say of all."""
     window = {"from_": START, "to": START + 200 * HOUR_S, "metric": "air_temperature"}
@@ -406,6 +415,7 @@ async def test_an_index_with_shards_answers_as_one_without(
     divided: tuple[Driven, Driven], world: World, shard_urls: list[str]
 ) -> None:
     parted, whole = divided
+    spread(world)
     keeper = ShardKeeper(parted.indexer.pool, parted.indexer.shards)  # type: ignore[arg-type]
     world.add(hours=4)
     fork = world.fork_here()
@@ -463,3 +473,29 @@ async def test_a_rebuild_empties_the_shards_and_the_next_index_may_have_others(
     async with driven(two, world) as index:
         await index.until_verified(1)
         assert (await answers(index, world)) | {"batches": None} == before
+
+
+async def test_queries_of_a_shard_that_is_away_are_503_and_say_so(
+    world: World, database: str, bus_url: str, shard_urls: list[str], postgres: str
+) -> None:
+    spread(world)
+    devices = [key.identity.device for key in world.keys]
+    lost = owner_of(devices[0], 4)
+    world.add()
+    parted = settings_of(world, database, bus_url, shard_urls=" ".join(shard_urls))
+    async with driven(parted, world) as index, index.api() as api:
+        await index.until_verified(1)
+        name = shard_urls[lost].rpartition("/")[2]
+        await rename(postgres, shard_urls[lost], f"{name}_away")
+        for device in devices:
+            said = await api.get("/v1/readings", params={"device": "0x" + device.hex()})
+            is_lost = owner_of(device, 4) == lost
+            assert said.status_code == (503 if is_lost else 200), said.text
+            if is_lost:
+                assert said.json()["type"] == "urn:corechain:error:Unavailable"
+                assert said.json()["detail"].startswith(f"shard {lost}: ")
+        # Newest values are in the cache, whoever has the segments.
+        await get(api, "/v1/latest", device="0x" + devices[0].hex())
+        assert any(why.startswith(f"shard {lost} is away") for why in index.indexer.warnings())
+        await rename(postgres, shard_urls[lost].rpartition("/")[0] + f"/{name}_away", name)
+        await get(api, "/v1/readings", device="0x" + devices[0].hex())
