@@ -43,12 +43,17 @@ from corechain_indexer.metrics import Metrics
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive, ArchiveStore
 from corechain_indexer.store.files import FileStore, OpenBatch, batch_rows
+from corechain_indexer.store.merging import MergeStore
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.pages import PageOf, readings_page
+from corechain_indexer.store.series import SegmentSeries
 from corechain_indexer.verifier import Verifier
 
 RESULTS = Path(__file__).parent / "results" / "segments.jsonl"
 RUNS = (1, 2, 20, 60, 1_000)
+MERGED_RUNS = (1, 2)
+A_DAY = 24
+"""Readings that a device sends on a day, where that is measured."""
 READINGS = int(os.environ.get("BENCH_READINGS") or 240_000)
 A_BATCH, FLEET = 16_000, 50_000
 FILES = {1: 4, 20: 24}
@@ -97,6 +102,7 @@ class Fleet:
 
     observations: int
     signing: bool = False
+    devices: int = FLEET
     keys: list[Secp256k1Key] = field(default_factory=list)
     previous: bytes = ZERO26
     sent: int = 0
@@ -104,7 +110,7 @@ class Fleet:
 
     @property
     def size(self) -> int:
-        return SIGNING_FLEET if self.signing else FLEET
+        return SIGNING_FLEET if self.signing else self.devices
 
     def batch(self, batch_id: int) -> SealedBatch:
         reports = A_BATCH // self.observations
@@ -158,7 +164,7 @@ SIZES = """
 select pg_total_relation_size('segment') as segments, pg_relation_size('segment') as segment_rows,
        pg_total_relation_size('batch_file') as leaves,
        pg_total_relation_size('packed_leaves') as packed,
-       (select sum(count) from segment) as readings,
+       (select sum(abs(count)) from segment) as readings,
        (select count(*) from segment) as runs"""
 
 
@@ -252,6 +258,51 @@ async def _pages(
     return bench.us(PAGES) | {"readings": found / PAGES}
 
 
+async def _series(bench: Bench, pool: Any, fleet: Fleet, bucket_s: int) -> dict[str, float]:
+    devices = [fleet._device(number * 7 % fleet.size) for number in range(PAGES)]
+    series, found = SegmentSeries(pool), 0
+    with bench.counted():
+        for device in devices:
+            found += len(await series.read(device, 1, 0, MAX_TIME, bucket_s, 1_000))
+    return bench.us(PAGES) | {"buckets": found / PAGES}
+
+
+async def _answers(bench: Bench, pool: Any, fleet: Fleet, what: str) -> dict[str, Any]:
+    await pool.execute("vacuum (full, analyze) segment")
+    await pool.execute("vacuum (full, analyze) batch_file")
+    sizes = dict(await pool.fetchrow(SIZES))
+    whole = (sizes["segments"] + sizes["leaves"] + sizes["packed"]) / sizes["readings"]
+    return {
+        f"{what}_bytes_per_reading": round(whole, 1),
+        f"{what}_segments_bytes_per_reading": round(sizes["segments"] / sizes["readings"], 1),
+        f"{what}_page_of_100": await _pages(bench, pool, fleet, 100),
+        f"{what}_series_of_hours": await _series(bench, pool, fleet, 3_600),
+        f"{what}_series_of_days": await _series(bench, pool, fleet, 86_400),
+    }
+
+
+async def merged(bench: Bench, observations: int) -> dict[str, Any]:
+    """A day of a fleet that sends A_DAY readings, so many at a time; before and after merging."""
+    url = bench.postgres.create_database(f"merged_{observations}")
+    await migrate(url, MIGRATIONS)
+    fleet = Fleet(observations, devices=A_BATCH)
+    async with create_pool(url) as pool:
+        for batch_id in range(1, A_DAY + 1):
+            batch = fleet.batch(batch_id)
+            entry = await _commit(pool, batch)
+            assert await FileStore(pool).verified(entry, batch, batch_rows(batch))
+        await pool.execute("update chain_mark set final = $1", MAX_TIME)
+        while await PackStore(pool).pack_some(0.0):
+            pass
+        figures = await _answers(bench, pool, fleet, "alone")
+        with bench.counted():
+            while await MergeStore(pool).merge_some(0.0):
+                pass
+        spent = bench.us(A_DAY * A_BATCH)
+        figures |= await _answers(bench, pool, fleet, "merged")
+    return figures | {"merge_us": spent["us"], "merge_postgres_us": spent["postgres_us"]}
+
+
 async def verified(bench: Bench, home: Path, observations: int) -> dict[str, float]:
     """From files to stored readings, by the verifier: those of devices that were met before."""
     url = bench.postgres.create_database(f"verified_{observations}")
@@ -295,6 +346,8 @@ async def _measured(bench: Bench, home: Path) -> dict[str, Any]:
     figures: dict[str, Any] = {"bench": "segments", "native": native.library is not None}
     for observations in FILES:
         figures[f"verified_{observations}"] = await verified(bench, home, observations)
+    for run in MERGED_RUNS:
+        figures[f"merged_{run}"] = await merged(bench, run)
     for run in RUNS:
         figures[f"run_{run}"] = await kept(bench, run)
     return figures | floor()
@@ -310,6 +363,8 @@ def measure() -> dict[str, Any]:
     packed_leaves_bytes and packed_bytes_per_reading once they are packed, pack_us a reading for it,
     packed_page_of_100 and packed_page_of_1000: a page of those; archived_bytes_per_reading in
     Postgres and archive_file_bytes_per_reading beside it once they are archived, and a page then.
+    merged_1 … (readings a run): the same of a day of 24 readings a device, packed, `alone_…` and
+    `merged_…`, with series of hours and of days; merge_us, merge_postgres_us a reading.
     recover_us, verify_us: bench/floor.py. bench/index.py takes readings_per_s of `verified_1`, and
     bytes_per_reading of `run_60`.
     """

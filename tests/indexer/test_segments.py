@@ -29,6 +29,7 @@ from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.archive import NO_ARCHIVE, Archive, ArchiveStore
 from corechain_indexer.store.files import to_signed, to_unsigned
 from corechain_indexer.store.latest import newest_in
+from corechain_indexer.store.merging import MergeStore
 from corechain_indexer.store.packing import PackStore, pack_leaves, unpack_leaves
 from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.pages import (
@@ -51,7 +52,13 @@ CELLS = [7, 2**64 - 1]
 METRICS = [1, 4]
 # Around two borders of days, of hours and of minutes, and far from them.
 TIMES = [0, 59, 60, 3_599, 3_600, 40_000, DAY_S - 1, DAY_S, DAY_S + 60, 9 * DAY_S, MAX_TIME]
-EVERY_SEGMENT = f"select {', '.join(SEGMENT_COLUMNS)} from segment order by batch_id, position"
+EVERY_SEGMENT = f"""
+select {", ".join(SEGMENT_COLUMNS)} from segment where count > 0 union all
+select r.batch_id, s.cell, r.observed_at, r.observed_at, r.value, r.position, 1, s.metric, r.value,
+       r.value, r.value, r.flag, s.device
+  from segment s cross join lateral entries_of(s) r where s.count < 0
+order by batch_id, position"""
+"""As they were before they were merged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +111,10 @@ async def keep(pool: Any, batch_id: int, items: Sequence[Reading]) -> None:
         )
         await connection.execute(
             "insert into batch_file (batch_id, state, leaves, reading_count, readings_root, "
-            "tree_levels, window_end) values ($1, 'verified', $2, $3, '', '', 0)",
-            batch_id, leaves, len(items),
+            "tree_levels, window_start, window_end) "
+            "values ($1, 'verified', $2, $3, '', '', $4, $5)",
+            batch_id, leaves, len(items), min(item.observed_at for item in items),
+            min(10 * DAY_S, max(item.observed_at for item in items)),
         )  # fmt: skip
         await Segments.of(batch_id, leaves).copy_to(connection)
 
@@ -117,10 +126,12 @@ async def kept(
     undone: int,
     packed: int,
     archived: int = 0,
+    merged: int = 0,
     archive: Archive = NO_ARCHIVE,
 ) -> AsyncIterator[Any]:
     """The batches, after a reorg that took the last few and gave them back; those up to block
-    `packed` are final, and packed, those up to `archived` in archive files."""
+    `packed` are final, and packed, those up to `archived` in archive files; what came singly in
+    those up to `merged` is merged."""
     async with create_pool(url) as pool:
         await pool.execute("truncate batch, outbox, stale_device cascade")
         for batch_id, items in enumerate(contents, 1):
@@ -132,6 +143,8 @@ async def kept(
         for batch_id, items in enumerate(contents[after:], after + 1):
             await keep(pool, batch_id, items)
         assert await pool.fetch(EVERY_SEGMENT) == before
+        await merge(pool, contents, min(merged, packed))
+        assert await pool.fetch(EVERY_SEGMENT) == before
         await pool.execute("delete from outbox")  # the cache has learned of them
         for final in (min(archived, packed), packed):
             await pool.execute("update chain_mark set final = $1", final)
@@ -141,6 +154,16 @@ async def kept(
                 pass
         yield pool
         await pool.execute("update chain_mark set final = -1")
+
+
+async def merge(pool: Any, contents: Sequence[Sequence[Reading]], merged: int) -> None:
+    """What came singly in the batches up to `merged`; the others come later, as late data does."""
+    await pool.execute("delete from batch where block_number > $1", merged)
+    await pool.execute("update chain_mark set final = $1", merged)
+    while await MergeStore(pool).merge_some(0.0):
+        pass
+    for batch_id, items in enumerate(contents[merged:], merged + 1):
+        await keep(pool, batch_id, items)
 
 
 def of_list(held: Sequence[Held], page: PageOf) -> list[Held]:
@@ -270,15 +293,15 @@ async def places_agree(pool: Any, held: Sequence[Held], page: PageOf) -> None:
 async def everything_agrees(
     url: str,
     contents: Sequence[Sequence[Reading]],
-    turns: tuple[int, int, int],
+    turns: tuple[int, int, int, int],
     page: PageOf,
     limit: int,
     archive: Archive,
 ) -> None:
     """`turns`: how many batches a reorg takes away for a while, how many are packed then, and how
-    many of those archived."""
+    many of those archived, how many of them merged."""
     held = listed(contents)
-    async with kept(url, contents, *turns, archive) as pool:
+    async with kept(url, contents, *turns, archive=archive) as pool:
         for device in DEVICES:
             of_device = replace(page, device=device)
             await pages_agree(pool, held, of_device, limit, archive)
@@ -310,7 +333,7 @@ def test_segments_answer_as_a_list_of_the_readings_would(
         newest_block=data.draw(st.none() | st.integers(0, 5)),
     )
     some = st.integers(0, len(contents))
-    turns, limit = data.draw(st.tuples(some, some, some)), data.draw(st.integers(1, 7))
+    turns, limit = data.draw(st.tuples(some, some, some, some)), data.draw(st.integers(1, 7))
 
     async def run() -> None:
         await migrate(database, MIGRATIONS)
@@ -336,7 +359,7 @@ async def test_a_long_run_is_paged_through_from_any_place(database: str, tmp_pat
     await migrate(database, MIGRATIONS)
     archive = Archive(tmp_path)
     for packed, archived, blocks in ((0, 0, 0), (3, 0, 7), (3, 1, 4)):
-        async with kept(database, contents, 1, packed, archived, archive) as pool:
+        async with kept(database, contents, 1, packed, archived, archive=archive) as pool:
             assert await pool.fetchval("select count(*) from segment") == 3
             assert await pool.fetchval("select count(*) from packed_leaves") == blocks
             page = PageOf(DEVICES[0], 1, DAY_S + 3, DAY_S + 540)

@@ -205,6 +205,8 @@ class Auditor:
     async def _look_for_strays(self, report: Report) -> None:
         for batch_id in await self._kept.stray_segments():
             report.find("segments of no verified batch", f"batch {batch_id}")
+        for batch_id in await self._kept.wrong_merges():
+            report.find("merged readings that do not add up", f"up to batch {batch_id}")
 
     @property
     def _kept(self) -> Audited:

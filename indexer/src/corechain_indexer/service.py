@@ -59,6 +59,7 @@ from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
 from corechain_indexer.store.levels import LevelStore
+from corechain_indexer.store.merging import MergeStore
 from corechain_indexer.store.opened import influxes_of, readers_of, replica_of, routed
 from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.page_groups import Pages
@@ -246,6 +247,14 @@ class Indexer:
         """Compresses the leaves of batches that are final and not new."""
         await PackStore(self.pool).pack_forever(86_400.0 * self.settings.pack_after_days)
 
+    async def merge(self) -> None:
+        """Makes one row of what a device sent singly on a day, once an operator has said when."""
+        days = self.settings.merge_after_days
+        if days is None or self.shards is not None:  # segments on shards stay what they are
+            await asyncio.Event().wait()
+            return
+        await MergeStore(self.pool).merge_forever(86_400.0 * days)
+
     async def move_to_archive(self) -> None:
         """Moves old leaves out of Postgres, once an operator has said how old."""
         days = self.settings.keep_readings_days
@@ -300,7 +309,7 @@ class Indexer:
         )
         cors = Cors(settings.cors_allowed)
         most = settings.max_subscribers
-        contents = BatchContents(self.pool)
+        contents = BatchContents(self.pool, self.archive)
         stream = BatchStream(newest, contents, most, self.metrics, cors, admission)
         health = self._health(roles, probes or {})
         freshness = Freshness(self.pool, self.rpc, settings.fresh_wait_s, self.replica)
@@ -386,6 +395,7 @@ class Indexer:
             found += [loop(name, session) for name, session in emitting.items()]
             found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
             found += [loop("packer", self.pack), loop("archiver", self.move_to_archive)]
+            found += [loop("merger", self.merge)]
             if self.shards is not None:
                 found.append(loop("shard keeper", ShardKeeper(self.pool, self.shards).keep_forever))
         if Role.API in roles and serves:

@@ -170,6 +170,13 @@ class Settings(AlertSettings, TraceSettings, HttpSettings):
         le=36_500,
         description="days after which the leaves of a final batch are kept compressed",
     )
+    merge_after_days: int | None = Field(
+        None,
+        ge=0,
+        le=36_500,
+        description="days after a day's end at which what a device sent singly on it becomes one "
+        "row, for fleets that send an observation a batch; else never",
+    )
     archive_dir: Path | None = Field(
         None,
         description="folder of archive files, shared by all who read this database; see "

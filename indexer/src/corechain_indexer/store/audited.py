@@ -36,5 +36,9 @@ class Audited:
         """Batches that are not verified and have segments."""
         return [row["batch_id"] for row in await self._rows("audit_stray_segments")]
 
+    async def wrong_merges(self) -> list[int]:
+        """Newest batches of merged rows that do not add up."""
+        return [row["batch_id"] for row in await self._rows("audit_merged_runs")]
+
     async def _rows(self, query: str, *arguments: Any) -> "Sequence[Record]":
         return await asked(self.database.fetch(SQL[query], *arguments))

@@ -1,13 +1,19 @@
 """What is in batches: by device, metric and cell, for subscribers who want only some of them."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from corechain.protocol.sealing import LEAF_ROWS
 from corechain.service.database import asked
+from corechain_indexer.errors import ArchiveUnavailable
 from corechain_indexer.store import SQL
+from corechain_indexer.store.archive import NO_ARCHIVE, Archive
 from corechain_indexer.store.events import BatchEvent
 
 if TYPE_CHECKING:
@@ -78,6 +84,7 @@ class BatchContents:
     """Asks Postgres, by the primary: a replica may not have the batch yet."""
 
     database: "Asked"
+    archive: Archive = NO_ARCHIVE
 
     async def of(self, events: Iterable[BatchEvent], filters: Collection[Filter]) -> Contents:
         """One query, whatever the number of filters. Raises StoreUnavailable."""
@@ -89,9 +96,31 @@ class BatchContents:
             self.database.fetch(SQL["batch_contents"], list(batches), *_narrowed(filters))
         )
         for row in rows:
+            if row.get("merged"):  # not on shards: nothing is merged there
+                await self._add_leaves(found, row["batch_id"])
+                continue
             batch = row["batch_id"], "0x" + row["commitment"].hex()
             found.add(batch, (row["device"], row["metric"], _unsigned(row["cell"])))
         return found
+
+    async def _add_leaves(self, found: Contents, batch_id: int) -> None:
+        """Of an old batch whose readings are merged with those of others."""
+        row = await asked(self.database.fetchrow(SQL["batch_leaves"], batch_id))
+        if row is None:
+            return
+        try:
+            leaves = await self.archive.leaves(row)
+        except ArchiveUnavailable:
+            return  # what it holds is not known: it may concern everybody
+        batch = batch_id, "0x" + row["commitment"].hex()
+        for key in await asyncio.to_thread(_keys_in, leaves):
+            found.add(batch, key)
+
+
+def _keys_in(leaves: bytes) -> list[Key]:
+    """Each device, metric and cell of sorted leaves. Pure and CPU-bound."""
+    keys = np.unique(np.frombuffer(leaves, LEAF_ROWS)[["metric", "cell", "device"]])
+    return [(bytes(key["device"]), int(key["metric"]), int(key["cell"])) for key in keys]
 
 
 def _narrowed(filters: Collection[Filter]) -> tuple[list[bytes], list[int], list[int]]:

@@ -130,8 +130,11 @@ async def newest_in(
 
     Raises StoreUnavailable.
     """
-    arguments = (list(devices), list(BY_CODE), newest_block)
-    rows = await asked(database.fetch(SQL["newest_readings"], *arguments))
+    asking = list(devices), list(BY_CODE)
+    if newest_block is None:
+        rows = await asked(database.fetch(SQL["newest_readings"], *asking))
+    else:
+        rows = await asked(database.fetch(SQL["newest_readings_as_of"], *asking, newest_block))
     found: dict[bytes, list[Newest]] = {device: [] for device in devices}
     for row in rows:
         found[row["device"]].append(

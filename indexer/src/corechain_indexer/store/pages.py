@@ -1,6 +1,6 @@
 """Pages of a device's readings, decoded from the slices of leaves that its segments name."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from struct import Struct
@@ -122,8 +122,35 @@ async def page_rows(
     runs = await archive.opened([row for row in rows if row["count"] > 1], run_in)
     for run in runs:
         found += _opened(run, page, limit)
+    merged = [row for row in rows if row["count"] < 0]
+    for row in merged:
+        found += _unmerged(row, page)
     found.sort()
-    return found[:limit], bool(runs)
+    return found[:limit], bool(runs or merged)
+
+
+def _unmerged(row: "Row", page: PageOf) -> list[ReadingRow]:
+    """The readings that a merged row holds of a page, in order."""
+    metric, newest, standing = row["metric"], row["batch_id"], row["standing"]
+    flag, cell, finality = row["flag"], row["cell"], row["finality"]
+    midnight = row["first_at"] - row["first_at"] % DAY_S
+    seconds = row["seconds"]
+    flags = row["flags"] or [flag] * len(seconds)
+    start = page.start
+    if metric == page.after.metric:
+        start = max(start, page.after.observed_at)
+    begin = bisect_left(seconds, start - midnight)
+    end = bisect_right(seconds, page.end - midnight)
+    columns = (seconds, row["batch_steps"], row["positions"], row["scaled"], flags)
+    cut = zip(*(column[begin:end] for column in columns), strict=True)
+    found = [
+        (metric, midnight + second, newest + step, position, value, flag, cell, finality)
+        for second, step, position, value, flag in cut
+    ]
+    if standing is not None:
+        known = set(standing)
+        found = [item for item in found if item[2] in known]
+    return [item for item in found if item[:4] > page.after]
 
 
 def _opened(row: "Row", page: PageOf, limit: int) -> list[ReadingRow]:

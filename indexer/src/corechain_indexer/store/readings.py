@@ -55,7 +55,8 @@ class Readings:
         arguments = wanted.device, wanted.metric, start - start % HOUR_S, end, wanted.newest_block
         rows = await asked(self.database.fetch(SQL["segments_near"], *arguments, most + 1))
         around = any(row["first_at"] < start and row["last_at"] > end for row in rows)
-        if around or len(rows) > most:
+        merged = any(row.get("count", 1) < 0 for row in rows)  # it holds readings of many batches
+        if around or merged or len(rows) > most:
             return None
         batches = {row["batch_id"]: row for row in rows}
         cells = sorted({row["cell"] for row in rows if row["last_at"] >= start})

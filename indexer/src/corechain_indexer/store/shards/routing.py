@@ -177,7 +177,8 @@ _NEWEST = (
 
 
 async def _newest_readings(by: Routed, arguments: Arguments) -> "Answer":
-    devices, metrics, newest_block = arguments
+    devices, metrics, *bound = arguments
+    newest_block = bound[0] if bound else None
     divided = by.shards.divided(devices)
 
     async def of(number: int, some: list[bytes], fallen: list[int]) -> "Rows":
@@ -237,6 +238,7 @@ FETCHED: Mapping[str, Callable[[Routed, Arguments], Awaitable["Answer"]]] = {
     SQL["reading_segments"]: _reading_segments,
     SQL["single_readings"]: _single_readings,
     SQL["newest_readings"]: _newest_readings,
+    SQL["newest_readings_as_of"]: _newest_readings,
     SQL["whereabouts"]: _whereabouts,
     SQL["segments_near"]: _segments_near,
     SQL["series"]: _series,

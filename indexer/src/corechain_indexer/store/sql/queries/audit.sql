@@ -17,7 +17,33 @@ select b.batch_id, b.commitment, f.previous, f.ancestor, f.statistics_root, f.re
 
 -- name: audit_segments
 select batch_id, cell, first_at, last_at, sum, position, count, metric, min, max, last, flag, device
-  from segment where batch_id = $1
+  from segment where batch_id = $1 and count > 0
+ union all
+-- Merged readings, as they were before.
+select r.batch_id, s.cell, r.observed_at, r.observed_at, r.value, r.position, 1, s.metric, r.value, r.value, r.value,
+       r.flag, s.device
+  from merged_batch g
+  join segment s on s.count < 0 and s.last_at >= g.day * 86400 and s.last_at < (g.day + 1) * 86400
+                and g.batch_id - s.batch_id = any(s.batch_steps)
+ cross join lateral entries_of(s) r
+ where g.batch_id = $1 and r.batch_id = $1
+
+-- name: audit_merged_runs
+-- Batches of merged rows that do not say of their readings what these are.
+select distinct s.batch_id
+  from segment s
+ cross join lateral (
+       select -count(*)::integer as count, min(observed_at) as first_at, max(observed_at) as last_at,
+              sum(value)::bigint as sum, min(value) as min, max(value) as max,
+              (array_agg(row (batch_id, position, value, flag) order by observed_at, batch_id, position))[count(*)] as newest,
+              bool_and(exists (select from merged_batch g
+                                where g.batch_id = r.batch_id and g.day = s.last_at / 86400)) as noted
+         from entries_of(s) r) e
+ where s.count < 0
+   and ((s.count, s.first_at, s.last_at, s.sum, s.min, s.max, e.noted)
+        is distinct from (e.count, e.first_at, e.last_at, e.sum, e.min, e.max, true)
+        or row (s.batch_id, s.position, s.last, s.flag) is distinct from e.newest)
+ order by s.batch_id
 
 -- name: audit_stray_segments
 -- Batches with segments that are not verified; each by one look into the index.
@@ -29,3 +55,6 @@ with recursive held (batch_id) as (
 select batch_id from held
  where batch_id is not null
    and not exists (select from batch_file f where f.batch_id = held.batch_id and f.state = 'verified')
+ union
+select batch_id from merged_batch g
+ where not exists (select from batch_file f where f.batch_id = g.batch_id and f.state = 'verified')

@@ -32,6 +32,9 @@ delete from batch_file f using batch b
  where b.batch_id = f.batch_id and b.block_number >= $1
    and (f.state = 'mismatch'
         or exists (select from segment s where s.batch_id = f.batch_id and s.device = any($2::bytea[]))
+        or exists (select from merged_batch g
+                     join segment s on s.device = any($2::bytea[]) and s.count < 0 and s.last_at / 86400 = g.day
+                    where g.batch_id = f.batch_id and g.batch_id - s.batch_id = any(s.batch_steps))
         or exists (select from rejection r where r.batch_id = f.batch_id and r.device = any($2::bytea[])))
 
 -- name: unsettle_epochs

@@ -69,16 +69,44 @@ select c.life || '-' || c.number as change, s.generation::text as generation,
   from sink s cross join change c where s.name = 'cache'
 
 -- name: newest_readings
+-- The newest reading of each device and metric: one look into the index each.
+select d.device, c.metric, n.observed_at, n.value, n.flag, n.batch_id, n.position, n.cell,
+       finality_of(b.block_number, m.safe, m.final) as finality
+  from unnest($1::bytea[]) d(device) cross join unnest($2::integer[]) c(metric)
+ cross join lateral (
+       select last_at as observed_at, last as value, flag, batch_id, position + greatest(count, 1) - 1 as position, cell
+         from segment s
+        where s.device = d.device and s.metric = c.metric
+        order by s.device desc, s.metric desc, s.last_at desc, s.batch_id desc, s.position desc limit 1) n
+  join batch b on b.batch_id = n.batch_id cross join chain_mark m
+ order by d.device, c.metric
+
+-- name: newest_readings_as_of
 -- The newest reading of each device and metric, of batches up to a block: one look into the index each, and more
 -- where the newest are of later blocks.
 select d.device, c.metric, n.observed_at, n.value, n.flag, n.batch_id, n.position, n.cell,
        finality_of(b.block_number, m.safe, m.final) as finality
   from unnest($1::bytea[]) d(device) cross join unnest($2::integer[]) c(metric)
  cross join lateral (
-       select last_at as observed_at, last as value, flag, batch_id, position + count - 1 as position, cell from segment s
-        where s.device = d.device and s.metric = c.metric
-          and ($3::bigint is null
-               or exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $3))
-        order by s.device desc, s.metric desc, s.last_at desc, s.batch_id desc, s.position desc limit 1) n
+       select * from (
+       (select last_at as observed_at, last as value, flag, batch_id, position + greatest(count, 1) - 1 as position, cell
+          from segment s
+         where s.device = d.device and s.metric = c.metric
+           and s.count > 0
+           and exists (select from batch e where e.batch_id = s.batch_id and e.block_number <= $3)
+         order by s.device desc, s.metric desc, s.last_at desc, s.batch_id desc, s.position desc limit 1)
+         union all
+       -- Of merged rows: the last day of which any reading is known by then, and the newest of those.
+       (select r.observed_at, r.value, r.flag, r.batch_id, r.position, s.cell
+          from (select last_at - mod(last_at, 86400) as day from segment s
+                 where s.device = d.device and s.metric = c.metric and s.count < 0
+                   and exists (select from entries_of(s) r join batch e using (batch_id) where e.block_number <= $3)
+                 order by s.device desc, s.metric desc, s.last_at desc, s.batch_id desc, s.position desc limit 1) l
+          join segment s on s.device = d.device and s.metric = c.metric and s.count < 0
+                        and s.last_at between l.day and l.day + 86399
+         cross join lateral entries_of(s) r
+          join batch e on e.batch_id = r.batch_id and e.block_number <= $3
+         order by r.observed_at desc, r.batch_id desc, r.position desc limit 1)) both_kinds
+        order by observed_at desc, batch_id desc, position desc limit 1) n
   join batch b on b.batch_id = n.batch_id cross join chain_mark m
  order by d.device, c.metric
