@@ -8,6 +8,7 @@ given batches of single readings, some of them late, the final ones merged
 """
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 
 from corechain.protocol.reading import Reading
 from corechain.service.database import migrate
-from corechain_indexer.store import MIGRATIONS
+from corechain_indexer.store import MIGRATIONS, SQL
 from corechain_indexer.store.archive import Archive
+from corechain_indexer.store.audited import Audited
 from corechain_indexer.store.contents import BatchContents, Filter
 from corechain_indexer.store.events import BatchEvent
 from corechain_indexer.store.merging import MergeStore
@@ -148,6 +150,51 @@ async def test_who_was_killed_between_two_steps_goes_on_where_he_was(database: s
             assert await pool.fetch(EVERY_SEGMENT) == before
         assert steps > 3
         assert await merged_of(pool) == (50, 100)
+
+
+async def test_an_audit_sees_the_segments_that_were_merged_and_finds_what_is_wrong(
+    database: str,
+) -> None:
+    await migrate(database, MIGRATIONS)
+    async with kept(database, HOURS, 0, 12, merged=12) as pool:
+        kept_rows, store = await pool.fetch(EVERY_SEGMENT), Audited(pool)
+        for batch_id, row in enumerate(kept_rows, 1):
+            assert [tuple(found) for found in await store.segments(batch_id)] == [tuple(row)]
+        assert (await store.wrong_merges(), await store.stray_segments()) == ([], [])
+        for damage in (
+            "sum = sum + 1",
+            "last = last + 1",
+            "count = count - 1",
+            "flag = 3, flags = null",
+            "scaled[2] = 77",
+            "seconds[1] = 1",
+            "batch_steps[3] = -9000",
+        ):
+            damaged = f"update segment set {damage} where batch_id = 12"
+            with suppress(Rolled):
+                async with pool.acquire() as connection, connection.transaction():
+                    await connection.execute(damaged)
+                    found = await Audited(connection).wrong_merges()
+                    same = [tuple(r) for r in await connection.fetch(EVERY_SEGMENT)]
+                    # Aggregates that lie, or readings that are not those of the leaves.
+                    assert found or same != [tuple(row) for row in kept_rows], damage
+                    raise Rolled
+
+
+class Rolled(Exception):
+    """Takes a transaction back."""
+
+
+async def test_verdicts_are_taken_back_of_merged_batches_too(database: str) -> None:
+    """An event of a device that is decoded later may change what was judged."""
+    await migrate(database, MIGRATIONS)
+    async with kept(database, HOURS, 0, 12, merged=12) as pool:
+        before = await pool.fetch(EVERY_SEGMENT)
+        await pool.execute(SQL["unsettle_verdicts"], 4, [DEVICES[0]])
+        gone = [5, 7, 9, 11]
+        assert await pool.fetch(EVERY_SEGMENT) == [r for r in before if r["batch_id"] not in gone]
+        left = await pool.fetch("select batch_id from batch_file order by batch_id")
+        assert [row["batch_id"] for row in left] == [n for n in range(1, 13) if n not in gone]
 
 
 async def test_filters_know_what_is_in_a_batch_that_is_merged(database: str) -> None:

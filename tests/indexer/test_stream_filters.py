@@ -159,7 +159,7 @@ class Away(BatchContents):
         raise StoreUnavailable("away")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Slow(BatchContents):
     """Postgres answers when the gate is open."""
 
@@ -204,7 +204,7 @@ async def test_who_has_waited_for_longer_than_events_are_kept_is_brought_up_from
     async with serving(tables, bus_url) as served, connect(served.url(**query)) as picky:
         begin = (await hear(picky))["cursor"]
         at_hand, gate = served.stream.contents, asyncio.Event()
-        served.stream.contents = Slow(served.books.pool, gate)
+        served.stream.contents = Slow(served.books.pool, gate=gate)
         for number in range(20):
             await served.books.verify(holds=[OTHER if number % 10 else ONE])
             await served.books.tell()
