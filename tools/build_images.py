@@ -82,9 +82,9 @@ def gather(python: str, context: Path) -> int:
 
 def build(target: str, base: str, context: Path, tag: str) -> None:
     """Raises ImagesNotBuilt."""
-    # The format of OCI knows no HEALTHCHECK. A fixed time makes the same layers of the same files,
-    # and no history the same image: it names stages by a random number. chroot needs neither a
-    # daemon nor a runtime.
+    # The format of OCI knows no HEALTHCHECK. A fixed time makes the same layers of the same files.
+    # History names stages by a random number. What is left: this format names the container that
+    # built it (`container`, `Hostname`). chroot needs neither a daemon nor a runtime.
     same = ["--timestamp", "0", "--omit-history", "--layers=false"]
     options = ["--format", "docker", "--isolation", "chroot", *same]
     pull = ["--pull-never"] if base.startswith("localhost/") else []
