@@ -140,6 +140,9 @@ def outcomes(
         code = run(words(row), log, allowed_s)
         said, seconds = log.read_text(errors="replace"), round(time.monotonic() - started, 1)
         done = outcome(row.name, code, said, seconds, allowed_s)
+        if code is None and allowed_s < row.limit_s:
+            # Not its fault: the run of all was over.
+            done = Outcome(row.name, "not run", seconds, f"cut off: {limit_s / 60:g} min were over")
         print(f"{done.result}, {seconds:.0f} s", flush=True)
         if done.result == "failed":
             print("\n".join(said.splitlines()[-60:]), flush=True)

@@ -64,6 +64,9 @@ def test_each_row_is_told_apart_and_nothing_is_hidden(tool: ModuleType, tmp_path
 
 
 def test_what_the_limit_leaves_out_is_named(tool: ModuleType, tmp_path: Path) -> None:
+    words = [sys.executable, "-c", SAID["hangs"]]
+    (cut,) = tool.outcomes([tool.Row("cut.py")], 0.6, lambda _: words, tmp_path)
+    assert (cut.result, cut.why) == ("not run", "cut off: 0.01 min were over")
     (left_out,) = tool.outcomes([tool.Row("late.py")], 0, tool.pytest_words, tmp_path)
     assert tool.last_words([left_out], []) == [
         "! NOT run: late: the limit of 0 min was over",
