@@ -93,14 +93,14 @@ def test_verify_without_a_manifest_says_which_file_is_missing(tmp_path: Path) ->
     assert "Traceback" not in done.stderr
 
 
-def test_status_of_nothing_is_three_parts_down_and_exit_code_1(tmp_path: Path) -> None:
+def test_status_of_nothing_is_three_parts_down_and_exit_code_2(tmp_path: Path) -> None:
     places = {
         "CORECHAIN_RPC_URL": nowhere(),
         "CORECHAIN_GATEWAY_URL": nowhere(),
         "CORECHAIN_API_URL": nowhere(),
     }
     done = corechain("status", "--home", tmp_path, changes=places)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout.count("down") == 3
     assert all(url in done.stdout for url in places.values())
 

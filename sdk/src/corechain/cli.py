@@ -17,8 +17,10 @@ from corechain.option_checks import url_option
 from corechain.protocol.errors import CoreChainError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from corechain.audit import Audit
-    from corechain.status import Places
+    from corechain.status import Check, Places
 
 GROUP = "corechain.commands"
 DISTRIBUTIONS = ("corechain", "corechain-relayer", "corechain-indexer")
@@ -66,22 +68,59 @@ def status(
     gateway_url: Gateway = None,
     api_url: Api = None,
     deployment: Manifest = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """Check that node, relayer and indexer are healthy; exit code 1 if one is not."""
+    """Check that node, relayer, indexer and the servers of `corechain up` are healthy.
+
+    Exit code 0: all are. 1: some are not, and others of their kind do their work. 2: nobody does.
+    """
+    from corechain.status import inspect, overall
+
+    checks = inspect(_places(home, rpc_url, gateway_url, api_url, deployment))
+    (_print_json if as_json else _print_table)(checks)
+    code = overall(checks)
+    if code:
+        raise typer.Exit(code)
+
+
+def _print_table(checks: "Sequence[Check]") -> None:
     from rich.console import Console
     from rich.table import Table
 
     from corechain.http import shown_url
-    from corechain.status import inspect
 
-    checks = inspect(_places(home, rpc_url, gateway_url, api_url, deployment))
-    table = Table("part", "endpoint", "state", "detail")
+    colours = {"ok": "green", "degraded": "yellow", "down": "red"}
+    table = Table()
+    # An address that is broken into two lines cannot be copied.
+    for name in ("part", "endpoint", "state"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("detail", overflow="fold")
+    table.add_column("what to do", overflow="fold")
     for check in checks:
-        state = "[green]ok[/]" if check.works else "[red]down[/]"
-        table.add_row(check.part, shown_url(check.url, path=False), state, check.detail)
+        state = f"[{colours[check.state]}]{check.state}[/]"
+        url = shown_url(check.url, path=False)
+        table.add_row(check.part, url, state, check.detail, check.advice)
     Console().print(table)
-    if not all(check.works for check in checks):
-        raise typer.Exit(FAILED)
+
+
+def _print_json(checks: "Sequence[Check]") -> None:
+    import json
+
+    from corechain.http import shown_url
+    from corechain.status import overall
+
+    words = ("healthy", "degraded", "down")
+    parts = [
+        {
+            "part": check.part,
+            "endpoint": shown_url(check.url, path=False),
+            "state": check.state,
+            "detail": check.detail,
+            "advice": check.advice,
+        }
+        for check in checks
+    ]
+    typer.echo(json.dumps({"state": words[overall(checks)], "parts": parts}, indent=2))
 
 
 @app.command()

@@ -24,7 +24,7 @@ class EtcdServer(Server):
     Alone it is a cluster of one. Raises MissingProgram besides.
     """
 
-    name = "etcd"
+    name = kind = "etcd"
     hint = "if its log is damaged, remove the directory: the others bring it up to date"
 
     def __init__(

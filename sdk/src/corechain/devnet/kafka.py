@@ -42,7 +42,7 @@ class KafkaServer(Server):
     Raises MissingProgram, ServerCommandFailed besides.
     """
 
-    name = "kafka"
+    name = kind = "kafka"
     hint = "if its log is damaged, remove the directory"
     # The virtual machine alone takes seconds of CPU, and CI's machine has other things to do.
     start_limit_s = 120.0

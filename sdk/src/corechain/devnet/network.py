@@ -380,6 +380,11 @@ class Network:
             "deployment": str(self.manifest),
             "pids": self.pids(),
             "parts": parts,
+            "servers": {
+                one.name: {"kind": one.kind, "port": one.asked_port}
+                for one in self._started
+                if one.kind
+            },
         }
         if BRIDGE in self._names:
             # What `corechain bridge …` needs to speak of this bridge. No secret: a public dev key.

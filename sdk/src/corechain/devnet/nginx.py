@@ -72,7 +72,7 @@ class Behind:
 class NginxServer(Server):
     """One port for the gateways, another one (`api_port`) for the APIs. Raises MissingProgram."""
 
-    name = "nginx"
+    name = kind = "nginx"
     hint = "its log names the line of corechain.conf"
     polite = signal.SIGQUIT
     more: ClassVar[str] = ""

@@ -60,7 +60,7 @@ class PatroniServer(PostgresServer):
     `kill` kills both. Raises MissingProgram besides.
     """
 
-    name = "patroni"
+    name = kind = "patroni"
     hint = "its own log says what it waits for: often a leader, or etcd"
     polite = signal.SIGTERM
     stop_limit_s = 60.0
@@ -79,6 +79,10 @@ class PatroniServer(PostgresServer):
         self.name, self.etcd = name, etcd
         self.rest_port = rest_port or free_port()
         """Of Patroni's own HTTP: who leads, how each member is."""
+
+    @property
+    def asked_port(self) -> int:
+        return self.rest_port
 
     @property
     def _config(self) -> Path:

@@ -19,7 +19,7 @@ class PgBouncerServer(Server):
     Raises MissingProgram besides.
     """
 
-    name = "pgbouncer"
+    name = kind = "pgbouncer"
 
     def __init__(
         self,

@@ -84,7 +84,7 @@ def privileges() -> Privileges:
 class PostgresServer(Server):
     """Postgres with durable commits. Trusts every local connection: for development."""
 
-    name = "postgres"
+    name = kind = "postgres"
     hint = "as root it needs user namespaces or folders open to nobody; else be another user"
     # Fast shutdown: running transactions are rolled back, clients disconnected.
     polite = signal.SIGINT

@@ -41,6 +41,8 @@ class Server(ABC):
     """
 
     name: str
+    kind: ClassVar[str] = ""
+    """As `corechain status` asks it (`corechain.servers_asked`); empty: not by that."""
     hint: ClassVar[str] = "the log says why"
     polite: ClassVar[signal.Signals] = signal.SIGTERM
     start_limit_s: float = START_LIMIT_S
@@ -72,6 +74,11 @@ class Server(ABC):
         if self._port is None:
             self._port = free_port()
         return self._port
+
+    @property
+    def asked_port(self) -> int:
+        """Where it says how it is."""
+        return self.port
 
     @property
     def log(self) -> Path:
@@ -200,7 +207,7 @@ def fits_socket(path: Path) -> bool:
 class ValkeyServer(Server):
     """Valkey that loses nothing it has acknowledged: the bus."""
 
-    name = "valkey"
+    name = kind = "valkey"
     hint = "if its append-only file is damaged, remove the directory"
 
     @property
