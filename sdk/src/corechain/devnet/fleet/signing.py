@@ -1,7 +1,9 @@
 """Signs a fleet's reports into a file, with several processes: about 35 µs of CPU a report."""
 
 import multiprocessing
+import multiprocessing.connection
 import os
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -124,11 +126,29 @@ def jobs_for(items: int) -> int:
     return min(os.cpu_count() or 1, 1 + items // TASK_REPORTS)
 
 
+def _end_with_parent() -> None:
+    """In a worker: ends the process when its parent is gone, however that died."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    # Not sys.exit, which would end this thread alone. What the worker was at is of no use any more.
+    os._exit(1)
+
+
+def _watch_parent() -> None:
+    # A pool does not do this: each worker holds both ends of the pipe that its tasks come through,
+    # so it waits for the next one for ever. Not PR_SET_PDEATHSIG: Linux alone has it, and it means
+    # the thread that made the worker, not the process.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 def worker_pool(jobs: int) -> Executor:
+    """So many processes, which end with this one; for one job none, the work is done here."""
     if jobs == 1:
         return _Here()
     # Not forked: the parent may have threads, and a lock that one of them held stays locked.
-    return ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"))
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(jobs, mp_context=context, initializer=_watch_parent)
 
 
 def sign_file(order: Order, path: Path, jobs: int, progress: Progress = lambda done: None) -> Head:
