@@ -1,6 +1,5 @@
 """Everything an operator can set: `INDEXER_*` in the environment, validated once, at start."""
 
-import math
 import re
 from pathlib import Path
 
@@ -23,11 +22,9 @@ from corechain.service.settings import (
     load,
     urls_in,
 )
+from corechain_indexer.influx_settings import InfluxSettings
 
 PREFIX = "INDEXER_"
-SHORTEST_KEPT_DAYS = 3
-"""A day in InfluxDB is made of its hours when it has ended, and the hours of readings; one more day
-for what was away meanwhile."""
 MOST_SHARDS = 256
 """A process has connections to each of them."""
 # As browsers write one (RFC 6454, section 6.2): no path, not even a slash at the end.
@@ -43,7 +40,7 @@ def _check_url(template: str) -> None:
         raise ValueError(f"a template is not a URL: {error}") from None
 
 
-class Settings(AlertSettings, TraceSettings, HttpSettings):
+class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
     """Settings of mirror and query API. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
@@ -87,31 +84,6 @@ class Settings(AlertSettings, TraceSettings, HttpSettings):
     )
     data_urls: str = Field(
         description="where data files are, comma separated: `http(s)://…{commitment}`, `file://…`"
-    )
-
-    influx_url: NodeUrls | None = Field(
-        None,
-        description="InfluxDB 2 that verified readings are copied to; several, each of which gets "
-        "all, comma separated",
-    )
-    influx_token: SecretStr = Field(
-        SecretStr(""), description="token of InfluxDB; of several, one each, comma separated"
-    )
-    influx_org: str = Field("corechain", description="organisation in InfluxDB")
-    influx_bucket: str = Field("corechain", description="bucket in InfluxDB")
-    influx_reads: bool = Field(
-        False, description="whether `/v1/series` reads from InfluxDB; Postgres is faster"
-    )
-    influx_keep_days: str = Field(
-        "0,0,0,0",
-        pattern=r"^\d{1,5}(\s*,\s*\d{1,5}){3}$",
-        description="days that `corechain indexer influx setup` has InfluxDB keep readings, "
-        "minutes, hours and days; 0: for ever",
-    )
-    influx_downsamples: bool = Field(
-        False,
-        description="whether InfluxDB has downsampled buckets that the mirror keeps exact; "
-        "`corechain indexer influx setup` makes them",
     )
 
     confirmations: int = Field(
@@ -324,24 +296,6 @@ class Settings(AlertSettings, TraceSettings, HttpSettings):
             _check_url(template)
         return value
 
-    @field_validator("influx_token")
-    @classmethod
-    def _a_token_each(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        urls = urls_in(info.data.get("influx_url") or SecretStr(""))
-        if len(listed(value.get_secret_value())) not in (0, 1, len(urls)):
-            raise ValueError("takes one token, or one for each URL of INFLUX_URL")
-        return value
-
-    @field_validator("influx_keep_days")
-    @classmethod
-    def _coarser_longer(cls, value: str) -> str:
-        kept = [int(days) or math.inf for days in listed(value)]
-        if any(days < SHORTEST_KEPT_DAYS for days in kept):
-            raise ValueError("less than 3 days are too few to make a day of")
-        if kept != sorted(kept):
-            raise ValueError("what is coarser is kept as long, or longer: 30,90,730,0")
-        return value
-
     @field_validator("keep_readings_days")
     @classmethod
     def _somewhere_to_go(cls, value: int | None, info: ValidationInfo) -> int | None:
@@ -375,21 +329,6 @@ class Settings(AlertSettings, TraceSettings, HttpSettings):
     def shards(self) -> list[str]:
         """URLs of the shards, by their numbers; none where nothing is divided."""
         return [] if self.shard_urls is None else self.shard_urls.get_secret_value().split()
-
-    @property
-    def influx_urls(self) -> list[str]:
-        return [] if self.influx_url is None else urls_in(self.influx_url)
-
-    @property
-    def influx_tokens(self) -> list[str]:
-        """One a URL."""
-        found = listed(self.influx_token.get_secret_value()) or [""]
-        return found if len(found) > 1 else found * len(self.influx_urls)
-
-    @property
-    def influx_kept_s(self) -> list[int]:
-        """How long readings, minutes, hours and days are kept, in seconds; 0 for ever."""
-        return [86_400 * int(days) for days in listed(self.influx_keep_days)]
 
     @property
     def node_urls(self) -> list[str]:

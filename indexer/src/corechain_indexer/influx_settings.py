@@ -1,0 +1,73 @@
+"""What an operator can set about InfluxDB: a part of `INDEXER_*`."""
+
+import math
+
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
+
+from corechain.service.settings import NodeUrls, ServiceSettings, listed, urls_in
+
+SHORTEST_KEPT_DAYS = 3
+"""A day in InfluxDB is made of its hours when it has ended, and the hours of readings; one more day
+for what was away meanwhile."""
+
+
+class InfluxSettings(ServiceSettings):
+    """Where readings are copied to, how they are made coarser there, how long they are kept."""
+
+    influx_url: NodeUrls | None = Field(
+        None,
+        description="InfluxDB 2 that verified readings are copied to; several, each of which gets "
+        "all, comma separated",
+    )
+    influx_token: SecretStr = Field(
+        SecretStr(""), description="token of InfluxDB; of several, one each, comma separated"
+    )
+    influx_org: str = Field("corechain", description="organisation in InfluxDB")
+    influx_bucket: str = Field("corechain", description="bucket in InfluxDB")
+    influx_reads: bool = Field(
+        False, description="whether `/v1/series` reads from InfluxDB; Postgres is faster"
+    )
+    influx_keep_days: str = Field(
+        "0,0,0,0",
+        pattern=r"^\d{1,5}(\s*,\s*\d{1,5}){3}$",
+        description="days that `corechain indexer influx setup` has InfluxDB keep readings, "
+        "minutes, hours and days; 0: for ever",
+    )
+    influx_downsamples: bool = Field(
+        False,
+        description="whether InfluxDB has downsampled buckets that the mirror keeps exact; "
+        "`corechain indexer influx setup` makes them",
+    )
+
+    @field_validator("influx_token")
+    @classmethod
+    def _a_token_each(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        urls = urls_in(info.data.get("influx_url") or SecretStr(""))
+        if len(listed(value.get_secret_value())) not in (0, 1, len(urls)):
+            raise ValueError("takes one token, or one for each URL of INFLUX_URL")
+        return value
+
+    @field_validator("influx_keep_days")
+    @classmethod
+    def _coarser_longer(cls, value: str) -> str:
+        kept = [int(days) or math.inf for days in listed(value)]
+        if any(days < SHORTEST_KEPT_DAYS for days in kept):
+            raise ValueError("less than 3 days are too few to make a day of")
+        if kept != sorted(kept):
+            raise ValueError("what is coarser is kept as long, or longer: 30,90,730,0")
+        return value
+
+    @property
+    def influx_urls(self) -> list[str]:
+        return [] if self.influx_url is None else urls_in(self.influx_url)
+
+    @property
+    def influx_tokens(self) -> list[str]:
+        """One a URL."""
+        found = listed(self.influx_token.get_secret_value()) or [""]
+        return found if len(found) > 1 else found * len(self.influx_urls)
+
+    @property
+    def influx_kept_s(self) -> list[int]:
+        """How long readings, minutes, hours and days are kept, in seconds; 0 for ever."""
+        return [86_400 * int(days) for days in listed(self.influx_keep_days)]
