@@ -64,7 +64,7 @@ def _statement(tier: Tier, field: str, source: str, target: str, start: str, sto
         f'  |> filter(fn: (r) => r._measurement == "{MEASUREMENT}" and r._field == "{read}")',
         f"  |> aggregateWindow(every: {tier.every_s}s, fn: {function}, createEmpty: false, "
         'timeSrc: "_start")',
-        # One table instead of one a series: `to` costs a quarter to a third less.
+        # One table instead of one a series: 30 % less for ten windows, 8 % for one.
         f'  |> group() |> set(key: "_field", value: "{field}")',
         f"  |> to({target})",
     ]
