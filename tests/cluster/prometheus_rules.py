@@ -52,6 +52,8 @@ NEVER_HAPPENED = {
     "corechain_rpc_quarantined",
     "corechain_answers_incomplete",
     "corechain_not_modified",
+    "corechain_series_away",  # of an InfluxDB, which this network has not
+    "corechain_series_stale",
 }
 """Counted by a label that only the trouble itself gives a value: no series before the first."""
 

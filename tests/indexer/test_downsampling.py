@@ -1,7 +1,8 @@
 """What has to be downsampled anew, and who says what an InfluxDB keeps. (Points: tests/influx.)
 
 given notes of what was written and erased
-  └── neighbouring windows are one, and every note belongs to exactly one of them
+  ├── neighbouring windows are one, and every note belongs to exactly one of them
+  └── late are those whose windows have ended, of every tier
 given settings of several servers
   └── a token each, or one for all; what is coarser is kept as long, or longer
 given a second server
@@ -25,6 +26,7 @@ from corechain_indexer.metrics import Metrics
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.copied import name_sinks, sink_name
+from corechain_indexer.store.stale import StaleSpans
 from corechain_indexer.store.tiers import TIERS, pieces, task, within
 from indexer.shelves import Shelf, filled, shelf_on
 from indexer.test_outbox_series import Notes, points_of
@@ -93,6 +95,19 @@ def test_what_is_coarser_is_kept_as_long_or_longer() -> None:
     ):  # fmt: skip
         with pytest.raises(InvalidSetting, match=why):
             of(KEEP_DAYS=wrong)
+
+
+async def test_an_hour_or_a_day_that_is_still_open_is_not_late(database: str, bus_url: str) -> None:
+    async with shelf_on(database, bus_url) as shelf, writer(shelf.url, "notes") as connection:
+        await name_sinks(connection, 1)
+        stale = StaleSpans(connection, sink_name(0))
+        day = 86_400
+        for tier in TIERS:
+            await stale.mark(tier.every_s, [(day, day + 59)], vanished=False)
+        for now, late in ((day + 59, 0), (day + 60, 1), (day + 3_600, 2), (2 * day, 3)):
+            assert await stale.left(now) == late
+            ended = [await stale.ended(t.every_s, now - now % t.every_s) for t in TIERS]
+            assert sum(map(len, ended)) == late
 
 
 async def exported(shelf: Shelf, notes: Notes, number: int, total: int) -> None:

@@ -78,7 +78,7 @@ class Metrics:
         )
         self.series_stale = gauge(
             "series_stale",
-            "Spans of time whose downsampled points in an InfluxDB are to be made anew",
+            "Spans of time whose downsampled points in an InfluxDB are due to be made anew",
             "server",
         )
         self.series_refused = counter(

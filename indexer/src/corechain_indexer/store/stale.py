@@ -51,7 +51,7 @@ class StaleSpans:
         )
 
     async def left(self, before: int) -> int:
-        """How many there are, of all tiers."""
+        """How many there are of all tiers whose windows had ended before a second."""
         return int(await asked(self.connection.fetchval(SQL["stale_left"], self.sink, before)))
 
     async def done(

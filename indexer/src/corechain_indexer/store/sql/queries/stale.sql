@@ -20,7 +20,8 @@ delete from series_stale where id = any($1::bigint[])
 delete from series_stale where sink = $1
 
 -- name: stale_left
-select count(*) from series_stale where sink = $1 and last_at < $2::bigint
+-- As `stale_spans`, of all tiers: an hour or a day that is still open is nothing that is late.
+select count(*) from series_stale where sink = $1 and last_at < $2::bigint - $2::bigint % every_s
 
 -- name: downsampled_target
 select downsampled from sink where name = $1
