@@ -4,7 +4,13 @@ import http.client
 import os
 
 # The port of the probes: the first of these that is set, else the one that the service defaults to.
-NAMES = ("INDEXER_OPS_PORT", "INDEXER_HTTP_PORT", "BRIDGE_HTTP_PORT", "RELAYER_HTTP_PORT")
+NAMES = (
+    "INDEXER_OPS_PORT",
+    "RELAYER_OPS_PORT",
+    "INDEXER_HTTP_PORT",
+    "BRIDGE_HTTP_PORT",
+    "RELAYER_HTTP_PORT",
+)
 
 
 def main() -> int:

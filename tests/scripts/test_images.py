@@ -139,6 +139,8 @@ def test_each_service_gets_what_its_settings_take() -> None:
         assert settings.http_host == "0.0.0.0", name
         for port in one.get("ports", ()):
             assert port == f"127.0.0.1:{settings.http_port}:{settings.http_port}"
+        # /metrics is at this port alone, and this one is published nowhere.
+        assert settings.ops_port not in (None, settings.http_port), name
     assert roles == {
         "gateway", "aggregator", "submitter", "guard", "watchtower", "mirror", "api"
     }  # fmt: skip
@@ -228,15 +230,16 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
         server.shutdown()
 
 
+@pytest.mark.parametrize("prefix", ["INDEXER_", "RELAYER_"])
 def test_the_health_check_asks_the_port_of_the_probes(
-    answering: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    prefix: str, answering: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     port, status = answering
-    monkeypatch.setenv("INDEXER_HTTP_PORT", "1")
-    monkeypatch.setenv("INDEXER_OPS_PORT", str(port))
+    monkeypatch.setenv(f"{prefix}HTTP_PORT", "1")
+    monkeypatch.setenv(f"{prefix}OPS_PORT", str(port))
     check = script("healthcheck")
     assert check.main() == (0 if status == 200 else 1)
-    monkeypatch.delenv("INDEXER_OPS_PORT")
+    monkeypatch.delenv(f"{prefix}OPS_PORT")
     assert check.main() == 1  # nobody listens there
 
 

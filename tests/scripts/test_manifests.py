@@ -224,6 +224,39 @@ def test_each_ingress_leads_to_a_port_that_its_policy_opens(site: Site) -> None:
         assert opened, backend["name"]
 
 
+def test_metrics_are_at_a_port_that_monitoring_alone_reaches(site: Site, tmp_path: Path) -> None:
+    for one in site.workloads(*SERVING):
+        settings = load(SETTINGS[one.prefix], environment_of(site, one, tmp_path))
+        if one.prefix == "BRIDGE_":
+            continue  # one port for both
+        assert settings.ops_port not in (None, settings.http_port), one.name
+        policies = [
+            policy["metadata"]["name"]
+            for policy in site.of("NetworkPolicy")
+            if policy["spec"]["podSelector"]["matchLabels"].items() <= one.labels.items()
+            and {"port": "ops"} in _opened(policy)
+        ]
+        assert policies == ["to-metrics"] * len(site.of("ServiceMonitor")), one.name
+        ports = site.named("Service", one.name)["spec"]["ports"]
+        assert all((p["targetPort"] == "ops") == (p["name"] == "ops") for p in ports), one.name
+
+
+def _opened(policy: Document) -> list[Document]:
+    rules = policy["spec"].get("ingress", ())
+    return [port for rule in rules for port in rule.get("ports", ())]
+
+
+def test_who_asks_a_pod_of_ours_is_let_out_to_the_port_that_lets_it_in(site: Site) -> None:
+    sources = "app.kubernetes.io/name"
+    for policy in site.of("NetworkPolicy"):
+        for rule in policy["spec"].get("egress", ()):
+            for to in rule.get("to", ()):
+                name = to.get("podSelector", {}).get("matchLabels", {}).get(sources)
+                if name is not None:
+                    opened = _opened(site.named("NetworkPolicy", f"to-{name}"))
+                    assert rule["ports"] == opened, policy["metadata"]["name"]
+
+
 def test_no_ingress_shows_metrics_or_probes(site: Site) -> None:
     paths = {(backend["name"], path) for path, backend in _backends(site)} - {("bridge", "/")}
     assert paths == {

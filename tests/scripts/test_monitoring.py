@@ -68,7 +68,8 @@ def test_each_service_of_compose_is_scraped_at_its_port() -> None:
     assert {job["job_name"] for job in jobs} == ours
     for job in jobs:
         (one,) = job["static_configs"]
-        port = 8701 if services[job["job_name"]]["command"][0] == "relayer" else 8702
+        environment = services[job["job_name"]]["environment"]
+        (port,) = [environment[name] for name in environment if name.endswith("_OPS_PORT")]
         assert one["targets"] == [f"{job['job_name']}:{port}"]
         assert one["labels"].keys() == {"namespace", "chain", "pod"}
 
