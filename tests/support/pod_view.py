@@ -7,6 +7,7 @@ mount become paths of the folder that stands for it. Source: Kubernetes, "Pod", 
 
 import base64
 import re
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,11 @@ class PodView:
             return self.claims[volume["persistentVolumeClaim"]["claimName"]]
         folder = self.folder / "volumes" / name
         folder.mkdir(parents=True, exist_ok=True)
+        # A secret that all users can read is refused; writable, since the next start writes anew.
+        mode = volume.get("secret", {}).get("defaultMode", 0o644) | stat.S_IWUSR
         for file, content in self._files(volume).items():
             (folder / file).write_bytes(content)
+            (folder / file).chmod(mode)
         return folder
 
     def _files(self, volume: Object) -> dict[str, bytes]:
