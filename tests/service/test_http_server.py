@@ -45,7 +45,7 @@ class Serving:
 
 
 @asynccontextmanager
-async def serving(most: int = 100) -> AsyncIterator[Serving]:
+async def serving(most: int = 100, keep_alive_s: int = 75) -> AsyncIterator[Serving]:
     routes = [
         Route("/", hello),
         Route("/ready", hello),
@@ -53,7 +53,7 @@ async def serving(most: int = 100) -> AsyncIterator[Serving]:
         Route("/refuse", refuse_unread, methods=["POST"]),
     ]
     with bind("X_", "127.0.0.1", 0) as listener:
-        server = http_server(Starlette(routes=routes), most, 75)
+        server = http_server(Starlette(routes=routes), most, keep_alive_s)
         task = asyncio.create_task(server.serve(sockets=[listener]))
         await server.until_started()
         yield Serving(listener.getsockname()[1], server.server_state.connections)
@@ -151,6 +151,38 @@ async def test_a_kept_connection_outlives_the_limit_on_heads() -> None:
             assert b"hello" in await reader.readuntil(b"hello")
             await asyncio.sleep(0.3)  # longer than a head may take
         writer.close()
+
+
+async def test_a_kept_connection_has_one_timer_for_all_its_answers() -> None:
+    request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with serving() as server:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        timers = []
+        for _ in range(3):
+            writer.write(request)
+            assert b"hello" in await reader.readuntil(b"hello")
+            (connection,) = server.connections
+            timers.append(connection.timeout_keep_alive_task)
+        assert timers[0] is timers[1] is timers[2]
+        assert not timers[0].cancelled()
+        # It ends, but the last answer was a moment ago: the connection stays.
+        connection._look_if_idle()
+        timers[0].cancel()
+        assert connection.timeout_keep_alive_task not in (None, timers[0])
+        writer.write(request)
+        assert b"hello" in await reader.readuntil(b"hello")
+        last = connection.timeout_keep_alive_task
+        writer.close()
+        await until(lambda: not server.connections)
+        assert last.cancelled(), "or it holds the memory of a connection that is gone"
+
+
+async def test_a_connection_is_not_kept_longer_than_set() -> None:
+    request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
+    async with serving(keep_alive_s=1) as server:
+        answers = await closed_by_server(server.port, request * 2)  # both are there at once
+        assert answers.count(b"hello") == 2
+        await until(lambda: not server.connections)
 
 
 def test_small_writes_are_sent_at_once() -> None:

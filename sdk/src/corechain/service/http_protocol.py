@@ -70,6 +70,11 @@ class BoundedProtocol(HttpToolsProtocol):
 
     _head_timer: asyncio.TimerHandle | None = None
     _stall_timer: asyncio.TimerHandle | None = None
+    _idle_timer: asyncio.TimerHandle | None = None
+    """Ends a connection that is kept alive for nothing; it outlives the requests meanwhile."""
+    _idle_until: float = 0.0
+    timeout_keep_alive_task: asyncio.TimerHandle | None
+    """uvicorn's; here the timer above while no request is under way, else None."""
     _head_bytes: int | None = None
     """Of the head that is coming in; None between heads."""
     _refused: ProtocolError | None = None
@@ -212,7 +217,14 @@ class BoundedProtocol(HttpToolsProtocol):
             self.flow.pause_reading()
 
     def on_response_complete(self) -> None:
-        super().on_response_complete()
+        """As uvicorn's, but for its timer: a new one for each answer costs as much as parsing."""
+        self.server_state.total_requests += 1
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
+            if self.pipeline:
+                self._start_asgi_task(*self.pipeline.pop())
+            else:
+                self._await_request()
         if self._due is not None and self._is_answered():
             self._write_last(self._due)
 
@@ -232,8 +244,37 @@ class BoundedProtocol(HttpToolsProtocol):
 
     # ------------------------------------------------------------------ silence
 
+    def _await_request(self) -> None:
+        """One timer for as many requests as come before it ends: it then looks when the last answer
+        was written, and goes on for what is left."""
+        self._idle_until = self.loop.time() + self.timeout_keep_alive
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_later(self.timeout_keep_alive, self._look_if_idle)
+        self.timeout_keep_alive_task = self._idle_timer
+
+    def _unset_keepalive_if_required(self) -> None:
+        self.timeout_keep_alive_task = None
+
+    def _look_if_idle(self) -> None:
+        self._idle_timer = None
+        if self.timeout_keep_alive_task is None:
+            return  # a request is under way: its answer sets it anew
+        left = self._idle_until - self.loop.time()
+        if left > 0:
+            self._idle_timer = self.loop.call_later(left, self._look_if_idle)
+            self.timeout_keep_alive_task = self._idle_timer
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _forget_idle_timer(self) -> None:
+        self._unset_keepalive_if_required()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+            self._idle_timer = None
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._forget_idle_timer()  # or it would hold the connection's memory until it ends
         self.resume_writing()
         super().connection_lost(exc)
 
@@ -264,7 +305,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def _hand_over(self, target: bytes, headers: Fields, *, is_websocket: bool) -> None:
         assert self.streams is not None
         self._stop_waiting()
-        self._unset_keepalive_if_required()
+        self._forget_idle_timer()
         self.connections.discard(self)
         request = StreamRequest(
             target,
