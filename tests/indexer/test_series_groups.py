@@ -4,7 +4,7 @@ given many who ask at once for series in buckets of days
   ├── it is one question, and each gets what it would get alone
   ├── who leaves takes the answer from nobody
   └── they are answered by the primary when the replica is away
-given a device whose runs a bucket cuts
+given a device whose runs, or whose merged days, a bucket cuts
   └── that series is not asked for together again, until nothing is cut
 """
 
@@ -21,7 +21,7 @@ from corechain_indexer.store import MIGRATIONS, SQL
 from corechain_indexer.store.replica import Replica, ReplicaReads
 from corechain_indexer.store.series import SegmentSeries
 from corechain_indexer.store.series_groups import SeriesGroups
-from indexer.test_segments import DEVICES, MAX_TIME, keep
+from indexer.test_segments import DEVICES, MAX_TIME, keep, kept
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -93,6 +93,23 @@ async def test_a_series_whose_runs_are_cut_is_not_asked_for_together_again(datab
         for together, alone in ((2, 3), (3, 3)):
             assert len(await groups.read(*later)) == 1
             assert counted.counts == (together, alone)
+
+
+async def test_a_series_whose_merged_days_are_cut_is_not_asked_for_together_again(
+    database: str,
+) -> None:
+    await migrate(database, MIGRATIONS)
+    singles = [[Reading(1, 7, SINGLE, HOUR_S * n, n, 1)] for n in range(6)]
+    async with kept(database, singles, 0, 6, merged=6) as pool:
+        counted = Counted(pool)
+        groups = SeriesGroups(cast("Database", counted))
+        hours = (SINGLE, 1, 0, DAY_S - 1, HOUR_S, 99)
+        for alone in (1, 2):
+            assert len(await groups.read(*hours)) == len(singles)
+            assert counted.counts == (1, alone)
+        # A bucket of a day holds the merged row whole: that is another series.
+        assert len(await groups.read(SINGLE, 1, 0, DAY_S - 1, DAY_S, 99)) == 1
+        assert counted.counts == (2, 2)
 
 
 async def test_who_leaves_takes_the_series_from_nobody(database: str) -> None:

@@ -79,7 +79,8 @@ class SegmentSeries:
         bucket_s: int,
         limit: int,
     ) -> tuple[Sequence[Bucket], bool]:
-        """As `up_to`, and whether leaves were read for it."""
+        """As `up_to`, and whether a bucket or the window cut a segment: leaves were read for it, or
+        the readings of a merged row. Not known, so False, where nothing is there."""
         arguments = (device, metric, start, end, bucket_s, limit, newest_block)
         rows = await asked(self.pool.fetch(SQL["series"], *arguments))
         whole = [
@@ -88,7 +89,10 @@ class SegmentSeries:
             if row["whole"]
         ]
         if len(whole) == len(rows):  # as for buckets of days: no segment crosses one
-            return sorted(whole, key=lambda bucket: bucket.start)[:limit], False
+            # Merged rows that are cut were added up by Postgres; shards, whose rows do not say
+            # `cut`, have none.
+            is_cut = bool(rows) and bool(rows[0].get("cut"))
+            return sorted(whole, key=lambda bucket: bucket.start)[:limit], is_cut
         opened = await self.archive.opened([row for row in rows if not row["whole"]], run_in)
         cut = b"".join(slice_of(row, *run_in(row)) for row in opened)
         return _joined(whole, opened_buckets(cut, start, end, bucket_s))[:limit], True

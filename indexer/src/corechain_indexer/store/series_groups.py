@@ -1,7 +1,7 @@
 """Series for all who ask at about the same time: one question to Postgres for many.
 
 Only where a bucket holds every segment whole, as with buckets of days: Postgres answers those by
-columns. What has leaves to cut is asked for alone (docs/decisions/0047).
+columns. What has runs or merged rows to cut is asked for alone (docs/decisions/0047).
 """
 
 from collections.abc import Mapping, Sequence
@@ -63,7 +63,7 @@ class SeriesGroups:
     _together: dict[str, Gathering[Wanted, Buckets | None]] = field(default_factory=dict)
     """By source, so that an outage of one is told to nobody who asks the other."""
     _cut: dict[tuple[bytes, int], None] = field(default_factory=dict)
-    """Devices and buckets that cut a run of theirs."""
+    """Devices and buckets that cut a run of theirs, or a merged row."""
 
     def __post_init__(self) -> None:
         for source in self.replica.sources if self.replica else (PRIMARY,):

@@ -157,7 +157,8 @@ select s.batch_id, b.commitment, b.block_number, finality_of(b.block_number, m.s
 -- Buckets of $5 seconds of what was observed in [$3, $4], of batches up to a block: the first $6 at least. Segments
 -- of which a bucket holds all, and the readings of merged rows, are added up here; the others come one by one, with
 -- their leaves. `reach` is the end of the last bucket that is wanted: the end of a segment stands in a bucket that is not
--- empty, but of a merged row where there is a bound: it may have no reading by then.
+-- empty, but of a merged row where there is a bound: it may have no reading by then. `cut` says in each row whether
+-- `whole_series` would have to leave this series out: for the leaves of a run, or for the readings of a merged row.
 with held as (
        select batch_id, position, count, first_at, sum, min, max, last_at,
               last_at - mod(last_at, $5::bigint) as bucket,
@@ -186,11 +187,11 @@ with held as (
           and ($7::bigint is null
                or exists (select from batch e where e.batch_id = r.batch_id and e.block_number <= $7)))
 select bucket, sum(count)::bigint as count, sum(sum)::bigint as sum, min(min) as min, max(max) as max,
-       true as whole, 0 as position, null::bytea as leaves, null::bytea[] as packed,
-       null::bytea as archived
+       true as whole, (select bool_or(not h.whole) from held h) as cut, 0 as position, null::bytea as leaves,
+       null::bytea[] as packed, null::bytea as archived
   from added group by bucket
  union all
-select bucket, count, sum, min, max, false, position,
+select bucket, count, sum, min, max, false, true, position,
        substring(f.leaves from 1 + 40 * held.position for 40 * held.count),
        case when f.leaves is null
             then packed_blocks(batch_id, position / 1024, (position + count - 1) / 1024) end,
