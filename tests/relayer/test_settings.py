@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from eth_keyfile.keyfile import create_keyfile_json
 
+from corechain.protocol.signature import SECP256K1_ORDER
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.settings import PREFIX, load_settings
 
 SECRET = "11" * 32
+NO_KEY = "is not a private key of secp256k1: it is 0, or not below the order"
 GOOD = {
     "RELAYER_RPC_URL": "http://127.0.0.1:1",
     "RELAYER_DEPLOYMENT": "31337.json",
@@ -28,7 +30,7 @@ WRONG = {
         {"RELAYER_TRUST_BUS": "true"},
         "RELAYER_TRUST_BUS was removed: set RELAYER_FRAME_KEY",
     ),
-    "no number": ({"RELAYER_MAX_READINGS": "many"}, "RELAYER_MAX_READINGS: input should be"),
+    "no number": ({"RELAYER_MAX_READINGS": "many"}, "RELAYER_MAX_READINGS: is not a whole number"),
     "out of range": ({"RELAYER_LANE": "65536"}, "RELAYER_LANE: input should be less than"),
     "a lane beyond the last": (
         {"RELAYER_LANE": "2", "RELAYER_LANES": "2"},
@@ -46,6 +48,51 @@ WRONG = {
     ),
     "another scheme": ({"RELAYER_BUS_URL": "amqp://x"}, "RELAYER_BUS_URL: is not a URL"),
     "a short key": ({"RELAYER_SUBMITTER_KEY": "0x12"}, "RELAYER_SUBMITTER_KEY: is not a private"),
+    "a key of zero": ({"RELAYER_GUARD_KEY": "00" * 32}, f"RELAYER_GUARD_KEY: {NO_KEY}"),
+    "a key of the curve's order": (
+        {"RELAYER_WATCHTOWER_KEY": f"0x{SECP256K1_ORDER:064x}"},
+        f"RELAYER_WATCHTOWER_KEY: {NO_KEY}",
+    ),
+    "a key beyond the curve's order": (
+        {"RELAYER_SUBMITTER_KEY": "ff" * 32},
+        f"RELAYER_SUBMITTER_KEY: {NO_KEY}",
+    ),
+    "a key with gaps": (
+        {"RELAYER_PROPOSER_KEY": " ".join(["11"] * 32)},
+        "RELAYER_PROPOSER_KEY: is not a private key in hexadecimal",
+    ),
+    "a URL of nowhere": (
+        {"RELAYER_TRACES_URL": "http://"},
+        "RELAYER_TRACES_URL: is a URL without a host",
+    ),
+    "a port that is none": (
+        {"RELAYER_RPC_URL": "http://node:99999"},
+        "RELAYER_RPC_URL: is a URL without a host, or with a port that is none",
+    ),
+    "two nodes": (
+        {"RELAYER_RPC_URL": "http://a,http://b"},
+        "RELAYER_RPC_URL: names more than one URL",
+    ),
+    "two databases": (
+        {"RELAYER_DATABASE_URL": "postgresql://a/b,postgresql://c/b"},
+        "RELAYER_DATABASE_URL: names more than one URL",
+    ),
+    "a short secret": (
+        {"RELAYER_ALERT_SECRET": "please"},
+        "RELAYER_ALERT_SECRET: has less than 16 characters",
+    ),
+    "a word that is none of them": (
+        {"RELAYER_LOG_LEVEL": "please"},
+        "RELAYER_LOG_LEVEL: is none of what it takes: debug, info, warning or error",
+    ),
+    "neither true nor false": (
+        {"RELAYER_SHARE_LANES": "please"},
+        "RELAYER_SHARE_LANES: is neither true nor false",
+    ),
+    "a password without a user": (
+        {"RELAYER_MQTT_PASSWORD": "please"},
+        "RELAYER_MQTT_PASSWORD needs a user in RELAYER_MQTT_URL",
+    ),
     "a short frame key": (
         {"RELAYER_FRAME_KEY": "12,34"},
         "RELAYER_FRAME_KEY: is not a list",
@@ -250,6 +297,9 @@ def test_the_command_says_one_sentence_and_exits_with_2(tmp_path: Path) -> None:
         "broken deployment": run("run", RELAYER_DEPLOYMENT=str(broken)),
         "out of range": run("run", RELAYER_LANE="-1"),
         "unknown role": run("run", "--role", "king"),
+        "a key that is none, of another role": run(
+            "run", "--role", "gateway", RELAYER_GUARD_KEY="f" * 64
+        ),
     }
     for case, done in failures.items():
         assert done.returncode == 2, case

@@ -27,6 +27,8 @@ from corechain_indexer.influx_settings import InfluxSettings
 PREFIX = "INDEXER_"
 MOST_SHARDS = 256
 """A process has connections to each of them."""
+_GLUED = re.compile(r"[,;](?:postgres(?:ql)?://|$)")
+"""What separates lists elsewhere: here it would make one database of several."""
 # As browsers write one (RFC 6454, section 6.2): no path, not even a slash at the end.
 _ORIGIN = re.compile(r"https?://(?:[a-z0-9.-]{1,253}|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
 
@@ -35,9 +37,11 @@ def _check_url(template: str) -> None:
     import httpx  # on first use: `corechain --help` reads this module too
 
     try:
-        httpx.URL(template.replace("{commitment}", "0"))
+        url = httpx.URL(template.replace("{commitment}", "0"))
     except httpx.InvalidURL as error:
         raise ValueError(f"a template is not a URL: {error}") from None
+    if url.scheme != "file" and not url.host:
+        raise ValueError("a template is a URL without a host")
 
 
 class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
@@ -75,7 +79,7 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
     )
     shard_urls: SecretStr | None = Field(
         None,
-        description="Postgres that readings are divided over by device: 2, 4, 8 … databases of "
+        description="Postgres that readings are divided over by device: 1, 2, 4, 8 … databases of "
         "their own, separated by spaces, never in another order; unset: all is in DATABASE_URL",
     )
     redis_url: CacheUrl = Field(
@@ -317,6 +321,8 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
         if value is None:
             return None
         urls = value.get_secret_value().split()
+        if any(_GLUED.search(url) for url in urls):
+            raise ValueError("its URLs are separated by spaces; commas are between a URL's hosts")
         if not urls or len(urls) > MOST_SHARDS or len(urls) & (len(urls) - 1):
             raise ValueError(f"names {len(urls)} databases, not a power of two up to {MOST_SHARDS}")
         if not all(url.startswith(("postgresql://", "postgres://")) for url in urls):

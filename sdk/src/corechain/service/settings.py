@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from corechain.protocol.errors import CoreChainError
+from corechain.protocol.signature import SECP256K1_ORDER
 from corechain.service.keystore import FIELD as KEYSTORE_PASSWORD
 from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
 from corechain.service.tracing import NO_TRACES, Traces
@@ -26,12 +27,14 @@ class InvalidSetting(CoreChainError):
 
 
 def _private_key(value: SecretStr) -> SecretStr:
-    try:
-        secret = bytes.fromhex(value.get_secret_value().removeprefix("0x"))
-    except ValueError:
-        raise ValueError("is not a private key in hexadecimal") from None
-    if len(secret) != 32 or not any(secret):
+    digits = value.get_secret_value().removeprefix("0x")
+    if not _HEXADECIMAL.fullmatch(digits):
+        raise ValueError("is not a private key in hexadecimal")
+    if len(digits) != 64:
         raise ValueError("is not a private key of 32 bytes")
+    # Libraries refuse it too, but only where they sign: long after the start, or in another role.
+    if not 0 < int(digits, 16) < SECP256K1_ORDER:
+        raise ValueError("is not a private key of secp256k1: it is 0, or not below the order")
     return value
 
 
@@ -39,8 +42,14 @@ def url_of(*schemes: str) -> AfterValidator:
     """A URL of one of these schemes. Secret: URLs carry passwords and provider tokens."""
 
     def check(value: SecretStr) -> SecretStr:
-        if not value.get_secret_value().startswith(tuple(f"{scheme}://" for scheme in schemes)):
+        url = value.get_secret_value()
+        if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
             raise ValueError(f"is not a URL that starts with {' or '.join(schemes)}://")
+        # Stores may be at a socket or at their usual place on this host; a page of HTTP is nowhere.
+        if url.startswith(("http://", "https://")) and not _has_place(url):
+            raise ValueError("is a URL without a host, or with a port that is none")
+        if _SECOND_URL.search(url):
+            raise ValueError("names more than one URL")
         return value
 
     return AfterValidator(check)
@@ -62,6 +71,11 @@ def urls_of(*schemes: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+_HEXADECIMAL = re.compile(r"[0-9a-fA-F]+")
+# As in a list of URLs; one of several hosts has no second scheme.
+_SECOND_URL = re.compile(r"[,;\s]\s*[a-z][a-z0-9+]*://")
 
 
 def _has_place(url: str) -> bool:
@@ -102,12 +116,34 @@ CacheUrl = Annotated[
 DatabaseUrl = Annotated[SecretStr, url_of("postgresql", "postgres")]
 
 
-def _sentence(prefix: str, error: ValidationError) -> str:
+# In place of pydantic's words for programmers, by the type of its error; {about} is the setting's
+# description, which says what a pattern would.
+_WORDS = {
+    "too_short": "has less than {min_length} characters",
+    "string_too_short": "has less than {min_length} characters",
+    "too_long": "has more than {max_length} characters",
+    "string_too_long": "has more than {max_length} characters",
+    "string_pattern_mismatch": "is none of what it takes: {about}",
+    "bool_parsing": "is neither true nor false",
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "finite_number": "is not a finite number",
+}
+
+
+def _sentence(kind: type[BaseSettings], prefix: str, error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
-    name = prefix + str(first["loc"][0]).upper() if first["loc"] else prefix
+    message = first["msg"].removeprefix("Value error, ")
+    if not first["loc"]:
+        return message  # of several settings together: it names them
+    field = str(first["loc"][0])
+    name = prefix + field.upper()
     if first["type"] == "missing":
         return f"{name} is not set"
-    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] in _WORDS:
+        about = kind.model_fields[field].description
+        message = _WORDS[first["type"]].format(about=about, **first.get("ctx", {}))
     return f"{name}: {message[:1].lower()}{message[1:]}"
 
 
@@ -309,4 +345,4 @@ def load(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
     try:
         return kind(**_values(kind, prefix, environment))  # type: ignore[arg-type]
     except ValidationError as error:
-        raise InvalidSetting(_sentence(prefix, error)) from None
+        raise InvalidSetting(_sentence(kind, prefix, error)) from None
