@@ -147,6 +147,26 @@ def status() -> None:
     raise typer.Exit(1 if any("away" in one for one in found) else 0)
 
 
+@shards.command()
+def add(
+    abort: Annotated[
+        bool, typer.Option("--abort", help="Take back what was begun; not after the switch.")
+    ] = False,
+) -> None:
+    """Divide the readings over twice as many shards, while the index runs. INDEXER_SHARD_URLS names
+    the old ones and then as many new ones, in every process of the index before this. Run it again
+    after it was ended, whenever that was."""
+    from corechain_indexer.maintenance import more_shards
+
+    settings, _ = configured(load_settings)
+
+    async def main() -> None:
+        if not await more_shards(settings, typer.echo, abort=abort):
+            typer.echo("nothing to do")
+
+    run_to_end(main())
+
+
 @commands.command(name="api-key")
 def api_key(
     name: Annotated[str, typer.Argument(help="Who gets it; it names the key in metrics.")],

@@ -20,6 +20,14 @@ class ShardUnavailable(StoreUnavailable):
         self.number, self.why = number, why
 
 
+class ShardDivided(TransportError):
+    """Shards were added: there are `count` now. Who knew of fewer asks again."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__(f"the readings are divided over {count} shards since")
+        self.count = count
+
+
 class SeriesUnavailable(TransportError):
     """The time series database did not answer, or will not have us. `retry_after_s`: when it said
     that it wants to be asked again."""

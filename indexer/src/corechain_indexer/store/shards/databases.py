@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
+import asyncpg
+
 from corechain.service.database import asked, connect, create_pool, hang_up, migrate
 from corechain.service.errors import StoreUnavailable, WrongDatabase
 from corechain.service.readers import Readers
-from corechain_indexer.errors import ShardUnavailable
+from corechain_indexer.errors import ShardDivided, ShardUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.shards import MIGRATIONS, SHARD_SQL
 
@@ -21,12 +23,21 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DEVICES_AT_ONCE = 10_000
+DIVIDED = "CC001"
+"""SQLSTATE of a shard that is asked by who divides by fewer: `divided_by` of its SQL."""
 
 
 def owner_of(device: bytes, count: int) -> int:
     """The number of a device's shard, of `count`, a power of two. By the end of its id, which is a
     hash: as even as any hash of it. Of twice as many shards it is this one, or this and `count`."""
     return int.from_bytes(device[-2:]) & (count - 1)
+
+
+def total_of(layout: "Record") -> int:
+    """How many shards may have segments. From the first step of adding some, batches are written to
+    their owners of both counts."""
+    count: int = layout["count"]
+    return count if layout["step"] in (None, "clean") else 2 * count
 
 
 def token_of(commitment: bytes) -> int:
@@ -66,9 +77,13 @@ class Shard:
         return rows[0][0] if rows else None
 
     async def answered(self, answer: Awaitable[T]) -> T:
-        """What is awaited. Raises ShardUnavailable."""
+        """What is awaited. Raises ShardUnavailable, ShardDivided."""
         try:
             found = await asked(answer)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == DIVIDED:
+                raise ShardDivided(int(str(error))) from error
+            raise
         except StoreUnavailable as error:
             self.away = str(error)
             raise ShardUnavailable(self.number, str(error)) from error
@@ -96,7 +111,7 @@ class Shard:
         await self.pool  # asyncpg's way to open it
         await self.readers.fetch(SHARD_SQL["claim_shard"], self.number, layout)
         row = await self.readers.fetchrow(SHARD_SQL["claimed_shard"])
-        if row is None or tuple(row) != (self.number, layout):
+        if row is None or (row["number"], row["layout"]) != (self.number, layout):
             raise WrongDatabase(f"SHARD_URLS: what is named for {self.name} is another one")
 
     async def empty(self) -> None:
@@ -112,9 +127,13 @@ class Shard:
 
 @dataclass(slots=True, eq=False)
 class Shards:
-    """All shards of an index. `prepare` first."""
+    """All shards of an index that SHARD_URLS names. `prepare` first."""
 
     all: Sequence[Shard]
+    count: int = 0
+    """By how many questions are divided: what this process knows. It only grows."""
+    written: int = 0
+    """How many may have segments: twice as many, while shards are added."""
     _layout: UUID | None = None
 
     @classmethod
@@ -131,14 +150,40 @@ class Shards:
         row = await check_layout(main, len(self.all))
         assert row is not None, "else it was refused"
         self._layout = row["id"]
-        found = await asyncio.gather(*map(self.ready, self.all), return_exceptions=True)
+        self.follow(row)
+        found = await asyncio.gather(*map(self.ready, self.used), return_exceptions=True)
         for error in found:
             if isinstance(error, BaseException) and not isinstance(error, ShardUnavailable):
                 raise error
 
-    async def of(self, device: bytes) -> Shard:
-        """The shard that has a device. Raises as `ready`."""
-        return await self.ready(self.all[owner_of(device, len(self.all))])
+    @property
+    def used(self) -> Sequence[Shard]:
+        """Those that may have segments."""
+        return self.all[: self.written]
+
+    def follow(self, row: "Record | None") -> "Record":
+        """Takes the layout as it was just read, and gives it back. Raises StoreUnavailable where it
+        is not that of these shards, for one who is to be started again."""
+        if row is None or row["id"] != self._layout:
+            raise StoreUnavailable("Postgres: the index was rebuilt with other shards")
+        self.learn(row["count"])
+        self.written = total_of(row)
+        self._enough(self.written)
+        return row
+
+    def learn(self, count: int) -> None:
+        """There are so many: a shard, or the chain-wide database, has said so. Raises
+        StoreUnavailable."""
+        self._enough(count)
+        # A replica, or an answer that comes late, may say what was before.
+        self.count = max(self.count, count)
+        self.written = max(self.written, count)
+
+    def _enough(self, count: int) -> None:
+        if count > len(self.all):
+            raise StoreUnavailable(
+                f"SHARD_URLS names {len(self.all)} shards; this index is divided over {count}"
+            )
 
     async def ready(self, shard: Shard) -> Shard:
         """Raises StoreUnavailable, WrongDatabase."""
@@ -148,32 +193,31 @@ class Shards:
             await shard.prepare(self._layout)
         return shard
 
-    async def every(self, ask: Callable[[Shard], Awaitable[T]]) -> list[T]:
-        """Of all shards, asked side by side. Raises what one of them raises."""
+    async def every(
+        self, ask: Callable[[Shard], Awaitable[T]], count: int | None = None
+    ) -> list[T]:
+        """Of the first `count` shards, or all that may have segments, asked side by side. Raises
+        what one of them raises."""
 
         async def one(shard: Shard) -> T:
             return await ask(await self.ready(shard))
 
-        return list(await asyncio.gather(*map(one, self.all)))
+        some = self.used if count is None else self.all[:count]
+        return list(await asyncio.gather(*map(one, some)))
 
     async def fetch_all(self, name: str, *arguments: Any) -> "list[Record]":
         """The rows of all shards. Raises StoreUnavailable."""
         parts = await self.every(lambda shard: shard.fetch(name, *arguments))
         return [row for part in parts for row in part]
 
-    def divided(self, devices: Sequence[bytes]) -> dict[int, list[bytes]]:
-        """Devices by the numbers of their shards."""
-        found: dict[int, list[bytes]] = {}
-        for device in devices:
-            found.setdefault(owner_of(device, len(self.all)), []).append(device)
-        return found
-
     def sentences(self) -> Sequence[str]:
-        """For `/ready`: what the shards that did not answer last have."""
-        return [
+        """For `/ready`: what the shards that did not answer last have, and which are not used."""
+        unused = len(self.all) - self.written if self.written else 0
+        words = f"SHARD_URLS names {unused} shards that are not used yet: `shards add`"
+        return [words] * (unused > 0) + [
             f"{shard.name} is away: its devices' readings cannot be served, and no batch is "
             f"verified; {shard.away}"
-            for shard in self.all
+            for shard in self.used
             if shard.away
         ]
 
@@ -200,11 +244,12 @@ async def check_layout(main: "Asked", count: int) -> "Record | None":
     Raises WrongDatabase where these differ, StoreUnavailable."""
     row = await asked(main.fetchrow(SQL["shard_layout"]))
     divided = 0 if row is None else row["count"]
-    if divided == count:
+    # Twice as many are named from before they are added until they are: see `moving`.
+    if (divided == count and (row is None or total_of(row) == count)) or 0 < 2 * divided == count:
         return row
-    if divided:
+    if row is not None:
         raise WrongDatabase(
-            f"SHARD_URLS names {count} shards; this index is divided over {divided}"
+            f"SHARD_URLS names {count} shards; this index is divided over {total_of(row)}"
         )
     raise WrongDatabase(
         "SHARD_URLS: this index has its readings in DATABASE_URL; to divide it, rebuild it: "
@@ -224,7 +269,8 @@ async def forget_shards(main: "Asked", shards: Shards) -> None:
     StoreUnavailable, WrongDatabase."""
     try:
         await shards.prepare(main)
-        await shards.every(Shard.empty)
+        # All that are named: those that were to be added as well.
+        await shards.every(Shard.empty, len(shards.all))
         await asked(main.execute(SQL["forget_layout"]))
     finally:
         await shards.close()

@@ -17,10 +17,12 @@ from corechain.service.errors import StoreUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.segments import Segments
 from corechain_indexer.store.shards import SHARD_SQL
-from corechain_indexer.store.shards.databases import Shard, Shards
+from corechain_indexer.store.shards.databases import Shard, Shards, total_of
 from corechain_indexer.store.shards.division import SHARD_COLUMNS, divided
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from corechain.service.database import Database
     from corechain_indexer.store.segments import Writing
 
@@ -39,11 +41,12 @@ async def write_segments(
     The shards' own transactions are over when this returns: what `main` then says counts.
     """
     batch_id, token = batch
+    layout = await kept_layout(shards, main)
     await main.execute(SQL["lock_batch"], batch_id)
     block_number = await main.fetchval(SQL["block_of"], batch_id, block_hash)
     if block_number is None:
         return False
-    parts = await asyncio.to_thread(divided, segments, token, len(shards.all))
+    parts = await asyncio.to_thread(parts_of, segments, token, layout["count"], total_of(layout))
 
     async def write(number: int, part: bytes) -> None:
         shard = await shards.ready(shards.all[number])
@@ -55,6 +58,22 @@ async def write_segments(
         if error is not None:
             raise error
     return True
+
+
+async def kept_layout(shards: Shards, main: "Writing") -> "Record":
+    """The layout, which stays so until the end of `main`'s transaction. Raises StoreUnavailable."""
+    await main.execute(SQL["keep_layout"])
+    return shards.follow(await main.fetchrow(SQL["shard_layout"]))
+
+
+def parts_of(segments: Segments, token: int, count: int, written: int) -> dict[int, bytes]:
+    """As `divided`; while shards are added also what the new ones have of twice as many: questions
+    are divided by `count` or by that."""
+    parts = divided(segments, token, count)
+    if written > count:
+        twice = divided(segments, token, written)
+        parts |= {number: part for number, part in twice.items() if number >= count}
+    return parts
 
 
 async def _write(shard: Shard, held: tuple[int, int, int], part: bytes) -> None:
@@ -69,7 +88,7 @@ async def _write(shard: Shard, held: tuple[int, int, int], part: bytes) -> None:
 async def settle(shards: Shards, batch_id: int, token: int) -> None:
     """Tells the shards that the batch was verified. What does not get there, the keeper tells."""
     with suppress(StoreUnavailable):
-        await shards.fetch_all("settle", batch_id, token)
+        await shards.every(lambda shard: shard.fetch("settle", batch_id, token))
 
 
 @dataclass(slots=True)
@@ -89,12 +108,13 @@ class ShardKeeper:
     async def step(self) -> bool:
         """Whether there was anything to do. The first one looks through all batches: a restore of
         one database, or a rebuild that was cut off, leaves what nobody has noted."""
+        self.shards.follow(await asked(self.main.fetchrow(SQL["shard_layout"])))
         if not self._swept:
-            for shard in self.shards.all:
+            for shard in self.shards.used:
                 await self._sweep(shard)
             self._swept = True
         worked = await self._clean_gone()
-        for shard in self.shards.all:
+        for shard in self.shards.used:
             worked |= await self._look_at_unsettled(shard)
         await asked(self.main.execute(SQL["forget_gone"]))
         return worked
@@ -126,15 +146,19 @@ class ShardKeeper:
         """Takes a batch off the shards; False, and nothing changes, where it stands."""
         with outages():
             async with self.main.acquire() as connection, connection.transaction():
+                count = total_of(await kept_layout(self.shards, connection))
                 # It waits until a verdict that is under way is there, or has failed.
                 await connection.execute(SQL["lock_batch"], batch_id)
                 if not await connection.fetch(SQL["fallen"], [batch_id], [token]):
                     return False
                 # Kept whatever becomes of this: later nothing says any more whose values the cache
                 # must not serve on.
-                held = await self.shards.fetch_all("devices_of", batch_id, token)
-                await self.main.execute(SQL["mark_devices_stale"], [row["device"] for row in held])
-                await self.shards.every(lambda shard: _drop(shard, batch_id, token))
+                held = await self.shards.every(
+                    lambda shard: shard.fetch("devices_of", batch_id, token), count
+                )
+                devices = {row["device"] for part in held for row in part}
+                await self.main.execute(SQL["mark_devices_stale"], list(devices))
+                await self.shards.every(lambda shard: _drop(shard, batch_id, token), count)
         log.info("batch taken off the shards", batch=batch_id)
         return True
 

@@ -8,12 +8,19 @@ do not stand are rare: the shards are asked again, without them.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.service.database import asked
 from corechain.service.errors import StoreUnavailable
+from corechain_indexer.errors import ShardDivided
 from corechain_indexer.store import SQL
-from corechain_indexer.store.shards.databases import DEVICES_AT_ONCE, Shard, Shards, token_of
+from corechain_indexer.store.shards.databases import (
+    DEVICES_AT_ONCE,
+    Shard,
+    Shards,
+    owner_of,
+    token_of,
+)
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -21,6 +28,7 @@ if TYPE_CHECKING:
     Rows = Sequence[Record]
     Answer = Sequence[Mapping[str, Any] | Record]
 
+T = TypeVar("T")
 ROUNDS = 20
 """Each leaves out more batches, all that were undone lately at once."""
 Arguments = Sequence[Any]
@@ -28,6 +36,51 @@ Arguments = Sequence[Any]
 
 def _columns(rows: "Rows", names: Sequence[str]) -> list[list[Any]]:
     return [[row[name] for row in rows] for name in names]
+
+
+@dataclass(slots=True, frozen=True, eq=False)
+class Question:
+    """One question and the number of shards that it is divided by: a shard that is one of more by
+    then refuses it."""
+
+    main: Any
+    shards: Shards
+    count: int
+
+    async def of(self, device: bytes) -> Shard:
+        """The shard that has a device. Raises as `Shards.ready`."""
+        return await self.shards.ready(self.shards.all[owner_of(device, self.count)])
+
+    async def fetch_all(self, name: str, *arguments: Any) -> "list[Record]":
+        """The rows of all shards. Raises StoreUnavailable, ShardDivided."""
+        parts = await self.shards.every(
+            lambda shard: shard.fetch(name, *arguments, self.count), self.count
+        )
+        return [row for part in parts for row in part]
+
+    def divided(self, devices: Sequence[bytes]) -> dict[int, list[bytes]]:
+        """Devices by the numbers of their shards."""
+        found: dict[int, list[bytes]] = {}
+        for device in devices:
+            found.setdefault(owner_of(device, self.count), []).append(device)
+        return found
+
+    async def ask(self, name: str, *arguments: Any) -> "Rows":
+        """The chain-wide database. Raises StoreUnavailable."""
+        rows: Rows = await asked(self.main.fetch(SQL[name], *arguments))
+        return rows
+
+    async def judged(self, ask: Callable[[list[int]], Awaitable["Answer"]]) -> "Answer":
+        """What `ask` gives without tokens of batches that do not stand, once it gives none of them.
+        Raises StoreUnavailable."""
+        fallen: list[int] = []
+        for _ in range(ROUNDS):
+            rows = await ask(fallen)
+            more = {row["token"] for row in rows if not row["standing"]}.difference(fallen)
+            if not more:
+                return rows
+            fallen += more
+        raise StoreUnavailable("Postgres: batches come and go faster than they are read")
 
 
 @dataclass(slots=True, eq=False)
@@ -49,36 +102,30 @@ class Routed:
         if route is None:
             found: Answer = await self.main.fetch(query, *arguments)
             return found
-        return await route(self, arguments)
+        return await self._answer(route, arguments)
 
     async def fetchrow(self, query: str, *arguments: Any) -> Any:
         if query not in FETCHED:
             return await self.main.fetchrow(query, *arguments)
-        rows = await FETCHED[query](self, arguments)
+        rows = await self._answer(FETCHED[query], arguments)
         return rows[0] if rows else None
 
     async def execute(self, query: str, *arguments: Any) -> Any:
         route = EXECUTED.get(query)
         if route is None:
             return await self.main.execute(query, *arguments)
-        return await route(self, arguments)
+        return await self._answer(route, arguments)
 
-    async def ask(self, name: str, *arguments: Any) -> "Rows":
-        """The chain-wide database. Raises StoreUnavailable."""
-        rows: Rows = await asked(self.main.fetch(SQL[name], *arguments))
-        return rows
-
-    async def judged(self, ask: Callable[[list[int]], Awaitable["Answer"]]) -> "Answer":
-        """What `ask` gives without tokens of batches that do not stand, once it gives none of them.
-        Raises StoreUnavailable."""
-        fallen: list[int] = []
-        for _ in range(ROUNDS):
-            rows = await ask(fallen)
-            more = {row["token"] for row in rows if not row["standing"]}.difference(fallen)
-            if not more:
-                return rows
-            fallen += more
-        raise StoreUnavailable("Postgres: batches come and go faster than they are read")
+    async def _answer(
+        self, route: "Callable[[Question, Arguments], Awaitable[T]]", arguments: "Arguments"
+    ) -> T:
+        """Raises StoreUnavailable, also where there are more shards than this process knows."""
+        while True:
+            try:
+                return await route(Question(self.main, self.shards, self.shards.count), arguments)
+            except ShardDivided as error:
+                # Twice as many each time, and no more than are named.
+                self.shards.learn(error.count)
 
 
 # --------------------------------------------------------------------------- of one device
@@ -86,22 +133,22 @@ class Routed:
 _SEGMENT = "metric", "first_at", "batch_id", "position", "last", "flag", "cell", "count", "token"
 
 
-async def _reading_segments(by: Routed, arguments: Arguments) -> "Answer":
-    shard = await by.shards.of(arguments[0])
+async def _reading_segments(by: Question, arguments: Arguments) -> "Answer":
+    shard = await by.of(arguments[0])
 
     async def ask(fallen: list[int]) -> "Answer":
-        rows = await shard.fetch("reading_segments", *arguments, fallen)
+        rows = await shard.fetch("reading_segments", *arguments, fallen, by.count)
         return await by.ask("judged_segments", *_columns(rows, _SEGMENT)) if rows else ()
 
     return await by.judged(ask)
 
 
-async def _single_readings(by: Routed, arguments: Arguments) -> "Answer":
+async def _single_readings(by: Question, arguments: Arguments) -> "Answer":
     """Each page is asked for by itself."""
     return [{"n": number, "found": None} for number in range(1, len(arguments[0]) + 1)]
 
 
-async def _whole_series(by: Routed, arguments: Arguments) -> "Answer":
+async def _whole_series(by: Question, arguments: Arguments) -> "Answer":
     """Each series is asked for by itself."""
     return [{"n": number, "starts": None} for number in range(1, len(arguments[0]) + 1)]
 
@@ -109,11 +156,11 @@ async def _whole_series(by: Routed, arguments: Arguments) -> "Answer":
 _NEAR = "batch_id", "token", "cell", "first_at", "last_at"
 
 
-async def _segments_near(by: Routed, arguments: Arguments) -> "Answer":
-    shard = await by.shards.of(arguments[0])
+async def _segments_near(by: Question, arguments: Arguments) -> "Answer":
+    shard = await by.of(arguments[0])
 
     async def ask(fallen: list[int]) -> "Answer":
-        rows = await shard.fetch("segments_near", *arguments, fallen)
+        rows = await shard.fetch("segments_near", *arguments, fallen, by.count)
         return await by.ask("judged_near", *_columns(rows, _NEAR)) if rows else ()
 
     return await by.judged(ask)
@@ -122,13 +169,13 @@ async def _segments_near(by: Routed, arguments: Arguments) -> "Answer":
 _PLACE = "kind", "batch_id", "token", "cell", "position", "count"
 
 
-async def _whereabouts(by: Routed, arguments: Arguments) -> "Answer":
+async def _whereabouts(by: Question, arguments: Arguments) -> "Answer":
     _, _, _, end, batches, _, start, cells = arguments
-    shard = await by.shards.of(arguments[0])
+    shard = await by.of(arguments[0])
     found: list[Any] = []
 
     async def ask(fallen: list[int]) -> "Answer":
-        rows = await shard.fetch("whereabouts", *arguments, fallen)
+        rows = await shard.fetch("whereabouts", *arguments, fallen, by.count)
         window = start, end, batches, cells
         found[:] = await by.ask("judged_whereabouts", *_columns(rows, _PLACE), *window)
         return [{"token": token, "standing": False} for token in found[0]["fallen"]]
@@ -140,12 +187,12 @@ async def _whereabouts(by: Routed, arguments: Arguments) -> "Answer":
 _BUCKET = "bucket", "count", "sum", "min", "max", "position", "batch_id", "token"
 
 
-async def _series(by: Routed, arguments: Arguments) -> "Answer":
-    shard = await by.shards.of(arguments[0])
+async def _series(by: Question, arguments: Arguments) -> "Answer":
+    shard = await by.of(arguments[0])
     found: list[Any] = []
 
     async def ask(fallen: list[int]) -> "Answer":
-        rows = await shard.fetch("series", *arguments, fallen)
+        rows = await shard.fetch("series", *arguments, fallen, by.count)
         opened = [row for row in rows if not row["whole"]]
         judged: Answer = ()
         if opened:
@@ -161,7 +208,7 @@ async def _series(by: Routed, arguments: Arguments) -> "Answer":
     return found
 
 
-async def _gone_lately(by: Routed) -> "Rows":
+async def _gone_lately(by: Question) -> "Rows":
     """Those that do not stand again."""
     rows = await by.ask("gone_lately")
     if not rows:
@@ -176,14 +223,14 @@ _NEWEST = (
 )  # fmt: skip
 
 
-async def _newest_readings(by: Routed, arguments: Arguments) -> "Answer":
+async def _newest_readings(by: Question, arguments: Arguments) -> "Answer":
     devices, metrics, *bound = arguments
     newest_block = bound[0] if bound else None
-    divided = by.shards.divided(devices)
+    divided = by.divided(devices)
 
     async def of(number: int, some: list[bytes], fallen: list[int]) -> "Rows":
         shard = await by.shards.ready(by.shards.all[number])
-        return await shard.fetch("newest_readings", some, metrics, newest_block, fallen)
+        return await shard.fetch("newest_readings", some, metrics, newest_block, fallen, by.count)
 
     async def ask(fallen: list[int]) -> "Answer":
         parts = await asyncio.gather(*(of(*item, fallen) for item in divided.items()))
@@ -196,45 +243,45 @@ async def _newest_readings(by: Routed, arguments: Arguments) -> "Answer":
 _HELD = "batch_id", "token", "device", "metric", "cell"
 
 
-async def _batch_contents(by: Routed, arguments: Arguments) -> "Answer":
-    rows = await by.shards.fetch_all("batch_contents", *arguments)
+async def _batch_contents(by: Question, arguments: Arguments) -> "Answer":
+    rows = await by.fetch_all("batch_contents", *arguments)
     return await by.ask("judged_contents", arguments[0], *_columns(rows, _HELD))
 
 
-async def _audit_segments(by: Routed, arguments: Arguments) -> "Answer":
+async def _audit_segments(by: Question, arguments: Arguments) -> "Answer":
     (batch_id,) = arguments
     rows = await by.ask("commitment_of", batch_id)
     if not rows:
         return ()
-    return await by.shards.fetch_all("audit_segments", batch_id, token_of(rows[0]["commitment"]))
+    return await by.fetch_all("audit_segments", batch_id, token_of(rows[0]["commitment"]))
 
 
-async def _audit_stray_segments(by: Routed, arguments: Arguments) -> "Answer":
-    rows = await by.shards.fetch_all("audit_stray_segments")
+async def _audit_stray_segments(by: Question, arguments: Arguments) -> "Answer":
+    rows = await by.fetch_all("audit_stray_segments")
     return await by.ask("fallen", *_columns(rows, ("batch_id", "token")))
 
 
-async def _unsettle_verdicts(by: Routed, arguments: Arguments) -> Any:
+async def _unsettle_verdicts(by: Question, arguments: Arguments) -> Any:
     first_block, devices = arguments
-    held = await by.shards.fetch_all("batches_with", devices)
+    held = await by.fetch_all("batches_with", devices)
     batches = sorted({row["batch_id"] for row in held})
     query = SQL["unsettle_verdicts_of"]
     return await asked(by.main.execute(query, first_block, devices, batches))
 
 
-async def _all_stale(by: Routed, arguments: Arguments) -> Any:
+async def _all_stale(by: Question, arguments: Arguments) -> Any:
     async def mark(shard: Shard) -> None:
         after = b""
-        while rows := await shard.fetch("devices_after", after, DEVICES_AT_ONCE):
+        while rows := await shard.fetch("devices_after", after, DEVICES_AT_ONCE, by.count):
             devices = [row["device"] for row in rows]
             await asked(by.main.execute(SQL["mark_devices_stale"], devices))
             after = devices[-1]
 
-    for shard in by.shards.all:  # one after the other: `main` may be a connection
+    for shard in by.shards.all[: by.count]:  # one after the other: `main` may be a connection
         await mark(await by.shards.ready(shard))
 
 
-FETCHED: Mapping[str, Callable[[Routed, Arguments], Awaitable["Answer"]]] = {
+FETCHED: Mapping[str, Callable[[Question, Arguments], Awaitable["Answer"]]] = {
     SQL["reading_segments"]: _reading_segments,
     SQL["single_readings"]: _single_readings,
     SQL["newest_readings"]: _newest_readings,
@@ -247,7 +294,7 @@ FETCHED: Mapping[str, Callable[[Routed, Arguments], Awaitable["Answer"]]] = {
     SQL["audit_segments"]: _audit_segments,
     SQL["audit_stray_segments"]: _audit_stray_segments,
 }
-EXECUTED: Mapping[str, Callable[[Routed, Arguments], Awaitable[Any]]] = {
+EXECUTED: Mapping[str, Callable[[Question, Arguments], Awaitable[Any]]] = {
     SQL["unsettle_verdicts"]: _unsettle_verdicts,
     SQL["all_stale"]: _all_stale,
 }

@@ -1,5 +1,32 @@
 -- name: shard_layout
-select id, count from shard_layout
+select id, count, step from shard_layout
+
+-- name: keep_layout
+-- Who writes or drops segments keeps the layout as it is until the end of the transaction. Read it after this.
+select pg_advisory_xact_lock_shared(hashtextextended('corechain shard layout', 0))
+
+-- name: change_layout
+-- Waits for all of them.
+select pg_advisory_xact_lock(hashtextextended('corechain shard layout', 0))
+
+-- name: set_layout
+update shard_layout set count = $1, step = $2
+
+-- name: moved_up_to
+select batch_id, token, batches from shard_move where shard = $1
+
+-- name: note_moved
+insert into shard_move (shard, batch_id, token, batches) values ($1, $2, $3, $4)
+    on conflict (shard) do update
+   set batch_id = excluded.batch_id, token = excluded.token, batches = shard_move.batches + excluded.batches
+
+-- name: forget_moves
+delete from shard_move
+
+-- name: lock_batches
+-- As `lock_batch`, of several: in their order, so that two who do so do not wait for each other.
+select pg_advisory_xact_lock(hashtextextended('corechain shards', n.batch_id))
+  from (select batch_id from unnest($1::bigint[]) batch_id order by batch_id) n
 
 -- name: lay_out
 -- Only an index that has no reading yet: those that it has would be found no more.
@@ -7,7 +34,7 @@ insert into shard_layout (count)
 select $1 where not exists (select from segment) on conflict do nothing
 
 -- name: forget_layout
-with g as (delete from gone_batch)
+with g as (delete from gone_batch), m as (delete from shard_move)
 delete from shard_layout
 
 -- name: lock_batch

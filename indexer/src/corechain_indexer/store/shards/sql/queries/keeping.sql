@@ -2,7 +2,7 @@
 insert into shard (number, layout) values ($1, $2) on conflict do nothing
 
 -- name: claimed_shard
-select number, layout from shard
+select number, layout, count from shard
 
 -- name: hold
 -- Whether the batch's segments are still to be written. A second writer waits here for the first one. Each time it is
@@ -38,7 +38,7 @@ with recursive d (device) as (
     union all
     select (select s.device from segment s where s.device > d.device order by s.device limit 1)
       from d where d.device is not null)
-select device from d where device is not null limit $2
+select device from d where device is not null and divided_by($3) limit $2
 
 -- name: empty_shard
 -- Of a rebuild: the next index that is given this database takes it as new.
@@ -47,7 +47,7 @@ delete from shard
 
 -- name: audit_segments
 select batch_id, cell, first_at, last_at, sum, position, count, metric, min, max, last, flag, device
-  from segment where batch_id = $1 and token = $2
+  from segment where batch_id = $1 and token = $2 and divided_by($3) and owner_of(device, $3) = (select number from shard)
 
 -- name: audit_stray_segments
 -- Batches with segments that are said to stand, or of which nothing is said; each by one look into the index.
@@ -59,7 +59,7 @@ with recursive found (batch_id, token) as (
            (select s.batch_id, s.token from segment s
              where (s.batch_id, s.token) > (f.batch_id, f.token) order by s.batch_id, s.token limit 1) n)
 select batch_id, token from found f
- where not exists (select from held h where h.batch_id = f.batch_id and h.token = f.token and not h.settled)
+ where divided_by($1) and not exists (select from held h where h.batch_id = f.batch_id and h.token = f.token and not h.settled)
 
 -- name: shard_status
 -- Segments as the last analyze counted them: to count a billion takes minutes.

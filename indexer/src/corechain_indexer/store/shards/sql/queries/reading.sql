@@ -1,3 +1,5 @@
+-- The last parameter of each of these is the number of shards that the asker divides by.
+
 -- name: reading_segments
 -- As the query of this name in the chain-wide database, but for what is only there; without the tokens $14.
 with walked as (
@@ -11,7 +13,7 @@ with walked as (
           and (metric, last_at) <= ($4::integer, $5::bigint) and last_at >= $6::bigint and first_at <= $7::bigint
           and (metric, last_at, batch_id, (position + count - 1)::bigint)
               > ($8::integer, $9::bigint, $11::bigint, $12::bigint)
-          and token <> all($14::bigint[])
+          and token <> all($14::bigint[]) and divided_by($15)
           and ($13::bigint is null
                or exists (select from held h
                            where h.batch_id = s.batch_id and h.token = s.token and h.block_number <= $13))),
@@ -29,7 +31,7 @@ select s.metric, s.first_at, s.batch_id, s.position, s.last, s.flag, s.cell, s.c
    and s.last_at >= $6::bigint and s.first_at <= $7::bigint
    and (s.metric, s.last_at, s.batch_id, (s.position + s.count - 1)::bigint)
        > ($8::integer, $9::bigint, $11::bigint, $12::bigint)
-   and s.token <> all($14::bigint[])
+   and s.token <> all($14::bigint[]) and divided_by($15)
    and ($13::bigint is null
         or exists (select from held h
                     where h.batch_id = s.batch_id and h.token = s.token and h.block_number <= $13))
@@ -46,6 +48,7 @@ select d.device, c.metric, n.observed_at, n.value, n.flag, n.batch_id, n.positio
                or exists (select from held h
                            where h.batch_id = s.batch_id and h.token = s.token and h.block_number <= $3))
         order by s.device desc, s.metric desc, s.last_at desc, s.batch_id desc, s.position desc limit 1) n
+ where divided_by($5)
 
 -- name: whereabouts
 -- Without the tokens $9. A row for each batch, and one for each cell with a batch that shows it. `perhaps`: segments
@@ -54,7 +57,7 @@ with found as (
        select batch_id, token, cell, first_at, last_at, position, count from segment s
         where device = $1 and metric = $2 and last_at >= least($3::bigint, $7::bigint)
           and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
-          and token <> all($9::bigint[])
+          and token <> all($9::bigint[]) and divided_by($10)
           and ($6::bigint is null
                or exists (select from held h
                            where h.batch_id = s.batch_id and h.token = s.token and h.block_number <= $6)))
@@ -73,7 +76,7 @@ select 'perhaps', batch_id, token, cell, position, count
 select batch_id, token, cell, first_at, last_at from segment s
  where device = $1 and metric = $2 and last_at >= $3::bigint
    and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
-   and token <> all($7::bigint[])
+   and token <> all($7::bigint[]) and divided_by($8)
    and ($5::bigint is null
         or exists (select from held h where h.batch_id = s.batch_id and h.token = s.token and h.block_number <= $5))
  limit $6
@@ -88,7 +91,7 @@ with held_here as (
          from segment s
         where device = $1 and metric = $2 and last_at >= $3::bigint
           and last_at <= $4::bigint - mod($4::bigint, 86400) + 86399 and first_at <= $4
-          and token <> all($8::bigint[])
+          and token <> all($8::bigint[]) and divided_by($9)
           and ($7::bigint is null
                or exists (select from held h
                            where h.batch_id = s.batch_id and h.token = s.token and h.block_number <= $7))),
@@ -112,8 +115,8 @@ select made.*, coalesce(d.batches, '{}') as batches, coalesce(d.tokens, '{}') as
 select distinct batch_id, token, case when device = any($2::bytea[]) then device end as device, metric,
        case when device = any($2::bytea[]) or cell = any($4::bigint[]) then cell end as cell
   from segment
- where batch_id = any($1::bigint[])
+ where batch_id = any($1::bigint[]) and divided_by($5)
    and (device = any($2::bytea[]) or metric = any($3::integer[]) or cell = any($4::bigint[]))
 
 -- name: batches_with
-select distinct batch_id from segment where device = any($1::bytea[])
+select distinct batch_id from segment where device = any($1::bytea[]) and divided_by($2)
