@@ -15,6 +15,7 @@ from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.implementation import NativeMissing, check_implementation
 from corechain.protocol.errors import CoreChainError, InvalidValue
 from corechain.service.logs import configure_logs
+from corechain.service.memory import GIVE_BACK_S, give_back_forever
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import causes_of
 
@@ -82,12 +83,21 @@ def collect_seldom() -> None:
     gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
-def run_to_end(main: Coroutine[Any, Any, None]) -> None:
-    """Runs a process; whatever ends it is logged, and the exit code says so."""
+async def _giving_back(main: Coroutine[Any, Any, None], every_s: float) -> None:
+    giving = asyncio.create_task(give_back_forever(every_s))
+    try:
+        await main
+    finally:
+        giving.cancel()
+
+
+def run_to_end(main: Coroutine[Any, Any, None], give_back_s: float = GIVE_BACK_S) -> None:
+    """Runs a process; whatever ends it is logged, and the exit code says so. Memory that it frees
+    goes back to the system every `give_back_s` seconds."""
     collect_seldom()
     try:
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(main)
+            runner.run(_giving_back(main, give_back_s))
     except Exception as error:
         causes = list(causes_of(error))
         for cause in causes:
