@@ -38,7 +38,7 @@ def hung(server: PostgresServer) -> Iterator[None]:
         patch.setattr(doubt, "DOUBT_S", 0.1)
         patch.setattr(doubt, "SILENT_S", 0.2)
         patch.setattr(health, "TIMEOUT_S", 0.2)
-        patch.setattr(health, "LATE_S", 0.0)
+        patch.setattr(health, "KEPT_S", 0.0)
         with stopped(server.pid):
             yield
 

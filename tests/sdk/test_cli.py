@@ -3,6 +3,10 @@
 import json
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -17,7 +21,7 @@ from corechain.protocol.batch import batch_id
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.reading import FAIL, PASS, SUSPECT
 from corechain.protocol.vocabulary import metric
-from corechain.status import InvalidEndpoints, find_places, inspect
+from corechain.status import Check, InvalidEndpoints, find_places, inspect
 from corechain.steps import ApiUnavailable, Refused
 
 COMMITMENT = Digest26(bytes(range(26)))
@@ -134,15 +138,97 @@ def test_status_asks_each_process_of_a_relayer_that_runs_in_parts(tmp_path: Path
         assert find_places(tmp_path, {"gateway": "another"}).parts == {}
 
 
+class Spoken(BaseHTTPRequestHandler):
+    """A live service: `/ready` is what the server was given."""
+
+    def do_GET(self) -> None:
+        code, document = self.server.ready if self.path == "/ready" else (200, {})  # type: ignore[attr-defined]
+        body = json.dumps(document).encode()
+        self.send_response(code)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def saying(code: int, document: object) -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Spoken) as server:
+        server.ready = code, document  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def checks_of(url: str, folder: Path) -> dict[str, Check]:
+    places = find_places(folder, {"rpc": url, "gateway": url, "api": url})
+    return {check.part: check for check in inspect(places)}
+
+
+@pytest.mark.parametrize("part", ["relayer", "indexer"])
+def test_status_gives_the_reason_of_what_is_missing(part: str, tmp_path: Path) -> None:
+    reasons = {"relay": "Valkey does not answer (3 s ago)", "cache": "no answer within 2 s"}
+    document = {"failing": list(reasons), "reasons": reasons, "warnings": ["the disk is full"]}
+    with saying(503, document) as url:
+        found = checks_of(url, tmp_path)[part]
+    assert found.state == "down"
+    assert found.detail == (
+        "/ready: relay: Valkey does not answer (3 s ago); cache: no answer within 2 s; "
+        "warning: the disk is full"
+    )
+
+
+@pytest.mark.parametrize("part", ["relayer", "indexer"])
+def test_a_service_with_a_warning_works_and_is_degraded(part: str, tmp_path: Path) -> None:
+    with saying(200, {"status": "ok", "warnings": ["node is late [red]"]}) as url:
+        found = checks_of(url, tmp_path)[part]
+        changes = {"CORECHAIN_GATEWAY_URL": url, "COLUMNS": "200"}
+        shown = corechain("status", "--home", tmp_path, changes=changes).stdout
+    assert (found.state, bool(found.advice)) == ("degraded", True)
+    assert found.detail.startswith("ready; warning: node is late [red]")
+    assert "warning: node is late [red]" in shown, "what others say is no markup"
+
+
+def test_a_role_that_shares_a_process_has_a_row(tmp_path: Path) -> None:
+    loops = {"registry": "running", "watchtower": "running", "submitter": "halted"}
+    reasons = {"submitter": "the nonce is taken (2 s ago)"}
+    with saying(503, {"failing": ["submitter"], "reasons": reasons, "loops": loops}) as url:
+        found = checks_of(url, tmp_path)
+    assert list(found) == ["node", "relayer", "submitter", "watchtower", "indexer"]
+    assert (found["watchtower"].state, found["watchtower"].detail) == ("ok", "running")
+    assert found["submitter"].state == "down"
+    assert found["submitter"].detail == "halted: the nonce is taken (2 s ago)"
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"failing": "bus", "reasons": "bus", "warnings": {"a": 1}, "loops": ["x"]},
+        {"failing": [{"a": 1}], "reasons": {"b": None}, "warnings": [7], "loops": {"mirror": 1}},
+        {"failing": ["\x1b[2J" + "x" * 10_000]},
+    ],
+)
+@pytest.mark.parametrize("code", [200, 503])
+def test_members_of_other_types_do_no_harm(code: int, document: object, tmp_path: Path) -> None:
+    with saying(code, document) as url:
+        detail = checks_of(url, tmp_path)["relayer"].detail
+    assert detail.isprintable()
+    assert len(detail) < 1_000
+
+
 @pytest.mark.parametrize(
     ("part", "answer", "said"),
     [
         ("node", Script(200, b"<html>"), "no JSON"),
         ("node", Script(200, b"[]"), "no JSON"),
         ("node", Script(200, b'{"error": {"message": "busy"}}'), "busy"),
-        ("relayer", Script(503, b'{"failing": ["bus", "node"]}'), "/health: bus, node"),
+        ("relayer", Script(503, b'{"failing": ["bus", "node"]}'), "/health: bus; node"),
         ("relayer", Script(503, b"{}"), "/health: HTTP 503"),
-        ("indexer", Script(200, b"<html>"), "/v1/status: HTTP 200, no JSON"),
+        ("indexer", Script(200, b"<html>"), "/ready: HTTP 200, no JSON"),
     ],
 )
 def test_a_part_that_answers_nonsense_is_down(

@@ -38,7 +38,7 @@ UP = "contracts /"
 def test_status_of_a_running_network_is_all_ok(network: Network) -> None:
     done = corechain("status", "--home", network.home)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count(" ok ") == 5
+    assert done.stdout.count(" ok ") == 8
     assert re.search(r"head [1-9]", done.stdout)
     assert "ready" in done.stdout
 
@@ -240,7 +240,8 @@ def test_the_relayer_runs_in_parts_that_stop_in_reverse_order(used_home: Path) -
         assert len({running.pid_of(name) for name in parts}) == 4
         assert all((used_home / name / f"{name}.log").exists() for name in parts)
         status = corechain("status", "--home", used_home)
-        assert (status.returncode, status.stdout.count(" ok ")) == (0, 8), status.stdout
+        assert (status.returncode, status.stdout.count(" ok ")) == (0, 9), status.stdout
+        assert "watchtower" in status.stdout, "it shares the gateway's process"
         running.process.send_signal(signal.SIGTERM)
         code, output = running.rest()
     assert code == 0, output

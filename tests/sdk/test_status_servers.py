@@ -133,7 +133,7 @@ def test_a_part_that_drips_does_not_hold_up_the_others(
 
 
 def test_a_kind_of_server_that_is_not_known_is_down() -> None:
-    found = _check_server("what-1", "unknown", 1)
+    (found,) = _check_server("what-1", "unknown", 1)
     assert (found.state, found.detail) == ("down", "no kind of server that is known: 'unknown'")
 
 
@@ -142,7 +142,8 @@ def test_the_document_names_each_part_once_and_no_secret(network: Network) -> No
     document = json.loads(done.stdout)
     assert (done.returncode, document["state"]) == (0, "healthy")
     names = [one["part"] for one in document["parts"]]
-    assert sorted(names) == ["indexer", "node", "postgres", "relayer", "valkey"]
+    roles = ["aggregator", "submitter", "watchtower"]
+    assert sorted(names) == sorted(["indexer", "node", "postgres", "relayer", "valkey", *roles])
     assert all(one["state"] == "ok" and not one["advice"] for one in document["parts"])
     assert "@" not in done.stdout
 

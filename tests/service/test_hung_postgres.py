@@ -44,7 +44,7 @@ async def test_a_process_whose_postgres_hangs_is_unready_until_it_goes_on(
     postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(database, "RELEASE_TIMEOUT_S", 86_400.0)  # a driver that will not let go
-    monkeypatch.setattr(health, "LATE_S", 0.0)
+    monkeypatch.setattr(health, "KEPT_S", 0.0)
     pool = create_pool(postgres_server.url)
     await pool
     await pool.fetchval("select 1")

@@ -128,27 +128,43 @@ async def test_readiness_names_what_is_missing_and_why() -> None:
     }
 
 
-async def test_what_answered_a_moment_ago_and_is_late_now_is_slow_not_away(
+async def test_who_asks_once_hears_of_what_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "TIMEOUT_S", 0.01)
+    now, hangs = 0.0, False
+
+    async def probe() -> None:
+        if hangs:
+            await asyncio.Event().wait()
+
+    watched = Health({"bus": probe}, clock=lambda: now)
+    assert (await watched.report())[0]
+    now, hangs = health.KEPT_S, True
+    ready, document = await watched.report()
+    assert (ready, document["reasons"]) == (False, {"bus": "no answer within 0.01 s"})
+
+
+async def test_what_answered_a_moment_ago_and_is_late_now_is_slow_and_a_warning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(health, "TIMEOUT_S", 0.01)
-    now, loaded = 0.0, False
+    now, loaded = 30.0, False
 
     async def probe() -> None:
         if loaded:
             await asyncio.Event().wait()
 
     watched = Health({"node": probe}, clock=lambda: now)
-    assert await watched.failing() == {}
-    loaded = True
-    now = 30.0  # of a prober that asks seldom
-    assert await watched.failing() == {}
-    now = 30.0 + health.LATE_S - 1
-    assert await watched.failing() == {}
-    now = 30.0 + health.LATE_S
-    assert await watched.failing() == {"node": "no answer within 0.01 s"}
+    assert "warnings" not in (await watched.report())[1]
+    loaded, now = True, now + health.KEPT_S - 1
+    ready, document = await watched.report()
+    said = "node is late (no answer within 0.01 s); its last answer counts for 5 s"
+    assert (ready, document["warnings"]) == (True, [said])
+    now += 1  # however often it was asked meanwhile
+    ready, document = await watched.report()
+    assert (ready, "warnings" in document) == (False, False)
     loaded = False
-    assert await watched.failing() == {}
+    ready, document = await watched.report()
+    assert (ready, "warnings" in document) == (True, False)
 
 
 async def test_what_refused_and_is_late_now_is_away(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,6 +86,7 @@ def status(
 def _print_table(checks: "Sequence[Check]") -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from corechain.http import shown_url
 
@@ -99,7 +100,8 @@ def _print_table(checks: "Sequence[Check]") -> None:
     for check in checks:
         state = f"[{colours[check.state]}]{check.state}[/]"
         url = shown_url(check.url, path=False)
-        table.add_row(check.part, url, state, check.detail, check.advice)
+        # Text: what others say may hold brackets, which Rich takes for its markup.
+        table.add_row(check.part, url, state, Text(check.detail), check.advice)
     Console().print(table)
 
 

@@ -8,16 +8,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from corechain.http import client
-from corechain.protocol.errors import CoreChainError, TransportError
+from corechain.protocol.errors import CoreChainError
+from corechain.services_asked import Answer, NotWorking, json_of
+from corechain.services_asked import ask as ask_service
 
 if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_S = 5.0
-HTTP_NOT_FOUND = 404
 WHOLE_S = 12.0
 """For all answers, however they drip: all parts are asked at once."""
 HEALTHY, DEGRADED, DOWN = 0, 1, 2
@@ -102,11 +103,9 @@ def overall(checks: "Sequence[Check]") -> int:
     return DEGRADED if all(works.values()) else DOWN
 
 
-class NotWorking(TransportError):
-    """A part gives no answer, or says that it cannot work."""
-
-
 Servers = dict[str, tuple[str, int]]
+Ask = Callable[[], list[Check]]
+"""The first check is of the part itself."""
 
 
 def _read_endpoints(home: Path) -> tuple[dict[str, str], dict[str, str], Servers]:
@@ -145,33 +144,31 @@ def find_places(home: Path, given: Mapping[str, object]) -> Places:
 
 
 def inspect(places: Places) -> list[Check]:
-    """One check per part; none raises. All are asked at once, within `WHOLE_S`."""
+    """One check per part, and one per role that shares a process with others; none raises. All are
+    asked at once, within `WHOLE_S`."""
     services = {"relayer": places.gateway, **places.parts}
     with client(*(places.rpc, *services.values(), places.api), timeout=TIMEOUT_S) as http:
-        asks: dict[str, tuple[str, Callable[[], Check]]] = {}
-
-        def add(part: str, url: str, ask: Callable[[], str]) -> None:
-            asks[part] = url, partial(_check, part, url, ask)
-
-        add("node", places.rpc, lambda: _ask_node(http, places.rpc))
+        asks: dict[str, tuple[str, Ask]] = {
+            "node": (places.rpc, partial(_check_node, http, places.rpc))
+        }
         for part, url in services.items():
-            add(part, url, partial(_ask_service, http, url))
-        add("indexer", places.api, lambda: _ask_indexer(http, places.api))
+            asks[part] = url, partial(_check_service, http, part, url)
+        asks["indexer"] = places.api, partial(_check_indexer, http, places.api)
         for part, (kind, port) in places.servers.items():
             asks[part] = f"tcp://127.0.0.1:{port}", partial(_check_server, part, kind, port)
         return _all_at_once(asks)
 
 
-def _all_at_once(asks: Mapping[str, tuple[str, Callable[[], Check]]]) -> list[Check]:
-    found: dict[str, Check] = {}
+def _all_at_once(asks: Mapping[str, tuple[str, Ask]]) -> list[Check]:
+    found: dict[str, list[Check]] = {}
 
-    def run(part: str, ask: Callable[[], Check]) -> None:
-        found[part] = ask()
+    def run(part: str, url: str, ask: Ask) -> None:
+        found[part] = _answered(part, url, ask)
 
     # No pool: the command would wait for its threads at the end.
     threads = [
-        threading.Thread(target=run, args=(part, ask), daemon=True)
-        for part, (_, ask) in asks.items()
+        threading.Thread(target=run, args=(part, url, ask), daemon=True)
+        for part, (url, ask) in asks.items()
     ]
     deadline = time.monotonic() + WHOLE_S
     for thread in threads:
@@ -179,70 +176,69 @@ def _all_at_once(asks: Mapping[str, tuple[str, Callable[[], Check]]]) -> list[Ch
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     late = f"no answer within {WHOLE_S:g} s"
-    return [found.get(part) or Check(part, url, False, late) for part, (url, _) in asks.items()]
+    checks = [found.get(part) or [Check(part, url, False, late)] for part, (url, _) in asks.items()]
+    return [check for of_part in checks for check in of_part]
 
 
-def _check_server(part: str, kind: str, port: int) -> Check:
+def _answered(part: str, url: str, ask: Ask) -> list[Check]:
+    import httpx
+
+    try:
+        return ask()
+    except NotWorking as error:
+        return [Check(part, url, False, str(error))]
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        return [Check(part, url, False, f"no answer ({error})")]
+
+
+def _check_server(part: str, kind: str, port: int) -> list[Check]:
     from corechain.servers_asked import KINDS, NotAnswering, ask
 
     url = f"tcp://127.0.0.1:{port}"
     if kind not in KINDS:
-        return Check(part, url, False, f"no kind of server that is known: {kind!r:.40}")
+        return [Check(part, url, False, f"no kind of server that is known: {kind!r:.40}")]
     try:
         said = ask(kind, port)
     except NotAnswering as error:
-        return Check(part, url, False, str(error), server=kind)
-    return Check(part, url, True, said.detail, not said.is_well, kind)
+        return [Check(part, url, False, str(error), server=kind)]
+    return [Check(part, url, True, said.detail, not said.is_well, kind)]
 
 
-def _check(part: str, url: str, ask: Callable[[], str]) -> Check:
-    import httpx
-
-    try:
-        return Check(part, url, True, ask())
-    except NotWorking as error:
-        return Check(part, url, False, str(error))
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return Check(part, url, False, f"no answer ({error})")
-
-
-def _json(response: "httpx.Response") -> dict[str, Any]:
-    try:
-        document = response.json()
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise NotWorking(f"{response.request.url.path}: HTTP {response.status_code}, no JSON")
-    return document
-
-
-def _ask_node(http: "httpx.Client", url: str) -> str:
+def _check_node(http: "httpx.Client", url: str) -> list[Check]:
     call = {"jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": []}
-    answer = _json(http.post(url, json=call))
+    answer = json_of(http.post(url, json=call))
     try:
-        return f"head {int(answer['result'], 16)}"
+        return [Check("node", url, True, f"head {int(answer['result'], 16)}")]
     except (KeyError, TypeError, ValueError):
         raise NotWorking(f"eth_blockNumber: {answer}") from None
 
 
-def _ask_service(http: "httpx.Client", url: str) -> str:
-    for path in ("/health", "/ready"):
-        answer = http.get(url + path)
-        if path == "/ready" and answer.status_code == HTTP_NOT_FOUND:
-            # Each of ours has it: a proxy in front of several hides which of them is asked.
-            return "answers; the proxy in front keeps /ready to itself"
-        if not answer.is_success:
-            failing = _json(answer).get("failing")
-            named = failing if isinstance(failing, list) and failing else None
-            reasons = map(str, named or [f"HTTP {answer.status_code}"])
-            raise NotWorking(f"{path}: {', '.join(reasons)}")
-    return "ready"
+def _check_service(http: "httpx.Client", part: str, url: str) -> list[Check]:
+    answer = ask_service(http, url)
+    return [_judged(part, url, answer), *_roles_of(part, url, answer)]
 
 
-def _ask_indexer(http: "httpx.Client", url: str) -> str:
-    _ask_service(http, url)
-    facts = _json(http.get(url + "/v1/status"))
-    return ", ".join(f"{name} {_plain(value)}" for name, value in facts.items())
+def _judged(part: str, url: str, answer: Answer, more: str = "") -> Check:
+    return Check(part, url, not answer.lacks, answer.detail + more, bool(answer.warnings))
+
+
+def _roles_of(part: str, url: str, answer: Answer) -> list[Check]:
+    """Of gateway-1 its watchtower is watchtower-1."""
+    kind, _, number = part.partition("-")
+    return [
+        Check(f"{role}-{number}" if number else role, url, works, detail)
+        for role, (works, detail) in answer.roles().items()
+        if role != kind
+    ]
+
+
+def _check_indexer(http: "httpx.Client", url: str) -> list[Check]:
+    answer = ask_service(http, url)
+    if answer.lacks:
+        return [_judged("indexer", url, answer)]
+    facts = json_of(http.get(url + "/v1/status"))
+    words = "; " + ", ".join(f"{name} {_plain(value)}" for name, value in facts.items())
+    return [_judged("indexer", url, answer, words)]
 
 
 def _plain(value: object) -> str:

@@ -18,9 +18,10 @@ TIMEOUT_S = 2.0
 SPARED_TIMEOUT_S = 1.0
 """Shorter: who asks this process within `TIMEOUT_S`, as a supervisor does its workers, still gets
 its answer while something hangs that is not needed."""
-LATE_S = 10.0
-"""What answered the last time and is late since so recently is slow, not away: a process under load
-that called itself unready would hand its load to the others, and so on until none is left."""
+KEPT_S = 5.0
+"""How old an answer may be that counts while the next one is late. A process under load that called
+itself unready for one late answer would hand its load to the others, and so on until none is left.
+Counted from the answer: who asks seldom hears at once of what hangs."""
 Probe = Callable[[], Awaitable[object]]
 
 
@@ -30,14 +31,14 @@ async def no_facts() -> Mapping[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Named probes and the process's loops. A probe that raises is failing; so is one that is late
-    and was late already `LATE_S` ago, however often it is asked. `warnings`: sentences about what
-    an operator has to do though this process does its work, hence no 503. `spared`: probes of what
-    it works without; where one fails that is a warning. `spared_loops`: loops by name that may wait
-    for such things; a halted or failed one counts all the same. `facts`: more members of the
-    document, of work that goes on beside; it bounds its own time and raises nothing. `clock`:
-    monotonic seconds. `timed`: hears how long each probe took; +Inf of one without an answer. A
-    probe that answers again after it failed wakes the loops that wait."""
+    """Named probes and the process's loops. A probe that raises is failing; so is one that is late,
+    but for one that answered in the last `KEPT_S`: of that there is a warning. `warnings`:
+    sentences about what an operator has to do though this process does its work, hence no 503.
+    `spared`: probes of what it works without; where one fails that is a warning. `spared_loops`:
+    loops by name that may wait for such things; a halted or failed one counts all the same.
+    `facts`: more members of the document, of work that goes on beside; it bounds its own time and
+    raises nothing. `clock`: monotonic seconds. `timed`: hears how long each probe took; +Inf of one
+    without an answer. A probe that answers again after it failed wakes the loops that wait."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
@@ -47,8 +48,10 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     timed: Callable[[str, float], None] = lambda name, seconds: None
     spared_loops: Collection[str] = ()
-    _late_since: dict[str, float] = field(default_factory=dict)
-    """Of what has answered once: when it was late first since then; infinite while it answers."""
+    _answered: dict[str, float] = field(default_factory=dict)
+    """When each probe answered last, unless it refused since then."""
+    _late: dict[str, str] = field(default_factory=dict)
+    """Warnings of the probes whose answer is late while an older one counts."""
     _asking: set[asyncio.Future[object]] = field(default_factory=set)
     _away: set[str] = field(default_factory=set)
     """Probes without an answer the last time, late ones too, though they may count as slow."""
@@ -87,32 +90,33 @@ class Health:
         return reason
 
     async def _judged(self, name: str, probe: Probe, limit_s: float) -> str:
+        self._late.pop(name, None)
         try:
             await self._asked(probe, limit_s)
         except TimeoutError:
             self._away.add(name)
-            return "" if self._is_slow(name) else f"no answer within {limit_s:g} s"
+            return self._late_reason(name, f"no answer within {limit_s:g} s")
         except CoreChainError as error:
             self._away.add(name)
-            self._late_since.pop(name, None)
+            self._answered.pop(name, None)
             return str(error) or error.name
         except Exception as error:  # a probe must not make /ready itself fail
             log.error("probe failed", exc_info=error)
             self._away.add(name)
-            self._late_since.pop(name, None)
+            self._answered.pop(name, None)
             return type(error).__name__
-        self._late_since[name] = math.inf
+        self._answered[name] = self.clock()
         if name in self._away:
             self._away.discard(name)
             self.loops.waking.wake()
         return ""
 
-    def _is_slow(self, name: str) -> bool:
-        # From the first late probe, not from the last answer: who probes every 30 s hears nothing
-        # of the time between.
-        now = self.clock()
-        since = self._late_since[name] = min(now, self._late_since.get(name, -math.inf))
-        return now - since < LATE_S
+    def _late_reason(self, name: str, reason: str) -> str:
+        """Empty, and a warning instead, while the last answer counts."""
+        if self.clock() - self._answered.get(name, -math.inf) >= KEPT_S:
+            return reason
+        self._late[name] = f"{name} is late ({reason}); its last answer counts for {KEPT_S:g} s"
+        return ""
 
     async def is_silent(self, name: str, within_s: float) -> bool:
         """Whether that probe, if there is one, has no answer, not even a refusal, in that time."""
@@ -157,7 +161,7 @@ class Health:
             f"{name} is away, and this process works without it: {why}"
             for name, why in spared.items()
         )
-        warnings = [*self.warnings(), *missed]
+        warnings = [*self.warnings(), *missed, *self._late.values()]
         if warnings:
             document["warnings"] = warnings
         document |= await self.facts()
