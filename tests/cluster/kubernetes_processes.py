@@ -8,6 +8,7 @@ given the small overlay, with Postgres, Valkey and a chain outside of it
   while gateways, aggregators, APIs, mirrors and the submitter are rolled out, and a node is drained
     ├── nothing that was acknowledged is lost, nothing is counted twice, no report is refused
     ├── no query fails
+    ├── a pod that was asked to end serves for two seconds more who has not heard of it
     └── no process ends but those that were asked to
 """
 
@@ -29,6 +30,7 @@ from support.ingress import Follower, ingress
 from support.kube_api import KubeApi
 from support.kubelet import Kubelet, kubelet
 from support.kwok import NO_STAGES
+from support.late_clients import late_clients
 from support.manifests import Document, Site, listed
 from support.processes import PATIENCE_S, eventually
 from support.query_load import QueryLoad
@@ -47,6 +49,7 @@ from corechain.devnet.settings import (
 SITE = Site("small")
 PATHS = "/v1/batches?limit=20", "/v1/devices?limit=20", "/v1/status", "/v1/epochs"
 ROLLED = "deployment/gateway", "deployment/aggregator", "deployment/api", "deployment/mirror"
+ASKED_LATE = {"gateway": ("http", "/health"), "api": ("http", "/v1/status")}
 STEP_LIMIT_S = 6 * PATIENCE_S
 """A rollout starts two processes one after the other, on a machine that runs all of it."""
 CALM_S = 15.0
@@ -187,7 +190,8 @@ def test_rollouts_and_a_drain_lose_nothing(site: RunningSite, tmp_path: Path) ->
     summary = tmp_path / "sent.json"
     load = QueryLoad(site.network.ports.indexer, lambda: PATHS)
     words = "--list", 5, "--connections", 8, "--summary", summary
-    with load, fleet.sending(*words, whole=False) as sending:
+    late = late_clients(site.kubelet, ASKED_LATE)
+    with load, late as clients, fleet.sending(*words, whole=False) as sending:
         time.sleep(CALM_S)
         busy = time.monotonic()
         for what in ROLLED:
@@ -211,10 +215,14 @@ def test_rollouts_and_a_drain_lose_nothing(site: RunningSite, tmp_path: Path) ->
         reports_refused=sent["refused"],
         requests_retried=sent["retried_requests"],
         post_p95_ms=sent["post_p95_ms"],
+        asked_late=clients.asked_late,
+        refused_late=len(clients.refused),
         **figures_of(load, (busy - CALM_S, busy), (busy, end)),
     )
     assert (books["lost"], books["doubled"], sent["refused"]) == (0, 0, {})
     assert books["acknowledged"] >= sent["acknowledged"] > 0
     assert eventually(lambda: readings(site.network) >= books["acknowledged"], 2 * PATIENCE_S)
     assert not load.failed(busy - CALM_S, end), load.failed(busy - CALM_S, end)[:5]
+    assert clients.asked_late > 0
+    assert clients.refused == []
     assert site.kubelet.restarts() == {}

@@ -2,12 +2,13 @@
 of this machine, with the environment, files, ports and probes of its manifest.
 
 What differs from a kubelet: no image, no network or mounts of its own. A pod's address is
-10.244.x.y; its process listens at 127.244.x.y, the same ports. A start may take five times as long
-as `startupProbe` allows: here all nodes are one machine with two cores.
+10.244.x.y; its process listens at 127.n.x.y, the same ports, and no other run has this n. A start
+may take five times as long as `startupProbe` allows: here all nodes are one machine with two cores.
 """
 
 import http.client
 import signal
+import socket
 import sys
 import threading
 import time
@@ -15,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -24,16 +26,31 @@ from support.kube_api import KubeApi, Object, Refused
 from support.pod_view import PodView, probe_port
 from support.processes import PATIENCE_S
 
+CLAIM_PORT = 8701
 SYNC_S, TICK_S = 0.25, 0.1
-PODS, HERE = "10.244", "127.244"
+PODS = "10.244"
 SLOW = 5
 """How much longer than `startupProbe` says a start may take."""
 _numbers = count(1)
 
 
+@cache
+def _here() -> tuple[str, socket.socket]:
+    """Addresses that no other run of this machine has, and the socket that keeps them ours."""
+    for number in range(64, 250):
+        claim = socket.socket()
+        try:
+            claim.bind((f"127.{number}.255.254", CLAIM_PORT))
+        except OSError:
+            claim.close()
+        else:
+            return f"127.{number}", claim
+    raise AssertionError("every 127.x of this machine is taken")
+
+
 def local(pod_ip: str) -> str:
     """Where the ports of a pod are on this machine."""
-    return pod_ip.replace(PODS, HERE, 1)
+    return pod_ip.replace(PODS, _here()[0], 1)
 
 
 def now() -> str:
@@ -91,6 +108,8 @@ class PodRun:
     fault: str = ""
     """What went wrong in the stand-in itself."""
     child: Child | None = None
+    ending_since: float | None = None
+    """When it was asked to end, by the monotonic clock."""
     _ending: threading.Event = field(default_factory=threading.Event)
     _told: Object = field(default_factory=dict)
     _thread: threading.Thread | None = None
@@ -105,6 +124,11 @@ class PodRun:
         return any(owner["kind"] == "Job" for owner in owners)
 
     @property
+    def is_ready(self) -> bool:
+        """As the API server was told last."""
+        return bool(self._told.get("ready"))
+
+    @property
     def is_over(self) -> bool:
         return self._thread is not None and not self._thread.is_alive()
 
@@ -115,7 +139,7 @@ class PodRun:
     def end(self, grace_s: float) -> None:
         """The API server has it as terminating."""
         if not self._ending.is_set():
-            self.grace_s = grace_s
+            self.grace_s, self.ending_since = grace_s, time.monotonic()
             self._ending.set()
 
     def kill(self) -> None:

@@ -40,6 +40,14 @@ class PodView:
         (only,) = self.pod["spec"]["containers"]
         return dict(only)
 
+    @property
+    def service(self) -> str:
+        return str(self.pod["metadata"]["labels"].get("app.kubernetes.io/name", ""))
+
+    def port(self, name: str) -> int:
+        """Raises KeyError for one that it has not."""
+        return {one["name"]: int(one["containerPort"]) for one in self.container["ports"]}[name]
+
     def environment(self) -> dict[str, str]:
         """Raises Refused for a ConfigMap or Secret that is not there, as a kubelet waits for it."""
         found = dict(self._from_maps())
