@@ -6,6 +6,8 @@ given readings of many devices, stored side by side
   ├── a page of one device's is read from the index alone
   ├── pages that are asked for together are, too, and each entry of it once
   └── the segments of one batch are found without those of the others
+given batches, some with a verdict and some without
+  └── a page of all of them is as with filters, and is not planned anew each time
 given many who ask for the status
   └── the node is asked once, and again when its word is old
 """
@@ -24,6 +26,7 @@ from corechain.service.rpc import Block, Rpc
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.store import MIGRATIONS, SQL
 from corechain_indexer.store.pages import PageOf, page_arguments, readings_page
+from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.segments import SEGMENT_COLUMNS
 
 if TYPE_CHECKING:
@@ -147,6 +150,25 @@ async def test_pages_that_are_asked_for_together_go_through_the_index_once(datab
         for scan in scans:
             assert (scan["Node Type"], scan["Heap Fetches"]) == ("Index Only Scan", 0)
             assert scan["Shared Hit Blocks"] + scan["Shared Read Blocks"] < 40 * len(asked)
+
+
+async def test_a_page_of_batches_is_not_planned_anew_for_each_question(database: str) -> None:
+    async with emptied(database) as pool:
+        await pool.execute(BATCH, 4_000, bytes(26), bytes(32))
+        await pool.execute(FILE + " where batch_id % 3 <> 0")
+        await pool.execute("analyze batch, batch_file")
+        async with pool.acquire() as connection:
+            for after in (*range(0, 2_000, 200), 3_990, 4_000):
+                page = await Reads(connection).batches(after, 101)
+                expected = await connection.fetch(SQL["batches_page"], after, 101, None, None)
+                assert page == expected
+                assert len(page) == min(101, 4_000 - after)
+            kept = await connection.fetch(
+                "select generic_plans from pg_prepared_statements where statement like $1",
+                "%left join lateral%from batch_file%",
+            )
+        # The first five are planned for their arguments, whatever is asked.
+        assert [row["generic_plans"] > 0 for row in kept] == [True]
 
 
 async def test_a_rollback_does_not_look_through_the_segments_of_all_batches(database: str) -> None:

@@ -74,6 +74,8 @@ class Reads:
         self, after: int, limit: int, state: str | None = None, newest_block: int | None = None
     ) -> "Sequence[Record]":
         """Of one state, or of any; committed up to a block, or whenever."""
+        if state is None and newest_block is None:
+            return await asked(self.database.fetch(SQL["any_batches_page"], after, limit))
         arguments = (after, limit, state, newest_block)
         return await asked(self.database.fetch(SQL["batches_page"], *arguments))
 

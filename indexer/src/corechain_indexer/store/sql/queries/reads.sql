@@ -71,6 +71,24 @@ select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state
    and ($4::bigint is null or b.block_number <= $4)
  order by b.batch_id limit $2
 
+-- name: any_batches_page
+-- `batches_page` of any state, up to any block. With these filters a page is planned anew for each question, which
+-- takes as long as to answer it; here the plan is kept: the arguments stand in sub-selects, so that Postgres sees no
+-- better one with them. Each file is looked up by itself (limit 1): planned for any number of rows, all files would be
+-- read. The order is that of the index.
+select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state, 'pending') as state, f.reason,
+       f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
+       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root,
+       finality_of(b.block_number, m.safe, m.final) as finality
+  from chain_mark m
+ cross join (select batch_id, commitment, block_number, transaction
+               from batch where batch_id > (select $1::bigint) order by batch_id limit (select $2::bigint)) b
+  left join lateral (
+       select state, reason, previous, ancestor, statistics_root, reports_root, data_hash, rules_hash, reading_count,
+              report_count, rejected_count, window_start, window_end, readings_root
+         from batch_file where batch_id = b.batch_id limit 1) f on true
+ order by b.batch_id
+
 -- name: batch
 -- As a row of `batches_page`. By itself: planned for any number of rows, and with its filters, a page is planned anew
 -- for each question, which takes three times as long as to look one batch up.
