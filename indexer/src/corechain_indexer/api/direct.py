@@ -16,6 +16,7 @@ from urllib.parse import unquote_to_bytes
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from corechain.protocol.errors import Overloaded
 from corechain.service.direct import Answer, DirectRequest, Fields
@@ -140,7 +141,10 @@ class _Fields(Headers):
         return next(value for known, value in self._list if known == name).decode("latin-1")
 
     def getlist(self, key: str) -> list[str]:
-        return super().getlist(key) if _name(key) in self._names else []
+        name = _name(key)
+        if name not in self._names:
+            return []
+        return [value.decode("latin-1") for known, value in self._list if known == name]
 
 
 @lru_cache(maxsize=128)  # more than we look for
@@ -149,12 +153,14 @@ def _name(key: str) -> bytes:
 
 
 class _Query(Request):
-    """A request that came by the direct path."""
+    """A request that came by the direct path: every answer looks at its fields, five times."""
+
+    def __init__(self, scope: Scope) -> None:
+        super().__init__(scope)
+        self._headers: Headers = _Fields(scope["headers"])
 
     @property
     def headers(self) -> Headers:
-        if not hasattr(self, "_headers"):
-            self._headers = _Fields(self.scope["headers"])
         return self._headers
 
 

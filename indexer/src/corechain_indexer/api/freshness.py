@@ -9,7 +9,7 @@ from corechain.protocol.errors import NotMirrored
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Questions
 from corechain.service.words import quantity
-from corechain_indexer.api.params import Params
+from corechain_indexer.api.params import FRESH, Params
 from corechain_indexer.errors import Unavailable
 from corechain_indexer.store.reads import Reads
 
@@ -57,10 +57,12 @@ class Freshness:
 
         Raises InvalidQuery, NotMirrored, Unavailable.
         """
-        block, transaction = params.block("min_block"), params.after_tx()
+        block = transaction = None
+        if params.has_any(FRESH):
+            block, transaction = params.block("min_block"), params.after_tx()
         if block is None and transaction is None:
             # The primary may know a block already that the replica would not answer as of.
-            await self._choose(fresh=params.block("as_of") is not None)
+            await self._choose(fresh=params.has("as_of") and params.block("as_of") is not None)
             return
         if self._waiting >= WAITING:
             raise Unavailable(f"{WAITING} requests wait for blocks already")

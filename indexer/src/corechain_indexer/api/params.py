@@ -2,7 +2,7 @@
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import parse_qsl
 
@@ -66,6 +66,9 @@ class Params:
 
     def has(self, name: str) -> bool:
         return name in self.values
+
+    def has_any(self, names: Collection[str]) -> bool:
+        return not self.values.keys().isdisjoint(names)
 
     def going_on(self, more: Mapping[str, str]) -> "Params":
         """The same question from another place on."""
