@@ -220,7 +220,7 @@ async def live(relayer: Relayer, done: Callable[[], bool]) -> bool:
         await relayer.migrate()
         loops = [
             asyncio.create_task(aggregating(relayer)),
-            asyncio.create_task(relayer.lane_submitter()),
+            asyncio.create_task(relayer.lane_submitter()()),
         ]
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +21,7 @@ from corechain.service.health import Health, Probe
 from corechain.service.ops import times_in
 from corechain.service.readers import Readers
 from corechain.service.rpc import Questions
-from corechain.service.supervision import Loops, sessions
+from corechain.service.supervision import Loop, Loops, sessions
 from corechain_indexer.alert_sessions import alert_sessions
 from corechain_indexer.api.app import VERSION, Api
 from corechain_indexer.api.completeness import Completeness
@@ -369,26 +369,26 @@ class Indexer:
             if self.replica is None or not self.replica.goes_on:
                 raise
 
-    def _loop(self, name: str, session: Any) -> Coroutine[Any, Any, None]:
+    def _loop(self, name: str, session: Any) -> Loop:
         restarted = self.metrics.sessions_restarted.labels(name).inc
-        return sessions(name, session, restarted, self.supervised)
+        return partial(sessions, name, session, restarted, self.supervised)
 
     def loops(
         self, roles: Sequence[Role], api: Api, *, serves: bool = True, keeps: bool = True
-    ) -> list[Coroutine[Any, Any, None]]:
+    ) -> list[Loop]:
         """The roles' loops, in order of start. Of the API's, with `serves` those that every process
         which answers needs, with `keeps` those of which one is enough."""
 
-        def loop(name: str, session: Any) -> Coroutine[Any, Any, None]:
+        def loop(name: str, session: Any) -> Loop:
             async def begin() -> None:
                 await self.prepared.wait()
                 await session()
 
             return self._loop(name, begin)
 
-        found: list[Coroutine[Any, Any, None]] = [self.follower.loop(DATABASE)]
+        found: list[Loop] = [partial(self.follower.loop, DATABASE)]
         if Role.MIRROR in roles:
-            found += [self.follower.loop(MIRROR), loop("verifier", self.verify)]
+            found += [partial(self.follower.loop, MIRROR), loop("verifier", self.verify)]
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
             emitting = self.event_sessions().by_name() | self._alerts().by_name()

@@ -3,10 +3,9 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import structlog
 from starlette.applications import Starlette
@@ -25,7 +24,7 @@ from corechain.service.http_server import (
 )
 from corechain.service.ops import shown_in
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops, sessions, stop_all
+from corechain.service.supervision import Loop, Loops, sessions, stop_all
 from corechain.service.traced_http import sampled_aside, traced
 from corechain.service.worker_processes import WorkerProcesses, supervisor_gone, worker_command
 from corechain_indexer.api.app import Api
@@ -97,14 +96,14 @@ def _server(
 async def _serve(
     server: HttpServer,
     listener: socket.socket,
-    loops: Sequence[Coroutine[Any, Any, None]],
+    loops: Sequence[Loop],
     roles: Sequence[Role],
     stop: asyncio.Event | None = None,
     before: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """`before` returns when the first connection may come; the loops run already."""
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(loop) for loop in loops]
+        tasks = [group.create_task(loop()) for loop in loops]
         if before is not None:
             await before()
         serving = group.create_task(server.serve(sockets=[listener]))
@@ -126,13 +125,13 @@ class _Supervisor:
     states: Loops
     """Of the workers: one that is down does not make the service unready while others answer."""
 
-    def loops(self, roles: Sequence[Role], api: Api) -> list[Coroutine[Any, Any, None]]:
+    def loops(self, roles: Sequence[Role], api: Api) -> list[Loop]:
         restarted = self.indexer.metrics.sessions_restarted
         found = self.indexer.loops(roles, api, serves=False)
         for number in range(self.workers.count):
             name = f"worker {number}"
             session: Callable[[], Awaitable[None]] = partial(self.workers.session, number)
-            found.append(sessions(name, session, restarted.labels(name).inc, self.states))
+            found.append(partial(sessions, name, session, restarted.labels(name).inc, self.states))
         return found
 
     async def exposition(self) -> bytes:
@@ -157,7 +156,7 @@ async def _supervise(settings: Settings, indexer: Indexer, roles: Sequence[Role]
             api = indexer.api({"workers": workers.ready}, roles)
             app = api.app(queries=False, exposition=supervisor.exposition)
             async with also_served(app, ops), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(loop) for loop in supervisor.loops(roles, api)]
+                tasks = [group.create_task(loop()) for loop in supervisor.loops(roles, api)]
                 port = reserved.getsockname()[1]
                 log.info("supervising", port=port, workers=workers.count, roles=list(roles))
                 await stop_asked(asyncio.Event())

@@ -1,10 +1,10 @@
 """Wires the roles together and runs them in one task group."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from starlette.routing import Route
@@ -19,7 +19,7 @@ from corechain.service.health import Probe
 from corechain.service.ops import shown_in, times_in
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops, Reporter, sessions
+from corechain.service.supervision import Loop, Loops, Reporter, sessions
 from corechain.service.tracing import Traces
 from corechain.service.workers import Workers
 from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
@@ -65,7 +65,6 @@ if TYPE_CHECKING:
 
     from corechain.service.database import Database
 
-Loop = Coroutine[Any, Any, None]
 Policies = Callable[[], Policy]
 """The policy of the moment."""
 
@@ -132,10 +131,10 @@ class Relayer:
         registry = self.deployment.address("DeviceRegistry")
         return Place(self.deployment.chain_id, registry, lane)
 
-    def loop(self, name: str, session: Callable[[], Awaitable[None]]) -> "Loop":
+    def loop(self, name: str, session: Callable[[], Awaitable[None]]) -> Loop:
         """A loop under supervision: it outlives outages, and `/ready` shows its state."""
         restarted = self.metrics.sessions_restarted.labels(name).inc
-        return sessions(name, session, restarted, self.supervised)
+        return partial(sessions, name, session, restarted, self.supervised)
 
     def journalled(self, session: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
         """A session that begins when the journal is up to date."""
@@ -237,7 +236,7 @@ class Relayer:
         mine = (self.commits(lane), self.metrics, self.work, self.threads)
         await AggregatorRole(*shared, *mine, self.frame_place(place)).session()
 
-    def aggregator(self) -> "Loop":
+    def aggregator(self) -> Loop:
         if self.settings.share_lanes:
             mine = SharedLanes(self.settings, self.supervised, self.loop, self.aggregate)
             return self.loop("lanes", self.journalled(mine.session))
@@ -270,7 +269,7 @@ class Relayer:
         node = node_of(self.rpc, settings)
         return CommitSearch(node, self.deployment, store, settings.log_range_blocks)
 
-    def lane_submitter(self) -> "Loop":
+    def lane_submitter(self) -> Loop:
         secret = required_key(self.settings.submitter_key, "RELAYER_SUBMITTER_KEY")
         signer, lane = Signer.of(secret, self.deployment.chain_id), self.settings.lane
         node = node_of(self.rpc, self.settings)
@@ -280,7 +279,7 @@ class Relayer:
         session = partial(self.submit, "submitter", *parts, policy, key)
         return self.loop("submitter", self.journalled(session))
 
-    def lane_upkeep(self) -> "list[Loop]":
+    def lane_upkeep(self) -> list[Loop]:
         sessions = self.upkeep.sessions().items()
         return [self.loop(name, self.journalled(session)) for name, session in sessions]
 
@@ -323,7 +322,7 @@ class Relayer:
 
     # -------------------------------------------------------------------- guard
 
-    def guard(self, key: "SecretStr") -> "list[Loop]":
+    def guard(self, key: "SecretStr") -> list[Loop]:
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
         role = GuardRole(Parts(*shared, self.alerts), signer)

@@ -17,19 +17,23 @@ from corechain.service.http_server import (
     http_server,
     until_stopped,
 )
+from corechain.service.supervision import Loop
 from corechain.service.traced_http import sampled_aside, traced
 from corechain_relayer.gateway.app import build_app
 from corechain_relayer.gateway.direct import DirectReports
 from corechain_relayer.mqtt.role import mqtt_sessions
 from corechain_relayer.roles import Role
-from corechain_relayer.service import Loop, Relayer, guards, loops_of, watchers
+from corechain_relayer.service import Relayer, guards, loops_of, watchers
 from corechain_relayer.settings import PREFIX, Settings
+from corechain_relayer.wiring import required_key
 
 log = structlog.get_logger(__name__)
 
 
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal. Raises what stopped them otherwise."""
+    if Role.SUBMITTER in roles:  # said at once, not when neighbours that are away have been tried
+        required_key(settings.submitter_key, f"{PREFIX}SUBMITTER_KEY")
     relayer = Relayer(settings, deployment)
     traces = relayer.trace(roles)
     with (
@@ -79,7 +83,7 @@ async def _serve(
     server: HttpServer, listener: socket.socket, background: Sequence[Loop], roles: Sequence[Role]
 ) -> None:
     async with asyncio.TaskGroup() as group:
-        loops = [group.create_task(loop) for loop in background]
+        loops = [group.create_task(loop()) for loop in background]
         serving = group.create_task(server.serve(sockets=[listener]))
         await server.until_started()
         port = listener.getsockname()[1]

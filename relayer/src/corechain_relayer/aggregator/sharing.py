@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from prometheus_client import Gauge
 
-from corechain.service.supervision import STANDBY_PAUSE_S, Loops, LoopState, stop_all
+from corechain.service.supervision import STANDBY_PAUSE_S, Loop, Loops, LoopState, stop_all
 from corechain_relayer.journal.claims import LaneClaims, Standing, lane_claims
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
@@ -87,7 +87,7 @@ class SharedLanes:
 
     settings: Settings
     loops: Loops
-    loop: Callable[[str, Callable[[], Awaitable[None]]], Coroutine[Any, Any, None]]
+    loop: Callable[[str, Callable[[], Awaitable[None]]], Loop]
     aggregate: Callable[[int], Awaitable[None]]
 
     async def session(self) -> None:
@@ -99,7 +99,7 @@ class SharedLanes:
             await share.run_forever()
 
     def _loop_of(self, place: int) -> Coroutine[Any, Any, None]:
-        return self.loop(self._name(place), partial(self.aggregate, place))
+        return self.loop(self._name(place), partial(self.aggregate, place))()
 
     def _given_up(self, place: int) -> None:
         self.loops.set(self._name(place), LoopState.STANDBY)

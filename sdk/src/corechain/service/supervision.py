@@ -33,6 +33,11 @@ HALT_PAUSE_S = 10.0
 CANCEL_AGAIN_S = 0.5
 
 
+Loop = Callable[[], Coroutine[Any, Any, None]]
+"""A loop that is not running yet. No coroutine: a process that ends before it starts its loops, for
+a setting that is wrong, would leave coroutines that nobody awaited, and Python warns of each."""
+
+
 class LoopState(StrEnum):
     """What a loop is doing, as `/ready` and the metric `corechain_loop_state` name it."""
 
