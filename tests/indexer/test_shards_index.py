@@ -5,20 +5,27 @@ given the same chain, mirrored by an index with four shards and by one without
   ├── the audit of the divided one is clean, and finds what was tampered with on a shard
   └── a rebuild empties the shards, and what comes next may be divided otherwise
 given a shard that is away
-  └── the query API says which one, and serves newest values from the cache on
+  ├── the query API says which one, and serves newest values from the cache on
+  └── mirror and API in one process stay ready, and warn of the loops that wait
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from support.databases import Databases
+from support.processes import PATIENCE_S
 
 from corechain.service.errors import WrongDatabase
+from corechain.service.supervision import stop_all
 from corechain_indexer.audit import Auditor
+from corechain_indexer.following import Role
 from corechain_indexer.maintenance import forget_everything
+from corechain_indexer.service import Indexer
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.shards.databases import owner_of
 from corechain_indexer.store.shards.keeping import ShardKeeper
@@ -146,6 +153,20 @@ async def test_a_rebuild_empties_the_shards_and_the_next_index_may_have_others(
         assert (await answers(index, world)) | {"batches": None} == before
 
 
+async def stays_ready(indexer: Indexer, api: httpx.AsyncClient) -> None:
+    """Also when loops of the mirror have found the shard away, and wait for it."""
+    loops = indexer.loops(list(Role), indexer.api())
+    tasks = [asyncio.create_task(loop()) for loop in loops]
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while "shard keeper" not in indexer.supervised.unwell():  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+        found = await get(api, "/ready")
+        assert any(why.startswith("shard keeper waits") for why in found["warnings"])
+    finally:
+        await stop_all(tasks)
+
+
 async def test_queries_of_a_shard_that_is_away_are_503_and_say_so(
     world: World, database: str, bus_url: str, shard_urls: list[str], postgres: str
 ) -> None:
@@ -168,5 +189,6 @@ async def test_queries_of_a_shard_that_is_away_are_503_and_say_so(
         # Newest values are in the cache, whoever has the segments.
         await get(api, "/v1/latest", device="0x" + devices[0].hex())
         assert any(why.startswith(f"shard {lost} is away") for why in index.indexer.warnings())
+        await stays_ready(index.indexer, api)
         await rename(postgres, shard_urls[lost].rpartition("/")[0] + f"/{name}_away", name)
         await get(api, "/v1/readings", device="0x" + devices[0].hex())

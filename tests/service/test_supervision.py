@@ -14,7 +14,7 @@ from support.processes import PATIENCE_S, until
 from corechain.protocol.errors import TransportError
 from corechain.service import health, supervision
 from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld, WrongDatabase
-from corechain.service.health import Health
+from corechain.service.health import AllBut, Health
 from corechain.service.ops import shown_in, times_in
 from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, verdict_of
 
@@ -206,6 +206,21 @@ async def test_what_a_process_works_without_is_a_warning(monkeypatch: pytest.Mon
         "cache is away, and this process works without it: connection refused",
         "node is away, and this process works without it: no answer within 0.01 s",
     ]
+
+
+async def test_a_loop_that_waits_for_what_others_do_without_is_a_warning() -> None:
+    loops = Loops()
+    loops.set("mirror", LoopState.RUNNING)
+    loops.set("verifier", LoopState.WAITING, "shard 1 is away")
+    watched = Health({}, loops, spared_loops=AllBut(["mirror"]))
+    ready, document = await watched.report()
+    assert ready
+    (warning,) = document["warnings"]
+    assert warning.startswith("verifier waits, and this process goes on without it: shard 1 is")
+    loops.set("mirror", LoopState.WAITING, "node away")
+    loops.set("verifier", LoopState.HALTED, "look at it")
+    ready, document = await watched.report()
+    assert (ready, document["failing"]) == (False, ["mirror", "verifier"])
 
 
 async def test_a_standby_is_ready_and_says_that_it_is_one() -> None:

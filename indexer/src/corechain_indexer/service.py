@@ -17,7 +17,7 @@ from corechain.service.bell import Bell, until_woken
 from corechain.service.chain_reader import ChainReader
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
-from corechain.service.health import Health, Probe
+from corechain.service.health import AllBut, Health, Probe
 from corechain.service.ops import times_in
 from corechain.service.readers import Readers
 from corechain.service.rpc import Questions
@@ -335,10 +335,12 @@ class Indexer:
         if Role.MIRROR in roles:
             needed, others = others | needed, {}
         # Queries are answered from the database alone: a balancer that took all processes out for
-        # the outage of another server would make it one of the API.
+        # the outage of another server would make it one of the API. So of the loops only those
+        # count that bring blocks: one that waits for a shard takes no other devices' answers away.
         facts = self.completeness.facts
         loops, timed = self.supervised, times_in(self.metrics.probe_seconds)
-        return Health(needed, loops, self.warnings, others, facts, timed=timed)
+        spared = AllBut((DATABASE, MIRROR))
+        return Health(needed, loops, self.warnings, others, facts, timed=timed, spared_loops=spared)
 
     def _delivery(self, mark: Mark) -> Delivery:
         exports = Exports(self.reads, self.metrics)

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,16 @@ Counted from the answer: who asks seldom hears at once of what hangs."""
 Probe = Callable[[], Awaitable[object]]
 
 
+@dataclass(frozen=True, slots=True)
+class AllBut(Container[str]):
+    """Every name but these."""
+
+    names: Collection[str]
+
+    def __contains__(self, name: object) -> bool:
+        return name not in self.names
+
+
 async def no_facts() -> Mapping[str, Any]:
     return {}
 
@@ -35,10 +45,11 @@ class Health:
     but for one that answered in the last `KEPT_S`: of that there is a warning. `warnings`:
     sentences about what an operator has to do though this process does its work, hence no 503.
     `spared`: probes of what it works without; where one fails that is a warning. `spared_loops`:
-    loops by name that may wait for such things; a halted or failed one counts all the same.
-    `facts`: more members of the document, of work that goes on beside; it bounds its own time and
-    raises nothing. `clock`: monotonic seconds. `timed`: hears how long each probe took; +Inf of one
-    without an answer. A probe that answers again after it failed wakes the loops that wait."""
+    loops by name that may wait for such things, which is a warning; a halted or failed one counts
+    all the same. `facts`: more members of the document, of work that goes on beside; it bounds its
+    own time and raises nothing. `clock`: monotonic seconds. `timed`: hears how long each probe
+    took; +Inf of one without an answer. A probe that answers again after it failed wakes the loops
+    that wait."""
 
     probes: Mapping[str, Probe]
     loops: Loops = field(default_factory=Loops)
@@ -47,7 +58,7 @@ class Health:
     facts: Callable[[], Awaitable[Mapping[str, Any]]] = no_facts
     clock: Callable[[], float] = time.monotonic
     timed: Callable[[str, float], None] = lambda name, seconds: None
-    spared_loops: Collection[str] = ()
+    spared_loops: Container[str] = ()
     _answered: dict[str, float] = field(default_factory=dict)
     """When each probe answered last, unless it refused since then."""
     _late: dict[str, str] = field(default_factory=dict)
@@ -72,6 +83,10 @@ class Health:
         unwell = self.loops.unwell()
         needed = {name: why for name, why in unwell.items() if not self._is_spared(name)}
         return await self._lacking(self.probes, TIMEOUT_S) | needed
+
+    def _waiting(self) -> Mapping[str, str]:
+        """The reasons of the loops that wait and are spared, by name."""
+        return {n: why for n, why in self.loops.unwell().items() if self._is_spared(n)}
 
     def _is_spared(self, loop: str) -> bool:
         report = self.loops.reports.get(loop)
@@ -161,7 +176,11 @@ class Health:
             f"{name} is away, and this process works without it: {why}"
             for name, why in spared.items()
         )
-        warnings = [*self.warnings(), *missed, *self._late.values()]
+        waiting = (
+            f"{name} waits, and this process goes on without it: {why}"
+            for name, why in self._waiting().items()
+        )
+        warnings = [*self.warnings(), *missed, *self._late.values(), *waiting]
         if warnings:
             document["warnings"] = warnings
         document |= await self.facts()
