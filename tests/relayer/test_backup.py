@@ -5,6 +5,8 @@ given a relayer's database and data files
     every table is what it was at one moment, and numbers go on after the last one
   when the backup is damaged, of another network, of a newer version, or the database is in use
     it is refused by name, and nothing is written
+  when data files are damaged, in the backup, in the relayer's folder or where they are restored to
+    whole ones take their place, or it is refused with the file's name
   when the restore is killed (-9) between two tables
     the database is empty still, and the same command succeeds
 """
@@ -22,79 +24,28 @@ from typing import Any
 import asyncpg
 import pytest
 
-from corechain.deployment import load_deployment
-from corechain.protocol.batch import Origin, batch_id
-from corechain.protocol.eip712 import registry_domain
-from corechain.protocol.frame import columns_of
-from corechain.protocol.hashing import ZERO26
-from corechain.protocol.sealing import SealedBatch, seal_columns
-from corechain.protocol.states import StateColumns
-from corechain_relayer.aggregator.files import data_path, write_data_file
-from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.backup import tables
 from corechain_relayer.backup.manifest import NAME
 from corechain_relayer.backup.sets import Backups, check
-from corechain_relayer.errors import BackupDamaged, BackupOfAnother, DatabaseInUse, NewerBackup
-from corechain_relayer.journal.batches import BatchJournal, KeptBatch
-from corechain_relayer.submitter.journal import IntentJournal
-from corechain_relayer.submitter.plan import Attempt, Fees
-from relayer.support import Sensor, secp
+from corechain_relayer.errors import (
+    BackupDamaged,
+    BackupOfAnother,
+    DatabaseInUse,
+    DataFilesDamaged,
+    NewerBackup,
+)
+from relayer.backed_up import SENDER, another, backups_of, cut, fill, turn_a_byte
 
-SENDER = b"\5" * 20
 FILLED = (
     "batch", "batch_delta", "intent", "attempt", "device_sequence", "report_digest",
     "channel_state", "bus_position", "lane_count", "log_position", "seen_commit", "migration",
 )  # fmt: skip
-OTHERS = """
-insert into channel_state
-values (decode(repeat('01', 32), 'hex'), 9, 10::numeric ^ 26, decode(repeat('02', 64), 'hex'),
-        decode(repeat('03', 64), 'hex'));
-insert into bus_position values (E'a\\tstream', 0, 'run', 7);
-insert into lane_count (lanes, most) values (2, 4);
-insert into log_position values ('commits:0', 12);
-insert into seen_commit
-values (9, decode(repeat('04', 26), 'hex'), decode(repeat('05', 32), 'hex'), 3);
-"""
 
 
 @pytest.fixture
 def backups(database: str, deployment: Path, tmp_path: Path) -> Backups:
-    folder = tmp_path / "data"
-    folder.mkdir()
-    return Backups(database, folder, load_deployment(deployment))
-
-
-def a_batch(backups: Backups, number: int, previous: bytes = ZERO26) -> SealedBatch:
-    """Sealed and written; its reports are signed."""
-    place = backups.deployment.chain_id, backups.deployment.address("DeviceRegistry")
-    sensor = Sensor(secp(1), registry_domain(*place), sequence=number)
-    report = sensor.report()
-    identity = sensor.key.identity
-    origin = Origin(batch_id(0, number), previous, ZERO26, *place)  # type: ignore[arg-type]
-    columns = columns_of(report.pack())
-    batch = seal_columns(origin, columns, {identity.device: identity}, StateColumns.of({}))
-    write_data_file(backups.data_dir, batch.commitment, batch.data_file)
-    return batch
-
-
-async def fill(backups: Backups) -> None:
-    """Two batches, the first with a signed transaction, and a row in each other table."""
-    connection = await asyncpg.connect(backups.database_url)
-    journal = BatchJournal(connection, 0)
-    lane, previous = Lane(0, journal, backups.deployment, backups.data_dir), ZERO26
-    for number in (1, 2):
-        batch = a_batch(backups, number, previous)
-        previous = batch.commitment
-        intent = lane.intent(batch.header.batch_id, batch.commitment)
-        await journal.keep(KeptBatch.of_sealed(batch), intent)
-        if number == 1:
-            await journal.fold()
-    intents = IntentJournal(connection, "lane:0")
-    first = (await intents.open_intents(True, ()))[0]
-    attempt = Attempt(b"\7" * 32, 3, b"raw\t\\.\n", Fees(10**15, 1), 1.5, None)
-    await intents.record([(first, attempt)], SENDER)
-    await connection.execute(OTHERS)
-    await connection.close()
+    return backups_of(database, deployment, tmp_path / "data")
 
 
 async def contents(url: str) -> dict[str, list[Any]]:
@@ -138,15 +89,6 @@ async def test_a_later_backup_copies_new_files_alone(backups: Backups, tmp_path:
     assert first != second
     digests = [[t.sha256 for t in check(taken, tmp_path).tables] for taken in (first, second)]
     assert digests[0] == digests[1], "the same rows make the same files"
-
-
-def cut(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-
-
-def another(path: Path) -> None:
-    """What is whole and is another batch's."""
-    path.write_bytes(next(p for p in path.parent.iterdir() if p != path).read_bytes())
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object], str]] = {
@@ -216,6 +158,44 @@ async def test_what_does_not_belong_here_is_refused(
     with pytest.raises(BackupDamaged, match="of format 2"):
         await empty.restore(taken)
     assert await contents(empty_database) == {}
+
+
+@pytest.mark.parametrize("damage", [cut, turn_a_byte, another])
+async def test_a_damaged_data_file_is_replaced_by_the_restore(
+    backups: Backups, empty_database: str, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    await fill(backups)
+    taken = await backups.take(tmp_path / "backups")
+    file = next(backups.data_dir.glob("*.ccdf"))
+    whole = file.read_bytes()
+    damage(file)
+    damaged = file.read_bytes()
+    await replace(backups, database_url=empty_database).restore(taken)
+    assert file.read_bytes() == whole
+    assert file.with_name(f"{file.name}.damaged").read_bytes() == damaged
+
+
+async def test_a_damaged_copy_of_an_earlier_backup_is_made_anew(
+    backups: Backups, tmp_path: Path
+) -> None:
+    await fill(backups)
+    first = await backups.take(tmp_path / "backups")
+    copy = next((first.parent / "files").glob("*.ccdf"))
+    turn_a_byte(copy)
+    second = await backups.take(first.parent)
+    assert check(second, None).batches == check(first, None).batches == 2
+
+
+@pytest.mark.parametrize("damage", [cut, turn_a_byte, another])
+async def test_a_damaged_data_file_of_the_relayer_is_named_and_not_copied(
+    backups: Backups, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    await fill(backups)
+    file = next(backups.data_dir.glob("*.ccdf"))
+    damage(file)
+    with pytest.raises(DataFilesDamaged, match=f"data file {file.name}"):
+        await backups.take(tmp_path / "backups")
+    assert not (tmp_path / "backups" / "files" / file.name).exists()
 
 
 KILLED = """

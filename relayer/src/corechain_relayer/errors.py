@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
 
 from corechain.protocol.errors import ProtocolError, TransportError
 from corechain.service.errors import Halt
@@ -135,17 +137,47 @@ class LanesMismatch(TransportError):
         self.topic, self.partitions, self.lanes = topic, partitions, lanes
 
 
+class NotABackup(ProtocolError):
+    """What was named as a backup is none. `why`: what it is instead."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} is no backup: {why}")
+        self.path, self.why = path, why
+
+
 class BackupDamaged(ProtocolError):
     """A backup is not whole: nothing of it was restored. `findings`: all that is wrong with it."""
 
-    SHOWN = 20
+    SHOWN: ClassVar = 20
+    WHAT: ClassVar = "the backup is damaged"
 
     def __init__(self, findings: Sequence[str]) -> None:
         shown = "; ".join(findings[: self.SHOWN])
         more = len(findings) - self.SHOWN
         also = f"; and {more} findings more" if more > 0 else ""
-        super().__init__(f"the backup is damaged: {shown}{also}")
+        super().__init__(f"{self.WHAT}: {shown}{also}")
         self.findings = tuple(findings)
+
+
+class DataFilesDamaged(BackupDamaged):
+    """The relayer's own data files are not whole, and no earlier backup has them: none is taken."""
+
+    WHAT = "no backup was taken, because data files of RELAYER_DATA_DIR are damaged"
+
+
+class BackupRunning(TransportError):
+    """Two backups at a time into one folder would write the same files."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"another backup is being taken into {folder}: wait until it is done")
+
+
+class FolderUnusable(TransportError):
+    """A folder or file cannot be made, read or written."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(f"{path} cannot be used: {why}")
+        self.path, self.why = path, why
 
 
 class BackupOfAnother(ProtocolError):

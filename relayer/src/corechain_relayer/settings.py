@@ -19,8 +19,10 @@ from corechain.service.settings import (
     HttpSettings,
     NodeUrl,
     PrivateKey,
+    ServiceSettings,
     TraceSettings,
     load,
+    load_part,
     url_of,
 )
 from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
@@ -67,7 +69,38 @@ BusUrl = Annotated[SecretStr, url_of("redis", "rediss", "unix", "kafka"), AfterV
 KafkaOptions = Annotated[SecretStr, AfterValidator(_kafka_options)]
 
 
-class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings):
+class StoredSettings(ServiceSettings):
+    """Where a relayer keeps what it has: all that taking and restoring a backup needs."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
+    database_url: DatabaseUrl = Field(description="Postgres with the journal")
+    database_direct_url: DatabaseUrl | None = Field(
+        None,
+        description="the same database without its pooler, where DATABASE_URL is a PgBouncer in "
+        "transaction mode: for locks and migrations, which need a session",
+    )
+    data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
+    log_level: str = Field(
+        "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+
+    @property
+    def session_url(self) -> str:
+        """Where a connection is a session of Postgres, which holds locks."""
+        return (self.database_direct_url or self.database_url).get_secret_value()
+
+
+class FilesSettings(ServiceSettings):
+    """All that checking a backup may need."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    data_dir: Path | None = Field(None, description="folder of the data files")
+
+
+class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings, StoredSettings):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
@@ -76,18 +109,10 @@ class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings):
     }
 
     rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
-    deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
     bus_url: BusUrl = Field(
         description="the bus between gateway and aggregator: redis://HOST:PORT/N (Valkey), on the "
         "same machine unix:///SOCKET?db=N, or kafka://BROKER,BROKER/PREFIX"
     )
-    database_url: DatabaseUrl = Field(description="Postgres with the journal")
-    database_direct_url: DatabaseUrl | None = Field(
-        None,
-        description="the same database without its pooler, where DATABASE_URL is a PgBouncer in "
-        "transaction mode: for locks and migrations, which need a session",
-    )
-    data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
     lane: int = Field(
         0, ge=0, le=0xFFFF, description="the lane that this process aggregates and submits"
     )
@@ -330,9 +355,6 @@ class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings):
     min_priority_fee: int = Field(
         0, ge=0, le=10**13, description="least priority fee, wei per gas (Polygon demands one)"
     )
-    log_level: str = Field(
-        "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
-    )
 
     @field_validator("lanes")
     @classmethod
@@ -348,11 +370,6 @@ class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings):
         return FrameKeys(() if keys is None else tuple(_keys(keys.get_secret_value())))
 
     @property
-    def session_url(self) -> str:
-        """Where a connection is a session of Postgres, which holds locks."""
-        return (self.database_direct_url or self.database_url).get_secret_value()
-
-    @property
     def place(self) -> int:
         """Where our lane stands among the relayer's: its number on the bus."""
         return self.lane - self.first_lane
@@ -361,3 +378,13 @@ class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings):
 def load_settings() -> Settings:
     """The settings of this process. Raises InvalidSetting with one sentence, without any value."""
     return load(Settings)
+
+
+def load_stored() -> StoredSettings:
+    """Raises InvalidSetting."""
+    return load_part(StoredSettings)
+
+
+def load_files() -> FilesSettings:
+    """Raises InvalidSetting."""
+    return load_part(FilesSettings)

@@ -1,7 +1,6 @@
 """Data files on disk, named by their commitment: whole and durable, or not there."""
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,18 +38,8 @@ def _note_path(folder: Path, lane: int) -> Path:
     return folder / f"lane-{lane}.last"
 
 
-def copy_durably(source: Path, target: Path) -> None:
-    """Whole and on disk under its name, or not there; `sync_folder` makes the name last. Raises
-    OSError."""
-    part = target.with_name(f"{target.name}.part")
-    with source.open("rb") as old, part.open("wb") as new:
-        shutil.copyfileobj(old, new)
-        new.flush()
-        os.fsync(new.fileno())
-    part.replace(target)
-
-
-def _write_durably(path: Path, content: bytes) -> None:
+def write_durably(path: Path, content: bytes) -> None:
+    """On disk when it returns; its name is, after `sync_folder`. Raises OSError."""
     with path.open("wb") as file:
         file.write(content)
         file.flush()
@@ -66,8 +55,8 @@ def write_data_file(folder: Path, commitment: bytes, content: bytes) -> Path:
     lane, number = (int.from_bytes(content[part], "big") for part in (_LANE, _NUMBER))
     # One name a lane, which has one writer: what a crash left is overwritten by the next file.
     partial = folder / f"lane-{lane}.part"
-    _write_durably(partial, content)
-    _write_durably(
+    write_durably(partial, content)
+    write_durably(
         _note_path(folder, lane), b"%d %s" % (batch_id(lane, number), commitment.hex().encode())
     )
     partial.replace(path)

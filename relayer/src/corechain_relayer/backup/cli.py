@@ -1,20 +1,24 @@
 """`corechain relayer backup …`: the database and the data files of a relayer, as one set."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corechain.service.command import configured, run_to_end
-from corechain_relayer.settings import load_settings
+from corechain.implementation import NativeMissing, check_implementation
+from corechain.service.command import WRONG_SETTING, configured, refuse, run_to_end
+from corechain.service.logs import configure_logs
+from corechain.service.settings import InvalidSetting
+from corechain_relayer.settings import load_files, load_stored
 
 if TYPE_CHECKING:
     from corechain_relayer.backup.manifest import Manifest
     from corechain_relayer.backup.sets import Backups
 
 commands = typer.Typer(
-    help="Back up and restore a relayer: its database with its data files. Settings: RELAYER_*.",
+    help="Back up and restore a relayer: its database with its data files.",
     no_args_is_help=True,
 )
 Set = Annotated[Path, typer.Argument(help="A backup, as `take` has named it.")]
@@ -29,7 +33,10 @@ def take(
         bool, typer.Option(help="With the data files; without, back up RELAYER_DATA_DIR after it.")
     ] = True,
 ) -> None:
-    """Take a backup while the relayer runs. Prints what it is as JSON."""
+    """Take a backup while the relayer runs. Prints what it is as JSON.
+
+    Settings: RELAYER_DATABASE_URL, RELAYER_DATA_DIR, RELAYER_DEPLOYMENT.
+    """
     from corechain_relayer.backup.manifest import read_manifest
 
     backups = _backups()
@@ -43,13 +50,16 @@ def take(
 
 @commands.command()
 def check(backup: Set) -> None:
-    """Check that a backup is whole, without a database. Exit code 1 where it is not."""
+    """Check that a backup is whole. Exit code 1 where it is not.
+
+    Needs no database and no settings; one that was taken with `--no-files` needs RELAYER_DATA_DIR.
+    """
     from corechain_relayer.backup import sets
 
-    backups = _backups()
+    data_dir = _data_dir()
 
     async def main() -> None:
-        _show(backup, sets.check(backup, backups.data_dir))
+        _show(backup, sets.check(backup, data_dir))
 
     run_to_end(main())
 
@@ -58,7 +68,8 @@ def check(backup: Set) -> None:
 def restore(backup: Set) -> None:
     """Restore a backup into an empty database, and its data files into RELAYER_DATA_DIR.
 
-    Cut off at any moment, it can be run again.
+    Cut off at any moment, it can be run again. A damaged data file that is there already is kept
+    aside as `….damaged`. Settings: as `take`.
     """
     backups = _backups()
 
@@ -71,14 +82,24 @@ def restore(backup: Set) -> None:
 def _backups() -> "Backups":
     from corechain_relayer.backup.sets import Backups
 
-    settings, deployment = configured(load_settings)
+    settings, deployment = configured(load_stored)
     return Backups(settings.session_url, settings.data_dir, deployment)
+
+
+def _data_dir() -> Path | None:
+    """With logs set up; exits with 2 when the setting is wrong."""
+    configure_logs("info")
+    try:
+        check_implementation(os.environ)
+        return load_files().data_dir
+    except (InvalidSetting, NativeMissing) as error:
+        refuse(error, WRONG_SETTING)
 
 
 def _show(backup: Path, manifest: "Manifest") -> None:
     rows = {table.name: table.rows for table in manifest.tables}
     found = {
-        "backup": str(backup),
+        "backup": str(backup.resolve()),
         "taken_at": manifest.taken_at,
         "version": manifest.version,
         "chain_id": manifest.chain_id,

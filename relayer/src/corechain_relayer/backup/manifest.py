@@ -6,10 +6,13 @@ from pathlib import Path
 
 import msgspec
 
-from corechain_relayer.errors import BackupDamaged
+from corechain_relayer.errors import BackupDamaged, NotABackup
 
 NAME = "manifest.json"
 FORMAT = 1
+PART, TABLE = ".part", ".copy.gz"
+BATCHES, COMMITMENT = "batch", "commitment"
+"""Table and column that say which data files belong to a set."""
 FILES = "files"
 """Beside the sets, and shared by them: data files are named by their content and never change."""
 
@@ -24,7 +27,7 @@ class Table(msgspec.Struct, frozen=True):
 
     @property
     def file(self) -> str:
-        return f"{self.name}.copy.gz"
+        return f"{self.name}{TABLE}"
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -56,14 +59,30 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises BackupDamaged."""
+    """Raises NotABackup, BackupDamaged, OSError."""
     try:
         manifest = msgspec.json.decode((folder / NAME).read_bytes(), type=Manifest)
         manifest.place  # noqa: B018  # that it is hexadecimal
-    except OSError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
+        _refuse_what_is_none(folder)
         raise BackupDamaged([f"{NAME} cannot be read ({error.strerror})"]) from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise BackupDamaged([f"{NAME} is not a backup's: {error}"]) from None
     if manifest.format != FORMAT:
         raise BackupDamaged([f"{NAME} is of format {manifest.format}, this version has {FORMAT}"])
+    if not any(table.name == BATCHES and COMMITMENT in table.columns for table in manifest.tables):
+        raise BackupDamaged([f"{NAME} names no table `{BATCHES}` with column `{COMMITMENT}`"])
     return manifest
+
+
+def _refuse_what_is_none(folder: Path) -> None:
+    """Raises NotABackup for a folder without manifest, unless it has tables: that one lost it."""
+    if not folder.is_dir():
+        why = "it is not a folder" if folder.exists() else "there is no such folder"
+        raise NotABackup(folder, why)
+    if folder.name.endswith(PART):
+        raise NotABackup(folder, "it was cut off while it was taken")
+    if sets := sorted(path.parent.name for path in folder.glob(f"*/{NAME}")):
+        raise NotABackup(folder, f"it holds backups, name one of them: {', '.join(sets)}")
+    if not any(folder.glob(f"*{TABLE}")):
+        raise NotABackup(folder, f"it has no {NAME}")

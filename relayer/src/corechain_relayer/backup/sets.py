@@ -2,7 +2,6 @@
 the data files of all sets of the folder."""
 
 import asyncio
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,17 +10,19 @@ from pathlib import Path
 
 from corechain.deployment import Deployment
 from corechain.protocol.batch import lane_of, number_of
-from corechain.protocol.data_file import as_written
-from corechain.protocol.errors import ProtocolError
-from corechain_relayer.aggregator.files import SUFFIX, copy_durably, data_path, sync_folder
+from corechain.service.settings import InvalidSetting
+from corechain_relayer.aggregator.files import data_path, sync_folder
+from corechain_relayer.backup.data_files import copy_missing, damage_of
 from corechain_relayer.backup.manifest import (
     FILES,
     FORMAT,
+    PART,
     Manifest,
     Table,
     read_manifest,
     write_manifest,
 )
+from corechain_relayer.backup.places import made, taking_alone, usable
 from corechain_relayer.backup.tables import (
     applied,
     commitments_in,
@@ -30,7 +31,7 @@ from corechain_relayer.backup.tables import (
     digest_of,
     snapshot,
 )
-from corechain_relayer.errors import BackupDamaged, BackupOfAnother
+from corechain_relayer.errors import BackupDamaged, BackupOfAnother, DataFilesDamaged
 from corechain_relayer.journal.sql import query
 
 DISTRIBUTION = "corechain-relayer"
@@ -64,16 +65,18 @@ class Backups:
         """A new set; the relayer may run. First the database, then the files: files never change,
         and a set that has some too many has all that its batches need.
 
-        Raises BackupDamaged where a batch has no data file, StoreUnavailable, OSError.
+        Raises DataFilesDamaged where a batch has no whole data file, BackupRunning, FolderUnusable,
+        StoreUnavailable.
         """
-        name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-        part = folder / f"{name}.part"
-        part.mkdir(parents=True, mode=0o700)
-        taken = await self._tables(part)
-        if with_files:
-            await asyncio.to_thread(self._take_files, folder / FILES, taken.batches.values())
-        manifest = self._manifest(name, taken, with_files)
-        await asyncio.to_thread(_complete, part, folder / name, manifest)
+        with taking_alone(folder), usable(folder):
+            name = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+            with made(folder / f"{name}{PART}") as part:
+                taken = await self._tables(part)
+                if with_files:
+                    target, wanted = folder / FILES, taken.batches.values()
+                    await asyncio.to_thread(self._take_files, target, wanted)
+                # Not in a thread: who cancels this removes `part`, while a thread would go on.
+                _complete(part, folder / name, self._manifest(name, taken, with_files))
         return folder / name
 
     async def _tables(self, folder: Path) -> Taken:
@@ -83,11 +86,10 @@ class Backups:
             return Taken(await copy_out(connection, folder), await applied(connection), batches)
 
     def _take_files(self, target: Path, commitments: Iterable[bytes]) -> None:
-        """Copies those that no earlier set has brought."""
+        """Copies those that no earlier set has brought, or whose copy is damaged."""
         target.mkdir(mode=0o700, exist_ok=True)
-        missing = _copy_missing(self.data_dir, target, commitments)
-        if missing:
-            raise BackupDamaged([f"{name} is not among the data files" for name in missing])
+        if wrong := copy_missing(self.data_dir, target, commitments):
+            raise DataFilesDamaged(wrong)
 
     def _manifest(self, name: str, taken: Taken, with_files: bool) -> Manifest:
         registry = "0x" + self.deployment.address("DeviceRegistry").hex()
@@ -108,21 +110,25 @@ class Backups:
         """Fills an empty database, and the folder of data files beside what is in it.
 
         Files come first and the database at once, in one transaction: cut off at any moment, it is
-        run again. Raises BackupDamaged before anything is written, BackupOfAnother, NewerBackup,
-        DatabaseInUse, StoreUnavailable, OSError.
+        run again. Raises NotABackup and BackupDamaged before anything is written, BackupOfAnother,
+        NewerBackup, DatabaseInUse, FolderUnusable, StoreUnavailable.
         """
-        manifest = await asyncio.to_thread(check, folder, self.data_dir)
-        ours = self.deployment.chain_id, self.deployment.address("DeviceRegistry")
-        if manifest.place != ours:
-            raise BackupOfAnother(manifest.chain_id, manifest.registry)
-        if manifest.files:
-            await asyncio.to_thread(self._restore_files, folder, manifest)
-        await copy_in(self.database_url, manifest, folder)
+        folder = await asyncio.to_thread(folder.resolve)  # as `.` it has no parent
+        with usable(folder):
+            manifest = await asyncio.to_thread(check, folder, self.data_dir)
+            ours = self.deployment.chain_id, self.deployment.address("DeviceRegistry")
+            if manifest.place != ours:
+                raise BackupOfAnother(manifest.chain_id, manifest.registry)
+            if manifest.files:
+                await asyncio.to_thread(self._restore_files, folder, manifest)
+            await copy_in(self.database_url, manifest, folder)
         return manifest
 
     def _restore_files(self, folder: Path, manifest: Manifest) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
-        _copy_missing(folder.parent / FILES, self.data_dir, commitments_in(folder, manifest))
+        source, wanted = folder.parent / FILES, commitments_in(folder, manifest)
+        if wrong := copy_missing(source, self.data_dir, wanted):
+            raise BackupDamaged(wrong)  # since it was checked
 
 
 def _complete(part: Path, done: Path, manifest: Manifest) -> None:
@@ -132,34 +138,23 @@ def _complete(part: Path, done: Path, manifest: Manifest) -> None:
     sync_folder(done.parent)
 
 
-def _copy_missing(source: Path, target: Path, commitments: Iterable[bytes]) -> list[str]:
-    """Copies data files that the target lacks; names of those that the source lacks too."""
-    there = {entry.name for entry in os.scandir(target)}
-    missing = []
-    for commitment in commitments:
-        path = data_path(target, commitment)
-        if path.name in there:
-            continue
-        try:
-            copy_durably(data_path(source, commitment), path)
-        except FileNotFoundError:
-            missing.append(path.name)
-    sync_folder(target)
-    return missing
-
-
-def check(folder: Path, data_dir: Path) -> Manifest:
+def check(folder: Path, data_dir: Path | None) -> Manifest:
     """That a set is whole: tables by their checksums, each data file by the commitment that it is
     named by, which is what the chain has. `data_dir`: where files are of a set without any.
 
-    Raises BackupDamaged with all that is wrong.
+    Raises BackupDamaged with all that is wrong, NotABackup, FolderUnusable, and InvalidSetting
+    where the files of a set without any are nowhere.
     """
-    manifest = read_manifest(folder)
-    wrong = [finding for table in manifest.tables if (finding := _damage(folder, table))]
-    if not wrong:  # else the list of files may be damaged too
-        files = folder.parent / FILES if manifest.files else data_dir
-        found = (_file_damage(data_path(files, one)) for one in commitments_in(folder, manifest))
-        wrong = [finding for finding in found if finding]
+    folder = folder.resolve()  # as `.` it has no parent
+    with usable(folder):
+        manifest = read_manifest(folder)
+        wrong = [finding for table in manifest.tables if (finding := _damage(folder, table))]
+        if not wrong:  # else the list of files may be damaged too
+            files = folder.parent / FILES if manifest.files else data_dir
+            if files is None:
+                raise InvalidSetting(f"{folder} is without data files: set RELAYER_DATA_DIR")
+            found = (damage_of(data_path(files, one)) for one in commitments_in(folder, manifest))
+            wrong = [finding for finding in found if finding]
     if wrong:
         raise BackupDamaged(wrong)
     return manifest
@@ -171,14 +166,3 @@ def _damage(folder: Path, table: Table) -> str | None:
     except OSError as error:
         return f"{table.file} cannot be read ({error.strerror})"
     return None if digest == table.sha256 else f"{table.file} is not what was written"
-
-
-def _file_damage(path: Path) -> str | None:
-    try:
-        written = as_written(path.read_bytes())
-    except OSError as error:
-        return f"data file {path.name} cannot be read ({error.strerror})"
-    except ProtocolError as error:
-        return f"data file {path.name}: {error}"
-    is_it = written.commitment.hex() == path.name.removesuffix(SUFFIX)
-    return None if is_it else f"data file {path.name} has another batch's content"

@@ -6,8 +6,9 @@ by every version of Postgres. Source: PostgreSQL documentation, "COPY".
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +22,9 @@ from corechain.service.database import (
     note_migration,
     outages,
 )
-from corechain_relayer.backup.manifest import Manifest, Table
-from corechain_relayer.errors import DatabaseInUse, NewerBackup
+from corechain_relayer.backup.manifest import BATCHES, COMMITMENT, TABLE, Manifest, Table
+from corechain_relayer.backup.places import usable
+from corechain_relayer.errors import BackupDamaged, DatabaseInUse, NewerBackup
 from corechain_relayer.journal.sql import migrations, query
 
 if TYPE_CHECKING:
@@ -61,9 +63,8 @@ async def _names(connection: "Conn") -> list[str]:
 
 async def _copy_table(connection: "Conn", name: str, folder: Path) -> Table:
     columns = [row["name"] for row in await connection.fetch(query("backup_columns"), name)]
-    path = folder / f"{name}.copy.gz"
-    # mtime 0: the same rows make the same file.
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", LEVEL, raw, mtime=0) as packed:
+    path = folder / f"{name}{TABLE}"
+    with usable(path), _packed(path) as packed:  # a full disk is no outage of Postgres
 
         async def write(data: bytes) -> None:
             packed.write(data)
@@ -72,6 +73,13 @@ async def _copy_table(connection: "Conn", name: str, folder: Path) -> Table:
             name, output=write, columns=columns, timeout=MIGRATION_TIMEOUT_S
         )
     return Table(name, columns, int(done.split()[-1]), digest_of(path))
+
+
+@contextmanager
+def _packed(path: Path) -> Iterator[gzip.GzipFile]:
+    # mtime 0: the same rows make the same file.
+    with path.open("wb") as raw, gzip.GzipFile("", "wb", LEVEL, raw, mtime=0) as packed:
+        yield packed
 
 
 def digest_of(path: Path) -> str:
@@ -130,7 +138,7 @@ async def _create(connection: "Conn", texts: Sequence[tuple[str, str]]) -> None:
 
 async def _fill(connection: "Conn", table: Table, folder: Path) -> None:
     async def content() -> AsyncIterator[bytes]:
-        with gzip.open(folder / table.file) as packed:
+        with usable(folder), gzip.open(folder / table.file) as packed:
             while part := packed.read(CHUNK):
                 yield part
 
@@ -147,10 +155,13 @@ async def _fill(connection: "Conn", table: Table, folder: Path) -> None:
 
 
 def commitments_in(folder: Path, manifest: Manifest) -> Iterator[bytes]:
-    """Of all batches of a set, from its copy of their table."""
-    table = next(table for table in manifest.tables if table.name == "batch")
-    place = table.columns.index("commitment")
-    with gzip.open(folder / table.file, "rt", encoding="ascii") as rows:
-        for row in rows:
-            # Text of COPY: tabs between the columns, bytea in hexadecimal after backslashes and x.
-            yield bytes.fromhex(row.split("\t")[place].lstrip("\\x"))
+    """Of all batches of a set, from its copy of their table. Raises BackupDamaged."""
+    table = next(table for table in manifest.tables if table.name == BATCHES)
+    place = table.columns.index(COMMITMENT)
+    try:
+        with gzip.open(folder / table.file, "rt", encoding="ascii") as rows:
+            for row in rows:
+                # Text of COPY: tabs between columns, bytea in hexadecimal after backslashes and x.
+                yield bytes.fromhex(row.rstrip("\n").split("\t")[place].lstrip("\\x"))
+    except (ValueError, IndexError, EOFError, zlib.error, gzip.BadGzipFile):
+        raise BackupDamaged([f"{table.file} is not a copy of the table `{BATCHES}`"]) from None

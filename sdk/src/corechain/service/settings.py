@@ -346,3 +346,12 @@ def load(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
         return kind(**_values(kind, prefix, environment))  # type: ignore[arg-type]
     except ValidationError as error:
         raise InvalidSetting(_sentence(kind, prefix, error)) from None
+
+
+def load_part(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
+    """As `load`, of a command that needs few of a service's settings, and no key: all others are
+    passed over, unread, whether they are right or wrong. Raises InvalidSetting."""
+    prefix = str(kind.model_config.get("env_prefix", ""))
+    fields = kind.model_fields.keys() - ServiceSettings.model_fields.keys()
+    wanted = {f"{prefix}{field.upper()}{end}" for field in fields for end in ("", FILE_SUFFIX)}
+    return load(kind, {name: environment[name] for name in environment if name.upper() in wanted})

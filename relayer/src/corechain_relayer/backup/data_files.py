@@ -1,0 +1,81 @@
+"""Data files, each judged by the commitment that it is named by, which is what the chain has."""
+
+import errno
+from collections.abc import Iterable
+from pathlib import Path
+
+import structlog
+
+from corechain.protocol.data_file import as_written
+from corechain.protocol.errors import ProtocolError
+from corechain_relayer.aggregator.files import SUFFIX, data_path, sync_folder, write_durably
+from corechain_relayer.backup.manifest import PART
+
+log = structlog.get_logger(__name__)
+
+DAMAGED = ".damaged"
+# A sector that is gone is damage like any other; a folder without permission is not.
+_LOST = {errno.ENOENT: "is not among the data files", errno.EIO: "cannot be read from the disk"}
+
+
+def damage_of(path: Path) -> str | None:
+    """What is wrong with a data file, one that is missing included; None if it is whole."""
+    try:
+        return _damage_in(path.read_bytes(), path.name)
+    except OSError as error:
+        return f"data file {path.name} cannot be read ({error.strerror})"
+
+
+def _damage_in(content: bytes, name: str) -> str | None:
+    try:
+        written = as_written(content)
+    except ProtocolError as error:
+        return f"data file {name}: {error}"
+    is_it = written.commitment.hex() == name.removesuffix(SUFFIX)
+    return None if is_it else f"data file {name} has another batch's content"
+
+
+def _read(path: Path) -> tuple[bytes, str | None]:
+    """Content, and what is wrong with it. Raises OSError where the file may be whole."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        if error.errno not in _LOST:
+            raise
+        return b"", f"{path.name} {_LOST[error.errno]}"
+    return content, _damage_in(content, path.name)
+
+
+def copy_missing(source: Path, target: Path, commitments: Iterable[bytes]) -> list[str]:
+    """Copies data files that the target has not, or has damaged: all that is there is read, for a
+    disk changes a byte without a word. What is wrong with those that the source has not whole.
+
+    Raises OSError.
+    """
+    found = (
+        _copy(data_path(source, commitment), data_path(target, commitment))
+        for commitment in commitments
+    )
+    wrong = [finding for finding in found if finding]
+    sync_folder(target)
+    return wrong
+
+
+def _copy(source: Path, target: Path) -> str | None:
+    if _read(target)[1] is None:
+        return None
+    content, finding = _read(source)
+    if finding is None:
+        _replace(target, content)
+    return finding
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Cut off at any moment, no half file stands under the name. A damaged one is kept aside: it
+    may be all that is left of something."""
+    part = path.with_name(f"{path.name}{PART}")
+    write_durably(part, content)
+    if path.exists():
+        kept = path.replace(path.with_name(f"{path.name}{DAMAGED}"))
+        log.warning("damaged data file replaced", file=str(path), kept=str(kept))
+    part.replace(path)
