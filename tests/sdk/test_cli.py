@@ -1,6 +1,7 @@
 """The `corechain` command without a network: quick, honest about failures, open to plug-ins."""
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -75,6 +76,23 @@ def test_a_broken_plug_in_is_named_and_takes_nothing_else_away(body: str, tmp_pa
     assert "corechain 0." in done.stdout
     assert "warning: no commands from the plug-in broken (broken_plugin:register)" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("group", "said"),
+    [
+        ([], r"corechain \d\S+\ncorechain-relayer \d\S+\ncorechain-indexer \d\S+\n"),
+        (["relayer"], r"corechain-relayer \d\S+\n"),
+        (["indexer"], r"corechain-indexer \d\S+\n"),
+        (["bridge"], r"corechain-relayer \d\S+\n"),
+        (["bus"], r"corechain-relayer \d\S+\n"),
+    ],
+    ids=["corechain", "relayer", "indexer", "bridge", "bus"],
+)
+def test_each_command_group_says_its_version(group: list[str], said: str) -> None:
+    done = corechain(*group, "--version")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.fullmatch(said, done.stdout)
 
 
 def test_a_distribution_that_is_not_there_is_said_to_be_missing() -> None:

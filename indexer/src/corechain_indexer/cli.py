@@ -19,6 +19,7 @@ from corechain.service.command import (
 )
 from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
+from corechain.versions import version_option
 from corechain_indexer.settings import load_settings
 
 commands = typer.Typer(help="Mirror of the chain and query API.", no_args_is_help=True)
@@ -26,6 +27,11 @@ commands = typer.Typer(help="Mirror of the chain and query API.", no_args_is_hel
 
 influx = typer.Typer(help="The InfluxDB that readings are copied to.", no_args_is_help=True)
 commands.add_typer(influx, name="influx")
+
+
+@commands.callback()
+def options(version: Annotated[bool, version_option("corechain-indexer")] = False) -> None:
+    """What stands before a command."""
 
 
 def register(app: typer.Typer) -> None:

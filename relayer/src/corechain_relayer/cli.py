@@ -7,6 +7,7 @@ import typer
 
 from corechain.service.command import WRONG_SETTING, configured, refuse, roles_of, run_to_end
 from corechain.service.settings import InvalidSetting
+from corechain.versions import version_option
 from corechain_relayer.backup.cli import commands as backup_commands
 from corechain_relayer.bus.cli import commands as bus_commands
 from corechain_relayer.settings import load_settings
@@ -15,6 +16,11 @@ commands = typer.Typer(
     help="The roles of a relayer, and what they leave to do.", no_args_is_help=True
 )
 commands.add_typer(backup_commands, name="backup")
+
+
+@commands.callback()
+def options(version: Annotated[bool, version_option("corechain-relayer")] = False) -> None:
+    """What stands before a command."""
 
 
 def register(app: typer.Typer) -> None:

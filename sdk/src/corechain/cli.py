@@ -6,7 +6,7 @@ A distribution adds commands through an entry point of the group `corechain.comm
 
 import os
 import sys
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +15,7 @@ import typer
 from corechain.implementation import check_implementation
 from corechain.option_checks import url_option
 from corechain.protocol.errors import CoreChainError
+from corechain.versions import DISTRIBUTIONS, version_line, version_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from corechain.status import Check, Places
 
 GROUP = "corechain.commands"
-DISTRIBUTIONS = ("corechain", "corechain-relayer", "corechain-indexer")
 FAILED = 1
 NOTHING_CHECKED = 3
 """Exit code of a check that had nothing to look at: neither right nor wrong."""
@@ -34,6 +34,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def options(version: Annotated[bool, version_option(*DISTRIBUTIONS)] = False) -> None:
+    """What stands before a command."""
+
 
 Rpc = Annotated[
     str | None, typer.Option("--rpc-url", envvar="CORECHAIN_RPC_URL", callback=url_option)
@@ -163,13 +169,8 @@ def _show_audit(audit: "Audit") -> None:
 @app.command("version")
 def show_version() -> None:
     """Print the installed versions."""
-    from importlib.metadata import PackageNotFoundError
-
     for distribution in DISTRIBUTIONS:
-        try:
-            typer.echo(f"{distribution} {version(distribution)}")
-        except PackageNotFoundError:
-            typer.echo(f"{distribution} is not installed")
+        typer.echo(version_line(distribution))
 
 
 def _load(plugin: EntryPoint) -> None:

@@ -12,6 +12,7 @@ import typer
 from corechain.protocol.errors import CoreChainError
 from corechain.service.command import FAILED, WRONG_SETTING, configured, refuse, run_to_end
 from corechain.service.settings import InvalidSetting
+from corechain.versions import version_option
 from corechain_relayer.bridge.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 commands = typer.Typer(help="Stations that cannot sign, and the bridge that does.")
 stations = typer.Typer(help="The stations of this bridge.", no_args_is_help=True)
 commands.add_typer(stations, name="station")
+
+
+@commands.callback()
+def options(version: Annotated[bool, version_option("corechain-relayer")] = False) -> None:
+    """What stands before a command."""
 
 
 def register(app: typer.Typer) -> None:

@@ -10,6 +10,7 @@ from pydantic import SecretStr, TypeAdapter, ValidationError
 
 from corechain.service.command import WRONG_SETTING, configured, refuse, run_to_end
 from corechain.service.settings import InvalidSetting
+from corechain.versions import version_option
 from corechain_relayer.settings import BusUrl, Settings, load_settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,11 @@ def _bus_url(value: str) -> str:
         words = error.errors(include_url=False, include_input=False)[0]["msg"]
         raise typer.BadParameter(words.removeprefix("Value error, ")) from None
     return value
+
+
+@commands.callback()
+def options(version: Annotated[bool, version_option("corechain-relayer")] = False) -> None:
+    """What stands before a command."""
 
 
 @commands.command()
