@@ -66,7 +66,7 @@ TABLE = (
     Row("tests/indexer/through_pgbouncer.py", 0.5),
     Row("tests/relayer/relayer_through_pgbouncer.py", 0.5),
     Row("tests/cluster/cluster_status.py", 1.5),
-    Row("tests/cluster/reading_traces.py", 0.5),
+    Row("tests/cluster/reading_traces.py", 1.0),
     Row("tests/cluster/prometheus_rules.py", 1.0),
 )
 
