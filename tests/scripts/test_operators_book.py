@@ -1,6 +1,8 @@
-"""The operator's book: every page begins with a command, and what it names is there."""
+"""The operator's book: every page begins with a command, and what it names is there. Links of all
+pages of the repository lead somewhere."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,34 @@ NAMES = [path.name for path in PAGES]
 SETTINGS = {"RELAYER": RelayerSettings, "INDEXER": IndexerSettings, "BRIDGE": BridgeSettings}
 
 
+FOREIGN = {"node_modules", "out", "cache", "build", "dist", "libsecp256k1", "results"}
+"""Folders of what is fetched or made. No question to git: an unpacked archive has none."""
+
+
+def pages_below(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.iterdir()):
+        if path.is_dir() and not path.name.startswith(".") and path.name not in FOREIGN:
+            yield from pages_below(path)
+        elif path.suffix == ".md":
+            yield path
+
+
+EVERY_PAGE = [path.relative_to(REPOSITORY).as_posix() for path in pages_below(REPOSITORY)]
+WRITTEN_TO = {
+    "bench/capacity.template.md": "docs/capacity.md",
+    "tests/contracts/gas/gas.template.md": "docs/gas.md",
+    "tools/mutants/mutants.template.md": "docs/mutants.md",
+}
+
+
+def links(page: Path) -> list[str]:
+    """Targets within the repository. Code is shown as it stands, also where it looks like one."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)
+    text = re.sub(r"`[^`\n]*`", "", text)
+    found = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target for target in found if not re.match("[a-z]+:", target)]
+
+
 def anchors(page: Path) -> set[str]:
     """As GitHub makes them of headings."""
     found = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
@@ -34,15 +64,37 @@ def test_a_page_begins_with_a_command(page: Path) -> None:
     assert next(line for line in lines[1:] if line) == "```sh"
 
 
-@pytest.mark.parametrize("page", [*PAGES, BOOK.parent / "operators.md"], ids=[*NAMES, "operators"])
-def test_what_a_page_links_to_is_there(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
-        if target.startswith(("http:", "https:")):
-            continue
+@pytest.mark.parametrize("page", EVERY_PAGE, ids=str)
+def test_what_a_page_links_to_is_there(page: str) -> None:
+    # GitHub shows a template where it is written to, and links count from there.
+    shown = REPOSITORY / WRITTEN_TO.get(page, page)
+    for target in links(REPOSITORY / page):
         path, _, anchor = target.partition("#")
-        there = (page.parent / path).resolve() if path else page
+        there = (shown.parent / path).resolve() if path else shown
         assert there.exists(), target
+        assert there.is_relative_to(REPOSITORY), f"{target} leads out of the repository"
         assert not anchor or there.suffix != ".md" or anchor in anchors(there), target
+
+
+def test_each_template_has_a_place_that_it_is_written_to() -> None:
+    assert {page for page in EVERY_PAGE if page.endswith(".template.md")} == set(WRITTEN_TO)
+    assert all((REPOSITORY / path).exists() for path in WRITTEN_TO.values())
+
+
+def test_results_that_pages_call_kept_in_the_repository_are() -> None:
+    kept = (REPOSITORY / ".gitignore").read_text().splitlines()
+    found = set()
+    for page in EVERY_PAGE:
+        text = (REPOSITORY / page).read_text()
+        found |= set(re.findall(r"`(bench/results/[^`]+)`[^.\n]{0,40}in the repository", text))
+    assert found, "the sentence is worded otherwise: mend this test"
+    for file in found:
+        assert (REPOSITORY / file).exists(), file
+        assert f"!/{file}" in kept, file
+
+
+def test_the_index_of_the_book_lists_every_page() -> None:
+    assert {page.name for page in PAGES} - set(links(BOOK / "README.md")) == {"README.md"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
