@@ -184,6 +184,11 @@ test-pgbouncer: setup $(PGBOUNCER) ## indexer and relayer through a PgBouncer in
 	@echo "· indexer and relayer through PgBouncer"
 	@$(RUN) $(PYTEST) tests/indexer/through_pgbouncer.py tests/relayer/relayer_through_pgbouncer.py
 
+.PHONY: test-shards
+test-shards: setup ## doubles shards, each a Postgres of its own, under load and kill -9 (1 minute)
+	@echo "· shards are added under load"
+	@$(RUN) $(PYTEST) tests/indexer/through_added_shards.py
+
 .PHONY: cluster-servers
 $(CLUSTER_SERVERS): tools/ensure_cluster.py tools/ensure_mosquitto.py tools/patroni.txt $(PYTHON_STAMP)
 	@$(BIN)/python tools/ensure_cluster.py && mkdir -p $(@D) && touch $@
