@@ -135,6 +135,11 @@ def test_chains_that_would_get_in_each_others_way_are_refused(
         chains_in(tmp_path, {})
 
 
+def test_what_is_no_folder_is_not_called_an_empty_one(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSetting, match="none is not a folder"):
+        chains_in(tmp_path / "none", {})
+
+
 def test_the_command_refuses_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.env").write_bytes(b"\xff")
     done = corechain("indexer", "chains", tmp_path)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from corechain.cli import app, load_plugins
+from corechain.devnet.errors import DirectoryUnusable
 from corechain.devnet.fleet.acklog import ENTRY_BYTES, AckLog, Kind, LogReader
 from corechain.devnet.fleet.errors import ImpossibleFleet, MalformedFleetFile
 from corechain.devnet.fleet.head import Head
@@ -19,6 +20,7 @@ from corechain.devnet.fleet.replay import HOUR_S, Replay, longest_hours
 from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import open_signed
 from corechain.devnet.fleet.signing import Order, sign_file, tasks_of
+from corechain.devnet.network import Network
 from corechain.devnet.output import writable
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.keys import KeyType, verify
@@ -241,3 +243,32 @@ def test_a_file_is_writable_where_its_folder_is(tmp_path: Path) -> None:
     assert writable(tmp_path / "new") == tmp_path / "new"
     assert writable(None) is None
     assert writable(Path("here.png")) == Path("here.png")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["fleet", "send", "--storm", "DIR"],
+        ["reconcile", "DIR"],
+        ["reconcile", "IN", "--data-dir", "IN"],
+    ],
+    ids=lambda words: " ".join(words),
+)
+def test_a_folder_is_no_file_and_a_file_is_no_folder(words: list[str], tmp_path: Path) -> None:
+    load_plugins()
+    file = tmp_path / "file"
+    file.touch()
+    places = {"DIR": str(tmp_path), "IN": str(file)}
+    done = CliRunner().invoke(app, [places.get(word, word) for word in words])
+    assert done.exit_code == 2, done.output
+    assert "Invalid value" in done.output
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    cases = {file: "it is not a folder", file / "x": "Not a directory", Path("/proc/x"): "No such"}
+    for home, why in cases.items():
+        with pytest.raises(DirectoryUnusable, match=f"{home} cannot be used: {why}"):
+            Network(home).start()
+    assert list(tmp_path.iterdir()) == [file]

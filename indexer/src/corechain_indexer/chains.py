@@ -100,6 +100,8 @@ def _lines(path: Path) -> dict[str, str]:
 
 def chains_in(folder: Path, common: Mapping[str, str] = os.environ) -> list[Chain]:
     """The chains of a folder, by the names of their files. Raises InvalidSetting."""
+    if not folder.is_dir():
+        raise InvalidSetting(f"{folder} is not a folder")
     files = sorted(folder.glob("*.env"))
     if not files:
         raise InvalidSetting(f"{folder} has no file NAME.env")

@@ -47,6 +47,14 @@ class NoFreePort(TransportError):
         self.first, self.last = first, last
 
 
+class DirectoryUnusable(TransportError):
+    """A directory cannot be made, or nothing can be written into it."""
+
+    def __init__(self, directory: Path, why: str) -> None:
+        super().__init__(f"{directory} cannot be used: {why}; name another folder with --home")
+        self.directory, self.why = directory, why
+
+
 class DirectoryInUse(TransportError):
     """A live process already works in the directory."""
 

@@ -15,6 +15,7 @@ from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.aedes import MqttBroker, mqtt_broker
 from corechain.devnet.deploy import deploy_contracts, has_contracts
 from corechain.devnet.errors import ChainStateLost, DirectoryInUse
+from corechain.devnet.homes import open_lock
 from corechain.devnet.kafka import KafkaServer
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.programs import find_repository
@@ -264,8 +265,7 @@ class Network:
 
     def _take_home(self) -> None:
         """Two networks in one home would write over each other."""
-        self.home.mkdir(parents=True, exist_ok=True)
-        lock = (self.home / "lock").open("w")
+        lock = open_lock(self.home)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -40,7 +40,9 @@ OTHER_FILES = 64
 
 
 def send(
-    file: Annotated[Path, typer.Argument(help="What `fleet sign` wrote.", exists=True)],
+    file: Annotated[
+        Path, typer.Argument(help="What `fleet sign` wrote.", exists=True, dir_okay=False)
+    ],
     log: Annotated[
         Path | None,
         typer.Option(help="Log of acknowledgements; FILE.acks if absent.", callback=writable),

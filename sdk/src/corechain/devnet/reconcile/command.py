@@ -29,7 +29,15 @@ if TYPE_CHECKING:
     from corechain.devnet.reconcile.files import Files
     from corechain.devnet.reconcile.reconciler import Result
 
-Logs = Annotated[list[Path], typer.Argument(help="Logs of `fleet send`.", exists=True)]
+Logs = Annotated[
+    list[Path], typer.Argument(help="Logs of `fleet send`.", exists=True, dir_okay=False)
+]
+DataDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="The relayer's data files; the gateway's if absent.", exists=True, file_okay=False
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,9 +47,7 @@ def register(app: typer.Typer) -> None:
 
 def reconcile(
     logs: Logs,
-    data_dir: Annotated[
-        Path | None, typer.Option(help="The relayer's data files; the gateway's if absent.")
-    ] = None,
+    data_dir: DataDir = None,
     wait: Annotated[
         float, typer.Option(min=0, help="Seconds to wait for what is not committed yet.")
     ] = 0.0,
