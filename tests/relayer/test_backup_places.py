@@ -11,9 +11,11 @@ given a folder of backups
 
 import asyncio
 import fcntl
+import gzip
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,7 @@ from corechain.service.settings import InvalidSetting
 from corechain_relayer.backup.manifest import NAME
 from corechain_relayer.backup.places import LOCK
 from corechain_relayer.backup.sets import Backups, check
+from corechain_relayer.backup.tables import digest_of
 from corechain_relayer.errors import (
     BackupDamaged,
     BackupRunning,
@@ -106,23 +109,73 @@ async def test_a_manifest_that_names_no_batches_is_damaged(
         check(taken, None)
 
 
-def checked(folder: Path, **settings: str) -> "subprocess.CompletedProcess[str]":
-    """`corechain relayer backup check .` inside a folder, with these settings alone."""
-    command = [sys.executable, "-m", "corechain_relayer", "backup", "check", "."]
+RUBBISH = {
+    "not packed": b"rubbish",
+    "packed and cut off": gzip.compress(bytes(1 << 10))[:20],
+    "rows without columns": gzip.compress(b"a row\n"),
+    "columns without numbers": gzip.compress(b"\tno number" * 30 + b"\n"),
+    "not text": gzip.compress(b"\xff\n"),
+}
+
+
+@pytest.mark.parametrize("content", RUBBISH.values(), ids=RUBBISH)
+async def test_a_list_of_batches_that_is_none_is_damaged(
+    backups: Backups, tmp_path: Path, content: bytes
+) -> None:
+    """also where its checksum was made of the same rubbish"""
+    taken = await backups.take(tmp_path / "backups")
+    path, table = taken / NAME, taken / "batch.copy.gz"
+    table.write_bytes(content)
+    written = json.loads(path.read_text())
+    for entry in written["tables"]:
+        entry["sha256"] = digest_of(taken / f"{entry['name']}.copy.gz")
+    path.write_text(json.dumps(written))
+    with pytest.raises(BackupDamaged, match=r"batch\.copy\.gz is not a copy of the table `batch`"):
+        check(taken, None)
+
+
+async def test_a_file_that_cannot_be_replaced_is_named(
+    backups: Backups, empty_database: str, tmp_path: Path
+) -> None:
+    """A folder in its place is nothing that may be moved out of the way."""
+    await fill(backups)
+    taken = await backups.take(tmp_path / "backups")
+    file = next(backups.data_dir.glob("*.ccdf"))
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(FolderUnusable, match=f"{file.name} cannot be used: Is a directory"):
+        await replace(backups, database_url=empty_database).restore(taken)
+
+
+def ran(folder: Path, *words: str, **settings: str) -> "subprocess.CompletedProcess[str]":
+    """`corechain relayer backup …` inside a folder, with these settings alone."""
+    command = [sys.executable, "-m", "corechain_relayer", "backup", *words]
     return subprocess.run(
         command, cwd=folder, env=settings, capture_output=True, text=True, check=False
     )
 
 
-async def test_a_backup_is_checked_where_it_is_without_settings(
-    backups: Backups, empty_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_a_backup_is_taken_with_three_settings_and_checked_where_it_is_with_none(
+    backups: Backups,
+    empty_database: str,
+    deployment: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await fill(backups)
-    taken = await backups.take(tmp_path / "backups")
-    done = await asyncio.to_thread(checked, taken, RELAYER_LANES="of another command")
+    settings = {
+        "RELAYER_DATABASE_URL": backups.database_url,
+        "RELAYER_DATA_DIR": str(backups.data_dir),
+        "RELAYER_DEPLOYMENT": str(deployment),
+        "RELAYER_LANES": "of another command",
+    }
+    done = await asyncio.to_thread(ran, tmp_path, "take", "backups", **settings)
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["backup"] == str(taken.resolve())
-    bare = await backups.take(tmp_path / "backups", with_files=False)
+    taken = Path(json.loads(done.stdout)["backup"])
+    done = await asyncio.to_thread(ran, taken, "check", ".", RELAYER_LANES="of another command")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["backup"] == str(taken)
+    bare = await backups.take(taken.parent, with_files=False)
     with pytest.raises(InvalidSetting, match="set RELAYER_DATA_DIR"):
         check(bare, None)
     monkeypatch.chdir(taken)
