@@ -123,7 +123,8 @@ def test_shards_answer_as_a_list_of_the_readings_would(
 
 def test_every_query_about_segments_goes_by_the_shards() -> None:
     named = {query for query in SQL.values() if re.search(r"\bfrom segment\b", query)}
-    beside = {SQL["lay_out"]}  # asks whether this very database has any
+    # They ask whether this very database has any.
+    beside = {SQL["lay_out"], SQL["has_segments"]}
     # Nothing is merged on shards.
     beside |= {SQL[name] for name in ("devices_behind", "merge_runs", "audit_merged_runs")}
     assert named - beside == FETCHED.keys() | EXECUTED.keys()

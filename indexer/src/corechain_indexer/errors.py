@@ -28,6 +28,16 @@ class ShardDivided(TransportError):
         self.count = count
 
 
+class NotDivided(StoreUnavailable):
+    """An index that nobody has run yet: which shards it has is written by its first run."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "this index is not divided over its shards yet: the first `corechain indexer run` "
+            "with INDEXER_SHARD_URLS does that"
+        )
+
+
 class SeriesUnavailable(TransportError):
     """The time series database did not answer, or will not have us. `retry_after_s`: when it said
     that it wants to be asked again."""

@@ -35,6 +35,7 @@ from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.mirrored import check_mirrored_at_start, claim
 from corechain_indexer.store.opened import pool_of, routed, shards_of
 from corechain_indexer.store.shards.databases import Shards, lay_out
+from corechain_indexer.store.shards.starting import check_shards_at_start
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -180,6 +181,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     await check_at_start(settings.session_url, MIGRATIONS)
     registry = deployment.address("DeviceRegistry")
     await check_mirrored_at_start(settings.session_url, deployment.chain_id, registry)
+    await check_shards_at_start(settings.session_url, settings.shards)
     follower = Follower(settings, deployment)
     follower.trace(roles)
     if Role.MIRROR in roles:

@@ -122,6 +122,9 @@ def _why(error: BaseException) -> str:
         return "Postgres is not there (connection refused)"
     if isinstance(error, OSError):  # the words of the others hold the address
         return f"Postgres cannot be reached ({type(error).__name__})"
+    if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
+        made = "tables of this version are made by `migrate`, or by the first `run`"
+        return f"Postgres: {reason_of(error)} ({made})"
     return f"Postgres: {reason_of(error)}"  # pg_hba's names the host that it refuses
 
 

@@ -11,7 +11,7 @@ import asyncpg
 from corechain.service.database import asked, connect, create_pool, hang_up, migrate
 from corechain.service.errors import StoreUnavailable, WrongDatabase
 from corechain.service.readers import Readers
-from corechain_indexer.errors import ShardDivided, ShardUnavailable
+from corechain_indexer.errors import NotDivided, ShardDivided, ShardUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.shards import MIGRATIONS, SHARD_SQL
 
@@ -112,7 +112,7 @@ class Shard:
         await self.readers.fetch(SHARD_SQL["claim_shard"], self.number, layout)
         row = await self.readers.fetchrow(SHARD_SQL["claimed_shard"])
         if row is None or (row["number"], row["layout"]) != (self.number, layout):
-            raise WrongDatabase(f"SHARD_URLS: what is named for {self.name} is another one")
+            raise another_one(self.number, row, layout)
 
     async def empty(self) -> None:
         """Of a rebuild. Raises StoreUnavailable."""
@@ -241,7 +241,7 @@ async def lay_out(url: str, shards: Shards | None) -> None:
 
 async def check_layout(main: "Asked", count: int) -> "Record | None":
     """How the index is divided, by a process that knows of `count` shards; None where it is not.
-    Raises WrongDatabase where these differ, StoreUnavailable."""
+    Raises WrongDatabase where these differ, NotDivided where it will be, StoreUnavailable."""
     row = await asked(main.fetchrow(SQL["shard_layout"]))
     divided = 0 if row is None else row["count"]
     # Twice as many are named from before they are added until they are: see `moving`.
@@ -251,10 +251,23 @@ async def check_layout(main: "Asked", count: int) -> "Record | None":
         raise WrongDatabase(
             f"SHARD_URLS names {count} shards; this index is divided over {total_of(row)}"
         )
+    if not await asked(main.fetchval(SQL["has_segments"])):
+        raise NotDivided()
     raise WrongDatabase(
         "SHARD_URLS: this index has its readings in DATABASE_URL; to divide it, rebuild it: "
         "`corechain indexer rebuild`"
     )
+
+
+def another_one(number: int, claimed: "Record | None", layout: UUID) -> WrongDatabase:
+    """What is named for a shard says that it is another one, of this index or another."""
+    said = f"SHARD_URLS: what is named for shard {number} is another one"
+    if claimed is not None and claimed["layout"] == layout:
+        said += (
+            f", shard {claimed['number']} of this index: the order was changed, or a database is "
+            "named twice"
+        )
+    return WrongDatabase(said)
 
 
 async def check_divided(main: "Asked", shards: Shards | None) -> None:

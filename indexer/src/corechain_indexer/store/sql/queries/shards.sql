@@ -1,6 +1,9 @@
 -- name: shard_layout
 select id, count, step from shard_layout
 
+-- name: has_segments
+select exists (select from segment)
+
 -- name: keep_layout
 -- Who writes or drops segments keeps the layout as it is until the end of the transaction. Read it after this.
 select pg_advisory_xact_lock_shared(hashtextextended('corechain shard layout', 0))

@@ -1,6 +1,19 @@
 -- name: claim_shard
 insert into shard (number, layout) values ($1, $2) on conflict do nothing
 
+-- name: named_before
+-- Which other place of the settings leads to this database, as that place's connection says by a lock (the next query).
+-- Two schemas of one database are two.
+select objid::int as place
+  from pg_locks
+ where locktype = 'advisory' and objsubid = 2
+   and classid = ($1::int # hashtext(coalesce(current_schema(), '')))::oid
+   and database = (select oid from pg_database where datname = current_database())
+ order by objid limit 1
+
+-- name: name_database
+select pg_advisory_lock($1::int # hashtext(coalesce(current_schema(), '')), $2::int)
+
 -- name: claimed_shard
 select number, layout, count from shard
 
