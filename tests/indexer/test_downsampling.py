@@ -91,7 +91,7 @@ def test_what_is_coarser_is_kept_as_long_or_longer() -> None:
     assert of(KEEP_DAYS="30, 90,730,0").influx_kept_s == [2_592_000, 7_776_000, 63_072_000, 0]
     for wrong, why in (
         ("90,30,730,0", "as long, or longer"), ("0,30,0,0", "as long, or longer"),
-        ("2,30,0,0", "3 days"), ("30,90", "match"),
+        ("2,30,0,0", "3 days"), ("30,90", "as 30,90,730,0"),
     ):  # fmt: skip
         with pytest.raises(InvalidSetting, match=why):
             of(KEEP_DAYS=wrong)

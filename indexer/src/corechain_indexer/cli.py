@@ -20,7 +20,7 @@ from corechain.service.command import (
 from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
 from corechain.versions import version_option
-from corechain_indexer.settings import load_settings
+from corechain_indexer.settings import Settings, load_settings
 
 commands = typer.Typer(help="Mirror of the chain and query API.", no_args_is_help=True)
 
@@ -278,10 +278,12 @@ def setup(
     its first user. Tokens are written into the folder and shown nowhere.
     """
     from corechain.protocol.errors import CoreChainError
+    from corechain_indexer.influx_settings import load_setup_settings
     from corechain_indexer.influx_setup import EXPORTER, READER, set_up
 
     try:
-        settings = load_settings()  # not the deployment: contracts may come later
+        # Nothing of chain and index: both may come later.
+        settings = load_setup_settings(Settings)
     except InvalidSetting as error:
         refuse(error, WRONG_SETTING)
     configure_logs(settings.log_level)
@@ -290,6 +292,8 @@ def setup(
     said: list[str] = []
     try:
         set_up(settings, folder, said, check=check, shorten=shorten)
+    except InvalidSetting as error:
+        refuse(error, WRONG_SETTING)
     except (CoreChainError, OSError) as error:
         which = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
         refuse(CoreChainError(f"{which}{error}"), FAILED)

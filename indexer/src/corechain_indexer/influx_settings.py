@@ -3,15 +3,16 @@
 import math
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from corechain.service.settings import NodeUrls, ServiceSettings, listed, urls_in
+from corechain.service.settings import NodeUrls, ServiceSettings, listed, load, urls_in
 
 SHORTEST_KEPT_DAYS = 3
 """A day in InfluxDB is made of its hours when it has ended, and the hours of readings; one more day
 for what was away meanwhile."""
 
 
-class InfluxSettings(ServiceSettings):
+class InfluxLayout(ServiceSettings):
     """Where readings are copied to, how they are made coarser there, how long they are kept."""
 
     influx_url: NodeUrls | None = Field(
@@ -19,33 +20,19 @@ class InfluxSettings(ServiceSettings):
         description="InfluxDB 2 that verified readings are copied to; several, each of which gets "
         "all, comma separated",
     )
-    influx_token: SecretStr = Field(
-        SecretStr(""), description="token of InfluxDB; of several, one each, comma separated"
-    )
     influx_org: str = Field("corechain", description="organisation in InfluxDB")
     influx_bucket: str = Field("corechain", description="bucket in InfluxDB")
-    influx_reads: bool = Field(
-        False, description="whether `/v1/series` reads from InfluxDB; Postgres is faster"
-    )
     influx_keep_days: str = Field(
         "0,0,0,0",
         pattern=r"^\d{1,5}(\s*,\s*\d{1,5}){3}$",
         description="days that `corechain indexer influx setup` has InfluxDB keep readings, "
-        "minutes, hours and days; 0: for ever",
+        "minutes, hours and days, as 30,90,730,0; 0: for ever",
     )
     influx_downsamples: bool = Field(
         False,
         description="whether InfluxDB has downsampled buckets that the mirror keeps exact; "
         "`corechain indexer influx setup` makes them",
     )
-
-    @field_validator("influx_token")
-    @classmethod
-    def _a_token_each(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
-        urls = urls_in(info.data.get("influx_url") or SecretStr(""))
-        if len(listed(value.get_secret_value())) not in (0, 1, len(urls)):
-            raise ValueError("takes one token, or one for each URL of INFLUX_URL")
-        return value
 
     @field_validator("influx_keep_days")
     @classmethod
@@ -62,12 +49,61 @@ class InfluxSettings(ServiceSettings):
         return [] if self.influx_url is None else urls_in(self.influx_url)
 
     @property
-    def influx_tokens(self) -> list[str]:
-        """One a URL."""
-        found = listed(self.influx_token.get_secret_value()) or [""]
-        return found if len(found) > 1 else found * len(self.influx_urls)
-
-    @property
     def influx_kept_s(self) -> list[int]:
         """How long readings, minutes, hours and days are kept, in seconds; 0 for ever."""
         return [86_400 * int(days) for days in listed(self.influx_keep_days)]
+
+
+class InfluxSettings(InfluxLayout):
+    """And by what right."""
+
+    influx_token: SecretStr = Field(
+        SecretStr(""),
+        description="token of InfluxDB; of several, one each in the order of INFLUX_URL, comma "
+        "separated, or one that all of them know",
+    )
+    influx_reads: bool = Field(
+        False, description="whether `/v1/series` reads from InfluxDB; Postgres is faster"
+    )
+
+    @field_validator("influx_token")
+    @classmethod
+    def _a_token_each(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        urls = urls_in(info.data.get("influx_url") or SecretStr(""))
+        tokens = _tokens_in(value)
+        if len(tokens) not in (0, 1, len(urls)):
+            raise ValueError("takes one token, or one for each URL of INFLUX_URL")
+        # As `setup` leaves them when it was refused by a server: each place is a server's.
+        for number, token in enumerate(tokens, 1):
+            if not token:
+                raise ValueError(
+                    f"has no token of InfluxDB {number}: `corechain indexer influx setup` makes it"
+                )
+        return value
+
+    @property
+    def influx_tokens(self) -> list[str]:
+        """One a URL."""
+        found = _tokens_in(self.influx_token) or [""]
+        return found if len(found) > 1 else found * len(self.influx_urls)
+
+
+def _tokens_in(value: SecretStr) -> list[str]:
+    """By their places, blank ones too; none of a text that is blank."""
+    text = value.get_secret_value().strip()
+    return [token.strip() for token in text.split(",")] if text else []
+
+
+class SetupSettings(InfluxLayout):
+    """What `corechain indexer influx setup` reads. Not the tokens: it makes them."""
+
+    model_config = SettingsConfigDict(env_prefix="INDEXER_")
+
+    log_level: str = Field(
+        "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+
+
+def load_setup_settings(all_of_them: type[BaseSettings]) -> SetupSettings:
+    """Of an environment that may have any of the indexer's settings. Raises InvalidSetting."""
+    return load(SetupSettings, among=all_of_them)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from corechain.http import client
 from corechain.protocol.errors import CoreChainError
 from corechain.service.reasons import reason_of, without_addresses
+from corechain.service.settings import InvalidSetting
 from corechain_indexer.errors import (
     AdminTokenMissing,
     AdminTokenRefused,
@@ -22,7 +23,7 @@ from corechain_indexer.errors import (
     SeriesUnavailable,
     SetupRefused,
 )
-from corechain_indexer.settings import Settings
+from corechain_indexer.influx_settings import InfluxLayout
 from corechain_indexer.store.tiers import DAY_S, TIERS, task, task_name
 
 if TYPE_CHECKING:
@@ -55,7 +56,19 @@ class SecretFiles:
             found = [part.strip() for part in (self.folder / name).read_text().split(",")]
         except FileNotFoundError:
             found = []
-        return (found + [""] * self.servers)[: self.servers]
+        return found + [""] * (self.servers - len(found))
+
+    def check(self) -> None:
+        """Raises InvalidSetting where a file has secrets of more servers: which of them is one that
+        is named, nobody knows, and written anew the others' would be lost."""
+        for name in (ADMIN, PASSWORD, EXPORTER, READER):
+            held = len(self.read(name))
+            if held > self.servers:
+                raise InvalidSetting(
+                    f"{self.folder / name} is of {held} servers, and INDEXER_INFLUX_URL names "
+                    f"{self.servers}: name all of them, take out what is of the others, or use "
+                    "another folder (--secrets)"
+                )
 
     def write(self, name: str, number: int, secret: str) -> None:
         held = self.read(name)
@@ -119,7 +132,7 @@ class ServerSetup:
     """One server. `said` gets a sentence for each thing that differed, and what was done."""
 
     admin: InfluxAdmin
-    settings: Settings
+    settings: InfluxLayout
     files: SecretFiles
     number: int
     check: bool = False
@@ -281,7 +294,7 @@ def _permissions(org: str, rights: set[tuple[str, str | None]]) -> list[Mapping[
 
 
 def set_up(
-    settings: Settings,
+    settings: InfluxLayout,
     folder: Path,
     said: list[str],
     *,
@@ -289,9 +302,11 @@ def set_up(
     shorten: bool = False,
 ) -> None:
     """Adds to `said` what differed, a sentence each; with `check` nothing is changed. Raises what
-    `ServerSetup.run` raises, after those sentences that it got to, with a note of which server."""
+    `ServerSetup.run` raises, after those sentences that it got to, with a note of which server;
+    InvalidSetting, as `SecretFiles.check`, before anything."""
     urls = settings.influx_urls
     files = SecretFiles(folder, len(urls))
+    files.check()
     for number, url in enumerate(urls):
         with client(url, base_url=url, timeout=TIMEOUT_S) as http:
             server = ServerSetup(InfluxAdmin(http), settings, files, number, check, shorten, said)

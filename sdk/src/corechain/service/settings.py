@@ -191,9 +191,13 @@ def _is_secret(kind: type[BaseSettings], field: str) -> bool:
 
 
 def _values(
-    kind: type[BaseSettings], prefix: str, environment: Mapping[str, str]
+    kind: type[BaseSettings],
+    prefix: str,
+    environment: Mapping[str, str],
+    among: type[BaseSettings],
 ) -> dict[str, str]:
-    """The values of the settings by field name. Raises InvalidSetting for a name that is none."""
+    """The values of the settings by field name, without those that only `among` has. Raises
+    InvalidSetting for a name that is none."""
     found: dict[str, str] = {}
     for variable, value in environment.items():
         if not variable.upper().startswith(prefix):
@@ -208,8 +212,8 @@ def _values(
             if prefix + field.upper() in environment:
                 raise InvalidSetting(f"{variable} and {prefix}{field.upper()} are both set")
             found[field] = _from_file(variable, value, _is_secret(kind, field))
-        else:
-            raise InvalidSetting(_unknown(kind, variable, field))
+        elif {name.lower(), field}.isdisjoint(among.model_fields):
+            raise InvalidSetting(_unknown(among, variable, field))
     return found | _opened(found, prefix)
 
 
@@ -336,14 +340,19 @@ class TraceSettings(ServiceSettings):
         return OtlpTraces(url, self.traces_ratio, service, version("corechain"), told)
 
 
-def load(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
+def load(
+    kind: type[S],
+    environment: Mapping[str, str] = os.environ,
+    among: type[BaseSettings] | None = None,
+) -> S:
     """The settings of this process, from `PREFIX_NAME`, or from the file `PREFIX_NAME_FILE` names.
+    A command that needs a few of a service's settings leaves alone what else is `among` them.
 
     Raises InvalidSetting with one sentence, without any value.
     """
     prefix = str(kind.model_config.get("env_prefix", ""))
     try:
-        return kind(**_values(kind, prefix, environment))  # type: ignore[arg-type]
+        return kind(**_values(kind, prefix, environment, among or kind))  # type: ignore[arg-type]
     except ValidationError as error:
         raise InvalidSetting(_sentence(kind, prefix, error)) from None
 
