@@ -77,7 +77,7 @@ def cut(path: Path) -> None:
 
 def another(path: Path) -> None:
     """What is whole and is another batch's."""
-    path.write_bytes(next(p for p in path.parent.iterdir() if p != path).read_bytes())
+    path.write_bytes(next(p for p in path.parent.glob("*.ccdf") if p != path).read_bytes())
 
 
 def turn_a_byte(path: Path) -> None:

@@ -186,6 +186,23 @@ async def test_a_damaged_copy_of_an_earlier_backup_is_made_anew(
     assert check(second, None).batches == check(first, None).batches == 2
 
 
+@pytest.mark.parametrize("torn", [b"", b"no sum", b"\xff\n" + b"0" * 64 + b"  00.ccdf\n"])
+async def test_checksums_that_are_lost_or_wrong_cost_nothing_but_time(
+    backups: Backups, tmp_path: Path, torn: bytes
+) -> None:
+    await fill(backups)
+    first = await backups.take(tmp_path / "backups")
+    sums = first.parent / "files" / "SHA256SUMS"
+    written = sums.read_text()
+    for line in written.splitlines():
+        digest, name = line.split("  ")
+        assert tables.digest_of(sums.with_name(name)) == digest
+    sums.write_bytes(torn)
+    turn_a_byte(next(sums.parent.glob("*.ccdf")))
+    assert check(await backups.take(first.parent), None).batches == 2
+    assert set(written.splitlines()) <= set(sums.read_text().splitlines())
+
+
 @pytest.mark.parametrize("damage", [cut, turn_a_byte, another])
 async def test_a_damaged_data_file_of_the_relayer_is_named_and_not_copied(
     backups: Backups, tmp_path: Path, damage: Callable[[Path], object]

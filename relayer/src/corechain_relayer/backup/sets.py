@@ -12,7 +12,7 @@ from corechain.deployment import Deployment
 from corechain.protocol.batch import lane_of, number_of
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.aggregator.files import data_path, sync_folder
-from corechain_relayer.backup.data_files import copy_missing, damage_of
+from corechain_relayer.backup.data_files import copy_missing, damage_of, read_sums, write_sums
 from corechain_relayer.backup.manifest import (
     FILES,
     FORMAT,
@@ -88,7 +88,12 @@ class Backups:
     def _take_files(self, target: Path, commitments: Iterable[bytes]) -> None:
         """Copies those that no earlier set has brought, or whose copy is damaged."""
         target.mkdir(mode=0o700, exist_ok=True)
-        if wrong := copy_missing(self.data_dir, target, commitments):
+        known = read_sums(target)
+        sums = dict(known)
+        wrong = copy_missing(self.data_dir, target, commitments, sums)
+        if sums != known:
+            write_sums(target, sums)
+        if wrong:
             raise DataFilesDamaged(wrong)
 
     def _manifest(self, name: str, taken: Taken, with_files: bool) -> Manifest:
@@ -127,7 +132,7 @@ class Backups:
     def _restore_files(self, folder: Path, manifest: Manifest) -> None:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         source, wanted = folder.parent / FILES, commitments_in(folder, manifest)
-        if wrong := copy_missing(source, self.data_dir, wanted):
+        if wrong := copy_missing(source, self.data_dir, wanted, read_sums(source)):
             raise BackupDamaged(wrong)  # since it was checked
 
 
