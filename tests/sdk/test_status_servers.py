@@ -94,7 +94,7 @@ def test_who_says_nothing_is_not_waited_for(
         ask(kind, silent)
 
 
-@pytest.mark.parametrize("kind", ["patroni", "etcd", "kafka", "postgres"])
+@pytest.mark.parametrize("kind", ["patroni", "etcd", "kafka", "mqtt", "postgres"])
 def test_somebody_else_at_the_port_is_not_taken_for_it(
     kind: str, valkey_server: ValkeyServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

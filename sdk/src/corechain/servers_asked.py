@@ -1,7 +1,8 @@
 """Servers that are not ours, asked how they are in their own words: a socket and no driver.
 
 Sources: PostgreSQL's protocol ("SSL Session Encryption"), Patroni's REST API, etcd's `/health`,
-the Redis protocol (`INFO`), Kafka's protocol (ApiVersions, Metadata version 1).
+the Redis protocol (`INFO`), Kafka's protocol (ApiVersions, Metadata version 1), MQTT 3.1.1
+(sections 3.1 and 3.2).
 """
 
 import http.client
@@ -23,6 +24,10 @@ _SSL_REQUEST = struct.pack(">ii", 8, 80877103)
 _API_VERSIONS = struct.pack(">ihhih", 10, 18, 0, 1, -1)
 _METADATA = struct.pack(">ihhihi", 14, 3, 1, 2, -1, -1)
 """Length, key, version, correlation, no client id, all topics."""
+
+_MQTT_CONNECT = bytes.fromhex("100c 0004 4d515454 04 02 003c 0000")
+"""Version 3.1.1, a clean session, 60 s, no client id: nothing of it stays at the broker."""
+_MQTT_CONNACK = 0x20
 
 
 class NotAnswering(TransportError):
@@ -160,6 +165,14 @@ def _kafka(port: int) -> Said:
     return Said(f"{brokers} brokers, {short} of {total} partitions under-replicated", not short)
 
 
+def _mqtt(port: int) -> Said:
+    said = _talk(port, _MQTT_CONNECT, lambda said: len(said) >= 4)
+    if said[0] != _MQTT_CONNACK:
+        raise NotAnswering("it does not speak MQTT")
+    # Who refuses strangers works: the relayer has a password, or a certificate.
+    return Said("takes connections" if said[3] == 0 else f"answers, refuses strangers ({said[3]})")
+
+
 def _http(port: int) -> Said:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=LIMIT_S)
     try:
@@ -179,6 +192,7 @@ KINDS: Mapping[str, Callable[[int], Said]] = {
     "pgbouncer": _speaks_postgres,
     "valkey": _valkey,
     "kafka": _kafka,
+    "mqtt": _mqtt,
     "nginx": _http,
     "influxdb": _http,
 }

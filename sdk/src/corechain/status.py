@@ -29,6 +29,7 @@ ADVICE = {
     "patroni": "its log; `patronictl list`: docs/postgres.md",
     "etcd": "start it: two of three have to live",
     "kafka": "start the broker that is away; copies catch up by themselves",
+    "mqtt": "start the broker: devices and relayer connect again by themselves",
     "valkey": "start it: what was acknowledged is in its append-only file",
     "pgbouncer": "start it: services go through the others meanwhile",
     "postgres": "start it: services wait and go on by themselves",

@@ -2,6 +2,7 @@
 
 given a network with MQTT
   its broker speaks it, and the gateway's process has the role and the address
+  `corechain status` has a row for the broker
 given a machine without Mosquitto
   the broker from npm is taken, in its version
 """
@@ -16,6 +17,8 @@ from corechain.devnet.errors import MissingProgram
 from corechain.devnet.mosquitto import MOSQUITTO_VARIABLE, find_mosquitto
 from corechain.devnet.network import Network
 from corechain.devnet.settings import Ports
+from corechain.servers_asked import ask
+from corechain.status import find_places
 from relayer.mqtt.devices import Station
 
 
@@ -32,6 +35,9 @@ def test_a_network_with_mqtt_has_a_broker_and_a_gateway_with_its_address(
         with Station(network.ports.mqtt, "corechain/v1", "roof", broker.version) as station:
             station.post(b"{}", station.topic("answers"))
             assert station.answer().document == {}
+        servers = find_places(network.home, {}).servers
+        assert servers[broker.server.name] == ("mqtt", network.ports.mqtt)
+        assert ask(*servers[broker.server.name]).detail == "takes connections"
     assert "mqtt" in network.parts["gateway"]
 
 

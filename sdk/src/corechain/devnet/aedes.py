@@ -43,7 +43,7 @@ def find_aedes() -> tuple[Path, Path]:
 class AedesServer(Server):
     """A broker of MQTT 3.1.1, open to everybody on this machine."""
 
-    name = "aedes"
+    name, kind = "aedes", "mqtt"
 
     @property
     def url(self) -> str:

@@ -71,7 +71,7 @@ class MosquittoServer(Server):
     """A broker that keeps sessions and their messages over an orderly stop; after a kill, those of
     a second before it (it writes its file so often)."""
 
-    name = "mosquitto"
+    name, kind = "mosquitto", "mqtt"
     hint = "if its file mosquitto.db is damaged, remove it"
 
     def __init__(
