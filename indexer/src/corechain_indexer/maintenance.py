@@ -11,8 +11,7 @@ from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.chain import ChainStore
 from corechain_indexer.store.mirrored import forget_mirrored
 from corechain_indexer.store.opened import shards_of
-from corechain_indexer.store.shards.databases import check_divided, forget_shards
-from corechain_indexer.store.shards.moving import MOVER, add_shards
+from corechain_indexer.store.shards.databases import MOVER, check_divided, forget_shards
 
 log = structlog.get_logger(__name__)
 
@@ -49,6 +48,9 @@ async def more_shards(
     """Divides the index over all shards that SHARD_URLS names, twice as many as it has; goes on
     where a run before was ended; with `abort` takes back what was begun. False where there was
     nothing to do. Raises WriterLockHeld while another does so, WrongDatabase, StoreUnavailable."""
+    # On first use: it takes numpy, which the mirror starts without.
+    from corechain_indexer.store.shards.moving import add_shards
+
     async with writer(settings.session_url, MOVER) as connection:
         await migrate(settings.session_url, MIGRATIONS)
         shards = shards_of(settings)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from corechain_indexer.store import Asked
 
 T = TypeVar("T")
+MOVER = "corechain shards"
+"""Name of the lock that whoever changes the number of shards has."""
 DEVICES_AT_ONCE = 10_000
 DIVIDED = "CC001"
 """SQLSTATE of a shard that is asked by who divides by fewer: `divided_by` of its SQL."""

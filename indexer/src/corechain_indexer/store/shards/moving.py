@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from corechain.service.database import Conn
 
-MOVER = "corechain shards"
-"""Name of the lock that whoever changes the number of shards has."""
 AT_ONCE = 10
 """Batches copied in one transaction, under their locks: some megabytes each at the most."""
 START = (-1, -(1 << 63))
