@@ -113,6 +113,19 @@ def ensure(folder: Path, package: str = PACKAGE, program: Path = PROGRAM) -> str
     return "" if (folder / program).is_file() else said or "the package has no program"
 
 
+def ensure_in(folder: Path, package: str, program: Path, name: str) -> int:
+    """The exit code of a command that has a package of Debian's in a folder of ours."""
+    if (folder / program).is_file():
+        return 0
+    print(f"· {name}")
+    folder.mkdir(parents=True, exist_ok=True)
+    said = ensure(folder, package, program)
+    if said:
+        print(f"! {name}Missing: {said}; to have it: apt install {package}", file=sys.stderr)
+        return 1
+    return 0
+
+
 def main() -> int:
     places = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/usr/local/sbin"))
     if shutil.which(PACKAGE, path=places) or (FOLDER / PROGRAM).is_file():

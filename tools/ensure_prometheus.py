@@ -4,27 +4,14 @@ From Debian's packages, unpacked into our folder in the way of ensure_mosquitto.
 and nothing is installed. There is no wheel of them. apt checks the packages' sums and signatures.
 """
 
-import sys
 from pathlib import Path
 
-from ensure_mosquitto import ROOT, ensure
+from ensure_mosquitto import ROOT, ensure_in
 
 FOLDER = ROOT / ".corechain" / "prometheus"
 PROGRAM = Path("usr") / "bin" / "prometheus"
 """promtool, of the same package, lies beside it."""
 
 
-def main() -> int:
-    if (FOLDER / PROGRAM).is_file():
-        return 0
-    print("· Prometheus")
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    said = ensure(FOLDER, "prometheus", PROGRAM)
-    if said:
-        print(f"! PrometheusMissing: {said}; to have it: apt install prometheus", file=sys.stderr)
-        return 1
-    return 0
-
-
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ensure_in(FOLDER, "prometheus", PROGRAM, "Prometheus"))

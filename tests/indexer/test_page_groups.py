@@ -13,7 +13,7 @@ given a replica that went away
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import asyncpg
 import msgspec
@@ -30,6 +30,7 @@ from corechain_indexer.store.page_columns import PageColumns
 from corechain_indexer.store.page_groups import LARGE, Pages
 from corechain_indexer.store.pages import PageOf, cursor_of, page_rows
 from corechain_indexer.store.replica import Replica, ReplicaReads
+from indexer.asked import AskedPool
 from indexer.test_segments import DEVICES, MAX_TIME, keep
 
 if TYPE_CHECKING:
@@ -39,16 +40,8 @@ SINGLE, RUNS, ABSENT = DEVICES
 DAYS = range(5)
 
 
-class Counted:
-    """A pool that keeps the statements that it was asked."""
-
-    def __init__(self, pool: Any) -> None:
-        self.pool = pool
-        self.asked: list[str] = []
-
-    async def fetch(self, query: str, *arguments: Any) -> Any:
-        self.asked.append(query)
-        return await self.pool.fetch(query, *arguments)
+class Counted(AskedPool):
+    """How its questions were asked."""
 
     @property
     def together(self) -> int:

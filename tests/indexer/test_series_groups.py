@@ -11,7 +11,7 @@ given a device whose runs, or whose merged days, a bucket cuts
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -21,6 +21,7 @@ from corechain_indexer.store import MIGRATIONS, SQL
 from corechain_indexer.store.replica import Replica, ReplicaReads
 from corechain_indexer.store.series import SegmentSeries
 from corechain_indexer.store.series_groups import SeriesGroups
+from indexer.asked import AskedPool
 from indexer.test_segments import DEVICES, MAX_TIME, keep, kept
 
 if TYPE_CHECKING:
@@ -31,16 +32,8 @@ DAY_S, HOUR_S = 86_400, 3_600
 DAYS = range(5)
 
 
-class Counted:
-    """A pool that keeps the statements that it was asked."""
-
-    def __init__(self, pool: Any) -> None:
-        self.pool = pool
-        self.asked: list[str] = []
-
-    async def fetch(self, query: str, *arguments: Any) -> Any:
-        self.asked.append(query)
-        return await self.pool.fetch(query, *arguments)
+class Counted(AskedPool):
+    """How its questions were asked."""
 
     @property
     def counts(self) -> tuple[int, int]:
