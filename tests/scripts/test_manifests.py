@@ -7,12 +7,9 @@ given each overlay, built as an operator builds it
   it is probed, bounded, spread, kept by a budget, and has no right that it does not need
   what it mounts and refers to is there, or is a secret that the operator's page names
   what scales is scaled by one alone, and lanes are the same everywhere
-given the alerts
-  each asks for metrics that there are, and has its page
 """
 
 import copy
-import re
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,13 +32,10 @@ from corechain.deployment import load_deployment
 from corechain.service.settings import InvalidSetting, load
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.following import Role as IndexerRole
-from corechain_indexer.metrics import Metrics as IndexerMetrics
 from corechain_indexer.settings import Settings as IndexerSettings
-from corechain_relayer.bridge.metrics import Metrics as BridgeMetrics
 from corechain_relayer.bridge.settings import Settings as BridgeSettings
 from corechain_relayer.bus.kafka.address import parse_address
 from corechain_relayer.bus.keys import GROUP, lane_keys
-from corechain_relayer.metrics import Metrics as RelayerMetrics
 from corechain_relayer.roles import Role as RelayerRole
 from corechain_relayer.settings import Settings as RelayerSettings
 
@@ -399,31 +393,3 @@ def test_the_lag_that_aggregators_are_scaled_by_is_that_of_their_group() -> None
     assert {one["metadata"]["consumerGroup"] for one in spec["triggers"]} == {GROUP}
     formula = spec["advanced"]["scalingModifiers"]["formula"]
     assert set(formula.split(" + ")) == {one["name"] for one in spec["triggers"]}
-
-
-# ------------------------------------------------------------------ alerts
-
-
-def _alerts() -> list[Document]:
-    rules = Site("public").named("PrometheusRule", "corechain")["spec"]["groups"]
-    return [rule for group in rules for rule in group["rules"]]
-
-
-def test_each_alert_asks_for_metrics_that_there_are() -> None:
-    registries = [RelayerMetrics().registry, IndexerMetrics().registry, BridgeMetrics().registry]
-    families = [family for registry in registries for family in registry.collect()]
-    ends = ("", "_total", "_bucket", "_sum", "_count")
-    known = {family.name + end for family in families for end in ends}
-    for alert in _alerts():
-        asked = set(re.findall(r"corechain_\w+", alert["expr"]))
-        assert asked, alert["alert"]
-        assert asked <= known, alert["alert"]
-
-
-def test_each_alert_has_its_runbook_and_each_runbook_its_alert() -> None:
-    page = (OPERATORS / "alerts.md").read_text()
-    headings = re.findall(r"^### (\w+)$", page, re.MULTILINE)
-    assert headings == [alert["alert"] for alert in _alerts()]
-    for alert in _alerts():
-        anchor = f"docs/operators/alerts.md#{alert['alert'].lower()}"
-        assert alert["annotations"]["runbook"] == anchor

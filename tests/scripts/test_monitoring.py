@@ -3,6 +3,7 @@
 given the alert rules
   the file for one host says what the manifest says
   each alert has a test that it fires and one that it stays quiet
+  each asks for metrics that there are, and has its page
 given the scrape configuration of one host
   its jobs are the services of compose.yaml, at their ports
 given the dashboards
@@ -32,6 +33,7 @@ from corechain_relayer.bridge.metrics import Metrics as BridgeMetrics
 from corechain_relayer.metrics import Metrics as RelayerMetrics
 
 COLUMNS = 24
+RUNBOOKS = DEPLOY.parent / "docs" / "operators" / "alerts.md"
 
 
 @pytest.mark.parametrize("tool", ["alert_rules", "dashboards"])
@@ -119,3 +121,23 @@ def test_the_dashboards_are_in_the_config_map() -> None:
     assert made["files"] == [f"dashboards/{path.name}" for path in DASHBOARDS]
     # A ConfigMap holds a mebibyte at most.
     assert sum(len(json.dumps(one)) for one in dashboards()) < 1 << 20
+
+
+def test_each_alert_asks_for_metrics_that_there_are() -> None:
+    registries = [RelayerMetrics().registry, IndexerMetrics().registry, BridgeMetrics().registry]
+    families = [family for registry in registries for family in registry.collect()]
+    ends = ("", "_total", "_bucket", "_sum", "_count")
+    known = {family.name + end for family in families for end in ends}
+    for alert in alerts():
+        asked = set(re.findall(r"corechain_\w+", alert["expr"]))
+        assert asked, alert["alert"]
+        assert asked <= known, alert["alert"]
+
+
+def test_each_alert_has_its_runbook_and_each_runbook_its_alert() -> None:
+    page = RUNBOOKS.read_text()
+    headings = re.findall(r"^### (\w+)$", page, re.MULTILINE)
+    assert headings == [alert["alert"] for alert in alerts()]
+    for alert in alerts():
+        anchor = f"docs/operators/alerts.md#{alert['alert'].lower()}"
+        assert alert["annotations"]["runbook"] == anchor
