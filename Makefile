@@ -108,18 +108,19 @@ test: setup ## everything, under 20 minutes on 2 cores
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
 	  else echo "! no geth is built here: NOT run on a second node (make test-geth builds it, with Go)"; fi
 
-# Of the same rank as the services' tests: compilers and models only compute, one after the other, and
-# what is left of them when the others are done has one core of two (they took six minutes more when
-# they were made to wait).
+# Compilers and models only compute, one after the other, and what is left of them when the others are
+# done has one core of two (they took six minutes more when they were made to wait).
 test-solidity:
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-contracts
 
 # In one run, so that nobody waits at the end of a part for its longest file: the longest begin first,
 # tests/support/costs.py. Four processes for two cores: most of these tests wait for servers.
+# A little behind the others: the Solidity compiler is one thread of six minutes that much waits for,
+# and with a third of a core it ended when all of these had ended.
 test-services:
 	@echo "· protocol, sdk, relayer, indexer, deployment, the whole network"
-	@$(RUN) $(PYTEST) $(UNITS) $(NETWORKS) $(SPREAD)
+	@$(RUN) nice -n 5 $(PYTEST) $(UNITS) $(NETWORKS) $(SPREAD)
 
 test-contracts: $(SETUP) ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"

@@ -127,7 +127,9 @@ async def test_a_page_of_single_readings_is_read_from_the_index_alone(database: 
         page = PageOf(device, 1, 0, 10**9)
         assert len(await readings_page(pool, page, 101)) == 101
         scans = await segment_scans(pool, SQL["reading_segments"], *page_arguments(page, 101))
-        # It is gone through twice: to see how far, and to read so far.
+        # It is gone through twice: to see how far, and to read so far. (Merged days would be looked
+        # up by a third, which is never begun: there are none.)
+        scans = [scan for scan in scans if scan["Actual Loops"]]
         assert len(scans) == 2
         for scan in scans:
             assert (scan["Node Type"], scan["Heap Fetches"]) == ("Index Only Scan", 0)

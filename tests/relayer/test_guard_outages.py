@@ -71,7 +71,7 @@ async def guarding(
         await relayer.prepare([Role.GUARD])
         await relayer.migrate()
         async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
-            loops = [group.create_task(loop) for loop in relayer.guard(key)]
+            loops = [group.create_task(loop()) for loop in relayer.guard(key)]
             while dies or challenger.is_open(demand_id):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)  # time to do something twice
