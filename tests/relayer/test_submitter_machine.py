@@ -1,4 +1,4 @@
-"""The submitter's plan against a model chain that drops and reorganises, and a process that dies.
+"""The submitter's decisions on a model chain that drops and reorganises, and a process that dies.
 
 given intents in a journal, several in flight, and a key that somebody else uses by hand, too
   when anything happens between any two writes or sends (crash, dropped transaction, reorg, fee
@@ -22,6 +22,19 @@ from hypothesis.stateful import (
     rule,
 )
 
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain_relayer.submitter.decide import Look, decide
+from corechain_relayer.submitter.memory import (
+    WOULD_REVERT,
+    Ended,
+    Memory,
+    NotSigned,
+    Outcome,
+    Refused,
+    Signed,
+    Taken,
+    learn,
+)
 from corechain_relayer.submitter.plan import (
     Action,
     Attempt,
@@ -37,7 +50,6 @@ from corechain_relayer.submitter.plan import (
     Send,
     Sign,
     State,
-    plan,
 )
 from relayer.model_chain import FOREIGN, NOTHING, ModelChain
 
@@ -61,7 +73,7 @@ class SubmitterMachine(RuleBasedStateMachine):
         self.chain = ModelChain()
         self.journal: dict[int, Row] = {}
         self.sent: list[Attempt] = []
-        self.urgent: set[bytes] = set()
+        self.memory = Memory()
         self.now = 1000.0
         self.signed = 0
         self.sealed = 0
@@ -138,7 +150,7 @@ class SubmitterMachine(RuleBasedStateMachine):
     @rule(writes=st.integers(0, 9))
     def the_submitter_works_and_dies_after_some_writes(self, writes: int) -> None:
         self.work(writes)
-        self.urgent.clear()  # memory is lost, the journal is not
+        self.memory = Memory()  # it is lost, the journal is not
 
     @rule()
     def the_submitter_works(self) -> None:
@@ -153,7 +165,8 @@ class SubmitterMachine(RuleBasedStateMachine):
         used = {a.nonce for row in taken for a in (*row.old, *row.intent.attempts)}
         above = range(view.count, view.count + len(used) + 1 + self.policy.in_flight)
         free = [nonce for nonce in above if nonce not in used][: self.policy.in_flight + 1]
-        actions = plan(open_intents, view, self.policy, self.now, free, set(self.urgent))
+        look = Look(open_intents, view, free, self.policy)
+        self.memory, actions = decide(self.memory, look, self.now)
         left = self.do_what_concerns_one(actions, writes)
         left = self.sign_all([a for a in actions if isinstance(a, Sign)], left)
         sends = [a for a in actions if isinstance(a, Send)]
@@ -198,6 +211,9 @@ class SubmitterMachine(RuleBasedStateMachine):
             elif row.confirmed.number <= self.final:
                 self.keep(row.intent, state=State.FINAL)
 
+    def learn(self, outcome: Outcome) -> None:
+        self.memory = learn(self.memory, outcome, self.now)
+
     def act(self, action: Action) -> None:
         match action:
             case Confirm(intent, receipt):
@@ -224,6 +240,7 @@ class SubmitterMachine(RuleBasedStateMachine):
     def confirm(self, intent: Intent, block: BlockId) -> None:
         self.keep(intent, state=State.CONFIRMED, spent=None)
         self.journal[intent.id].confirmed = block
+        self.learn(Ended(intent.id))
 
     def adopt(self, intent: Intent) -> bool:
         """The contract is asked whether it is done, by whatever transaction."""
@@ -257,7 +274,8 @@ class SubmitterMachine(RuleBasedStateMachine):
         if not intent.attempts and self.adopt(intent):
             return False
         if self.chain.refusing and intent.calldata != NOTHING:
-            return False  # the estimate fails
+            self.learn(NotSigned(intent.id, WOULD_REVERT, "the contract is paused"))
+            return False
         if intent.state is State.QUEUED and intent.calldata != NOTHING:
             # What fills a gap is needed whatever the window holds.
             pending = [i for i in self.ours() if i.state is State.PENDING]
@@ -267,14 +285,23 @@ class SubmitterMachine(RuleBasedStateMachine):
         attempts = (*intent.attempts, attempt)
         self.keep(intent, state=State.PENDING, nonce=nonce, attempts=attempts)
         self.signed_now.append(intent.id)
+        self.learn(Signed(intent.id, intent.attempts[-1].hash if intent.attempts else None))
         return True
 
     def send(self, intent: Intent, attempt: Attempt, answer_is_kept: bool) -> None:
         said = self.chain.submit(attempt)
         self.sent.append(attempt)
-        if "underpriced" in said or "base fee" in said:
-            self.urgent.add(attempt.hash)
-        elif answer_is_kept and said != "nonce too high":
+        failure = None if said == "accepted" else classify_rpc_failure(said)
+        if failure in (None, RpcFailure.ALREADY_KNOWN, RpcFailure.NONCE_TOO_LOW):
+            self.taken(intent, attempt, answer_is_kept)
+        else:
+            assert failure is not None
+            was_sent = any(a.sent_at for a in intent.attempts)
+            self.learn(Refused(intent.id, attempt.hash, failure, said, was_sent))
+
+    def taken(self, intent: Intent, attempt: Attempt, answer_is_kept: bool) -> None:
+        self.learn(Taken(intent.id))
+        if answer_is_kept:
             sent = replace(attempt, sent_at=self.now)
             others = [sent if a.hash == attempt.hash else a for a in intent.attempts]
             self.keep(intent, attempts=tuple(others))

@@ -9,7 +9,7 @@ import structlog
 from corechain.service.rpc import Block
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.journal import IntentJournal
-from corechain_relayer.submitter.node import Look, Node, id_of
+from corechain_relayer.submitter.node import Node, NodeLook, id_of
 from corechain_relayer.submitter.plan import BlockId, ChainView, Intent
 
 log = structlog.get_logger(__name__)
@@ -46,7 +46,7 @@ class Watch:
     _doubtful: bool = True
     """Whether a reorg may have taken confirmed blocks that were not asked for yet."""
 
-    async def look(self) -> Look | None:
+    async def look(self) -> NodeLook | None:
         """What the node says now; None from one that is behind that which answered before."""
         look = await self.node.look(self.sender)
         head, before = look.head, self._head
@@ -61,7 +61,7 @@ class Watch:
         self._head = head
         return look
 
-    async def review(self, look: Look) -> Reviewed:
+    async def review(self, look: NodeLook) -> Reviewed:
         """Takes back what a reorg took, and makes final what is."""
         taken = self._doubtful and await self._take_back(look.head)
         final, gone = await self._finalize(look.head, look.final)
@@ -102,7 +102,7 @@ class Watch:
             self.metrics.transactions_unconfirmed.inc()
             log.warning("confirmation undone by a reorg", intent=key)
 
-    async def view(self, intents: Sequence[Intent], look: Look) -> ChainView | None:
+    async def view(self, intents: Sequence[Intent], look: NodeLook) -> ChainView | None:
         """What the plan needs; None when the chain changed while it was being looked at."""
         head, count = look.head, look.count
         # Only a nonce that the chain counts is in a block, ours or not.

@@ -9,6 +9,7 @@ from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.finality import Finality
 from corechain.service.rpc import Block, Call, Rpc, to_hex
 from corechain.service.words import fields_of, octets, parse_block, quantity
+from corechain_relayer.submitter.memory import WOULD_REVERT
 from corechain_relayer.submitter.plan import BlockId, Fees, Intent, Receipt
 
 GAS_BUFFER_PERCENT = 125
@@ -53,7 +54,7 @@ def _with_buffer(raw: object) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class NodeLook:
     """What every round asks first: `final` is the newest final block, `count` the sender's nonce in
     the newest block, `suggested` the fees of a new transaction."""
 
@@ -76,7 +77,7 @@ class Node:
     def __post_init__(self) -> None:
         self._finality = Finality(self.confirmations)
 
-    async def look(self, sender: bytes) -> Look:
+    async def look(self, sender: bytes) -> NodeLook:
         """One request where the node takes batches."""
         calls = [
             Call("eth_getBlockByNumber", ("latest", False)),
@@ -92,7 +93,7 @@ class Node:
             raise NodeUnavailable("the node has no latest block")
         head = parse_block(latest)
         final = self._finality.judge(finalized, head).number
-        return Look(head, final, _count(count), self._fees(tip, head))
+        return NodeLook(head, final, _count(count), self._fees(tip, head))
 
     async def count(self, sender: bytes) -> int:
         """Transactions of the sender in blocks: pending ones are ours to know, not the node's."""
@@ -193,7 +194,7 @@ def _call_of(sender: bytes, intent: Intent) -> dict[str, str]:
     return {"from": to_hex(sender), "to": to_hex(intent.target), "data": to_hex(intent.calldata)}
 
 
-WOULD_REVERT, NO_FUNDS, NOT_ESTIMATED = "WouldRevert", "InsufficientFunds", "NotEstimated"
+NO_FUNDS, NOT_ESTIMATED = "InsufficientFunds", "NotEstimated"
 
 
 def refusal_of(error: NodeRefused) -> str:

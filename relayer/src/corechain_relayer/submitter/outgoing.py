@@ -1,17 +1,16 @@
 """Signs and sends for one key, several transactions at a time. The journal has each one first."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused
-from corechain_relayer.errors import TRANSACTION_REFUSED, LaneHalted
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.submitter.held import Held
+from corechain_relayer.submitter.held import say_waits
 from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.memory import NotSigned, Outcome, Refused, Signed, Taken
 from corechain_relayer.submitter.node import Node, refusal_of
 from corechain_relayer.submitter.plan import Attempt, Fill, Intent, Send, Sign, State
 from corechain_relayer.submitter.signer import Signer
@@ -22,22 +21,19 @@ NOTHING = "nothing:"
 """Keys of intents that spend a nonce and do nothing else begin like this."""
 KNOWN = (RpcFailure.ALREADY_KNOWN, RpcFailure.NONCE_TOO_LOW)
 """The node has it, or it is in a block: the receipt will tell, and a later look finds it."""
-NEXT_BLOCK_S = 1.0
-"""Nodes that keep no transaction above a missing nonce are sequencers with fast blocks."""
-
 NotEstimated = tuple[Intent, NodeRefused]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Outgoing:
-    """`urgent`: hashes of attempts whose fee the node called too low."""
+    """`learn`: takes what came of each transaction. `clock`: seconds since 1970."""
 
     journal: IntentJournal
     node: Node
     signer: Signer
     metrics: Metrics
-    held: Held
-    urgent: set[bytes] = field(default_factory=set)
+    learn: Callable[[Outcome], None]
+    clock: Callable[[], float]
 
     async def sign(self, actions: Sequence[Sign]) -> tuple[list[Send], list[NotEstimated]]:
         """Estimates, signs and journals: what is to be sent, and what the node would not estimate.
@@ -55,17 +51,16 @@ class Outgoing:
                 refused.append((intent, gas))
                 blocked |= not intent.attempts
             elif intent.attempts or not blocked:
-                now, nonce, fees = time.time(), action.nonce, action.fees
+                now, nonce, fees = self.clock(), action.nonce, action.fees
                 signed.append((action, self.signer.sign(intent, nonce, fees, gas, now)))
         if signed:
             await self.journal.record([(a.intent, attempt) for a, attempt in signed], sender)
         return [self._signed(action.intent, attempt) for action, attempt in signed], refused
 
     def _signed(self, intent: Intent, attempt: Attempt) -> Send:
-        if intent.attempts:
-            self.urgent.discard(intent.attempts[-1].hash)
-            self.metrics.transactions_bumped.inc()
-        self.held.clear(intent)
+        replaced = intent.attempts[-1].hash if intent.attempts else None
+        self.metrics.transactions_bumped.inc(replaced is not None)
+        self.learn(Signed(intent.id, replaced))
         log.info(
             "transaction signed", intent=intent.key, nonce=attempt.nonce, tx=attempt.hash.hex()
         )
@@ -80,9 +75,10 @@ class Outgoing:
         try:
             gas = await self.node.estimate(sender, nothing)
         except NodeRefused as error:
-            self.held.pause(action.intent, refusal_of(error), error.message)
+            say_waits(action.intent, refusal_of(error), error.message)
+            self.learn(NotSigned(action.intent.id, refusal_of(error), error.message))
             return
-        attempt = self.signer.sign(nothing, action.nonce, action.fees, gas, time.time())
+        attempt = self.signer.sign(nothing, action.nonce, action.fees, gas, self.clock())
         await self.journal.record_new(nothing, sender, attempt)
         log.warning("nonce of nobody filled", nonce=action.nonce, blocked=action.intent.key)
 
@@ -103,13 +99,13 @@ class Outgoing:
                 taken.append(action)
         await self._taken(taken)
         for action, failure, said in refused:
-            await self._refused(action, failure, said)
+            self._refused(action, failure, said)
 
     async def _taken(self, actions: Sequence[Send]) -> None:
         if actions:
-            await self.journal.mark_sent([action.attempt for action in actions], time.time())
+            await self.journal.mark_sent([action.attempt for action in actions], self.clock())
         for action in actions:
-            self.held.clear(action.intent)
+            self.learn(Taken(action.intent.id))
 
     def _say_capped(self, action: Send) -> None:
         if action.capped:
@@ -117,16 +113,8 @@ class Outgoing:
             max_fee = action.attempt.fees.max_fee
             log.warning("the fee cap is reached", intent=action.intent.key, max_fee=max_fee)
 
-    async def _refused(self, action: Send, failure: RpcFailure, said: str) -> None:
-        intent, attempt = action.intent, action.attempt
-        if failure is RpcFailure.FATAL and not any(a.sent_at for a in intent.attempts):
-            # No node has it: another intent may have the nonce, or all of them would wait for it.
-            await self.journal.unbind(intent)
-            why = f"the node refuses its transaction: {said}"
-            await self.held.halt(intent, LaneHalted(intent.key, why, TRANSACTION_REFUSED))
-            return
-        if failure is RpcFailure.UNDERPRICED:
-            self.urgent.add(attempt.hash)
-        pause_s = NEXT_BLOCK_S if failure is RpcFailure.NONCE_TOO_HIGH else self.held.pause_s
-        name = failure.name.title().replace("_", "")
-        self.held.pause(intent, name, f"not sent: {said}", min(pause_s, self.held.pause_s))
+    def _refused(self, action: Send, failure: RpcFailure, said: str) -> None:
+        intent = action.intent
+        was_sent = any(attempt.sent_at for attempt in intent.attempts)
+        say_waits(intent, failure.value, said)
+        self.learn(Refused(intent.id, action.attempt.hash, failure, said, was_sent))

@@ -184,9 +184,38 @@ class Fill:
     fees: Fees
 
 
-Action = Sign | Send | Confirm | Examine | Renew | GiveUp | Fill
+@dataclass(frozen=True, slots=True)
+class Void:
+    """Nobody needs it any more, for good."""
+
+    intent: Intent
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unbind:
+    """No node takes its transaction, none ever had it: free the nonce, and halt the intent."""
+
+    intent: Intent
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recheck:
+    """It is halted because something stands in its place on chain: ask whether that is still so."""
+
+    intent: Intent
+
+
+Action = Sign | Send | Confirm | Examine | Renew | GiveUp | Fill | Void | Unbind | Recheck
 
 FOREIGN = "its nonce was used by a transaction we did not sign"
+
+
+def age(since: float, now: float) -> float:
+    """Seconds from one reading of a clock to another. A clock that was set back makes what it wrote
+    before old, not young: what waits must not wait until the clock is there again."""
+    return abs(now - since)
 
 
 def bumped(old: Fees, suggested: Fees, cap: int) -> Fees | None:
@@ -210,7 +239,7 @@ def _receipt(intent: Intent, view: ChainView) -> Receipt | None:
 def _foreign(intent: Intent, view: ChainView, policy: Policy, now: float) -> list[Action]:
     """A pending intent whose nonce the chain counts as spent, without a receipt of ours."""
     assert intent.nonce is not None
-    if now - intent.attempts[-1].signed_at < policy.lost_after_s:
+    if age(intent.attempts[-1].signed_at, now) < policy.lost_after_s:
         return []
     stands = None if intent.spent is None else view.standing.get(intent.spent)
     seen = stands and intent.spent is not None and intent.spent.number <= view.final_block
@@ -241,12 +270,12 @@ def _chase(
     if newest.sent_at is None and newest.hash not in urgent:
         return [Send(intent, newest)]
     capped = False
-    if may_sign and (newest.hash in urgent or now - newest.signed_at >= policy.bump_after_s):
+    if may_sign and (newest.hash in urgent or age(newest.signed_at, now) >= policy.bump_after_s):
         fees = bumped(newest.fees, view.suggested, policy.max_fee)
         if fees is not None:
             return [Sign(intent, intent.nonce, fees)]
         capped = True
-    if newest.sent_at is None or now - newest.sent_at >= policy.resend_after_s:
+    if newest.sent_at is None or age(newest.sent_at, now) >= policy.resend_after_s:
         return [Send(intent, newest, capped)]
     return []
 
@@ -256,7 +285,7 @@ def _behind_a_gap(
 ) -> Intent | None:
     """A pending intent that has waited for a lower nonce long enough to be sure it is nobody's."""
     above = (i for i in intents if i.nonce is not None and i.nonce > free_nonce)
-    long = (i for i in above if now - i.attempts[0].signed_at >= policy.bump_after_s)
+    long = (i for i in above if age(i.attempts[0].signed_at, now) >= policy.bump_after_s)
     return next(long, None)
 
 

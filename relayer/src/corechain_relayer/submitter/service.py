@@ -1,18 +1,31 @@
 """The submitter's loop: look, plan, act. What it acts on is in the journal first."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from corechain.service.errors import NodeRefused
-from corechain_relayer.errors import KEEPS_REVERTING, OTHER_COMMITMENT, LaneHalted
+from corechain_relayer.errors import KEEPS_REVERTING, TRANSACTION_REFUSED, LaneHalted
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.submitter.held import WAITS_FOR_FINALITY, Entitled, Held, Report, always
+from corechain_relayer.submitter.decide import Look, decide
+from corechain_relayer.submitter.held import Entitled, Held, Report, always, ask_key, say_waits
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.look import Watch
-from corechain_relayer.submitter.node import WOULD_REVERT, Node, refusal_of
+from corechain_relayer.submitter.memory import (
+    WOULD_REVERT,
+    Ended,
+    Halted,
+    KeyHeard,
+    Memory,
+    Needed,
+    Needless,
+    NotSigned,
+    Outcome,
+    learn,
+)
+from corechain_relayer.submitter.node import Node, refusal_of
 from corechain_relayer.submitter.outgoing import NOTHING, Outgoing
 from corechain_relayer.submitter.plan import (
     Action,
@@ -24,11 +37,12 @@ from corechain_relayer.submitter.plan import (
     Intent,
     Policy,
     Receipt,
+    Recheck,
     Renew,
     Send,
     Sign,
-    State,
-    plan,
+    Unbind,
+    Void,
 )
 from corechain_relayer.submitter.settled import Found, Moot, Settled
 from corechain_relayer.submitter.signer import Signer
@@ -36,18 +50,6 @@ from corechain_relayer.submitter.traced import trace_commit
 from corechain_relayer.submitter.words import revert_reason
 
 log = structlog.get_logger(__name__)
-
-CLOCK_SHARE = 4
-"""A full window is looked at so many times in the shortest of its delays."""
-
-
-@dataclass(frozen=True, slots=True)
-class Full:
-    """The window is full and all in it is on its way: nothing can be done before another head than
-    this one, or before `until` (monotonic seconds), when a clock may ask for it."""
-
-    head: bytes
-    until: float
 
 
 @dataclass(slots=True)
@@ -62,27 +64,26 @@ class Submitter:
     metrics: Metrics
     entitled: Entitled = always
     report: Report = lambda problem: None
+    clock: Callable[[], float] = time.time
+    memory: Memory = field(default_factory=Memory)
     watch: Watch = field(init=False)
     held: Held = field(init=False)
     outgoing: Outgoing = field(init=False)
-    _moot_since: dict[int, int] = field(default_factory=dict)
-    _full: Full | None = None
 
     def __post_init__(self) -> None:
-        pause_s = self.policy.refused_pause_s
-        self.held = Held(self.journal, self.metrics, pause_s, self.entitled, self.report)
+        self.held = Held(self.journal, self.metrics, self.report)
         self.watch = Watch(self.journal, self.node, self.signer.address, self.metrics)
-        self.outgoing = Outgoing(self.journal, self.node, self.signer, self.metrics, self.held)
+        parts = self.journal, self.node, self.signer, self.metrics
+        self.outgoing = Outgoing(*parts, self._learn, self.clock)
 
     async def step(self) -> bool:
         """One round. True when it did something, so that another is worth it at once."""
         if await self._is_still_full():
             return False
-        self.held.pause_s = self.policy.refused_pause_s
-        await self.held.check_key()
-        paused, policy = self.held.paused(), self.policy
+        await self._check_key()
+        policy, paused = self.policy, self.memory.paused(self.policy, self.clock())
         intents = await self.journal.open_intents(policy.ordered, paused, policy.in_flight)
-        await self.held.show(intents)
+        await self.held.show(intents, self.memory)
         if not intents and not await self.journal.newest_confirmed_blocks(1):
             return False
         look = await self.watch.look()
@@ -91,44 +92,42 @@ class Submitter:
         reviewed = await self.watch.review(look)
         if reviewed.taken:
             return True  # what a reorg took is open again
-        view = await self.watch.view(intents, look) if intents else None
-        if view is None:
+        chain = await self.watch.view(intents, look) if intents else None
+        if chain is None:
             return reviewed.final
-        return await self._act(intents, view, paused) or reviewed.final
+        return await self._act(intents, chain) or reviewed.final
 
-    async def _act(self, intents: Sequence[Intent], view: ChainView, paused: set[int]) -> bool:
+    async def _act(self, intents: Sequence[Intent], chain: ChainView) -> bool:
         # One more than are given out: the lowest may be a gap.
         number = self.policy.in_flight + 1
-        free = await self.journal.free_nonces(self.signer.address, view.count, number)
-        may_sign, urgent = self.held.not_ours is None, self.outgoing.urgent
-        planned = plan(intents, view, self.policy, time.time(), free, urgent, paused, may_sign)
-        await self._confirm([(a.intent, a.receipt) for a in planned if isinstance(a, Confirm)])
-        for action in planned:
+        free = await self.journal.free_nonces(self.signer.address, chain.count, number)
+        look = Look(intents, chain, free, self.policy)
+        self.memory, actions = decide(self.memory, look, self.clock())
+        await self._confirm([(a.intent, a.receipt) for a in actions if isinstance(a, Confirm)])
+        for action in actions:
             try:
                 await self._do(action)
             except LaneHalted as halt:
-                await self.held.halt(action.intent, halt)
-        signed = await self._sign([a for a in planned if isinstance(a, Sign)], view)
-        sends = [*(a for a in planned if isinstance(a, Send)), *signed]
+                await self._halt(action.intent, halt)
+        signed = await self._sign([a for a in actions if isinstance(a, Sign)], chain)
+        sends = [*(a for a in actions if isinstance(a, Send)), *signed]
         if sends:
             await self.outgoing.send(sends)
-        self._full = None if planned or paused else self._fullness(intents, view)
-        return await self._look_at_halts(intents) or bool(planned)
-
-    def _fullness(self, intents: Sequence[Intent], view: ChainView) -> Full | None:
-        """Of a round without anything to do."""
-        policy = self.policy
-        pending = sum(1 for intent in intents if intent.state is State.PENDING)
-        if not policy.ordered or pending < policy.in_flight:
-            return None
-        delay_s = min(policy.resend_after_s, policy.bump_after_s)
-        return Full(view.head.hash, time.monotonic() + delay_s / CLOCK_SHARE)
+        return bool(actions)
 
     async def _is_still_full(self) -> bool:
         """One question instead of a whole round: blocks are far apart where windows are full."""
-        if self._full is None or time.monotonic() >= self._full.until:
+        full, now = self.memory.full, self.clock()
+        if full is None or not self.memory.is_full(full.head, now):
             return False
-        return (await self.node.rpc.head()).hash == self._full.head
+        return self.memory.is_full((await self.node.rpc.head()).hash, now)
+
+    async def _check_key(self) -> None:
+        if self.memory.asks_for_key(self.policy, self.clock()):
+            self._learn(KeyHeard(await ask_key(self.entitled, self.memory.not_ours)))
+
+    def _learn(self, outcome: Outcome) -> None:
+        self.memory = learn(self.memory, outcome, self.clock())
 
     async def _do(self, action: Action) -> None:
         """What concerns one intent alone. Raises LaneHalted."""
@@ -141,6 +140,12 @@ class Submitter:
                 await self._give_up(intent)
             case Fill():
                 await self.outgoing.fill(action)
+            case Void(intent, why):
+                await self._void(intent, why)
+            case Unbind(intent, why):
+                await self._unbind(intent, why)
+            case Recheck(intent):
+                await self._recheck(intent)
 
     # ------------------------------------------------------------------ before the block
 
@@ -168,38 +173,34 @@ class Submitter:
     async def _resolve(self, intent: Intent, found: Found, view: ChainView) -> None:
         match found:
             case None:
-                self._moot_since.pop(intent.id, None)
+                self._learn(Needed(intent.id))
             case Receipt():
                 await self._adopt(intent, found)
             case LaneHalted():
-                await self.held.halt(intent, found)
-            case Moot():
-                await self._moot(intent, found, view)
+                await self._halt(intent, found)
+            case Moot(why, at_once):
+                self._learn(Needless(intent.id, why, view.head.number, at_once))
 
-    async def _moot(self, intent: Intent, found: Moot, view: ChainView) -> None:
-        """That it is needed no more may be undone by a reorg: it is void only once that was so for
-        as long as it takes a block to become final."""
-        since = self._moot_since.setdefault(intent.id, view.head.number)
-        if since > view.final_block and not found.at_once:
-            self.held.pause(intent, WAITS_FOR_FINALITY, found.why)
-        else:
-            await self._void(intent, found)
-
-    async def _void(self, intent: Intent, moot: Moot) -> None:
-        log.warning("intent is void", intent=intent.key, why=moot.why)
+    async def _void(self, intent: Intent, why: str) -> None:
+        log.warning("intent is void", intent=intent.key, why=why)
         await self.journal.void(intent)
-        self._forget(intent)
+        self._learn(Ended(intent.id))
+
+    async def _unbind(self, intent: Intent, why: str) -> None:
+        """Another intent may have the nonce, or all of them would wait for it."""
+        await self.journal.unbind(intent)
+        raise LaneHalted(intent.key, why, TRANSACTION_REFUSED)
 
     async def _not_estimated(self, intent: Intent, error: NodeRefused) -> None:
         reason = refusal_of(error)
         if reason != WOULD_REVERT:
-            self.held.pause(intent, reason, error.message)
+            say_waits(intent, reason, error.message)
+            self._learn(NotSigned(intent.id, reason, error.message))
             return
-        self.held.doubt_key()
-        if intent.attempts and isinstance((await self._found([intent]))[0], Receipt):
-            # Somebody did it. Its nonce must be spent all the same: what comes after waits for it.
-            await self.outgoing.send([Send(intent, intent.attempts[-1])])
-        self.held.pause(intent, reason, f"the call would revert: {revert_reason(error)}")
+        done = bool(intent.attempts) and isinstance((await self._found([intent]))[0], Receipt)
+        why = f"the call would revert: {revert_reason(error)}"
+        say_waits(intent, reason, why)
+        self._learn(NotSigned(intent.id, reason, why, done))
 
     async def _found(self, intents: Sequence[Intent]) -> list[Found]:
         """Whether intents are done or moot; one that only spends a nonce is when that is spent."""
@@ -215,7 +216,7 @@ class Submitter:
             return
         await self.journal.confirm(done)
         for intent, receipt in done:
-            self._forget(intent)
+            self._learn(Ended(intent.id))
             trace_commit(self.metrics.traces, intent, receipt)
             self.metrics.confirmed_block.set(receipt.block_number)
             log.info(
@@ -240,8 +241,8 @@ class Submitter:
                 await self._adopt(intent, found)
             case LaneHalted():
                 raise found
-            case Moot(at_once=True):
-                await self._void(intent, found)
+            case Moot(why, at_once=True):
+                await self._void(intent, why)
             case _:
                 return False
         return True
@@ -264,7 +265,7 @@ class Submitter:
         if await self._over(intent):
             return
         await self.journal.renew(intent, failures=int(reverted))
-        self._forget(intent)
+        self._learn(Ended(intent.id))
         log.warning(
             "nonce spent for good: back to the queue",
             intent=intent.key,
@@ -288,24 +289,20 @@ class Submitter:
 
     # ------------------------------------------------------------------ what stands still
 
-    def _forget(self, intent: Intent) -> None:
-        self.held.clear(intent)
-        self._moot_since.pop(intent.id, None)
+    async def _halt(self, intent: Intent, halt: LaneHalted) -> None:
+        """Keeps the halt where it outlives this process."""
+        await self.journal.halt(intent, halt)
+        self._learn(Halted(intent.id))
+        log.critical("intent halted", intent=intent.key, kind=halt.kind, why=halt.reason)
 
-    async def _look_at_halts(self, intents: Sequence[Intent]) -> bool:
+    async def _recheck(self, intent: Intent) -> None:
         """Releases what a reorg has cured: the other commitment is gone."""
-        for intent in intents:
-            if intent.halt != OTHER_COMMITMENT:
-                continue
-            if not self.held.due(intent.key, self.policy.refused_pause_s):
-                continue
-            (found,) = await self._found([intent])
-            if isinstance(found, LaneHalted):
-                continue
-            log.warning("halt is over: nothing stands in its place now", intent=intent.key)
-            if isinstance(found, Receipt):
-                await self._adopt(intent, found)
-            else:
-                await self.journal.release(intent)
-            return True
-        return False
+        self._learn(Halted(intent.id))
+        (found,) = await self._found([intent])
+        if isinstance(found, LaneHalted):
+            return
+        log.warning("halt is over: nothing stands in its place now", intent=intent.key)
+        if isinstance(found, Receipt):
+            await self._adopt(intent, found)
+        else:
+            await self.journal.release(intent)

@@ -1,0 +1,132 @@
+"""One round of a queue: what is remembered and what is seen go in, a new memory and actions come
+out. Pure, and level-triggered: it goes by how things are, whatever led to them."""
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass, replace
+
+from corechain_relayer.errors import OTHER_COMMITMENT
+from corechain_relayer.submitter.memory import (
+    WAITS_FOR_FINALITY,
+    Full,
+    Memory,
+    NotNeeded,
+    Pause,
+    only,
+    paused,
+    without,
+)
+from corechain_relayer.submitter.plan import (
+    Action,
+    ChainView,
+    Intent,
+    Policy,
+    Recheck,
+    Send,
+    State,
+    Unbind,
+    Void,
+    age,
+    plan,
+)
+
+CLOCK_SHARE = 4
+"""A full window is looked at so many times in the shortest of its delays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What one round sees, all of it read in this round.
+
+    `intents`: the queue's open ones, in order. `free`: nonces from `chain.count` on that were never
+    signed for, lowest first, at least one. `policy`: the limits of the moment.
+    """
+
+    intents: Sequence[Intent]
+    chain: ChainView
+    free: Sequence[int]
+    policy: Policy
+
+
+def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]]:
+    """What to remember from now on, and what to do, in order. `now`: seconds since 1970."""
+    policy, resting = look.policy, memory.paused(look.policy, now)
+    memory = _tidied(memory, look, resting)
+    memory, first = _of_memory(memory, look, now)
+    # What memory has the say on stands still in this round, whatever the chain says of it.
+    still = memory.paused(policy, now) | {action.intent.id for action in first}
+    may_sign = memory.not_ours is None
+    planned = plan(look.intents, look.chain, policy, now, look.free, memory.urgent, still, may_sign)
+    actions = [*first, *planned]
+    idle = not actions and not still
+    return replace(memory, full=_fullness(look, now) if idle else None), actions
+
+
+def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:
+    """Without what concerns intents and attempts that are not open any more."""
+    known = {intent.id for intent in look.intents} | resting
+    hashes = {tx for intent in look.intents for tx in intent.hashes}
+    return replace(
+        memory,
+        urgent=memory.urgent & hashes,
+        invalid=only(memory.invalid, known),
+        overtaken=memory.overtaken & known,
+        halts_asked=only(memory.halts_asked, known),
+    )
+
+
+def _of_memory(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]]:
+    """Actions that follow from what was learned since the last round."""
+    actions: list[Action] = []
+    for intent in look.intents:
+        memory, action = _of_one(memory, intent, look, now)
+        if action is not None:
+            actions.append(action)
+    asked = next((i for i in look.intents if _asks_again(memory, i, look.policy, now)), None)
+    if asked is not None:  # one a round: it is a question to the chain
+        actions.append(Recheck(asked))
+    return memory, actions
+
+
+def _of_one(memory: Memory, intent: Intent, look: Look, now: float) -> tuple[Memory, Action | None]:
+    number = intent.id
+    if number in memory.invalid:
+        why = memory.invalid[number]
+        memory = replace(memory, invalid=without(memory.invalid, number))
+        return memory, Unbind(intent, f"the node refuses its transaction: {why}")
+    if number in memory.overtaken:
+        memory = replace(memory, overtaken=memory.overtaken - {number})
+        # Its nonce must be spent all the same: what comes after waits for it.
+        return memory, Send(intent, intent.attempts[-1]) if intent.attempts else None
+    found = memory.not_needed.get(number)
+    if found is not None and found.heard:
+        return _of_needless(memory, intent, found, look.chain, now)
+    return memory, None
+
+
+def _of_needless(
+    memory: Memory, intent: Intent, found: NotNeeded, chain: ChainView, now: float
+) -> tuple[Memory, Action | None]:
+    """That it is needed no more may be undone by a reorg: it is void only once that was so for as
+    long as it takes a block to become final."""
+    if found.at_once or found.since <= chain.final_block:
+        return memory, Void(intent, found.why)
+    waiting = {**memory.not_needed, intent.id: replace(found, heard=False)}
+    memory = replace(memory, not_needed=waiting)
+    return paused(memory, intent.id, Pause(WAITS_FOR_FINALITY, found.why, now)), None
+
+
+def _asks_again(memory: Memory, intent: Intent, policy: Policy, now: float) -> bool:
+    if intent.halt != OTHER_COMMITMENT:
+        return False
+    asked = memory.halts_asked.get(intent.id)
+    return asked is None or age(asked, now) >= policy.refused_pause_s
+
+
+def _fullness(look: Look, now: float) -> Full | None:
+    """Of a round without anything to do."""
+    policy = look.policy
+    pending = sum(1 for intent in look.intents if intent.state is State.PENDING)
+    if not policy.ordered or pending < policy.in_flight:
+        return None
+    delay_s = min(policy.resend_after_s, policy.bump_after_s)
+    return Full(look.chain.head.hash, now, delay_s / CLOCK_SHARE)
