@@ -16,7 +16,13 @@ from corechain_native.pages import page_json
 from corechain_native.ranges import range_edges, range_proof
 from corechain_native.reports_json import pack_json, vocabulary
 from corechain_native.sending import send_each
-from corechain_native.trees import hash26_rows, hash26_slices, merkle_root, statistics_root
+from corechain_native.trees import (
+    hash26_rows,
+    hash26_slices,
+    merkle_paths,
+    merkle_root,
+    statistics_root,
+)
 from corechain_native.verifying import (
     INVALID,
     LEARNED,
@@ -37,6 +43,7 @@ __all__ = [
     "hash26_rows",
     "hash26_slices",
     "keccak256",
+    "merkle_paths",
     "merkle_root",
     "pack_json",
     "page_json",

@@ -4,7 +4,7 @@ from array import array
 
 from corechain_native._native import ffi, lib
 
-HASH_BYTES, LEAF_BYTES, NODE_BYTES = 26, 40, 42
+HASH_BYTES, LEAF_BYTES, NODE_BYTES, POSITION_BYTES = 26, 40, 42, 4
 Buffer = bytes | bytearray | memoryview
 """Or whatever else gives its memory as contiguous bytes: a numpy array."""
 
@@ -40,6 +40,20 @@ def merkle_root(hashes: Buffer) -> bytes:
     root = ffi.new("uint8_t[]", HASH_BYTES)
     lib.corechain_merkle_root(ffi.from_buffer("uint8_t[]", work), count, root)
     return bytes(ffi.buffer(root))
+
+
+def merkle_paths(hashes: Buffer) -> tuple[bytes, bytearray]:
+    """(root, ways) of the plain tree over at least one leaf hash of 26 bytes: of each leaf its
+    position (4 bytes), then its siblings from the leaf up, one leaf behind the other."""
+    leaves = ffi.from_buffer("uint8_t[]", hashes)
+    count = _count(len(leaves), HASH_BYTES)
+    depth = (count - 1).bit_length()
+    work = ffi.from_buffer("uint8_t[]", bytearray(HASH_BYTES * (2 * count + 2 * depth + 1)))
+    ways = bytearray(count * (POSITION_BYTES + HASH_BYTES * depth))
+    root = ffi.new("uint8_t[]", HASH_BYTES)
+    target = ffi.from_buffer("uint8_t[]", ways)
+    lib.corechain_merkle_paths(leaves, count, depth, work, target, root)
+    return bytes(ffi.buffer(root)), ways
 
 
 def statistics_root(leaves: Buffer, hashes: Buffer) -> bytes:

@@ -359,8 +359,14 @@ static void hash_trees(const uint8_t *bytes, size_t length) {
     uint8_t root[26];
     corechain_hash26_rows(bytes, 40, 40, count, hashes, 26);
     corechain_statistics_root(bytes, hashes, count, work, root);
+    size_t depth = 0;
+    while (((size_t)1 << depth) < count) depth++;
+    uint8_t *paths = block(NULL, count * (4 + 26 * depth)), again[26];
+    uint8_t *levels = block(NULL, 26 * (2 * count + 2 * depth + 1));
+    corechain_merkle_paths(hashes, count, depth, levels, paths, again);
     corechain_merkle_root(hashes, count, root);
-    free(hashes), free(work);
+    require(memcmp(root, again, 26) == 0, "paths and root are of one tree");
+    free(hashes), free(work), free(paths), free(levels);
 }
 
 int main(int arguments, char **values) {

@@ -5,6 +5,7 @@
 #include "keccak_rows.h"
 
 #define HASH 26
+#define POSITION 4
 #define LEAF 40
 #define VALUE_AT 35
 #define NODE 42
@@ -17,6 +18,36 @@ void corechain_merkle_root(uint8_t *work, size_t count, uint8_t *root) {
         corechain_hash26_rows(work, 2 * HASH, 2 * HASH, (count + 1) / 2, work, HASH);
     }
     memcpy(root, work, HASH);
+}
+
+/* Byte by byte in one expression, which compilers make one store of. */
+static void put_position(uint8_t *to, size_t position) {
+    to[0] = (uint8_t)(position >> 24), to[1] = (uint8_t)(position >> 16);
+    to[2] = (uint8_t)(position >> 8), to[3] = (uint8_t)position;
+}
+
+void corechain_merkle_paths(const uint8_t *hashes, size_t count, size_t depth, uint8_t *work,
+                            uint8_t *tails, uint8_t *root) {
+    const uint8_t *levels[32];
+    memcpy(work, hashes, HASH * count);
+    for (size_t level = 0, many = count; level < depth; level++) {
+        levels[level] = work;
+        /* The zero node, where the last one has no neighbour. */
+        memset(work + HASH * many, 0, HASH);
+        uint8_t *above = work + HASH * (many + 1);
+        many = (many + 1) / 2;
+        corechain_hash26_rows(work, 2 * HASH, 2 * HASH, many, above, HASH);
+        work = above;
+    }
+    memcpy(root, work, HASH);
+    /* A leaf after the other, not a level: what is written lies together, and what is read of the
+     * upper levels stays in the cache. */
+    for (size_t at = 0; at < count; at++) {
+        put_position(tails, at);
+        tails += POSITION;
+        for (size_t level = 0; level < depth; level++, tails += HASH)
+            memcpy(tails, levels[level] + HASH * ((at >> level) ^ 1), HASH);
+    }
 }
 
 uint64_t corechain_big64(const uint8_t *from) {

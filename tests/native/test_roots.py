@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from corechain.protocol.hashing import hash26
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.statistics import StatisticsTree
-from corechain_native import hash26_rows, hash26_slices, merkle_root, statistics_root
+from corechain_native import (
+    hash26_rows,
+    hash26_slices,
+    merkle_paths,
+    merkle_root,
+    statistics_root,
+)
 
 # Around the widths of vectors, the levels of trees, and the groups that the C code works in.
 COUNTS = [*range(1, 20), 63, 64, 65, 127, 128, 129, 130, 257]
@@ -54,6 +60,9 @@ def _agree(leaves: list[bytes]) -> None:
     hashes = hash26_rows(packed, 40)
     assert merkle_root(hashes) == MerkleTree.over(leaves).root
     assert statistics_root(packed, hashes) == StatisticsTree(leaves).root
+    tree = MerkleTree.over(leaves)
+    ways = [at.to_bytes(4, "big") + b"".join(tree.proof(at)) for at in range(len(leaves))]
+    assert merkle_paths(hashes) == (tree.root, b"".join(ways))
 
 
 def test_lengths_that_cannot_be_are_refused() -> None:
@@ -65,5 +74,7 @@ def test_lengths_that_cannot_be_are_refused() -> None:
     for length in (0, 25):
         with pytest.raises(ValueError, match="one or more of 26"):
             merkle_root(bytes(length))
+        with pytest.raises(ValueError, match="one or more of 26"):
+            merkle_paths(bytes(length))
     with pytest.raises(ValueError, match="other hashes"):
         statistics_root(bytes(80), bytes(26))

@@ -37,6 +37,7 @@ from corechain.protocol.reading import (
     SignedReport,
     pack_key,
 )
+from corechain.protocol.receipts import Receipt, ReportReceipt, batches_domain, plain_tree
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.statistics import locate, verify_range
 
@@ -294,6 +295,35 @@ def fleet_vectors() -> dict[str, Any]:
     }
 
 
+def receipt_vectors() -> dict[str, Any]:
+    """Frames of one report, of an odd number, and of three devices' twelve hours."""
+    gateway, domain = Secp256k1Key(bytes(31) + b"\x0c"), batches_domain(CHAIN_ID, DATA)
+    every = [item.pack() for item in reports()]
+    rows = []
+    for lane, frame in ((0, every[:1]), (7, every[10:13]), (65_535, every)):
+        tree = plain_tree(frame)
+        receipt = Receipt(lane, START - 3600, START + 86_400 + lane, tree.root, tree.count)
+        signed_one = receipt.sign(domain, gateway)
+        for at in sorted({0, len(frame) // 2, len(frame) - 1}):
+            made = ReportReceipt.unpack(signed_one.pack() + tree.tail(at))
+            rows.append(
+                {
+                    "lane": lane,
+                    "since": receipt.since,
+                    "commitBy": receipt.commit_by,
+                    "root": hexed(receipt.root),
+                    "count": receipt.count,
+                    "digest": hexed(receipt.digest(domain)),
+                    "signature": hexed(signed_one.signature),
+                    "position": at,
+                    "siblings": [hexed(node) for node in made.siblings],
+                    "report": hexed(frame[at]),
+                    "packed": hexed(made.pack()),
+                }
+            )
+    return {"dataBatches": hexed(DATA), "signer": hexed(gateway.identity.device), "receipts": rows}
+
+
 def lane_vectors() -> list[dict[str, Any]]:
     """Ids at the ends of the first and last lane, in the middle, and of our keys."""
     tails = (0, 1, 2**63 - 1, 2**63, 2**64 - 2, 2**64 - 1)
@@ -321,6 +351,7 @@ def vectors() -> dict[str, Any]:
         "channels": channel_vectors(),
         "fleets": fleet_vectors(),
         "lanes": {"lanes": lane_vectors()},
+        "receipts": receipt_vectors(),
     }
 
 
