@@ -225,6 +225,9 @@ BENCH = $(foreach name,ONLY RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS P256 S
 bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1 BUS=kafka)
 	@$(RUN) $(BENCH) $(BIN)/python bench/$(if $(filter kafka,$(BUS)),ingest_kafka,ingest).py
 
+guard-honest: setup ## searches honest batches, as odd as they may be, for frauds: a million, or BATCHES=; SEED= repeats a lane (45 minutes)
+	@$(RUN) BENCH_BATCHES=$(or $(BATCHES),1000000) BENCH_SEED=$(or $(SEED),1) $(BIN)/python bench/guard_honest.py
+
 bench-cluster: setup ## 5,000,000 messages through three brokers, two gateways, two lanes, killed in parts: is one lost (MESSAGES= RATE= KILL_EVERY= QUICK=1)
 	@$(RUN) $(BENCH) $(BIN)/python bench/cluster.py
 
@@ -286,6 +289,7 @@ fuzz-formats: setup ## a million mutated uploads for each format of the bridge (
 fuzz-mqtt: setup ## a million mutated streams of an MQTT broker of each version (INPUTS= SEED=)
 	@PYTHONPATH=tests $(BIN)/python -m relayer.mqtt.fuzz_mqtt --inputs $(or $(INPUTS),1000000) --seed $(or $(SEED),1)
 
+.PHONY: guard-honest
 .PHONY: torture-index
 torture-index: setup ## an indexer killed a hundred times, on deep reorgs and failing stores, against one built at once (KILLS= SEED=)
 	@KILLS=$(or $(KILLS),100) SEED=$(SEED) $(BIN)/pytest tests/indexer/test_index_crash.py -q -s

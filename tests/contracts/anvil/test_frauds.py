@@ -9,9 +9,11 @@ given a bonded lane with a committed batch
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from support.drafts import draft, hourly, signed_report
+from support.finding import accusations, suspect
 from support.frauds import (
     CASES,
     KEY,
@@ -37,6 +39,7 @@ from corechain.protocol.evidence import (
     named_otherwise,
     signer_of,
 )
+from corechain.protocol.findings import find
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
 
@@ -54,6 +57,13 @@ def stage(stage: Stage) -> Stage:
 def test_who_shows_a_fraud_takes_the_bond(stage: Stage, build: Callable[[Stage], Case]) -> None:
     case = build(stage)
     number = committed_as(stage, case)
+    # By what a search finds in the batch; what was made by hand for it must do as well.
+    found = accusations(stage, number, case)
+    assert case.fraud in found
+    shown = [replace(case, fraud=fraud, evidence=evidence) for fraud, evidence in found.items()]
+    for one in (case, *shown):
+        challenge_of(stage, number, one).call({"from": stage.challenger.address})
+    case = replace(case, evidence=found[case.fraud])
     before, burnt = stage.balance(stage.challenger), stage.balance(BURN)
     stage.bench.send(stage.challenger, challenge_of(stage, number, case))
     assert stage.balance(stage.challenger) == before + BOND // 2
@@ -109,6 +119,7 @@ HONEST = {
 def test_an_honest_batch_is_not_a_fraud_of_any_kind(stage: Stage, fraud: Fraud) -> None:
     batch = honest(stage)
     stage.commit(batch)
+    assert not list(find(suspect(stage, batch)))
     call = stage.challenge(fraud, batch, HONEST[fraud](batch))
     assert stage.refused(stage.challenger, call) == "NotFraud"
 

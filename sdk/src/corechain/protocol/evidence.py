@@ -4,7 +4,7 @@ A `Dossier` is what somebody who holds a batch's data can show of it, canonical 
 batches are not canonical, so nothing here judges what it packs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from corechain.protocol.archive import Place, Revealed
 from corechain.protocol.batch import Batch, Header
+from corechain.protocol.claims import Claim
 from corechain.protocol.data_file import Written
 from corechain.protocol.fleet import KEY_BYTES, Fleet
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.keys import DeviceIdentity
-from corechain.protocol.merkle import MerkleTree
+from corechain.protocol.merkle import MerkleTree, depth_of
 from corechain.protocol.statistics import StatisticsTree
 
 
@@ -91,17 +92,24 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Dossier:
-    """A batch's leaves and signed reports as bytes, and the header that covers them."""
+    """A batch's leaves and signed reports as bytes, and the header that covers them, or is said to.
+    `committed_root`: of the readings, where the commitment is known to cover another one."""
 
     header: Header
     leaves: Sequence[bytes]
     reports: Sequence[bytes]
     statistics: StatisticsTree
+    committed_root: Digest26 | None = None
 
     @classmethod
     def of(cls, batch: Batch | Written) -> "Dossier":
         reports = [signed.pack() for signed in batch.reports]
         return cls(batch.header, batch.leaves, reports, StatisticsTree(batch.leaves))
+
+    @classmethod
+    def claimed(cls, claim: Claim) -> "Dossier":
+        """A data file at its own word, lawful or not."""
+        return cls(claim.header, claim.leaves, claim.reports, StatisticsTree(claim.leaves))
 
     @cached_property
     def readings_tree(self) -> MerkleTree:
@@ -113,7 +121,39 @@ class Dossier:
 
     @property
     def revealed(self) -> Revealed:
-        return Revealed(self.header, self.readings_tree.root)
+        return Revealed(self.header, self.committed_root or self.readings_tree.root)
+
+    @cached_property
+    def shows_readings(self) -> bool:
+        """Whether the leaves are those of the batch, and each stands at the depth that the header's
+        count demands (EvidenceParts.sol)."""
+        fits = _fits(self.leaves, self.header.reading_count)
+        return fits and self.readings_tree.root == self.revealed.readings_root
+
+    @cached_property
+    def shows_reports(self) -> bool:
+        """The same of the reports."""
+        fits = _fits(self.reports, self.header.report_count)
+        return fits and self.reports_tree.root == self.header.reports_root
+
+    def shown_readings(self) -> list[tuple[int, bytes]]:
+        """(position, bytes) of those that can be shown and that the header counts."""
+        counted = self.leaves[: self.header.reading_count] if self.shows_readings else ()
+        return list(enumerate(counted))
+
+    def shown_reports(self) -> list[tuple[int, bytes]]:
+        """The same of the reports."""
+        counted = self.reports[: self.header.report_count] if self.shows_reports else ()
+        return list(enumerate(counted))
+
+    @property
+    def hides_readings(self) -> bool:
+        """Whether leaves stand behind the last that the header counts."""
+        return self.shows_readings and self.header.reading_count < len(self.leaves)
+
+    @property
+    def hides_reports(self) -> bool:
+        return self.shows_reports and self.header.report_count < len(self.reports)
 
     def reading(self, position: int) -> Shown:
         return Shown(position, self.leaves[position], tuple(self.readings_tree.proof(position)))
@@ -128,8 +168,46 @@ class Dossier:
 
     def statistics_path(self, level: int, index: int) -> bytes:
         """From the top down to the children of the node at `level` ≥ 1, or to the leaf at 0."""
-        pairs = b"".join(one.pack() + two.pack() for one, two in self.statistics.path(level, index))
-        return index.to_bytes(4, "big") + self.statistics.top.pack() + pairs
+        return statistics_path(self.statistics, level, index)
+
+
+def statistics_path(tree: StatisticsTree, level: int, index: int) -> bytes:
+    """`Dossier.statistics_path` of any tree."""
+    pairs = b"".join(one.pack() + two.pack() for one, two in tree.path(level, index))
+    return index.to_bytes(4, "big") + tree.top.pack() + pairs
+
+
+def _fits(items: Sequence[bytes], count: int) -> bool:
+    return 0 < count <= len(items) and depth_of(count) == depth_of(len(items))
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What answers to demands have shown of a batch: single leaves, and the header."""
+
+    header: Header
+    readings_root: Digest26
+    readings: Mapping[int, Shown]
+    reports: Mapping[int, Shown]
+    hides_readings: bool = False
+    hides_reports: bool = False
+    """The contract takes no answer that hides more."""
+
+    @property
+    def revealed(self) -> Revealed:
+        return Revealed(self.header, self.readings_root)
+
+    def reading(self, position: int) -> Shown:
+        return self.readings[position]
+
+    def report(self, position: int) -> Shown:
+        return self.reports[position]
+
+    def shown_readings(self) -> list[tuple[int, bytes]]:
+        return [(at, self.readings[at].content) for at in sorted(self.readings)]
+
+    def shown_reports(self) -> list[tuple[int, bytes]]:
+        return [(at, self.reports[at].content) for at in sorted(self.reports)]
 
 
 def position_of(position: int) -> Evidence:
