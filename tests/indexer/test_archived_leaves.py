@@ -200,7 +200,7 @@ async def test_who_moves_and_who_copies_wait_for_a_folder_that_is_away(old: Driv
     folder_of(old).rmdir()
     failed = asyncio.Event()
     old.indexer.archive.failed = lambda what: failed.set()
-    moving = asyncio.create_task(old.indexer.move_to_archive())
+    moving = asyncio.create_task(old.indexer.upkeep().move_to_archive())
     async with asyncio.timeout(PATIENCE_S):
         await failed.wait()
     assert not moving.done()

@@ -129,7 +129,7 @@ async def test_a_running_indexer_fills_in_what_an_older_one_left(served: Driven)
     pool = served.indexer.pool
     full = "select not exists (select from batch_file where tree_levels is null)"
     await pool.execute("update batch_file set tree_levels = null where batch_id = 1")
-    filling = asyncio.create_task(served.indexer.fill_levels())
+    filling = asyncio.create_task(served.indexer.upkeep().fill_levels())
     await until(lambda: pool.fetchval(full))
     assert not filling.done()
     filling.cancel()

@@ -1,7 +1,6 @@
 """Wires mirror and query API together and runs them in one task group."""
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import partial
@@ -48,20 +47,16 @@ from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.relay import EventSessions, stream_key
-from corechain_indexer.rewards import RewardAuditor
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
-from corechain_indexer.store.archive import Archive, ArchiveStore
+from corechain_indexer.store.archive import Archive
 from corechain_indexer.store.backed import BackedSeries
 from corechain_indexer.store.contents import BatchContents
 from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
-from corechain_indexer.store.levels import LevelStore
-from corechain_indexer.store.merging import MergeStore
 from corechain_indexer.store.opened import influxes_of, readers_of, replica_of, routed
-from corechain_indexer.store.packing import PackStore
 from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import PrimaryFirst, ReplicaReads, one_source
@@ -69,6 +64,7 @@ from corechain_indexer.store.series import SegmentSeries, Series
 from corechain_indexer.store.series_groups import SeriesGroups
 from corechain_indexer.store.shards.databases import Shards
 from corechain_indexer.store.shards.keeping import ShardKeeper
+from corechain_indexer.upkeep import Upkeep
 from corechain_indexer.verifier import Verifier
 from corechain_indexer.wiring import admission_of, paywall_of, series_sinks_of
 from corechain_indexer.withdrawals import WithdrawalWatch
@@ -236,45 +232,17 @@ class Indexer:
             self.verified.heard_by("events"),
         )
 
-    async def fill_levels(self) -> None:
-        """Once, for what an older version has verified; then nothing is left to do."""
-        levels, epochs = LevelStore(self.pool), EpochStore(self.pool)
-        while await levels.fill_some() or await epochs.fill_some():
-            pass
-        await asyncio.Event().wait()
-
-    async def pack(self) -> None:
-        """Compresses the leaves of batches that are final and not new."""
-        await PackStore(self.pool).pack_forever(86_400.0 * self.settings.pack_after_days)
-
-    async def merge(self) -> None:
-        """Makes one row of what a device sent singly on a day, once an operator has said when."""
-        days = self.settings.merge_after_days
-        if days is None or self.shards is not None:  # segments on shards stay what they are
-            await asyncio.Event().wait()
-            return
-        await MergeStore(self.pool).merge_forever(86_400.0 * days)
-
-    async def move_to_archive(self) -> None:
-        """Moves old leaves out of Postgres, once an operator has said how old."""
-        days = self.settings.keep_readings_days
-        if days is None:
-            await asyncio.Event().wait()
-            return
-        with contextlib.suppress(OSError):  # a folder that is away is told when it is written to
-            await self.archive.sweep()
-        store = ArchiveStore(self.pool, self.archive, self.metrics.archived.inc)
-        await store.move_forever(86_400 * days)
-
-    async def audit(self) -> None:
-        """One session of the auditor of reward roots."""
-        auditor = RewardAuditor(self.pool, self.metrics, self.deployment.rewards, self.archive)
-
-        async def step() -> bool:
-            await auditor.step()
-            return False
-
-        await until_woken(step, self.verified.heard_by("auditor"), self.settings.poll_s)
+    def upkeep(self) -> Upkeep:
+        """What the mirror does besides, when nothing waits for it."""
+        return Upkeep(
+            self.settings,
+            self.pool,
+            self.archive,
+            self.metrics,
+            self.deployment.rewards,
+            self.verified.heard_by("auditor"),
+            is_divided=self.shards is not None,
+        )
 
     # ---------------------------------------------------------------------- api
 
@@ -395,9 +363,7 @@ class Indexer:
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
             emitting = self.event_sessions().by_name() | self._alerts().by_name()
             found += [loop(name, session) for name, session in emitting.items()]
-            found += [loop("auditor", self.audit), loop("tree levels", self.fill_levels)]
-            found += [loop("packer", self.pack), loop("archiver", self.move_to_archive)]
-            found += [loop("merger", self.merge)]
+            found += [loop(name, session) for name, session in self.upkeep().by_name().items()]
             if self.shards is not None:
                 found.append(loop("shard keeper", ShardKeeper(self.pool, self.shards).keep_forever))
         if Role.API in roles and serves:
