@@ -7,6 +7,7 @@ import os
 NAMES = (
     "INDEXER_OPS_PORT",
     "RELAYER_OPS_PORT",
+    "BRIDGE_OPS_PORT",
     "INDEXER_HTTP_PORT",
     "BRIDGE_HTTP_PORT",
     "RELAYER_HTTP_PORT",

@@ -28,6 +28,8 @@ from support.processes import PATIENCE_S, eventually
 
 from corechain import Client, Provenance
 from corechain.deployment import load_deployment
+from corechain.devnet.process import free_port
+from corechain.devnet.service import probe
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.protocol.keys import Secp256k1Key
 from corechain.service.supervision import stop_all
@@ -67,6 +69,7 @@ def settings(network, tmp_path_factory):
         "BRIDGE_RPC_URL": network.urls.anvil,
         "BRIDGE_REGISTRAR_KEY": ADMIN_KEY,
         "BRIDGE_HTTP_PORT": "0",
+        "BRIDGE_OPS_PORT": str(free_port()),
         "BRIDGE_UNKNOWN_PAUSE_S": "0.2",
         "BRIDGE_MAX_AGE_S": str(30 * 366 * 86_400),
     }
@@ -141,6 +144,15 @@ def test_an_upload_is_a_proven_reading_with_the_provenance_of_a_bridge(bridge, s
     assert {row["provenance"] for row in page["items"]} == {"bridge"}
     found = httpx.get(f"{client.api_url}/v1/devices/{hexed}").json()
     assert found["provenance"] == "bridge"
+
+
+def test_what_operates_a_bridge_is_at_a_port_of_its_own(bridge, settings, station):
+    ops = int(settings["BRIDGE_OPS_PORT"])
+    status, text = probe(ops, "/metrics", PATIENCE_S)
+    assert (status, "corechain_bridge_queue_reports" in text) == (200, True)
+    assert probe(ops, station[1], PATIENCE_S)[0] == 404
+    assert httpx.get(f"{bridge.url}/metrics", timeout=PATIENCE_S).status_code == 404
+    assert httpx.get(f"{bridge.url}/health", timeout=PATIENCE_S).status_code == 200
 
 
 def test_a_bridge_that_is_killed_loses_and_doubles_nothing(bridge, station, client):

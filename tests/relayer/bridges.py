@@ -49,7 +49,7 @@ class Stage:
         return added.station
 
     def client(self) -> httpx.AsyncClient:
-        transport = httpx.ASGITransport(self.bridge.app())
+        transport = httpx.ASGITransport(self.bridge.apps()[0])
         return httpx.AsyncClient(transport=transport, base_url="http://bridge")
 
     def metrics(self) -> str:

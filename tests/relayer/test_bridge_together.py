@@ -64,7 +64,7 @@ async def test_a_mistake_of_ours_is_logged_by_its_place_and_not_in_its_words(sta
         raise ValueError(f"cannot read {PASSKEY}")
 
     stage.bridge.store.group = broken
-    transport = httpx.ASGITransport(stage.bridge.app(), raise_app_exceptions=False)
+    transport = httpx.ASGITransport(stage.bridge.apps()[0], raise_app_exceptions=False)
     with capture_logs() as logs:
         async with httpx.AsyncClient(transport=transport, base_url="http://bridge") as client:
             answer = await client.post("/ecowitt/nobody", data=ecowitt(tempf=50))

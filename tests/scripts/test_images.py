@@ -34,7 +34,11 @@ from corechain_relayer.settings import Settings as RelayerSettings
 
 DEPLOY = REPOSITORY / "deploy"
 CONTAINERFILE = (DEPLOY / "images" / "Containerfile").read_text()
-SETTINGS: dict[str, Any] = {"relayer": RelayerSettings, "indexer": IndexerSettings}
+SETTINGS: dict[str, Any] = {
+    "relayer": RelayerSettings,
+    "indexer": IndexerSettings,
+    "bridge": BridgeSettings,
+}
 KEY = "ab" * 32
 FILLED = {
     "POSTGRES_PASSWORD": "secret",
@@ -133,7 +137,8 @@ def test_each_service_gets_what_its_settings_take() -> None:
     for name, one in ours():
         distribution, command, *rest = one["command"]
         assert command == "run"
-        assert one["image"] == f"localhost/corechain/{distribution}:latest"
+        image = "relayer" if distribution == "bridge" else distribution
+        assert one["image"] == f"localhost/corechain/{image}:latest"
         roles |= set(rest[1::2])
         settings = load(SETTINGS[distribution], one["environment"])
         assert settings.http_host == "0.0.0.0", name
@@ -154,7 +159,8 @@ def test_each_service_may_write_nothing_but_its_volumes() -> None:
         assert one["security_opt"] == ["no-new-privileges:true"]
         mounts[name] = [volume for volume in one["volumes"] if not volume.endswith(":ro")]
     assert {name: volumes for name, volumes in mounts.items() if volumes} == {
-        "aggregator": ["data:/data"]
+        "aggregator": ["data:/data"],
+        "bridge": ["bridge:/data"],
     }
 
 
@@ -230,7 +236,7 @@ def answering(request: pytest.FixtureRequest) -> Iterator[tuple[int, int]]:
         server.shutdown()
 
 
-@pytest.mark.parametrize("prefix", ["INDEXER_", "RELAYER_"])
+@pytest.mark.parametrize("prefix", ["INDEXER_", "RELAYER_", "BRIDGE_"])
 def test_the_health_check_asks_the_port_of_the_probes(
     prefix: str, answering: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -33,6 +33,7 @@ from corechain.service.settings import InvalidSetting, load
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.following import Role as IndexerRole
 from corechain_indexer.settings import Settings as IndexerSettings
+from corechain_relayer.bridge.formats.registry import FORMATS, OWN_PATHS
 from corechain_relayer.bridge.settings import Settings as BridgeSettings
 from corechain_relayer.bus.kafka.address import parse_address
 from corechain_relayer.bus.keys import GROUP, lane_keys
@@ -179,8 +180,7 @@ def test_the_manifest_of_the_contracts_can_be_read(site: Site, tmp_path: Path) -
 def test_ports_are_those_that_the_settings_name(site: Site, tmp_path: Path) -> None:
     for one in site.workloads(*SERVING):
         settings = load(SETTINGS[one.prefix], environment_of(site, one, tmp_path))
-        ops = getattr(settings, "ops_port", None) or settings.http_port
-        assert one.ports["ops"] == ops
+        assert one.ports["ops"] == (settings.ops_port or settings.http_port)
         assert one.ports.get("http", settings.http_port) == settings.http_port
         assert settings.http_host == "0.0.0.0"  # else nobody but the pod itself reaches it
 
@@ -221,8 +221,6 @@ def test_each_ingress_leads_to_a_port_that_its_policy_opens(site: Site) -> None:
 def test_metrics_are_at_a_port_that_monitoring_alone_reaches(site: Site, tmp_path: Path) -> None:
     for one in site.workloads(*SERVING):
         settings = load(SETTINGS[one.prefix], environment_of(site, one, tmp_path))
-        if one.prefix == "BRIDGE_":
-            continue  # one port for both
         assert settings.ops_port not in (None, settings.http_port), one.name
         policies = [
             policy["metadata"]["name"]
@@ -233,6 +231,14 @@ def test_metrics_are_at_a_port_that_monitoring_alone_reaches(site: Site, tmp_pat
         assert policies == ["to-metrics"] * len(site.of("ServiceMonitor")), one.name
         ports = site.named("Service", one.name)["spec"]["ports"]
         assert all((p["targetPort"] == "ops") == (p["name"] == "ops") for p in ports), one.name
+
+
+def test_a_bridge_takes_uploads_while_it_waits_for_the_gateway() -> None:
+    """It is not ready then, and what stations send waits on its disk."""
+    site = Site("public")
+    assert site.named("Service", "bridge")["spec"]["publishNotReadyAddresses"]
+    waiting = [one for one in site.of("Service") if "publishNotReadyAddresses" in one["spec"]]
+    assert len(waiting) == 1, "others are asked only when they can answer"
 
 
 def _opened(policy: Document) -> list[Document]:
@@ -252,8 +258,12 @@ def test_who_asks_a_pod_of_ours_is_let_out_to_the_port_that_lets_it_in(site: Sit
 
 
 def test_no_ingress_shows_metrics_or_probes(site: Site) -> None:
-    paths = {(backend["name"], path) for path, backend in _backends(site)} - {("bridge", "/")}
-    assert paths == {
+    paths = {(backend["name"], path) for path, backend in _backends(site)}
+    uploads = {
+        ("bridge", path) for path in (*OWN_PATHS.values(), *(f"/{name}" for name in FORMATS))
+    }
+    assert {one for one in paths if one[0] == "bridge"} in (uploads, set())
+    assert paths - uploads == {
         ("watchtower", "/v1/channel-states"),
         ("gateway", "/v1"),
         ("api", "/v1"),

@@ -1,9 +1,8 @@
 """Processes of the indexer: one that does everything, or a supervisor with workers that answer."""
 
 import asyncio
-import contextlib
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -19,6 +18,7 @@ from corechain.service.http_server import (
     also_served,
     bind,
     http_server,
+    ops_listener,
     stop_asked,
     until_stopped,
 )
@@ -51,19 +51,10 @@ async def run(
         await _run_alone(settings, indexer, roles)
 
 
-@contextlib.contextmanager
-def _ops_listener(settings: Settings) -> Iterator[socket.socket | None]:
-    if settings.ops_port is None:
-        yield None
-        return
-    with bind(PREFIX, settings.http_host, settings.ops_port, "OPS") as listener:
-        yield listener
-
-
 async def _run_alone(settings: Settings, indexer: Indexer, roles: Sequence[Role]) -> None:
     with (
         bind(PREFIX, settings.http_host, settings.http_port) as listener,
-        _ops_listener(settings) as ops,
+        ops_listener(PREFIX, settings.http_host, settings.ops_port) as ops,
     ):
         try:
             api = indexer.api(roles=roles)
@@ -148,7 +139,7 @@ async def _supervise(settings: Settings, indexer: Indexer, roles: Sequence[Role]
     with (
         # Bound and never listened at: the port stays ours while no worker lives.
         bind(PREFIX, settings.http_host, settings.http_port, shared=True) as reserved,
-        _ops_listener(settings) as ops,
+        ops_listener(PREFIX, settings.http_host, settings.ops_port) as ops,
         WorkerProcesses(settings.api_workers, _worker_command(reserved)) as workers,
     ):
         supervisor = _Supervisor(indexer, workers, Loops(shown_in(indexer.metrics.loop_state)))

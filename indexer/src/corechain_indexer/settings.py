@@ -258,12 +258,6 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
     )
 
     http_port: int = Field(8702, ge=0, le=65_535, description=PORT_MEANING)
-    ops_port: int | None = Field(
-        None,
-        ge=0,
-        le=65_535,
-        description="port for `/health`, `/ready` and `/metrics`; the API's then has no `/metrics`",
-    )
     api_workers: int = Field(
         1,
         ge=1,

@@ -2,8 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import structlog
 from starlette.types import ASGIApp
@@ -15,6 +14,7 @@ from corechain.service.http_server import (
     also_served,
     bind,
     http_server,
+    ops_listener,
     until_stopped,
 )
 from corechain.service.supervision import Loop
@@ -38,7 +38,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     traces = relayer.trace(roles)
     with (
         bind(PREFIX, settings.http_host, settings.http_port) as listener,
-        _ops_listener(settings) as ops,
+        ops_listener(PREFIX, settings.http_host, settings.ops_port) as ops,
     ):
         try:
             await relayer.prepare(roles)
@@ -49,15 +49,6 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
             await relayer.close()
             await traces.close()
     log.info("stopped")
-
-
-@contextmanager
-def _ops_listener(settings: Settings) -> Iterator[socket.socket | None]:
-    if settings.ops_port is None:
-        yield None
-        return
-    with bind(PREFIX, settings.http_host, settings.ops_port, "OPS") as listener:
-        yield listener
 
 
 def _parts(relayer: Relayer, roles: Sequence[Role]) -> tuple[HttpServer, ASGIApp, list[Loop]]:

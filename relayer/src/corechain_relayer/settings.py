@@ -199,12 +199,6 @@ class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings, StoredS
     )
 
     http_port: int = Field(8701, ge=0, le=65_535, description=PORT_MEANING)
-    ops_port: int | None = Field(
-        None,
-        ge=0,
-        le=65_535,
-        description="port for `/health`, `/ready` and `/metrics`; HTTP_PORT then has no `/metrics`",
-    )
     max_body_bytes: int = Field(
         4 << 20, ge=1 << 10, le=64 << 20, description="largest request body"
     )

@@ -154,16 +154,26 @@ def _problem(error: ProtocolError) -> Response:
     return Response(encode(content | {"detail": str(error)}), error.status, headers, PROBLEM)
 
 
-def build_app(endpoints: Endpoints) -> Starlette:
+def build_app(endpoints: Endpoints, *, metrics: bool = True) -> Starlette:
+    """Uploads and probes; without `metrics` these are at the operations' port alone."""
     methods = ["GET", "POST", "PUT"]
     routes = [
         Route(OWN_PATHS[WUNDERGROUND], endpoints.wunderground, methods=methods),
-        *endpoints.ops.routes(),
+        *endpoints.ops.routes(metrics=metrics),
         Route("/{format}/{token}", endpoints.by_path, methods=methods),
         # Some consoles add a slash, or put their own path's end behind ours.
         Route("/{format}/{token}/{rest:path}", endpoints.by_path, methods=methods),
         Route("/{format}", endpoints.by_header, methods=methods),
     ]
+    return _application(endpoints, routes)
+
+
+def build_ops_app(endpoints: Endpoints) -> Starlette:
+    """What operates the process, and no uploads."""
+    return _application(endpoints, endpoints.ops.routes())
+
+
+def _application(endpoints: Endpoints, routes: list[Route]) -> Starlette:
     handlers: dict[Any, Any] = {
         ProtocolError: endpoints.refused,
         HTTPException: endpoints.unrouted,

@@ -2,6 +2,7 @@
 
 import asyncio
 import fcntl
+import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,12 +14,19 @@ from corechain.async_client import AsyncClient
 from corechain.deployment import Deployment
 from corechain.protocol.errors import ProtocolError
 from corechain.service.health import Health
-from corechain.service.http_server import bind, http_server, until_stopped
+from corechain.service.http_server import (
+    HttpServer,
+    also_served,
+    bind,
+    http_server,
+    ops_listener,
+    until_stopped,
+)
 from corechain.service.ops import Ops, shown_in
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, Reporter, sessions
 from corechain.service.workers import Workers
-from corechain_relayer.bridge.app import Endpoints, build_app
+from corechain_relayer.bridge.app import Endpoints, build_app, build_ops_app
 from corechain_relayer.bridge.aprs_is import AprsServer
 from corechain_relayer.bridge.intake import Intake
 from corechain_relayer.bridge.keys import KeyFolder
@@ -84,7 +92,8 @@ class Bridge:
         self.intake = Intake(settings, self.store, keys, *shared, self.work.set)
         self.sender = Sender(settings, self.store, *shared, self.work)
 
-    def app(self) -> "Starlette":
+    def apps(self) -> "tuple[Starlette, Starlette]":
+        """What stations reach, and what operates the process."""
         settings = self.settings
         health = Health({"store": self._probe}, self.supervised, self.sender.warnings)
         bodies = BodyLimits(
@@ -92,7 +101,9 @@ class Bridge:
         )
         api = settings.api_url.get_secret_value().rstrip("/") if settings.api_url else ""
         ops = Ops(health, self.metrics.exposition)
-        return build_app(Endpoints(self.intake, bodies, ops, api))
+        endpoints = Endpoints(self.intake, bodies, ops, api)
+        public = build_app(endpoints, metrics=settings.ops_port is None)
+        return public, build_ops_app(endpoints)
 
     def count(self, error: ProtocolError) -> None:
         """What the server refuses before it knows of which format it is."""
@@ -128,17 +139,27 @@ class Bridge:
 
 async def run(settings: Settings, deployment: Deployment) -> None:
     """Runs the bridge until a signal. Raises what stopped it otherwise."""
-    with only_one(settings), bind(PREFIX, settings.http_host, settings.http_port) as listener:
+    with (
+        only_one(settings),
+        bind(PREFIX, settings.http_host, settings.http_port) as listener,
+        ops_listener(PREFIX, settings.http_host, settings.ops_port) as ops,
+    ):
         bridge = Bridge(settings, deployment)
         try:
+            public, for_ops = bridge.apps()
             limits = (settings.max_connections, settings.keep_alive_s)
-            server = http_server(bridge.app(), *limits, refused=bridge.count)
-            async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(loop) for loop in bridge.loops()]
-                serving = group.create_task(server.serve(sockets=[listener]))
-                await server.until_started()
-                log.info("serving", port=listener.getsockname()[1])
-                await until_stopped(server, serving, loops)
+            server = http_server(public, *limits, refused=bridge.count)
+            async with also_served(for_ops, ops):
+                await _serve(server, listener, bridge)
         finally:
             await bridge.close()
     log.info("stopped")
+
+
+async def _serve(server: HttpServer, listener: socket.socket, bridge: Bridge) -> None:
+    async with asyncio.TaskGroup() as group:
+        loops = [group.create_task(loop) for loop in bridge.loops()]
+        serving = group.create_task(server.serve(sockets=[listener]))
+        await server.until_started()
+        log.info("serving", port=listener.getsockname()[1])
+        await until_stopped(server, serving, loops)

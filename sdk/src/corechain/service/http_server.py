@@ -58,6 +58,17 @@ def bind(
     return bound
 
 
+@contextlib.contextmanager
+def ops_listener(prefix: str, host: str, port: int | None) -> Iterator[socket.socket | None]:
+    """The address of `also_served`, to the end of the block; None without a port. Raises
+    InvalidSetting."""
+    if port is None:
+        yield None
+        return
+    with bind(prefix, host, port, "OPS") as listener:
+        yield listener
+
+
 class HttpServer(uvicorn.Server):
     """A server that leaves the signals to the process."""
 

@@ -272,6 +272,12 @@ class HttpSettings(ServiceSettings):
     # Nobody from outside by accident: a server is opened to a network on purpose.
     http_host: str = Field("127.0.0.1", description="address to listen on")
     http_port: int = Field(0, ge=0, le=65_535, description=PORT_MEANING)
+    ops_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="port for `/health`, `/ready` and `/metrics`; HTTP_PORT then has no `/metrics`",
+    )
     max_connections: int = Field(
         16_384, ge=1, le=1 << 20, description="connections served at a time"
     )
