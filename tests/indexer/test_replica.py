@@ -9,6 +9,8 @@ given one that has stopped replaying
   └── labels of the two are not mixed: no stale answer passes for a new one
 given one that is killed, or that is no replica
   └── the primary answers, `/ready` stays 200 and names it; it answers again when it is back
+given a process that reads from none, with the settings of those that do
+  └── it says nothing of a replica, neither in `/ready` nor in its metrics
 given all members of a cluster, primary included
   ├── one that follows answers, and that another one leads is nothing to warn of
   ├── while the primary is away it goes on for a while, `/ready` says so, and what must be new waits
@@ -28,6 +30,7 @@ from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.process import free_port
 from corechain.service.database import asked, connect, create_pool
 from corechain.service.errors import StoreUnavailable
+from corechain_indexer.following import Role
 from corechain_indexer.store import opened, replica
 from corechain_indexer.store.replica import Lag, ReplicaReads, position_of
 from indexer.support import Driven, World, device_of, driven, get, settings_of
@@ -280,6 +283,23 @@ async def test_a_replica_on_an_older_line_of_the_log_answers_nobody(followed: Dr
     reads.primary = monkeyed
     await reads.look()
     assert reads.goes_on
+
+
+async def test_a_process_that_reads_from_no_replica_says_nothing_of_it(
+    world: World, database: str, bus_url: str
+) -> None:
+    """A mirror has the same settings as the API, and looks at nobody."""
+    nobody = f"postgresql://127.0.0.1:{free_port()}/nobody"
+    settings = settings_of(world, database, bus_url, replica_url=nobody)
+    async with driven(settings, world) as driving:
+        indexer, lag = driving.indexer, "corechain_replica_lag_seconds"
+        for roles, known in (([Role.MIRROR], 0.0), ([Role.API], float("inf"))):
+            assert indexer.loops(roles, indexer.api(roles=roles))
+            assert driving.metric(lag) == known
+        assert not [one for one in indexer.warnings() if "replica" in one]
+        await replica_of(driving).look()
+        (said,) = (one for one in indexer.warnings() if "replica" in one)
+        assert said.startswith("the replica answers nobody")
 
 
 def test_lag_is_the_age_of_the_newest_moment_that_was_replayed_whole() -> None:

@@ -124,8 +124,6 @@ class Indexer:
         self.shards = following.shards
         primary = self.primary = routed(cast("Database", self.readers), self.shards)
         self.replica = replica_of(settings, primary, self._bypassed("replica"), self.shards)
-        if self.replica is not None:
-            self.metrics.replica_lag.set_function(self.replica.lag)
         self.reads = cast("Database", self.replica) if self.replica else primary
         self.redis = connect_cache(settings.redis_url.get_secret_value())
         self.archive = Archive(settings.archive_dir, self._archive_failed)
@@ -369,6 +367,8 @@ class Indexer:
         if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]
             if self.replica is not None:
+                # Of others it would be unknown for ever, and that hides what these have.
+                self.metrics.replica_lag.set_function(self.replica.lag)
                 found += [loop("replica", self.replica.look_forever)]
         if Role.API in roles and keeps and api.paywall is not None:
             found += [loop("paid answers", api.paywall.forget_forever)]

@@ -135,6 +135,7 @@ class ReplicaReads(Questions):
     """Of the primary that was seen last."""
     _seen_at: float = float("-inf")
     _primary_away: bool = False
+    _watched: bool = False
 
     # ------------------------------------------------------------- a request
 
@@ -221,6 +222,7 @@ class ReplicaReads(Questions):
 
     async def look(self) -> None:
         """Asks all where they are. Raises nothing that an outage of any could be."""
+        self._watched = True
         await self._look_at_primary()
         await asyncio.gather(*map(self._look_at, self.replicas))
 
@@ -272,7 +274,9 @@ class ReplicaReads(Questions):
         return well[0] if well else float("inf")
 
     def sentences(self) -> Sequence[str]:
-        """For `/ready`."""
+        """For `/ready`. Nothing in a process that never looks: a mirror, a workers' supervisor."""
+        if not self._watched:
+            return ()
         found = [sentence for one in self.replicas if (sentence := self._sentence(one))]
         if self._primary_away and self.goes_on:
             found.append("the primary is away: a replica answers, as of what it has")
