@@ -37,7 +37,7 @@ from corechain.protocol.reading import DeviceId, Observation, Report, SignedRepo
 from corechain.protocol.sealing import SealedBatch, seal_columns
 from corechain.protocol.states import StateColumns
 from corechain.service.database import create_pool, migrate
-from corechain_indexer.fetch import FileSources
+from corechain.service.files.fetch import FileSources
 from corechain_indexer.judge import Expected
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store import MIGRATIONS

@@ -26,10 +26,10 @@ from corechain.protocol.hashing import ZERO26, keccak
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.reading import Observation, Report, SignedReport
 from corechain.protocol.sealing import SealedBatch
+from corechain.service.errors import FileWithheld
+from corechain.service.files.download import retry_after_s
+from corechain.service.files.fetch import FileSources
 from corechain_indexer import redirects as redirection
-from corechain_indexer.download import retry_after_s
-from corechain_indexer.errors import FileWithheld
-from corechain_indexer.fetch import FileSources
 from corechain_indexer.judge import Expected, check_file
 from corechain_indexer.store.files import OpenBatch
 

@@ -25,9 +25,9 @@ from corechain.deployment import REQUIRED, DeployedContract, Deployment
 from corechain.http import shown_url
 from corechain.node import ChainUnavailable, Node
 from corechain.protocol.errors import CoreChainError
+from corechain.service.files.fetch import FileSources
 from corechain.service.reasons import reason_of, without_addresses
 from corechain.steps import ApiUnavailable
-from corechain_indexer.fetch import FileSources
 from corechain_indexer.store.influx import _why
 from corechain_relayer.bridge.sender import GatewayUnavailable, gateway_away
 from corechain_relayer.bus.kafka.clients import said_of, trouble_of, unavailable

@@ -18,10 +18,10 @@ from corechain.protocol.levels import UpperLevels
 from corechain.protocol.reading import READING_BYTES
 from corechain.protocol.roots import hash_rows, merkle_root, statistics_root
 from corechain.service.database import create_pool
+from corechain.service.files.fetch import FileSources
 from corechain.service.rpc import Questions, Rpc, logs_in_ranges
 from corechain_indexer.api.rows import header_of
 from corechain_indexer.errors import ArchiveUnavailable
-from corechain_indexer.fetch import FileSources
 from corechain_indexer.healing import Healer
 from corechain_indexer.judge import Expected, Mismatch
 from corechain_indexer.projections import Row, raw_row

@@ -126,16 +126,6 @@ class FacilitatorUnavailable(TransportError):
         self.why, self.maybe_sent = why, maybe_sent
 
 
-class FileWithheld(TransportError):
-    """No source has the data file of a batch. It may come later."""
-
-    def __init__(self, commitment: bytes, reasons: list[str]) -> None:
-        super().__init__(
-            f"no source has the data file {commitment.hex()}: {'; '.join(reasons) or 'no sources'}"
-        )
-        self.commitment, self.reasons = commitment, reasons
-
-
 class ArchiveUnavailable(TransportError):
     """The leaves of a batch are in an archive file, and it is not there, damaged, or not to be
     written."""

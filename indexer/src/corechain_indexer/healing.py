@@ -7,7 +7,7 @@ import structlog
 
 from corechain.protocol.levels import UpperLevels
 from corechain.protocol.rebuilding import Rebuilt
-from corechain_indexer.fetch import FileSources
+from corechain.service.files.fetch import FileSources
 from corechain_indexer.judge import Expected, check_file
 from corechain_indexer.store.archive import Archive
 from corechain_indexer.store.files import OpenBatch

@@ -10,7 +10,7 @@ from corechain.protocol.batch import Origin, UnknownRules
 from corechain.protocol.claims import claim_of
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.rebuilding import Rebuilt, rebuild_columns
-from corechain_indexer.download import Unfit
+from corechain.service.files.download import Unfit
 from corechain_indexer.errors import FileNotJudged
 from corechain_indexer.store.files import OpenBatch
 

@@ -16,6 +16,7 @@ from corechain.service.bell import Bell, until_woken
 from corechain.service.chain_reader import ChainReader
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
+from corechain.service.files.fetch import FileSources
 from corechain.service.health import AllBut, Health, Probe
 from corechain.service.ops import times_in
 from corechain.service.readers import Readers
@@ -41,7 +42,6 @@ from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.trees import TreeCache
 from corechain_indexer.api.validators import Validators
 from corechain_indexer.export import CacheSink, Exporter, Sink
-from corechain_indexer.fetch import FileSources
 from corechain_indexer.following import DATABASE, MIRROR, Follower, Role
 from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER

@@ -11,10 +11,11 @@ from corechain.protocol.errors import CoreChainError, TransportError
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rebuilding import Rebuilt
+from corechain.service.errors import FileWithheld
+from corechain.service.files.download import Unfit
+from corechain.service.files.fetch import FileSources
 from corechain.service.supervision import stop_all
-from corechain_indexer.download import Unfit
-from corechain_indexer.errors import BatchUndone, FileNotJudged, FileWithheld
-from corechain_indexer.fetch import FileSources
+from corechain_indexer.errors import BatchUndone, FileNotJudged
 from corechain_indexer.judge import Expected, Mismatch, check_file
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.store.files import FileStore, OpenBatch, batch_rows

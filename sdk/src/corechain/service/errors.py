@@ -88,3 +88,13 @@ class AnswerOverLimit(NodeRefused):
     def __init__(self, method: str, most: int) -> None:
         super().__init__(method, 0, f"the answer is over the limit of {most} bytes")
         self.most = most
+
+
+class FileWithheld(TransportError):
+    """No source has the data file of a batch. It may come later."""
+
+    def __init__(self, commitment: bytes, reasons: list[str]) -> None:
+        super().__init__(
+            f"no source has the data file {commitment.hex()}: {'; '.join(reasons) or 'no sources'}"
+        )
+        self.commitment, self.reasons = commitment, reasons

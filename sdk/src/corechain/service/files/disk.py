@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from urllib.parse import unquote, urlsplit
 
-from corechain_indexer.download import Unfit, check_beginning, check_not_empty
+from corechain.service.files.download import Unfit, check_beginning, check_not_empty
 
 WORKERS = 4
 # Without O_NONBLOCK the opening of a pipe waits for somebody to write into it, for ever.

@@ -12,10 +12,10 @@ from typing import TypeVar
 import httpx
 
 from corechain.http import async_client
-from corechain_indexer.disk import DiskReader
-from corechain_indexer.download import Download, Unfit
-from corechain_indexer.errors import FileWithheld
-from corechain_indexer.redirects import refuse_way_inside
+from corechain.service.errors import FileWithheld
+from corechain.service.files.disk import DiskReader
+from corechain.service.files.download import Download, Unfit
+from corechain.service.files.redirects import refuse_way_inside
 
 LONGEST_WAIT_S = 300.0
 """A source that asks for more patience than this is asked again nevertheless."""

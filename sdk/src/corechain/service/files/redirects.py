@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from corechain_indexer.download import FIRST_HOST, Unfit
+from corechain.service.files.download import FIRST_HOST, Unfit
 
 
 def is_inside_address(text: str) -> bool:

@@ -1,0 +1,1 @@
+"""Data files from wherever they are offered: for whoever verifies batches."""
