@@ -271,6 +271,25 @@ async def test_what_the_node_refuses_for_good_halts_and_gives_its_nonce_back(
     await lane.until_confirmed("batch:1")
 
 
+async def test_what_a_node_has_is_not_unbound_whatever_was_said_of_it(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    send = Node.send
+
+    async def take_and_refuse(self: Node, transactions: list[bytes]) -> list[NodeRefused]:
+        await send(self, transactions)  # and its answer was lost
+        said = NodeRefused("eth_sendRawTransaction", -32000, "oversized data")
+        return [said for _ in transactions]
+
+    await lane.want(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Node, "send", take_and_refuse)
+        for _ in range(3):
+            await lane.submitter.step()
+    assert await lane.journal.halts() == []
+    await lane.until_confirmed("batch:1")
+
+
 async def test_an_intent_that_changed_under_our_hands_is_not_signed_for(lane: Lane) -> None:
     await lane.want(1)
     (intent,) = await lane.journal.open_intents(True, ())

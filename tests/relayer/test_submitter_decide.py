@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.rpc_errors import RpcFailure
+from corechain.rpc_errors import INVALID, TOO_CHEAP, RpcFailure
 from corechain_relayer.errors import OTHER_COMMITMENT, NotLaneSubmitter
 from corechain_relayer.submitter.decide import Look, decide
 from corechain_relayer.submitter.memory import (
@@ -78,7 +78,16 @@ UNSENT = pending(attempts=(replace(pending().attempts[0], sent_at=None),))
 # ------------------------------------------------------------------ refusals
 
 
-@pytest.mark.parametrize("failure", [RpcFailure.INSUFFICIENT_FUNDS, RpcFailure.UNKNOWN])
+@pytest.mark.parametrize(
+    "failure",
+    [
+        RpcFailure.INSUFFICIENT_FUNDS,
+        RpcFailure.POOL_FULL,
+        RpcFailure.FEE_CAP_EXCEEDED,
+        RpcFailure.REVERTED,
+        RpcFailure.UNKNOWN,
+    ],
+)
 def test_what_only_time_cures_rests_and_then_goes_again(failure: RpcFailure) -> None:
     memory, actions = decided(learned(refused(failure)), [UNSENT, queued(2)], now=5.9)
     assert actions == []
@@ -86,8 +95,9 @@ def test_what_only_time_cures_rests_and_then_goes_again(failure: RpcFailure) -> 
     assert actions == [Send(UNSENT, UNSENT.attempts[0])]
 
 
-def test_a_nonce_above_a_missing_one_is_tried_again_in_the_next_block() -> None:
-    memory = learned(refused(RpcFailure.NONCE_TOO_HIGH))
+@pytest.mark.parametrize("failure", [RpcFailure.NONCE_TOO_HIGH, RpcFailure.UNAVAILABLE])
+def test_what_the_next_block_or_node_cures_is_tried_again_soon(failure: RpcFailure) -> None:
+    memory = learned(refused(failure))
     assert decided(memory, [UNSENT], now=1.9)[1] == []
     assert decided(memory, [UNSENT], now=2.0)[1] == [Send(UNSENT, UNSENT.attempts[0])]
 
@@ -99,8 +109,11 @@ def test_a_deadline_that_comes_near_shortens_the_rest() -> None:
     assert decided(memory, [UNSENT], now=2.0, policy=hurried)[1] != []
 
 
-def test_what_the_node_found_too_cheap_is_replaced_once_its_rest_is_over() -> None:
-    memory, actions = decided(learned(refused(RpcFailure.UNDERPRICED)), [UNSENT], now=2.0)
+@pytest.mark.parametrize("failure", TOO_CHEAP)
+def test_what_the_node_found_too_cheap_is_replaced_once_its_rest_is_over(
+    failure: RpcFailure,
+) -> None:
+    memory, actions = decided(learned(refused(failure)), [UNSENT], now=2.0)
     assert actions == []
     memory, (action,) = decided(memory, [UNSENT], now=6.0)
     assert isinstance(action, Sign)
@@ -109,8 +122,23 @@ def test_what_the_node_found_too_cheap_is_replaced_once_its_rest_is_over() -> No
     assert memory.pauses == {}
 
 
-def test_what_no_node_takes_is_unbound_and_halts() -> None:
-    memory, actions = decided(learned(refused(RpcFailure.FATAL)), [UNSENT, queued(2)])
+def test_what_is_dearer_than_a_node_forwards_goes_again_but_never_dearer() -> None:
+    memory = learned(refused(RpcFailure.FEE_CAP_EXCEEDED))
+    for failure in (RpcFailure.UNKNOWN, RpcFailure.UNDERPRICED):  # whatever comes besides
+        memory = learned(refused(failure), memory=memory)
+        _, actions = decided(memory, [pending()], now=100.0)
+        assert actions == [Send(pending(), pending().attempts[0], capped=True)]
+    assert decided(memory, [queued(2)], now=100.0)[0].too_dear == frozenset()
+
+
+def test_what_would_revert_at_once_puts_the_key_in_doubt() -> None:
+    memory = learned(KeyHeard(None), refused(RpcFailure.REVERTED))
+    assert memory.asks_for_key(POLICY, 1.0)
+
+
+@pytest.mark.parametrize("failure", INVALID)
+def test_what_no_node_takes_is_unbound_and_halts(failure: RpcFailure) -> None:
+    memory, actions = decided(learned(refused(failure)), [UNSENT, queued(2)])
     assert actions == [Unbind(UNSENT, "the node refuses its transaction: its words")]
     assert memory.invalid == {}
 
@@ -218,6 +246,14 @@ def test_a_clock_that_is_set_back_lets_nothing_wait_for_it() -> None:
     assert memory.paused(POLICY, 10.0) == set()
 
 
+def test_every_meaning_of_a_refusal_has_a_behaviour() -> None:
+    """None halts what a node may have, none leaves an intent without a rest."""
+    for failure in RpcFailure:
+        memory = learned(refused(failure, was_sent=True))
+        assert memory.paused(POLICY, 1.5) == {1}
+        assert memory.invalid == {}
+
+
 OUTCOMES = st.one_of(
     st.builds(Signed, st.integers(1, 3), st.just(TX)),
     st.builds(Taken, st.integers(1, 3)),
@@ -249,4 +285,5 @@ def test_the_same_comes_of_the_same_and_an_end_leaves_nothing(
     assert first == decided(memory, intents, now, final_block=final)
     assert repr(memory) == before
     ended = learned(*(Ended(number) for number in (1, 2, 3)), KeyHeard(None), memory=first[0])
-    assert replace(ended, urgent=frozenset(), key_asked=None, full=None) == Memory()
+    nothing: frozenset[bytes] = frozenset()  # of attempts the next round forgets
+    assert replace(ended, urgent=nothing, too_dear=nothing, key_asked=None, full=None) == Memory()

@@ -3,8 +3,6 @@
 import json
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from web3 import Web3
 
 from corechain.account import account_from_key
@@ -23,7 +21,6 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
-from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 
 
 @pytest.fixture
@@ -132,33 +129,6 @@ def test_a_node_of_another_chain_is_refused(anvil, deployment):
 def test_a_dead_node_is_unavailable(deployment):
     with pytest.raises(ChainUnavailable):
         Chain(f"http://127.0.0.1:{free_port()}", load_deployment(deployment)).commitment_of(1)
-
-
-@pytest.mark.parametrize(
-    ("text", "kind"),
-    [
-        ("already known", RpcFailure.ALREADY_KNOWN),
-        ("ALREADY_EXISTS: already known", RpcFailure.ALREADY_KNOWN),
-        ("known transaction: 0xab", RpcFailure.ALREADY_KNOWN),
-        ("unknown transaction", RpcFailure.UNKNOWN),
-        ("transaction already imported", RpcFailure.ALREADY_KNOWN),
-        ("nonce too low: next nonce 5, tx nonce 4", RpcFailure.NONCE_TOO_LOW),
-        ("nonce too high", RpcFailure.NONCE_TOO_HIGH),
-        ("replacement transaction underpriced", RpcFailure.UNDERPRICED),
-        ("max fee per gas less than block base fee", RpcFailure.UNDERPRICED),
-        ("Insufficient funds for gas * price + value", RpcFailure.INSUFFICIENT_FUNDS),
-        ("intrinsic gas too low", RpcFailure.FATAL),
-        ("exceeds block gas limit", RpcFailure.FATAL),
-        ("the moon is full", RpcFailure.UNKNOWN),
-    ],
-)
-def test_the_words_of_nodes_are_read_in_one_place(text, kind):
-    assert classify_rpc_failure(text) is kind
-
-
-@given(st.text())
-def test_any_words_are_classified(text):
-    assert isinstance(classify_rpc_failure(text), RpcFailure)
 
 
 def _manifest_with_block(block: str) -> str:

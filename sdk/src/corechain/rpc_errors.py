@@ -10,46 +10,136 @@ class RpcFailure(Enum):
     ALREADY_KNOWN = "already known"
     NONCE_TOO_LOW = "nonce too low"
     NONCE_TOO_HIGH = "nonce too high"
+    """Or a lower one is missing. Where there is no mempool it is a matter of the next block."""
+    REPLACEMENT_UNDERPRICED = "replacement underpriced"
     UNDERPRICED = "underpriced"
+    FEE_CAP_EXCEEDED = "fee cap exceeded"
+    """Dearer than this one node forwards: another may take the same bytes."""
     INSUFFICIENT_FUNDS = "insufficient funds"
+    POOL_FULL = "pool full"
     REVERTED = "reverted"
     RATE_LIMITED = "rate limited"
+    UNAVAILABLE = "unavailable"
+    """The node cannot do it now: it syncs, or its sequencer is away."""
+    TYPE_NOT_SUPPORTED = "transaction type not supported"
     FATAL = "fatal"
+    """The transaction itself is invalid, whatever the moment: its gas, size, signature or chain."""
     UNKNOWN = "unknown"
 
 
-# "execution reverted" comes first: behind it stand a contract's words, and it may say anything.
-# Wordings of geth, Nitro, Bor, Erigon, Nethermind, anvil and of hosted providers. Order matters:
-# "unknown transaction" is not "known transaction", and a replacement can be underpriced without
-# being too low.
+# Wordings of geth, op-geth, Nitro, Bor, Erigon, Besu, Nethermind, reth, anvil and of hosted
+# providers; tests/sdk/node_words.py has them as they come. The first that fits counts, and order
+# matters:
+# * "execution reverted" comes first: behind it stand a contract's words, and it may say anything;
+# * "unknown transaction" is not "known transaction";
+# * a replacement can be underpriced without being too low for the pool;
+# * what a sequencer said stands quoted behind "failed to forward tx to sequencer".
 _FAILURES: tuple[tuple[RpcFailure, re.Pattern[str]], ...] = (
-    (RpcFailure.REVERTED, re.compile(r"execution reverted|transaction reverted|: revert\b")),
+    (
+        RpcFailure.REVERTED,
+        re.compile(
+            r"execution reverted|transaction reverted|: revert\b|always failing transaction"
+            r"|reverted with reason|vm execution error"
+        ),
+    ),
     (
         RpcFailure.ALREADY_KNOWN,
         re.compile(
             r"already known|\bknown transaction|already imported|already exists|alreadyknown"
+            r"|already in (the )?(mem|tx)?pool|tx with same hash"
         ),
     ),
-    (RpcFailure.NONCE_TOO_LOW, re.compile(r"nonce too low|nonce is too low|oldnonce")),
-    (RpcFailure.NONCE_TOO_HIGH, re.compile(r"nonce too high|nonce gap|noncegap")),
-    (RpcFailure.UNDERPRICED, re.compile(r"underpriced|fee too low|less than block base fee")),
+    (
+        RpcFailure.NONCE_TOO_LOW,
+        re.compile(
+            r"nonce (is )?too low|oldnonce|invalid transaction nonce|already finalized"
+            r"|nonce has already been used"
+        ),
+    ),
+    (
+        RpcFailure.NONCE_TOO_HIGH,
+        re.compile(
+            r"nonce (is )?too high|nonce gap|noncegap|gapped.nonce|nonce is too distant"
+            r"|invalid transaction with a lower nonce"
+        ),
+    ),
+    (
+        RpcFailure.REPLACEMENT_UNDERPRICED,
+        re.compile(
+            r"replacement transaction underpriced|same nonce in the (tx pool|queue)"
+            r"|replacementnotallowed|ownnoncealreadyused|could not replace existing"
+        ),
+    ),
+    (
+        RpcFailure.UNDERPRICED,
+        re.compile(
+            r"underpriced|fee ?too ?low|less than block base fee|gas price.{0,30}too low"
+            r"|gas price.{0,24}below|(tip|fee) cap below|below (the )?current base fee"
+            r"|unacceptable gas price"
+        ),
+    ),
+    (
+        RpcFailure.FEE_CAP_EXCEEDED,
+        re.compile(r"exceeds the configured cap|fee cap exceeded"),
+    ),
     (
         RpcFailure.INSUFFICIENT_FUNDS,
-        # geth's last: the gas that the sender's balance pays for does not do.
-        re.compile(r"insufficient funds|insufficient balance|gas required exceeds allowance"),
+        # geth's "allowance": the gas that the sender's balance pays for does not do.
+        re.compile(
+            r"insufficient ?(funds|balance)|gas required exceeds allowance|not enough funds"
+            r"|exceeds account balance|cause overdraft|insufficient_payer_balance"
+            r"|have enough funds"
+        ),
+    ),
+    (
+        RpcFailure.POOL_FULL,
+        re.compile(
+            r"pool (is )?full|queue (is )?full|account limit exceeded|in-flight transaction limit"
+            r"|too many transactions in the queue|address already reserved|replace pending"
+            r"|identified as a spammer|exceeded max transactions per sender"
+        ),
     ),
     (
         RpcFailure.RATE_LIMITED,
         re.compile(
             r"rate.?limit|too many requests|compute units per second|capacity exceeded"
-            r"|request limit reached|daily request count"
+            r"|request limit reached|daily request count|throughput limit|request rate exceeded"
+            r"|requests per second|capacity limit"
+        ),
+    ),
+    (
+        RpcFailure.TYPE_NOT_SUPPORTED,
+        re.compile(
+            r"type not (supported|valid)|unsupported transaction type|invalid transaction type"
+            r"|transaction type .{0,30}not (supported|allowed)|not support eip-?1559"
         ),
     ),
     (
         RpcFailure.FATAL,
-        re.compile(r"intrinsic gas|exceeds block gas|oversized data|invalid sender|invalid chain"),
+        re.compile(
+            r"intrinsic ?gas|exceeds (the )?block gas|gas ?limit ?exceeded|gas limit too high"
+            r"|exceeds transaction gas limit|floor data gas|oversized data|invalid (tx )?sender"
+            r"|invalid signature|invalid chain|wrong chain|negative value|initcode size"
+            r"|priority fee per gas (higher|exceeds)|tip higher than fee cap|not an eoa"
+            r"|senderiscontract|bytecode set|replay-protected|chainid (not supported|is required)"
+        ),
+    ),
+    (
+        RpcFailure.UNAVAILABLE,
+        re.compile(
+            r"sequencer (temporarily )?not available|chosen sequencer|forward tx to sequencer"
+            r"|sync is still in progress|pool not enabled|\bsyncing\b|timeout|timed out"
+            r"|deadline exceeded|temporarily unavailable|service unavailable|not healthy to serve"
+            r"|no backends? available|world state (is not|un)available|insertion of another"
+            r"|header not found"
+        ),
     ),
 )
+
+TOO_CHEAP = (RpcFailure.UNDERPRICED, RpcFailure.REPLACEMENT_UNDERPRICED)
+"""A higher fee cures these."""
+INVALID = (RpcFailure.FATAL, RpcFailure.TYPE_NOT_SUPPORTED)
+"""Nothing cures these but another transaction."""
 
 
 INVALID_PARAMS, METHOD_NOT_FOUND = -32602, -32601

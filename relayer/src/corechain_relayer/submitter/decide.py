@@ -22,6 +22,7 @@ from corechain_relayer.submitter.plan import (
     Policy,
     Recheck,
     Send,
+    Sign,
     State,
     Unbind,
     Void,
@@ -56,9 +57,20 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     still = memory.paused(policy, now) | {action.intent.id for action in first}
     may_sign = memory.not_ours is None
     planned = plan(look.intents, look.chain, policy, now, look.free, memory.urgent, still, may_sign)
-    actions = [*first, *planned]
+    actions = [*first, *(_undearer(action, memory) for action in planned)]
     idle = not actions and not still
     return replace(memory, full=_fullness(look, now) if idle else None), actions
+
+
+def _undearer(action: Action, memory: Memory) -> Action:
+    """What is dearer already than a node forwards is not replaced by what is dearer still: another
+    node may take it, or the same one after its operator has raised its limit."""
+    if not isinstance(action, Sign) or not action.intent.attempts:
+        return action
+    newest = action.intent.attempts[-1]
+    if newest.hash not in memory.too_dear:
+        return action
+    return Send(action.intent, newest, capped=True)
 
 
 def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:
@@ -68,6 +80,7 @@ def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:
     return replace(
         memory,
         urgent=memory.urgent & hashes,
+        too_dear=memory.too_dear & hashes,
         invalid=only(memory.invalid, known),
         overtaken=memory.overtaken & known,
         halts_asked=only(memory.halts_asked, known),

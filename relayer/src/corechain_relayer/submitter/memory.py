@@ -8,7 +8,7 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from corechain.rpc_errors import RpcFailure
+from corechain.rpc_errors import INVALID, TOO_CHEAP, RpcFailure
 from corechain_relayer.errors import NotLaneSubmitter
 from corechain_relayer.submitter.plan import Policy, age
 
@@ -17,6 +17,8 @@ V = TypeVar("V")
 WAITS_FOR_FINALITY, WOULD_REVERT = "WaitsForFinality", "WouldRevert"
 NEXT_BLOCK_S = 1.0
 """Nodes that keep no transaction above a missing nonce are sequencers with fast blocks."""
+SOON = (RpcFailure.NONCE_TOO_HIGH, RpcFailure.UNAVAILABLE)
+"""The next block cures the one, the next node behind the same address the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,16 @@ class Full:
 class Memory:
     """Of one queue, between two rounds; by the ids of intents.
 
-    `urgent`: hashes of attempts whose fee the node called too low. `invalid`: the node's words on a
-    transaction that no node ever took. `overtaken`: signed for, and somebody else has done it.
+    `urgent`: hashes of attempts whose fee the node called too low. `too_dear`: of those that cost
+    more than the node forwards. `invalid`: the node's words on a transaction that no node ever
+    took. `overtaken`: signed for, and somebody else has done it.
     `halts_asked`: when it was last asked whether a halt is over. `key_asked`: when it was last
     asked whether our key may do at all what the queue is about; None: it is in doubt.
     """
 
     pauses: Mapping[int, Pause] = field(default_factory=dict)
     urgent: frozenset[bytes] = frozenset()
+    too_dear: frozenset[bytes] = frozenset()
     not_needed: Mapping[int, NotNeeded] = field(default_factory=dict)
     invalid: Mapping[int, str] = field(default_factory=dict)
     overtaken: frozenset[int] = frozenset()
@@ -201,13 +205,17 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
 
 
 def _refused(memory: Memory, refused: Refused, now: float) -> Memory:
-    number, failure = refused.intent_id, refused.failure
-    if failure is RpcFailure.FATAL and not refused.was_sent:
+    number, attempt, failure = refused.intent_id, frozenset({refused.attempt}), refused.failure
+    if failure in INVALID and not refused.was_sent:
         return replace(memory, invalid={**memory.invalid, number: refused.said})
-    if failure is RpcFailure.UNDERPRICED:
-        memory = replace(memory, urgent=memory.urgent | {refused.attempt})
+    if failure in TOO_CHEAP:
+        memory = replace(memory, urgent=memory.urgent | attempt)
+    elif failure is RpcFailure.FEE_CAP_EXCEEDED:
+        memory = replace(memory, too_dear=memory.too_dear | attempt)
+    elif failure is RpcFailure.REVERTED:
+        memory = replace(memory, key_asked=None)  # perhaps the key has lost its lane
     name = failure.name.title().replace("_", "")
-    most_s = NEXT_BLOCK_S if failure is RpcFailure.NONCE_TOO_HIGH else float("inf")
+    most_s = NEXT_BLOCK_S if failure in SOON else float("inf")
     return paused(memory, number, Pause(name, f"not sent: {refused.said}", now, most_s))
 
 

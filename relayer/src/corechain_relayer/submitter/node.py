@@ -179,6 +179,10 @@ class Node:
         """Raises NodeRefused, with the revert data, when the call reverts now."""
         await self.rpc.call("eth_call", _call_of(sender, intent), "latest")
 
+    async def knows(self, tx: bytes) -> bool:
+        """Whether the node has a transaction, in its pool or in a block."""
+        return await self.rpc.call("eth_getTransactionByHash", to_hex(tx)) is not None
+
     async def send(self, transactions: Sequence[bytes]) -> list[NodeRefused | None]:
         """Signed bytes, in this order; for each None when the node took it."""
         calls = [Call("eth_sendRawTransaction", (to_hex(raw),)) for raw in transactions]

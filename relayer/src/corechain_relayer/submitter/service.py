@@ -187,7 +187,12 @@ class Submitter:
         self._learn(Ended(intent.id))
 
     async def _unbind(self, intent: Intent, why: str) -> None:
-        """Another intent may have the nonce, or all of them would wait for it."""
+        """Another intent may have the nonce, or all of them would wait for it; unless a node has
+        the transaction all the same: an answer that was lost may have been that it took it."""
+        newest = intent.attempts[-1]
+        if await self.node.knows(newest.hash):
+            await self.journal.mark_sent([newest], self.clock())
+            return
         await self.journal.unbind(intent)
         raise LaneHalted(intent.key, why, TRANSACTION_REFUSED)
 
