@@ -27,9 +27,9 @@ from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.reading import Observation, Report, SignedReport
 from corechain.protocol.sealing import SealedBatch
 from corechain.service.errors import FileWithheld
+from corechain.service.files import redirects as redirection
 from corechain.service.files.download import retry_after_s
 from corechain.service.files.fetch import FileSources
-from corechain_indexer import redirects as redirection
 from corechain_indexer.judge import Expected, check_file
 from corechain_indexer.store.files import OpenBatch
 
