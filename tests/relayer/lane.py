@@ -19,7 +19,7 @@ from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
-from corechain_relayer.submitter.plan import Policy
+from corechain_relayer.submitter.plan import Policy, State
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import CommittedBatches
 from corechain_relayer.submitter.signer import Signer
@@ -96,6 +96,11 @@ class Lane:
             "select state from intent where key = $1", key
         )
         return str(found)
+
+    async def counts(self) -> dict[State, int]:
+        """How many intents are in each state that is not the last."""
+        submitter = self.submitter
+        return await self.journal.note_look(submitter.signer.address, submitter.policy, None)
 
     async def many_confirmed(self, block: dict[str, Any], number: int = CONFIRMED) -> None:
         """As if so many had been committed in one block."""

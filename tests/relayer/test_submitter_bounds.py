@@ -32,7 +32,7 @@ from relayer.lane import CONFIRMED, RANGE, Lane
 
 
 async def counts(lane: Lane) -> dict[State, int]:
-    return await lane.journal.counts()
+    return await lane.counts()
 
 
 async def test_thousands_of_confirmed_intents_hold_up_nothing_and_cost_nothing(lane: Lane) -> None:
@@ -293,7 +293,7 @@ async def test_what_a_node_has_is_not_unbound_whatever_was_said_of_it(
 async def test_an_intent_that_changed_under_our_hands_is_not_signed_for(lane: Lane) -> None:
     await lane.want(1)
     (intent,) = await lane.journal.open_intents(True, ())
-    await lane.journal.void(intent)
+    await lane.journal.void(intent, "answered by others")
     sender = lane.submitter.signer
     attempt = sender.sign(intent, 0, Fees(1, 1), 21_000, 1.0)
     with pytest.raises(Exception, match="has changed"):

@@ -45,7 +45,7 @@ async def made_final(lane: Lane, *numbers: int) -> None:
     lane.mine(FINALITY + 1)
 
     async def final() -> bool:
-        return not await lane.journal.counts()
+        return not await lane.counts()
 
     await lane.until(final)
 

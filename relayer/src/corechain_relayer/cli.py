@@ -11,6 +11,7 @@ from corechain.versions import version_option
 from corechain_relayer.backup.cli import commands as backup_commands
 from corechain_relayer.bus.cli import commands as bus_commands
 from corechain_relayer.settings import load_settings
+from corechain_relayer.transactions.cli import commands as transaction_commands
 
 commands = typer.Typer(
     help="The roles of a relayer, and what they leave to do.", no_args_is_help=True
@@ -24,9 +25,10 @@ def options(version: Annotated[bool, version_option("corechain-relayer")] = Fals
 
 
 def register(app: typer.Typer) -> None:
-    """Adds `relayer` and `bus` to the `corechain` command."""
+    """Adds `relayer`, `bus` and `tx` to the `corechain` command."""
     app.add_typer(commands, name="relayer")
     app.add_typer(bus_commands, name="bus")
+    app.add_typer(transaction_commands, name="tx")
 
 
 @commands.command()

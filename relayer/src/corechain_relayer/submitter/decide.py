@@ -18,6 +18,7 @@ from corechain_relayer.submitter.memory import (
 from corechain_relayer.submitter.plan import (
     Action,
     ChainView,
+    Fill,
     Intent,
     Policy,
     Recheck,
@@ -39,13 +40,15 @@ class Look:
     """What one round sees, all of it read in this round.
 
     `intents`: the queue's open ones, in order. `free`: nonces from `chain.count` on that were never
-    signed for, lowest first, at least one. `policy`: the limits of the moment.
+    signed for, lowest first, at least one. `policy`: the limits of the moment. `is_paused`: whether
+    an operator has paused the queue.
     """
 
     intents: Sequence[Intent]
     chain: ChainView
     free: Sequence[int]
     policy: Policy
+    is_paused: bool = False
 
 
 def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]]:
@@ -56,8 +59,11 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     # What memory has the say on stands still in this round, whatever the chain says of it.
     still = memory.paused(policy, now) | {action.intent.id for action in first}
     may_sign = memory.not_ours is None
-    planned = plan(look.intents, look.chain, policy, now, look.free, memory.urgent, still, may_sign)
+    urgent = memory.urgent | {wished for i in look.intents if (wished := i.wished) is not None}
+    planned = plan(look.intents, look.chain, policy, now, look.free, urgent, still, may_sign)
     actions = [*first, *(_undearer(action, memory) for action in planned)]
+    if look.is_paused:
+        actions = [action for action in actions if _is_allowed_in_pause(action)]
     idle = not actions and not still
     return replace(memory, full=_fullness(look, now) if idle else None), actions
 
@@ -71,6 +77,11 @@ def _undearer(action: Action, memory: Memory) -> Action:
     if newest.hash not in memory.too_dear:
         return action
     return Send(action.intent, newest, capped=True)
+
+
+def _is_allowed_in_pause(action: Action) -> bool:
+    """What is on chain is followed in a paused queue too, and what is to be cancelled is."""
+    return not isinstance(action, Sign | Send | Fill) or action.intent.cancel is not None
 
 
 def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:

@@ -10,12 +10,13 @@ import structlog
 from corechain.protocol.errors import CoreChainError
 from corechain_relayer.errors import LaneHalted, NotLaneSubmitter
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.journal import IntentJournal, Standing
 from corechain_relayer.submitter.memory import WAITS_FOR_FINALITY, Memory
-from corechain_relayer.submitter.plan import Intent, State
+from corechain_relayer.submitter.plan import Intent, Policy, State
 
 log = structlog.get_logger(__name__)
 
+NOBODY = bytes(20)
 COUNT_EVERY_S = 5.0
 """How often open intents are counted for the metric: the only question that grows with them."""
 NOT_LANE_SUBMITTER = "NotLaneSubmitter"
@@ -60,16 +61,27 @@ class Held:
     journal: IntentJournal
     metrics: Metrics
     report: Report = lambda problem: None
+    sender: bytes = NOBODY
+    """Whose transactions they are: the journal shows it to operators."""
+    standing: Standing = field(default_factory=Standing)
+    """As of the last round."""
     _counted_at: float = float("-inf")
     _shown: set[str] = field(default_factory=set)
+    _noted: dict[int, tuple[str, str]] = field(default_factory=dict)
+    """What this process has told the journal that intents wait for."""
 
-    async def show(self, intents: Sequence[Intent], memory: Memory) -> None:
-        """Tells /ready and the metrics how things stand."""
-        halts = await self.journal.halts()
-        self.report(_problem(intents, halts, memory))
+    async def show(self, intents: Sequence[Intent], memory: Memory, policy: Policy) -> None:
+        """Tells /ready, the metrics and the journal how things stand."""
+        self.standing = await self.journal.standing()
+        halts = self.standing.halts
+        problem = _problem(intents, halts, memory)
+        self.report(problem)
+        await self._note_waits(intents, memory)
         held = Counter(halt.kind for halt in halts)
         held.update(pause.reason for pause in memory.pauses.values())
-        held[WAITS_FOR_FINALITY] += sum(1 for intent in intents if intent.spent is not None)
+        # A nonce that is spent because an operator wanted it so is nothing to wake anybody for.
+        lost = (i for i in intents if i.spent is not None and i.cancel is None)
+        held[WAITS_FOR_FINALITY] += sum(1 for _ in lost)
         held[NOT_LANE_SUBMITTER] += memory.not_ours is not None
         for reason in self._shown | held.keys():
             self.metrics.intents_held.labels(self.journal.queue, reason).set(held[reason])
@@ -77,10 +89,23 @@ class Held:
         now = time.monotonic()
         if now - self._counted_at >= COUNT_EVERY_S:
             self._counted_at = now
-            await self._count()
+            await self._count(policy, None if problem is None else str(problem))
 
-    async def _count(self) -> None:
-        counts = await self.journal.counts()
+    async def _note_waits(self, intents: Sequence[Intent], memory: Memory) -> None:
+        """Whoever asks why an intent waits asks the journal, from another process."""
+        waits = {number: (pause.reason, pause.why) for number, pause in memory.pauses.items()}
+        # Also those of an earlier life, which may be over since.
+        said = self._noted.keys() | {i.id for i in intents if i.waits is not None}
+        over = said - waits.keys()
+        news = {n: wait for n, wait in waits.items() if self._noted.get(n) != wait}
+        if over:
+            await self.journal.forget_waits(sorted(over))
+        if news:
+            await self.journal.note_waits(news)
+        self._noted = waits
+
+    async def _count(self, policy: Policy, problem: str | None) -> None:
+        counts = await self.journal.note_look(self.sender, policy, problem)
         for state in (State.QUEUED, State.PENDING, State.CONFIRMED):
             gauge = self.metrics.intents_open.labels(self.journal.queue, state.value)
             gauge.set(counts.get(state, 0))

@@ -1,8 +1,9 @@
 """The submitter's side of the journal. Every write is one statement or one transaction."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from corechain.service.database import asked, outages
@@ -10,7 +11,7 @@ from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.journal.batches import NewIntent
 from corechain_relayer.journal.sql import query
-from corechain_relayer.submitter.plan import Attempt, BlockId, Fees, Intent, Receipt, State
+from corechain_relayer.submitter.plan import Attempt, BlockId, Fees, Intent, Policy, Receipt, State
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -29,6 +30,7 @@ def _attempt(row: "Record") -> Attempt:
         Fees(row["max_fee"], row["priority_fee"]),
         row["signed_at"],
         row["sent_at"],
+        row["cancels"],
     )
 
 
@@ -45,6 +47,9 @@ def _intent(row: "Record", attempts: Sequence[Attempt]) -> Intent:
         None if number is None else BlockId(number, row["spent_hash"]),
         row["failures"],
         row["halt_kind"],
+        row["cancel"],
+        row["bump"],
+        row["wait_kind"],
     )
 
 
@@ -58,6 +63,21 @@ def _blocks(rows: "Sequence[Record]") -> list[BlockId]:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """What stands still in a queue, oldest intent first; why an operator has paused it, None when
+    nobody has; when an operator last wanted something of a pending intent."""
+
+    halts: Sequence[LaneHalted] = ()
+    pause: str | None = None
+    wish: datetime | None = None
+
+    @property
+    def orders(self) -> tuple[str | None, datetime | None]:
+        """Is another value when an operator wants something new."""
+        return self.pause, self.wish
+
+
+@dataclass(frozen=True, slots=True)
 class IntentJournal:
     """Intents of one queue, signed for by one sender. Raises StoreUnavailable."""
 
@@ -65,10 +85,11 @@ class IntentJournal:
     queue: str
 
     async def want(self, key: str, target: bytes, calldata: bytes) -> None:
-        """Records an intent; one of the same key is left as it is."""
+        """Records an intent; one of the same key is left as it is, unless it is void: whoever wants
+        it now knows that it was given up before."""
         new = NewIntent(self.queue, key, target, calldata)
         fields = (new.queue, new.key, new.target, new.calldata)
-        await asked(self.connection.execute(query("insert_intent"), *fields))
+        await asked(self.connection.execute(query("begin_intent"), *fields))
 
     # ------------------------------------------------------------------ what there is to do
 
@@ -101,11 +122,6 @@ class IntentJournal:
         """Whether something of the queue is in no block yet."""
         return bool(await asked(self.connection.fetchval(query("unfinished"), self.queue)))
 
-    async def counts(self) -> dict[State, int]:
-        """How many intents are in each state that is not the last."""
-        rows = await asked(self.connection.fetch(query("intent_counts"), self.queue))
-        return {State(row["state"]): row["number"] for row in rows}
-
     async def transaction(self, key: str) -> bytes:
         """The transaction that did a confirmed intent."""
         row = await asked(self.connection.fetchrow(query("intent_state"), key))
@@ -119,9 +135,9 @@ class IntentJournal:
 
     # ------------------------------------------------------------------ before the block
 
-    async def void(self, intent: Intent) -> None:
+    async def void(self, intent: Intent, why: str) -> None:
         """Ends an intent that is not needed any more, signed for or not."""
-        await asked(self.connection.execute(query("void_intent"), intent.id))
+        await asked(self.connection.execute(query("void_intent"), intent.id, why))
 
     async def drop_queued(self) -> None:
         """Drops what nothing is signed for now; what once was signed for stays, as void."""
@@ -164,6 +180,7 @@ class IntentJournal:
             [attempt.fees.max_fee for attempt in attempts],
             [attempt.fees.priority_fee for attempt in attempts],
             [attempt.signed_at for attempt in attempts],
+            [attempt.cancels for attempt in attempts],
         )
 
     async def mark_sent(self, attempts: Sequence[Attempt], now: float) -> None:
@@ -223,6 +240,27 @@ class IntentJournal:
         columns = _columns(blocks)
         await asked(self.connection.execute(query("finalize"), self.queue, *columns))
 
+    # ------------------------------------------------------------------ operators
+
+    async def note_waits(self, waits: Mapping[int, tuple[str, str]]) -> None:
+        """What intents wait for, by id: a kind, and a sentence."""
+        kinds, reasons = [kind for kind, _ in waits.values()], [why for _, why in waits.values()]
+        await asked(self.connection.execute(query("note_waits"), list(waits), kinds, reasons))
+
+    async def forget_waits(self, ids: Sequence[int]) -> None:
+        """These wait for nothing more."""
+        await asked(self.connection.execute(query("forget_waits"), ids))
+
+    async def note_look(
+        self, sender: bytes, policy: Policy, problem: str | None
+    ) -> dict[State, int]:
+        """That somebody looks after the queue, by which key and limits, and what is in the way.
+        How many intents are in each state that is not the last."""
+        limits = (policy.max_fee, policy.in_flight, policy.ordered)
+        fields = (self.queue, sender, *limits, problem)
+        rows = await asked(self.connection.fetch(query("note_look"), *fields))
+        return {State(row["state"]): row["number"] for row in rows}
+
     # ------------------------------------------------------------------ halts
 
     async def halt(self, intent: Intent, why: LaneHalted) -> None:
@@ -236,5 +274,14 @@ class IntentJournal:
 
     async def halts(self) -> list[LaneHalted]:
         """What stands still in this queue, oldest intent first."""
-        rows = await asked(self.connection.fetch(query("halts"), self.queue))
-        return [LaneHalted(row["key"], row["halt_reason"], row["halt_kind"]) for row in rows]
+        return list((await self.standing()).halts)
+
+    async def standing(self) -> Standing:
+        """One question a round."""
+        rows = await asked(self.connection.fetch(query("queue_standing"), self.queue))
+        halts = [
+            LaneHalted(row["key"], row["halt_reason"], row["halt_kind"])
+            for row in rows
+            if row["key"] is not None
+        ]
+        return Standing(halts, rows[0]["pause"], rows[0]["wish"])

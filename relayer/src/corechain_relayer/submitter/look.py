@@ -1,8 +1,8 @@
 """One look at the chain for a submitter: bounded questions, answers that belong together."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -10,7 +10,7 @@ from corechain.service.rpc import Block
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node, NodeLook, id_of
-from corechain_relayer.submitter.plan import BlockId, ChainView, Intent
+from corechain_relayer.submitter.plan import BlockId, ChainView, Intent, Receipt
 
 log = structlog.get_logger(__name__)
 
@@ -18,6 +18,18 @@ BLOCKS_A_ROUND = 64
 """Blocks with confirmed intents that one round asks about. One is enough while the chain grows."""
 BEHIND_LIMIT_S = 5.0
 """Nodes behind one address differ for moments; a head that stays lower is of a chain set back."""
+
+
+def _without_cancels(
+    intents: Sequence[Intent], receipts: Mapping[bytes, Receipt]
+) -> dict[bytes, Receipt]:
+    """A transaction that cancels has spent the nonce and has not done what the intent is for,
+    however well it went."""
+    cancels = {a.hash for intent in intents for a in intent.attempts if a.cancels}
+    return {
+        tx: replace(receipt, succeeded=False) if tx in cancels else receipt
+        for tx, receipt in receipts.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +119,8 @@ class Watch:
         head, count = look.head, look.count
         # Only a nonce that the chain counts is in a block, ours or not.
         spent = [i for i in intents if i.nonce is not None and i.nonce < count]
-        receipts = await self.node.receipts(tx for intent in spent for tx in intent.hashes)
+        found = await self.node.receipts(tx for intent in spent for tx in intent.hashes)
+        receipts = _without_cancels(spent, found)
         # What was read belongs to this head only if the head still stands.
         if receipts and (await self.node.standing([id_of(head)], head)).get(id_of(head)) is False:
             return None

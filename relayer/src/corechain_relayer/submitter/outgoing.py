@@ -24,6 +24,14 @@ KNOWN = (RpcFailure.ALREADY_KNOWN, RpcFailure.NONCE_TOO_LOW)
 NotEstimated = tuple[Intent, NodeRefused]
 
 
+def _payload(intent: Intent, sender: bytes) -> Intent:
+    """What is to be signed for an intent: it, or a transfer of nothing to ourselves where an
+    operator wants it cancelled."""
+    if intent.cancel is None:
+        return intent
+    return replace(intent, target=sender, calldata=b"")
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """`learn`: takes what came of each transaction. `clock`: seconds since 1970."""
@@ -41,18 +49,20 @@ class Outgoing:
         Nothing is signed for the first time behind an intent that cannot be.
         """
         sender = self.signer.address
-        limits = await self.node.estimates(sender, [action.intent for action in actions])
+        calls = [_payload(action.intent, sender) for action in actions]
+        limits = await self.node.estimates(sender, calls)
         refused: list[NotEstimated] = []
         signed: list[tuple[Sign, Attempt]] = []
         blocked = False
-        for action, gas in zip(actions, limits, strict=True):
+        for action, call, gas in zip(actions, calls, limits, strict=True):
             intent = action.intent
             if isinstance(gas, NodeRefused):
                 refused.append((intent, gas))
                 blocked |= not intent.attempts
             elif intent.attempts or not blocked:
                 now, nonce, fees = self.clock(), action.nonce, action.fees
-                signed.append((action, self.signer.sign(intent, nonce, fees, gas, now)))
+                attempt = self.signer.sign(call, nonce, fees, gas, now)
+                signed.append((action, replace(attempt, cancels=call is not intent)))
         if signed:
             await self.journal.record([(a.intent, attempt) for a, attempt in signed], sender)
         return [self._signed(action.intent, attempt) for action, attempt in signed], refused

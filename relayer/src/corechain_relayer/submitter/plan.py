@@ -43,6 +43,8 @@ class Attempt:
     fees: Fees
     signed_at: float
     sent_at: float | None = None
+    cancels: bool = False
+    """It spends the nonce on nothing, as an operator wants the intent cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,8 @@ class Intent:
 
     `attempts`: those under the present nonce, oldest first. `spent`: the block in which that nonce
     was seen spent without a result. `failures`: nonces that reverted for good since the last
-    release. `halt`: the name of what keeps it until an operator releases it.
+    release. `halt`: the name of what keeps it until an operator releases it. `cancel`: why an
+    operator wants it given up. `bump`: the attempt that an operator wants replaced.
     """
 
     id: int
@@ -64,6 +67,19 @@ class Intent:
     spent: BlockId | None = None
     failures: int = 0
     halt: str | None = None
+    cancel: str | None = None
+    bump: bytes | None = None
+    waits: str | None = None
+    """Name of what it was refused for, as the journal tells operators."""
+
+    @property
+    def wished(self) -> bytes | None:
+        """The newest attempt, where an operator wants another in its place."""
+        newest = self.attempts[-1] if self.attempts else None
+        if newest is None:
+            return None
+        is_to_cancel = self.cancel is not None and not newest.cancels
+        return newest.hash if is_to_cancel or newest.hash == self.bump else None
 
     @property
     def hashes(self) -> tuple[bytes, ...]:
@@ -254,9 +270,10 @@ def _foreign(intent: Intent, view: ChainView, policy: Policy, now: float) -> lis
 def _reverted(intent: Intent, receipt: Receipt, view: ChainView, policy: Policy) -> list[Action]:
     """A pending intent whose transaction is in a block and failed."""
     if receipt.block_number > view.final_block:
-        why = f"transaction 0x{receipt.hash.hex()} reverted"
+        did = "reverted" if intent.cancel is None else "took its nonce"
+        why = f"transaction 0x{receipt.hash.hex()} {did}"
         return [] if intent.spent == receipt.block else [Examine(intent, receipt.block, why)]
-    if intent.failures + 1 >= policy.max_failures:
+    if intent.failures + 1 >= policy.max_failures and intent.cancel is None:
         return [GiveUp(intent)]
     return [Renew(intent, reverted=True)]
 

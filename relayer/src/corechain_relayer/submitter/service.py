@@ -71,8 +71,9 @@ class Submitter:
     outgoing: Outgoing = field(init=False)
 
     def __post_init__(self) -> None:
-        self.held = Held(self.journal, self.metrics, self.report)
-        self.watch = Watch(self.journal, self.node, self.signer.address, self.metrics)
+        sender = self.signer.address
+        self.held = Held(self.journal, self.metrics, self.report, sender)
+        self.watch = Watch(self.journal, self.node, sender, self.metrics)
         parts = self.journal, self.node, self.signer, self.metrics
         self.outgoing = Outgoing(*parts, self._learn, self.clock)
 
@@ -83,7 +84,7 @@ class Submitter:
         await self._check_key()
         policy, paused = self.policy, self.memory.paused(self.policy, self.clock())
         intents = await self.journal.open_intents(policy.ordered, paused, policy.in_flight)
-        await self.held.show(intents, self.memory)
+        await self.held.show(intents, self.memory, policy)
         if not intents and not await self.journal.newest_confirmed_blocks(1):
             return False
         look = await self.watch.look()
@@ -101,7 +102,7 @@ class Submitter:
         # One more than are given out: the lowest may be a gap.
         number = self.policy.in_flight + 1
         free = await self.journal.free_nonces(self.signer.address, chain.count, number)
-        look = Look(intents, chain, free, self.policy)
+        look = Look(intents, chain, free, self.policy, self.held.standing.pause is not None)
         self.memory, actions = decide(self.memory, look, self.clock())
         await self._confirm([(a.intent, a.receipt) for a in actions if isinstance(a, Confirm)])
         for action in actions:
@@ -120,6 +121,8 @@ class Submitter:
         full, now = self.memory.full, self.clock()
         if full is None or not self.memory.is_full(full.head, now):
             return False
+        if (await self.journal.standing()).orders != self.held.standing.orders:
+            return False  # an operator wants something that fits into a full window
         return self.memory.is_full((await self.node.rpc.head()).hash, now)
 
     async def _check_key(self) -> None:
@@ -183,7 +186,7 @@ class Submitter:
 
     async def _void(self, intent: Intent, why: str) -> None:
         log.warning("intent is void", intent=intent.key, why=why)
-        await self.journal.void(intent)
+        await self.journal.void(intent, why)
         self._learn(Ended(intent.id))
 
     async def _unbind(self, intent: Intent, why: str) -> None:
@@ -257,6 +260,9 @@ class Submitter:
         if await self._over(intent):
             return
         await self.journal.mark_spent(intent, block)
+        if intent.cancel is not None:
+            log.info("intent cancelled: void once that is final", intent=intent.key, why=action.why)
+            return
         self.metrics.nonces_spent.labels(self.journal.queue).inc()
         log.error(
             "nonce spent without a result: it is signed anew once that is final",
@@ -271,6 +277,9 @@ class Submitter:
             return
         await self.journal.renew(intent, failures=int(reverted))
         self._learn(Ended(intent.id))
+        if intent.cancel is not None:
+            log.warning("intent cancelled", intent=intent.key, why=intent.cancel)
+            return
         log.warning(
             "nonce spent for good: back to the queue",
             intent=intent.key,

@@ -34,10 +34,16 @@ insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
 on conflict (key) do nothing;
 
 -- name: begin_intent
--- An intent that is signed for in the same transaction; a void one of the same key begins again.
-insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
-on conflict (key) do update set state = 'queued' where intent.state = 'void'
-returning id;
+-- An intent that is wanted now, whatever was before: a void one of the same key begins again.
+with begun as (
+    insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
+    on conflict (key) do update set state = 'queued', ended_because = null, failures = 0
+    where intent.state = 'void'
+    returning id
+), forgotten as (
+    delete from wish using begun where wish.intent_id = begun.id
+)
+select id from begun;
 
 -- name: upsert_devices
 -- Windows and packed quality states of some devices (parallel arrays). Numbers of 64 bits without a
@@ -95,7 +101,9 @@ select version, balance_a, signature_a, signature_b from channel_state where cha
 -- name: pending_intents
 -- Intents with a bound nonce that are in no block; those that wait for finality come last ($2: how
 -- many at a time).
-select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind
+select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind,
+       (select reason from wish where intent_id = id and kind = 'cancel') as cancel,
+       (select hash from wish where intent_id = id and kind = 'bump') as bump, wait_kind
 from intent where queue = $1 and state = 'pending'
 order by spent_block is not null, nonce limit $2;
 
@@ -148,29 +156,29 @@ update lane_count set lanes = $1, most = greatest(most, $1);
 -- name: oldest_queued
 -- The oldest intents that nothing is signed for ($2: how many): the next of an ordered queue, halted
 -- or not.
-select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind
+select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind,
+       (select reason from wish where intent_id = id and kind = 'cancel') as cancel,
+       (select hash from wish where intent_id = id and kind = 'bump') as bump, wait_kind
 from intent where queue = $1 and state = 'queued' order by id limit $2;
 
 -- name: oldest_ready
 -- The oldest queued intent that is neither halted nor among the paused ($2): an unordered queue's.
-select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind
+select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind,
+       (select reason from wish where intent_id = id and kind = 'cancel') as cancel,
+       (select hash from wish where intent_id = id and kind = 'bump') as bump, wait_kind
 from intent where queue = $1 and state = 'queued' and halt_kind is null and id <> all($2::bigint[])
 order by id limit 1;
 
 -- name: attempts_of
 -- Signed transactions of some intents under their present nonces, oldest first.
-select a.intent_id, a.hash, a.nonce, a.raw, a.max_fee, a.priority_fee, a.signed_at, a.sent_at
+select a.intent_id, a.hash, a.nonce, a.raw, a.max_fee, a.priority_fee, a.signed_at, a.sent_at,
+       a.cancels
 from attempt a join intent i on i.id = a.intent_id and i.nonce = a.nonce
 where a.intent_id = any($1::bigint[]) and not a.refused order by a.signed_at;
 
 -- name: unfinished
 -- Whether something of a queue is in no block yet.
 select exists (select 1 from intent where queue = $1 and state in ('queued', 'pending'));
-
--- name: intent_counts
--- How many intents of a queue are in each state but the last ones.
-select state, count(*) as number from intent
-where queue = $1 and state in ('queued', 'pending', 'confirmed') group by state;
 
 -- name: free_nonces
 -- The $3 lowest nonces from $2 on that are signed for by a sender in no attempt that may still count.
@@ -197,9 +205,9 @@ select count(*) from bound;
 -- name: insert_attempts
 -- Signed transactions of a sender ($1; parallel arrays), before they are sent. The same bytes again,
 -- after they were refused, count anew.
-insert into attempt (sender, intent_id, hash, nonce, raw, max_fee, priority_fee, signed_at)
+insert into attempt (sender, intent_id, hash, nonce, raw, max_fee, priority_fee, signed_at, cancels)
 select $1, * from unnest($2::bigint[], $3::bytea[], $4::bigint[], $5::bytea[], $6::bigint[],
-                         $7::bigint[], $8::double precision[])
+                         $7::bigint[], $8::double precision[], $9::boolean[])
 on conflict (hash) do update
 set refused = false, signed_at = excluded.signed_at, sent_at = null;
 
@@ -212,9 +220,15 @@ update attempt set refused = true where intent_id = $1 and nonce = $2;
 update intent set spent_block = $2, spent_hash = $3 where id = $1 and state = 'pending';
 
 -- name: renew
--- Back to the queue without a nonce: the old one is spent for good. $2: failures it counts for.
-update intent set state = 'queued', nonce = null, spent_block = null, spent_hash = null,
-                  failures = failures + $2
+-- Back to the queue without a nonce: the old one is spent for good. $2: failures it counts for. What
+-- an operator wants cancelled is void instead: nothing that was signed for it can land any more.
+with cancelled as (
+    delete from wish where intent_id = $1 and kind = 'cancel' returning reason
+)
+update intent set state = case when exists (select from cancelled) then 'void' else 'queued' end,
+                  ended_because = (select 'cancelled: ' || reason from cancelled),
+                  nonce = null, spent_block = null, spent_hash = null, failures = failures + $2,
+                  wait_kind = null, wait_reason = null, waiting_since = null
 where id = $1 and state = 'pending';
 
 -- name: confirm
@@ -222,7 +236,8 @@ where id = $1 and state = 'pending';
 update intent set state = 'confirmed', transaction = done.transaction, block_number = done.number,
                   block_hash = done.hash, gas_used = done.gas,
                   spent_block = null, spent_hash = null,
-                  halt_kind = null, halt_reason = null, halted_at = null
+                  halt_kind = null, halt_reason = null, halted_at = null,
+                  wait_kind = null, wait_reason = null, waiting_since = null
 from unnest($1::bigint[], $2::bytea[], $3::bigint[], $4::bytea[], $5::bigint[])
      as done (id, transaction, number, hash, gas)
 where intent.id = done.id and state in ('queued', 'pending');
@@ -240,8 +255,13 @@ order by block_number, block_hash limit $3;
 
 -- name: unconfirm
 -- A reorg took these blocks (parallel arrays): pending again, or queued when nothing of ours was
--- signed for it.
-update intent set state = case when nonce is null then 'queued' else 'pending' end,
+-- signed for it; then void where an operator wants it cancelled.
+update intent set state = case when nonce is not null then 'pending'
+                               when id in (select intent_id from wish where kind = 'cancel') then 'void'
+                               else 'queued' end,
+                  ended_because = case when nonce is null then
+                      (select 'cancelled: ' || reason from wish where intent_id = id and kind = 'cancel')
+                  end,
                   transaction = null, block_number = null, block_hash = null, gas_used = null
 where queue = $1 and state = 'confirmed'
   and (block_number, block_hash) in (select * from unnest($2::bigint[], $3::bytea[]))
@@ -277,9 +297,15 @@ with oldest as (
 select count(*) from dropped;
 
 -- name: void_intent
--- Ends an intent that is not needed any more. What was signed for it is nobody's nonce then.
+-- Ends an intent that is not needed any more, and says why ($2); where an operator wants it cancelled,
+-- that is why. What was signed for it is nobody's nonce then.
+with cancelled as (
+    delete from wish where intent_id = $1 and kind = 'cancel' returning reason
+)
 update intent set state = 'void', nonce = null, spent_block = null, spent_hash = null,
-                  halt_kind = null, halt_reason = null, halted_at = null
+                  halt_kind = null, halt_reason = null, halted_at = null,
+                  wait_kind = null, wait_reason = null, waiting_since = null,
+                  ended_because = coalesce((select 'cancelled: ' || reason from cancelled), $2)
 where id = $1 and state in ('queued', 'pending');
 
 -- name: forget_queued
@@ -289,7 +315,9 @@ delete from intent i where i.queue = $1 and i.state = 'queued'
 
 -- name: void_queued
 -- Ends the intents of a queue that are not signed for now.
-update intent set state = 'void', halt_kind = null, halt_reason = null, halted_at = null
+update intent set state = 'void', halt_kind = null, halt_reason = null, halted_at = null,
+                  wait_kind = null, wait_reason = null, waiting_since = null,
+                  ended_because = 'a later run of the command decides anew'
 where queue = $1 and state = 'queued';
 
 -- name: halt
@@ -317,6 +345,40 @@ select queue,
        count(*) filter (where state = 'pending' and spent_block is not null) as waits_for_finality,
        min(created_at) filter (where state in ('queued', 'pending')) as waiting_since
 from intent where state in ('queued', 'pending', 'confirmed') group by queue order by queue;
+
+-- name: queue_standing
+-- What stands still in a queue, in at least one row; why nothing is signed or sent in it, null when it
+-- is not paused; when an operator last wanted something of what is in no block yet.
+select p.reason as pause, i.key, i.halt_kind, i.halt_reason,
+       (select max(made_at) from wish join intent on intent.id = wish.intent_id
+        where intent.queue = $1 and intent.state = 'pending') as wish
+from (values (1)) as one left join queue_pause p on p.queue = $1
+left join intent i on i.queue = $1 and i.halt_kind is not null order by i.id;
+
+-- name: note_waits
+-- What some intents wait for (parallel arrays), since when it was first so.
+update intent set wait_kind = new.kind, wait_reason = new.reason,
+                  waiting_since = case when wait_kind = new.kind then waiting_since else now() end
+from unnest($1::bigint[], $2::text[], $3::text[]) as new (id, kind, reason)
+where intent.id = new.id and intent.state in ('queued', 'pending');
+
+-- name: forget_waits
+-- They wait for nothing more.
+update intent set wait_kind = null, wait_reason = null, waiting_since = null
+where wait_kind is not null and id = any($1::bigint[]);
+
+-- name: note_look
+-- A submitter has looked at its queue, and found this in its way. How many intents of the queue are in
+-- each state but the last ones.
+with noted as (
+    insert into queue_look (queue, sender, max_fee, in_flight, ordered, problem)
+    values ($1, $2, $3, $4, $5, $6)
+    on conflict (queue) do update
+    set sender = excluded.sender, max_fee = excluded.max_fee, in_flight = excluded.in_flight,
+        ordered = excluded.ordered, problem = excluded.problem, seen_at = now()
+)
+select state, count(*) as number from intent
+where queue = $1 and state in ('queued', 'pending', 'confirmed') group by state;
 
 -- name: log_position
 -- The block up to which a search has read, null when it never has.

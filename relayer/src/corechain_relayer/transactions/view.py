@@ -1,0 +1,57 @@
+"""What `corechain tx` and the admin API have in common: one intent with all there is to say."""
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from corechain.service.rpc import Rpc
+from corechain_relayer.transactions.book import Book
+from corechain_relayer.transactions.explain import Explanation, Facts, explain
+from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts, ask_node
+
+if TYPE_CHECKING:
+    from corechain.service.database import Conn, Database
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Raises StoreUnavailable; a node that is away is a fact here, and no failure."""
+
+    book: Book
+    rpc: Rpc
+
+    @classmethod
+    def of(cls, pool: "Database | Conn", rpc: Rpc) -> "View":
+        return cls(Book(pool), rpc)
+
+    async def facts(self, name: str) -> Facts:
+        """Raises UnknownTransaction."""
+        found = await self.book.find(name)
+        look = await self.book.look(found.queue)
+        sender = found.sender or (look.sender if look else None)
+        node: NodeFacts | NodeAway = NodeAway("not asked: it is over")
+        owner = None
+        if found.is_open:
+            node = await ask_node(self.rpc, sender)
+            if isinstance(node, NodeFacts) and node.count is not None and sender is not None:
+                owner = await self.book.owner(sender, node.count)
+        return Facts(
+            found,
+            await self.book.attempts(found.id),
+            await self.book.ahead(found) if found.is_open else None,
+            look,
+            node,
+            time.time(),
+            owner,
+        )
+
+    async def explain(self, name: str) -> tuple[Facts, Explanation]:
+        """Raises UnknownTransaction."""
+        facts = await self.facts(name)
+        return facts, explain(facts)
+
+    async def document(self, name: str) -> dict[str, Any]:
+        """All of one intent as JSON values. Raises UnknownTransaction."""
+        facts, said = await self.explain(name)
+        attempts = [attempt.document() for attempt in facts.attempts]
+        return facts.transaction.document() | {"attempts": attempts} | said.document()
