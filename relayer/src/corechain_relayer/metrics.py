@@ -122,6 +122,14 @@ class Metrics:
         self.transactions_unconfirmed = counter(
             "transactions_unconfirmed_total", "Confirmations undone by a reorg"
         )
+        self.wishes = counter(
+            "operator_wishes_total",
+            "What operators wanted by the admin API, that was taken",
+            "wish",
+        )
+        self.admin_refused = counter(
+            "admin_refused_total", "Requests to the admin API without the right token"
+        )
         self.fee_capped = counter("fee_capped_total", "Times the fee cap kept us waiting")
         self.confirmed_block = gauge("confirmed_block", "Block of the newest confirmed intent")
         self.disputes_answered = counter("disputes_answered_total", "Stale closes answered")

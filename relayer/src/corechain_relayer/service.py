@@ -54,6 +54,8 @@ from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled, one_by_one
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.submitter.upkeep import Upkeep
+from corechain_relayer.transactions.http import AdminApi
+from corechain_relayer.transactions.view import View
 from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.http import EvidenceEndpoint
 from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
@@ -199,6 +201,17 @@ class Relayer:
         await self.bus.close()
         await self.pool.close()
         self.threads.close()
+
+    def admin(self) -> list[Route]:
+        """The admin API's routes; none without a token. Raises InvalidSetting for a token without
+        a port that is not public."""
+        token = self.settings.ops_token
+        if token is None:
+            return []
+        if self.settings.ops_port is None:
+            raise InvalidSetting("RELAYER_OPS_TOKEN is set, but RELAYER_OPS_PORT is not")
+        view = View.of(self.pool, self.rpc)
+        return AdminApi(view, token.get_secret_value().encode(), self.metrics).routes()
 
     # ------------------------------------------------------------------ gateway
 

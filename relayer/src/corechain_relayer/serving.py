@@ -67,7 +67,7 @@ def _parts(relayer: Relayer, roles: Sequence[Role]) -> tuple[HttpServer, ASGIApp
     # The guard before all others: it has a deadline, and needs neither bus nor gateway.
     background = guards(relayer, roles) + loops_of(relayer, roles) + watching
     background += [relayer.loop(name, session) for name, session in mqtt]
-    return server, build_app(endpoints, [], reports=False), background
+    return server, build_app(endpoints, relayer.admin(), reports=False), background
 
 
 async def _serve(

@@ -199,6 +199,12 @@ class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings, StoredS
     )
 
     http_port: int = Field(8701, ge=0, le=65_535, description=PORT_MEANING)
+    ops_token: SecretStr | None = Field(
+        None,
+        min_length=16,
+        description="token of the admin API at OPS_PORT, by which transactions are seen, bumped "
+        "and cancelled, and queues paused; without it there is none",
+    )
     max_body_bytes: int = Field(
         4 << 20, ge=1 << 10, le=64 << 20, description="largest request body"
     )
