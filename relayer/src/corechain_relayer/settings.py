@@ -31,6 +31,8 @@ from corechain_relayer.mqtt.settings import MqttSettings
 
 PREFIX = "RELAYER_"
 CENTURY_S = 100 * 366 * 86_400
+MAX_PROMISE_S = 182 * 86_400
+"""Half of the longest challenge window that the contract takes."""
 MAX_FUTURE_S = 1_800
 """An observation an hour after its device's revocation costs the bond: a device that dates ahead
 and is then revoked must not get there, also when the relayer sees the revocation late."""
@@ -147,6 +149,18 @@ class Settings(MqttSettings, AlertSettings, TraceSettings, HttpSettings, StoredS
     )
     guard_key: PrivateKey | None = Field(
         None, description="private key that answers demands; without it there is no guard"
+    )
+    receipt_key: PrivateKey | None = Field(
+        None,
+        description="private key that signs completeness receipts for clients that ask; it sends "
+        "nothing and needs no money; without it there are no receipts",
+    )
+    receipt_promise_s: int = Field(
+        3_600,
+        ge=60,
+        le=MAX_PROMISE_S,
+        description="a receipt promises that its reports are in a batch on chain so many seconds "
+        "from now; less than half of the contract's challenge window, or nothing is signed",
     )
 
     max_readings: int | None = Field(

@@ -180,6 +180,19 @@ where a.intent_id = any($1::bigint[]) and not a.refused order by a.signed_at;
 -- Whether something of a queue is in no block yet.
 select exists (select 1 from intent where queue = $1 and state in ('queued', 'pending'));
 
+-- name: lane_progress
+-- Of a lane's queue ($1) and batches ($2 first id, $3 last id), in seconds: age of the oldest intent
+-- that is in no block, age of the newest batch; and the number of that. Null where there is none.
+with newest as (
+    select batch_id, sealed_at from batch where batch_id between $2 and $3
+    order by batch_id desc limit 1
+)
+select
+    (select extract(epoch from now() - min(created_at))::double precision from intent
+     where queue = $1 and state in ('queued', 'pending')) as waiting_s,
+    (select extract(epoch from now() - sealed_at)::double precision from newest) as idle_s,
+    (select batch_id - $2::bigint from newest) as batches;
+
 -- name: free_nonces
 -- The $3 lowest nonces from $2 on that are signed for by a sender in no attempt that may still count.
 with taken as (
