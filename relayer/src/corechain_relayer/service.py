@@ -296,7 +296,7 @@ class Relayer:
         node = node_of(self.rpc, self.settings)
         key = LaneKey(node, self.deployment, lane, signer.address)
         parts = (lane_queue(lane), signer, CommittedBatches(self.commits(lane)))
-        policy = partial(policy_of, self.settings)
+        policy = partial(policy_of, self.settings, self.settings.lane_budget_a_day)
         session = partial(self.submit, "submitter", *parts, policy, key)
         return self.loop("submitter", self.journalled(session))
 
@@ -338,7 +338,8 @@ class Relayer:
 
     def _answers(self, tower: Watchtower) -> Policy:
         """They do not wait for each other; the nearest deadline sets the pace of all."""
-        calm = replace(policy_of(self.settings), ordered=False)
+        budget = self.settings.watchtower_budget_a_day
+        calm = replace(policy_of(self.settings, budget), ordered=False)
         return tower.pace.policy(calm, self.settings.urgent_max_fee_per_gas)
 
     # -------------------------------------------------------------------- guard

@@ -499,3 +499,22 @@ from pg_attribute where attrelid = to_regclass($1) and attidentity <> '' and not
 -- name: backup_batches
 -- Commitments of all batches.
 select batch_id, commitment from batch;
+
+-- name: note_costs
+-- Receipts of our transactions (parallel arrays: hash, wei as text), each counted once. A reorg that
+-- changes what one cost is not counted again.
+with noted as (
+    update attempt set cost = new.wei::numeric
+    from unnest($2::bytea[], $3::text[]) as new (hash, wei)
+    where attempt.hash = new.hash and attempt.cost is null
+    returning attempt.cost
+)
+insert into spending (queue, hour, wei, transactions)
+select $1, date_trunc('hour', now()), sum(cost), count(*) from noted having count(*) > 0
+on conflict (queue, hour) do update
+set wei = spending.wei + excluded.wei, transactions = spending.transactions + excluded.transactions;
+
+-- name: spent_in_a_day
+-- Wei that a queue's transactions have cost in the last 24 hours, by whole hours, as text.
+select coalesce(sum(wei), 0)::text from spending
+where queue = $1 and hour > now() - interval '24 hours';
