@@ -24,7 +24,7 @@ NODE := .corechain/node/bin
 RUN := PYTHONDONTWRITEBYTECODE= PATH="$(abspath $(NODE)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 # The same examples of hypothesis for the same code: tests/conftest.py.
 PYTEST := pytest --hypothesis-profile=ci
-UNITS := tests/protocol tests/native tests/service tests/sdk tests/relayer tests/indexer tests/scripts
+UNITS := tests/protocol tests/native tests/service tests/sdk tests/chaos tests/relayer tests/indexer tests/scripts
 NETWORKS := tests/e2e tests/nodes
 # In the order that tests/conftest.py has given them.
 SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
@@ -38,7 +38,7 @@ CLUSTER_SERVERS := .corechain/servers/.installed
 PROMETHEUS := .corechain/prometheus/usr/bin/prometheus
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
-.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-api bench-stream bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -238,9 +238,6 @@ bench-mqtt: setup ## what a message costs through an MQTT broker, with 10,000 cl
 	@$(RUN) $(BENCH) $(BIN)/python bench/mqtt.py
 	@$(RUN) BENCH_REPORTS=100000 $(BIN)/python -m pytest -q tests/relayer/mqtt/test_mqtt_kills.py
 
-bench-receipts: setup ## what a completeness receipt costs the gateway, CPU a report, beside the report itself (seconds)
-	@$(RUN) $(BENCH) $(BIN)/python bench/receipts.py
-
 bench-api: setup ## the query API with 10,000 kept connections: latency at a rate, the knee, CPU a request (READINGS= RATE= CONNECTIONS= SECONDS= WORKERS=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/api.py
 
@@ -296,6 +293,14 @@ fuzz-mqtt: setup ## a million mutated streams of an MQTT broker of each version 
 .PHONY: torture-index
 torture-index: setup ## an indexer killed a hundred times, on deep reorgs and failing stores, against one built at once (KILLS= SEED=)
 	@KILLS=$(or $(KILLS),100) SEED=$(SEED) $(BIN)/pytest tests/indexer/test_index_crash.py -q -s
+
+# Ten thousand stories take half a minute on a core, a million under an hour on two.
+.PHONY: chaos
+chaos: setup ## the submitter through 10,000 seeds of faults, then its mutants; docs/reliability.md (LONG=1: 1,000,000)
+	@echo "· simulator"
+	@PYTHONPATH=tests $(BIN)/python -m chaos.run --seeds $(if $(LONG),1000000,10000) --write bench/results/chaos.json
+	@echo "· is it noticed when the submitter is wrong"
+	@PYTHONPATH=tests $(BIN)/python -m chaos.mutants
 
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000

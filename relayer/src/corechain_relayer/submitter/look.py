@@ -34,9 +34,11 @@ def _without_cancels(
 
 @dataclass(frozen=True, slots=True)
 class Reviewed:
-    """Whether a reorg took anything back, and whether anything became final."""
+    """Whether a reorg took anything back, whether it may have taken more, and whether anything
+    became final."""
 
     taken: bool = False
+    doubtful: bool = False
     final: bool = False
 
 
@@ -77,15 +79,18 @@ class Watch:
         """Takes back what a reorg took, and makes final what is."""
         taken = self._doubtful and await self._take_back(look.head)
         final, gone = await self._finalize(look.head, look.final)
-        return Reviewed(taken or gone, final)
+        return Reviewed(taken or gone, self._doubtful, final)
 
     async def _take_back(self, head: Block) -> bool:
         blocks = await self.journal.newest_confirmed_blocks(BLOCKS_A_ROUND)
         standing: dict[BlockId, bool] = {}
         # The newest alone first: it is the whole answer whenever there was no reorg.
         for part in (blocks[:1], blocks[1:]):
-            standing |= await self.node.standing(part, head)
-            if any(standing.values()):
+            found = await self.node.standing([*part, id_of(head)], head) if part else {}
+            if found.get(id_of(head)) is not True:
+                break  # of a node on another fork: on its own one all may stand
+            standing |= found
+            if any(standing.get(block) for block in part):
                 break
         newest = next((n for n, block in enumerate(blocks) if standing.get(block)), len(blocks))
         above = blocks[:newest]

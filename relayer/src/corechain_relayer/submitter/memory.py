@@ -67,7 +67,6 @@ class Memory:
     took. `overtaken`: signed for, and somebody else has done it.
     `halts_asked`: when it was last asked whether a halt is over. `key_asked`: when it was last
     asked whether our key may do at all what the queue is about; None: it is in doubt.
-    `over_budget`: the day's budget was used up when it was looked at last.
     """
 
     pauses: Mapping[int, Pause] = field(default_factory=dict)
@@ -79,7 +78,6 @@ class Memory:
     halts_asked: Mapping[int, float] = field(default_factory=dict)
     key_asked: float | None = None
     not_ours: NotLaneSubmitter | None = None
-    over_budget: bool = False
     full: Full | None = None
 
     def paused(self, policy: Policy, now: float) -> set[int]:
@@ -111,9 +109,10 @@ class Signed:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A node has the transaction, or it is in a block."""
+    """A node has the transaction, or it is in a block. `attempt`: its hash."""
 
     intent_id: int
+    attempt: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +183,9 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         case Signed(number, replaced):
             urgent = memory.urgent - {replaced} if replaced else memory.urgent
             return replace(_unpaused(memory, number), urgent=urgent)
-        case Taken(number):
-            return _unpaused(memory, number)
+        case Taken(number, attempt):
+            # Some node forwards so much after all: it may be replaced when fees rise above it.
+            return replace(_unpaused(memory, number), too_dear=memory.too_dear - {attempt})
         case Refused():
             return _refused(memory, outcome, now)
         case NotSigned():

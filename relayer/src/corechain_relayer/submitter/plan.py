@@ -94,8 +94,6 @@ class Receipt:
     block_hash: bytes
     succeeded: bool
     gas_used: int
-    fee: int = 0
-    """What it cost in wei, with what it paid to L1."""
 
     @property
     def block(self) -> BlockId:
@@ -140,14 +138,6 @@ class Policy:
     """Pending intents of an ordered queue at a time; an unordered one has no such limit."""
     max_failures: int = 3
     """Reverted transactions of one intent, each under a nonce of its own, until it halts."""
-    replaces: bool = True
-    """Whether what waits is replaced in time; what a node found too cheap is signed anew always."""
-    nonce_at_send: bool = False
-    """Whether a nonce is given out only once the node took all before it, one at a time."""
-    budget: int | None = None
-    """Wei that the queue's transactions may cost in 24 hours."""
-    l1_fee: bool = False
-    """Whether transactions pay for their bytes on another chain, beside gas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,7 +314,8 @@ class _Turn:
     free: list[int]
     """Ascending."""
     open: bool
-    pending: int = 0
+    pending: int
+    """Of the whole queue: after a reorg or a renewal earlier intents wait behind later ones."""
     highest: int = -1
     """Nonce of the earlier intents."""
 
@@ -334,7 +325,7 @@ class _Turn:
 
     def passed(self, nonce: int) -> None:
         """An earlier intent is pending."""
-        self.pending, self.highest = self.pending + 1, max(self.highest, nonce)
+        self.highest = max(self.highest, nonce)
 
     def nonce(self) -> int | None:
         """The next one's nonce; None when it has to wait."""
@@ -347,7 +338,7 @@ class _Turn:
         if self.pending >= self.policy.in_flight or self.free[0] < self.highest:
             self.open = False
             return None
-        self.passed(self.free[0])
+        self.pending, self.highest = self.pending + 1, self.free[0]
         return self.free.pop(0)
 
 
@@ -369,6 +360,11 @@ def _of_pending(
         mined = any(tx in view.receipts for tx in intent.hashes)
         return [] if mined else _foreign(intent, view, policy, now), False
     return _chase(intent, view, policy, now, urgent, may_sign), True
+
+
+def _is_on_its_way(intent: Intent, receipt: Receipt | None) -> bool:
+    """It holds a nonce, and a place in the window."""
+    return intent.state is State.PENDING and not (receipt is not None and receipt.succeeded)
 
 
 def plan(
@@ -393,9 +389,10 @@ def plan(
     blocked = _behind_a_gap(intents, policy, now, free[0])
     if blocked is not None and may_sign:
         actions.append(Fill(blocked, free[0], view.suggested))
-    turn = _Turn(policy, list(free), may_sign and not actions)
-    for intent in intents:
-        receipt = _receipt(intent, view)
+    receipts = [_receipt(intent, view) for intent in intents]
+    pending = sum(map(_is_on_its_way, intents, receipts))
+    turn = _Turn(policy, list(free), may_sign and not actions, pending)
+    for intent, receipt in zip(intents, receipts, strict=True):
         if receipt is not None and receipt.succeeded:
             actions.append(Confirm(intent, receipt))
         elif intent.halt is not None or intent.id in paused:

@@ -1,1 +1,0 @@
-"""Completeness receipts: what the gateway signs for what it acknowledged, and what it can keep."""

@@ -1,0 +1,53 @@
+"""The faults that a whole run must reach, by the numbers in docs/reliability.md."""
+
+LANE = """
+7 killed when signed, not in the journal
+8 killed when in the journal, not sent
+9 killed when sent, not marked as sent
+10 mined while nobody looked
+11 restarted with other limits
+12 killed during a replacement
+13 killed when in a block, not in the journal
+13 killed when confirmed
+13 killed around another write
+14 stopped with transactions on their way
+15 two processes for one key
+15 a process that was taken over goes on
+16 a send times out and was taken
+17 a nonce is spent already
+17 somebody else spends our nonce
+18 a replacement is underpriced
+18 the fee is below the base fee
+19 a node knows the transaction
+20 a node keeps nothing above a gap
+21 the sender cannot pay
+22 a node's own fee cap
+23 a node calls the transaction invalid
+24 an estimate reverts
+25 a transaction reverts on chain
+26 a pool forgets
+26 a transaction is dropped silently
+27 the fee cap is reached
+28 fees rise a hundredfold
+29 a reorg
+29 a reorg takes what was confirmed
+30 a reorg of 64 blocks or more
+32 a reorg takes a revert
+33 a node is still on the other fork
+33 a reorg is itself undone
+33 a reorg while the process is down
+33 killed while a reorg is worked off
+34 a node is behind the one before it
+35 a receipt is null though it is mined
+36 a node has no old state
+37 a node answers with 429, 5xx or a page
+39 all nodes are down
+40 the chain stands still
+46 the key is used elsewhere
+47 the contract is paused
+48 somebody else has done it
+58 a commit whose answer is lost
+58 a write is lost before its commit
+69 the clock jumps
+"""
+FAULTS = tuple(LANE.strip().splitlines())

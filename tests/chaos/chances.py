@@ -1,0 +1,39 @@
+"""What may happen in a story of the simulator, and how likely it is beside the others."""
+
+from collections.abc import Callable
+from typing import Any
+
+NODE_FAULTS: tuple[Callable[[float, int, float], dict[str, Any]], ...] = (
+    lambda part, number, now: {"down_until": now + (3600 if number > 9 else 40)},
+    lambda part, number, now: {"flaky": part / 2},
+    lambda part, number, now: {"late": 0.3 + part},
+    lambda part, number, now: {"late": 0.3 + part},
+    lambda part, number, now: {"lagging": number},
+    lambda part, number, now: {"lagging": number},
+    lambda part, number, now: {"split": True},
+    lambda part, number, now: {"blind": 0.4},
+    lambda part, number, now: {"swallowing": 0.6},
+    lambda part, number, now: {"refusal": "intrinsic gas too low"},
+    lambda part, number, now: {"refusal": "tx fee (1.2 ether) exceeds the configured cap"},
+    lambda part, number, now: {"broke": True},
+)
+WEIGHTED = {
+    "seal": 16,
+    "grow": 8,
+    "fees_move": 8,
+    "reorg": 14,
+    "fork_returns": 4,
+    "foreign_nonce": 4,
+    "done_by_others": 2,
+    "pool_is_lost": 4,
+    "contract_pauses": 3,
+    "chain_stalls": 2,
+    "nodes_fail": 14,
+    "nodes_recover": 6,
+    "dies": 14,
+    "store_fails": 6,
+    "is_taken_over": 5,
+    "restarts_with_other_fees": 2,
+    "clock_jumps": 2,
+    "stops_well": 2,
+}

@@ -1,0 +1,179 @@
+"""Does the simulator notice when the submitter is wrong? Each mutant is a mistake that people make.
+
+A mutant is the real function with one piece of its text replaced. `python -m chaos.mutants`.
+"""
+
+import inspect
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from chaos.run import simulate
+from corechain_relayer.submitter import plan as plan_module
+from corechain_relayer.submitter.look import Watch
+from corechain_relayer.submitter.outgoing import Outgoing
+from corechain_relayer.submitter.plan import _Turn
+from corechain_relayer.submitter.service import Submitter
+
+MOST_SEEDS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`owner`: the module or class that has the function."""
+
+    says: str
+    owner: Any
+    function: str
+    old: str
+    new: str
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        real = getattr(self.owner, self.function)
+        source = textwrap.dedent(inspect.getsource(real))
+        assert source.count(self.old) == 1, f"{self.says}: {self.old!r} is not there once"
+        names: dict[str, Any] = {}
+        exec(source.replace(self.old, self.new), real.__globals__, names)
+        setattr(self.owner, self.function, names[self.function])
+        try:
+            yield
+        finally:
+            setattr(self.owner, self.function, real)
+
+    def seeds_until_noticed(self, most: int = MOST_SEEDS) -> tuple[int, str] | None:
+        """How many seeds it takes, and what does not hold then; None when nothing was noticed."""
+        with self.in_place():
+            for seed in range(most):
+                try:
+                    violation = simulate(seed).violation
+                except Exception as error:  # a mutant may break anything: that is noticed too
+                    return seed + 1, f"crash: {type(error).__name__}"
+                if violation is not None:
+                    return seed + 1, violation.name
+        return None
+
+
+RECORD = "await self.journal.record([(a.intent, attempt) for a, attempt in signed], sender)"
+FREE = "await self.journal.free_nonces(self.signer.address, chain.count, number)"
+ASKED = "await self._found([action.intent for action in actions])"
+CAPPED = """    if lowest.max_fee > cap:
+        return None
+    max_fee = min(cap, max(lowest.max_fee, suggested.max_fee))"""
+PACED = "newest.hash in urgent or age(newest.signed_at, now) >= policy.bump_after_s"
+plan = plan_module
+MUTANTS = (
+    Mutant(
+        "gives all the same nonce",
+        _Turn,
+        "nonce",
+        ", self.free[0]\n    return self.free.pop(0)",
+        ", self.free[0]\n    return self.free[0]",
+    ),
+    Mutant(
+        "uses nonces that it has signed for",
+        Submitter,
+        "_act",
+        FREE,
+        "list(range(chain.count, chain.count + number))",
+    ),
+    Mutant(
+        "signs above the window", _Turn, "nonce", "self.pending >= self.policy.in_flight or ", ""
+    ),
+    Mutant(
+        "bumps by less than a tenth",
+        plan,
+        "bumped",
+        "old.max_fee * 9 // 8",
+        "old.max_fee * 21 // 20",
+    ),
+    Mutant(
+        "bumps above the cap",
+        plan,
+        "bumped",
+        CAPPED,
+        "    max_fee = max(lowest.max_fee, suggested.max_fee)",
+    ),
+    Mutant("never replaces", plan, "_chase", "if may_sign and (", "if not may_sign and ("),
+    Mutant("replaces in every round", plan, "_chase", PACED, "True"),
+    Mutant(
+        "takes another nonce when underpriced",
+        plan,
+        "_chase",
+        "Sign(intent, intent.nonce, fees)",
+        "Sign(intent, intent.nonce + (newest.hash in urgent), fees)",
+    ),
+    Mutant(
+        "forgets all attempts but the newest",
+        plan,
+        "_receipt",
+        "for tx in intent.hashes",
+        "for tx in intent.hashes[-1:]",
+    ),
+    Mutant(
+        "renews a foreign nonce before it is final",
+        plan,
+        "_foreign",
+        "if seen or counted:",
+        "if True:",
+    ),
+    Mutant(
+        "renews a revert before it is final",
+        plan,
+        "_reverted",
+        "if receipt.block_number > view.final_block:",
+        "if False:",
+    ),
+    Mutant("fills no gap", plan, "_behind_a_gap", "return next(long, None)", "return None"),
+    Mutant("sends what is not in the journal", Outgoing, "sign", "if signed:", "if not signed:"),
+    Mutant(
+        "goes on when the journal is lost",
+        Outgoing,
+        "sign",
+        RECORD,
+        f"""try:
+            {RECORD}
+        except Exception:
+            pass""",
+    ),
+    Mutant("does not ask whether it is done", Submitter, "_undone", ASKED, "[None] * len(actions)"),
+    Mutant("never takes a confirmation back", Watch, "_unconfirm", "if not blocks:", "if True:"),
+    Mutant(
+        "believes a node on another fork",
+        Watch,
+        "_take_back",
+        "found.get(id_of(head)) is not True",
+        "False",
+    ),
+    Mutant(
+        "calls final what a reorg can take",
+        Watch,
+        "_finalize",
+        "confirmed_blocks_through(final_block,",
+        "confirmed_blocks_through(head.number,",
+    ),
+    Mutant(
+        "keeps silent about reorgs",
+        Watch,
+        "_unconfirm",
+        "self.metrics.transactions_unconfirmed.inc()",
+        "pass",
+    ),
+)
+
+
+def main() -> int:
+    missed = 0
+    for mutant in MUTANTS:
+        found = mutant.seeds_until_noticed()
+        missed += found is None
+        seeds, name = found or (MOST_SEEDS, "NOT NOTICED")
+        print(f"{seeds:>6} seeds  {name:<12} {mutant.says}")
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,301 @@
+"""What the submitter asks of a node, answered by models that lag, lie, refuse and time out."""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+
+from chaos.chain import FOREIGN, Fork, ModelChain
+from chaos.world import Violation, World
+from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.rpc import Block
+from corechain_relayer.submitter.node import Node, NodeLook
+from corechain_relayer.submitter.plan import Attempt, BlockId, Fees, Intent, Receipt
+from corechain_relayer.submitter.signer import Signer
+
+SENDER = b"\xaa" * 20
+
+
+@dataclass(slots=True)
+class Faults:
+    """What is wrong with the nodes now. Parts are chances from 0 to 1 for each question."""
+
+    down_until: float = 0.0
+    flaky: float = 0.0
+    late: float = 0.0
+    """Sent and taken, but the answer never comes."""
+    lagging: int = 0
+    """Blocks that some of the nodes behind the address are behind."""
+    split: bool = False
+    """Some of the nodes are still on the fork before the last reorg."""
+    blind: float = 0.0
+    """A receipt is null though the transaction is in a block."""
+    swallowing: float = 0.0
+    """Said to be taken, and forgotten."""
+    refusal: str = ""
+    """What the next transaction that is sent is refused with."""
+    broke: bool = False
+    """The sender cannot pay."""
+    spike: int = 1
+    """Times what fees are."""
+
+
+class ModelNode(Node):
+    """Any question may go to another node behind the address; what one call asks goes to one."""
+
+    def __init__(self, world: World, chain: ModelChain, max_fee: int, known: "Known") -> None:
+        super().__init__(self, chain.profile.confirmations, max_fee, chain.profile.min_tip)  # type: ignore[arg-type]
+        self.world, self.chain, self.known = world, chain, known
+        self.faults = Faults()
+        self.highest = 0
+        """Of the heads that were shown."""
+
+    # ------------------------------------------------------------------ whom we reach
+
+    def _reach(self) -> Fork:
+        """The chain as the node sees it that answers now. Raises NodeUnavailable."""
+        world, faults = self.world, self.faults
+        if world.now < faults.down_until:
+            world.fault("39 all nodes are down")
+            raise NodeUnavailable("connection refused")
+        if faults.flaky and world.rng.random() < faults.flaky:
+            world.fault("37 a node answers with 429, 5xx or a page")
+            raise NodeUnavailable("status 503")
+        now = self.chain.now
+        if faults.split and self.chain.abandoned is not None and world.rng.random() < 0.4:
+            old = self.chain.abandoned
+            if old.head >= self.chain.final and old.hash(self.chain.final) == now.hash(
+                self.chain.final
+            ):
+                world.fault("33 a node is still on the other fork")
+                return old
+        if faults.lagging and world.rng.random() < 0.5:
+            head = max(self.chain.final, now.head - faults.lagging)
+            if head < now.head:
+                world.fault("34 a node is behind the one before it")
+                return now.cut(head)
+        return now
+
+    def _block(self, fork: Fork, number: int) -> Block:
+        parent = fork.hash(number - 1) if number else b""
+        time = self.chain.timestamp(number)
+        return Block(number, fork.hash(number), parent, time, self.chain.base_fee)
+
+    # ------------------------------------------------------------------ questions
+
+    async def head(self) -> Block:
+        """As `Rpc.head`: this model is its own Rpc."""
+        fork = self._reach()
+        return self._block(fork, fork.head)
+
+    async def look(self, sender: bytes) -> NodeLook:
+        fork = self._reach()
+        final = min(self.chain.final, fork.head)
+        head = self._block(fork, fork.head)
+        return NodeLook(head, final, len(fork.mined), self._suggested())
+
+    async def count(self, sender: bytes) -> int:
+        return len(self._reach().mined)
+
+    async def count_at(self, sender: bytes, block: int) -> int | None:
+        fork = self._reach()
+        if self.world.rng.random() < 0.3:
+            self.world.fault("36 a node has no old state")
+            return None
+        return fork.count_at(block)
+
+    async def receipts(self, hashes: Iterable[bytes]) -> dict[bytes, Receipt]:
+        asked = set(hashes)
+        if not asked:
+            return {}
+        fork = self._reach()
+        found = {}
+        for entry in fork.mined:
+            if entry.tx.hash not in asked:
+                continue
+            if self.faults.blind and self.world.rng.random() < self.faults.blind:
+                self.world.fault("35 a receipt is null though it is mined")
+                continue
+            found[entry.tx.hash] = Receipt(
+                entry.tx.hash, entry.block, fork.hash(entry.block), entry.good, 21_000
+            )
+        return found
+
+    async def final_block(self, head: Block) -> int:
+        return min(self.chain.final, self._reach().head)
+
+    async def standing(self, blocks: Collection[BlockId], head: Block) -> dict[BlockId, bool]:
+        asked = [block for block in blocks if block.number <= head.number]
+        if not asked:
+            return {}
+        fork = self._reach()
+        return {b: fork.hash(b.number) == b.hash for b in asked if b.number <= fork.head}
+
+    async def suggested(self, head: Block) -> Fees:
+        return self._suggested()
+
+    def _suggested(self) -> Fees:
+        tip = max(1, self.chain.profile.min_tip)
+        fee = min(self.max_fee, 2 * self.chain.base_fee + tip)
+        return Fees(fee, min(tip, fee))
+
+    async def estimates(self, sender: bytes, intents: Sequence[Intent]) -> list[int | NodeRefused]:
+        fork = self._reach()
+        return [self._estimate(fork, intent) for intent in intents]
+
+    def _estimate(self, fork: Fork, intent: Intent) -> int | NodeRefused:
+        if self.faults.broke:
+            self.world.fault("21 the sender cannot pay")
+            return NodeRefused("eth_estimateGas", -32000, "insufficient funds for gas * price")
+        if intent.calldata and self._reverts(fork, intent):
+            self.world.fault("24 an estimate reverts")
+            return NodeRefused("eth_estimateGas", 3, "execution reverted")
+        return 60_000
+
+    def _reverts(self, fork: Fork, intent: Intent) -> bool:
+        if self.chain.paused or intent.calldata in self.chain.elsewhere:
+            return True
+        return any(entry.payload == intent.calldata and entry.good for entry in fork.mined)
+
+    async def rehearse(self, sender: bytes, intent: Intent) -> None:
+        if self._reverts(self._reach(), intent):
+            raise NodeRefused("eth_call", 3, "execution reverted")
+
+    async def knows(self, tx: bytes) -> bool:
+        fork = self._reach()
+        pooled = any(attempt.hash == tx for attempt, _ in self.chain.pool.values())
+        return pooled or any(entry.tx.hash == tx for entry in fork.mined)
+
+    # ------------------------------------------------------------------ sending
+
+    async def send(self, transactions: Sequence[bytes]) -> list[NodeRefused | None]:
+        self._reach()
+        answers = []
+        for raw in transactions:
+            with self.world.effect("send", stored=False):
+                answers.append(self._take(raw))
+        if self.faults.late and self.world.rng.random() < self.faults.late:
+            self.world.fault("16 a send times out and was taken")
+            raise NodeUnavailable("no answer within 10 s")
+        return answers
+
+    def _take(self, raw: bytes) -> NodeRefused | None:
+        attempt, payload = self.known.check_journalled(raw)
+        said, faults = "", self.faults
+        if attempt.hash in self.known.invalid:
+            said = self.known.invalid[attempt.hash]
+        elif faults.refusal and not self.known.was_taken(attempt):
+            # That it is invalid is in the bytes: then all nodes say so, at any time.
+            said, faults.refusal = faults.refusal, ""
+            if "intrinsic" in said:
+                self.known.invalid[attempt.hash] = said
+        elif faults.broke:
+            said = "insufficient funds for gas * price + value"
+        elif faults.swallowing and self.world.rng.random() < faults.swallowing:
+            self.world.fault("26 a transaction is dropped silently")
+        else:
+            said = self.chain.submit(attempt, payload)
+        self.world.note("send", attempt.nonce, payload.decode(), said[:28])
+        self.known.sent(attempt, payload, said)
+        return NodeRefused("eth_sendRawTransaction", -32000, said) if said else None
+
+
+class Known:
+    """All that was ever signed and sent, by raw bytes: the journal is asked whether it has it."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.signed: dict[bytes, tuple[Attempt, bytes]] = {}
+        self.journalled: set[bytes] = set()
+        self.by_nonce: dict[int, list[tuple[Attempt, bytes]]] = {}
+        """What a node has taken."""
+        self.sends: dict[bytes, list[float]] = {}
+        self.invalid: dict[bytes, str] = {}
+        self.underpriced: set[bytes] = set()
+
+    def check_journalled(self, raw: bytes) -> tuple[Attempt, bytes]:
+        attempt, payload = self.signed[raw]
+        if attempt.hash not in self.journalled:
+            raise Violation("I4", f"nonce {attempt.nonce} is sent and not in the journal")
+        return attempt, payload
+
+    def was_taken(self, attempt: Attempt) -> bool:
+        return any(a.hash == attempt.hash for a, _ in self.by_nonce.get(attempt.nonce, ()))
+
+    def sent(self, attempt: Attempt, payload: bytes, said: str) -> None:
+        self.sends.setdefault(attempt.hash, []).append(self.world.now)
+        if said:
+            self._refused(attempt, said)
+            return
+        taken = self.by_nonce.setdefault(attempt.nonce, [])
+        taken.append((attempt, payload))
+        others = {p for _, p in taken if p and p != FOREIGN}
+        if len(others) > 1:
+            raise Violation("I6", f"nonce {attempt.nonce} was sent for {sorted(others)}")
+
+    def _refused(self, attempt: Attempt, said: str) -> None:
+        if "underpriced" in said or "base fee" in said:
+            self.underpriced.add(attempt.hash)
+        for words, name in REFUSALS:
+            if words in said:
+                self.world.fault(name)
+
+
+REFUSALS = (
+    ("already known", "19 a node knows the transaction"),
+    ("nonce too low", "17 a nonce is spent already"),
+    ("replacement transaction", "18 a replacement is underpriced"),
+    ("gas tip cap", "18 the tip is below the chain's minimum"),
+    ("less than block base fee", "18 the fee is below the base fee"),
+    ("nonce too high", "20 a node keeps nothing above a gap"),
+    ("insufficient funds", "21 the sender cannot pay"),
+    ("configured cap", "22 a node's own fee cap"),
+    ("intrinsic gas", "23 a node calls the transaction invalid"),
+)
+
+
+class ModelSigner(Signer):
+    """Signs by a hash. Checks what every signature must keep to."""
+
+    def __new__(cls, *args: object) -> "ModelSigner":
+        return object.__new__(cls)
+
+    def __init__(self, world: World, known: Known, rules: "Rules") -> None:
+        for name, value in (("key", None), ("address", SENDER), ("chain_id", 1)):
+            object.__setattr__(self, name, value)
+        for name, value in (("world", world), ("known", known), ("rules", rules)):
+            object.__setattr__(self, name, value)
+
+    def sign(self, intent: Intent, nonce: int, fees: Fees, gas: int, now: float) -> Attempt:
+        world: World = self.world  # type: ignore[attr-defined]
+        known: Known = self.known  # type: ignore[attr-defined]
+        self.rules.check(world, known, intent, nonce, fees)  # type: ignore[attr-defined]
+        raw = b"%d %d %d %b" % (nonce, fees.max_fee, fees.priority_fee, intent.calldata)
+        attempt = Attempt(raw, nonce, raw, fees, now)
+        known.signed[raw] = (attempt, intent.calldata)
+        world.note("sign", intent.key, nonce, fees.max_fee)
+        return attempt
+
+
+@dataclass(slots=True)
+class Rules:
+    """I6, I7 and I16, of what is signed."""
+
+    cap: int
+    bump_after_s: float
+
+    def check(self, world: World, known: Known, intent: Intent, nonce: int, fees: Fees) -> None:
+        if fees.max_fee > self.cap or fees.priority_fee > fees.max_fee:
+            raise Violation("I7", f"fees {fees} above the cap {self.cap}")
+        if not intent.attempts:
+            return
+        newest = intent.attempts[-1]
+        if nonce != newest.nonce:
+            raise Violation("I6", f"{intent.key} holds nonce {newest.nonce}, signed for {nonce}")
+        waited = abs(world.time() - newest.signed_at)
+        if waited < self.bump_after_s and newest.hash not in known.underpriced:
+            raise Violation("I16", f"{intent.key} is replaced after {waited} s, for nothing")
+        for new, old in (
+            (fees.max_fee, newest.fees.max_fee),
+            (fees.priority_fee, newest.fees.priority_fee),
+        ):
+            if new * 10 < old * 11:
+                raise Violation("I7", f"a replacement of {old} pays {new}: less than a tenth more")

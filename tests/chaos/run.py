@@ -1,0 +1,154 @@
+"""Runs seeds of the simulator: `python -m chaos.run --seeds 10000`, `--replay 4711`.
+
+A seed whose story breaks an invariant is printed with the line that replays it, and belongs into
+seeds.txt then: what is there is played in every `make test`.
+"""
+
+import argparse
+import json
+import multiprocessing
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos import lane
+from chaos.catalogue import FAULTS
+from chaos.world import Violation, World, virtual
+from corechain_relayer.submitter import held, look, outgoing, service
+
+MODULES = (held, look, outgoing, service)
+SEEDS = Path(__file__).with_name("seeds.txt")
+LEAST = 100
+"""Times that each fault of the catalogue has to bite in a whole run."""
+CHUNK = 500
+REPLAY = "PYTHONPATH=tests .venv/bin/python -m chaos.run --replay {}"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Of one seed. `violation`: None when all held."""
+
+    world: World
+    violation: Violation | None
+
+
+@dataclass(slots=True)
+class Total:
+    """Of many seeds."""
+
+    seeds: int = 0
+    cpu_s: float = 0.0
+    reached: Counter[str] = field(default_factory=Counter)
+    violations: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, other: "Total") -> None:
+        self.seeds += other.seeds
+        self.cpu_s += other.cpu_s
+        self.reached.update(other.reached)
+        self.violations += other.violations
+
+    def rare(self) -> dict[str, int]:
+        """Faults that have not bitten often enough."""
+        names = set(FAULTS) | set(self.reached)
+        return {n: self.reached[n] for n in sorted(names) if self.reached[n] < LEAST}
+
+
+def simulate(seed: int, traced: bool = False) -> Outcome:
+    world = World(seed, traced)
+    with virtual(world, MODULES):
+        try:
+            lane.play(world)
+        except Violation as violation:
+            return Outcome(world, violation)
+    return Outcome(world, None)
+
+
+def simulate_all(seeds: range) -> Total:
+    total, begun = Total(len(seeds)), time.process_time()
+    for seed in seeds:
+        outcome = simulate(seed)
+        total.reached.update(outcome.world.reached)
+        if outcome.violation is not None:
+            total.violations.append((seed, str(outcome.violation)))
+    total.cpu_s = time.process_time() - begun
+    return total
+
+
+def kept_seeds() -> list[int]:
+    """Those that have found something once."""
+    lines = SEEDS.read_text().splitlines()
+    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+
+
+def chunks(first: int, count: int) -> Iterator[range]:
+    for start in range(first, first + count, CHUNK):
+        yield range(start, min(start + CHUNK, first + count))
+
+
+def simulate_on(processes: int, first: int, count: int, shown_every_s: float = 10.0) -> Total:
+    """With progress on stderr, and the line to replay each seed that fails."""
+    total, shown = Total(), time.monotonic()
+    with multiprocessing.Pool(processes) as pool:
+        for part in pool.imap_unordered(simulate_all, chunks(first, count)):
+            total.add(part)
+            for seed, what in part.violations:
+                print(f"seed {seed}: {what}\n  {REPLAY.format(seed)}", file=sys.stderr)
+            if time.monotonic() - shown > shown_every_s or total.seeds == count:
+                shown = time.monotonic()
+                say(total, count)
+    return total
+
+
+def say(total: Total, count: int) -> None:
+    each_ms = total.cpu_s / total.seeds * 1000
+    print(
+        f"· {total.seeds:,} of {count:,} seeds, {len(total.violations)} violations, "
+        f"{each_ms:.2f} ms CPU each",
+        file=sys.stderr,
+    )
+
+
+def replay(seed: int) -> int:
+    outcome = simulate(seed, traced=True)
+    print("\n".join(outcome.world.lines))
+    print(f"trace {outcome.world.digest()}: {outcome.violation or 'all invariants hold'}")
+    return outcome.violation is not None
+
+
+def write(total: Total, path: Path) -> None:
+    """Beside what is there already: the crash matrix writes its part of the same file."""
+    found = json.loads(path.read_text()) if path.exists() else {}
+    found |= {
+        "seeds": total.seeds,
+        "violations": len(total.violations),
+        "faults_reached": dict(sorted(total.reached.items())),
+        "cpu_ms_per_seed": round(total.cpu_s / total.seeds * 1000, 2),
+    }
+    path.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m chaos.run", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=10_000)
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--replay", type=int)
+    parser.add_argument("--write", type=Path, help="a JSON file that gets the figures")
+    asked = parser.parse_args()
+    if asked.replay is not None:
+        return replay(asked.replay)
+    total = simulate_on(asked.processes, asked.first, asked.seeds)
+    if asked.write is not None:
+        write(total, asked.write)
+    for name, times in sorted(total.reached.items()):
+        print(f"{times:>12,}  {name}")
+    for name, times in total.rare().items():
+        print(f"! {name}: {times} times, {LEAST} are wanted", file=sys.stderr)
+    return bool(total.violations) or bool(total.rare())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

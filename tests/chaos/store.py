@@ -1,0 +1,302 @@
+"""The submitter's journal in memory: each write is all or nothing, and may be lost or unanswered.
+
+It does what the statements of `journal/sql/queries.sql` do, under the same names.
+"""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+from chaos.chain import ModelChain
+from chaos.node import Known
+from chaos.world import Violation, World
+from corechain.service.errors import StoreUnavailable
+from corechain_relayer.errors import LaneHalted
+from corechain_relayer.submitter.journal import IntentJournal, Standing
+from corechain_relayer.submitter.plan import Attempt, BlockId, Intent, Policy, Receipt, State
+
+OPEN = (State.QUEUED, State.PENDING)
+
+
+@dataclass(slots=True)
+class Row:
+    """An intent with what the journal keeps beside it. `old`: attempts under nonces of before."""
+
+    intent: Intent
+    old: list[Attempt] = field(default_factory=list)
+    confirmed: BlockId | None = None
+    transaction: bytes = b""
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Tables:
+    """What outlives every process."""
+
+    rows: dict[int, Row] = field(default_factory=dict)
+    by_key: dict[str, int] = field(default_factory=dict)
+    refused: set[bytes] = field(default_factory=set)
+    in_flight: int = 1 << 30
+
+    def insert(self, key: str, calldata: bytes, target: bytes = b"") -> int:
+        if key in self.by_key:
+            return self.by_key[key]
+        number = len(self.rows) + 1
+        self.rows[number] = Row(Intent(number, key, target, calldata))
+        self.by_key[key] = number
+        return number
+
+
+class ModelJournal(IntentJournal):
+    """One process's session. A newer session has the lock, and this one's connection is gone."""
+
+    def __new__(cls, *args: object) -> "ModelJournal":
+        return object.__new__(cls)
+
+    def __init__(self, world: World, chain: ModelChain, tables: Tables, known: Known) -> None:
+        world.session += 1
+        for name, value in (
+            ("connection", None),
+            ("queue", "lane:0"),
+            ("world", world),
+            ("chain", chain),
+            ("tables", tables),
+            ("known", known),
+            ("session", world.session),
+        ):
+            object.__setattr__(self, name, value)
+
+    @contextmanager
+    def _write(self, name: str) -> Iterator[None]:
+        """Raises StoreUnavailable in a session that was taken over (I20)."""
+        with self.world.effect(name, stored=True):
+            self._fence(name)
+            yield
+
+    def _fence(self, name: str) -> None:
+        if self.session != self.world.session:
+            self.world.fault("15 a process that was taken over goes on")
+            raise StoreUnavailable(f"{name}: the connection is closed")
+
+    def _set(self, number: int, **changes: object) -> None:
+        row = self.tables.rows[number]
+        row.intent = replace(row.intent, **changes)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ reads
+
+    async def open_intents(
+        self, ordered: bool, paused: Collection[int], queued: int = 1
+    ) -> list[Intent]:
+        self._fence("read")
+        intents = [row.intent for row in self.tables.rows.values() if row.intent.state in OPEN]
+        waiting = [i for i in intents if i.state is State.QUEUED]
+        if ordered:
+            turn = waiting[:queued]
+        else:
+            turn = [i for i in waiting if i.halt is None and i.id not in paused][:1]
+        found = [i for i in intents if i.state is State.PENDING] + turn
+        return sorted(found, key=lambda intent: intent.id)
+
+    async def unfinished(self) -> bool:
+        return any(row.intent.state in OPEN for row in self.tables.rows.values())
+
+    async def note_waits(self, waits: Mapping[int, tuple[str, str]]) -> None:
+        with self._write("note"):
+            for number, (kind, _) in waits.items():
+                self._set(number, waits=kind)
+
+    async def forget_waits(self, ids: Sequence[int]) -> None:
+        with self._write("note"):
+            for number in ids:
+                self._set(number, waits=None)
+
+    async def note_look(
+        self, sender: bytes, policy: Policy, problem: str | None
+    ) -> dict[State, int]:
+        self._fence("note")
+        return {}
+
+    async def free_nonces(self, sender: bytes, count: int, number: int) -> list[int]:
+        self._fence("read")
+        taken = {
+            attempt.nonce
+            for row in self.tables.rows.values()
+            if row.intent.state is not State.VOID
+            for attempt in (*row.old, *row.intent.attempts)
+            if attempt.hash not in self.tables.refused
+        }
+        found, candidate = [], count
+        while len(found) < number:
+            if candidate not in taken:
+                found.append(candidate)
+            candidate += 1
+        return found
+
+    async def newest_confirmed_blocks(self, limit: int) -> list[BlockId]:
+        return sorted(self._confirmed(), key=lambda b: (b.number, b.hash), reverse=True)[:limit]
+
+    async def confirmed_blocks_through(self, final_block: int, limit: int) -> list[BlockId]:
+        found = [block for block in self._confirmed() if block.number <= final_block]
+        return sorted(found, key=lambda b: (b.number, b.hash))[:limit]
+
+    def _confirmed(self) -> set[BlockId]:
+        self._fence("read")
+        rows = self.tables.rows.values()
+        return {
+            row.confirmed
+            for row in rows
+            if row.intent.state is State.CONFIRMED and row.confirmed is not None
+        }
+
+    async def standing(self) -> Standing:
+        self._fence("read")
+        rows = self.tables.rows.values()
+        halted = [row for row in rows if row.intent.halt is not None]
+        return Standing([LaneHalted(r.intent.key, r.why, str(r.intent.halt)) for r in halted])
+
+    # ------------------------------------------------------------------ writes
+
+    async def want(self, key: str, target: bytes, calldata: bytes) -> None:
+        with self._write("want"):
+            self.tables.insert(key, calldata, target)
+
+    async def void(self, intent: Intent, why: str) -> None:
+        with self._write("void"):
+            self._end(intent)
+
+    def _end(self, intent: Intent) -> None:
+        row = self.tables.rows[intent.id]
+        if row.intent.state in OPEN:
+            row.old += row.intent.attempts
+            self._set(intent.id, state=State.VOID, nonce=None, attempts=(), spent=None, halt=None)
+
+    async def record(self, signed: Sequence[tuple[Intent, Attempt]], sender: bytes) -> None:
+        again = any(intent.attempts for intent, _ in signed)
+        with self._write("record a replacement" if again else "record"):
+            before = self._pending()
+            self._record([(intent.id, attempt) for intent, attempt in signed])
+            if self._pending() > max(before, self.tables.in_flight):
+                raise Violation("I16", f"{self._pending()} intents are in flight")
+
+    async def record_new(self, intent: Intent, sender: bytes, attempt: Attempt) -> None:
+        with self._write("record"):
+            number = self.tables.insert(intent.key, intent.calldata, intent.target)
+            if self.tables.rows[number].intent.state is State.VOID:
+                self._set(number, state=State.QUEUED)
+            self._record([(number, attempt)])
+
+    def _pending(self) -> int:
+        """Of an ordered queue: what fills a gap is needed whatever the window holds."""
+        return sum(
+            1
+            for row in self.tables.rows.values()
+            if row.intent.state is State.PENDING and row.intent.calldata
+        )
+
+    def _record(self, signed: Sequence[tuple[int, Attempt]]) -> None:  # type: ignore[override]
+        for number, attempt in signed:
+            held = self.tables.rows[number].intent
+            if held.state not in OPEN or held.nonce not in (None, attempt.nonce):
+                raise StoreUnavailable("one of the intents has changed since it was read")
+        for number, attempt in signed:
+            held = self.tables.rows[number].intent
+            others = tuple(a for a in held.attempts if a.hash != attempt.hash)
+            self._set(
+                number,
+                state=State.PENDING,
+                nonce=attempt.nonce,
+                attempts=(*others, attempt),
+            )
+            self.tables.refused.discard(attempt.hash)
+            self.known.journalled.add(attempt.hash)
+
+    async def mark_sent(self, attempts: Sequence[Attempt], now: float) -> None:
+        with self._write("mark_sent"):
+            hashes = {attempt.hash for attempt in attempts}
+            for number, row in self.tables.rows.items():
+                if any(a.hash in hashes for a in row.intent.attempts):
+                    marked = tuple(
+                        replace(a, sent_at=now) if a.hash in hashes else a
+                        for a in row.intent.attempts
+                    )
+                    self._set(number, attempts=marked)
+
+    async def mark_spent(self, intent: Intent, block: BlockId) -> None:
+        with self._write("mark_spent"):
+            self._if_pending(intent, spent=block)
+        self.world.owed["nonces_spent"] += 1
+
+    def _if_pending(self, intent: Intent, **changes: object) -> None:
+        if self.tables.rows[intent.id].intent.state is State.PENDING:
+            self._set(intent.id, **changes)
+
+    async def renew(self, intent: Intent, failures: int) -> None:
+        with self._write("renew"):
+            self._renew(intent, failures)
+
+    def _renew(self, intent: Intent, failures: int) -> None:
+        row = self.tables.rows[intent.id]
+        if row.intent.state is not State.PENDING:
+            return
+        row.old += row.intent.attempts
+        done = row.intent.failures + failures
+        changes = {"nonce": None, "attempts": (), "spent": None, "failures": done}
+        self._set(intent.id, state=State.QUEUED, **changes)
+
+    async def unbind(self, intent: Intent) -> None:
+        with self._write("unbind"):
+            self.tables.refused.update(a.hash for a in self.tables.rows[intent.id].intent.attempts)
+            self._renew(intent, 0)
+
+    async def confirm(self, done: Sequence[tuple[Intent, Receipt]]) -> None:
+        with self._write("confirm"):
+            for intent, receipt in done:
+                row = self.tables.rows[intent.id]
+                if row.intent.state in OPEN:
+                    row.confirmed, row.transaction = receipt.block, receipt.hash
+                    self._set(intent.id, state=State.CONFIRMED, spent=None, halt=None)
+
+    async def unconfirm(self, blocks: Collection[BlockId]) -> list[str]:
+        taken = []
+        with self._write("unconfirm"):
+            for number, row in self.tables.rows.items():
+                if row.intent.state is State.CONFIRMED and row.confirmed in blocks:
+                    bound = row.intent.nonce is not None
+                    self._set(number, state=State.PENDING if bound else State.QUEUED)
+                    row.confirmed = None
+                    taken.append(row.intent.key)
+        self.world.owed["transactions_unconfirmed"] += len(taken)
+        return taken
+
+    async def finalize(self, blocks: Collection[BlockId]) -> None:
+        if not blocks:
+            return
+        with self._write("finalize"):
+            for number, row in self.tables.rows.items():
+                if row.intent.state is State.CONFIRMED and row.confirmed in blocks:
+                    self._check_final(row)
+                    self._set(number, state=State.FINAL)
+
+    def _check_final(self, row: Row) -> None:
+        """I10: only what the chain has for ever is final."""
+        block, chain = row.confirmed, self.chain
+        assert block is not None
+        if block.number > chain.final or not chain.now.stands(block):
+            raise Violation("I10", f"{row.intent.key} is called final in {block}")
+        mined = chain.now.mined
+        if row.transaction == b"elsewhere":
+            return
+        if not any(e.block == block.number and e.payload == row.intent.calldata for e in mined):
+            raise Violation("I8", f"{row.intent.key} is called final and is not in {block}")
+
+    async def halt(self, intent: Intent, why: LaneHalted) -> None:
+        with self._write("halt"):
+            row = self.tables.rows[intent.id]
+            if row.intent.halt is None and row.intent.state in OPEN:
+                row.why = why.reason
+                self._set(intent.id, halt=why.kind)
+        self.world.owed["intent halted"] += 1
+
+    async def release(self, intent: Intent) -> None:
+        with self._write("release"):
+            self._set(intent.id, halt=None, failures=0)

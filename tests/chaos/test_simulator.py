@@ -1,0 +1,163 @@
+"""The submitter in the simulator: a sample of what `make chaos` plays.
+
+given the submitter as it runs in production, on a model chain, store, nodes and clock
+  whatever happens, and wherever it dies
+    it keeps every invariant of docs/reliability.md
+  when a seed is played again
+    it is the same story to the last effect, in another process too
+  when the submitter is wrong in a way that people are
+    the simulator notices
+"""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from chaos.catalogue import FAULTS
+from chaos.lane import LaneStory, run
+from chaos.mutants import MUTANTS, Mutant
+from chaos.run import MODULES, kept_seeds, simulate, simulate_all
+from chaos.world import World, virtual
+from corechain.rpc_errors import RpcFailure
+from corechain.service.rpc import Block
+from corechain_relayer.submitter.memory import Memory, Refused, Taken, learn
+from corechain_relayer.submitter.plan import (
+    Attempt,
+    BlockId,
+    ChainView,
+    Fees,
+    Intent,
+    Policy,
+    Sign,
+    State,
+    plan,
+)
+
+SAMPLE = 150
+QUICK = (
+    "gives all the same nonce",
+    "bumps by less than a tenth",
+    "calls final what a reorg can take",
+)
+TESTS = Path(__file__).resolve().parents[1]
+
+
+def test_whatever_happens_and_wherever_it_dies_all_invariants_hold() -> None:
+    total = simulate_all(range(SAMPLE))
+    assert total.violations == []
+    assert set(total.reached) <= set(FAULTS), "name it in the catalogue"
+
+
+def test_what_has_found_something_once_finds_nothing_now() -> None:
+    assert [str(simulate(seed).violation) for seed in kept_seeds()] == ["None"] * len(kept_seeds())
+
+
+def test_the_same_seed_is_the_same_story_in_another_process_too() -> None:
+    code = "from chaos.run import simulate; print([simulate(n).world.digest() for n in range(8)])"
+    there = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": str(TESTS), "PYTHONHASHSEED": "4711"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    here = [simulate(n).world.digest() for n in range(8)]
+    assert there.stdout.strip() == str(here)
+    assert len(set(here)) == len(here)
+
+
+@pytest.mark.parametrize(
+    "mutant", [m for m in MUTANTS if m.says in QUICK], ids=lambda mutant: mutant.says
+)
+def test_a_submitter_that_is_wrong_is_noticed(mutant: Mutant) -> None:
+    assert mutant.seeds_until_noticed() is not None
+
+
+def test_each_mutant_is_a_change_of_the_code_as_it_is_now() -> None:
+    for mutant in MUTANTS:
+        with mutant.in_place():
+            pass
+
+
+# ---------------------------------------------------------------------- what it has found
+
+
+def quiet_lane(confirmed: int) -> LaneStory:
+    """Intents confirmed one by one, each in a block of its own, on a chain without faults."""
+    story = LaneStory(World(1))
+    story.policy = story.submitter.policy = replace(story.policy, ordered=True, in_flight=2)
+    for number in range(1, confirmed + 1):
+        story.tables.insert(f"batch:{number}", b"b%d" % number)
+        story.work()
+        story.mine(1)
+        story.work()
+    states = [row.intent.state for row in story.tables.rows.values()]
+    assert states == [State.CONFIRMED] * confirmed
+    return story
+
+
+def test_a_node_on_the_fork_before_does_not_clear_the_doubt_of_a_reorg() -> None:
+    """All that was confirmed stands there: it would be believed until the blocks are final."""
+    world = World(1)
+    with virtual(world, MODULES):
+        story = quiet_lane(2)
+        watch, old = story.submitter.watch, story.chain.now
+        story.chain.reorganise(1, keep=False)
+        look = run(watch.look())
+        real = story.node._reach
+        story.node._reach = lambda: old  # type: ignore[method-assign]
+        assert run(watch.review(look)).doubtful
+        story.node._reach = real  # type: ignore[method-assign]
+        assert run(watch.review(look)).taken
+
+
+def test_nothing_is_confirmed_while_older_confirmations_are_in_doubt() -> None:
+    """It would stand, and vouch for blocks below it that are on no chain any more."""
+    world = World(1)
+    with virtual(world, MODULES):
+        story = quiet_lane(1)
+        story.tables.insert("batch:2", b"b2")
+        story.work()
+        old = story.chain.now
+        story.chain.reorganise(1, keep=True)
+        story.mine(1)
+
+        async def standing(blocks: list[BlockId], head: Block) -> dict[BlockId, bool]:
+            return {block: old.stands(block) for block in blocks if block.number <= old.head}
+
+        real = story.node.standing
+        story.node.standing = standing  # type: ignore[assignment, method-assign]
+        story.work()
+        second = story.tables.rows[2].intent
+        assert second.state is State.PENDING
+        story.node.standing = real  # type: ignore[method-assign]
+        story.work()
+        assert [row.intent.state for row in story.tables.rows.values()] == [State.CONFIRMED] * 2
+        assert all(story.chain.now.stands(row.confirmed) for row in story.tables.rows.values())
+
+
+def test_what_a_node_forwards_after_all_may_be_replaced_again() -> None:
+    memory = learn(
+        Memory(), Refused(1, b"tx", RpcFailure.FEE_CAP_EXCEEDED, "exceeds the cap", True), 0.0
+    )
+    assert memory.too_dear == {b"tx"}
+    assert learn(memory, Taken(1, b"tx"), 1.0).too_dear == frozenset()
+
+
+def pending(number: int, nonce: int) -> Intent:
+    attempt = Attempt(b"tx %d" % nonce, nonce, b"", Fees(10, 1), 0.0, 0.0)
+    return Intent(number, f"batch:{number}", b"", b"", State.PENDING, nonce, (attempt,))
+
+
+def test_later_intents_on_their_way_take_their_places_in_the_window() -> None:
+    """After a renewal an earlier intent waits behind them: it must not make the window larger."""
+    renewed = Intent(1, "batch:1", b"", b"")
+    queue = [renewed, pending(2, 1), pending(3, 2)]
+    view = ChainView(BlockId(9, b"head"), 0, 1, {}, Fees(10, 1))
+    for window, signed in ((2, []), (3, [Sign(renewed, 3, Fees(10, 1))])):
+        policy = Policy(5, 20, 3, 100, in_flight=window)
+        assert plan(queue, view, policy, 1.0, [3, 4, 5]) == signed
