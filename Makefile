@@ -161,7 +161,7 @@ $(GETH):
 	@mkdir -p $(@D) && GOBIN="$(abspath $(@D))" go install -trimpath -ldflags '-s -w' github.com/ethereum/go-ethereum/cmd/geth@$(GETH_VERSION) 2> $(@D)/build.log || { cat $(@D)/build.log; exit 1; }
 
 .PHONY: influx test-influx
-influx: $(INFLUX) ## build InfluxDB 2 through the Go module proxy, once (7 minutes; Go, Rust, cc)
+influx: $(INFLUX) ## build InfluxDB 2 through the Go module proxy, once a machine (7 minutes; Go, Rust, cc)
 
 $(INFLUX): tools/ensure_influx.py | .corechain/versions
 	@$(PYTHON) tools/ensure_influx.py && touch $@
@@ -171,8 +171,9 @@ test-influx: setup $(INFLUX) ## series, tiers and set-up in a real InfluxDB 2 (4
 	@$(RUN) $(PYTEST) tests/influx/influx_series.py tests/influx/influx_outages.py tests/influx/influx_tiers.py tests/influx/influx_setup.py
 
 .PHONY: cluster-tools images
-cluster-tools: | .corechain/versions ## build a Kubernetes control plane and KEDA, once a machine (25 minutes of CPU; Go 1.26)
+cluster-tools: | .corechain/versions ## build a Kubernetes control plane, KEDA and InfluxDB 2, once a machine (32 minutes of CPU; Go 1.26, Rust, cc)
 	@$(PYTHON) tools/ensure_cluster_tools.py
+	@$(PYTHON) tools/ensure_influx.py
 
 images: wheels ## images of relayer and indexer (BASE=python:3.11-slim-bookworm TAG=latest; needs buildah)
 	@BASE="$(BASE)" TAG="$(TAG)" PYTHON="$(PYTHON)" $(PYTHON) tools/build_images.py
@@ -209,6 +210,7 @@ test-prometheus: setup $(PROMETHEUS) ## rules and dashboards in a real Prometheu
 
 # Each kills its part (-9) under load, and holds the books against chain and index afterwards.
 test-cluster: setup $(CLUSTER_SERVERS) $(PROMETHEUS) ## the servers of a cluster, killed one after another under load (20 minutes; ARGS=whole_cluster for one)
+	@$(PYTHON) tools/ensure_influx.py --cached
 	@$(RUN) $(BIN)/python tools/test_cluster.py $(ARGS)
 
 test-geth: setup $(GETH) ## the whole network on geth instead of anvil

@@ -1,8 +1,9 @@
-"""Builds InfluxDB 2 into .corechain/influx/influxd, for `make test-influx`.
+"""Puts InfluxDB 2 into .corechain/influx/influxd, for `make test-influx` and `make test-cluster`.
 
 No wheel, npm package or Debian package has it. Its source comes through the Go module proxy, its
-query language, a Rust library, through crates. Takes about 7 minutes and 3 GB of caches, once: a
-program of this version that is there stays. Run by `make influx`.
+query language, a Rust library, through crates. Takes about 7 minutes and 3 GB of caches, once a
+machine: the program is kept in the user's cache folder, by version. `make influx` and `make
+cluster-tools` build it; with --cached it is taken where it is built, and nothing is said where not.
 """
 
 import json
@@ -12,6 +13,8 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from ensure_cluster_tools import cache_folder
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / ".corechain" / "influx"
@@ -134,14 +137,28 @@ def ensure(folder: Path) -> bool:
     return True
 
 
-def main() -> int:
+def take(cache: Path, folder: Path) -> None:
+    """Names the program of the cache in the checkout, where tests look for it."""
+    program = folder / "influxd"
+    folder.mkdir(parents=True, exist_ok=True)
+    half = folder / f"influxd.{os.getpid()}"
+    half.symlink_to(cache / "influxd")
+    half.replace(program)
+    (folder / "version").write_text(VERSION)
+
+
+def main(arguments: Sequence[str] = ()) -> int:
+    cache = cache_folder() / f"influxd-{VERSION}"
+    if arguments == ["--cached"] and not (cache / "influxd").is_file():
+        return 0
     try:
-        ensure(FOLDER)
+        ensure(cache)
     except InfluxMissing as error:
         print(f"! InfluxMissing: {error}", file=sys.stderr)
         return 1
+    take(cache, FOLDER)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(main(sys.argv[1:]))

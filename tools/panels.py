@@ -277,7 +277,20 @@ STORES = Row(
             "ops",
             [(total("bypassed_total", "store, reason"), "{{store}} {{reason}}")],
         ),
+        Panel(
+            "Shards away",
+            "none",
+            [("max by (shard) (corechain_shard_away{@})", "shard {{shard}}")],
+            "1 while one does not answer the mirror: its devices are not served.",
+        ),
         gauges("InfluxDB away", "none", "series_away", fold="max"),
+        Panel(
+            "Downsampled points that are late",
+            "none",
+            [("max by (server) (corechain_series_stale{@})", "InfluxDB {{server}}")],
+            "Spans whose points are due to be made anew. Back at 0 after each pass, unless the "
+            "server is too slow for its series.",
+        ),
         by_label("Archive files that failed", "archive_failures_total", "what"),
     ],
 )

@@ -36,7 +36,7 @@ NO_TESTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A file of tests. `minutes`: what it takes on two idle cores, shown before it begins."""
+    """A file of tests. `minutes`: what it takes on two cores at load 5, shown before it begins."""
 
     path: str
     minutes: float = 2.0
@@ -52,14 +52,15 @@ class Row:
 # lost or counted twice when a part is killed; then what moves pods; then one server in the way of a
 # service; last what only looks on. Prometheus goes first: it has `make test-prometheus` besides.
 TABLE = (
-    Row("tests/cluster/whole_cluster.py", 5.0, 1_500),
-    Row("tests/cluster/postgres_failover.py", 3.0),
-    Row("tests/cluster/three_brokers.py", 1.5),
+    Row("tests/cluster/whole_cluster.py", 3.5, 1_500),
+    Row("tests/cluster/postgres_failover.py", 2.0),
+    Row("tests/cluster/three_brokers.py", 1.0),
+    Row("tests/indexer/through_added_shards.py", 1.0),
     Row("tests/cluster/influx_pair.py", 2.5),
-    Row("tests/cluster/upgrade_and_back.py", 2.0),
-    Row("tests/cluster/kubernetes_processes.py", 5.0, 1_500),
+    Row("tests/cluster/upgrade_and_back.py", 1.0),
+    Row("tests/cluster/kubernetes_processes.py", 2.5, 1_500),
     Row("tests/cluster/kubernetes_rollout.py", 1.0),
-    Row("tests/cluster/kubernetes_keda.py", 2.0),
+    Row("tests/cluster/kubernetes_keda.py", 1.5),
     Row("tests/cluster/kubernetes_cpu.py", 1.0),
     Row("tests/cluster/kubernetes_manifests.py", 0.5),
     Row("tests/indexer/through_redis_cluster.py", 0.5),

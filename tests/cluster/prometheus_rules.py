@@ -54,6 +54,7 @@ NEVER_HAPPENED = {
     "corechain_not_modified",
     "corechain_series_away",  # of an InfluxDB, which this network has not
     "corechain_series_stale",
+    "corechain_shard_away",  # of an index that is divided
 }
 """Counted by a label that only the trouble itself gives a value: no series before the first."""
 

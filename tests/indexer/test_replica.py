@@ -9,6 +9,8 @@ given one that has stopped replaying
   └── labels of the two are not mixed: no stale answer passes for a new one
 given one that is killed, or that is no replica
   └── the primary answers, `/ready` stays 200 and names it; it answers again when it is back
+given shards beside a replica
+  └── what they hold of a batch that the replica has not heard of is in no answer of the replica
 given a process that reads from none, with the settings of those that do
   └── it says nothing of a replica, neither in `/ready` nor in its metrics
 given all members of a cluster, primary included
@@ -23,6 +25,7 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from support.databases import Databases
 from support.processes import PATIENCE_S, until
 from support.replica import ReplicaServer
 
@@ -33,6 +36,7 @@ from corechain.service.errors import StoreUnavailable
 from corechain_indexer.following import Role
 from corechain_indexer.store import opened, replica
 from corechain_indexer.store.replica import Lag, ReplicaReads, position_of
+from indexer.shards_without_chain import four_shards
 from indexer.support import Driven, World, device_of, driven, get, settings_of
 
 
@@ -42,6 +46,12 @@ def replica_server(
 ) -> Iterator[ReplicaServer]:
     with ReplicaServer(tmp_path_factory.mktemp("replica"), postgres_server) as server:
         yield server
+
+
+@pytest.fixture
+def shard_urls(databases: Databases) -> Iterator[list[str]]:
+    with four_shards(databases) as urls:
+        yield urls
 
 
 def url_on(server: PostgresServer, database: str) -> str:
@@ -283,6 +293,41 @@ async def test_a_replica_on_an_older_line_of_the_log_answers_nobody(followed: Dr
     reads.primary = monkeyed
     await reads.look()
     assert reads.goes_on
+
+
+async def test_what_shards_hold_counts_as_the_replica_says(
+    world: World, database: str, bus_url: str, replica_server: ReplicaServer,
+    shard_urls: list[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Shards have no replica of their own: they hold a batch that the replica has not heard of."""
+    monkeypatch.setattr(replica, "LOOK_LIMIT_S", PATIENCE_S)
+    url = url_on(replica_server, database)
+    world.add(hours=1)
+    settings = settings_of(
+        world, database, bus_url,
+        replica_url=url, replica_max_lag_s=3_600, shard_urls=" ".join(shard_urls),
+    )  # fmt: skip
+    async with driven(settings, world) as driving, driving.api() as api:
+
+        async def times(**params: Any) -> list[int]:
+            page = await get(api, "/v1/readings", device=device_of(world), **params)
+            return [item["observed_at"] for item in page["items"]]
+
+        await driving.settle()
+        await until(lambda: has_all(driving))
+        first = await times()
+        assert first
+        await replaying(replica_server, on=False)
+        try:
+            await add_unseen(world, driving)
+            assert await times() == first
+            both = await times(min_block=world.head)
+            assert set(first) < set(both)
+        finally:
+            await replaying(replica_server, on=True)
+        await until(lambda: has_all(driving))
+        assert await times() == both
+        assert bypassed(driving).keys() <= {"block"}
 
 
 async def test_a_process_that_reads_from_no_replica_says_nothing_of_it(

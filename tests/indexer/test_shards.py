@@ -29,6 +29,7 @@ from support.databases import Databases
 from corechain.protocol.reading import Reading
 from corechain.service.errors import StoreUnavailable, WrongDatabase
 from corechain_indexer.errors import ShardUnavailable
+from corechain_indexer.metrics import Metrics
 from corechain_indexer.store import SQL
 from corechain_indexer.store.latest import newest_in
 from corechain_indexer.store.packing import PackStore
@@ -230,6 +231,34 @@ async def test_a_shard_that_is_away_refuses_its_own_devices_and_no_others(
     await index.keep(2, readings_of(one, 20) + readings_of(other, 20))
     assert await times_of(index, one) == await times_of(index, other) == [10, 20]
     assert index.shards.sentences() == []
+
+
+async def test_of_each_shard_it_is_known_whether_it_is_away_also_beside_another_one(
+    index: Divided, shard_urls: list[str], postgres: str
+) -> None:
+    metrics = Metrics()
+    index.shards.shown_in(metrics.shard_away)
+
+    def away() -> set[int]:
+        shown = [metrics.shard_away.labels(number).collect() for number in range(4)]
+        return {number for number, (found,) in enumerate(shown) if found.samples[0].value}
+
+    def places(number: int) -> tuple[str, str]:
+        base, _, name = shard_urls[number].rpartition("/")
+        return f"{base}/{name}_away", name
+
+    while await index.keeper.step():
+        pass
+    assert away() == set()
+    for number in (0, 3):
+        await rename(postgres, shard_urls[number], places(number)[1] + "_away")
+    for number, left in ((3, {0}), (0, set())):
+        with pytest.raises(ShardUnavailable):
+            await index.keeper.step()
+        assert away() == left | {number}
+        await rename(postgres, *places(number))
+    await index.keeper.step()
+    assert away() == set()
 
 
 # ---------------------------------------------------------------------------- how it is divided

@@ -189,6 +189,9 @@ async def test_queries_of_a_shard_that_is_away_are_503_and_say_so(
         # Newest values are in the cache, whoever has the segments.
         await get(api, "/v1/latest", device="0x" + devices[0].hex())
         assert any(why.startswith(f"shard {lost} is away") for why in index.indexer.warnings())
+        for role, shown in ((Role.API, 0.0), (Role.MIRROR, 1.0)):  # who asks them all the time
+            index.indexer.loops([role], index.indexer.api())
+            assert index.metric("corechain_shard_away", shard=str(lost)) == shown
         await stays_ready(index.indexer, api)
         await rename(postgres, shard_urls[lost].rpartition("/")[0] + f"/{name}_away", name)
         await get(api, "/v1/readings", device="0x" + devices[0].hex())

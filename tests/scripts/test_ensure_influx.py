@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from support.loading import loaded
+from support.loading import REPOSITORY, loaded
 
 # What the real one is asked, and what it leaves behind.
 GO = """#!/bin/sh
@@ -26,7 +26,8 @@ esac
 
 
 @pytest.fixture
-def tool() -> ModuleType:
+def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(REPOSITORY / "tools")
     return loaded("tools/ensure_influx.py")
 
 
@@ -76,6 +77,22 @@ def test_another_version_is_built_anew(tool: ModuleType, tools: Tools, tmp_path:
     tool.ensure(folder)
     (folder / "version").write_text("v2.0.0")
     assert tool.ensure(folder)
+
+
+def test_a_checkout_takes_what_another_one_has_built(
+    tool: ModuleType, tools: Tools, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for checkout in ("first", "second"):
+        monkeypatch.setattr(tool, "FOLDER", tmp_path / checkout)
+        if checkout == "first":
+            assert tool.main(["--cached"]) == 0
+            assert not (tmp_path / checkout).exists(), "nothing is built for who did not ask"
+            assert tool.main() == 0
+        built = tools.calls.read_text()
+        assert tool.main(["--cached"]) == 0
+        assert (tmp_path / checkout / "influxd").read_text() == "program\n"
+        assert tools.calls.read_text() == built
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,9 @@ class Metrics:
         self.replica_lag = gauge(
             "replica_lag_seconds", "Age of what the replica of Postgres holds; +Inf if not known"
         )
+        self.shard_away = gauge(
+            "shard_away", "1 while a shard, by its number, does not answer the mirror", "shard"
+        )
         self.series_away = gauge(
             "series_away",
             "1 while an InfluxDB, by its number in the settings, cannot be told what changes",

@@ -363,6 +363,8 @@ class Indexer:
             found += [loop(name, session) for name, session in emitting.items()]
             found += [loop(name, session) for name, session in self.upkeep().by_name().items()]
             if self.shards is not None:
+                # The keeper asks them every few seconds; other processes may have no question.
+                self.shards.shown_in(self.metrics.shard_away)
                 found.append(loop("shard keeper", ShardKeeper(self.pool, self.shards).keep_forever))
         if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]

@@ -17,6 +17,7 @@ from corechain_indexer.store.shards import MIGRATIONS, SHARD_SQL
 
 if TYPE_CHECKING:
     from asyncpg import Record
+    from prometheus_client import Gauge
 
     from corechain.service.database import Database
     from corechain_indexer.store import Asked
@@ -68,6 +69,9 @@ class Shard:
     @property
     def name(self) -> str:
         return f"shard {self.number}"
+
+    def is_away(self) -> bool:
+        return bool(self.away)
 
     async def fetch(self, name: str, *arguments: Any) -> "Sequence[Record]":
         """A named query of SHARD_SQL. Raises ShardUnavailable."""
@@ -211,6 +215,11 @@ class Shards:
         """The rows of all shards. Raises StoreUnavailable."""
         parts = await self.every(lambda shard: shard.fetch(name, *arguments))
         return [row for part in parts for row in part]
+
+    def shown_in(self, gauge: "Gauge") -> None:
+        """1 for a shard that did not answer last, by its number."""
+        for shard in self.all:
+            gauge.labels(shard.number).set_function(shard.is_away)
 
     def sentences(self) -> Sequence[str]:
         """For `/ready`: what the shards that did not answer last have, and which are not used."""

@@ -114,8 +114,12 @@ class ShardKeeper:
                 await self._sweep(shard)
             self._swept = True
         worked = await self._clean_gone()
-        for shard in self.shards.used:
-            worked |= await self._look_at_unsettled(shard)
+        # All are asked, also beside one that is away: what is known of each is of now.
+        looks = [self._look_at_unsettled(shard) for shard in self.shards.used]
+        for found in await asyncio.gather(*looks, return_exceptions=True):
+            if isinstance(found, BaseException):
+                raise found
+            worked |= found
         await asked(self.main.execute(SQL["forget_gone"]))
         return worked
 
