@@ -38,7 +38,7 @@ CLUSTER_SERVERS := .corechain/servers/.installed
 PROMETHEUS := .corechain/prometheus/usr/bin/prometheus
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
-.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-api bench-stream bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -239,6 +239,9 @@ bench-storm: setup ## a storm of backlogs, and thousands of kept connections (DE
 bench-mqtt: setup ## what a message costs through an MQTT broker, with 10,000 clients connected (CONNECTIONS=); then a flood with kills
 	@$(RUN) $(BENCH) $(BIN)/python bench/mqtt.py
 	@$(RUN) BENCH_REPORTS=100000 $(BIN)/python -m pytest -q tests/relayer/mqtt/test_mqtt_kills.py
+
+bench-receipts: setup ## what a completeness receipt costs the gateway, CPU a report, beside the report itself (seconds)
+	@$(RUN) $(BENCH) $(BIN)/python bench/receipts.py
 
 bench-api: setup ## the query API with 10,000 kept connections: latency at a rate, the knee, CPU a request (READINGS= RATE= CONNECTIONS= SECONDS= WORKERS=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/api.py

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.signature import SECP256K1_ORDER
 from corechain_relayer.submitter.plan import Fees, Intent
-from corechain_relayer.submitter.rlp import rlp
+from corechain_relayer.submitter.rlp import gas_limit, rlp
 from corechain_relayer.submitter.signer import Signer
 
 keys = st.integers(1, SECP256K1_ORDER - 1).map(lambda number: f"0x{number:064x}")
@@ -51,6 +51,7 @@ def test_a_transaction_is_signed_as_others_sign_it(
     account, signer = Account.from_key(secret), Signer.of(secret, chain_id)
     assert signer.address == bytes.fromhex(account.address[2:])
     attempt = signer.sign(Intent(1, "batch:1", target, call), nonce, Fees(*bids), gas, 1.5)
+    assert gas_limit(attempt.raw) == gas
     expected = account.sign_transaction(
         {
             "type": 2,

@@ -32,7 +32,7 @@ from support.odd_answers import (
     statistics_json,
 )
 
-from corechain import AsyncClient, Client, flows
+from corechain import AsyncClient, Client, deliveries, flows
 from corechain.answers import parse_proven_reading, parse_statistics
 from corechain.documents import MalformedAnswer, WrongAnswer
 from corechain.protocol import errors
@@ -48,7 +48,7 @@ def delivery_json():
 
 CHAIN = commitments_of(BATCHES)
 FLOWS = {
-    "send_reports": (lambda: flows.send_reports([REPORT]), delivery_json),
+    "send_reports": (lambda: deliveries.send_reports([REPORT]), delivery_json),
     "next_sequence": (lambda: flows.next_sequence(DEVICE), lambda: {"next": 8}),
     "status": (lambda: flows.document("/v1/status"), lambda: {"head_block": 1}),
     "batches": (lambda: flows.pages("/v1/batches", {}, 3), lambda: {"items": [{"batch_id": 1}]}),

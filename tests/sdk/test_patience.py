@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.http import Script, answers
 
-from corechain import flows
+from corechain import deliveries
 from corechain.async_client import AsyncClient
 from corechain.client import Client
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
@@ -27,7 +27,7 @@ BUSY = Script(503, b"{}", headers=(("retry-after", "0"),))
 def asked_again(waits: list[float | None], patience_s: float) -> tuple[bool, list[float]]:
     """Whether the reports were delivered, and the pauses before that: the gateway is busy once for
     each wait that it names (None: it names none), and takes them then."""
-    flow, pauses = flows.send_reports([REPORT], patience_s), list[float]()
+    flow, pauses = deliveries.send_reports([REPORT], patience_s), list[float]()
     busy = [ApiUnavailable("busy", 503, wait) for wait in waits]
     try:
         step = next(flow)
@@ -54,7 +54,7 @@ def test_each_wait_is_as_long_as_was_asked_and_all_together_no_longer_than_allow
     if delivered:
         assert len(pauses) == len(waits)
     else:
-        assert patience_s < 1.5 * (sum(waits) + flows.LEAST_PAUSE_S * len(waits)) + 1e-6
+        assert patience_s < 1.5 * (sum(waits) + deliveries.LEAST_PAUSE_S * len(waits)) + 1e-6
 
 
 def test_a_fleet_that_was_refused_together_comes_back_spread() -> None:
@@ -70,11 +70,11 @@ def test_who_is_not_told_when_to_come_again_does_not_guess() -> None:
 def test_both_clients_wait_and_ask_again(deployment) -> None:
     with answers(BUSY) as url:
         with Client(url, url, url, deployment) as client, pytest.raises(ApiUnavailable):
-            client.send_reports([REPORT], patience_s=2 * flows.LEAST_PAUSE_S)
+            client.send_reports([REPORT], patience_s=2 * deliveries.LEAST_PAUSE_S)
 
         async def ask() -> None:
             async with AsyncClient(url, url, url, deployment) as other:
-                await other.send_reports([REPORT], patience_s=2 * flows.LEAST_PAUSE_S)
+                await other.send_reports([REPORT], patience_s=2 * deliveries.LEAST_PAUSE_S)
 
         with pytest.raises(ApiUnavailable):
             asyncio.run(ask())

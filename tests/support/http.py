@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -22,6 +23,7 @@ class Script:
 
 class _Server(ThreadingHTTPServer):
     script: Script
+    heard: list[Message]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -31,6 +33,7 @@ class _Handler(BaseHTTPRequestHandler):
         # Unread bytes at the close would reset the connection under the answer.
         self.rfile.read(int(self.headers.get("content-length") or 0))
         script = self.server.script
+        self.server.heard.append(self.headers)
         self.send_response(script.status)
         self.send_header("content-type", script.content_type)
         for name, value in script.headers:
@@ -46,10 +49,11 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def answers(script: Script) -> Iterator[str]:
-    """The URL of a server that gives this answer to everything."""
+def answers(script: Script, heard: list[Message] | None = None) -> Iterator[str]:
+    """The URL of a server that gives this answer to everything. `heard`: takes the header fields of
+    each request."""
     with _Server(("127.0.0.1", 0), _Handler) as server:
-        server.script = script
+        server.script, server.heard = script, [] if heard is None else heard
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:

@@ -26,6 +26,13 @@ class Metrics:
             "reports_rejected_total", "Reports or requests refused", "reason"
         )
         self.observations_accepted = counter("observations_accepted_total", "In those reports")
+        self.receipts_signed = counter(
+            "receipts_signed_total", "Receipts signed, each for the reports of a frame"
+        )
+        self.reports_receipted = counter("reports_receipted_total", "Reports in those receipts")
+        self.receipts_refused = counter(
+            "receipts_refused_total", "Reports acknowledged without the receipt asked for", "reason"
+        )
         self.accept_seconds = Histogram(
             "corechain_accept_seconds", "From request to acknowledgement", registry=registry
         )

@@ -6,7 +6,7 @@ from enum import StrEnum
 from corechain.service.health import Health, Probe
 from corechain.service.supervision import Loops
 
-WITHOUT_NODE = ("journal", "registry")
+WITHOUT_NODE = ("journal", "registry", "receipts")
 """Loops that wait while database or node are away."""
 
 

@@ -41,6 +41,7 @@ from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.receipts.role import ReceiptParts, receipt_parts
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.roles import Role, health_of, takes_reports, traced_name, uses_bus
@@ -95,6 +96,8 @@ class Relayer:
     gateway_workers: Workers = field(init=False)
     alerts: Alerts = field(init=False)
     upkeep: Upkeep = field(init=False)
+    receipts: ReceiptParts | None = field(init=False)
+    """None without a key for receipts."""
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a batch was sealed: the submitter need not wait for its next poll."""
     threads: AggregatorThreads = field(default_factory=AggregatorThreads)
@@ -113,6 +116,7 @@ class Relayer:
         self.alerts = Alerts(self.metrics)
         self.upkeep = Upkeep(settings, self.deployment, self.rpc, self.pool, self.metrics)
         self.gateway_workers = Workers("gateway", GATEWAY_THREADS)
+        self.receipts = receipt_parts(settings, self.deployment, self.rpc, self.pool, self.bus)
         self.registry = RegistryFollower(
             self.rpc,
             self.deployment.contracts["DeviceRegistry"],
@@ -219,7 +223,10 @@ class Relayer:
         settings, reader = self.settings, JournalReader(self.pool)
         places = [self.frame_place(lane) for lane in range(settings.lanes)]
         shared = (self.bus, self.watch, self.registry, reader, self.gateway_workers, self.metrics)
-        gateway = GatewayRole(settings, self.domain, places, *shared).gateway()
+        desk = None
+        if self.receipts is not None:
+            desk = self.receipts.desk(self.registry, self.gateway_workers, self.metrics)
+        gateway = GatewayRole(settings, self.domain, places, *shared, desk).gateway()
         probes: dict[str, Probe] = {"bus": self.bus.depth, "registry": self._ask_registry}
         probes["tables"] = self._ask_tables
         others: dict[str, Probe] = {"database": self._ask_database, "node": self.rpc.head}
@@ -236,7 +243,8 @@ class Relayer:
 
     def warnings(self) -> list[str]:
         told = [*self.watch.notices.values(), *self.alerts.sentences()]
-        return [*told, *self.registry.warnings(), *self.upkeep.warnings()]
+        unsigned = [] if self.receipts is None else self.receipts.keeper.warnings()
+        return [*told, *self.registry.warnings(), *self.upkeep.warnings(), *unsigned]
 
     # --------------------------------------------------------------- aggregator
 
@@ -288,7 +296,7 @@ class Relayer:
         node = node_of(self.rpc, self.settings)
         key = LaneKey(node, self.deployment, lane, signer.address)
         parts = (lane_queue(lane), signer, CommittedBatches(self.commits(lane)))
-        policy = partial(policy_of, self.settings)
+        policy = partial(policy_of, self.settings, self.settings.lane_budget_a_day)
         session = partial(self.submit, "submitter", *parts, policy, key)
         return self.loop("submitter", self.journalled(session))
 
@@ -330,7 +338,8 @@ class Relayer:
 
     def _answers(self, tower: Watchtower) -> Policy:
         """They do not wait for each other; the nearest deadline sets the pace of all."""
-        calm = replace(policy_of(self.settings), ordered=False)
+        budget = self.settings.watchtower_budget_a_day
+        calm = replace(policy_of(self.settings, budget), ordered=False)
         return tower.pace.policy(calm, self.settings.urgent_max_fee_per_gas)
 
     # -------------------------------------------------------------------- guard
@@ -355,6 +364,9 @@ def loops_of(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
         loops.append(relayer.aggregator())
     if takes_reports(roles):
         loops.append(relayer.loop("bus-room", relayer.bus.look_forever))
+        if relayer.receipts is not None:
+            watch = relayer.receipts.keeper.watch_forever
+            loops.append(relayer.loop("receipts", relayer.journalled(watch)))
     if uses_bus(roles):
         loops.append(relayer.loop("bus", relayer.bus.write_forever))
         loops.append(relayer.loop("bus-watch", relayer.watch.watch_forever))

@@ -19,6 +19,7 @@ from corechain.service.http_server import (
 )
 from corechain.service.supervision import Loop
 from corechain.service.traced_http import sampled_aside, traced
+from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.gateway.app import build_app
 from corechain_relayer.gateway.direct import DirectReports
 from corechain_relayer.mqtt.role import mqtt_sessions
@@ -34,6 +35,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     """Runs the roles until a signal. Raises what stopped them otherwise."""
     if Role.SUBMITTER in roles:  # said at once, not when neighbours that are away have been tried
         required_key(settings.submitter_key, f"{PREFIX}SUBMITTER_KEY")
+    settings = on_chain(settings, deployment.chain_id)
     relayer = Relayer(settings, deployment)
     traces = relayer.trace(roles)
     with (

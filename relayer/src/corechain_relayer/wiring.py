@@ -30,7 +30,9 @@ def node_of(rpc: Rpc, settings: Settings) -> Node:
     return Node(rpc, settings.confirmations, settings.max_fee_per_gas, settings.min_priority_fee)
 
 
-def policy_of(settings: Settings) -> Policy:
+def policy_of(settings: Settings, budget: int | None = None) -> Policy:
+    """Of a queue with a budget of so many wei in 24 hours."""
+    rules = settings.rules
     return Policy(
         settings.resend_after_s,
         settings.bump_after_s,
@@ -38,6 +40,10 @@ def policy_of(settings: Settings) -> Policy:
         settings.max_fee_per_gas,
         settings.refused_pause_s,
         in_flight=settings.nonces_in_flight,
+        replaces=rules.replaces,
+        nonce_at_send=rules.nonce_at_send,
+        budget=budget,
+        l1_fee=rules.l1_fee,
     )
 
 

@@ -3,9 +3,10 @@
 from corechain.account import account_from_key
 from corechain.async_client import AsyncClient
 from corechain.client import Client
+from corechain.deliveries import Delivery
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.documents import MalformedAnswer, WrongAnswer
-from corechain.flows import Delivery, StatisticsResult
+from corechain.flows import StatisticsResult
 from corechain.listing import Page
 from corechain.payments import PaymentChannel
 from corechain.protocol.errors import (
@@ -24,6 +25,7 @@ from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.protocol.statistics import Statistics
 from corechain.protocol.vocabulary import METRICS, Metric, metric
 from corechain.readings import LocatedReading
+from corechain.receipts import KeptReceipt
 from corechain.steps import ApiUnavailable
 from corechain.streaming import AsyncEventStream, BatchEvent, EventStream
 
@@ -44,6 +46,7 @@ __all__ = [
     "EventStream",
     "InvalidDeployment",
     "InvalidValue",
+    "KeptReceipt",
     "LocatedReading",
     "MalformedAnswer",
     "Metric",

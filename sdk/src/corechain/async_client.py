@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.client_base import ClientBase, S
+from corechain.deliveries import Delivery, send_reports
 from corechain.http import LoopClients, async_client, async_exchange, shown_url
 from corechain.listing import Page
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
@@ -111,9 +112,10 @@ class AsyncClient(ClientBase):
         return await asyncio.to_thread(self._register, key, owner)
 
     async def send_reports(
-        self, reports: Sequence[SignedReport], patience_s: float = 0.0
-    ) -> list[flows.Delivery]:
-        return await self.run(flows.send_reports(reports, patience_s))
+        self, reports: Sequence[SignedReport], patience_s: float = 0.0, *, receipts: bool = False
+    ) -> list[Delivery]:
+        check = self._receipt_check()
+        return await self.run(send_reports(reports, patience_s, receipts, check))
 
     async def next_sequence(self, device: OctetsLike) -> int:
         return await self.run(flows.next_sequence(device))

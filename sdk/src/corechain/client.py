@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.client_base import ClientBase, S
+from corechain.deliveries import Delivery, send_reports
 from corechain.http import ProcessClients, client, exchange, shown_url
 from corechain.listing import Page
 from corechain.paying import (
@@ -120,11 +121,18 @@ class Client(ClientBase):
         return self._register(key, owner)
 
     def send_reports(
-        self, reports: Sequence[SignedReport], patience_s: float = 0.0
-    ) -> list[flows.Delivery]:
+        self, reports: Sequence[SignedReport], patience_s: float = 0.0, *, receipts: bool = False
+    ) -> list[Delivery]:
         """Sends up to a body's worth of reports; returns when the gateway holds them durably. A
-        busy gateway is asked again when it says, for at most `patience_s` seconds."""
-        return self.run(flows.send_reports(reports, patience_s))
+        busy gateway is asked again when it says, for at most `patience_s` seconds.
+
+        With `receipts` each delivery has a receipt, or the reason why not: proven to be of its
+        report, and signed by whom the lane's submitter has named on chain, unless `verify` is off.
+        Raises then also InvalidProof, MalformedReceipt, InvalidSignature, HighS,
+        UnknownReceiptSigner, ReceiptUnsecured, ReceiptOutOfRange, ChainUnavailable: the reports
+        were taken all the same, and may be sent again.
+        """
+        return self.run(send_reports(reports, patience_s, receipts, self._receipt_check()))
 
     def next_sequence(self, device: OctetsLike) -> int:
         """The first sequence number the gateway has not seen from a device."""

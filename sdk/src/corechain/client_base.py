@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from corechain import flows
 from corechain.account import check_key
 from corechain.answers import CommitmentsOf
+from corechain.deliveries import GATEWAY
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question
 from corechain.http import service_url
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from corechain.chain import Chain
+    from corechain.receipt_check import ReceiptChecks
+    from corechain.receipts import Check
 
 S = TypeVar("S")
 TIMEOUT_S = 30.0
@@ -109,6 +112,16 @@ class ClientBase:
     def _commitments(self) -> "CommitmentsOf | None":
         return self.chain.commitments_of if self.verify else None
 
+    @cached_property
+    def _receipt_checks(self) -> "ReceiptChecks":
+        """Made for the first receipt: who asks for none never pays for it."""
+        from corechain.receipt_check import ReceiptChecks
+
+        return ReceiptChecks(self.chain)
+
+    def _receipt_check(self) -> "Check | None":
+        return (lambda signed: self._receipt_checks.check(signed)) if self.verify else None
+
     def _active_root(self) -> "flows.ActiveRoot | None":
         return self.chain.active_root if self.verify else None
 
@@ -116,13 +129,15 @@ class ClientBase:
         return self.chain.active_root, self.chain.rewards_claimed
 
     def _url(self, request: Request) -> str:
-        base = self.gateway_url if request.service == flows.GATEWAY else self.api_url
+        base = self.gateway_url if request.service == GATEWAY else self.api_url
         return base.rstrip("/") + request.path
 
     def _call(self, request: Request, payment: Mapping[str, str]) -> dict[str, Any]:
         """The arguments of `exchange`."""
         own = {"content-type": request.content_type} if request.content_type else {}
-        if self.api_key is not None and request.service != flows.GATEWAY:
+        if request.prefer is not None:
+            own["prefer"] = request.prefer
+        if self.api_key is not None and request.service != GATEWAY:
             own["authorization"] = f"Bearer {self.api_key}"
         return {
             "method": request.method,

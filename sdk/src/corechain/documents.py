@@ -193,8 +193,18 @@ class DeliveryJson(_Document, frozen=True):
     error: str | None = None
 
 
+class ReceiptJson(_Document, frozen=True):
+    """`of`: spans of results, each from the first to behind the last. `receipt` in base64, or
+    `missing`: the name of the reason why there is none."""
+
+    of: list[tuple[Unsigned, Unsigned]]
+    receipt: bytes | None = None
+    missing: str | None = None
+
+
 class DeliveriesJson(_Document, frozen=True):
     results: list[DeliveryJson]
+    receipts: list[ReceiptJson] = []
 
 
 class SequenceJson(_Document, frozen=True):

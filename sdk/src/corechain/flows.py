@@ -3,8 +3,7 @@
 `Client` and `AsyncClient` only carry the steps out, so both do exactly the same.
 """
 
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,9 +18,8 @@ from corechain.answers import (
     parse_reward_claim,
     parse_statistics,
 )
+from corechain.deliveries import GATEWAY
 from corechain.documents import (
-    DeliveriesJson,
-    DeliveryJson,
     MalformedAnswer,
     PageJson,
     SequenceJson,
@@ -36,7 +34,7 @@ from corechain.protocol.errors import (
     NotFound,
 )
 from corechain.protocol.places import cell as place
-from corechain.protocol.reading import DeviceId, Reading, Report, SignedReport
+from corechain.protocol.reading import DeviceId, Reading
 from corechain.protocol.rewards import Owner, RewardClaim, verify_claim
 from corechain.protocol.statistics import Statistics
 from corechain.protocol.values import (
@@ -47,88 +45,21 @@ from corechain.protocol.values import (
     OctetsLike,
     TimeLike,
     address,
-    items,
     seconds,
     whole,
 )
 from corechain.protocol.vocabulary import Metric, MetricLike
 from corechain.protocol.vocabulary import metric as metric_of
 from corechain.readings import LocatedReading, ReadingsQuestion, parse_page
-from corechain.steps import ApiUnavailable, Ask, Flow, Pause, Request
+from corechain.steps import Ask, Flow, Request
 from corechain.views import Fresh, View, view_params
 
-GATEWAY, API = "gateway", "api"
-PACKED_REPORTS = "application/vnd.corechain.reports"
+API = "api"
 PAGE = 1000
 
 
 def _hex(value: bytes) -> str:
     return "0x" + value.hex()
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What the gateway said of one report; `error` is the name of the refusal."""
-
-    device: DeviceId
-    sequence: int
-    accepted: bool
-    error: str | None = None
-
-
-def _delivery(row: DeliveryJson, report: Report) -> Delivery:
-    return Delivery(report.device, report.sequence, row.status == "accepted", row.error)
-
-
-LEAST_PAUSE_S = 0.2
-"""A server that asks to come again after 0 seconds is not asked without end."""
-
-
-def _pause_before_retry(error: ApiUnavailable, left_s: float) -> Pause | None:
-    """As long as the server asks, and up to half as long again: a fleet that was refused together
-    comes back spread. None where it asks nothing, or for more time than is left."""
-    if error.retry_after_s is None:
-        return None
-    least_s = max(LEAST_PAUSE_S, error.retry_after_s)
-    return Pause(min(left_s, least_s * random.uniform(1.0, 1.5))) if least_s <= left_s else None
-
-
-def _insist(request: Request, patience_s: float) -> Flow[Any]:
-    """The answer; a server that is busy is asked again when it says, for so long in all. Only for
-    what does no harm when it is done twice."""
-    left_s = patience_s
-    while True:
-        try:
-            return (yield request)
-        except ApiUnavailable as error:
-            pause = _pause_before_retry(error, left_s)
-            if pause is None:
-                raise
-        left_s -= pause.seconds
-        yield pause
-
-
-def send_reports(reports: Sequence[SignedReport], patience_s: float = 0.0) -> Flow[list[Delivery]]:
-    """One request for all reports; returns once the gateway holds them durably. `patience_s`: how
-    long to obey a gateway that asks to come again (Retry-After) before that is an error."""
-    reports = items("reports", reports, SignedReport, "takes at least one signed report")
-    if not reports:
-        raise InvalidValue("reports", reports, "takes at least one signed report")
-    body = b"".join(item.pack() for item in reports)
-    request = Request(GATEWAY, "POST", "/v1/reports", content=body, content_type=PACKED_REPORTS)
-    answer = yield from _insist(request, patience_s)
-    results = parse(answer, DeliveriesJson, "a delivery answer").results
-    if [_said_of(row) for row in results] != [_id_of(item.report) for item in reports]:
-        raise WrongAnswer("the gateway answers for other reports than were sent")
-    return [_delivery(row, item.report) for row, item in zip(results, reports, strict=True)]
-
-
-def _id_of(report: Report) -> tuple[str, int]:
-    return _hex(report.device), report.sequence
-
-
-def _said_of(row: DeliveryJson) -> tuple[str | None, int | None]:
-    return row.device and row.device.lower(), row.sequence
 
 
 def next_sequence(device: OctetsLike) -> Flow[int]:

@@ -47,6 +47,8 @@ class Request:
     params: Mapping[str, str | int] = field(default_factory=dict)
     content: bytes | None = None
     content_type: str | None = None
+    prefer: str | None = None
+    """What the client would like of the answer (RFC 7240)."""
 
 
 @dataclass(frozen=True, slots=True)

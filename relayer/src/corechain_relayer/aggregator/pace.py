@@ -10,7 +10,7 @@ Three limits of a lane, each for good and not for a while:
   take an answer window: a batch with more levels than that could not be refuted in time.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from corechain.deployment import Deployment
 from corechain.protocol.batch import RING_SIZE
@@ -41,6 +41,17 @@ class ChainPace:
     block_time_s: float
     challenge_window_s: int
     answer_window_s: int
+    promise_s: int = 0
+    """Of receipts, where the lane's gateways sign any."""
+
+    @property
+    def kept_s(self) -> int:
+        """How long the ring has to keep a batch."""
+        if not self.promise_s:
+            return self.challenge_window_s
+        # A receipt's report is demanded for a challenge window after its time, and answered from
+        # what is in the ring.
+        return self.promise_s + self.challenge_window_s + self.answer_window_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,7 @@ class Pace:
 def pace_of(chain: ChainPace, in_flight: int) -> Pace:
     """The pace that a lane can keep for good, with so many commits in flight."""
     block_s = chain.block_time_s / in_flight
-    ring_s = chain.challenge_window_s / (RING_SIZE * RING_SHARE)
+    ring_s = chain.kept_s / (RING_SIZE * RING_SHARE)
     # The challenge itself comes after the last answer, so one round is no level.
     levels = max(0, chain.challenge_window_s // chain.answer_window_s - 1)
     age_s = min(MOST_AGE_S, max(LEAST_AGE_S, block_s, ring_s))
@@ -90,5 +101,7 @@ async def pace_for(settings: Settings, rpc: Rpc, deployment: Deployment) -> Pace
     readings, age_s = settings.max_readings, settings.max_age_s
     if readings is not None and age_s is not None:
         return Pace(readings, age_s)
-    allowed = pace_of(await chain_pace(rpc, deployment), settings.nonces_in_flight)
+    promise_s = settings.receipt_promise_s if settings.receipt_key is not None else 0
+    chain = replace(await chain_pace(rpc, deployment), promise_s=promise_s)
+    allowed = pace_of(chain, settings.nonces_in_flight)
     return Pace(readings or allowed.max_readings, age_s or allowed.max_age_s)

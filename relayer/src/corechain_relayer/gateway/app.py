@@ -26,11 +26,18 @@ from corechain.service.errors import StoreUnavailable
 from corechain.service.fields import unless_held
 from corechain.service.health import Health
 from corechain.service.ops import Ops, allowed, options, route_error
-from corechain_relayer.gateway.body import BodyLimits, body_of, headers_of, media_type
+from corechain_relayer.gateway.body import (
+    BodyLimits,
+    body_of,
+    headers_of,
+    media_type,
+    prefers_receipt,
+)
 from corechain_relayer.gateway.problem import breakdown, problem, response
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.receipts.wish import Wish
 
 log = structlog.get_logger(__name__)
 
@@ -64,8 +71,9 @@ class Endpoints:
             self.gateway.require_room()
             headers = headers_of(scope["headers"])
             kind = media_type(headers)
+            wish = [Wish()] if prefers_receipt(headers) else []
             async with body_of(headers, receive, self.bodies) as body:
-                return await self.gateway.accept(kind, body, lambda: _client(scope))
+                return await self.gateway.accept(kind, body, lambda: _client(scope), *wish)
         except ProtocolError as error:
             return self.refusal(error)
         except Exception as error:  # the outermost place of a request: logged, and counted

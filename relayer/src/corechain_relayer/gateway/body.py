@@ -73,6 +73,15 @@ def media_type(headers: Headers) -> str:
     return named.strip().lower().decode("latin-1")
 
 
+def prefers_receipt(headers: Headers) -> bool:
+    """Whether the client asks for receipts: the token `receipt` among its preferences (RFC 7240,
+    whose lists have commas, and whose preferences parameters behind a semicolon)."""
+    listed = headers.get(b"prefer")
+    if listed is None:
+        return False
+    return any(part.partition(b";")[0].strip().lower() == b"receipt" for part in listed.split(b","))
+
+
 @asynccontextmanager
 async def body_of(headers: Headers, receive: Receive, limits: BodyLimits) -> AsyncIterator[bytes]:
     """The body; it counts against the limits until the block ends. Raises BodyTooLarge or

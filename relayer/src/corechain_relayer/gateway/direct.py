@@ -11,15 +11,22 @@ from functools import partial
 from corechain.protocol.errors import MalformedReport, ProtocolError
 from corechain.service.direct import Answer, DirectRequest, Fields
 from corechain_relayer.gateway.app import REPORTS, Endpoints
-from corechain_relayer.gateway.body import BodyTimeout, headers_of, media_type
+from corechain_relayer.gateway.body import (
+    BodyTimeout,
+    headers_of,
+    media_type,
+    prefers_receipt,
+)
 from corechain_relayer.gateway.service import INLINE_BYTES
+from corechain_relayer.receipts.wish import Wish
 
 _TARGET = REPORTS.encode()
 
 
 @dataclass(slots=True)
 class DirectReports:
-    """A `DirectPath`. A request's `context` is its media type."""
+    """A `DirectPath`. A request's `context` is its media type, and what it wishes: receipts (one
+    element) or nothing."""
 
     endpoints: Endpoints
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
@@ -38,7 +45,9 @@ class DirectReports:
     def begin(self, request: DirectRequest) -> None:
         try:
             self.endpoints.gateway.require_room()
-            request.context = media_type(headers_of(request.headers))
+            headers = headers_of(request.headers)
+            wish = [Wish()] if prefers_receipt(headers) else []
+            request.context = media_type(headers), wish
         except Exception as error:
             self._end(request, error)
 
@@ -51,10 +60,10 @@ class DirectReports:
             request.add(chunk)
 
     def handle(self, request: DirectRequest) -> None:
-        kind, body = request.context, bytes(request.body)
+        (kind, wish), body = request.context, bytes(request.body)
         try:
             peer, done = partial(_peer, request), partial(self._end, request)
-            if not self.endpoints.gateway.take_straight(kind, body, peer, done):
+            if not self.endpoints.gateway.take_straight(kind, body, peer, done, *wish):
                 task = asyncio.get_running_loop().create_task(self._accept(request, kind, body))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
@@ -64,7 +73,9 @@ class DirectReports:
     async def _accept(self, request: DirectRequest, kind: str, body: bytes) -> None:
         try:
             peer = partial(_peer, request)
-            answer: Answer | Exception = await self.endpoints.gateway.accept(kind, body, peer)
+            _, wish = request.context
+            take = self.endpoints.gateway.accept
+            answer: Answer | Exception = await take(kind, body, peer, *wish)
         except Exception as error:
             answer = error
         self._end(request, answer)

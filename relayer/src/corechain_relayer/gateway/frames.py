@@ -15,6 +15,7 @@ from corechain.service.workers import Workers
 from corechain_relayer.gateway.gate import LaneGate, Taken
 from corechain_relayer.gateway.gather import Waiting, joined
 from corechain_relayer.gateway.intake import Fault, FrameJudge
+from corechain_relayer.receipts.desk import Asking, ReceiptDesk
 from corechain_relayer.registry.follower import RegistryFollower
 
 INLINE_REPORTS = 4
@@ -51,6 +52,17 @@ class _Frame:
                 waiting.settle(self.faults[start:end])
             start = end
 
+    def asking(self) -> list[Asking]:
+        """Requests that ask for receipts, of which all is known, and that are not settled yet."""
+        found, start = [], 0
+        for waiting in self.group:
+            end, wish = start + waiting.count, waiting.wish
+            is_open = bool(self.open) and not self.open.isdisjoint(range(start, end))
+            if wish is not None and not waiting.is_settled and not is_open:
+                found.append(Asking(wish, start, end))
+            start = end
+        return found
+
     def fail(self, error: Exception) -> None:
         for waiting in self.group:
             waiting.settle(error)
@@ -79,6 +91,8 @@ class FrameWork:
     gates: Sequence[LaneGate]
     workers: Workers
     traced: bool = False
+    desk: ReceiptDesk | None = None
+    """Of a gateway with a key for receipts."""
     _closer_looks: "set[asyncio.Task[None]]" = field(default_factory=set)
 
     def has_met(self, devices: Sequence[DeviceId]) -> bool:
@@ -108,11 +122,21 @@ class FrameWork:
                 doubtful.append(_Part(part.gate, indexes, part.columns.select(found.doubtful)))
         if len(self._closer_looks) >= MOST_CLOSER_LOOKS:
             _refuse(frame, doubtful)
-        elif doubtful:
-            frame.open.update(index for part in doubtful for index in part.indexes)
+            doubtful = []
+        frame.open.update(index for part in doubtful for index in part.indexes)
+        await self._settle(frame)
+        if doubtful:
+            # Not before the others are settled: it settles what is open, and only that.
             task = asyncio.create_task(self._look_closer(frame, doubtful))
             self._closer_looks.add(task)
             task.add_done_callback(self._closer_looks.discard)
+
+    async def _settle(self, frame: _Frame) -> None:
+        """After all that is durable is so: a receipt promises nothing that may still be lost."""
+        if self.desk is not None:
+            asking = frame.asking()
+            if asking:
+                await self.desk.serve(frame.columns, frame.faults, asking, self._in_lanes)
         frame.settle()
 
     async def _judged(self, columns: Columns) -> list[Fault]:
@@ -127,16 +151,15 @@ class FrameWork:
         good: Sequence[int] = range(len(frame.faults))
         if any(frame.faults):
             good = [index for index in good if frame.faults[index] is None]
-        if len(self.gates) == 1:
-            lanes = {self.gates[0].lane: good} if good else {}
-        else:
-            lanes = self._divided(frame.columns, good)
         return [
             _Part(self.gates[lane], indexes, _part(frame.columns, indexes))
-            for lane, indexes in lanes.items()
+            for lane, indexes in self._in_lanes(frame.columns, good).items()
         ]
 
-    def _divided(self, columns: Columns, indexes: Sequence[int]) -> dict[int, Sequence[int]]:
+    def _in_lanes(self, columns: Columns, indexes: Sequence[int]) -> dict[int, Sequence[int]]:
+        """Reports by the place of their lane, those without any left out."""
+        if len(self.gates) == 1:
+            return {self.gates[0].lane: indexes} if indexes else {}
         lanes: dict[int, list[int]] = {}
         for index in indexes:
             lanes.setdefault(self.lane_of(columns.device(index)), []).append(index)
@@ -151,7 +174,7 @@ class FrameWork:
         for part, faults in zip(parts, found, strict=True):
             frame.note(part.indexes, faults)
         frame.open.clear()
-        frame.settle()
+        await self._settle(frame)
 
 
 def _refuse(frame: _Frame, parts: Sequence[_Part]) -> None:

@@ -15,6 +15,7 @@ from corechain.service.tracing import CURRENT, Context
 from corechain_relayer.gateway.intake import Fault
 from corechain_relayer.gateway.pace import Pace
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.receipts.wish import Wish
 
 FRAMES_UNDER_WAY = 4
 """Verification of one, the disk of another, and two that change places."""
@@ -38,6 +39,8 @@ class Waiting:
     is_settled: bool = False
     mark: Context | None = None
     """Of a sampled request."""
+    wish: Wish | None = None
+    """Of a request that asks for receipts."""
 
     def settle(self, outcome: Outcome) -> None:
         """The first outcome counts."""
@@ -60,10 +63,11 @@ class Gatherer:
     _under_way: "set[asyncio.Task[None]]" = field(default_factory=set)
     _timer: asyncio.TimerHandle | asyncio.Handle | None = None
 
-    async def take(self, columns: Columns) -> list[Fault]:
+    async def take(self, columns: Columns, wish: Wish | None = None) -> list[Fault]:
         """One fault a report, None for those that are durable. Raises what the work raises."""
         done: asyncio.Future[list[Fault]] = asyncio.get_running_loop().create_future()
-        self.put(Waiting(columns.packed, len(columns), partial(_resolve, done), columns))
+        resolve = partial(_resolve, done)
+        self.put(Waiting(columns.packed, len(columns), resolve, columns, wish=wish))
         return await done
 
     def put(self, waiting: Waiting) -> None:

@@ -1,5 +1,6 @@
 """Errors as RFC 9457 problem details, and the per-report results of a request."""
 
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,13 @@ from corechain.protocol.reading import Report
 from corechain.service.direct import Answer, Fields
 from corechain.service.retry import spread_s
 from corechain_relayer.gateway.intake import Intake
+from corechain_relayer.receipts.wish import Entry, Wish
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER_S = 1
 _OF_PROBLEM = ((b"content-type", MEDIA_TYPE.encode()),)
 _OF_RESULTS = ((b"content-type", b"application/json"),)
+_OF_RECEIPTS = (*_OF_RESULTS, (b"preference-applied", b"receipt"))
 
 
 def problem(error: ProtocolError, **extra: Any) -> Answer:
@@ -48,23 +51,46 @@ def response(answer: Answer) -> Response:
     return Response(answer.body, answer.status, headers)
 
 
-def answer(intake: Intake, faults: Sequence[ProtocolError | None]) -> Answer:
-    """202 with one result an item of the request, or the one error that every item has."""
+def answer(
+    intake: Intake, faults: Sequence[ProtocolError | None], wish: Wish | None = None
+) -> Answer:
+    """202 with one result an item of the request, or the one error that every item has. Also 202
+    where a `wish` for receipts came true, of reports that had been accepted before."""
     errors = [*intake.faults.values(), *filter(None, faults)]
     if not errors:
-        return _accepted(intake.count, _results(intake.columns))
+        return _accepted(intake.count, _results(intake.columns), wish)
     results = _all_results(intake, faults)
+    if wish:
+        return _accepted(intake.count - len(errors), results, wish)
     if len(errors) == intake.count and len({error.name for error in errors}) == 1:
         extra = {"results": [Raw(entry) for entry in results]} if intake.count > 1 else {}
         return problem(errors[0], **extra)
-    return _accepted(intake.count - len(errors), results)
+    return _accepted(intake.count - len(errors), results, wish)
 
 
-def _accepted(count: int, results: Sequence[bytes]) -> Answer:
+def _accepted(count: int, results: Sequence[bytes], wish: Wish | None = None) -> Answer:
     # Joined by hand: an object a report, and json.dumps over them, took as long as all checks but
     # the signature.
+    if wish is not None:
+        return _receipted(count, results, wish)
     content = b'{"accepted":%d,"results":[%s]}' % (count, b",".join(results))
     return Answer(202, _OF_RESULTS, content)
+
+
+def _receipted(count: int, results: Sequence[bytes], wish: Wish) -> Answer:
+    """The same with receipts, or the reasons why there are none."""
+    receipts = encode([_receipt_json(entry) for entry in wish.entries])
+    parts = (count, b",".join(results), receipts)
+    content = b'{"accepted":%d,"results":[%s],"receipts":%s}' % parts
+    # Named only where it was: who asked in vain can tell by the field alone (RFC 7240, section 3).
+    return Answer(202, _OF_RECEIPTS if wish else _OF_RESULTS, content)
+
+
+def _receipt_json(entry: Entry) -> dict[str, Any]:
+    """`of`: spans of results, each from the first to behind the last."""
+    if entry.packed:
+        return {"of": entry.runs(), "receipt": b64encode(entry.packed).decode()}
+    return {"of": entry.runs(), "missing": entry.reason}
 
 
 def accepted_single(packed: bytes) -> Answer:

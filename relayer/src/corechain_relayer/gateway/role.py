@@ -15,6 +15,7 @@ from corechain_relayer.gateway.intake import FrameJudge, Judge, TimeLimits
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.receipts.desk import ReceiptDesk
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.settings import Settings
 
@@ -35,13 +36,16 @@ class GatewayRole:
     journal: JournalReader
     workers: Workers
     metrics: Metrics
+    desk: ReceiptDesk | None = None
 
     def gateway(self) -> Gateway:
         gates = self._gates()
         self.watch.lost.append(lambda lane: gates[lane].forget())
         limits = TimeLimits(self.settings.max_report_age_s, self.settings.max_report_future_s)
         judge = FrameJudge(Judge(self.domain, limits), frame_verifier(self.domain))
-        work = FrameWork(judge, self.registry, gates, self.workers, traced=self.metrics.traces.on)
+        is_traced = self.metrics.traces.on
+        shared = (self.workers, is_traced, self.desk)
+        work = FrameWork(judge, self.registry, gates, *shared)
         waits = (self.settings.gather_ms / 1000, self.settings.max_wait_s)
         parts = (self.bus, self.journal, self.metrics, *waits)
         return Gateway(self.domain, self.registry, work, *parts)

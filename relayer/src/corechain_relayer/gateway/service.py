@@ -22,6 +22,7 @@ from corechain_relayer.gateway.problem import accepted_single, answer
 from corechain_relayer.gateway.suspects import Suspects
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.receipts.wish import NOT_OFFERED, Wish
 from corechain_relayer.registry.follower import RegistryFollower
 
 INLINE_BYTES = 16 << 10
@@ -30,7 +31,7 @@ INLINE_BYTES = 16 << 10
 Done = Callable[[Answer | Exception], None]
 Peer = Callable[[], str]
 """The address of a request's sender: asked for where forged reports came lately, and not before."""
-Take = Callable[[Columns, Peer], Awaitable[list[Fault]]]
+Take = Callable[[Columns, Peer, Wish | None], Awaitable[list[Fault]]]
 
 
 @dataclass(slots=True)
@@ -78,28 +79,37 @@ class Gateway:
         self.metrics.refused_early.labels(refusal.reason).inc()
         return Overloaded(refusal.sentence, refusal.retry_after_s)
 
-    def take_straight(self, media_type: str, body: bytes, peer: Peer, done: Done) -> bool:
+    def take_straight(
+        self, media_type: str, body: bytes, peer: Peer, done: Done, wish: Wish | None = None
+    ) -> bool:
         """Hands the reports to a frame, whose end tells `done` the answer. False where something
         has to be asked or decided before that, and `accept` is the way. Short bodies only.
+        `wish`: for receipts.
 
         Raises ProtocolError when the request as a whole is refused.
         """
         if self.registry.seen is None or self.bus.rooms.full:
             return False
         # The columns of a single report are parsed with its frame.
-        is_single = media_type == PACKED and is_one_report(body)
+        is_single = wish is None and media_type == PACKED and is_one_report(body)
         reports = body if is_single else intake_of(media_type, body, self.domain)
         columns = None if isinstance(reports, bytes) else reports.columns
         devices = [DeviceId(body[:20])] if columns is None else columns.device_ids()
         if not devices or self.registry.view.unknown(devices):
             return False
-        taken = partial(self._taken, reports, time.perf_counter(), peer, done)
+        taken = partial(self._taken, reports, time.perf_counter(), peer, done, wish)
         packed = body if columns is None else columns.packed
-        self._gatherer(devices, peer).put(Waiting(packed, len(devices), taken))
+        self._gatherer(devices, peer).put(Waiting(packed, len(devices), taken, wish=wish))
         return True
 
     def _taken(
-        self, reports: Intake | bytes, started: float, peer: Peer, done: Done, outcome: Outcome
+        self,
+        reports: Intake | bytes,
+        started: float,
+        peer: Peer,
+        done: Done,
+        wish: Wish | None,
+        outcome: Outcome,
     ) -> None:
         if isinstance(outcome, Exception):
             done(outcome)
@@ -107,59 +117,70 @@ class Gateway:
             if isinstance(reports, bytes):
                 reports = intake_of(PACKED, reports, self.domain)
             self.suspects.note(peer, outcome)
-            done(self._answer(reports, outcome, started))
+            done(self._answer(reports, outcome, started, wish))
         else:
             self.metrics.accept_seconds.observe(time.perf_counter() - started)
             done(accepted_single(reports))
 
-    async def accept(self, media_type: str, body: bytes, peer: Peer) -> Answer:
+    async def accept(
+        self, media_type: str, body: bytes, peer: Peer, wish: Wish | None = None
+    ) -> Answer:
         """The answer. Raises ProtocolError when the request as a whole is refused."""
         started = time.perf_counter()
         intake = await self._read(media_type, body)
-        faults = await self._take(intake.columns, peer) if len(intake.columns) else []
+        faults = await self._take(intake.columns, peer, wish) if len(intake.columns) else []
         self.suspects.note(peer, faults)
-        return self._answer(intake, faults, started)
+        return self._answer(intake, faults, started, wish)
 
-    def _answer(self, intake: Intake, faults: Sequence[Fault], started: float) -> Answer:
+    def _answer(
+        self, intake: Intake, faults: Sequence[Fault], started: float, wish: Wish | None
+    ) -> Answer:
         if None in faults:
             self.metrics.accept_seconds.observe(time.perf_counter() - started)
         for error in filter(None, (*intake.faults.values(), *faults)):
             self.metrics.reports_rejected.labels(error.name).inc()
-        return answer(intake, faults)
+        if wish is None:
+            return answer(intake, faults)
+        if self.work.desk is None:
+            wish.refuse_all(faults, NOT_OFFERED)
+        wish.renumber(intake.places)
+        return answer(intake, faults, wish)
 
     async def _read(self, media_type: str, body: bytes) -> Intake:
         if len(body) <= INLINE_BYTES:
             return intake_of(media_type, body, self.domain)
         return await self.work.workers.run(intake_of, media_type, body, self.domain)
 
-    async def _take(self, columns: Columns, peer: Peer) -> list[Fault]:
+    async def _take(self, columns: Columns, peer: Peer, wish: Wish | None) -> list[Fault]:
         full = self.bus.rooms.full
         if full:
-            return await self._take_some(columns, peer, full)
-        return await self._take_all(columns, peer)
+            return await self._take_some(columns, peer, wish, full)
+        return await self._take_all(columns, peer, wish)
 
     async def _take_some(
-        self, columns: Columns, peer: Peer, full: Mapping[int, Refusal]
+        self, columns: Columns, peer: Peer, wish: Wish | None, full: Mapping[int, Refusal]
     ) -> list[Fault]:
         """Refuses the reports of lanes that are full, and only them, before they are verified."""
         lanes = [self.work.lane_of(device) for device in columns.device_ids()]
         faults: list[Fault] = [
             self._refused(full[lane]) if lane in full else None for lane in lanes
         ]
-        return await self._take_rest(columns, peer, faults, self._take_all)
+        return await self._take_rest(columns, peer, wish, faults, self._take_all)
 
     async def _take_rest(
-        self, columns: Columns, peer: Peer, faults: list[Fault], take: Take
+        self, columns: Columns, peer: Peer, wish: Wish | None, faults: list[Fault], take: Take
     ) -> list[Fault]:
         """`faults`, with what `take` finds of the reports that have none so far."""
         rest = [index for index, fault in enumerate(faults) if fault is None]
         if rest:
-            taken = await take(columns.select(rest), peer)
+            taken = await take(columns.select(rest), peer, wish)
             for index, fault in zip(rest, taken, strict=True):
                 faults[index] = fault
+            if wish is not None:
+                wish.renumber(rest)
         return faults
 
-    async def _take_all(self, columns: Columns, peer: Peer) -> list[Fault]:
+    async def _take_all(self, columns: Columns, peer: Peer, wish: Wish | None) -> list[Fault]:
         devices = columns.device_ids()
         # Before the frame is shared: an unknown device may take a look at the chain.
         try:
@@ -168,11 +189,11 @@ class Gateway:
             unknown = self.registry.view.unknown
             faults: list[Fault] = [error if unknown((device,)) else None for device in devices]
             # The others go on being taken, however long the node is away.
-            return await self._take_rest(columns, peer, faults, self._take_known)
-        return await self._take_known(columns, peer)
+            return await self._take_rest(columns, peer, wish, faults, self._take_known)
+        return await self._take_known(columns, peer, wish)
 
-    async def _take_known(self, columns: Columns, peer: Peer) -> list[Fault]:
-        return await self._gatherer(columns.device_ids(), peer).take(columns)
+    async def _take_known(self, columns: Columns, peer: Peer, wish: Wish | None) -> list[Fault]:
+        return await self._gatherer(columns.device_ids(), peer).take(columns, wish)
 
     def _gatherer(self, devices: Sequence[DeviceId], peer: Peer) -> Gatherer:
         """Raises Overloaded when it has too much to do."""
@@ -186,7 +207,7 @@ class Gateway:
     async def take(self, columns: Columns, peer: Peer) -> list[Fault]:
         """One fault a report, None for those that are durable: the way of what is no HTTP request.
         Raises Unavailable, Overloaded."""
-        return await self._take(columns, peer)
+        return await self._take(columns, peer, None)
 
     async def next_sequence(self, device: DeviceId) -> int:
         """The first sequence that the device has never used, as journal and bus know, whichever

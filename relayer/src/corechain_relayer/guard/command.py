@@ -10,6 +10,7 @@ from corechain.deployment import Deployment
 from corechain.protocol.errors import TransportError
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Block, Rpc
+from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.answers import Unanswerable
 from corechain_relayer.guard.chain import DisputesContract
@@ -84,6 +85,7 @@ async def open_demands(settings: Settings, deployment: Deployment) -> list[Stand
 
     Raises NodeUnavailable, NodeRefused, WrongNode.
     """
+    settings = on_chain(settings, deployment.chain_id)
     rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
     pool, metrics = pool_of(settings), Metrics()
     key = settings.guard_key

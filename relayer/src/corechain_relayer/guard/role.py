@@ -63,7 +63,7 @@ class GuardRole:
     def policy(self) -> Policy:
         """Answers do not wait for each other; the nearest deadline sets the pace of all."""
         settings, pace = self.parts.settings, self.guard.pace if self.guard else Pace()
-        calm = replace(policy_of(settings), ordered=False)
+        calm = replace(policy_of(settings, settings.guard_budget_a_day), ordered=False)
         return pace.policy(calm, settings.urgent_max_fee_per_gas)
 
     async def watch_funds(self) -> None:

@@ -59,6 +59,14 @@ class RegistryFollower(Follower[RegistryView]):
         if self.seen is None:
             raise Unavailable("the registry has not been read yet: the node is away")
 
+    def unsettled(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
+        """Those whose registration a reorg may still undo; nearly always none."""
+        fold = self._fold
+        if fold.newest is not self.view:  # read anew from the beginning at this moment
+            return set(devices)
+        # None: no log of the registry is younger than the final block.
+        return set() if fold.settled is None else set(devices).difference(fold.settled.senders)
+
     async def _step(self) -> bool:
         # At start the node may be away, so the chain is asked for when it answers first.
         if not self._is_right:

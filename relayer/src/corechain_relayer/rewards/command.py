@@ -15,6 +15,7 @@ from corechain.service.database import migrate, writer
 from corechain.service.errors import NodeBehind, NodeRefused
 from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
 from corechain_relayer.calldata import PROPOSE
+from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.rewards.epochs import Ledger, Proposal
@@ -179,6 +180,7 @@ async def propose_rewards(
     settings: Settings, deployment: Deployment, secret: str, pool: int, through: int | None
 ) -> Proposed:
     """Opens what a proposal needs, runs it, closes everything."""
+    settings = on_chain(settings, deployment.chain_id)
     rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
     signer = Signer.of(secret, deployment.chain_id)
     node = node_of(rpc, settings)

@@ -2,9 +2,10 @@
 out. Pure, and level-triggered: it goes by how things are, whatever led to them."""
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from corechain_relayer.errors import OTHER_COMMITMENT
+from corechain_relayer.submitter.budget import Spending
 from corechain_relayer.submitter.memory import (
     WAITS_FOR_FINALITY,
     Full,
@@ -41,7 +42,7 @@ class Look:
 
     `intents`: the queue's open ones, in order. `free`: nonces from `chain.count` on that were never
     signed for, lowest first, at least one. `policy`: the limits of the moment. `is_paused`: whether
-    an operator has paused the queue.
+    an operator has paused the queue. `spending`: of a policy with a budget.
     """
 
     intents: Sequence[Intent]
@@ -49,6 +50,13 @@ class Look:
     free: Sequence[int]
     policy: Policy
     is_paused: bool = False
+    spending: Spending = field(default_factory=Spending)
+
+    @property
+    def left(self) -> int | None:
+        """Wei that may be signed for; None without a budget."""
+        budget = self.policy.budget
+        return None if budget is None else self.spending.left(budget, self.intents)
 
 
 def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]]:
@@ -58,20 +66,57 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     memory, first = _of_memory(memory, look, now)
     # What memory has the say on stands still in this round, whatever the chain says of it.
     still = memory.paused(policy, now) | {action.intent.id for action in first}
-    may_sign = memory.not_ours is None
+    memory = replace(memory, over_budget=look.left == 0)
+    may_sign = memory.not_ours is None and not memory.over_budget
     urgent = memory.urgent | {wished for i in look.intents if (wished := i.wished) is not None}
     planned = plan(look.intents, look.chain, policy, now, look.free, urgent, still, may_sign)
-    actions = [*first, *(_undearer(action, memory) for action in planned)]
+    allowed = _of_chain(planned, look, urgent, now)
+    actions = [*first, *(_undearer(action, memory) for action in allowed)]
     if look.is_paused:
         actions = [action for action in actions if _is_allowed_in_pause(action)]
     idle = not actions and not still
     return replace(memory, full=_fullness(look, now) if idle else None), actions
 
 
+def _of_chain(
+    planned: Sequence[Action], look: Look, urgent: Set[bytes], now: float
+) -> list[Action]:
+    """What the policy of the chain leaves of a plan."""
+    policy = look.policy
+    actions: list[Action] = []
+    may_begin = not policy.nonce_at_send or all(_is_taken(intent) for intent in look.intents)
+    for action in planned:
+        if isinstance(action, Sign) and not action.intent.attempts:
+            if may_begin:
+                actions.append(action)
+            may_begin = may_begin and not policy.nonce_at_send
+        else:
+            replaced = action if policy.replaces else _unreplaced(action, policy, urgent, now)
+            actions += [] if replaced is None else [replaced]
+    return actions
+
+
+def _is_taken(intent: Intent) -> bool:
+    """Whether a node took the newest of what is signed for it."""
+    return not intent.attempts or intent.attempts[-1].sent_at is not None
+
+
+def _unreplaced(action: Action, policy: Policy, urgent: Set[bytes], now: float) -> Action | None:
+    """Where nothing waits in a pool, what a node took is only sent again; what it refused as too
+    cheap is nowhere, and is signed anew."""
+    if not isinstance(action, Sign):
+        return action
+    newest = action.intent.attempts[-1]
+    if newest.sent_at is None or newest.hash in urgent:
+        return action
+    is_due = age(newest.sent_at, now) >= policy.resend_after_s
+    return Send(action.intent, newest) if is_due else None
+
+
 def _undearer(action: Action, memory: Memory) -> Action:
     """What is dearer already than a node forwards is not replaced by what is dearer still: another
     node may take it, or the same one after its operator has raised its limit."""
-    if not isinstance(action, Sign) or not action.intent.attempts:
+    if not isinstance(action, Sign) or not action.intent.attempts or action.intent.wished:
         return action
     newest = action.intent.attempts[-1]
     if newest.hash not in memory.too_dear:

@@ -10,6 +10,7 @@ import structlog
 from corechain.protocol.errors import CoreChainError
 from corechain_relayer.errors import LaneHalted, NotLaneSubmitter
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.budget import BUDGET_REACHED
 from corechain_relayer.submitter.journal import IntentJournal, Standing
 from corechain_relayer.submitter.memory import WAITS_FOR_FINALITY, Memory
 from corechain_relayer.submitter.plan import Intent, Policy, State
@@ -82,6 +83,7 @@ class Held:
         # A nonce that is spent because an operator wanted it so is nothing to wake anybody for.
         lost = (i for i in intents if i.spent is not None and i.cancel is None)
         held[WAITS_FOR_FINALITY] += sum(1 for _ in lost)
+        held[BUDGET_REACHED] += memory.over_budget
         held[NOT_LANE_SUBMITTER] += memory.not_ours is not None
         for reason in self._shown | held.keys():
             self.metrics.intents_held.labels(self.journal.queue, reason).set(held[reason])
@@ -119,6 +121,8 @@ def _problem(
         return halts[0]
     if memory.not_ours is not None:
         return memory.not_ours
+    if memory.over_budget and intents:
+        return Waits("the budget of 24 hours is used up: nothing more is signed for now")
     for intent in intents:
         pause = memory.pauses.get(intent.id)
         if pause is not None and pause.reason != WAITS_FOR_FINALITY:

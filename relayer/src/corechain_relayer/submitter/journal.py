@@ -261,6 +261,18 @@ class IntentJournal:
         rows = await asked(self.connection.fetch(query("note_look"), *fields))
         return {State(row["state"]): row["number"] for row in rows}
 
+    # ------------------------------------------------------------------ money
+
+    async def note_costs(self, receipts: Collection[Receipt]) -> None:
+        """Counts what transactions of ours have cost, each once."""
+        hashes = [receipt.hash for receipt in receipts]
+        costs = [str(receipt.fee) for receipt in receipts]
+        await asked(self.connection.execute(query("note_costs"), self.queue, hashes, costs))
+
+    async def spent_in_a_day(self) -> int:
+        """Wei, of the whole hours that began within the last 24."""
+        return int(await asked(self.connection.fetchval(query("spent_in_a_day"), self.queue)))
+
     # ------------------------------------------------------------------ halts
 
     async def halt(self, intent: Intent, why: LaneHalted) -> None:

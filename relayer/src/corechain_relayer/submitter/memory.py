@@ -67,6 +67,7 @@ class Memory:
     took. `overtaken`: signed for, and somebody else has done it.
     `halts_asked`: when it was last asked whether a halt is over. `key_asked`: when it was last
     asked whether our key may do at all what the queue is about; None: it is in doubt.
+    `over_budget`: the day's budget was used up when it was looked at last.
     """
 
     pauses: Mapping[int, Pause] = field(default_factory=dict)
@@ -78,6 +79,7 @@ class Memory:
     halts_asked: Mapping[int, float] = field(default_factory=dict)
     key_asked: float | None = None
     not_ours: NotLaneSubmitter | None = None
+    over_budget: bool = False
     full: Full | None = None
 
     def paused(self, policy: Policy, now: float) -> set[int]:

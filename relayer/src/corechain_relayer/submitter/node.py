@@ -1,20 +1,27 @@
 """What a submitter asks of a node, in the plan's own types."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from corechain.protocol.eip712 import uint_word
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.finality import Finality
 from corechain.service.rpc import Block, Call, Rpc, to_hex
 from corechain.service.words import fields_of, octets, parse_block, quantity
+from corechain_relayer.calldata import selector
 from corechain_relayer.submitter.memory import WOULD_REVERT
 from corechain_relayer.submitter.plan import BlockId, Fees, Intent, Receipt
 
 GAS_BUFFER_PERCENT = 125
 COUNT_BITS = 56
 """The journal keeps nonces, blocks and gas as bigint; nothing real comes near this limit."""
+
+
+GAS_PRICE_ORACLE = bytes.fromhex("420000000000000000000000000000000000000f")
+"""A predeploy of every OP stack (specs.optimism.io, "Predeploys")."""
+L1_FEE_UPPER_BOUND = selector("getL1FeeUpperBound(uint256)")
 
 
 def id_of(block: Block) -> BlockId:
@@ -41,8 +48,15 @@ def parse_receipt(raw: object, tx: bytes) -> Receipt | None:
         quantity(fields["blockNumber"], "a receipt's block number", COUNT_BITS),
         octets(fields["blockHash"], "a receipt's block hash", 32),
         status == 1,
-        quantity(fields.get("gasUsed"), "a receipt's gas", COUNT_BITS),
+        gas := quantity(fields.get("gasUsed"), "a receipt's gas", COUNT_BITS),
+        gas * _wei(fields, "effectiveGasPrice") + _wei(fields, "l1Fee"),
     )
+
+
+def _wei(fields: Mapping[str, Any], name: str) -> int:
+    """Of a receipt; 0 where the node does not say. `l1Fee`: of an OP stack, in wei, beside gas."""
+    raw = fields.get(name)
+    return 0 if raw is None else quantity(raw, f"a receipt's {name}", 256)
 
 
 def _count(raw: object) -> int:
@@ -174,6 +188,14 @@ class Node:
         calls = [Call("eth_estimateGas", (_call_of(sender, i), "latest")) for i in intents]
         found = await self.rpc.call_all(calls)
         return [raw if isinstance(raw, NodeRefused) else _with_buffer(raw) for raw in found]
+
+    async def l1_fee(self, size: int) -> int:
+        """Wei that a transaction of so many bytes pays to L1 at most, on an OP stack (since Fjord).
+        Raises NodeUnavailable, NodeRefused elsewhere."""
+        answer = await self.rpc.eth_call(GAS_PRICE_ORACLE, L1_FEE_UPPER_BOUND + uint_word(size))
+        if len(answer) != 32:
+            raise NodeUnavailable(f"the gas price oracle sent {len(answer)} bytes")
+        return int.from_bytes(answer, "big")
 
     async def rehearse(self, sender: bytes, intent: Intent) -> None:
         """Raises NodeRefused, with the revert data, when the call reverts now."""

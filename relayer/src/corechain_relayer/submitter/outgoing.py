@@ -8,6 +8,7 @@ import structlog
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.service.errors import NodeRefused
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.budget import BUDGET_REACHED, Purse
 from corechain_relayer.submitter.held import say_waits
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.memory import NotSigned, Outcome, Refused, Signed, Taken
@@ -43,10 +44,13 @@ class Outgoing:
     learn: Callable[[Outcome], None]
     clock: Callable[[], float]
 
-    async def sign(self, actions: Sequence[Sign]) -> tuple[list[Send], list[NotEstimated]]:
+    async def sign(
+        self, actions: Sequence[Sign], purse: Purse | None = None
+    ) -> tuple[list[Send], list[NotEstimated]]:
         """Estimates, signs and journals: what is to be sent, and what the node would not estimate.
 
-        Nothing is signed for the first time behind an intent that cannot be.
+        Nothing is signed for the first time behind an intent that cannot be, and nothing that
+        `purse` does not hold.
         """
         sender = self.signer.address
         calls = [_payload(action.intent, sender) for action in actions]
@@ -62,10 +66,19 @@ class Outgoing:
             elif intent.attempts or not blocked:
                 now, nonce, fees = self.clock(), action.nonce, action.fees
                 attempt = self.signer.sign(call, nonce, fees, gas, now)
-                signed.append((action, replace(attempt, cancels=call is not intent)))
+                if purse is None or purse.pays(intent, attempt):
+                    signed.append((action, replace(attempt, cancels=call is not intent)))
+                else:
+                    self._over_budget(intent)
+                    blocked |= not intent.attempts
         if signed:
             await self.journal.record([(a.intent, attempt) for a, attempt in signed], sender)
         return [self._signed(action.intent, attempt) for action, attempt in signed], refused
+
+    def _over_budget(self, intent: Intent) -> None:
+        why = "it may cost more than what is left of the budget of 24 hours"
+        say_waits(intent, BUDGET_REACHED, why)
+        self.learn(NotSigned(intent.id, BUDGET_REACHED, why))
 
     def _signed(self, intent: Intent, attempt: Attempt) -> Send:
         replaced = intent.attempts[-1].hash if intent.attempts else None

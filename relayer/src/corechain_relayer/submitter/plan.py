@@ -94,6 +94,8 @@ class Receipt:
     block_hash: bytes
     succeeded: bool
     gas_used: int
+    fee: int = 0
+    """What it cost in wei, with what it paid to L1."""
 
     @property
     def block(self) -> BlockId:
@@ -138,6 +140,14 @@ class Policy:
     """Pending intents of an ordered queue at a time; an unordered one has no such limit."""
     max_failures: int = 3
     """Reverted transactions of one intent, each under a nonce of its own, until it halts."""
+    replaces: bool = True
+    """Whether what waits is replaced in time; what a node found too cheap is signed anew always."""
+    nonce_at_send: bool = False
+    """Whether a nonce is given out only once the node took all before it, one at a time."""
+    budget: int | None = None
+    """Wei that the queue's transactions may cost in 24 hours."""
+    l1_fee: bool = False
+    """Whether transactions pay for their bytes on another chain, beside gas."""
 
 
 @dataclass(frozen=True, slots=True)

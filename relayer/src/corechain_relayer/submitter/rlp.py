@@ -31,3 +31,25 @@ def rlp(item: Item) -> bytes:
     if len(item) == 1 and item[0] < BYTES:
         return item
     return _prefixed(BYTES, item)
+
+
+def gas_limit(raw: bytes) -> int:
+    """Of a signed transaction with a priority fee (EIP-1559): the fifth of its fields."""
+    at = 1 + _head(raw, 1)[0]
+    for _ in range(4):
+        size, length = _head(raw, at)
+        at += size + length
+    size, length = _head(raw, at)
+    return int.from_bytes(raw[at + size : at + size + length], "big")
+
+
+def _head(raw: bytes, at: int) -> tuple[int, int]:
+    """Bytes of an item's length, and of the item behind them (a byte below 128 is itself)."""
+    first = raw[at]
+    if first < 0x80:
+        return 0, 1
+    short = 0x80 if first < 0xC0 else 0xC0
+    if first - short <= SHORT:
+        return 1, first - short
+    size = first - short - SHORT
+    return 1 + size, int.from_bytes(raw[at + 1 : at + 1 + size], "big")

@@ -9,6 +9,7 @@ import structlog
 from corechain.service.errors import NodeRefused
 from corechain_relayer.errors import KEEPS_REVERTING, TRANSACTION_REFUSED, LaneHalted
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.budget import Purse, Spending
 from corechain_relayer.submitter.decide import Look, decide
 from corechain_relayer.submitter.held import Entitled, Held, Report, always, ask_key, say_waits
 from corechain_relayer.submitter.journal import IntentJournal
@@ -50,6 +51,10 @@ from corechain_relayer.submitter.traced import trace_commit
 from corechain_relayer.submitter.words import revert_reason
 
 log = structlog.get_logger(__name__)
+
+
+FRAME_BYTES = 256
+"""What a signed transaction has besides its call: numbers, addresses and a signature."""
 
 
 @dataclass(slots=True)
@@ -105,7 +110,11 @@ class Submitter:
         # One more than are given out: the lowest may be a gap.
         number = self.policy.in_flight + 1
         free = await self.journal.free_nonces(self.signer.address, chain.count, number)
-        look = Look(intents, chain, free, self.policy, self.held.standing.pause is not None)
+        if chain.receipts:
+            await self.journal.note_costs(chain.receipts.values())
+        is_paused = self.held.standing.pause is not None
+        spending = await self._spending(intents)
+        look = Look(intents, chain, free, self.policy, is_paused, spending)
         self.memory, actions = decide(self.memory, look, self.clock())
         await self._confirm([(a.intent, a.receipt) for a in actions if isinstance(a, Confirm)])
         for action in actions:
@@ -113,11 +122,22 @@ class Submitter:
                 await self._do(action)
             except LaneHalted as halt:
                 await self._halt(action.intent, halt)
-        signed = await self._sign([a for a in actions if isinstance(a, Sign)], chain)
+        purse = None if look.left is None else Purse(look.spending, look.left)
+        signed = await self._sign([a for a in actions if isinstance(a, Sign)], chain, purse)
         sends = [*(a for a in actions if isinstance(a, Send)), *signed]
         if sends:
             await self.outgoing.send(sends)
         return bool(actions)
+
+    async def _spending(self, intents: Sequence[Intent]) -> Spending:
+        """Asked for only where there is a budget."""
+        if self.policy.budget is None:
+            return Spending()
+        spent = await self.journal.spent_in_a_day()
+        if not self.policy.l1_fee:
+            return Spending(spent)
+        longest = max(len(intent.calldata) for intent in intents)
+        return Spending(spent, await self.node.l1_fee(FRAME_BYTES + longest))
 
     async def _is_still_full(self) -> bool:
         """One question instead of a whole round: blocks are far apart where windows are full."""
@@ -155,14 +175,16 @@ class Submitter:
 
     # ------------------------------------------------------------------ before the block
 
-    async def _sign(self, actions: Sequence[Sign], view: ChainView) -> list[Send]:
+    async def _sign(
+        self, actions: Sequence[Sign], view: ChainView, purse: Purse | None
+    ) -> list[Send]:
         """What was signed, and is to be sent now."""
         again = [action for action in actions if action.intent.attempts]
         fresh = [action for action in actions if not action.intent.attempts]
         ready = again + (await self._undone(fresh, view) if fresh else [])
         if not ready:
             return []
-        signed, refused = await self.outgoing.sign(ready)
+        signed, refused = await self.outgoing.sign(ready, purse)
         for intent, error in refused:
             await self._not_estimated(intent, error)
         return signed

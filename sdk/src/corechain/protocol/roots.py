@@ -7,7 +7,7 @@ import numpy as np
 
 from corechain.protocol import native
 from corechain.protocol.columns import Octets, rows_of
-from corechain.protocol.hashing import Digest26, hash26, keccak
+from corechain.protocol.hashing import DIGEST_BYTES, ZERO26, Digest26, hash26, keccak
 from corechain.protocol.reading import KEY_BYTES
 from corechain.protocol.statistics import NODE_BYTES
 
@@ -57,6 +57,25 @@ def merkle_root(hashes: Octets) -> Digest26:
     while len(hashes) > 1:
         hashes = hash_rows(_paired(hashes))
     return Digest26(hashes[0].tobytes())
+
+
+def merkle_levels(hashes: Octets) -> list[bytes]:
+    """All levels over leaf hashes, at least one: the leaves first, the root last; real nodes alone,
+    26 bytes each."""
+    levels = [hashes.tobytes()]
+    while len(levels[-1]) > DIGEST_BYTES:
+        level = levels[-1]
+        if len(level) % (2 * DIGEST_BYTES):
+            level += ZERO26
+        levels.append(_hash_pairs(level))
+    return levels
+
+
+def _hash_pairs(level: bytes) -> bytes:
+    size = 2 * DIGEST_BYTES
+    if _native_rows is not None:
+        return bytes(_native_rows(level, size))
+    return b"".join([hash26(level[at : at + size]) for at in range(0, len(level), size)])
 
 
 def statistics_root(leaves: Octets, hashes: Octets) -> Digest26:

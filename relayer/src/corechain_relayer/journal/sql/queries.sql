@@ -180,6 +180,19 @@ where a.intent_id = any($1::bigint[]) and not a.refused order by a.signed_at;
 -- Whether something of a queue is in no block yet.
 select exists (select 1 from intent where queue = $1 and state in ('queued', 'pending'));
 
+-- name: lane_progress
+-- Of a lane's queue ($1) and batches ($2 first id, $3 last id), in seconds: age of the oldest intent
+-- that is in no block, age of the newest batch; and the number of that. Null where there is none.
+with newest as (
+    select batch_id, sealed_at from batch where batch_id between $2 and $3
+    order by batch_id desc limit 1
+)
+select
+    (select extract(epoch from now() - min(created_at))::double precision from intent
+     where queue = $1 and state in ('queued', 'pending')) as waiting_s,
+    (select extract(epoch from now() - sealed_at)::double precision from newest) as idle_s,
+    (select batch_id - $2::bigint from newest) as batches;
+
 -- name: free_nonces
 -- The $3 lowest nonces from $2 on that are signed for by a sender in no attempt that may still count.
 with taken as (
@@ -486,3 +499,22 @@ from pg_attribute where attrelid = to_regclass($1) and attidentity <> '' and not
 -- name: backup_batches
 -- Commitments of all batches.
 select batch_id, commitment from batch;
+
+-- name: note_costs
+-- Receipts of our transactions (parallel arrays: hash, wei as text), each counted once. A reorg that
+-- changes what one cost is not counted again.
+with noted as (
+    update attempt set cost = new.wei::numeric
+    from unnest($2::bytea[], $3::text[]) as new (hash, wei)
+    where attempt.hash = new.hash and attempt.cost is null
+    returning attempt.cost
+)
+insert into spending (queue, hour, wei, transactions)
+select $1, date_trunc('hour', now()), sum(cost), count(*) from noted having count(*) > 0
+on conflict (queue, hour) do update
+set wei = spending.wei + excluded.wei, transactions = spending.transactions + excluded.transactions;
+
+-- name: spent_in_a_day
+-- Wei that a queue's transactions have cost in the last 24 hours, by whole hours, as text.
+select coalesce(sum(wei), 0)::text from spending
+where queue = $1 and hour > now() - interval '24 hours';

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
+from corechain.deliveries import PACKED_REPORTS
 from corechain.devnet.fleet import outcome
 from corechain.devnet.fleet.acklog import AckLog, Kind
 from corechain.devnet.fleet.http1 import Connection, Target
@@ -17,7 +18,6 @@ from corechain.devnet.fleet.outcome import Keys, Outcome
 from corechain.devnet.fleet.pace import Pace
 from corechain.devnet.fleet.resuming import Left, Run, requests
 from corechain.devnet.fleet.signed_file import SignedFile
-from corechain.flows import PACKED_REPORTS
 from corechain.protocol.errors import TransportError
 
 # Where the gateway does not say how long to wait: doubled each time, up to the limit.
