@@ -4,12 +4,16 @@ given an intent that is halted, paused or not in a block yet
   an ordered queue waits behind it; a gap among the nonces is filled
 given several in flight
   nonces go in the queue's order, up to the window, and stop behind what stands still
+  a queue without an order moves up where one does not go on, and fills gaps
 """
 
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from corechain_relayer.submitter.moving_up import going_on
 from corechain_relayer.submitter.plan import (
     Action,
     Attempt,
@@ -34,8 +38,8 @@ def test_the_next_intent_is_signed_as_soon_as_the_one_before_it_is_in_a_block() 
     assert [type(action) for action in actions] == [Confirm, Sign]
 
 
-def test_one_fresh_nonce_a_round() -> None:
-    free = replace(POLICY, ordered=False)
+def test_one_fresh_nonce_in_a_window_of_two() -> None:
+    free = replace(POLICY, ordered=False, in_flight=2)
     actions = planned([pending(), queued(2), queued(3)], look(), policy=free)
     assert [a.intent.id for a in actions if isinstance(a, Sign)] == [2]
 
@@ -177,8 +181,26 @@ def test_an_intent_that_lost_its_nonce_goes_behind_those_in_flight() -> None:
     assert fresh(actions) == [(1, 5), (3, 6), (4, 7)]
 
 
-def test_an_unordered_queue_signs_one_at_a_time_whatever_is_in_flight() -> None:
-    policy = replace(WINDOW, ordered=False)
-    flying = [pending(n, nonce=n) for n in range(3, 9)]
-    actions = planned([*flying, *waiting(9)], look(), policy=policy, free=[9, 10])
-    assert fresh(actions) == [(9, 9)]
+UNORDERED = replace(WINDOW, ordered=False)
+
+
+def test_an_unordered_queue_fills_its_window_and_no_more() -> None:
+    flying = [pending(n, nonce=n) for n in range(3, 5)]
+    actions = planned([*flying, *waiting(9)], look(), policy=UNORDERED, free=[5, 6, 7, 8, 9])
+    assert fresh(actions) == [(9, 5), (10, 6)]
+
+
+def test_an_unordered_queue_uses_a_gap_for_what_is_next() -> None:
+    flying = [pending(3, nonce=5)]
+    actions = planned([*flying, *waiting(9)], look(4), policy=UNORDERED, free=[4, 6, 7])
+    assert fresh(actions) == [(9, 4), (10, 6), (11, 7)]
+
+
+@given(st.lists(st.booleans(), max_size=6), st.booleans())
+def test_what_does_not_go_on_leaves_no_nonce_below_what_does(goes: list[bool], order: bool) -> None:
+    signs = [Sign(queued(n), nonce, Fees(1, 1)) for n, nonce in enumerate([4, 6, 7, 8, 9, 12])]
+    kept = going_on(signs[: len(goes)], goes, order)
+    assert [action.nonce for action in kept] == [a.nonce for a in signs[: len(kept)]]
+    allowed = [a.intent.id for a, does in zip(signs, goes, strict=False) if does]
+    expected = allowed if not order else [n for n in allowed if all(goes[:n])]
+    assert [action.intent.id for action in kept] == expected

@@ -8,91 +8,19 @@ given an open channel
     it is refused by name, or not stored
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import httpx
 import pytest
-from eth_abi.abi import encode
 from support.asking import HTTP
 
 from corechain.devnet.servers import AnvilServer
-from corechain.protocol.channel import ChannelState, StateChannel, state_domain
-from corechain.protocol.eip712 import address_word, uint_word
 from corechain.protocol.hashing import keccak
-from corechain.protocol.keys import Secp256k1Key
 from corechain_relayer.watchtower.channels import Evidence, respond_call
+from relayer.channels import DEPOSIT, OpenChannel
 from relayer.conftest import Start
-from relayer.support import ADMIN, WATCHTOWER_KEY, Chain, RelayerProcess, eventually, secp
+from relayer.support import WATCHTOWER_KEY, Chain, RelayerProcess, eventually, secp
 from relayer.test_outage import frozen
-
-# Anvil's account 3: it sends the stale challenge.
-ATTACKER = "0x90F79bf6EB2c4f870365E785982E1f101E93b906"
-DEPOSIT = 1000
-OPEN_BEFORE = 2**40 - 1
-CHALLENGE = "challenge((address,address,address,uint32,uint40,bytes5),(uint40,uint88,bytes,bytes))"
-TERMS, STATE = "(address,address,address,uint32,uint40,bytes5)", "(uint40,uint88,bytes,bytes)"
-OPEN = "open((address,address,address,uint32,uint40,bytes5),uint88,uint88)"
-
-
-def call(signature: str, types: list[str], values: list[Any]) -> bytes:
-    return keccak(signature.encode())[:4] + encode(types, values)
-
-
-@dataclass
-class OpenChannel:
-    """A channel between two keys that anvil does not hold: anyone may carry signed states."""
-
-    chain: Chain
-    party_a: Secp256k1Key
-    party_b: Secp256k1Key
-    period_s: int = 3600
-    salt: bytes = bytes(5)
-
-    @property
-    def terms(self) -> StateChannel:
-        token = self.chain.deployment.address("CoreToken")
-        a, b = self.party_a.identity.device, self.party_b.identity.device
-        return StateChannel(a, b, token, self.period_s, OPEN_BEFORE, self.salt)
-
-    @property
-    def values(self) -> tuple[Any, ...]:
-        t = self.terms
-        return (t.party_a, t.party_b, t.token, t.challenge_period_s, t.open_before, t.salt)
-
-    @property
-    def contract(self) -> bytes:
-        return self.chain.deployment.address("StateChannels")
-
-    @property
-    def id(self) -> bytes:
-        return self.terms.channel_id(self.chain.deployment.chain_id, self.contract)
-
-    def open(self) -> "OpenChannel":
-        approve = keccak(b"approve(address,uint256)")[:4]
-        approve += address_word(self.contract) + uint_word(DEPOSIT)
-        self.chain.send("CoreToken", approve)
-        opening = call(OPEN, [TERMS, "uint88", "uint88"], [self.values, DEPOSIT, 0])
-        self.chain.send("StateChannels", opening, ADMIN)
-        return self
-
-    def signed(self, version: int, balance_a: int) -> Evidence:
-        domain = state_domain(self.chain.deployment.chain_id, self.contract)
-        state = ChannelState(self.id, version, balance_a)
-        digest = state.digest(domain)
-        return Evidence(state, self.party_a.sign(digest), self.party_b.sign(digest))
-
-    def challenge(self, evidence: Evidence) -> None:
-        state = evidence.state
-        signed = (state.version, state.balance_a, evidence.signature_a, evidence.signature_b)
-        data = call(CHALLENGE, [TERMS, STATE], [self.values, signed])
-        self.chain.send("StateChannels", data, ATTACKER)
-
-    def version(self) -> int:
-        data = keccak(b"channelOf(bytes32)")[:4] + self.id
-        query = {"to": "0x" + self.contract.hex(), "data": "0x" + data.hex()}
-        answer = self.chain.rpc("eth_call", query, "latest")
-        return int(answer[2 + 128 : 2 + 192], 16)
 
 
 def post(relayer: RelayerProcess, evidence: Evidence, **changes: Any) -> httpx.Response:
@@ -114,6 +42,10 @@ def deposit(relayer: RelayerProcess, evidence: Evidence, **changes: Any) -> http
 
     response: httpx.Response = eventually(answered)
     return response
+
+
+def held(relayer: RelayerProcess, channel_id: bytes) -> httpx.Response:
+    return HTTP.get(f"{relayer.url}/v1/channel-states/0x{channel_id.hex()}")
 
 
 @pytest.fixture
@@ -219,6 +151,9 @@ def test_bad_evidence_is_refused_by_name(
     }
     assert deposit(tower, good).json() == {"stored": True}
     assert deposit(tower, channel.signed(4, 500)).json() == {"stored": False}
+    assert held(tower, channel.id).json() == {"version": 5}
+    assert held(tower, bytes(32)).status_code == 404
+    assert held(tower, b"short").status_code == 400
 
 
 def test_a_channel_that_cannot_be_looked_up_is_not_called_unknown(

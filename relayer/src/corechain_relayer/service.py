@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,6 @@ import structlog
 from starlette.routing import Route
 
 from corechain.deployment import Deployment
-from corechain.protocol.channel import state_domain
 from corechain.protocol.eip712 import Domain, registry_domain
 from corechain.protocol.errors import TransportError
 from corechain.service.database import check_at_start, migrate, writer
@@ -29,7 +28,6 @@ from corechain_relayer.bus.frame import Place
 from corechain_relayer.bus.opening import open_bus
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.errors import BusNotDurable, LanesMismatch
-from corechain_relayer.following import Follower
 from corechain_relayer.gateway.app import Endpoints
 from corechain_relayer.gateway.body import BodyLimits
 from corechain_relayer.gateway.role import GATEWAY_THREADS, GatewayRole
@@ -52,16 +50,20 @@ from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
-from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled, one_by_one
+from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.submitter.upkeep import Upkeep
 from corechain_relayer.transactions.http import AdminApi
 from corechain_relayer.transactions.view import View
-from corechain_relayer.watchtower.channels import ChannelsView
-from corechain_relayer.watchtower.http import EvidenceEndpoint
-from corechain_relayer.watchtower.service import QUEUE, AnsweredChallenges, Watchtower
-from corechain_relayer.watchtower.store import EvidenceStore
-from corechain_relayer.wiring import check_chain, node_of, policy_of, pool_of, required_key
+from corechain_relayer.watchtower.role import WatchtowerRole
+from corechain_relayer.watchtower.service import QUEUE, Watchtower
+from corechain_relayer.wiring import (
+    check_chain,
+    node_of,
+    policy_of,
+    pool_of,
+    required_key,
+)
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -103,6 +105,7 @@ class Relayer:
     threads: AggregatorThreads = field(default_factory=AggregatorThreads)
     disputes: asyncio.Event = field(default_factory=asyncio.Event)
     """The same for the watchtower's answers."""
+    tower: Watchtower | None = None
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -243,6 +246,7 @@ class Relayer:
 
     def warnings(self) -> list[str]:
         told = [*self.watch.notices.values(), *self.alerts.sentences()]
+        told += self.tower.warnings() if self.tower else []
         unsigned = [] if self.receipts is None else self.receipts.keeper.warnings()
         return [*told, *self.registry.warnings(), *self.upkeep.warnings(), *unsigned]
 
@@ -306,41 +310,18 @@ class Relayer:
 
     # --------------------------------------------------------------- watchtower
 
-    def channels(self) -> Follower[ChannelsView]:
-        settings, deployment = self.settings, self.deployment
-        contract = deployment.contracts["StateChannels"]
-        return Follower(
-            self.rpc,
-            contract,
-            partial(ChannelsView, deployment.chain_id, contract.address),
-            settings.poll_s,
-            settings.log_range_blocks,
-            self.metrics,
-            settings.confirmations,
-        )
-
     def watchtower(self, key: "SecretStr") -> "tuple[list[Loop], list[Route]]":
-        """The watchtower's loops and its route."""
-        follower, store = self.channels(), EvidenceStore(self.pool)
-        contract = self.deployment.address("StateChannels")
-        tower = Watchtower(follower, store, contract, self.metrics, self.disputes)
-        watch = partial(tower.watch_forever, self.settings.poll_s)
+        """The watchtower's loops and its routes."""
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
-        answered = AnsweredChallenges(node_of(self.rpc, self.settings), self.deployment)
-        policy = partial(self._answers, tower)
-        answer = partial(self.submit, "answers", QUEUE, signer, one_by_one(answered), policy)
-        domain = state_domain(self.deployment.chain_id, contract)
+        shared = (self.settings, self.deployment, self.rpc, self.pool, self.metrics, self.disputes)
+        role = WatchtowerRole(*shared, signer)
+        self.tower = role.tower
+        answer = partial(self.submit, "answers", QUEUE, signer, role.settled, role.policy)
         loops = [
-            self.loop("watchtower", self.journalled(watch)),
+            self.loop("watchtower", self.journalled(role.watch)),
             self.loop("answers", self.journalled(answer)),
         ]
-        return loops, EvidenceEndpoint(follower, store, domain).routes()
-
-    def _answers(self, tower: Watchtower) -> Policy:
-        """They do not wait for each other; the nearest deadline sets the pace of all."""
-        budget = self.settings.watchtower_budget_a_day
-        calm = replace(policy_of(self.settings, budget), ordered=False)
-        return tower.pace.policy(calm, self.settings.urgent_max_fee_per_gas)
+        return loops, role.routes()
 
     # -------------------------------------------------------------------- guard
 

@@ -25,6 +25,7 @@ from corechain.service.settings import (
     load_part,
     url_of,
 )
+from corechain_relayer.answer_settings import AnswerSettings
 from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
 from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
 from corechain_relayer.chain_settings import ChainSettings
@@ -104,7 +105,13 @@ class FilesSettings(ServiceSettings):
 
 
 class Settings(
-    ChainSettings, MqttSettings, AlertSettings, TraceSettings, HttpSettings, StoredSettings
+    AnswerSettings,
+    ChainSettings,
+    MqttSettings,
+    AlertSettings,
+    TraceSettings,
+    HttpSettings,
+    StoredSettings,
 ):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
@@ -146,12 +153,6 @@ class Settings(
     )
     proposer_key: PrivateKey | None = Field(
         None, description="private key that proposes reward roots; needed by `propose-rewards`"
-    )
-    watchtower_key: PrivateKey | None = Field(
-        None, description="private key that answers stale closes; without it there is no watchtower"
-    )
-    guard_key: PrivateKey | None = Field(
-        None, description="private key that answers demands; without it there is no guard"
     )
     receipt_key: PrivateKey | None = Field(
         None,
@@ -363,12 +364,6 @@ class Settings(
     )
     max_fee_per_gas: int = Field(
         1_000_000_000_000, ge=1, le=10**15, description="cap of the fee, wei per gas"
-    )
-    urgent_max_fee_per_gas: int = Field(
-        10_000_000_000_000,
-        ge=1,
-        le=10**15,
-        description="cap of answers to demands and challenges when half of their time is over",
     )
     min_priority_fee: int = Field(
         0,

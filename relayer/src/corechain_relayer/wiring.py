@@ -1,5 +1,6 @@
 """Small parts that several roles build from the settings in the same way."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
@@ -11,6 +12,7 @@ from corechain.service.settings import InvalidSetting
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Policy
+from corechain_relayer.submitter.urgency import Pace
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -45,6 +47,13 @@ def policy_of(settings: Settings, budget: int | None = None) -> Policy:
         budget=budget,
         l1_fee=rules.l1_fee,
     )
+
+
+def answers_policy(settings: Settings, pace: Pace, budget: int | None) -> Policy:
+    """Of answers: they do not wait for each other; the nearest deadline sets the pace of all."""
+    calm = policy_of(settings, budget)
+    calm = replace(calm, ordered=False, in_flight=settings.answers_in_flight)
+    return pace.policy(calm, settings.urgent_max_fee_per_gas)
 
 
 async def check_chain(rpc: Rpc, chain_id: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from corechain.service.database import writer
 from corechain_relayer.guard.chain import DisputesContract
@@ -18,7 +18,7 @@ from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import one_by_one
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.submitter.urgency import Pace
-from corechain_relayer.wiring import check_chain, node_of, policy_of
+from corechain_relayer.wiring import answers_policy, check_chain, node_of
 
 FUNDS_EVERY_S = 15.0
 ANSWER_GAS = 1_000_000
@@ -61,10 +61,8 @@ class GuardRole:
             await run_in_time(submitter, self.policy, poll_s, work)
 
     def policy(self) -> Policy:
-        """Answers do not wait for each other; the nearest deadline sets the pace of all."""
         settings, pace = self.parts.settings, self.guard.pace if self.guard else Pace()
-        calm = replace(policy_of(settings, settings.guard_budget_a_day), ordered=False)
-        return pace.policy(calm, settings.urgent_max_fee_per_gas)
+        return answers_policy(settings, pace, settings.guard_budget_a_day)
 
     async def watch_funds(self) -> None:
         """Says that the key runs dry before somebody demands something."""

@@ -96,9 +96,9 @@ class IntentJournal:
     async def open_intents(
         self, ordered: bool, paused: Collection[int], queued: int = 1
     ) -> list[Intent]:
-        """What a round looks at, in order: pending ones, and of the queued ones those whose turn it
-        is: as many as asked for in an ordered queue, else the first that is neither halted nor
-        paused.
+        """What a round looks at: pending ones, and of the queued ones as many as asked for. In an
+        ordered queue in its order; in another one the queued ones come last, the most urgent first,
+        without those that are halted or paused.
 
         However many confirmed, queued or paused ones there are, they take nobody's place here.
         """
@@ -107,9 +107,9 @@ class IntentJournal:
         attempts = await self._attempts([row["id"] for row in rows])
         if ordered:
             rows += await asked(fetch(query("oldest_queued"), self.queue, queued))
+            rows.sort(key=lambda row: row["id"])
         else:
-            rows += await asked(fetch(query("oldest_ready"), self.queue, list(paused)))
-        rows.sort(key=lambda row: row["id"])
+            rows += await asked(fetch(query("most_urgent"), self.queue, list(paused), queued))
         return [_intent(row, attempts[row["id"]]) for row in rows]
 
     async def _attempts(self, ids: list[int]) -> dict[int, list[Attempt]]:

@@ -13,7 +13,14 @@ from corechain_relayer.submitter.held import say_waits
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.memory import NotSigned, Outcome, Refused, Signed, Taken
 from corechain_relayer.submitter.node import Node, refusal_of
-from corechain_relayer.submitter.plan import Attempt, Fill, Intent, Send, Sign, State
+from corechain_relayer.submitter.plan import (
+    Attempt,
+    Fill,
+    Intent,
+    Send,
+    Sign,
+    State,
+)
 from corechain_relayer.submitter.signer import Signer
 
 log = structlog.get_logger(__name__)
@@ -45,32 +52,33 @@ class Outgoing:
     clock: Callable[[], float]
 
     async def sign(
-        self, actions: Sequence[Sign], purse: Purse | None = None
+        self, actions: Sequence[Sign], purse: Purse | None = None, ordered: bool = True
     ) -> tuple[list[Send], list[NotEstimated]]:
         """Estimates, signs and journals: what is to be sent, and what the node would not estimate.
 
-        Nothing is signed for the first time behind an intent that cannot be, and nothing that
-        `purse` does not hold.
+        Nothing that `purse` does not hold is signed. In an ordered queue nothing is signed for the
+        first time behind an intent that cannot be; in another one the rest moves up.
         """
         sender = self.signer.address
         calls = [_payload(action.intent, sender) for action in actions]
         limits = await self.node.estimates(sender, calls)
         refused: list[NotEstimated] = []
         signed: list[tuple[Sign, Attempt]] = []
-        blocked = False
+        free = sorted(action.nonce for action in actions if not action.intent.attempts)
         for action, call, gas in zip(actions, calls, limits, strict=True):
-            intent = action.intent
+            intent, is_first = action.intent, not action.intent.attempts
             if isinstance(gas, NodeRefused):
                 refused.append((intent, gas))
-                blocked |= not intent.attempts
-            elif intent.attempts or not blocked:
-                now, nonce, fees = self.clock(), action.nonce, action.fees
-                attempt = self.signer.sign(call, nonce, fees, gas, now)
+            elif not is_first or free:
+                now, nonce = self.clock(), free[0] if is_first else action.nonce
+                attempt = self.signer.sign(call, nonce, action.fees, gas, now)
                 if purse is None or purse.pays(intent, attempt):
                     signed.append((action, replace(attempt, cancels=call is not intent)))
-                else:
-                    self._over_budget(intent)
-                    blocked |= not intent.attempts
+                    free = free[1:] if is_first else free
+                    continue
+                self._over_budget(intent)
+            if is_first and ordered:
+                free = []
         if signed:
             await self.journal.record([(a.intent, attempt) for a, attempt in signed], sender)
         return [self._signed(action.intent, attempt) for action, attempt in signed], refused

@@ -137,7 +137,7 @@ class Policy:
     """Whether nonces are given out in the order of the intents, and nothing new is signed while an
     earlier intent stands still."""
     in_flight: int = 1
-    """Pending intents of an ordered queue at a time; an unordered one has no such limit."""
+    """Pending intents of a queue at a time; an unordered one signs the most urgent first."""
     max_failures: int = 3
     """Reverted transactions of one intent, each under a nonce of its own, until it halts."""
     replaces: bool = True
@@ -341,11 +341,9 @@ class _Turn:
         """The next one's nonce; None when it has to wait."""
         if not self.open or not self.free:
             return None
-        if not self.policy.ordered:
-            self.open = False  # one a round: each has a question of its own
-            return self.free.pop(0)
         # Above a gap nothing would be mined, and in the gap it would overtake.
-        if self.pending >= self.policy.in_flight or self.free[0] < self.highest:
+        overtakes = self.policy.ordered and self.free[0] < self.highest
+        if self.pending >= self.policy.in_flight or overtakes:
             self.open = False
             return None
         self.pending, self.highest = self.pending + 1, self.free[0]
@@ -389,8 +387,8 @@ def plan(
 ) -> list[Action]:
     """Actions for queued and pending intents of a queue, in order.
 
-    An ordered queue has up to `policy.in_flight` pending intents, their nonces in its order; it
-    signs nothing new while one of them stands still (halted, paused, its nonce spent in vain).
+    An ordered queue gives nonces in its order, and signs nothing new while one stands still (halt,
+    pause, its nonce spent in vain); an unordered one comes pending first, then by urgency.
     `free`: nonces from `view.count` on that were never signed for, lowest first. `urgent`: attempts
     whose fee the node called too low. `paused`: intents to leave alone for now. `may_sign`: whether
     the key may do at all what the queue is about.

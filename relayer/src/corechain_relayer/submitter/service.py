@@ -26,6 +26,7 @@ from corechain_relayer.submitter.memory import (
     Outcome,
     learn,
 )
+from corechain_relayer.submitter.moving_up import going_on
 from corechain_relayer.submitter.node import Node, refusal_of
 from corechain_relayer.submitter.outgoing import NOTHING, Outgoing
 from corechain_relayer.submitter.plan import (
@@ -184,19 +185,17 @@ class Submitter:
         ready = again + (await self._undone(fresh, view) if fresh else [])
         if not ready:
             return []
-        signed, refused = await self.outgoing.sign(ready, purse)
+        signed, refused = await self.outgoing.sign(ready, purse, self.policy.ordered)
         for intent, error in refused:
             await self._not_estimated(intent, error)
         return signed
 
     async def _undone(self, actions: Sequence[Sign], view: ChainView) -> list[Sign]:
-        """Those before the first one that is done already, needed no more or halted: what comes
-        behind it would get a nonce above one that nobody uses."""
+        """Those that are still to be done: neither done already, nor needed no more, nor halted."""
         found = await self._found([action.intent for action in actions])
         for action, what in zip(actions, found, strict=True):
             await self._resolve(action.intent, what, view)
-        first = next((n for n, what in enumerate(found) if what is not None), len(found))
-        return list(actions[:first])
+        return going_on(actions, [what is None for what in found], self.policy.ordered)
 
     async def _resolve(self, intent: Intent, found: Found, view: ChainView) -> None:
         match found:
@@ -230,7 +229,11 @@ class Submitter:
             say_waits(intent, reason, error.message)
             self._learn(NotSigned(intent.id, reason, error.message))
             return
-        done = bool(intent.attempts) and isinstance((await self._found([intent]))[0], Receipt)
+        # Done by somebody else, or too late. Its nonce must be spent all the same: what comes after
+        # waits for it.
+        done = bool(intent.attempts) and isinstance(
+            (await self._found([intent]))[0], Receipt | Moot
+        )
         why = f"the call would revert: {revert_reason(error)}"
         say_waits(intent, reason, why)
         self._learn(NotSigned(intent.id, reason, why, done))

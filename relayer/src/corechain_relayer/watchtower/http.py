@@ -1,7 +1,10 @@
-"""`POST /v1/channel-states`: parties leave their newest signed state with the watchtower."""
+"""`/v1/channel-states`: parties leave their newest signed state with the watchtower, and ask which
+one it holds, as it may have been set up anew or restored from an older backup."""
 
 import re
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import msgspec
@@ -20,11 +23,14 @@ from corechain.protocol.errors import (
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable, StoreUnavailable
 from corechain_relayer.following import Follower
 from corechain_relayer.gateway.body import media_type, read_body
-from corechain_relayer.watchtower.channels import ChannelsView, Evidence
+from corechain_relayer.watchtower.channels import ChannelsView, Evidence, UnknownChannel
+from corechain_relayer.watchtower.consent import require_consent
 from corechain_relayer.watchtower.store import EvidenceStore
 
-BODY_LIMIT, BODY_TIMEOUT_S = 4096, 10.0
-_HEX = {size: re.compile(rf"0x[0-9a-fA-F]{{{2 * size}}}", re.ASCII) for size in (32, 64)}
+BODY_LIMIT, BODY_TIMEOUT_S = 8192, 10.0
+SIGNATURE_BYTES = 1024
+"""The longest signature of a contract: that of a wallet with 15 owners."""
+_HEX = re.compile(r"0x(?:[0-9a-fA-F]{2})+", re.ASCII)
 _DECIMAL = re.compile(r"[0-9]{1,27}", re.ASCII)
 
 
@@ -36,9 +42,15 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     signature_b: str
 
 
-def _bytes(field: str, text: str, size: int) -> bytes:
-    if not _HEX[size].fullmatch(text):
-        raise MalformedReport(f"{field} is not {size} bytes in hexadecimal")
+def _channel_id(text: str) -> bytes:
+    if len(text) != 2 + 2 * 32 or not _HEX.fullmatch(text):
+        raise MalformedReport("channel_id is not 32 bytes in hexadecimal")
+    return bytes.fromhex(text[2:])
+
+
+def _signature(text: str) -> bytes:
+    if len(text) > 2 + 2 * SIGNATURE_BYTES or not _HEX.fullmatch(text):
+        raise MalformedReport(f"signature is not up to {SIGNATURE_BYTES} bytes in hexadecimal")
     return bytes.fromhex(text[2:])
 
 
@@ -50,11 +62,8 @@ def parse_evidence(body: bytes) -> Evidence:
         raise MalformedReport(f"not a channel state: {error}") from None
     if not _DECIMAL.fullmatch(item.balance_a):
         raise MalformedReport("balance_a is not a decimal number")
-    channel_id = _bytes("channel_id", item.channel_id, 32)
-    state = ChannelState(channel_id, item.version, int(item.balance_a))
-    signatures = (item.signature_a, item.signature_b)
-    one, two = (_bytes("signature", text, 64) for text in signatures)
-    return Evidence(state, one, two)
+    state = ChannelState(_channel_id(item.channel_id), item.version, int(item.balance_a))
+    return Evidence(state, _signature(item.signature_a), _signature(item.signature_b))
 
 
 @dataclass(slots=True)
@@ -72,19 +81,43 @@ class EvidenceEndpoint:
         channel_id = evidence.state.channel_id
         if channel_id not in self.follower.view.channels:
             await self._look()
-        evidence.check(self.follower.view.find(channel_id), self.domain)
+        channel = self.follower.view.find(channel_id)
+        evidence.check_values(channel)
+        with _asking("the channel's parties cannot be asked now"):
+            await require_consent(self.follower.rpc, evidence, channel, self.domain)
         try:
             newer = await self.store.keep(evidence)
         except StoreUnavailable as error:
             raise Overloaded(str(error)) from error
         return JSONResponse({"stored": newer}, 201 if newer else 200)
 
+    async def get(self, request: Request) -> Response:
+        """Which version is held. Who signed a newer one sends it again."""
+        channel_id = _channel_id(request.path_params["channel_id"])
+        try:
+            version = await self.store.held(channel_id)
+        except StoreUnavailable as error:
+            raise Overloaded(str(error)) from error
+        if version is None:
+            raise UnknownChannel(channel_id)
+        return JSONResponse({"version": version})
+
     async def _look(self) -> None:
         """Raises Unavailable: a channel that cannot be looked up must not be called unknown."""
-        try:
+        with _asking("the channel cannot be looked up now"):
             await self.follower.refresh_since(time.monotonic())
-        except (NodeBehind, NodeUnavailable, NodeRefused) as error:
-            raise Unavailable(f"the channel cannot be looked up now: {error}") from error
 
     def routes(self) -> list[Route]:
-        return [Route("/v1/channel-states", self.post, methods=["POST"])]
+        return [
+            Route("/v1/channel-states", self.post, methods=["POST"]),
+            Route("/v1/channel-states/{channel_id}", self.get, methods=["GET"]),
+        ]
+
+
+@contextmanager
+def _asking(what: str) -> Iterator[None]:
+    """Raises Unavailable for whatever keeps the node from an answer."""
+    try:
+        yield
+    except (NodeBehind, NodeUnavailable, NodeRefused) as error:
+        raise Unavailable(f"{what}: {error}") from error

@@ -94,9 +94,15 @@ set version = excluded.version, balance_a = excluded.balance_a,
     signature_a = excluded.signature_a, signature_b = excluded.signature_b, stored_at = now()
 where channel_state.version < excluded.version;
 
--- name: channel_state
--- The newest evidence for a channel.
-select version, balance_a, signature_a, signature_b from channel_state where channel_id = $1;
+-- name: channel_state_version
+-- How new the evidence for a channel is.
+select version from channel_state where channel_id = $1;
+
+-- name: newer_channel_states
+-- The evidence for some channels that is newer than a version of each (parallel arrays).
+select held.channel_id, held.version, held.balance_a, held.signature_a, held.signature_b
+from channel_state held join unnest($1::bytea[], $2::bigint[]) as known (channel_id, version)
+     on held.channel_id = known.channel_id where held.version > known.version;
 
 -- name: pending_intents
 -- Intents with a bound nonce that are in no block; those that wait for finality come last ($2: how
@@ -161,13 +167,33 @@ select id, key, target, calldata, state, nonce, spent_block, spent_hash, failure
        (select hash from wish where intent_id = id and kind = 'bump') as bump, wait_kind
 from intent where queue = $1 and state = 'queued' order by id limit $2;
 
--- name: oldest_ready
--- The oldest queued intent that is neither halted nor among the paused ($2): an unordered queue's.
+-- name: most_urgent
+-- The next queued intents of an unordered queue that are neither halted nor among the paused ($2): up
+-- to $3, the nearest deadline first, then the oldest.
 select id, key, target, calldata, state, nonce, spent_block, spent_hash, failures, halt_kind,
        (select reason from wish where intent_id = id and kind = 'cancel') as cancel,
        (select hash from wish where intent_id = id and kind = 'bump') as bump, wait_kind
 from intent where queue = $1 and state = 'queued' and halt_kind is null and id <> all($2::bigint[])
-order by id limit 1;
+order by due_at nulls last, id limit $3;
+
+-- name: want_in_time
+-- What is to happen on chain by some time of the chain (parallel arrays: key, calldata, deadline; the
+-- most urgent first). What is on its way is left alone, but for a deadline that a reorg moved; what
+-- was void, because it was not needed for a while, begins again; what an operator has cancelled does
+-- not. The keys that were not known before.
+with wanted as (
+    insert into intent (queue, key, target, calldata, due_at)
+    select $1, new.key, $2, new.calldata, new.due_at
+    from unnest($3::text[], $4::bytea[], $5::bigint[])
+         with ordinality as new (key, calldata, due_at, place) order by new.place
+    on conflict (key) do update
+    set due_at = excluded.due_at, ended_because = null,
+        state = case intent.state when 'void' then 'queued' else intent.state end
+    where (intent.state = 'void' and coalesce(intent.ended_because, '') not like 'cancelled:%')
+       or (intent.state in ('queued', 'pending') and intent.due_at is distinct from excluded.due_at)
+    returning key, xmax = 0 as is_new
+)
+select key from wanted where is_new;
 
 -- name: attempts_of
 -- Signed transactions of some intents under their present nonces, oldest first.

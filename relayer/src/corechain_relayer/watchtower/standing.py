@@ -1,0 +1,84 @@
+"""How channels stand on chain, asked of the contract: no logs are read, however old it is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from corechain.deployment import Deployment
+from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.rpc import Call, to_hex
+from corechain.service.words import octets, parse_block
+from corechain_relayer.calldata import selector
+from corechain_relayer.submitter.node import Node
+from corechain_relayer.submitter.plan import Intent
+from corechain_relayer.submitter.settled import Found, Moot
+from corechain_relayer.watchtower.channels import VERSION_MAX
+
+CHANNEL_OF = selector("channelOf(bytes32)")
+
+
+def intent_key(channel_id: bytes, version: int) -> str:
+    return f"channel:{channel_id.hex()}:{version}"
+
+
+def parts_of(key: str) -> tuple[bytes, int]:
+    """(channel id, version) of an intent's key."""
+    _, channel_id, version = key.split(":")
+    return bytes.fromhex(channel_id), int(version)
+
+
+def channel_call(contract: bytes, channel_id: bytes) -> dict[str, str]:
+    return {"to": to_hex(contract), "data": to_hex(CHANNEL_OF + channel_id)}
+
+
+def _words(raw: Any) -> list[int]:
+    """deposit, balance of party A, version, deadline. Raises NodeUnavailable."""
+    content = octets(raw, "a channel")
+    if len(content) != 4 * 32:
+        raise NodeUnavailable(f"channelOf: {len(content)} bytes are no channel")
+    return [int.from_bytes(content[n : n + 32], "big") for n in range(0, 128, 32)]
+
+
+def version_in(raw: Any) -> int:
+    """Of an answer of `channelOf`. Raises NodeUnavailable."""
+    return _words(raw)[2]
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredChallenges:
+    """Whether challenges need our answers no more: answered as well or better, closed, or over.
+
+    Moot at once: while a challenge is stale the tower wants its answer again, after a reorg too.
+    """
+
+    node: Node
+    deployment: Deployment
+
+    async def __call__(self, intents: Sequence[Intent]) -> list[Found]:
+        """In one request for a hundred. Raises NodeUnavailable, NodeRefused."""
+        contract = self.deployment.address("StateChannels")
+        asked = [parts_of(intent.key) for intent in intents]
+        calls = [Call("eth_call", (channel_call(contract, c), "latest")) for c, _ in asked]
+        head = Call("eth_getBlockByNumber", ("latest", False))
+        raw_head, *found = await self.node.rpc.call_all([head, *calls])
+        for raw in (raw_head, *found):
+            if isinstance(raw, NodeRefused):
+                raise raw
+        if raw_head is None:
+            raise NodeUnavailable("the node has no latest block")
+        now = parse_block(raw_head).timestamp
+        versions = [version for _, version in asked]
+        return [_moot(_words(raw), ours, now) for raw, ours in zip(found, versions, strict=True)]
+
+
+def _moot(channel: Sequence[int], version: int, now: int) -> Moot | None:
+    _, _, held, deadline = channel
+    if held > VERSION_MAX:
+        return Moot("the channel is closed", at_once=True)
+    if held >= version:
+        return Moot(f"version {held} stands on chain", at_once=True)
+    if deadline <= now:
+        # Zero where no challenge runs: a reorg took it.
+        why = "the deadline has passed" if deadline else "no challenge runs"
+        return Moot(why, at_once=True)
+    return None
