@@ -158,6 +158,26 @@ class Metrics:
             "guard_unanswerable_total", "Times a demand could not be answered", "kind", "reason"
         )
         self.guard_alerts = gauge("guard_alerts", "What the guard needs an operator for, now")
+        self.challenger_examined = counter(
+            "challenger_examined_total", "Batches of all lanes in which nothing wrong was found"
+        )
+        self.challenger_unexamined = gauge(
+            "challenger_unexamined", "Batches in their window that were not found to be right"
+        )
+        self.challenger_frauds = counter(
+            "challenger_frauds_total", "Frauds found in batches of any lane", "fraud"
+        )
+        self.challenger_deadline = gauge(
+            "challenger_deadline_seconds",
+            "Chain time left of the nearest window with a fraud in it; +Inf without one",
+        )
+        self.challenger_deadline.set(float("inf"))
+        self.challenger_alerts = gauge(
+            "challenger_alerts", "What the challenger needs an operator for, now", "alert"
+        )
+        self.challenger_balance = gauge(
+            "challenger_balance_wei", "What the challenger's key can pay with"
+        )
         self.alerts = counter("alerts_total", "Alerts that fired or were resolved", "alert", "what")
         self.webhooks = counter(
             "webhooks_total", "Messages to receivers of alerts by what came of them", "to", "what"

@@ -107,6 +107,18 @@ class Ledger:
             after = epoch.through_block
         return amounts
 
+    async def root_of(self, before: Iterable[RootProposed], proposed: RootProposed) -> bytes | None:
+        """The root that a proposed epoch should have, None where it rewards nothing at all. Raises
+        RewardsNotReproducible where that cannot be known: a file is missing, an earlier root that
+        stands is another one."""
+        epochs = list(before)
+        amounts = await self.cumulative(epochs)
+        after = epochs[-1].through_block if epochs else 0
+        rules = self.schedule.of(proposed.epoch)
+        shares = await self._shares(after, proposed.through_block, proposed.emission, rules)
+        amounts = accumulate(amounts, shares)
+        return RewardTree(amounts).root if amounts else None
+
     async def propose(self, epochs: list[RootProposed], through: int, pool: int) -> Proposal:
         """The next epoch. Raises NothingToReward, RewardsNotReproducible."""
         after = epochs[-1].through_block if epochs else 0

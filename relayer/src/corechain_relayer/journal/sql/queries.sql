@@ -118,6 +118,10 @@ order by spent_block is not null, nonce limit $2;
 select key, state, transaction, block_number from intent
 where queue = 'guard' and split_part(key, ':', 2) = any($1::text[]) order by id;
 
+-- name: intents_of
+-- All of a queue ($1), oldest first: of one that is never long, as that of challenges.
+select key, state from intent where queue = $1 order by id;
+
 -- name: bus_positions
 -- Where the lanes of a bus were when somebody last looked.
 select lane, run, appended from bus_position where stream = $1;

@@ -1,0 +1,5 @@
+"""`python -m corechain_relayer.challenger run`: the same without the SDK's entry point."""
+
+from corechain_relayer.challenger.cli import commands
+
+commands()

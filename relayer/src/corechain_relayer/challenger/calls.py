@@ -1,0 +1,201 @@
+"""Calls of disputes, and what the contract says to them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from corechain.deployment import Deployment
+from corechain.protocol.archive import Place, Revealed
+from corechain.protocol.batch import Header
+from corechain.protocol.eip712 import address_word, uint_word
+from corechain.protocol.events import EVIDENCE
+from corechain.protocol.evidence import Evidence, Shown, Witness
+from corechain.protocol.hashing import Digest26, keccak
+from corechain.protocol.inquiry import Wanted, subject_of
+from corechain.protocol.suspects import Accusation, Standing
+from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.rpc import Rpc, to_hex
+from corechain_relayer.calldata import selector
+
+PLACE = "(uint48,uint32,bytes26[])"
+REVEALED = (
+    "((uint48,bytes26,bytes26,bytes26,bytes26,bytes32,bytes32,uint32,uint32,uint40,uint40),bytes26)"
+)
+CHALLENGE_TYPES = ["uint8", "uint48", REVEALED, PLACE, EVIDENCE]
+DEMAND_TYPES = ["uint8", "uint48", "bytes26", PLACE, EVIDENCE]
+COMMITTED_TYPES = ["uint48", "bytes26", PLACE]
+CHALLENGE = selector(f"challenge({','.join(CHALLENGE_TYPES)})")
+DEMAND = selector(f"demand({','.join(DEMAND_TYPES)})")
+EXPIRE, DEMAND_OF = selector("expire(bytes32)"), selector("demandOf(bytes32)")
+COMMITTED = selector(f"requireCommitted({','.join(COMMITTED_TYPES)})")
+BOND_OF, FEE_OF, TOKEN_OF = (
+    selector(name) for name in ("bondOf(uint16)", "demandFee()", "bondToken()")
+)
+CHALLENGE_WINDOW, ANSWER_WINDOW = (
+    selector(name) for name in ("challengeWindow()", "answerWindow()")
+)
+BALANCE_OF, ALLOWANCE, APPROVE = (
+    selector(name)
+    for name in ("balanceOf(address)", "allowance(address,address)", "approve(address,uint256)")
+)
+REFUSALS = (
+    "WindowOver(uint48,uint40)",
+    "NoBond(uint48)",
+    "AlreadyDemanded(bytes32)",
+    "UnknownDemand(bytes32)",
+    "AnswerPending(uint40)",
+    "NotFraud(uint8)",
+    "MalformedEvidence()",
+    "WrongWitness(uint48)",
+    "KeyMismatch(address,address)",
+    "UnknownDevice(address)",
+    "MissingPrecompile()",
+    "OtherChain(uint256)",
+    "Registered(address,uint40)",
+    "InvalidProof()",
+    "UnknownBatch(uint48)",
+    "Grouped(uint48)",
+    "NothingToVeto()",
+    "NotPermitted(address,address)",
+)
+_NAMES = {selector(signature): signature.partition("(")[0] for signature in REFUSALS}
+
+
+def _refusal(error: NodeRefused) -> str | None:
+    """Name of the contract's error; "Refused" for one that we do not know, None without any."""
+    data = error.data or ""
+    try:
+        raw = bytes.fromhex(data.removeprefix("0x"))
+    except ValueError:
+        return None
+    return _NAMES.get(raw[:4], "Refused") if len(raw) >= 4 else None
+
+
+def challenge_call(accusation: Accusation, standing: Standing, revealed: Revealed) -> bytes:
+    from eth_abi.abi import encode  # a tenth of a second of CPU, for calls that most never make
+
+    place, words = tuple(standing.place), accusation.evidence.words()
+    fields = [accusation.fraud, standing.batch_id, revealed.words(), place, words]
+    return CHALLENGE + encode(CHALLENGE_TYPES, fields)
+
+
+def demand_call(wanted: Wanted, standing: Standing) -> bytes:
+    from eth_abi.abi import encode
+
+    what = (wanted.kind, standing.batch_id, standing.commitment, tuple(standing.place))
+    return DEMAND + encode(DEMAND_TYPES, [*what, wanted.evidence.words()])
+
+
+def demand_id(wanted: Wanted, standing: Standing) -> bytes:
+    """As the contract makes it (Disputes.sol, `_demandId`)."""
+    words = uint_word(wanted.kind) + uint_word(standing.batch_id) + standing.commitment + bytes(6)
+    return keccak(words + subject_of(wanted, standing.committed_at))
+
+
+def expire_call(demand: bytes) -> bytes:
+    return EXPIRE + demand
+
+
+def approve_call(spender: bytes, amount: int) -> bytes:
+    return APPROVE + address_word(spender) + uint_word(amount)
+
+
+def evidence_of(encoded: bytes) -> Evidence:
+    """Of an `Answered`. Raises eth_abi's errors for what is no evidence: a contract wrote it."""
+    from eth_abi.abi import decode
+
+    shown, witnesses, extra = decode([EVIDENCE], encoded)[0]
+    return Evidence([_shown(one) for one in shown], [_witness(one) for one in witnesses], extra)
+
+
+def _shown(words: Sequence[Any]) -> Shown:
+    position, content, proof = words
+    return Shown(position, content, tuple(Digest26(node) for node in proof))
+
+
+def _witness(words: Sequence[Any]) -> Witness:
+    number, (header, root), (anchor, member, path) = words
+    place = Place(anchor, member, tuple(Digest26(node) for node in path))
+    return Witness(number, Revealed(Header(*header), Digest26(root)), place)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Of the deployment: seconds, and base units of the bond's token."""
+
+    challenge_s: int
+    answer_s: int
+    fee: int
+    token: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DisputesCalls:
+    """DataBatches as the challenger sees it. Raises NodeUnavailable, NodeRefused."""
+
+    rpc: Rpc
+    deployment: Deployment
+    sender: bytes
+
+    @property
+    def address(self) -> bytes:
+        return self.deployment.address("DataBatches")
+
+    async def terms(self) -> Terms:
+        calls = (CHALLENGE_WINDOW, ANSWER_WINDOW, FEE_OF, TOKEN_OF)
+        words = [await self._words(call, 1) for call in calls]
+        window, answer, fee, token = (word[0] for word in words)
+        return Terms(window, answer, fee, token.to_bytes(32, "big")[12:])
+
+    async def _words(self, call: bytes, count: int, to: bytes | None = None) -> list[int]:
+        found = await self.rpc.eth_call(to or self.address, call)
+        if len(found) != 32 * count:
+            raise NodeUnavailable(f"the node sent {len(found)} bytes for {count} words")
+        return [int.from_bytes(found[at : at + 32], "big") for at in range(0, len(found), 32)]
+
+    async def bond_since(self, lane: int) -> int | None:
+        """The second from which on the lane's bond answers; None without one."""
+        words = await self._words(BOND_OF + uint_word(lane), 6)
+        return words[2] if words[1] else None
+
+    async def committed_at(self, batch: int, commitment: bytes, place: Place) -> int | None:
+        """The second of a commit; None when the ring does not hold it there any more."""
+        from eth_abi.abi import encode
+
+        call = COMMITTED + encode(COMMITTED_TYPES, [batch, commitment, tuple(place)])
+        try:
+            return (await self._words(call, 1))[0]
+        except NodeRefused as error:
+            if _refusal(error) is None:
+                raise
+            return None
+
+    async def demander(self, demand: bytes) -> bytes | None:
+        """Who made an open demand; None when it is closed."""
+        words = await self._words(DEMAND_OF + demand, 4)
+        return words[0].to_bytes(20, "big") if words[0] else None
+
+    async def said_to(self, call: bytes, to: bytes | None = None) -> str:
+        """Empty when the contract would take the call now, else the name of its refusal."""
+        target = to or self.address
+        asked = {"from": to_hex(self.sender), "to": to_hex(target), "data": to_hex(call)}
+        try:
+            await self.rpc.call("eth_call", asked, "latest")
+        except NodeRefused as error:
+            name = _refusal(error)
+            if name is None:
+                raise
+            return name
+        return ""
+
+    async def token_balance(self, token: bytes) -> int:
+        return (await self._words(BALANCE_OF + address_word(self.sender), 1, token))[0]
+
+    async def allowance(self, token: bytes) -> int:
+        call = ALLOWANCE + address_word(self.sender) + address_word(self.address)
+        return (await self._words(call, 1, token))[0]
+
+    async def balance(self) -> int:
+        """Wei."""
+        raw = await self.rpc.call("eth_getBalance", to_hex(self.sender), "latest")
+        return int(raw, 16)

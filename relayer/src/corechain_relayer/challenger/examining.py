@@ -1,0 +1,166 @@
+"""One batch after the other: its file, its frauds, and what is to be demanded of it."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from corechain.protocol.archive import Revealed
+from corechain.protocol.batch import ancestor_of, batch_id, lane_of, number_of
+from corechain.protocol.chain_findings import find_in_lane, repeated_report
+from corechain.protocol.eip712 import Domain
+from corechain.protocol.evidence import Demand, Dossier
+from corechain.protocol.findings import find
+from corechain.protocol.inquiry import Answer, Inquiry
+from corechain.protocol.reading import READING_BYTES
+from corechain.protocol.statistics import StatisticsTree
+from corechain.protocol.suspects import Accusation, Lane, Neighbour, Standing, Suspect
+from corechain_relayer.challenger.calls import DisputesCalls, evidence_of
+from corechain_relayer.challenger.facts import Facts
+from corechain_relayer.challenger.lanes import Commit, LanesView
+from corechain_relayer.challenger.opening import Opened, Shelf
+from corechain_relayer.challenger.spans import Key, Spans, spans_of
+from corechain_relayer.registry.follower import RegistryFollower
+
+SIDE_BY_SIDE = 8
+"""At how many places one differing subtree is asked for at a time."""
+EMPTY_TREE = StatisticsTree([bytes(READING_BYTES)])
+"""Of a batch of which only the header is looked at."""
+
+
+class Charge(NamedTuple):
+    """A fraud with the batch that it is about."""
+
+    standing: Standing
+    revealed: Revealed
+    accusation: Accusation
+
+
+@dataclass(slots=True)
+class LaneBook:
+    """What was examined of a lane under its present bond."""
+
+    since: int
+    neighbours: dict[int, list[Neighbour]] = field(default_factory=lambda: defaultdict(list))
+    headers: dict[bytes, Revealed] = field(default_factory=dict)
+    spans: Spans = field(default_factory=Spans)
+
+    @property
+    def lane(self) -> Lane:
+        return Lane(self.neighbours, self.headers)
+
+    def add(self, suspect: Suspect) -> None:
+        standing, revealed = suspect.standing, suspect.dossier.revealed
+        self.headers[standing.commitment] = revealed
+        self.neighbours[standing.batch_id].append(Neighbour(standing, revealed))
+
+    def linked(self, batch: int) -> list[Neighbour]:
+        """Known batches whose headers name this one."""
+        lane, number = lane_of(batch), number_of(batch)
+        jumps = (number + (1 << k) - 1 for k in range(1, 28))
+        ancestors = [n for n in jumps if n < 1 << 32 and ancestor_of(n) == number]
+        near = dict.fromkeys([number + 1, *ancestors])
+        return [one for n in near for one in self.neighbours.get(batch_id(lane, n), ())]
+
+
+@dataclass(slots=True)
+class Examiner:
+    """Remembers what it has found honest, and the headers of all. Raises NodeUnavailable,
+    NodeRefused."""
+
+    calls: DisputesCalls
+    facts: Facts
+    registry: RegistryFollower
+    shelf: Shelf
+    domain: Domain
+    books: dict[int, LaneBook] = field(default_factory=dict)
+    honest: set[Key] = field(default_factory=set)
+
+    def book(self, lane: int, since: int) -> LaneBook:
+        """A lane's book; a new one under a new bond, which does not answer for older batches."""
+        found = self.books.get(lane)
+        if found is None or found.since != since:
+            found = self.books[lane] = LaneBook(since)
+        return found
+
+    def drop(self, gone: set[Key]) -> None:
+        """Batches whose window is over: nothing of them can be shown any more."""
+        self.honest -= gone
+        for batch, commitment in gone:
+            self.shelf.drop(commitment)
+            book = self.books.get(lane_of(batch))
+            if book is not None:
+                book.neighbours.pop(batch, None)
+                book.headers.pop(commitment, None)
+        for book in self.books.values():
+            book.spans.drop(gone)
+
+    async def standing(self, commit: Commit) -> Standing | None:
+        """None where the ring does not hold it."""
+        batch, commitment, place, _ = commit
+        at = await self.calls.committed_at(batch, commitment, place)
+        return None if at is None else Standing(batch, commitment, place, at)
+
+    async def file_of(self, standing: Standing) -> Opened | None:
+        return await self.shelf.get(standing.batch_id, standing.commitment)
+
+    async def examine(self, standing: Standing, file: Opened, book: LaneBook) -> list[Charge]:
+        """Of a batch with a file that fits. Remembered as honest where nothing is found."""
+        suspect = await self._suspect(standing, file)
+        key = (standing.batch_id, standing.commitment)
+        found = await asyncio.to_thread(lambda: list(find(suspect)))
+        if standing.commitment not in book.headers:
+            book.add(suspect)
+        found += find_in_lane(suspect, book.lane)
+        found += await self._repeated(suspect, file.dossier, book)
+        charges = [Charge(standing, suspect.dossier.revealed, one) for one in found]
+        return charges + self._charges_beside(key, book)
+
+    async def _suspect(self, standing: Standing, file: Opened) -> Suspect:
+        await self.registry.refresh_or_log()
+        view = self.registry.view
+        asked = (file.dossier, standing.committed_at, view, file.devices)
+        devices = await self.facts.of_batch(*asked)
+        return Suspect(standing, file.dossier, self.domain, devices)
+
+    def _charges_beside(self, key: Key, book: LaneBook) -> list[Charge]:
+        """Batches that were examined before, and whose headers name this one otherwise."""
+        found = []
+        for near in book.linked(key[0]):
+            header, root = near.revealed
+            alone = Dossier(header, (), (), EMPTY_TREE, root)
+            suspect = Suspect(near.standing, alone, self.domain)
+            for accusation in find_in_lane(suspect, book.lane):
+                found.append(Charge(near.standing, near.revealed, accusation))
+        return found
+
+    async def _repeated(
+        self, suspect: Suspect, dossier: Dossier, book: LaneBook
+    ) -> Sequence[Accusation]:
+        key = (suspect.standing.batch_id, suspect.standing.commitment)
+        others = book.spans.add(spans_of(dossier, key), key)
+        for batch, commitment in others:
+            near = [n for n in book.neighbours[batch] if n.standing.commitment == commitment]
+            file = await self.shelf.get(batch, commitment)
+            if not near or file is None or not file.fits:
+                continue
+            other = Suspect(near[0].standing, file.dossier, self.domain)
+            found = repeated_report(suspect, other)
+            if found is not None:
+                return [found]
+        return ()
+
+    async def inquiry(
+        self, standing: Standing, file: Opened | None, view: LanesView, probes: Sequence[int]
+    ) -> Inquiry:
+        """What is known of a batch whose file is missing, or is not what was committed to."""
+        devices = {} if file is None else (await self._suspect(standing, file)).devices
+        held = None if file is None else file.dossier
+        answers = [
+            Answer(Demand(one.demand.kind), one.demand.subject, evidence_of(one.evidence))
+            for one in view.answers.get(standing.batch_id, ())
+            if one.demand.commitment == standing.commitment
+        ]
+        about = (standing, self.domain, devices, held, answers)
+        return Inquiry(*about, SIDE_BY_SIDE, probes)

@@ -1,0 +1,94 @@
+"""What the registry says of the devices of a batch, as the judge would hear it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from corechain.deployment import Deployment
+from corechain.protocol.eip712 import address_word
+from corechain.protocol.evidence import Dossier
+from corechain.protocol.findings import device_of, is_canonical
+from corechain.protocol.keys import DeviceIdentity
+from corechain.protocol.reading import DeviceId
+from corechain.protocol.suspects import DeviceFacts, Listing, Slot
+from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.rpc import Call, Rpc, to_hex
+from corechain_relayer.calldata import selector
+from corechain_relayer.registry.view import RegistryView
+
+DEVICE_OF, FLEET_OF = selector("deviceOf(address)"), selector("fleetOf(bytes26)")
+
+
+@dataclass(slots=True)
+class Facts:
+    """Asks the contract, whose word counts, and remembers what can change no more: a slot's date
+    and key type. Raises NodeUnavailable, NodeRefused."""
+
+    rpc: Rpc
+    deployment: Deployment
+    _slots: dict[DeviceId, Slot] = field(default_factory=dict)
+    _enrolled: dict[bytes, int] = field(default_factory=dict)
+
+    async def of_batch(
+        self,
+        dossier: Dossier,
+        committed_at: int,
+        view: RegistryView,
+        named: Mapping[DeviceId, DeviceIdentity],
+    ) -> dict[DeviceId, DeviceFacts]:
+        """Of all devices that its reports name. `named`: keys as the data file has them."""
+        devices = {device_of(report) for report in dossier.reports if is_canonical(report)}
+        await self._learn(devices, view)
+        found = {}
+        for device in devices:
+            slot = self._slots.get(device, Slot())
+            early = 0 < slot.registered_at <= committed_at
+            # A slot of its own time counts before any fleet: then nobody has to look for one.
+            listings = [] if early else await self._listings(device, view)
+            found[device] = DeviceFacts(slot, listings, _key(device, view, named))
+        return found
+
+    async def _learn(self, devices: Iterable[DeviceId], view: RegistryView) -> None:
+        asked = [device for device in devices if self._is_news(device, view)]
+        calls = [self._call(DEVICE_OF + address_word(device)) for device in asked]
+        for device, raw in zip(asked, await self.rpc.call_all(calls), strict=True):
+            _, key_type, registered_at, revoked_at = _words(raw, 4)
+            self._slots[device] = Slot(key_type, registered_at, revoked_at)
+
+    def _is_news(self, device: DeviceId, view: RegistryView) -> bool:
+        slot, known = self._slots.get(device), view.devices.get(device)
+        if slot is None or not slot.registered_at:
+            return True
+        return known is not None and known.revoked and not slot.revoked_at
+
+    async def _listings(self, device: DeviceId, view: RegistryView) -> list[Listing]:
+        found = []
+        for fleet in view.fleets_of(device):
+            if fleet.root not in self._enrolled:
+                (raw,) = await self.rpc.call_all([self._call(FLEET_OF + fleet.root + bytes(6))])
+                _, enrolled_at, _ = _words(raw, 3)
+                self._enrolled[fleet.root] = enrolled_at
+            found.append(Listing(fleet, self._enrolled[fleet.root]))
+        return found
+
+    def _call(self, data: bytes) -> Call:
+        registry = to_hex(self.deployment.address("DeviceRegistry"))
+        return Call("eth_call", ({"to": registry, "data": to_hex(data)}, "latest"))
+
+
+def _words(raw: object, count: int) -> list[int]:
+    """Raises NodeUnavailable for what is no answer of the registry."""
+    if isinstance(raw, NodeRefused):
+        raise raw
+    if not isinstance(raw, str) or len(raw) != 2 + 64 * count:
+        raise NodeUnavailable(f"the registry answered {raw!r:.100}")
+    return [int(raw[at : at + 64], 16) for at in range(2, len(raw), 64)]
+
+
+def _key(
+    device: DeviceId, view: RegistryView, named: Mapping[DeviceId, DeviceIdentity]
+) -> bytes | None:
+    """A public key that hashes to the id, whoever knows it."""
+    known = view.devices.get(device)
+    if known is not None and known.identity.public_key is not None:
+        return known.identity.public_key
+    return named[device].public_key if device in named else None

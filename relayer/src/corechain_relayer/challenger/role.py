@@ -1,0 +1,238 @@
+"""The challenger's loops: one finds what is wrong, one sends what shows it, one counts money."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from corechain.deployment import Deployment
+from corechain.protocol.eip712 import registry_domain
+from corechain.service.alerting.sender import KEPT_S
+from corechain.service.alerting.sessions import AlertSessions, Counts
+from corechain.service.database import writer
+from corechain.service.files.fetch import FileSources
+from corechain.service.rpc import Rpc
+from corechain_relayer.challenger.alerts import NO_FUNDS, ChallengerAlerts, ChallengerRules
+from corechain_relayer.challenger.calls import DisputesCalls
+from corechain_relayer.challenger.examining import Examiner
+from corechain_relayer.challenger.facts import Facts
+from corechain_relayer.challenger.lanes import LanesView
+from corechain_relayer.challenger.opening import Shelf
+from corechain_relayer.challenger.roots import QUEUE as VETOES
+from corechain_relayer.challenger.roots import RootWatch
+from corechain_relayer.challenger.sending import PrivateNode, StillTaken
+from corechain_relayer.challenger.service import Challenger, LanesFollower, Limits
+from corechain_relayer.challenger.settings import ChallengerSettings
+from corechain_relayer.challenger.store import QUEUE, ChallengerStore
+from corechain_relayer.guard.chain import first_block_since
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.follower import RegistryFollower
+from corechain_relayer.settings import PREFIX
+from corechain_relayer.submitter.held import always
+from corechain_relayer.submitter.in_time import run_in_time
+from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.submitter.plan import Policy
+from corechain_relayer.submitter.service import Submitter
+from corechain_relayer.submitter.settled import one_by_one
+from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.urgency import Pace
+from corechain_relayer.wiring import check_chain, node_of, policy_of
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+FUNDS_EVERY_S = 15.0
+CHALLENGE_GAS = 1_000_000
+"""The dearest challenge, with the buffer of an estimate."""
+CALLS_IN_STOCK = 10
+"""How many calls the key should be able to pay besides those that are to be sent now."""
+MARGIN_S = 600
+"""How much earlier than the challenge window the first block looked at is: reorgs."""
+FETCH_TIMEOUT_S = 60.0
+ARCHIVE = "rewards"
+"""Folder of all data files since the first epoch, where there is a guardian's key."""
+ROOTS_EVERY_S = 0.5
+ALERTS_EVERY_S, ALERTS_POLL_S = 10.0, 1.0
+
+
+@dataclass(slots=True)
+class ChallengerRole:
+    """What the role needs of the process, and the challenger while a session runs."""
+
+    settings: ChallengerSettings
+    deployment: Deployment
+    rpc: Rpc
+    private: Rpc | None
+    pool: "Database"
+    registry: RegistryFollower
+    metrics: Metrics
+    alerts: ChallengerAlerts
+    signer: Signer
+    work: asyncio.Event = field(default_factory=asyncio.Event)
+    veto_work: asyncio.Event = field(default_factory=asyncio.Event)
+    challenger: Challenger | None = None
+
+    @property
+    def calls(self) -> DisputesCalls:
+        return DisputesCalls(self.rpc, self.deployment, self.signer.address)
+
+    async def watch(self) -> None:
+        """One session, from what chain, journal and files say to the next outage."""
+        await check_chain(self.rpc, self.deployment.chain_id)
+        sources = self._sources()
+        try:
+            self.challenger = await self._new(sources)
+            await self.challenger.watch_forever(self.settings.poll_s)
+        finally:
+            await sources.close()
+
+    def _sources(self) -> FileSources:
+        settings = self.settings
+        most = settings.challenger_max_file_bytes
+        return FileSources(settings.data_templates, FETCH_TIMEOUT_S, most)
+
+    async def _new(self, sources: FileSources) -> Challenger:
+        settings, deployment, calls = self.settings, self.deployment, self.calls
+        await self.registry.read_once()
+        domain = registry_domain(deployment.chain_id, deployment.address("DeviceRegistry"))
+        terms = await calls.terms()
+        folder = settings.data_dir / QUEUE
+        folder.mkdir(parents=True, exist_ok=True)
+        facts, shelf = Facts(self.rpc, deployment), Shelf(sources, folder)
+        return Challenger(
+            await self._follower(terms.challenge_s),
+            Examiner(calls, facts, self.registry, shelf, domain),
+            ChallengerStore(self.pool),
+            calls,
+            terms,
+            Limits(
+                settings.challenger_patience_s,
+                settings.challenger_stake,
+                settings.challenger_demands,
+                settings.refused_pause_s,
+            ),
+            self.alerts,
+            self.metrics,
+            self.work,
+        )
+
+    async def _follower(self, window_s: int) -> LanesFollower:
+        """From the first block whose commitments can still be challenged."""
+        settings, contract = self.settings, self.deployment.contracts["DataBatches"]
+        head = await self.rpc.head()
+        since = head.timestamp - window_s - MARGIN_S
+        first = await first_block_since(self.rpc, since, head, contract.block)
+        return LanesFollower(
+            self.rpc,
+            replace(contract, block=first),
+            LanesView,
+            settings.poll_s,
+            settings.log_range_blocks,
+            self.metrics,
+            settings.confirmations,
+        )
+
+    async def send(self) -> None:
+        """One session of the submitter that signs with the challenger's key."""
+        await check_chain(self.rpc, self.deployment.chain_id)
+        settings = self.settings
+        async with writer(settings.session_url, self.signer.lock) as held:
+            fees = settings.max_fee_per_gas, settings.min_priority_fee
+            node = PrivateNode(self.rpc, settings.confirmations, *fees, private=self.private)
+            journal, settled = IntentJournal(held, QUEUE), one_by_one(StillTaken(self.calls))
+            asks = (always, self.alerts.sending)
+            submitter = Submitter(
+                journal, node, self.signer, settled, self.policy(), self.metrics, *asks
+            )
+            await run_in_time(submitter, self.policy, settings.poll_s, self.work)
+
+    @property
+    def guardian(self) -> Signer | None:
+        key = self.settings.guardian_key
+        return Signer.of(key.get_secret_value(), self.deployment.chain_id) if key else None
+
+    async def watch_roots(self) -> None:
+        """One session of what vetoes wrong reward roots."""
+        await check_chain(self.rpc, self.deployment.chain_id)
+        guardian = self.guardian
+        assert guardian is not None
+        calls = DisputesCalls(self.rpc, self.deployment, guardian.address)
+        sources, folder = self._sources(), self.settings.data_dir / ARCHIVE
+        folder.mkdir(parents=True, exist_ok=True)
+        store = ChallengerStore(self.pool, VETOES)
+        shared = (self.rpc, self.deployment, self.settings.log_range_blocks, sources, folder)
+        try:
+            watch = RootWatch(*shared, calls, store, self.alerts, self.veto_work)
+            await watch.watch_forever(max(self.settings.poll_s, ROOTS_EVERY_S))
+        finally:
+            await sources.close()
+
+    async def send_vetoes(self) -> None:
+        """One session of the submitter that signs with the guardian's key."""
+        await check_chain(self.rpc, self.deployment.chain_id)
+        guardian, settings = self.guardian, self.settings
+        assert guardian is not None
+        calls = DisputesCalls(self.rpc, self.deployment, guardian.address)
+        async with writer(settings.session_url, guardian.lock) as held:
+            journal, node = IntentJournal(held, VETOES), node_of(self.rpc, settings)
+            settled, asks = one_by_one(StillTaken(calls)), (always, self.alerts.sending)
+            submitter = Submitter(
+                journal, node, guardian, settled, self.policy(), self.metrics, *asks
+            )
+            await run_in_time(submitter, self.policy, settings.poll_s, self.veto_work)
+
+    def policy(self) -> Policy:
+        """Nothing waits for anything else; the nearest window sets the pace of all."""
+        settings = self.settings
+        pace = self.challenger.pace if self.challenger else Pace()
+        calm = replace(policy_of(settings), ordered=False)
+        return pace.policy(calm, settings.urgent_max_fee_per_gas)
+
+    async def watch_funds(self) -> None:
+        """Says that the key runs dry before there is a fraud."""
+        node = node_of(self.rpc, self.settings)
+        while True:
+            fee = (await node.suggested(await self.rpc.head())).max_fee
+            stock = CALLS_IN_STOCK + (self.challenger.waiting if self.challenger else 0)
+            self.judge_funds(await self.calls.balance(), stock * CHALLENGE_GAS * fee)
+            await asyncio.sleep(FUNDS_EVERY_S)
+
+    def judge_funds(self, balance: int, needed: int) -> None:
+        self.metrics.challenger_balance.set(balance)
+        if balance < needed:
+            text = f"0x{self.signer.address.hex()} has {balance} wei, challenges may need {needed}"
+            self.alerts.say(NO_FUNDS, "gas", text, balance=balance, needed=needed)
+        else:
+            self.alerts.end(NO_FUNDS, "gas")
+        self.alerts.looked(NO_FUNDS)
+
+    def loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Sessions by the name of their loop. Raises InvalidSetting."""
+        found = {
+            "challenger": self.watch,
+            "challenger-sends": self.send,
+            "challenger-funds": self.watch_funds,
+        }
+        if self.guardian is not None:
+            found |= {"reward-roots": self.watch_roots, "reward-vetoes": self.send_vetoes}
+        telling = self._alert_sessions().by_name()
+        return found | {f"challenger-{n.replace(' ', '-')}": loop for n, loop in telling.items()}
+
+    def _alert_sessions(self) -> AlertSessions:
+        metrics = self.metrics
+        return AlertSessions(
+            database_url=self.settings.session_url,
+            owner="corechain challenger",
+            chain_id=self.deployment.chain_id,
+            receivers=self.settings.receivers(PREFIX),
+            rules=lambda: ChallengerRules(self.alerts),
+            counts=Counts(
+                lambda kind, what: metrics.alerts.labels(kind, what).inc(),
+                lambda receiver, what: metrics.webhooks.labels(receiver, what).inc(),
+            ),
+            every_s=ALERTS_EVERY_S,
+            poll_s=ALERTS_POLL_S,
+            sender=QUEUE,
+            older_s=KEPT_S,
+            changed=self.alerts.changed,
+        )

@@ -1,0 +1,359 @@
+"""Follows all lanes, has each batch examined, and sees to it that what is wrong has an intent."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from corechain.protocol.batch import lane_of
+from corechain.protocol.hashing import keccak
+from corechain.protocol.inquiry import Inquiry, Wanted
+from corechain.protocol.suspects import Standing
+from corechain.service.rpc import Block, Log
+from corechain_relayer.challenger.alerts import (
+    FRAUD,
+    NO_FUNDS,
+    UNPROVABLE,
+    WITHHELD,
+    ChallengerAlerts,
+)
+from corechain_relayer.challenger.calls import (
+    DisputesCalls,
+    Terms,
+    approve_call,
+    challenge_call,
+    demand_call,
+    demand_id,
+    expire_call,
+)
+from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook
+from corechain_relayer.challenger.lanes import Commit, LanesView
+from corechain_relayer.challenger.opening import Opened
+from corechain_relayer.challenger.spans import Key
+from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore, Sent
+from corechain_relayer.following import Follower
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.urgency import NO_DEADLINE, Pace
+
+log = structlog.get_logger(__name__)
+
+EXAMINED_A_ROUND = 32
+"""Then demands and deadlines have their turn, however many batches wait after a start."""
+LOST_FIRST = ("NoBond", "UnknownBatch", "UnknownDemand", "AlreadyDemanded", "Registered")
+"""Refusals that say: somebody else was first, or there is nothing to take any more."""
+
+
+class LanesFollower(Follower[LanesView]):
+    """`view` holds the commitments of all lanes; it needs to know in which blocks they came."""
+
+    def fold(self, view: LanesView, logs: Sequence[Log]) -> None:
+        view.take(logs)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a challenger stakes. Seconds; base units of the bond's token.
+
+    `patience_s`: so long a data file may take to appear before it is demanded. `stake`: most that
+    all demands under way may cost. `demands`: most of one batch.
+    """
+
+    patience_s: float
+    stake: int
+    demands: int
+    retry_s: float
+
+
+@dataclass(slots=True)
+class Challenger:
+    """Level-triggered: each round looks again at what chain, journal and files say. A restart, a
+    reorg, a file that comes late need nothing of their own."""
+
+    follower: LanesFollower
+    examiner: Examiner
+    store: ChallengerStore
+    calls: DisputesCalls
+    terms: Terms
+    limits: Limits
+    alerts: ChallengerAlerts
+    metrics: Metrics
+    work: asyncio.Event
+    pace: Pace = field(default_factory=Pace)
+    """Of what is to be sent."""
+    waiting: int = 0
+    """Intents that are in no block."""
+    _charges: dict[Key, list[Charge]] = field(default_factory=dict)
+    """By batch, found in it."""
+    _not_before: dict[Key, float] = field(default_factory=dict)
+    _standing: dict[Commit, Standing] = field(default_factory=dict)
+    _asking: set[Key] = field(default_factory=set)
+    _mine: dict[bytes, bool] = field(default_factory=dict)
+
+    async def watch_forever(self, poll_s: float) -> None:
+        while True:
+            await self.round()
+            await asyncio.sleep(poll_s)
+
+    async def round(self) -> None:
+        """One look at all that can be challenged. Raises the outage that keeps it from that."""
+        await self.follower.refresh_or_log()
+        head = self.follower.seen
+        if head is None:
+            return
+        sent = await self.store.sent()
+        books = await self._books()
+        standing = await self._challengeable(head, books)
+        await self._examine(standing, books)
+        await self._accuse(standing, sent)
+        await self._inquire(standing, books, head, sent)
+        await self._expire(head, sent)
+        self._measure(standing, head, sent)
+
+    async def _books(self) -> dict[int, LaneBook]:
+        """Of the lanes that have a bond."""
+        found = {}
+        for lane in sorted(self.follower.view.lanes):
+            since = await self.calls.bond_since(lane)
+            if since is not None:
+                found[lane] = self.examiner.book(lane, since)
+        return found
+
+    async def _challengeable(self, head: Block, books: dict[int, LaneBook]) -> list[Standing]:
+        """Commitments under a bond whose window is open, oldest first. Others are forgotten."""
+        found, gone = [], set[Key]()
+        for commit in self.follower.view.in_order():
+            one = await self._placed(commit)
+            book = books.get(lane_of(commit.batch_id))
+            if one is not None and head.timestamp > one.committed_at + self.terms.challenge_s:
+                gone.add((commit.batch_id, commit.commitment))
+                self._standing.pop(commit, None)
+            elif book is not None and one is not None and one.committed_at >= book.since:
+                found.append(one)
+        self._forget(gone)
+        return found
+
+    def _forget(self, gone: set[Key]) -> None:
+        if gone:
+            self.examiner.drop(gone)
+            for batch, commitment in gone:
+                self._not_before.pop((batch, commitment), None)
+                self.follower.view.forget(batch)
+
+    async def _placed(self, commit: Commit) -> Standing | None:
+        """Where a commitment stands. What a block says of it does not change with the block."""
+        found = self._standing.get(commit)
+        if found is None:
+            found = await self.examiner.standing(commit)
+        if found is not None:
+            self._standing[commit] = found
+        return found
+
+    # ------------------------------------------------------------------------------ examination
+
+    async def _examine(self, standing: Sequence[Standing], books: dict[int, LaneBook]) -> None:
+        """Those that were not examined yet, or whose file was missing a while ago."""
+        done = 0
+        for one in standing:
+            key, now = (one.batch_id, one.commitment), time.monotonic()
+            known = key in self.examiner.honest or key in self._charges
+            if known or self._not_before.get(key, 0.0) > now or done >= EXAMINED_A_ROUND:
+                continue
+            done += 1
+            file = await self.examiner.file_of(one)
+            if file is None or not file.fits:
+                self._not_before[key] = now + self.limits.retry_s
+                self._asking.add(key)
+                continue
+            await self._judge(one, file, books[lane_of(one.batch_id)])
+
+    async def _judge(self, one: Standing, file: Opened, book: LaneBook) -> None:
+        key = (one.batch_id, one.commitment)
+        for charge in await self.examiner.examine(one, file, book):
+            accused = (charge.standing.batch_id, charge.standing.commitment)
+            self.examiner.honest.discard(accused)
+            self._charges.setdefault(accused, []).append(charge)
+            self.metrics.challenger_frauds.labels(charge.accusation.fraud.name.lower()).inc()
+        if key in self._charges:
+            return
+        # What is unknown of its devices can be demanded; else there is nothing more to look for.
+        inquiry = await self.examiner.inquiry(one, file, self.follower.view, ())
+        if inquiry.wanted():
+            self._asking.add(key)
+            self._not_before[key] = time.monotonic() + self.limits.retry_s
+        else:
+            self._asking.discard(key)
+            self.examiner.honest.add(key)
+            self.metrics.challenger_examined.inc()
+
+    # ------------------------------------------------------------------------------- accusation
+
+    async def _accuse(self, standing: Sequence[Standing], sent: dict[str, Sent]) -> None:
+        """One challenge of a lane at a time: the bond falls once."""
+        open_ = {(one.batch_id, one.commitment) for one in standing}
+        for gone in self._charges.keys() - open_:
+            del self._charges[gone]
+        lanes, said = set[int](), set[str]()
+        for key, charges in list(self._charges.items()):
+            name = _name(key)
+            said.add(name)
+            lane = lane_of(key[0])
+            if lane not in lanes and await self._challenge(charges, name, sent):
+                lanes.add(lane)
+        self.alerts.keep(FRAUD, said)
+
+    async def _challenge(self, charges: Sequence[Charge], name: str, sent: dict[str, Sent]) -> bool:
+        """True when a challenge is on its way: the first that the contract would take."""
+        kinds = ", ".join(dict.fromkeys(one.accusation.fraud.name for one in charges))
+        refused = {}
+        for charge in charges:
+            fraud = charge.accusation.fraud
+            purpose = f"challenge:{name}:{int(fraud)}"
+            if sent.get(purpose, NOTHING_SENT).is_open:
+                self.alerts.say(FRAUD, name, f"batch {name}: {kinds}; its challenge is on its way")
+                return True
+            call = challenge_call(charge.accusation, charge.standing, charge.revealed)
+            refused[fraud.name] = said = await self.calls.said_to(call)
+            if not said:
+                self.alerts.say(FRAUD, name, f"batch {name}: {kinds}; it will be challenged")
+                await self._want(purpose, sent, self.calls.address, call)
+                return True
+        why = ", ".join(f"{kind}: {said}" for kind, said in refused.items())
+        self.alerts.say(FRAUD, name, f"batch {name}: {kinds}; the contract refuses: {why}")
+        return False
+
+    async def _want(self, purpose: str, sent: dict[str, Sent], target: bytes, call: bytes) -> None:
+        if await self.store.record(purpose, sent.get(purpose, NOTHING_SENT), target, call):
+            log.warning("recorded", purpose=purpose)
+        self.work.set()
+
+    # ---------------------------------------------------------------------------------- demands
+
+    async def _inquire(
+        self,
+        standing: Sequence[Standing],
+        books: dict[int, LaneBook],
+        head: Block,
+        sent: dict[str, Sent],
+    ) -> None:
+        """Of batches without a file that fits, when it is time to ask the submitter for it."""
+        known = {(one.batch_id, one.commitment): one for one in standing}
+        self._asking &= known.keys()
+        withheld, odd = set[str](), set[str]()
+        for key in sorted(self._asking):
+            if key in self._charges or head.timestamp < (
+                known[key].committed_at + self.limits.patience_s
+            ):
+                continue
+            (withheld if await self._ask(known[key], head, sent) else odd).add(_name(key))
+        self.alerts.keep(WITHHELD, withheld)
+        self.alerts.keep(UNPROVABLE, odd)
+
+    async def _ask(self, one: Standing, head: Block, sent: dict[str, Sent]) -> bool:
+        """What is demanded of a batch next; False when nothing is left to be demanded."""
+        key, name = (one.batch_id, one.commitment), _name((one.batch_id, one.commitment))
+        file = await self.examiner.file_of(one)
+        inquiry = await self.examiner.inquiry(one, file, self.follower.view, self._probes(one))
+        accusation = next(inquiry.accusations(), None)
+        if accusation is not None and inquiry.revealed is not None:
+            self._charges[key] = [Charge(one, inquiry.revealed, accusation)]
+            self.metrics.challenger_frauds.labels(accusation.fraud.name.lower()).inc()
+            return True
+        wanted = inquiry.wanted()
+        if not wanted:
+            text = f"batch {name}: no file that fits it, and nothing more to be demanded"
+            self.alerts.say(UNPROVABLE, name, text)
+            return False
+        self.alerts.say(WITHHELD, name, self._said(name, file, inquiry))
+        for next_ in wanted[: self.limits.demands]:
+            await self._demand(next_, one, head, sent)
+        return True
+
+    def _said(self, name: str, file: Opened | None, inquiry: Inquiry) -> str:
+        what = "no source has its data file" if file is None else "its file is not what it covers"
+        return f"batch {name}: {what}; data are demanded ({len(inquiry.answers)} answers so far)"
+
+    def _probes(self, one: Standing) -> list[int]:
+        """Where to look without data: the same after a restart, and nothing that a submitter could
+        know before."""
+        seed = one.commitment + self.calls.sender
+        words = (keccak(seed + bytes([n])) for n in range(min(self.limits.demands, 255)))
+        return [0, *(int.from_bytes(word[:4], "big") for word in words)]
+
+    async def _demand(
+        self, wanted: Wanted, one: Standing, head: Block, sent: dict[str, Sent]
+    ) -> None:
+        number = demand_id(wanted, one)
+        purpose = f"demanded:{number.hex()}"
+        before = sent.get(purpose, NOTHING_SENT)
+        if number in self.follower.view.open or before.is_open or before.is_done:
+            return
+        if not await self._affords(sent):
+            return
+        call = demand_call(wanted, one)
+        said = await self.calls.said_to(call)
+        if said in LOST_FIRST:
+            log.info("not demanded", reason=said, purpose=purpose)
+        elif said:
+            text = f"a demand of batch {_name((one.batch_id, one.commitment))} is refused: {said}"
+            self.alerts.say(UNPROVABLE, number.hex(), text)
+        else:
+            await self._want(purpose, sent, self.calls.address, call)
+            sent[purpose] = await self._newest(purpose)
+
+    async def _newest(self, purpose: str) -> Sent:
+        return (await self.store.sent()).get(purpose, NOTHING_SENT)
+
+    async def _affords(self, sent: dict[str, Sent]) -> bool:
+        """Whether another fee is within the stake and there; sees to the allowance. An answered
+        demand's fee is gone: it counts as long as its window may be open."""
+        under_way = sum(
+            purpose.startswith("demanded:") and (one.is_open or one.is_done)
+            for purpose, one in sent.items()
+        )
+        fee, token = self.terms.fee, self.terms.token
+        if (under_way + 1) * fee > self.limits.stake:
+            text = f"{under_way} demands are as many as the stake of {self.limits.stake} allows"
+            self.alerts.say(NO_FUNDS, "stake", text)
+            return False
+        if await self.calls.token_balance(token) < fee:
+            self.alerts.say(NO_FUNDS, "fees", f"a demand costs {fee} base units: not enough CORE")
+            return False
+        self.alerts.end(NO_FUNDS, "fees")
+        if await self.calls.allowance(token) < fee:
+            call = approve_call(self.calls.address, self.limits.stake)
+            await self._want("approve:stake", sent, token, call)
+            return False
+        return True
+
+    async def _expire(self, head: Block, sent: dict[str, Sent]) -> None:
+        """Demands of ours that nobody answered: the bond falls, or at least the fee comes back."""
+        for number, demand in self.follower.view.open.items():
+            if head.timestamp <= demand.deadline or not await self._is_ours(number):
+                continue
+            call = expire_call(number)
+            if not await self.calls.said_to(call):
+                await self._want(f"expire:{number.hex()}", sent, self.calls.address, call)
+
+    async def _is_ours(self, number: bytes) -> bool:
+        if number not in self._mine:
+            self._mine[number] = await self.calls.demander(number) == self.calls.sender
+        return self._mine[number]
+
+    # --------------------------------------------------------------------------------- measures
+
+    def _measure(self, standing: Sequence[Standing], head: Block, sent: dict[str, Sent]) -> None:
+        examined = self.examiner.honest
+        todo = [s for s in standing if (s.batch_id, s.commitment) not in examined]
+        accused = [s for s in todo if (s.batch_id, s.commitment) in self._charges]
+        left = [s.committed_at + self.terms.challenge_s - head.timestamp for s in accused]
+        self.metrics.challenger_unexamined.set(len(todo))
+        self.metrics.challenger_deadline.set(min(left, default=NO_DEADLINE))
+        self.waiting = sum(one.is_open for one in sent.values())
+        self.pace = Pace(min(left, default=NO_DEADLINE), self.terms.challenge_s)
+
+
+def _name(key: Key) -> str:
+    """Of a batch, in logs, alerts and keys of the journal: of two commitments for it too."""
+    return f"{key[0]}.{key[1].hex()[:16]}"

@@ -1,0 +1,65 @@
+"""Which batches of a lane have reports of a device whose numbers cross. Pure.
+
+A report that comes twice lies in two batches whose numbers of that device cross. Honest devices
+count up, so that nearly no two cross: only then both files are opened.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from corechain.protocol.chain_findings import places_of
+from corechain.protocol.evidence import Dossier
+
+Key = tuple[int, bytes]
+"""Batch id and commitment."""
+
+
+class Span(NamedTuple):
+    """The first and the last number of a device in a batch."""
+
+    first: int
+    last: int
+    batch: Key
+
+
+def spans_of(dossier: Dossier, batch: Key) -> dict[bytes, Span]:
+    """By device."""
+    numbers = defaultdict[bytes, list[int]](list)
+    for place in places_of(dossier):
+        numbers[place[:20]].append(int.from_bytes(place[20:], "big"))
+    return {device: Span(min(of), max(of), batch) for device, of in numbers.items()}
+
+
+@dataclass(slots=True)
+class Spans:
+    """Of one lane under one bond."""
+
+    _by_device: dict[bytes, list[Span]] = field(default_factory=lambda: defaultdict(list))
+    _batches: set[Key] = field(default_factory=set)
+
+    def add(self, new: dict[bytes, Span], batch: Key) -> list[Key]:
+        """Other batches that may have one of its reports."""
+        crossing = dict.fromkeys(self._crossing(new, batch))
+        if batch not in self._batches:
+            self._batches.add(batch)
+            for device, span in new.items():
+                self._by_device[device].append(span)
+        return list(crossing)
+
+    def _crossing(self, new: dict[bytes, Span], batch: Key) -> Iterator[Key]:
+        for device, span in new.items():
+            for other in self._by_device.get(device, ()):
+                if other.first <= span.last and span.first <= other.last and other.batch != batch:
+                    yield other.batch
+
+    def drop(self, gone: set[Key]) -> None:
+        """Batches whose window is over."""
+        self._batches -= gone
+        for device, spans in list(self._by_device.items()):
+            kept = [span for span in spans if span.batch not in gone]
+            if kept:
+                self._by_device[device] = kept
+            else:
+                del self._by_device[device]

@@ -1,0 +1,353 @@
+"""Every fraud of every lane is found and punished, and honest lanes keep their bonds.
+
+given a network of many lanes, each with a bond, most of whose submitters cheat in a way of its own
+  when a challenger runs that knows only the chain and the data files
+    it takes the bond of each lane that cheats, by a challenge or by a demand that nobody answers
+    its balance of CORE rises by half of each bond, without the fees of what was answered
+    the honest lane keeps its bond
+  when a wrong reward root is proposed
+    the guardian's key vetoes it, but not while a data file is missing; a right one it leaves alone
+  when it is killed and started again, or the chain is reorganised
+    it goes on from chain, files and journal; nothing is sent twice
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_abi.abi import encode
+
+from corechain.devnet.settings import ADMIN_KEY
+from corechain.protocol.events import Demanded, FraudProven, RootVetoed
+from corechain.protocol.evidence import Demand, Dossier, Fraud
+from corechain.protocol.hashing import Digest26
+from corechain.protocol.logs import topic_of
+from corechain.protocol.rewards import Owner, RewardTree
+from corechain.protocol.statistics import Node, StatisticsTree
+from corechain_relayer.rewards.command import propose_call
+from corechain_relayer.rewards.epochs import Proposal
+from relayer.challenging import (
+    BOND,
+    CHALLENGER,
+    ChallengerRun,
+    Cheat,
+    at,
+    challenger_settings,
+    core_of,
+    fund,
+    position_evidence,
+)
+from relayer.demands import ANSWER, ANSWER_TYPES, ANSWER_WINDOW_S, event_of
+from relayer.support import ADMIN, Chain, Sensor, eventually, secp
+
+FEES = 50 * 10**18
+LATE_S = 7_200
+POOL = 3_000
+PROPOSER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+"""Account 2, as in deployments/ethereum-local.yaml."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where all submitters put their data files."""
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def watch(
+    environment: dict[str, str], folder: Path, tmp_path: Path
+) -> Iterator[Callable[..., ChallengerRun]]:
+    """Starts a challenger, ready."""
+    started: list[ChallengerRun] = []
+
+    def start(**changes: str) -> ChallengerRun:
+        place = tmp_path / f"challenger-{len(started)}"
+        place.mkdir()
+        settings = challenger_settings(environment, folder) | changes
+        started.append(ChallengerRun(settings, place))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for run in started:
+        run.close()
+
+
+# ------------------------------------------------------------------------------- ways to cheat
+
+
+def _packed(sensor: Sensor, count: int = 4) -> list[bytes]:
+    return [sensor.report(2).pack() for _ in range(count)]
+
+
+def bad_signature(cheat: Cheat, sensor: Sensor) -> None:
+    reports = _packed(sensor)
+    reports[1] = reports[1][:-1] + bytes([reports[1][-1] ^ 1])
+    cheat.commit(cheat.written([sensor], reports))
+
+
+def revoked_device(cheat: Cheat, sensor: Sensor) -> None:
+    """Its device was revoked two hours before the commit, and went on for an hour and more."""
+    gone = Sensor(secp(20), cheat.chain.domain)
+    now = int(cheat.chain.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+    cheat.commit(cheat.written([gone], [gone.sign(at([now - 60, now]), 1).pack()]))
+
+
+def twice_in_a_batch(cheat: Cheat, sensor: Sensor) -> None:
+    reports = _packed(sensor)
+    cheat.commit(cheat.written([sensor], [reports[0], *reports]))
+
+
+def twice_in_a_lane(cheat: Cheat, sensor: Sensor) -> None:
+    reports = _packed(sensor)
+    first = cheat.written([sensor], reports[:3])
+    link = first.revealed.commitment
+    second = cheat.written([sensor], reports[2:], cheat.origin(2, link, link))
+    cheat.commit(first)
+    cheat.commit(second, 2)
+
+
+def empty_report(cheat: Cheat, sensor: Sensor) -> None:
+    reports = _packed(sensor)
+    hollow = reports[0][:20] + (9_999).to_bytes(8, "big") + bytes(2) + bytes(64)
+    cheat.commit(cheat.written([sensor], [*reports, hollow]))
+
+
+def unknown_flag(cheat: Cheat, sensor: Sensor) -> None:
+    cheat.commit(cheat.written([sensor], _packed(sensor), flags={3: 2}))
+
+
+def unsorted_reports(cheat: Cheat, sensor: Sensor) -> None:
+    cheat.commit(cheat.written([sensor], _packed(sensor)[::-1]))
+
+
+def another_name(cheat: Cheat, sensor: Sensor) -> None:
+    cheat.commit(cheat.written([sensor], _packed(sensor), cheat.origin(5)))
+
+
+def invented_predecessor(cheat: Cheat, sensor: Sensor) -> None:
+    cheat.commit(cheat.written([sensor], _packed(sensor), cheat.origin(1, b"\x01" * 26)))
+
+
+def two_faces(cheat: Cheat, sensor: Sensor) -> None:
+    one, other = (cheat.written([sensor], _packed(sensor)) for _ in range(2))
+    cheat.commit_group(1, one.revealed.commitment, b"\x07" * 26)
+    cheat.commit(other)
+
+
+def shrunk_window(cheat: Cheat, sensor: Sensor) -> None:
+    cheat.answers = True
+    good = cheat.honest(sensor)
+    cheat.commit(cheat.lies(good, window_end=good.header.window_end - 1))
+
+
+def swapped_readings(cheat: Cheat, sensor: Sensor) -> None:
+    cheat.answers = True
+    good = cheat.honest(sensor)
+    leaves = [*good.leaves[:4], good.leaves[5], good.leaves[4], *good.leaves[6:]]
+    cheat.commit(cheat.instead(good, _over(good, leaves, StatisticsTree(leaves))))
+
+
+def wrong_leaf(cheat: Cheat, sensor: Sensor) -> None:
+    cheat.answers = True
+    good = cheat.honest(sensor)
+    others = [*good.leaves[:6], good.leaves[6][:-2] + b"\x63\x01", *good.leaves[7:]]
+    cheat.commit(cheat.instead(good, _over(good, good.leaves, StatisticsTree(others))))
+
+
+def invented_statistics(cheat: Cheat, sensor: Sensor) -> None:
+    """Nobody can show what stands below it."""
+    cheat.answers = True
+    good = cheat.honest(sensor)
+    levels = [list(row) for row in good.statistics.levels]
+    levels[-1][0] = Node(levels[-1][0].hash, 10**12, -5, 7)
+    tree = StatisticsTree(good.leaves, levels)
+    cheat.commit(cheat.instead(good, _over(good, good.leaves, tree)))
+
+
+def withheld(cheat: Cheat, sensor: Sensor) -> None:
+    good = cheat.honest(sensor)
+    (cheat.folder / f"{good.revealed.commitment.hex()}.ccdf").unlink()
+    cheat.commit(good)
+
+
+def unknown_device(cheat: Cheat, sensor: Sensor) -> None:
+    """Nobody can show its registration."""
+    stranger = Sensor(secp(40), cheat.chain.domain)
+    cheat.commit(cheat.written([stranger], _packed(stranger)))
+
+
+def _over(good: Dossier, leaves: list[bytes], tree: StatisticsTree) -> Dossier:
+    header = replace(good.header, statistics_root=tree.root)
+    return Dossier(header, leaves, good.reports, tree)
+
+
+WAYS: dict[Callable[[Cheat, Sensor], None], set[Fraud]] = {
+    bad_signature: {Fraud.BAD_SIGNATURE},
+    revoked_device: {Fraud.REVOKED_DEVICE},
+    twice_in_a_batch: {Fraud.DUPLICATE_REPORT, Fraud.UNSORTED_REPORTS},
+    twice_in_a_lane: {Fraud.DUPLICATE_REPORT},
+    empty_report: {Fraud.MALFORMED_REPORT},
+    unknown_flag: {Fraud.MALFORMED_READING},
+    unsorted_reports: {Fraud.UNSORTED_REPORTS},
+    another_name: {Fraud.BROKEN_CHAIN},
+    invented_predecessor: {Fraud.BROKEN_CHAIN},
+    two_faces: {Fraud.EQUIVOCATION},
+    shrunk_window: {Fraud.OUTSIDE_WINDOW},
+    swapped_readings: {Fraud.UNSORTED_READINGS},
+    wrong_leaf: {Fraud.WRONG_LEAF},
+    invented_statistics: set(),
+    withheld: set(),
+    unknown_device: set(),
+}
+"""Each with the frauds by which the bond may fall; with none of them, it falls to a demand."""
+
+
+class Submitters:
+    """All who cheat, and what they answer."""
+
+    def __init__(self, chain: Chain, cheats: list[Cheat]) -> None:
+        self.chain, self.cheats = chain, {cheat.lane: cheat for cheat in cheats}
+        self.done: set[bytes] = set()
+
+    def answer(self) -> None:
+        """What is demanded and can be shown, by those who answer at all."""
+        logs = self.chain.logs("DataBatches", ["0x" + topic_of(Demanded).hex()])
+        for demanded in map(event_of, logs):
+            assert isinstance(demanded, Demanded)
+            cheat = self.cheats.get(demanded.batch_id >> 32)
+            new = demanded.demand_id not in self.done
+            if new and cheat is not None and cheat.answers:
+                self.done.add(demanded.demand_id)
+                self._answer(cheat, demanded)
+
+    def _answer(self, cheat: Cheat, demanded: Demanded) -> None:
+        kind = Demand(demanded.kind)
+        if kind in (Demand.SOURCE, Demand.REGISTRATION):
+            return
+        position = int.from_bytes(demanded.subject, "big")
+        evidence = position_evidence(kind, cheat.batches[demanded.commitment], position)
+        what = (demanded.kind, demanded.batch_id, demanded.commitment, demanded.subject)
+        call = ANSWER + encode(ANSWER_TYPES, [*what, evidence.words()])
+        self.chain.rpc("eth_sendTransaction", self._transaction(call))
+
+    def _transaction(self, call: bytes) -> dict[str, Any]:
+        """With gas of its own: one that the contract refuses is sent all the same."""
+        to = "0x" + self.chain.deployment.address("DataBatches").hex()
+        return {"from": ADMIN, "to": to, "data": "0x" + call.hex(), "gas": hex(2_000_000)}
+
+
+def proven(chain: Chain) -> dict[int, Fraud]:
+    """By lane: the fraud that was shown."""
+    logs = chain.logs("DataBatches", ["0x" + topic_of(FraudProven).hex()])
+    events = [event_of(entry) for entry in logs]
+    return {event.batch_id >> 32: Fraud(event.kind) for event in events}
+
+
+def demanded(chain: Chain) -> set[int]:
+    """Lanes of which something was demanded."""
+    logs = chain.logs("DataBatches", ["0x" + topic_of(Demanded).hex()])
+    return {event_of(entry).batch_id >> 32 for entry in logs}
+
+
+def pass_time(chain: Chain, seconds: int) -> None:
+    chain.rpc("evm_increaseTime", seconds)
+    chain.rpc("evm_mine")
+
+
+def test_every_fraud_costs_its_bond_and_honest_lanes_keep_theirs(
+    chain: Chain, folder: Path, watch: Callable[..., ChallengerRun]
+) -> None:
+    cheats = [Cheat(chain, lane, folder) for lane in range(10, 10 + len(WAYS))]
+    honest = Cheat(chain, 9, folder)
+    chain.register(secp(20))
+    chain.revoke(secp(20))
+    sensors = {}
+    for number, cheat in enumerate([honest, *cheats], start=50):
+        chain.register(secp(number))
+        sensors[cheat.lane] = Sensor(secp(number), chain.domain)
+    pass_time(chain, LATE_S)
+    for way, cheat in zip(WAYS, cheats, strict=True):
+        way(cheat, sensors[cheat.lane])
+    honest.commit(honest.honest(sensors[honest.lane]))
+    fund(chain, CHALLENGER, FEES)
+    before = core_of(chain, CHALLENGER)
+    run, submitters = watch(), Submitters(chain, cheats)
+    shown = [cheat for way, cheat in zip(WAYS, cheats, strict=True) if WAYS[way]]
+    silent = {cheat.lane for way, cheat in zip(WAYS, cheats, strict=True) if not WAYS[way]}
+
+    def challenged() -> bool:
+        """all frauds that can be shown were shown, and all else was demanded"""
+        submitters.answer()
+        return not any(cheat.bond for cheat in shown) and silent <= demanded(chain)
+
+    eventually(challenged)
+    for way, cheat in zip(WAYS, cheats, strict=True):
+        assert not WAYS[way] or proven(chain)[cheat.lane] in WAYS[way], way.__name__
+    pass_time(chain, ANSWER_WINDOW_S + 1)
+    eventually(lambda: not any(cheat.bond for cheat in cheats))
+    assert honest.bond == BOND
+    gained = core_of(chain, CHALLENGER) - before
+    assert gained > len(cheats) * BOND // 2 - FEES
+    assert run.get("/ready").status_code == 200
+
+
+def test_a_challenger_goes_on_after_kill_and_reorg(
+    chain: Chain, folder: Path, watch: Callable[..., ChallengerRun], sensor: Sensor
+) -> None:
+    cheat = Cheat(chain, 10, folder)
+    first = watch()
+    bad_signature(cheat, sensor)
+    first.kill()
+    run = watch()
+    eventually(lambda: not cheat.bond)
+    before = core_of(chain, CHALLENGER)
+    chain.reorg(1)
+    assert cheat.bond == BOND
+    eventually(lambda: not cheat.bond)
+    assert core_of(chain, CHALLENGER) == before
+    run.kill()
+    watch()
+    assert len(chain.logs("DataBatches", ["0x" + topic_of(FraudProven).hex()])) == 1
+
+
+def test_a_wrong_reward_root_is_vetoed_and_never_for_lack_of_data(
+    chain: Chain, folder: Path, watch: Callable[..., ChallengerRun], sensor: Sensor
+) -> None:
+    lane = Cheat(chain, 10, folder)
+    batch = lane.honest(sensor)
+    lane.commit(batch)
+    file = folder / f"{batch.revealed.commitment.hex()}.ccdf"
+    hidden = file.rename(folder / "hidden")
+    # No fee, no demand: a second passes with each block, and a root's window has two of them.
+    run = watch(RELAYER_GUARDIAN_KEY=ADMIN_KEY, RELAYER_CHALLENGER_STAKE="0")
+    with seconds_by_block(chain):
+        propose(chain, b"\x01" * 26)
+        eventually(lambda: "cannot be recomputed" in run.get("/ready").text)
+        assert not vetoed(chain)
+        hidden.rename(file)
+        eventually(lambda: vetoed(chain) == 1)
+        propose(chain, RewardTree({Owner(bytes.fromhex(ADMIN[2:])): POOL}).root)
+        eventually(lambda: [e for e in run.events() if e["event"] == "reward root is right"])
+    assert vetoed(chain) == 1
+
+
+@contextmanager
+def seconds_by_block(chain: Chain) -> Iterator[None]:
+    """The chain's time passes with its blocks alone, a second each."""
+    chain.rpc("anvil_setBlockTimestampInterval", 1)
+    yield
+    chain.rpc("anvil_removeBlockTimestampInterval")
+
+
+def propose(chain: Chain, root: bytes) -> None:
+    head = int(chain.rpc("eth_blockNumber"), 16)
+    call = propose_call(Proposal(1, Digest26(root), head, POOL, {}))
+    chain.send("CoreToken", call, PROPOSER)
+
+
+def vetoed(chain: Chain) -> int:
+    return len(chain.logs("CoreToken", ["0x" + topic_of(RootVetoed).hex()]))
