@@ -129,6 +129,19 @@ class Metrics:
         self.transactions_unconfirmed = counter(
             "transactions_unconfirmed_total", "Confirmations undone by a reorg"
         )
+        self.key_balance = gauge("key_balance_wei", "What the key of a queue can pay with", "queue")
+        self.key_days_left = gauge(
+            "key_days_left",
+            "Days that this lasts at the pace of the last three; +Inf while nothing is spent",
+            "queue",
+        )
+        self.queue_head_age = gauge(
+            "queue_head_age_seconds", "Age of the oldest intent that is in no block", "queue"
+        )
+        self.nonce_gap = gauge(
+            "nonce_gap", "Nonces below pending transactions that belong to nobody", "queue"
+        )
+        self.queue_paused = gauge("queue_paused", "1 while an operator has paused it", "queue")
         self.wishes = counter(
             "operator_wishes_total",
             "What operators wanted by the admin API, that was taken",

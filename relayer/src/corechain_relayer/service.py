@@ -34,6 +34,7 @@ from corechain_relayer.gateway.role import GATEWAY_THREADS, GatewayRole
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.parts import Parts
 from corechain_relayer.guard.role import GuardRole
+from corechain_relayer.guard.store import QUEUE as GUARD
 from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
@@ -53,8 +54,8 @@ from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled
 from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.submitter.upkeep import Upkeep
-from corechain_relayer.transactions.http import AdminApi
-from corechain_relayer.transactions.view import View
+from corechain_relayer.transactions.rules import watch_sessions
+from corechain_relayer.transactions.watch import Limits, TransactionWatch
 from corechain_relayer.watchtower.role import WatchtowerRole
 from corechain_relayer.watchtower.service import QUEUE, Watchtower
 from corechain_relayer.wiring import (
@@ -100,6 +101,7 @@ class Relayer:
     upkeep: Upkeep = field(init=False)
     receipts: ReceiptParts | None = field(init=False)
     """None without a key for receipts."""
+    transactions: TransactionWatch = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a batch was sealed: the submitter need not wait for its next poll."""
     threads: AggregatorThreads = field(default_factory=AggregatorThreads)
@@ -117,6 +119,8 @@ class Relayer:
             self.bus, range(settings.lanes), PositionJournal(self.pool), self.metrics
         )
         self.alerts = Alerts(self.metrics)
+        watched = (self.pool, self.rpc, Limits.of(settings), self.metrics)
+        self.transactions = TransactionWatch(*watched)
         self.upkeep = Upkeep(settings, self.deployment, self.rpc, self.pool, self.metrics)
         self.gateway_workers = Workers("gateway", GATEWAY_THREADS)
         self.receipts = receipt_parts(settings, self.deployment, self.rpc, self.pool, self.bus)
@@ -209,17 +213,6 @@ class Relayer:
         await self.pool.close()
         self.threads.close()
 
-    def admin(self) -> list[Route]:
-        """The admin API's routes; none without a token. Raises InvalidSetting for a token without
-        a port that is not public."""
-        token = self.settings.ops_token
-        if token is None:
-            return []
-        if self.settings.ops_port is None:
-            raise InvalidSetting("RELAYER_OPS_TOKEN is set, but RELAYER_OPS_PORT is not")
-        view = View.of(self.pool, self.rpc)
-        return AdminApi(view, token.get_secret_value().encode(), self.metrics).routes()
-
     # ------------------------------------------------------------------ gateway
 
     def endpoints(self, roles: Sequence[Role]) -> Endpoints:
@@ -247,6 +240,7 @@ class Relayer:
     def warnings(self) -> list[str]:
         told = [*self.watch.notices.values(), *self.alerts.sentences()]
         told += self.tower.warnings() if self.tower else []
+        told += self.transactions.warnings()
         unsigned = [] if self.receipts is None else self.receipts.keeper.warnings()
         return [*told, *self.registry.warnings(), *self.upkeep.warnings(), *unsigned]
 
@@ -301,8 +295,15 @@ class Relayer:
         key = LaneKey(node, self.deployment, lane, signer.address)
         parts = (lane_queue(lane), signer, CommittedBatches(self.commits(lane)))
         policy = partial(policy_of, self.settings, self.settings.lane_budget_a_day)
+        self.transactions.add(lane_queue(lane), signer.address)
         session = partial(self.submit, "submitter", *parts, policy, key)
         return self.loop("submitter", self.journalled(session))
+
+    def transaction_loops(self) -> list[Loop]:
+        """Of all queues that were added before. Raises InvalidSetting."""
+        chain_id = self.deployment.chain_id
+        found = watch_sessions(self.settings, chain_id, self.transactions, self.metrics).items()
+        return [self.loop(name, self.journalled(session)) for name, session in found]
 
     def lane_upkeep(self) -> list[Loop]:
         sessions = self.upkeep.sessions().items()
@@ -315,7 +316,8 @@ class Relayer:
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.metrics, self.disputes)
         role = WatchtowerRole(*shared, signer)
-        self.tower = role.tower
+        self.tower = tower = role.tower
+        self.transactions.add(QUEUE, signer.address, lambda: tower.pace)
         answer = partial(self.submit, "answers", QUEUE, signer, role.settled, role.policy)
         loops = [
             self.loop("watchtower", self.journalled(role.watch)),
@@ -329,6 +331,7 @@ class Relayer:
         signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
         role = GuardRole(Parts(*shared, self.alerts), signer)
+        self.transactions.add(GUARD, signer.address)  # its deadlines are the guard's own alerts
         loops = role.loops().items()
         return [self.loop(name, self.journalled(session)) for name, session in loops]
 

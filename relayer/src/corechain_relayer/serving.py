@@ -26,6 +26,8 @@ from corechain_relayer.mqtt.role import mqtt_sessions
 from corechain_relayer.roles import Role
 from corechain_relayer.service import Relayer, guards, loops_of, watchers
 from corechain_relayer.settings import PREFIX, Settings
+from corechain_relayer.transactions.http import admin_routes
+from corechain_relayer.transactions.view import View
 from corechain_relayer.wiring import required_key
 
 log = structlog.get_logger(__name__)
@@ -69,7 +71,9 @@ def _parts(relayer: Relayer, roles: Sequence[Role]) -> tuple[HttpServer, ASGIApp
     # The guard before all others: it has a deadline, and needs neither bus nor gateway.
     background = guards(relayer, roles) + loops_of(relayer, roles) + watching
     background += [relayer.loop(name, session) for name, session in mqtt]
-    return server, build_app(endpoints, relayer.admin(), reports=False), background
+    admin = admin_routes(settings, View.of(relayer.pool, relayer.rpc), relayer.metrics)
+    background += relayer.transaction_loops()  # it knows only now which queues are ours
+    return server, build_app(endpoints, admin, reports=False), background
 
 
 async def _serve(

@@ -31,6 +31,7 @@ from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
 from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
 from corechain_relayer.chain_settings import ChainSettings
 from corechain_relayer.mqtt.settings import MqttSettings
+from corechain_relayer.transactions.settings import TransactionSettings
 
 PREFIX = "RELAYER_"
 CENTURY_S = 100 * 366 * 86_400
@@ -109,6 +110,7 @@ class Settings(
     AnswerSettings,
     ChainSettings,
     MqttSettings,
+    TransactionSettings,
     AlertSettings,
     TraceSettings,
     HttpSettings,
@@ -255,12 +257,6 @@ class Settings(
     )
 
     http_port: int = Field(8701, ge=0, le=65_535, description=PORT_MEANING)
-    ops_token: SecretStr | None = Field(
-        None,
-        min_length=16,
-        description="token of the admin API at OPS_PORT, by which transactions are seen, bumped "
-        "and cancelled, and queues paused; without it there is none",
-    )
     max_body_bytes: int = Field(
         4 << 20, ge=1 << 10, le=64 << 20, description="largest request body"
     )

@@ -21,12 +21,14 @@ from corechain_relayer.transactions.errors import (
 from corechain_relayer.transactions.rows import (
     Ahead,
     AttemptRow,
+    Health,
     QueueLook,
     Transaction,
     attempt_of,
     look_of,
     transaction_of,
 )
+from corechain_relayer.transactions.spending import DAY_S, Sample
 
 if TYPE_CHECKING:
     from corechain.service.database import Conn, Database
@@ -39,6 +41,7 @@ NEWEST = 1 << 62
 """Above every id."""
 MOST = 1_000
 """Rows of one answer; the next page begins below the last id of this one."""
+SAMPLE_EVERY_S, SAMPLES_KEPT_S = 600.0, 3 * DAY_S
 VOIDED, CANCELLING, BUMPING, PAUSED, RESUMED = "void", "cancelling", "bumping", "paused", "resumed"
 
 
@@ -111,6 +114,21 @@ class Book:
         """The key of the intent that a nonce was signed for."""
         row = await asked(self.pool.fetchrow(SQL["nonce_owner"], sender, nonce))
         return None if row is None else str(row["key"])
+
+    async def health(self, queue: str) -> Health:
+        row = await asked(self.pool.fetchrow(SQL["queue_health"], queue))
+        assert row is not None, queue
+        return Health(row["key"], row["age_s"] or 0.0, row["nonce"], row["pause"])
+
+    async def keep_balance(self, sender: bytes, balance: int) -> None:
+        """Samples are ten minutes apart, and kept for three days."""
+        fields = (sender, balance, SAMPLE_EVERY_S, SAMPLES_KEPT_S)
+        await asked(self.pool.execute(SQL["keep_balance"], *fields))
+
+    async def balances(self, sender: bytes) -> list[Sample]:
+        """Oldest first."""
+        rows = await asked(self.pool.fetch(SQL["balances"], sender))
+        return [Sample(row["age_s"], int(row["balance"])) for row in rows]
 
     async def queues(self) -> list[str]:
         return [row["queue"] for row in await asked(self.pool.fetch(SQL["known_queues"]))]

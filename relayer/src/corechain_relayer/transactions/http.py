@@ -14,9 +14,11 @@ from starlette.routing import Route
 
 from corechain.protocol.errors import Overloaded, ProtocolError
 from corechain.service.errors import StoreUnavailable
+from corechain.service.settings import InvalidSetting
 from corechain_relayer.gateway.body import read_body
 from corechain_relayer.gateway.problem import breakdown, problem, response
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.book import MOST, NEWEST, OPEN
 from corechain_relayer.transactions.errors import BadToken, MalformedWish
@@ -116,6 +118,16 @@ class AdminApi:
         if scheme.lower() != "bearer" or not right:
             self.metrics.admin_refused.inc()
             raise BadToken
+
+
+def admin_routes(settings: Settings, view: View, metrics: Metrics) -> list[Route]:
+    """None without a token. Raises InvalidSetting for a token without a port that is not public."""
+    token = settings.ops_token
+    if token is None:
+        return []
+    if settings.ops_port is None:
+        raise InvalidSetting("RELAYER_OPS_TOKEN is set, but RELAYER_OPS_PORT is not")
+    return AdminApi(view, token.get_secret_value().encode(), metrics).routes()
 
 
 def _digest(token: bytes) -> bytes:

@@ -176,6 +176,17 @@ class Ahead:
 
 
 @dataclass(frozen=True, slots=True)
+class Health:
+    """The oldest intent of a queue that is in no block and its age; the lowest nonce that waits for
+    a block; why the queue is paused."""
+
+    key: str | None = None
+    age_s: float = 0.0
+    nonce: int | None = None
+    pause: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class QueueLook:
     """What a submitter said of its queue when it last looked, `age_s` seconds ago."""
 

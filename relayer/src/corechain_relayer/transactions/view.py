@@ -8,6 +8,7 @@ from corechain.service.rpc import Rpc
 from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.explain import Explanation, Facts, explain
 from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts, ask_node
+from corechain_relayer.transactions.spending import Sample, days_left
 
 if TYPE_CHECKING:
     from corechain.service.database import Conn, Database
@@ -30,11 +31,12 @@ class View:
         look = await self.book.look(found.queue)
         sender = found.sender or (look.sender if look else None)
         node: NodeFacts | NodeAway = NodeAway("not asked: it is over")
-        owner = None
+        owner, left = None, None
         if found.is_open:
             node = await ask_node(self.rpc, sender)
             if isinstance(node, NodeFacts) and node.count is not None and sender is not None:
                 owner = await self.book.owner(sender, node.count)
+                left = await self._days_left(sender, node)
         return Facts(
             found,
             await self.book.attempts(found.id),
@@ -43,7 +45,12 @@ class View:
             node,
             time.time(),
             owner,
+            left,
         )
+
+    async def _days_left(self, sender: bytes, node: NodeFacts) -> float | None:
+        now = [] if node.balance is None else [Sample(0.0, node.balance)]
+        return days_left([*await self.book.balances(sender), *now])
 
     async def explain(self, name: str) -> tuple[Facts, Explanation]:
         """Raises UnknownTransaction."""

@@ -37,7 +37,8 @@ on conflict (key) do nothing;
 -- An intent that is wanted now, whatever was before: a void one of the same key begins again.
 with begun as (
     insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
-    on conflict (key) do update set state = 'queued', ended_because = null, failures = 0
+    on conflict (key) do update set state = 'queued', ended_because = null, failures = 0,
+                                    created_at = now()
     where intent.state = 'void'
     returning id
 ), forgotten as (

@@ -84,3 +84,37 @@ from queue_look where queue = $1;
 select i.key, i.state from attempt a join intent i on i.id = a.intent_id
 where a.sender = $1 and a.nonce = $2 and not a.refused and i.state <> 'void'
 order by a.signed_at desc limit 1;
+
+-- name: queue_health
+-- The oldest intent of a queue that is in no block, and its age; the lowest nonce that waits for a
+-- block; why and since when the queue is paused.
+select oldest.key, extract(epoch from now() - oldest.created_at)::double precision as age_s,
+       (select min(nonce) from intent where queue = $1 and state = 'pending') as nonce,
+       p.reason as pause
+from (values (1)) as one left join queue_pause p on p.queue = $1
+left join (
+    (select id, key, created_at from intent where queue = $1 and state = 'queued'
+     order by id limit 1)
+    union all
+    (select id, key, created_at from intent where queue = $1 and state = 'pending'
+     order by id limit 1)
+) as oldest on true
+order by oldest.id limit 1;
+
+-- name: keep_balance
+-- A sample of a key's balance ($2), unless there is one of the last $3 seconds; those older than $4
+-- seconds go.
+with old as (
+    delete from balance_sample
+    where sender = $1 and at < now() - make_interval(secs => $4::double precision)
+)
+insert into balance_sample (sender, balance)
+select $1, $2 where not exists (
+    select from balance_sample
+    where sender = $1 and at > now() - make_interval(secs => $3::double precision)
+);
+
+-- name: balances
+-- The samples of a key's balance, oldest first, with their ages in seconds.
+select extract(epoch from now() - at)::double precision as age_s, balance from balance_sample
+where sender = $1 order by at;
