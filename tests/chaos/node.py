@@ -95,6 +95,12 @@ class ModelNode(Node):
     async def count(self, sender: bytes) -> int:
         return len(self._reach().mined)
 
+    async def pool_count(self, sender: bytes) -> int:
+        following = len(self._reach().mined)
+        while self.chain.profile.pools and following in self.chain.pool:
+            following += 1
+        return following
+
     async def count_at(self, sender: bytes, block: int) -> int | None:
         fork = self._reach()
         if self.world.rng.random() < 0.3:

@@ -37,6 +37,7 @@ class Tables:
     by_key: dict[str, int] = field(default_factory=dict)
     refused: set[bytes] = field(default_factory=set)
     in_flight: int = 1 << 30
+    costs: dict[bytes, int] = field(default_factory=dict)
 
     def insert(self, key: str, calldata: bytes, target: bytes = b"") -> int:
         if key in self.by_key:
@@ -131,6 +132,14 @@ class ModelJournal(IntentJournal):
                 found.append(candidate)
             candidate += 1
         return found
+
+    async def note_costs(self, receipts: Collection[Receipt]) -> None:
+        self._fence("read")
+        self.tables.costs |= {receipt.hash: receipt.fee for receipt in receipts}
+
+    async def spent_in_a_day(self) -> int:
+        self._fence("read")
+        return sum(self.tables.costs.values())
 
     async def newest_confirmed_blocks(self, limit: int) -> list[BlockId]:
         return sorted(self._confirmed(), key=lambda b: (b.number, b.hash), reverse=True)[:limit]

@@ -29,6 +29,14 @@ class ModelChain:
         """What our contract has taken, in order."""
         return [tx.raw for tx, good in self.mined if good and tx.raw not in (FOREIGN, NOTHING)]
 
+    @property
+    def pool_count(self) -> int:
+        """The sender's next nonce behind what is in blocks and, without a gap, in the pool."""
+        following = len(self.mined)
+        while following in self.pool:
+            following += 1
+        return following
+
     def submit(self, tx: Attempt) -> str:
         if tx.nonce < len(self.mined):
             return "nonce too low"

@@ -5,6 +5,8 @@ given what came of a round's actions
   what no node takes is unbound and halts; what was ever taken is not
   what is needed no more is void once that is final, and not when a reorg undoes it
   a key that may not sign signs nothing, and is asked about again
+given a journal that was lost
+  nothing is signed while what it had signed may land; then its nonce is spent on nothing
 given a clock that is set back
   nothing waits until the clock is there again
 given the same memory, look and time
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 
 from corechain.rpc_errors import INVALID, TOO_CHEAP, RpcFailure
 from corechain_relayer.errors import OTHER_COMMITMENT, NotLaneSubmitter
-from corechain_relayer.submitter.decide import Look, decide
+from corechain_relayer.submitter.decide import MOST_IN_POOL, Look, decide
 from corechain_relayer.submitter.memory import (
     WAITS_FOR_FINALITY,
     WOULD_REVERT,
@@ -31,6 +33,7 @@ from corechain_relayer.submitter.memory import (
     Needless,
     NotSigned,
     Outcome,
+    PoolHeard,
     Refused,
     Signed,
     Taken,
@@ -38,6 +41,8 @@ from corechain_relayer.submitter.memory import (
 )
 from corechain_relayer.submitter.plan import (
     Action,
+    Fees,
+    Fill,
     Intent,
     Policy,
     Recheck,
@@ -66,7 +71,7 @@ def decided(
     policy: Policy = POLICY,
     **changes: object,
 ) -> tuple[Memory, list[Action]]:
-    return decide(memory, Look(intents, look(**changes), [4, 5, 6], policy), now)
+    return decide(memory, Look(intents, look(**changes), [4, 5, 6, 7], policy), now)
 
 
 def refused(failure: RpcFailure, was_sent: bool = False, number: int = 1) -> Refused:
@@ -219,6 +224,31 @@ def test_a_halt_that_a_reorg_may_cure_is_asked_about_now_and_then() -> None:
     assert decided(Memory(), [queued(halt="KeepsReverting")])[1] == []
 
 
+# ------------------------------------------------------------------ a journal that was lost
+
+
+def test_nothing_is_signed_while_a_transaction_that_nobody_knows_may_land() -> None:
+    memory = learned(PoolHeard(end=6))  # nonces 4 and 5 are free, as far as the journal knows
+    assert decided(memory, [queued()], count=4)[1] == []
+    assert [type(a) for a in decided(memory, [pending()], now=50.0)[1]] == [Sign]  # ours is chased
+    landed = learned(PoolHeard(end=4))
+    assert [type(a) for a in decided(landed, [queued()], count=4)[1]] == [Sign]
+
+
+def test_a_nonce_of_an_unknown_transaction_that_never_lands_is_spent_on_nothing() -> None:
+    memory = learned(PoolHeard(end=5))
+    assert decided(memory, [queued()], now=80.9, count=4)[1] == []
+    assert decided(memory, [queued()], now=81.0, count=4)[1] == [Fill(queued(), 4, Fees(100, 1))]
+    not_ours = learned(KeyHeard(NOT_OURS), memory=memory)
+    assert decided(not_ours, [queued()], now=81.0, count=4)[1] == []
+
+
+def test_a_node_that_claims_a_pool_without_end_is_not_believed() -> None:
+    memory = learned(PoolHeard(end=10**9))
+    seen = Look([queued()], look(count=4), [4 + MOST_IN_POOL], POLICY)
+    assert [type(a) for a in decide(memory, seen, 1.0)[1]] == [Sign]
+
+
 # ------------------------------------------------------------------ a full window
 
 
@@ -270,6 +300,7 @@ OUTCOMES = st.one_of(
     st.builds(Needless, st.integers(1, 3), st.just("no"), st.integers(0, 30), st.booleans()),
     st.builds(Halted, st.integers(1, 3)),
     st.builds(Ended, st.integers(1, 3)),
+    st.builds(PoolHeard, st.integers(0, 9)),
     st.builds(KeyHeard, st.sampled_from([None, NOT_OURS])),
 )
 
@@ -286,4 +317,7 @@ def test_the_same_comes_of_the_same_and_an_end_leaves_nothing(
     assert repr(memory) == before
     ended = learned(*(Ended(number) for number in (1, 2, 3)), KeyHeard(None), memory=first[0])
     nothing: frozenset[bytes] = frozenset()  # of attempts the next round forgets
-    assert replace(ended, urgent=nothing, too_dear=nothing, key_asked=None, full=None) == Memory()
+    assert (
+        replace(ended, urgent=nothing, too_dear=nothing, key_asked=None, full=None, pool=None)
+        == Memory()
+    )

@@ -6,6 +6,7 @@ given a window of four
   a reorg that drops some takes them back, and they land again under their nonces
   a transaction that the node's pool lost holds up those above it until it is sent again
   a nonce that was used by hand costs its own intent a fresh nonce, and nothing else
+  a journal that was lost is rebuilt from what lands, and uses none of its nonces again
 """
 
 from collections.abc import AsyncIterator
@@ -202,6 +203,24 @@ async def test_a_nonce_used_by_hand_costs_its_own_intent_a_fresh_one_only(manual
     chain.rpc("evm_setAutomine", True)
     await until_confirmed(manual, 6)
     assert set(chain.commitments()) == set(range(1, 7))
+
+
+async def test_what_a_lost_journal_had_sent_is_waited_for_and_found(manual: Lane) -> None:
+    await want(manual, 3)
+    await until_in_pool(manual, 3)
+    await manual.journal.connection.execute("delete from attempt")
+    await manual.journal.connection.execute("delete from intent")
+    manual.restart()
+    await want(manual, 4)  # as the aggregator rebuilds them
+    for _ in range(5):
+        await manual.submitter.step()
+    assert await attempts(manual) == 0  # none of the nonces that are in the pool is used again
+    manual.chain.rpc("evm_mine")
+    await until_in_pool(manual, 1)
+    manual.chain.rpc("evm_mine")
+    await until_confirmed(manual, 4)
+    assert await all_committed(manual, 4)
+    assert await attempts(manual) == 1
 
 
 async def test_a_node_that_keeps_nothing_above_a_missing_nonce_gets_one_after_the_other(

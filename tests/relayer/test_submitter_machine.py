@@ -30,6 +30,7 @@ from corechain_relayer.submitter.memory import (
     Memory,
     NotSigned,
     Outcome,
+    PoolHeard,
     Refused,
     Signed,
     Taken,
@@ -80,6 +81,8 @@ class SubmitterMachine(RuleBasedStateMachine):
         self.foreign = 0
         self.final = 0
         self.has_state = True
+        self.losses = 0
+        self.unknown: set[bytes] = set()
         self.policy = POLICY
         self.signed_now: list[int] = []
         self.backwards = False
@@ -124,6 +127,7 @@ class SubmitterMachine(RuleBasedStateMachine):
     @rule()
     def the_node_forgets_its_pool(self) -> None:
         self.chain.pool.clear()
+        self.forget_what_nobody_has()
 
     @rule(strict=st.booleans(), backwards=st.booleans())
     def the_node_takes_gaps_or_not_and_a_request_in_any_order(
@@ -152,6 +156,27 @@ class SubmitterMachine(RuleBasedStateMachine):
         self.work(writes)
         self.memory = Memory()  # it is lost, the journal is not
 
+    @precondition(lambda self: self.losses < 2 and self.sealed)
+    @rule()
+    def the_journal_is_lost(self) -> None:
+        """A new one has every batch again, from its data file; what was sent is in the pool, in a
+        block or nowhere."""
+        self.losses += 1
+        self.memory = Memory()
+        for number in list(self.journal):
+            del self.journal[number]
+        for number in range(1, self.sealed + 1):
+            self.journal[number] = Row(Intent(number, f"batch:{number}", TARGET, b"%d" % number))
+        self.unknown |= {attempt.hash for attempt in self.sent}
+        self.forget_what_nobody_has()
+
+    def forget_what_nobody_has(self) -> None:
+        """What a lost journal had, and no pool and no block: it is as if it had never been."""
+        known = {a.hash for row in self.journal.values() for a in row.intent.attempts}
+        known |= {tx.hash for tx in self.chain.pool.values()}
+        known |= {tx.hash for tx, _ in self.chain.mined}
+        self.sent = [a for a in self.sent if a.hash in known or a.hash not in self.unknown]
+
     @rule()
     def the_submitter_works(self) -> None:
         self.work(1000)
@@ -165,6 +190,8 @@ class SubmitterMachine(RuleBasedStateMachine):
         used = {a.nonce for row in taken for a in (*row.old, *row.intent.attempts)}
         above = range(view.count, view.count + len(used) + 1 + self.policy.in_flight)
         free = [nonce for nonce in above if nonce not in used][: self.policy.in_flight + 1]
+        if self.memory.pool is None:
+            self.learn(PoolHeard(self.chain.pool_count))
         look = Look(open_intents, view, free, self.policy)
         self.memory, actions = decide(self.memory, look, self.now)
         left = self.do_what_concerns_one(actions, writes)
@@ -320,7 +347,7 @@ class SubmitterMachine(RuleBasedStateMachine):
     def only_what_is_in_the_journal_was_sent(self) -> None:
         rows = self.journal.values()
         known = {a.hash for row in rows for a in (*row.old, *row.intent.attempts)}
-        assert {attempt.hash for attempt in self.sent} <= known
+        assert {attempt.hash for attempt in self.sent} - self.unknown <= known
 
     @invariant()
     def nothing_is_done_twice(self) -> None:

@@ -32,6 +32,9 @@ from corechain_relayer.submitter.plan import (
     plan,
 )
 
+MOST_IN_POOL = 256
+UNKNOWN_BUMPS = 4
+"""So many times the patience with a transaction of our own: it may be an operator's."""
 CLOCK_SHARE = 4
 """A full window is looked at so many times in the shortest of its delays."""
 
@@ -70,12 +73,42 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     may_sign = memory.not_ours is None and not memory.over_budget
     urgent = memory.urgent | {wished for i in look.intents if (wished := i.wished) is not None}
     planned = plan(look.intents, look.chain, policy, now, look.free, urgent, still, may_sign)
+    unknown = _unknown_nonce(memory, look)
+    if unknown is not None:
+        planned = _after_unknown(planned, unknown, memory, look, now, may_sign=may_sign)
     allowed = _of_chain(planned, look, urgent, now)
     actions = [*first, *(_undearer(action, memory) for action in allowed)]
     if look.is_paused:
         actions = [action for action in actions if _is_allowed_in_pause(action)]
     idle = not actions and not still
     return replace(memory, full=_fullness(look, now) if idle else None), actions
+
+
+def _unknown_nonce(memory: Memory, look: Look) -> int | None:
+    """The lowest nonce of which a node had a transaction at the start that the journal does not
+    have: of a journal that was lost, or of somebody who uses the key by hand."""
+    # A pool holds so many of a sender at most: a node that says more is not believed.
+    end = 0 if memory.pool is None else min(memory.pool.end, look.chain.count + MOST_IN_POOL)
+    return look.free[0] if look.free[0] < end else None
+
+
+def _after_unknown(
+    planned: Sequence[Action],
+    nonce: int,
+    memory: Memory,
+    look: Look,
+    now: float,
+    *,
+    may_sign: bool,
+) -> list[Action]:
+    """Nothing new is signed while that transaction may land: it may be the very thing that would be
+    signed, under another nonce. After some patience its nonce is spent on nothing."""
+    assert memory.pool is not None
+    kept = [a for a in planned if not isinstance(a, Sign | Fill) or a.intent.attempts]
+    patience_s = UNKNOWN_BUMPS * look.policy.bump_after_s
+    if may_sign and look.intents and age(memory.pool.since, now) >= patience_s:
+        kept.append(Fill(look.intents[0], nonce, look.chain.suggested))
+    return kept
 
 
 def _of_chain(

@@ -59,6 +59,14 @@ class Full:
 
 
 @dataclass(frozen=True, slots=True)
+class Pool:
+    """The sender's nonces below `end` are in a block or in a node's pool, since when."""
+
+    end: int
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
 class Memory:
     """Of one queue, between two rounds; by the ids of intents.
 
@@ -67,7 +75,8 @@ class Memory:
     took. `overtaken`: signed for, and somebody else has done it.
     `halts_asked`: when it was last asked whether a halt is over. `key_asked`: when it was last
     asked whether our key may do at all what the queue is about; None: it is in doubt.
-    `over_budget`: the day's budget was used up when it was looked at last.
+    `pool`: what the nodes' pools held at the start, None before they were asked. `over_budget`: the
+    day's budget was used up when it was looked at last.
     """
 
     pauses: Mapping[int, Pause] = field(default_factory=dict)
@@ -79,6 +88,7 @@ class Memory:
     halts_asked: Mapping[int, float] = field(default_factory=dict)
     key_asked: float | None = None
     not_ours: NotLaneSubmitter | None = None
+    pool: Pool | None = None
     over_budget: bool = False
     full: Full | None = None
 
@@ -176,7 +186,16 @@ class KeyHeard:
     not_ours: NotLaneSubmitter | None
 
 
-Outcome = Signed | Taken | Refused | NotSigned | Needed | Needless | Halted | Ended | KeyHeard
+@dataclass(frozen=True, slots=True)
+class PoolHeard:
+    """Up to which nonce of the sender, exclusive, the nodes have transactions."""
+
+    end: int
+
+
+Outcome = (
+    PoolHeard | Signed | Taken | Refused | NotSigned | Needed | Needless | Halted | Ended | KeyHeard
+)
 
 
 def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
@@ -204,6 +223,8 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
             return replace(_unpaused(memory, number), halts_asked=asked)
         case Ended(number):
             return _forgotten(memory, number)
+        case PoolHeard(end):
+            return replace(memory, pool=Pool(end, now))
         case KeyHeard(not_ours):
             return replace(memory, key_asked=now, not_ours=not_ours)
 

@@ -114,6 +114,15 @@ class Node:
         call = _count_call(sender, "latest")
         return _count(await self.rpc.call(call.method, *call.params))
 
+    async def pool_count(self, sender: bytes) -> int:
+        """The same with what the node's pool has: of it only that much is known about transactions
+        that a lost journal had. A node without a pool says what `count` says, or refuses: 0."""
+        call = _count_call(sender, "pending")
+        try:
+            return _count(await self.rpc.call(call.method, *call.params))
+        except NodeRefused:
+            return 0
+
     async def count_at(self, sender: bytes, block: int) -> int | None:
         """The same as of a block; None when the node has no state of it (few keep much of it)."""
         call = _count_call(sender, hex(block))

@@ -24,6 +24,7 @@ from corechain_relayer.submitter.memory import (
     Needless,
     NotSigned,
     Outcome,
+    PoolHeard,
     learn,
 )
 from corechain_relayer.submitter.moving_up import going_on
@@ -115,6 +116,8 @@ class Submitter:
             await self.journal.note_costs(chain.receipts.values())
         is_paused = self.held.standing.pause is not None
         spending = await self._spending(intents)
+        if self.memory.pool is None:
+            self._learn(PoolHeard(await self.node.pool_count(self.signer.address)))
         look = Look(intents, chain, free, self.policy, is_paused, spending)
         self.memory, actions = decide(self.memory, look, self.clock())
         await self._confirm([(a.intent, a.receipt) for a in actions if isinstance(a, Confirm)])
