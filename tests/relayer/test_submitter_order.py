@@ -47,7 +47,7 @@ def test_one_fresh_nonce_in_a_window_of_two() -> None:
 @pytest.mark.parametrize("ordered", [True, False])
 @pytest.mark.parametrize("first", [queued(halt="x"), pending(halt="x")])
 def test_a_halted_intent_holds_up_an_ordered_queue_only(first: Intent, ordered: bool) -> None:
-    policy = replace(POLICY, ordered=ordered)
+    policy = replace(WINDOW, ordered=ordered)
     actions = planned([first, queued(2)], look(), policy=policy, now=100.0)
     assert [action.intent.id for action in actions] == ([] if ordered else [2])
 
