@@ -8,6 +8,8 @@ import json
 import os
 import sys
 import time
+from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from random import Random
 
@@ -17,33 +19,44 @@ sys.path.insert(0, str(ROOT / "tests"))
 from support.honest import accused, network  # noqa: E402
 
 RESULT = ROOT / "bench" / "results" / "guard_honest.json"
-WINDOWS = 20
+PART = 1_000
 
 
-def main() -> None:
-    wanted, first = int(os.environ["BENCH_BATCHES"]), int(os.environ["BENCH_SEED"])
-    started, batches, accusations, seed = time.process_time(), 0, 0, first
-    shown = 0
-    while batches < wanted:
+@dataclass
+class Tally:
+    """What was searched so far; written whenever a part is done, so that a run that is ended early
+    says how far it came."""
+
+    first_seed: int
+    batches: int = 0
+    lanes: int = 0
+    accusations: int = 0
+
+    def search(self, seed: int) -> None:
         suspects = network(Random(seed))
         found = list(accused(suspects))
         if found:
             print(f"seed {seed}: {found[0]}", flush=True)
-        batches, accusations, seed = batches + len(suspects), accusations + len(found), seed + 1
-        if batches * WINDOWS // wanted > shown:
-            shown = batches * WINDOWS // wanted
-            print(f"{batches} batches, {accusations} accusations", flush=True)
-    seconds = time.process_time() - started
-    done = {
-        "batches": batches,
-        "first_seed": first,
-        "lanes": seed - first,
-        "accusations": accusations,
-        "cpu_ms_per_batch": round(1000 * seconds / batches, 3),
-    }
-    RESULT.write_text(json.dumps(done, indent=2) + "\n")
-    print(json.dumps(done))
-    sys.exit(accusations > 0)
+        self.batches += len(suspects)
+        self.lanes += 1
+        self.accusations += len(found)
+
+    def write(self) -> None:
+        spent = round(1000 * time.process_time() / max(1, self.batches), 3)
+        done = asdict(self) | {"cpu_ms_per_batch": spent}
+        RESULT.write_text(json.dumps(done, indent=2) + "\n")
+        print(json.dumps(done), flush=True)
+
+
+def main() -> None:
+    wanted, first = int(os.environ["BENCH_BATCHES"]), int(os.environ["BENCH_SEED"])
+    tally = Tally(first)
+    for seed in count(first):
+        tally.search(seed)
+        if tally.lanes % PART == 0 or tally.batches >= wanted:
+            tally.write()
+        if tally.batches >= wanted:
+            sys.exit(tally.accusations > 0)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from corechain.protocol.evidence import Dossier
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.inquiry import Inquiry
-from corechain.protocol.keys import DeviceKey, KeyType, P256Key, Secp256k1Key
+from corechain.protocol.keys import DeviceIdentity, DeviceKey, KeyType, P256Key, Secp256k1Key
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain.protocol.suspects import (
@@ -54,6 +54,12 @@ def keys() -> tuple[DeviceKey, ...]:
     return (*map(Secp256k1Key, secrets[:8]), *map(P256Key, secrets[8:]))
 
 
+@cache
+def identities() -> tuple[DeviceIdentity, ...]:
+    """Of the devices: derived once, for that costs as much as all the rest."""
+    return tuple(key.identity for key in keys())
+
+
 def _observations(random: Random, sequence: int, revoked: bool) -> list[Observation]:
     """Also a day late, equal, alone. A revoked device's are at most an hour after that."""
     late = random.choice((0, 0, 0, 86_400))
@@ -76,21 +82,21 @@ def signed(index: int, revoked: bool) -> tuple[SignedReport, ...]:
 
 @cache
 def fleet(key_type: KeyType) -> Fleet:
-    ids = [key.identity.device for key in keys() if key.identity.key_type is key_type]
+    ids = [one.device for one in identities() if one.key_type is key_type]
     return Fleet.of(OWNER, key_type, ids)
 
 
 @cache
 def wrong_fleet(index: int) -> Fleet:
     """One that puts a device on the curve that it is not on."""
-    identity = keys()[index].identity
+    identity = identities()[index]
     return Fleet.of(OWNER, KeyType(3 - identity.key_type), [identity.device])
 
 
 def _facts(random: Random, index: int, committed_at: int) -> DeviceFacts:
     """By a slot of its own; by a fleet; by a fleet, with a slot that came only after the commit;
     revoked at the start."""
-    identity = keys()[index].identity
+    identity = identities()[index]
     slot = Slot(identity.key_type, START - random.randrange(1_000))
     listing = Listing(fleet(identity.key_type), START - random.randrange(1_000))
     later = Slot(identity.key_type, committed_at + random.randrange(1, 1_000))
@@ -126,7 +132,7 @@ class HonestLane:
         """The next batch, unless nobody has anything left to send or nothing passes the rules."""
         reports = self._reports()
         origin = self._origin()
-        known = {key.identity.device: key.identity for key in keys()}
+        known = {identity.device: identity for identity in identities()}
         try:
             batch = seal(origin, reports, known, self.states)
         except EmptyBatch:
@@ -154,7 +160,7 @@ class HonestLane:
 def lane_suspects(random: Random, batches: Sequence[Batch]) -> list[Suspect]:
     """As they stand on chain: alone or in a group, each a while after the other."""
     committed_at = START + SEQUENCES * 1_000
-    known = {keys()[i].identity.device: _facts(random, i, committed_at) for i in range(len(keys()))}
+    known = {one.device: _facts(random, i, committed_at) for i, one in enumerate(identities())}
     places = _places(random, batches)
     found = []
     for batch, place in zip(batches, places, strict=True):

@@ -1,0 +1,147 @@
+"""What a challenger decides without a node: folds, spans, files, alerts.
+
+given logs of DataBatches
+  commitments are known with their places, alone and in groups; a demand is open until it is closed
+given batches of one lane
+  only those whose numbers of a device cross may share a report
+given bytes from a source
+  what says nothing, or speaks of another batch, is unfit; what speaks of this one is kept apart
+  from what its commitment covers
+given alerts
+  each begins once, ends once, and is posted under the challenger's own prefix
+"""
+
+from random import Random
+
+import pytest
+from support.honest import network
+
+from corechain.protocol.archive import Place
+from corechain.protocol.batch import Batch
+from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, position_of
+from corechain.protocol.inquiry import Wanted
+from corechain.protocol.suspects import Standing
+from corechain.service.errors import NodeRefused
+from corechain.service.files.download import Unfit
+from corechain_relayer.challenger.alerts import FRAUD, KINDS, ChallengerAlerts, ChallengerRules
+from corechain_relayer.challenger.calls import (
+    _refusal,
+    challenge_call,
+    demand_id,
+    evidence_of,
+)
+from corechain_relayer.challenger.lanes import LanesView
+from corechain_relayer.challenger.opening import opened
+from corechain_relayer.challenger.spans import Span, Spans
+from corechain_relayer.challenger.store import Sent
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.plan import State
+from relayer.demands import sealed_batch
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return sealed_batch(2, 2)
+
+
+def test_spans_that_cross_are_found_and_others_are_not() -> None:
+    spans = Spans()
+    one, two, three = ((n, bytes([n])) for n in (1, 2, 3))
+    device, other = b"\1" * 20, b"\2" * 20
+    assert spans.add({device: Span(1, 5, one)}, one) == []
+    assert spans.add({device: Span(6, 9, two), other: Span(1, 5, two)}, two) == []
+    assert spans.add({device: Span(5, 6, three)}, three) == [one, two]
+    assert spans.add({device: Span(5, 6, three)}, three) == [one, two]
+    spans.drop({one, three})
+    assert spans.add({device: Span(1, 9, one)}, one) == [two]
+
+
+def test_a_file_is_taken_at_its_word_and_others_are_unfit(batch: Batch) -> None:
+    number, commitment = batch.header.batch_id, batch.commitment
+    found = opened(batch.data_file, number, commitment)
+    assert found.fits
+    assert found.devices.keys() == batch.identities.keys()
+    assert not opened(batch.data_file, number, b"\1" * 26).fits
+    for content, asked in ((b"CCDF" + bytes(9), number), (batch.data_file, number + 1)):
+        with pytest.raises(Unfit):
+            opened(content, asked, b"\1" * 26)
+
+
+def test_a_broken_key_in_a_file_is_no_key(batch: Batch) -> None:
+    """The commitment covers it all the same; what is unknown then can be demanded."""
+    device = next(iter(batch.identities))
+    at = batch.data_file.index(device) + 20
+    broken = batch.data_file[:at] + b"\7" + batch.data_file[at + 1 :]
+    assert device not in opened(broken, batch.header.batch_id, b"\1" * 26).devices
+
+
+def test_evidence_comes_back_as_it_was_sent(batch: Batch) -> None:
+    from eth_abi.abi import encode
+
+    from corechain.protocol.events import EVIDENCE
+
+    dossier = Dossier.of(batch)
+    evidence = Evidence([dossier.reading(1)], [dossier.witness()], b"\1\2")
+    assert evidence_of(encode([EVIDENCE], [evidence.words()])) == evidence
+
+
+def test_a_demand_has_the_id_that_the_contract_gives_it(batch: Batch) -> None:
+    """What the contract says: tests/contracts/anvil/test_inquiries.py compares the subject."""
+    standing = Standing(batch.header.batch_id, batch.commitment, Place.alone(1), 9)
+    ids = {demand_id(Wanted(kind, position_of(2)), standing) for kind in list(Demand)[:2]}
+    assert len(ids) == 2
+    assert all(len(one) == 32 for one in ids)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(None, None), ("0x", None), ("0xzz112233", None), ("0x12345678", "Refused")],
+)
+def test_a_refusal_that_nobody_knows_is_told_from_none(data: str | None, said: str | None) -> None:
+    assert _refusal(NodeRefused("eth_call", 3, "execution reverted", data)) == said
+
+
+def test_what_is_open_or_done_is_not_recorded_again() -> None:
+    assert Sent((State.VOID, State.PENDING)).is_open
+    assert Sent((State.FINAL,)).is_done
+    assert not Sent((State.VOID,)).is_open
+
+
+def test_an_alert_begins_once_and_ends_once() -> None:
+    alerts = ChallengerAlerts(Metrics())
+    alerts.say(FRAUD, "1", "a batch", reason=7)
+    alerts.changed.clear()
+    alerts.say(FRAUD, "1", "a batch", reason=7)
+    assert not alerts.changed.is_set()
+    assert alerts.sentences() == ["challenger: a batch"]
+    for number in range(9):
+        alerts.say(FRAUD, str(number), f"batch {number}")
+    assert alerts.sentences()[-1] == "challenger: and 4 more"
+    alerts.keep(FRAUD, {"3"})
+    assert alerts.sentences() == ["challenger: batch 3"]
+    alerts.end(FRAUD, "3")
+    assert not alerts.standing
+
+
+async def test_alerts_are_posted_under_a_prefix_of_their_own_when_they_were_judged() -> None:
+    alerts = ChallengerAlerts(Metrics())
+    alerts.say(FRAUD, "1", "a batch")
+    rules = ChallengerRules(alerts)
+    assert not (await rules.look({})).found
+    alerts.looked(FRAUD)
+    (found,) = (await rules.look({})).found
+    assert (found.kind, found.key) == (FRAUD, "challenger:1")
+    assert set(rules.after_s()) == set(KINDS)
+
+
+def test_challenges_of_a_lane_are_encoded_for_its_place() -> None:
+    suspect = next(one for seed in range(9) for one in network(Random(seed)))
+    from corechain.protocol.suspects import Accusation
+
+    call = challenge_call(
+        Accusation(Fraud.BROKEN_CHAIN, Evidence(extra=b"\0")),
+        suspect.standing,
+        suspect.dossier.revealed,
+    )
+    assert len(call) % 32 == 4
+    assert LanesView().in_order() == []
