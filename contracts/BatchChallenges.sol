@@ -2,7 +2,7 @@
 pragma solidity 0.8.37;
 
 import { DeviceEvidence } from "./DeviceEvidence.sol";
-import { BatchHeader, Revealed } from "./interfaces/BatchTypes.sol";
+import { BatchHeader, Receipt, Revealed } from "./interfaces/BatchTypes.sol";
 import {
     Accused,
     Demand,
@@ -14,9 +14,13 @@ import {
 } from "./interfaces/IBatchChallenges.sol";
 import { IDataBatches } from "./interfaces/IDataBatches.sol";
 import { IDeviceRegistry } from "./interfaces/IDeviceRegistry.sol";
+import { IDisputes } from "./interfaces/IDisputes.sol";
+import { ILaneBonds } from "./interfaces/ILaneBonds.sol";
 import { BatchHeaders } from "./libraries/BatchHeaders.sol";
 import { InvalidProof } from "./libraries/PositionalTree.sol";
+import { Receipts } from "./libraries/Receipts.sol";
 import { Reports } from "./libraries/Reports.sol";
+import { InvalidSignature, Signatures } from "./libraries/Signatures.sol";
 import { StatisticsPath } from "./libraries/StatisticsPath.sol";
 
 /// @title The judge of disputes about batches
@@ -42,13 +46,28 @@ contract BatchChallenges is DeviceEvidence {
         returns (bytes32)
     {
         if (kind != Demand.Source && kind != Demand.Registration) {
-            if (evidence.extra.length != 4) revert MalformedEvidence();
+            // A receipt's report is no piece of this batch.
+            if (kind == Demand.Receipt || evidence.extra.length != 4) revert MalformedEvidence();
             return bytes32(uint256(uint32(bytes4(evidence.extra))));
         }
         Revealed calldata batch = _revealed(commitment, evidence);
         if (kind == Demand.Source) return keccak256(_reading(batch, _shown(evidence, 0)));
         bytes calldata report = _wellFormedReport(batch, _shown(evidence, 0));
         return _registrationOf(Reports.deviceOf(report), committedAt);
+    }
+
+    /// @inheritdoc IBatchChallenges
+    function requireReceipt(Receipt calldata receipt, bytes calldata signature, Evidence calldata evidence)
+        external
+        view
+        returns (address signer, bytes32 subject)
+    {
+        Shown calldata shown = _shown(evidence, 0);
+        _requireIn(receipt.root, receipt.count, shown);
+        _requireReportNow(shown.content, evidence.extra);
+        if (signature.length != 64) revert InvalidSignature();
+        signer = Signatures.recover(Receipts.digest(receipt, msg.sender), signature);
+        return (signer, bytes32(uint256(Reports.placeOf(shown.content))));
     }
 
     /// @inheritdoc IBatchChallenges
@@ -84,6 +103,7 @@ contract BatchChallenges is DeviceEvidence {
         returns (bool)
     {
         if (kind == Demand.Registration) return _wasRegistered(subject, evidence.extra);
+        if (kind == Demand.Receipt) return _keepsReceipt(commitment, subject, evidence);
         Revealed calldata batch = _revealed(commitment, evidence);
         if (kind == Demand.Source) return _isSource(batch, subject, evidence);
         uint256 count = kind == Demand.Report ? batch.header.reportCount : batch.header.readingCount;
@@ -263,7 +283,39 @@ contract BatchChallenges is DeviceEvidence {
             && bytes19(observed) == _observation(report, evidence.extra);
     }
 
-    // ----------------------------------------------------------------------------------------------- registry
+    /// @dev Signed by the device, or a forged report in a lane that is given up for it would answer for a sequence for ever; of a bond
+    /// that stands, or a batch that was shown to be a fraud would. Another content of the sequence is the device's own fault.
+    function _keepsReceipt(bytes26 bond, bytes32 subject, Evidence calldata evidence)
+        private
+        view
+        returns (bool)
+    {
+        if (evidence.shown.length == 0) return _isExcused(bond, subject);
+        if (evidence.witnesses.length != 1) revert MalformedEvidence();
+        Witness calldata witness = evidence.witnesses[0];
+        _requireStanding(witness);
+        bytes calldata report = _wellFormedReport(witness.batch, _shown(evidence, 0));
+        return Reports.placeOf(report) == uint256(subject) && _isItsDevices(report, evidence.extra);
+    }
+
+    function _requireStanding(Witness calldata witness) private view {
+        bytes26 commitment = BatchHeaders.commitmentOf(witness.batch);
+        uint40 committedAt =
+            IDataBatches(msg.sender).requireCommitted(witness.batchId, commitment, witness.place);
+        ILaneBonds.Bond memory bond = ILaneBonds(msg.sender).bondOf(uint16(witness.batchId >> 32));
+        if (bond.amount == 0 || committedAt < bond.since) revert IDisputes.NoBond(witness.batchId);
+    }
+
+    /// @dev A report of a revoked device would be a fault in a batch, and who was stopped by the admin commits no more. Of a bond that is
+    /// gone nobody is excused: the fee goes back to who demanded.
+    // slither-disable-next-line incorrect-equality (which bond it is, not how much of something)
+    function _isExcused(bytes26 bond, bytes32 subject) private view returns (bool) {
+        if (_isRevoked(address(uint160(uint256(subject) >> 64)))) return true;
+        (uint16 lane, uint40 since) = (uint16(bytes2(bond)), uint40(uint208(bond) >> 152));
+        ILaneBonds.Bond memory present = ILaneBonds(msg.sender).bondOf(lane);
+        bool isThere = present.amount != 0 && present.since == since;
+        return isThere && ILaneBonds(msg.sender).assigneeOf(lane) == address(0);
+    }
 
     // -------------------------------------------------------------------------------------- parts of evidence
 

@@ -3,6 +3,7 @@ pragma solidity 0.8.37;
 
 import { Disputes } from "./Disputes.sol";
 import { LaneBonds } from "./LaneBonds.sol";
+import { ReceiptDemands } from "./ReceiptDemands.sol";
 import { BatchHeader, Key, Place, Reading, Revealed, Statistics } from "./interfaces/BatchTypes.sol";
 import { IBatchChallenges } from "./interfaces/IBatchChallenges.sol";
 import { IDataBatches } from "./interfaces/IDataBatches.sol";
@@ -12,7 +13,7 @@ import { StatisticsTree } from "./libraries/StatisticsTree.sol";
 
 /// @title Commitments to batches of readings
 /// @notice One word a batch, or a group of batches, in a ring: a slot that is used again costs 5,000 gas, a new one 22,100.
-contract DataBatches is IDataBatches, Disputes {
+contract DataBatches is IDataBatches, ReceiptDemands {
     /// @notice Words of a lane that can be proven directly.
     uint256 public constant RING_SIZE = 8192;
 

@@ -7,7 +7,7 @@ import { IDeviceRegistry } from "./interfaces/IDeviceRegistry.sol";
 import { FleetTree } from "./libraries/FleetTree.sol";
 import { InvalidProof } from "./libraries/PositionalTree.sol";
 import { Reports } from "./libraries/Reports.sol";
-import { Signatures } from "./libraries/Signatures.sol";
+import { InvalidSignature, Signatures } from "./libraries/Signatures.sol";
 
 /// @title What the registry says about the devices of a batch
 abstract contract DeviceEvidence is EvidenceParts {
@@ -38,14 +38,34 @@ abstract contract DeviceEvidence is EvidenceParts {
         address device = Reports.deviceOf(report);
         uint8 keyType = _keyTypeAt(accused.committedAt, device, evidence.extra);
         if (keyType == 0) revert UnknownDevice(device);
-        if (block.chainid != chainId) revert OtherChain(block.chainid);
-        bytes32 digest = registry.hashReport(device, Reports.sequenceOf(report), Reports.observations(report));
-        // Before the key type counts: who can sign for the id is the device, whatever curve a fleet puts it on.
-        bool signed = Signatures.isCompactBy(device, digest, Reports.signature(report));
-        if (signed || keyType != P256) return !signed;
-        (bytes32 x, bytes32 y) = _keyOf(device, evidence.extra);
-        if (!Signatures.hasP256()) revert MissingPrecompile();
-        return !Signatures.isP256By(x, y, digest, Reports.signature(report));
+        return !_isSigned(report, device, keyType == P256, evidence.extra);
+    }
+
+    /// @dev Reverts unless the report can be committed from now on without a fault: by its device, registered, not revoked. A later revocation
+    /// would make a fraud of observations from after it: so none may be of the future.
+    function _requireReportNow(bytes calldata report, bytes calldata who) internal view {
+        if (!Reports.isCanonical(report)) revert MalformedEvidence();
+        address device = Reports.deviceOf(report);
+        if (_isRevoked(device)) revert IDeviceRegistry.RevokedDevice(device);
+        uint8 keyType = _keyTypeAt(block.timestamp, device, who);
+        if (keyType == 0) revert UnknownDevice(device);
+        if (!_isSigned(report, device, keyType == P256, who)) revert InvalidSignature();
+        uint256 latest = block.timestamp + REVOCATION_GRACE;
+        for (uint256 i = 0; i < Reports.countOf(report); ++i) {
+            uint40 observedAt = Reports.observedAt(Reports.observation(report, i));
+            if (observedAt > latest) revert FutureTimestamp(observedAt, latest);
+        }
+    }
+
+    /// @dev Whether the device has signed it, on whichever curve: an id is a key's hash, so that a registry is not asked.
+    function _isItsDevices(bytes calldata report, bytes calldata key) internal view returns (bool) {
+        return _isSigned(report, Reports.deviceOf(report), key.length != 0, key);
+    }
+
+    // slither-disable-next-line unused-return (only the revocation counts)
+    function _isRevoked(address device) internal view returns (bool) {
+        (,,, uint40 revokedAt) = registry.deviceOf(device);
+        return revokedAt != 0;
     }
 
     function _revokedDevice(Accused calldata accused, Evidence calldata evidence)
@@ -77,6 +97,21 @@ abstract contract DeviceEvidence is EvidenceParts {
         uint8 keyType = _keyTypeAt(uint96(uint256(subject)), device, extra);
         if (keyType == P256) _keyOf(device, extra);
         return keyType != 0;
+    }
+
+    function _isSigned(bytes calldata report, address device, bool onP256, bytes calldata key)
+        private
+        view
+        returns (bool)
+    {
+        if (block.chainid != chainId) revert OtherChain(block.chainid);
+        bytes32 digest = registry.hashReport(device, Reports.sequenceOf(report), Reports.observations(report));
+        // Before the key type counts: who can sign for the id is the device, whatever curve a fleet puts it on.
+        bool signed = Signatures.isCompactBy(device, digest, Reports.signature(report));
+        if (signed || !onP256) return signed;
+        (bytes32 x, bytes32 y) = _keyOf(device, key);
+        if (!Signatures.hasP256()) revert MissingPrecompile();
+        return Signatures.isP256By(x, y, digest, Reports.signature(report));
     }
 
     /// @dev The first 64 bytes, if they are the key of the device.

@@ -51,13 +51,9 @@ abstract contract Disputes is IDisputes, LaneBonds {
         (uint40 since, uint40 committedAt) = _requireChallengeable(batchId, commitment, place);
         bytes32 subject = judge.subjectOf(kind, commitment, committedAt, evidence);
         demandId = _demandId(kind, batchId, commitment, subject);
-        if (_demands[demandId].demander != address(0)) revert AlreadyDemanded(demandId);
 
         // Effects
-        uint16 lane = uint16(batchId >> 32);
-        uint40 deadline = uint40(block.timestamp) + answerWindow;
-        _demands[demandId] = OpenDemand(msg.sender, deadline, since, lane);
-        ++_bonds[lane].openDemands;
+        uint40 deadline = _keepDemand(demandId, uint16(batchId >> 32), since);
         emit Demanded(demandId, batchId, kind, commitment, subject, deadline);
 
         // Interactions
@@ -114,6 +110,22 @@ abstract contract Disputes is IDisputes, LaneBonds {
         virtual
         returns (uint40 committedAt);
 
+    /// @dev Reverts AlreadyDemanded.
+    function _keepDemand(bytes32 demandId, uint16 lane, uint40 since) internal returns (uint40 deadline) {
+        if (_demands[demandId].demander != address(0)) revert AlreadyDemanded(demandId);
+        deadline = uint40(block.timestamp) + answerWindow;
+        _demands[demandId] = OpenDemand(msg.sender, deadline, since, lane);
+        ++_bonds[lane].openDemands;
+    }
+
+    function _demandId(Demand kind, uint48 batchId, bytes26 commitment, bytes32 subject)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encode(kind, batchId, commitment, subject));
+    }
+
     /// @dev A batch from before the lane's bond was answered for by another one. Reverts also as `requireCommitted` does.
     function _requireChallengeable(uint48 batchId, bytes26 commitment, Place calldata place)
         private
@@ -138,13 +150,5 @@ abstract contract Disputes is IDisputes, LaneBonds {
     function _answersFor(OpenDemand memory open) private view returns (bool) {
         Bond memory bond = _bonds[open.lane];
         return bond.amount != 0 && bond.since == open.since;
-    }
-
-    function _demandId(Demand kind, uint48 batchId, bytes26 commitment, bytes32 subject)
-        private
-        pure
-        returns (bytes32)
-    {
-        return keccak256(abi.encode(kind, batchId, commitment, subject));
     }
 }

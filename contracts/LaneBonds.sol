@@ -73,14 +73,20 @@ abstract contract LaneBonds is ILaneBonds {
         // Checks
         Bond storage bond = _bonds[lane];
         if (bond.amount == 0 || bond.exitAt != 0) revert NotBonded(lane);
-        bool concerned = msg.sender == _submitters[lane] || msg.sender == bond.funder || msg.sender == admin;
-        if (!concerned) revert NotConcerned(lane, msg.sender);
+        bool isItsOwn = msg.sender == _submitters[lane] || msg.sender == bond.funder;
+        if (!isItsOwn && msg.sender != admin) revert NotConcerned(lane, msg.sender);
 
         // Effects
         // One second more: a batch of this very block can be challenged for the whole window.
         bond.exitAt = uint40(block.timestamp) + challengeWindow + 1;
         delete _submitters[lane];
         emit LaneClosed(lane, bond.exitAt);
+        if (!isItsOwn) {
+            // Stopped by somebody else it cannot commit what its receipts promise, and no role may take a bond by that:
+            // with nobody named for it, the lane's bond answers for no receipt.
+            delete assigneeOf[lane];
+            emit LaneAssigned(lane, address(0));
+        }
     }
 
     /// @inheritdoc ILaneBonds

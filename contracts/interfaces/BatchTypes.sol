@@ -48,6 +48,15 @@ struct Place {
     bytes26[] path;
 }
 
+/// @notice A promise that the reports under `root` are in a batch by `commitBy` (seconds). Source: docs/protocol.md, "Receipts".
+struct Receipt {
+    uint16 lane;
+    uint40 since; // of the bond that answers for it
+    uint40 commitBy;
+    bytes26 root; // plain tree over the reports of a frame
+    uint32 count; // of them
+}
+
 /// @notice Of the values of a range, in the metric's scaled units. With count 0 the others are 0.
 struct Statistics {
     uint32 count;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity >=0.8.20 <0.9.0;
 
-import { Place, Revealed } from "./BatchTypes.sol";
+import { Place, Receipt, Revealed } from "./BatchTypes.sol";
 
 /// @notice What can be wrong with a batch and shown in one step.
 enum Fraud {
@@ -25,7 +25,8 @@ enum Demand {
     Reading, // the reading at a position
     Source, // the report that a reading comes from
     Registration, // that a report's device was registered when the batch was committed, and its key on P-256
-    Statistics // the way down the statistics tree to the reading at a position
+    Statistics, // the way down the statistics tree to the reading at a position
+    Receipt // a report that a receipt promises to be in a batch: only by `demandReceipt`
 }
 
 /// @notice A leaf with its place in a tree.
@@ -78,6 +79,8 @@ interface IBatchChallenges {
     error OtherChain(uint256 chainId);
     /// @notice The device was registered in time, on a curve on which a signature tells the key: nothing to demand.
     error Registered(address device, uint40 registeredAt);
+    /// @notice An observation of a promised report is later than now and the grace of a revocation: committing it could become a fraud.
+    error FutureTimestamp(uint40 observedAt, uint256 latest);
     /// @notice The evidence does not answer the demand.
     error NotAnAnswer();
 
@@ -102,10 +105,22 @@ interface IBatchChallenges {
         view
         returns (bytes32 subject);
 
+    /// @notice Who signed a receipt, and what a demand for its report is about: device (20 bytes) ‖ sequence (8), the low 28 bytes.
+    /// Reverts unless the report is under the receipt's root, signed by its device, of no future, and the device registered and not revoked now.
+    /// @dev The receipt is for the calling DataBatches, on this chain.
+    /// @param signature 64 bytes (EIP-2098, low-s)
+    /// @param evidence the report; –; *who* as at `requireFraud`
+    function requireReceipt(Receipt calldata receipt, bytes calldata signature, Evidence calldata evidence)
+        external
+        view
+        returns (address signer, bytes32 subject);
+
     /// @notice Reverts unless the evidence answers the demand.
     /// @param evidence Report, Reading: the leaf, well formed, or nothing when the batch ends before the position. Statistics: the same, and
     /// `extra` is the path as for WrongLeaf. Source: the report, then the reading; `extra` is the index of the observation (2 bytes). All with
-    /// the batch as witness. Registration: `extra` is *who* as at `requireFraud`, with the key if it is one on P-256.
+    /// the batch as witness. Registration: `extra` is *who* as at `requireFraud`, with the key if it is one on P-256. Receipt (`commitment` is lane 2 ‖
+    /// since 5 ‖ zeros): a report of this device and sequence that the device has signed, its batch, of a bond that still stands, with its place, as witness, and x ‖ y as
+    /// `extra` on P-256; or nothing at all, when the device is revoked now, or the admin has closed the lane.
     function requireAnswer(Demand kind, bytes26 commitment, bytes32 subject, Evidence calldata evidence)
         external
         view;

@@ -58,7 +58,8 @@ interface ILaneBonds {
     /// admin; the caller gets it back in the end.
     function bondLane(uint16 lane) external;
 
-    /// @notice Ends an active lane. Its submitter, who paid the bond, or the admin.
+    /// @notice Ends an active lane. Its submitter, who paid the bond, or the admin. If the admin is neither of the others, the submitter is
+    /// no longer named, and the bond answers for no receipt: it could not keep any.
     function closeLane(uint16 lane) external;
 
     /// @notice Pays a closed lane's bond back to who paid it in. Anyone may call.

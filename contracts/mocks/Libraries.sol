@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import { BatchHeader, Key, Statistics } from "../interfaces/BatchTypes.sol";
+import { BatchHeader, Key, Receipt, Statistics } from "../interfaces/BatchTypes.sol";
 import { BatchHeaders } from "../libraries/BatchHeaders.sol";
 import { Eip712 } from "../libraries/Eip712.sol";
 import { PositionalTree } from "../libraries/PositionalTree.sol";
+import { Receipts } from "../libraries/Receipts.sol";
 import { StatisticsTree } from "../libraries/StatisticsTree.sol";
 
 /// @title The pure libraries, many cases a call: to be compared with their Python twins. Tests only.
@@ -77,6 +78,17 @@ contract Libraries {
             found[i] = StatisticsTree.verify(
                 one.root, one.count, one.low, one.high, one.from, one.to, one.leaves, one.nodes
             );
+        }
+    }
+
+    function receipts(Receipt[] calldata cases, address batches)
+        external
+        view
+        returns (bytes32[] memory found)
+    {
+        found = new bytes32[](cases.length);
+        for (uint256 i = 0; i < cases.length; ++i) {
+            found[i] = Receipts.digest(cases[i], batches);
         }
     }
 

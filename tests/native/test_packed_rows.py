@@ -21,6 +21,7 @@ from support.fake_chain import encoded
 from support.sent_logs import body_of
 
 from corechain.protocol import events as e
+from corechain.protocol.receipt_events import ReceiptDemanded, ReceiptSignerDismissed
 from corechain.service.database import migrate
 from corechain.service.known_chain import Final
 from corechain.service.log_table import LogTable
@@ -38,7 +39,10 @@ PACKED = (
     e.Deposited, e.VoucherClaimed, e.Redeemed, e.Refunded, e.WithdrawInitiated, e.WithdrawFinalized,
 )  # fmt: skip
 """Whose rows are made natively."""
-OTHERS = (e.Transfer, e.Settled, e.LaneClosed, e.RootVetoed, e.BatchCommitted, e.StateChannelClosed)
+OTHERS = (
+    e.Transfer, e.Settled, e.LaneClosed, e.RootVetoed, e.BatchCommitted, e.StateChannelClosed,
+    ReceiptSignerDismissed, ReceiptDemanded,
+)  # fmt: skip
 """Of these no row is made, or by the reference."""
 _NUMBERS = {8: 255, 16: 2**16 - 1, 40: 2**40 - 1}
 
@@ -55,6 +59,8 @@ def _value(random: Random, type_name: str) -> Any:
         bits = int(type_name.removeprefix("uint"))
         top = (1 << bits) - 1
         return random.choice((0, 1, 9999, 10_000, 10**8, top, random.randrange(top))) & top
+    if type_name == "bytes":
+        return random.randbytes(random.randrange(300))
     size = 20 if type_name == "address" else int(type_name.removeprefix("bytes"))
     return bytes(size) if random.random() < 0.3 else random.randbytes(size)
 

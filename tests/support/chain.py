@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from corechain.devnet.servers import rpc
 from support.processes import PATIENCE_S
@@ -26,3 +27,21 @@ def mined_later(url: str) -> Iterator[None]:
     finally:
         rpc(url, "evm_setAutomine", True)
         rpc(url, "evm_mine")
+
+
+@dataclass(frozen=True)
+class AnvilClock:
+    """The time of a chain, in seconds, and what it counts."""
+
+    url: str
+
+    @property
+    def now(self) -> int:
+        return int(rpc(self.url, "eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+
+    def pass_time(self, seconds: int) -> None:
+        rpc(self.url, "evm_increaseTime", seconds)
+        rpc(self.url, "evm_mine")
+
+    def transactions_of(self, address: str) -> int:
+        return int(rpc(self.url, "eth_getTransactionCount", address, "latest"), 16)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from corechain.answers import Part, ProvenReading
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of
-from corechain.node import ChainUnavailable, NodeRefusal
+from corechain.node import ChainUnavailable
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import InvalidValue, ProtocolError, UnknownDevice
 from corechain.protocol.events import FleetEnrolled
@@ -18,8 +18,9 @@ from corechain.protocol.redemption import Redemption, pack_redemptions
 from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.statistics import Statistics
 from corechain.protocol.values import U128_MAX, OctetsLike, address, items, octets, one_of, whole
-from corechain.reader import ChainReader
-from corechain.transactions import Receipt, Sender, TransactionPending
+from corechain.receipt_calls import ReceiptCalls
+from corechain.transactions import Receipt, TransactionPending
+from corechain.writer import require_account
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -56,66 +57,22 @@ def _key_tuple(key: bytes) -> tuple[object, ...]:
     )
 
 
-def _require_account(account: object) -> None:
-    if not hasattr(account, "address") or not hasattr(account, "sign_transaction"):
-        right = "takes an account that signs; account_from_key makes one"
-        raise InvalidValue("account", account, right)
-
-
 def _joined(keys: object) -> bytes:
     given = items("keys", keys, object, "takes public keys of 64 bytes")
     return b"".join(octets(f"keys[{index}]", key, 64) for index, key in enumerate(given))
 
 
 @dataclass
-class Chain(ChainReader):
+class Chain(ReceiptCalls):
     """The contracts of one deployment behind one node. Blocking; not for a service's hot path.
 
     Threads may share it, and it works after a fork. Every method raises ChainUnavailable when the
     node gives no usable answer, WrongChain when it serves another chain or none of the contracts.
     """
 
-    _sender: Sender = field(init=False, repr=False)
     _fleet_devices: dict[DeviceId, tuple[bytes, int]] = field(
         init=False, repr=False, default_factory=dict
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._sender = Sender(self._node)
-
-    def send(
-        self, account: "LocalAccount", contract: str, function: str, *arguments: object
-    ) -> Receipt:
-        """A transaction, waited for. Raises the contract's error by its own name, InvalidValue for
-        arguments that do not fit, TransactionPending when it was sent and is not mined.
-
-        For people and scripts. Services keep a journal of intents instead (relayer's submitter).
-        """
-        called = function_of(contract, function, len(arguments))
-        return self._send(account, contract, function, called.encode(arguments))
-
-    def send_packed(
-        self, account: "LocalAccount", contract: str, function: str, packed: bytes
-    ) -> Receipt:
-        """The same for a function that reads packed bytes behind its selector (no arguments)."""
-        given = one_of("packed", packed, bytes, "takes packed bytes")
-        data = function_of(contract, function, 0).selector + given
-        return self._send(account, contract, function, data)
-
-    def _send(self, account: "LocalAccount", contract: str, function: str, data: bytes) -> Receipt:
-        to = self.deployment.address(contract)
-        _require_account(account)
-        _ = self.node  # on the right chain: else a transaction would pay for nothing
-        try:
-            receipt = self._sender.send(account, to, data)
-        except NodeRefusal as refusal:
-            raise self._reverted(refusal) from refusal
-        if receipt["status"] != 1:
-            raise Reverted(
-                f"{contract}.{function} in transaction 0x{receipt['transactionHash'].hex()}"
-            )
-        return receipt
 
     def prove_reading(self, proven: ProvenReading) -> None:
         """Asks the contract itself whether a reading is in its batch. Raises InvalidProof."""
@@ -321,7 +278,7 @@ class Chain(ChainReader):
         The account is on the receiver's side of all of them. Raises MalformedRows.
         """
         rows = items("rows", rows, Redemption, "takes Redemptions")
-        _require_account(account)
+        require_account(account)
         packed = pack_redemptions(rows, bytes.fromhex(account.address[2:]))
         return self.send_packed(account, "PaymentChannels", "redeemGroupsBrief", packed)
 

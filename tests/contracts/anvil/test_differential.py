@@ -19,6 +19,7 @@ from corechain.protocol.eip712 import Domain
 from corechain.protocol.hashing import hash26, keccak
 from corechain.protocol.merkle import MerkleTree
 from corechain.protocol.reading import DeviceId, Reading
+from corechain.protocol.receipts import Receipt, batches_domain
 from corechain.protocol.statistics import StatisticsTree, locate, verify_range
 
 SCALE = int(os.environ.get("CORECHAIN_DIFFERENTIAL", "1"))
@@ -134,3 +135,18 @@ def test_digests(libraries: Contract, dice: random.Random) -> None:
         domain = Domain(name, "1", libraries.w3.eth.chain_id, contract)
         found = libraries.functions.digests(keccak(name.encode()), cases).call()
         assert found == [domain.digest(case) for case in cases]
+
+
+def test_receipts(libraries: Contract, dice: random.Random) -> None:
+    batches = dice.randbytes(20)
+    domain = batches_domain(libraries.w3.eth.chain_id, batches)
+
+    def case() -> Receipt:
+        times = dice.randrange(2**40), dice.randrange(2**40)
+        count = dice.randrange(1, 2 ** dice.randint(1, 32))
+        return Receipt(dice.randrange(2**16), *times, dice.randbytes(26), count)
+
+    for cases in chunks(5_000, case):
+        words = [one.words() for one in cases]
+        found = libraries.functions.receipts(words, Web3.to_checksum_address(batches)).call()
+        assert found == [one.digest(domain) for one in cases]

@@ -4,7 +4,8 @@ given the deployed contracts
   ├── devices on both curves register; a batch is committed; readings and ranges are proven
   ├── a reward root waits, can be vetoed, pays, and the next pays the difference
   ├── a payment channel is opened, vouchers are redeemed together, the payer leaves
-  └── a state channel is challenged, answered and paid; or closed at once by a relayer
+  ├── a state channel is challenged, answered and paid; or closed at once by a relayer
+  └── a report that a gateway promised is demanded, committed late and shown
 """
 
 import ape
@@ -22,9 +23,18 @@ from corechain.protocol.channel import (
     state_domain,
 )
 from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
+from corechain.protocol.evidence import Demand, Dossier, Evidence, Shown
 from corechain.protocol.hashing import ZERO26
 from corechain.protocol.keys import P256Key, Secp256k1Key
 from corechain.protocol.reading import Observation, Reading, Report, SignedReport, pack_key
+from corechain.protocol.receipts import (
+    Receipt,
+    ReportReceipt,
+    batches_domain,
+    plain_tree,
+    receipt_commitment,
+    receipt_subject,
+)
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.statistics import locate, verify_range
 
@@ -191,3 +201,31 @@ def test_a_relayer_closes_with_both_signatures(contract, accounts, chain_id):
     before = token.balanceOf(accounts[9])
     channels.close(terms, 400, key_of(0).sign(digest), key_of(9).sign(digest), sender=accounts[5])
     assert token.balanceOf(accounts[9]) == before + 600
+
+
+def test_a_report_that_was_promised_is_demanded_and_shown(contract, accounts, chain, chain_id):
+    registry, batches, token = map(contract, ("DeviceRegistry", "DataBatches", "CoreToken"))
+    submitter, holder = accounts[1], accounts[0]
+    key, gateway = Secp256k1Key(bytes(31) + b"\x43"), Secp256k1Key(bytes(31) + b"\x44")
+    device, domain = key.identity.device, registry_domain(chain_id, raw(registry))
+    activation = key.sign(activation_digest(domain, device, raw(holder)))
+    registry.register(device, holder, 1, bytes(32), bytes(32), activation, sender=holder)
+    report = Report.of(device, 1, [Observation(1, CELL, START, 200)])
+    signed = SignedReport(report, key.sign(report_digest(domain, report)))
+    batches.nameReceiptSigner(0, gateway.identity.device, sender=submitter)
+    since, tree = batches.bondOf(0)[2], plain_tree([b"another", signed.pack()])
+    receipt = Receipt(0, since, chain.pending_timestamp, tree.root, tree.count)
+    promise = receipt.sign(batches_domain(chain_id, raw(batches)), gateway)
+    made = ReportReceipt.unpack(promise.pack() + tree.tail(1))
+    chain.mine(timestamp=receipt.commit_by + 1)
+    token.approve(batches, batches.demandFee(), sender=holder)
+    shown = Evidence([Shown(1, signed.pack(), made.siblings)])
+    given = receipt.words(), promise.signature, shown.words()
+    batches.demandReceipt(*given, sender=holder)
+    origin = Origin(2, ZERO26, ZERO26, chain_id, raw(registry))
+    batch = seal(origin, [signed], {device: key.identity}, {})
+    batches.commit(2, batch.commitment, sender=submitter)
+    answer = Dossier.of(batch).inclusion(0).words()
+    what = 0, receipt_commitment(0, since), receipt_subject(device, 1)
+    batches.answer(int(Demand.RECEIPT), *what, answer, sender=submitter)
+    assert batches.bondOf(0)[4] == 0

@@ -13,6 +13,7 @@ interface Vm {
     function addr(uint256 key) external pure returns (address);
     function assume(bool condition) external pure;
     function chainId(uint256 id) external;
+    function deployCode(string calldata artefact, bytes calldata arguments) external returns (address);
     function deal(address account, uint256 amount) external;
     function etch(address place, bytes calldata code) external;
     function expectEmit(address emitter) external;

@@ -2,11 +2,9 @@
 pragma solidity 0.8.37;
 
 import { Test } from "./Base.sol";
-import { BatchChallenges } from "../../../contracts/BatchChallenges.sol";
 import { DataBatches } from "../../../contracts/DataBatches.sol";
 import { DeviceRegistry } from "../../../contracts/DeviceRegistry.sol";
 import { Place } from "../../../contracts/interfaces/BatchTypes.sol";
-import { IBatchChallenges } from "../../../contracts/interfaces/IBatchChallenges.sol";
 import { MintableToken } from "../../../contracts/mocks/Tokens.sol";
 
 /// Registry, judge, batches, and lanes that are bonded by this contract.
@@ -26,11 +24,17 @@ abstract contract BatchFixture is Test {
     function _deploy() internal {
         vm.warp(START);
         token = new MintableToken();
-        registry = new DeviceRegistry(address(this));
-        IBatchChallenges judge = new BatchChallenges(registry);
-        batches = new DataBatches(address(this), address(token), BOND, FEE, WINDOW, ANSWER, judge);
+        registry = DeviceRegistry(_make("DeviceRegistry.sol:DeviceRegistry", abi.encode(address(this))));
+        address judge = _make("BatchChallenges.sol:BatchChallenges", abi.encode(registry));
+        bytes memory terms = abi.encode(address(this), token, BOND, FEE, WINDOW, ANSWER, judge);
+        batches = DataBatches(_make("DataBatches.sol:DataBatches", terms));
         token.mint(address(this), type(uint128).max);
         token.approve(address(batches), type(uint256).max);
+    }
+
+    /// From the artefact: with `new`, the compiler optimises the whole contract once more for every test that has one.
+    function _make(string memory artefact, bytes memory arguments) internal returns (address) {
+        return vm.deployCode(artefact, arguments);
     }
 
     function _activate(uint16 lane, address submitter) internal {

@@ -46,6 +46,8 @@ class Demand(IntEnum):
     SOURCE = 2
     REGISTRATION = 3
     STATISTICS = 4
+    RECEIPT = 5
+    """A report that a receipt promised: only by `demandReceipt` (docs/protocol.md)."""
 
 
 class Link(IntEnum):
@@ -165,6 +167,14 @@ class Dossier:
         """Of the batch that its header names, committed alone unless told otherwise."""
         number = self.header.batch_id
         return Witness(number, self.revealed, place or Place.alone(number))
+
+    def inclusion(
+        self, position: int, place: Place | None = None, public_key: bytes | None = None
+    ) -> Evidence:
+        """What answers for a receipt: the report at a position, signed by its device. The key is
+        needed on P-256 only."""
+        shown, witness = self.report(position), self.witness(place)
+        return Evidence([shown], [witness], public_key or b"")
 
     def statistics_path(self, level: int, index: int) -> bytes:
         """From the top down to the children of the node at `level` ≥ 1, or to the leaf at 0."""

@@ -23,6 +23,7 @@ from corechain.protocol.events import (
     Event,
 )
 from corechain.protocol.hashing import keccak
+from corechain.protocol.receipt_events import RECEIPT_EVENTS
 
 WORD = 32
 BYTES, LIST = "bytes", "bytes32[]"
@@ -214,7 +215,7 @@ def _layout(kind: type[Event]) -> Layout:
 @cache
 def layouts() -> dict[bytes, Layout]:
     """Of all events, by topic0."""
-    return {topic_of(kind): _layout(kind) for kind in EVENTS}
+    return {topic_of(kind): _layout(kind) for kind in (*EVENTS, *RECEIPT_EVENTS)}
 
 
 def layout_of(topics: Sequence[bytes]) -> Layout | None:

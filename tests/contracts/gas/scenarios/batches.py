@@ -9,9 +9,17 @@ from web3 import Web3
 
 from corechain.protocol.archive import Group
 from corechain.protocol.batch import RING_SIZE
-from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, position_of
+from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, Shown, position_of
 from corechain.protocol.hashing import keccak
 from corechain.protocol.reading import pack_key
+from corechain.protocol.receipts import (
+    Receipt,
+    ReportReceipt,
+    batches_domain,
+    plain_tree,
+    receipt_commitment,
+    receipt_subject,
+)
 from corechain.protocol.statistics import locate
 
 READINGS, MONTH, DEVICES = 16_384, 744, 22
@@ -19,7 +27,8 @@ READINGS, MONTH, DEVICES = 16_384, 744, 22
 
 def measure(bench: Bench) -> Measured:
     stage = build_stage(bench)
-    return _commits(stage) | _proofs(stage) | _disputes(stage)
+    # Receipts last: what others cost depends on the slots that are in use.
+    return _commits(stage) | _proofs(stage) | _disputes(stage) | _receipts(stage)
 
 
 def _commits(stage: Stage) -> Measured:
@@ -130,3 +139,39 @@ def _way_down(stage: Stage, dossier: Dossier, at: int) -> Any:
     path = dossier.statistics_path(0, at)
     evidence = Evidence([dossier.reading(at)], [dossier.witness()], path)
     return stage.answer(Demand.STATISTICS, dossier, at.to_bytes(32, "big"), evidence)
+
+
+def _receipts(stage: Stage) -> Measured:
+    """A frame of 1,024 reports, of which one is demanded; its batch has 64."""
+    bench, call, lane = stage.bench, stage.batches.functions, 3
+    stage.bond(lane)
+    gateway, key = bench.account("gateway").key, bench.account("device 0").key
+    names = [Web3.to_checksum_address(bench.account(n).raw) for n in ("other", "gateway")]
+    named = [bench.send(stage.submitter, call.nameReceiptSigner(lane, name)) for name in names]
+    reports = stage.reports(key, range(64))
+    frame = plain_tree([*(b"%d" % n for n in range(960)), *reports])
+    since = int(call.bondOf(lane).call()[2])
+    receipt = Receipt(lane, since, bench.now, frame.root, frame.count)
+    domain = batches_domain(bench.chain_id, bytes.fromhex(stage.batches.address[2:]))
+    signed = receipt.sign(domain, gateway)
+    made = ReportReceipt.unpack(signed.pack() + frame.tail(1000))
+    shown = Evidence([Shown(1000, reports[40], made.siblings)])
+    demand = call.demandReceipt(receipt.words(), signed.signature, shown.words())
+    dossier = draft(lane << 32 | 1, readings(key, range(64)), reports)
+    stage.commit(dossier)
+    demanded = bench.send(stage.challenger, demand)
+    what = lane << 32, receipt_commitment(lane, since), receipt_subject(key.identity.device, 40)
+    answer = call.answer(Demand.RECEIPT, *what, dossier.inclusion(40).words())
+    answered = bench.send(stage.submitter, answer)
+    dismissed = bench.send(stage.submitter, call.dismissFromReceipts(lane, names[1]))
+    bench.send(stage.challenger, demand)
+    device = Web3.to_checksum_address(key.identity.device)
+    bench.send(stage.challenger, stage.registry.functions.revoke(device))
+    excuse = call.answer(Demand.RECEIPT, *what, Evidence().words())
+    return {
+        "receipt_signer_name": named[1],
+        "receipt_signer_dismiss": dismissed,
+        "receipt_demand": demanded,
+        "receipt_answer": answered,
+        "receipt_excuse": bench.send(stage.submitter, excuse),
+    }
