@@ -10,17 +10,22 @@ given a process that does not name the new shards
   └── it writes nothing from the first step on, and reads rightly until the switch, then not at all
 given a move that was begun
   └── it can be taken back until the switch, and begun again
+given the command
+  └── it does all of it, says how far it is, and has nothing to do when it is run again
 """
 
 import asyncio
+import json
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
+from support.command import corechain
 from support.databases import Databases
 
 from corechain.protocol.reading import Reading
@@ -312,3 +317,35 @@ async def test_a_move_is_taken_back_before_the_switch_and_not_after(
 
 def replace_shards(index: Divided, shards: Shards) -> Divided:
     return Divided(index.url, index.pool, shards)
+
+
+async def test_the_command_adds_shards_and_says_how_far_it_is(
+    database: str, shard_urls: list[str], tmp_path: Path
+) -> None:
+    moves = HERE[2]
+    async with divided_index(database, shard_urls[:2]) as index:
+        await index.keep(1, readings_of(moves, 10))
+    names = ("DeviceRegistry", "DataBatches", "CoreToken", "PaymentChannels", "StateChannels")
+    contracts = {name: {"address": "0x" + "07" * 20, "block": 1} for name in names}
+    manifest = tmp_path / "31337.json"
+    manifest.write_text(json.dumps({"chain_id": 31337, "contracts": contracts}))
+    settings = {
+        "INDEXER_RPC_URL": "http://127.0.0.1:9",
+        "INDEXER_DEPLOYMENT": str(manifest),
+        "INDEXER_DATABASE_URL": database,
+        "INDEXER_REDIS_URL": "redis://127.0.0.1:9/0",
+        "INDEXER_DATA_URLS": "http://127.0.0.1:9/{commitment}",
+        "INDEXER_SHARD_URLS": " ".join(shard_urls),
+    }
+    added, again = [
+        await asyncio.to_thread(corechain, "indexer", "shards", "add", *words, changes=settings)
+        for words in ((), ("--abort",))
+    ]
+    assert (added.returncode, again.returncode) == (0, 0), added.stderr + again.stderr
+    told = added.stdout.splitlines()
+    assert [line for line in told if ":" not in line] == ["copy", "switch", "clean", "done"]
+    assert any(line.startswith("copy: shard 0 to shard 2") for line in told)
+    assert again.stdout.splitlines() == ["nothing to do"]
+    async with divided_index(database, shard_urls) as index:
+        assert index.shards.count == 4
+        assert await times_of(index, moves) == [10]

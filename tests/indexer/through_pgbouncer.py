@@ -5,20 +5,24 @@ given a pooler with two connections to the database, and eight clients in each p
   ├── an index that went through it, reorg included, is the one of a fresh index without it
   ├── every path of the API answers
   ├── who asks at the same time gets his own answer, however connections change hands
-  └── the only writer stays the only one
+  ├── the only writer stays the only one
+  └── before a shard it is refused at start, by name
 """
 
 import asyncio
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 
 from corechain.devnet.pgbouncer import PgBouncerServer
 from corechain.devnet.postgres import PostgresServer
 from corechain.service.database import create_pool, writer
-from corechain.service.errors import WriterLockHeld
+from corechain.service.errors import WriterLockHeld, WrongDatabase
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.maintenance import WRITER
+from corechain_indexer.store.shards.databases import Shard
+from corechain_indexer.store.shards.starting import check_shards_at_start
 from indexer.support import World, device_of, driven, get, settings_of
 
 CLIENTS = 200
@@ -108,6 +112,24 @@ async def test_the_writers_lock_is_not_the_poolers_to_give_away(
             with pytest.raises(WriterLockHeld):
                 async with writer(url, WRITER):
                     pass
+
+
+async def test_a_pooler_before_a_shard_is_refused_at_start(
+    database: str, pooler: PgBouncerServer, postgres_server: PostgresServer
+) -> None:
+    """Some questions would find what they have prepared gone, now and then."""
+    said = r"SHARD_URLS, shard 1: a pooler \(PgBouncer\) answers there; name the Postgres behind it"
+    shard = postgres_server.create_database("behind_a_pooler")
+    pooled = pooler.database_url("behind_a_pooler")
+    with pytest.raises(WrongDatabase, match=said):
+        await check_shards_at_start(database, [database, pooled])
+    # Who was away at the start is asked when it is there.
+    late = Shard(1, pooled)
+    with pytest.raises(WrongDatabase, match=said):
+        await late.prepare(uuid4())
+    await late.close()
+    await check_shards_at_start(database, [shard])
+    postgres_server.drop_database("behind_a_pooler")
 
 
 async def test_a_pool_that_does_not_know_of_the_pooler_fails_there(pooled: str) -> None:

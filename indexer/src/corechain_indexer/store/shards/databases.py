@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from asyncpg import Record
     from prometheus_client import Gauge
 
-    from corechain.service.database import Database
+    from corechain.service.database import Conn, Database
     from corechain_indexer.store import Asked
 
 T = TypeVar("T")
@@ -109,6 +109,12 @@ class Shard:
         return self._ready
 
     async def _prepare(self, layout: UUID) -> None:
+        # A connection of its own: the pool is opened once the database is known to be the shard.
+        connection = await connect(self.url)
+        try:
+            await refuse_pooler(connection, self.number)
+        finally:
+            await hang_up(connection)
         try:
             await migrate(self.url, MIGRATIONS)
         except WrongDatabase as error:
@@ -279,6 +285,18 @@ def another_one(number: int, claimed: "Record | None", layout: UUID) -> WrongDat
             "named twice"
         )
     return WrongDatabase(said)
+
+
+async def refuse_pooler(connection: "Conn", number: int) -> None:
+    """Raises WrongDatabase where a pooler is between: it gives each question another session, and
+    what was prepared, or locked, on one is not there on the next. So some would fail, now and then.
+    """
+    # A pooler makes up the process that a client is told to cancel; Postgres says its own.
+    if await connection.fetchval("select pg_backend_pid()") != connection.get_server_pid():
+        raise WrongDatabase(
+            f"SHARD_URLS, shard {number}: a pooler (PgBouncer) answers there; name the Postgres "
+            "behind it"
+        )
 
 
 async def check_divided(main: "Asked", shards: Shards | None) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from corechain.service.database import START_S, asked, check_at_start, connect, hang_up
 from corechain.service.errors import StoreUnavailable, WrongDatabase
 from corechain_indexer.store.shards import MIGRATIONS, SHARD_SQL
-from corechain_indexer.store.shards.databases import another_one, check_layout
+from corechain_indexer.store.shards.databases import another_one, check_layout, refuse_pooler
 
 if TYPE_CHECKING:
     from asyncpg import Record
@@ -27,13 +27,16 @@ async def check_shards_at_start(main_url: str, urls: Sequence[str]) -> None:
     """Changes nothing. Who does not answer now, or has no tables yet, is asked by `Shards.prepare`.
 
     Raises WrongDatabase for a database that is named twice, is another service's, another shard or
-    of another index, and for an index that is divided otherwise.
+    of another index, for a pooler, and for an index that is divided otherwise.
     """
     with suppress(StoreUnavailable, TimeoutError):
         async with asyncio.timeout(START_S), AsyncExitStack() as stack:
             opened = await asyncio.gather(*(_opened(stack, url) for url in (main_url, *urls)))
-            await _check_twice(opened)
             main, *shards = opened
+            for number, shard in enumerate(shards):
+                if shard is not None:
+                    await refuse_pooler(shard, number)
+            await _check_twice(opened)
             await asyncio.gather(*map(_check_owner, range(len(urls)), urls))
             layout = None if main is None else await _layout(main, len(urls))
             for number, shard in enumerate(shards):
