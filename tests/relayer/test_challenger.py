@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import encode
+from support.processes import PATIENCE_S
 from support.provider import Habits, provider
 
 from corechain.devnet.settings import ADMIN_KEY
@@ -35,8 +36,13 @@ from corechain.protocol.hashing import Digest26
 from corechain.protocol.logs import topic_of
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.protocol.statistics import Node, StatisticsTree
+from corechain.service.rpc import Rpc
+from corechain_relayer.challenger.calls import DEMAND_OF, DisputesCalls, expire_call
+from corechain_relayer.challenger.sending import StillTaken
 from corechain_relayer.rewards.command import propose_call
 from corechain_relayer.rewards.epochs import Proposal
+from corechain_relayer.submitter.plan import Attempt, Fees, Intent
+from corechain_relayer.submitter.settled import Moot
 from relayer.challenging import (
     BOND,
     CHALLENGER,
@@ -356,6 +362,7 @@ def test_a_wrong_reward_root_is_vetoed_and_never_for_lack_of_data(
         propose(chain, b"\x01" * 26)
         eventually(lambda: "cannot be recomputed" in run.get("/ready").text)
         assert not vetoed(chain)
+        eventually(lambda: "as many as the stake" in run.get("/ready").text)
         hidden.rename(file)
         eventually(lambda: vetoed(chain) == 1)
         propose(chain, RewardTree({Owner(bytes.fromhex(ADMIN[2:])): POOL}).root)
@@ -379,3 +386,19 @@ def propose(chain: Chain, root: bytes) -> None:
 
 def vetoed(chain: Chain) -> int:
     return len(chain.logs("CoreToken", ["0x" + topic_of(RootVetoed).hex()]))
+
+
+async def test_what_somebody_else_was_first_to_take_is_void_with_the_reason(chain: Chain) -> None:
+    rpc = Rpc(chain.url, PATIENCE_S)
+    still_taken = StillTaken(DisputesCalls(rpc, chain.deployment, b"\1" * 20))
+    target = chain.deployment.address("DataBatches")
+    intent = Intent(1, "expire:01:1", target, expire_call(b"\1" * 32))
+    assert await still_taken(intent) == Moot("the contract says UnknownDemand", at_once=True)
+    # A view: the contract takes it at any time, and what was signed for it came to nothing.
+    asked = Intent(2, "expire:02:1", target, DEMAND_OF + bytes(32))
+    assert await still_taken(asked) is None
+    tried = replace(asked, attempts=(Attempt(bytes(32), 1, b"", Fees(1, 1), 0.0),))
+    assert await still_taken(tried) == Moot(
+        "its transaction came to nothing: it is sent anew", at_once=True
+    )
+    await rpc.close()

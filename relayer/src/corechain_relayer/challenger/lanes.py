@@ -87,6 +87,12 @@ class LanesView:
     def lanes(self) -> set[int]:
         return {lane_of(batch) for batch in self.commits}
 
+    @property
+    def demand_ids(self) -> set[bytes]:
+        """Of all that are open, or were answered."""
+        answered = (one.demand.id for found in self.answers.values() for one in found)
+        return self.open.keys() | set(answered)
+
     def in_order(self) -> list[Commit]:
         """All commitments, oldest first."""
         found = (commit for commits in self.commits.values() for commit in commits)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -34,11 +35,13 @@ from corechain_relayer.challenger.opening import Opened
 from corechain_relayer.challenger.spans import Key
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore, Sent
 from corechain_relayer.following import Follower
+from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.urgency import NO_DEADLINE, Pace
 
 log = structlog.get_logger(__name__)
 
+LONGEST_RETRY_S = 300.0
 EXAMINED_A_ROUND = 32
 """Then demands and deadlines have their turn, however many batches wait after a start."""
 LOST_FIRST = ("NoBond", "UnknownBatch", "UnknownDemand", "AlreadyDemanded", "Registered")
@@ -88,8 +91,13 @@ class Challenger:
     """By batch, found in it."""
     _not_before: dict[Key, float] = field(default_factory=dict)
     _standing: dict[Commit, Standing] = field(default_factory=dict)
-    _asking: set[Key] = field(default_factory=set)
-    _mine: dict[bytes, bool] = field(default_factory=dict)
+    _asking: dict[Key, Opened | None] = field(default_factory=dict)
+    """Batches of which something may have to be demanded, with the file that passes for theirs."""
+    _tries: Counter[Key] = field(default_factory=Counter)
+    _ask_at: dict[Key, float] = field(default_factory=dict)
+    _odd: set[Key] = field(default_factory=set)
+    """Of those being asked: nothing is left to be demanded."""
+    _mine: dict[tuple[bytes, int], bool] = field(default_factory=dict)
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
@@ -107,7 +115,7 @@ class Challenger:
         standing = await self._challengeable(head, books)
         await self._examine(standing, books)
         await self._accuse(standing, sent)
-        await self._inquire(standing, books, head, sent)
+        await self._inquire(standing, head, sent)
         await self._expire(head, sent)
         self._measure(standing, head, sent)
 
@@ -138,7 +146,10 @@ class Challenger:
         if gone:
             self.examiner.drop(gone)
             for batch, commitment in gone:
-                self._not_before.pop((batch, commitment), None)
+                key = (batch, commitment)
+                for kept in (self._not_before, self._ask_at, self._tries):
+                    kept.pop(key, None)
+                self._odd.discard(key)
                 self.follower.view.forget(batch)
 
     async def _placed(self, commit: Commit) -> Standing | None:
@@ -163,10 +174,16 @@ class Challenger:
             done += 1
             file = await self.examiner.file_of(one)
             if file is None or not file.fits:
-                self._not_before[key] = now + self.limits.retry_s
-                self._asking.add(key)
+                self._look_again(key)
+                self._asking[key] = file
                 continue
             await self._judge(one, file, books[lane_of(one.batch_id)])
+
+    def _look_again(self, key: Key) -> None:
+        """Later and later: a file that is missing for a day is not asked for every few seconds."""
+        pause_s = self.limits.retry_s * 2 ** min(self._tries[key], 16)
+        self._tries[key] += 1
+        self._not_before[key] = time.monotonic() + min(LONGEST_RETRY_S, pause_s)
 
     async def _judge(self, one: Standing, file: Opened, book: LaneBook) -> None:
         key = (one.batch_id, one.commitment)
@@ -180,10 +197,10 @@ class Challenger:
         # What is unknown of its devices can be demanded; else there is nothing more to look for.
         inquiry = await self.examiner.inquiry(one, file, self.follower.view, ())
         if inquiry.wanted():
-            self._asking.add(key)
-            self._not_before[key] = time.monotonic() + self.limits.retry_s
+            self._asking[key] = file
+            self._look_again(key)
         else:
-            self._asking.discard(key)
+            self._asking.pop(key, None)
             self.examiner.honest.add(key)
             self.metrics.challenger_examined.inc()
 
@@ -233,27 +250,27 @@ class Challenger:
     async def _inquire(
         self,
         standing: Sequence[Standing],
-        books: dict[int, LaneBook],
         head: Block,
         sent: dict[str, Sent],
     ) -> None:
         """Of batches without a file that fits, when it is time to ask the submitter for it."""
         known = {(one.batch_id, one.commitment): one for one in standing}
-        self._asking &= known.keys()
-        withheld, odd = set[str](), set[str]()
-        for key in sorted(self._asking):
-            if key in self._charges or head.timestamp < (
-                known[key].committed_at + self.limits.patience_s
-            ):
-                continue
-            (withheld if await self._ask(known[key], head, sent) else odd).add(_name(key))
-        self.alerts.keep(WITHHELD, withheld)
-        self.alerts.keep(UNPROVABLE, odd)
+        for key in [key for key in self._asking if key not in known]:
+            del self._asking[key]
+        waited = head.timestamp - self.limits.patience_s
+        due = [k for k in sorted(self._asking) if known[k].committed_at <= waited]
+        due = [key for key in due if key not in self._charges]
+        for key in due:
+            if self._ask_at.get(key, 0.0) <= time.monotonic():
+                self._ask_at[key] = time.monotonic() + self.limits.retry_s
+                (self._odd.discard if await self._ask(known[key], sent) else self._odd.add)(key)
+        self.alerts.keep(WITHHELD, {_name(key) for key in due if key not in self._odd})
+        self.alerts.keep(UNPROVABLE, {_name(key) for key in due if key in self._odd})
 
-    async def _ask(self, one: Standing, head: Block, sent: dict[str, Sent]) -> bool:
+    async def _ask(self, one: Standing, sent: dict[str, Sent]) -> bool:
         """What is demanded of a batch next; False when nothing is left to be demanded."""
         key, name = (one.batch_id, one.commitment), _name((one.batch_id, one.commitment))
-        file = await self.examiner.file_of(one)
+        file = self._asking[key]
         inquiry = await self.examiner.inquiry(one, file, self.follower.view, self._probes(one))
         accusation = next(inquiry.accusations(), None)
         if accusation is not None and inquiry.revealed is not None:
@@ -267,7 +284,7 @@ class Challenger:
             return False
         self.alerts.say(WITHHELD, name, self._said(name, file, inquiry))
         for next_ in wanted[: self.limits.demands]:
-            await self._demand(next_, one, head, sent)
+            await self._demand(next_, one, sent)
         return True
 
     def _said(self, name: str, file: Opened | None, inquiry: Inquiry) -> str:
@@ -281,9 +298,7 @@ class Challenger:
         words = (keccak(seed + bytes([n])) for n in range(min(self.limits.demands, 255)))
         return [0, *(int.from_bytes(word[:4], "big") for word in words)]
 
-    async def _demand(
-        self, wanted: Wanted, one: Standing, head: Block, sent: dict[str, Sent]
-    ) -> None:
+    async def _demand(self, wanted: Wanted, one: Standing, sent: dict[str, Sent]) -> None:
         number = demand_id(wanted, one)
         purpose = f"demanded:{number.hex()}"
         before = sent.get(purpose, NOTHING_SENT)
@@ -296,8 +311,7 @@ class Challenger:
         if said in LOST_FIRST:
             log.info("not demanded", reason=said, purpose=purpose)
         elif said:
-            text = f"a demand of batch {_name((one.batch_id, one.commitment))} is refused: {said}"
-            self.alerts.say(UNPROVABLE, number.hex(), text)
+            log.error("demand refused", reason=said, batch=one.batch_id, kind=wanted.kind.name)
         else:
             await self._want(purpose, sent, self.calls.address, call)
             sent[purpose] = await self._newest(purpose)
@@ -307,11 +321,8 @@ class Challenger:
 
     async def _affords(self, sent: dict[str, Sent]) -> bool:
         """Whether another fee is within the stake and there; sees to the allowance. An answered
-        demand's fee is gone: it counts as long as its window may be open."""
-        under_way = sum(
-            purpose.startswith("demanded:") and (one.is_open or one.is_done)
-            for purpose, one in sent.items()
-        )
+        demand's fee is gone: it counts until the window of its batch is over."""
+        under_way = self._staked(sent)
         fee, token = self.terms.fee, self.terms.token
         if (under_way + 1) * fee > self.limits.stake:
             text = f"{under_way} demands are as many as the stake of {self.limits.stake} allows"
@@ -321,25 +332,35 @@ class Challenger:
             self.alerts.say(NO_FUNDS, "fees", f"a demand costs {fee} base units: not enough CORE")
             return False
         self.alerts.end(NO_FUNDS, "fees")
+        self.alerts.end(NO_FUNDS, "stake")
         if await self.calls.allowance(token) < fee:
             call = approve_call(self.calls.address, self.limits.stake)
             await self._want("approve:stake", sent, token, call)
             return False
         return True
 
+    def _staked(self, sent: dict[str, Sent]) -> int:
+        """Our demands whose fee is out, or will be. One that expired has brought it back."""
+        ids = self.follower.view.demand_ids
+        known = {f"demanded:{number.hex()}" for number in ids}
+        ours = (p for p in sent if p.startswith("demanded:"))
+        return sum(p in known or sent[p].is_open for p in ours)
+
     async def _expire(self, head: Block, sent: dict[str, Sent]) -> None:
         """Demands of ours that nobody answered: the bond falls, or at least the fee comes back."""
         for number, demand in self.follower.view.open.items():
-            if head.timestamp <= demand.deadline or not await self._is_ours(number):
+            if head.timestamp <= demand.deadline or not await self._is_ours(demand):
                 continue
             call = expire_call(number)
             if not await self.calls.said_to(call):
                 await self._want(f"expire:{number.hex()}", sent, self.calls.address, call)
 
-    async def _is_ours(self, number: bytes) -> bool:
-        if number not in self._mine:
-            self._mine[number] = await self.calls.demander(number) == self.calls.sender
-        return self._mine[number]
+    async def _is_ours(self, demand: OpenDemand) -> bool:
+        # What was answered can be demanded again under its id, by somebody else.
+        key = (demand.id, demand.block)
+        if key not in self._mine:
+            self._mine[key] = await self.calls.demander(demand.id) == self.calls.sender
+        return self._mine[key]
 
     # --------------------------------------------------------------------------------- measures
 
