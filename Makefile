@@ -18,6 +18,7 @@ NATIVE_SOURCES := $(wildcard native/*.py native/*.toml native/src/* native/corec
 # Links, not $(wildcard): what npm installs during this very run must be found by it.
 TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
+SHIPPED := .corechain/shipped-contracts
 # Ours only where the machine's Node would not do: tools/ensure_node.py.
 NODE := .corechain/node/bin
 # Bytecode is written whatever the environment says: half of a short process is compiling without it.
@@ -81,6 +82,12 @@ $(KAFKA_STAMP): sdk/src/corechain/devnet/kafka.lock tools/ensure_kafka.py tools/
 $(MOSQUITTO_STAMP): tools/ensure_mosquitto.py | $(PYTHON_STAMP)
 	@if $(BIN)/python tools/ensure_mosquitto.py; then mkdir -p $(@D) && touch $@; fi
 
+# The contracts as they are deployed, and what slither reads. Wholly, whatever has changed: slither
+# takes every file of build-info for a part of the project, old ones too.
+$(SHIPPED): foundry.toml $(shell find contracts -name '*.sol') | $(SOLC_STAMP)
+	@echo "· contracts"
+	@$(FORGE) build --skip 'tests/**' --build-info --force --quiet && mkdir -p $(@D) && touch $@
+
 native: $(NATIVE_STAMP) ## build corechain-native, the hot paths in C (needs cc; nothing needs it)
 
 demo: setup $(if $(filter cluster,$(PROFILE)),$(CLUSTER_SERVERS)) ## the whole network on real weather data, then a summary (ARGS=--full for the year, PROFILE=cluster)
@@ -92,8 +99,8 @@ up: setup $(if $(filter cluster,$(PROFILE)),$(CLUSTER_SERVERS)) ## start the net
 deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
 	@$(RUN) ape run deploy --network $(or $(NETWORK),ethereum:local:foundry) $(ARGS)
 
-abi: setup ## write the ABIs that the SDK ships
-	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py
+abi: setup $(SHIPPED) ## write the ABIs that the SDK ships
+	@$(BIN)/python scripts/export_abi.py
 
 settings: setup ## write docs/settings.md from the settings classes
 	@$(BIN)/python tools/settings_table.py
@@ -110,7 +117,7 @@ test: setup ## everything, under 20 minutes on 2 cores
 
 # Compilers and models only compute, one after the other, and what is left of them when the others are
 # done has one core of two (they took six minutes more when they were made to wait).
-test-solidity:
+test-solidity: $(SHIPPED)
 	@$(MAKE) --no-print-directory lint
 	@$(MAKE) --no-print-directory test-contracts
 
@@ -122,9 +129,9 @@ test-services:
 	@echo "· protocol, sdk, relayer, indexer, deployment, the whole network"
 	@$(RUN) nice -n 5 $(PYTEST) $(UNITS) $(NETWORKS) $(SPREAD)
 
-test-contracts: $(SETUP) ## forge fuzz and invariants, models, disputes on anvil, gas
+test-contracts: $(SETUP) $(SHIPPED) ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"
-	@$(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 100000
+	@$(BIN)/python tools/forge_tests.py $(FORGE) | $(BIN)/python tools/count_calls.py --least 100000
 	@echo "· contracts against their models, and on anvil"
 	@machines=tests/contracts/machines; $(BIN)/python -c 'import pyrevm' 2> /dev/null || { machines=; \
 	  echo "! pyrevm has no wheel for this Python: the state machines are NOT run; use Python 3.11 or 3.12"; }; \
@@ -262,24 +269,22 @@ check: $(SETUP) ## lint, types, import law, formatting, slither, ABI drift, NatS
 	@$(MAKE) --no-print-directory -j 2 SETUP= lint slither
 
 .PHONY: lint slither
-lint: $(SETUP) ## check, without slither
+lint: $(SETUP) $(SHIPPED) ## check, without slither
 	@echo "· ruff, mypy, import law"
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache > .corechain/import-law.txt || { cat .corechain/import-law.txt; exit 1; }
 	@echo "· forge fmt, ABI drift, NatSpec"
 	@$(FORGE) fmt --check
-	@$(FORGE) build --quiet && $(BIN)/python scripts/export_abi.py --check && $(BIN)/python tools/check_natspec.py
+	@$(BIN)/python scripts/export_abi.py --check && $(BIN)/python tools/check_natspec.py
 	@$(BIN)/python tools/check_locks.py
 	@$(BIN)/python tools/settings_table.py --check
 
-# It compiles for itself, so that nobody waits for it.
-slither: $(SETUP)
+slither: $(SETUP) $(SHIPPED)
 	@echo "· slither"
-	@mkdir -p .corechain && $(RUN) FOUNDRY_OUT=.corechain/slither/out FOUNDRY_CACHE_PATH=.corechain/slither/cache slither . --config-file slither.config.json > .corechain/slither.txt 2>&1 || { cat .corechain/slither.txt; exit 1; }
+	@$(RUN) slither . --config-file slither.config.json --ignore-compile > .corechain/slither.txt 2>&1 || { cat .corechain/slither.txt; exit 1; }
 
-gas: $(SETUP) ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
-	@$(FORGE) build --quiet
+gas: $(SETUP) $(SHIPPED) ## gas of real transactions; fails on drift (ARGS=--write accepts the new numbers)
 	@$(RUN) PYTHONPATH=tests/contracts:tests $(BIN)/python -m gas $(ARGS)
 
 fuzz-decode: setup ## ten million nearly good inputs for the C decoders, under sanitizers (INPUTS= SEED=)
