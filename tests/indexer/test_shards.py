@@ -233,6 +233,21 @@ async def test_a_shard_that_is_away_refuses_its_own_devices_and_no_others(
     assert index.shards.sentences() == []
 
 
+async def test_a_shard_that_is_back_is_known_to_be_without_a_question_about_its_devices(
+    index: Divided, shard_urls: list[str], postgres: str
+) -> None:
+    """A process that answers few questions warned of it until the next one."""
+    base, _, name = shard_urls[2].rpartition("/")
+    await rename(postgres, shard_urls[2], f"{name}_away")
+    with pytest.raises(StoreUnavailable):
+        await index.shards.fetch_all("held_after", -1, 0, 1)
+    await index.shards.look()
+    assert [said.partition(":")[0] for said in index.shards.sentences()] == ["shard 2 is away"]
+    await rename(postgres, f"{base}/{name}_away", name)
+    await index.shards.look()
+    assert index.shards.sentences() == []
+
+
 async def test_of_each_shard_it_is_known_whether_it_is_away_also_beside_another_one(
     index: Divided, shard_urls: list[str], postgres: str
 ) -> None:

@@ -366,6 +366,8 @@ class Indexer:
                 # The keeper asks them every few seconds; other processes may have no question.
                 self.shards.shown_in(self.metrics.shard_away)
                 found.append(loop("shard keeper", ShardKeeper(self.pool, self.shards).keep_forever))
+        elif self.shards is not None:
+            found.append(loop("shards", self.shards.look_forever))
         if Role.API in roles and serves:
             found += [loop("stream", api.stream.listen)]
             if self.replica is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 MOVER = "corechain shards"
 """Name of the lock that whoever changes the number of shards has."""
+LOOK_S = 5.0
 DEVICES_AT_ONCE = 10_000
 DIVIDED = "CC001"
 """SQLSTATE of a shard that is asked by who divides by fewer: `divided_by` of its SQL."""
@@ -221,6 +223,20 @@ class Shards:
         """The rows of all shards. Raises StoreUnavailable."""
         parts = await self.every(lambda shard: shard.fetch(name, *arguments))
         return [row for part in parts for row in part]
+
+    async def look_forever(self) -> None:
+        """Where nobody asks all of them all the time: what is said of one that is back is true
+        before the next question about its devices."""
+        while True:
+            await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        """Asks those that did not answer last."""
+        for shard in self.used:
+            if shard.away:
+                with suppress(StoreUnavailable):
+                    await (await self.ready(shard)).fetch("claimed_shard")
 
     def shown_in(self, gauge: "Gauge") -> None:
         """1 for a shard that did not answer last, by its number."""
