@@ -65,13 +65,12 @@ async def guarding(
 ) -> bool:
     """The guard of one process until the demand is answered, or for one that `dies` until then:
     what it writes after its answer is in a block comes when it comes. True when it died."""
-    key, died = relayer.settings.guard_key, False
-    assert key is not None
+    died = False
     try:
         await relayer.prepare([Role.GUARD])
         await relayer.migrate()
         async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
-            loops = [group.create_task(loop()) for loop in relayer.guard(key)]
+            loops = [group.create_task(loop()) for loop in relayer.guard()]
             while dies or challenger.is_open(demand_id):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             await asyncio.sleep(0.5)  # time to do something twice

@@ -85,15 +85,18 @@ def propose_rewards(
     ] = None,
 ) -> None:
     """Compute the next epoch's rewards and propose their root. Prints the result as JSON."""
+    from corechain_relayer.accounts import PROPOSER, required_account
+    from corechain_relayer.metrics import Metrics
     from corechain_relayer.rewards.command import propose_rewards as propose
 
     settings, deployment = configured(load_settings)
-    if settings.proposer_key is None:
-        refuse(InvalidSetting("RELAYER_PROPOSER_KEY is not set"), WRONG_SETTING)
-    secret = settings.proposer_key.get_secret_value()
+    try:
+        signer = required_account(settings, PROPOSER, deployment.chain_id, Metrics())
+    except InvalidSetting as error:
+        refuse(error, WRONG_SETTING)
 
     async def main() -> None:
-        done = await propose(settings, deployment, secret, pool, through)
+        done = await propose(settings, deployment, signer, pool, through)
         typer.echo(json.dumps(done.summary(), indent=2))
 
     run_to_end(main())

@@ -142,6 +142,12 @@ class Metrics:
             "nonce_gap", "Nonces below pending transactions that belong to nobody", "queue"
         )
         self.queue_paused = gauge("queue_paused", "1 while an operator has paused it", "queue")
+        self.signer_failures = counter(
+            "signer_failures_total",
+            "Times that who holds a role's key did not sign, or not with that key",
+            "role",
+            "kind",
+        )
         self.wishes = counter(
             "operator_wishes_total",
             "What operators wanted by the admin API, that was taken",

@@ -21,6 +21,7 @@ from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loop, Loops, Reporter, sessions
 from corechain.service.tracing import Traces
 from corechain.service.workers import Workers
+from corechain_relayer.accounts import GUARD, SUBMITTER, WATCHTOWER, has_key, required_account
 from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
 from corechain_relayer.aggregator.sharing import SharedLanes
 from corechain_relayer.bus.base import Bus
@@ -34,7 +35,7 @@ from corechain_relayer.gateway.role import GATEWAY_THREADS, GatewayRole
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.parts import Parts
 from corechain_relayer.guard.role import GuardRole
-from corechain_relayer.guard.store import QUEUE as GUARD
+from corechain_relayer.guard.store import QUEUE as GUARD_QUEUE
 from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
@@ -52,7 +53,7 @@ from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled
-from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.signer import Account
 from corechain_relayer.submitter.upkeep import Upkeep
 from corechain_relayer.transactions.rules import watch_sessions
 from corechain_relayer.transactions.watch import Limits, TransactionWatch
@@ -63,12 +64,9 @@ from corechain_relayer.wiring import (
     node_of,
     policy_of,
     pool_of,
-    required_key,
 )
 
 if TYPE_CHECKING:
-    from pydantic import SecretStr
-
     from corechain.service.database import Database
 
 Policies = Callable[[], Policy]
@@ -200,6 +198,10 @@ class Relayer:
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
 
+    def account(self, role: str) -> Account:
+        """What a role signs with. Raises InvalidSetting."""
+        return required_account(self.settings, role, self.deployment.chain_id, self.metrics)
+
     def trace(self, roles: Sequence[Role]) -> Traces:
         """From now on spans go where the settings say."""
         told = self.metrics.spans_told
@@ -267,7 +269,7 @@ class Relayer:
         self,
         loop: str,
         queue: str,
-        signer: Signer,
+        signer: Account,
         settled: Settled,
         policy: Policies,
         entitled: Entitled = always,
@@ -289,8 +291,7 @@ class Relayer:
         return CommitSearch(node, self.deployment, store, settings.log_range_blocks)
 
     def lane_submitter(self) -> Loop:
-        secret = required_key(self.settings.submitter_key, "RELAYER_SUBMITTER_KEY")
-        signer, lane = Signer.of(secret, self.deployment.chain_id), self.settings.lane
+        signer, lane = self.account(SUBMITTER), self.settings.lane
         node = node_of(self.rpc, self.settings)
         key = LaneKey(node, self.deployment, lane, signer.address)
         parts = (lane_queue(lane), signer, CommittedBatches(self.commits(lane)))
@@ -311,9 +312,9 @@ class Relayer:
 
     # --------------------------------------------------------------- watchtower
 
-    def watchtower(self, key: "SecretStr") -> "tuple[list[Loop], list[Route]]":
+    def watchtower(self) -> "tuple[list[Loop], list[Route]]":
         """The watchtower's loops and its routes."""
-        signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
+        signer = self.account(WATCHTOWER)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.metrics, self.disputes)
         role = WatchtowerRole(*shared, signer)
         self.tower = tower = role.tower
@@ -327,11 +328,13 @@ class Relayer:
 
     # -------------------------------------------------------------------- guard
 
-    def guard(self, key: "SecretStr") -> list[Loop]:
-        signer = Signer.of(key.get_secret_value(), self.deployment.chain_id)
+    def guard(self) -> list[Loop]:
+        signer = self.account(GUARD)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
         role = GuardRole(Parts(*shared, self.alerts), signer)
-        self.transactions.add(GUARD, signer.address)  # its deadlines are the guard's own alerts
+        self.transactions.add(
+            GUARD_QUEUE, signer.address
+        )  # its deadlines are the guard's own alerts
         loops = role.loops().items()
         return [self.loop(name, self.journalled(session)) for name, session in loops]
 
@@ -358,21 +361,20 @@ def loops_of(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
 
 
 def watchers(relayer: Relayer, roles: Sequence[Role]) -> "tuple[list[Loop], list[Route]]":
-    key = relayer.settings.watchtower_key
     if Role.WATCHTOWER not in roles:
         return [], []
-    if key is None:
+    if not has_key(relayer.settings, WATCHTOWER):
         log.info("no watchtower: RELAYER_WATCHTOWER_KEY is not set")
         return [], []
-    return relayer.watchtower(key)
+    return relayer.watchtower()
 
 
 def guards(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
     """Says it loudly when nobody answers for the lane: half of its bond is at stake."""
-    key, lane = relayer.settings.guard_key, relayer.settings.lane
-    if key is not None and Role.GUARD in roles:
-        return relayer.guard(key)
-    if key is None and not {Role.GUARD, Role.SUBMITTER, Role.AGGREGATOR}.isdisjoint(roles):
+    guarded, lane = has_key(relayer.settings, GUARD), relayer.settings.lane
+    if guarded and Role.GUARD in roles:
+        return relayer.guard()
+    if not guarded and not {Role.GUARD, Role.SUBMITTER, Role.AGGREGATOR}.isdisjoint(roles):
         log.warning(
             "no guard: its bond is unguarded unless another process runs --role guard for it",
             lane=lane,

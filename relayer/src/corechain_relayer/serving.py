@@ -19,16 +19,17 @@ from corechain.service.http_server import (
 )
 from corechain.service.supervision import Loop
 from corechain.service.traced_http import sampled_aside, traced
+from corechain_relayer.accounts import SUBMITTER, required_account
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.gateway.app import build_app
 from corechain_relayer.gateway.direct import DirectReports
+from corechain_relayer.metrics import Metrics
 from corechain_relayer.mqtt.role import mqtt_sessions
 from corechain_relayer.roles import Role
 from corechain_relayer.service import Relayer, guards, loops_of, watchers
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.transactions.http import admin_routes
 from corechain_relayer.transactions.view import View
-from corechain_relayer.wiring import required_key
 
 log = structlog.get_logger(__name__)
 
@@ -36,7 +37,7 @@ log = structlog.get_logger(__name__)
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal. Raises what stopped them otherwise."""
     if Role.SUBMITTER in roles:  # said at once, not when neighbours that are away have been tried
-        required_key(settings.submitter_key, f"{PREFIX}SUBMITTER_KEY")
+        required_account(settings, SUBMITTER, deployment.chain_id, Metrics())
     settings = on_chain(settings, deployment.chain_id)
     relayer = Relayer(settings, deployment)
     traces = relayer.trace(roles)

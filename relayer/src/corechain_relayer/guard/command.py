@@ -10,6 +10,7 @@ from corechain.deployment import Deployment
 from corechain.protocol.errors import TransportError
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Block, Rpc
+from corechain_relayer.accounts import GUARD, account_of
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.answers import Unanswerable
@@ -21,7 +22,6 @@ from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.settings import Settings
-from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.wiring import check_chain, pool_of
 
 NOBODY = bytes(19) + b"\1"
@@ -88,8 +88,8 @@ async def open_demands(settings: Settings, deployment: Deployment) -> list[Stand
     settings = on_chain(settings, deployment.chain_id)
     rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
     pool, metrics = pool_of(settings), Metrics()
-    key = settings.guard_key
-    sender = Signer.of(key.get_secret_value(), deployment.chain_id).address if key else NOBODY
+    account = account_of(settings, GUARD, deployment.chain_id, metrics)
+    sender = account.address if account else NOBODY
     registry = RegistryFollower(
         rpc,
         deployment.contracts["DeviceRegistry"],

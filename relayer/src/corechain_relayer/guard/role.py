@@ -16,7 +16,7 @@ from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import one_by_one
-from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.signer import Account
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.wiring import answers_policy, check_chain, node_of
 
@@ -32,7 +32,7 @@ class GuardRole:
     """What the role needs of the process, and the guard while a session runs."""
 
     parts: Parts
-    signer: Signer
+    signer: Account
     guard: Guard | None = None
 
     @property

@@ -26,7 +26,7 @@ from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import one_by_one
-from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.signer import Account
 from corechain_relayer.wiring import check_chain, node_of, policy_of
 
 log = structlog.get_logger(__name__)
@@ -127,7 +127,7 @@ class Proposer:
     settings: Settings
     deployment: Deployment
     rpc: Rpc
-    signer: Signer
+    signer: Account
     journal: IntentJournal
     submitter: Submitter
 
@@ -177,12 +177,11 @@ class Proposer:
 
 
 async def propose_rewards(
-    settings: Settings, deployment: Deployment, secret: str, pool: int, through: int | None
+    settings: Settings, deployment: Deployment, signer: Account, pool: int, through: int | None
 ) -> Proposed:
     """Opens what a proposal needs, runs it, closes everything."""
     settings = on_chain(settings, deployment.chain_id)
     rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
-    signer = Signer.of(secret, deployment.chain_id)
     node = node_of(rpc, settings)
     settled = one_by_one(ProposedRoots(node, deployment, settings.log_range_blocks))
     try:

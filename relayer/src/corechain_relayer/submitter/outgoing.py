@@ -21,7 +21,7 @@ from corechain_relayer.submitter.plan import (
     Sign,
     State,
 )
-from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.signer import Account
 
 log = structlog.get_logger(__name__)
 
@@ -46,7 +46,7 @@ class Outgoing:
 
     journal: IntentJournal
     node: Node
-    signer: Signer
+    signer: Account
     metrics: Metrics
     learn: Callable[[Outcome], None]
     clock: Callable[[], float]
@@ -71,7 +71,7 @@ class Outgoing:
                 refused.append((intent, gas))
             elif not is_first or free:
                 now, nonce = self.clock(), free[0] if is_first else action.nonce
-                attempt = self.signer.sign(call, nonce, action.fees, gas, now)
+                attempt = await self.signer.signed(call, nonce, action.fees, gas, now)
                 if purse is None or purse.pays(intent, attempt):
                     signed.append((action, replace(attempt, cancels=call is not intent)))
                     free = free[1:] if is_first else free
@@ -109,7 +109,8 @@ class Outgoing:
             say_waits(action.intent, refusal_of(error), error.message)
             self.learn(NotSigned(action.intent.id, refusal_of(error), error.message))
             return
-        attempt = self.signer.sign(nothing, action.nonce, action.fees, gas, self.clock())
+        call = (nothing, action.nonce, action.fees, gas, self.clock())
+        attempt = await self.signer.signed(*call)
         await self.journal.record_new(nothing, sender, attempt)
         log.warning("nonce of nobody filled", nonce=action.nonce, blocked=action.intent.key)
 

@@ -48,7 +48,7 @@ from corechain_relayer.submitter.plan import (
     Void,
 )
 from corechain_relayer.submitter.settled import Found, Moot, Settled
-from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.signer import Account
 from corechain_relayer.submitter.traced import trace_commit
 from corechain_relayer.submitter.words import revert_reason
 
@@ -65,7 +65,7 @@ class Submitter:
 
     journal: IntentJournal
     node: Node
-    signer: Signer
+    signer: Account
     settled: Settled
     policy: Policy
     metrics: Metrics

@@ -1,6 +1,8 @@
 """Signs EIP-1559 transactions. The only place of the relayer that holds an account's key."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
@@ -13,9 +15,56 @@ PARITY = 1 << 255
 """EIP-2098 keeps y's parity in the highest bit of s, which is free in a low s."""
 
 
+class Account(Protocol):
+    """An account on one chain that signs, wherever its key is."""
+
+    @property
+    def address(self) -> bytes: ...
+
+    @property
+    def lock(self) -> str:
+        """Name of the lock that makes a process the only one to sign with this key."""
+
+    async def signed(self, call: Intent, nonce: int, fees: Fees, gas: int, now: float) -> Attempt:
+        """A transaction that does the call. Raises SignerFailed where the key is elsewhere."""
+
+
+def lock_of(address: bytes) -> str:
+    return f"sender:{address.hex()}"
+
+
+def fields_of(chain_id: int, call: Intent, nonce: int, fees: Fees, gas: int) -> list[Item]:
+    """What is signed of a transaction, in the order of EIP-1559."""
+    return [
+        chain_id,
+        nonce,
+        fees.priority_fee,
+        fees.max_fee,
+        gas,
+        call.target,
+        0,  # no call of ours carries money
+        call.calldata,
+        [],  # no access list: it would cost more than it saves
+    ]
+
+
+def payload_of(fields: Sequence[Item]) -> bytes:
+    """The bytes whose digest is signed."""
+    return TYPE + rlp([*fields])
+
+
+def attempt_of(
+    fields: Sequence[Item], signature: bytes, nonce: int, fees: Fees, now: float
+) -> Attempt:
+    """The transaction with its signature, 64 bytes as of EIP-2098."""
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    raw = TYPE + rlp([*fields, int(s >= PARITY), r, s % PARITY])
+    return Attempt(keccak(raw), nonce, raw, fees, now)
+
+
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """An account on one chain. Its repr shows the address, never the key."""
+    """An account whose key is here. Its repr shows the address, never the key."""
 
     key: Secp256k1Key
     address: bytes
@@ -33,23 +82,13 @@ class Signer:
 
     @property
     def lock(self) -> str:
-        """Name of the lock that makes a process the only one to sign with this key."""
-        return f"sender:{self.address.hex()}"
+        return lock_of(self.address)
 
     def sign(self, intent: Intent, nonce: int, fees: Fees, gas: int, now: float) -> Attempt:
         """Deterministic: the same fields give the same bytes."""
-        fields: list[Item] = [
-            self.chain_id,
-            nonce,
-            fees.priority_fee,
-            fees.max_fee,
-            gas,
-            intent.target,
-            0,  # no call of ours carries money
-            intent.calldata,
-            [],  # no access list: it would cost more than it saves
-        ]
-        signature = self.key.sign(keccak(TYPE + rlp(fields)))
-        r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-        raw = TYPE + rlp([*fields, int(s >= PARITY), r, s % PARITY])
-        return Attempt(keccak(raw), nonce, raw, fees, now)
+        fields = fields_of(self.chain_id, intent, nonce, fees, gas)
+        signature = self.key.sign(keccak(payload_of(fields)))
+        return attempt_of(fields, signature, nonce, fees, now)
+
+    async def signed(self, call: Intent, nonce: int, fees: Fees, gas: int, now: float) -> Attempt:
+        return self.sign(call, nonce, fees, gas, now)

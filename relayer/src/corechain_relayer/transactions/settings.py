@@ -2,10 +2,10 @@
 
 from pydantic import Field, SecretStr
 
-from corechain.service.settings import ServiceSettings
+from corechain_relayer.submitter.signer_settings import SignerSettings
 
 
-class TransactionSettings(ServiceSettings):
+class TransactionSettings(SignerSettings):
     """Part of the relayer's settings."""
 
     ops_token: SecretStr | None = Field(

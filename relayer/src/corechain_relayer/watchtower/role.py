@@ -14,7 +14,7 @@ from corechain_relayer.following import Follower
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.plan import Policy
-from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.signer import Account
 from corechain_relayer.watchtower.channels import ChannelsView
 from corechain_relayer.watchtower.fleet import Fleet
 from corechain_relayer.watchtower.http import EvidenceEndpoint
@@ -37,7 +37,7 @@ class WatchtowerRole:
     pool: "Database"
     metrics: Metrics
     work: asyncio.Event
-    signer: Signer
+    signer: Account
     tower: Watchtower = field(init=False)
 
     def __post_init__(self) -> None:

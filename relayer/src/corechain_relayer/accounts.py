@@ -1,0 +1,71 @@
+"""The accounts that the roles sign with, as the settings say: a key of ours, or one elsewhere."""
+
+from corechain.service.settings import InvalidSetting
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.settings import PREFIX, Settings
+from corechain_relayer.submitter.custody import (
+    Custody,
+    KeyManagement,
+    KmsClient,
+    RemoteSigner,
+    Web3Signer,
+)
+from corechain_relayer.submitter.signer import Account, Signer
+from corechain_relayer.submitter.signer_settings import KMS, Place, place_of
+
+SUBMITTER, PROPOSER = "submitter", "proposer"
+WATCHTOWER, GUARD = "watchtower", "guard"
+
+
+def account_of(settings: Settings, role: str, chain_id: int, metrics: Metrics) -> Account | None:
+    """None where the role has no key. Raises InvalidSetting for one that has two."""
+    key, elsewhere = getattr(settings, f"{role}_key"), getattr(settings, f"{role}_signer")
+    name = f"{PREFIX}{role.upper()}"
+    if key is not None and elsewhere is not None:
+        raise InvalidSetting(f"{name}_KEY and {name}_SIGNER are both set")
+    if key is not None:
+        return Signer.of(key.get_secret_value(), chain_id)
+    if elsewhere is None:
+        return None
+    place = place_of(elsewhere)
+
+    def failed(kind: str) -> None:
+        metrics.signer_failures.labels(role, kind).inc()
+
+    custody = _custody(place, settings.signer_timeout_s, name)
+    return RemoteSigner(custody, place.address, chain_id, failed)
+
+
+def has_key(settings: Settings, role: str) -> bool:
+    """Whether a role can sign, by a key of its own or one elsewhere."""
+    found = getattr(settings, f"{role}_key"), getattr(settings, f"{role}_signer")
+    return any(value is not None for value in found)
+
+
+def required_account(settings: Settings, role: str, chain_id: int, metrics: Metrics) -> Account:
+    """Raises InvalidSetting also where the role has no key."""
+    found = account_of(settings, role, chain_id, metrics)
+    if found is None:
+        raise InvalidSetting(f"{PREFIX}{role.upper()}_KEY is not set")
+    return found
+
+
+def _custody(place: Place, timeout_s: float, name: str) -> Custody:
+    if place.where.startswith(KMS):
+        return KeyManagement(_kms(name), place.where.removeprefix(KMS), timeout_s)
+    return Web3Signer(place.where, place.address, timeout_s)
+
+
+def _kms(name: str) -> KmsClient:
+    """AWS's own client, with the credentials and the region of the environment."""
+    try:
+        import boto3  # type: ignore[import-not-found,import-untyped,unused-ignore]
+    except ModuleNotFoundError:
+        raise InvalidSetting(
+            f"{name}_SIGNER needs a package that is not there: pip install boto3"
+        ) from None
+    try:
+        client: KmsClient = boto3.client("kms")
+    except Exception as error:  # botocore's: no region, no such profile
+        raise InvalidSetting(f"{name}_SIGNER: {error}") from error
+    return client
