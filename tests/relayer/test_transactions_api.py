@@ -14,12 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic import SecretStr
 from starlette.applications import Starlette
 
 from corechain.service.database import connect, create_pool
 from corechain.service.rpc import Rpc
+from corechain.service.settings import InvalidSetting
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.transactions.http import MAX_BODY_BYTES, AdminApi
+from corechain_relayer.transactions.http import MAX_BODY_BYTES, AdminApi, admin_routes
 from corechain_relayer.transactions.view import View
 
 TOKEN = "a token of sixteen or more"
@@ -137,6 +139,21 @@ async def test_what_is_refused_is_a_problem_with_its_name(api: Api) -> None:
         said = await api.get(f"/v1/transactions?{query}", 422)
         assert said["type"].endswith("MalformedWish"), query
     assert (await api.get("/v1/transactions/rewards:1"))["state"] == "queued"
+
+
+def test_there_is_none_without_a_token_and_none_at_a_public_port() -> None:
+    class Some:
+        ops_token: SecretStr | None = None
+        ops_port: int | None = None
+
+    settings: Any = Some()
+    view, metrics = View.of(None, None), Metrics()  # type: ignore[arg-type]
+    assert admin_routes(settings, view, metrics) == []
+    settings.ops_token = SecretStr(TOKEN)
+    with pytest.raises(InvalidSetting, match="RELAYER_OPS_PORT is not"):
+        admin_routes(settings, view, metrics)
+    settings.ops_port = 8711
+    assert len(admin_routes(settings, view, metrics)) == 6
 
 
 async def test_a_journal_that_is_away_is_said(anvil: str) -> None:

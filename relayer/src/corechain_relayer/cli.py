@@ -102,6 +102,31 @@ def propose_rewards(
     run_to_end(main())
 
 
+@commands.command("rotate-key")
+def rotate_key(
+    lane: Annotated[int, typer.Option(min=0, max=0xFFFF, help="The lane.")],
+    to: Annotated[str, typer.Option(help="Address of the new key, 0x and 40 digits.")],
+    bond: Annotated[
+        bool, typer.Option("--bond", help="Also pay the new bond, from the admin's tokens.")
+    ] = False,
+) -> None:
+    """Give a lane to another key, as far as that goes now: drain, close, wait, withdraw, assign.
+
+    Run it again until it is done; the lane stands still from the first run on, for a challenge
+    window at least. Prints JSON. Exit code 3: it waits for what it names. Needs RELAYER_ADMIN_KEY.
+    """
+    from corechain_relayer.transactions.rotating import rotate
+
+    done = rotate(*configured(load_settings), lane, to, pays=bond)
+    typer.echo(json.dumps(done, indent=2))
+    if done["waits_for"] is not None:
+        raise typer.Exit(WAITS)
+
+
+WAITS = 3
+"""Exit code of what was begun and goes on when it is run again."""
+
+
 @commands.command()
 def lanes() -> None:
     """Show what is open in each queue of transactions, and what stands still and why, as JSON."""

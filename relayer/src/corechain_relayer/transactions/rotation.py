@@ -1,0 +1,163 @@
+"""Gives a lane to another key, a step at a time. Level-triggered: each run looks at contract and
+journal, does what can be done now, and says what it waits for; so it may be ended at any point.
+
+The contract names another submitter only for a lane without a bond (`assignLane`), and a bond is
+free only a challenge window after the lane was closed: the lane stands still for that long.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from corechain.node import quantity
+from corechain_relayer.journal.batches import lane_queue
+from corechain_relayer.submitter.plan import State
+from corechain_relayer.transactions.book import Book
+from corechain_relayer.transactions.errors import UnknownQueue
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from corechain.chain import Chain
+
+CONTRACT = "DataBatches"
+
+
+class Step(StrEnum):
+    """What is to be done next. `WAIT` and `DRAIN` do themselves."""
+
+    DRAIN = "drain"
+    CLOSE = "closeLane"
+    WAIT = "wait"
+    WITHDRAW = "withdrawBond"
+    ASSIGN = "assignLane"
+    BOND = "bondLane"
+    DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """A lane as the contract has it; addresses as 20 bytes."""
+
+    submitter: bytes
+    assignee: bytes
+    bond: int
+    exit_at: int
+    open_demands: int
+    vacated_at: int = 0
+
+
+def next_step(lane: LaneState, new: bytes, in_flight: int, now: int) -> Step:
+    """Pure. `in_flight`: transactions of the old key that are not final; `now`: chain time."""
+    if lane.bond and lane.submitter == new:
+        return Step.DONE
+    if lane.bond and not lane.exit_at:
+        # What the old key has signed could never land again once the lane is closed.
+        return Step.DRAIN if in_flight else Step.CLOSE
+    if lane.bond:
+        is_free = now >= lane.exit_at and not lane.open_demands
+        return Step.WITHDRAW if is_free else Step.WAIT
+    if lane.assignee != new:
+        return Step.ASSIGN
+    # Not in the second in which the last bond went (the contract's JustVacated).
+    return Step.BOND if now > lane.vacated_at else Step.WAIT
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """Of one lane, by the contracts' admin. `pays`: whether the admin pays the new bond."""
+
+    chain: "Chain"
+    admin: "LocalAccount"
+    book: Book
+    lane: int
+    new: bytes
+    pays: bool
+    told: Callable[[str], None] = lambda step: None
+
+    async def run(self) -> dict[str, Any]:
+        """What was done, and what it waits for (`waits_for`; null when the lane is the new key's).
+
+        Raises StoreUnavailable, ChainUnavailable, and the contract's errors by their names.
+        """
+        queue, done = lane_queue(self.lane), list[str]()
+        step = await self._step()
+        if step is not Step.DONE:
+            await self._pause(queue)
+        while step not in (Step.DONE, Step.DRAIN, Step.WAIT):
+            if step is Step.BOND and not self.pays:
+                break
+            self._do(step)
+            done.append(step.value)
+            self.told(step.value)
+            step = await self._step()
+        if step is Step.DONE:
+            await self._resume(queue)
+        return self._document(done, step)
+
+    async def _step(self) -> Step:
+        flying = 0
+        for state in (State.PENDING, State.CONFIRMED):
+            try:
+                flying += len(await self.book.page(lane_queue(self.lane), [state], limit=1))
+            except UnknownQueue:  # nothing was ever signed for it
+                continue
+        block = self.chain.node.call("eth_getBlockByNumber", "latest", False)
+        return next_step(self._look(), self.new, flying, quantity(block["timestamp"], "a time"))
+
+    def _look(self) -> LaneState:
+        call = self.chain.call
+        bond = list(call(CONTRACT, "bondOf", self.lane))
+        return LaneState(
+            _octets(call(CONTRACT, "submitterOf", self.lane)),
+            _octets(call(CONTRACT, "assigneeOf", self.lane)),
+            bond[1],
+            bond[3],
+            bond[4],
+            bond[5],
+        )
+
+    def _do(self, step: Step) -> None:
+        arguments: tuple[object, ...] = (self.lane,)
+        if step is Step.ASSIGN:
+            arguments = (self.lane, self.new)
+        if step is Step.BOND:
+            amount = self.chain.call(CONTRACT, "bondAmount")
+            spender = self.chain.deployment.address(CONTRACT)
+            self.chain.send(self.admin, "CoreToken", "approve", spender, amount)
+        self.chain.send(self.admin, CONTRACT, step.value, *arguments)
+
+    async def _pause(self, queue: str) -> None:
+        if queue in await self.book.queues():
+            await self.book.pause(queue, self._reason)
+
+    async def _resume(self, queue: str) -> None:
+        """What this has paused, and no pause of somebody else's."""
+        health = await self.book.health(queue)
+        if health.pause == self._reason:
+            await self.book.resume(queue)
+
+    @property
+    def _reason(self) -> str:
+        return f"rotate-key: lane {self.lane} goes to 0x{self.new.hex()}"
+
+    def _document(self, done: list[str], step: Step) -> dict[str, Any]:
+        lane = self._look()
+        waits = {
+            Step.DRAIN: "transactions of the old key that are not final (`corechain tx list`)",
+            Step.WAIT: f"the bond to be free, at {_time(lane.exit_at)} without open demands"
+            if lane.bond
+            else "another block: the old bond was withdrawn in this very second",
+            Step.BOND: "the bond: `bondLane` by the new key, or this command with --bond",
+        }
+        return {"lane": self.lane, "done": done, "waits_for": waits.get(step)}
+
+
+def _octets(address: object) -> bytes:
+    return address if isinstance(address, bytes) else bytes.fromhex(str(address)[2:])
+
+
+def _time(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,115 @@
+"""A lane goes to another key as the contract allows it, and loses nothing.
+
+given any lane, key and time
+  the next step follows from what is there, and a closed lane's bond is free or waited for
+given a running lane
+  it is paused and drained before it is closed, waited for, and the new key commits what was left
+given no admin's key, or no address
+  the command says so
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from corechain.account import account_from_key
+from corechain.chain import Chain as Contracts
+from corechain.devnet.settings import ADMIN_KEY
+from corechain_relayer.cli import commands
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.service import Submitter
+from corechain_relayer.submitter.settled import LaneKey
+from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.transactions.book import Book
+from corechain_relayer.transactions.rotation import LaneState, Rotation, Step, next_step
+from relayer.lane import Lane
+from relayer.support import WATCHTOWER_KEY
+
+OLD, NEW, NOBODY = b"\1" * 20, b"\2" * 20, bytes(20)
+FINALITY = 64
+BONDED = LaneState(OLD, OLD, 5, 0, 0)
+CLOSED = LaneState(NOBODY, OLD, 5, 100, 0)
+VACANT = LaneState(NOBODY, OLD, 0, 0, 0)
+
+CASES = [
+    (BONDED, 1, 0, Step.DRAIN),
+    (BONDED, 0, 0, Step.CLOSE),
+    (CLOSED, 0, 99, Step.WAIT),
+    (CLOSED, 0, 100, Step.WITHDRAW),
+    (replace(CLOSED, open_demands=1), 0, 100, Step.WAIT),
+    (VACANT, 0, 0, Step.ASSIGN),
+    (replace(VACANT, assignee=NEW), 0, 1, Step.BOND),
+    (replace(VACANT, assignee=NEW, vacated_at=7), 0, 7, Step.WAIT),
+    (replace(BONDED, submitter=NEW, assignee=NEW), 3, 0, Step.DONE),
+]
+
+
+@pytest.mark.parametrize(("state", "in_flight", "now", "step"), CASES)
+def test_the_next_step_follows_from_what_is_there(
+    state: LaneState, in_flight: int, now: int, step: Step
+) -> None:
+    assert next_step(state, NEW, in_flight, now) is step
+
+
+async def test_a_lane_goes_to_another_key_and_what_was_left_is_committed_by_it(lane: Lane) -> None:
+    chain, new = lane.chain, Signer.of(WATCHTOWER_KEY, lane.chain.deployment.chain_id)
+    contracts = Contracts(chain.url, chain.deployment)
+    admin = account_from_key(ADMIN_KEY)
+    parts = (contracts, admin, Book(lane.pool), 0, new.address)
+
+    async def run(*, pays: bool = False) -> dict[str, Any]:
+        return await Rotation(*parts, pays).run()
+
+    await lane.want(1)
+    await lane.until_confirmed("batch:1")
+    draining = await run()
+    assert (draining["done"], "not final" in draining["waits_for"]) == ([], True)
+    await lane.want(2)
+    await lane.submitter.step()
+    assert await lane.state("batch:2") == "queued"  # the lane is paused
+
+    lane.mine(FINALITY + 1)
+    await lane.until(lambda: _is_final(lane))
+    closed = await run()
+    assert (closed["done"], "the bond to be free" in closed["waits_for"]) == (["closeLane"], True)
+    assert (await run())["done"] == []
+    chain.rpc("evm_increaseTime", contracts.call("DataBatches", "challengeWindow") + 2)
+    lane.mine(1)
+    assigned = await run()
+    assert assigned["done"] == ["withdrawBond", "assignLane"]
+    assert assigned["waits_for"] is not None
+    chain.rpc("evm_increaseTime", 2)
+    lane.mine(1)
+    assert "--bond" in (await run())["waits_for"]
+    assert await run(pays=True) == {"lane": 0, "done": ["bondLane"], "waits_for": None}
+    assert await run() == {"lane": 0, "done": [], "waits_for": None}
+
+    old = lane.submitter
+    key = LaneKey(old.node, chain.deployment, 0, new.address)
+    lane.submitter = Submitter(
+        old.journal, old.node, new, old.settled, old.policy, Metrics(), entitled=key
+    )
+    await lane.until_confirmed("batch:2")
+    assert list(chain.commitments()) == [1, 2]
+
+
+async def _is_final(lane: Lane) -> bool:
+    return await lane.state("batch:1") == "final"
+
+
+def test_the_command_says_what_it_lacks(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    words = ["rotate-key", "--lane", "0", "--to", "0x" + "0a" * 20]
+    done = CliRunner().invoke(commands, words)
+    assert (done.exit_code, "RELAYER_ADMIN_KEY is not set" in done.output) == (2, True)
+    monkeypatch.setenv("RELAYER_ADMIN_KEY", ADMIN_KEY)
+    wrong = CliRunner().invoke(commands, [*words[:-1], "0x00"])
+    assert (wrong.exit_code, "takes an address" in wrong.output) == (2, True)
+    submitter = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+    done = CliRunner().invoke(commands, [*words[:-1], submitter])
+    assert (done.exit_code, '"waits_for": null' in done.output) == (0, True)
