@@ -130,6 +130,9 @@ class Metrics:
             "Chain time until the nearest such withdrawal can be finished; +Inf without one",
         )
         self.vouchers_deadline.set(float("inf"))
+        self.rescues = counter(
+            "vouchers_rescued_total", "Vouchers redeemed before a withdrawal, or failures", "what"
+        )
         self.subscribers = gauge("subscribers", "Open batch streams")
         self.subscribers_dropped = counter(
             "subscribers_dropped_total",

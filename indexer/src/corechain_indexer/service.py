@@ -46,6 +46,7 @@ from corechain_indexer.following import DATABASE, MIRROR, Follower, Role
 from corechain_indexer.judge import Expected
 from corechain_indexer.maintenance import WRITER
 from corechain_indexer.metrics import Metrics
+from corechain_indexer.payee_tower import PayeeTower, payee_tower
 from corechain_indexer.relay import EventSessions, stream_key
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.settings import Settings
@@ -108,6 +109,7 @@ class Indexer:
     series_sinks: list[SeriesSink] = field(init=False)
     http: httpx.AsyncClient = field(init=False)
     withdrawals: WithdrawalWatch = field(init=False)
+    payee_tower: PayeeTower | None = field(init=False)
     completeness: Completeness = field(init=False)
 
     def __post_init__(self, begun: Follower | None) -> None:
@@ -135,6 +137,8 @@ class Indexer:
         self.series = self._series()
         self.http = async_client()
         self.withdrawals = WithdrawalWatch(self.pool, self.rpc, self.metrics)
+        rescue = (settings, self.deployment, self.withdrawals, self.metrics)
+        self.payee_tower = payee_tower(*rescue)
         self.completeness = Completeness(self.reads, self.deployment.contracts, self._source)
 
     def _series(self) -> Series:
@@ -319,6 +323,7 @@ class Indexer:
         """For `/ready`."""
         return [
             *self.withdrawals.sentences(),
+            *(self.payee_tower.sentences() if self.payee_tower else ()),
             *self.reader.warnings(),
             *(sentence for sink in self.series_sinks for sentence in sink.sentences()),
             *self.archive.sentences(),
@@ -376,5 +381,6 @@ class Indexer:
                 found += [loop("replica", self.replica.look_forever)]
         if Role.API in roles and keeps and api.paywall is not None:
             found += [loop("paid answers", api.paywall.forget_forever)]
-            found += [loop("withdrawals", self.withdrawals.watch_forever)]
+            watch = self.payee_tower or self.withdrawals
+            found += [loop("withdrawals", watch.watch_forever)]
         return found

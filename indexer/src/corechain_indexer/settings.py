@@ -196,6 +196,21 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
     payee_key: PrivateKey | None = Field(
         None, description="private key that is paid and redeems; needed when queries cost something"
     )
+    redeem_endangered: bool = Field(
+        True,
+        description="redeem by itself what a payer begins to withdraw while it owes it; by "
+        "PAYEE_KEY, which pays the gas",
+    )
+    redeem_least: int = Field(
+        1,
+        ge=1,
+        lt=1 << 128,
+        description="base units that a channel must owe for that: what costs more gas than it is "
+        "worth is left",
+    )
+    redeem_max_fee_per_gas: int = Field(
+        10_000_000_000_000, ge=1, le=10**15, description="cap of the fee for that, wei per gas"
+    )
     facilitator_url: NodeUrl | None = Field(
         None, description="an x402 facilitator, so that a first payment may bring its deposit"
     )

@@ -19,7 +19,7 @@ from corechain.node import (
     octets,
     quantity,
 )
-from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain.rpc_errors import TOO_CHEAP, RpcFailure, classify_rpc_failure
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -75,19 +75,23 @@ class Sender:
 
     def _filled(self, sender: str, to: bytes, data: bytes) -> dict[str, Any]:
         call = {"from": sender, "to": "0x" + to.hex(), "data": "0x" + data.hex()}
-        gas = quantity(self.node.call("eth_estimateGas", call), "an estimate of gas")
-        nonce = quantity(
-            self.node.call("eth_getTransactionCount", sender, "pending"), "a number of transactions"
-        )
+        gas = quantity(self._estimate(call), "an estimate of gas")
         return {
             "to": to,
             "data": data,
             "value": 0,
-            "nonce": nonce,
+            "nonce": self._nonce(sender),
             "gas": gas + gas * GAS_MARGIN_PERCENT // 100,
             "chainId": self.node.chain_id(),
             **self.fees(),
         }
+
+    def _estimate(self, call: dict[str, str]) -> Any:
+        return self.node.call("eth_estimateGas", call)
+
+    def _nonce(self, sender: str) -> int:
+        raw = self.node.call("eth_getTransactionCount", sender, "pending")
+        return quantity(raw, "a number of transactions")
 
     def fees(self) -> dict[str, int]:
         """The fee fields of a transaction: EIP-1559's, or `gasPrice` where blocks have no base fee.
@@ -169,3 +173,77 @@ def _parse_receipt(raw: Any, transaction: bytes) -> Receipt:
         status=quantity(raw.get("status"), "the status of a receipt"),
         logs=[log_entry(log) for log in logs],
     )
+
+
+@dataclass
+class UrgentSender(Sender):
+    """Pays more and more until a transaction is mined: for what has a deadline.
+
+    Every attempt has the nonce of the account's next transaction in a block. So at most one of them
+    is mined, and a process that begins anew replaces what an earlier one left in the pool. For an
+    account that sends one transaction at a time; fees in wei per gas.
+    """
+
+    max_fee: int = 10**13
+    patience_s: float = 15.0
+    """How long an attempt may wait for a block: a little more than Ethereum takes for one."""
+
+    def send(self, account: "LocalAccount", to: bytes, data: bytes) -> Receipt:
+        """The same as a `Sender`'s; waits `receipt_timeout_s` in all."""
+        with self._locks.setdefault(os.getpid(), threading.Lock()):
+            return self._pressed(account, self._filled(account.address, to, data))
+
+    # Not as the pool has it, here and there: what waits in it is to be replaced.
+
+    def _estimate(self, call: dict[str, str]) -> Any:
+        return self.node.call("eth_estimateGas", call, "latest")
+
+    def _nonce(self, sender: str) -> int:
+        raw = self.node.call("eth_getTransactionCount", sender, "latest")
+        return quantity(raw, "a number of transactions")
+
+    def _pressed(self, account: "LocalAccount", transaction: dict[str, Any]) -> Receipt:
+        started, tried = time.monotonic(), list[bytes]()
+        fees = self._within(self.fees())
+        while True:
+            signed = account.sign_transaction(transaction | fees)
+            refused = self._offer(bytes(signed.raw_transaction), bytes(signed.hash))
+            tried += [bytes(signed.hash)] if refused is None else []
+            left_s = started + self.receipt_timeout_s - time.monotonic()
+            found = self._mined(tried, min(left_s, 0 if refused in TOO_CHEAP else self.patience_s))
+            if found is not None:
+                return found
+            if refused is RpcFailure.NONCE_TOO_LOW:
+                raise ChainUnavailable("another transaction of the account was mined: look anew")
+            dearer = self._within({name: fee * 9 // 8 + 1 for name, fee in fees.items()})
+            if left_s <= 0 or (dearer == fees and refused is not None):
+                waited_s = time.monotonic() - started
+                raise TransactionPending(tried[-1] if tried else bytes(signed.hash), waited_s)
+            fees = dearer
+
+    def _within(self, fees: dict[str, int]) -> dict[str, int]:
+        return {name: min(fee, self.max_fee) for name, fee in fees.items()}
+
+    def _offer(self, raw: bytes, transaction: bytes) -> RpcFailure | None:
+        """None when the node has it; else that only a higher fee helps, or that the nonce is spent:
+        perhaps by an earlier attempt, mined while this one was signed."""
+        try:
+            self._broadcast(raw, transaction)
+        except NodeRefusal as error:
+            failure = classify_rpc_failure(error.message)
+            if failure not in (*TOO_CHEAP, RpcFailure.NONCE_TOO_LOW):
+                raise
+            return failure
+        return None
+
+    def _mined(self, tried: list[bytes], within_s: float) -> Receipt | None:
+        until, pause = time.monotonic() + within_s, FIRST_PAUSE_S
+        while True:
+            for transaction in reversed(tried):
+                found = self._look_for(transaction)
+                if found is not None:
+                    return found
+            if time.monotonic() > until:
+                return None
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_S)

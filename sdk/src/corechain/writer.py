@@ -1,14 +1,14 @@
 """Transactions of people and scripts to the contracts of one deployment. Blocking."""
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
 
 from corechain.contracts import Reverted, function_of
 from corechain.node import NodeRefusal
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import one_of
 from corechain.reader import ChainReader
-from corechain.transactions import Receipt, Sender
+from corechain.transactions import Receipt, Sender, UrgentSender
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -29,6 +29,14 @@ class ChainWriter(ChainReader):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._sender = Sender(self._node)
+
+    def in_a_hurry(self, max_fee: int, within_s: float) -> Self:
+        """The same contracts; each transaction is replaced at a higher fee until it is mined, up to
+        `max_fee` wei per gas, and TransactionPending after so many seconds. For one that sends
+        alone with its account."""
+        hurried = replace(self)
+        hurried._sender = UrgentSender(hurried._node, within_s, max_fee=max_fee)
+        return hurried
 
     def send(
         self, account: "LocalAccount", contract: str, function: str, *arguments: object
