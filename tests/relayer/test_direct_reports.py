@@ -34,6 +34,7 @@ from corechain_relayer.gateway.intake import intake_of
 from corechain_relayer.gateway.problem import answer
 from corechain_relayer.gateway.service import Done, Peer
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.receipts.wish import Entry, Wish
 from relayer.test_bad_input import text
 from relayer.test_bad_transport import (
     JSON,
@@ -71,28 +72,37 @@ class Door:
     is_strange: bool = False
     mistake: bool = False
     taken: list[bytes] = field(default_factory=list)
+    wished: int = 0
+    """Requests that asked for receipts."""
 
     def require_room(self) -> None:
         if self.is_full:
             raise Overloaded("full", 7)
 
-    async def accept(self, media_type: str, body: bytes, peer: Peer) -> Answer:
+    async def accept(
+        self, media_type: str, body: bytes, peer: Peer, wish: Wish | None = None
+    ) -> Answer:
         await asyncio.sleep(0)
-        return self._answer(media_type, body)
+        return self._answer(media_type, body, wish)
 
-    def take_straight(self, media_type: str, body: bytes, peer: Peer, done: Done) -> bool:
+    def take_straight(
+        self, media_type: str, body: bytes, peer: Peer, done: Done, wish: Wish | None = None
+    ) -> bool:
         if self.is_strange:
             return False
-        found = self._answer(media_type, body)
+        found = self._answer(media_type, body, wish)
         asyncio.get_running_loop().call_soon(done, found)
         return True
 
-    def _answer(self, media_type: str, body: bytes) -> Answer:
+    def _answer(self, media_type: str, body: bytes, wish: Wish | None) -> Answer:
+        self.wished += wish is not None
+        if wish is not None:
+            wish.entries.append(Entry(range(1), b"a receipt"))
         if self.mistake:
             raise KeyError("a secret")
         intake = intake_of(media_type, body, DOMAIN)
         self.taken.append(body)
-        return answer(intake, [None] * len(intake.columns))
+        return answer(intake, [None] * len(intake.columns), wish)
 
 
 class Wire(asyncio.Transport):
@@ -219,6 +229,8 @@ def reports() -> Iterator[Case]:
     yield "an expectation", sized(one, PACKED, b"expect: 100-continue"), [100, 202]
     yield "the last one", sized(one, PACKED, b"connection: close"), [202]
     yield "an old client", sized(one, PACKED).replace(b"HTTP/1.1", b"HTTP/1.0"), [202]
+    yield "with the wish for receipts", sized(one, PACKED, b"prefer: a, Receipt"), [202]
+    yield "with another wish", sized(one, PACKED, b"prefer: return=minimal"), [202]
     yield "with a query", sized(one, PACKED).replace(b"reports H", b"reports?a=b H"), [202]
     yield "nothing", sized(b"", PACKED), [400]
     yield "a body over the limit", sized(bytes(MOST_BYTES + 1), PACKED), [413]
@@ -265,6 +277,16 @@ async def test_what_the_gateway_says_is_said_on_both_ways(door: str) -> None:
     one = sized(report(1).pack(), PACKED)
     direct, _ = await both(one, one, **{door: True})
     assert b"secret" not in direct.wire.received
+
+
+@pytest.mark.parametrize("door", [{}, {"is_strange": True}])
+async def test_a_wish_for_receipts_comes_through_on_both_ways(door: dict[str, bool]) -> None:
+    one = report(1).pack()
+    sent = sized(one, PACKED, b"prefer: receipt") + sized(one, PACKED)
+    for served in await both(sent, **door):
+        assert served.door.wished == 1
+        assert served.wire.received.count(b"preference-applied: receipt") == 1
+        assert served.wire.received.count(b'"receipts":[') == 1
 
 
 async def test_bodies_in_memory_are_counted_on_both_ways() -> None:

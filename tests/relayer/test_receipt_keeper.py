@@ -108,9 +108,9 @@ async def told(world: World, keeper: Keeper | None = None) -> Terms | str:
 async def test_a_promise_counts_from_the_chains_time_and_what_has_passed_since() -> None:
     world = World()
     keeper = world.keeper()
-    assert await told(world, keeper) == Terms(40, 500, 1_000_000 + PROMISE_S)
+    assert await told(world, keeper) == Terms(40, 500, 1_000_000 + PROMISE_S, 500 + MAX_FUTURE_S)
     world.now += 7
-    assert await told(world, keeper) == Terms(40, 500, 1_000_007 + PROMISE_S)
+    assert await told(world, keeper) == Terms(40, 500, 1_000_007 + PROMISE_S, 500 + MAX_FUTURE_S)
     assert keeper.warnings() == []
 
 
@@ -195,7 +195,7 @@ async def test_a_name_that_changes_is_no_more_final() -> None:
     world.standing = other
     assert await told(world, keeper) == "BondNotFinal"
     world.settled = other
-    assert await told(world, keeper) == Terms(40, 900, 1_000_000 + PROMISE_S)
+    assert await told(world, keeper) == Terms(40, 900, 1_000_000 + PROMISE_S, 900 + MAX_FUTURE_S)
 
 
 async def test_what_was_known_long_ago_is_no_ground_for_a_promise() -> None:

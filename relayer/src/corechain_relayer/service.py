@@ -34,6 +34,7 @@ from corechain_relayer.gateway.body import BodyLimits
 from corechain_relayer.gateway.role import GATEWAY_THREADS, GatewayRole
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.parts import Parts
+from corechain_relayer.guard.resending import Resender
 from corechain_relayer.guard.role import GuardRole
 from corechain_relayer.guard.store import QUEUE as GUARD_QUEUE
 from corechain_relayer.journal.batches import lane_queue
@@ -331,10 +332,12 @@ class Relayer:
     def guard(self) -> list[Loop]:
         signer = self.account(GUARD)
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
-        role = GuardRole(Parts(*shared, self.alerts), signer)
-        self.transactions.add(
-            GUARD_QUEUE, signer.address
-        )  # its deadlines are the guard's own alerts
+        settings, place = self.settings, self.frame_place(self.settings.place)
+        bus = partial(open_bus, settings, self.metrics)
+        resender = Resender(bus, place, settings.frame_keys, self.domain, self.registry)
+        role = GuardRole(Parts(*shared, self.alerts, resender), signer)
+        # Its deadlines are the guard's own alerts.
+        self.transactions.add(GUARD_QUEUE, signer.address)
         loops = role.loops().items()
         return [self.loop(name, self.journalled(session)) for name, session in loops]
 

@@ -11,7 +11,7 @@ from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import InvalidValue, ProtocolError, UnknownDevice
 from corechain.protocol.events import FleetEnrolled
 from corechain.protocol.fleet import Fleet, device_ids
-from corechain.protocol.keys import DeviceIdentity
+from corechain.protocol.keys import DeviceIdentity, KeyType
 from corechain.protocol.logs import topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.redemption import Redemption, pack_redemptions
@@ -170,6 +170,20 @@ class Chain(ReceiptCalls):
             for device in device_ids(event.ids):
                 self._fleet_devices.setdefault(device, (event.owner, event.key_type))
         return self._fleet_devices
+
+    def fleet_of(self, device: OctetsLike) -> Fleet | None:
+        """The first fleet that lists a device which has no slot of its own; None where it has one.
+        Raises UnknownDevice."""
+        wanted = DeviceId(address("device", device))
+        owner, _, _, _ = self.call("DeviceRegistry", "deviceOf", wanted)
+        if int(str(owner), 16):
+            return None
+        start, head = self.deployment.contract("DeviceRegistry").block, self.node.head()
+        topics = ["0x" + topic_of(FleetEnrolled).hex()]
+        for event in self._events("DeviceRegistry", topics, start, head):
+            if wanted in device_ids(event.ids):
+                return Fleet(event.owner, KeyType(event.key_type), device_ids(event.ids))
+        raise UnknownDevice(wanted)
 
     def enrol_fleet(self, account: "LocalAccount", fleet: Fleet) -> Receipt:
         """For enrollers: all devices of one owner, by root, with the list in the log."""

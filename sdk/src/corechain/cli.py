@@ -186,7 +186,11 @@ def _load(plugin: EntryPoint) -> None:
 
 
 def load_plugins() -> None:
-    """Adds the commands of every installed plug-in, in the order of their names."""
+    """Adds what has a module of its own here, and the commands of every installed plug-in, in the
+    order of their names."""
+    from corechain.receipt_cli import register
+
+    register(app)
     for plugin in sorted(entry_points(group=GROUP), key=lambda found: found.name):
         _load(plugin)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from corechain.node import quantity
 from corechain.protocol.eip712 import Domain
+from corechain.protocol.errors import ProtocolError
 from corechain.protocol.receipts import (
     Receipt,
     ReceiptUnsecured,
@@ -15,7 +16,7 @@ from corechain.protocol.receipts import (
     UnknownReceiptSigner,
     batches_domain,
 )
-from corechain.receipts import ReceiptOutOfRange
+from corechain.receipts import KeptReceipt, ReceiptOutOfRange
 
 if TYPE_CHECKING:
     from corechain.reader import ChainReader
@@ -25,7 +26,18 @@ KEPT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Standing:
+class Standing:
+    """How it stands with a receipt: `word` says it in a few words; `is_good` where a bond answers
+    for it, now or later. `demandable_until` in chain seconds."""
+
+    signer: bytes
+    word: str
+    is_good: bool
+    demandable_until: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
     """What was seen of a (lane, bond, signer): until when it may sign (0: never), the chain's time,
     and the moment of the look."""
 
@@ -41,7 +53,7 @@ class ReceiptChecks:
 
     chain: "ChainReader"
     clock: Callable[[], float] = time.monotonic
-    _kept: dict[tuple[int, int, bytes], _Standing] = field(default_factory=dict)
+    _kept: dict[tuple[int, int, bytes], _Seen] = field(default_factory=dict)
 
     @cached_property
     def domain(self) -> Domain:
@@ -60,30 +72,53 @@ class ReceiptChecks:
             self._check(signed.receipt, signed.signer(self.domain))
 
     def _check(self, receipt: Receipt, signer: bytes) -> None:
-        standing = self._standing(receipt, signer)
-        if not standing.is_bonded:
-            raise ReceiptUnsecured(receipt.lane, receipt.since)
-        if receipt.commit_by > standing.until:
-            raise UnknownReceiptSigner(receipt.lane, receipt.since, signer)
+        seen = self._seen(receipt, signer)
+        _require_answerable(receipt, signer, seen)
         # Half a window: later than that no honest gateway promises; and a promise of long ago ends
         # before anybody has noticed.
         most_s = self.window_s // 2
-        now = standing.now + int(self.clock() - standing.at)
+        now = seen.now + int(self.clock() - seen.at)
         if abs(receipt.commit_by - now) > most_s:
             raise ReceiptOutOfRange(receipt.commit_by, now, most_s)
 
-    def _standing(self, receipt: Receipt, signer: bytes) -> _Standing:
+    def standing(self, kept: KeptReceipt) -> Standing:
+        """Of a receipt in a file, however old. Raises InvalidProof, HighS, InvalidSignature where
+        it is none of its report, ChainUnavailable, WrongChain."""
+        signer, receipt = kept.signer(self.domain), kept.proof.signed.receipt
+        seen, until = self._asked(receipt.lane, receipt.since, signer), self._ends(receipt)
+        try:
+            _require_answerable(receipt, signer, seen)
+        except ProtocolError as error:
+            return Standing(signer, f"{error.name}: {error}", False, until)
+        if seen.now > until:
+            return Standing(signer, "its time is over", False, until)
+        is_due = seen.now > receipt.commit_by
+        word = "can be demanded now" if is_due else "promised"
+        return Standing(signer, word, True, until)
+
+    def _ends(self, receipt: Receipt) -> int:
+        return receipt.commit_by + self.window_s
+
+    def _seen(self, receipt: Receipt, signer: bytes) -> _Seen:
         key = receipt.lane, receipt.since, signer
         known = self._kept.get(key)
         if known is None or self.clock() - known.at > KEPT_S:
             known = self._kept[key] = self._asked(*key)
         return known
 
-    def _asked(self, lane: int, since: int, signer: bytes) -> _Standing:
+    def _asked(self, lane: int, since: int, signer: bytes) -> _Seen:
         at, ask = self.clock(), self.chain.call
         head = self.chain.node.call("eth_getBlockByNumber", "latest", False)
         raw = head.get("timestamp") if isinstance(head, dict) else None
         bond = ask("DataBatches", "bondOf", lane)
         until = ask("DataBatches", "receiptSignerUntil", lane, since, signer)
         is_bonded = int(bond[1]) > 0 and int(bond[2]) == since
-        return _Standing(int(until), is_bonded, quantity(raw, "a block's time", 40), at)
+        return _Seen(int(until), is_bonded, quantity(raw, "a block's time", 40), at)
+
+
+def _require_answerable(receipt: Receipt, signer: bytes, seen: _Seen) -> None:
+    """Raises ReceiptUnsecured, UnknownReceiptSigner."""
+    if not seen.is_bonded:
+        raise ReceiptUnsecured(receipt.lane, receipt.since)
+    if receipt.commit_by > seen.until:
+        raise UnknownReceiptSigner(receipt.lane, receipt.since, signer)

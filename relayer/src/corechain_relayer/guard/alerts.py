@@ -44,7 +44,7 @@ class Alerts:
     def demand(self, demand: OpenDemand, left_s: int, reason: str, detail: str) -> None:
         """A demand of which it is not sure that it will be answered in time."""
         fields = demand.fields() | {"left_s": left_s}
-        text = f"batch {demand.batch_id}, {demand.kind_name}, {left_s} s left: {reason} ({detail})"
+        text = f"{demand.what}, {demand.kind_name}, {left_s} s left: {reason} ({detail})"
         kind = LOST if reason == TOO_LATE else IN_DANGER
         key = f"0x{demand.id.hex()}"
         said = fields | {"demand": key, "reason": reason, "detail": detail}

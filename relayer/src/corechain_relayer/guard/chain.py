@@ -16,6 +16,9 @@ REFUSALS = (
     "MalformedEvidence()",
     "InvalidProof()",
     "KeyMismatch(address,address)",
+    # Of a receipt's report: its batch is not committed yet, has left the ring, or lost its bond.
+    "UnknownBatch(uint48)",
+    "NoBond(uint48)",
 )
 _NAMES = {selector(signature): signature.partition("(")[0] for signature in REFUSALS}
 

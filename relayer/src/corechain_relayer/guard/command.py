@@ -42,7 +42,8 @@ class Standing:
         return {
             "demand": "0x" + self.demand.id.hex(),
             "kind": self.demand.kind_name,
-            "batch": self.demand.batch_id,
+            "batch": None if self.demand.report else self.demand.batch_id,
+            "report": self.demand.what if self.demand.report else None,
             "deadline": until.isoformat(),
             "left_s": self.left_s,
             "answer": self.answer,

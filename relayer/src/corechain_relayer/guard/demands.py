@@ -7,6 +7,8 @@ from corechain.protocol.batch import lane_of
 from corechain.protocol.events import Answered, BondSlashed, Demanded, Unanswered
 from corechain.protocol.evidence import Demand
 from corechain.protocol.logs import decode_log
+from corechain.protocol.receipt_events import ReceiptDemanded
+from corechain.protocol.receipts import receipt_commitment, receipt_subject
 from corechain.service.rpc import Log
 
 
@@ -22,6 +24,17 @@ class OpenDemand:
     subject: bytes
     deadline: int
     block: int
+    report: bytes = b""
+    """Of a receipt's demand: the signed report."""
+
+    @classmethod
+    def of_receipt(cls, event: ReceiptDemanded, block: int) -> "OpenDemand":
+        what = (
+            Demand.RECEIPT,
+            receipt_commitment(event.lane, event.since),
+            receipt_subject(event.device, event.sequence),
+        )
+        return cls(event.demand_id, event.lane << 32, *what, event.deadline, block, event.report)
 
     @classmethod
     def of(cls, event: Demanded, block: int) -> "OpenDemand":
@@ -34,14 +47,20 @@ class OpenDemand:
         known = self.kind in list(Demand)
         return Demand(self.kind).name.lower() if known else f"kind-{self.kind}"
 
+    @property
+    def what(self) -> str:
+        """What is demanded, or a piece of what, for an operator."""
+        if not self.report:
+            return f"batch {self.batch_id}"
+        sequence = int.from_bytes(self.report[20:28], "big")
+        return f"report {sequence} of device 0x{self.report[:20].hex()}"
+
     def fields(self) -> dict[str, object]:
         """What a log line says of it."""
-        return {
-            "demand": self.id.hex(),
-            "kind": self.kind_name,
-            "batch": self.batch_id,
-            "deadline": self.deadline,
-        }
+        said: dict[str, object] = {"demand": self.id.hex(), "kind": self.kind_name}
+        # A receipt's report is of no batch, as far as the demand knows.
+        said |= {"report": self.what} if self.report else {"batch": self.batch_id}
+        return said | {"deadline": self.deadline}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +86,8 @@ class DemandsView:
             event = decode_log(list(entry.topics), entry.data)
             if isinstance(event, Demanded):
                 self._demanded(OpenDemand.of(event, entry.block_number))
+            elif isinstance(event, ReceiptDemanded):
+                self._demanded(OpenDemand.of_receipt(event, entry.block_number))
             elif isinstance(event, Answered):
                 self._closed(event.demand_id, Closing(entry.transaction, event.answerer))
             elif isinstance(event, Unanswered):

@@ -9,7 +9,10 @@ from corechain.service.rpc import Rpc
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.chain import DisputesContract, first_block_since
 from corechain_relayer.guard.demands import DemandsView
+from corechain_relayer.guard.finding import ReportFinder
 from corechain_relayer.guard.library import Library
+from corechain_relayer.guard.receipts import ReceiptAnswers
+from corechain_relayer.guard.resending import Resender
 from corechain_relayer.guard.service import DemandsFollower, Guard
 from corechain_relayer.guard.store import AnswerStore
 from corechain_relayer.metrics import Metrics
@@ -34,21 +37,26 @@ class Parts:
     registry: RegistryFollower
     metrics: Metrics
     alerts: Alerts
+    resender: Resender | None = None
+    """None: nothing is put on the bus; who only lists demands does nothing about them."""
     work: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 async def new_guard(parts: Parts, contract: DisputesContract) -> Guard:
     """A guard that has not looked yet. Raises NodeUnavailable, NodeRefused."""
     window_s = await contract.answer_window()
+    folder = parts.settings.data_dir
+    library = Library(folder)
     return Guard(
         await _follower(parts, window_s),
         parts.registry,
-        Library(parts.settings.data_dir),
+        library,
         AnswerStore(parts.pool),
         contract,
         parts.alerts,
         parts.metrics,
         parts.work,
+        ReceiptAnswers(ReportFinder(parts.pool, folder), library, parts.resender),
         window_s,
         parts.settings.refused_pause_s,
     )

@@ -24,6 +24,7 @@ from corechain_relayer.guard.answers import (
 from corechain_relayer.guard.chain import DisputesContract
 from corechain_relayer.guard.demands import DemandsView, OpenDemand
 from corechain_relayer.guard.library import Library
+from corechain_relayer.guard.receipts import ReceiptAnswers
 from corechain_relayer.guard.store import Answer, AnswerStore, demand_of
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
@@ -79,6 +80,7 @@ class Guard:
     alerts: Alerts
     metrics: Metrics
     work: asyncio.Event
+    receipts: ReceiptAnswers
     window_s: int
     retry_s: float
     pace: Pace = field(default_factory=Pace)
@@ -192,6 +194,10 @@ class Guard:
             raise Unanswerable("node refuses", str(error)) from error
 
     async def _candidates(self, demand: OpenDemand) -> AsyncIterator[Evidence]:
+        if demand.kind == Demand.RECEIPT:
+            async for evidence in self.receipts.candidates(demand):
+                yield evidence
+            return
         if demand.kind != Demand.REGISTRATION:
             data = await self.library.batch(demand.commitment)
             # Trees over a million leaves take seconds, and the loop has other demands.
@@ -230,6 +236,7 @@ class Guard:
             self._not_before.pop(demand_id, None)
         # Also of those that an earlier session knew: an outage may lie between alert and end.
         self.alerts.keep(view.open)
+        self.receipts.keep(view.open)
         self._open = dict(view.open)
 
     def _gone(self, demand: OpenDemand, view: DemandsView) -> None:

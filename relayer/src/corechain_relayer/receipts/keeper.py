@@ -31,8 +31,9 @@ class Terms:
     """What a receipt says besides its reports: the lane's number on chain, the second of its bond,
     and the chain's second by which they are in a batch.
 
-    `replays_from`: a report that came before may be in a batch that leaves the ring before its
-    receipt is forgotten, and then nobody could show it; not one with an observation since then.
+    `replays_from`: a report that came before may be in a batch of an earlier bond, or in one that
+    leaves the ring before its receipt is forgotten, and then nothing could be shown for it; not one
+    with an observation since then.
     """
 
     lane: int
@@ -120,8 +121,9 @@ class Keeper:
         # of its moment: what has passed since we saw the newest block counts, by no wall clock.
         second = head.timestamp + int(now - self._head_at)
         spare_s = lane.progress.ring_s - self.kept_s
-        oldest = 0 if spare_s >= second else second - int(spare_s) + MAX_FUTURE_S
         since = lane.sighting.standing.since
+        # A batch of an earlier bond answers for nothing, either.
+        oldest = max(since, second - int(min(spare_s, second))) + MAX_FUTURE_S
         return Terms(number, since, second + self.promise_s, oldest)
 
     def warnings(self) -> list[str]:

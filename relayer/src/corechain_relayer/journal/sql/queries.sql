@@ -14,6 +14,11 @@ select extract(epoch from newest.sealed_at - old.sealed_at)::double precision
 from newest join batch old on old.batch_id = newest.batch_id - $3::bigint and old.batch_id > $1
 where not newest.adopted and not old.adopted;
 
+-- name: batches_about
+-- All batches, those first whose leaves' times overlap some ($1 first, $2 last second), then the newest.
+select commitment from batch
+order by (window_start <= $2 and window_end >= $1) desc, batch_id desc;
+
 -- name: commitment_of
 -- The commitment of one batch.
 select commitment from batch where batch_id = $1;

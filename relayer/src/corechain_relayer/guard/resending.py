@@ -1,0 +1,87 @@
+"""Puts a demanded report on the bus again, as the gateway had done once."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+
+import structlog
+
+from corechain.protocol.eip712 import Domain, report_digest
+from corechain.protocol.errors import ProtocolError
+from corechain.protocol.frame import columns_of
+from corechain.protocol.keys import verify
+from corechain_relayer.bus.base import Bus
+from corechain_relayer.bus.frame import FrameKeys, PackedFrame, Place, frame_of_columns
+from corechain_relayer.guard.answers import Unanswerable
+from corechain_relayer.guard.demands import OpenDemand
+from corechain_relayer.registry.follower import RegistryFollower
+
+log = structlog.get_logger(__name__)
+
+AGAIN_S = 60.0
+"""A report that is in no batch after so long is appended once more: it may have been lost again.
+The aggregator drops what it has already."""
+APPEND_S = 20.0
+"""In so long the bus has to take it; the next round tries again."""
+
+
+@dataclass(slots=True)
+class Resender:
+    """Of one lane. It opens the bus when there is something to send, and not before: a guard has a
+    deadline, and all its other answers need no bus."""
+
+    open_bus: Callable[[], Bus]
+    place: Place
+    keys: FrameKeys
+    domain: Domain
+    registry: RegistryFollower
+    clock: Callable[[], float] = time.monotonic
+    _sent_at: dict[bytes, float] = field(default_factory=dict)
+
+    async def resend(self, demand: OpenDemand) -> None:
+        """Returns when the report is durable on the bus, or was so lately. Raises Unanswerable,
+        BusUnavailable, BusNotDurable, BusFull, BusRestarted."""
+        now = self.clock()
+        if now - self._sent_at.get(demand.id, float("-inf")) < AGAIN_S:
+            return
+        columns = columns_of(demand.report)
+        self._require_good(demand)
+        # Sealed after every check, as the gateway does it.
+        frame = frame_of_columns(int(time.time() * 1000), columns, self.keys, self.place)
+        await self._append(frame)
+        self._sent_at[demand.id] = now
+        log.warning("demanded report is on the bus again", **demand.fields())
+
+    def _require_good(self, demand: OpenDemand) -> None:
+        """Whoever opens the frame relies on its seal: the contract has looked at the signature, and
+        so do we, by the key that our registry knows."""
+        (signed,) = columns_of(demand.report).reports()
+        try:
+            identity = self.registry.view.identity(signed.report.device)
+            verify(identity, report_digest(self.domain, signed.report), signed.signature)
+        except ProtocolError as error:
+            raise Unanswerable("not to be sealed", f"{error.name}: {error}") from error
+
+    async def _append(self, frame: PackedFrame) -> None:
+        bus = self.open_bus()
+        writing = asyncio.create_task(bus.write_forever())
+        try:
+            async with asyncio.timeout(APPEND_S):
+                await bus.inspect()
+                await bus.enter(self.place.lane)
+                # Not limited: one report more than the bus would take costs less than the bond.
+                await bus.append(self.place.lane, frame, limited=False)
+        except TimeoutError:
+            raise Unanswerable(
+                "bus away", f"it did not take the report in {APPEND_S:g} s"
+            ) from None
+        finally:
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            await bus.close()
+
+    def keep(self, open_demands: Collection[bytes]) -> None:
+        """Forgets what is known of all other demands."""
+        for demand_id in self._sent_at.keys() - set(open_demands):
+            del self._sent_at[demand_id]

@@ -1,0 +1,190 @@
+"""The guard finds a demanded report in a batch, and knows what it may put on the bus again.
+
+given batches with data files, and a journal that knows their sequences
+  a report is found by device and sequence, whatever its content; a file that is missing is looked
+    for again; one that the journal calls new is looked for in no file
+given a report that is in no batch
+  it is appended once and, when it does not come, again; sealed by our key
+  of a device that we do not know, with a signature that is not its own, or while the bus is away:
+    an alert, and nothing is appended
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from corechain.protocol.eip712 import Domain
+from corechain.protocol.keys import DeviceIdentity
+from corechain.protocol.reading import SignedReport
+from corechain.protocol.receipts import receipt_subject
+from corechain.service.database import create_pool
+from corechain_relayer.bus.frame import FrameKeys, PackedFrame, Place, open_frame
+from corechain_relayer.guard import resending
+from corechain_relayer.guard.answers import Unanswerable
+from corechain_relayer.guard.demands import OpenDemand
+from corechain_relayer.guard.finding import ReportFinder
+from corechain_relayer.guard.resending import AGAIN_S, Resender
+from corechain_relayer.registry.view import Device, RegistryView
+from corechain_relayer.sequences import SequenceWindow
+from relayer.support import Sensor, secp
+
+DOMAIN = Domain("CoreChain", "1", 31_337, bytes([5]) * 20)
+PLACE, KEYS = Place(31_337, bytes([5]) * 20, 0), FrameKeys((bytes([9]) * 32,))
+
+
+def report(**changes: Any) -> SignedReport:
+    return Sensor(secp(1), DOMAIN).report(**changes)
+
+
+def demanded(signed: SignedReport) -> OpenDemand:
+    device, sequence = signed.report.device, signed.report.sequence
+    subject = receipt_subject(device, sequence)
+    return OpenDemand(b"d" * 32, 0, 5, bytes(26), subject, 2**39, 1, signed.pack())
+
+
+# ---------------------------------------------------------------------- finding
+
+
+@pytest.fixture
+async def pool(database: str) -> AsyncIterator[Any]:
+    async with create_pool(database) as found:
+        yield found
+
+
+async def batch(
+    pool: Any, folder: Path, number: int, content: bytes | None, end: int = 10
+) -> bytes:
+    """A batch of the journal whose file, if any, has some content."""
+    commitment = bytes([number]) * 26
+    await pool.execute(
+        """insert into batch (batch_id, commitment, reading_count, report_count, failed_count,
+                              window_start, window_end)
+           values ($1, $2, 1, 1, 0, 1, 10)""",
+        number,
+        commitment,
+    )
+    if content is not None:
+        (folder / f"{commitment.hex()}.ccdf").write_bytes(content)
+    return commitment
+
+
+async def seen(pool: Any, signed: SignedReport) -> None:
+    window = SequenceWindow().with_seen(signed.report.sequence, 10)
+    await pool.execute(
+        "insert into device_sequence (device, newest, seen) values ($1, $2, $3)",
+        bytes(signed.report.device),
+        window.newest,
+        window.pack(),
+    )
+
+
+async def test_a_report_is_found_by_device_and_sequence(pool: Any, tmp_path: Path) -> None:
+    wanted, other = report(), report(count=3)
+    await seen(pool, wanted)
+    finder = ReportFinder(pool, tmp_path)
+    await batch(pool, tmp_path, 1, b"others'")
+    missing = await batch(pool, tmp_path, 2, None)
+    assert await finder.find(demanded(wanted)) is None
+    # A file that comes back, with another content of the same sequence.
+    (tmp_path / f"{missing.hex()}.ccdf").write_bytes(b"head" + other.pack() + b"rest")
+    assert await finder.find(demanded(wanted)) == missing
+    finder.keep([])
+    (tmp_path / f"{missing.hex()}.ccdf").unlink()
+    assert await finder.find(demanded(wanted)) is None
+
+
+async def test_what_the_journal_calls_new_is_looked_for_in_no_file(
+    pool: Any, tmp_path: Path
+) -> None:
+    wanted = report()
+    await batch(pool, tmp_path, 1, wanted.pack())
+    assert await ReportFinder(pool, tmp_path).find(demanded(wanted)) is None
+
+
+# ---------------------------------------------------------------------- resending
+
+
+@dataclass
+class Bus:
+    """A bus that takes frames, or hangs."""
+
+    is_away: bool = False
+    frames: list[PackedFrame] = field(default_factory=list)
+    closed: int = 0
+
+    async def write_forever(self) -> None:
+        await asyncio.Event().wait()
+
+    async def inspect(self) -> None:
+        if self.is_away:
+            await asyncio.Event().wait()
+
+    async def enter(self, lane: int) -> None:
+        assert lane == PLACE.lane
+
+    async def append(self, lane: int, frame: PackedFrame, limited: bool) -> None:
+        assert not limited
+        self.frames.append(frame)
+
+    async def close(self) -> None:
+        self.closed += 1
+
+
+@dataclass
+class Registry:
+    """What is known of devices."""
+
+    view: RegistryView
+
+
+def resender(bus: Bus, *known: DeviceIdentity) -> Resender:
+    devices = {one.device: Device(one, bytes(20)) for one in known}
+    parts: Any = (lambda: bus), PLACE, KEYS, DOMAIN, Registry(RegistryView(devices))
+    return Resender(*parts)
+
+
+async def test_a_lost_report_is_on_the_bus_again_and_once_more_when_it_does_not_come() -> None:
+    bus, signed, now = Bus(), report(), [0.0]
+    found = resender(bus, secp(1).identity)
+    found.clock = lambda: now[0]
+    for _ in range(3):
+        await found.resend(demanded(signed))
+    assert len(bus.frames) == 1
+    assert bus.closed == 1
+    opened = open_frame(bus.frames[0].content, KEYS, PLACE)
+    assert opened.columns.packed == signed.pack()
+    now[0] += AGAIN_S + 1
+    await found.resend(demanded(signed))
+    assert len(bus.frames) == 2
+    found.keep([])
+    await found.resend(demanded(signed))
+    assert len(bus.frames) == 3
+
+
+async def test_what_is_not_its_devices_is_not_sealed() -> None:
+    bus, signed = Bus(), report()
+    with pytest.raises(Unanswerable, match="UnknownDevice"):
+        await resender(bus).resend(demanded(signed))
+    forged = SignedReport(signed.report, report(count=3).signature)
+    with pytest.raises(Unanswerable, match="InvalidSignature"):
+        await resender(bus, secp(1).identity).resend(demanded(forged))
+    assert bus.frames == []
+
+
+async def test_a_bus_that_hangs_is_an_alert_and_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resending, "APPEND_S", 0.01)
+    bus = Bus(is_away=True)
+    with pytest.raises(Unanswerable, match="bus away"):
+        await resender(bus, secp(1).identity).resend(demanded(report()))
+    assert (bus.frames, bus.closed) == ([], 1)
+
+
+def test_an_operator_is_told_which_report_is_demanded() -> None:
+    demand = demanded(report())
+    device = secp(1).identity.device.hex()
+    assert demand.what == f"report 1 of device 0x{device}"
+    assert (demand.fields()["report"], "batch" in demand.fields()) == (demand.what, False)
