@@ -21,21 +21,25 @@ from corechain.protocol.batch import Batch
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, position_of
 from corechain.protocol.inquiry import Wanted
 from corechain.protocol.suspects import Standing
-from corechain.service.errors import NodeRefused
+from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.files.download import Unfit
+from corechain.service.settings import InvalidSetting
 from corechain_relayer.challenger.alerts import FRAUD, KINDS, ChallengerAlerts, ChallengerRules
 from corechain_relayer.challenger.calls import (
     _refusal,
     challenge_call,
     demand_id,
     evidence_of,
+    words_of,
 )
 from corechain_relayer.challenger.lanes import LanesView
 from corechain_relayer.challenger.opening import opened
+from corechain_relayer.challenger.settings import load_settings
 from corechain_relayer.challenger.spans import Span, Spans
 from corechain_relayer.challenger.store import Sent
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.plan import State
+from relayer.challenging import CHALLENGER_KEY
 from relayer.demands import sealed_batch
 
 
@@ -145,3 +149,29 @@ def test_challenges_of_a_lane_are_encoded_for_its_place() -> None:
     )
     assert len(call) % 32 == 4
     assert LanesView().in_order() == []
+
+
+def test_a_challenger_without_key_or_sources_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"DEPLOYMENT": "x.json", "DATABASE_URL": "postgresql://localhost/x"}
+    values |= {"DATA_DIR": "data", "RPC_URL": "http://127.0.0.1:1"}
+    for name, value in values.items():
+        monkeypatch.setenv(f"RELAYER_{name}", value)
+    with pytest.raises(InvalidSetting, match="RELAYER_CHALLENGER_KEY is not set"):
+        load_settings()
+    monkeypatch.setenv("RELAYER_CHALLENGER_KEY", CHALLENGER_KEY)
+    with pytest.raises(InvalidSetting, match="RELAYER_CHALLENGER_DATA_URLS is not set"):
+        load_settings()
+    monkeypatch.setenv("RELAYER_CHALLENGER_DATA_URLS", "https://a.example/{commitment},file:///b")
+    with pytest.raises(InvalidSetting, match="every template needs"):
+        load_settings()
+    monkeypatch.setenv("RELAYER_CHALLENGER_DATA_URLS", "https://a.example/{commitment}")
+    assert load_settings().data_templates == ["https://a.example/{commitment}"]
+
+
+def test_an_answer_that_is_none_is_an_outage_and_a_refusal_stays_one() -> None:
+    assert words_of("0x" + "0" * 63 + "7", 1) == [7]
+    for raw in (None, "0x", "0x" + "0" * 128):
+        with pytest.raises(NodeUnavailable):
+            words_of(raw, 1)
+    with pytest.raises(NodeRefused):
+        words_of(NodeRefused("eth_call", 3, "no", None), 1)

@@ -14,7 +14,7 @@ from corechain.protocol.hashing import Digest26, keccak
 from corechain.protocol.inquiry import Wanted, subject_of
 from corechain.protocol.suspects import Accusation, Standing
 from corechain.service.errors import NodeRefused, NodeUnavailable
-from corechain.service.rpc import Rpc, to_hex
+from corechain.service.rpc import Call, Rpc, to_hex
 from corechain_relayer.calldata import selector
 
 PLACE = "(uint48,uint32,bytes26[])"
@@ -119,6 +119,16 @@ def _witness(words: Sequence[Any]) -> Witness:
     return Witness(number, Revealed(Header(*header), Digest26(root)), place)
 
 
+def words_of(raw: object, count: int) -> list[int]:
+    """Numbers of a contract's answer. Raises NodeUnavailable for another one, or the NodeRefused
+    that stands in its place."""
+    if isinstance(raw, NodeRefused):
+        raise raw
+    if not isinstance(raw, str) or len(raw) != 2 + 64 * count:
+        raise NodeUnavailable(f"a contract answered {raw!r:.100}")
+    return [int(raw[at : at + 64], 16) for at in range(2, len(raw), 64)]
+
+
 @dataclass(frozen=True, slots=True)
 class Terms:
     """Of the deployment: seconds, and base units of the bond's token."""
@@ -153,10 +163,13 @@ class DisputesCalls:
             raise NodeUnavailable(f"the node sent {len(found)} bytes for {count} words")
         return [int.from_bytes(found[at : at + 32], "big") for at in range(0, len(found), 32)]
 
-    async def bond_since(self, lane: int) -> int | None:
-        """The second from which on the lane's bond answers; None without one."""
-        words = await self._words(BOND_OF + uint_word(lane), 6)
-        return words[2] if words[1] else None
+    async def bonds_since(self, lanes: Sequence[int]) -> dict[int, int]:
+        """The second from which on the bond of a lane answers; none for a lane without one."""
+        to = to_hex(self.address)
+        data = [to_hex(BOND_OF + uint_word(lane)) for lane in lanes]
+        calls = [Call("eth_call", ({"to": to, "data": one}, "latest")) for one in data]
+        bonds = [words_of(raw, 6) for raw in await self.rpc.call_all(calls)]
+        return {lane: bond[2] for lane, bond in zip(lanes, bonds, strict=True) if bond[1]}
 
     async def committed_at(self, batch: int, commitment: bytes, place: Place) -> int | None:
         """The second of a commit; None when the ring does not hold it there any more."""

@@ -10,9 +10,9 @@ from corechain.protocol.findings import device_of, is_canonical
 from corechain.protocol.keys import DeviceIdentity
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.suspects import DeviceFacts, Listing, Slot
-from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.rpc import Call, Rpc, to_hex
 from corechain_relayer.calldata import selector
+from corechain_relayer.challenger.calls import words_of
 from corechain_relayer.registry.view import RegistryView
 
 DEVICE_OF, FLEET_OF = selector("deviceOf(address)"), selector("fleetOf(bytes26)")
@@ -51,7 +51,7 @@ class Facts:
         asked = [device for device in devices if self._is_news(device, view)]
         calls = [self._call(DEVICE_OF + address_word(device)) for device in asked]
         for device, raw in zip(asked, await self.rpc.call_all(calls), strict=True):
-            _, key_type, registered_at, revoked_at = _words(raw, 4)
+            _, key_type, registered_at, revoked_at = words_of(raw, 4)
             self._slots[device] = Slot(key_type, registered_at, revoked_at)
 
     def _is_news(self, device: DeviceId, view: RegistryView) -> bool:
@@ -65,7 +65,7 @@ class Facts:
         for fleet in view.fleets_of(device):
             if fleet.root not in self._enrolled:
                 (raw,) = await self.rpc.call_all([self._call(FLEET_OF + fleet.root + bytes(6))])
-                _, enrolled_at, _ = _words(raw, 3)
+                _, enrolled_at, _ = words_of(raw, 3)
                 self._enrolled[fleet.root] = enrolled_at
             found.append(Listing(fleet, self._enrolled[fleet.root]))
         return found
@@ -73,15 +73,6 @@ class Facts:
     def _call(self, data: bytes) -> Call:
         registry = to_hex(self.deployment.address("DeviceRegistry"))
         return Call("eth_call", ({"to": registry, "data": to_hex(data)}, "latest"))
-
-
-def _words(raw: object, count: int) -> list[int]:
-    """Raises NodeUnavailable for what is no answer of the registry."""
-    if isinstance(raw, NodeRefused):
-        raise raw
-    if not isinstance(raw, str) or len(raw) != 2 + 64 * count:
-        raise NodeUnavailable(f"the registry answered {raw!r:.100}")
-    return [int(raw[at : at + 64], 16) for at in range(2, len(raw), 64)]
 
 
 def _key(

@@ -121,12 +121,8 @@ class Challenger:
 
     async def _books(self) -> dict[int, LaneBook]:
         """Of the lanes that have a bond."""
-        found = {}
-        for lane in sorted(self.follower.view.lanes):
-            since = await self.calls.bond_since(lane)
-            if since is not None:
-                found[lane] = self.examiner.book(lane, since)
-        return found
+        bonds = await self.calls.bonds_since(sorted(self.follower.view.lanes))
+        return {lane: self.examiner.book(lane, since) for lane, since in bonds.items()}
 
     async def _challengeable(self, head: Block, books: dict[int, LaneBook]) -> list[Standing]:
         """Commitments under a bond whose window is open, oldest first. Others are forgotten."""
