@@ -148,6 +148,14 @@ def test_what_a_node_forwards_after_all_may_be_replaced_again() -> None:
     assert learn(memory, Taken(1, b"tx"), 1.0).too_dear == frozenset()
 
 
+def test_what_another_node_finds_too_cheap_is_too_dear_no_more() -> None:
+    refusals = (RpcFailure.FEE_CAP_EXCEEDED, RpcFailure.UNDERPRICED)
+    memory = Memory()
+    for failure in refusals:
+        memory = learn(memory, Refused(1, b"tx", failure, "fee", True), 0.0)
+    assert (memory.too_dear, memory.urgent) == (frozenset(), {b"tx"})
+
+
 def pending(number: int, nonce: int) -> Intent:
     attempt = Attempt(b"tx %d" % nonce, nonce, b"", Fees(10, 1), 0.0, 0.0)
     return Intent(number, f"batch:{number}", b"", b"", State.PENDING, nonce, (attempt,))

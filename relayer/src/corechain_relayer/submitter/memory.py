@@ -234,7 +234,10 @@ def _refused(memory: Memory, refused: Refused, now: float) -> Memory:
     if failure in INVALID and not refused.was_sent:
         return replace(memory, invalid={**memory.invalid, number: refused.said})
     if failure in TOO_CHEAP:
-        memory = replace(memory, urgent=memory.urgent | attempt)
+        # The newest word counts: else what one node finds too dear and another too cheap would wait
+        # for ever.
+        too_dear = memory.too_dear - attempt
+        memory = replace(memory, urgent=memory.urgent | attempt, too_dear=too_dear)
     elif failure is RpcFailure.FEE_CAP_EXCEEDED:
         memory = replace(memory, too_dear=memory.too_dear | attempt)
     elif failure is RpcFailure.REVERTED:
