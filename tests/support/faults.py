@@ -13,6 +13,10 @@ from corechain.devnet.process import LOCALHOST, free_port
 Answer = Callable[[bytes], bytes]
 """From the first bytes of a request to what is sent instead of the server's answer."""
 PASS, REFUSE, RESET, HANG = "pass", "refuse", "reset", "hang"
+LATE, HALF_OPEN, CUT = "late", "half-open", "cut"
+SHAPED = (PASS, HANG, LATE, HALF_OPEN, CUT)
+"""What changes connections that are open, and does not break them."""
+LATE_S = 0.2
 CHUNK = 1 << 16
 POLL_S = 0.05
 RST = struct.pack("ii", 1, 0)
@@ -31,6 +35,8 @@ class FaultProxy:
 
     REFUSE: nobody listens, and connections break. RESET: connections are taken and reset.
     HANG: connections are taken, nothing is forwarded. A callable: its bytes are the answer.
+    LATE: each piece comes a fifth of a second later. HALF_OPEN: questions arrive, answers do not.
+    CUT: an answer ends in its middle, and the connection with it.
     """
 
     def __init__(self, target: int) -> None:
@@ -47,7 +53,7 @@ class FaultProxy:
             self._close_listener()
         elif self._listener is None:
             self._listen()
-        if mode not in (PASS, HANG):
+        if mode not in SHAPED:
             self._reset_all()
 
     def _listen(self) -> None:
@@ -105,20 +111,27 @@ class FaultProxy:
             return
         with client, server:
             self._keep(client, server)
-            up = threading.Thread(target=self._pump, args=(client, server), daemon=True)
+            up = threading.Thread(target=self._pump, args=(client, server, False), daemon=True)
             up.start()
-            self._pump(server, client)
+            self._pump(server, client, True)
             up.join()
 
     def _keep(self, *connections: socket.socket) -> None:
         with self._lock:
             self._connections.update(connections)
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
         with suppress(OSError):
             while data := source.recv(CHUNK):
                 while self._mode is HANG and not self._stopped.wait(POLL_S):
                     pass
+                if self._mode is LATE:
+                    self._stopped.wait(LATE_S)
+                if answers and self._mode is HALF_OPEN:
+                    continue
+                if answers and self._mode is CUT:
+                    sink.sendall(data[: len(data) // 2])
+                    break
                 sink.sendall(data)
         for connection in (source, sink):
             with suppress(OSError):
