@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -147,6 +147,7 @@ def test_each_cause_has_a_name_a_sentence_and_what_to_do(
 reasons = st.one_of(st.none(), st.just(WHY))
 
 
+@settings(max_examples=50)
 @given(
     state=st.sampled_from(State),
     held=st.tuples(reasons, reasons, reasons, reasons),

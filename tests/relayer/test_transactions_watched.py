@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corechain.service.alerting.alerts import Alerts as Messages
@@ -54,6 +54,7 @@ def samples(*balances: int, step_s: float = HOUR_S) -> list[Sample]:
     return [Sample((last - n) * step_s, balance) for n, balance in enumerate(balances)]
 
 
+@settings(max_examples=25)
 @given(
     st.lists(st.integers(0, 10**24), min_size=2, max_size=9),
     st.floats(HOUR_S, DAY_S),
