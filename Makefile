@@ -39,7 +39,7 @@ CLUSTER_SERVERS := .corechain/servers/.installed
 PROMETHEUS := .corechain/prometheus/usr/bin/prometheus
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
-.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-guard bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -261,6 +261,9 @@ bench-index: setup ## what mirroring an event costs beside its floor, live laten
 
 bench-stream: setup ## batch events to 10,000 subscribers: latency, CPU a delivery, memory (CONNECTIONS= SECONDS= WAY=ws|sse WORKERS=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/stream.py
+
+bench-guard: setup ## a thousand stale closes in one block: answers a second, CPU and calls an answer, beside bare sends (CLOSES= IN_FLIGHT=)
+	@$(RUN) $(BENCH) $(BIN)/python bench/guard.py
 
 bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)
 	@$(BIN)/python bench/table.py $(ARGS)

@@ -11,6 +11,7 @@ given any deadline
 
 from contextlib import suppress
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -111,6 +112,18 @@ def test_what_is_open_is_what_the_contract_says_however_the_logs_came(
     parts.take(logs[cut:])
     assert whole.open.keys() == expected
     assert whole == parts
+
+
+def test_demands_of_one_deadline_come_batch_by_batch() -> None:
+    """A thousand of one block, on many batches: each data file is opened once."""
+    view = DemandsView(LANE)
+    for number in range(60):
+        what = (Demand.READING, bytes([number % 6]) * 26, uint_word(number))
+        view.open[keccak(uint_word(number))] = OpenDemand(
+            keccak(uint_word(number)), (LANE << 32) + 1, *what, WINDOW_S, 10
+        )
+    order = [demand.commitment for demand in view.by_urgency()]
+    assert sum(one != two for one, two in pairwise(order)) == 5
 
 
 def test_the_nearest_deadline_comes_first() -> None:

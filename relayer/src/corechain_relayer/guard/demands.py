@@ -106,7 +106,9 @@ class DemandsView:
         self.open.pop(demand_id, None)
 
     def by_urgency(self) -> list[OpenDemand]:
-        return sorted(self.open.values(), key=lambda demand: (demand.deadline, demand.id))
+        """The nearest deadline first; of one deadline those of a batch together, for its data file
+        is read once for all of them (`Library` keeps a few)."""
+        return sorted(self.open.values(), key=lambda d: (d.deadline, d.commitment, d.id))
 
     def was_closed_by(self, demand_id: bytes, transaction: bytes) -> bool:
         return any(c.transaction == transaction for c in self.closings.get(demand_id, ()))

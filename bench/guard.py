@@ -1,0 +1,115 @@
+"""A thousand stale closes in one block: how fast the watchtower answers, and what an answer costs.
+
+python bench/guard.py            (CLOSES=1000 IN_FLIGHT=64)
+
+The tower and its submitter run in this process, on real servers; a block comes for every
+transaction. `cpu_ms_per_answer` is this process's from the first look at the closes to the last
+answer in a block, `calls_per_answer` what the node was asked. Beside it the floor of the same run:
+the same number of transactions, signed and sent in batches, without journal, contract or receipts.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from corechain.deployment import load_deployment
+from corechain.devnet.deploy import deploy_contracts
+from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.servers import AnvilServer
+from corechain_relayer.submitter.plan import Fees, Intent
+
+REPOSITORY = Path(__file__).parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))
+
+from relayer.channels import challenge_all, open_channels, versions  # noqa: E402
+from relayer.support import SUBMITTER_KEY, Chain  # noqa: E402
+from relayer.towers import TowerStand, open_tower  # noqa: E402
+
+RESULTS = REPOSITORY / "bench" / "results" / "guard.json"
+CLOSES = int(os.environ.get("CLOSES", "1000"))
+IN_FLIGHT = int(os.environ.get("IN_FLIGHT", "64"))
+PERIOD_S = 3_600
+SENT_AT_ONCE = 100
+HELD = 7
+
+
+async def until_answered(stand: TowerStand) -> None:
+    done = "select count(*) from intent where state in ('confirmed', 'final')"
+    while await stand.pool.fetchval(done) < CLOSES:
+        if not await stand.turn():
+            await asyncio.sleep(0.01)
+
+
+async def answers(chain: Chain, database: str) -> dict[str, Any]:
+    channels = open_channels(chain, CLOSES, PERIOD_S)
+    async with open_tower(chain, database) as stand:
+        stand.policy = replace(stand.policy, in_flight=IN_FLIGHT)
+        await stand.hold(channels, HELD)
+        block = challenge_all(chain, channels)
+        stand.rpc.asked.clear()
+        started, spent = time.perf_counter(), time.process_time()
+        await until_answered(stand)
+        took, cpu = time.perf_counter() - started, time.process_time() - spent
+        assert set(versions(chain, channels)) == {HELD}
+        assert stand.sent() == CLOSES, "an answer was sent twice"
+        calls = stand.rpc.asked.total()
+    head = chain.rpc("eth_getBlockByNumber", "latest", False)
+    return {
+        "closes": CLOSES,
+        "in_flight": IN_FLIGHT,
+        "answers_per_s": CLOSES / took,
+        "cpu_ms_per_answer": 1000 * cpu / CLOSES,
+        "calls_per_answer": calls / CLOSES,
+        "chain_s": int(head["timestamp"], 16) - int(block["timestamp"], 16),
+        "period_s": PERIOD_S,
+    }
+
+
+async def floor(chain: Chain, database: str) -> dict[str, Any]:
+    """Signed and sent, nothing else."""
+    async with open_tower(chain, database, SUBMITTER_KEY) as stand:
+        signer, node, target = stand.submitter.signer, stand.submitter.node, bytes(19) + b"\1"
+        first = stand.sent()
+        started, spent = time.perf_counter(), time.process_time()
+        for start in range(0, CLOSES, SENT_AT_ONCE):
+            nonces = range(first + start, first + min(start + SENT_AT_ONCE, CLOSES))
+            intents = [(Intent(0, "floor", target, bytes(223)), nonce) for nonce in nonces]
+            fees = Fees(10**11, 0)
+            signed = [signer.sign(i, nonce, fees, 60_000, 0.0).raw for i, nonce in intents]
+            refused = [error for error in await node.send(signed) if error]
+            assert not refused, refused[0]
+        took, cpu = time.perf_counter() - started, time.process_time() - spent
+    return {"bare_per_s": CLOSES / took, "bare_cpu_ms": 1000 * cpu / CLOSES}
+
+
+def run(home: Path) -> dict[str, Any]:
+    with AnvilServer(home / "anvil") as anvil, PostgresServer(home / "postgres") as postgres:
+        manifest = deploy_contracts(REPOSITORY, anvil.url, home / "31337.json")
+        chain = Chain(anvil.url, load_deployment(manifest))
+        found = asyncio.run(answers(chain, postgres.create_database("tower")))
+        return found | asyncio.run(floor(chain, postgres.create_database("floor")))
+
+
+def main() -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(40),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+    )
+    with tempfile.TemporaryDirectory(prefix="corechain-bench-") as home:
+        found = run(Path(home))
+    shown = {name: round(v, 2) if isinstance(v, float) else v for name, v in found.items()}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps(shown, indent=2) + "\n")
+    print(json.dumps(shown))
+
+
+if __name__ == "__main__":
+    main()
