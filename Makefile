@@ -201,6 +201,10 @@ test-shards: setup ## doubles shards, each a Postgres of its own, under load and
 	@echo "· shards are added under load"
 	@$(RUN) $(PYTEST) tests/indexer/through_added_shards.py
 
+.PHONY: test-compose
+test-compose: setup ## images of this checkout in containers, by compose.yaml and podman (5 minutes; root, buildah, podman, runc, mmdebstrap)
+	@$(RUN) $(BIN)/python tools/test_cluster.py compose_network
+
 .PHONY: cluster-servers
 $(CLUSTER_SERVERS): tools/ensure_cluster.py tools/ensure_mosquitto.py tools/patroni.txt $(PYTHON_STAMP)
 	@$(BIN)/python tools/ensure_cluster.py && mkdir -p $(@D) && touch $@

@@ -50,7 +50,8 @@ class Row:
 
 # First what covers most: on a slow machine the limit leaves out the last. So: where readings may be
 # lost or counted twice when a part is killed; then what moves pods; then one server in the way of a
-# service; last what only looks on. Prometheus goes first: it has `make test-prometheus` besides.
+# service; last what only looks on. Containers are left out first: a busy machine needs ten minutes
+# for their images, and they have `make test-compose` besides, as Prometheus `make test-prometheus`.
 TABLE = (
     Row("tests/cluster/whole_cluster.py", 3.5, 1_500),
     Row("tests/cluster/postgres_failover.py", 2.0),
@@ -69,6 +70,7 @@ TABLE = (
     Row("tests/cluster/cluster_status.py", 1.5),
     Row("tests/cluster/reading_traces.py", 1.0),
     Row("tests/cluster/prometheus_rules.py", 1.0),
+    Row("tests/cluster/compose_network.py", 4.5, 1_500),
 )
 
 
