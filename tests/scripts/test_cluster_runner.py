@@ -91,6 +91,8 @@ def test_figures_of_this_run_alone_are_summed_up(tool: ModuleType, tmp_path: Pat
     }
     for name, one in figures.items():
         (tmp_path / f"{name}.json").write_text(json.dumps({"part": name, **one}))
+    # Of a run of some of them, before.
+    (tmp_path / "cluster.json").write_text(json.dumps({"at": "2026-11-29T16:10:19Z", "lost": 9}))
     found = tool.table(tool.measured(200.9, tmp_path))
     assert found["kills"] == {"api": 2, "kafka": 2}
     assert (found["lost"], found["doubled"]) == (3, 3)
