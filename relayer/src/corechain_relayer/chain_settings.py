@@ -3,11 +3,11 @@
 `on_chain` fills in what nobody set.
 """
 
-from typing import Literal, TypeVar
+from typing import Literal, Self, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from corechain.service.settings import ServiceSettings
+from corechain.service.settings import NodeUrls, ServiceSettings, urls_in
 from corechain_relayer.submitter.chains import RULES, ChainName, ChainRules, chain_name
 
 MAX_WEI = 10**30
@@ -37,6 +37,32 @@ class ChainSettings(ServiceSettings):
     watchtower_budget_a_day: int | None = Field(
         None, ge=1, le=MAX_WEI, description="the same for a watchtower's answers"
     )
+
+    more_rpc_urls: NodeUrls | None = Field(
+        None,
+        description="more nodes of the chain, comma separated, for submitters: they believe what "
+        "enough of all say, leave out one that lies or lags, and send to each",
+    )
+    rpc_quorum: int | None = Field(
+        None,
+        ge=1,
+        le=16,
+        description="how many nodes must say the same before a submitter believes it, with "
+        "MORE_RPC_URLS; else a majority",
+    )
+    rpc_max_lag_blocks: int = Field(
+        32,
+        ge=1,
+        le=100_000,
+        description="blocks that a node may be away from the agreed head before it is left out",
+    )
+
+    @model_validator(mode="after")
+    def _enough_nodes(self) -> Self:
+        nodes = 1 + (0 if self.more_rpc_urls is None else len(urls_in(self.more_rpc_urls)))
+        if self.rpc_quorum is not None and self.rpc_quorum > nodes:
+            raise ValueError("RPC_QUORUM is more than RPC_URL and MORE_RPC_URLS have nodes")
+        return self
 
     @property
     def rules(self) -> ChainRules:

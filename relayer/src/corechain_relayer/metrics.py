@@ -125,6 +125,12 @@ class Metrics:
             "nonces_spent_total", "Nonces found spent without doing what they were for", "queue"
         )
         self.transactions_sent = counter("transactions_sent_total", "By what the node said", "said")
+        self.rpc_quarantined = counter(
+            "rpc_quarantined_total",
+            "Times that one of several nodes was left out, by its number in the settings",
+            "node",
+            "reason",
+        )
         self.transactions_bumped = counter("transactions_bumped_total", "Replaced at a higher fee")
         self.transactions_unconfirmed = counter(
             "transactions_unconfirmed_total", "Confirmations undone by a reorg"

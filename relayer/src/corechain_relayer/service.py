@@ -16,7 +16,7 @@ from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Probe
 from corechain.service.ops import shown_in, times_in
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions, Rpc
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loop, Loops, Reporter, sessions
 from corechain.service.tracing import Traces
@@ -63,6 +63,7 @@ from corechain_relayer.watchtower.service import QUEUE, Watchtower
 from corechain_relayer.wiring import (
     check_chain,
     node_of,
+    nodes_for,
     policy_of,
     pool_of,
 )
@@ -89,6 +90,8 @@ class Relayer:
     metrics: Metrics = field(default_factory=Metrics)
     supervised: Loops = field(default_factory=Loops)
     rpc: Rpc = field(init=False)
+    nodes: Questions = field(init=False)
+    """What the submitter asks and sends to: that node, or several."""
     bus: Bus = field(init=False)
     watch: BusWatch = field(init=False)
     pool: "Database" = field(init=False)
@@ -112,6 +115,7 @@ class Relayer:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
         self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+        self.nodes = nodes_for(self.rpc, settings, self.metrics)
         self.bus = open_bus(settings, self.metrics)
         self.pool = pool_of(settings)
         self.watch = BusWatch(
@@ -212,6 +216,8 @@ class Relayer:
     async def close(self) -> None:
         self.gateway_workers.close()
         await self.rpc.close()
+        if self.nodes is not self.rpc:
+            await self.nodes.close()
         await self.bus.close()
         await self.pool.close()
         self.threads.close()
@@ -245,7 +251,13 @@ class Relayer:
         told += self.tower.warnings() if self.tower else []
         told += self.transactions.warnings()
         unsigned = [] if self.receipts is None else self.receipts.keeper.warnings()
-        return [*told, *self.registry.warnings(), *self.upkeep.warnings(), *unsigned]
+        return [
+            *told,
+            *self.registry.warnings(),
+            *self.upkeep.warnings(),
+            *self.nodes.warnings(),
+            *unsigned,
+        ]
 
     # --------------------------------------------------------------- aggregator
 
@@ -279,7 +291,7 @@ class Relayer:
         await self._check_node()
         async with writer(self.settings.session_url, signer.lock) as connection:
             journal = IntentJournal(connection, queue)
-            node, report = node_of(self.rpc, self.settings), Reporter(self.supervised, loop)
+            node, report = node_of(self.nodes, self.settings), Reporter(self.supervised, loop)
             asks = (entitled, report)
             submitter = Submitter(journal, node, signer, settled, policy(), self.metrics, *asks)
             work = self.disputes if queue == QUEUE else self.work
@@ -288,12 +300,12 @@ class Relayer:
     def commits(self, lane: int) -> CommitSearch:
         """What the chain has of a lane."""
         settings, store = self.settings, CommitStore(self.pool, lane)
-        node = node_of(self.rpc, settings)
+        node = node_of(self.nodes, settings)
         return CommitSearch(node, self.deployment, store, settings.log_range_blocks)
 
     def lane_submitter(self) -> Loop:
         signer, lane = self.account(SUBMITTER), self.settings.lane
-        node = node_of(self.rpc, self.settings)
+        node = node_of(self.nodes, self.settings)
         key = LaneKey(node, self.deployment, lane, signer.address)
         parts = (lane_queue(lane), signer, CommittedBatches(self.commits(lane)))
         policy = partial(policy_of, self.settings, self.settings.lane_budget_a_day)

@@ -7,8 +7,10 @@ from pydantic import SecretStr
 
 from corechain.service.database import create_pool
 from corechain.service.errors import WrongNode
-from corechain.service.rpc import Rpc
-from corechain.service.settings import InvalidSetting
+from corechain.service.quorum import Quorum
+from corechain.service.rpc import Questions, Rpc
+from corechain.service.settings import InvalidSetting, urls_in
+from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Policy
@@ -28,7 +30,21 @@ def pool_of(settings: Settings) -> "Database":
     return create_pool(settings.database_url.get_secret_value(), pooled=pooled)
 
 
-def node_of(rpc: Rpc, settings: Settings) -> Node:
+def nodes_for(rpc: Rpc, settings: Settings, metrics: Metrics) -> Questions:
+    """The node of all roles, or with it those that a submitter asks and sends to besides."""
+    if settings.more_rpc_urls is None:
+        return rpc
+    urls = [settings.rpc_url.get_secret_value(), *urls_in(settings.more_rpc_urls)]
+
+    def noticed(number: int, reason: str) -> None:
+        metrics.rpc_quarantined.labels(str(number), reason).inc()
+
+    quorum = settings.rpc_quorum or len(urls) // 2 + 1
+    lag = settings.rpc_max_lag_blocks
+    return Quorum(urls, quorum, settings.rpc_timeout_s, lag, noticed)
+
+
+def node_of(rpc: Questions, settings: Settings) -> Node:
     return Node(rpc, settings.confirmations, settings.max_fee_per_gas, settings.min_priority_fee)
 
 

@@ -6,13 +6,15 @@ from typing import Any
 
 from corechain.protocol.eip712 import uint_word
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
-from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.errors import NodeRefused, NodeUnavailable, WrongNode
 from corechain.service.finality import Finality
-from corechain.service.rpc import Block, Call, Rpc, to_hex
+from corechain.service.quorum import Quorum
+from corechain.service.rpc import Block, Call, Questions, to_hex
 from corechain.service.words import fields_of, octets, parse_block, quantity
 from corechain_relayer.calldata import selector
 from corechain_relayer.submitter.memory import WOULD_REVERT
 from corechain_relayer.submitter.plan import BlockId, Fees, Intent, Receipt
+from corechain_relayer.submitter.several import ask_each, middle, taken_by_any
 
 GAS_BUFFER_PERCENT = 125
 COUNT_BITS = 56
@@ -78,14 +80,19 @@ class NodeLook:
     suggested: Fees
 
 
+TIP = Call("eth_maxPriorityFeePerGas")
+
+
 @dataclass(slots=True)
 class Node:
-    """Raises NodeUnavailable, NodeRefused."""
+    """One, or several that must agree on what is on chain. Raises NodeUnavailable, NodeRefused."""
 
-    rpc: Rpc
+    rpc: Questions
     confirmations: int
     max_fee: int
     min_priority_fee: int
+    chain_id: int | None = None
+    """What every look makes sure of; None: nothing."""
     _finality: Finality = field(init=False)
 
     def __post_init__(self) -> None:
@@ -97,17 +104,34 @@ class Node:
             Call("eth_getBlockByNumber", ("latest", False)),
             Call("eth_getBlockByNumber", ("finalized", False)),
             _count_call(sender, "latest"),
-            Call("eth_maxPriorityFeePerGas"),
+            Call("eth_chainId"),
         ]
-        latest, finalized, count, tip = await self.rpc.call_all(calls)
-        for raw in (latest, count):
+        # What a tip has to be is each node's own opinion: several would not agree on it.
+        alone = not isinstance(self.rpc, Quorum)
+        if not alone:
+            await self.rpc.head()  # several answer as of the head that they agreed on last
+        answers = await self.rpc.call_all([*calls, *[TIP] * alone])
+        latest, finalized, count, chain = answers[:4]
+        for raw in (latest, count, chain):
             if isinstance(raw, NodeRefused):
                 raise raw
+        self._check_chain(chain)
         if latest is None:
             raise NodeUnavailable("the node has no latest block")
         head = parse_block(latest)
         final = self._finality.judge(finalized, head).number
+        tip = answers[4] if alone else await self._tip()
         return NodeLook(head, final, _count(count), self._fees(tip, head))
+
+    def _check_chain(self, raw: Any) -> None:
+        """A balancer or a provider may lead to another chain while we run: nothing that it says is
+        about our transactions. Raises WrongNode."""
+        found = quantity(raw, "a chain id", 256)
+        if self.chain_id is not None and found != self.chain_id:
+            raise WrongNode(self.chain_id, found)
+
+    async def _tip(self) -> Any:
+        return middle(await ask_each(self.rpc, [TIP]), 0)
 
     async def count(self, sender: bytes) -> int:
         """Transactions of the sender in blocks: pending ones are ours to know, not the node's."""
@@ -117,11 +141,8 @@ class Node:
     async def pool_count(self, sender: bytes) -> int:
         """The same with what the node's pool has: of it only that much is known about transactions
         that a lost journal had. A node without a pool says what `count` says, or refuses: 0."""
-        call = _count_call(sender, "pending")
-        try:
-            return _count(await self.rpc.call(call.method, *call.params))
-        except NodeRefused:
-            return 0
+        said = middle(await ask_each(self.rpc, [_count_call(sender, "pending")]), 0)
+        return 0 if isinstance(said, NodeRefused) else _count(said)
 
     async def count_at(self, sender: bytes, block: int) -> int | None:
         """The same as of a block; None when the node has no state of it (few keep much of it)."""
@@ -174,8 +195,7 @@ class Node:
 
     async def suggested(self, head: Block) -> Fees:
         """Room for two full blocks of rising base fee, within the cap."""
-        (tip,) = await self.rpc.call_all([Call("eth_maxPriorityFeePerGas")])
-        return self._fees(tip, head)
+        return self._fees(await self._tip(), head)
 
     def _fees(self, raw: Any, head: Block) -> Fees:
         tip = 0 if isinstance(raw, NodeRefused) else quantity(raw, "a priority fee", 256)
@@ -195,7 +215,8 @@ class Node:
         """The same of several calls, each as if it alone came next, in order."""
         # Not on "pending", some nodes' default: there the attempt to be replaced has happened.
         calls = [Call("eth_estimateGas", (_call_of(sender, i), "latest")) for i in intents]
-        found = await self.rpc.call_all(calls)
+        said = await ask_each(self.rpc, calls) if calls else []
+        found = [middle(said, place) for place in range(len(calls))]
         return [raw if isinstance(raw, NodeRefused) else _with_buffer(raw) for raw in found]
 
     async def l1_fee(self, size: int) -> int:
@@ -211,14 +232,15 @@ class Node:
         await self.rpc.call("eth_call", _call_of(sender, intent), "latest")
 
     async def knows(self, tx: bytes) -> bool:
-        """Whether the node has a transaction, in its pool or in a block."""
-        return await self.rpc.call("eth_getTransactionByHash", to_hex(tx)) is not None
+        """Whether a node has a transaction, in its pool or in a block."""
+        said = await ask_each(self.rpc, [Call("eth_getTransactionByHash", (to_hex(tx),))])
+        return any(isinstance(raw, dict) for (raw,) in said)
 
     async def send(self, transactions: Sequence[bytes]) -> list[NodeRefused | None]:
-        """Signed bytes, in this order; for each None when the node took it."""
+        """Signed bytes, in this order, to every node; for each None when one took it."""
         calls = [Call("eth_sendRawTransaction", (to_hex(raw),)) for raw in transactions]
-        answers = await self.rpc.call_all(calls)
-        return [answer if isinstance(answer, NodeRefused) else None for answer in answers]
+        said = await ask_each(self.rpc, calls)
+        return [taken_by_any(said, place) for place in range(len(calls))]
 
 
 def _count_call(sender: bytes, block: str) -> Call:

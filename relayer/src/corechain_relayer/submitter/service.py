@@ -79,6 +79,7 @@ class Submitter:
 
     def __post_init__(self) -> None:
         sender = self.signer.address
+        self.node.chain_id = self.signer.chain_id
         self.held = Held(self.journal, self.metrics, self.report, sender)
         self.watch = Watch(self.journal, self.node, sender, self.metrics)
         parts = self.journal, self.node, self.signer, self.metrics

@@ -22,6 +22,9 @@ class Account(Protocol):
     def address(self) -> bytes: ...
 
     @property
+    def chain_id(self) -> int: ...
+
+    @property
     def lock(self) -> str:
         """Name of the lock that makes a process the only one to sign with this key."""
 
