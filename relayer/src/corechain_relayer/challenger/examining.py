@@ -160,7 +160,8 @@ class Examiner:
         answers = [
             Answer(Demand(one.demand.kind), one.demand.subject, evidence_of(one.evidence))
             for one in view.answers.get(standing.batch_id, ())
-            if one.demand.commitment == standing.commitment
+            # A judge of a later version may know more kinds than we.
+            if one.demand.commitment == standing.commitment and one.demand.kind in list(Demand)
         ]
         about = (standing, self.domain, devices, held, answers)
         return Inquiry(*about, SIDE_BY_SIDE, probes)
