@@ -20,9 +20,9 @@ TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
 SHIPPED := .corechain/shipped-contracts
 # Ours only where the machine's Node would not do: tools/ensure_node.py.
-NODE := .corechain/node/bin
+NODE_BIN := .corechain/node/bin
 # Bytecode is written whatever the environment says: half of a short process is compiling without it.
-RUN := PYTHONDONTWRITEBYTECODE= PATH="$(abspath $(NODE)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
+RUN := PYTHONDONTWRITEBYTECODE= PATH="$(abspath $(NODE_BIN)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 # The same examples of hypothesis for the same code: tests/conftest.py.
 PYTEST := pytest --hypothesis-profile=ci
 UNITS := tests/protocol tests/native tests/service tests/sdk tests/chaos tests/relayer tests/indexer tests/scripts
@@ -39,7 +39,7 @@ CLUSTER_SERVERS := .corechain/servers/.installed
 PROMETHEUS := .corechain/prometheus/usr/bin/prometheus
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
-.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-guard bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-guard bench-tx bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -62,7 +62,7 @@ $(PYTHON_STAMP): constraints.txt $(OVERRIDES) pyproject.toml $(MEMBERS) $(APE_PL
 $(NODE_STAMP): package.json package-lock.json tools/ensure_node.py $(PYTHON_STAMP)
 	@$(BIN)/python tools/ensure_node.py
 	@echo "· anvil, forge and the Solidity compiler"
-	@PATH="$(abspath $(NODE)):$$PATH" npm ci --ignore-scripts --loglevel=error --no-progress > /dev/null
+	@PATH="$(abspath $(NODE_BIN)):$$PATH" npm ci --ignore-scripts --loglevel=error --no-progress > /dev/null
 	@mkdir -p $(TOOLS) && for tool in anvil forge; do \
 	  ln -sf "$$(ls -d "$(CURDIR)"/node_modules/@foundry-rs/$$tool-*/bin/$$tool | head -1)" $(TOOLS)/$$tool; done
 	@touch $@
@@ -236,7 +236,7 @@ bench: setup ## all benchmarks: a JSON line a result, printed and kept under ben
 	@$(MAKE) --no-print-directory bench-ingest bench-storm bench-table
 
 # With a prefix: bash has a SECONDS of its own.
-BENCH = $(foreach name,ONLY RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS P256 SINGLES ONE_PROCESS LONG KILL_EVERY MESSAGES QUICK READINGS WORKERS ROUNDS WAY,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
+BENCH = $(foreach name,ONLY RATE SECONDS DEVICES LIST CONNECTIONS WINDOWS P256 SINGLES ONE_PROCESS LONG KILL_EVERY MESSAGES QUICK READINGS WORKERS ROUNDS WAY LANES WINDOW NODE,$(if $($(name)),BENCH_$(name)=$($(name)))) $(if $(NATIVE),CORECHAIN_NATIVE=$(NATIVE))
 
 bench-ingest: setup ## what a message costs, from device to chain, and whether one is lost (RATE= SECONDS= NATIVE=0 LONG=1 BUS=kafka)
 	@$(RUN) $(BENCH) $(BIN)/python bench/$(if $(filter kafka,$(BUS)),ingest_kafka,ingest).py
@@ -268,6 +268,10 @@ bench-stream: setup ## batch events to 10,000 subscribers: latency, CPU a delive
 
 bench-guard: setup ## a thousand stale closes in one block: answers a second, CPU and calls an answer, beside bare sends (CLOSES= IN_FLIGHT=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/guard.py
+
+bench-tx: setup ## transactions journaled, signed, sent and confirmed over lanes, beside a bare send loop: rate, CPU by stage, gaps (SECONDS= LANES= WINDOW= NODE=geth)
+	@$(if $(filter geth,$(NODE)),$(MAKE) --no-print-directory second-node)
+	@$(RUN) $(BENCH) $(BIN)/python bench/tx.py
 
 bench-table: setup ## write the README's table from bench/results/ (ARGS=--check only compares)
 	@$(BIN)/python bench/table.py $(ARGS)
