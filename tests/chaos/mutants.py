@@ -15,8 +15,8 @@ from chaos.run import simulate
 from corechain_relayer.submitter import plan as plan_module
 from corechain_relayer.submitter.look import Watch
 from corechain_relayer.submitter.outgoing import Outgoing
-from corechain_relayer.submitter.plan import _Turn
 from corechain_relayer.submitter.service import Submitter
+from corechain_relayer.submitter.turn import Turn
 
 MOST_SEEDS = 3_000
 
@@ -68,7 +68,7 @@ plan = plan_module
 MUTANTS = (
     Mutant(
         "gives all the same nonce",
-        _Turn,
+        Turn,
         "nonce",
         ", self.free[0]\n    return self.free.pop(0)",
         ", self.free[0]\n    return self.free[0]",
@@ -80,9 +80,7 @@ MUTANTS = (
         FREE,
         "list(range(chain.count, chain.count + number))",
     ),
-    Mutant(
-        "signs above the window", _Turn, "nonce", "self.pending >= self.policy.in_flight or ", ""
-    ),
+    Mutant("signs above the window", Turn, "nonce", "self.pending >= self.in_flight or ", ""),
     Mutant(
         "bumps by less than a tenth",
         plan,

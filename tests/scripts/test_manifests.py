@@ -10,12 +10,11 @@ given each overlay, built as an operator builds it
 """
 
 import copy
-import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.manifest_settings import SECRETS, SETTINGS, environment_of
 from support.manifests import (
     OVERLAYS,
     REPOSITORY,
@@ -32,30 +31,13 @@ from corechain.deployment import load_deployment
 from corechain.service.settings import InvalidSetting, load
 from corechain_indexer.api.routes import ENDPOINTS
 from corechain_indexer.following import Role as IndexerRole
-from corechain_indexer.settings import Settings as IndexerSettings
 from corechain_relayer.bridge.formats.registry import FORMATS, OWN_PATHS
-from corechain_relayer.bridge.settings import Settings as BridgeSettings
 from corechain_relayer.bus.kafka.address import parse_address
 from corechain_relayer.bus.keys import GROUP, lane_keys
 from corechain_relayer.roles import Role as RelayerRole
 from corechain_relayer.settings import Settings as RelayerSettings
 
-SETTINGS: dict[str, Any] = {
-    "RELAYER_": RelayerSettings,
-    "INDEXER_": IndexerSettings,
-    "BRIDGE_": BridgeSettings,
-}
 ROLES = {"relayer": RelayerRole, "indexer": IndexerRole}
-KEY = "11" * 32
-# What the secrets may hold, by the setting that takes it.
-SECRETS = {
-    "RPC_URL": "https://node.example",
-    "BUS_URL": "kafka://kafka-bootstrap.kafka:9092/corechain",
-    "DATABASE_URL": "postgresql://relayer:secret@postgres/relayer",
-    "REDIS_URL": "redis://redis/0",
-    "MQTT_URL": "mqtts://relayer@broker:8883",
-    "MQTT_PASSWORD": "secret",
-}
 OPERATORS = REPOSITORY / "docs" / "operators"
 
 
@@ -101,36 +83,6 @@ def test_names_are_unique_and_all_is_in_one_namespace(site: Site) -> None:
 
 
 # ------------------------------------------------------------------ settings
-
-
-def environment_of(site: Site, one: Workload, folder: Path) -> dict[str, str]:
-    """What the container's process would find, with files where secrets are mounted."""
-    found: dict[str, str] = {}
-    for source in one.container.get("envFrom", ()):
-        found |= site.named("ConfigMap", source["configMapRef"]["name"])["data"]
-    for entry in one.container.get("env", ()):
-        name = entry["name"].removeprefix(one.prefix)
-        if "value" in entry:
-            found[entry["name"]] = entry["value"]
-        elif "secretKeyRef" in entry["valueFrom"]:
-            found[entry["name"]] = SECRETS[name]
-        else:
-            found[entry["name"]] = "0"  # of the pod: its name or its ordinal
-    for name in [name for name in found if name.endswith("_FILE")]:
-        file = folder / name
-        file.write_text(KEY)
-        # As it is mounted: a secret that every user can read is refused.
-        file.chmod(_mode_of(one, found[name]) | stat.S_IWUSR)
-        found[name] = str(file)
-    return found
-
-
-def _mode_of(one: Workload, path: str) -> int:
-    """Of a file in a volume of a secret; Kubernetes' own is 0644."""
-    mounts = [m for m in one.container["volumeMounts"] if path.startswith(m["mountPath"])]
-    assert mounts, f"{path} is not mounted"
-    (volume,) = [v for v in one.pod["volumes"] if v["name"] == mounts[0]["name"]]
-    return int(volume["secret"].get("defaultMode", 0o644))
 
 
 def test_each_environment_is_what_the_settings_take(site: Site, tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from corechain.service.settings import (
     PrivateKey,
     ServiceSettings,
     TraceSettings,
-    listed,
     load,
     load_part,
     url_of,
@@ -30,11 +29,12 @@ from corechain_relayer.answer_settings import AnswerSettings
 from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
 from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
 from corechain_relayer.chain_settings import ChainSettings
+from corechain_relayer.challenging_settings import ChallengingSettings
 from corechain_relayer.mqtt.settings import MqttSettings
+from corechain_relayer.submitter.settings import CENTURY_S, SendingSettings
 from corechain_relayer.transactions.settings import TransactionSettings
 
 PREFIX = "RELAYER_"
-CENTURY_S = 100 * 366 * 86_400
 MAX_PROMISE_S = 182 * 86_400
 """Half of the longest challenge window that the contract takes."""
 MAX_FUTURE_S = 1_800
@@ -109,7 +109,9 @@ class FilesSettings(ServiceSettings):
 class Settings(
     AnswerSettings,
     ChainSettings,
+    ChallengingSettings,
     MqttSettings,
+    SendingSettings,
     TransactionSettings,
     AlertSettings,
     TraceSettings,
@@ -168,43 +170,6 @@ class Settings(
         le=MAX_PROMISE_S,
         description="a receipt promises that its reports are in a batch on chain so many seconds "
         "from now; less than half of the contract's challenge window, or nothing is signed",
-    )
-
-    challenger_key: PrivateKey | None = Field(
-        None, description="private key that challenges frauds; needed by `corechain challenger`"
-    )
-    challenger_data_urls: str = Field(
-        "",
-        description="where the data files of all lanes are, comma separated, for `corechain "
-        "challenger`: `http(s)://…{commitment}`, `file://…{commitment}.ccdf`",
-    )
-    challenger_rpc_url: NodeUrl | None = Field(
-        None,
-        description="private RPC that gets the challenger's transactions, and nobody else does: "
-        "seen in the mempool, evidence can be copied",
-    )
-    challenger_patience_s: float = Field(
-        3_600.0,
-        ge=0,
-        le=30 * 86_400,
-        description="age at which a batch whose data file nobody has is demanded from its "
-        "submitter; each demand costs its fee when it is answered",
-    )
-    challenger_stake: int = Field(
-        100 * 10**18,
-        ge=0,
-        le=10**30,
-        description="base units of CORE that all demands of the challenger together may cost",
-    )
-    challenger_demands: int = Field(
-        8, ge=1, le=64, description="demands of one batch that the challenger makes at a time"
-    )
-    challenger_max_file_bytes: int = Field(
-        256 << 20, ge=1 << 10, le=4 << 30, description="largest data file that it reads"
-    )
-    guardian_key: PrivateKey | None = Field(
-        None,
-        description="private key of CoreToken's guardian: the challenger vetoes wrong reward roots",
     )
 
     max_readings: int | None = Field(
@@ -363,59 +328,6 @@ class Settings(
         description="depth at which a block is final where the node says it has no `finalized`; by "
         "default 64, on Arbitrum 5,000, on Polygon 512, on an OP stack 600",
     )
-
-    nonces_in_flight: int = Field(
-        16,
-        ge=1,
-        le=64,
-        description="transactions of a lane that may wait for a block at a time; nodes keep 16 "
-        "of a sender for sure",
-    )
-    resend_after_s: float = Field(
-        15.0,
-        gt=0,
-        le=3_600,
-        description="a transaction not seen in a block is sent again after so long",
-    )
-    refused_pause_s: float = Field(
-        5.0,
-        gt=0,
-        le=3_600,
-        description="pause after a refusal that only time or an operator can cure",
-    )
-    intent_retention_s: float = Field(
-        7 * 86_400.0,
-        ge=0,
-        le=CENTURY_S,
-        description="intents of a lane and their signed transactions are dropped when they have "
-        "been final for so long; `/v1/batches` keeps what came of them",
-    )
-    bump_after_s: float = Field(
-        60.0,
-        gt=0,
-        le=86_400,
-        description="a transaction not seen in a block is replaced at a higher fee after so long",
-    )
-    max_fee_per_gas: int = Field(
-        1_000_000_000_000, ge=1, le=10**15, description="cap of the fee, wei per gas"
-    )
-    min_priority_fee: int = Field(
-        0,
-        ge=0,
-        le=10**13,
-        description="least priority fee, wei per gas; by default 30 gwei on Polygon, whose nodes "
-        "demand one",
-    )
-
-    @field_validator("challenger_data_urls")
-    @classmethod
-    def _templates(cls, value: str) -> str:
-        for template in listed(value):
-            if "{commitment}" not in template:
-                raise ValueError("every template needs {commitment}")
-            if not template.startswith(("http://", "https://", "file://")):
-                raise ValueError("every template starts with http://, https:// or file://")
-        return value
 
     @field_validator("lanes")
     @classmethod

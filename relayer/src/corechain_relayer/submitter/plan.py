@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from corechain_relayer.submitter.turn import Turn
+
 
 class State(StrEnum):
     QUEUED = "queued"
@@ -316,40 +318,6 @@ def _behind_a_gap(
     return next(long, None)
 
 
-@dataclass(slots=True)
-class _Turn:
-    """Who may sign for a fresh nonce in this round, and for which; asked in the queue's order."""
-
-    policy: Policy
-    free: list[int]
-    """Ascending."""
-    open: bool
-    pending: int
-    """Of the whole queue: after a reorg or a renewal earlier intents wait behind later ones."""
-    highest: int = -1
-    """Nonce of the earlier intents."""
-
-    def stood_still(self) -> None:
-        """An earlier intent has trouble: in an ordered queue nobody overtakes it."""
-        self.open &= not self.policy.ordered
-
-    def passed(self, nonce: int) -> None:
-        """An earlier intent is pending."""
-        self.highest = max(self.highest, nonce)
-
-    def nonce(self) -> int | None:
-        """The next one's nonce; None when it has to wait."""
-        if not self.open or not self.free:
-            return None
-        # Above a gap nothing would be mined, and in the gap it would overtake.
-        overtakes = self.policy.ordered and self.free[0] < self.highest
-        if self.pending >= self.policy.in_flight or overtakes:
-            self.open = False
-            return None
-        self.pending, self.highest = self.pending + 1, self.free[0]
-        return self.free.pop(0)
-
-
 def _of_pending(
     intent: Intent,
     receipt: Receipt | None,
@@ -399,7 +367,7 @@ def plan(
         actions.append(Fill(blocked, free[0], view.suggested))
     receipts = [_receipt(intent, view) for intent in intents]
     pending = sum(map(_is_on_its_way, intents, receipts))
-    turn = _Turn(policy, list(free), may_sign and not actions, pending)
+    turn = Turn(policy.ordered, policy.in_flight, list(free), may_sign and not actions, pending)
     for intent, receipt in zip(intents, receipts, strict=True):
         if receipt is not None and receipt.succeeded:
             actions.append(Confirm(intent, receipt))
