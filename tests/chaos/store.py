@@ -252,10 +252,18 @@ class ModelJournal(IntentJournal):
         changes = {"nonce": None, "attempts": (), "spent": None, "failures": done}
         self._set(intent.id, state=State.QUEUED, **changes)
 
-    async def unbind(self, intent: Intent) -> None:
+    async def unbind(self, intent: Intent, why: LaneHalted) -> None:
         with self._write("unbind"):
             self.tables.refused.update(a.hash for a in self.tables.rows[intent.id].intent.attempts)
             self._renew(intent, 0)
+            self._halt(intent, why)
+        self.world.owed["intent halted"] += 1
+
+    async def give_up(self, intent: Intent, why: LaneHalted) -> None:
+        with self._write("give up"):
+            self._renew(intent, 1)
+            self._halt(intent, why)
+        self.world.owed["intent halted"] += 1
 
     async def confirm(self, done: Sequence[tuple[Intent, Receipt]]) -> None:
         with self._write("confirm"):
@@ -300,11 +308,14 @@ class ModelJournal(IntentJournal):
 
     async def halt(self, intent: Intent, why: LaneHalted) -> None:
         with self._write("halt"):
-            row = self.tables.rows[intent.id]
-            if row.intent.halt is None and row.intent.state in OPEN:
-                row.why = why.reason
-                self._set(intent.id, halt=why.kind)
+            self._halt(intent, why)
         self.world.owed["intent halted"] += 1
+
+    def _halt(self, intent: Intent, why: LaneHalted) -> None:
+        row = self.tables.rows[intent.id]
+        if row.intent.halt is None and row.intent.state in OPEN:
+            row.why = why.reason
+            self._set(intent.id, halt=why.kind)
 
     async def release(self, intent: Intent) -> None:
         with self._write("release"):

@@ -21,7 +21,7 @@ from chaos.catalogue import FAULTS
 from chaos.lane import LaneStory, run
 from chaos.mutants import MUTANTS, Mutant
 from chaos.run import MODULES, kept_seeds, simulate, simulate_all
-from chaos.world import World, virtual
+from chaos.world import Died, World, virtual
 from corechain.rpc_errors import RpcFailure
 from corechain.service.rpc import Block
 from corechain_relayer.submitter.memory import Memory, Refused, Taken, learn
@@ -30,10 +30,12 @@ from corechain_relayer.submitter.plan import (
     BlockId,
     ChainView,
     Fees,
+    GiveUp,
     Intent,
     Policy,
     Sign,
     State,
+    Unbind,
     plan,
 )
 
@@ -98,6 +100,26 @@ def quiet_lane(confirmed: int) -> LaneStory:
     states = [row.intent.state for row in story.tables.rows.values()]
     assert states == [State.CONFIRMED] * confirmed
     return story
+
+
+@pytest.mark.parametrize("action", [Unbind, GiveUp])
+def test_what_can_never_land_is_halted_when_the_process_dies(
+    action: type[Unbind] | type[GiveUp],
+) -> None:
+    """Queued without its halt it would get a new nonce, above what came after it."""
+    world = World(1)
+    with virtual(world, MODULES):
+        story = quiet_lane(0)
+        story.node.faults.refusal = "intrinsic gas too low"
+        story.tables.insert("batch:1", b"b1")
+        story.work(rounds=1)
+        row = story.tables.rows[1]
+        assert row.intent.state is State.PENDING
+        story.world.dies_at, story.world.dies_after = story.world.effects, True
+        wanted = Unbind(row.intent, "refused") if action is Unbind else GiveUp(row.intent)
+        with pytest.raises(Died):
+            run(story.submitter._do(wanted))
+        assert (row.intent.state, row.intent.halt is not None) == (State.QUEUED, True)
 
 
 def test_a_node_on_the_fork_before_does_not_clear_the_doubt_of_a_reorg() -> None:

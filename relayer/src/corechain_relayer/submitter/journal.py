@@ -196,12 +196,24 @@ class IntentJournal:
         """Back to the queue, for a fresh nonce; its attempts stay in the journal."""
         await asked(self.connection.execute(query("renew"), intent.id, failures))
 
-    async def unbind(self, intent: Intent) -> None:
-        """Back to the queue; the nonce is free again, as no node took what was signed with it."""
+    async def unbind(self, intent: Intent, why: LaneHalted) -> None:
+        """Back to the queue, halted; the nonce is free again, as no node took what was signed with
+        it. Queued without its halt it would be signed anew, above what came after it."""
         with outages():
             async with self.connection.transaction():
                 await self.connection.execute(query("refuse_attempts"), intent.id, intent.nonce)
-                await self.connection.execute(query("renew"), intent.id, 0)
+                await self._renew_halted(intent, why, 0)
+
+    async def give_up(self, intent: Intent, why: LaneHalted) -> None:
+        """Back to the queue, halted; its nonce is spent for good by a transaction that reverted."""
+        with outages():
+            async with self.connection.transaction():
+                await self._renew_halted(intent, why, 1)
+
+    async def _renew_halted(self, intent: Intent, why: LaneHalted, failures: int) -> None:
+        # Renewed first: what an operator wants cancelled is void then, and is not halted.
+        await self.connection.execute(query("renew"), intent.id, failures)
+        await self.connection.execute(query("halt"), intent.id, why.kind, why.reason)
 
     # ------------------------------------------------------------------ in a block
 

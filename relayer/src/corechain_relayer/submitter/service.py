@@ -224,8 +224,9 @@ class Submitter:
         if await self.node.knows(newest.hash):
             await self.journal.mark_sent([newest], self.clock())
             return
-        await self.journal.unbind(intent)
-        raise LaneHalted(intent.key, why, TRANSACTION_REFUSED)
+        halt = LaneHalted(intent.key, why, TRANSACTION_REFUSED)
+        await self.journal.unbind(intent, halt)
+        self._stands_still(intent, halt)
 
     async def _not_estimated(self, intent: Intent, error: NodeRefused) -> None:
         reason = refusal_of(error)
@@ -323,8 +324,9 @@ class Submitter:
         if await self._over(intent):
             return
         why = f"{intent.failures + 1} transactions reverted; {await self._why_it_reverts(intent)}"
-        await self.journal.renew(intent, failures=1)
-        raise LaneHalted(intent.key, why, KEEPS_REVERTING)
+        halt = LaneHalted(intent.key, why, KEEPS_REVERTING)
+        await self.journal.give_up(intent, halt)
+        self._stands_still(intent, halt)
 
     async def _why_it_reverts(self, intent: Intent) -> str:
         try:
@@ -338,6 +340,9 @@ class Submitter:
     async def _halt(self, intent: Intent, halt: LaneHalted) -> None:
         """Keeps the halt where it outlives this process."""
         await self.journal.halt(intent, halt)
+        self._stands_still(intent, halt)
+
+    def _stands_still(self, intent: Intent, halt: LaneHalted) -> None:
         self._learn(Halted(intent.id))
         log.critical("intent halted", intent=intent.key, kind=halt.kind, why=halt.reason)
 
