@@ -27,6 +27,8 @@ INPUT, PLAN = HERE / "capacity.toml", HERE.parent / "docs" / "capacity.md"
 GAS = HERE.parent / "tests" / "contracts" / "gas.json"
 DAY_S, MONTH_DAYS = 86_400, 30
 MICRO, GIGA, TERA = 1e6, 1e9, 1e12
+MISSION_TRANSACTIONS = 1_000
+"""A second, as the mission names them."""
 FAST_BLOCKS_S = 0.25
 """Arbitrum's: where blocks bind nothing, only ring and proofs do."""
 PRICES = ("core_month", "tb_month", "arbitrum_million_gas", "polygon_million_gas")
@@ -279,7 +281,13 @@ def contents(data: Mapping[str, Any]) -> dict[str, str]:
         "VALKEY": wall(figures, "valkey_us"),
         "AGGREGATOR": wall(figures, "aggregator_us"),
         "JOURNAL": wall(figures, "journal_us"),
+        "TRANSACTIONS": f"{transaction_cores(figures, MISSION_TRANSACTIONS):.1f}",
     }
+
+
+def transaction_cores(figures: Figures, per_s: float) -> float:
+    """Cores, no busier than was chosen, for so many transactions a second over lanes."""
+    return per_s * figures.measured["transaction_us"] / MICRO / figures.chosen["busy"]
 
 
 def wall(figures: Figures, figure: str) -> str:

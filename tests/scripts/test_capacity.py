@@ -139,3 +139,14 @@ def test_a_file_that_is_not_there_is_named(
 ) -> None:
     assert ran("--prices", str(prices)) == 2
     assert "prices.toml" in capsys.readouterr().err
+
+
+def test_cores_of_transactions_follow_their_cost(data: dict[str, Any]) -> None:
+    from capacity import contents, figures_of, transaction_cores
+
+    figures = figures_of(data)
+    cost_us, busy = figures.measured["transaction_us"], figures.chosen["busy"]
+    assert transaction_cores(figures, 1_000) == pytest.approx(cost_us / 1_000 / busy)
+    data_of_dearer = json.loads(json.dumps(data))
+    data_of_dearer["figures"]["transaction_us"]["value"] *= 2
+    assert contents(data_of_dearer)["TRANSACTIONS"] != contents(data)["TRANSACTIONS"]
