@@ -27,8 +27,9 @@ RELAYER_HTTP_PORT=8701 RELAYER_SUBMITTER_KEY_FILE=/run/secrets/submitter corecha
 
 Settings come from the environment. Each can also be read from a file: set `NAME_FILE` to its path
 (for secrets that are mounted into a container). A name that is no setting, a value out of its range
-or a missing one ends the start with one sentence and exit code 2. What Kubernetes injects for
-services of the same name (`RELAYER_PORT=tcp://…`, `RELAYER_SERVICE_HOST`) is passed over.
+or a missing one ends the start with one line and exit code 2; all that is missing is named at once.
+What Kubernetes injects for services of the same name (`RELAYER_PORT=tcp://…`,
+`RELAYER_SERVICE_HOST`) is passed over.
 Times are in seconds, sizes in bytes, fees in wei per gas. Values marked *secret* are never printed.
 """
 _SIGNS = ((Ge, "ge", "≥"), (Gt, "gt", ">"), (Le, "le", "≤"), (Lt, "lt", "<"))

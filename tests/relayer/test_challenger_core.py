@@ -156,7 +156,8 @@ def test_a_challenger_without_key_or_sources_says_so(monkeypatch: pytest.MonkeyP
     values |= {"DATA_DIR": "data", "RPC_URL": "http://127.0.0.1:1"}
     for name, value in values.items():
         monkeypatch.setenv(f"RELAYER_{name}", value)
-    with pytest.raises(InvalidSetting, match="RELAYER_CHALLENGER_KEY is not set"):
+    missing = "^RELAYER_CHALLENGER_KEY and RELAYER_CHALLENGER_DATA_URLS are not set$"
+    with pytest.raises(InvalidSetting, match=missing):
         load_settings()
     monkeypatch.setenv("RELAYER_CHALLENGER_KEY", CHALLENGER_KEY)
     with pytest.raises(InvalidSetting, match="RELAYER_CHALLENGER_DATA_URLS is not set"):

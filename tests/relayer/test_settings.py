@@ -157,6 +157,23 @@ def test_a_missing_setting_is_named(
         load_settings()
 
 
+def test_all_that_is_missing_or_wrong_is_said_at_once(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RELAYER_DATA_DIR", "RELAYER_BUS_URL", "RELAYER_RPC_URL"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("RELAYER_POLL_S", "soon")
+    with pytest.raises(InvalidSetting) as refused:
+        load_settings()
+    missing, wrong = str(refused.value).split("; ")
+    assert missing.endswith(" are not set")
+    assert set(missing.replace(",", "").split()) == {
+        *("RELAYER_DATA_DIR", "RELAYER_BUS_URL", "RELAYER_RPC_URL"),
+        *("and", "are", "not", "set"),
+    }
+    assert wrong == "RELAYER_POLL_S: is not a number"
+
+
 INJECTED = {
     "RELAYER_PORT": "tcp://10.0.0.7:8701",
     "RELAYER_PORT_8701_TCP": "tcp://10.0.0.7:8701",

@@ -10,8 +10,10 @@ given the command
 
 import asyncio
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from corechain.cli import app
+from corechain.devnet.settings import ADMIN_KEY
 from corechain.service.database import connect
 from corechain_relayer.cli import register
 from corechain_relayer.submitter.plan import State
@@ -246,5 +249,62 @@ def test_the_command_refuses_by_a_sentence_and_an_exit_code(
     assert "a state is one of queued" in command("list", "--state", "lost", code=2)
     monkeypatch.setenv("RELAYER_DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
     assert "error: " in command("list", code=1)
-    monkeypatch.setenv("RELAYER_POLL_S", "never")
-    assert "RELAYER_POLL_S" in command("list", code=2)
+    monkeypatch.setenv("RELAYER_RPC_TIMEOUT_S", "never")
+    assert "RELAYER_RPC_TIMEOUT_S" in command("list", code=2)
+
+
+SUBMITTER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+NEEDED = ("RELAYER_DATABASE_URL", "RELAYER_RPC_URL", "RELAYER_DEPLOYMENT")
+ON_A_HOME = [
+    ["tx", "list", "--json"],
+    ["relayer", "lanes"],
+    ["relayer", "release"],
+    ["relayer", "rotate-key", "--lane", "0", "--to", SUBMITTER],
+]
+
+
+@pytest.fixture
+def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An environment that says nothing of a relayer; the working folder."""
+    for name in list(os.environ):
+        if name.startswith("RELAYER_") or name == "CORECHAIN_HOME":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("words", ON_A_HOME, ids=lambda words: words[1])
+def test_a_command_of_the_journal_needs_journal_node_and_manifest_alone(
+    words: list[str],
+    intents: None,
+    environment: dict[str, str],
+    bare: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in NEEDED:
+        monkeypatch.setenv(name, environment[name])
+    monkeypatch.setenv("RELAYER_ADMIN_KEY", ADMIN_KEY)
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 0, done.output
+    json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("words", ON_A_HOME, ids=lambda words: words[1])
+def test_a_home_stands_for_the_settings_of_the_network_that_runs_there(
+    words: list[str],
+    intents: None,
+    environment: dict[str, str],
+    bare: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = {name: environment[name] for name in NEEDED} | {"RELAYER_ADMIN_KEY": ADMIN_KEY}
+    (bare / ".corechain").mkdir()
+    (bare / ".corechain" / "endpoints.json").write_text(json.dumps({"operator": found}))
+    assert CliRunner().invoke(app, words).exit_code == 0
+    # What is half set means a relayer that is not this machine's.
+    monkeypatch.setenv("RELAYER_RPC_URL", "http://127.0.0.1:1")
+    refused = CliRunner().invoke(app, words)
+    assert (refused.exit_code, "are not set" in refused.output) == (2, True)
+    assert CliRunner().invoke(app, [*words, "--home", ".corechain"]).exit_code == 0
+    elsewhere = CliRunner().invoke(app, [*words, "--home", "elsewhere"])
+    assert (elsewhere.exit_code, "no network runs in elsewhere" in elsewhere.output) == (2, True)

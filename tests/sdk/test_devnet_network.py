@@ -68,6 +68,8 @@ def test_a_started_network_is_ready_and_says_where_it_is(kept: Network) -> None:
     assert written["relayer"] == kept.urls.relayer
     assert written["pids"] == kept.pids()
     assert Path(written["deployment"]) == kept.manifest
+    assert written["operator"]["RELAYER_RPC_URL"] == kept.urls.anvil
+    assert written["operator"]["RELAYER_DATABASE_URL"] == kept.databases.database_url("relayer")
 
 
 def test_a_second_start_in_the_same_home_goes_on_with_the_same_chain(

@@ -10,7 +10,8 @@ from corechain.service.settings import InvalidSetting
 from corechain.versions import version_option
 from corechain_relayer.backup.cli import commands as backup_commands
 from corechain_relayer.bus.cli import commands as bus_commands
-from corechain_relayer.settings import load_settings
+from corechain_relayer.local import Home
+from corechain_relayer.settings import load_journal, load_operator, load_settings
 from corechain_relayer.transactions.cli import commands as transaction_commands
 
 commands = typer.Typer(
@@ -109,6 +110,7 @@ def rotate_key(
     bond: Annotated[
         bool, typer.Option("--bond", help="Also pay the new bond, from the admin's tokens.")
     ] = False,
+    home: Home = None,
 ) -> None:
     """Give a lane to another key, as far as that goes now: drain, close, wait, withdraw, assign.
 
@@ -117,7 +119,7 @@ def rotate_key(
     """
     from corechain_relayer.transactions.rotating import rotate
 
-    done = rotate(*configured(load_settings), lane, to, pays=bond)
+    done = rotate(*configured(lambda: load_operator(home)), lane, to, pays=bond)
     typer.echo(json.dumps(done, indent=2))
     if done["waits_for"] is not None:
         raise typer.Exit(WAITS)
@@ -128,11 +130,11 @@ WAITS = 3
 
 
 @commands.command()
-def lanes() -> None:
+def lanes(home: Home = None) -> None:
     """Show what is open in each queue of transactions, and what stands still and why, as JSON."""
     from corechain_relayer.journal.queues import lanes_of
 
-    settings, _ = configured(load_settings)
+    settings, _ = configured(lambda: load_journal(home))
 
     async def main() -> None:
         found = await lanes_of(settings.session_url)
@@ -149,11 +151,12 @@ def release(
     queue: Annotated[
         str | None, typer.Option(help="Only of this queue, as `lanes` shows it.")
     ] = None,
+    home: Home = None,
 ) -> None:
     """Try again what stands still: all of it when nothing is named. A running relayer notices."""
     from corechain_relayer.journal.queues import release_in
 
-    settings, _ = configured(load_settings)
+    settings, _ = configured(lambda: load_journal(home))
 
     async def main() -> None:
         released = await release_in(settings.session_url, queue, intent)

@@ -1,5 +1,6 @@
 """Everything an operator can set: `RELAYER_*` in the environment, validated once, at start."""
 
+import os
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -15,26 +16,30 @@ from pydantic_settings import SettingsConfigDict
 from corechain.service.settings import (
     PORT_MEANING,
     AlertSettings,
-    DatabaseUrl,
     HttpSettings,
-    NodeUrl,
     PrivateKey,
-    ServiceSettings,
     TraceSettings,
     load,
     load_part,
     url_of,
 )
+from corechain_relayer import local
 from corechain_relayer.answer_settings import AnswerSettings
 from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
 from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
 from corechain_relayer.chain_settings import ChainSettings
 from corechain_relayer.challenging_settings import ChallengingSettings
+from corechain_relayer.journal_settings import (
+    FilesSettings,
+    JournalSettings,
+    OperatorSettings,
+    StoredSettings,
+)
 from corechain_relayer.mqtt.settings import MqttSettings
 from corechain_relayer.submitter.settings import CENTURY_S, SendingSettings
 from corechain_relayer.transactions.settings import TransactionSettings
 
-PREFIX = "RELAYER_"
+PREFIX = local.PREFIX
 MAX_PROMISE_S = 182 * 86_400
 """Half of the longest challenge window that the contract takes."""
 MAX_FUTURE_S = 1_800
@@ -75,37 +80,6 @@ BusUrl = Annotated[SecretStr, url_of("redis", "rediss", "unix", "kafka"), AfterV
 KafkaOptions = Annotated[SecretStr, AfterValidator(_kafka_options)]
 
 
-class StoredSettings(ServiceSettings):
-    """Where a relayer keeps what it has: all that taking and restoring a backup needs."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
-
-    deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
-    database_url: DatabaseUrl = Field(description="Postgres with the journal")
-    database_direct_url: DatabaseUrl | None = Field(
-        None,
-        description="the same database without its pooler, where DATABASE_URL is a PgBouncer in "
-        "transaction mode: for locks and migrations, which need a session",
-    )
-    data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
-    log_level: str = Field(
-        "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
-    )
-
-    @property
-    def session_url(self) -> str:
-        """Where a connection is a session of Postgres, which holds locks."""
-        return (self.database_direct_url or self.database_url).get_secret_value()
-
-
-class FilesSettings(ServiceSettings):
-    """All that checking a backup may need."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
-
-    data_dir: Path | None = Field(None, description="folder of the data files")
-
-
 class Settings(
     AnswerSettings,
     ChainSettings,
@@ -116,6 +90,7 @@ class Settings(
     AlertSettings,
     TraceSettings,
     HttpSettings,
+    OperatorSettings,
     StoredSettings,
 ):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
@@ -125,7 +100,6 @@ class Settings(
         "trust_bus": "set RELAYER_FRAME_KEY, and the signatures of a frame are verified once",
     }
 
-    rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
     bus_url: BusUrl = Field(
         description="the bus between gateway and aggregator: redis://HOST:PORT/N (Valkey), on the "
         "same machine unix:///SOCKET?db=N, or kafka://BROKER,BROKER/PREFIX"
@@ -312,9 +286,6 @@ class Settings(
         "`, `<prefix>/answers/<device or name>`",
     )
     poll_s: float = Field(0.5, ge=0.05, le=60, description="pause between two looks at the chain")
-    rpc_timeout_s: float = Field(
-        10.0, gt=0, le=120, description="time in which the node has to answer"
-    )
     log_range_blocks: int = Field(
         10_000,
         ge=1,
@@ -351,6 +322,17 @@ class Settings(
 def load_settings() -> Settings:
     """The settings of this process. Raises InvalidSetting with one sentence, without any value."""
     return load(Settings)
+
+
+def load_journal(home: Path | None = None) -> JournalSettings:
+    """Of a command that asks the journal alone. `home`: as `operator_environment`'s. Raises
+    InvalidSetting."""
+    return load(JournalSettings, local.operator_environment(os.environ, home), Settings)
+
+
+def load_operator(home: Path | None = None) -> OperatorSettings:
+    """Of a command that asks journal and node. Raises InvalidSetting."""
+    return load(OperatorSettings, local.operator_environment(os.environ, home), Settings)
 
 
 def load_stored() -> StoredSettings:

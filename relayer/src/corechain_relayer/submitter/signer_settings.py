@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from corechain.service.settings import PrivateKey, ServiceSettings
+from corechain.service.settings import ServiceSettings
 
 KMS = "aws-kms:"
 _PLACE = re.compile(r"(https?://[^\s#]+|aws-kms:[^\s#]+)#0x([0-9a-fA-F]{40})", re.ASCII)
@@ -51,9 +51,6 @@ class SignerSettings(ServiceSettings):
         None, description=_MEANING.format("the watchtower")
     )
     guard_signer: SignerPlace | None = Field(None, description=_MEANING.format("the guard"))
-    admin_key: PrivateKey | None = Field(
-        None, description="private key of the contracts' admin; needed by `rotate-key` alone"
-    )
     signer_timeout_s: float = Field(
         5.0, gt=0, le=120, description="time in which such a signer has to answer"
     )

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,9 @@ import typer
 from corechain.protocol.errors import CoreChainError
 from corechain.service.command import FAILED, configured, refuse
 from corechain.versions import version_option
-from corechain_relayer.settings import Settings, load_settings
+from corechain_relayer.journal_settings import OperatorSettings
+from corechain_relayer.local import Home
+from corechain_relayer.settings import load_operator
 
 if TYPE_CHECKING:
     from corechain_relayer.transactions.rows import Transaction
@@ -48,6 +51,7 @@ def list_(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 100,
     as_json: AsJson = False,
+    home: Home = None,
 ) -> None:
     """List transactions, the newest first; by default those that are not final.
 
@@ -56,7 +60,7 @@ def list_(
     from corechain_relayer.transactions.book import OPEN
 
     states = _states(state) if state else (None if everything else OPEN)
-    found = _run(lambda view: view.book.page(queue, states, before, limit))
+    found = _run(home, lambda view: view.book.page(queue, states, before, limit))
     if as_json:
         _print_json([item.document() for item in found])
     else:
@@ -74,9 +78,9 @@ def _states(names: "Sequence[str]") -> "list[Any]":
 
 
 @commands.command()
-def show(transaction: Name, as_json: AsJson = False) -> None:
+def show(transaction: Name, as_json: AsJson = False, home: Home = None) -> None:
     """Show one with everything that was signed for it. Exit code 1: there is no such one."""
-    document = _run(lambda view: view.document(transaction))
+    document = _run(home, lambda view: view.document(transaction))
     if as_json:
         _print_json(document)
         return
@@ -99,12 +103,12 @@ def _plain(value: Any) -> str:
 
 
 @commands.command()
-def explain(transaction: Name, as_json: AsJson = False) -> None:
+def explain(transaction: Name, as_json: AsJson = False, home: Home = None) -> None:
     """Say why it is not in a block yet, and what to do. Asks journal and node.
 
     Exit code 1: there is no such one. 3: it is stuck until something changes.
     """
-    facts, said = _run(lambda view: view.explain(transaction))
+    facts, said = _run(home, lambda view: view.explain(transaction))
     if as_json:
         _print_json({"id": facts.transaction.id, "key": facts.transaction.key} | said.document())
     else:
@@ -119,46 +123,50 @@ STUCK = 3
 
 
 @commands.command()
-def bump(transaction: Name, reason: Why = BY_HAND, as_json: AsJson = False) -> None:
+def bump(
+    transaction: Name, reason: Why = BY_HAND, as_json: AsJson = False, home: Home = None
+) -> None:
     """Replace its transaction at a higher fee now, within RELAYER_MAX_FEE_PER_GAS.
 
     The submitter does it in its next round, also after a restart. Exit code 1: not possible, the
     sentence says why.
     """
-    _tell(_run(lambda view: view.book.bump(transaction, reason)), as_json)
+    _tell(_run(home, lambda view: view.book.bump(transaction, reason)), as_json)
 
 
 @commands.command()
-def cancel(transaction: Name, reason: Why = BY_HAND, as_json: AsJson = False) -> None:
+def cancel(
+    transaction: Name, reason: Why = BY_HAND, as_json: AsJson = False, home: Home = None
+) -> None:
     """Give it up: at once when nothing is signed for it, else by a transfer of nothing under its
     nonce, and it is void when that is final.
 
     Never a batch's commitment: the batches behind it are chained to it. Exit code 1: not possible.
     """
-    _tell(_run(lambda view: view.book.cancel(transaction, reason)), as_json)
+    _tell(_run(home, lambda view: view.book.cancel(transaction, reason)), as_json)
 
 
 @commands.command()
-def pause(queue: Queue, reason: Why = BY_HAND, as_json: AsJson = False) -> None:
+def pause(queue: Queue, reason: Why = BY_HAND, as_json: AsJson = False, home: Home = None) -> None:
     """Sign and send nothing in a queue until `resume`; what is in a block is followed.
 
     Deadlines go on: a paused guard or watchtower answers nobody.
     """
-    _tell(_run(lambda view: view.book.pause(queue, reason)), as_json)
+    _tell(_run(home, lambda view: view.book.pause(queue, reason)), as_json)
 
 
 @commands.command()
-def resume(queue: Queue, as_json: AsJson = False) -> None:
+def resume(queue: Queue, as_json: AsJson = False, home: Home = None) -> None:
     """End the pause of a queue. Exit code 1: there is no such queue."""
-    _tell(_run(lambda view: view.book.resume(queue)), as_json)
+    _tell(_run(home, lambda view: view.book.resume(queue)), as_json)
 
 
 # ---------------------------------------------------------------------- around a command
 
 
-def _run(ask: "Callable[[View], Coroutine[Any, Any, Any]]") -> Any:
+def _run(home: Path | None, ask: "Callable[[View], Coroutine[Any, Any, Any]]") -> Any:
     """One question to journal and node; exits with a sentence where it fails."""
-    settings, _ = configured(load_settings)
+    settings, _ = configured(lambda: load_operator(home))
 
     async def main() -> Any:
         async with _view(settings) as view:
@@ -171,7 +179,7 @@ def _run(ask: "Callable[[View], Coroutine[Any, Any, Any]]") -> Any:
 
 
 @asynccontextmanager
-async def _view(settings: Settings) -> "AsyncIterator[View]":
+async def _view(settings: OperatorSettings) -> "AsyncIterator[View]":
     from corechain.service.database import connect, hang_up
     from corechain.service.rpc import Rpc
     from corechain_relayer.transactions.view import View

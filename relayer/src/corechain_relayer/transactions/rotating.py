@@ -9,7 +9,7 @@ from corechain.protocol.errors import CoreChainError
 from corechain.service.command import FAILED, WRONG_SETTING, refuse
 from corechain.service.database import connect, hang_up
 from corechain.service.settings import InvalidSetting
-from corechain_relayer.settings import Settings
+from corechain_relayer.journal_settings import OperatorSettings
 from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.rotation import Rotation
 
@@ -17,7 +17,7 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
 
 def rotate(
-    settings: Settings, deployment: Deployment, lane: int, to: str, *, pays: bool
+    settings: OperatorSettings, deployment: Deployment, lane: int, to: str, *, pays: bool
 ) -> dict[str, Any]:
     """As `Rotation.run`; exits with one sentence where it fails."""
     if settings.admin_key is None:

@@ -33,6 +33,7 @@ from corechain.devnet.settings import (
     bridge_settings,
     extra_settings,
     indexer_settings,
+    operator_settings,
     relayer_settings,
     require_service,
     service_of,
@@ -373,7 +374,7 @@ class Network:
         return (*RELAYER_PROCESSES, BRIDGE)
 
     def _write_endpoints(self) -> None:
-        """Lets `corechain status` and `corechain verify` find this network."""
+        """Lets `corechain status`, `verify`, `receipt` and `tx` find this network."""
         parts = {name: url for name, url, _ in self.rows() if name in self._shown_parts}
         document = {
             **asdict(self.urls),
@@ -386,6 +387,10 @@ class Network:
                 if one.kind
             },
         }
+        # What `corechain tx …` needs and its siblings. No secret: the admin's is a public dev key.
+        document["operator"] = operator_settings(
+            self.urls, self.manifest, self.databases.database_url("relayer")
+        )
         if BRIDGE in self._names:
             # What `corechain bridge …` needs to speak of this bridge. No secret: a public dev key.
             document[BRIDGE] = self.environment(BRIDGE)

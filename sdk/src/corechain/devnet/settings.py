@@ -107,6 +107,16 @@ def relayer_settings(
     }
 
 
+def operator_settings(urls: Endpoints, manifest: Path, database: str) -> dict[str, str]:
+    """Of commands that ask the relayer's journal and the node."""
+    return {
+        "RELAYER_RPC_URL": urls.anvil,
+        "RELAYER_DEPLOYMENT": str(manifest),
+        "RELAYER_DATABASE_URL": database,
+        "RELAYER_ADMIN_KEY": ADMIN_KEY,
+    }
+
+
 def indexer_settings(
     urls: Endpoints, ports: Ports, manifest: Path, database: str, price: int
 ) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
@@ -18,6 +18,9 @@ from corechain.protocol.signature import SECP256K1_ORDER
 from corechain.service.keystore import FIELD as KEYSTORE_PASSWORD
 from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
 from corechain.service.tracing import NO_TRACES, Traces
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -133,18 +136,29 @@ _WORDS = {
 
 
 def _sentence(kind: type[BaseSettings], prefix: str, error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    if not first["loc"]:
+    """All that is missing and all that is wrong, so that one run tells an operator everything."""
+    errors = error.errors(include_url=False, include_input=False)
+    missing = [prefix + str(e["loc"][0]).upper() for e in errors if e["type"] == "missing"]
+    wrong = [_wrong(kind, prefix, e) for e in errors if e["type"] != "missing"]
+    return "; ".join(([unset(missing)] if missing else []) + wrong)
+
+
+def unset(names: Sequence[str]) -> str:
+    """Says of one or more settings that they are missing."""
+    if len(names) == 1:
+        return f"{names[0]} is not set"
+    return f"{', '.join(names[:-1])} and {names[-1]} are not set"
+
+
+def _wrong(kind: type[BaseSettings], prefix: str, error: "ErrorDetails") -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
         return message  # of several settings together: it names them
-    field = str(first["loc"][0])
-    name = prefix + field.upper()
-    if first["type"] == "missing":
-        return f"{name} is not set"
-    if first["type"] in _WORDS:
+    field = str(error["loc"][0])
+    if error["type"] in _WORDS:
         about = kind.model_fields[field].description
-        message = _WORDS[first["type"]].format(about=about, **first.get("ctx", {}))
-    return f"{name}: {message[:1].lower()}{message[1:]}"
+        message = _WORDS[error["type"]].format(about=about, **error.get("ctx", {}))
+    return f"{prefix}{field.upper()}: {message[:1].lower()}{message[1:]}"
 
 
 # What Kubernetes (and Docker links) puts into a container's environment for each service of its

@@ -1,0 +1,57 @@
+"""The parts of the relayer's settings that a command may need without the rest."""
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from corechain.service.settings import DatabaseUrl, NodeUrl, PrivateKey, ServiceSettings
+from corechain_relayer.local import PREFIX
+
+
+class JournalSettings(ServiceSettings):
+    """Where the journal is, and of which contracts: all that looking into it needs."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
+    database_url: DatabaseUrl = Field(description="Postgres with the journal")
+    database_direct_url: DatabaseUrl | None = Field(
+        None,
+        description="the same database without its pooler, where DATABASE_URL is a PgBouncer in "
+        "transaction mode: for locks and migrations, which need a session",
+    )
+    log_level: str = Field(
+        "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
+    )
+
+    @property
+    def session_url(self) -> str:
+        """Where a connection is a session of Postgres, which holds locks."""
+        return (self.database_direct_url or self.database_url).get_secret_value()
+
+
+class StoredSettings(JournalSettings):
+    """Where a relayer keeps what it has: all that taking and restoring a backup needs."""
+
+    data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
+
+
+class OperatorSettings(JournalSettings):
+    """All that `corechain tx` and `rotate-key` need: journal, node, and the admin's key if any."""
+
+    rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
+    rpc_timeout_s: float = Field(
+        10.0, gt=0, le=120, description="time in which the node has to answer"
+    )
+    admin_key: PrivateKey | None = Field(
+        None, description="private key of the contracts' admin; needed by `rotate-key` alone"
+    )
+
+
+class FilesSettings(ServiceSettings):
+    """All that checking a backup may need."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
+    data_dir: Path | None = Field(None, description="folder of the data files")
