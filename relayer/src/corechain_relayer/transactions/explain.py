@@ -170,8 +170,8 @@ def _others(ahead: Ahead) -> str:
 def _on_its_way(facts: Facts, said: Explanation) -> None:
     live, node = facts.live, facts.node
     if live is None:
-        return
-    if facts.transaction.spent_block is not None:
+        said.say("NextInTurn", "Nothing signed for it stands: the next round signs it anew.")
+    elif facts.transaction.spent_block is not None:
         block = facts.transaction.spent_block
         what = "taken" if live.cancels else "spent by a transaction that did not do it"
         said.say(
@@ -184,6 +184,8 @@ def _on_its_way(facts: Facts, said: Explanation) -> None:
     elif isinstance(node, NodeFacts) and node.count is not None:
         for reason, sentence, stuck in _in_pool(facts, live, node, node.count):
             said.say(reason, sentence, stuck=stuck)
+    elif isinstance(node, NodeFacts):
+        said.say("InPool", "It is sent; which nonces are in blocks the node has not said.")
 
 
 def _in_pool(
