@@ -191,6 +191,7 @@ def stage(network, settings, tmp_path):
     def make(gateway=network.urls.relayer):
         values = {name.removeprefix("BRIDGE_").lower(): value for name, value in settings.items()}
         values |= {"gateway_url": gateway, "data_dir": tmp_path}
+        del values["ops_port"]  # one port has all, and is that of the process that runs
         return Stage(Bridge(Settings(**values), load_deployment(network.manifest)))
 
     return make

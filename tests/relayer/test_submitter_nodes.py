@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from support.node import odd_node
+from support.processes import PATIENCE_S
 
 from corechain.service.errors import NodeRefused, NodeUnavailable, WrongNode
 from corechain.service.quorum import Quorum
@@ -62,7 +63,7 @@ class Front:
         body = json.dumps(call).encode()
         headers = {"content-type": "application/json"}
         asked = urllib.request.Request(self.url, body, headers)
-        with urllib.request.urlopen(asked, timeout=20) as answer:
+        with urllib.request.urlopen(asked, timeout=PATIENCE_S) as answer:
             return dict(json.load(answer))
 
     def changed(self, call: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
