@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from corechain.rpc_errors import INVALID, TOO_CHEAP, RpcFailure
 from corechain_relayer.errors import OTHER_COMMITMENT, NotLaneSubmitter
-from corechain_relayer.submitter.decide import MOST_IN_POOL, Look, decide
+from corechain_relayer.submitter.decide import MOST_IN_POOL, Look, decide, must_hear_pool
 from corechain_relayer.submitter.memory import (
     WAITS_FOR_FINALITY,
     WOULD_REVERT,
@@ -33,6 +33,7 @@ from corechain_relayer.submitter.memory import (
     Needless,
     NotSigned,
     Outcome,
+    Pool,
     PoolHeard,
     Refused,
     Signed,
@@ -240,6 +241,21 @@ def test_a_nonce_of_an_unknown_transaction_that_never_lands_is_spent_on_nothing(
     assert decided(memory, [queued()], now=81.0, count=4)[1] == [Fill(queued(), 4, Fees(100, 1))]
     not_ours = learned(KeyHeard(NOT_OURS), memory=memory)
     assert decided(not_ours, [queued()], now=81.0, count=4)[1] == []
+
+
+def test_an_unknown_nonce_is_asked_after_until_no_pool_has_it() -> None:
+    """A reorg may give it back: not every node keeps the transactions of the blocks it left."""
+    policy = POLICY
+    memory = learned(PoolHeard(end=5))
+    assert must_hear_pool(Memory(), 4, policy, 1.0)
+    assert not must_hear_pool(memory, 5, policy, 1e6), "nothing is unknown"
+    assert not must_hear_pool(memory, 4, policy, 1.0)
+    later = 1.0 + policy.resend_after_s
+    assert must_hear_pool(memory, 4, policy, later)
+    again = learn(memory, PoolHeard(end=5), later)
+    assert again.pool == Pool(5, 1.0, later), "its patience is not begun anew"
+    gone = learn(memory, PoolHeard(end=4), later)
+    assert not must_hear_pool(gone, 4, policy, later + 1e6)
 
 
 def test_a_node_that_claims_a_pool_without_end_is_not_believed() -> None:

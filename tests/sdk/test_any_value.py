@@ -40,8 +40,11 @@ from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import (
     CoreChainError,
 )
+from corechain.protocol.evidence import Evidence
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType
+from corechain.protocol.receipt_events import ReceiptDemanded
+from corechain.protocol.receipts import Receipt, ReportReceipt, SignedReceipt
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.readings import ReadingsQuestion
 
@@ -61,6 +64,8 @@ SIGNED = SignedReport(Report.of(DEVICE, 1, [Observation(1, CELL, START, 5)]), by
 CONFIG = ChannelConfig(DEVICE, DEVICE, DEVICE, DEVICE, DEVICE, 900, bytes(32))
 FLEET = Fleet.of(DEVICE, KeyType.SECP256K1, [DEVICE])
 CLAIM = RewardClaim(Owner(DEVICE), 1, 0, ())
+RECEIPT = ReportReceipt(SignedReceipt(Receipt(0, 1, 2, bytes(26), 1), bytes(64)), 0, ())
+DEMANDED = ReceiptDemanded(bytes(32), 0, 1, 2, SIGNED.pack())
 WINDOW = {"metric": 1, "device": DEVICE, "start": START, "end": START + 1}
 CLIENT = {
     "register_device": {"key": KEY, "owner": DEVICE},
@@ -116,6 +121,7 @@ CHAIN = {
         "account": ADMIN, "identity": KEY.identity, "owner": DEVICE, "activation": bytes(64),
     },
     "enrol_fleet": {"account": ADMIN, "fleet": FLEET},
+    "fleet_of": {"device": DEVICE},
     "materialise": {"account": ADMIN, "fleet": FLEET, "device": DEVICE},
     "publish_keys": {"account": ADMIN, "keys": [bytes(64)]},
     "claim_rewards": {"account": ADMIN, "claim": CLAIM},
@@ -129,6 +135,16 @@ CHAIN = {
     "redeem": {"account": ADMIN, "vouchers": [(CONFIG, 1, bytes(64))]},
     "redeem_packed": {"account": ADMIN, "rows": []},
     "claim_and_settle": {"account": ADMIN, "rows": []},
+    "name_receipt_signer": {"account": ADMIN, "lane": 0, "signer": DEVICE},
+    "dismiss_receipt_signer": {"account": ADMIN, "lane": 0, "signer": DEVICE},
+    "receipt_signer_until": {"lane": 0, "since": 1, "signer": DEVICE},
+    "lane_bond_since": {"lane": 0},
+    "demand_receipt": {
+        "account": ADMIN, "receipt": RECEIPT, "report": SIGNED, "identity": KEY.identity,
+    },
+    "answer_receipt": {"account": ADMIN, "demanded": DEMANDED, "evidence": Evidence()},
+    "excuse_receipt": {"account": ADMIN, "demanded": DEMANDED},
+    "in_a_hurry": {"max_fee": 1, "within_s": 1.0},
     "initiate_withdraw": {"account": ADMIN, "config": CONFIG, "amount": 1},
     "finalize_withdraw": {"account": ADMIN, "config": CONFIG},
     "prove_reading": {"proven": None},

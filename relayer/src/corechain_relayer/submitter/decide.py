@@ -84,6 +84,15 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     return replace(memory, full=_fullness(look, now) if idle else None), actions
 
 
+def must_hear_pool(memory: Memory, lowest_free: int, policy: Policy, now: float) -> bool:
+    """At the start, and while an unknown nonce is waited for: what had it may be in no pool any
+    more, as after a reorg that a node did not bring its transactions back from."""
+    pool = memory.pool
+    if pool is None:
+        return True
+    return lowest_free < pool.end and age(pool.heard, now) >= policy.resend_after_s
+
+
 def _unknown_nonce(memory: Memory, look: Look) -> int | None:
     """The lowest nonce of which a node had a transaction at the start that the journal does not
     have: of a journal that was lost, or of somebody who uses the key by hand."""

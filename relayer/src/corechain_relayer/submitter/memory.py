@@ -60,10 +60,12 @@ class Full:
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """The sender's nonces below `end` are in a block or in a node's pool, since when."""
+    """The sender's nonces below `end` are in a block or in a node's pool, since when, and when the
+    node said so last."""
 
     end: int
     since: float
+    heard: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +226,8 @@ def learn(memory: Memory, outcome: Outcome, now: float) -> Memory:
         case Ended(number):
             return _forgotten(memory, number)
         case PoolHeard(end):
-            return replace(memory, pool=Pool(end, now))
+            known = memory.pool if memory.pool is not None and memory.pool.end == end else None
+            return replace(memory, pool=Pool(end, now if known is None else known.since, now))
         case KeyHeard(not_ours):
             return replace(memory, key_asked=now, not_ours=not_ours)
 

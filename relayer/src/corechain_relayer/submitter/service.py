@@ -10,7 +10,7 @@ from corechain.service.errors import NodeRefused
 from corechain_relayer.errors import KEEPS_REVERTING, TRANSACTION_REFUSED, LaneHalted
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.budget import Purse, Spending
-from corechain_relayer.submitter.decide import Look, decide
+from corechain_relayer.submitter.decide import Look, decide, must_hear_pool
 from corechain_relayer.submitter.held import Entitled, Held, Report, always, ask_key, say_waits
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.look import Watch
@@ -117,7 +117,7 @@ class Submitter:
             await self.journal.note_costs(chain.receipts.values())
         is_paused = self.held.standing.pause is not None
         spending = await self._spending(intents)
-        if self.memory.pool is None:
+        if must_hear_pool(self.memory, free[0], self.policy, self.clock()):
             self._learn(PoolHeard(await self.node.pool_count(self.signer.address)))
         look = Look(intents, chain, free, self.policy, is_paused, spending)
         self.memory, actions = decide(self.memory, look, self.clock())
