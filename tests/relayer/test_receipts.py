@@ -200,7 +200,13 @@ def test_a_receipt_that_nothing_stands_behind_is_told_so_and_its_signer_is_dismi
     tmp_path: Path,
 ) -> None:
     places = ["--rpc-url", chain.url, "--deployment", str(deployment)]
-    signer = ["--lane", "0", "--signer", "0x" + KEY.identity.device.hex(), "--key", SUBMITTER_KEY]
+    key_file = tmp_path / "submitter.key"
+    key_file.write_text(SUBMITTER_KEY + "\n")
+    signer = ["--lane", "0", "--signer", "0x" + KEY.identity.device.hex()]
+    signer += ["--key-file", str(key_file)]
+    key_file.chmod(0o644)
+    assert command("dismiss-signer", *signer, *places).exit_code == 2  # every user can read it
+    key_file.chmod(0o600)
     assert command("dismiss-signer", *signer, *places).exit_code == 0
     file = tmp_path / "report.receipt"
     late = 2 * WINDOW_S  # more than a challenge window after the dismissal

@@ -1,5 +1,7 @@
 """`corechain receipt`: look at a receipt in a file, demand its report on chain, name who signs."""
 
+import os
+import stat
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +11,8 @@ import typer
 from corechain.cli import DEFAULT_HOME, Home, Manifest, Rpc, _places
 
 if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
     from corechain.chain import Chain
     from corechain.receipts import KeptReceipt
 
@@ -20,7 +24,18 @@ File = Annotated[
     Path, typer.Argument(help="A receipt with its report, as `KeptReceipt.save` writes it.")
 ]
 Key = Annotated[
-    str, typer.Option(envvar="CORECHAIN_KEY", help="Private key of the account that pays.")
+    str | None,
+    typer.Option(
+        envvar="CORECHAIN_KEY",
+        help="Private key of the account that pays. On a command line every user sees it.",
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="CORECHAIN_KEY_FILE",
+        help="File with that key: hexadecimal, or a keystore (CORECHAIN_KEYSTORE_PASSWORD).",
+    ),
 ]
 Lane = Annotated[int, typer.Option(min=0, max=0xFFFF)]
 Signer = Annotated[str, typer.Option(help="Address of the gateway's receipt key.")]
@@ -48,6 +63,39 @@ def _loaded(file: Path) -> "KeptReceipt":
         return KeptReceipt.load(file)
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}") from None
+
+
+def _account(key: str | None, file: Path | None) -> "LocalAccount":
+    """Of the key, or of the one in the file. Exits with 2 for none, both, or what is no key."""
+    from corechain.account import account_from_key
+    from corechain.protocol.errors import InvalidValue
+    from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
+
+    if (key is None) == (file is None):
+        raise typer.BadParameter("name one of --key-file and --key (CORECHAIN_KEY)")
+    try:
+        text = _secret(file) if file else key or ""
+        if is_keystore(text):
+            text = open_keystore(text, os.environ.get("CORECHAIN_KEYSTORE_PASSWORD"))
+        return account_from_key(text)
+    except WrongKeystore as error:
+        raise typer.BadParameter(
+            f"the key {error} (CORECHAIN_KEYSTORE_PASSWORD)", param_hint="--key-file"
+        ) from None
+    except (InvalidValue, ValueError):  # words of the latter may hold the key
+        raise typer.BadParameter("it is not a private key", param_hint="--key-file") from None
+
+
+def _secret(file: Path) -> str:
+    """What a file holds that not every user of the machine may read."""
+    try:
+        if file.stat().st_mode & stat.S_IROTH:
+            raise typer.BadParameter(
+                f"every user can read {file}: chmod 600", param_hint="--key-file"
+            )
+        return file.read_text().strip()
+    except OSError as error:
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="--key-file") from None
 
 
 def _time(second: int) -> str:
@@ -86,14 +134,14 @@ def check(
 @commands.command()
 def demand(
     file: File,
-    key: Key,
+    key: Key = None,
+    key_file: KeyFile = None,
     home: Home = DEFAULT_HOME,
     rpc_url: Rpc = None,
     deployment: Manifest = None,
 ) -> None:
     """Demand the report of a receipt whose time is over: the lane shows it in a batch, or loses its
     bond. Costs the demand fee, which whoever answers gets."""
-    from corechain.account import account_from_key
     from corechain.protocol.keys import DeviceIdentity, KeyType
 
     kept, chain = _loaded(file), _chain(home, rpc_url, deployment)
@@ -102,7 +150,9 @@ def demand(
     if key_type != KeyType.SECP256K1:
         raise typer.BadParameter("of a device on P-256: use Chain.demand_receipt with its key")
     identity, fleet = DeviceIdentity(device, KeyType.SECP256K1), chain.fleet_of(device)
-    receipt = chain.demand_receipt(account_from_key(key), kept.proof, kept.report, identity, fleet)
+    receipt = chain.demand_receipt(
+        _account(key, key_file), kept.proof, kept.report, identity, fleet
+    )
     typer.echo(f"demanded in transaction 0x{receipt['transactionHash'].hex()}")
 
 
@@ -110,16 +160,15 @@ def demand(
 def name_signer(
     lane: Lane,
     signer: Signer,
-    key: Key,
+    key: Key = None,
+    key_file: KeyFile = None,
     home: Home = DEFAULT_HOME,
     rpc_url: Rpc = None,
     deployment: Manifest = None,
 ) -> None:
     """For the lane's submitter: its bond answers for receipts that this account signs."""
-    from corechain.account import account_from_key
-
-    chain = _chain(home, rpc_url, deployment)
-    receipt = chain.name_receipt_signer(account_from_key(key), lane, signer)
+    account, chain = _account(key, key_file), _chain(home, rpc_url, deployment)
+    receipt = chain.name_receipt_signer(account, lane, signer)
     typer.echo(f"named in transaction 0x{receipt['transactionHash'].hex()}")
 
 
@@ -127,14 +176,13 @@ def name_signer(
 def dismiss_signer(
     lane: Lane,
     signer: Signer,
-    key: Key,
+    key: Key = None,
+    key_file: KeyFile = None,
     home: Home = DEFAULT_HOME,
     rpc_url: Rpc = None,
     deployment: Manifest = None,
 ) -> None:
     """For the lane's submitter: ends that for promises of more than a challenge window from now."""
-    from corechain.account import account_from_key
-
-    chain = _chain(home, rpc_url, deployment)
-    receipt = chain.dismiss_receipt_signer(account_from_key(key), lane, signer)
+    account, chain = _account(key, key_file), _chain(home, rpc_url, deployment)
+    receipt = chain.dismiss_receipt_signer(account, lane, signer)
     typer.echo(f"dismissed in transaction 0x{receipt['transactionHash'].hex()}")

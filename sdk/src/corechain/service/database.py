@@ -123,8 +123,9 @@ def _why(error: BaseException) -> str:
     if isinstance(error, OSError):  # the words of the others hold the address
         return f"Postgres cannot be reached ({type(error).__name__})"
     if isinstance(error, (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)):
-        made = "tables of this version are made by `migrate`, or by the first `run`"
-        return f"Postgres: {reason_of(error)} ({made})"
+        # Whose table it is only the caller knows: `corechain tx` is the relayer's.
+        todo = "run `corechain relayer migrate`, or for an indexer `corechain indexer migrate`"
+        return f"Postgres: {reason_of(error)} ({todo}: it makes the tables of this version)"
     return f"Postgres: {reason_of(error)}"  # pg_hba's names the host that it refuses
 
 
