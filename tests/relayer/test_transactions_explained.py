@@ -249,6 +249,9 @@ def test_the_command_refuses_by_a_sentence_and_an_exit_code(
     assert "a state is one of queued" in command("list", "--state", "lost", code=2)
     monkeypatch.setenv("RELAYER_DATABASE_URL", "postgresql://127.0.0.1:1/nothing")
     assert "error: " in command("list", code=1)
+    failed = CliRunner().invoke(app, ["tx", "list", "--json"])
+    assert (failed.exit_code, failed.stdout) == (1, "")
+    assert failed.stderr.startswith("error: Postgres")
     monkeypatch.setenv("RELAYER_RPC_TIMEOUT_S", "never")
     assert "RELAYER_RPC_TIMEOUT_S" in command("list", code=2)
 
