@@ -9,13 +9,18 @@ given bytes from a source
   from what its commitment covers
 given alerts
   each begins once, ends once, and is posted under the challenger's own prefix
+given keys of the challenger and of CoreToken's guardian, here or elsewhere
+  it signs with them; a key that is in two places is refused
 """
 
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from support.honest import network
 
+from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.archive import Place
 from corechain.protocol.batch import Batch
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, position_of
@@ -34,11 +39,13 @@ from corechain_relayer.challenger.calls import (
 )
 from corechain_relayer.challenger.lanes import LanesView
 from corechain_relayer.challenger.opening import opened
-from corechain_relayer.challenger.settings import load_settings
+from corechain_relayer.challenger.process import ChallengerProcess
+from corechain_relayer.challenger.settings import ChallengerSettings, load_settings
 from corechain_relayer.challenger.spans import Span, Spans
 from corechain_relayer.challenger.store import Sent
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.plan import State
+from corechain_relayer.submitter.signer import Signer
 from relayer.challenging import CHALLENGER_KEY
 from relayer.demands import sealed_batch
 
@@ -167,6 +174,45 @@ def test_a_challenger_without_key_or_sources_says_so(monkeypatch: pytest.MonkeyP
         load_settings()
     monkeypatch.setenv("RELAYER_CHALLENGER_DATA_URLS", "https://a.example/{commitment}")
     assert load_settings().data_templates == ["https://a.example/{commitment}"]
+    monkeypatch.delenv("RELAYER_CHALLENGER_KEY")
+    monkeypatch.setenv("RELAYER_CHALLENGER_SIGNER", PLACE + "0a" * 20)
+    assert load_settings().challenger_key is None
+
+
+PLACE = "http://127.0.0.1:9000#0x"
+
+
+def process_with(folder: Path, **values: Any) -> ChallengerProcess:
+    """A challenger's process that runs nothing."""
+    given = {"deployment": "none.json", "data_dir": folder, "rpc_url": "http://127.0.0.1:1"}
+    given |= {"database_url": "postgresql://127.0.0.1:1/x"}
+    deployment = Deployment(
+        31337, {"DeviceRegistry": DeployedContract("DeviceRegistry", bytes(20), 1)}
+    )
+    return ChallengerProcess(ChallengerSettings(**(given | values)), deployment)
+
+
+async def test_a_challenger_signs_with_its_keys_wherever_they_are(tmp_path: Path) -> None:
+    elsewhere = {"challenger_signer": PLACE + "0a" * 20, "guardian_signer": PLACE + "0b" * 20}
+    role = process_with(tmp_path, **elsewhere).role()
+    assert role.signer.address == b"\x0a" * 20
+    assert role.guardian is not None
+    assert role.guardian.address == b"\x0b" * 20
+    assert {"reward-roots", "reward-vetoes"} <= role.loops().keys()
+    here = process_with(tmp_path, challenger_key=CHALLENGER_KEY).role()
+    assert here.signer.address == Signer.of(CHALLENGER_KEY, 31337).address
+    assert here.guardian is None
+    assert "reward-vetoes" not in here.loops()
+
+
+@pytest.mark.parametrize("role", ["challenger", "guardian"])
+async def test_a_key_of_the_challenger_that_is_in_two_places_is_refused(
+    tmp_path: Path, role: str
+) -> None:
+    two = {f"{role}_key": CHALLENGER_KEY, f"{role}_signer": PLACE + "0a" * 20}
+    process = process_with(tmp_path, **({"challenger_key": CHALLENGER_KEY} | two))
+    with pytest.raises(InvalidSetting, match=f"{role.upper()}_SIGNER are both set"):
+        process.role()
 
 
 def test_an_answer_that_is_none_is_an_outage_and_a_refusal_stays_one() -> None:

@@ -15,6 +15,7 @@ from corechain_relayer.submitter.signer_settings import KMS, Place, place_of
 
 SUBMITTER, PROPOSER = "submitter", "proposer"
 WATCHTOWER, GUARD = "watchtower", "guard"
+CHALLENGER, GUARDIAN = "challenger", "guardian"
 
 
 def account_of(settings: Settings, role: str, chain_id: int, metrics: Metrics) -> Account | None:

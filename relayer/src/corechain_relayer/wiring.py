@@ -3,13 +3,11 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from pydantic import SecretStr
-
 from corechain.service.database import create_pool
 from corechain.service.errors import WrongNode
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Questions, Rpc
-from corechain.service.settings import InvalidSetting, urls_in
+from corechain.service.settings import urls_in
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
@@ -77,10 +75,3 @@ async def check_chain(rpc: Rpc, chain_id: int) -> None:
     found = await rpc.chain_id()
     if found != chain_id:
         raise WrongNode(chain_id, found)
-
-
-def required_key(key: SecretStr | None, name: str) -> str:
-    """A role's key in the clear. Raises InvalidSetting."""
-    if key is None:
-        raise InvalidSetting(f"{name} is not set")
-    return key.get_secret_value()

@@ -1,7 +1,8 @@
 """Puts the challenger together and runs it behind its port, until a signal."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import socket
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,21 +13,35 @@ from starlette.applications import Starlette
 from corechain.deployment import Deployment
 from corechain.service.database import check_at_start, migrate
 from corechain.service.health import Health
-from corechain.service.http_server import bind, http_server, until_stopped
+from corechain.service.http_server import (
+    HttpServer,
+    also_served,
+    bind,
+    http_server,
+    ops_listener,
+    until_stopped,
+)
 from corechain.service.ops import Ops, shown_in
 from corechain.service.rpc import Rpc
 from corechain.service.supervision import Loop, Loops, sessions
+from corechain_relayer.accounts import CHALLENGER, GUARDIAN, account_of, required_account
+from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.role import ChallengerRole
 from corechain_relayer.challenger.settings import ChallengerSettings
+from corechain_relayer.challenger.store import QUEUE as CHALLENGES
+from corechain_relayer.challenger.store import VETOES
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.settings import PREFIX
-from corechain_relayer.submitter.signer import Signer
-from corechain_relayer.wiring import check_chain, pool_of, required_key
+from corechain_relayer.transactions.http import admin_routes
+from corechain_relayer.transactions.rules import watch_sessions
+from corechain_relayer.transactions.view import View
+from corechain_relayer.transactions.watch import Limits, TransactionWatch
+from corechain_relayer.wiring import check_chain, pool_of
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -50,6 +65,7 @@ class ChallengerProcess:
     pool: "Database" = field(init=False)
     registry: RegistryFollower = field(init=False)
     alerts: ChallengerAlerts = field(init=False)
+    transactions: TransactionWatch = field(init=False)
 
     def __post_init__(self) -> None:
         settings, deployment = self.settings, self.deployment
@@ -60,6 +76,8 @@ class ChallengerProcess:
             Rpc(private.get_secret_value(), settings.rpc_timeout_s) if private is not None else None
         )
         self.pool, self.alerts = pool_of(settings), ChallengerAlerts(self.metrics)
+        watched = (self.pool, self.rpc, Limits.of(settings), self.metrics)
+        self.transactions = TransactionWatch(*watched)
         self.registry = RegistryFollower(
             self.rpc,
             deployment.contracts["DeviceRegistry"],
@@ -95,23 +113,45 @@ class ChallengerProcess:
         restarted = self.metrics.sessions_restarted.labels(name).inc
         return partial(sessions, name, session, restarted, self.supervised)
 
+    def role(self) -> ChallengerRole:
+        """Raises InvalidSetting."""
+        of_chain = self.deployment.chain_id, self.metrics
+        signer = required_account(self.settings, CHALLENGER, *of_chain)
+        guardian = account_of(self.settings, GUARDIAN, *of_chain)
+        parts = (self.settings, self.deployment, self.rpc, self.private, self.pool)
+        return ChallengerRole(*parts, self.registry, self.metrics, self.alerts, signer, guardian)
+
     def loops(self) -> list[Loop]:
         """Raises InvalidSetting."""
-        secret = required_key(self.settings.challenger_key, f"{PREFIX}CHALLENGER_KEY")
-        signer = Signer.of(secret, self.deployment.chain_id)
-        parts = (self.settings, self.deployment, self.rpc, self.private, self.pool)
-        role = ChallengerRole(*parts, self.registry, self.metrics, self.alerts, signer)
+        role = self.role()
         found = [self.loop("journal", self.migrate)]
         found.append(self.loop("registry", self.registry.follow_forever))
-        for name, session in role.loops().items():
+        for name, session in {**role.loops(), **self._transaction_sessions(role)}.items():
             found.append(self.loop(name, self._after_migration(session)))
         return found
 
-    def app(self) -> Starlette:
-        """What operates the process: there is nothing else to ask it."""
+    def _transaction_sessions(self, role: ChallengerRole) -> dict[str, Session]:
+        """What looks after the queues of our keys."""
+        # The nearest end of a window is the metric challenger_deadline; frauds are alerts at once.
+        self.transactions.add(CHALLENGES, role.signer.address)
+        if role.guardian is not None:
+            self.transactions.add(VETOES, role.guardian.address)
+        return watch_sessions(
+            self.settings, self.deployment.chain_id, self.transactions, self.metrics
+        )
+
+    def apps(self) -> tuple[Starlette, Starlette]:
+        """What answers at the port, and at that of operations: there is nothing else to ask it.
+
+        Raises InvalidSetting.
+        """
         probes = {"database": self._ask_database, "node": self._ask_node}
         health = Health(probes, self.supervised, self._warnings)
-        return Starlette(routes=Ops(health, self.metrics.exposition).routes())
+        ops, is_alone = Ops(health, self.metrics.exposition), self.settings.ops_port is None
+        admin = admin_routes(self.settings, View.of(self.pool, self.rpc), self.metrics)
+        return Starlette(routes=ops.routes(metrics=is_alone)), Starlette(
+            routes=[*ops.routes(), *admin]
+        )
 
     async def _ask_database(self) -> None:
         await JournalReader(self.pool).ping()
@@ -120,7 +160,8 @@ class ChallengerProcess:
         await check_chain(self.rpc, self.deployment.chain_id)
 
     def _warnings(self) -> list[str]:
-        return [*self.alerts.sentences(), *self.registry.warnings()]
+        told = [*self.alerts.sentences(), *self.transactions.warnings()]
+        return [*told, *self.registry.warnings()]
 
     async def close(self) -> None:
         await self.rpc.close()
@@ -131,17 +172,27 @@ class ChallengerProcess:
 
 async def run(settings: ChallengerSettings, deployment: Deployment) -> None:
     """Runs the challenger until a signal. Raises what stopped it otherwise."""
+    settings = on_chain(settings, deployment.chain_id)
     process = ChallengerProcess(settings, deployment)
-    with bind(PREFIX, settings.http_host, settings.http_port) as listener:
+    with (
+        bind(PREFIX, settings.http_host, settings.http_port) as listener,
+        ops_listener(PREFIX, settings.http_host, settings.ops_port) as ops,
+    ):
         try:
             await process.prepare()
-            server = http_server(process.app(), settings.max_connections, settings.keep_alive_s)
-            async with asyncio.TaskGroup() as group:
-                loops = [group.create_task(loop()) for loop in process.loops()]
-                serving = group.create_task(server.serve(sockets=[listener]))
-                await server.until_started()
-                log.info("serving", port=listener.getsockname()[1], roles=["challenger"])
-                await until_stopped(server, serving, loops)
+            app, for_ops = process.apps()
+            server = http_server(app, settings.max_connections, settings.keep_alive_s)
+            async with also_served(for_ops, ops):
+                await _serve(server, listener, process.loops())
         finally:
             await process.close()
     log.info("stopped")
+
+
+async def _serve(server: HttpServer, listener: socket.socket, background: Sequence[Loop]) -> None:
+    async with asyncio.TaskGroup() as group:
+        loops = [group.create_task(loop()) for loop in background]
+        serving = group.create_task(server.serve(sockets=[listener]))
+        await server.until_started()
+        log.info("serving", port=listener.getsockname()[1], roles=["challenger"])
+        await until_stopped(server, serving, loops)

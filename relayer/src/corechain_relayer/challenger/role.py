@@ -18,12 +18,11 @@ from corechain_relayer.challenger.examining import Examiner
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import LanesView
 from corechain_relayer.challenger.opening import Shelf
-from corechain_relayer.challenger.roots import QUEUE as VETOES
 from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.challenger.sending import PrivateNode, StillTaken
 from corechain_relayer.challenger.service import Challenger, LanesFollower, Limits
 from corechain_relayer.challenger.settings import ChallengerSettings
-from corechain_relayer.challenger.store import QUEUE, ChallengerStore
+from corechain_relayer.challenger.store import QUEUE, VETOES, ChallengerStore
 from corechain_relayer.guard.chain import first_block_since
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
@@ -34,7 +33,7 @@ from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import one_by_one
-from corechain_relayer.submitter.signer import Signer
+from corechain_relayer.submitter.signer import Account
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.wiring import check_chain, node_of, policy_of
 
@@ -67,7 +66,9 @@ class ChallengerRole:
     registry: RegistryFollower
     metrics: Metrics
     alerts: ChallengerAlerts
-    signer: Signer
+    signer: Account
+    guardian: Account | None = None
+    """Who vetoes reward roots; None without a key of the guardian's."""
     work: asyncio.Event = field(default_factory=asyncio.Event)
     veto_work: asyncio.Event = field(default_factory=asyncio.Event)
     challenger: Challenger | None = None
@@ -145,11 +146,6 @@ class ChallengerRole:
                 journal, node, self.signer, settled, self.policy(), self.metrics, *asks
             )
             await run_in_time(submitter, self.policy, settings.poll_s, self.work)
-
-    @property
-    def guardian(self) -> Signer | None:
-        key = self.settings.guardian_key
-        return Signer.of(key.get_secret_value(), self.deployment.chain_id) if key else None
 
     async def watch_roots(self) -> None:
         """One session of what vetoes wrong reward roots."""

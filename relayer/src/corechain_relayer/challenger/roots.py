@@ -27,7 +27,6 @@ from corechain_relayer.rewards.history import History
 log = structlog.get_logger(__name__)
 
 VETO = selector("veto(uint32)")
-QUEUE = "vetoes"
 
 
 def veto_call(epoch: int) -> bytes:

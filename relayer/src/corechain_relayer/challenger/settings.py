@@ -3,7 +3,8 @@
 from pydantic import Field, SecretStr
 from pydantic_settings import SettingsConfigDict
 
-from corechain.service.settings import InvalidSetting, PrivateKey, listed, load
+from corechain.service.settings import InvalidSetting, listed, load
+from corechain_relayer.accounts import CHALLENGER, has_key
 from corechain_relayer.settings import PREFIX, BusUrl, Settings
 
 NO_BUS = "redis://127.0.0.1:6379/0"
@@ -15,9 +16,7 @@ class ChallengerSettings(Settings):
     model_config = SettingsConfigDict(env_prefix=PREFIX)
 
     bus_url: BusUrl = Field(SecretStr(NO_BUS), description="not used by the challenger")
-    # Required here, so that they are named together with whatever else is missing.
-    challenger_key: PrivateKey = Field(description="private key that challenges frauds")
-    challenger_data_urls: str = Field(description="where the data files of all lanes are")
+    challenger_data_urls: str = Field("", description="where the data files of all lanes are")
 
     @property
     def data_templates(self) -> list[str]:
@@ -27,6 +26,9 @@ class ChallengerSettings(Settings):
 def load_settings() -> ChallengerSettings:
     """Raises InvalidSetting with one sentence, without any value."""
     settings = load(ChallengerSettings)
-    if not settings.data_templates:
-        raise InvalidSetting(f"{PREFIX}CHALLENGER_DATA_URLS is not set")
+    missing = [] if has_key(settings, CHALLENGER) else [f"{PREFIX}CHALLENGER_KEY"]
+    missing += [] if settings.data_templates else [f"{PREFIX}CHALLENGER_DATA_URLS"]
+    if missing:
+        is_not = "is not set" if len(missing) == 1 else "are not set"
+        raise InvalidSetting(f"{' and '.join(missing)} {is_not}")
     return settings

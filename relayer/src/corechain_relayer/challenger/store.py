@@ -12,7 +12,7 @@ from corechain_relayer.submitter.plan import State
 if TYPE_CHECKING:
     from corechain.service.database import Database
 
-QUEUE = "challenger"
+QUEUE, VETOES = "challenger", "vetoes"
 OPEN = (State.QUEUED, State.PENDING)
 DONE = (State.CONFIRMED, State.FINAL)
 MOST_TRIES = 20

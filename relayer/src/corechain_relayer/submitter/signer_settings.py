@@ -51,6 +51,12 @@ class SignerSettings(ServiceSettings):
         None, description=_MEANING.format("the watchtower")
     )
     guard_signer: SignerPlace | None = Field(None, description=_MEANING.format("the guard"))
+    challenger_signer: SignerPlace | None = Field(
+        None, description=_MEANING.format("the challenger")
+    )
+    guardian_signer: SignerPlace | None = Field(
+        None, description=_MEANING.format("CoreToken's guardian")
+    )
     signer_timeout_s: float = Field(
         5.0, gt=0, le=120, description="time in which such a signer has to answer"
     )

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from corechain.service.database import asked, outages
 from corechain.service.sql import queries
+from corechain_relayer.challenger.store import QUEUE as CHALLENGES
+from corechain_relayer.challenger.store import VETOES
 from corechain_relayer.guard.store import QUEUE as GUARD
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.errors import (
@@ -173,7 +175,7 @@ class Book:
                 query = SQL["void_now" if is_queued else "wish_cancel"]
                 await connection.execute(query, found.id, reason)
         said = {"id": found.id, "key": found.key, "state": VOIDED if is_queued else CANCELLING}
-        return said | ({"note": _GUARD_NOTE} if found.queue == GUARD else {})
+        return said | ({"note": _NOTES[found.queue]} if found.queue in _NOTES else {})
 
     async def pause(self, queue: str, reason: str) -> dict[str, Any]:
         """Nothing is signed or sent in a queue until it is resumed. Raises UnknownQueue."""
@@ -188,10 +190,15 @@ class Book:
         return {"queue": queue, "state": RESUMED, "was_paused": gone is not None}
 
 
-_GUARD_NOTE = (
-    "the guard answers a demand anew as long as it is open, as half of the lane's bond is at "
-    "stake: `corechain tx pause guard` keeps it from that"
-)
+_NOTES = {
+    GUARD: "the guard answers a demand anew as long as it is open, as half of the lane's bond is "
+    "at stake: `corechain tx pause guard` keeps it from that",
+    CHALLENGES: "the challenger does it anew as long as the contract takes it: `corechain tx "
+    "pause challenger` keeps it from that",
+    VETOES: "a wrong root is vetoed anew as long as its window is open: `corechain tx pause "
+    "vetoes` keeps it from that",
+}
+"""What who cancels in a queue should know of it."""
 
 
 def _hex(value: bytes) -> str:

@@ -25,7 +25,7 @@ commands = typer.Typer(
     no_args_is_help=True,
 )
 Name = Annotated[str, typer.Argument(help="Its number, its key (as `batch:7`), or a hash.")]
-Queue = Annotated[str, typer.Argument(help="As `list` shows it: lane:0, guard, watchtower …")]
+Queue = Annotated[str, typer.Argument(help="As `list` shows it: lane:0, guard, challenger …")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 BY_HAND = "by hand"
 Why = Annotated[str, typer.Option("--reason", help="Kept in the journal, for who asks later.")]

@@ -11,7 +11,14 @@ from corechain_relayer.transactions.rows import Ahead, AttemptRow, QueueLook, Tr
 GWEI = 10**9
 LOOKED_S = 60.0
 """A submitter notes every five seconds that it looks; one that waits for an outage not so often."""
-ROLES = {"guard": "guard", "watchtower": "watchtower"}
+RUN = "corechain relayer run --role"
+STARTS = {
+    "guard": f"{RUN} guard",
+    "watchtower": f"{RUN} watchtower",
+    "challenger": "corechain challenger run",
+    "vetoes": "corechain challenger run",
+}
+"""What looks after a queue that is no lane's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +121,8 @@ def _held(facts: Facts, said: Explanation) -> None:
 
 def _looked_after(facts: Facts, said: Explanation) -> None:
     queue, look = facts.transaction.queue, facts.look
-    role = "submitter" if queue.startswith("lane:") else ROLES.get(queue)
-    start = f"start `corechain relayer run --role {role}`" if role else "run the command again"
+    command = f"{RUN} submitter" if queue.startswith("lane:") else STARTS.get(queue)
+    start = f"start `{command}`" if command else "run the command again"
     if look is None:
         said.say("NoSubmitter", f"No process has ever looked after {queue}: {start}.", stuck=True)
     elif look.age_s > LOOKED_S:
