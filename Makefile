@@ -266,7 +266,7 @@ bench-index: setup ## what mirroring an event costs beside its floor, live laten
 bench-stream: setup ## batch events to 10,000 subscribers: latency, CPU a delivery, memory (CONNECTIONS= SECONDS= WAY=ws|sse WORKERS=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/stream.py
 
-bench-guard: setup ## a thousand stale closes in one block: answers a second, CPU and calls an answer, beside bare sends (CLOSES= IN_FLIGHT=)
+bench-guard: setup ## a thousand stale closes in one block, then a thousand demands late and at high fees: answers a second, CPU and calls an answer, beside bare sends (CLOSES= DEMANDS= IN_FLIGHT=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/guard.py
 
 bench-tx: setup ## transactions journaled, signed, sent and confirmed over lanes, beside a bare send loop: rate, CPU by stage, gaps (SECONDS= LANES= WINDOW= NODE=geth)

@@ -1,6 +1,10 @@
-"""A thousand stale closes in one block: how fast the watchtower answers, and what an answer costs.
+"""A thousand stale closes in one block, and a thousand demands: how fast watchtower and guard
+answer, and what an answer costs.
 
-python bench/guard.py            (CLOSES=1000 IN_FLIGHT=64)
+python bench/guard.py            (CLOSES=1000 DEMANDS=1000 IN_FLIGHT=64; 0 leaves a part out)
+
+The demands are of three kinds, on ten batches. The guard is down until nine tenths of the window
+are over, by the chain's clock, and meets a base fee above the calm cap: it pays the urgent one.
 
 The tower and its submitter run in this process, on real servers; a block comes for every
 transaction. `cpu_ms_per_answer` is this process's from the first look at the closes to the last
@@ -30,13 +34,21 @@ REPOSITORY = Path(__file__).parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from relayer.channels import challenge_all, open_channels, versions  # noqa: E402
-from relayer.support import SUBMITTER_KEY, Chain  # noqa: E402
+from relayer.demands import ANSWER_WINDOW_S, committed  # noqa: E402
+from relayer.guards import demand_all, demand_calls, open_guard  # noqa: E402
+from relayer.support import SUBMITTER_KEY, Chain, Sensor, secp  # noqa: E402
 from relayer.towers import TowerStand, open_tower  # noqa: E402
 
 RESULTS = REPOSITORY / "bench" / "results" / "guard.json"
 CLOSES = int(os.environ.get("CLOSES", "1000"))
 IN_FLIGHT = int(os.environ.get("IN_FLIGHT", "64"))
+DEMANDS = int(os.environ.get("DEMANDS", "1000"))
 PERIOD_S = 3_600
+DOWN_S = ANSWER_WINDOW_S * 9 // 10
+BATCHES, REPORTS = 10, 25
+SPIKE = 100
+"""Times the base fee that the demands met."""
+LIMIT_S = 1_800.0
 SENT_AT_ONCE = 100
 HELD = 7
 
@@ -73,29 +85,77 @@ async def answers(chain: Chain, database: str) -> dict[str, Any]:
     }
 
 
-async def floor(chain: Chain, database: str) -> dict[str, Any]:
+async def demands(chain: Chain, manifest: Path, database: str, home: Path) -> dict[str, Any]:
+    chain.register(secp(1))
+    sensor = Sensor(secp(1), chain.domain)
+    batches = [committed(chain, home / "data", *[sensor] * REPORTS) for _ in range(BATCHES)]
+    block = demand_all(chain, demand_calls(chain, batches, DEMANDS))
+    base = SPIKE * int(block["baseFeePerGas"], 16)
+    chain.rpc("evm_increaseTime", DOWN_S)
+    chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(base))
+    chain.rpc("evm_mine")
+    async with open_guard(chain, manifest, database, home) as stand:
+        # The calm cap is below what a block costs now, the urgent one (ten times that) above.
+        stand.policy = replace(stand.policy, in_flight=IN_FLIGHT, max_fee=base // 2)
+        stand.urgent_cap = 10 * base
+        started, spent = time.perf_counter(), time.process_time()
+        await stand.until_answered(LIMIT_S)
+        took, cpu = time.perf_counter() - started, time.process_time() - spent
+        view = stand.guard.follower.view
+        answered = [c for closings in view.closings.values() for c in closings if c.answerer]
+        assert len(answered) == DEMANDS, "a demand is unanswered, or was answered twice"
+        calls, requests = stand.rpc.asked, stand.rpc.posted
+    head = chain.rpc("eth_getBlockByNumber", "latest", False)
+    return {
+        "demands": DEMANDS,
+        "unanswered": DEMANDS - len(answered),
+        "answers_per_s": DEMANDS / took,
+        "cpu_ms_per_answer": 1000 * cpu / DEMANDS,
+        "calls_per_answer": calls.total() / DEMANDS,
+        "eth_call_requests": requests["eth_call"],
+        "down_s": DOWN_S,
+        "chain_s": int(head["timestamp"], 16) - int(block["timestamp"], 16),
+        "window_s": ANSWER_WINDOW_S,
+        "fee_spike": SPIKE,
+    }
+
+
+async def floor(chain: Chain, database: str, number: int) -> dict[str, Any]:
     """Signed and sent, nothing else."""
     async with open_tower(chain, database, SUBMITTER_KEY) as stand:
         signer, node, target = stand.submitter.signer, stand.submitter.node, bytes(19) + b"\1"
         first = stand.sent()
         started, spent = time.perf_counter(), time.process_time()
-        for start in range(0, CLOSES, SENT_AT_ONCE):
-            nonces = range(first + start, first + min(start + SENT_AT_ONCE, CLOSES))
+        for start in range(0, number, SENT_AT_ONCE):
+            nonces = range(first + start, first + min(start + SENT_AT_ONCE, number))
             intents = [(Intent(0, "floor", target, bytes(223)), nonce) for nonce in nonces]
             fees = Fees(10**11, 0)
             signed = [signer.sign(i, nonce, fees, 60_000, 0.0).raw for i, nonce in intents]
             refused = [error for error in await node.send(signed) if error]
             assert not refused, refused[0]
         took, cpu = time.perf_counter() - started, time.process_time() - spent
-    return {"bare_per_s": CLOSES / took, "bare_cpu_ms": 1000 * cpu / CLOSES}
+    return {"bare_per_s": number / took, "bare_cpu_ms": 1000 * cpu / number}
 
 
 def run(home: Path) -> dict[str, Any]:
     with AnvilServer(home / "anvil") as anvil, PostgresServer(home / "postgres") as postgres:
         manifest = deploy_contracts(REPOSITORY, anvil.url, home / "31337.json")
         chain = Chain(anvil.url, load_deployment(manifest))
-        found = asyncio.run(answers(chain, postgres.create_database("tower")))
-        return found | asyncio.run(floor(chain, postgres.create_database("floor")))
+        bare = asyncio.run(floor(chain, postgres.create_database("floor"), CLOSES or DEMANDS))
+        found: dict[str, Any] = {}
+        if CLOSES:
+            found |= asyncio.run(answers(chain, postgres.create_database("tower")))
+        if DEMANDS:
+            database = postgres.create_database("guard")
+            found["guard"] = asyncio.run(demands(chain, manifest, database, home))
+        return found | bare
+
+
+def rounded(found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: rounded(v) if isinstance(v, dict) else round(v, 2) if isinstance(v, float) else v
+        for name, v in found.items()
+    }
 
 
 def main() -> None:
@@ -105,7 +165,7 @@ def main() -> None:
     )
     with tempfile.TemporaryDirectory(prefix="corechain-bench-") as home:
         found = run(Path(home))
-    shown = {name: round(v, 2) if isinstance(v, float) else v for name, v in found.items()}
+    shown = rounded(found)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(shown, indent=2) + "\n")
     print(json.dumps(shown))

@@ -33,11 +33,17 @@ POLICY = Policy(5, 60, 0.0, 10**12, refused_pause_s=0.05, in_flight=4)
 
 
 class CountingRpc(Rpc):
-    """Counts the calls by method, those in a batch one by one."""
+    """Counts the calls by method, those in a batch one by one; and requests by what they carry."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url, 20.0)
         self.asked: Counter[str] = Counter()
+        self.posted: Counter[str] = Counter()
+
+    async def _post(self, method: str, request: Any, most: int, *, unread: bool) -> Any:
+        calls = request if isinstance(request, list) else [request]
+        self.posted.update({call["method"] for call in calls})
+        return await super()._post(method, request, most, unread=unread)
 
     async def call(self, method: str, *params: Any) -> Any:
         self.asked[method] += 1

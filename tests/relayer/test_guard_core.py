@@ -22,14 +22,20 @@ from corechain.protocol.data_file import Written, as_written
 from corechain.protocol.eip712 import address_word, uint_word
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.events import Answered, BondSlashed, Demanded, Unanswered
-from corechain.protocol.evidence import Demand
+from corechain.protocol.evidence import Demand, Evidence
 from corechain.protocol.hashing import keccak
 from corechain.protocol.logs import topic_of
 from corechain.protocol.merkle import verify_inclusion
 from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Block, Log
 from corechain_relayer.guard.alerts import Alerts
-from corechain_relayer.guard.answers import BatchData, Unanswerable, answer_call, evidence_for
+from corechain_relayer.guard.answers import (
+    BatchData,
+    Unanswerable,
+    answer_call,
+    evidence_for,
+    sources_of,
+)
 from corechain_relayer.guard.chain import first_block_since, refusal
 from corechain_relayer.guard.demands import DemandsView, OpenDemand
 from corechain_relayer.guard.store import Answer
@@ -215,6 +221,10 @@ def demand_for(kind: int, subject: bytes) -> OpenDemand:
     return OpenDemand(bytes(32), (LANE << 32) + 1, kind, b"\1" * 26, subject, 0, 0)
 
 
+def evidence_of(demand: OpenDemand, data: BatchData) -> Evidence:
+    return evidence_for(demand, data, sources_of([demand], data.dossier))
+
+
 POSITIONAL = st.sampled_from([Demand.REPORT, Demand.READING, Demand.STATISTICS])
 
 
@@ -222,7 +232,7 @@ POSITIONAL = st.sampled_from([Demand.REPORT, Demand.READING, Demand.STATISTICS])
 def test_every_position_that_can_be_demanded_has_an_answer(
     data: BatchData, kind: Demand, position: int
 ) -> None:
-    evidence = evidence_for(demand_for(kind, uint_word(position)), data)
+    evidence = evidence_for(demand_for(kind, uint_word(position)), data, {})
     header = data.dossier.header
     reports = kind is Demand.REPORT
     count = header.report_count if reports else header.reading_count
@@ -236,7 +246,7 @@ def test_every_position_that_can_be_demanded_has_an_answer(
 
 def test_every_reading_has_a_report_that_it_comes_from(data: BatchData) -> None:
     for position, leaf in enumerate(data.dossier.leaves):
-        evidence = evidence_for(demand_for(Demand.SOURCE, keccak(leaf)), data)
+        evidence = evidence_of(demand_for(Demand.SOURCE, keccak(leaf)), data)
         report, reading = evidence.shown
         index = int.from_bytes(evidence.extra, "big")
         start = 30 + 19 * index
@@ -252,7 +262,7 @@ def test_every_reading_has_a_report_that_it_comes_from(data: BatchData) -> None:
 )
 def test_what_cannot_be_answered_says_why(data: BatchData, kind: int, subject: bytes) -> None:
     with pytest.raises(Unanswerable):
-        evidence_for(demand_for(kind, subject), data)
+        evidence_of(demand_for(kind, subject), data)
 
 
 def test_a_file_of_older_rules_is_the_batch_that_was_committed(sealed: Batch) -> None:

@@ -1,6 +1,6 @@
 """The evidence that answers a demand, from the data of its batch. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from corechain.protocol.data_file import Written
@@ -17,6 +17,8 @@ from corechain_relayer.guard.demands import OpenDemand
 ANSWER_TYPES = ["uint8", "uint48", "bytes26", "bytes32", EVIDENCE]
 ANSWER = selector(f"answer({','.join(ANSWER_TYPES)})")
 _HEAD, _OBSERVATION, _COUNT = 30, 19, slice(28, 30)
+TREE_HASH = 26
+"""Bytes of a hash that a tree keeps."""
 
 
 class Unanswerable(CoreChainError):
@@ -48,11 +50,73 @@ class BatchData:
         return cls(written, Dossier.of(written))
 
 
-def evidence_for(demand: OpenDemand, data: BatchData) -> Evidence:
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a reading is, and the observation that it comes from: report, index in it."""
+
+    position: int
+    report: int
+    index: int
+
+
+Sources = Mapping[bytes, Source | str]
+"""By the hash of the reading, which is what a demand names; or why there is none."""
+NO_READING = "no reading has the demanded hash"
+NO_OBSERVATION = "no report has the observation of the reading"
+
+
+def sources_of(demands: Iterable[OpenDemand], dossier: Dossier) -> Sources:
+    """Of all demands for a source: one pass over the leaves, one over the reports."""
+    subjects = {demand.subject for demand in demands if demand.kind == Demand.SOURCE}
+    places = _places(subjects, dossier) if subjects else {}
+    observed = {subject: _observed(dossier.leaves[at]) for subject, at in places.items()}
+    origins = _origins(set(observed.values()), dossier)
+    found: dict[bytes, Source | str] = dict.fromkeys(subjects, NO_READING)
+    for subject, at in places.items():
+        origin = origins.get(observed[subject])
+        found[subject] = Source(at, *origin) if origin else NO_OBSERVATION
+    return found
+
+
+def _observed(leaf: bytes) -> tuple[bytes, bytes]:
+    """A reading's device, and the observation as a report has it."""
+    return leaf[10:30], leaf[:10] + leaf[30:39]
+
+
+def _places(subjects: Collection[bytes], dossier: Dossier) -> dict[bytes, int]:
+    """Positions of the readings with these hashes. The tree has the beginnings of all hashes, so
+    none is made but of those that begin alike."""
+    beginnings = {subject[:TREE_HASH] for subject in subjects}
+    found: dict[bytes, int] = {}
+    for at, digest in enumerate(dossier.readings_tree.leaves):
+        if digest in beginnings:
+            found.setdefault(keccak(dossier.leaves[at]), at)
+    return {subject: found[subject] for subject in subjects if subject in found}
+
+
+def _origins(
+    wanted: Collection[tuple[bytes, bytes]], dossier: Dossier
+) -> dict[tuple[bytes, bytes], tuple[int, int]]:
+    """(report, observation in it) that each comes from: the first that shows it."""
+    devices = {device for device, _ in wanted}
+    found: dict[tuple[bytes, bytes], tuple[int, int]] = {}
+    for position, report in enumerate(dossier.reports):
+        device = report[:20]
+        if device not in devices:
+            continue
+        for index in range(int.from_bytes(report[_COUNT], "big")):
+            start = _HEAD + _OBSERVATION * index
+            observation = device, report[start : start + _OBSERVATION]
+            if observation in wanted:
+                found.setdefault(observation, (position, index))
+    return found
+
+
+def evidence_for(demand: OpenDemand, data: BatchData, sources: Sources) -> Evidence:
     """For every kind but Registration, which needs no data of the batch. Raises Unanswerable."""
     dossier = data.dossier
     if demand.kind == Demand.SOURCE:
-        return _source(demand.subject, dossier)
+        return _shown(sources[demand.subject], dossier)
     position = int.from_bytes(demand.subject, "big")
     if demand.kind == Demand.REPORT:
         shown = [dossier.report(position)] if position < len(dossier.reports) else []
@@ -67,28 +131,11 @@ def evidence_for(demand: OpenDemand, data: BatchData) -> Evidence:
     raise Unanswerable("unknown kind", f"this version does not know {demand.kind_name}")
 
 
-def _source(subject: bytes, dossier: Dossier) -> Evidence:
-    """The subject is the hash of the reading: found by hashing them all."""
-    found = (at for at, leaf in enumerate(dossier.leaves) if keccak(leaf) == subject)
-    position = next(found, None)
-    if position is None:
-        raise Unanswerable("not in the batch", "no reading has the demanded hash")
-    report, index = _origin(dossier.leaves[position], dossier)
-    shown = [dossier.report(report), dossier.reading(position)]
-    return Evidence(shown, [dossier.witness()], index_of(index))
-
-
-def _origin(leaf: bytes, dossier: Dossier) -> tuple[int, int]:
-    """(report, observation in it) that a reading comes from."""
-    device, observed = leaf[10:30], leaf[:10] + leaf[30:39]
-    for position, report in enumerate(dossier.reports):
-        if report[:20] != device:
-            continue
-        for index in range(int.from_bytes(report[_COUNT], "big")):
-            start = _HEAD + _OBSERVATION * index
-            if report[start : start + _OBSERVATION] == observed:
-                return position, index
-    raise Unanswerable("not in the batch", "no report has the observation of the reading")
+def _shown(source: Source | str, dossier: Dossier) -> Evidence:
+    if isinstance(source, str):
+        raise Unanswerable("not in the batch", source)
+    shown = [dossier.report(source.report), dossier.reading(source.position)]
+    return Evidence(shown, [dossier.witness()], index_of(source.index))
 
 
 # ------------------------------------------------------------------- registrations

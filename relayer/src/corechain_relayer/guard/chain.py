@@ -1,12 +1,14 @@
 """What the guard asks of the chain."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from corechain.deployment import Deployment
 from corechain.service.errors import NodeRefused, NodeUnavailable
-from corechain.service.rpc import Block, Rpc, to_hex
-from corechain.service.words import quantity
+from corechain.service.rpc import BATCH_CALLS, Block, Call, Rpc, to_hex
+from corechain.service.words import octets, quantity
 from corechain_relayer.calldata import selector
+from corechain_relayer.submitter.views import views_at_head
 
 DEMAND_OF, ANSWER_WINDOW = selector("demandOf(bytes32)"), selector("answerWindow()")
 REFUSALS = (
@@ -21,6 +23,17 @@ REFUSALS = (
     "NoBond(uint48)",
 )
 _NAMES = {selector(signature): signature.partition("(")[0] for signature in REFUSALS}
+
+
+REQUEST_BYTES = 1_000_000
+"""Calldata in one request, twice as long in hexadecimal: geth takes 5 MB. An answer that shows a
+report of 1,024 observations has 20 kB."""
+MOST_FAILED = 8
+"""Requests that fail one after the other: a hundred calls are divided seven times until one that
+the node fails at stands alone."""
+Said = str | NodeRefused | NodeUnavailable
+"""Empty when the contract would take the answer now, else the name of its refusal; NodeRefused
+where it is the node that refuses."""
 
 
 def refusal(error: NodeRefused) -> str | None:
@@ -55,6 +68,32 @@ class OnChain:
     deadline: int
 
 
+def _on_chain(raw: object) -> OnChain:
+    found = octets(raw, "a demand")
+    if len(found) != 4 * 32:
+        raise NodeUnavailable(f"demandOf: {len(found)} bytes are no demand")
+    return OnChain(any(found[:32]), int.from_bytes(found[32:64], "big"))
+
+
+def _said(answer: object) -> Said:
+    if not isinstance(answer, NodeRefused):
+        return ""
+    return refusal(answer) or answer
+
+
+def parts_of(calls: Sequence[bytes]) -> list[Sequence[bytes]]:
+    """In order, each of a size that nodes take in one request; a call that is longer goes alone."""
+    parts: list[list[bytes]] = []
+    room = 0
+    for call in calls:
+        if not parts or len(call) > room or len(parts[-1]) == BATCH_CALLS:
+            parts.append([])
+            room = REQUEST_BYTES
+        parts[-1].append(call)
+        room -= len(call)
+    return list(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class DisputesContract:
     """DataBatches as the guard sees it. Raises NodeUnavailable, NodeRefused."""
@@ -74,25 +113,38 @@ class DisputesContract:
             raise NodeUnavailable(f"answerWindow: 0x{found.hex()} is no number of seconds")
         return int.from_bytes(found, "big")
 
-    async def demand(self, demand_id: bytes) -> OnChain:
-        """Raises NodeUnavailable also for an answer that is no demand: it is not a closed one."""
-        found = await self.rpc.eth_call(self.address, DEMAND_OF + demand_id)
-        if len(found) != 4 * 32:
-            raise NodeUnavailable(f"demandOf: {len(found)} bytes are no demand")
-        return OnChain(any(found[:32]), int.from_bytes(found[32:64], "big"))
+    async def demands(self, ids: Sequence[bytes]) -> tuple[Block, list[OnChain]]:
+        """The newest block, and demands as they are there, a hundred in a request. Raises
+        NodeUnavailable also for an answer that is no demand: it is not a closed one."""
+        head, found = await views_at_head(self.rpc, self.address, [DEMAND_OF + i for i in ids])
+        return head, [_on_chain(raw) for raw in found]
 
-    async def try_answer(self, call: bytes) -> str:
-        """Empty when the contract would take the answer now, else the name of its refusal. Raises
-        NodeRefused where it is the node that refuses."""
-        asked = {"from": to_hex(self.sender), "to": to_hex(self.address), "data": to_hex(call)}
-        try:
-            await self.rpc.call("eth_call", asked, "latest")
-        except NodeRefused as error:
-            name = refusal(error)
-            if name is None:
-                raise
-            return name
-        return ""
+    async def try_answers(self, calls: Sequence[bytes]) -> list[Said]:
+        """What the contract says to each, a hundred in a request. A request that fails is divided:
+        one call alone may be what the node fails at. When it fails again and again, it is the
+        node, and no more is asked."""
+        found: list[Said] = []
+        parts, failed = parts_of(calls), 0
+        while parts:
+            part = parts.pop(0)
+            try:
+                found += await self._try(part)
+                failed = 0
+            except NodeUnavailable as error:
+                failed += 1
+                if failed == MOST_FAILED:
+                    return found + [error] * (len(calls) - len(found))
+                middle = len(part) // 2
+                if middle:
+                    parts[:0] = [part[:middle], part[middle:]]
+                else:
+                    found.append(error)
+        return found
+
+    async def _try(self, calls: Sequence[bytes]) -> list[Said]:
+        to = {"from": to_hex(self.sender), "to": to_hex(self.address)}
+        asked = [Call("eth_call", (to | {"data": to_hex(call)}, "latest")) for call in calls]
+        return [_said(answer) for answer in await self.rpc.call_all(asked)]
 
     async def balance(self) -> int:
         """Wei."""

@@ -18,6 +18,7 @@ from corechain_relayer.guard.chain import DisputesContract
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.guard.parts import Parts, new_guard
 from corechain_relayer.guard.service import Guard, Look
+from corechain_relayer.guard.trials import Outcome
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
@@ -50,15 +51,23 @@ class Standing:
         }
 
 
-async def _answer(guard: Guard, look: Look) -> str:
-    """How it stands with the answer, in a few words."""
-    if look.covering:
-        return f"on its way: {look.covering[-1].state}"
-    try:
-        call = await guard.accepted_call(look.demand)
-    except Unanswerable as error:
-        return f"none: {error}"
-    return "closed meanwhile" if call is None else "ready, not recorded yet"
+async def _answers(guard: Guard, looks: Sequence[Look]) -> dict[bytes, str]:
+    """By demand: how it stands with its answer, in a few words. Raises the first outage."""
+    found = {
+        look.demand.id: f"on its way: {look.covering[-1].state}" for look in looks if look.covering
+    }
+    others = [look.demand for look in looks if not look.covering]
+    async for outcomes in guard.trials.of(others):
+        found |= {outcome.demand.id: _said(outcome) for outcome in outcomes}
+    return found
+
+
+def _said(outcome: Outcome) -> str:
+    if isinstance(outcome.error, Unanswerable):
+        return f"none: {outcome.error}"
+    if outcome.error is not None:
+        raise outcome.error
+    return "closed meanwhile" if outcome.call is None else "ready, not recorded yet"
 
 
 async def _looks(guard: Guard) -> Sequence[Look]:
@@ -75,9 +84,11 @@ async def _standings(guard: Guard) -> list[Standing]:
     head: Block | None = guard.follower.seen
     if head is None:
         raise NodeUnavailable("the node is behind")
+    looks = await _looks(guard)
+    answers = await _answers(guard, looks)
     return [
-        Standing(look.demand, look.demand.deadline - head.timestamp, await _answer(guard, look))
-        for look in await _looks(guard)
+        Standing(look.demand, look.demand.deadline - head.timestamp, answers[look.demand.id])
+        for look in looks
     ]
 
 

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from corechain.protocol.data_file import as_written
 from corechain.protocol.errors import ProtocolError
 from corechain_relayer.aggregator.files import ORPHAN, data_path
-from corechain_relayer.guard.answers import BatchData, Unanswerable
+from corechain_relayer.guard.answers import BatchData, Sources, Unanswerable, sources_of
+from corechain_relayer.guard.demands import OpenDemand
 
 KEPT = 4
 """Batches held in memory: demands come many for one batch, which may have a million leaves."""
@@ -56,3 +58,38 @@ class Library:
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
         return found
+
+
+@dataclass(slots=True)
+class BatchDemands:
+    """Demands of one batch: its file is looked for once, found or not, and searched once."""
+
+    library: Library
+    demands: Sequence[OpenDemand]
+    _data: BatchData | Unanswerable | None = None
+    _sources: Sources | None = None
+
+    async def data(self) -> BatchData:
+        """Raises Unanswerable."""
+        if self._data is None:
+            try:
+                self._data = await self.library.batch(self.demands[0].commitment)
+            except Unanswerable as error:
+                self._data = error
+        if isinstance(self._data, Unanswerable):
+            raise self._data
+        return self._data
+
+    async def searched(self) -> tuple[BatchData, Sources]:
+        """With all that answers need of it made already. Raises Unanswerable."""
+        data = await self.data()
+        if self._sources is None:
+            # Trees over a million leaves take seconds, and the loop has other demands.
+            self._sources = await asyncio.to_thread(_search, self.demands, data)
+        return data, self._sources
+
+
+def _search(demands: Sequence[OpenDemand], data: BatchData) -> Sources:
+    dossier = data.dossier
+    _ = dossier.readings_tree, dossier.reports_tree  # made here and kept
+    return sources_of(demands, dossier)

@@ -15,6 +15,7 @@ from corechain_relayer.guard.receipts import ReceiptAnswers
 from corechain_relayer.guard.resending import Resender
 from corechain_relayer.guard.service import DemandsFollower, Guard
 from corechain_relayer.guard.store import AnswerStore
+from corechain_relayer.guard.trials import Trials
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.settings import Settings
@@ -47,16 +48,16 @@ async def new_guard(parts: Parts, contract: DisputesContract) -> Guard:
     window_s = await contract.answer_window()
     folder = parts.settings.data_dir
     library = Library(folder)
+    receipts = ReceiptAnswers(ReportFinder(parts.pool, folder), library, parts.resender)
     return Guard(
         await _follower(parts, window_s),
-        parts.registry,
-        library,
+        Trials(contract, parts.registry, library, receipts),
         AnswerStore(parts.pool),
         contract,
         parts.alerts,
         parts.metrics,
         parts.work,
-        ReceiptAnswers(ReportFinder(parts.pool, folder), library, parts.resender),
+        receipts,
         window_s,
         parts.settings.refused_pause_s,
     )

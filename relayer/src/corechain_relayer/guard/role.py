@@ -8,14 +8,14 @@ from corechain.service.database import writer
 from corechain_relayer.guard.chain import DisputesContract
 from corechain_relayer.guard.parts import Parts, new_guard
 from corechain_relayer.guard.rules import alert_sessions
-from corechain_relayer.guard.service import Guard, OpenDemands
+from corechain_relayer.guard.service import Guard
+from corechain_relayer.guard.standing import OpenDemands
 from corechain_relayer.guard.store import QUEUE
 from corechain_relayer.submitter.held import always
 from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
 from corechain_relayer.submitter.service import Submitter
-from corechain_relayer.submitter.settled import one_by_one
 from corechain_relayer.submitter.signer import Account
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.wiring import answers_policy, check_chain, node_of
@@ -52,7 +52,7 @@ class GuardRole:
         url = self.parts.settings.session_url
         async with writer(url, self.signer.lock) as held:
             journal, node = IntentJournal(held, QUEUE), node_of(self.parts.rpc, self.parts.settings)
-            settled, policy = one_by_one(OpenDemands(self.contract)), self.policy()
+            settled, policy = OpenDemands(self.contract), self.policy()
             asks = (always, self.parts.alerts.sending)
             submitter = Submitter(
                 journal, node, self.signer, settled, policy, self.parts.metrics, *asks

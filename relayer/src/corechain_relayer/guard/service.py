@@ -2,34 +2,23 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from corechain.protocol.errors import TransportError
-from corechain.protocol.evidence import Demand, Evidence
-from corechain.protocol.keys import DeviceIdentity
-from corechain.service.errors import NodeRefused
 from corechain.service.rpc import Block, Log
 from corechain_relayer.following import Follower
 from corechain_relayer.guard.alerts import TOO_LATE, Alerts
-from corechain_relayer.guard.answers import (
-    Unanswerable,
-    answer_call,
-    device_of,
-    evidence_for,
-    registrations,
-)
+from corechain_relayer.guard.answers import Unanswerable
 from corechain_relayer.guard.chain import DisputesContract
 from corechain_relayer.guard.demands import DemandsView, OpenDemand
-from corechain_relayer.guard.library import Library
 from corechain_relayer.guard.receipts import ReceiptAnswers
-from corechain_relayer.guard.store import Answer, AnswerStore, demand_of
+from corechain_relayer.guard.store import Answer, AnswerStore, Wanted
+from corechain_relayer.guard.trials import LOST, Trials
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.registry.follower import RegistryFollower
-from corechain_relayer.submitter.plan import Intent, Receipt, State
-from corechain_relayer.submitter.settled import Moot
+from corechain_relayer.submitter.plan import State
 from corechain_relayer.submitter.urgency import BUMPS_LEFT, NO_DEADLINE, Pace
 
 log = structlog.get_logger(__name__)
@@ -37,7 +26,6 @@ log = structlog.get_logger(__name__)
 LATE_SHARE = 4
 """With less than a fourth of the window left, an answer that is in no block is an alert."""
 SHORTEST_RETRY_S = 0.5
-LOST = "the deadline has passed: anyone may expire it"
 
 
 class DemandsFollower(Follower[DemandsView]):
@@ -73,8 +61,7 @@ class Guard:
     then. So a restart, a reorg, a file that comes back need nothing of their own."""
 
     follower: DemandsFollower
-    registry: RegistryFollower
-    library: Library
+    trials: Trials
     store: AnswerStore
     contract: DisputesContract
     alerts: Alerts
@@ -105,9 +92,9 @@ class Guard:
         self._note_closed()
         looks = await self.look()
         self._measure(looks, head)
-        outages = [await self._attend(look, head) for look in looks]
+        outage = await self._attend(looks, head)
         self.alerts.looked()
-        for outage in filter(None, outages):
+        if outage is not None:
             raise outage
 
     async def look(self) -> list[Look]:
@@ -126,98 +113,83 @@ class Guard:
         self.waiting = len(todo)
         self.pace = Pace(min(todo, default=NO_DEADLINE), self.window_s)
 
-    async def _attend(self, look: Look, head: Block) -> TransportError | None:
-        """Nothing odd in one demand keeps us from the next: an outage is handed back."""
-        demand, left_s = look.demand, look.demand.deadline - head.timestamp
-        try:
-            await self._see_to(look, left_s)
-        except Unanswerable as error:
-            self.alerts.demand(demand, left_s, error.reason, error.detail)
-        except TransportError as error:
-            self.alerts.demand(demand, left_s, "outage", str(error))
-            return error
-        except Exception as error:
-            log.error("demand not understood", exc_info=error, **demand.fields())
-            detail = f"{type(error).__name__}: {error}"
-            self.alerts.demand(demand, left_s, "internal error", detail)
-        return None
+    async def _attend(self, looks: Sequence[Look], head: Block) -> TransportError | None:
+        """Nothing odd in one demand keeps us from the next: the first outage is handed back."""
+        todo = []
+        for look in looks:
+            left_s = look.demand.deadline - head.timestamp
+            if look.covering:
+                self._expect(look, left_s)
+            elif left_s < 0:
+                self.alerts.demand(look.demand, left_s, TOO_LATE, LOST)
+            elif self._is_due(look.demand, left_s):
+                todo.append(look)
+        return await self._answer(todo, head)
 
-    async def _see_to(self, look: Look, left_s: int) -> None:
-        demand = look.demand
-        if look.covering:
-            self._expect(look, left_s)
-        elif left_s < 0:
-            raise Unanswerable(TOO_LATE, LOST)
-        elif self._not_before.get(demand.id, 0.0) <= time.monotonic():
-            pause_s = min(self.retry_s, max(SHORTEST_RETRY_S, left_s / BUMPS_LEFT))
-            self._not_before[demand.id] = time.monotonic() + pause_s
-            await self._answer(demand, look.recorded + 1)
+    def _is_due(self, demand: OpenDemand, left_s: int) -> bool:
+        """Whether to try it now. What cannot be answered is tried again after a pause."""
+        now = time.monotonic()
+        if self._not_before.get(demand.id, 0.0) > now:
+            return False
+        pause_s = min(self.retry_s, max(SHORTEST_RETRY_S, left_s / BUMPS_LEFT))
+        self._not_before[demand.id] = now + pause_s
+        return True
 
     def _expect(self, look: Look, left_s: int) -> None:
         """An answer is recorded; it has to be in a block in time."""
         if look.is_mined or left_s * LATE_SHARE >= self.window_s:
             self.alerts.clear(look.demand.id.hex())
         else:
+            reason = "window nearly over" if left_s >= 0 else TOO_LATE
             detail = f"its answer is {look.covering[-1].state} and in no block"
-            raise Unanswerable("window nearly over" if left_s >= 0 else TOO_LATE, detail)
+            self.alerts.demand(look.demand, left_s, reason, detail)
 
-    async def _answer(self, demand: OpenDemand, number: int) -> None:
-        call = await self.accepted_call(demand)
-        if call is None:
-            return
-        self.alerts.clear(demand.id.hex())
-        if await self.store.record(demand, number, self.contract.address, call):
-            log.warning("demand will be answered", answer=number, **demand.fields())
-        self.work.set()
+    async def _answer(self, looks: Sequence[Look], head: Block) -> TransportError | None:
+        outage: TransportError | None = None
+        numbers = {look.demand.id: look.recorded + 1 for look in looks}
+        async for outcomes in self.trials.of([look.demand for look in looks]):
+            for outcome in outcomes:
+                if outcome.error is not None:
+                    failed = self._failed(outcome.demand, outcome.error, head)
+                    outage = outage or failed
+            taken = [(o.demand, o.call) for o in outcomes if o.call is not None]
+            unkept = await self._record(taken, numbers, head)
+            outage = outage or unkept
+        return outage
 
-    async def accepted_call(self, demand: OpenDemand) -> bytes | None:
-        """An answer that the contract would take now, None when the demand is closed already.
+    def _failed(self, demand: OpenDemand, error: Exception, head: Block) -> TransportError | None:
+        """Says so; the error if it is an outage."""
+        left_s = demand.deadline - head.timestamp
+        if isinstance(error, Unanswerable):
+            self.alerts.demand(demand, left_s, error.reason, error.detail)
+            return None
+        if isinstance(error, TransportError):
+            self.alerts.demand(demand, left_s, "outage", str(error))
+            return error
+        log.error("demand not understood", exc_info=error, **demand.fields())
+        detail = f"{type(error).__name__}: {error}"
+        self.alerts.demand(demand, left_s, "internal error", detail)
+        return None
 
-        Raises Unanswerable, NodeUnavailable.
-        """
-        said = "nothing"
-        async for evidence in self._candidates(demand):
-            call = answer_call(demand, evidence)
-            said = await self._said_to(call)
-            if not said:
-                return call
-            if said == "UnknownDemand":
-                return None
-            if said == "AnswerLate":
-                raise Unanswerable(TOO_LATE, LOST)
-        raise Unanswerable("refused", f"the contract says {said} to what we have")
-
-    async def _said_to(self, call: bytes) -> str:
+    async def _record(
+        self, taken: Sequence[tuple[OpenDemand, bytes]], numbers: Mapping[bytes, int], head: Block
+    ) -> TransportError | None:
+        """Answers that the contract would take; an outage of the journal is handed back."""
+        wanted = [Wanted(demand, numbers[demand.id], call) for demand, call in taken]
         try:
-            return await self.contract.try_answer(call)
-        except NodeRefused as error:  # it may refuse this very call only: the others go on
-            raise Unanswerable("node refuses", str(error)) from error
-
-    async def _candidates(self, demand: OpenDemand) -> AsyncIterator[Evidence]:
-        if demand.kind == Demand.RECEIPT:
-            async for evidence in self.receipts.candidates(demand):
-                yield evidence
-            return
-        if demand.kind != Demand.REGISTRATION:
-            data = await self.library.batch(demand.commitment)
-            # Trees over a million leaves take seconds, and the loop has other demands.
-            yield await asyncio.to_thread(evidence_for, demand, data)
-            return
-        await self.registry.refresh_or_log()
-        device, view = device_of(demand), self.registry.view
-        known = view.devices.get(device)
-        identities = ([known.identity] if known else []) + await self._written(demand)
-        for evidence in registrations(identities, view.fleets_of(device), device):
-            yield evidence
-
-    async def _written(self, demand: OpenDemand) -> list[DeviceIdentity]:
-        """What the data file knows of a device's key. The registry's word will do without it."""
-        try:
-            data = await self.library.batch(demand.commitment)
-        except Unanswerable:
-            return []
-        found = data.written.identities.get(device_of(demand))
-        return [found] if found else []
+            new = await self.store.record(self.contract.address, wanted)
+        except TransportError as error:
+            for demand, _ in taken:
+                self._failed(demand, error, head)
+            return error
+        for answer in wanted:
+            self.alerts.clear(answer.demand.id.hex())
+            if answer.key in new:
+                fields = answer.demand.fields()
+                log.warning("demand will be answered", answer=answer.number, **fields)
+        if wanted:
+            self.work.set()
+        return None
 
     def ending(self, demand_id: bytes) -> str:
         """How a demand that was in danger is no more, in a word or two for an operator."""
@@ -250,23 +222,3 @@ class Guard:
             log.info("demand answered", by="us" if ours else "somebody else", **demand.fields())
             if ours:
                 self.metrics.guard_answered.labels(demand.kind_name).inc()
-
-
-@dataclass(frozen=True, slots=True)
-class OpenDemands:
-    """Whether an answer is still to be sent. What was signed and came to nothing (it reverted, its
-    nonce was used by hand) is void: the guard records a new one if the demand is still open."""
-
-    contract: DisputesContract
-
-    async def __call__(self, intent: Intent) -> Receipt | Moot | None:
-        found = await self.contract.demand(demand_of(intent.key))
-        head = await self.contract.rpc.head()
-        if not found.is_open:
-            return Moot("the demand is closed", at_once=True)
-        if found.deadline < head.timestamp:
-            return Moot("the deadline has passed", at_once=True)
-        if intent.attempts:
-            why = "its transaction came to nothing: the demand is answered anew"
-            return Moot(why, at_once=True)
-        return None

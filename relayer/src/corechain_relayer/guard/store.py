@@ -1,7 +1,7 @@
 """Answers in the journal: intents of the queue `guard`, one after the other for a demand."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,19 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """An answer that the contract would take: the `number`th to demands of its id."""
+
+    demand: OpenDemand
+    number: int
+    call: bytes
+
+    @property
+    def key(self) -> str:
+        return intent_key(self.demand.id, self.number)
+
+
+@dataclass(frozen=True, slots=True)
 class AnswerStore:
     """Raises StoreUnavailable."""
 
@@ -60,8 +73,15 @@ class AnswerStore:
             found[demand_of(row["key"])].append(answer)
         return found
 
-    async def record(self, demand: OpenDemand, number: int, target: bytes, call: bytes) -> bool:
-        """True when the answer is a new one."""
-        fields = (QUEUE, intent_key(demand.id, number), target, call)
-        done = await asked(self.pool.execute(query("insert_intent"), *fields))
-        return bool(done == "INSERT 0 1")
+    async def record(self, target: bytes, answers: Sequence[Wanted]) -> set[str]:
+        """Answers that are to be on chain before the deadlines of their demands, in one statement,
+        the most urgent first. The keys of those that are new."""
+        if not answers:
+            return set()
+        keys = [answer.key for answer in answers]
+        calls = [answer.call for answer in answers]
+        deadlines = [answer.demand.deadline for answer in answers]
+        rows = await asked(
+            self.pool.fetch(query("want_in_time"), QUEUE, target, keys, calls, deadlines)
+        )
+        return {row["key"] for row in rows}

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from corechain.deployment import Deployment
-from corechain.service.errors import NodeRefused, NodeUnavailable
-from corechain.service.rpc import Call, to_hex
-from corechain.service.words import octets, parse_block
+from corechain.service.errors import NodeUnavailable
+from corechain.service.rpc import to_hex
+from corechain.service.words import octets
 from corechain_relayer.calldata import selector
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent
 from corechain_relayer.submitter.settled import Found, Moot
+from corechain_relayer.submitter.views import views_at_head
 from corechain_relayer.watchtower.channels import VERSION_MAX
 
 CHANNEL_OF = selector("channelOf(bytes32)")
@@ -58,17 +59,11 @@ class AnsweredChallenges:
         """In one request for a hundred. Raises NodeUnavailable, NodeRefused."""
         contract = self.deployment.address("StateChannels")
         asked = [parts_of(intent.key) for intent in intents]
-        calls = [Call("eth_call", (channel_call(contract, c), "latest")) for c, _ in asked]
-        head = Call("eth_getBlockByNumber", ("latest", False))
-        raw_head, *found = await self.node.rpc.call_all([head, *calls])
-        for raw in (raw_head, *found):
-            if isinstance(raw, NodeRefused):
-                raise raw
-        if raw_head is None:
-            raise NodeUnavailable("the node has no latest block")
-        now = parse_block(raw_head).timestamp
+        calls = [CHANNEL_OF + channel_id for channel_id, _ in asked]
+        head, found = await views_at_head(self.node.rpc, contract, calls)
         versions = [version for _, version in asked]
-        return [_moot(_words(raw), ours, now) for raw, ours in zip(found, versions, strict=True)]
+        pairs = zip(found, versions, strict=True)
+        return [_moot(_words(raw), ours, head.timestamp) for raw, ours in pairs]
 
 
 def _moot(channel: Sequence[int], version: int, now: int) -> Moot | None:
