@@ -9,8 +9,11 @@ from structlog.testing import capture_logs
 from support.processes import PATIENCE_S
 
 from corechain.protocol.reading import unpack_report
+from corechain.service.http_server import bind
+from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import stop_all
 from corechain_relayer.bridge.aprs_is import MAX_CONNECTIONS, AprsServer
+from corechain_relayer.bridge.service import aprs_listener, run
 from relayer.bridges import Stage
 
 WEATHER = "4220.45N/07128.59W_032/005g008t054r001p078P048h50b10245e1w"
@@ -27,13 +30,12 @@ async def stage(tmp_path):
 @asynccontextmanager
 async def served(stage, **options):
     """The port of a server."""
-    server = AprsServer(stage.bridge.intake, "127.0.0.1", 0, **options)
-    serving = asyncio.create_task(server.serve_forever())
-    async with asyncio.timeout(PATIENCE_S):
-        while not server.bound:  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-    yield server.bound
-    await stop_all([serving])
+    with bind("X_", "127.0.0.1", 0) as listener:
+        listener.claim()
+        server = AprsServer(stage.bridge.intake, listener, **options)
+        serving = asyncio.create_task(server.serve_forever())
+        yield listener.getsockname()[1]
+        await stop_all([serving])
 
 
 def packet(call="CW0003", ago_s=0):
@@ -121,13 +123,19 @@ async def test_more_connections_than_its_places_are_closed_at_once(stage):
             one.close()
 
 
-async def test_a_port_that_is_taken_is_an_outage_of_this_loop_alone(stage):
-    async with served(stage) as port:
-        settings = stage.bridge.settings.model_copy(update={"aprs_port": port})
-        stage.bridge.settings = settings
+async def test_a_port_that_is_taken_ends_the_bridge_and_is_named(stage):
+    with bind("X_", "127.0.0.1", 0) as other:
+        other.claim()
+        port = other.getsockname()[1]
+        own = {"aprs_port": port, "http_port": 0, "data_dir": stage.bridge.settings.data_dir / "b"}
+        settings = stage.bridge.settings.model_copy(update=own)
+        with pytest.raises(InvalidSetting, match=f"BRIDGE_APRS_PORT: .*:{port} cannot be used"):
+            await run(settings, stage.bridge.deployment)
+
+
+async def test_the_bridge_serves_at_its_port_for_aprs(stage):
+    settings = stage.bridge.settings.model_copy(update={"aprs_port": 0})
+    with aprs_listener(settings) as stage.bridge.aprs:
         loops = [asyncio.create_task(loop) for loop in stage.bridge.loops()]
-        async with stage.client() as client, asyncio.timeout(PATIENCE_S):
-            while "aprs" not in (ready := await client.get("/ready")).json().get("failing", ()):  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
-        assert ready.json()["failing"] == ["aprs"]
+        assert b"# corechain bridge" in await said(stage.bridge.aprs.getsockname()[1])
         await stop_all(loops)

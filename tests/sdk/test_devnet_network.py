@@ -202,6 +202,15 @@ def test_settings_reach_their_service_alone(tmp_path: Path) -> None:
     assert all(name.startswith("INDEXER_") for name in indexer)
 
 
+def test_each_process_of_a_relayer_has_a_port_for_operations_of_its_own(tmp_path: Path) -> None:
+    network = Network(tmp_path, settings={"RELAYER_OPS_PORT": "19711"}, one_process=False)
+    found = [one.settings["RELAYER_OPS_PORT"] for one in network._processes("relayer")]
+    assert found == ["19711", "19712", "19713", "19714"]
+    for kept in ("0", "a port"):
+        network = Network(tmp_path, settings={"RELAYER_OPS_PORT": kept}, one_process=False)
+        assert network._processes("relayer")[3].settings["RELAYER_OPS_PORT"] == kept
+
+
 def test_the_embedded_network_guards_its_bond(network: Network) -> None:
     """With a key of its own that can pay."""
     _, body = probe(network.ports.relayer, "/ready")

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import structlog
 
 from corechain.protocol.errors import ProtocolError
+from corechain.service.http_server import Listener
 from corechain_relayer.bridge.formats.cwop import MAX_LINE_BYTES
 from corechain_relayer.bridge.formats.registry import FORMATS
 from corechain_relayer.bridge.formats.upload import Message
@@ -27,23 +28,20 @@ CWOP = FORMATS["cwop"]
 
 @dataclass(slots=True)
 class AprsServer:
-    """`port` 0 takes a free one; `bound` is the one that was taken."""
+    """At a socket that listens already, and goes on to do so between two sessions."""
 
     intake: Intake
-    host: str
-    port: int
+    listener: Listener
     silent_s: float = SILENT_S
-    bound: int = field(default=0, init=False)
     _open: int = field(default=0, init=False)
 
     async def serve_forever(self) -> None:
-        """Raises OSError for an address that cannot be used."""
+        # A copy: the server closes what it has, and the next session needs the port again.
         server = await asyncio.start_server(
-            self._connected, self.host, self.port, limit=MAX_LINE_BYTES
+            self._connected, sock=self.listener.dup(), limit=MAX_LINE_BYTES
         )
         async with server:
-            self.bound = server.sockets[0].getsockname()[1]
-            log.info("serving APRS-IS", port=self.bound)
+            log.info("serving APRS-IS", port=self.listener.getsockname()[1])
             await server.serve_forever()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

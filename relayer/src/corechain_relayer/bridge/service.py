@@ -16,6 +16,7 @@ from corechain.protocol.errors import ProtocolError
 from corechain.service.health import Health
 from corechain.service.http_server import (
     HttpServer,
+    Listener,
     also_served,
     bind,
     http_server,
@@ -59,6 +60,19 @@ def only_one(settings: Settings) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def aprs_listener(settings: Settings) -> Iterator[Listener | None]:
+    """Where stations speak APRS-IS, to the end of the block; None without a port. Raises
+    InvalidSetting."""
+    if settings.aprs_port is None:
+        yield None
+        return
+    with bind(PREFIX, settings.http_host, settings.aprs_port, "APRS") as listener:
+        # At once: the loop that serves at it is under supervision, and would try for ever.
+        listener.claim()
+        yield listener
+
+
 def client_of(settings: Settings, deployment: Deployment) -> AsyncClient:
     """The bridge asks the gateway alone: the query API and, but for registrations, the node are not
     its business."""
@@ -73,6 +87,7 @@ class Bridge:
 
     settings: Settings
     deployment: Deployment
+    aprs: Listener | None = None
     metrics: Metrics = field(default_factory=Metrics)
     supervised: Loops = field(default_factory=Loops)
     work: asyncio.Event = field(default_factory=asyncio.Event)
@@ -118,9 +133,8 @@ class Bridge:
             self._loop("gateway", self.sender.send_forever),
             self._loop("polls", poller.poll_forever),
         ]
-        if self.settings.aprs_port is not None:
-            aprs = AprsServer(self.intake, self.settings.http_host, self.settings.aprs_port)
-            loops.append(self._loop("aprs", aprs.serve_forever))
+        if self.aprs is not None:
+            loops.append(self._loop("aprs", AprsServer(self.intake, self.aprs).serve_forever))
         if self.settings.mqtt_url is not None:
             uplinks = Uplinks(self.settings, self.intake, Reporter(self.supervised, MQTT))
             loops.append(self._loop(MQTT, uplinks.session))
@@ -143,8 +157,9 @@ async def run(settings: Settings, deployment: Deployment) -> None:
         only_one(settings),
         bind(PREFIX, settings.http_host, settings.http_port) as listener,
         ops_listener(PREFIX, settings.http_host, settings.ops_port) as ops,
+        aprs_listener(settings) as aprs,
     ):
-        bridge = Bridge(settings, deployment)
+        bridge = Bridge(settings, deployment, aprs)
         try:
             public, for_ops = bridge.apps()
             limits = (settings.max_connections, settings.keep_alive_s)

@@ -34,6 +34,7 @@ from corechain.devnet.settings import (
     extra_settings,
     indexer_settings,
     operator_settings,
+    part_settings,
     relayer_settings,
     require_service,
     service_of,
@@ -348,14 +349,12 @@ class Network:
         settings = self.environment(name)
         if name != "relayer" or self.one_process:
             return [self._process(name, [name, "run"], settings)]
-        return [
-            self._process(
-                part,
-                [name, "run", *(word for role in roles for word in ("--role", role))],
-                settings | {"RELAYER_HTTP_PORT": str(getattr(self.ports, part))},
-            )
-            for part, roles in self.parts.items()
-        ]
+        found = []
+        for place, (part, roles) in enumerate(self.parts.items()):
+            own = part_settings(settings, getattr(self.ports, part), place)
+            words = (word for role in roles for word in ("--role", role))
+            found.append(self._process(part, [name, "run", *words], own))
+        return found
 
     @property
     def parts(self) -> Mapping[str, Sequence[str]]:

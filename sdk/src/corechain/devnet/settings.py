@@ -33,6 +33,7 @@ RELAYER_PROCESSES = {
     "aggregator": ("aggregator",),
     "gateway": ("gateway", "watchtower"),
 }
+OPS_PORT = "RELAYER_OPS_PORT"
 YEAR_S = 366 * 86_400
 # The demo replays 2013.
 MAX_REPORT_AGE_S = 30 * YEAR_S
@@ -115,6 +116,16 @@ def operator_settings(urls: Endpoints, manifest: Path, database: str) -> dict[st
         "RELAYER_DATABASE_URL": database,
         "RELAYER_ADMIN_KEY": ADMIN_KEY,
     }
+
+
+def part_settings(settings: Mapping[str, str], port: int, place: int) -> dict[str, str]:
+    """Of one of the relayer's processes: addresses that no other has. The first has the port for
+    operations that is set, those after it the ones that follow."""
+    own = {**settings, "RELAYER_HTTP_PORT": str(port)}
+    first = settings.get(OPS_PORT, "")
+    if first.isascii() and first.isdigit() and int(first):  # 0: any; no number: refused by them
+        own[OPS_PORT] = str(int(first) + place)
+    return own
 
 
 def indexer_settings(

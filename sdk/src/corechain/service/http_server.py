@@ -32,10 +32,35 @@ OPS_CONNECTIONS, OPS_KEEP_ALIVE_S = 64, 75
 """Of a listener for probes and metrics: a few scrapers and balancers."""
 
 
+class Listener(socket.socket):
+    """A socket that knows which settings its address is from."""
+
+    settings = "the address"
+
+    def refused(self, address: str, error: OSError) -> InvalidSetting:
+        """What to raise; closes the socket."""
+        self.close()
+        return InvalidSetting(f"{self.settings}: {address} cannot be used: {error.strerror}")
+
+    def claim(self) -> None:
+        """Listens: from here on the port is ours. Raises InvalidSetting.
+
+        Of processes that start at once each can bind the port, for none of them listens yet
+        (SO_REUSEADDR); only the first can listen. Asked here and not left to the event loop:
+        uvloop serves on without the address, and says nothing.
+        """
+        host, port = self.getsockname()[:2]
+        try:
+            self.listen(BACKLOG)
+        except OSError as error:
+            raise self.refused(f"{host}:{port}", error) from None
+
+
 def bind(
     prefix: str, host: str, port: int, names: str = "HTTP", *, shared: bool = False
-) -> socket.socket:
-    """A listening address, taken before anything else starts. Raises InvalidSetting.
+) -> Listener:
+    """An address, taken before anything else starts; who serves at it claims it. Raises
+    InvalidSetting.
 
     `shared`: with other processes of this user that ask for the same (SO_REUSEPORT). `names`: the
     middle of the settings that it comes from.
@@ -43,18 +68,15 @@ def bind(
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # asyncio turns Nagle's algorithm off only where the protocol is named: without it an answer of
     # two writes waits 40 ms for the client's delayed acknowledgement.
-    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound = Listener(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    bound.settings = f"{prefix}HTTP_HOST and {prefix}{names}_PORT"
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     if shared:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         bound.bind((host, port))
     except OSError as error:
-        bound.close()
-        raise InvalidSetting(
-            f"{prefix}HTTP_HOST and {prefix}{names}_PORT: {host}:{port} cannot be used: "
-            f"{error.strerror}"
-        ) from None
+        raise bound.refused(f"{host}:{port}", error) from None
     return bound
 
 
@@ -70,7 +92,14 @@ def ops_listener(prefix: str, host: str, port: int | None) -> Iterator[socket.so
 
 
 class HttpServer(uvicorn.Server):
-    """A server that leaves the signals to the process."""
+    """A server that leaves the signals to the process, and serves at all its sockets or at none."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Raises InvalidSetting for a socket whose port is another's."""
+        for one in sockets or ():
+            if isinstance(one, Listener):
+                one.claim()
+        await super().startup(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -167,10 +196,14 @@ async def stop_asked(stop: asyncio.Event) -> None:
 @contextlib.asynccontextmanager
 async def also_served(app: ASGIApp, listener: socket.socket | None) -> AsyncIterator[None]:
     """Serves what operates the process at an address of its own, to the end of the block: longer
-    than the requests that are finished at the end. Without a listener, nothing."""
+    than the requests that are finished at the end. Without a listener, nothing. Raises
+    InvalidSetting for a port that another process has by now."""
     if listener is None:
         yield
         return
+    # Here already: in the task below the failure would be heard of by nobody.
+    if isinstance(listener, Listener):
+        listener.claim()
     server = http_server(app, OPS_CONNECTIONS, OPS_KEEP_ALIVE_S, is_ops=True)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
