@@ -171,6 +171,16 @@ def resent(guard: RelayerProcess) -> bool:
     return any(one["event"] == "demanded report is on the bus again" for one in guard.events())
 
 
+def test_a_file_that_is_no_receipt_is_said_to_be_none(tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    for content in (b"", b"# CoreChain\n" * 9, b"# CoreChain\n" * 900):
+        file.write_bytes(content)
+        said = command("check", str(file))
+        words = " ".join(said.output.replace("\u2502", " ").split())
+        assert (said.exit_code, "is no receipt file" in words) == (2, True), words
+        assert "packed reports" not in words
+
+
 def test_a_receipt_in_a_file_is_looked_at_and_demanded_by_commands(
     chain: Chain,
     contracts: Contracts,

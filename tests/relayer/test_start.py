@@ -24,6 +24,7 @@ from corechain.devnet.servers import AnvilServer, ValkeyServer
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.journal.lanes import hold_lanes
+from corechain_relayer.roles import Role
 from corechain_relayer.service import Relayer
 from relayer.conftest import Start
 from relayer.support import Chain, Sensor, eventually, load, secp
@@ -134,6 +135,20 @@ def test_who_cannot_be_looked_up_now_is_not_called_unknown(
 
 def error_of(answer: httpx.Response) -> str:
     return str(answer.json()["type"]).removeprefix("urn:corechain:error:")
+
+
+async def test_only_roles_that_take_reports_warn_of_receipts(
+    environment: dict[str, str], deployment: Path
+) -> None:
+    settings = settings_of(environment | {"RELAYER_RECEIPT_KEY": "0x" + "07" * 32})
+    relayer = Relayer(settings, load(deployment))
+    try:
+        for role in Role:
+            told = any("signs no receipts" in one for one in relayer.warnings([role]))
+            assert told is (role in (Role.GATEWAY, Role.MQTT)), role
+    finally:
+        await relayer.pool
+        await relayer.close()
 
 
 async def test_what_needs_a_session_goes_past_a_pooler(

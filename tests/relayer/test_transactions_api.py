@@ -131,6 +131,13 @@ REFUSED = [
 ]
 
 
+async def test_an_unknown_word_is_answered_with_those_that_there_are(api: Api) -> None:
+    said = await api.post("/v1/transactions/rewards:1/abort", 404)
+    assert said["type"] == "urn:corechain:error:UnknownWish"
+    assert "abort: the path ends with bump|cancel" in said["detail"]
+    assert "pause|resume" in (await api.post("/v1/queues/lane:0/%00", 404))["detail"]
+
+
 async def test_what_is_refused_is_a_problem_with_its_name(api: Api) -> None:
     for path, options, status, name in REFUSED:
         said = await api.post(path, status, **options)
@@ -153,7 +160,7 @@ def test_there_is_none_without_a_token_and_none_at_a_public_port() -> None:
     with pytest.raises(InvalidSetting, match="RELAYER_OPS_PORT is not"):
         admin_routes(settings, view, metrics)
     settings.ops_port = 8711
-    assert len(admin_routes(settings, view, metrics)) == 6
+    assert len(admin_routes(settings, view, metrics)) == 8
 
 
 async def test_a_journal_that_is_away_is_said(anvil: str) -> None:

@@ -235,8 +235,8 @@ class Relayer:
         probes: dict[str, Probe] = {"bus": self.bus.depth, "registry": self._ask_registry}
         probes["tables"] = self._ask_tables
         others: dict[str, Probe] = {"database": self._ask_database, "node": self.rpc.head}
-        timed = times_in(self.metrics.probe_seconds)
-        health = health_of(roles, probes, others, self.supervised, self.warnings, timed)
+        timed, told = times_in(self.metrics.probe_seconds), partial(self.warnings, roles)
+        health = health_of(roles, probes, others, self.supervised, told, timed)
         return Endpoints(
             gateway,
             reader,
@@ -246,17 +246,18 @@ class Relayer:
             BodyLimits(settings.max_body_bytes, settings.max_bodies_bytes, settings.body_timeout_s),
         )
 
-    def warnings(self) -> list[str]:
+    def warnings(self, roles: Sequence[Role]) -> list[str]:
         told = [*self.watch.notices.values(), *self.alerts.sentences()]
         told += self.tower.warnings() if self.tower else []
         told += self.transactions.warnings()
-        unsigned = [] if self.receipts is None else self.receipts.keeper.warnings()
+        # Other roles have the key among their settings, maybe, and never sign.
+        if self.receipts and takes_reports(roles):
+            told += self.receipts.keeper.warnings()
         return [
             *told,
             *self.registry.warnings(),
             *self.upkeep.warnings(),
             *self.nodes.warnings(),
-            *unsigned,
         ]
 
     # --------------------------------------------------------------- aggregator

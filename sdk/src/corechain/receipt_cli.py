@@ -57,10 +57,15 @@ def _chain(home: Path, rpc_url: str | None, deployment: Path | None) -> "Chain":
 
 
 def _loaded(file: Path) -> "KeptReceipt":
+    from corechain.protocol.errors import ProtocolError
     from corechain.receipts import KeptReceipt
 
     try:
         return KeptReceipt.load(file)
+    except ProtocolError:  # where it breaks off says nothing of a file that never was one
+        raise typer.BadParameter(
+            f"{file} is no receipt file, or a damaged one: `KeptReceipt.save` writes them"
+        ) from None
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}") from None
 

@@ -89,6 +89,16 @@ class BadToken(ProtocolError):
         super().__init__("send `Authorization: Bearer …` with the token of RELAYER_OPS_TOKEN")
 
 
+class UnknownWish(ProtocolError):
+    """The admin API takes no such word of a transaction or a queue."""
+
+    status = 404
+
+    def __init__(self, word: str, known: str) -> None:
+        shown = f"{word:.40}" if word.isprintable() else "that"
+        super().__init__(f"the admin API does not know {shown}: the path ends with {known}")
+
+
 class MalformedWish(ProtocolError):
     """The body or a parameter of a request to the admin API is not what it takes."""
 

@@ -21,7 +21,7 @@ from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.book import MOST, NEWEST, OPEN
-from corechain_relayer.transactions.errors import BadToken, MalformedWish
+from corechain_relayer.transactions.errors import BadToken, MalformedWish, UnknownWish
 from corechain_relayer.transactions.view import View
 
 log = structlog.get_logger(__name__)
@@ -49,6 +49,9 @@ class AdminApi:
             ("/v1/transactions/{id}/cancel", self.cancel, post),
             ("/v1/queues/{name}/pause", self.pause, post),
             ("/v1/queues/{name}/resume", self.resume, post),
+            # After those: what is none of them is a slip of whoever has the token, and told so.
+            ("/v1/transactions/{id}/{word}", self.unknown, post),
+            ("/v1/queues/{name}/{word}", self.unknown, post),
         ]
         return [Route(path, self._guarded(ask), methods=methods) for path, ask, methods in paths]
 
@@ -85,6 +88,10 @@ class AdminApi:
 
     async def resume(self, request: Request) -> Response:
         return self._taken("resume", await self.view.book.resume(request.path_params["name"]))
+
+    async def unknown(self, request: Request) -> Response:
+        known = "pause|resume" if "name" in request.path_params else "bump|cancel"
+        raise UnknownWish(request.path_params["word"], known)
 
     def _taken(self, wish: str, done: dict[str, Any]) -> Response:
         """202: it is in the journal, and the submitter's next round acts on it."""
