@@ -1,4 +1,4 @@
-"""Between the bus and a batch: whom the aggregator believes, what it waits for, what it remembers.
+"""Between the bus and a batch: whom the aggregator believes, what it waits for.
 
 given frames on the bus
   when one of us vouches for a frame
@@ -8,9 +8,9 @@ given frames on the bus
     after a written time its reports are dead letters
   when a window is being sealed
     the next one collects
-given more devices than are kept in memory
-  when the idle ones are forgotten
-    what is remembered of the others is what it was
+given a report that is demanded on chain and in no batch
+  it is sealed once, however far below its device's newest sequence, also by a key that only the
+  demand shows; not where a missing file may have it
 """
 
 import asyncio
@@ -21,33 +21,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from redis.asyncio import Redis
 from support.processes import PATIENCE_S
 
 from corechain.deployment import load_deployment
-from corechain.protocol.columns import Places
+from corechain.protocol.batch import open_data_file
 from corechain.protocol.eip712 import registry_domain, report_digest
-from corechain.protocol.errors import InvalidSignature, ProtocolError
+from corechain.protocol.errors import InvalidSignature
+from corechain.protocol.fleet import Fleet
 from corechain.protocol.frame import FrameVerifier, columns_of
-from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
-from corechain.protocol.states import StateColumns
 from corechain.service.database import connect
 from corechain.service.supervision import stop_all
+from corechain_relayer.aggregator.batcher import KEY_BYTES
 from corechain_relayer.aggregator.checks import FrameChecker, Opened, without_strangers
-from corechain_relayer.aggregator.devices import NEVER, DeviceTable, device_ids
 from corechain_relayer.aggregator.waiting import MOST_FRAMES, WaitingFrames
 from corechain_relayer.bus.frame import FrameKeys, Place, pack_frame, seal_frame, unpack_frame
 from corechain_relayer.bus.keys import FIELD, lane_keys
+from corechain_relayer.journal.demanded import DemandedReports
 from corechain_relayer.registry.view import Device, RegistryView
-from corechain_relayer.sequences import JOURNAL_WIDTH, SequenceWindow
+from corechain_relayer.sequences import JOURNAL_WIDTH
 from corechain_relayer.service import Relayer, Role
 from relayer.conftest import Start
-from relayer.support import Chain, Sensor, eventually, secp
+from relayer.support import ADMIN, Chain, Sensor, eventually, p256, secp
 from relayer.test_crash import committed_reports, key_of, settings_of
 
 if TYPE_CHECKING:
@@ -257,76 +254,76 @@ async def test_who_never_registers_is_a_dead_letter_after_the_written_time(
     assert await lane.bus.xlen(lane.relayer.bus.keys(0).stream) == 0
 
 
-# ------------------------------------------------------------------ what it remembers
-
-IDS = [DeviceId(bytes([n]) * 18 + bytes(2)) for n in range(8)]
-STATES = st.builds(
-    State, st.integers(-(2**31), 2**31 - 1), st.integers(0, 2**40 - 1), st.integers(0, 2**40 - 1)
-)
+# ------------------------------------------------------------------ what is demanded on chain
 
 
-def rows(table: DeviceTable, *devices: DeviceId) -> Places:
-    items = [Observation(1, 0, 1, 1)]
-    packed = (Report.of(device, 1, items).body() + bytes(64) for device in devices)
-    return table.rows_of(columns_of(b"".join(packed)))
-
-
-@given(
-    st.dictionaries(st.tuples(st.sampled_from(IDS), st.sampled_from((1, 2, 30_000))), STATES),
-    st.dictionaries(st.sampled_from(IDS), st.integers(0, 2**64 - 1)),
-    st.lists(st.sampled_from(IDS), unique=True),
-)
-def test_what_is_remembered_of_the_others_is_what_it_was(
-    states: dict[StateKey, State], newest: dict[DeviceId, int], asked: list[DeviceId]
+async def test_a_demanded_report_is_in_one_batch_however_low_it_is(
+    lane: Lane, sensor: Sensor, tmp_path: Path
 ) -> None:
-    table = DeviceTable(limit=6)
-    windows = {d: SequenceWindow().with_seen(n, JOURNAL_WIDTH) for d, n in newest.items()}
-    table.learn(IDS, windows, states)
-    for device in asked:
-        rows(table, device)
-    busy = rows(table, IDS[0])
-    moved = table.evict(busy)
-    assert moved is not None
-    kept = [
-        device for device, row in zip(IDS, rows(table, *IDS).tolist(), strict=True) if row != NEVER
-    ]
-    assert len(kept) == 3
-    assert IDS[0] in kept
-    assert table.unknown(IDS) == set(IDS) - set(kept)
-    found = rows(table, *kept)
-    assert table.devices(found) == kept
-    assert table.states_of(found).mapping() == {k: s for k, s in states.items() if k[0] in kept}
-    following = [min(newest.get(device, -1) + 1, 2**64 - 1) for device in kept]
-    assert table.following[found].tolist() == following
-    recent = [device for device in asked if device != IDS[0]][-2:]
-    assert set(recent) <= set(kept), "who was asked for lately is kept before the others"
-    table.learn(IDS, windows, states)
-    assert table.states_of(rows(table, *IDS)).mapping() == states
+    """A relayer lost it, and its device has sent more since than anybody remembers."""
+    far = 2 * JOURNAL_WIDTH
+    lost, other, newest = (sensor.report(sequence=at) for at in (1, 2, far))
+    await lane.append(newest)
+    await lane.until(0, 1)
+    demanded = DemandedReports(lane.relayer.pool)
+    searched = await demanded.newest_batches()
+    await demanded.note(b"d" * 32, key_bytes(lost), None, searched)
+    # Its readings are older than the device's state and fail, so it is sealed beside a good one.
+    for report in (other, lost, lost, sensor.report(sequence=far + 1)):
+        await lane.append(report)
+    await lane.until(0, 2)
+    (entry,) = await lane.bus.xrange(lane.relayer.bus.keys(0).dead)
+    assert unpack_frame(entry[1][FIELD]).reports == (other,)
+    assert entry[1][b"reason"] == b"StaleSequence"
+    # The guard asks once more before it sees the batch: neither it nor another content counts.
+    await lane.append(lost)
+    await lane.append(sensor.report(3, sequence=1))
+    await lane.append(sensor.report(sequence=far + 2))
+    await lane.until(0, 3)
+    reports = [key for file in data_files(tmp_path) for key in keys_in(file)]
+    assert sorted(reports) == [1, far, far + 1, far + 2]
 
 
-def test_a_table_within_its_limit_forgets_nobody() -> None:
-    table = DeviceTable(limit=8)
-    table.learn(IDS, {}, {})
-    assert table.evict(np.zeros(0, np.intp)) is None
-    assert len(table) == 8
+async def test_a_demanded_report_that_may_be_in_a_missing_file_is_not_sealed(
+    lane: Lane, sensor: Sensor, tmp_path: Path
+) -> None:
+    lost = sensor.report(sequence=1)
+    await lane.append(sensor.report(sequence=2 * JOURNAL_WIDTH))
+    await lane.until(0, 1)
+    await DemandedReports(lane.relayer.pool).note(b"d" * 32, key_bytes(lost), None, [])
+    for file in data_files(tmp_path):
+        file.unlink()
+    await lane.append(lost)
+    await lane.append(sensor.report(sequence=2 * JOURNAL_WIDTH + 1))
+    await lane.until(0, 2)
+    (entry,) = await lane.bus.xrange(lane.relayer.bus.keys(0).dead)
+    assert unpack_frame(entry[1][FIELD]).reports == (lost,)
 
 
-def test_states_are_moved_on_by_a_batch() -> None:
-    table, key = DeviceTable(limit=8), (IDS[1], 4)
-    table.learn(IDS, {}, {key: State(1, 10, 5)})
-    table.keep(StateColumns.of({key: State(2, 20, 20), (IDS[2], 7): State(3, 30, 30)}))
-    wanted = {key: State(2, 20, 20), (IDS[2], 7): State(3, 30, 30)}
-    assert table.states_of(rows(table, *IDS)).mapping() == wanted
-    assert table.states_of(rows(table, IDS[3])).mapping() == {}
+async def test_a_key_that_only_the_demand_shows_is_enough(lane: Lane, chain: Chain) -> None:
+    """Of a fleet whose keys were never published. The id vouches for the key, not who shows it."""
+    key, forger = p256(81), p256(82)
+    identity = key.identity
+    chain.enrol(Fleet.of(bytes.fromhex(ADMIN[2:]), identity.key_type, [identity.device]))
+    report = Sensor(key, chain.domain).report()
+    noted = DemandedReports(lane.relayer.pool)
+    await noted.note(b"e" * 32, key_bytes(report), forger.identity.public_key, [])
+    await lane.append(report)
+    unknown = lane.relayer.metrics.dead_letters.labels("UnknownDevice")
+    await asyncio.to_thread(eventually, lambda: unknown._value.get() == 1)
+    await noted.note(b"d" * 32, key_bytes(report), identity.public_key, [])
+    await lane.append(report)
+    await lane.until(0, 1)
 
 
-def test_ids_that_end_with_zeros_are_whole() -> None:
-    frame = columns_of(Report.of(IDS[0], 1, [Observation(1, 0, 1, 1)]).body() + bytes(64))
-    assert device_ids(frame) == [IDS[0]]
+def key_bytes(report: SignedReport) -> bytes:
+    return report.pack()[:KEY_BYTES]
 
 
-def test_a_stranger_has_no_row() -> None:
-    table = DeviceTable(limit=8)
-    assert rows(table, IDS[0]).tolist() == [NEVER]
-    with pytest.raises(ProtocolError):
-        view_of(0).identity(IDS[0])
+def data_files(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.ccdf"))
+
+
+def keys_in(file: Path) -> list[int]:
+    """The sequences of a data file's reports."""
+    return [report.report.sequence for report in open_data_file(file.read_bytes())[0].reports]

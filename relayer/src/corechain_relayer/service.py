@@ -38,6 +38,7 @@ from corechain_relayer.guard.resending import Resender
 from corechain_relayer.guard.role import GuardRole
 from corechain_relayer.guard.store import QUEUE as GUARD_QUEUE
 from corechain_relayer.journal.batches import lane_queue
+from corechain_relayer.journal.demanded import DemandedReports
 from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
@@ -347,7 +348,9 @@ class Relayer:
         shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
         settings, place = self.settings, self.frame_place(self.settings.place)
         bus = partial(open_bus, settings, self.metrics)
-        resender = Resender(bus, place, settings.frame_keys, self.domain, self.registry)
+        demanded = DemandedReports(self.pool)
+        shown = (self.domain, self.registry, demanded)
+        resender = Resender(bus, place, settings.frame_keys, *shown)
         role = GuardRole(Parts(*shared, self.alerts, resender), signer)
         # Its deadlines are the guard's own alerts.
         self.transactions.add(GUARD_QUEUE, signer.address)

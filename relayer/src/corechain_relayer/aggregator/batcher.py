@@ -4,7 +4,7 @@ Reports in order are taken by the frame, without a step for each; the others are
 one, against the whole window of their device.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from corechain_relayer.sequences import JOURNAL_WIDTH, Seen, SequenceWindow
 
 IN_ORDER_BELOW = np.uint64(1 << 63)
 """Sequences from here on take the slow path: above them sums of 64 bits would wrap."""
+KEY_BYTES = 28
+"""Device 20 ‖ sequence 8: how a report begins."""
 Windows = Mapping[DeviceId, SequenceWindow]
 
 
@@ -107,8 +109,26 @@ class Batcher:
         odd = np.flatnonzero(~self._in_order(rows, words(columns.sequences)))
         return Placed(columns, rows, odd, set(self.table.devices(np.unique(rows[odd]))))
 
-    def add(self, frame: str, placed: Placed, now: float, committed: Windows) -> Added:
+    def stale_keys(self, placed: Placed) -> list[bytes]:
+        """The reports, as device ‖ sequence, that are too far below what was taken to be known."""
+        columns, following = placed.columns, self.table.following
+        stale = [
+            index
+            for index in placed.odd.tolist()
+            if int(following[placed.rows[index]]) - 1 - columns.sequences[index] > JOURNAL_WIDTH
+        ]
+        return [columns.report_bytes(index)[:KEY_BYTES] for index in stale]
+
+    def add(
+        self,
+        frame: str,
+        placed: Placed,
+        now: float,
+        committed: Windows,
+        readmitted: Container[bytes] = (),
+    ) -> Added:
         """Takes a frame's reports. `committed`: windows of the devices that are out of order.
+        `readmitted`: reports (device ‖ sequence) that are in no batch, however low they are.
 
         The window keeps the frame's id only when it keeps something of the frame: any other frame
         the caller may acknowledge at once, what it repeats is durable without it.
@@ -116,7 +136,7 @@ class Batcher:
         columns, rows, odd = placed.columns, placed.rows, placed.odd
         outcomes = np.zeros(len(columns), np.uint8)
         if len(odd):
-            judge = _Judge(self, committed, np.unique(rows[odd]))
+            judge = _Judge(self, committed, np.unique(rows[odd]), readmitted)
             outcomes[odd] = [judge.outcome(columns, i, int(rows[i])) for i in odd.tolist()]
         accepted = np.flatnonzero(outcomes == Outcome.ACCEPTED)
         if 0 < len(accepted) < len(columns):
@@ -223,7 +243,10 @@ def _reports_of(parts: Sequence[Part], rows: Places) -> Iterator[tuple[Part, int
 class _Judge:
     """Looks at reports one by one, exactly: for devices of which something is out of order."""
 
-    def __init__(self, batcher: Batcher, committed: Windows, rows: Places) -> None:
+    def __init__(
+        self, batcher: Batcher, committed: Windows, rows: Places, readmitted: Container[bytes]
+    ) -> None:
+        self._readmitted = readmitted
         self._bodies: dict[tuple[int, int], bytes] = {}
         self._windows: dict[int, SequenceWindow] = {}
         devices = batcher.table.devices(rows)
@@ -240,12 +263,14 @@ class _Judge:
     def outcome(self, columns: Columns, index: int, row: int) -> int:
         sequence = columns.sequences[index]
         seen = self._windows[row].look(sequence, JOURNAL_WIDTH)
-        if seen is Seen.STALE:
+        is_readmitted = columns.report_bytes(index)[:KEY_BYTES] in self._readmitted
+        if seen is Seen.STALE and not is_readmitted:
             return Outcome.STALE
-        if seen is Seen.NEW:
-            self._see(columns, index, row)
-            return Outcome.ACCEPTED
+        # Also of what is readmitted: the window of sequences does not reach so far down.
         held = self._bodies.get((row, sequence))
-        if held is None:
+        if held is not None:
+            return Outcome.DUPLICATE if held == _body(columns, index) else Outcome.CONFLICTING
+        if seen is Seen.REPLAYED:
             return Outcome.COMMITTED
-        return Outcome.DUPLICATE if held == _body(columns, index) else Outcome.CONFLICTING
+        self._see(columns, index, row)
+        return Outcome.ACCEPTED

@@ -18,6 +18,7 @@ from corechain_relayer.aggregator.devices import DeviceTable
 from corechain_relayer.aggregator.forward import Drain, Forwarder
 from corechain_relayer.aggregator.pace import pace_for
 from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.aggregator.readmission import Readmission
 from corechain_relayer.aggregator.sealing import Sealer
 from corechain_relayer.aggregator.service import Aggregator
 from corechain_relayer.aggregator.sharing import LaneGauges, lane_gauges
@@ -27,6 +28,7 @@ from corechain_relayer.bus.frame import Place
 from corechain_relayer.bus.opener import FrameOpener
 from corechain_relayer.bus.watch import BusWatch
 from corechain_relayer.journal.batches import BatchJournal, lane_queue
+from corechain_relayer.journal.demanded import DemandedReports
 from corechain_relayer.journal.fold import Folder
 from corechain_relayer.journal.lanes import hold_lanes
 from corechain_relayer.journal.unfolded import DeviceReader
@@ -133,6 +135,7 @@ class AggregatorRole:
             self.threads.verifying,
             self.metrics,
             gauges,
+            Readmission(DemandedReports(self.pool), settings.data_dir),
         )
         await aggregator.prepare()
         return aggregator

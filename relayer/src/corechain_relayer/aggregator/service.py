@@ -21,6 +21,7 @@ from corechain_relayer.aggregator.checks import (
 )
 from corechain_relayer.aggregator.devices import device_ids
 from corechain_relayer.aggregator.forward import Forwarder
+from corechain_relayer.aggregator.readmission import Readmission
 from corechain_relayer.aggregator.sealing import Sealer
 from corechain_relayer.aggregator.sharing import LaneGauges
 from corechain_relayer.aggregator.waiting import WaitingFrames
@@ -57,6 +58,7 @@ class Aggregator:
     verifying: Executor
     metrics: Metrics
     gauges: LaneGauges
+    readmission: Readmission
     _sealing: "asyncio.Task[bool] | None" = field(default=None, init=False)
 
     async def prepare(self) -> None:
@@ -119,6 +121,7 @@ class Aggregator:
         if len(self.waiting) > waited:
             # One look at once; the registry's own loop looks again and again.
             await self.registry.refresh_since(now)
+            await self._introduce()
             ready += self.waiting.sort([], self._strangers, now)
         for opened in self.waiting.overdue(now):
             ready.append(await self._without_strangers(opened, now))
@@ -133,6 +136,13 @@ class Aggregator:
         for signed, error in refused:
             await self._dead_letter(signed, error.name)
         return rest
+
+    async def _introduce(self) -> None:
+        """A device on P-256 whose key is in no log of the registry, but in that of a demand."""
+        strangers = self._strangers(self.waiting.strangers())
+        if strangers:
+            demanded = self.readmission.demanded
+            self.registry.introduce(await demanded.public_keys(strangers))
 
     def _strangers(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
         unknown, view = self.batcher.table.unknown(devices), self.registry.view
@@ -174,7 +184,9 @@ class Aggregator:
             return
         placed = self.batcher.place(checked.good, checked.rows)
         committed = await self.devices.sequences(placed.devices) if placed.devices else {}
-        added = self.batcher.add(checked.id, placed, time.monotonic(), committed)
+        # Nothing may be sealed between this look and `add`: what is being sealed is still held.
+        readmitted = await self.readmission.among(self.batcher.stale_keys(placed))
+        added = self.batcher.add(checked.id, placed, time.monotonic(), committed, readmitted)
         accepted = added.count(Outcome.ACCEPTED)
         if accepted < len(checked.good):
             await self._drop(added)

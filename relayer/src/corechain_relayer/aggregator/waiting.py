@@ -36,6 +36,10 @@ class WaitingFrames:
     def __len__(self) -> int:
         return len(self._frames)
 
+    def strangers(self) -> set[DeviceId]:
+        """The devices that are waited for."""
+        return set().union(*(frame.missing for frame in self._frames))
+
     def sort(self, frames: Iterable[Opened], strangers: Strangers, now: float) -> list[Opened]:
         """Those whose devices are all known, oldest first; the others wait. None overtakes an
         earlier frame with a device of its own that waits: its order is the order of its values."""

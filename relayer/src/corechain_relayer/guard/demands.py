@@ -26,6 +26,8 @@ class OpenDemand:
     block: int
     report: bytes = b""
     """Of a receipt's demand: the signed report."""
+    who: bytes = b""
+    """And what shows its device, as in `evidence.signer_of`: 64 bytes of its key come first."""
 
     @classmethod
     def of_receipt(cls, event: ReceiptDemanded, block: int) -> "OpenDemand":
@@ -34,7 +36,8 @@ class OpenDemand:
             receipt_commitment(event.lane, event.since),
             receipt_subject(event.device, event.sequence),
         )
-        return cls(event.demand_id, event.lane << 32, *what, event.deadline, block, event.report)
+        subject = (event.demand_id, event.lane << 32, *what)
+        return cls(*subject, event.deadline, block, event.report, event.who)
 
     @classmethod
     def of(cls, event: Demanded, block: int) -> "OpenDemand":

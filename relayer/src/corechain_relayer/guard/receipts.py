@@ -18,6 +18,7 @@ from corechain_relayer.guard.library import Library
 from corechain_relayer.guard.resending import Resender
 
 NOT_IN_A_BATCH, NOT_COMMITTED = "not in a batch", "not committed"
+FILES_MISSING = "data files missing"
 """Reasons of alerts."""
 
 
@@ -40,9 +41,13 @@ class ReceiptAnswers:
         if commitment is not None:
             name = f"0x{commitment.hex()}"
             raise Unanswerable(NOT_COMMITTED, f"its batch {name} is not in the ring, or not yet")
+        look = self.finder.last_look(demand)
+        if look.missing:
+            detail = f"{look.missing} data files of batches that may have it are missing"
+            raise Unanswerable(FILES_MISSING, f"{detail}: put them back from a backup")
         if self.resender is None:
             raise Unanswerable(NOT_IN_A_BATCH, "the guard puts it on the bus again")
-        await self.resender.resend(demand)
+        await self.resender.resend(demand, look.searched)
         raise Unanswerable(NOT_IN_A_BATCH, "it was lost; it is on the bus again")
 
     def keep(self, open_demands: Collection[bytes]) -> None:

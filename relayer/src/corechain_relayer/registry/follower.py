@@ -1,14 +1,16 @@
 """The registry view, with one more look at the chain when a device is unknown."""
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
 from corechain.protocol.errors import Unavailable
+from corechain.protocol.keys import device_id
 from corechain.protocol.reading import DeviceId
 from corechain.service.errors import NodeRefused, NodeUnavailable, WrongNode
+from corechain.service.rpc import Log
 from corechain_relayer.following import Follower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.wiring import check_chain
@@ -25,6 +27,21 @@ class RegistryFollower(Follower[RegistryView]):
 
     chain_id: int = field(kw_only=True)
     _is_right: bool = False
+    _introduced: dict[DeviceId, bytes] = field(default_factory=dict)
+    """Keys that no log of the registry has, for views that are made anew: a reorg, a restart of the
+    node. As many as there are demands for reports of such devices."""
+
+    def introduce(self, keys: Mapping[DeviceId, bytes]) -> None:
+        """Keys (x ‖ y) of devices on P-256 that somebody else has shown; those that do not hash to
+        their device are passed over."""
+        good = {device: key for device, key in keys.items() if device_id(key) == device}
+        self._introduced |= good
+        for view in (self.view, self._fold.newest, self._fold.settled):
+            _teach(view, good)
+
+    def fold(self, view: RegistryView, logs: Sequence[Log]) -> None:
+        Follower.fold(self, view, logs)
+        _teach(view, self._introduced)
 
     async def refresh_for(self, devices: Iterable[DeviceId]) -> None:
         """Asks the node once more when one of the devices is unknown.
@@ -73,3 +90,9 @@ class RegistryFollower(Follower[RegistryView]):
             await check_chain(self.rpc, self.chain_id)
             self._is_right = True
         return await Follower._step(self)
+
+
+def _teach(view: RegistryView | None, keys: Mapping[DeviceId, bytes]) -> None:
+    if view is not None:
+        for device, key in keys.items():
+            view.learn_key(device, key)

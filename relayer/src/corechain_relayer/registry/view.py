@@ -94,11 +94,14 @@ class RegistryView:
         self._put(Device(identity, event.owner))
 
     def _learn_keys(self, event: KeysPublished) -> None:
-        # Anyone may publish keys: only those of known devices are kept. The id vouches for the key.
         for device, public_key in published_keys(event.keys):
-            known = self.devices.get(device)
-            if known is not None and known.identity.key_type is KeyType.P256:
-                self._change(device, identity=replace(known.identity, public_key=public_key))
+            self.learn_key(device, public_key)
+
+    def learn_key(self, device: DeviceId, public_key: bytes) -> None:
+        """Of its id: anyone may publish keys, and only those of known devices are kept."""
+        known = self.devices.get(device)
+        if known is not None and known.identity.key_type is KeyType.P256:
+            self._change(device, identity=replace(known.identity, public_key=public_key))
 
     def _change(self, device: bytes, **fields: object) -> None:
         known = self.devices[DeviceId(device)]

@@ -554,3 +554,30 @@ set wei = spending.wei + excluded.wei, transactions = spending.transactions + ex
 -- Wei that a queue's transactions have cost in the last 24 hours, by whole hours, as text.
 select coalesce(sum(wei), 0)::text from spending
 where queue = $1 and hour > now() - interval '24 hours';
+
+-- name: newest_batches
+-- Of each lane the newest batch.
+select max(batch_id) as batch_id from batch group by batch_id >> 32;
+
+-- name: batches_beyond
+-- All batches but those that are of one of some lanes and not newer than its batch here ($1).
+select commitment from batch where not exists (
+    select from unnest($1::bigint[]) as known
+    where known >> 32 = batch.batch_id >> 32 and batch.batch_id <= known
+);
+
+-- name: note_demanded_report
+-- A report that is put on the bus again; those of demands that are long closed go.
+with old as (delete from demanded_report where at < now() - interval '90 days' and demand_id <> $1)
+insert into demanded_report (demand_id, report_key, public_key, searched) values ($1, $2, $3, $4)
+on conflict (demand_id) do update set searched = excluded.searched, at = now();
+
+-- name: demanded_reports
+-- Those of some reports that are demanded, and where they are not.
+select distinct on (report_key) report_key, searched from demanded_report
+where report_key = any($1::bytea[]) order by report_key, at desc;
+
+-- name: demanded_keys
+-- What demands say of the keys of some devices.
+select distinct substring(report_key from 1 for 20) as device, public_key from demanded_report
+where public_key is not null and substring(report_key from 1 for 20) = any($1::bytea[]);

@@ -1,0 +1,71 @@
+"""Lets in what is demanded on chain, however far below its device's newest sequence it is.
+
+So far below nobody remembers sequences, and a report in two batches is a fraud. So one is let in
+when no batch has it: the guard has looked through all files, and named the batches; those since are
+looked through here, where the only writer of the lane stands still meanwhile. What is not in the
+journal yet is in the batcher, which looks there itself.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from corechain_relayer.aggregator.files import data_path
+from corechain_relayer.journal.demanded import Batches, DemandedReports
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What came of a look through data files."""
+
+    found: bytes | None
+    """The commitment of the first batch whose file has it."""
+    read: Sequence[bytes]
+    """Those whose file was read and does not have it."""
+    missing: Sequence[bytes] = ()
+    """Those whose file is not there: one may come back from a backup."""
+
+
+def search_files(folder: Path, commitments: Sequence[bytes], key: bytes) -> Searched:
+    """Looks for a report by its 28 bytes device ‖ sequence."""
+    read: list[bytes] = []
+    missing: list[bytes] = []
+    for commitment in commitments:
+        try:
+            content = data_path(folder, commitment).read_bytes()
+        except OSError:
+            missing.append(commitment)
+            continue  # whoever demands a piece of that batch makes an alert of it
+        # Reports lie in a file as they were packed. By chance 28 bytes agree nowhere.
+        if key in content:
+            return Searched(commitment, read, missing)
+        read.append(commitment)
+    return Searched(None, read, missing)
+
+
+@dataclass(frozen=True, slots=True)
+class Readmission:
+    """Of one lane. Raises StoreUnavailable."""
+
+    demanded: DemandedReports
+    folder: Path
+
+    async def among(self, keys: Sequence[bytes]) -> frozenset[bytes]:
+        """Those of some reports (device ‖ sequence) that are demanded and in no batch."""
+        if not keys:
+            return frozenset()
+        found = await self.demanded.among(keys)
+        return frozenset([key for key in found if await self._is_lost(key, found[key])])
+
+    async def _is_lost(self, key: bytes, searched: Batches) -> bool:
+        fresh = await self.demanded.batches_beyond(searched)
+        result = await asyncio.to_thread(search_files, self.folder, fresh, key)
+        # What cannot be looked at may have it: better no answer than a report that counts twice.
+        is_lost = result.found is None and not result.missing
+        log.warning("demanded report came again", report=key.hex(), lost=is_lost)
+        return is_lost
