@@ -18,11 +18,14 @@ from typing import Any
 
 import pytest
 
+from corechain.protocol.batch import Origin, seal
 from corechain.protocol.eip712 import Domain
+from corechain.protocol.hashing import ZERO26
 from corechain.protocol.keys import DeviceIdentity, KeyType, device_id
-from corechain.protocol.reading import DeviceId, SignedReport
+from corechain.protocol.reading import DeviceId, Observation, SignedReport
 from corechain.protocol.receipts import receipt_subject
 from corechain.service.database import create_pool
+from corechain_relayer.aggregator.readmission import search_files
 from corechain_relayer.bus.frame import FrameKeys, PackedFrame, Place, open_frame
 from corechain_relayer.guard import resending
 from corechain_relayer.guard.answers import Unanswerable
@@ -57,6 +60,32 @@ def demanded(signed: SignedReport, who: bytes = bytes(64)) -> OpenDemand:
 async def pool(database: str) -> AsyncIterator[Any]:
     async with create_pool(database) as found:
         yield found
+
+
+def file_of(*reports: SignedReport) -> bytes:
+    identities = {secp(n).identity.device: secp(n).identity for n in (1, 2)}
+    origin = Origin(1, ZERO26, ZERO26, 31_337, bytes([5]) * 20)
+    return seal(origin, reports, identities, {}).data_file
+
+
+def lookalike(key: bytes) -> Observation:
+    """Of which the first 19 bytes of a key are the bytes."""
+    metric, cell, at = key[:2], key[2:10], key[10:15]
+    numbers = (int.from_bytes(field, "big") for field in (metric, cell, at))
+    return Observation(*numbers, int.from_bytes(key[15:19], "big", signed=True))
+
+
+def test_observations_that_look_like_a_report_hide_none(tmp_path: Path) -> None:
+    """Whoever has a device chooses its observations; a report counted as found is not sealed."""
+    wanted = report(sequence=7).pack()
+    key, other = wanted[:KEY_BYTES], Sensor(secp(2), DOMAIN)
+    last = lookalike(key[19:] + bytes(10))
+    hiding = other.sign([Observation(1, 0, 1000, 5), lookalike(key), last], 1)
+    assert key in hiding.pack()
+    for number, content in ((1, file_of(hiding)), (2, file_of(hiding, report(sequence=7)))):
+        (tmp_path / f"{(bytes([number]) * 26).hex()}.ccdf").write_bytes(content)
+    assert search_files(tmp_path, [bytes([1]) * 26], key).found is None
+    assert search_files(tmp_path, [bytes([1]) * 26, bytes([2]) * 26], key).found == bytes([2]) * 26
 
 
 async def batch(

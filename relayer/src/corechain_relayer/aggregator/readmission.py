@@ -13,6 +13,8 @@ from pathlib import Path
 
 import structlog
 
+from corechain.protocol.claims import claim_of
+from corechain.protocol.errors import MalformedDataFile
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.journal.demanded import Batches, DemandedReports
 
@@ -41,11 +43,21 @@ def search_files(folder: Path, commitments: Sequence[bytes], key: bytes) -> Sear
         except OSError:
             missing.append(commitment)
             continue  # whoever demands a piece of that batch makes an alert of it
-        # Reports lie in a file as they were packed. By chance 28 bytes agree nowhere.
-        if key in content:
+        if _has_report(content, key):
             return Searched(commitment, read, missing)
         read.append(commitment)
     return Searched(None, read, missing)
+
+
+def _has_report(data_file: bytes, key: bytes) -> bool:
+    """Reports lie in a file as they were packed, and by chance 28 bytes agree nowhere. On purpose
+    they may: whoever has a device can make observations that look like the report of another."""
+    if key not in data_file:
+        return False
+    try:
+        return any(report[: len(key)] == key for report in claim_of(data_file).reports)
+    except MalformedDataFile:
+        return True  # damaged: better no answer than a report that counts twice
 
 
 @dataclass(frozen=True, slots=True)
