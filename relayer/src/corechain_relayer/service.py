@@ -21,7 +21,7 @@ from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loop, Loops, Reporter, sessions
 from corechain.service.tracing import Traces
 from corechain.service.workers import Workers
-from corechain_relayer.accounts import GUARD, SUBMITTER, WATCHTOWER, has_key, required_account
+from corechain_relayer.accounts import GUARD, SUBMITTER, WATCHTOWER, required_account
 from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
 from corechain_relayer.aggregator.sharing import SharedLanes
 from corechain_relayer.bus.base import Bus
@@ -377,26 +377,3 @@ def loops_of(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
         loops.append(relayer.loop("bus", relayer.bus.write_forever))
         loops.append(relayer.loop("bus-watch", relayer.watch.watch_forever))
     return loops
-
-
-def watchers(relayer: Relayer, roles: Sequence[Role]) -> "tuple[list[Loop], list[Route]]":
-    if Role.WATCHTOWER not in roles:
-        return [], []
-    if not has_key(relayer.settings, WATCHTOWER):
-        log.info("no watchtower: RELAYER_WATCHTOWER_KEY is not set")
-        return [], []
-    return relayer.watchtower()
-
-
-def guards(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
-    """Says it loudly when nobody answers for the lane: half of its bond is at stake."""
-    guarded, lane = has_key(relayer.settings, GUARD), relayer.settings.lane
-    if guarded and Role.GUARD in roles:
-        return relayer.guard()
-    if not guarded and not {Role.GUARD, Role.SUBMITTER, Role.AGGREGATOR}.isdisjoint(roles):
-        log.warning(
-            "no guard: its bond is unguarded unless another process runs --role guard for it",
-            lane=lane,
-            setting="RELAYER_GUARD_KEY",
-        )
-    return []

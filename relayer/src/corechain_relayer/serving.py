@@ -5,6 +5,7 @@ import socket
 from collections.abc import Sequence
 
 import structlog
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from corechain.deployment import Deployment
@@ -19,14 +20,14 @@ from corechain.service.http_server import (
 )
 from corechain.service.supervision import Loop
 from corechain.service.traced_http import sampled_aside, traced
-from corechain_relayer.accounts import SUBMITTER, required_account
+from corechain_relayer.accounts import GUARD, SUBMITTER, WATCHTOWER, has_key, required_account
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.gateway.app import build_app
 from corechain_relayer.gateway.direct import DirectReports
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.mqtt.role import mqtt_sessions
 from corechain_relayer.roles import Role
-from corechain_relayer.service import Relayer, guards, loops_of, watchers
+from corechain_relayer.service import Relayer, loops_of
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.transactions.http import admin_routes
 from corechain_relayer.transactions.view import View
@@ -87,3 +88,26 @@ async def _serve(
         port = listener.getsockname()[1]
         log.info("serving", port=port, roles=list(roles), native=is_native())
         await until_stopped(server, serving, loops)
+
+
+def watchers(relayer: Relayer, roles: Sequence[Role]) -> tuple[list[Loop], list[Route]]:
+    if Role.WATCHTOWER not in roles:
+        return [], []
+    if not has_key(relayer.settings, WATCHTOWER):
+        log.info("no watchtower: RELAYER_WATCHTOWER_KEY is not set")
+        return [], []
+    return relayer.watchtower()
+
+
+def guards(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
+    """Says it loudly when nobody answers for the lane: half of its bond is at stake."""
+    guarded, lane = has_key(relayer.settings, GUARD), relayer.settings.lane
+    if guarded and Role.GUARD in roles:
+        return relayer.guard()
+    if not guarded and not {Role.GUARD, Role.SUBMITTER, Role.AGGREGATOR}.isdisjoint(roles):
+        log.warning(
+            "no guard: its bond is unguarded unless another process runs --role guard for it",
+            lane=lane,
+            setting="RELAYER_GUARD_KEY",
+        )
+    return []

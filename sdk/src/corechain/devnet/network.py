@@ -9,7 +9,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Protocol, Self, TypeVar
+from typing import IO, Self, TypeVar
 
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.aedes import MqttBroker, mqtt_broker
@@ -17,7 +17,7 @@ from corechain.devnet.deploy import deploy_contracts, has_contracts
 from corechain.devnet.errors import ChainStateLost, DirectoryInUse
 from corechain.devnet.homes import open_lock
 from corechain.devnet.kafka import KafkaServer
-from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.postgres import Databases, PostgresServer
 from corechain.devnet.programs import find_repository
 from corechain.devnet.secret_files import ensure_key
 from corechain.devnet.servers import AnvilServer, Server, ValkeyServer
@@ -53,17 +53,6 @@ STATE = (
 FRAME_KEY_FILE = "frame.key"
 FILES = (ENDPOINTS_FILE, FRAME_KEY_FILE, f"{CHAIN_ID}.json")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
-
-
-class Databases(Protocol):
-    """A Postgres, or several that are one."""
-
-    @property
-    def url(self) -> str: ...
-
-    def database_url(self, database: str) -> str: ...
-
-    def create_database(self, name: str) -> str: ...
 
 
 def default_home() -> Path:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote
 
 import psutil
@@ -79,6 +80,17 @@ def privileges() -> Privileges:
     except OSError:
         return Privileges.nobody()
     return namespace if tried.returncode == 0 else Privileges.nobody()
+
+
+class Databases(Protocol):
+    """A Postgres, or several that are one."""
+
+    @property
+    def url(self) -> str: ...
+
+    def database_url(self, database: str) -> str: ...
+
+    def create_database(self, name: str) -> str: ...
 
 
 class PostgresServer(Server):
