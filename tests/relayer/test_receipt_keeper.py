@@ -143,7 +143,16 @@ async def test_what_the_chain_denies_is_said_by_its_name(standing: Standing, nam
 async def test_a_lane_that_could_not_keep_it_promises_nothing(
     progress: Progress, name: str
 ) -> None:
-    assert await told(World(progress=progress)) == name
+    keeper = World(progress=progress).keeper()
+    assert await told(World(progress=progress), keeper) == name
+    # A lane that nobody uses is no fault; every other reason is.
+    warned = [f"lane 40 signs no receipts: {name}"]
+    assert keeper.warnings() == ([] if name == "LaneIdle" else warned)
+
+
+async def test_before_the_first_look_nothing_is_warned_of() -> None:
+    keeper = World().keeper()
+    assert (keeper.terms(0), keeper.warnings()) == ("StandingUnknown", [])
 
 
 async def test_a_bus_that_nobody_reads_is_a_submitter_behind() -> None:

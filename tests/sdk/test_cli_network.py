@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 
 import psutil
@@ -16,10 +17,12 @@ from support.command import COMMAND, corechain, environment
 from support.processes import PATIENCE_S, eventually, family, mentioning, survivors
 from support.readings import client_of, commit, temperatures
 
+from corechain.account import account_from_key
 from corechain.audit import audit_batch, check_devices, check_origin
 from corechain.chain import Chain
 from corechain.devnet.network import Network
-from corechain.devnet.settings import Ports
+from corechain.devnet.promises import LocalChain
+from corechain.devnet.settings import RECEIPT_KEY, Ports
 from corechain.protocol.batch import open_data_file, seal
 from corechain.protocol.errors import (
     InvalidProof,
@@ -33,6 +36,7 @@ from corechain.protocol.keys import Secp256k1Key
 
 UP_LIMIT_S = 2 * PATIENCE_S
 UP = "contracts /"
+FEW = "--one-process", "--no-challenger"
 
 
 def test_status_of_a_running_network_is_all_ok(network: Network) -> None:
@@ -49,6 +53,29 @@ def test_status_names_the_part_that_is_down(network: Network, tmp_path: Path) ->
     assert done.returncode == 2, "there is no other indexer"
     (line,) = [line for line in done.stdout.splitlines() if "down" in line]
     assert "indexer" in line
+
+
+def test_a_client_of_a_running_network_gets_receipts_that_a_bond_stands_behind(
+    network: Network, tmp_path: Path
+) -> None:
+    # Nothing is promised on a lane that never had a batch, nor for a device that is not final.
+    # Nothing is promised on a lane that never had a batch, nor for a device that is not final.
+    commit(network, "receipted", [1.5])
+    LocalChain(network.urls.anvil, network.deployment).settle()
+    key, sequences, file = Secp256k1Key(keccak(b"receipted")), count(2), tmp_path / "receipt"
+    with client_of(network) as client:
+
+        def is_kept() -> bool:
+            report = client.sign_report(key, next(sequences), temperatures([2.5]))
+            (delivery,) = client.send_reports([report], receipts=True)
+            if delivery.receipt is not None:
+                delivery.receipt.save(file)
+            return delivery.receipt is not None
+
+        assert eventually(is_kept), network.check()
+    done = corechain("receipt", "check", file, "--home", network.home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert account_from_key(RECEIPT_KEY).address.lower() in done.stdout
 
 
 def test_verify_rebuilds_a_batch_and_shows_what_is_in_it(network: Network) -> None:
@@ -215,7 +242,7 @@ def going_up(home: Path, ports: Sequence[str]) -> Iterator[Up]:
 
 @pytest.fixture
 def up(used_home: Path) -> Iterator[Up]:
-    with going_up(used_home, [*port_options(), "--one-process"]) as running:
+    with going_up(used_home, [*port_options(), *FEW]) as running:
         running.read_until(UP)
         yield running
 
@@ -237,16 +264,17 @@ def test_the_relayer_runs_in_parts_that_stop_in_reverse_order(used_home: Path) -
     with going_up(used_home, port_options()) as running:
         running.read_until(UP)
         parts = ["guard", "submitter", "aggregator", "gateway"]
-        assert len({running.pid_of(name) for name in parts}) == 4
+        assert len({running.pid_of(name) for name in [*parts, "challenger"]}) == 5
         assert all((used_home / name / f"{name}.log").exists() for name in parts)
         status = corechain("status", "--home", used_home)
-        assert (status.returncode, status.stdout.count(" ok ")) == (0, 9), status.stdout
+        assert (status.returncode, status.stdout.count(" ok ")) == (0, 10), status.stdout
+        assert "challenger" in status.stdout
         assert "watchtower" in status.stdout, "it shares the gateway's process"
         running.process.send_signal(signal.SIGTERM)
         code, output = running.rest()
     assert code == 0, output
     stopped = re.findall(r"stopping (\w+)", output)
-    assert stopped == ["indexer", *reversed(parts), "anvil", "valkey", "postgres"]
+    assert stopped == ["challenger", "indexer", *reversed(parts), "anvil", "valkey", "postgres"]
     assert mentioning(used_home) == []
 
 
@@ -275,7 +303,7 @@ def test_a_service_that_dies_ends_the_network_with_its_log(up: Up) -> None:
 def test_a_killed_network_leaves_nothing_and_can_be_started_again_at_once(
     used_home: Path,
 ) -> None:
-    ports = [*port_options(), "--one-process"]
+    ports = [*port_options(), *FEW]
     with going_up(used_home, ports) as killed:
         killed.read_until(UP)
         members = psutil.Process(killed.process.pid).children(recursive=True)

@@ -29,7 +29,7 @@ from corechain.devnet.programs import find_repository
 from corechain.devnet.secret_files import ensure_key
 from corechain.devnet.servers import rpc
 from corechain.devnet.service import probe
-from corechain.devnet.settings import Ports, UnknownService
+from corechain.devnet.settings import CHALLENGER_KEY, Ports, UnknownService
 
 RELAYER = ("relayer",)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -218,7 +218,7 @@ def test_the_embedded_network_guards_its_bond(network: Network) -> None:
     assert {"guard", "guard-answers", "guard-funds", "watchtower"} <= answer["loops"].keys()
     assert "warnings" not in answer
     keys = [v for name, v in network.environment("relayer").items() if name.endswith("_KEY")]
-    assert len(set(keys)) == len(keys) == 4
+    assert len(set(keys)) == len(keys) == 5
 
 
 def test_gateway_and_aggregator_of_a_network_share_a_key_that_only_its_owner_reads(
@@ -292,3 +292,24 @@ def test_a_chosen_repository_comes_first_and_must_be_one(
     (chosen / "ape-config.yaml").touch()
     assert find_repository() == chosen
     assert find_repository(REPOSITORY) == REPOSITORY
+
+
+def test_the_challenger_has_the_relayers_settings_but_not_its_places(tmp_path: Path) -> None:
+    given = {
+        "RELAYER_POLL_S": "3",
+        "RELAYER_DATABASE_URL": "postgresql://the-relayers",
+        "RELAYER_CHALLENGER_KEY_FILE": "/run/secrets/challenger",
+    }
+    network = Network(tmp_path, ports=Ports.free(), settings=given, challenger=True)
+    found = network.environment("challenger")
+    assert found["RELAYER_POLL_S"] == "3"
+    assert found["RELAYER_DATABASE_URL"].endswith("/challenger")
+    # A key and its file at once are refused: the one that is given counts.
+    assert found["RELAYER_CHALLENGER_KEY_FILE"] == "/run/secrets/challenger"
+    assert "RELAYER_CHALLENGER_KEY" not in found
+    assert Network(tmp_path).environment("challenger")["RELAYER_CHALLENGER_KEY"] == CHALLENGER_KEY
+
+
+def test_a_setting_of_the_challenger_begins_as_the_relayers(tmp_path: Path) -> None:
+    with pytest.raises(UnknownService, match="begin with RELAYER_"):
+        Network(tmp_path, settings={"CHALLENGER_KEY": "0x11"})

@@ -22,6 +22,7 @@ FRESH_S = 30.0
 """What was last known of chain and journal longer ago than this is no ground for a promise."""
 LEAST_PAUSE_S = 2.0
 """Between two looks: names change rarely, and each look is some questions to node and journal."""
+LANE_IDLE = "LaneIdle"
 BEHIND_SHARE = 2
 """With half of the promised time lost already, bus and submitter are too far behind to promise."""
 
@@ -104,7 +105,7 @@ class Keeper:
         # A window in which all observations fail is no batch: reports of that kind would wait for a
         # good one of somebody else, on a lane where nobody else is.
         if lane.progress.idle_s > self.promise_s:
-            return "LaneIdle"
+            return LANE_IDLE
         ring_s = lane.progress.ring_s
         return "RingTooFast" if ring_s is None or ring_s < self.kept_s else ""
 
@@ -127,12 +128,15 @@ class Keeper:
         return Terms(number, since, second + self.promise_s, oldest)
 
     def warnings(self) -> list[str]:
-        """For `/ready`: which lanes sign nothing, and why."""
+        """For `/ready`: which lanes sign nothing, and why. Not of a lane that nobody uses: there is
+        nothing to do about it. Before the first look the loop itself says what it waits for."""
+        if self._looked_at == float("-inf"):
+            return []
         found = {place: self.terms(place) for place in range(len(self._lanes))}
         return [
             f"lane {self.first_lane + place} signs no receipts: {terms}"
             for place, terms in found.items()
-            if isinstance(terms, str)
+            if isinstance(terms, str) and terms != LANE_IDLE
         ]
 
     # ------------------------------------------------------------------ looking

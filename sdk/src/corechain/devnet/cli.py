@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corechain.devnet.programs import require_programs
-from corechain.devnet.settings import BRIDGE, BUSES, CHAIN_ID, SERVICES, Ports
+from corechain.devnet.settings import BRIDGE, BUSES, CHAIN_ID, CHALLENGER, SERVICES, Ports
 
 if TYPE_CHECKING:
     from corechain.devnet.network import Network
@@ -93,6 +93,10 @@ def up(
     bridge: Annotated[
         bool, typer.Option("--bridge", help="A bridge for stations that cannot sign, too.")
     ] = False,
+    challenger: Annotated[
+        bool,
+        typer.Option(help="A challenger too, unless single services are chosen."),
+    ] = True,
     anvil_port: Port = DEFAULT.anvil,
     postgres_port: Port = DEFAULT.postgres,
     valkey_port: Port = DEFAULT.valkey,
@@ -104,10 +108,12 @@ def up(
     kafka_port: Port = DEFAULT.kafka,
     mqtt_port: Port = DEFAULT.mqtt,
     bridge_port: Port = DEFAULT.bridge,
+    challenger_port: Port = DEFAULT.challenger,
 ) -> None:
     """Run the whole network on this machine until Ctrl-C.
 
-    Gateway, aggregator, submitter and guard of the relayer are processes of their own.
+    Gateway, aggregator, submitter and guard of the relayer are processes of their own; a challenger
+    watches all lanes.
 
     RELAYER_*, INDEXER_* and BRIDGE_* in the environment override the settings of the services.
     """
@@ -116,7 +122,9 @@ def up(
     if bus not in BUSES:
         raise typer.BadParameter(f"--bus is one of {', '.join(BUSES)}, not {bus!r}")
     deploys = fresh or not is_deployed(home)
-    wanted = (*services, BRIDGE) if bridge else services
+    challenger = challenger and not service and not no_services
+    more = {BRIDGE: bridge, CHALLENGER: challenger}
+    wanted = (*services, *(name for name, chosen in more.items() if chosen))
     require_programs(wanted, deploys=deploys, kafka=bus == "kafka", cluster=profile == CLUSTER)
     network = network_of(profile)(
         home,
@@ -132,6 +140,7 @@ def up(
             kafka_port,
             mqtt_port,
             bridge_port,
+            challenger_port,
         ),
         fresh=fresh,
         price=price,
@@ -141,6 +150,7 @@ def up(
         bus=bus,
         mqtt=mqtt,
         bridge=bridge,
+        challenger=challenger,
         progress=_say,
     )
     try:

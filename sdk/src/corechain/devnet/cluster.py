@@ -7,12 +7,18 @@ from typing import Any
 
 from corechain.chain import Chain
 from corechain.devnet.kafka import KafkaServer
-from corechain.devnet.lanes import MOST_LANES, bond_lanes, lane_settings, numbered
+from corechain.devnet.lanes import (
+    MOST_LANES,
+    SUBMITTER_KEYS,
+    bond_lanes,
+    lane_settings,
+    numbered,
+)
 from corechain.devnet.network import Network
 from corechain.devnet.nginx import Behind, NginxServer
 from corechain.devnet.patroni import PatroniCluster, kept_ports
 from corechain.devnet.service import Service
-from corechain.devnet.settings import SERVICES
+from corechain.devnet.settings import BRIDGE
 
 NODES = (1, 2, 3)
 GATEWAYS = "gateway-1", "gateway-2"
@@ -82,7 +88,7 @@ class ClusterNetwork(Network):
         # Before the start, so that an interrupted one is stopped too.
         self._started += self.patroni.servers
         self.patroni.start()
-        for name in SERVICES:
+        for name in self._with_database:
             self.patroni.create_database(name)
 
     def _start_bus(self) -> None:
@@ -107,6 +113,10 @@ class ClusterNetwork(Network):
         lanes = range(1, self.lanes)
         return [numbered(part, lane) for lane in lanes for part in ("submitter", "aggregator")]
 
+    @property
+    def _submitter_keys(self) -> Sequence[str]:
+        return SUBMITTER_KEYS[: self.lanes]
+
     def _deploy(self) -> None:
         super()._deploy()
         if self.lanes > 1:
@@ -116,9 +126,10 @@ class ClusterNetwork(Network):
         return super()._own_settings(service) | self._database_settings(service)
 
     def _database_settings(self, service: str) -> dict[str, str]:
-        if service not in SERVICES:
+        if service == BRIDGE:
             return {}
-        prefix, pooled = service.upper(), self.patroni.pooled_url(service)
+        prefix = "INDEXER" if service == "indexer" else "RELAYER"
+        pooled = self.patroni.pooled_url(service)
         settings = {
             f"{prefix}_DATABASE_URL": pooled,
             f"{prefix}_DATABASE_DIRECT_URL": self.patroni.database_url(service),
@@ -163,5 +174,5 @@ class ClusterNetwork(Network):
         return Service(part, self.home / part, port, words, own)
 
     @property
-    def _shown_parts(self) -> Sequence[str]:
-        return [*super()._shown_parts, *self.backends]
+    def shown_parts(self) -> Sequence[str]:
+        return [*super().shown_parts, *self.backends]

@@ -86,6 +86,7 @@ def run_demo(home: Path, months: Sequence[int], profile: str = ONE) -> Findings:
         fresh=True,
         price=PRICE,
         settings={"RELAYER_MAX_READINGS": "4096", "RELAYER_MAX_AGE_S": "5"},
+        challenger=grown,
         progress=_say,
     )
     with network:

@@ -3,9 +3,7 @@
 import fcntl
 import json
 import os
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -14,11 +12,13 @@ from typing import IO, Self, TypeVar
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.aedes import MqttBroker, mqtt_broker
 from corechain.devnet.deploy import deploy_contracts, has_contracts
+from corechain.devnet.endpoints import ENDPOINTS_FILE, endpoints_of, write_endpoints
 from corechain.devnet.errors import ChainStateLost, DirectoryInUse
-from corechain.devnet.homes import open_lock
+from corechain.devnet.homes import FRAME_KEY_FILE, open_lock, wipe
 from corechain.devnet.kafka import KafkaServer
 from corechain.devnet.postgres import Databases, PostgresServer
 from corechain.devnet.programs import find_repository
+from corechain.devnet.promises import LocalChain
 from corechain.devnet.secret_files import ensure_key
 from corechain.devnet.servers import AnvilServer, Server, ValkeyServer
 from corechain.devnet.service import Service
@@ -26,14 +26,16 @@ from corechain.devnet.settings import (
     BRIDGE,
     BUSES,
     CHAIN_ID,
+    CHALLENGER,
     RELAYER_PROCESSES,
     SERVICES,
+    SUBMITTER_KEY,
     Endpoints,
     Ports,
     bridge_settings,
+    challenger_settings,
     extra_settings,
     indexer_settings,
-    operator_settings,
     part_settings,
     relayer_settings,
     require_service,
@@ -42,16 +44,6 @@ from corechain.devnet.settings import (
 
 S = TypeVar("S", bound=Server)
 HOME_VARIABLE = "CORECHAIN_HOME"
-ENDPOINTS_FILE = "endpoints.json"
-# What `fresh` removes: nothing but what a network writes, whatever folder somebody calls home.
-STATE = (
-    *("postgres", "valkey", "kafka", "mqtt", "anvil", "cluster"),
-    *(*SERVICES, BRIDGE, *RELAYER_PROCESSES),
-    *("gateway-1", "gateway-2", "api-1", "api-2", "mirror", "submitter-1", "aggregator-1"),
-    "data",
-)
-FRAME_KEY_FILE = "frame.key"
-FILES = (ENDPOINTS_FILE, FRAME_KEY_FILE, f"{CHAIN_ID}.json")
 NO_EXTRA: Mapping[str, str] = MappingProxyType({})
 
 
@@ -63,7 +55,8 @@ class Network:
     """Postgres, Valkey, anvil, the contracts, relayer and indexer. State under `home`. With `bus`
     "kafka" a Kafka broker besides, which is the relayer's bus; Valkey stays the indexer's cache.
     With `mqtt` an MQTT broker, from which the gateway takes reports too; with `bridge` a bridge for
-    stations that cannot sign, with its stations and keys under `home`.
+    stations that cannot sign, with its stations and keys under `home`; with `challenger` one, with
+    an account and a database of its own. The gateway signs receipts.
 
     with Network(home, ports=Ports.free(), settings={"RELAYER_MAX_READINGS": "256"}) as network:
         network.kill("relayer"); network.restart("relayer"); network.urls.indexer
@@ -89,6 +82,7 @@ class Network:
         bus: str = "valkey",
         mqtt: bool = False,
         bridge: bool = False,
+        challenger: bool = False,
         repository: Path | None = None,
         progress: Callable[[str], None] = lambda line: None,
     ) -> None:
@@ -103,7 +97,8 @@ class Network:
             service_of(name)
         for name in services:
             require_service(name)
-        self._names = (*services, BRIDGE) if bridge else tuple(services)
+        more = {BRIDGE: bridge, CHALLENGER: challenger}
+        self._names = (*services, *(name for name, wanted in more.items() if wanted))
         self._lock: IO[str] | None = None
         self._started: list[Server] = []
 
@@ -173,14 +168,18 @@ class Network:
         require_service(service)
         own = self._own_settings(service)
         extra = extra_settings(service, self._extra)
-        # A setting and its file at once are refused: who gives the value means that.
-        return {n: v for n, v in own.items() if n.removesuffix("_FILE") not in extra} | extra
+        # A setting and its file at once are refused: who gives either means that.
+        given = {*extra, *(f"{name}_FILE" for name in extra)}
+        return {n: v for n, v in own.items() if not {n, f"{n}_FILE"} & given} | extra
 
     def _own_settings(self, service: str) -> dict[str, str]:
         if service == BRIDGE:
             own = bridge_settings(self.urls, self.ports, self.manifest, self.stations)
             return own | self._mqtt_settings("BRIDGE")
         database = self.databases.database_url(service)
+        if service == CHALLENGER:
+            folder = self.home / CHALLENGER
+            return challenger_settings(self.urls, self.ports, self.manifest, folder, database)
         if service == "indexer":
             return indexer_settings(self.urls, self.ports, self.manifest, database, self.price)
         places = (self.manifest, self.data_dir, self.frame_key)
@@ -205,8 +204,9 @@ class Network:
             self._start_servers()
             ensure_key(self.frame_key)
             self._deploy()
+            self._prepare_chain()
             self._start_services()
-            self._write_endpoints()
+            write_endpoints(self.home, endpoints_of(self))
         except BaseException:
             self.stop()
             raise
@@ -243,6 +243,10 @@ class Network:
         """(name, URL, process id) of what runs, in order of start."""
         return [(one.name, one.url, one.pid) for one in self._started if one.running]
 
+    def servers(self) -> Sequence[Server]:
+        """All that was started, in order of start."""
+        return tuple(self._started)
+
     def server(self, name: str) -> Server:
         """One of the processes. Raises ValueError."""
         found = next((server for server in self._started if server.name == name), None)
@@ -264,13 +268,7 @@ class Network:
             raise DirectoryInUse(self.home, "a network") from None
         self._lock = lock
         if self.fresh:
-            self._wipe()
-
-    def _wipe(self) -> None:
-        for folder in STATE:
-            shutil.rmtree(self.home / folder, ignore_errors=True)
-        for file in FILES:
-            (self.home / file).unlink(missing_ok=True)
+            wipe(self.home)
 
     def _leave_home(self) -> None:
         (self.home / ENDPOINTS_FILE).unlink(missing_ok=True)
@@ -292,8 +290,13 @@ class Network:
 
     def _start_databases(self) -> None:
         self._start(self.postgres)
-        for name in SERVICES:
+        for name in self._with_database:
             self.databases.create_database(name)
+
+    @property
+    def _with_database(self) -> Sequence[str]:
+        """Both of the usual ones always: services may be run beside this network by hand."""
+        return (*SERVICES, CHALLENGER) if CHALLENGER in self._names else SERVICES
 
     def _start(self, server: Server) -> None:
         self._progress(f"starting {server.name}")
@@ -310,6 +313,22 @@ class Network:
         self._progress("deploying the contracts")
         repository = self._repository or find_repository()
         deploy_contracts(repository, self.anvil.url, self.manifest, self._progress)
+
+    def _prepare_chain(self) -> None:
+        """While no service runs: the submitter's nonces are its own again afterwards."""
+        chain = LocalChain(self.anvil.url, self.deployment)
+        if "relayer" in self._names:
+            signer = self.environment("relayer").get("RELAYER_RECEIPT_KEY")
+            if signer:  # who gives a file with another key names it himself
+                chain.name_signers(self._submitter_keys, signer)
+                chain.settle()
+        if CHALLENGER in self._names:
+            chain.fund_challenger()
+
+    @property
+    def _submitter_keys(self) -> Sequence[str]:
+        """By lane."""
+        return (SUBMITTER_KEY,)
 
     def _knows_all(self) -> bool:
         """An interrupted deployment leaves a manifest of less: the script goes on with it."""
@@ -336,6 +355,8 @@ class Network:
     def _processes(self, name: str) -> list[Service]:
         """The processes of a service, in order of start."""
         settings = self.environment(name)
+        if name == CHALLENGER:
+            settings = part_settings(settings, self.ports.challenger, len(RELAYER_PROCESSES))
         if name != "relayer" or self.one_process:
             return [self._process(name, [name, "run"], settings)]
         found = []
@@ -357,34 +378,9 @@ class Network:
         return self._named(Service(name, self.home / name, port, command, settings))
 
     @property
-    def _shown_parts(self) -> Sequence[str]:
+    def shown_parts(self) -> Sequence[str]:
         """Processes whose addresses are written down."""
-        return (*RELAYER_PROCESSES, BRIDGE)
-
-    def _write_endpoints(self) -> None:
-        """Lets `corechain status`, `verify`, `receipt` and `tx` find this network."""
-        parts = {name: url for name, url, _ in self.rows() if name in self._shown_parts}
-        document = {
-            **asdict(self.urls),
-            "deployment": str(self.manifest),
-            "pids": self.pids(),
-            "parts": parts,
-            "servers": {
-                one.name: {"kind": one.kind, "port": one.asked_port}
-                for one in self._started
-                if one.kind
-            },
-        }
-        # What `corechain tx …` needs and its siblings. No secret: the admin's is a public dev key.
-        document["operator"] = operator_settings(
-            self.urls, self.manifest, self.databases.database_url("relayer")
-        )
-        if BRIDGE in self._names:
-            # What `corechain bridge …` needs to speak of this bridge. No secret: a public dev key.
-            document[BRIDGE] = self.environment(BRIDGE)
-        part = self.home / f"{ENDPOINTS_FILE}.part"
-        part.write_text(json.dumps(document, indent=2) + "\n")
-        part.replace(self.home / ENDPOINTS_FILE)
+        return (*RELAYER_PROCESSES, BRIDGE, CHALLENGER)
 
     def __enter__(self) -> Self:
         return self.start()

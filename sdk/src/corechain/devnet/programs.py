@@ -31,6 +31,7 @@ SERVICE_MODULES = {
     "relayer": ("corechain_relayer", "in a checkout: pip install ./sdk ./relayer"),
     "indexer": ("corechain_indexer", "in a checkout: pip install ./sdk ./indexer"),
     "bridge": ("corechain_relayer", "in a checkout: pip install ./sdk ./relayer"),
+    "challenger": ("corechain_relayer", "in a checkout: pip install ./sdk ./relayer"),
 }
 
 

@@ -19,11 +19,14 @@ ADMIN_KEY, SUBMITTER_KEY, PROPOSER_KEY, PAYEE_KEY = DEV_KEYS
 # Accounts 5 and 6. Each role signs with a key of its own: a nonce has one owner.
 WATCHTOWER_KEY = "0x8b3a350cf5c34c9194ca85829a2df0ec3153be0318b5e2d3348e872092edffba"
 GUARD_KEY = "0x92db14e403b83dfe3df233f83dfa3a0d7096f21ca9b0d6d6b8d88b2b4ec1564e"
+# Accounts 8 and 9. The last one signs receipts alone: it sends nothing.
+CHALLENGER_KEY = "0xdbda1821b80551c9d65939329250298aa3472ba22feea921c0cf5d620ea67b97"
+RECEIPT_KEY = "0x2a871d0798f97d79848a013d4936a73bf4cc922c825d33c1cf7082dff6d409c6"
 CHAIN_ID = 31337
 BUSES = ("valkey", "kafka")
 SERVICES = ("relayer", "indexer")
-BRIDGE = "bridge"
-"""A service that is run only where it is asked for."""
+BRIDGE, CHALLENGER = "bridge", "challenger"
+"""Services that are run only where they are asked for."""
 # The relayer's processes, with their roles, in order of start. The guard before all others: it has
 # a deadline. The gateway last: what it takes in, the others are there to carry on. It has the
 # watchtower's route too, at the address that parties of channels know.
@@ -34,6 +37,10 @@ RELAYER_PROCESSES = {
     "gateway": ("gateway", "watchtower"),
 }
 OPS_PORT = "RELAYER_OPS_PORT"
+# Of each process: where it listens and keeps things is not what the relayer was given.
+OWN_PLACES = tuple(
+    f"RELAYER_{name}" for name in ("DATABASE_URL", "DATABASE_DIRECT_URL", "DATA_DIR", "HTTP_PORT")
+)
 YEAR_S = 366 * 86_400
 # The demo replays 2013.
 MAX_REPORT_AGE_S = 30 * YEAR_S
@@ -54,6 +61,7 @@ class Ports:
     kafka: int = 8792
     mqtt: int = 1883
     bridge: int = 8706
+    challenger: int = 8707
 
     @property
     def gateway(self) -> int:
@@ -101,10 +109,26 @@ def relayer_settings(
         "RELAYER_PROPOSER_KEY": PROPOSER_KEY,
         "RELAYER_WATCHTOWER_KEY": WATCHTOWER_KEY,
         "RELAYER_GUARD_KEY": GUARD_KEY,
+        "RELAYER_RECEIPT_KEY": RECEIPT_KEY,
         "RELAYER_MAX_AGE_S": "2",
         "RELAYER_MAX_REPORT_AGE_S": str(MAX_REPORT_AGE_S),
         "RELAYER_HTTP_HOST": "127.0.0.1",
         "RELAYER_HTTP_PORT": str(ports.relayer),
+    }
+
+
+def challenger_settings(
+    urls: Endpoints, ports: Ports, manifest: Path, folder: Path, database: str
+) -> dict[str, str]:
+    return {
+        "RELAYER_RPC_URL": urls.anvil,
+        "RELAYER_DEPLOYMENT": str(manifest),
+        "RELAYER_DATABASE_URL": database,
+        "RELAYER_DATA_DIR": str(folder),
+        "RELAYER_CHALLENGER_KEY": CHALLENGER_KEY,
+        "RELAYER_CHALLENGER_DATA_URLS": f"{urls.relayer}/v1/data/{{commitment}}",
+        "RELAYER_HTTP_HOST": "127.0.0.1",
+        "RELAYER_HTTP_PORT": str(ports.challenger),
     }
 
 
@@ -159,12 +183,12 @@ def bridge_settings(urls: Endpoints, ports: Ports, manifest: Path, folder: Path)
 
 
 class UnknownService(CoreChainError):
-    """None of `relayer`, `indexer` and `bridge`."""
+    """None of `relayer`, `indexer`, `bridge` and `challenger`."""
 
 
 def require_service(name: str) -> None:
     """Raises UnknownService."""
-    known = (*SERVICES, BRIDGE)
+    known = (*SERVICES, BRIDGE, CHALLENGER)
     if name not in known:
         raise UnknownService(f"no service is called {name!r}: there are {', '.join(known)}")
 
@@ -172,9 +196,15 @@ def require_service(name: str) -> None:
 def service_of(setting: str) -> str:
     """Which service an extra setting is for. Raises UnknownService."""
     name = setting.partition("_")[0].lower()
+    if name == CHALLENGER:
+        raise UnknownService(f"{setting}: the challenger's settings begin with RELAYER_")
     require_service(name)
     return name
 
 
 def extra_settings(service: str, extra: Mapping[str, str]) -> dict[str, str]:
+    """The challenger's are those of the relayer, whose prefix it has, without its places."""
+    if service == CHALLENGER:
+        given = extra_settings("relayer", extra)
+        return {n: v for n, v in given.items() if n.removesuffix("_FILE") not in OWN_PLACES}
     return {name: value for name, value in extra.items() if service_of(name) == service}
