@@ -163,7 +163,7 @@ AGGREGATOR = Row(
     ],
 )
 SUBMITTER = Row(
-    "4 Submitter and guard: to the chain",
+    "4 Submitter, guard and challenger: to the chain",
     [
         Panel(
             "Transactions in flight",
@@ -197,11 +197,22 @@ SUBMITTER = Row(
             [
                 ("min (corechain_guard_deadline_seconds{@})", "nearest demand"),
                 ("min (corechain_watchtower_deadline_seconds{@})", "nearest stale close"),
+                ("min (corechain_challenger_deadline_seconds{@})", "nearest fraud's window"),
             ],
             "+Inf where there is none.",
         ),
         gauges("Demands open", "none", "guard_demands_open", "guard_alerts", fold="max"),
-        gauges("Guard's balance", "none", "guard_balance_wei", fold="min", text="In wei."),
+        Panel(
+            "Balances",
+            "none",
+            [
+                ("min (corechain_guard_balance_wei{@})", "guard"),
+                ("min (corechain_challenger_balance_wei{@})", "challenger"),
+            ],
+            "In wei.",
+        ),
+        gauges("Challenger: not examined", "none", "challenger_unexamined", fold="min"),
+        by_label("Challenger: frauds found", "challenger_frauds_total", "fraud"),
     ],
 )
 MIRROR = Row(

@@ -30,7 +30,14 @@ from corechain.account import account_from_key
 from corechain.client import Client
 from corechain.deployment import load_deployment
 from corechain.devnet.deploy import deploy_contracts
-from corechain.devnet.settings import ADMIN_KEY, GUARD_KEY, SUBMITTER_KEY, WATCHTOWER_KEY
+from corechain.devnet.settings import (
+    ADMIN_KEY,
+    CHALLENGER_KEY,
+    GUARD_KEY,
+    RECEIPT_KEY,
+    SUBMITTER_KEY,
+    WATCHTOWER_KEY,
+)
 from corechain.devnet.weather import STATIONS, read_rows
 from corechain.protocol.errors import ProtocolError, TransportError
 from corechain.protocol.keys import Secp256k1Key
@@ -39,9 +46,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 DEPLOY = REPOSITORY / "deploy"
 STORES = ("postgres", "valkey", "anvil")
 # Those that others ask come first, as compose itself would start them.
-SERVICES = ("gateway", "aggregator", "submitter", "guard", "mirror", "api", "bridge")
-PROFILES = ("--profile", "chain", "--profile", "bridge")
-OPS_PORTS = {"mirror": 8712, "api": 8712, "bridge": 8716}
+SERVICES = ("gateway", "aggregator", "submitter", "guard", "mirror", "api", "bridge", "challenger")
+PROFILES = ("--profile", "chain", "--profile", "bridge", "--profile", "challenger")
+OPS_PORTS = {"mirror": 8712, "api": 8712, "bridge": 8716, "challenger": 8717}
 SETTLED_S = 180.0
 MEGABYTE = 1e6
 # Run in a container: what its first process is, and whether it could write to the root.
@@ -165,6 +172,8 @@ def network(tool: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Itera
         "SUBMITTER_KEY": SUBMITTER_KEY,
         "GUARD_KEY": GUARD_KEY,
         "WATCHTOWER_KEY": WATCHTOWER_KEY,
+        "RECEIPT_KEY": RECEIPT_KEY,
+        "CHALLENGER_KEY": CHALLENGER_KEY,
     }
     (folder / "env").write_text("".join(f"{name}={one}\n" for name, one in settings.items()))
     found = Compose(tool, folder / "env", f"corechain{os.getpid()}", address)

@@ -30,6 +30,7 @@ from support.manifests import OVERLAYS, REPOSITORY, Site
 from corechain.service.settings import load
 from corechain_indexer.settings import Settings as IndexerSettings
 from corechain_relayer.bridge.settings import Settings as BridgeSettings
+from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.settings import Settings as RelayerSettings
 
 DEPLOY = REPOSITORY / "deploy"
@@ -38,6 +39,7 @@ SETTINGS: dict[str, Any] = {
     "relayer": RelayerSettings,
     "indexer": IndexerSettings,
     "bridge": BridgeSettings,
+    "challenger": ChallengerSettings,
 }
 KEY = "ab" * 32
 FILLED = {
@@ -46,6 +48,7 @@ FILLED = {
     "SUBMITTER_KEY": KEY,
     "GUARD_KEY": KEY,
     "WATCHTOWER_KEY": KEY,
+    "RECEIPT_KEY": KEY,
     "MANIFEST": "../deployments/31337.json",
 }
 _VARIABLE = re.compile(r"\$\{(\w+)(?::([-?])([^}]*))?\}")
@@ -137,17 +140,19 @@ def test_each_service_gets_what_its_settings_take() -> None:
     for name, one in ours():
         distribution, command, *rest = one["command"]
         assert command == "run"
-        image = "relayer" if distribution == "bridge" else distribution
+        image = "indexer" if distribution == "indexer" else "relayer"
         assert one["image"] == f"localhost/corechain/{image}:latest"
         roles |= set(rest[1::2])
-        settings = load(SETTINGS[distribution], one["environment"])
+        # What only its profile asks for.
+        environment = {name: text or KEY for name, text in one["environment"].items()}
+        settings = load(SETTINGS[distribution], environment)
         assert settings.http_host == "0.0.0.0", name
         for port in one.get("ports", ()):
             assert port == f"127.0.0.1:{settings.http_port}:{settings.http_port}"
         # /metrics is at this port alone, and this one is published nowhere.
         assert settings.ops_port not in (None, settings.http_port), name
     assert roles == {
-        "gateway", "aggregator", "submitter", "guard", "watchtower", "mirror", "api"
+        "gateway", "mqtt", "aggregator", "submitter", "guard", "watchtower", "mirror", "api"
     }  # fmt: skip
 
 
@@ -161,6 +166,7 @@ def test_each_service_may_write_nothing_but_its_volumes() -> None:
     assert {name: volumes for name, volumes in mounts.items() if volumes} == {
         "aggregator": ["data:/data"],
         "bridge": ["bridge:/data"],
+        "challenger": ["challenger:/data"],
     }
 
 

@@ -90,7 +90,7 @@ def test_each_environment_is_what_the_settings_take(site: Site, tmp_path: Path) 
         environment = environment_of(site, one, tmp_path)
         environment.pop("FORWARDED_ALLOW_IPS", None)  # uvicorn's
         assert all(name.startswith(one.prefix) for name in environment), one.name
-        load(SETTINGS[one.prefix], environment)
+        load(SETTINGS[one.service], environment)
 
 
 def test_a_setting_that_does_not_exist_is_found(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_setting_that_does_not_exist_is_found(tmp_path: Path) -> None:
 def test_each_command_is_one_of_ours_with_roles_that_there_are(site: Site) -> None:
     for one in site.workloads():
         distribution, command, *rest = one.container["args"]
-        assert (distribution, command) == ("bridge", "run") or command in ("run", "migrate")
+        assert command == "run" or (distribution in ROLES and command == "migrate")
         for name in rest[1::2]:
             assert name in list(ROLES[distribution]), one.name
         assert set(rest[::2]) <= {"--role"}
@@ -131,7 +131,7 @@ def test_the_manifest_of_the_contracts_can_be_read(site: Site, tmp_path: Path) -
 
 def test_ports_are_those_that_the_settings_name(site: Site, tmp_path: Path) -> None:
     for one in site.workloads(*SERVING):
-        settings = load(SETTINGS[one.prefix], environment_of(site, one, tmp_path))
+        settings = load(SETTINGS[one.service], environment_of(site, one, tmp_path))
         assert one.ports["ops"] == (settings.ops_port or settings.http_port)
         assert one.ports.get("http", settings.http_port) == settings.http_port
         assert settings.http_host == "0.0.0.0"  # else nobody but the pod itself reaches it
@@ -172,7 +172,7 @@ def test_each_ingress_leads_to_a_port_that_its_policy_opens(site: Site) -> None:
 
 def test_metrics_are_at_a_port_that_monitoring_alone_reaches(site: Site, tmp_path: Path) -> None:
     for one in site.workloads(*SERVING):
-        settings = load(SETTINGS[one.prefix], environment_of(site, one, tmp_path))
+        settings = load(SETTINGS[one.service], environment_of(site, one, tmp_path))
         assert settings.ops_port not in (None, settings.http_port), one.name
         policies = [
             policy["metadata"]["name"]

@@ -6,14 +6,17 @@ from typing import Any
 
 from corechain_indexer.settings import Settings as IndexerSettings
 from corechain_relayer.bridge.settings import Settings as BridgeSettings
+from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.settings import Settings as RelayerSettings
 from support.manifests import Site, Workload
 
 SETTINGS: dict[str, Any] = {
-    "RELAYER_": RelayerSettings,
-    "INDEXER_": IndexerSettings,
-    "BRIDGE_": BridgeSettings,
+    "relayer": RelayerSettings,
+    "indexer": IndexerSettings,
+    "bridge": BridgeSettings,
+    "challenger": ChallengerSettings,
 }
+"""By the first word of the command."""
 KEY = "11" * 32
 # What the secrets may hold, by the setting that takes it.
 SECRETS = {

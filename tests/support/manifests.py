@@ -86,8 +86,14 @@ class Workload:
         return {port["name"]: port["containerPort"] for port in self.container["ports"]}
 
     @property
+    def service(self) -> str:
+        """The first word of its command: `corechain SERVICE …`."""
+        return str(self.container["args"][0])
+
+    @property
     def prefix(self) -> str:
-        return f"{str(self.container['args'][0]).upper()}_"
+        """Of its settings; the challenger's are those of the relayer, which it is a part of."""
+        return "RELAYER_" if self.service == "challenger" else f"{self.service.upper()}_"
 
 
 @dataclass(frozen=True, slots=True)
