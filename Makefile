@@ -19,6 +19,9 @@ NATIVE_SOURCES := $(wildcard native/*.py native/*.toml native/src/* native/corec
 TOOLS := node_modules/.tools
 FORGE := $(TOOLS)/forge
 SHIPPED := .corechain/shipped-contracts
+VERIFY := web/verify
+VERIFY_STAMP := $(VERIFY)/node_modules/.installed
+VERIFY_BUILT := $(VERIFY)/dist/.built
 # Ours only where the machine's Node would not do: tools/ensure_node.py.
 NODE_BIN := .corechain/node/bin
 # Bytecode is written whatever the environment says: half of a short process is compiling without it.
@@ -87,6 +90,20 @@ $(MOSQUITTO_STAMP): tools/ensure_mosquitto.py | $(PYTHON_STAMP)
 $(SHIPPED): foundry.toml $(shell find contracts -name '*.sol') | $(SOLC_STAMP)
 	@echo "· contracts"
 	@$(FORGE) build --skip 'tests/**' --build-info --force --quiet && mkdir -p $(@D) && touch $@
+
+# The package that a browser verifies with. Its tests in Python build it too: tests/web.
+$(VERIFY_STAMP): $(VERIFY)/package.json $(VERIFY)/package-lock.json $(NODE_STAMP)
+	@echo "· packages of $(VERIFY)"
+	@cd $(VERIFY) && PATH="$(abspath $(NODE_BIN)):$$PATH" npm ci --ignore-scripts --loglevel=error --no-progress --prefer-offline > /dev/null
+	@touch $@
+
+$(VERIFY_BUILT): $(VERIFY_STAMP) $(VERIFY)/tsconfig.json $(wildcard $(VERIFY)/src/*.ts)
+	@cd $(VERIFY) && rm -rf dist && PATH="$(abspath $(NODE_BIN)):$$PATH" npm run --silent build
+	@touch $@
+
+.PHONY: web-verify
+web-verify: setup $(VERIFY_BUILT) ## compile @corechain/verify and try it on the golden vectors
+	@cd $(VERIFY) && PATH="$(abspath $(NODE_BIN)):$$PATH" node --test test/
 
 native: $(NATIVE_STAMP) ## build corechain-native, the hot paths in C (needs cc; nothing needs it)
 

@@ -1,0 +1,102 @@
+/** Bytes and hex, without Buffer: browsers have none. All integers are big-endian. */
+
+import { InvalidValue } from "./errors.js";
+
+/** Hex digits behind 0x. */
+export type Hex = `0x${string}`;
+/** Bytes, or hex digits with or without 0x. */
+export type BytesLike = Uint8Array | string;
+
+const DIGITS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
+
+export function hex(bytes: Uint8Array): Hex {
+  let text = "0x";
+  for (const byte of bytes) text += DIGITS[byte];
+  return text as Hex;
+}
+
+/** Bytes of hex digits whose pattern was checked. */
+export function unhex(text: string): Uint8Array {
+  const start = text.startsWith("0x") ? 2 : 0;
+  const bytes = new Uint8Array((text.length - start) >> 1);
+  for (let i = 0; i < bytes.length; i++) {
+    bytes[i] = parseInt(text.slice(start + 2 * i, start + 2 * i + 2), 16);
+  }
+  return bytes;
+}
+
+/** Bytes of a size, from what a user has. Throws InvalidValue. */
+export function octets(parameter: string, value: BytesLike, size: number): Uint8Array {
+  const right = `takes ${size} bytes, or as many in hex`;
+  if (value instanceof Uint8Array) {
+    if (value.length !== size) throw new InvalidValue(parameter, hex(value), right);
+    return value;
+  }
+  if (typeof value !== "string" || !/^(0x)?([0-9a-fA-F]{2})*$/.test(value)) {
+    throw new InvalidValue(parameter, value, right);
+  }
+  const bytes = unhex(value);
+  if (bytes.length !== size) throw new InvalidValue(parameter, value, right);
+  return bytes;
+}
+
+export function concat(...parts: readonly Uint8Array[]): Uint8Array {
+  const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    whole.set(part, at);
+    at += part.length;
+  }
+  return whole;
+}
+
+/** Below zero, zero or above, as bytes are ordered. */
+export function compare(one: Uint8Array, two: Uint8Array): number {
+  const shared = Math.min(one.length, two.length);
+  for (let i = 0; i < shared; i++) {
+    const difference = one[i]! - two[i]!;
+    if (difference) return difference;
+  }
+  return one.length - two.length;
+}
+
+export function equal(one: Uint8Array, two: Uint8Array): boolean {
+  return one.length === two.length && compare(one, two) === 0;
+}
+
+export function isZero(bytes: Uint8Array): boolean {
+  return bytes.every((byte) => byte === 0);
+}
+
+/** An unsigned number in so many bytes. The caller has checked that it fits. */
+export function uint(value: number | bigint, size: number): Uint8Array {
+  const bytes = new Uint8Array(size);
+  let rest = BigInt(value);
+  for (let i = size - 1; i >= 0; i--) {
+    bytes[i] = Number(rest & 0xffn);
+    rest >>= 8n;
+  }
+  return bytes;
+}
+
+/** A signed number, two's complement. */
+export function int(value: number | bigint, size: number): Uint8Array {
+  return uint(BigInt.asUintN(8 * size, BigInt(value)), size);
+}
+
+export function readUint(bytes: Uint8Array, start = 0, end = bytes.length): bigint {
+  let value = 0n;
+  for (let i = start; i < end; i++) value = (value << 8n) | BigInt(bytes[i]!);
+  return value;
+}
+
+export function readInt(bytes: Uint8Array, start = 0, end = bytes.length): bigint {
+  return BigInt.asIntN(8 * (end - start), readUint(bytes, start, end));
+}
+
+/** Packed items of one size each. */
+export function cut(packed: Uint8Array, size: number): Uint8Array[] {
+  const parts: Uint8Array[] = [];
+  for (let at = 0; at < packed.length; at += size) parts.push(packed.subarray(at, at + size));
+  return parts;
+}
