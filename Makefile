@@ -28,7 +28,7 @@ NODE_BIN := .corechain/node/bin
 RUN := PYTHONDONTWRITEBYTECODE= PATH="$(abspath $(NODE_BIN)):$(abspath $(BIN)):$(abspath $(TOOLS)):$$PATH" SOLCX_BINARY_PATH="$(abspath .solcx)"
 # The same examples of hypothesis for the same code: tests/conftest.py.
 PYTEST := pytest --hypothesis-profile=ci
-UNITS := tests/protocol tests/native tests/service tests/sdk tests/chaos tests/relayer tests/indexer tests/scripts
+UNITS := tests/protocol tests/native tests/service tests/sdk tests/chaos tests/relayer tests/indexer tests/scripts tests/web
 NETWORKS := tests/e2e tests/nodes
 # In the order that tests/conftest.py has given them.
 SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
@@ -47,7 +47,7 @@ PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) $(KAFKA_STAMP) $(MOSQUITTO_STAMP) ## install everything into this folder
+setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) $(KAFKA_STAMP) $(MOSQUITTO_STAMP) $(VERIFY_BUILT) ## install everything into this folder
 
 .corechain/versions:
 	@command -v $(PYTHON) > /dev/null || { echo "CoreChain needs Python 3.11 or newer, and $(PYTHON) is not there: install it, or set PYTHON=/path/to/python3"; exit 1; }
@@ -102,8 +102,8 @@ $(VERIFY_BUILT): $(VERIFY_STAMP) $(VERIFY)/tsconfig.json $(wildcard $(VERIFY)/sr
 	@touch $@
 
 .PHONY: web-verify
-web-verify: setup $(VERIFY_BUILT) ## compile @corechain/verify and try it on the golden vectors
-	@cd $(VERIFY) && PATH="$(abspath $(NODE_BIN)):$$PATH" node --test test/
+web-verify: setup ## compile @corechain/verify and try it on the golden vectors
+	@cd $(VERIFY) && PATH="$(abspath $(NODE_BIN)):$$PATH" npm test --silent
 
 native: $(NATIVE_STAMP) ## build corechain-native, the hot paths in C (needs cc; nothing needs it)
 

@@ -9,10 +9,16 @@ FUNDING = re.compile(r'"url"|"https://github\.com/sponsors/')
 ADDRESS = re.compile(r"https?://|\"resolved\"|--index-url|--find-links")
 
 
+def _npm_locks() -> list[str]:
+    """Of the root, and of each package in web/."""
+    found = [*ROOT.glob("package-lock.json"), *ROOT.glob("web/*/package-lock.json")]
+    return [str(path.relative_to(ROOT)) for path in found]
+
+
 def main() -> int:
     found = [
         f"{name}:{number}: {line.strip()}"
-        for name in ("constraints.txt", "package-lock.json")
+        for name in ("constraints.txt", *_npm_locks())
         for number, line in enumerate((ROOT / name).read_text().splitlines(), 1)
         if ADDRESS.search(line) and not FUNDING.search(line)
     ]

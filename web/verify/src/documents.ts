@@ -95,7 +95,8 @@ const I64 = big(-(2n ** 63n), 2n ** 63n - 1n);
 const BATCH_ID = whole(1, 2 ** 48 - 1);
 // A hint where to look, of any size: what no chain has reached yet is beyond every head.
 const BLOCK = orNull((value: unknown, at: string) => Number(big(0n)(value, at)));
-const COUNT = whole(0, Number.MAX_SAFE_INTEGER);
+// Over many batches; what `number` would round is no count of any chain.
+const COUNT: Read<number> = (value, at) => Number(big(0n)(value, at));
 
 const header = object({
   batch_id: BATCH_ID,
