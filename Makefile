@@ -97,7 +97,15 @@ $(VERIFY_STAMP): $(VERIFY)/package.json $(VERIFY)/package-lock.json $(NODE_STAMP
 	@cd $(VERIFY) && PATH="$(abspath $(NODE_BIN)):$$PATH" npm ci --ignore-scripts --loglevel=error --no-progress --prefer-offline > /dev/null
 	@touch $@
 
-$(VERIFY_BUILT): $(VERIFY_STAMP) $(VERIFY)/tsconfig.json $(wildcard $(VERIFY)/src/*.ts)
+# Types of the query API, from the document that it serves: not kept, so that they cannot be old.
+$(VERIFY)/openapi.json: $(wildcard indexer/src/corechain_indexer/api/*.py) tools/api_document.py $(PYTHON_STAMP)
+	@$(BIN)/python tools/api_document.py && touch $@
+
+$(VERIFY)/src/api.ts: $(VERIFY)/openapi.json $(VERIFY_STAMP)
+	@cd $(VERIFY) && PATH="$(abspath $(NODE_BIN)):$$PATH" npm run --silent types > node_modules/.types.log 2>&1 || { cat node_modules/.types.log; exit 1; }
+	@touch $@
+
+$(VERIFY_BUILT): $(VERIFY)/src/api.ts $(VERIFY)/tsconfig.json $(wildcard $(VERIFY)/src/*.ts)
 	@cd $(VERIFY) && rm -rf dist && PATH="$(abspath $(NODE_BIN)):$$PATH" npm run --silent build
 	@touch $@
 

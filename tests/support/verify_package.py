@@ -5,18 +5,25 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from tools.api_document import PLACE, current
+
 from support.processes import PATIENCE_S
 
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = ROOT / "web" / "verify"
+PACKAGE = PLACE.parent
 BUILT = PACKAGE / "dist" / ".built"
+INSTALLED = PACKAGE / "node_modules"
+DEPENDENCIES = "@noble/curves", "@noble/hashes"
+TYPED_CLIENT = "openapi-fetch", "openapi-typescript-helpers"
 
 
 def built() -> Path:
-    """The package's folder, compiled from the sources as they are. `make setup` installs what the
-    compiler needs."""
-    with (PACKAGE / "node_modules" / ".lock").open("w") as lock:
+    """The package's folder, compiled from sources and API as they are. `make setup` installs what
+    the compiler needs."""
+    with (INSTALLED / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        if PLACE.read_text() != current():
+            PLACE.write_text(current())
+            run(["npm", "run", "--silent", "types"], PACKAGE)
         newest = max(path.stat().st_mtime for path in (PACKAGE / "src").iterdir())
         if not BUILT.exists() or BUILT.stat().st_mtime < newest:
             run(["npm", "run", "--silent", "build"], PACKAGE)
@@ -31,3 +38,26 @@ def run(command: list[str | Path], folder: Path, **options: Any) -> str:
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout
+
+
+def packed(folder: Path) -> list[Path]:
+    """The package and what it depends on, as they would be published."""
+    built()
+    pack = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", folder]
+    for place in (PACKAGE, *(INSTALLED / name for name in DEPENDENCIES)):
+        run([*pack, place], folder)
+    return sorted(folder.glob("*.tgz"))
+
+
+def installed_in(project: Path) -> None:
+    """Installs the packed package into a project, without any registry."""
+    archives = project.parent / "packed"
+    archives.mkdir()
+    run(["npm", "install", "--silent", "--offline", "--no-audit", *packed(archives)], project)
+
+
+def compile_app(project: Path) -> None:
+    """TypeScript's own compiler over a project that uses openapi-fetch besides."""
+    for name in TYPED_CLIENT:
+        (project / "node_modules" / name).symlink_to(INSTALLED / name)
+    run(["node", INSTALLED / "typescript" / "bin" / "tsc", "--project", "."], project)
