@@ -48,6 +48,14 @@ LANE = """
 48 somebody else has done it
 58 a commit whose answer is lost
 58 a write is lost before its commit
+63 the journal is lost
+63 the journal is lost with transactions on their way
 69 the clock jumps
+an operator cancels what is on its way
+an operator cancels what is not signed
+an operator pauses the queue
+an operator wants a transaction replaced
+a budget is used up
+a cancelled intent is done all the same
 """
 FAULTS = tuple(LANE.strip().splitlines())

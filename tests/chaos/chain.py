@@ -4,6 +4,7 @@ Empty blocks cost nothing: only what is in blocks, and where forks begin, is kep
 """
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from corechain_relayer.submitter.plan import Attempt, BlockId
@@ -92,6 +93,9 @@ class ModelChain:
     """What another sender has done, for good."""
     shift_s: int = 0
     """How wrong the blocks' timestamps are."""
+    refuses_doubles: bool = False
+    """As the real contract does. Off, so that a double is seen: nobody may send any, but who has
+    lost the journal."""
 
     def submit(self, tx: Attempt, payload: bytes) -> str:
         """What the node says: empty when it took it. Words of geth, Nitro and bor."""
@@ -124,16 +128,20 @@ class ModelChain:
         before = len(mined)
         while (found := self.pool.get(len(mined))) and found[0].fees.max_fee >= self.base_fee:
             del self.pool[len(mined)]
-            mined.append(self._included(*found, head))
+            mined.append(self._included(*found, head, mined))
         self.now = Fork(head + blocks - 1, self.now.forks, tuple(mined))
         self.final = max(self.final, self.now.head - self.profile.confirmations)
         return len(mined) - before
 
-    def _included(self, tx: Attempt, payload: bytes, block: int) -> Mined:
-        """The model's contract refuses no doubles, as the real one does: we must not send any."""
+    def _included(self, tx: Attempt, payload: bytes, block: int, earlier: Sequence[Mined]) -> Mined:
         asks = payload not in (b"", FOREIGN)
         refused = asks and (self.paused or payload in self.elsewhere)
+        refused |= asks and self.refuses_doubles and self._is_done(payload, earlier)
         return Mined(tx, payload, not refused, block)
+
+    @staticmethod
+    def _is_done(payload: bytes, earlier: Sequence[Mined]) -> bool:
+        return any(entry.payload == payload and entry.good for entry in earlier)
 
     def done_elsewhere(self, payload: bytes) -> None:
         """By another sender, in a block that stays."""

@@ -36,4 +36,9 @@ WEIGHTED = {
     "restarts_with_other_fees": 2,
     "clock_jumps": 2,
     "stops_well": 2,
+    "operator_bumps": 3,
+    "operator_cancels": 6,
+    "operator_pauses": 3,
+    "budget_changes": 3,
+    "journal_is_lost": 1,
 }

@@ -11,6 +11,7 @@ from typing import Any
 from chaos.chain import FOREIGN, PROFILES, ModelChain
 from chaos.chances import NODE_FAULTS, WEIGHTED
 from chaos.node import Faults, Known, ModelNode, ModelSigner, Rules
+from chaos.operators import WISH_ROUNDS, Operators
 from chaos.store import ModelJournal, Tables
 from chaos.world import Counted, Died, Violation, World
 from corechain.service.errors import NodeRefused, NodeUnavailable, StoreUnavailable
@@ -36,7 +37,7 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("a model made the process wait")
 
 
-class LaneStory:
+class LaneStory(Operators):
     """One seed's run."""
 
     def __init__(self, world: World) -> None:
@@ -55,7 +56,9 @@ class LaneStory:
         self.foreign = 0
         self.by_others: set[bytes] = set()
         self.meddled = False
+        self.lost_journal = False
         self.down = False
+        self.node.is_paused = lambda: self.tables.pause is not None
         self.submitter = self.start()
 
     # ------------------------------------------------------------------ the process
@@ -280,6 +283,7 @@ class LaneStory:
         """After each turn."""
         if self.world.said["fee_capped"] and not self.world.reached[CAPPED]:
             self.world.fault(CAPPED)
+        self.note_budget()
         self._check_order()
 
     def _check_order(self) -> None:
@@ -304,14 +308,22 @@ class LaneStory:
         self.known.invalid.clear()
         chain.base_fee, self.node.faults = 100, Faults()
         self.rules.cap = self.node.max_fee = CAP
-        self.policy = self.submitter.policy = replace(self.policy, max_fee=CAP)
+        self.tables.pause = self.tables.budget = None
+        self.policy = self.submitter.policy = replace(self.policy, max_fee=CAP, budget=None)
         world.note("heal")
-        for _ in range(HEAL_ROUNDS):
+        if world.rng.random() < 0.3:
+            self.operator_bumps()
+        wished = self.open_wishes()
+        for number in range(HEAL_ROUNDS):
             if self._all_final():
                 return
             world.now += 6
             self._release()
             self.work()
+            if wished and number < WISH_ROUNDS:
+                continue
+            if number == WISH_ROUNDS:
+                self.check_wishes(wished)
             self.mine(1)
             if not chain.pool:
                 self.mine(chain.profile.confirmations // 2)
@@ -322,7 +334,8 @@ class LaneStory:
         return [r for r in self.tables.rows.values() if r.intent.key.startswith("batch:")]
 
     def _ended(self, row: Any) -> bool:
-        return row.intent.state is State.FINAL
+        state = row.intent.state
+        return state is State.FINAL or (row.cancelled and state is State.VOID)
 
     def _all_final(self) -> bool:
         return all(map(self._ended, self._ours()))
@@ -348,7 +361,9 @@ class LaneStory:
         for row in self._ours():
             times = sum(1 for e in mined if e.payload == row.intent.calldata and e.good)
             times += row.intent.calldata in chain.elsewhere
-            if times != 1:
+            if row.cancelled:
+                self.check_cancelled(row, times)
+            elif times != 1:
                 raise Violation("I3", f"{row.intent.key} is done {times} times")
         pending = [r.intent for r in self.tables.rows.values() if r.intent.state is State.PENDING]
         gaps = [i for i in pending if i.nonce is not None and i.nonce > len(mined)]

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.run import simulate
+from corechain_relayer.submitter import outgoing as outgoing_module
 from corechain_relayer.submitter import plan as plan_module
+from corechain_relayer.submitter import service as service_module
+from corechain_relayer.submitter.budget import Purse
 from corechain_relayer.submitter.look import Watch
 from corechain_relayer.submitter.outgoing import Outgoing
 from corechain_relayer.submitter.service import Submitter
@@ -64,6 +67,7 @@ CAPPED = """    if lowest.max_fee > cap:
         return None
     max_fee = min(cap, max(lowest.max_fee, suggested.max_fee))"""
 PACED = "newest.hash in urgent or age(newest.signed_at, now) >= policy.bump_after_s"
+WISHED = "memory.urgent | {wished for i in look.intents if (wished := i.wished) is not None}"
 plan = plan_module
 MUTANTS = (
     Mutant(
@@ -160,6 +164,16 @@ MUTANTS = (
         "self.metrics.transactions_unconfirmed.inc()",
         "pass",
     ),
+    Mutant("ignores operators' wishes", service_module, "decide", WISHED, "memory.urgent"),
+    Mutant("sends in a paused queue", service_module, "decide", "if look.is_paused:", "if False:"),
+    Mutant(
+        "signs for what is cancelled",
+        outgoing_module,
+        "_payload",
+        "if intent.cancel is None:",
+        "if True:",
+    ),
+    Mutant("spends more than the budget", Purse, "pays", "if more > self.left:", "if False:"),
 )
 
 

@@ -1,10 +1,10 @@
 """What the submitter asks of a node, answered by models that lag, lie, refuse and time out."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from chaos.chain import FOREIGN, Fork, ModelChain
-from chaos.world import Violation, World
+from chaos.world import MOST_GAS, Violation, World
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.rpc import Block
 from corechain_relayer.submitter.node import Node, NodeLook
@@ -12,6 +12,7 @@ from corechain_relayer.submitter.plan import Attempt, BlockId, Fees, Intent, Rec
 from corechain_relayer.submitter.signer import Signer
 
 SENDER = b"\xaa" * 20
+SPENT_GAS = 21_000
 
 
 @dataclass(slots=True)
@@ -45,8 +46,8 @@ class ModelNode(Node):
         super().__init__(self, chain.profile.confirmations, max_fee, chain.profile.min_tip)  # type: ignore[arg-type]
         self.world, self.chain, self.known = world, chain, known
         self.faults = Faults()
-        self.highest = 0
-        """Of the heads that were shown."""
+        self.is_paused: Callable[[], bool] = lambda: False
+        """Whether an operator wants nothing sent, as of the beginning of the round."""
 
     # ------------------------------------------------------------------ whom we reach
 
@@ -121,7 +122,12 @@ class ModelNode(Node):
                 self.world.fault("35 a receipt is null though it is mined")
                 continue
             found[entry.tx.hash] = Receipt(
-                entry.tx.hash, entry.block, fork.hash(entry.block), entry.good, 21_000
+                entry.tx.hash,
+                entry.block,
+                fork.hash(entry.block),
+                entry.good,
+                SPENT_GAS,
+                SPENT_GAS * entry.tx.fees.max_fee,
             )
         return found
 
@@ -154,7 +160,7 @@ class ModelNode(Node):
         if intent.calldata and self._reverts(fork, intent):
             self.world.fault("24 an estimate reverts")
             return NodeRefused("eth_estimateGas", 3, "execution reverted")
-        return 60_000
+        return MOST_GAS
 
     def _reverts(self, fork: Fork, intent: Intent) -> bool:
         if self.chain.paused or intent.calldata in self.chain.elsewhere:
@@ -185,6 +191,8 @@ class ModelNode(Node):
 
     def _take(self, raw: bytes) -> NodeRefused | None:
         attempt, payload = self.known.check_journalled(raw)
+        if payload and self.is_paused():
+            raise Violation("wishes", f"nonce {attempt.nonce} is sent in a paused queue")
         said, faults = "", self.faults
         if attempt.hash in self.known.invalid:
             said = self.known.invalid[attempt.hash]
@@ -216,6 +224,10 @@ class Known:
         self.sends: dict[bytes, list[float]] = {}
         self.invalid: dict[bytes, str] = {}
         self.underpriced: set[bytes] = set()
+
+    def forget(self) -> None:
+        """The journal is lost: its nonces may be used again."""
+        self.by_nonce = {}
 
     def check_journalled(self, raw: bytes) -> tuple[Attempt, bytes]:
         attempt, payload = self.signed[raw]
@@ -283,7 +295,7 @@ class ModelSigner(Signer):
 
 @dataclass(slots=True)
 class Rules:
-    """I6, I7 and I16, of what is signed."""
+    """I6, I7, I16 and wishes, of what is signed."""
 
     cap: int
     bump_after_s: float
@@ -291,13 +303,19 @@ class Rules:
     def check(self, world: World, known: Known, intent: Intent, nonce: int, fees: Fees) -> None:
         if fees.max_fee > self.cap or fees.priority_fee > fees.max_fee:
             raise Violation("I7", f"fees {fees} above the cap {self.cap}")
+        if intent.cancel is not None and intent.calldata:
+            raise Violation("wishes", f"{intent.key} is to be cancelled, and signed for")
         if not intent.attempts:
             return
         newest = intent.attempts[-1]
         if nonce != newest.nonce:
             raise Violation("I6", f"{intent.key} holds nonce {newest.nonce}, signed for {nonce}")
         waited = abs(world.time() - newest.signed_at)
-        if waited < self.bump_after_s and newest.hash not in known.underpriced:
+        if (
+            intent.wished is None
+            and waited < self.bump_after_s
+            and newest.hash not in known.underpriced
+        ):
             raise Violation("I16", f"{intent.key} is replaced after {waited} s, for nothing")
         for new, old in (
             (fees.max_fee, newest.fees.max_fee),

@@ -17,9 +17,9 @@ from pathlib import Path
 from chaos import lane
 from chaos.catalogue import FAULTS
 from chaos.world import Violation, World, virtual
-from corechain_relayer.submitter import held, look, outgoing, service
+from corechain_relayer.submitter import budget, held, look, outgoing, service
 
-MODULES = (held, look, outgoing, service)
+MODULES = (budget, held, look, outgoing, service)
 SEEDS = Path(__file__).with_name("seeds.txt")
 LEAST = 100
 """Times that each fault of the catalogue has to bite in a whole run."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from chaos.chain import ModelChain
 from chaos.node import Known
-from chaos.world import Violation, World
+from chaos.world import MOST_GAS, Violation, World
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.submitter.journal import IntentJournal, Standing
@@ -27,6 +27,8 @@ class Row:
     confirmed: BlockId | None = None
     transaction: bytes = b""
     why: str = ""
+    cancelled: bool = False
+    """An operator wanted it cancelled: it may end as void."""
 
 
 @dataclass(slots=True)
@@ -38,6 +40,15 @@ class Tables:
     refused: set[bytes] = field(default_factory=set)
     in_flight: int = 1 << 30
     costs: dict[bytes, int] = field(default_factory=dict)
+    pause: str | None = None
+    wishes: int = 0
+    """Made of what was pending then."""
+    budget: int | None = None
+    """Of a day, which is longer than any story."""
+
+    def forget(self) -> None:
+        """A journal that is lost; settings and operators' orders are elsewhere."""
+        self.rows, self.by_key, self.refused, self.costs = {}, {}, set(), {}
 
     def insert(self, key: str, calldata: bytes, target: bytes = b"") -> int:
         if key in self.by_key:
@@ -161,7 +172,9 @@ class ModelJournal(IntentJournal):
         self._fence("read")
         rows = self.tables.rows.values()
         halted = [row for row in rows if row.intent.halt is not None]
-        return Standing([LaneHalted(r.intent.key, r.why, str(r.intent.halt)) for r in halted])
+        halts = [LaneHalted(r.intent.key, r.why, str(r.intent.halt)) for r in halted]
+        # Any value will do that changes with a wish.
+        return Standing(halts, self.tables.pause, self.tables.wishes)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------ writes
 
@@ -177,15 +190,18 @@ class ModelJournal(IntentJournal):
         row = self.tables.rows[intent.id]
         if row.intent.state in OPEN:
             row.old += row.intent.attempts
-            self._set(intent.id, state=State.VOID, nonce=None, attempts=(), spent=None, halt=None)
+            changes = {"nonce": None, "attempts": (), "spent": None, "halt": None, "cancel": None}
+            self._set(intent.id, state=State.VOID, **changes)
 
     async def record(self, signed: Sequence[tuple[Intent, Attempt]], sender: bytes) -> None:
         again = any(intent.attempts for intent, _ in signed)
         with self._write("record a replacement" if again else "record"):
             before = self._pending()
+            stake = self._at_stake()
             self._record([(intent.id, attempt) for intent, attempt in signed])
             if self._pending() > max(before, self.tables.in_flight):
                 raise Violation("I16", f"{self._pending()} intents are in flight")
+            self._check_budget(stake)
 
     async def record_new(self, intent: Intent, sender: bytes, attempt: Attempt) -> None:
         with self._write("record"):
@@ -193,6 +209,19 @@ class ModelJournal(IntentJournal):
             if self.tables.rows[number].intent.state is State.VOID:
                 self._set(number, state=State.QUEUED)
             self._record([(number, attempt)])
+
+    def _at_stake(self) -> int:
+        """Wei that all that is signed and in no block can cost."""
+        rows = self.tables.rows.values()
+        pending = (row.intent for row in rows if row.intent.state is State.PENDING)
+        return sum(MOST_GAS * max(a.fees.max_fee for a in i.attempts) for i in pending)
+
+    def _check_budget(self, before: int) -> None:
+        """I7, of what was signed just now. `before`: what was at stake then."""
+        budget, stake = self.tables.budget, self._at_stake()
+        known = sum(self.tables.costs.values())
+        if budget is not None and stake > before and known + stake > budget:
+            raise Violation("I7", f"{known} spent, {stake} at stake: the budget is {budget}")
 
     def _pending(self) -> int:
         """Of an ordered queue: what fills a gap is needed whatever the window holds."""
@@ -233,7 +262,8 @@ class ModelJournal(IntentJournal):
     async def mark_spent(self, intent: Intent, block: BlockId) -> None:
         with self._write("mark_spent"):
             self._if_pending(intent, spent=block)
-        self.world.owed["nonces_spent"] += 1
+        if intent.cancel is None:  # else an operator wanted it spent
+            self.world.owed["nonces_spent"] += 1
 
     def _if_pending(self, intent: Intent, **changes: object) -> None:
         if self.tables.rows[intent.id].intent.state is State.PENDING:
@@ -250,7 +280,8 @@ class ModelJournal(IntentJournal):
         row.old += row.intent.attempts
         done = row.intent.failures + failures
         changes = {"nonce": None, "attempts": (), "spent": None, "failures": done}
-        self._set(intent.id, state=State.QUEUED, **changes)
+        state = State.QUEUED if row.intent.cancel is None else State.VOID
+        self._set(intent.id, state=state, cancel=None, **changes)
 
     async def unbind(self, intent: Intent, why: LaneHalted) -> None:
         with self._write("unbind"):
@@ -279,7 +310,8 @@ class ModelJournal(IntentJournal):
             for number, row in self.tables.rows.items():
                 if row.intent.state is State.CONFIRMED and row.confirmed in blocks:
                     bound = row.intent.nonce is not None
-                    self._set(number, state=State.PENDING if bound else State.QUEUED)
+                    unbound = State.QUEUED if row.intent.cancel is None else State.VOID
+                    self._set(number, state=State.PENDING if bound else unbound)
                     row.confirmed = None
                     taken.append(row.intent.key)
         self.world.owed["transactions_unconfirmed"] += len(taken)

@@ -15,6 +15,9 @@ from typing import Any
 from corechain.service.errors import StoreUnavailable
 from corechain.service.tracing import NO_TRACES
 
+MOST_GAS = 60_000
+"""What a transaction of the models may use."""
+
 
 class Died(BaseException):
     """The process ends here. Nothing of ours may catch it."""
@@ -176,11 +179,12 @@ class Logged:
 
 @contextmanager
 def virtual(world: World, modules: tuple[ModuleType, ...]) -> Iterator[None]:
-    """The clock and the loggers of some modules are the world's."""
+    """The clock and the loggers of some modules are the world's; so are the bytes of transactions,
+    which say nothing of their gas."""
     kept: list[tuple[ModuleType, str, Any]] = []
     logged = Logged(world)
     for module in modules:
-        for name, twin in (("time", world), ("log", logged)):
+        for name, twin in (("time", world), ("log", logged), ("gas_limit", lambda raw: MOST_GAS)):
             if hasattr(module, name):
                 kept.append((module, name, getattr(module, name)))
                 setattr(module, name, twin)
