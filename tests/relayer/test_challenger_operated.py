@@ -3,6 +3,7 @@
 given a challenger's process, and its journal
   its transactions are shown and steered at the port of operations, and not at the other one
   what an operator has to know of its queues is in the warnings of `/ready`
+  its gas has an end at the budget of a day, and that is a warning too
   who cancels there is told that it comes again; a queue that nobody looks after names the command
 """
 
@@ -17,10 +18,12 @@ from corechain.service.database import connect
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.challenger.process import ChallengerProcess
 from corechain_relayer.challenger.settings import ChallengerSettings
+from corechain_relayer.submitter.held import Waits
 from relayer.challenging import CHALLENGER_KEY
 from relayer.support import SUBMITTER_KEY
 
 TOKEN = "a token of sixteen or more"
+BUDGET = 10**16
 BEARER = {"authorization": f"Bearer {TOKEN}"}
 INTENTS = """
     insert into intent (queue, key, target, calldata, state)
@@ -45,6 +48,7 @@ async def process(database: str, anvil: str, tmp_path: Path) -> AsyncIterator[Ch
         guardian_key=SUBMITTER_KEY,
         ops_token=TOKEN,
         ops_port=8711,
+        challenger_budget_a_day=BUDGET,
     )
     made = ChallengerProcess(settings, Deployment(31337, {"DeviceRegistry": registry}))
     await made.prepare()
@@ -89,3 +93,10 @@ async def test_a_token_without_a_port_of_operations_is_refused(process: Challeng
     process.settings = process.settings.model_copy(update={"ops_port": None})
     with pytest.raises(InvalidSetting, match="RELAYER_OPS_PORT is not"):
         process.apps()
+
+
+async def test_challenges_and_vetoes_end_at_the_budget_of_a_day(process: ChallengerProcess) -> None:
+    assert process.role().policy().budget == BUDGET
+    budget = "the budget of 24 hours is used up: nothing more is signed for now"
+    process.alerts.sending(Waits(budget))
+    assert any(budget in warning for warning in process.alerts.sentences())

@@ -67,11 +67,16 @@ WRONG = {
     ),
     "a port that is none": (
         {"RELAYER_RPC_URL": "http://node:99999"},
-        "RELAYER_RPC_URL: is a URL without a host, or with a port that is none",
+        "RELAYER_RPC_URL: has a URL without a host, or with a port that is none",
     ),
-    "two nodes": (
-        {"RELAYER_RPC_URL": "http://a,http://b"},
-        "RELAYER_RPC_URL: names more than one URL",
+    "a node twice": (
+        {"RELAYER_RPC_URL": "http://a,http://a"},
+        "RELAYER_RPC_URL: names a URL twice",
+    ),
+    "nodes where they were": (
+        {"RELAYER_MORE_RPC_URLS": "http://b"},
+        "RELAYER_MORE_RPC_URLS was removed: name all nodes in RELAYER_RPC_URL, comma separated, "
+        "for every role",
     ),
     "two databases": (
         {"RELAYER_DATABASE_URL": "postgresql://a/b,postgresql://c/b"},

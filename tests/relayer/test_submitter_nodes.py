@@ -33,7 +33,7 @@ from corechain_relayer.submitter.node import TIP, Node
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import CommittedBatches
 from corechain_relayer.submitter.several import ask_each, middle, taken_by_any
-from corechain_relayer.wiring import nodes_for
+from corechain_relayer.wiring import rpc_of
 from relayer.lane import POLICY, RANGE, Lane
 from relayer.test_settings import GOOD
 from relayer.test_submitter_chains import settings as settings
@@ -188,26 +188,25 @@ def test_of_what_nodes_name_the_middle_one_counts(named: list[str], counts: str)
     assert middle([*([name] for name in named), [refusal("no")]], 0) == counts
     no = refusal("no")
     assert middle([[no], [no]], 0) is no
+    # One that names an amount for what the others say would revert makes nobody pay for it.
+    assert middle([[no], ["0x9"], [no]], 0) is no
 
 
-@pytest.fixture
-def more_nodes(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_several_nodes_are_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in GOOD.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setenv("RELAYER_MORE_RPC_URLS", "http://127.0.0.1:2,http://127.0.0.1:3")
-    return
-
-
-async def test_more_nodes_are_a_setting(more_nodes: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    rpc = Rpc("http://127.0.0.1:1", 1.0)
-    nodes = nodes_for(rpc, load_settings(), Metrics())
+    one, *others = (f"http://127.0.0.1:{port}" for port in (1, 2, 3))
+    monkeypatch.setenv("RELAYER_RPC_URL", ",".join([one, *others]))
+    nodes = rpc_of(load_settings(), 31337, Metrics())
     assert isinstance(nodes, Quorum)
     assert (len(nodes.members), nodes.quorum) == (3, 2)
+    assert {member.chain_id for member in nodes.members} == {31337}
     monkeypatch.setenv("RELAYER_RPC_QUORUM", "4")
     with pytest.raises(InvalidSetting, match="RPC_QUORUM"):
         load_settings()
-    monkeypatch.delenv("RELAYER_MORE_RPC_URLS")
+    monkeypatch.setenv("RELAYER_RPC_URL", one)
     monkeypatch.delenv("RELAYER_RPC_QUORUM")
-    assert nodes_for(rpc, load_settings(), Metrics()) is rpc
+    alone = rpc_of(load_settings(), 31337, Metrics())
+    assert isinstance(alone, Rpc)
     await nodes.close()
-    await rpc.close()
+    await alone.close()

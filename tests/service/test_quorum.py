@@ -30,7 +30,8 @@ from corechain.service import quorum as quorums
 from corechain.service.chain_reader import ChainReader
 from corechain.service.errors import NodesDisagree, QuorumLost
 from corechain.service.known_chain import Behind, Extended, MemoryChain, RolledBack, UpToDate
-from corechain.service.quorum import Quorum, node_at
+from corechain.service.nodes import node_at
+from corechain.service.quorum import Quorum
 from corechain.service.rpc import Log, Rpc
 from corechain.service.words import parse_log
 

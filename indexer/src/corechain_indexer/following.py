@@ -20,6 +20,7 @@ from corechain.service.bell import Bell
 from corechain.service.chain_reader import ChainReader
 from corechain.service.command import collect_seldom
 from corechain.service.database import check_at_start, migrate, writer
+from corechain.service.nodes import measured
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, sessions, side_by_side, stop_all
@@ -74,7 +75,9 @@ class Follower:
 
     def __post_init__(self) -> None:
         self.supervised.changed = shown_in(self.metrics.loop_state)
-        self.rpc = node_of(self.settings, self._left_out)
+        self.rpc = node_of(self.settings, self._left_out, self.deployment.chain_id)
+        shown = self.metrics
+        measured(self.rpc, shown.rpc_in_use, shown.rpc_heads, shown.rpc_lost)
         self.reader = self._reader()
         self.shards = shards_of(self.settings)
         self.pool = routed(pool_of(self.settings), self.shards)

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from corechain.service.node_settings import NodeSettings
 from corechain.service.settings import (
     PORT_MEANING,
     AlertSettings,
@@ -13,7 +14,6 @@ from corechain.service.settings import (
     DatabaseUrl,
     HttpSettings,
     NodeUrl,
-    NodeUrls,
     PrivateKey,
     SocketUrls,
     TraceSettings,
@@ -44,14 +44,11 @@ def _check_url(template: str) -> None:
         raise ValueError("a template is a URL without a host")
 
 
-class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
+class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings, NodeSettings):
     """Settings of mirror and query API. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
 
-    rpc_url: NodeUrls = Field(
-        description="JSON-RPC URLs of the chain's nodes, comma separated; one is enough"
-    )
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
     database_url: DatabaseUrl = Field(description="Postgres with the mirrored chain")
     database_direct_url: DatabaseUrl | None = Field(
@@ -103,23 +100,8 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
         description="most blocks in one eth_getLogs call; fewer where logs are dense, or refused",
     )
     poll_s: float = Field(0.5, ge=0.02, le=60, description="pause between two looks at the chain")
-    rpc_timeout_s: float = Field(
-        10.0, gt=0, le=120, description="time in which the node has to answer"
-    )
-    rpc_quorum: int | None = Field(
-        None,
-        ge=1,
-        le=16,
-        description="how many nodes must say the same before it is believed; else a majority",
-    )
     ws_url: SocketUrls | None = Field(
         None, description="where nodes push new heads, comma separated; else at RPC_URL"
-    )
-    rpc_max_lag_blocks: int = Field(
-        32,
-        ge=1,
-        le=100_000,
-        description="a node this far from the agreed head for 30 s is left out; of several nodes",
     )
     fetch_timeout_s: float = Field(
         60.0,
@@ -316,14 +298,6 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
             raise ValueError("needs ARCHIVE_DIR, a folder where old readings go")
         return value
 
-    @field_validator("rpc_quorum")
-    @classmethod
-    def _enough_nodes(cls, value: int | None, info: ValidationInfo) -> int | None:
-        nodes = urls_in(info.data.get("rpc_url", SecretStr("")))
-        if value is not None and value > len(nodes) > 0:
-            raise ValueError("is more than RPC_URL has nodes")
-        return value
-
     @field_validator("shard_urls")
     @classmethod
     def _shards(cls, value: SecretStr | None) -> SecretStr | None:
@@ -346,19 +320,9 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings):
         return [] if self.shard_urls is None else self.shard_urls.get_secret_value().split()
 
     @property
-    def node_urls(self) -> list[str]:
-        """The nodes, in order."""
-        return urls_in(self.rpc_url)
-
-    @property
     def head_urls(self) -> list[str]:
         """Where new heads are listened for."""
         return self.node_urls if self.ws_url is None else urls_in(self.ws_url)
-
-    @property
-    def quorum(self) -> int:
-        """How many of them must agree."""
-        return self.rpc_quorum or len(self.node_urls) // 2 + 1
 
     @field_validator("cors_origins")
     @classmethod

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from corechain.service.errors import WrongNode
-from corechain.service.quorum import node_at
+from corechain.service.nodes import node_at
 from corechain.service.rpc import Questions
 from corechain_indexer.settings import Settings
 
@@ -16,7 +16,9 @@ async def check_chain(rpc: Questions, expected: int) -> None:
 
 
 def node_of(
-    settings: Settings, left_out: Callable[[int, str], None] = lambda number, reason: None
+    settings: Settings,
+    left_out: Callable[[int, str], None] = lambda number, reason: None,
+    chain_id: int | None = None,
 ) -> Questions:
     """The node of the settings, or several of which a quorum must agree."""
     return node_at(
@@ -25,4 +27,5 @@ def node_of(
         settings.rpc_timeout_s,
         settings.rpc_max_lag_blocks,
         left_out,
+        chain_id,
     )

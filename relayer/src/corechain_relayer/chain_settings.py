@@ -3,11 +3,11 @@
 `on_chain` fills in what nobody set.
 """
 
-from typing import Literal, Self, TypeVar
+from typing import Literal, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from corechain.service.settings import NodeUrls, ServiceSettings, urls_in
+from corechain.service.settings import ServiceSettings
 from corechain_relayer.submitter.chains import RULES, ChainName, ChainRules, chain_name
 
 MAX_WEI = 10**30
@@ -32,37 +32,27 @@ class ChainSettings(ServiceSettings):
         "included; at the limit nothing more is signed. By default there is no limit",
     )
     guard_budget_a_day: int | None = Field(
-        None, ge=1, le=MAX_WEI, description="the same for a guard's answers and challenges"
+        None, ge=1, le=MAX_WEI, description="the same for a guard's answers"
     )
     watchtower_budget_a_day: int | None = Field(
         None, ge=1, le=MAX_WEI, description="the same for a watchtower's answers"
     )
-
-    more_rpc_urls: NodeUrls | None = Field(
-        None,
-        description="more nodes of the chain, comma separated, for submitters: they believe what "
-        "enough of all say, leave out one that lies or lags, and send to each",
-    )
-    rpc_quorum: int | None = Field(
+    challenger_budget_a_day: int | None = Field(
         None,
         ge=1,
-        le=16,
-        description="how many nodes must say the same before a submitter believes it, with "
-        "MORE_RPC_URLS; else a majority",
-    )
-    rpc_max_lag_blocks: int = Field(
-        32,
-        ge=1,
-        le=100_000,
-        description="blocks that a node may be away from the agreed head before it is left out",
+        le=MAX_WEI,
+        description="the same for a challenger's challenges and demands, without what those stake "
+        "in CORE; vetoes of reward roots have one of the same size",
     )
 
-    @model_validator(mode="after")
-    def _enough_nodes(self) -> Self:
-        nodes = 1 + (0 if self.more_rpc_urls is None else len(urls_in(self.more_rpc_urls)))
-        if self.rpc_quorum is not None and self.rpc_quorum > nodes:
-            raise ValueError("RPC_QUORUM is more than RPC_URL and MORE_RPC_URLS have nodes")
-        return self
+    rpc_few_after_s: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description="when fewer nodes than must agree have answered for so long, guard, "
+        "watchtower and challenger go by those who do; a fourth of the shortest window at most; 0: "
+        "they wait",
+    )
 
     @property
     def rules(self) -> ChainRules:

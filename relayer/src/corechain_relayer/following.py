@@ -17,7 +17,7 @@ from corechain.service.chain_reader import ChainReader
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
 from corechain.service.known_chain import Behind, Extended, MemoryChain, RolledBack
 from corechain.service.reconcile import ChainReplaced
-from corechain.service.rpc import Block, Log, Rpc
+from corechain.service.rpc import Block, Log, Questions
 from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -91,7 +91,7 @@ class Fold(Generic[V]):
 class Follower(Generic[V]):
     """Polls the chain; `view` is always a whole state as of one block."""
 
-    rpc: Rpc
+    rpc: Questions
     contract: DeployedContract
     new_view: Callable[[], V]
     poll_s: float

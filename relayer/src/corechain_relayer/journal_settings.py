@@ -5,7 +5,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from corechain.service.settings import DatabaseUrl, NodeUrl, PrivateKey, ServiceSettings
+from corechain.service.node_settings import NodeSettings
+from corechain.service.settings import DatabaseUrl, PrivateKey, ServiceSettings
 from corechain_relayer.local import PREFIX
 
 
@@ -37,13 +38,9 @@ class StoredSettings(JournalSettings):
     data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
 
 
-class OperatorSettings(JournalSettings):
+class OperatorSettings(JournalSettings, NodeSettings):
     """All that `corechain tx` and `rotate-key` need: journal, node, and the admin's key if any."""
 
-    rpc_url: NodeUrl = Field(description="JSON-RPC URL of the chain's node")
-    rpc_timeout_s: float = Field(
-        10.0, gt=0, le=120, description="time in which the node has to answer"
-    )
     admin_key: PrivateKey | None = Field(
         None, description="private key of the contracts' admin; needed by `rotate-key` alone"
     )

@@ -131,6 +131,11 @@ class Metrics:
             "node",
             "reason",
         )
+        self.rpc_in_use = gauge("rpc_in_use", "1 while one of several nodes is in use", "node")
+        self.rpc_heads = gauge("rpc_head_block", "Newest block of one of several nodes", "node")
+        self.rpc_lost = gauge(
+            "rpc_quorum_lost_seconds", "Time since fewer nodes answer than must agree; 0: enough do"
+        )
         self.transactions_bumped = counter("transactions_bumped_total", "Replaced at a higher fee")
         self.transactions_unconfirmed = counter(
             "transactions_unconfirmed_total", "Confirmations undone by a reorg"

@@ -15,8 +15,9 @@ from corechain.protocol.errors import TransportError
 from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Probe
+from corechain.service.nodes import in_time
 from corechain.service.ops import shown_in, times_in
-from corechain.service.rpc import Questions, Rpc
+from corechain.service.rpc import Questions
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loop, Loops, Reporter, sessions
 from corechain.service.tracing import Traces
@@ -64,9 +65,9 @@ from corechain_relayer.watchtower.service import QUEUE, Watchtower
 from corechain_relayer.wiring import (
     check_chain,
     node_of,
-    nodes_for,
     policy_of,
     pool_of,
+    rpc_of,
 )
 
 if TYPE_CHECKING:
@@ -90,9 +91,10 @@ class Relayer:
     deployment: Deployment
     metrics: Metrics = field(default_factory=Metrics)
     supervised: Loops = field(default_factory=Loops)
-    rpc: Rpc = field(init=False)
-    nodes: Questions = field(init=False)
-    """What the submitter asks and sends to: that node, or several."""
+    rpc: Questions = field(init=False)
+    """The node of all roles, or several that must agree."""
+    hurried: Questions = field(init=False)
+    """The same for who has a deadline."""
     bus: Bus = field(init=False)
     watch: BusWatch = field(init=False)
     pool: "Database" = field(init=False)
@@ -115,8 +117,8 @@ class Relayer:
     def __post_init__(self) -> None:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
-        self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
-        self.nodes = nodes_for(self.rpc, settings, self.metrics)
+        self.rpc = rpc_of(settings, self.deployment.chain_id, self.metrics)
+        self.hurried = in_time(self.rpc, settings.rpc_few_after_s)
         self.bus = open_bus(settings, self.metrics)
         self.pool = pool_of(settings)
         self.watch = BusWatch(
@@ -217,8 +219,6 @@ class Relayer:
     async def close(self) -> None:
         self.gateway_workers.close()
         await self.rpc.close()
-        if self.nodes is not self.rpc:
-            await self.nodes.close()
         await self.bus.close()
         await self.pool.close()
         self.threads.close()
@@ -258,7 +258,7 @@ class Relayer:
             *told,
             *self.registry.warnings(),
             *self.upkeep.warnings(),
-            *self.nodes.warnings(),
+            *self.hurried.warnings(),
         ]
 
     # --------------------------------------------------------------- aggregator
@@ -290,10 +290,11 @@ class Relayer:
         entitled: Entitled = always,
     ) -> None:
         """One session of a submitter: the only one that signs with this key."""
-        await self._check_node()
+        rpc = self.hurried if queue == QUEUE else self.rpc
+        await check_chain(rpc, self.deployment.chain_id)
         async with writer(self.settings.session_url, signer.lock) as connection:
             journal = IntentJournal(connection, queue)
-            node, report = node_of(self.nodes, self.settings), Reporter(self.supervised, loop)
+            node, report = node_of(rpc, self.settings), Reporter(self.supervised, loop)
             asks = (entitled, report)
             submitter = Submitter(journal, node, signer, settled, policy(), self.metrics, *asks)
             work = self.disputes if queue == QUEUE else self.work
@@ -302,12 +303,12 @@ class Relayer:
     def commits(self, lane: int) -> CommitSearch:
         """What the chain has of a lane."""
         settings, store = self.settings, CommitStore(self.pool, lane)
-        node = node_of(self.nodes, settings)
+        node = node_of(self.rpc, settings)
         return CommitSearch(node, self.deployment, store, settings.log_range_blocks)
 
     def lane_submitter(self) -> Loop:
         signer, lane = self.account(SUBMITTER), self.settings.lane
-        node = node_of(self.nodes, self.settings)
+        node = node_of(self.rpc, self.settings)
         key = LaneKey(node, self.deployment, lane, signer.address)
         parts = (lane_queue(lane), signer, CommittedBatches(self.commits(lane)))
         policy = partial(policy_of, self.settings, self.settings.lane_budget_a_day)
@@ -330,7 +331,14 @@ class Relayer:
     def watchtower(self) -> "tuple[list[Loop], list[Route]]":
         """The watchtower's loops and its routes."""
         signer = self.account(WATCHTOWER)
-        shared = (self.settings, self.deployment, self.rpc, self.pool, self.metrics, self.disputes)
+        shared = (
+            self.settings,
+            self.deployment,
+            self.hurried,
+            self.pool,
+            self.metrics,
+            self.disputes,
+        )
         role = WatchtowerRole(*shared, signer)
         self.tower = tower = role.tower
         self.transactions.add(QUEUE, signer.address, lambda: tower.pace)
@@ -345,7 +353,8 @@ class Relayer:
 
     def guard(self) -> list[Loop]:
         signer = self.account(GUARD)
-        shared = (self.settings, self.deployment, self.rpc, self.pool, self.registry, self.metrics)
+        asked = (self.hurried, self.pool, self.registry, self.metrics)
+        shared = (self.settings, self.deployment, *asked)
         settings, place = self.settings, self.frame_place(self.settings.place)
         bus = partial(open_bus, settings, self.metrics)
         demanded = DemandedReports(self.pool)

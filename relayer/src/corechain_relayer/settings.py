@@ -97,6 +97,7 @@ class Settings(
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)
     REMOVED: ClassVar = {
+        "more_rpc_urls": "name all nodes in RELAYER_RPC_URL, comma separated, for every role",
         "trust_bus": "set RELAYER_FRAME_KEY, and the signatures of a frame are verified once",
     }
 

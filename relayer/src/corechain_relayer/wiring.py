@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 from corechain.service.database import create_pool
 from corechain.service.errors import WrongNode
-from corechain.service.quorum import Quorum
-from corechain.service.rpc import Questions, Rpc
-from corechain.service.settings import urls_in
+from corechain.service.nodes import measured, node_at
+from corechain.service.rpc import Questions
+from corechain_relayer.journal_settings import OperatorSettings
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
@@ -28,18 +28,21 @@ def pool_of(settings: Settings) -> "Database":
     return create_pool(settings.database_url.get_secret_value(), pooled=pooled)
 
 
-def nodes_for(rpc: Rpc, settings: Settings, metrics: Metrics) -> Questions:
-    """The node of all roles, or with it those that a submitter asks and sends to besides."""
-    if settings.more_rpc_urls is None:
-        return rpc
-    urls = [settings.rpc_url.get_secret_value(), *urls_in(settings.more_rpc_urls)]
+def rpc_of(
+    settings: OperatorSettings, chain_id: int | None, metrics: Metrics | None = None
+) -> Questions:
+    """The node of the settings, or several of which a quorum must agree."""
 
     def noticed(number: int, reason: str) -> None:
-        metrics.rpc_quarantined.labels(str(number), reason).inc()
+        if metrics is not None:
+            metrics.rpc_quarantined.labels(str(number), reason).inc()
 
-    quorum = settings.rpc_quorum or len(urls) // 2 + 1
     lag = settings.rpc_max_lag_blocks
-    return Quorum(urls, quorum, settings.rpc_timeout_s, lag, noticed)
+    how = settings.quorum, settings.rpc_timeout_s, lag, noticed, chain_id
+    rpc = node_at(settings.node_urls, *how)
+    if metrics is not None:
+        measured(rpc, metrics.rpc_in_use, metrics.rpc_heads, metrics.rpc_lost)
+    return rpc
 
 
 def node_of(rpc: Questions, settings: Settings) -> Node:
@@ -70,7 +73,7 @@ def answers_policy(settings: Settings, pace: Pace, budget: int | None) -> Policy
     return pace.policy(calm, settings.urgent_max_fee_per_gas)
 
 
-async def check_chain(rpc: Rpc, chain_id: int) -> None:
+async def check_chain(rpc: Questions, chain_id: int) -> None:
     """Raises WrongNode."""
     found = await rpc.chain_id()
     if found != chain_id:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from corechain.deployment import Deployment
 from corechain.protocol.batch import RING_SIZE
 from corechain.service.errors import NodeUnavailable
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_relayer.calldata import selector
 from corechain_relayer.settings import Settings
 
@@ -72,21 +72,21 @@ def pace_of(chain: ChainPace, in_flight: int) -> Pace:
     return Pace(min(MOST_READINGS, 1 << min(levels, 32)), age_s)
 
 
-async def chain_pace(rpc: Rpc, deployment: Deployment) -> ChainPace:
+async def chain_pace(rpc: Questions, deployment: Deployment) -> ChainPace:
     """Raises NodeUnavailable, NodeRefused."""
     contract = deployment.address("DataBatches")
     windows = [await _seconds(rpc, contract, call) for call in (CHALLENGE_WINDOW, ANSWER_WINDOW)]
     return ChainPace(await _block_time_s(rpc), *windows)
 
 
-async def _seconds(rpc: Rpc, contract: bytes, call: bytes) -> int:
+async def _seconds(rpc: Questions, contract: bytes, call: bytes) -> int:
     word = await rpc.eth_call(contract, call)
     if len(word) != 32 or not any(word):
         raise NodeUnavailable(f"0x{word.hex()} is no number of seconds")
     return int.from_bytes(word, "big")
 
 
-async def _block_time_s(rpc: Rpc) -> float:
+async def _block_time_s(rpc: Questions) -> float:
     """0 for a chain that has only begun."""
     head = await rpc.head()
     first = await rpc.block(max(0, head.number - BLOCKS))
@@ -95,7 +95,7 @@ async def _block_time_s(rpc: Rpc) -> float:
     return max(0, head.timestamp - first.timestamp) / (head.number - first.number)
 
 
-async def pace_for(settings: Settings, rpc: Rpc, deployment: Deployment) -> Pace:
+async def pace_for(settings: Settings, rpc: Questions, deployment: Deployment) -> Pace:
     """What the settings say, and what the chain allows where they say nothing. Raises
     NodeUnavailable, NodeRefused where the chain is asked."""
     readings, age_s = settings.max_readings, settings.max_age_s

@@ -16,7 +16,7 @@ from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.logs import commitments_of, decode_log, topic_of
 from corechain.protocol.rebuilding import rebuild_columns
 from corechain.protocol.sealing import SealedBatch
-from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
+from corechain.service.rpc import Questions, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.aggregator.orphans import Unknown
 from corechain_relayer.calldata import commit_call
@@ -45,7 +45,7 @@ class Committed:
 
 
 async def committed_batches(
-    rpc: Rpc, deployment: Deployment, first: int, last: int, step: int
+    rpc: Questions, deployment: Deployment, first: int, last: int, step: int
 ) -> dict[int, Committed]:
     """Batch id → commitment of all lanes, from the events in the blocks first to last."""
     topics = [[to_hex(topic_of(kind)) for kind in (BatchCommitted, BatchesCommitted)]]

@@ -14,7 +14,7 @@ from corechain.protocol.hashing import Digest26, keccak
 from corechain.protocol.inquiry import Wanted, subject_of
 from corechain.protocol.suspects import Accusation, Standing
 from corechain.service.errors import NodeRefused, NodeUnavailable
-from corechain.service.rpc import Call, Rpc, to_hex
+from corechain.service.rpc import Call, Questions, to_hex
 from corechain_relayer.calldata import selector
 
 PLACE = "(uint48,uint32,bytes26[])"
@@ -143,7 +143,7 @@ class Terms:
 class DisputesCalls:
     """DataBatches as the challenger sees it. Raises NodeUnavailable, NodeRefused."""
 
-    rpc: Rpc
+    rpc: Questions
     deployment: Deployment
     sender: bytes
 

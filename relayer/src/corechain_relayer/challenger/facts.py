@@ -10,7 +10,7 @@ from corechain.protocol.findings import device_of, is_canonical
 from corechain.protocol.keys import DeviceIdentity
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.suspects import DeviceFacts, Listing, Slot
-from corechain.service.rpc import Call, Rpc, to_hex
+from corechain.service.rpc import Call, Questions, to_hex
 from corechain_relayer.calldata import selector
 from corechain_relayer.challenger.calls import words_of
 from corechain_relayer.registry.view import RegistryView
@@ -23,7 +23,7 @@ class Facts:
     """Asks the contract, whose word counts, and remembers what can change no more: a slot's date
     and key type. Raises NodeUnavailable, NodeRefused."""
 
-    rpc: Rpc
+    rpc: Questions
     deployment: Deployment
     _slots: dict[DeviceId, Slot] = field(default_factory=dict)
     _enrolled: dict[bytes, int] = field(default_factory=dict)

@@ -21,8 +21,9 @@ from corechain.service.http_server import (
     ops_listener,
     until_stopped,
 )
+from corechain.service.nodes import in_time
 from corechain.service.ops import Ops, shown_in
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions, Rpc
 from corechain.service.supervision import Loop, Loops, sessions
 from corechain_relayer.accounts import CHALLENGER, GUARDIAN, account_of, required_account
 from corechain_relayer.chain_settings import on_chain
@@ -41,7 +42,7 @@ from corechain_relayer.transactions.http import admin_routes
 from corechain_relayer.transactions.rules import watch_sessions
 from corechain_relayer.transactions.view import View
 from corechain_relayer.transactions.watch import Limits, TransactionWatch
-from corechain_relayer.wiring import check_chain, pool_of
+from corechain_relayer.wiring import check_chain, pool_of, rpc_of
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
@@ -60,7 +61,9 @@ class ChallengerProcess:
     metrics: Metrics = field(default_factory=Metrics)
     supervised: Loops = field(default_factory=Loops)
     migrated: asyncio.Event = field(default_factory=asyncio.Event)
-    rpc: Rpc = field(init=False)
+    rpc: Questions = field(init=False)
+    hurried: Questions = field(init=False)
+    """The same for who has a deadline; vetoes wait for enough nodes, they stop what is right."""
     private: Rpc | None = field(init=False)
     pool: "Database" = field(init=False)
     registry: RegistryFollower = field(init=False)
@@ -70,7 +73,8 @@ class ChallengerProcess:
     def __post_init__(self) -> None:
         settings, deployment = self.settings, self.deployment
         self.supervised.changed = shown_in(self.metrics.loop_state)
-        self.rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+        self.rpc = rpc_of(settings, deployment.chain_id, self.metrics)
+        self.hurried = in_time(self.rpc, settings.rpc_few_after_s)
         private = settings.challenger_rpc_url
         self.private = (
             Rpc(private.get_secret_value(), settings.rpc_timeout_s) if private is not None else None
@@ -79,7 +83,7 @@ class ChallengerProcess:
         watched = (self.pool, self.rpc, Limits.of(settings), self.metrics)
         self.transactions = TransactionWatch(*watched)
         self.registry = RegistryFollower(
-            self.rpc,
+            self.hurried,
             deployment.contracts["DeviceRegistry"],
             RegistryView,
             settings.poll_s,
@@ -118,7 +122,8 @@ class ChallengerProcess:
         of_chain = self.deployment.chain_id, self.metrics
         signer = required_account(self.settings, CHALLENGER, *of_chain)
         guardian = account_of(self.settings, GUARDIAN, *of_chain)
-        parts = (self.settings, self.deployment, self.rpc, self.private, self.pool)
+        asked = (self.rpc, self.hurried, self.private)
+        parts = (self.settings, self.deployment, *asked, self.pool)
         return ChallengerRole(*parts, self.registry, self.metrics, self.alerts, signer, guardian)
 
     def loops(self) -> list[Loop]:
@@ -161,7 +166,7 @@ class ChallengerProcess:
 
     def _warnings(self) -> list[str]:
         told = [*self.alerts.sentences(), *self.transactions.warnings()]
-        return [*told, *self.registry.warnings()]
+        return [*told, *self.registry.warnings(), *self.hurried.warnings()]
 
     async def close(self) -> None:
         await self.rpc.close()

@@ -11,7 +11,7 @@ from corechain.service.alerting.sender import KEPT_S
 from corechain.service.alerting.sessions import AlertSessions, Counts
 from corechain.service.database import writer
 from corechain.service.files.fetch import FileSources
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions, Rpc
 from corechain_relayer.challenger.alerts import NO_FUNDS, ChallengerAlerts, ChallengerRules
 from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.examining import Examiner
@@ -60,7 +60,9 @@ class ChallengerRole:
 
     settings: ChallengerSettings
     deployment: Deployment
-    rpc: Rpc
+    strict: Questions
+    """For vetoes: enough nodes must agree."""
+    rpc: Questions
     private: Rpc | None
     pool: "Database"
     registry: RegistryFollower
@@ -149,14 +151,14 @@ class ChallengerRole:
 
     async def watch_roots(self) -> None:
         """One session of what vetoes wrong reward roots."""
-        await check_chain(self.rpc, self.deployment.chain_id)
+        await check_chain(self.strict, self.deployment.chain_id)
         guardian = self.guardian
         assert guardian is not None
-        calls = DisputesCalls(self.rpc, self.deployment, guardian.address)
+        calls = DisputesCalls(self.strict, self.deployment, guardian.address)
         sources, folder = self._sources(), self.settings.data_dir / ARCHIVE
         folder.mkdir(parents=True, exist_ok=True)
         store = ChallengerStore(self.pool, VETOES)
-        shared = (self.rpc, self.deployment, self.settings.log_range_blocks, sources, folder)
+        shared = (self.strict, self.deployment, self.settings.log_range_blocks, sources, folder)
         try:
             watch = RootWatch(*shared, calls, store, self.alerts, self.veto_work)
             await watch.watch_forever(max(self.settings.poll_s, ROOTS_EVERY_S))
@@ -165,12 +167,12 @@ class ChallengerRole:
 
     async def send_vetoes(self) -> None:
         """One session of the submitter that signs with the guardian's key."""
-        await check_chain(self.rpc, self.deployment.chain_id)
+        await check_chain(self.strict, self.deployment.chain_id)
         guardian, settings = self.guardian, self.settings
         assert guardian is not None
-        calls = DisputesCalls(self.rpc, self.deployment, guardian.address)
+        calls = DisputesCalls(self.strict, self.deployment, guardian.address)
         async with writer(settings.session_url, guardian.lock) as held:
-            journal, node = IntentJournal(held, VETOES), node_of(self.rpc, settings)
+            journal, node = IntentJournal(held, VETOES), node_of(self.strict, settings)
             settled, asks = one_by_one(StillTaken(calls)), (always, self.alerts.sending)
             submitter = Submitter(
                 journal, node, guardian, settled, self.policy(), self.metrics, *asks
@@ -181,7 +183,7 @@ class ChallengerRole:
         """Nothing waits for anything else; the nearest window sets the pace of all."""
         settings = self.settings
         pace = self.challenger.pace if self.challenger else Pace()
-        calm = replace(policy_of(settings), ordered=False)
+        calm = replace(policy_of(settings, settings.challenger_budget_a_day), ordered=False)
         return pace.policy(calm, settings.urgent_max_fee_per_gas)
 
     async def watch_funds(self) -> None:

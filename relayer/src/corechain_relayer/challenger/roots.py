@@ -13,7 +13,7 @@ from corechain.protocol.events import RootProposed
 from corechain.service.errors import FileWithheld
 from corechain.service.files.download import Unfit
 from corechain.service.files.fetch import FileSources
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.aggregator.position import Committed
 from corechain_relayer.calldata import selector
@@ -38,7 +38,7 @@ class RootWatch:
     """Level-triggered: each round asks for the root in its window. Never vetoes what it cannot
     recompute: a missing file is an alert, and no reason to stop rewards."""
 
-    rpc: Rpc
+    rpc: Questions
     deployment: Deployment
     range_blocks: int
     sources: FileSources

@@ -12,6 +12,7 @@ from corechain.protocol.batch import lane_of
 from corechain.protocol.hashing import keccak
 from corechain.protocol.inquiry import Inquiry, Wanted
 from corechain.protocol.suspects import Standing
+from corechain.service.nodes import is_by_few
 from corechain.service.rpc import Block, Log
 from corechain_relayer.challenger.alerts import (
     FRAUD,
@@ -318,6 +319,12 @@ class Challenger:
     async def _affords(self, sent: dict[str, Sent]) -> bool:
         """Whether another fee is within the stake and there; sees to the allowance. An answered
         demand's fee is gone: it counts until the window of its batch is over."""
+        if is_by_few(self.calls.rpc):
+            # A challenge costs gas at most, which the contract judges; a fee is lost for good.
+            text = "fewer nodes answer than must agree: nothing that costs a fee is demanded"
+            self.alerts.say(NO_FUNDS, "nodes", text)
+            return False
+        self.alerts.end(NO_FUNDS, "nodes")
         under_way = self._staked(sent)
         fee, token = self.terms.fee, self.terms.token
         if (under_way + 1) * fee > self.limits.stake:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from corechain.deployment import Deployment
 from corechain.service.errors import NodeRefused, NodeUnavailable
-from corechain.service.rpc import BATCH_CALLS, Block, Call, Rpc, to_hex
+from corechain.service.rpc import BATCH_CALLS, Block, Call, Questions, to_hex
 from corechain.service.words import octets, quantity
 from corechain_relayer.calldata import selector
 from corechain_relayer.submitter.views import views_at_head
@@ -46,7 +46,7 @@ def refusal(error: NodeRefused) -> str | None:
         return None
 
 
-async def first_block_since(rpc: Rpc, timestamp: int, head: Block, lowest: int) -> int:
+async def first_block_since(rpc: Questions, timestamp: int, head: Block, lowest: int) -> int:
     """A block before which all are older than this timestamp, by bisection. A block that the node
     does not show (forgotten, or not seen yet) makes it an earlier one than it could be."""
     low, high = lowest, max(lowest, head.number)
@@ -98,7 +98,7 @@ def parts_of(calls: Sequence[bytes]) -> list[Sequence[bytes]]:
 class DisputesContract:
     """DataBatches as the guard sees it. Raises NodeUnavailable, NodeRefused."""
 
-    rpc: Rpc
+    rpc: Questions
     deployment: Deployment
     sender: bytes
 

@@ -9,7 +9,7 @@ from typing import Any
 from corechain.deployment import Deployment
 from corechain.protocol.errors import TransportError
 from corechain.service.errors import NodeUnavailable
-from corechain.service.rpc import Block, Rpc
+from corechain.service.rpc import Block
 from corechain_relayer.accounts import GUARD, account_of
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.guard.alerts import Alerts
@@ -23,7 +23,7 @@ from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.settings import Settings
-from corechain_relayer.wiring import check_chain, pool_of
+from corechain_relayer.wiring import check_chain, pool_of, rpc_of
 
 NOBODY = bytes(19) + b"\1"
 """Who asks the contract whether it would take an answer, where no key is set: anyone may."""
@@ -98,7 +98,7 @@ async def open_demands(settings: Settings, deployment: Deployment) -> list[Stand
     Raises NodeUnavailable, NodeRefused, WrongNode.
     """
     settings = on_chain(settings, deployment.chain_id)
-    rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+    rpc = rpc_of(settings, deployment.chain_id)
     pool, metrics = pool_of(settings), Metrics()
     account = account_of(settings, GUARD, deployment.chain_id, metrics)
     sender = account.address if account else NOBODY

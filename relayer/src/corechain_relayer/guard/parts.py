@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.chain import DisputesContract, first_block_since
 from corechain_relayer.guard.demands import DemandsView
@@ -33,7 +33,7 @@ class Parts:
 
     settings: Settings
     deployment: Deployment
-    rpc: Rpc
+    rpc: Questions
     pool: "Database"
     registry: RegistryFollower
     metrics: Metrics

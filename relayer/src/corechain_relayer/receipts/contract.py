@@ -7,7 +7,7 @@ from typing import Any
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import address_word, uint_word
 from corechain.service.errors import NodeRefused, NodeUnavailable
-from corechain.service.rpc import Call, Rpc, to_hex
+from corechain.service.rpc import Call, Questions, to_hex
 from corechain.service.words import octets
 from corechain_relayer.calldata import selector
 from corechain_relayer.receipts.standing import Standing
@@ -22,7 +22,7 @@ BOND_WORDS = 6
 class ReceiptContract:
     """Raises NodeUnavailable, NodeRefused."""
 
-    rpc: Rpc
+    rpc: Questions
     deployment: Deployment
     signer: bytes
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
 from corechain.protocol.keys import Secp256k1Key
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain.service.workers import Workers
 from corechain_relayer.bus.base import Bus
 from corechain_relayer.metrics import Metrics
@@ -35,7 +35,7 @@ class ReceiptParts:
 
 
 def receipt_parts(
-    settings: Settings, deployment: Deployment, rpc: Rpc, pool: "Database", bus: Bus
+    settings: Settings, deployment: Deployment, rpc: Questions, pool: "Database", bus: Bus
 ) -> ReceiptParts | None:
     """None where the settings name no key."""
     if settings.receipt_key is None:

@@ -13,7 +13,7 @@ from corechain.protocol.hashing import Digest26
 from corechain.protocol.logs import decode_log, topic_of
 from corechain.service.database import migrate, writer
 from corechain.service.errors import NodeBehind, NodeRefused
-from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
+from corechain.service.rpc import Questions, logs_in_ranges, to_hex
 from corechain_relayer.calldata import PROPOSE
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.journal.sql import migrations
@@ -27,7 +27,7 @@ from corechain_relayer.submitter.plan import Intent, Receipt
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import one_by_one
 from corechain_relayer.submitter.signer import Account
-from corechain_relayer.wiring import check_chain, node_of, policy_of
+from corechain_relayer.wiring import check_chain, node_of, policy_of, rpc_of
 
 log = structlog.get_logger(__name__)
 
@@ -126,7 +126,7 @@ class Proposer:
 
     settings: Settings
     deployment: Deployment
-    rpc: Rpc
+    rpc: Questions
     signer: Account
     journal: IntentJournal
     submitter: Submitter
@@ -181,7 +181,7 @@ async def propose_rewards(
 ) -> Proposed:
     """Opens what a proposal needs, runs it, closes everything."""
     settings = on_chain(settings, deployment.chain_id)
-    rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+    rpc = rpc_of(settings, deployment.chain_id)
     node = node_of(rpc, settings)
     settled = one_by_one(ProposedRoots(node, deployment, settings.log_range_blocks))
     try:

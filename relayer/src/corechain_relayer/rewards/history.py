@@ -8,7 +8,7 @@ from corechain.protocol.events import Event, RootProposed, RootVetoed
 from corechain.protocol.logs import topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import Owner
-from corechain.service.rpc import Rpc, logs_in_ranges, to_hex
+from corechain.service.rpc import Questions, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.position import Committed, committed_batches
 from corechain_relayer.following import events_of
 from corechain_relayer.registry.view import RegistryView
@@ -29,7 +29,7 @@ def standing(events: Iterable[Event]) -> list[RootProposed]:
 class History:
     """Reads events up to a block."""
 
-    rpc: Rpc
+    rpc: Questions
     deployment: Deployment
     range_blocks: int
 

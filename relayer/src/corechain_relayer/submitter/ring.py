@@ -12,7 +12,7 @@ from corechain.deployment import Deployment
 from corechain.protocol.batch import RING_SIZE, batch_id
 from corechain.service.database import asked
 from corechain.service.errors import NodeUnavailable
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_relayer.calldata import selector
 from corechain_relayer.journal.batches import NUMBER_MAX, lane_queue
 from corechain_relayer.journal.sql import query
@@ -33,7 +33,7 @@ class RingWatch:
     """Of one lane. `warning`: for `/ready`."""
 
     pool: "Database"
-    rpc: Rpc
+    rpc: Questions
     deployment: Deployment
     lane: int
     metrics: Metrics

@@ -75,8 +75,9 @@ def taken_by_any(said: Sequence[Sequence[Answer]], place: int) -> NodeRefused | 
 
 def middle(said: Sequence[Sequence[Answer]], place: int) -> Answer:
     """The middle one of the quantities that nodes name, the higher one of two: a node that names
-    too much or too little moves it little. A refusal where all refuse."""
+    too much or too little moves it little. A refusal where more refuse than name one."""
     named = [a for answers in said if isinstance(a := answers[place], str)]
-    if not named:
-        return said[0][place]
+    refusals = [a for answers in said if not isinstance(a := answers[place], str)]
+    if len(refusals) > len(named):
+        return refusals[0]
     return sorted(named, key=lambda text: (len(text), text))[len(named) // 2]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from corechain.deployment import Deployment
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.retention import Retention
@@ -21,7 +21,7 @@ class Upkeep:
 
     settings: Settings
     deployment: Deployment
-    rpc: Rpc
+    rpc: Questions
     pool: "Database"
     metrics: Metrics
     ring: RingWatch = field(init=False)

@@ -181,10 +181,10 @@ def _run(home: Path | None, ask: "Callable[[View], Coroutine[Any, Any, Any]]") -
 @asynccontextmanager
 async def _view(settings: OperatorSettings) -> "AsyncIterator[View]":
     from corechain.service.database import connect, hang_up
-    from corechain.service.rpc import Rpc
     from corechain_relayer.transactions.view import View
+    from corechain_relayer.wiring import rpc_of
 
-    rpc = Rpc(settings.rpc_url.get_secret_value(), settings.rpc_timeout_s)
+    rpc = rpc_of(settings, None)
     try:
         connection = await connect(settings.session_url)
         try:

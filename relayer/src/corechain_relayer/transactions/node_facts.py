@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from corechain.protocol.errors import TransportError
 from corechain.service.errors import NodeRefused
-from corechain.service.rpc import Call, Rpc, to_hex
+from corechain.service.rpc import Call, Questions, to_hex
 from corechain.service.words import quantity
 from corechain_relayer.submitter.node import COUNT_BITS
 
@@ -26,7 +26,7 @@ class NodeAway:
     why: str
 
 
-async def ask_node(rpc: Rpc, sender: bytes | None) -> NodeFacts | NodeAway:
+async def ask_node(rpc: Questions, sender: bytes | None) -> NodeFacts | NodeAway:
     """Never raises for what a node does: that is an answer here."""
     try:
         head = await rpc.head()

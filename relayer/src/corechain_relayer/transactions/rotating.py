@@ -28,7 +28,7 @@ def rotate(
     from corechain.chain import Chain
 
     admin = account_from_key(settings.admin_key.get_secret_value())
-    chain = Chain(settings.rpc_url.get_secret_value(), deployment)
+    chain = Chain(settings.node_urls[0], deployment)
 
     async def main() -> dict[str, Any]:
         connection = await connect(settings.session_url)

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.explain import Explanation, Facts, explain
 from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts, ask_node
@@ -19,10 +19,10 @@ class View:
     """Raises StoreUnavailable; a node that is away is a fact here, and no failure."""
 
     book: Book
-    rpc: Rpc
+    rpc: Questions
 
     @classmethod
-    def of(cls, pool: "Database | Conn", rpc: Rpc) -> "View":
+    def of(cls, pool: "Database | Conn", rpc: Questions) -> "View":
         return cls(Book(pool), rpc)
 
     async def facts(self, name: str) -> Facts:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from corechain.service.alerting.alerts import condition
 from corechain.service.alerting.book import Condition
 from corechain.service.errors import NodeUnavailable
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.transactions.book import Book
@@ -106,7 +106,7 @@ class TransactionWatch:
     looked at keeps what it had."""
 
     pool: "Database"
-    rpc: Rpc
+    rpc: Questions
     limits: Limits
     metrics: Metrics
     queues: list[Watched] = field(default_factory=list)

@@ -4,7 +4,7 @@ from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import InvalidSignature, ProtocolError
 from corechain.protocol.keys import recover_signer
 from corechain.service.errors import NodeRefused
-from corechain.service.rpc import Rpc, to_hex
+from corechain.service.rpc import Questions, to_hex
 from corechain.service.words import octets
 from corechain_relayer.calldata import selector
 from corechain_relayer.submitter.memory import WOULD_REVERT
@@ -17,7 +17,9 @@ JUDGE_GAS = 1_000_000
 could make an answer too dear to be sent."""
 
 
-async def require_consent(rpc: Rpc, evidence: Evidence, channel: Channel, domain: Domain) -> None:
+async def require_consent(
+    rpc: Questions, evidence: Evidence, channel: Channel, domain: Domain
+) -> None:
     """Raises InvalidSignature, HighS; NodeUnavailable and NodeRefused where a party's contract
     (ERC-1271) cannot be asked. As the channels' contract does it: the key is asked first."""
     digest = evidence.state.digest(domain)
@@ -42,7 +44,7 @@ def _refusal_of_key(party: bytes, digest: bytes, signature: bytes) -> ProtocolEr
         return error
 
 
-async def _contract_agrees(rpc: Rpc, party: bytes, digest: bytes, signature: bytes) -> bool:
+async def _contract_agrees(rpc: Questions, party: bytes, digest: bytes, signature: bytes) -> bool:
     """An account without code answers nothing at all."""
     from eth_abi.abi import encode
 

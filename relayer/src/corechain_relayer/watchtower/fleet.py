@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from corechain.protocol.hashing import keccak
 from corechain.service.errors import NodeRefused
-from corechain.service.rpc import Block, Call, Rpc
+from corechain.service.rpc import Block, Call, Questions
 from corechain_relayer.submitter.urgency import CALM_SHARE
 from corechain_relayer.watchtower.channels import StaleClose
 from corechain_relayer.watchtower.standing import channel_call, version_in
@@ -25,7 +25,7 @@ class Fleet:
     """`stagger_s`: over how many seconds the towers of a fleet divide. Waits are by the monotonic
     clock, and begin anew with the process: what is left of the period bounds them."""
 
-    rpc: Rpc
+    rpc: Questions
     contract: bytes
     address: bytes
     stagger_s: float = 0.0

@@ -9,7 +9,7 @@ from starlette.routing import Route
 
 from corechain.deployment import Deployment
 from corechain.protocol.channel import state_domain
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Questions
 from corechain_relayer.following import Follower
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
@@ -33,7 +33,7 @@ class WatchtowerRole:
 
     settings: Settings
     deployment: Deployment
-    rpc: Rpc
+    rpc: Questions
     pool: "Database"
     metrics: Metrics
     work: asyncio.Event

@@ -80,6 +80,8 @@ def newest_named(calls: Sequence[Call]) -> int:
 
 def word_of(call: Call, raw: Any) -> Hashable:
     """What is compared of an answer. Raises NodeUnavailable when it is malformed."""
+    if isinstance(raw, NodeRefused):
+        return ("reverts", str(raw.data).lower())
     kind = kind_of(call)
     if kind is Kind.BLOCK:
         return _block_word(call, raw)
@@ -192,6 +194,13 @@ class Poll:
         cells = zip(self.calls, self._versions, answers, strict=True)
         self.ballots[node] = Ballot(answers, tuple(self._cell(*cell) for cell in cells))
 
+    def among(self, quorum: int) -> "Poll":
+        """The same where fewer need to agree. Raises NodeUnavailable for a malformed one."""
+        found = Poll(self.calls, quorum, failures=self.failures)
+        for node, ballot in self.ballots.items():
+            found.hear(node, ballot.answers)
+        return found
+
     def fail(self, node: int, why: str) -> None:
         """A node that gave no answer."""
         self.failures[node] = why
@@ -202,6 +211,8 @@ class Poll:
             if _silence(raw) is None:
                 word_of(call, raw)
             return None
+        if is_revert(call, raw):
+            return versions.place(raw)
         return _silence(raw) or versions.place(raw)
 
     def agreed(self) -> list[int]:
@@ -265,7 +276,8 @@ class Poll:
         if len(votes) > 1 and top[1] < self.quorum:
             raise NodesDisagree(self._dispute(place))
         refused = [node for node, version in said if version is Silence.REFUSED]
-        if refused:
+        # Of a state a single node's "no" would be an act: what was sent is given up, say.
+        if refused and not (votes and kind_of(call) is Kind.OTHER and len(refused) < self.quorum):
             return self.ballots[refused[0]].answers[place]
         if votes:
             raise NodeBehind(f"too few nodes have seen what {call.method} asks for")
@@ -332,6 +344,17 @@ class Named:
 
 def without_bloom(block: Block) -> Block:
     return replace(block, logs_bloom=None)
+
+
+def is_revert(call: Call, raw: Any) -> bool:
+    """Whether a refusal is the contract's, which says as much as a result: it has data (EIP-140).
+    Without data it may be the node's own, and says nothing."""
+    return (
+        kind_of(call) is Kind.OTHER
+        and isinstance(raw, NodeRefused)
+        and raw.data is not None
+        and len(raw.data) > len("0x")
+    )
 
 
 def _silence(raw: Any) -> Silence | None:

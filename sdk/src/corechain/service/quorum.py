@@ -9,6 +9,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,8 +18,8 @@ import structlog
 from corechain.service.agreement import Named, Poll, is_tagged, newest_named, without_bloom
 from corechain.service.errors import NodeBehind, NodeRefused, NodesDisagree, NodeUnavailable
 from corechain.service.finality import has_no_tag
+from corechain.service.members import Lost, Member, OtherChain
 from corechain.service.rpc import Block, Call, Questions, Rpc
-from corechain.service.standing import Standing
 from corechain.service.words import parse_block
 
 log = structlog.get_logger(__name__)
@@ -31,39 +32,28 @@ come back would be noticed with the next block only."""
 LATEST = Call("eth_getBlockByNumber", ("latest", False))
 
 
-@dataclass(slots=True, eq=False)
-class Member:
-    """One of the nodes; its number counts from 1, as in the settings."""
-
-    number: int
-    rpc: Rpc
-    standing: Standing = field(default_factory=Standing)
-    head: Block | None = None
-    """Its newest block, when it last said so."""
-    late: set["asyncio.Task[list[Any]]"] = field(default_factory=set)
-    """Questions that it has not answered, while the others had."""
-
-    @property
-    def height(self) -> int:
-        return -1 if self.head is None else self.head.number
-
-    def holds(self, block: Block) -> bool:
-        """Whether that was its newest block."""
-        return self.head is not None and self.head.hash == block.hash
-
-
 @dataclass(slots=True)
 class _Round:
     """One poll while it runs: who is still to be asked, in order, and who was and is silent."""
 
     poll: Poll
     groups: list[list[Member]]
+    wait_s: float | None = None
+    """How long an answer is waited for once everyone was asked; None: as long as it takes."""
+    for_few: bool = False
+    """Nobody waits for those who are silent once one has answered."""
     under_way: dict["asyncio.Task[list[Any]]", Member] = field(default_factory=dict)
 
     def ask(self, members: Sequence[Member]) -> None:
         for member in members:
-            task = asyncio.create_task(member.rpc.call_all(self.poll.calls))
+            task = asyncio.create_task(member.ask(self.poll.calls))
             self.under_way[task] = member
+
+    @property
+    def patience_s(self) -> float | None:
+        if self.groups or (self.for_few and self.poll.ballots):
+            return ASK_MORE_AFTER_S
+        return self.wait_s
 
     def may_settle(self) -> bool:
         return self.poll.may_settle(len(self.under_way))
@@ -80,8 +70,11 @@ class Quorum(Questions):
     """`quorum` of the nodes at `urls` must say the same.
 
     `max_lag` blocks is the head of a node that keeps up from the agreed one. `noticed` gets number
-    and reason of each node that is left out.
+    and reason of each node that is left out. `chain_id`: what each has to serve; None: not asked.
     """
+
+    few_after_s: float = float("inf")
+    """After so long without enough answers, what all who do answer say alike is believed."""
 
     def __init__(
         self,
@@ -91,14 +84,34 @@ class Quorum(Questions):
         max_lag: int,
         noticed: Callable[[int, str], None] = lambda number, reason: None,
         clock: Callable[[], float] = time.monotonic,
+        chain_id: int | None = None,
     ) -> None:
-        self.members = [Member(n, Rpc(url, timeout_s)) for n, url in enumerate(urls, start=1)]
-        self.quorum, self._max_lag = quorum, max_lag
+        self.members = [
+            Member(n, Rpc(url, timeout_s), chain_id) for n, url in enumerate(urls, start=1)
+        ]
+        self.quorum, self._max_lag, self._lost = quorum, max_lag, Lost()
         self._noticed, self._clock = noticed, clock
         self._agreed: Block | None = None
+        self._agreed_at = float("-inf")
         self._all_asked_at = float("-inf")
         # Not in turns: questions come in patterns, and one node might never be asked about logs.
         self._chance = random.Random()
+
+    def in_time(self, few_after_s: float) -> "Quorum":
+        """The same nodes for who has a deadline: when fewer than must agree have answered for so
+        long, those who answer and say the same are believed. Closing one closes both."""
+        twin = copy(self)
+        twin.few_after_s = few_after_s
+        return twin
+
+    def lost_s(self) -> float:
+        """Seconds since fewer nodes than must agree have answered; 0 while they do."""
+        return self._lost.seconds(self._clock())
+
+    @property
+    def is_by_few(self) -> bool:
+        """Whether fewer nodes than the quorum are believed now."""
+        return self._lost.since is not None and self.lost_s() >= self.few_after_s
 
     async def close(self) -> None:
         late = [task for member in self.members for task in member.late]
@@ -114,7 +127,11 @@ class Quorum(Questions):
 
     def warnings(self) -> list[str]:
         """Who is left out, by number: the address of a node may hold a key."""
-        return [
+        few = [
+            f"fewer than {self.quorum} nodes have answered for {self.lost_s():.0f} s: what has a "
+            "deadline goes by those who do"
+        ] * self.is_by_few
+        return few + [
             f"node {member.number} of {len(self.members)} is left out: {member.standing.reason}"
             for member in self.members
             if not member.standing.is_trusted
@@ -149,11 +166,14 @@ class Quorum(Questions):
         """The state of "the latest block" is another one for each node."""
         if is_tagged(call) or not call.params or call.params[-1] != "latest":
             return call
-        head = self._agreed or await self.head()
+        head = self._agreed
+        if head is None or self._clock() - self._agreed_at >= ALL_HEADS_EVERY_S:
+            head = await self.head()
         return Call(call.method, (*call.params[:-1], hex(head.number)))
 
     async def head(self) -> Block:
         """The newest block that enough nodes have. Raises QuorumLost, NodesDisagree."""
+        self._agreed_at = self._clock()
         unchanged = await self._unchanged()
         if unchanged is not None:
             return unchanged
@@ -177,7 +197,7 @@ class Quorum(Questions):
         holders = [m for m in self._trusted() if m.holds(agreed) and not m.late]
         if not holders:
             return None
-        poll = await self._run(_Round(Poll([LATEST], 1), [holders[:1]]), wait_s=ASK_MORE_AFTER_S)
+        poll = await self._run(_Round(Poll([LATEST], 1), [holders[:1]], ASK_MORE_AFTER_S))
         said = poll.named_by(0).blocks.get(holders[0].number)
         return agreed if said is not None and said.hash == agreed.hash else None
 
@@ -186,13 +206,13 @@ class Quorum(Questions):
         reached and agree on. An error that says so where enough know no such tag; null where it is
         not known what they call by it. Raises NodesDisagree for "latest" alone: a head must be."""
         named = poll.named_by(place)
-        nodes = named.alike(self.quorum)
+        nodes = named.alike(poll.quorum)
         if nodes:
             self._judge_tag(named, named.blocks[nodes[0]])
             return poll.with_common_bloom(place, nodes)
-        if named.silent >= self.quorum:
+        if named.silent >= poll.quorum:
             return self._untold(poll, place)
-        for number in self._heights(poll.calls[place], named.candidates(self.quorum)):
+        for number in self._heights(poll.calls[place], named.candidates(poll.quorum)):
             try:
                 raw = await self.call("eth_getBlockByNumber", hex(number), False)
             except (NodeBehind, NodeRefused):
@@ -208,7 +228,7 @@ class Quorum(Questions):
     def _untold(self, poll: Poll, place: int) -> Any:
         """That too few nodes say more than null or an error; "no such tag" when enough say that."""
         denials = [b.answers[place] for b in poll.ballots.values() if has_no_tag(b.answers[place])]
-        return denials[0] if len(denials) >= self.quorum else None
+        return denials[0] if len(denials) >= poll.quorum else None
 
     def _heights(self, call: Call, said: Sequence[int]) -> list[int]:
         """Where to look for a block that they agree on. While they are on two branches, that is
@@ -238,15 +258,19 @@ class Quorum(Questions):
         return [part for part in (ready[:count] + due, ready[count:] + busy, others) if part]
 
     async def _polled(self, calls: Sequence[Call], *, everyone: bool = False) -> Poll:
-        groups = self._groups(newest_named(calls), everyone)
-        return await self._run(_Round(Poll(calls, self.quorum), groups))
+        groups, for_few = self._groups(newest_named(calls), everyone), self.is_by_few
+        running = _Round(Poll(calls, self.quorum), groups, for_few=for_few)
+        poll = await self._run(running)
+        self._lost.heard(len(poll.ballots) >= self.quorum, self._clock())
+        is_of_few = 0 < len(poll.ballots) < self.quorum and self.is_by_few
+        return poll.among(len(poll.ballots)) if is_of_few else poll
 
-    async def _run(self, running: _Round, wait_s: float | None = None) -> Poll:
-        """Asks until it is settled, or everyone has answered, or `wait_s` brought no answer."""
+    async def _run(self, running: _Round) -> Poll:
+        """Asks until it is settled, or everyone has answered, or nobody did in time."""
         running.ask_more()
         try:
             while running.under_way and not running.poll.is_settled():
-                if not await self._hear_some(running, wait_s) and not running.ask_more():
+                if not await self._hear_some(running) and not running.ask_more():
                     break
                 while not running.may_settle() and running.ask_more():
                     pass
@@ -258,11 +282,10 @@ class Quorum(Questions):
         self._judge(running.poll)
         return running.poll
 
-    async def _hear_some(self, running: _Round, wait_s: float | None) -> bool:
+    async def _hear_some(self, running: _Round) -> bool:
         """Takes the answers that have come. False when none came in time."""
-        patience = ASK_MORE_AFTER_S if running.groups else wait_s
         done, _ = await asyncio.wait(
-            running.under_way, timeout=patience, return_when=asyncio.FIRST_COMPLETED
+            running.under_way, timeout=running.patience_s, return_when=asyncio.FIRST_COMPLETED
         )
         for task in done:
             self._hear(running.poll, running.under_way.pop(task), task)
@@ -275,6 +298,7 @@ class Quorum(Questions):
             reason = "malformed"
             poll.hear(member.number, answers)
         except NodeUnavailable as error:
+            reason = "chain" if isinstance(error, OtherChain) else reason
             self._failed(poll, member, reason, str(error))
             return
         if poll.calls[0] == LATEST:
@@ -305,6 +329,7 @@ class Quorum(Questions):
     # ---------------------------------------------------------------------- judging
 
     def _blame(self, member: Member, reason: str, why: str = "") -> None:
+        member.is_of_chain = False
         if member.standing.blame(reason, self._clock()):
             self._noticed(member.number, reason)
             log.warning("node left out", node=member.number, reason=reason, why=why[:200])
@@ -350,17 +375,4 @@ class Quorum(Questions):
             self._agreed_with(member)
 
 
-def node_at(
-    urls: Sequence[str],
-    quorum: int,
-    timeout_s: float,
-    max_lag: int,
-    noticed: Callable[[int, str], None] = lambda number, reason: None,
-) -> Questions:
-    """The node, or the nodes that must agree."""
-    if len(urls) == 1:
-        return Rpc(urls[0], timeout_s)
-    return Quorum(urls, quorum, timeout_s, max_lag, noticed)
-
-
-__all__ = ["Member", "Quorum", "node_at"]
+__all__ = ["Member", "Quorum"]

@@ -1,0 +1,55 @@
+"""The node of a process, or the nodes that must agree: made, measured, and asked in time."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from corechain.service.members import Member
+from corechain.service.quorum import Quorum
+from corechain.service.rpc import Questions, Rpc
+
+if TYPE_CHECKING:
+    from prometheus_client import Gauge
+
+
+def node_at(
+    urls: Sequence[str],
+    quorum: int,
+    timeout_s: float,
+    max_lag: int,
+    noticed: Callable[[int, str], None] = lambda number, reason: None,
+    chain_id: int | None = None,
+) -> Questions:
+    """The node, or the nodes that must agree, each of which must serve this chain."""
+    if len(urls) == 1:
+        return Rpc(urls[0], timeout_s)
+    return Quorum(urls, quorum, timeout_s, max_lag, noticed, chain_id=chain_id)
+
+
+def in_time(rpc: Questions, few_after_s: float) -> Questions:
+    """The same for who has a deadline (`Quorum.in_time`); 0: they too wait for enough nodes."""
+    return rpc.in_time(few_after_s) if few_after_s and isinstance(rpc, Quorum) else rpc
+
+
+def is_by_few(rpc: Questions) -> bool:
+    """Whether fewer nodes than must agree are believed now."""
+    return isinstance(rpc, Quorum) and rpc.is_by_few
+
+
+def measured(rpc: Questions, in_use: "Gauge", heads: "Gauge", lost: "Gauge") -> None:
+    """Shows who is left out, how far each is, and for how long too few have answered, whenever
+    somebody looks. Of a single node nothing: it is a probe of `/ready`."""
+    if not isinstance(rpc, Quorum):
+        return
+    lost.set_function(rpc.lost_s)
+    for member in rpc.members:
+        in_use.labels(str(member.number)).set_function(partial(_in_use, member))
+        heads.labels(str(member.number)).set_function(partial(_head, member))
+
+
+def _in_use(member: Member) -> float:
+    return float(member.standing.is_trusted)
+
+
+def _head(member: Member) -> float:
+    return float(max(0, member.height))
