@@ -159,27 +159,6 @@ async def test_redirects_are_followed_to_the_file() -> None:
         assert good.asked == ["/there"]
 
 
-async def test_a_source_outside_cannot_send_us_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """All servers of a test are inside; so one of its addresses plays the world outside."""
-
-    async def inside(host: str) -> bool:
-        return host != "localhost"
-
-    with source_that(offers(FILE)) as target, source_that(redirects(f"{target.url}/x")) as first:
-        outside = first.url.replace("127.0.0.1", "localhost")
-        async with fetching(first.url) as files:
-            await files.first_fit(BATCH.commitment, judge)  # from inside to inside
-        monkeypatch.setattr(redirection, "is_inside", inside)
-        async with fetching(outside) as files:
-            with pytest.raises(FileWithheld, match="redirects into a private network"):
-                await files.first_fit(BATCH.commitment, judge)
-        assert target.asked == ["/x"]
-        first.behave = redirects(f"{target.url.replace('127.0.0.1', 'localhost')}/y")
-        async with fetching(outside) as files:
-            await files.first_fit(BATCH.commitment, judge)  # from outside to outside
-        assert target.asked == ["/x", "/y"]
-
-
 @pytest.mark.parametrize(
     ("address", "inside"),
     [

@@ -15,7 +15,7 @@ from corechain.http import async_client
 from corechain.service.errors import FileWithheld
 from corechain.service.files.disk import DiskReader
 from corechain.service.files.download import Download, Unfit
-from corechain.service.files.redirects import refuse_way_inside
+from corechain.service.files.redirects import Ways
 
 LONGEST_WAIT_S = 300.0
 """A source that asks for more patience than this is asked again nevertheless."""
@@ -59,13 +59,16 @@ def _label(number: int, template: str) -> str:
 
 def _client(timeout_s: float) -> httpx.AsyncClient:
     """A client of its own: redirects are followed, and no proxy stands before loopback."""
-    return async_client(
+    ways = Ways()
+    made = async_client(
         timeout=timeout_s,
         follow_redirects=True,
         max_redirects=MAX_REDIRECTS,
-        event_hooks={"request": [refuse_way_inside]},
+        event_hooks={"request": [ways.check]},
         limits=httpx.Limits(max_connections=CONNECTIONS),
     )
+    ways.guard(made)
+    return made
 
 
 @dataclass(slots=True)
