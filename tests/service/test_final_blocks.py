@@ -9,6 +9,8 @@ given a node that has not said anything of it yet
 given several nodes
   ├── depth counts when enough of them say that there is no such tag, and only then
   └── where they cannot agree on a final block, the blocks are read on
+given an operator who has decided that depth counts
+  └── it does, whatever one node or several call final, and they are not asked
 """
 
 from contextlib import ExitStack
@@ -19,8 +21,10 @@ from support.fake_chain import NO_TAG, FakeChain, fake_chain
 
 from corechain.rpc_errors import denies_tag
 from corechain.service.chain_reader import ChainReader
+from corechain.service.errors import NodeRefused
 from corechain.service.finality import AHEAD_BLOCKS, Finality
 from corechain.service.known_chain import Extended, Final, MemoryChain
+from corechain.service.nodes import node_at
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Questions, Rpc
 from corechain.service.words import parse_block
@@ -165,3 +169,20 @@ async def named_by(said: tuple[Any, ...], quorum: int) -> Final:
 )
 def test_what_says_that_there_is_no_such_tag(code: int, message: str, denies: bool) -> None:
     assert denies_tag(code, message) is denies
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, FAR), (1, None), (3, 4), (3, NOT_FOUND)])
+async def test_depth_counts_where_an_operator_has_decided_so(count: int, said: Any) -> None:
+    with ExitStack() as stack:
+        chains = [stack.enter_context(fake_chain()) for _ in range(count)]
+        rpc = node_at([chain.url for chain in chains], count // 2 + 1, 20.0, 32, by_depth=True)
+        for chain in chains:
+            chain.final = said
+        reading = Reading(rpc, *chains)
+        assert await reading.grow(10) == Final(10 - CONFIRMATIONS)
+        assert await reading.grow(2) == Final(12 - CONFIRMATIONS)
+        assert (reading.noticed, reading.reader.warnings()) == ([], [])
+        for tag in ("finalized", "safe"):
+            with pytest.raises(NodeRefused, match="depth counts"):
+                await rpc.call("eth_getBlockByNumber", tag, False)
+        await rpc.close()

@@ -28,4 +28,5 @@ def node_of(
         settings.rpc_max_lag_blocks,
         left_out,
         chain_id,
+        settings.finality == "depth",
     )

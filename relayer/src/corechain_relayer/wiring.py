@@ -37,8 +37,8 @@ def rpc_of(
         if metrics is not None:
             metrics.rpc_quarantined.labels(str(number), reason).inc()
 
-    lag = settings.rpc_max_lag_blocks
-    how = settings.quorum, settings.rpc_timeout_s, lag, noticed, chain_id
+    lag, by_depth = settings.rpc_max_lag_blocks, settings.finality == "depth"
+    how = settings.quorum, settings.rpc_timeout_s, lag, noticed, chain_id, by_depth
     rpc = node_at(settings.node_urls, *how)
     if metrics is not None:
         measured(rpc, metrics.rpc_in_use, metrics.rpc_heads, metrics.rpc_lost)

@@ -108,4 +108,7 @@ class Finality:
 
     def warnings(self) -> list[str]:
         """For `/ready`."""
-        return [f"the node names no final block, nothing new is final: {self.odd}"] * bool(self.odd)
+        if not self.odd:
+            return []
+        out = "where nodes never name one, set FINALITY=depth"
+        return [f"the node names no final block, nothing new is final: {self.odd}; {out}"]

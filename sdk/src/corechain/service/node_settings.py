@@ -1,5 +1,7 @@
 """Settings of the chain's node, or nodes: the same for every process that follows or writes it."""
 
+from typing import Literal
+
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from corechain.service.settings import NodeUrls, ServiceSettings, urls_in
@@ -25,6 +27,12 @@ class NodeSettings(ServiceSettings):
         ge=1,
         le=100_000,
         description="a node this far from the agreed head for 30 s is left out; of several nodes",
+    )
+
+    finality: Literal["tag", "depth"] = Field(
+        "tag",
+        description="tag: what the node calls `finalized`, and CONFIRMATIONS where it says that it "
+        "knows no such tag; depth: CONFIRMATIONS alone, where nodes never name a final block",
     )
 
     @field_validator("rpc_quorum")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from corechain.service.depth import DepthRpc
 from corechain.service.members import Member
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Questions, Rpc
@@ -19,11 +20,14 @@ def node_at(
     max_lag: int,
     noticed: Callable[[int, str], None] = lambda number, reason: None,
     chain_id: int | None = None,
+    by_depth: bool = False,
 ) -> Questions:
-    """The node, or the nodes that must agree, each of which must serve this chain."""
+    """The node, or the nodes that must agree, each of which must serve this chain. `by_depth`: they
+    are not asked what is final."""
+    node = DepthRpc if by_depth else Rpc
     if len(urls) == 1:
-        return Rpc(urls[0], timeout_s)
-    return Quorum(urls, quorum, timeout_s, max_lag, noticed, chain_id=chain_id)
+        return node(urls[0], timeout_s)
+    return Quorum(urls, quorum, timeout_s, max_lag, noticed, chain_id=chain_id, node=node)
 
 
 def in_time(rpc: Questions, few_after_s: float) -> Questions:

@@ -85,9 +85,10 @@ class Quorum(Questions):
         noticed: Callable[[int, str], None] = lambda number, reason: None,
         clock: Callable[[], float] = time.monotonic,
         chain_id: int | None = None,
+        node: type[Rpc] = Rpc,
     ) -> None:
         self.members = [
-            Member(n, Rpc(url, timeout_s), chain_id) for n, url in enumerate(urls, start=1)
+            Member(n, node(url, timeout_s), chain_id) for n, url in enumerate(urls, start=1)
         ]
         self.quorum, self._max_lag, self._lost = quorum, max_lag, Lost()
         self._noticed, self._clock = noticed, clock
