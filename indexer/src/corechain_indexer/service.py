@@ -67,7 +67,12 @@ from corechain_indexer.store.shards.databases import Shards
 from corechain_indexer.store.shards.keeping import ShardKeeper
 from corechain_indexer.upkeep import Upkeep
 from corechain_indexer.verifier import Verifier
-from corechain_indexer.wiring import admission_of, paywall_of, series_sinks_of
+from corechain_indexer.wiring import (
+    admission_of,
+    network_of,
+    paywall_of,
+    series_sinks_of,
+)
 from corechain_indexer.withdrawals import WithdrawalWatch
 
 if TYPE_CHECKING:
@@ -259,7 +264,7 @@ class Indexer:
         handlers = Handlers(
             self.reads,
             NodeHead(self.rpc),
-            self.deployment.chain_id,
+            network_of(settings, self.deployment),
             self.latest,
             self.series,
             trees,

@@ -198,8 +198,14 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings, NodeS
     )
 
     cors_origins: str = Field(
-        "",
-        description="pages that may read answers in browsers: `https://…`, comma separated, or `*`",
+        "*",
+        description="pages that may read answers in browsers: `https://…`, comma separated, or `*` "
+        "for all; empty: none",
+    )
+    public_rpc_url: NodeUrl | None = Field(
+        None,
+        description="a node that browsers may ask: what the explorer proposes to check answers "
+        "against, told to everybody by `/v1/network`",
     )
     api_keys_file: Path | None = Field(
         None, description="TOML file of API keys with their limits (`corechain indexer api-key`)"

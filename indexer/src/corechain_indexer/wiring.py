@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from corechain.deployment import Deployment
 from corechain.protocol.channel import payment_domain
 from corechain.service.settings import InvalidSetting
+from corechain_indexer.api import schemas
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.deposits import Depositor
 from corechain_indexer.api.keys import key_ring
@@ -44,6 +45,18 @@ def admission_of(
         settings.burst_s,
         settings.api_workers,
         breaker=breaker,
+    )
+
+
+def network_of(settings: Settings, deployment: Deployment) -> schemas.Network:
+    """What `/v1/network` tells."""
+    places = {
+        name: schemas.ContractPlace("0x" + contract.address.hex(), contract.block)
+        for name, contract in deployment.contracts.items()
+    }
+    node = settings.public_rpc_url
+    return schemas.Network(
+        deployment.chain_id, places, None if node is None else node.get_secret_value()
     )
 
 

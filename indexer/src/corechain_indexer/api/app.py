@@ -35,6 +35,7 @@ from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.gate import Gates
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.openapi import document
+from corechain_indexer.api.pages import PAGES
 from corechain_indexer.api.params import Params
 from corechain_indexer.api.payments import Paywall
 from corechain_indexer.api.routes import ENDPOINTS, PAYMENTS, Endpoint
@@ -215,6 +216,7 @@ class Api:
         assert isinstance(error, HTTPException), error
         response = options(request, error)
         if response is not None and (preflight := self.cors.preflight(request)) is not None:
+            preflight.headers.update(allowed(error))
             return preflight
         if response is None:
             found = route_error(error)
@@ -267,7 +269,7 @@ class Api:
             # First: one of their paths looks like a batch's.
             routes += [Route(path.decode(), self.stream_head) for path in sorted(STREAMS)]
             routes += [Route(item.path, self.handler(item)) for item in ENDPOINTS]
-            routes += [Route("/openapi.json", self.openapi)]
+            routes += [Route("/openapi.json", self.openapi), *PAGES]
         handlers: dict[Any, Any] = {HTTPException: self.unknown, Exception: self.broken}
         application = Starlette(routes=routes, exception_handlers=handlers)
         # A redirection would name the host that the client named.

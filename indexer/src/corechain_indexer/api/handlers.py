@@ -73,7 +73,7 @@ class Handlers:
 
     pool: "Database"
     node_head: NodeHead
-    chain_id: int
+    place: schemas.Network
     latest_values: Latest
     buckets: Series
     trees: TreeCache
@@ -105,7 +105,7 @@ class Handlers:
         indexed = max(0, marks.indexed)
         head = await self.node_head.number(at_least=indexed)
         return schemas.Status(
-            self.chain_id,
+            self.place.chain_id,
             head is not None,
             head,
             indexed,
@@ -117,6 +117,10 @@ class Handlers:
             sum(row["rejected"] for row in counts),
             [rows.catching_up(gap) for gap in await self.gaps()],
         )
+
+    async def network(self, params: Params) -> schemas.Network:
+        params.only()
+        return self.place
 
     async def devices(self, params: Params) -> schemas.Devices:
         params.only("limit", "cursor")

@@ -49,6 +49,7 @@ PAYMENTS = ("payment_channel", "payment_event")
 EPOCHS = ("root_event", *VERDICTS)
 _READS = {
     "status": (),
+    "network": (),
     "devices": DEVICES,
     "device": DEVICES,
     "batches": VERDICTS,
@@ -67,6 +68,7 @@ _READS = {
 
 _ENDPOINTS: tuple[Endpoint, ...] = (
     Endpoint("/v1/status", "status", "How far the chain is mirrored", schemas.Status, timed=True),
+    Endpoint("/v1/network", "network", "Chain and contracts of this index", schemas.Network),
     Endpoint(
         "/v1/devices", "devices", "Devices by id", schemas.Devices, PAGED, table=tables.DEVICES
     ),

@@ -36,6 +36,23 @@ class Status(msgspec.Struct, frozen=True):
     catching_up: list[CatchingUp]
 
 
+class ContractPlace(msgspec.Struct, frozen=True):
+    """`block`: the one that created it; nothing of it is in an earlier one."""
+
+    address: str
+    block: int
+
+
+class Network(msgspec.Struct, frozen=True):
+    """Where the contracts are that this index follows. It is the server's word: who checks answers
+    compares it with what was published elsewhere. `rpc_url`: a node that browsers may ask, where
+    the operator names one."""
+
+    chain_id: int
+    contracts: dict[str, ContractPlace]
+    rpc_url: str | None
+
+
 class Device(msgspec.Struct, frozen=True):
     """`block`: in which it was registered, materialised or, only in a fleet, enrolled; `finality`
     of that block.

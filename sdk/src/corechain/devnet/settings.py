@@ -157,6 +157,7 @@ def indexer_settings(
 ) -> dict[str, str]:
     return {
         "INDEXER_RPC_URL": urls.anvil,
+        "INDEXER_PUBLIC_RPC_URL": urls.anvil,
         "INDEXER_DEPLOYMENT": str(manifest),
         "INDEXER_DATABASE_URL": database,
         "INDEXER_REDIS_URL": urls.valkey.removesuffix("/0") + "/1",
