@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 /// @notice A leaf of a batch: 40 bytes packed in this order. Times in seconds, values in the metric's scaled units.
 struct Reading {

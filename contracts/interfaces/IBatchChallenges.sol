@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 import { Place, Receipt, Revealed } from "./BatchTypes.sol";
 

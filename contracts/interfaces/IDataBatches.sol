@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 import { BatchHeader, Key, Place, Reading, Revealed, Statistics } from "./BatchTypes.sol";
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 /// @title Registry of devices, their keys and their owners
 /// @notice A device is the last 20 bytes of the hash of its public key, on secp256k1 (key type 1) or P-256 (key type 2).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 /// @title Lanes: who may commit batches, and what is at stake
 /// @notice A lane is a series of batches with one writer. The admin names a lane's submitter; the lane is active once its bond is paid

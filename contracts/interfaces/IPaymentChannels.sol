@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 /// @title One-way payment channels: pay per query with cumulative vouchers
 /// @notice Interface- and signature-compatible with x402 `batch-settlement` (EIP-712 domain "x402 Batch Settlement", version 1), so a stock

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 /// @title The part of Permit2 that a deposit needs
 /// @notice Permit2 is deployed by others, at one address on every chain. Holders approve it once per token; then a signature moves tokens.

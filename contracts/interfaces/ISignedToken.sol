@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 /// @title An ERC-20 that is moved by signatures too
 /// @notice ERC-2612 permit and EIP-3009 authorisations (x402 clients pay by them).

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-pragma solidity >=0.8.20 <0.9.0;
+pragma solidity >=0.8.4 <0.9.0;
 
 /// @title Two-way channels: balances signed off chain, settled once
 /// @notice The newest version wins. Either party gets out alone: challenge, wait, finalise. A party that sends a call stands for

@@ -88,6 +88,7 @@ CLIENT = {
     "reading": {"batch_id": 1, "position": 0},
     "readings": WINDOW | {"limit": 1},
     "statistics": WINDOW | {"cell": CELL},
+    "contract_answer": WINDOW | {"cell": CELL, "after": 0, "closes_at": START + 9},
     "region_statistics": {
         "metric": 1,
         "region": [CELL],
@@ -147,6 +148,7 @@ CHAIN = {
     "in_a_hurry": {"max_fee": 1, "within_s": 1.0},
     "initiate_withdraw": {"account": ADMIN, "config": CONFIG, "amount": 1},
     "finalize_withdraw": {"account": ADMIN, "config": CONFIG},
+    "committed_at": {"batch_id": 1, "commitment": bytes(26)},
     "prove_reading": {"proven": None},
     "prove_range": {"part": None},
 }  # fmt: skip

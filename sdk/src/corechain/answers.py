@@ -5,6 +5,7 @@ Nothing here trusts the API: a number is returned only when it follows from a co
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from corechain.documents import (
@@ -18,6 +19,7 @@ from corechain.documents import (
     octets,
     parse,
 )
+from corechain.protocol.archive import Place, Revealed
 from corechain.protocol.batch import Header, lane_of, number_of
 from corechain.protocol.errors import InvalidProof, RangeIncomplete
 from corechain.protocol.hashing import DIGEST_BYTES, Digest26, hash26
@@ -101,6 +103,20 @@ def device_bounds(metric: Metric, cell: int, device: DeviceId, start: int, end: 
     )
 
 
+def step_abi(
+    batch: Revealed,
+    place: Place | None = None,
+    span: tuple[int, int] = (0, 0),
+    leaves: Sequence[bytes] = (),
+    nodes: Sequence[Node] = (),
+) -> tuple[object, ...]:
+    """A batch as `Step` of contracts/consumer/AnswerTypes.sol, for an ABI coder. `place`: where it
+    stands when it was committed in a group. Without leaves: it holds nothing of the time."""
+    where = place or Place.alone(batch.header.batch_id)
+    packed = b"".join(leaves), b"".join(node.pack() for node in nodes)
+    return *batch.words(), tuple(where), *span, *packed
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One batch's share of a statistics answer, with its range proof."""
@@ -129,6 +145,11 @@ class Part:
         if proven != self.claimed:
             raise InvalidProof(f"batch {header.batch_id}: claimed {self.claimed}, proven {proven}")
         return proven
+
+    def as_abi(self, place: Place | None = None) -> tuple[object, ...]:
+        """What `ProvenAnswers` takes: see `step_abi`."""
+        batch = Revealed(self.header, Digest26(self.readings_root))
+        return step_abi(batch, place, (self.start, self.end), self.proof.leaves, self.proof.nodes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +246,23 @@ class StatisticsAnswer:
             *(header for header, _ in self.skipped),
         )
         return {header.batch_id: self.blocks.get(header.batch_id) for header in headers}
+
+    def as_abi(self, places: Mapping[int, Place] | None = None) -> list[tuple[object, ...]]:
+        """Its batches in order, as `Step[]` of contracts/consumer. `places`: of batches that were
+        committed in a group, by id.
+
+        Raises RangeIncomplete for what no contract takes: regions, several cells, several lanes.
+        """
+        where = places or {}
+        found = {part.header.batch_id: part.as_abi for part in self.parts}
+        if self.disclosed or len(found) != len(self.parts):
+            raise RangeIncomplete("a contract takes one range a batch: ask for a device at a cell")
+        for header, root in self.skipped:
+            found[header.batch_id] = partial(step_abi, Revealed(header, Digest26(root)))
+        _check_contiguous(found)
+        if len({lane_of(batch) for batch in found}) > 1:
+            raise RangeIncomplete("a contract takes the batches of one lane")
+        return [found[batch](where.get(batch)) for batch in sorted(found)]
 
     def verify(
         self, commitment_of: CommitmentOf, bounds: Sequence[Bounds], window: tuple[int, int]

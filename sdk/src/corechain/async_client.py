@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.client_base import ClientBase, S
+from corechain.contract_answers import ContractAnswer, contract_answer
 from corechain.deliveries import Delivery, send_reports
 from corechain.http import LoopClients, async_client, async_exchange, shown_url
 from corechain.listing import Page
@@ -198,6 +199,20 @@ class AsyncClient(ClientBase):
     ) -> flows.StatisticsResult:
         question = self.question(metric, device, cell, start, end)
         return await self.run(flows.statistics(question, self._commitments(), view))
+
+    async def contract_answer(
+        self,
+        metric: MetricLike,
+        device: OctetsLike,
+        cell: CellLike,
+        start: TimeLike,
+        end: TimeLike,
+        *,
+        after: int = 0,
+        closes_at: TimeLike | None = None,
+    ) -> ContractAnswer:
+        question = self.question(metric, device, cell, start, end)
+        return await self.run(contract_answer(question, self.chain, after, closes_at))
 
     async def region_statistics(
         self,

@@ -7,17 +7,28 @@ from typing import TYPE_CHECKING
 from corechain.answers import Part, ProvenReading
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of
 from corechain.node import ChainUnavailable
+from corechain.protocol.archive import Place, Revealed
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import InvalidValue, ProtocolError, UnknownDevice
 from corechain.protocol.events import FleetEnrolled
 from corechain.protocol.fleet import Fleet, device_ids
+from corechain.protocol.hashing import Digest26
 from corechain.protocol.keys import DeviceIdentity, KeyType
 from corechain.protocol.logs import topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.redemption import Redemption, pack_redemptions
 from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.statistics import Statistics
-from corechain.protocol.values import U128_MAX, OctetsLike, address, items, octets, one_of, whole
+from corechain.protocol.values import (
+    U48_MAX,
+    U128_MAX,
+    OctetsLike,
+    address,
+    items,
+    octets,
+    one_of,
+    whole,
+)
 from corechain.receipt_calls import ReceiptCalls
 from corechain.transactions import Receipt, TransactionPending
 from corechain.writer import require_account
@@ -96,27 +107,20 @@ class Chain(ReceiptCalls):
             list(proven.proof),
         )
 
+    def committed_at(self, batch_id: int, commitment: OctetsLike) -> int:
+        """The second in which a batch was committed by itself, as the ring has it. Raises
+        UnknownBatch, InvalidProof for another commitment."""
+        batch, word = whole("batch_id", batch_id, 1, U48_MAX), octets("commitment", commitment, 26)
+        where = tuple(Place.alone(batch))
+        return int(self.call("DataBatches", "requireCommitted", batch, word, where))
+
     def prove_range(self, part: Part) -> Statistics:
         """Asks the contract itself for proven statistics. Raises InvalidProof, RangeIncomplete."""
         one_of("part", part, Part, "takes a part of a statistics answer")
-        header = part.header
         found = self.call(
             "DataBatches",
             "verifyRange",
-            (
-                header.batch_id,
-                header.previous,
-                header.ancestor,
-                header.statistics_root,
-                header.reports_root,
-                header.data_hash,
-                header.rules_hash,
-                header.reading_count,
-                header.report_count,
-                header.window_start,
-                header.window_end,
-            ),
-            part.readings_root,
+            *Revealed(part.header, Digest26(part.readings_root)).words(),
             _key_tuple(part.bounds.low),
             _key_tuple(part.bounds.high),
             part.start,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.client_base import ClientBase, S
+from corechain.contract_answers import ContractAnswer, contract_answer
 from corechain.deliveries import Delivery, send_reports
 from corechain.http import ProcessClients, client, exchange, shown_url
 from corechain.listing import Page
@@ -235,6 +236,26 @@ class Client(ClientBase):
         """
         question = self.question(metric, device, cell, start, end)
         return self.run(flows.statistics(question, self._commitments(), view))
+
+    def contract_answer(
+        self,
+        metric: MetricLike,
+        device: OctetsLike,
+        cell: CellLike,
+        start: TimeLike,
+        end: TimeLike,
+        *,
+        after: int = 0,
+        closes_at: TimeLike | None = None,
+    ) -> ContractAnswer:
+        """The same as calldata for a contract that uses `contracts/consumer`: every batch of the
+        lane behind the batch `after` (a lane's number 0: from its first one) that was committed
+        up to `closes_at` seconds; None: up to the newest.
+
+        Raises as `statistics`, SpanNotClosed while no later batch is on chain and verified.
+        """
+        question = self.question(metric, device, cell, start, end)
+        return self.run(contract_answer(question, self.chain, after, closes_at))
 
     def region_statistics(
         self,

@@ -16,8 +16,10 @@ from corechain_indexer.api.freshness import newest_block
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.known import Kept
 from corechain_indexer.api.params import (
+    BATCHES,
     BOUNDS,
     HOUR_S,
+    MAX_BATCH_ID,
     MAX_LIMIT,
     MINUTE_S,
     Params,
@@ -49,7 +51,6 @@ if TYPE_CHECKING:
 
     from corechain.service.database import Database
 
-MAX_BATCH_ID = 2**48 - 1
 R = TypeVar("R")
 T = TypeVar("T")
 Facts = tuple[Marks, "Sequence[Record]"]
@@ -205,7 +206,7 @@ class Handlers:
         return schemas.Readings(rows.readings(device, shown), more, proofs)
 
     async def statistics(self, params: Params) -> schemas.Statistics:
-        params.only("metric", "device", "cell", "resolution", "from", "to", *BOUNDS)
+        params.only("metric", "device", "cell", "resolution", "from", "to", *BATCHES, *BOUNDS)
         metric, device, (start, end) = params.metric(), params.device(), params.window()
         if metric is None:
             raise InvalidQuery("metric", "is required")
@@ -214,10 +215,13 @@ class Handlers:
         if device is not None and params.has("resolution"):
             raise InvalidQuery("resolution", "is of a region, and not of a device")
         bound = await newest_block(self.pool, params)
+        batches = params.batches()
+        if batches is not None and (device is None or not params.has("cell")):
+            raise InvalidQuery("first_batch", "is of a device at a cell")
         if device is None:
             region = Region(params.region(metric), start, end, bound)
             return await self.regions.answer(region)
-        question = Question(metric, device, params.cell(), start, end, bound)
+        question = Question(metric, device, params.cell(), start, end, bound, batches)
         return await self.reader.answer(question)
 
     async def series(self, params: Params) -> schemas.Series:

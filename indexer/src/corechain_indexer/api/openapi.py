@@ -31,6 +31,11 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "from": ("observed not before, seconds", _INTEGER),
     "to": ("observed not after, seconds", _INTEGER),
+    "first_batch": (
+        "with last_batch: every batch between them, those without readings too",
+        _INTEGER,
+    ),
+    "last_batch": ("with first_batch, of the same lane: the last batch of the answer", _INTEGER),
     "proofs": ("with what proves the items", {"type": "boolean"}),
     "bucket": (
         "seconds of a bucket: whole hours, or whole minutes within a week",

@@ -19,6 +19,7 @@ from corechain_indexer.errors import InvalidQuery
 
 MAX_LIMIT, DEFAULT_LIMIT = 1_000, 100
 MAX_TIME = 2**40 - 1
+MAX_BATCH_ID = 2**48 - 1
 MINUTE_S, HOUR_S = 60, 3600
 FINE_SPAN_S = 7 * 86_400
 """Buckets that are not whole hours cut most segments in two, and what is cut is read leaf by leaf:
@@ -29,6 +30,8 @@ FORMAT = "format"
 """Taken by every path: the form of the answer."""
 BOUNDS = ("finality", "as_of")
 """Up to which block what is shown is."""
+BATCHES = ("first_batch", "last_batch")
+"""Between which batches, both of one lane and included, what is shown is."""
 MAX_BLOCK = 2**53 - 1
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _CHANNEL = re.compile(r"0x[0-9a-fA-F]{64}", re.ASCII)
@@ -109,6 +112,16 @@ class Params:
         if start > end:
             raise InvalidQuery("from", "is after to")
         return start, end
+
+    def batches(self) -> tuple[int, int] | None:
+        """The first and the last batch that an answer is to be of, both of one lane."""
+        if not self.has("first_batch") and not self.has("last_batch"):
+            return None
+        first = self.number("first_batch", 0, 0, MAX_BATCH_ID)
+        last = self.number("last_batch", 0, 0, MAX_BATCH_ID)
+        if first == 0 or last < first or first >> 32 != last >> 32:
+            raise InvalidQuery("last_batch", "and first_batch: two ids of a lane, in order")
+        return first, last
 
     def device(self) -> bytes | None:
         text = self._text("device")

@@ -8,7 +8,7 @@ from corechain_indexer.api import schemas
 from corechain_indexer.api.media import tables
 from corechain_indexer.api.media.formats import ALL_FORMATS, ONLY_JSON, Format
 from corechain_indexer.api.media.tables import Table
-from corechain_indexer.api.params import BOUNDS, FORMAT, FRESH
+from corechain_indexer.api.params import BATCHES, BOUNDS, FORMAT, FRESH
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         "statistics",
         "Statistics of a device's metric, or of a region's, with a proof for every batch",
         schemas.Statistics,
-        ("metric", "device", "cell", "resolution", "from", "to", *BOUNDS),
+        ("metric", "device", "cell", "resolution", "from", "to", *BATCHES, *BOUNDS),
         paid=True,
         required=("metric",),
     ),

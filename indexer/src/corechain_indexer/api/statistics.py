@@ -45,6 +45,8 @@ class Question:
     end: int
     newest_block: int | None = None
     """Of batches up to this one."""
+    batches: tuple[int, int] | None = None
+    """The first and the last that the answer is to be of; None: that hold such readings."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,11 @@ class StatisticsReader:
     async def _whereabouts(self, question: Question) -> tuple[Sequence[int], Sequence[Found]]:
         """The cells, and all verified batches from the first to the last that holds such readings,
         by lane."""
+        if question.batches is not None:
+            rows = await headers_by_lane(
+                self.trees.headers, question.batches, question.newest_block
+            )
+            return [] if question.cell is None else [question.cell], rows
         cell, window = question.cell, (question.start, question.end, question.newest_block)
         wanted = Wanted(question.device, question.metric.code, *window)
         if question.end - question.start <= SHORT_S:
