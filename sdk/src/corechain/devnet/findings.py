@@ -11,6 +11,7 @@ from corechain.protocol.vocabulary import BY_CODE
 
 if TYPE_CHECKING:
     from corechain.client import Client
+    from corechain.devnet.cover import Settled
     from corechain.flows import StatisticsResult
 
 
@@ -37,6 +38,7 @@ class Findings:
     queries: int = 0
     redeemed: dict[str, Any] = field(default_factory=dict)
     rewards: int = 0
+    cover: "Settled | None" = None
     wall_s: float = 0.0
     faults: list[str] = field(default_factory=list)
 

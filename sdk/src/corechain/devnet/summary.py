@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from corechain.devnet.cover import Settled
 from corechain.devnet.findings import Findings
 
 CORE = 10**18
@@ -12,6 +13,11 @@ def _mean(findings: Findings) -> str:
     if result is None:
         return "–"
     return f"{result.mean:.2f} °C of {result.count} readings in {len(result.answer.parts)} batches"
+
+
+def _cover(settled: Settled) -> str:
+    proven = f"mean {settled.mean:.2f} °C of {settled.count} readings in {settled.batches} batches"
+    return f"{settled.payout / CORE:g} ether: {proven}, {settled.gas['claim']:,} gas"
 
 
 def lines(findings: Findings) -> Iterator[tuple[str, str]]:
@@ -38,6 +44,8 @@ def lines(findings: Findings) -> Iterator[tuple[str, str]]:
         f"{redeemed['queries']} in one transaction: {amount:g} CORE, {redeemed['gas_used']:,} gas"
     )
     yield "vouchers redeemed", text
+    if findings.cover is not None:
+        yield "heat cover paid out", _cover(findings.cover)
     yield "time", f"{findings.wall_s:.0f} s"
 
 

@@ -1,0 +1,181 @@
+"""The example dApp on a network of ours: heat cover is bought, a hot hour proven, the payout made.
+
+`make demo` ends with it, `examples/cover/run.py` shows it. Accounts are those that anvil holds
+unlocked; time is moved on there, because a real payout waits until nobody can challenge it.
+"""
+
+import json
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from corechain.client import Client
+from corechain.contract_answers import ContractAnswer, SpanNotClosed
+from corechain.devnet.programs import find_repository
+from corechain.node import NodeRefusal
+from corechain.protocol.errors import TransportError
+from corechain.protocol.keys import Secp256k1Key
+from corechain.protocol.places import cell_of
+from corechain.protocol.reading import Observation
+
+ETHER = 10**18
+PREMIUM, PAYOUT = ETHER // 100, ETHER
+THRESHOLD_C, HEAT_C = 35.0, (38.0, 38.4, 38.9)
+LATITUDE, LONGITUDE = 40.69, -74.17
+LEAD_S, CLOSING_S, CLAIM_S = 3, 30, 7 * 86_400
+"""Of a policy: before it starts, after its last reading, and for the claim."""
+PATIENCE_S, POLL_S = 120.0, 0.2
+MANY_LANES = 16
+
+
+class CoverNotSettled(TransportError):
+    """No batch closed the policy's time: the network seals none, or is far behind."""
+
+
+@dataclass(frozen=True)
+class Settled:
+    """How it ended: money in wei."""
+
+    mean: float
+    count: int
+    batches: int
+    payout: int
+    gas: dict[str, int]
+
+
+def device_of_first_lane() -> Secp256k1Key:
+    """A fresh key whose device is in the first lane, whatever number of lanes there is."""
+    while True:
+        key = Secp256k1Key(secrets.token_bytes(32))
+        # Lanes divide the last eight bytes into equal shares.
+        if key.identity.device[-8] * MANY_LANES < 256:
+            return key
+
+
+def compiled(repository: Path) -> dict[str, Any]:
+    """ABI and bytecode of HeatCover: the deployment has just compiled it with all contracts."""
+    built = json.loads((repository / ".build" / "__local__.json").read_text())
+    entry: dict[str, Any] = built["contractTypes"]["HeatCover"]
+    return {"abi": entry["abi"], "bytecode": entry["deploymentBytecode"]["bytecode"]}
+
+
+@dataclass
+class HeatCoverStory:
+    """One policy, from its offer to its payout."""
+
+    client: Client
+    say: Callable[[str], None] = lambda line: None
+    repository: Path = field(default_factory=find_repository)
+    key: Secp256k1Key = field(default_factory=device_of_first_lane)
+    gas: dict[str, int] = field(default_factory=dict)
+    start: int = 0
+    after: int = 0
+    policy: int = 0
+
+    def __post_init__(self) -> None:
+        self.cell = cell_of(LATITUDE, LONGITUDE)
+        self.web3 = self.client.chain.web3
+        accounts = list(self.web3.eth.accounts)
+        self.underwriter, self.holder = accounts[-2], accounts[-1]
+
+    @property
+    def closes_at(self) -> int:
+        return self.start + len(HEAT_C) + CLOSING_S
+
+    def _send(self, name: str, call: Any, sender: str, value: int = 0) -> Any:
+        hash_ = call.transact({"from": sender, "value": value})
+        receipt = self.web3.eth.wait_for_transaction_receipt(hash_, PATIENCE_S, POLL_S)
+        self.gas[name] = receipt["gasUsed"]
+        return receipt
+
+    def _deployed(self) -> Any:
+        made = compiled(self.repository)
+        batches = self.client.contracts.address("DataBatches")
+        factory = self.web3.eth.contract(abi=made["abi"], bytecode=made["bytecode"])
+        checked = self.web3.to_checksum_address(batches)
+        receipt = self._send("deploy", factory.constructor(checked), self.underwriter)
+        found: Any = self.web3.eth.contract(address=receipt["contractAddress"], abi=made["abi"])
+        return found
+
+    def begin(self) -> int:
+        """Offers and buys a policy, and sends the hot readings. How many observations they are."""
+        self.client.register_device(self.key)
+        self.cover = self._deployed()
+        now = int(self.web3.eth.get_block("latest")["timestamp"])
+        self.start = max(now, int(time.time())) + LEAD_S
+        self.policy = self.cover.functions.policies().call()
+        call = self.cover.functions
+        self._send("offer", call.offer(self._terms()), self.underwriter, PAYOUT)
+        # The lane's first batch is still to come, or whatever came before is none of ours.
+        known = self.client.batches(limit=100_000)
+        self.after = max(
+            (row["batch_id"] for row in known if row["batch_id"] >> 32 == 0), default=0
+        )
+        anchor = self.client.chain.commitment_of(self.after) if self.after else bytes(26)
+        before: Any = (self.after, anchor, (self.after, 0, []))
+        self._send("buy", call.buy(self.policy, before), self.holder, PREMIUM)
+        self.say(f"bought heat cover above {THRESHOLD_C:g} °C for {PREMIUM / ETHER:g} ether")
+        return self._report(1, [(self.start + at, heat) for at, heat in enumerate(HEAT_C)])
+
+    def _terms(self) -> tuple[Any, ...]:
+        windows = self.client.chain.call("DataBatches", "challengeWindow")
+        windows += self.client.chain.call("DataBatches", "answerWindow")
+        end = self.start + len(HEAT_C)
+        device = self.web3.to_checksum_address(self.key.identity.device)
+        until = self.closes_at + windows + CLAIM_S
+        least = len(HEAT_C)
+        threshold = round(THRESHOLD_C * 100)
+        place = 0, device, self.cell
+        return *place, self.start, end, self.closes_at, until, threshold, least, PREMIUM, PAYOUT
+
+    def _report(self, sequence: int, readings: list[tuple[int, float]]) -> int:
+        observed = [
+            Observation.in_unit("air_temperature", self.cell, at, value) for at, value in readings
+        ]
+        report = self.client.sign_report(self.key, sequence, observed)
+        (delivery,) = self.client.send_reports([report], patience_s=PATIENCE_S)
+        assert delivery.accepted, delivery
+        return len(observed)
+
+    def settle(self) -> Settled:
+        """Closes the time by one more reading, asks for the proof, waits and claims.
+
+        Moves the time of the chain on by more than a challenge window. Raises CoverNotSettled.
+        """
+        time.sleep(max(0.0, self.closes_at + 1 - time.time()))
+        self._report(2, [(int(time.time()), HEAT_C[-1])])
+        answer = self._answer()
+        call = self.cover.functions
+        behind = answer.as_abi()[2]
+        self._pass_windows()
+        self._send("claim", call.claim(self.policy, answer.steps, behind), self.holder)
+        owed = call.owed(self.holder).call()
+        self._send("withdraw", call.withdraw(), self.holder)
+        found = answer.statistics
+        mean = found.sum / found.count / 100
+        return Settled(mean, found.count, len(answer.steps), owed, self.gas)
+
+    def _answer(self) -> ContractAnswer:
+        device, end = self.key.identity.device, self.start + len(HEAT_C)
+        patience = time.monotonic() + PATIENCE_S
+        while time.monotonic() < patience:
+            with suppress(SpanNotClosed):
+                return self.client.contract_answer(
+                    "air_temperature", device, self.cell, self.start, end,
+                    after=self.after, closes_at=self.closes_at,
+                )  # fmt: skip
+            with suppress(NodeRefusal):  # where blocks come by themselves
+                self.client.chain.node.call("evm_mine")
+            time.sleep(POLL_S)
+        raise CoverNotSettled(f"no verified batch was committed after second {self.closes_at}")
+
+    def _pass_windows(self) -> None:
+        windows = self.client.chain.call("DataBatches", "challengeWindow")
+        windows += self.client.chain.call("DataBatches", "answerWindow")
+        self.say(f"moving the chain's time on by {windows / 3600:.0f} hours: claims wait for that")
+        self.client.chain.node.call("evm_increaseTime", windows + CLOSING_S)
+        self.client.chain.node.call("evm_mine")
