@@ -252,6 +252,18 @@ test-cluster: setup $(CLUSTER_SERVERS) $(PROMETHEUS) ## the servers of a cluster
 	@$(PYTHON) tools/ensure_influx.py --cached
 	@$(RUN) $(BIN)/python tools/test_cluster.py $(ARGS)
 
+VYPER := .corechain/vyper/bin/vyper
+
+.PHONY: test-vyper
+# In an environment of its own: it needs a cbor2 that another of our tools cannot use.
+$(VYPER): $(PYTHON_STAMP)
+	@$(BIN)/python -m uv venv --quiet --clear .corechain/vyper
+	@$(BIN)/python -m uv pip install --quiet --python .corechain/vyper/bin/python vyper==0.4.3 && touch $@
+
+test-vyper: setup $(SHIPPED) $(VYPER) ## the example in Vyper, compiled and run on anvil (half a minute)
+	@echo "· examples/vyper"
+	@$(RUN) $(PYTEST) tests/contracts/vyper/vyper_frost.py
+
 test-geth: setup $(GETH) ## the whole network on geth instead of anvil
 	@echo "· the whole network on geth"
 	@$(RUN) pytest tests/nodes/second_node.py
