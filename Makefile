@@ -264,6 +264,17 @@ test-vyper: setup $(SHIPPED) $(VYPER) ## the example in Vyper, compiled and run 
 	@echo "· examples/vyper"
 	@$(RUN) $(PYTEST) tests/contracts/vyper/vyper_frost.py
 
+BROWNIE := .corechain/brownie/bin/brownie
+
+.PHONY: brownie
+# In an environment of its own: it pins pytest 9, which Ape does not take.
+$(BROWNIE): examples/brownie/requirements.txt $(PYTHON_STAMP)
+	@$(BIN)/python -m uv venv --quiet --clear .corechain/brownie
+	@$(BIN)/python -m uv pip install --quiet --python .corechain/brownie/bin/python --requirement $< -e sdk && touch $@
+
+brownie: setup $(BROWNIE) ## examples/brownie on the network of `make up`, which must run
+	@$(RUN) examples/brownie/run.sh
+
 test-geth: setup $(GETH) ## the whole network on geth instead of anvil
 	@echo "· the whole network on geth"
 	@$(RUN) pytest tests/nodes/second_node.py
@@ -403,6 +414,10 @@ constraints: ## pin the versions anew, for the oldest Python, without addresses
 wheels: setup ## the packages as wheels, into dist/ (pip install dist/*.whl)
 	@for member in sdk relayer indexer $$([ ! -e $(NATIVE_STAMP) ] || echo native); do $(BIN)/python -m uv build --quiet --wheel $$member --out-dir dist; done
 	@ls dist/*.whl
+
+.PHONY: packages
+packages: setup ## contracts for consumers as an npm package, into dist/ (Foundry, Hardhat, Ape, Vyper)
+	@$(RUN) $(BIN)/python tools/contract_package.py
 
 wheels-check: setup ## does all that is pinned install without a compiler, on Python 3.11 to 3.13
 	@$(BIN)/python tools/check_wheels.py

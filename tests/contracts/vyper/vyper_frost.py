@@ -56,7 +56,7 @@ class Cover:
         factory = web3.eth.contract(abi=compiled["abi"], bytecode=compiled["bytecode"])
         day = self.start, self.start + 24 * HOUR_S
         given = (stage.batches.address, 0, device, CELL, *day, self.until, self.grower)
-        sender = self.bench.account("underwriter").address
+        self.underwriter = sender = self.bench.account("underwriter").address
         call = factory.constructor(*given).transact({"from": sender, "value": PAYOUT})
         place = web3.eth.wait_for_transaction_receipt(call)["contractAddress"]
         self.contract = web3.eth.contract(address=place, abi=compiled["abi"])
@@ -111,10 +111,9 @@ def test_what_is_not_cold_or_not_sure_pays_nobody(stage: Stage, compiled: Any) -
     cover.refused(cover.claim(made), "NoBond")
     stage.bench.mine_at(cover.until + 1)
     cover.refused(cover.claim(made), "NotNow")
-    before = stage.bench.web3.eth.get_balance(stage.bench.account("underwriter").address)
+    before = stage.bench.web3.eth.get_balance(cover.underwriter)
     stage.bench.send(stage.challenger, cover.contract.functions.expire())
-    after = stage.bench.web3.eth.get_balance(stage.bench.account("underwriter").address)
-    assert after == before + PAYOUT
+    assert stage.bench.web3.eth.get_balance(cover.underwriter) == before + PAYOUT
 
 
 def _as(cover: Cover, key: Secp256k1Key) -> Cover:
