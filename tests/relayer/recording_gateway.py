@@ -22,6 +22,8 @@ class Held:
     reports: dict[tuple[bytes, int], bytes] = field(default_factory=dict)
     lost: int = 0
     conflicts: int = 0
+    traceparents: list[str | None] = field(default_factory=list)
+    """Of each request."""
 
     def times(self) -> list[int]:
         """Of all observations, in the order of arrival."""
@@ -49,6 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
         held = self.server.held
+        held.traceparents.append(self.headers["traceparent"])
         results = [held.take(signed) for signed in unpack_reports(body)]
         if held.lost:
             held.lost -= 1

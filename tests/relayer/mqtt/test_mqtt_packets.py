@@ -67,6 +67,23 @@ def test_messages_come_out_whole_however_they_are_cut(
             assert (message.correlation, message.content_type) == (b"corr", "application/json")
 
 
+def test_of_many_user_properties_the_one_that_names_a_trace_is_read() -> None:
+    def pair(name: bytes, value: bytes) -> bytes:
+        sizes = len(name).to_bytes(2, "big"), len(value).to_bytes(2, "big")
+        return b"\x26" + sizes[0] + name + sizes[1] + value
+
+    named = pair(b"traceparent", b"00-aa-bb-01")
+    for properties, wanted in (
+        (pair(b"a", b"1") + named + pair(b"tracestate", b"x=y"), b"00-aa-bb-01"),
+        (pair(b"traceparen", b"t=00"), b""),
+        (b"", b""),
+    ):
+        body = b"\0\1t\0\7" + varint(len(properties)) + properties + b"payload"
+        (message,) = read(bytes((0x32,)) + varint(len(body)) + body, Version.V5)
+        assert isinstance(message, Message)
+        assert (message.traceparent, message.payload) == (wanted, b"payload")
+
+
 @given(VERSIONS, st.binary(max_size=200))
 def test_bytes_that_are_no_packets_are_named_and_nothing_else_happens(
     version: Version, data: bytes

@@ -3,6 +3,7 @@
 given a device on its own topic
   when it sends one report or many
     each is in a batch, once, on every broker and version
+    one that names its trace (MQTT 5) is followed to its batch, and no other
 given the topic of a gateway
   when it sends reports of several devices
     each has its verdict, and the answers go to the gateway
@@ -12,13 +13,18 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from support.traces import collecting
 
 from corechain.devnet.servers import Server
+from corechain.service.tracing import Context, traceparent_of
 from relayer.conftest import Start
 from relayer.mqtt.conftest import AVAILABLE, subscribed
 from relayer.mqtt.devices import Station, name_of
 from relayer.support import Chain, RelayerProcess, Sensor, eventually, secp
 from relayer.test_crash import committed_reports, key_of
+
+CLIENT = Context(bytes(range(1, 17)), bytes(range(1, 9)))
+FOLLOWED = {"UserProperty": [("a", "b"), ("traceparent", traceparent_of(CLIENT).decode())]}
 
 
 @pytest.mark.parametrize("choice", AVAILABLE, ids="-".join)
@@ -32,13 +38,24 @@ def test_reports_of_a_device_reach_the_chain_through_the_broker(
     chain: Chain,
     tmp_path: Path,
 ) -> None:
-    subscribed(start(**mqtt_settings))
-    single, first, second = (sensor.report() for _ in range(3))
-    with Station(broker.port, prefix, name_of(sensor), version) as station:
-        station.send(single)
-        station.send(first, second)
-    wanted = Counter(map(key_of, (single, first, second)))
-    eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted)
+    with collecting() as collector:
+        # Who seals no frames is believed no context on the bus.
+        traced = {"RELAYER_TRACES_URL": collector.url, "RELAYER_FRAME_KEY": "11" * 32}
+        subscribed(start(**mqtt_settings, **traced))
+        single, first, second, followed = (sensor.report() for _ in range(4))
+        with Station(broker.port, prefix, name_of(sensor), version) as station:
+            station.send(single)
+            station.send(first, second)
+            station.send(followed, **(FOLLOWED if version == "5" else {}))
+        wanted = Counter(map(key_of, (single, first, second, followed)))
+        eventually(lambda: committed_reports(chain, tmp_path / "data") == wanted)
+        if version == "5":
+            eventually(lambda: len(collector.of(CLIENT.trace)) == 3)
+        own = {one.stage: one for one in collector.of(CLIENT.trace)}
+    assert set(own) == ({"gateway", "bus", "aggregator"} if version == "5" else set())
+    if version == "5":  # 3.1.1 has no room for a trace
+        assert own["gateway"].parent == CLIENT.span
+        assert own["bus"].parent == own["aggregator"].parent == own["gateway"].span
 
 
 def test_a_gateway_brings_reports_of_any_device_and_hears_what_http_would_say(

@@ -16,6 +16,7 @@ from starlette.routing import Route
 from corechain.protocol.errors import NotFound, ProtocolError
 from corechain.protocol.problems import problem_title, problem_type
 from corechain.service.ops import Ops, allowed, options, route_error
+from corechain.service.tracing import CURRENT
 from corechain_relayer.bridge.book import Taken
 from corechain_relayer.bridge.errors import NothingNew
 from corechain_relayer.bridge.formats.registry import FORMATS, OWN_PATHS, Format
@@ -66,7 +67,9 @@ class Endpoints:
         content_type = media_type(headers)
         async with body_of(headers, request.receive, self.bodies) as body:
             query = request.scope["query_string"].decode("latin-1")
-            message = Message(body, query, dict(request.headers), content_type)
+            current = CURRENT.get()
+            trace = None if current is None else b"".join(current)
+            message = Message(body, query, dict(request.headers), content_type, trace)
             secret = message.form.get("PASSWORD", "") if token is None else token
             taken = await self.intake.upload(kind, message, secret)
             if kind.name == SENSORTHINGS:
@@ -166,6 +169,11 @@ def build_app(endpoints: Endpoints, *, metrics: bool = True) -> Starlette:
         Route("/{format}", endpoints.by_header, methods=methods),
     ]
     return _application(endpoints, routes)
+
+
+def without_token(path: str) -> str:
+    """What a span may show of a path: its format. Behind that stands the station's token."""
+    return "/" + path.strip("/").partition("/")[0]
 
 
 def build_ops_app(endpoints: Endpoints) -> Starlette:

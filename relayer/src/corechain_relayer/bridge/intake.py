@@ -170,11 +170,13 @@ class Intake:
 
     def _read(self, kind: Format, message: Message, station: Station) -> list[Taken]:
         upload = kind.read(Arrival(message, station.profile, self.clock()))
-        return self.keep(station, [upload])
+        return self.keep(station, [upload], message.trace)
 
-    def keep(self, station: Station, uploads: Sequence[Upload]) -> list[Taken]:
+    def keep(
+        self, station: Station, uploads: Sequence[Upload], trace: bytes | None = None
+    ) -> list[Taken]:
         """Signs and queues what is new. Raises Overloaded, StoreUnavailable, KeyMissing."""
-        return self.store.take(station, uploads, int(self.now()), self.sign)
+        return self.store.take(station, uploads, int(self.now()), self.sign, trace)
 
     def clock(self) -> Clock:
         settings = self.settings

@@ -3,6 +3,8 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.exposition import generate_latest
 
+from corechain.service.tracing import NO_TRACES, Traces
+
 
 class Metrics:
     """One attribute a metric. `format` is one of ours, `reason` the name of an error or a skip."""
@@ -39,7 +41,13 @@ class Metrics:
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )
+        self.spans = counter("spans_total", "Spans of traces by what became of them", "outcome")
+        self.traces: Traces = NO_TRACES
+        """Who takes spans; another one once the settings are known."""
         self.loop_state = gauge("loop_state", "1 for the state that a loop is in", "loop", "state")
+
+    def spans_told(self, outcome: str, count: int) -> None:
+        self.spans.labels(outcome).inc(count)
 
     def exposition(self) -> bytes:
         return generate_latest(self.registry)

@@ -4,15 +4,18 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 import structlog
 
 from corechain.documents import MalformedAnswer
+from corechain.http import traceparent
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 from corechain.protocol.reading import SignedReport, unpack_report
 from corechain.service.errors import Halt
 from corechain.service.reasons import reason_of
+from corechain.service.tracing import TRACE_BYTES, Context, Span, traceparent_of
 from corechain.service.workers import Workers
 from corechain.steps import ApiUnavailable
 from corechain_relayer.bridge.metrics import Metrics
@@ -105,10 +108,28 @@ class Sender:
         await self._show()
         if not queued:
             return False
-        verdicts = self._with_reasons(queued, await self._send(queued))
+        verdicts = await self._sent(of_one_trace(queued))
         await self.worker.run(self.store.settle, verdicts, int(time.time()))
         await self._show()
         return True
+
+    async def _sent(self, queued: Sequence[Queued]) -> list[Verdict]:
+        """What is decided of them; reports of an upload that is followed go with its trace."""
+        followed = context_in(queued[0].trace)
+        if followed is None:
+            return self._with_reasons(queued, await self._send(queued))
+        own = followed.child()
+        token = traceparent.set(traceparent_of(own).decode())
+        try:
+            verdicts = self._with_reasons(queued, await self._send(queued))
+        finally:
+            traceparent.reset(token)
+        if verdicts:  # else they wait, and go again
+            began, facts = float(queued[0].created_at), {"corechain.reports": len(queued)}
+            times = began, time.time()
+            span = Span("bridge", "reports to gateway", own, *times, followed.span, facts=facts)
+            self.metrics.traces.emit(span)
+        return verdicts
 
     def _asleep(self) -> list[int]:
         now = self.clock()
@@ -199,6 +220,16 @@ class Sender:
                 "their reports wait"
             )
         return found
+
+
+def of_one_trace(queued: Sequence[Queued]) -> Sequence[Queued]:
+    """Those at the head that may share a request: it has one trace, or none."""
+    first = queued[0].trace
+    return [*takewhile(lambda item: item.trace == first, queued)]
+
+
+def context_in(trace: bytes | None) -> Context | None:
+    return None if trace is None else Context(trace[:TRACE_BYTES], trace[TRACE_BYTES:])
 
 
 def _report(item: Queued) -> SignedReport:

@@ -26,8 +26,9 @@ from corechain.service.http_server import (
 from corechain.service.ops import Ops, shown_in
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, Reporter, sessions
+from corechain.service.traced_http import traced
 from corechain.service.workers import Workers
-from corechain_relayer.bridge.app import Endpoints, build_app, build_ops_app
+from corechain_relayer.bridge.app import Endpoints, build_app, build_ops_app, without_token
 from corechain_relayer.bridge.aprs_is import AprsServer
 from corechain_relayer.bridge.intake import Intake
 from corechain_relayer.bridge.keys import KeyFolder
@@ -41,6 +42,7 @@ from corechain_relayer.gateway.body import BodyLimits
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
+    from starlette.types import ASGIApp
 
 log = structlog.get_logger(__name__)
 
@@ -100,6 +102,8 @@ class Bridge:
     def __post_init__(self) -> None:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
+        told = self.metrics.spans_told
+        self.metrics.traces = settings.traces(PREFIX, "corechain-bridge", told)
         self.client = client_of(settings, self.deployment)
         self.store = BridgeStore(settings.data_dir, settings.max_reports, settings.station_reports)
         keys = KeyFolder(settings.data_dir / KEYS)
@@ -107,7 +111,7 @@ class Bridge:
         self.intake = Intake(settings, self.store, keys, *shared, self.work.set)
         self.sender = Sender(settings, self.store, *shared, self.work)
 
-    def apps(self) -> "tuple[Starlette, Starlette]":
+    def apps(self) -> "tuple[ASGIApp, Starlette]":
         """What stations reach, and what operates the process."""
         settings = self.settings
         health = Health({"store": self._probe}, self.supervised, self.sender.warnings)
@@ -118,7 +122,8 @@ class Bridge:
         ops = Ops(health, self.metrics.exposition)
         endpoints = Endpoints(self.intake, bodies, ops, api)
         public = build_app(endpoints, metrics=settings.ops_port is None)
-        return public, build_ops_app(endpoints)
+        shown = traced(public, self.metrics.traces, "bridge", without_token)
+        return shown, build_ops_app(endpoints)
 
     def count(self, error: ProtocolError) -> None:
         """What the server refuses before it knows of which format it is."""
@@ -149,6 +154,7 @@ class Bridge:
         # In the thread that uses it: a step under way ends first.
         await self.worker.run(self.store.close)
         self.worker.close()
+        await self.metrics.traces.close()
 
 
 async def run(settings: Settings, deployment: Deployment) -> None:

@@ -14,6 +14,7 @@ from corechain.service.settings import (
     HttpSettings,
     NodeUrl,
     PrivateKey,
+    TraceSettings,
     listed,
     load,
 )
@@ -46,7 +47,7 @@ def _filters(text: str) -> str:
 TopicFilters = Annotated[str, AfterValidator(_filters)]
 
 
-class Settings(MqttSettings, HttpSettings):
+class Settings(MqttSettings, TraceSettings, HttpSettings):
     """Settings of the bridge and its commands. Times in seconds, sizes in bytes."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX)

@@ -34,11 +34,14 @@ Sign = Callable[[Station, int, Sequence[Observation]], SignedReport]
 
 
 class Queued(NamedTuple):
-    """A report that waits: `id` is its place."""
+    """A report that waits: `id` is its place. `created_at`: seconds since 1970. `trace`: of its
+    upload, 16 + 8 bytes."""
 
     id: int
     station: int
     report: bytes
+    created_at: int = 0
+    trace: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +179,12 @@ class BridgeStore:
         return found
 
     def take(
-        self, station: Station, uploads: Sequence[Upload], now: int, sign: Sign
+        self,
+        station: Station,
+        uploads: Sequence[Upload],
+        now: int,
+        sign: Sign,
+        trace: bytes | None = None,
     ) -> list[Taken]:
         """What is new in uploads of a station: signed, and in the queue, durably.
 
@@ -186,8 +194,8 @@ class BridgeStore:
         with _asked(), self._transaction():
             if self._counted(None, self._depth) >= self.max_reports:
                 raise Overloaded(f"{self.max_reports} reports wait for the gateway", 60)
-            own = self._counted(station.id, lambda: self._depth_of(station.id))
-            if own >= self.station_reports:
+            waiting = self._counted(station.id, lambda: self._depth_of(station.id))
+            if waiting >= self.station_reports:
                 raise StationBacklog(self.station_reports)
             sequence, known = self._known(station.id)
             found = []
@@ -202,7 +210,8 @@ class BridgeStore:
             ]
             for signed in _signed(station, sequence, seen, now, sign):
                 sequence = signed.report.sequence
-                self._query("enqueue", station=station.id, now=now, report=signed.pack())
+                own = {"station": station.id, "now": now, "report": signed.pack(), "trace": trace}
+                self._query("enqueue", **own)
                 for place in (None, station.id):
                     self._counts[place] += 1
             self._remember(station.id, sequence, known)

@@ -58,10 +58,10 @@ class Uplink:
             raise ForeignTopic
 
 
-def uplink_of(topic: str, body: bytes) -> Uplink:
+def uplink_of(topic: str, body: bytes, trace: bytes | None = None) -> Uplink:
     """Raises UnknownTopic."""
     for network in NETWORKS:
         match = network.topic.fullmatch(topic)
         if match is not None:
-            return Uplink(network, match[1], Message(body))
+            return Uplink(network, match[1], Message(body, trace=trace))
     raise UnknownTopic

@@ -6,6 +6,7 @@ Duplicate then where it was taken before.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from traceback import format_tb
@@ -20,6 +21,7 @@ from corechain.protocol.errors import (
     Unavailable,
 )
 from corechain.service.supervision import side_by_side
+from corechain.service.tracing import Sampled, Span, sampled
 from corechain_relayer.bridge.errors import Internal
 from corechain_relayer.bridge.intake import Intake, Outcome
 from corechain_relayer.bridge.settings import PREFIX, Settings, filters_of
@@ -81,7 +83,11 @@ class Uplinks:
         self._arrived = arrived
 
         def deliver(link: Link, messages: Sequence[Held]) -> None:
+            traces = self.intake.metrics.traces
             for held in messages:
+                if traces.on:
+                    held.sampled = sampled(held.message.traceparent, traces.ratio)
+                    held.arrived_at = time.time()
                 arrived.put_nowait(held)
             self.intake.metrics.mqtt_held.set(len(link.held))
 
@@ -134,7 +140,8 @@ class Uplinks:
         try:
             if held.message.too_long or len(held.message.payload) > limit:
                 raise BodyTooLarge(limit)
-            return uplink_of(held.message.topic, held.message.payload)
+            trace = b"".join(held.sampled.own) if held.sampled else None
+            return uplink_of(held.message.topic, held.message.payload, trace)
         except ProtocolError as error:
             return error
 
@@ -143,8 +150,19 @@ class Uplinks:
         for held, outcome in zip(messages, outcomes, strict=True):
             if isinstance(outcome, CoreChainError):
                 self._count_refusal(held, outcome)
+            if held.sampled is not None:
+                self._trace(held, held.sampled, isinstance(outcome, CoreChainError))
         link.finish(messages)
         self.intake.metrics.mqtt_held.set(len(link.held))
+
+    def _trace(self, held: Held, followed: Sampled, is_refused: bool) -> None:
+        facts: dict[str, str | int] = {
+            "messaging.system": "mqtt",
+            "corechain.outcome": "refused" if is_refused else "accepted",
+        }
+        times = held.arrived_at, time.time()
+        span = Span("bridge", "MQTT uplink", followed.own, *times, followed.parent, facts=facts)
+        self.intake.metrics.traces.emit(span)
 
     def _count_refusal(self, held: Held, error: CoreChainError) -> None:
         opened = self._opened(held)

@@ -20,6 +20,7 @@ from corechain_relayer.mqtt.packets import (
     SESSION_EXPIRY,
     SHARED_AVAILABLE,
     SUBACK,
+    USER_PROPERTY,
     Acknowledged,
     Connected,
     Disconnected,
@@ -75,6 +76,10 @@ class _Reader:
 _Read = Callable[[_Reader], Property]
 
 
+TRACEPARENT = b"traceparent="
+"""How the user property that we read begins, as `_pair` joins it."""
+
+
 def _pair(reader: _Reader) -> bytes:
     return reader.prefixed() + b"=" + reader.prefixed()
 
@@ -91,21 +96,28 @@ _KINDS: Sequence[tuple[_Read, Sequence[int]]] = (
     (_Reader.varint, (0x0B,)),
     (_Reader.prefixed, (CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION, 0x12, 0x15, 0x16, 0x1A, 0x1C)),
     (_Reader.prefixed, (REASON,)),
-    (_pair, (0x26,)),
+    (_pair, (USER_PROPERTY,)),
 )
 _READ = {number: read for read, numbers in _KINDS for number in numbers}
 
 
 def _properties(reader: _Reader) -> dict[int, Property]:
-    """Of a packet; of a property that stands there several times, the last."""
+    """Of a packet; of a property that stands there several times, the last. Of user properties the
+    one that names a trace: they may be many, and nothing else of them is ours."""
     part = _Reader(reader.take(reader.varint()))
     found: dict[int, Property] = {}
     while part.at < len(part.data):
         number = part.number(1)
         if number not in _READ:
             raise MalformedPacket(f"there is no property {number}")
-        found[number] = _READ[number](part)
+        value = _READ[number](part)
+        if number != USER_PROPERTY or _names_trace(value):
+            found[number] = value
     return found
+
+
+def _names_trace(pair: Property) -> bool:
+    return isinstance(pair, bytes) and pair.startswith(TRACEPARENT)
 
 
 # ------------------------------------------------------------------ packets
@@ -154,7 +166,13 @@ def _with_properties(
         _text(found.get(RESPONSE_TOPIC, b"")),
         correlation,
         _text(found.get(CONTENT_TYPE, b"")),
+        _trace(found.get(USER_PROPERTY, b"")),
     )
+
+
+def _trace(value: Property) -> bytes:
+    assert isinstance(value, bytes)
+    return value.removeprefix(TRACEPARENT)
 
 
 def _text(value: Property) -> str:

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from corechain.service.tracing import Sampled
 from corechain_relayer.mqtt.packets import Message
 
 MESSAGE_OVERHEAD = 512
@@ -21,6 +22,10 @@ class Held:
 
     message: Message
     done: bool = False
+    sampled: Sampled | None = None
+    """Its span, where it is followed."""
+    arrived_at: float = 0.0
+    """Seconds since 1970; of what is followed."""
 
     @property
     def size(self) -> int:

@@ -66,7 +66,7 @@ def _packet(kind: int, *parts: bytes) -> bytes:
 CONTENT_TYPE, RESPONSE_TOPIC, CORRELATION = 0x03, 0x08, 0x09
 SESSION_EXPIRY, SERVER_KEEP_ALIVE, REASON = 0x11, 0x13, 0x1F
 RECEIVE_MAXIMUM, MAXIMUM_PACKET = 0x21, 0x27
-SHARED_AVAILABLE = 0x2A
+USER_PROPERTY, SHARED_AVAILABLE = 0x26, 0x2A
 
 Property = int | bytes
 
@@ -212,6 +212,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
     response_topic: str = ""
     correlation: bytes = b""
     content_type: str = ""
+    traceparent: bytes = b""
+    """Of the user property of that name (W3C Trace Context for MQTT); only MQTT 5 has any."""
     too_long: int = 0
     """Bytes of a packet that was skipped because it is above our limit; 0 for all others."""
 

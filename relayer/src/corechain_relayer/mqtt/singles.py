@@ -28,10 +28,12 @@ class Singles:
         singles: list[Held] = []
         others: list[Held] = []
         for held in messages:
-            (singles if self._is_single(held.message) else others).append(held)
+            is_single = held.sampled is None and self._is_single(held.message)
+            (singles if is_single else others).append(held)
         return singles, others
 
     def _is_single(self, message: Message) -> bool:
+        """Of what is not followed; a span is a message's own."""
         payload = message.payload
         if not is_one_report(payload) or len(payload) > self.max_bytes:
             return False

@@ -9,6 +9,7 @@ import structlog
 
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
 from corechain.protocol.frame import Columns, columns_of
+from corechain.service.tracing import CURRENT, Span, sampled
 from corechain_relayer.gateway.intake import Fault
 from corechain_relayer.gateway.service import INLINE_BYTES, Gateway, Peer
 from corechain_relayer.metrics import Metrics
@@ -89,6 +90,10 @@ class Subscriber:
 
     def _arrived(self, link: Link, messages: Sequence[Held]) -> None:
         """The messages of one read share a task, and a frame."""
+        traces = self.metrics.traces
+        if traces.on:
+            for held in messages:
+                held.sampled = sampled(held.message.traceparent, traces.ratio)
         task = asyncio.get_running_loop().create_task(self._take(link, messages))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -164,14 +169,26 @@ class Subscriber:
         return await self.gateway.work.workers.run(opened, *given)
 
     async def _decide_fairly(self, letters: Sequence[Letter]) -> None:
-        """Those who have sent forged reports lately share no frame with the others."""
+        """Those who have sent forged reports lately share no frame with the others. What is
+        followed is a request of its own: it may share a frame, whose part it is then known to be.
+        """
         suspects = self.gateway.suspects
         groups: tuple[list[Letter], list[Letter]] = ([], [])
+        followed = [letter for letter in letters if letter.held.sampled]
         for letter in letters:
-            groups[suspects.has(letter.peer)].append(letter)
-        await asyncio.gather(*map(self._decide, groups))
+            if not letter.held.sampled:
+                groups[suspects.has(letter.peer)].append(letter)
+        await asyncio.gather(*map(self._decide, groups), *map(self._decide_followed, followed))
         for letter in letters:
             suspects.note(letter.peer, letter.faults)
+
+    async def _decide_followed(self, letter: Letter) -> None:
+        assert letter.held.sampled is not None
+        token = CURRENT.set(letter.held.sampled.own)
+        try:
+            await self._decide([letter])
+        finally:
+            CURRENT.reset(token)
 
     async def _decide(self, letters: Sequence[Letter]) -> None:
         """Asks the gateway about the undecided reports of all of them at once."""
@@ -235,9 +252,25 @@ class Subscriber:
                 self.metrics.reports_rejected.labels("ReplayedSequence").inc(letter.replays())
             if None in letter.faults:
                 self.metrics.accept_seconds.observe(seconds)
+            self._trace(letter, not refusals, seconds)
             answer = letter.answer(self.topics)
             if answer is not None:
                 said = "sent" if link.publish(answer) else "dropped"
                 self.metrics.mqtt_answers.labels(said).inc()
         link.finish([letter.held for letter in letters])
         self.metrics.mqtt_held.set(len(link.held))
+
+    def _trace(self, letter: Letter, is_taken: bool, seconds: float) -> None:
+        """From its arrival to what it is acknowledged for. The topic is not told: its sender chose
+        it."""
+        if letter.held.sampled is None:
+            return
+        own, parent = letter.held.sampled
+        facts: dict[str, str | int] = {
+            "messaging.system": "mqtt",
+            "corechain.outcome": "accepted" if is_taken else "refused",
+        }
+        now = time.time()
+        times = now - seconds, now
+        span = Span("gateway", "MQTT reports", own, *times, parent, facts=facts, serves=True)
+        self.metrics.traces.emit(span)

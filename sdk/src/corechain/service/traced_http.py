@@ -3,7 +3,7 @@
 import os
 import random
 import time
-from collections.abc import MutableSequence
+from collections.abc import Callable, MutableSequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -84,6 +84,8 @@ class Traced:
     app: ASGIApp
     traces: Traces
     stage: str
+    shown: Callable[[str], str] = str
+    """What of a path a span may show: it may hold a secret."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         known = _parent_in(scope["headers"]) if scope["type"] == "http" else None
@@ -106,7 +108,7 @@ class Traced:
             self.traces.emit(self._span(scope, own, parent, began, status))
 
     def _span(self, scope: Scope, own: Context, parent: Context, began: float, status: int) -> Span:
-        path = scope["path"][:MOST_PATH]
+        path = self.shown(scope["path"])[:MOST_PATH]
         facts: dict[str, str | int] = {
             "http.request.method": scope["method"],
             "http.response.status_code": status,
@@ -118,9 +120,9 @@ class Traced:
         return Span(self.stage, name, own, began, ended, parent.span, facts=facts, serves=True)
 
 
-def traced(app: Any, traces: Traces, stage: str) -> Any:
+def traced(app: Any, traces: Traces, stage: str, shown: Callable[[str], str] = str) -> Any:
     """The application itself where traces are off."""
-    return Traced(app, traces, stage) if traces.on else app
+    return Traced(app, traces, stage, shown) if traces.on else app
 
 
 def sampled_aside(direct: DirectPath | None, traces: Traces) -> DirectPath | None:

@@ -7,6 +7,7 @@ carry it: its id is the beginning of the commitment, which every service knows.
 """
 
 import os
+import random
 import re
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
@@ -29,6 +30,13 @@ class Context(NamedTuple):
     def child(self) -> "Context":
         """A new span of the same trace."""
         return Context(self.trace, os.urandom(SPAN_BYTES))
+
+
+class Sampled(NamedTuple):
+    """A request, or a message, that is sampled: its own span, and the id of that one's parent."""
+
+    own: Context
+    parent: bytes
 
 
 CURRENT: ContextVar[Context | None] = ContextVar("corechain trace", default=None)
@@ -88,6 +96,17 @@ def context_of(traceparent: bytes) -> Context | None:
         return None
     trace, span = bytes.fromhex(found[1].decode()), bytes.fromhex(found[2].decode())
     return Context(trace, span) if any(trace) and any(span) else None
+
+
+def sampled(traceparent: bytes, ratio: float) -> Sampled | None:
+    """By the field, or by a share of those without one (empty)."""
+    if traceparent:
+        parent = context_of(traceparent)
+    elif ratio and random.random() < ratio:
+        parent = Context(os.urandom(TRACE_BYTES), os.urandom(SPAN_BYTES))
+    else:
+        return None
+    return None if parent is None else Sampled(parent.child(), parent.span)
 
 
 def traceparent_of(context: Context) -> bytes:

@@ -34,6 +34,8 @@ class Message:
     query: str = field(default="", repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     content_type: str = ""
+    trace: bytes | None = None
+    """Trace (16 bytes) and span (8 bytes) of the upload, where it is followed."""
 
     @cached_property
     def form(self) -> dict[str, str]:

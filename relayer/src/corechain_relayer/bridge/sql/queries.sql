@@ -44,11 +44,11 @@ on conflict (station) do update set sequence = excluded.sequence, newest = exclu
 
 -- name: enqueue
 -- A signed report.
-insert into outbox (station, created_at, report) values (:station, :now, :report);
+insert into outbox (station, created_at, report, trace) values (:station, :now, :report, :trace);
 
 -- name: head
 -- The oldest reports, but of some stations (a JSON list of ids).
-select id, station, report from outbox
+select id, station, report, created_at, trace from outbox
 where station not in (select value from json_each(:without)) order by id limit :limit;
 
 -- name: depth
