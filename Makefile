@@ -22,6 +22,9 @@ SHIPPED := .corechain/shipped-contracts
 VERIFY := web/verify
 VERIFY_STAMP := $(VERIFY)/node_modules/.installed
 VERIFY_BUILT := $(VERIFY)/dist/.built
+EXPLORER := web/explorer
+EXPLORER_FOLDER := indexer/src/corechain_indexer/explorer
+EXPLORER_BUILT := $(EXPLORER_FOLDER)/.built
 # Ours only where the machine's Node would not do: tools/ensure_node.py.
 NODE_BIN := .corechain/node/bin
 # Bytecode is written whatever the environment says: half of a short process is compiling without it.
@@ -30,6 +33,7 @@ RUN := PYTHONDONTWRITEBYTECODE= PATH="$(abspath $(NODE_BIN)):$(abspath $(BIN)):$
 PYTEST := pytest --hypothesis-profile=ci
 UNITS := tests/protocol tests/native tests/service tests/sdk tests/chaos tests/relayer tests/indexer tests/scripts tests/web
 NETWORKS := tests/e2e tests/nodes
+BROWSED := tests/indexer/explorer_in_chromium.py
 # In the order that tests/conftest.py has given them.
 SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
@@ -42,12 +46,12 @@ CLUSTER_SERVERS := .corechain/servers/.installed
 PROMETHEUS := .corechain/prometheus/usr/bin/prometheus
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
-.PHONY: help setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-guard bench-tx bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help explorer test-explorer web-tools screenshots setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-guard bench-tx bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) $(KAFKA_STAMP) $(MOSQUITTO_STAMP) $(VERIFY_BUILT) ## install everything into this folder
+setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) $(KAFKA_STAMP) $(MOSQUITTO_STAMP) $(VERIFY_BUILT) $(EXPLORER_BUILT) ## install everything into this folder
 
 .corechain/versions:
 	@command -v $(PYTHON) > /dev/null || { echo "CoreChain needs Python 3.11 or newer, and $(PYTHON) is not there: install it, or set PYTHON=/path/to/python3"; exit 1; }
@@ -113,6 +117,22 @@ $(VERIFY_BUILT): $(VERIFY)/src/api.ts $(VERIFY)/tsconfig.json $(wildcard $(VERIF
 web-verify: setup ## compile @corechain/verify and try it on the golden vectors
 	@cd $(VERIFY) && PATH="$(abspath $(NODE_BIN)):$$PATH" npm test --silent
 
+# Into the indexer's package, whose API serves it. Without it the rest works, and its page names this command.
+$(EXPLORER_BUILT): $(EXPLORER)/package-lock.json $(wildcard $(EXPLORER)/*.* $(EXPLORER)/src/* $(EXPLORER)/src/*/*) $(filter-out $(VERIFY)/src/api.ts,$(wildcard $(VERIFY)/src/*.ts)) $(NODE_STAMP)
+	@if $(BIN)/python tools/build_explorer.py; then touch $@; fi
+
+explorer: setup ## build the explorer, which the query API serves at /explorer/ (web/explorer)
+	@test -e $(EXPLORER_BUILT)
+
+web-tools: setup ## get Chromium, for the tests and pictures of the explorer, without root
+	@$(BIN)/python tools/ensure_chromium.py
+
+test-explorer: setup ## the explorer in a real Chromium, over an index and a node: checks, lies, keyboard, axe (half a CPU minute)
+	@if $(BIN)/python tools/ensure_chromium.py --there; then echo "· explorer in Chromium"; $(RUN) $(PYTEST) $(BROWSED); fi
+
+screenshots: web-tools ## pictures of the explorer over a running network, into docs/images/
+	@$(RUN) PYTHONPATH=tests $(BIN)/python tools/screenshots.py $(ARGS)
+
 native: $(NATIVE_STAMP) ## build corechain-native, the hot paths in C (needs cc; nothing needs it)
 
 demo: setup $(if $(filter cluster,$(PROFILE)),$(CLUSTER_SERVERS)) ## the whole network on real weather data, then a summary (ARGS=--full for the year, PROFILE=cluster)
@@ -155,7 +175,8 @@ test-services:
 	@# Four processes that begin at once rewrite the assertions of all modules four times: once before
 	@# them saves half a CPU minute.
 	@$(RUN) $(PYTEST) $(UNITS) $(NETWORKS) --collect-only -q > .corechain/collected.txt || { tail -40 .corechain/collected.txt; exit 1; }
-	@$(RUN) nice -n 5 $(PYTEST) $(UNITS) $(NETWORKS) $(SPREAD)
+	@browsed=; ! $(BIN)/python tools/ensure_chromium.py --there || browsed=$(BROWSED); \
+	  $(RUN) nice -n 5 $(PYTEST) $(UNITS) $(NETWORKS) $$browsed $(SPREAD)
 
 test-contracts: $(SETUP) $(SHIPPED) ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"

@@ -27,9 +27,9 @@ EXPLORER = PACKAGE / "explorer"
 OURS = PACKAGE / "api" / "page_files"
 INDEX, HASHED, GZIP = "index.html", "assets", "gzip"
 POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "connect-src 'self' http: https: ws: wss:; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; font-src 'self'; "
+    "img-src 'self' data:; connect-src 'self' http: https: ws: wss:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 FIELDS = {
     "content-security-policy": POLICY,

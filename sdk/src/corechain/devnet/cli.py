@@ -212,3 +212,7 @@ def _show(network: "Network") -> None:
     console = Console()
     console.print(table)
     console.print(f"contracts {network.manifest}", soft_wrap=True, highlight=False)
+    if "indexer" in network.pids() or "api-1" in network.pids():
+        console.print(
+            f"explorer  {network.urls.indexer}/explorer/", soft_wrap=True, highlight=False
+        )

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from corechain.devnet.cover import Settled
 from corechain.devnet.findings import Findings
+from corechain.devnet.settings import Ports
 
 CORE = 10**18
 
@@ -47,6 +48,7 @@ def lines(findings: Findings) -> Iterator[tuple[str, str]]:
     if findings.cover is not None:
         yield "heat cover paid out", _cover(findings.cover)
     yield "time", f"{findings.wall_s:.0f} s"
+    yield "to look around", f"make up, then http://127.0.0.1:{Ports().indexer}/explorer/"
 
 
 def show(findings: Findings) -> None:

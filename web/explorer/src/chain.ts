@@ -1,0 +1,113 @@
+/** The user's own node: which one, whether it is of the right chain, and what contracts say. */
+
+import { Chain, hex, keccak } from "@corechain/verify";
+import { get, type Network } from "./api";
+import { nodeUrl, pin, pinned } from "./settings";
+import { Store } from "./store";
+
+export type NodeState =
+  | { kind: "none" }
+  | { kind: "asking"; url: string }
+  | { kind: "ready"; url: string; head: number; chain: Chain }
+  | { kind: "wrong"; url: string; why: string };
+
+export const network = new Store<Network | null>(null);
+export const node = new Store<NodeState>({ kind: "none" });
+/** Contracts that the API now names otherwise than when this browser first saw them. */
+export const moved = new Store<string[]>([]);
+
+const TIMEOUT_MS = 15_000;
+const LOOK_MS = 12_000;
+
+/** A JSON-RPC result. Throws Error with a sentence. */
+export async function rpc(url: string, method: string, params: unknown[] = []): Promise<unknown> {
+  let answer: { result?: unknown; error?: { message?: string } };
+  try {
+    const response = await fetch(url, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ jsonrpc: "2.0", id: 1, method, params }),
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+      credentials: "omit",
+    });
+    answer = (await response.json()) as typeof answer;
+  } catch {
+    throw new Error(`${new URL(url).host} does not answer as a node, or does not allow this page to ask it`);
+  }
+  if (answer.error) throw new Error(`the node refused ${method}: ${answer.error.message ?? "no reason given"}`);
+  return answer.result;
+}
+
+/** A view of a contract: its words of 32 bytes, as numbers. */
+export async function view(contract: string, signature: string, ...words: string[]): Promise<bigint[]> {
+  const state = node.value;
+  if (state.kind !== "ready") throw new Error("no node of yours answers");
+  const selector = hex(keccak(new TextEncoder().encode(signature)).subarray(0, 4));
+  const data = selector + words.map((word) => word.replace(/^0x/, "").padStart(64, "0")).join("");
+  const result = String(await rpc(state.url, "eth_call", [{ to: address(contract), data }, "latest"]));
+  return (result.slice(2).match(/.{64}/g) ?? []).map((word) => BigInt(`0x${word}`));
+}
+
+/** By this browser's memory; by the API's word only at the first visit. */
+export function address(contract: string): string {
+  const known = network.value;
+  if (known === null) throw new Error("the network is not known yet");
+  const found = pinned(known.chain_id)?.[contract] ?? known.contracts[contract]?.address;
+  if (found === undefined) throw new Error(`this network has no ${contract}`);
+  return found;
+}
+
+export async function learnNetwork(): Promise<void> {
+  const told = await get<Network>("v1/network");
+  const contracts = Object.fromEntries(Object.entries(told.contracts).map(([name, { address: at }]) => [name, at]));
+  const before = pinned(told.chain_id);
+  if (before === null) pin(told.chain_id, contracts);
+  else moved.set(Object.keys(before).filter((name) => contracts[name] !== undefined && contracts[name] !== before[name]));
+  network.set(told);
+}
+
+/** The URL in use: the user's, else what the API proposes (the development network's own). */
+export const nodeInUse = (): string => nodeUrl.value ?? network.value?.rpc_url ?? "";
+
+let looking = 0;
+
+/** Looks at the node: does it answer, and is it on the chain of the contracts? */
+export async function lookAtNode(): Promise<void> {
+  const [url, told, mine] = [nodeInUse(), network.value, ++looking];
+  if (told === null) return;
+  if (url === "") return node.set({ kind: "none" });
+  const before = node.value;
+  if (before.kind === "none" || before.url !== url) node.set({ kind: "asking", url });
+  const found = await stateOf(url, told, before);
+  if (mine === looking) node.set(found);
+}
+
+async function stateOf(url: string, told: Network, before: NodeState): Promise<NodeState> {
+  try {
+    const [id, head] = await Promise.all([rpc(url, "eth_chainId"), rpc(url, "eth_blockNumber")]);
+    if (Number(id) !== told.chain_id) {
+      return { kind: "wrong", url, why: `It is on chain ${Number(id)}; this index follows chain ${told.chain_id}.` };
+    }
+    const kept = before.kind === "ready" && before.url === url ? before.chain : null;
+    return { kind: "ready", url, head: Number(head), chain: kept ?? chainOf(url, told) };
+  } catch (error) {
+    return { kind: "wrong", url, why: (error as Error).message };
+  }
+}
+
+function chainOf(url: string, told: Network): Chain {
+  return new Chain({
+    rpc: url,
+    chainId: told.chain_id,
+    dataBatches: address("DataBatches"),
+    coreToken: address("CoreToken"),
+    firstBlock: told.contracts.DataBatches?.block ?? 0,
+  });
+}
+
+/** Keeps the look fresh for as long as the page is open. */
+export function watchNode(): void {
+  nodeUrl.watch(() => void lookAtNode());
+  network.watch(() => void lookAtNode());
+  setInterval(() => document.hidden || void lookAtNode(), LOOK_MS);
+}

@@ -1,0 +1,18 @@
+/** From a value to one of seven colours, which style.css has for light and dark. */
+
+export const SHADES = 7;
+
+export interface Scale {
+  low: number;
+  high: number;
+}
+
+export function scaleOf(values: readonly number[]): Scale | null {
+  if (!values.length) return null;
+  return { low: Math.min(...values), high: Math.max(...values) };
+}
+
+export function shade(value: number, { low, high }: Scale): number {
+  if (high <= low) return Math.floor(SHADES / 2);
+  return Math.min(SHADES - 1, Math.floor(((value - low) / (high - low)) * SHADES));
+}
