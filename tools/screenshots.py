@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from support.browser import launching
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,7 +43,7 @@ def pictures(device: str) -> list[Picture]:
     return [
         Picture("explorer-stations", "", "light", 1280, 720, 3),
         Picture("explorer-station", f"station/{device}", "light", 1280, 860, 9),
-        Picture("explorer-steps", f"station/{device}", "dark", 1280, 860, 9, ".verdict-line .mark"),
+        Picture("explorer-steps", f"station/{device}", "dark", 1180, 690, 9, ".verdict-line .mark"),
         Picture("explorer-batches", "batches", "light", 1280, 720, 5),
     ]
 
@@ -115,9 +115,9 @@ def take(browser: Browser, address: str, picture: Picture) -> Path:
 
 
 def _filled(page: Page, count: int) -> None:
-    enough = f"document.querySelectorAll('main .mark[data-verdict=holds]').length >= {count}"
-    page.wait_for_function(enough)
-    page.wait_for_function("!document.querySelector('.mark[data-verdict=running]')")
+    """By locators: the page's policy lets no script be made of a string."""
+    page.locator("main .mark[data-verdict=holds]").nth(count - 1).wait_for()
+    expect(page.locator(".mark[data-verdict=running]")).to_have_count(0, timeout=PATIENCE_MS)
 
 
 def _device(browser: Browser, address: str) -> str:
