@@ -2,10 +2,10 @@
 
 import { useEffect, useRef } from "preact/hooks";
 import { get, useLoaded, type Status } from "./api";
-import { learnNetwork, lookAtNode, moved, network, node, watchNode } from "./chain";
+import { askAnew, learnNetwork, lookAtNode, moved, network, node, watchNode } from "./chain";
 import { number } from "./format";
 import { changes, follow, live, newest, type BatchEvent } from "./live";
-import { lies, opened, titleOf, verdictOf } from "./proofs";
+import { forget, lies, opened, titleOf, verdictOf } from "./proofs";
 import { place, to } from "./router";
 import { chooseTheme, theme, type Theme } from "./settings";
 import { useStore } from "./store";
@@ -49,6 +49,7 @@ export function App() {
     follow();
     const learn = (): void => void learnNetwork().then(lookAtNode, () => setTimeout(learn, NETWORK_AGAIN_MS));
     learn();
+    return newest.watch(() => newest.value?.type === "undone" && reconsider());
   }, []);
   useEffect(() => {
     opened.set(null);
@@ -69,6 +70,12 @@ export function App() {
       <Foot />
     </>
   );
+}
+
+/** A reorganisation has taken blocks away: what was checked is to be checked against the new ones. */
+function reconsider(): void {
+  askAnew();
+  forget();
 }
 
 function Head({ path }: { path: string[] }) {

@@ -38,13 +38,13 @@ export async function rpc(url: string, method: string, params: unknown[] = []): 
   return answer.result;
 }
 
-/** A view of a contract: its words of 32 bytes, as numbers. */
-export async function view(contract: string, signature: string, ...words: string[]): Promise<bigint[]> {
+/** A view of a contract at a block: its words of 32 bytes, as numbers. */
+export async function view(at: number, contract: string, signature: string, ...words: string[]): Promise<bigint[]> {
   const state = node.value;
   if (state.kind !== "ready") throw new Error("no node of yours answers");
   const selector = hex(keccak(new TextEncoder().encode(signature)).subarray(0, 4));
   const data = selector + words.map((word) => word.replace(/^0x/, "").padStart(64, "0")).join("");
-  const result = String(await rpc(state.url, "eth_call", [{ to: address(contract), data }, "latest"]));
+  const result = String(await rpc(state.url, "eth_call", [{ to: address(contract), data }, `0x${at.toString(16)}`]));
   return (result.slice(2).match(/.{64}/g) ?? []).map((word) => BigInt(`0x${word}`));
 }
 
@@ -103,6 +103,12 @@ function chainOf(url: string, told: Network): Chain {
     coreToken: address("CoreToken"),
     firstBlock: told.contracts.DataBatches?.block ?? 0,
   });
+}
+
+/** Forgets what the node has said of commitments: after a reorganisation. */
+export function askAnew(): void {
+  const [state, told] = [node.value, network.value];
+  if (state.kind === "ready" && told) node.set({ ...state, chain: chainOf(state.url, told) });
 }
 
 /** Keeps the look fresh for as long as the page is open. */

@@ -2,7 +2,7 @@
 
 import { useEffect, useMemo } from "preact/hooks";
 import { get, useLoaded, type Device, type Newest, type Page, type Reading, type Series } from "../api";
-import { FLAG_NAMES, flagName, metric, number, quantity, short, time } from "../format";
+import { flagName, metric, number, quantity, short, time } from "../format";
 import { changes } from "../live";
 import { choose, place, to } from "../router";
 import { useStore } from "../store";
@@ -181,5 +181,3 @@ function Readings({ device, listed, total, more, code }: { device: string; liste
     </>
   );
 }
-
-export { FLAG_NAMES };
