@@ -32,6 +32,7 @@ from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.gate import Gates
 from corechain_indexer.api.handlers import Handlers
 from corechain_indexer.api.head import NodeHead
+from corechain_indexer.api.history import HistoryReader
 from corechain_indexer.api.known import Kept, Mark
 from corechain_indexer.api.newest import Newest
 from corechain_indexer.api.proofs import ReadingProver
@@ -276,6 +277,7 @@ class Indexer:
             Kept(mark, 1, lambda facts: 0),
             self.completeness.gaps,
             Pages(self.primary, self.archive, self.replica),
+            HistoryReader(self.reads, trees),
             self.archive,
         )
         newest = Newest(self.redis, EventLog(self.pool), stream_key(self.deployment.chain_id))

@@ -7,6 +7,16 @@ from corechain.deliveries import Delivery
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.documents import MalformedAnswer, WrongAnswer
 from corechain.flows import StatisticsResult
+from corechain.histories import AsyncHistory, History, HistoryProgress
+from corechain.history import HistoryPage
+from corechain.history_answers import HistoricReading, HistoryBatch
+from corechain.history_errors import (
+    ExportMismatch,
+    HistoryBehind,
+    HistoryGap,
+    HistoryReorged,
+    MissingExtra,
+)
 from corechain.listing import Page
 from corechain.payments import PaymentChannel
 from corechain.protocol.errors import (
@@ -34,6 +44,7 @@ __all__ = [
     "ApiUnavailable",
     "AsyncClient",
     "AsyncEventStream",
+    "AsyncHistory",
     "BatchEvent",
     "Client",
     "CoreChainError",
@@ -44,12 +55,22 @@ __all__ = [
     "DeviceId",
     "DeviceKey",
     "EventStream",
+    "ExportMismatch",
+    "HistoricReading",
+    "History",
+    "HistoryBatch",
+    "HistoryBehind",
+    "HistoryGap",
+    "HistoryPage",
+    "HistoryProgress",
+    "HistoryReorged",
     "InvalidDeployment",
     "InvalidValue",
     "KeptReceipt",
     "LocatedReading",
     "MalformedAnswer",
     "Metric",
+    "MissingExtra",
     "Observation",
     "Owner",
     "P256Key",

@@ -10,6 +10,9 @@ from corechain import flows
 from corechain.client_base import ClientBase, S
 from corechain.contract_answers import ContractAnswer, contract_answer
 from corechain.deliveries import Delivery, send_reports
+from corechain.histories import AsyncHistory, Progress
+from corechain.history import Gaps
+from corechain.history_question import HistoryQuestion, RegionLike
 from corechain.http import LoopClients, async_client, async_exchange, shown_url
 from corechain.listing import Page
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
@@ -187,6 +190,28 @@ class AsyncClient(ClientBase):
     ) -> Page[LocatedReading]:
         question = self.readings_question(metric, device, start, end)
         return await self.run(flows.readings(question, limit, self._commitments(), view, cursor))
+
+    def history(
+        self,
+        *,
+        device: OctetsLike | None = None,
+        metric: MetricLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        region: RegionLike | None = None,
+        newest_first: bool = False,
+        since_block: int | None = None,
+        resolution: int = RESOLUTION,
+        cursor: str | None = None,
+        gaps: Gaps = "raise",
+        progress: Progress | None = None,
+        **view: Unpack[View],
+    ) -> AsyncHistory:
+        """As `Client.history`, for `async for`."""
+        question = HistoryQuestion.of(
+            *(device, metric, start, end, region, newest_first, since_block, resolution, view)
+        )
+        return AsyncHistory(self.run, self._history_stand(question, cursor, gaps, progress))
 
     async def statistics(
         self,

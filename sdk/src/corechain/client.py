@@ -10,6 +10,9 @@ from corechain import flows
 from corechain.client_base import ClientBase, S
 from corechain.contract_answers import ContractAnswer, contract_answer
 from corechain.deliveries import Delivery, send_reports
+from corechain.histories import History, Progress
+from corechain.history import Gaps
+from corechain.history_question import HistoryQuestion, RegionLike
 from corechain.http import ProcessClients, client, exchange, shown_url
 from corechain.listing import Page
 from corechain.paying import (
@@ -219,6 +222,40 @@ class Client(ClientBase):
         """
         question = self.readings_question(metric, device, start, end)
         return self.run(flows.readings(question, limit, self._commitments(), view, cursor))
+
+    def history(
+        self,
+        *,
+        device: OctetsLike | None = None,
+        metric: MetricLike | None = None,
+        start: TimeLike | None = None,
+        end: TimeLike | None = None,
+        region: RegionLike | None = None,
+        newest_first: bool = False,
+        since_block: int | None = None,
+        resolution: int = RESOLUTION,
+        cursor: str | None = None,
+        gaps: Gaps = "raise",
+        progress: Progress | None = None,
+        **view: Unpack[View],
+    ) -> History:
+        """All readings of a device or a region in [start, end] seconds, page by page, each page
+        proven at once unless `verify` is off: every reading, that none is missing in a batch, that
+        no batch is missing between the first and the last of its lane, and that those are where
+        the time begins and ends (`end` None: where the index is).
+
+        `region`: cells, a GeoJSON polygon, or a box (south, west, north, east); with a device, the
+        cells it stands at (else the API says which). `since_block`: batches committed in it or
+        later. `cursor`: that of an earlier history of the same question. `gaps="report"`: what is
+        missing is listed in `gaps`, and not raised. `progress`: called with a HistoryProgress after
+        each page. Raises InvalidValue, ValueOutOfRange, UnknownMetric, InvalidCell; while it is
+        read HistoryGap, HistoryBehind, HistoryReorged, InvalidProof, RangeIncomplete, WrongAnswer,
+        ApiUnavailable, ChainUnavailable.
+        """
+        question = HistoryQuestion.of(
+            *(device, metric, start, end, region, newest_first, since_block, resolution, view)
+        )
+        return History(self.run, self._history_stand(question, cursor, gaps, progress))
 
     def statistics(
         self,

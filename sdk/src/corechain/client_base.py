@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from corechain.chain import Chain
+    from corechain.histories import Progress, Stand
+    from corechain.history import Gaps
+    from corechain.history_question import HistoryQuestion
     from corechain.receipt_check import ReceiptChecks
     from corechain.receipts import Check
 
@@ -193,6 +196,16 @@ class ClientBase:
         given = None if max_price is None else whole("max_price", max_price, 0, U128_MAX)
         limit = self.max_price if given is None else given
         return Opening(self._account(), self.contracts, lambda: self.chain, limit)
+
+    def _history_stand(
+        self,
+        question: "HistoryQuestion",
+        cursor: str | None,
+        gaps: "Gaps",
+        progress: "Progress | None",
+    ) -> "Stand":
+        """What both kinds of histories are made of."""
+        return question, cursor, gaps, progress, lambda: self.chain if self.verify else None
 
     @staticmethod
     def question(

@@ -162,6 +162,32 @@ class ChainReader:
         missing = {batch: hint for batch, hint in batches.items() if batch not in known}
         return known | self._logged(missing) if missing else known
 
+    def is_newest(self, batch_id: int) -> bool:
+        """Whether no batch of its lane has been committed behind it; 0: none of lane 0 at all.
+        Raises ChainUnavailable, WrongChain, InvalidValue."""
+        batch = whole("batch_id", batch_id, 0, U48_MAX - 1)
+        view = function_of("DataBatches", "commitmentOf", 1)
+        to = self.deployment.address("DataBatches")
+        asked = [call_of(to, view.encode([one])) for one in (batch, batch + 1)]
+        here, behind = self.node.call_many(asked)
+        if self._word(behind, batch + 1) is not None:
+            return False
+        # The ring holds this one still: nothing can have overwritten the place of the next.
+        if batch and not isinstance(here, NodeRefusal) and not self._is_grouped(behind):
+            return True
+        return not self._is_logged(batch + 1)
+
+    def _is_grouped(self, result: Any) -> bool:
+        error = self._reverted(result) if isinstance(result, NodeRefusal) else None
+        return getattr(error, "error", None) == "Grouped"
+
+    def _is_logged(self, batch: int) -> bool:
+        try:
+            self._searched([batch], self.node.head())
+        except UnknownBatch:
+            return False
+        return True
+
     def _word(self, result: Any, batch_id: int) -> bytes | None:
         """A commitment of the ring; None when only the log has it. Raises ChainUnavailable."""
         if isinstance(result, NodeRefusal):

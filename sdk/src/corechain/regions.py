@@ -45,7 +45,7 @@ class RegionQuestion:
         begin, last = seconds("start", start), seconds("end", end)
         if begin > last:
             raise InvalidValue("start", begin, f"is not after the end, {last}")
-        found = cls(metric_of(metric), _cells(region), begin, last, level)
+        found = cls(metric_of(metric), cells_of(region), begin, last, level)
         found.bounds()
         return found
 
@@ -64,7 +64,8 @@ class RegionQuestion:
         }
 
 
-def _cells(region: Any) -> list[int]:
+def cells_of(region: Any) -> list[int]:
+    """Raises InvalidValue, InvalidCell."""
     # A pair of degrees is a cell, too; a list of two cells holds no floats.
     several = isinstance(region, Iterable) and not isinstance(region, str | bytes | bytearray)
     listed = list(region) if several else [region]

@@ -139,7 +139,7 @@ class Gate:
         self._left_at = now
 
 
-HEAVY = frozenset({"statistics", "proof"})
+HEAVY = frozenset({"statistics", "proof", "history"})
 """Handlers that hash in threads for milliseconds: they share one Python with all others."""
 Parameters = TypeVar("Parameters")
 Answered = TypeVar("Answered")

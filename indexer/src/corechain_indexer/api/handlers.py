@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -14,6 +14,7 @@ from corechain.protocol.rewards import Owner, RewardSchedule
 from corechain_indexer.api import rows, schemas
 from corechain_indexer.api.freshness import newest_block
 from corechain_indexer.api.head import NodeHead
+from corechain_indexer.api.history import ALL_METRICS, HistoryQuestion, HistoryReader
 from corechain_indexer.api.known import Kept
 from corechain_indexer.api.params import (
     BATCHES,
@@ -87,6 +88,7 @@ class Handlers:
     """What the status is made of, but for the node's head."""
     gaps: Callable[[], Awaitable[Sequence[Gap]]]
     pages: Pages
+    past: HistoryReader
     archive: Archive = NO_ARCHIVE
 
     @property
@@ -223,6 +225,33 @@ class Handlers:
             return await self.regions.answer(region)
         question = Question(metric, device, params.cell(), start, end, bound, batches)
         return await self.reader.answer(question)
+
+    async def history(self, params: Params) -> schemas.History:
+        params.only(
+            *("metric", "device", "cell", "resolution", "from", "to", "order", "since_block"),
+            *("cursor", *BOUNDS),
+        )
+        device, metric, (start, end) = params.device(), params.metric(), params.window()
+        if device is None and not params.has("cell"):
+            raise InvalidQuery("device", "or cell is required")
+        if device is not None and params.has("resolution"):
+            raise InvalidQuery("resolution", "is of a region, and not of a device")
+        question = HistoryQuestion(
+            ALL_METRICS if metric is None else [metric.code],
+            device,
+            params.cells() if params.has("cell") else (),
+            params.resolution(),
+            start,
+            end,
+            params.newest_first(),
+            params.block("since_block") or 0,
+            await newest_block(self.pool, params),
+            # With a finality it ends where that is, and nobody is told where the node is.
+            shows_behind=params.finality() == "pending",
+        )
+        if not question.cells:
+            question = replace(question, cells=await self.past.cells_of(question))
+        return await self.past.answer(question, params.history_cursor())
 
     async def series(self, params: Params) -> schemas.Series:
         params.only("metric", "device", "from", "to", "bucket", "limit", *BOUNDS)

@@ -36,6 +36,8 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         _INTEGER,
     ),
     "last_batch": ("with first_batch, of the same lane: the last batch of the answer", _INTEGER),
+    "order": ("which batches come first", {"enum": ["oldest", "newest"]}),
+    "since_block": ("only batches committed in this block or later", _INTEGER),
     "proofs": ("with what proves the items", {"type": "boolean"}),
     "bucket": (
         "seconds of a bucket: whole hours, or whole minutes within a week",

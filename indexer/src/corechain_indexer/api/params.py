@@ -137,15 +137,30 @@ class Params:
 
     def region(self, metric: Metric) -> Sequence[KeyRange]:
         """The ranges of a metric's readings at the cells of one resolution in some coarser ones."""
-        texts = (self._text("cell") or "").split(",")
-        if not all(_CELL.fullmatch(text) and is_cell(int(text, 16)) for text in texts):
-            raise InvalidQuery("cell", "is not H3 cells in hexadecimal digits, with commas between")
-        resolution = self.number("resolution", RESOLUTION, 0, FINEST)
         try:
-            spans = spans_of([int(text, 16) for text in texts], resolution)
+            spans = spans_of(self.cells(), self.resolution())
         except InvalidValue as error:
             raise InvalidQuery("cell", str(error)) from error
         return [keys_of(metric.code, span) for span in spans]
+
+    def cells(self) -> list[int]:
+        """One or several, with commas between."""
+        texts = (self._text("cell") or "").split(",")
+        if not all(_CELL.fullmatch(text) and is_cell(int(text, 16)) for text in texts):
+            raise InvalidQuery("cell", "is not H3 cells in hexadecimal digits, with commas between")
+        return [int(text, 16) for text in texts]
+
+    def resolution(self) -> int:
+        return self.number("resolution", RESOLUTION, 0, FINEST)
+
+    def newest_first(self) -> bool:
+        text = self._text("order")
+        if text not in (None, "oldest", "newest"):
+            raise InvalidQuery("order", "is not oldest or newest")
+        return text == "newest"
+
+    def history_cursor(self) -> str | None:
+        return self._text("cursor")
 
     def metric(self) -> Metric | None:
         """By name or code. Raises UnknownMetric too."""

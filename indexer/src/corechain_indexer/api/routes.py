@@ -58,6 +58,7 @@ _READS = {
     "proof": VERDICTS,
     "readings": VERDICTS,
     "statistics": VERDICTS,
+    "history": VERDICTS,
     "series": VERDICTS,
     "latest": VERDICTS,
     "reward": (*EPOCHS, "claim_event"),
@@ -116,6 +117,17 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         ("metric", "device", "cell", "resolution", "from", "to", *BATCHES, *BOUNDS),
         paid=True,
         required=("metric",),
+    ),
+    Endpoint(
+        "/v1/history",
+        "history",
+        "All readings of a device or a region, batch by batch, so that none can be left out",
+        schemas.History,
+        (
+            *("metric", "device", "cell", "resolution", "from", "to", "order", "since_block"),
+            *("cursor", *BOUNDS),
+        ),
+        paid=True,
     ),
     Endpoint(
         "/v1/series",

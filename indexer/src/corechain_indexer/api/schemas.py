@@ -349,3 +349,29 @@ class Health(msgspec.Struct, frozen=True):
     failing: list[str] = []
     reasons: dict[str, str] = {}
     loops: dict[str, str] = {}
+
+
+class HistoryBatch(msgspec.Struct, frozen=True, gc=False):
+    """A batch of a history. `ranges`: positions of each range that was asked for, from the first to
+    behind the last; none where the batch does not touch the window, and is there so that nobody can
+    have left it out. `leaves` (40 bytes each) are those of the ranges and the ones right before and
+    behind each; `nodes` (26 bytes each) prove them together. Both in base64."""
+
+    batch_id: int
+    block: int
+    finality: str
+    transaction: str
+    header: Header
+    readings_root: str
+    ranges: list[tuple[int, int]]
+    leaves: bytes
+    nodes: bytes
+
+
+class History(msgspec.Struct, frozen=True):
+    """`cells`: those of which the ranges are. `left`: how many ids of batches follow."""
+
+    cells: list[str]
+    batches: list[HistoryBatch]
+    left: int
+    next_cursor: str | None

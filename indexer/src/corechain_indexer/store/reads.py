@@ -101,6 +101,19 @@ class Reads:
         question = (SQL["batches_in_window"], start, end, limit, newest_block)
         return [row["batch_id"] for row in await asked(self.database.fetch(*question))]
 
+    async def history_spans(
+        self, start: int, end: int, since_block: int, newest_block: int | None = None
+    ) -> "Sequence[Record]":
+        """`first` and `last` of the verified batches whose window (seconds) touches [start, end],
+        a row for each lane; committed from a block on, and up to one."""
+        question = (SQL["history_spans"], start, end, since_block, newest_block)
+        return await asked(self.database.fetch(*question))
+
+    async def history_beside(self, start: int) -> "Sequence[Record]":
+        """`first` and `last`, the same one, of a verified batch of each lane: the last one before a
+        time, or the first one of all."""
+        return await asked(self.database.fetch(SQL["history_beside"], start))
+
     async def newest_verified(self, limit: int) -> "Sequence[Record]":
         """`batch_id`, `commitment` of those among the newest `limit` batches that are verified and
         have the upper levels of their trees."""
