@@ -46,6 +46,7 @@ async def test_every_path_answers(world: World, served: Driven) -> None:
         "/v1/readings": {"device": device},
         "/v1/statistics": {"device": device, "metric": "pressure"},
         "/v1/series": {"device": device, "metric": "pressure"},
+        "/v1/history": {"device": device},
         "/v1/latest": {"device": device},
     }
     missing = {"/v1/rewards/{owner}": 404, "/v1/channels/{id}": 404}

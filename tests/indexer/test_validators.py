@@ -39,6 +39,7 @@ def questions(world: World) -> dict[str, dict[str, str]]:
         "/v1/readings": {"device": device},
         "/v1/series": {"device": device, "metric": "pressure"},
         "/v1/statistics": {"device": device, "metric": "pressure"},
+        "/v1/history": {"device": device},
         "/v1/latest": {"device": device},
     }
     places = {"device": device, "id": "1", "position": "0", "owner": device}
