@@ -46,7 +46,7 @@ CLUSTER_SERVERS := .corechain/servers/.installed
 PROMETHEUS := .corechain/prometheus/usr/bin/prometheus
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
-.PHONY: help explorer test-explorer web-tools screenshots setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-guard bench-tx bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help explorer test-explorer web-tools screenshots setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-sdk bench-guard bench-tx bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -334,6 +334,9 @@ bench-index: setup ## what mirroring an event costs beside its floor, live laten
 
 bench-stream: setup ## batch events to 10,000 subscribers: latency, CPU a delivery, memory (CONNECTIONS= SECONDS= WAY=ws|sse WORKERS=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/stream.py
+
+bench-sdk: setup ## verified readings a second of CPU, import, an event's way into an application (READINGS=)
+	@$(RUN) $(BENCH) PYTHONPATH=tests $(BIN)/python bench/sdk.py
 
 bench-guard: setup ## a thousand stale closes in one block, then a thousand demands late and at high fees: answers a second, CPU and calls an answer, beside bare sends (CLOSES= DEMANDS= IN_FLIGHT=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/guard.py

@@ -188,9 +188,10 @@ def _load(plugin: EntryPoint) -> None:
 def load_plugins() -> None:
     """Adds what has a module of its own here, and the commands of every installed plug-in, in the
     order of their names."""
-    from corechain.receipt_cli import register
+    from corechain import history_cli, receipt_cli, stream_cli
 
-    register(app)
+    for module in (history_cli, receipt_cli, stream_cli):
+        module.register(app)
     for plugin in sorted(entry_points(group=GROUP), key=lambda found: found.name):
         _load(plugin)
 

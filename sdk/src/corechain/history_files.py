@@ -49,6 +49,15 @@ class Asked(Protocol):
     def cursor(self) -> str: ...
 
 
+def _beside(path: Path, ending: str) -> Path:
+    return path.with_name(path.name + ending)
+
+
+def is_under_way(path: Path) -> bool:
+    """Whether an export to this path was begun and not finished."""
+    return _beside(path, ".part.state").exists()
+
+
 class HistoryFile(ABC):
     """A file under way. Raises ExportMismatch, OSError."""
 
@@ -56,8 +65,8 @@ class HistoryFile(ABC):
 
     def __init__(self, path: Path, history: Asked) -> None:
         self.path = path
-        self._part = path.with_name(path.name + ".part")
-        self._state_path = path.with_name(path.name + ".part.state")
+        self._part = _beside(path, ".part")
+        self._state_path = _beside(path, ".part.state")
         digest = history.question.digest()
         self._state = State(digest, self.form, None, 0, 0)
         self._first_cursor = history.cursor
@@ -95,7 +104,7 @@ class HistoryFile(ABC):
     def _keep(self, cursor: str | None, rows: int) -> None:
         size, parts = self._written()
         self._state = State(self._state.question, self.form, cursor, size, rows, parts)
-        new = self._state_path.with_name(self._state_path.name + ".new")
+        new = _beside(self._state_path, ".new")
         with new.open("wb") as file:
             file.write(msgspec.json.encode(self._state))
             file.flush()
@@ -141,7 +150,7 @@ class CsvFile(HistoryFile):
 
     def _write(self, page: HistoryPage) -> None:
         columns = columns_of(page.batches)
-        columns["time"] = [_time_text(second) for second in columns["time"]]
+        columns["time"] = [time_text(second) for second in columns["time"]]
         self._append(zip(*columns.values(), strict=True))
 
     def _append(self, rows: Any) -> None:
@@ -156,7 +165,8 @@ class CsvFile(HistoryFile):
         return self._part.stat().st_size, 0
 
 
-def _time_text(second: int) -> str:
+def time_text(second: int) -> str:
+    """In UTC."""
     # A reading's time has 40 bits: the year 36,812 at the most, which datetime does not know.
     try:
         return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -184,7 +194,7 @@ class ParquetFile(HistoryFile):
         self._part_path(self._state.parts).unlink(missing_ok=True)
 
     def _part_path(self, number: int) -> Path:
-        return self.path.with_name(f"{self.path.name}.part.{number:06d}")
+        return _beside(self.path, f".part.{number:06d}")
 
     def _write(self, page: HistoryPage) -> None:
         if not any(map(len, page.batches)):

@@ -5,7 +5,6 @@ as any: the receiver is mostly next door. Redirections are not followed.
 """
 
 import asyncio
-import hmac
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from corechain.service.alerting.book import Webhooks
+from corechain.webhooks import DELIVERY, SIGNATURE, signature_of
 
 if TYPE_CHECKING:
     import httpx
@@ -27,20 +27,12 @@ ANSWER_LIMIT_S = 10.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 600.0
 KEPT_S = 86_400.0
 """A message that nobody took for a day holds up newer ones for nothing."""
-SIGNATURE, DELIVERY = "corechain-signature", "corechain-delivery"
 
 
 def target_of(url: str, sender: str = "") -> bytes:
     """What a receiver is known by in the database, which must not hold its token. `sender`: whose
     messages, where several send to one receiver and must not wait for each other."""
     return sha256(f"{sender} {url}".lstrip().encode()).digest()[:16]
-
-
-def signature_of(secret: bytes, at: int, body: bytes) -> str:
-    """`t=<seconds>,v1=<hex>`: HMAC-SHA256 over the time, a point and the body, so that neither can
-    be changed or sent again later."""
-    signed = hmac.new(secret, b"%d." % at + body, sha256).hexdigest()
-    return f"t={at},v1={signed}"
 
 
 def delivery_of(row_id: int, body: bytes) -> str:

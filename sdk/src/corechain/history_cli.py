@@ -1,0 +1,254 @@
+"""`corechain history` and `corechain export`: proven readings on the terminal, or in a file."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corechain.cli import DEFAULT_HOME, Api, Gateway, Home, Manifest, Rpc, _places
+from corechain.protocol.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from corechain.client import Client
+    from corechain.histories import History, HistoryProgress
+
+SHOWN = 20
+Device = Annotated[str | None, typer.Option(help="Device id.")]
+Metric = Annotated[str | None, typer.Option(help="Name or code; default: all.")]
+Start = Annotated[str | None, typer.Option(help="ISO 8601 with a time zone, or seconds.")]
+End = Annotated[str | None, typer.Option(help="As --start; default: as far as the index is.")]
+Region = Annotated[
+    str | None,
+    typer.Option(
+        help="H3 cells with commas between, south,west,north,east in degrees, or a GeoJSON file."
+    ),
+]
+Newest = Annotated[bool, typer.Option("--newest-first", help="The newest batches first.")]
+Since = Annotated[int | None, typer.Option("--since-block", min=0, help="Of batches since then.")]
+Finality = Annotated[str, typer.Option(help="pending, safe or finalised.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
+ReportGaps = Annotated[
+    bool, typer.Option("--report-gaps", help="Say what is missing at the end, and go on.")
+]
+MISSING = 1
+"""Exit code of a history with gaps that were reported."""
+BOX_EDGES = 4
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `history` and `export` to the `corechain` command."""
+    app.command("history")(history)
+    app.command("export")(export)
+
+
+def time_of(name: str, text: str | None) -> Any:
+    """Seconds, or an aware datetime. Raises InvalidValue."""
+    from datetime import datetime
+
+    if text is None or text.isdecimal():
+        return text and int(text)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError as error:
+        right = "takes seconds since 1970, or ISO 8601 with a time zone: 2013-02-01T12:00:00Z"
+        raise InvalidValue(name, text, right) from error
+
+
+def region_of(text: str | None) -> Any:
+    """Cells, a box, or the polygon of a GeoJSON file. Raises InvalidValue."""
+    if text is None:
+        return None
+    pieces = text.split(",")
+    if len(pieces) == BOX_EDGES and any(set(piece) & set(".-") for piece in pieces):
+        try:
+            return tuple(float(piece) for piece in pieces)
+        except ValueError as error:
+            raise InvalidValue("region", text, "takes four numbers of degrees") from error
+    if Path(text).suffix in (".json", ".geojson"):
+        return _polygon(Path(text))
+    return pieces
+
+
+def _polygon(path: Path) -> Any:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise InvalidValue("region", str(path), "takes a GeoJSON file") from error
+    is_feature = isinstance(found, dict) and found.get("type") == "Feature"
+    return found["geometry"] if is_feature and "geometry" in found else found
+
+
+@contextmanager
+def bar(is_wanted: bool) -> Iterator["Callable[[HistoryProgress], None] | None"]:
+    """A bar on a terminal, on its error channel; nothing elsewhere."""
+    if not is_wanted or not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("readings", total=1.0)
+
+        def show(found: "HistoryProgress") -> None:
+            words = f"{found.readings:,} readings proven"
+            progress.update(task, completed=found.fraction, description=words)
+
+        yield show
+
+
+@contextmanager
+def _client(*places: Any) -> Iterator["Client"]:
+    from corechain.client import Client
+
+    found = _places(*places)
+    with Client(found.api, found.gateway, found.rpc, found.deployment) as made:
+        yield made
+
+
+def _row(item: Any) -> dict[str, Any]:
+    from corechain.protocol.vocabulary import metric
+
+    reading, origin = item.reading, item.origin
+    known = metric(reading.metric)
+    return asdict(reading) | {
+        "device": "0x" + reading.device.hex(),
+        "cell": f"{reading.cell:015x}",
+        "metric": known.name,
+        "quantity": known.from_wire(reading.value),
+        "unit": known.unit,
+        "batch_id": origin.batch_id,
+        "position": item.position,
+        "block": origin.block,
+        "transaction": origin.transaction,
+        "commitment": "0x" + origin.commitment.hex(),
+    }
+
+
+def _show(found: "History", limit: int | None, as_json: bool) -> None:
+    rows = map(_row, islice(found, limit))
+    if as_json:
+        for row in rows:
+            typer.echo(json.dumps(row))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    from corechain.history_files import time_text
+
+    table = Table("time", "metric", "value", "unit", "flag", "device", "cell", "batch")
+    for row in rows:
+        at, value = time_text(row["observed_at"]), f"{row['quantity']:g}"
+        shown = (at, row["metric"], value, row["unit"], str(row["flag"]), row["device"])
+        table.add_row(*shown, row["cell"], str(row["batch_id"]))
+    Console().print(table)
+
+
+def _end(found: "History", rows: int | None, as_json: bool) -> None:
+    """The gaps, and the exit code."""
+    if as_json and rows is not None:
+        gaps = [{"first": gap.first, "last": gap.last} for gap in found.gaps]
+        typer.echo(json.dumps({"readings": rows, "gaps": gaps, "lanes": sorted(found.lanes)}))
+    for gap in found.gaps:
+        typer.echo(f"warning: {gap}", err=True)
+    if found.gaps:
+        raise typer.Exit(MISSING)
+
+
+def history(
+    device: Device = None,
+    metric: Metric = None,
+    start: Start = None,
+    end: End = None,
+    region: Region = None,
+    newest_first: Newest = False,
+    since_block: Since = None,
+    finality: Finality = "pending",
+    limit: Annotated[int, typer.Option(min=0, help="Readings; 0: all.")] = SHOWN,
+    report_gaps: ReportGaps = False,
+    as_json: AsJson = False,
+    home: Home = DEFAULT_HOME,
+    rpc_url: Rpc = None,
+    gateway_url: Gateway = None,
+    api_url: Api = None,
+    deployment: Manifest = None,
+) -> None:
+    """Readings of a device or a region, each proven against your node, and that none is missing."""
+    with (
+        _client(home, rpc_url, gateway_url, api_url, deployment) as client,
+        bar(limit == 0) as told,
+    ):
+        found = client.history(
+            device=device,
+            metric=metric,
+            start=time_of("start", start),
+            end=time_of("end", end),
+            region=region_of(region),
+            newest_first=newest_first,
+            since_block=since_block,
+            gaps="report" if report_gaps else "raise",
+            progress=told,
+            finality=finality,  # type: ignore[arg-type]
+        )
+        _show(found, limit or None, as_json)
+        _end(found, None, as_json)
+
+
+FORMS = {".csv": "to_csv", ".parquet": "to_parquet"}
+
+
+def export(
+    path: Annotated[Path, typer.Argument(help="A .csv or .parquet file.")],
+    device: Device = None,
+    metric: Metric = None,
+    start: Start = None,
+    end: End = None,
+    region: Region = None,
+    newest_first: Newest = False,
+    since_block: Since = None,
+    finality: Finality = "pending",
+    resume: Annotated[bool, typer.Option(help="Go on with what an earlier run left.")] = False,
+    report_gaps: ReportGaps = False,
+    as_json: AsJson = False,
+    home: Home = DEFAULT_HOME,
+    rpc_url: Rpc = None,
+    gateway_url: Gateway = None,
+    api_url: Api = None,
+    deployment: Manifest = None,
+) -> None:
+    """Write all readings of a device or a region into a file, each proven against your node.
+
+    An export that was interrupted goes on with --resume, where it was.
+    """
+    from corechain.history_files import is_under_way
+
+    if path.suffix not in FORMS:
+        raise InvalidValue("path", str(path), f"ends with one of {', '.join(FORMS)}")
+    if is_under_way(path) and not resume:
+        right = "has an export under way beside it: pass --resume to go on, or remove its .part"
+        raise InvalidValue("path", str(path), right)
+    places = home, rpc_url, gateway_url, api_url, deployment
+    with _client(*places) as client, bar(True) as told:
+        found = client.history(
+            device=device,
+            metric=metric,
+            start=time_of("start", start),
+            end=time_of("end", end),
+            region=region_of(region),
+            newest_first=newest_first,
+            since_block=since_block,
+            gaps="report" if report_gaps else "raise",
+            progress=told,
+            finality=finality,  # type: ignore[arg-type]
+        )
+        rows = getattr(found, FORMS[path.suffix])(path)
+        if not as_json:
+            typer.echo(f"{rows:,} proven readings in {path}")
+        _end(found, rows, as_json)

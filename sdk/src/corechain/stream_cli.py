@@ -1,0 +1,182 @@
+"""`corechain stream`: batch events on the terminal, or to a webhook; resumes without a gap."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from corechain.cli import DEFAULT_HOME, Api, Gateway, Home, Manifest, Rpc, _places
+from corechain.option_checks import url_option
+from corechain.protocol.errors import TransportError
+from corechain.webhooks import DELIVERY, MIN_SECRET_BYTES, SIGNATURE, signature_of
+
+if TYPE_CHECKING:
+    import httpx
+
+    from corechain.streaming import BatchEvent, EventStream
+
+VARIABLE = "CORECHAIN_WEBHOOK_SECRET"
+"""Of the environment: on a command line every user would see it."""
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+ANSWER_LIMIT_S = 10.0
+DAY_S = 86_400.0
+"""How long a stream outlives an API that does not answer."""
+
+
+class NotTaken(TransportError):
+    """The receiver of a webhook did not take an event, however often it was asked."""
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `stream` to the `corechain` command."""
+    app.command("stream")(stream)
+
+
+@dataclass(slots=True)
+class CursorFile:
+    """The place after the last event that was taken; None: nowhere is kept. Written beside and
+    renamed: a crash leaves the old place or the new one."""
+
+    path: Path | None
+
+    def read(self) -> str | None:
+        if self.path is None or not self.path.exists():
+            return None
+        return self.path.read_text().strip() or None
+
+    def keep(self, cursor: str) -> None:
+        if self.path is None:
+            return
+        new = self.path.with_name(self.path.name + ".new")
+        with new.open("w") as file:
+            file.write(cursor + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, self.path)
+
+
+@dataclass(slots=True)
+class Webhook:
+    """Posts events one by one, each until it is taken: the next one waits, so order is kept."""
+
+    url: str
+    secret: bytes
+    http: "httpx.Client"
+    give_up_s: float = DAY_S
+    clock: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+    def send(self, event: "BatchEvent") -> None:
+        """Raises NotTaken."""
+        import msgspec
+
+        body, begun, pause_s = msgspec.json.encode(event), self.clock(), FIRST_PAUSE_S
+        while (failure := self._failure(event, body)) is not None:
+            if self.clock() + pause_s - begun > self.give_up_s:
+                raise NotTaken(
+                    f"the receiver did not take event {event.id}: {failure}; start again when it"
+                    " works: nothing is lost"
+                )
+            typer.echo(f"event {event.id} not taken: {failure}; again in {pause_s:g} s", err=True)
+            self.sleep(pause_s)
+            pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
+
+    def _failure(self, event: "BatchEvent", body: bytes) -> str | None:
+        import httpx
+
+        headers = {
+            "content-type": "application/json",
+            # One index counts events without a gap, and names itself in their cursors.
+            DELIVERY: sha256(event.cursor.encode() + b" " + body).hexdigest()[:32],
+            SIGNATURE: signature_of(self.secret, int(self.clock()), body),
+        }
+        try:
+            with self.http.stream(
+                "POST", self.url, content=body, headers=headers, timeout=ANSWER_LIMIT_S
+            ) as response:
+                return None if response.is_success else f"HTTP {response.status_code}"
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            return type(error).__name__
+
+
+def deliver(
+    events: "EventStream", take: "Callable[[BatchEvent], None]", kept: CursorFile
+) -> Iterator["BatchEvent"]:
+    """Events in order, each taken and then kept; an event that was taken right before a crash comes
+    again, with the same delivery."""
+    for event in events:
+        take(event)
+        kept.keep(event.cursor)
+        yield event
+
+
+def _secret(webhook: str | None) -> bytes:
+    secret = os.environ.get(VARIABLE, "").encode()
+    if webhook is not None and len(secret) < MIN_SECRET_BYTES:
+        raise typer.BadParameter(
+            f"the environment needs {VARIABLE}, of {MIN_SECRET_BYTES} characters at least:"
+            " receivers check events by it",
+            param_hint="--webhook",
+        )
+    return secret
+
+
+def _some(given: list[str] | None) -> list[Any] | None:
+    return [*given] if given else None
+
+
+def _print(event: "BatchEvent") -> None:
+    import msgspec
+
+    typer.echo(msgspec.json.encode(event).decode())
+
+
+def stream(
+    since: Annotated[str | None, typer.Option(help="Cursor of an event; default: now.")] = None,
+    webhook: Annotated[
+        str | None,
+        typer.Option(help=f"Posts events there, signed with {VARIABLE}.", callback=url_option),
+    ] = None,
+    cursor_file: Annotated[
+        Path | None, typer.Option(help="Keeps the place in this file, and goes on from it.")
+    ] = None,
+    finality: Annotated[str, typer.Option(help="pending or finalised.")] = "pending",
+    device: Annotated[list[str] | None, typer.Option(help="Only with readings of it.")] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Only with readings of it.")] = None,
+    cell: Annotated[list[str] | None, typer.Option(help="Only with readings at it.")] = None,
+    count: Annotated[int | None, typer.Option(min=1, help="Ends after so many.")] = None,
+    home: Home = DEFAULT_HOME,
+    rpc_url: Rpc = None,
+    gateway_url: Gateway = None,
+    api_url: Api = None,
+    deployment: Manifest = None,
+) -> None:
+    """Events of batches as they happen, one JSON document a line, or posted to a webhook.
+
+    Every event comes once and in order, across disconnections, restarts and reorgs; with a cursor
+    file also across runs of this command.
+    """
+    from corechain.client import Client
+    from corechain.http import client as http_client
+
+    secret, kept = _secret(webhook), CursorFile(cursor_file)
+    places = _places(home, rpc_url, gateway_url, api_url, deployment)
+    with Client(places.api, places.gateway, places.rpc, places.deployment) as asked:
+        events = asked.stream(
+            kept.read() or since,
+            finality=finality,
+            device=_some(device),
+            metric=_some(metric),
+            cell=_some(cell),
+            patience_s=DAY_S,
+        )
+        with events, http_client(webhook or places.api) as http:
+            take = _print if webhook is None else Webhook(webhook, secret, http).send
+            for number, _ in enumerate(deliver(events, take, kept), 1):
+                if number == count:
+                    return

@@ -1,0 +1,160 @@
+"""Histories as tables and files: what stands in them, and how they go on after an interruption.
+
+given a history of a week
+  a table and a file have its readings, with units, times in UTC, flags and what leads to the chain
+  an export that is killed after any page, or in the middle of one, goes on without a row lost or
+  doubled
+  what lies beside it and is of something else is refused, and nothing is overwritten
+  without the optional packages the error names the extra, and CSV needs none
+"""
+
+import csv
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.batches import CELL, KEYS, days_of_readings
+from support.flows import carried_out
+from support.histories import HistoryApi, HistoryChain
+
+from corechain import ExportMismatch, MissingExtra
+from corechain.histories import History
+from corechain.history_files import CsvFile, ParquetFile, is_under_way, time_text
+from corechain.history_question import HistoryQuestion
+from corechain.history_tables import KINDS
+
+BATCHES = days_of_readings(5)
+DEVICE = KEYS[1].identity.device
+ROWS = 2 * 24 * 5
+WRITERS = {"csv": CsvFile, "parquet": ParquetFile}
+
+
+def history(page: int = 2, **given: Any) -> History:
+    names = {"device": DEVICE, "metric": None, "start": None, "end": None, "region": CELL}
+    names |= {"newest_first": False, "since_block": None, "resolution": 7}
+    question = HistoryQuestion.of(*(names | given).values(), {})
+    api, chain = HistoryApi(BATCHES, page), HistoryChain(BATCHES)
+    stand: Any = question, None, "raise", None, lambda: chain
+    return History(lambda flow: carried_out(flow, api), stand)
+
+
+def rows_of(path: Path) -> list[tuple[int, int]]:
+    if path.suffix == ".parquet":
+        table = pyarrow.parquet.read_table(path)
+        pairs = zip(table["batch_id"].to_pylist(), table["position"].to_pylist(), strict=True)
+    else:
+        with path.open(newline="") as file:
+            pairs = ((int(one["batch_id"]), int(one["position"])) for one in csv.DictReader(file))
+            return list(pairs)
+    return list(pairs)
+
+
+EXPECTED = [(one.batch_id, one.position) for one in history()]
+
+
+def test_a_table_has_units_times_flags_and_what_leads_to_the_chain(tmp_path: Path) -> None:
+    frame = history().to_pandas()
+    assert list(frame.columns) == list(KINDS)
+    assert len(frame) == ROWS == len(EXPECTED)
+    assert str(frame["time"].dtype) == "datetime64[s, UTC]"
+    first = frame.iloc[0]
+    assert (first["metric_name"], first["unit"], first["flag"]) == ("air_temperature", "Cel", 1)
+    assert first["quantity"] == first["value"] / 100
+    assert first["time"].timestamp() == first["observed_at"]
+    batch = BATCHES[0]
+    assert first["commitment"] == "0x" + batch.commitment.hex()
+    assert first["readings_root"] == "0x" + batch.readings.root.hex()
+    assert (first["block"], first["provenance"]) == (10, "device")
+    table = history().to_arrow()
+    assert table.to_pandas()["value"].tolist() == frame["value"].tolist()
+    assert history().to_parquet(tmp_path / "h.parquet") == ROWS
+    assert history().to_csv(tmp_path / "h.csv") == ROWS
+    written = pandas.read_csv(tmp_path / "h.csv", parse_dates=["time"])
+    assert written["quantity"].tolist() == frame["quantity"].tolist()
+    assert written["time"].tolist() == frame["time"].tolist()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["h.csv", "h.parquet"]
+
+
+def test_an_empty_history_is_a_table_without_rows(tmp_path: Path) -> None:
+    for end in (".csv", ".parquet"):
+        path = tmp_path / f"none{end}"
+        write = {".csv": "to_csv", ".parquet": "to_parquet"}[end]
+        assert getattr(history(metric="co2"), write)(path) == 0
+        assert rows_of(path) == []
+    assert len(history(metric="co2").to_pandas()) == 0
+
+
+@settings(max_examples=25)
+@given(st.data())
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_an_export_that_is_killed_anywhere_loses_and_doubles_nothing(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("export") / f"h.{kind}"
+    while not path.exists():
+        found = history(page=data.draw(st.integers(1, 3)))
+        file = WRITERS[kind](path, found)
+        found.go_to(file.resumed())
+        pages = found.pages()
+        for _ in range(data.draw(st.integers(0, 3))):
+            if (page := next(pages, None)) is None:
+                break
+            if data.draw(st.booleans()):
+                file.take(page, found.cursor)
+            else:  # killed between the rows and the state
+                file._write(page)
+                break
+        if found.is_done and data.draw(st.booleans()) and next(pages, None) is None:
+            file = WRITERS[kind](path, found)
+            found.go_to(file.resumed())
+            for page in found.pages():
+                file.take(page, found.cursor)
+            file.finish()
+    assert rows_of(path) == EXPECTED
+    assert not is_under_way(path)
+
+
+def test_what_is_of_another_export_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "h.csv"
+    file = CsvFile(path, history())
+    file.resumed()
+    assert is_under_way(path)
+    with pytest.raises(ExportMismatch, match="another question"):
+        history(metric="pressure").to_csv(path)
+    file._part.unlink()
+    with pytest.raises(ExportMismatch, match="shorter"):
+        history().to_csv(path)
+    file._state_path.write_text("{")
+    with pytest.raises(ExportMismatch, match="no state"):
+        history().to_csv(path)
+    parts = ParquetFile(tmp_path / "h.parquet", begun := history(1))
+    begun.go_to(parts.resumed())
+    parts.take(next(begun.pages()), begun.cursor)
+    parts._part_path(0).unlink()
+    with pytest.raises(ExportMismatch, match="gone"):
+        history().to_parquet(tmp_path / "h.parquet")
+    assert not path.exists()
+
+
+def test_without_its_package_a_form_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("pandas", "pyarrow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(MissingExtra, match=r"corechain\[pandas\]"):
+        history().to_pandas()
+    with pytest.raises(MissingExtra, match=r"corechain\[arrow\]"):
+        history().to_arrow()
+    with pytest.raises(MissingExtra, match=r"corechain\[arrow\]"):
+        history().to_parquet(tmp_path / "h.parquet")
+    assert history().to_csv(tmp_path / "h.csv") == ROWS
+
+
+def test_a_time_beyond_every_calendar_is_left_empty() -> None:
+    assert time_text(2**40 - 1) == ""
+    assert time_text(1_359_720_000) == "2013-02-01T12:00:00Z"
