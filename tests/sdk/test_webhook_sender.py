@@ -93,7 +93,7 @@ def test_only_what_was_signed_with_the_secret_is_taken(body: bytes, more: bytes,
     check_webhook(SECRET, signed, body, clock=lambda: at + 299.0)
     wrong = [
         (SECRET, signed, body + more, at),
-        (SECRET + more, signed, body, at),
+        (SECRET[1:], signed, body, at),
         (SECRET, signed.replace(f"t={at}", f"t={at + 1}"), body, at),
         (SECRET, signed, body, at + 301),
         (SECRET, signed, body, at - 301),

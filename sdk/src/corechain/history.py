@@ -2,9 +2,9 @@
 chain. Pure; `corechain.histories` are the iterators.
 
 In each lane the numbers follow each other, and each header names the commitment before it: one
-commitment on the chain proves all that lead to it. The history of a time begins behind a batch that
-lies before it (or with the first one), and ends before one that lies behind it (or with the newest
-on the chain): so neither can its edges be cut.
+commitment on the chain proves all that lead to it. The history of a time begins with a batch that
+lies before it (or the first of all), and ends with one that lies behind it (or the newest on the
+chain): so neither can its edges be cut.
 """
 
 import base64
@@ -160,14 +160,9 @@ class _Walk:
     def ask(self, link: Link) -> None:
         self.on_chain[link.batch_id] = link.commitment, link.block
 
-    def _is_beside(self, link: Link) -> bool:
-        """Whether its readings are all of another time."""
-        start, end = self.question.window
-        return link.window_end < start or link.window_start > end
-
     def _must_begin(self, link: Link) -> None:
-        """It is the first of its lane, or lies beside what was asked for."""
-        if number_of(link.batch_id) == 1 or self._is_beside(link):
+        """It is the first of its lane, or lies before what was asked for."""
+        if number_of(link.batch_id) == 1 or link.window_end < self.question.start:
             return
         if link.block < self.question.since_block:
             self.in_blocks[link.batch_id] = link.commitment, link.block
@@ -176,9 +171,9 @@ class _Walk:
         self.report(HistoryGap(link.batch_id - 1, link.batch_id - 1, why))
 
     def _must_end(self, link: Link) -> None:
-        """It lies beside what was asked for, or the chain has nothing behind it."""
+        """It lies behind what was asked for, or the chain has nothing behind it."""
         question, as_of = self.question, self.question.as_of
-        if not question.has_end or self._is_beside(link):
+        if not question.has_end or link.window_start > question.window[1]:
             return
         if as_of is None:
             self.newest.append(link.batch_id)

@@ -113,6 +113,30 @@ def _client(*places: Any) -> Iterator["Client"]:
         yield made
 
 
+def _asked(
+    client: "Client",
+    what: tuple[str | None, str | None, str | None],
+    edges: tuple[str | None, str | None, int | None, str],
+    newest_first: bool,
+    report_gaps: bool,
+    progress: "Callable[[HistoryProgress], None] | None",
+) -> "History":
+    """Raises InvalidValue, and as `Client.history`."""
+    (device, metric, region), (start, end, since_block, finality) = what, edges
+    return client.history(
+        device=device,
+        metric=metric,
+        start=time_of("start", start),
+        end=time_of("end", end),
+        region=region_of(region),
+        newest_first=newest_first,
+        since_block=since_block,
+        gaps="report" if report_gaps else "raise",
+        progress=progress,
+        finality=finality,  # type: ignore[arg-type]
+    )
+
+
 def _row(item: Any) -> dict[str, Any]:
     from corechain.protocol.vocabulary import metric
 
@@ -185,18 +209,8 @@ def history(
         _client(home, rpc_url, gateway_url, api_url, deployment) as client,
         bar(limit == 0) as told,
     ):
-        found = client.history(
-            device=device,
-            metric=metric,
-            start=time_of("start", start),
-            end=time_of("end", end),
-            region=region_of(region),
-            newest_first=newest_first,
-            since_block=since_block,
-            gaps="report" if report_gaps else "raise",
-            progress=told,
-            finality=finality,  # type: ignore[arg-type]
-        )
+        edges = start, end, since_block, finality
+        found = _asked(client, (device, metric, region), edges, newest_first, report_gaps, told)
         _show(found, limit or None, as_json)
         _end(found, None, as_json)
 
@@ -236,18 +250,8 @@ def export(
         raise InvalidValue("path", str(path), right)
     places = home, rpc_url, gateway_url, api_url, deployment
     with _client(*places) as client, bar(True) as told:
-        found = client.history(
-            device=device,
-            metric=metric,
-            start=time_of("start", start),
-            end=time_of("end", end),
-            region=region_of(region),
-            newest_first=newest_first,
-            since_block=since_block,
-            gaps="report" if report_gaps else "raise",
-            progress=told,
-            finality=finality,  # type: ignore[arg-type]
-        )
+        edges = start, end, since_block, finality
+        found = _asked(client, (device, metric, region), edges, newest_first, report_gaps, told)
         rows = getattr(found, FORMS[path.suffix])(path)
         if not as_json:
             typer.echo(f"{rows:,} proven readings in {path}")

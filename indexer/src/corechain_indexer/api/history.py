@@ -117,18 +117,17 @@ class HistoryReader:
         return schemas.History(cells, batches, left, encoded(place) if left else None)
 
     async def _beginning(self, question: HistoryQuestion) -> Place:
-        """All batches of the time, of each lane, and one more on either side."""
+        """All batches of the time, of each lane, to those that lie beside it."""
         window = question.start, question.end
         bounds = question.since_block, question.newest_block
         rows = await Reads(self.pool).history_spans(*window, *bounds)
         lanes = await self._lanes(question)
-        if lanes:
-            rows = [row for row in rows if row["first"] >> 32 in lanes]
-        # Nothing of the time: the batches beside it show that.
-        rows = rows or await Reads(self.pool).history_beside(question.start)
-        spans = [Span(row["first"], row["last"]) for row in rows]
-        wide = [Span(max(first - 1, first >> 32 << 32 | 1), last + 1) for first, last in spans]
-        return Place(wide, [span.last for span in wide])
+        spans = [
+            Span(row["first"], row["last"])
+            for row in rows
+            if not lanes or row["first"] >> 32 in lanes
+        ]
+        return Place(spans, [span.last for span in spans])
 
     async def _lanes(self, question: HistoryQuestion) -> set[int]:
         """Those that hold a device's readings; none: any may."""

@@ -105,14 +105,10 @@ class Reads:
         self, start: int, end: int, since_block: int, newest_block: int | None = None
     ) -> "Sequence[Record]":
         """`first` and `last` of the verified batches whose window (seconds) touches [start, end],
-        a row for each lane; committed from a block on, and up to one."""
+        committed from a block on, and up to one, a row for each lane; with the batch before them
+        and the one behind them, which lie beside that."""
         question = (SQL["history_spans"], start, end, since_block, newest_block)
         return await asked(self.database.fetch(*question))
-
-    async def history_beside(self, start: int) -> "Sequence[Record]":
-        """`first` and `last`, the same one, of a verified batch of each lane: the last one before a
-        time, or the first one of all."""
-        return await asked(self.database.fetch(SQL["history_beside"], start))
 
     async def newest_verified(self, limit: int) -> "Sequence[Record]":
         """`batch_id`, `commitment` of those among the newest `limit` batches that are verified and
