@@ -9,7 +9,10 @@ given a history of a week
 """
 
 import csv
+import json
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,8 +26,9 @@ from support.batches import CELL, KEYS, days_of_readings
 from support.flows import carried_out
 from support.histories import HistoryApi, HistoryChain
 
-from corechain import ExportMismatch, MissingExtra
+from corechain import ExportMismatch, InvalidValue, MissingExtra
 from corechain.histories import History
+from corechain.history_cli import region_of, time_of
 from corechain.history_files import CsvFile, ParquetFile, is_under_way, time_text
 from corechain.history_question import HistoryQuestion
 from corechain.history_tables import KINDS
@@ -156,3 +160,26 @@ def test_without_its_package_a_form_names_the_extra(
 def test_a_time_beyond_every_calendar_is_left_empty() -> None:
     assert time_text(2**40 - 1) == ""
     assert time_text(1_359_720_000) == "2013-02-01T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("take", "text"),
+    [
+        (partial(time_of, "start"), "May"),
+        (region_of, "1.5,2,3,x"),
+        (region_of, "nowhere.geojson"),
+    ],
+)
+def test_an_option_that_is_none_is_refused_by_name(take: Callable[[str], Any], text: str) -> None:
+    with pytest.raises(InvalidValue, match="takes"):
+        take(text)
+
+
+def test_options_say_what_python_says(tmp_path: Path) -> None:
+    polygon = {"type": "Polygon", "coordinates": []}
+    (tmp_path / "bay.geojson").write_text(json.dumps({"type": "Feature", "geometry": polygon}))
+    assert region_of(str(tmp_path / "bay.geojson")) == polygon
+    assert region_of("40.4,-74.3,40.9,-73.6") == (40.4, -74.3, 40.9, -73.6)
+    assert region_of("872a1072bffffff,872a10728ffffff") == ["872a1072bffffff", "872a10728ffffff"]
+    assert time_of("end", "2013-02-01T12:00:00Z").timestamp() == time_of("end", "1359720000")
+    assert (region_of(None), time_of("end", None)) == (None, None)
