@@ -2,10 +2,12 @@
 
 import base64
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+from corechain.histories import History
+from corechain.history_question import HistoryQuestion
 from corechain.protocol.batch import Batch
 from corechain.protocol.history_ranges import device_ranges, region_ranges
 from corechain.protocol.merkle import MerkleTree
@@ -13,6 +15,7 @@ from corechain.protocol.reading import KEY_BYTES
 from corechain.protocol.vocabulary import METRICS, metric
 from corechain.steps import Request
 from support.batches import hexed
+from support.flows import carried_out
 
 
 def base64_of(data: bytes) -> str:
@@ -155,3 +158,21 @@ class HistoryChain:
 
     def commitments_between(self, first: int, last: int) -> list[tuple[int, bytes]]:
         return [pair for pair in self.words.items() if first <= 10 * pair[0] <= last]
+
+
+def question(**given: Any) -> HistoryQuestion:
+    names = {"device": None, "metric": None, "start": None, "end": None, "region": None}
+    names |= {"newest_first": False, "since_block": None, "resolution": 7}
+    return HistoryQuestion.of(*(names | given).values(), given.pop("view", {}))
+
+
+def history(
+    api: Callable[[Any], Any],
+    chain: Any,
+    cursor: str | None = None,
+    gaps: Any = "raise",
+    progress: Any = None,
+    **given: Any,
+) -> History:
+    stand = question(**given), cursor, gaps, progress, lambda: chain
+    return History(lambda flow: carried_out(flow, api), stand)
