@@ -5,6 +5,8 @@ given a nonce of the submitter's key that somebody used by hand
     the lane waits and says so; a reorg that takes it back lets ours land
   when it is final
     the batch is committed under a fresh nonce, once
+given a registration that a reorg takes away before the commit is in a block
+  the commit is withdrawn, /ready says so, and it goes on when the device is registered again
 given a commitment under our id that is not ours
   the lane halts, the gateway takes reports
   `lanes` shows it, `release` tries again, and a reorg cures it
@@ -69,6 +71,30 @@ def run(relayer: RelayerProcess, *command: str) -> Any:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def test_a_commit_whose_registration_is_gone_is_withdrawn_and_comes_back(
+    start: Start, chain: Chain
+) -> None:
+    key = secp(41)
+    chain.register(key)
+    relayer = start(**FAST)
+    chain.rpc("evm_setAutomine", False)
+    try:
+        assert relayer.send(Sensor(key, chain.domain).report()).status_code == 202
+        eventually(lambda: pool(chain))
+        chain.reorg(1)
+        eventually(lambda: [tx for tx in pool(chain) if tx["input"] == "0x"])
+        chain.rpc("evm_mine")
+        assert key.identity.device.hex() in eventually(lambda: relayer.reason("submitter"))
+        assert metric(relayer, "corechain_intents_held", 'reason="RegistrationGone"') == 1
+        assert chain.commitments() == {}
+    finally:
+        chain.rpc("evm_setAutomine", True)
+    chain.register(key)
+    chain.rpc("anvil_mine", hex(FINALITY + 2))
+    eventually(chain.commitments)
+    eventually(lambda: metric(relayer, "corechain_intents_held", "RegistrationGone") == 0)
 
 
 def stolen_nonce(relayer: RelayerProcess, sensor: Sensor, chain: Chain) -> None:

@@ -30,6 +30,7 @@ from corechain_relayer.transactions.rules import TransactionRules
 from corechain_relayer.transactions.spending import Sample, days_left, spent_a_day
 from corechain_relayer.transactions.watch import (
     DEADLINE,
+    GROUNDS,
     KINDS,
     LOW_BALANCE,
     NONCE_GAP,
@@ -100,6 +101,12 @@ CASES: list[tuple[dict[str, Any], list[str], str]] = [
     ({"health": Health(None, 0.0, None)}, [], ""),
     ({"gap": 2}, [NONCE_GAP], "2 nonces below 4"),
     ({"health": Health(None, 0.0, None, "fees")}, [PAUSED], "corechain tx resume lane:0"),
+    (
+        {"health": Health("batch:1", 5.0, 4, None, "RegistrationGone", "a reorg")},
+        [GROUNDS],
+        "reorg",
+    ),
+    ({"health": Health("batch:1", 5.0, 4, None, "WouldRevert", "it says no")}, [], ""),
     ({"pace": Pace(20.0, 100.0)}, [DEADLINE], "20 s of 100 s"),
     ({"pace": Pace(30.0, 100.0)}, [], ""),
 ]

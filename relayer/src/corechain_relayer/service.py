@@ -42,6 +42,7 @@ from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.journal.demanded import DemandedReports
 from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
+from corechain_relayer.journal.rests import RestsStore
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.receipts.role import ReceiptParts, receipt_parts
@@ -50,6 +51,8 @@ from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.roles import Role, health_of, takes_reports, traced_name, uses_bus
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
+from corechain_relayer.submitter.footing import BatchFooting
+from corechain_relayer.submitter.grounds import Grounds, solid
 from corechain_relayer.submitter.held import Entitled, always
 from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
@@ -288,6 +291,7 @@ class Relayer:
         settled: Settled,
         policy: Policies,
         entitled: Entitled = always,
+        grounds: Grounds = solid,
     ) -> None:
         """One session of a submitter: the only one that signs with this key."""
         rpc = self.hurried if queue == QUEUE else self.rpc
@@ -297,6 +301,7 @@ class Relayer:
             node, report = node_of(rpc, self.settings), Reporter(self.supervised, loop)
             asks = (entitled, report)
             submitter = Submitter(journal, node, signer, settled, policy(), self.metrics, *asks)
+            submitter.grounds = grounds
             work = self.disputes if queue == QUEUE else self.work
             await run_in_time(submitter, policy, self.settings.poll_s, work)
 
@@ -313,7 +318,8 @@ class Relayer:
         parts = (lane_queue(lane), signer, CommittedBatches(self.commits(lane)))
         policy = partial(policy_of, self.settings, self.settings.lane_budget_a_day)
         self.transactions.add(lane_queue(lane), signer.address)
-        session = partial(self.submit, "submitter", *parts, policy, key)
+        footing = BatchFooting(RestsStore(self.pool), self.registry)
+        session = partial(self.submit, "submitter", *parts, policy, key, footing)
         return self.loop("submitter", self.journalled(session))
 
     def transaction_loops(self) -> list[Loop]:

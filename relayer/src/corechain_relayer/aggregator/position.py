@@ -2,18 +2,22 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import structlog
 
 from corechain.deployment import Deployment
 from corechain.protocol.batch import Origin, ancestor_of, batch_id, number_of
+from corechain.protocol.columns import rows_of
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.events import BatchCommitted, BatchesCommitted
+from corechain.protocol.frame import Columns
 from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.logs import commitments_of, decode_log, topic_of
+from corechain.protocol.reading import DeviceId
 from corechain.protocol.rebuilding import rebuild_columns
 from corechain.protocol.sealing import SealedBatch
 from corechain.service.rpc import Questions, logs_in_ranges, to_hex
@@ -28,6 +32,8 @@ from corechain_relayer.journal.batches import (
     batch_key,
     lane_queue,
 )
+from corechain_relayer.journal.delta import ids_in
+from corechain_relayer.journal.rests import Rests
 from corechain_relayer.submitter.commits import CommitSearch
 
 log = structlog.get_logger(__name__)
@@ -42,6 +48,14 @@ class Committed:
 
     commitment: Digest26
     block: int
+
+
+def _devices(reports: Columns) -> list[DeviceId]:
+    """Each once, of reports that are ordered by device."""
+    rows = rows_of(reports.devices, 20)
+    is_first = np.ones(len(rows), np.bool_)
+    is_first[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+    return ids_in(rows[is_first].tobytes())
 
 
 async def committed_batches(
@@ -65,6 +79,8 @@ class Lane:
     journal: BatchJournal
     deployment: Deployment
     data_dir: Path
+    rests: Callable[[Collection[DeviceId]], Rests] = lambda devices: {}
+    """Of some devices those whose registration a reorg may still undo."""
 
     async def next_origin(self) -> Origin:
         """Raises ResumeImpossible when an ancestor's commitment is not in the journal."""
@@ -122,6 +138,10 @@ class Lane:
         await self.journal.keep(KeptBatch.of_sealed(batch), None)
         log.info("batch adopted from chain", batch=origin.batch_id, commitment=commitment.hex())
 
+    def kept(self, batch: SealedBatch) -> KeptBatch:
+        """What the journal keeps of a batch that is to be committed, with what that rests on."""
+        return KeptBatch.of_sealed(batch, self.rests(_devices(batch.reports)))
+
     def intent(self, number: int, commitment: Digest26) -> NewIntent:
         """To commit the batch of a number (with its lane) on chain."""
         contract, call = self.deployment.address("DataBatches"), commit_call(number, commitment)
@@ -176,9 +196,7 @@ class Lane:
         commitment = Digest26(bytes.fromhex(paths[0].stem))
         origin = await self.next_origin()
         batch = await asyncio.to_thread(self._read, origin, commitment)
-        await self.journal.keep(
-            KeptBatch.of_sealed(batch), self.intent(origin.batch_id, commitment)
-        )
+        await self.journal.keep(self.kept(batch), self.intent(origin.batch_id, commitment))
         log.warning(
             "sealed batch taken up from its data file",
             batch=origin.batch_id,

@@ -86,7 +86,8 @@ class AggregatorRole:
             journal = BatchJournal(connection, settings.lane)
             # Of all lanes: a lane that is no more has nobody else to do it.
             await journal.fold()
-            lane = Lane(settings.lane, journal, self.deployment, settings.data_dir)
+            place = (settings.lane, journal, self.deployment, settings.data_dir)
+            lane = Lane(*place, self.registry.rests)
             await lane.catch_up(self.commits)
             with lane_gauges(self.metrics, settings.lane) as gauges:
                 folder = self._folder(journal, beside, gauges)

@@ -22,7 +22,7 @@ from corechain_relayer.aggregator.orphans import unknown_files
 from corechain_relayer.aggregator.position import Lane
 from corechain_relayer.aggregator.traced import WindowTraces
 from corechain_relayer.bus.base import Consumer
-from corechain_relayer.journal.batches import BatchJournal, KeptBatch
+from corechain_relayer.journal.batches import BatchJournal
 from corechain_relayer.journal.fold import Folder
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
@@ -89,7 +89,7 @@ class Sealer:
         number = batch.header.batch_id
         intent = self.lane.intent(number, batch.commitment)
         await self.folder.room()
-        size = await self.journal.keep(KeptBatch.of_sealed(batch), intent)
+        size = await self.journal.keep(self.lane.kept(batch), intent)
         self.folder.added(size)
         self.table.keep(batch.states)
         await self.consumer.ack(window.frames)

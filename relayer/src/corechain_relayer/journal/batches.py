@@ -1,7 +1,7 @@
 """The aggregator's side of the journal: one transaction a batch, by one writer a lane."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from corechain.protocol.batch import Header, batch_id
@@ -12,6 +12,7 @@ from corechain.protocol.states import StateColumns
 from corechain.service.database import asked, outages
 from corechain_relayer.journal.delta import delta_of
 from corechain_relayer.journal.fold import fold_all
+from corechain_relayer.journal.rests import Rests, pack_rests
 from corechain_relayer.journal.sql import query
 
 if TYPE_CHECKING:
@@ -41,10 +42,13 @@ class KeptBatch:
     """Ordered by (device, sequence)."""
     states: StateColumns
     """Of the pairs in it, after it; ordered by (device, metric)."""
+    rests: Rests = field(default_factory=dict)
+    """Its devices whose registration a reorg may still undo."""
 
     @classmethod
-    def of_sealed(cls, batch: SealedBatch) -> "KeptBatch":
-        return cls(batch.header, batch.commitment, batch.failed, batch.reports, batch.states)
+    def of_sealed(cls, batch: SealedBatch, rests: Rests | None = None) -> "KeptBatch":
+        parts = batch.commitment, batch.failed, batch.reports, batch.states
+        return cls(batch.header, *parts, rests or {})
 
 
 def lane_queue(lane: int) -> str:
@@ -104,6 +108,9 @@ class BatchJournal:
                 if intent is not None:
                     wanted = (intent.queue, intent.key, intent.target, intent.calldata)
                     await self.connection.execute(query("insert_intent"), *wanted)
+                if intent is not None and batch.rests:
+                    rests = (batch.header.batch_id, pack_rests(batch.rests))
+                    await self.connection.execute(query("insert_rests"), *rests)
                 fields = (batch.header.batch_id, delta)
                 await self.connection.execute(query("insert_delta"), *fields)
         return len(delta)

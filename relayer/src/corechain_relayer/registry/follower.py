@@ -1,13 +1,14 @@
 """The registry view, with one more look at the chain when a device is unknown."""
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import filterfalse
 
 import structlog
 
 from corechain.protocol.errors import Unavailable
-from corechain.protocol.keys import device_id
+from corechain.protocol.keys import DeviceIdentity, device_id
 from corechain.protocol.reading import DeviceId
 from corechain.service.errors import NodeRefused, NodeUnavailable, WrongNode
 from corechain.service.rpc import Log
@@ -17,6 +18,8 @@ from corechain_relayer.wiring import check_chain
 
 log = structlog.get_logger(__name__)
 
+ANY_TYPE = 0
+"""As a key type that is wanted: whichever it has."""
 CANNOT_ASK = "the chain cannot be asked now whether the device is registered: the node is away"
 """Said to strangers, so without the cause: that is in the log, and in `/ready`."""
 
@@ -81,8 +84,23 @@ class RegistryFollower(Follower[RegistryView]):
         fold = self._fold
         if fold.newest is not self.view:  # read anew from the beginning at this moment
             return set(devices)
-        # None: no log of the registry is younger than the final block.
-        return set() if fold.settled is None else set(devices).difference(fold.settled.senders)
+        # None: no log of the registry is younger than the final block. Asked for all the same: a
+        # reorg may have taken the device, and nothing have come since.
+        settled = self.view if fold.settled is None else fold.settled
+        return set(filterfalse(settled.senders.__contains__, devices))
+
+    def missing(self, wanted: Mapping[DeviceId, int]) -> list[DeviceId]:
+        """Those of some devices that the view does not have, or has with another key type (0: any),
+        or without the key that it needs; ascending. Revoked ones are there."""
+        known = self.view.identities
+        return sorted(d for d, key_type in wanted.items() if not _is_there(known.get(d), key_type))
+
+    def rests(self, devices: Collection[DeviceId]) -> dict[DeviceId, int]:
+        """Of some devices those whose registration a reorg may still undo, with their key types; 0
+        of one that is gone at this moment."""
+        known = self.view.identities
+        found = ((device, known.get(device)) for device in self.unsettled(devices))
+        return {d: ANY_TYPE if i is None else int(i.key_type) for d, i in found}
 
     async def _step(self) -> bool:
         # At start the node may be away, so the chain is asked for when it answers first.
@@ -90,6 +108,10 @@ class RegistryFollower(Follower[RegistryView]):
             await check_chain(self.rpc, self.chain_id)
             self._is_right = True
         return await Follower._step(self)
+
+
+def _is_there(found: DeviceIdentity | None, key_type: int) -> bool:
+    return found is not None and key_type in (ANY_TYPE, found.key_type)
 
 
 def _teach(view: RegistryView | None, keys: Mapping[DeviceId, bytes]) -> None:

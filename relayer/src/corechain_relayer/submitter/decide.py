@@ -1,11 +1,12 @@
 """One round of a queue: what is remembered and what is seen go in, a new memory and actions come
 out. Pure, and level-triggered: it goes by how things are, whatever led to them."""
 
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from corechain_relayer.errors import OTHER_COMMITMENT
 from corechain_relayer.submitter.budget import Spending
+from corechain_relayer.submitter.grounds import Weak, at_rest, is_harmless, withdrawn
 from corechain_relayer.submitter.memory import (
     WAITS_FOR_FINALITY,
     Full,
@@ -54,6 +55,8 @@ class Look:
     policy: Policy
     is_paused: bool = False
     spending: Spending = field(default_factory=Spending)
+    weak: Mapping[int, Weak] = field(default_factory=dict)
+    """Those of the intents that must not come into a block now."""
 
     @property
     def left(self) -> int | None:
@@ -65,10 +68,12 @@ class Look:
 def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]]:
     """What to remember from now on, and what to do, in order. `now`: seconds since 1970."""
     policy, resting = look.policy, memory.paused(look.policy, now)
-    memory = _tidied(memory, look, resting)
+    look = replace(look, intents=withdrawn(look.intents, look.weak))
+    memory = replace(_tidied(memory, look, resting), weak=look.weak)
     memory, first = _of_memory(memory, look, now)
     # What memory has the say on stands still in this round, whatever the chain says of it.
     still = memory.paused(policy, now) | {action.intent.id for action in first}
+    still |= at_rest(look.intents, look.weak)
     memory = replace(memory, over_budget=look.left == 0)
     may_sign = memory.not_ours is None and not memory.over_budget
     urgent = memory.urgent | {wished for i in look.intents if (wished := i.wished) is not None}
@@ -78,6 +83,7 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
         planned = _after_unknown(planned, unknown, memory, look, now, may_sign=may_sign)
     allowed = _of_chain(planned, look, urgent, now)
     actions = [*first, *(_undearer(action, memory) for action in allowed)]
+    actions = [action for action in actions if is_harmless(action, look.weak)]
     if look.is_paused:
         actions = [action for action in actions if _is_allowed_in_pause(action)]
     idle = not actions and not still

@@ -80,6 +80,7 @@ class Held:
         await self._note_waits(intents, memory)
         held = Counter(halt.kind for halt in halts)
         held.update(pause.reason for pause in memory.pauses.values())
+        held.update(weak.reason for weak in memory.weak.values())
         # A nonce that is spent because an operator wanted it so is nothing to wake anybody for.
         lost = (i for i in intents if i.spent is not None and i.cancel is None)
         held[WAITS_FOR_FINALITY] += sum(1 for _ in lost)
@@ -96,6 +97,7 @@ class Held:
     async def _note_waits(self, intents: Sequence[Intent], memory: Memory) -> None:
         """Whoever asks why an intent waits asks the journal, from another process."""
         waits = {number: (pause.reason, pause.why) for number, pause in memory.pauses.items()}
+        waits |= {number: (weak.reason, weak.why) for number, weak in memory.weak.items()}
         # Also those of an earlier life, which may be over since.
         said = self._noted.keys() | {i.id for i in intents if i.waits is not None}
         over = said - waits.keys()
@@ -124,6 +126,9 @@ def _problem(
     if memory.over_budget and intents:
         return Waits("the budget of 24 hours is used up: nothing more is signed for now")
     for intent in intents:
+        weak = memory.weak.get(intent.id)
+        if weak is not None:
+            return Waits(f"{intent.key} waits ({weak.reason}): {weak.why}")
         pause = memory.pauses.get(intent.id)
         if pause is not None and pause.reason != WAITS_FOR_FINALITY:
             return Waits(f"{intent.key} waits ({pause.reason}): {pause.why}")

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from corechain.rpc_errors import INVALID, TOO_CHEAP, RpcFailure
 from corechain_relayer.errors import NotLaneSubmitter
+from corechain_relayer.submitter.grounds import Weak
 from corechain_relayer.submitter.plan import Policy, age
 
 V = TypeVar("V")
@@ -93,6 +94,8 @@ class Memory:
     pool: Pool | None = None
     over_budget: bool = False
     full: Full | None = None
+    weak: Mapping[int, Weak] = field(default_factory=dict)
+    """Those of the last round that rested on something which is gone."""
 
     def paused(self, policy: Policy, now: float) -> set[int]:
         """Ids of the intents to leave alone now."""
@@ -275,6 +278,7 @@ def _forgotten(memory: Memory, number: int) -> Memory:
         invalid=without(memory.invalid, number),
         overtaken=memory.overtaken - {number},
         halts_asked=without(memory.halts_asked, number),
+        weak=without(memory.weak, number),
     )
 
 

@@ -80,8 +80,13 @@ class Intent:
         newest = self.attempts[-1] if self.attempts else None
         if newest is None:
             return None
-        is_to_cancel = self.cancel is not None and not newest.cancels
-        return newest.hash if is_to_cancel or newest.hash == self.bump else None
+        # Also what was withdrawn, and may be done after all.
+        is_another = newest.cancels != (self.cancel is not None)
+        return newest.hash if is_another or newest.hash == self.bump else None
+
+    def withdrew(self, transaction: bytes) -> bool:
+        """Whether this attempt has spent the nonce on nothing."""
+        return any(a.hash == transaction and a.cancels for a in self.attempts)
 
     @property
     def hashes(self) -> tuple[bytes, ...]:
@@ -281,13 +286,14 @@ def _foreign(intent: Intent, view: ChainView, policy: Policy, now: float) -> lis
 
 def _reverted(intent: Intent, receipt: Receipt, view: ChainView, policy: Policy) -> list[Action]:
     """A pending intent whose transaction is in a block and failed."""
+    withdrew = intent.withdrew(receipt.hash)
     if receipt.block_number > view.final_block:
-        did = "reverted" if intent.cancel is None else "took its nonce"
+        did = "took its nonce" if withdrew else "reverted"
         why = f"transaction 0x{receipt.hash.hex()} {did}"
         return [] if intent.spent == receipt.block else [Examine(intent, receipt.block, why)]
-    if intent.failures + 1 >= policy.max_failures and intent.cancel is None:
+    if intent.failures + 1 >= policy.max_failures and intent.cancel is None and not withdrew:
         return [GiveUp(intent)]
-    return [Renew(intent, reverted=True)]
+    return [Renew(intent, reverted=not withdrew)]
 
 
 def _chase(
@@ -376,7 +382,7 @@ def plan(
         elif intent.state is State.PENDING:
             more, moves = _of_pending(intent, receipt, view, policy, now, urgent, may_sign)
             actions += more
-            if moves and intent.nonce is not None:
+            if moves and intent.nonce is not None and intent.cancel is None:
                 turn.passed(intent.nonce)
             else:
                 turn.stood_still()

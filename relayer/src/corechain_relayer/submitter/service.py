@@ -11,6 +11,7 @@ from corechain_relayer.errors import KEEPS_REVERTING, TRANSACTION_REFUSED, LaneH
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.budget import Purse, Spending
 from corechain_relayer.submitter.decide import Look, decide, must_hear_pool
+from corechain_relayer.submitter.grounds import Grounds, solid
 from corechain_relayer.submitter.held import Entitled, Held, Report, always, ask_key, say_waits
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.look import Watch
@@ -73,6 +74,7 @@ class Submitter:
     report: Report = lambda problem: None
     clock: Callable[[], float] = time.time
     memory: Memory = field(default_factory=Memory)
+    grounds: Grounds = solid
     watch: Watch = field(init=False)
     held: Held = field(init=False)
     outgoing: Outgoing = field(init=False)
@@ -119,7 +121,8 @@ class Submitter:
         spending = await self._spending(intents)
         if must_hear_pool(self.memory, free[0], self.policy, self.clock()):
             self._learn(PoolHeard(await self.node.pool_count(self.signer.address)))
-        look = Look(intents, chain, free, self.policy, is_paused, spending)
+        weak = await self.grounds(intents)
+        look = Look(intents, chain, free, self.policy, is_paused, spending, weak)
         self.memory, actions = decide(self.memory, look, self.clock())
         await self._confirm([(a.intent, a.receipt) for a in actions if isinstance(a, Confirm)])
         for action in actions:
@@ -294,7 +297,7 @@ class Submitter:
             return
         await self.journal.mark_spent(intent, block)
         if intent.cancel is not None:
-            log.info("intent cancelled: void once that is final", intent=intent.key, why=action.why)
+            log.info("nonce spent on nothing", intent=intent.key, why=action.why)
             return
         self.metrics.nonces_spent.labels(self.journal.queue).inc()
         log.error(
@@ -310,7 +313,7 @@ class Submitter:
             return
         await self.journal.renew(intent, failures=int(reverted))
         self._learn(Ended(intent.id))
-        if intent.cancel is not None:
+        if intent.cancel is not None and intent.id not in self.memory.weak:
             log.warning("intent cancelled", intent=intent.key, why=intent.cancel)
             return
         log.warning(

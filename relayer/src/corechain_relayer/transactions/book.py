@@ -120,7 +120,8 @@ class Book:
     async def health(self, queue: str) -> Health:
         row = await asked(self.pool.fetchrow(SQL["queue_health"], queue))
         assert row is not None, queue
-        return Health(row["key"], row["age_s"] or 0.0, row["nonce"], row["pause"])
+        waits = (row["wait_kind"], row["wait_reason"])
+        return Health(row["key"], row["age_s"] or 0.0, row["nonce"], row["pause"], *waits)
 
     async def keep_balance(self, sender: bytes, balance: int) -> None:
         """Samples are ten minutes apart, and kept for three days."""

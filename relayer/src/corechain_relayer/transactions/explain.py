@@ -4,11 +4,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from corechain_relayer.submitter.grounds import (
+    REGISTRATION_GONE,
+    REGISTRY_UNREAD,
+    ROOT_REPLACED,
+)
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts
 from corechain_relayer.transactions.rows import Ahead, AttemptRow, QueueLook, Transaction
 
 GWEI = 10**9
+HELD = (REGISTRATION_GONE, REGISTRY_UNREAD, ROOT_REPLACED)
+"""Reasons that no node has given: we hold it ourselves."""
 LOOKED_S = 60.0
 """A submitter notes every five seconds that it looks; one that waits for an outage not so often."""
 RUN = "corechain relayer run --role"
@@ -111,9 +118,10 @@ def _held(facts: Facts, said: Explanation) -> None:
             stuck=True,
         )
     if found.wait is not None:
+        was = "held" if found.wait.kind in HELD else "refused"
         said.say(
             found.wait.kind,
-            f"It was refused since {found.wait.since:%Y-%m-%d %H:%M} ({found.wait.kind}): "
+            f"It was {was} since {found.wait.since:%Y-%m-%d %H:%M} ({found.wait.kind}): "
             f"{found.wait.why}. It is tried again by itself.",
             stuck=True,
         )
@@ -181,10 +189,11 @@ def _on_its_way(facts: Facts, said: Explanation) -> None:
     elif facts.transaction.spent_block is not None:
         block = facts.transaction.spent_block
         what = "taken" if live.cancels else "spent by a transaction that did not do it"
+        is_void = live.cancels and facts.transaction.cancel is not None
         said.say(
             "FinalAwaited",
             f"Its nonce {live.nonce} was {what} in block {block}. Once that is final it is "
-            f"{'void' if live.cancels else 'signed anew under another nonce'}.",
+            f"{'void' if is_void else 'signed anew under another nonce'}.",
         )
     elif live.sent_at is None:
         said.say("NotTaken", "It is signed, and no node has taken it yet: it is sent again.")

@@ -178,12 +178,14 @@ class Ahead:
 @dataclass(frozen=True, slots=True)
 class Health:
     """The oldest intent of a queue that is in no block and its age; the lowest nonce that waits for
-    a block; why the queue is paused."""
+    a block; why the queue is paused; what that oldest intent waits for: a name, a sentence."""
 
     key: str | None = None
     age_s: float = 0.0
     nonce: int | None = None
     pause: str | None = None
+    wait: str | None = None
+    why: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from corechain.service.alerting.book import Condition
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Questions
 from corechain_relayer.metrics import Metrics
+from corechain_relayer.submitter.grounds import REGISTRATION_GONE, ROOT_REPLACED
 from corechain_relayer.submitter.urgency import Pace
 from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts, ask_node
@@ -22,9 +23,11 @@ if TYPE_CHECKING:
     from corechain.service.database import Database
 
 EVERY_S = 15.0
+GONE = (REGISTRATION_GONE, ROOT_REPLACED)
+"""What intents wait for when a reorg has taken what they rest on."""
 LOW_BALANCE, STUCK_HEAD, NONCE_GAP = "low_balance", "stuck_head", "nonce_gap"
-PAUSED, DEADLINE = "queue_paused", "deadline_at_risk"
-KINDS = (LOW_BALANCE, STUCK_HEAD, NONCE_GAP, PAUSED, DEADLINE)
+PAUSED, DEADLINE, GROUNDS = "queue_paused", "deadline_at_risk", "grounds_gone"
+KINDS = (LOW_BALANCE, STUCK_HEAD, NONCE_GAP, PAUSED, DEADLINE, GROUNDS)
 """Kinds of alerts, as receivers get them."""
 LATE_SHARE = 4
 """With less than a fourth of a window left, what is in no block is an alert: as the guard's."""
@@ -90,6 +93,8 @@ def conditions(state: State, limits: Limits) -> list[Condition]:
     if health.pause is not None:
         ends = f"`corechain tx resume {queue}` ends that"
         add(PAUSED, f"{queue} is paused ({health.pause}): {ends}", reason=health.pause)
+    if health.wait in GONE:
+        add(GROUNDS, f"{queue}: {health.key} is held: {health.why}", key=health.key)
     if state.is_late:
         left = f"{state.pace.left_s:.0f} s of {state.pace.window_s:.0f} s are left"
         add(DEADLINE, f"{queue}: an answer is in no block, and {left}", left_s=state.pace.left_s)

@@ -581,3 +581,19 @@ where report_key = any($1::bytea[]) order by report_key, at desc;
 -- What demands say of the keys of some devices.
 select distinct substring(report_key from 1 for 20) as device, public_key from demanded_report
 where public_key is not null and substring(report_key from 1 for 20) = any($1::bytea[]);
+
+-- name: insert_rests
+-- Keeps what a batch rests on ($1 batch, $2 devices), and forgets it of batches that are final.
+with forgotten as (
+    delete from batch_rests r using intent i
+    where i.key = 'batch:' || r.batch_id and i.state = 'final'
+)
+insert into batch_rests (batch_id, devices) values ($1, $2);
+
+-- name: rests_of
+-- What some batches rest on.
+select batch_id, devices from batch_rests where batch_id = any($1::bigint[]);
+
+-- name: drop_rests
+-- These batches rest on nothing that a reorg could take away.
+delete from batch_rests where batch_id = any($1::bigint[]);

@@ -86,18 +86,19 @@ where a.sender = $1 and a.nonce = $2 and not a.refused and i.state <> 'void'
 order by a.signed_at desc limit 1;
 
 -- name: queue_health
--- The oldest intent of a queue that is in no block, and its age; the lowest nonce that waits for a
--- block; why and since when the queue is paused.
-select oldest.key, extract(epoch from now() - oldest.created_at)::double precision as age_s,
+-- The oldest intent of a queue that is in no block, its age and what it waits for; the lowest nonce
+-- that waits for a block; why and since when the queue is paused.
+select oldest.key, oldest.wait_kind, oldest.wait_reason,
+       extract(epoch from now() - oldest.created_at)::double precision as age_s,
        (select min(nonce) from intent where queue = $1 and state = 'pending') as nonce,
        p.reason as pause
 from (values (1)) as one left join queue_pause p on p.queue = $1
 left join (
-    (select id, key, created_at from intent where queue = $1 and state = 'queued'
-     order by id limit 1)
+    (select id, key, created_at, wait_kind, wait_reason from intent
+     where queue = $1 and state = 'queued' order by id limit 1)
     union all
-    (select id, key, created_at from intent where queue = $1 and state = 'pending'
-     order by id limit 1)
+    (select id, key, created_at, wait_kind, wait_reason from intent
+     where queue = $1 and state = 'pending' order by id limit 1)
 ) as oldest on true
 order by oldest.id limit 1;
 

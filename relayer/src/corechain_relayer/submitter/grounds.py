@@ -1,0 +1,62 @@
+"""What a transaction rests on beside its own queue, and that a reorg may take away. Pure.
+
+A commit rests on the registrations of its batch's devices, a veto on the root that it means.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from corechain_relayer.submitter.plan import Action, Intent, Send, State
+
+REGISTRATION_GONE, REGISTRY_UNREAD = "RegistrationGone", "RegistryUnread"
+ROOT_REPLACED = "RootReplaced"
+"""Reasons, as operators see them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weak:
+    """Why an intent must not come into a block as things stand. `reason`: a name.
+
+    `is_gone`: what it rests on is not on the chain that is built on now, so that what is signed for
+    it already is replaced by a transfer of nothing. Else it could not be asked, and nothing is
+    signed or sent until it can.
+    """
+
+    reason: str
+    why: str
+    is_gone: bool = True
+
+
+Grounds = Callable[[Sequence[Intent]], Awaitable[Mapping[int, Weak]]]
+"""Those of some intents that must not come into a block now, by id; asked right before signing."""
+
+
+async def solid(intents: Sequence[Intent]) -> Mapping[int, Weak]:
+    """Of intents that rest on nothing which a reorg can make false."""
+    return {}
+
+
+def withdrawn(intents: Sequence[Intent], weak: Mapping[int, Weak]) -> list[Intent]:
+    """Pending ones whose grounds are gone, as if somebody had cancelled them: their nonces are
+    spent on nothing. The journal does not call them cancelled, so that they are signed anew."""
+    return [_withdrawn(intent, weak.get(intent.id)) for intent in intents]
+
+
+def _withdrawn(intent: Intent, weak: Weak | None) -> Intent:
+    if weak is None or not weak.is_gone or intent.state is not State.PENDING:
+        return intent
+    return replace(intent, cancel=intent.cancel or weak.why)
+
+
+def at_rest(intents: Sequence[Intent], weak: Mapping[int, Weak]) -> set[int]:
+    """Ids of those for which nothing is signed or sent."""
+    held = (i for i in intents if i.id in weak)
+    return {i.id for i in held if i.state is State.QUEUED or not weak[i.id].is_gone}
+
+
+def is_harmless(action: Action, weak: Mapping[int, Weak]) -> bool:
+    """Whether it brings nothing to the network that must not come into a block: a fee at its cap,
+    or what somebody else has done, sends the old bytes again."""
+    if not isinstance(action, Send) or action.intent.id not in weak:
+        return True
+    return action.attempt.cancels
