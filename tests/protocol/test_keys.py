@@ -1,6 +1,10 @@
 """Signatures on both curves: what verifies, and everything else that must not."""
 
+import copy
+import pickle
+
 import pytest
+from coincurve import PrivateKey
 from eth_account import Account
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,3 +124,27 @@ def test_a_p256_device_needs_the_key_of_its_id():
 def test_a_key_never_shows_its_secret(key):
     assert key.secret.hex() not in repr(key)
     assert str(int.from_bytes(key.secret, "big")) not in repr(key) or key.secret[:16] == bytes(16)
+
+
+def test_what_is_computed_from_a_secret_is_computed_once_a_key(monkeypatch):
+    made = []
+
+    def counted(secret):
+        made.append(secret)
+        return PrivateKey(secret)
+
+    monkeypatch.setattr("corechain.protocol.keys.PrivateKey", counted)
+    key = Secp256k1Key(bytes(31) + b"\x07")
+    for number in range(3):
+        key.sign(number.to_bytes(32, "big"))
+    verify(key.identity, bytes(32), key.sign(bytes(32)))
+    assert made == [key.secret]
+
+
+@given(keys, digests)
+def test_a_key_that_has_signed_goes_to_another_process_and_is_the_same(key, digest):
+    signature = key.sign(digest)
+    there = pickle.loads(pickle.dumps(key))
+    assert (there, hash(there), type(there)) == (key, hash(key), type(key))
+    assert there == copy.deepcopy(key) == type(key)(key.secret)
+    assert there.sign(digest) == signature

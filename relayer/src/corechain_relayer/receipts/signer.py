@@ -1,8 +1,6 @@
 """Makes a frame's tree and signs its root: CPU alone, so a thread may do it."""
 
-from dataclasses import dataclass, field
-
-from coincurve import PrivateKey
+from dataclasses import dataclass
 
 from corechain.deployment import Deployment
 from corechain.protocol.eip712 import Domain
@@ -10,7 +8,6 @@ from corechain.protocol.frame import Columns
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.receipts import Receipt, batches_domain
 from corechain.protocol.roots import hash_slices, merkle_levels
-from corechain.protocol.signature import compact_signature
 from corechain_relayer.receipts.keeper import Terms
 
 
@@ -20,11 +17,6 @@ class ReceiptSigner:
 
     key: Secp256k1Key
     domain: Domain
-    _private: PrivateKey = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        # Made once: it derives the public key, which takes as long as a signature.
-        object.__setattr__(self, "_private", PrivateKey(self.key.secret))
 
     @classmethod
     def of(cls, key: Secp256k1Key, deployment: Deployment) -> "ReceiptSigner":
@@ -40,9 +32,4 @@ class ReceiptSigner:
         (`merkle_levels`)."""
         levels = merkle_levels(hash_slices(columns.packed, columns.starts))
         receipt = Receipt(terms.lane, terms.since, terms.commit_by, levels[-1], len(columns))
-        return receipt.pack() + self._signature(receipt.digest(self.domain)), levels
-
-    def _signature(self, digest: bytes) -> bytes:
-        """64 bytes, EIP-2098, low-s, deterministic (RFC 6979): as `Secp256k1Key.sign`."""
-        recoverable = self._private.sign_recoverable(digest, hasher=None)
-        return compact_signature(recoverable[:64] + bytes([27 + recoverable[64]]))
+        return receipt.pack() + self.key.sign(receipt.digest(self.domain)), levels

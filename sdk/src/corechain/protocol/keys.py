@@ -1,9 +1,9 @@
 """Device keys on two curves: secp256k1 (wallets) and P-256 (secure elements)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import lru_cache
-from typing import Protocol
+from typing import Any, Protocol
 
 from coincurve import PrivateKey, PublicKey
 from coincurve._libsecp256k1 import ffi as _libsecp256k1
@@ -78,6 +78,7 @@ class Secp256k1Key:
     """A secp256k1 device key, of 32 bytes or hex. Its repr shows the id, never the secret."""
 
     secret: bytes
+    _made: PrivateKey | None = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "secret", _secret(self.secret, SECP256K1_ORDER))
@@ -85,9 +86,19 @@ class Secp256k1Key:
     def __repr__(self) -> str:
         return f"Secp256k1Key(0x{self.identity.device.hex()})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.secret,)  # what the library has made of it stays in this process
+
+    def _private(self) -> PrivateKey:
+        # Made once a key: it computes the public key, which takes twice as long as to sign.
+        if self._made is None:
+            object.__setattr__(self, "_made", PrivateKey(self.secret))
+        assert self._made is not None
+        return self._made
+
     @property
     def identity(self) -> DeviceIdentity:
-        public = PublicKey.from_valid_secret(self.secret).format(compressed=False)[1:]
+        public = self._private().public_key.format(compressed=False)[1:]
         return DeviceIdentity(device_id(public), KeyType.SECP256K1, public)
 
     def sign(self, digest: bytes, entropy: bytes | None = None) -> bytes:
@@ -95,8 +106,8 @@ class Secp256k1Key:
         null = _libsecp256k1.NULL
         # coincurve has no other way to hand over RFC 6979's additional data than a C pointer.
         extra = null if entropy is None else _libsecp256k1.new("unsigned char [32]", entropy)
-        signer = PrivateKey(self.secret)
-        recoverable = signer.sign_recoverable(digest, hasher=None, custom_nonce=(null, extra))
+        nonce = (null, extra)
+        recoverable = self._private().sign_recoverable(digest, hasher=None, custom_nonce=nonce)
         return compact_signature(recoverable[:64] + bytes([27 + recoverable[64]]))
 
 
@@ -105,6 +116,9 @@ class P256Key:
     """A P-256 device key, as a secure element holds it. Its repr shows the id, never the secret."""
 
     secret: bytes
+    _made: ec.EllipticCurvePrivateKey | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "secret", _secret(self.secret, P256_ORDER))
@@ -112,8 +126,15 @@ class P256Key:
     def __repr__(self) -> str:
         return f"P256Key(0x{self.identity.device.hex()})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.secret,)
+
     def _private(self) -> ec.EllipticCurvePrivateKey:
-        return ec.derive_private_key(int.from_bytes(self.secret, "big"), ec.SECP256R1())
+        if self._made is None:
+            found = ec.derive_private_key(int.from_bytes(self.secret, "big"), ec.SECP256R1())
+            object.__setattr__(self, "_made", found)
+        assert self._made is not None
+        return self._made
 
     @property
     def identity(self) -> DeviceIdentity:
