@@ -3,7 +3,8 @@
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from corechain.protocol.eip712 import address_word, uint_word
 from corechain.protocol.evidence import Demand, Dossier, Evidence
 from corechain.protocol.hashing import ZERO26, Digest26, keccak
 from corechain.protocol.reading import PASS, Observation
+from corechain_relayer.rewards.command import propose_call
+from corechain_relayer.rewards.epochs import Proposal
 from relayer.support import ADMIN, CELL, Chain, RelayerProcess, Sensor
 
 CHALLENGER = "0x23618e81E3f5cdF7f54C3d65f7FBc0aBf5B21E8f"
@@ -23,6 +26,10 @@ BOND = 1_000 * 10**18
 COMMIT, COMMIT_MANY = (
     keccak(name)[:4] for name in (b"commit(uint48,bytes26)", b"commitMany(uint48,bytes)")
 )
+POOL = 3_000
+"""Base units of an epoch's rewards."""
+PROPOSER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
+"""Account 2, as in deployments/ethereum-local.yaml."""
 
 
 class ChallengerRun(RelayerProcess):
@@ -159,3 +166,17 @@ def fund(chain: Chain, account: str, amount: int) -> None:
 
 def at(times: Sequence[int], value: int = 1500) -> list[Observation]:
     return [Observation(1, CELL, time, value + n % 7) for n, time in enumerate(times)]
+
+
+@contextmanager
+def seconds_by_block(chain: Chain) -> Iterator[None]:
+    """The chain's time passes with its blocks alone, a second each."""
+    chain.rpc("anvil_setBlockTimestampInterval", 1)
+    yield
+    chain.rpc("anvil_removeBlockTimestampInterval")
+
+
+def propose(chain: Chain, root: bytes) -> None:
+    head = int(chain.rpc("eth_blockNumber"), 16)
+    call = propose_call(Proposal(1, Digest26(root), head, POOL, {}))
+    chain.send("CoreToken", call, PROPOSER)

@@ -12,7 +12,6 @@ given a network of many lanes, each with a bond, most of whose submitters cheat 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,25 +31,25 @@ from corechain.protocol.events import (
     Unanswered,
 )
 from corechain.protocol.evidence import Demand, Fraud
-from corechain.protocol.hashing import Digest26
 from corechain.protocol.logs import topic_of
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.service.rpc import Rpc
 from corechain_relayer.challenger.calls import DEMAND_OF, DisputesCalls, expire_call
 from corechain_relayer.challenger.sending import StillTaken
-from corechain_relayer.rewards.command import propose_call
-from corechain_relayer.rewards.epochs import Proposal
 from corechain_relayer.submitter.plan import Attempt, Fees, Intent
 from corechain_relayer.submitter.settled import Moot
 from relayer.challenging import (
     BOND,
     CHALLENGER,
+    POOL,
     ChallengerRun,
     Cheat,
     challenger_settings,
     core_of,
     fund,
     position_evidence,
+    propose,
+    seconds_by_block,
 )
 from relayer.demands import ANSWER, ANSWER_TYPES, ANSWER_WINDOW_S, event_of
 from relayer.support import ADMIN, Chain, Sensor, eventually, secp
@@ -58,9 +57,6 @@ from relayer.ways_to_cheat import WAYS, bad_signature
 
 FEES = 50 * 10**18
 LATE_S = 7_200
-POOL = 3_000
-PROPOSER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
-"""Account 2, as in deployments/ethereum-local.yaml."""
 
 
 @pytest.fixture
@@ -237,20 +233,6 @@ def test_a_wrong_reward_root_is_vetoed_and_never_for_lack_of_data(
         propose(chain, RewardTree({Owner(bytes.fromhex(ADMIN[2:])): POOL}).root)
         eventually(lambda: [e for e in run.events() if e["event"] == "reward root is right"])
     assert vetoed(chain) == 1
-
-
-@contextmanager
-def seconds_by_block(chain: Chain) -> Iterator[None]:
-    """The chain's time passes with its blocks alone, a second each."""
-    chain.rpc("anvil_setBlockTimestampInterval", 1)
-    yield
-    chain.rpc("anvil_removeBlockTimestampInterval")
-
-
-def propose(chain: Chain, root: bytes) -> None:
-    head = int(chain.rpc("eth_blockNumber"), 16)
-    call = propose_call(Proposal(1, Digest26(root), head, POOL, {}))
-    chain.send("CoreToken", call, PROPOSER)
 
 
 def vetoed(chain: Chain) -> int:

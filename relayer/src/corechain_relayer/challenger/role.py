@@ -23,6 +23,7 @@ from corechain_relayer.challenger.sending import PrivateNode, StillTaken
 from corechain_relayer.challenger.service import Challenger, LanesFollower, Limits
 from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.challenger.store import QUEUE, VETOES, ChallengerStore
+from corechain_relayer.challenger.waiting import PendingRoots, StillMeant
 from corechain_relayer.guard.chain import first_block_since
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
@@ -160,7 +161,8 @@ class ChallengerRole:
         store = ChallengerStore(self.pool, VETOES)
         shared = (self.strict, self.deployment, self.settings.log_range_blocks, sources, folder)
         try:
-            watch = RootWatch(*shared, calls, store, self.alerts, self.veto_work)
+            node = node_of(self.strict, self.settings)
+            watch = RootWatch(*shared, calls, store, self.alerts, self.veto_work, node)
             await watch.watch_forever(max(self.settings.poll_s, ROOTS_EVERY_S))
         finally:
             await sources.close()
@@ -173,10 +175,12 @@ class ChallengerRole:
         calls = DisputesCalls(self.strict, self.deployment, guardian.address)
         async with writer(settings.session_url, guardian.lock) as held:
             journal, node = IntentJournal(held, VETOES), node_of(self.strict, settings)
-            settled, asks = one_by_one(StillTaken(calls)), (always, self.alerts.sending)
+            roots, asks = PendingRoots(calls), (always, self.alerts.sending)
+            settled = one_by_one(StillMeant(StillTaken(calls), roots))
             submitter = Submitter(
                 journal, node, guardian, settled, self.policy(), self.metrics, *asks
             )
+            submitter.grounds = roots.replaced
             await run_in_time(submitter, self.policy, settings.poll_s, self.veto_work)
 
     def policy(self) -> Policy:

@@ -13,7 +13,7 @@ from corechain.protocol.events import RootProposed
 from corechain.service.errors import FileWithheld
 from corechain.service.files.download import Unfit
 from corechain.service.files.fetch import FileSources
-from corechain.service.rpc import Questions
+from corechain.service.rpc import Block, Questions
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.aggregator.position import Committed
 from corechain_relayer.calldata import selector
@@ -21,12 +21,19 @@ from corechain_relayer.challenger.alerts import WRONG_ROOT, ChallengerAlerts
 from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.opening import kept, opened
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore
+from corechain_relayer.challenger.waiting import veto_purpose, waits_for_finality
 from corechain_relayer.rewards.epochs import Ledger, RewardsNotReproducible
 from corechain_relayer.rewards.history import History
+from corechain_relayer.submitter.node import Node
+from corechain_relayer.submitter.plan import BlockId
 
 log = structlog.get_logger(__name__)
 
 VETO = selector("veto(uint32)")
+
+
+def _name(root: RootProposed) -> str:
+    return f"epoch {root.epoch}"
 
 
 def veto_call(epoch: int) -> bytes:
@@ -49,7 +56,11 @@ class RootWatch:
     store: ChallengerStore
     alerts: ChallengerAlerts
     work: asyncio.Event
-    _right: set[tuple[int, bytes]] = field(default_factory=set)
+    node: Node
+    """Says what is final."""
+    _judged: dict[tuple[int, BlockId], bytes] = field(default_factory=dict)
+    """By epoch and the block of its proposal: what its root should be. A reorg that changes what
+    the root rests on changes that block, too."""
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
@@ -60,47 +71,67 @@ class RootWatch:
         """Raises NodeUnavailable, NodeRefused, StoreUnavailable."""
         head = await self.rpc.head()
         history = History(self.rpc, self.deployment, self.range_blocks)
-        epochs = await history.epochs(head.number)
+        epochs, place = await history.newest_root(head.number)
         if not epochs or epochs[-1].active_at <= head.timestamp:
             self.alerts.keep(WRONG_ROOT, set())
-        elif (epochs[-1].epoch, epochs[-1].root) not in self._right:
+            return
+        key, newest = (epochs[-1].epoch, place), epochs[-1]
+        if key not in self._judged:
             batches = await history.batches(head.number)
-            await self._judge(epochs[:-1], epochs[-1], batches, history)
+            root = await self._root_of(epochs[:-1], newest, batches, history)
+            if root is None:
+                return
+            self._judged = {key: root}
+            if root == newest.root:
+                log.info("reward root is right", epoch=newest.epoch)
+        if self._judged[key] == newest.root:
+            self.alerts.keep(WRONG_ROOT, set())
+        else:
+            await self._object(newest, place, head)
 
-    async def _judge(
+    async def _root_of(
         self,
         before: list[RootProposed],
         newest: RootProposed,
         batches: Mapping[int, Committed],
         history: History,
-    ) -> None:
-        name = f"epoch {newest.epoch}"
+    ) -> bytes | None:
+        """What the root should be; None, with an alert, where that cannot be known."""
         ledger = Ledger(batches, self.folder, history.owners, self.deployment.rewards)
         try:
             await self._fetch(batches, newest.through_block)
-            root = await ledger.root_of(before, newest)
+            return await ledger.root_of(before, newest)
         except (FileWithheld, RewardsNotReproducible) as error:
+            name = _name(newest)
             text = f"{name}: its root cannot be recomputed, so it is not vetoed: {error}"
             self.alerts.say(WRONG_ROOT, name, text)
             self.alerts.looked(WRONG_ROOT)
-            return
-        if root == newest.root:
-            self._right.add((newest.epoch, newest.root))
-            self.alerts.keep(WRONG_ROOT, set())
-            log.info("reward root is right", epoch=newest.epoch)
-        else:
-            await self._veto(newest, name)
+            return None
 
-    async def _veto(self, newest: RootProposed, name: str) -> None:
+    async def _object(self, newest: RootProposed, place: BlockId, head: Block) -> None:
+        """To a wrong root: it is vetoed once a reorg can put no right one in its place, or as soon
+        as waiting for that could take too long."""
         call, target = veto_call(newest.epoch), self.deployment.address("CoreToken")
-        said = await self.calls.said_to(call, target)
+        waits = await self._waits(newest, place, head)
+        said = "" if waits else await self.calls.said_to(call, target)
         what = f"the contract refuses its veto: {said}" if said else "it is vetoed"
+        what = "it is vetoed once its block is final" if waits else what
+        name = _name(newest)
         text = f"{name}: the root 0x{newest.root.hex()} is not that of the data; {what}"
         self.alerts.say(WRONG_ROOT, name, text)
         self.alerts.looked(WRONG_ROOT)
-        if said:
-            return
-        purpose = f"veto:{newest.epoch}:{newest.root.hex()}"
+        if not said and not waits:
+            await self._veto(newest, target, call)
+
+    async def _waits(self, newest: RootProposed, place: BlockId, head: Block) -> bool:
+        number = await self.node.final_block(head)
+        final = await self.rpc.block(number)
+        lag_s = head.timestamp - (final.timestamp if final is not None else 0)
+        left_s = newest.active_at - head.timestamp
+        return waits_for_finality(left_s, lag_s, place.number <= number)
+
+    async def _veto(self, newest: RootProposed, target: bytes, call: bytes) -> None:
+        purpose = veto_purpose(newest.epoch, newest.root)
         before = (await self.store.sent()).get(purpose, NOTHING_SENT)
         if await self.store.record(purpose, before, target, call):
             log.warning("recorded", purpose=purpose)

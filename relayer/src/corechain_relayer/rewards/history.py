@@ -8,10 +8,11 @@ from corechain.protocol.events import Event, RootProposed, RootVetoed
 from corechain.protocol.logs import topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import Owner
-from corechain.service.rpc import Questions, logs_in_ranges, to_hex
+from corechain.service.rpc import Log, Questions, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.position import Committed, committed_batches
 from corechain_relayer.following import events_of
 from corechain_relayer.registry.view import RegistryView
+from corechain_relayer.submitter.plan import BlockId
 
 
 def standing(events: Iterable[Event]) -> list[RootProposed]:
@@ -34,12 +35,21 @@ class History:
     range_blocks: int
 
     async def epochs(self, head: int) -> list[RootProposed]:
+        return standing(events_of(await self._roots(head)))
+
+    async def newest_root(self, head: int) -> tuple[list[RootProposed], BlockId]:
+        """The epochs, and the block of the newest proposal or veto; block 0 where there is none."""
+        logs = await self._roots(head)
+        last = logs[-1] if logs else None
+        place = BlockId(last.block_number, last.block_hash) if last else BlockId(0, b"")
+        return standing(events_of(logs)), place
+
+    async def _roots(self, head: int) -> list[Log]:
         contract = self.deployment.contracts["CoreToken"]
         topics = [[to_hex(topic_of(kind)) for kind in (RootProposed, RootVetoed)]]
-        logs = await logs_in_ranges(
+        return await logs_in_ranges(
             self.rpc, [contract.address], topics, contract.block, head, self.range_blocks
         )
-        return standing(events_of(logs))
 
     async def batches(self, head: int) -> Mapping[int, Committed]:
         first = self.deployment.contracts["DataBatches"].block
