@@ -38,6 +38,7 @@ from corechain_relayer.guard.answers import (
 )
 from corechain_relayer.guard.chain import first_block_since, refusal
 from corechain_relayer.guard.demands import DemandsView, OpenDemand
+from corechain_relayer.guard.service import Look
 from corechain_relayer.guard.store import Answer
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.plan import Policy, State
@@ -172,6 +173,23 @@ def test_an_answer_older_than_the_demand_covers_nothing() -> None:
     """It was closed in a block before the first that was looked at."""
     view = view_of(demanded(LANE, 1, 10))
     assert not Answer(State.FINAL, b"\7" * 32, 9).covers(only(view), view)
+
+
+@pytest.mark.parametrize("state", [State.QUEUED, State.PENDING, State.VOID])
+def test_an_answer_that_an_operator_cancelled_covers_nothing_and_is_seen(state: State) -> None:
+    view = view_of(demanded(LANE, 1, 10))
+    given_up = Answer(state, None, None, cancelled=True)
+    assert Look.at(only(view), [given_up], view) == Look(only(view), 1, [], withdrawn=True)
+    fresh = Answer(State.QUEUED, None, None)
+    assert not Look.at(only(view), [given_up, fresh], view).withdrawn
+    assert not Look.at(only(view), [Answer(State.VOID, None, None)], view).withdrawn
+
+
+def test_what_landed_before_it_could_be_cancelled_covers_its_demand() -> None:
+    view = view_of(demanded(LANE, 1, 10))
+    landed = Answer(State.CONFIRMED, b"\7" * 32, 11, cancelled=True)
+    assert landed.covers(only(view), view)
+    assert not Look.at(only(view), [landed], view).withdrawn
 
 
 def test_a_void_answer_covers_nothing() -> None:

@@ -5,6 +5,9 @@ given demands of one or two blocks, on more batches than the library keeps
   the submitter asks whether they are still open in one request
   all are answered, once each; after a reorg again; by a guard that comes late, as well
   while fees are a hundred times what they were they wait, and go at the urgent cap
+  after a reorg of the block in which they were made, too
+given an answer that an operator cancels
+  it is sent again when a fourth of the window is left, and not before
 given many demands for the sources of readings
   they are found in one pass, and only what is demanded is hashed
 given a call that a node fails at
@@ -35,6 +38,7 @@ from corechain_relayer.guard.standing import OpenDemands
 from corechain_relayer.guard.store import intent_key
 from corechain_relayer.submitter.plan import Intent
 from corechain_relayer.submitter.settled import Moot
+from corechain_relayer.transactions.book import Book
 from relayer.demands import ANSWER_WINDOW_S, committed, sealed_batch
 from relayer.guards import CALM, URGENT_CAP, GuardStand, demand_all, demand_calls, open_guard
 from relayer.support import Chain, Sensor
@@ -138,6 +142,46 @@ async def test_a_guard_that_comes_late_when_fees_have_spiked_answers_all_at_the_
     await stand.restart()
     await stand.until_answered()
     assert sent(stand) == NUMBER
+
+
+async def test_demands_whose_block_a_reorg_replaces_are_answered_once_each(
+    stand: GuardStand, batches: list[Dossier]
+) -> None:
+    """The first answers wait in the pool when it happens, and are lost with it; the demands come
+    again, later, under the same ids."""
+    before = int(stand.chain.rpc("eth_blockNumber"), 16)
+    calls = demand_calls(stand.chain, batches, NUMBER)
+    demand_all(stand.chain, calls)
+    await stand.guard.round()
+    first = dict(stand.guard.follower.view.open)
+    stand.chain.rpc("evm_setAutomine", False)
+    await stand.step()
+    undone(stand.chain, int(stand.chain.rpc("eth_blockNumber"), 16) - before)
+    await stand.guard.round()
+    assert stand.guard.follower.view.open == {}
+    stand.chain.rpc("evm_increaseTime", 60)
+    demand_all(stand.chain, calls)
+    await stand.until_answered()
+    assert set(stand.guard.follower.view.closings) == set(first)
+
+
+async def test_an_answer_that_an_operator_cancels_is_sent_again_in_the_last_fourth_of_the_window(
+    stand: GuardStand, batches: list[Dossier]
+) -> None:
+    demand_all(stand.chain, demand_calls(stand.chain, batches, 1))
+    await stand.guard.round()
+    (demand,) = stand.guard.follower.view.open.values()
+    book = Book(stand.pool.pool)
+    await book.cancel(intent_key(demand.id, 1), "it shows the wrong place")
+    for _ in range(3):
+        await stand.turn()
+    assert sent(stand) == 0
+    assert len(await stand.pool.fetch("select from intent where queue = 'guard'")) == 1
+    assert any("cancelled" in said for said in stand.parts.alerts.sentences())
+    stand.chain.rpc("evm_increaseTime", ANSWER_WINDOW_S * 4 // 5)
+    stand.chain.rpc("evm_mine")
+    await stand.until_answered()
+    assert sent(stand) == 1
 
 
 def after(chain: Chain, seconds: int, base_fee: int) -> None:

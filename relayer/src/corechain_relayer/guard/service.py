@@ -25,6 +25,8 @@ log = structlog.get_logger(__name__)
 
 LATE_SHARE = 4
 """With less than a fourth of the window left, an answer that is in no block is an alert."""
+WITHDRAWN = "cancelled"
+UNTIL = "an operator cancelled its answer; with a fourth of the window left it is answered anew"
 SHORTEST_RETRY_S = 0.5
 
 
@@ -38,16 +40,18 @@ class DemandsFollower(Follower[DemandsView]):
 @dataclass(frozen=True, slots=True)
 class Look:
     """An open demand with what the journal has about it: how many answers were recorded for its id,
-    and those that answer this very demand."""
+    and those that answer this very demand. `withdrawn`: an operator has cancelled the newest."""
 
     demand: OpenDemand
     recorded: int
     covering: Sequence[Answer]
+    withdrawn: bool = False
 
     @classmethod
     def at(cls, demand: OpenDemand, answers: Sequence[Answer], view: DemandsView) -> "Look":
         covering = [answer for answer in answers if answer.covers(demand, view)]
-        return cls(demand, len(answers), covering)
+        withdrawn = bool(answers) and answers[-1].cancelled
+        return cls(demand, len(answers), covering, withdrawn and not covering)
 
     @property
     def is_mined(self) -> bool:
@@ -122,9 +126,14 @@ class Guard:
                 self._expect(look, left_s)
             elif left_s < 0:
                 self.alerts.demand(look.demand, left_s, TOO_LATE, LOST)
+            elif look.withdrawn and not self._is_late(left_s):
+                self.alerts.demand(look.demand, left_s, WITHDRAWN, UNTIL)
             elif self._is_due(look.demand, left_s):
                 todo.append(look)
         return await self._answer(todo, head)
+
+    def _is_late(self, left_s: int) -> bool:
+        return left_s * LATE_SHARE < self.window_s
 
     def _is_due(self, demand: OpenDemand, left_s: int) -> bool:
         """Whether to try it now. What cannot be answered is tried again after a pause."""
@@ -137,7 +146,7 @@ class Guard:
 
     def _expect(self, look: Look, left_s: int) -> None:
         """An answer is recorded; it has to be in a block in time."""
-        if look.is_mined or left_s * LATE_SHARE >= self.window_s:
+        if look.is_mined or not self._is_late(left_s):
             self.alerts.clear(look.demand.id.hex())
         else:
             reason = "window nearly over" if left_s >= 0 else TOO_LATE

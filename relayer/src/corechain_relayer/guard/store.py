@@ -28,18 +28,20 @@ def demand_of(key: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An intent of the journal. `transaction` and `block` while it is in a block."""
+    """An intent of the journal. `transaction` and `block` while it is in a block. `cancelled`: an
+    operator wants it given up, or has; what is in a block all the same counts."""
 
     state: State
     transaction: bytes | None
     block: int | None
+    cancelled: bool = False
 
     def covers(self, demand: OpenDemand, view: DemandsView) -> bool:
         """Whether it answers this very demand, as far as anybody can know yet: on its way, or in a
         block that the view has not seen. One that the view has seen, or that is older than the
         demand, was the answer to an earlier demand for the same thing."""
         if self.state in (State.QUEUED, State.PENDING):
-            return True
+            return not self.cancelled
         if self.transaction is None or self.block is None:
             return False
         return self.block >= demand.block and not view.was_closed_by(demand.id, self.transaction)
@@ -69,7 +71,8 @@ class AnswerStore:
         ids = [demand.id.hex() for demand in demands]
         found: dict[bytes, list[Answer]] = defaultdict(list)
         for row in await asked(self.pool.fetch(query("answers_to"), ids)):
-            answer = Answer(State(row["state"]), row["transaction"], row["block_number"])
+            place = row["transaction"], row["block_number"]
+            answer = Answer(State(row["state"]), *place, bool(row["cancelled"]))
             found[demand_of(row["key"])].append(answer)
         return found
 

@@ -120,8 +120,12 @@ from intent where queue = $1 and state = 'pending'
 order by spent_block is not null, nonce limit $2;
 
 -- name: answers_to
--- Intents that answer some demands ($1 demand ids in hexadecimal).
-select key, state, transaction, block_number from intent
+-- Intents that answer some demands ($1 demand ids in hexadecimal); whether an operator has cancelled
+-- them, or wants to.
+select key, state, transaction, block_number,
+       ended_because like 'cancelled: %'
+       or exists (select from wish w where w.intent_id = intent.id and w.kind = 'cancel') as cancelled
+from intent
 where queue = 'guard' and split_part(key, ':', 2) = any($1::text[]) order by id;
 
 -- name: intents_of
