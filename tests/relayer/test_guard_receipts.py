@@ -12,7 +12,7 @@ given a report that is in no batch
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,19 @@ from corechain.protocol.keys import DeviceIdentity, KeyType, device_id
 from corechain.protocol.reading import DeviceId, Observation, SignedReport
 from corechain.protocol.receipts import receipt_subject
 from corechain.service.database import create_pool
-from corechain_relayer.aggregator.readmission import search_files
+from corechain_relayer.aggregator.readmission import KEY_BYTES, search_files
 from corechain_relayer.bus.frame import FrameKeys, PackedFrame, Place, open_frame
 from corechain_relayer.guard import resending
 from corechain_relayer.guard.answers import Unanswerable
 from corechain_relayer.guard.demands import OpenDemand
-from corechain_relayer.guard.finding import KEY_BYTES, ReportFinder
+from corechain_relayer.guard.finding import ReportFinder
 from corechain_relayer.guard.library import Library
 from corechain_relayer.guard.receipts import ReceiptAnswers
 from corechain_relayer.guard.resending import AGAIN_S, Resender
 from corechain_relayer.journal.demanded import DemandedReports
 from corechain_relayer.registry.view import Device, RegistryView
 from corechain_relayer.sequences import SequenceWindow
+from relayer.guards import CountingPool
 from relayer.support import Sensor, p256, secp
 
 DOMAIN = Domain("CoreChain", "1", 31_337, bytes([5]) * 20)
@@ -128,6 +129,36 @@ async def test_a_report_is_found_by_device_and_sequence(pool: Any, tmp_path: Pat
     finder.keep([])
     (tmp_path / f"{missing.hex()}.ccdf").unlink()
     assert await finder.find(demanded(wanted)) is None
+
+
+async def test_many_reports_are_looked_for_with_the_questions_of_one(
+    pool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports = [Sensor(secp(number), DOMAIN).report() for number in (1, 2, 3)]
+    for signed in reports:
+        await seen(pool, signed)
+    read: list[str] = []
+    real = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        read.append(path.name)
+        return real(path)
+
+    first = await batch(pool, tmp_path, 1, file_of(reports[0]))
+    second = await batch(pool, tmp_path, 2, file_of(reports[1]))
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    counting = CountingPool(pool)
+    finder: Any = ReportFinder(counting, tmp_path)
+    demands = [replace(demanded(one), id=bytes([at]) * 32) for at, one in enumerate(reports)]
+    await finder.find_all(demands)
+    several = counting.statements
+    assert [await finder.find(demand) for demand in demands] == [first, second, None]
+    assert counting.statements == several
+    assert sorted(read) == sorted({f"{commitment.hex()}.ccdf" for commitment in (first, second)})
+    counting.statements = 0
+    assert await finder.find(demands[2]) is None  # looked for anew in the next round
+    assert counting.statements == several
+    assert len(read) == 2
 
 
 async def test_what_the_journal_calls_new_is_looked_for_in_no_file(

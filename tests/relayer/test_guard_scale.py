@@ -149,8 +149,8 @@ async def test_demands_whose_block_a_reorg_replaces_are_answered_once_each(
 ) -> None:
     """The first answers wait in the pool when it happens, and are lost with it; the demands come
     again, later, under the same ids."""
-    before = int(stand.chain.rpc("eth_blockNumber"), 16)
     calls = demand_calls(stand.chain, batches, NUMBER)
+    before = int(stand.chain.rpc("eth_blockNumber"), 16)
     demand_all(stand.chain, calls)
     await stand.guard.round()
     first = dict(stand.guard.follower.view.open)

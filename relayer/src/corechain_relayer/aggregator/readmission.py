@@ -7,7 +7,7 @@ journal yet is in the batcher, which looks there itself.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.journal.demanded import Batches, DemandedReports
 
 log = structlog.get_logger(__name__)
+
+KEY_BYTES = 28
+"""Device 20 ‖ sequence 8: how a report begins, in a demand's log as in a data file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +38,46 @@ class Searched:
 
 def search_files(folder: Path, commitments: Sequence[bytes], key: bytes) -> Searched:
     """Looks for a report by its 28 bytes device ‖ sequence."""
-    read: list[bytes] = []
-    missing: list[bytes] = []
+    return search_all(folder, commitments, {key: frozenset()})[key]
+
+
+def search_all(
+    folder: Path, commitments: Sequence[bytes], wanted: Mapping[bytes, Set[bytes]]
+) -> dict[bytes, Searched]:
+    """Looks for many reports, each file read once. `wanted`: by key, the commitments of batches
+    that are known not to have it."""
+    found: dict[bytes, bytes] = {}
+    read: dict[bytes, list[bytes]] = {key: [] for key in wanted}
+    missing: dict[bytes, list[bytes]] = {key: [] for key in wanted}
     for commitment in commitments:
+        asking = [k for k, known in wanted.items() if k not in found and commitment not in known]
+        if not asking:
+            continue
         try:
             content = data_path(folder, commitment).read_bytes()
         except OSError:
-            missing.append(commitment)
-            continue  # whoever demands a piece of that batch makes an alert of it
-        if _has_report(content, key):
-            return Searched(commitment, read, missing)
-        read.append(commitment)
-    return Searched(None, read, missing)
+            for key in asking:  # whoever demands a piece of that batch makes an alert of it
+                missing[key].append(commitment)
+            continue
+        there = _reports_in(content, asking)
+        for key in asking:
+            if key in there:
+                found[key] = commitment
+            else:
+                read[key].append(commitment)
+    return {key: Searched(found.get(key), read[key], missing[key]) for key in wanted}
 
 
-def _has_report(data_file: bytes, key: bytes) -> bool:
+def _reports_in(data_file: bytes, keys: Sequence[bytes]) -> set[bytes]:
     """Reports lie in a file as they were packed, and by chance 28 bytes agree nowhere. On purpose
     they may: whoever has a device can make observations that look like the report of another."""
-    if key not in data_file:
-        return False
+    near = {key for key in keys if key in data_file}
+    if not near:
+        return near
     try:
-        return any(report[: len(key)] == key for report in claim_of(data_file).reports)
+        return near & {report[:KEY_BYTES] for report in claim_of(data_file).reports}
     except MalformedDataFile:
-        return True  # damaged: better no answer than a report that counts twice
+        return near  # damaged: better no answer than a report that counts twice
 
 
 @dataclass(frozen=True, slots=True)

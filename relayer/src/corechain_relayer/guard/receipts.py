@@ -5,10 +5,13 @@ letter, a stolen gateway key) puts it on the bus, waits for its batch, and answe
 step is found again from chain, journal and files: nothing is remembered but what was looked at.
 """
 
+from bisect import bisect_left
 from collections.abc import AsyncIterator, Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
-from corechain.protocol.evidence import Evidence
+from corechain.protocol.errors import TransportError
+from corechain.protocol.evidence import Demand, Evidence
 from corechain.protocol.keys import KeyType
 from corechain.protocol.reading import DeviceId
 from corechain_relayer.guard.answers import BatchData, Unanswerable
@@ -29,6 +32,21 @@ class ReceiptAnswers:
     finder: ReportFinder
     library: Library
     resender: Resender | None = None
+
+    async def look(self, demands: Collection[OpenDemand]) -> None:
+        """For all that receipts promised among some demands, at once."""
+        wanted = [demand for demand in demands if demand.kind == Demand.RECEIPT]
+        if not wanted:
+            return
+        # An outage ends the look at each of them, where it is said of each.
+        with suppress(TransportError):
+            await self.finder.find_all(wanted)
+
+    def place_of(self, demand: OpenDemand) -> bytes:
+        """Demands with the same place need the same data file, as far as is known."""
+        if demand.kind != Demand.RECEIPT:
+            return demand.commitment
+        return b"receipt:" + (self.finder.batch_of(demand) or b"")
 
     async def candidates(self, demand: OpenDemand) -> AsyncIterator[Evidence]:
         """What may answer: the report in a batch; nothing at all, which the contract takes where
@@ -62,8 +80,8 @@ def inclusion(demand: OpenDemand, data: BatchData) -> Evidence:
     Unanswerable."""
     key = demand.report[:28]
     reports = data.dossier.reports
-    position = next((at for at, report in enumerate(reports) if report[:28] == key), None)
-    if position is None:
+    position = bisect_left(reports, key)  # in a batch they ascend by device and sequence
+    if position == len(reports) or reports[position][:28] != key:
         raise Unanswerable("broken data file", "the batch has no report of this sequence")
     found = data.written.identities.get(DeviceId(key[:20]))
     on_p256 = found is not None and found.key_type is KeyType.P256

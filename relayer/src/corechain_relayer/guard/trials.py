@@ -1,6 +1,6 @@
 """Tries with the contract what may answer some demands, a hundred of them in a request."""
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from corechain.protocol.evidence import Demand, Evidence
@@ -86,8 +86,9 @@ class Trials:
         of them stands: its file is opened once, whatever their deadlines are."""
         if any(demand.kind == Demand.REGISTRATION for demand in demands):
             await self.registry.refresh_or_log()
+        await self.receipts.look(demands)
         part: list[Trial] = []
-        for group in by_batch(demands):
+        for group in by_batch(demands, self.receipts.place_of):
             batch = BatchDemands(self.library, group)
             for demand in group:
                 part.append(Trial(demand, self._candidates(demand, batch)))
@@ -139,10 +140,11 @@ class Trials:
         return registrations(identities, view.fleets_of(device), device)
 
 
-def by_batch(demands: Collection[OpenDemand]) -> list[list[OpenDemand]]:
-    """Those of a batch together, in the order of the first of each. What a receipt promised is of
-    no batch that the demand names: those stand together where they share a promise."""
+def by_batch(
+    demands: Collection[OpenDemand], place_of: Callable[[OpenDemand], bytes]
+) -> list[list[OpenDemand]]:
+    """Those of a batch together, in the order of the first of each."""
     found: dict[bytes, list[OpenDemand]] = {}
     for demand in demands:
-        found.setdefault(demand.commitment, []).append(demand)
+        found.setdefault(place_of(demand), []).append(demand)
     return list(found.values())
