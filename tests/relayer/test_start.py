@@ -11,18 +11,21 @@ given a pooler that keeps no sessions before its database
   what needs a session goes past it
 """
 
+import os
 from collections import Counter
 from pathlib import Path
 
 import httpx
 import pytest
 from support.liar import AWAY, away, liar
+from typer.testing import CliRunner
 
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.process import free_port
 from corechain.devnet.servers import AnvilServer, ValkeyServer
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
+from corechain_relayer.cli import commands
 from corechain_relayer.journal.lanes import hold_lanes
 from corechain_relayer.roles import Role
 from corechain_relayer.service import Relayer
@@ -168,3 +171,14 @@ async def test_what_needs_a_session_goes_past_a_pooler(
             await relayer._ask_database()
     finally:
         await relayer.close()
+
+
+def test_migrations_need_the_settings_of_the_journal_alone(
+    empty_database: str, deployment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(os.environ):
+        if name.startswith("RELAYER_"):
+            monkeypatch.delenv(name)
+    journal = {"RELAYER_DATABASE_URL": empty_database, "RELAYER_DEPLOYMENT": str(deployment)}
+    done = CliRunner().invoke(commands, ["migrate"], env=journal)
+    assert (done.exit_code, "0001_journal" in done.stdout) == (0, True), done.output

@@ -49,11 +49,11 @@ def run(
 
 @commands.command()
 def migrate() -> None:
-    """Bring the database up to this version and exit."""
+    """Bring the database up to this version and exit. Needs the settings of the journal alone."""
     from corechain.service.database import migrate as apply
     from corechain_relayer.journal.sql import migrations
 
-    settings, _ = configured(load_settings)
+    settings, _ = configured(load_journal)
 
     url = settings.session_url
 

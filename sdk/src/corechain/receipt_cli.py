@@ -1,7 +1,6 @@
 """`corechain receipt`: look at a receipt in a file, demand its report on chain, name who signs."""
 
-import os
-import stat
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corechain.cli import DEFAULT_HOME, Home, Manifest, Rpc, _places
+from corechain.key_options import Key, KeyFile, account_of
 
 if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
-
     from corechain.chain import Chain
+    from corechain.protocol.keys import DeviceIdentity
     from corechain.receipts import KeptReceipt
+    from corechain.transactions import Receipt
 
 commands = typer.Typer(
     help="Completeness receipts: what a gateway has promised, and how to hold it to that.",
@@ -22,20 +22,6 @@ commands = typer.Typer(
 )
 File = Annotated[
     Path, typer.Argument(help="A receipt with its report, as `KeptReceipt.save` writes it.")
-]
-Key = Annotated[
-    str | None,
-    typer.Option(
-        envvar="CORECHAIN_KEY",
-        help="Private key of the account that pays. On a command line every user sees it.",
-    ),
-]
-KeyFile = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="CORECHAIN_KEY_FILE",
-        help="File with that key: hexadecimal, or a keystore (CORECHAIN_KEYSTORE_PASSWORD).",
-    ),
 ]
 Lane = Annotated[int, typer.Option(min=0, max=0xFFFF)]
 Signer = Annotated[str, typer.Option(help="Address of the gateway's receipt key.")]
@@ -68,39 +54,6 @@ def _loaded(file: Path) -> "KeptReceipt":
         ) from None
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}") from None
-
-
-def _account(key: str | None, file: Path | None) -> "LocalAccount":
-    """Of the key, or of the one in the file. Exits with 2 for none, both, or what is no key."""
-    from corechain.account import account_from_key
-    from corechain.protocol.errors import InvalidValue
-    from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
-
-    if (key is None) == (file is None):
-        raise typer.BadParameter("name one of --key-file and --key (CORECHAIN_KEY)")
-    try:
-        text = _secret(file) if file else key or ""
-        if is_keystore(text):
-            text = open_keystore(text, os.environ.get("CORECHAIN_KEYSTORE_PASSWORD"))
-        return account_from_key(text)
-    except WrongKeystore as error:
-        raise typer.BadParameter(
-            f"the key {error} (CORECHAIN_KEYSTORE_PASSWORD)", param_hint="--key-file"
-        ) from None
-    except (InvalidValue, ValueError):  # words of the latter may hold the key
-        raise typer.BadParameter("it is not a private key", param_hint="--key-file") from None
-
-
-def _secret(file: Path) -> str:
-    """What a file holds that not every user of the machine may read."""
-    try:
-        if file.stat().st_mode & stat.S_IROTH:
-            raise typer.BadParameter(
-                f"every user can read {file}: chmod 600", param_hint="--key-file"
-            )
-        return file.read_text().strip()
-    except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="--key-file") from None
 
 
 def _time(second: int) -> str:
@@ -136,58 +89,80 @@ def check(
         raise typer.Exit(GONE)
 
 
+def _identity(device: bytes, key_type: int, public_key: str | None) -> "DeviceIdentity":
+    """Who has signed. Exits with 2 where the key is missing, or is another device's."""
+    from corechain.protocol.keys import DeviceIdentity, KeyType, device_id
+    from corechain.protocol.reading import DeviceId
+
+    if key_type == KeyType.SECP256K1:
+        return DeviceIdentity(DeviceId(device), KeyType.SECP256K1)
+    if public_key is None:
+        raise typer.BadParameter(
+            "a device on P-256 needs its public key", param_hint="--public-key"
+        )
+    try:
+        found = bytes.fromhex(public_key.removeprefix("0x"))
+    except ValueError:
+        found = b""
+    if len(found) != 64 or device_id(found) != device:
+        what = f"it is not the key of device 0x{device.hex()}"
+        raise typer.BadParameter(what, param_hint="--public-key")
+    return DeviceIdentity(DeviceId(device), KeyType.P256, found)
+
+
 @commands.command()
 def demand(
     file: File,
     key: Key = None,
     key_file: KeyFile = None,
+    public_key: Annotated[
+        str | None,
+        typer.Option(help="Of a device on P-256: its public key x, y, 128 hexadecimal digits."),
+    ] = None,
     home: Home = DEFAULT_HOME,
     rpc_url: Rpc = None,
     deployment: Manifest = None,
 ) -> None:
     """Demand the report of a receipt whose time is over: the lane shows it in a batch, or loses its
     bond. Costs the demand fee, which whoever answers gets."""
-    from corechain.protocol.keys import DeviceIdentity, KeyType
-
     kept, chain = _loaded(file), _chain(home, rpc_url, deployment)
     device = kept.report.report.device
     _, key_type = chain.owner_and_key_type(device)
-    if key_type != KeyType.SECP256K1:
-        raise typer.BadParameter("of a device on P-256: use Chain.demand_receipt with its key")
-    identity, fleet = DeviceIdentity(device, KeyType.SECP256K1), chain.fleet_of(device)
+    identity, fleet = _identity(device, key_type, public_key), chain.fleet_of(device)
     receipt = chain.demand_receipt(
-        _account(key, key_file), kept.proof, kept.report, identity, fleet
+        account_of(key, key_file), kept.proof, kept.report, identity, fleet
     )
     typer.echo(f"demanded in transaction 0x{receipt['transactionHash'].hex()}")
 
 
-@commands.command("name-signer")
-def name_signer(
-    lane: Lane,
-    signer: Signer,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    deployment: Manifest = None,
-) -> None:
-    """For the lane's submitter: its bond answers for receipts that this account signs."""
-    account, chain = _account(key, key_file), _chain(home, rpc_url, deployment)
-    receipt = chain.name_receipt_signer(account, lane, signer)
-    typer.echo(f"named in transaction 0x{receipt['transactionHash'].hex()}")
+def _signer_command(name: str, done: str, purpose: str, call: "Callable[..., Receipt]") -> None:
+    """Adds a command by which a lane's submitter changes who signs its receipts."""
+
+    def change(
+        lane: Lane,
+        signer: Signer,
+        key: Key = None,
+        key_file: KeyFile = None,
+        home: Home = DEFAULT_HOME,
+        rpc_url: Rpc = None,
+        deployment: Manifest = None,
+    ) -> None:
+        account, chain = account_of(key, key_file), _chain(home, rpc_url, deployment)
+        receipt = call(chain, account, lane, signer)
+        typer.echo(f"{done} in transaction 0x{receipt['transactionHash'].hex()}")
+
+    commands.command(name, help=purpose)(change)
 
 
-@commands.command("dismiss-signer")
-def dismiss_signer(
-    lane: Lane,
-    signer: Signer,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    deployment: Manifest = None,
-) -> None:
-    """For the lane's submitter: ends that for promises of more than a challenge window from now."""
-    account, chain = _account(key, key_file), _chain(home, rpc_url, deployment)
-    receipt = chain.dismiss_receipt_signer(account, lane, signer)
-    typer.echo(f"dismissed in transaction 0x{receipt['transactionHash'].hex()}")
+_signer_command(
+    "name-signer",
+    "named",
+    "For the lane's submitter: its bond answers for receipts that this account signs.",
+    lambda chain, *what: chain.name_receipt_signer(*what),
+)
+_signer_command(
+    "dismiss-signer",
+    "dismissed",
+    "For the lane's submitter: ends that for promises of more than a challenge window from now.",
+    lambda chain, *what: chain.dismiss_receipt_signer(*what),
+)

@@ -84,5 +84,5 @@ def _sentence(devices: Sequence[bytes]) -> str:
     return (
         f"a reorg has taken back the registration of {names}{also}, and a commit without it could "
         "cost the bond: it goes on when the registration is in a block again. If it does not come "
-        "back by itself, send it again (`corechain device register`, `corechain fleet enrol`)"
+        "back by itself, its owner has to send it again (DeviceRegistry: register, enrolFleet)"
     )

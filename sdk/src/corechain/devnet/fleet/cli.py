@@ -11,6 +11,7 @@ from corechain.devnet.fleet.progress import progress_bar
 from corechain.devnet.fleet.send_command import send
 from corechain.devnet.output import writable
 from corechain.devnet.settings import ADMIN_KEY, CHAIN_ID
+from corechain.key_options import account_of
 
 fleet = typer.Typer(
     help="Load for a relayer: devices enrolled by root, reports signed ahead and replayed.",
@@ -40,25 +41,31 @@ def enrol(
         str | None,
         typer.Option(envvar="CORECHAIN_ENROLLER_KEY", help="Key of an enroller; local: the admin."),
     ] = None,
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="CORECHAIN_ENROLLER_KEY_FILE",
+            help="File with that key: hexadecimal, or a keystore (CORECHAIN_KEYSTORE_PASSWORD).",
+        ),
+    ] = None,
     home: Home = DEFAULT_HOME,
     rpc_url: Rpc = None,
     deployment: Manifest = None,
 ) -> None:
     """Register the fleet's devices by root: 4,096 in a transaction."""
-    from corechain.account import account_from_key
     from corechain.chain import Chain
     from corechain.deployment import load_deployment
     from corechain.devnet.fleet import enrol as enrolling
     from corechain.devnet.fleet.signing import all_device_ids, jobs_for, worker_pool
     from corechain.protocol.keys import KeyType
 
+    is_admin = key is None and key_file is None
+    account = account_of(ADMIN_KEY if is_admin else key, key_file)
     places = _places(home, rpc_url, None, None, deployment)
     chain = Chain(places.rpc, load_deployment(places.deployment))
-    local = chain.deployment.chain_id == CHAIN_ID
-    if key is None and not local:
-        raise typer.BadParameter("--key is needed on a chain that is not the local one")
-    account = account_from_key(key or ADMIN_KEY)
-    if key is None:
+    if is_admin and chain.deployment.chain_id != CHAIN_ID:
+        raise typer.BadParameter("--key-file is needed on a chain that is not the local one")
+    if is_admin:
         enrolling.allow(chain, account)
     kind = KeyType.P256 if p256 else KeyType.SECP256K1
     with worker_pool(jobs_for(devices)) as pool:
