@@ -15,6 +15,7 @@ given a report that is demanded on chain and in no batch
 
 import asyncio
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
@@ -33,9 +34,11 @@ from corechain.protocol.fleet import Fleet
 from corechain.protocol.frame import FrameVerifier, columns_of
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain.service.database import connect
+from corechain.service.errors import NodeUnavailable
 from corechain.service.supervision import stop_all
 from corechain_relayer.aggregator.batcher import KEY_BYTES
 from corechain_relayer.aggregator.checks import FrameChecker, Opened, without_strangers
+from corechain_relayer.aggregator.service import REGISTRY_AGE_S
 from corechain_relayer.aggregator.waiting import MOST_FRAMES, WaitingFrames
 from corechain_relayer.bus.frame import FrameKeys, Place, pack_frame, seal_frame, unpack_frame
 from corechain_relayer.bus.keys import FIELD, lane_keys
@@ -239,6 +242,43 @@ async def test_while_a_window_is_sealed_the_next_one_collects(lane: Lane, sensor
     await lane.until(2, 1)
     held.set()
     await lane.until(0, 3)
+
+
+async def test_what_a_revoked_device_says_an_hour_later_is_set_aside_and_the_rest_sealed(
+    lane: Lane, chain: Chain, sensor: Sensor, tmp_path: Path
+) -> None:
+    """As after an outage of the node, in which the gateway knew of no revocation."""
+    stolen = Sensor(secp(78), chain.domain)
+    chain.register(stolen.key)
+    chain.revoke(stolen.key)
+    registry, good = lane.relayer.registry, sensor.report()
+    await registry.refresh_since(time.monotonic())
+    after = registry.view.revoked_at[stolen.key.identity.device] + 3_601
+    late = stolen.sign([stolen.observation(observed_at=after)], 1)
+    keys = lane.relayer.bus.keys(0)
+    await lane.bus.xadd(keys.stream, {FIELD: pack_frame(0, [late, good])})
+    await lane.until(0, 1)
+    (entry,) = await lane.bus.xrange(keys.dead)
+    assert entry[1][b"reason"] == b"RevokedDevice"
+    assert unpack_frame(entry[1][FIELD]).reports == (late,)
+    assert await lane.journal.fetchval("select report_count from batch") == 1
+
+
+async def test_nothing_is_sealed_by_an_old_word_on_who_is_revoked(
+    lane: Lane, sensor: Sensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(moment: float) -> None:
+        raise NodeUnavailable("the node is away")
+
+    registry = lane.relayer.registry
+    await lane.append(sensor.report())
+    await lane.until(0, 1)
+    monkeypatch.setattr(type(registry), "refresh_since", lambda self, moment: away(moment))
+    registry._read_at -= REGISTRY_AGE_S
+    await lane.append(sensor.report())
+    with pytest.raises(NodeUnavailable):
+        await lane.running
+    assert (await lane.counts())[1] == 1
 
 
 async def test_who_never_registers_is_a_dead_letter_after_the_written_time(

@@ -104,6 +104,8 @@ class Follower(Generic[V]):
     _fold: Fold[V] = field(init=False)
     _seen: Block | None = None
     _asked_at: float = -1e9
+    _read_at: float = -1e9
+    """When the last look began that came to its end."""
     _failure: NodeBehind | NodeUnavailable | NodeRefused | None = None
     """What the look of that moment has failed with."""
     _is_away: bool = False
@@ -135,6 +137,10 @@ class Follower(Generic[V]):
     def seen(self) -> Block | None:
         """The block as of which the view is; None before the first look."""
         return self._seen
+
+    def age_s(self, now: float) -> float:
+        """How long ago the view was as new as the node. `now`: monotonic seconds."""
+        return now - self._read_at
 
     def warnings(self) -> list[str]:
         """For `/ready`."""
@@ -189,6 +195,7 @@ class Follower(Generic[V]):
             self._failure, self._is_away = error, not isinstance(error, NodeBehind)
             raise
         self._failure, self._is_away, self._is_behind = None, False, False
+        self._read_at = self._asked_at
 
     async def _step(self) -> bool:
         """Takes one change in; True when the view is as new as the node."""

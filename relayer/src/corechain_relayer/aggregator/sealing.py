@@ -2,17 +2,20 @@
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import structlog
 
 from corechain.protocol.batch import EmptyBatch, Origin
+from corechain.protocol.columns import Places, take_columns
+from corechain.protocol.errors import RevokedDevice
 from corechain.protocol.frame import Columns
 from corechain.protocol.keys import DeviceIdentity
-from corechain.protocol.reading import DeviceId
+from corechain.protocol.reading import DeviceId, SignedReport
 from corechain.protocol.sealing import SealedBatch, seal_columns
 from corechain.protocol.states import PriorStates
 from corechain_relayer.aggregator.batcher import Window
@@ -20,8 +23,10 @@ from corechain_relayer.aggregator.devices import DeviceTable
 from corechain_relayer.aggregator.files import set_aside, write_data_file
 from corechain_relayer.aggregator.orphans import unknown_files
 from corechain_relayer.aggregator.position import Lane
+from corechain_relayer.aggregator.revoked import late_reports
 from corechain_relayer.aggregator.traced import WindowTraces
 from corechain_relayer.bus.base import Consumer
+from corechain_relayer.bus.frame import pack_frame
 from corechain_relayer.journal.batches import BatchJournal
 from corechain_relayer.journal.fold import Folder
 from corechain_relayer.metrics import Metrics
@@ -66,10 +71,27 @@ class Sealer:
         What the table says of the window is looked up at once: rows may move later. What the
         registry says is looked up while it is sealed: no identity is ever taken back.
         """
+        view, devices = self.registry.view, self.table.devices(window.rows)
+        late = late_reports(window.columns, devices, view.revoked_at)
+        refused = [window.columns.report(index) for index in late.tolist()]
+        window = self._without(window, late)
         states = self.table.states_of(window.rows)
-        return asyncio.create_task(self._make(window, self.registry.view.identities, states))
+        return asyncio.create_task(self._make(window, refused, view.identities, states))
 
-    async def _make(self, window: Window, known: Identities, states: PriorStates) -> bool:
+    def _without(self, window: Window, left_out: Places) -> Window:
+        if not len(left_out):
+            return window
+        kept = np.delete(np.arange(len(window.columns)), left_out)
+        columns = take_columns(window.columns, kept)
+        return Window(columns, window.frames, np.unique(self.table.rows_of(columns)))
+
+    async def _make(
+        self,
+        window: Window,
+        refused: Sequence[SignedReport],
+        known: Identities,
+        states: PriorStates,
+    ) -> bool:
         began, origin = time.time(), await self.lane.next_origin()
         loop, parts = asyncio.get_running_loop(), (window.columns, known, states)
         try:
@@ -79,10 +101,19 @@ class Sealer:
             self.metrics.windows_held.inc()
             log.info("window held: no observation in it passes", reports=len(window.columns))
             return False
+        await self._set_aside(refused)
         await self._keep(batch, window)
         if self.metrics.traces.on:
             self.traced.sealed(self.metrics.traces, window.frames, batch, began)
         return True
+
+    async def _set_aside(self, refused: Sequence[SignedReport]) -> None:
+        """What would cost the bond is durable as a dead letter before its frame is acknowledged."""
+        for signed in refused:
+            await self.consumer.dead_letter(pack_frame(0, [signed]), RevokedDevice.__name__)
+            self.metrics.dead_letters.labels(RevokedDevice.__name__).inc()
+            device = signed.report.device.hex()
+            log.error("report of a device that was revoked long before set aside", device=device)
 
     async def _keep(self, batch: SealedBatch, window: Window) -> None:
         """Journal and acknowledgement, in this order: a crash repeats, it loses nothing."""

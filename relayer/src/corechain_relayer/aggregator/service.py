@@ -36,6 +36,9 @@ from corechain_relayer.sequences import content_digest
 log = structlog.get_logger(__name__)
 
 READ_FRAMES = 64
+REGISTRY_AGE_S = 1_200.0
+"""Nothing is sealed by an older word on which devices are revoked: with the half hour that a clock
+may run ahead it stays below the hour after which a revoked device's observation costs the bond."""
 GATHER_S = 0.1
 """So long frames gather where they come one by one: a round costs as much as five of them, and a
 window is seconds old. A bus that is behind is read without a pause."""
@@ -226,8 +229,11 @@ class Aggregator:
 
     async def _seal_if_due(self) -> None:
         """Begins to seal the window. One at a time: the next one waits, and the bus behind it."""
-        if not self.batcher.is_due(time.monotonic()):
+        now = time.monotonic()
+        if not self.batcher.is_due(now):
             return
+        if self.registry.age_s(now) > REGISTRY_AGE_S:
+            await self.registry.refresh_since(now)  # raises during an outage: the bus keeps it all
         await self._finish()
         # What was held back may be all there is to it.
         if self.batcher.is_due(time.monotonic()):

@@ -50,6 +50,8 @@ class RegistryView:
     """Of those devices that may send (`active`): a frame asks for all of its devices at once."""
     identities: dict[DeviceId, DeviceIdentity] = field(default_factory=dict, init=False)
     """Of those whose signatures can be checked, revoked or not (`identity`)."""
+    revoked_at: dict[DeviceId, int] = field(default_factory=dict, init=False)
+    """Seconds of chain time."""
 
     def __post_init__(self) -> None:
         for known in self.devices.values():
@@ -60,6 +62,7 @@ class RegistryView:
         copied = RegistryView()
         copied.devices, copied.fleets = dict(self.devices), dict(self.fleets)
         copied.senders, copied.identities = dict(self.senders), dict(self.identities)
+        copied.revoked_at = dict(self.revoked_at)
         return copied
 
     def apply(self, events: Iterable[Event]) -> None:
@@ -76,6 +79,7 @@ class RegistryView:
                 self._change(event.device, owner=event.after)
             elif isinstance(event, DeviceRevoked):
                 self._change(event.device, revoked=True)
+                self.revoked_at[DeviceId(event.device)] = event.revoked_at
 
     def _enrol(self, event: FleetEnrolled) -> None:
         # What a device has already, by its own word or an earlier fleet's, counts before this.
