@@ -1,4 +1,4 @@
-"""The faults that a whole run must reach, by the numbers in docs/reliability.md."""
+"""The faults that a whole run must reach, by role and with the numbers in docs/reliability.md."""
 
 LANE = """
 7 killed when signed, not in the journal
@@ -58,4 +58,42 @@ an operator wants a transaction replaced
 a budget is used up
 a cancelled intent is done all the same
 """
-FAULTS = tuple(LANE.strip().splitlines())
+DUTY = """
+8 killed when in the journal, not sent
+10 mined while nobody looked
+13 killed around another write
+13 the end of a window is near
+15 two processes for one key
+16 a send times out and was taken
+25 a transaction reverts on chain
+26 a pool forgets
+28 fees rise a hundredfold
+29 a reorg
+29 a reorg takes what was confirmed
+32 a reorg takes a revert
+33 a node is still on the other fork
+33 a reorg is itself undone
+34 a node is behind the one before it
+39 all nodes are down
+40 the chain stands still
+46 the key is used elsewhere
+58 a commit whose answer is lost
+58 a write is lost before its commit
+63 the journal is lost
+69 the clock jumps
+75 down while a window runs
+78 another one answers
+"""
+TOWER = """
+75 a stale close
+76 a state comes after the close
+"""
+GUARD = """
+62 a demanded data file is missing
+80 a demand
+"""
+FAULTS = {
+    "submitter": LANE.strip().splitlines(),
+    "watchtower": [*DUTY.strip().splitlines(), *TOWER.strip().splitlines()],
+    "guard": [*DUTY.strip().splitlines(), *GUARD.strip().splitlines()],
+}

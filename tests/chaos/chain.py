@@ -4,8 +4,8 @@ Empty blocks cost nothing: only what is in blocks, and where forks begin, is kep
 """
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 from corechain_relayer.submitter.plan import Attempt, BlockId
 
@@ -46,6 +46,17 @@ class Mined:
 
 
 @dataclass(frozen=True, slots=True)
+class Other:
+    """What somebody else has done. `value`: a version, or whatever the contract takes; `due`: a
+    deadline in seconds of chain time, 0 where it sets none."""
+
+    block: int
+    subject: int
+    value: int
+    due: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fork:
     """A chain as somebody sees it: blocks up to `head`; `forks`: (first block, number of the fork),
     ascending; `mined`: by nonce."""
@@ -53,6 +64,8 @@ class Fork:
     head: int
     forks: tuple[tuple[int, int], ...]
     mined: tuple[Mined, ...]
+    others: tuple[Other, ...] = ()
+    """What other senders have done, ascending, each in a block of its own."""
 
     def hash(self, number: int) -> bytes:
         place = bisect_right(self.forks, (number, 1 << 60)) - 1
@@ -72,7 +85,10 @@ class Fork:
 
     def cut(self, head: int) -> "Fork":
         """As a node sees it that has only the blocks up to `head`."""
-        return Fork(head, self.forks, self.mined[: self.count_at(head)])
+        return Fork(head, self.forks, self.mined[: self.count_at(head)], self.others_at(head))
+
+    def others_at(self, number: int) -> tuple[Other, ...]:
+        return tuple(entry for entry in self.others if entry.block <= number)
 
 
 @dataclass(slots=True)
@@ -96,6 +112,8 @@ class ModelChain:
     refuses_doubles: bool = False
     """As the real contract does. Off, so that a double is seen: nobody may send any, but who has
     lost the journal."""
+    takes: Callable[[bytes, int, Sequence[Mined]], bool] | None = None
+    """Whether the contract takes a payload in a block, after what is mined earlier; None: all."""
 
     def submit(self, tx: Attempt, payload: bytes) -> str:
         """What the node says: empty when it took it. Words of geth, Nitro and bor."""
@@ -129,7 +147,7 @@ class ModelChain:
         while (found := self.pool.get(len(mined))) and found[0].fees.max_fee >= self.base_fee:
             del self.pool[len(mined)]
             mined.append(self._included(*found, head, mined))
-        self.now = Fork(head + blocks - 1, self.now.forks, tuple(mined))
+        self.now = replace(self.now, head=head + blocks - 1, mined=tuple(mined))
         self.final = max(self.final, self.now.head - self.profile.confirmations)
         return len(mined) - before
 
@@ -137,6 +155,7 @@ class ModelChain:
         asks = payload not in (b"", FOREIGN)
         refused = asks and (self.paused or payload in self.elsewhere)
         refused |= asks and self.refuses_doubles and self._is_done(payload, earlier)
+        refused |= asks and self.takes is not None and not self.takes(payload, block, earlier)
         return Mined(tx, payload, not refused, block)
 
     @staticmethod
@@ -152,7 +171,13 @@ class ModelChain:
         self.pool.pop(tx.nonce, None)
         head = self.now.head + 1
         mined = (*self.now.mined, Mined(tx, FOREIGN, True, head))
-        self.now = Fork(head, self.now.forks, mined)
+        self.now = replace(self.now, head=head, mined=mined)
+        self.final = max(self.final, head - self.profile.confirmations)
+
+    def include_other(self, subject: int, value: int, due: int) -> None:
+        head = self.now.head + 1
+        others = (*self.now.others, Other(head, subject, value, due))
+        self.now = replace(self.now, head=head, others=others)
         self.final = max(self.final, head - self.profile.confirmations)
 
     def reorganise(self, depth: int, keep: bool) -> list[Mined]:
@@ -171,7 +196,8 @@ class ModelChain:
     def _branch(self, first: int, head: int, mined: tuple[Mined, ...]) -> None:
         self.fork_count += 1
         forks = tuple(entry for entry in self.now.forks if entry[0] < first)
-        self.now = Fork(head, (*forks, (first, self.fork_count)), mined)
+        others = self.now.others_at(first - 1)
+        self.now = Fork(head, (*forks, (first, self.fork_count)), mined, others)
 
     def returns(self) -> bool:
         """The chain before the last reorg grows longer and wins; False when it may not any more:
@@ -188,10 +214,19 @@ class ModelChain:
         self.fork_count += 1
         # What is new on it is a fork of its own: numbers of blocks there were given out before.
         forks = (*old.forks, (first, self.fork_count))
-        self.now = Fork(max(old.head, self.now.head) + 1, forks, old.mined)
+        self.now = Fork(max(old.head, self.now.head) + 1, forks, old.mined, old.others)
         self.pool = {n: held for n, held in self.pool.items() if n >= len(old.mined)}
         self.abandoned = lost
         return True
+
+    def save(self) -> dict[str, object]:
+        """All of it, to be loaded when a story takes something back."""
+        kept = {name: getattr(self, name) for name in self.__slots__}
+        return kept | {"pool": dict(self.pool), "elsewhere": set(self.elsewhere)}
+
+    def load(self, saved: dict[str, object]) -> None:
+        for name, value in saved.items():
+            setattr(self, name, value)
 
     def timestamp(self, number: int) -> int:
         return int(1_700_000_000 + number * self.profile.block_s) + self.shift_s

@@ -19,9 +19,9 @@ NODE_FAULTS: tuple[Callable[[float, int, float], dict[str, Any]], ...] = (
 )
 WEIGHTED = {
     "seal": 16,
-    "grow": 8,
+    "grow": 10,
     "fees_move": 8,
-    "reorg": 14,
+    "reorg": 16,
     "fork_returns": 4,
     "foreign_nonce": 4,
     "done_by_others": 2,
@@ -42,3 +42,28 @@ WEIGHTED = {
     "budget_changes": 3,
     "journal_is_lost": 1,
 }
+DUTIES = {
+    "somebody_acts": 20,
+    "somebody_else_answers": 5,
+    "something_is_left": 10,
+    "grow": 4,
+    "fees_move": 8,
+    "reorg": 14,
+    "fork_returns": 4,
+    "foreign_nonce": 3,
+    "pool_is_lost": 6,
+    "chain_stalls": 2,
+    "nodes_fail": 14,
+    "nodes_recover": 6,
+    "dies": 14,
+    "store_fails": 6,
+    "is_taken_over": 4,
+    "clock_jumps": 2,
+    "stops_well": 2,
+    "is_down_for_long": 6,
+    "operator_bumps": 2,
+    "operator_pauses": 2,
+    "journal_is_lost": 1,
+}
+"""Of the roles that answer in time. `somebody_acts`: a stale close, a demand; `something_is_left`:
+a newer state, or a data file that comes and goes."""

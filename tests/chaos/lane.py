@@ -274,6 +274,9 @@ class LaneStory(Operators):
             return
         if tx.hash not in self.known.journalled:
             raise Violation("I4", f"nonce {tx.nonce} is on chain and not in the journal")
+        self.check_double(payload)
+
+    def check_double(self, payload: bytes) -> None:
         mined = self.chain.now.mined
         times = sum(1 for entry in mined if entry.payload == payload and entry.good)
         if payload and times > 1 and payload not in self.by_others:
@@ -387,9 +390,9 @@ EVENTS = [_story_event(name) for name in WEIGHTED]
 WEIGHTS = list(WEIGHTED.values())
 
 
-def play(world: World) -> None:
+def play(world: World, kind: "type[LaneStory]" = LaneStory) -> None:
     """Raises Violation."""
-    story = LaneStory(world)
+    story = kind(world)
     story.seal()
     for _ in range(TURNS):
         story.turn()

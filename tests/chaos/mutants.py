@@ -11,15 +11,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.run import simulate
+from chaos.run import SUBMITTER, simulate
+from corechain_relayer.guard.service import Guard
+from corechain_relayer.guard.store import Answer as GuardAnswer
 from corechain_relayer.submitter import outgoing as outgoing_module
 from corechain_relayer.submitter import plan as plan_module
 from corechain_relayer.submitter import service as service_module
+from corechain_relayer.submitter import urgency
 from corechain_relayer.submitter.budget import Purse
 from corechain_relayer.submitter.look import Watch
 from corechain_relayer.submitter.outgoing import Outgoing
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.turn import Turn
+from corechain_relayer.watchtower import standing as tower_standing
+from corechain_relayer.watchtower.fleet import Fleet
+from corechain_relayer.watchtower.service import Watchtower
 
 MOST_SEEDS = 3_000
 
@@ -33,6 +39,8 @@ class Mutant:
     function: str
     old: str
     new: str
+    role: str = SUBMITTER
+    """Whose stories show it."""
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -52,7 +60,7 @@ class Mutant:
         with self.in_place():
             for seed in range(most):
                 try:
-                    violation = simulate(seed).violation
+                    violation = simulate(seed, self.role).violation
                 except Exception as error:  # a mutant may break anything: that is noticed too
                     return seed + 1, f"crash: {type(error).__name__}"
                 if violation is not None:
@@ -174,6 +182,62 @@ MUTANTS = (
         "if True:",
     ),
     Mutant("spends more than the budget", Purse, "pays", "if more > self.left:", "if False:"),
+    Mutant(
+        "asks for an answer once only",
+        Watchtower,
+        "round",
+        "self._told[_key(close)] <= before",
+        "False",
+        "watchtower",
+    ),
+    Mutant(
+        "answers with what it has, newer or not",
+        tower_standing,
+        "moot",
+        "if held >= version:",
+        "if held > 0:",
+        "watchtower",
+    ),
+    Mutant(
+        "leaves closes to others",
+        Fleet,
+        "ours",
+        "is_late(c, head) or not _is_answered(c, pending)",
+        "not _is_answered(c, {c.channel_id: 1 << 40})",
+        "watchtower",
+    ),
+    Mutant(
+        "is as patient in the last minute",
+        urgency,
+        "hurried",
+        "if late else",
+        "if False else",
+        "watchtower",
+    ),
+    Mutant(
+        "waits until a spent nonce is final",
+        tower_standing,
+        "moot",
+        "if intent.attempts:",
+        "if False:",
+        "watchtower",
+    ),
+    Mutant(
+        "takes an earlier answer for one to this demand",
+        GuardAnswer,
+        "covers",
+        "self.block >= demand.block and not view.was_closed_by(demand.id, self.transaction)",
+        "True",
+        "guard",
+    ),
+    Mutant(
+        "gives a demand up for good",
+        Guard,
+        "_is_due",
+        "if self._not_before.get(demand.id, 0.0) > now:",
+        "if demand.id in self._not_before:",
+        "guard",
+    ),
 )
 
 

@@ -49,6 +49,9 @@ class ModelNode(Node):
         self.is_paused: Callable[[], bool] = lambda: False
         """Whether an operator wants nothing sent, as of the beginning of the round."""
 
+        self.takes: Callable[[Fork, bytes], bool] | None = None
+        """Whether the contract would take a payload on top of a fork."""
+
     # ------------------------------------------------------------------ whom we reach
 
     def _reach(self) -> Fork:
@@ -165,6 +168,8 @@ class ModelNode(Node):
     def _reverts(self, fork: Fork, intent: Intent) -> bool:
         if self.chain.paused or intent.calldata in self.chain.elsewhere:
             return True
+        if self.takes is not None:
+            return not self.takes(fork, intent.calldata)
         return any(entry.payload == intent.calldata and entry.good for entry in fork.mined)
 
     async def rehearse(self, sender: bytes, intent: Intent) -> None:
@@ -228,6 +233,12 @@ class Known:
     def forget(self) -> None:
         """The journal is lost: its nonces may be used again."""
         self.by_nonce = {}
+
+    def void(self, nonces: Iterable[int]) -> None:
+        """What was sent under these is nobody's any more: of answers, which are void at once, it is
+        as good as what may come under the nonce after a reorg."""
+        for nonce in nonces:
+            self.by_nonce.pop(nonce, None)
 
     def check_journalled(self, raw: bytes) -> tuple[Attempt, bytes]:
         attempt, payload = self.signed[raw]

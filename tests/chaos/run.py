@@ -10,26 +10,41 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
 
-from chaos import lane
 from chaos.catalogue import FAULTS
+from chaos.guard import GuardStory
+from chaos.lane import LaneStory, play
+from chaos.tower import TowerStory
 from chaos.world import Violation, World, virtual
+from corechain_relayer.guard import alerts
+from corechain_relayer.guard import service as guard_service
 from corechain_relayer.submitter import budget, held, look, outgoing, service
+from corechain_relayer.watchtower import fleet
+from corechain_relayer.watchtower import service as tower_service
 
-MODULES = (budget, held, look, outgoing, service)
+MODULES = (alerts, budget, fleet, guard_service, held, look, outgoing, service, tower_service)
+STORIES: dict[str, type[LaneStory]] = {
+    "submitter": LaneStory,
+    "watchtower": TowerStory,
+    "guard": GuardStory,
+}
+"""By the role that a story is about: each seed is a story of each."""
+ROLES, SUBMITTER = tuple(STORIES), "submitter"
 SEEDS = Path(__file__).with_name("seeds.txt")
 LEAST = 100
 """Times that each fault of the catalogue has to bite in a whole run."""
 CHUNK = 500
-REPLAY = "PYTHONPATH=tests .venv/bin/python -m chaos.run --replay {}"
+REPLAY = "PYTHONPATH=tests .venv/bin/python -m chaos.run --replay {} --role {}"
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Of one seed. `violation`: None when all held."""
+    """Of one story. `violation`: None when all held."""
 
     world: World
     violation: Violation | None
@@ -37,12 +52,13 @@ class Outcome:
 
 @dataclass(slots=True)
 class Total:
-    """Of many seeds."""
+    """Of many seeds. `reached`: by role and fault."""
 
     seeds: int = 0
     cpu_s: float = 0.0
-    reached: Counter[str] = field(default_factory=Counter)
-    violations: list[tuple[int, str]] = field(default_factory=list)
+    reached: Counter[tuple[str, str]] = field(default_factory=Counter)
+    violations: list[tuple[int, str, str]] = field(default_factory=list)
+    """Seed, role, and what did not hold."""
 
     def add(self, other: "Total") -> None:
         self.seeds += other.seeds
@@ -52,27 +68,34 @@ class Total:
 
     def rare(self) -> dict[str, int]:
         """Faults that have not bitten often enough."""
-        names = set(FAULTS) | set(self.reached)
-        return {n: self.reached[n] for n in sorted(names) if self.reached[n] < LEAST}
+        wanted = [(role, name) for role, names in FAULTS.items() for name in names]
+        return {": ".join(n): self.reached[n] for n in wanted if self.reached[n] < LEAST}
+
+    def by_fault(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for (_, name), times in self.reached.items():
+            found[name] += times
+        return found
 
 
-def simulate(seed: int, traced: bool = False) -> Outcome:
+def simulate(seed: int, role: str = SUBMITTER, traced: bool = False) -> Outcome:
     world = World(seed, traced)
     with virtual(world, MODULES):
         try:
-            lane.play(world)
+            play(world, STORIES[role])
         except Violation as violation:
             return Outcome(world, violation)
     return Outcome(world, None)
 
 
-def simulate_all(seeds: range) -> Total:
+def simulate_all(seeds: range, roles: Sequence[str] = ROLES) -> Total:
+    """Of each seed the story of each role."""
     total, begun = Total(len(seeds)), time.process_time()
-    for seed in seeds:
-        outcome = simulate(seed)
-        total.reached.update(outcome.world.reached)
+    for seed, role in product(seeds, roles):
+        outcome = simulate(seed, role)
+        total.reached.update({(role, n): k for n, k in outcome.world.reached.items()})
         if outcome.violation is not None:
-            total.violations.append((seed, str(outcome.violation)))
+            total.violations.append((seed, role, str(outcome.violation)))
     total.cpu_s = time.process_time() - begun
     return total
 
@@ -88,14 +111,16 @@ def chunks(first: int, count: int) -> Iterator[range]:
         yield range(start, min(start + CHUNK, first + count))
 
 
-def simulate_on(processes: int, first: int, count: int, shown_every_s: float = 10.0) -> Total:
+def simulate_on(
+    processes: int, first: int, count: int, roles: Sequence[str], shown_every_s: float = 10.0
+) -> Total:
     """With progress on stderr, and the line to replay each seed that fails."""
     total, shown = Total(), time.monotonic()
     with multiprocessing.Pool(processes) as pool:
-        for part in pool.imap_unordered(simulate_all, chunks(first, count)):
+        for part in pool.imap_unordered(partial(simulate_all, roles=roles), chunks(first, count)):
             total.add(part)
-            for seed, what in part.violations:
-                print(f"seed {seed}: {what}\n  {REPLAY.format(seed)}", file=sys.stderr)
+            for seed, role, what in part.violations:
+                print(f"seed {seed}: {what}\n  {REPLAY.format(seed, role)}", file=sys.stderr)
             if time.monotonic() - shown > shown_every_s or total.seeds == count:
                 shown = time.monotonic()
                 say(total, count)
@@ -111,20 +136,25 @@ def say(total: Total, count: int) -> None:
     )
 
 
-def replay(seed: int) -> int:
-    outcome = simulate(seed, traced=True)
+def replay(seed: int, role: str) -> int:
+    outcome = simulate(seed, role, traced=True)
     print("\n".join(outcome.world.lines))
     print(f"trace {outcome.world.digest()}: {outcome.violation or 'all invariants hold'}")
     return outcome.violation is not None
 
 
-def write(total: Total, path: Path) -> None:
+def write(total: Total, roles: Sequence[str], path: Path) -> None:
     """Beside what is there already: the crash matrix writes its part of the same file."""
     found = json.loads(path.read_text()) if path.exists() else {}
     found |= {
         "seeds": total.seeds,
         "violations": len(total.violations),
-        "faults_reached": dict(sorted(total.reached.items())),
+        "roles": list(roles),
+        "faults_reached": dict(sorted(total.by_fault().items())),
+        "faults_by_role": {
+            role: {name: times for (of, name), times in sorted(total.reached.items()) if of == role}
+            for role in roles
+        },
         "cpu_ms_per_seed": round(total.cpu_s / total.seeds * 1000, 2),
     }
     path.write_text(json.dumps(found, indent=2) + "\n")
@@ -136,18 +166,21 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--replay", type=int)
+    parser.add_argument("--role", choices=ROLES, help="the stories of one role alone")
     parser.add_argument("--write", type=Path, help="a JSON file that gets the figures")
     asked = parser.parse_args()
     if asked.replay is not None:
-        return replay(asked.replay)
-    total = simulate_on(asked.processes, asked.first, asked.seeds)
+        return replay(asked.replay, asked.role or SUBMITTER)
+    roles = (asked.role,) if asked.role else ROLES
+    total = simulate_on(asked.processes, asked.first, asked.seeds, roles)
     if asked.write is not None:
-        write(total, asked.write)
-    for name, times in sorted(total.reached.items()):
-        print(f"{times:>12,}  {name}")
-    for name, times in total.rare().items():
+        write(total, roles, asked.write)
+    for (role, name), times in sorted(total.reached.items()):
+        print(f"{times:>12,}  {role}: {name}")
+    rare = {} if asked.role else total.rare()
+    for name, times in rare.items():
         print(f"! {name}: {times} times, {LEAST} are wanted", file=sys.stderr)
-    return bool(total.violations) or bool(total.rare())
+    return bool(total.violations) or bool(rare)
 
 
 if __name__ == "__main__":

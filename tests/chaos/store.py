@@ -29,6 +29,8 @@ class Row:
     why: str = ""
     cancelled: bool = False
     """An operator wanted it cancelled: it may end as void."""
+    due: int = 0
+    """Seconds of chain time; the most urgent is signed first."""
 
 
 @dataclass(slots=True)
@@ -45,6 +47,8 @@ class Tables:
     """Made of what was pending then."""
     budget: int | None = None
     """Of a day, which is longer than any story."""
+    is_void_at_once: bool = False
+    """What is needed no more: of answers, not of commits."""
 
     def forget(self) -> None:
         """A journal that is lost; settings and operators' orders are elsewhere."""
@@ -57,6 +61,23 @@ class Tables:
         self.rows[number] = Row(Intent(number, key, target, calldata))
         self.by_key[key] = number
         return number
+
+    def want_in_time(self, key: str, calldata: bytes, due: int) -> bool:
+        """As the statement of that name; whether the key is new."""
+        is_new = key not in self.by_key
+        row = self.rows[self.insert(key, calldata)]
+        if row.intent.state is State.VOID and not row.cancelled:
+            row.intent = replace(row.intent, state=State.QUEUED)
+        if row.intent.state in OPEN:
+            row.due = due
+        return is_new
+
+
+@contextmanager
+def fenced(world: World, name: str) -> Iterator[None]:
+    """A write of whoever works now, through the pool: no lock is needed for it."""
+    with world.effect(name, stored=True):
+        yield
 
 
 class ModelJournal(IntentJournal):
@@ -105,7 +126,8 @@ class ModelJournal(IntentJournal):
         if ordered:
             turn = waiting[:queued]
         else:
-            turn = [i for i in waiting if i.halt is None and i.id not in paused][:1]
+            free = [i for i in waiting if i.halt is None and i.id not in paused]
+            turn = sorted(free, key=lambda i: (self.tables.rows[i.id].due, i.id))[:queued]
         found = [i for i in intents if i.state is State.PENDING] + turn
         return sorted(found, key=lambda intent: intent.id)
 
@@ -184,12 +206,15 @@ class ModelJournal(IntentJournal):
 
     async def void(self, intent: Intent, why: str) -> None:
         with self._write("void"):
+            if self.tables.is_void_at_once:
+                self.known.void(a.nonce for a in self.tables.rows[intent.id].intent.attempts)
             self._end(intent)
 
     def _end(self, intent: Intent) -> None:
         row = self.tables.rows[intent.id]
         if row.intent.state in OPEN:
             row.old += row.intent.attempts
+            self.tables.refused.update(attempt.hash for attempt in row.intent.attempts)
             changes = {"nonce": None, "attempts": (), "spent": None, "halt": None, "cancel": None}
             self._set(intent.id, state=State.VOID, **changes)
 

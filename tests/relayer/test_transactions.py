@@ -176,6 +176,18 @@ async def test_what_is_void_and_wanted_again_is_done(queue: Queue) -> None:
     assert list(queue.chain.commitments()) == [1]
 
 
+async def test_what_is_void_and_wanted_again_keeps_no_nonce_of_before(queue: Queue) -> None:
+    """It gets another one: a nonce of its own that nobody fills would stop all after it."""
+    await queue.want()
+    await queue.rounds()
+    (intent,) = await queue.journal.open_intents(False, ())
+    assert intent.nonce == 0
+    await queue.journal.void(intent, "somebody else did it")
+    await queue.want()
+    sender = queue.submitter.signer.address
+    assert await queue.journal.free_nonces(sender, 0, 1) == [0]
+
+
 async def cancelled_in_pool(queue: Queue, *, killed: bool = False) -> None:
     """A transfer of nothing has taken the nonce of the signed intent."""
     await queue.want()

@@ -22,10 +22,11 @@ class OpenDemands:
         ids = [demand_of(intent.key) for intent in intents]
         head, found = await self.contract.demands(ids)
         pairs = zip(intents, found, strict=True)
-        return [_moot(intent, demand, head) for intent, demand in pairs]
+        return [moot(intent, demand, head) for intent, demand in pairs]
 
 
-def _moot(intent: Intent, demand: OnChain, head: Block) -> Moot | None:
+def moot(intent: Intent, demand: OnChain, head: Block) -> Moot | None:
+    """As of the block in which the demand stands so. Pure."""
     if not demand.is_open:
         return Moot("the demand is closed", at_once=True)
     if demand.deadline < head.timestamp:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -237,11 +237,17 @@ class Submitter:
             say_waits(intent, reason, error.message)
             self._learn(NotSigned(intent.id, reason, error.message))
             return
+        found: Found = None
+        if intent.attempts:
+            # Not whether what was signed came to nothing: it may land yet.
+            (found,) = await self._found([replace(intent, attempts=())])
+        if isinstance(found, Moot) and found.at_once:
+            # At its fee it may wait for ever, and all after it: its nonce is for others.
+            self._learn(Needless(intent.id, found.why, 0, at_once=True))
+            return
         # Done by somebody else, or too late. Its nonce must be spent all the same: what comes after
         # waits for it.
-        done = bool(intent.attempts) and isinstance(
-            (await self._found([intent]))[0], Receipt | Moot
-        )
+        done = isinstance(found, Receipt | Moot)
         why = f"the call would revert: {revert_reason(error)}"
         say_waits(intent, reason, why)
         self._learn(NotSigned(intent.id, reason, why, done))

@@ -49,7 +49,9 @@ def version_in(raw: Any) -> int:
 class AnsweredChallenges:
     """Whether challenges need our answers no more: answered as well or better, closed, or over.
 
-    Moot at once: while a challenge is stale the tower wants its answer again, after a reorg too.
+    Moot at once: while a challenge is stale the tower wants its answer again, after a reorg too. So
+    is what was signed and came to nothing (it reverted, its nonce was used by hand): a new answer
+    cannot wait until that is final, as the window may be over by then.
     """
 
     node: Node
@@ -61,12 +63,13 @@ class AnsweredChallenges:
         asked = [parts_of(intent.key) for intent in intents]
         calls = [CHANNEL_OF + channel_id for channel_id, _ in asked]
         head, found = await views_at_head(self.node.rpc, contract, calls)
-        versions = [version for _, version in asked]
-        pairs = zip(found, versions, strict=True)
-        return [_moot(_words(raw), ours, head.timestamp) for raw, ours in pairs]
+        pairs = zip(intents, found, strict=True)
+        return [moot(intent, _words(raw), head.timestamp) for intent, raw in pairs]
 
 
-def _moot(channel: Sequence[int], version: int, now: int) -> Moot | None:
+def moot(intent: Intent, channel: Sequence[int], now: int) -> Moot | None:
+    """`channel`: the words of `channelOf`; `now`: seconds of chain time. Pure."""
+    _, version = parts_of(intent.key)
     _, _, held, deadline = channel
     if held > VERSION_MAX:
         return Moot("the channel is closed", at_once=True)
@@ -75,5 +78,8 @@ def _moot(channel: Sequence[int], version: int, now: int) -> Moot | None:
     if deadline <= now:
         # Zero where no challenge runs: a reorg took it.
         why = "the deadline has passed" if deadline else "no challenge runs"
+        return Moot(why, at_once=True)
+    if intent.attempts:
+        why = "its transaction came to nothing: the challenge is answered anew"
         return Moot(why, at_once=True)
     return None

@@ -351,9 +351,14 @@ select count(*) from dropped;
 
 -- name: void_intent
 -- Ends an intent that is not needed any more, and says why ($2); where an operator wants it cancelled,
--- that is why. What was signed for it is nobody's nonce then.
+-- that is why. What was signed for it is nobody's nonce then, also once it is wanted again: it gets
+-- another nonce, and one that nobody fills would stop all after it.
 with cancelled as (
     delete from wish where intent_id = $1 and kind = 'cancel' returning reason
+), freed as (
+    update attempt set refused = true from intent
+    where intent.id = $1 and intent.state = 'pending'
+      and attempt.intent_id = intent.id and attempt.nonce = intent.nonce
 )
 update intent set state = 'void', nonce = null, spent_block = null, spent_hash = null,
                   halt_kind = null, halt_reason = null, halted_at = null,
