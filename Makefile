@@ -392,7 +392,7 @@ torture-index: setup ## an indexer killed a hundred times, on deep reorgs and fa
 
 # Ten thousand stories take half a minute on a core, a million under an hour on two.
 .PHONY: chaos
-chaos: setup ## submitter, watchtower and guard through 10,000 seeds of faults, their mutants, 200 kills on real servers; docs/reliability.md (LONG=1: 1,000,000 and 1,000; KILLS= SEED=)
+chaos: setup ## submitter, watchtower, guard, aggregator through 10,000 seeds of faults, their mutants, 200 kills on real servers; docs/reliability.md (LONG=1: 1,000,000 and 1,000; KILLS= SEED=)
 	@echo "· simulator"
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --seeds $(if $(LONG),1000000,10000) --write bench/results/chaos.json
 	@echo "· is it noticed when one of them is wrong"

@@ -92,8 +92,23 @@ GUARD = """
 62 a demanded data file is missing
 80 a demand
 """
+BATCHES = """
+2 a report comes twice
+2 killed when on the bus, not acknowledged
+3 killed when read from the bus, not in the journal
+4 killed when in the journal, not off the bus
+5 killed when sealed, not in the journal
+15 a process that was taken over goes on
+15 two processes for one lane
+50 another report with a sequence of before
+58 a commit whose answer is lost
+58 a write is lost before its commit
+68 a report comes too late to be known
+68 a window without a leaf is held
+"""
 FAULTS = {
     "submitter": LANE.strip().splitlines(),
     "watchtower": [*DUTY.strip().splitlines(), *TOWER.strip().splitlines()],
+    "aggregator": BATCHES.strip().splitlines(),
     "guard": [*DUTY.strip().splitlines(), *GUARD.strip().splitlines()],
 }

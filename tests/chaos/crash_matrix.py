@@ -3,12 +3,14 @@
 given a relayer with all roles, whose node, database and bus are behind proxies that fail
   while devices report, channels are closed with stale states, and data is demanded
   when it is killed (-9) before and after each step of each role, again and again
+    and reorgs take what it has on chain, while it runs and while it is down
     every acknowledged report is in exactly one committed batch
     every state that the watchtower acknowledged stands on chain after a stale close
     every demand is answered
     what is committed is, byte for byte, what a relayer commits that nobody kills
 
-`make chaos` runs it with KILLS=200; it writes kills, lost, doubled and recovery times.
+`make chaos` runs it with KILLS=200, a fourth of them on Kafka; it writes kills, reorgs, lost,
+doubled and recovery times.
 """
 
 import hashlib
@@ -36,7 +38,8 @@ from support.databases import Databases
 from support.faults import CUT, HALF_OPEN, HANG, LATE, PASS, REFUSE, RESET, FaultProxy
 from support.processes import PATIENCE_S
 
-from chaos.dying import POINTS, Forked
+from chaos.dying import POINTS, points_on
+from chaos.victims import Device, DyingRelayer
 from corechain.devnet.process import free_port
 from corechain.devnet.settings import GUARD_KEY
 from corechain.protocol.batch import open_data_file
@@ -49,7 +52,11 @@ KILLS = int(os.environ.get("KILLS") or 2 * len(POINTS))
 SEED = int(os.environ.get("SEED") or 1)
 WAYS = (PASS, PASS, REFUSE, RESET, HANG, LATE, HALF_OPEN, CUT)
 SERVERS = {"RELAYER_RPC_URL": "node", "RELAYER_DATABASE_URL": "database", "RELAYER_BUS_URL": "bus"}
-REPORT_EVERY_S = 0.05
+SHARES = {"valkey": 0.75, "kafka": 0.25}
+"""Of the kills, by the bus."""
+REORG_SHARE = 0.35
+"""Of the lives: half of their reorgs come while the process is down."""
+DEEPEST_REORG = 8
 COLD_STARTS = 5
 STALE, NEWEST = 2, 7
 SHORT = {
@@ -65,48 +72,6 @@ SHORT = {
 
 
 @dataclass
-class DyingRelayer(RelayerProcess):
-    """Ends itself at `point`; with an empty one it lives."""
-
-    point: str = ""
-    nth: int = 1
-
-    def launch(self) -> None:
-        self.starts += 1
-        self.log_path.touch()
-        named = {"CHAOS_POINT": self.point, "CHAOS_NTH": str(self.nth)} if self.point else {}
-        environment = {"PATH": os.environ["PATH"], **self.environment, **named}
-        self.process = Forked(environment, str(self.log_path))  # type: ignore[assignment]
-
-    @property
-    def is_dead(self) -> bool:
-        return self.process is None or self.process.poll() is not None
-
-
-@dataclass
-class Device:
-    """Sends until it is told to stop. A report is repeated until something is said about it."""
-
-    sensor: Sensor
-    relayer: RelayerProcess
-    acknowledged: list[SignedReport] = field(default_factory=list)
-    odd: Counter[int] = field(default_factory=Counter)
-    stop: threading.Event = field(default_factory=threading.Event)
-
-    def run(self) -> None:
-        report = self.sensor.report()
-        while not self.stop.wait(REPORT_EVERY_S):
-            with suppress(httpx.HTTPError):
-                status = self.relayer.send(report).status_code
-                # 409: the answer to an earlier try was lost; the report was not.
-                if status in (202, 409):
-                    self.acknowledged.append(report)
-                    report = self.sensor.report()
-                elif status != 503:
-                    self.odd[status] += 1
-
-
-@dataclass
 class Matrix:
     """One run. What happens is drawn from `chance`; when, from what the relayer does."""
 
@@ -116,6 +81,11 @@ class Matrix:
     devices: list[Device]
     chance: random.Random
     challenger: Challenger
+    bus: str
+    last_of_others: int = 0
+    """The newest block with anything that is not the relayer's: reorgs begin above it."""
+    reorgs: Counter[int] = field(default_factory=Counter)
+    """By depth."""
     kills: Counter[str] = field(default_factory=Counter)
     by_hand: Counter[str] = field(default_factory=Counter)
     """Killed from outside, as the point did not come in time."""
@@ -141,6 +111,20 @@ class Matrix:
                 number = min(free)
                 self.demanded.add(number)
                 self.demands.append(self.challenger.of_batch(number, free[number]))
+        if role in ("watchtower", "guard"):
+            self.last_of_others = self.head()
+
+    def head(self) -> int:
+        return int(self.chain.rpc("eth_blockNumber"), 16)
+
+    def reorg(self) -> None:
+        """Takes what the relayer has on chain since others were last there: anvil brings nothing
+        of it back into its pool."""
+        most = min(DEEPEST_REORG, self.head() - self.last_of_others)
+        if most > 0:
+            depth = self.chance.randint(1, most)
+            self.chain.reorg(depth)
+            self.reorgs[depth] += 1
 
     def cycle(self, label: str) -> None:
         point = POINTS[label]
@@ -152,19 +136,35 @@ class Matrix:
         server, way = self.chance.choice(sorted(self.proxies)), self.chance.choice(WAYS)
         self.ways[f"{server} {way}"] += 1
         bad_for_s = self.chance.uniform(0.2, 1.5)
+        reorg_at_s = self._reorg_at_s()
         began = time.monotonic()
         self.relayer.launch()
         if way is not PASS:
             self.proxies[server].become(way)
-        self._until_dead(began, bad_for_s if way is not PASS else 0.0, server, label)
+        self._until_dead(began, bad_for_s if way is not PASS else 0.0, server, label, reorg_at_s)
 
-    def _until_dead(self, began: float, bad_for_s: float, server: str, label: str) -> None:
+    def _reorg_at_s(self) -> float:
+        """Seconds after the start at which there is a reorg; infinity where there is none, or where
+        it was before."""
+        if self.chance.random() >= REORG_SHARE:
+            return float("inf")
+        if self.chance.random() < 0.5:
+            self.reorg()
+            return float("inf")
+        return self.chance.uniform(0.2, 2.0)
+
+    def _until_dead(
+        self, began: float, bad_for_s: float, server: str, label: str, reorg_at_s: float
+    ) -> None:
         bad = bad_for_s > 0
         while not self.relayer.is_dead:
             elapsed = time.monotonic() - began
             if bad and elapsed > bad_for_s:
                 self.proxies[server].become(PASS)
                 bad = False
+            if elapsed > reorg_at_s:
+                reorg_at_s = float("inf")
+                self.reorg()
             if POINTS[label].role == "watchtower":
                 self._leave_states()
             if elapsed > PATIENCE_S:
@@ -203,7 +203,7 @@ class Matrix:
             self.kills["any: from outside"] += 1
 
     def run(self, kills: int) -> None:
-        labels = list(POINTS)
+        labels = points_on(self.bus)
         while sum(self.kills.values()) < kills:
             self.chance.shuffle(labels)
             for label in labels[: kills - sum(self.kills.values())]:
@@ -232,28 +232,48 @@ def digest(found: Counter[bytes]) -> str:
     return hashlib.sha256(b"".join(sorted(found.elements()))).hexdigest()
 
 
+def with_bus(environment: dict[str, str]) -> dict[str, str]:
+    """The tests' Kafka is one broker."""
+    return environment | {"RELAYER_KAFKA_COPIES": "1"}
+
+
 def through(url: str, proxy: FaultProxy) -> str:
     parts = urlsplit(url)
     place = parts.netloc.rpartition(":")[0] + f":{proxy.port}"
     return urlunsplit(parts._replace(netloc=place))
 
 
+@pytest.fixture(params=sorted(SHARES, reverse=True))
+def bus_url(request: pytest.FixtureRequest) -> str:
+    """Of an empty bus of each kind. Kafka's clients go where its brokers say that they are: there
+    is no proxy before it."""
+    fixture = {"valkey": "valkey", "kafka": "kafka_url"}[request.param]
+    return str(request.getfixturevalue(fixture))
+
+
 @pytest.fixture
 def matrix(chain: Chain, environment: dict[str, str], tmp_path: Path) -> Iterator[Matrix]:
+    bus = "kafka" if environment["RELAYER_BUS_URL"].startswith("kafka") else "valkey"
     with ExitStack() as stack:
         proxies = {
             name: stack.enter_context(FaultProxy(urlsplit(environment[setting]).port or 0))
             for setting, name in SERVERS.items()
+            if (bus, name) != ("kafka", "bus")
         }
-        behind = {s: through(environment[s], proxies[name]) for s, name in SERVERS.items()}
+        behind = {
+            s: through(environment[s], proxies[name])
+            for s, name in SERVERS.items()
+            if name in proxies
+        }
         port = free_port()
-        settings = environment | SHORT | behind | {"RELAYER_HTTP_PORT": str(port)}
+        settings = with_bus(environment) | SHORT | behind | {"RELAYER_HTTP_PORT": str(port)}
         relayer = DyingRelayer(settings, tmp_path)
         relayer.url = f"http://127.0.0.1:{port}"
         devices = [Device(Sensor(secp(n), chain.domain), relayer) for n in (1, 2)]
         for device in devices:
             chain.register(device.sensor.key)
-        yield Matrix(chain, relayer, proxies, devices, random.Random(SEED), Challenger(chain))
+        chance = random.Random(SEED)
+        yield Matrix(chain, relayer, proxies, devices, chance, Challenger(chain), bus)
         for device in devices:
             device.stop.set()
         relayer.close()
@@ -263,11 +283,32 @@ def p95(found: list[float]) -> float:
     return round(sorted(found)[int(0.95 * (len(found) - 1))], 2) if found else float("nan")
 
 
-def write(figures: dict[str, object]) -> None:
-    """Beside what the simulator has written there."""
+def figures(
+    matrix: Matrix, acknowledged: int, lost: int, doubled: int, equal: bool
+) -> dict[str, object]:
+    return {
+        "kills": sum(matrix.kills.values()),
+        "kills_by_hand": dict(matrix.by_hand),
+        "kills_by_point": dict(sorted(matrix.kills.items())),
+        "networks": dict(sorted(matrix.ways.items())),
+        "reorgs": {str(depth): times for depth, times in sorted(matrix.reorgs.items())},
+        "acknowledged": acknowledged,
+        "lost": lost,
+        "doubled": doubled,
+        "stale_closes_answered": len(matrix.kept),
+        "demands_answered": len(matrix.demands),
+        "recovery_p95_s": p95(matrix.recovered_s),
+        "recovery_cpu_p95_s": p95(matrix.recovered_cpu_s),
+        "twin_is_equal": equal,
+    }
+
+
+def write(bus: str, found: dict[str, object]) -> None:
+    """Beside what the simulator has written there: those of Valkey, and of Kafka under its name."""
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    RESULTS.write_text(json.dumps(found | figures, indent=2) + "\n")
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    after = before | (found if bus == "valkey" else {bus: found})
+    RESULTS.write_text(json.dumps(after, indent=2) + "\n")
 
 
 def test_killed_at_every_step_it_loses_and_doubles_nothing(
@@ -281,8 +322,9 @@ def test_killed_at_every_step_it_loses_and_doubles_nothing(
     threads = [threading.Thread(target=device.run) for device in matrix.devices]
     for thread in threads:
         thread.start()
+    matrix.last_of_others = matrix.head()
     matrix.warm_up()
-    matrix.run(KILLS)
+    matrix.run(round(KILLS * SHARES[matrix.bus]))
     matrix.heal()
     for thread in threads:
         thread.join()
@@ -309,22 +351,7 @@ def test_killed_at_every_step_it_loses_and_doubles_nothing(
     every = [unpack_report(packed)[0] for packed in found]
     chain.rpc("evm_revert", before)
     twin = digest_of_twin(chain, environment, databases, tmp_path, every)
-    write(
-        {
-            "kills": sum(matrix.kills.values()),
-            "kills_by_hand": dict(matrix.by_hand),
-            "kills_by_point": dict(sorted(matrix.kills.items())),
-            "networks": dict(sorted(matrix.ways.items())),
-            "acknowledged": len(wanted),
-            "lost": lost,
-            "doubled": doubled,
-            "stale_closes_answered": len(matrix.kept),
-            "demands_answered": len(matrix.demands),
-            "recovery_p95_s": p95(matrix.recovered_s),
-            "recovery_cpu_p95_s": p95(matrix.recovered_cpu_s),
-            "twin_is_equal": twin == digest(found),
-        }
-    )
+    write(matrix.bus, figures(matrix, len(wanted), lost, doubled, twin == digest(found)))
     assert (lost, doubled) == (0, 0)
     assert twin == digest(found)
     assert [device.odd for device in matrix.devices] == [Counter(), Counter()]
@@ -345,7 +372,7 @@ def digest_of_twin(
         "RELAYER_BUS_STREAM": environment["RELAYER_BUS_STREAM"] + ":twin",
         "RELAYER_DATA_DIR": str(folder / "data"),
     }
-    twin = RelayerProcess(environment | changes, folder).start()
+    twin = RelayerProcess(with_bus(environment) | changes, folder).start()
     try:
         for report in sorted(reports, key=key_of):
             assert twin.send(report).status_code == 202

@@ -41,10 +41,12 @@ POINTS = {
     point.label: point
     for point in (
         *_both("gateway", "bus.valkey", "ValkeyBus", "append"),
+        *_both("gateway", "bus.kafka.bus", "KafkaBus", "append"),
         *_both("aggregator", "aggregator.sealing", "", "write_data_file"),
         *_both("aggregator", "journal.batches", "BatchJournal", "keep"),
         *_both("aggregator", "journal.fold", "", "_apply"),
         *_both("aggregator", "bus.consumer", "ValkeyConsumer", "ack"),
+        *_both("aggregator", "bus.kafka.consumer", "KafkaConsumer", "ack"),
         *_both("submitter", "submitter.journal", "IntentJournal", "record"),
         *_both("submitter", "submitter.node", "Node", "send"),
         *_both("submitter", "submitter.journal", "IntentJournal", "mark_sent"),
@@ -54,6 +56,12 @@ POINTS = {
         *_both("guard", "guard.store", "AnswerStore", "record"),
     )
 }
+
+
+def points_on(bus: str) -> list[str]:
+    """The labels of those points that a relayer on this kind of bus comes to."""
+    others = {"valkey": "Kafka", "kafka": "Valkey"}[bus]
+    return [label for label, point in POINTS.items() if not point.owner.startswith(others)]
 
 
 def dying(real: Callable[..., Any], after: bool, nth: int) -> Callable[..., Any]:

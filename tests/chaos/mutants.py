@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.run import SUBMITTER, simulate
+from corechain_relayer.aggregator import batcher
+from corechain_relayer.aggregator.batcher import Batcher
+from corechain_relayer.aggregator.sealing import Sealer
+from corechain_relayer.aggregator.service import Aggregator
 from corechain_relayer.guard.service import Guard
 from corechain_relayer.guard.store import Answer as GuardAnswer
 from corechain_relayer.submitter import outgoing as outgoing_module
@@ -237,6 +241,46 @@ MUTANTS = (
         "if self._not_before.get(demand.id, 0.0) > now:",
         "if demand.id in self._not_before:",
         "guard",
+    ),
+    Mutant(
+        "acknowledges before it is kept",
+        Sealer,
+        "_keep",
+        "size = await self.journal.keep(",
+        "await self.consumer.ack(window.frames); size = await self.journal.keep(",
+        "aggregator",
+    ),
+    Mutant(
+        "asks nobody about what is out of order",
+        Aggregator,
+        "_take",
+        "await self.devices.sequences(placed.devices) if placed.devices else {}",
+        "{}",
+        "aggregator",
+    ),
+    Mutant(
+        "drops a window that has no leaf yet",
+        Aggregator,
+        "_finish",
+        "if made:",
+        "if True:",
+        "aggregator",
+    ),
+    Mutant(
+        "takes all of a frame for new",
+        Batcher,
+        "_in_order",
+        "return ~np.isin(rows, odd)",
+        "return np.ones(len(rows), bool)",
+        "aggregator",
+    ),
+    Mutant(
+        "does not look into the open window",
+        batcher._Judge,
+        "outcome",
+        "if held is not None:",
+        "if False:",
+        "aggregator",
     ),
 )
 

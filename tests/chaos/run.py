@@ -10,28 +10,44 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
 
+from chaos.batches import play_batches
 from chaos.catalogue import FAULTS
 from chaos.guard import GuardStory
-from chaos.lane import LaneStory, play
+from chaos.lane import play
 from chaos.tower import TowerStory
 from chaos.world import Violation, World, virtual
+from corechain_relayer.aggregator import sealing
+from corechain_relayer.aggregator import service as aggregator
 from corechain_relayer.guard import alerts
 from corechain_relayer.guard import service as guard_service
 from corechain_relayer.submitter import budget, held, look, outgoing, service
 from corechain_relayer.watchtower import fleet
 from corechain_relayer.watchtower import service as tower_service
 
-MODULES = (alerts, budget, fleet, guard_service, held, look, outgoing, service, tower_service)
-STORIES: dict[str, type[LaneStory]] = {
-    "submitter": LaneStory,
-    "watchtower": TowerStory,
-    "guard": GuardStory,
+MODULES = (
+    aggregator,
+    alerts,
+    budget,
+    fleet,
+    guard_service,
+    held,
+    look,
+    outgoing,
+    sealing,
+    service,
+    tower_service,
+)
+STORIES: dict[str, Callable[[World], None]] = {
+    "submitter": play,
+    "watchtower": partial(play, kind=TowerStory),
+    "guard": partial(play, kind=GuardStory),
+    "aggregator": play_batches,
 }
 """By the role that a story is about: each seed is a story of each."""
 ROLES, SUBMITTER = tuple(STORIES), "submitter"
@@ -82,7 +98,7 @@ def simulate(seed: int, role: str = SUBMITTER, traced: bool = False) -> Outcome:
     world = World(seed, traced)
     with virtual(world, MODULES):
         try:
-            play(world, STORIES[role])
+            STORIES[role](world)
         except Violation as violation:
             return Outcome(world, violation)
     return Outcome(world, None)

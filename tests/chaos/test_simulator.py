@@ -1,4 +1,4 @@
-"""Submitter, watchtower and guard in the simulator: a sample of what `make chaos` plays.
+"""All roles but the challenger in the simulator: a sample of what `make chaos` plays.
 
 given each of them as it runs in production, on a model chain, store, nodes and clock
   whatever happens, and wherever it dies
@@ -43,12 +43,14 @@ from corechain_relayer.submitter.plan import (
 from corechain_relayer.submitter.settled import Moot
 from corechain_relayer.watchtower.standing import moot
 
-SAMPLE = 60
+SAMPLE = 50
 """Seeds, each a story of every role."""
 QUICK = (
     "gives all the same nonce",
     "bumps by less than a tenth",
     "calls final what a reorg can take",
+    "answers with what it has, newer or not",
+    "acknowledges before it is kept",
 )
 TESTS = Path(__file__).resolve().parents[1]
 

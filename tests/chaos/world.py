@@ -43,6 +43,12 @@ CRASHES = {
     ("after", "confirm"): "13 killed when confirmed",
     ("before", "unconfirm"): "33 killed while a reorg is worked off",
     ("after", "unconfirm"): "33 killed while a reorg is worked off",
+    ("after", "append"): "2 killed when on the bus, not acknowledged",
+    ("before", "write file"): "3 killed when read from the bus, not in the journal",
+    ("after", "write file"): "5 killed when sealed, not in the journal",
+    ("before", "keep batch"): "5 killed when sealed, not in the journal",
+    ("after", "keep batch"): "4 killed when in the journal, not off the bus",
+    ("before", "ack"): "4 killed when in the journal, not off the bus",
 }
 """Moments of the catalogue by the effect around which the process dies."""
 

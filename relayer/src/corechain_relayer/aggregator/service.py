@@ -159,9 +159,10 @@ class Aggregator:
             table.learn(fresh, *await self.devices.known(fresh))
 
     async def _checked(self, frames: Sequence[Opened]) -> list[Checked]:
-        loop, view = asyncio.get_running_loop(), self.registry.view
+        view = self.registry.view
         if not any(map(self.checker.has_to_verify, frames)):
             return self.checker.check_all(frames, view)
+        loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.verifying, self.checker.check_all, frames, view)
 
     async def _set_aside(self, delivery: Delivery, error: MalformedFrame) -> None:
