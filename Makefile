@@ -301,7 +301,7 @@ test-geth: setup $(GETH) ## the whole network on geth instead of anvil
 	@$(RUN) pytest tests/nodes/second_node.py
 
 bench: setup ## all benchmarks: a JSON line a result, printed and kept under bench/results/; the README's table
-	@for script in floor signatures columns proofs proof_queries verified_readings gateway aggregator commits; do $(RUN) $(BIN)/python bench/$$script.py || exit 1; done
+	@for script in floor signatures columns proofs proof_queries verified_readings web_verify gateway aggregator commits; do $(RUN) $(BIN)/python bench/$$script.py || exit 1; done
 	@$(MAKE) --no-print-directory bench-ingest bench-storm bench-table
 
 # With a prefix: bash has a SECONDS of its own.

@@ -20,9 +20,15 @@ export function unhex(text: string): Uint8Array {
   const start = text.startsWith("0x") ? 2 : 0;
   const bytes = new Uint8Array((text.length - start) >> 1);
   for (let i = 0; i < bytes.length; i++) {
-    bytes[i] = parseInt(text.slice(start + 2 * i, start + 2 * i + 2), 16);
+    const at = start + 2 * i;
+    bytes[i] = (digitOf(text.charCodeAt(at)) << 4) | digitOf(text.charCodeAt(at + 1));
   }
   return bytes;
+}
+
+/** Of the code of 0-9, a-f or A-F. */
+function digitOf(code: number): number {
+  return code <= 57 ? code - 48 : (code | 32) - 87;
 }
 
 /** Bytes of a size, from what a user has. Throws InvalidValue. */
