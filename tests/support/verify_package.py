@@ -12,6 +12,8 @@ from support.processes import PATIENCE_S
 PACKAGE = PLACE.parent
 BUILT = PACKAGE / "dist" / ".built"
 INSTALLED = PACKAGE / "node_modules"
+LONGEST_S = 5 * PATIENCE_S
+"""A compiler, or thousands of proofs, on a machine far too busy."""
 DEPENDENCIES = "@noble/curves", "@noble/hashes"
 TYPED_CLIENT = "openapi-fetch", "openapi-typescript-helpers"
 
@@ -34,7 +36,7 @@ def built() -> Path:
 def run(command: list[str | Path], folder: Path, **options: Any) -> str:
     """What a command prints. Fails with all that it says."""
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=PATIENCE_S, **options
+        command, cwd=folder, capture_output=True, text=True, timeout=LONGEST_S, **options
     )
     assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
     return done.stdout

@@ -18,7 +18,7 @@ from corechain.protocol.errors import CoreChainError, UnknownBatch
 from corechain.protocol.reading import Reading
 from corechain.protocol.rewards import verify_claim
 from corechain.protocol.statistics import Statistics
-from corechain.readings import ReadingsQuestion, parse_page
+from corechain.readings import LocatedReading, ReadingsQuestion, parse_page
 from corechain.regions import RegionQuestion
 from corechain.steps import Request
 
@@ -110,19 +110,31 @@ def _of_page(rnd: random.Random) -> Asked:
     end = start + rnd.randint(3_600, days * 86_400)
     limit = rnd.randint(1, 40)
     question = ReadingsQuestion.of(key.identity.device, metric, start, end)
-    request = Request(API, "GET", "/v1/readings", question.params() | {"limit": limit, "proofs": 1})
+    params = question.params() | {"limit": limit, "proofs": 1}
+    before = parse_page(HonestApi(DAYS)(Request(API, "GET", "/v1/readings", params))).items
+    after = rnd.choice([None, before[-1]]) if before else None
+    if after is not None and rnd.randrange(4):  # else the same page comes again
+        params["cursor"] = str(len(before))
+    request = Request(API, "GET", "/v1/readings", params)
     words = {batch.header.batch_id: batch.commitment for batch in DAYS}
 
     def judge(answer: Any) -> Any:
         page = parse_page(answer)
-        page.check(question, limit, None)
+        page.check(question, limit, after)
         ask = _commitment_of(words)
         page.verify({}, lambda wanted: {batch: ask(batch) for batch in wanted})
         return [[item.batch_id, item.position, *reading_shown(item.reading)] for item in page.items]
 
     asked = {"kind": "readings", "device": hexed(key.identity.device), "from": start, "to": end}
     asked |= {"limit": limit} | ({"metric": metric} if metric else {})
+    asked |= {"after": after_json(after)} if after else {}
     return Asked(asked, HonestApi(DAYS)(request), words, judge)
+
+
+def after_json(item: LocatedReading) -> Document:
+    reading = item.reading
+    fields = {"metric": reading.metric, "observedAt": reading.observed_at}
+    return {"batchId": item.batch_id, "position": item.position, "reading": fields}
 
 
 def _of_reading(rnd: random.Random) -> Asked:
@@ -212,7 +224,7 @@ def _other(value: Any, rnd: random.Random) -> Any:
         return _other_text(value, rnd)
     if isinstance(value, list):
         return _other_list(value, rnd)
-    return rnd.choice([None, [], {}, [value], value | {"more": 1}])
+    return rnd.choice([None, [], {}, [value]])
 
 
 def _other_text(text: str, rnd: random.Random) -> Any:

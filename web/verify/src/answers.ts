@@ -9,7 +9,13 @@ import { DIGEST_BYTES, hash26 } from "./hashing.js";
 import { commitmentFrom, commitmentOf, laneOf, numberOf, type Header } from "./header.js";
 import { depthOf, rootFromMultiproof, rootFromProof, verifyMultiproof } from "./merkle.js";
 import type { Bounds, ReadingQuestion, ReadingsQuestion } from "./questions.js";
-import { READING_BYTES, packReading, unpackReading, type Reading } from "./reading.js";
+import {
+  READING_BYTES,
+  packReading,
+  unpackReading,
+  type LocatedReading,
+  type Reading,
+} from "./reading.js";
 import {
   NOTHING,
   add,
@@ -23,13 +29,6 @@ import { bytesCompared, type Steps } from "./steps.js";
 import { metricOf } from "./vocabulary.js";
 
 export type Window = readonly [from: number, to: number];
-
-/** A reading and where it stands. */
-export interface LocatedReading {
-  readonly batchId: number;
-  readonly position: number;
-  readonly reading: Reading;
-}
 
 function chainWord(commitments: Commitments, batch: number): Uint8Array {
   const word = commitments.get(batch);
@@ -119,7 +118,8 @@ export function checkPage(
       reading.observedAt >= (question.from ?? 0) &&
       reading.observedAt <= (question.to ?? Infinity);
     if (!wanted) throw new WrongAnswer(`reading ${i} of the page was not asked for`);
-    if (i && !isAfter(row, rows[i - 1]!)) {
+    const before = i ? rows[i - 1] : question.after;
+    if (before && !isAfter(row, before)) {
       throw new WrongAnswer(`reading ${i} of the page repeats, or is out of order`);
     }
   }

@@ -84,6 +84,7 @@ export {
   provenanceOf,
   unpackObservations,
   unpackReading,
+  type LocatedReading,
   type Observation,
   type Reading,
 } from "./reading.js";
@@ -106,5 +107,4 @@ export {
   type Verified,
   type VerifyOptions,
 } from "./verify.js";
-export { type LocatedReading } from "./answers.js";
 export { METRICS, metricOf, type Metric, type MetricLike } from "./vocabulary.js";

@@ -3,7 +3,7 @@
 import { hex, octets, type BytesLike } from "./bytes.js";
 import { RESOLUTION, cellOf, cellText, keysOf, spansOf, type CellLike } from "./cells.js";
 import { InvalidValue, ValueOutOfRange } from "./errors.js";
-import { U40_MAX, packKey, type Reading } from "./reading.js";
+import { U40_MAX, packKey, type LocatedReading, type Reading } from "./reading.js";
 import { metricOf, type MetricLike } from "./vocabulary.js";
 
 /** One reading of a batch. */
@@ -24,6 +24,8 @@ export interface ReadingsQuestion {
   readonly to?: number;
   readonly limit?: number;
   readonly cursor?: string;
+  /** The last reading of the page before: what comes stands behind it. */
+  readonly after?: LocatedReading;
 }
 
 /** Statistics of one metric of one device at one cell, observed in [from, to] seconds. */

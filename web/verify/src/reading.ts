@@ -24,6 +24,13 @@ export interface Reading {
   readonly flag: number;
 }
 
+/** A reading and where it stands. */
+export interface LocatedReading {
+  readonly batchId: number;
+  readonly position: number;
+  readonly reading: Reading;
+}
+
 export type Observation = Pick<Reading, "metric" | "cell" | "observedAt" | "value">;
 
 /** The 35-byte sort key of a reading, to bound a range. */

@@ -11,7 +11,6 @@ import {
   verifyPage,
   verifyReading,
   verifyStatistics,
-  type LocatedReading,
 } from "./answers.js";
 import { equal, hex, octets, type Hex } from "./bytes.js";
 import { Chain, type ChainOptions, type Commitments, type Hints } from "./chain.js";
@@ -32,6 +31,7 @@ import {
   type RewardQuestion,
   type StatisticsQuestion,
 } from "./questions.js";
+import type { LocatedReading } from "./reading.js";
 import { verifyClaim } from "./rewards.js";
 import type { Statistics } from "./statistics.js";
 import { Steps, bytesCompared, type Step } from "./steps.js";

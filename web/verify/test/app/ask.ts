@@ -75,7 +75,7 @@ const first = await proven(page);
 const found = {
   typed: await typed(),
   reading: await proven(reading),
-  page: { ...first, more: await proven({ ...page, cursor: first.value.nextCursor ?? "" }) },
+  page: { ...first, more: await proven({ ...page, cursor: first.value.nextCursor ?? "", after: first.value.readings[9]! }) },
   statistics: await proven(statistics),
   region: await proven(region),
   batch: await proven({ kind: "batch", batchId: 3 }),
