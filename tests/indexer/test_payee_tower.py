@@ -4,6 +4,7 @@ given a payer that has paid for queries, and begins to withdraw what covers them
   it is redeemed at the next look, and once
   a redemption that a reorg takes is sent again
   one that costs more than the operator allows is a warning, and is sent when it is allowed
+  what one node does not draw, the next one does
   a channel that owes less than it costs is left to the operator
 given a transaction that no block takes
   it is replaced at a higher fee, with its nonce, up to the cap
@@ -83,7 +84,19 @@ async def test_a_redemption_that_is_too_dear_is_a_warning_until_the_cap_is_raise
     assert drawn(world, channel) == 0
     assert tower.sentences()[0].startswith("payments: not redeemed:")
     assert indexer.metric("corechain_vouchers_rescued_total", what="failed") == 1
-    tower.draw = Drawing(tower.draw.rpc_url, tower.draw.deployment, PAYEE_KEY, DEAR)
+    tower.draw = Drawing(tower.draw.rpc_urls, tower.draw.deployment, PAYEE_KEY, DEAR)
+    await tower.look()
+    assert (drawn(world, channel), tower.sentences()) == (3 * PRICE, [])
+
+
+async def test_what_one_node_does_not_draw_the_next_one_does(world: World, paid: Any) -> None:
+    _, channel, tower = await owing(world, paid)
+    assert isinstance(tower.draw, Drawing)
+    gone = "http://127.0.0.1:9"
+    tower.draw.rpc_urls = [gone, *tower.draw.rpc_urls]
+    await tower.look()
+    assert (drawn(world, channel), tower.draw.failed) == (0, 1)
+    assert "payments: not redeemed" in tower.sentences()[0]
     await tower.look()
     assert (drawn(world, channel), tower.sentences()) == (3 * PRICE, [])
 

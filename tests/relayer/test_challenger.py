@@ -5,6 +5,7 @@ given a network of many lanes, each with a bond, most of whose submitters cheat 
     it takes the bond of each lane that cheats, by a challenge or by a demand that nobody answers
     its balance of CORE rises by half of each bond, without the fees of what was answered
     the honest lane keeps its bond
+    receivers of its alerts that hang, fail or send on hold it up in nothing, and lead nowhere else
   when a wrong reward root is proposed
     the guardian's key vetoes it, but not while a data file is missing; a right one it leaves alone
   when it is killed and started again, or the chain is reorganised
@@ -12,6 +13,7 @@ given a network of many lanes, each with a bond, most of whose submitters cheat 
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +23,7 @@ import pytest
 from eth_abi.abi import encode
 from support.processes import PATIENCE_S
 from support.provider import Habits, provider
+from support.sources import OddSource, offers, redirects, reply, says, silent, source_that
 
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.protocol.events import (
@@ -85,6 +88,24 @@ def watch(
         run.close()
 
 
+Receivers = tuple[OddSource, OddSource, OddSource, OddSource]
+
+
+@pytest.fixture
+def receivers() -> Iterator[Receivers]:
+    """Of alerts: one hangs, one fails, one sends on to the last, which nobody named."""
+    with ExitStack() as stack:
+        there = stack.enter_context(source_that(offers(b"")))
+        odd = silent, says(reply("500 Internal Server Error")), redirects(there.url)
+        hangs, fails, sends_on = (stack.enter_context(source_that(each)) for each in odd)
+        yield hangs, fails, sends_on, there
+
+
+def told_to(receivers: Receivers) -> dict[str, str]:
+    urls = ",".join(one.url for one in receivers[:3])
+    return {"RELAYER_ALERT_URLS": urls, "RELAYER_ALERT_SECRET": "a secret of sixteen or more"}
+
+
 class Submitters:
     """All who cheat, and what they answer."""
 
@@ -145,7 +166,7 @@ def pass_time(chain: Chain, seconds: int) -> None:
 
 
 def test_every_fraud_costs_its_bond_and_honest_lanes_keep_theirs(
-    chain: Chain, folder: Path, watch: Callable[..., ChallengerRun]
+    chain: Chain, folder: Path, watch: Callable[..., ChallengerRun], receivers: Receivers
 ) -> None:
     cheats = [Cheat(chain, lane, folder) for lane in range(10, 10 + len(WAYS))]
     honest = Cheat(chain, 9, folder)
@@ -161,7 +182,7 @@ def test_every_fraud_costs_its_bond_and_honest_lanes_keep_theirs(
     honest.commit(honest.honest(sensors[honest.lane]))
     fund(chain, CHALLENGER, FEES)
     before = core_of(chain, CHALLENGER)
-    run, submitters = watch(), Submitters(chain, cheats)
+    run, submitters = watch(**told_to(receivers)), Submitters(chain, cheats)
     shown = [cheat for way, cheat in zip(WAYS, cheats, strict=True) if WAYS[way]]
     silent = {cheat.lane for way, cheat in zip(WAYS, cheats, strict=True) if not WAYS[way]}
 
@@ -181,6 +202,9 @@ def test_every_fraud_costs_its_bond_and_honest_lanes_keep_theirs(
     gained = core_of(chain, CHALLENGER) - before
     assert gained > len(cheats) * BOND // 2 - FEES
     assert run.get("/ready").status_code == 200
+    hangs, fails, sends_on, elsewhere = receivers
+    assert eventually(lambda: hangs.asked and fails.asked and sends_on.asked)
+    assert elsewhere.asked == []
 
 
 def test_a_challenger_goes_on_after_kill_and_reorg(

@@ -93,12 +93,15 @@ class PayeeTower:
 
 @dataclass(slots=True)
 class Drawing:
-    """Draws by the payee's key, with fees that rise until the transaction is in a block."""
+    """Draws by the payee's key, with fees that rise until the transaction is in a block. By one
+    node, and by the next one after each attempt that failed: what it says wrong costs gas at most,
+    since the contract judges what is drawn."""
 
-    rpc_url: str
+    rpc_urls: Sequence[str]
     deployment: Deployment
     secret: str
     max_fee: int
+    failed: int = 0
     _chain: "Chain | None" = None
 
     def __call__(self, rows: Sequence["Record"]) -> "Redeemed":
@@ -107,9 +110,13 @@ class Drawing:
         from corechain_indexer.redeem import redeem
 
         if self._chain is None:
-            chain = Chain(self.rpc_url, self.deployment)
+            chain = Chain(self.rpc_urls[self.failed % len(self.rpc_urls)], self.deployment)
             self._chain = chain.in_a_hurry(self.max_fee, WITHIN_S)
-        return redeem(self._chain, self.secret, rows)
+        try:
+            return redeem(self._chain, self.secret, rows)
+        except CoreChainError:
+            self.failed, self._chain = self.failed + 1, None
+            raise
 
 
 def payee_tower(
@@ -119,5 +126,5 @@ def payee_tower(
     if settings.payee_key is None or not settings.redeem_endangered:
         return None
     secret = settings.payee_key.get_secret_value()
-    drawing = Drawing(settings.node_urls[0], deployment, secret, settings.redeem_max_fee_per_gas)
+    drawing = Drawing(settings.node_urls, deployment, secret, settings.redeem_max_fee_per_gas)
     return PayeeTower(watch, settings.session_url, drawing, settings.redeem_least, metrics)
