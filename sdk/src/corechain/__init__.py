@@ -3,6 +3,7 @@
 from corechain.account import account_from_key
 from corechain.async_client import AsyncClient
 from corechain.client import Client
+from corechain.contract_answers import ContractAnswer, SpanNotClosed
 from corechain.deliveries import Delivery
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.documents import MalformedAnswer, WrongAnswer
@@ -47,6 +48,7 @@ __all__ = [
     "AsyncHistory",
     "BatchEvent",
     "Client",
+    "ContractAnswer",
     "CoreChainError",
     "CursorExpired",
     "CursorUnknown",
@@ -83,6 +85,7 @@ __all__ = [
     "RewardClaim",
     "Secp256k1Key",
     "SignedReport",
+    "SpanNotClosed",
     "Statistics",
     "StatisticsResult",
     "TransportError",
