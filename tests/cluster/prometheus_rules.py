@@ -39,11 +39,12 @@ from corechain.protocol.keys import Secp256k1Key
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SETTINGS = {"RELAYER_MAX_READINGS": "64", "RELAYER_MAX_AGE_S": "1"}
-STANDS_FOR = {"mirror": "indexer", "api": "indexer"}
+STANDS_FOR = {"mirror": "indexer", "api": "indexer", "mqtt": "gateway"}
 """A job of compose.yaml, and the process that does its work in a network on one machine."""
 NEVER_HAPPENED = {
     "corechain_archive_failures",
     "corechain_bypassed",
+    "corechain_challenger_frauds",
     "corechain_dead_letters",
     "corechain_frames_unvouched",
     "corechain_intents_held",
@@ -77,7 +78,8 @@ def test_each_alert_fires_when_it_should_and_not_otherwise() -> None:
 @pytest.fixture(scope="module")
 def network(deployed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Network]:
     home = shutil.copytree(deployed_home, tmp_path_factory.mktemp("watched") / "home")
-    options = {"settings": SETTINGS, "one_process": False, "bridge": True}
+    more = {"bridge": True, "challenger": True}
+    options = {"settings": SETTINGS, "one_process": False, **more}
     with Network(home, ports=Ports.free(), repository=REPOSITORY, **options) as running:
         load(running)
         yield running
@@ -106,7 +108,6 @@ def prometheus(
     configuration["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     configuration["rule_files"] = [str(ALERTS)]
     jobs = configuration["scrape_configs"]
-    jobs.append({**jobs[0], "job_name": "bridge"})
     for job in jobs:
         process = STANDS_FOR.get(job["job_name"], job["job_name"])
         target = network.server(process).url.removeprefix("http://")
@@ -119,7 +120,8 @@ def prometheus(
 
 def test_each_job_of_the_scrape_configuration_answers(prometheus: PrometheusServer) -> None:
     jobs = {one["metric"]["job"]: one["value"][1] for one in prometheus.values("up")}
-    wanted = {"gateway", "aggregator", "submitter", "guard", "mirror", "api", "bridge"}
+    relayer = {"gateway", "mqtt", "aggregator", "submitter", "guard"}
+    wanted = relayer | {"mirror", "api", "bridge", "challenger"}
     assert jobs == dict.fromkeys(wanted, "1")
 
 

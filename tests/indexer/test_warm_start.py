@@ -4,11 +4,18 @@ import asyncio
 from typing import Any, cast
 
 import pytest
+from starlette.applications import Starlette
+from support.processes import until
 
 from corechain.service.errors import StoreUnavailable
+from corechain.service.health import Health
+from corechain.service.http_server import Serving, bind, http_server
 from corechain.service.readers import Readers
+from corechain.service.supervision import Loops
 from corechain_indexer.api.trees import Batch
 from corechain_indexer.api.warm import Warming
+from corechain_indexer.following import Role
+from corechain_indexer.serving import _serve
 from corechain_indexer.store import SQL
 from indexer.support import Driven, World
 
@@ -63,3 +70,25 @@ async def test_a_process_without_its_database_begins_all_the_same(indexer: Drive
     api = indexer.indexer.api()
     await indexer.indexer.readers.close()
     await Warming(api.handlers, indexer.indexer.readers).run()
+
+
+async def test_a_process_is_not_ready_before_its_port_for_requests_is_open() -> None:
+    """Whoever sends it requests by its readiness would be refused while it warms up."""
+    server, warm, stop = http_server(Starlette(), 8, 5), asyncio.Event(), asyncio.Event()
+    health = Health({"serving": Serving(server).probe}, Loops())
+    assert "serving" in await Health({"serving": Serving().probe}, Loops()).failing()
+    with bind("INDEXER_", "127.0.0.1", 0) as listener:
+        work = _serve(server, listener, [], [Role.API], stop, warm.wait)
+        running = asyncio.create_task(work)
+        await asyncio.sleep(0)
+        address = listener.getsockname()
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection(*address)
+        assert "not open yet" in (await health.failing())["serving"]
+        warm.set()
+        await until(lambda: server.started)
+        assert await health.failing() == {}
+        _, writer = await asyncio.open_connection(*address)
+        writer.close()
+        stop.set()
+        await running

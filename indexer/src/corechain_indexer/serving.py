@@ -15,6 +15,7 @@ from corechain.service.command import collect_seldom
 from corechain.service.expositions import merged
 from corechain.service.http_server import (
     HttpServer,
+    Serving,
     also_served,
     bind,
     http_server,
@@ -57,12 +58,13 @@ async def _run_alone(settings: Settings, indexer: Indexer, roles: Sequence[Role]
         ops_listener(PREFIX, settings.http_host, settings.ops_port) as ops,
     ):
         try:
-            api = indexer.api(roles=roles)
+            serving = Serving()
+            api = indexer.api({"serving": serving.probe}, roles)
             app = api.app(queries=Role.API in roles, metrics=ops is None)
             async with also_served(api.app(queries=False), ops):
                 loops = indexer.loops(roles, api)
                 direct = DirectQueries(api) if Role.API in roles else None
-                server = _server(settings, api, app, direct)
+                server = serving.server = _server(settings, api, app, direct)
                 # Who does everything is small, or is being tried out: it is there at once.
                 before = partial(_can_answer, indexer, api, asyncio.Event())
                 only_answers = list(roles) == [Role.API]
@@ -197,9 +199,10 @@ async def run_worker(
         socket.socket(fileno=ops_fd) as ops,
     ):
         try:
-            api = indexer.api(roles=[Role.API])
+            serving = Serving()
+            api = indexer.api({"serving": serving.probe}, [Role.API])
             app = api.app(queries=True, metrics=False)
-            server = _server(settings, api, app, DirectQueries(api))
+            server = serving.server = _server(settings, api, app, DirectQueries(api))
             async with also_served(api.app(queries=False), ops):
                 loops = indexer.loops([Role.API], api, keeps=False)
                 ready = partial(_can_answer, indexer, api, stop)

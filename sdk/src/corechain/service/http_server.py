@@ -6,13 +6,14 @@ import logging
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import structlog
 import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from corechain.open_files import allow_open_files
-from corechain.protocol.errors import NotFound, ProtocolError
+from corechain.protocol.errors import NotFound, ProtocolError, TransportError
 from corechain.service.direct import DirectPath
 from corechain.service.direct_protocol import protocol_with
 from corechain.service.http_protocol import PROBLEM, problem_bytes
@@ -109,6 +110,23 @@ class HttpServer(uvicorn.Server):
         """Returns when the first connection can come (uvicorn has no event to wait for)."""
         while not self.started:  # noqa: ASYNC110
             await asyncio.sleep(STARTED_POLL_S)
+
+
+class NotServing(TransportError):
+    """The port for requests is not open yet."""
+
+
+@dataclass(slots=True)
+class Serving:
+    """A probe of readiness for a process that is operated at a port of its own: that one is open
+    first, and whoever is ready there gets requests at the other."""
+
+    server: HttpServer | None = None
+
+    async def probe(self) -> None:
+        """Raises NotServing."""
+        if self.server is None or not self.server.started:
+            raise NotServing("the port for requests is not open yet")
 
 
 def connections_allowed(max_connections: int, *, is_ops: bool = False) -> int:
