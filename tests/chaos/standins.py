@@ -48,6 +48,9 @@ class Nothing:
     def unknown(self, devices: Iterable[DeviceId]) -> set[DeviceId]:
         return set()
 
+    def age_s(self, now: float) -> float:
+        return 0.0
+
     async def among(self, keys: Sequence[bytes]) -> frozenset[bytes]:
         return frozenset()
 
@@ -59,6 +62,10 @@ class Nothing:
 
     def set(self) -> None:
         pass
+
+    def kept(self, batch: Any) -> Any:
+        """What the journal keeps of it."""
+        return batch
 
     def intent(self, number: int, commitment: bytes) -> None:
         pass
