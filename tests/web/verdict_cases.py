@@ -4,7 +4,7 @@ say the same, by the same name."""
 import copy
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from support import odd_answers as honest
@@ -67,9 +67,14 @@ def reading_shown(reading: Reading) -> list[Any]:
 def _of_region(rnd: random.Random) -> Asked:
     cells = [regional.REGION, regional.OTHER, *(f"{cell:x}" for cell in regional.CELLS)]
     hour_s = regional.HOUR_S
-    window = sorted(rnd.randint(regional.START - hour_s, regional.END + hour_s) for _ in range(2))
+    # On the hour, as readings are: batches begin and end at the edges of some windows.
+    hours = regional.BATCHES * regional.HOURS
+    window = sorted(regional.START + hour_s * rnd.randint(-1, hours) for _ in range(2))
     chosen = rnd.sample(cells, rnd.randint(1, 3))
     question = RegionQuestion.of("air_temperature", chosen, *window)
+    # Often an honest answer for a window that is a little shorter: what touches is left out.
+    shorter = window[0] + rnd.choice([0, 0, 1]), window[1] - rnd.choice([0, 0, 1])
+    told = replace(question, start=shorter[0], end=max(shorter))
 
     def judge(answer: Any) -> Any:
         parsed, words = parse_statistics(answer), _commitment_of(regional.COMMITMENTS)
@@ -78,7 +83,7 @@ def _of_region(rnd: random.Random) -> Asked:
         return shown(proven)
 
     asked = {"kind": "region", "metric": 1, "cells": chosen, "from": window[0], "to": window[1]}
-    return Asked(asked, regional.answered(question), regional.COMMITMENTS, judge)
+    return Asked(asked, regional.answered(told), regional.COMMITMENTS, judge)
 
 
 def _of_device(rnd: random.Random) -> Asked:
@@ -115,7 +120,8 @@ def _of_page(rnd: random.Random) -> Asked:
     after = rnd.choice([None, before[-1]]) if before else None
     if after is not None and rnd.randrange(4):  # else the same page comes again
         params["cursor"] = str(len(before))
-    request = Request(API, "GET", "/v1/readings", params)
+    more = {"limit": limit + rnd.choice([0] * 5 + [1])}  # than were asked for
+    request = Request(API, "GET", "/v1/readings", params | more)
     words = {batch.header.batch_id: batch.commitment for batch in DAYS}
 
     def judge(answer: Any) -> Any:

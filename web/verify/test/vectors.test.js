@@ -65,6 +65,9 @@ test("several readings are under the root by one proof, which has one form only"
       const check = () => corechain.verifyMultiproof(root, hashes, positions, depth, wrong);
       assert.throws(check, named("InvalidProof"));
     }
+    const twice = [positions[0], ...positions];
+    const check = () => corechain.rootFromMultiproof([hashes[0], ...hashes], twice, depth, proof);
+    assert.throws(check, { name: "InvalidProof", message: /strictly ascending/ });
   }
 });
 
@@ -77,6 +80,12 @@ test("statistics of a range follow from the statistics root", () => {
     const { count, sum, min, max } = row;
     assert.deepEqual(verify(row.from, row.to, keys), { count, sum: BigInt(sum), min, max }, row.name);
     assert.throws(() => verify(row.from, row.to + 1, keys), named("InvalidProof"));
+    const [top] = proof.nodes;
+    const longer = { ...proof, nodes: [...proof.nodes, top ?? corechain.unpackNode(new Uint8Array(42))] };
+    const { statisticsRoot, readingCount } = header;
+    const left = () =>
+      corechain.verifyRange(statisticsRoot, readingCount, row.from, row.to, ...keys, longer);
+    assert.throws(left, named("InvalidProof"));
     if (row.from > 0) {
       const wider = new Uint8Array(35);
       assert.throws(() => verify(row.from, row.to, [wider, keys[1]]), named("RangeIncomplete"));
