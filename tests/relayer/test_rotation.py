@@ -3,6 +3,7 @@
 given any lane, key and time
   the next step follows from what is there, and a closed lane's bond is free or waited for
 given a running lane
+  while its bond answers for receipts it is closed only when that is wanted
   it is paused and drained before it is closed, waited for, and the new key commits what was left
 given no admin's key, or no address
   the command says so
@@ -25,7 +26,7 @@ from corechain_relayer.submitter.signer import Signer
 from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.rotation import LaneState, Rotation, Step, next_step
 from relayer.lane import Lane
-from relayer.support import WATCHTOWER_KEY
+from relayer.support import SUBMITTER_KEY, WATCHTOWER_KEY
 
 OLD, NEW, NOBODY = b"\1" * 20, b"\2" * 20, bytes(20)
 FINALITY = 64
@@ -59,8 +60,8 @@ async def test_a_lane_goes_to_another_key_and_what_was_left_is_committed_by_it(l
     admin = account_from_key(ADMIN_KEY)
     parts = (contracts, admin, Book(lane.pool), 0, new.address)
 
-    async def run(*, pays: bool = False) -> dict[str, Any]:
-        return await Rotation(*parts, pays).run()
+    async def run(*, pays: bool = False, releases: bool = False) -> dict[str, Any]:
+        return await Rotation(*parts, pays, releases).run()
 
     await lane.want(1)
     await lane.until_confirmed("batch:1")
@@ -72,7 +73,12 @@ async def test_a_lane_goes_to_another_key_and_what_was_left_is_committed_by_it(l
 
     lane.mine(FINALITY + 1)
     await lane.until(lambda: _is_final(lane))
-    closed = await run()
+    signer = bytes(19) + b"\7"
+    submitter = account_from_key(SUBMITTER_KEY)
+    contracts.name_receipt_signer(submitter, 0, signer)
+    warned = await run()
+    assert (warned["done"], signer.hex() in warned["waits_for"]) == ([], True)
+    closed = await run(releases=True)
     assert (closed["done"], "the bond to be free" in closed["waits_for"]) == (["closeLane"], True)
     assert (await run())["done"] == []
     chain.rpc("evm_increaseTime", contracts.call("DataBatches", "challengeWindow") + 2)

@@ -110,6 +110,12 @@ def rotate_key(
     bond: Annotated[
         bool, typer.Option("--bond", help="Also pay the new bond, from the admin's tokens.")
     ] = False,
+    release_receipts: Annotated[
+        bool,
+        typer.Option(
+            "--release-receipts", help="Close it though its bond answers for receipts until then."
+        ),
+    ] = False,
     home: Home = None,
 ) -> None:
     """Give a lane to another key, as far as that goes now: drain, close, wait, withdraw, assign.
@@ -119,7 +125,8 @@ def rotate_key(
     """
     from corechain_relayer.transactions.rotating import rotate
 
-    done = rotate(*configured(lambda: load_operator(home)), lane, to, pays=bond)
+    settings, deployment = configured(lambda: load_operator(home))
+    done = rotate(settings, deployment, lane, to, pays=bond, releases=release_receipts)
     typer.echo(json.dumps(done, indent=2))
     if done["waits_for"] is not None:
         raise typer.Exit(WAITS)

@@ -17,7 +17,13 @@ _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 
 
 def rotate(
-    settings: OperatorSettings, deployment: Deployment, lane: int, to: str, *, pays: bool
+    settings: OperatorSettings,
+    deployment: Deployment,
+    lane: int,
+    to: str,
+    *,
+    pays: bool,
+    releases: bool = False,
 ) -> dict[str, Any]:
     """As `Rotation.run`; exits with one sentence where it fails."""
     if settings.admin_key is None:
@@ -33,7 +39,7 @@ def rotate(
     async def main() -> dict[str, Any]:
         connection = await connect(settings.session_url)
         try:
-            parts = (chain, admin, Book(connection), lane, bytes.fromhex(to[2:]), pays)
+            parts = (chain, admin, Book(connection), lane, bytes.fromhex(to[2:]), pays, releases)
             return await Rotation(*parts).run()
         finally:
             await hang_up(connection)

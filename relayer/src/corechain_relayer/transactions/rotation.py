@@ -12,6 +12,9 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from corechain.node import quantity
+from corechain.protocol.eip712 import uint_word
+from corechain.protocol.logs import topic_of
+from corechain.protocol.receipt_events import ReceiptSignerNamed
 from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.book import Book
@@ -75,6 +78,9 @@ class Rotation:
     lane: int
     new: bytes
     pays: bool
+    releases: bool = False
+    """Whether a lane is closed under whose bond receipts may be open: the admin's closing releases
+    the submitter from them, and who holds one gets nothing any more."""
     told: Callable[[str], None] = lambda step: None
 
     async def run(self) -> dict[str, Any]:
@@ -88,6 +94,8 @@ class Rotation:
             await self._pause(queue)
         while step not in (Step.DONE, Step.DRAIN, Step.WAIT):
             if step is Step.BOND and not self.pays:
+                break
+            if step is Step.CLOSE and not self.releases and self._receipt_signers():
                 break
             self._do(step)
             done.append(step.value)
@@ -152,7 +160,28 @@ class Rotation:
             else "another block: the old bond was withdrawn in this very second",
             Step.BOND: "the bond: `bondLane` by the new key, or this command with --bond",
         }
+        if step is Step.CLOSE:
+            names = ", ".join(f"0x{signer.hex()}" for signer in self._receipt_signers())
+            waits[step] = (
+                f"--release-receipts: receipts signed by {names} are worth nothing once the lane "
+                "is closed; take the key out of the gateways, and wait until what it promised is "
+                "in batches"
+            )
         return {"lane": self.lane, "done": done, "waits_for": waits.get(step)}
+
+    def _receipt_signers(self) -> list[bytes]:
+        """Whose receipts the lane's present bond answers for."""
+        chain, start = self.chain, self.chain.deployment.contract(CONTRACT).block
+        kinds = ["0x" + topic_of(ReceiptSignerNamed).hex()]
+        lane = "0x" + uint_word(self.lane).hex()
+        address, head = chain.deployment.address(CONTRACT), chain.node.head()
+        logs = chain.node.logs(address, [kinds, lane], start, head)
+        signers = {log.topics[2][12:] for log in logs}
+        since = list(chain.call(CONTRACT, "bondOf", self.lane))[2]
+        now = chain.node.call("eth_getBlockByNumber", "latest", False)
+        until = quantity(now["timestamp"], "a time")
+        asked = (CONTRACT, "receiptSignerUntil", self.lane, since)
+        return sorted(s for s in signers if chain.call(*asked, "0x" + s.hex()) >= until)
 
 
 def _octets(address: object) -> bytes:
