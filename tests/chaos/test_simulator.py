@@ -43,7 +43,7 @@ from corechain_relayer.submitter.plan import (
 from corechain_relayer.submitter.settled import Moot
 from corechain_relayer.watchtower.standing import moot
 
-SAMPLE = 50
+SAMPLE = 35
 """Seeds, each a story of every role."""
 QUICK = (
     "gives all the same nonce",
@@ -63,12 +63,11 @@ def test_whatever_happens_and_wherever_it_dies_all_invariants_hold() -> None:
 
 
 def test_what_has_found_something_once_finds_nothing_now() -> None:
-    stories = list(product(kept_seeds(), ROLES))
-    assert [str(simulate(*story).violation) for story in stories] == ["None"] * len(stories)
+    assert [str(simulate(seed).violation) for seed in kept_seeds()] == ["None"] * len(kept_seeds())
 
 
 def test_the_same_seed_is_the_same_story_in_another_process_too() -> None:
-    stories = list(product(range(4), ROLES))
+    stories = list(product(range(2), ROLES))
     code = "from chaos.run import simulate; print([simulate(*s).world.digest() for s in {}])"
     there = subprocess.run(
         [sys.executable, "-c", code.format(stories)],
