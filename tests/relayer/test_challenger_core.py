@@ -26,11 +26,13 @@ from corechain.protocol.batch import Batch
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, position_of
 from corechain.protocol.inquiry import Wanted
 from corechain.protocol.suspects import Standing
-from corechain.service.errors import NodeRefused, NodeUnavailable
+from corechain.service.errors import NodeRefused, NodeUnavailable, QuorumLost
 from corechain.service.files.download import Unfit
+from corechain.service.quorum import Quorum
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.challenger.alerts import FRAUD, KINDS, ChallengerAlerts, ChallengerRules
 from corechain_relayer.challenger.calls import (
+    DisputesCalls,
     _refusal,
     challenge_call,
     demand_id,
@@ -40,6 +42,7 @@ from corechain_relayer.challenger.calls import (
 from corechain_relayer.challenger.lanes import LanesView
 from corechain_relayer.challenger.opening import opened
 from corechain_relayer.challenger.process import ChallengerProcess
+from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.challenger.settings import ChallengerSettings, load_settings
 from corechain_relayer.challenger.spans import Span, Spans
 from corechain_relayer.challenger.store import Sent
@@ -222,3 +225,16 @@ def test_an_answer_that_is_none_is_an_outage_and_a_refusal_stays_one() -> None:
             words_of(raw, 1)
     with pytest.raises(NodeRefused):
         words_of(NodeRefused("eth_call", 3, "no", None), 1)
+
+
+async def test_while_too_few_nodes_are_left_nothing_that_costs_a_fee_is_demanded() -> None:
+    urls = [f"http://127.0.0.1:{port}" for port in (7, 9, 11)]
+    rpc = Quorum(urls, 2, 1.0, 4).in_time(1e-9)
+    with pytest.raises(QuorumLost):
+        await rpc.head()
+    challenger = Challenger.__new__(Challenger)
+    challenger.calls = DisputesCalls(rpc, Deployment(31337, {}), bytes(20))
+    challenger.alerts = ChallengerAlerts(Metrics())
+    assert not await challenger._affords({})
+    assert "nothing that costs a fee is demanded" in challenger.alerts.sentences()[0]
+    await rpc.close()
