@@ -72,9 +72,10 @@ def _of_region(rnd: random.Random) -> Asked:
     window = sorted(regional.START + hour_s * rnd.randint(-1, hours) for _ in range(2))
     chosen = rnd.sample(cells, rnd.randint(1, 3))
     question = RegionQuestion.of("air_temperature", chosen, *window)
-    # Often an honest answer for a window that is a little shorter: what touches is left out.
-    shorter = window[0] + rnd.choice([0, 0, 1]), window[1] - rnd.choice([0, 0, 1])
-    told = replace(question, start=shorter[0], end=max(shorter))
+    # Often an honest answer for another window: what touches is left out, what is outside counts.
+    moved = [0, 0, 1, -hour_s]
+    other = window[0] + rnd.choice(moved), window[1] - rnd.choice(moved)
+    told = replace(question, start=other[0], end=max(other))
 
     def judge(answer: Any) -> Any:
         parsed, words = parse_statistics(answer), _commitment_of(regional.COMMITMENTS)
