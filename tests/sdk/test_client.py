@@ -1,14 +1,18 @@
 """Both clients against the whole network: the same flows, the same answers, the same errors."""
 
 import asyncio
+import json
 
 import pytest
+import typer
 from support.processes import eventually
 from support.readings import CELL, HOUR_S, NOON, temperatures
+from typer.testing import CliRunner
 
-from corechain import AsyncClient, Client, account_from_key
+from corechain import AsyncClient, Client, account_from_key, channel_cli, device_cli, query_cli
 from corechain.devnet.network import Network
 from corechain.devnet.process import free_port
+from corechain.devnet.servers import rpc
 from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY, Ports
 from corechain.payments import PAYMENT_REQUIRED, decode_header, encode_header, parse_price
 from corechain.protocol.errors import (
@@ -176,3 +180,63 @@ def test_a_402_that_offers_nothing_for_us_is_refused(header):
 
 def test_a_header_comes_back_as_it_was():
     assert decode_header(encode_header({"a": 1})) == {"a": 1}
+
+
+def answered(network, *words):
+    """What a command printed, as JSON."""
+    urls = network.urls
+    places = {
+        "CORECHAIN_API_URL": urls.indexer,
+        "CORECHAIN_GATEWAY_URL": urls.relayer,
+        "CORECHAIN_RPC_URL": urls.anvil,
+        "CORECHAIN_DEPLOYMENT": str(network.manifest),
+        "CORECHAIN_KEY": ADMIN_KEY,
+    }
+    app = typer.Typer()
+    for module in (query_cli, device_cli, channel_cli):
+        module.register(app)
+    done = CliRunner(env=places).invoke(app, [*map(str, words), "--json"])
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    return json.loads(done.stdout)
+
+
+def test_a_device_is_made_registered_and_heard_by_three_commands(network, client, tmp_path):
+    file = tmp_path / "device.key"
+    made = answered(network, "device", "new", file, "--curve", "p256")
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert answered(network, "device", "id", file)["device"] == made["device"]
+    registered = answered(network, "device", "register", file)
+    assert registered["block"] > 0
+    place = ("--cell", "40.69,-74.17", "--at", "2013-02-01T12:00:00Z", "--patience", "60")
+    sent = answered(network, "device", "send", file, "air_temperature=3.5", *place)
+    assert (sent["accepted"], sent["sequence"], sent["refused_as"]) == (True, 0, None)
+    device = made["device"]
+    assert eventually(lambda: client.latest(device)["items"])
+    window = ("--start", NOON, "--end", "2013-02-01T13:00:00+00:00", "--deposit", 9 * PRICE)
+    words = ("--device", device, "--cell", "40.69,-74.17", *window)
+    proven = answered(network, "query", "statistics", "air_temperature", *words)
+    assert (proven["count"], proven["mean"], proven["unit"]) == (1, 3.5, "Cel")
+    assert any(row["device"] == device for row in answered(network, "query", "devices"))
+
+
+def test_a_channel_of_an_earlier_run_pays_and_is_filled_again(network, client):
+    """Each process of the account finds the channel that holds most."""
+    with Client(*arguments(network)) as first:
+        small = first.pay_with(2 * PRICE, most=5 * PRICE)
+        assert small.deposit >= 2 * PRICE
+        assert {held.channel_id for held in first.channels()} >= {small.channel_id}
+    with Client(*arguments(network)) as other:
+        assert other.pay_with(2 * PRICE).channel_id == small.channel_id
+
+
+def test_a_channel_is_closed_and_withdrawn_when_its_delay_is_over(network, client):
+    opened = answered(network, "channel", "open", 3 * PRICE)
+    (begun,) = answered(network, "channel", "close", opened["channel"])
+    assert (begun["left"], begun["withdrawing"]) == (3 * PRICE, 3 * PRICE)
+    assert answered(network, "channel", "withdraw", opened["channel"]) == []
+    rpc(network.urls.anvil, "evm_increaseTime", 901)
+    rpc(network.urls.anvil, "evm_mine")
+    (ended,) = answered(network, "channel", "withdraw", opened["channel"])
+    assert (ended["left"], ended["withdrawing"], ended["withdrawable_at"]) == (0, 0, None)
+    left = [row["channel"] for row in answered(network, "channel", "list")]
+    assert opened["channel"] not in left

@@ -27,8 +27,8 @@ from support.flows import carried_out
 from support.histories import HistoryApi, HistoryChain
 
 from corechain import ExportMismatch, InvalidValue, MissingExtra
+from corechain.cli_values import region_of, time_of
 from corechain.histories import History
-from corechain.history_cli import region_of, time_of
 from corechain.history_files import CsvFile, ParquetFile, is_under_way, time_text
 from corechain.history_question import HistoryQuestion
 from corechain.history_tables import KINDS

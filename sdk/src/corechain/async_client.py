@@ -10,6 +10,7 @@ from corechain import flows
 from corechain.client_base import ClientBase, S
 from corechain.contract_answers import ContractAnswer, contract_answer
 from corechain.deliveries import Delivery, send_reports
+from corechain.held_channels import HeldChannel
 from corechain.histories import AsyncHistory, Progress
 from corechain.history import Gaps
 from corechain.history_question import HistoryQuestion, RegionLike
@@ -278,3 +279,24 @@ class AsyncClient(ClientBase):
     ) -> PaymentChannel:
         self.channel = await self.run(self._opening(max_price).resume(channel_id))
         return self.channel
+
+    async def pay_with(
+        self,
+        deposit: int,
+        max_price: int | None = None,
+        *,
+        most: int | None = None,
+        receiver: OctetsLike | None = None,
+        withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
+    ) -> PaymentChannel:
+        opening = self._opening(max_price)
+        opened = await self.run(opening.ready(receiver, deposit, withdraw_delay_s))
+        return self._refills(opened, deposit, most)
+
+    async def channels(self) -> list[HeldChannel]:
+        return await self.run(self._opening(None).mine())
+
+    async def close_channel(self) -> HeldChannel:
+        left = await asyncio.to_thread(self._leave, self._paid_channel())
+        self.channel = None
+        return left

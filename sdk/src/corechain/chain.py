@@ -318,6 +318,12 @@ class Chain(ReceiptCalls):
         calls = [claim, settle.encode([config.receiver, config.token])]
         return self.send(account, "PaymentChannels", "multicall", calls)
 
+    def pending_withdrawal(self, channel_id: OctetsLike) -> tuple[int, int]:
+        """(amount in base units, since which second) of a channel's withdrawal; zeros for none."""
+        found = octets("channel_id", channel_id, 32)
+        amount, since = self.call("PaymentChannels", "pendingWithdrawals", found)
+        return int(amount), int(since)
+
     def initiate_withdraw(
         self, account: "LocalAccount", config: ChannelConfig, amount: int
     ) -> Receipt:

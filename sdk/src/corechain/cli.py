@@ -31,7 +31,6 @@ NOTHING_CHECKED = 3
 app = typer.Typer(
     help="CoreChain: signed climate readings, proven on a chain.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -188,9 +187,9 @@ def _load(plugin: EntryPoint) -> None:
 def load_plugins() -> None:
     """Adds what has a module of its own here, and the commands of every installed plug-in, in the
     order of their names."""
-    from corechain import history_cli, receipt_cli, stream_cli
+    from corechain import channel_cli, device_cli, history_cli, query_cli, receipt_cli, stream_cli
 
-    for module in (history_cli, receipt_cli, stream_cli):
+    for module in (query_cli, history_cli, stream_cli, device_cli, channel_cli, receipt_cli):
         module.register(app)
     for plugin in sorted(entry_points(group=GROUP), key=lambda found: found.name):
         _load(plugin)

@@ -10,6 +10,7 @@ from corechain import flows
 from corechain.client_base import ClientBase, S
 from corechain.contract_answers import ContractAnswer, contract_answer
 from corechain.deliveries import Delivery, send_reports
+from corechain.held_channels import HeldChannel
 from corechain.histories import History, Progress
 from corechain.history import Gaps
 from corechain.history_question import HistoryQuestion, RegionLike
@@ -353,3 +354,37 @@ class Client(ClientBase):
         """
         self.channel = self.run(self._opening(max_price).resume(channel_id))
         return self.channel
+
+    def pay_with(
+        self,
+        deposit: int,
+        max_price: int | None = None,
+        *,
+        most: int | None = None,
+        receiver: OctetsLike | None = None,
+        withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
+    ) -> PaymentChannel:
+        """Pays for queries from now on: with this account's channel to whoever the API names, or
+        with a new one of `deposit`, in base units. One of an earlier run is found again.
+
+        A query costs at most `max_price` (None: the price at this moment), and a channel that is
+        empty gets `deposit` again until it holds `most` in all (None: it is never filled again).
+        Raises as `open_channel` and `resume_channel`.
+        """
+        opening = self._opening(max_price)
+        opened = self.run(opening.ready(receiver, deposit, withdraw_delay_s))
+        return self._refills(opened, deposit, most)
+
+    def channels(self) -> list[HeldChannel]:
+        """This account's channels that hold something, with what is left in each."""
+        return self.run(self._opening(None).mine())
+
+    def close_channel(self) -> HeldChannel:
+        """Leaves the channel: starts the withdrawal of what is left, or ends it when its delay is
+        over (`withdrawable_at`, seconds since 1970). No query is paid from it after that.
+
+        Raises InvalidValue when there is no channel, ChainUnavailable, TransactionPending, or what
+        the contract refuses by its name.
+        """
+        left, self.channel = self._leave(self._paid_channel()), None
+        return left

@@ -13,6 +13,13 @@ from corechain.answers import CommitmentsOf
 from corechain.deliveries import GATEWAY
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question
+from corechain.held_channels import (
+    HeldChannel,
+    Refilling,
+    end_withdrawal,
+    held_channel,
+    start_withdrawal,
+)
 from corechain.http import service_url
 from corechain.opening import Opening
 from corechain.paying import (
@@ -82,6 +89,7 @@ class ClientBase:
     channel: PaymentChannel | None = field(default=None, repr=False)
     max_price: int | None = None
     api_key: str | None = field(default=None, repr=False)
+    _refilling: Refilling | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("api_url", "gateway_url", "rpc_url"):
@@ -167,7 +175,7 @@ class ClientBase:
         def claimed() -> int:
             return self.chain.channel_balance(channel.channel_id)[1]
 
-        return pay(channel, request, refusal, self.max_price, claimed)
+        return pay(channel, request, refusal, self.max_price, claimed, self._refilling)
 
     def sign_report(
         self, key: DeviceKey, sequence: int, observations: Iterable[Observation]
@@ -206,6 +214,26 @@ class ClientBase:
     ) -> "Stand":
         """What both kinds of histories are made of."""
         return question, cursor, gaps, progress, lambda: self.chain if self.verify else None
+
+    def _paid_channel(self) -> PaymentChannel:
+        if self.channel is None:
+            raise InvalidValue("channel", None, "this needs a channel: pay_with opens one")
+        return self.channel
+
+    def _refills(self, opened: PaymentChannel, deposit: int, most: int | None) -> PaymentChannel:
+        """Pays with this channel from now on; it is filled again up to `most` in all."""
+        if most is not None:
+            room = whole("most", most, deposit, U128_MAX) - opened.deposit
+            self._refilling = Refilling(self.chain, self._account(), deposit, max(0, room))
+        self.channel = opened
+        return opened
+
+    def _leave(self, channel: PaymentChannel) -> HeldChannel:
+        """Starts or ends the withdrawal of what is left in a channel. Blocking."""
+        held = held_channel(self.chain, channel.channel_id, channel.config)
+        if held.is_mature(self.chain.time()):
+            return end_withdrawal(self.chain, self._account(), held)
+        return start_withdrawal(self.chain, self._account(), held)
 
     @staticmethod
     def question(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corechain.cli import DEFAULT_HOME, Api, Gateway, Home, Manifest, Rpc, _places
+from corechain.cli_values import region_of, time_of
 from corechain.protocol.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -38,50 +39,12 @@ ReportGaps = Annotated[
 ]
 MISSING = 1
 """Exit code of a history with gaps that were reported."""
-BOX_EDGES = 4
 
 
 def register(app: typer.Typer) -> None:
     """Adds `history` and `export` to the `corechain` command."""
     app.command("history")(history)
     app.command("export")(export)
-
-
-def time_of(name: str, text: str | None) -> Any:
-    """Seconds, or an aware datetime. Raises InvalidValue."""
-    from datetime import datetime
-
-    if text is None or text.isdecimal():
-        return text and int(text)
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError as error:
-        right = "takes seconds since 1970, or ISO 8601 with a time zone: 2013-02-01T12:00:00Z"
-        raise InvalidValue(name, text, right) from error
-
-
-def region_of(text: str | None) -> Any:
-    """Cells, a box, or the polygon of a GeoJSON file. Raises InvalidValue."""
-    if text is None:
-        return None
-    pieces = text.split(",")
-    if len(pieces) == BOX_EDGES and any(set(piece) & set(".-") for piece in pieces):
-        try:
-            return tuple(float(piece) for piece in pieces)
-        except ValueError as error:
-            raise InvalidValue("region", text, "takes four numbers of degrees") from error
-    if Path(text).suffix in (".json", ".geojson"):
-        return _polygon(Path(text))
-    return pieces
-
-
-def _polygon(path: Path) -> Any:
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise InvalidValue("region", str(path), "takes a GeoJSON file") from error
-    is_feature = isinstance(found, dict) and found.get("type") == "Feature"
-    return found["geometry"] if is_feature and "geometry" in found else found
 
 
 @contextmanager

@@ -24,36 +24,48 @@ KeyFile = Annotated[
         help="File with that key: hexadecimal, or a keystore (CORECHAIN_KEYSTORE_PASSWORD).",
     ),
 ]
+HINT = "--key-file"
 
 
 def account_of(key: str | None, file: Path | None) -> "LocalAccount":
     """Of the key, or of the one in the file. Exits with 2 for none, both, or what is no key."""
     from corechain.account import account_from_key
     from corechain.protocol.errors import InvalidValue
-    from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
 
     if (key is None) == (file is None):
         raise typer.BadParameter("name one of --key-file and --key, or its variable")
+    text = secret_in(file) if file else opened(key or "")
     try:
-        text = _secret(file) if file else key or ""
-        if is_keystore(text):
-            text = open_keystore(text, os.environ.get("CORECHAIN_KEYSTORE_PASSWORD"))
         return account_from_key(text)
+    except (InvalidValue, ValueError):  # words of the latter may hold the key
+        raise typer.BadParameter("it is not a private key", param_hint=HINT) from None
+
+
+def secret_in(file: Path) -> str:
+    """The key in a file that not every user of the machine may read. Exits with 2."""
+    return opened(_private_text(file))
+
+
+def opened(text: str) -> str:
+    """The key in a keystore, or the text as it is. Exits with 2."""
+    from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
+
+    if not is_keystore(text):
+        return text
+    try:
+        return open_keystore(text, os.environ.get("CORECHAIN_KEYSTORE_PASSWORD"))
     except WrongKeystore as error:
         raise typer.BadParameter(
-            f"the key {error} (CORECHAIN_KEYSTORE_PASSWORD)", param_hint="--key-file"
+            f"the key {error} (CORECHAIN_KEYSTORE_PASSWORD)", param_hint=HINT
         ) from None
-    except (InvalidValue, ValueError):  # words of the latter may hold the key
-        raise typer.BadParameter("it is not a private key", param_hint="--key-file") from None
 
 
-def _secret(file: Path) -> str:
-    """What a file holds that not every user of the machine may read."""
+def _private_text(file: Path) -> str:
     try:
         if file.stat().st_mode & stat.S_IROTH:
-            raise typer.BadParameter(
-                f"every user can read {file}: chmod 600", param_hint="--key-file"
-            )
+            raise typer.BadParameter(f"every user can read {file}: chmod 600", param_hint=HINT)
         return file.read_text().strip()
     except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint="--key-file") from None
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=HINT) from None
+    except UnicodeDecodeError:
+        raise typer.BadParameter(f"{file} holds no text", param_hint=HINT) from None

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.deployment import Deployment
 from corechain.documents import MalformedAnswer
-from corechain.flows import API
+from corechain.flows import API, PAGE
+from corechain.held_channels import HeldChannel, held_channels
 from corechain.paying import HTTP_PAYMENT_REQUIRED, HTTP_SERVER_ERROR, ClientStep, Quote
 from corechain.payments import PaymentChannel, Price, channel_to, parse_prices
 from corechain.protocol.channel import (
@@ -89,6 +90,48 @@ class Opening:
         agreed = self._agreed(price)
         return PaymentChannel(config, domain, self._key, deposit, claimed, max_price=agreed)
 
+    def ready(
+        self, receiver: OctetsLike | None, deposit: int, delay_s: int
+    ) -> Opened[PaymentChannel]:
+        """The account's channel to the payee that holds most, or a new one of this deposit. One
+        that its payer is withdrawing from is left alone."""
+        wanted = None if receiver is None else address("receiver", receiver)
+        price = yield from self._price(wanted)
+        mine = yield from self.mine()
+        usable = [found for found in mine if not found.withdrawing and self._pays(found, price)]
+        if not usable:
+            return (yield from self.open(receiver, deposit, delay_s))
+        best = max(usable, key=lambda found: found.left)
+        return (yield from self.resume(best.channel_id))
+
+    def mine(self) -> Opened[list[HeldChannel]]:
+        """The account's channels of this deployment as the chain has them, by id; which there are
+        is the API's word. Raises MalformedAnswer, ApiUnavailable, ChainUnavailable."""
+        domain = payment_domain(self.contracts.chain_id, self.contracts.address("PaymentChannels"))
+        found: dict[bytes, ChannelConfig] = {}
+        params: dict[str, str | int] = {"payer": self.account.address, "limit": PAGE}
+        while True:
+            answer = yield Request(API, "GET", "/v1/channels", dict(params))
+            rows, cursor = _rows(answer)
+            configs = [_config(row) for row in rows]
+            payer = self._key.identity.device
+            found |= {one.channel_id(domain): one for one in configs if one.payer == payer}
+            if cursor is None:
+                break
+            params["cursor"] = cursor
+        held: list[HeldChannel] = yield Ask(lambda: held_channels(self.chain(), found))
+        return held
+
+    def _pays(self, found: HeldChannel, price: Price) -> bool:
+        """Whether vouchers of a channel are what an API asks for."""
+        config, authorizer = found.config, price.authorizer or price.receiver
+        return (
+            config.receiver == price.receiver
+            and config.token == price.token
+            and config.receiver_authorizer == authorizer
+            and config.voucher_signer == self._key.identity.device
+        )
+
     def _price(self, receiver: bytes | None) -> Opened[Price]:
         """What the API asks of a channel of this deployment. Raises before anything is signed."""
         reply = yield Quote(PRICED)
@@ -117,6 +160,17 @@ class Opening:
 
     def _agreed(self, price: Price) -> int:
         return price.amount if self.cap is None else self.cap
+
+
+def _rows(answer: Any) -> tuple[list[Mapping[str, Any]], str | None]:
+    """Raises MalformedAnswer."""
+    rows = answer.get("items") if isinstance(answer, Mapping) else None
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise MalformedAnswer("not a list of payment channels")
+    cursor = answer.get("next_cursor")
+    if cursor is not None and (not isinstance(cursor, str) or not rows):
+        raise MalformedAnswer("a list of payment channels with a wrong cursor")
+    return rows, cursor
 
 
 def _config(answer: Mapping[str, Any]) -> ChannelConfig:

@@ -10,9 +10,10 @@ import json
 import random
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from corechain.payments import Payment, PaymentChannel, Price, offers
+from corechain.payments import Payment, PaymentChannel, Price, corrects, offers
 from corechain.protocol.errors import ChargedUnanswered
 from corechain.steps import ApiUnavailable, Ask, Pause, Request
 
@@ -55,6 +56,8 @@ class Quote:
 
 PayingStep = Send | Pause | Ask
 ClientStep = Request | Ask | Pause | Quote
+Refill = Callable[[PaymentChannel, Price], None]
+"""Deposits into a channel so much that it holds the price, or raises. Blocking."""
 Paying = Generator[PayingStep, Any, R]
 
 
@@ -70,31 +73,53 @@ def pay(
     refusal: R,
     cap: int | None,
     claimed: Callable[[], int],
+    refill: Refill | None = None,
 ) -> Paying[R]:
     """Pays for a query that was refused by a 402; its answer, or the last refusal.
 
     `cap` is the most it may cost (None: what the channel agreed to), `claimed` asks the chain what
-    was drawn. Take the channel's turn first. Raises PaymentRequired, WrongPayee, PriceTooHigh,
-    ChargedUnanswered, ApiUnavailable when the answer is lost for good.
+    was drawn, `refill` deposits more where the channel holds too little. Take the channel's turn
+    first. Raises PaymentRequired, WrongPayee, PriceTooHigh, ChargedUnanswered, ApiUnavailable when
+    the answer is lost for good, and what `refill` raises.
     """
-    query = query_id(request)
-    price = channel.price_of(refusal.headers, cap)
+    query, deposit, unseen = query_id(request), channel.deposit, 0
+    price = channel.asked(refusal.headers, cap)
     for correction in range(CORRECTIONS):
         if correction > 1:
             yield Pause(random.uniform(0, correction * CORRECTION_PAUSE_S))
+        yield from _covered(channel, price, refill)
         payment = channel.sign(price, query)
         reply: R = yield from _delivered(channel, payment)
+        while channel.deposit > deposit and unseen < UNSEEN_TRIES and _says_too_little(reply):
+            # The deposit is on the chain, and the API has not mirrored its block yet.
+            unseen += 1
+            yield Pause(UNSEEN_PAUSE_S)
+            reply = yield from _delivered(channel, payment)
         if reply.status_code != HTTP_PAYMENT_REQUIRED:
             if reply.status_code < 300:
                 channel.answered(payment, reply.headers)
             return reply
         if not offers(reply.headers, channel.domain.chain_id):
             return reply
-        before, price = price, channel.price_of(reply.headers, cap)
+        before, price = price, channel.asked(reply.headers, cap)
         moved = yield from _corrected(channel, price, claimed)
         if not moved and price.amount == before.amount:
             return reply
     return reply
+
+
+def _covered(
+    channel: PaymentChannel, price: Price, refill: Refill | None
+) -> Generator[PayingStep, Any, None]:
+    """Raises PaymentRequired where the channel holds too little and nobody adds to it."""
+    if refill is not None and channel.lacks(price):
+        yield Ask(partial(refill, channel, price))
+    channel.check(price)
+
+
+def _says_too_little(reply: Reply) -> bool:
+    """A refusal that does not correct our count: what the channel holds is too little for it."""
+    return reply.status_code == HTTP_PAYMENT_REQUIRED and not corrects(reply.headers)
 
 
 def _corrected(

@@ -150,6 +150,16 @@ def offers(headers: Mapping[str, str], chain_id: int) -> bool:
         return False
 
 
+def corrects(headers: Mapping[str, str]) -> bool:
+    """Whether a refusal says where the payee is in counting."""
+    try:
+        accepts = decode_header(headers.get(PAYMENT_REQUIRED.lower(), "")).get("accepts")
+    except PaymentRequired:
+        return False
+    offers = accepts if isinstance(accepts, list) else ()
+    return any("channelState" in _mapping(_mapping(offer).get("extra")) for offer in offers)
+
+
 def parse_price(headers: Mapping[str, str], chain_id: int) -> Price:
     """The first of the `batch-settlement` offers. Raises PaymentRequired when there is none."""
     return parse_prices(headers, chain_id)[0]
@@ -206,9 +216,15 @@ class PaymentChannel:
 
         Raises PaymentRequired (no offer, or the channel is empty), WrongPayee, PriceTooHigh.
         """
+        price = self.asked(headers, cap)
+        self.check(price)
+        return price
+
+    def asked(self, headers: Mapping[str, str], cap: int | None) -> Price:
+        """The same, whether the channel still holds that much or not."""
         prices = parse_prices(headers, self.domain.chain_id)
         price = next((found for found in prices if self._mismatch(found) is None), prices[0])
-        self.check(price)
+        self._require_payee(price)
         limit = self.max_price if cap is None else cap
         if limit is None or price.amount > limit:
             raise PriceTooHigh(price.amount, limit)
@@ -216,11 +232,18 @@ class PaymentChannel:
 
     def check(self, price: Price) -> None:
         """Raises WrongPayee, PaymentRequired when the channel does not hold that much."""
+        self._require_payee(price)
+        if self.lacks(price):
+            raise PaymentRequired(f"the channel holds {self.deposit}, {self.spent} is spent")
+
+    def lacks(self, price: Price) -> int:
+        """How much more than it holds one more query costs; 0 when it is enough."""
+        return max(0, self.spent + price.amount - self.deposit)
+
+    def _require_payee(self, price: Price) -> None:
         mismatch = self._mismatch(price)
         if mismatch is not None:
             raise WrongPayee(mismatch)
-        if self.spent + price.amount > self.deposit:
-            raise PaymentRequired(f"the channel holds {self.deposit}, {self.spent} is spent")
 
     def _mismatch(self, price: Price) -> str | None:
         if price.receiver != self.config.receiver:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 from corechain.contracts import RevertDecoder, Reverted, UnexpectedReturn, function_of, revert_data
 from corechain.deployment import Deployment, load_abi
 from corechain.http import service_url, shown_url
-from corechain.node import ChainUnavailable, LogEntry, Node, NodeRefusal, call_of, octets
+from corechain.node import (
+    ChainUnavailable,
+    LogEntry,
+    Node,
+    NodeRefusal,
+    call_of,
+    octets,
+    quantity,
+)
 from corechain.protocol.archive import MAX_GROUP
 from corechain.protocol.eip712 import uint_word
 from corechain.protocol.errors import ProtocolError, UnknownBatch, WrongChain
@@ -91,6 +99,13 @@ class ChainReader:
                 )
             self._right_chain = True
         return self._node
+
+    def time(self) -> int:
+        """The newest block's time, seconds since 1970: the clock that contracts go by."""
+        block = self.node.call("eth_getBlockByNumber", "latest", False)
+        if not isinstance(block, Mapping):
+            raise ChainUnavailable(f"the node sent {block!r:.80} as its latest block")
+        return quantity(block.get("timestamp"), "the time of a block")
 
     def close(self) -> None:
         """Closes the connections of this process; the next call opens new ones."""

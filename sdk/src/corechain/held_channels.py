@@ -1,0 +1,97 @@
+"""Payment channels as the chain has them, and the way out that needs nobody's help. Blocking.
+
+A payer leaves a channel in two steps: it starts a withdrawal, and ends it once the channel's delay
+is over, in which the payee redeems its vouchers (contracts/PaymentChannels.sol).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from corechain.payments import PaymentChannel, Price
+from corechain.protocol.channel import ChannelConfig
+from corechain.protocol.errors import PaymentRequired
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+
+    from corechain.chain import Chain
+
+
+@dataclass(frozen=True, slots=True)
+class HeldChannel:
+    """A channel and its money, base units. `withdrawing` is 0 where no withdrawal runs; it can be
+    ended from `withdrawable_at` on (seconds since 1970)."""
+
+    channel_id: bytes
+    config: ChannelConfig
+    deposit: int
+    claimed: int
+    withdrawing: int = 0
+    withdrawable_at: int | None = None
+
+    @property
+    def left(self) -> int:
+        """What no voucher has drawn yet. The payee may hold vouchers for a part of it."""
+        return self.deposit - self.claimed
+
+    def is_mature(self, now: float) -> bool:
+        """Whether the withdrawal that runs can be ended."""
+        return self.withdrawable_at is not None and now >= self.withdrawable_at
+
+
+def held_channel(chain: "Chain", channel_id: bytes, config: ChannelConfig) -> HeldChannel:
+    """Raises ChainUnavailable, WrongChain."""
+    deposit, claimed = chain.channel_balance(channel_id)
+    amount, since = chain.pending_withdrawal(channel_id)
+    at = since + config.withdraw_delay_s if since else None
+    return HeldChannel(channel_id, config, deposit, claimed, amount, at)
+
+
+def held_channels(chain: "Chain", found: Mapping[bytes, ChannelConfig]) -> list[HeldChannel]:
+    """By id, without those that hold nothing (any more): they are nobody's concern."""
+    held = [held_channel(chain, channel_id, found[channel_id]) for channel_id in sorted(found)]
+    return [one for one in held if one.left > 0]
+
+
+@dataclass(slots=True)
+class Refilling:
+    """Deposits again where a channel holds too little: `amount` each time, `most` in all, base
+    units; `deposited` counts what it has."""
+
+    chain: "Chain"
+    account: "LocalAccount"
+    amount: int
+    most: int
+    deposited: int = field(default=0)
+
+    def __call__(self, channel: PaymentChannel, price: Price) -> None:
+        """Raises PaymentRequired when more than `most` would be deposited, ChainUnavailable,
+        TransactionPending, and what the contract refuses by its name."""
+        wanted = max(self.amount, channel.lacks(price))
+        wanted = min(wanted, self.most - self.deposited)
+        if wanted < channel.lacks(price):
+            raise PaymentRequired(
+                f"the channel holds {channel.deposit}, {channel.spent} is spent, and {self.most} "
+                "may be deposited in all: raise `most`, or open another channel"
+            )
+        self.chain.open_channel(self.account, channel.config, wanted)
+        self.deposited += wanted
+        channel.deposit += wanted
+
+
+def start_withdrawal(chain: "Chain", account: "LocalAccount", held: HeldChannel) -> HeldChannel:
+    """Asks for all that no voucher has drawn; a withdrawal that runs already stays as it is.
+
+    Raises ChainUnavailable, TransactionPending, and what the contract refuses by its name.
+    """
+    if not held.withdrawing and held.left:
+        chain.initiate_withdraw(account, held.config, held.left)
+    return held_channel(chain, held.channel_id, held.config)
+
+
+def end_withdrawal(chain: "Chain", account: "LocalAccount", held: HeldChannel) -> HeldChannel:
+    """Takes what is still there out, once it is mature. Raises WithdrawDelayNotElapsed and what
+    else the contract refuses by its name, ChainUnavailable, TransactionPending."""
+    chain.finalize_withdraw(account, held.config)
+    return held_channel(chain, held.channel_id, held.config)

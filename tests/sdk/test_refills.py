@@ -1,0 +1,111 @@
+"""A channel that is empty while a query is paid.
+
+Given a channel that holds less than one more query costs
+  ├── without leave to deposit, nothing is signed
+  ├── with it, just so much is deposited as was allowed in all, before the voucher is signed
+  └── an API that has not mirrored the deposit yet is asked again with the same voucher
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from test_payments import CONTRACT, PRICE, Reply, channel, offer, refusal
+
+from corechain.flows import API
+from corechain.held_channels import HeldChannel, Refilling
+from corechain.paying import UNSEEN_TRIES, Send, pay
+from corechain.payments import PaymentChannel, corrects, decode_header
+from corechain.protocol.channel import ChannelConfig
+from corechain.protocol.errors import PaymentRequired
+from corechain.steps import Pause, Request
+
+
+@dataclass
+class Deposits:
+    """A contract that takes deposits, and says how much."""
+
+    taken: list[int] = field(default_factory=list)
+
+    def open_channel(self, account: object, config: ChannelConfig, amount: int) -> None:
+        self.taken.append(amount)
+
+
+def refilling(chain: Deposits, amount: int, most: int) -> Refilling:
+    return Refilling(chain, object(), amount, most)  # type: ignore[arg-type]
+
+
+def paid(
+    mine: PaymentChannel, refill: Refilling | None, *replies: Reply
+) -> tuple[Reply, list[int]]:
+    """The last reply, and the amounts of the vouchers that were sent."""
+    first = Reply(402, refusal(offer()))
+    flow = pay(mine, Request(API, "GET", "/v1/latest"), first, None, lambda: 0, refill)
+    script, sent, said = list(replies), list[int](), None
+    while True:
+        try:
+            step: Any = flow.send(said)
+        except StopIteration as done:
+            return done.value, sent
+        if isinstance(step, Send):
+            voucher = decode_header(step.header)["payload"]["voucher"]
+            sent.append(int(voucher["maxClaimableAmount"]))
+            said = script.pop(0)
+        else:
+            said = None if isinstance(step, Pause) else step.question()
+
+
+def test_an_empty_channel_pays_nothing_without_leave_to_deposit() -> None:
+    with pytest.raises(PaymentRequired, match="is spent"):
+        paid(channel(deposit=PRICE - 1), None)
+
+
+def test_an_empty_channel_is_filled_before_the_voucher_is_signed() -> None:
+    chain, mine = Deposits(), channel(deposit=5 * PRICE, spent=5 * PRICE)
+    reply, sent = paid(mine, refilling(chain, 3 * PRICE, 9 * PRICE), Reply(200))
+    assert (reply.status_code, sent, chain.taken) == (200, [6 * PRICE], [3 * PRICE])
+    assert mine.deposit == 8 * PRICE
+
+
+def test_no_more_is_deposited_than_was_allowed_in_all() -> None:
+    chain = Deposits()
+    refill = refilling(chain, 3 * PRICE, 4 * PRICE)
+    paid(channel(deposit=0), refill, Reply(200))
+    paid(channel(deposit=0), refill, Reply(200))
+    with pytest.raises(PaymentRequired, match="deposited in all"):
+        paid(channel(deposit=0), refill)
+    assert chain.taken == [3 * PRICE, PRICE]
+
+
+def test_a_query_dearer_than_the_usual_deposit_gets_what_it_lacks() -> None:
+    chain = Deposits()
+    paid(channel(deposit=0), refilling(chain, 1, 9 * PRICE), Reply(200))
+    assert chain.taken == [PRICE]
+
+
+def test_an_api_that_has_not_seen_the_deposit_gets_the_same_voucher_again() -> None:
+    unseen = Reply(402, refusal(offer()))
+    refill = refilling(Deposits(), PRICE, PRICE)
+    reply, sent = paid(channel(deposit=0), refill, unseen, unseen, Reply(200))
+    assert (reply.status_code, sent) == (200, [PRICE] * 3)
+
+
+def test_an_api_that_never_sees_the_deposit_is_given_up() -> None:
+    unseen = [Reply(402, refusal(offer()))] * (UNSEEN_TRIES + 1)
+    reply, sent = paid(channel(deposit=0), refilling(Deposits(), PRICE, PRICE), *unseen)
+    assert (reply.status_code, len(sent)) == (402, UNSEEN_TRIES + 1)
+
+
+def test_a_correction_is_no_sign_of_an_unseen_deposit() -> None:
+    state = {"channelState": {"chargedCumulativeAmount": "0"}}
+    assert corrects(refusal(offer(extra=state)))
+    assert not corrects(refusal(offer()))
+    assert not corrects({"payment-required": "%"})
+
+
+@pytest.mark.parametrize(("now", "mature"), [(999, False), (1_000, True)])
+def test_a_withdrawal_matures_at_its_second(now: int, mature: bool) -> None:
+    config = channel().config
+    held = HeldChannel(CONTRACT, config, 5, 2, 3, 1_000)
+    assert (held.left, held.is_mature(now)) == (3, mature)
+    assert not HeldChannel(CONTRACT, config, 5, 2).is_mature(now)
