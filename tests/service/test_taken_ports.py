@@ -23,7 +23,7 @@ from support.command import COMMAND
 from support.processes import PATIENCE_S
 
 from corechain.service.command import new_event_loop
-from corechain.service.http_server import Listener, also_served, bind, http_server
+from corechain.service.http_server import Listener, also_served, bind, http_server, require_unserved
 from corechain.service.settings import InvalidSetting
 
 LOOPS = {"asyncio": asyncio.new_event_loop, "ours": new_event_loop}
@@ -71,6 +71,17 @@ def test_those_that_share_a_port_listen_side_by_side() -> None:
     with first, bind("X_", *first.getsockname(), shared=True) as second:
         first.claim()
         second.claim()
+
+
+def test_a_port_that_somebody_serves_is_not_shared_with_him() -> None:
+    """Else the kernel would give him a part of our clients, and us of his."""
+    with bind("X_", "127.0.0.1", 0, shared=True) as other:
+        host, port = other.getsockname()
+        require_unserved("X_", host, port)
+        other.claim()
+        with pytest.raises(InvalidSetting, match=r"X_HTTP_PORT: .* Address already in use"):
+            require_unserved("X_", host, port)
+    require_unserved("X_", host, port)
 
 
 @pytest.mark.parametrize(

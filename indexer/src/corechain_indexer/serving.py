@@ -20,6 +20,7 @@ from corechain.service.http_server import (
     bind,
     http_server,
     ops_listener,
+    require_unserved,
     stop_asked,
     until_stopped,
 )
@@ -27,7 +28,12 @@ from corechain.service.ops import shown_in
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loop, Loops, sessions, stop_all
 from corechain.service.traced_http import sampled_aside, traced
-from corechain.service.worker_processes import WorkerProcesses, supervisor_gone, worker_command
+from corechain.service.worker_processes import (
+    STOP_LIMIT_S,
+    WorkerProcesses,
+    supervisor_gone,
+    worker_command,
+)
 from corechain_indexer.api.app import Api
 from corechain_indexer.api.direct import DirectQueries
 from corechain_indexer.api.warm import Warming
@@ -138,6 +144,7 @@ async def _supervise(settings: Settings, indexer: Indexer, roles: Sequence[Role]
             f"{PREFIX}API_WORKERS over 1 needs {PREFIX}OPS_PORT: at the port that the workers "
             "share, /metrics would be those of one of them"
         )
+    await _unserved(settings)
     with (
         # Bound and never listened at: the port stays ours while no worker lives.
         bind(PREFIX, settings.http_host, settings.http_port, shared=True) as reserved,
@@ -158,6 +165,22 @@ async def _supervise(settings: Settings, indexer: Indexer, roles: Sequence[Role]
         finally:
             await indexer.close()
     log.info("stopped")
+
+
+async def _unserved(settings: Settings) -> None:
+    """Returns when nobody listens at our port. Workers of a supervisor that was killed finish what
+    is under way first. Raises InvalidSetting where somebody stays."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + STOP_LIMIT_S
+    while True:
+        try:
+            require_unserved(PREFIX, settings.http_host, settings.http_port)
+        except InvalidSetting:
+            if loop.time() > end:
+                raise
+            await asyncio.sleep(LOOK_S)
+        else:
+            return
 
 
 def _worker_command(reserved: socket.socket) -> list[str]:

@@ -81,6 +81,14 @@ def bind(
     return bound
 
 
+def require_unserved(prefix: str, host: str, port: int) -> None:
+    """Before an address is shared: of those that share a port the kernel gives each a part of the
+    connections, also one of another deployment that somebody forgot. Raises InvalidSetting where
+    anybody listens there."""
+    with bind(prefix, host, port) as tried:
+        tried.claim()
+
+
 @contextlib.contextmanager
 def ops_listener(prefix: str, host: str, port: int | None) -> Iterator[socket.socket | None]:
     """The address of `also_served`, to the end of the block; None without a port. Raises
