@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sdk.test_payments import CONTRACT, PRICE, Reply, channel, offer, refusal
+from sdk.test_sdk_payments import CONTRACT, PRICE, Reply, channel, offer, refusal
 
 from corechain.flows import API
 from corechain.held_channels import HeldChannel, Refilling
