@@ -219,14 +219,6 @@ MUTANTS = (
         "watchtower",
     ),
     Mutant(
-        "waits until a spent nonce is final",
-        tower_standing,
-        "moot",
-        "if intent.attempts:",
-        "if False:",
-        "watchtower",
-    ),
-    Mutant(
         "takes an earlier answer for one to this demand",
         GuardAnswer,
         "covers",
