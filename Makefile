@@ -144,6 +144,15 @@ up: setup $(if $(filter cluster,$(PROFILE)),$(CLUSTER_SERVERS)) ## start the net
 deploy: setup ## deploy the contracts (NETWORK=ethereum:local:foundry)
 	@$(RUN) ape run deploy --network $(or $(NETWORK),ethereum:local:foundry) $(ARGS)
 
+.PHONY: docs
+DOCS := .corechain/docs
+$(DOCS)/stamp: tools/docs.txt
+	@echo "· mkdocs"
+	@$(PYTHON) -m venv $(DOCS) && $(DOCS)/bin/pip install --quiet --disable-pip-version-check -r tools/docs.txt && touch $@
+
+docs: setup $(VERIFY)/openapi.json $(DOCS)/stamp ## the documentation as a site, its links checked, into .corechain/site
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --quiet && echo "· open .corechain/site/index.html, or: python3 -m http.server -d .corechain/site"
+
 abi: setup $(SHIPPED) ## write the ABIs that the SDK ships
 	@$(BIN)/python scripts/export_abi.py
 
