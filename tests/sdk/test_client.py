@@ -9,7 +9,15 @@ from support.processes import eventually
 from support.readings import CELL, HOUR_S, NOON, temperatures
 from typer.testing import CliRunner
 
-from corechain import AsyncClient, Client, account_from_key, channel_cli, device_cli, query_cli
+from corechain import (
+    AsyncClient,
+    Client,
+    account_from_key,
+    channel_cli,
+    device_cli,
+    prove_cli,
+    query_cli,
+)
 from corechain.devnet.network import Network
 from corechain.devnet.process import free_port
 from corechain.devnet.servers import rpc
@@ -193,7 +201,7 @@ def answered(network, *words):
         "CORECHAIN_KEY": ADMIN_KEY,
     }
     app = typer.Typer()
-    for module in (query_cli, device_cli, channel_cli):
+    for module in (query_cli, prove_cli, device_cli, channel_cli):
         module.register(app)
     done = CliRunner(env=places).invoke(app, [*map(str, words), "--json"])
     assert done.exit_code == 0, done.output + repr(done.exception)
@@ -240,3 +248,19 @@ def test_a_channel_is_closed_and_withdrawn_when_its_delay_is_over(network, clien
     assert (ended["left"], ended["withdrawing"], ended["withdrawable_at"]) == (0, 0, None)
     left = [row["channel"] for row in answered(network, "channel", "list")]
     assert opened["channel"] not in left
+
+
+def test_a_proof_is_printed_as_calldata_that_the_contract_takes(network, client, tmp_path):
+    (first, *_) = client.readings(metric="air_temperature", device=SECURE.identity.device, limit=1)
+    asked = "prove", "reading", first.batch_id, first.position, "--deposit", 9 * PRICE
+    proof = answered(network, *asked)
+    call = {"to": proof["to"], "data": proof["calldata"]}
+    assert rpc(network.urls.anvil, "eth_call", call, "latest") is not None
+    other = call | {"data": proof["calldata"][:74] + "ff" + proof["calldata"][76:]}
+    with pytest.raises(ValueError, match="revert"):
+        rpc(network.urls.anvil, "eth_call", other, "latest")
+    place = "--device", "0x" + SECURE.identity.device.hex(), "--cell", f"{CELL:x}"
+    window = "--start", NOON, "--end", LAST, "--deposit", 9 * PRICE, "--out", tmp_path / "answer"
+    told = answered(network, "prove", "statistics", "air_temperature", *place, *window)
+    assert told["count"] == len(VALUES)
+    assert (tmp_path / "answer").read_text().startswith("0x")

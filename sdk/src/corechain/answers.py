@@ -74,6 +74,12 @@ class ProvenReading:
         if hash26(root + self.rest_hash) != commitment_of(self.batch_id):
             raise InvalidProof(f"the reading is not under the commitment of batch {self.batch_id}")
 
+    def as_arguments(self) -> tuple[object, ...]:
+        """What `DataBatches.verifyReading` takes."""
+        one = self.reading
+        fields = one.metric, one.cell, bytes(one.device), one.observed_at, one.value, one.flag
+        return self.batch_id, fields, self.position, self.rest_hash, list(self.proof)
+
 
 def parse_proven_reading(answer: Any, batch_id: int) -> ProvenReading:
     """Raises MalformedAnswer."""

@@ -176,7 +176,7 @@ class AsyncClient(ClientBase):
 
     async def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         ask = self.chain.commitments_of
-        return await self.run(flows.proven_reading(batch_id, position, ask, fresh))
+        return (await self.run(flows.proven_reading(batch_id, position, ask, fresh))).reading
 
     async def readings(
         self,

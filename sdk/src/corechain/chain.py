@@ -88,24 +88,7 @@ class Chain(ReceiptCalls):
     def prove_reading(self, proven: ProvenReading) -> None:
         """Asks the contract itself whether a reading is in its batch. Raises InvalidProof."""
         one_of("proven", proven, ProvenReading, "takes a ProvenReading")
-        reading = proven.reading
-        fields = (
-            reading.metric,
-            reading.cell,
-            bytes(reading.device),
-            reading.observed_at,
-            reading.value,
-            reading.flag,
-        )
-        self.call(
-            "DataBatches",
-            "verifyReading",
-            proven.batch_id,
-            fields,
-            proven.position,
-            proven.rest_hash,
-            list(proven.proof),
-        )
+        self.call("DataBatches", "verifyReading", *proven.as_arguments())
 
     def committed_at(self, batch_id: int, commitment: OctetsLike) -> int:
         """The second in which a batch was committed by itself, as the ring has it. Raises

@@ -187,9 +187,18 @@ def _load(plugin: EntryPoint) -> None:
 def load_plugins() -> None:
     """Adds what has a module of its own here, and the commands of every installed plug-in, in the
     order of their names."""
-    from corechain import channel_cli, device_cli, history_cli, query_cli, receipt_cli, stream_cli
+    from corechain import (
+        channel_cli,
+        device_cli,
+        history_cli,
+        prove_cli,
+        query_cli,
+        receipt_cli,
+        stream_cli,
+    )
 
-    for module in (query_cli, history_cli, stream_cli, device_cli, channel_cli, receipt_cli):
+    asking = (query_cli, prove_cli, history_cli, stream_cli)
+    for module in (*asking, device_cli, channel_cli, receipt_cli):
         module.register(app)
     for plugin in sorted(entry_points(group=GROUP), key=lambda found: found.name):
         _load(plugin)

@@ -202,7 +202,7 @@ class Client(ClientBase):
     def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         """One reading, always proven."""
         ask = self.chain.commitments_of
-        return self.run(flows.proven_reading(batch_id, position, ask, fresh))
+        return self.run(flows.proven_reading(batch_id, position, ask, fresh)).reading
 
     def readings(
         self,

@@ -34,7 +34,7 @@ from corechain.protocol.errors import (
     NotFound,
 )
 from corechain.protocol.places import cell as place
-from corechain.protocol.reading import DeviceId, Reading
+from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import Owner, RewardClaim, verify_claim
 from corechain.protocol.statistics import Statistics
 from corechain.protocol.values import (
@@ -154,8 +154,8 @@ def _page_params(
 
 def proven_reading(
     batch_id: int, position: int, commitments_of: CommitmentsOf, fresh: Fresh | None = None
-) -> Flow[Reading]:
-    """One reading, proven against the chain."""
+) -> Flow[ProvenReading]:
+    """One reading with its proof, proven against the chain."""
     position = whole("position", position, 0, U32_MAX)
     path = f"{_batch_path(batch_id)}/readings/{position}/proof"
     answer = yield Request(API, "GET", path, view_params(fresh or {}, Fresh))
@@ -165,7 +165,7 @@ def proven_reading(
         raise WrongAnswer(f"the reading at {proven.position}, not at {position}")
     commitments = yield Ask(lambda: commitments_of({batch_id: proven.block}))
     proven.verify(commitments.__getitem__)
-    return proven.reading
+    return proven
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,114 @@
+"""`corechain prove`: a proven answer as calldata, to be handed to a contract."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from corechain.cli import DEFAULT_HOME, Api, Home, Manifest, Rpc
+from corechain.cli_clients import AsJson, asking_client, show
+from corechain.cli_values import place_of, time_of
+from corechain.key_options import Key, KeyFile
+from corechain.query_cli import Cell, Deposit, Device, End, MaxPrice, MetricName, Start
+
+commands = typer.Typer(
+    help="Print a proof as calldata for a contract, checked against your own node first.",
+    no_args_is_help=True,
+)
+Out = Annotated[
+    Path | None, typer.Option(help="Write the calldata there as hex, and print only the facts.")
+]
+CALLDATA = "calldata"
+
+
+def register(app: typer.Typer) -> None:
+    """Adds `prove` to the `corechain` command."""
+    app.add_typer(commands, name="prove")
+
+
+def _hand_out(facts: dict[str, Any], calldata: bytes, out: Path | None, as_json: bool) -> None:
+    text = "0x" + calldata.hex()
+    if out is None:
+        show(facts | {CALLDATA: text}, as_json)
+        return
+    try:
+        out.write_text(text + "\n")
+    except OSError as error:
+        raise typer.BadParameter(f"{out}: {error.strerror}", param_hint="--out") from None
+    show(facts | {"bytes": len(calldata), "file": str(out)}, as_json)
+
+
+@commands.command()
+def reading(
+    batch: Annotated[int, typer.Argument(min=1, help="Batch id.")],
+    position: Annotated[int, typer.Argument(min=0, help="Of the reading in the batch.")],
+    out: Out = None,
+    deposit: Deposit = None,
+    max_price: MaxPrice = None,
+    key: Key = None,
+    key_file: KeyFile = None,
+    home: Home = DEFAULT_HOME,
+    rpc_url: Rpc = None,
+    api_url: Api = None,
+    deployment: Manifest = None,
+    as_json: AsJson = False,
+) -> None:
+    """One reading, as a call of DataBatches.verifyReading."""
+    from corechain.contracts import function_of
+    from corechain.flows import proven_reading
+
+    places = home, rpc_url, api_url, deployment
+    with asking_client(places, (key, key_file), deposit, max_price) as client:
+        proven = client.run(proven_reading(batch, position, client.chain.commitments_of))
+        to = client.contracts.address("DataBatches")
+    arguments = proven.as_arguments()
+    call = function_of("DataBatches", "verifyReading", len(arguments)).encode(arguments)
+    facts = {
+        "batch": proven.batch_id,
+        "position": proven.position,
+        "device": f"0x{proven.reading.device.hex()}",
+        "value": proven.reading.value,
+        "to": f"0x{to.hex()}",
+    }
+    _hand_out(facts, call, out, as_json)
+
+
+@commands.command()
+def statistics(
+    metric: MetricName,
+    device: Device,
+    cell: Cell,
+    start: Start,
+    end: End,
+    after: Annotated[int, typer.Option(min=0, help="Behind this batch; 0: from the first.")] = 0,
+    closes_at: Annotated[
+        str | None, typer.Option(help="Up to the batches of this time; default: to the newest.")
+    ] = None,
+    out: Out = None,
+    deposit: Deposit = None,
+    max_price: MaxPrice = None,
+    key: Key = None,
+    key_file: KeyFile = None,
+    home: Home = DEFAULT_HOME,
+    rpc_url: Rpc = None,
+    api_url: Api = None,
+    deployment: Manifest = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count, mean, min and max as the `Answer` that contracts/consumer reads, ABI-encoded."""
+    window = time_of("start", start), time_of("end", end)
+    closing = time_of("closes_at", closes_at)
+    places = home, rpc_url, api_url, deployment
+    with asking_client(places, (key, key_file), deposit, max_price) as client:
+        found = client.contract_answer(
+            metric, device, place_of(cell), *window, after=after, closes_at=closing
+        )
+    counted = found.statistics
+    facts = {
+        "count": counted.count,
+        "sum": counted.sum,
+        "batches": len(found.steps),
+        "after": after,
+        "type": "Answer of contracts/consumer/AnswerTypes.sol",
+    }
+    _hand_out(facts, found.encode(), out, as_json)
