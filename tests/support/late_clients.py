@@ -53,7 +53,8 @@ class LateClients:
         self.asked_late += since is not None
         why = _refusal(run.view.address, run.view.port(port), path)
         if why:
-            self.refused.append(f"{run.name}, asked to end {late_s:.1f} s before: {why}")
+            end = "not asked to end" if since is None else f"asked to end {late_s:.1f} s before"
+            self.refused.append(f"{run.name}, {end}: {why}")
 
 
 def _refusal(host: str, port: int, path: str) -> str:
