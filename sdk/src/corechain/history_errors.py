@@ -9,8 +9,8 @@ def _shown(batch: int) -> str:
 
 
 class HistoryGap(ProtocolError):
-    """Batches from `first` to `last` are on the chain, or must be, and the API left them out:
-    readings of them may be missing. Ask another index, or take what there is with gaps="report"."""
+    """The API left out batches that are on the chain, or must be: from `first` to `last`. Readings
+    may be missing. Ask another index, or take what there is with gaps="report"."""
 
     def __init__(self, first: int, last: int, why: str) -> None:
         span = _shown(first) if first == last else f"{_shown(first)} to {_shown(last)}"
