@@ -1,6 +1,7 @@
 """Rewards, vouchers and logs."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -298,6 +299,14 @@ def test_solidity_errors_of_the_same_name_exist_in_python():
     }
     assert shared <= solidity
     assert all(errors.by_name(name) for name in shared)
+
+
+def test_errors_of_contracts_that_use_answers_have_their_names_in_python():
+    sources = Path(__file__).resolve().parents[2].glob("contracts/consumer/*.sol")
+    declared = re.compile(r"^ *error (\w+)\(", re.M)
+    names = {name for source in sources for name in declared.findall(source.read_text())}
+    assert {"NoBond", "RangeIncomplete"} <= names, "the sources were read"
+    assert not {name for name in names if errors.by_name(name) is None}
 
 
 @pytest.mark.parametrize("name", ["reports", "batch", "rewards", "channels", "fleets"])

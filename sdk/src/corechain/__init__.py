@@ -20,6 +20,7 @@ from corechain.history_errors import (
 )
 from corechain.listing import Page
 from corechain.payments import PaymentChannel
+from corechain.protocol.consumer_errors import NoBond, NotFinal, StaleAnswer
 from corechain.protocol.errors import (
     CoreChainError,
     CursorExpired,
@@ -73,6 +74,8 @@ __all__ = [
     "MalformedAnswer",
     "Metric",
     "MissingExtra",
+    "NoBond",
+    "NotFinal",
     "Observation",
     "Owner",
     "P256Key",
@@ -86,6 +89,7 @@ __all__ = [
     "Secp256k1Key",
     "SignedReport",
     "SpanNotClosed",
+    "StaleAnswer",
     "Statistics",
     "StatisticsResult",
     "TransportError",
