@@ -9,12 +9,11 @@ from collections.abc import Iterator
 import pytest
 import typer
 
+from corechain.collecting import YOUNG_OBJECTS, collect_seldom
 from corechain.protocol.errors import TransportError
 from corechain.service.command import (
     FAILED,
     WRONG_SETTING,
-    YOUNG_OBJECTS,
-    collect_seldom,
     run_to_end,
 )
 from corechain.service.settings import InvalidSetting

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 import structlog
 from asyncpg import InterfaceError
 
+from corechain.collecting import collect_seldom
 from corechain.deployment import Deployment
 from corechain.service.bell import Bell
 from corechain.service.chain_reader import ChainReader
-from corechain.service.command import collect_seldom
 from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.nodes import measured
 from corechain.service.ops import shown_in

@@ -9,9 +9,9 @@ from functools import partial
 import structlog
 from starlette.applications import Starlette
 
+from corechain.collecting import collect_seldom
 from corechain.deployment import Deployment
 from corechain.implementation import is_native
-from corechain.service.command import collect_seldom
 from corechain.service.expositions import merged
 from corechain.service.http_server import (
     HttpServer,

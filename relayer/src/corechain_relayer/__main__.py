@@ -1,5 +1,9 @@
 """`python -m corechain_relayer run`: the same commands without the SDK's entry point."""
 
-from corechain_relayer.cli import commands
+from corechain.collecting import collect_seldom
+
+collect_seldom()  # before all the modules that it spares
+
+from corechain_relayer.cli import commands  # noqa: E402
 
 commands()

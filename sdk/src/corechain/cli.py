@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corechain.collecting import collect_seldom
 from corechain.implementation import check_implementation
 from corechain.option_checks import url_option
 from corechain.protocol.errors import CoreChainError
@@ -206,6 +207,7 @@ def load_plugins() -> None:
 
 def main() -> None:
     """The entry point. A CoreChainError is one sentence and exit code 1."""
+    collect_seldom()
     load_plugins()
     try:
         check_implementation(os.environ)

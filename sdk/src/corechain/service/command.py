@@ -1,7 +1,6 @@
 """The outermost frame of a service's commands: settings in, exit code out."""
 
 import asyncio
-import gc
 import os
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -11,6 +10,7 @@ from typing import Any, NoReturn, Protocol, TypeVar
 import structlog
 import typer
 
+from corechain.collecting import collect_seldom
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.implementation import NativeMissing, check_implementation
 from corechain.protocol.errors import CoreChainError, InvalidValue
@@ -22,9 +22,6 @@ from corechain.service.supervision import causes_of
 log = structlog.get_logger(__name__)
 
 WRONG_SETTING, FAILED = 2, 1
-YOUNG_OBJECTS = 5_000
-"""More containers than went away, before Python looks for cycles among the young ones. Its own 700
-are a few requests: a gateway spent an eighth of a single report on looking."""
 R = TypeVar("R", bound=StrEnum)
 
 
@@ -74,13 +71,6 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
         return uvloop.new_event_loop()
     return asyncio.new_event_loop()
-
-
-def collect_seldom() -> None:
-    """Spares a long-lived process most searches for cyclic garbage: what was imported is never
-    looked at again, the rest when enough of it is there."""
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, *gc.get_threshold()[1:])
 
 
 async def _giving_back(main: Coroutine[Any, Any, None], every_s: float) -> None:
