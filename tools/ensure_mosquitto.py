@@ -80,9 +80,10 @@ def packages(apt: Sequence[str], folder: Path, package: str) -> list[str]:
 
 def fetch(folder: Path, package: str) -> None:
     """Raises Failed."""
-    state, debs = folder / "apt", folder / "debs"
-    shutil.rmtree(debs, ignore_errors=True)
-    debs.mkdir(parents=True)
+    state, debs, unpacked = folder / "apt", folder / "debs", folder / "unpacked"
+    for place in (debs, unpacked):
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
     mine = ["apt-get", *options(state)]
     try:
         names = packages(["apt-get", "-o", "Debug::NoLocking=true"], debs, package)
@@ -92,7 +93,12 @@ def fetch(folder: Path, package: str) -> None:
         run([*mine, "update"], debs)
         run([*mine, "download", *packages(mine, debs, package)], debs)
     for deb in sorted(debs.glob("*.deb")):
-        run(["dpkg-deb", "-x", deb, folder], debs)
+        run(["dpkg-deb", "-x", deb, unpacked], debs)
+    # Whole or not at all: of one that was interrupted, half a program would be taken as there.
+    for part in sorted(unpacked.iterdir()):
+        shutil.rmtree(folder / part.name, ignore_errors=True)
+        part.rename(folder / part.name)
+    shutil.rmtree(unpacked)
     shutil.rmtree(debs)
     shutil.rmtree(state, ignore_errors=True)
 

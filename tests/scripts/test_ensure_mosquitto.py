@@ -6,6 +6,8 @@ given an apt without lists
   lists of our own are fetched, and used
 given no apt, one that fails, one that hangs, or a package without the program
   the sentence says which, and `make setup` goes on
+given an unpacking that was interrupted
+  what it left is not taken as the program, and the next attempt is whole
 """
 
 import stat
@@ -129,7 +131,7 @@ def test_without_apt_it_is_said_at_once(tool: ModuleType, programs: Programs, fo
     ("name", "script", "said"),
     [
         ("apt-get", APT, "apt-get update: E: Could not resolve 'deb.example'"),
-        ("dpkg-deb", DPKG, "dpkg-deb {}: E: Could not resolve 'deb.example'"),
+        ("dpkg-deb", DPKG, "dpkg-deb {}/unpacked: E: Could not resolve 'deb.example'"),
     ],
 )
 def test_what_fails_is_tried_thrice_and_named_with_its_last_line(
@@ -163,6 +165,17 @@ def test_a_package_without_the_program_is_named(
 ) -> None:
     programs.put("dpkg-deb", DPKG, "exit 0")
     assert tool.ensure(folder) == "the package has no program"
+
+
+def test_half_a_program_is_not_taken_as_there(
+    tool: ModuleType, programs: Programs, folder: Path
+) -> None:
+    programs.put("dpkg-deb", DPKG + 'case "$2" in *mosquitto_*) exit 1 ;; esac\n')
+    assert tool.ensure(folder).endswith("exit code 1")
+    assert not (folder / tool.PROGRAM).exists()
+    programs.put("dpkg-deb", DPKG)
+    assert tool.ensure(folder) == ""
+    assert [path.name for path in folder.iterdir()] == ["usr"]
 
 
 def test_make_setup_hears_what_is_missing_and_what_that_means(
