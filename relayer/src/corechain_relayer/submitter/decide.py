@@ -174,7 +174,11 @@ def _undearer(action: Action, memory: Memory) -> Action:
 
 def _is_allowed_in_pause(action: Action) -> bool:
     """What is on chain is followed in a paused queue too, and what is to be cancelled is."""
-    return not isinstance(action, Sign | Send | Fill) or action.intent.cancel is not None
+    if isinstance(action, Send):
+        # Where the fee cap or the budget leaves no room for a transfer of nothing, the plan sends
+        # the old bytes again: the call that an operator wants rid of.
+        return action.attempt.cancels
+    return not isinstance(action, Sign | Fill) or action.intent.cancel is not None
 
 
 def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:
