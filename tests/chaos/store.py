@@ -233,7 +233,9 @@ class ModelJournal(IntentJournal):
             number = self.tables.insert(intent.key, intent.calldata, intent.target)
             if self.tables.rows[number].intent.state is State.VOID:
                 self._set(number, state=State.QUEUED)
+            stake = self._at_stake()
             self._record([(number, attempt)])
+            self._check_budget(stake)
 
     def _at_stake(self) -> int:
         """Wei that all that is signed and in no block can cost."""

@@ -26,12 +26,14 @@ from chaos.run import MODULES, ROLES, kept_seeds, simulate, simulate_all
 from chaos.world import Died, World, virtual
 from corechain.rpc_errors import RpcFailure
 from corechain.service.rpc import Block
+from corechain_relayer.submitter.budget import BUDGET_REACHED, Purse, Spending
 from corechain_relayer.submitter.memory import Memory, Refused, Taken, learn
 from corechain_relayer.submitter.plan import (
     Attempt,
     BlockId,
     ChainView,
     Fees,
+    Fill,
     GiveUp,
     Intent,
     Policy,
@@ -197,6 +199,19 @@ def test_an_answer_that_came_too_late_does_not_hold_its_nonce_at_a_fee_of_before
             world.now += 10
             story.work()
         assert row.intent.state is State.VOID
+
+
+@pytest.mark.parametrize(("left", "filled"), [(1, 0), (10**12, 1)])
+def test_a_nonce_of_nobody_is_filled_within_the_budget_of_the_day(left: int, filled: int) -> None:
+    with virtual(World(1), MODULES):
+        story = quiet_lane(0)
+        story.tables.insert("batch:1", b"b1")
+        blocked, purse = story.tables.rows[1].intent, Purse(Spending(), left)
+        run(story.submitter._do(Fill(blocked, 0, Fees(10, 1)), purse))
+        assert len(story.tables.rows) == 1 + filled
+        assert (purse.left < left) == (filled == 1)
+        pauses = [pause.reason for pause in story.submitter.memory.pauses.values()]
+        assert pauses == [BUDGET_REACHED] * (1 - filled)
 
 
 def test_what_a_node_forwards_after_all_may_be_replaced_again() -> None:

@@ -99,8 +99,9 @@ class Outgoing:
         bound = replace(intent, state=State.PENDING, nonce=attempt.nonce, attempts=attempts)
         return Send(bound, attempt)
 
-    async def fill(self, action: Fill) -> None:
-        """A transfer of nothing to ourselves, journalled like any other attempt."""
+    async def fill(self, action: Fill, purse: Purse | None = None) -> None:
+        """A transfer of nothing to ourselves, journalled like any other attempt, if `purse` holds
+        what it may cost."""
         sender = self.signer.address
         nothing = Intent(0, NOTHING + f"{sender.hex()}:{action.nonce}", sender, b"")
         try:
@@ -111,6 +112,9 @@ class Outgoing:
             return
         call = (nothing, action.nonce, action.fees, gas, self.clock())
         attempt = await self.signer.signed(*call)
+        if purse is not None and not purse.pays(nothing, attempt):
+            self._over_budget(action.intent)
+            return
         await self.journal.record_new(nothing, sender, attempt)
         log.warning("nonce of nobody filled", nonce=action.nonce, blocked=action.intent.key)
 

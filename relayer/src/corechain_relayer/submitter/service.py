@@ -125,12 +125,13 @@ class Submitter:
         look = Look(intents, chain, free, self.policy, is_paused, spending, weak)
         self.memory, actions = decide(self.memory, look, self.clock())
         await self._confirm([(a.intent, a.receipt) for a in actions if isinstance(a, Confirm)])
+        # What fills a nonce is paid from it first, as all else waits behind that.
+        purse = None if look.left is None else Purse(look.spending, look.left)
         for action in actions:
             try:
-                await self._do(action)
+                await self._do(action, purse)
             except LaneHalted as halt:
                 await self._halt(action.intent, halt)
-        purse = None if look.left is None else Purse(look.spending, look.left)
         signed = await self._sign([a for a in actions if isinstance(a, Sign)], chain, purse)
         sends = [*(a for a in actions if isinstance(a, Send)), *signed]
         if sends:
@@ -163,7 +164,7 @@ class Submitter:
     def _learn(self, outcome: Outcome) -> None:
         self.memory = learn(self.memory, outcome, self.clock())
 
-    async def _do(self, action: Action) -> None:
+    async def _do(self, action: Action, purse: Purse | None = None) -> None:
         """What concerns one intent alone. Raises LaneHalted."""
         match action:
             case Examine():
@@ -173,7 +174,7 @@ class Submitter:
             case GiveUp(intent):
                 await self._give_up(intent)
             case Fill():
-                await self.outgoing.fill(action)
+                await self.outgoing.fill(action, purse)
             case Void(intent, why):
                 await self._void(intent, why)
             case Unbind(intent, why):
