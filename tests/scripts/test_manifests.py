@@ -220,6 +220,8 @@ def test_no_ingress_shows_metrics_or_probes(site: Site) -> None:
         ("gateway", "/v1"),
         ("api", "/v1"),
         ("api", "/openapi.json"),
+        ("api", "/docs"),
+        ("api", "/explorer"),
     }
     assert all(endpoint.path.startswith("/v1/") for endpoint in ENDPOINTS)
 

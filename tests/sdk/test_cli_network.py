@@ -15,7 +15,7 @@ import psutil
 import pytest
 from support.command import COMMAND, corechain, environment
 from support.processes import PATIENCE_S, eventually, family, mentioning, survivors
-from support.readings import client_of, commit, temperatures
+from support.readings import HOUR_S, NOON, client_of, commit, temperatures
 
 from corechain.account import account_from_key
 from corechain.audit import audit_batch, check_devices, check_origin
@@ -59,20 +59,25 @@ def test_a_client_of_a_running_network_gets_receipts_that_a_bond_stands_behind(
     network: Network, tmp_path: Path
 ) -> None:
     # Nothing is promised on a lane that never had a batch, nor for a device that is not final.
-    # Nothing is promised on a lane that never had a batch, nor for a device that is not final.
     commit(network, "receipted", [1.5])
     LocalChain(network.urls.anvil, network.deployment).settle()
     key, sequences, file = Secp256k1Key(keccak(b"receipted")), count(2), tmp_path / "receipt"
     with client_of(network) as client:
 
         def is_kept() -> bool:
-            report = client.sign_report(key, next(sequences), temperatures([2.5]))
+            sequence = next(sequences)
+            observed = temperatures([2.5], NOON + sequence * HOUR_S)
+            report = client.sign_report(key, sequence, observed)
             (delivery,) = client.send_reports([report], receipts=True)
             if delivery.receipt is not None:
                 delivery.receipt.save(file)
             return delivery.receipt is not None
 
         assert eventually(is_kept), network.check()
+        # All are in batches by now: none of them is left to be in the next test's.
+        sent = next(sequences) - 1
+        device = key.identity.device
+        assert eventually(lambda: len(client.readings(device=device, limit=1000)) == sent)
     done = corechain("receipt", "check", file, "--home", network.home)
     assert (done.returncode, done.stderr) == (0, "")
     assert account_from_key(RECEIPT_KEY).address.lower() in done.stdout
@@ -266,6 +271,8 @@ def test_the_relayer_runs_in_parts_that_stop_in_reverse_order(used_home: Path) -
         parts = ["guard", "submitter", "aggregator", "gateway"]
         assert len({running.pid_of(name) for name in [*parts, "challenger"]}) == 5
         assert all((used_home / name / f"{name}.log").exists() for name in parts)
+        # The watchtower shares the gateway's process, which is ready before it has begun to watch.
+        assert eventually(lambda: corechain("status", "--home", used_home).returncode == 0)
         status = corechain("status", "--home", used_home)
         assert (status.returncode, status.stdout.count(" ok ")) == (0, 10), status.stdout
         assert "challenger" in status.stdout

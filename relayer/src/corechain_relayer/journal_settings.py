@@ -41,6 +41,9 @@ class StoredSettings(JournalSettings):
 class OperatorSettings(JournalSettings, NodeSettings):
     """All that `corechain tx` and `rotate-key` need: journal, node, and the admin's key if any."""
 
+    # Again: of several bases the last one's counts, and that of nodes has no prefix.
+    model_config = SettingsConfigDict(env_prefix=PREFIX)
+
     admin_key: PrivateKey | None = Field(
         None, description="private key of the contracts' admin; needed by `rotate-key` alone"
     )

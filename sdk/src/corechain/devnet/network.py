@@ -322,6 +322,8 @@ class Network:
             if signer:  # who gives a file with another key names it himself
                 chain.name_signers(self._submitter_keys, signer)
                 chain.settle()
+                # More blocks than the mirror can go back: lost in a kill, they would halt it.
+                self.anvil.wait_until_kept()
         if CHALLENGER in self._names:
             chain.fund_challenger()
 

@@ -276,6 +276,10 @@ def rpc(url: str, method: str, *params: object, timeout_s: float = ANSWER_LIMIT_
     return answer["result"]
 
 
+KEPT_LIMIT_S, WRITING_S = 20.0, 0.2
+"""Ten intervals of anvil's; how long it writes its state for, which is some megabytes."""
+
+
 class AnvilServer(Server):
     """A development chain. With `keep_state` it goes on where it was, after a kill where it was
     at most `STATE_INTERVAL_S` before; with `start_state` it begins where another one was."""
@@ -304,6 +308,18 @@ class AnvilServer(Server):
     @property
     def state(self) -> Path:
         return self.directory / "state.json"
+
+    def wait_until_kept(self) -> None:
+        """Returns once the blocks of now are in the state file: a kill loses none of them. At most
+        `KEPT_LIMIT_S`, for a chain that keeps nothing or writes too slowly."""
+        if not self.keep_state:
+            return
+        # A file that was being written at this moment may lack the newest of them.
+        since, end = time.time() + WRITING_S, time.monotonic() + KEPT_LIMIT_S
+        while time.monotonic() < end:
+            if self.state.exists() and self.state.stat().st_mtime > since:
+                return
+            time.sleep(POLL_S)
 
     def _command(self) -> Command:
         arguments: list[str | Path] = [find_anvil(), "--host", LOCALHOST, "--port", str(self.port)]
