@@ -34,6 +34,8 @@ PYTEST := pytest --hypothesis-profile=ci
 UNITS := tests/protocol tests/native tests/service tests/sdk tests/chaos tests/relayer tests/indexer tests/scripts tests/web
 NETWORKS := tests/e2e tests/nodes
 BROWSED := tests/indexer/explorer_in_chromium.py
+# For all tests it is named by a pattern: pytest takes a file beside its folder for the whole folder.
+BROWSED_TOO := -o 'python_files=test_*.py explorer_in_chromium.py'
 # In the order that tests/conftest.py has given them.
 SPREAD := -n 4 --dist loadfile --no-loadscope-reorder
 MEMBERS := sdk/pyproject.toml relayer/pyproject.toml indexer/pyproject.toml
@@ -183,9 +185,10 @@ test-services:
 	@echo "· protocol, sdk, relayer, indexer, deployment, the whole network"
 	@# Four processes that begin at once rewrite the assertions of all modules four times: once before
 	@# them saves half a CPU minute.
-	@$(RUN) $(PYTEST) $(UNITS) $(NETWORKS) --collect-only -q > .corechain/collected.txt || { tail -40 .corechain/collected.txt; exit 1; }
-	@browsed=; ! $(BIN)/python tools/ensure_chromium.py --there || browsed=$(BROWSED); \
-	  $(RUN) nice -n 5 $(PYTEST) $(UNITS) $(NETWORKS) $$browsed $(SPREAD)
+	@browsed=; ! $(BIN)/python tools/ensure_chromium.py --there || browsed="$(BROWSED_TOO)"; \
+	  export PYTEST_ADDOPTS="$$browsed"; \
+	  $(RUN) $(PYTEST) $(UNITS) $(NETWORKS) --collect-only -q > .corechain/collected.txt || { tail -40 .corechain/collected.txt; exit 1; }; \
+	  $(RUN) nice -n 5 $(PYTEST) $(UNITS) $(NETWORKS) $(SPREAD)
 
 test-contracts: $(SETUP) $(SHIPPED) ## forge fuzz and invariants, models, disputes on anvil, gas
 	@echo "· forge"

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest_asyncio
-from support.bench import artefact
+from support.bench import ROOT, artefact
 from support.flows import carried_out
-from support.processes import PATIENCE_S
+from support.processes import PATIENCE_S, eventually
 from web3 import Web3
 
 from corechain.contract_answers import ContractAnswer, contract_answer
@@ -22,6 +22,7 @@ from corechain.steps import Request
 from indexer.support import CELL, HOUR_S, START, Driven, World, device_of, get
 
 DAY_S, DAYS = 86_400, 4
+COMPILED = ROOT / "out"
 
 
 @pytest_asyncio.fixture
@@ -50,6 +51,8 @@ async def answered(world: World, api: httpx.AsyncClient, *given: Any) -> Contrac
 def proven(world: World, answer: ContractAnswer, closes_at: int) -> Any:
     """By a contract, as an eth_call to its creation and use."""
     web3 = Web3(Web3.HTTPProvider(world.chain.rpc_url))
+    # `make test` compiles the contracts beside the first tests.
+    assert eventually(lambda: any(COMPILED.glob("Asker.sol/Asker.json")), 4 * PATIENCE_S)
     made = artefact("Asker")
     batches = web3.to_checksum_address(world.chain.deployment.address("DataBatches"))
     account = web3.eth.accounts[0]

@@ -38,7 +38,8 @@ from indexer.support import CELL, START, World, settings_of
 
 PRICE = 1_000
 FREE = {
-    "status", "devices", "device", "batches", "batch", "reward", "epochs", "channels", "channel",
+    "status", "network", "devices", "device", "batches", "batch", "reward", "epochs",
+    "channels", "channel",
 }  # fmt: skip
 
 

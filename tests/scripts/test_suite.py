@@ -235,3 +235,18 @@ def test_the_cost_of_a_file_is_that_of_all_that_it_starts(tmp_path: Path) -> Non
     (burning,) = [seconds for seconds, file in costs.items() if file == "test_burning.py"]
     assert float(burning) >= 1.0
     assert "test_idling.py" not in costs.values()
+
+
+def test_no_file_is_named_beside_the_folder_that_it_lies_in() -> None:
+    """pytest takes the file for the whole folder: 927 tests were not run, and nobody knew."""
+    told = subprocess.run(
+        ["make", "-n", "SETUP=", "test-services"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    (command,) = [line for line in told.splitlines() if "--dist loadfile" in line]
+    named = [Path(word) for word in command.split() if word.startswith("tests/")]
+    assert Path("tests/indexer") in named
+    assert not [one for one in named for other in named if other in one.parents]

@@ -15,7 +15,6 @@ Given a query API that costs something, its contract at x402's address
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +63,11 @@ async def facilitated(
             await running.settle()
             following = asyncio.create_task(follow(running))
             yield running
-            following.cancel()
-            with suppress(asyncio.CancelledError):
-                await following
+            # Again and again: Python 3.11's wait_for may swallow a cancellation that comes in the
+            # moment of its result, and then this goes on for ever.
+            while not following.done():
+                following.cancel()
+                await asyncio.sleep(0.05)
 
 
 async def follow(running: Driven) -> None:
