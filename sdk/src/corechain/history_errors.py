@@ -46,7 +46,9 @@ class MissingExtra(ProtocolError):
     """An optional package is not installed; `extra` is what brings it."""
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        super().__init__(f"{what} needs {package}: pip install 'corechain[{extra}]'")
+        # Not on an index yet: what is told has to work.
+        way = f"pip install './sdk[{extra}]' in a checkout"
+        super().__init__(f"{what} needs {package}, of corechain[{extra}]: {way}")
         self.extra, self.package = extra, package
 
 
