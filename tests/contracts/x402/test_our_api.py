@@ -7,6 +7,7 @@ Given a query API that costs something, its contract at x402's address
     it goes on where it was after it has lost its memory
   when the API has a facilitator
     the stock client's first query opens the channel, and a later one tops it up
+    the stock packages of npm do the same, in their own process, with deposits as small as they like
     what the facilitator refuses is refused, and nothing is taken
   when the indexer redeems
     the payee holds what was paid
@@ -14,6 +15,7 @@ Given a query API that costs something, its contract at x402's address
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -21,8 +23,10 @@ from typing import Any
 import httpx
 import pytest
 import pytest_asyncio
+from indexer.site import Site, served
 from indexer.support import Driven, World, device_of, driven, settings_of, world_of
-from stock import DEPOSIT, NETWORK, Stock, send
+from stock import DEPOSIT, Stock, send
+from support.verify_package import run
 from x402.http.clients.httpx import x402AsyncTransport
 from x402.http.utils import decode_payment_required_header, decode_payment_response_header
 from x402.mechanisms.evm.batch_settlement import BATCH_SETTLEMENT_ADDRESS
@@ -33,6 +37,7 @@ from corechain_indexer.redeem import open_vouchers, redeem
 
 PRICE = 1_000
 PAYEE = account_from_key(PAYEE_KEY).address
+EXAMPLE = Path(__file__).parents[3] / "examples" / "x402" / "buy.mjs"
 
 
 @pytest.fixture
@@ -52,17 +57,16 @@ def world(anvil: str, deployment: Path, installed: Stock, tmp_path: Path) -> Wor
 @pytest_asyncio.fixture
 async def facilitated(
     world: World, database: str, bus_url: str, installed: Stock
-) -> AsyncIterator[Driven]:
-    """The same with a facilitator, and a mirror that follows by itself."""
+) -> AsyncIterator[Site]:
+    """The same on a socket, with a facilitator, and a mirror that follows by itself."""
     settings = settings_of(
         world, database, bus_url, price_per_query=PRICE, payee_key=PAYEE_KEY,
         facilitator_url=f"{installed.site}/facilitator",
     )  # fmt: skip
     with installed.open():
-        async with driven(settings, world) as running:
-            await running.settle()
-            following = asyncio.create_task(follow(running))
-            yield running
+        async with served(world, settings) as site:
+            following = asyncio.create_task(follow(site.driven))
+            yield site
             # Again and again: Python 3.11's wait_for may swallow a cancellation that comes in the
             # moment of its result, and then this goes on for ever.
             while not following.done():
@@ -131,9 +135,17 @@ async def test_a_stock_client_pays_our_api_by_vouchers(
     assert installed.balance(PAYEE) == before + 3 * PRICE
 
 
-async def test_a_stock_client_that_forgot_everything_goes_on_where_it_was(
+async def refusal(paying: httpx.AsyncClient, world: World) -> str:
+    answer = await paying.get("/v1/readings", params={"device": device_of(world)})
+    assert answer.status_code == 402
+    return str(answer.json()["detail"])
+
+
+async def test_without_a_facilitator_a_deposit_is_refused_and_a_lost_memory_does_no_harm(
     indexer: Driven, world: World, installed: Stock
 ) -> None:
+    async with buyer(indexer, installed, installed.client_scheme()) as paying:
+        assert "open the channel on chain first" in await refusal(paying, world)
     await opened(indexer, world, installed)
     async with buyer(indexer, installed, installed.client_scheme()) as paying:
         await ask(paying, world, 2)
@@ -142,51 +154,45 @@ async def test_a_stock_client_that_forgot_everything_goes_on_where_it_was(
 
 
 async def test_the_first_query_of_a_stock_client_opens_its_channel(
-    facilitated: Driven, world: World, installed: Stock
+    facilitated: Site, world: World, installed: Stock
 ) -> None:
     scheme = installed.client_scheme()
-    async with buyer(facilitated, installed, scheme) as paying:
+    async with buyer(facilitated.driven, installed, scheme) as paying:
         assert await ask(paying, world, 11) == [PRICE * (i + 1) for i in range(11)]
     assert installed.web3.eth.get_transaction_count(installed.payer.address) == 0
     assert installed.balance(BATCH_SETTLEMENT_ADDRESS) == 2 * DEPOSIT
 
 
-async def test_what_the_facilitator_refuses_is_refused(
-    facilitated: Driven, world: World, installed: Stock
+async def test_what_the_facilitator_refuses_and_too_small_a_deposit_are_refused(
+    facilitated: Site, world: World, installed: Stock
 ) -> None:
     poor = Stock(installed.url, installed.token)
     send(installed, installed.core.functions.transfer(PAYEE, 100 * DEPOSIT), poor.payer.address)
-    async with buyer(facilitated, poor, poor.client_scheme()) as paying:
-        answer = await paying.get("/v1/readings", params={"device": device_of(world)})
-    assert answer.status_code == 402
-    assert "insufficient_balance" in answer.json()["detail"]
+    async with buyer(facilitated.driven, poor, poor.client_scheme()) as paying:
+        assert "insufficient_balance" in await refusal(paying, world)
+    scheme = installed.client_scheme(deposit_strategy=lambda context: str(2 * PRICE))
+    async with buyer(facilitated.driven, installed, scheme) as paying:
+        assert "3 queries at least" in await refusal(paying, world)
     assert installed.balance(BATCH_SETTLEMENT_ADDRESS) == 0
 
 
-async def test_without_a_facilitator_a_deposit_is_refused_by_name(
-    indexer: Driven, world: World, installed: Stock
-) -> None:
-    async with buyer(indexer, installed, installed.client_scheme()) as paying:
-        answer = await paying.get("/v1/readings", params={"device": device_of(world)})
-    assert answer.status_code == 402
-    assert "open the channel on chain first" in answer.json()["detail"]
+async def bought_by_npm(site: Site, stock: Stock, times: int) -> list[dict[str, Any]]:
+    """What examples/x402 prints of queries that it pays in a process of its own."""
+    query = httpx.URL(f"{site.url}/v1/readings", params={"device": device_of(site.world)})
+    command = ["node", str(EXAMPLE), str(query), stock.token, str(PRICE), str(times)]
+    account = {"CORECHAIN_KEY": stock.payer.key.to_0x_hex(), "CORECHAIN_RPC": stock.url}
+    environment = os.environ | account
+    printed = await asyncio.to_thread(run, command, EXAMPLE.parent, env=environment)
+    return [json.loads(line) for line in printed.splitlines()]
 
 
-async def test_a_deposit_that_is_not_worth_its_gas_is_refused(
-    facilitated: Driven, world: World, installed: Stock
-) -> None:
-    scheme = installed.client_scheme(deposit_strategy=lambda context: str(2 * PRICE))
-    async with buyer(facilitated, installed, scheme) as paying:
-        answer = await paying.get("/v1/readings", params={"device": device_of(world)})
-    assert answer.status_code == 402
-    assert "3 queries at least" in answer.json()["detail"]
-
-
-async def test_a_client_with_a_tight_budget_opens_a_smaller_channel(
-    facilitated: Driven, world: World, installed: Stock
-) -> None:
-    asset = {"network": NETWORK, "asset": installed.token, "max_amount_per_payment": str(PRICE)}
-    scheme = installed.client_scheme()
-    async with buyer(facilitated, installed, scheme, allowed_assets=[asset]) as paying:
-        assert await ask(paying, world, 1) == [PRICE]
-    assert installed.balance(BATCH_SETTLEMENT_ADDRESS) == 5 * PRICE
+async def test_the_stock_packages_of_npm_pay_our_api(facilitated: Site, installed: Stock) -> None:
+    bought = await bought_by_npm(facilitated, installed, 6)
+    # It deposits five times what a query may cost, and again for the sixth.
+    assert [bool(one["deposit"]) for one in bought] == [True, *[False] * 4, True]
+    again = await bought_by_npm(facilitated, installed, 2)
+    assert {(one["status"], one["items"]) for one in [*bought, *again]} == {(200, 8)}
+    charged = [int(one["charged"]) for one in [*bought, *again]]
+    assert charged == [PRICE * (i + 1) for i in range(8)]
+    assert installed.web3.eth.get_transaction_count(installed.payer.address) == 0
+    assert installed.balance(BATCH_SETTLEMENT_ADDRESS) == 10 * PRICE

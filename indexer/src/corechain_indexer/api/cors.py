@@ -12,7 +12,11 @@ from starlette.responses import Response
 
 ANYBODY = "*"
 METHODS = "GET, HEAD"
-ALLOWED = "authorization, if-none-match, last-event-id, payment-signature, x-api-key"
+# `access-control-expose-headers` belongs to answers; @x402/fetch sends it with its payments.
+ALLOWED = (
+    "access-control-expose-headers, authorization, if-none-match, last-event-id, "
+    "payment-signature, x-api-key"
+)
 EXPOSED = "etag, link, payment-required, payment-response, ratelimit, ratelimit-policy, retry-after"
 MAX_AGE_S = 7_200
 """The most that Chromium believes."""
