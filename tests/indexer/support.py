@@ -162,6 +162,16 @@ class World:
         proposer = account_from_key(PROPOSER_KEY)
         self.chain.send(proposer, "CoreToken", "proposeRoot", epoch, root, head, emission)
 
+    def open_state_channel(self, party_b: str, salt: int = 0) -> None:
+        """Of 150 base units, 100 of them the opening party's."""
+        party_a = account_from_key(ADMIN_KEY)
+        channels, token = (
+            self.chain.contract(name).address for name in ("StateChannels", "CoreToken")
+        )
+        self.chain.send(party_a, "CoreToken", "approve", channels, 150)
+        terms = (party_a.address, party_b, token, 86_400, 2**40 - 1, salt.to_bytes(5, "big"))
+        self.chain.send(party_a, "StateChannels", "open", terms, 100, 50)
+
     def pass_time(self, seconds: int) -> None:
         self.rpc("evm_increaseTime", seconds)
         self.rpc("evm_mine")

@@ -2,7 +2,9 @@
 
 given three verified batches
   ├── lists put together by their cursors are everything, once
-  └── batches after an id are those, however they are paged
+  ├── batches after an id are those, however they are paged
+  └── the newest come first, of all lanes, where that is asked for
+given two state channels: all are listed, and those of a party
 """
 
 import asyncio
@@ -13,6 +15,8 @@ import pytest_asyncio
 from support.http import Script, answers
 
 from corechain import AsyncClient, Client, Deployment, InvalidValue, Page
+from corechain.account import account_from_key
+from corechain.devnet.settings import ADMIN_KEY
 from corechain.http import LoopClients
 from indexer.support import Driven, World, device_of, get
 
@@ -69,6 +73,46 @@ async def test_batches_after_an_id_are_those_however_they_are_paged(
         whole = await api.get("/v1/batches?after=1&format=csv")
         assert len(whole.text.splitlines()) == 3
         await get(api, "/v1/batches", 400, after="x")
+
+
+async def test_the_newest_batches_come_first_in_whatever_pages(served: Driven) -> None:
+    async with served.api() as api:
+        for asked, expected in (
+            ({}, [3, 2, 1]),
+            ({"after": 1}, [3, 2]),
+            ({"state": "verified"}, [3, 2, 1]),
+            ({"state": "withheld"}, []),
+        ):
+            cursor: dict[str, Any] | None = {}
+            found: list[int] = []
+            while cursor is not None:
+                page = await get(api, "/v1/batches", order="newest", limit=2, **asked, **cursor)
+                found += [batch["batch_id"] for batch in page["items"]]
+                cursor = {"cursor": page["next_cursor"]} if page["next_cursor"] else None
+            assert found == expected
+        oldest = await get(api, "/v1/batches", limit=1)
+        # A place in the one order is none in the other.
+        await get(api, "/v1/batches", 400, order="newest", cursor=oldest["next_cursor"])
+
+
+async def test_state_channels_are_listed_with_both_parties(world: World, served: Driven) -> None:
+    payer = account_from_key(ADMIN_KEY)
+    parties = ["0x" + name * 20 for name in ("0a", "0b")]
+    for party in parties:
+        world.open_state_channel(party)
+    await served.settle()
+    async with served.api() as api:
+        found = await get(api, "/v1/state-channels")
+        assert sorted(each["party_b"] for each in found["items"]) == parties
+        assert {each["state"] for each in found["items"]} == {"open"}
+        assert {(each["deposit"], each["balance_a"]) for each in found["items"]} == {("150", "100")}
+        first = await get(api, "/v1/state-channels", limit=1)
+        rest = await get(api, "/v1/state-channels", cursor=first["next_cursor"])
+        assert [*first["items"], *rest["items"]] == found["items"]
+        for party, count in ((parties[1], 1), (payer.address, 2), ("0x" + "0c" * 20, 0)):
+            listed = await get(api, "/v1/state-channels", party=party)
+            assert len(listed["items"]) == count
+            assert all(party.lower() in (x["party_a"], x["party_b"]) for x in listed["items"])
 
 
 async def test_the_blocking_client_says_where_a_list_goes_on() -> None:

@@ -21,6 +21,7 @@ from corechain_indexer.api.params import (
     BOUNDS,
     HOUR_S,
     MAX_BATCH_ID,
+    MAX_BLOCK,
     MAX_LIMIT,
     MINUTE_S,
     Params,
@@ -67,6 +68,14 @@ def _page(
     shown = found[:limit]
     more = encode_cursor(place(shown[-1])) if len(found) > limit else None
     return [shape(row) for row in shown], more
+
+
+NEWEST_PLACE = (MAX_BLOCK, 2**31 - 1)
+"""Behind the last log of the last block that there can be."""
+
+
+def _place_of(row: "Record") -> Sequence[int]:
+    return [row["block_number"], row["log_index"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,10 +149,16 @@ class Handlers:
         return rows.device(row)
 
     async def batches(self, params: Params) -> schemas.Batches:
-        params.only("limit", "cursor", "after", "state", *BOUNDS)
+        params.only("limit", "cursor", "after", "state", "order", *BOUNDS)
         limit, state = params.limit(), params.state()
+        after = params.number("after", 0, 0, MAX_BATCH_ID)
+        if params.newest_first():
+            place = params.cursor(NEWEST_PLACE)
+            bound = await newest_block(self.pool, params)
+            found = await self.reads.newest_batches(place, after, limit + 1, state, bound)
+            return schemas.Batches(*_page(found, limit, rows.batch, _place_of))
         # Both hold: the address of the next page keeps what was asked and adds its cursor.
-        after = max(params.number("after", 0, 0, MAX_BATCH_ID), params.cursor_number(0))
+        after = max(after, params.cursor_number(0))
         bound = await newest_block(self.pool, params)
         found = await self.reads.batches(after, limit + 1, state, bound)
         return schemas.Batches(*_page(found, limit, rows.batch, lambda row: [row["batch_id"]]))
@@ -320,6 +335,13 @@ class Handlers:
         found = await self.reads.payment_channels(params.payer(), after, limit + 1)
         page = _page(found, limit, rows.payment_channel, lambda row: [row["channel_id"]])
         return schemas.PaymentChannels(*page)
+
+    async def state_channels(self, params: Params) -> schemas.StateChannels:
+        params.only("party", "limit", "cursor")
+        limit, after = params.limit(), params.cursor_bytes()
+        found = await self.reads.state_channels(params.party(), after, limit + 1)
+        page = _page(found, limit, rows.state_channel, lambda row: [row["channel_id"]])
+        return schemas.StateChannels(*page)
 
     async def channel(self, params: Params) -> schemas.PaymentChannel | schemas.StateChannel:
         params.only()

@@ -19,6 +19,7 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "state": ("state of the data file", {"enum": ["pending", "withheld", "mismatch", "verified"]}),
     "device": ("device id", _ADDRESS),
     "payer": ("payer of the channel", _ADDRESS),
+    "party": ("one of the two parties of the channel", _ADDRESS),
     "metric": ("name or code of the vocabulary", {"type": "string"}),
     "cell": (
         "H3 index, hexadecimal; without a device up to 64 of them, with commas between: all of"

@@ -131,6 +131,10 @@ class Params:
         text = self._text("payer")
         return None if text is None else address("payer", text)
 
+    def party(self) -> bytes | None:
+        text = self._text("party")
+        return None if text is None else address("party", text)
+
     def cell(self) -> int | None:
         text = self._text("cell")
         return None if text is None else cell_of(text)

@@ -64,6 +64,7 @@ _READS = {
     "reward": (*EPOCHS, "claim_event"),
     "epochs": EPOCHS,
     "channels": PAYMENTS,
+    "state_channels": ("state_channel_event",),
     "channel": (*PAYMENTS, "state_channel_event"),
 }
 
@@ -79,7 +80,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         "batches",
         "Batches by id",
         schemas.Batches,
-        (*PAGED, "after", "state", *BOUNDS),
+        (*PAGED, "after", "state", "order", *BOUNDS),
         table=tables.BATCHES,
     ),
     Endpoint("/v1/batches/{id}", "batch", "One batch", schemas.Batch),
@@ -159,6 +160,14 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         schemas.PaymentChannels,
         ("payer", *PAGED),
         table=tables.CHANNELS,
+    ),
+    Endpoint(
+        "/v1/state-channels",
+        "state_channels",
+        "State channels",
+        schemas.StateChannels,
+        ("party", *PAGED),
+        table=tables.STATE_CHANNELS,
     ),
     Endpoint(
         "/v1/channels/{id}",

@@ -335,6 +335,11 @@ class StateChannel(msgspec.Struct, frozen=True, tag_field="kind", tag="state"):
     block: int
 
 
+class StateChannels(msgspec.Struct, frozen=True):
+    items: list[StateChannel]
+    next_cursor: str | None
+
+
 class Problem(msgspec.Struct, frozen=True):
     """RFC 9457."""
 

@@ -79,6 +79,19 @@ class Reads:
         arguments = (after, limit, state, newest_block)
         return await asked(self.database.fetch(SQL["batches_page"], *arguments))
 
+    async def newest_batches(
+        self,
+        place: Sequence[int | bytes],
+        after: int,
+        limit: int,
+        state: str | None = None,
+        newest_block: int | None = None,
+    ) -> "Sequence[Record]":
+        """Those before `place`, a block and a log in it, newest first; with ids after one. As
+        `batches` else, and with `log_index`."""
+        arguments = (*place, after, limit, state, newest_block)
+        return await asked(self.database.fetch(SQL["newest_batches_page"], *arguments))
+
     async def batch(self, batch_id: int) -> "Record | None":
         return await asked(self.database.fetchrow(SQL["batch"], batch_id))
 
@@ -128,6 +141,11 @@ class Reads:
 
     async def payment_channel(self, channel_id: bytes) -> "Record | None":
         return await asked(self.database.fetchrow(SQL["payment_channel"], channel_id))
+
+    async def state_channels(
+        self, party: bytes | None, after: bytes, limit: int
+    ) -> "Sequence[Record]":
+        return await asked(self.database.fetch(SQL["state_channels"], party, after, limit))
 
     async def state_channel(self, channel_id: bytes) -> "Record | None":
         return await asked(self.database.fetchrow(SQL["state_channel"], channel_id))

@@ -262,6 +262,23 @@ EPOCHS = _listed(
         "bridge_weight_bps": _I,
     }
 )
+STATE_CHANNELS = _listed(
+    {
+        "channel_id": _T,
+        "party_a": _T,
+        "party_b": _T,
+        "token": _T,
+        "challenge_period": _I,
+        "open_before": _TIME,
+        "salt": _T,
+        "state": _T,
+        "deposit": _T,
+        "balance_a": _T,
+        "version": _I,
+        "deadline": _TIME,
+        "block": _I,
+    }
+)
 CHANNELS = _listed(
     {
         "channel_id": _T,

@@ -89,6 +89,18 @@ select b.batch_id, b.commitment, b.block_number, b.transaction, coalesce(f.state
          from batch_file where batch_id = b.batch_id limit 1) f on true
  order by b.batch_id
 
+-- name: newest_batches_page
+-- `batches_page` from the newest on, those of all lanes together: ids count up in each lane, blocks in all. Before a
+-- place, which is a block and a log in it.
+select b.batch_id, b.commitment, b.block_number, b.log_index, b.transaction, coalesce(f.state, 'pending') as state,
+       f.reason, f.previous, f.ancestor, f.statistics_root, f.reports_root, f.data_hash, f.rules_hash, f.reading_count,
+       f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root,
+       finality_of(b.block_number, m.safe, m.final) as finality
+  from batch b left join batch_file f using (batch_id) cross join chain_mark m
+ where (b.block_number, b.log_index) < ($1, $2) and b.batch_id > $3
+   and ($5::text is null or coalesce(f.state, 'pending') = $5) and ($6::bigint is null or b.block_number <= $6)
+ order by b.block_number desc, b.log_index desc limit $4
+
 -- name: batch
 -- As a row of `batches_page`. By itself: planned for any number of rows, and with its filters, a page is planned anew
 -- for each question, which takes three times as long as to look one batch up.
@@ -129,6 +141,10 @@ select * from payment_balance where ($1::bytea is null or payer = $1) and channe
 
 -- name: payment_channel
 select * from payment_balance where channel_id = $1
+
+-- name: state_channels
+select * from state_channel
+ where ($1::bytea is null or party_a = $1 or party_b = $1) and channel_id > $2 order by channel_id limit $3
 
 -- name: state_channel
 select * from state_channel where channel_id = $1
