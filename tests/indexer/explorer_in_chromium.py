@@ -6,6 +6,8 @@ given verified batches
   ├── a new batch appears without a reload
   └── nothing is asked of anybody but the index and the node
 given an API that changes one value: the page says so, and shows both
+given an API, then a node, that is away and comes back, and a chain that is reorganised
+  └── everything is right again by itself, and nothing has to be pressed
 """
 
 import asyncio
@@ -19,7 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest_asyncio
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, Route, async_playwright, expect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from support.browser import launching
 from support.processes import PATIENCE_S
@@ -89,6 +91,7 @@ class Site:
 async def shown(world: World, database: str, bus_url: str) -> AsyncIterator[Driven]:
     settings = settings_of(world, database, bus_url, public_rpc_url=world.chain.rpc_url)
     async with driven(settings, world) as running:
+        world.open_state_channel("0x" + "0b" * 20)
         for _ in range(3):
             world.add(hours=4)
         await running.settle()
@@ -175,6 +178,7 @@ async def test_every_value_is_checked_in_the_browser_by_keyboard_and_in_the_dark
             await page.get_by_role("link", name=name).click()
             await expect(page.locator(".state strong")).to_be_visible()
             await accessible(page)
+        await expect(held(page)).to_have_count(1)  # the state channel, as the contract has it
         await page.locator(".node-chip").click()
         await expect(page.get_by_label("JSON-RPC address")).to_have_value(site.node)
         await accessible(page)
@@ -243,6 +247,44 @@ async def test_an_api_that_changes_a_value_is_caught_and_shown(world: World, sho
         await expect(page.get_by_role("dialog")).to_contain_text("is what its readings make")
         assert site.lie.told
         assert not site.errors
+
+
+async def test_what_was_away_comes_back_by_itself_and_what_was_undone_goes(
+    world: World, shown: Driven
+) -> None:
+    async with site_of(shown) as site, page_of(site) as page:
+        await page.route("**/v1/**", _away)
+        await page.goto(site.url)
+        failed = page.locator(".state-failed")
+        await expect(failed).to_contain_text("The API does not answer")
+        await expect(failed).to_contain_text("need not be reloaded")
+        await accessible(page)
+        await page.unroute("**/v1/**")
+        await expect(held(page)).to_have_count(2)
+        await expect(page.locator(".live-live")).to_be_visible()
+
+        fork = world.fork_here()
+        await page.route(f"{site.node}**", _away)
+        world.add(hours=4)
+        await shown.settle()
+        await expect(page.locator(".mark[data-verdict=unknown]")).to_have_count(2)
+        await page.unroute(f"{site.node}**")
+        await expect(held(page)).to_have_count(2)
+        await expect(page.locator(".counts")).to_contain_text("64 readings")
+
+        fork.return_to()
+        world.add(hours=2)
+        await shown.settle()
+        await expect(page.locator(".counts")).to_contain_text("56 readings")
+        await expect(held(page)).to_have_count(2)
+        await page.get_by_role("link", name="Batches").click()
+        await expect(page.locator("tbody th a")).to_have_text(["4", "3", "2", "1"])
+        await expect(page.locator("tbody tr").first).to_contain_text("8")
+        await expect(held(page)).to_have_count(4)
+
+
+async def _away(route: Route) -> None:
+    await route.abort("connectionrefused")
 
 
 def test_a_visit_loads_less_than_300_kilobytes() -> None:

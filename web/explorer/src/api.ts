@@ -121,6 +121,18 @@ export interface Channel {
   claimed: string;
   block: number;
 }
+export interface StateChannel {
+  channel_id: string;
+  party_a: string;
+  party_b: string;
+  challenge_period: number;
+  state: "open" | "challenged" | "closed";
+  deposit: string;
+  balance_a: string;
+  version: number;
+  deadline: number;
+  block: number;
+}
 export interface Page<T> {
   items: T[];
   next_cursor: string | null;
@@ -135,7 +147,18 @@ export class ApiProblem extends Error {
   ) {
     super(detail);
   }
+
+  /** Away, too slow, or asked too much: none of it says anything of what was asked for. */
+  get mayPass(): boolean {
+    return this.status === 0 || this.status === REQUEST_TIMEOUT || this.status === TOO_MANY || this.status >= SERVER_ERROR;
+  }
 }
+
+const REQUEST_TIMEOUT = 408;
+const TOO_MANY = 429;
+const SERVER_ERROR = 500;
+/** A status that no server sends: a mistake of this page. */
+const IN_THE_PAGE = -1;
 
 const TIMEOUT_MS = 30_000;
 
@@ -184,24 +207,29 @@ export async function all<T>(path: string, most: number): Promise<T[]> {
 
 export type Loaded<T> = { data?: T; error?: ApiProblem; loading: boolean };
 
-/** What `load` gives, loaded anew when a key changes; the last data stay while new ones come. */
+const AGAIN_MS = 3_000;
+
+/** What `load` gives, loaded anew when a key changes, and while the API does not answer; the last data stay while
+ * new ones come. */
 export function useLoaded<T>(load: () => Promise<T>, keys: readonly unknown[]): Loaded<T> {
   const [state, setState] = useState<Loaded<T>>({ loading: true });
   useEffect(() => {
     let isWanted = true;
+    let waiting: number | undefined;
+    const failed = (problem: ApiProblem): void => {
+      setState((before) => ({ ...before, loading: false, error: problem }));
+      if (problem.mayPass) waiting = window.setTimeout(attempt, AGAIN_MS);
+    };
+    const attempt = (): void =>
+      void load().then(
+        (data) => isWanted && setState({ data, loading: false }),
+        (error: unknown) => isWanted && failed(error instanceof ApiProblem ? error : new ApiProblem(IN_THE_PAGE, "This page failed", String(error))),
+      );
     setState((before) => ({ ...before, loading: true }));
-    load().then(
-      (data) => isWanted && setState({ data, loading: false }),
-      (error: unknown) =>
-        isWanted &&
-        setState((before) => ({
-          ...before,
-          loading: false,
-          error: error instanceof ApiProblem ? error : new ApiProblem(0, "This page failed", String(error)),
-        })),
-    );
+    attempt();
     return () => {
       isWanted = false;
+      clearTimeout(waiting);
     };
   }, keys);
   return state;

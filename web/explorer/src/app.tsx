@@ -46,7 +46,7 @@ export function App() {
   const isFirst = useRef(true);
   useEffect(() => {
     watchNode();
-    follow();
+    follow(reconsider);
     const learn = (): void => void learnNetwork().then(lookAtNode, () => setTimeout(learn, NETWORK_AGAIN_MS));
     learn();
     return newest.watch(() => newest.value?.type === "undone" && reconsider());

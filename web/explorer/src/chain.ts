@@ -18,8 +18,13 @@ export const moved = new Store<string[]>([]);
 
 const TIMEOUT_MS = 15_000;
 const LOOK_MS = 12_000;
+/** A node that is away is looked for more often: values wait for it. */
+const AWAY_LOOK_MS = 3_000;
 
-/** A JSON-RPC result. Throws Error with a sentence. */
+/** No answer came from the node: it is away, or refuses for now. */
+export class NodeAway extends Error {}
+
+/** A JSON-RPC result. Throws NodeAway. */
 export async function rpc(url: string, method: string, params: unknown[] = []): Promise<unknown> {
   let answer: { result?: unknown; error?: { message?: string } };
   try {
@@ -32,16 +37,16 @@ export async function rpc(url: string, method: string, params: unknown[] = []): 
     });
     answer = (await response.json()) as typeof answer;
   } catch {
-    throw new Error(`${new URL(url).host} does not answer as a node, or does not allow this page to ask it`);
+    throw new NodeAway(`${new URL(url).host} does not answer as a node, or does not allow this page to ask it`);
   }
-  if (answer.error) throw new Error(`the node refused ${method}: ${answer.error.message ?? "no reason given"}`);
+  if (answer.error) throw new NodeAway(`the node refused ${method}: ${answer.error.message ?? "no reason given"}`);
   return answer.result;
 }
 
 /** A view of a contract at a block: its words of 32 bytes, as numbers. */
 export async function view(at: number, contract: string, signature: string, ...words: string[]): Promise<bigint[]> {
   const state = node.value;
-  if (state.kind !== "ready") throw new Error("no node of yours answers");
+  if (state.kind !== "ready") throw new NodeAway("no node of yours answers");
   const selector = hex(keccak(new TextEncoder().encode(signature)).subarray(0, 4));
   const data = selector + words.map((word) => word.replace(/^0x/, "").padStart(64, "0")).join("");
   const result = String(await rpc(state.url, "eth_call", [{ to: address(contract), data }, `0x${at.toString(16)}`]));
@@ -115,5 +120,11 @@ export function askAnew(): void {
 export function watchNode(): void {
   nodeUrl.watch(() => void lookAtNode());
   network.watch(() => void lookAtNode());
-  setInterval(() => document.hidden || void lookAtNode(), LOOK_MS);
+  for (const event of ["online", "visibilitychange"]) addEventListener(event, () => document.hidden || void lookAtNode(), true);
+  void lookAgain();
+}
+
+async function lookAgain(): Promise<void> {
+  if (!document.hidden) await lookAtNode();
+  setTimeout(() => void lookAgain(), node.value.kind === "wrong" ? AWAY_LOOK_MS : LOOK_MS);
 }

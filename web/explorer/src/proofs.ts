@@ -2,7 +2,7 @@
 
 import { CoreChainError, verifyAnswer, type Chain, type Question, type Step, type ValueOf } from "@corechain/verify";
 import { ApiProblem, ask } from "./api";
-import { node } from "./chain";
+import { node, NodeAway } from "./chain";
 import { Store } from "./store";
 
 export type { Step };
@@ -11,8 +11,8 @@ export type Verdict =
   | { kind: "holds"; steps: readonly Step[] }
   /** The API's answer contradicts the chain, or its own proof. */
   | { kind: "fails"; steps: readonly Step[]; why: string; name: string }
-  /** Nobody knows: the node or the API does not answer. */
-  | { kind: "unknown"; steps: readonly Step[]; why: string; name: string };
+  /** Nobody knows: the node or the API does not answer. `mayPass`: a later try may say more. */
+  | { kind: "unknown"; steps: readonly Step[]; why: string; name: string; mayPass: boolean };
 
 /** What is checked: `key` is the same for the same value at the same place. */
 export interface Subject {
@@ -47,6 +47,9 @@ export function verdictOf(key: string): Store<Verdict> {
   }
   return found;
 }
+
+/** The node's newest block is older than what is shown. */
+export class NotYet extends Error {}
 
 /** What a comparison of our own found: as a step of the others. */
 export class Contradiction extends Error {
@@ -105,7 +108,7 @@ function next(): void {
 
 async function judged(subject: Subject): Promise<Verdict> {
   const state = node.value;
-  if (state.kind !== "ready") return { kind: "unknown", steps: [], name: "NoNode", why: "No node of yours answers." };
+  if (state.kind !== "ready") return { kind: "unknown", steps: [], name: "NoNode", why: "No node of yours answers.", mayPass: true };
   try {
     const steps = await subject.check(state.chain);
     lies.change((keys) => keys.filter((key) => key !== subject.key));
@@ -121,11 +124,23 @@ function refused(error: unknown): Verdict {
   const why = error instanceof Error ? error.message : String(error);
   if (error instanceof Contradiction) return { kind: "fails", steps: error.steps, name: "Contradiction", why };
   if (error instanceof CoreChainError) {
-    const kind = OF_THE_NODE.has(error.name) ? "unknown" : "fails";
-    return { kind, steps: error.steps, name: error.name, why };
+    const { name, steps } = error;
+    if (OF_THE_NODE.has(name)) return { kind: "unknown", steps, name, why, mayPass: name === "ChainUnavailable" };
+    return { kind: "fails", steps, name, why };
   }
-  const name = error instanceof ApiProblem ? error.title : "Error";
-  return { kind: "unknown", steps: [], name, why };
+  if (error instanceof NodeAway) return { kind: "unknown", steps: [], name: "ChainUnavailable", why, mayPass: true };
+  if (!(error instanceof ApiProblem)) return { kind: "unknown", steps: [], name: "Error", why, mayPass: error instanceof NotYet };
+  return { kind: "unknown", steps: [], name: error.title, why, mayPass: error.mayPass };
+}
+
+/** What could not be checked is open again, and its mark checks it: all of it when the node has come back, else what
+ * failed for a reason that may have passed. */
+export function openAgain(isBack: boolean): void {
+  for (const verdict of verdicts.values()) {
+    if (verdict.value.kind === "unknown" && (isBack || verdict.value.mayPass)) verdict.set(IDLE);
+  }
+  // Marks that wait to be pressed have been, where their steps are open.
+  if (opened.value) check(opened.value);
 }
 
 /** All verdicts are of one node and one chain: with another, all is open again. */

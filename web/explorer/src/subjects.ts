@@ -1,10 +1,10 @@
 /** What can be checked, and how: one function a kind of value. */
 
 import { unhexed } from "./hexes";
-import { ask, get, parseJson, type Batch, type Bucket, type Channel, type Device, type Newest, type Reward, type Series, type Status } from "./api";
+import { ask, get, parseJson, type Batch, type Bucket, type Channel, type Device, type Newest, type Reward, type Series, type StateChannel, type Status } from "./api";
 import { address, view } from "./chain";
 import { metric, quantity, short } from "./format";
-import { Contradiction, compared, proven, type Step, type Subject } from "./proofs";
+import { Contradiction, NotYet, compared, proven, type Step, type Subject } from "./proofs";
 import { verifyAnswer, type Chain } from "@corechain/verify";
 
 export function readingSubject(device: string, row: Newest): Subject {
@@ -80,7 +80,7 @@ export function rewardSubject(reward: Reward): Subject {
       return asOfIndex<Reward>(path, same, async (block) => {
         const [epoch = 0n] = await view(block, "CoreToken", "activeRoot()");
         // The root becomes active with a block whose time is past the window; an index goes by the clock.
-        if (Number(epoch) < reward.epoch) throw new Error(`The root of epoch ${reward.epoch} is not active in your node's newest block yet.`);
+        if (Number(epoch) < reward.epoch) throw new NotYet(`The root of epoch ${reward.epoch} is not active in your node's newest block yet.`);
         const { value, steps } = await proven(chain, path, { kind: "reward", owner: unhexed(reward.owner) } as const);
         const taken = compared(steps, "The amount shown is the one under the root", reward.cumulative, String(value.cumulative));
         const [claimed = 0n] = await view(block, "CoreToken", "claimedOf(address)", reward.owner);
@@ -105,6 +105,26 @@ export function channelSubject(channel: Channel): Subject {
         if (balance === undefined || claimed === undefined) throw new Error("the contract does not answer");
         const taken = compared(askedOf("PaymentChannels"), "Deposit, in base units", channel.balance, String(balance));
         return compared(taken, "Drawn by the payee, in base units", channel.claimed, String(claimed));
+      }),
+  };
+}
+
+const standing = ({ deposit, balance_a: ofA, version, deadline }: StateChannel): string =>
+  `deposit ${deposit}, of it A's ${ofA}, version ${version}${deadline ? `, challenged until ${deadline}` : ""}`;
+
+/** Of one that is not closed: a closed channel has no entry in the contract. */
+export function stateChannelSubject(channel: StateChannel): Subject {
+  const shown = standing(channel);
+  return {
+    key: `state channel ${channel.channel_id} ${channel.state} ${shown}`,
+    title: `State channel ${short(channel.channel_id)}`,
+    check: async () =>
+      asOfIndex<StateChannel>(`v1/channels/${channel.channel_id}`, (now) => standing(now) === shown, async (block) => {
+        const words = await view(block, "StateChannels", "channelOf(bytes32)", channel.channel_id);
+        if (words.length !== 4) throw new Error("the contract does not answer");
+        const [deposit, ofA, version, deadline] = words.map(String);
+        const proven = standing({ ...channel, deposit: deposit!, balance_a: ofA!, version: Number(version), deadline: Number(deadline) });
+        return compared(askedOf("StateChannels"), "Deposit, shares and version, in base units", shown, proven);
       }),
   };
 }

@@ -5,27 +5,36 @@ import { node } from "../chain";
 import { disputesOf } from "../disputes";
 import { metric, number, quantity, reason, short, time } from "../format";
 import { changes } from "../live";
-import { to } from "../router";
+import { place, to } from "../router";
 import { useStore } from "../store";
 import { batchSubject } from "../subjects";
 import { Mark } from "../ui/mark";
 import { Field, Finality, Show, State, Word } from "../ui/parts";
 
 const SHOWN = 100;
+/** Ids count up in each lane: the lane is their upper half. */
+const LANE = 2 ** 32;
+const laneOf = (id: number): number => Math.floor(id / LANE);
 
-async function load(lane: number): Promise<{ batches: Batch[]; status: Status }> {
-  const status = await get<Status>("v1/status");
-  const total = Object.values(status.batches).reduce((sum, count) => sum + count, 0);
-  // Ids count up in each lane from its first one: the newest of lane 0 are the last so many.
-  const first = lane * 2 ** 32 + Math.max(0, total - SHOWN);
-  let found = await get<Page<Batch>>(`v1/batches?limit=${SHOWN}&after=${first}`);
-  if (!found.items.length) found = await get<Page<Batch>>(`v1/batches?limit=${SHOWN}`);
-  return { batches: found.items.reverse(), status };
+interface Listed {
+  batches: Batch[];
+  status: Status;
+  older: string | null;
+}
+
+async function load(before: string): Promise<Listed> {
+  const cursor = before && `&cursor=${encodeURIComponent(before)}`;
+  const [status, { items, next_cursor: older }] = await Promise.all([
+    get<Status>("v1/status"),
+    get<Page<Batch>>(`v1/batches?order=newest&limit=${SHOWN}${cursor}`),
+  ]);
+  return { batches: items, status, older };
 }
 
 export function BatchesPage() {
   const count = useStore(changes);
-  const loaded = useLoaded(() => load(0), [count]);
+  const before = useStore(place).query.get("before") ?? "";
+  const loaded = useLoaded(() => load(before), [count, before]);
   return (
     <div class="page">
       <header class="page-head">
@@ -33,7 +42,7 @@ export function BatchesPage() {
         <p class="lead">A relayer commits readings to the chain in batches of 26 bytes. An index fetches the data file behind each commitment and serves only what hashes to it; a file that is withheld or different stays visible as such.</p>
       </header>
       <Show of={loaded} isEmpty={({ batches }) => !batches.length} empty={<strong>Nothing has been committed yet</strong>}>
-        {({ batches, status }) => (
+        {({ batches, status, older }) => (
           <>
             <ul class="tallies" aria-label="Batches by state">
               {Object.entries(status.batches).map(([state, many]) => <li key={state}><span class="tally">{number(many)}</span> <State is={state} /></li>)}
@@ -44,6 +53,12 @@ export function BatchesPage() {
               <thead><tr><th scope="col">Batch</th><th scope="col">State</th><th scope="col">Block</th><th scope="col" class="figure">Readings</th><th scope="col" class="figure">Rejected</th><th scope="col">Window</th><th scope="col">Commitment</th></tr></thead>
               <tbody>{batches.map((batch) => <BatchRow key={batch.batch_id} batch={batch} />)}</tbody>
             </table>
+            {(before !== "" || older !== null) && (
+              <nav class="pager" aria-label="Pages of batches">
+                {before !== "" && <a href={to("batches")}>Newest batches</a>}
+                {older !== null && <a href={to("batches", { before: older })}>Older batches</a>}
+              </nav>
+            )}
           </>
         )}
       </Show>
@@ -55,7 +70,7 @@ function BatchRow({ batch }: { batch: Batch }) {
   const { header } = batch;
   return (
     <tr>
-      <th scope="row"><a href={to(`batches/${batch.batch_id}`)}>{number(batch.batch_id)}</a></th>
+      <th scope="row"><a href={to(`batches/${batch.batch_id}`)}>{number(batch.batch_id % LANE)}</a>{laneOf(batch.batch_id) > 0 && <span class="soft"> of lane {laneOf(batch.batch_id)}</span>}</th>
       <td><State is={batch.state} /></td>
       <td>{number(batch.block)} <Finality is={batch.finality} /></td>
       <td class="figure">{header ? number(header.reading_count) : "–"}</td>
@@ -80,7 +95,7 @@ export function BatchPage({ id }: { id: string }) {
   return (
     <div class="page">
       <nav class="trail" aria-label="Where you are"><a href={to("batches")}>Batches</a> <span aria-hidden="true">/</span> {id}</nav>
-      <Show of={loaded}>{({ batch, rejections }) => <One batch={batch} rejections={rejections} />}</Show>
+      <Show of={loaded} heading={`Batch ${id}`}>{({ batch, rejections }) => <One batch={batch} rejections={rejections} />}</Show>
     </div>
   );
 }

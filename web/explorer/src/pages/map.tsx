@@ -41,7 +41,7 @@ export function MapPage() {
   const loaded = useLoaded(load, [count]);
   const chosen = metric(Number(query.get("metric") ?? 1));
   return (
-    <Show of={loaded} isEmpty={({ rows }) => !rows.length} empty={<Nothing />}>
+    <Show of={loaded} heading="Stations" isEmpty={({ rows }) => !rows.length} empty={<Nothing />}>
       {({ rows, more }) => <Stations rows={rows} more={more} metricCode={chosen.code} />}
     </Show>
   );

@@ -117,11 +117,11 @@ async function loadOwner(owner: string): Promise<Why> {
   const [reward, devices, batches] = await Promise.all([
     rewardOf(owner),
     all<Device>("v1/devices", 2_000),
-    all<Batch>("v1/batches?state=verified", 1_000),
+    all<Batch>("v1/batches?state=verified&order=newest", 1_000),
   ]);
   const own = devices.filter((device) => device.owner === owner);
   const refused = new Map(own.map(({ device }) => [device, new Map<string, number>()]));
-  for (const { batch_id: id } of batches.filter(({ rejected_count: count }) => count).slice(-MOST_BATCHES)) {
+  for (const { batch_id: id } of batches.filter(({ rejected_count: count }) => count).slice(0, MOST_BATCHES)) {
     const { items } = await get<Page<Rejection>>(`v1/batches/${id}/rejections?limit=1000`).catch(() => ({ items: [] as Rejection[] }));
     for (const { device, reasons } of items) {
       const counts = refused.get(device);
@@ -137,7 +137,7 @@ export function OwnerPage({ owner }: { owner: string }) {
   return (
     <div class="page">
       <nav class="trail" aria-label="Where you are"><a href={to("rewards")}>Rewards</a> <span aria-hidden="true">/</span> <code>{short(owner)}</code></nav>
-      <Show of={loaded}>{(found) => <Explained owner={owner} {...found} />}</Show>
+      <Show of={loaded} heading={`Rewards of ${short(owner)}`}>{(found) => <Explained owner={owner} {...found} />}</Show>
     </div>
   );
 }

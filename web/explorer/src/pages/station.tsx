@@ -32,7 +32,7 @@ export function StationPage({ id }: { id: string }) {
   return (
     <div class="page">
       <nav class="trail" aria-label="Where you are"><a href={to("")}>Stations</a> <span aria-hidden="true">/</span> <code>{short(id)}</code></nav>
-      <Show of={loaded}>{({ device, newest }) => <Found device={device} newest={newest} count={count} />}</Show>
+      <Show of={loaded} heading={`Station ${short(id)}`}>{({ device, newest }) => <Found device={device} newest={newest} count={count} />}</Show>
     </div>
   );
 }
