@@ -55,10 +55,9 @@ class LaneStory(Operators):
         self.wanted = 0
         self.foreign = 0
         self.by_others: set[bytes] = set()
-        self.meddled = False
-        self.lost_journal = False
-        self.down = False
+        self.meddled = self.lost_journal = self.down = False
         self.node.is_paused = lambda: self.tables.pause is not None
+        self.node.is_cancelled = self.is_cancelled
         self.submitter = self.start()
 
     # ------------------------------------------------------------------ the process

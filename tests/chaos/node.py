@@ -48,7 +48,7 @@ class ModelNode(Node):
         self.faults = Faults()
         self.is_paused: Callable[[], bool] = lambda: False
         """Whether an operator wants nothing sent, as of the beginning of the round."""
-
+        self.is_cancelled: Callable[[bytes], bool] = lambda transaction: False
         self.takes: Callable[[Fork, bytes], bool] | None = None
         """Whether the contract would take a payload on top of a fork."""
 
@@ -198,6 +198,10 @@ class ModelNode(Node):
         attempt, payload = self.known.check_journalled(raw)
         if payload and self.is_paused():
             raise Violation("wishes", f"nonce {attempt.nonce} is sent in a paused queue")
+        if payload and self.is_cancelled(attempt.hash):
+            raise Violation(
+                "wishes", f"nonce {attempt.nonce} is to be cancelled, and its call sent"
+            )
         said, faults = "", self.faults
         if attempt.hash in self.known.invalid:
             said = self.known.invalid[attempt.hash]
@@ -332,5 +336,7 @@ class Rules:
             (fees.max_fee, newest.fees.max_fee),
             (fees.priority_fee, newest.fees.priority_fee),
         ):
-            if new * 10 < old * 11:
+            # What cancels may wait at the cap until the pool has dropped the call.
+            waits = intent.cancel is not None and fees.max_fee == self.cap
+            if new * 10 < old * 11 and not waits:
                 raise Violation("I7", f"a replacement of {old} pays {new}: less than a tenth more")

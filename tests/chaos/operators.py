@@ -96,11 +96,18 @@ class Operators:
     # ------------------------------------------------------------------ what must come of it
 
     def open_wishes(self: "LaneStory") -> list[Intent]:
-        """Those that nothing is in the way of but the fee cap."""
+        """Those that nothing is in the way of; the fee cap is in that of bumps."""
         quiet = [r.intent for r in self._pending_rows() if r.intent.spent is None]
         return [i for i in quiet if i.wished is not None and self._has_room(i)]
 
+    def is_cancelled(self: "LaneStory", transaction: bytes) -> bool:
+        """Whether an operator wants the intent given up that this is signed for."""
+        rows = (r.intent for r in self._pending_rows() if r.intent.cancel is not None)
+        return any(transaction in intent.hashes for intent in rows)
+
     def _has_room(self: "LaneStory", intent: Intent) -> bool:
+        if intent.cancel is not None:
+            return True
         fees = intent.attempts[-1].fees
         return bumped(fees, self.node._suggested(), self.policy.max_fee) is not None
 

@@ -75,8 +75,10 @@ def test_what_is_signed_for_it_is_replaced_by_a_transfer_of_nothing(intent: Inte
 @pytest.mark.parametrize("intent", [pending(), UNSENT])
 def test_no_fee_cap_sends_again_what_must_not_land(intent: Intent) -> None:
     capped = replace(WINDOW, max_fee=100)
-    assert decided([intent], {}, policy=capped) != []
-    assert decided([intent], {1: GONE}, policy=capped) == []
+    assert [type(action) for action in decided([intent], {}, policy=capped)] == [Send]
+    (nothing,) = decided([intent], {1: GONE}, policy=capped)
+    assert isinstance(nothing, Sign)
+    assert nothing.fees == Fees(100, 2)
     overtaken = Memory(overtaken=frozenset({1}))
     assert decided([intent], {1: GONE}, policy=capped, memory=overtaken) == []
 

@@ -1,7 +1,10 @@
-"""What a submitter does in a queue that an operator has paused.
+"""What a submitter does for an operator who cancels a transaction, or pauses its queue.
 
+given a call that is to be cancelled, in a paused queue or in one that is not
+  it is never sent again, whatever the fee cap, the budget and the node say
+  a transfer of nothing is signed for it, at the fee cap where that leaves no room for a replacement
 given a paused queue
-  no call is sent again, also one that is to be cancelled and cannot be replaced
+  no call is sent again
   a transfer of nothing that cancels is signed, and sent again
 """
 
@@ -11,6 +14,7 @@ import pytest
 
 from corechain_relayer.errors import NotLaneSubmitter
 from corechain_relayer.submitter.decide import Look, decide
+from corechain_relayer.submitter.grounds import Weak
 from corechain_relayer.submitter.memory import Memory
 from corechain_relayer.submitter.plan import Action, Fees, Intent, Policy, Send, Sign
 from relayer.plans import WINDOW, look, pending
@@ -19,6 +23,7 @@ LATER = 100.0
 CALL = pending().attempts[0]
 WANTED_RID_OF = pending(cancel="wrong root")
 NOTHING = replace(CALL, hash=b"\2" * 32, fees=Fees(113, 2), cancels=True)
+UNSENT = replace(WANTED_RID_OF, attempts=(replace(CALL, sent_at=None),))
 CANCELLED = pending(cancel="wrong root", attempts=(CALL, NOTHING))
 NO_ROOM = replace(WINDOW, max_fee=CALL.fees.max_fee)
 """The fee cap leaves none for a replacement."""
@@ -34,19 +39,38 @@ def decided(
     return decide(memory or Memory(), seen, LATER)[1]
 
 
-@pytest.mark.parametrize(("policy", "memory"), HELD_BACK)
-def test_a_call_to_be_cancelled_that_cannot_be_replaced_is_not_sent_in_a_pause(
-    policy: Policy, memory: Memory
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_what_is_to_be_cancelled_is_signed_for_and_at_the_cap_where_that_leaves_no_room(
+    is_paused: bool,
 ) -> None:
-    (action,) = decided(WANTED_RID_OF, policy, memory, is_paused=False)
-    assert isinstance(action, Send)
-    assert not action.attempt.cancels
-    assert decided(WANTED_RID_OF, policy, memory) == []
+    for intent in (WANTED_RID_OF, UNSENT):
+        (dearer,) = decided(intent, WINDOW, is_paused=is_paused)
+        assert isinstance(dearer, Sign)
+        assert dearer.fees == Fees(113, 2)
+        (capped,) = decided(intent, NO_ROOM, is_paused=is_paused)
+        assert isinstance(capped, Sign)
+        assert capped.fees == Fees(100, 2)
+        (lower,) = decided(intent, replace(WINDOW, max_fee=1), is_paused=is_paused)
+        assert isinstance(lower, Sign)
+        assert lower.fees == Fees(1, 1)
 
 
-def test_what_is_to_be_cancelled_is_signed_for_in_a_pause() -> None:
-    (action,) = decided(WANTED_RID_OF, WINDOW)
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_where_nothing_may_be_signed_what_is_to_be_cancelled_is_not_sent_again(
+    is_paused: bool,
+) -> None:
+    overtaken = Memory(overtaken=frozenset({1}))
+    for intent in (WANTED_RID_OF, UNSENT):
+        assert decided(intent, WINDOW, NOT_ENTITLED, is_paused=is_paused) == []
+        assert decided(intent, WINDOW, overtaken, is_paused=is_paused) == []
+
+
+def test_what_is_to_be_cancelled_needs_no_grounds() -> None:
+    unread = {1: Weak("RegistryUnread", "the node is away", is_gone=False)}
+    seen = Look([WANTED_RID_OF], look(), [4], WINDOW, weak=unread)
+    _, (action,) = decide(Memory(), seen, LATER)
     assert isinstance(action, Sign)
+    assert action.intent.cancel is not None
 
 
 @pytest.mark.parametrize(("policy", "memory"), HELD_BACK)

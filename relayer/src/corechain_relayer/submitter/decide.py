@@ -175,8 +175,6 @@ def _undearer(action: Action, memory: Memory) -> Action:
 def _is_allowed_in_pause(action: Action) -> bool:
     """What is on chain is followed in a paused queue too, and what is to be cancelled is."""
     if isinstance(action, Send):
-        # Where the fee cap or the budget leaves no room for a transfer of nothing, the plan sends
-        # the old bytes again: the call that an operator wants rid of.
         return action.attempt.cancels
     return not isinstance(action, Sign | Fill) or action.intent.cancel is not None
 

@@ -49,14 +49,15 @@ def _withdrawn(intent: Intent, weak: Weak | None) -> Intent:
 
 
 def at_rest(intents: Sequence[Intent], weak: Mapping[int, Weak]) -> set[int]:
-    """Ids of those for which nothing is signed or sent."""
+    """Ids of those for which nothing is signed or sent. To cancel one no grounds are needed."""
     held = (i for i in intents if i.id in weak)
-    return {i.id for i in held if i.state is State.QUEUED or not weak[i.id].is_gone}
+    return {i.id for i in held if i.state is State.QUEUED or i.cancel is None}
 
 
 def is_harmless(action: Action, weak: Mapping[int, Weak]) -> bool:
-    """Whether it brings nothing to the network that must not come into a block: a fee at its cap,
-    or what somebody else has done, sends the old bytes again."""
-    if not isinstance(action, Send) or action.intent.id not in weak:
+    """Whether it brings nothing to the network that must not come into a block, for want of grounds
+    or as an operator has cancelled it: a fee at its cap, or what somebody else has done, sends the
+    old bytes again."""
+    if not isinstance(action, Send) or action.attempt.cancels:
         return True
-    return action.attempt.cancels
+    return action.intent.cancel is None and action.intent.id not in weak

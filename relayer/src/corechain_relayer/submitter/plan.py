@@ -53,10 +53,10 @@ class Attempt:
 class Intent:
     """One thing that must happen on chain.
 
-    `attempts`: those under the present nonce, oldest first. `spent`: the block in which that nonce
-    was seen spent without a result. `failures`: nonces that reverted for good since the last
-    release. `halt`: the name of what keeps it until an operator releases it. `cancel`: why an
-    operator wants it given up. `bump`: the attempt that an operator wants replaced.
+    `attempts`: under the present nonce, oldest first. `spent`: the block in which that was seen
+    spent without a result. `failures`: nonces that reverted for good since the last release.
+    `halt`: what keeps it until an operator releases it. `cancel`: why an operator gives it up.
+    `bump`: the attempt that an operator wants replaced.
     """
 
     id: int
@@ -135,8 +135,7 @@ class Policy:
     resend_after_s: float
     bump_after_s: float
     lost_after_s: float
-    """A spent nonce without a receipt of ours means nothing before: the nodes behind one address
-    differ for moments."""
+    """A spent nonce without a receipt means nothing before: nodes of an address may differ."""
     max_fee: int
     refused_pause_s: float = 5.0
     """After a refusal that only time or an operator can cure (no funds, the call reverts)."""
@@ -183,8 +182,8 @@ class Confirm:
 
 @dataclass(frozen=True, slots=True)
 class Examine:
-    """The nonce is spent as of `block`, without a result that we see. Ask the contract whether it
-    is done all the same; if not, remember the block and wait: a reorg may still give it back."""
+    """The nonce is spent as of `block`, without a result. Ask the contract whether it is done all
+    the same; if not, remember the block and wait: a reorg may give it back."""
 
     intent: Intent
     block: BlockId
@@ -209,8 +208,8 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """A nonce below that of a pending intent belongs to nobody (a foreign transaction had it until
-    a reorg): spend it on nothing, or nothing of ours is mined again."""
+    """A nonce below a pending intent's is nobody's (a foreign transaction had it until a reorg):
+    spend it on nothing, or nothing of ours is mined again."""
 
     intent: Intent
     nonce: int
@@ -219,8 +218,6 @@ class Fill:
 
 @dataclass(frozen=True, slots=True)
 class Void:
-    """Nobody needs it any more, for good."""
-
     intent: Intent
     why: str
 
@@ -235,7 +232,7 @@ class Unbind:
 
 @dataclass(frozen=True, slots=True)
 class Recheck:
-    """It is halted because something stands in its place on chain: ask whether that is still so."""
+    """Something stands in its place on chain: ask whether that is still so."""
 
     intent: Intent
 
@@ -246,8 +243,8 @@ FOREIGN = "its nonce was used by a transaction we did not sign"
 
 
 def age(since: float, now: float) -> float:
-    """Seconds from one reading of a clock to another. A clock that was set back makes what it wrote
-    before old, not young: what waits must not wait until the clock is there again."""
+    """Seconds between two readings of a clock. One that was set back makes what it wrote before
+    old, not young: what waits must not wait until it is there again."""
     return abs(now - since)
 
 
@@ -259,6 +256,13 @@ def bumped(old: Fees, suggested: Fees, cap: int) -> Fees | None:
     max_fee = min(cap, max(lowest.max_fee, suggested.max_fee))
     priority = min(max_fee, max(lowest.priority_fee, suggested.priority_fee))
     return Fees(max_fee, priority) if priority >= lowest.priority_fee else None
+
+
+def of_nothing(old: Fees, suggested: Fees, cap: int) -> Fees:
+    """Of what takes the place of a call. At the cap, where that leaves no room for a replacement, a
+    node takes it once its pool has dropped the call."""
+    tip = max(old.priority_fee * 9 // 8 + 1, suggested.priority_fee)
+    return bumped(old, suggested, cap) or Fees(cap, min(cap, tip))
 
 
 def _receipt(intent: Intent, view: ChainView) -> Receipt | None:
@@ -302,6 +306,10 @@ def _chase(
     """A pending intent that is in no block, and whose nonce is free."""
     assert intent.nonce is not None
     newest = intent.attempts[-1]
+    if intent.cancel is not None and not newest.cancels:
+        # Never sent again, also where nothing may be signed: whoever cancels expects no less.
+        nothing = of_nothing(newest.fees, view.suggested, policy.max_fee)
+        return [Sign(intent, intent.nonce, nothing)] if may_sign else []
     if newest.sent_at is None and newest.hash not in urgent:
         return [Send(intent, newest)]
     capped = False

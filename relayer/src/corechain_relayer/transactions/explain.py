@@ -146,11 +146,12 @@ def _asked_for(facts: Facts, said: Explanation) -> None:
     found, live = facts.transaction, facts.live
     if found.cancel is not None:
         done = live is not None and live.cancels
-        how = "is sent" if done else "will be signed in the next round of its submitter"
+        how = "is signed" if done else "will be signed as soon as the budget has room for it"
         said.say(
             "Cancelling",
             f"An operator cancels it ({found.cancel.why}): a transfer of nothing under its nonce "
-            f"{how}; it is void once that is final.",
+            f"{how}; it is void once that is final. Its call is not sent again; a node that has it "
+            "in its pool may still bring it into a block.",
         )
     elif live is not None and found.bump == live.hash:
         cap = facts.look.max_fee if facts.look else None
