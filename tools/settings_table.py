@@ -5,13 +5,13 @@
 
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 from annotated_types import Ge, Gt, Le, Lt
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings
 
+from corechain.service.settings import ServiceSettings
 from corechain_indexer.settings import Settings as IndexerSettings
 from corechain_relayer.bridge.settings import Settings as BridgeSettings
 from corechain_relayer.settings import Settings as RelayerSettings
@@ -65,8 +65,8 @@ def _row(prefix: str, name: str, field: FieldInfo) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _section(title: str, kind: type[BaseSettings]) -> list[str]:
-    prefix: Any = kind.model_config.get("env_prefix")
+def _section(title: str, kind: type[ServiceSettings]) -> list[str]:
+    prefix = kind.ENV_PREFIX
     # What has to be set first: fields of shared parts come before a service's own, by inheritance.
     fields = sorted(kind.model_fields.items(), key=lambda item: not item[1].is_required())
     rows = [_row(prefix, name, field) for name, field in fields]

@@ -112,7 +112,7 @@ def live(environment: Mapping[str, str], log: str) -> None:
     label = os.environ.pop("CHAOS_POINT", "")
     if label:
         arm(label, int(os.environ.pop("CHAOS_NTH")))
-    from corechain_relayer.cli import commands
+    from corechain_relayer.commands import commands
 
     sys.argv = ["corechain_relayer", "run"]
     commands()

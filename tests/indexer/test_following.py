@@ -1,15 +1,12 @@
 """The mirror works before the rest of the process is imported.
 
 given a start of the indexer
-  ├── what follows the chain needs none of the large libraries
   ├── loops that were begun early are the ones that the process then runs
   ├── a process that cannot run ends the loops that it has begun
   └── a wrong file of API keys is refused before a loop begins
 """
 
 import asyncio
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,20 +17,6 @@ from corechain.service.supervision import LoopState
 from corechain_indexer.following import DATABASE, MIRROR, Follower, Role, run
 from corechain_indexer.service import Indexer
 from indexer.support import World, settings_of
-
-LARGE = "numpy", "redis", "httpx", "uvicorn", "eth_account", "eth_abi", "web3", "pyarrow"
-
-
-def test_following_the_chain_imports_no_large_library() -> None:
-    code = f"""
-import sys
-import corechain_indexer.cli, corechain_indexer.following
-print([name for name in {LARGE!r} if name in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE_S
-    )
-    assert done.stdout.strip() == "[]"
 
 
 async def until(follower: Follower, block: int) -> None:

@@ -35,7 +35,7 @@ from corechain.service.settings import InvalidSetting
 from corechain.steps import ApiUnavailable
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.keys import ApiKey, KeyRing, digest_of, key_ring, new_key
-from corechain_indexer.cli import commands
+from corechain_indexer.commands import commands
 from corechain_indexer.errors import TooManyRequests, UnknownApiKey
 from corechain_indexer.limits import DAY_MS, TOKEN, Allowance, Bucket, Buckets
 from corechain_indexer.metrics import Metrics

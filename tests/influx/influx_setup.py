@@ -17,7 +17,7 @@ from support.influx import ORG, TOKEN, InfluxServer
 from support.odd_http import Odd, OddProxy
 from typer.testing import CliRunner
 
-from corechain_indexer.cli import commands
+from corechain_indexer.commands import commands
 from corechain_indexer.errors import (
     AdminTokenMissing,
     AdminTokenRefused,

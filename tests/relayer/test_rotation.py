@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from corechain.account import account_from_key
 from corechain.chain import Chain as Contracts
 from corechain.devnet.settings import ADMIN_KEY
-from corechain_relayer.cli import commands
+from corechain_relayer.commands import commands
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import LaneKey

@@ -25,7 +25,7 @@ from corechain.devnet.process import free_port
 from corechain.devnet.servers import AnvilServer, ValkeyServer
 from corechain.service.database import writer
 from corechain.service.errors import StoreUnavailable
-from corechain_relayer.cli import commands
+from corechain_relayer.commands import commands
 from corechain_relayer.journal.lanes import hold_lanes
 from corechain_relayer.roles import Role
 from corechain_relayer.service import Relayer

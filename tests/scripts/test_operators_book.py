@@ -9,11 +9,12 @@ import pytest
 import typer
 from typer.main import get_command
 
-from corechain_indexer.cli import commands as indexer
+from corechain.later import Later
+from corechain_indexer.commands import commands as indexer
 from corechain_indexer.settings import Settings as IndexerSettings
 from corechain_relayer.bridge.settings import Settings as BridgeSettings
 from corechain_relayer.bus.cli import commands as bus
-from corechain_relayer.cli import commands as relayer
+from corechain_relayer.commands import commands as relayer
 from corechain_relayer.settings import Settings as RelayerSettings
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -114,6 +115,7 @@ def test_a_page_names_commands_and_settings_that_exist(page: Path) -> None:
 def _is_command(group: typer.Typer, words: list[str]) -> bool:
     found = get_command(group)
     for word in words:
+        found = found.loaded() if isinstance(found, Later) else found
         inside = getattr(found, "commands", None)
         if inside is None:
             return True  # an argument

@@ -28,6 +28,7 @@ from typer.main import get_command
 
 from corechain.devnet.network import Network
 from corechain.devnet.settings import Ports
+from corechain.later import Later
 from corechain.service.settings import PrivateKey
 from corechain.services_asked import ROLE_LOOPS
 from corechain_indexer.following import Role as IndexerRole
@@ -53,8 +54,14 @@ def services() -> list[str]:
             app.callback()(lambda: None)
             getattr(import_module(module), register)(app)
             groups = getattr(get_command(app), "commands", {})
-            found += [n for n, group in groups.items() if "run" in getattr(group, "commands", {})]
+            found += [n for n, group in groups.items() if "run" in inside(group)]
     return found
+
+
+def inside(command: Any) -> dict[str, Any]:
+    """The commands of a group, by name; of one that is loaded when it is called, too."""
+    whole = command.loaded() if isinstance(command, Later) else command
+    return getattr(whole, "commands", {})
 
 
 PARTS = {role for roles in ROLES.values() for role in roles} | set(services()) - set(ROLES)
@@ -144,7 +151,7 @@ BY_HAND = {
 def private_keys() -> Iterator[tuple[str, str]]:
     """(service, name of the setting)."""
     for service, kind in SETTINGS.items():
-        prefix = str(kind.model_config["env_prefix"])
+        prefix = kind.ENV_PREFIX
         for name, one in kind.model_fields.items():
             if name.endswith("_key") and PrivateKey.__metadata__[0] in str_of(one):
                 yield service, f"{prefix}{name.upper()}"

@@ -15,9 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.command import corechain
 from support.http import Script, answers
+from typer.main import get_command
+from typer.testing import CliRunner
 
 from corechain.audit import InvalidBatchId, Totals, fetch_data_file, parse_batch_id
+from corechain.cli import app, load_plugins
 from corechain.devnet.process import free_port
+from corechain.later import Later
 from corechain.protocol.batch import batch_id
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.reading import FAIL, PASS, SUSPECT
@@ -54,6 +58,26 @@ def test_help_names_every_command_and_loads_nothing_heavy() -> None:
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "corechain.cli" in loaded or "typer" in loaded
     assert not loaded & set(HEAVY)
+
+
+def test_what_the_list_says_of_a_command_is_how_its_own_help_begins() -> None:
+    load_plugins()
+    listed = {n: one for n, one in get_command(app).commands.items() if isinstance(one, Later)}
+    assert listed.keys() >= {"query", "history", "up", "fleet", "relayer", "tx", "indexer"}
+    for name, one in listed.items():
+        own = one.loaded()
+        assert (own.name, " ".join(own.help.split("\n\n")[0].split())) == (name, one.help)
+
+
+def test_a_shell_completes_below_a_command_that_is_not_loaded_yet() -> None:
+    load_plugins()
+    asked = {
+        "_CORECHAIN_COMPLETE": "complete_bash",
+        "COMP_WORDS": "corechain relayer rot",
+        "COMP_CWORD": "2",
+    }
+    done = CliRunner().invoke(app, env=asked, prog_name="corechain")
+    assert done.stdout.split() == ["rotate-key"]
 
 
 def test_the_script_and_the_module_are_the_same_command() -> None:

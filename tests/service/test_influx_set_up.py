@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from corechain.devnet.process import free_port
 from corechain.service.settings import InvalidSetting, load
-from corechain_indexer.cli import commands
+from corechain_indexer.commands import commands
 from corechain_indexer.influx_settings import SetupSettings
 from corechain_indexer.influx_setup import ADMIN, EXPORTER, SecretFiles, set_up
 from corechain_indexer.settings import Settings

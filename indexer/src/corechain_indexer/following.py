@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from asyncpg import InterfaceError
@@ -24,6 +24,7 @@ from corechain.service.nodes import measured
 from corechain.service.ops import shown_in
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, sessions, side_by_side, stop_all
+from corechain.sparing import import_without
 from corechain_indexer.api.keys import key_ring
 from corechain_indexer.heads import HeadWatch
 from corechain_indexer.maintenance import WRITER
@@ -173,6 +174,13 @@ async def _ended(task: "asyncio.Task[None]") -> None:
     await task
 
 
+def imported_rest() -> Any:
+    """`corechain_indexer.serving`: all that following the chain does not need."""
+    # It would load its metrics, 60 modules, into each worker, too.
+    import_without("redis.asyncio", "opentelemetry")
+    return import_module("corechain_indexer.serving")
+
+
 async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role]) -> None:
     """Runs the roles until a signal: the mirror at once, the others when they are imported.
 
@@ -190,7 +198,7 @@ async def run(settings: Settings, deployment: Deployment, roles: Sequence[Role])
     if Role.MIRROR in roles:
         follower.begin()
     try:
-        serving = await asyncio.to_thread(import_module, "corechain_indexer.serving")
+        serving = await asyncio.to_thread(imported_rest)
         collect_seldom()  # once more, now that all is there
         await serving.run(settings, deployment, roles, follower)
     finally:

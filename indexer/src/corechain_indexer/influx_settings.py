@@ -1,9 +1,9 @@
 """What an operator can set about InfluxDB: a part of `INDEXER_*`."""
 
 import math
+from typing import ClassVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from corechain.service.settings import NodeUrls, ServiceSettings, listed, load, urls_in
 
@@ -97,13 +97,13 @@ def _tokens_in(value: SecretStr) -> list[str]:
 class SetupSettings(InfluxLayout):
     """What `corechain indexer influx setup` reads. Not the tokens: it makes them."""
 
-    model_config = SettingsConfigDict(env_prefix="INDEXER_")
+    ENV_PREFIX: ClassVar = "INDEXER_"
 
     log_level: str = Field(
         "info", pattern=r"^(debug|info|warning|error)$", description="debug, info, warning or error"
     )
 
 
-def load_setup_settings(all_of_them: type[BaseSettings]) -> SetupSettings:
+def load_setup_settings(all_of_them: type[ServiceSettings]) -> SetupSettings:
     """Of an environment that may have any of the indexer's settings. Raises InvalidSetting."""
     return load(SetupSettings, among=all_of_them)

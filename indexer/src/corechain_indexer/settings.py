@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
-from pydantic_settings import SettingsConfigDict
 
 from corechain.service.node_settings import NodeSettings
 from corechain.service.settings import (
@@ -47,7 +47,7 @@ def _check_url(template: str) -> None:
 class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings, NodeSettings):
     """Settings of mirror and query API. Times in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    ENV_PREFIX: ClassVar = PREFIX
 
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
     database_url: DatabaseUrl = Field(description="Postgres with the mirrored chain")

@@ -4,6 +4,6 @@ from corechain.collecting import collect_seldom
 
 collect_seldom()  # before all the modules that it spares
 
-from corechain_relayer.cli import commands  # noqa: E402
+from corechain_relayer.commands import commands  # noqa: E402
 
 commands()

@@ -1,9 +1,9 @@
 """The parts of the relayer's settings that a command may need without the rest."""
 
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
 from corechain.service.node_settings import NodeSettings
 from corechain.service.settings import DatabaseUrl, PrivateKey, ServiceSettings
@@ -13,7 +13,7 @@ from corechain_relayer.local import PREFIX
 class JournalSettings(ServiceSettings):
     """Where the journal is, and of which contracts: all that looking into it needs."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    ENV_PREFIX: ClassVar = PREFIX
 
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")
     database_url: DatabaseUrl = Field(description="Postgres with the journal")
@@ -41,9 +41,6 @@ class StoredSettings(JournalSettings):
 class OperatorSettings(JournalSettings, NodeSettings):
     """All that `corechain tx` and `rotate-key` need: journal, node, and the admin's key if any."""
 
-    # Again: of several bases the last one's counts, and that of nodes has no prefix.
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
-
     admin_key: PrivateKey | None = Field(
         None, description="private key of the contracts' admin; needed by `rotate-key` alone"
     )
@@ -52,6 +49,6 @@ class OperatorSettings(JournalSettings, NodeSettings):
 class FilesSettings(ServiceSettings):
     """All that checking a backup may need."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    ENV_PREFIX: ClassVar = PREFIX
 
     data_dir: Path | None = Field(None, description="folder of the data files")

@@ -11,7 +11,6 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
-from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
     PORT_MEANING,
@@ -95,7 +94,7 @@ class Settings(
 ):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    ENV_PREFIX: ClassVar = PREFIX
     REMOVED: ClassVar = {
         "more_rpc_urls": "name all nodes in RELAYER_RPC_URL, comma separated, for every role",
         "trust_bus": "set RELAYER_FRAME_KEY, and the signatures of a frame are verified once",

@@ -28,11 +28,6 @@ WATCH_PAUSE_S = 15.0
 """Between two looks: withdrawals take a quarter of an hour at least."""
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `channel` to the `corechain` command."""
-    app.add_typer(commands, name="channel")
-
-
 def _facts(held: "HeldChannel") -> dict[str, Any]:
     at = held.withdrawable_at
     return {

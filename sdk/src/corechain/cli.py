@@ -14,6 +14,7 @@ import typer
 
 from corechain.collecting import collect_seldom
 from corechain.implementation import check_implementation
+from corechain.later import add_later
 from corechain.option_checks import url_option
 from corechain.protocol.errors import CoreChainError
 from corechain.versions import DISTRIBUTIONS, version_line, version_option
@@ -25,6 +26,43 @@ if TYPE_CHECKING:
     from corechain.status import Check, Places
 
 GROUP = "corechain.commands"
+LATER = {
+    "query": (
+        "query_cli:commands",
+        "Ask the query API; what can be proven is checked against your own node.",
+    ),
+    "prove": (
+        "prove_cli:commands",
+        "Print a proof as calldata for a contract, checked against your own node first.",
+    ),
+    "history": (
+        "history_cli:history",
+        "Readings of a device or a region, each proven against your node, and that none is "
+        "missing.",
+    ),
+    "export": (
+        "history_cli:export",
+        "Write all readings of a device or a region into a file, each proven against your node.",
+    ),
+    "stream": (
+        "stream_cli:stream",
+        "Events of batches as they happen, one JSON document a line, or posted to a webhook.",
+    ),
+    "device": (
+        "device_cli:commands",
+        "Devices: make a key, register it, send signed readings.",
+    ),
+    "channel": (
+        "channel_cli:commands",
+        "Payment channels: open one, see what it holds, take back what is left.",
+    ),
+    "receipt": (
+        "receipt_cli:commands",
+        "Completeness receipts: what a gateway has promised, and how to hold it to that.",
+    ),
+}
+"""Where a command is, and the first paragraph of its help: its module is loaded when it is called.
+"""
 FAILED = 1
 NOTHING_CHECKED = 3
 """Exit code of a check that had nothing to look at: neither right nor wrong."""
@@ -188,19 +226,8 @@ def _load(plugin: EntryPoint) -> None:
 def load_plugins() -> None:
     """Adds what has a module of its own here, and the commands of every installed plug-in, in the
     order of their names."""
-    from corechain import (
-        channel_cli,
-        device_cli,
-        history_cli,
-        prove_cli,
-        query_cli,
-        receipt_cli,
-        stream_cli,
-    )
-
-    asking = (query_cli, prove_cli, history_cli, stream_cli)
-    for module in (*asking, device_cli, channel_cli, receipt_cli):
-        module.register(app)
+    for name, (home, words) in LATER.items():
+        add_later(app, name, f"corechain.{home}", words)
     for plugin in sorted(entry_points(group=GROUP), key=lambda found: found.name):
         _load(plugin)
 

@@ -37,11 +37,6 @@ At = Annotated[str | None, typer.Option(help="Seconds since 1970, or ISO 8601; d
 Patience = Annotated[float, typer.Option(min=0, help="Seconds to ask a busy gateway again.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `device` to the `corechain` command."""
-    app.add_typer(commands, name="device")
-
-
 def _key(file: Path) -> "DeviceKey":
     """The key of a file: `secp256k1 <hex>` or `p256 <hex>`; hex or a keystore alone is a
     secp256k1 key. Exits with 2 for what is none."""

@@ -1,6 +1,5 @@
 """Histories as iterators: reading by reading, or page by page. They hold a place, and no page."""
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,7 +249,9 @@ class AsyncHistory(_Stand):
         return await self._written(ParquetFile(Path(path), self))
 
     async def _written(self, file: "HistoryFile") -> int:
-        self.go_to(await asyncio.to_thread(file.resumed))
+        from asyncio import to_thread  # here: `History` never loads it
+
+        self.go_to(await to_thread(file.resumed))
         async for found in self.pages():
-            await asyncio.to_thread(file.take, found, self.cursor)
-        return await asyncio.to_thread(file.finish)
+            await to_thread(file.take, found, self.cursor)
+        return await to_thread(file.finish)

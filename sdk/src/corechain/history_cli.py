@@ -41,12 +41,6 @@ MISSING = 1
 """Exit code of a history with gaps that were reported."""
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `history` and `export` to the `corechain` command."""
-    app.command("history")(history)
-    app.command("export")(export)
-
-
 @contextmanager
 def bar(is_wanted: bool) -> Iterator["Callable[[HistoryProgress], None] | None"]:
     """A bar on a terminal, on its error channel; nothing elsewhere."""

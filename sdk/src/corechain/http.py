@@ -4,9 +4,9 @@ loop, answers with a limit and a deadline.
 `httpx` is imported on first use: who only signs never pays for it.
 """
 
-import asyncio
 import ipaddress
 import os
+import sys
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar
@@ -19,9 +19,13 @@ from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import one_of
 
 if TYPE_CHECKING:
+    import asyncio
     import ssl
 
     import httpx
+
+# httpx's own command, which no program calls, would load 55 modules of rich with it.
+sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type] # Python's "not there"
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 MAX_ANSWER_BYTES = 256 << 20
@@ -170,7 +174,9 @@ class LoopClients:
         ] = WeakKeyDictionary()
 
     async def get(self) -> "httpx.AsyncClient":
-        loop = asyncio.get_running_loop()
+        from asyncio import get_running_loop  # a program without loops never loads it
+
+        loop = get_running_loop()
         found = self._clients.get(loop)
         if found is None:
             made = self._make()
@@ -182,7 +188,9 @@ class LoopClients:
 
     async def close(self) -> None:
         """Closes this loop's client; the next use makes a new one."""
-        found = self._clients.pop(asyncio.get_running_loop(), None)
+        from asyncio import get_running_loop
+
+        found = self._clients.pop(get_running_loop(), None)
         if found is not None:
             await found[1].aclose()
 

@@ -21,11 +21,6 @@ Out = Annotated[
 CALLDATA = "calldata"
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `prove` to the `corechain` command."""
-    app.add_typer(commands, name="prove")
-
-
 def _hand_out(facts: dict[str, Any], calldata: bytes, out: Path | None, as_json: bool) -> None:
     text = "0x" + calldata.hex()
     if out is None:

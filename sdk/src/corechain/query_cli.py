@@ -31,11 +31,6 @@ MaxPrice = Annotated[int | None, typer.Option(min=0, help="What a query may cost
 Limit = Annotated[int, typer.Option(min=1, help="How many items at most.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `query` to the `corechain` command."""
-    app.add_typer(commands, name="query")
-
-
 def _view(finality: str | None, as_of: int | None) -> Any:
     return {"finality": finality, "as_of": as_of}
 

@@ -29,11 +29,6 @@ GONE = 1
 """Exit code of a receipt that nothing stands behind."""
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `receipt` to the `corechain` command."""
-    app.add_typer(commands, name="receipt")
-
-
 def _chain(home: Path, rpc_url: str | None, deployment: Path | None) -> "Chain":
     from corechain.chain import Chain
     from corechain.deployment import load_deployment

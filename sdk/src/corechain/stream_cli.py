@@ -32,11 +32,6 @@ class NotTaken(TransportError):
     """The receiver of a webhook did not take an event, however often it was asked."""
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `stream` to the `corechain` command."""
-    app.command("stream")(stream)
-
-
 @dataclass(slots=True)
 class CursorFile:
     """The place after the last event that was taken; None: nowhere is kept. Written beside and

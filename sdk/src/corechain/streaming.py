@@ -4,7 +4,6 @@ The API sends them as Server-Sent Events (WHATWG HTML, section 9.2); a cursor na
 an event. What is read, and when it is asked again, is the same for both clients; they only send.
 """
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -289,6 +288,8 @@ class AsyncEventStream:
         await self._events.aclose()
 
     async def _all(self) -> AsyncGenerator[BatchEvent, None]:
+        from asyncio import sleep  # here: `EventStream` never loads it
+
         import httpx
 
         while True:
@@ -304,7 +305,7 @@ class AsyncEventStream:
             finally:
                 # A generator left half way does not close what it reads from.
                 await connection.aclose()
-            await asyncio.sleep(self._state.pause_after(lost, time.monotonic()))
+            await sleep(self._state.pause_after(lost, time.monotonic()))
 
     async def _connection(self) -> AsyncGenerator[BatchEvent, None]:
         question, lines = self._state.question(), EventLines()

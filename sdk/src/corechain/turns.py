@@ -4,16 +4,19 @@ A lock of `threading` would block the loops, one of `asyncio` knows a single loo
 is a future, so nobody occupies a thread while it waits.
 """
 
-import asyncio
 import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
 
 Turn = Future[None]
-_Waiter = tuple[Turn, asyncio.AbstractEventLoop | None]
+_Waiter = tuple[Turn, "AbstractEventLoop | None"]
 
 
 class Turns:
@@ -45,6 +48,8 @@ class Turns:
     @asynccontextmanager
     async def awaited(self) -> AsyncIterator[None]:
         """Waits in this event loop until it is this task's turn."""
+        import asyncio  # here: a program without loops never loads it
+
         turn = self._ask(asyncio.get_running_loop())
         try:
             await asyncio.wrap_future(turn)
@@ -56,7 +61,7 @@ class Turns:
         finally:
             self._pass_on()
 
-    def _ask(self, loop: asyncio.AbstractEventLoop | None) -> Turn:
+    def _ask(self, loop: "AbstractEventLoop | None") -> Turn:
         # A child process has inherited a lock and waiters whose owners do not exist there.
         if os.getpid() != self._pid:
             self._reset()

@@ -4,10 +4,9 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
-from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import (
     PORT_MEANING,
@@ -50,7 +49,7 @@ TopicFilters = Annotated[str, AfterValidator(_filters)]
 class Settings(MqttSettings, TraceSettings, HttpSettings):
     """Settings of the bridge and its commands. Times in seconds, sizes in bytes."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
+    ENV_PREFIX: ClassVar = PREFIX
 
     gateway_url: NodeUrl = Field(description="URL of the relayer's gateway")
     deployment: Path = Field(description="manifest of the contracts, `deployments/<chain id>.json`")

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from corechain.service.settings import InvalidSetting
+from corechain.sparing import import_without
 from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
 from corechain_relayer.bus.room import Limits
@@ -28,6 +29,8 @@ def _limits(settings: "Settings") -> Limits:
 
 
 def _valkey(settings: "Settings", metrics: Metrics) -> Bus:
+    # redis would load OpenTelemetry's metrics where they are installed: 60 modules, unused.
+    import_without("redis.asyncio", "opentelemetry")
     from corechain_relayer.bus.connection import connect
     from corechain_relayer.bus.guard import Guard
     from corechain_relayer.bus.valkey import ValkeyBus

@@ -1,5 +1,5 @@
 """`python -m corechain_relayer.challenger run`: the same without the SDK's entry point."""
 
-from corechain_relayer.challenger.cli import commands
+from corechain_relayer.challenger.commands import commands
 
 commands()

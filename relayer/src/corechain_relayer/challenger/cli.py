@@ -1,32 +1,15 @@
-"""`corechain challenger …`: guards the bonds of others, for whoever wants the bounty."""
-
-from typing import Annotated
+"""Names `corechain challenger …`; its module is loaded when it is called."""
 
 import typer
 
-from corechain.service.command import configured, run_to_end
-from corechain.versions import version_option
-from corechain_relayer.challenger.settings import load_settings
-
-commands = typer.Typer(
-    help="Finds frauds in the batches of all lanes, and takes the bonds.", no_args_is_help=True
-)
-
-
-@commands.callback()
-def options(version: Annotated[bool, version_option("corechain-relayer")] = False) -> None:
-    """What stands before a command."""
+from corechain.later import add_later
 
 
 def register(app: typer.Typer) -> None:
     """Adds `challenger` to the `corechain` command."""
-    app.add_typer(commands, name="challenger")
-
-
-@commands.command()
-def run() -> None:
-    """Run the challenger until SIGTERM. Settings: RELAYER_* in the environment."""
-    from corechain_relayer.challenger import process
-
-    settings, deployment = configured(load_settings)
-    run_to_end(process.run(settings, deployment))
+    add_later(
+        app,
+        "challenger",
+        "corechain_relayer.challenger.commands:commands",
+        "Finds frauds in the batches of all lanes, and takes the bonds.",
+    )

@@ -1,7 +1,6 @@
 """Settings of `corechain challenger`: those of the relayer, without what it does not use."""
 
 from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
 
 from corechain.service.settings import InvalidSetting, listed, load
 from corechain_relayer.accounts import CHALLENGER, has_key
@@ -12,8 +11,6 @@ NO_BUS = "redis://127.0.0.1:6379/0"
 
 class ChallengerSettings(Settings):
     """No bus is ever asked: whoever guards the bonds of others need not run a relayer."""
-
-    model_config = SettingsConfigDict(env_prefix=PREFIX)
 
     bus_url: BusUrl = Field(SecretStr(NO_BUS), description="not used by the challenger")
     challenger_data_urls: str = Field("", description="where the data files of all lanes are")

@@ -69,7 +69,7 @@ class MqttSettings(ServiceSettings):
     def _has_a_user(self) -> Self:
         # MQTT 3.1.1 has no password without a user; brokers of 5 take it for a mistake, too.
         if self.mqtt_password is not None and (self.mqtt_url is None or not self.broker.user):
-            prefix = self.model_config.get("env_prefix")
+            prefix = self.ENV_PREFIX
             raise ValueError(f"{prefix}MQTT_PASSWORD needs a user in {prefix}MQTT_URL")
         return self
 

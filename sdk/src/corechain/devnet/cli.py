@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
@@ -16,6 +15,7 @@ import typer
 
 from corechain.devnet.programs import require_programs
 from corechain.devnet.settings import BRIDGE, BUSES, CHAIN_ID, CHALLENGER, SERVICES, Ports
+from corechain.later import add_later
 
 if TYPE_CHECKING:
     from corechain.devnet.network import Network
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 CHECK_S = 0.25
 ONE, CLUSTER = "one", "cluster"
 DEMO = "corechain.devnet.demo"
-LOAD = "corechain.devnet.fleet.cli", "corechain.devnet.reconcile.command"
 
 
 class Interrupted(BaseException):
@@ -32,11 +31,33 @@ class Interrupted(BaseException):
 
 def register(app: typer.Typer) -> None:
     """Adds `up`, `fleet` and `reconcile`, and `demo` where it is installed, to `corechain`."""
-    app.command("up")(up)
-    for module in LOAD:
-        import_module(module).register(app)
+    add_later(
+        app,
+        "up",
+        "corechain.devnet.cli:up",
+        "Run the whole network on this machine until Ctrl-C.",
+    )
     if find_spec(DEMO) is not None:
-        import_module(DEMO).register(app)
+        add_later(
+            app,
+            "demo",
+            f"{DEMO}:demo",
+            "Run the network on real weather data from sensor to paid, proven answer; then stop "
+            "it.",
+        )
+    add_later(
+        app,
+        "fleet",
+        "corechain.devnet.fleet.cli:fleet",
+        "Load for a relayer: devices enrolled by root, reports signed ahead and replayed.",
+    )
+    add_later(
+        app,
+        "reconcile",
+        "corechain.devnet.reconcile.command:reconcile",
+        "Hold logs of acknowledgements against data files and chain; exit code 1 if anything is "
+        "wrong, 3 if the logs acknowledge nothing.",
+    )
 
 
 @contextmanager

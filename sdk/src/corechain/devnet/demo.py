@@ -51,11 +51,6 @@ class DemoTookTooLong(TransportError):
     """A step of the demo did not come to its end in time."""
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `demo` to the `corechain` command."""
-    app.command("demo")(demo)
-
-
 def demo(
     full: Annotated[bool, typer.Option("--full", help="All of 2013, not two months.")] = False,
     home: Annotated[Path, typer.Option(help="Folder of the demo's state, wiped first.")] = Path(

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.signature import SECP256K1_ORDER
@@ -22,7 +21,7 @@ from corechain.service.tracing import NO_TRACES, Traces
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-S = TypeVar("S", bound=BaseSettings)
+S = TypeVar("S", bound="ServiceSettings")
 
 
 class InvalidSetting(CoreChainError):
@@ -135,7 +134,7 @@ _WORDS = {
 }
 
 
-def _sentence(kind: type[BaseSettings], prefix: str, error: ValidationError) -> str:
+def _sentence(kind: type["ServiceSettings"], prefix: str, error: ValidationError) -> str:
     """All that is missing and all that is wrong, so that one run tells an operator everything."""
     errors = error.errors(include_url=False, include_input=False)
     missing = [prefix + str(e["loc"][0]).upper() for e in errors if e["type"] == "missing"]
@@ -150,7 +149,7 @@ def unset(names: Sequence[str]) -> str:
     return f"{', '.join(names[:-1])} and {names[-1]} are not set"
 
 
-def _wrong(kind: type[BaseSettings], prefix: str, error: "ErrorDetails") -> str:
+def _wrong(kind: type["ServiceSettings"], prefix: str, error: "ErrorDetails") -> str:
     message = error["msg"].removeprefix("Value error, ")
     if not error["loc"]:
         return message  # of several settings together: it names them
@@ -200,15 +199,15 @@ def _from_file(name: str, path: str, secret: bool) -> str:
         raise InvalidSetting(f"{name}: {path} cannot be read: {why}") from None
 
 
-def _is_secret(kind: type[BaseSettings], field: str) -> bool:
+def _is_secret(kind: type["ServiceSettings"], field: str) -> bool:
     return "SecretStr" in repr(kind.model_fields[field].annotation)
 
 
 def _values(
-    kind: type[BaseSettings],
+    kind: type["ServiceSettings"],
     prefix: str,
     environment: Mapping[str, str],
-    among: type[BaseSettings],
+    among: type["ServiceSettings"],
 ) -> dict[str, str]:
     """The values of the settings by field name, without those that only `among` has. Raises
     InvalidSetting for a name that is none."""
@@ -244,20 +243,29 @@ def _opened(values: Mapping[str, str], prefix: str) -> dict[str, str]:
     return opened
 
 
-def _unknown(kind: type[BaseSettings], variable: str, field: str) -> str:
-    removed = kind.REMOVED if issubclass(kind, ServiceSettings) else {}
-    if field in removed:
-        return f"{variable} was removed: {removed[field]}"
+def _unknown(kind: type["ServiceSettings"], variable: str, field: str) -> str:
+    if field in kind.REMOVED:
+        return f"{variable} was removed: {kind.REMOVED[field]}"
     return f"{variable} is not a setting"
 
 
-class ServiceSettings(BaseSettings):
-    """Base of a service's settings: frozen, from what `load` found in the environment alone."""
+class ServiceSettings(BaseModel):
+    """Base of a service's settings: frozen, from what `load` found in the environment alone.
+
+    Not of pydantic-settings: that imports readers of a dozen sources, and `load` is ours anyway.
+    """
 
     # Deferred: a process that starts builds the validators of its own settings only (0.1 s of CPU).
-    model_config = SettingsConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        defer_build=True,
+        validate_default=True,
     )
+
+    ENV_PREFIX: ClassVar[str] = ""
+    """What the name of each begins with in the environment."""
 
     keystore_password: SecretStr | None = Field(
         None,
@@ -267,17 +275,6 @@ class ServiceSettings(BaseSettings):
 
     REMOVED: ClassVar[Mapping[str, str]] = {}
     """Fields of earlier versions, and what to do instead: who still sets one is told at start."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (init_settings,)
 
 
 class HttpSettings(ServiceSettings):
@@ -363,14 +360,14 @@ class TraceSettings(ServiceSettings):
 def load(
     kind: type[S],
     environment: Mapping[str, str] = os.environ,
-    among: type[BaseSettings] | None = None,
+    among: type["ServiceSettings"] | None = None,
 ) -> S:
     """The settings of this process, from `PREFIX_NAME`, or from the file `PREFIX_NAME_FILE` names.
     A command that needs a few of a service's settings leaves alone what else is `among` them.
 
     Raises InvalidSetting with one sentence, without any value.
     """
-    prefix = str(kind.model_config.get("env_prefix", ""))
+    prefix = kind.ENV_PREFIX
     try:
         return kind(**_values(kind, prefix, environment, among or kind))  # type: ignore[arg-type]
     except ValidationError as error:
@@ -380,7 +377,7 @@ def load(
 def load_part(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
     """As `load`, of a command that needs few of a service's settings, and no key: all others are
     passed over, unread, whether they are right or wrong. Raises InvalidSetting."""
-    prefix = str(kind.model_config.get("env_prefix", ""))
+    prefix = kind.ENV_PREFIX
     fields = kind.model_fields.keys() - ServiceSettings.model_fields.keys()
     wanted = {f"{prefix}{field.upper()}{end}" for field in fields for end in ("", FILE_SUFFIX)}
     return load(kind, {name: environment[name] for name in environment if name.upper() in wanted})

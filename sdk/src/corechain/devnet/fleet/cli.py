@@ -22,12 +22,6 @@ Name = Annotated[str, typer.Option(help="The fleet's name: its keys follow from 
 P256 = Annotated[bool, typer.Option("--p256", help="Keys as secure elements have them.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `fleet` to the `corechain` command."""
-    fleet.command("send")(send)
-    app.add_typer(fleet, name="fleet")
-
-
 def _say(line: str) -> None:
     typer.echo(f"· {line}")
 
@@ -122,3 +116,6 @@ def sign(
     with progress_bar("signing", shape.total) as bar:
         sign_file(order, file, jobs or jobs_for(shape.total), bar.advance)
     _say(f"{shape.total:,} reports in {file}, {file.stat().st_size / 1e6:,.1f} MB")
+
+
+fleet.command("send")(send)

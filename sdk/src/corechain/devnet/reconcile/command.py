@@ -40,11 +40,6 @@ DataDir = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Adds `reconcile` to the `corechain` command."""
-    app.command("reconcile")(reconcile)
-
-
 def reconcile(
     logs: Logs,
     data_dir: DataDir = None,
