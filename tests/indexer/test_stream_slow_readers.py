@@ -8,6 +8,7 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.limits import within
 from support.processes import PATIENCE_S, until
 from websockets.asyncio.client import connect
 from websockets.frames import OP_CLOSE, OP_PING, OP_TEXT, Frame
@@ -36,7 +37,7 @@ async def test_a_subscriber_that_leaves_is_not_counted_as_lost(tables: str, bus_
             await hear(subscriber)
             await subscriber.send("what it says is not listened to")
             await subscriber.send(b"\x00binary neither")
-            await asyncio.wait_for(await subscriber.ping(), PATIENCE_S)
+            await within(PATIENCE_S, await subscriber.ping())
             assert await served.places_taken(2)
         assert await served.places_taken(0)
         assert served.dropped("lost") == 0

@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 from support.cluster import record
 from support.command import COMMAND, environment
+from support.limits import within
 from support.processes import PATIENCE_S
 
 from corechain.devnet.postgres import PostgresServer
@@ -149,7 +150,7 @@ async def add_shards(changes: dict[str, str], *, kill_at: int = 0) -> None:
         if kill_at and copied >= kill_at:
             process.kill()
             break
-    code = await asyncio.wait_for(process.wait(), PATIENCE_S)
+    code = await within(PATIENCE_S, process.wait())
     assert (code == 0) is (not kill_at), code
 
 

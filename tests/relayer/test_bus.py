@@ -8,11 +8,14 @@ given a lane of the bus
     marks and frame are one step, whatever scripts the server has
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from support.processes import PATIENCE_S
 
 from corechain.protocol.reading import DeviceId
+from corechain.service.supervision import stop_all
 from corechain_relayer.bus import consumer as consumer_module
 from corechain_relayer.bus.frame import frame_of
 from corechain_relayer.bus.keys import GROUP, lane_keys
@@ -26,6 +29,30 @@ async def bus(bus_url: str) -> AsyncIterator[ValkeyBus]:
     async with bus_at(bus_url) as bus:
         await bus.enter(0)
         yield bus
+
+
+async def test_a_cancellation_that_meets_the_end_of_a_write_ends_the_task(
+    bus: ValkeyBus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """redis waits for each write by asyncio.wait_for, which loses it on Python 3.11."""
+    drain, met = asyncio.StreamWriter.drain, asyncio.Event()
+
+    async def drained(writer: asyncio.StreamWriter) -> None:
+        await drain(writer)
+        if not met.is_set():
+            met.set()
+            asking.cancel()
+
+    async def ask_forever() -> None:
+        while True:
+            await bus.redis.ping()
+
+    monkeypatch.setattr(asyncio.StreamWriter, "drain", drained)
+    asking = asyncio.create_task(ask_forever())
+    async with asyncio.timeout(PATIENCE_S):
+        await met.wait()
+        await stop_all([asking])
+    assert asking.cancelled()
 
 
 # ------------------------------------------------------------------ reading

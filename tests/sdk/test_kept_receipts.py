@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.http import Script, answers
+from support.limits import within
 from support.processes import PATIENCE_S
 
 from corechain import AsyncClient, Client, KeptReceipt, MalformedAnswer, WrongAnswer
@@ -315,5 +316,5 @@ def test_both_clients_ask_with_the_header_and_only_when_told(deployment: Path) -
             async with AsyncClient(url, url, url, deployment) as other:
                 return await other.send_reports(SENT, receipts=True)
 
-        assert asyncio.run(asyncio.wait_for(ask(), PATIENCE_S)) == found
+        assert asyncio.run(within(PATIENCE_S, ask())) == found
     assert [fields.get("prefer") for fields in heard] == [None, "receipt", "receipt"]

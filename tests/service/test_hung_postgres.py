@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from support.limits import within
 from support.processes import PATIENCE_S, stopped, until
 
 from corechain.devnet.postgres import PostgresServer
@@ -36,7 +37,7 @@ async def test_the_limit_of_who_asks_a_hung_postgres_holds(
         async with asyncio.timeout(PATIENCE_S):
             said = "Postgres does not answer"
             with stopped(postgres_server.pid), pytest.raises(StoreUnavailable, match=said):
-                await asked(asyncio.wait_for(pool.fetchval("select 1"), runs_out_s))
+                await asked(within(runs_out_s, pool.fetchval("select 1")))
             assert await asked(pool.fetchval("select 2")) == 2
 
 
@@ -70,7 +71,7 @@ async def test_a_loop_goes_on_when_its_postgres_does(
 
     async def session() -> None:
         while True:
-            await asked(asyncio.wait_for(pool.fetchval("select 1"), limit_s))
+            await asked(within(limit_s, pool.fetchval("select 1")))
             await asyncio.sleep(0.01)
 
     def is_(state: LoopState) -> bool:

@@ -13,6 +13,7 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.limits import within
 from support.processes import PATIENCE_S, stopped
 
 from corechain.devnet.postgres import PostgresServer
@@ -103,7 +104,7 @@ async def test_a_question_that_is_cut_off_gives_its_answer_to_nobody_else(
     readers = Readers(postgres_server.url, size=1)
     await readers.fetchval("select 1")
     with stopped(postgres_server.pid), pytest.raises(StoreUnavailable, match="does not answer"):
-        await asked(asyncio.wait_for(readers.fetchval("select 1"), CUT_OFF_S))
+        await asked(within(CUT_OFF_S, readers.fetchval("select 1")))
     async with asyncio.timeout(PATIENCE_S):
         assert await asked(readers.fetchval("select 2")) == 2
     await readers.close()

@@ -16,7 +16,14 @@ from corechain.service import health, supervision
 from corechain.service.errors import Halt, StoreUnavailable, WriterLockHeld, WrongDatabase
 from corechain.service.health import AllBut, Health
 from corechain.service.ops import shown_in, times_in
-from corechain.service.supervision import Loops, LoopState, sessions, side_by_side, verdict_of
+from corechain.service.supervision import (
+    Loops,
+    LoopState,
+    ended_in,
+    sessions,
+    side_by_side,
+    verdict_of,
+)
 
 ENDS: dict[str, tuple[Exception, LoopState]] = {
     "an outage": (StoreUnavailable("away"), LoopState.WAITING),
@@ -242,9 +249,15 @@ async def test_a_loop_that_loses_a_cancellation_does_not_hold_up_its_session() -
     async def failing() -> None:
         raise StoreUnavailable("away")
 
+    async def in_a_group() -> None:
+        async with asyncio.TaskGroup() as group, ended_in(group, [deaf(), failing()]):
+            await asyncio.Event().wait()
+
     async with asyncio.timeout(PATIENCE_S):
         with pytest.raises(StoreUnavailable):
             await side_by_side(deaf(), failing())
+        with pytest.raises(ExceptionGroup, match="unhandled errors"):
+            await in_a_group()
 
 
 async def test_failures_of_several_loops_come_together() -> None:

@@ -26,7 +26,7 @@ from corechain.service.http_server import (
 )
 from corechain.service.ops import shown_in
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loop, Loops, sessions, stop_all
+from corechain.service.supervision import Loop, Loops, ended_in, sessions, stop_all
 from corechain.service.traced_http import sampled_aside, traced
 from corechain.service.worker_processes import (
     STOP_LIMIT_S,
@@ -101,8 +101,8 @@ async def _serve(
     before: Callable[[], Awaitable[None]] | None = None,
 ) -> None:
     """`before` returns when the first connection may come; the loops run already."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(loop()) for loop in loops]
+    begun = (loop() for loop in loops)
+    async with asyncio.TaskGroup() as group, ended_in(group, begun) as tasks:
         if before is not None:
             await before()
         serving = group.create_task(server.serve(sockets=[listener]))
@@ -155,8 +155,12 @@ async def _supervise(settings: Settings, indexer: Indexer, roles: Sequence[Role]
         try:
             api = indexer.api({"workers": workers.ready}, roles)
             app = api.app(queries=False, exposition=supervisor.exposition)
-            async with also_served(app, ops), asyncio.TaskGroup() as group:
-                tasks = [group.create_task(loop()) for loop in supervisor.loops(roles, api)]
+            begun = (loop() for loop in supervisor.loops(roles, api))
+            async with (
+                also_served(app, ops),
+                asyncio.TaskGroup() as group,
+                ended_in(group, begun) as tasks,
+            ):
                 port = reserved.getsockname()[1]
                 log.info("supervising", port=port, workers=workers.count, roles=list(roles))
                 await stop_asked(asyncio.Event())

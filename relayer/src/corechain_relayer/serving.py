@@ -18,7 +18,7 @@ from corechain.service.http_server import (
     ops_listener,
     until_stopped,
 )
-from corechain.service.supervision import Loop
+from corechain.service.supervision import Loop, ended_in
 from corechain.service.traced_http import sampled_aside, traced
 from corechain_relayer.accounts import GUARD, SUBMITTER, WATCHTOWER, has_key, required_account
 from corechain_relayer.chain_settings import on_chain
@@ -81,8 +81,8 @@ def _parts(relayer: Relayer, roles: Sequence[Role]) -> tuple[HttpServer, ASGIApp
 async def _serve(
     server: HttpServer, listener: socket.socket, background: Sequence[Loop], roles: Sequence[Role]
 ) -> None:
-    async with asyncio.TaskGroup() as group:
-        loops = [group.create_task(loop()) for loop in background]
+    begun = (loop() for loop in background)
+    async with asyncio.TaskGroup() as group, ended_in(group, begun) as loops:
         serving = group.create_task(server.serve(sockets=[listener]))
         await server.until_started()
         port = listener.getsockname()[1]

@@ -25,7 +25,7 @@ from corechain.service.http_server import (
 )
 from corechain.service.ops import Ops, shown_in
 from corechain.service.settings import InvalidSetting
-from corechain.service.supervision import Loops, Reporter, sessions
+from corechain.service.supervision import Loops, Reporter, ended_in, sessions
 from corechain.service.traced_http import traced
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.app import Endpoints, build_app, build_ops_app, without_token
@@ -178,8 +178,7 @@ async def run(settings: Settings, deployment: Deployment) -> None:
 
 
 async def _serve(server: HttpServer, listener: socket.socket, bridge: Bridge) -> None:
-    async with asyncio.TaskGroup() as group:
-        loops = [group.create_task(loop) for loop in bridge.loops()]
+    async with asyncio.TaskGroup() as group, ended_in(group, bridge.loops()) as loops:
         serving = group.create_task(server.serve(sockets=[listener]))
         await server.until_started()
         log.info("serving", port=listener.getsockname()[1])

@@ -24,7 +24,7 @@ from corechain.service.http_server import (
 from corechain.service.nodes import in_time
 from corechain.service.ops import Ops, shown_in
 from corechain.service.rpc import Questions, Rpc
-from corechain.service.supervision import Loop, Loops, sessions
+from corechain.service.supervision import Loop, Loops, ended_in, sessions
 from corechain_relayer.accounts import CHALLENGER, GUARDIAN, account_of, required_account
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.challenger.alerts import ChallengerAlerts
@@ -195,8 +195,8 @@ async def run(settings: ChallengerSettings, deployment: Deployment) -> None:
 
 
 async def _serve(server: HttpServer, listener: socket.socket, background: Sequence[Loop]) -> None:
-    async with asyncio.TaskGroup() as group:
-        loops = [group.create_task(loop()) for loop in background]
+    begun = (loop() for loop in background)
+    async with asyncio.TaskGroup() as group, ended_in(group, begun) as loops:
         serving = group.create_task(server.serve(sockets=[listener]))
         await server.until_started()
         log.info("serving", port=listener.getsockname()[1], roles=["challenger"])

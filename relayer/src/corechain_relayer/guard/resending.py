@@ -11,6 +11,7 @@ from corechain.protocol.eip712 import Domain, report_digest
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.frame import columns_of
 from corechain.protocol.keys import KeyType, verify
+from corechain.service.supervision import stop_all
 from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.frame import FrameKeys, PackedFrame, Place, frame_of_columns
 from corechain_relayer.guard.answers import Unanswerable
@@ -88,8 +89,7 @@ class Resender:
                 "bus away", f"it did not take the report in {APPEND_S:g} s"
             ) from None
         finally:
-            writing.cancel()
-            await asyncio.gather(writing, return_exceptions=True)
+            await stop_all([writing])
             await bus.close()
 
     def keep(self, open_demands: Collection[bytes]) -> None:

@@ -7,7 +7,17 @@ loop and when the next one starts; none of it ends the process or another loop.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -244,12 +254,26 @@ async def sessions(
 
 async def stop_all(tasks: Sequence[asyncio.Task[Any]]) -> None:
     """Cancels tasks in reverse order, again until they end: on Python 3.11 a cancellation is lost
-    when it meets the end of what was waited for (asyncio.wait_for, and asyncpg's own)."""
+    when it meets the end of what was waited for (asyncio.wait_for, gh-86296), as each write to
+    Valkey is by redis. Ours is asyncio.timeout, which ruff holds us to."""
     running = set(tasks)
     while running:
         for task in reversed(tasks):
             task.cancel()
         _, running = await asyncio.wait(tasks, timeout=CANCEL_AGAIN_S)
+
+
+@asynccontextmanager
+async def ended_in(
+    group: asyncio.TaskGroup, loops: Iterable[Coroutine[Any, Any, None]]
+) -> AsyncIterator[list["asyncio.Task[None]"]]:
+    """Tasks of a group that have ended when this is left, whatever it is left by: the group itself
+    cancels once, and a lost cancellation (see `stop_all`) would leave a process without an end."""
+    tasks = [group.create_task(loop) for loop in loops]
+    try:
+        yield tasks
+    finally:
+        await stop_all(tasks)
 
 
 async def side_by_side(*loops: Coroutine[Any, Any, None]) -> None:
