@@ -7,7 +7,8 @@ given readings of many devices, stored side by side
   ├── pages that are asked for together are, too, and each entry of it once
   └── the segments of one batch are found without those of the others
 given batches, some with a verdict and some without
-  └── a page of all of them is as with filters, and is not planned anew each time
+  ├── a page of all of them is as with filters, and is not planned anew each time
+  └── the batches of a history are found from the ends, not by looking at all
 given many who ask for the status
   └── the node is asked once, and again when its word is old
 """
@@ -50,6 +51,10 @@ select n, 2, 'revoked', substr({DEVICE}, 1, 20), 7 from generate_series($1::int,
  where n % 10 = 1"""
 BATCH = "insert into batch select n, 0, n, $2, $3, $3 from generate_series(1, $1::int) n"
 FILE = "insert into batch_file (batch_id, state) select batch_id, 'verified' from batch"
+WINDOWED = """
+update batch_file set window_start = batch_id, window_end = batch_id + 9, previous = $$26 bytes$$,
+       data_hash = sha256(batch_id::text::bytea), rules_hash = repeat('.', 500)::bytea"""
+"""Rows as wide as those with a tree's upper levels."""
 SEGMENT = f"""
 insert into segment ({", ".join(SEGMENT_COLUMNS)})
 select b, 1, b, b, n, n, 1, 1, n, n, n, 1, substr({DEVICE}, 1, 20)
@@ -117,7 +122,9 @@ async def test_a_page_of_devices_costs_with_the_page(database: str) -> None:
         assert max(read.values()) < 2 * 51, read
 
 
-async def test_a_page_of_single_readings_is_read_from_the_index_alone(database: str) -> None:
+async def test_single_readings_and_a_rollback_read_of_segments_what_they_need(
+    database: str,
+) -> None:
     async with emptied(database) as pool:
         await pool.execute(BATCH, 200, bytes(26), bytes(32))
         await pool.execute(FILE)
@@ -135,6 +142,11 @@ async def test_a_page_of_single_readings_is_read_from_the_index_alone(database: 
             assert (scan["Node Type"], scan["Heap Fetches"]) == ("Index Only Scan", 0)
             # A page of the table for each reading would be 101.
             assert scan["Shared Hit Blocks"] + scan["Shared Read Blocks"] < 40
+        everything = await pages(pool, "select sum(sum + cell) from segment")
+        assert everything > 150
+        looked = await pages(pool, "select 1 from segment where batch_id = $1", 100)
+        assert looked < 20, everything
+        assert await pool.execute("delete from segment where batch_id = $1", 100) == "DELETE 100"
 
 
 async def test_pages_that_are_asked_for_together_go_through_the_index_once(database: str) -> None:
@@ -173,17 +185,20 @@ async def test_a_page_of_batches_is_not_planned_anew_for_each_question(database:
         assert [row["generic_plans"] > 0 for row in kept] == [True]
 
 
-async def test_a_rollback_does_not_look_through_the_segments_of_all_batches(database: str) -> None:
+async def test_where_a_history_begins_is_found_without_all_batches(database: str) -> None:
     async with emptied(database) as pool:
-        await pool.execute(BATCH, 200, bytes(26), bytes(32))
-        await pool.execute(FILE)
-        await pool.execute(SEGMENT, 1, 200, 100)
-        await pool.execute("vacuum analyze segment")
-        everything = await pages(pool, "select sum(sum + cell) from segment")
-        assert everything > 150
-        looked = await pages(pool, "select 1 from segment where batch_id = $1", 100)
-        assert looked < 20, everything
-        assert await pool.execute("delete from segment where batch_id = $1", 100) == "DELETE 100"
+        await pool.execute(BATCH, 4_000, bytes(26), bytes(32))
+        await pool.execute(FILE + " where batch_id % 3 <> 0")
+        await pool.execute(WINDOWED)
+        await vacuumed(pool, "batch_file")
+        spans = {
+            (0, 2**40, 0, None): (1, 4_000), (2_000, 2_008, 0, None): (1_990, 2_009),
+            (0, 2**40, 3_000, 3_100): (2_999, 3_101), (5_000, 6_000, 0, None): (4_000, 4_000),
+        }  # fmt: skip
+        for asked, span in spans.items():
+            assert [tuple(row) for row in await pool.fetch(SQL["history_spans"], *asked)] == [span]
+            # With all batches looked at it is 120 at least.
+            assert await pages(pool, SQL["history_spans"], *asked) < 100
 
 
 async def test_many_who_ask_for_the_head_are_one_question_to_the_node() -> None:

@@ -9,27 +9,42 @@ select f.batch_id from batch_file f
 -- name: history_spans
 -- Of each lane the batches with readings observed in [$1, $2] (seconds), committed in a block from $3 on and up to $4;
 -- from the one before them that shows that none is missing there, to the one behind them: else the first and the last.
-with verified as not materialized (
-       select f.batch_id, f.batch_id >> 32 as lane, f.window_start, f.window_end, b.block_number
-         from batch_file f join batch b using (batch_id) where f.state = 'verified'),
+-- Found from both ends of a lane, by batch id: a lane's blocks rise with its ids, and its times nearly do.
+with recursive lane (lane) as (
+       select min(batch_id) >> 32 from batch_file where state = 'verified'
+       union all
+       select (select f.batch_id >> 32 from batch_file f
+                where f.state = 'verified' and f.batch_id > (lane << 32 | 4294967295) order by f.batch_id limit 1)
+         from lane where lane is not null),
+     reach as (
+       select l.lane << 32 as least, l.lane << 32 | 4294967295 as most,
+              case when $3::bigint <= 0 then l.lane << 32 else coalesce(
+                (select b.batch_id from batch b
+                  where b.block_number >= $3 and b.batch_id between l.lane << 32 and l.lane << 32 | 4294967295
+                  order by b.block_number, b.log_index limit 1), l.lane + 1 << 32) end as since,
+              case when $4::bigint is null then l.lane << 32 | 4294967295 else coalesce(
+                (select b.batch_id from batch b
+                  where b.block_number <= $4 and b.batch_id between l.lane << 32 and l.lane << 32 | 4294967295
+                  order by b.block_number desc, b.log_index desc limit 1), l.lane << 32) end as until
+         from lane l where l.lane is not null),
      inside as (
-       select lane, min(batch_id) as first, max(batch_id) as last from verified
-        where window_end >= $1 and window_start <= $2 and block_number >= $3
-          and ($4::bigint is null or block_number <= $4) group by lane),
-     lanes as (
-       select l.lane, l.lane << 32 | 4294967295 as most, inside.first, inside.last
-         from (select distinct lane from verified) l left join inside using (lane))
-select coalesce(low.batch_id, lanes.lane << 32 | 1) as first, coalesce(high.batch_id, newest.batch_id) as last
-  from lanes
+       select r.*,
+              (select batch_id from batch_file f where state = 'verified' and batch_id between r.since and r.until
+                  and window_end >= $1 and window_start <= $2 order by batch_id limit 1) as first,
+              (select batch_id from batch_file f where state = 'verified' and batch_id between r.since and r.until
+                  and window_end >= $1 and window_start <= $2 order by batch_id desc limit 1) as last
+         from reach r)
+select coalesce(low.batch_id, i.least | 1) as first, coalesce(high.batch_id, newest.batch_id) as last
+  from inside i
   left join lateral (
-       select batch_id from verified v
-        where v.batch_id > lanes.lane << 32 and v.batch_id < coalesce(lanes.first, lanes.most)
-          and (v.window_end < $1 or v.block_number < $3) order by v.batch_id desc limit 1) low on true
+       select batch_id from batch_file where state = 'verified' and batch_id > i.least
+          and batch_id < coalesce(i.first, i.most) and (window_end < $1 or batch_id < i.since)
+        order by batch_id desc limit 1) low on true
   left join lateral (
-       select batch_id from verified v
-        where v.batch_id > coalesce(lanes.last, low.batch_id, lanes.lane << 32) and v.batch_id <= lanes.most
-          and (v.window_start > $2 or v.block_number > $4) order by v.batch_id limit 1) high on true
+       select batch_id from batch_file where state = 'verified' and batch_id <= i.most
+          and batch_id > coalesce(i.last, low.batch_id, i.least) and (window_start > $2 or batch_id > i.until)
+        order by batch_id limit 1) high on true
   join lateral (
-       select batch_id from verified v where v.batch_id > lanes.lane << 32 and v.batch_id <= lanes.most
-        order by v.batch_id desc limit 1) newest on true
+       select batch_id from batch_file where state = 'verified' and batch_id > i.least and batch_id <= i.most
+        order by batch_id desc limit 1) newest on true
  order by 1
