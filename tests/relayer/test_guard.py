@@ -341,6 +341,11 @@ def test_the_command_lists_what_is_demanded_and_how_it_stands_with_the_answers(
     assert first["answer"].startswith("none: no data file")
     start("guard", **GUARDED)
     challenger.awaited(known)
+    # Neither a bus nor a key, whatever else is wrong.
+    needed = ("DEPLOYMENT", "DATABASE_URL", "RPC_URL", "DATA_DIR")
+    gateway.environment = {
+        f"RELAYER_{name}": gateway.environment[f"RELAYER_{name}"] for name in needed
+    } | {"RELAYER_GUARD_KEY": "0x1", "RELAYER_LANES": "none"}
     (row,) = json.loads(gateway.command("demands"))
     assert row["demand"] == "0x" + unknown.hex()
 

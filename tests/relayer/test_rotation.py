@@ -4,12 +4,18 @@ given any lane, key and time
   the next step follows from what is there, and a closed lane's bond is free or waited for
 given a running lane
   while its bond answers for receipts it is closed only when that is wanted
-  it is paused and drained before it is closed, waited for, and the new key commits what was left
+  it is paused and drained before it is closed, waited for, and the new key commits what was left,
+    whatever one of three nodes says
 given no admin's key, or no address
   the command says so
 """
 
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -18,6 +24,9 @@ from typer.testing import CliRunner
 from corechain.account import account_from_key
 from corechain.chain import Chain as Contracts
 from corechain.devnet.settings import ADMIN_KEY
+from corechain.service.agreed_chain import chain_of
+from corechain.service.node_settings import NodeSettings
+from corechain.service.settings import load
 from corechain_relayer.commands import commands
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.service import Submitter
@@ -27,6 +36,7 @@ from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.rotation import LaneState, Rotation, Step, next_step
 from relayer.lane import Lane
 from relayer.support import SUBMITTER_KEY, WATCHTOWER_KEY
+from relayer.test_submitter_nodes import Front
 
 OLD, NEW, NOBODY = b"\1" * 20, b"\2" * 20, bytes(20)
 FINALITY = 64
@@ -54,10 +64,49 @@ def test_the_next_step_follows_from_what_is_there(
     assert next_step(state, NEW, in_flight, now) is step
 
 
+@contextmanager
+def lying_node(url: str) -> Iterator[str]:
+    """Sees other state than there is, in a thread of its own: commands block. Its URL."""
+    front = Front(url, "another state")
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            asked = self.rfile.read(int(self.headers["content-length"]))
+            status, said = front.reply(json.loads(asked))
+            self.send_response(status)
+            self.send_header("content-length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 async def test_a_lane_goes_to_another_key_and_what_was_left_is_committed_by_it(lane: Lane) -> None:
     chain, new = lane.chain, Signer.of(WATCHTOWER_KEY, lane.chain.deployment.chain_id)
-    contracts = Contracts(chain.url, chain.deployment)
-    admin = account_from_key(ADMIN_KEY)
+    with lying_node(chain.url) as liar:
+        urls = ",".join((liar, chain.url, chain.url + "/"))
+        contracts = chain_of(load(NodeSettings, {"RPC_URL": urls}), chain.deployment)
+        await _rotated(lane, contracts, new)
+        contracts.close()
+    old = lane.submitter
+    key = LaneKey(old.node, chain.deployment, 0, new.address)
+    lane.submitter = Submitter(
+        old.journal, old.node, new, old.settled, old.policy, Metrics(), entitled=key
+    )
+    await lane.until_confirmed("batch:2")
+    assert list(chain.commitments()) == [1, 2]
+
+
+async def _rotated(lane: Lane, contracts: Contracts, new: Signer) -> None:
+    chain, admin = lane.chain, account_from_key(ADMIN_KEY)
     parts = (contracts, admin, Book(lane.pool), 0, new.address)
 
     async def run(*, pays: bool = False, releases: bool = False) -> dict[str, Any]:
@@ -91,14 +140,6 @@ async def test_a_lane_goes_to_another_key_and_what_was_left_is_committed_by_it(l
     assert "--bond" in (await run())["waits_for"]
     assert await run(pays=True) == {"lane": 0, "done": ["bondLane"], "waits_for": None}
     assert await run() == {"lane": 0, "done": [], "waits_for": None}
-
-    old = lane.submitter
-    key = LaneKey(old.node, chain.deployment, 0, new.address)
-    lane.submitter = Submitter(
-        old.journal, old.node, new, old.settled, old.policy, Metrics(), entitled=key
-    )
-    await lane.until_confirmed("batch:2")
-    assert list(chain.commitments()) == [1, 2]
 
 
 async def _is_final(lane: Lane) -> bool:

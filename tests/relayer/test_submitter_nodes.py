@@ -26,13 +26,13 @@ from corechain.service.errors import NodeRefused, NodeUnavailable, WrongNode
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Questions, Rpc
 from corechain.service.settings import InvalidSetting
+from corechain.service.several import ask_each, middle, taken_by_any
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import load_settings
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
 from corechain_relayer.submitter.node import TIP, Node
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import CommittedBatches
-from corechain_relayer.submitter.several import ask_each, middle, taken_by_any
 from corechain_relayer.wiring import rpc_of
 from relayer.lane import POLICY, RANGE, Lane
 from relayer.test_settings import GOOD
@@ -74,7 +74,9 @@ class Front:
             return said | {"result": None}
         if self.wrong == "another block" and method == "eth_getBlockByNumber" and result:
             return said | {"result": result | {"hash": "0x" + "ab" * 32}}
-        if self.wrong == "another count" and method == "eth_getTransactionCount":
+        if self.wrong == "another state" and method == "eth_call" and result:
+            return said | {"result": "0x" + "00" * (len(result) // 2 - 1)}
+        if self.wrong in ("another count", "another state") and method == "eth_getTransactionCount":
             return said | {"result": hex(int(result, 16) + 7)}
         if self.wrong == "dear" and method in ("eth_maxPriorityFeePerGas", "eth_estimateGas"):
             return said | {"result": hex(10**9 * int(result or "0x1", 16))}

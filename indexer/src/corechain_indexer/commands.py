@@ -238,7 +238,7 @@ def audit(
 @commands.command()
 def redeem() -> None:
     """Draw what was charged by voucher, 500 channels a transaction. Prints JSON."""
-    from corechain.chain import Chain
+    from corechain.service.agreed_chain import chain_of
     from corechain_indexer.redeem import open_vouchers
     from corechain_indexer.redeem import redeem as redeem_all
 
@@ -246,11 +246,14 @@ def redeem() -> None:
     if settings.payee_key is None:
         refuse(InvalidSetting("INDEXER_PAYEE_KEY is not set"), WRONG_SETTING)
     secret = settings.payee_key.get_secret_value()
-    chain = Chain(settings.node_urls[0], deployment)
+    chain = chain_of(settings, deployment)
 
     async def main() -> None:
         rows = await open_vouchers(settings.session_url)
-        done = await asyncio.to_thread(redeem_all, chain, secret, rows)
+        try:
+            done = await asyncio.to_thread(redeem_all, chain, secret, rows)
+        finally:
+            chain.close()
         typer.echo(json.dumps(done.summary(), indent=2))
 
     run_to_end(main())

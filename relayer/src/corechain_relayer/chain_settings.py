@@ -67,6 +67,7 @@ def on_chain(settings: S, chain_id: int) -> S:
     have it."""
     name = chain_name(chain_id) if settings.chain_rules == "auto" else settings.chain_rules
     rules = RULES[name]
-    unset = [field for field in BY_CHAIN if field not in settings.model_fields_set]
+    known = [field for field in BY_CHAIN if field in type(settings).model_fields]
+    unset = [field for field in known if field not in settings.model_fields_set]
     changes = {field: getattr(rules, field) for field in unset}
     return settings.model_copy(update={**changes, "chain_rules": name})

@@ -10,7 +10,7 @@ from corechain.service.command import WRONG_SETTING, configured, refuse, roles_o
 from corechain.service.settings import InvalidSetting
 from corechain.versions import version_option
 from corechain_relayer.local import Home
-from corechain_relayer.settings import load_journal, load_operator, load_settings
+from corechain_relayer.settings import load_demands, load_journal, load_operator, load_settings
 
 commands = typer.Typer(
     help="The roles of a relayer, and what they leave to do.", no_args_is_help=True
@@ -62,10 +62,13 @@ def migrate() -> None:
 
 @commands.command()
 def demands() -> None:
-    """List the open demands for data of our lane as JSON, and how it stands with the answers."""
+    """List the open demands for data of our lane as JSON, and how it stands with the answers.
+
+    Needs journal, node and data files, no key and no bus.
+    """
     from corechain_relayer.guard.command import open_demands
 
-    settings, deployment = configured(load_settings)
+    settings, deployment = configured(load_demands)
 
     async def main() -> None:
         standings = await open_demands(settings, deployment)

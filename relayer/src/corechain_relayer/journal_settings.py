@@ -7,6 +7,7 @@ from pydantic import Field
 
 from corechain.service.node_settings import NodeSettings
 from corechain.service.settings import DatabaseUrl, PrivateKey, ServiceSettings
+from corechain_relayer.chain_settings import ChainSettings
 from corechain_relayer.local import PREFIX
 
 
@@ -43,6 +44,28 @@ class OperatorSettings(JournalSettings, NodeSettings):
 
     admin_key: PrivateKey | None = Field(
         None, description="private key of the contracts' admin; needed by `rotate-key` alone"
+    )
+
+
+class DemandsSettings(StoredSettings, NodeSettings, ChainSettings):
+    """All that looking at the demands of a lane needs: no key and no bus."""
+
+    lane: int = Field(
+        0, ge=0, le=0xFFFF, description="the lane that this process aggregates and submits"
+    )
+    poll_s: float = Field(0.5, ge=0.05, le=60, description="pause between two looks at the chain")
+    log_range_blocks: int = Field(
+        10_000,
+        ge=1,
+        le=1_000_000,
+        description="most blocks in one eth_getLogs call; fewer where logs are dense, or refused",
+    )
+    confirmations: int = Field(
+        64,
+        ge=1,
+        le=100_000,
+        description="depth at which a block is final where the node says it has no `finalized`; by "
+        "default 64, on Arbitrum 5,000, on Polygon 512, on an OP stack 600",
     )
 
 

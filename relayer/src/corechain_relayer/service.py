@@ -366,7 +366,7 @@ class Relayer:
         demanded = DemandedReports(self.pool)
         shown = (self.domain, self.registry, demanded)
         resender = Resender(bus, place, settings.frame_keys, *shown)
-        role = GuardRole(Parts(*shared, self.alerts, resender), signer)
+        role = GuardRole(Parts(*shared, self.alerts, resender), signer, self.settings)
         # Its deadlines are the guard's own alerts.
         self.transactions.add(GUARD_QUEUE, signer.address)
         loops = role.loops().items()

@@ -26,9 +26,9 @@ from corechain_relayer import local
 from corechain_relayer.answer_settings import AnswerSettings
 from corechain_relayer.bus.frame import KEY_BYTES, FrameKeys
 from corechain_relayer.bus.kafka.address import SCHEME, parse_address, parse_options
-from corechain_relayer.chain_settings import ChainSettings
 from corechain_relayer.challenging_settings import ChallengingSettings
 from corechain_relayer.journal_settings import (
+    DemandsSettings,
     FilesSettings,
     JournalSettings,
     OperatorSettings,
@@ -81,7 +81,6 @@ KafkaOptions = Annotated[SecretStr, AfterValidator(_kafka_options)]
 
 class Settings(
     AnswerSettings,
-    ChainSettings,
     ChallengingSettings,
     MqttSettings,
     SendingSettings,
@@ -90,7 +89,7 @@ class Settings(
     TraceSettings,
     HttpSettings,
     OperatorSettings,
-    StoredSettings,
+    DemandsSettings,
 ):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
@@ -104,10 +103,6 @@ class Settings(
         description="the bus between gateway and aggregator: redis://HOST:PORT/N (Valkey), on the "
         "same machine unix:///SOCKET?db=N, or kafka://BROKER,BROKER/PREFIX"
     )
-    lane: int = Field(
-        0, ge=0, le=0xFFFF, description="the lane that this process aggregates and submits"
-    )
-
     first_lane: int = Field(
         0,
         ge=0,
@@ -285,20 +280,6 @@ class Settings(
         description="topics begin with this: `<prefix>/reports/<device>`, `<prefix>/gateways/<name>"
         "`, `<prefix>/answers/<device or name>`",
     )
-    poll_s: float = Field(0.5, ge=0.05, le=60, description="pause between two looks at the chain")
-    log_range_blocks: int = Field(
-        10_000,
-        ge=1,
-        le=1_000_000,
-        description="most blocks in one eth_getLogs call; fewer where logs are dense, or refused",
-    )
-    confirmations: int = Field(
-        64,
-        ge=1,
-        le=100_000,
-        description="depth at which a block is final where the node says it has no `finalized`; by "
-        "default 64, on Arbitrum 5,000, on Polygon 512, on an OP stack 600",
-    )
 
     @field_validator("lanes")
     @classmethod
@@ -333,6 +314,11 @@ def load_journal(home: Path | None = None) -> JournalSettings:
 def load_operator(home: Path | None = None) -> OperatorSettings:
     """Of a command that asks journal and node. Raises InvalidSetting."""
     return load(OperatorSettings, local.operator_environment(os.environ, home), Settings)
+
+
+def load_demands() -> DemandsSettings:
+    """Of a command that asks what is demanded of a lane. Raises InvalidSetting."""
+    return load(DemandsSettings, among=Settings)
 
 
 def load_stored() -> StoredSettings:

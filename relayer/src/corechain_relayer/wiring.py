@@ -5,9 +5,10 @@ from typing import TYPE_CHECKING
 
 from corechain.service.database import create_pool
 from corechain.service.errors import WrongNode
+from corechain.service.node_settings import NodeSettings
 from corechain.service.nodes import measured, node_at
 from corechain.service.rpc import Questions
-from corechain_relayer.journal_settings import OperatorSettings
+from corechain_relayer.journal_settings import JournalSettings
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
@@ -22,14 +23,14 @@ LOST_AFTER_S = 5.0
 one of several nodes that lags; nothing is given up for good before that is final, anyway."""
 
 
-def pool_of(settings: Settings) -> "Database":
+def pool_of(settings: JournalSettings) -> "Database":
     """The journal's Postgres, directly or through its pooler."""
     pooled = settings.database_direct_url is not None
     return create_pool(settings.database_url.get_secret_value(), pooled=pooled)
 
 
 def rpc_of(
-    settings: OperatorSettings, chain_id: int | None, metrics: Metrics | None = None
+    settings: NodeSettings, chain_id: int | None, metrics: Metrics | None = None
 ) -> Questions:
     """The node of the settings, or several of which a quorum must agree."""
 

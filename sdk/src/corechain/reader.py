@@ -85,7 +85,10 @@ class ChainReader:
 
     def __post_init__(self) -> None:
         one_of("deployment", self.deployment, Deployment, "takes a Deployment; see load_deployment")
-        self._node = Node(service_url("rpc_url", self.rpc_url))
+        self._node = self._new_node()
+
+    def _new_node(self) -> Node:
+        return Node(service_url("rpc_url", self.rpc_url))
 
     @property
     def node(self) -> Node:

@@ -10,7 +10,6 @@ from corechain.deployment import Deployment
 from corechain.protocol.errors import TransportError
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Block
-from corechain_relayer.accounts import GUARD, account_of
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.guard.alerts import Alerts
 from corechain_relayer.guard.answers import Unanswerable
@@ -19,14 +18,14 @@ from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.guard.parts import Parts, new_guard
 from corechain_relayer.guard.service import Guard, Look
 from corechain_relayer.guard.trials import Outcome
+from corechain_relayer.journal_settings import DemandsSettings
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
-from corechain_relayer.settings import Settings
 from corechain_relayer.wiring import check_chain, pool_of, rpc_of
 
 NOBODY = bytes(19) + b"\1"
-"""Who asks the contract whether it would take an answer, where no key is set: anyone may."""
+"""Who asks the contract whether it would take an answer: anyone may give one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +91,7 @@ async def _standings(guard: Guard) -> list[Standing]:
     ]
 
 
-async def open_demands(settings: Settings, deployment: Deployment) -> list[Standing]:
+async def open_demands(settings: DemandsSettings, deployment: Deployment) -> list[Standing]:
     """The open demands of our lane, the most urgent first. Records and sends nothing.
 
     Raises NodeUnavailable, NodeRefused, WrongNode.
@@ -100,8 +99,6 @@ async def open_demands(settings: Settings, deployment: Deployment) -> list[Stand
     settings = on_chain(settings, deployment.chain_id)
     rpc = rpc_of(settings, deployment.chain_id)
     pool, metrics = pool_of(settings), Metrics()
-    account = account_of(settings, GUARD, deployment.chain_id, metrics)
-    sender = account.address if account else NOBODY
     registry = RegistryFollower(
         rpc,
         deployment.contracts["DeviceRegistry"],
@@ -116,7 +113,7 @@ async def open_demands(settings: Settings, deployment: Deployment) -> list[Stand
     try:
         await pool  # asyncpg's way to open it; connects to nothing yet
         await check_chain(rpc, deployment.chain_id)
-        guard = await new_guard(parts, DisputesContract(rpc, deployment, sender))
+        guard = await new_guard(parts, DisputesContract(rpc, deployment, NOBODY))
         return await _standings(guard)
     finally:
         await rpc.close()

@@ -16,13 +16,14 @@ from corechain_relayer.guard.resending import Resender
 from corechain_relayer.guard.service import DemandsFollower, Guard
 from corechain_relayer.guard.store import AnswerStore
 from corechain_relayer.guard.trials import Trials
+from corechain_relayer.journal_settings import DemandsSettings
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
-from corechain_relayer.settings import Settings
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
 
+REFUSED_PAUSE_S = 5.0
 REORG_MARGIN_S = 600
 """How much earlier than the answer window the first block looked at is."""
 
@@ -31,7 +32,7 @@ REORG_MARGIN_S = 600
 class Parts:
     """What a process has for its guard. `work` is set when there is an answer to send."""
 
-    settings: Settings
+    settings: DemandsSettings
     deployment: Deployment
     rpc: Questions
     pool: "Database"
@@ -43,7 +44,9 @@ class Parts:
     work: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-async def new_guard(parts: Parts, contract: DisputesContract) -> Guard:
+async def new_guard(
+    parts: Parts, contract: DisputesContract, refused_pause_s: float = REFUSED_PAUSE_S
+) -> Guard:
     """A guard that has not looked yet. Raises NodeUnavailable, NodeRefused."""
     window_s = await contract.answer_window()
     folder = parts.settings.data_dir
@@ -59,7 +62,7 @@ async def new_guard(parts: Parts, contract: DisputesContract) -> Guard:
         parts.work,
         receipts,
         window_s,
-        parts.settings.refused_pause_s,
+        refused_pause_s,
     )
 
 

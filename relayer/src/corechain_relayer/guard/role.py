@@ -11,6 +11,7 @@ from corechain_relayer.guard.rules import alert_sessions
 from corechain_relayer.guard.service import Guard
 from corechain_relayer.guard.standing import OpenDemands
 from corechain_relayer.guard.store import QUEUE
+from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.held import always
 from corechain_relayer.submitter.in_time import run_in_time
 from corechain_relayer.submitter.journal import IntentJournal
@@ -33,6 +34,7 @@ class GuardRole:
 
     parts: Parts
     signer: Account
+    settings: Settings
     guard: Guard | None = None
 
     @property
@@ -42,31 +44,33 @@ class GuardRole:
     async def watch(self) -> None:
         """One session, from what chain, journal and files say to the next outage."""
         await check_chain(self.parts.rpc, self.parts.deployment.chain_id)
-        self.guard = guard = await new_guard(self.parts, self.contract)
+        self.guard = guard = await new_guard(
+            self.parts, self.contract, self.settings.refused_pause_s
+        )
         self.parts.alerts.ending = guard.ending
-        await self.guard.watch_forever(self.parts.settings.poll_s)
+        await self.guard.watch_forever(self.settings.poll_s)
 
     async def answer(self) -> None:
         """One session of the submitter that signs with the guard's key."""
         await check_chain(self.parts.rpc, self.parts.deployment.chain_id)
-        url = self.parts.settings.session_url
+        url = self.settings.session_url
         async with writer(url, self.signer.lock) as held:
-            journal, node = IntentJournal(held, QUEUE), node_of(self.parts.rpc, self.parts.settings)
+            journal, node = IntentJournal(held, QUEUE), node_of(self.parts.rpc, self.settings)
             settled, policy = OpenDemands(self.contract), self.policy()
             asks = (always, self.parts.alerts.sending)
             submitter = Submitter(
                 journal, node, self.signer, settled, policy, self.parts.metrics, *asks
             )
-            work, poll_s = self.parts.work, self.parts.settings.poll_s
+            work, poll_s = self.parts.work, self.settings.poll_s
             await run_in_time(submitter, self.policy, poll_s, work)
 
     def policy(self) -> Policy:
-        settings, pace = self.parts.settings, self.guard.pace if self.guard else Pace()
+        settings, pace = self.settings, self.guard.pace if self.guard else Pace()
         return answers_policy(settings, pace, settings.guard_budget_a_day)
 
     async def watch_funds(self) -> None:
         """Says that the key runs dry before somebody demands something."""
-        node = node_of(self.parts.rpc, self.parts.settings)
+        node = node_of(self.parts.rpc, self.settings)
         while True:
             fee = (await node.suggested(await self.parts.rpc.head())).max_fee
             stock = ANSWERS_IN_STOCK + (self.guard.waiting if self.guard else 0)
@@ -85,5 +89,5 @@ class GuardRole:
         found = {"guard": self.watch, "guard-answers": self.answer, "guard-funds": self.watch_funds}
         parts = self.parts
         chain_id = parts.deployment.chain_id
-        telling = alert_sessions(parts.settings, chain_id, parts.alerts, parts.metrics).by_name()
+        telling = alert_sessions(self.settings, chain_id, parts.alerts, parts.metrics).by_name()
         return found | {f"guard-{name.replace(' ', '-')}": loop for name, loop in telling.items()}

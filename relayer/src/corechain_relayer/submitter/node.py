@@ -10,11 +10,11 @@ from corechain.service.errors import NodeRefused, NodeUnavailable, WrongNode
 from corechain.service.finality import Finality
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Block, Call, Questions, to_hex
+from corechain.service.several import ask_each, middle, taken_by_any
 from corechain.service.words import fields_of, octets, parse_block, quantity
 from corechain_relayer.calldata import selector
 from corechain_relayer.submitter.memory import WOULD_REVERT
 from corechain_relayer.submitter.plan import BlockId, Fees, Intent, Receipt
-from corechain_relayer.submitter.several import ask_each, middle, taken_by_any
 
 GAS_BUFFER_PERCENT = 125
 COUNT_BITS = 56

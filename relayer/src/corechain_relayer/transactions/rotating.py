@@ -31,10 +31,10 @@ def rotate(
     if not _ADDRESS.fullmatch(to) or not int(to, 16):
         refuse(InvalidSetting("--to takes an address: 0x and 40 digits"), WRONG_SETTING)
     from corechain.account import account_from_key
-    from corechain.chain import Chain
+    from corechain.service.agreed_chain import chain_of
 
     admin = account_from_key(settings.admin_key.get_secret_value())
-    chain = Chain(settings.node_urls[0], deployment)
+    chain = chain_of(settings, deployment)
 
     async def main() -> dict[str, Any]:
         connection = await connect(settings.session_url)
@@ -43,6 +43,7 @@ def rotate(
             return await Rotation(*parts).run()
         finally:
             await hang_up(connection)
+            chain.close()
 
     try:
         return asyncio.run(main())
