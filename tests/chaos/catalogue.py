@@ -32,6 +32,8 @@ LANE = """
 29 a reorg
 29 a reorg takes what was confirmed
 30 a reorg of 64 blocks or more
+31 a commit is in a pool when its registration goes
+31 a reorg takes a registration back
 32 a reorg takes a revert
 33 a node is still on the other fork
 33 a reorg is itself undone
@@ -88,6 +90,11 @@ TOWER = """
 75 a stale close
 76 a state comes after the close
 """
+CHALLENGER = """
+31 a commit comes again without its registration
+62 a challenged data file is missing for a while
+84 a batch that is wrong, or hidden
+"""
 GUARD = """
 62 a demanded data file is missing
 80 a demand
@@ -109,6 +116,7 @@ BATCHES = """
 FAULTS = {
     "submitter": LANE.strip().splitlines(),
     "watchtower": [*DUTY.strip().splitlines(), *TOWER.strip().splitlines()],
+    "challenger": [*DUTY.strip().splitlines(), *CHALLENGER.strip().splitlines()],
     "aggregator": BATCHES.strip().splitlines(),
     "guard": [*DUTY.strip().splitlines(), *GUARD.strip().splitlines()],
 }

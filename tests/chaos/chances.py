@@ -41,6 +41,7 @@ WEIGHTED = {
     "operator_pauses": 3,
     "budget_changes": 3,
     "journal_is_lost": 1,
+    "owner_registers_again": 4,
 }
 DUTIES = {
     "somebody_acts": 20,

@@ -15,7 +15,8 @@ from typing import Any
 
 from chaos.chain import FOREIGN, Fork, Mined, Other
 from chaos.chances import DUTIES
-from chaos.lane import CAP, HEAL_ROUNDS, OUTAGES, LaneStory, run
+from chaos.healing import CAP, HEAL_ROUNDS
+from chaos.lane import OUTAGES, LaneStory, run
 from chaos.node import Faults
 from chaos.world import Died, Violation, World
 from corechain_relayer.submitter.plan import Policy, State
@@ -56,6 +57,7 @@ class DutyStory(LaneStory):
 
     role: Any
     OUTAGES = OUTAGES
+    COMMITS = False
 
     def __init__(self, world: World) -> None:
         self.role = None

@@ -8,10 +8,12 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from typing import Any
 
-from chaos.chain import FOREIGN, PROFILES, ModelChain
+from chaos.chain import FOREIGN, PROFILES, Fork, ModelChain
 from chaos.chances import NODE_FAULTS, WEIGHTED
+from chaos.healing import CAP, Healing
 from chaos.node import Faults, Known, ModelNode, ModelSigner, Rules
-from chaos.operators import WISH_ROUNDS, Operators
+from chaos.operators import Operators
+from chaos.rests import Resting
 from chaos.store import ModelJournal, Tables
 from chaos.world import Counted, Died, Violation, World
 from corechain.service.errors import NodeRefused, NodeUnavailable, StoreUnavailable
@@ -21,8 +23,8 @@ from corechain_relayer.submitter.settled import Found
 
 TURNS = 12
 MOST_INTENTS = 8
-HEAL_ROUNDS = 150
-CAP = 10_000
+SPLIT_SHARE = 0.3
+"""Of the reorgs: those that some nodes have not seen for a while."""
 CAPPED = "27 the fee cap is reached"
 OUTAGES = (StoreUnavailable, NodeUnavailable, NodeRefused)
 """What ends a session; supervision begins another one."""
@@ -37,8 +39,11 @@ def run(work: Coroutine[Any, Any, Any]) -> Any:
     raise AssertionError("a model made the process wait")
 
 
-class LaneStory(Operators):
+class LaneStory(Operators, Resting, Healing):
     """One seed's run."""
+
+    COMMITS = True
+    """Whether what is sent are commits, which rest on registrations."""
 
     def __init__(self, world: World) -> None:
         self.world, rng = world, world.rng
@@ -57,7 +62,13 @@ class LaneStory(Operators):
         self.by_others: set[bytes] = set()
         self.meddled = self.lost_journal = self.down = False
         self.node.is_paused = lambda: self.tables.pause is not None
+        self.devices: dict[int, int] = {}
+        """By batch, the young device that it has reports of."""
+        self.excused: set[bytes] = set()
+        self.looked: list[Fork] = []
+        """The registry as it was seen in this turn."""
         self.node.is_cancelled = self.is_cancelled
+        self.node.check_sent = self.check_sent
         self.submitter = self.start()
 
     # ------------------------------------------------------------------ the process
@@ -68,7 +79,10 @@ class LaneStory(Operators):
         signer = ModelSigner(self.world, self.known, self.rules)
         metrics = Counted(self.world)
         parts = (journal, self.node, signer, self.settled, self.policy, metrics)
-        return Submitter(*parts, clock=self.world.time)  # type: ignore[arg-type]
+        submitter = Submitter(*parts, clock=self.world.time)  # type: ignore[arg-type]
+        if self.COMMITS:
+            submitter.grounds = self.footing()
+        return submitter
 
     def restart(self) -> None:
         self.down = False
@@ -121,6 +135,7 @@ class LaneStory(Operators):
 
     def pass_time(self) -> None:
         rng, chain = self.world.rng, self.chain
+        self.looked.clear()
         self.world.now += rng.choice((0.5, 3.0, 6.0, 12.0, 25.0))
         if rng.random() < 0.6:
             self.mine(rng.choice((1, 1, 2, 5)))
@@ -141,6 +156,7 @@ class LaneStory(Operators):
             if self.wanted < MOST_INTENTS:
                 self.wanted += 1
                 self.tables.insert(f"batch:{self.wanted}", b"b%d" % self.wanted)
+                self.rest(self.wanted)
 
     def fees_move(self) -> None:
         before = self.chain.base_fee
@@ -165,6 +181,9 @@ class LaneStory(Operators):
             self.world.fault("30 a reorg of 64 blocks or more" if depth >= 64 else "29 a reorg")
         if any(not entry.good for entry in lost):
             self.world.fault("32 a reorg takes a revert")
+        if rng.random() < SPLIT_SHARE:
+            self.node.faults = replace(self.node.faults, split=True)
+        self.grounds_shift()
 
     def fork_returns(self) -> None:
         before = self.chain.now.mined
@@ -172,6 +191,7 @@ class LaneStory(Operators):
             self.world.note("the old fork wins")
             if before != self.chain.now.mined:
                 self.world.fault("33 a reorg is itself undone")
+            self.grounds_shift()
 
     def grow(self) -> None:
         """A deep chain, so that reorgs can be deep."""
@@ -273,6 +293,7 @@ class LaneStory(Operators):
             return
         if tx.hash not in self.known.journalled:
             raise Violation("I4", f"nonce {tx.nonce} is on chain and not in the journal")
+        self.check_grounds(payload, tx)
         self.check_double(payload)
 
     def check_double(self, payload: bytes) -> None:
@@ -299,86 +320,6 @@ class LaneStory(Operators):
         done = [entry.payload for entry in self.chain.now.mined if entry.payload]
         if done != [b"b%d" % n for n in range(1, len(done) + 1)]:
             raise Violation("order", f"done in this order: {done}")
-
-    # ------------------------------------------------------------------ afterwards
-
-    def heal(self) -> None:
-        """All faults end. Each intent must end, done once and final."""
-        world, chain = self.world, self.chain
-        world.dies_at = world.fails_at = world.interrupts_at = -1
-        chain.stalled = chain.paused = False
-        self.known.invalid.clear()
-        chain.base_fee, self.node.faults = 100, Faults()
-        self.rules.cap = self.node.max_fee = CAP
-        self.tables.pause = self.tables.budget = None
-        self.policy = self.submitter.policy = replace(self.policy, max_fee=CAP, budget=None)
-        world.note("heal")
-        if world.rng.random() < 0.3:
-            self.operator_bumps()
-        wished = self.open_wishes()
-        for number in range(HEAL_ROUNDS):
-            if self._all_final():
-                return
-            world.now += 6
-            self._release()
-            self.work()
-            if wished and number < WISH_ROUNDS:
-                continue
-            if number == WISH_ROUNDS:
-                self.check_wishes(wished)
-            self.mine(1)
-            if not chain.pool:
-                self.mine(chain.profile.confirmations // 2)
-        left = [r.intent.key + " " + r.intent.state for r in self._ours() if not self._ended(r)]
-        raise Violation("I3", f"not done in {HEAL_ROUNDS} rounds of a quiet world: {left}")
-
-    def _ours(self) -> list[Any]:
-        return [r for r in self.tables.rows.values() if r.intent.key.startswith("batch:")]
-
-    def _ended(self, row: Any) -> bool:
-        state = row.intent.state
-        return state is State.FINAL or (row.cancelled and state is State.VOID)
-
-    def _all_final(self) -> bool:
-        return all(map(self._ended, self._ours()))
-
-    def _open(self) -> bool:
-        return any(r.intent.state in (State.QUEUED, State.PENDING) for r in self._ours())
-
-    def _release(self) -> None:
-        """The operator."""
-        for row in self.tables.rows.values():
-            if row.intent.halt is not None:
-                row.intent = replace(row.intent, halt=None, failures=0)
-
-    def _check_pace(self) -> None:
-        """I16: nothing is sent more often than a round in each second of virtual time asks for."""
-        for times in self.known.sends.values():
-            allowed = (times[-1] - times[0]) / 0.5 + self.world.session + 2
-            if len(times) > allowed:
-                raise Violation("I16", f"sent {len(times)} times, {allowed} would do")
-
-    def check_end(self) -> None:
-        chain, mined = self.chain, self.chain.now.mined
-        for row in self._ours():
-            times = sum(1 for e in mined if e.payload == row.intent.calldata and e.good)
-            times += row.intent.calldata in chain.elsewhere
-            if row.cancelled:
-                self.check_cancelled(row, times)
-            elif times != 1:
-                raise Violation("I3", f"{row.intent.key} is done {times} times")
-        pending = [r.intent for r in self.tables.rows.values() if r.intent.state is State.PENDING]
-        gaps = [i for i in pending if i.nonce is not None and i.nonce > len(mined)]
-        if gaps:
-            raise Violation("I5", f"above a gap at {len(mined)}: {gaps}")
-        self._check_pace()
-        self._check_seen()
-
-    def _check_seen(self) -> None:
-        """I17: what was done about faults is counted where operators look."""
-        for name, times in self.world.owed.items():
-            if self.world.said[name] != times:
-                raise Violation("I17", f"{name} counted {self.world.said[name]} of {times} times")
 
 
 def _story_event(name: str) -> Callable[[LaneStory], None]:

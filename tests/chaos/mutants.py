@@ -3,15 +3,9 @@
 A mutant is the real function with one piece of its text replaced. `python -m chaos.mutants`.
 """
 
-import inspect
 import sys
-import textwrap
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
 
-from chaos.run import SUBMITTER, simulate
+from chaos.mistakes import MOST_SEEDS, OF_RESTS_AND_DISPUTES, Mutant
 from corechain_relayer.aggregator import batcher
 from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.sealing import Sealer
@@ -30,47 +24,6 @@ from corechain_relayer.submitter.turn import Turn
 from corechain_relayer.watchtower import standing as tower_standing
 from corechain_relayer.watchtower.fleet import Fleet
 from corechain_relayer.watchtower.service import Watchtower
-
-MOST_SEEDS = 3_000
-
-
-@dataclass(frozen=True, slots=True)
-class Mutant:
-    """`owner`: the module or class that has the function."""
-
-    says: str
-    owner: Any
-    function: str
-    old: str
-    new: str
-    role: str = SUBMITTER
-    """Whose stories show it."""
-
-    @contextmanager
-    def in_place(self) -> Iterator[None]:
-        real = getattr(self.owner, self.function)
-        source = textwrap.dedent(inspect.getsource(real))
-        assert source.count(self.old) == 1, f"{self.says}: {self.old!r} is not there once"
-        names: dict[str, Any] = {}
-        exec(source.replace(self.old, self.new), real.__globals__, names)
-        setattr(self.owner, self.function, names[self.function])
-        try:
-            yield
-        finally:
-            setattr(self.owner, self.function, real)
-
-    def seeds_until_noticed(self, most: int = MOST_SEEDS) -> tuple[int, str] | None:
-        """How many seeds it takes, and what does not hold then; None when nothing was noticed."""
-        with self.in_place():
-            for seed in range(most):
-                try:
-                    violation = simulate(seed, self.role).violation
-                except Exception as error:  # a mutant may break anything: that is noticed too
-                    return seed + 1, f"crash: {type(error).__name__}"
-                if violation is not None:
-                    return seed + 1, violation.name
-        return None
-
 
 RECORD = "await self.journal.record([(a.intent, attempt) for a, attempt in signed], sender)"
 FREE = "await self.journal.free_nonces(self.signer.address, chain.count, number)"
@@ -186,6 +139,7 @@ MUTANTS = (
         "if True:",
     ),
     Mutant("spends more than the budget", Purse, "pays", "if more > self.left:", "if False:"),
+    *OF_RESTS_AND_DISPUTES,
     Mutant(
         "asks for an answer once only",
         Watchtower,
@@ -278,8 +232,9 @@ MUTANTS = (
 
 
 def main() -> int:
+    """`python -m chaos.mutants [WORD]`: those whose sentence has the word."""
     missed = 0
-    for mutant in MUTANTS:
+    for mutant in (m for m in MUTANTS if sys.argv[1:2] == [] or sys.argv[1] in m.says):
         found = mutant.seeds_until_noticed()
         missed += found is None
         seeds, name = found or (MOST_SEEDS, "NOT NOTICED")

@@ -49,6 +49,8 @@ class ModelNode(Node):
         self.is_paused: Callable[[], bool] = lambda: False
         """Whether an operator wants nothing sent, as of the beginning of the round."""
         self.is_cancelled: Callable[[bytes], bool] = lambda transaction: False
+        self.check_sent: Callable[[bytes, Attempt], None] = lambda payload, tx: None
+        """Raises Violation for what must not be sent as things stand."""
         self.takes: Callable[[Fork, bytes], bool] | None = None
         """Whether the contract would take a payload on top of a fork."""
 
@@ -202,6 +204,7 @@ class ModelNode(Node):
             raise Violation(
                 "wishes", f"nonce {attempt.nonce} is to be cancelled, and its call sent"
             )
+        self.check_sent(payload, attempt)
         said, faults = "", self.faults
         if attempt.hash in self.known.invalid:
             said = self.known.invalid[attempt.hash]

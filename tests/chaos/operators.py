@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from chaos.rests import batch_of
 from chaos.world import Violation
 from corechain_relayer.submitter.budget import BUDGET_REACHED
 from corechain_relayer.submitter.plan import Intent, State, bumped
@@ -89,6 +90,7 @@ class Operators:
         self.known.forget()
         for row in rows:
             number = self.tables.insert(row.intent.key, row.intent.calldata)
+            self.keep_rests(batch_of(row.intent.calldata))
             if row.cancelled:
                 self.tables.rows[number].cancelled = True
         self.restart()

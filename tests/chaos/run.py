@@ -18,15 +18,20 @@ from pathlib import Path
 
 from chaos.batches import play_batches
 from chaos.catalogue import FAULTS
+from chaos.challenger import ChallengerStory
+from chaos.disputes import CALLS
 from chaos.guard import GuardStory
 from chaos.lane import play
+from chaos.rests import batch_of
 from chaos.tower import TowerStory
 from chaos.world import Violation, World, virtual
 from corechain_relayer.aggregator import sealing
 from corechain_relayer.aggregator import service as aggregator
+from corechain_relayer.challenger import alerts as challenger_alerts
+from corechain_relayer.challenger import service as challenger_service
 from corechain_relayer.guard import alerts
 from corechain_relayer.guard import service as guard_service
-from corechain_relayer.submitter import budget, held, look, outgoing, service
+from corechain_relayer.submitter import budget, footing, held, look, outgoing, service
 from corechain_relayer.watchtower import fleet
 from corechain_relayer.watchtower import service as tower_service
 
@@ -34,7 +39,10 @@ MODULES = (
     aggregator,
     alerts,
     budget,
+    challenger_alerts,
+    challenger_service,
     fleet,
+    footing,
     guard_service,
     held,
     look,
@@ -47,9 +55,11 @@ STORIES: dict[str, Callable[[World], None]] = {
     "submitter": play,
     "watchtower": partial(play, kind=TowerStory),
     "guard": partial(play, kind=GuardStory),
+    "challenger": partial(play, kind=ChallengerStory),
     "aggregator": play_batches,
 }
 """By the role that a story is about: each seed is a story of each."""
+TWINS = {**CALLS, "committed_id": batch_of}
 ROLES, SUBMITTER = tuple(STORIES), "submitter"
 SEEDS = Path(__file__).with_name("seeds.txt")
 LEAST = 100
@@ -96,7 +106,7 @@ class Total:
 
 def simulate(seed: int, role: str = SUBMITTER, traced: bool = False) -> Outcome:
     world = World(seed, traced)
-    with virtual(world, MODULES):
+    with virtual(world, MODULES, TWINS):
         try:
             STORIES[role](world)
         except Violation as violation:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from chaos.chain import ModelChain
 from chaos.node import Known
 from chaos.world import MOST_GAS, Violation, World
+from corechain.protocol.reading import DeviceId
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
 from corechain_relayer.submitter.journal import IntentJournal, Standing
@@ -42,6 +43,8 @@ class Tables:
     refused: set[bytes] = field(default_factory=set)
     in_flight: int = 1 << 30
     costs: dict[bytes, int] = field(default_factory=dict)
+    rests: dict[int, dict[DeviceId, int]] = field(default_factory=dict)
+    """By batch: what it rests on that was not final when it was sealed."""
     pause: str | None = None
     wishes: int = 0
     """Made of what was pending then."""
@@ -53,6 +56,7 @@ class Tables:
     def forget(self) -> None:
         """A journal that is lost; settings and operators' orders are elsewhere."""
         self.rows, self.by_key, self.refused, self.costs = {}, {}, set(), {}
+        self.rests = {}
 
     def insert(self, key: str, calldata: bytes, target: bytes = b"") -> int:
         if key in self.by_key:

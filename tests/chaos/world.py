@@ -6,10 +6,10 @@ Everything random comes from one generator that the seed makes: the same seed, t
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any
 
 from corechain.service.errors import StoreUnavailable
@@ -17,6 +17,9 @@ from corechain.service.tracing import NO_TRACES
 
 MOST_GAS = 60_000
 """What a transaction of the models may use."""
+
+
+NO_TWINS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Died(BaseException):
@@ -184,13 +187,15 @@ class Logged:
 
 
 @contextmanager
-def virtual(world: World, modules: tuple[ModuleType, ...]) -> Iterator[None]:
+def virtual(
+    world: World, modules: tuple[ModuleType, ...], twins: Mapping[str, Any] = NO_TWINS
+) -> Iterator[None]:
     """The clock and the loggers of some modules are the world's; so are the bytes of transactions,
-    which say nothing of their gas."""
+    which say nothing of their gas, and `twins` by their names."""
     kept: list[tuple[ModuleType, str, Any]] = []
-    logged = Logged(world)
+    own = {"time": world, "log": Logged(world), "gas_limit": lambda raw: MOST_GAS}
     for module in modules:
-        for name, twin in (("time", world), ("log", logged), ("gas_limit", lambda raw: MOST_GAS)):
+        for name, twin in (own | dict(twins)).items():
             if hasattr(module, name):
                 kept.append((module, name, getattr(module, name)))
                 setattr(module, name, twin)

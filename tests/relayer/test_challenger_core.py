@@ -7,6 +7,9 @@ given batches of one lane
 given bytes from a source
   what says nothing, or speaks of another batch, is unfit; what speaks of this one is kept apart
   from what its commitment covers
+given a chain that is reorganised
+  the blocks from which on it is another one are told once; what was found out above them is
+  forgotten, and nothing else
 given alerts
   each begins once, ends once, and is posted under the challenger's own prefix
 given keys of the challenger and of CoreToken's guardian, here or elsewhere
@@ -18,6 +21,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from support.fake_chain import fake_chain
 from support.honest import network
 
 from corechain.deployment import DeployedContract, Deployment
@@ -25,10 +29,11 @@ from corechain.protocol.archive import Place
 from corechain.protocol.batch import Batch
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, position_of
 from corechain.protocol.inquiry import Wanted
-from corechain.protocol.suspects import Standing
+from corechain.protocol.suspects import Neighbour, Standing
 from corechain.service.errors import NodeRefused, NodeUnavailable, QuorumLost
 from corechain.service.files.download import Unfit
 from corechain.service.quorum import Quorum
+from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.challenger.alerts import FRAUD, KINDS, ChallengerAlerts, ChallengerRules
 from corechain_relayer.challenger.calls import (
@@ -39,6 +44,8 @@ from corechain_relayer.challenger.calls import (
     evidence_of,
     words_of,
 )
+from corechain_relayer.challenger.examining import LaneBook
+from corechain_relayer.challenger.following import ALL, LanesFollower
 from corechain_relayer.challenger.lanes import LanesView
 from corechain_relayer.challenger.opening import opened
 from corechain_relayer.challenger.process import ChallengerProcess
@@ -238,3 +245,37 @@ async def test_while_too_few_nodes_are_left_nothing_that_costs_a_fee_is_demanded
     assert not await challenger._affords({})
     assert "nothing that costs a fee is demanded" in challenger.alerts.sentences()[0]
     await rpc.close()
+
+
+async def test_the_deepest_of_the_reorgs_since_the_last_question_is_told_once() -> None:
+    with fake_chain() as chain:
+        contract = DeployedContract("DataBatches", b"\xdb" * 20, 1)
+        rpc = Rpc(chain.url)
+        follower = LanesFollower(rpc, contract, LanesView, 1.0, 100, Metrics(), 8)
+        for left, blocks in ((0, 20), (18, 4), (15, 9), (2, 40)):
+            chain.cut(left)
+            for _ in range(blocks):
+                chain.mine([])
+            chain.catch_up()
+            follower._asked_at = -1e9
+            await follower.refresh_or_log()
+            if left == 15:
+                assert (follower.take_undone(), follower.take_undone()) == (15, None)
+        assert follower.take_undone() == ALL  # a block that was final is gone
+        await rpc.close()
+
+
+def test_what_is_forgotten_of_a_batch_leaves_another_commitment_of_its_number() -> None:
+    one, other = (Standing(5, bytes([n]) * 26, Place.alone(5), 9) for n in (1, 2))
+    book = LaneBook(1)
+    revealed: Any = None
+    for standing in (one, other):
+        book.headers[standing.commitment] = revealed
+        book.neighbours[5].append(Neighbour(standing, revealed))
+    book.forget((5, one.commitment))
+    assert (list(book.headers), book.neighbours) == (
+        [other.commitment],
+        {5: [Neighbour(other, revealed)]},
+    )
+    book.forget((5, other.commitment))
+    assert (book.headers, dict(book.neighbours)) == ({}, {})

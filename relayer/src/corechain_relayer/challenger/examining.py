@@ -55,6 +55,13 @@ class LaneBook:
         self.headers[standing.commitment] = revealed
         self.neighbours[standing.batch_id].append(Neighbour(standing, revealed))
 
+    def forget(self, key: Key) -> None:
+        batch, commitment = key
+        self.headers.pop(commitment, None)
+        kept = [n for n in self.neighbours.pop(batch, ()) if n.standing.commitment != commitment]
+        if kept:
+            self.neighbours[batch] = kept
+
     def linked(self, batch: int) -> list[Neighbour]:
         """Known batches whose headers name this one."""
         lane, number = lane_of(batch), number_of(batch)
@@ -86,13 +93,22 @@ class Examiner:
 
     def drop(self, gone: set[Key]) -> None:
         """Batches whose window is over: nothing of them can be shown any more."""
-        self.honest -= gone
-        for batch, commitment in gone:
+        self._leave_out(gone)
+        for _, commitment in gone:
             self.shelf.drop(commitment)
-            book = self.books.get(lane_of(batch))
+
+    def forget(self, gone: set[Key]) -> None:
+        """What was found out of some batches, and all that the registry said: a reorg may have
+        changed it. Their files stay."""
+        self._leave_out(gone)
+        self.facts.forget()
+
+    def _leave_out(self, gone: set[Key]) -> None:
+        self.honest -= gone
+        for key in gone:
+            book = self.books.get(lane_of(key[0]))
             if book is not None:
-                book.neighbours.pop(batch, None)
-                book.headers.pop(commitment, None)
+                book.forget(key)
         for book in self.books.values():
             book.spans.drop(gone)
 

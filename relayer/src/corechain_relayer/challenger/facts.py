@@ -54,6 +54,11 @@ class Facts:
             _, key_type, registered_at, revoked_at = words_of(raw, 4)
             self._slots[device] = Slot(key_type, registered_at, revoked_at)
 
+    def forget(self) -> None:
+        """A reorg may have changed all of it."""
+        self._slots.clear()
+        self._enrolled.clear()
+
     def _is_news(self, device: DeviceId, view: RegistryView) -> bool:
         slot, known = self._slots.get(device), view.devices.get(device)
         if slot is None or not slot.registered_at:

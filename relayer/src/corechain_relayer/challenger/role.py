@@ -16,11 +16,12 @@ from corechain_relayer.challenger.alerts import NO_FUNDS, ChallengerAlerts, Chal
 from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.examining import Examiner
 from corechain_relayer.challenger.facts import Facts
+from corechain_relayer.challenger.following import LanesFollower
 from corechain_relayer.challenger.lanes import LanesView
 from corechain_relayer.challenger.opening import Shelf
 from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.challenger.sending import PrivateNode, StillTaken
-from corechain_relayer.challenger.service import Challenger, LanesFollower, Limits
+from corechain_relayer.challenger.service import Challenger, Limits
 from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.challenger.store import QUEUE, VETOES, ChallengerStore
 from corechain_relayer.challenger.waiting import PendingRoots, StillMeant

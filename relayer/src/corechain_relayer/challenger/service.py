@@ -13,7 +13,7 @@ from corechain.protocol.hashing import keccak
 from corechain.protocol.inquiry import Inquiry, Wanted
 from corechain.protocol.suspects import Standing
 from corechain.service.nodes import is_by_few
-from corechain.service.rpc import Block, Log
+from corechain.service.rpc import Block
 from corechain_relayer.challenger.alerts import (
     FRAUD,
     NO_FUNDS,
@@ -31,11 +31,11 @@ from corechain_relayer.challenger.calls import (
     expire_call,
 )
 from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook
-from corechain_relayer.challenger.lanes import Commit, LanesView
+from corechain_relayer.challenger.following import LanesFollower
+from corechain_relayer.challenger.lanes import Commit
 from corechain_relayer.challenger.opening import Opened
 from corechain_relayer.challenger.spans import Key
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore, Sent
-from corechain_relayer.following import Follower
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.urgency import NO_DEADLINE, Pace
@@ -47,13 +47,6 @@ EXAMINED_A_ROUND = 32
 """Then demands and deadlines have their turn, however many batches wait after a start."""
 LOST_FIRST = ("NoBond", "UnknownBatch", "UnknownDemand", "AlreadyDemanded", "Registered")
 """Refusals that say: somebody else was first, or there is nothing to take any more."""
-
-
-class LanesFollower(Follower[LanesView]):
-    """`view` holds the commitments of all lanes; it needs to know in which blocks they came."""
-
-    def fold(self, view: LanesView, logs: Sequence[Log]) -> None:
-        view.take(logs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +104,7 @@ class Challenger:
         head = self.follower.seen
         if head is None:
             return
+        self._undo(self.follower.take_undone())
         sent = await self.store.sent()
         books = await self._books()
         standing = await self._challengeable(head, books)
@@ -119,6 +113,21 @@ class Challenger:
         await self._inquire(standing, head, sent)
         await self._expire(head, sent)
         self._measure(standing, head, sent)
+
+    def _undo(self, above: int | None) -> None:
+        """After a reorg that left the blocks up to `above`. Newer commitments may rest on other
+        registrations than when they were examined, and stand in another second; charges may name
+        a batch that is gone. What was found out of them counts no more."""
+        if above is None:
+            return
+        gone = [commit for commit in self._standing if commit.block > above]
+        for commit in gone:
+            del self._standing[commit]
+        keys = {(commit.batch_id, commit.commitment) for commit in gone}
+        self.examiner.forget(keys | self._charges.keys())
+        self._charges.clear()
+        for key in keys:
+            self._not_before.pop(key, None)
 
     async def _books(self) -> dict[int, LaneBook]:
         """Of the lanes that have a bond."""

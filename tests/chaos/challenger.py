@@ -1,0 +1,246 @@
+"""The challenger in the world: lanes that cheat, hide their data, or are honest."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from chaos.chain import Fork, Mined, Other
+from chaos.disputes import (
+    ANSWER,
+    CHALLENGE,
+    CHEATS,
+    DEMAND,
+    EXPIRE,
+    FEE,
+    FRAUD,
+    HIDDEN,
+    HIDDEN_FRAUD,
+    HIDES,
+    HONEST,
+    NOBODY,
+    PATIENCE_S,
+    REGISTRY,
+    REJUDGED,
+    STAKE,
+    YOUNG,
+    ModelCalls,
+    ModelExaminer,
+    ModelFollower,
+    ModelStore,
+    Suspect,
+    batch_of,
+    commitment,
+    demand_of,
+)
+from chaos.duties import SUBJECTS, DutyStory, Standing, Work
+from chaos.world import Counted, World
+from corechain.protocol.archive import Place
+from corechain.protocol.evidence import Demand
+from corechain_relayer.challenger.alerts import ChallengerAlerts
+from corechain_relayer.challenger.calls import Terms
+from corechain_relayer.challenger.lanes import Answer, Commit, LanesView
+from corechain_relayer.challenger.sending import StillTaken
+from corechain_relayer.challenger.service import Challenger, Limits
+from corechain_relayer.guard.demands import OpenDemand
+from corechain_relayer.submitter.plan import Intent
+from corechain_relayer.submitter.settled import Found, one_by_one
+
+KINDS = (HONEST, FRAUD, FRAUD, HIDDEN, HIDDEN_FRAUD, YOUNG, YOUNG)
+"""Of which one is drawn."""
+
+
+class ChallengerStory(DutyStory):
+    """Subjects are batches, each of a lane of its own."""
+
+    def __init__(self, world: World) -> None:
+        self.missing: set[int] = set()
+        """Subjects whose data file no source has now."""
+        self.young: set[int] = set()
+        """Subjects that were committed with a device that was registered right before."""
+        self.answer_s = 0
+        super().__init__(world)
+
+    def new_role(self) -> Challenger:
+        metrics: Any = Counted(self.world)
+        self.answer_s = self.window_s // 2
+        terms = Terms(self.window_s, self.answer_s, FEE, b"\xc0" * 20)
+        limits = Limits(PATIENCE_S, STAKE, 2, 5.0)
+        parts: Any = (ModelFollower(self), ModelExaminer(self), ModelStore(self), ModelCalls(self))
+        return Challenger(*parts, terms, limits, ChallengerAlerts(metrics), metrics, Work())  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ the contract
+
+    def suspects(self, fork: Fork) -> dict[int, Suspect]:
+        found = self.standings(fork).items()
+        return {subject: one for subject, one in found if isinstance(one, Suspect)}
+
+    def _step(self, held: dict[int, Standing], entry: Mined | Other) -> tuple[int, Standing | None]:
+        if isinstance(entry, Mined):
+            subject, step = map(int, entry.payload.split(b":"))
+            by = entry.tx.hash
+        elif entry.due:
+            return entry.subject, Suspect(entry.block, entry.due, entry.value)
+        else:
+            subject, step, by = entry.subject, entry.value, b"others"
+        if subject == NOBODY or subject > REGISTRY:
+            return subject, Standing(entry.block, 0, step, 1)
+        before = held.get(subject)
+        time = self.chain.timestamp(entry.block)
+        # A reorg may have taken what somebody else's step was about.
+        if not isinstance(before, Suspect) or self.refusal(held, subject, step, time):
+            return subject, None
+        return subject, self._after(before, step, by, time)
+
+    def _after(self, before: Suspect, step: int, by: bytes, time: int) -> Suspect:
+        match step:
+            case _ if step == DEMAND:
+                return replace(before, demanded=time + self.answer_s, asker=by)
+            case _ if step == ANSWER:
+                return replace(before, demanded=0, shown=True)
+        return replace(before, demanded=0, answered=step, by=by)
+
+    def refusal(self, held: Mapping[int, Standing], subject: int, step: int, time: int) -> str:
+        """What the contract says to a step in a block of that time; empty when it takes it."""
+        if subject == NOBODY:
+            return ""
+        found = held.get(subject)
+        if not isinstance(found, Suspect):
+            return "UnknownBatch"
+        if found.answered:
+            return "NoBond"
+        if step in (CHALLENGE, DEMAND) and time > found.due:
+            return "WindowOver"
+        if step == CHALLENGE:
+            return "" if self.is_fraud(held, subject, found) else "NotFraud"
+        if step == DEMAND:
+            return "AlreadyDemanded" if found.demanded else ""
+        if not found.demanded:
+            return "UnknownDemand"
+        is_late = time > found.demanded
+        return "" if is_late == (step == EXPIRE) else "AnswerPending"
+
+    def is_fraud(self, held: Mapping[int, Standing], subject: int, one: Suspect) -> bool:
+        if one.value == YOUNG:
+            return not self.is_registered(held, subject)
+        return one.value in (FRAUD, HIDDEN_FRAUD)
+
+    def is_registered(self, held: Mapping[int, Standing], subject: int) -> bool:
+        """The device of a young batch, before that."""
+        device, batch = held.get(REGISTRY + subject), held.get(subject)
+        return device is not None and batch is not None and device.since < batch.since
+
+    def _takes(self, fork: Fork, mined: Sequence[Mined], payload: bytes, time: int) -> bool:
+        subject, step = map(int, payload.split(b":"))
+        held = self._fold(fork, mined)
+        if step == DEMAND and NOBODY not in held:
+            return False
+        return not self.refusal(held, subject, step, time)
+
+    def lanes(self, fork: Fork) -> LanesView:
+        """What the logs tell of."""
+        view = LanesView()
+        for block, subject, one in self.steps(fork, fork.mined):
+            if not isinstance(one, Suspect):
+                continue
+            batch, number = batch_of(subject), demand_of(subject, one.value)
+            name = commitment(subject, one.value)
+            if block == one.since:
+                view.commits[batch] = [Commit(batch, name, Place.alone(batch), block)]
+                continue
+            before = view.open.pop(number, None)
+            if one.demanded:
+                what = (batch, int(Demand.REPORT), name, bytes(32), one.demanded, block)
+                view.open[number] = OpenDemand(number, *what)
+            elif one.shown and before is not None and not one.answered:
+                view.answers.setdefault(batch, []).append(Answer(before, b""))
+        return view
+
+    def owed(self, fork: Fork) -> dict[int, Standing]:
+        held = self.standings(fork)
+        found = {n: (one, self._due(held, n, one)) for n, one in self.suspects(fork).items()}
+        return {subject: replace(one, due=due) for subject, (one, due) in found.items() if due}
+
+    def _due(self, held: Mapping[int, Standing], subject: int, one: Suspect) -> int:
+        """By when something is to be done about it; 0: nothing is."""
+        is_wrong = one.value in HIDES or self.is_fraud(held, subject, one)
+        if one.answered or not is_wrong:
+            return 0
+        if one.demanded and not one.shown:
+            # It is the demander's to take the bond, and no time is set for that.
+            return 0 if one.asker == b"others" else one.demanded + self.window_s
+        return 0 if one.shown and one.value == HIDDEN else one.due
+
+    async def settled(self, intents: Sequence[Intent]) -> list[Found]:
+        return await one_by_one(StillTaken(ModelCalls(self)))(intents)  # type: ignore[arg-type]
+
+    # ------------------------------------------------------------------ what happens
+
+    def somebody_acts(self) -> None:
+        """A lane commits a batch; or commits one again that a reorg took, as it was."""
+        known, rng = self.suspects(self.chain.now), self.world.rng
+        free = [n for n in range(1, SUBJECTS + 1) if n not in known]
+        if not free or self.chain.stalled:
+            return
+        again = sorted(self.young.intersection(free))
+        if again:
+            self._commit(again[0], YOUNG)
+            if not self.is_registered(self.standings(self.chain.now), again[0]):
+                self.world.fault(REJUDGED)
+            return
+        subject, kind = rng.choice(free), rng.choice(KINDS)
+        if kind == YOUNG:
+            self.young.add(subject)
+            self.chain.include_other(REGISTRY + subject, 1, 0)
+        elif kind != HONEST:
+            self.world.fault(CHEATS)
+        self._commit(subject, kind)
+
+    def _commit(self, subject: int, kind: int) -> None:
+        due = self.chain.timestamp(self.chain.now.head + 1) + self.window_s
+        self.chain.include_other(subject, kind, due)
+
+    seal = somebody_acts
+
+    def something_is_left(self) -> None:
+        """A data file goes, and comes back from a backup."""
+        self.missing ^= {self.world.rng.randint(1, SUBJECTS)}
+
+    def _calm_down(self) -> None:
+        super()._calm_down()
+        self.missing.clear()
+
+    def somebody_else_answers(self) -> None:
+        """Another challenger is first, or the lane shows a part of its data in the last moment that
+        leaves time for what that shows."""
+        if self.chain.stalled:
+            return
+        fork = self.chain.now
+        time, held = self.chain.timestamp(fork.head + 1), self.standings(fork)
+        refused = partial(self.refusal, held, time=time)
+        steps = [
+            (subject, step)
+            for subject, one in self.suspects(fork).items()
+            for step in (CHALLENGE, DEMAND, EXPIRE, ANSWER)
+            if not refused(subject, step)
+            and (step != ANSWER or self.left_s(one, fork) > 2 * self.reserve_s)
+            and (step != DEMAND or one.value in HIDES)
+        ]
+        if steps:
+            self.chain.include_other(*self.world.rng.choice(steps), 0)
+            self.world.fault("78 another one answers")
+
+    def _quiet_step(self) -> None:
+        super()._quiet_step()
+        self._wait_for_deadline()
+
+    def _wait_for_deadline(self) -> None:
+        """Of a demand, while nothing else is to be done."""
+        fork = self.chain.now
+        left = [one.demanded - self.chain.timestamp(fork.head) for one in self._waiting(fork)]
+        if left and len(left) == len(self.owed(fork)) and self._all_final() and min(left) > 0:
+            self.mine(int(min(left) / self.chain.profile.block_s) + 1)
+
+    def _waiting(self, fork: Fork) -> list[Suspect]:
+        owed = self.owed(fork)
+        return [one for n, one in self.suspects(fork).items() if n in owed and one.demanded]

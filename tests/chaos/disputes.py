@@ -1,0 +1,274 @@
+"""What the challenger asks and keeps, as models: logs of all lanes, files, contract, journal."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from chaos.chain import Fork
+from chaos.duties import Standing
+from chaos.node import SENDER
+from chaos.store import fenced
+from chaos.world import Violation
+from corechain.protocol import suspects
+from corechain.protocol.evidence import Demand, Evidence, Fraud
+from corechain.protocol.inquiry import Wanted
+from corechain.protocol.suspects import Accusation
+from corechain.service.errors import NodeUnavailable
+from corechain.service.rpc import Block
+from corechain_relayer.challenger.examining import Charge
+from corechain_relayer.challenger.lanes import Answer, Commit, LanesView
+from corechain_relayer.challenger.spans import Key
+from corechain_relayer.challenger.store import MOST_TRIES, ChallengerStore, Sent
+from corechain_relayer.submitter.plan import State
+
+if TYPE_CHECKING:
+    from chaos.challenger import ChallengerStory
+
+STRANGER = b"\x5e" * 20
+HONEST, FRAUD, HIDDEN, HIDDEN_FRAUD, YOUNG = 1, 2, 3, 4, 5
+"""What a batch is; of the last but one, what is answered shows a fraud; the last is one when its
+device is not registered before it."""
+REGISTRY = 50
+"""Above this, subjects are the devices of young batches."""
+HIDES, GOOD = (HIDDEN, HIDDEN_FRAUD), (HONEST, HIDDEN)
+CHALLENGE, DEMAND, EXPIRE, ANSWER, APPROVE = 1, 2, 3, 4, 5
+"""What is done about it; the value of a payload."""
+NOBODY = 0
+"""Subject of what is about no batch."""
+FEE = 10
+STAKE = 8 * FEE
+PATIENCE_S = 12.0
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect(Standing):
+    """A batch under the bond of its lane. `value`: what it is; `answered`: the bond has fallen."""
+
+    demanded: int = 0
+    """Deadline of the open demand, 0 without one."""
+    asker: bytes = b""
+    """The transaction of that demand."""
+    shown: bool = False
+    """A demand was answered."""
+
+
+def batch_of(subject: int) -> int:
+    return subject << 32 | 1
+
+
+def subject_of(batch: int) -> int:
+    return batch >> 32
+
+
+def commitment(subject: int, kind: int) -> bytes:
+    return bytes([subject, kind]) * 13
+
+
+def demand_of(subject: int, kind: int) -> bytes:
+    return bytes([subject, kind]) * 16
+
+
+def _payload(step: int, subject: int) -> bytes:
+    return b"%d:%d" % (subject, step)
+
+
+def step_of(payload: bytes) -> int:
+    return int(payload.split(b":")[1])
+
+
+CALLS = {
+    "challenge_call": lambda accused, one, revealed: _payload(CHALLENGE, subject_of(one.batch_id)),
+    "demand_call": lambda wanted, one: _payload(DEMAND, subject_of(one.batch_id)),
+    "expire_call": lambda number: _payload(EXPIRE, number[0]),
+    "approve_call": lambda spender, amount: _payload(APPROVE, NOBODY),
+    "demand_id": lambda wanted, one: demand_of(one.commitment[0], one.commitment[1]),
+}
+"""In place of the calls' bytes, which have tests of their own."""
+WANTED = Wanted(Demand.REPORT, Evidence([], []))
+ACCUSED = Accusation(Fraud.BAD_SIGNATURE, Evidence([], []))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """Of a batch that is what its commitment says."""
+
+    fits: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInquiry:
+    """`Inquiry` has tests of its own: here the first report is asked for, and shows all."""
+
+    kind: int
+    answers: Sequence[Answer]
+    has_file: bool
+    revealed: bytes = b"revealed"
+
+    def accusations(self) -> Iterator[Accusation]:
+        if self.kind == HIDDEN_FRAUD and self.answers:
+            yield ACCUSED
+
+    def wanted(self) -> list[Wanted]:
+        return [] if self.has_file or self.answers else [WANTED]
+
+
+@dataclass(slots=True)
+class ModelFollower:
+    """As the tower's, for all lanes."""
+
+    story: "ChallengerStory"
+    view: LanesView = field(default_factory=LanesView)
+    seen: Block | None = None
+    fork: Fork | None = None
+    undone: int | None = None
+
+    async def refresh_or_log(self) -> None:
+        story = self.story
+        try:
+            fork = story.node._reach()
+        except story.OUTAGES:
+            return  # as it does: the view stays as it was
+        if self.seen is not None and fork.head < self.seen.number:
+            return  # a node that is behind
+        self._note(fork)
+        self.seen, self.fork = story.node._block(fork, fork.head), fork
+        self.view = story.lanes(fork)
+
+    def _note(self, fork: Fork) -> None:
+        before = self.fork
+        if before is not None and before.hash(before.head) != fork.hash(before.head):
+            shared = (n for n in range(before.head) if before.hash(n) != fork.hash(n))
+            left = next(shared, before.head) - 1
+            self.undone = left if self.undone is None else min(self.undone, left)
+
+    def take_undone(self) -> int | None:
+        found, self.undone = self.undone, None
+        return found
+
+
+@dataclass(slots=True)
+class ModelExaminer:
+    """What `find` and `Inquiry` would say."""
+
+    story: "ChallengerStory"
+    honest: set[Key] = field(default_factory=set)
+    slots: set[int] = field(default_factory=set)
+    """Devices known to be registered, as `Facts` remembers them."""
+
+    def book(self, lane: int, since: int) -> Any:
+        return Standing(since, 0, 0)
+
+    def drop(self, gone: set[Key]) -> None:
+        self.honest -= gone
+
+    def forget(self, gone: set[Key]) -> None:
+        self.honest -= gone
+        self.slots.clear()
+
+    async def standing(self, commit: Commit) -> suspects.Standing | None:
+        story, fork = self.story, self.story.node._reach()
+        found = story.suspects(fork).get(subject_of(commit.batch_id))
+        if found is None or commitment(subject_of(commit.batch_id), found.value) != (
+            commit.commitment
+        ):
+            return None
+        at = story.chain.timestamp(found.since)
+        return suspects.Standing(commit.batch_id, commit.commitment, commit.place, at)
+
+    async def file_of(self, one: suspects.Standing) -> ModelFile | None:
+        if one.commitment[1] in HIDES:
+            return None
+        if subject_of(one.batch_id) in self.story.missing:
+            self.story.world.fault(MISSING)
+            return None
+        return ModelFile()
+
+    async def examine(self, one: suspects.Standing, file: Any, book: Any) -> list[Charge]:
+        kind, subject = one.commitment[1], subject_of(one.batch_id)
+        is_fraud = kind == FRAUD or (kind == YOUNG and not self._is_registered(subject))
+        return [Charge(one, b"revealed", ACCUSED)] if is_fraud else []  # type: ignore[arg-type]
+
+    def _is_registered(self, subject: int) -> bool:
+        """Raises NodeUnavailable; also of a node on another fork than the one that was followed:
+        that nodes differ is for a quorum to see."""
+        fork, seen = self.story.node._reach(), self.story.role.follower.seen
+        if fork.head < seen.number or fork.hash(seen.number) != seen.hash:
+            raise NodeUnavailable("the node is on another fork")
+        if self.story.is_registered(self.story.standings(fork), subject):
+            self.slots.add(subject)
+        return subject in self.slots
+
+    async def inquiry(
+        self, one: suspects.Standing, file: Any, view: LanesView, probes: Sequence[int]
+    ) -> ModelInquiry:
+        answers = [
+            answer
+            for answer in view.answers.get(one.batch_id, ())
+            if answer.demand.commitment == one.commitment
+        ]
+        return ModelInquiry(one.commitment[1], answers, file is not None)
+
+
+MISSING = "62 a challenged data file is missing for a while"
+REJUDGED = "31 a commit comes again without its registration"
+CHEATS = "84 a batch that is wrong, or hidden"
+
+
+@dataclass(slots=True)
+class ModelCalls:
+    """DataBatches and its token, of whatever node answers."""
+
+    story: "ChallengerStory"
+    rpc: None = None
+    address: bytes = b"\xdb" * 20
+    sender: bytes = SENDER
+
+    async def bonds_since(self, lanes: Sequence[int]) -> dict[int, int]:
+        found = self.story.suspects(self.story.node._reach())
+        return {lane: 1 for lane in lanes if lane in found and not found[lane].answered}
+
+    async def said_to(self, call: bytes, to: bytes | None = None) -> str:
+        fork = self.story.node._reach()
+        subject, step = map(int, call.split(b":"))
+        now = self.story.chain.timestamp(fork.head)
+        return self.story.refusal(self.story.standings(fork), subject, step, now)
+
+    async def demander(self, number: bytes) -> bytes | None:
+        found = self.story.suspects(self.story.node._reach()).get(number[0])
+        if found is None or not found.demanded:
+            return None
+        return STRANGER if found.asker == b"others" else SENDER
+
+    async def token_balance(self, token: bytes) -> int:
+        self.story.node._reach()
+        return STAKE * 100
+
+    async def allowance(self, token: bytes) -> int:
+        return STAKE if NOBODY in self.story.standings(self.story.node._reach()) else 0
+
+
+class ModelStore(ChallengerStore):
+    """Intents in the journal, as `intents_of` and `insert_intent` have them."""
+
+    def __init__(self, story: "ChallengerStory") -> None:
+        object.__setattr__(self, "pool", story)
+
+    async def sent(self) -> dict[str, Sent]:
+        story: ChallengerStory = self.pool  # type: ignore[assignment]
+        found: dict[str, list[State]] = {}
+        for row in story.tables.rows.values():
+            if not row.intent.key.startswith("nothing:"):
+                found.setdefault(row.intent.key.rpartition(":")[0], []).append(row.intent.state)
+        return {purpose: Sent(states) for purpose, states in found.items()}
+
+    async def record(self, purpose: str, before: Sent, target: bytes, call: bytes) -> bool:
+        story: ChallengerStory = self.pool  # type: ignore[assignment]
+        if before.is_open or len(before.states) >= MOST_TRIES:
+            return False
+        if step_of(call) == CHALLENGE and bytes.fromhex(purpose.split(".")[1][:4])[1] in GOOD:
+            raise Violation("honest", f"{purpose}: nothing that can be seen of it is wrong")
+        key = f"{purpose}:{len(before.states) + 1}"
+        with fenced(story.world, "record an accusation"):
+            is_new = key not in story.tables.by_key
+            story.tables.insert(key, call, target)
+        return is_new

@@ -1,0 +1,166 @@
+"""A mistake in the real code, and those of what commits rest on and of the challenger."""
+
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from chaos.run import SUBMITTER, simulate
+from corechain_relayer.challenger.sending import StillTaken
+from corechain_relayer.challenger.service import Challenger
+from corechain_relayer.submitter import service as service_module
+from corechain_relayer.submitter.footing import BatchFooting
+from corechain_relayer.submitter.service import Submitter
+
+MOST_SEEDS = 3_000
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """`owner`: the module or class that has the function."""
+
+    says: str
+    owner: Any
+    function: str
+    old: str
+    new: str
+    role: str = SUBMITTER
+    """Whose stories show it."""
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        real = getattr(self.owner, self.function)
+        source = textwrap.dedent(inspect.getsource(real))
+        assert source.count(self.old) == 1, f"{self.says}: {self.old!r} is not there once"
+        names: dict[str, Any] = {}
+        exec(source.replace(self.old, self.new), real.__globals__, names)
+        setattr(self.owner, self.function, names[self.function])
+        try:
+            yield
+        finally:
+            setattr(self.owner, self.function, real)
+
+    def seeds_until_noticed(self, most: int = MOST_SEEDS) -> tuple[int, str] | None:
+        """How many seeds it takes, and what does not hold then; None when nothing was noticed."""
+        with self.in_place():
+            for seed in range(most):
+                try:
+                    violation = simulate(seed, self.role).violation
+                except Exception as error:  # a mutant may break anything: that is noticed too
+                    return seed + 1, f"crash: {type(error).__name__}"
+                if violation is not None:
+                    return seed + 1, violation.name
+        return None
+
+
+OF_RESTS_AND_DISPUTES = (
+    Mutant(
+        "does not ask what a commit rests on",
+        Submitter,
+        "_act",
+        "weak = await self.grounds(intents)",
+        "weak = {}",
+    ),
+    Mutant(
+        "signs what rests on nothing",
+        service_module,
+        "decide",
+        "still |= at_rest(look.intents, look.weak)",
+        "pass",
+    ),
+    Mutant(
+        "leaves in the pool what rests on nothing",
+        service_module,
+        "decide",
+        "look = replace(look, intents=withdrawn(look.intents, look.weak))",
+        "pass",
+    ),
+    Mutant(
+        "sends again what rests on nothing",
+        service_module,
+        "decide",
+        "[action for action in actions if is_harmless(action, look.weak)]",
+        "actions",
+    ),
+    Mutant(
+        "forgets what a reorg can still take",
+        BatchFooting,
+        "_settle",
+        "if not self.registry.unsettled(rests)",
+        "if True",
+    ),
+    Mutant(
+        "never looks again for a file that was missing",
+        Challenger,
+        "_examine",
+        "self._not_before.get(key, 0.0) > now",
+        "key in self._not_before",
+        "challenger",
+    ),
+    Mutant(
+        "judges once, whatever a reorg takes",
+        Challenger,
+        "_undo",
+        "if above is None:",
+        "if True:",
+        "challenger",
+    ),
+    Mutant(
+        "challenges once only",
+        Challenger,
+        "_challenge",
+        "if sent.get(purpose, NOTHING_SENT).is_open:",
+        "if sent.get(purpose, NOTHING_SENT).states:",
+        "challenger",
+    ),
+    Mutant(
+        "sends what the contract refuses",
+        StillTaken,
+        "__call__",
+        "if said:",
+        "if False:",
+        "challenger",
+    ),
+    Mutant(
+        "demands once only",
+        Challenger,
+        "_demand",
+        "before.is_open or before.is_done",
+        "before.states",
+        "challenger",
+    ),
+    Mutant(
+        "leaves a bond that nobody answers for",
+        Challenger,
+        "_expire",
+        "head.timestamp <= demand.deadline or",
+        "True or",
+        "challenger",
+    ),
+    Mutant(
+        "calls honest what hides its data",
+        Challenger,
+        "_examine",
+        "self._asking[key] = file",
+        "self.examiner.honest.add(key)",
+        "challenger",
+    ),
+    Mutant(
+        "never hurries a challenge",
+        Challenger,
+        "_measure",
+        "self.pace = Pace(min(left, default=NO_DEADLINE), self.terms.challenge_s)",
+        "self.pace = Pace()",
+        "challenger",
+    ),
+    Mutant(
+        "holds an allowance for granted",
+        Challenger,
+        "_affords",
+        "if await self.calls.allowance(token) < fee:",
+        "if False:",
+        "challenger",
+    ),
+)
