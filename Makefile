@@ -404,13 +404,13 @@ torture-index: setup ## an indexer killed a hundred times, on deep reorgs and fa
 
 # Ten thousand stories take half a minute on a core, a million under an hour on two.
 .PHONY: chaos
-chaos: setup ## submitter, watchtower, guard, aggregator through 10,000 seeds of faults, their mutants, 200 kills on real servers; docs/reliability.md (LONG=1: 1,000,000 and 1,000; KILLS= SEED=)
+chaos: setup ## submitter, watchtower, guard, aggregator through 10,000 seeds of faults, their mutants, 200 kills on real servers; docs/reliability.md (LONG=1: 1,000,000 and 1,000; KILLS= SEED= MINUTES=)
 	@echo "· simulator"
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --seeds $(if $(LONG),1000000,10000) --write bench/results/chaos.json
 	@echo "· is it noticed when one of them is wrong"
 	@PYTHONPATH=tests $(BIN)/python -m chaos.mutants
 	@echo "· killed at every step, on real servers behind bad networks"
-	@$(RUN) KILLS=$(or $(KILLS),$(if $(LONG),1000,200)) SEED=$(SEED) $(PYTEST) tests/chaos/crash_matrix.py -q -s
+	@$(RUN) KILLS=$(or $(KILLS),$(if $(LONG),1000,200)) SEED=$(SEED) MINUTES=$(MINUTES) $(PYTEST) tests/chaos/crash_matrix.py -q -s
 
 fuzz: setup ## the long fuzz profile
 	@FOUNDRY_PROFILE=long $(FORGE) test --json | $(BIN)/python tools/count_calls.py --least 1000000

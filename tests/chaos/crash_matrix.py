@@ -10,7 +10,7 @@ given a relayer with all roles, whose node, database and bus are behind proxies 
     what is committed is, byte for byte, what a relayer commits that nobody kills
 
 `make chaos` runs it with KILLS=200, a fourth of them on Kafka; it writes kills, reorgs, lost,
-doubled and recovery times.
+doubled and recovery times. MINUTES=20 ends the killing after that, on each bus.
 """
 
 import hashlib
@@ -50,6 +50,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "bench" / "results" / "chaos.json"
 KILLS = int(os.environ.get("KILLS") or 2 * len(POINTS))
 SEED = int(os.environ.get("SEED") or 1)
+MINUTES = float(os.environ.get("MINUTES") or "inf")
+"""After so many of a run no life is begun: what was measured until then is written."""
 WAYS = (PASS, PASS, REFUSE, RESET, HANG, LATE, HALF_OPEN, CUT)
 SERVERS = {"RELAYER_RPC_URL": "node", "RELAYER_DATABASE_URL": "database", "RELAYER_BUS_URL": "bus"}
 SHARES = {"valkey": 0.75, "kafka": 0.25}
@@ -203,12 +205,20 @@ class Matrix:
             self.kills["any: from outside"] += 1
 
     def run(self, kills: int) -> None:
+        until = time.monotonic() + MINUTES * 60
+        for label in self._labels(kills - sum(self.kills.values())):
+            if time.monotonic() > until:
+                break
+            self.cycle(label)
+            print(f"· {sum(self.kills.values())} kills, {label}", file=sys.stderr, flush=True)
+
+    def _labels(self, count: int) -> Iterator[str]:
+        """Each point once before any comes again."""
         labels = points_on(self.bus)
-        while sum(self.kills.values()) < kills:
-            self.chance.shuffle(labels)
-            for label in labels[: kills - sum(self.kills.values())]:
-                self.cycle(label)
-                print(f"· {sum(self.kills.values())} kills, {label}", file=sys.stderr, flush=True)
+        for number in range(max(0, count)):
+            if number % len(labels) == 0:
+                self.chance.shuffle(labels)
+            yield labels[number % len(labels)]
 
     def heal(self) -> None:
         self.relayer.point = ""
@@ -288,6 +298,7 @@ def figures(
 ) -> dict[str, object]:
     return {
         "kills": sum(matrix.kills.values()),
+        "load": round(os.getloadavg()[1], 1),
         "kills_by_hand": dict(matrix.by_hand),
         "kills_by_point": dict(sorted(matrix.kills.items())),
         "networks": dict(sorted(matrix.ways.items())),

@@ -78,13 +78,6 @@ OF_RESTS_AND_DISPUTES = (
         "pass",
     ),
     Mutant(
-        "sends again what rests on nothing",
-        service_module,
-        "decide",
-        "[action for action in actions if is_harmless(action, look.weak)]",
-        "actions",
-    ),
-    Mutant(
         "forgets what a reorg can still take",
         BatchFooting,
         "_settle",
