@@ -146,6 +146,7 @@ CHAIN = {
     },
     "enrol_fleet": {"account": ADMIN, "fleet": FLEET},
     "fleet_of": {"device": DEVICE},
+    "public_key_of": {"device": DEVICE},
     "materialise": {"account": ADMIN, "fleet": FLEET, "device": DEVICE},
     "publish_keys": {"account": ADMIN, "keys": [bytes(64)]},
     "claim_rewards": {"account": ADMIN, "claim": CLAIM},

@@ -58,6 +58,8 @@ def test_a_contract_error_without_a_class_keeps_its_name_and_values(chain):
 @pytest.mark.parametrize("key", [Secp256k1Key(bytes(31) + b"\x51"), P256Key(bytes(31) + b"\x52")])
 def test_a_device_is_registered_by_its_own_signature(client, key):
     client.register_device(key)
+    shown = key.identity.public_key if key.identity.key_type is KeyType.P256 else None
+    assert client.chain.public_key_of(key.identity.device) == shown
     owner, key_type, registered_at, revoked_at = client.chain.call(
         "DeviceRegistry", "deviceOf", Web3.to_checksum_address(key.identity.device)
     )
@@ -86,6 +88,10 @@ def test_a_device_of_a_fleet_is_known_before_it_has_a_slot(chain):
     with pytest.raises(Reverted) as caught:
         chain.materialise(admin, fleet, fleet.devices[2])
     assert caught.value.error == "AlreadyRegistered"
+    secure = P256Key(bytes(31) + b"\x67").identity
+    assert chain.public_key_of(secure.device) is None
+    chain.publish_keys(admin, [P256Key(bytes(31) + b"\x68").identity.public_key, secure.public_key])
+    assert chain.public_key_of(secure.device) == secure.public_key
 
 
 def test_a_device_that_did_not_consent_is_refused_by_name(client):

