@@ -64,7 +64,7 @@ ROLES, SUBMITTER = tuple(STORIES), "submitter"
 SEEDS = Path(__file__).with_name("seeds.txt")
 LEAST = 100
 """Times that each fault of the catalogue has to bite in a whole run."""
-CHUNK = 500
+CHUNK = 100
 REPLAY = "PYTHONPATH=tests .venv/bin/python -m chaos.run --replay {} --role {}"
 
 
@@ -138,10 +138,17 @@ def chunks(first: int, count: int) -> Iterator[range]:
 
 
 def simulate_on(
-    processes: int, first: int, count: int, roles: Sequence[str], shown_every_s: float = 10.0
+    processes: int,
+    first: int,
+    count: int,
+    roles: Sequence[str],
+    minutes: float = float("inf"),
+    shown_every_s: float = 10.0,
 ) -> Total:
-    """With progress on stderr, and the line to replay each seed that fails."""
+    """With progress on stderr, and the line to replay each seed that fails. After `minutes` no more
+    than was played until then."""
     total, shown = Total(), time.monotonic()
+    until = shown + 60 * minutes
     with multiprocessing.Pool(processes) as pool:
         for part in pool.imap_unordered(partial(simulate_all, roles=roles), chunks(first, count)):
             total.add(part)
@@ -150,6 +157,8 @@ def simulate_on(
             if time.monotonic() - shown > shown_every_s or total.seeds == count:
                 shown = time.monotonic()
                 say(total, count)
+            if time.monotonic() > until:
+                break
     return total
 
 
@@ -190,6 +199,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m chaos.run", description=__doc__)
     parser.add_argument("--seeds", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which it ends")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--replay", type=int)
     parser.add_argument("--role", choices=ROLES, help="the stories of one role alone")
@@ -198,7 +208,7 @@ def main() -> int:
     if asked.replay is not None:
         return replay(asked.replay, asked.role or SUBMITTER)
     roles = (asked.role,) if asked.role else ROLES
-    total = simulate_on(asked.processes, asked.first, asked.seeds, roles)
+    total = simulate_on(asked.processes, asked.first, asked.seeds, roles, asked.minutes)
     if asked.write is not None:
         write(total, roles, asked.write)
     for (role, name), times in sorted(total.reached.items()):
