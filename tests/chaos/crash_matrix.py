@@ -25,7 +25,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
@@ -247,10 +247,11 @@ def with_bus(environment: dict[str, str]) -> dict[str, str]:
     return environment | {"RELAYER_KAFKA_COPIES": "1"}
 
 
-def through(url: str, proxy: FaultProxy) -> str:
-    parts = urlsplit(url)
-    place = parts.netloc.rpartition(":")[0] + f":{proxy.port}"
-    return urlunsplit(parts._replace(netloc=place))
+def bus_of_twin(environment: dict[str, str]) -> dict[str, str]:
+    """Empty. On Kafka the address names the topics, on Valkey the stream's name does."""
+    is_kafka = environment["RELAYER_BUS_URL"].startswith("kafka")
+    name = "RELAYER_BUS_URL" if is_kafka else "RELAYER_BUS_STREAM"
+    return {name: f"{environment[name]}-twin"}
 
 
 @pytest.fixture(params=sorted(SHARES, reverse=True))
@@ -271,7 +272,7 @@ def matrix(chain: Chain, environment: dict[str, str], tmp_path: Path) -> Iterato
             if (bus, name) != ("kafka", "bus")
         }
         behind = {
-            s: through(environment[s], proxies[name])
+            s: proxies[name].instead_in(environment[s])
             for s, name in SERVERS.items()
             if name in proxies
         }
@@ -380,7 +381,7 @@ def digest_of_twin(
     folder.mkdir()
     changes = {
         "RELAYER_DATABASE_URL": database,
-        "RELAYER_BUS_STREAM": environment["RELAYER_BUS_STREAM"] + ":twin",
+        **bus_of_twin(environment),
         "RELAYER_DATA_DIR": str(folder / "data"),
     }
     twin = RelayerProcess(with_bus(environment) | changes, folder).start()

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit, urlunsplit
 
 from corechain.devnet.process import LOCALHOST, free_port
 
@@ -46,6 +47,12 @@ class FaultProxy:
         self._connections: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._stopped = threading.Event()
+
+    def instead_in(self, url: str) -> str:
+        """The URL of the server, by way of this proxy."""
+        parts = urlsplit(url)
+        place = parts.netloc.rpartition(":")[0] + f":{self.port}"
+        return urlunsplit(parts._replace(netloc=place))
 
     def become(self, mode: str | Answer) -> None:
         self._mode = mode
