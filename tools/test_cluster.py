@@ -5,8 +5,9 @@ python tools/test_cluster.py [--limit MINUTES] [NAME …]     only these (whole_
 A test is a row of TABLE; a file of tests/cluster that has none runs after them. What one prints is
 in .corechain/test-cluster/NAME.log. A run of all writes bench/results/cluster.json from what the
 tests have measured (support.cluster.record); a run of some, .corechain/test-cluster/cluster.json.
-The last lines say what failed, and what was not run and why. Exit code 1 when something failed,
-130 when it was interrupted.
+The last lines say what failed, what was interrupted, and what was not run and why. Exit code 0 when
+all that can run here passed, 1 when something failed, 2 when nothing failed but the limit left some
+out, or nothing ran at all, 130 when it was interrupted.
 """
 
 import argparse
@@ -32,6 +33,9 @@ LIMIT_MINUTES = 30.0
 named at the end."""
 NO_TESTS = 5
 """What pytest says when it has found none."""
+FAILED, INCOMPLETE, INTERRUPTED = 1, 2, 130
+RESULTS = "passed", "failed", "interrupted", "not run"
+"""Of a row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +80,14 @@ TABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a row. `result`: "passed", "failed", "not run"; `why` for the last lines."""
+    """What became of a row. `result`: one of RESULTS; `why` for the last lines."""
 
     name: str
     result: str
     seconds: float = 0.0
     why: str = ""
+    out_of_time: bool = False
+    """Not by itself: the limit of all was over."""
 
 
 def rows(named: Sequence[str], root: Path = ROOT, table: Sequence[Row] = TABLE) -> list[Row]:
@@ -116,6 +122,7 @@ def run(words: Sequence[str], log: Path, limit_s: float) -> int | None:
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.wait()  # after Ctrl-C `with` does not
 
 
 def outcome(name: str, code: int | None, said: str, seconds: float, limit_s: float) -> Outcome:
@@ -142,7 +149,8 @@ def outcomes(
     for number, row in enumerate(chosen, 1):
         left_s, log = limit_s - (time.monotonic() - began), folder / f"{row.name}.log"
         if left_s <= 0:
-            yield Outcome(row.name, "not run", why=f"the limit of {limit_s / 60:g} min was over")
+            why = f"the limit of {limit_s / 60:g} min was over"
+            yield Outcome(row.name, "not run", why=why, out_of_time=True)
             continue
         shown = f"· {row.name} ({number} of {len(chosen)}, about {row.minutes:g} min)"
         print(shown, end=" ", flush=True)
@@ -152,7 +160,8 @@ def outcomes(
         done = outcome(row.name, code, said, seconds, allowed_s)
         if code is None and allowed_s < row.limit_s:
             # Not its fault: the run of all was over.
-            done = Outcome(row.name, "not run", seconds, f"cut off: {limit_s / 60:g} min were over")
+            why = f"cut off: {limit_s / 60:g} min were over"
+            done = Outcome(row.name, "not run", seconds, why, out_of_time=True)
         print(f"{done.result}, {seconds:.0f} s", flush=True)
         if done.result == "failed":
             print("\n".join(said.splitlines()[-60:]), flush=True)
@@ -211,39 +220,63 @@ def document(found: Sequence[Outcome], began: float, parts: dict[str, Any]) -> d
         "load_average": [round(one, 1) for one in os.getloadavg()],
     }
     tests = {one.name: {"result": one.result, "seconds": one.seconds} for one in found}
-    left_out = {one.name: one.why for one in found if one.result != "failed" and one.why}
+    left_out = {one.name: one.why for one in found if not failed(one) and one.why}
     return {**head, "tests": tests, "not_run": left_out, **table(parts)}
 
 
 def last_words(found: Sequence[Outcome], named: Sequence[str]) -> list[str]:
-    """What failed, and what was not run and why."""
-    lines = [f"! NOT run: {one.name}: {one.why}" for one in found if one.why and not failed(one)]
+    """What was not run and why, what was interrupted, what failed, and how many of each."""
+    lines = [f"! NOT run: {one.name}: {one.why}" for one in found if one.why and _went_well(one)]
     if named:
         lines.append(f"! NOT run: all but {', '.join(named)}, as was asked")
-    elif not lines:
-        lines.append("every test of a cluster was run")
+    lines += [f"INTERRUPTED: {one.name}: {one.why}" for one in found if one.result == "interrupted"]
     lines += [f"FAILED: {one.name}: {one.why}" for one in found if failed(one)]
-    count = sum(map(failed, found))
-    return [*lines, f"{len(found) - count} of {len(found)} did not fail, {count} failed"]
+    counts = Counter(one.result for one in found)
+    if not lines and counts["passed"] == len(found):
+        lines.append("every test of a cluster was run")
+    said = [f"{counts[result]} {result}" for result in RESULTS if counts[result]]
+    return [*lines, f"of {len(found)}: {', '.join(said)}"]
+
+
+def _went_well(one: Outcome) -> bool:
+    """What passed has a reason where a part of it was not run."""
+    return one.result in ("passed", "not run")
 
 
 def failed(one: Outcome) -> bool:
     return one.result == "failed"
 
 
-def finish(found: Sequence[Outcome], chosen: Sequence[Row], named: list[str], began: float) -> None:
+def with_the_rest(found: Sequence[Outcome], chosen: Sequence[Row], seconds: float) -> list[Outcome]:
+    """After an interruption: the row that it met, which ran for `seconds`, and those behind it."""
+    rest = [row.name for row in chosen[len(found) :]]
+    if not rest:
+        return list(found)
+    met = Outcome(rest[0], "interrupted", round(seconds, 1), "ended from outside before its end")
+    behind = [Outcome(name, "not run", why="the run was interrupted before") for name in rest[1:]]
+    return [*found, met, *behind]
+
+
+def exit_code(found: Sequence[Outcome]) -> int:
+    """See the top. What cannot run on this machine is said, and is no fault."""
+    if any(one.result == "interrupted" for one in found):
+        return INTERRUPTED
+    if any(map(failed, found)):
+        return FAILED
+    nothing_ran = not any(one.result == "passed" for one in found)
+    return INCOMPLETE if nothing_ran or any(one.out_of_time for one in found) else 0
+
+
+def finish(found: Sequence[Outcome], named: list[str], began: float) -> None:
     """Writes the figures, and prints them with the last words."""
-    begun = {one.name for one in found}
-    rest = [Outcome(one.name, "not run", why="interrupted") for one in chosen]
-    whole = [*found, *(one for one in rest if one.name not in begun)]
-    written = document(whole, began, measured(began))
+    written = document(found, began, measured(began))
     target = MEASURED / "cluster.json" if named else RESULT
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(written, indent=2) + "\n")
     for name, part in written["parts"].items():
         print(name, json.dumps(part))
     print(f"figures: {target.relative_to(ROOT)}, {written['seconds']} s")
-    print("\n".join(last_words(whole, named)), flush=True)
+    print("\n".join(last_words(found, named)), flush=True)
 
 
 def _interrupt(*_: object) -> None:
@@ -255,16 +288,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--limit", type=float, default=LIMIT_MINUTES, metavar="MINUTES")
     parser.add_argument("names", nargs="*", metavar="NAME")
     chosen_by = parser.parse_args(arguments)
-    chosen = rows(chosen_by.names)
-    began, found, interrupted = time.time(), [], False
+    chosen, found = rows(chosen_by.names), []
+    began = last = time.time()
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         for one in outcomes(chosen, chosen_by.limit * 60):
             found.append(one)
+            last = time.time()
     except KeyboardInterrupt:
-        interrupted = True
-    finish(found, chosen, chosen_by.names, began)
-    return 130 if interrupted else int(any(map(failed, found)))
+        print("interrupted", flush=True)
+        found = with_the_rest(found, chosen, time.time() - last)
+    finish(found, chosen_by.names, began)
+    return exit_code(found)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,8 @@
 
 given rows of which one passes, one fails, one cannot run here, one hangs and one has no tests
   each is told apart, and the last words name what failed and what was not run, with the reason
+given a run that is interrupted
+  it says which test it met, and takes none that did not end for one that passed
 given a limit that is over
   what is left is not run, and says so
 given figures that tests have recorded
@@ -18,7 +20,9 @@ import json
 import re
 import sys
 from pathlib import Path
+from signal import SIGINT
 from types import ModuleType
+from typing import Any
 
 import pytest
 import yaml
@@ -61,8 +65,38 @@ def test_each_row_is_told_apart_and_nothing_is_hidden(tool: ModuleType, tmp_path
         "FAILED: fails: pytest ended with 1",
         "FAILED: hangs: no end within 1 s",
         "FAILED: is_empty: it has no tests",
-        "3 of 6 did not fail, 3 failed",
+        "of 6: 2 passed, 3 failed, 1 not run",
     ]
+    assert tool.exit_code(found) == 1
+    passed, not_run = found[0], found[2]
+    assert [tool.exit_code(some) for some in ([passed, not_run], [not_run])] == [0, 2]
+
+
+def test_an_interrupted_run_says_which_test_it_met_and_passes_none_for_it(
+    tool: ModuleType, tmp_path: Path
+) -> None:
+    """Ctrl-C in the second of three: its pytest ends with it, and the third never began."""
+    rows = [tool.Row(f"{name}.py") for name in ("passes", "met", "behind")]
+    met = f"import os; os.kill(os.getppid(), {int(SIGINT)}); {SAID['hangs']}"
+    said, found = {"passes": SAID["passes"], "met": met}, []
+
+    def words(row: Any) -> list[str]:
+        return [sys.executable, "-c", said[row.name]]
+
+    with pytest.raises(KeyboardInterrupt):
+        found.extend(tool.outcomes(rows, 600, words, tmp_path))
+    whole = tool.with_the_rest(found, rows, 1.26)
+    assert [(one.name, one.result, one.seconds) for one in whole[1:]] == [
+        ("met", "interrupted", 1.3),
+        ("behind", "not run", 0.0),
+    ]
+    assert tool.last_words(whole, []) == [
+        "! NOT run: behind: the run was interrupted before",
+        "INTERRUPTED: met: ended from outside before its end",
+        "of 3: 1 passed, 1 interrupted, 1 not run",
+    ]
+    assert tool.exit_code(whole) == 130
+    assert tool.with_the_rest(whole, rows, 0.0) == whole
 
 
 def test_what_the_limit_leaves_out_is_named(tool: ModuleType, tmp_path: Path) -> None:
@@ -72,11 +106,15 @@ def test_what_the_limit_leaves_out_is_named(tool: ModuleType, tmp_path: Path) ->
     (left_out,) = tool.outcomes([tool.Row("late.py")], 0, tool.pytest_words, tmp_path)
     assert tool.last_words([left_out], []) == [
         "! NOT run: late: the limit of 0 min was over",
-        "1 of 1 did not fail, 0 failed",
+        "of 1: 1 not run",
     ]
+    # That something was left out is no success, though nothing failed.
+    passed = tool.Outcome("one", "passed")
+    assert [tool.exit_code([passed, one]) for one in (cut, left_out)] == [2, 2]
+    assert tool.exit_code([passed]) == 0
     assert tool.last_words([tool.Outcome("one", "passed")], []) == [
         "every test of a cluster was run",
-        "1 of 1 did not fail, 0 failed",
+        "of 1: 1 passed",
     ]
     asked = tool.last_words([tool.Outcome("one", "passed")], ["one"])
     assert asked[0] == "! NOT run: all but one, as was asked"
