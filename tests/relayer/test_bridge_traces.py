@@ -11,27 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from corechain.service.tracing import Context, Span, context_of, traceparent_of
+from corechain.service.tracing import Context, context_of, traceparent_of
 from corechain_relayer.bridge.sender import of_one_trace
 from corechain_relayer.bridge.store import Queued
-from relayer.bridges import Stage, ecowitt
+from relayer.bridges import KeptSpans, Stage, ecowitt
 from relayer.recording_gateway import Held, gateway
 
 CLIENT = Context(bytes(range(1, 17)), bytes(range(1, 9)))
 FIELD = {"traceparent": traceparent_of(CLIENT).decode()}
-
-
-class Kept:
-    on, ratio = True, 0.0
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    def emit(self, span: Span) -> None:
-        self.spans.append(span)
-
-    async def close(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -60,7 +47,7 @@ async def upload(stage: Stage, name: str, headers: dict[str, str]) -> None:
 async def test_a_followed_upload_goes_to_the_gateway_with_its_trace(
     stage: Stage, held: Held
 ) -> None:
-    traces = stage.bridge.metrics.traces = Kept()
+    traces = stage.bridge.metrics.traces = KeptSpans()
     await upload(stage, "roof", FIELD)
     await upload(stage, "yard", {})
     (uploaded,) = traces.spans

@@ -13,8 +13,12 @@ from paho.mqtt.properties import Properties
 from support.processes import PATIENCE_S, eventually
 
 from corechain.protocol.reading import SignedReport
+from corechain.service.tracing import Context, traceparent_of
 from relayer.support import Sensor
 
+CLIENT = Context(bytes(range(1, 17)), bytes(range(1, 9)))
+FOLLOWED = {"UserProperty": [("a", "b"), ("traceparent", traceparent_of(CLIENT).decode())]}
+"""What a client adds, with MQTT 5, whose messages are to be followed."""
 VERSIONS = {"3.1.1": MQTTv311, "5": MQTTv5}
 
 

@@ -16,15 +16,11 @@ import pytest
 from support.traces import collecting
 
 from corechain.devnet.servers import Server
-from corechain.service.tracing import Context, traceparent_of
 from relayer.conftest import Start
 from relayer.mqtt.conftest import AVAILABLE, subscribed
-from relayer.mqtt.devices import Station, name_of
+from relayer.mqtt.devices import CLIENT, FOLLOWED, Station, name_of
 from relayer.support import Chain, RelayerProcess, Sensor, eventually, secp
 from relayer.test_crash import committed_reports, key_of
-
-CLIENT = Context(bytes(range(1, 17)), bytes(range(1, 9)))
-FOLLOWED = {"UserProperty": [("a", "b"), ("traceparent", traceparent_of(CLIENT).decode())]}
 
 
 @pytest.mark.parametrize("choice", AVAILABLE, ids="-".join)

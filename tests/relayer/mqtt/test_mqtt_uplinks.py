@@ -2,6 +2,7 @@
 
 given stations whose network servers publish on a broker
   their uplinks are signed and queued, and acknowledged then
+  one with a `traceparent` (a user property of MQTT 5) waits with its trace, and is a span of it
   when a message is bad
     it is counted by its name and acknowledged; the next is taken
   when the queue is full
@@ -33,9 +34,9 @@ from corechain.protocol.reading import unpack_report
 from corechain.service.supervision import stop_all
 from corechain_relayer.bridge.store import BridgeStore
 from corechain_relayer.bridge.uplinks import MISTAKES, Uplinks
-from relayer.bridges import Stage
+from relayer.bridges import KeptSpans, Stage
 from relayer.mqtt.conftest import AVAILABLE
-from relayer.mqtt.devices import Station
+from relayer.mqtt.devices import CLIENT, FOLLOWED, Station
 from relayer.mqtt.links import scripted
 
 TESTS = Path(__file__).resolve().parents[2]
@@ -73,13 +74,14 @@ class Field:
     def __post_init__(self) -> None:
         self.store = BridgeStore(self.stage.bridge.settings.data_dir, 10**6)
 
-    async def publish(self, *messages: tuple[str, bytes]) -> None:
-        """The broker has them when it returns. Topics below the prefix of the test."""
+    async def publish(self, *messages: tuple[str, bytes], **properties: object) -> None:
+        """The broker has them when it returns. Topics below the prefix of the test; `properties` of
+        MQTT 5."""
 
         def send() -> None:
             with Station(self.port, f"{self.prefix}/x", "server", self.version) as server:
                 for topic, body in messages:
-                    server.post(body, f"{self.prefix}/{topic}")
+                    server.post(body, f"{self.prefix}/{topic}", **properties)
 
         await asyncio.to_thread(send)
 
@@ -156,12 +158,20 @@ async def bridge(tmp_path: Path, broker: Server, version: str, prefix: str) -> A
 
 @pytest.mark.parametrize("choice", AVAILABLE, ids="-".join)
 async def test_uplinks_of_both_network_servers_are_signed_and_queued(bridge: Field) -> None:
-    await bridge.publish((ROOF, ttn(START, -1.5)), (CELLAR, chirpstack(START + 1, 21.6)))
+    traces = bridge.stage.bridge.metrics.traces = KeptSpans()
+    has_properties = bridge.version == "5"
+    await bridge.publish((ROOF, ttn(START, -1.5)), **(FOLLOWED if has_properties else {}))
+    await bridge.publish((CELLAR, chirpstack(START + 1, 21.6)))
     await bridge.has(2)
     assert bridge.queued() == [(START, -150), (START + 1, 2160)]
     # Counted beside the queue, so perhaps after it.
     await until(lambda: 'uploads_total{format="ttn"} 1.0' in bridge.metrics)
     await until(lambda: 'uploads_total{format="chirpstack"} 1.0' in bridge.metrics)
+    # The sender finds the trace there, and goes on with it: test_bridge_traces.
+    own = [(b"".join(one.context), one.parent, one.name) for one in traces.spans]
+    (waiting,) = [item.trace for item in bridge.store.head(9) if item.trace] or [None]
+    assert own == ([(waiting, CLIENT.span, "MQTT uplink")] if has_properties else [])
+    assert waiting is None or waiting.startswith(CLIENT.trace)
 
 
 async def test_bad_messages_are_counted_by_name_and_the_next_is_taken(bridge: Field) -> None:
