@@ -8,15 +8,20 @@ given the scrape configuration of one host
   its jobs are the services of compose.yaml, at their ports
 given the dashboards
   they are what the panels say, by the rules of Grafana's schema 39
+  Grafana's own models read them, and lose nothing
   each query names metrics that there are, and heeds the variables
 """
 
 import json
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 import yaml
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from support.loading import loaded
 from support.monitoring import (
     ALERT_TESTS,
@@ -96,6 +101,35 @@ def test_dashboards_keep_the_rules_of_the_schema() -> None:
             taken |= cells
             letters = [target["refId"] for target in panel.get("targets", ())]
             assert letters == sorted(set(letters))
+
+
+def lost(given: Any, read: Any, place: str = "") -> list[str]:
+    """What of a document is not in another one, or is another value there. More may be there."""
+    if isinstance(given, dict) and isinstance(read, dict):
+        gone = [f"{place}/{key}" for key in given.keys() - read.keys()]
+        shared = given.keys() & read.keys()
+        return gone + [
+            one for key in shared for one in lost(given[key], read[key], f"{place}/{key}")
+        ]
+    if isinstance(given, list) and isinstance(read, list) and len(given) == len(read):
+        pairs = enumerate(zip(given, read, strict=True))
+        return [one for n, (a, b) in pairs for one in lost(a, b, f"{place}/{n}")]
+    return [] if given == read else [place]
+
+
+def read_by_grafana(document: dict[str, Any]) -> Any:
+    """Through the models of Grafana's SDK, which keep nothing that they do not know."""
+    register_default_plugins()
+    return json.loads(JSONEncoder().encode(Dashboard.from_json(document)))
+
+
+def test_grafanas_own_models_read_each_dashboard_and_lose_nothing() -> None:
+    for document in dashboards():
+        assert lost(document, read_by_grafana(document)) == []
+    first = document["panels"][1] | {"titel": "", "gridPos": {"h": 1, "w": 1, "x": 0, "top": 0}}
+    wrong = document | {"panels": [first], "refreshes": "1m"}
+    found = lost(wrong, read_by_grafana(wrong))
+    assert sorted(found) == ["/panels/0/gridPos/top", "/panels/0/titel", "/refreshes"]
 
 
 def test_each_panel_asks_for_metrics_that_there_are_and_heeds_the_variables() -> None:
