@@ -2,12 +2,14 @@
 
 import asyncio
 import gc
+import subprocess
 import sys
 import weakref
 from collections.abc import Iterator
 
 import pytest
 import typer
+from support.processes import PATIENCE_S
 
 from corechain.collecting import YOUNG_OBJECTS, collect_seldom
 from corechain.protocol.errors import TransportError
@@ -58,6 +60,32 @@ def test_what_ends_a_service_is_its_exit_code(error: Exception, code: int) -> No
     with pytest.raises(typer.Exit) as ended:
         run_to_end(main())
     assert ended.value.exit_code == code
+
+
+STUCK = """
+import asyncio, time, sys
+from corechain.service import command
+
+async def main():
+    asyncio.get_running_loop().run_in_executor(None, time.sleep, 3_600)
+    if sys.argv[1:]:
+        raise ValueError("a mistake")
+
+command.END_S = 0.1
+command.run_to_end(main())
+"""
+"""A thread that asks for a name, in a network without its name server, stands so."""
+
+
+@pytest.mark.parametrize(("words", "code"), [((), 0), (("fails",), FAILED)])
+def test_a_service_ends_with_its_exit_code_though_a_thread_does_not(
+    words: tuple[str, ...], code: int
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK, *words], capture_output=True, text=True, timeout=PATIENCE_S
+    )
+    assert done.returncode == code, done.stderr
+    assert ("a mistake" in done.stdout + done.stderr) == bool(words)
 
 
 class Cycle:

@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Callable, Coroutine
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from typing import Any, NoReturn, Protocol, TypeVar
 
@@ -22,6 +23,9 @@ from corechain.service.supervision import causes_of
 log = structlog.get_logger(__name__)
 
 WRONG_SETTING, FAILED = 2, 1
+END_S = 3.0
+"""For what threads are at when all else has ended. A name that no server answers for keeps one for
+half a minute, and nobody waits for the address any more."""
 R = TypeVar("R", bound=StrEnum)
 
 
@@ -85,14 +89,34 @@ def run_to_end(main: Coroutine[Any, Any, None], give_back_s: float = GIVE_BACK_S
     """Runs a process; whatever ends it is logged, and the exit code says so. Memory that it frees
     goes back to the system every `give_back_s` seconds."""
     collect_seldom()
+    runner, causes = asyncio.Runner(loop_factory=new_event_loop), list[BaseException]()
     try:
-        with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(_giving_back(main, give_back_s))
+        runner.run(_giving_back(main, give_back_s))
     except Exception as error:
         causes = list(causes_of(error))
         for cause in causes:
             known = isinstance(cause, CoreChainError)
             kind, trace = type(cause).__name__, None if known else cause
             log.critical("stopped by an error", error=str(cause), kind=kind, exc_info=trace)
-        wrong = any(isinstance(cause, InvalidSetting) for cause in causes)
-        refuse(causes[0], WRONG_SETTING if wrong else FAILED)
+    except BaseException:
+        runner.close()
+        raise
+    wrong = any(isinstance(cause, InvalidSetting) for cause in causes)
+    code = WRONG_SETTING if wrong else FAILED if causes else 0
+    with _left_in_time(code):
+        runner.close()
+    if causes:
+        refuse(causes[0], code)
+
+
+@contextmanager
+def _left_in_time(code: int) -> Iterator[None]:
+    """Ends the process where what is inside does not come to its end: a thread cannot be stopped,
+    and the system's resolver has limits of its own."""
+    last = threading.Timer(END_S, os._exit, (code,))
+    last.daemon = True
+    last.start()
+    try:
+        yield
+    finally:
+        last.cancel()
