@@ -17,7 +17,7 @@ from support.cluster import record
 from support.command import corechain
 from support.processes import eventually
 
-from corechain.devnet.cluster import ClusterNetwork
+from corechain.devnet.cluster import EVERYTHING, ClusterNetwork
 from corechain.devnet.settings import Ports
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -27,7 +27,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def network(deployed_home: Path, tmp_path: Path) -> Iterator[ClusterNetwork]:
     # The contracts are there; the databases begin anew under Patroni.
     home = shutil.copytree(deployed_home, tmp_path / "home")
-    with ClusterNetwork(home, ports=Ports.free(), repository=REPOSITORY) as running:
+    with ClusterNetwork(home, ports=Ports.free(), repository=REPOSITORY, **EVERYTHING) as running:
         yield running
 
 
@@ -42,7 +42,10 @@ def test_status_says_how_each_part_of_a_cluster_is(network: ClusterNetwork) -> N
     _, parts = asked(network)
     kinds = {"etcd", "postgres", "pgbouncer", "kafka"}
     assert {f"{kind}-{n}" for kind in kinds for n in (1, 2, 3)} <= parts.keys()
-    assert {"gateway-1", "gateway-2", "api-1", "api-2", "mirror", "nginx", "valkey"} <= parts.keys()
+    pairs = {"gateway", "api", "mirror", "challenger", "watchtower"}
+    assert {f"{kind}-{n}" for kind in pairs for n in (1, 2)} <= parts.keys()
+    singles = {"guard", "submitter", "aggregator", "bridge", "nginx", "valkey"}
+    assert singles | {network.mqtt.server.name} <= parts.keys()
     roles = sorted(parts[f"postgres-{n}"]["detail"].partition(",")[0] for n in (1, 2, 3))
     assert roles.count("leader") == 1
 

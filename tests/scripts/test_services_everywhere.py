@@ -1,7 +1,7 @@
 """No service is forgotten: each place that deploys or watches services knows all of them.
 
 given the commands `corechain … run` that the packages install, and the roles of each
-  compose.yaml, the manifests and `corechain up` have each of them
+  compose.yaml, the manifests and `corechain up`, each profile of it, have each of them
   `corechain status` asks each process, and Prometheus scrapes each
   the pages of the operator's book name each
 given the private keys that settings take
@@ -26,6 +26,7 @@ from support.manifests import REPOSITORY, SERVING, Site
 from support.monitoring import CONFIGURATION, DEPLOY, alerts, panel_queries
 from typer.main import get_command
 
+from corechain.devnet.cluster import EVERYTHING, ClusterNetwork
 from corechain.devnet.network import Network
 from corechain.devnet.settings import Ports
 from corechain.later import Later
@@ -123,6 +124,21 @@ def test_corechain_up_runs_each_service_and_status_asks_it(network: Network) -> 
     assert set(found) <= asked
     inside = PARTS - set(found) - set(ROLES["indexer"]) - {"mqtt"}
     assert inside <= set(ROLE_LOOPS), "a role within another process has no row"
+
+
+def test_the_cluster_profile_runs_each_service_and_of_each_kind_the_copies_of_the_plan(
+    tmp_path: Path,
+) -> None:
+    ports = {"RELAYER_OPS_PORT": "19711", "INDEXER_OPS_PORT": "19811", "BRIDGE_OPS_PORT": "19911"}
+    cluster = ClusterNetwork(tmp_path, settings=ports, **EVERYTHING)
+    found = [one for name in cluster._names for one in cluster._processes(name)]
+    assert parts_of_all(one._arguments for one in found) == PARTS
+    names = {one.name for one in found}
+    assert names <= set(cluster.shown_parts)
+    pairs = {f"{kind}-{n}" for kind in ("gateway", "api", "mirror", "challenger") for n in (1, 2)}
+    assert names == pairs | {"guard", "submitter", "aggregator", "bridge"}
+    own = [one.settings[name] for one in found for name in ports if name in one.settings]
+    assert len(set(own)) == len(own) == len(found)
 
 
 def test_prometheus_scrapes_each_service_of_one_host() -> None:

@@ -109,11 +109,13 @@ def up(
         typer.Option(help="The bus of the relayer: valkey, or kafka (needs Java's wheel)."),
     ] = None,
     mqtt: Annotated[
-        bool, typer.Option("--mqtt", help="An MQTT broker too, which the gateway takes from.")
-    ] = False,
+        bool | None,
+        typer.Option(help="An MQTT broker too, which gateways take from; a cluster has one."),
+    ] = None,
     bridge: Annotated[
-        bool, typer.Option("--bridge", help="A bridge for stations that cannot sign, too.")
-    ] = False,
+        bool | None,
+        typer.Option(help="A bridge for stations that cannot sign, too; a cluster has one."),
+    ] = None,
     challenger: Annotated[
         bool,
         typer.Option(help="A challenger too, unless single services are chosen."),
@@ -143,7 +145,11 @@ def up(
     if bus not in BUSES:
         raise typer.BadParameter(f"--bus is one of {', '.join(BUSES)}, not {bus!r}")
     deploys = fresh or not is_deployed(home)
-    challenger = challenger and not service and not no_services
+    all_of_ours = not service and not no_services
+    challenger = challenger and all_of_ours
+    # A cluster is the whole plan, unless single services are chosen.
+    usual = profile == CLUSTER and all_of_ours
+    mqtt, bridge = usual if mqtt is None else mqtt, usual if bridge is None else bridge
     more = {BRIDGE: bridge, CHALLENGER: challenger}
     wanted = (*services, *(name for name, chosen in more.items() if chosen))
     require_programs(wanted, deploys=deploys, kafka=bus == "kafka", cluster=profile == CLUSTER)

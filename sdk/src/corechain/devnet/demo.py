@@ -82,6 +82,8 @@ def run_demo(home: Path, months: Sequence[int], profile: str = ONE) -> Findings:
         fresh=True,
         price=PRICE,
         settings={"RELAYER_MAX_READINGS": "4096", "RELAYER_MAX_AGE_S": "5"},
+        mqtt=grown,
+        bridge=grown,
         challenger=grown,
         progress=_say,
     )

@@ -12,7 +12,8 @@ from corechain.devnet.settings import BRIDGE, CHAIN_ID, CHALLENGER, RELAYER_PROC
 STATE = (
     *("postgres", "valkey", "kafka", "mqtt", "anvil", "cluster"),
     *(*SERVICES, BRIDGE, CHALLENGER, *RELAYER_PROCESSES),
-    *("gateway-1", "gateway-2", "api-1", "api-2", "mirror", "submitter-1", "aggregator-1"),
+    *(f"{part}-{n}" for part in ("gateway", "api", "mirror", "challenger") for n in (1, 2)),
+    *("submitter-1", "aggregator-1", "mirror"),  # the last one of versions before
     "data",
 )
 FRAME_KEY_FILE = "frame.key"

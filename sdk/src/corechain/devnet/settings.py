@@ -36,7 +36,6 @@ RELAYER_PROCESSES = {
     "aggregator": ("aggregator",),
     "gateway": ("gateway", "watchtower"),
 }
-OPS_PORT = "RELAYER_OPS_PORT"
 # Of each process: where it listens and keeps things is not what the relayer was given.
 OWN_PLACES = tuple(
     f"RELAYER_{name}" for name in ("DATABASE_URL", "DATABASE_DIRECT_URL", "DATA_DIR", "HTTP_PORT")
@@ -142,13 +141,15 @@ def operator_settings(urls: Endpoints, manifest: Path, database: str) -> dict[st
     }
 
 
-def part_settings(settings: Mapping[str, str], port: int, place: int) -> dict[str, str]:
-    """Of one of the relayer's processes: addresses that no other has. The first has the port for
+def part_settings(
+    settings: Mapping[str, str], port: int, place: int, prefix: str = "RELAYER"
+) -> dict[str, str]:
+    """Of one of a service's processes: addresses that no other has. The first has the port for
     operations that is set, those after it the ones that follow."""
-    own = {**settings, "RELAYER_HTTP_PORT": str(port)}
-    first = settings.get(OPS_PORT, "")
+    own, ops_port = {**settings, f"{prefix}_HTTP_PORT": str(port)}, f"{prefix}_OPS_PORT"
+    first = settings.get(ops_port, "")
     if first.isascii() and first.isdigit() and int(first):  # 0: any; no number: refused by them
-        own[OPS_PORT] = str(int(first) + place)
+        own[ops_port] = str(int(first) + place)
     return own
 
 
