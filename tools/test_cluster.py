@@ -57,12 +57,12 @@ class Row:
 # service; last what only looks on. Containers are left out first: a busy machine needs ten minutes
 # for their images, and they have `make test-compose` besides, as Prometheus `make test-prometheus`.
 TABLE = (
-    Row("tests/cluster/whole_cluster.py", 3.5, 1_500),
+    Row("tests/cluster/whole_cluster.py", 4.0, 1_500),
     Row("tests/cluster/postgres_failover.py", 2.0),
     Row("tests/cluster/three_brokers.py", 1.0),
     Row("tests/indexer/through_added_shards.py", 1.0),
     Row("tests/cluster/influx_pair.py", 2.5),
-    Row("tests/cluster/upgrade_and_back.py", 1.0),
+    Row("tests/cluster/upgrade_and_back.py", 1.5),
     Row("tests/cluster/kubernetes_processes.py", 2.5, 1_500),
     Row("tests/cluster/kubernetes_rollout.py", 1.0),
     Row("tests/cluster/kubernetes_keda.py", 1.5),

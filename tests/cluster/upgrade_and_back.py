@@ -1,6 +1,6 @@
-"""The version before, this one beside it, this one alone, and the version before again.
+"""A version before, this one beside it, this one alone, and the version before again.
 
-given the servers of a network, and services of the version before with readings in their tables
+given the servers of a network, and services of a version before with readings in their tables
   when this version's services start on the same databases, and one of each kind ends after another
     what either gateway acknowledges is committed, each report once
     both query APIs give the same answers, and what was there before is there
@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from relayer.support import PACKED, SUBMITTER_KEY, Chain, Sensor, secp
+from relayer.support import PACKED, SUBMITTER_KEY, Chain, Sensor, eventually, secp
 from relayer.test_crash import committed_reports, key_of
 from support.asking import HTTP
 from support.cluster import record
-from support.processes import PATIENCE_S, eventually
+from support.processes import PATIENCE_S
 
 from corechain.deployment import load_deployment
 from corechain.devnet.postgres import PostgresServer
@@ -31,8 +31,12 @@ from corechain.devnet.process import free_port
 from corechain.devnet.service import Service
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-BEFORE = "5be0aada6a018d64db5e248e117509894212995a"
-"""The version before: there is no tag yet, so the last commit of the session before."""
+LANDED = {
+    "last": "60eab8cfc46092dadbe83290d6a75264e00c38ff",
+    "old": "5be0aada6a018d64db5e248e117509894212995a",
+}
+"""Versions before. There is no tag yet, so each is a commit that was released to users as a whole:
+the newest, and one that lies eleven migrations back."""
 SOURCES = "sdk/src", "relayer/src", "indexer/src"
 """First on the path of a process, they are what it imports."""
 
@@ -41,17 +45,17 @@ class HistoryMissing(Exception):
     """The repository at hand does not have the version before."""
 
 
-def version_before(folder: Path) -> Path:
+def version_before(commit: str, folder: Path) -> Path:
     """Its sources. Raises HistoryMissing."""
     git = ["git", "-C", str(REPOSITORY)]
-    found = subprocess.run([*git, "cat-file", "-e", f"{BEFORE}^{{commit}}"], check=False)
+    found = subprocess.run([*git, "cat-file", "-e", f"{commit}^{{commit}}"], check=False)
     if found.returncode != 0:
         shallow = ["rev-parse", "--is-shallow-repository"]
         said = subprocess.run([*git, *shallow], capture_output=True, text=True, check=True)
         is_shallow = said.stdout.strip() == "true"
         way = "git fetch --unshallow" if is_shallow else "a clone of the whole repository"
-        raise HistoryMissing(f"commit {BEFORE} is not here: this test needs {way}")
-    archive = subprocess.run([*git, "archive", BEFORE, *SOURCES], capture_output=True, check=True)
+        raise HistoryMissing(f"commit {commit} is not here: this test needs {way}")
+    archive = subprocess.run([*git, "archive", commit, *SOURCES], capture_output=True, check=True)
     subprocess.run(["tar", "-x", "-C", str(folder)], input=archive.stdout, check=True)
     return folder
 
@@ -133,9 +137,20 @@ def _get(service: Service, path: str) -> Any:
     return answer.json() if answer.status_code == 200 else {}
 
 
+@pytest.fixture(params=LANDED)
+def landed(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
 def site(
-    anvil: str, deployment: Path, valkey: str, postgres_server: PostgresServer, tmp_path: Path
+    landed: str,
+    anvil: str,
+    chain_state: None,
+    deployment: Path,
+    bus_url: str,
+    postgres_server: PostgresServer,
+    tmp_path: Path,
 ) -> Iterator[Site]:
     (tmp_path / "old").mkdir()
     chain = Chain(anvil, load_deployment(deployment))
@@ -145,8 +160,8 @@ def site(
     relayer = {
         "RELAYER_RPC_URL": anvil,
         "RELAYER_DEPLOYMENT": str(deployment),
-        "RELAYER_BUS_URL": f"{valkey}/0",
-        "RELAYER_DATABASE_URL": postgres_server.create_database("upgraded_relayer"),
+        "RELAYER_BUS_URL": bus_url,
+        "RELAYER_DATABASE_URL": postgres_server.create_database(f"{landed}_relayer"),
         "RELAYER_DATA_DIR": str(tmp_path / "data"),
         "RELAYER_SUBMITTER_KEY": SUBMITTER_KEY,
         "RELAYER_FRAME_KEY": "11" * 32,
@@ -155,12 +170,12 @@ def site(
     indexer = {
         "INDEXER_RPC_URL": anvil,
         "INDEXER_DEPLOYMENT": str(deployment),
-        "INDEXER_DATABASE_URL": postgres_server.create_database("upgraded_indexer"),
-        "INDEXER_REDIS_URL": f"{valkey}/1",
+        "INDEXER_DATABASE_URL": postgres_server.create_database(f"{landed}_indexer"),
+        "INDEXER_REDIS_URL": bus_url.removesuffix("/0") + "/1",
         "INDEXER_DATA_URLS": f"file://{tmp_path}/data/{{commitment}}.ccdf",
     }
     with ExitStack() as stack:
-        old = version_before(tmp_path / "old")
+        old = version_before(LANDED[landed], tmp_path / "old")
         yield Site(tmp_path, chain, relayer, indexer, old, stack, sensors)
 
 
@@ -168,7 +183,7 @@ def end(services: dict[str, Service], role: str) -> None:
     services[role].stop()
 
 
-def test_a_version_comes_beside_the_one_before_and_goes_again(site: Site) -> None:
+def test_a_version_comes_beside_the_one_before_and_goes_again(site: Site, landed: str) -> None:
     began = time.monotonic()
     old, old_index = site.relayers(new=False), site.start("indexer", new=False)
     site.send(old["gateway"])
@@ -209,7 +224,8 @@ def test_a_version_comes_beside_the_one_before_and_goes_again(site: Site) -> Non
     _goes_on_from(alone, site.answers(back_index))
     seconds = round(time.monotonic() - began)
     reports = sum(site.acknowledged.values())
-    record("upgrade", before=BEFORE, reports=reports, lost=0, doubled=0, seconds=seconds)
+    figures = {"before": LANDED[landed][:10], "reports": reports, "seconds": seconds}
+    record("upgrade" if landed == "last" else "upgrade-old", lost=0, doubled=0, **figures)
 
 
 def _goes_on_from(before: dict[str, Any], after: dict[str, Any]) -> None:
@@ -235,4 +251,4 @@ def test_a_repository_without_the_version_before_is_told(
     subprocess.run(words, check=True, timeout=PATIENCE_S)
     monkeypatch.setitem(globals(), "REPOSITORY", clone)
     with pytest.raises(HistoryMissing, match="git fetch --unshallow"):
-        version_before(tmp_path)
+        version_before(LANDED["old"], tmp_path)
