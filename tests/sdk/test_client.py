@@ -2,22 +2,19 @@
 
 import asyncio
 import json
+import signal
+import subprocess
+from contextlib import contextmanager
 
 import pytest
-import typer
-from support.processes import eventually
+from support.command import COMMAND, environment
+from support.odd_http import Odd, OddProxy
+from support.processes import PATIENCE_S, eventually
 from support.readings import CELL, HOUR_S, NOON, temperatures
 from typer.testing import CliRunner
 
-from corechain import (
-    AsyncClient,
-    Client,
-    account_from_key,
-    channel_cli,
-    device_cli,
-    prove_cli,
-    query_cli,
-)
+from corechain import AsyncClient, Client, account_from_key
+from corechain.cli import app, load_plugins
 from corechain.devnet.network import Network
 from corechain.devnet.process import free_port
 from corechain.devnet.servers import rpc
@@ -200,9 +197,7 @@ def answered(network, *words):
         "CORECHAIN_DEPLOYMENT": str(network.manifest),
         "CORECHAIN_KEY": ADMIN_KEY,
     }
-    app = typer.Typer()
-    for module in (query_cli, prove_cli, device_cli, channel_cli):
-        module.register(app)
+    load_plugins()
     done = CliRunner(env=places).invoke(app, [*map(str, words), "--json"])
     assert done.exit_code == 0, done.output + repr(done.exception)
     return json.loads(done.stdout)
@@ -237,17 +232,49 @@ def test_a_channel_of_an_earlier_run_pays_and_is_filled_again(network, client):
         assert other.pay_with(2 * PRICE).channel_id == small.channel_id
 
 
-def test_a_channel_is_closed_and_withdrawn_when_its_delay_is_over(network, client):
+@contextmanager
+def watching(network, *words, **places):
+    """`corechain channel watch` in a process of its own; it has ended by itself afterwards."""
+    urls = {"api": network.urls.indexer, "rpc": network.urls.anvil, **places}
+    changes = {f"CORECHAIN_{name.upper()}_URL": url for name, url in urls.items()}
+    changes |= {"CORECHAIN_DEPLOYMENT": str(network.manifest), "CORECHAIN_KEY": ADMIN_KEY}
+    command = [*COMMAND, "channel", "watch", *words, "--json", "--pause", "0.2"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, env=environment(changes), **pipes) as process:
+        try:
+            yield process
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
+
+
+def test_a_closed_channel_is_watched_until_its_money_is_back(network, client):
     opened = answered(network, "channel", "open", 3 * PRICE)
     (begun,) = answered(network, "channel", "close", opened["channel"])
     assert (begun["left"], begun["withdrawing"]) == (3 * PRICE, 3 * PRICE)
     assert answered(network, "channel", "withdraw", opened["channel"]) == []
-    rpc(network.urls.anvil, "evm_increaseTime", 901)
-    rpc(network.urls.anvil, "evm_mine")
-    (ended,) = answered(network, "channel", "withdraw", opened["channel"])
-    assert (ended["left"], ended["withdrawing"], ended["withdrawable_at"]) == (0, 0, None)
+    with (
+        OddProxy(network.ports.anvil) as node,
+        watching(network, opened["channel"], rpc=node.url) as watch,
+    ):
+        assert json.loads(watch.stdout.readline()) == [begun]
+        node.rule = lambda asked: Odd(503)
+        assert "again in 0.2 s" in watch.stderr.readline()
+        rpc(network.urls.anvil, "evm_increaseTime", 901)
+        rpc(network.urls.anvil, "evm_mine")
+        node.rule = lambda asked: None
+        assert watch.stdout.readlines() == ["[]\n"]
     left = [row["channel"] for row in answered(network, "channel", "list")]
     assert opened["channel"] not in left
+    assert client.channel.channel_id.hex() in {channel[2:] for channel in left}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_watch_that_is_stopped_is_no_failure(network, client, number):
+    with watching(network) as watch:
+        assert json.loads(watch.stdout.readline())
+        watch.send_signal(number)
+        assert watch.stderr.read() == ""
 
 
 def test_a_proof_is_printed_as_calldata_that_the_contract_takes(network, client, tmp_path):

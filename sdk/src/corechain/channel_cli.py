@@ -1,14 +1,15 @@
 """`corechain channel`: payment channels of an account, from the first deposit to the last token."""
 
+import json
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, Api, Home, Manifest, Rpc
-from corechain.cli_clients import AsJson, client_of, show, show_rows
-from corechain.key_options import Key, KeyFile, account_of
+from corechain.cli_options import ACCOUNT, JSON, PROVEN, Given, shares, until_stopped
+from corechain.cli_output import show, show_rows
+from corechain.protocol.errors import TransportError
 
 if TYPE_CHECKING:
     from corechain.client import Client
@@ -23,9 +24,12 @@ Deposit = Annotated[int, typer.Argument(min=1, help="In base units of the token.
 MaxPrice = Annotated[
     int | None, typer.Option(min=0, help="What a query may cost; default: what it costs now.")
 ]
+Rows = list[dict[str, Any]]
 EMPTY = "no channel holds anything"
+PAYING = (*ACCOUNT, *PROVEN, *JSON)
 WATCH_PAUSE_S = 15.0
-"""Between two looks: withdrawals take a quarter of an hour at least."""
+"""Withdrawals take a quarter of an hour at least."""
+Pause = Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")]
 
 
 def _facts(held: "HeldChannel") -> dict[str, Any]:
@@ -39,6 +43,12 @@ def _facts(held: "HeldChannel") -> dict[str, Any]:
         "withdrawing": held.withdrawing,
         "withdrawable_at": None if at is None else f"{datetime.fromtimestamp(at, UTC):%FT%TZ}",
     }
+
+
+def _client(given: Given) -> "Client":
+    """Of an account: exits with 2 without a key."""
+    given.account()
+    return given.client()
 
 
 def _wanted(client: "Client", channel_id: str | None) -> "list[HeldChannel]":
@@ -58,36 +68,18 @@ def _wanted(client: "Client", channel_id: str | None) -> "list[HeldChannel]":
 
 
 @commands.command("list")
-def list_channels(
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
-) -> None:
+@shares(*PAYING)
+def list_channels(given: Given) -> None:
     """Show the account's channels that hold something, as the chain has them."""
-    account = account_of(key, key_file)
-    with client_of(home, rpc_url, None, api_url, deployment, account) as client:
-        show_rows([_facts(held) for held in client.channels()], as_json, EMPTY)
+    with _client(given) as client:
+        show_rows([_facts(held) for held in client.channels()], given.as_json, EMPTY)
 
 
 @commands.command("open")
-def open_channel(
-    deposit: Deposit,
-    max_price: MaxPrice = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
-) -> None:
+@shares(*PAYING)
+def open_channel(deposit: Deposit, max_price: MaxPrice = None, *, given: Given) -> None:
     """Open a channel to whoever the API names as its payee. The price is asked for first."""
-    account = account_of(key, key_file)
-    with client_of(home, rpc_url, None, api_url, deployment, account) as client:
+    with _client(given) as client:
         opened = client.open_channel(None, deposit, max_price=max_price)
     facts = {
         "channel": f"0x{opened.channel_id.hex()}",
@@ -95,47 +87,30 @@ def open_channel(
         "deposit": opened.deposit,
         "price_of_a_query": opened.max_price,
     }
-    show(facts, as_json)
+    show(facts, given.as_json)
 
 
 @commands.command()
-def close(
-    channel_id: ChannelId = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
-) -> None:
+@shares(*PAYING)
+def close(channel_id: ChannelId = None, *, given: Given) -> None:
     """Start to take back what is left. `channel withdraw` ends it once the delay is over, in which
     the payee redeems its vouchers."""
     from corechain.held_channels import start_withdrawal
 
-    account = account_of(key, key_file)
-    with client_of(home, rpc_url, None, api_url, deployment, account) as client:
+    account = given.account()
+    with _client(given) as client:
         wanted = _wanted(client, channel_id)
         begun = [start_withdrawal(client.chain, account, held) for held in wanted]
-    show_rows([_facts(held) for held in begun], as_json, EMPTY)
+    show_rows([_facts(held) for held in begun], given.as_json, EMPTY)
 
 
 @commands.command()
-def withdraw(
-    channel_id: ChannelId = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
-) -> None:
+@shares(*PAYING)
+def withdraw(channel_id: ChannelId = None, *, given: Given) -> None:
     """Take out what `channel close` has asked for, where the delay is over."""
-    account = account_of(key, key_file)
-    with client_of(home, rpc_url, None, api_url, deployment, account) as client:
+    with _client(given) as client:
         ended = _end_mature(client, _wanted(client, channel_id))
-    show_rows([_facts(held) for held in ended], as_json, "no withdrawal is mature")
+    show_rows([_facts(held) for held in ended], given.as_json, "no withdrawal is mature")
 
 
 def _end_mature(client: "Client", found: "list[HeldChannel]") -> "list[HeldChannel]":
@@ -148,30 +123,36 @@ def _end_mature(client: "Client", found: "list[HeldChannel]") -> "list[HeldChann
 
 
 @commands.command()
-def watch(
-    channel_id: ChannelId = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
-) -> None:
+@shares(*PAYING)
+def watch(channel_id: ChannelId = None, pause: Pause = WATCH_PAUSE_S, *, given: Given) -> None:
     """Show each change of the channels, and end withdrawals as they mature; until no channel holds
-    anything, or Ctrl-C."""
-    account = account_of(key, key_file)
-    shown: list[dict[str, Any]] = []
-    with client_of(home, rpc_url, None, api_url, deployment, account) as client:
-        while True:
-            found = client.channels()
-            if channel_id is not None:
-                found = [one for one in found if one.channel_id.hex() == channel_id[-64:].lower()]
-            rows = [_facts(held) for held in found]
-            if rows != shown or not rows:
-                show_rows(rows, as_json, EMPTY)
-            if not rows:
-                return
+    anything, or Ctrl-C. With --json a line for each change. What is away is asked again."""
+    shown: Rows | None = None
+    with until_stopped(), _client(given) as client:
+        while shown != []:
+            try:
+                rows, has_taken = _look(client, channel_id)
+            except TransportError as error:
+                typer.echo(f"{error}; again in {pause:g} s", err=True)
+                time.sleep(pause)
+                continue
+            if rows != shown:
+                _show_change(rows, given.as_json)
             shown = rows
-            if not _end_mature(client, found):
-                time.sleep(WATCH_PAUSE_S)
+            if rows and not has_taken:
+                time.sleep(pause)
+
+
+def _look(client: "Client", channel_id: str | None) -> tuple[Rows, bool]:
+    """What the channels hold, and whether one was taken out now. Raises TransportError."""
+    found = client.channels()
+    if channel_id is not None:
+        found = [one for one in found if one.channel_id.hex() == channel_id[-64:].lower()]
+    return [_facts(held) for held in found], bool(_end_mature(client, found))
+
+
+def _show_change(rows: Rows, as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows))
+    else:
+        show_rows(rows, as_json, EMPTY)

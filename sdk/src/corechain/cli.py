@@ -7,15 +7,14 @@ A distribution adds commands through an entry point of the group `corechain.comm
 import os
 import sys
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corechain.cli_options import ALL, JSON, Given, shares
 from corechain.collecting import collect_seldom
 from corechain.implementation import check_implementation
 from corechain.later import add_later
-from corechain.option_checks import url_option
 from corechain.protocol.errors import CoreChainError
 from corechain.versions import DISTRIBUTIONS, version_line, version_option
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from corechain.audit import Audit
-    from corechain.status import Check, Places
+    from corechain.status import Check
 
 GROUP = "corechain.commands"
 LATER = {
@@ -63,6 +62,7 @@ LATER = {
 }
 """Where a command is, and the first paragraph of its help: its module is loaded when it is called.
 """
+TOTALS = "metric", "unit", "accepted", "suspect", "failed", "mean", "min", "max"
 FAILED = 1
 NOTHING_CHECKED = 3
 """Exit code of a check that had nothing to look at: neither right nor wrong."""
@@ -79,49 +79,17 @@ def options(version: Annotated[bool, version_option(*DISTRIBUTIONS)] = False) ->
     """What stands before a command."""
 
 
-Rpc = Annotated[
-    str | None, typer.Option("--rpc-url", envvar="CORECHAIN_RPC_URL", callback=url_option)
-]
-Gateway = Annotated[
-    str | None, typer.Option("--gateway-url", envvar="CORECHAIN_GATEWAY_URL", callback=url_option)
-]
-Api = Annotated[
-    str | None, typer.Option("--api-url", envvar="CORECHAIN_API_URL", callback=url_option)
-]
-Manifest = Annotated[
-    Path | None, typer.Option("--deployment", envvar="CORECHAIN_DEPLOYMENT", help="The manifest.")
-]
-Home = Annotated[
-    Path, typer.Option("--home", envvar="CORECHAIN_HOME", help="Where `corechain up` runs.")
-]
-DEFAULT_HOME = Path(".corechain")
-
-
-def _places(
-    home: Path, rpc: str | None, gateway: str | None, api: str | None, manifest: Path | None
-) -> "Places":
-    from corechain.status import find_places
-
-    return find_places(home, {"rpc": rpc, "gateway": gateway, "api": api, "deployment": manifest})
-
-
 @app.command()
-def status(
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    gateway_url: Gateway = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
-) -> None:
+@shares(*ALL, *JSON)
+def status(given: Given) -> None:
     """Check that node, relayer, indexer and the servers of `corechain up` are healthy.
 
     Exit code 0: all are. 1: some are not, and others of their kind do their work. 2: nobody does.
     """
     from corechain.status import inspect, overall
 
-    checks = inspect(_places(home, rpc_url, gateway_url, api_url, deployment))
-    (_print_json if as_json else _print_table)(checks)
+    checks = inspect(given.places())
+    (_print_json if given.as_json else _print_table)(checks)
     code = overall(checks)
     if code:
         raise typer.Exit(code)
@@ -170,23 +138,16 @@ def _print_json(checks: "Sequence[Check]") -> None:
 
 
 @app.command()
+@shares(*ALL, *JSON)
 def verify(
-    batch: Annotated[str, typer.Argument(help="Batch id, or lane:number.")],
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    gateway_url: Gateway = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
+    batch: Annotated[str, typer.Argument(help="Batch id, or lane:number.")], given: Given
 ) -> None:
     """Rebuild a batch from its data file and compare it with the chain; trusts nobody."""
     from corechain.audit import audit_batch, parse_batch_id
-    from corechain.chain import Chain
-    from corechain.deployment import load_deployment
 
     batch_id = parse_batch_id(batch)
-    places = _places(home, rpc_url, gateway_url, api_url, deployment)
-    chain = Chain(places.rpc, load_deployment(places.deployment))
-    _show_audit(audit_batch(chain, places.gateway, batch_id))
+    audit = audit_batch(given.chain(), given.places().gateway, batch_id)
+    (_print_audit if given.as_json else _show_audit)(audit)
 
 
 def _show_audit(audit: "Audit") -> None:
@@ -198,17 +159,28 @@ def _show_audit(audit: "Audit") -> None:
     for name, value in audit.facts():
         facts.add_row(name, value)
     console.print(facts)
-    totals = Table("metric", "unit", "accepted", "suspect", "failed", "mean", "min", "max")
+    totals = Table(*TOTALS)
     for row in audit.totals():
         totals.add_row(*row.cells())
     console.print(totals)
 
 
+def _print_audit(audit: "Audit") -> None:
+    import json
+
+    totals = [dict(zip(TOTALS, row.cells(), strict=True)) for row in audit.totals()]
+    shown = {"batch": audit.name, "header": dict(audit.facts()), "totals": totals}
+    typer.echo(json.dumps(shown, indent=2))
+
+
 @app.command("version")
-def show_version() -> None:
+@shares(*JSON)
+def show_version(given: Given) -> None:
     """Print the installed versions."""
-    for distribution in DISTRIBUTIONS:
-        typer.echo(version_line(distribution))
+    import json
+
+    lines = [version_line(distribution) for distribution in DISTRIBUTIONS]
+    typer.echo(json.dumps(lines) if given.as_json else "\n".join(lines))
 
 
 def _load(plugin: EntryPoint) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, Api, Gateway, Home, Manifest, Rpc
-from corechain.cli_clients import AsJson, client_of, show
-from corechain.key_options import Key, KeyFile, account_of, secret_in
+from corechain.cli_options import ACCOUNT, ALL, JSON, NODE, Given, shares
+from corechain.cli_output import show
+from corechain.key_options import secret_in
 from corechain.protocol.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def _key(file: Path) -> "DeviceKey":
 
 
 @commands.command()
-def new(file: DeviceFile, curve: Curve = CURVES[0], as_json: AsJson = False) -> None:
+@shares(*JSON)
+def new(file: DeviceFile, curve: Curve = CURVES[0], *, given: Given) -> None:
     """Make a key and write it into a new file that only its owner can read; print the device id."""
     if curve not in CURVES:
         raise typer.BadParameter(f"it is one of {', '.join(CURVES)}", param_hint="--curve")
@@ -71,34 +72,33 @@ def new(file: DeviceFile, curve: Curve = CURVES[0], as_json: AsJson = False) -> 
         key.flush()
         os.fsync(key.fileno())
     device = _key(file).identity.device
-    show({"device": f"0x{device.hex()}", "curve": curve, "file": str(file)}, as_json)
+    show({"device": f"0x{device.hex()}", "curve": curve, "file": str(file)}, given.as_json)
 
 
 @commands.command("id")
-def show_id(file: DeviceFile, as_json: AsJson = False) -> None:
+@shares(*JSON)
+def show_id(file: DeviceFile, given: Given) -> None:
     """Print the device id of a key."""
     identity = _key(file).identity
-    show({"device": f"0x{identity.device.hex()}", "curve": CURVES[identity.key_type - 1]}, as_json)
+    show(
+        {"device": f"0x{identity.device.hex()}", "curve": CURVES[identity.key_type - 1]},
+        given.as_json,
+    )
 
 
 @commands.command("register")
+@shares(*ACCOUNT, *NODE, *JSON)
 def register_device(
     file: DeviceFile,
     owner: Annotated[
         str | None, typer.Option(help="Who earns its rewards; default: payer.")
     ] = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """Register a device on chain, signed by its own key and paid by an account."""
-    device = _key(file)
-    with client_of(
-        home, rpc_url, deployment=deployment, account=account_of(key, key_file)
-    ) as client:
+    device, _ = _key(file), given.account()
+    with given.client() as client:
         receipt = client.register_device(device, owner)
     show(
         {
@@ -107,7 +107,7 @@ def register_device(
             "block": receipt["blockNumber"],
             "gas": receipt["gasUsed"],
         },
-        as_json,
+        given.as_json,
     )
 
 
@@ -126,18 +126,15 @@ def _observation(text: str, cell: Any, at: Any) -> "Observation":
 
 
 @commands.command()
+@shares(*ALL, *JSON)
 def send(
     file: DeviceFile,
     values: Values,
     cell: Cell,
     at: At = None,
     patience: Patience = 60.0,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    gateway_url: Gateway = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """Sign one report of values and send it; returns when the gateway holds it durably."""
     from corechain.cli_values import place_of, time_of
@@ -145,7 +142,7 @@ def send(
     device, place = _key(file), place_of(cell)
     second = int(time.time()) if at is None else time_of("at", at)
     observations = [_observation(value, place, second) for value in values]
-    with client_of(home, rpc_url, gateway_url, api_url, deployment) as client:
+    with given.client() as client:
         sequence = client.next_sequence(device.identity.device)
         report = client.sign_report(device, sequence, observations)
         (delivery,) = client.send_reports([report], patience)
@@ -157,7 +154,7 @@ def send(
             "accepted": delivery.accepted,
             "refused_as": delivery.error,
         },
-        as_json,
+        given.as_json,
     )
     if not delivery.accepted:
         raise typer.Exit(REFUSED)

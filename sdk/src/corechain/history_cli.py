@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, Api, Gateway, Home, Manifest, Rpc, _places
+from corechain.cli_options import JSON, PAYMENT, PROVEN, Given, shares
 from corechain.cli_values import region_of, time_of
 from corechain.protocol.errors import InvalidValue
 
@@ -33,7 +33,6 @@ Region = Annotated[
 Newest = Annotated[bool, typer.Option("--newest-first", help="The newest batches first.")]
 Since = Annotated[int | None, typer.Option("--since-block", min=0, help="Of batches since then.")]
 Finality = Annotated[str, typer.Option(help="pending, safe or finalised.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 ReportGaps = Annotated[
     bool, typer.Option("--report-gaps", help="Say what is missing at the end, and go on.")
 ]
@@ -59,15 +58,6 @@ def bar(is_wanted: bool) -> Iterator["Callable[[HistoryProgress], None] | None"]
             progress.update(task, completed=found.fraction, description=words)
 
         yield show
-
-
-@contextmanager
-def _client(*places: Any) -> Iterator["Client"]:
-    from corechain.client import Client
-
-    found = _places(*places)
-    with Client(found.api, found.gateway, found.rpc, found.deployment) as made:
-        yield made
 
 
 def _asked(
@@ -143,6 +133,7 @@ def _end(found: "History", rows: int | None, as_json: bool) -> None:
         raise typer.Exit(MISSING)
 
 
+@shares(*PAYMENT, *PROVEN, *JSON)
 def history(
     device: Device = None,
     metric: Metric = None,
@@ -154,27 +145,24 @@ def history(
     finality: Finality = "pending",
     limit: Annotated[int, typer.Option(min=0, help="Readings; 0: all.")] = SHOWN,
     report_gaps: ReportGaps = False,
-    as_json: AsJson = False,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    gateway_url: Gateway = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
+    *,
+    given: Given,
 ) -> None:
     """Readings of a device or a region, each proven against your node, and that none is missing."""
     with (
-        _client(home, rpc_url, gateway_url, api_url, deployment) as client,
+        given.client() as client,
         bar(limit == 0) as told,
     ):
         edges = start, end, since_block, finality
         found = _asked(client, (device, metric, region), edges, newest_first, report_gaps, told)
-        _show(found, limit or None, as_json)
-        _end(found, None, as_json)
+        _show(found, limit or None, given.as_json)
+        _end(found, None, given.as_json)
 
 
 FORMS = {".csv": "to_csv", ".parquet": "to_parquet"}
 
 
+@shares(*PAYMENT, *PROVEN, *JSON)
 def export(
     path: Annotated[Path, typer.Argument(help="A .csv or .parquet file.")],
     device: Device = None,
@@ -187,12 +175,8 @@ def export(
     finality: Finality = "pending",
     resume: Annotated[bool, typer.Option(help="Go on with what an earlier run left.")] = False,
     report_gaps: ReportGaps = False,
-    as_json: AsJson = False,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    gateway_url: Gateway = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
+    *,
+    given: Given,
 ) -> None:
     """Write all readings of a device or a region into a file, each proven against your node.
 
@@ -205,11 +189,10 @@ def export(
     if is_under_way(path) and not resume:
         right = "has an export under way beside it: pass --resume to go on, or remove its .part"
         raise InvalidValue("path", str(path), right)
-    places = home, rpc_url, gateway_url, api_url, deployment
-    with _client(*places) as client, bar(True) as told:
+    with given.client() as client, bar(True) as told:
         edges = start, end, since_block, finality
         found = _asked(client, (device, metric, region), edges, newest_first, report_gaps, told)
         rows = getattr(found, FORMS[path.suffix])(path)
-        if not as_json:
+        if not given.as_json:
             typer.echo(f"{rows:,} proven readings in {path}")
-        _end(found, rows, as_json)
+        _end(found, rows, given.as_json)

@@ -5,11 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, Api, Home, Manifest, Rpc
-from corechain.cli_clients import AsJson, asking_client, show
+from corechain.cli_options import JSON, PAYMENT, PROVEN, Given, shares
+from corechain.cli_output import show
 from corechain.cli_values import place_of, time_of
-from corechain.key_options import Key, KeyFile
-from corechain.query_cli import Cell, Deposit, Device, End, MaxPrice, MetricName, Start
+from corechain.query_cli import Cell, Device, End, MetricName, Start
 
 commands = typer.Typer(
     help="Print a proof as calldata for a contract, checked against your own node first.",
@@ -34,26 +33,19 @@ def _hand_out(facts: dict[str, Any], calldata: bytes, out: Path | None, as_json:
 
 
 @commands.command()
+@shares(*PAYMENT, *PROVEN, *JSON)
 def reading(
     batch: Annotated[int, typer.Argument(min=1, help="Batch id.")],
     position: Annotated[int, typer.Argument(min=0, help="Of the reading in the batch.")],
     out: Out = None,
-    deposit: Deposit = None,
-    max_price: MaxPrice = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """One reading, as a call of DataBatches.verifyReading."""
     from corechain.contracts import function_of
     from corechain.flows import proven_reading
 
-    places = home, rpc_url, api_url, deployment
-    with asking_client(places, (key, key_file), deposit, max_price) as client:
+    with given.client() as client:
         proven = client.run(proven_reading(batch, position, client.chain.commitments_of))
         to = client.contracts.address("DataBatches")
     arguments = proven.as_arguments()
@@ -65,10 +57,11 @@ def reading(
         "value": proven.reading.value,
         "to": f"0x{to.hex()}",
     }
-    _hand_out(facts, call, out, as_json)
+    _hand_out(facts, call, out, given.as_json)
 
 
 @commands.command()
+@shares(*PAYMENT, *PROVEN, *JSON)
 def statistics(
     metric: MetricName,
     device: Device,
@@ -80,21 +73,13 @@ def statistics(
         str | None, typer.Option(help="Up to the batches of this time; default: to the newest.")
     ] = None,
     out: Out = None,
-    deposit: Deposit = None,
-    max_price: MaxPrice = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """Count, mean, min and max as the `Answer` that contracts/consumer reads, ABI-encoded."""
     window = time_of("start", start), time_of("end", end)
     closing = time_of("closes_at", closes_at)
-    places = home, rpc_url, api_url, deployment
-    with asking_client(places, (key, key_file), deposit, max_price) as client:
+    with given.client() as client:
         found = client.contract_answer(
             metric, device, place_of(cell), *window, after=after, closes_at=closing
         )
@@ -106,4 +91,4 @@ def statistics(
         "after": after,
         "type": "Answer of contracts/consumer/AnswerTypes.sol",
     }
-    _hand_out(facts, found.encode(), out, as_json)
+    _hand_out(facts, found.encode(), out, given.as_json)

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, Api, Home, Manifest, Rpc
-from corechain.cli_clients import AsJson, asking_client, show, show_rows
+from corechain.cli_options import API, JSON, PAYMENT, PROVEN, Given, shares
+from corechain.cli_output import show, show_rows
 from corechain.cli_values import place_of, region_of, time_of
-from corechain.key_options import Key, KeyFile
 
 if TYPE_CHECKING:
     from corechain.flows import StatisticsResult
@@ -23,11 +22,6 @@ Start = Annotated[str, typer.Option(help="Seconds since 1970, or ISO 8601 with a
 End = Annotated[str, typer.Option(help="As --start; included.")]
 Finality = Annotated[str | None, typer.Option(help="pending, safe or finalised.")]
 AsOf = Annotated[int | None, typer.Option(min=0, help="As it was known at the end of a block.")]
-Deposit = Annotated[
-    int | None,
-    typer.Option(min=1, help="Pay: deposit into a channel where there is none, in base units."),
-]
-MaxPrice = Annotated[int | None, typer.Option(min=0, help="What a query may cost at most.")]
 Limit = Annotated[int, typer.Option(min=1, help="How many items at most.")]
 
 
@@ -55,6 +49,7 @@ def _result(found: "StatisticsResult", chain_id: int) -> dict[str, Any]:
 
 
 @commands.command()
+@shares(*PAYMENT, *PROVEN, *JSON)
 def statistics(
     metric: MetricName,
     device: Device,
@@ -63,26 +58,19 @@ def statistics(
     end: End,
     finality: Finality = None,
     as_of: AsOf = None,
-    deposit: Deposit = None,
-    max_price: MaxPrice = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """Count, mean, min and max of a device's metric at one place and time, proven."""
     window = time_of("start", start), time_of("end", end)
-    places = home, rpc_url, api_url, deployment
-    with asking_client(places, (key, key_file), deposit, max_price) as client:
+    with given.client() as client:
         view = _view(finality, as_of)
         found = client.statistics(metric, device, place_of(cell), *window, **view)
-        show(_result(found, client.contracts.chain_id), as_json)
+        show(_result(found, client.contracts.chain_id), given.as_json)
 
 
 @commands.command()
+@shares(*PAYMENT, *PROVEN, *JSON)
 def region(
     metric: MetricName,
     area: Annotated[
@@ -97,67 +85,50 @@ def region(
     resolution: Annotated[int, typer.Option(min=0, max=15, help="Of the stations' cells.")] = 7,
     finality: Finality = None,
     as_of: AsOf = None,
-    deposit: Deposit = None,
-    max_price: MaxPrice = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """The same of all devices in a region, proven."""
     window = time_of("start", start), time_of("end", end)
-    places = home, rpc_url, api_url, deployment
-    with asking_client(places, (key, key_file), deposit, max_price) as client:
+    with given.client() as client:
         view = _view(finality, as_of)
         cells = _cells(area, resolution)
         found = client.region_statistics(metric, cells, *window, resolution, **view)
-        show(_result(found, client.contracts.chain_id), as_json)
+        show(_result(found, client.contracts.chain_id), given.as_json)
 
 
 @commands.command()
+@shares(*PAYMENT, *PROVEN, *JSON)
 def latest(
     device: Annotated[str, typer.Argument(help="Device id.")],
-    deposit: Deposit = None,
-    max_price: MaxPrice = None,
-    key: Key = None,
-    key_file: KeyFile = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """The newest value of each metric of a device: the API's word, not proven."""
-    places = home, rpc_url, api_url, deployment
-    with asking_client(places, (key, key_file), deposit, max_price) as client:
-        show_rows(client.latest(device)["items"], as_json, "nothing is known of this device")
+    with given.client() as client:
+        show_rows(client.latest(device)["items"], given.as_json, "nothing is known of this device")
 
 
 @commands.command()
+@shares(*API, *JSON)
 def devices(
     limit: Limit = 100,
-    home: Home = DEFAULT_HOME,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """The devices that the index knows: the API's word, not proven."""
-    with asking_client((home, None, api_url, deployment)) as client:
-        show_rows(client.devices(limit), as_json, "no device is registered")
+    with given.client() as client:
+        show_rows(client.devices(limit), given.as_json, "no device is registered")
 
 
 @commands.command()
+@shares(*API, *JSON)
 def batches(
     limit: Limit = 100,
     after: Annotated[int | None, typer.Option(min=0, help="Only ids above this one.")] = None,
-    home: Home = DEFAULT_HOME,
-    api_url: Api = None,
-    deployment: Manifest = None,
-    as_json: AsJson = False,
+    *,
+    given: Given,
 ) -> None:
     """Batches and their states: the API's word. `corechain verify` trusts nobody."""
-    with asking_client((home, None, api_url, deployment)) as client:
-        show_rows(client.batches(limit, after=after), as_json, "no batch is indexed")
+    with given.client() as client:
+        show_rows(client.batches(limit, after=after), given.as_json, "no batch is indexed")

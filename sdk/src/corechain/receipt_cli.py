@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, Home, Manifest, Rpc, _places
-from corechain.key_options import Key, KeyFile, account_of
+from corechain.cli_options import ACCOUNT, JSON, NODE, Given, shares
+from corechain.cli_output import show
 
 if TYPE_CHECKING:
-    from corechain.chain import Chain
     from corechain.protocol.keys import DeviceIdentity
     from corechain.receipts import KeptReceipt
     from corechain.transactions import Receipt
@@ -27,14 +26,6 @@ Lane = Annotated[int, typer.Option(min=0, max=0xFFFF)]
 Signer = Annotated[str, typer.Option(help="Address of the gateway's receipt key.")]
 GONE = 1
 """Exit code of a receipt that nothing stands behind."""
-
-
-def _chain(home: Path, rpc_url: str | None, deployment: Path | None) -> "Chain":
-    from corechain.chain import Chain
-    from corechain.deployment import load_deployment
-
-    places = _places(home, rpc_url, None, None, deployment)
-    return Chain(places.rpc, load_deployment(places.deployment))
 
 
 def _loaded(file: Path) -> "KeptReceipt":
@@ -56,30 +47,28 @@ def _time(second: int) -> str:
 
 
 @commands.command()
-def check(
-    file: File, home: Home = DEFAULT_HOME, rpc_url: Rpc = None, deployment: Manifest = None
-) -> None:
+@shares(*NODE, *JSON)
+def check(file: File, given: Given) -> None:
     """Prove that a receipt is of its report, and ask the chain who stands behind it.
 
     Exit code 0: a bond does. 1: none, or not any more.
     """
     from corechain.receipt_check import ReceiptChecks
 
-    kept, chain = _loaded(file), _chain(home, rpc_url, deployment)
+    kept, chain = _loaded(file), given.chain()
     standing = ReceiptChecks(chain).standing(kept)
     report = kept.report.report
     rows = {
         "device": f"0x{report.device.hex()}",
         "sequence": str(report.sequence),
         "lane": str(kept.lane),
-        "bond of": _time(kept.since),
-        "signed by": f"0x{standing.signer.hex()}",
-        "in a batch by": _time(kept.commit_by),
-        "can be demanded until": _time(standing.demandable_until),
+        "bond_of": _time(kept.since),
+        "signed_by": f"0x{standing.signer.hex()}",
+        "in_a_batch_by": _time(kept.commit_by),
+        "can_be_demanded_until": _time(standing.demandable_until),
         "standing": standing.word,
     }
-    for name, value in rows.items():
-        typer.echo(f"{name + ':':<22} {value}")
+    show(rows, given.as_json)
     if not standing.is_good:
         raise typer.Exit(GONE)
 
@@ -107,10 +96,9 @@ def _identity(device: bytes, key_type: int, public_key: str | None) -> "DeviceId
 
 
 @commands.command()
+@shares(*ACCOUNT, *NODE, *JSON)
 def demand(
     file: File,
-    key: Key = None,
-    key_file: KeyFile = None,
     public_key: Annotated[
         str | None,
         typer.Option(
@@ -118,42 +106,35 @@ def demand(
             "digits."
         ),
     ] = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    deployment: Manifest = None,
+    *,
+    given: Given,
 ) -> None:
     """Demand the report of a receipt whose time is over: the lane shows it in a batch, or loses its
     bond. Costs the demand fee, which whoever answers gets."""
     from corechain.protocol.keys import KeyType
 
-    kept, chain = _loaded(file), _chain(home, rpc_url, deployment)
+    kept, chain = _loaded(file), given.chain()
     device = kept.report.report.device
     _, key_type = chain.owner_and_key_type(device)
     if public_key is None and key_type == KeyType.P256:
         found = chain.public_key_of(device)
         public_key = None if found is None else found.hex()
     identity, fleet = _identity(device, key_type, public_key), chain.fleet_of(device)
-    receipt = chain.demand_receipt(
-        account_of(key, key_file), kept.proof, kept.report, identity, fleet
-    )
-    typer.echo(f"demanded in transaction 0x{receipt['transactionHash'].hex()}")
+    receipt = chain.demand_receipt(given.account(), kept.proof, kept.report, identity, fleet)
+    _sent("demanded", receipt, given.as_json)
+
+
+def _sent(done: str, receipt: "Receipt", as_json: bool) -> None:
+    show({f"{done}_in_transaction": f"0x{receipt['transactionHash'].hex()}"}, as_json)
 
 
 def _signer_command(name: str, done: str, purpose: str, call: "Callable[..., Receipt]") -> None:
     """Adds a command by which a lane's submitter changes who signs its receipts."""
 
-    def change(
-        lane: Lane,
-        signer: Signer,
-        key: Key = None,
-        key_file: KeyFile = None,
-        home: Home = DEFAULT_HOME,
-        rpc_url: Rpc = None,
-        deployment: Manifest = None,
-    ) -> None:
-        account, chain = account_of(key, key_file), _chain(home, rpc_url, deployment)
-        receipt = call(chain, account, lane, signer)
-        typer.echo(f"{done} in transaction 0x{receipt['transactionHash'].hex()}")
+    @shares(*ACCOUNT, *NODE, *JSON)
+    def change(lane: Lane, signer: Signer, given: Given) -> None:
+        receipt = call(given.chain(), given.account(), lane, signer)
+        _sent(done, receipt, given.as_json)
 
     commands.command(name, help=purpose)(change)
 

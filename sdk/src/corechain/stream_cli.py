@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, Api, Gateway, Home, Manifest, Rpc, _places
+from corechain.cli_options import ALL, JSON, Given, shares, until_stopped
 from corechain.option_checks import url_option
 from corechain.protocol.errors import TransportError
 from corechain.webhooks import DELIVERY, MIN_SECRET_BYTES, SIGNATURE, signature_of
@@ -131,6 +131,7 @@ def _print(event: "BatchEvent") -> None:
     typer.echo(msgspec.json.encode(event).decode())
 
 
+@shares(*ALL, *JSON)
 def stream(
     since: Annotated[str | None, typer.Option(help="Cursor of an event; default: now.")] = None,
     webhook: Annotated[
@@ -145,23 +146,18 @@ def stream(
     metric: Annotated[list[str] | None, typer.Option(help="Only with readings of it.")] = None,
     cell: Annotated[list[str] | None, typer.Option(help="Only with readings at it.")] = None,
     count: Annotated[int | None, typer.Option(min=1, help="Ends after so many.")] = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    gateway_url: Gateway = None,
-    api_url: Api = None,
-    deployment: Manifest = None,
+    *,
+    given: Given,
 ) -> None:
     """Events of batches as they happen, one JSON document a line, or posted to a webhook.
 
     Every event comes once and in order, across disconnections, restarts and reorgs; with a cursor
     file also across runs of this command.
     """
-    from corechain.client import Client
     from corechain.http import client as http_client
 
     secret, kept = _secret(webhook), CursorFile(cursor_file)
-    places = _places(home, rpc_url, gateway_url, api_url, deployment)
-    with Client(places.api, places.gateway, places.rpc, places.deployment) as asked:
+    with until_stopped(), given.client() as asked:
         events = asked.stream(
             kept.read() or since,
             finality=finality,
@@ -170,7 +166,7 @@ def stream(
             cell=_some(cell),
             patience_s=DAY_S,
         )
-        with events, http_client(webhook or places.api) as http:
+        with events, http_client(webhook or asked.api_url) as http:
             take = _print if webhook is None else Webhook(webhook, secret, http).send
             for number, _ in enumerate(deliver(events, take, kept), 1):
                 if number == count:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, Home, Manifest, Rpc, _places
+from corechain.cli_options import NODE, Given, shares
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.devnet.fleet.send_command import send
 from corechain.devnet.output import writable
@@ -27,6 +27,7 @@ def _say(line: str) -> None:
 
 
 @fleet.command()
+@shares(*NODE)
 def enrol(
     devices: Devices = 1_000,
     name: Name = "fleet",
@@ -42,21 +43,17 @@ def enrol(
             help="File with that key: hexadecimal, or a keystore (CORECHAIN_KEYSTORE_PASSWORD).",
         ),
     ] = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    deployment: Manifest = None,
+    *,
+    given: Given,
 ) -> None:
     """Register the fleet's devices by root: 4,096 in a transaction."""
-    from corechain.chain import Chain
-    from corechain.deployment import load_deployment
     from corechain.devnet.fleet import enrol as enrolling
     from corechain.devnet.fleet.signing import all_device_ids, jobs_for, worker_pool
     from corechain.protocol.keys import KeyType
 
     is_admin = key is None and key_file is None
     account = account_of(ADMIN_KEY if is_admin else key, key_file)
-    places = _places(home, rpc_url, None, None, deployment)
-    chain = Chain(places.rpc, load_deployment(places.deployment))
+    chain = given.chain()
     if is_admin and chain.deployment.chain_id != CHAIN_ID:
         raise typer.BadParameter("--key-file is needed on a chain that is not the local one")
     if is_admin:
@@ -71,6 +68,7 @@ def enrol(
 
 
 @fleet.command()
+@shares("home", "deployment")
 def sign(
     file: Annotated[Path, typer.Argument(help="File to write.", callback=writable)],
     devices: Devices = 1_000,
@@ -91,8 +89,8 @@ def sign(
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Processes; one a core if absent.")
     ] = None,
-    home: Home = DEFAULT_HOME,
-    deployment: Manifest = None,
+    *,
+    given: Given,
 ) -> None:
     """Sign real observations, moved in time and place, into a file to be sent."""
     from corechain.deployment import load_deployment
@@ -102,8 +100,7 @@ def sign(
     from corechain.protocol.keys import KeyType
 
     shape = Shape(devices, reports, observations, first_sequence, backlog)
-    places = _places(home, None, None, None, deployment)
-    manifest = load_deployment(places.deployment)
+    manifest = load_deployment(given.places().deployment)
     if start is None:
         start = int(time.time()) - longest_hours(reports * observations) * hour
     order = Order(

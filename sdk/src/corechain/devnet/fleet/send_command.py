@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from corechain.cli import DEFAULT_HOME, FAILED, Home, _places
+from corechain.cli import FAILED
+from corechain.cli_options import DEFAULT_HOME, Given, Home
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.devnet.output import writable
 from corechain.open_files import allow_open_files
@@ -112,7 +113,7 @@ def targets_of(home: Path, gateways: Sequence[str]) -> "tuple[Target, ...]":
     """
     from corechain.devnet.fleet.http1 import Target
 
-    named = gateways or [_places(home, None, None, None, None).gateway]
+    named = gateways or [Given(home).places().gateway]
     urls = dict.fromkeys(url.rstrip("/") for url in named)
     return tuple(Target.of(url + "/v1/reports") for url in urls)
 

@@ -10,16 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corechain.cli import (
-    DEFAULT_HOME,
-    FAILED,
-    NOTHING_CHECKED,
-    Gateway,
-    Home,
-    Manifest,
-    Rpc,
-    _places,
-)
+from corechain.cli import FAILED, NOTHING_CHECKED
+from corechain.cli_options import Given, shares
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.devnet.output import writable
 
@@ -40,6 +32,7 @@ DataDir = Annotated[
 ]
 
 
+@shares("home", "rpc_url", "gateway_url", "deployment")
 def reconcile(
     logs: Logs,
     data_dir: DataDir = None,
@@ -53,10 +46,8 @@ def reconcile(
     summary: Annotated[
         Path | None, typer.Option(help="JSON of the result to write.", callback=writable)
     ] = None,
-    home: Home = DEFAULT_HOME,
-    rpc_url: Rpc = None,
-    gateway_url: Gateway = None,
-    deployment: Manifest = None,
+    *,
+    given: Given,
 ) -> None:
     """Hold logs of acknowledgements against data files and chain; exit code 1 if anything is wrong,
     3 if the logs acknowledge nothing.
@@ -71,7 +62,7 @@ def reconcile(
     from corechain.devnet.reconcile.ledger import Ledger
     from corechain.devnet.reconcile.reconciler import Reconciler
 
-    places = _places(home, rpc_url, gateway_url, None, deployment)
+    places = given.places()
     manifest = load_deployment(places.deployment)
     ledgers = [Ledger(_of_deployment(LogReader(path), manifest)) for path in logs]
     files: Files = FromGateway(places.gateway) if data_dir is None else Folder(data_dir)
