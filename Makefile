@@ -48,12 +48,23 @@ CLUSTER_SERVERS := .corechain/servers/.installed
 PROMETHEUS := .corechain/prometheus/usr/bin/prometheus
 PGBOUNCER := .corechain/pgbouncer/usr/sbin/pgbouncer
 
-.PHONY: help explorer test-explorer web-tools screenshots setup native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-sdk bench-guard bench-tx bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
+.PHONY: help explorer test-explorer web-tools screenshots setup parts ape-compiled native up demo test test-solidity test-ape test-services test-slow test-cluster test-geth second-node test-unit test-contracts test-e2e check bench bench-ingest bench-index bench-cluster bench-storm bench-mqtt bench-receipts bench-api bench-stream bench-sdk bench-guard bench-tx bench-table capacity abi deploy settings fuzz fuzz-agree fuzz-decode fuzz-formats fuzz-mqtt fuzz-native native-asan gas mutants prove constraints wheels wheels-check clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
-setup: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) $(KAFKA_STAMP) $(MOSQUITTO_STAMP) $(VERIFY_BUILT) $(EXPLORER_BUILT) ## install everything into this folder
+setup: ## install everything into this folder
+	@$(MAKE) --no-print-directory -j 4 parts
+
+# Most of them wait for downloads, or are one thread.
+parts: $(PYTHON_STAMP) $(NODE_STAMP) $(SOLC_STAMP) $(NATIVE_STAMP) $(KAFKA_STAMP) $(MOSQUITTO_STAMP) $(VERIFY_BUILT) $(EXPLORER_BUILT)
+	@:
+
+# Parts are installed side by side by the make that `setup` starts. A second one beside it, of
+# `make -j`, would install the same ones.
+ifeq ($(MAKELEVEL),0)
+.NOTPARALLEL:
+endif
 
 .corechain/versions:
 	@command -v $(PYTHON) > /dev/null || { echo "CoreChain needs Python 3.11 or newer, and $(PYTHON) is not there: install it, or set PYTHON=/path/to/python3"; exit 1; }
@@ -161,27 +172,28 @@ abi: setup $(SHIPPED) ## write the ABIs that the SDK ships
 settings: setup ## write docs/settings.md from the settings classes
 	@$(BIN)/python tools/settings_table.py
 
-# What `make test` runs side by side is set up before, once: what cannot be installed here would be
-# tried again by each part, two at a time.
+# What `make test` runs side by side is set up once, by the make that runs it: what cannot be
+# installed here would be tried again by each part, two at a time.
 SETUP := setup
 
-test: setup ## everything, under 20 minutes on 2 cores
-	@$(MAKE) --no-print-directory -j 4 SETUP= test-solidity slither test-ape test-services
+test: ## everything, under 20 minutes on 2 cores
+	@# The Solidity compiler begins as soon as it is there: it is one thread, and parts wait for networks.
+	@$(MAKE) --no-print-directory -j 4 SETUP=parts test-solidity slither test-ape test-services
 	@# Building geth would take a fifth of the time that all tests have: only one that is there is used.
 	@if [ -x $(GETH) ]; then $(MAKE) --no-print-directory test-geth; \
 	  else echo "! no geth is built here: NOT run on a second node (make test-geth builds it, with Go)"; fi
 
 # Compilers and models only compute, one after the other, and what is left of them when the others are
 # done has one core of two (they took six minutes more when they were made to wait).
-test-solidity: $(SHIPPED)
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory test-contracts
+test-solidity: $(SETUP) $(SHIPPED)
+	@$(MAKE) --no-print-directory SETUP= lint
+	@$(MAKE) --no-print-directory SETUP= test-contracts
 
 # In one run, so that nobody waits at the end of a part for its longest file: the longest begin first,
 # tests/support/costs.py. Four processes for two cores: most of these tests wait for servers.
 # A little behind the others: the Solidity compiler is one thread of six minutes that much waits for,
 # and with a third of a core it ended when all of these had ended.
-test-services:
+test-services: $(SETUP)
 	@echo "· protocol, sdk, relayer, indexer, deployment, the whole network"
 	@# Four processes that begin at once rewrite the assertions of all modules four times: once before
 	@# them saves half a CPU minute.
@@ -197,7 +209,7 @@ test-contracts: $(SETUP) $(SHIPPED) ## forge fuzz and invariants, models, disput
 	@machines=tests/contracts/machines; $(BIN)/python -c 'import pyrevm' 2> /dev/null || { machines=; \
 	  echo "! pyrevm has no wheel for this Python: the state machines are NOT run; use Python 3.11 or 3.12"; }; \
 	  $(RUN) $(PYTEST) tests/contracts/test_*.py $$machines tests/contracts/anvil tests/contracts/x402 -n 2 --dist loadfile
-	@$(MAKE) --no-print-directory gas
+	@$(MAKE) --no-print-directory SETUP= gas
 
 test-unit: $(SETUP) ## protocol, SDK, relayer, indexer, deployment on real servers
 	@echo "· protocol, sdk, relayer, indexer, deployment"
@@ -208,9 +220,11 @@ test-e2e: $(SETUP) ## the whole network, and the contracts through Ape
 	@echo "· the whole network"
 	@$(RUN) $(PYTEST) $(NETWORKS) $(SPREAD)
 
-test-ape: $(SETUP)
-	@echo "· contracts through Ape"
+ape-compiled: | $(SOLC_STAMP)
 	@$(RUN) $(BIN)/python tools/compile_contracts.py
+
+test-ape: $(SETUP) ape-compiled
+	@echo "· contracts through Ape"
 	@$(RUN) ape test tests/contracts/ape -c tests/contracts/ape/pytest.ini --rootdir . --network ethereum:local:foundry
 
 # What fails here and not in `make test` rests on timing. It takes three to five times as long.
