@@ -11,6 +11,7 @@ given the running services, each server behind a proxy
 
 import asyncio
 import re
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -174,8 +175,9 @@ def through(url: str, proxy: FaultProxy) -> str:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    home, ports = tmp_path_factory.mktemp("outages"), Ports.free()
+def site(deployed_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    home = shutil.copytree(deployed_home, tmp_path_factory.mktemp("outages") / "home")
+    ports = Ports.free()
     with ExitStack() as stack:
         network = stack.enter_context(
             Network(home, ports=ports, services=(), repository=REPOSITORY)

@@ -9,6 +9,7 @@ given the network
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -53,9 +54,9 @@ def test_the_demo_shows_the_whole_path(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def small_batches(tmp_path_factory):
+def small_batches(deployed_home, tmp_path_factory):
     settings = {"RELAYER_MAX_READINGS": "700", "RELAYER_MAX_AGE_S": "1"}
-    home = tmp_path_factory.mktemp("network")
+    home = shutil.copytree(deployed_home, tmp_path_factory.mktemp("network") / "home")
     with Network(home, ports=Ports.free(), settings=settings) as network:
         yield network
 

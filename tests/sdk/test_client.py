@@ -37,8 +37,8 @@ VALUES = [float(hour) for hour in range(12)] + [11.0 - hour / 2 for hour in rang
 
 
 @pytest.fixture(scope="module")
-def network(tmp_path_factory):
-    home = tmp_path_factory.mktemp("network")
+def network(deployed_home, tmp_path_factory):
+    home = shutil.copytree(deployed_home, tmp_path_factory.mktemp("network") / "home")
     settings = {"RELAYER_MAX_AGE_S": "0.5"}
     with Network(home, ports=Ports.free(), settings=settings, price=PRICE) as running:
         yield running
