@@ -4,13 +4,13 @@
 """
 
 import ast
-import atexit
 import fcntl
 import gc
 import shutil
 import tempfile
 import uuid
 from collections.abc import Iterator
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,9 @@ def file_of(item: pytest.Item) -> str:
 def pytest_sessionfinish(exitstatus: int) -> None:
     """What failed is left to be looked at, until the next run."""
     if SCRATCH is not None and exitstatus == 0:
-        # At the very end: pytest and its workers still have files there.
-        atexit.register(shutil.rmtree, SCRATCH, ignore_errors=True)
+        # At the very end: pytest and its workers still have files there, and multiprocessing, which
+        # removes its own at -100.
+        Finalize(None, shutil.rmtree, (SCRATCH, True), exitpriority=-200)
 
 
 def _implementations() -> str:

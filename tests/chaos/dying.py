@@ -6,13 +6,13 @@ CHAOS_POINT is one of POINTS, CHAOS_NTH how many times it has to come there.
 import asyncio
 import functools
 import importlib
-import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from support.forked import run_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,44 +102,9 @@ def arm(label: str, nth: int) -> None:
 
 
 def live(environment: Mapping[str, str], log: str) -> None:
-    """Runs in a process of its own that was forked when all was imported, as an init system's would
-    be once it had read its files: until it dies."""
-    os.environ.clear()
-    os.environ.update(environment)
-    with open(log, "wb") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    label = os.environ.pop("CHAOS_POINT", "")
+    """The target of a forked process: until it dies."""
+    named = dict(environment)
+    label = named.pop("CHAOS_POINT", "")
     if label:
-        arm(label, int(os.environ.pop("CHAOS_NTH")))
-    from corechain_relayer.commands import commands
-
-    sys.argv = ["corechain_relayer", "run"]
-    commands()
-
-
-class Forked:
-    """A relayer, as `subprocess.Popen` has it. Importing it anew for each kill takes four times as
-    long as all that it does until it is killed."""
-
-    context = multiprocessing.get_context("forkserver")
-
-    def __init__(self, environment: Mapping[str, str], log: str) -> None:
-        self.context.set_forkserver_preload(["chaos.preload"])
-        self._process = self.context.Process(target=live, args=(dict(environment), log))
-        self._process.start()
-
-    @property
-    def pid(self) -> int:
-        return int(self._process.pid or 0)
-
-    def poll(self) -> int | None:
-        return self._process.exitcode
-
-    def send_signal(self, number: int) -> None:
-        if self._process.is_alive():
-            os.kill(self.pid, number)
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._process.join(timeout)
-        return int(self._process.exitcode or 0)
+        arm(label, int(named.pop("CHAOS_NTH")))
+    run_command("corechain_relayer", ["run"], named, log)

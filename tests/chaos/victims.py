@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 
 import httpx
 from relayer.support import RelayerProcess, Sensor
+from support.forked import Forked
 
-from chaos.dying import Forked
+from chaos.dying import live
 from corechain.protocol.reading import SignedReport
 
 REPORT_EVERY_S = 0.05
@@ -27,7 +28,7 @@ class DyingRelayer(RelayerProcess):
         self.log_path.touch()
         named = {"CHAOS_POINT": self.point, "CHAOS_NTH": str(self.nth)} if self.point else {}
         environment = {"PATH": os.environ["PATH"], **self.environment, **named}
-        self.process = Forked(environment, str(self.log_path))  # type: ignore[assignment]
+        self.process = Forked(live, environment, str(self.log_path))
 
     @property
     def is_dead(self) -> bool:

@@ -1,8 +1,5 @@
 """Cheats, each with a lane and a bond of its own, and the challenger process that watches them."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -35,15 +32,7 @@ PROPOSER = "0x3C44CdDdB6a900fa2b585dd299e03d12FA4293BC"
 class ChallengerRun(RelayerProcess):
     """A real challenger."""
 
-    def launch(self) -> None:
-        self.starts += 1
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "corechain_relayer.challenger", "run"],
-                env={"PATH": os.environ["PATH"], **self.environment},
-                stdout=log,
-                stderr=log,
-            )
+    program = "corechain_relayer.challenger"
 
 
 def challenger_settings(environment: dict[str, str], folder: Path) -> dict[str, str]:

@@ -11,10 +11,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import httpx
 from support.asking import HTTP
+from support.forked import Forked, begin
 from support.processes import PATIENCE_S
 
 from corechain.deployment import Deployment, load_deployment
@@ -184,10 +185,11 @@ def p256(number: int) -> P256Key:
 class RelayerProcess:
     """A real relayer. `start` again after `kill` is what an init system would do."""
 
+    program: ClassVar[str] = "corechain_relayer"
     environment: Mapping[str, str]
     folder: Path
     roles: tuple[str, ...] = ()
-    process: "subprocess.Popen[bytes] | None" = None
+    process: "subprocess.Popen[bytes] | Forked | None" = None
     url: str = ""
     starts: int = 0
 
@@ -208,14 +210,9 @@ class RelayerProcess:
     def launch(self) -> None:
         """Starts the process and waits for nothing."""
         self.starts += 1
-        roles = [part for role in self.roles for part in ("--role", role)]
-        with self.log_path.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "corechain_relayer", "run", *roles],
-                env={"PATH": os.environ["PATH"], **self.environment},
-                stdout=log,
-                stderr=log,
-            )
+        words = ["run", *(part for role in self.roles for part in ("--role", role))]
+        environment = {"PATH": os.environ["PATH"], **self.environment}
+        self.process = begin(self.program, words, environment, self.log_path)
 
     def events(self) -> list[dict[str, Any]]:
         """Lines of the log. The last one is only half written, perhaps: it has no end yet."""
