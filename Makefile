@@ -125,6 +125,7 @@ $(VERIFY)/src/api.ts: $(VERIFY)/openapi.json $(VERIFY_STAMP)
 $(VERIFY_BUILT): $(VERIFY)/src/api.ts $(VERIFY)/tsconfig.json $(wildcard $(VERIFY)/src/*.ts)
 	@cd $(VERIFY) && rm -rf dist && PATH="$(abspath $(NODE_BIN)):$$PATH" npm run --silent build
 	@touch $@
+	@touch $@
 
 .PHONY: web-verify
 web-verify: setup ## compile @corechain/verify and try it on the golden vectors
