@@ -50,6 +50,11 @@ export class MalformedReport extends ProtocolError {
   override name = "MalformedReport";
 }
 
+/** The bytes are no receipt: a wrong length, or a position that its count does not have. */
+export class MalformedReceipt extends ProtocolError {
+  override name = "MalformedReceipt";
+}
+
 /** The answer does not have the documented shape. */
 export class MalformedAnswer extends ProtocolError {
   override name = "MalformedAnswer";
@@ -140,6 +145,24 @@ export class VoucherRegressed extends ProtocolError {
 
   constructor(readonly held: bigint, readonly offered: bigint) {
     super(`voucher for ${offered} does not exceed the ${held} already held`);
+  }
+}
+
+/** The state is not newer than the one that is held. */
+export class StaleState extends ProtocolError {
+  override name = "StaleState";
+
+  constructor(readonly held: number, readonly offered: number) {
+    super(`version ${offered} is not newer than ${held}`);
+  }
+}
+
+/** More is given to party A than the channel holds. */
+export class BalanceOverDeposit extends ProtocolError {
+  override name = "BalanceOverDeposit";
+
+  constructor(readonly deposit: bigint, readonly balanceA: bigint) {
+    super(`party A would get ${balanceA} of a deposit of ${deposit}`);
   }
 }
 

@@ -32,6 +32,7 @@ export {
   transferDigest,
 } from "./eip712.js";
 export * from "./errors.js";
+export { verifyFleetReport, verifyMember, type Listing } from "./fleets.js";
 export { hash26, keccak } from "./hashing.js";
 export {
   ancestorOf,
@@ -88,7 +89,26 @@ export {
   type Observation,
   type Reading,
 } from "./reading.js";
+export {
+  batchesDomain,
+  packReceipt,
+  receiptDigest,
+  unpackReceipt,
+  verifyReceipt,
+  type Receipt,
+  type ReportReceipt,
+} from "./receipts.js";
 export { verifyClaim, type RewardClaim } from "./rewards.js";
+export {
+  closeDigest,
+  stateChannelId,
+  stateDigest,
+  stateDomain,
+  verifyClose,
+  verifyState,
+  type ChannelState,
+  type StateChannelTerms,
+} from "./states.js";
 export {
   unpackNode,
   verifyRange,

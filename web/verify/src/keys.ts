@@ -15,6 +15,8 @@ const PARITY = 1n << 255n;
 const U64_MAX = 2n ** 64n - 1n;
 
 export type KeyType = "secp256k1" | "p256";
+/** As the registry numbers them. */
+export const KEY_TYPES: Readonly<Record<KeyType, number>> = { secp256k1: 1, p256: 2 };
 
 /** What a verifier needs to know of a device. `publicKey` (x ‖ y, 64 bytes) is needed of P-256. */
 export interface DeviceIdentity {

@@ -4,7 +4,8 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import * as corechain from "../dist/index.js";
+// Of a mutant, or the package as it is: test/mutants.js.
+const corechain = await import(process.env.CORECHAIN_VERIFY ?? "../dist/index.js");
 
 const { hex } = corechain;
 const vectors = (name) =>
@@ -173,4 +174,136 @@ test("consents to a transfer and to a rotation are digested as in the contract",
   const rotation = corechain.rotationDigest(domain, device, successor, owner);
   const identity = { device: row.successor, keyType: "secp256k1" };
   corechain.verifySignature(identity, rotation, row.rotationSignature);
+});
+
+test("a receipt promises its report, of its lane, on its chain, by its signer", () => {
+  const { domain, dataBatches, signer, receipts } = vectors("receipts");
+  const on = { chainId: domain.chainId, dataBatches };
+  for (const row of receipts) {
+    const kept = corechain.unpackReceipt(bytes(row.packed));
+    assert.equal(hex(corechain.packReceipt(kept)), row.packed);
+    assert.equal(hex(kept.receipt.root), row.root);
+    const { lane, since, commitBy, count, position } = row;
+    assert.deepEqual({ ...kept.receipt, root: 0 }, { lane, since, commitBy, count, root: 0 });
+    assert.equal(kept.position, position);
+    assert.deepEqual(kept.siblings.map(hex), row.siblings);
+    const digest = corechain.receiptDigest(corechain.batchesDomain(on.chainId, dataBatches), kept.receipt);
+    assert.equal(hex(digest), row.digest);
+    const report = bytes(row.report);
+    corechain.verifyReceipt(kept, report, signer, on);
+
+    const check = (changes, other = report, by = signer, where = on) => () =>
+      corechain.verifyReceipt({ ...kept, ...changes }, other, by, where);
+    const promised = (changes) => check({ receipt: { ...kept.receipt, ...changes } });
+    const [proof, signature] = [named("InvalidProof"), named("InvalidSignature")];
+    assert.throws(check({}, report.map((byte, i) => (i === 30 ? byte ^ 1 : byte))), proof);
+    assert.throws(check({ siblings: [...kept.siblings, new Uint8Array(26)] }), proof);
+    assert.throws(check({ position: position + count }), proof);
+    if (count > 1) {
+      // An inner node of the tree as if it were a report: at another depth than the count's.
+      const pair = [corechain.hash26(report), kept.siblings[0]];
+      const inner = new Uint8Array((position % 2 ? pair.reverse() : pair).flatMap((hash) => [...hash]));
+      assert.throws(check({ position: position >> 1, siblings: kept.siblings.slice(1) }, inner), proof);
+    }
+    assert.throws(check({}, report, dataBatches), signature);
+    assert.throws(check({}, report, signer, { ...on, chainId: 1 }), signature);
+    assert.throws(check({}, report, signer, { ...on, dataBatches: signer }), signature);
+    assert.throws(promised({ lane: lane ^ 1 }), signature);
+    assert.throws(promised({ since: since - 1 }), signature);
+    assert.throws(promised({ commitBy: commitBy + 1 }), signature);
+    assert.throws(promised({ lane: 2 ** 16 }), named("ValueOutOfRange"));
+    for (const end of [kept.siblings.length ? -26 : -1, -4]) {
+      assert.throws(() => corechain.unpackReceipt(bytes(row.packed).subarray(0, end)), named("MalformedReceipt"));
+    }
+    const nobody = bytes(row.packed).fill(0, 38, 42);
+    assert.throws(() => corechain.unpackReceipt(nobody), named("MalformedReceipt"));
+    const beyond = bytes(row.packed).fill(255, 106, 110);
+    assert.throws(() => corechain.unpackReceipt(beyond), named("MalformedReceipt"));
+  }
+});
+
+test("a fleet lists its devices, each at its place, for its owner and kind of key", () => {
+  const { owner, fleets } = vectors("fleets");
+  const kinds = { 1: "secp256k1", 2: "p256" };
+  for (const { keyType, root, positions, devices, proofs } of fleets) {
+    devices.forEach((device, i) => {
+      const listing = { fleet: root, owner, keyType: kinds[keyType], position: positions[i], proof: bytes(proofs[i]) };
+      corechain.verifyMember(device, listing);
+      const refused = (changes, of = device) =>
+        assert.throws(() => corechain.verifyMember(of, { ...listing, ...changes }), named("InvalidProof"));
+      refused({ position: listing.position + 1 });
+      refused({ position: listing.position + 4 });
+      refused({ position: -1 });
+      refused({ owner: device });
+      refused({ keyType: kinds[3 - keyType] });
+      refused({ proof: listing.proof.subarray(1) });
+      refused({ proof: listing.proof.map((byte, at) => (at === 59 ? byte ^ 1 : byte)) });
+      refused({ proof: new Uint8Array(60 + 11 * 26) });
+      refused({}, owner);
+      refused({}, "0x" + "00".repeat(20));
+    });
+    // The last leaf is filled up with zeros: nobody is listed there.
+    const last = positions.at(-1);
+    if (last % 4 === 3) continue;
+    const proof = bytes(proofs.at(-1));
+    proof.set(bytes(devices.at(-1)), 20 * (last % 4));
+    const listing = { fleet: root, owner, keyType: kinds[keyType], position: last + 1, proof };
+    assert.throws(() => corechain.verifyMember("0x" + "00".repeat(20), listing), named("InvalidProof"));
+  }
+});
+
+test("a report of a fleet's device counts by its place and its signature", () => {
+  const { domain, reports } = vectors("reports");
+  const on = { chainId: domain.chainId, deviceRegistry: domain.registry };
+  for (const row of reports) {
+    const keyType = row.keyType === 2 ? "p256" : "secp256k1";
+    const [device, owner] = [bytes(row.device), bytes(row.owner)];
+    const proof = new Uint8Array(60);
+    const leaf = corechain.hash26(new Uint8Array([...device, ...proof]));
+    const fleet = corechain.hash26(new Uint8Array([...leaf, ...owner, row.keyType]));
+    const listing = { fleet, owner, keyType, position: 0, proof };
+    const report = { ...row, sequence: BigInt(row.sequence) };
+    const key = { device, publicKey: row.x + row.y.slice(2) };
+    corechain.verifyFleetReport(report, key, listing, on);
+    const later = { ...report, sequence: report.sequence + 1n };
+    assert.throws(() => corechain.verifyFleetReport(later, key, listing, on), named("InvalidSignature"));
+    const other = { ...listing, owner: device };
+    assert.throws(() => corechain.verifyFleetReport(report, key, other, on), named("InvalidProof"));
+  }
+});
+
+test("a state of a channel counts with both signatures, and no close passes as one", () => {
+  const row = vectors("channels");
+  const on = { chainId: row.domain.chainId, stateChannels: row.domain.stateChannels };
+  const { challengePeriod, openBefore, token } = row;
+  const terms = { partyA: row.payer, partyB: row.receiver, token, challengePeriod, openBefore, salt: row.stateSalt };
+  assert.equal(hex(corechain.stateChannelId(terms, on)), row.stateChannelId);
+  const domain = corechain.stateDomain(on.chainId, on.stateChannels);
+  const balanceA = BigInt(row.balanceA);
+  const state = { channelId: row.stateChannelId, version: row.version, balanceA };
+  assert.equal(hex(corechain.stateDigest(domain, state)), row.stateDigest);
+  assert.equal(hex(corechain.closeDigest(domain, row.stateChannelId, balanceA)), row.closeDigest);
+  const signed = { a: row.stateSignatureA, b: row.stateSignatureB };
+  const closing = { a: row.closeSignatureA, b: row.closeSignatureB };
+  const money = { deposit: balanceA, held: row.version - 1 };
+  const check = ({ of = {}, by = signed, with: more = {}, where = on, under = terms } = {}) =>
+    corechain.verifyState(under, { ...state, ...of }, by, where, { ...money, ...more });
+  check();
+  const refused = (changes, name) => assert.throws(() => check(changes), named(name));
+  refused({ of: { version: row.version + 1 } }, "InvalidSignature");
+  refused({ of: { balanceA: balanceA - 1n } }, "InvalidSignature");
+  refused({ of: { channelId: row.paymentChannelId } }, "InvalidSignature");
+  refused({ where: { ...on, chainId: 1 } }, "InvalidSignature");
+  refused({ under: { ...terms, challengePeriod: 1 } }, "InvalidSignature");
+  refused({ by: { a: signed.b, b: signed.b } }, "InvalidSignature");
+  refused({ by: { a: signed.a, b: signed.a } }, "InvalidSignature");
+  refused({ by: closing }, "InvalidSignature");
+  refused({ with: { held: row.version } }, "StaleState");
+  refused({ with: { deposit: balanceA - 1n } }, "BalanceOverDeposit");
+  refused({ of: { version: 2 ** 40 } }, "ValueOutOfRange");
+  refused({ of: { balanceA: 2n ** 88n } }, "ValueOutOfRange");
+  corechain.verifyClose(terms, balanceA, closing, on);
+  for (const [amount, by] of [[balanceA + 1n, closing], [balanceA, signed]]) {
+    assert.throws(() => corechain.verifyClose(terms, amount, by, on), named("InvalidSignature"));
+  }
 });
