@@ -228,7 +228,7 @@ async def _reads_the_chart_by_keyboard(page: Page) -> None:
 async def test_an_api_that_changes_a_value_is_caught_and_shown(world: World, shown: Driven) -> None:
     async with site_of(shown) as site, page_of(site) as page:
         # 0.33 °C, said to be 0.43.
-        site.lie.path, site.lie.old, site.lie.new = "/v1/latest", b'"value":33', b'"value":43'
+        site.lie.path, site.lie.old, site.lie.new = "/v1/stations", b'"value":33', b'"value":43'
         await page.goto(site.url)
         alarm = page.locator(".alarm-bar")
         await expect(alarm).to_contain_text("Do not rely on this API")

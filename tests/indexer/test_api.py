@@ -48,6 +48,7 @@ async def test_every_path_answers(world: World, served: Driven) -> None:
         "/v1/series": {"device": device, "metric": "pressure"},
         "/v1/history": {"device": device},
         "/v1/latest": {"device": device},
+        "/v1/stations": {"metric": "pressure"},
     }
     missing = {"/v1/rewards/{owner}": 404, "/v1/channels/{id}": 404}
     places = {"device": device, "id": "1", "position": "0", "owner": "0x" + "11" * 20}

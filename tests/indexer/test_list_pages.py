@@ -4,6 +4,7 @@ given three verified batches
   ├── lists put together by their cursors are everything, once
   ├── batches after an id are those, however they are paged
   └── the newest come first, of all lanes, where that is asked for
+given a device that has no reading: it is no station
 given two state channels: all are listed, and those of a party
 """
 
@@ -93,6 +94,32 @@ async def test_the_newest_batches_come_first_in_whatever_pages(served: Driven) -
         oldest = await get(api, "/v1/batches", limit=1)
         # A place in the one order is none in the other.
         await get(api, "/v1/batches", 400, order="newest", cursor=oldest["next_cursor"])
+
+
+async def test_stations_are_devices_with_readings_and_their_newest_values(
+    world: World, served: Driven
+) -> None:
+    silent = world.register_more()
+    await served.settle()
+    async with served.api() as api:
+        whole = await get(api, "/v1/stations", metric="pressure")
+        devices = [key.identity.device for key in world.keys]
+        assert [row["device"] for row in whole["items"]] == sorted("0x" + d.hex() for d in devices)
+        assert silent.identity.device not in devices
+        assert whole["metrics"] == [1, 4]
+        for row in whole["items"]:
+            latest = await get(api, "/v1/latest", device=row["device"])
+            assert row["newest"] == latest["items"][1]
+            assert row["cell"] == latest["items"][1]["cell"]
+        found: list[Any] = []
+        cursor: dict[str, Any] = {}
+        for _ in range(3):  # devices; one of these pages has no station
+            page = await get(api, "/v1/stations", metric="pressure", limit=1, **cursor)
+            found += page["items"]
+            cursor = {"cursor": page["next_cursor"]}
+        assert (found, page["next_cursor"]) == (whole["items"], None)
+        nothing = await get(api, "/v1/stations", metric="wind_speed")
+        assert [row["newest"] for row in nothing["items"]] == [None, None]
 
 
 async def test_state_channels_are_listed_with_both_parties(world: World, served: Driven) -> None:

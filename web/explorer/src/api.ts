@@ -42,6 +42,17 @@ export interface Newest {
   position: number;
   finality: Finality;
 }
+/** A device that has readings; `newest` of the metric that was asked for. */
+export interface Station {
+  device: string;
+  cell: string;
+  revoked: boolean;
+  provenance: string;
+  newest: Newest | null;
+}
+export interface Stations extends Page<Station> {
+  metrics: number[];
+}
 export interface Reading extends Newest {
   device: string;
 }

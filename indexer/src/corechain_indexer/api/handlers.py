@@ -1,5 +1,6 @@
 """What each path does: check the parameters, ask a store, shape the answer."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -304,6 +305,24 @@ class Handlers:
             values.json_of(device) if bound is None else values.json_up_to(device, bound)
         )
         return rows.latest(device, items)
+
+    async def stations(self, params: Params) -> schemas.Stations:
+        params.only("metric", "limit", "cursor")
+        limit, after, metric = params.limit(), params.cursor_bytes(), params.metric()
+        if metric is None:
+            raise InvalidQuery("metric", "is required")
+        found = await self.reads.devices(after, limit + 1)
+        shown = found[:limit]
+        more = encode_cursor([shown[-1]["device"]]) if len(found) > limit else None
+        # Together they are a few questions to Redis: `Latest` gathers who asks at about one time.
+        values = await asyncio.gather(*(self.latest_values.of(row["device"]) for row in shown))
+        items = [
+            rows.station(row, newest, metric.code)
+            for row, newest in zip(shown, values, strict=True)
+            if newest
+        ]
+        codes = sorted({value.metric for newest in values for value in newest})
+        return schemas.Stations(items, codes, more)
 
     async def reward(self, params: Params) -> schemas.Reward:
         params.only()

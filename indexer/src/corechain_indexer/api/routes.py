@@ -61,6 +61,7 @@ _READS = {
     "history": VERDICTS,
     "series": VERDICTS,
     "latest": VERDICTS,
+    "stations": VERDICTS,
     "reward": (*EPOCHS, "claim_event"),
     "epochs": EPOCHS,
     "channels": PAYMENTS,
@@ -148,6 +149,15 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         ("device", *BOUNDS),
         paid=True,
         required=("device",),
+    ),
+    Endpoint(
+        "/v1/stations",
+        "stations",
+        "Devices that have readings, by id, with their place and the newest value of a metric",
+        schemas.Stations,
+        ("metric", *PAGED),
+        paid=True,
+        required=("metric",),
     ),
     Endpoint(
         "/v1/rewards/{owner}", "reward", "Claimable rewards with proof", schemas.Reward, timed=True

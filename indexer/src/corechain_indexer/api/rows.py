@@ -13,6 +13,7 @@ from corechain.protocol.rewards import RewardSchedule
 from corechain_indexer.api import schemas
 from corechain_indexer.store.coverage import Gap
 from corechain_indexer.store.files import to_unsigned
+from corechain_indexer.store.latest import Newest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -121,6 +122,18 @@ def latest(device: bytes, items: bytes) -> msgspec.Raw:
     """A `schemas.Latest` of items that are JSON already."""
     tail = f',"provenance":"{provenance_of(device).value}"}}'
     return msgspec.Raw(f'{{"device":"{hexed(device)}","items":'.encode() + items + tail.encode())
+
+
+def station(row: "Record", values: "Sequence[Newest]", metric: int) -> schemas.Station:
+    """Of a device with one newest value at least."""
+    newest = next((value for value in values if value.metric == metric), None)
+    return schemas.Station(
+        hexed(row["device"]),
+        max(values, key=lambda value: value.observed_at).cell,
+        row["revoked"],
+        provenance_of(row["device"]),
+        None if newest is None else schemas.Newest(*msgspec.structs.astuple(newest)),
+    )
 
 
 def rejection(row: "Record") -> schemas.Rejection:

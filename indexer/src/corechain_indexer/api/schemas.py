@@ -268,6 +268,26 @@ class Latest(msgspec.Struct, frozen=True):
     provenance: str
 
 
+class Station(msgspec.Struct, frozen=True):
+    """A device that has verified readings. `cell`: of its newest one; `newest`: of the metric that
+    was asked for, null where it has none."""
+
+    device: str
+    cell: str
+    revoked: bool
+    provenance: str
+    newest: Newest | None
+
+
+class Stations(msgspec.Struct, frozen=True):
+    """`metrics`: codes of all metrics that the devices of this page have newest values of. A page
+    may have fewer items than `limit`, and go on: devices without readings are no stations."""
+
+    items: list[Station]
+    metrics: list[int]
+    next_cursor: str | None
+
+
 class Reward(msgspec.Struct, frozen=True):
     """An owner's leaf under a root that was recomputed from the data, and is claimable."""
 

@@ -2,10 +2,9 @@
 
 import type { ComponentType } from "preact";
 import { useEffect, useState } from "preact/hooks";
-import type { Station } from "./map";
-import type { MetricShown } from "../format";
+import type { Props } from "./map";
 
-type MapType = ComponentType<{ stations: readonly Station[]; metric: MetricShown; chosen: string | null; onChoose: (device: string) => void }>;
+type MapType = ComponentType<Props>;
 let known: MapType | null = null;
 
 /** null until it is there. */

@@ -7,6 +7,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { quantity, type MetricShown } from "../format";
 import { addGraticule, addLand } from "./landscape";
 import { scaleOf, shade } from "./scale";
+import { centreOf, isInside, type Box } from "./where";
 
 export interface Station {
   device: string;
@@ -24,13 +25,39 @@ interface Cell {
 /** Labels beyond this many would cover each other, and the table has all of them. */
 const MOST_LABELS = 150;
 const ZOOM_TO_RESOLUTION = 3;
+/** Hexagons beyond this many make the page slow, and are too small to press. */
+const MOST_CELLS = 800;
+/** Of the part that is seen, on each side: what one drags into sight is there already. */
+const DRAWN_BEYOND = 0.4;
+
+function boxOf(map: L.Map, beyond: number): Box {
+  const bounds = map.getBounds().pad(beyond);
+  return { west: bounds.getWest(), south: bounds.getSouth(), east: bounds.getEast(), north: bounds.getNorth() };
+}
+
+/** South-west and north-east corner; null of nothing. */
+function extentOf(stations: readonly Station[]): [[number, number], [number, number]] | null {
+  const cells = new Set(stations.map(({ cell }) => cell));
+  let [south, west, north, east] = [90, 180, -90, -180];
+  for (const cell of cells) {
+    // The centre, where there are many: of few the whole hexagon is to be seen.
+    const points = cells.size > MOST_CELLS ? [centreOf(cell)] : cellToBoundary(cell);
+    for (const [latitude, longitude] of points) {
+      [south, north] = [Math.min(south, latitude), Math.max(north, latitude)];
+      [west, east] = [Math.min(west, longitude), Math.max(east, longitude)];
+    }
+  }
+  return cells.size ? [[south, west], [north, east]] : null;
+}
 
 function cellsOf(stations: readonly Station[], zoom: number): Cell[] {
   const wanted = Math.max(0, Math.round(zoom) - ZOOM_TO_RESOLUTION);
   const cells = new Map<string, Station[]>();
   for (const station of stations) {
     const cell = getResolution(station.cell) > wanted ? cellToParent(station.cell, wanted) : station.cell;
-    cells.set(cell, [...(cells.get(cell) ?? []), station]);
+    const inside = cells.get(cell);
+    if (inside) inside.push(station);
+    else cells.set(cell, [station]);
   }
   return [...cells].map(([cell, inside]) => {
     const values = inside.flatMap(({ value }) => (value === null ? [] : [value]));
@@ -46,7 +73,13 @@ const nameOf = ({ stations, value }: Cell, of: MetricShown) => {
 
 function drawCells(group: L.LayerGroup, map: L.Map, props: Props): void {
   group.clearLayers();
-  const cells = cellsOf(props.stations, map.getZoom());
+  const seen = boxOf(map, DRAWN_BEYOND);
+  const near = props.stations.filter(({ cell }) => isInside(cell, seen));
+  let zoom = map.getZoom();
+  let cells = cellsOf(near, zoom);
+  while (cells.length > MOST_CELLS) cells = cellsOf(near, --zoom);
+  const view = boxOf(map, 0);
+  props.onView(new Set(near.filter(({ cell }) => isInside(cell, view)).map(({ device }) => device)));
   const scale = scaleOf(cells.flatMap(({ value }) => (value === null ? [] : [value])));
   for (const cell of cells) {
     const isChosen = cell.stations.some(({ device }) => device === props.chosen);
@@ -80,7 +113,9 @@ function labelOf(cell: Cell, of: MetricShown): L.Marker {
   });
 }
 
-interface Props {
+export interface Props {
+  /** Devices in the part of the world that is seen, whenever they may be others. */
+  onView: (seen: ReadonlySet<string>) => void;
   stations: readonly Station[];
   metric: MetricShown;
   chosen: string | null;
@@ -90,6 +125,7 @@ interface Props {
 export function StationMap(props: Props) {
   const place = useRef<HTMLDivElement>(null);
   const held = useRef<{ map: L.Map; cells: L.LayerGroup } | null>(null);
+  const [fitted, moved] = [useRef(false), useRef(false)];
   const latest = useRef(props);
   latest.current = props;
 
@@ -105,7 +141,8 @@ export function StationMap(props: Props) {
     addGraticule(map);
     const cells = L.layerGroup().addTo(map);
     held.current = { map, cells };
-    map.on("zoomend", () => drawCells(cells, map, latest.current));
+    map.on("moveend", () => drawCells(cells, map, latest.current));
+    map.on("dragstart zoomstart", () => (moved.current = moved.current || fitted.current));
     const resized = new ResizeObserver(() => map.invalidateSize());
     resized.observe(place.current!);
     return () => {
@@ -115,13 +152,15 @@ export function StationMap(props: Props) {
     };
   }, []);
 
-  const cellNames = [...new Set(props.stations.map(({ cell }) => cell))].sort().join();
+  // All stations, until somebody looks elsewhere: more of them may come while one does.
+  const extent = extentOf(props.stations);
   useEffect(() => {
     const known = held.current;
-    if (!known || !cellNames) return;
-    const points = cellNames.split(",").flatMap((cell) => cellToBoundary(cell));
-    known.map.fitBounds(L.latLngBounds(points), { padding: [60, 60], maxZoom: 11, animate: false });
-  }, [cellNames]);
+    if (!known || !extent || moved.current) return;
+    fitted.current = false;
+    known.map.fitBounds(extent, { padding: [60, 60], maxZoom: 11, animate: false });
+    fitted.current = true;
+  }, [extent && extent.join()]);
 
   useEffect(() => {
     if (held.current) drawCells(held.current.cells, held.current.map, props);

@@ -9,7 +9,13 @@ export interface Scale {
 
 export function scaleOf(values: readonly number[]): Scale | null {
   if (!values.length) return null;
-  return { low: Math.min(...values), high: Math.max(...values) };
+  // Not Math.min(...values): a call takes some ten thousand arguments, not all.
+  const scale = { low: values[0]!, high: values[0]! };
+  for (const value of values) {
+    if (value < scale.low) scale.low = value;
+    if (value > scale.high) scale.high = value;
+  }
+  return scale;
 }
 
 export function shade(value: number, { low, high }: Scale): number {
