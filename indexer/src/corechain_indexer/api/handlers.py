@@ -12,7 +12,7 @@ import msgspec
 from corechain.protocol.errors import NotFound, UnknownBatch, UnknownDevice
 from corechain.protocol.reading import Reading
 from corechain.protocol.rewards import Owner, RewardSchedule
-from corechain_indexer.api import rows, schemas
+from corechain_indexer.api import channel_schemas, rows, schemas
 from corechain_indexer.api.freshness import newest_block
 from corechain_indexer.api.head import NodeHead
 from corechain_indexer.api.history import ALL_METRICS, HistoryQuestion, HistoryReader
@@ -348,21 +348,23 @@ class Handlers:
         shape = partial(rows.epoch, schedule=self.rewards)
         return schemas.Epochs(*_page(found, limit, shape, lambda row: [row["epoch"]]))
 
-    async def channels(self, params: Params) -> schemas.PaymentChannels:
+    async def channels(self, params: Params) -> channel_schemas.PaymentChannels:
         params.only("payer", "limit", "cursor")
         limit, after = params.limit(), params.cursor_bytes()
         found = await self.reads.payment_channels(params.payer(), after, limit + 1)
         page = _page(found, limit, rows.payment_channel, lambda row: [row["channel_id"]])
-        return schemas.PaymentChannels(*page)
+        return channel_schemas.PaymentChannels(*page)
 
-    async def state_channels(self, params: Params) -> schemas.StateChannels:
+    async def state_channels(self, params: Params) -> channel_schemas.StateChannels:
         params.only("party", "limit", "cursor")
         limit, after = params.limit(), params.cursor_bytes()
         found = await self.reads.state_channels(params.party(), after, limit + 1)
         page = _page(found, limit, rows.state_channel, lambda row: [row["channel_id"]])
-        return schemas.StateChannels(*page)
+        return channel_schemas.StateChannels(*page)
 
-    async def channel(self, params: Params) -> schemas.PaymentChannel | schemas.StateChannel:
+    async def channel(
+        self, params: Params
+    ) -> channel_schemas.PaymentChannel | channel_schemas.StateChannel:
         params.only()
         wanted = channel_id(params.request.path_params["id"])
         payment = await self.reads.payment_channel(wanted)

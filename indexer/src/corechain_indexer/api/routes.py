@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Any
 
-from corechain_indexer.api import schemas
+from corechain_indexer.api import channel_schemas, schemas
 from corechain_indexer.api.media import tables
 from corechain_indexer.api.media.formats import ALL_FORMATS, ONLY_JSON, Format
 from corechain_indexer.api.media.tables import Table
@@ -167,7 +167,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/channels",
         "channels",
         "Payment channels",
-        schemas.PaymentChannels,
+        channel_schemas.PaymentChannels,
         ("payer", *PAGED),
         table=tables.CHANNELS,
     ),
@@ -175,7 +175,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/state-channels",
         "state_channels",
         "State channels",
-        schemas.StateChannels,
+        channel_schemas.StateChannels,
         ("party", *PAGED),
         table=tables.STATE_CHANNELS,
     ),
@@ -183,7 +183,7 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         "/v1/channels/{id}",
         "channel",
         "A payment or state channel",
-        schemas.PaymentChannel | schemas.StateChannel,
+        channel_schemas.PaymentChannel | channel_schemas.StateChannel,
     ),
 )
 

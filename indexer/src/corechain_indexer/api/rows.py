@@ -10,7 +10,7 @@ from corechain.protocol.hashing import Digest26
 from corechain.protocol.provenance import provenance_of
 from corechain.protocol.quality import Reason
 from corechain.protocol.rewards import RewardSchedule
-from corechain_indexer.api import schemas
+from corechain_indexer.api import channel_schemas, schemas
 from corechain_indexer.store.coverage import Gap
 from corechain_indexer.store.files import to_unsigned
 from corechain_indexer.store.latest import Newest
@@ -164,8 +164,8 @@ def epoch(row: "Record", schedule: RewardSchedule) -> schemas.Epoch:
     )
 
 
-def payment_channel(row: "Record") -> schemas.PaymentChannel:
-    return schemas.PaymentChannel(
+def payment_channel(row: "Record") -> channel_schemas.PaymentChannel:
+    return channel_schemas.PaymentChannel(
         hexed(row["channel_id"]),
         hexed(row["payer"]),
         hexed(row["payer_authorizer"]),
@@ -183,9 +183,9 @@ def payment_channel(row: "Record") -> schemas.PaymentChannel:
 _STATES = {"opened": "open", "topped_up": "open", "challenged": "challenged", "closed": "closed"}
 
 
-def state_channel(row: "Record") -> schemas.StateChannel:
+def state_channel(row: "Record") -> channel_schemas.StateChannel:
     challenged = row["last_kind"] == "challenged"
-    return schemas.StateChannel(
+    return channel_schemas.StateChannel(
         hexed(row["channel_id"]),
         hexed(row["party_a"]),
         hexed(row["party_b"]),
