@@ -52,6 +52,7 @@ async def test_every_path_answers(world: World, served: Driven) -> None:
     }
     missing = {"/v1/rewards/{owner}": 404, "/v1/channels/{id}": 404}
     places = {"device": device, "id": "1", "position": "0", "owner": "0x" + "11" * 20}
+    places["resource"] = f"Things('{device}')"
     async with served.api() as api:
         for endpoint in ENDPOINTS:
             values = places | ({"id": "0x" + "22" * 32} if "channels" in endpoint.path else {})

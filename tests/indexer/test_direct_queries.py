@@ -69,6 +69,7 @@ def get(target: str, *fields: str, method: str = "GET", last: bool = True) -> by
 def targets(world: World) -> list[str]:
     device = device_of(world)
     filled = {"device": device, "id": "1", "position": "0", "owner": "0x" + "11" * 20}
+    filled["resource"] = "Things"
     paths = [re.sub(r"{(\w+)}", lambda m: filled[m[1]], item.path) for item in ENDPOINTS]
     return [
         *paths,
@@ -92,6 +93,8 @@ def targets(world: World) -> list[str]:
         "/v1/devices/ü",
         "/v1/channels/a/b",
         "/v1/unknown",
+        "/sensorthings/v1x1/Things",
+        "/sensorthings/v1.1/ObservedProperties?$top=1",
         "http://x/v1/status",
         "/v1/status#x",
     ]

@@ -64,6 +64,7 @@ def known(world: World) -> dict[str, str]:
         "position": "0",
         "metric": "pressure",
         "cell": f"{CELL:015x}",
+        "resource": "Things",
     }
 
 

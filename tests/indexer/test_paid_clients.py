@@ -39,7 +39,7 @@ from indexer.support import CELL, START, World, settings_of
 PRICE = 1_000
 FREE = {
     "status", "network", "devices", "device", "batches", "batch", "reward", "epochs",
-    "channels", "channel",
+    "channels", "channel", "sensorthings",
 }  # fmt: skip
 
 
@@ -287,6 +287,7 @@ async def test_every_path_that_hands_out_values_is_paid(site: Site) -> None:
         "/v1/batches/1/rejections",
         f"/v1/statistics?device=0x{device(site).hex()}&metric=pressure",
         f"/v1/series?device=0x{device(site).hex()}&metric=pressure",
+        f"/sensorthings/v1.1/Datastreams('0x{device(site).hex()}:pressure')/Observations",
     }
     async with site.driven.api() as api:
         for path in paths:

@@ -43,6 +43,7 @@ def questions(world: World) -> dict[str, dict[str, str]]:
         "/v1/latest": {"device": device},
     }
     places = {"device": device, "id": "1", "position": "0", "owner": device}
+    places["resource"] = "Things"
     paths = (
         e.path.format(**places) for e in ENDPOINTS if not e.timed and "channels/" not in e.path
     )

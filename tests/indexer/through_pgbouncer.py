@@ -79,6 +79,7 @@ async def test_every_path_answers_through_the_pooler(
                 path = endpoint.path.replace("{device}", device_of(world))
                 path = path.replace("{batch}", "1").replace("{owner}", "0x" + "11" * 20)
                 path = path.replace("{id}", "0x" + "22" * 32).replace("{position}", "0")
+                path = path.replace("{resource}", "Datastreams")
                 for params in ({}, {"device": device_of(world)}, {"metric": "1"},
                                {"device": device_of(world), "metric": "1"}):  # fmt: skip
                     response = await api.get(path, params=params)

@@ -219,11 +219,12 @@ def test_no_ingress_shows_metrics_or_probes(site: Site) -> None:
         ("watchtower", "/v1/channel-states"),
         ("gateway", "/v1"),
         ("api", "/v1"),
+        ("api", "/sensorthings"),
         ("api", "/openapi.json"),
         ("api", "/docs"),
         ("api", "/explorer"),
     }
-    assert all(endpoint.path.startswith("/v1/") for endpoint in ENDPOINTS)
+    assert all(endpoint.path.startswith(("/v1/", "/sensorthings/")) for endpoint in ENDPOINTS)
 
 
 def test_who_is_named_by_no_policy_is_reached_by_nobody(site: Site) -> None:

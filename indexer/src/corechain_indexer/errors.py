@@ -157,6 +157,16 @@ class InvalidQuery(ProtocolError):
         self.parameter, self.why = parameter, why
 
 
+class NotInSubset(ProtocolError):
+    """A question that other servers of SensorThings answer, and this one does not."""
+
+    status = 501
+
+    def __init__(self, parameter: str, what: str) -> None:
+        super().__init__(f"{parameter}: this server does not know {what} (docs/sensorthings.md)")
+        self.parameter, self.what = parameter, what
+
+
 class NotAcceptable(ProtocolError):
     """The answer has no form that the client accepts."""
 

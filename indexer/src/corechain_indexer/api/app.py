@@ -268,7 +268,11 @@ class Api:
         if queries:
             # First: one of their paths looks like a batch's.
             routes += [Route(path.decode(), self.stream_head) for path in sorted(STREAMS)]
-            routes += [Route(item.path, self.handler(item)) for item in ENDPOINTS]
+            routes += [
+                Route(path, self.handler(item))
+                for item in ENDPOINTS
+                for path in (item.route, *item.aliases)
+            ]
             routes += [Route("/openapi.json", self.openapi), *PAGES]
         handlers: dict[Any, Any] = {HTTPException: self.unknown, Exception: self.broken}
         application = Starlette(routes=routes, exception_handlers=handlers)

@@ -31,6 +31,8 @@ from corechain_indexer.errors import InvalidQuery
 from corechain_indexer.metrics import Metrics
 
 OK = 200
+VALUE, PLAIN_TEXT = "/$value", "text/plain; charset=utf-8"
+"""What SensorThings calls the bare value of a property: all else is in the form asked for."""
 VARY = "Accept, Accept-Encoding"
 ACCEPT, ACCEPT_ENCODING, IF_NONE_MATCH = "accept", "accept-encoding", "if-none-match"
 Answer = Callable[[Params], Awaitable[Any]]
@@ -175,7 +177,8 @@ class Delivery:
                 content = compressed(coding, content)
             else:
                 content = await asyncio.to_thread(compressed, coding, content)
-        return Encoded(content, said, body.form.content_type)
+        is_plain = request.scope["path"].endswith(VALUE)
+        return Encoded(content, said, PLAIN_TEXT if is_plain else body.form.content_type)
 
     async def _stream(
         self,

@@ -37,7 +37,7 @@ class Table:
     def __init__(self, handlers: Mapping[str, Handler]) -> None:
         self._fixed = {path.encode(): handler for path, handler in handlers.items()}
         self._patterns: Sequence[tuple[re.Pattern[str], Handler]] = [
-            (re.compile(re.sub(r"{(\w+)}", r"(?P<\1>[^/]+)", path)), handler)
+            (re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path))), handler)
             for path, handler in handlers.items()
             if "{" in path
         ]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
@@ -36,6 +36,8 @@ from corechain_indexer.api.reading_pages import ReadingsPage
 from corechain_indexer.api.regions import Region, RegionReader
 from corechain_indexer.api.rewards import RewardClaims
 from corechain_indexer.api.rows import hexed
+from corechain_indexer.api.sensorthings import documents
+from corechain_indexer.api.sensorthings.service import SensorThings
 from corechain_indexer.api.statistics import Question, StatisticsReader
 from corechain_indexer.api.trees import Batch, TreeCache
 from corechain_indexer.errors import InvalidQuery
@@ -108,6 +110,17 @@ class Handlers:
     @property
     def epoch_store(self) -> EpochStore:
         return EpochStore(self.pool)
+
+    @property
+    def _sensorthings(self) -> SensorThings:
+        return SensorThings(self.pool, self.pages, self.trees, self.archive)
+
+    async def sensorthings(self, params: Params) -> documents.SensorThingsRoot:
+        return self._sensorthings.root(params)
+
+    async def sensorthings_resource(self, params: Params) -> msgspec.Raw | Mapping[str, object]:
+        """A `documents.SensorThingsDocument`, or a bare value."""
+        return await self._sensorthings.resource(params)
 
     async def _facts(self) -> Facts:
         return await self.reads.marks(), await self.reads.state_counts()

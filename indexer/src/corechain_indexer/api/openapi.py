@@ -12,6 +12,7 @@ from corechain_indexer.api.routes import Endpoint
 REF = "#/components/schemas/{name}"
 _INTEGER: Mapping[str, Any] = {"type": "integer", "minimum": 0}
 _ADDRESS: Mapping[str, Any] = {"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$"}
+_TEXT: Mapping[str, Any] = {"type": "string"}
 PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "limit": ("items of a page", {"type": "integer", "minimum": 1, "maximum": 1000}),
     "cursor": ("where the page before ended", {"type": "string"}),
@@ -61,6 +62,19 @@ PARAMETERS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "id": ("batch or channel id", {"type": "string"}),
     "position": ("position of the reading in its batch", _INTEGER),
     "owner": ("address that is paid", _ADDRESS),
+    "resource": (
+        "a set, an entity, or what it has: `Things`, `Things('0x…')/Datastreams`",
+        {"type": "string", "minLength": 1},
+    ),
+    "$top": ("entities of a page, 1,000 at the most", _INTEGER),
+    "$skip": ("entities to leave out; rather follow `@iot.nextLink`", _INTEGER),
+    "$count": ("with how many there are", {"type": "boolean"}),
+    "$orderby": ("`phenomenonTime desc` of a datastream's readings; else by id", _TEXT),
+    "$select": ("only these properties and links", _TEXT),
+    "$expand": ("with what these links lead to, options in parentheses", _TEXT),
+    "$filter": ("comparisons with and, or, not; text and area functions", _TEXT),
+    "$skiptoken": ("where the page before ended", _TEXT),
+    "$resultFormat": ("readings as rows of a table", {"enum": ["dataArray"]}),
 }
 
 

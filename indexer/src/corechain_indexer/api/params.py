@@ -83,7 +83,8 @@ class Params:
             if name not in names and name not in FRESH and name != FORMAT:
                 raise InvalidQuery(name, "is not a parameter of this path")
 
-    def _text(self, name: str) -> str | None:
+    def text(self, name: str) -> str | None:
+        """As it came, decoded."""
         if name in self.replaced:
             return self.replaced[name]
         values = self.values.get(name)
@@ -94,13 +95,13 @@ class Params:
         return values[0]
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        text = self._text(name)
+        text = self.text(name)
         if text is None:
             return default
         return in_range(name, text, low, high)
 
     def form(self) -> str | None:
-        return self._text(FORMAT)
+        return self.text(FORMAT)
 
     def limit(self) -> int:
         return self.number("limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
@@ -124,19 +125,19 @@ class Params:
         return first, last
 
     def device(self) -> bytes | None:
-        text = self._text("device")
+        text = self.text("device")
         return None if text is None else address("device", text)
 
     def payer(self) -> bytes | None:
-        text = self._text("payer")
+        text = self.text("payer")
         return None if text is None else address("payer", text)
 
     def party(self) -> bytes | None:
-        text = self._text("party")
+        text = self.text("party")
         return None if text is None else address("party", text)
 
     def cell(self) -> int | None:
-        text = self._text("cell")
+        text = self.text("cell")
         return None if text is None else cell_of(text)
 
     def region(self, metric: Metric) -> Sequence[KeyRange]:
@@ -149,7 +150,7 @@ class Params:
 
     def cells(self) -> list[int]:
         """One or several, with commas between."""
-        texts = (self._text("cell") or "").split(",")
+        texts = (self.text("cell") or "").split(",")
         if not all(_CELL.fullmatch(text) and is_cell(int(text, 16)) for text in texts):
             raise InvalidQuery("cell", "is not H3 cells in hexadecimal digits, with commas between")
         return [int(text, 16) for text in texts]
@@ -158,17 +159,17 @@ class Params:
         return self.number("resolution", RESOLUTION, 0, FINEST)
 
     def newest_first(self) -> bool:
-        text = self._text("order")
+        text = self.text("order")
         if text not in (None, "oldest", "newest"):
             raise InvalidQuery("order", "is not oldest or newest")
         return text == "newest"
 
     def history_cursor(self) -> str | None:
-        return self._text("cursor")
+        return self.text("cursor")
 
     def metric(self) -> Metric | None:
         """By name or code. Raises UnknownMetric too."""
-        text = self._text("metric")
+        text = self.text("metric")
         return None if text is None else metric_of(text)
 
     def bucket(self) -> int:
@@ -183,39 +184,39 @@ class Params:
         return bucket
 
     def flag(self, name: str) -> bool:
-        text = self._text(name)
+        text = self.text(name)
         if text not in (None, "true", "false"):
             raise InvalidQuery(name, "is not true or false")
         return text == "true"
 
     def state(self) -> str | None:
-        text = self._text("state")
+        text = self.text("state")
         if text not in (None, "pending", "withheld", "mismatch", "verified"):
             raise InvalidQuery("state", "is not pending, withheld, mismatch or verified")
         return text
 
     def finality(self) -> str:
         """What is shown is at least so sure."""
-        text = self._text("finality")
+        text = self.text("finality")
         if text not in (None, "pending", "safe", "finalised"):
             raise InvalidQuery("finality", "is not pending, safe or finalised")
         return text or "pending"
 
     def block(self, name: str) -> int | None:
-        if self._text(name) is None:
+        if self.text(name) is None:
             return None
         return self.number(name, 0, 0, MAX_BLOCK)
 
     def after_tx(self) -> str | None:
-        text = self._text("after_tx")
+        text = self.text("after_tx")
         if text is not None and not _CHANNEL.fullmatch(text):
             raise InvalidQuery("after_tx", "is not 0x and 64 hexadecimal digits")
         return text
 
     def cursor(self, first: Sequence[int | bytes]) -> list[int | bytes]:
         """Where the page before ended, or `first`."""
-        text = self._text("cursor")
-        return list(first) if text is None else _decoded(text, first)
+        text = self.text("cursor")
+        return list(first) if text is None else decode_cursor(text, first)
 
     def cursor_bytes(self) -> bytes:
         """Of a path whose pages are ordered by bytes alone."""
@@ -266,14 +267,17 @@ def encode_cursor(place: Sequence[int | bytes]) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(shown)).decode()
 
 
-def _decoded(text: str, first: Sequence[int | bytes]) -> list[int | bytes]:
+def decode_cursor(
+    text: str, first: Sequence[int | bytes], name: str = "cursor"
+) -> list[int | bytes]:
+    """Raises InvalidQuery for what is not like `first`."""
     try:
         raw = msgspec.json.decode(
             base64.b64decode(text, altchars=b"-_", validate=True), type=list[int | str]
         )
         place = [_like(item, model) for item, model in zip(raw, first, strict=True)]
     except (ValueError, TypeError, msgspec.DecodeError) as error:
-        raise InvalidQuery("cursor", "is not one that this path gave") from error
+        raise InvalidQuery(name, "is not one that this path gave") from error
     return place
 
 

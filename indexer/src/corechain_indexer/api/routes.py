@@ -9,6 +9,9 @@ from corechain_indexer.api.media import tables
 from corechain_indexer.api.media.formats import ALL_FORMATS, ONLY_JSON, Format
 from corechain_indexer.api.media.tables import Table
 from corechain_indexer.api.params import BATCHES, BOUNDS, FORMAT, FRESH
+from corechain_indexer.api.sensorthings import documents
+from corechain_indexer.api.sensorthings.options import NAMES, RESULT_FORMAT
+from corechain_indexer.api.sensorthings.paths import ROOT as SENSORTHINGS
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +34,19 @@ class Endpoint:
     required: tuple[str, ...] = ()
     reads: tuple[str, ...] = ()
     """Tables of the mirror from which the answer is made."""
+    aliases: tuple[str, ...] = ()
+    """Other ways to write the path, which are not shown."""
+    deep: bool = False
+    """Whether its last place holds the rest of the path, with slashes."""
 
     @property
     def formats(self) -> tuple[Format, ...]:
         return ONLY_JSON if self.table is None else ALL_FORMATS
+
+    @property
+    def route(self) -> str:
+        """The path as Starlette takes it."""
+        return self.path.removesuffix("}") + ":path}" if self.deep else self.path
 
     @property
     def path_parameters(self) -> list[str]:
@@ -67,6 +79,8 @@ _READS = {
     "channels": PAYMENTS,
     "state_channels": ("state_channel_event",),
     "channel": (*PAYMENTS, "state_channel_event"),
+    "sensorthings": (),
+    "sensorthings_resource": VERDICTS,
 }
 
 _ENDPOINTS: tuple[Endpoint, ...] = (
@@ -184,6 +198,22 @@ _ENDPOINTS: tuple[Endpoint, ...] = (
         "channel",
         "A payment or state channel",
         channel_schemas.PaymentChannel | channel_schemas.StateChannel,
+    ),
+    Endpoint(
+        SENSORTHINGS,
+        "sensorthings",
+        "OGC SensorThings API 1.1: its entity sets, and what of it this server has",
+        documents.SensorThingsRoot,
+        aliases=(f"{SENSORTHINGS}/",),
+    ),
+    Endpoint(
+        f"{SENSORTHINGS}/{{resource}}",
+        "sensorthings_resource",
+        "Stations and readings as entities of SensorThings (docs/sensorthings.md)",
+        documents.SensorThingsDocument,
+        (*NAMES, RESULT_FORMAT, *BOUNDS),
+        paid=True,
+        deep=True,
     ),
 )
 

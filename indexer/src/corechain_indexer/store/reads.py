@@ -68,6 +68,10 @@ class Reads:
     async def device(self, device: bytes) -> "Record | None":
         return await asked(self.database.fetchrow(SQL["device"], device))
 
+    async def device_count(self, limit: int) -> int:
+        """How many there are, so many at the most."""
+        return int(await asked(self.database.fetchval(SQL["device_count"], limit)))
+
     # ------------------------------------------------------------------ batches
 
     async def batches(

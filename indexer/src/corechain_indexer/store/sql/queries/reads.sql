@@ -56,6 +56,14 @@ select o.device, coalesce(n.owner, o.owner) as owner, o.key_type, v.device is no
  cross join chain_mark m
  order by o.device limit $2
 
+-- name: device_count
+select count(*)
+  from ((select distinct device from device_event
+          where kind in ('registered', 'materialised') order by device limit $1::bigint)
+        union
+        (select distinct device from fleet_device order by device limit $1::bigint)
+        limit $1::bigint) known
+
 -- name: device
 select device, owner, key_type, revoked, revoked_at, block_number,
        finality_of(block_number, m.safe, m.final) as finality
