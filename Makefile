@@ -365,7 +365,7 @@ bench-stream: setup ## batch events to 10,000 subscribers: latency, CPU a delive
 bench-sdk: setup ## verified readings a second of CPU, import, an event's way into an application (READINGS=)
 	@$(RUN) $(BENCH) PYTHONPATH=tests $(BIN)/python bench/sdk.py
 
-bench-guard: setup ## a thousand stale closes in one block, then a thousand demands late and at high fees: answers a second, CPU and calls an answer, beside bare sends (CLOSES= DEMANDS= IN_FLIGHT=)
+bench-guard: setup ## a thousand stale closes in one block, then a thousand demands late and at high fees, and over a reorg: answers a second, CPU and calls an answer, beside bare sends (CLOSES= DEMANDS= REORGED= IN_FLIGHT=)
 	@$(RUN) $(BENCH) $(BIN)/python bench/guard.py
 
 bench-tx: setup ## transactions journaled, signed, sent and confirmed over lanes, beside a bare send loop: rate, CPU by stage, gaps (SECONDS= LANES= WINDOW= NODE=geth)

@@ -1,10 +1,13 @@
 """A thousand stale closes in one block, and a thousand demands: how fast watchtower and guard
 answer, and what an answer costs.
 
-python bench/guard.py            (CLOSES=1000 DEMANDS=1000 IN_FLIGHT=64; 0 leaves a part out)
+python bench/guard.py            (CLOSES=1000 DEMANDS=1000 REORGED=1000 IN_FLIGHT=64; 0: not that)
 
 The demands are of three kinds, on ten batches. The guard is down until nine tenths of the window
 are over, by the chain's clock, and meets a base fee above the calm cap: it pays the urgent one.
+
+Then a thousand over a reorg: when half of the answers are in blocks and some in the pool, the chain
+loses all blocks from the demands on, and the pool; the demands come again, under the same ids.
 
 The tower and its submitter run in this process, on real servers; a block comes for every
 transaction. `cpu_ms_per_answer` is this process's from the first look at the closes to the last
@@ -34,9 +37,10 @@ REPOSITORY = Path(__file__).parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))
 
 from relayer.channels import challenge_all, open_channels, versions  # noqa: E402
-from relayer.demands import ANSWER_WINDOW_S, committed  # noqa: E402
+from relayer.demands import ANSWER_WINDOW_S, GUARD, committed  # noqa: E402
 from relayer.guards import demand_all, demand_calls, open_guard  # noqa: E402
 from relayer.support import SUBMITTER_KEY, Chain, Sensor, secp  # noqa: E402
+from relayer.test_towers import undone  # noqa: E402
 from relayer.towers import TowerStand, open_tower  # noqa: E402
 
 RESULTS = REPOSITORY / "bench" / "results" / "guard.json"
@@ -45,6 +49,7 @@ IN_FLIGHT = int(os.environ.get("IN_FLIGHT", "64"))
 DEMANDS = int(os.environ.get("DEMANDS", "1000"))
 PERIOD_S = 3_600
 DOWN_S = ANSWER_WINDOW_S * 9 // 10
+REORGED = int(os.environ.get("REORGED", "1000"))
 BATCHES, REPORTS = 10, 25
 SPIKE = 100
 """Times the base fee that the demands met."""
@@ -120,6 +125,53 @@ async def demands(chain: Chain, manifest: Path, database: str, home: Path) -> di
     }
 
 
+async def reorged(chain: Chain, manifest: Path, database: str, home: Path) -> dict[str, Any]:
+    chain.register(secp(2))
+    sensor = Sensor(secp(2), chain.domain)
+    batches = [committed(chain, home / "data", *[sensor] * REPORTS) for _ in range(BATCHES)]
+    calls, before = demand_calls(chain, batches, REORGED), height(chain)
+    demand_all(chain, calls)
+    async with open_guard(chain, manifest, database, home) as stand:
+        stand.policy, first_nonce = replace(stand.policy, in_flight=IN_FLIGHT), nonces(chain)
+        await stand.until(lambda: nonces(chain) - first_nonce >= REORGED // 2, LIMIT_S)
+        demanded = set(stand.guard.follower.view.open) | set(stand.guard.follower.view.closings)
+        chain.rpc("evm_setAutomine", False)
+        await stand.turn()
+        taken, lost = nonces(chain) - first_nonce, height(chain) - before
+        undone(chain, lost)
+        await stand.guard.round()
+        assert not stand.guard.follower.view.open, "the reorg took no demand"
+        chain.rpc("evm_increaseTime", 60)
+        block = demand_all(chain, calls)
+        started, spent = time.perf_counter(), time.process_time()
+        await stand.until_answered(LIMIT_S)
+        took, cpu = time.perf_counter() - started, time.process_time() - spent
+        closings = stand.guard.follower.view.closings
+        assert demanded <= set(closings), "a demand is unanswered"
+        doubled = [c for c in closings.values() if len([1 for one in c if one.answerer]) != 1]
+    head = chain.rpc("eth_getBlockByNumber", "latest", False)
+    return {
+        "demands": REORGED,
+        "answers_undone": taken,
+        "blocks_undone": lost,
+        "unanswered": len(demanded - set(closings)),
+        "doubled": len(doubled),
+        "transactions": nonces(chain) - first_nonce,
+        "answers_per_s": REORGED / took,
+        "cpu_ms_per_answer": 1000 * cpu / REORGED,
+        "chain_s": int(head["timestamp"], 16) - int(block["timestamp"], 16),
+        "window_s": ANSWER_WINDOW_S,
+    }
+
+
+def height(chain: Chain) -> int:
+    return int(chain.rpc("eth_blockNumber"), 16)
+
+
+def nonces(chain: Chain) -> int:
+    return int(chain.rpc("eth_getTransactionCount", GUARD, "latest"), 16)
+
+
 async def floor(chain: Chain, database: str, number: int) -> dict[str, Any]:
     """Signed and sent, nothing else."""
     async with open_tower(chain, database, SUBMITTER_KEY) as stand:
@@ -141,13 +193,17 @@ def run(home: Path) -> dict[str, Any]:
     with AnvilServer(home / "anvil") as anvil, PostgresServer(home / "postgres") as postgres:
         manifest = deploy_contracts(REPOSITORY, anvil.url, home / "31337.json")
         chain = Chain(anvil.url, load_deployment(manifest))
-        bare = asyncio.run(floor(chain, postgres.create_database("floor"), CLOSES or DEMANDS))
+        most = max(CLOSES, DEMANDS, REORGED)
+        bare = asyncio.run(floor(chain, postgres.create_database("floor"), most))
         found: dict[str, Any] = {}
         if CLOSES:
             found |= asyncio.run(answers(chain, postgres.create_database("tower")))
         if DEMANDS:
             database = postgres.create_database("guard")
             found["guard"] = asyncio.run(demands(chain, manifest, database, home))
+        if REORGED:
+            database = postgres.create_database("reorged")
+            found["reorged"] = asyncio.run(reorged(chain, manifest, database, home))
         return found | bare
 
 

@@ -12,12 +12,23 @@ from typing import Any
 
 from eth_account import Account
 
+from corechain.account import account_from_key
+from corechain.chain import Chain
 from corechain.devnet.demo import PRICE, QUERIES, SHORT_MONTHS, Demo
 from corechain.devnet.errors import DeploymentFailed, MissingProgram
 from corechain.devnet.network import Network
 from corechain.devnet.process import Command, free_port
+from corechain.devnet.promises import FEES, address_of
 from corechain.devnet.servers import LOCALHOST, PROBE_TIMEOUT_S, AnvilServer, Server, rpc
-from corechain.devnet.settings import DEV_KEYS, Endpoints, Ports
+from corechain.devnet.settings import (
+    ADMIN_KEY,
+    CHALLENGER_KEY,
+    DEV_KEYS,
+    RECEIPT_KEY,
+    SUBMITTER_KEY,
+    Endpoints,
+    Ports,
+)
 from support.processes import eventually
 from support.provider import Habits, provider
 
@@ -65,7 +76,7 @@ class GethServer(Server):
 
     def fund(self) -> None:
         """Our public accounts get what anvil gives them."""
-        (rich,) = rpc(self.url, "eth_accounts")
+        (rich, *_) = rpc(self.url, "eth_accounts")
         accounts = [Account.from_key(key).address for key in DEV_KEYS]
         for account in accounts:
             payment = {"from": rich, "to": account, "value": hex(1_000 * ETHER)}
@@ -94,6 +105,16 @@ class OtherNetwork(Network):
     def urls(self) -> Endpoints:
         own = super().urls
         return replace(own, anvil=self._node_url) if self._node_url else own
+
+    def _prepare_chain(self) -> None:
+        """What anvil does for its accounts without a signature."""
+        if isinstance(self._node, AnvilServer):
+            super()._prepare_chain()
+            return
+        chain, submitter = Chain(self.urls.anvil, self.deployment), account_from_key(SUBMITTER_KEY)
+        chain.name_receipt_signer(submitter, 0, address_of(RECEIPT_KEY))
+        challenger = address_of(CHALLENGER_KEY)
+        chain.send(account_from_key(ADMIN_KEY), "CoreToken", "transfer", challenger, FEES)
 
     def _deploy(self) -> None:
         said = ""

@@ -65,6 +65,16 @@ def compiled(repository: Path) -> dict[str, Any]:
     return {"abi": entry["abi"], "bytecode": entry["deploymentBytecode"]["bytecode"]}
 
 
+def can_be_sold(client: Client) -> bool:
+    """Whether the chain's time can be moved on, since claims wait for more than a day of it, and
+    the node sends for its own accounts: anvil's do, a real node's do not."""
+    try:
+        client.chain.node.call("evm_increaseTime", 0)
+    except NodeRefusal:
+        return False
+    return True
+
+
 @dataclass
 class HeatCoverStory:
     """One policy, from its offer to its payout."""

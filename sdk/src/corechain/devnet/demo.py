@@ -18,7 +18,7 @@ import typer
 from corechain.async_client import AsyncClient
 from corechain.client import Client
 from corechain.devnet.cli import CLUSTER, ONE, Interrupted, interruptible, network_of
-from corechain.devnet.cover import HeatCoverStory
+from corechain.devnet.cover import HeatCoverStory, can_be_sold
 from corechain.devnet.findings import Findings, check_faults
 from corechain.devnet.lag import LagWatch
 from corechain.devnet.programs import MODULES, require_programs
@@ -117,8 +117,9 @@ class Demo:
         rows = read_rows(self.months)
         with self._client(DEV_KEYS[0]) as client:
             self._register(client)
-            cover = HeatCoverStory(client, _say)
-            self.findings.observations += cover.begin()
+            cover = HeatCoverStory(client, _say) if can_be_sold(client) else None
+            if cover is not None:
+                self.findings.observations += cover.begin()
             with LagWatch(self._client(DEV_KEYS[0])) as lag:
                 self._replay(client, rows)
                 self._await_verified(client)
@@ -129,7 +130,8 @@ class Demo:
             self._pay_and_prove(client, channel, rows)
             self._reward(client)
             # Last: it moves the chain's time on by more than a day.
-            self.findings.cover = cover.settle()
+            if cover is not None:
+                self.findings.cover = cover.settle()
         return self.findings
 
     def _client(self, key: str) -> Client:
