@@ -3,6 +3,7 @@
 given batches of a day each, and devices at cells of several parents
   a device's and a region's history, of any time and order, are the leaves that counting finds
   a page that is full goes on behind its last batch, and a new process behind any reading
+  lanes follow each other, each proven from end to end
   since a block, and as of one, there are the batches from there and up to there
   what the index does not show yet, and what it never showed, is noticed on the chain
   the answer has the documented form
@@ -22,9 +23,12 @@ import pytest_asyncio
 from support.flows import carried_out
 from support.processes import PATIENCE_S
 
+from corechain.account import account_from_key
+from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
 from corechain.histories import History
 from corechain.history_errors import HistoryBehind, HistoryGap
 from corechain.history_question import HistoryQuestion
+from corechain.protocol.hashing import ZERO26
 from corechain.protocol.reading import READING_BYTES, Reading
 from corechain.steps import Request
 from corechain_indexer.api import history
@@ -143,7 +147,9 @@ async def test_pages_and_processes_go_on_where_they_were(
             assert len(await told(world, api, asked(**question), lambda h: list(h.pages()))) > 2
 
 
-async def test_blocks_bound_a_history_on_either_side(world: World, served: Driven) -> None:
+async def test_blocks_bound_a_history_and_what_is_none_is_refused(
+    world: World, served: Driven
+) -> None:
     async with served.api() as api:
         blocks = [one["block"] for one in (await get(api, "/v1/batches"))["items"]]
         late = asked(region=[WHOLE], since_block=blocks[2], end=END)
@@ -152,6 +158,52 @@ async def test_blocks_bound_a_history_on_either_side(world: World, served: Drive
         assert {one.batch_id for one in await told(world, api, early)} == {1, 2}
         final = asked(region=[WHOLE], finality="finalised", end=END)
         assert len(await told(world, api, final)) <= len(await leaves_of(served))
+        for wrong, named in (
+            ({}, "device"),
+            ({"device": "0x" + "11" * 20, "resolution": 7}, "resolution"),
+            ({"cell": WHOLE, "order": "up"}, "order"),
+            ({"cell": WHOLE, "cursor": "W10="}, "cursor"),
+            ({"cell": WHOLE, "cursor": "no"}, "cursor"),
+            ({"cell": "zz"}, "cell"),
+            ({"cell": WHOLE, "resolution": 3}, "cell"),
+            ({"device": "0x" + "11" * 20, "cell": ",".join(f"{c:x}" for c in CELLS * 25)}, "cell"),
+        ):
+            problem = await get(api, "/v1/history", 400, **wrong)
+            assert problem["type"].endswith("InvalidQuery"), wrong
+            assert named in problem["detail"], wrong
+
+
+def open_lane(world: World, lane: int) -> None:
+    admin, batches = account_from_key(ADMIN_KEY), world.chain.contract("DataBatches").address
+    world.chain.send(admin, "CoreToken", "approve", batches, 2**96)
+    submitter = account_from_key(SUBMITTER_KEY).address
+    world.chain.send(admin, "DataBatches", "assignLane", lane, submitter)
+    world.chain.send(admin, "DataBatches", "bondLane", lane)
+
+
+async def test_lanes_follow_each_other_and_are_proven_each(world: World, served: Driven) -> None:
+    open_lane(world, 3)
+    world.previous = ZERO26
+    world.sequence += 2  # its next hours begin after those of the fixture
+    for number in (1, 2):
+        world.commit(world.sealed(hours=5, number=(3 << 32) + number))
+    await served.settle()
+
+    def whole(history: History) -> Any:
+        return places(history), history.lanes
+
+    async with served.api() as api:
+        for newest in (False, True):
+            stand = asked(region=[WHOLE], newest_first=newest, end=END)
+            with small_pages():
+                found, lanes = await told(world, api, stand, whole)
+            assert sorted(found, key=lambda one: one[:2]) == await leaves_of(served)
+            assert lanes == {0, 3}
+        # The newest batch of a lane, committed and not shown yet.
+        world.commit(world.sealed(hours=5, number=(3 << 32) + 3))
+        with pytest.raises(HistoryBehind) as behind:
+            await told(world, api, asked(region=[WHOLE], end=END))
+        assert behind.value.batch_id == (3 << 32) + 3
 
 
 async def test_what_the_index_does_not_show_is_noticed_on_the_chain(
@@ -176,20 +228,3 @@ async def test_what_the_index_does_not_show_is_noticed_on_the_chain(
 
         given = asked(region=[WHOLE], end=END, gaps="report")
         assert await told(world, api, given, reported) == ({1, 2, 3, 4, 5, 6, 8}, [7])
-
-
-async def test_what_is_no_history_is_refused(served: Driven) -> None:
-    async with served.api() as api:
-        for wrong, named in (
-            ({}, "device"),
-            ({"device": "0x" + "11" * 20, "resolution": 7}, "resolution"),
-            ({"cell": WHOLE, "order": "up"}, "order"),
-            ({"cell": WHOLE, "cursor": "W10="}, "cursor"),
-            ({"cell": WHOLE, "cursor": "no"}, "cursor"),
-            ({"cell": "zz"}, "cell"),
-            ({"cell": WHOLE, "resolution": 3}, "cell"),
-            ({"device": "0x" + "11" * 20, "cell": ",".join(f"{c:x}" for c in CELLS * 25)}, "cell"),
-        ):
-            problem = await get(api, "/v1/history", 400, **wrong)
-            assert problem["type"].endswith("InvalidQuery"), wrong
-            assert named in problem["detail"], wrong

@@ -29,6 +29,7 @@ ANSWERS: list[tuple[str, dict[str, Any]]] = [
     ("/v1/statistics", {"metric": 1, "from_": START + 7_000, "to": START + 100_000}),
     ("/v1/statistics", {"metric": 4, "cell": f"{CELL:015x}"}),
     ("/v1/latest", {"finality": "finalised"}),
+    ("/v1/history", {"order": "newest"}),
 ]
 
 

@@ -82,9 +82,11 @@ async def answers(index: Driven, world: World) -> dict[str, Any]:
                 await get(api, "/v1/readings", proofs=True, **asked),
                 await get(api, "/v1/series", bucket=3600, **asked),
                 await get(api, "/v1/statistics", **asked),
+                await get(api, "/v1/history", device=device),
             ]
         region = {"cell": f"{CELL:015x}", "resolution": 7}
         found["region"] = await get(api, "/v1/statistics", **region, **window)
+        found["history"] = await get(api, "/v1/history", **region)
         found["batches"] = await get(api, "/v1/batches")
     return found
 

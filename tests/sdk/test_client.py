@@ -190,6 +190,11 @@ def test_a_header_comes_back_as_it_was():
 
 def answered(network, *words):
     """What a command printed, as JSON."""
+    return json.loads(commanded(network, *words))
+
+
+def commanded(network, *words):
+    """What a command printed for programs."""
     urls = network.urls
     places = {
         "CORECHAIN_API_URL": urls.indexer,
@@ -201,7 +206,7 @@ def answered(network, *words):
     load_plugins()
     done = CliRunner(env=places).invoke(app, [*map(str, words), "--json"])
     assert done.exit_code == 0, done.output + repr(done.exception)
-    return json.loads(done.stdout)
+    return done.stdout
 
 
 def test_a_device_is_made_registered_and_heard_by_three_commands(network, client, tmp_path):
@@ -231,6 +236,16 @@ def test_a_channel_of_an_earlier_run_pays_and_is_filled_again(network, client):
         assert {held.channel_id for held in first.channels()} >= {small.channel_id}
     with Client(*arguments(network)) as other:
         assert other.pay_with(2 * PRICE).channel_id == small.channel_id
+
+
+def test_a_history_is_paid_page_by_page(network, client):
+    spent, device = client.channel.spent, KEY.identity.device
+    found = list(client.history(device=device, metric="air_temperature"))
+    assert (len(found), client.channel.spent - spent) == (len(VALUES), PRICE)
+    words = "history", "--device", f"0x{device.hex()}", "--end", LAST, "--limit", 0
+    done = commanded(network, *words, "--deposit", 9 * PRICE)
+    rows = [json.loads(line) for line in done.splitlines()]
+    assert [row["quantity"] for row in rows] == VALUES
 
 
 @contextmanager
