@@ -144,8 +144,16 @@ OF_RESTS_AND_DISPUTES = (
         "never hurries a challenge",
         Challenger,
         "_measure",
-        "self.pace = Pace(min(left, default=NO_DEADLINE), self.terms.challenge_s)",
-        "self.pace = Pace()",
+        "Pace(min(left_s, self._left_s(todo, hidden, head)), self.terms.challenge_s)",
+        "Pace(self._left_s(todo, hidden, head), self.terms.challenge_s)",
+        "challenger",
+    ),
+    Mutant(
+        "never hurries a demand",
+        Challenger,
+        "_measure",
+        "Pace(min(left_s, self._left_s(todo, hidden, head)), self.terms.challenge_s)",
+        "Pace(left_s, self.terms.challenge_s)",
         "challenger",
     ),
     Mutant(

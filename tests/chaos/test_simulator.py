@@ -20,7 +20,8 @@ import pytest
 
 from chaos.catalogue import FAULTS
 from chaos.challenger import ChallengerStory
-from chaos.disputes import REGISTRY, YOUNG, batch_of, commitment
+from chaos.disputes import HIDDEN, REGISTRY, YOUNG, batch_of, commitment
+from chaos.duties import CALM_CAP
 from chaos.guard import GuardStory
 from chaos.lane import LaneStory, run
 from chaos.mistakes import Mutant
@@ -218,6 +219,17 @@ def test_a_batch_that_a_reorg_leaves_without_its_registration_is_judged_anew() -
         story.work()
         keys = [row.intent.key for row in story.tables.rows.values()]
         assert [key.partition(":")[0] for key in keys] == ["challenge"]
+
+
+def test_a_demand_is_in_a_block_before_its_window_is_over_whatever_fees_do() -> None:
+    """What hides its data would go free by waiting for dear blocks."""
+    world = World(1)
+    with virtual(world, MODULES, TWINS):
+        story = ChallengerStory(world)
+        story.chain.base_fee = 2 * CALM_CAP
+        story._commit(1, HIDDEN)
+        while not story.suspects(story.chain.now)[1].demanded:
+            story._quiet_step()  # Raises Violation: I13
 
 
 @pytest.mark.parametrize(("left", "filled"), [(1, 0), (10**12, 1)])

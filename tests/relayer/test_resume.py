@@ -44,6 +44,10 @@ async def test_a_lost_journal_is_rebuilt_from_chain_and_data_files(
     assert again.send(third).status_code == 202
     committed(chain, 3)
     assert again.get("/v1/batches/1").json()["state"] == "adopted"
+    # What was adopted from blocks that are not final is committed again.
+    chain.reorg(2)
+    chain.rpc("evm_mine")
+    committed(chain, 3)
     # A replay is counted no second time, although the journal that knew it was lost.
     fourth = sensor.report()
     assert again.send(first).status_code in (202, 409)

@@ -109,13 +109,15 @@ class Lane:
         """
         await search.refresh()
         recent = {batch: entry.commitment for batch, entry in search.recent.items()}
-        found = await search.store.unaccounted() | recent
+        final = await search.store.unaccounted()
+        found = final | recent
         on_chain = {number_of(batch): commitment for batch, commitment in sorted(found.items())}
         known = await self.journal.commitments_of(on_chain)
         self._compare(on_chain, known)
         missing = sorted(on_chain.keys() - known.keys())
         for position, number in enumerate(missing, 1):
-            await self._adopt(number, on_chain[number])
+            is_final = batch_id(self.number, number) in final
+            await self._adopt(number, on_chain[number], is_final)
             if position % FOLD_EVERY == 0:
                 await self.journal.fold()
         return len(missing)
@@ -129,13 +131,17 @@ class Lane:
                     f"and 0x{known[number].hex()} in the journal",
                 )
 
-    async def _adopt(self, number: int, commitment: Digest26) -> None:
+    async def _adopt(self, number: int, commitment: Digest26, is_final: bool) -> None:
+        """One that a reorg can still take has an intent, which the submitter finds done: else
+        nobody would commit it again."""
         origin = await self.next_origin()
         if origin.batch_id != batch_id(self.number, number):
             raise ResumeImpossible(self.number, f"the batches before {number} are not on chain")
         # In a thread: some seconds for a large batch, in which a gateway beside us goes on.
         batch = await asyncio.to_thread(self._read, origin, commitment)
-        await self.journal.keep(KeptBatch.of_sealed(batch), None)
+        intent = None if is_final else self.intent(origin.batch_id, commitment)
+        kept = KeptBatch.of_sealed(batch) if is_final else self.kept(batch)
+        await self.journal.keep(kept, intent, adopted=True)
         log.info("batch adopted from chain", batch=origin.batch_id, commitment=commitment.hex())
 
     def kept(self, batch: SealedBatch) -> KeptBatch:

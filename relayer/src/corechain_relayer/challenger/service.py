@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
 import structlog
@@ -116,8 +116,7 @@ class Challenger:
 
     def _undo(self, above: int | None) -> None:
         """After a reorg that left the blocks up to `above`. Newer commitments may rest on other
-        registrations than when they were examined, and stand in another second; charges may name
-        a batch that is gone. What was found out of them counts no more."""
+        registrations than when they were examined; charges may name a batch that is gone."""
         if above is None:
             return
         gone = [commit for commit in self._standing if commit.block > above]
@@ -126,6 +125,7 @@ class Challenger:
         keys = {(commit.batch_id, commit.commitment) for commit in gone}
         self.examiner.forget(keys | self._charges.keys())
         self._charges.clear()
+        self._mine.clear()
         for key in keys:
             self._not_before.pop(key, None)
 
@@ -254,10 +254,7 @@ class Challenger:
     # ---------------------------------------------------------------------------------- demands
 
     async def _inquire(
-        self,
-        standing: Sequence[Standing],
-        head: Block,
-        sent: dict[str, Sent],
+        self, standing: Sequence[Standing], head: Block, sent: dict[str, Sent]
     ) -> None:
         """Of batches without a file that fits, when it is time to ask the submitter for it."""
         known = {(one.batch_id, one.commitment): one for one in standing}
@@ -379,12 +376,19 @@ class Challenger:
     def _measure(self, standing: Sequence[Standing], head: Block, sent: dict[str, Sent]) -> None:
         examined = self.examiner.honest
         todo = [s for s in standing if (s.batch_id, s.commitment) not in examined]
-        accused = [s for s in todo if (s.batch_id, s.commitment) in self._charges]
-        left = [s.committed_at + self.terms.challenge_s - head.timestamp for s in accused]
+        # A demand has to be in a block in the same window as a challenge.
+        demanded = {demand.batch_id for demand in self.follower.view.open.values()}
+        hidden = {key for key in self._asking.keys() - self._odd if key[0] not in demanded}
+        left_s = self._left_s(todo, self._charges.keys(), head)
         self.metrics.challenger_unexamined.set(len(todo))
-        self.metrics.challenger_deadline.set(min(left, default=NO_DEADLINE))
+        self.metrics.challenger_deadline.set(left_s)
         self.waiting = sum(one.is_open for one in sent.values())
-        self.pace = Pace(min(left, default=NO_DEADLINE), self.terms.challenge_s)
+        self.pace = Pace(min(left_s, self._left_s(todo, hidden, head)), self.terms.challenge_s)
+
+    def _left_s(self, of: Sequence[Standing], keys: Set[Key], head: Block) -> float:
+        """Of the nearest window of some batches."""
+        since = (s.committed_at for s in of if (s.batch_id, s.commitment) in keys)
+        return min(since, default=NO_DEADLINE) + self.terms.challenge_s - head.timestamp
 
 
 def _name(key: Key) -> str:

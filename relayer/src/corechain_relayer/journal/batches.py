@@ -98,13 +98,15 @@ class BatchJournal:
         """The lowest and the highest batch id of the lane."""
         return batch_id(self.lane, 0), batch_id(self.lane, NUMBER_MAX)
 
-    async def keep(self, batch: KeptBatch, intent: NewIntent | None) -> int:
-        """A sealed batch with all it changes, at once. Without an intent it is on chain already.
-        How many bytes there are to fold."""
+    async def keep(
+        self, batch: KeptBatch, intent: NewIntent | None, *, adopted: bool = False
+    ) -> int:
+        """A sealed batch with all it changes, at once. Without an intent it is on chain for good.
+        `adopted`: it was found there. How many bytes there are to fold."""
         delta = delta_of(batch.reports, batch.states).pack()
         with outages():
             async with self.connection.transaction():
-                await self._insert(batch, adopted=intent is None)
+                await self._insert(batch, adopted or intent is None)
                 if intent is not None:
                     wanted = (intent.queue, intent.key, intent.target, intent.calldata)
                     await self.connection.execute(query("insert_intent"), *wanted)
