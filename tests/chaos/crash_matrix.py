@@ -36,7 +36,6 @@ from relayer.test_crash import key_of
 from relayer.test_watchtower import OpenChannel, post
 from support.databases import Databases
 from support.faults import CUT, HALF_OPEN, HANG, LATE, PASS, REFUSE, RESET, FaultProxy
-from support.processes import PATIENCE_S
 
 from chaos.dying import POINTS, points_on
 from chaos.victims import Device, DyingRelayer
@@ -60,6 +59,8 @@ REORG_SHARE = 0.35
 """Of the lives: half of their reorgs come while the process is down."""
 DEEPEST_REORG = 8
 COLD_STARTS = 5
+POINT_S = 120.0
+"""A life that has not come to its point by then is killed from outside."""
 STALE, NEWEST = 2, 7
 SHORT = {
     "RELAYER_MAX_READINGS": "10",
@@ -169,7 +170,7 @@ class Matrix:
                 self.reorg()
             if POINTS[label].role == "watchtower":
                 self._leave_states()
-            if elapsed > PATIENCE_S:
+            if elapsed > POINT_S:
                 self.by_hand[label] += 1
                 self.relayer.kill()
             time.sleep(0.02)

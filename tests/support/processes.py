@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,9 +13,9 @@ import psutil
 
 from corechain.devnet.process import is_alive
 
-PATIENCE_S = 120.0
+PATIENCE_S = max(120.0, float(os.environ.get("PATIENCE_S") or 0))
 """How long a test waits for what must come: machines of CI are slow and shared, and only a test
-that fails waits so long."""
+that fails waits so long. Longer by the environment, where a service alone takes that to start."""
 
 
 def family(pid: int) -> list[psutil.Process]:
