@@ -25,6 +25,16 @@ DRIVER = ("asyncpg", "prometheus_client", "websockets")
 SERVICE = ("structlog", "pydantic", "psutil")
 CLIENT = ("corechain.client", "cryptography", "coincurve", "msgspec")
 """None of these is for a command that has only been named."""
+OF_ONE_ROLE = tuple(
+    f"corechain_relayer.{name}"
+    for name in (
+        "aggregator.role",
+        "guard.role",
+        "mqtt.link",
+        "submitter.service",
+        "watchtower.role",
+    )
+)
 
 STEPS = {
     "import corechain": (
@@ -63,7 +73,10 @@ STEPS = {
         ("numpy", "redis", "uvicorn", "eth_abi"),
     ),
     "f.imported_rest()": (NEVER, ("eth_abi",)),
-    "import corechain_relayer.serving, corechain_relayer.bus.valkey": (NEVER, ("eth_abi",)),
+    "import corechain_relayer.serving, corechain_relayer.bus.valkey": (
+        (*NEVER, *OF_ONE_ROLE),
+        ("eth_abi",),
+    ),
     "import corechain_relayer.bridge.service, corechain_relayer.challenger.process": (
         NEVER,
         ("eth_abi",),

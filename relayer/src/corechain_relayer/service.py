@@ -23,8 +23,6 @@ from corechain.service.supervision import Loop, Loops, Reporter, sessions
 from corechain.service.tracing import Traces
 from corechain.service.workers import Workers
 from corechain_relayer.accounts import GUARD, SUBMITTER, WATCHTOWER, required_account
-from corechain_relayer.aggregator.role import AggregatorRole, AggregatorThreads
-from corechain_relayer.aggregator.sharing import SharedLanes
 from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.frame import Place
 from corechain_relayer.bus.opening import open_bus
@@ -34,15 +32,9 @@ from corechain_relayer.gateway.app import Endpoints
 from corechain_relayer.gateway.body import BodyLimits
 from corechain_relayer.gateway.role import GATEWAY_THREADS, GatewayRole
 from corechain_relayer.guard.alerts import Alerts
-from corechain_relayer.guard.parts import Parts
-from corechain_relayer.guard.resending import Resender
-from corechain_relayer.guard.role import GuardRole
-from corechain_relayer.guard.store import QUEUE as GUARD_QUEUE
 from corechain_relayer.journal.batches import lane_queue
-from corechain_relayer.journal.demanded import DemandedReports
 from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
-from corechain_relayer.journal.rests import RestsStore
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.receipts.role import ReceiptParts, receipt_parts
@@ -51,20 +43,11 @@ from corechain_relayer.registry.view import RegistryView
 from corechain_relayer.roles import Role, health_of, takes_reports, traced_name, uses_bus
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.commits import CommitSearch, CommitStore
-from corechain_relayer.submitter.footing import BatchFooting
 from corechain_relayer.submitter.grounds import Grounds, solid
-from corechain_relayer.submitter.held import Entitled, always
-from corechain_relayer.submitter.in_time import run_in_time
-from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.plan import Policy
-from corechain_relayer.submitter.service import Submitter
-from corechain_relayer.submitter.settled import CommittedBatches, LaneKey, Settled
-from corechain_relayer.submitter.signer import Account
 from corechain_relayer.submitter.upkeep import Upkeep
 from corechain_relayer.transactions.rules import watch_sessions
 from corechain_relayer.transactions.watch import Limits, TransactionWatch
-from corechain_relayer.watchtower.role import WatchtowerRole
-from corechain_relayer.watchtower.service import QUEUE, Watchtower
 from corechain_relayer.wiring import (
     check_chain,
     node_of,
@@ -75,6 +58,11 @@ from corechain_relayer.wiring import (
 
 if TYPE_CHECKING:
     from corechain.service.database import Database
+    from corechain_relayer.aggregator.role import AggregatorThreads
+    from corechain_relayer.submitter.held import Entitled
+    from corechain_relayer.submitter.settled import Settled
+    from corechain_relayer.submitter.signer import Account
+    from corechain_relayer.watchtower.service import Watchtower
 
 Policies = Callable[[], Policy]
 """The policy of the moment."""
@@ -88,7 +76,8 @@ at once; only one that hangs costs the start this long, and a loaded Kafka takes
 
 @dataclass(slots=True)
 class Relayer:
-    """All roles of one process around shared connections."""
+    """All roles of one process around shared connections. What only one role needs is imported
+    where the role begins: most processes have one."""
 
     settings: Settings
     deployment: Deployment
@@ -112,10 +101,10 @@ class Relayer:
     transactions: TransactionWatch = field(init=False)
     work: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when a batch was sealed: the submitter need not wait for its next poll."""
-    threads: AggregatorThreads = field(default_factory=AggregatorThreads)
+    _threads: "AggregatorThreads | None" = None
     disputes: asyncio.Event = field(default_factory=asyncio.Event)
     """The same for the watchtower's answers."""
-    tower: Watchtower | None = None
+    tower: "Watchtower | None" = None
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -209,7 +198,7 @@ class Relayer:
     async def _check_node(self) -> None:
         await check_chain(self.rpc, self.deployment.chain_id)
 
-    def account(self, role: str) -> Account:
+    def account(self, role: str) -> "Account":
         """What a role signs with. Raises InvalidSetting."""
         return required_account(self.settings, role, self.deployment.chain_id, self.metrics)
 
@@ -224,7 +213,8 @@ class Relayer:
         await self.rpc.close()
         await self.bus.close()
         await self.pool.close()
-        self.threads.close()
+        if self._threads is not None:
+            self._threads.close()
 
     # ------------------------------------------------------------------ gateway
 
@@ -266,8 +256,17 @@ class Relayer:
 
     # --------------------------------------------------------------- aggregator
 
+    @property
+    def threads(self) -> "AggregatorThreads":
+        from corechain_relayer.aggregator.role import AggregatorThreads
+
+        self._threads = self._threads or AggregatorThreads()
+        return self._threads
+
     async def aggregate(self, place: int | None = None) -> None:
         """One session of the aggregator: of our own lane, or of that at a place."""
+        from corechain_relayer.aggregator.role import AggregatorRole
+
         place = self.settings.place if place is None else place
         lane = self.settings.first_lane + place
         settings = self.settings.model_copy(update={"lane": lane})
@@ -277,6 +276,8 @@ class Relayer:
 
     def aggregator(self) -> Loop:
         if self.settings.share_lanes:
+            from corechain_relayer.aggregator.sharing import SharedLanes
+
             mine = SharedLanes(self.settings, self.supervised, self.loop, self.aggregate)
             return self.loop("lanes", self.journalled(mine.session))
         return self.loop("aggregator", self.journalled(self.aggregate))
@@ -287,19 +288,25 @@ class Relayer:
         self,
         loop: str,
         queue: str,
-        signer: Account,
-        settled: Settled,
+        signer: "Account",
+        settled: "Settled",
         policy: Policies,
-        entitled: Entitled = always,
+        entitled: "Entitled | None" = None,
         grounds: Grounds = solid,
     ) -> None:
         """One session of a submitter: the only one that signs with this key."""
+        from corechain_relayer.submitter.held import always
+        from corechain_relayer.submitter.in_time import run_in_time
+        from corechain_relayer.submitter.journal import IntentJournal
+        from corechain_relayer.submitter.service import Submitter
+        from corechain_relayer.watchtower.store import QUEUE
+
         rpc = self.hurried if queue == QUEUE else self.rpc
         await check_chain(rpc, self.deployment.chain_id)
         async with writer(self.settings.session_url, signer.lock) as connection:
             journal = IntentJournal(connection, queue)
             node, report = node_of(rpc, self.settings), Reporter(self.supervised, loop)
-            asks = (entitled, report)
+            asks = (entitled or always, report)
             submitter = Submitter(journal, node, signer, settled, policy(), self.metrics, *asks)
             submitter.grounds = grounds
             work = self.disputes if queue == QUEUE else self.work
@@ -312,6 +319,10 @@ class Relayer:
         return CommitSearch(node, self.deployment, store, settings.log_range_blocks)
 
     def lane_submitter(self) -> Loop:
+        from corechain_relayer.journal.rests import RestsStore
+        from corechain_relayer.submitter.footing import BatchFooting
+        from corechain_relayer.submitter.settled import CommittedBatches, LaneKey
+
         signer, lane = self.account(SUBMITTER), self.settings.lane
         node = node_of(self.rpc, self.settings)
         key = LaneKey(node, self.deployment, lane, signer.address)
@@ -336,6 +347,9 @@ class Relayer:
 
     def watchtower(self) -> "tuple[list[Loop], list[Route]]":
         """The watchtower's loops and its routes."""
+        from corechain_relayer.watchtower.role import WatchtowerRole
+        from corechain_relayer.watchtower.store import QUEUE
+
         signer = self.account(WATCHTOWER)
         shared = (
             self.settings,
@@ -358,6 +372,12 @@ class Relayer:
     # -------------------------------------------------------------------- guard
 
     def guard(self) -> list[Loop]:
+        from corechain_relayer.guard.parts import Parts
+        from corechain_relayer.guard.resending import Resender
+        from corechain_relayer.guard.role import GuardRole
+        from corechain_relayer.guard.store import QUEUE as GUARD_QUEUE
+        from corechain_relayer.journal.demanded import DemandedReports
+
         signer = self.account(GUARD)
         asked = (self.hurried, self.pool, self.registry, self.metrics)
         shared = (self.settings, self.deployment, *asked)
@@ -371,24 +391,3 @@ class Relayer:
         self.transactions.add(GUARD_QUEUE, signer.address)
         loops = role.loops().items()
         return [self.loop(name, self.journalled(session)) for name, session in loops]
-
-
-def loops_of(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
-    """The roles' loops, in order of start."""
-    loops = [
-        relayer.loop("journal", relayer.migrate),
-        relayer.loop("registry", relayer.registry.follow_forever),
-    ]
-    if Role.SUBMITTER in roles:
-        loops += [relayer.lane_submitter(), *relayer.lane_upkeep()]
-    if Role.AGGREGATOR in roles:
-        loops.append(relayer.aggregator())
-    if takes_reports(roles):
-        loops.append(relayer.loop("bus-room", relayer.bus.look_forever))
-        if relayer.receipts is not None:
-            watch = relayer.receipts.keeper.watch_forever
-            loops.append(relayer.loop("receipts", relayer.journalled(watch)))
-    if uses_bus(roles):
-        loops.append(relayer.loop("bus", relayer.bus.write_forever))
-        loops.append(relayer.loop("bus-watch", relayer.watch.watch_forever))
-    return loops

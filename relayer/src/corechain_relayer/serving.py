@@ -26,8 +26,8 @@ from corechain_relayer.gateway.app import build_app
 from corechain_relayer.gateway.direct import DirectReports
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.mqtt.role import mqtt_sessions
-from corechain_relayer.roles import Role
-from corechain_relayer.service import Relayer, loops_of
+from corechain_relayer.roles import Role, takes_reports, uses_bus
+from corechain_relayer.service import Relayer
 from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.transactions.http import admin_routes
 from corechain_relayer.transactions.view import View
@@ -88,6 +88,27 @@ async def _serve(
         port = listener.getsockname()[1]
         log.info("serving", port=port, roles=list(roles), native=is_native())
         await until_stopped(server, serving, loops)
+
+
+def loops_of(relayer: Relayer, roles: Sequence[Role]) -> list[Loop]:
+    """The roles' loops, in order of start."""
+    loops = [
+        relayer.loop("journal", relayer.migrate),
+        relayer.loop("registry", relayer.registry.follow_forever),
+    ]
+    if Role.SUBMITTER in roles:
+        loops += [relayer.lane_submitter(), *relayer.lane_upkeep()]
+    if Role.AGGREGATOR in roles:
+        loops.append(relayer.aggregator())
+    if takes_reports(roles):
+        loops.append(relayer.loop("bus-room", relayer.bus.look_forever))
+        if relayer.receipts is not None:
+            watch = relayer.receipts.keeper.watch_forever
+            loops.append(relayer.loop("receipts", relayer.journalled(watch)))
+    if uses_bus(roles):
+        loops.append(relayer.loop("bus", relayer.bus.write_forever))
+        loops.append(relayer.loop("bus-watch", relayer.watch.watch_forever))
+    return loops
 
 
 def watchers(relayer: Relayer, roles: Sequence[Role]) -> tuple[list[Loop], list[Route]]:

@@ -1,23 +1,29 @@
 """Puts the subscriber together from the settings."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loops, Reporter
 from corechain_relayer.gateway.service import Gateway
-from corechain_relayer.mqtt.subscriber import Subscriber
-from corechain_relayer.mqtt.topics import Topics
 from corechain_relayer.roles import Role
 from corechain_relayer.settings import Settings
+
+if TYPE_CHECKING:
+    from corechain_relayer.mqtt.subscriber import Subscriber
 
 LOOP = "mqtt"
 log = structlog.get_logger(__name__)
 
 
-def subscriber_of(settings: Settings, gateway: Gateway, loops: Loops) -> Subscriber:
+def subscriber_of(settings: Settings, gateway: Gateway, loops: Loops) -> "Subscriber":
     """For a process with RELAYER_MQTT_URL."""
+    # Here: the protocol is for no other process.
+    from corechain_relayer.mqtt.subscriber import Subscriber
+    from corechain_relayer.mqtt.topics import Topics
+
     topics, limits = (
         Topics(settings.mqtt_prefix),
         (settings.max_body_bytes, settings.max_bodies_bytes),
