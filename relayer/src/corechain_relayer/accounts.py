@@ -1,8 +1,8 @@
 """The accounts that the roles sign with, as the settings say: a key of ours, or one elsewhere."""
 
 from corechain.service.settings import InvalidSetting
+from corechain_relayer.local import PREFIX
 from corechain_relayer.metrics import Metrics
-from corechain_relayer.settings import PREFIX, Settings
 from corechain_relayer.submitter.custody import (
     Custody,
     KeyManagement,
@@ -11,14 +11,16 @@ from corechain_relayer.submitter.custody import (
     Web3Signer,
 )
 from corechain_relayer.submitter.signer import Account, Signer
-from corechain_relayer.submitter.signer_settings import KMS, Place, place_of
+from corechain_relayer.submitter.signer_settings import KMS, Place, SignerSettings, place_of
 
 SUBMITTER, PROPOSER = "submitter", "proposer"
 WATCHTOWER, GUARD = "watchtower", "guard"
 CHALLENGER, GUARDIAN = "challenger", "guardian"
 
 
-def account_of(settings: Settings, role: str, chain_id: int, metrics: Metrics) -> Account | None:
+def account_of(
+    settings: SignerSettings, role: str, chain_id: int, metrics: Metrics
+) -> Account | None:
     """None where the role has no key. Raises InvalidSetting for one that has two."""
     key, elsewhere = getattr(settings, f"{role}_key"), getattr(settings, f"{role}_signer")
     name = f"{PREFIX}{role.upper()}"
@@ -37,13 +39,15 @@ def account_of(settings: Settings, role: str, chain_id: int, metrics: Metrics) -
     return RemoteSigner(custody, place.address, chain_id, failed)
 
 
-def has_key(settings: Settings, role: str) -> bool:
+def has_key(settings: SignerSettings, role: str) -> bool:
     """Whether a role can sign, by a key of its own or one elsewhere."""
     found = getattr(settings, f"{role}_key"), getattr(settings, f"{role}_signer")
     return any(value is not None for value in found)
 
 
-def required_account(settings: Settings, role: str, chain_id: int, metrics: Metrics) -> Account:
+def required_account(
+    settings: SignerSettings, role: str, chain_id: int, metrics: Metrics
+) -> Account:
     """Raises InvalidSetting also where the role has no key."""
     found = account_of(settings, role, chain_id, metrics)
     if found is None:

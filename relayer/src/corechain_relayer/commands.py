@@ -10,7 +10,13 @@ from corechain.service.command import WRONG_SETTING, configured, refuse, roles_o
 from corechain.service.settings import InvalidSetting
 from corechain.versions import version_option
 from corechain_relayer.local import Home
-from corechain_relayer.settings import load_demands, load_journal, load_operator, load_settings
+from corechain_relayer.settings import (
+    load_demands,
+    load_journal,
+    load_operator,
+    load_proposer,
+    load_settings,
+)
 
 commands = typer.Typer(
     help="The roles of a relayer, and what they leave to do.", no_args_is_help=True
@@ -89,7 +95,7 @@ def propose_rewards(
     from corechain_relayer.metrics import Metrics
     from corechain_relayer.rewards.command import propose_rewards as propose
 
-    settings, deployment = configured(load_settings)
+    settings, deployment = configured(load_proposer)
     try:
         signer = required_account(settings, PROPOSER, deployment.chain_id, Metrics())
     except InvalidSetting as error:

@@ -9,6 +9,8 @@ from corechain.service.node_settings import NodeSettings
 from corechain.service.settings import DatabaseUrl, PrivateKey, ServiceSettings
 from corechain_relayer.chain_settings import ChainSettings
 from corechain_relayer.local import PREFIX
+from corechain_relayer.submitter.settings import SendingSettings
+from corechain_relayer.submitter.signer_settings import SignerSettings
 
 
 class JournalSettings(ServiceSettings):
@@ -66,6 +68,14 @@ class DemandsSettings(StoredSettings, NodeSettings, ChainSettings):
         le=100_000,
         description="depth at which a block is final where the node says it has no `finalized`; by "
         "default 64, on Arbitrum 5,000, on Polygon 512, on an OP stack 600",
+    )
+
+
+class ProposerSettings(DemandsSettings, SendingSettings, SignerSettings):
+    """All that proposing rewards needs."""
+
+    proposer_key: PrivateKey | None = Field(
+        None, description="private key that proposes reward roots; needed by `propose-rewards`"
     )
 
 

@@ -32,10 +32,11 @@ from corechain_relayer.journal_settings import (
     FilesSettings,
     JournalSettings,
     OperatorSettings,
+    ProposerSettings,
     StoredSettings,
 )
 from corechain_relayer.mqtt.settings import MqttSettings
-from corechain_relayer.submitter.settings import CENTURY_S, SendingSettings
+from corechain_relayer.submitter.settings import CENTURY_S
 from corechain_relayer.transactions.settings import TransactionSettings
 
 PREFIX = local.PREFIX
@@ -83,13 +84,12 @@ class Settings(
     AnswerSettings,
     ChallengingSettings,
     MqttSettings,
-    SendingSettings,
     TransactionSettings,
     AlertSettings,
     TraceSettings,
     HttpSettings,
     OperatorSettings,
-    DemandsSettings,
+    ProposerSettings,
 ):
     """Settings of every role. Times in seconds, sizes in bytes, fees in wei per gas."""
 
@@ -124,9 +124,6 @@ class Settings(
 
     submitter_key: PrivateKey | None = Field(
         None, description="private key of the lane's submitter; needed by role submitter"
-    )
-    proposer_key: PrivateKey | None = Field(
-        None, description="private key that proposes reward roots; needed by `propose-rewards`"
     )
     receipt_key: PrivateKey | None = Field(
         None,
@@ -319,6 +316,11 @@ def load_operator(home: Path | None = None) -> OperatorSettings:
 def load_demands() -> DemandsSettings:
     """Of a command that asks what is demanded of a lane. Raises InvalidSetting."""
     return load(DemandsSettings, among=Settings)
+
+
+def load_proposer() -> ProposerSettings:
+    """Of a command that proposes rewards. Raises InvalidSetting."""
+    return load(ProposerSettings, among=Settings)
 
 
 def load_stored() -> StoredSettings:

@@ -8,7 +8,7 @@ from corechain.service.errors import WrongNode
 from corechain.service.node_settings import NodeSettings
 from corechain.service.nodes import measured, node_at
 from corechain.service.rpc import Questions
-from corechain_relayer.journal_settings import JournalSettings
+from corechain_relayer.journal_settings import JournalSettings, ProposerSettings
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.node import Node
@@ -46,11 +46,11 @@ def rpc_of(
     return rpc
 
 
-def node_of(rpc: Questions, settings: Settings) -> Node:
+def node_of(rpc: Questions, settings: ProposerSettings) -> Node:
     return Node(rpc, settings.confirmations, settings.max_fee_per_gas, settings.min_priority_fee)
 
 
-def policy_of(settings: Settings, budget: int | None = None) -> Policy:
+def policy_of(settings: ProposerSettings, budget: int | None = None) -> Policy:
     """Of a queue with a budget of so many wei in 24 hours."""
     rules = settings.rules
     return Policy(

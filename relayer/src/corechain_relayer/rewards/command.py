@@ -17,10 +17,10 @@ from corechain.service.rpc import Questions, logs_in_ranges, to_hex
 from corechain_relayer.calldata import PROPOSE
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.journal.sql import migrations
+from corechain_relayer.journal_settings import ProposerSettings
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.rewards.epochs import Ledger, Proposal
 from corechain_relayer.rewards.history import History
-from corechain_relayer.settings import Settings
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
@@ -124,7 +124,7 @@ class ProposedRoots:
 class Proposer:
     """One run of the command."""
 
-    settings: Settings
+    settings: ProposerSettings
     deployment: Deployment
     rpc: Questions
     signer: Account
@@ -177,7 +177,11 @@ class Proposer:
 
 
 async def propose_rewards(
-    settings: Settings, deployment: Deployment, signer: Account, pool: int, through: int | None
+    settings: ProposerSettings,
+    deployment: Deployment,
+    signer: Account,
+    pool: int,
+    through: int | None,
 ) -> Proposed:
     """Opens what a proposal needs, runs it, closes everything."""
     settings = on_chain(settings, deployment.chain_id)
