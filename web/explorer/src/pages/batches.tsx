@@ -75,7 +75,7 @@ function BatchRow({ batch }: { batch: Batch }) {
       <td>{number(batch.block)} <Finality is={batch.finality} /></td>
       <td class="figure">{header ? number(header.reading_count) : "–"}</td>
       <td class="figure">{batch.rejected_count === null ? "–" : number(batch.rejected_count)}</td>
-      <td class="soft">{header ? `${time(header.window_start)} – ${time(header.window_end)}` : batch.reason ?? ""}</td>
+      <td class={header ? "soft" : "soft wraps"}>{header ? `${time(header.window_start)} – ${time(header.window_end)}` : batch.reason ?? ""}</td>
       <td class="nowrap"><Word hex={batch.commitment} /><Mark subject={batchSubject(batch)} /></td>
     </tr>
   );
@@ -147,7 +147,7 @@ function Rejected({ rejections }: { rejections: Rejection[] }) {
               <th scope="row">{time(row.observed_at)}</th>
               <td><a href={to(`station/${row.device}`, { metric: row.metric })}><code>{short(row.device)}</code></a></td>
               <td class="figure">{of.label} <span class="value">{quantity(row.value, of)}</span> <span class="unit">{of.unit}</span></td>
-              <td>{row.reasons.map(reason).join("; ")}</td>
+              <td class="wraps">{row.reasons.map(reason).join("; ")}</td>
             </tr>
           );
         })}
