@@ -68,17 +68,17 @@ def options(state: Path) -> list[str]:
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
 
 
-def packages(apt: Sequence[str], folder: Path, package: str) -> list[str]:
-    """The package, and what it needs that the system does not have. Raises Failed."""
+def packages(
+    apt: Sequence[str], folder: Path, package: str, parts: Sequence[str] = ()
+) -> list[str]:
+    """The package, its parts, and what they need that the system does not have. Raises Failed."""
     said = run([*apt, "install", "--print-uris", "-qq", "--no-install-recommends", package], folder)
     found = _URI.findall(said)
-    if package not in found:
-        # It is installed, but not on the PATH: fetch it all the same.
-        found.append(package)
-    return found
+    # What is installed, but not on the PATH, is fetched all the same; and what lies beside it.
+    return [*found, *(name for name in (package, *parts) if name not in found)]
 
 
-def fetch(folder: Path, package: str) -> None:
+def fetch(folder: Path, package: str, parts: Sequence[str] = ()) -> None:
     """Raises Failed."""
     state, debs, unpacked = folder / "apt", folder / "debs", folder / "unpacked"
     for place in (debs, unpacked):
@@ -86,12 +86,12 @@ def fetch(folder: Path, package: str) -> None:
         place.mkdir(parents=True)
     mine = ["apt-get", *options(state)]
     try:
-        names = packages(["apt-get", "-o", "Debug::NoLocking=true"], debs, package)
+        names = packages(["apt-get", "-o", "Debug::NoLocking=true"], debs, package, parts)
         run(["apt-get", "download", *names], debs)
     except Failed:
         # The system has no lists, or old ones: lists of our own.
         run([*mine, "update"], debs)
-        run([*mine, "download", *packages(mine, debs, package)], debs)
+        run([*mine, "download", *packages(mine, debs, package, parts)], debs)
     for deb in sorted(debs.glob("*.deb")):
         run(["dpkg-deb", "-x", deb, unpacked], debs)
     # Whole or not at all: of one that was interrupted, half a program would be taken as there.
@@ -103,7 +103,9 @@ def fetch(folder: Path, package: str) -> None:
     shutil.rmtree(state, ignore_errors=True)
 
 
-def ensure(folder: Path, package: str = PACKAGE, program: Path = PROGRAM) -> str:
+def ensure(
+    folder: Path, package: str = PACKAGE, program: Path = PROGRAM, parts: Sequence[str] = ()
+) -> str:
     """Returns when the program is there, with an empty text, or what the last attempt lacked."""
     said = ""
     for attempt in range(ATTEMPTS):
@@ -111,7 +113,7 @@ def ensure(folder: Path, package: str = PACKAGE, program: Path = PROGRAM) -> str
             return ""
         time.sleep(PAUSE_S * (2**attempt - 1))
         try:
-            fetch(folder, package)
+            fetch(folder, package, parts)
         except Failed as error:
             said = str(error)
             if said.startswith("there is no"):
@@ -119,13 +121,16 @@ def ensure(folder: Path, package: str = PACKAGE, program: Path = PROGRAM) -> str
     return "" if (folder / program).is_file() else said or "the package has no program"
 
 
-def ensure_in(folder: Path, package: str, program: Path, name: str) -> int:
-    """The exit code of a command that has a package of Debian's in a folder of ours."""
+def ensure_in(
+    folder: Path, package: str, program: Path, name: str, parts: Sequence[str] = ()
+) -> int:
+    """The exit code of a command that has a package of Debian's in a folder of ours. `parts` are
+    packages without which the program does not run, whether or not the system has them."""
     if (folder / program).is_file():
         return 0
     print(f"· {name}")
     folder.mkdir(parents=True, exist_ok=True)
-    said = ensure(folder, package, program)
+    said = ensure(folder, package, program, parts)
     if said:
         print(f"! {name}Missing: {said}; to have it: apt install {package}", file=sys.stderr)
         return 1

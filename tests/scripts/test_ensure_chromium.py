@@ -4,6 +4,7 @@ given a machine without Chromium
   the question whether there is one is answered with no, and with what to do
 given unpacked packages
   every folder of theirs that has shared libraries is one that Chromium looks in
+  a program among them that cannot show an empty page is not taken
 """
 
 import sys
@@ -46,3 +47,22 @@ def test_libraries_in_folders_of_their_own_are_found(tmp_path: Path) -> None:
     (inner / "libpulsecommon-16.1.so").touch()
     (none / "libpulse.pc").touch()
     assert libraries(tmp_path) == [top, inner]
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ('echo "<html></html>"', ""),
+        ("echo no data of mine >&2; exit 3", "no data of mine"),
+        ("exit 3", "exit code 3"),
+    ],
+)
+def test_a_program_that_shows_no_page_is_not_taken(
+    tool: ModuleType, script: str, said: str
+) -> None:
+    program = tool.FOLDER / tool.PROGRAM
+    program.parent.mkdir(parents=True)
+    assert "No such file" in tool.trouble(tool.FOLDER)
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    assert tool.trouble(tool.FOLDER) == said
