@@ -22,6 +22,7 @@ from support.processes import PATIENCE_S
 
 from corechain.service.errors import WrongDatabase
 from corechain.service.supervision import stop_all
+from corechain_indexer.api.sensorthings.paths import ROOT as STA
 from corechain_indexer.audit import Auditor
 from corechain_indexer.following import Role
 from corechain_indexer.maintenance import forget_everything
@@ -83,11 +84,15 @@ async def answers(index: Driven, world: World) -> dict[str, Any]:
                 await get(api, "/v1/series", bucket=3600, **asked),
                 await get(api, "/v1/statistics", **asked),
                 await get(api, "/v1/history", device=device),
-            ]
+                await get(api, f"{STA}/Datastreams('{device}:air_temperature')/Observations",
+                          **{"$orderby": "phenomenonTime desc", "$top": 5, "$count": "true"}),
+            ]  # fmt: skip
         region = {"cell": f"{CELL:015x}", "resolution": 7}
         found["region"] = await get(api, "/v1/statistics", **region, **window)
         found["history"] = await get(api, "/v1/history", **region)
         found["batches"] = await get(api, "/v1/batches")
+        found["things"] = await get(api, f"{STA}/Things", **{"$expand": "Locations,Datastreams"})
+        found["observations"] = await get(api, f"{STA}/Observations", **{"$top": 1000})
     return found
 
 

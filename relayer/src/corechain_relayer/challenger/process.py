@@ -28,6 +28,7 @@ from corechain.service.supervision import Loop, Loops, ended_in, sessions
 from corechain_relayer.accounts import CHALLENGER, GUARDIAN, account_of, required_account
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.challenger.alerts import ChallengerAlerts
+from corechain_relayer.challenger.app import application
 from corechain_relayer.challenger.role import ChallengerRole
 from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.challenger.store import QUEUE as CHALLENGES
@@ -154,9 +155,8 @@ class ChallengerProcess:
         health = Health(probes, self.supervised, self._warnings)
         ops, is_alone = Ops(health, self.metrics.exposition), self.settings.ops_port is None
         admin = admin_routes(self.settings, View.of(self.pool, self.rpc), self.metrics)
-        return Starlette(routes=ops.routes(metrics=is_alone)), Starlette(
-            routes=[*ops.routes(), *admin]
-        )
+        public = application(ops.routes(metrics=is_alone), self.metrics)
+        return public, application([*ops.routes(), *admin], self.metrics)
 
     async def _ask_database(self) -> None:
         await JournalReader(self.pool).ping()
