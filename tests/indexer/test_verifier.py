@@ -5,12 +5,15 @@ given committed batches
   ├── with a source that hangs: new batches do not wait for it
   ├── a file that was committed to and breaks the rules: mismatch, with no other source asked
   ├── a verdict of the time when wrong bytes were a mismatch: judged again, once
-  └── a fault of the verifier's own in one batch: contained, counted, tried again
+  ├── a fault of the verifier's own in one batch: contained, counted, tried again
+  └── two mirrors that judge them at the same time: each is kept once, and none is a fault
 """
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -54,6 +57,22 @@ async def states(indexer: Driven) -> Mapping[int, str]:
 async def reason(indexer: Driven, batch_id: int = 1) -> str:
     query = "select reason from batch_file where batch_id = $1"
     return str(await indexer.indexer.pool.fetchval(query, batch_id))
+
+
+async def test_two_mirrors_that_judge_the_same_batches_keep_each_once_without_a_fault(
+    world: World, indexer: Driven
+) -> None:
+    for _ in range(3):
+        world.add(hours=1)
+    await mirrored(indexer)
+    one = indexer.verifier
+    other = replace(one, _queue=deque(), _running={}, _retrying=set())
+    await asyncio.gather(one.step(), other.step())
+    assert await states(indexer) == dict.fromkeys((1, 2, 3), "verified")
+    said = indexer.indexer.metrics.exposition()
+    assert b"corechain_verifier_faults_total 0.0" in said
+    assert b'batches_total{state="verified"} 3.0' in said
+    assert b'batches_total{state="withheld"}' not in said
 
 
 @pytest.mark.parametrize(

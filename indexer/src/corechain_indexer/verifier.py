@@ -177,7 +177,7 @@ class Verifier:
         batch, readings = found.batch, found.batch.header.reading_count
         rows = await asyncio.to_thread(batch_rows, batch)
         if not await self.store.verified(entry, batch, rows):
-            return  # a reorg took the batch away meanwhile
+            return  # a reorg took the batch away meanwhile, or another mirror was first
         self.metrics.batches.labels("verified").inc()
         self.metrics.readings.inc(readings)
         log.info("batch verified", batch=entry.batch_id, readings=readings)

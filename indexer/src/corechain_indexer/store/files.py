@@ -149,13 +149,19 @@ class FileStore:
         header = _header_row(batch, len(rows.rejections), rows.tree_levels)
         with outages():
             async with self.pool.acquire() as connection, connection.transaction():
-                if not await self._write(connection, entry, rows.segments):
+                # Before the verdict on shards, which know nothing of this transaction: the verdict
+                # is what makes rows count there.
+                if not await self._on_shards(connection, entry, rows.segments):
                     return False
                 found = await connection.fetchval(
                     SQL["verified"], entry.batch_id, entry.block_hash, *header
                 )
                 if found is None:
                     return False
+                if self.shards is None:
+                    # After it: another mirror that judges the batch, too, waits for the verdict,
+                    # and finds it given.
+                    await rows.segments.copy_to(connection)
                 await connection.copy_records_to_table(
                     "rejection", records=rows.rejections, columns=REJECTION_COLUMNS
                 )
@@ -163,10 +169,9 @@ class FileStore:
             await settle(self.shards, entry.batch_id, token_of(entry.commitment))
         return True
 
-    async def _write(self, connection: "Writing", entry: OpenBatch, segments: Segments) -> bool:
-        """Before the verdict: it is what makes them count. False where the batch was undone."""
+    async def _on_shards(self, connection: "Writing", entry: OpenBatch, segments: Segments) -> bool:
+        """False where the batch was undone."""
         if self.shards is None:
-            await segments.copy_to(connection)
             return True
         batch = entry.batch_id, token_of(entry.commitment)
         return await write_segments(self.shards, connection, batch, entry.block_hash, segments)
