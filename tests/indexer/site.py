@@ -8,6 +8,7 @@ from enum import Enum
 from typing import Any
 
 import uvicorn
+from eth_account.signers.local import LocalAccount
 from support.processes import PATIENCE_S
 
 from corechain.account import account_from_key
@@ -87,13 +88,17 @@ class Site:
     price: int
     _stack: AsyncExitStack = field(repr=False)
 
+    @property
+    def payer(self) -> LocalAccount:
+        return account_from_key(ADMIN_KEY)
+
     def arguments(self) -> dict[str, Any]:
         return {
             "api_url": self.url,
             "gateway_url": self.url,
             "rpc_url": self.world.chain.rpc_url,
             "deployment": self.world.chain.deployment,
-            "account": account_from_key(ADMIN_KEY),
+            "account": self.payer,
             "verify": False,
         }
 
@@ -106,7 +111,7 @@ class Site:
     async def opened(self, queries: int, salt: int = 0) -> PaymentChannel:
         """A channel of the admin's, mirrored, with no memory of anything paid from it."""
         contracts = self.world.chain.deployment
-        payer = account_from_key(ADMIN_KEY)
+        payer = self.payer
         channel = channel_to(
             PAYEE,
             Secp256k1Key(bytes(payer.key)),

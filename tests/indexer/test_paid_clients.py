@@ -8,6 +8,8 @@ Given an API that costs something, and channels to its payee
   when an answer is lost on its way
     the client asks again, gets it, and is charged once
     one that stays lost costs one price at most, and nothing when the same is asked again
+  when a channel is withdrawn from, its payee is another, or no gas is left to fill it
+    the client is told what to do, and goes on once it has done so
   when a client starts again, or two of one key share a channel
     they go on where the payee is
 """
@@ -17,10 +19,12 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from support.processes import until
 
 from corechain.account import account_from_key
-from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY
+from corechain.chain import GasNotCovered
+from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY, PROPOSER_KEY
 from corechain.payments import PaymentChannel, decode_header, encode_header, parse_price
 from corechain.protocol.errors import (
     ChargedUnanswered,
@@ -299,7 +303,7 @@ async def test_every_path_that_hands_out_values_is_paid(site: Site) -> None:
             assert "value" not in free.text
 
 
-async def test_a_client_pays_no_more_than_was_agreed(site: Site) -> None:
+async def test_a_client_pays_no_more_than_was_agreed_and_nobody_else(site: Site) -> None:
     channel = await site.opened(queries=9)
     async with site.client(channel, max_price=PRICE - 1) as client:
         with pytest.raises(PriceTooHigh) as refused:
@@ -312,9 +316,6 @@ async def test_a_client_pays_no_more_than_was_agreed(site: Site) -> None:
         with pytest.raises(PriceTooHigh):
             await client.latest(device(site))
     assert site.wire.paid == 0, "nothing was signed"
-
-
-async def test_nothing_is_deposited_for_another_payee(site: Site) -> None:
     payer = bytes.fromhex(account_from_key(ADMIN_KEY).address[2:])
     before = site.world.chain.balance_of(payer)
     async with site.client() as client:
@@ -335,6 +336,48 @@ async def test_nothing_is_deposited_for_another_payee(site: Site) -> None:
         place = (device(site), CELL, START, START)
         await asyncio.to_thread(client.statistics, "pressure", *place)
         assert channel.spent == PRICE
+
+
+async def test_a_channel_that_pays_no_more_says_what_to_do(site: Site) -> None:
+    """Withdrawn from by another process of its account, or to a payee whose key was changed."""
+    channel, chain, payer = await site.opened(queries=9), site.world.chain, site.payer
+    async with site.client(channel) as client:
+        await client.latest(device(site))
+        await asyncio.to_thread(chain.initiate_withdraw, payer, channel.config, 8 * PRICE)
+        await site.driven.settle()
+        with pytest.raises(PaymentRequired, match="deposit more, or open another channel"):
+            await client.latest(device(site))
+        assert (channel.spent, channel.lost) == (PRICE, 0)
+        site.settings = site.settings.model_copy(update={"payee_key": SecretStr(PROPOSER_KEY)})
+        await site.restart()
+        with pytest.raises(WrongPayee, match="open a channel to the latter"):
+            await client.latest(device(site))
+        other = await client.pay_with(9 * PRICE)
+        assert other.config.receiver != channel.config.receiver
+        await site.driven.settle()
+        await client.latest(device(site))
+        assert other.spent == PRICE
+
+
+async def test_a_refill_that_no_gas_is_left_for_costs_nothing(site: Site) -> None:
+    async with site.client() as client:
+        channel = await client.pay_with(PRICE, most=9 * PRICE)
+        await site.driven.settle()
+        await client.latest(device(site))
+        balance = site.world.rpc("eth_getBalance", site.payer.address, "latest")
+        site.world.rpc("anvil_setBalance", site.payer.address, "0x1")
+        try:
+            with pytest.raises(GasNotCovered, match="give it some"):
+                await client.latest(device(site))
+        finally:
+            site.world.rpc("anvil_setBalance", site.payer.address, balance)
+        assert (channel.deposit, channel.spent) == (PRICE, PRICE)
+        found = asyncio.create_task(client.latest(device(site)))
+        while not found.done():
+            await site.driven.settle()
+            await asyncio.sleep(0.02)
+        assert (await found)["items"]
+        assert (channel.deposit, channel.spent) == (2 * PRICE, 2 * PRICE)
 
 
 async def test_a_channel_to_an_api_that_is_free_is_not_opened(

@@ -30,7 +30,7 @@ from corechain.protocol.values import (
     whole,
 )
 from corechain.receipt_calls import ReceiptCalls
-from corechain.transactions import Receipt, TransactionPending
+from corechain.transactions import GasNotCovered, Receipt, TransactionPending
 from corechain.writer import require_account
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Chain",
     "ChainUnavailable",
+    "GasNotCovered",
     "Receipt",
     "RevertDecoder",
     "Reverted",

@@ -247,7 +247,10 @@ class PaymentChannel:
 
     def _mismatch(self, price: Price) -> str | None:
         if price.receiver != self.config.receiver:
-            return "the channel pays another receiver than the one that asks"
+            return (
+                f"the channel pays {_hex(self.config.receiver)}, and {_hex(price.receiver)} asks: "
+                "open a channel to the latter if it is whom you mean (`pay_with`); close this one"
+            )
         if price.token != self.config.token:
             return "the channel pays in another token than the one that is asked"
         if price.contract not in (None, self.domain.contract):

@@ -42,6 +42,17 @@ class TransactionPending(ChainUnavailable):
         self.transaction = transaction
 
 
+class GasNotCovered(ChainUnavailable):
+    """Nothing was sent: the account holds too little of the chain's currency for the gas."""
+
+    def __init__(self, account: str, what: str) -> None:
+        super().__init__(
+            f"{account} holds too little of the chain's currency for the gas of {what}: nothing "
+            "was sent; give it some, then try again"
+        )
+        self.account = account
+
+
 class Receipt(TypedDict):
     """What became of a transaction; names as in the JSON-RPC specification."""
 

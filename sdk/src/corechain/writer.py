@@ -8,7 +8,8 @@ from corechain.node import NodeRefusal
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import one_of
 from corechain.reader import ChainReader
-from corechain.transactions import Receipt, Sender, UrgentSender
+from corechain.rpc_errors import RpcFailure, classify_rpc_failure
+from corechain.transactions import GasNotCovered, Receipt, Sender, UrgentSender
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -42,7 +43,8 @@ class ChainWriter(ChainReader):
         self, account: "LocalAccount", contract: str, function: str, *arguments: object
     ) -> Receipt:
         """A transaction, waited for. Raises the contract's error by its own name, InvalidValue for
-        arguments that do not fit, TransactionPending when it was sent and is not mined.
+        arguments that do not fit, TransactionPending when it was sent and is not mined,
+        GasNotCovered when the account cannot pay for it.
 
         For people and scripts. Services keep a journal of intents instead (relayer's submitter).
         """
@@ -67,6 +69,8 @@ class ChainWriter(ChainReader):
         try:
             receipt = self._sender.send(account, to, data)
         except NodeRefusal as refusal:
+            if classify_rpc_failure(refusal.message) is RpcFailure.INSUFFICIENT_FUNDS:
+                raise GasNotCovered(account.address, what) from refusal
             raise self._reverted(refusal) from refusal
         if receipt["status"] != 1:
             raise Reverted(f"{what} in transaction 0x{receipt['transactionHash'].hex()}")

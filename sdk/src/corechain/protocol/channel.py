@@ -110,7 +110,11 @@ def check_voucher(
     if voucher.amount < due:
         raise VoucherMiscounted(due, voucher.amount)
     if voucher.amount > deposit:
-        raise PaymentRequired(f"the voucher for {voucher.amount} exceeds the deposit {deposit}")
+        # Of the deposit, what its payer has begun to withdraw covers nothing.
+        raise PaymentRequired(
+            f"the voucher for {voucher.amount} exceeds the deposit {deposit}, without what is "
+            "being withdrawn: deposit more, or open another channel"
+        )
 
 
 @dataclass(frozen=True, slots=True)
