@@ -190,6 +190,8 @@ def test_what_landed_before_it_could_be_cancelled_covers_its_demand() -> None:
     landed = Answer(State.CONFIRMED, b"\7" * 32, 11, cancelled=True)
     assert landed.covers(only(view), view)
     assert not Look.at(only(view), [landed], view).withdrawn
+    again = view_of(demanded(LANE, 1, 12))
+    assert Look.at(only(again), [landed], again) == Look(only(again), 1, [])
 
 
 def test_a_void_answer_covers_nothing() -> None:

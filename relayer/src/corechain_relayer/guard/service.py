@@ -50,7 +50,7 @@ class Look:
     @classmethod
     def at(cls, demand: OpenDemand, answers: Sequence[Answer], view: DemandsView) -> "Look":
         covering = [answer for answer in answers if answer.covers(demand, view)]
-        withdrawn = bool(answers) and answers[-1].cancelled
+        withdrawn = bool(answers) and answers[-1].is_given_up
         return cls(demand, len(answers), covering, withdrawn and not covering)
 
     @property

@@ -36,6 +36,11 @@ class Answer:
     block: int | None
     cancelled: bool = False
 
+    @property
+    def is_given_up(self) -> bool:
+        """What landed before it could be cancelled holds up no answer to a later demand."""
+        return self.cancelled and self.transaction is None
+
     def covers(self, demand: OpenDemand, view: DemandsView) -> bool:
         """Whether it answers this very demand, as far as anybody can know yet: on its way, or in a
         block that the view has not seen. One that the view has seen, or that is older than the
