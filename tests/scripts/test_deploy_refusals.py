@@ -61,7 +61,6 @@ def fund(url: str, amount: int) -> None:
     [
         ({"ARBITRUM_SEPOLIA_RPC_URL": UNSET}, "export ARBITRUM_SEPOLIA_RPC_URL=https://"),
         ({"ARBITRUM_SEPOLIA_RPC_URL": "http://127.0.0.1:1"}, "Check its address."),
-        ({"DEPLOY_PARAMETERS": "nowhere.yaml"}, "nowhere.yaml does not exist: copy"),
         ({"DEPLOY_PASSPHRASE": "wrong"}, "DEPLOY_PASSPHRASE must be its passphrase"),
         ({"DEPLOY_PARAMETERS": "deployments/ethereum-local.yaml"}, "PublicKey: admin"),
     ],

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeVar
 
 from web3.contract import Contract
@@ -118,6 +119,7 @@ def readings(key: Secp256k1Key | P256Key, sequences: Sequence[int]) -> list[byte
     return sorted(leaves_of(key, seen))
 
 
+@cache
 def decoder() -> RevertDecoder:
     names = ("DataBatches", "BatchChallenges", "DeviceRegistry", "OrdinaryToken")
     return RevertDecoder.of([artefact(name)["abi"] for name in names])
