@@ -60,7 +60,8 @@ async def answers(world: World, driven: Driven) -> list[Any]:
             await get(api, path, **params, device=device_of(world)) for path, params in ANSWERS
         ]
         proofs = [await get(api, f"/v1/batches/2/readings/{at}/proof") for at in (0, 100)]
-        return found + proofs
+        named = [await get(api, f"/sensorthings/v1.1/Observations('2:{at}')") for at in (0, 100)]
+        return found + proofs + named
 
 
 async def test_no_answer_shows_that_leaves_are_packed(world: World, final: Driven) -> None:

@@ -5,6 +5,7 @@ given stations with readings
   ├── every link of every entity leads somewhere, and ids say what they name
   ├── next links show everything once while new data comes, forward and backward
   ├── what a filter, an order, a count and a dataArray say is what the readings are
+  ├── a page of readings asks Postgres what ours asks, and once for the batches
   ├── an observation is proven by its parameters
   └── what is hostile, or not of our part, is refused by its name, and counted
 """
@@ -23,12 +24,28 @@ import pytest_asyncio
 
 from corechain_indexer.api.sensorthings import observations, stations
 from corechain_indexer.api.sensorthings.model import SETS
-from corechain_indexer.api.sensorthings.paths import ROOT
+from corechain_indexer.api.sensorthings.options import Options
+from corechain_indexer.api.sensorthings.paths import ROOT, resource_of
+from corechain_indexer.api.sensorthings.reader import Reader
+from corechain_indexer.api.trees import TreeCache
+from corechain_indexer.store import SQL
+from corechain_indexer.store.archive import NO_ARCHIVE
+from corechain_indexer.store.page_groups import Pages
+from corechain_indexer.store.pages import PageOf
+from indexer.asked import AskedPool
 from indexer.support import CELL, Driven, World, device_of, get
 from indexer.test_openapi_conformance import serving
 
 HERE = f"http://indexer{ROOT}"
 NEWEST_FIRST = "phenomenonTime desc"
+
+
+class Counted(AskedPool):
+    """With the other questions of a pool."""
+
+    async def fetchrow(self, query: str, *arguments: Any) -> Any:
+        self.asked.append(query)
+        return await self.pool.fetchrow(query, *arguments)
 
 
 @pytest_asyncio.fixture
@@ -223,6 +240,32 @@ async def test_stations_come_with_their_newest_values_for_no_question_each(
     )
     assert (bare.text, bare.headers["content-type"]) == ("°C", "text/plain; charset=utf-8")
     await get(api, f"{ROOT}/Observations('1:0')/resultTime/$value", 404)
+
+
+async def test_a_page_asks_what_our_own_asks_and_once_for_its_batches(
+    world: World, served: Driven
+) -> None:
+    counted = Counted(served.indexer.pool)
+    pool: Any = counted
+    pages = Pages(pool)
+    reader = Reader(pool, TreeCache(pool, 0), pages, NO_ARCHIVE, None)
+    stream_ = await reader.at(resource_of(stream(world).removeprefix(f"{ROOT}/")).steps)
+    device = world.keys[0].identity.device
+    await pages.rows(PageOf(device, 1, 0, 2**40), 1_001)
+    counted.asked.clear()
+    await pages.rows(PageOf(device, 1, 0, 2**40), 1_001)
+    own = list(counted.asked)
+    counted.asked.clear()
+    every = Options(top=1_000)
+    page = await reader.led_to(stream_, "Observations", every)
+    assert len(await reader.completed("Observations", page.items, every)) == 12
+    assert counted.asked == [*own, SQL["headers_of"]]
+    counted.asked.clear()
+    newest = Options(top=1, by_time=True, newest_first=True)
+    assert len((await reader.led_to(stream_, "Observations", newest)).items) == 1
+    assert counted.asked == [], "it came with its station"
+    things = await reader.every("Things", Options())
+    assert (len(things.items), len(counted.asked)) == (2, 2)
 
 
 async def test_an_observation_is_proven_by_its_parameters(

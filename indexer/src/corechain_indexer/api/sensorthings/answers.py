@@ -9,7 +9,7 @@ import msgspec
 
 from corechain.protocol.errors import NotFound
 from corechain_indexer.api.sensorthings.entities import Item
-from corechain_indexer.api.sensorthings.model import SETS
+from corechain_indexer.api.sensorthings.model import SETS, EntitySet
 from corechain_indexer.api.sensorthings.options import RESULT_FORMAT, Options
 from corechain_indexer.api.sensorthings.stations import CURSOR, Page
 from corechain_indexer.errors import InvalidQuery, NotInSubset
@@ -23,6 +23,31 @@ MAX_ITEMS = 20_000
 """Entities of one answer, on all levels: some 10 MB."""
 SAFE = "$'(),;:@/"
 COMPONENTS = ("id", "phenomenonTime", "resultTime", "result", "resultQuality", "parameters")
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """What is shown of each entity of a list; of links, name and end of address. `properties`: None
+    for all."""
+
+    id: bool
+    self_link: bool
+    properties: Sequence[str] | None
+    links: Sequence[tuple[str, str]]
+
+    @classmethod
+    def of(cls, kind: EntitySet, options: Options) -> "_Shown":
+        chosen = options.select
+        return cls(
+            not chosen or "id" in chosen or "@iot.id" in chosen,
+            options.shows("@iot.selfLink"),
+            chosen or None,
+            [
+                (f"{name}@iot.navigationLink", f"/{name}")
+                for name in kind.links
+                if options.shows(name) and name not in options.expand
+            ],
+        )
 
 
 @dataclass(slots=True)
@@ -98,21 +123,29 @@ class Writer:
             words = f"makes an answer of more than {MAX_ITEMS} entities: ask for a smaller $top"
             raise InvalidQuery("$expand", words)
         completed = await self.reader.completed(kind, items, options)
-        return [await self._entity(item, options) for item in completed]
+        shown = _Shown.of(SETS[kind], options)
+        # One loop without a question an entity, but for what is opened: a page has a thousand.
+        found = [self._entity(item, shown) for item in completed]
+        for name in options.expand:
+            for document, item in zip(found, completed, strict=True):
+                await self._expand(document, item, name, options.expand[name])
+        return found
 
-    async def _entity(self, item: Item, options: Options) -> dict[str, Any]:
-        kind, link = SETS[item.set], self._self_link(item)
+    def _entity(self, item: Item, shown: "_Shown") -> dict[str, Any]:
+        id_text = item.id
+        link = f"{self.root}/{item.set}('{id_text}')"
         found: dict[str, Any] = {}
-        if not options.select or {"id", "@iot.id"} & set(options.select):
-            found["@iot.id"] = item.id
-        if options.shows("@iot.selfLink"):
+        if shown.id:
+            found["@iot.id"] = id_text
+        if shown.self_link:
             found["@iot.selfLink"] = link
-        found |= {name: value for name, value in item.properties().items() if options.shows(name)}
-        for name in kind.links:
-            if name in options.expand:
-                await self._expand(found, item, name, options.expand[name])
-            elif options.shows(name):
-                found[f"{name}@iot.navigationLink"] = f"{link}/{name}"
+        told = item.properties()
+        if shown.properties is None:
+            found.update(told)
+        else:
+            found.update((name, told[name]) for name in shown.properties if name in told)
+        for key, end in shown.links:
+            found[key] = link + end
         return found
 
     async def _expand(self, found: dict[str, Any], item: Item, name: str, options: Options) -> None:
@@ -135,16 +168,12 @@ class Writer:
     # ------------------------------------------------------------------ links
 
     def _self_link(self, item: Item) -> str:
-        return f"{self.root}/{item.set}({quoted(item.id)})"
+        return f"{self.root}/{item.set}('{item.id}')"
 
     def _next(self, address: str, token: str, options: Options) -> str:
         said = {name: text for name, text in options.raw.items() if name not in ("$skip", CURSOR)}
         told = {**said, **self.kept, CURSOR: token}
         return f"{address}?{urlencode(told, safe=SAFE, quote_via=quote)}"
-
-
-def quoted(text: str) -> str:
-    return "'" + text + "'"
 
 
 def property_of(item: Item, path: Sequence[str], *, is_value: bool) -> Any:

@@ -4,7 +4,7 @@ An `Item` is an entity before it is written: what the stores say of it, and noth
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from corechain.protocol.keys import KeyType
 from corechain.protocol.provenance import provenance_of
 from corechain.protocol.reading import FAIL, PASS, SUSPECT
 from corechain.protocol.vocabulary import BY_CODE, Metric
-from corechain_indexer.api.rows import hexed
+from corechain_indexer.api.rows import celled, hexed
 from corechain_indexer.api.sensorthings.filters import OPTION
 from corechain_indexer.api.sensorthings.model import SETS
 from corechain_indexer.errors import InvalidQuery, NotInSubset
@@ -162,7 +162,23 @@ def _signed(cell: int) -> int:
 
 
 def shown_time(seconds: int) -> str:
-    return datetime.fromtimestamp(min(seconds, LAST_SECOND), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    day, second = divmod(min(seconds, LAST_SECOND), 86_400)
+    return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+
+
+@lru_cache(maxsize=1_024)  # a page is of few days
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
+
+
+@lru_cache(maxsize=1_024)
+def _provenance(block: int, transaction: bytes, commitment: bytes, root: bytes) -> dict[str, Any]:
+    return {
+        "block": block,
+        "transaction": hexed(transaction),
+        "commitment": hexed(commitment),
+        "readings_root": hexed(root),
+    }
 
 
 @lru_cache(maxsize=8_192)
@@ -277,11 +293,13 @@ def _observation(item: Item) -> dict[str, Any]:
             "batch": batch_id,
             "leaf": position,
             "value": value,
-            "cell": f"{to_unsigned(cell):015x}",
-            "block": batch["block_number"],
-            "transaction": hexed(batch["transaction"]),
-            "commitment": hexed(batch["commitment"]),
-            "readings_root": hexed(batch["readings_root"]),
+            "cell": celled(cell),
+            **_provenance(
+                batch["block_number"],
+                batch["transaction"],
+                batch["commitment"],
+                batch["readings_root"],
+            ),
         }
     return found
 
@@ -295,7 +313,3 @@ _WRITERS = {
     "Observations": _observation,
     "FeaturesOfInterest": _feature,
 }
-
-
-def with_batch(item: Item, batch: "Record") -> Item:
-    return replace(item, batch=batch)
