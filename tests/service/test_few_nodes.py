@@ -155,6 +155,12 @@ async def test_one_node_alone_makes_no_call_revert_and_none_succeed(reverts: int
     async with nodes(*told) as site:
         with pytest.raises(NodesDisagree):
             await site.at_head()
+        site.clock.now += 90.0
+        assert (site.rpc.lost_s(), site.rpc.unsure_s()) == (0.0, 90.0)
+        assert "contradict each other for 90 s over eth_call" in site.rpc.warnings()[0]
+        told[reverts].reverts = False
+        await site.at_head()
+        assert site.rpc.unsure_s() == 0.0
 
 
 async def test_a_node_that_cannot_call_is_not_taken_for_the_contract() -> None:

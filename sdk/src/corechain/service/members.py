@@ -65,9 +65,24 @@ class Member:
 
 @dataclass(slots=True)
 class Lost:
-    """Since when fewer nodes than must agree have answered. Times are monotonic seconds."""
+    """Since when fewer nodes than must agree have answered; and, by method, since when those who do
+    contradict each other. Times are monotonic seconds."""
 
     since: float | None = None
+    disputes: dict[str, float] = field(default_factory=dict)
+
+    def disputed(self, calls: Sequence[Call], now: float) -> None:
+        for call in calls:
+            self.disputes.setdefault(call.method, now)
+
+    def agreed(self, calls: Sequence[Call]) -> None:
+        for call in calls:
+            self.disputes.pop(call.method, None)
+
+    def unsure(self, now: float) -> float:
+        """Seconds for which nothing could be believed for one reason or the other."""
+        began = min(self.disputes.values(), default=now)
+        return max(self.seconds(now), now - began)
 
     def heard(self, enough: bool, now: float) -> None:
         if enough:

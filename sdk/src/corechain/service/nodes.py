@@ -41,11 +41,11 @@ def is_by_few(rpc: Questions) -> bool:
 
 
 def measured(rpc: Questions, in_use: "Gauge", heads: "Gauge", lost: "Gauge") -> None:
-    """Shows who is left out, how far each is, and for how long too few have answered, whenever
+    """Shows who is left out, how far each is, and for how long too few have said the same, whenever
     somebody looks. Of a single node nothing: it is a probe of `/ready`."""
     if not isinstance(rpc, Quorum):
         return
-    lost.set_function(rpc.lost_s)
+    lost.set_function(rpc.unsure_s)
     for member in rpc.members:
         in_use.labels(str(member.number)).set_function(partial(_in_use, member))
         heads.labels(str(member.number)).set_function(partial(_head, member))

@@ -109,6 +109,10 @@ class Quorum(Questions):
         """Seconds since fewer nodes than must agree have answered; 0 while they do."""
         return self._lost.seconds(self._clock())
 
+    def unsure_s(self) -> float:
+        """As `lost_s`; also since those who answer contradict each other and no others are left."""
+        return self._lost.unsure(self._clock())
+
     @property
     def is_by_few(self) -> bool:
         """Whether fewer nodes than the quorum are believed now."""
@@ -132,11 +136,17 @@ class Quorum(Questions):
             f"fewer than {self.quorum} nodes have answered for {self.lost_s():.0f} s: what has a "
             "deadline goes by those who do"
         ] * self.is_by_few
-        return few + [
-            f"node {member.number} of {len(self.members)} is left out: {member.standing.reason}"
-            for member in self.members
-            if not member.standing.is_trusted
-        ]
+        over = ", ".join(sorted(self._lost.disputes))
+        torn = [f"nodes contradict each other for {self.unsure_s():.0f} s over {over}"] * bool(over)
+        return (
+            few
+            + torn
+            + [
+                f"node {member.number} of {len(self.members)} is left out: {member.standing.reason}"
+                for member in self.members
+                if not member.standing.is_trusted
+            ]
+        )
 
     # --------------------------------------------------------------------- questions
 
@@ -158,9 +168,19 @@ class Quorum(Questions):
         """
         calls = [await self._at_agreed_head(call) for call in calls]
         poll = await self._polled(calls)
-        answers = poll.answers()
+        answers = self._believed(poll)
         for place in poll.tagged:
             answers[place] = await self._tagged(poll, place)
+        return answers
+
+    def _believed(self, poll: Poll) -> list[Any]:
+        """As `Poll.answers`; for how long there are none is measured."""
+        try:
+            answers = poll.answers()
+        except NodesDisagree:
+            self._lost.disputed(poll.calls, self._clock())
+            raise
+        self._lost.agreed(poll.calls)
         return answers
 
     async def _at_agreed_head(self, call: Call) -> Call:
@@ -180,7 +200,7 @@ class Quorum(Questions):
             return unchanged
         self._all_asked_at = self._clock()
         poll = await self._polled([LATEST], everyone=True)
-        poll.answers()
+        self._believed(poll)
         raw = await self._tagged(poll, 0)
         if raw is None or isinstance(raw, NodeRefused):
             raise NodeUnavailable("the nodes have no latest block")
@@ -224,6 +244,7 @@ class Quorum(Questions):
         if poll.calls[place] != LATEST:
             # One node that knows no tag, or refuses, must not keep the blocks from being read.
             return None
+        self._lost.disputed([LATEST], self._clock())
         raise NodesDisagree(f"the nodes agree on no block as {poll.calls[place].params[0]}")
 
     def _untold(self, poll: Poll, place: int) -> Any:
