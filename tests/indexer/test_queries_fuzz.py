@@ -73,7 +73,8 @@ async def test_no_value_of_any_parameter_breaks_a_query(world: World, api: Any) 
     device, tried = device_of(world), Counter[str]()
     for endpoint in ENDPOINTS:
         known = sensible(endpoint, device)
-        path = endpoint.path.format(**dict.fromkeys(endpoint.path_parameters, "1"))
+        places = dict.fromkeys(endpoint.path_parameters, "1") | {"resource": "Datastreams"}
+        path = endpoint.path.format(**places)
         for name in (*endpoint.parameters, "unheard_of"):
             # A name is read by the same lines on every path: all values on the first, then another
             # part of them on each.

@@ -190,7 +190,7 @@ async def test_what_is_asked_for_is_what_is_there(world: World, api: httpx.Async
     assert await results("phenomenonTime gt 2013-02-02T00:00:00Z and result lt 0") == []
     assert (await get(api, path, **{"$filter": day, "$count": "true"}))["@iot.count"] == 4
     pin = f"Datastream/id eq '{device}:air_temperature'"
-    page = await get(api, f"{ROOT}/Observations", **{"$filter": pin, "$count": "true"}, status=501)
+    page = await get(api, f"{ROOT}/Observations", **{"$filter": pin, "$count": "true"}, status=400)
     assert page["type"].endswith("NotInSubset")
     assert len(await walked(api, f"{ROOT}/Observations", filter=pin, top=5)) == 12
     counts = {"Things": 2, "Sensors": 2, "ObservedProperties": 13, "Observations": 48}
@@ -289,26 +289,26 @@ async def test_what_is_hostile_or_unknown_is_refused_by_its_name(
     observed = stream(world) + "/Observations"
     before = await served.tables()
     for path, options, status in (
-        (f"{ROOT}/Things", {"$expand": deep}, 501),
+        (f"{ROOT}/Things", {"$expand": deep}, 400),
         (f"{ROOT}/Things", {"$top": "-5"}, 400),
         (f"{ROOT}/Things", {"$filter": "name eq '' or 1=1; drop table batch --"}, 400),
-        (f"{ROOT}/Things", {"$filter": "Datastreams/name eq 'x'"}, 501),
+        (f"{ROOT}/Things", {"$filter": "Datastreams/name eq 'x'"}, 400),
         (f"{ROOT}/Things", {"$filter": "nonsense eq 'x'"}, 400),
         (f"{ROOT}/Things", {"limit": "3"}, 400),
         (f"{ROOT}/Things", {"$skiptoken": "e30="}, 400),
-        (f"{ROOT}/Things", {"$resultFormat": "dataArray"}, 501),
+        (f"{ROOT}/Things", {"$resultFormat": "dataArray"}, 400),
         (f"{ROOT}/Things('{device_of(world)}')", {"$top": "1"}, 400),
         (f"{ROOT}/Things('0x{'00' * 20}')", {}, 404),
         (f"{ROOT}/Things('{device_of(world)}')/Datastreams('0x{'11' * 20}:co2')", {}, 404),
         (f"{ROOT}/Datastreams('{device_of(world)}:co2')/Observations", {}, 404),
         (f"{ROOT}/Observations('99:0')", {}, 404),
         (f"{ROOT}/Observations('1:99999')", {}, 404),
-        (f"{ROOT}/Observations", {"$orderby": NEWEST_FIRST}, 501),
-        (f"{ROOT}/Datastreams", {"$count": "true"}, 501),
-        (observed, {"$filter": "parameters/batch eq 1"}, 501),
-        (observed, {"$resultFormat": "csv"}, 501),
+        (f"{ROOT}/Observations", {"$orderby": NEWEST_FIRST}, 400),
+        (f"{ROOT}/Datastreams", {"$count": "true"}, 400),
+        (observed, {"$filter": "parameters/batch eq 1"}, 400),
+        (observed, {"$resultFormat": "csv"}, 400),
         (observed, {"$skiptoken": "WyIiLC0xLC0xLC0xLC0xXQ=="}, 400),
-        (observed, {"$top": "10", "$apply": "x"}, 501),
+        (observed, {"$top": "10", "$apply": "x"}, 400),
     ):  # fmt: skip
         answer = await api.get(path, params=options)
         assert answer.status_code == status, (path, options, answer.text)

@@ -158,9 +158,12 @@ class InvalidQuery(ProtocolError):
 
 
 class NotInSubset(ProtocolError):
-    """A question that other servers of SensorThings answer, and this one does not."""
+    """A question that other servers of SensorThings answer, and this one does not.
 
-    status = 501
+    OData names 501 for it. But what a client sends must not look like a failure of ours, to alerts
+    and to proxies, so it is 400 under a name of its own."""
+
+    status = 400
 
     def __init__(self, parameter: str, what: str) -> None:
         super().__init__(f"{parameter}: this server does not know {what} (docs/sensorthings.md)")
