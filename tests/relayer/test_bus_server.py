@@ -6,6 +6,8 @@ given a server
     unless the operator vouches for it
   when it comes back behind what it acknowledged
     the loss is noticed, and exactly the loss
+  when others append, and write so into the journal, while a process starts
+    that is no loss
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -213,6 +215,23 @@ async def test_a_loss_while_every_process_was_down_is_noticed_by_the_next(tmp_pa
             watch, told = watch_of(bus, store)
             await watch.look()
             assert told == [], "noticed once, not at every start"
+
+
+async def test_what_others_append_while_a_process_starts_is_no_loss(
+    bus: ValkeyBus, bus_url: str
+) -> None:
+    """The bus is looked at first: without the journal there are appends, too."""
+    async with bus_at(bus_url) as other:
+        await other.enter(0)
+
+        class Busy(Memory):
+            async def positions(self, stream: str) -> dict[int, Position]:
+                await other.append(0, frame(1))
+                return {0: other.positions[0]}
+
+        watch, told = watch_of(bus, Busy())
+        await watch.look()
+    assert (told, losses(bus), bus.positions[0].appended) == ([], 0, 1)
 
 
 async def test_a_consumer_ends_its_session_when_the_server_was_another(

@@ -82,8 +82,13 @@ class BusWatch:
             return
         stored = await self.store.positions(self.bus.name)
         for lane, known in stored.items():
-            if lane in self.bus.positions:
-                self._notice(lane, frames_lost(known, self.bus.positions[lane]))
+            if lane not in self.bus.positions:
+                continue
+            if frames_lost(known, self.bus.positions[lane]):
+                # Other processes append, and say so in the journal: a look at the bus that is older
+                # than their word proves nothing.
+                await self.enter(lane)
+            self._notice(lane, frames_lost(known, self.bus.positions[lane]))
         self._compared = True
 
     async def _keep(self) -> None:
