@@ -3,11 +3,12 @@ runs this; pytest does not collect it by itself, for it takes minutes and progra
 cluster-servers` fetches.
 
 given three Postgres, each commit on two of them, relayer and indexer on them, replicas for reads
-  when the leader and its Patroni are killed (-9) under load, and come back
+  when the leader and its Patroni stand still under load (SIGSTOP), and go on after another leads
   ├── another one leads after the 20 s that Patroni's lock lasts
-  ├── reads go on meanwhile, from a replica
+  ├── reads go on meanwhile, from a replica; what is refused may be asked again (503)
   ├── nothing that was acknowledged is lost, nothing is counted twice, and the index has all of it
   └── every row whose insert returned is there, and the old leader follows
+  (that they are killed is in whole_cluster)
   when etcd loses a member, nothing happens
 given the process that started them dies
   └── so do Postgres, Patroni and etcd
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import pytest
 from support.cluster import REPOSITORY, Fleet, accepted, record
+from support.frozen import frozen
 from support.processes import PATIENCE_S, eventually, mentioning
 from support.query_load import QueryLoad
 
@@ -97,7 +99,7 @@ def indexed(network: ClusterNetwork) -> int:
     return int(said or 0)
 
 
-def test_the_leader_is_killed_under_ingest_and_queries(
+def test_the_leader_stands_still_under_ingest_and_queries(
     network: ClusterNetwork, tmp_path: Path
 ) -> None:
     cluster, fleet = network.patroni, Fleet(network, tmp_path, reports=120, rate=1_000.0)
@@ -113,13 +115,12 @@ def test_the_leader_is_killed_under_ingest_and_queries(
         pooler.start()
         time.sleep(CALM_S)
         killed = time.monotonic()
-        leader.kill()
-        new = cluster.leader(other_than=leader)
-        led = time.monotonic()
-        before = len(rows.inserted)
-        assert eventually(lambda: len(rows.inserted) > before + 10)
-        written = next(at for _, at in rows.inserted if at > killed + 1)
-        leader.start()
+        with frozen(leader):
+            new = cluster.leader(other_than=leader)
+            led = time.monotonic()
+            before = len(rows.inserted)
+            assert eventually(lambda: len(rows.inserted) > before + 10)
+            written = next(at for _, at in rows.inserted if at > killed + 1)
         cluster.etcd[0].start()
         cluster.wait_until_whole()
         whole = time.monotonic()
@@ -136,7 +137,8 @@ def test_the_leader_is_killed_under_ingest_and_queries(
     failed = load.failed(killed, end)
     record(
         "postgres",
-        kills={"etcd-1": 1, leader.name: 1, pooler.name: 1},
+        kills={"etcd-1": 1, pooler.name: 1},
+        frozen={leader.name: round(written - killed, 1)},
         acknowledged=figures["acknowledged"],
         lost=figures["lost"],
         doubled=figures["doubled"],
@@ -150,7 +152,10 @@ def test_the_leader_is_killed_under_ingest_and_queries(
         p95_during_ms=load.p95_ms(killed, written),
         p95_after_ms=load.p95_ms(whole, end),
     )
-    assert not failed, failed[:5]
+    # What a replica no longer answers, as it is promoted, goes to the primary: the one that stands
+    # still.
+    assert {one.status for one in failed} <= {503}, failed[:5]
+    assert len(failed) <= 2 * load.threads, failed
 
 
 OWNER = """
