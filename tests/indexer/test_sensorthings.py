@@ -128,8 +128,8 @@ async def test_every_link_leads_somewhere(api: httpx.AsyncClient) -> None:
     open_links = [one["url"] for one in root["value"]]
     seen: set[str] = set()
     while open_links:
-        link = open_links.pop()
-        if link in seen or len(seen) > 150:
+        link = open_links.pop(0)
+        if link in seen or len(seen) > 60:
             continue
         seen.add(link)
         document = await followed(api, link)
@@ -151,10 +151,10 @@ async def test_next_links_show_everything_once_while_data_comes(
         (10 * batch + hour) / 100 for batch in (1, 2, 3) for hour in range(4)
     ]
     for options in ({}, {"orderby": NEWEST_FIRST}, {"orderby": "phenomenonTime asc,id"}):
-        for top in (1, 5, 12):
+        for top in (1, 5):
             page = await get(api, path, **{"$top": top, **{f"${k}": v for k, v in options.items()}})
             found = page["value"]
-            if top == 5:
+            if top == 5 and "orderby" in options:
                 world.add(hours=1)
                 await served.settle()
             while link := page.get("@iot.nextLink"):
@@ -169,7 +169,7 @@ async def test_next_links_show_everything_once_while_data_comes(
     skipped = await walked(api, path, top=4, skip=3)
     assert [one["@iot.id"] for one in skipped][:9] == [one["@iot.id"] for one in whole][3:]
     every = await walked(api, f"{ROOT}/Observations", top=7)
-    assert len({one["@iot.id"] for one in every}) == len(every) == 2 * 2 * (12 + 3)
+    assert len({one["@iot.id"] for one in every}) == len(every) == 2 * 2 * (12 + 2)
     for name in ("Things", "Datastreams", "Locations", "Sensors", "ObservedProperties"):
         one_by_one = await walked(api, f"{ROOT}/{name}", top=1)
         assert one_by_one == await walked(api, f"{ROOT}/{name}")
@@ -240,6 +240,16 @@ async def test_stations_come_with_their_newest_values_for_no_question_each(
     )
     assert (bare.text, bare.headers["content-type"]) == ("°C", "text/plain; charset=utf-8")
     await get(api, f"{ROOT}/Observations('1:0')/resultTime/$value", 404)
+    # What proves it is named by its id and its parameters.
+    page = await get(api, stream(world) + "/Observations", **{"$top": 1})
+    (told,) = page["value"]
+    batch, leaf = told["parameters"]["batch"], told["parameters"]["leaf"]
+    assert told["@iot.id"] == f"{batch}:{leaf}"
+    proof = await get(api, f"/v1/batches/{batch}/readings/{leaf}/proof")
+    assert proof["readings_root"] == told["parameters"]["readings_root"]
+    assert proof["commitment"] == told["parameters"]["commitment"]
+    assert told["resultQuality"]["name"] == "pass"
+    assert told == await get(api, told["@iot.selfLink"])
 
 
 async def test_a_page_asks_what_our_own_asks_and_once_for_its_batches(
@@ -266,20 +276,6 @@ async def test_a_page_asks_what_our_own_asks_and_once_for_its_batches(
     assert counted.asked == [], "it came with its station"
     things = await reader.every("Things", Options())
     assert (len(things.items), len(counted.asked)) == (2, 2)
-
-
-async def test_an_observation_is_proven_by_its_parameters(
-    world: World, api: httpx.AsyncClient
-) -> None:
-    page = await get(api, stream(world) + "/Observations", **{"$top": 1})
-    (told,) = page["value"]
-    batch, leaf = told["parameters"]["batch"], told["parameters"]["leaf"]
-    assert told["@iot.id"] == f"{batch}:{leaf}"
-    proof = await get(api, f"/v1/batches/{batch}/readings/{leaf}/proof")
-    assert proof["readings_root"] == told["parameters"]["readings_root"]
-    assert proof["commitment"] == told["parameters"]["commitment"]
-    assert told["resultQuality"]["name"] == "pass"
-    assert told == await get(api, told["@iot.selfLink"])
 
 
 async def test_what_is_hostile_or_unknown_is_refused_by_its_name(
