@@ -8,7 +8,7 @@ import subprocess
 from contextlib import contextmanager
 
 import pytest
-from support.command import COMMAND, environment
+from support.command import COMMAND, corechain, environment
 from support.odd_http import Odd, OddProxy
 from support.processes import PATIENCE_S, eventually
 from support.readings import CELL, HOUR_S, NOON, temperatures
@@ -211,6 +211,10 @@ def commanded(network, *words):
 
 def test_a_device_is_made_registered_and_heard_by_three_commands(network, client, tmp_path):
     file = tmp_path / "device.key"
+    load_plugins()
+    missing = CliRunner().invoke(app, ["device", "id", str(file)])
+    assert missing.exit_code == 2
+    assert "for FILE" in missing.output
     made = answered(network, "device", "new", file, "--curve", "p256")
     assert file.stat().st_mode & 0o777 == 0o600
     assert answered(network, "device", "id", file)["device"] == made["device"]
@@ -239,13 +243,20 @@ def test_a_channel_of_an_earlier_run_pays_and_is_filled_again(network, client):
 
 
 def test_a_history_is_paid_page_by_page(network, client):
-    spent, device = client.channel.spent, KEY.identity.device
+    device = KEY.identity.device
+    client.latest(device)  # follows what commands of the same account have paid from the channel
+    spent = client.channel.spent
     found = list(client.history(device=device, metric="air_temperature"))
     assert (len(found), client.channel.spent - spent) == (len(VALUES), PRICE)
     words = "history", "--device", f"0x{device.hex()}", "--end", LAST, "--limit", 0
     done = commanded(network, *words, "--deposit", 9 * PRICE)
     rows = [json.loads(line) for line in done.splitlines()]
     assert [row["quantity"] for row in rows] == VALUES
+    places = {"CORECHAIN_API_URL": network.urls.indexer, "CORECHAIN_RPC_URL": network.urls.anvil}
+    manifest = "--deployment", network.manifest
+    unpaid = corechain("history", "--device", f"0x{device.hex()}", *manifest, changes=places)
+    assert (unpaid.returncode, unpaid.stdout) == (1, "")
+    assert "commands pay with --deposit and --key-file" in unpaid.stderr
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from corechain.cli_options import ALL, JSON, Given, shares
 from corechain.collecting import collect_seldom
 from corechain.implementation import check_implementation
 from corechain.later import add_later
-from corechain.protocol.errors import CoreChainError
+from corechain.protocol.errors import CoreChainError, PaymentRequired
 from corechain.versions import DISTRIBUTIONS, version_line, version_option
 
 if TYPE_CHECKING:
@@ -211,6 +211,9 @@ def main() -> None:
     try:
         check_implementation(os.environ)
         app()
+    except PaymentRequired as error:
+        typer.echo(f"error: {error}; commands pay with --deposit and --key-file", err=True)
+        sys.exit(FAILED)
     except CoreChainError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(FAILED)

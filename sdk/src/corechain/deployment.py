@@ -15,7 +15,10 @@ class InvalidDeployment(CoreChainError):
     """The manifest is missing or is not one. Says what to do."""
 
     def __init__(self, path: Path, why: str) -> None:
-        super().__init__(f"deployment manifest {path}: {why}; `ape run deploy` writes it")
+        super().__init__(
+            f"deployment manifest {path}: {why}; `corechain up` and `ape run deploy` write one, "
+            "and --deployment names it to a command"
+        )
         self.path, self.why = path, why
 
 

@@ -42,7 +42,7 @@ def _key(file: Path) -> "DeviceKey":
     secp256k1 key. Exits with 2 for what is none."""
     from corechain.protocol.keys import P256Key, Secp256k1Key
 
-    curve, _, digits = secret_in(file).rpartition(" ")
+    curve, _, digits = secret_in(file, "FILE").rpartition(" ")
     kinds: dict[str, Callable[[Any], DeviceKey]] = {
         "": Secp256k1Key,
         CURVES[0]: Secp256k1Key,

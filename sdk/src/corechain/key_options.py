@@ -41,12 +41,13 @@ def account_of(key: str | None, file: Path | None) -> "LocalAccount":
         raise typer.BadParameter("it is not a private key", param_hint=HINT) from None
 
 
-def secret_in(file: Path) -> str:
-    """The key in a file that not every user of the machine may read. Exits with 2."""
-    return opened(_private_text(file))
+def secret_in(file: Path, hint: str = HINT) -> str:
+    """The key in a file that not every user of the machine may read; `hint`: the option or argument
+    that named it. Exits with 2."""
+    return opened(_private_text(file, hint), hint)
 
 
-def opened(text: str) -> str:
+def opened(text: str, hint: str = HINT) -> str:
     """The key in a keystore, or the text as it is. Exits with 2."""
     from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
 
@@ -56,16 +57,16 @@ def opened(text: str) -> str:
         return open_keystore(text, os.environ.get("CORECHAIN_KEYSTORE_PASSWORD"))
     except WrongKeystore as error:
         raise typer.BadParameter(
-            f"the key {error} (CORECHAIN_KEYSTORE_PASSWORD)", param_hint=HINT
+            f"the key {error} (CORECHAIN_KEYSTORE_PASSWORD)", param_hint=hint
         ) from None
 
 
-def _private_text(file: Path) -> str:
+def _private_text(file: Path, hint: str) -> str:
     try:
         if file.stat().st_mode & stat.S_IROTH:
-            raise typer.BadParameter(f"every user can read {file}: chmod 600", param_hint=HINT)
+            raise typer.BadParameter(f"every user can read {file}: chmod 600", param_hint=hint)
         return file.read_text().strip()
     except OSError as error:
-        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=HINT) from None
+        raise typer.BadParameter(f"{file}: {error.strerror}", param_hint=hint) from None
     except UnicodeDecodeError:
-        raise typer.BadParameter(f"{file} holds no text", param_hint=HINT) from None
+        raise typer.BadParameter(f"{file} holds no text", param_hint=hint) from None
