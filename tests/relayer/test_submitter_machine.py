@@ -13,6 +13,7 @@ given intents in a journal, several in flight, and a key that somebody else uses
 
 from dataclasses import dataclass, field, replace
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -395,3 +396,4 @@ class SubmitterMachine(RuleBasedStateMachine):
 
 
 TestSubmitter = SubmitterMachine.TestCase
+TestSubmitter.settings = settings(max_examples=40)  # the simulator plays the same, and more
