@@ -14,12 +14,15 @@ given runs that failed or were killed, and others that go on
   the next one removes what the dead have left
 given files of which some take a minute, and several processes
   those begin first, however few tests they have
+given a relayer of a test
+  its modules are loaded when it begins
 given a command on a machine that stalls
   its processes stand still and go on, and its exit code is passed on
 """
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +34,7 @@ import pytest
 from hypothesis import settings
 from support import scratch
 from support.costs import COSTS_S, longest_first
+from support.forked import Forked
 from support.processes import PATIENCE_S
 
 from corechain.devnet.process import free_port
@@ -114,6 +118,17 @@ def test_pytest_processes_choose_ports_of_their_own() -> None:
 def test_no_port_is_given_twice() -> None:
     ports = [free_port() for _ in range(50)]
     assert len(set(ports)) == len(ports)
+
+
+def test_a_relayer_of_a_test_begins_with_its_modules_loaded(tmp_path: Path) -> None:
+    """Without them the tests of relayers take twice as long, and nothing else tells."""
+    told = tmp_path / "told"
+    name = "corechain_relayer.serving"
+    look = f"import sys; open({str(told)!r}, 'w').write(str({name!r} in sys.modules))"
+    process = Forked(exec, f"{look}; sys.exit(3)")
+    assert process.wait(PATIENCE_S) == 3
+    process.send_signal(signal.SIGKILL)  # gone already
+    assert told.read_text() == "True"
 
 
 def test_a_command_whose_processes_stand_still_ends_as_it_would_have() -> None:
