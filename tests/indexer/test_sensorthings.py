@@ -325,5 +325,7 @@ async def test_what_is_hostile_or_unknown_is_refused_by_its_name(
     )
     found = await walked(api, observed, filter="result gt 0.1")
     assert len(found) == 11, "a page that was cut short goes on"
+    monkeypatch.setattr(observations, "MAX_WALKED", 1)
+    await get(api, f"{ROOT}/Observations", 400)
     monkeypatch.setattr(stations, "MAX_IN_VAIN", 1)
     await get(api, f"{ROOT}/Things", 400, **{"$filter": "name eq 'x'"})

@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 EVERYTHING = (0, LAST_SECOND)
 MAX_SCANNED = 20_000
 """Readings that a filter looks at for one page: 20 questions."""
-MAX_WALKED = 2_000
-"""Stations that are looked at for a page of all readings."""
+MAX_WALKED = 20_000
+"""Stations that are looked at for a page of all readings; of most of them, only whether they have
+any."""
 YEAR_S = 366 * 86_400
 FIRST_WINDOW_S = 3_600
 """A reading an hour is what most stations send; per reading that is wanted."""
@@ -102,8 +103,8 @@ class Observations:
         async for station in stations.walk(b"", first=begin):
             walked += 1
             if walked > MAX_WALKED:
-                words = f"holds for no reading of the {MAX_WALKED} stations up to {station.name}"
-                raise InvalidQuery("$filter", words)
+                words = f"more than {MAX_WALKED} stations up to {station.name} are looked at"
+                raise InvalidQuery("query", f"{words}: ask a Datastream for its Observations")
             if station.newest:
                 place = cursor if cursor and begin == station.device else None
                 async for item in self._forward(Observed(station), options, place):

@@ -99,8 +99,8 @@ class Stations:
             ):
                 break
             if walked >= MAX_IN_VAIN:
-                words = f"holds for none of the {walked} stations up to {station.name}"
-                raise InvalidQuery("$filter", words)
+                words = f"leads to nothing of the {walked} stations up to {station.name}"
+                raise InvalidQuery("query", words)
         else:
             walked = 0
         shown = found[options.skip : options.skip + options.top]
