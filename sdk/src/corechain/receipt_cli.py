@@ -133,7 +133,8 @@ def _signer_command(name: str, done: str, purpose: str, call: "Callable[..., Rec
 
     @shares(*ACCOUNT, *NODE, *JSON)
     def change(lane: Lane, signer: Signer, given: Given) -> None:
-        receipt = call(given.chain(), given.account(), lane, signer)
+        account = given.account()  # before the chain: a wrong key is a wrong argument
+        receipt = call(given.chain(), account, lane, signer)
         _sent(done, receipt, given.as_json)
 
     commands.command(name, help=purpose)(change)
