@@ -19,6 +19,7 @@ from corechain import AsyncClient, Client, Deployment, InvalidValue, Page
 from corechain.account import account_from_key
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.http import LoopClients
+from corechain_indexer.api.params import encode_cursor
 from indexer.support import Driven, World, device_of, get
 
 
@@ -94,6 +95,8 @@ async def test_the_newest_batches_come_first_in_whatever_pages(served: Driven) -
         oldest = await get(api, "/v1/batches", limit=1)
         # A place in the one order is none in the other.
         await get(api, "/v1/batches", 400, order="newest", cursor=oldest["next_cursor"])
+        beyond = encode_cursor([2**63 - 1, 2**63 - 1])
+        assert len((await get(api, "/v1/batches", order="newest", cursor=beyond))["items"]) == 3
 
 
 async def test_stations_are_devices_with_readings_and_their_newest_values(

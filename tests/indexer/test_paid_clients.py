@@ -43,7 +43,7 @@ from indexer.support import CELL, START, World, settings_of
 PRICE = 1_000
 FREE = {
     "status", "network", "devices", "device", "batches", "batch", "reward", "epochs",
-    "channels", "channel", "sensorthings",
+    "channels", "state_channels", "channel", "sensorthings",
 }  # fmt: skip
 
 
@@ -286,6 +286,7 @@ async def test_every_path_that_hands_out_values_is_paid(site: Site) -> None:
     assert {endpoint.name for endpoint in ENDPOINTS if not endpoint.paid} == FREE
     paths = {
         f"/v1/latest?device=0x{device(site).hex()}",
+        "/v1/stations?metric=pressure",
         f"/v1/readings?device=0x{device(site).hex()}",
         "/v1/batches/1/readings/0/proof",
         "/v1/batches/1/rejections",

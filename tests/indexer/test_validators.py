@@ -41,6 +41,7 @@ def questions(world: World) -> dict[str, dict[str, str]]:
         "/v1/statistics": {"device": device, "metric": "pressure"},
         "/v1/history": {"device": device},
         "/v1/latest": {"device": device},
+        "/v1/stations": {"metric": "pressure"},
     }
     places = {"device": device, "id": "1", "position": "0", "owner": device}
     places["resource"] = "Things"

@@ -105,7 +105,7 @@ select b.batch_id, b.commitment, b.block_number, b.log_index, b.transaction, coa
        f.report_count, f.rejected_count, f.window_start, f.window_end, f.readings_root,
        finality_of(b.block_number, m.safe, m.final) as finality
   from batch b left join batch_file f using (batch_id) cross join chain_mark m
- where (b.block_number, b.log_index) < ($1, $2) and b.batch_id > $3
+ where (b.block_number, b.log_index) < ($1::bigint, $2::bigint) and b.batch_id > $3
    and ($5::text is null or coalesce(f.state, 'pending') = $5) and ($6::bigint is null or b.block_number <= $6)
  order by b.block_number desc, b.log_index desc limit $4
 
