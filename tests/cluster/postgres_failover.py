@@ -5,7 +5,7 @@ cluster-servers` fetches.
 given three Postgres, each commit on two of them, relayer and indexer on them, replicas for reads
   when the leader and its Patroni stand still under load (SIGSTOP), and go on after another leads
   ├── another one leads after the 20 s that Patroni's lock lasts
-  ├── reads go on meanwhile, from a replica; what is refused may be asked again (503)
+  ├── reads go on meanwhile, from a replica: none fails
   ├── nothing that was acknowledged is lost, nothing is counted twice, and the index has all of it
   └── every row whose insert returned is there, and the old leader follows
   (that they are killed is in whole_cluster)
@@ -152,10 +152,7 @@ def test_the_leader_stands_still_under_ingest_and_queries(
         p95_during_ms=load.p95_ms(killed, written),
         p95_after_ms=load.p95_ms(whole, end),
     )
-    # What a replica no longer answers, as it is promoted, goes to the primary: the one that stands
-    # still.
-    assert {one.status for one in failed} <= {503}, failed[:5]
-    assert len(failed) <= 2 * load.threads, failed
+    assert not failed, failed[:5]
 
 
 OWNER = """

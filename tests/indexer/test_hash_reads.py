@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from redis.asyncio import Redis
@@ -14,7 +14,7 @@ from support.valkey import command
 from corechain.devnet.servers import ValkeyServer
 from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store.hashes import HashReads, Replies, hash_commands
-from corechain_indexer.store.latest import connect_cache, told
+from corechain_indexer.store.latest import Latest, connect_cache, told
 
 KEYS = [b"hash reads %d" % number for number in range(3)]
 HELD: list[dict[Any, Any]] = [{b"a": b"1", b"b": b"\r\n$3\r\n"}, {b"": b"2"}, {}]
@@ -61,6 +61,16 @@ async def test_a_connection_that_the_server_ended_is_replaced(bus_url: str) -> N
         assert await reads.of(KEYS) == HELD
         await redis.client_kill_filter(_type="normal", skipme=True)
         assert await reads.of(KEYS) == HELD
+
+
+async def test_an_end_that_nobody_noticed_is_no_outage_of_the_cache(bus_url: str) -> None:
+    """Connections of before the cache was killed may lie in the pool for hours."""
+    redis = connect_cache(bus_url)
+    latest = Latest(redis, cast(Any, None))
+    await asyncio.gather(*(latest.ping() for _ in range(4)))
+    await redis.client_kill_filter(_type="normal", skipme=True)
+    await asyncio.gather(*(latest.ping() for _ in range(4)))
+    await redis.aclose()
 
 
 async def test_who_leaves_does_not_leave_replies_to_the_next(bus_url: str) -> None:

@@ -16,6 +16,7 @@ given a process that reads from none, with the settings of those that do
 given all members of a cluster, primary included
   ├── one that follows answers, and that another one leads is nothing to warn of
   ├── while the primary is away it goes on for a while, `/ready` says so, and what must be new waits
+  ├── a question that meets an outage of the one that answered is asked again, of another
   └── when it leads itself, it is no replica any more; one on an older line of the log is none yet
 """
 
@@ -35,7 +36,7 @@ from corechain.service.database import asked, connect, create_pool
 from corechain.service.errors import StoreUnavailable
 from corechain_indexer.following import Role
 from corechain_indexer.store import opened, replica
-from corechain_indexer.store.replica import Lag, ReplicaReads, position_of
+from corechain_indexer.store.replica import ReplicaReads
 from indexer.shards_without_chain import four_shards
 from indexer.support import Driven, World, device_of, driven, get, settings_of
 
@@ -244,6 +245,7 @@ async def test_a_replica_goes_on_without_the_primary(
     """As in a failover: nobody leads, and only what must be new cannot be said."""
     monkeypatch.setattr(replica, "LOOK_LIMIT_S", PATIENCE_S)
     monkeypatch.setattr(opened.random, "shuffle", lambda found: None)
+    monkeypatch.setattr(replica, "LOOKS", 1)
     name = database.rpartition("/")[2]
     places = f"127.0.0.1:{replica_server.port},127.0.0.1:{postgres_server.port}"
     url = f"postgresql://postgres@{places}/{name}"
@@ -265,6 +267,14 @@ async def test_a_replica_goes_on_without_the_primary(
             await reads.look()
             assert await batches(api) == 1
             assert await newest(api, world) == 200, "asked of the primary by who can"
+            follows, led = reads.replicas
+            answers, led.pool = led.pool, away
+            led.is_well(0.0)
+            reads.replicas = [led, follows]
+            assert await batches(api) == 1, "asked again as a whole, of the other one"
+            assert led.unwell
+            reads.replicas, led.pool = [follows, led], answers
+            await reads.look()
             assert (await api.get("/v1/batches", params={"as_of": 1})).status_code == 503
             ready = await get(api, "/ready")
             assert ready["warnings"] == [
@@ -345,21 +355,6 @@ async def test_a_process_that_reads_from_no_replica_says_nothing_of_it(
         await replica_of(driving).look()
         (said,) = (one for one in indexer.warnings() if "replica" in one)
         assert said.startswith("the replica answers nobody")
-
-
-def test_lag_is_the_age_of_the_newest_moment_that_was_replayed_whole() -> None:
-    lag = Lag()
-    assert lag.of(5.0, 100) == float("inf")
-    for at, position in ((10.0, 100), (11.0, 100), (12.0, 250), (13.0, 250)):
-        lag.note(at, position)
-    assert lag.of(14.0, 250) == 1.0, "an idle primary makes no lag"
-    assert lag.of(14.0, 249) == 3.0
-    assert lag.of(14.0, 99) == float("inf")
-    assert lag.of(60.0, 900) == 47.0, "while the primary is not seen it grows"
-
-
-def test_positions_of_the_log_compare_as_numbers() -> None:
-    assert position_of("0/FFFFFFFF") < position_of("1/0") < position_of("A/1")
 
 
 async def test_locks_and_migrations_go_past_a_pooler(

@@ -272,3 +272,12 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         with pytest.raises(DirectoryUnusable, match=f"{home} cannot be used: {why}"):
             Network(home).start()
     assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.parametrize("by_device", [False, True])
+def test_runs_share_a_device_when_a_report_of_each_is_its_own(by_device: bool) -> None:
+    shape = Shape(4, 3, by_device=by_device)
+    runs = [(at, size) for at in range(0, 12, 2) for size in range(1, 13 - at)]
+    for one, other in itertools.product(runs, runs):
+        mine, its = ({shape.place(n)[0] for n in range(at, at + size)} for at, size in (one, other))
+        assert shape.share_devices(one, other) == bool(mine & its), (one, other)

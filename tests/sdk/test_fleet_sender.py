@@ -4,6 +4,7 @@ given a file of signed reports
   ├── the gateway accepts: all is logged, each report was sent once
   ├── it is busy, broken, slow or gone: the request is sent again until it is answered
   ├── it refuses some: those are logged with their reasons, the others as acknowledged
+  ├── in order: no request is sent before those of its devices before it are answered
   └── the run is stopped: it ends at once, and the log says what has no answer
 """
 
@@ -24,7 +25,6 @@ from support.processes import PATIENCE_S
 from support.scripted import Script, ScriptedServer, answer, scripted
 
 from corechain.devnet.fleet.acklog import Entry, Kind, LogReader
-from corechain.devnet.fleet.chart import chart, round_up
 from corechain.devnet.fleet.errors import TooManyConnections
 from corechain.devnet.fleet.http1 import Answer, AnswerReader, Target
 from corechain.devnet.fleet.pace import Steady, Storm
@@ -35,7 +35,6 @@ from corechain.devnet.fleet.sender import RETURN_S, Plan, Route, Sender, Tally
 from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import SignedFile, open_signed
 from corechain.devnet.fleet.signing import Order, sign_file
-from corechain.devnet.fleet.timeline import Point, Timeline
 
 DEVICES, REPORTS, A_REQUEST = 6, 5, 4
 TOTAL = DEVICES * REPORTS
@@ -67,10 +66,11 @@ async def send(
     during: Callable[[Sender], None] = lambda sender: None,
     timeout_s: float = LIMIT_S,
     connections: int = 3,
+    in_order: bool = False,
 ) -> tuple[Tally, list[Entry], ScriptedServer]:
     async with asyncio.timeout(LIMIT_S), scripted(script) as server:
         targets = (Target.of(server.url),)
-        plan = Plan(targets, A_REQUEST, connections, Storm(), timeout_s, drain_s=0.2)
+        plan = Plan(targets, A_REQUEST, connections, Storm(), timeout_s, 0.2, in_order)
         sender = Sender(file, plan, everything(path, file.head))
         during(sender)
         tally = await sender.run()
@@ -97,6 +97,23 @@ async def test_everything_is_sent_once_in_lists_and_logged(
     )
     assert server.connections <= 3, "connections are kept"
     assert tally.latencies.count == len(server.bodies)
+
+
+async def test_in_order_a_device_waits_for_its_answer(file: SignedFile, tmp_path: Path) -> None:
+    taken: list[bytes] = []
+
+    def script(number: int, body: bytes) -> bytes | None:
+        if number == 0:
+            return None  # the others do not wait for it, unless they have to
+        taken.append(body)
+        return accepted(file, body)
+
+    await send(file, script, tmp_path / "a", in_order=True)
+    size = file.head.shape.record_bytes
+    sent = {bytes(file.body(n, 1)): file.head.shape.place(n) for n in range(TOTAL)}
+    places = [sent[body[at : at + size]] for body in taken for at in range(0, len(body), size)]
+    for device in range(DEVICES):
+        assert [turn for which, turn in places if which == device] == list(range(1, REPORTS + 1))
 
 
 FAULTS: dict[str, bytes | None] = {
@@ -364,28 +381,3 @@ def test_open_files_are_allowed_as_far_as_the_system_lets_us() -> None:
                 require_open_files(hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
-
-
-def test_a_plot_is_a_png_whatever_happened() -> None:
-    points = [Point(float(at), at * 4000, 0, 0, 100.0 + at) for at in range(60)]
-    for some in (points, points[:1], []):
-        picture = chart(some)
-        assert picture.startswith(b"\x89PNG\r\n\x1a\n")
-        assert picture.endswith(b"IEND\xaeB`\x82")
-
-
-@given(st.floats(1e-3, 1e9))
-def test_an_axis_ends_at_a_round_number_above_all_values(value: float) -> None:
-    top = round_up(value)
-    assert value <= top <= 10 * value
-    assert f"{top:e}"[0] in "125"
-
-
-def test_a_timeline_of_days_keeps_its_ends_and_stays_small() -> None:
-    timeline, tally = Timeline(), Tally()
-    for second in range(10_000):
-        tally.elapsed_s, tally.acknowledged = float(second), 10 * second
-        timeline.add(tally)
-    assert len(timeline.points) <= 2_400
-    assert timeline.points[0].at_s == 0
-    assert timeline.points[-1].at_s == 9_999

@@ -19,7 +19,7 @@ from pathlib import Path
 import asyncpg
 import pytest
 from asyncpg import connect_utils
-from support.processes import until
+from support.processes import PATIENCE_S, until
 from support.replica import ReplicaServer
 
 from corechain.devnet.postgres import USER, PostgresServer
@@ -27,7 +27,7 @@ from corechain.devnet.process import LOCALHOST, free_port
 from corechain.service import database, hosts
 from corechain.service.database import asked, connect, create_pool, writer
 from corechain.service.errors import StoreUnavailable
-from corechain.service.hosts import hosts_of
+from corechain.service.hosts import Hosts, hosts_of
 from corechain.service.readers import LIFE_S, Readers
 
 HASTY_S = 0.5
@@ -114,6 +114,20 @@ async def test_the_host_that_takes_writes_is_found(
     assert not await role_behind(url_of(free_port(), replica.port, primary.port))
     asked_for = "?target_session_attrs=standby"
     assert await role_behind(url_of(primary.port, replica.port, words=asked_for))
+
+
+async def test_who_leaves_a_host_that_hangs_tries_the_next_one_first(
+    primary: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one who waits for less than a host may take would never reach the one that leads."""
+    monkeypatch.setattr(hosts, "HOST_TIMEOUT_S", PATIENCE_S)
+    async with host(None) as hung:
+        found = Hosts.of(url_of(hung, primary.port), (OSError,), PATIENCE_S, pooled=False)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await found.connect()
+        assert found._last == 1
+        await (await found.connect()).close()
 
 
 async def test_hosts_that_hang_or_start_do_not_hide_the_others(

@@ -23,6 +23,7 @@ from corechain.protocol.errors import (
     ProtocolError,
     TransportError,
 )
+from corechain.service.errors import StoreUnavailable
 from corechain.service.fields import unless_held
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, allowed, options, route_error
@@ -45,6 +46,7 @@ from corechain_indexer.api.wishes import EVENT_STREAM, STREAMS, require_accepted
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
 from corechain_indexer.errors import (
     InvalidQuery,
+    ShardUnavailable,
     TooManyRequests,
     Unavailable,
     UnknownApiKey,
@@ -123,8 +125,7 @@ class Api:
             return await self._refused(request, Unavailable("the database is not ready yet"))
         try:
             try:
-                # All of it: freshness, payment, and what a payer is offered ask Postgres, too.
-                return await self.doubts.answered(self._admitted(request, answer, endpoint))
+                return await self._admitted(request, answer, endpoint)
             except ProtocolError as error:
                 return await self._refused(request, error)
             except asyncpg.DataError as error:
@@ -142,14 +143,33 @@ class Api:
         pays = endpoint.paid and self.paywall is not None and SIGNATURE in request.headers
         limits = {} if pays else await self.admission.admit(request)
         try:
-            response = await self._answered(request, answer, endpoint)
+            response = await self._insisted(request, answer, endpoint)
         except ProtocolError as error:
             if pays:
                 limits = await self.admission.admit(request)
-            response = await self._refused(request, error)
+            # What a payer is offered asks Postgres, too.
+            response = await self.doubts.answered(self._refused(request, error))
         if limits:
             response.headers.update(limits)
         return response
+
+    async def _insisted(
+        self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
+    ) -> Response:
+        """A read that met an outage begins anew, once: another replica, or who leads by now, may
+        answer it. Not one that is paid: its payer may ask again, and is charged once."""
+        try:
+            return await self.doubts.answered(self._answered(request, answer, endpoint))
+        except (
+            ShardUnavailable
+        ):  # whoever answers, its devices' readings are there and nowhere else
+            raise
+        except StoreUnavailable as error:
+            is_paid = SIGNATURE in request.headers
+            if is_paid or not await self.freshness.has_another(Params(request)):
+                raise
+            log.info("asked again", path=endpoint.path, error=str(error))
+        return await self.doubts.answered(self._answered(request, answer, endpoint))
 
     async def _answered(
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint

@@ -77,6 +77,11 @@ class Freshness:
             self._waiting -= 1
         await self._choose(fresh=True)
 
+    async def has_another(self, params: Params) -> bool:
+        """Whether a read that met an outage of Postgres may be answered when it begins anew."""
+        fresh = params.has_any(FRESH) or params.has("as_of")
+        return self.replica is not None and await self.replica.has_another(fresh=fresh)
+
     async def _choose(self, *, fresh: bool) -> None:
         if self.replica is not None:
             await self.replica.begin(fresh=fresh)

@@ -245,7 +245,14 @@ class Latest:
 
     async def ping(self) -> None:
         """Raises CacheUnavailable."""
-        await told(self.redis.ping())
+        try:
+            await told(self.redis.ping())
+        except CacheUnavailable as error:
+            if not isinstance(error.__cause__, RedisAway):
+                raise
+            # A connection that ended long ago, as a cache that was killed left it, says nothing of
+            # the one that is there now.
+            await told(self.redis.ping())
 
     async def prepare(self) -> None:
         """Asks Postgres both questions, about nobody: whoever answers has their plans then. Raises

@@ -3,7 +3,8 @@
 A request is answered by one server as a whole: what it reads first is never newer than what it
 reads then. The primary answers when no replica is well: away, too far behind, no replica of it, or
 without what the request must see. While the primary is away, as in a failover, a replica that was
-well when it was last seen goes on answering for a while.
+well when it was last seen goes on answering for a while. A request that meets an outage begins
+anew, once, with whoever is well then (`Api`).
 
 How far a replica is behind is the age of what it has replayed: positions of the primary's log are
 noted as they are seen, with their time. So an idle primary makes no lag, a cut connection does, and
@@ -17,7 +18,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import structlog
 
@@ -35,6 +36,8 @@ log = structlog.get_logger(__name__)
 LOOK_S = 0.5
 """Between two looks at all: a question each."""
 LOOK_LIMIT_S = 2.0
+LOOKS = 5
+"""So many pauses of looks a request that met an outage waits: one look may take its whole limit."""
 HISTORY = 7_200
 """Positions that are remembered: an hour of looks."""
 PRIMARY, REPLICA = "primary", "replica"
@@ -196,7 +199,7 @@ class ReplicaReads(Questions):
 
     def pool_of(self, source: str) -> "Database":
         replica = self._named(source)
-        return self.primary if replica is None else replica.pool
+        return cast("Database", Primary(self)) if replica is None else replica.pool
 
     async def either(self, ask: Callable[[str], Awaitable[T]]) -> T:
         """The answer of whoever answers the request that runs now. Raises StoreUnavailable."""
@@ -211,6 +214,8 @@ class ReplicaReads(Questions):
                 _source.set(PRIMARY)
                 replica.is_unwell(str(error))
                 self.bypassed("away")
+                if self.primary_is_replaced:
+                    raise  # at once: begun anew, another replica answers it as a whole
         return await ask(PRIMARY)
 
     # ------------------------------------------------------------- how they are
@@ -268,6 +273,20 @@ class ReplicaReads(Questions):
         """Whether plain requests are answered although the primary may be away."""
         return self._chosen() is not None
 
+    @property
+    def primary_is_replaced(self) -> bool:
+        """Whether the primary is away, and a replica answers plain requests meanwhile."""
+        return self._primary_away and self.goes_on
+
+    async def has_another(self, *, fresh: bool) -> bool:
+        """Whether a request that met an outage may find who answers it when it begins anew. Waits
+        for looks that may say so. `fresh` as for `begin`."""
+        for _ in range(LOOKS):
+            if not self._primary_away or (self.goes_on and not fresh):
+                return True
+            await asyncio.sleep(LOOK_S)
+        return False
+
     def lag(self) -> float:
         """Seconds, of who answers, or would answer first; infinite where it is not known."""
         well = [one.lag_s for one in self.replicas if not one.unwell]
@@ -294,6 +313,31 @@ class ReplicaReads(Questions):
 
 
 @dataclass(slots=True)
+class Primary(Questions):
+    """Asks the primary until that is known to be away and a replica goes on: a server that stands
+    still says nothing for half a minute, and whoever shares its question would wait as long."""
+
+    reads: ReplicaReads
+
+    async def _ask(self, name: str, query: str, arguments: Sequence[Any]) -> Any:
+        asking = asyncio.ensure_future(asked(getattr(self.reads.primary, name)(query, *arguments)))
+        asking.add_done_callback(_seen)
+        try:
+            while not (await asyncio.wait({asking}, timeout=LOOK_S))[0]:
+                if self.reads.primary_is_replaced:
+                    raise StoreUnavailable("Postgres does not answer")
+            return asking.result()
+        finally:
+            asking.cancel()
+
+
+def _seen(asking: "asyncio.Future[Any]") -> None:
+    """What it raises after nobody waits for it is no news."""
+    if not asking.cancelled():
+        asking.exception()
+
+
+@dataclass(slots=True)
 class PrimaryFirst(Questions):
     """Asks the primary, and a replica that goes on while the primary is away: for questions that
     are of many requests at once. Has the questions of a pool."""
@@ -303,7 +347,7 @@ class PrimaryFirst(Questions):
     async def _ask(self, name: str, query: str, arguments: Sequence[Any]) -> Any:
         reads = self.reads
         try:
-            return await asked(getattr(reads.primary, name)(query, *arguments))
+            return await getattr(Primary(reads), name)(query, *arguments)
         except StoreUnavailable:
             chosen = reads._chosen() if reads._primary_away else None
             if chosen is None:

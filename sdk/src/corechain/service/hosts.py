@@ -4,6 +4,7 @@ asyncpg reads such URLs, but one limit holds for all of the hosts together, so t
 hangs hides the leader behind it; and a host that is only just starting ends the search.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,10 @@ class Hosts:
                 connection = await self._try(number, HOST_TIMEOUT_S, options)
             except self.trouble as error:
                 errors.append(error)
+            except asyncio.CancelledError:
+                # Whoever waits less than a host that hangs may take would never reach the next.
+                self._last = (number + 1) % len(self.urls)
+                raise
             else:
                 self._last = number
                 return connection

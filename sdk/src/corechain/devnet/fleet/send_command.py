@@ -58,6 +58,10 @@ def send(
     resume: Annotated[
         bool, typer.Option("--resume", help="Send what the log does not call final.")
     ] = False,
+    in_order: Annotated[
+        bool,
+        typer.Option("--in-order", help="A device waits for its answer before it sends again."),
+    ] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one attempt.")] = 60.0,
     plot: Annotated[
         Path | None, typer.Option(help="PNG of rate and latency to write.", callback=writable)
@@ -89,6 +93,7 @@ def send(
         pace,
         timeout,
         drain_s=min(timeout, DRAIN_S),
+        in_order=in_order,
     )
     timeline = Timeline()
     require_open_files(connections)

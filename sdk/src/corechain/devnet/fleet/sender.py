@@ -4,7 +4,8 @@ import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
@@ -46,6 +47,8 @@ class Plan:
     pace: Pace
     timeout_s: float = 60.0
     drain_s: float = 5.0
+    in_order: bool = False
+    """A request waits for the answers to those before it that have reports of its devices."""
 
 
 @dataclass(slots=True)
@@ -117,6 +120,8 @@ class Sender:
     _started: float = 0.0
     _heads: dict[tuple[Target, int], bytes] = field(default_factory=dict)
     """Of requests, by where they go and how many reports they have: all but the last are alike."""
+    _under_way: dict[Run, asyncio.Event] = field(default_factory=dict)
+    """With `in_order`: those that were taken, in order, and what is set when they are answered."""
 
     def __post_init__(self) -> None:
         self._requests = enumerate(requests(self.left.runs, self.plan.a_request))
@@ -178,10 +183,31 @@ class Sender:
             if request is None:
                 return
             number, (first, count) = request
-            if await self._stopped_before(self.plan.pace.due_s(number)):
-                return
-            route.turn_back(time.monotonic())
-            await self._deliver(route, first, count)
+            async with self._turn_of((first, count)):
+                await self._when_due(route, number, first, count)
+
+    @asynccontextmanager
+    async def _turn_of(self, run: Run) -> AsyncIterator[None]:
+        """Entered when no request before it has reports of the same devices without an answer."""
+        if not self.plan.in_order:
+            yield
+            return
+        before, shape = list(self._under_way.items()), self.file.head.shape
+        self._under_way[run] = answered = asyncio.Event()
+        try:
+            for other, event in before:
+                if shape.share_devices(other, run):
+                    await event.wait()
+            yield
+        finally:
+            del self._under_way[run]
+            answered.set()
+
+    async def _when_due(self, route: Route, number: int, first: int, count: int) -> None:
+        if await self._stopped_before(self.plan.pace.due_s(number)):
+            return
+        route.turn_back(time.monotonic())
+        await self._deliver(route, first, count)
 
     async def _stopped_before(self, due_s: float) -> bool:
         wait = self._started + due_s - time.monotonic()

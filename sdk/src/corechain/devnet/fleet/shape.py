@@ -60,6 +60,16 @@ class Shape:
             return None
         return device * self.reports + turn if self.by_device else turn * self.devices + device
 
+    def share_devices(self, one: tuple[int, int], other: tuple[int, int]) -> bool:
+        """Whether two runs, each a (first, count) of reports, have reports of one device."""
+        (first, count), (begins, size) = one, other
+        if self.by_device:
+            return (
+                first // self.reports <= (begins + size - 1) // self.reports
+                and begins // self.reports <= (first + count - 1) // self.reports
+            )
+        return (begins - first) % self.devices < count or (first - begins) % self.devices < size
+
     def place(self, number: int) -> tuple[int, int]:
         """(number of the device, sequence) of a report."""
         assert 0 <= number < self.total

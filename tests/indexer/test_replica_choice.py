@@ -1,0 +1,72 @@
+"""Who is asked, a primary or its replica, and how far behind that is: without servers.
+
+given a primary that stands still, and a replica that goes on
+  └── questions leave it once it is known to be away, not before
+given positions of the primary's log, as they were seen
+  └── a replica is as old as the newest moment of which it has everything
+"""
+
+import asyncio
+from typing import Any, cast
+
+import pytest
+from support.processes import PATIENCE_S
+
+from corechain.service.errors import StoreUnavailable
+from corechain_indexer.store import replica
+from corechain_indexer.store.replica import (
+    PRIMARY,
+    Lag,
+    PrimaryFirst,
+    Replica,
+    ReplicaReads,
+    position_of,
+)
+
+
+class Standing:
+    """A server whose questions wait until it goes on."""
+
+    def __init__(self) -> None:
+        self.goes_on = asyncio.Event()
+
+    async def fetchval(self, query: str, *arguments: Any) -> str:
+        await self.goes_on.wait()
+        return query
+
+
+async def test_a_primary_that_stands_still_is_left_once_it_is_known_to_be_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Not before: a question that takes long is no outage."""
+    monkeypatch.setattr(replica, "LOOK_S", 0.01)
+    primary, follows = Standing(), Standing()
+    follows.goes_on.set()
+    replicas = [Replica("replica", cast(Any, follows), 0.0, "")]
+    reads = ReplicaReads(cast(Any, primary), replicas, 10.0)
+    asks = [cast(Any, reads.pool_of(PRIMARY)), PrimaryFirst(reads)]
+    async with asyncio.timeout(PATIENCE_S):
+        waits = [asyncio.create_task(one.fetchval("late")) for one in asks]
+        done, _ = await asyncio.wait(waits, timeout=0.05)
+        assert not done
+        reads._primary_away = True
+        left, answered = await asyncio.gather(*waits, return_exceptions=True)
+        assert isinstance(left, StoreUnavailable)
+        assert answered == "late", "of a replica: who asks has no source of its own"
+        primary.goes_on.set()
+        assert await asks[0].fetchval("back") == "back"
+
+
+def test_lag_is_the_age_of_the_newest_moment_that_was_replayed_whole() -> None:
+    lag = Lag()
+    assert lag.of(5.0, 100) == float("inf")
+    for at, position in ((10.0, 100), (11.0, 100), (12.0, 250), (13.0, 250)):
+        lag.note(at, position)
+    assert lag.of(14.0, 250) == 1.0, "an idle primary makes no lag"
+    assert lag.of(14.0, 249) == 3.0
+    assert lag.of(14.0, 99) == float("inf")
+    assert lag.of(60.0, 900) == 47.0, "while the primary is not seen it grows"
+
+
+def test_positions_of_the_log_compare_as_numbers() -> None:
+    assert position_of("0/FFFFFFFF") < position_of("1/0") < position_of("A/1")
