@@ -1,7 +1,8 @@
 """Who is asked, a primary or its replica, and how far behind that is: without servers.
 
 given a primary that stands still, and a replica that goes on
-  └── questions leave it once it is known to be away, not before
+  ├── questions leave it once it is known to be away, not before
+  └── so does the probe of `/ready`, while what asks for the primary itself hears nothing
 given positions of the primary's log, as they were seen
   └── a replica is as old as the newest moment of which it has everything
 """
@@ -13,7 +14,9 @@ import pytest
 from support.processes import PATIENCE_S
 
 from corechain.service.errors import StoreUnavailable
+from corechain.service.health import Health
 from corechain_indexer.store import replica
+from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import (
     PRIMARY,
     Lag,
@@ -55,6 +58,26 @@ async def test_a_primary_that_stands_still_is_left_once_it_is_known_to_be_away(
         assert answered == "late", "of a replica: who asks has no source of its own"
         primary.goes_on.set()
         assert await asks[0].fetchval("back") == "back"
+
+
+async def test_a_process_stays_ready_while_its_primary_stands_still_and_a_replica_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(replica, "LOOK_S", 0.01)
+    monkeypatch.setattr("corechain.service.health.TIMEOUT_S", 0.5)
+    primary = Standing()
+    follows = Replica("replica", cast(Any, Standing()), 0.0, "")
+    reads = ReplicaReads(cast(Any, primary), [follows], 10.0)
+    itself = Reads(cast(Any, primary)).ping
+    health = Health({"database": reads.ping}, itself={"database": itself})
+    reads._primary_away = True
+    assert await health.failing() == {}
+    assert await health.is_silent("database", 0.05), "who needs the primary must not wait for it"
+    follows.is_unwell("it is away, too")
+    # Of a process that heard no answer lately: one of the last seconds counts a little longer.
+    assert "database" in await Health({"database": reads.ping}).failing()
+    primary.goes_on.set()
+    assert await health.failing() == {}
 
 
 def test_lag_is_the_age_of_the_newest_moment_that_was_replayed_whole() -> None:

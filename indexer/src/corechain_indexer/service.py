@@ -317,7 +317,18 @@ class Indexer:
         facts = self.completeness.facts
         loops, timed = self.supervised, times_in(self.metrics.probe_seconds)
         spared = AllBut((DATABASE, MIRROR))
-        return Health(needed, loops, self.warnings, others, facts, timed=timed, spared_loops=spared)
+        # Whoever waits for the primary itself is not helped by a replica that answers.
+        itself = {"database": Reads(self.pool).ping}
+        return Health(
+            needed,
+            loops,
+            self.warnings,
+            others,
+            facts,
+            timed=timed,
+            spared_loops=spared,
+            itself=itself,
+        )
 
     def _delivery(self, mark: Mark) -> Delivery:
         exports = Exports(self.reads, self.metrics)
@@ -342,12 +353,7 @@ class Indexer:
     async def _ask_database(self) -> None:
         if not self.prepared.is_set():
             raise StoreUnavailable("the tables of this version are not there yet")
-        try:
-            await Reads(self.pool).ping()
-        except StoreUnavailable:
-            # A failover of Postgres must not take every process of the API from its balancer.
-            if self.replica is None or not self.replica.goes_on:
-                raise
+        await (Reads(self.pool) if self.replica is None else self.replica).ping()
 
     def _loop(self, name: str, session: Any) -> Loop:
         restarted = self.metrics.sessions_restarted.labels(name).inc

@@ -220,6 +220,16 @@ class ReplicaReads(Questions):
 
     # ------------------------------------------------------------- how they are
 
+    async def ping(self) -> None:
+        """Whether plain requests are answered: by the primary or, where that is away or stands
+        still, by a replica. Raises StoreUnavailable."""
+        try:
+            await Primary(self).fetchval(SQL["ping"])
+        except StoreUnavailable:
+            # A failover of Postgres must not take every process of the API from its balancer.
+            if not self.goes_on:
+                raise
+
     async def look_forever(self) -> None:
         while True:
             await self.look()

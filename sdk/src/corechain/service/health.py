@@ -59,6 +59,8 @@ class Health:
     clock: Callable[[], float] = time.monotonic
     timed: Callable[[str, float], None] = lambda name, seconds: None
     spared_loops: Container[str] = ()
+    itself: Mapping[str, Probe] = field(default_factory=dict)
+    """Instead of a probe for which others may answer: whom `is_silent` asks."""
     _answered: dict[str, float] = field(default_factory=dict)
     """When each probe answered last, unless it refused since then."""
     _late: dict[str, str] = field(default_factory=dict)
@@ -138,7 +140,7 @@ class Health:
         if name not in self.probes:
             return False
         try:
-            await self._asked(self.probes[name], within_s)
+            await self._asked(self.itself.get(name, self.probes[name]), within_s)
         except TimeoutError:
             return True
         except Exception:  # whoever asks the same hears it, too
