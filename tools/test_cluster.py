@@ -290,7 +290,9 @@ def main(arguments: Sequence[str]) -> int:
     chosen_by = parser.parse_args(arguments)
     chosen, found = rows(chosen_by.names), []
     began = last = time.time()
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also SIGINT, which a shell without job control has its background ignore.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         for one in outcomes(chosen, chosen_by.limit * 60):
             found.append(one)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
-from corechain import query_cli
+from corechain.cli import app
 from corechain.devnet.network import Network
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
@@ -61,8 +60,6 @@ def told(network: Network, device: bytes) -> str:
         "CORECHAIN_RPC_URL": urls.anvil,
         "CORECHAIN_DEPLOYMENT": str(network.manifest),
     }
-    app = typer.Typer()
-    query_cli.register(app)
     done = CliRunner(env=places).invoke(app, words)
     assert done.exit_code == 0, done.output
     (count,) = re.findall(r"^count: +(\d+)$", done.stdout, re.M)

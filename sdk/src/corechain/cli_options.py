@@ -158,9 +158,12 @@ _DEFAULTS = {name: getattr(Given(), name) for name in _KINDS}
 @contextmanager
 def until_stopped() -> Iterator[None]:
     """Ctrl-C and SIGTERM are how a command that goes on for ever ends: no failure, no words."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Both: a shell without job control starts what is in its background with SIGINT ignored.
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.default_int_handler) for number in numbers]
     try:
         with suppress(KeyboardInterrupt):
             yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)

@@ -1,5 +1,6 @@
 """One failure, one name: the same in Python, Solidity, HTTP problem types and metric labels."""
 
+import importlib
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -373,6 +374,10 @@ class CursorExpired(ProtocolError):
         self.newest = newest
 
 
+ELSEWHERE = ("batch", "consumer_errors", "logs", "receipts", "redemption")
+"""Modules beside this one that define errors, which a process may not have loaded."""
+
+
 def _subclasses(of: type[ProtocolError]) -> Iterator[type[ProtocolError]]:
     for child in of.__subclasses__():
         yield child
@@ -381,4 +386,15 @@ def _subclasses(of: type[ProtocolError]) -> Iterator[type[ProtocolError]]:
 
 def by_name(name: str) -> type[ProtocolError] | None:
     """The class of an error name, as a client meets it in a problem document."""
+    return _loaded(name) or _elsewhere(name)
+
+
+def _loaded(name: str) -> type[ProtocolError] | None:
     return next((kind for kind in _subclasses(ProtocolError) if kind.__name__ == name), None)
+
+
+def _elsewhere(name: str) -> type[ProtocolError] | None:
+    # Not at the top: they import this module, and few processes meet a name of theirs.
+    for module in ELSEWHERE:
+        importlib.import_module(f"corechain.protocol.{module}")
+    return _loaded(name)
