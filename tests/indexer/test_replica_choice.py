@@ -26,6 +26,9 @@ from corechain_indexer.store.replica import (
     position_of,
 )
 
+MOMENT_S = 0.05
+"""So long it is watched that something does not come: more would only take longer."""
+
 
 class Standing:
     """A server whose questions wait until it goes on."""
@@ -50,7 +53,7 @@ async def test_a_primary_that_stands_still_is_left_once_it_is_known_to_be_away(
     asks = [cast(Any, reads.pool_of(PRIMARY)), PrimaryFirst(reads)]
     async with asyncio.timeout(PATIENCE_S):
         waits = [asyncio.create_task(one.fetchval("late")) for one in asks]
-        done, _ = await asyncio.wait(waits, timeout=0.05)
+        done, _ = await asyncio.wait(waits, timeout=MOMENT_S)
         assert not done
         reads._primary_away = True
         left, answered = await asyncio.gather(*waits, return_exceptions=True)
@@ -72,7 +75,7 @@ async def test_a_process_stays_ready_while_its_primary_stands_still_and_a_replic
     health = Health({"database": reads.ping}, itself={"database": itself})
     reads._primary_away = True
     assert await health.failing() == {}
-    assert await health.is_silent("database", 0.05), "who needs the primary must not wait for it"
+    assert await health.is_silent("database", MOMENT_S), "who needs the primary must not wait"
     follows.is_unwell("it is away, too")
     # Of a process that heard no answer lately: one of the last seconds counts a little longer.
     assert "database" in await Health({"database": reads.ping}).failing()

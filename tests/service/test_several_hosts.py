@@ -32,6 +32,8 @@ from corechain.service.readers import LIFE_S, Readers
 
 HASTY_S = 0.5
 """For what never comes: a commit that waits for a replica that is not there."""
+IMPATIENCE_S = 0.05
+"""Of one who goes before a host that hangs has answered."""
 
 STARTING = b"SFATAL\0VFATAL\0C57P03\0Mthe database system is starting up\0\0"
 ROLE = "select pg_is_in_recovery()"
@@ -124,7 +126,7 @@ async def test_who_leaves_a_host_that_hangs_tries_the_next_one_first(
     async with host(None) as hung:
         found = Hosts.of(url_of(hung, primary.port), (OSError,), PATIENCE_S, pooled=False)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
+            async with asyncio.timeout(IMPATIENCE_S):
                 await found.connect()
         assert found._last == 1
         await (await found.connect()).close()
