@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from chaos.chain import Fork
-from chaos.duties import Standing
+from chaos.duties import Standing, newer
 from chaos.node import SENDER
 from chaos.store import fenced
 from chaos.world import Violation
@@ -124,12 +124,9 @@ class ModelFollower:
 
     async def refresh_or_log(self) -> None:
         story = self.story
-        try:
-            fork = story.node._reach()
-        except story.OUTAGES:
+        fork = newer(story, self.seen)
+        if fork is None:
             return  # as it does: the view stays as it was
-        if self.seen is not None and fork.head < self.seen.number:
-            return  # a node that is behind
         self._note(fork)
         self.seen, self.fork = story.node._block(fork, fork.head), fork
         self.view = story.lanes(fork)

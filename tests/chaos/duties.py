@@ -8,6 +8,7 @@ there is an answer to be given, and by the deadline the answer stands. No reorg 
 before a deadline that is over: windows are longer than chains need to be final.
 """
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
@@ -19,6 +20,7 @@ from chaos.healing import CAP, HEAL_ROUNDS
 from chaos.lane import OUTAGES, LaneStory, run
 from chaos.node import Faults
 from chaos.world import Died, Violation, World
+from corechain.service.rpc import Block
 from corechain_relayer.submitter.plan import Policy, State
 from corechain_relayer.submitter.urgency import Pace
 
@@ -52,6 +54,15 @@ class Work:
         pass
 
 
+def newer(story: "DutyStory", seen: Block | None) -> Fork | None:
+    """What the node shows: nothing of one that is away, or behind what was seen."""
+    try:
+        fork: Fork = story.node._reach()
+    except story.OUTAGES:
+        return None
+    return fork if seen is None or fork.head >= seen.number else None
+
+
 class DutyStory(LaneStory):
     """`role`: has `round` and `pace`."""
 
@@ -81,8 +92,9 @@ class DutyStory(LaneStory):
             self.role = self.new_role()
         return super().start()
 
+    @abstractmethod
     def new_role(self) -> Any:
-        raise NotImplementedError
+        """The role as a process has it after its start."""
 
     async def look(self) -> None:
         """What the role does again and again."""
@@ -150,8 +162,9 @@ class DutyStory(LaneStory):
         after = before and replace(before, answered=entry.value, by=b"others")
         return entry.subject, after
 
+    @abstractmethod
     def would_take(self, standing: Standing, value: int) -> bool:
-        raise NotImplementedError
+        """Whether the contract takes that answer to what stands."""
 
     def _takes(self, fork: Fork, mined: Sequence[Mined], payload: bytes, time: int) -> bool:
         subject, value = map(int, payload.split(b":"))
@@ -177,9 +190,9 @@ class DutyStory(LaneStory):
     def grow(self) -> None:
         self.mine(self.world.rng.choice((3, 8)))
 
+    @abstractmethod
     def owed(self, fork: Fork) -> dict[int, Standing]:
         """What is to be answered there, as far as it can be."""
-        raise NotImplementedError
 
     def left_s(self, standing: Standing, fork: Fork) -> int:
         return standing.due - self.chain.timestamp(fork.head)

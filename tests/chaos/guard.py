@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.chain import Fork
-from chaos.duties import SUBJECTS, DutyStory, Standing, Work
+from chaos.duties import SUBJECTS, DutyStory, Standing, Work, newer
 from chaos.node import SENDER
 from chaos.store import fenced
 from chaos.world import Counted, Violation, World
@@ -41,12 +41,9 @@ class ModelFollower:
 
     async def refresh_or_log(self) -> None:
         story = self.story
-        try:
-            fork = story.node._reach()
-        except story.OUTAGES:
+        fork = newer(story, self.seen)
+        if fork is None:
             return  # as it does: the view stays as it was
-        if self.seen is not None and fork.head < self.seen.number:
-            return  # a node that is behind
         self.seen = story.node._block(fork, fork.head)
         self.view = DemandsView(0)
         for subject, demand, transaction in story.history(fork):

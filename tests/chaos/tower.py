@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.chain import FOREIGN, Fork, Mined
-from chaos.duties import SUBJECTS, DutyStory, Standing, Work
+from chaos.duties import SUBJECTS, DutyStory, Standing, Work, newer
 from chaos.lane import run
 from chaos.node import SENDER
 from chaos.store import fenced
@@ -42,12 +42,9 @@ class ModelFollower:
 
     async def refresh_or_log(self) -> None:
         story = self.story
-        try:
-            fork = story.node._reach()
-        except story.OUTAGES:
+        fork = newer(story, self.seen)
+        if fork is None:
             return  # as it does: the view stays as it was
-        if self.seen is not None and fork.head < self.seen.number:
-            return  # a node that is behind
         self.seen = story.node._block(fork, fork.head)
         self.view = ChannelsView(1, CONTRACT)
         for subject, standing in story.standings(fork).items():

@@ -15,7 +15,7 @@ from typing import Any, cast
 import pytest
 
 from corechain.protocol.sealing import SealedBatch
-from corechain.service.tracing import NO_TRACES, Context, Span, batch_context
+from corechain.service.tracing import NO_TRACES, Context, batch_context
 from corechain_relayer.aggregator import traced as window
 from corechain_relayer.aggregator.traced import WindowTraces
 from corechain_relayer.calldata import commit_call
@@ -23,23 +23,11 @@ from corechain_relayer.gateway.frames import _marks
 from corechain_relayer.gateway.gather import Waiting
 from corechain_relayer.submitter.plan import Attempt, Fees, Intent, Receipt
 from corechain_relayer.submitter.traced import trace_commit
+from relayer.bridges import KeptSpans
 
 COMMITMENT = bytes(range(26))
 OF_BATCH = batch_context(COMMITMENT)
 CONTEXTS = [Context(bytes([n + 1]) * 16, bytes([n + 1]) * 8) for n in range(4)]
-
-
-class Kept:
-    on, ratio = True, 0.0
-
-    def __init__(self) -> None:
-        self.spans: list[Span] = []
-
-    def emit(self, span: Span) -> None:
-        self.spans.append(span)
-
-    async def close(self) -> None:
-        pass
 
 
 @dataclass(frozen=True)
@@ -80,7 +68,7 @@ def test_a_lane_gets_the_contexts_of_requests_with_a_report_in_it(
 
 
 def test_a_batch_is_linked_with_the_reports_of_its_frames_and_no_others() -> None:
-    traces, waiting = Kept(), WindowTraces()
+    traces, waiting = KeptSpans(), WindowTraces()
     for number, mark in enumerate(CONTEXTS[:3]):
         waiting.met(f"frame {number}", 1_000 * (number + 1), [mark])
     waiting.sealed(traces, ("frame 0", "unsampled", "frame 2"), BATCH, 10.0)
@@ -99,7 +87,7 @@ def test_a_batch_is_linked_with_the_reports_of_its_frames_and_no_others() -> Non
 
 def test_frames_that_come_into_no_batch_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(window, "MOST_FRAMES", 2)
-    traces, waiting = Kept(), WindowTraces()
+    traces, waiting = KeptSpans(), WindowTraces()
     for number, mark in enumerate(CONTEXTS[:3]):
         waiting.met(str(number), 0, [mark])
     waiting.sealed(traces, ("0", "1", "2"), BATCH, 10.0)
@@ -112,7 +100,7 @@ def test_a_commitment_on_chain_is_a_span_of_its_batch() -> None:
     attempt = Attempt(b"\x01" * 32, 0, b"", Fees(1, 1), signed_at=5.0)
     intent = Intent(1, "batch:7", bytes(20), commit_call(7, COMMITMENT), attempts=(attempt,))
     receipt = Receipt(b"\x01" * 32, 99, bytes(32), True, 21_000)
-    traces = Kept()
+    traces = KeptSpans()
     trace_commit(traces, intent, receipt)
     trace_commit(traces, replace(intent, calldata=b"\x00" * 36), receipt)
     trace_commit(NO_TRACES, intent, receipt)
