@@ -2,10 +2,15 @@
 
 given a database, a cache, a node or a series database that is down
   └── what needs it says so by name; all else is answered, and told later
+given a database that refuses our password
+  └── the setting is named, the process stays alive, and is ready once the password is right
 """
 
 import pytest
+from support.guarded import OTHER, RIGHT, guarded_postgres
+from support.processes import until
 
+from corechain.devnet.postgres import PostgresServer
 from corechain_indexer.errors import SeriesUnavailable
 from corechain_indexer.following import Role
 from corechain_indexer.store.series_groups import SeriesGroups
@@ -67,3 +72,25 @@ async def test_a_series_database_that_is_down_is_named_and_leaves_the_service_re
             ready = await get(api, "/ready")
             assert "InfluxDB is not told what changes: Client" in ready["warnings"][0]
             assert 'corechain_series_away{server="1"} 1.0' in (await api.get("/metrics")).text
+
+
+async def test_a_password_that_is_changed_makes_it_unready_and_leaves_it_alive(
+    world: World, database: str, bus_url: str, postgres_server: PostgresServer
+) -> None:
+    async with guarded_postgres(postgres_server) as guarded:
+        settings = settings_of(world, guarded.url(database), bus_url)
+        async with driven(settings, world) as served, served.api() as api:
+            assert (await get(api, "/ready"))["status"] == "ok"
+            await guarded.set(OTHER)
+
+            async def is_named() -> bool:
+                reasons = (await api.get("/ready")).json().get("reasons", {})
+                return "refuses what INDEXER_DATABASE_URL says" in reasons.get("database", "")
+
+            await until(is_named)
+            assert (await get(api, "/health"))["status"] == "ok"
+            assert "INDEXER_DATABASE_URL" in (await get(api, "/v1/epochs", 503))["detail"]
+            counted = 'corechain_access_refused_total{setting="INDEXER_DATABASE_URL"}'
+            assert counted in (await api.get("/metrics")).text
+            await guarded.set(RIGHT)
+            assert (await get(api, "/ready"))["status"] == "ok"

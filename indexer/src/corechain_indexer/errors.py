@@ -5,11 +5,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError
-from corechain.service.errors import StoreUnavailable
+from corechain.service.errors import AccessRefused, StoreUnavailable
 
 
 class CacheUnavailable(TransportError):
     """Redis did not answer."""
+
+
+class CacheAccessRefused(CacheUnavailable, AccessRefused):
+    """Redis does not take our user or password, or lets it do too little."""
+
+    setting = "INDEXER_REDIS_URL"
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"Redis refuses what {self.setting} says: {why}")
+        self.why = why
 
 
 class ShardUnavailable(StoreUnavailable):
@@ -45,6 +55,15 @@ class SeriesUnavailable(TransportError):
     def __init__(self, why: str, retry_after_s: float | None = None) -> None:
         super().__init__(why)
         self.why, self.retry_after_s = why, retry_after_s
+
+
+class SeriesAccessRefused(SeriesUnavailable, AccessRefused):
+    """InfluxDB does not take our token, or lets it do too little."""
+
+    setting = "INDEXER_INFLUX_TOKEN"
+
+    def __init__(self, why: str, retry_after_s: float | None = None) -> None:
+        super().__init__(f"InfluxDB refuses {self.setting}: {why}", retry_after_s)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from corechain.service.bell import Bell
 from corechain.service.chain_reader import ChainReader
 from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.nodes import measured
-from corechain.service.ops import shown_in
+from corechain.service.ops import refusals_in, shown_in
 from corechain.service.rpc import Questions
 from corechain.service.supervision import Loops, sessions, side_by_side, stop_all
 from corechain.sparing import import_without
@@ -76,6 +76,7 @@ class Follower:
 
     def __post_init__(self) -> None:
         self.supervised.changed = shown_in(self.metrics.loop_state)
+        self.supervised.refused = refusals_in(self.metrics.access_refused)
         self.rpc = node_of(self.settings, self._left_out, self.deployment.chain_id)
         shown = self.metrics
         measured(self.rpc, shown.rpc_in_use, shown.rpc_heads, shown.rpc_lost)

@@ -157,6 +157,9 @@ class Metrics:
         self.connections = gauge(
             "connections", "To Postgres for questions of the API: open, idle, or wanted", "state"
         )
+        self.access_refused = counter(
+            "access_refused_total", "A server refused what a setting says of us", "setting"
+        )
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )

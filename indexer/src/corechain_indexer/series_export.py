@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import structlog
 
+from corechain.service.errors import AccessRefused
 from corechain.service.supervision import Pause
 from corechain_indexer.downsampling import Downsampling
 from corechain_indexer.errors import ArchiveUnavailable, LinesRefused, SeriesUnavailable
@@ -187,6 +188,8 @@ class SeriesSink:
         try:
             more = await step()
         except (SeriesUnavailable, ArchiveUnavailable) as error:
+            if isinstance(error, AccessRefused):
+                self.metrics.access_refused.labels(error.setting).inc()
             if str(error) != self.away:
                 log.warning("series database not told", why=str(error))
             self.away = str(error)

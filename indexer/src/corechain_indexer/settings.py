@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
+from corechain.service.named_url import NamedUrl
 from corechain.service.node_settings import NodeSettings
 from corechain.service.settings import (
     PORT_MEANING,
@@ -323,7 +324,10 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings, NodeS
     @property
     def shards(self) -> list[str]:
         """URLs of the shards, by their numbers; none where nothing is divided."""
-        return [] if self.shard_urls is None else self.shard_urls.get_secret_value().split()
+        if self.shard_urls is None:
+            return []
+        urls = self.named_url("shard_urls")
+        return [NamedUrl(url, urls.setting) for url in urls.split()]
 
     @property
     def head_urls(self) -> list[str]:
@@ -345,7 +349,7 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings, NodeS
     @property
     def session_url(self) -> str:
         """Where a connection is a session of Postgres, which holds locks."""
-        return (self.database_direct_url or self.database_url).get_secret_value()
+        return self.named_url("database_direct_url", "database_url")
 
     @property
     def data_templates(self) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from corechain.protocol.errors import ProtocolError, TransportError
-from corechain.service.errors import Halt
+from corechain.service.errors import AccessRefused, Halt
 
 OTHER_COMMITMENT = "OtherCommitment"
 """Another commitment stands on chain under our batch id."""
@@ -78,11 +78,15 @@ class BusUnavailable(TransportError):
     """The bus did not answer: whether a frame was appended is unknown."""
 
 
-class BusAccessRefused(BusUnavailable):
+class BusAccessRefused(BusUnavailable, AccessRefused):
     """The bus does not take our credentials, or we do not trust its certificate.
 
     It is asked again like any other outage: either side may be mended.
     """
+
+    def __init__(self, why: str, setting: str = "RELAYER_BUS_URL") -> None:
+        super().__init__(f"the bus refuses what {setting} says: {why}")
+        self.why, self.setting = why, setting
 
 
 class BusRestarted(TransportError):

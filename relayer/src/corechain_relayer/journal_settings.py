@@ -32,7 +32,7 @@ class JournalSettings(ServiceSettings):
     @property
     def session_url(self) -> str:
         """Where a connection is a session of Postgres, which holds locks."""
-        return (self.database_direct_url or self.database_url).get_secret_value()
+        return self.named_url("database_direct_url", "database_url")
 
 
 class StoredSettings(JournalSettings):

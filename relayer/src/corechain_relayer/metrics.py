@@ -218,6 +218,9 @@ class Metrics:
             "What this process needs: how long it took to answer /ready; +Inf without",
             "probe",
         )
+        self.access_refused = counter(
+            "access_refused_total", "A server refused what a setting says of us", "setting"
+        )
         self.sessions_restarted = counter(
             "sessions_restarted_total", "Sessions of a loop that ended", "loop"
         )

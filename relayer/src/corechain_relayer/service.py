@@ -16,7 +16,7 @@ from corechain.service.database import check_at_start, migrate, writer
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Probe
 from corechain.service.nodes import in_time
-from corechain.service.ops import shown_in, times_in
+from corechain.service.ops import refusals_in, shown_in, times_in
 from corechain.service.rpc import Questions
 from corechain.service.settings import InvalidSetting
 from corechain.service.supervision import Loop, Loops, Reporter, sessions
@@ -109,6 +109,7 @@ class Relayer:
     def __post_init__(self) -> None:
         settings = self.settings
         self.supervised.changed = shown_in(self.metrics.loop_state)
+        self.supervised.refused = refusals_in(self.metrics.access_refused)
         self.rpc = rpc_of(settings, self.deployment.chain_id, self.metrics)
         self.hurried = in_time(self.rpc, settings.rpc_few_after_s)
         self.bus = open_bus(settings, self.metrics)

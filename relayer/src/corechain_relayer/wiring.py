@@ -26,7 +26,7 @@ one of several nodes that lags; nothing is given up for good before that is fina
 def pool_of(settings: JournalSettings) -> "Database":
     """The journal's Postgres, directly or through its pooler."""
     pooled = settings.database_direct_url is not None
-    return create_pool(settings.database_url.get_secret_value(), pooled=pooled)
+    return create_pool(settings.named_url("database_url"), pooled=pooled)
 
 
 def rpc_of(

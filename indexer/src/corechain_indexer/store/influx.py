@@ -21,7 +21,7 @@ from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
 from corechain.service.reasons import reason_of, without_addresses
-from corechain_indexer.errors import LinesRefused, Refusal, SeriesUnavailable
+from corechain_indexer.errors import LinesRefused, Refusal, SeriesAccessRefused, SeriesUnavailable
 from corechain_indexer.store.points import (
     FIELD,
     LAST_S,
@@ -73,13 +73,19 @@ def _why(error: ApiException) -> str:
     return without_addresses(text)[:LONGEST_WHY]
 
 
+def _outage(error: ApiException) -> SeriesUnavailable:
+    refuses = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+    kind = SeriesAccessRefused if refuses else SeriesUnavailable
+    return kind(_why(error), _retry_after(error))
+
+
 async def _done(answer: Awaitable[T], within_s: float = TIMEOUT_S) -> T:
     """Raises SeriesUnavailable."""
     try:
         async with asyncio.timeout(within_s):
             return await answer
     except ApiException as error:
-        raise SeriesUnavailable(_why(error), _retry_after(error)) from error
+        raise _outage(error) from error
     except (ClientError, OSError, TimeoutError) as error:
         raise SeriesUnavailable(reason_of(error)) from error
 
@@ -133,7 +139,7 @@ class _Writing:
             if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE and len(points) > 1:
                 await self._send_halves(points)
             elif error.status not in (*REFUSED, HTTPStatus.REQUEST_ENTITY_TOO_LARGE):
-                raise SeriesUnavailable(_why(error), _retry_after(error)) from error
+                raise _outage(error) from error
             else:
                 await self._refused(points, error)
 

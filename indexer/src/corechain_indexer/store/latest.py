@@ -15,16 +15,21 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    RedisClusterException,
+    RedisError,
+)
 from redis.exceptions import ConnectionError as RedisAway
-from redis.exceptions import RedisClusterException, RedisError
 from redis.exceptions import TimeoutError as RedisTimeout
 
 from corechain.protocol.reading import Reading
 from corechain.protocol.vocabulary import BY_CODE
 from corechain.service.database import asked
 from corechain.service.gathering import Gathering
-from corechain.service.reasons import reason_of
-from corechain_indexer.errors import CacheUnavailable
+from corechain.service.reasons import chain_of, reason_of
+from corechain_indexer.errors import CacheAccessRefused, CacheUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.breaker import Breaker
 from corechain_indexer.store.cached_values import (
@@ -49,6 +54,7 @@ CONNECT_LIMIT_S, ANSWER_LIMIT_S = 1.0, 5.0
 READ_LIMIT_S = 1.0
 """A cache that is slower than this is slower than what it saves."""
 
+REFUSALS = AuthenticationError, NoPermissionError
 MOST = 128
 """Devices of a group: an answer waits for the whole of its group."""
 PAUSE_S = 0.010
@@ -173,6 +179,9 @@ async def told(answer: Awaitable[Any] | Any) -> Any:
         return await answer
     # redis-py's RedisClusterException is no RedisError: no node is there, or none has the slot.
     except (RedisError, RedisClusterException, OSError, TimeoutError) as error:
+        refusal = next((e for e in chain_of(error) if isinstance(e, REFUSALS)), None)
+        if refusal is not None:
+            raise CacheAccessRefused(reason_of(refusal)) from error
         raise CacheUnavailable(_why(error)) from error
 
 

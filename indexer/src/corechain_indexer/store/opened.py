@@ -34,13 +34,13 @@ def routed(database: T, shards: Shards | None) -> T:
 def pool_of(settings: Settings) -> "Database":
     """The primary, directly or through its pooler."""
     pooled = settings.database_direct_url is not None
-    return create_pool(settings.database_url.get_secret_value(), pooled=pooled)
+    return create_pool(settings.named_url("database_url"), pooled=pooled)
 
 
 def readers_of(settings: Settings) -> Readers:
     """Who asks the primary for the API, directly or through its pooler."""
     pooled = settings.database_direct_url is not None
-    return Readers(settings.database_url.get_secret_value(), pooled)
+    return Readers(settings.named_url("database_url"), pooled)
 
 
 def influxes_of(settings: Settings) -> "list[InfluxSeries]":
@@ -75,7 +75,7 @@ def replica_of(
         return None
     # Who pools the one pools the other.
     pooled = settings.database_direct_url is not None
-    urls = hosts_of(settings.replica_url.get_secret_value())
+    urls = hosts_of(settings.named_url("replica_url"))
     names = [f"{REPLICA} {number}" for number in range(1, len(urls) + 1)] if urls[1:] else [REPLICA]
     pools = [routed(cast("Database", Readers(url, pooled)), shards) for url in urls]
     replicas = [Replica(name, pool) for name, pool in zip(names, pools, strict=True)]

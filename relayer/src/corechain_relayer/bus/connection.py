@@ -7,18 +7,24 @@ from typing import TYPE_CHECKING, Any
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 
 from corechain.service.reasons import reason_of
 from corechain_relayer.bus.base import DeadLetter, Delivery
 from corechain_relayer.bus.guard import Guard, RefusedServer
 from corechain_relayer.bus.keys import FIELD
-from corechain_relayer.errors import BusUnavailable
+from corechain_relayer.errors import BusAccessRefused, BusUnavailable
 
 if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5.0, 30.0
+REFUSALS = AuthenticationError, NoPermissionError
 PAGE = 50
 """Frames a page: one may have as many bytes as a request body."""
 
@@ -44,7 +50,13 @@ async def asked(answer: Awaitable[Any]) -> Any:
     except RefusedServer as error:
         raise error.cause from None
     except (RedisError, OSError) as error:
-        raise BusUnavailable(reason_of(error)) from error
+        raise away(error) from error
+
+
+def away(error: Exception) -> BusUnavailable:
+    """What an error of redis-py, or of the connection, says."""
+    kind = BusAccessRefused if isinstance(error, REFUSALS) else BusUnavailable
+    return kind(reason_of(error))
 
 
 @asynccontextmanager

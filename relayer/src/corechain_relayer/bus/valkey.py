@@ -14,10 +14,17 @@ from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.reading import DeviceId
-from corechain.service.reasons import reason_of
 from corechain_relayer.bus.appends import Appends, Waiting
 from corechain_relayer.bus.base import DeadLetter, Delivery, Position
-from corechain_relayer.bus.connection import asked, exchange, letter_pages, line, pages
+from corechain_relayer.bus.connection import (
+    REFUSALS,
+    asked,
+    away,
+    exchange,
+    letter_pages,
+    line,
+    pages,
+)
 from corechain_relayer.bus.consumer import ValkeyConsumer
 from corechain_relayer.bus.frame import PackedFrame
 from corechain_relayer.bus.guard import Guard, RefusedServer
@@ -155,6 +162,8 @@ class ValkeyBus:
             return BusFull("the bus's server is out of memory")
         if isinstance(answer, RefusedServer):
             return answer.cause
+        if isinstance(answer, REFUSALS):
+            return away(answer)
         return BusUnavailable(f"append failed: {type(answer).__name__}: {answer}")
 
     def _shown(self) -> str:
@@ -175,7 +184,7 @@ class ValkeyBus:
         except RefusedServer as error:
             raise error.cause from None
         except (RedisError, OSError) as error:
-            raise BusUnavailable(reason_of(error)) from error
+            raise away(error) from error
         if not isinstance(answer, list):
             raise BusUnavailable(f"the lane cannot be entered: {answer}")
         start, appended = (int(number) for number in answer)
@@ -193,7 +202,7 @@ class ValkeyBus:
         except RefusedServer as error:
             raise error.cause from None
         except (RedisError, OSError) as error:
-            raise BusUnavailable(reason_of(error)) from error
+            raise away(error) from error
 
     # ------------------------------------------------------------------ looking
 

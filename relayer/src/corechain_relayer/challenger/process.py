@@ -22,7 +22,7 @@ from corechain.service.http_server import (
     until_stopped,
 )
 from corechain.service.nodes import in_time
-from corechain.service.ops import Ops, shown_in
+from corechain.service.ops import Ops, refusals_in, shown_in
 from corechain.service.rpc import Questions, Rpc
 from corechain.service.supervision import Loop, Loops, ended_in, sessions
 from corechain_relayer.accounts import CHALLENGER, GUARDIAN, account_of, required_account
@@ -74,6 +74,7 @@ class ChallengerProcess:
     def __post_init__(self) -> None:
         settings, deployment = self.settings, self.deployment
         self.supervised.changed = shown_in(self.metrics.loop_state)
+        self.supervised.refused = refusals_in(self.metrics.access_refused)
         self.rpc = rpc_of(settings, deployment.chain_id, self.metrics)
         self.hurried = in_time(self.rpc, settings.rpc_few_after_s)
         private = settings.challenger_rpc_url

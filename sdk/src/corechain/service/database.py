@@ -11,11 +11,13 @@ import asyncpg
 
 from corechain.service.errors import (
     NewerSchema,
+    StoreAccessRefused,
     StoreUnavailable,
     WriterLockHeld,
     WrongDatabase,
 )
-from corechain.service.hosts import IS_REPLICA, Hosts
+from corechain.service.hosts import IS_REPLICA, Hosts, refusal_of
+from corechain.service.named_url import setting_of
 from corechain.service.reasons import reason_of
 
 if TYPE_CHECKING:
@@ -67,6 +69,8 @@ from migration order by name
 CONTRACT = "-- contract:"
 """Begins a migration that versions before it cannot live with, and says why. All others only add:
 older versions run on beside newer ones, and an upgrade can be taken back."""
+DATABASE_URL = "DATABASE_URL"
+"""Who has connected was let in by a setting; which one is not known any more."""
 BARRIER = "select pg_logical_emit_message(true, 'corechain', '')"
 """A commit that changes nothing, for what it waits for. With synchronous replication, a commit
 whose client went away while it waited for the replica is seen by everybody, and yet is lost when
@@ -91,6 +95,8 @@ _OUTAGES = (
     asyncpg.UndefinedTableError,
     asyncpg.UndefinedColumnError,
     asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InsufficientPrivilegeError,
+    StoreAccessRefused,
     # Somebody else's transaction was in the way: the next try finds another order.
     asyncpg.TransactionRollbackError,
     asyncpg.LockNotAvailableError,
@@ -106,7 +112,11 @@ def outages() -> Iterator[None]:
     """Turns an outage of the database into StoreUnavailable; a wrong query stays what it is."""
     try:
         yield
+    except StoreAccessRefused:
+        raise
     except _OUTAGES as error:
+        if why := refusal_of(error):
+            raise StoreAccessRefused(DATABASE_URL, why) from error
         raise StoreUnavailable(_why(error)) from error
     except asyncpg.InterfaceError as error:
         if not any(words in str(error) for words in _ENDED):
@@ -139,7 +149,7 @@ async def asked(answer: Awaitable[T]) -> T:
 
 
 def _hosts(url: str, *, pooled: bool = False) -> Hosts:
-    return Hosts.of(url, _OUTAGES, CONNECT_TIMEOUT_S, pooled)
+    return Hosts.of(url, _OUTAGES, CONNECT_TIMEOUT_S, pooled, setting_of(url, DATABASE_URL))
 
 
 def connector(url: str, statements: int = STATEMENTS) -> "Callable[[], Awaitable[Conn]]":

@@ -52,8 +52,33 @@ class StoreUnavailable(TransportError):
     """The database did not answer, or could not write."""
 
 
+class AccessRefused(TransportError):
+    """A server does not take our user, password or token, or lets it do too little. `setting` names
+    what has them. It is asked again like after any other outage: either side may be mended."""
+
+    setting: str
+
+
+class StoreAccessRefused(StoreUnavailable, AccessRefused):
+    """Postgres, or the pooler before it, refuses us."""
+
+    def __init__(self, setting: str, why: str) -> None:
+        super().__init__(f"Postgres refuses what {setting} says: {why}")
+        self.setting, self.why = setting, why
+
+
 class NodeUnavailable(TransportError):
     """The node did not answer, or not as the JSON-RPC specification says."""
+
+
+class NodeAccessRefused(NodeUnavailable, AccessRefused):
+    """The node, or the provider before it, does not take the key in its URL."""
+
+    setting = "RPC_URL"
+
+    def __init__(self, method: str, status: int) -> None:
+        super().__init__(f"{method}: HTTP {status}: the node refuses the key that RPC_URL has")
+        self.status = status
 
 
 class NodeBehind(NodeUnavailable):

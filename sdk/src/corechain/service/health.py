@@ -116,6 +116,7 @@ class Health:
         except CoreChainError as error:
             self._away.add(name)
             self._answered.pop(name, None)
+            self.loops.hear(error)
             return str(error) or error.name
         except Exception as error:  # a probe must not make /ready itself fail
             log.error("probe failed", exc_info=error)

@@ -5,12 +5,16 @@ hangs hides the leader behind it; and a host that is only just starting ends the
 """
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+
+from corechain.service.errors import StoreAccessRefused
+from corechain.service.named_url import NamedUrl
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -22,6 +26,8 @@ HOST_TIMEOUT_S = 2.0
 ATTRIBUTE = "target_session_attrs"
 WRITES, ANY = "read-write", "any"
 IS_REPLICA = "select pg_is_in_recovery()"
+REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InsufficientPrivilegeError)
+_REFUSED, _QUOTED = "authentication failed", re.compile(r' ?"[^"]*"')
 
 
 def hosts_of(url: str) -> list[str]:
@@ -30,7 +36,19 @@ def hosts_of(url: str) -> list[str]:
     ends = [at for at in (rest.find(mark) for mark in "/?#") if at >= 0]
     place, tail = (rest[: min(ends)], rest[min(ends) :]) if ends else (rest, "")
     user, at, hosts = place.rpartition("@")
-    return [f"{scheme}://{user}{at}{host}{tail}" for host in hosts.split(",")]
+    urls = [f"{scheme}://{user}{at}{host}{tail}" for host in hosts.split(",")]
+    return [NamedUrl(one, url.setting) for one in urls] if isinstance(url, NamedUrl) else urls
+
+
+def refusal_of(error: BaseException) -> str:
+    """Why a server, or a pooler before it, refuses us, without the names it has for us and our
+    host; empty for any other error."""
+    # PgBouncer before 1.19 has no code for it, and passes on what Postgres refused it.
+    of_pooler = isinstance(error, asyncpg.ProtocolViolationError) and _REFUSED in str(error)
+    if not (of_pooler or isinstance(error, REFUSALS)):
+        return ""
+    said = str(error).partition("\n")[0]
+    return f"{type(error).__name__}: {_QUOTED.sub('', said)}"
 
 
 @dataclass(slots=True)
@@ -48,13 +66,20 @@ class Hosts:
     limit_s: float
     """Where there is one host."""
     pooled: bool = False
+    setting: str = "DATABASE_URL"
+    """Which one names them."""
     _last: int = 0
 
     @classmethod
     def of(
-        cls, url: str, trouble: tuple[type[BaseException], ...], limit_s: float, pooled: bool
+        cls,
+        url: str,
+        trouble: tuple[type[BaseException], ...],
+        limit_s: float,
+        pooled: bool,
+        setting: str = "DATABASE_URL",
     ) -> "Hosts":
-        return cls(hosts_of(url), trouble, limit_s, pooled)
+        return cls(hosts_of(url), trouble, limit_s, pooled, setting)
 
     @property
     def wanted(self) -> str:
@@ -67,7 +92,8 @@ class Hosts:
         return self.wanted in (WRITES, "primary")
 
     async def connect(self, *_: Any, **options: Any) -> "Conn":
-        """Raises what asyncpg raises: of several hosts the error that says most."""
+        """Raises what asyncpg raises, of several hosts the error that says most;
+        StoreAccessRefused."""
         if len(self.urls) == 1:
             return await self._try(0, self.limit_s, options)
         errors: list[BaseException] = []
@@ -91,9 +117,13 @@ class Hosts:
     async def _try(self, number: int, limit_s: float, options: dict[str, Any]) -> "Conn":
         asks = self.pooled and self.writes
         attribute = ANY if asks else self.wanted
-        connection: Conn = await asyncpg.connect(
-            self.urls[number], **{**options, "timeout": limit_s, ATTRIBUTE: attribute}
-        )
+        how = {**options, "timeout": limit_s, ATTRIBUTE: attribute}
+        try:
+            connection: Conn = await asyncpg.connect(self.urls[number], **how)
+        except asyncpg.PostgresError as error:
+            if why := refusal_of(error):
+                raise StoreAccessRefused(self.setting, why) from error
+            raise
         if asks:
             await self._require_leader(connection, limit_s)
         return connection

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from prometheus_client import Gauge
+from prometheus_client import Counter, Gauge
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -81,6 +81,11 @@ def shown_in(gauge: Gauge) -> Callable[[str, LoopState | None], None]:
             gauge.labels(loop, each.value).set(each is state)
 
     return show
+
+
+def refusals_in(counter: Counter) -> Callable[[str], None]:
+    """What `Loops.refused` is set to."""
+    return lambda setting: counter.labels(setting).inc()
 
 
 def times_in(gauge: Gauge) -> Callable[[str, float], None]:

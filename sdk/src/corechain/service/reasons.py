@@ -27,7 +27,7 @@ def reason_of(error: BaseException) -> str:
     system says instead, if that is behind it."""
     name, text = type(error).__name__, str(error)
     if _PLACE.search(text):
-        text = next(filter(None, map(_said, _chain(error))), "")
+        text = next(filter(None, map(_said, chain_of(error))), "")
     return f"{name}: {text}" if text else name
 
 
@@ -36,7 +36,8 @@ def without_addresses(text: str) -> str:
     return _ADDRESS.sub("(an address)", text)
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
+def chain_of(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what is behind it."""
     for _ in range(_LONGEST_CHAIN):
         if error is None:
             return

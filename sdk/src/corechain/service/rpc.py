@@ -18,7 +18,13 @@ from corechain.http import AnswerTooLong
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.rpc_limits import longest_answer, longest_batch
 from corechain.service.answers import LOGS_METHOD, result_of, unread_answer
-from corechain.service.errors import AnswerOverLimit, NodeBehind, NodeRefused, NodeUnavailable
+from corechain.service.errors import (
+    AnswerOverLimit,
+    NodeAccessRefused,
+    NodeBehind,
+    NodeRefused,
+    NodeUnavailable,
+)
 from corechain.service.log_table import parse_logs
 from corechain.service.poster import FAILURES, Poster
 from corechain.service.reasons import reason_of
@@ -197,6 +203,8 @@ class _Exchange:
             raise NodeUnavailable(f"{method}: {error}") from error
         except TimeoutError:
             raise NodeUnavailable(f"{method}: no whole answer in {self._deadline_s:g} s") from None
+        if status == HTTPStatus.UNAUTHORIZED:  # providers say so in JSON: it is no answer to a call
+            raise NodeAccessRefused(method, status)
         # A refusal may come with 4xx; what a server says of itself (429, 5xx) is no answer.
         if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise NodeUnavailable(f"{method}: HTTP {status}")
@@ -205,6 +213,8 @@ class _Exchange:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             if status in REFUSALS:
                 raise NodeRefused(method, 0, f"HTTP {status}") from error
+            if status == HTTPStatus.FORBIDDEN:
+                raise NodeAccessRefused(method, status) from error
             raise NodeUnavailable(f"{method}: HTTP {status}, the answer is not JSON") from error
 
     async def _exchange(self, method: str, body: bytes, most: int) -> tuple[int, bytearray]:

@@ -16,6 +16,7 @@ from corechain.protocol.errors import CoreChainError
 from corechain.protocol.signature import SECP256K1_ORDER
 from corechain.service.keystore import FIELD as KEYSTORE_PASSWORD
 from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
+from corechain.service.named_url import NamedUrl
 from corechain.service.tracing import NO_TRACES, Traces
 
 if TYPE_CHECKING:
@@ -272,6 +273,11 @@ class ServiceSettings(BaseModel):
         description="password of the private keys that are keystores (Web3 Secret Storage, as geth "
         "and `cast wallet` write them) instead of hexadecimal",
     )
+
+    def named_url(self, *fields: str) -> NamedUrl:
+        """The first of these settings, URLs all of them, that is set."""
+        value, name = next((v, f) for f in fields if (v := getattr(self, f)) is not None)
+        return NamedUrl(value.get_secret_value(), f"{self.ENV_PREFIX}{name.upper()}")
 
     REMOVED: ClassVar[Mapping[str, str]] = {}
     """Fields of earlier versions, and what to do instead: who still sets one is told at start."""

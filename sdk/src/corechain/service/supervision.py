@@ -25,7 +25,7 @@ from typing import Any
 import structlog
 
 from corechain.protocol.errors import CoreChainError, TransportError
-from corechain.service.errors import Halt, WriterLockHeld, WrongDatabase
+from corechain.service.errors import AccessRefused, Halt, WriterLockHeld, WrongDatabase
 from corechain.service.reasons import reason_of
 from corechain.service.waking import Waking
 
@@ -88,12 +88,19 @@ class Loops:
     with None for a loop that has nothing more to do."""
 
     changed: Callable[[str, LoopState | None], None] = lambda name, state: None
+    refused: Callable[[str], None] = lambda setting: None
+    """Hears of each time that a server refused what a setting says."""
     reports: dict[str, LoopReport] = field(default_factory=dict)
     waking: Waking = field(default_factory=Waking)
 
     def set(self, name: str, state: LoopState, reason: str = "") -> None:
         self.reports[name] = LoopReport(state, reason)
         self.changed(name, state)
+
+    def hear(self, error: BaseException) -> None:
+        """Counts a refusal of what one of our settings says."""
+        if isinstance(error, AccessRefused):
+            self.refused(error.setting)
 
     def done(self, name: str) -> None:
         """Forgets a loop whose session ended by itself: it has nothing more to do."""
@@ -219,6 +226,8 @@ class _Supervised:
     def _judge(self, error: Exception, lasted_s: float) -> float:
         report = verdict_of(error)
         self.loops.set(self.name, report.state, report.reason)
+        for cause in causes_of(error):
+            self.loops.hear(cause)
         self.restarted()
         seconds = self._pause_after(report.state, lasted_s)
         if report.state is LoopState.FAILED:

@@ -85,7 +85,17 @@ PASSING = frozenset(
 )
 """Answers of a cluster that is about to have what was asked for: a new group, a new leader."""
 PASSING_S = 0.1
-REFUSALS = frozenset({KafkaError._AUTHENTICATION, KafkaError._SSL})
+REFUSALS = frozenset(
+    {
+        KafkaError._AUTHENTICATION,
+        KafkaError._SSL,
+        KafkaError.SASL_AUTHENTICATION_FAILED,
+        KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+        KafkaError.GROUP_AUTHORIZATION_FAILED,
+        KafkaError.TOPIC_AUTHORIZATION_FAILED,
+        KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+    }
+)
 UNREACHABLE = "Kafka: no broker can be reached"
 SILENT_END = (
     "connections end without a word, as those do that speak another security.protocol than the "
@@ -104,6 +114,9 @@ def said_of(error: Any) -> str:
 
 
 def unavailable(error: Exception) -> BusUnavailable:
+    told = error.args[0] if error.args else None
+    if isinstance(told, KafkaError) and told.code() in REFUSALS:
+        return trouble_of(told)
     return BusUnavailable(f"Kafka: {_PLACE.sub('the broker', str(error)) or type(error).__name__}")
 
 
@@ -111,7 +124,7 @@ def trouble_of(error: Any) -> BusUnavailable:
     """What librdkafka says of its connections; it names users and mechanisms, never a secret."""
     said = said_of(error)
     if error.code() in REFUSALS:
-        return BusAccessRefused(f"Kafka: access refused: {said}")
+        return BusAccessRefused(f"Kafka: access refused: {said}", "RELAYER_KAFKA_OPTIONS")
     return BusUnavailable(f"{UNREACHABLE}: {said}")
 
 

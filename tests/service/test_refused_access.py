@@ -1,0 +1,198 @@
+"""A server that does not take our password, at start or from one moment on.
+
+given a wrong user, password, token or right
+  ├── the error names the setting, and neither the secret nor the user
+  ├── it is an outage: asked again, and over as soon as either side is right
+  └── it is counted by setting, whoever met it: a probe of `/ready` or a loop
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any
+
+import asyncpg
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from influxdb_client.rest import ApiException
+from prometheus_client import CollectorRegistry, Counter
+from relayer.buses import bus_at
+from support.guarded import OTHER, RIGHT, USER, guard_valkey, guarded_postgres
+from support.node import body, odd_node
+from support.processes import PATIENCE_S, until
+
+from corechain.devnet.postgres import PostgresServer
+from corechain.devnet.servers import ValkeyServer
+from corechain.service import supervision
+from corechain.service.database import asked, connect, create_pool
+from corechain.service.errors import AccessRefused, NodeAccessRefused, StoreAccessRefused
+from corechain.service.health import Health
+from corechain.service.named_url import NamedUrl
+from corechain.service.ops import refusals_in
+from corechain.service.readers import Readers
+from corechain.service.rpc import Rpc
+from corechain.service.supervision import Loops, sessions, stop_all
+from corechain_indexer.errors import CacheAccessRefused, SeriesAccessRefused
+from corechain_indexer.store.influx import _done
+from corechain_indexer.store.latest import connect_cache, told
+from corechain_relayer.bus.kafka.clients import unavailable
+from corechain_relayer.errors import BusAccessRefused
+
+SETTING = "INDEXER_SHARD_URLS"
+Asking = Callable[[], Awaitable[object]]
+
+
+async def refused(ask: Asking, kind: type[AccessRefused], setting: str) -> None:
+    with pytest.raises(kind) as found:
+        await ask()
+    assert found.value.setting == setting
+    assert setting in str(found.value)
+    for secret in (RIGHT, OTHER, f'"{USER}"', "127.0.0.1"):
+        assert secret not in str(found.value)
+
+
+async def test_a_password_of_postgres_that_is_changed_is_named_and_waited_for(
+    postgres_server: PostgresServer,
+) -> None:
+    async with guarded_postgres(postgres_server) as guarded:
+        url = NamedUrl(guarded.url(postgres_server.url), SETTING)
+        readers = Readers(url)
+        async with create_pool(url) as pool:
+            ways: list[Asking] = [
+                lambda: asked(pool.fetchval("select 1")),
+                lambda: asked(readers.fetchval("select 1")),
+                lambda: connected(url),
+            ]
+            for ask in ways:
+                assert await ask() == 1
+            await guarded.set(OTHER)
+            for ask in ways:
+                await until(lambda ask=ask: is_refused(ask))
+                await refused(ask, StoreAccessRefused, SETTING)
+            await guarded.set(RIGHT)
+            for ask in ways:
+                assert await ask() == 1
+            await guarded.admin.execute(f"alter role {USER} nosuperuser")
+            await refused(
+                lambda: asked(pool.fetchval("select 1 from pg_authid")),
+                StoreAccessRefused,
+                "DATABASE_URL",
+            )
+        await readers.close()
+
+
+async def connected(url: str) -> object:
+    connection = await connect(url)
+    await connection.close()
+    return 1
+
+
+async def is_refused(ask: Asking) -> bool:
+    """Who held a connection hears first that it is gone."""
+    try:
+        await ask()
+    except AccessRefused:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+@pytest.mark.parametrize("said", ["SASL authentication failed", "password authentication failed"])
+async def test_a_pooler_that_refuses_us_is_told_from_one_that_is_away(said: str) -> None:
+    """PgBouncer 1.18 has no SQLSTATE for it."""
+
+    async def ask() -> None:
+        await asked(_raise(asyncpg.ProtocolViolationError(f'{said} for user "{USER}"')))
+
+    await refused(ask, StoreAccessRefused, "DATABASE_URL")
+
+
+async def _raise(error: Exception) -> None:
+    raise error
+
+
+@pytest.fixture
+async def valkey_port(valkey_server: ValkeyServer) -> AsyncIterator[int]:
+    yield valkey_server.port
+    guard_valkey(valkey_server.port, OTHER)
+
+
+async def test_a_password_of_cache_and_bus_that_is_changed_is_named_and_waited_for(
+    valkey_port: int,
+) -> None:
+    url = guard_valkey(valkey_port, RIGHT)
+    cache = connect_cache(url)
+    async with bus_at(url) as bus:
+        for password in (RIGHT, OTHER, RIGHT):
+            guard_valkey(valkey_port, password)
+            ways: list[tuple[Asking, type[AccessRefused], str]] = [
+                (lambda: told(cache.ping()), CacheAccessRefused, "INDEXER_REDIS_URL"),
+                (bus.inspect, BusAccessRefused, "RELAYER_BUS_URL"),
+                (bus.depth, BusAccessRefused, "RELAYER_BUS_URL"),
+                (lambda: bus.enter(0), BusAccessRefused, "RELAYER_BUS_URL"),
+            ]
+            for ask, kind, setting in ways:
+                if password == RIGHT:
+                    await until(lambda ask=ask: answers(ask))
+                else:
+                    await until(lambda ask=ask: is_refused(ask))
+                    await refused(ask, kind, setting)
+    await cache.aclose()
+
+
+async def answers(ask: Asking) -> bool:
+    try:
+        await ask()
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("code", ["SASL_AUTHENTICATION_FAILED", "TOPIC_AUTHORIZATION_FAILED"])
+def test_a_right_that_kafka_does_not_give_is_told_from_an_outage(code: str) -> None:
+    error = unavailable(KafkaException(KafkaError(getattr(KafkaError, code))))
+    assert isinstance(error, BusAccessRefused)
+    assert error.setting == "RELAYER_KAFKA_OPTIONS"
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_token_that_influxdb_does_not_take_is_named(status: int) -> None:
+    headers = SimpleNamespace(get=lambda *_: None)
+    error = ApiException(status=status, reason="Unauthorized")
+    error.headers, error.body = headers, json.dumps({"message": "unauthorized access"})
+    setting = "INDEXER_INFLUX_TOKEN"
+    await refused(lambda: _done(_raise(error)), SeriesAccessRefused, setting)
+
+
+@pytest.mark.parametrize(("status", "is_json"), [(401, True), (401, False), (403, False)])
+async def test_a_key_that_a_node_does_not_take_is_no_answer_to_the_call(
+    status: int, is_json: bool
+) -> None:
+    """Else a provider that locks us out would have refused the transaction."""
+    refusal = {"id": 1, "error": {"code": -32600, "message": "Must be authenticated!"}}
+    content = json.dumps(refusal).encode() if is_json else b"go away"
+    async with odd_node(body(content, status)) as node:
+        rpc = Rpc(node.url, PATIENCE_S)
+        await refused(rpc.chain_id, NodeAccessRefused, "RPC_URL")
+        await rpc.close()
+
+
+async def test_refusals_are_counted_by_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervision, "FIRST_PAUSE_S", 86_400.0)
+    counter = Counter("access_refused", "x", ["setting"], registry=CollectorRegistry())
+    loops = Loops(refused=refusals_in(counter))
+
+    def counted() -> float:
+        return float(counter.labels(SETTING)._value.get())
+
+    async def refuse() -> None:
+        raise StoreAccessRefused(SETTING, "no")
+
+    ready, document = await Health({"database": refuse}, loops).report()
+    assert (ready, counted()) == (False, 1)
+    assert SETTING in document["reasons"]["database"]
+    loop: asyncio.Task[Any] = asyncio.create_task(sessions("mirror", refuse, lambda: None, loops))
+    await until(lambda: counted() == 2)
+    await stop_all([loop])
