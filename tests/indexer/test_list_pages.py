@@ -77,8 +77,12 @@ async def test_batches_after_an_id_are_those_however_they_are_paged(
         await get(api, "/v1/batches", 400, after="x")
 
 
-async def test_the_newest_batches_come_first_in_whatever_pages(served: Driven) -> None:
-    async with served.api() as api:
+async def test_the_newest_batches_come_first_in_whatever_pages(
+    world: World, served: Driven
+) -> None:
+    async with served.api() as api, client_of(world, served) as client:
+        newest = await client.batches(2, newest_first=True, state="verified")
+        assert [batch["batch_id"] for batch in newest] == [3, 2]
         for asked, expected in (
             ({}, [3, 2, 1]),
             ({"after": 1}, [3, 2]),
@@ -123,6 +127,26 @@ async def test_stations_are_devices_with_readings_and_their_newest_values(
         assert (found, page["next_cursor"]) == (whole["items"], None)
         nothing = await get(api, "/v1/stations", metric="wind_speed")
         assert [row["newest"] for row in nothing["items"]] == [None, None]
+    async with client_of(world, served) as client:
+        stations = await client.stations("pressure")
+        assert [each.device for each in stations] == sorted(devices)
+        for each, row in zip(stations, whole["items"], strict=True):
+            assert each.newest is not None
+            assert each.newest.value == row["newest"]["value"] / 100
+            assert f"{each.cell:015x}" == row["cell"]
+            at = each.newest.batch_id, each.newest.position
+            assert await client.reading(*at) == each.newest.reading
+            owned = await client.device(each.device)
+            assert (owned.revoked, owned.provenance) == (False, each.provenance)
+        device = stations[0].device
+        buckets = await client.series("pressure", device)
+        parts = await client.series("pressure", device, limit=1)
+        assert parts.next_start == buckets[1].start
+        assert [*parts, *await client.series("pressure", device, parts.next_start)] == buckets
+        assert sum(each.count for each in buckets) == len(
+            await client.readings(device=device, metric="pressure")
+        )
+        assert all(each.min <= each.mean <= each.max for each in buckets)
 
 
 async def test_state_channels_are_listed_with_both_parties(world: World, served: Driven) -> None:
@@ -143,6 +167,13 @@ async def test_state_channels_are_listed_with_both_parties(world: World, served:
             listed = await get(api, "/v1/state-channels", party=party)
             assert len(listed["items"]) == count
             assert all(party.lower() in (x["party_a"], x["party_b"]) for x in listed["items"])
+    async with client_of(world, served) as client:
+        mine = await client.state_channels(parties[1])
+        assert [each.terms.party_b for each in mine] == [bytes.fromhex(parties[1][2:])]
+        assert (mine[0].deposit, mine[0].balance_a, mine[0].state) == (150, 100, "open")
+        assert await client.find_channel(mine[0].channel_id) == mine[0]
+        assert await client.payment_channels() == []
+        assert (await client.network()).contracts == client.contracts.contracts
 
 
 async def test_the_blocking_client_says_where_a_list_goes_on() -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from corechain.async_client import AsyncClient
 from corechain.devnet.settings import PAYEE_KEY
-from corechain.flows import document
+from corechain.listing import document
 from corechain.paying import LOST_TRIES
 from corechain.payments import PaymentChannel
 from corechain.protocol.errors import UnknownBatch

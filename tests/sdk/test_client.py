@@ -230,6 +230,20 @@ def test_a_device_is_made_registered_and_heard_by_three_commands(network, client
     proven = answered(network, "query", "statistics", "air_temperature", *words)
     assert (proven["count"], proven["mean"], proven["unit"]) == (1, 3.5, "Cel")
     assert any(row["device"] == device for row in answered(network, "query", "devices"))
+    assert answered(network, "query", "device", device)["revoked"] is False
+    stations = answered(network, "query", "stations", "air_temperature", "--deposit", 9 * PRICE)
+    (station,) = (row for row in stations if row["device"] == device)
+    assert (station["value"], station["unit"]) == (3.5, "Cel")
+    assert station["observed_at"] == "2013-02-01T12:00:00Z"
+    asked = "query", "series", "air_temperature", "--device", device, "--deposit", 9 * PRICE
+    (bucket,) = answered(network, *asked)
+    assert (bucket["start"], bucket["mean"]) == ("2013-02-01T12:00:00Z", 3.5)
+    newest, *_ = answered(network, "query", "batches", "--newest", "--limit", 1)
+    assert newest["batch_id"] == station["batch_id"]
+    channels = answered(network, "query", "channels")
+    assert account_from_key(ADMIN_KEY).address.lower() in {row["payer"] for row in channels}
+    assert answered(network, "query", "state-channels") == []
+    assert isinstance(answered(network, "query", "epochs"), list)
 
 
 def test_a_channel_of_an_earlier_run_pays_and_is_filled_again(network, client):

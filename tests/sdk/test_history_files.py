@@ -29,9 +29,10 @@ from support.histories import HistoryApi, HistoryChain
 from corechain import ExportMismatch, InvalidValue, MissingExtra
 from corechain.cli_values import region_of, time_of
 from corechain.histories import History
-from corechain.history_files import CsvFile, ParquetFile, is_under_way, time_text
+from corechain.history_files import CsvFile, ParquetFile, is_under_way
 from corechain.history_question import HistoryQuestion
 from corechain.history_tables import KINDS
+from corechain.times import time_text
 
 BATCHES = days_of_readings(5)
 DEVICE = KEYS[1].identity.device

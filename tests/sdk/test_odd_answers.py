@@ -32,10 +32,11 @@ from support.odd_answers import (
     statistics_json,
 )
 
-from corechain import AsyncClient, Client, deliveries, flows
+from corechain import AsyncClient, Client, deliveries, flows, index_flows, listing
 from corechain.answers import parse_proven_reading, parse_statistics
 from corechain.documents import MalformedAnswer, WrongAnswer
 from corechain.protocol import errors
+from corechain.protocol.channel import ChannelConfig, StateChannel, payment_domain
 from corechain.protocol.errors import CoreChainError, NotFound, ProtocolError
 from corechain.readings import ReadingsQuestion
 from corechain.status import Places, inspect
@@ -47,11 +48,99 @@ def delivery_json():
 
 
 CHAIN = commitments_of(BATCHES)
+CONFIG = ChannelConfig(DEVICE, DEVICE, DEVICE, DEVICE, DEVICE, 900, bytes(32))
+TERMS = StateChannel(DEVICE, OWNER, DEVICE, 600, 5, bytes(5))
+OF = 31337, DEVICE
+FRESH = {"block": 3, "finality": "safe"}
+
+
+def payment_channel_json():
+    names = ("payer", "payer_authorizer", "receiver", "receiver_authorizer", "token")
+    return {name: hexed(DEVICE) for name in names} | {
+        "kind": "payment",
+        "channel_id": hexed(CONFIG.channel_id(payment_domain(*OF))),
+        "withdraw_delay": 900,
+        "salt": hexed(bytes(32)),
+        "balance": "7",
+        "claimed": "5",
+        "block": 3,
+    }
+
+
+def state_channel_json():
+    return {
+        "kind": "state",
+        "channel_id": hexed(TERMS.channel_id(*OF)),
+        "party_a": hexed(DEVICE),
+        "party_b": hexed(OWNER),
+        "token": hexed(DEVICE),
+        "challenge_period": 600,
+        "open_before": 5,
+        "salt": hexed(bytes(5)),
+        "state": "open",
+        "deposit": "150",
+        "balance_a": "100",
+        "version": 1,
+        "deadline": 0,
+        "block": 3,
+    }
+
+
+def station_json(code=1):
+    newest = {"metric": code, "observed_at": 9, "value": 5, "flag": 1, "cell": "872a1072bffffff"}
+    place = {"batch_id": 1, "position": 0, "finality": "safe"}
+    device = {"device": hexed(DEVICE), "cell": "872a1072bffffff", "revoked": False}
+    return device | {"newest": newest | place}
+
+
+def epoch_json():
+    root = {"epoch": 1, "root": hexed(TREE.root), "through_block": 2, "emission": "9"}
+    return root | FRESH | {"active_at": 4, "state": "verified", "bridge_weight_bps": 5_000}
+
+
+def series_json():
+    bucket = {"start": 3600, "count": 2, "mean": 1.0, "sum": 200, "min": 50, "max": 150}
+    return {"metric": 1, "bucket": 3600, "items": [bucket, bucket | {"start": 7200}]}
+
+
+def device_json():
+    return FRESH | {"device": hexed(DEVICE), "owner": hexed(OWNER), "key_type": 1, "revoked": False}
+
+
+def network_json():
+    place = {"address": hexed(DEVICE), "block": 1}
+    return {"chain_id": 31337, "contracts": {"CoreToken": place}, "rpc_url": None}
+
+
+def listed(row):
+    return lambda: {"items": [row()], "next_cursor": None}
+
+
+ASKED = ReadingsQuestion(DEVICE, 1)
+INDEX_FLOWS = {
+    "network": (lambda: index_flows.network({}), network_json),
+    "device": (lambda: index_flows.device(DEVICE, {}), device_json),
+    "stations": (lambda: index_flows.stations(1, 3, {}), listed(station_json)),
+    "series": (lambda: index_flows.series(1, ASKED, 3600, 9, {}), series_json),
+    "epochs": (lambda: index_flows.epochs(3, {}), listed(epoch_json)),
+    "channels": (
+        lambda: index_flows.payment_channels(OF, None, 3, {}),
+        listed(payment_channel_json),
+    ),
+    "state_channels": (
+        lambda: index_flows.state_channels(OF, None, 3, {}),
+        listed(state_channel_json),
+    ),
+    "channel": (
+        lambda: index_flows.channel(OF, OF, TERMS.channel_id(*OF), {}),
+        state_channel_json,
+    ),
+}
 FLOWS = {
     "send_reports": (lambda: deliveries.send_reports([REPORT]), delivery_json),
     "next_sequence": (lambda: flows.next_sequence(DEVICE), lambda: {"next": 8}),
-    "status": (lambda: flows.document("/v1/status"), lambda: {"head_block": 1}),
-    "batches": (lambda: flows.pages("/v1/batches", {}, 3), lambda: {"items": [{"batch_id": 1}]}),
+    "status": (lambda: listing.document("/v1/status"), lambda: {"head_block": 1}),
+    "batches": (lambda: listing.pages("/v1/batches", {}, 3), lambda: {"items": [{"batch_id": 1}]}),
     "reading": (lambda: flows.proven_reading(1, 3, CHAIN), proof_json),
     "statistics": (lambda: flows.statistics(QUESTION, CHAIN), statistics_json),
     "unproven": (lambda: flows.statistics(QUESTION, None), statistics_json),
@@ -62,7 +151,7 @@ FLOWS = {
         lambda: flows.rewards_claimable(OWNER, lambda: (1, TREE.root), lambda owner: 0),
         claim_json,
     ),
-}
+} | INDEX_FLOWS
 
 
 def places_in(document, path=()):
@@ -116,6 +205,12 @@ def test_any_json_is_parsed_or_malformed(document):
         ("rewards", lambda: claim_json() | {"owner": "0x" + "12" * 20}),
         ("batches", lambda: {"items": [{}] * 4}),
         ("batches", lambda: {"items": [], "next_cursor": "x"}),
+        ("device", lambda: device_json() | {"device": "0x" + "12" * 20}),
+        ("channel", payment_channel_json),
+        ("series", lambda: series_json() | {"metric": 2}),
+        ("series", lambda: series_json() | {"items": series_json()["items"][::-1]}),
+        ("series", lambda: series_json() | {"next_from": 0}),
+        ("stations", listed(lambda: station_json(2))),
         ("send_reports", lambda: {"results": []}),
         (
             "send_reports",
@@ -126,6 +221,21 @@ def test_any_json_is_parsed_or_malformed(document):
 def test_an_answer_to_another_question_is_named_so(name, answer):
     with pytest.raises(WrongAnswer):
         carried_out(FLOWS[name][0](), lambda request: answer())
+
+
+@pytest.mark.parametrize("name", ["channels", "state_channels", "channel"])
+def test_terms_that_are_not_those_of_the_channel_are_malformed(name):
+    answer = INDEX_FLOWS[name][1]()
+    row = answer["items"][0] if "items" in answer else answer
+    row["token"] = "0x" + "12" * 20
+    with pytest.raises(MalformedAnswer, match="terms"):
+        carried_out(INDEX_FLOWS[name][0](), lambda request: answer)
+
+
+def test_an_empty_page_of_stations_is_where_the_list_stops_for_now():
+    empty = {"items": [], "next_cursor": "x"}
+    found = carried_out(index_flows.stations(1, 3, {}), lambda request: empty)
+    assert (found, found.next_cursor) == ([], "x")
 
 
 @pytest.mark.parametrize("next_", [-1, 2**64, "7", 1.5, True, None])

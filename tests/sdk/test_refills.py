@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from sdk.test_sdk_payments import CONTRACT, PRICE, Reply, channel, offer, refusal
 
-from corechain.flows import API
 from corechain.held_channels import HeldChannel, Refilling
+from corechain.listing import API
 from corechain.paying import UNSEEN_TRIES, Send, pay
 from corechain.payments import PaymentChannel, corrects, decode_header
 from corechain.protocol.channel import ChannelConfig

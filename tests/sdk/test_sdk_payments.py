@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from corechain.flows import API
+from corechain.listing import API
 from corechain.paying import Send, pay
 from corechain.payments import (
     PAYMENT_REQUIRED,

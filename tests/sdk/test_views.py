@@ -16,7 +16,7 @@ import pytest
 from support.batches import CELL, KEYS, START
 from support.http import Script, answers
 
-from corechain import AsyncClient, Client, InvalidValue, flows
+from corechain import AsyncClient, Client, InvalidValue, flows, index_flows
 from corechain.protocol.errors import CoreChainError, NotMirrored
 from corechain.readings import ReadingsQuestion
 from corechain.steps import Request
@@ -29,8 +29,8 @@ SENT = {"finality": "safe", "as_of": 7, "min_block": 3, "after_tx": "0x" + HASH.
 SENT_FRESH = {name: SENT[name] for name in FRESH}
 QUESTION = flows.Question.of(1, DEVICE, CELL, START, START + 1)
 ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
-    "batches": (lambda: flows.batches(5, VIEW), SENT | {"limit": 5}),
-    "latest": (lambda: flows.latest(DEVICE, VIEW), SENT | {"device": "0x" + DEVICE.hex()}),
+    "batches": (lambda: index_flows.batches(5, VIEW), SENT | {"limit": 5}),
+    "latest": (lambda: index_flows.latest(DEVICE, VIEW), SENT | {"device": "0x" + DEVICE.hex()}),
     "readings": (
         lambda: flows.readings(ReadingsQuestion(DEVICE), 5, None, VIEW),
         SENT | {"device": "0x" + DEVICE.hex(), "limit": 5},
@@ -39,10 +39,10 @@ ASKED: dict[str, tuple[Any, dict[str, Any]]] = {
         lambda: flows.statistics(QUESTION, None, VIEW),
         SENT | QUESTION.params(),
     ),
-    "status": (lambda: flows.status(FRESH), SENT_FRESH),
-    "batch": (lambda: flows.batch(1, FRESH), SENT_FRESH),
-    "devices": (lambda: flows.devices(5, FRESH), SENT_FRESH | {"limit": 5}),
-    "rejections": (lambda: flows.rejections(1, 5, FRESH), SENT_FRESH | {"limit": 5}),
+    "status": (lambda: index_flows.status(FRESH), SENT_FRESH),
+    "batch": (lambda: index_flows.batch(1, FRESH), SENT_FRESH),
+    "devices": (lambda: index_flows.devices(5, FRESH), SENT_FRESH | {"limit": 5}),
+    "rejections": (lambda: index_flows.rejections(1, 5, FRESH), SENT_FRESH | {"limit": 5}),
     "reading": (lambda: flows.proven_reading(1, 3, dict, FRESH), SENT_FRESH),
     "reward_claim": (lambda: flows.reward_claim(DEVICE, None, FRESH), SENT_FRESH),
 }

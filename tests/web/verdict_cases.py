@@ -13,7 +13,7 @@ from support.batches import KEYS, START, HonestApi, days_of_readings, hexed
 
 from corechain.answers import parse_proven_reading, parse_reward_claim, parse_statistics
 from corechain.documents import WrongAnswer
-from corechain.flows import API
+from corechain.listing import API
 from corechain.protocol.errors import CoreChainError, UnknownBatch
 from corechain.protocol.reading import Reading
 from corechain.protocol.rewards import verify_claim

@@ -26,6 +26,17 @@ if TYPE_CHECKING:
         HistoryReorged,
         MissingExtra,
     )
+    from corechain.indexed import (
+        Bucket,
+        Epoch,
+        IndexedDevice,
+        IndexedNetwork,
+        IndexedPaymentChannel,
+        IndexedStateChannel,
+        NewestReading,
+        Series,
+        Station,
+    )
     from corechain.listing import Page
     from corechain.payments import PaymentChannel
     from corechain.protocol.consumer_errors import NoBond, NotFinal, StaleAnswer
@@ -56,6 +67,7 @@ __all__ = [
     "AsyncEventStream",
     "AsyncHistory",
     "BatchEvent",
+    "Bucket",
     "Client",
     "ContractAnswer",
     "CoreChainError",
@@ -65,6 +77,7 @@ __all__ = [
     "Deployment",
     "DeviceId",
     "DeviceKey",
+    "Epoch",
     "EventStream",
     "ExportMismatch",
     "HistoricReading",
@@ -75,6 +88,10 @@ __all__ = [
     "HistoryPage",
     "HistoryProgress",
     "HistoryReorged",
+    "IndexedDevice",
+    "IndexedNetwork",
+    "IndexedPaymentChannel",
+    "IndexedStateChannel",
     "InvalidDeployment",
     "InvalidValue",
     "KeptReceipt",
@@ -82,6 +99,7 @@ __all__ = [
     "MalformedAnswer",
     "Metric",
     "MissingExtra",
+    "NewestReading",
     "NoBond",
     "NotFinal",
     "Observation",
@@ -95,9 +113,11 @@ __all__ = [
     "Report",
     "RewardClaim",
     "Secp256k1Key",
+    "Series",
     "SignedReport",
     "SpanNotClosed",
     "StaleAnswer",
+    "Station",
     "Statistics",
     "StatisticsResult",
     "TransportError",
@@ -122,6 +142,10 @@ _NAMES = {
     "history": "HistoryPage",
     "history_answers": "HistoricReading HistoryBatch",
     "history_errors": "ExportMismatch HistoryBehind HistoryGap HistoryReorged MissingExtra",
+    "indexed": (
+        "Bucket Epoch IndexedDevice IndexedNetwork IndexedPaymentChannel IndexedStateChannel "
+        "NewestReading Series Station"
+    ),
     "listing": "Page",
     "payments": "PaymentChannel",
     "protocol.consumer_errors": "NoBond NotFinal StaleAnswer",

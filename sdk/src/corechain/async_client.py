@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
-from corechain.client_base import ClientBase, S
+from corechain.client_base import S
 from corechain.contract_answers import ContractAnswer, contract_answer
 from corechain.deliveries import Delivery, send_reports
 from corechain.held_channels import HeldChannel
@@ -15,6 +15,7 @@ from corechain.histories import AsyncHistory, Progress
 from corechain.history import Gaps
 from corechain.history_question import HistoryQuestion, RegionLike
 from corechain.http import LoopClients, async_client, async_exchange, shown_url
+from corechain.index_client import AsyncIndexClient
 from corechain.listing import Page
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class AsyncClient(ClientBase):
+class AsyncClient(AsyncIndexClient):
     """The same for asyncio. Chain calls run in a thread."""
 
     @cached_property
@@ -125,22 +126,6 @@ class AsyncClient(ClientBase):
     async def next_sequence(self, device: OctetsLike) -> int:
         return await self.run(flows.next_sequence(device))
 
-    async def status(self, **fresh: Unpack[Fresh]) -> dict[str, Any]:
-        return await self.run(flows.status(fresh))
-
-    async def batch(self, batch_id: int, **fresh: Unpack[Fresh]) -> dict[str, Any]:
-        return await self.run(flows.batch(batch_id, fresh))
-
-    async def batches(
-        self,
-        limit: int = 100,
-        *,
-        after: int | None = None,
-        cursor: str | None = None,
-        **view: Unpack[View],
-    ) -> Page[dict[str, Any]]:
-        return await self.run(flows.batches(limit, view, after, cursor))
-
     def stream(
         self,
         since: str | None = None,
@@ -155,24 +140,6 @@ class AsyncClient(ClientBase):
         only = {"device": device, "metric": metric, "cell": cell}
         state = resuming(since, finality, patience_s, **only)
         return AsyncEventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
-
-    async def devices(
-        self, limit: int = 100, *, cursor: str | None = None, **fresh: Unpack[Fresh]
-    ) -> Page[dict[str, Any]]:
-        return await self.run(flows.devices(limit, fresh, cursor))
-
-    async def latest(self, device: OctetsLike, **view: Unpack[View]) -> dict[str, Any]:
-        return await self.run(flows.latest(device, view))
-
-    async def rejections(
-        self,
-        batch_id: int,
-        limit: int = 1000,
-        *,
-        cursor: str | None = None,
-        **fresh: Unpack[Fresh],
-    ) -> Page[dict[str, Any]]:
-        return await self.run(flows.rejections(batch_id, limit, fresh, cursor))
 
     async def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         ask = self.chain.commitments_of

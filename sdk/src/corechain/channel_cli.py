@@ -2,7 +2,6 @@
 
 import json
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from corechain.cli_options import ACCOUNT, JSON, PROVEN, Given, shares, until_stopped
 from corechain.cli_output import show, show_rows
 from corechain.protocol.errors import TransportError
+from corechain.times import time_text
 
 if TYPE_CHECKING:
     from corechain.client import Client
@@ -41,7 +41,7 @@ def _facts(held: "HeldChannel") -> dict[str, Any]:
         "redeemed": held.claimed,
         "left": held.left,
         "withdrawing": held.withdrawing,
-        "withdrawable_at": None if at is None else f"{datetime.fromtimestamp(at, UTC):%FT%TZ}",
+        "withdrawable_at": None if at is None else time_text(at),
     }
 
 

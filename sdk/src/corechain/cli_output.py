@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import typer
@@ -27,6 +28,20 @@ def show_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, nothing: str) ->
         if index:
             typer.echo("")
         show(row, as_json=False)
+
+
+def facts_of(found: Any) -> dict[str, Any]:
+    """The fields of a value of the SDK as JSON has them: bytes as 0x-hex, those of a value inside
+    beside the others."""
+    facts: dict[str, Any] = {}
+    for each in fields(found):
+        value = getattr(found, each.name)
+        facts |= facts_of(value) if is_dataclass(value) else {each.name: _plain(value)}
+    return facts
+
+
+def _plain(value: object) -> object:
+    return "0x" + value.hex() if isinstance(value, bytes) else value
 
 
 def _shown(value: object) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
-from corechain.client_base import ClientBase, S
+from corechain.client_base import S
 from corechain.contract_answers import ContractAnswer, contract_answer
 from corechain.deliveries import Delivery, send_reports
 from corechain.held_channels import HeldChannel
@@ -15,6 +15,7 @@ from corechain.histories import History, Progress
 from corechain.history import Gaps
 from corechain.history_question import HistoryQuestion, RegionLike
 from corechain.http import ProcessClients, client, exchange, shown_url
+from corechain.index_client import IndexClient
 from corechain.listing import Page
 from corechain.paying import (
     ClientStep,
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class Client(ClientBase):
+class Client(IndexClient):
     """Blocking client. Use as a context manager, or call `close`."""
 
     @cached_property
@@ -143,24 +144,6 @@ class Client(ClientBase):
         """The first sequence number the gateway has not seen from a device."""
         return self.run(flows.next_sequence(device))
 
-    def status(self, **fresh: Unpack[Fresh]) -> dict[str, Any]:
-        return self.run(flows.status(fresh))
-
-    def batch(self, batch_id: int, **fresh: Unpack[Fresh]) -> dict[str, Any]:
-        return self.run(flows.batch(batch_id, fresh))
-
-    def batches(
-        self,
-        limit: int = 100,
-        *,
-        after: int | None = None,
-        cursor: str | None = None,
-        **view: Unpack[View],
-    ) -> Page[dict[str, Any]]:
-        """Up to `limit` batches by id, the oldest first; `after`: only those with greater ids. What
-        is behind the last one comes with `cursor=` the `next_cursor` of the list."""
-        return self.run(flows.batches(limit, view, after, cursor))
-
     def stream(
         self,
         since: str | None = None,
@@ -179,25 +162,6 @@ class Client(ClientBase):
         only = {"device": device, "metric": metric, "cell": cell}
         state = resuming(since, finality, patience_s, **only)
         return EventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
-
-    def devices(
-        self, limit: int = 100, *, cursor: str | None = None, **fresh: Unpack[Fresh]
-    ) -> Page[dict[str, Any]]:
-        return self.run(flows.devices(limit, fresh, cursor))
-
-    def latest(self, device: OctetsLike, **view: Unpack[View]) -> dict[str, Any]:
-        """Newest value per metric, from the cache: not proven."""
-        return self.run(flows.latest(device, view))
-
-    def rejections(
-        self,
-        batch_id: int,
-        limit: int = 1000,
-        *,
-        cursor: str | None = None,
-        **fresh: Unpack[Fresh],
-    ) -> Page[dict[str, Any]]:
-        return self.run(flows.rejections(batch_id, limit, fresh, cursor))
 
     def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         """One reading, always proven."""

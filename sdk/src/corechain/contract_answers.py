@@ -12,7 +12,8 @@ import msgspec
 
 from corechain.answers import StatisticsAnswer, parse_statistics
 from corechain.documents import BatchId, Octets26, octets, parse
-from corechain.flows import API, Question, pages
+from corechain.flows import Question
+from corechain.listing import API, pages
 from corechain.protocol.archive import Place
 from corechain.protocol.batch import lane_of, number_of
 from corechain.protocol.errors import RangeIncomplete, TransportError

@@ -3,7 +3,7 @@
 `Client` and `AsyncClient` only carry the steps out, so both do exactly the same.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,15 +19,8 @@ from corechain.answers import (
     parse_statistics,
 )
 from corechain.deliveries import GATEWAY
-from corechain.documents import (
-    MalformedAnswer,
-    PageJson,
-    SequenceJson,
-    WrongAnswer,
-    object_of,
-    parse,
-)
-from corechain.listing import Page, cursor_text
+from corechain.documents import MalformedAnswer, SequenceJson, WrongAnswer, parse
+from corechain.listing import API, PAGE, Page, batch_path, cursor_text, limit_of, page_params
 from corechain.protocol.errors import (
     InvalidProof,
     InvalidValue,
@@ -54,9 +47,6 @@ from corechain.readings import LocatedReading, ReadingsQuestion, parse_page
 from corechain.steps import Ask, Flow, Request
 from corechain.views import Fresh, View, view_params
 
-API = "api"
-PAGE = 1000
-
 
 def _hex(value: bytes) -> str:
     return "0x" + value.hex()
@@ -71,93 +61,12 @@ def next_sequence(device: OctetsLike) -> Flow[int]:
     return found
 
 
-def document(path: str, **params: str | int | None) -> Flow[dict[str, Any]]:
-    """Any document of the query API, as it stands. Raises MalformedAnswer when it is no object."""
-    given = {name: value for name, value in params.items() if value is not None}
-    answer = yield Request(API, "GET", path, given)
-    return object_of(answer, f"an answer to {path}")
-
-
-def pages(
-    path: str, params: Mapping[str, str | int], limit: int, cursor: str | None = None
-) -> Flow[Page[dict[str, Any]]]:
-    """Up to `limit` items of a list behind a cursor, page by page. Raises MalformedAnswer,
-    WrongAnswer."""
-    limit, cursor = _limit(limit), cursor_text(cursor)
-    found: list[dict[str, Any]] = []
-    while len(found) < limit:
-        wanted = min(PAGE, limit - len(found))
-        answer = yield Request(API, "GET", path, _page_params(params, wanted, cursor))
-        page = parse(answer, PageJson, f"a page of {path}")
-        cursor = page.next_cursor
-        if len(page.items) > wanted or (cursor is not None and not page.items):
-            raise WrongAnswer(f"{len(page.items)} items of {path} where {wanted} were asked for")
-        found.extend(page.items)
-        if cursor is None:
-            break
-    return Page(found, cursor)
-
-
-def _limit(limit: object) -> int:
-    return whole("limit", limit, 1, U32_MAX)
-
-
-def _batch_path(batch_id: object) -> str:
-    return f"/v1/batches/{whole('batch_id', batch_id, 1, U48_MAX)}"
-
-
-def status(fresh: Fresh) -> Flow[dict[str, Any]]:
-    """How far the chain is mirrored."""
-    return (yield from document("/v1/status", **view_params(fresh, Fresh)))
-
-
-def batch(batch_id: int, fresh: Fresh) -> Flow[dict[str, Any]]:
-    """One batch."""
-    return (yield from document(_batch_path(batch_id), **view_params(fresh, Fresh)))
-
-
-def batches(
-    limit: int, view: View, after: int | None = None, cursor: str | None = None
-) -> Flow[Page[dict[str, Any]]]:
-    """Batches by id; with `after` those with greater ids only."""
-    params = view_params(view)
-    if after is not None:
-        params["after"] = whole("after", after, 0, U48_MAX)
-    return (yield from pages("/v1/batches", params, limit, cursor))
-
-
-def devices(limit: int, fresh: Fresh, cursor: str | None = None) -> Flow[Page[dict[str, Any]]]:
-    """Devices by id."""
-    return (yield from pages("/v1/devices", view_params(fresh, Fresh), limit, cursor))
-
-
-def latest(device: OctetsLike, view: View) -> Flow[dict[str, Any]]:
-    """Newest value per metric."""
-    params = {"device": _hex(address("device", device)), **view_params(view)}
-    return (yield from document("/v1/latest", **params))
-
-
-def rejections(
-    batch_id: int, limit: int, fresh: Fresh, cursor: str | None = None
-) -> Flow[Page[dict[str, Any]]]:
-    """Observations of a batch that failed."""
-    params = view_params(fresh, Fresh)
-    return (yield from pages(f"{_batch_path(batch_id)}/rejections", params, limit, cursor))
-
-
-def _page_params(
-    params: Mapping[str, str | int], limit: int, cursor: str | None
-) -> dict[str, str | int]:
-    page = {**params, "limit": limit}
-    return page if cursor is None else page | {"cursor": cursor}
-
-
 def proven_reading(
     batch_id: int, position: int, commitments_of: CommitmentsOf, fresh: Fresh | None = None
 ) -> Flow[ProvenReading]:
     """One reading with its proof, proven against the chain."""
     position = whole("position", position, 0, U32_MAX)
-    path = f"{_batch_path(batch_id)}/readings/{position}/proof"
+    path = f"{batch_path(batch_id)}/readings/{position}/proof"
     answer = yield Request(API, "GET", path, view_params(fresh or {}, Fresh))
     batch_id = whole("batch_id", batch_id, 1, U48_MAX)
     proven: ProvenReading = parse_proven_reading(answer, batch_id)
@@ -265,7 +174,7 @@ def readings(
     cursor: str | None = None,
 ) -> Flow[Page[LocatedReading]]:
     """Readings, page by page, each page proven at once unless `commitments_of` is None."""
-    limit, cursor = _limit(limit), cursor_text(cursor)
+    limit, cursor = limit_of(limit), cursor_text(cursor)
     params = question.params() | view_params(view or {})
     if commitments_of is not None:
         params["proofs"] = "true"
@@ -273,7 +182,7 @@ def readings(
     known: dict[int, bytes] = {}
     while len(found) < limit:
         wanted = min(PAGE, limit - len(found))
-        answer = yield Request(API, "GET", "/v1/readings", _page_params(params, wanted, cursor))
+        answer = yield Request(API, "GET", "/v1/readings", page_params(params, wanted, cursor))
         page = parse_page(answer)
         page.check(question, wanted, found[-1] if found else None)
         if commitments_of is not None:

@@ -15,11 +15,11 @@ from typing import Literal, NamedTuple, Protocol
 import msgspec
 
 from corechain.documents import WrongAnswer
-from corechain.flows import API
 from corechain.history_answers import HistoryBatch, HistoryBatchJson, HistoryJson, opened
 from corechain.history_answers import parse_history as parse
 from corechain.history_errors import HistoryBehind, HistoryGap, HistoryReorged
 from corechain.history_question import HistoryQuestion
+from corechain.listing import API
 from corechain.protocol.batch import lane_of, number_of
 from corechain.protocol.errors import InvalidProof, InvalidValue
 from corechain.protocol.hashing import Digest26

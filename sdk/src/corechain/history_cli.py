@@ -112,7 +112,7 @@ def _show(found: "History", limit: int | None, as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from corechain.history_files import time_text
+    from corechain.times import time_text
 
     table = Table("time", "metric", "value", "unit", "flag", "device", "cell", "batch")
     for row in rows:

@@ -10,7 +10,6 @@ import csv
 import io
 import os
 from abc import ABC, abstractmethod
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +19,7 @@ from corechain.history import HistoryPage
 from corechain.history_errors import ExportMismatch
 from corechain.history_question import HistoryQuestion
 from corechain.history_tables import KINDS, arrow, arrow_schema, columns_of, record_batch
+from corechain.times import time_text
 
 if TYPE_CHECKING:
     import pyarrow
@@ -163,15 +163,6 @@ class CsvFile(HistoryFile):
 
     def _written(self) -> tuple[int, int]:
         return self._part.stat().st_size, 0
-
-
-def time_text(second: int) -> str:
-    """In UTC."""
-    # A reading's time has 40 bits: the year 36,812 at the most, which datetime does not know.
-    try:
-        return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    except (ValueError, OverflowError, OSError):
-        return ""
 
 
 class ParquetFile(HistoryFile):

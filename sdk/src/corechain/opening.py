@@ -1,25 +1,25 @@
 """How a client comes to a channel: the API is asked who is paid and how much before any deposit."""
 
 import secrets
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.deployment import Deployment
-from corechain.documents import MalformedAnswer
-from corechain.flows import API, PAGE
 from corechain.held_channels import HeldChannel, held_channels
+from corechain.index_flows import Of, channel, payment_channels
+from corechain.indexed import IndexedPaymentChannel
+from corechain.listing import API
 from corechain.paying import HTTP_PAYMENT_REQUIRED, HTTP_SERVER_ERROR, ClientStep, Quote
 from corechain.payments import PaymentChannel, Price, channel_to, parse_prices
 from corechain.protocol.channel import (
     MAX_WITHDRAW_DELAY_S,
     MIN_WITHDRAW_DELAY_S,
-    ChannelConfig,
     payment_domain,
 )
 from corechain.protocol.errors import NoPaymentAsked, PaymentRequired, PriceTooHigh, WrongPayee
 from corechain.protocol.keys import Secp256k1Key
-from corechain.protocol.values import U128_MAX, OctetsLike, address, octets, whole
+from corechain.protocol.values import U32_MAX, U128_MAX, OctetsLike, address, whole
 from corechain.steps import ApiUnavailable, Ask, Request
 
 if TYPE_CHECKING:
@@ -51,6 +51,14 @@ class Opening:
     def _key(self) -> Secp256k1Key:
         return Secp256k1Key(bytes(self.account.key))
 
+    @property
+    def _payments(self) -> Of:
+        return self.contracts.chain_id, self.contracts.address("PaymentChannels")
+
+    @property
+    def _states(self) -> Of:
+        return self.contracts.chain_id, self.contracts.address("StateChannels")
+
     def open(
         self, receiver: OctetsLike | None, amount: int, delay_s: int
     ) -> Opened[PaymentChannel]:
@@ -77,17 +85,16 @@ class Opening:
 
     def resume(self, channel_id: OctetsLike) -> Opened[PaymentChannel]:
         """The channel of an earlier run, with the money that it holds on the chain."""
-        wanted = octets("channel_id", channel_id, 32)
-        answer = yield Request(API, "GET", f"/v1/channels/{_hex(wanted)}")
-        config = _config(answer)
-        domain = payment_domain(self.contracts.chain_id, self.contracts.address("PaymentChannels"))
-        if config.channel_id(domain) != wanted:
-            raise MalformedAnswer("the terms that the API gave are of another channel")
+        found = yield from channel(self._payments, self._states, channel_id, {})
+        if not isinstance(found, IndexedPaymentChannel):
+            raise WrongPayee("the channel is a two-way one: no query is paid from it")
+        wanted, config = found.channel_id, found.config
         if config.voucher_signer != self._key.identity.device:
             raise WrongPayee("the channel is another account's: this key cannot sign for it")
         deposit, claimed = yield Ask(lambda: self.chain().channel_balance(wanted))
         price = yield from self._price(config.receiver)
         agreed = self._agreed(price)
+        domain = payment_domain(*self._payments)
         return PaymentChannel(config, domain, self._key, deposit, claimed, max_price=agreed)
 
     def ready(
@@ -107,18 +114,9 @@ class Opening:
     def mine(self) -> Opened[list[HeldChannel]]:
         """The account's channels of this deployment as the chain has them, by id; which there are
         is the API's word. Raises MalformedAnswer, ApiUnavailable, ChainUnavailable."""
-        domain = payment_domain(self.contracts.chain_id, self.contracts.address("PaymentChannels"))
-        found: dict[bytes, ChannelConfig] = {}
-        params: dict[str, str | int] = {"payer": self.account.address, "limit": PAGE}
-        while True:
-            answer = yield Request(API, "GET", "/v1/channels", dict(params))
-            rows, cursor = _rows(answer)
-            configs = [_config(row) for row in rows]
-            payer = self._key.identity.device
-            found |= {one.channel_id(domain): one for one in configs if one.payer == payer}
-            if cursor is None:
-                break
-            params["cursor"] = cursor
+        payer = self._key.identity.device
+        listed = yield from payment_channels(self._payments, payer, U32_MAX, {})
+        found = {one.channel_id: one.config for one in listed if one.config.payer == payer}
         held: list[HeldChannel] = yield Ask(lambda: held_channels(self.chain(), found))
         return held
 
@@ -160,31 +158,3 @@ class Opening:
 
     def _agreed(self, price: Price) -> int:
         return price.amount if self.cap is None else self.cap
-
-
-def _rows(answer: Any) -> tuple[list[Mapping[str, Any]], str | None]:
-    """Raises MalformedAnswer."""
-    rows = answer.get("items") if isinstance(answer, Mapping) else None
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise MalformedAnswer("not a list of payment channels")
-    cursor = answer.get("next_cursor")
-    if cursor is not None and (not isinstance(cursor, str) or not rows):
-        raise MalformedAnswer("a list of payment channels with a wrong cursor")
-    return rows, cursor
-
-
-def _config(answer: Mapping[str, Any]) -> ChannelConfig:
-    """Raises MalformedAnswer."""
-    names = ("payer", "payer_authorizer", "receiver", "receiver_authorizer", "token")
-    try:
-        parties = [bytes.fromhex(answer[name].removeprefix("0x")) for name in names]
-        salt, delay_s = bytes.fromhex(answer["salt"].removeprefix("0x")), answer["withdraw_delay"]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise MalformedAnswer(f"not a payment channel: {error!r}") from error
-    sized = all(len(party) == 20 for party in parties) and len(salt) == 32
-    if not sized or not isinstance(delay_s, int) or not 0 <= delay_s < 2**40:
-        raise MalformedAnswer("not the terms of a payment channel")
-    payer, payer_authorizer, receiver, receiver_authorizer, token = parties
-    return ChannelConfig(
-        payer, payer_authorizer, receiver, receiver_authorizer, token, delay_s, salt
-    )

@@ -1,15 +1,18 @@
 """`corechain query`: proven answers on the terminal."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from corechain.cli_options import API, JSON, PAYMENT, PROVEN, Given, shares
-from corechain.cli_output import show, show_rows
+from corechain.cli_output import facts_of, show, show_rows
 from corechain.cli_values import place_of, region_of, time_of
+from corechain.times import time_text
 
 if TYPE_CHECKING:
     from corechain.flows import StatisticsResult
+    from corechain.indexed import Station
 
 commands = typer.Typer(
     help="Ask the query API; what can be proven is checked against your own node.",
@@ -123,12 +126,120 @@ def devices(
 
 @commands.command()
 @shares(*API, *JSON)
+def device(
+    device: Annotated[str, typer.Argument(help="Device id.")],
+    *,
+    given: Given,
+) -> None:
+    """Who owns a device, and whether it is revoked: the API's word, not proven."""
+    with given.client() as client:
+        found = client.device(device)
+        show(facts_of(found) | {"provenance": found.provenance.value}, given.as_json)
+
+
+@commands.command()
+@shares(*API, *JSON)
 def batches(
     limit: Limit = 100,
     after: Annotated[int | None, typer.Option(min=0, help="Only ids above this one.")] = None,
+    newest: Annotated[bool, typer.Option("--newest", help="The newest first.")] = False,
+    state: Annotated[
+        str | None, typer.Option(help="Only pending, withheld, mismatch or verified ones.")
+    ] = None,
     *,
     given: Given,
 ) -> None:
     """Batches and their states: the API's word. `corechain verify` trusts nobody."""
+    asked: Any = {"after": after, "state": state, "newest_first": newest}
     with given.client() as client:
-        show_rows(client.batches(limit, after=after), given.as_json, "no batch is indexed")
+        show_rows(client.batches(limit, **asked), given.as_json, "no such batch is indexed")
+
+
+def _station(found: "Station") -> dict[str, Any]:
+    newest = found.newest
+    return {
+        "device": f"0x{found.device.hex()}",
+        "cell": f"{found.cell:015x}",
+        "revoked": found.revoked,
+        "provenance": found.provenance.value,
+        "value": newest and newest.value,
+        "unit": newest and newest.metric.unit,
+        "observed_at": newest and time_text(newest.reading.observed_at),
+        "batch_id": newest and newest.batch_id,
+        "position": newest and newest.position,
+    }
+
+
+@commands.command()
+@shares(*PAYMENT, *PROVEN, *JSON)
+def stations(
+    metric: MetricName,
+    limit: Limit = 100,
+    *,
+    given: Given,
+) -> None:
+    """Where devices with readings are, and their newest value: the API's word, not proven."""
+    with given.client() as client:
+        rows = [_station(found) for found in client.stations(metric, limit)]
+        show_rows(rows, given.as_json, "no device has readings")
+
+
+@commands.command()
+@shares(*PAYMENT, *PROVEN, *JSON)
+def series(
+    metric: MetricName,
+    device: Device,
+    start: Annotated[str | None, typer.Option(help="As of `query statistics`.")] = None,
+    end: Annotated[str | None, typer.Option(help="As --start; included.")] = None,
+    bucket: Annotated[int, typer.Option(min=60, help="Seconds of a bucket.")] = 3600,
+    limit: Annotated[int, typer.Option(min=1, help="How many buckets at most.")] = 1000,
+    *,
+    given: Given,
+) -> None:
+    """A device's readings by the hour, or another bucket: the API's word, not proven."""
+    window = time_of("start", start), time_of("end", end)
+    with given.client() as client:
+        found = client.series(metric, device, *window, bucket, limit)
+        rows = [{**asdict(each), "start": time_text(each.start)} for each in found]
+        show_rows(rows, given.as_json, "there are no such readings")
+
+
+@commands.command()
+@shares(*API, *JSON)
+def epochs(
+    limit: Limit = 100,
+    *,
+    given: Given,
+) -> None:
+    """Reward roots, and what the index found of them when it recomputed them."""
+    with given.client() as client:
+        rows = [facts_of(found) for found in client.epochs(limit)]
+        show_rows(rows, given.as_json, "no reward root was proposed")
+
+
+@commands.command()
+@shares(*API, *JSON)
+def channels(
+    payer: Annotated[str | None, typer.Option(help="Only of this account.")] = None,
+    limit: Limit = 100,
+    *,
+    given: Given,
+) -> None:
+    """Payment channels of everybody, as the index has them. Your own: `corechain channel list`."""
+    with given.client() as client:
+        rows = [facts_of(found) for found in client.payment_channels(payer, limit)]
+        show_rows(rows, given.as_json, "there is no such channel")
+
+
+@commands.command()
+@shares(*API, *JSON)
+def state_channels(
+    party: Annotated[str | None, typer.Option(help="Only of this account.")] = None,
+    limit: Limit = 100,
+    *,
+    given: Given,
+) -> None:
+    """Two-way channels, as the index has them."""
+    with given.client() as client:
+        rows = [facts_of(found) for found in client.state_channels(party, limit)]
+        show_rows(rows, given.as_json, "there is no such channel")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from corechain.answers import Bounds, CommitmentsOf, parse_statistics
-from corechain.flows import API, StatisticsResult
+from corechain.flows import StatisticsResult
+from corechain.listing import API
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.places import RESOLUTION
 from corechain.protocol.places import cell as place

@@ -1,0 +1,216 @@
+"""What the clients ask an index for that no proof comes with, step by step, without I/O."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
+
+from corechain.documents import WrongAnswer, parse
+from corechain.indexed import (
+    ChannelJson,
+    DeviceJson,
+    Epoch,
+    EpochJson,
+    IndexedDevice,
+    IndexedNetwork,
+    IndexedPaymentChannel,
+    IndexedStateChannel,
+    NetworkJson,
+    PaymentChannelJson,
+    Series,
+    SeriesJson,
+    StateChannelJson,
+    Station,
+    StationJson,
+    check_terms,
+    series_of,
+)
+from corechain.listing import API, PAGE, Page, Row, batch_path, document, limit_of, pages
+from corechain.protocol.channel import payment_domain
+from corechain.protocol.errors import InvalidValue
+from corechain.protocol.values import (
+    U40_MAX,
+    U48_MAX,
+    OctetsLike,
+    address,
+    octets,
+    one_of,
+    whole,
+)
+from corechain.protocol.vocabulary import MetricLike
+from corechain.protocol.vocabulary import metric as metric_of
+from corechain.readings import ReadingsQuestion
+from corechain.steps import Flow, Request
+from corechain.views import Fresh, View, view_params
+
+STATES = ("pending", "withheld", "mismatch", "verified")
+T = TypeVar("T")
+Of = tuple[int, bytes]
+"""The chain, and the contract that channels are of."""
+
+
+def _hex(value: bytes) -> str:
+    return "0x" + value.hex()
+
+
+def _typed(page: Page[Row], kind: type[T], made: Callable[[T], Any], what: str) -> Page[Any]:
+    return Page([made(parse(row, kind, what)) for row in page], page.next_cursor)
+
+
+def status(fresh: Fresh) -> Flow[Row]:
+    """How far the chain is mirrored."""
+    return (yield from document("/v1/status", **view_params(fresh, Fresh)))
+
+
+def network(fresh: Fresh) -> Flow[IndexedNetwork]:
+    """The chain and the contracts that are followed."""
+    answer = yield Request(API, "GET", "/v1/network", view_params(fresh, Fresh))
+    return parse(answer, NetworkJson, "a network").made()
+
+
+def batch(batch_id: int, fresh: Fresh) -> Flow[Row]:
+    """One batch."""
+    return (yield from document(batch_path(batch_id), **view_params(fresh, Fresh)))
+
+
+def batches(
+    limit: int,
+    view: View,
+    after: int | None = None,
+    cursor: str | None = None,
+    state: str | None = None,
+    newest_first: bool = False,
+) -> Flow[Page[Row]]:
+    """Batches by id, or the newest first; with `after` those with greater ids only."""
+    params = view_params(view)
+    if after is not None:
+        params["after"] = whole("after", after, 0, U48_MAX)
+    if state is not None:
+        params["state"] = _state(state)
+    if one_of("newest_first", newest_first, bool, "takes True or False"):
+        params["order"] = "newest"
+    return (yield from pages("/v1/batches", params, limit, cursor))
+
+
+def _state(state: object) -> str:
+    if not isinstance(state, str) or state not in STATES:
+        raise InvalidValue("state", state, f"takes one of {', '.join(STATES)}")
+    return state
+
+
+def devices(limit: int, fresh: Fresh, cursor: str | None = None) -> Flow[Page[Row]]:
+    """Devices by id."""
+    return (yield from pages("/v1/devices", view_params(fresh, Fresh), limit, cursor))
+
+
+def device(wanted: OctetsLike, fresh: Fresh) -> Flow[IndexedDevice]:
+    """One device."""
+    path = f"/v1/devices/{_hex(address('device', wanted))}"
+    answer = yield Request(API, "GET", path, view_params(fresh, Fresh))
+    found = parse(answer, DeviceJson, "a device").made()
+    if found.device != address("device", wanted):
+        raise WrongAnswer(f"the device {_hex(found.device)} in the place of another")
+    return found
+
+
+def latest(device: OctetsLike, view: View) -> Flow[Row]:
+    """Newest value per metric."""
+    params = {"device": _hex(address("device", device)), **view_params(view)}
+    return (yield from document("/v1/latest", **params))
+
+
+def rejections(
+    batch_id: int, limit: int, fresh: Fresh, cursor: str | None = None
+) -> Flow[Page[Row]]:
+    """Observations of a batch that failed."""
+    params = view_params(fresh, Fresh)
+    return (yield from pages(f"{batch_path(batch_id)}/rejections", params, limit, cursor))
+
+
+def stations(
+    metric: MetricLike, limit: int, fresh: Fresh, cursor: str | None = None
+) -> Flow[Page[Station]]:
+    """Devices that have readings, by id, with the newest value of a metric."""
+    known = metric_of(metric)
+    params = {"metric": known.name} | view_params(fresh, Fresh)
+    page = yield from pages("/v1/stations", params, limit, cursor, has_empty_pages=True)
+    return _typed(page, StationJson, lambda row: row.made(known), "a station")
+
+
+def series(
+    metric: MetricLike, question: ReadingsQuestion, bucket_s: int, limit: int, view: View
+) -> Flow[Series]:
+    """Buckets of a device's readings, up to `limit`, a request for each 1,000."""
+    known, found, limit = metric_of(metric), Series(), limit_of(limit)
+    params = question.params() | {"bucket": whole("bucket_s", bucket_s, 60, U40_MAX)}
+    params |= view_params(view)
+    while len(found) < limit:
+        wanted = min(PAGE, limit - len(found))
+        answer = yield Request(API, "GET", "/v1/series", params | {"limit": wanted})
+        page = parse(answer, SeriesJson, "a series")
+        last = found[-1:]
+        found.extend(series_of(page, known))
+        starts = [bucket.start for bucket in found[-len(page.items) - len(last) :]]
+        if len(page.items) > wanted or starts != sorted(set(starts)):
+            raise WrongAnswer("buckets that repeat, are out of order, or more than asked for")
+        found.next_start = page.next_from
+        if page.next_from is None or not page.items:
+            break
+        params["from"] = page.next_from
+    return found
+
+
+def epochs(limit: int, fresh: Fresh, cursor: str | None = None) -> Flow[Page[Epoch]]:
+    """Reward roots by epoch."""
+    page = yield from pages("/v1/epochs", view_params(fresh, Fresh), limit, cursor)
+    return _typed(page, EpochJson, EpochJson.made, "an epoch")
+
+
+def _payment_channel(of: Of, row: PaymentChannelJson) -> IndexedPaymentChannel:
+    made = row.made()
+    check_terms(made.channel_id, made.config.channel_id(payment_domain(*of)))
+    return made
+
+
+def _state_channel(of: Of, row: StateChannelJson) -> IndexedStateChannel:
+    made = row.made()
+    check_terms(made.channel_id, made.terms.channel_id(*of))
+    return made
+
+
+def payment_channels(
+    of: Of, payer: OctetsLike | None, limit: int, fresh: Fresh, cursor: str | None = None
+) -> Flow[Page[IndexedPaymentChannel]]:
+    """Payment channels by id, of everybody or of a payer. Raises MalformedAnswer when the terms of
+    one are not those whose hash is its id."""
+    params = view_params(fresh, Fresh)
+    if payer is not None:
+        params["payer"] = _hex(address("payer", payer))
+    page = yield from pages("/v1/channels", params, limit, cursor)
+    return _typed(page, PaymentChannelJson, partial(_payment_channel, of), "a payment channel")
+
+
+def state_channels(
+    of: Of, party: OctetsLike | None, limit: int, fresh: Fresh, cursor: str | None = None
+) -> Flow[Page[IndexedStateChannel]]:
+    """Two-way channels by id, of everybody or of a party. Raises as `payment_channels`."""
+    params = view_params(fresh, Fresh)
+    if party is not None:
+        params["party"] = _hex(address("party", party))
+    page = yield from pages("/v1/state-channels", params, limit, cursor)
+    return _typed(page, StateChannelJson, partial(_state_channel, of), "a state channel")
+
+
+def channel(
+    payments: Of, states: Of, channel_id: OctetsLike, fresh: Fresh
+) -> Flow[IndexedPaymentChannel | IndexedStateChannel]:
+    """A channel of either kind. Raises as `payment_channels`, WrongAnswer."""
+    wanted = octets("channel_id", channel_id, 32)
+    answer = yield Request(API, "GET", f"/v1/channels/{_hex(wanted)}", view_params(fresh, Fresh))
+    row: PaymentChannelJson | StateChannelJson = parse(answer, ChannelJson, "a channel")
+    if isinstance(row, StateChannelJson):
+        found: IndexedPaymentChannel | IndexedStateChannel = _state_channel(states, row)
+    else:
+        found = _payment_channel(payments, row)
+    if found.channel_id != wanted:
+        raise WrongAnswer(f"the channel {_hex(found.channel_id)} in the place of another")
+    return found
