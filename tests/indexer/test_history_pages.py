@@ -150,12 +150,19 @@ async def test_pages_and_processes_go_on_where_they_were(
 async def test_blocks_bound_a_history_and_what_is_none_is_refused(
     world: World, served: Driven
 ) -> None:
+    # Lanes that nobody has; a gap of 2^31 batches, on either side of which there are some.
+    nobodys = [history.Span((lane << 32) + 1, (lane + 1 << 32) - 1) for lane in range(7, 600)]
+    without_end = history.encoded(history.Place(nobodys, []))
+    gap = history.encoded(history.Place([history.Span(2**31, 2**32 - 1), history.Span(1, 2)], []))
     async with served.api() as api:
         blocks = [one["block"] for one in (await get(api, "/v1/batches"))["items"]]
         late = asked(region=[WHOLE], since_block=blocks[2], end=END)
         assert {one.batch_id for one in await told(world, api, late)} == {3, 4, 5}
         early = asked(region=[WHOLE], as_of=blocks[1], end=END)
         assert {one.batch_id for one in await told(world, api, early)} == {1, 2}
+        for order in ("oldest", "newest"):
+            page = await get(api, "/v1/history", cell=WHOLE, cursor=gap, order=order)
+            assert len(page["batches"]) == 2, order
         final = asked(region=[WHOLE], finality="finalised", end=END)
         assert len(await told(world, api, final)) <= len(await leaves_of(served))
         for wrong, named in (
@@ -164,6 +171,7 @@ async def test_blocks_bound_a_history_and_what_is_none_is_refused(
             ({"cell": WHOLE, "order": "up"}, "order"),
             ({"cell": WHOLE, "cursor": "W10="}, "cursor"),
             ({"cell": WHOLE, "cursor": "no"}, "cursor"),
+            ({"cell": WHOLE, "cursor": without_end}, "cursor"),
             ({"cell": "zz"}, "cell"),
             ({"cell": WHOLE, "resolution": 3}, "cell"),
             ({"device": "0x" + "11" * 20, "cell": ",".join(f"{c:x}" for c in CELLS * 25)}, "cell"),

@@ -102,6 +102,7 @@ def reading(path: tuple[str, ...]) -> Any:
         "resultTime": None, "Thing": "it's", "flag": True,
         "location": {"type": "Point", "coordinates": [5.0, 2.0]},
         "hole": {"type": "Point", "coordinates": [5.0, 5.0]},
+        "properties": {"owner": "0x"}, "feature": {"type": "Polygon", "coordinates": [[[5.0]]]},
     }  # fmt: skip
     return values[path[0]]
 
@@ -175,6 +176,9 @@ def test_a_filter_that_compares_what_cannot_be_compared_is_refused() -> None:
         holds(parse("location eq location"), reading)
     with pytest.raises(InvalidQuery):
         holds(parse("st_within(id, 'x')"), reading)
+    for name in ("properties", "feature"):
+        with pytest.raises(NotInSubset, match="no point"):
+            holds(parse(f"geo.intersects({name}, geography'{SQUARE}')"), reading)
 
 
 def moment(second: float) -> datetime:

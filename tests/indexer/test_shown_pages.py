@@ -90,7 +90,7 @@ async def test_nothing_outside_the_folders_is_shown(site: httpx.AsyncClient) -> 
     for path in (
         "/explorer/../secret.txt", "/explorer/%2e%2e/secret.txt", "/explorer/assets",
         "/explorer/..%2fsecret.txt", "/explorer//etc/passwd", "/explorer/a%00b",
-        "/docs/..%2fapp.py",
+        "/docs/..%2fapp.py", "/explorer/" + "a" * 300, "/docs/" + "a" * 5_000,
         "/docs/none.js", "/explorer/assets/../../secret.txt",
     ):  # fmt: skip
         answer = await site.get(path)

@@ -227,7 +227,7 @@ class Api:
     async def broken(self, request: Request, error: Exception) -> Response:
         """Nothing that we foresaw: the cause is in the log, not in the answer."""
         self.metrics.refused.labels("Internal").inc()
-        log.error("request failed", path=request.url.path, exc_info=error)
+        log.error("request failed", path=request.scope["path"], exc_info=error)
         body = {"type": "about:blank", "title": "Internal error", "status": 500, "detail": ""}
         return _json(body, 500, "application/problem+json")
 

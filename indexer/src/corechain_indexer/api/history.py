@@ -34,6 +34,9 @@ PAGE_BATCHES = 64
 """Of an answer; as many as the trees of a page are opened at once."""
 PAGE_LEAVES = 16_384
 """After which an answer ends with the batch that it is at: 0.9 MB of text."""
+MOST_IN_VAIN = 500
+"""Steps without a batch to show, of one answer: a gap of any length takes two of them, a lane one.
+Only a cursor that we never gave leads through more; it may name batches up to 2^48."""
 MAX_WHEREABOUTS = 2_000
 """Batches of a device that are looked at for its lanes; with more, all lanes are gone through."""
 
@@ -105,8 +108,11 @@ class HistoryReader:
         """Raises InvalidQuery, Unavailable when a batch changes meanwhile."""
         ranges = question.ranges()
         place = await self._beginning(question) if cursor is None else decoded(cursor)
-        batches: list[schemas.HistoryBatch] = []
+        batches, steps = list[schemas.HistoryBatch](), 0
         while place.spans and not batches:
+            steps += 1
+            if steps > MOST_IN_VAIN:
+                raise InvalidQuery("cursor", "is not one that this path gave")
             rows, spans = await self._rows(question, place)
             batches = await self._shown(question, rows, ranges)
             if batches and batches[-1].batch_id != rows[-1].name.batch_id:
@@ -154,6 +160,8 @@ class HistoryReader:
             rows = await self.trees.headers.between(*some, None)
         except BatchGone as error:
             raise _changed() from error
+        if not rows and rest.first <= rest.last:
+            rest = await self._behind_gap(rest, question.newest_first)
         newest, behind = question.newest_block, place.behind if question.shows_behind else ()
         rows = [
             row
@@ -162,6 +170,13 @@ class HistoryReader:
         ]
         left = [rest] if rest.first <= rest.last else []
         return rows[::-1] if question.newest_first else rows, [*left, *others]
+
+    async def _behind_gap(self, span: Span, newest_first: bool) -> Span:
+        """The span from its next verified batch on; empty where it has none."""
+        found = await Reads(self.pool).next_verified(*span, newest_first=newest_first)
+        if found is None:
+            return Span(span.last + 1, span.last)
+        return Span(span.first, found) if newest_first else Span(found, span.last)
 
     async def _shown(
         self, question: HistoryQuestion, rows: Sequence[Found], ranges: Sequence[KeyRange]

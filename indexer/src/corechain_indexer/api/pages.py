@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import mimetypes
 from dataclasses import dataclass
+from errno import ENAMETOOLONG, ENOENT
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -73,9 +74,15 @@ def _file(folder: Path, name: str) -> File | None:
     if "\0" in name:  # no path at all: the system's calls raise
         return None
     path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_file():
-        return None
-    return _read(path, path.stat().st_mtime_ns)
+    try:
+        if not path.is_relative_to(folder.resolve()) or not path.is_file():
+            return None
+        return _read(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        # A name that is too long for any file; one that a build under us has just taken away.
+        if error.errno in (ENAMETOOLONG, ENOENT):
+            return None
+        raise
 
 
 def _answer(request: Request, file: File, lifetime: str, status: int = 200) -> Response:

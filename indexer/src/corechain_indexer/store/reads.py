@@ -111,6 +111,12 @@ class Reads:
         question = (SQL["verified_between"], first, last, newest_block)
         return await asked(self.database.fetch(*question))
 
+    async def next_verified(self, first: int, last: int, *, newest_first: bool) -> int | None:
+        """The id of the first verified batch with an id in [first, last], or of the last."""
+        query = SQL["last_verified" if newest_first else "first_verified"]
+        found = await asked(self.database.fetchval(query, first, last))
+        return None if found is None else int(found)
+
     async def batches_in_window(
         self, start: int, end: int, limit: int, newest_block: int | None = None
     ) -> list[int]:

@@ -39,7 +39,7 @@ class Refusals:
     async def broken(self, request: Request, error: Exception) -> Response:
         """Nothing that we foresaw: the cause is in the log, not in the answer."""
         self.metrics.reports_rejected.labels("Internal").inc()
-        log.error("request failed", path=request.url.path, exc_info=error)
+        log.error("request failed", path=request.scope["path"], exc_info=error)
         return response(breakdown())
 
 

@@ -128,7 +128,7 @@ class Endpoints:
         return found
 
     async def broken(self, request: Request, error: Exception) -> Response:
-        return response(self.breakdown(request.url.path, error))
+        return response(self.breakdown(request.scope["path"], error))
 
     def refusal(self, error: ProtocolError) -> Answer:
         self.count(error)

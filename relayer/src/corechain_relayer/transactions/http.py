@@ -113,7 +113,7 @@ class AdminApi:
             except ProtocolError as error:
                 return _refusal(error)
             except Exception as error:  # the outermost place of a request
-                log.error("request failed", path=request.url.path, exc_info=error)
+                log.error("request failed", path=request.scope["path"], exc_info=error)
                 return response(breakdown())
 
         return answer

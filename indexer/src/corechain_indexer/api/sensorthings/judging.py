@@ -20,7 +20,7 @@ from corechain_indexer.api.sensorthings.filters import (
     Value,
 )
 from corechain_indexer.api.sensorthings.shapes import Shape
-from corechain_indexer.errors import InvalidQuery
+from corechain_indexer.errors import InvalidQuery, NotInSubset
 
 Lookup = Callable[[tuple[str, ...]], Any]
 """The value of a property; a time as `datetime`. Raises InvalidQuery, NotInSubset."""
@@ -73,6 +73,8 @@ def _called(name: str, first: Any, second: Any) -> bool:
         place, area = (second, first) if isinstance(first, Shape) else (first, second)
         if not isinstance(area, Shape) or not isinstance(place, Mapping):
             raise InvalidQuery(OPTION, f"{name} takes a location and a geography'POLYGON((…))'")
+        if place.get("type") != "Point":  # what is described by fields, or an area itself
+            raise NotInSubset(OPTION, f"{name} of what is no point")
         longitude, latitude = place["coordinates"]
         return area.holds(longitude, latitude)
     if not isinstance(first, str) or not isinstance(second, str):

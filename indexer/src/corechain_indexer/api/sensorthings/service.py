@@ -77,4 +77,5 @@ def root_of(request: "Request") -> str:
     host = request.headers.get("host", "")
     if not _HOST.fullmatch(host):
         return ROOT
-    return f"{request.url.scheme}://{host}{ROOT}"
+    # Not of a URL of the request: urllib refuses hosts that look right, as [::::].
+    return f"{request.scope['scheme']}://{host}{ROOT}"

@@ -6,6 +6,14 @@ select f.batch_id from batch_file f
         or exists (select from batch e where e.batch_id = f.batch_id and e.block_number <= $4))
  order by f.batch_id limit $3
 
+-- name: first_verified
+-- Of the verified batches with ids in [$1, $2] the first.
+select batch_id from batch_file where state = 'verified' and batch_id between $1 and $2 order by batch_id limit 1
+
+-- name: last_verified
+-- Of the verified batches with ids in [$1, $2] the last.
+select batch_id from batch_file where state = 'verified' and batch_id between $1 and $2 order by batch_id desc limit 1
+
 -- name: history_spans
 -- Of each lane the batches with readings observed in [$1, $2] (seconds), committed in a block from $3 on and up to $4;
 -- from the one before them that shows that none is missing there, to the one behind them: else the first and the last.
