@@ -4,6 +4,8 @@ given an application with a gateway
   when reports come, the gateway has them, by the short way or by the routes
   when the client leaves, or we make a mistake, there is a problem and nothing else
   when another path or method is asked, the routes answer
+given a folder of data files
+  any part is sent, what is no part is ignored; a folder that cannot be read is an outage
 """
 
 from collections.abc import Awaitable, Callable
@@ -45,9 +47,9 @@ async def mistake(media_type: str, body: bytes, peer: Peer) -> Answer:
     raise KeyError("a secret")
 
 
-def endpoints(accept: Accept = echo, is_full: bool = False) -> Endpoints:
+def endpoints(accept: Accept = echo, is_full: bool = False, folder: Path = Path()) -> Endpoints:
     parts: Any = (Door(accept, is_full), None)
-    return Endpoints(*parts, Health({}), Metrics(), Path(), BodyLimits(100, 1000, 30.0))
+    return Endpoints(*parts, Health({}), Metrics(), folder, BodyLimits(100, 1000, 30.0))
 
 
 def client(app: ASGIApp) -> httpx.AsyncClient:
@@ -114,3 +116,39 @@ async def test_an_encoded_body_is_refused_by_name(encoding: bytes) -> None:
 
     answer = await endpoints().reports({"headers": [(b"content-encoding", encoding)]}, never)
     assert answer.status == 415
+
+
+PARTS = {
+    "bytes=2-4": (206, b"cde"),
+    "bytes=-3": (206, b"hij"),
+    "BYTES=8-99": (206, b"ij"),
+    **dict.fromkeys(("bytes=10-", "bytes=-0", "bytes=99-100"), (416, b"")),
+    # What is none, or of another unit, is as if it were not said (RFC 9110, section 14.2).
+    **dict.fromkeys(("bytes=4-2", "bytes=-", "bytes=x-y", "rows=0-1", "bytes", ""), (200, None)),
+    **dict.fromkeys(("bytes=0-0,2-3", "bytes=0-" + "9" * 5_000), (200, None)),
+}
+
+
+async def test_any_part_of_a_data_file_is_sent_or_the_whole(tmp_path: Path) -> None:
+    name, content = "ab" * 26, b"abcdefghij"
+    (tmp_path / f"{name}.ccdf").write_bytes(content)
+    async with client(build_app(endpoints(folder=tmp_path), [], True)) as http:
+        for asked, (status, part) in PARTS.items():
+            answer = await http.get(f"/v1/data/{name}", headers={"range": asked})
+            assert answer.status_code == status, asked
+            if status == 416:
+                assert answer.headers["content-type"] == "application/problem+json"
+                assert answer.headers["content-range"] == "bytes */10"
+            else:
+                assert answer.content == (content if part is None else part), asked
+        changed = {"range": "bytes=2-4", "if-range": '"of before"'}
+        assert (await http.get(f"/v1/data/{name}", headers=changed)).content == content
+
+
+async def test_a_folder_that_cannot_be_read_is_an_outage(tmp_path: Path) -> None:
+    away = tmp_path / "away"
+    away.symlink_to(away)  # every look into it fails, as with a mount that is gone
+    async with client(build_app(endpoints(folder=away), [], True)) as http:
+        answer = await http.get("/v1/data/" + "ab" * 26)
+    assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    assert str(tmp_path) not in answer.text

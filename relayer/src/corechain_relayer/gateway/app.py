@@ -10,7 +10,7 @@ import structlog
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,7 +23,6 @@ from corechain.protocol.errors import (
 from corechain.protocol.reading import DeviceId
 from corechain.service.direct import Answer
 from corechain.service.errors import StoreUnavailable
-from corechain.service.fields import unless_held
 from corechain.service.health import Health
 from corechain.service.ops import Ops, allowed, options, route_error
 from corechain_relayer.gateway.body import (
@@ -33,6 +32,7 @@ from corechain_relayer.gateway.body import (
     media_type,
     prefers_receipt,
 )
+from corechain_relayer.gateway.data_file import RangeBehindEnd, data_file
 from corechain_relayer.gateway.problem import breakdown, problem, response
 from corechain_relayer.gateway.service import Gateway
 from corechain_relayer.journal.reader import JournalReader
@@ -42,16 +42,8 @@ from corechain_relayer.receipts.wish import Wish
 log = structlog.get_logger(__name__)
 
 _DEVICE = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
-_COMMITMENT = re.compile(r"(?:0x)?([0-9a-f]{52})", re.ASCII)
 _BATCH = re.compile(r"[0-9]{1,15}", re.ASCII)
 REPORTS = "/v1/reports"
-FOREVER = "public, max-age=31536000, immutable"
-
-
-class UnknownDataFile(ProtocolError):
-    """No data file of that commitment is kept here."""
-
-    status = 404
 
 
 @dataclass(slots=True)
@@ -91,14 +83,7 @@ class Endpoints:
         return JSONResponse({"next": await self.gateway.next_sequence(device)})
 
     async def data(self, request: Request) -> Response:
-        match = _COMMITMENT.fullmatch(request.path_params["commitment"])
-        path = self.data_dir / f"{match[1]}.ccdf" if match else None
-        if path is None or not path.is_file():
-            raise UnknownDataFile("no data file of that commitment is kept here")
-        # Named by its content: the same at every gateway, whatever the times of its copies.
-        headers = {"cache-control": FOREVER, "etag": f'"{path.stem}"'}
-        response = FileResponse(path, media_type="application/octet-stream", headers=headers)
-        return unless_held(request.headers, response)
+        return await data_file(request, self.data_dir)
 
     async def batch(self, request: Request) -> Response:
         text = request.path_params["id"]
@@ -115,7 +100,10 @@ class Endpoints:
 
     async def refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ProtocolError)
-        return response(self.refusal(error))
+        found = response(self.refusal(error))
+        if isinstance(error, RangeBehindEnd):
+            found.headers["content-range"] = f"bytes */{error.size}"
+        return found
 
     async def unrouted(self, request: Request, error: Exception) -> Response:
         """No path of ours, or no method of the path: OPTIONS is answered here for all of them."""
