@@ -6,6 +6,8 @@ given a broker's stream, mutated
   packets, or one reason why it is malformed; every message in it is acknowledged
 given a message on which the gateway fails
   the others of its frame are accepted; it is tried again, then a dead letter
+  where it fails before any verdict, the session ends, and says why
+given a response topic: an answer goes there only if no broker can mind
 """
 
 from collections import Counter
@@ -26,13 +28,13 @@ from corechain_relayer.mqtt import subscriber as subscriber_module
 from corechain_relayer.mqtt.errors import WrongTopic
 from corechain_relayer.mqtt.flow import Held
 from corechain_relayer.mqtt.letters import opened
-from corechain_relayer.mqtt.packets import Message
+from corechain_relayer.mqtt.packets import Message, Version, publish
 from corechain_relayer.mqtt.singles import Singles
 from corechain_relayer.mqtt.subscriber import MISTAKES
 from relayer.mqtt.devices import name_of
 from relayer.mqtt.fuzz_mqtt import VERSIONS, run
 from relayer.mqtt.gateways import DOMAIN, TOPICS, FailingGateway, subscriber_to
-from relayer.mqtt.links import link_to, opening
+from relayer.mqtt.links import link_to, opening, scripted
 from relayer.support import Sensor, secp
 
 # ---------------------------------------------------------------------- any bytes
@@ -207,6 +209,30 @@ def test_what_is_no_single_is_opened(message: Message) -> None:
     held, good = Held(message), Held(Message(ITS_TOPIC, SINGLE, 1))
     assert singles.part([good, held]) == ([good], [held])
     assert Singles("corechain/v1", len(SINGLE) - 1, Suspects()).part([good]) == ([], [good])
+
+
+def test_an_answer_goes_nowhere_that_would_cost_us_the_connection() -> None:
+    sender = TOPICS.sender(ITS_TOPIC)
+    for below in ("", "/7", "/a/b c", "/"):
+        assert TOPICS.answer_topic(sender, sender.answers + below) == sender.answers + below
+    # Brokers hand on as a property what they take from nobody as a topic.
+    for below in ("/a" * 300, "/" + "a" * 60_000, "/\N{REPLACEMENT CHARACTER}", "/\x01", "/#", "x"):
+        assert TOPICS.answer_topic(sender, sender.answers + below) == sender.answers
+
+
+async def test_what_fails_outside_of_any_verdict_ends_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def opened(*parts: object) -> None:
+        raise RuntimeError("nobody foresaw this")
+
+    monkeypatch.setattr(subscriber_module, "opened", opened)
+    message = publish(Version.V5, 7, "corechain/v1/gateways/a", b"[]")
+    answers = [b"\x20\x03\x00\x00\x00", b"\x90\x05\x00\x01\x00\x01\x01" + message]
+    async with scripted(lambda number: answers[number] if number < 2 else b"") as url:
+        link = link_to(url, opening(), [])
+        with pytest.raises(RuntimeError, match="nobody foresaw"):
+            await subscriber_to(link, FailingGateway(lambda columns: [])).session()
 
 
 async def test_what_may_be_good_later_is_tried_again_and_counted_once() -> None:

@@ -5,6 +5,8 @@ given a broker that answers
   with what is no MQTT, with silence, or not at all: an outage
 given a message of QoS 2, which nobody has asked for
   it is acknowledged as QoS 2 is, and the broker's release is answered, known or not
+given a broker of MQTT 5 that says how much it takes
+  no more answers go to it at a time, and none that is longer
 given more messages than may be held
   reading stops, and goes on when they are acknowledged
 """
@@ -17,7 +19,7 @@ from support.processes import eventually
 
 from corechain_relayer.mqtt import packets
 from corechain_relayer.mqtt.errors import BrokerRefused, BrokerUnavailable
-from corechain_relayer.mqtt.flow import Held
+from corechain_relayer.mqtt.flow import Answer, Held
 from corechain_relayer.mqtt.link import Link
 from corechain_relayer.mqtt.packets import Version
 from relayer.mqtt.links import link_to, linked, opening, scripted
@@ -103,6 +105,22 @@ async def test_a_message_of_qos_2_is_taken_and_acknowledged_as_such() -> None:
         assert acknowledged[:1] not in heard
         link.finish(found)
         await until(lambda: heard.endswith(acknowledged + completed))
+        await link.close()
+
+
+async def test_no_more_answers_go_out_and_no_longer_ones_than_the_broker_says() -> None:
+    two_of_60_bytes = b"\x20\x0b\x00\x00\x08\x21\x00\x02\x27\x00\x00\x00\x3c"
+    heard = bytearray()
+    async with scripted(says(two_of_60_bytes, SUBACK), heard) as url:
+        link = link_to(url, opening(), [])
+        await link.open(["x"])
+        assert not link.publish(Answer("x", bytes(60), ""))
+        assert all(link.publish(Answer("x", b"answer %d" % n, "")) for n in (1, 2, 3))
+        link.publish(Answer("x", b"", ""))
+        await until(lambda: b"answer 2" in heard)
+        assert b"answer 3" not in heard
+        link.data_received(b"\x40\x02\x00\x02")  # it has the first: the subscription was 1
+        await until(lambda: b"answer 3" in heard)
         await link.close()
 
 

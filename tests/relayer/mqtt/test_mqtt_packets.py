@@ -21,7 +21,13 @@ from hypothesis import strategies as st
 
 from corechain_relayer.mqtt import packets
 from corechain_relayer.mqtt.decoder import Decoder
-from corechain_relayer.mqtt.flow import ANSWERS_IN_FLIGHT, Answer, HeldMessages, Outbox
+from corechain_relayer.mqtt.flow import (
+    ANSWERS_BYTES,
+    ANSWERS_IN_FLIGHT,
+    Answer,
+    HeldMessages,
+    Outbox,
+)
 from corechain_relayer.mqtt.packets import (
     Connected,
     MalformedPacket,
@@ -163,3 +169,9 @@ def test_only_so_many_answers_go_out_before_the_broker_has_taken_some() -> None:
     outbox.taken(first[3])
     ((packet_id, _),) = outbox.to_send()
     assert packet_id not in first[:3] + first[4:]
+    long = Answer("t", bytes(ANSWERS_BYTES), "")
+    assert outbox.put(long)
+    assert not outbox.put(answer), "few, but as long as many"
+    outbox.taken(packet_id)
+    assert [found for _, found in outbox.to_send()] == [long]
+    assert outbox.put(answer)

@@ -5,15 +5,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from corechain.service.tracing import Sampled
-from corechain_relayer.mqtt.packets import Message
+from corechain_relayer.mqtt.packets import MAX_REMAINING, Message
 
 MESSAGE_OVERHEAD = 512
 """Bytes that a message takes in memory beside its payload: objects, columns, a place in a frame."""
-ANSWERS_WAITING = 10_000
-"""Beyond this many that the broker has not taken, an answer is dropped and counted: a flood of bad
-messages must not fill our memory with what we say to them."""
+ANSWERS_WAITING, ANSWERS_BYTES = 10_000, 32 << 20
+"""Beyond so many, or so long ones, that the broker has not taken, an answer is dropped and counted:
+a flood of bad messages must not fill our memory with what we say to them."""
 ANSWERS_IN_FLIGHT = 20
-"""What brokers take without being asked: Mosquitto's default, and no broker known has less."""
+"""What brokers of 3.1.1 take without being asked. One of MQTT 5 may say that it takes fewer, as
+HiveMQ does: it hangs up on more."""
+ANSWER_OVERHEAD = 32
+"""More than a packet's lengths and numbers around what is in it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -70,20 +73,33 @@ class Answer:
     content_type: str
     correlation: bytes = b""
 
+    @property
+    def size(self) -> int:
+        """Bytes of its packet, or a few more."""
+        texts = len(self.topic.encode()) + len(self.content_type)
+        return texts + len(self.payload) + len(self.correlation) + ANSWER_OVERHEAD
+
 
 @dataclass(slots=True)
 class Outbox:
-    """Answers on their way to the broker, at most once for each that it takes."""
+    """Answers on their way to the broker, at most once for each that it takes. `most_in_flight` and
+    `most_bytes` of a packet: what the broker says that it takes."""
 
+    most_in_flight: int = ANSWERS_IN_FLIGHT
+    most_bytes: int = MAX_REMAINING
     _waiting: deque[Answer] = field(default_factory=deque)
+    _bytes_waiting: int = 0
     _in_flight: set[int] = field(default_factory=set)
     _last_id: int = 0
 
     def put(self, answer: Answer) -> bool:
-        """False when too many wait."""
-        if len(self._waiting) >= ANSWERS_WAITING:
+        """False when too many wait, or the broker would hang up on this one."""
+        size, waiting = answer.size, len(self._waiting)
+        is_full = waiting >= ANSWERS_WAITING or (waiting and self._bytes_waiting > ANSWERS_BYTES)
+        if is_full or size > self.most_bytes:
             return False
         self._waiting.append(answer)
+        self._bytes_waiting += size
         return True
 
     def taken(self, packet_id: int) -> None:
@@ -92,10 +108,12 @@ class Outbox:
 
     def to_send(self) -> Iterator[tuple[int, Answer]]:
         """Those that may go now, each with its packet id."""
-        while self._waiting and len(self._in_flight) < ANSWERS_IN_FLIGHT:
+        while self._waiting and len(self._in_flight) < self.most_in_flight:
             packet_id = self.new_id()
             self._in_flight.add(packet_id)
-            yield packet_id, self._waiting.popleft()
+            answer = self._waiting.popleft()
+            self._bytes_waiting -= answer.size
+            yield packet_id, answer
 
     def new_id(self) -> int:
         """1 to 65,535, none that is in flight."""

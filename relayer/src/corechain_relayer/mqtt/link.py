@@ -148,11 +148,21 @@ class Link(asyncio.Protocol):
     def _require_success(self, connected: Connected) -> None:
         if connected.code:
             raise self._refused(connected.code)
-        alive = connected.properties.get(packets.SERVER_KEEP_ALIVE, self.opening.keep_alive_s)
-        assert isinstance(alive, int)
+        alive = self._limit(connected, packets.SERVER_KEEP_ALIVE, self.opening.keep_alive_s)
+        outbox = self._outbox
+        in_flight = self._limit(connected, packets.RECEIVE_MAXIMUM, outbox.most_in_flight)
+        outbox.most_in_flight = min(outbox.most_in_flight, in_flight)
+        outbox.most_bytes = self._limit(connected, packets.MAXIMUM_PACKET, outbox.most_bytes)
         self._heard_at = time.monotonic()
         if alive:
             self._ping_every(alive)
+
+    @staticmethod
+    def _limit(connected: Connected, name: int, ours: int) -> int:
+        """What the broker says of it (MQTT 5), else what we have said, or take for granted."""
+        said = connected.properties.get(name, ours)
+        assert isinstance(said, int), "numbers by the table of properties"
+        return said
 
     def _require_subscribed(self, answer: Connected | Subscribed, filters: Sequence[str]) -> None:
         if isinstance(answer, Subscribed) and all(code < 0x80 for code in answer.codes):
@@ -240,6 +250,10 @@ class Link(asyncio.Protocol):
         elif isinstance(packet, Disconnected):
             self._end(self._refused(packet.code))
 
+    def fail(self) -> None:
+        """Ends the connection for a mistake of ours: what is not acknowledged comes again."""
+        self._end(self._unavailable("we gave up on what it sent"))
+
     # ------------------------------------------------------------------ what we say
 
     def finish(self, held: Sequence[Held]) -> None:
@@ -248,7 +262,8 @@ class Link(asyncio.Protocol):
         self._pause_or_go_on()
 
     def publish(self, answer: Answer) -> bool:
-        """Sends an answer as soon as the broker takes it. False when too many wait already."""
+        """Sends an answer as soon as the broker takes it. False when too many wait already, or it
+        is longer than the broker takes."""
         is_put = self._outbox.put(answer)
         self._send_answers()
         return is_put

@@ -52,9 +52,13 @@ class Subscriber:
     """Hears what keeps us from the broker; None when nothing does."""
     _lacks: CoreChainError | None = None
     _tasks: "set[asyncio.Task[None]]" = field(default_factory=set)
+    _mistake: BaseException | None = None
+    """Of ours, outside of any verdict on a message: it ends the session."""
 
     async def session(self) -> None:
-        """One connection, to its end. Raises BrokerUnavailable, BrokerRefused."""
+        """One connection, to its end. Raises BrokerUnavailable, BrokerRefused, and mistakes of ours
+        that left messages without an end: they come again."""
+        self._mistake = None
         max_packet = self.max_body_bytes + PACKET_OVERHEAD
         link = Link(self.broker, self.opening, max_packet, self.max_held_bytes, self._arrived)
         # Until the broker has answered, what kept us from it last is all that is known.
@@ -66,6 +70,8 @@ class Subscriber:
             self.metrics.mqtt_subscribed.set(1)
             await link.until_ended()
         except (BrokerUnavailable, BrokerRefused) as error:
+            if self._mistake is not None:
+                raise self._mistake from None
             self._lacks = error
             raise
         finally:
@@ -96,8 +102,15 @@ class Subscriber:
                 held.sampled = sampled(held.message.traceparent, traces.ratio)
         task = asyncio.get_running_loop().create_task(self._take(link, messages))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda done: self._taken(link, done))
         self.metrics.mqtt_held.set(len(link.held))
+
+    def _taken(self, link: Link, task: "asyncio.Task[None]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            # Nobody waits for the task: its messages would be held, unseen, for ever.
+            self._mistake = task.exception()
+            link.fail()
 
     # ------------------------------------------------------------------ messages
 

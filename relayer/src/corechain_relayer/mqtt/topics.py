@@ -9,6 +9,10 @@ from corechain_relayer.mqtt.packets import Version
 
 _DEVICE = re.compile(r"0x[0-9a-fA-F]{40}", re.ASCII)
 _GATEWAY = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_BELOW = re.compile(r"(?:/[ -\"$-*,-.0-~]{0,64}){0,8}", re.ASCII)
+"""What a sender may add to its own topic: levels of plain characters, without wildcards. What a
+broker passes on in a property it need not take as a topic: Mosquitto hangs up on 200 levels, others
+on fewer, or on longer ones, and the message for which we tried would come again, for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +54,8 @@ class Topics:
 
     @staticmethod
     def answer_topic(sender: Sender, wanted: str) -> str:
-        """Where an answer goes: the response topic of the message, if it lies at or below the
-        sender's own. We may publish where a device may not, and must not do it for one."""
-        below = wanted == sender.answers or wanted.startswith(f"{sender.answers}/")
-        return wanted if below and not set("+#\0") & set(wanted) else sender.answers
+        """Where an answer goes: the response topic of the message, if it lies at or a little below
+        the sender's own. We may publish where a device may not, and must not do it for one."""
+        is_below = wanted.startswith(sender.answers)
+        below = _BELOW.fullmatch(wanted, len(sender.answers)) if is_below else None
+        return wanted if below else sender.answers
