@@ -105,6 +105,15 @@ async def test_a_line_that_is_too_long_ends_the_connection(stage, line):
     assert 'reason="BrokenConnection"' in stage.metrics()
 
 
+async def test_a_mistake_of_ours_is_counted_and_quotes_nobody(stage, monkeypatch):
+    monkeypatch.setattr(stage.bridge.intake.store, "identified", None)
+    with capture_logs() as logs:
+        async with served(stage) as port:
+            await said(port, packet())
+    assert 'reason="Internal"} 1.0' in stage.metrics()
+    assert [line["kind"] for line in logs if line["event"] == "packet failed"] == ["TypeError"]
+
+
 async def test_a_silent_connection_is_closed(stage):
     async with served(stage, silent_s=0.05) as port, asyncio.timeout(PATIENCE_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -119,6 +128,7 @@ async def test_more_connections_than_its_places_are_closed_at_once(stage):
             assert await reader.readline() == b"# corechain bridge\r\n"
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         assert await reader.read() == b""
+        assert 'reason="Overloaded"} 1.0' in stage.metrics()
         for _, one in [*held, (reader, writer)]:
             one.close()
 

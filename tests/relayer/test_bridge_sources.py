@@ -10,6 +10,7 @@ from support.http import Script, answers
 from corechain.protocol.errors import InvalidValue, Overloaded
 from corechain.protocol.reading import unpack_report
 from corechain_relayer.bridge import admin
+from corechain_relayer.bridge.intake import Intake
 from corechain_relayer.bridge.poller import Poller
 from relayer.bridges import Stage, stamp
 from relayer.uploads import SAMPLES
@@ -73,6 +74,15 @@ async def test_a_source_that_answers_badly_is_counted_and_asked_again(stage, scr
             assert [await polled.look(), await polled.look(61)] == [0, 0]
     assert f'outcome="{outcome}"}} 2.0' in stage.metrics()
     assert "secret" not in repr(logs)
+
+
+async def test_a_mistake_of_ours_with_one_source_ends_no_other_poll(stage, monkeypatch):
+    monkeypatch.setattr(Intake, "polled", None)
+    with answers(Script(200, b"{}")) as url, capture_logs() as logs:
+        polled = Polled(stage, url)
+        assert [await polled.look(), await polled.look(61)] == [0, 0]
+    assert 'outcome="Internal"} 2.0' in stage.metrics()
+    assert [line["kind"] for line in logs if line["event"] == "poll failed"] == ["TypeError"] * 2
 
 
 async def test_a_source_that_is_away_is_counted(stage):

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from traceback import format_tb
 from typing import Any
 
 import structlog
@@ -18,7 +17,7 @@ from corechain.protocol.problems import problem_title, problem_type
 from corechain.service.ops import Ops, allowed, options, route_error
 from corechain.service.tracing import CURRENT
 from corechain_relayer.bridge.book import Taken
-from corechain_relayer.bridge.errors import NothingNew
+from corechain_relayer.bridge.errors import NothingNew, places_of
 from corechain_relayer.bridge.formats.registry import FORMATS, OWN_PATHS, Format
 from corechain_relayer.bridge.formats.upload import Message, Row
 from corechain_relayer.bridge.intake import Intake
@@ -98,11 +97,9 @@ class Endpoints:
         return found
 
     async def broken(self, request: Request, error: Exception) -> Response:
-        """Nothing that we foresaw. The log gets the places in the code, not the error's own words:
-        they may quote the upload."""
+        """Nothing that we foresaw."""
         self.intake.metrics.refused.labels(_label(request), "Internal").inc()
-        places = "".join(format_tb(error.__traceback__))
-        log.error("request failed", kind=type(error).__name__, trace=places)
+        log.error("request failed", kind=type(error).__name__, trace=places_of(error))
         return Response(encode({"title": "Internal error", "status": 500}), 500, None, PROBLEM)
 
 

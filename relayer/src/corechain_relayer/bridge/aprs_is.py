@@ -13,6 +13,7 @@ import structlog
 
 from corechain.protocol.errors import ProtocolError
 from corechain.service.http_server import Listener
+from corechain_relayer.bridge.errors import places_of
 from corechain_relayer.bridge.formats.cwop import MAX_LINE_BYTES
 from corechain_relayer.bridge.formats.registry import FORMATS
 from corechain_relayer.bridge.formats.upload import Message
@@ -49,9 +50,14 @@ class AprsServer:
         try:
             if self._open <= MAX_CONNECTIONS:
                 await self._talk(reader, writer)
+            else:
+                self.intake.metrics.refused.labels(CWOP.name, "Overloaded").inc()
         # Silence, a line without an end, a connection that breaks: nothing was promised.
         except (TimeoutError, ValueError, OSError):
             self.intake.metrics.refused.labels(CWOP.name, "BrokenConnection").inc()
+        except Exception as error:  # a mistake of ours, with this packet
+            self.intake.metrics.refused.labels(CWOP.name, "Internal").inc()
+            log.error("packet failed", kind=type(error).__name__, trace=places_of(error))
         finally:
             self._open -= 1
             writer.close()

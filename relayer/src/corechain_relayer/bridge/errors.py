@@ -2,6 +2,7 @@
 (PASSKEY, PASSWORD, tokens), and a refusal goes to logs, answers and metrics."""
 
 from collections.abc import Iterable
+from traceback import format_tb
 
 from corechain.protocol.errors import ProtocolError
 
@@ -113,3 +114,8 @@ class Internal(ProtocolError):
     """The bridge failed on this message, in a way that nobody foresaw."""
 
     status = 500
+
+
+def places_of(error: BaseException) -> str:
+    """Where in the code a mistake of ours is. Not its words: they may quote what a station sent."""
+    return "".join(format_tb(error.__traceback__))

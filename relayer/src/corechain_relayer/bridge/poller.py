@@ -11,6 +11,7 @@ import structlog
 from corechain.http import async_client
 from corechain.protocol.errors import BodyTooLarge, CoreChainError, TransportError
 from corechain.service.workers import Workers
+from corechain_relayer.bridge.errors import places_of
 from corechain_relayer.bridge.formats.registry import FORMATS
 from corechain_relayer.bridge.formats.upload import Message
 from corechain_relayer.bridge.intake import Intake
@@ -75,6 +76,11 @@ class Poller:
         except CoreChainError as error:
             self.metrics.polls.labels(error.name).inc()
             log.warning("poll failed", station=station.name, reason=error.name)
+        except Exception as error:
+            # A mistake of ours with one station's source must not end the polls of all others.
+            self.metrics.polls.labels("Internal").inc()
+            named = {"station": station.name, "kind": type(error).__name__}
+            log.error("poll failed", trace=places_of(error), **named)
         else:
             self.metrics.polls.labels("ok").inc()
         finally:

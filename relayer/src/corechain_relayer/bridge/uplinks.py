@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from traceback import format_tb
 
 import structlog
 
@@ -22,7 +21,7 @@ from corechain.protocol.errors import (
 )
 from corechain.service.supervision import side_by_side
 from corechain.service.tracing import Sampled, Span, sampled
-from corechain_relayer.bridge.errors import Internal
+from corechain_relayer.bridge.errors import Internal, places_of
 from corechain_relayer.bridge.intake import Intake, Outcome
 from corechain_relayer.bridge.settings import PREFIX, Settings, filters_of
 from corechain_relayer.bridge.topics import Uplink, uplink_of
@@ -172,9 +171,7 @@ class Uplinks:
 
 
 def _mistake(error: Exception) -> Internal:
-    # Its place in the code, not its words: they may quote the message.
-    places = "".join(format_tb(error.__traceback__))
-    log.error("message failed", kind=type(error).__name__, trace=places)
+    log.error("message failed", kind=type(error).__name__, trace=places_of(error))
     return Internal("the bridge failed on this message")
 
 
