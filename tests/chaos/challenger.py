@@ -32,20 +32,24 @@ from chaos.disputes import (
     batch_of,
     commitment,
     demand_of,
+    subject_of,
 )
 from chaos.duties import SUBJECTS, DutyStory, Standing, Work
-from chaos.world import Counted, World
+from chaos.world import Counted, Violation, World
 from corechain.protocol.archive import Place
 from corechain.protocol.evidence import Demand
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.calls import Terms
 from corechain_relayer.challenger.lanes import Answer, Commit, LanesView
+from corechain_relayer.challenger.limits import Limits
 from corechain_relayer.challenger.sending import StillTaken
-from corechain_relayer.challenger.service import Challenger, Limits
+from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.submitter.plan import Intent
 from corechain_relayer.submitter.settled import Found, one_by_one
 
+QUIET_STEPS = 60
+"""As long as the longest pause between two examinations."""
 KINDS = (HONEST, FRAUD, FRAUD, HIDDEN, HIDDEN_FRAUD, YOUNG, YOUNG)
 """Of which one is drawn."""
 
@@ -233,6 +237,23 @@ class ChallengerStory(DutyStory):
     def _quiet_step(self) -> None:
         super()._quiet_step()
         self._wait_for_deadline()
+
+    def check_end(self) -> None:
+        """Nothing stays accused that shows no fraud: what a node has misled to is judged anew."""
+        super().check_end()
+        for _ in range(QUIET_STEPS):
+            if not self._wrongly_charged():
+                return
+            self._quiet_step()
+        raise Violation("honest", f"{self._wrongly_charged()} are accused, and show no fraud")
+
+    def _wrongly_charged(self) -> list[int]:
+        held = self.standings(self.chain.now)
+        charged = {subject_of(batch) for batch, _ in self.role._charges}
+        found = self.suspects(self.chain.now)
+        return [
+            n for n in charged & found.keys() if self.refusal(held, n, CHALLENGE, 0) == "NotFraud"
+        ]
 
     def _wait_for_deadline(self) -> None:
         """Of a demand, while nothing else is to be done."""

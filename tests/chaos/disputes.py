@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from chaos.chain import Fork
 from chaos.duties import Standing, newer
-from chaos.node import SENDER
+from chaos.node import SENDER, Faults
 from chaos.store import fenced
 from chaos.world import Violation
 from corechain.protocol import suspects
@@ -155,6 +155,9 @@ class ModelExaminer:
     def book(self, lane: int, since: int) -> Any:
         return Standing(since, 0, 0)
 
+    def is_as_new_as(self, head: Block | None) -> bool:
+        return True
+
     def drop(self, gone: set[Key]) -> None:
         self.honest -= gone
 
@@ -183,7 +186,16 @@ class ModelExaminer:
     async def examine(self, one: suspects.Standing, file: Any, book: Any) -> list[Charge]:
         kind, subject = one.commitment[1], subject_of(one.batch_id)
         is_fraud = kind == FRAUD or (kind == YOUNG and not self._is_registered(subject))
+        is_fraud = is_fraud or self._is_misled()
         return [Charge(one, b"revealed", ACCUSED)] if is_fraud else []  # type: ignore[arg-type]
+
+    def _is_misled(self) -> bool:
+        """By a node that has not the state that its logs tell of, so that a batch looks wrong."""
+        story = self.story
+        if story.node.faults == Faults() or story.world.rng.random() > MISLED_SHARE:
+            return False
+        story.world.fault(MISLED)
+        return True
 
     def _is_registered(self, subject: int) -> bool:
         """Raises NodeUnavailable; also of a node on another fork than the one that was followed:
@@ -207,6 +219,9 @@ class ModelExaminer:
 
 
 MISSING = "62 a challenged data file is missing for a while"
+MISLED = "38 a node has misled a judge"
+MISLED_SHARE = 0.3
+"""Of the examinations while nodes are in trouble."""
 REJUDGED = "31 a commit comes again without its registration"
 CHEATS = "84 a batch that is wrong, or hidden"
 
@@ -245,7 +260,7 @@ class ModelCalls:
 
 
 class ModelStore(ChallengerStore):
-    """Intents in the journal, as `intents_of` and `insert_intent` have them."""
+    """Intents in the journal, as `intents_of` and `begin_fresh_intent` have them."""
 
     def __init__(self, story: "ChallengerStory") -> None:
         object.__setattr__(self, "pool", story)
@@ -253,19 +268,20 @@ class ModelStore(ChallengerStore):
     async def sent(self) -> dict[str, Sent]:
         story: ChallengerStory = self.pool  # type: ignore[assignment]
         found: dict[str, list[State]] = {}
+        fresh: dict[str, bool] = {}
         for row in story.tables.rows.values():
             if not row.intent.key.startswith("nothing:"):
-                found.setdefault(row.intent.key.rpartition(":")[0], []).append(row.intent.state)
-        return {purpose: Sent(states) for purpose, states in found.items()}
+                purpose = row.intent.key.rpartition(":")[0]
+                found.setdefault(purpose, []).append(row.intent.state)
+                fresh[purpose] = row.is_fresh
+        return {purpose: Sent(states, fresh[purpose]) for purpose, states in found.items()}
 
     async def record(self, purpose: str, before: Sent, target: bytes, call: bytes) -> bool:
         story: ChallengerStory = self.pool  # type: ignore[assignment]
-        if before.is_open or len(before.states) >= MOST_TRIES:
+        tries = len(before.states) - before.is_fresh
+        if before.is_open or tries >= MOST_TRIES:
             return False
         if step_of(call) == CHALLENGE and bytes.fromhex(purpose.split(".")[1][:4])[1] in GOOD:
             raise Violation("honest", f"{purpose}: nothing that can be seen of it is wrong")
-        key = f"{purpose}:{len(before.states) + 1}"
         with fenced(story.world, "record an accusation"):
-            is_new = key not in story.tables.by_key
-            story.tables.insert(key, call, target)
-        return is_new
+            return story.tables.begin_fresh(f"{purpose}:{tries + 1}", call, target)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chaos.run import SUBMITTER, simulate
+from corechain_relayer.challenger.expiring import Expiring
 from corechain_relayer.challenger.sending import StillTaken
 from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.submitter import service as service_module
@@ -88,8 +89,8 @@ OF_RESTS_AND_DISPUTES = (
         "never looks again for a file that was missing",
         Challenger,
         "_examine",
-        "self._not_before.get(key, 0.0) > now",
-        "key in self._not_before",
+        "not self._again.is_due(key)",
+        "self._again._tries[key]",
         "challenger",
     ),
     Mutant(
@@ -98,6 +99,14 @@ OF_RESTS_AND_DISPUTES = (
         "_undo",
         "if above is None:",
         "if True:",
+        "challenger",
+    ),
+    Mutant(
+        "never doubts a charge that the contract refuses",
+        Challenger,
+        "_is_charged",
+        " and key not in self._doubts.refused",
+        "",
         "challenger",
     ),
     Mutant(
@@ -126,10 +135,10 @@ OF_RESTS_AND_DISPUTES = (
     ),
     Mutant(
         "leaves a bond that nobody answers for",
-        Challenger,
-        "_expire",
-        "head.timestamp <= demand.deadline or",
-        "True or",
+        Expiring,
+        "due",
+        "await self._is_ours(demand)",
+        "False",
         "challenger",
     ),
     Mutant(

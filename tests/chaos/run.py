@@ -27,6 +27,7 @@ from chaos.tower import TowerStory
 from chaos.world import Violation, World, virtual
 from corechain_relayer.aggregator import sealing
 from corechain_relayer.aggregator import service as aggregator
+from corechain_relayer.challenger import again
 from corechain_relayer.challenger import alerts as challenger_alerts
 from corechain_relayer.challenger import service as challenger_service
 from corechain_relayer.guard import alerts
@@ -36,6 +37,7 @@ from corechain_relayer.watchtower import fleet
 from corechain_relayer.watchtower import service as tower_service
 
 MODULES = (
+    again,
     aggregator,
     alerts,
     budget,

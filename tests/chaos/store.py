@@ -33,6 +33,12 @@ class Row:
     due: int = 0
     """Seconds of chain time; the most urgent is signed first."""
 
+    @property
+    def is_fresh(self) -> bool:
+        """Void, and neither signed for nor cancelled by an operator."""
+        tried = self.old or self.intent.attempts or self.cancelled
+        return self.intent.state is State.VOID and not tried
+
 
 @dataclass(slots=True)
 class Tables:
@@ -65,6 +71,15 @@ class Tables:
         self.rows[number] = Row(Intent(number, key, target, calldata))
         self.by_key[key] = number
         return number
+
+    def begin_fresh(self, key: str, calldata: bytes, target: bytes) -> bool:
+        """As `begin_fresh_intent`; whether there is something new to be sent."""
+        is_new = key not in self.by_key
+        row = self.rows[self.insert(key, calldata, target)]
+        if row.is_fresh:
+            row.intent = replace(row.intent, state=State.QUEUED, calldata=calldata, target=target)
+            return True
+        return is_new
 
     def want_in_time(self, key: str, calldata: bytes, due: int) -> bool:
         """As the statement of that name; whether the key is new."""

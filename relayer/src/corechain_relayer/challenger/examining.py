@@ -1,6 +1,7 @@
 """One batch after the other: its file, its frauds, and what is to be demanded of it."""
 
 import asyncio
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from corechain.protocol.inquiry import Answer, Inquiry
 from corechain.protocol.reading import READING_BYTES
 from corechain.protocol.statistics import StatisticsTree
 from corechain.protocol.suspects import Accusation, Lane, Neighbour, Standing, Suspect
+from corechain.service.rpc import Block
 from corechain_relayer.challenger.calls import DisputesCalls, evidence_of
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import Commit, LanesView
@@ -35,6 +37,10 @@ class Charge(NamedTuple):
     standing: Standing
     revealed: Revealed
     accusation: Accusation
+
+    @property
+    def key(self) -> Key:
+        return self.standing.batch_id, self.standing.commitment
 
 
 @dataclass(slots=True)
@@ -83,6 +89,14 @@ class Examiner:
     domain: Domain
     books: dict[int, LaneBook] = field(default_factory=dict)
     honest: set[Key] = field(default_factory=set)
+    _asked_at: float = 0.0
+    """When the registry was to be read last (monotonic seconds)."""
+
+    def is_as_new_as(self, head: Block | None) -> bool:
+        """Whether the registry was read in the last examination, and as far as a block: what it did
+        not know then, as a revocation, may make a batch wrong that looks honest."""
+        seen, age_s = self.registry.seen, self.registry.age_s(self._asked_at)
+        return seen is not None and head is not None and seen.number >= head.number and age_s <= 0
 
     def book(self, lane: int, since: int) -> LaneBook:
         """A lane's book; a new one under a new bond, which does not answer for older batches."""
@@ -134,6 +148,7 @@ class Examiner:
         return charges + self._charges_beside(key, book)
 
     async def _suspect(self, standing: Standing, file: Opened) -> Suspect:
+        self._asked_at = time.monotonic()
         await self.registry.refresh_or_log()
         view = self.registry.view
         asked = (file.dossier, standing.committed_at, view, file.devices)

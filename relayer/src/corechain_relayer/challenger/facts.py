@@ -10,6 +10,7 @@ from corechain.protocol.findings import device_of, is_canonical
 from corechain.protocol.keys import DeviceIdentity
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.suspects import DeviceFacts, Listing, Slot
+from corechain.service.errors import NodeBehind
 from corechain.service.rpc import Call, Questions, to_hex
 from corechain_relayer.calldata import selector
 from corechain_relayer.challenger.calls import words_of
@@ -21,7 +22,8 @@ DEVICE_OF, FLEET_OF = selector("deviceOf(address)"), selector("fleetOf(bytes26)"
 @dataclass(slots=True)
 class Facts:
     """Asks the contract, whose word counts, and remembers what can change no more: a slot's date
-    and key type. Raises NodeUnavailable, NodeRefused."""
+    and key type. Raises NodeUnavailable, NodeRefused; NodeBehind where it knows less than the logs:
+    another node has answered, and what it has not seen is no verdict."""
 
     rpc: Questions
     deployment: Deployment
@@ -51,8 +53,8 @@ class Facts:
         asked = [device for device in devices if self._is_news(device, view)]
         calls = [self._call(DEVICE_OF + address_word(device)) for device in asked]
         for device, raw in zip(asked, await self.rpc.call_all(calls), strict=True):
-            _, key_type, registered_at, revoked_at = words_of(raw, 4)
-            self._slots[device] = Slot(key_type, registered_at, revoked_at)
+            _, *slot = words_of(raw, 4)
+            self._slots[device] = _require_told(device, Slot(*slot), view)
 
     def forget(self) -> None:
         """A reorg may have changed all of it."""
@@ -71,6 +73,8 @@ class Facts:
             if fleet.root not in self._enrolled:
                 (raw,) = await self.rpc.call_all([self._call(FLEET_OF + fleet.root + bytes(6))])
                 _, enrolled_at, _ = words_of(raw, 3)
+                if not enrolled_at:
+                    raise NodeBehind(f"fleet 0x{fleet.root.hex()} is in the logs, and not on chain")
                 self._enrolled[fleet.root] = enrolled_at
             found.append(Listing(fleet, self._enrolled[fleet.root]))
         return found
@@ -78,6 +82,16 @@ class Facts:
     def _call(self, data: bytes) -> Call:
         registry = to_hex(self.deployment.address("DeviceRegistry"))
         return Call("eth_call", ({"to": registry, "data": to_hex(data)}, "latest"))
+
+
+def _require_told(device: DeviceId, slot: Slot, view: RegistryView) -> Slot:
+    """Raises NodeBehind for a slot that lacks what the logs tell of it. One of a fleet has none."""
+    known = view.devices.get(device)
+    if known is not None:
+        lacks_all = not slot.registered_at and not view.fleets_of(device)
+        if lacks_all or (known.revoked and not slot.revoked_at):
+            raise NodeBehind(f"device 0x{device.hex()} is in the logs, and its slot is older")
+    return slot
 
 
 def _key(

@@ -18,10 +18,11 @@ from corechain_relayer.challenger.examining import Examiner
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.following import LanesFollower
 from corechain_relayer.challenger.lanes import LanesView
+from corechain_relayer.challenger.limits import Limits
 from corechain_relayer.challenger.opening import Shelf
 from corechain_relayer.challenger.roots import RootWatch
 from corechain_relayer.challenger.sending import PrivateNode, StillTaken
-from corechain_relayer.challenger.service import Challenger, Limits
+from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.challenger.store import QUEUE, VETOES, ChallengerStore
 from corechain_relayer.challenger.waiting import PendingRoots, StillMeant

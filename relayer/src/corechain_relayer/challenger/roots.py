@@ -30,6 +30,8 @@ from corechain_relayer.submitter.plan import BlockId
 log = structlog.get_logger(__name__)
 
 VETO = selector("veto(uint32)")
+NO_ROOT = b""
+"""Where nobody has earned anything yet: every root is wrong."""
 
 
 def _name(root: RootProposed) -> str:
@@ -59,8 +61,10 @@ class RootWatch:
     node: Node
     """Says what is final."""
     _judged: dict[tuple[int, BlockId], bytes] = field(default_factory=dict)
-    """By epoch and the block of its proposal: what its root should be. A reorg that changes what
-    the root rests on changes that block, too."""
+    """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
+    changes what the root rests on changes that block, too."""
+    _certain: tuple[int, BlockId] | None = None
+    """Whose root came out wrong twice."""
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
@@ -77,17 +81,29 @@ class RootWatch:
             return
         key, newest = (epochs[-1].epoch, place), epochs[-1]
         if key not in self._judged:
-            batches = await history.batches(head.number)
-            root = await self._root_of(epochs[:-1], newest, batches, history)
-            if root is None:
+            if not await self._judge(epochs, place, head, history):
                 return
-            self._judged = {key: root}
-            if root == newest.root:
+            if self._judged[key] == newest.root:
                 log.info("reward root is right", epoch=newest.epoch)
         if self._judged[key] == newest.root:
             self.alerts.keep(WRONG_ROOT, set())
-        else:
-            await self._object(newest, place, head)
+        elif not await self._may_object(newest, place, head):
+            return
+        elif self._certain == key:
+            await self._veto(newest)
+        # Once more, at another moment: a node that left out logs must not cost a right root.
+        elif await self._judge(epochs, place, head, history):
+            self._certain = key
+
+    async def _judge(
+        self, epochs: list[RootProposed], place: BlockId, head: Block, history: History
+    ) -> bool:
+        """Of the newest epoch. False, with an alert, where its root cannot be known."""
+        batches = await history.batches(head.number)
+        root = await self._root_of(epochs[:-1], epochs[-1], batches, history)
+        if root is not None:
+            self._judged = {(epochs[-1].epoch, place): root}
+        return root is not None
 
     async def _root_of(
         self,
@@ -100,7 +116,7 @@ class RootWatch:
         ledger = Ledger(batches, self.folder, history.owners, self.deployment.rewards)
         try:
             await self._fetch(batches, newest.through_block)
-            return await ledger.root_of(before, newest)
+            return await ledger.root_of(before, newest) or NO_ROOT
         except (FileWithheld, RewardsNotReproducible) as error:
             name = _name(newest)
             text = f"{name}: its root cannot be recomputed, so it is not vetoed: {error}"
@@ -108,7 +124,7 @@ class RootWatch:
             self.alerts.looked(WRONG_ROOT)
             return None
 
-    async def _object(self, newest: RootProposed, place: BlockId, head: Block) -> None:
+    async def _may_object(self, newest: RootProposed, place: BlockId, head: Block) -> bool:
         """To a wrong root: it is vetoed once a reorg can put no right one in its place, or as soon
         as waiting for that could take too long."""
         call, target = veto_call(newest.epoch), self.deployment.address("CoreToken")
@@ -120,8 +136,7 @@ class RootWatch:
         text = f"{name}: the root 0x{newest.root.hex()} is not that of the data; {what}"
         self.alerts.say(WRONG_ROOT, name, text)
         self.alerts.looked(WRONG_ROOT)
-        if not said and not waits:
-            await self._veto(newest, target, call)
+        return not said and not waits
 
     async def _waits(self, newest: RootProposed, place: BlockId, head: Block) -> bool:
         number = await self.node.final_block(head)
@@ -130,7 +145,8 @@ class RootWatch:
         left_s = newest.active_at - head.timestamp
         return waits_for_finality(left_s, lag_s, place.number <= number)
 
-    async def _veto(self, newest: RootProposed, target: bytes, call: bytes) -> None:
+    async def _veto(self, newest: RootProposed) -> None:
+        call, target = veto_call(newest.epoch), self.deployment.address("CoreToken")
         purpose = veto_purpose(newest.epoch, newest.root)
         before = (await self.store.sent()).get(purpose, NOTHING_SENT)
         if await self.store.record(purpose, before, target, call):

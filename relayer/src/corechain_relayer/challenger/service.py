@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 
@@ -12,8 +11,10 @@ from corechain.protocol.batch import lane_of
 from corechain.protocol.hashing import keccak
 from corechain.protocol.inquiry import Inquiry, Wanted
 from corechain.protocol.suspects import Standing
+from corechain.service.errors import NodeBehind
 from corechain.service.nodes import is_by_few
 from corechain.service.rpc import Block
+from corechain_relayer.challenger.again import Again, Doubts
 from corechain_relayer.challenger.alerts import (
     FRAUD,
     NO_FUNDS,
@@ -31,36 +32,25 @@ from corechain_relayer.challenger.calls import (
     expire_call,
 )
 from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook
-from corechain_relayer.challenger.following import LanesFollower
+from corechain_relayer.challenger.expiring import Expiring
+from corechain_relayer.challenger.following import ALL, LanesFollower
 from corechain_relayer.challenger.lanes import Commit
+from corechain_relayer.challenger.limits import Limits
 from corechain_relayer.challenger.opening import Opened
 from corechain_relayer.challenger.spans import Key
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore, Sent
-from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.urgency import NO_DEADLINE, Pace
 
 log = structlog.get_logger(__name__)
 
-LONGEST_RETRY_S = 300.0
 EXAMINED_A_ROUND = 32
 """Then demands and deadlines have their turn, however many batches wait after a start."""
+MARGIN_S = 600
+"""So long after its window a batch is known still: a reorg, or a node that is ahead of its time,
+must not make it forgotten for good."""
 LOST_FIRST = ("NoBond", "UnknownBatch", "UnknownDemand", "AlreadyDemanded", "Registered")
 """Refusals that say: somebody else was first, or there is nothing to take any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a challenger stakes. Seconds; base units of the bond's token.
-
-    `patience_s`: so long a data file may take to appear before it is demanded. `stake`: most that
-    all demands under way may cost. `demands`: most of one batch.
-    """
-
-    patience_s: float
-    stake: int
-    demands: int
-    retry_s: float
 
 
 @dataclass(slots=True)
@@ -83,15 +73,19 @@ class Challenger:
     """Intents that are in no block."""
     _charges: dict[Key, list[Charge]] = field(default_factory=dict)
     """By batch, found in it."""
-    _not_before: dict[Key, float] = field(default_factory=dict)
+    _doubts: Doubts = field(default_factory=Doubts)
+    _again: Again = field(init=False)
     _standing: dict[Commit, Standing] = field(default_factory=dict)
     _asking: dict[Key, Opened | None] = field(default_factory=dict)
     """Batches of which something may have to be demanded, with the file that passes for theirs."""
-    _tries: Counter[Key] = field(default_factory=Counter)
     _ask_at: dict[Key, float] = field(default_factory=dict)
     _odd: set[Key] = field(default_factory=set)
     """Of those being asked: nothing is left to be demanded."""
-    _mine: dict[tuple[bytes, int], bool] = field(default_factory=dict)
+    _expiring: Expiring = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._again = Again(self.limits.retry_s)
+        self._expiring = Expiring(self.calls)
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
@@ -104,7 +98,8 @@ class Challenger:
         head = self.follower.seen
         if head is None:
             return
-        self._undo(self.follower.take_undone())
+        undone = self.follower.take_undone()
+        self._undo(ALL if self._doubts.are_over(self.calls.rpc) else undone)
         sent = await self.store.sent()
         books = await self._books()
         standing = await self._challengeable(head, books)
@@ -115,8 +110,9 @@ class Challenger:
         self._measure(standing, head, sent)
 
     def _undo(self, above: int | None) -> None:
-        """After a reorg that left the blocks up to `above`. Newer commitments may rest on other
-        registrations than when they were examined; charges may name a batch that is gone."""
+        """After a reorg that left the blocks up to `above`, or once enough nodes answer again.
+        Newer commitments may rest on other registrations than when they were examined; charges may
+        name a batch that is gone."""
         if above is None:
             return
         gone = [commit for commit in self._standing if commit.block > above]
@@ -125,9 +121,9 @@ class Challenger:
         keys = {(commit.batch_id, commit.commitment) for commit in gone}
         self.examiner.forget(keys | self._charges.keys())
         self._charges.clear()
-        self._mine.clear()
-        for key in keys:
-            self._not_before.pop(key, None)
+        self._doubts.refused.clear()
+        self._expiring.forget()
+        self._again.forget(keys)
 
     async def _books(self) -> dict[int, LaneBook]:
         """Of the lanes that have a bond."""
@@ -140,9 +136,14 @@ class Challenger:
         for commit in self.follower.view.in_order():
             one = await self._placed(commit)
             book = books.get(lane_of(commit.batch_id))
-            if one is not None and head.timestamp > one.committed_at + self.terms.challenge_s:
+            over_s = (
+                0 if one is None else head.timestamp - one.committed_at - self.terms.challenge_s
+            )
+            if over_s > MARGIN_S:
                 gone.add((commit.batch_id, commit.commitment))
                 self._standing.pop(commit, None)
+            elif over_s > 0:
+                continue
             elif book is not None and one is not None and one.committed_at >= book.since:
                 found.append(one)
         self._forget(gone)
@@ -151,12 +152,11 @@ class Challenger:
     def _forget(self, gone: set[Key]) -> None:
         if gone:
             self.examiner.drop(gone)
-            for batch, commitment in gone:
-                key = (batch, commitment)
-                for kept in (self._not_before, self._ask_at, self._tries):
-                    kept.pop(key, None)
-                self._odd.discard(key)
-                self.follower.view.forget(batch)
+            self._again.forget(gone)
+            self._odd -= gone
+            for key in gone:
+                self._ask_at.pop(key, None)
+                self.follower.view.forget(key[0])
 
     async def _placed(self, commit: Commit) -> Standing | None:
         """Where a commitment stands. What a block says of it does not change with the block."""
@@ -170,45 +170,55 @@ class Challenger:
     # ------------------------------------------------------------------------------ examination
 
     async def _examine(self, standing: Sequence[Standing], books: dict[int, LaneBook]) -> None:
-        """Those that were not examined yet, or whose file was missing a while ago."""
+        """Those that were not examined yet, or whose file was missing a while ago, or of whose
+        charges the contract took none."""
         done = 0
         for one in standing:
-            key, now = (one.batch_id, one.commitment), time.monotonic()
-            known = key in self.examiner.honest or key in self._charges
-            if known or self._not_before.get(key, 0.0) > now or done >= EXAMINED_A_ROUND:
+            key = (one.batch_id, one.commitment)
+            known = key in self.examiner.honest or self._is_charged(key)
+            if known or not self._again.is_due(key) or done >= EXAMINED_A_ROUND:
                 continue
             done += 1
+            if key in self._doubts.refused:
+                self.examiner.forget({key})
             file = await self.examiner.file_of(one)
             if file is None or not file.fits:
-                self._look_again(key)
+                self._again.later(key)
                 self._asking[key] = file
                 continue
-            await self._judge(one, file, books[lane_of(one.batch_id)])
+            try:
+                await self._judge(one, file, books[lane_of(one.batch_id)])
+            except NodeBehind as error:
+                log.warning("judged later", batch=one.batch_id, why=str(error))
+                self._again.later(key)
 
-    def _look_again(self, key: Key) -> None:
-        """Later and later: a file that is missing for a day is not asked for every few seconds."""
-        pause_s = self.limits.retry_s * 2 ** min(self._tries[key], 16)
-        self._tries[key] += 1
-        self._not_before[key] = time.monotonic() + min(LONGEST_RETRY_S, pause_s)
+    def _is_charged(self, key: Key) -> bool:
+        """With something that the contract takes, as far as is known."""
+        return key in self._charges and key not in self._doubts.refused
 
     async def _judge(self, one: Standing, file: Opened, book: LaneBook) -> None:
         key = (one.batch_id, one.commitment)
-        for charge in await self.examiner.examine(one, file, book):
-            accused = (charge.standing.batch_id, charge.standing.commitment)
+        charges = await self.examiner.examine(one, file, book)
+        before = {charge.accusation.fraud for charge in self._charges.pop(key, ())}
+        for charge in charges:
+            accused, fraud = charge.key, charge.accusation.fraud
             self.examiner.honest.discard(accused)
             self._charges.setdefault(accused, []).append(charge)
-            self.metrics.challenger_frauds.labels(charge.accusation.fraud.name.lower()).inc()
-        if key in self._charges:
+            if accused != key or fraud not in before:
+                self.metrics.challenger_frauds.labels(fraud.name.lower()).inc()
+        if self._is_charged(key):
             return
         # What is unknown of its devices can be demanded; else there is nothing more to look for.
         inquiry = await self.examiner.inquiry(one, file, self.follower.view, ())
+        self._asking.pop(key, None)
         if inquiry.wanted():
             self._asking[key] = file
-            self._look_again(key)
-        else:
-            self._asking.pop(key, None)
+        elif key not in self._charges and self.examiner.is_as_new_as(self.follower.seen):
+            self._doubts.refused.discard(key)
             self.examiner.honest.add(key)
             self.metrics.challenger_examined.inc()
+            return
+        self._again.later(key)
 
     # ------------------------------------------------------------------------------- accusation
 
@@ -222,8 +232,13 @@ class Challenger:
             name = _name(key)
             said.add(name)
             lane = lane_of(key[0])
-            if lane not in lanes and await self._challenge(charges, name, sent):
+            if lane in lanes:
+                continue
+            if await self._challenge(charges, name, sent):
                 lanes.add(lane)
+            if self._doubts.judge(key, is_taken=lane in lanes):
+                self._again.begin(key)
+        self._doubts.refused &= self._charges.keys()
         self.alerts.keep(FRAUD, said)
 
     async def _challenge(self, charges: Sequence[Charge], name: str, sent: dict[str, Sent]) -> bool:
@@ -262,7 +277,7 @@ class Challenger:
             del self._asking[key]
         waited = head.timestamp - self.limits.patience_s
         due = [k for k in sorted(self._asking) if known[k].committed_at <= waited]
-        due = [key for key in due if key not in self._charges]
+        due = [key for key in due if not self._is_charged(key)]
         for key in due:
             if self._ask_at.get(key, 0.0) <= time.monotonic():
                 self._ask_at[key] = time.monotonic() + self.limits.retry_s
@@ -275,10 +290,10 @@ class Challenger:
         key, name = (one.batch_id, one.commitment), _name((one.batch_id, one.commitment))
         file = self._asking[key]
         inquiry = await self.examiner.inquiry(one, file, self.follower.view, self._probes(one))
-        accusation = next(inquiry.accusations(), None)
-        if accusation is not None and inquiry.revealed is not None:
-            self._charges[key] = [Charge(one, inquiry.revealed, accusation)]
-            self.metrics.challenger_frauds.labels(accusation.fraud.name.lower()).inc()
+        accused = list(inquiry.accusations()) if key not in self._doubts.refused else []
+        if accused and inquiry.revealed is not None:
+            self._charges[key] = [Charge(one, inquiry.revealed, each) for each in accused]
+            self.metrics.challenger_frauds.labels(accused[0].fraud.name.lower()).inc()
             return True
         wanted = inquiry.wanted()
         if not wanted:
@@ -317,10 +332,7 @@ class Challenger:
             log.error("demand refused", reason=said, batch=one.batch_id, kind=wanted.kind.name)
         else:
             await self._want(purpose, sent, self.calls.address, call)
-            sent[purpose] = await self._newest(purpose)
-
-    async def _newest(self, purpose: str) -> Sent:
-        return (await self.store.sent()).get(purpose, NOTHING_SENT)
+            sent[purpose] = (await self.store.sent()).get(purpose, NOTHING_SENT)
 
     async def _affords(self, sent: dict[str, Sent]) -> bool:
         """Whether another fee is within the stake and there; sees to the allowance. An answered
@@ -356,20 +368,10 @@ class Challenger:
         return sum(p in known or sent[p].is_open for p in ours)
 
     async def _expire(self, head: Block, sent: dict[str, Sent]) -> None:
-        """Demands of ours that nobody answered: the bond falls, or at least the fee comes back."""
-        for number, demand in self.follower.view.open.items():
-            if head.timestamp <= demand.deadline or not await self._is_ours(demand):
-                continue
-            call = expire_call(number)
+        for demand in await self._expiring.due(self.follower.view.open.values(), head):
+            call = expire_call(demand.id)
             if not await self.calls.said_to(call):
-                await self._want(f"expire:{number.hex()}", sent, self.calls.address, call)
-
-    async def _is_ours(self, demand: OpenDemand) -> bool:
-        # What was answered can be demanded again under its id, by somebody else.
-        key = (demand.id, demand.block)
-        if key not in self._mine:
-            self._mine[key] = await self.calls.demander(demand.id) == self.calls.sender
-        return self._mine[key]
+                await self._want(f"expire:{demand.id.hex()}", sent, self.calls.address, call)
 
     # --------------------------------------------------------------------------------- measures
 

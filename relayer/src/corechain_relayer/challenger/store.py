@@ -16,7 +16,8 @@ QUEUE, VETOES = "challenger", "vetoes"
 OPEN = (State.QUEUED, State.PENDING)
 DONE = (State.CONFIRMED, State.FINAL)
 MOST_TRIES = 20
-"""Of one and the same call: what the contract would take, and no block ever has, needs a person."""
+"""Of one and the same call: what the contract would take, and no block ever has, needs a person.
+What was void before it was signed is none of them: a node that lags could use them all up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,8 @@ class Sent:
     """The intents of one purpose, oldest first."""
 
     states: Sequence[State] = ()
+    is_fresh: bool = False
+    """The newest is void, and nothing was ever signed for it: it begins again."""
 
     @property
     def is_open(self) -> bool:
@@ -47,14 +50,18 @@ class ChallengerStore:
     async def sent(self) -> dict[str, Sent]:
         """By purpose: what comes before the number in a key."""
         found = defaultdict[str, list[State]](list)
+        fresh: dict[str, bool] = {}
         for row in await asked(self.pool.fetch(query("intents_of"), self.queue)):
-            found[row["key"].rpartition(":")[0]].append(State(row["state"]))
-        return {purpose: Sent(states) for purpose, states in found.items()}
+            purpose = row["key"].rpartition(":")[0]
+            found[purpose].append(State(row["state"]))
+            fresh[purpose] = row["is_fresh"]
+        return {purpose: Sent(states, fresh[purpose]) for purpose, states in found.items()}
 
     async def record(self, purpose: str, before: Sent, target: bytes, call: bytes) -> bool:
         """True when there is a new intent: not while one of its purpose is on its way."""
-        if before.is_open or len(before.states) >= MOST_TRIES:
+        tries = len(before.states) - before.is_fresh
+        if before.is_open or tries >= MOST_TRIES:
             return False
-        fields = (self.queue, f"{purpose}:{len(before.states) + 1}", target, call)
-        done = await asked(self.pool.execute(query("insert_intent"), *fields))
+        fields = (self.queue, f"{purpose}:{tries + 1}", target, call)
+        done = await asked(self.pool.execute(query("begin_fresh_intent"), *fields))
         return bool(done == "INSERT 0 1")

@@ -129,8 +129,20 @@ from intent
 where queue = 'guard' and split_part(key, ':', 2) = any($1::text[]) order by id;
 
 -- name: intents_of
--- All of a queue ($1), oldest first: of one that is never long, as that of challenges.
-select key, state from intent where queue = $1 order by id;
+-- All of a queue ($1), oldest first: of one that is never long, as that of challenges. is_fresh: void,
+-- and neither signed for nor cancelled by an operator.
+select key, state,
+       state = 'void' and coalesce(ended_because, '') not like 'cancelled:%'
+       and not exists (select from attempt where attempt.intent_id = intent.id) as is_fresh
+from intent where queue = $1 order by id;
+
+-- name: begin_fresh_intent
+-- A new intent; or one that was void before anything was signed for it, with the call as it is now.
+insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
+on conflict (key) do update
+set state = 'queued', target = excluded.target, calldata = excluded.calldata, ended_because = null,
+    failures = 0, created_at = now()
+where intent.state = 'void' and not exists (select from attempt where attempt.intent_id = intent.id);
 
 -- name: bus_positions
 -- Where the lanes of a bus were when somebody last looked.

@@ -1,0 +1,280 @@
+"""A verdict of the challenger that rests on what one node once said does not stand for ever.
+
+given a charge of which the contract takes none
+  its batch is examined anew, and what is found honest then is accused no more
+given a node that has not seen what the logs tell
+  it is no verdict, and nothing of it is remembered
+given a registry that was not read as far as the batches
+  nothing is called honest for good
+given what was found out while fewer nodes than must agree have answered
+  it is found out anew once enough of them do
+given a call that is void before anything was signed for it, however often
+  it begins again under its key; only what was signed counts as a try
+given a reward root that comes out wrong
+  it is vetoed when it comes out wrong once more; where nobody has earned anything any root is wrong
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chaos.challenger import ChallengerStory
+from chaos.disputes import HONEST, ModelExaminer, batch_of, commitment
+from chaos.node import Faults
+from chaos.run import MODULES, TWINS
+from chaos.world import World, virtual
+
+from corechain.deployment import DeployedContract, Deployment
+from corechain.protocol.events import FleetEnrolled, RootProposed
+from corechain.protocol.evidence import Demand
+from corechain.protocol.fleet import Fleet
+from corechain.protocol.keys import KeyType, Secp256k1Key
+from corechain.service.errors import NodeBehind
+from corechain.service.files.fetch import FileSources
+from corechain.service.rpc import Block
+from corechain_relayer.challenger.again import Doubts
+from corechain_relayer.challenger.alerts import ChallengerAlerts
+from corechain_relayer.challenger.calls import DisputesCalls
+from corechain_relayer.challenger.examining import Examiner
+from corechain_relayer.challenger.expiring import Expiring
+from corechain_relayer.challenger.facts import Facts
+from corechain_relayer.challenger.roots import NO_ROOT, RootWatch
+from corechain_relayer.challenger.store import MOST_TRIES, NOTHING_SENT, VETOES, ChallengerStore
+from corechain_relayer.guard.demands import OpenDemand
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.view import Device, RegistryView
+from relayer.challenging import propose, seconds_by_block
+from relayer.lane import Lane
+from relayer.support import ADMIN
+
+IDENTITY = Secp256k1Key(b"\7" * 32).identity
+DEPLOYMENT = Deployment(
+    31337,
+    {name: DeployedContract(name, bytes(20), 1) for name in ("DeviceRegistry", "DataBatches")},
+)
+SENDER = b"\5" * 20
+
+
+@dataclass
+class Answers:
+    """A node that gives these words, one answer after the other."""
+
+    words: list[Sequence[int]]
+
+    async def call_all(self, calls: Sequence[Any]) -> list[str]:
+        return ["0x" + (await self.eth_call(b"", b"")).hex() for _ in calls]
+
+    async def eth_call(self, to: bytes, data: bytes) -> bytes:
+        return b"".join(word.to_bytes(32, "big") for word in self.words.pop(0))
+
+
+def facts_of(*words: Sequence[int]) -> Facts:
+    rpc: Any = Answers(list(words))
+    return Facts(rpc, DEPLOYMENT)
+
+
+def block(number: int) -> Block:
+    return Block(number, bytes(32), bytes(32), 10 + number, 1)
+
+
+# ----------------------------------------------------------------------- what is refused
+
+
+def test_a_batch_whose_charge_is_refused_is_examined_anew_and_its_alert_ends() -> None:
+    world = World(1)
+    with virtual(world, MODULES, TWINS):
+        story = ChallengerStory(world)
+        story._commit(1, HONEST)
+        story.mine(1)
+        lies = iter((True, True, False))
+        ModelExaminer._is_misled, real = lambda _: next(lies), ModelExaminer._is_misled  # type: ignore[method-assign]
+        try:
+            story.node.faults = Faults()
+            story._role_round()
+            (alert,) = story.role.alerts.sentences()
+            assert "the contract refuses: BAD_SIGNATURE: NotFraud" in alert
+            for _ in range(12):  # more often than it is examined: it waits longer each time
+                world.now += 2
+                story._role_round()
+        finally:
+            ModelExaminer._is_misled = real  # type: ignore[method-assign]
+        assert next(lies, "all told") == "all told"
+        assert story.role.alerts.sentences() == []
+        assert story.role.examiner.honest == {(batch_of(1), commitment(1, HONEST))}
+        assert not story.tables.rows
+
+
+@dataclass
+class Nodes:
+    """As many as must agree, or fewer."""
+
+    is_by_few: bool = False
+
+
+def test_doubts_are_over_once_when_enough_nodes_answer_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes: Any = Nodes()
+    monkeypatch.setattr("corechain_relayer.challenger.again.is_by_few", lambda rpc: rpc.is_by_few)
+    doubts, said = Doubts(), []
+    for few in (False, True, True, False, False):
+        nodes.is_by_few = few
+        said.append(doubts.are_over(nodes))
+    assert said == [False, False, False, True, False]
+
+
+# ----------------------------------------------------------------------- what a node has not seen
+
+
+async def test_a_slot_that_is_older_than_the_logs_is_no_verdict() -> None:
+    device = IDENTITY.device
+    view = RegistryView({device: Device(IDENTITY, b"\1" * 20)})
+    facts = facts_of((1, 1, 0, 0), (1, 1, 50, 0), (1, 1, 50, 0), (1, 1, 50, 70))
+    with pytest.raises(NodeBehind, match="in the logs"):
+        await facts._learn([device], view)
+    await facts._learn([device], view)
+    assert facts._slots[device].registered_at == 50
+    revoked = RegistryView({device: Device(IDENTITY, b"\1" * 20, revoked=True)})
+    with pytest.raises(NodeBehind, match="in the logs"):
+        await facts._learn([device], revoked)
+    await facts._learn([device], revoked)
+    assert facts._slots[device].revoked_at == 70
+
+
+async def test_a_fleet_that_a_node_does_not_know_yet_is_not_as_old_as_the_chain() -> None:
+    """Zero would make each of its devices registered before every batch."""
+    device = IDENTITY.device
+    fleet = Fleet(b"\1" * 20, KeyType.SECP256K1, (device,))
+    view = RegistryView()
+    view.apply([FleetEnrolled(fleet.root, fleet.owner, 1, bytes(device))])
+    facts = facts_of((0, 0, 0), (1, 90, 1))
+    with pytest.raises(NodeBehind, match="fleet"):
+        await facts._listings(device, view)
+    (listing,) = await facts._listings(device, view)
+    assert listing.enrolled_at == 90
+
+
+async def test_whose_a_demand_is_says_only_a_node_that_has_it() -> None:
+    rpc: Any = Answers([(0, 0, 0, 0), (int.from_bytes(SENDER, "big"), 9, 1, 1)])
+    expiring = Expiring(DisputesCalls(rpc, DEPLOYMENT, SENDER))
+    demand = OpenDemand(b"\1" * 32, 1, Demand.REPORT, bytes(26), bytes(32), 9, 5)
+    head = block(9)
+    assert [await expiring.due([demand], head) for _ in range(3)] == [[], [demand], [demand]]
+
+
+@pytest.mark.parametrize(
+    ("seen", "read_at", "is_new"),
+    [(None, 20.0, False), (8, 20.0, False), (9, 9.0, False), (9, 20.0, True), (12, 20.0, True)],
+)
+def test_only_a_registry_read_as_far_as_the_batches_lets_one_be_called_honest(
+    seen: int | None, read_at: float, is_new: bool
+) -> None:
+    class Registry:
+        def age_s(self, now: float) -> float:
+            return now - read_at
+
+    registry: Any = Registry()
+    registry.seen = None if seen is None else block(seen)
+    nothing: Any = None
+    examiner = Examiner(nothing, nothing, registry, nothing, nothing, _asked_at=20.0)
+    assert examiner.is_as_new_as(block(9)) is is_new
+
+
+# ------------------------------------------------------------------------------- what is void
+
+
+async def test_what_was_void_before_it_was_signed_is_wanted_again_however_often(
+    lane: Lane,
+) -> None:
+    """Two nodes behind one address: one takes the call, the other has not seen its batch."""
+    store, execute = ChallengerStore(lane.pool, VETOES), lane.pool.execute
+
+    async def want(call: bytes) -> bool:
+        before = (await store.sent()).get("challenge:1:1", NOTHING_SENT)
+        return await store.record("challenge:1:1", before, SENDER, call)
+
+    for number in range(MOST_TRIES + 2):
+        assert await want(bytes([number]))
+        assert not await want(b"while it is on its way")
+        await execute("update intent set state = 'void' where queue = $1", VETOES)
+    rows = await lane.pool.fetch("select key, calldata from intent where queue = $1", VETOES)
+    assert [tuple(row) for row in rows] == [("challenge:1:1:1", bytes([MOST_TRIES + 1]))]
+    await execute("update intent set ended_because = 'cancelled: by hand' where queue = $1", VETOES)
+    assert await want(b"anew")
+    await execute(
+        """insert into attempt
+               (sender, intent_id, hash, nonce, raw, max_fee, priority_fee, signed_at)
+           select $2, id, sha256(key::bytea), 1, '', 1, 1, 0 from intent where queue = $1""",
+        VETOES,
+        SENDER,
+    )
+    await execute("update intent set state = 'void' where queue = $1", VETOES)
+    assert await want(b"after one that was signed")
+    keys = await lane.pool.fetch("select key from intent where queue = $1 order by id", VETOES)
+    assert [row["key"].rpartition(":")[2] for row in keys] == ["1", "2", "3"]
+
+
+# ------------------------------------------------------------------------------- reward roots
+
+
+@dataclass(slots=True)
+class Judged(RootWatch):
+    """With roots as they come out, one after the other."""
+
+    roots: list[bytes] = field(default_factory=list)
+
+    async def _root_of(self, *what: Any) -> bytes | None:
+        return self.roots.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("roots", "vetoes"),
+    [([b"\2" * 26, b"\1" * 26], 0), ([b"\2" * 26, b"\2" * 26], 1), ([NO_ROOT, NO_ROOT], 1)],
+)
+async def test_a_root_is_vetoed_when_it_came_out_wrong_twice(
+    lane: Lane, tmp_path: Path, roots: list[bytes], vetoes: int
+) -> None:
+    """The first time a node may have left out logs."""
+    chain, sources = lane.chain, FileSources([], 1.0, 1)
+    admin = bytes.fromhex(ADMIN.removeprefix("0x"))
+    calls = DisputesCalls(lane.rpc, chain.deployment, admin)
+    with seconds_by_block(chain):
+        propose(chain, b"\1" * 26)
+        chain.rpc("anvil_mine", "0x1")
+        watch = Judged(
+            lane.rpc,
+            chain.deployment,
+            1000,
+            sources,
+            tmp_path,
+            calls,
+            ChallengerStore(lane.pool, VETOES),
+            ChallengerAlerts(Metrics()),
+            asyncio.Event(),
+            lane.submitter.node,
+            roots=roots,
+        )
+        for _ in range(3):
+            await watch.round()
+    await sources.close()
+    assert (watch.roots, watch.alerts.sentences() != []) == ([], vetoes == 1)
+    assert (
+        await lane.pool.fetchval("select count(*) from intent where queue = $1", VETOES) == vetoes
+    )
+
+
+async def test_where_nobody_has_earned_anything_no_root_is_right(tmp_path: Path) -> None:
+    nothing: Any = None
+    watch = RootWatch(*[nothing] * 10)
+    watch.deployment, watch.folder = Deployment(31337, {}), tmp_path
+
+    class NoOwners:
+        async def owners(self, through: int) -> dict[Any, Any]:
+            return {}
+
+    history: Any = NoOwners()
+    proposed = RootProposed(int.from_bytes(b"\1" * 26, "big") << 48 | 1, 9, 10)
+    assert await watch._root_of([], proposed, {}, history) == NO_ROOT
