@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 from contextlib import contextmanager
 
 import pytest
@@ -254,6 +255,46 @@ def test_a_channel_of_an_earlier_run_pays_and_is_filled_again(network, client):
         assert {held.channel_id for held in first.channels()} >= {small.channel_id}
     with Client(*arguments(network)) as other:
         assert other.pay_with(2 * PRICE).channel_id == small.channel_id
+
+
+PAYER = """
+import json, sys
+from corechain import Client, account_from_key
+*places, key, device, price = sys.argv[1:]
+price = int(price)
+with Client(*places, account_from_key(key)) as client:
+    client.status()
+    print("ready", flush=True)
+    sys.stdin.readline()
+    channel = client.pay_with(2 * price, most=12 * price)
+    for _ in range(5):
+        client.latest(device)
+    print(json.dumps([channel.channel_id.hex(), channel.spent, channel.lost]))
+"""
+
+
+def test_processes_of_one_account_open_one_channel_and_fill_it_once(network, client):
+    secret = bytes(31) + b"\x63"
+    payer = account_from_key(secret)
+    rpc(network.urls.anvil, "anvil_setBalance", payer.address, hex(10**18))
+    admin, holds = account_from_key(ADMIN_KEY), 100 * PRICE
+    client.chain.send(admin, "CoreToken", "transfer", payer.address, holds)
+    urls = network.urls.indexer, network.urls.relayer, network.urls.anvil, str(network.manifest)
+    words = secret.hex(), KEY.identity.device.hex(), str(PRICE)
+    command = [sys.executable, "-c", PAYER, *urls, *words]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    running = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    assert [process.stdout.readline() for process in running] == ["ready\n"] * 2
+    for process in running:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    said = [json.loads(process.communicate(timeout=PATIENCE_S)[0]) for process in running]
+    assert len({channel for channel, _, _ in said}) == 1
+    assert max(spent for _, spent, _ in said) == 10 * PRICE
+    assert [lost for _, _, lost in said] == [0, 0]
+    channel_id = bytes.fromhex(said[0][0])
+    assert client.chain.channel_balance(channel_id) == (10 * PRICE, 0)
+    assert client.chain.balance_of(payer.address) == holds - 10 * PRICE
 
 
 def test_a_history_is_paid_page_by_page(network, client):

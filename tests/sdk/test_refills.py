@@ -25,10 +25,15 @@ from corechain.steps import Pause, Request
 class Deposits:
     """A contract that takes deposits, and says how much."""
 
+    held: int = 0
     taken: list[int] = field(default_factory=list)
+
+    def channel_balance(self, channel_id: bytes) -> tuple[int, int]:
+        return self.held, 0
 
     def open_channel(self, account: object, config: ChannelConfig, amount: int) -> None:
         self.taken.append(amount)
+        self.held += amount
 
 
 def refilling(chain: Deposits, amount: int, most: int) -> Refilling:
@@ -61,7 +66,7 @@ def test_an_empty_channel_pays_nothing_without_leave_to_deposit() -> None:
 
 
 def test_an_empty_channel_is_filled_before_the_voucher_is_signed() -> None:
-    chain, mine = Deposits(), channel(deposit=5 * PRICE, spent=5 * PRICE)
+    chain, mine = Deposits(5 * PRICE), channel(deposit=5 * PRICE, spent=5 * PRICE)
     reply, sent = paid(mine, refilling(chain, 3 * PRICE, 9 * PRICE), Reply(200))
     assert (reply.status_code, sent, chain.taken) == (200, [6 * PRICE], [3 * PRICE])
     assert mine.deposit == 8 * PRICE
@@ -71,10 +76,16 @@ def test_no_more_is_deposited_than_was_allowed_in_all() -> None:
     chain = Deposits()
     refill = refilling(chain, 3 * PRICE, 4 * PRICE)
     paid(channel(deposit=0), refill, Reply(200))
-    paid(channel(deposit=0), refill, Reply(200))
+    paid(channel(deposit=0, spent=3 * PRICE), refill, Reply(200))
     with pytest.raises(PaymentRequired, match="deposited in all"):
-        paid(channel(deposit=0), refill)
+        paid(channel(deposit=0, spent=4 * PRICE), refill)
     assert chain.taken == [3 * PRICE, PRICE]
+
+
+def test_what_another_process_has_deposited_is_not_deposited_again() -> None:
+    chain, mine = Deposits(3 * PRICE), channel(deposit=PRICE, spent=PRICE)
+    _, sent = paid(mine, refilling(chain, 3 * PRICE, 9 * PRICE), Reply(200))
+    assert (sent, chain.taken, mine.deposit) == ([2 * PRICE], [], 3 * PRICE)
 
 
 def test_a_query_dearer_than_the_usual_deposit_gets_what_it_lacks() -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 import os
+import tempfile
 import threading
 import time
 
+import pytest
 from support.limits import within
 from support.processes import PATIENCE_S
 
+from corechain import process_turns
 from corechain.turns import Turns
 
 
@@ -113,3 +116,44 @@ def test_a_child_process_does_not_wait_for_turns_of_its_parent():
             assert time.monotonic() < deadline, "the child waits for ever"
             time.sleep(0.01)
     assert done[1] == 0
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_a_turn_between_processes_is_exclusive_and_ends_also_where_a_child_has_the_file(folder):
+    with process_turns.process_turn(b"name"):
+        child = os.fork()
+        if child == 0:
+            # The parent's end, or this one's, must not keep the other waiting for ever.
+            with process_turns.process_turn(b"name"):
+                os._exit(0)
+        time.sleep(0.05)
+        assert os.waitpid(child, os.WNOHANG) == (0, 0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [place.stat().st_mode & 0o077 for place in folder.iterdir()] == [0]
+
+
+def test_who_waits_too_long_or_has_no_place_for_a_file_goes_on_without(folder, monkeypatch):
+    monkeypatch.setattr(process_turns, "PATIENCE_S", 0.0)
+
+    async def awaited():
+        async with process_turns.awaited_process_turn(b"name"):
+            return True
+
+    with process_turns.process_turn(b"name"), process_turns.process_turn(b"name"):
+        assert asyncio.run(awaited())
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "none" / "there"))
+    with process_turns.process_turn(b"name"):
+        pass
+
+
+def test_a_folder_of_another_user_is_not_used(folder, monkeypatch):
+    other = os.getuid() + 1
+    (folder / f"corechain-{other}").mkdir()
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    with process_turns.process_turn(b"name"):
+        assert list(next(folder.iterdir()).iterdir()) == []

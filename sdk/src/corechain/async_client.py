@@ -19,6 +19,7 @@ from corechain.index_client import AsyncIndexClient
 from corechain.listing import Page
 from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
+from corechain.process_turns import awaited_process_turn
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.keys import DeviceKey
@@ -77,7 +78,7 @@ class AsyncClient(AsyncIndexClient):
         response = await self._send(step, {})
         channel = self._payer(response)
         if channel is not None:
-            async with channel.turns.awaited():
+            async with channel.turns.awaited(), awaited_process_turn(channel.channel_id):
                 response = await self._paid(step, self._paying(channel, step, response))
         return payload_of(response)
 
@@ -257,7 +258,8 @@ class AsyncClient(AsyncIndexClient):
         withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
     ) -> PaymentChannel:
         opening = self._opening(max_price)
-        opened = await self.run(opening.ready(receiver, deposit, withdraw_delay_s))
+        async with awaited_process_turn(opening.name):
+            opened = await self.run(opening.ready(receiver, deposit, withdraw_delay_s))
         return self._refills(opened, deposit, most)
 
     async def channels(self) -> list[HeldChannel]:

@@ -25,6 +25,7 @@ from corechain.paying import (
     Send,
 )
 from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
+from corechain.process_turns import process_turn
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.keys import DeviceKey
@@ -88,7 +89,7 @@ class Client(IndexClient):
         response = self._send(step, {})
         channel = self._payer(response)
         if channel is not None:
-            with channel.turns.taken():
+            with channel.turns.taken(), process_turn(channel.channel_id):
                 response = self._paid(step, self._paying(channel, step, response))
         return payload_of(response)
 
@@ -333,10 +334,12 @@ class Client(IndexClient):
 
         A query costs at most `max_price` (None: the price at this moment), and a channel that is
         empty gets `deposit` again until it holds `most` in all (None: it is never filled again).
+        Processes of one user and account find the same channel and fill it once.
         Raises as `open_channel` and `resume_channel`.
         """
         opening = self._opening(max_price)
-        opened = self.run(opening.ready(receiver, deposit, withdraw_delay_s))
+        with process_turn(opening.name):
+            opened = self.run(opening.ready(receiver, deposit, withdraw_delay_s))
         return self._refills(opened, deposit, most)
 
     def channels(self) -> list[HeldChannel]:

@@ -223,8 +223,8 @@ class ClientBase:
     def _refills(self, opened: PaymentChannel, deposit: int, most: int | None) -> PaymentChannel:
         """Pays with this channel from now on; it is filled again up to `most` in all."""
         if most is not None:
-            room = whole("most", most, deposit, U128_MAX) - opened.deposit
-            self._refilling = Refilling(self.chain, self._account(), deposit, max(0, room))
+            most = whole("most", most, deposit, U128_MAX)
+            self._refilling = Refilling(self.chain, self._account(), deposit, most)
         self.channel = opened
         return opened
 

@@ -5,7 +5,7 @@ is over, in which the payee redeems its vouchers (contracts/PaymentChannels.sol)
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from corechain.payments import PaymentChannel, Price
@@ -56,27 +56,28 @@ def held_channels(chain: "Chain", found: Mapping[bytes, ChannelConfig]) -> list[
 
 @dataclass(slots=True)
 class Refilling:
-    """Deposits again where a channel holds too little: `amount` each time, `most` in all, base
-    units; `deposited` counts what it has."""
+    """Deposits again where a channel holds too little: `amount` each time, until it holds `most`,
+    base units. What it holds is asked of the chain, for other processes fill it, too."""
 
     chain: "Chain"
     account: "LocalAccount"
     amount: int
     most: int
-    deposited: int = field(default=0)
 
     def __call__(self, channel: PaymentChannel, price: Price) -> None:
         """Raises PaymentRequired when more than `most` would be deposited, ChainUnavailable,
         TransactionPending, and what the contract refuses by its name."""
-        wanted = max(self.amount, channel.lacks(price))
-        wanted = min(wanted, self.most - self.deposited)
-        if wanted < channel.lacks(price):
+        channel.deposit = self.chain.channel_balance(channel.channel_id)[0]
+        lacks = channel.lacks(price)
+        if not lacks:
+            return
+        wanted = min(max(self.amount, lacks), self.most - channel.deposit)
+        if wanted < lacks:
             raise PaymentRequired(
                 f"the channel holds {channel.deposit}, {channel.spent} is spent, and {self.most} "
                 "may be deposited in all: raise `most`, or open another channel"
             )
         self.chain.open_channel(self.account, channel.config, wanted)
-        self.deposited += wanted
         channel.deposit += wanted
 
 

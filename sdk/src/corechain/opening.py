@@ -10,17 +10,31 @@ from corechain.held_channels import HeldChannel, held_channels
 from corechain.index_flows import Of, channel, payment_channels
 from corechain.indexed import IndexedPaymentChannel
 from corechain.listing import API
-from corechain.paying import HTTP_PAYMENT_REQUIRED, HTTP_SERVER_ERROR, ClientStep, Quote
+from corechain.paying import (
+    HTTP_PAYMENT_REQUIRED,
+    HTTP_SERVER_ERROR,
+    UNSEEN_PAUSE_S,
+    UNSEEN_TRIES,
+    ClientStep,
+    Quote,
+)
 from corechain.payments import PaymentChannel, Price, channel_to, parse_prices
 from corechain.protocol.channel import (
     MAX_WITHDRAW_DELAY_S,
     MIN_WITHDRAW_DELAY_S,
     payment_domain,
 )
-from corechain.protocol.errors import NoPaymentAsked, PaymentRequired, PriceTooHigh, WrongPayee
+from corechain.protocol.errors import (
+    NoPaymentAsked,
+    NotFound,
+    PaymentRequired,
+    PriceTooHigh,
+    WrongPayee,
+)
+from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.values import U32_MAX, U128_MAX, OctetsLike, address, whole
-from corechain.steps import ApiUnavailable, Ask, Request
+from corechain.steps import ApiUnavailable, Ask, Pause, Request
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
@@ -50,6 +64,12 @@ class Opening:
     @property
     def _key(self) -> Secp256k1Key:
         return Secp256k1Key(bytes(self.account.key))
+
+    @property
+    def name(self) -> bytes:
+        """Of what processes of one account take turns in."""
+        chain_id, contract = self._payments
+        return keccak(self._key.identity.device + contract + chain_id.to_bytes(32, "big"))
 
     @property
     def _payments(self) -> Of:
@@ -107,9 +127,22 @@ class Opening:
         mine = yield from self.mine()
         usable = [found for found in mine if not found.withdrawing and self._pays(found, price)]
         if not usable:
-            return (yield from self.open(receiver, deposit, delay_s))
+            opened = yield from self.open(receiver, deposit, delay_s)
+            yield from self._listed(opened.channel_id)
+            return opened
         best = max(usable, key=lambda found: found.left)
         return (yield from self.resume(best.channel_id))
+
+    def _listed(self, channel_id: bytes) -> Opened[None]:
+        """Waits until the API has a channel: the next process looks for it there. One that never
+        has it is not waited for, as the channel is on the chain."""
+        for _ in range(UNSEEN_TRIES):
+            try:
+                yield from channel(self._payments, self._states, channel_id, {})
+            except (NotFound, ApiUnavailable):
+                yield Pause(UNSEEN_PAUSE_S)
+            else:
+                return
 
     def mine(self) -> Opened[list[HeldChannel]]:
         """The account's channels of this deployment as the chain has them, by id; which there are
