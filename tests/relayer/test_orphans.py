@@ -29,7 +29,7 @@ from corechain_relayer.aggregator import orphans
 from corechain_relayer.aggregator.files import data_path, last_written, origin_of, write_data_file
 from corechain_relayer.aggregator.orphans import Unknown, unknown_files
 from corechain_relayer.aggregator.position import Lane
-from corechain_relayer.errors import ResumeImpossible
+from corechain_relayer.errors import DataDirUnusable, ResumeImpossible
 from corechain_relayer.journal.batches import BatchJournal, KeptBatch
 from corechain_relayer.journal.sql import migrations
 
@@ -152,7 +152,7 @@ def test_the_note_is_there_before_the_file_is(
         raise OSError(f"died before {os.fspath(target)}")
 
     monkeypatch.setattr(Path, "replace", die)
-    with pytest.raises(OSError, match="died"):
+    with pytest.raises(DataDirUnusable):
         write(tmp_path, 1)
     assert not data_path(tmp_path, commitment_of(1)).exists()
     note = last_written(tmp_path, LANE)

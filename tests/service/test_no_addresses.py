@@ -11,6 +11,7 @@ import json
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import httpx
 import pytest
@@ -18,6 +19,8 @@ from confluent_kafka import KafkaError
 from hypothesis import given
 from hypothesis import strategies as st
 from influxdb_client.rest import ApiException
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from corechain.async_client import AsyncClient
 from corechain.client import Client
@@ -30,10 +33,17 @@ from corechain.service.reasons import reason_of, without_addresses
 from corechain.steps import ApiUnavailable
 from corechain_indexer.store.influx import _why
 from corechain_relayer.bridge.sender import GatewayUnavailable, gateway_away
+from corechain_relayer.bus.guard import Guard
 from corechain_relayer.bus.kafka.clients import said_of, trouble_of, unavailable
+from corechain_relayer.bus.room import Limits
+from corechain_relayer.bus.valkey import ValkeyBus
+from corechain_relayer.metrics import Metrics
 from corechain_relayer.mqtt.broker import broker_of
 from corechain_relayer.mqtt.link import Link
 from corechain_relayer.mqtt.packets import Opening, Version
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis
 
 words = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=8, max_size=16).map("q7z".__add__)
 """None of them is a word of ours."""
@@ -84,6 +94,13 @@ def of_mqtt(made: Parts) -> list[str]:
     ]
 
 
+def of_the_bus(made: Parts) -> list[str]:
+    said = f"Error 111 connecting to {made[2]}.internal:6379. Connect call failed."
+    bus = ValkeyBus(cast("Redis", None), Guard(False), "s", 1, Limits(1), Metrics())
+    errors = ConnectionLost(said), RedisTimeout(f"Timeout connecting to {made[2]}.internal:6379")
+    return [str(bus._error_of(error)) for error in errors]
+
+
 def of_influx(made: Parts) -> list[str]:
     page = f"<html>{url_of('http', made)} is away</html>"
     said = json.dumps({"code": "x", "message": f"dial tcp {made[2]}.internal:8086: refused"})
@@ -122,7 +139,7 @@ def of_reasons(made: Parts) -> list[str]:
 
 
 SHOWN: list[Callable[[Parts], list[str]]] = [
-    of_kafka, of_mqtt, of_influx, of_the_gateway, of_sources, of_reasons,
+    of_kafka, of_mqtt, of_the_bus, of_influx, of_the_gateway, of_sources, of_reasons,
 ]  # fmt: skip
 
 

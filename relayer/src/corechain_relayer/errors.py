@@ -176,6 +176,15 @@ class BackupRunning(TransportError):
         super().__init__(f"another backup is being taken into {folder}: wait until it is done")
 
 
+class DataDirUnusable(TransportError):
+    """Nothing can be written into RELAYER_DATA_DIR, as on a full disk: no batch is sealed, and its
+    frames stay on the bus until there is room."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"RELAYER_DATA_DIR cannot be written: {why}")
+        self.why = why
+
+
 class FolderUnusable(TransportError):
     """A folder or file cannot be made, read or written."""
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from corechain.service.node_settings import NodeSettings
-from corechain.service.settings import DatabaseUrl, PrivateKey, ServiceSettings
+from corechain.service.settings import DatabaseUrl, InvalidSetting, PrivateKey, ServiceSettings
 from corechain_relayer.chain_settings import ChainSettings
 from corechain_relayer.local import PREFIX
 from corechain_relayer.submitter.settings import SendingSettings
@@ -39,6 +39,13 @@ class StoredSettings(JournalSettings):
     """Where a relayer keeps what it has: all that taking and restoring a backup needs."""
 
     data_dir: Path = Field(description="folder of the data files, `<commitment>.ccdf`")
+
+    def make_data_dir(self) -> None:
+        """Raises InvalidSetting."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InvalidSetting(f"{PREFIX}DATA_DIR cannot be made: {error.strerror}") from None
 
 
 class OperatorSettings(JournalSettings, NodeSettings):

@@ -162,7 +162,7 @@ class Relayer:
 
         Raises WrongNode, and InvalidSetting for a bus that acknowledges what it may lose.
         """
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.settings.make_data_dir()
         await self.pool  # asyncpg's way to open it; connects to nothing yet
         await check_at_start(self.settings.session_url, migrations())
         await self._check_at_start(self._check_node())

@@ -66,11 +66,15 @@ def new(file: DeviceFile, curve: Curve = CURVES[0], *, given: Given) -> None:
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise typer.BadParameter(f"{file}: {error.strerror}") from None
-    with os.fdopen(descriptor, "w") as key:
-        # All but one number in 2**128 is a key of either curve.
-        key.write(f"{curve} {secrets.token_hex(32)}\n")
-        key.flush()
-        os.fsync(key.fileno())
+    try:
+        with os.fdopen(descriptor, "w") as key:
+            # All but one number in 2**128 is a key of either curve.
+            key.write(f"{curve} {secrets.token_hex(32)}\n")
+            key.flush()
+            os.fsync(key.fileno())
+    except OSError as error:  # a full disk: half a key would be in the way of the next try
+        file.unlink()
+        raise typer.BadParameter(f"{file}: {error.strerror}") from None
     device = _key(file).identity.device
     show({"device": f"0x{device.hex()}", "curve": curve, "file": str(file)}, given.as_json)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from corechain.protocol.batch import HEAD, MAGIC, Origin, batch_id, read_origin
 from corechain.protocol.errors import ProtocolError
 from corechain.protocol.reader import Reader
+from corechain_relayer.errors import DataDirUnusable
 
 SUFFIX, ORPHAN = ".ccdf", ".orphan"
 COMMITMENT_BYTES = 26
@@ -50,7 +51,15 @@ def write_data_file(folder: Path, commitment: bytes, content: bytes) -> Path:
     """Durable when it returns: content synced, then renamed, then the folder synced.
 
     Before it is renamed a note says which file comes: a later start looks at this one alone.
+    Raises DataDirUnusable.
     """
+    try:
+        return _write(folder, commitment, content)
+    except OSError as error:
+        raise DataDirUnusable(error.strerror or type(error).__name__) from error
+
+
+def _write(folder: Path, commitment: bytes, content: bytes) -> Path:
     path = data_path(folder, commitment)
     lane, number = (int.from_bytes(content[part], "big") for part in (_LANE, _NUMBER))
     # One name a lane, which has one writer: what a crash left is overwritten by the next file.

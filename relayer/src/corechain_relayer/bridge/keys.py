@@ -50,14 +50,19 @@ class KeyFolder:
         self.of = lru_cache(1 << 16)(self._read)
 
     def keep(self, key: Secp256k1Key) -> None:
-        """Durable when it returns. Raises OSError."""
+        """Durable when it returns; not there when it raises OSError."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         path = self._path(key.identity.device)
         # The mode at creation: a chmod afterwards would leave a moment in which everybody can read.
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(key.secret.hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(key.secret.hex() + "\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            path.unlink()
+            raise
         self._sync_folder()
 
     def _sync_folder(self) -> None:

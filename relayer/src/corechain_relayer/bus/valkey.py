@@ -17,7 +17,6 @@ from corechain.protocol.reading import DeviceId
 from corechain_relayer.bus.appends import Appends, Waiting
 from corechain_relayer.bus.base import DeadLetter, Delivery, Position
 from corechain_relayer.bus.connection import (
-    REFUSALS,
     asked,
     away,
     exchange,
@@ -162,7 +161,7 @@ class ValkeyBus:
             return BusFull("the bus's server is out of memory")
         if isinstance(answer, RefusedServer):
             return answer.cause
-        if isinstance(answer, REFUSALS):
+        if isinstance(answer, Exception):  # its words have the address
             return away(answer)
         return BusUnavailable(f"append failed: {type(answer).__name__}: {answer}")
 

@@ -97,7 +97,7 @@ class ChallengerProcess:
 
     async def prepare(self) -> None:
         """What has to be right before anything runs. Raises WrongDatabase, InvalidSetting."""
-        self.settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.settings.make_data_dir()
         await self.pool  # asyncpg's way to open it; connects to nothing yet
         await check_at_start(self.settings.session_url, migrations())
 

@@ -1,20 +1,37 @@
 """Logs are events with fields, one JSON object a line, on standard error."""
 
+import json
 import logging
 import sys
+from contextlib import suppress
 from typing import TextIO, cast
 
 import structlog
 
 
 class _StandardError:
-    """What standard error is at the moment: who replaces it, as tests do, may close it later."""
+    """What standard error is at the moment: who replaces it, as tests do, may close it later.
+
+    What cannot be written, as to a file on a full disk, is lost and counted: a line of the log must
+    not end what it tells of.
+    """
+
+    _lost = 0
 
     def write(self, text: str) -> int:
-        return sys.stderr.write(text)
+        try:
+            sys.stderr.write(text)
+            if self._lost:
+                lost, self._lost = self._lost, 0
+                told = {"event": "log lines lost", "level": "error", "lines": lost}
+                sys.stderr.write(json.dumps(told) + "\n")
+        except OSError:
+            self._lost += 1
+        return len(text)
 
     def flush(self) -> None:
-        sys.stderr.flush()
+        with suppress(OSError):
+            sys.stderr.flush()
 
 
 # One list for all calls: loggers keep the one that they first used.
