@@ -92,6 +92,7 @@ TOWER = """
 """
 CHALLENGER = """
 31 a commit comes again without its registration
+31 a reorg moves a revocation
 38 a node has misled a judge
 62 a challenged data file is missing for a while
 84 a batch that is wrong, or hidden

@@ -14,14 +14,18 @@ from chaos.disputes import (
     EXPIRE,
     FEE,
     FRAUD,
+    GRACE,
     HIDDEN,
     HIDDEN_FRAUD,
     HIDES,
     HONEST,
+    MOVED,
     NOBODY,
     PATIENCE_S,
     REGISTRY,
     REJUDGED,
+    REVOCATIONS,
+    REVOKED,
     STAKE,
     YOUNG,
     ModelCalls,
@@ -38,6 +42,7 @@ from chaos.duties import SUBJECTS, DutyStory, Standing, Work
 from chaos.world import Counted, Violation, World
 from corechain.protocol.archive import Place
 from corechain.protocol.evidence import Demand
+from corechain.protocol.suspects import Slot
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.calls import Terms
 from corechain_relayer.challenger.lanes import Answer, Commit, LanesView
@@ -50,7 +55,7 @@ from corechain_relayer.submitter.settled import Found, one_by_one
 
 QUIET_STEPS = 60
 """As long as the longest pause between two examinations."""
-KINDS = (HONEST, FRAUD, FRAUD, HIDDEN, HIDDEN_FRAUD, YOUNG, YOUNG)
+KINDS = (HONEST, FRAUD, FRAUD, HIDDEN, HIDDEN_FRAUD, YOUNG, YOUNG, REVOKED, REVOKED)
 """Of which one is drawn."""
 
 
@@ -60,8 +65,11 @@ class ChallengerStory(DutyStory):
     def __init__(self, world: World) -> None:
         self.missing: set[int] = set()
         """Subjects whose data file no source has now."""
-        self.young: set[int] = set()
-        """Subjects that were committed with a device that was registered right before."""
+        self.young: dict[int, int] = {}
+        """What subjects are that were committed with a device which was registered or revoked right
+        before."""
+        self.heard: dict[int, int] = {}
+        """Block in which the reports of a batch were made, wherever it is committed then."""
         self.answer_s = 0
         super().__init__(world)
 
@@ -125,14 +133,26 @@ class ChallengerStory(DutyStory):
         return "" if is_late == (step == EXPIRE) else "AnswerPending"
 
     def is_fraud(self, held: Mapping[int, Standing], subject: int, one: Suspect) -> bool:
-        if one.value == YOUNG:
-            return not self.is_registered(held, subject)
+        if one.value in (YOUNG, REVOKED):
+            return self.is_wrong(one.value, subject, one.since, self._slot_in(held, subject))
         return one.value in (FRAUD, HIDDEN_FRAUD)
 
-    def is_registered(self, held: Mapping[int, Standing], subject: int) -> bool:
-        """The device of a young batch, before that."""
-        device, batch = held.get(REGISTRY + subject), held.get(subject)
-        return device is not None and batch is not None and device.since < batch.since
+    def is_wrong(self, kind: int, subject: int, since: int, slot: Slot) -> bool:
+        """Of a batch that stands since a block, by what the registry has of its device."""
+        if kind == YOUNG:
+            return not 0 < slot.registered_at < since
+        return 0 < slot.revoked_at < self.heard[subject] - GRACE
+
+    def slot(self, fork: Fork, subject: int) -> Slot:
+        return self._slot_in(self.standings(fork), subject)
+
+    def _slot_in(self, held: Mapping[int, Standing], subject: int) -> Slot:
+        """The device of a batch. One that is revoked was registered long ago."""
+        device, revoked = held.get(REGISTRY + subject), held.get(REVOCATIONS + subject)
+        of_old = self.young.get(subject) == REVOKED
+        return Slot(
+            1, 1 if of_old else device.since if device else 0, revoked.since if revoked else 0
+        )
 
     def _takes(self, fork: Fork, mined: Sequence[Mined], payload: bytes, time: int) -> bool:
         subject, step = map(int, payload.split(b":"))
@@ -186,19 +206,32 @@ class ChallengerStory(DutyStory):
         free = [n for n in range(1, SUBJECTS + 1) if n not in known]
         if not free or self.chain.stalled:
             return
-        again = sorted(self.young.intersection(free))
+        again = sorted(self.young.keys() & set(free))
         if again:
-            self._commit(again[0], YOUNG)
-            if not self.is_registered(self.standings(self.chain.now), again[0]):
-                self.world.fault(REJUDGED)
+            self._commit_again(again[0])
             return
         subject, kind = rng.choice(free), rng.choice(KINDS)
-        if kind == YOUNG:
-            self.young.add(subject)
-            self.chain.include_other(REGISTRY + subject, 1, 0)
+        if kind in (YOUNG, REVOKED):
+            self.young[subject] = kind
+            self.chain.include_other((REGISTRY if kind == YOUNG else REVOCATIONS) + subject, 1, 0)
+            self.mine(rng.choice((0, 1, GRACE, 2 * GRACE)) if kind == REVOKED else 0)
+            self.heard[subject] = self.chain.now.head + 1
         elif kind != HONEST:
             self.world.fault(CHEATS)
         self._commit(subject, kind)
+
+    def _commit_again(self, subject: int) -> None:
+        """On another chain, with the registration or the revocation elsewhere, or without it."""
+        kind, old = self.young[subject], self.chain.abandoned or self.chain.now
+        before, there = self.slot(old, subject), self.slot(self.chain.now, subject)
+        if kind == REVOKED and not there.revoked_at and self.world.rng.random() < 0.5:
+            self.chain.include_other(REVOCATIONS + subject, 1, 0)
+        self._commit(subject, kind)
+        after = self.slot(self.chain.now, subject)
+        if kind == YOUNG and not after.registered_at:
+            self.world.fault(REJUDGED)
+        if kind == REVOKED and after.revoked_at != before.revoked_at:
+            self.world.fault(MOVED)
 
     def _commit(self, subject: int, kind: int) -> None:
         due = self.chain.timestamp(self.chain.now.head + 1) + self.window_s

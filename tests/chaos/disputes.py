@@ -9,27 +9,34 @@ from chaos.duties import Standing, newer
 from chaos.node import SENDER, Faults
 from chaos.store import fenced
 from chaos.world import Violation
+from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol import suspects
 from corechain.protocol.evidence import Demand, Evidence, Fraud
 from corechain.protocol.inquiry import Wanted
-from corechain.protocol.suspects import Accusation
+from corechain.protocol.keys import DeviceIdentity, KeyType
+from corechain.protocol.reading import DeviceId
+from corechain.protocol.suspects import Accusation, Slot
 from corechain.service.errors import NodeUnavailable
-from corechain.service.rpc import Block
+from corechain.service.rpc import Block, Call
 from corechain_relayer.challenger.examining import Charge
+from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import Answer, Commit, LanesView
 from corechain_relayer.challenger.spans import Key
 from corechain_relayer.challenger.store import MOST_TRIES, ChallengerStore, Sent
+from corechain_relayer.registry.view import Device, RegistryView
 from corechain_relayer.submitter.plan import State
 
 if TYPE_CHECKING:
     from chaos.challenger import ChallengerStory
 
 STRANGER = b"\x5e" * 20
-HONEST, FRAUD, HIDDEN, HIDDEN_FRAUD, YOUNG = 1, 2, 3, 4, 5
-"""What a batch is; of the last but one, what is answered shows a fraud; the last is one when its
-device is not registered before it."""
-REGISTRY = 50
-"""Above this, subjects are the devices of young batches."""
+HONEST, FRAUD, HIDDEN, HIDDEN_FRAUD, YOUNG, REVOKED = 1, 2, 3, 4, 5, 6
+"""What a batch is; of HIDDEN_FRAUD, what is answered shows a fraud; YOUNG is one when its device is
+not registered before it, REVOKED when that was revoked longer than the grace before it spoke."""
+REGISTRY, REVOCATIONS = 50, 100
+"""Above this, subjects are the devices of young batches, and the revocations of others."""
+GRACE = 4
+"""Blocks, which are the time of the model's registry."""
 HIDES, GOOD = (HIDDEN, HIDDEN_FRAUD), (HONEST, HIDDEN)
 CHALLENGE, DEMAND, EXPIRE, ANSWER, APPROVE = 1, 2, 3, 4, 5
 """What is done about it; the value of a payload."""
@@ -149,8 +156,10 @@ class ModelExaminer:
 
     story: "ChallengerStory"
     honest: set[Key] = field(default_factory=set)
-    slots: set[int] = field(default_factory=set)
-    """Devices known to be registered, as `Facts` remembers them."""
+    facts: Facts = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.facts = Facts(ModelDevices(self.story), Deployment(1, {"DeviceRegistry": NO_CONTRACT}))  # type: ignore[arg-type]
 
     def book(self, lane: int, since: int) -> Any:
         return Standing(since, 0, 0)
@@ -163,7 +172,7 @@ class ModelExaminer:
 
     def forget(self, gone: set[Key]) -> None:
         self.honest -= gone
-        self.slots.clear()
+        self.facts.forget()
 
     async def standing(self, commit: Commit) -> suspects.Standing | None:
         story, fork = self.story, self.story.node._reach()
@@ -185,8 +194,11 @@ class ModelExaminer:
 
     async def examine(self, one: suspects.Standing, file: Any, book: Any) -> list[Charge]:
         kind, subject = one.commitment[1], subject_of(one.batch_id)
-        is_fraud = kind == FRAUD or (kind == YOUNG and not self._is_registered(subject))
-        is_fraud = is_fraud or self._is_misled()
+        is_fraud = kind == FRAUD or self._is_misled()
+        if kind in (YOUNG, REVOKED):
+            slot = await self._slot(subject)
+            since = self.story.suspects(self.story.role.follower.fork)[subject].since
+            is_fraud |= self.story.is_wrong(kind, subject, since, slot)
         return [Charge(one, b"revealed", ACCUSED)] if is_fraud else []  # type: ignore[arg-type]
 
     def _is_misled(self) -> bool:
@@ -197,15 +209,17 @@ class ModelExaminer:
         story.world.fault(MISLED)
         return True
 
-    def _is_registered(self, subject: int) -> bool:
-        """Raises NodeUnavailable; also of a node on another fork than the one that was followed:
-        that nodes differ is for a quorum to see."""
+    async def _slot(self, subject: int) -> Slot:
+        """Of a batch's device. Raises NodeUnavailable; also of a node on another fork than the one
+        that was followed: that nodes differ is for a quorum to see."""
         fork, seen = self.story.node._reach(), self.story.role.follower.seen
         if fork.head < seen.number or fork.hash(seen.number) != seen.hash:
             raise NodeUnavailable("the node is on another fork")
-        if self.story.is_registered(self.story.standings(fork), subject):
-            self.slots.add(subject)
-        return subject in self.slots
+        slot, device = self.story.slot(fork, subject), device_of(subject)
+        known = Device(DeviceIdentity(device, KeyType.SECP256K1), STRANGER, slot.revoked_at > 0)
+        view = RegistryView({device: known} if slot.registered_at else {})
+        await self.facts._learn([device], view)
+        return self.facts._slots[device]
 
     async def inquiry(
         self, one: suspects.Standing, file: Any, view: LanesView, probes: Sequence[int]
@@ -219,9 +233,29 @@ class ModelExaminer:
 
 
 MISSING = "62 a challenged data file is missing for a while"
+NO_CONTRACT = DeployedContract("DeviceRegistry", bytes(20), 1)
+
+
+def device_of(subject: int) -> DeviceId:
+    return DeviceId(bytes([subject]) * 20)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelDevices:
+    """`deviceOf` of the node that is on the fork which was followed."""
+
+    story: "ChallengerStory"
+
+    async def call_all(self, calls: Sequence[Call]) -> list[str]:
+        fork = self.story.role.follower.fork
+        slots = [self.story.slot(fork, int(call.params[0]["data"][-2:], 16)) for call in calls]
+        return ["0x" + "".join(f"{word:064x}" for word in (1, *slot)) for slot in slots]
+
+
 MISLED = "38 a node has misled a judge"
 MISLED_SHARE = 0.3
 """Of the examinations while nodes are in trouble."""
+MOVED = "31 a reorg moves a revocation"
 REJUDGED = "31 a commit comes again without its registration"
 CHEATS = "84 a batch that is wrong, or hidden"
 

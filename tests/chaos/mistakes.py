@@ -9,6 +9,7 @@ from typing import Any
 
 from chaos.run import SUBMITTER, simulate
 from corechain_relayer.challenger.expiring import Expiring
+from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.sending import StillTaken
 from corechain_relayer.challenger.service import Challenger
 from corechain_relayer.submitter import service as service_module
@@ -99,6 +100,14 @@ OF_RESTS_AND_DISPUTES = (
         "_undo",
         "if above is None:",
         "if True:",
+        "challenger",
+    ),
+    Mutant(
+        "keeps what the registry said before a reorg",
+        Facts,
+        "forget",
+        "self._slots.clear()",
+        "pass",
         "challenger",
     ),
     Mutant(

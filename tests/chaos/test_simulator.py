@@ -20,7 +20,16 @@ import pytest
 
 from chaos.catalogue import FAULTS
 from chaos.challenger import ChallengerStory
-from chaos.disputes import HIDDEN, REGISTRY, YOUNG, batch_of, commitment
+from chaos.disputes import (
+    GRACE,
+    HIDDEN,
+    REGISTRY,
+    REVOCATIONS,
+    REVOKED,
+    YOUNG,
+    batch_of,
+    commitment,
+)
 from chaos.duties import CALM_CAP
 from chaos.guard import GuardStory
 from chaos.lane import LaneStory, run
@@ -219,6 +228,29 @@ def test_a_batch_that_a_reorg_leaves_without_its_registration_is_judged_anew() -
         story.work()
         keys = [row.intent.key for row in story.tables.rows.values()]
         assert [key.partition(":")[0] for key in keys] == ["challenge"]
+
+
+@pytest.mark.parametrize(("first", "then"), [(GRACE + 2, GRACE), (GRACE, GRACE + 2)])
+def test_a_batch_whose_devices_revocation_a_reorg_has_moved_is_judged_anew(
+    first: int, then: int
+) -> None:
+    """So many blocks before the device spoke: more than the grace is a fraud, less is none."""
+    world = World(1)
+    with virtual(world, MODULES, TWINS):
+        story = ChallengerStory(world)
+        story.mine(30)
+        story.young[1], spoke = REVOKED, story.chain.now.head + 20
+        story.heard[1] = spoke
+        for ago in (first, then):
+            story.mine(spoke - ago - 1 - story.chain.now.head)
+            story.chain.include_other(REVOCATIONS + 1, 1, 0)
+            story.mine(spoke - 1 - story.chain.now.head)
+            story._commit(1, REVOKED)
+            story._role_round()
+            charged = bool(story.role._charges)
+            assert charged == (ago > GRACE)
+            assert charged == (not story.role.examiner.honest)
+            story.chain.reorganise(18, keep=False)
 
 
 def test_a_demand_is_in_a_block_before_its_window_is_over_whatever_fees_do() -> None:
