@@ -3,6 +3,7 @@
 given a server that has all slots
   ├── newest values come from it, are corrected after a reorg, and are those of Postgres
   ├── events of batches are on its stream, quotas are counted by it
+  ├── the names of the URL are asked for again, however the nodes call themselves
   └── when it is gone, Postgres answers, and each process counts for itself
 """
 
@@ -46,6 +47,12 @@ async def test_cache_stream_and_quotas_work_on_a_cluster(
         assert "r=998" in again.headers["ratelimit"], "of a thousand, by the cluster"
         key = stream_key(world.chain.deployment.chain_id)
         assert await driving.indexer.redis.xlen(key) > 0
+        # As a name it is another one than what the nodes call themselves.
+        named = cluster_of(cluster.url.replace("127.0.0.1", "127.1"))
+        assert await named.ping()
+        started = [node.host for node in named.nodes_manager.startup_nodes.values()]
+        await named.aclose()
+        assert set(started) == {"127.1"}, "asked for again when all nodes have moved"
         for node in cluster.nodes:
             node.kill()
         without = await api.get("/v1/latest", params={"device": one})

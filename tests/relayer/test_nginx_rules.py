@@ -7,7 +7,8 @@ given two backends
   ├── an event of a stream comes when it is sent, however long nothing came before
   ├── what a client says of its address reaches nobody
   ├── no spelling of the operations' paths reaches them
-  └── requests that NGINX cannot read are problem documents, with the names and titles of ours
+  ├── requests that NGINX cannot read are problem documents, with the names and titles of ours
+  └── behind a name with `resolve`, whoever has the name now is asked
 given TLS
   └── versions before 1.2 are refused, and browsers are told to keep to it
 """
@@ -86,8 +87,10 @@ def _head(lines: object) -> str:
 
 
 @contextmanager
-def backend(*, mute: bool = False, held: bool = False) -> Iterator[Backend]:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def backend(
+    *, mute: bool = False, held: bool = False, place: tuple[str, int] = ("127.0.0.1", 0)
+) -> Iterator[Backend]:
+    with socket.create_server(place) as listener:
         found = Backend(listener, mute)
         if not held:
             found.held.set()
@@ -216,6 +219,53 @@ def test_what_a_client_says_of_its_address_reaches_nobody(tmp_path: Path) -> Non
             fields = dict(line.split(": ", 1) for line in head.splitlines()[1:])
             assert fields["X-Forwarded-For"] == fields["X-Real-IP"] == "127.0.0.1"
             assert fields["X-Forwarded-Proto"] == "http"
+
+
+@contextmanager
+def name_server(address: list[str]) -> Iterator[int]:
+    """Its port. To any question it answers the one address there is at that moment."""
+
+    def answer() -> None:
+        while True:
+            try:
+                question, client = names.recvfrom(512)
+            except OSError:
+                return
+            asked_for_a = question[-3] == 1
+            # QR, RA; as many answers as there are addresses of version 4 (RFC 1035, section 4.1).
+            head = question[:2] + bytes([0x81, 0x80, 0, 1, 0, int(asked_for_a), 0, 0, 0, 0])
+            packed = bytes([0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4]) + socket.inet_aton(address[0])
+            names.sendto(head + question[12:] + (packed if asked_for_a else b""), client)
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as names:
+        names.bind(("127.0.0.1", 0))
+        names.settimeout(PATIENCE_S)
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield names.getsockname()[1]
+
+
+def test_behind_a_name_whoever_has_it_now_is_asked(tmp_path: Path) -> None:
+    address = ["127.0.0.1"]
+    with (
+        backend() as before,
+        backend(place=("127.0.0.2", before.port)) as after,
+        name_server(address) as names,
+    ):
+        lines = (
+            f"resolver 127.0.0.1:{names} valid=1s ipv6=off; "
+            f"server moves.test:{before.port} resolve max_fails=1 fail_timeout=2s;"
+        )
+        behind = Behind([], [], limits={"GATEWAYS": lines})
+        with NginxServer(tmp_path / "nginx", behind) as running:
+
+            def reaches(one: Backend) -> bool:
+                seen = len(one.heads)
+                return ask(running.port, "GET", "/v1/x")[0] == 200 and len(one.heads) > seen
+
+            assert eventually(lambda: reaches(before))
+            address[0] = "127.0.0.2"
+            assert eventually(lambda: reaches(after))
 
 
 SPELLINGS = (

@@ -44,6 +44,9 @@ def cluster_of(url: str) -> RedisCluster:
     nodes = [urlsplit(one) for one in hosts_of(url)]
     return RedisCluster(
         startup_nodes=[ClusterNode(node.hostname or "", node.port or PORT) for node in nodes],
+        # Its nodes name each other by address. When all of them have moved, as pods do, only the
+        # names of the URL lead to them.
+        dynamic_startup_nodes=False,
         # A part of the slots is better than none.
         require_full_coverage=False,
         max_connections=CONNECTIONS,

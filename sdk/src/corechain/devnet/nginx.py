@@ -119,7 +119,7 @@ class NginxServer(Server):
             "PROXY": str(self.directory / "proxy.conf"),
             "ERRORS": str(self.directory / "errors.conf"),
         }
-        return LIMITS | dict(self.behind.limits) | own
+        return LIMITS | own | dict(self.behind.limits)
 
     def lead_to(self, behind: Behind) -> None:
         """To others from now on; requests under way end where they are. As `nginx -s reload`."""
