@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from web3.types import TxReceipt
 
 from corechain.devnet.servers import AnvilServer, rpc
 from corechain.protocol.keys import Secp256k1Key
+from support.chain import AnvilClock
 from support.processes import PATIENCE_S
+from support.quick_web3 import quick_web3
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 2_000_000_000
@@ -66,13 +68,11 @@ class Bench:
     _deployed: dict[str, Contract] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.web3 = Web3(Web3.HTTPProvider(self.url))
-        # It asks for the chain's id before every call: more than half of all requests.
-        self.web3.middleware_onion.remove("validation")
+        self.web3 = quick_web3(self.url)
         rpc(self.url, "evm_setNextBlockTimestamp", START)
         rpc(self.url, "evm_mine")
 
-    @property
+    @cached_property
     def chain_id(self) -> int:
         return int(self.web3.eth.chain_id)
 
@@ -125,7 +125,7 @@ class Bench:
 
     @property
     def now(self) -> int:
-        return int(self.web3.eth.get_block("latest")["timestamp"])
+        return AnvilClock(self.url).now
 
     def next_at(self, second: int) -> None:
         """The next transaction is of this second."""

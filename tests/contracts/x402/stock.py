@@ -25,6 +25,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from support.processes import PATIENCE_S
+from support.quick_web3 import quick_web3
 from web3 import Web3
 from x402 import x402Client, x402FacilitatorSync, x402ResourceServerSync
 from x402.http import (
@@ -201,7 +202,7 @@ class Stock:
 
     @cached_property
     def web3(self) -> Web3:
-        return Web3(Web3.HTTPProvider(self.url))
+        return quick_web3(self.url)
 
     @cached_property
     def channels(self) -> Any:
