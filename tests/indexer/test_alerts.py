@@ -137,7 +137,11 @@ async def test_a_node_away_a_mirror_behind_and_a_deep_reorg_are_told(
         watch.node.is_away = True
         await watch.look()
         assert await watch.told() == [("fired", "node_away", "node")]
-        watch.node.is_away, watch.node.number = False, 14
+        # One that answers with errors alone is as good as away, and keeps no other rule back.
+        watch.node.is_away, watch.node.refuses = False, True
+        await watch.look()
+        assert await watch.told() == [("fired", "node_away", "node")]
+        watch.node.refuses, watch.node.number = False, 14
         await watch.look()
         both = {("resolved", "node_away", "node"), ("fired", "lag", "mirror")}
         assert set((await watch.told())[1:]) == both

@@ -9,7 +9,7 @@ from typing import Any
 from corechain.service.alerting.alerts import Alerts
 from corechain.service.alerting.sender import target_of
 from corechain.service.database import connect
-from corechain.service.errors import NodeUnavailable
+from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.rpc import Block
 from corechain_indexer.alerts import Limits, Rules
 from indexer.event_books import Books, books_on
@@ -25,10 +25,13 @@ class Node:
 
     number: int = 0
     is_away: bool = False
+    refuses: bool = False
 
     async def head(self) -> Block:
         if self.is_away:
             raise NodeUnavailable("away")
+        if self.refuses:
+            raise NodeRefused("eth_getBlockByNumber", -32000, "no such key")
         return Block(self.number, bytes(32), bytes(32), NOW, 0)
 
 

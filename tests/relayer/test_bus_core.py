@@ -1,6 +1,9 @@
-"""The bus's pure parts: what a server lacks, what was lost, which reports are of which lane."""
+"""The bus's pure parts: what a server lacks, what was lost, which reports are of which lane, and
+that whoever waits for an append hears of its end."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -10,10 +13,13 @@ from corechain.protocol.frame import columns_of
 from corechain.protocol.lanes import lane_of_device
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain_relayer.aggregator.checks import divide
+from corechain_relayer.bus.appends import Appends, Waiting
 from corechain_relayer.bus.base import Position, frames_lost
-from corechain_relayer.bus.frame import spans_of
+from corechain_relayer.bus.frame import frame_of, spans_of
 from corechain_relayer.bus.guard import REQUIRED, shortfalls
 from corechain_relayer.bus.marks import marks_of
+from corechain_relayer.errors import BusUnavailable
+from corechain_relayer.metrics import Metrics
 
 GOOD = {name: wanted for name, (wanted, _) in REQUIRED.items()}
 
@@ -93,3 +99,22 @@ def test_a_frame_is_divided_without_loss(
         assert part == [r for r in reports if r in part], "in the order in which they came"
     together = Counter(r for part in parts.values() for r in part)
     assert together == Counter(reports)
+
+
+@pytest.mark.parametrize("is_mistake", [True, False])
+async def test_nobody_waits_for_an_append_that_has_no_end(is_mistake: bool) -> None:
+    appends, begun = Appends(), asyncio.Event()
+
+    async def write(group: Sequence[Waiting]) -> list[None]:
+        begun.set()
+        if not is_mistake:
+            await asyncio.Event().wait()  # until the process ends
+        raise RuntimeError("nobody foresaw this")
+
+    carrying = asyncio.create_task(appends.carry_forever(write, Metrics().bus_group))
+    waiting = asyncio.create_task(appends.put(0, frame_of(1, [report(bytes(20), 1)]), True, True))
+    await begun.wait()
+    carrying.cancel()
+    with pytest.raises(BusUnavailable, match="unknown"):
+        await waiting
+    await asyncio.wait([carrying])

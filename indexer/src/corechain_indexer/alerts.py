@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from corechain.service.alerting.alerts import MOST_OPEN, Look, condition
 from corechain.service.alerting.book import Condition
-from corechain.service.errors import NodeUnavailable
+from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain_indexer.store.alerts import Facts
 from corechain_indexer.store.latest import newest_in
 from corechain_indexer.store.reads import Reads
@@ -89,7 +89,7 @@ class Rules:
     async def _head(self, look: Look) -> "Block | None":
         try:
             head = await self.node.head()
-        except NodeUnavailable as error:
+        except (NodeUnavailable, NodeRefused) as error:
             look.add(["node_away"], [condition("node_away", "node", f"no node: {error}")])
             return None
         look.add(["node_away"], [])

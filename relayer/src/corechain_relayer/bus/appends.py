@@ -7,7 +7,7 @@ from typing import Protocol
 
 from corechain.protocol.errors import CoreChainError
 from corechain_relayer.bus.frame import PackedFrame
-from corechain_relayer.errors import BusFull
+from corechain_relayer.errors import BusFull, BusUnavailable
 
 GROUP_FRAMES, GROUP_BYTES = 256, 8 << 20
 """At most this much goes into one round trip."""
@@ -69,8 +69,13 @@ class Appends:
         while True:
             group = await self.next_group()
             sizes.observe(len(group))
-            for waiting, error in zip(group, await write(group), strict=True):
-                waiting.settle(error)
+            try:
+                for waiting, error in zip(group, await write(group), strict=True):
+                    waiting.settle(error)
+            finally:
+                # A mistake of ours, or the end of the process: nobody is to wait for ever.
+                for waiting in group:
+                    waiting.settle(BusUnavailable("whether the frame is there is unknown"))
 
     async def next_group(self) -> list[Waiting]:
         group = [await self._queue.get()]

@@ -4,6 +4,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from corechain.service.errors import NodeRefused
+from corechain.service.reasons import legible
 
 if TYPE_CHECKING:
     from corechain.contracts import RevertDecoder
@@ -22,7 +23,7 @@ def revert_reason(error: NodeRefused) -> str:
         found = _decoder().error(error.data[:DATA_LENGTH])
     except (ValueError, DecodingError):
         return error.message
-    return f"{type(found).__name__}: {found}"
+    return legible(f"{type(found).__name__}: {found}")
 
 
 @cache

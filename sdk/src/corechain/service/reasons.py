@@ -31,6 +31,12 @@ def reason_of(error: BaseException) -> str:
     return f"{name}: {text}" if text else name
 
 
+def legible(text: str) -> str:
+    """Another server's or contract's sentence as one line that can be shown and kept: a NUL in it,
+    which Postgres refuses, would end whoever writes down why something waits."""
+    return "".join(letter if letter.isprintable() else " " for letter in text)
+
+
 def without_addresses(text: str) -> str:
     """Another server's sentence, with what may be an address of somebody left out."""
     return _ADDRESS.sub("(an address)", text)

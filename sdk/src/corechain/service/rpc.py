@@ -27,7 +27,7 @@ from corechain.service.errors import (
 )
 from corechain.service.log_table import parse_logs
 from corechain.service.poster import FAILURES, Poster
-from corechain.service.reasons import reason_of
+from corechain.service.reasons import legible, reason_of
 from corechain.service.words import (
     Block,
     Log,
@@ -71,7 +71,7 @@ def _refusal(method: str, error: object) -> NodeRefused | NodeUnavailable:
     how often one may ask, are an outage."""
     if not isinstance(error, dict) or not isinstance(error.get("message"), str):
         return NodeUnavailable(f"{method}: the node sent {error!r:.200} as an error")
-    message = error["message"][:MESSAGE_LENGTH]
+    message = legible(error["message"][:MESSAGE_LENGTH])
     if classify_rpc_failure(message) is RpcFailure.RATE_LIMITED:
         return NodeUnavailable(f"{method}: {message}")
     code = error.get("code")
