@@ -108,9 +108,11 @@ class InfluxAdmin:
             return None
         try:
             document = said.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise NoInfluxDB(said.status_code) from None
         if said.is_success:
+            if not isinstance(document, dict):
+                raise NoInfluxDB(said.status_code)
             return document
         why = document.get("message", "") if isinstance(document, dict) else ""
         raise SetupRefused(said.status_code, without_addresses(str(why))[:300])
@@ -119,7 +121,9 @@ class InfluxAdmin:
         """All buckets, tasks or authorizations, page by page."""
         after: dict[str, Any] = {}
         while True:
-            found = self.ask("GET", f"/api/v2/{what}", limit=PAGE, **query, **after)[what]
+            found = self.ask("GET", f"/api/v2/{what}", limit=PAGE, **query, **after).get(what)
+            if not isinstance(found, list):
+                raise NoInfluxDB(HTTPStatus.OK)
             yield from found
             # Authorizations come all at once, whatever the limit.
             if len(found) < PAGE or what == "authorizations":

@@ -1,21 +1,25 @@
 """InfluxDB 2 through its official client: writes lines, erases spans of time, reads buckets.
 
 Needs the v2 API: write, delete, and Flux queries. A server that does not answer, or refuses us, is
-an outage; a line that it refuses for what the line is, is not (`LinesRefused`).
+an outage, and so is whoever answers in its place (the page of a proxy, with status 200); a line
+that it refuses for what the line is, is not (`LinesRefused`).
 """
 
 import asyncio
+import csv
 import hashlib
 import json
 import re
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, TypeVar, cast
 
 from aiohttp import ClientError
+from influxdb_client.client.flux_csv_parser import FluxCsvParserException, FluxQueryException
 from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
@@ -77,6 +81,26 @@ def _outage(error: ApiException) -> SeriesUnavailable:
     refuses = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
     kind = SeriesAccessRefused if refuses else SeriesUnavailable
     return kind(_why(error), _retry_after(error))
+
+
+@contextmanager
+def _readable() -> Iterator[None]:
+    """Raises SeriesUnavailable for an answer that is no table as was asked for, or that ends with
+    an error: what goes wrong after its first row, InfluxDB says there, with status 200."""
+    try:
+        yield
+    except FluxQueryException as error:
+        raise SeriesUnavailable(without_addresses(f"it says: {error}")[:LONGEST_WHY]) from error
+    except (FluxCsvParserException, csv.Error, ValueError, LookupError, TypeError) as error:
+        what = type(error).__name__
+        raise SeriesUnavailable(f"what answers is no InfluxDB, or was cut off ({what})") from error
+
+
+def _require(is_done: object) -> None:
+    """Raises SeriesUnavailable: InfluxDB says 204 of what it has done, and nobody else does. Taken
+    for done, what a login page answered to would be lost for good."""
+    if is_done is not True:
+        raise SeriesUnavailable("what answers is no InfluxDB: it does not say 204")
 
 
 async def _done(answer: Awaitable[T], within_s: float = TIMEOUT_S) -> T:
@@ -183,12 +207,14 @@ class InfluxSeries:
         found = await self.ask(f"buckets() |> filter(fn: (r) => r.name == {quoted(bucket)})")
         if not found:
             raise SeriesUnavailable(f"there is no bucket {bucket} that we may read")
-        return Place(found[0]["id"], int(found[0]["retentionPeriod"]) // NANO)
+        with _readable():
+            return Place(str(found[0]["id"]), int(found[0]["retentionPeriod"]) // NANO)
 
     async def ask(self, query: str, within_s: float = TIMEOUT_S) -> list[dict[str, Any]]:
         """The rows of all tables that a Flux query yields. Raises SeriesUnavailable."""
-        tables = await _done(self.client.query_api().query(query, self.org), within_s)
-        return [row.values for table in tables for row in table.records]
+        with _readable():
+            tables = await _done(self.client.query_api().query(query, self.org), within_s)
+            return [row.values for table in tables for row in table.records]
 
     async def target(self) -> str:
         """Which bucket it is, and how it is filled, as a digest. Raises SeriesUnavailable."""
@@ -209,7 +235,7 @@ class InfluxSeries:
         bucket_id = (await self.place()).bucket_id
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                await api.write(bucket_id, self.org, body, write_precision=NANOSECONDS)
+                _require(await api.write(bucket_id, self.org, body, write_precision=NANOSECONDS))
         except (ClientError, OSError, TimeoutError) as error:
             raise SeriesUnavailable(reason_of(error)) from error
 
@@ -249,7 +275,7 @@ class InfluxSeries:
         SeriesUnavailable."""
         predicate, api = f'_measurement="{MEASUREMENT}"', self.client.delete_api()
         start, stop = _moment(span[0]), _moment(span[1], NANO - 1)
-        await _done(api.delete(start, stop, predicate, bucket_id, self.org))
+        _require(await _done(api.delete(start, stop, predicate, bucket_id, self.org)))
 
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
@@ -260,7 +286,9 @@ class InfluxSeries:
         stop = min(end, LAST_S) + 1
         bucket_id = (await self.place()).bucket_id
         query = flux(bucket_id, device, metric, start, stop, bucket_s, limit)
-        return _buckets(await self.ask(query), bucket_s)
+        rows = await self.ask(query)
+        with _readable():
+            return _buckets(rows, bucket_s)
 
     async def close(self) -> None:
         await self.client.close()  # type: ignore[no-untyped-call]
