@@ -10,14 +10,18 @@ given bytes from a source
 given a chain that is reorganised
   the blocks from which on it is another one are told once; what was found out above them is
   forgotten, and nothing else
+given a batch on which we fail
+  it is told and tried again later, and all others are examined
 given alerts
   each begins once, ends once, and is posted under the challenger's own prefix
 given keys of the challenger and of CoreToken's guardian, here or elsewhere
   it signs with them; a key that is in two places is refused
 """
 
+import asyncio
 from pathlib import Path
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -47,6 +51,7 @@ from corechain_relayer.challenger.calls import (
 from corechain_relayer.challenger.examining import LaneBook
 from corechain_relayer.challenger.following import ALL, LanesFollower
 from corechain_relayer.challenger.lanes import LanesView
+from corechain_relayer.challenger.limits import Limits
 from corechain_relayer.challenger.opening import opened
 from corechain_relayer.challenger.process import ChallengerProcess
 from corechain_relayer.challenger.service import Challenger
@@ -245,6 +250,35 @@ async def test_while_too_few_nodes_are_left_nothing_that_costs_a_fee_is_demanded
     assert not await challenger._affords({})
     assert "nothing that costs a fee is demanded" in challenger.alerts.sentences()[0]
     await rpc.close()
+
+
+async def test_a_batch_on_which_we_fail_keeps_us_from_no_other() -> None:
+    hostile, honest = (Standing(n, bytes([n]) * 26, Place.alone(n), 9) for n in (1, 2))
+    examined = list[Standing]()
+
+    async def file_of(one: Standing) -> Any:
+        if one is hostile:
+            raise IndexError("nobody foresaw this")
+        if len(examined) > 1:
+            raise NodeUnavailable("away")
+        examined.append(one)
+
+    metrics, parts = Metrics(), dict.fromkeys(("follower", "store", "calls", "terms"), None)
+    limits = Limits(patience_s=0.0, stake=0, demands=1, retry_s=60.0)
+    given: Any = parts | {"examiner": SimpleNamespace(honest=set(), file_of=file_of)}
+    alerts = ChallengerAlerts(metrics)
+    given |= {"limits": limits, "alerts": alerts, "metrics": metrics, "work": asyncio.Event()}
+    challenger, books = Challenger(**given), {0: LaneBook(1)}
+    for _ in range(2):
+        await challenger._examine([hostile, honest], books)
+    assert examined == [honest]
+    (said,) = alerts.sentences()
+    assert "failed on it (IndexError)" in said
+    assert "\ncorechain_challenger_faults_total 1.0" in metrics.exposition().decode()
+    challenger._again.forget({(n, bytes([n]) * 26) for n in (1, 2)})
+    examined.append(honest)
+    with pytest.raises(NodeUnavailable):
+        await challenger._examine([hostile, honest], books)
 
 
 async def test_the_deepest_of_the_reorgs_since_the_last_question_is_told_once() -> None:

@@ -197,6 +197,9 @@ class Metrics:
         self.challenger_frauds = counter(
             "challenger_frauds_total", "Frauds found in batches of any lane", "fraud"
         )
+        self.challenger_faults = counter(
+            "challenger_faults_total", "Failures of the challenger on a batch that nobody foresaw"
+        )
         self.challenger_deadline = gauge(
             "challenger_deadline_seconds",
             "Chain time left of the nearest window with a fraud in it; +Inf without one",

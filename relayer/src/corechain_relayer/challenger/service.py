@@ -11,7 +11,6 @@ from corechain.protocol.batch import lane_of
 from corechain.protocol.hashing import keccak
 from corechain.protocol.inquiry import Inquiry, Wanted
 from corechain.protocol.suspects import Standing
-from corechain.service.errors import NodeBehind
 from corechain.service.nodes import is_by_few
 from corechain.service.rpc import Block
 from corechain_relayer.challenger.again import Again, Doubts
@@ -33,11 +32,12 @@ from corechain_relayer.challenger.calls import (
 )
 from corechain_relayer.challenger.examining import Charge, Examiner, LaneBook
 from corechain_relayer.challenger.expiring import Expiring
+from corechain_relayer.challenger.faults import Faults
 from corechain_relayer.challenger.following import ALL, LanesFollower
 from corechain_relayer.challenger.lanes import Commit
 from corechain_relayer.challenger.limits import Limits
 from corechain_relayer.challenger.opening import Opened
-from corechain_relayer.challenger.spans import Key
+from corechain_relayer.challenger.spans import Key, name_of
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore, Sent
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.urgency import NO_DEADLINE, Pace
@@ -82,9 +82,11 @@ class Challenger:
     _odd: set[Key] = field(default_factory=set)
     """Of those being asked: nothing is left to be demanded."""
     _expiring: Expiring = field(init=False)
+    _faults: Faults = field(init=False)
 
     def __post_init__(self) -> None:
         self._again = Again(self.limits.retry_s)
+        self._faults = Faults(self.alerts, self.metrics, self._again.later)
         self._expiring = Expiring(self.calls)
 
     async def watch_forever(self, poll_s: float) -> None:
@@ -154,6 +156,7 @@ class Challenger:
             self.examiner.drop(gone)
             self._again.forget(gone)
             self._odd -= gone
+            self._faults.keys -= gone
             for key in gone:
                 self._ask_at.pop(key, None)
                 self.follower.view.forget(key[0])
@@ -181,16 +184,16 @@ class Challenger:
             done += 1
             if key in self._doubts.refused:
                 self.examiner.forget({key})
-            file = await self.examiner.file_of(one)
-            if file is None or not file.fits:
-                self._again.later(key)
-                self._asking[key] = file
-                continue
-            try:
-                await self._judge(one, file, books[lane_of(one.batch_id)])
-            except NodeBehind as error:
-                log.warning("judged later", batch=one.batch_id, why=str(error))
-                self._again.later(key)
+            with self._faults.alone(key):
+                await self._examine_one(one, key, books[lane_of(one.batch_id)])
+
+    async def _examine_one(self, one: Standing, key: Key, book: LaneBook) -> None:
+        file = await self.examiner.file_of(one)
+        if file is None or not file.fits:
+            self._again.later(key)
+            self._asking[key] = file
+            return
+        await self._judge(one, file, book)
 
     def _is_charged(self, key: Key) -> bool:
         """With something that the contract takes, as far as is known."""
@@ -229,7 +232,7 @@ class Challenger:
             del self._charges[gone]
         lanes, said = set[int](), set[str]()
         for key, charges in list(self._charges.items()):
-            name = _name(key)
+            name = name_of(key)
             said.add(name)
             lane = lane_of(key[0])
             if lane in lanes:
@@ -281,13 +284,15 @@ class Challenger:
         for key in due:
             if self._ask_at.get(key, 0.0) <= time.monotonic():
                 self._ask_at[key] = time.monotonic() + self.limits.retry_s
-                (self._odd.discard if await self._ask(known[key], sent) else self._odd.add)(key)
-        self.alerts.keep(WITHHELD, {_name(key) for key in due if key not in self._odd})
-        self.alerts.keep(UNPROVABLE, {_name(key) for key in due if key in self._odd})
+                with self._faults.alone(key):
+                    (self._odd.discard if await self._ask(known[key], sent) else self._odd.add)(key)
+        self.alerts.keep(WITHHELD, {name_of(key) for key in due if key not in self._odd})
+        odd = self._odd.intersection(due) | self._faults.keys
+        self.alerts.keep(UNPROVABLE, set(map(name_of, odd)))
 
     async def _ask(self, one: Standing, sent: dict[str, Sent]) -> bool:
         """What is demanded of a batch next; False when nothing is left to be demanded."""
-        key, name = (one.batch_id, one.commitment), _name((one.batch_id, one.commitment))
+        key, name = (one.batch_id, one.commitment), name_of((one.batch_id, one.commitment))
         file = self._asking[key]
         inquiry = await self.examiner.inquiry(one, file, self.follower.view, self._probes(one))
         accused = list(inquiry.accusations()) if key not in self._doubts.refused else []
@@ -391,8 +396,3 @@ class Challenger:
         """Of the nearest window of some batches."""
         since = (s.committed_at for s in of if (s.batch_id, s.commitment) in keys)
         return min(since, default=NO_DEADLINE) + self.terms.challenge_s - head.timestamp
-
-
-def _name(key: Key) -> str:
-    """Of a batch, in logs, alerts and keys of the journal: of two commitments for it too."""
-    return f"{key[0]}.{key[1].hex()[:16]}"

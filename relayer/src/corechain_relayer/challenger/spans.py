@@ -16,6 +16,11 @@ Key = tuple[int, bytes]
 """Batch id and commitment."""
 
 
+def name_of(key: Key) -> str:
+    """Of a batch, in logs, alerts and keys of the journal: of two commitments for it too."""
+    return f"{key[0]}.{key[1].hex()[:16]}"
+
+
 class Span(NamedTuple):
     """The first and the last number of a device in a batch."""
 
