@@ -1,5 +1,6 @@
 """Several processes answer at one port: real ones, one of which is killed under requests."""
 
+import asyncio
 import http.client
 import os
 import re
@@ -13,13 +14,16 @@ from pathlib import Path
 
 import psutil
 import pytest
-from support.processes import eventually, family, survivors
+from support.processes import eventually, family, survivors, until
 from websockets.sync.client import ClientConnection, connect
 
+from corechain import AsyncClient, BatchEvent, Deployment
+from corechain.devnet.nginx import Behind, NginxServer
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.process import free_port
 from corechain.devnet.service import Service, clean_environment, probe
 from corechain.service.expositions import merged
+from indexer.event_books import opened
 
 WORKERS = 2
 
@@ -41,6 +45,7 @@ class Site:
 
     service: Service
     ops_port: int
+    settings: dict[str, str]
 
     def workers(self) -> dict[str, psutil.Process]:
         """Those that answer for themselves, by number."""
@@ -61,6 +66,17 @@ class Site:
 
     def answering(self) -> set[str]:
         return set(self.samples(r'corechain_native\{worker="(\d)"\} (\S+)'))
+
+    def subscribers(self) -> dict[str, float]:
+        return self.samples(r'corechain_subscribers\{worker="(\d)"\} (\S+)')
+
+    async def verified(self, *numbers: int) -> list[int]:
+        """Batches of these numbers, as mirror and verifier leave them; the ids of all events."""
+        urls = self.settings["INDEXER_DATABASE_URL"], self.settings["INDEXER_REDIS_URL"]
+        async with opened(*urls) as books:
+            for number in numbers:
+                await books.verify(number)
+            return [event.id for event in await books.events()]
 
     def answered(self) -> dict[str, float]:
         known = r'corechain_requests_total\{path="/v1/status",status="200",worker="(\d)"\} (\S+)'
@@ -84,7 +100,7 @@ def site(
     }
     folder, arguments = tmp_path_factory.mktemp("workers"), ["indexer", "run"]
     with Service("indexer", folder, ports[0], arguments, settings) as service:
-        made = Site(service, ports[1])
+        made = Site(service, ports[1], settings)
         assert eventually(lambda: made.answering() == {"0", "1"}), service.tail()
         yield made
         everyone = family(service.pid)
@@ -143,8 +159,7 @@ def test_subscribers_are_served_by_every_worker_and_metrics_are_not_public(site:
     def every_worker_has_one() -> bool:
         url = f"ws://127.0.0.1:{site.service.port}/v1/batches/stream"
         subscribers.append(connect(url, open_timeout=60))
-        counts = site.samples(r'corechain_subscribers\{worker="(\d)"\} (\S+)')
-        return all(counts.get(number, 0) > 0 for number in ("0", "1"))
+        return all(site.subscribers().get(number, 0) > 0 for number in ("0", "1"))
 
     try:
         assert eventually(every_worker_has_one)
@@ -153,6 +168,31 @@ def test_subscribers_are_served_by_every_worker_and_metrics_are_not_public(site:
             subscriber.close()
     assert probe(site.service.port, "/metrics", 30)[0] == http.client.NOT_FOUND
     assert probe(site.service.port, "/health", 30)[0] == http.client.OK
+
+
+async def test_a_stream_behind_nginx_goes_on_without_a_gap_when_its_worker_is_killed(
+    site: Site, tmp_path: Path
+) -> None:
+    heard: list[BatchEvent] = []
+
+    async def listen(client: AsyncClient) -> None:
+        async for event in client.stream():
+            heard.append(event)
+
+    with NginxServer(tmp_path, Behind((), (site.service.port,))) as balancer:
+        url = balancer.api_url
+        async with AsyncClient(url, url, url, Deployment(31337, {})) as client:
+            listening = asyncio.create_task(listen(client))
+            await until(lambda: sum(site.subscribers().values()) == 1)
+            await site.verified(1, 2, 3)
+            (serving,) = (number for number, count in site.subscribers().items() if count)
+            await until(lambda: len(heard) >= 3)
+            os.kill(site.workers()[serving].pid, signal.SIGKILL)
+            await site.verified(4, 5, 6)
+            await until(lambda: {event.batch_id for event in heard} == {1, 2, 3, 4, 5, 6})
+            listening.cancel()
+    known = await site.verified()
+    assert [event.id for event in heard] == known[: len(heard)]
 
 
 def test_workers_end_with_a_supervisor_that_was_killed(site: Site) -> None:
