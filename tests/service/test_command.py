@@ -65,16 +65,22 @@ def test_what_ends_a_service_is_its_exit_code(error: Exception, code: int) -> No
 STUCK = """
 import asyncio, time, sys
 from corechain.service import command
+from corechain.service.workers import LooseWorkers
 
 async def main():
     asyncio.get_running_loop().run_in_executor(None, time.sleep, 3_600)
+    loose = LooseWorkers("mount", 1)
+    held = [asyncio.ensure_future(loose.run(lambda: time.sleep(3_600))) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    loose.close()
     if sys.argv[1:]:
         raise ValueError("a mistake")
 
 command.END_S = 0.1
 command.run_to_end(main())
 """
-"""A thread that asks for a name, in a network without its name server, stands so."""
+"""Threads that ask for a name, in a network without its name server, or for a file of a mount whose
+server is away, stand so."""
 
 
 @pytest.mark.parametrize(("words", "code"), [((), 0), (("fails",), FAILED)])

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from corechain.service.database import asked, outages
+from corechain.service.workers import LooseWorkers
 from corechain_indexer.errors import ArchiveUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.archive_files import (
@@ -54,17 +54,15 @@ TOLD_S = 600.0
 class Archive:
     """The files in a folder; without one, what was archived cannot be read here. `failed` gets
     `read` or `write` each time that a file cannot be. Threads of its own: a mount that hangs stops
-    nobody but those who wait for it."""
+    nobody but those who wait for it, and the end of no process."""
 
     folder: Path | None = None
     failed: Callable[[str], None] = lambda what: None
     _troubles: dict[bytes, tuple[float, str]] = field(default_factory=dict)
-    _workers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(WORKERS, "archive")
-    )
+    _workers: LooseWorkers = field(default_factory=lambda: LooseWorkers("archive", WORKERS))
 
     def close(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     def sentences(self) -> Sequence[str]:
         """For `/ready`: of these batches old readings cannot be served; of all others they are."""
@@ -123,8 +121,7 @@ class Archive:
             raise self._trouble(what, commitment, "INDEXER_ARCHIVE_DIR is not set")
         try:
             async with asyncio.timeout(LIMITS_S[what]):
-                task = partial(work, self.folder)
-                found = await asyncio.get_running_loop().run_in_executor(self._workers, task)
+                found = await self._workers.run(partial(work, self.folder))
         except (OSError, Damaged) as error:  # a TimeoutError is one
             raise self._trouble(what, commitment, _sentence(error)) from error
         self._troubles.pop(commitment, None)

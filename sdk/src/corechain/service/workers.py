@@ -5,10 +5,12 @@ one of an aggregator's a seventh of the time, and frames were acknowledged that 
 """
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import ParamSpec, TypeVar
+from queue import Empty, SimpleQueue
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,3 +35,49 @@ class Workers:
     def close(self) -> None:
         """Steps under way end by themselves; those that wait are dropped."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+Waiting = tuple["Future[Any]", Callable[[], Any]]
+
+
+@dataclass(slots=True, eq=False)
+class LooseWorkers:
+    """Threads that a process leaves behind at its end, for steps that may never come to theirs: on
+    a mount whose server is away. A pool's threads are joined, so that no SIGTERM would end it."""
+
+    name: str
+    threads: int
+    _waiting: "SimpleQueue[Waiting | None]" = field(default_factory=SimpleQueue)
+    _idle: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    _begun: int = 0
+
+    async def run(self, step: Callable[[], R]) -> R:
+        """What the step returns, or raises."""
+        future: Future[R] = Future()
+        self._waiting.put((future, step))
+        if not self._idle.acquire(blocking=False) and self._begun < self.threads:
+            self._begun += 1
+            name = f"{self.name} {self._begun}"
+            threading.Thread(target=self._work, name=name, daemon=True).start()
+        return await asyncio.wrap_future(future)
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not None:
+            future, step = item
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(step())
+                except BaseException as error:  # whoever waits for the step hears it
+                    future.set_exception(error)
+            del item, future, step  # or the last result would stay until the next one comes
+            self._idle.release()
+
+    def close(self) -> None:
+        """Steps under way end by themselves; those that wait are dropped."""
+        try:
+            while (item := self._waiting.get_nowait()) is not None:
+                item[0].cancel()
+        except Empty:
+            pass
+        for _ in range(self._begun):
+            self._waiting.put(None)

@@ -1,13 +1,13 @@
 """Data files from a folder of this machine, or of one that it mounts."""
 
-import asyncio
 import os
 import stat
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import unquote, urlsplit
 
 from corechain.service.files.download import Unfit, check_beginning, check_not_empty
+from corechain.service.workers import LooseWorkers
 
 WORKERS = 4
 # Without O_NONBLOCK the opening of a pipe waits for somebody to write into it, for ever.
@@ -16,15 +16,14 @@ FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class DiskReader:
-    """Reads in threads of its own: a mount that hangs stops nobody but those who wait for it."""
+    """Reads in threads of its own: a mount that hangs stops nobody but those who wait for it, and
+    the end of no process."""
 
     max_bytes: int
-    _workers: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(WORKERS, "data-files")
-    )
+    _workers: LooseWorkers = field(default_factory=lambda: LooseWorkers("data-files", WORKERS))
 
     def close(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
+        self._workers.close()
 
     async def read(self, url: str) -> bytes:
         """The file of a file:// URL. Symbolic links are followed: bytes are judged by hash.
@@ -32,7 +31,7 @@ class DiskReader:
         Raises Unfit for what is not there, is no regular file, is too large or no data file.
         """
         path = unquote(urlsplit(url).path)
-        return await asyncio.get_running_loop().run_in_executor(self._workers, self._read, path)
+        return await self._workers.run(partial(self._read, path))
 
     def _read(self, path: str) -> bytes:
         try:
