@@ -3,17 +3,18 @@
 given answers under way
   ├── that take long while the database answers: all are awaited
   ├── of a database that is silent: those that are late end, and only those
+  ├── while it stays silent: nobody waits as long again, unless others answer in its place
   └── cancelled by somebody else: that stays a cancellation
 """
 
 import asyncio
 
 import pytest
-from support.processes import PATIENCE_S
+from support.processes import PATIENCE_S, until
 
 from corechain.service.errors import StoreUnavailable
-from corechain_indexer.api import doubt
-from corechain_indexer.api.doubt import Doubts
+from corechain_indexer import doubt
+from corechain_indexer.doubt import Doubts
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +60,35 @@ async def test_late_answers_of_a_silent_database_end_and_say_so() -> None:
             ended = await asyncio.gather(*waits, return_exceptions=True)
             assert [str(error) for error in ended] == ["Postgres does not answer"] * 3
             assert all(isinstance(error, StoreUnavailable) for error in ended)
+
+
+@pytest.mark.parametrize("others_answer", [False, True])
+async def test_nobody_waits_as_long_again_until_the_database_answers(
+    monkeypatch: pytest.MonkeyPatch, others_answer: bool
+) -> None:
+    database, never = Database(silent=True), asyncio.Event()
+    doubts = Doubts(database.is_silent, lambda: others_answer)
+    async with asyncio.timeout(PATIENCE_S):
+        with pytest.raises(StoreUnavailable):
+            await asyncio.create_task(doubts.answered(never.wait()))
+        monkeypatch.setattr(doubt, "DOUBT_S", 86_400.0)
+        again = asyncio.create_task(doubts.answered(never.wait()))
+        if others_answer:
+            for _ in range(3):
+                await database.asked.get()
+            never.set()
+            assert await again
+        else:
+            with pytest.raises(StoreUnavailable):
+                await again
+        database.silent = False
+        await until(lambda: doubts._watching is None)
+        never.clear()
+        later = asyncio.create_task(doubts.answered(never.wait()))
+        await asyncio.sleep(0.05)
+        assert not later.done(), "it answers again: a long answer is awaited"
+        never.set()
+        assert await later
 
 
 async def test_who_waits_goes_on_after_the_end_of_its_answer() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -13,7 +13,9 @@ from corechain.devnet.settings import PAYEE_KEY
 from corechain.payments import PAYMENT_SIGNATURE, parse_price
 from corechain.service import database as postgres
 from corechain.service import health
-from corechain_indexer.api import doubt
+from corechain_indexer import doubt
+from corechain_indexer.errors import ShardUnavailable
+from corechain_indexer.store.shards.databases import Shard
 from indexer.site import served
 from indexer.support import World, device_of, driven, get, settings_of
 
@@ -60,6 +62,28 @@ async def test_a_query_to_a_hung_postgres_ends_and_says_why(
             assert "database" in unready["failing"]
         await until(lambda: is_answered(api, "/v1/epochs"))
         assert (await get(api, "/v1/status"))["batches"]["verified"] == 1
+
+
+async def test_a_question_to_a_hung_shard_ends_and_names_it(
+    postgres_server: PostgresServer,
+) -> None:
+    shard = Shard(3, postgres_server.url)
+    await shard.pool
+    async with asyncio.timeout(PATIENCE_S):
+        assert await shard.answered(shard.readers.fetchval("select 1")) == 1
+        with hung(postgres_server):
+            for _ in range(2):
+                with pytest.raises(ShardUnavailable, match=f"^shard 3: {SILENT}$"):
+                    await shard.answered(shard.readers.fetchval("select 1"))
+        await until(lambda: is_back(shard))
+    await shard.readers.close()
+    await shard.pool.close()
+
+
+async def is_back(shard: Shard) -> bool:
+    with suppress(ShardUnavailable):
+        return bool(await shard.answered(shard.readers.fetchval("select 1")))
+    return False
 
 
 async def test_a_query_that_is_paid_or_waits_for_a_block_ends_as_soon(

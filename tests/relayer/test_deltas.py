@@ -17,16 +17,20 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from support.processes import PATIENCE_S
+from support.processes import PATIENCE_S, stopped
 
+from corechain.devnet.postgres import PostgresServer
 from corechain.protocol.batch import Header
 from corechain.protocol.frame import Columns, columns_of
 from corechain.protocol.hashing import ZERO26, Digest26
 from corechain.protocol.quality import State, StateKey
 from corechain.protocol.reading import DeviceId, Observation, Report, SignedReport
 from corechain.protocol.states import StateColumns
+from corechain.service import database
 from corechain.service.database import connect, create_pool, migrate
+from corechain.service.errors import StoreUnavailable
 from corechain_relayer.journal import fold as fold_module
+from corechain_relayer.journal import reader as reading
 from corechain_relayer.journal.batches import ID_MAX, BatchJournal, KeptBatch
 from corechain_relayer.journal.digests import Key
 from corechain_relayer.journal.fold import Folder, fold, fold_all
@@ -195,6 +199,25 @@ async def test_the_newest_sequence_of_a_device_is_the_one_of_its_last_batch(
     assert await reader.newest(DEVICES[0]) == 2**63 + 5
     await journal.fold()
     assert await reader.newest(DEVICES[0]) == 2**63 + 5
+
+
+async def test_a_journal_that_hangs_is_left_alone_for_a_while(
+    pool: "Database", postgres_server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway goes on without it: devices must not wait for the database's own limit, each."""
+    now = 0.0
+    reader = JournalReader(pool, clock=lambda: now)
+    assert await reader.most_lanes() == 0
+    monkeypatch.setattr(reading, "READ_LIMIT_S", 0.2)
+    monkeypatch.setattr(database, "RELEASE_TIMEOUT_S", 0.1)
+    with stopped(postgres_server.pid):
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await reader.sequences(DEVICES)
+        monkeypatch.setattr(reading, "READ_LIMIT_S", PATIENCE_S)  # now nobody waits for it at all
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await reader.batch(1)
+    now += reading.AWAY_S
+    assert await reader.batch(1) is None
 
 
 async def write_as_older_programs(connection: "Conn", model: Model) -> None:

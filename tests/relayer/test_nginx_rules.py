@@ -8,6 +8,7 @@ given two backends
   ├── what a client says of its address reaches nobody
   ├── no spelling of the operations' paths reaches them
   ├── requests that NGINX cannot read are problem documents, with the names and titles of ours
+  ├── for one that hangs NGINX refuses in time, and asks it no more for a while
   └── behind a name with `resolve`, whoever has the name now is asked
 given TLS
   └── versions before 1.2 are refused, and browsers are told to keep to it
@@ -266,6 +267,38 @@ def test_behind_a_name_whoever_has_it_now_is_asked(tmp_path: Path) -> None:
             assert eventually(lambda: reaches(before))
             address[0] = "127.0.0.2"
             assert eventually(lambda: reaches(after))
+
+
+class Hasty(NginxServer):
+    """A minute is a second."""
+
+    def _write(self) -> None:
+        super()._write()
+        file = self.directory / "proxy.conf"
+        text = file.read_text()
+        for before, after in (
+            ("read_timeout 60s", "read_timeout 1s"),
+            ("timeout 15s", "timeout 250ms"),
+        ):
+            assert before in text
+            text = text.replace(before, after)
+        file.write_text(text)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_server_that_hangs_is_refused_for_and_left_out(tmp_path: Path, method: str) -> None:
+    path, body = ("/v1/status", None) if method == "GET" else ("/v1/reports", b"[]")
+    with backend(held=True) as hung, backend() as good:  # noqa: SIM117
+        with Hasty(tmp_path / "nginx", Behind([hung.port, good.port], [])) as running:
+            first = next(
+                found for _ in "1234" if (found := ask(running.port, method, path, body))[0] != 200
+            )
+            assert first[0] == 503, "not 504: whoever asks again is answered by another one"
+            assert json.loads(first[1])["type"] == "urn:corechain:error:Unavailable"
+            before = len(hung.heads)
+            for _ in range(4):
+                assert ask(running.port, method, path, body)[0] == 200
+            assert len(hung.heads) == before
 
 
 SPELLINGS = (

@@ -31,7 +31,6 @@ from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
 from corechain_indexer.api.delivery import Body, Delivery, query_id
-from corechain_indexer.api.doubt import Doubts
 from corechain_indexer.api.freshness import Freshness
 from corechain_indexer.api.gate import Gates
 from corechain_indexer.api.handlers import Handlers
@@ -44,6 +43,7 @@ from corechain_indexer.api.stream import BatchStream
 from corechain_indexer.api.subscribers import problem_of
 from corechain_indexer.api.wishes import EVENT_STREAM, STREAMS, require_accepted
 from corechain_indexer.api.x402 import REQUIRED, RESPONSE, SIGNATURE
+from corechain_indexer.doubt import Doubts
 from corechain_indexer.errors import (
     InvalidQuery,
     ShardUnavailable,
@@ -101,7 +101,7 @@ class Api:
     doubts: Doubts = field(init=False)
 
     def __post_init__(self) -> None:
-        self.doubts = Doubts(self._is_silent)
+        self.doubts = Doubts(self._is_silent, self.freshness.goes_on)
 
     def handler(self, endpoint: Endpoint) -> Handler:
         """What answers requests of a path, and counts them."""

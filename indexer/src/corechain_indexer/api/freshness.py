@@ -82,6 +82,10 @@ class Freshness:
         fresh = params.has_any(FRESH) or params.has("as_of")
         return self.replica is not None and await self.replica.has_another(fresh=fresh)
 
+    def goes_on(self) -> bool:
+        """Whether a replica answers plain requests while the primary may be away."""
+        return self.replica is not None and self.replica.goes_on
+
     async def _choose(self, *, fresh: bool) -> None:
         if self.replica is not None:
             await self.replica.begin(fresh=fresh)

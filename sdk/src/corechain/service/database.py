@@ -199,6 +199,9 @@ class _Stateless(asyncpg.Connection):
         return ""
 
 
+_DOUBTED = asyncpg.ReadOnlySQLTransactionError, TimeoutError, asyncio.CancelledError
+
+
 class _Bounded(asyncpg.Pool):
     """A pool that nobody waits for without end. asyncpg's own waits for a free connection as long
     as it takes, and for a hung server to confirm a cancelled query: so the limit of a caller, who
@@ -234,8 +237,9 @@ class _Bounded(asyncpg.Pool):
         return not replica
 
     async def release(self, connection: Any, *, timeout: float | None = None) -> None:  # noqa: ASYNC109
-        # Released by the way out of `async with`, with the error still on its way.
-        if isinstance(sys.exception(), asyncpg.ReadOnlySQLTransactionError):
+        # Released by the way out of `async with`, with the error still on its way. A question that
+        # was given up may be of a server that moved away, as are its siblings then.
+        if isinstance(sys.exception(), _DOUBTED):
             await self.expire_connections()
         # On a timeout asyncpg has already ended the connection: the pool opens another one. Raised
         # here, it would hide the cancellation or the error that the query ended with.

@@ -67,6 +67,9 @@ class Readers:
     _waiting: "deque[asyncio.Future[Conn | None]]" = field(default_factory=deque)
     """Each gets a connection, or None: there is room for one more to be opened."""
     _is_closed: bool = False
+    _doubted_at: float = -inf
+    """When a question was given up: a server that moved away takes all connections with it, without
+    a word. Those of before would each keep somebody waiting until it is given up."""
     _life_s: float = field(init=False)
     _born: "dict[Conn, float]" = field(default_factory=dict)
     _connect: "Callable[[], Awaitable[Conn]]" = field(init=False)
@@ -130,7 +133,8 @@ class Readers:
         forgets a connection without a word."""
         while self._idle:
             connection, since = self._idle.pop()
-            if self.clock() - since < IDLE_S and self._is_good(connection):
+            is_new = self.clock() - since < IDLE_S and since > self._doubted_at
+            if is_new and self._is_good(connection):
                 return connection
             self._end(connection)
         return None
@@ -202,6 +206,7 @@ class Readers:
         if isinstance(error, asyncpg.PostgresError):
             self._back(connection)
         else:
+            self._doubted_at = self.clock()
             self._end(connection)
 
     def _end(self, connection: "Conn") -> None:

@@ -12,6 +12,7 @@ import asyncpg
 from corechain.service.database import asked, connect, create_pool, hang_up, migrate
 from corechain.service.errors import StoreUnavailable, WrongDatabase
 from corechain.service.readers import Readers
+from corechain_indexer.doubt import Doubts
 from corechain_indexer.errors import NotDivided, ShardDivided, ShardUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.shards import MIGRATIONS, SHARD_SQL
@@ -60,6 +61,8 @@ class Shard:
     readers: Readers = field(init=False)
     away: str = ""
     """Why it did not answer last; empty where it did."""
+    doubts: Doubts = field(init=False)
+    """Whether it is there at all, while an answer of it is late."""
     _ready: bool = False
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -67,6 +70,7 @@ class Shard:
         self.pool = create_pool(self.url)
         # Who asks one question borrows no connection: half of what the pool would cost.
         self.readers = Readers(self.url)
+        self.doubts = Doubts(self._is_silent)
 
     @property
     def name(self) -> str:
@@ -87,7 +91,7 @@ class Shard:
     async def answered(self, answer: Awaitable[T]) -> T:
         """What is awaited. Raises ShardUnavailable, ShardDivided."""
         try:
-            found = await asked(answer)
+            found = await asked(self.doubts.answered(answer))
         except asyncpg.PostgresError as error:
             if error.sqlstate == DIVIDED:
                 raise ShardDivided(int(str(error))) from error
@@ -97,6 +101,14 @@ class Shard:
             raise ShardUnavailable(self.number, str(error)) from error
         self.away = ""
         return found
+
+    async def _is_silent(self, within_s: float) -> bool:
+        # Of the pool, where no late question holds a connection.
+        asking = asyncio.ensure_future(self.pool.fetchval("select 1"))
+        asking.add_done_callback(_seen)
+        done, _ = await asyncio.wait({asking}, timeout=within_s)
+        asking.cancel()
+        return not done
 
     async def prepare(self, layout: UUID) -> None:
         """Once a process: tables of this version, of this index. Raises StoreUnavailable,
@@ -137,6 +149,12 @@ class Shard:
         await self.readers.close()
         if self._ready:
             await self.pool.close()
+
+
+def _seen(asking: "asyncio.Future[Any]") -> None:
+    """What it raises after nobody waits for it is no news: the question itself hears it."""
+    if not asking.cancelled():
+        asking.exception()
 
 
 @dataclass(slots=True, eq=False)

@@ -1,7 +1,11 @@
-"""A limit for answers that no slow query meets, and each query to a hung database does."""
+"""A limit for answers that no slow query meets, and each query to a hung database does.
+
+The first ones end after DOUBT_S + SILENT_S. From then on, until the database answers again, nobody
+waits for longer than about twice AGAIN_S.
+"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -28,12 +32,14 @@ class _Wait:
 
 @dataclass(slots=True)
 class Doubts:
-    """`is_silent`: whether the database gives no answer in so many seconds.
+    """`is_silent`: whether the database gives no answer in so many seconds. `goes_on`: whether
+    others may answer in its place: of what they do not everything that is late is lost.
 
     One timer for all answers under way, not one each, which costs 20 µs of an answer's 400.
     """
 
     is_silent: Callable[[float], Awaitable[bool]]
+    goes_on: Callable[[], bool] = lambda: False
     _waits: dict[int, _Wait] = field(default_factory=dict)
     """In the order of their beginnings."""
     _number: int = 0
@@ -80,20 +86,36 @@ class Doubts:
         loop = asyncio.get_running_loop()
         while late := self._since(loop.time() - DOUBT_S):
             if await self.is_silent(SILENT_S):
-                for number in late:
-                    self._end(number)
+                self._end(late)
+                await self._until_it_answers()
                 return
+            await asyncio.sleep(AGAIN_S)
+
+    async def _until_it_answers(self) -> None:
+        sweeping = asyncio.create_task(self._sweep_forever())
+        try:
+            while await self.is_silent(SILENT_S):  # noqa: ASYNC110 (nobody tells us)
+                await asyncio.sleep(AGAIN_S)
+        finally:
+            sweeping.cancel()
+
+    async def _sweep_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self.goes_on():
+                self._end(self._since(loop.time() - AGAIN_S))
             await asyncio.sleep(AGAIN_S)
 
     def _since(self, time: float) -> list[int]:
         """Those that wait since before a time."""
         return [number for number, wait in self._waits.items() if wait.since <= time]
 
-    def _end(self, number: int) -> None:
-        wait = self._waits.get(number)
-        if wait is not None:  # else its answer came in the same moment
-            wait.is_ended = True
-            wait.task.cancel()
+    def _end(self, numbers: Sequence[int]) -> None:
+        for wait in filter(None, map(self._waits.get, numbers)):  # none: its answer has just come
+            # A second cancellation would be left over when the first one was heard.
+            if not wait.is_ended:
+                wait.is_ended = True
+                wait.task.cancel()
 
     def _watched(self, task: "asyncio.Task[None]") -> None:
         self._watching = None
