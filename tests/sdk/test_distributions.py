@@ -67,6 +67,8 @@ def test_a_wheel_alone_says_all_that_the_network_lacks(tmp_path: Path) -> None:
     ):
         assert lacking in done.stderr
     assert not (tmp_path / ".corechain").exists(), "nothing is started before all is there"
+    made = [python.with_name("corechain"), "device", "new", "station.key"]
+    subprocess.run(made, cwd=tmp_path, check=True, capture_output=True)
 
 
 def test_no_page_names_a_package_index_that_does_not_have_ours() -> None:

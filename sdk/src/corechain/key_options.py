@@ -49,7 +49,7 @@ def secret_in(file: Path, hint: str = HINT) -> str:
 
 def opened(text: str, hint: str = HINT) -> str:
     """The key in a keystore, or the text as it is. Exits with 2."""
-    from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
+    from corechain.keystore import WrongKeystore, is_keystore, open_keystore
 
     if not is_keystore(text):
         return text

@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from corechain.keystore import FIELD as KEYSTORE_PASSWORD
+from corechain.keystore import WrongKeystore, is_keystore, open_keystore
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.signature import SECP256K1_ORDER
-from corechain.service.keystore import FIELD as KEYSTORE_PASSWORD
-from corechain.service.keystore import WrongKeystore, is_keystore, open_keystore
 from corechain.service.named_url import NamedUrl
 from corechain.service.tracing import NO_TRACES, Traces
 
