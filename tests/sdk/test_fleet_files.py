@@ -21,7 +21,7 @@ from corechain.devnet.fleet.shape import Shape
 from corechain.devnet.fleet.signed_file import open_signed
 from corechain.devnet.fleet.signing import Order, sign_file, tasks_of
 from corechain.devnet.network import Network
-from corechain.devnet.output import writable
+from corechain.output_files import writable
 from corechain.protocol.eip712 import registry_domain, report_digest
 from corechain.protocol.keys import KeyType, verify
 from corechain.protocol.quality import State, judge_report

@@ -5,17 +5,16 @@ A distribution adds commands through an entry point of the group `corechain.comm
 """
 
 import os
-import sys
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corechain.cli_failures import printable, told
 from corechain.cli_options import ALL, JSON, Given, shares
 from corechain.collecting import collect_seldom
 from corechain.implementation import check_implementation
 from corechain.later import add_later
-from corechain.protocol.errors import CoreChainError, PaymentRequired
 from corechain.versions import DISTRIBUTIONS, version_line, version_option
 
 if TYPE_CHECKING:
@@ -63,7 +62,6 @@ LATER = {
 """Where a command is, and the first paragraph of its help: its module is loaded when it is called.
 """
 TOTALS = "metric", "unit", "accepted", "suspect", "failed", "mean", "min", "max"
-FAILED = 1
 NOTHING_CHECKED = 3
 """Exit code of a check that had nothing to look at: neither right nor wrong."""
 
@@ -113,7 +111,7 @@ def _print_table(checks: "Sequence[Check]") -> None:
         state = f"[{colours[check.state]}]{check.state}[/]"
         url = shown_url(check.url, path=False)
         # Text: what others say may hold brackets, which Rich takes for its markup.
-        table.add_row(check.part, url, state, Text(check.detail), check.advice)
+        table.add_row(check.part, url, state, Text(printable(check.detail)), check.advice)
     Console().print(table)
 
 
@@ -205,18 +203,15 @@ def load_plugins() -> None:
 
 
 def main() -> None:
-    """The entry point. A CoreChainError is one sentence and exit code 1."""
+    """The entry point. What fails is one sentence and exit code 1."""
     collect_seldom()
     load_plugins()
-    try:
-        check_implementation(os.environ)
-        app()
-    except PaymentRequired as error:
-        typer.echo(f"error: {error}; commands pay with --deposit and --key-file", err=True)
-        sys.exit(FAILED)
-    except CoreChainError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(FAILED)
+    told(_run)
+
+
+def _run() -> None:
+    check_implementation(os.environ)
+    app()
 
 
 if __name__ == "__main__":

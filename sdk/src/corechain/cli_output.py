@@ -7,15 +7,17 @@ from typing import Any
 
 import typer
 
+from corechain.cli_failures import one_line
+
 
 def show(facts: Mapping[str, Any], as_json: bool) -> None:
     """Facts as lines, or as one JSON document."""
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    width = max(map(len, facts)) + 2
+    width = max(map(len, facts), default=0) + 2
     for name, value in facts.items():
-        typer.echo(f"{name.replace('_', ' ') + ':':<{width}}{_shown(value)}")
+        typer.echo(one_line(f"{name.replace('_', ' ') + ':':<{width}}{_shown(value)}"))
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, nothing: str) -> None:

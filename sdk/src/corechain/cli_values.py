@@ -1,6 +1,7 @@
-"""Times and places as they are typed on a command line."""
+"""Times and places as they are typed on a command line, and shown there."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,9 @@ BOX_EDGES = 4
 
 
 def time_of(name: str, text: str | None) -> Any:
-    """Seconds, or an aware datetime. Raises InvalidValue."""
-    from datetime import datetime
-
+    """Seconds as they stand, or an aware datetime. Raises InvalidValue."""
     if text is None or text.isdecimal():
-        return text and int(text)
+        return text  # the SDK reads digits: it knows how many, and in which script
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
@@ -52,7 +51,16 @@ def region_of(text: str | None) -> Any:
 def _polygon(path: Path) -> Any:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidValue("region", str(path), "takes a GeoJSON file") from error
     is_feature = isinstance(found, dict) and found.get("type") == "Feature"
     return found["geometry"] if is_feature and "geometry" in found else found
+
+
+def moment(second: int, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    """A time in UTC. Those of the protocol have 40 bits: the year 36,812 at the most, which
+    datetime does not know."""
+    try:
+        return datetime.fromtimestamp(second, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return f"second {second}"

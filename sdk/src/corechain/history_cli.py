@@ -13,6 +13,7 @@ import typer
 
 from corechain.cli_options import JSON, PAYMENT, PROVEN, Given, shares
 from corechain.cli_values import region_of, time_of
+from corechain.output_files import Overwrite, unused
 from corechain.protocol.errors import InvalidValue
 
 if TYPE_CHECKING:
@@ -174,6 +175,7 @@ def export(
     since_block: Since = None,
     finality: Finality = "pending",
     resume: Annotated[bool, typer.Option(help="Go on with what an earlier run left.")] = False,
+    overwrite: Overwrite = False,
     report_gaps: ReportGaps = False,
     *,
     given: Given,
@@ -189,6 +191,8 @@ def export(
     if is_under_way(path) and not resume:
         right = "has an export under way beside it: pass --resume to go on, or remove its .part"
         raise InvalidValue("path", str(path), right)
+    if not is_under_way(path):
+        unused(path, overwrite)
     with given.client() as client, bar(True) as told:
         edges = start, end, since_block, finality
         found = _asked(client, (device, metric, region), edges, newest_first, report_gaps, told)

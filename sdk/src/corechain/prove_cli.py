@@ -8,6 +8,7 @@ import typer
 from corechain.cli_options import JSON, PAYMENT, PROVEN, Given, shares
 from corechain.cli_output import show
 from corechain.cli_values import place_of, time_of
+from corechain.output_files import Overwrite, unused, write_whole
 from corechain.query_cli import Cell, Device, End, MetricName, Start
 
 commands = typer.Typer(
@@ -20,15 +21,18 @@ Out = Annotated[
 CALLDATA = "calldata"
 
 
+def _check(out: Path | None, overwrite: bool) -> None:
+    """Before anything is asked, or paid for."""
+    if out is not None:
+        unused(out, overwrite)
+
+
 def _hand_out(facts: dict[str, Any], calldata: bytes, out: Path | None, as_json: bool) -> None:
     text = "0x" + calldata.hex()
     if out is None:
         show(facts | {CALLDATA: text}, as_json)
         return
-    try:
-        out.write_text(text + "\n")
-    except OSError as error:
-        raise typer.BadParameter(f"{out}: {error.strerror}", param_hint="--out") from None
+    write_whole(out, text + "\n")
     show(facts | {"bytes": len(calldata), "file": str(out)}, as_json)
 
 
@@ -38,6 +42,7 @@ def reading(
     batch: Annotated[int, typer.Argument(min=1, help="Batch id.")],
     position: Annotated[int, typer.Argument(min=0, help="Of the reading in the batch.")],
     out: Out = None,
+    overwrite: Overwrite = False,
     *,
     given: Given,
 ) -> None:
@@ -45,6 +50,7 @@ def reading(
     from corechain.contracts import function_of
     from corechain.flows import proven_reading
 
+    _check(out, overwrite)
     with given.client() as client:
         proven = client.run(proven_reading(batch, position, client.chain.commitments_of))
         to = client.contracts.address("DataBatches")
@@ -73,10 +79,12 @@ def statistics(
         str | None, typer.Option(help="Up to the batches of this time; default: to the newest.")
     ] = None,
     out: Out = None,
+    overwrite: Overwrite = False,
     *,
     given: Given,
 ) -> None:
     """Count, mean, min and max as the `Answer` that contracts/consumer reads, ABI-encoded."""
+    _check(out, overwrite)
     window = time_of("start", start), time_of("end", end)
     closing = time_of("closes_at", closes_at)
     with given.client() as client:

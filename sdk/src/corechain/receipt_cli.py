@@ -1,7 +1,6 @@
 """`corechain receipt`: look at a receipt in a file, demand its report on chain, name who signs."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +8,7 @@ import typer
 
 from corechain.cli_options import ACCOUNT, JSON, NODE, Given, shares
 from corechain.cli_output import show
+from corechain.cli_values import moment
 
 if TYPE_CHECKING:
     from corechain.protocol.keys import DeviceIdentity
@@ -42,10 +42,6 @@ def _loaded(file: Path) -> "KeptReceipt":
         raise typer.BadParameter(f"{file}: {error.strerror}") from None
 
 
-def _time(second: int) -> str:
-    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S} UTC"
-
-
 @commands.command()
 @shares(*NODE, *JSON)
 def check(file: File, given: Given) -> None:
@@ -62,10 +58,10 @@ def check(file: File, given: Given) -> None:
         "device": f"0x{report.device.hex()}",
         "sequence": str(report.sequence),
         "lane": str(kept.lane),
-        "bond_of": _time(kept.since),
+        "bond_of": moment(kept.since),
         "signed_by": f"0x{standing.signer.hex()}",
-        "in_a_batch_by": _time(kept.commit_by),
-        "can_be_demanded_until": _time(standing.demandable_until),
+        "in_a_batch_by": moment(kept.commit_by),
+        "can_be_demanded_until": moment(standing.demandable_until),
         "standing": standing.word,
     }
     show(rows, given.as_json)

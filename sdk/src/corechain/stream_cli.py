@@ -12,7 +12,7 @@ import typer
 
 from corechain.cli_options import ALL, JSON, Given, shares, until_stopped
 from corechain.option_checks import url_option
-from corechain.protocol.errors import TransportError
+from corechain.protocol.errors import InvalidValue, TransportError
 from corechain.webhooks import DELIVERY, MIN_SECRET_BYTES, SIGNATURE, signature_of
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ VARIABLE = "CORECHAIN_WEBHOOK_SECRET"
 """Of the environment: on a command line every user would see it."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 ANSWER_LIMIT_S = 10.0
+MOST_CURSOR_BYTES = 1_000
 DAY_S = 86_400.0
 """How long a stream outlives an API that does not answer."""
 
@@ -40,9 +41,15 @@ class CursorFile:
     path: Path | None
 
     def read(self) -> str | None:
+        """Raises InvalidValue for a file that holds none, OSError."""
         if self.path is None or not self.path.exists():
             return None
-        return self.path.read_text().strip() or None
+        text = self.path.read_bytes().strip()
+        # A line, or nothing: another file under this name would be overwritten by the next event.
+        if not text.isascii() or len(text) > MOST_CURSOR_BYTES or b"\n" in text:
+            right = "holds the cursor of a stream: this is another file"
+            raise InvalidValue("cursor_file", str(self.path), right)
+        return text.decode() or None
 
     def keep(self, cursor: str) -> None:
         if self.path is None:

@@ -9,9 +9,9 @@ import typer
 from corechain.cli_options import NODE, Given, shares
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.devnet.fleet.send_command import send
-from corechain.devnet.output import writable
 from corechain.devnet.settings import ADMIN_KEY, CHAIN_ID
 from corechain.key_options import account_of
+from corechain.output_files import writable
 
 fleet = typer.Typer(
     help="Load for a relayer: devices enrolled by root, reports signed ahead and replayed.",

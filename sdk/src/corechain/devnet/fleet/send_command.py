@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from corechain.cli import FAILED
+from corechain.cli_failures import FAILED
 from corechain.cli_options import DEFAULT_HOME, Given, Home
 from corechain.devnet.fleet.progress import progress_bar
-from corechain.devnet.output import writable
 from corechain.open_files import allow_open_files
 from corechain.option_checks import url_option
+from corechain.output_files import writable
 
 if TYPE_CHECKING:
     from corechain.devnet.fleet.http1 import Target

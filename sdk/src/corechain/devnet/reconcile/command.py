@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from corechain.cli import FAILED, NOTHING_CHECKED
+from corechain.cli import NOTHING_CHECKED
+from corechain.cli_failures import FAILED
 from corechain.cli_options import Given, shares
 from corechain.devnet.fleet.progress import progress_bar
-from corechain.devnet.output import writable
+from corechain.output_files import writable
 
 if TYPE_CHECKING:
     from corechain.deployment import Deployment

@@ -1,0 +1,49 @@
+"""Files that a command writes at its end: looked at before its work, which may take an hour, or
+cost something."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def writable(path: Path | None) -> Path | None:
+    """The same path, as a callback of an option. Raises BadParameter where no file can be made."""
+    if path is None:
+        return None
+    folder = path.absolute().parent
+    if path.is_dir():
+        raise typer.BadParameter(f"{path} is a folder")
+    if not folder.is_dir():
+        raise typer.BadParameter(f"{folder} is no folder")
+    # The file itself where it is there: a folder that may not be changed can hold one that may.
+    if not os.access(path if path.exists() else folder, os.W_OK):
+        raise typer.BadParameter(f"{path} cannot be written")
+    return path
+
+
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it is there.")]
+
+
+def unused(path: Path, overwrite: bool) -> None:
+    """Exits with 2 where a file stands that nobody has allowed to replace, or none can be made."""
+    if path.is_file() and not overwrite:
+        raise typer.BadParameter(f"{path} is there already: pass --overwrite to replace it")
+    writable(path)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """All of it, or the file stays as it was. Raises OSError."""
+    if path.exists() and not path.is_file():  # a pipe, or /dev/stdout
+        path.write_text(text)
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
