@@ -4,6 +4,7 @@ in TypeError, AttributeError, struct.error.
 
 import asyncio
 import inspect
+import json
 import math
 from contextlib import suppress
 from datetime import date, datetime
@@ -47,6 +48,8 @@ from corechain.protocol.receipt_events import ReceiptDemanded
 from corechain.protocol.receipts import Receipt, ReportReceipt, SignedReceipt
 from corechain.protocol.rewards import Owner, RewardClaim
 from corechain.readings import ReadingsQuestion
+from corechain.receipts import KeptReceipt
+from corechain.webhooks import check_webhook
 
 DEVICE = KEYS[0].identity.device
 HEX = "0x" + DEVICE.hex()
@@ -204,6 +207,9 @@ MADE = {
     "P256Key": (P256Key, {"secret": KEY.secret}),
     "account_from_key": (account_from_key, {"secret": KEY.secret}),
     "load_deployment": (load_deployment, {"path": "none.json"}),
+    "check_webhook": (
+        check_webhook, {"secret": bytes(16), "signature": "", "body": b"", "tolerance_s": 1.0},
+    ),
 }  # fmt: skip
 NOT_OF_VALUES = {"run", "close", "node", "web3", "contracts", "chain"}
 """Public names that take no value of a user's."""
@@ -311,6 +317,7 @@ def test_any_value_given_to_make_a_client_is_taken_or_refused_by_type(url, clien
         "verify": True,
         "channel": None,
         "max_price": None,
+        "api_key": "cck_1",
     }
     parameter, odd = data.draw(st.sampled_from(sorted(good))), data.draw(ODD)
     with suppress(CoreChainError):
@@ -325,13 +332,35 @@ def test_a_url_that_is_none_is_named(url, deployment, parameter):
             Client(**(good | {parameter: wrong}))
 
 
-def test_a_manifest_that_is_no_path_is_named(tmp_path):
-    with pytest.raises(InvalidValue, match="path: takes the path"):
-        load_deployment(None)
-    for text in ("[" * 100_000, "\x00"):
-        (tmp_path / "1.json").write_text(text)
-        with pytest.raises(InvalidDeployment, match="cannot be read"):
-            load_deployment(tmp_path / "1.json")
+@pytest.mark.parametrize("path", [None, 5, b"x", "", "\0"])
+def test_what_is_no_path_is_named(path, client):
+    kept = KeptReceipt(RECEIPT, SIGNED)
+    history = client.history(device=DEVICE)
+    files = load_deployment, KeptReceipt.load, kept.save, history.to_csv, history.to_parquet
+    for function in files:
+        with pytest.raises(InvalidValue, match="path: takes the path"):
+            function(path)
+
+
+CONTRACTS = {
+    name: {"address": HEX, "block": 1}
+    for name in ("DeviceRegistry", "DataBatches", "CoreToken", "PaymentChannels", "StateChannels")
+}
+ODD_NUMBERS = [0, -1, 1.5, True, None, math.inf, math.nan, "31337", 2**300]
+
+
+def test_a_manifest_that_is_none_is_refused(tmp_path):
+    path = tmp_path / "1.json"
+    odd = [{"chain_id": number, "contracts": CONTRACTS} for number in ODD_NUMBERS]
+    for number in (0, -1, 1.5, True, None, math.inf, "1"):
+        other = CONTRACTS | {"CoreToken": {"address": HEX, "block": number}}
+        odd.append({"chain_id": 1, "contracts": other})
+    for text in ("[" * 100_000, "\x00", *map(json.dumps, odd)):
+        path.write_text(text)
+        with pytest.raises(InvalidDeployment, match=r"cannot be read|not a manifest"):
+            load_deployment(path)
+    path.write_text(json.dumps({"chain_id": 1, "contracts": CONTRACTS}))
+    assert load_deployment(path).chain_id == 1
 
 
 def test_what_the_api_answers_is_taken_back(client):

@@ -363,7 +363,10 @@ def test_a_refusal_with_a_problem_is_that_problem() -> None:
 
 def test_a_data_file_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("corechain.audit.MAX_FILE_BYTES", 1000)
-    with answers(Script(200, bytes(1001))) as url, pytest.raises(ApiUnavailable, match="over 1000"):
+    with (
+        answers(Script(200, bytes(1001))) as url,
+        pytest.raises(ApiUnavailable, match="of 1000"),
+    ):
         fetch_data_file(url, COMMITMENT)
     with answers(Script(200, bytes(1000))) as url:
         assert fetch_data_file(url + "/", COMMITMENT) == bytes(1000)

@@ -9,6 +9,7 @@ given a message
 """
 
 import json
+import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 from support.http import Script, answers
 from support.receivers import listening
 
+from corechain.protocol.errors import InvalidValue
 from corechain.stream_cli import CursorFile, NotTaken, Webhook, deliver
 from corechain.streaming import BatchEvent
 from corechain.webhooks import DELIVERY, SIGNATURE, InvalidWebhook, check_webhook, signature_of
@@ -85,6 +87,19 @@ def test_a_receiver_that_takes_nothing_ends_the_command(http: httpx.Client) -> N
     with pytest.raises(NotTaken, match="event 7: ConnectError"):
         dead.send(event(7))
     assert 60 < now[0] <= 100
+
+
+def test_a_receiver_without_a_secret_takes_nothing() -> None:
+    """An empty one, of a variable that is not set, anybody could sign with."""
+    at = int(time.time())
+    for secret in (b"", b"short", SECRET.decode(), None):
+        signed = signature_of(secret if isinstance(secret, bytes) else SECRET, at, b"")
+        with pytest.raises(InvalidValue, match="secret: "):
+            check_webhook(secret, signed, b"")  # type: ignore[arg-type]
+    signed = signature_of(SECRET, at - 10**6, b"")
+    with pytest.raises(InvalidValue, match="tolerance_s"):
+        check_webhook(SECRET, signed, b"", tolerance_s=math.nan)
+    check_webhook(SECRET, signature_of(SECRET, at, b"").encode(), b"")
 
 
 @given(st.binary(max_size=40), st.binary(min_size=1, max_size=8), st.integers(0, 10**6))

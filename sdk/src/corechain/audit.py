@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
+from corechain.cli_values import moment
 from corechain.deployment import Deployment
-from corechain.http import client, retry_after_s, shown_url
+from corechain.http import ProcessClients, client, exchange, shown_url
 from corechain.protocol.batch import (
     Batch,
     Origin,
@@ -26,16 +27,17 @@ from corechain.protocol.errors import (
 from corechain.protocol.hashing import Digest26
 from corechain.protocol.reading import FAIL, SUSPECT, unpack_observations
 from corechain.protocol.vocabulary import Metric, metric
-from corechain.steps import ApiUnavailable, error_of_problem
+from corechain.replies import UNANSWERED, refusal_of
+from corechain.steps import ApiUnavailable
 
 if TYPE_CHECKING:
-    import httpx
-
     from corechain.chain import Chain
 
 TIMEOUT_S = 60.0
 MAX_FILE_BYTES = 512 << 20
 MAX_LANE, MAX_NUMBER = 0xFFFF, 0xFFFFFFFF
+MOST_DIGITS = 40
+"""Zeros in front are fine."""
 
 
 class InvalidBatchId(ProtocolError):
@@ -50,7 +52,8 @@ def parse_batch_id(text: str) -> int:
     """`4294967297` and `1:1` are the same batch. Raises InvalidBatchId."""
     lane, colon, number = text.rpartition(":")
     digits = number.isdecimal() and (not colon or lane.isdecimal())
-    if not (digits and text.isascii()):
+    # Longer ones are no number of 48 bits, and int() takes 4,300 digits at most.
+    if not (digits and text.isascii() and max(len(lane), len(number)) <= MOST_DIGITS):
         raise InvalidBatchId(text)
     found = batch_id(int(lane), int(number)) if colon else int(number)
     if lane_of(found) > MAX_LANE or (colon and int(number) > MAX_NUMBER):
@@ -119,7 +122,8 @@ class Audit:
         yield "statistics root", "0x" + header.statistics_root.hex()
         yield "data hash", "0x" + header.data_hash.hex()
         yield "previous", "0x" + header.previous.hex()
-        yield "window", f"{_time(header.window_start)} … {_time(header.window_end)}"
+        ends = header.window_start, header.window_end
+        yield "window", " … ".join(moment(end, "%Y-%m-%d %H:%M:%SZ") for end in ends)
         yield "reports", str(header.report_count)
         yield "readings", str(header.reading_count)
         yield "rejected", str(sum(1 for _ in self.batch.rejected()))
@@ -133,10 +137,6 @@ class Audit:
             for (code, _, _, value), verdict in rows:
                 found.setdefault(code, Totals(code)).add(verdict.flag, value)
         return [found[code] for code in sorted(found)]
-
-
-def _time(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def audit_batch(chain: "Chain", gateway_url: str, wanted: int) -> Audit:
@@ -182,29 +182,14 @@ def fetch_data_file(gateway_url: str, commitment: Digest26) -> bytes:
     import httpx
 
     url = f"{gateway_url.rstrip('/')}/v1/data/0x{commitment.hex()}"
+    clients = ProcessClients(partial(client, url))
     try:
-        with client(url, timeout=TIMEOUT_S) as http, http.stream("GET", url) as response:
-            if not response.is_success:
-                response.read()
-                raise _refusal(response)
-            return _read(response)
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
+        response = exchange(clients, "GET", url, TIMEOUT_S, most=MAX_FILE_BYTES)
+    except (httpx.HTTPError, httpx.InvalidURL, *UNANSWERED) as error:
         place = shown_url(gateway_url)
         raise ApiUnavailable(f"no data file from the gateway at {place}: {error!r}") from error
-
-
-def _read(response: "httpx.Response") -> bytes:
-    content = bytearray()
-    for chunk in response.iter_bytes():
-        content += chunk
-        if len(content) > MAX_FILE_BYTES:
-            raise ApiUnavailable(f"the data file is over {MAX_FILE_BYTES} bytes")
-    return bytes(content)
-
-
-def _refusal(response: "httpx.Response") -> Exception:
-    try:
-        document = response.json()
-    except (ValueError, RecursionError):
-        document = None
-    return error_of_problem(response.status_code, document, retry_after_s(response.headers))
+    finally:
+        clients.close()
+    if not response.is_success:
+        raise refusal_of(response, response.content)
+    return response.content

@@ -99,7 +99,8 @@ class ClientBase:
         if self.max_price is not None:
             self.max_price = whole("max_price", self.max_price, 0, U128_MAX)
         _check_kinds(self.account, self.verify, self.channel)
-        if self.api_key is not None and not _API_KEY.fullmatch(self.api_key):
+        key: object = self.api_key
+        if key is not None and not (isinstance(key, str) and _API_KEY.fullmatch(key)):
             raise InvalidValue("api_key", "…", "takes printable characters without a space")
 
     @property

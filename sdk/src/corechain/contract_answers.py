@@ -13,7 +13,7 @@ import msgspec
 from corechain.answers import StatisticsAnswer, parse_statistics
 from corechain.documents import BatchId, Octets26, octets, parse
 from corechain.flows import Question
-from corechain.listing import API, pages
+from corechain.listing import API, Order, pages
 from corechain.protocol.archive import Place
 from corechain.protocol.batch import lane_of, number_of
 from corechain.protocol.errors import RangeIncomplete, TransportError
@@ -118,7 +118,9 @@ def contract_answer(
 
 def _rows_behind(after: int) -> Flow[Sequence[BatchRowJson]]:
     """The verified batches of the lane that follow each other behind `after`, oldest first."""
-    page = yield from pages("/v1/batches", {"after": after}, MOST + 1)
+    page = yield from pages(
+        "/v1/batches", {"after": after}, MOST + 1, order=Order("batch_id", after)
+    )
     rows: list[BatchRowJson] = []
     for item in page:
         row = parse(item, BatchRowJson, "a batch")

@@ -3,12 +3,13 @@
 import json
 from dataclasses import dataclass
 from importlib import resources
-from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from corechain.paths import file_path
 from corechain.protocol.errors import CoreChainError, InvalidValue, ValueOutOfRange
 from corechain.protocol.rewards import DEFAULT_SCHEDULE, RewardRules, RewardSchedule
+from corechain.protocol.values import U256_MAX
 
 
 class InvalidDeployment(CoreChainError):
@@ -63,7 +64,7 @@ def _contract(name: str, entry: dict[str, Any]) -> DeployedContract:
     address = bytes.fromhex(str(entry["address"]).removeprefix("0x"))
     if len(address) != 20:
         raise ValueError(f"the address of {name} has {len(address)} bytes")
-    block = int(entry["block"] or 0)
+    block = 0 if entry["block"] is None else _whole(entry, "block")
     if block < 1:
         # A mirror would begin at genesis: on a rollup that is days of empty blocks.
         raise ValueError(f"the block of {name} is unknown: run `ape run deploy` again, it finds it")
@@ -92,7 +93,9 @@ def parse_deployment(path: Path, document: dict[str, Any]) -> Deployment:
     try:
         entries = document["contracts"]
         contracts = {name: _contract(name, entry) for name, entry in entries.items()}
-        chain_id = int(document["chain_id"])
+        chain_id = _whole(document, "chain_id")
+        if not 0 < chain_id <= U256_MAX:
+            raise ValueError(f"chain_id is {chain_id}")
         rewards = _schedule(document["rewards"]) if "rewards" in document else DEFAULT_SCHEDULE
     except (KeyError, TypeError, ValueError, AttributeError, ValueOutOfRange) as error:
         raise InvalidDeployment(path, f"not a manifest ({error!r})") from error
@@ -104,9 +107,7 @@ def parse_deployment(path: Path, document: dict[str, Any]) -> Deployment:
 
 def load_deployment(path: Path | str) -> Deployment:
     """Reads a manifest. Raises InvalidDeployment."""
-    if not isinstance(path, str | PathLike):
-        raise InvalidValue("path", path, "takes the path of a manifest")
-    path = Path(path)
+    path = file_path(path, "takes the path of a manifest")
     try:
         document = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:

@@ -184,6 +184,13 @@ class PageJson(_Document, frozen=True):
     next_cursor: str | None = None
 
 
+class LatestJson(_Document, frozen=True):
+    """What is known of one device."""
+
+    device: Octets20
+    items: list[dict[str, Any]]
+
+
 class DeliveryJson(_Document, frozen=True):
     """`error` is the name of the refusal."""
 

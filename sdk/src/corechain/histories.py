@@ -11,6 +11,7 @@ from corechain.history import Committed, Gaps, HistoryPage, Place, Taken, page
 from corechain.history_answers import BatchOrigin, HistoricReading, HistoryBatch
 from corechain.history_errors import HistoryGap
 from corechain.history_question import HistoryQuestion
+from corechain.paths import file_path
 from corechain.protocol.errors import InvalidValue
 from corechain.steps import Flow
 
@@ -128,8 +129,9 @@ class History(_Stand):
             return next(self._readings_left)
         except StopIteration:
             raise
-        except Exception:
-            # A generator that has raised is over; the place is where it was.
+        except BaseException:
+            # A generator that has raised is over; the place is where it was. After Ctrl-C, too: who
+            # then goes on would take what is left for nothing.
             self._readings_left = self._all()
             raise
 
@@ -172,13 +174,13 @@ class History(_Stand):
         too."""
         from corechain.history_files import CsvFile
 
-        return self._written(CsvFile(Path(path), self))
+        return self._written(CsvFile(file_path(path), self))
 
     def to_parquet(self, path: str | Path) -> int:
         """As `to_csv`. Raises MissingExtra, too."""
         from corechain.history_files import ParquetFile
 
-        return self._written(ParquetFile(Path(path), self))
+        return self._written(ParquetFile(file_path(path), self))
 
     def _written(self, file: "HistoryFile") -> int:
         self.go_to(file.resumed())
@@ -240,13 +242,13 @@ class AsyncHistory(_Stand):
         """As `History.to_csv`."""
         from corechain.history_files import CsvFile
 
-        return await self._written(CsvFile(Path(path), self))
+        return await self._written(CsvFile(file_path(path), self))
 
     async def to_parquet(self, path: str | Path) -> int:
         """As `History.to_parquet`."""
         from corechain.history_files import ParquetFile
 
-        return await self._written(ParquetFile(Path(path), self))
+        return await self._written(ParquetFile(file_path(path), self))
 
     async def _written(self, file: "HistoryFile") -> int:
         from asyncio import to_thread  # here: `History` never loads it

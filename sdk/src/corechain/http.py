@@ -8,14 +8,15 @@ import ipaddress
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary, finalize
 
-from corechain.protocol.errors import InvalidValue
+from corechain.protocol.errors import InvalidValue, ProtocolError
 from corechain.protocol.values import one_of
 
 if TYPE_CHECKING:
@@ -86,12 +87,41 @@ def _direct(urls: tuple[str, ...]) -> dict[str, Any]:
     return {f"all://{host}": None for host in (*LOOPBACK, *sorted(named))}
 
 
-@cache
-def authorities() -> "ssl.SSLContext":
-    """Whom to believe, read once a process: 25 ms of CPU, the most of making a client."""
+_PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
+_VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", *_PROXIES, *map(str.lower, _PROXIES))
+
+
+class UnusableEnvironment(ProtocolError):
+    """The environment names a proxy, or certificates, with which no connection can be made."""
+
+    def __init__(self, why: str) -> None:
+        known = [
+            name for name in (*_VARIABLES, *map(str.lower, _VARIABLES)) if os.environ.get(name)
+        ]
+        names = ", ".join(known) or "proxy or certificates"
+        super().__init__(f"{names} of the environment: {why}; correct or unset it")
+
+
+@contextmanager
+def _told() -> Iterator[None]:
     import httpx
 
-    return httpx.create_ssl_context()
+    try:
+        yield
+    except (ImportError, OSError, ValueError, httpx.InvalidURL) as error:
+        # httpx writes the password of a proxy's URL as [secure].
+        why = getattr(error, "strerror", None) or str(error)
+        raise UnusableEnvironment(why) from error
+
+
+@cache
+def authorities() -> "ssl.SSLContext":
+    """Whom to believe, read once a process: 25 ms of CPU, the most of making a client. Raises
+    UnusableEnvironment."""
+    import httpx
+
+    with _told():
+        return httpx.create_ssl_context()
 
 
 def _trace(request: "httpx.Request") -> None:
@@ -107,24 +137,23 @@ async def _trace_async(request: "httpx.Request") -> None:
 def client(*urls: str, **options: Any) -> "httpx.Client":
     """A blocking client that honours the proxies of the environment, but not for loopback.
 
-    `urls`: what it will be used for, where known, so that 127.0.0.2 is recognised too.
+    `urls`: what it will be used for, where known, so that 127.0.0.2 is recognised too. Raises
+    UnusableEnvironment.
     """
     import httpx
 
-    hooks = {"request": [_trace]}
-    return httpx.Client(
-        mounts=_direct(urls), verify=authorities(), **{"event_hooks": hooks, **options}
-    )
+    made = {"verify": authorities(), "event_hooks": {"request": [_trace]}, **options}
+    with _told():
+        return httpx.Client(mounts=_direct(urls), **made)
 
 
 def async_client(*urls: str, **options: Any) -> "httpx.AsyncClient":
     """The same for asyncio."""
     import httpx
 
-    hooks = {"request": [_trace_async]}
-    return httpx.AsyncClient(
-        mounts=_direct(urls), verify=authorities(), **{"event_hooks": hooks, **options}
-    )
+    made = {"verify": authorities(), "event_hooks": {"request": [_trace_async]}, **options}
+    with _told():
+        return httpx.AsyncClient(mounts=_direct(urls), **made)
 
 
 class ProcessClients:
@@ -270,6 +299,15 @@ async def async_exchange(
         async for chunk in response.aiter_bytes():
             body.add(chunk)
         return body.response(response)
+
+
+def redirect_of(response: "httpx.Response") -> str | None:
+    """What an answer that only names another address says; None for all others. Redirects are not
+    followed: what is signed, or secret, goes to nobody whom the caller did not name."""
+    if not 300 <= response.status_code < 400:
+        return None
+    to = shown_url(response.headers.get("location", "nowhere"))
+    return f"HTTP {response.status_code} to {to:.200}: use that as the URL"
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:

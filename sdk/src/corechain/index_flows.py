@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from corechain.documents import WrongAnswer, parse
+from corechain.documents import LatestJson, WrongAnswer, parse
 from corechain.indexed import (
     ChannelJson,
     DeviceJson,
@@ -24,7 +24,7 @@ from corechain.indexed import (
     check_terms,
     series_of,
 )
-from corechain.listing import API, PAGE, Page, Row, batch_path, document, limit_of, pages
+from corechain.listing import API, PAGE, Order, Page, Row, batch_path, document, limit_of, pages
 from corechain.protocol.channel import payment_domain
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import (
@@ -69,7 +69,11 @@ def network(fresh: Fresh) -> Flow[IndexedNetwork]:
 
 def batch(batch_id: int, fresh: Fresh) -> Flow[Row]:
     """One batch."""
-    return (yield from document(batch_path(batch_id), **view_params(fresh, Fresh)))
+    wanted = whole("batch_id", batch_id, 1, U48_MAX)
+    found = yield from document(batch_path(batch_id), **view_params(fresh, Fresh))
+    if parse(found.get("batch_id"), int, "a batch's id") != wanted:
+        raise WrongAnswer(f"batch {found['batch_id']} in the place of {wanted}")
+    return found
 
 
 def batches(
@@ -88,7 +92,9 @@ def batches(
         params["state"] = _state(state)
     if one_of("newest_first", newest_first, bool, "takes True or False"):
         params["order"] = "newest"
-    return (yield from pages("/v1/batches", params, limit, cursor))
+        return (yield from pages("/v1/batches", params, limit, cursor))
+    order = Order("batch_id", int(params.get("after", 0)))
+    return (yield from pages("/v1/batches", params, limit, cursor, order=order))
 
 
 def _state(state: object) -> str:
@@ -99,7 +105,8 @@ def _state(state: object) -> str:
 
 def devices(limit: int, fresh: Fresh, cursor: str | None = None) -> Flow[Page[Row]]:
     """Devices by id."""
-    return (yield from pages("/v1/devices", view_params(fresh, Fresh), limit, cursor))
+    params, order = view_params(fresh, Fresh), Order("device", "")
+    return (yield from pages("/v1/devices", params, limit, cursor, order=order))
 
 
 def device(wanted: OctetsLike, fresh: Fresh) -> Flow[IndexedDevice]:
@@ -114,16 +121,21 @@ def device(wanted: OctetsLike, fresh: Fresh) -> Flow[IndexedDevice]:
 
 def latest(device: OctetsLike, view: View) -> Flow[Row]:
     """Newest value per metric."""
-    params = {"device": _hex(address("device", device)), **view_params(view)}
-    return (yield from document("/v1/latest", **params))
+    wanted = _hex(address("device", device))
+    found = yield from document("/v1/latest", **{"device": wanted, **view_params(view)})
+    said = parse(found, LatestJson, "the newest values of a device").device
+    if said.lower() != wanted:
+        raise WrongAnswer(f"the newest values of {said} in the place of {wanted}")
+    return found
 
 
 def rejections(
     batch_id: int, limit: int, fresh: Fresh, cursor: str | None = None
 ) -> Flow[Page[Row]]:
     """Observations of a batch that failed."""
-    params = view_params(fresh, Fresh)
-    return (yield from pages(f"{batch_path(batch_id)}/rejections", params, limit, cursor))
+    params, order = view_params(fresh, Fresh), Order("ordinal", -1)
+    path = f"{batch_path(batch_id)}/rejections"
+    return (yield from pages(path, params, limit, cursor, order=order))
 
 
 def stations(
@@ -132,7 +144,10 @@ def stations(
     """Devices that have readings, by id, with the newest value of a metric."""
     known = metric_of(metric)
     params = {"metric": known.name} | view_params(fresh, Fresh)
-    page = yield from pages("/v1/stations", params, limit, cursor, has_empty_pages=True)
+    order = Order("device", "")
+    page = yield from pages(
+        "/v1/stations", params, limit, cursor, order=order, has_empty_pages=True
+    )
     return _typed(page, StationJson, lambda row: row.made(known), "a station")
 
 
@@ -161,7 +176,8 @@ def series(
 
 def epochs(limit: int, fresh: Fresh, cursor: str | None = None) -> Flow[Page[Epoch]]:
     """Reward roots by epoch."""
-    page = yield from pages("/v1/epochs", view_params(fresh, Fresh), limit, cursor)
+    params, order = view_params(fresh, Fresh), Order("epoch", -1)
+    page = yield from pages("/v1/epochs", params, limit, cursor, order=order)
     return _typed(page, EpochJson, EpochJson.made, "an epoch")
 
 
@@ -185,7 +201,8 @@ def payment_channels(
     params = view_params(fresh, Fresh)
     if payer is not None:
         params["payer"] = _hex(address("payer", payer))
-    page = yield from pages("/v1/channels", params, limit, cursor)
+    order = Order("channel_id", "")
+    page = yield from pages("/v1/channels", params, limit, cursor, order=order)
     return _typed(page, PaymentChannelJson, partial(_payment_channel, of), "a payment channel")
 
 
@@ -196,7 +213,8 @@ def state_channels(
     params = view_params(fresh, Fresh)
     if party is not None:
         params["party"] = _hex(address("party", party))
-    page = yield from pages("/v1/state-channels", params, limit, cursor)
+    order = Order("channel_id", "")
+    page = yield from pages("/v1/state-channels", params, limit, cursor, order=order)
     return _typed(page, StateChannelJson, partial(_state_channel, of), "a state channel")
 
 

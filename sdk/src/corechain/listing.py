@@ -1,6 +1,7 @@
 """Documents and lists of the query API, and where a list goes on. Without I/O."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from corechain.documents import PageJson, WrongAnswer, object_of, parse
@@ -56,16 +57,34 @@ def page_params(
     return page if cursor is None else page | {"cursor": cursor}
 
 
+@dataclass(slots=True)
+class Order:
+    """By what a list of the API ascends; `last` is the place of the item before."""
+
+    name: str
+    last: int | str
+
+    def check(self, items: list[Row]) -> None:
+        """Raises MalformedAnswer, WrongAnswer."""
+        for item in items:
+            place: Any = parse(item.get(self.name), type(self.last), f"an item's {self.name}")
+            if place <= self.last:
+                raise WrongAnswer(f"{self.name} {place} does not come behind {self.last}")
+            self.last = place
+
+
 def pages(
     path: str,
     params: Mapping[str, str | int],
     limit: int,
     cursor: str | None = None,
     *,
+    order: "Order | None" = None,
     has_empty_pages: bool = False,
 ) -> Flow[Page[Row]]:
-    """Up to `limit` items of a list behind a cursor, page by page. Raises MalformedAnswer,
-    WrongAnswer.
+    """Up to `limit` items of a list behind a cursor, page by page, each behind the one before by
+    `order` (None: of a list that has another): a list that leads back to itself would give items
+    again without end. Raises MalformedAnswer, WrongAnswer.
 
     An empty page of a list that may have such is where it stops for now: a server that goes on
     like that for ever would be followed for ever.
@@ -76,6 +95,10 @@ def pages(
         wanted = min(PAGE, limit - len(found))
         answer = yield Request(API, "GET", path, page_params(params, wanted, cursor))
         page = parse(answer, PageJson, f"a page of {path}")
+        if order is not None:
+            order.check(page.items)
+        if page.next_cursor is not None and page.next_cursor == cursor:
+            raise WrongAnswer(f"a page of {path} that leads to itself")
         cursor = page.next_cursor
         is_odd = cursor is not None and not page.items and not has_empty_pages
         if len(page.items) > wanted or is_odd:

@@ -8,14 +8,25 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from corechain.http import AnswerTooLong, ProcessClients, client, exchange, shown_url
+from corechain.http import (
+    AnswerTooLong,
+    ProcessClients,
+    client,
+    exchange,
+    redirect_of,
+    retry_after_s,
+    shown_url,
+)
 from corechain.protocol.errors import TransportError
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.rpc_limits import longest_answer, longest_batch
+
+if TYPE_CHECKING:
+    import httpx
 
 TIMEOUT_S = 30.0
 BATCH_CALLS = 100
@@ -195,16 +206,24 @@ class Node:
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError) as error:
             place = shown_url(self.url, path=False)
             raise ChainUnavailable(f"{method}: no answer from {place}: {error!r}") from error
-        status = response.status_code
+        return self._document(method, response)
+
+    def _document(self, method: str, response: "httpx.Response") -> Any:
+        """Raises ChainUnavailable."""
+        status, moved = response.status_code, redirect_of(response)
+        what = f"{method}: {shown_url(self.url, path=False)}: HTTP {status}"
+        if moved is not None:
+            raise ChainUnavailable(f"{method}: {shown_url(self.url, path=False)}: {moved}")
         if status == TOO_MANY_REQUESTS:
-            raise ChainUnavailable(f"{method}: HTTP {status}")
+            wait_s = retry_after_s(response.headers)
+            raise ChainUnavailable(what + (f", again in {wait_s:g} s" if wait_s else ""))
         try:
             document = msgspec.json.decode(response.content)
         except (ValueError, RecursionError) as error:
-            raise UnfitAnswer(f"{method}: HTTP {status}, the answer is not JSON") from error
+            raise UnfitAnswer(f"{what}, the answer is not JSON") from error
         # A refusal of a call may come with 4xx; 5xx is about the server.
         if status >= SERVER_ERROR:
-            raise UnfitAnswer(f"{method}: HTTP {status}")
+            raise UnfitAnswer(what)
         return document
 
     # ------------------------------------------------------------------ typed questions

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from corechain.documents import MalformedAnswer, ReceiptJson, WrongAnswer
+from corechain.paths import file_path
 from corechain.protocol.eip712 import Domain
 from corechain.protocol.errors import InvalidProof, ProtocolError
 from corechain.protocol.hashing import DIGEST_BYTES, hash26
@@ -80,7 +81,7 @@ class KeptReceipt:
 
     def save(self, path: Path | str) -> None:
         """Writes it to a file, whole or not at all; returns when it is on the disk."""
-        target = Path(path)
+        target = file_path(path)
         draft = target.with_name(f".{target.name}.{os.getpid()}")
         try:
             with draft.open("wb") as file:
@@ -94,7 +95,7 @@ class KeptReceipt:
     @classmethod
     def load(cls, path: Path | str) -> "KeptReceipt":
         """Raises MalformedReceipt, MalformedReport, OSError."""
-        return cls.unpack(Path(path).read_bytes())
+        return cls.unpack(file_path(path).read_bytes())
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,16 +70,17 @@ Flow = Generator[Step, Any, T]
 
 
 def error_of_problem(
-    status: int, document: Any, retry_after_s: float | None = None
+    status: int, document: Any, retry_after_s: float | None = None, place: str = ""
 ) -> CoreChainError:
-    """The typed error of a problem document (RFC 9457); ApiUnavailable for what may pass (429 and
-    5xx) and for what is no problem document."""
+    """The typed error of a problem document (RFC 9457); ApiUnavailable, which says where (`place`),
+    for what may pass (429 and 5xx) and for what is no problem document."""
+    where = f"{place}: HTTP {status}" if place else f"HTTP {status}"
     if not isinstance(document, Mapping):
-        return ApiUnavailable(f"HTTP {status} without a problem document", status, retry_after_s)
+        return ApiUnavailable(f"{where} without a problem document", status, retry_after_s)
     name = str(document.get("type", "")).rpartition(":")[2]
     detail = str(document.get("detail") or document.get("title") or f"HTTP {status}")
     if status == HTTP_BUSY or status >= HTTP_SERVER_ERROR:
-        return ApiUnavailable(f"HTTP {status}: {detail}", status, retry_after_s, name)
+        return ApiUnavailable(f"{where}: {detail}", status, retry_after_s, name)
     kind = by_name(name)
     if kind is None:
         return Refused(name or f"HTTP {status}", detail)

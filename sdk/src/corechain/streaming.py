@@ -6,20 +6,28 @@ an event. What is read, and when it is asked again, is the same for both clients
 
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from corechain.documents import MalformedAnswer
-from corechain.http import LoopClients, ProcessClients, retry_after_s, shown_url
+from corechain.documents import (
+    BatchId,
+    MalformedAnswer,
+    Octets26,
+    Octets32,
+    Unsigned,
+    WrongAnswer,
+)
+from corechain.http import LoopClients, ProcessClients, shown_url
 from corechain.protocol.errors import CursorExpired, InvalidValue
 from corechain.protocol.places import cell as place
 from corechain.protocol.values import CellLike, OctetsLike, address, one_of
 from corechain.protocol.vocabulary import MetricLike
 from corechain.protocol.vocabulary import metric as metric_of
-from corechain.replies import UNANSWERED
-from corechain.steps import ApiUnavailable, error_of_problem
+from corechain.replies import UNANSWERED, json_in, refusal_of
+from corechain.steps import ApiUnavailable
 
 if TYPE_CHECKING:
     import httpx
@@ -31,7 +39,11 @@ SILENCE_LIMIT_S = 65.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
 MAX_LINE_BYTES = 64 << 10
 """A line of an event has 500."""
-OK = 200
+MAX_LINES = 1_000
+OK, REFUSED, SERVER_ERROR = 200, 400, 500
+EVENTS = "text/event-stream"
+PASSING = (408, 425, 429)
+"""Refusals that a moment may end, as it may those of a broken server."""
 
 
 class BatchEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,12 +53,12 @@ class BatchEvent(msgspec.Struct, frozen=True, kw_only=True):
 
     type: str
     cursor: str
-    id: int
-    batch_id: int
-    commitment: str
-    block: int
-    block_hash: str
-    transaction: str
+    id: Unsigned
+    batch_id: BatchId
+    commitment: Octets26
+    block: Unsigned
+    block_hash: Octets32
+    transaction: Octets32
     readings: int | None = None
     rejected: int | None = None
     window_start: int | None = None
@@ -108,18 +120,26 @@ class EventLines:
         if name == b"id" and b"\0" not in value:
             self._id = value.decode("ascii", "replace")
         elif name == b"data":
-            self._data.append(value)
-        elif not line and self._id:
+            self._add(value)
+        elif not line and (self._id or self._data):
             return self._end()
         return None
+
+    def _add(self, value: bytes) -> None:
+        self._data.append(value)
+        # An event whose end never comes must not take our memory.
+        if sum(map(len, self._data)) > MAX_LINE_BYTES or len(self._data) > MAX_LINES:
+            raise MalformedAnswer(f"an event of the stream is over {MAX_LINE_BYTES} bytes")
 
     def _end(self) -> tuple[str, BatchEvent | None]:
         data, self._data = b"\n".join(self._data), []
         if not data:
             return self._id, None
+        if not self._id:
+            raise MalformedAnswer("an event of the stream has no place in it")
         try:
             return self._id, msgspec.json.decode(data, type=BatchEvent)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, RecursionError) as error:
             raise MalformedAnswer(f"an event of the stream: {error}") from error
 
 
@@ -133,6 +153,8 @@ class Resuming:
     only: Mapping[str, str] = field(default_factory=dict)
     _pause_s: float = FIRST_PAUSE_S
     _alone_since: float | None = None
+    _has_come: bool = False
+    _newest_id: int = -1
 
     def question(self) -> dict[str, Any]:
         """The arguments of httpx's `stream`."""
@@ -141,13 +163,23 @@ class Resuming:
             params["since"] = self.cursor
         if self.finality != "pending":
             params["finality"] = self.finality
-        return {"params": params, "headers": {"accept": "text/event-stream"}}
+        return {"params": params, "headers": {"accept": EVENTS}}
 
-    def arrived(self, place: str) -> None:
+    def arrived(self, place: str, event: BatchEvent | None = None) -> None:
+        """Raises WrongAnswer for an event that does not come behind the one before."""
+        if event is not None:
+            if event.id <= self._newest_id:
+                raise WrongAnswer(f"event {event.id} does not come behind {self._newest_id}")
+            self._newest_id = event.id
         self.cursor, self._pause_s, self._alone_since = place, FIRST_PAUSE_S, None
+        self._has_come = True
 
     def pause_after(self, error: ApiUnavailable, now: float) -> float:
-        """Seconds until it is asked again. Raises the error when nothing has come for too long."""
+        """Seconds until it is asked again. Raises the error when nothing has come for too long; at
+        once where nothing ever came and a server that works says so: the URL is another's."""
+        status = error.status or SERVER_ERROR
+        if not self._has_come and status < SERVER_ERROR and status not in PASSING:
+            raise error
         if self._alone_since is None:
             self._alone_since = now
         pause = max(self._pause_s, error.retry_after_s or 0.0)
@@ -174,15 +206,20 @@ def resuming(since: object, finality: object, patience_s: object, **only: object
 
 
 def _refusal(response: "httpx.Response", body: bytes) -> Exception:
-    try:
-        document = msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        document = None
-    pause_s = retry_after_s(response.headers)
-    error = error_of_problem(response.status_code, document, pause_s)
-    if isinstance(error, CursorExpired) and isinstance(document, Mapping):
-        error.newest = str(document.get("since"))
+    error = refusal_of(response, body)
+    if isinstance(error, CursorExpired):
+        # It is a problem document, or the error had another class.
+        error.newest = str(json_in(body).get("since"))
     return error
+
+
+def _no_stream(response: "httpx.Response") -> ApiUnavailable | None:
+    """What a success is that is no stream: a page of whoever stands before the API."""
+    kind = response.headers.get("content-type", "nothing named")
+    if response.status_code == OK and kind.partition(";")[0].strip().lower() == EVENTS:
+        return None
+    what = f"HTTP {response.status_code} with {kind:.80} is no stream of events"
+    return ApiUnavailable(f"{shown_url(str(response.request.url))}: {what}", response.status_code)
 
 
 def _some(body: bytes) -> bytes:
@@ -209,7 +246,7 @@ class EventStream:
 
     def __init__(self, clients: ProcessClients, url: str, state: Resuming) -> None:
         self._clients, self._url, self._state = clients, url, state
-        self._events = self._all()
+        self._events, self._is_closed = self._all(), False
 
     @property
     def cursor(self) -> str | None:
@@ -219,7 +256,15 @@ class EventStream:
         return self
 
     def __next__(self) -> BatchEvent:
-        return next(self._events)
+        try:
+            return next(self._events)
+        except StopIteration:
+            raise
+        except BaseException:
+            # A generator that has raised is over, and would say that the events are.
+            if self._events.gi_frame is None:  # type: ignore[attr-defined]
+                self._events = self._all()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -228,13 +273,16 @@ class EventStream:
         self.close()
 
     def close(self) -> None:
-        """Ends the stream and its connection."""
-        self._events.close()
+        """Ends the stream and its connection; while another thread waits for an event, as soon as
+        the API shows that it lives: every 20 s."""
+        self._is_closed = True
+        with suppress(ValueError):  # that the other thread is at it
+            self._events.close()
 
     def _all(self) -> Generator[BatchEvent, None, None]:
         import httpx
 
-        while True:
+        while not self._is_closed:
             try:
                 yield from self._connection()
                 lost = _lost(self._url)
@@ -242,20 +290,25 @@ class EventStream:
                 lost = _lost(self._url, error)
             except ApiUnavailable as error:
                 lost = error
-            time.sleep(self._state.pause_after(lost, time.monotonic()))
+            if not self._is_closed:
+                time.sleep(self._state.pause_after(lost, time.monotonic()))
 
     def _connection(self) -> Generator[BatchEvent, None, None]:
         question, lines = self._state.question(), EventLines()
         client = self._clients.get()
         with client.stream("GET", self._url, timeout=_timeout(), **question) as response:
-            if response.status_code != OK:
+            if not response.is_success:
                 body = b""
                 for data in response.iter_bytes():
                     body = _some(body + data)
                 raise _refusal(response, body)
+            if (other := _no_stream(response)) is not None:
+                raise other
             for data in response.iter_bytes():
+                if self._is_closed:
+                    return
                 for place, event in lines.feed(data):
-                    self._state.arrived(place)
+                    self._state.arrived(place, event)
                     if event is not None:
                         yield event
 
@@ -265,7 +318,7 @@ class AsyncEventStream:
 
     def __init__(self, clients: LoopClients, url: str, state: Resuming) -> None:
         self._clients, self._url, self._state = clients, url, state
-        self._events = self._all()
+        self._events, self._is_closed = self._all(), False
 
     @property
     def cursor(self) -> str | None:
@@ -275,7 +328,15 @@ class AsyncEventStream:
         return self
 
     async def __anext__(self) -> BatchEvent:
-        return await anext(self._events)
+        try:
+            return await anext(self._events)
+        except StopAsyncIteration:
+            raise
+        except BaseException:
+            # Also when it was waited for no longer (asyncio.timeout): asked again, it goes on.
+            if self._events.ag_frame is None:  # type: ignore[attr-defined]
+                self._events = self._all()
+            raise
 
     async def __aenter__(self) -> Self:
         return self
@@ -284,15 +345,18 @@ class AsyncEventStream:
         await self.close()
 
     async def close(self) -> None:
-        """Ends the stream and its connection."""
-        await self._events.aclose()
+        """Ends the stream and its connection; while another task waits for an event, as soon as the
+        API shows that it lives: every 20 s."""
+        self._is_closed = True
+        with suppress(RuntimeError):  # that the other task is at it
+            await self._events.aclose()
 
     async def _all(self) -> AsyncGenerator[BatchEvent, None]:
         from asyncio import sleep  # here: `EventStream` never loads it
 
         import httpx
 
-        while True:
+        while not self._is_closed:
             connection = self._connection()
             try:
                 async for event in connection:
@@ -305,19 +369,24 @@ class AsyncEventStream:
             finally:
                 # A generator left half way does not close what it reads from.
                 await connection.aclose()
-            await sleep(self._state.pause_after(lost, time.monotonic()))
+            if not self._is_closed:
+                await sleep(self._state.pause_after(lost, time.monotonic()))
 
     async def _connection(self) -> AsyncGenerator[BatchEvent, None]:
         question, lines = self._state.question(), EventLines()
         client = await self._clients.get()
         async with client.stream("GET", self._url, timeout=_timeout(), **question) as response:
-            if response.status_code != OK:
+            if not response.is_success:
                 body = b""
                 async for data in response.aiter_bytes():
                     body = _some(body + data)
                 raise _refusal(response, body)
+            if (other := _no_stream(response)) is not None:
+                raise other
             async for data in response.aiter_bytes():
+                if self._is_closed:
+                    return
                 for place, event in lines.feed(data):
-                    self._state.arrived(place)
+                    self._state.arrived(place, event)
                     if event is not None:
                         yield event

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from hashlib import sha256
 
-from corechain.protocol.errors import ProtocolError
+from corechain.protocol.errors import InvalidValue, ProtocolError, ValueOutOfRange
+from corechain.protocol.values import number, one_of
 
 SIGNATURE, DELIVERY = "corechain-signature", "corechain-delivery"
 TOLERANCE_S = 300.0
@@ -31,15 +32,25 @@ def signature_of(secret: bytes, at: int, body: bytes) -> str:
 
 def check_webhook(
     secret: bytes,
-    signature: str | None,
+    signature: str | bytes | None,
     body: bytes,
     *,
     tolerance_s: float = TOLERANCE_S,
     clock: Callable[[], float] = time.time,
 ) -> None:
     """For receivers: the body, as it came, was signed with the secret at most `tolerance_s` ago.
-    `signature` is the header `corechain-signature`. Raises InvalidWebhook."""
-    found = _SIGNATURE.fullmatch(signature or "")
+    `signature` is the header `corechain-signature`. Raises InvalidWebhook; InvalidValue where the
+    receiver is set up wrongly."""
+    one_of("secret", secret, bytes, "takes bytes: text.encode()")
+    if len(secret) < MIN_SECRET_BYTES:
+        # An empty one, of a variable that is not set, anybody could sign with.
+        raise InvalidValue("secret", "…", f"has {MIN_SECRET_BYTES} bytes at least")
+    one_of("body", body, bytes, "takes the bytes of the body, as they came")
+    if number("tolerance_s", tolerance_s) < 0:
+        raise ValueOutOfRange("tolerance_s", tolerance_s, "it is a number of seconds")
+    if isinstance(signature, bytes):
+        signature = signature.decode("latin-1")  # as servers hand on header fields
+    found = _SIGNATURE.fullmatch(signature) if isinstance(signature, str) else None
     if found is None:
         raise InvalidWebhook("the header corechain-signature is missing, or is none")
     at = int(found[1])
