@@ -21,9 +21,9 @@ from support.http import Script, answers
 from corechain.audit import InvalidBatchId, parse_batch_id
 from corechain.cli import app, load_plugins
 from corechain.cli_failures import printable, told
-from corechain.cli_values import moment
 from corechain.output_files import write_whole
 from corechain.protocol.errors import NotFound
+from corechain.times import moment
 
 load_plugins()
 DEVICE = "0x" + "22" * 20

@@ -50,6 +50,10 @@ from corechain.status import Places, inspect
 from corechain.steps import ApiUnavailable, error_of_problem
 
 
+def newest_json():
+    return {"device": hexed(DEVICE), "items": []}
+
+
 def delivery_json():
     return {"results": [{"device": hexed(DEVICE), "sequence": 7, "status": "accepted"}]}
 
@@ -305,7 +309,7 @@ def test_a_broken_or_busy_server_is_unavailable_to_both_clients(name, deployment
 MOVED = Script(
     308, b"<html>", headers=(("location", "https://me:secret@elsewhere.example/a?k=secret"),)
 )
-ASKED = {
+OF_EACH = {
     "an API": lambda client: client.status(),
     "a gateway": lambda client: client.next_sequence(DEVICE),
     "a node": lambda client: client.chain.commitment_of(1),
@@ -314,7 +318,7 @@ ASKED = {
 }
 
 
-@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED.keys())
+@pytest.mark.parametrize("ask", OF_EACH.values(), ids=OF_EACH.keys())
 def test_a_redirect_says_where_to_and_no_secret_and_is_not_tried_again(ask, deployment):
     with answers(MOVED) as url, pytest.raises(TransportError) as caught:
         ask(Client(url, url, url, deployment))
@@ -322,7 +326,7 @@ def test_a_redirect_says_where_to_and_no_secret_and_is_not_tried_again(ask, depl
     assert "HTTP 308 to https://elsewhere.example/a: use that as the URL" in str(caught.value)
 
 
-@pytest.mark.parametrize("ask", ASKED.values(), ids=ASKED.keys())
+@pytest.mark.parametrize("ask", OF_EACH.values(), ids=OF_EACH.keys())
 def test_a_page_of_somebody_else_is_said_to_come_from_there(ask, deployment):
     page = Script(404, b"<html>", "text/html")
     with answers(page) as url, pytest.raises(TransportError) as caught:
@@ -441,7 +445,7 @@ def test_an_environment_with_which_nothing_connects_is_named(name, deployment, m
     authorities.cache_clear()
     monkeypatch.setenv(name, value)
     client = Client("http://a.example", "http://a.example", "http://a.example", deployment)
-    for ask in ASKED.values():
+    for ask in OF_EACH.values():
         with pytest.raises(
             UnusableEnvironment, match=f"{name}.*: .*{why}.*; correct or unset it"
         ) as caught:

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from corechain.cli_values import moment
 from corechain.deployment import Deployment
 from corechain.http import ProcessClients, client, exchange, shown_url
 from corechain.protocol.batch import (
@@ -29,6 +28,7 @@ from corechain.protocol.reading import FAIL, SUSPECT, unpack_observations
 from corechain.protocol.vocabulary import Metric, metric
 from corechain.replies import UNANSWERED, refusal_of
 from corechain.steps import ApiUnavailable
+from corechain.times import moment
 
 if TYPE_CHECKING:
     from corechain.chain import Chain

@@ -1,7 +1,7 @@
-"""Times and places as they are typed on a command line, and shown there."""
+"""Times and places as they are typed on a command line."""
 
 import json
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,12 +55,3 @@ def _polygon(path: Path) -> Any:
         raise InvalidValue("region", str(path), "takes a GeoJSON file") from error
     is_feature = isinstance(found, dict) and found.get("type") == "Feature"
     return found["geometry"] if is_feature and "geometry" in found else found
-
-
-def moment(second: int, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
-    """A time in UTC. Those of the protocol have 40 bits: the year 36,812 at the most, which
-    datetime does not know."""
-    try:
-        return datetime.fromtimestamp(second, UTC).strftime(form)
-    except (ValueError, OverflowError, OSError):
-        return f"second {second}"

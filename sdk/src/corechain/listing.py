@@ -95,14 +95,14 @@ def pages(
         wanted = min(PAGE, limit - len(found))
         answer = yield Request(API, "GET", path, page_params(params, wanted, cursor))
         page = parse(answer, PageJson, f"a page of {path}")
-        if order is not None:
-            order.check(page.items)
         if page.next_cursor is not None and page.next_cursor == cursor:
             raise WrongAnswer(f"a page of {path} that leads to itself")
         cursor = page.next_cursor
         is_odd = cursor is not None and not page.items and not has_empty_pages
         if len(page.items) > wanted or is_odd:
             raise WrongAnswer(f"{len(page.items)} items of {path} where {wanted} were asked for")
+        if order is not None:
+            order.check(page.items)
         found.extend(page.items)
         if cursor is None or not page.items:
             break

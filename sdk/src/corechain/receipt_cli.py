@@ -8,7 +8,7 @@ import typer
 
 from corechain.cli_options import ACCOUNT, JSON, NODE, Given, shares
 from corechain.cli_output import show
-from corechain.cli_values import moment
+from corechain.times import moment
 
 if TYPE_CHECKING:
     from corechain.protocol.keys import DeviceIdentity

@@ -10,3 +10,11 @@ def time_text(second: int) -> str:
         return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     except (ValueError, OverflowError, OSError):
         return ""
+
+
+def moment(second: int, form: str = "%Y-%m-%d %H:%M:%S UTC") -> str:
+    """In UTC, for people; the second itself where datetime does not know it."""
+    try:
+        return datetime.fromtimestamp(second, UTC).strftime(form)
+    except (ValueError, OverflowError, OSError):
+        return f"second {second}"
