@@ -349,12 +349,6 @@ def test_a_gateway_that_does_not_answer_is_unavailable() -> None:
         fetch_data_file(nowhere(), COMMITMENT)
 
 
-@pytest.mark.parametrize("body", [b"<html>", b"[]"])
-def test_a_refusal_without_a_problem_is_unavailable(body: bytes) -> None:
-    with answers(Script(502, body)) as url, pytest.raises(ApiUnavailable, match="HTTP 502"):
-        fetch_data_file(url, COMMITMENT)
-
-
 def test_a_refusal_with_a_problem_is_that_problem() -> None:
     body = b'{"type": "urn:corechain:error:NoSuchProblem", "detail": "not kept here"}'
     with answers(Script(404, body)) as url, pytest.raises(Refused, match="not kept here"):
