@@ -27,6 +27,7 @@ from corechain.service.errors import StoreUnavailable
 from corechain.service.fields import unless_held
 from corechain.service.health import Health
 from corechain.service.ops import Exposition, Ops, allowed, options, route_error
+from corechain.service.seldom import Seldom
 from corechain_indexer.api.admission import Admission
 from corechain_indexer.api.completeness import Completeness
 from corechain_indexer.api.cors import Cors
@@ -99,6 +100,8 @@ class Api:
     cors: Cors
     completeness: Completeness
     doubts: Doubts = field(init=False)
+    seldom: Seldom = field(default_factory=Seldom)
+    """In an outage each request meets the same."""
 
     def __post_init__(self) -> None:
         self.doubts = Doubts(self._is_silent, self.freshness.goes_on)
@@ -133,8 +136,14 @@ class Api:
                 log.error("value refused by the database", path=endpoint.path, error=str(error))
                 return await self._refused(request, InvalidQuery("query", "a value is too large"))
         except TransportError as error:
-            log.warning("store unavailable", path=endpoint.path, error=str(error))
+            self._tell(log.warning, "store unavailable", endpoint, error)
             return await self._refused(request, Unavailable(str(error)))
+
+    def _tell(
+        self, tell: Callable[..., Any], event: str, endpoint: Endpoint, error: TransportError
+    ) -> None:
+        about = endpoint.path, error.name
+        self.seldom.say(tell, event, about, path=endpoint.path, error=str(error))
 
     async def _admitted(
         self, request: Request, answer: Callable[[Params], Awaitable[Any]], endpoint: Endpoint
@@ -168,7 +177,7 @@ class Api:
             is_paid = SIGNATURE in request.headers
             if is_paid or not await self.freshness.has_another(Params(request)):
                 raise
-            log.info("asked again", path=endpoint.path, error=str(error))
+            self._tell(log.info, "asked again", endpoint, error)
         return await self.doubts.answered(self._answered(request, answer, endpoint))
 
     async def _answered(

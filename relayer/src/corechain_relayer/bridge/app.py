@@ -78,9 +78,7 @@ class Endpoints:
     async def refused(self, request: Request, error: Exception) -> Response:
         assert isinstance(error, ProtocolError)
         kind = _label(request)
-        self.intake.metrics.refused.labels(kind, error.name).inc()
-        # Neither path nor query: both may hold a token.
-        log.info("upload refused", format=kind, reason=error.name)
+        self.intake.refused(kind, error)
         return _problem(error)
 
     async def unrouted(self, request: Request, error: Exception) -> Response:

@@ -82,5 +82,4 @@ class AprsServer:
         try:
             await self.intake.packet(CWOP, Message(line))
         except ProtocolError as error:
-            self.intake.metrics.refused.labels(CWOP.name, error.name).inc()
-            log.info("upload refused", format=CWOP.name, reason=error.name)
+            self.intake.refused(CWOP.name, error)

@@ -12,6 +12,7 @@ import structlog
 from corechain.protocol.errors import CoreChainError, Overloaded, ProtocolError, Unavailable
 from corechain.protocol.reading import Observation, SignedReport
 from corechain.service.errors import StoreUnavailable
+from corechain.service.seldom import Seldom
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.book import Taken
 from corechain_relayer.bridge.formats.clocks import Clock
@@ -57,6 +58,7 @@ class Intake:
     now: Callable[[], float] = field(default=time.time)
     gather: Gather = field(init=False)
     rates: Rates = field(init=False)
+    seldom: Seldom = field(default_factory=Seldom)
 
     def __post_init__(self) -> None:
         settings = self.settings
@@ -88,11 +90,21 @@ class Intake:
                 self._count(uplink.format, outcome)
         return found
 
+    def refused(self, kind: str, error: CoreChainError) -> None:
+        """Counts it. Neither path nor query is told: both may hold a token."""
+        self.metrics.refused.labels(kind, error.name).inc()
+        about = kind, error.name
+        self.seldom.say(log.info, "upload refused", about, format=kind, reason=error.name)
+
+    def _not_taken(self, error: CoreChainError) -> None:
+        why = str(error)
+        self.seldom.say(log.error, "upload not taken", why, reason=error.name, error=why)
+
     async def _counted(self, kind: Format, step: Callable[[], list[Taken]]) -> list[Taken]:
         try:
             found = await self._durable(step)
         except KeyMissing as error:
-            log.error("upload not taken", reason=error.name, error=str(error))
+            self._not_taken(error)
             raise Unavailable(f"{error.name}: nothing was taken") from error
         self._count(kind, found)
         return found
@@ -102,7 +114,7 @@ class Intake:
         try:
             return await self.gather.run(step)
         except StoreUnavailable as error:
-            log.error("upload not taken", reason=error.name, error=str(error))
+            self._not_taken(error)
             raise Unavailable(f"{error.name}: nothing was taken") from error
 
     def _count(self, kind: Format, found: Sequence[Taken]) -> None:
@@ -159,7 +171,7 @@ class Intake:
             # Over HTTP the station is told to try again. Here it would hold up all the others: only
             # an operator with a backup can bring a key back.
             except KeyMissing as error:
-                log.error("upload not taken", reason=error.name, error=str(error))
+                self._not_taken(error)
                 found.append(error)
         return found
 

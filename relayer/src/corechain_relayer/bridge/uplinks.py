@@ -166,8 +166,7 @@ class Uplinks:
     def _count_refusal(self, held: Held, error: CoreChainError) -> None:
         opened = self._opened(held)
         name = opened.format.name if isinstance(opened, Uplink) else "none"
-        self.intake.metrics.refused.labels(name, error.name).inc()
-        log.info("upload refused", format=name, reason=error.name)
+        self.intake.refused(name, error)
 
 
 def _mistake(error: Exception) -> Internal:

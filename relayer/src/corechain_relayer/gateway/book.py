@@ -19,6 +19,7 @@ from corechain.protocol.errors import StaleSequence, Unavailable
 from corechain.protocol.frame import Columns
 from corechain.protocol.reading import U64_MAX, DeviceId, Report
 from corechain.service.errors import StoreUnavailable
+from corechain.service.seldom import Seldom
 from corechain_relayer.bus.base import Delivery
 from corechain_relayer.bus.frame import MalformedFrame, open_frame
 from corechain_relayer.gateway.remembered import Remembered
@@ -61,6 +62,7 @@ class SequenceBook:
 
     store: SequenceStore
     remembered: Remembered = field(default_factory=Remembered)
+    seldom: Seldom = field(default_factory=Seldom)
     _loaded: set[DeviceId] = field(default_factory=set)
     _read_up_to: str = "0"
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -75,10 +77,15 @@ class SequenceBook:
         try:
             stored = await self.store.sequences(missing)
         except StoreUnavailable as error:
-            log.warning("committed sequences unknown", error=str(error))
+            self._unknown(error)
             return
         self._merge(stored)
         self._loaded |= missing
+
+    def _unknown(self, error: StoreUnavailable) -> None:
+        """Of each append, as long as the journal is away."""
+        what = "committed sequences unknown"
+        self.seldom.say(log.warning, what, error.name, error=str(error))
 
     def _merge(self, stored: Mapping[DeviceId, SequenceWindow]) -> None:
         for device, window in stored.items():
@@ -103,7 +110,7 @@ class SequenceBook:
             self._merge(await self.store.sequences(devices))
             digests = await self.store.digests(keys)
         except StoreUnavailable as error:
-            log.warning("committed sequences unknown", error=str(error))
+            self._unknown(error)
             return {}
         self._loaded |= devices
         return digests

@@ -18,6 +18,7 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.frame import Columns, columns_of
 from corechain.protocol.reading import SignedReport
+from corechain.service.seldom import Seldom
 from corechain.service.tracing import Context, Span
 from corechain_relayer.bus.base import Bus
 from corechain_relayer.bus.frame import FrameKeys, Place, frame_of_columns, pack_frame
@@ -66,6 +67,7 @@ class LaneGate:
     store: SequenceStore
     metrics: Metrics
     book: SequenceBook = field(init=False)
+    seldom: Seldom = field(default_factory=Seldom)
 
     def __post_init__(self) -> None:
         self.forget()
@@ -173,11 +175,14 @@ class LaneGate:
         """The device is told, and its owner can see what was not counted."""
         error = ConflictingSequence(*_key(signed))
         self.metrics.reports_conflicting.inc()
-        log.warning("conflicting report refused", error=str(error))
+        # Whoever holds a key of a device may send as many as it likes.
+        what, whose = "conflicting report refused", signed.report.device
+        self.seldom.say(log.warning, what, whose, error=str(error))
         try:
             await self.bus.dead_letter(self.lane, pack_frame(0, [signed]), error.name)
         except _BUS_OUTAGES as outage:
-            log.warning("conflicting report not kept", error=str(outage))
+            what = "conflicting report not kept"
+            self.seldom.say(log.warning, what, None, error=str(outage))
         else:
             self.metrics.dead_letters.labels(error.name).inc()
         return error
