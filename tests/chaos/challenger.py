@@ -49,6 +49,7 @@ from corechain_relayer.challenger.lanes import Answer, Commit, LanesView
 from corechain_relayer.challenger.limits import Limits
 from corechain_relayer.challenger.sending import StillTaken
 from corechain_relayer.challenger.service import Challenger
+from corechain_relayer.challenger.store import OPEN
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.submitter.plan import Intent
 from corechain_relayer.submitter.settled import Found, one_by_one
@@ -71,13 +72,15 @@ class ChallengerStory(DutyStory):
         self.heard: dict[int, int] = {}
         """Block in which the reports of a batch were made, wherever it is committed then."""
         self.answer_s = 0
+        self.others_after_s = world.rng.choice((0, 30))
+        """So long after it has run out somebody else's demand is expired; 0: never."""
         super().__init__(world)
 
     def new_role(self) -> Challenger:
         metrics: Any = Counted(self.world)
         self.answer_s = self.window_s // 2
         terms = Terms(self.window_s, self.answer_s, FEE, b"\xc0" * 20)
-        limits = Limits(PATIENCE_S, STAKE, 2, 5.0)
+        limits = Limits(PATIENCE_S, STAKE, 2, 5.0, self.others_after_s)
         parts: Any = (ModelFollower(self), ModelExaminer(self), ModelStore(self), ModelCalls(self))
         return Challenger(*parts, terms, limits, ChallengerAlerts(metrics), metrics, Work())  # type: ignore[arg-type]
 
@@ -191,9 +194,14 @@ class ChallengerStory(DutyStory):
         if one.answered or not is_wrong:
             return 0
         if one.demanded and not one.shown:
-            # It is the demander's to take the bond, and no time is set for that.
-            return 0 if one.asker == b"others" else one.demanded + self.window_s
+            is_left_to_them = one.asker == b"others" and not self.others_after_s
+            # It waits for cheap blocks, as the bond cannot go while something is demanded.
+            return 0 if is_left_to_them else self._over_at(one) + 4 * self.window_s
         return 0 if one.shown and one.value == HIDDEN else one.due
+
+    def _over_at(self, one: Suspect) -> int:
+        """From when on an open demand is for us to expire."""
+        return one.demanded + (self.others_after_s if one.asker == b"others" else 0)
 
     async def settled(self, intents: Sequence[Intent]) -> list[Found]:
         return await one_by_one(StillTaken(ModelCalls(self)))(intents)  # type: ignore[arg-type]
@@ -291,8 +299,13 @@ class ChallengerStory(DutyStory):
     def _wait_for_deadline(self) -> None:
         """Of a demand, while nothing else is to be done."""
         fork = self.chain.now
-        left = [one.demanded - self.chain.timestamp(fork.head) for one in self._waiting(fork)]
-        if left and len(left) == len(self.owed(fork)) and self._all_final() and min(left) > 0:
+        now = self.chain.timestamp(fork.head)
+        left = [self._over_at(one) - now for one in self._waiting(fork)]
+        # A bond that is there to be taken waits for cheap blocks.
+        if len(left) == len(self.owed(fork)) or any(s < -3 * self.window_s for s in left):
+            self.chain.base_fee = min(self.chain.base_fee, 100)
+        idle = not any(row.intent.state in OPEN for row in self.tables.rows.values())
+        if left and len(left) == len(self.owed(fork)) and idle and min(left) > 0:
             self.mine(int(min(left) / self.chain.profile.block_s) + 1)
 
     def _waiting(self, fork: Fork) -> list[Suspect]:

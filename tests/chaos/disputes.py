@@ -18,6 +18,7 @@ from corechain.protocol.reading import DeviceId
 from corechain.protocol.suspects import Accusation, Slot
 from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Block, Call
+from corechain_relayer.challenger.calls import Asker
 from corechain_relayer.challenger.examining import Charge
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import Answer, Commit, LanesView
@@ -42,6 +43,7 @@ CHALLENGE, DEMAND, EXPIRE, ANSWER, APPROVE = 1, 2, 3, 4, 5
 """What is done about it; the value of a payload."""
 NOBODY = 0
 """Subject of what is about no batch."""
+BONDED_SINCE = 1
 FEE = 10
 STAKE = 8 * FEE
 PATIENCE_S = 12.0
@@ -271,19 +273,22 @@ class ModelCalls:
 
     async def bonds_since(self, lanes: Sequence[int]) -> dict[int, int]:
         found = self.story.suspects(self.story.node._reach())
-        return {lane: 1 for lane in lanes if lane in found and not found[lane].answered}
+        return {lane: BONDED_SINCE for lane in lanes if lane in found and not found[lane].answered}
 
     async def said_to(self, call: bytes, to: bytes | None = None) -> str:
         fork = self.story.node._reach()
         subject, step = map(int, call.split(b":"))
         now = self.story.chain.timestamp(fork.head)
-        return self.story.refusal(self.story.standings(fork), subject, step, now)
+        held = self.story.standings(fork)
+        # The token's own error, as of no allowance, has no name that we know.
+        said = self.story.refusal(held, subject, step, now)
+        return "Refused" if not said and step == DEMAND and NOBODY not in held else said
 
-    async def demander(self, number: bytes) -> bytes | None:
+    async def asker(self, number: bytes) -> Asker | None:
         found = self.story.suspects(self.story.node._reach()).get(number[0])
         if found is None or not found.demanded:
             return None
-        return STRANGER if found.asker == b"others" else SENDER
+        return Asker(STRANGER if found.asker == b"others" else SENDER, BONDED_SINCE)
 
     async def token_balance(self, token: bytes) -> int:
         self.story.node._reach()

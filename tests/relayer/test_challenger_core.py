@@ -121,10 +121,12 @@ def test_a_demand_has_the_id_that_the_contract_gives_it(batch: Batch) -> None:
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [(None, None), ("0x", None), ("0xzz112233", None), ("0x12345678", "Refused")],
+    [(None, "Refused"), ("0x", "Refused"), ("0xzz112233", "Refused"), ("0x12345678", "Refused")],
 )
-def test_a_refusal_that_nobody_knows_is_told_from_none(data: str | None, said: str | None) -> None:
+def test_a_refusal_that_nobody_knows_or_tells_is_the_contracts(data: str | None, said: str) -> None:
+    """Else it ends each session, and nothing behind it is ever sent."""
     assert _refusal(NodeRefused("eth_call", 3, "execution reverted", data)) == said
+    assert _refusal(NodeRefused("eth_call", -32005, "too many requests", "0x")) is None
 
 
 def test_what_is_open_or_done_is_not_recorded_again() -> None:

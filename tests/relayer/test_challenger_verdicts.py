@@ -4,6 +4,8 @@ given a charge of which the contract takes none
   its batch is examined anew, and what is found honest then is accused no more
 given a node that has not seen what the logs tell
   it is no verdict, and nothing of it is remembered
+given somebody else's demand that nobody answers
+  it is expired for them where an operator wants it, and never in the way of a claim of ours
 given a registry that was not read as far as the batches
   nothing is called honest for good
 given what was found out while fewer nodes than must agree have answered
@@ -16,7 +18,7 @@ given a reward root that comes out wrong
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +164,30 @@ async def test_whose_a_demand_is_says_only_a_node_that_has_it() -> None:
     expiring = Expiring(DisputesCalls(rpc, DEPLOYMENT, SENDER))
     demand = OpenDemand(b"\1" * 32, 1, Demand.REPORT, bytes(26), bytes(32), 9, 5)
     head = block(9)
-    assert [await expiring.due([demand], head) for _ in range(3)] == [[], [demand], [demand]]
+    found = [await expiring.due([demand], head, {}, set()) for _ in range(3)]
+    assert found == [[], [demand], [demand]]
+
+
+@pytest.mark.parametrize(
+    ("after_s", "now", "bond", "accused", "is_due"),
+    [
+        (60, 161, 1, set(), True),
+        (60, 160, 1, set(), False),
+        (0, 10**6, 1, set(), False),
+        (60, 161, 2, set(), False),  # another bond: it does not answer for this demand
+        (60, 161, None, set(), False),
+        (60, 161, 1, {3}, False),  # whose bond we may take for ourselves
+    ],
+)
+async def test_a_strangers_demand_is_expired_for_them_where_that_is_wanted_and_costs_us_nothing(
+    after_s: float, now: int, bond: int | None, accused: set[int], is_due: bool
+) -> None:
+    rpc: Any = Answers([(7, 100, 1, 3)])
+    expiring = Expiring(DisputesCalls(rpc, DEPLOYMENT, SENDER), after_s)
+    demand = OpenDemand(b"\1" * 32, 3 << 32, Demand.RECEIPT, bytes(26), bytes(32), 100, 5)
+    bonds = {} if bond is None else {3: bond}
+    head = replace(block(9), timestamp=now)
+    assert await expiring.due([demand], head, bonds, accused) == [demand] * is_due
 
 
 @pytest.mark.parametrize(

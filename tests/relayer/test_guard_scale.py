@@ -26,16 +26,23 @@ from hypothesis import strategies as st
 
 from corechain.deployment import Deployment
 from corechain.protocol.data_file import Written
-from corechain.protocol.evidence import Demand, Dossier
+from corechain.protocol.evidence import Demand, Dossier, Evidence
 from corechain.protocol.hashing import keccak
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain_relayer.guard import answers, library
-from corechain_relayer.guard.answers import BatchData, evidence_for, sources_of
-from corechain_relayer.guard.chain import MOST_FAILED, REQUEST_BYTES, DisputesContract, parts_of
+from corechain_relayer.guard.answers import BatchData, answer_call, evidence_for, sources_of
+from corechain_relayer.guard.chain import (
+    MOST_FAILED,
+    REQUEST_BYTES,
+    UNTOLD,
+    DisputesContract,
+    parts_of,
+)
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.guard.library import KEPT
 from corechain_relayer.guard.standing import OpenDemands
 from corechain_relayer.guard.store import intent_key
+from corechain_relayer.guard.trials import Trial
 from corechain_relayer.submitter.plan import Intent
 from corechain_relayer.submitter.settled import Moot
 from corechain_relayer.transactions.book import Book
@@ -216,6 +223,13 @@ def test_the_sources_of_many_readings_are_found_in_one_pass(
 # --------------------------------------------------------------------- a failing node
 
 
+WORDS = {
+    "0x00": NodeRefused("eth_call", -32005, "request limit reached"),
+    "0x02": NodeRefused("eth_call", 3, "execution reverted"),
+}
+"""What a node says to some calls."""
+
+
 class FailingRpc:
     """A node that fails at requests with some calls, and refuses others."""
 
@@ -227,9 +241,7 @@ class FailingRpc:
         asked = [call.params[0]["data"] for call in calls]
         if self.fails & set(asked):
             raise NodeUnavailable("the gateway timed out")
-        return [
-            NodeRefused("eth_call", 3, "reverted") if data == "0x00" else "0x" for data in asked
-        ]
+        return [WORDS.get(data, "0x") for data in asked]
 
 
 def contract_at(rpc: Any) -> DisputesContract:
@@ -260,9 +272,25 @@ async def test_a_node_that_fails_at_all_is_soon_left_alone() -> None:
 
 
 async def test_a_call_that_the_node_refuses_is_refused_alone() -> None:
-    first, second = await contract_at(FailingRpc()).try_answers([b"\0", b"\1"])
-    assert isinstance(first, NodeRefused)
-    assert second == ""
+    said = await contract_at(FailingRpc()).try_answers([b"\0", b"\1", b"\2"])
+    assert isinstance(said[0], NodeRefused)
+    assert said[1:] == ["", UNTOLD]
+
+
+async def test_what_the_contract_refuses_without_a_reason_is_tried_otherwise() -> None:
+    """Nodes may keep revert data to themselves: the next evidence may be taken all the same."""
+
+    async def candidates() -> AsyncIterator[Evidence]:
+        yield Evidence(extra=b"1")
+        yield Evidence(extra=b"2")
+
+    demand = OpenDemand(bytes(32), 1, Demand.REGISTRATION, bytes(26), bytes(32), 9, 5)
+    trial = Trial(demand, candidates())
+    for said in (UNTOLD, ""):
+        await trial.advance()
+        trial.judge(said)
+    assert trial.outcome is not None
+    assert trial.outcome.call == answer_call(demand, Evidence(extra=b"2"))
 
 
 SIZES = st.sampled_from([0, 1, REQUEST_BYTES // 3, REQUEST_BYTES, REQUEST_BYTES + 1])

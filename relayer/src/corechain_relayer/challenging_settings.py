@@ -34,6 +34,13 @@ class ChallengingSettings(ServiceSettings):
         le=10**30,
         description="base units of CORE that all demands of the challenger together may cost",
     )
+    challenger_expire_others_after_s: float = Field(
+        0.0,
+        ge=0,
+        le=31_536_000,
+        description="so long after its deadline the challenger expires an unanswered demand of "
+        "somebody else, who gets half of the bond; it costs gas and brings nothing; 0: never",
+    )
     challenger_demands: int = Field(
         8, ge=1, le=64, description="demands of one batch that the challenger makes at a time"
     )

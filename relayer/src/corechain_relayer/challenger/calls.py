@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from corechain.deployment import Deployment
 from corechain.protocol.archive import Place, Revealed
@@ -16,6 +16,8 @@ from corechain.protocol.suspects import Accusation, Standing
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.rpc import Call, Questions, to_hex
 from corechain_relayer.calldata import selector
+from corechain_relayer.submitter.memory import WOULD_REVERT
+from corechain_relayer.submitter.node import refusal_of
 
 PLACE = "(uint48,uint32,bytes26[])"
 REVEALED = (
@@ -62,13 +64,15 @@ _NAMES = {selector(signature): signature.partition("(")[0] for signature in REFU
 
 
 def _refusal(error: NodeRefused) -> str | None:
-    """Name of the contract's error; "Refused" for one that we do not know, None without any."""
-    data = error.data or ""
-    try:
-        raw = bytes.fromhex(data.removeprefix("0x"))
-    except ValueError:
+    """Name of the contract's error; "Refused" for one that we do not know, or that the node keeps
+    to itself; None where it is the node that refuses."""
+    if refusal_of(error) != WOULD_REVERT:
         return None
-    return _NAMES.get(raw[:4], "Refused") if len(raw) >= 4 else None
+    try:
+        raw = bytes.fromhex((error.data or "").removeprefix("0x"))
+    except ValueError:
+        raw = b""
+    return _NAMES.get(raw[:4], "Refused")
 
 
 def challenge_call(accusation: Accusation, standing: Standing, revealed: Revealed) -> bytes:
@@ -139,6 +143,13 @@ class Terms:
     token: bytes
 
 
+class Asker(NamedTuple):
+    """Who made a demand, and from which second on the bond answers under which it was made."""
+
+    address: bytes
+    since: int
+
+
 @dataclass(frozen=True, slots=True)
 class DisputesCalls:
     """DataBatches as the challenger sees it. Raises NodeUnavailable, NodeRefused."""
@@ -183,10 +194,10 @@ class DisputesCalls:
                 raise
             return None
 
-    async def demander(self, demand: bytes) -> bytes | None:
+    async def asker(self, demand: bytes) -> Asker | None:
         """Who made an open demand; None when it is closed."""
-        words = await self._words(DEMAND_OF + demand, 4)
-        return words[0].to_bytes(20, "big") if words[0] else None
+        who, _, since, _ = await self._words(DEMAND_OF + demand, 4)
+        return Asker(who.to_bytes(20, "big"), since) if who else None
 
     async def said_to(self, call: bytes, to: bytes | None = None) -> str:
         """Empty when the contract would take the call now, else the name of its refusal."""

@@ -1,36 +1,62 @@
-"""Demands whose deadline is over: the bond falls, or at least the fee comes back."""
+"""Demands whose deadline is over: the bond falls, or at least the fee comes back.
 
-from collections.abc import Iterable
+Anyone may expire a demand, and all of it goes to who made it: half of the bond, and the fee. So
+ours are expired at once, and those of others only where an operator wants frauds punished at the
+price of gas, after they had their time, and while we have no claim of our own to that bond.
+"""
+
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass, field
 
+from corechain.protocol.batch import lane_of
 from corechain.service.rpc import Block
-from corechain_relayer.challenger.calls import DisputesCalls
+from corechain_relayer.challenger.calls import Asker, DisputesCalls
 from corechain_relayer.guard.demands import OpenDemand
 
 
 @dataclass(slots=True)
 class Expiring:
-    """Says whose an open demand is, and which are to be expired. Raises NodeUnavailable."""
+    """Says whose open demands are, and which are to be expired. Raises NodeUnavailable."""
 
     calls: DisputesCalls
-    _mine: dict[tuple[bytes, int], bool] = field(default_factory=dict)
+    others_after_s: float = 0.0
+    """0: those of others are left to them."""
+    _askers: dict[tuple[bytes, int], Asker] = field(default_factory=dict)
     """By demand and the block it was made in: what was answered can be demanded again under its id,
     by somebody else."""
 
-    async def due(self, open_: Iterable[OpenDemand], head: Block) -> list[OpenDemand]:
-        """Those of ours that nobody answered in time."""
-        over = [demand for demand in open_ if head.timestamp > demand.deadline]
-        return [demand for demand in over if await self._is_ours(demand)]
+    async def due(
+        self,
+        open_: Iterable[OpenDemand],
+        head: Block,
+        bonds: Mapping[int, int],
+        accused: Set[int],
+    ) -> list[OpenDemand]:
+        """Those that nobody answered in time. `bonds`: since when the bond of a lane answers.
+        `accused`: lanes whose bond we may take for ourselves."""
+        asked = [(demand, await self._asker(demand)) for demand in self._over(open_, head)]
+        ours = [d for d, by in asked if by is not None and by.address == self.calls.sender]
+        late = head.timestamp - self.others_after_s
+        claimed = accused | {lane_of(demand.batch_id) for demand in ours}
+        others = [
+            demand
+            for demand, by in asked
+            # Under a bond that is gone there is nothing to punish: the fee is theirs to fetch.
+            if by is not None and bonds.get(lane_of(demand.batch_id)) == by.since
+            if demand not in ours and self.others_after_s and demand.deadline < late
+        ]
+        return ours + [demand for demand in others if lane_of(demand.batch_id) not in claimed]
 
-    async def _is_ours(self, demand: OpenDemand) -> bool:
+    def _over(self, open_: Iterable[OpenDemand], head: Block) -> list[OpenDemand]:
+        return [demand for demand in open_ if head.timestamp > demand.deadline]
+
+    async def _asker(self, demand: OpenDemand) -> Asker | None:
         key = (demand.id, demand.block)
-        if key not in self._mine:
-            demander = await self.calls.demander(demand.id)
-            if demander is None:  # by a node that has not seen the demand: it is asked again
-                return False
-            self._mine[key] = demander == self.calls.sender
-        return self._mine[key]
+        found = self._askers.get(key) or await self.calls.asker(demand.id)
+        if found is not None:  # else by a node that has not seen the demand: it is asked again
+            self._askers[key] = found
+        return found
 
     def forget(self) -> None:
         """A reorg may have changed all of it."""
-        self._mine.clear()
+        self._askers.clear()

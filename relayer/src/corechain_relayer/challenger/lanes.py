@@ -14,6 +14,7 @@ from corechain.protocol.events import (
     Unanswered,
 )
 from corechain.protocol.logs import decode_log
+from corechain.protocol.receipt_events import ReceiptDemanded
 from corechain.service.rpc import Log
 from corechain_relayer.guard.demands import OpenDemand
 
@@ -44,12 +45,14 @@ class LanesView:
     open: dict[bytes, OpenDemand] = field(default_factory=dict)
     answers: dict[int, list[Answer]] = field(default_factory=dict)
     """By batch id."""
+    receipts: dict[bytes, OpenDemand] = field(default_factory=dict)
+    """Open demands for what receipts promised: of no batch."""
 
     def __deepcopy__(self, memo: object) -> "LanesView":
         """What the lists hold is frozen."""
         commits = {number: list(found) for number, found in self.commits.items()}
         answers = {number: list(found) for number, found in self.answers.items()}
-        return LanesView(commits, dict(self.open), answers)
+        return LanesView(commits, dict(self.open), answers, dict(self.receipts))
 
     def take(self, logs: Iterable[Log]) -> None:
         """Goes on by the logs of the following blocks. Raises MalformedLog."""
@@ -61,10 +64,15 @@ class LanesView:
                 self._commit_group(event, entry.block_number)
             elif isinstance(event, Demanded):
                 self.open[event.demand_id] = OpenDemand.of(event, entry.block_number)
-            elif isinstance(event, Answered):
-                self._answered(event)
-            elif isinstance(event, Unanswered):
-                self.open.pop(event.demand_id, None)
+            elif isinstance(event, ReceiptDemanded):
+                found = OpenDemand.of_receipt(event, entry.block_number)
+                self.receipts[event.demand_id] = found
+            elif isinstance(event, (Answered, Unanswered)):
+                self._closed(event)
+
+    def expirable(self) -> list[OpenDemand]:
+        """All that is demanded, of batches and by receipts."""
+        return [*self.open.values(), *self.receipts.values()]
 
     def _commit(self, batch: int, commitment: bytes, place: Place | None, block: int) -> None:
         found = Commit(batch, commitment, place or Place.alone(batch), block)
@@ -77,9 +85,10 @@ class LanesView:
         for batch, commitment in enumerate(group.commitments, start=first):
             self._commit(batch, commitment, group.place(batch), block)
 
-    def _answered(self, event: Answered) -> None:
+    def _closed(self, event: Answered | Unanswered) -> None:
         demand = self.open.pop(event.demand_id, None)
-        if demand is not None:
+        self.receipts.pop(event.demand_id, None)
+        if demand is not None and isinstance(event, Answered):
             found = Answer(demand, event.evidence)
             self.answers.setdefault(demand.batch_id, []).append(found)
 

@@ -13,7 +13,7 @@ from corechain.service.database import writer
 from corechain.service.files.fetch import FileSources
 from corechain.service.rpc import Questions, Rpc
 from corechain_relayer.challenger.alerts import NO_FUNDS, ChallengerAlerts, ChallengerRules
-from corechain_relayer.challenger.calls import DisputesCalls
+from corechain_relayer.challenger.calls import DisputesCalls, Terms
 from corechain_relayer.challenger.examining import Examiner
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.following import LanesFollower
@@ -49,7 +49,7 @@ CHALLENGE_GAS = 1_000_000
 CALLS_IN_STOCK = 10
 """How many calls the key should be able to pay besides those that are to be sent now."""
 MARGIN_S = 600
-"""How much earlier than the challenge window the first block looked at is: reorgs."""
+"""How much earlier than all windows the first block looked at is: reorgs."""
 FETCH_TIMEOUT_S = 60.0
 ARCHIVE = "rewards"
 """Folder of all data files since the first epoch, where there is a guardian's key."""
@@ -106,7 +106,7 @@ class ChallengerRole:
         folder.mkdir(parents=True, exist_ok=True)
         facts, shelf = Facts(self.rpc, deployment), Shelf(sources, folder)
         return Challenger(
-            await self._follower(terms.challenge_s),
+            await self._follower(terms),
             Examiner(calls, facts, self.registry, shelf, domain),
             ChallengerStore(self.pool),
             calls,
@@ -116,17 +116,20 @@ class ChallengerRole:
                 settings.challenger_stake,
                 settings.challenger_demands,
                 settings.refused_pause_s,
+                settings.challenger_expire_others_after_s,
             ),
             self.alerts,
             self.metrics,
             self.work,
         )
 
-    async def _follower(self, window_s: int) -> LanesFollower:
-        """From the first block whose commitments can still be challenged."""
+    async def _follower(self, terms: Terms) -> LanesFollower:
+        """From the first block whose commitments can still be challenged, or of which something
+        that was demanded in the last moment has run out a while ago."""
         settings, contract = self.settings, self.deployment.contracts["DataBatches"]
         head = await self.rpc.head()
-        since = head.timestamp - window_s - MARGIN_S
+        over_s = terms.answer_s + settings.challenger_expire_others_after_s
+        since = head.timestamp - terms.challenge_s - int(over_s) - MARGIN_S
         first = await first_block_since(self.rpc, since, head, contract.block)
         return LanesFollower(
             self.rpc,

@@ -87,7 +87,7 @@ class Challenger:
     def __post_init__(self) -> None:
         self._again = Again(self.limits.retry_s)
         self._faults = Faults(self.alerts, self.metrics, self._again.later)
-        self._expiring = Expiring(self.calls)
+        self._expiring = Expiring(self.calls, self.limits.others_after_s)
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
@@ -108,7 +108,7 @@ class Challenger:
         await self._examine(standing, books)
         await self._accuse(standing, sent)
         await self._inquire(standing, head, sent)
-        await self._expire(head, sent)
+        await self._expire(head, books, sent)
         self._measure(standing, head, sent)
 
     def _undo(self, above: int | None) -> None:
@@ -118,8 +118,7 @@ class Challenger:
         if above is None:
             return
         gone = [commit for commit in self._standing if commit.block > above]
-        for commit in gone:
-            del self._standing[commit]
+        self._standing = {c: one for c, one in self._standing.items() if c.block <= above}
         keys = {(commit.batch_id, commit.commitment) for commit in gone}
         self.examiner.forget(keys | self._charges.keys())
         self._charges.clear()
@@ -372,8 +371,10 @@ class Challenger:
         ours = (p for p in sent if p.startswith("demanded:"))
         return sum(p in known or sent[p].is_open for p in ours)
 
-    async def _expire(self, head: Block, sent: dict[str, Sent]) -> None:
-        for demand in await self._expiring.due(self.follower.view.open.values(), head):
+    async def _expire(self, head: Block, books: dict[int, LaneBook], sent: dict[str, Sent]) -> None:
+        bonds = {lane: book.since for lane, book in books.items()}
+        accused, open_ = {lane_of(k[0]) for k in self._charges}, self.follower.view.expirable()
+        for demand in await self._expiring.due(open_, head, bonds, accused):
             call = expire_call(demand.id)
             if not await self.calls.said_to(call):
                 await self._want(f"expire:{demand.id.hex()}", sent, self.calls.address, call)

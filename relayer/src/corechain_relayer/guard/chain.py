@@ -8,6 +8,8 @@ from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.rpc import BATCH_CALLS, Block, Call, Questions, to_hex
 from corechain.service.words import octets, quantity
 from corechain_relayer.calldata import selector
+from corechain_relayer.submitter.memory import WOULD_REVERT
+from corechain_relayer.submitter.node import refusal_of
 from corechain_relayer.submitter.views import views_at_head
 
 DEMAND_OF, ANSWER_WINDOW = selector("demandOf(bytes32)"), selector("answerWindow()")
@@ -31,6 +33,7 @@ report of 1,024 observations has 20 kB."""
 MOST_FAILED = 8
 """Requests that fail one after the other: a hundred calls are divided seven times until one that
 the node fails at stands alone."""
+UNTOLD = "no, and not why,"
 Said = str | NodeRefused | NodeUnavailable
 """Empty when the contract would take the answer now, else the name of its refusal; NodeRefused
 where it is the node that refuses."""
@@ -78,7 +81,9 @@ def _on_chain(raw: object) -> OnChain:
 def _said(answer: object) -> Said:
     if not isinstance(answer, NodeRefused):
         return ""
-    return refusal(answer) or answer
+    # Many nodes keep the reason to themselves: another answer may be taken all the same.
+    is_revert = refusal_of(answer) == WOULD_REVERT
+    return refusal(answer) or (UNTOLD if is_revert else answer)
 
 
 def parts_of(calls: Sequence[bytes]) -> list[Sequence[bytes]]:
