@@ -10,6 +10,7 @@ import msgspec
 from corechain.protocol.errors import NotFound
 from corechain_indexer.api.sensorthings.entities import Item
 from corechain_indexer.api.sensorthings.model import SETS, EntitySet
+from corechain_indexer.api.sensorthings.observation_texts import SET, form_of, written
 from corechain_indexer.api.sensorthings.options import RESULT_FORMAT, Options
 from corechain_indexer.api.sensorthings.stations import CURSOR, Page
 from corechain_indexer.errors import InvalidQuery, NotInSubset
@@ -70,7 +71,7 @@ class Writer:
             found["@iot.count"] = page.count
         if page.next is not None:
             found["@iot.nextLink"] = self._next(address, page.next, options)
-        found["value"] = await self._entities(kind, page.items, options)
+        found["value"] = await self._listed(kind, page.items, options)
         return found
 
     async def entity(self, item: Item, options: Options) -> dict[str, Any]:
@@ -115,13 +116,31 @@ class Writer:
 
     # ------------------------------------------------------------------ entities
 
-    async def _entities(
-        self, kind: str, items: Sequence[Item], options: Options
-    ) -> list[dict[str, Any]]:
+    async def _listed(self, kind: str, items: Sequence[Item], options: Options) -> Any:
+        """Of a page, each as `_entities` makes it."""
+        if kind != SET or options.expand:
+            return await self._entities(kind, items, options)
+        self._count(items)
+        shown = _Shown.of(SETS[kind], options)
+        form = form_of(
+            self.root,
+            shown.properties,
+            shown.links,
+            has_id=shown.id,
+            has_self_link=shown.self_link,
+        )
+        return written(items, await self.reader.batches_of(items, options), form)
+
+    def _count(self, items: Sequence[Item]) -> None:
         self.items += len(items)
         if self.items > MAX_ITEMS:
             words = f"makes an answer of more than {MAX_ITEMS} entities: ask for a smaller $top"
             raise InvalidQuery("$expand", words)
+
+    async def _entities(
+        self, kind: str, items: Sequence[Item], options: Options
+    ) -> list[dict[str, Any]]:
+        self._count(items)
         completed = await self.reader.completed(kind, items, options)
         shown = _Shown.of(SETS[kind], options)
         # One loop without a question an entity, but for what is opened: a page has a thousand.
@@ -160,7 +179,7 @@ class Writer:
         page = await self.reader.led_to(item, kind, options)
         if page.count is not None:
             found[f"{name}@iot.count"] = page.count
-        found[name] = await self._entities(kind, page.items, options)
+        found[name] = await self._listed(kind, page.items, options)
         if page.next is not None:
             address = f"{self._self_link(item)}/{name}"
             found[f"{name}@iot.nextLink"] = self._next(address, page.next, options)

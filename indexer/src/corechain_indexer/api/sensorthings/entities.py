@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from corechain.protocol.keys import KeyType
 from corechain.protocol.provenance import provenance_of
@@ -60,8 +60,7 @@ class Station:
         return int(max(self.newest, key=lambda one: one.observed_at).cell, 16)
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """`first_at`: of a datastream, when its first reading was observed; `batch`: of a reading."""
 
     set: str
@@ -162,17 +161,19 @@ def _signed(cell: int) -> int:
 
 
 def shown_time(seconds: int) -> str:
-    day, second = divmod(min(seconds, LAST_SECOND), 86_400)
-    return f"{_date(day)}T{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}Z"
+    hour, second = divmod(min(seconds, LAST_SECOND), 3_600)
+    return f"{_hour(hour)}{second // 60:02}:{second % 60:02}Z"
 
 
-@lru_cache(maxsize=1_024)  # a page is of few days
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * 86_400, UTC).date().isoformat()
+@lru_cache(maxsize=4_096)  # a page is of few hours
+def _hour(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3_600, UTC).strftime("%Y-%m-%dT%H:")
 
 
 @lru_cache(maxsize=1_024)
-def _provenance(block: int, transaction: bytes, commitment: bytes, root: bytes) -> dict[str, Any]:
+def provenance_of_batch(
+    block: int, transaction: bytes, commitment: bytes, root: bytes
+) -> dict[str, Any]:
     return {
         "block": block,
         "transaction": hexed(transaction),
@@ -294,7 +295,7 @@ def _observation(item: Item) -> dict[str, Any]:
             "leaf": position,
             "value": value,
             "cell": celled(cell),
-            **_provenance(
+            **provenance_of_batch(
                 batch["block_number"],
                 batch["transaction"],
                 batch["commitment"],

@@ -1,7 +1,7 @@
 """What a path of SensorThings leads to: which store is asked for which entities."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,8 @@ from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.reads import Reads
 
 if TYPE_CHECKING:
+    from asyncpg import Record
+
     from corechain.service.database import Database
 
 PINS = (("Datastream", "id"), ("Datastream", "@iot.id"))
@@ -145,7 +147,7 @@ class Reader:
     async def completed(self, kind: str, items: Sequence[Item], options: Options) -> Sequence[Item]:
         """With what another question is needed for, where it is shown. Raises Unavailable."""
         if kind == "Observations" and options.shows("parameters"):
-            return await self._with_batches(items)
+            return await self._with_batches(items, options)
         if kind == "Datastreams" and options.shows("phenomenonTime"):
             asked = (self._begun(item) for item in items)
             return await asyncio.gather(*asked)  # together: one question for sixteen
@@ -154,16 +156,23 @@ class Reader:
     async def _begun(self, item: Item) -> Item:
         assert item.metric is not None, "a datastream"
         first = await self.observations.first_at(_station(item), item.metric)
-        return replace(item, first_at=first)
+        return item._replace(first_at=first)
 
-    async def _with_batches(self, items: Sequence[Item]) -> Sequence[Item]:
+    async def batches_of(self, items: Sequence[Item], options: Options) -> "Mapping[int, Record]":
+        """Those of readings, by their ids, where they are shown. Raises Unavailable."""
         ids = sorted({item.row[2] for item in items if item.row is not None})
-        if not ids or all(item.batch is not None for item in items):
-            return items
+        if not ids or not options.shows("parameters"):
+            return {}
         rows = {row["batch_id"]: row for row in await Reads(self.pool).headers_of(ids)}
         if len(rows) != len(ids):
             raise Unavailable("a batch of the answer changed while it was made; ask again")
-        return [replace(item, batch=rows[item.row[2]]) for item in items if item.row is not None]
+        return rows
+
+    async def _with_batches(self, items: Sequence[Item], options: Options) -> Sequence[Item]:
+        if all(item.batch is not None for item in items):
+            return items
+        rows = await self.batches_of(items, options)
+        return [item._replace(batch=rows[item.row[2]]) for item in items if item.row is not None]
 
 
 def _station(item: Item) -> Station:
