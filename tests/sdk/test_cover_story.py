@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from corechain.devnet.cover import MANY_LANES, Settled, compiled, device_of_first_lane
+from corechain.devnet.cover import (
+    HEAT_C,
+    MANY_LANES,
+    Settled,
+    compiled,
+    device_of_first_lane,
+    time_behind,
+)
 from corechain.devnet.findings import Findings
 from corechain.devnet.summary import lines
 from corechain.protocol.lanes import lane_of_device
@@ -26,6 +33,14 @@ def test_the_contract_is_the_one_that_the_deployment_has_compiled(tmp_path: Path
     built.write_text(json.dumps({"contractTypes": {}}))
     with pytest.raises(KeyError, match="HeatCover"):
         compiled(tmp_path)
+
+
+def test_the_reading_that_closes_a_policy_is_behind_the_hot_ones_however_quick_the_network() -> (
+    None
+):
+    last = 1_000 + len(HEAT_C) - 1
+    assert time_behind(1_000, 999.5) == time_behind(1_000, float(last)) == last + 2
+    assert time_behind(1_000, last + 60.9) == last + 60
 
 
 def test_the_summary_says_what_was_paid_out() -> None:
