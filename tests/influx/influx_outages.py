@@ -11,7 +11,7 @@ given an exporter that copies verified batches
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -27,8 +27,11 @@ from support.series import DAY_S, DEVICES, START, Kept, hourly
 from corechain.protocol.reading import Reading
 from corechain.service.bell import until_woken
 from corechain.service.database import create_pool, migrate, writer
+from corechain.service.settings import load
 from corechain.service.supervision import stop_all
 from corechain_indexer.export import Exporter
+from corechain_indexer.influx_settings import InfluxSettings, SetupSettings
+from corechain_indexer.influx_setup import ADMIN, EXPORTER, set_up
 from corechain_indexer.metrics import Metrics
 from corechain_indexer.series_export import SeriesSink
 from corechain_indexer.store import MIGRATIONS, backed
@@ -36,6 +39,11 @@ from corechain_indexer.store.backed import BackedSeries
 from corechain_indexer.store.influx import InfluxSeries, open_series
 from corechain_indexer.store.points import NANO
 from corechain_indexer.store.series import SegmentSeries
+
+
+class InfluxedSettings(InfluxSettings):
+    ENV_PREFIX = "INDEXER_"
+
 
 LOCK = "corechain indexer series"
 ERROR = b'{"code":"%b","message":"%b"}'
@@ -64,10 +72,14 @@ def odd(influx_server: InfluxServer) -> Iterator[OddProxy]:
 
 @asynccontextmanager
 async def exporting(
-    database: str, url: str, bucket: str = BUCKET, token: str = TOKEN
+    database: str,
+    url: str,
+    bucket: str = BUCKET,
+    token: str = TOKEN,
+    again: Callable[[], str] | None = None,
 ) -> AsyncIterator[tuple[SeriesSink, InfluxSeries]]:
     """The exporter as the service runs it, in a task of its own."""
-    series = open_series(url, token, ORG, bucket)
+    series = open_series(url, token, ORG, bucket, again)
     sink = SeriesSink(series, Metrics())
     async with writer(database, LOCK) as connection:
         step = partial(sink.patiently, Exporter(connection, sink).step)
@@ -198,6 +210,39 @@ async def test_a_bucket_that_was_made_anew_is_filled_from_the_beginning(
         await kept.is_exact()
     await has_all_points(kept, influx_server, "fleeting")
     influx_server.delete_bucket("fleeting")
+
+
+async def test_a_bucket_and_a_token_that_are_gone_are_made_anew_by_setup_while_we_run(
+    database: str, pool: object, influx_server: InfluxServer, tmp_path: Path
+) -> None:
+    url, name = influx_server.url, "fleeting"
+    layout = SetupSettings.model_validate({"influx_url": url, "influx_bucket": name})
+    (tmp_path / ADMIN).write_text(TOKEN)
+    set_up(layout, tmp_path, [])
+    environment = {"INDEXER_INFLUX_URL": url, "INDEXER_INFLUX_TOKEN_FILE": f"{tmp_path / EXPORTER}"}
+    settings = load(InfluxedSettings, environment)
+    kept, (token,) = Kept(pool, SegmentSeries(pool)), settings.influx_tokens  # type: ignore[arg-type]
+    now = partial(settings.influx_token_now, 0)
+    async with exporting(database, url, name, token, now) as (sink, _):
+        await kept.verify(1, hourly(), settle=False)
+        await is_told(kept)
+        influx_server.delete_bucket(name)
+        for one in influx_server.told("GET", "/api/v2/authorizations")["authorizations"]:
+            if one["description"].endswith("of fleeting"):
+                influx_server.told("DELETE", f"/api/v2/authorizations/{one['id']}")
+        await kept.verify(2, hourly(DEVICES[1]), settle=False)
+        await until(lambda: "INDEXER_INFLUX_TOKEN" in sink.away)
+        assert (
+            'corechain_access_refused_total{setting="INDEXER_INFLUX_TOKEN"}'
+            in sink.metrics.exposition().decode()
+        )
+        said: list[str] = []
+        set_up(layout, tmp_path, said)
+        assert any("fleeting: made it" in one for one in said)
+        await is_told(kept)
+        await until(lambda: not sink.away)
+    await has_all_points(kept, influx_server, name)
+    influx_server.delete_bucket(name)
 
 
 def is_write(asked: Asked) -> bool:

@@ -9,6 +9,7 @@ given a wrong user, password, token or right
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,12 +33,14 @@ from corechain.service.named_url import NamedUrl
 from corechain.service.ops import refusals_in
 from corechain.service.readers import Readers
 from corechain.service.rpc import Rpc
+from corechain.service.settings import load
 from corechain.service.supervision import Loops, sessions, stop_all
 from corechain_indexer.errors import CacheAccessRefused, SeriesAccessRefused
 from corechain_indexer.store.influx import _done
 from corechain_indexer.store.latest import connect_cache, told
 from corechain_relayer.bus.kafka.clients import unavailable
 from corechain_relayer.errors import BusAccessRefused
+from corechain_relayer.journal_settings import JournalSettings
 
 SETTING = "INDEXER_SHARD_URLS"
 Asking = Callable[[], Awaitable[object]]
@@ -79,6 +82,37 @@ async def test_a_password_of_postgres_that_is_changed_is_named_and_waited_for(
                 StoreAccessRefused,
                 "DATABASE_URL",
             )
+        await readers.close()
+
+
+@pytest.mark.parametrize("before", ["", "127.0.0.1:1,"], ids=["one host", "one of several"])
+async def test_a_password_that_its_file_has_since_is_read_again(
+    postgres_server: PostgresServer, tmp_path: Path, before: str
+) -> None:
+    file = tmp_path / "url"
+    file.touch(mode=0o600)
+    async with guarded_postgres(postgres_server) as guarded:
+
+        def write(password: str, scheme: str = "postgresql") -> None:
+            url = guarded.url(postgres_server.url, password).replace("@", f"@{before}")
+            file.write_text(url.replace("postgresql", scheme))
+
+        write(RIGHT)
+        environment = {"RELAYER_DATABASE_URL_FILE": str(file), "RELAYER_DEPLOYMENT": "x"}
+        url = load(JournalSettings, environment).session_url
+        readers = Readers(url)
+
+        async def ask() -> object:
+            return await asked(readers.fetchval("select 1"))
+
+        assert await ask() == 1
+        await guarded.set(OTHER)
+        await until(lambda: is_refused(ask))
+        write(OTHER, scheme="https")
+        await refused(ask, StoreAccessRefused, "RELAYER_DATABASE_URL")
+        write(OTHER)
+        assert await ask() == 1
+        assert await connected(url) == 1, "also who comes with the old one still"
         await readers.close()
 
 

@@ -87,6 +87,11 @@ class InfluxSettings(InfluxLayout):
         found = _tokens_in(self.influx_token) or [""]
         return found if len(found) > 1 else found * len(self.influx_urls)
 
+    def influx_token_now(self, number: int) -> str:
+        """As its file has it by now: `setup` makes a new one for a bucket that was made anew."""
+        now = _tokens_in(SecretStr(self.read_again("influx_token"))) or [""]
+        return now[number] if number < len(now) else now[0]
+
 
 def _tokens_in(value: SecretStr) -> list[str]:
     """By their places, blank ones too; none of a text that is blank."""

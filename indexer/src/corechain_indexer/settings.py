@@ -1,6 +1,7 @@
 """Everything an operator can set: `INDEXER_*` in the environment, validated once, at start."""
 
 import re
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -327,7 +328,14 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings, NodeS
         if self.shard_urls is None:
             return []
         urls = self.named_url("shard_urls")
-        return [NamedUrl(url, urls.setting) for url in urls.split()]
+        return [
+            NamedUrl(url, urls.setting, partial(self._shard_now, number, url))
+            for number, url in enumerate(urls.split())
+        ]
+
+    def _shard_now(self, number: int, held: str) -> str:
+        now = self.read_again("shard_urls").split()
+        return now[number] if len(now) == len(self.shards) else held
 
     @property
     def head_urls(self) -> list[str]:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -190,6 +190,8 @@ class InfluxSeries:
     client: InfluxDBClientAsync
     org: str
     bucket: str
+    token: Callable[[], str]
+    """As it is by now: a new bucket has a new one."""
     _place: Place | None = None
     _asked_at: float = float("-inf")
 
@@ -198,6 +200,8 @@ class InfluxSeries:
         bucket that was made anew, and is empty, nobody writes or reads on. Raises
         SeriesUnavailable."""
         if self._place is None or time.monotonic() - self._asked_at > KEPT_FOR_S:
+            header = "Authorization", f"Token {self.token()}"
+            self.client.api_client.set_default_header(*header)  # type: ignore[no-untyped-call]
             self._place = await self.find(self.bucket)
             self._asked_at = time.monotonic()
         return self._place
@@ -303,8 +307,11 @@ def _buckets(rows: Sequence[dict[str, Any]], bucket_s: int) -> list[Bucket]:
     return [Bucket(start, *(found[start][name] for name in AGGREGATES)) for start in sorted(found)]
 
 
-def open_series(url: str, token: str, org: str, bucket: str) -> InfluxSeries:
-    """Connects when it is first used. Needs a running event loop."""
+def open_series(
+    url: str, token: str, org: str, bucket: str, again: Callable[[], str] | None = None
+) -> InfluxSeries:
+    """Connects when it is first used. Needs a running event loop. `again`: the token as it is by
+    now."""
     longest_ms = int(LONGEST_S * 1_000)
     client = InfluxDBClientAsync(url, token, org=org, timeout=longest_ms, enable_gzip=True)
-    return InfluxSeries(client, org, bucket)
+    return InfluxSeries(client, org, bucket, again or (lambda: token))

@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from corechain.service.database import create_pool
@@ -50,11 +51,12 @@ def influxes_of(settings: Settings) -> "list[InfluxSeries]":
     # Its client takes a second of the start: only who has an InfluxDB waits for it.
     from corechain_indexer.store.influx import open_series
 
-    places = zip(settings.influx_urls, settings.influx_tokens, strict=True)
-    return [
-        open_series(url, token, settings.influx_org, settings.influx_bucket)
-        for url, token in places
-    ]
+    found = []
+    for number, url in enumerate(settings.influx_urls):
+        token, place = settings.influx_tokens[number], (settings.influx_org, settings.influx_bucket)
+        now = partial(settings.influx_token_now, number)
+        found.append(open_series(url, token, *place, again=now))
+    return found
 
 
 def tiers_of(series: "InfluxSeries") -> "InfluxTiers":

@@ -16,8 +16,7 @@ from corechain.service.errors import (
     WriterLockHeld,
     WrongDatabase,
 )
-from corechain.service.hosts import IS_REPLICA, Hosts, refusal_of
-from corechain.service.named_url import setting_of
+from corechain.service.hosts import DATABASE_URL, IS_REPLICA, Hosts, refusal_of
 from corechain.service.reasons import reason_of
 
 if TYPE_CHECKING:
@@ -69,8 +68,6 @@ from migration order by name
 CONTRACT = "-- contract:"
 """Begins a migration that versions before it cannot live with, and says why. All others only add:
 older versions run on beside newer ones, and an upgrade can be taken back."""
-DATABASE_URL = "DATABASE_URL"
-"""Who has connected was let in by a setting; which one is not known any more."""
 BARRIER = "select pg_logical_emit_message(true, 'corechain', '')"
 """A commit that changes nothing, for what it waits for. With synchronous replication, a commit
 whose client went away while it waited for the replica is seen by everybody, and yet is lost when
@@ -149,7 +146,7 @@ async def asked(answer: Awaitable[T]) -> T:
 
 
 def _hosts(url: str, *, pooled: bool = False) -> Hosts:
-    return Hosts.of(url, _OUTAGES, CONNECT_TIMEOUT_S, pooled, setting_of(url, DATABASE_URL))
+    return Hosts.of(url, _OUTAGES, CONNECT_TIMEOUT_S, pooled)
 
 
 def connector(url: str, statements: int = STATEMENTS) -> "Callable[[], Awaitable[Conn]]":

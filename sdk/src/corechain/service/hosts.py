@@ -8,13 +8,14 @@ import asyncio
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
 from corechain.service.errors import StoreAccessRefused
-from corechain.service.named_url import NamedUrl
+from corechain.service.named_url import NamedUrl, setting_of
 
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 HOST_TIMEOUT_S = 2.0
 """For one of several hosts. What is away without a word costs this once: the next is kept."""
 ATTRIBUTE = "target_session_attrs"
+DATABASE_URL = "DATABASE_URL"
+"""What has let us in, where nobody knows any more which setting it was."""
 WRITES, ANY = "read-write", "any"
 IS_REPLICA = "select pg_is_in_recovery()"
 REFUSALS = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InsufficientPrivilegeError)
@@ -37,7 +40,21 @@ def hosts_of(url: str) -> list[str]:
     place, tail = (rest[: min(ends)], rest[min(ends) :]) if ends else (rest, "")
     user, at, hosts = place.rpartition("@")
     urls = [f"{scheme}://{user}{at}{host}{tail}" for host in hosts.split(",")]
-    return [NamedUrl(one, url.setting) for one in urls] if isinstance(url, NamedUrl) else urls
+    if not isinstance(url, NamedUrl):
+        return urls
+    return [
+        NamedUrl(one, url.setting, partial(_part_of, url, number))
+        for number, one in enumerate(urls)
+    ]
+
+
+def _part_of(whole: NamedUrl, number: int) -> str:
+    """As it is now; as it was, where there are fewer."""
+    return [*hosts_of(str(whole.again())), *hosts_of(str(whole))][number]
+
+
+def _schemes(urls: Sequence[str]) -> list[str]:
+    return [url.partition("://")[0] for url in urls]
 
 
 def refusal_of(error: BaseException) -> str:
@@ -66,8 +83,8 @@ class Hosts:
     limit_s: float
     """Where there is one host."""
     pooled: bool = False
-    setting: str = "DATABASE_URL"
-    """Which one names them."""
+    url: str = DATABASE_URL
+    """What names them."""
     _last: int = 0
 
     @classmethod
@@ -77,9 +94,8 @@ class Hosts:
         trouble: tuple[type[BaseException], ...],
         limit_s: float,
         pooled: bool,
-        setting: str = "DATABASE_URL",
     ) -> "Hosts":
-        return cls(hosts_of(url), trouble, limit_s, pooled, setting)
+        return cls(hosts_of(url), trouble, limit_s, pooled, url)
 
     @property
     def wanted(self) -> str:
@@ -94,6 +110,20 @@ class Hosts:
     async def connect(self, *_: Any, **options: Any) -> "Conn":
         """Raises what asyncpg raises, of several hosts the error that says most;
         StoreAccessRefused."""
+        try:
+            return await self._connect(options)
+        except StoreAccessRefused:
+            if not self._renewed():
+                raise
+        return await self._connect(options)
+
+    def _renewed(self) -> bool:
+        """Whether the setting has other words by now, as a file with a new password."""
+        now = hosts_of(self.url.again()) if isinstance(self.url, NamedUrl) else self.urls
+        before, self.urls = self.urls, now if _schemes(now) == _schemes(self.urls) else self.urls
+        return self.urls != before
+
+    async def _connect(self, options: dict[str, Any]) -> "Conn":
         if len(self.urls) == 1:
             return await self._try(0, self.limit_s, options)
         errors: list[BaseException] = []
@@ -122,7 +152,7 @@ class Hosts:
             connection: Conn = await asyncpg.connect(self.urls[number], **how)
         except asyncpg.PostgresError as error:
             if why := refusal_of(error):
-                raise StoreAccessRefused(self.setting, why) from error
+                raise StoreAccessRefused(setting_of(self.url, DATABASE_URL), why) from error
             raise
         if asks:
             await self._require_leader(connection, limit_s)

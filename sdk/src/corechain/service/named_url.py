@@ -1,15 +1,19 @@
-"""URLs that know where they are from: an error names the setting, and never what it holds."""
+"""URLs that know where they are from: an error names the setting, and never what it holds; a file
+that has another password since is read again."""
+
+from collections.abc import Callable
 
 
 class NamedUrl(str):
-    """The value of a setting, or a part of it. In all else a string."""
+    """The value of a setting, or a part of it. In all else a string. `again`: what it is now."""
 
-    __slots__ = ("setting",)
+    __slots__ = ("again", "setting")
     setting: str
+    again: Callable[[], str]
 
-    def __new__(cls, url: str, setting: str) -> "NamedUrl":
+    def __new__(cls, url: str, setting: str, again: Callable[[], str] | None = None) -> "NamedUrl":
         made = super().__new__(cls, url)
-        made.setting = setting
+        made.setting, made.again = setting, again or (lambda: url)
         return made
 
 

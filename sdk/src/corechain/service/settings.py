@@ -4,23 +4,35 @@ import os
 import re
 import stat
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+)
 
 from corechain.keystore import FIELD as KEYSTORE_PASSWORD
 from corechain.keystore import WrongKeystore, is_keystore, open_keystore
 from corechain.protocol.errors import CoreChainError
 from corechain.protocol.signature import SECP256K1_ORDER
+from corechain.service.injected import is_injected
 from corechain.service.named_url import NamedUrl
+from corechain.service.setting_words import sentence_of
 from corechain.service.tracing import NO_TRACES, Traces
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+    pass
 
 S = TypeVar("S", bound="ServiceSettings")
 
@@ -119,64 +131,6 @@ CacheUrl = Annotated[
 DatabaseUrl = Annotated[SecretStr, url_of("postgresql", "postgres")]
 
 
-# In place of pydantic's words for programmers, by the type of its error; {about} is the setting's
-# description, which says what a pattern would.
-_WORDS = {
-    "too_short": "has less than {min_length} characters",
-    "string_too_short": "has less than {min_length} characters",
-    "too_long": "has more than {max_length} characters",
-    "string_too_long": "has more than {max_length} characters",
-    "string_pattern_mismatch": "is none of what it takes: {about}",
-    "bool_parsing": "is neither true nor false",
-    "int_parsing": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_parsing": "is not a number",
-    "finite_number": "is not a finite number",
-}
-
-
-def _sentence(kind: type["ServiceSettings"], prefix: str, error: ValidationError) -> str:
-    """All that is missing and all that is wrong, so that one run tells an operator everything."""
-    errors = error.errors(include_url=False, include_input=False)
-    missing = [prefix + str(e["loc"][0]).upper() for e in errors if e["type"] == "missing"]
-    wrong = [_wrong(kind, prefix, e) for e in errors if e["type"] != "missing"]
-    return "; ".join(([unset(missing)] if missing else []) + wrong)
-
-
-def unset(names: Sequence[str]) -> str:
-    """Says of one or more settings that they are missing."""
-    if len(names) == 1:
-        return f"{names[0]} is not set"
-    return f"{', '.join(names[:-1])} and {names[-1]} are not set"
-
-
-def _wrong(kind: type["ServiceSettings"], prefix: str, error: "ErrorDetails") -> str:
-    message = error["msg"].removeprefix("Value error, ")
-    if not error["loc"]:
-        return message  # of several settings together: it names them
-    field = str(error["loc"][0])
-    if error["type"] in _WORDS:
-        about = kind.model_fields[field].description
-        message = _WORDS[error["type"]].format(about=about, **error.get("ctx", {}))
-    return f"{prefix}{field.upper()}: {message[:1].lower()}{message[1:]}"
-
-
-# What Kubernetes (and Docker links) puts into a container's environment for each service of its
-# namespace: a service called "relayer" would otherwise end the relayer as an unknown setting.
-_INJECTED = re.compile(
-    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(ADDR|PORT|PROTO))?)"
-)
-_INJECTED_ADDRESS = re.compile(r"(tcp|udp|sctp)://\S*")
-
-
-def _is_injected(name: str, value: str) -> bool:
-    """Whether it comes from Kubernetes. A service called "relayer-http" even injects
-    RELAYER_HTTP_PORT, the name of a setting of ours: there the value, an address, tells."""
-    named_port = name == "PORT" or name.endswith("_PORT")
-    is_address = named_port and _INJECTED_ADDRESS.fullmatch(value) is not None
-    return is_address or _INJECTED.fullmatch(name) is not None
-
-
 FILE_SUFFIX, KEY_SUFFIX = "_FILE", "_key"
 
 
@@ -218,7 +172,7 @@ def _values(
             continue
         name = variable.upper().removeprefix(prefix)
         field = name.removesuffix(FILE_SUFFIX).lower()
-        if _is_injected(name, value):
+        if is_injected(name, value):
             continue
         if name.lower() in kind.model_fields:
             found[name.lower()] = value
@@ -229,6 +183,20 @@ def _values(
         elif {name.lower(), field}.isdisjoint(among.model_fields):
             raise InvalidSetting(_unknown(among, variable, field))
     return found | _opened(found, prefix)
+
+
+def _files(
+    kind: type["ServiceSettings"], prefix: str, environment: Mapping[str, str]
+) -> dict[str, tuple[str, str]]:
+    found = {}
+    for variable, path in environment.items():
+        field = variable.upper().removeprefix(prefix).removesuffix(FILE_SUFFIX).lower()
+        if (
+            variable.upper() == f"{prefix}{field.upper()}{FILE_SUFFIX}"
+            and field in kind.model_fields
+        ):
+            found[field] = (variable, path)
+    return found
 
 
 def _opened(values: Mapping[str, str], prefix: str) -> dict[str, str]:
@@ -274,10 +242,25 @@ class ServiceSettings(BaseModel):
         "and `cast wallet` write them) instead of hexadecimal",
     )
 
+    _files: Mapping[str, tuple[str, str]] = PrivateAttr(default_factory=dict)
+    """Variable and path of those that were read from files."""
+
+    def read_again(self, field: str) -> str:
+        """The value of a secret that is set, as its file has it now: mounted secrets are changed in
+        place. What it was, where it is from no file, or that cannot be read."""
+        held: str = getattr(self, field).get_secret_value()
+        if field not in self._files:
+            return held
+        with suppress(InvalidSetting):
+            return _from_file(*self._files[field], secret=True) or held
+        return held
+
     def named_url(self, *fields: str) -> NamedUrl:
         """The first of these settings, URLs all of them, that is set."""
-        value, name = next((v, f) for f in fields if (v := getattr(self, f)) is not None)
-        return NamedUrl(value.get_secret_value(), f"{self.ENV_PREFIX}{name.upper()}")
+        name = next(field for field in fields if getattr(self, field) is not None)
+        held = getattr(self, name).get_secret_value()
+        again = partial(self.read_again, name)
+        return NamedUrl(held, f"{self.ENV_PREFIX}{name.upper()}", again)
 
     REMOVED: ClassVar[Mapping[str, str]] = {}
     """Fields of earlier versions, and what to do instead: who still sets one is told at start."""
@@ -375,9 +358,11 @@ def load(
     """
     prefix = kind.ENV_PREFIX
     try:
-        return kind(**_values(kind, prefix, environment, among or kind))  # type: ignore[arg-type]
+        made = kind(**_values(kind, prefix, environment, among or kind))  # type: ignore[arg-type]
     except ValidationError as error:
-        raise InvalidSetting(_sentence(kind, prefix, error)) from None
+        raise InvalidSetting(sentence_of(kind, prefix, error)) from None
+    made._files = _files(kind, prefix, environment)
+    return made
 
 
 def load_part(kind: type[S], environment: Mapping[str, str] = os.environ) -> S:
