@@ -71,8 +71,12 @@ class ModelRegistry:
         self.story.looked.append(fork)
 
     def missing(self, wanted: Mapping[DeviceId, int]) -> list[DeviceId]:
+        """A node on another fork is believed: its commit is withdrawn, while what is in a pool
+        behind it goes on alone. The contract takes batches in any order."""
         assert self.fork is not None
-        return [device for device in wanted if not registered_in(self.fork, device[0])]
+        gone = [device for device in wanted if not registered_in(self.fork, device[0])]
+        self.story.meddled |= bool(gone)
+        return gone
 
     def unsettled(self, devices: Collection[DeviceId]) -> set[DeviceId]:
         assert self.fork is not None

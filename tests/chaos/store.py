@@ -33,6 +33,13 @@ class Row:
     due: int = 0
     """Seconds of chain time; the most urgent is signed first."""
 
+    def may_count(self, nonce: int) -> bool:
+        """Whether what is signed for it under a nonce may still do it, or has done it."""
+        if self.intent.state not in (State.CONFIRMED, State.FINAL):
+            return True
+        signed = (*self.old, *self.intent.attempts)
+        return any(a.hash == self.transaction and a.nonce == nonce for a in signed)
+
     @property
     def is_fresh(self) -> bool:
         """Void, and neither signed for nor cancelled by an operator."""
@@ -176,7 +183,7 @@ class ModelJournal(IntentJournal):
             for row in self.tables.rows.values()
             if row.intent.state is not State.VOID
             for attempt in (*row.old, *row.intent.attempts)
-            if attempt.hash not in self.tables.refused
+            if attempt.hash not in self.tables.refused and row.may_count(attempt.nonce)
         }
         found, candidate = [], count
         while len(found) < number:

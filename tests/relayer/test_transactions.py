@@ -9,6 +9,8 @@ given an intent that an operator cancels
   when a reorg takes that away, it is spent on nothing again
   when it was in a block first, it is done
   when it is a batch's commitment, that is refused
+given an intent that another transaction did
+  the nonce of its own is nobody's
 given a paused queue
   nothing is signed or sent, what is in the pool is confirmed, and what is cancelled is
 given what has ended or does not exist
@@ -25,7 +27,7 @@ from corechain.protocol.hashing import keccak
 from corechain_relayer.calldata import commit_call
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.journal import IntentJournal
-from corechain_relayer.submitter.plan import Intent, State
+from corechain_relayer.submitter.plan import Intent, Receipt, State
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import Found
 from corechain_relayer.transactions.book import Book
@@ -186,6 +188,20 @@ async def test_what_is_void_and_wanted_again_keeps_no_nonce_of_before(queue: Que
     await queue.want()
     sender = queue.submitter.signer.address
     assert await queue.journal.free_nonces(sender, 0, 1) == [0]
+
+
+@pytest.mark.parametrize("by_another", [True, False])
+async def test_the_nonce_of_what_another_transaction_did_is_nobodys(
+    queue: Queue, by_another: bool
+) -> None:
+    """After a reorg nothing sends its own again, and all above that nonce would wait for ever."""
+    await queue.want()
+    await queue.rounds()
+    (intent,) = await queue.journal.open_intents(False, ())
+    did = keccak(b"of somebody else") if by_another else intent.hashes[0]
+    await queue.journal.confirm([(intent, Receipt(did, 1, bytes(32), True, 21_000))])
+    sender = queue.submitter.signer.address
+    assert await queue.journal.free_nonces(sender, 0, 1) == [0 if by_another else 1]
 
 
 async def cancelled_in_pool(queue: Queue, *, killed: bool = False) -> None:

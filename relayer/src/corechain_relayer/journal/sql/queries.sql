@@ -247,9 +247,14 @@ select
 
 -- name: free_nonces
 -- The $3 lowest nonces from $2 on that are signed for by a sender in no attempt that may still count.
+-- What another transaction did (of a stranger, or of a journal that was lost) needs its own no more:
+-- nobody sends that again after a reorg, and all above its nonce would wait for ever.
 with taken as (
     select distinct a.nonce from attempt a join intent i on i.id = a.intent_id
     where a.sender = $1 and a.nonce >= $2::bigint and not a.refused and i.state <> 'void'
+      and (i.transaction is null or exists (
+          select from attempt did
+          where did.hash = i.transaction and did.intent_id = i.id and did.nonce = a.nonce))
 )
 select candidate
 from generate_series($2::bigint, $2::bigint + $3::bigint + (select count(*) from taken) - 1)
