@@ -38,7 +38,7 @@ from support.databases import Databases
 from support.faults import CUT, HALF_OPEN, HANG, LATE, PASS, REFUSE, RESET, FaultProxy
 
 from chaos.dying import POINTS, points_on
-from chaos.victims import Device, DyingRelayer
+from chaos.victims import Device, DyingRelayer, WholeRelayer
 from corechain.devnet.process import free_port
 from corechain.devnet.settings import GUARD_KEY
 from corechain.protocol.batch import open_data_file
@@ -195,7 +195,7 @@ class Matrix:
     def warm_up(self) -> None:
         """Batches on chain, of which the first guards can be asked; recovery as an operator sees
         it, with all that has to be imported."""
-        process = RelayerProcess(self.relayer.environment, self.relayer.folder)
+        process = WholeRelayer(self.relayer.environment, self.relayer.folder)
         for _ in range(COLD_STARTS):
             began = time.monotonic()
             process.start()

@@ -9,7 +9,10 @@ import pytest
 from support.databases import Databases
 
 from corechain_relayer.journal.sql import migrations
+from corechain_relayer.submitter.journal import IntentJournal
+from corechain_relayer.transactions.book import Book
 from relayer.lane import Lane, open_lane
+from relayer.queues import HOUR_S, QUEUE, Queue
 from relayer.support import Chain, RelayerProcess, Sensor, load, p256, secp, settings_for
 
 with warnings.catch_warnings():
@@ -99,3 +102,16 @@ def secure_sensor(chain: Chain) -> Sensor:
 async def lane(chain: Chain, database: str) -> AsyncIterator[Lane]:
     async with open_lane(chain, database) as found:
         yield found
+
+
+@pytest.fixture
+async def queue(lane: Lane) -> AsyncIterator[Queue]:
+    chain = lane.chain
+    chain.rpc("evm_setAutomine", False)
+    lane.restart(resend_after_s=HOUR_S, bump_after_s=HOUR_S)
+    journal = IntentJournal(lane.journal.connection, QUEUE)
+    found = Queue(lane, journal, Book(lane.pool), lane.submitter)
+    found.restart()
+    yield found
+    chain.rpc("anvil_dropAllTransactions")
+    chain.rpc("evm_setAutomine", True)

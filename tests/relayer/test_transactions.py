@@ -9,27 +9,17 @@ given an intent that an operator cancels
   when a reorg takes that away, it is spent on nothing again
   when it was in a block first, it is done
   when it is a batch's commitment, that is refused
-given an intent that another transaction did
-  the nonce of its own is nobody's
 given a paused queue
   nothing is signed or sent, what is in the pool is confirmed, and what is cancelled is
 given what has ended or does not exist
   a wish is refused, by a name that says why
 """
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
-from corechain.protocol.hashing import keccak
-from corechain_relayer.calldata import commit_call
-from corechain_relayer.metrics import Metrics
-from corechain_relayer.submitter.journal import IntentJournal
-from corechain_relayer.submitter.plan import Intent, Receipt, State
-from corechain_relayer.submitter.service import Submitter
-from corechain_relayer.submitter.settled import Found
+from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.errors import (
     AlreadyMined,
@@ -42,73 +32,10 @@ from corechain_relayer.transactions.errors import (
 )
 from corechain_relayer.transactions.view import View
 from relayer.lane import Lane
-from relayer.support import Chain
+from relayer.queues import HOUR_S, KEY, QUEUE, Queue
 
-QUEUE = "rewards"
-KEY = "rewards:1"
-HOUR_S = 3_600.0
 FINALITY = 64
 """Blocks behind anvil's head that it calls final."""
-
-
-async def nobody_did(intents: Sequence[Intent]) -> list[Found]:
-    return [None for _ in intents]
-
-
-@dataclass
-class Queue:
-    """A queue in which intents may be cancelled, on a chain that mines when it is told to."""
-
-    lane: Lane
-    journal: IntentJournal
-    book: Book
-    submitter: Submitter
-
-    @property
-    def chain(self) -> Chain:
-        return self.lane.chain
-
-    def restart(self) -> None:
-        """What a new process knows after a kill: the journal."""
-        lane = self.lane
-        parts = (lane.submitter.node, lane.submitter.signer, nobody_did, lane.submitter.policy)
-        self.submitter = Submitter(self.journal, *parts, Metrics())
-
-    async def want(self, number: int = 1) -> str:
-        target = self.chain.deployment.address("DataBatches")
-        key = f"rewards:{number}"
-        await self.journal.want(key, target, commit_call(number, keccak(b"%d" % number)[:26]))
-        return key
-
-    async def rounds(self, number: int = 4) -> None:
-        """More than anything here needs: what is there after them stays."""
-        for _ in range(number):
-            await self.submitter.step()
-
-    async def until(self, key: str, state: State) -> None:
-        self.lane.submitter = self.submitter
-
-        async def there() -> bool:
-            return (await self.book.find(key)).state == state
-
-        await self.lane.until(there)
-
-    def pool(self) -> list[dict[str, str]]:
-        content = self.chain.rpc("txpool_content")["pending"]
-        return [tx for by_nonce in content.values() for tx in by_nonce.values()]
-
-
-@pytest.fixture
-async def queue(lane: Lane) -> AsyncIterator[Queue]:
-    chain = lane.chain
-    chain.rpc("evm_setAutomine", False)
-    lane.restart(resend_after_s=HOUR_S, bump_after_s=HOUR_S)
-    journal = IntentJournal(lane.journal.connection, QUEUE)
-    found = Queue(lane, journal, Book(lane.pool), lane.submitter)
-    found.restart()
-    yield found
-    chain.rpc("anvil_dropAllTransactions")
-    chain.rpc("evm_setAutomine", True)
 
 
 async def attempts(queue: Queue, key: str = KEY) -> list[Any]:
@@ -188,20 +115,6 @@ async def test_what_is_void_and_wanted_again_keeps_no_nonce_of_before(queue: Que
     await queue.want()
     sender = queue.submitter.signer.address
     assert await queue.journal.free_nonces(sender, 0, 1) == [0]
-
-
-@pytest.mark.parametrize("by_another", [True, False])
-async def test_the_nonce_of_what_another_transaction_did_is_nobodys(
-    queue: Queue, by_another: bool
-) -> None:
-    """After a reorg nothing sends its own again, and all above that nonce would wait for ever."""
-    await queue.want()
-    await queue.rounds()
-    (intent,) = await queue.journal.open_intents(False, ())
-    did = keccak(b"of somebody else") if by_another else intent.hashes[0]
-    await queue.journal.confirm([(intent, Receipt(did, 1, bytes(32), True, 21_000))])
-    sender = queue.submitter.signer.address
-    assert await queue.journal.free_nonces(sender, 0, 1) == [0 if by_another else 1]
 
 
 async def cancelled_in_pool(queue: Queue, *, killed: bool = False) -> None:

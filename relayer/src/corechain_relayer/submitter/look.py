@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import structlog
 
+from corechain.service.errors import NodeBehind
 from corechain.service.rpc import Block
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.submitter.journal import IntentJournal
@@ -119,6 +120,20 @@ class Watch:
             self.metrics.transactions_unconfirmed.inc()
             log.warning("confirmation undone by a reorg", intent=key)
 
+    async def require(self, receipts: Sequence[Receipt]) -> None:
+        """That these are on the chain of this round's look. What is confirmed vouches for what is
+        below it, so nothing may be confirmed by the word of a node on another fork.
+
+        Raises NodeBehind.
+        """
+        head = self._head
+        if head is None or not receipts:
+            return
+        blocks = {id_of(head), *(receipt.block for receipt in receipts)}
+        standing = await self.node.standing(blocks, head)
+        if not all(standing.get(block) for block in blocks):
+            raise NodeBehind("a transaction was found in a block that is not on this node's chain")
+
     async def view(self, intents: Sequence[Intent], look: NodeLook) -> ChainView | None:
         """What the plan needs; None when the chain changed while it was being looked at."""
         head, count = look.head, look.count
@@ -126,8 +141,9 @@ class Watch:
         spent = [i for i in intents if i.nonce is not None and i.nonce < count]
         found = await self.node.receipts(tx for intent in spent for tx in intent.hashes)
         receipts = _without_cancels(spent, found)
-        # What was read belongs to this head only if the head still stands.
-        if receipts and (await self.node.standing([id_of(head)], head)).get(id_of(head)) is False:
+        # What was read belongs to this head only if both still stand.
+        blocks = {id_of(head), *(receipt.block for receipt in receipts.values())}
+        if receipts and False in (await self.node.standing(blocks, head)).values():
             return None
         lost = [i for i in spent if not any(tx in receipts for tx in i.hashes)]
         marks = [intent.spent for intent in lost if intent.spent is not None]

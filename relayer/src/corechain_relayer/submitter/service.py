@@ -257,6 +257,7 @@ class Submitter:
         """Whether intents are done or moot; one that only spends a nonce is when that is spent."""
         asked = [intent for intent in intents if not intent.key.startswith(NOTHING)]
         found = dict(zip(asked, await self.settled(asked), strict=True)) if asked else {}
+        await self.watch.require([what for what in found.values() if isinstance(what, Receipt)])
         spent = Moot("somebody else has spent the nonce", at_once=True)
         return [found.get(intent, spent) for intent in intents]
 

@@ -1,0 +1,52 @@
+"""What another transaction did, of a stranger or of a journal that was lost.
+
+given an intent that another transaction did
+  the nonce of its own is nobody's
+  it is done only when that one's block is on the chain that our node is on
+"""
+
+from collections.abc import Sequence
+
+import pytest
+
+from corechain.protocol.hashing import keccak
+from corechain.service.errors import NodeBehind
+from corechain_relayer.submitter.plan import Intent, Receipt, State
+from corechain_relayer.submitter.settled import Found
+from relayer.queues import KEY, Queue
+
+
+@pytest.mark.parametrize("by_another", [True, False])
+async def test_the_nonce_of_what_another_transaction_did_is_nobodys(
+    queue: Queue, by_another: bool
+) -> None:
+    """After a reorg nothing sends its own again, and all above that nonce would wait for ever."""
+    await queue.want()
+    await queue.rounds()
+    (intent,) = await queue.journal.open_intents(False, ())
+    did = keccak(b"of somebody else") if by_another else intent.hashes[0]
+    await queue.journal.confirm([(intent, Receipt(did, 1, bytes(32), True, 21_000))])
+    sender = queue.submitter.signer.address
+    assert await queue.journal.free_nonces(sender, 0, 1) == [0 if by_another else 1]
+
+
+async def test_what_another_transaction_did_counts_when_its_block_is_on_our_nodes_chain(
+    queue: Queue,
+) -> None:
+    """Of two nodes behind one address one may be on another fork."""
+    await queue.want()
+    head = queue.chain.rpc("eth_getBlockByNumber", "latest", False)
+    number, here = int(head["number"], 16), bytes.fromhex(head["hash"][2:])
+
+    async def settle(block: bytes) -> None:
+        async def done(intents: Sequence[Intent]) -> list[Found]:
+            return [Receipt(keccak(b"theirs"), number, block, True, 21_000) for _ in intents]
+
+        queue.submitter.settled = done
+        await queue.submitter.step()
+
+    with pytest.raises(NodeBehind):
+        await settle(keccak(b"of another fork"))
+    assert (await queue.book.find(KEY)).state == State.QUEUED
+    await settle(here)
+    assert (await queue.book.find(KEY)).state == State.CONFIRMED
