@@ -4,22 +4,25 @@ given an epoch that came out
   any owner's claim is proven, and 64 leaves are read for it
 given the next epoch, another root at the same place, or an epoch that a reorg has just taken
   no claim of the one before is served
+given an epoch that ends before the last one
+  no root is right: the epoch after it would reward data for the second time
 given an epoch that an older version has verified
   claims are the same, and its levels are filled in once
 """
 
 from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 import pytest_asyncio
 
 from corechain.protocol.errors import NotFound
 from corechain.protocol.reward_levels import RewardLevels
-from corechain.protocol.rewards import Owner, RewardTree
+from corechain.protocol.rewards import Owner, RewardSchedule, RewardTree
 from corechain.service.database import create_pool, migrate
 from corechain_indexer.api.rewards import MOST_HELD, RewardClaims
 from corechain_indexer.errors import Unavailable
+from corechain_indexer.rewards import _Snapshot
 from corechain_indexer.store import MIGRATIONS
 from corechain_indexer.store.epochs import EpochStore
 
@@ -138,3 +141,31 @@ async def test_the_levels_of_a_few_epochs_are_held(pool: "Database") -> None:
         await verified(pool, epoch, FIRST | {OWNERS[0]: epoch})
         assert await served(pool, claims, OWNERS[0]) == epoch
     assert len(claims._held) == MOST_HELD
+
+
+class OneEpoch:
+    """A store with one epoch, through block 9."""
+
+    async def is_unsettled_through(self, block: int) -> bool:
+        return False
+
+    async def before(self, row: Mapping[str, int]) -> Mapping[str, object]:
+        return {"through_block": 9, "state": "verified"}
+
+    async def amounts(self, last: object) -> dict[Owner, int]:
+        return dict(FIRST)
+
+    async def leaves_between(self, after: int, through: int) -> list[bytes]:
+        return []
+
+    async def owners_at(self, block: int) -> dict[str, Owner]:
+        return {}
+
+
+@pytest.mark.parametrize(("through", "expected"), [(9, FIRST), (8, {})])
+async def test_an_epoch_that_ends_before_the_last_one_has_no_right_root(
+    through: int, expected: dict[Owner, int]
+) -> None:
+    snapshot: Any = _Snapshot(cast(Any, OneEpoch()), RewardSchedule())
+    row = {"epoch": 2, "through_block": through, "block_number": 12, "emission": 10}
+    assert await snapshot.amounts(row) == expected

@@ -14,6 +14,7 @@ given a call that is void before anything was signed for it, however often
   it begins again under its key; only what was signed counts as a try
 given a reward root that comes out wrong
   it is vetoed when it comes out wrong once more; where nobody has earned anything any root is wrong
+  so is one that counts blocks behind its proposal, or ends before the last one
 """
 
 import asyncio
@@ -34,6 +35,7 @@ from corechain.protocol.events import FleetEnrolled, RootProposed
 from corechain.protocol.evidence import Demand
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, Secp256k1Key
+from corechain.protocol.rewards import Owner, RewardSchedule, RewardTree
 from corechain.service.errors import NodeBehind
 from corechain.service.files.fetch import FileSources
 from corechain.service.rpc import Block
@@ -48,6 +50,8 @@ from corechain_relayer.challenger.store import MOST_TRIES, NOTHING_SENT, VETOES,
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import Device, RegistryView
+from corechain_relayer.rewards.epochs import Ledger
+from corechain_relayer.submitter.plan import BlockId
 from relayer.challenging import propose, seconds_by_block
 from relayer.lane import Lane
 from relayer.support import ADMIN
@@ -303,3 +307,42 @@ async def test_where_nobody_has_earned_anything_no_root_is_right(tmp_path: Path)
     history: Any = NoOwners()
     proposed = RootProposed(int.from_bytes(b"\1" * 26, "big") << 48 | 1, 9, 10)
     assert await watch._root_of([], proposed, {}, history) == NO_ROOT
+
+
+@pytest.mark.parametrize(("through", "expected"), [(9, b"\2" * 26), (10, NO_ROOT)])
+async def test_no_root_is_right_that_counts_blocks_behind_its_proposal(
+    through: int, expected: bytes
+) -> None:
+    """Right by what there is now, it would be wrong once those blocks have data: for ever."""
+    nothing: Any = None
+    watch, place = Judged(*[nothing] * 10), BlockId(9, b"\3" * 32)
+    watch.roots, watch._judged = [b"\2" * 26], {}
+
+    class NoBatches:
+        async def batches(self, head: int) -> dict[int, Any]:
+            return {}
+
+    history: Any = NoBatches()
+    proposed = RootProposed(int.from_bytes(b"\2" * 26, "big") << 48 | 1, through, 10)
+    assert await watch._judge([proposed], place, block(20), history)
+    assert watch._judged == {(1, place): expected}
+
+
+class Paid(Ledger):
+    """One owner has earned each pool."""
+
+    async def _shares(self, after: int, through: int, pool: int, rules: Any) -> dict[Owner, int]:
+        return {Owner(bytes(20)): pool}
+
+
+async def test_no_root_is_right_that_ends_before_the_last_one(tmp_path: Path) -> None:
+    """The epoch after it would reward data for the second time."""
+    nothing: Any = None
+    ledger = Paid({}, tmp_path, nothing, RewardSchedule())
+
+    def proposed(epoch: int, through: int) -> RootProposed:
+        root = RewardTree({Owner(bytes(20)): 10 * epoch}).root
+        return RootProposed(int.from_bytes(root, "big") << 48 | epoch, through, 10)
+
+    for through, expected in ((9, proposed(2, 9).root), (8, None)):
+        assert await ledger.root_of([proposed(1, 9)], proposed(2, through)) == expected

@@ -7,7 +7,7 @@ given committed batches of two owners' devices
     the second epoch adds to the first
   when one device is a bridge's
     its points count half
-  when nothing new is there, the pool is over the cap, or a data file is gone
+  when nothing new is there, its last block is not, the pool is over the cap, or a file is gone
     the command says so and proposes nothing
 """
 
@@ -17,12 +17,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.processes import PATIENCE_S
 
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.rewards import Owner, RewardTree
+from corechain.service.rpc import Block
+from corechain_relayer.rewards.command import ProposalRefused, Proposer
 from relayer.bridges import MARKED
 from relayer.conftest import Start
 from relayer.support import ADMIN, Chain, Sensor, eventually, secp
@@ -97,6 +100,20 @@ def test_nothing_new_earns_nothing(propose: Propose, chain: Chain) -> None:
     done = propose()
     assert done.returncode == 1
     assert "error: no rewarded reading was committed after block 0" in done.stderr
+
+
+async def test_blocks_that_are_not_there_yet_are_in_no_proposal() -> None:
+    """The contract takes it, and no root would reproduce it once they have data."""
+    nothing: Any = None
+
+    class NineBlocks:
+        async def head(self) -> Block:
+            return Block(9, b"", b"", 0, 0)
+
+    blocks: Any = NineBlocks()
+    proposer = Proposer(nothing, nothing, blocks, nothing, nothing, nothing)
+    with pytest.raises(ProposalRefused, match="block 10 is not there yet: the newest one is 9"):
+        await proposer._compute(POOL, 10)
 
 
 def test_a_pool_over_the_cap_is_refused_before_anything_is_signed(

@@ -108,6 +108,7 @@ async def test_wishes_are_taken_and_counted(api: Api) -> None:
     assert api.metrics.wishes.labels("cancel")._value.get() == 2
 
 
+TWICE = ["queue=lane:0&queue=rewards", "limit=1&limit=2", "before=3&before=2"]
 REFUSED = [
     ("/v1/transactions/batch:1/cancel", {}, 409, "CommitNotCancellable"),
     ("/v1/transactions/batch:1/bump", {}, 409, "NothingSigned"),
@@ -142,7 +143,7 @@ async def test_what_is_refused_is_a_problem_with_its_name(api: Api) -> None:
     for path, options, status, name in REFUSED:
         said = await api.post(path, status, **options)
         assert said["type"] == f"urn:corechain:error:{name}", path
-    for query in ("limit=0", "limit=9999", "before=x", "before=٣", "state=lost", "page=2"):
+    for query in ("limit=0", "limit=9999", "before=x", "before=٣", "state=lost", "page=2", *TWICE):
         said = await api.get(f"/v1/transactions?{query}", 422)
         assert said["type"].endswith("MalformedWish"), query
     assert (await api.get("/v1/transactions/rewards:1"))["state"] == "queued"

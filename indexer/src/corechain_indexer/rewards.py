@@ -122,6 +122,9 @@ class _Snapshot:
         if before is None:
             return None
         after_block, amounts = before
+        if row["through_block"] < after_block:
+            # The epoch after it would reward data for the second time.
+            return {}
         files = await self.store.leaves_between(after_block, row["through_block"])
         owners = await self.store.owners_at(row["through_block"])
         return cumulative_after(

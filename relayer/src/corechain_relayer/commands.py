@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from corechain.later import add_later
+from corechain.protocol.values import U128_MAX
 from corechain.service.command import WRONG_SETTING, configured, refuse, roles_of, run_to_end
 from corechain.service.settings import InvalidSetting
 from corechain.versions import version_option
@@ -85,7 +86,7 @@ def demands() -> None:
 
 @commands.command("propose-rewards")
 def propose_rewards(
-    pool: Annotated[int, typer.Option(min=1, help="Base units for this epoch.")],
+    pool: Annotated[int, typer.Option(min=1, max=U128_MAX, help="Base units for this epoch.")],
     through: Annotated[
         int | None, typer.Option(min=1, help="Last block that counts; the newest when not given.")
     ] = None,

@@ -100,7 +100,11 @@ class RootWatch:
     ) -> bool:
         """Of the newest epoch. False, with an alert, where its root cannot be known."""
         batches = await history.batches(head.number)
-        root = await self._root_of(epochs[:-1], epochs[-1], batches, history)
+        # Blocks that nobody had seen: what they would hold cannot be what was proposed. Right by
+        # what there is now, it would be wrong, and no veto come, once they have data.
+        is_of_future = epochs[-1].through_block > place.number
+        known = epochs[:-1], epochs[-1], batches, history
+        root = NO_ROOT if is_of_future else await self._root_of(*known)
         if root is not None:
             self._judged = {(epochs[-1].epoch, place): root}
         return root is not None

@@ -36,7 +36,7 @@ PATIENCE_S = 300.0
 
 
 class ProposalRefused(CoreChainError):
-    """The token contract would not take the root. Nothing was signed."""
+    """The token contract would not take the root, or nobody could check it. Nothing was signed."""
 
 
 class NotConfirmedYet(CoreChainError):
@@ -149,6 +149,9 @@ class Proposer:
 
     async def _compute(self, pool: int, through: int | None) -> Proposal:
         head = (await self.rpc.head()).number
+        if through is not None and through > head:
+            # The contract would take it, and no root reproduce it once those blocks have data.
+            raise ProposalRefused(f"block {through} is not there yet: the newest one is {head}")
         history = History(self.rpc, self.deployment, self.settings.log_range_blocks)
         batches, schedule = await history.batches(head), self.deployment.rewards
         ledger = Ledger(batches, self.settings.data_dir, history.owners, schedule)

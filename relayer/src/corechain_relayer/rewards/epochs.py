@@ -108,12 +108,15 @@ class Ledger:
         return amounts
 
     async def root_of(self, before: Iterable[RootProposed], proposed: RootProposed) -> bytes | None:
-        """The root that a proposed epoch should have, None where it rewards nothing at all. Raises
+        """The root that a proposed epoch should have, None where no root is right: it rewards
+        nothing at all, or ends before the last one, and the next would reward data twice. Raises
         RewardsNotReproducible where that cannot be known: a file is missing, an earlier root that
         stands is another one."""
         epochs = list(before)
         amounts = await self.cumulative(epochs)
         after = epochs[-1].through_block if epochs else 0
+        if proposed.through_block < after:
+            return None
         rules = self.schedule.of(proposed.epoch)
         shares = await self._shares(after, proposed.through_block, proposed.emission, rules)
         amounts = accumulate(amounts, shares)

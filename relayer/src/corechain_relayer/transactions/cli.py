@@ -28,6 +28,8 @@ Name = Annotated[str, typer.Argument(help="Its number, its key (as `batch:7`), o
 Queue = Annotated[str, typer.Argument(help="As `list` shows it: lane:0, guard, challenger …")]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON document.")]
 BY_HAND = "by hand"
+NEWEST = 1 << 62
+"""As the book has it, which is loaded when a command needs it."""
 Why = Annotated[str, typer.Option("--reason", help="Kept in the journal, for who asks later.")]
 
 
@@ -47,7 +49,8 @@ def list_(
         bool, typer.Option("--all", help="Also those that are final or void.")
     ] = False,
     before: Annotated[
-        int | None, typer.Option(min=1, help="Only numbers below this one: the next page.")
+        int | None,
+        typer.Option(min=1, max=NEWEST, help="Only numbers below this one: the next page."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="How many at most.")] = 100,
     as_json: AsJson = False,

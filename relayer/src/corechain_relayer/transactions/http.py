@@ -62,6 +62,9 @@ class AdminApi:
         unknown = asked.keys() - {"queue", "state", "before", "limit"}
         if unknown:
             raise MalformedWish(f"no parameter {sorted(unknown)[0]:.40}")
+        for name in ("queue", "before", "limit"):
+            if len(asked.getlist(name)) > 1:  # one of them would be taken, and the other not told
+                raise MalformedWish(f"{name} is given more than once")
         before = _number(asked.get("before"), "before", NEWEST)
         limit = _number(asked.get("limit"), "limit", MOST) or PAGE
         states = _states(asked.getlist("state"))

@@ -22,7 +22,7 @@ from corechain.protocol.errors import (
 )
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable, StoreUnavailable
 from corechain_relayer.following import Follower
-from corechain_relayer.gateway.body import media_type, read_body
+from corechain_relayer.gateway.body import headers_of, media_type, read_body
 from corechain_relayer.watchtower.channels import ChannelsView, Evidence, UnknownChannel
 from corechain_relayer.watchtower.consent import require_consent
 from corechain_relayer.watchtower.store import EvidenceStore
@@ -75,7 +75,7 @@ class EvidenceEndpoint:
     domain: Domain
 
     async def post(self, request: Request) -> Response:
-        if media_type(dict(request.headers.raw)) != "application/json":
+        if media_type(headers_of(request.headers.raw)) != "application/json":
             raise UnsupportedMediaType("send application/json")
         evidence = parse_evidence(await read_body(request, BODY_LIMIT, BODY_TIMEOUT_S))
         channel_id = evidence.state.channel_id
