@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from support.chain import reverted_after
 from support.costs import longest_first
 from support.databases import Databases
+from support.forked import services_forked
 from support.kafka import shared_broker
 from support.ports import take_own_ports
 from support.scratch import take_memory
@@ -108,6 +109,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """At the end, too: nobody reads the head of a long run."""
     if native.library is None:
         terminalreporter.write_line(_implementations(), red=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def forked_services() -> Iterator[None]:
+    """Their modules are loaded once for all."""
+    with services_forked():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ given runs that failed or were killed, and others that go on
   the next one removes what the dead have left
 given files of which some take a minute, and several processes
   those begin first, however few tests they have
-given a relayer of a test
+given a service of a test
   its modules are loaded when it begins
 given a command on a machine that stalls
   its processes stand still and go on, and its exit code is passed on
@@ -120,11 +120,11 @@ def test_no_port_is_given_twice() -> None:
     assert len(set(ports)) == len(ports)
 
 
-def test_a_relayer_of_a_test_begins_with_its_modules_loaded(tmp_path: Path) -> None:
+def test_a_service_of_a_test_begins_with_its_modules_loaded(tmp_path: Path) -> None:
     """Without them the tests of relayers take twice as long, and nothing else tells."""
     told = tmp_path / "told"
-    name = "corechain_relayer.serving"
-    look = f"import sys; open({str(told)!r}, 'w').write(str({name!r} in sys.modules))"
+    names = {"corechain_relayer.serving", "corechain_indexer.serving"}
+    look = f"import sys; open({str(told)!r}, 'w').write(str({names} <= sys.modules.keys()))"
     process = Forked(exec, f"{look}; sys.exit(3)")
     assert process.wait(PATIENCE_S) == 3
     process.send_signal(signal.SIGKILL)  # gone already

@@ -1,17 +1,18 @@
-"""Processes of a relayer that begin with their modules loaded: forked from one that waits.
+"""Processes of ours that begin with their modules loaded: forked from one that waits.
 
 Tests start hundreds, and a second of CPU each was for imports. They are real processes all the
-same, with an environment, a log, a number and an exit code of their own. Commands as users type
-them are started whole in tests/sdk and tests/e2e.
+same, with an environment, a log, a number and an exit code of their own. Started whole, as users
+do it: what `corechain up` and `corechain demo` run in tests/sdk and tests/e2e, and tests/cluster.
 """
 
 import multiprocessing
 import os
+import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from multiprocessing import forkserver
 from pathlib import Path
@@ -19,10 +20,17 @@ from typing import Any
 
 import pytest
 
-WHILE_LOADING = frozenset({"CORECHAIN_NATIVE"})
-"""Variables that modules look at when they are loaded."""
+from corechain.devnet import process
+from corechain.devnet.guard import AS_IT_IS, die_with
+from corechain.devnet.process import Command
+
+WHILE_LOADING = ("CORECHAIN_NATIVE", "PYTHONPATH")
+"""Variables that modules look at when they are loaded, or that say which."""
 TESTS = Path(__file__).resolve().parents[1]
 CONTEXT = multiprocessing.get_context("forkserver")
+PYTHON = (sys.executable, "-m")
+PROGRAMS = ("corechain.cli", "corechain_relayer")
+"""What `support.preload` has loaded."""
 
 
 @cache
@@ -56,6 +64,9 @@ class Forked:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)
 
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
     def wait(self, timeout: float | None = None) -> int:
         """Its exit code. Raises subprocess.TimeoutExpired."""
         self._process.join(timeout)
@@ -64,16 +75,22 @@ class Forked:
         return self._process.exitcode
 
 
+def may_fork(environment: Mapping[str, str]) -> bool:
+    """Whether all modules would be loaded as they are in the process that waits."""
+    return all(environment.get(name) == os.environ.get(name) for name in WHILE_LOADING)
+
+
 def begin(
     program: str, words: Sequence[str], environment: Mapping[str, str], log: Path
 ) -> "Forked | subprocess.Popen[bytes]":
     """`python -m program words…`, its output in a file."""
     log.touch()
-    if WHILE_LOADING.isdisjoint(environment):
+    if may_fork(environment):
         return Forked(run_command, program, [*words], dict(environment), str(log))
-    command = [sys.executable, "-m", program, *words]
     with log.open("wb") as file:
-        return subprocess.Popen(command, env=environment, stdout=file, stderr=file)
+        return subprocess.Popen(
+            [*PYTHON, program, *words], env=environment, stdout=file, stderr=file
+        )
 
 
 def run_command(
@@ -82,10 +99,43 @@ def run_command(
     """The target: what `python -m program words…` does."""
     os.environ.clear()
     os.environ.update(environment)
-    with open(log, "wb") as file:
+    with open(log, "ab") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [program, *words]
-    __import__(f"{program}.commands")
-    sys.modules[f"{program}.commands"].commands()
+    runpy.run_module(program, run_name="__main__", alter_sys=True)
+
+
+def _serve(folder: str, *arguments: Any) -> None:
+    """The target: a program as `corechain.devnet` starts it. Its parent, the process that waits,
+    ends with pytest."""
+    os.setsid()
+    die_with(os.getppid())
+    os.chdir(folder)
+    run_command(*arguments)
+
+
+def _spawn(command: Command, log: Path, cwd: Path) -> Any:
+    """What `corechain.devnet.process` spawns, forked if it is a program of ours."""
+    words, environment = [*map(str, command.arguments)], command.environment
+    forked = (
+        tuple(words[:2]) == PYTHON and words[2] in PROGRAMS
+        and not command.prefix and command.identity == AS_IT_IS
+        and environment is not None and may_fork(environment)
+    )  # fmt: skip
+    if not forked:
+        return WHOLE(command, log, cwd)
+    log.touch()
+    return Forked(_serve, str(cwd), words[2], words[3:], dict(environment or {}), str(log))
+
+
+WHOLE = process._spawn
+
+
+@contextmanager
+def services_forked() -> Iterator[None]:
+    """Networks of this process fork their services."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process, "_spawn", _spawn)
+        yield
