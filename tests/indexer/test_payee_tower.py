@@ -4,7 +4,7 @@ given a payer that has paid for queries, and begins to withdraw what covers them
   it is redeemed at the next look, and once
   a redemption that a reorg takes is sent again
   one that costs more than the operator allows is a warning, and is sent when it is allowed
-  what one node does not draw, the next one does
+  what one node does not draw, or says is drawn, the next one does
   a channel that owes less than it costs is left to the operator
 given a transaction that no block takes
   it is replaced at a higher fee, with its nonce, up to the cap
@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from support.chain import mined_later
+from support.liar import Liar, liar
 from support.processes import eventually
 
 from corechain.account import account_from_key
@@ -89,15 +90,25 @@ async def test_a_redemption_that_is_too_dear_is_a_warning_until_the_cap_is_raise
     assert (drawn(world, channel), tower.sentences()) == (3 * PRICE, [])
 
 
-async def test_what_one_node_does_not_draw_the_next_one_does(world: World, paid: Any) -> None:
+def nothing_is_left(liar: Liar, call: dict[str, Any], result: Any) -> Any:
+    """Deposit and claims of a channel: its last two words, in a multicall."""
+    return result[:-128] + "0" * 128 if call["method"] == "eth_call" else result
+
+
+@pytest.mark.parametrize("lies", [False, True])
+async def test_what_one_node_does_not_draw_the_next_one_does(
+    world: World, paid: Any, lies: bool
+) -> None:
+    """It is away, or says that there is nothing to draw."""
     _, channel, tower = await owing(world, paid)
     assert isinstance(tower.draw, Drawing)
-    gone = "http://127.0.0.1:9"
-    tower.draw.rpc_urls = [gone, *tower.draw.rpc_urls]
-    await tower.look()
-    assert (drawn(world, channel), tower.draw.failed) == (0, 1)
-    assert "payments: not redeemed" in tower.sentences()[0]
-    await tower.look()
+    urls = tower.draw.rpc_urls
+    with liar(urls[0], lie=nothing_is_left) as lying:
+        tower.draw.rpc_urls = [lying.url if lies else "http://127.0.0.1:9", *urls]
+        await tower.look()
+        assert (drawn(world, channel), tower.draw.failed) == (0, 1)
+        assert ("payments: not redeemed" in " ".join(tower.sentences())) != lies
+        await tower.look()
     assert (drawn(world, channel), tower.sentences()) == (3 * PRICE, [])
 
 

@@ -1,7 +1,8 @@
 """Drawing on vouchers: what was charged, from any number of channels, whatever became of some.
 
 Given vouchers that were paid with, on a chain that moves
-  ├── each is drawn once, however often the command runs, and before the mirror has seen it
+  ├── each is drawn once, however often the command runs, and before the mirror has seen it,
+  │   whatever one of three nodes says
   ├── one that a payer has withdrawn under is drawn as far as it is covered, the others in full
   ├── one that an older version took for more than it charged is drawn to what was charged
   ├── one of another payee's is left out, by name
@@ -10,11 +11,12 @@ Given vouchers that were paid with, on a chain that moves
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from support.liar import liar_of_three
 
 from corechain.account import account_from_key
 from corechain.chain import Chain
@@ -22,6 +24,9 @@ from corechain.devnet.settings import ADMIN_KEY, PAYEE_KEY
 from corechain.payments import PaymentChannel, channel_to
 from corechain.protocol.channel import Voucher
 from corechain.protocol.keys import Secp256k1Key
+from corechain.service.agreed_chain import chain_of
+from corechain.service.node_settings import NodeSettings
+from corechain.service.settings import load
 from corechain_indexer import redeem as redeeming
 from corechain_indexer.api.x402 import config_json
 from corechain_indexer.redeem import Redeemed, redeem
@@ -88,7 +93,18 @@ def withdraw(world: World, channel: PaymentChannel, amount: int) -> None:
     world.chain.finalize_withdraw(PAYER, channel.config)
 
 
-def test_each_voucher_is_drawn_once_however_often_one_runs(till: Till) -> None:
+@pytest.fixture(params=["one node", "a liar of three"])
+def any_till(request: pytest.FixtureRequest, world: World) -> Iterator[Till]:
+    """As the command asks, for one node in the settings or for three."""
+    with liar_of_three(world.chain.rpc_url) as three:
+        urls = world.chain.rpc_url if request.param == "one node" else three
+        chain = chain_of(load(NodeSettings, {"RPC_URL": urls}), world.chain.deployment)
+        yield Till(chain)
+        chain.close()
+
+
+def test_each_voucher_is_drawn_once_however_often_one_runs(any_till: Till) -> None:
+    till = any_till
     channel = till.channel(1, 9 * PRICE)
     first = till.redeem(till.row(channel, 3 * PRICE))
     assert (first.vouchers, first.amount, len(first.transactions)) == (1, 3 * PRICE, 1)

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 from support.chain import mined_later
+from support.liar import liar_of_three
 from support.receivers import listening
 
 from corechain.protocol.batch import open_data_file
@@ -333,7 +334,10 @@ def test_the_command_lists_what_is_demanded_and_how_it_stands_with_the_answers(
     gateway = start("gateway")
     chain.rpc("evm_increaseTime", 600)
     known = challenger.at(Demand.READING, batch, 3)
-    first, second = json.loads(gateway.command("demands"))
+    with liar_of_three(chain.url) as urls:
+        one, gateway.environment["RELAYER_RPC_URL"] = gateway.environment["RELAYER_RPC_URL"], urls
+        first, second = json.loads(gateway.command("demands"))
+        gateway.environment["RELAYER_RPC_URL"] = one
     assert (first["demand"], second["demand"]) == ("0x" + unknown.hex(), "0x" + known.hex())
     assert second["answer"] == "ready, not recorded yet"
     assert (second["kind"], second["batch"], second["left_s"]) == ("reading", 1, ANSWER_WINDOW_S)

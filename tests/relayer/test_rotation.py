@@ -10,15 +10,11 @@ given no admin's key, or no address
   the command says so
 """
 
-import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from support.liar import liar_of_three
 from typer.testing import CliRunner
 
 from corechain.account import account_from_key
@@ -36,7 +32,6 @@ from corechain_relayer.transactions.book import Book
 from corechain_relayer.transactions.rotation import LaneState, Rotation, Step, next_step
 from relayer.lane import Lane
 from relayer.support import SUBMITTER_KEY, WATCHTOWER_KEY
-from relayer.test_submitter_nodes import Front
 
 OLD, NEW, NOBODY = b"\1" * 20, b"\2" * 20, bytes(20)
 FINALITY = 64
@@ -64,35 +59,9 @@ def test_the_next_step_follows_from_what_is_there(
     assert next_step(state, NEW, in_flight, now) is step
 
 
-@contextmanager
-def lying_node(url: str) -> Iterator[str]:
-    """Sees other state than there is, in a thread of its own: commands block. Its URL."""
-    front = Front(url, "another state")
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            asked = self.rfile.read(int(self.headers["content-length"]))
-            status, said = front.reply(json.loads(asked))
-            self.send_response(status)
-            self.send_header("content-length", str(len(said)))
-            self.end_headers()
-            self.wfile.write(said)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
 async def test_a_lane_goes_to_another_key_and_what_was_left_is_committed_by_it(lane: Lane) -> None:
     chain, new = lane.chain, Signer.of(WATCHTOWER_KEY, lane.chain.deployment.chain_id)
-    with lying_node(chain.url) as liar:
-        urls = ",".join((liar, chain.url, chain.url + "/"))
+    with liar_of_three(chain.url) as urls:
         contracts = chain_of(load(NodeSettings, {"RPC_URL": urls}), chain.deployment)
         await _rotated(lane, contracts, new)
         contracts.close()

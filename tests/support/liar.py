@@ -157,6 +157,23 @@ def away(node: Liar, how: str) -> Iterator[None]:
             mute.set()
 
 
+def another_state(liar: Liar, call: Call, result: Any) -> Any:
+    """It has no state and no logs of any contract, and other nonces."""
+    method = call["method"]
+    if method == "eth_call":
+        return "0x" + "00" * (len(result) // 2 - 1)
+    if method == "eth_getLogs":
+        return []
+    return hex(int(result, 16) + 7) if method == "eth_getTransactionCount" else result
+
+
+@contextmanager
+def liar_of_three(url: str) -> Iterator[str]:
+    """The addresses of three nodes, of which the first one sees another state; comma separated."""
+    with liar(url, lie=another_state) as first:
+        yield ",".join((first.url, url, url + "/"))
+
+
 @contextmanager
 def liar(upstream: str, **behaviour: Any) -> Iterator[Liar]:
     """A running liar before the node at `upstream`; `behaviour` as the fields of Liar."""

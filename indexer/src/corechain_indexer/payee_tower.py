@@ -94,8 +94,8 @@ class PayeeTower:
 @dataclass(slots=True)
 class Drawing:
     """Draws by the payee's key, with fees that rise until the transaction is in a block. By one
-    node, and by the next one after each attempt that failed: what it says wrong costs gas at most,
-    since the contract judges what is drawn."""
+    node, and by the next one after each attempt that failed or found nothing to draw: what a node
+    says wrong costs gas, or a look, since the contract judges what is drawn."""
 
     rpc_urls: Sequence[str]
     deployment: Deployment
@@ -112,11 +112,13 @@ class Drawing:
         if self._chain is None:
             chain = Chain(self.rpc_urls[self.failed % len(self.rpc_urls)], self.deployment)
             self._chain = chain.in_a_hurry(self.max_fee, WITHIN_S)
+        done = None
         try:
-            return redeem(self._chain, self.secret, rows)
-        except CoreChainError:
-            self.failed, self._chain = self.failed + 1, None
-            raise
+            done = redeem(self._chain, self.secret, rows)
+        finally:
+            if done is None or not done.vouchers:
+                self.failed, self._chain = self.failed + 1, None
+        return done
 
 
 def payee_tower(
