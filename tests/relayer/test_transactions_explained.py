@@ -4,6 +4,8 @@ given any journal and node
   there is a sentence, a name for each cause, and no failure
 given each cause by itself
   it is named, with what to do, and stuck is what does not go on by itself
+given several nodes that agree on nothing
+  its operator is told which of them is where, without their secrets
 given the command
   it prints tables and sentences, or one JSON document, and its exit code says how it went
 """
@@ -24,10 +26,11 @@ from typer.testing import CliRunner
 from corechain.cli import app
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.service.database import connect
+from corechain.service.quorum import Quorum
 from corechain_relayer.cli import register
 from corechain_relayer.submitter.plan import State
 from corechain_relayer.transactions.explain import GWEI, Explanation, Facts, explain
-from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts
+from corechain_relayer.transactions.node_facts import NodeAway, NodeFacts, ask_node
 from corechain_relayer.transactions.rows import Ahead, AttemptRow, QueueLook, Reason, Transaction
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
@@ -61,6 +64,16 @@ NODE = NodeFacts(900, 50 * GWEI, 4, 10**18)
 FINE = Facts(OPEN, [SIGNED], None, LOOK, NODE, 60.0)
 QUEUED = replace(OPEN, state=State.QUEUED, nonce=None, sender=None, attempts=0)
 WHY = Reason("KeepsReverting", "three transactions reverted", NOW)
+
+
+async def test_an_operator_is_told_which_node_is_which() -> None:
+    rpc = Quorum(["http://user:key@127.0.0.1:7/key", "http://127.0.0.1:9/key?key=1"], 2, 1.0, 4)
+    said = await ask_node(rpc, None)
+    await rpc.close()
+    assert isinstance(said, NodeAway)
+    assert "2 nodes must agree and 0 answered (node 1: " in said.why
+    assert said.why.endswith("(node 1 is 127.0.0.1:7, node 2 is 127.0.0.1:9)")
+    assert "key" not in said.why
 
 
 def about(transaction: Transaction = OPEN, **changes: Any) -> Facts:

@@ -170,7 +170,7 @@ def test_who_disagrees_about_what_is_said() -> None:
     poll = Poll(question(1, 3), 2)
     poll.hear(1, honest(1, 3, 3))
     poll.hear(2, [header(1), [entry(1)], header(3)])
-    with pytest.raises(NodesDisagree, match=r"\[1\] and \[2\] disagree about logs .*0x1 to 0x3"):
+    with pytest.raises(NodesDisagree, match=r"nodes 1 and 2 disagree about logs .*0x1 to 0x3"):
         poll.answers()
 
 

@@ -28,7 +28,8 @@ from corechain.service.errors import (
     NodeUnavailable,
     QuorumLost,
 )
-from corechain.service.nodes import in_time, is_by_few, measured
+from corechain.service.node_names import place_of
+from corechain.service.nodes import in_time, is_by_few, measured, which_is_which
 from corechain.service.quorum import ALL_HEADS_EVERY_S, Quorum
 from corechain.service.rpc import Rpc
 
@@ -96,6 +97,7 @@ class Site:
     rpc: Quorum
     clock: Clock
     blamed: list[tuple[int, str]]
+    places: list[str]
 
     async def at_head(self) -> str:
         """Which of the nodes' results is believed."""
@@ -108,12 +110,13 @@ async def nodes(*told: Told, quorum: int = 2) -> AsyncIterator[Site]:
     clock, blamed = Clock(), list[tuple[int, str]]()
     async with AsyncExitStack() as stack:
         urls = [(await stack.enter_async_context(odd_node(one.reply))).url for one in told]
+        places = [place_of(url) for url in urls]
         rpc = Quorum(
-            urls, quorum, 10.0, 4,
+            [f"{url}/a-secret" for url in urls], quorum, 10.0, 4,
             lambda number, reason: blamed.append((number, reason)), clock, chain_id=int(OURS, 16),
         )  # fmt: skip
         stack.push_async_callback(rpc.close)
-        yield Site(list(told), rpc, clock, blamed)
+        yield Site(list(told), rpc, clock, blamed, places)
 
 
 async def test_a_node_of_another_chain_is_believed_in_nothing_until_it_serves_ours() -> None:
@@ -132,6 +135,24 @@ async def test_a_node_of_another_chain_is_believed_in_nothing_until_it_serves_ou
         # Asked along with the first question, and not again while it is in use.
         named = [call["method"] for call in site.told[0].asked]
         assert named.count("eth_chainId") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("https://user:key@node.example/v2/key?key=1", "node.example"),
+        ("https://key.eth.rpc.provider.example:8545/", "…provider.example:8545"),
+        (
+            "http://geth-0.geth.chain.svc.cluster.local:8545",
+            "geth-0.geth.chain.svc.cluster.local:8545",
+        ),
+        ("http://10.0.0.7:8545/key", "10.0.0.7:8545"),
+        ("http://[::1]:8545", "::1:8545"),
+        ("http://geth:8545", "geth:8545"),
+    ],
+)
+def test_a_node_is_named_by_a_place_that_holds_no_secret(url: str, place: str) -> None:
+    assert place_of(url) == place
 
 
 async def test_with_all_nodes_of_another_chain_it_is_the_setting_that_is_wrong() -> None:
@@ -153,11 +174,18 @@ async def test_one_node_alone_makes_no_call_revert_and_none_succeed(reverts: int
     told = [Told(), Told(), Told(away=True)]
     told[reverts].reverts = True
     async with nodes(*told) as site:
-        with pytest.raises(NodesDisagree):
+        with pytest.raises(NodesDisagree) as disputed:
             await site.at_head()
+        # All that an operator needs: who contradicts whom, who is away, and who is where.
+        assert "nodes 1 and 2 disagree about answer" in str(disputed.value)
+        assert "; node 3 is away: " in str(disputed.value)
+        legend = which_is_which(site.rpc)
+        assert legend == ", ".join(f"node {n} is {at}" for n, at in enumerate(site.places, start=1))
         site.clock.now += 90.0
         assert (site.rpc.lost_s(), site.rpc.unsure_s()) == (0.0, 90.0)
-        assert "contradict each other for 90 s over eth_call" in site.rpc.warnings()[0]
+        torn, left_out = site.rpc.warnings()
+        assert "nodes 1, 2 contradict each other for 90 s over eth_call" in torn
+        assert left_out == "node 3 of 3 is left out: unavailable"
         told[reverts].reverts = False
         await site.at_head()
         assert site.rpc.unsure_s() == 0.0

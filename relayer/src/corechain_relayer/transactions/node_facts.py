@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from corechain.protocol.errors import TransportError
 from corechain.service.errors import NodeRefused
+from corechain.service.nodes import which_is_which
 from corechain.service.rpc import Call, Questions, to_hex
 from corechain.service.words import quantity
 from corechain_relayer.submitter.node import COUNT_BITS
@@ -44,4 +45,5 @@ async def ask_node(rpc: Questions, sender: bytes | None) -> NodeFacts | NodeAway
         found = quantity(count, "a transaction count", COUNT_BITS)
         return NodeFacts(head.number, head.base_fee, found, quantity(balance, "a balance", 256))
     except (TransportError, NodeRefused) as error:
-        return NodeAway(str(error))
+        legend = which_is_which(rpc)
+        return NodeAway(f"{error} ({legend})" if legend else str(error))

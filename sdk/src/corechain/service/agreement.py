@@ -22,6 +22,7 @@ from corechain.service.errors import (
     QuorumLost,
 )
 from corechain.service.log_table import parse_logs
+from corechain.service.node_names import listed
 from corechain.service.rpc import Call
 from corechain.service.words import Block, fields_of, octets, parse_block, quantity, unhex
 
@@ -280,7 +281,9 @@ class Poll:
         if refused and not (votes and kind_of(call) is Kind.OTHER and len(refused) < self.quorum):
             return self.ballots[refused[0]].answers[place]
         if votes:
-            raise NodeBehind(f"too few nodes have seen what {call.method} asks for")
+            others = listed(n for n, v in said if isinstance(v, Silence))
+            what = f"too few nodes have seen what {call.method} asks for, not node {others}"
+            raise NodeBehind(what + self.silent())
         return None
 
     def _dispute(self, place: int) -> str:
@@ -290,8 +293,14 @@ class Poll:
             for version in {b.versions[place] for b in self.ballots.values()}
             if isinstance(version, int)
         }
-        nodes = " and ".join(f"{side}" for side in sorted(sides.values()))
-        return f"nodes {nodes} disagree about {kind_of(call).value} ({_subject(call)})"
+        nodes = " and ".join(listed(side) for side in sorted(sides.values()))
+        what = f"nodes {nodes} disagree about {kind_of(call).value} ({_subject(call)})"
+        return what + self.silent()
+
+    def silent(self) -> str:
+        """What is to be said of those that gave no answer, behind what the others say."""
+        items = sorted(self.failures.items())
+        return "".join(f"; node {n} is away: {why}" for n, why in items)
 
     def contradicting(self) -> dict[int, str]:
         """The nodes that say other things than those that agree, by the kind of what they say."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from corechain.service.depth import DepthRpc
 from corechain.service.members import Member
+from corechain.service.node_names import legend_of
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Questions, Rpc
 
@@ -38,6 +39,11 @@ def in_time(rpc: Questions, few_after_s: float) -> Questions:
 def is_by_few(rpc: Questions) -> bool:
     """Whether fewer nodes than must agree are believed now."""
     return isinstance(rpc, Quorum) and rpc.is_by_few
+
+
+def which_is_which(rpc: Questions) -> str:
+    """For an operator, whom errors tell the numbers of nodes; empty for one node."""
+    return legend_of(rpc.places) if isinstance(rpc, Quorum) else ""
 
 
 def measured(rpc: Questions, in_use: "Gauge", heads: "Gauge", lost: "Gauge") -> None:

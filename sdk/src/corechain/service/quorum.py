@@ -19,6 +19,8 @@ from corechain.service.agreement import Named, Poll, is_tagged, newest_named, wi
 from corechain.service.errors import NodeBehind, NodeRefused, NodesDisagree, NodeUnavailable
 from corechain.service.finality import has_no_tag
 from corechain.service.members import Lost, Member, OtherChain
+from corechain.service.node_names import place_of
+from corechain.service.node_words import Dispute, heads_of, sentences
 from corechain.service.rpc import Block, Call, Questions, Rpc
 from corechain.service.words import parse_block
 
@@ -91,6 +93,7 @@ class Quorum(Questions):
             Member(n, node(url, timeout_s), chain_id) for n, url in enumerate(urls, start=1)
         ]
         self.quorum, self._max_lag, self._lost = quorum, max_lag, Lost()
+        self.places = {n: place_of(url) for n, url in enumerate(urls, start=1)}
         self._noticed, self._clock = noticed, clock
         self._agreed: Block | None = None
         self._agreed_at = float("-inf")
@@ -131,22 +134,13 @@ class Quorum(Questions):
         self._all_asked_at = float("-inf")
 
     def warnings(self) -> list[str]:
-        """Who is left out, by number: the address of a node may hold a key."""
-        few = [
-            f"fewer than {self.quorum} nodes have answered for {self.lost_s():.0f} s: what has a "
-            "deadline goes by those who do"
-        ] * self.is_by_few
-        over = ", ".join(sorted(self._lost.disputes))
-        torn = [f"nodes contradict each other for {self.unsure_s():.0f} s over {over}"] * bool(over)
-        return (
-            few
-            + torn
-            + [
-                f"node {member.number} of {len(self.members)} is left out: {member.standing.reason}"
-                for member in self.members
-                if not member.standing.is_trusted
-            ]
-        )
+        """Who is left out: by number, as anybody may read it."""
+        few_s = self.lost_s() if self.is_by_few else None
+        return sentences(self.members, self.quorum, few_s, self._dispute())
+
+    def _dispute(self) -> Dispute | None:
+        methods = sorted(self._lost.disputes)
+        return Dispute(methods, self.unsure_s()) if methods else None
 
     # --------------------------------------------------------------------- questions
 
@@ -245,7 +239,8 @@ class Quorum(Questions):
             # One node that knows no tag, or refuses, must not keep the blocks from being read.
             return None
         self._lost.disputed([LATEST], self._clock())
-        raise NodesDisagree(f"the nodes agree on no block as {poll.calls[place].params[0]}")
+        tag, heads = poll.calls[place].params[0], heads_of(named.blocks)
+        raise NodesDisagree(f"the nodes agree on no block as {tag}: {heads}{poll.silent()}")
 
     def _untold(self, poll: Poll, place: int) -> Any:
         """That too few nodes say more than null or an error; "no such tag" when enough say that."""
@@ -354,7 +349,8 @@ class Quorum(Questions):
         member.is_of_chain = False
         if member.standing.blame(reason, self._clock()):
             self._noticed(member.number, reason)
-            log.warning("node left out", node=member.number, reason=reason, why=why[:200])
+            place = self.places[member.number]
+            log.warning("node left out", node=member.number, at=place, reason=reason, why=why[:200])
 
     def _judge(self, poll: Poll, only: Member | None = None) -> None:
         wrong, newest = poll.contradicting(), newest_named(poll.calls)
