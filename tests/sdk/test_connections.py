@@ -9,6 +9,7 @@ given a client
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -46,7 +47,8 @@ class _Echo(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
-        self._send({"path": self.path})
+        found = re.fullmatch(r"/v1/batches/(\d+)", self.path)
+        self._send({"path": self.path, "batch_id": int(found[1]) if found else None})
 
     def do_POST(self):
         call = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -8,12 +8,16 @@ from typing import Any
 from corechain.protocol.errors import InvalidValue
 
 BOX_EDGES = 4
+MOST_DIGITS = 40
 
 
 def time_of(name: str, text: str | None) -> Any:
-    """Seconds as they stand, or an aware datetime. Raises InvalidValue."""
-    if text is None or text.isdecimal():
-        return text  # the SDK reads digits: it knows how many, and in which script
+    """Seconds, or an aware datetime. Raises InvalidValue."""
+    if text is None:
+        return None
+    # int() takes the digits of every script, and 4,300 of them at most.
+    if text.isascii() and text.isdecimal() and len(text) <= MOST_DIGITS:
+        return int(text)
     try:
         return datetime.fromisoformat(text)
     except ValueError as error:
