@@ -485,6 +485,12 @@ wheels: setup ## the packages as wheels, into dist/ (pip install dist/*.whl)
 packages: setup ## contracts for consumers as an npm package, into dist/ (Foundry, Hardhat, Ape, Vyper)
 	@$(RUN) $(BIN)/python tools/contract_package.py
 
+.PHONY: packages-check
+packages-check: packages ## examples/hardhat installs that package, compiles and tests against it (330 MB of npm's)
+	@rm -rf .corechain/hardhat && cp -r examples/hardhat .corechain/hardhat
+	@cd .corechain/hardhat && PATH="$(abspath $(NODE_BIN)):$$PATH" npm install --loglevel=error --no-audit --no-fund --no-progress --ignore-scripts $(abspath dist)/corechain-contracts-*.tgz > .npm.log 2>&1 || { cat .npm.log; exit 1; }
+	@cd .corechain/hardhat && PATH="$(abspath $(NODE_BIN)):$$PATH" HARDHAT_DISABLE_TELEMETRY_PROMPT=true npx hardhat test
+
 wheels-check: setup ## does all that is pinned install without a compiler, on Python 3.11 to 3.13
 	@$(BIN)/python tools/check_wheels.py
 

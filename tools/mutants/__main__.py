@@ -2,6 +2,7 @@
 
 make mutants                                   every library; fails when a survivor is not explained
 make mutants ARGS="--only FleetTree"           one library; only prints
+make mutants ARGS="--only consumers"           guard clauses of contracts/consumer
 make mutants ARGS=--write                      every library, and docs/mutants.md
 """
 
@@ -11,13 +12,14 @@ import sys
 from hashlib import sha256
 from pathlib import Path
 
-from mutants import report
+from mutants import guards, report
 from mutants.campaign import SCRATCH, Verdict, judge_all, project
 from mutants.mutant import LIBRARIES, ROOT, TESTS, sources
 from mutants.own import own_mutants
 from mutants.report import Explained, Score, Survivor
 from mutants.slithers import slither_mutants
 
+CONSUMERS = "consumers"
 EXPLAINED = Path(__file__).with_name("survivors.json")
 PAGE = ROOT / "docs" / "mutants.md"
 
@@ -61,6 +63,13 @@ def run(library: str, jobs: int) -> Score:
     return score
 
 
+def unmissed_guards() -> list[str]:
+    """Complaints, one a clause that no test misses."""
+    count, left = guards.survivors()
+    print(f"{CONSUMERS}: {count} guard clauses, {len(left)} that no test misses", flush=True)
+    return [f"{one.path}:{one.line} is not missed by any test: {one.text}" for one in left]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make mutants")
     parser.add_argument("--only", action="append", help="a library; only prints")
@@ -68,14 +77,16 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     scores = []
-    for library in arguments.only or libraries():
+    chosen = arguments.only or [*libraries(), CONSUMERS]
+    unmissed = unmissed_guards() if CONSUMERS in chosen else []
+    for library in (name for name in chosen if name != CONSUMERS):
         print(f"· {library}", file=sys.stderr, flush=True)
         scores.append(campaign(library, arguments.jobs))
         print(report.line(scores[-1]), flush=True)
     explained = Explained(json.loads(EXPLAINED.read_text()))
     if arguments.write and not arguments.only:
         PAGE.write_text(report.page(scores, explained))
-    complaints = report.complaints(scores, explained)
+    complaints = unmissed + report.complaints(scores, explained)
     print("\n".join(complaints))
     return 1 if complaints else 0
 
