@@ -5,10 +5,12 @@ from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 import pytest
+from support.processes import until
 
 from corechain.service.database import asked, connect, create_pool, migrate, outages, writer
 from corechain.service.errors import StoreUnavailable, WriterLockHeld, WrongDatabase
 
+A_MOMENT_S = 0.1
 RAISE = "do $$ begin raise exception 'no' using errcode = '{}'; end $$"
 OUTAGES = {
     "the disk is full": "53100",
@@ -94,6 +96,26 @@ async def test_of_two_writers_one_is_told_that_it_is_the_second(postgres: str) -
                 raise AssertionError("two writers")
     async with writer(postgres, "a lane"):
         pass
+
+
+async def test_a_writer_that_is_killed_in_a_statement_leaves_its_lock_at_once(
+    postgres: str,
+) -> None:
+    """Postgres does not look at its client while a statement runs, unless it is told to."""
+    async with writer(postgres, "a lane") as connection:
+        busy = asyncio.create_task(connection.fetchval("select pg_sleep(600)"))
+        await asyncio.sleep(A_MOMENT_S)
+        connection.terminate()
+        await asyncio.gather(busy, return_exceptions=True)
+
+    async def is_free() -> bool:
+        try:
+            async with writer(postgres, "a lane"):
+                return True
+        except WriterLockHeld:
+            return False
+
+    await until(is_free)
 
 
 async def test_a_pool_asks_nothing_but_what_it_is_asked(postgres: str) -> None:

@@ -73,6 +73,16 @@ BARRIER = "select pg_logical_emit_message(true, 'corechain', '')"
 whose client went away while it waited for the replica is seen by everybody, and yet is lost when
 the leader dies. Who reads it and acts on it, say lets go of the frames that it came from, would
 lose them. A later commit waits for the whole log before it."""
+GONE_SOON = """
+select set_config(name, value, false)
+from (values ('client_connection_check_interval', '1000'), ('tcp_keepalives_idle', '5'),
+             ('tcp_keepalives_interval', '3'), ('tcp_keepalives_count', '3'),
+             ('tcp_user_timeout', '15000')) as wanted (name, value)
+where current_setting(name, true) is not null
+"""
+"""So that the server soon sees that a writer is gone, and frees its lock: one that was killed while
+its statement ran would hold the lock until that ends, one whose machine has vanished for two hours,
+which is what kernels wait before they ask."""
 T = TypeVar("T")
 Migrations = Sequence[tuple[str, str]]
 
@@ -286,6 +296,7 @@ async def writer(url: str, name: str) -> "AsyncIterator[Conn]":
         )
         if not free:
             raise WriterLockHeld(name)
+        await asked(connection.fetch(GONE_SOON))
         await asked(connection.execute(BARRIER))
         yield connection
     finally:
