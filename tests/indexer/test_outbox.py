@@ -4,6 +4,7 @@ given batches that are verified and undone in Postgres
   ├── after any of it, at any moment: newest values are what Postgres says
   ├── whichever step the exporter was killed between: a new one ends with the same cache
   ├── with the cache stopped, flushed, hanging or from another life: Postgres answers
+  ├── with a cache that comes back with an older state: it is not trusted, and written anew
   └── two exporters: one works, the other cannot spoil what it wrote
 """
 
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from support.valkey import command
+from support.valkey import LossyValkeyServer, command
 
 from corechain.devnet.servers import ValkeyServer
 from corechain.service.errors import WriterLockHeld
@@ -77,6 +78,32 @@ async def test_a_rollback_while_the_cache_is_stopped_is_not_forgotten(
         assert "stale" in shelf.reasons or "another life" in shelf.reasons
         await shelf.export()
         await shelf.is_settled()
+
+
+async def test_a_cache_that_comes_back_with_an_older_state_is_written_anew(
+    database: str, tmp_path: Path
+) -> None:
+    """As from its last snapshot, or a replica that had not everything when it took over."""
+    with LossyValkeyServer(tmp_path / "lossy") as server:
+        async with shelf_on(database, server.url) as shelf, shelf.exporter() as exporter:
+
+            async def told() -> None:
+                while await exporter.step():
+                    pass
+
+            await shelf.verify(1, [(0, 1, 100)])
+            await told()
+            assert command(server.port, "SAVE") == b"+OK\r\n"
+            await shelf.verify(2, [(0, 1, 200)])
+            await told()
+            await shelf.is_settled()
+            server.kill()
+            assert not await exporter.step(), "who has nothing to tell does not need it"
+            server.start()
+            await told()
+            shelf.latest.breaker.away_until = 0.0
+            await shelf.is_honest()
+            await shelf.is_settled()
 
 
 async def test_a_cache_that_hangs_delays_a_query_once(

@@ -222,6 +222,11 @@ async def test_in_a_paused_queue_nothing_is_signed_and_what_is_sent_is_confirmed
     found = await queue.book.find("rewards:2")
     assert (found.state, found.attempts) == (State.QUEUED, 0)
     assert found.reason == "QueuePaused: fees are high"
+    for asked_for in (QUEUE, None):
+        (said,) = await queue.book.pauses(asked_for)
+        assert said.startswith(f"{QUEUE} is paused since ")
+        assert said.endswith(f"(fees are high): `corechain tx resume {QUEUE}`")
+    assert await queue.book.pauses("lane:0") == []
     assert queue.pool() == []
 
     assert (await queue.book.resume(QUEUE))["was_paused"]

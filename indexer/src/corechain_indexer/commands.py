@@ -15,6 +15,7 @@ from corechain.service.command import (
     configured,
     refuse,
     roles_of,
+    run_once,
     run_to_end,
 )
 from corechain.service.logs import configure_logs
@@ -113,7 +114,7 @@ def migrate() -> None:
         for name in await apply(settings.session_url, MIGRATIONS):
             typer.echo(name)
 
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command()
@@ -122,7 +123,7 @@ def rebuild() -> None:
     from corechain_indexer.maintenance import forget_everything
 
     settings, _ = configured(load_settings)
-    run_to_end(forget_everything(settings))
+    run_once(forget_everything(settings))
 
 
 shards = typer.Typer(help="The databases that readings are divided over.", no_args_is_help=True)
@@ -145,7 +146,7 @@ def status() -> None:
         found.extend(await status_of(settings.session_url, known))
         typer.echo(json.dumps(found, indent=2))
 
-    run_to_end(main())
+    run_once(main())
     raise typer.Exit(1 if any("away" in one for one in found) else 0)
 
 
@@ -166,7 +167,7 @@ def add(
         if not await more_shards(settings, typer.echo, abort=abort):
             typer.echo("nothing to do")
 
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command(name="api-key")
@@ -223,7 +224,7 @@ def audit(
         typer.echo(json.dumps(report.document(), indent=2))
         reports.append(report)
 
-    run_to_end(main())
+    run_once(main())
     if not all(report.checked for report in reports):
         why = (
             "no block of the range is final yet"
@@ -256,7 +257,7 @@ def redeem() -> None:
             chain.close()
         typer.echo(json.dumps(done.summary(), indent=2))
 
-    run_to_end(main())
+    run_once(main())
 
 
 @influx.command()

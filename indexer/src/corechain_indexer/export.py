@@ -5,11 +5,17 @@ once its sink has taken it. A crash between the two emits it again: every step m
 Each sink has a loop and a lock of its own, so that an outage of one does not hold up the others.
 """
 
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+import structlog
+
 from corechain.protocol.reading import READING_BYTES
+from corechain_indexer.errors import CacheUnavailable
 from corechain_indexer.store.latest import LatestWriter, newest_of, refreshed
+from corechain_indexer.store.lives import lives_of
 from corechain_indexer.store.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -18,6 +24,7 @@ if TYPE_CHECKING:
 
     from corechain.service.database import Conn
 
+log = structlog.get_logger(__name__)
 AT_ONCE = 16
 DEVICES_AT_ONCE = 1_000
 
@@ -58,14 +65,20 @@ class CacheSink:
     redis: "Redis"
     chain_id: int = 0
     writer: LatestWriter = field(init=False)
+    _lives: AbstractSet[str] = field(init=False)
 
     async def begin(self, connection: "Conn") -> None:
         # A new generation: whatever happened to the cache while nobody wrote it is not trusted,
-        # and every device is written anew.
+        # and every device is written anew. Asked before: what is lost after that is noticed.
+        self._lives = await lives_of(self.redis)
         generation = await Outbox(connection).distrust_cache()
         self.writer = LatestWriter(self.redis, str(generation), self.chain_id)
 
     async def correct(self, connection: "Conn") -> bool:
+        with suppress(CacheUnavailable):  # it says when it is back whether it is the same
+            if await lives_of(self.redis) != self._lives:
+                log.warning("cache may be older than it was: every device is written anew")
+                await self.begin(connection)
         outbox = Outbox(connection)
         rows = await outbox.stale_devices(DEVICES_AT_ONCE)
         if rows:

@@ -55,5 +55,5 @@ async def more_shards(
         await migrate(settings.session_url, MIGRATIONS)
         shards = shards_of(settings)
         if shards is None:
-            raise WrongDatabase("SHARD_URLS is not set: nothing is divided")
+            raise WrongDatabase("INDEXER_SHARD_URLS is not set: nothing is divided")
         return await add_shards(connection, shards, told, abort=abort)

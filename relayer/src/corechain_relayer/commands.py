@@ -7,7 +7,14 @@ import typer
 
 from corechain.later import add_later
 from corechain.protocol.values import U128_MAX
-from corechain.service.command import WRONG_SETTING, configured, refuse, roles_of, run_to_end
+from corechain.service.command import (
+    WRONG_SETTING,
+    configured,
+    refuse,
+    roles_of,
+    run_once,
+    run_to_end,
+)
 from corechain.service.settings import InvalidSetting
 from corechain.versions import version_option
 from corechain_relayer.local import Home
@@ -64,7 +71,7 @@ def migrate() -> None:
         for name in await apply(url, migrations()):
             typer.echo(name)
 
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command()
@@ -81,7 +88,7 @@ def demands() -> None:
         standings = await open_demands(settings, deployment)
         typer.echo(json.dumps([standing.row() for standing in standings], indent=2))
 
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command("propose-rewards")
@@ -106,7 +113,7 @@ def propose_rewards(
         done = await propose(settings, deployment, signer, pool, through)
         typer.echo(json.dumps(done.summary(), indent=2))
 
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command("rotate-key")
@@ -153,7 +160,7 @@ def lanes(home: Home = None) -> None:
         found = await lanes_of(settings.session_url)
         typer.echo(json.dumps(found, indent=2))
 
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command()
@@ -175,4 +182,4 @@ def release(
         released = await release_in(settings.session_url, queue, intent)
         typer.echo(json.dumps({"released": released}, indent=2))
 
-    run_to_end(main())
+    run_once(main())

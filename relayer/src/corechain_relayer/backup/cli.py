@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from corechain.implementation import NativeMissing, check_implementation
-from corechain.service.command import WRONG_SETTING, configured, refuse, run_to_end
+from corechain.service.command import WRONG_SETTING, configured, refuse, run_once
 from corechain.service.logs import configure_logs
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.settings import load_files, load_stored
@@ -45,7 +45,7 @@ def take(
         done = await backups.take(folder, with_files=files)
         _show(done, read_manifest(done))
 
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command()
@@ -61,7 +61,7 @@ def check(backup: Set) -> None:
     async def main() -> None:
         _show(backup, sets.check(backup, data_dir))
 
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command()
@@ -76,7 +76,7 @@ def restore(backup: Set) -> None:
     async def main() -> None:
         _show(backup, await backups.restore(backup))
 
-    run_to_end(main())
+    run_once(main())
 
 
 def _backups() -> "Backups":

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from pydantic import SecretStr, TypeAdapter, ValidationError
 
-from corechain.service.command import WRONG_SETTING, configured, refuse, run_to_end
+from corechain.service.command import WRONG_SETTING, configured, refuse, run_once
 from corechain.service.settings import InvalidSetting
 from corechain.versions import version_option
 from corechain_relayer.settings import BusUrl, Settings, load_settings
@@ -48,7 +48,7 @@ def show() -> None:
             typer.echo(json.dumps(await operate.show(bus), indent=2))
 
     settings = _settings()
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command()
@@ -72,7 +72,7 @@ def replay(
     if lane is not None and lane >= settings.lanes:
         # As a lane without dead letters it would be a success that did nothing.
         refuse(InvalidSetting(f"--lane {lane} is none of the {settings.lanes}"), WRONG_SETTING)
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command()
@@ -92,7 +92,7 @@ def drain(
             left = await operate.drain(bus, timeout_s)
 
     settings = _settings()
-    run_to_end(main())
+    run_once(main())
     typer.echo(json.dumps({"frames_left": left}))
     raise typer.Exit(1 if left else 0)
 
@@ -124,7 +124,7 @@ def move(
             typer.echo(json.dumps(await operate.move(left, entered), indent=2))
 
     settings = _settings()
-    run_to_end(main())
+    run_once(main())
 
 
 @commands.command()
@@ -141,7 +141,7 @@ def resize() -> None:
         typer.echo(json.dumps({"before": found.before, "now": found.now}))
 
     settings = _settings()
-    run_to_end(main())
+    run_once(main())
 
 
 def _settings() -> Settings:

@@ -184,6 +184,15 @@ class Book:
         await asked(self.pool.execute(SQL["pause_queue"], queue, reason))
         return {"queue": queue, "state": PAUSED, "reason": reason}
 
+    async def pauses(self, queue: str | None) -> list[str]:
+        """A sentence for each queue that is paused, of one or all."""
+        rows = await asked(self.pool.fetch(SQL["paused_queues"], queue))
+        return [
+            f"{row['queue']} is paused since {row['since']:%Y-%m-%d %H:%M} UTC ({row['reason']}): "
+            f"`corechain tx resume {row['queue']}`"
+            for row in rows
+        ]
+
     async def resume(self, queue: str) -> dict[str, Any]:
         """`was_paused`: whether that changed anything. Raises UnknownQueue."""
         await self._require(queue)

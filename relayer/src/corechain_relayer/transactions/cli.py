@@ -63,11 +63,18 @@ def list_(
     from corechain_relayer.transactions.book import OPEN
 
     states = _states(state) if state else (None if everything else OPEN)
-    found = _run(home, lambda view: view.book.page(queue, states, before, limit))
+
+    async def asked(view: "View") -> "tuple[list[Transaction], list[str]]":
+        page = await view.book.page(queue, states, before, limit)
+        return page, await view.book.pauses(queue)
+
+    found, pauses = _run(home, asked)
     if as_json:
         _print_json([item.document() for item in found])
     else:
         _print_table(found)
+        for sentence in pauses:
+            typer.echo(sentence)
 
 
 def _states(names: "Sequence[str]") -> "list[Any]":

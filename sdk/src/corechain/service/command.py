@@ -85,9 +85,17 @@ async def _giving_back(main: Coroutine[Any, Any, None], every_s: float) -> None:
         giving.cancel()
 
 
-def run_to_end(main: Coroutine[Any, Any, None], give_back_s: float = GIVE_BACK_S) -> None:
+def run_once(main: Coroutine[Any, Any, None]) -> None:
+    """Runs a command that comes to an end by itself: what fails is one sentence."""
+    run_to_end(main, logs=False)
+
+
+def run_to_end(
+    main: Coroutine[Any, Any, None], give_back_s: float = GIVE_BACK_S, *, logs: bool = True
+) -> None:
     """Runs a process; whatever ends it is logged, and the exit code says so. Memory that it frees
-    goes back to the system every `give_back_s` seconds."""
+    goes back to the system every `give_back_s` seconds. Without `logs` only a mistake of ours is
+    logged."""
     collect_seldom()
     runner, causes = asyncio.Runner(loop_factory=new_event_loop), list[BaseException]()
     try:
@@ -97,7 +105,8 @@ def run_to_end(main: Coroutine[Any, Any, None], give_back_s: float = GIVE_BACK_S
         for cause in causes:
             known = isinstance(cause, CoreChainError)
             kind, trace = type(cause).__name__, None if known else cause
-            log.critical("stopped by an error", error=str(cause), kind=kind, exc_info=trace)
+            if logs or not known:
+                log.critical("stopped by an error", error=str(cause), kind=kind, exc_info=trace)
     except BaseException:
         runner.close()
         raise

@@ -63,6 +63,10 @@ insert into queue_pause (queue, reason) values ($1, $2) on conflict (queue) do n
 -- Whether it was paused.
 delete from queue_pause where queue = $1 returning queue;
 
+-- name: paused_queues
+-- Of one queue, or all: why each is paused, and since when.
+select queue, reason, since from queue_pause where queue = $1 or $1::text is null order by queue;
+
 -- name: known_queues
 -- Every queue that has or had intents, a submitter or a pause.
 select queue from intent union select queue from queue_look union select queue from queue_pause
