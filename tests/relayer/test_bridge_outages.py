@@ -8,13 +8,17 @@ given a gateway that is away
     what waits is kept, and sent in order when the gateway is there
 given a disk that is full
   uploads are 503, nothing is acknowledged; when there is room, the same upload is taken
+given a disk on which a transaction cannot be committed
+  what follows is committed
 """
 
+import sqlite3
 from contextlib import suppress
 from itertools import count
 
 import pytest
 
+from corechain.service.errors import StoreUnavailable
 from corechain_relayer.bridge.formats.upload import Measurement, Upload
 from corechain_relayer.bridge.sender import GatewayUnavailable
 from relayer.bridges import NOBODY, Stage, ecowitt
@@ -148,3 +152,21 @@ async def test_a_full_disk_is_an_outage_and_the_same_upload_is_taken_when_there_
     assert again.status_code == 200
     assert store.depth() == len(taken) + 1
     await stage.bridge.close()
+
+
+def test_what_cannot_be_committed_is_not_left_open(tmp_path):
+    """All that followed would be a part of it: acknowledged, and on no disk."""
+    stage, fails = Stage.at(tmp_path), [True]
+    store, run = stage.bridge.store, stage.bridge.store._run
+
+    def failing(text, parameters=None):
+        if text == "commit" and fails:
+            fails.clear()
+            raise sqlite3.OperationalError("database is locked")
+        return run(text, parameters)
+
+    store._run = failing
+    with pytest.raises(StoreUnavailable, match="locked"):
+        stage.station("roof", "ecowitt")
+    stage.station("garden", "ecowitt")
+    assert [station.name for station in Stage.at(tmp_path).bridge.store.stations()] == ["garden"]

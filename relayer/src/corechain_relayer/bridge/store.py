@@ -114,12 +114,14 @@ class BridgeStore:
         self._counts.clear()
         try:
             yield
+            # What cannot be committed is not left open: all that followed would be inside of it,
+            # and be acknowledged without ever being committed.
+            self._run("commit")
         except BaseException:
             # SQLite may have rolled back by itself (a full disk).
             if self._connection.in_transaction:
                 self._run("rollback")
             raise
-        self._run("commit")
 
     # ----------------------------------------------------------------- stations
 

@@ -7,6 +7,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from corechain.protocol.batch import DEVICE, read_identity
 from corechain.protocol.claims import claim_of
 from corechain.protocol.errors import ProtocolError
@@ -17,7 +19,10 @@ from corechain.protocol.reading import DeviceId
 from corechain.service.errors import FileWithheld
 from corechain.service.files.download import Unfit
 from corechain.service.files.fetch import FileSources
+from corechain.service.seldom import Seldom
 from corechain_relayer.aggregator.files import data_path, sync_folder, write_durably
+
+log = structlog.get_logger(__name__)
 
 KEPT = 4
 """Opened files in memory: each is a few times as large as its bytes."""
@@ -70,6 +75,7 @@ class Shelf:
 
     sources: FileSources
     folder: Path
+    seldom: Seldom = field(default_factory=Seldom)
     _kept: "OrderedDict[bytes, Opened]" = field(default_factory=OrderedDict)
 
     async def get(self, batch: int, commitment: bytes) -> Opened | None:
@@ -102,13 +108,21 @@ class Shelf:
             if not found.fits:
                 others.append(found)
                 raise Unfit("its words do not hash to the commitment")
-            await asyncio.to_thread(kept, self.folder, commitment, content)
+            await self._keep(commitment, content)
             return found
 
         try:
             return await self.sources.first_fit(commitment, judge)
         except FileWithheld:
             return others[0] if others else None
+
+    async def _keep(self, commitment: bytes, content: bytes) -> None:
+        """Where it can be kept: a full disk must not hide a fraud that is at hand."""
+        try:
+            await asyncio.to_thread(kept, self.folder, commitment, content)
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            self.seldom.say(log.error, "data file not kept", why, folder=str(self.folder), why=why)
 
     def drop(self, commitment: bytes) -> None:
         """Its window is over."""

@@ -1,7 +1,7 @@
 """Vetoes of wrong reward roots: each proposed root is recomputed from chain and data files."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,8 +119,14 @@ class RootWatch:
         """What the root should be; None, with an alert, where that cannot be known."""
         ledger = Ledger(batches, self.folder, history.owners, self.deployment.rewards)
         try:
-            await self._fetch(batches, newest.through_block)
-            return await ledger.root_of(before, newest) or NO_ROOT
+            await self._fetch(batches, newest.through_block, self._is_there)
+            try:
+                return await ledger.root_of(before, newest) or NO_ROOT
+            except RewardsNotReproducible:
+                # One that is damaged here is whole elsewhere.
+                if not await self._fetch(batches, newest.through_block, self._is_whole):
+                    raise
+                return await ledger.root_of(before, newest) or NO_ROOT
         except (FileWithheld, RewardsNotReproducible) as error:
             name = _name(newest)
             text = f"{name}: its root cannot be recomputed, so it is not vetoed: {error}"
@@ -157,11 +163,29 @@ class RootWatch:
             log.warning("recorded", purpose=purpose)
         self.work.set()
 
-    async def _fetch(self, batches: Mapping[int, Committed], through: int) -> None:
-        """Every file that the root depends on. Raises FileWithheld."""
+    async def _fetch(
+        self, batches: Mapping[int, Committed], through: int, is_good: Callable[[int, bytes], bool]
+    ) -> int:
+        """Of the files that the root depends on those that are not good: how many. Raises
+        FileWithheld."""
+        fetched = 0
         for batch, entry in sorted(batches.items()):
-            if entry.block <= through and not data_path(self.folder, entry.commitment).exists():
+            if entry.block > through:
+                continue
+            if not await asyncio.to_thread(is_good, batch, entry.commitment):
                 await self._fetch_one(batch, entry.commitment)
+                fetched += 1
+        return fetched
+
+    def _is_there(self, batch: int, commitment: bytes) -> bool:
+        return data_path(self.folder, commitment).exists()
+
+    def _is_whole(self, batch: int, commitment: bytes) -> bool:
+        try:
+            content = data_path(self.folder, commitment).read_bytes()
+            return opened(content, batch, commitment).fits
+        except (OSError, Unfit):
+            return False
 
     async def _fetch_one(self, batch: int, commitment: bytes) -> None:
         async def judge(content: bytes) -> None:
