@@ -2,8 +2,9 @@
 
 given queries of newest values, all the time
   ├── while a slot is moved to another master, every answer is right, and none comes from Postgres
-  └── when a master is killed (-9), every answer is right; Postgres gives those that it had, until
-      its replica has taken over; then the cluster answers all of them again
+  ├── when a master is killed (-9), every answer is right; Postgres gives those that it had, until
+  │   its replica has taken over; then the cluster answers all of them again
+  └── the same when it is killed while all of its slots move to another master
 """
 
 import asyncio
@@ -94,9 +95,20 @@ async def test_newest_values_survive_a_reshard_and_a_failover(
             cached_s = round(time.monotonic() - killed, 1)
             target.start()
             await asyncio.to_thread(cluster.wait_until_whole)
+            source, other = (
+                cluster.owner_of(slot),
+                next(node for node in cluster.masters() if node is not cluster.owner_of(slot)),
+            )
+            await asyncio.to_thread(cluster.begin_move_all, source, other)
+            source.kill()
+            await until(lambda: _has_owner(cluster, slot))
+            await until(lambda: _settled(driving, took))
+            source.start()
+            await asyncio.to_thread(cluster.wait_until_whole)
+            await until(lambda: _settled(driving, took))
         record(
             "valkey",
-            kills={target.name: 1},
+            kills={target.name: 1, f"{source.name}, while its slots moved": 1},
             resharded_slots=1,
             failover_s=failover_s,
             cache_answers_again_s=cached_s,

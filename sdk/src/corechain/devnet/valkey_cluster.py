@@ -167,6 +167,16 @@ class ValkeyCluster:
         self._until(source, OK, "CLUSTER", "MIGRATESLOTS", *words)
         self._waited("has moved a slot", lambda: self.owner_of(slot) is target)
 
+    def begin_move_all(self, source: ValkeyNode, target: ValkeyNode) -> None:
+        """All slots of a master are on their way to another one when this returns."""
+        mine = next(
+            line for line in source.ask("CLUSTER", "NODES").splitlines() if "myself" in line
+        )
+        ranges = [words.partition("-") for words in mine.split()[8:] if not words.startswith("[")]
+        bounds = [bound for first, _, last in ranges for bound in (first, last or first)]
+        words = "SLOTSRANGE", *bounds, "NODE", target.ask("CLUSTER", "MYID")
+        self._until(source, OK, "CLUSTER", "MIGRATESLOTS", *words)
+
     def stop(self) -> None:
         for node in self.nodes:
             node.stop()
