@@ -234,7 +234,8 @@ async def test_a_key_of_the_challenger_that_is_in_two_places_is_refused(
 
 def test_an_answer_that_is_none_is_an_outage_and_a_refusal_stays_one() -> None:
     assert words_of("0x" + "0" * 63 + "7", 1) == [7]
-    for raw in (None, "0x", "0x" + "0" * 128):
+    odd = ("  " + "0" * 63 + "7", "0x" + " " * 63 + "7", "0x" + "0" * 61 + "0_7", "0xg" + "0" * 63)
+    for raw in (None, "0x", "0x" + "0" * 128, 7, ["0x"], *odd):
         with pytest.raises(NodeUnavailable):
             words_of(raw, 1)
     with pytest.raises(NodeRefused):

@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from support.node import odd_node
 
 from corechain.rpc_errors import RpcFailure
+from corechain.service.errors import NodeUnavailable
 from corechain.service.rpc import Rpc
 from corechain_relayer.chain_settings import on_chain
 from corechain_relayer.settings import Settings, load_settings
@@ -185,6 +186,9 @@ def test_on_an_op_stack_a_receipt_has_what_was_paid_to_l1() -> None:
     assert paid is not None
     assert at_home is not None
     assert (paid.fee, at_home.fee) == (1_000 + 5_000, 1_000)
+    for odd in ({"l1Fee": "0x" + "f" * 33}, {"effectiveGasPrice": "0x" + "f" * 64}, {"l1Fee": "7"}):
+        with pytest.raises(NodeUnavailable):  # the journal could not keep it
+            parse_receipt(raw | odd, TX)
 
 
 def test_on_an_op_stack_what_is_paid_to_l1_is_at_stake_too() -> None:

@@ -15,6 +15,7 @@ from corechain.protocol.inquiry import Wanted, subject_of
 from corechain.protocol.suspects import Accusation, Standing
 from corechain.service.errors import NodeRefused, NodeUnavailable
 from corechain.service.rpc import Call, Questions, to_hex
+from corechain.service.words import octets, quantity
 from corechain_relayer.calldata import selector
 from corechain_relayer.submitter.memory import WOULD_REVERT
 from corechain_relayer.submitter.node import refusal_of
@@ -128,9 +129,8 @@ def words_of(raw: object, count: int) -> list[int]:
     that stands in its place."""
     if isinstance(raw, NodeRefused):
         raise raw
-    if not isinstance(raw, str) or len(raw) != 2 + 64 * count:
-        raise NodeUnavailable(f"a contract answered {raw!r:.100}")
-    return [int(raw[at : at + 64], 16) for at in range(2, len(raw), 64)]
+    found = octets(raw, "a contract's answer", 32 * count)
+    return [int.from_bytes(found[at : at + 32], "big") for at in range(0, len(found), 32)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,4 +222,4 @@ class DisputesCalls:
     async def balance(self) -> int:
         """Wei."""
         raw = await self.rpc.call("eth_getBalance", to_hex(self.sender), "latest")
-        return int(raw, 16)
+        return quantity(raw, "a balance", 256)

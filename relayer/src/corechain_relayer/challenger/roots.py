@@ -20,6 +20,7 @@ from corechain_relayer.calldata import selector
 from corechain_relayer.challenger.alerts import WRONG_ROOT, ChallengerAlerts
 from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.opening import kept, opened
+from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore
 from corechain_relayer.challenger.waiting import veto_purpose, waits_for_finality
 from corechain_relayer.rewards.epochs import Ledger, RewardsNotReproducible
@@ -63,6 +64,7 @@ class RootWatch:
     _judged: dict[tuple[int, BlockId], bytes] = field(default_factory=dict)
     """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
     changes what the root rests on changes that block, too."""
+    _logs: RootLogs = field(default_factory=RootLogs)
     _certain: tuple[int, BlockId] | None = None
     """Whose root came out wrong twice."""
 
@@ -75,7 +77,8 @@ class RootWatch:
         """Raises NodeUnavailable, NodeRefused, StoreUnavailable."""
         head = await self.rpc.head()
         history = History(self.rpc, self.deployment, self.range_blocks)
-        epochs, place = await history.newest_root(head.number)
+        final = await self.node.final_block(head)
+        epochs, place = await self._logs.newest(history, head.number, final)
         if not epochs or epochs[-1].active_at <= head.timestamp:
             self.alerts.keep(WRONG_ROOT, set())
             return
@@ -87,7 +90,7 @@ class RootWatch:
                 log.info("reward root is right", epoch=newest.epoch)
         if self._judged[key] == newest.root:
             self.alerts.keep(WRONG_ROOT, set())
-        elif not await self._may_object(newest, place, head):
+        elif not await self._may_object(newest, place, head, final):
             return
         elif self._certain == key:
             await self._veto(newest)
@@ -134,11 +137,13 @@ class RootWatch:
             self.alerts.looked(WRONG_ROOT)
             return None
 
-    async def _may_object(self, newest: RootProposed, place: BlockId, head: Block) -> bool:
+    async def _may_object(
+        self, newest: RootProposed, place: BlockId, head: Block, number: int
+    ) -> bool:
         """To a wrong root: it is vetoed once a reorg can put no right one in its place, or as soon
         as waiting for that could take too long."""
         call, target = veto_call(newest.epoch), self.deployment.address("CoreToken")
-        waits = await self._waits(newest, place, head)
+        waits = await self._waits(newest, place, head, number)
         said = "" if waits else await self.calls.said_to(call, target)
         what = f"the contract refuses its veto: {said}" if said else "it is vetoed"
         what = "it is vetoed once its block is final" if waits else what
@@ -148,8 +153,7 @@ class RootWatch:
         self.alerts.looked(WRONG_ROOT)
         return not said and not waits
 
-    async def _waits(self, newest: RootProposed, place: BlockId, head: Block) -> bool:
-        number = await self.node.final_block(head)
+    async def _waits(self, newest: RootProposed, place: BlockId, head: Block, number: int) -> bool:
         final = await self.rpc.block(number)
         lag_s = head.timestamp - (final.timestamp if final is not None else 0)
         left_s = newest.active_at - head.timestamp

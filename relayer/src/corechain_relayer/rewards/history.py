@@ -12,7 +12,6 @@ from corechain.service.rpc import Log, Questions, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.position import Committed, committed_batches
 from corechain_relayer.following import events_of
 from corechain_relayer.registry.view import RegistryView
-from corechain_relayer.submitter.plan import BlockId
 
 
 def standing(events: Iterable[Event]) -> list[RootProposed]:
@@ -35,20 +34,19 @@ class History:
     range_blocks: int
 
     async def epochs(self, head: int) -> list[RootProposed]:
-        return standing(events_of(await self._roots(head)))
+        return standing(events_of(await self.roots(0, head)))
 
-    async def newest_root(self, head: int) -> tuple[list[RootProposed], BlockId]:
-        """The epochs, and the block of the newest proposal or veto; block 0 where there is none."""
-        logs = await self._roots(head)
-        last = logs[-1] if logs else None
-        place = BlockId(last.block_number, last.block_hash) if last else BlockId(0, b"")
-        return standing(events_of(logs)), place
-
-    async def _roots(self, head: int) -> list[Log]:
+    async def roots(self, first: int, head: int) -> list[Log]:
+        """Of proposals and vetoes, from a block on."""
         contract = self.deployment.contracts["CoreToken"]
         topics = [[to_hex(topic_of(kind)) for kind in (RootProposed, RootVetoed)]]
         return await logs_in_ranges(
-            self.rpc, [contract.address], topics, contract.block, head, self.range_blocks
+            self.rpc,
+            [contract.address],
+            topics,
+            max(first, contract.block),
+            head,
+            self.range_blocks,
         )
 
     async def batches(self, head: int) -> Mapping[int, Committed]:

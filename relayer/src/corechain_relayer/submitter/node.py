@@ -19,7 +19,9 @@ from corechain_relayer.submitter.plan import BlockId, Fees, Intent, Receipt
 GAS_BUFFER_PERCENT = 125
 COUNT_BITS = 56
 """The journal keeps nonces, blocks and gas as bigint; nothing real comes near this limit."""
-
+WEI_BITS = 128
+"""Of a price or a fee in a receipt. The journal keeps costs as numeric(78): gas times a price of
+256 bits would not fit, and one odd receipt would end every round."""
 
 GAS_PRICE_ORACLE = bytes.fromhex("420000000000000000000000000000000000000f")
 """A predeploy of every OP stack (specs.optimism.io, "Predeploys")."""
@@ -58,7 +60,7 @@ def parse_receipt(raw: object, tx: bytes) -> Receipt | None:
 def _wei(fields: Mapping[str, Any], name: str) -> int:
     """Of a receipt; 0 where the node does not say. `l1Fee`: of an OP stack, in wei, beside gas."""
     raw = fields.get(name)
-    return 0 if raw is None else quantity(raw, f"a receipt's {name}", 256)
+    return 0 if raw is None else quantity(raw, f"a receipt's {name}", WEI_BITS)
 
 
 def _count(raw: object) -> int:
