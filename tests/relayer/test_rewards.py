@@ -23,10 +23,12 @@ import pytest
 from support.liar import liar_of_three
 from support.processes import PATIENCE_S
 
+from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.rewards import Owner, RewardTree
 from corechain.service.rpc import Block
 from corechain_relayer.rewards.command import ProposalRefused, Proposer
+from corechain_relayer.rewards.history import History
 from relayer.bridges import MARKED
 from relayer.conftest import Start
 from relayer.support import ADMIN, Chain, Sensor, eventually, secp
@@ -117,6 +119,25 @@ async def test_blocks_that_are_not_there_yet_are_in_no_proposal() -> None:
     proposer = Proposer(nothing, nothing, blocks, nothing, nothing, nothing)
     with pytest.raises(ProposalRefused, match="block 10 is not there yet: the newest one is 9"):
         await proposer._compute(POOL, 10)
+
+
+async def test_logs_of_blocks_that_will_never_be_are_not_asked_for() -> None:
+    asked: list[int] = []
+
+    class NineBlocks:
+        async def head(self) -> Block:
+            return Block(9, b"", b"", 0, 0)
+
+        async def logs(self, *what: Any) -> list[Any]:
+            asked.append(what[-1])
+            assert len(asked) < 20
+            return []
+
+    contracts = {"DeviceRegistry": DeployedContract("DeviceRegistry", bytes(20), 1)}
+    blocks: Any = NineBlocks()
+    history = History(blocks, Deployment(31_337, contracts), 5)
+    assert await history.owners(2**64 - 1) == {}
+    assert max(asked) == 9
 
 
 def test_a_pool_over_the_cap_is_refused_before_anything_is_signed(
