@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.ape import deployments_forked
 from support.chain import reverted_after
 from support.costs import longest_first
 from support.databases import Databases
@@ -113,8 +114,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def forked_services() -> Iterator[None]:
-    """Their modules are loaded once for all."""
-    with services_forked():
+    """Their modules are loaded once for all, and those of Ape."""
+    with services_forked(), deployments_forked():
         yield
 
 

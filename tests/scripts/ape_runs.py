@@ -4,6 +4,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from support.ape import ape
+
 from corechain.devnet.servers import rpc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -15,9 +17,17 @@ UNSET = "unset"
 def run(
     user: dict[str, str], *arguments: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
+    """Forked from an Ape that has its modules: support.ape."""
     given = {name: value for name, value in {**user, **variables}.items() if value != UNSET}
+    return ape().run(arguments, given, REPOSITORY, LIMIT_S)
+
+
+def run_whole(
+    user: dict[str, str], *arguments: str, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """As a user's shell starts it."""
     return subprocess.run(
-        ["ape", *arguments], env=given, cwd=REPOSITORY, text=True,
+        ["ape", *arguments], env={**user, **variables}, cwd=REPOSITORY, text=True,
         capture_output=True, timeout=LIMIT_S, check=False,
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from ape_runs import LOCAL, REPOSITORY, is_true, refused, run
+from ape_runs import LOCAL, REPOSITORY, is_true, refused, run, run_whole
 
 from corechain.deployment import load_deployment
 from corechain.devnet.servers import AnvilServer, rpc
@@ -24,10 +24,10 @@ pytestmark = pytest.mark.usefixtures("deployed_home")
 def test_ape_finds_compiler_and_node_from_the_activated_environment(
     user: dict[str, str], tmp_path: Path
 ) -> None:
-    compiled = run(user, "compile")
+    compiled = run_whole(user, "compile")
     assert compiled.returncode == 0, compiled.stderr
     manifest = tmp_path / "31337.json"
-    done = run(user, "run", "deploy", "--network", LOCAL, DEPLOY_MANIFEST=str(manifest))
+    done = run_whole(user, "run", "deploy", "--network", LOCAL, DEPLOY_MANIFEST=str(manifest))
     assert done.returncode == 0, done.stderr
     assert load_deployment(manifest).first_block > 0
 

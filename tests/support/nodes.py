@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -29,6 +28,7 @@ from corechain.devnet.settings import (
     Endpoints,
     Ports,
 )
+from support.ape import ape
 from support.processes import eventually
 from support.provider import Habits, provider
 
@@ -128,12 +128,9 @@ class OtherNetwork(Network):
 
 def deploy(url: str, manifest: Path) -> "subprocess.CompletedProcess[str]":
     """`ape run deploy` to any node, as one does it to a network that Ape has no name for."""
-    ape, network = Path(sys.executable).with_name("ape"), f"ethereum:local:{url}"
-    return subprocess.run(
-        [ape, "run", "deploy", "-v", "WARNING", "--network", network],
-        cwd=REPOSITORY, env=os.environ | {"DEPLOY_MANIFEST": str(manifest)},
-        capture_output=True, text=True, timeout=DEPLOY_LIMIT_S, check=False,
-    )  # fmt: skip
+    words = ["run", "deploy", "-v", "WARNING", "--network", f"ethereum:local:{url}"]
+    environment = os.environ | {"DEPLOY_MANIFEST": str(manifest)}
+    return ape().run(words, environment, REPOSITORY, DEPLOY_LIMIT_S)
 
 
 @contextmanager
