@@ -28,6 +28,7 @@ from chaos.disputes import (
     REVOKED,
     STAKE,
     YOUNG,
+    Act,
     ModelCalls,
     ModelExaminer,
     ModelFollower,
@@ -92,7 +93,7 @@ class ChallengerStory(DutyStory):
 
     def _step(self, held: dict[int, Standing], entry: Mined | Other) -> tuple[int, Standing | None]:
         if isinstance(entry, Mined):
-            subject, step = map(int, entry.payload.split(b":"))
+            subject, step, _ = Act.of(entry.payload)
             by = entry.tx.hash
         elif entry.due:
             return entry.subject, Suspect(entry.block, entry.due, entry.value)
@@ -158,11 +159,18 @@ class ChallengerStory(DutyStory):
         )
 
     def _takes(self, fork: Fork, mined: Sequence[Mined], payload: bytes, time: int) -> bool:
-        subject, step = map(int, payload.split(b":"))
-        held = self._fold(fork, mined)
-        if step == DEMAND and NOBODY not in held:
-            return False
-        return not self.refusal(held, subject, step, time)
+        return not self.said_to(self._fold(fork, mined), payload, time)
+
+    def said_to(self, held: Mapping[int, Standing], call: bytes, time: int) -> str:
+        """As `refusal`, of a call: it names a commitment, and pays from an allowance."""
+        act = Act.of(call)
+        found = held.get(act.subject)
+        if isinstance(found, Suspect) and found.value != act.kind:
+            return "UnknownDemand" if act.step == EXPIRE else "UnknownBatch"
+        said = self.refusal(held, act.subject, act.step, time)
+        # The token's own error, as of no allowance, has no name that we know.
+        is_unpaid = act.step == DEMAND and NOBODY not in held
+        return "Refused" if is_unpaid and not said else said
 
     def lanes(self, fork: Fork) -> LanesView:
         """What the logs tell of."""

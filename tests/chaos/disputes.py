@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from chaos.chain import Fork
 from chaos.duties import Standing, newer
@@ -77,19 +77,32 @@ def demand_of(subject: int, kind: int) -> bytes:
     return bytes([subject, kind]) * 16
 
 
-def _payload(step: int, subject: int) -> bytes:
-    return b"%d:%d" % (subject, step)
+class Act(NamedTuple):
+    """What a call asks for. `kind`: of the batch that it means, as calls name a commitment."""
+
+    subject: int
+    step: int
+    kind: int
+
+    @classmethod
+    def of(cls, payload: bytes) -> "Act":
+        return cls(*map(int, payload.split(b":")))
+
+    @property
+    def payload(self) -> bytes:
+        return b"%d:%d:%d" % self
 
 
-def step_of(payload: bytes) -> int:
-    return int(payload.split(b":")[1])
+def _payload(step: int, named: bytes) -> bytes:
+    """`named`: a commitment, or the id of a demand."""
+    return Act(named[0], step, named[1]).payload
 
 
 CALLS = {
-    "challenge_call": lambda accused, one, revealed: _payload(CHALLENGE, subject_of(one.batch_id)),
-    "demand_call": lambda wanted, one: _payload(DEMAND, subject_of(one.batch_id)),
-    "expire_call": lambda number: _payload(EXPIRE, number[0]),
-    "approve_call": lambda spender, amount: _payload(APPROVE, NOBODY),
+    "challenge_call": lambda accused, one, revealed: _payload(CHALLENGE, one.commitment),
+    "demand_call": lambda wanted, one: _payload(DEMAND, one.commitment),
+    "expire_call": lambda number: _payload(EXPIRE, number),
+    "approve_call": lambda spender, amount: _payload(APPROVE, bytes([NOBODY, 0])),
     "demand_id": lambda wanted, one: demand_of(one.commitment[0], one.commitment[1]),
 }
 """In place of the calls' bytes, which have tests of their own."""
@@ -277,16 +290,12 @@ class ModelCalls:
 
     async def said_to(self, call: bytes, to: bytes | None = None) -> str:
         fork = self.story.node._reach()
-        subject, step = map(int, call.split(b":"))
         now = self.story.chain.timestamp(fork.head)
-        held = self.story.standings(fork)
-        # The token's own error, as of no allowance, has no name that we know.
-        said = self.story.refusal(held, subject, step, now)
-        return "Refused" if not said and step == DEMAND and NOBODY not in held else said
+        return self.story.said_to(self.story.standings(fork), call, now)
 
     async def asker(self, number: bytes) -> Asker | None:
         found = self.story.suspects(self.story.node._reach()).get(number[0])
-        if found is None or not found.demanded:
+        if found is None or not found.demanded or found.value != number[1]:
             return None
         return Asker(STRANGER if found.asker == b"others" else SENDER, BONDED_SINCE)
 
@@ -320,7 +329,7 @@ class ModelStore(ChallengerStore):
         tries = len(before.states) - before.is_fresh
         if before.is_open or tries >= MOST_TRIES:
             return False
-        if step_of(call) == CHALLENGE and bytes.fromhex(purpose.split(".")[1][:4])[1] in GOOD:
+        if Act.of(call).step == CHALLENGE and bytes.fromhex(purpose.split(".")[1][:4])[1] in GOOD:
             raise Violation("honest", f"{purpose}: nothing that can be seen of it is wrong")
         with fenced(story.world, "record an accusation"):
             return story.tables.begin_fresh(f"{purpose}:{tries + 1}", call, target)

@@ -128,10 +128,11 @@ def simulate_all(seeds: range, roles: Sequence[str] = ROLES) -> Total:
     return total
 
 
-def kept_seeds() -> list[int]:
-    """Those that have found something once."""
+def kept_seeds() -> list[tuple[int, str]]:
+    """Those that have found something once, with the role whose story it was."""
     lines = SEEDS.read_text().splitlines()
-    return [int(line.split()[0]) for line in lines if line and not line.startswith("#")]
+    words = [line.split() for line in lines if line and not line.startswith("#")]
+    return [(int(seed), role) for seed, role, *_ in words]
 
 
 def chunks(first: int, count: int) -> Iterator[range]:
