@@ -46,14 +46,16 @@ def series_of(script: Script) -> Iterator[InfluxSeries]:
         yield series
 
 
-@pytest.mark.parametrize("body", TABLES.values(), ids=TABLES)
-async def test_what_is_no_table_is_an_outage(body: str) -> None:
-    with series_of(Script(200, body.encode(), "text/csv")) as series:
-        with pytest.raises(SeriesUnavailable) as caught:
-            await series.read(bytes(20), 1, 0, 86_400, 3_600, 10)
-        assert "10.0.0.7" not in str(caught.value)
-        with pytest.raises(SeriesUnavailable):
-            await series.find("corechain")
+async def test_what_is_no_table_is_an_outage() -> None:
+    said = Script(200, b"", "text/csv")
+    with series_of(said) as series:
+        for name, body in TABLES.items():
+            object.__setattr__(said, "body", body.encode())  # of a server that is started once
+            with pytest.raises(SeriesUnavailable) as caught:
+                await series.read(bytes(20), 1, 0, 86_400, 3_600, 10)
+            assert "10.0.0.7" not in str(caught.value), name
+            with pytest.raises(SeriesUnavailable):
+                await series.find("corechain")
         await series.close()
 
 

@@ -78,13 +78,13 @@ BITS = ("'", "''", "(", ")", "and", "or", "not", "eq", "result", "1", "-", "null
         "contains(", "; drop table batch", "\x00", "é", "\u0661", "$")  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(grown(leaves))
 def test_a_filter_that_is_printed_says_the_same(node: Node) -> None:
     assert parse(printed(node)) == node
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.sampled_from(BITS), max_size=12).map(" ".join) | st.text(max_size=60))
 def test_whatever_is_no_filter_is_refused_by_name(text: str) -> None:
     for read in (parse, shape_of, resource_of):
@@ -196,7 +196,7 @@ times = st.builds(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(grown(times | st.just(parse("result lt 0")) | st.just(parse("result gt 0"))))
 def test_no_reading_outside_of_a_filters_times_meets_it(node: Node) -> None:
     start, end = span_of(node, (0, 10))
