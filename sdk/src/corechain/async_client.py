@@ -8,12 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.client_base import S
-from corechain.contract_answers import ContractAnswer, contract_answer
-from corechain.deliveries import Delivery, send_reports
-from corechain.held_channels import HeldChannel
-from corechain.histories import AsyncHistory, Progress
-from corechain.history import Gaps
-from corechain.history_question import HistoryQuestion, RegionLike
 from corechain.http import LoopClients, async_client, async_exchange, shown_url
 from corechain.index_client import AsyncIndexClient
 from corechain.listing import Page
@@ -32,12 +26,18 @@ from corechain.readings import LocatedReading
 from corechain.regions import CellsLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
-from corechain.streaming import PATH as EVENTS
-from corechain.streaming import AsyncEventStream, Cells, Devices, Metrics, resuming
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
     import httpx
+
+    from corechain.contract_answers import ContractAnswer
+    from corechain.deliveries import Delivery
+    from corechain.held_channels import HeldChannel
+    from corechain.histories import AsyncHistory, Progress
+    from corechain.history import Gaps
+    from corechain.history_question import RegionLike
+    from corechain.streaming import AsyncEventStream, Cells, Devices, Metrics
 
 T = TypeVar("T")
 
@@ -120,7 +120,9 @@ class AsyncClient(AsyncIndexClient):
 
     async def send_reports(
         self, reports: Sequence[SignedReport], patience_s: float = 0.0, *, receipts: bool = False
-    ) -> list[Delivery]:
+    ) -> "list[Delivery]":
+        from corechain.deliveries import send_reports
+
         check = self._receipt_check()
         return await self.run(send_reports(reports, patience_s, receipts, check))
 
@@ -132,15 +134,17 @@ class AsyncClient(AsyncIndexClient):
         since: str | None = None,
         *,
         finality: str = "pending",
-        device: Devices = None,
-        metric: Metrics = None,
-        cell: Cells = None,
+        device: "Devices" = None,
+        metric: "Metrics" = None,
+        cell: "Cells" = None,
         patience_s: float = 300.0,
-    ) -> AsyncEventStream:
+    ) -> "AsyncEventStream":
         """As `Client.stream`, for `async for`."""
+        from corechain.streaming import PATH, AsyncEventStream, resuming
+
         only = {"device": device, "metric": metric, "cell": cell}
         state = resuming(since, finality, patience_s, **only)
-        return AsyncEventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
+        return AsyncEventStream(self._clients, self.api_url.rstrip("/") + PATH, state)
 
     async def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         ask = self.chain.commitments_of
@@ -167,16 +171,19 @@ class AsyncClient(AsyncIndexClient):
         metric: MetricLike | None = None,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-        region: RegionLike | None = None,
+        region: "RegionLike | None" = None,
         newest_first: bool = False,
         since_block: int | None = None,
         resolution: int = RESOLUTION,
         cursor: str | None = None,
-        gaps: Gaps = "raise",
-        progress: Progress | None = None,
+        gaps: "Gaps" = "raise",
+        progress: "Progress | None" = None,
         **view: Unpack[View],
-    ) -> AsyncHistory:
+    ) -> "AsyncHistory":
         """As `Client.history`, for `async for`."""
+        from corechain.histories import AsyncHistory
+        from corechain.history_question import HistoryQuestion
+
         question = HistoryQuestion.of(
             *(device, metric, start, end, region, newest_first, since_block, resolution, view)
         )
@@ -204,7 +211,9 @@ class AsyncClient(AsyncIndexClient):
         *,
         after: int = 0,
         closes_at: TimeLike | None = None,
-    ) -> ContractAnswer:
+    ) -> "ContractAnswer":
+        from corechain.contract_answers import contract_answer
+
         question = self.question(metric, device, cell, start, end)
         return await self.run(contract_answer(question, self.chain, after, closes_at))
 
@@ -262,10 +271,10 @@ class AsyncClient(AsyncIndexClient):
             opened = await self.run(opening.ready(receiver, deposit, withdraw_delay_s))
         return self._refills(opened, deposit, most)
 
-    async def channels(self) -> list[HeldChannel]:
+    async def channels(self) -> "list[HeldChannel]":
         return await self.run(self._opening(None).mine())
 
-    async def close_channel(self) -> HeldChannel:
+    async def close_channel(self) -> "HeldChannel":
         left = await asyncio.to_thread(self._leave, self._paid_channel())
         self.channel = None
         return left

@@ -8,12 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
 from corechain import flows
 from corechain.client_base import S
-from corechain.contract_answers import ContractAnswer, contract_answer
-from corechain.deliveries import Delivery, send_reports
-from corechain.held_channels import HeldChannel
-from corechain.histories import History, Progress
-from corechain.history import Gaps
-from corechain.history_question import HistoryQuestion, RegionLike
 from corechain.http import ProcessClients, client, exchange, shown_url
 from corechain.index_client import IndexClient
 from corechain.listing import Page
@@ -42,12 +36,18 @@ from corechain.readings import LocatedReading
 from corechain.regions import CellsLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, Pause, Request
-from corechain.streaming import PATH as EVENTS
-from corechain.streaming import Cells, Devices, EventStream, Metrics, resuming
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
     import httpx
+
+    from corechain.contract_answers import ContractAnswer
+    from corechain.deliveries import Delivery
+    from corechain.held_channels import HeldChannel
+    from corechain.histories import History, Progress
+    from corechain.history import Gaps
+    from corechain.history_question import RegionLike
+    from corechain.streaming import Cells, Devices, EventStream, Metrics
 
 
 T = TypeVar("T")
@@ -129,7 +129,7 @@ class Client(IndexClient):
 
     def send_reports(
         self, reports: Sequence[SignedReport], patience_s: float = 0.0, *, receipts: bool = False
-    ) -> list[Delivery]:
+    ) -> "list[Delivery]":
         """Sends up to a body's worth of reports; returns when the gateway holds them durably. A
         busy gateway is asked again when it says, for at most `patience_s` seconds.
 
@@ -139,6 +139,8 @@ class Client(IndexClient):
         UnknownReceiptSigner, ReceiptUnsecured, ReceiptOutOfRange, ChainUnavailable: the reports
         were taken all the same, and may be sent again.
         """
+        from corechain.deliveries import send_reports
+
         return self.run(send_reports(reports, patience_s, receipts, self._receipt_check()))
 
     def next_sequence(self, device: OctetsLike) -> int:
@@ -150,19 +152,21 @@ class Client(IndexClient):
         since: str | None = None,
         *,
         finality: str = "pending",
-        device: Devices = None,
-        metric: Metrics = None,
-        cell: Cells = None,
+        device: "Devices" = None,
+        metric: "Metrics" = None,
+        cell: "Cells" = None,
         patience_s: float = 300.0,
-    ) -> EventStream:
+    ) -> "EventStream":
         """What happens to batches, from now on or after a cursor, again and again across outages of
         up to `patience_s`; only what is final with `finality="finalised"`, only of batches that
         hold a reading of these devices, metrics and cells (all in one; lists of up to 64).
         Raises InvalidValue, UnknownMetric, InvalidCell; while it is read, CursorUnknown,
         CursorExpired, MalformedAnswer, ApiUnavailable."""
+        from corechain.streaming import PATH, EventStream, resuming
+
         only = {"device": device, "metric": metric, "cell": cell}
         state = resuming(since, finality, patience_s, **only)
-        return EventStream(self._clients, self.api_url.rstrip("/") + EVENTS, state)
+        return EventStream(self._clients, self.api_url.rstrip("/") + PATH, state)
 
     def reading(self, batch_id: int, position: int, **fresh: Unpack[Fresh]) -> Reading:
         """One reading, always proven."""
@@ -196,15 +200,15 @@ class Client(IndexClient):
         metric: MetricLike | None = None,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-        region: RegionLike | None = None,
+        region: "RegionLike | None" = None,
         newest_first: bool = False,
         since_block: int | None = None,
         resolution: int = RESOLUTION,
         cursor: str | None = None,
-        gaps: Gaps = "raise",
-        progress: Progress | None = None,
+        gaps: "Gaps" = "raise",
+        progress: "Progress | None" = None,
         **view: Unpack[View],
-    ) -> History:
+    ) -> "History":
         """All readings of a device or a region in [start, end] seconds, page by page, each page
         proven at once unless `verify` is off: every reading, that none is missing in a batch, that
         no batch is missing between the first and the last of its lane, and that those are where
@@ -218,6 +222,9 @@ class Client(IndexClient):
         read HistoryGap, HistoryBehind, HistoryReorged, InvalidProof, RangeIncomplete, WrongAnswer,
         ApiUnavailable, ChainUnavailable.
         """
+        from corechain.histories import History
+        from corechain.history_question import HistoryQuestion
+
         question = HistoryQuestion.of(
             *(device, metric, start, end, region, newest_first, since_block, resolution, view)
         )
@@ -250,13 +257,15 @@ class Client(IndexClient):
         *,
         after: int = 0,
         closes_at: TimeLike | None = None,
-    ) -> ContractAnswer:
+    ) -> "ContractAnswer":
         """The same as calldata for a contract that uses `contracts/consumer`: every batch of the
         lane behind the batch `after` (a lane's number 0: from its first one) that was committed
         up to `closes_at` seconds; None: up to the newest.
 
         Raises as `statistics`, SpanNotClosed while no later batch is on chain and verified.
         """
+        from corechain.contract_answers import contract_answer
+
         question = self.question(metric, device, cell, start, end)
         return self.run(contract_answer(question, self.chain, after, closes_at))
 
@@ -342,11 +351,11 @@ class Client(IndexClient):
             opened = self.run(opening.ready(receiver, deposit, withdraw_delay_s))
         return self._refills(opened, deposit, most)
 
-    def channels(self) -> list[HeldChannel]:
+    def channels(self) -> "list[HeldChannel]":
         """This account's channels that hold something, with what is left in each."""
         return self.run(self._opening(None).mine())
 
-    def close_channel(self) -> HeldChannel:
+    def close_channel(self) -> "HeldChannel":
         """Leaves the channel: starts the withdrawal of what is left, or ends it when its delay is
         over (`withdrawable_at`, seconds since 1970). No query is paid from it after that.
 

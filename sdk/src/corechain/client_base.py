@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from corechain import flows
 from corechain.account import check_key
 from corechain.answers import CommitmentsOf
-from corechain.deliveries import GATEWAY
 from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question
-from corechain.held_channels import (
-    HeldChannel,
-    Refilling,
-    end_withdrawal,
-    held_channel,
-    start_withdrawal,
-)
 from corechain.http import service_url
-from corechain.opening import Opening
+from corechain.listing import GATEWAY
 from corechain.paying import (
     HTTP_PAYMENT_REQUIRED,
     Paying,
@@ -51,9 +43,11 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from corechain.chain import Chain
+    from corechain.held_channels import HeldChannel, Refilling
     from corechain.histories import Progress, Stand
     from corechain.history import Gaps
     from corechain.history_question import HistoryQuestion
+    from corechain.opening import Opening
     from corechain.receipt_check import ReceiptChecks
     from corechain.receipts import Check
 
@@ -89,7 +83,7 @@ class ClientBase:
     channel: PaymentChannel | None = field(default=None, repr=False)
     max_price: int | None = None
     api_key: str | None = field(default=None, repr=False)
-    _refilling: Refilling | None = field(default=None, init=False, repr=False)
+    _refilling: "Refilling | None" = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("api_url", "gateway_url", "rpc_url"):
@@ -201,7 +195,9 @@ class ClientBase:
     def _claim(self, claim: RewardClaim) -> Any:
         return self.chain.claim_rewards(self._account(), claim)
 
-    def _opening(self, max_price: int | None) -> Opening:
+    def _opening(self, max_price: int | None) -> "Opening":
+        from corechain.opening import Opening
+
         given = None if max_price is None else whole("max_price", max_price, 0, U128_MAX)
         limit = self.max_price if given is None else given
         return Opening(self._account(), self.contracts, lambda: self.chain, limit)
@@ -225,12 +221,16 @@ class ClientBase:
         """Pays with this channel from now on; it is filled again up to `most` in all."""
         if most is not None:
             most = whole("most", most, deposit, U128_MAX)
+            from corechain.held_channels import Refilling
+
             self._refilling = Refilling(self.chain, self._account(), deposit, most)
         self.channel = opened
         return opened
 
-    def _leave(self, channel: PaymentChannel) -> HeldChannel:
+    def _leave(self, channel: PaymentChannel) -> "HeldChannel":
         """Starts or ends the withdrawal of what is left in a channel. Blocking."""
+        from corechain.held_channels import end_withdrawal, held_channel, start_withdrawal
+
         held = held_channel(self.chain, channel.channel_id, channel.config)
         if held.is_mature(self.chain.time()):
             return end_withdrawal(self.chain, self._account(), held)

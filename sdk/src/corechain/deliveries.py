@@ -7,13 +7,13 @@ from functools import partial
 from typing import Any
 
 from corechain.documents import DeliveriesJson, DeliveryJson, WrongAnswer, parse
+from corechain.listing import GATEWAY
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.reading import DeviceId, Report, SignedReport
 from corechain.protocol.values import items
 from corechain.receipts import Check, KeptReceipt, Receipted, receipted
 from corechain.steps import ApiUnavailable, Ask, Flow, Pause, Request
 
-GATEWAY = "gateway"
 PACKED_REPORTS = "application/vnd.corechain.reports"
 
 

@@ -18,9 +18,17 @@ from corechain.answers import (
     parse_reward_claim,
     parse_statistics,
 )
-from corechain.deliveries import GATEWAY
 from corechain.documents import MalformedAnswer, SequenceJson, WrongAnswer, parse
-from corechain.listing import API, PAGE, Page, batch_path, cursor_text, limit_of, page_params
+from corechain.listing import (
+    API,
+    GATEWAY,
+    PAGE,
+    Page,
+    batch_path,
+    cursor_text,
+    limit_of,
+    page_params,
+)
 from corechain.protocol.errors import (
     InvalidProof,
     InvalidValue,

@@ -5,25 +5,27 @@ InvalidValue or ValueOutOfRange for what it cannot ask.
 """
 
 from collections.abc import Generator
-from typing import Any, Literal, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
 from corechain import index_flows as flows
 from corechain.client_base import ClientBase
-from corechain.indexed import (
-    Epoch,
-    IndexedDevice,
-    IndexedNetwork,
-    IndexedPaymentChannel,
-    IndexedStateChannel,
-    Series,
-    Station,
-)
 from corechain.listing import Page, Row
 from corechain.paying import ClientStep
 from corechain.protocol.values import OctetsLike, TimeLike
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import ReadingsQuestion
 from corechain.views import Fresh, View
+
+if TYPE_CHECKING:
+    from corechain.indexed import (
+        Epoch,
+        IndexedDevice,
+        IndexedNetwork,
+        IndexedPaymentChannel,
+        IndexedStateChannel,
+        Series,
+        Station,
+    )
 
 T = TypeVar("T")
 HOUR_S = 3600
@@ -49,7 +51,7 @@ class IndexClient(_Contracts):
         """How far the chain is mirrored."""
         return self.run(flows.status(fresh))
 
-    def network(self, **fresh: Unpack[Fresh]) -> IndexedNetwork:
+    def network(self, **fresh: Unpack[Fresh]) -> "IndexedNetwork":
         """The chain and the contracts that the index follows: compare them with your manifest."""
         return self.run(flows.network(fresh))
 
@@ -79,7 +81,7 @@ class IndexClient(_Contracts):
         """Up to `limit` devices by id, those without readings too."""
         return self.run(flows.devices(limit, fresh, cursor))
 
-    def device(self, device: OctetsLike, **fresh: Unpack[Fresh]) -> IndexedDevice:
+    def device(self, device: OctetsLike, **fresh: Unpack[Fresh]) -> "IndexedDevice":
         """One device: who owns it, whether it is revoked. Raises UnknownDevice."""
         return self.run(flows.device(device, fresh))
 
@@ -90,7 +92,7 @@ class IndexClient(_Contracts):
         *,
         cursor: str | None = None,
         **fresh: Unpack[Fresh],
-    ) -> Page[Station]:
+    ) -> "Page[Station]":
         """Up to `limit` devices that have readings, by id, with their place and their newest value
         of a metric, from the cache: not proven (`reading` proves one by its batch and position).
         May be fewer and go on: there is more as long as `next_cursor` is not None."""
@@ -109,7 +111,7 @@ class IndexClient(_Contracts):
         bucket_s: int = HOUR_S,
         limit: int = 1000,
         **view: Unpack[View],
-    ) -> Series:
+    ) -> "Series":
         """A device's readings by the bucket, for a chart: count, mean, min and max in the metric's
         own unit; not proven (`statistics` proves one). `bucket_s`: whole hours, or whole minutes
         within a week. The window is widened to whole hours, or minutes."""
@@ -129,7 +131,7 @@ class IndexClient(_Contracts):
 
     def epochs(
         self, limit: int = 100, *, cursor: str | None = None, **fresh: Unpack[Fresh]
-    ) -> Page[Epoch]:
+    ) -> "Page[Epoch]":
         """Up to `limit` reward roots by epoch, and what the index found of them."""
         return self.run(flows.epochs(limit, fresh, cursor))
 
@@ -140,7 +142,7 @@ class IndexClient(_Contracts):
         *,
         cursor: str | None = None,
         **fresh: Unpack[Fresh],
-    ) -> Page[IndexedPaymentChannel]:
+    ) -> "Page[IndexedPaymentChannel]":
         """Up to `limit` payment channels by id, of everybody or of a payer. Your own, as the chain
         has them: `channels`."""
         of = self._contract("PaymentChannels")
@@ -153,14 +155,14 @@ class IndexClient(_Contracts):
         *,
         cursor: str | None = None,
         **fresh: Unpack[Fresh],
-    ) -> Page[IndexedStateChannel]:
+    ) -> "Page[IndexedStateChannel]":
         """Up to `limit` two-way channels by id, of everybody or of a party."""
         of = self._contract("StateChannels")
         return self.run(flows.state_channels(of, party, limit, fresh, cursor))
 
     def find_channel(
         self, channel_id: OctetsLike, **fresh: Unpack[Fresh]
-    ) -> IndexedPaymentChannel | IndexedStateChannel:
+    ) -> "IndexedPaymentChannel | IndexedStateChannel":
         """A channel of either kind. Raises NotFound."""
         return self.run(flows.channel(*self._both_kinds(), channel_id, fresh))
 
@@ -175,7 +177,7 @@ class AsyncIndexClient(_Contracts):
     async def status(self, **fresh: Unpack[Fresh]) -> Row:
         return await self.run(flows.status(fresh))
 
-    async def network(self, **fresh: Unpack[Fresh]) -> IndexedNetwork:
+    async def network(self, **fresh: Unpack[Fresh]) -> "IndexedNetwork":
         return await self.run(flows.network(fresh))
 
     async def batch(self, batch_id: int, **fresh: Unpack[Fresh]) -> Row:
@@ -199,7 +201,7 @@ class AsyncIndexClient(_Contracts):
     ) -> Page[Row]:
         return await self.run(flows.devices(limit, fresh, cursor))
 
-    async def device(self, device: OctetsLike, **fresh: Unpack[Fresh]) -> IndexedDevice:
+    async def device(self, device: OctetsLike, **fresh: Unpack[Fresh]) -> "IndexedDevice":
         return await self.run(flows.device(device, fresh))
 
     async def stations(
@@ -209,7 +211,7 @@ class AsyncIndexClient(_Contracts):
         *,
         cursor: str | None = None,
         **fresh: Unpack[Fresh],
-    ) -> Page[Station]:
+    ) -> "Page[Station]":
         return await self.run(flows.stations(metric, limit, fresh, cursor))
 
     async def latest(self, device: OctetsLike, **view: Unpack[View]) -> Row:
@@ -224,7 +226,7 @@ class AsyncIndexClient(_Contracts):
         bucket_s: int = HOUR_S,
         limit: int = 1000,
         **view: Unpack[View],
-    ) -> Series:
+    ) -> "Series":
         question = ReadingsQuestion.of(device, metric, start, end)
         return await self.run(flows.series(metric, question, bucket_s, limit, view))
 
@@ -240,7 +242,7 @@ class AsyncIndexClient(_Contracts):
 
     async def epochs(
         self, limit: int = 100, *, cursor: str | None = None, **fresh: Unpack[Fresh]
-    ) -> Page[Epoch]:
+    ) -> "Page[Epoch]":
         return await self.run(flows.epochs(limit, fresh, cursor))
 
     async def payment_channels(
@@ -250,7 +252,7 @@ class AsyncIndexClient(_Contracts):
         *,
         cursor: str | None = None,
         **fresh: Unpack[Fresh],
-    ) -> Page[IndexedPaymentChannel]:
+    ) -> "Page[IndexedPaymentChannel]":
         of = self._contract("PaymentChannels")
         return await self.run(flows.payment_channels(of, payer, limit, fresh, cursor))
 
@@ -261,11 +263,11 @@ class AsyncIndexClient(_Contracts):
         *,
         cursor: str | None = None,
         **fresh: Unpack[Fresh],
-    ) -> Page[IndexedStateChannel]:
+    ) -> "Page[IndexedStateChannel]":
         of = self._contract("StateChannels")
         return await self.run(flows.state_channels(of, party, limit, fresh, cursor))
 
     async def find_channel(
         self, channel_id: OctetsLike, **fresh: Unpack[Fresh]
-    ) -> IndexedPaymentChannel | IndexedStateChannel:
+    ) -> "IndexedPaymentChannel | IndexedStateChannel":
         return await self.run(flows.channel(*self._both_kinds(), channel_id, fresh))

@@ -2,28 +2,9 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.documents import LatestJson, WrongAnswer, parse
-from corechain.indexed import (
-    ChannelJson,
-    DeviceJson,
-    Epoch,
-    EpochJson,
-    IndexedDevice,
-    IndexedNetwork,
-    IndexedPaymentChannel,
-    IndexedStateChannel,
-    NetworkJson,
-    PaymentChannelJson,
-    Series,
-    SeriesJson,
-    StateChannelJson,
-    Station,
-    StationJson,
-    check_terms,
-    series_of,
-)
 from corechain.listing import API, PAGE, Order, Page, Row, batch_path, document, limit_of, pages
 from corechain.protocol.channel import payment_domain
 from corechain.protocol.errors import InvalidValue
@@ -42,6 +23,21 @@ from corechain.readings import ReadingsQuestion
 from corechain.steps import Flow, Request
 from corechain.views import Fresh, View, view_params
 
+if TYPE_CHECKING:
+    from corechain.indexed import (
+        Epoch,
+        IndexedDevice,
+        IndexedNetwork,
+        IndexedPaymentChannel,
+        IndexedStateChannel,
+        PaymentChannelJson,
+        Series,
+        StateChannelJson,
+        Station,
+    )
+
+# `corechain.indexed` is loaded by who asks for such things: making its types is an eighth of
+# loading a client.
 STATES = ("pending", "withheld", "mismatch", "verified")
 T = TypeVar("T")
 Of = tuple[int, bytes]
@@ -61,8 +57,10 @@ def status(fresh: Fresh) -> Flow[Row]:
     return (yield from document("/v1/status", **view_params(fresh, Fresh)))
 
 
-def network(fresh: Fresh) -> Flow[IndexedNetwork]:
+def network(fresh: Fresh) -> "Flow[IndexedNetwork]":
     """The chain and the contracts that are followed."""
+    from corechain.indexed import NetworkJson
+
     answer = yield Request(API, "GET", "/v1/network", view_params(fresh, Fresh))
     return parse(answer, NetworkJson, "a network").made()
 
@@ -109,8 +107,10 @@ def devices(limit: int, fresh: Fresh, cursor: str | None = None) -> Flow[Page[Ro
     return (yield from pages("/v1/devices", params, limit, cursor, order=order))
 
 
-def device(wanted: OctetsLike, fresh: Fresh) -> Flow[IndexedDevice]:
+def device(wanted: OctetsLike, fresh: Fresh) -> "Flow[IndexedDevice]":
     """One device."""
+    from corechain.indexed import DeviceJson
+
     path = f"/v1/devices/{_hex(address('device', wanted))}"
     answer = yield Request(API, "GET", path, view_params(fresh, Fresh))
     found = parse(answer, DeviceJson, "a device").made()
@@ -140,8 +140,10 @@ def rejections(
 
 def stations(
     metric: MetricLike, limit: int, fresh: Fresh, cursor: str | None = None
-) -> Flow[Page[Station]]:
+) -> "Flow[Page[Station]]":
     """Devices that have readings, by id, with the newest value of a metric."""
+    from corechain.indexed import StationJson
+
     known = metric_of(metric)
     params = {"metric": known.name} | view_params(fresh, Fresh)
     order = Order("device", "")
@@ -153,8 +155,10 @@ def stations(
 
 def series(
     metric: MetricLike, question: ReadingsQuestion, bucket_s: int, limit: int, view: View
-) -> Flow[Series]:
+) -> "Flow[Series]":
     """Buckets of a device's readings, up to `limit`, a request for each 1,000."""
+    from corechain.indexed import Series, SeriesJson, series_of
+
     known, found, limit = metric_of(metric), Series(), limit_of(limit)
     params = question.params() | {"bucket": whole("bucket_s", bucket_s, 60, U40_MAX)}
     params |= view_params(view)
@@ -174,20 +178,26 @@ def series(
     return found
 
 
-def epochs(limit: int, fresh: Fresh, cursor: str | None = None) -> Flow[Page[Epoch]]:
+def epochs(limit: int, fresh: Fresh, cursor: str | None = None) -> "Flow[Page[Epoch]]":
     """Reward roots by epoch."""
+    from corechain.indexed import EpochJson
+
     params, order = view_params(fresh, Fresh), Order("epoch", -1)
     page = yield from pages("/v1/epochs", params, limit, cursor, order=order)
     return _typed(page, EpochJson, EpochJson.made, "an epoch")
 
 
-def _payment_channel(of: Of, row: PaymentChannelJson) -> IndexedPaymentChannel:
+def _payment_channel(of: Of, row: "PaymentChannelJson") -> "IndexedPaymentChannel":
+    from corechain.indexed import check_terms
+
     made = row.made()
     check_terms(made.channel_id, made.config.channel_id(payment_domain(*of)))
     return made
 
 
-def _state_channel(of: Of, row: StateChannelJson) -> IndexedStateChannel:
+def _state_channel(of: Of, row: "StateChannelJson") -> "IndexedStateChannel":
+    from corechain.indexed import check_terms
+
     made = row.made()
     check_terms(made.channel_id, made.terms.channel_id(*of))
     return made
@@ -195,9 +205,11 @@ def _state_channel(of: Of, row: StateChannelJson) -> IndexedStateChannel:
 
 def payment_channels(
     of: Of, payer: OctetsLike | None, limit: int, fresh: Fresh, cursor: str | None = None
-) -> Flow[Page[IndexedPaymentChannel]]:
+) -> "Flow[Page[IndexedPaymentChannel]]":
     """Payment channels by id, of everybody or of a payer. Raises MalformedAnswer when the terms of
     one are not those whose hash is its id."""
+    from corechain.indexed import PaymentChannelJson
+
     params = view_params(fresh, Fresh)
     if payer is not None:
         params["payer"] = _hex(address("payer", payer))
@@ -208,8 +220,10 @@ def payment_channels(
 
 def state_channels(
     of: Of, party: OctetsLike | None, limit: int, fresh: Fresh, cursor: str | None = None
-) -> Flow[Page[IndexedStateChannel]]:
+) -> "Flow[Page[IndexedStateChannel]]":
     """Two-way channels by id, of everybody or of a party. Raises as `payment_channels`."""
+    from corechain.indexed import StateChannelJson
+
     params = view_params(fresh, Fresh)
     if party is not None:
         params["party"] = _hex(address("party", party))
@@ -220,8 +234,10 @@ def state_channels(
 
 def channel(
     payments: Of, states: Of, channel_id: OctetsLike, fresh: Fresh
-) -> Flow[IndexedPaymentChannel | IndexedStateChannel]:
+) -> "Flow[IndexedPaymentChannel | IndexedStateChannel]":
     """A channel of either kind. Raises as `payment_channels`, WrongAnswer."""
+    from corechain.indexed import ChannelJson, StateChannelJson
+
     wanted = octets("channel_id", channel_id, 32)
     answer = yield Request(API, "GET", f"/v1/channels/{_hex(wanted)}", view_params(fresh, Fresh))
     row: PaymentChannelJson | StateChannelJson = parse(answer, ChannelJson, "a channel")

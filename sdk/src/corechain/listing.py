@@ -9,7 +9,8 @@ from corechain.protocol.errors import InvalidValue
 from corechain.protocol.values import U32_MAX, U48_MAX, one_of, whole
 from corechain.steps import Flow, Request
 
-API = "api"
+API, GATEWAY = "api", "gateway"
+"""Which service a request goes to."""
 PAGE = 1000
 """The most items that the API gives at once."""
 T = TypeVar("T")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from corechain.deployment import Deployment
 from corechain.held_channels import HeldChannel, held_channels
 from corechain.index_flows import Of, channel, payment_channels
-from corechain.indexed import IndexedPaymentChannel
 from corechain.listing import API
 from corechain.paying import (
     HTTP_PAYMENT_REQUIRED,
@@ -105,6 +104,8 @@ class Opening:
 
     def resume(self, channel_id: OctetsLike) -> Opened[PaymentChannel]:
         """The channel of an earlier run, with the money that it holds on the chain."""
+        from corechain.indexed import IndexedPaymentChannel
+
         found = yield from channel(self._payments, self._states, channel_id, {})
         if not isinstance(found, IndexedPaymentChannel):
             raise WrongPayee("the channel is a two-way one: no query is paid from it")
