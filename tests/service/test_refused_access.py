@@ -32,6 +32,7 @@ from corechain.service.health import Health
 from corechain.service.named_url import NamedUrl
 from corechain.service.ops import refusals_in
 from corechain.service.readers import Readers
+from corechain.service.redis_credentials import with_credentials
 from corechain.service.rpc import Rpc
 from corechain.service.settings import load
 from corechain.service.supervision import Loops, sessions, stop_all
@@ -173,6 +174,44 @@ async def test_a_password_of_cache_and_bus_that_is_changed_is_named_and_waited_f
                 else:
                     await until(lambda ask=ask: is_refused(ask))
                     await refused(ask, kind, setting)
+    await cache.aclose()
+
+
+@pytest.mark.parametrize(
+    ("url", "place", "credentials"),
+    [
+        ("redis://u:p%40s,s@h:1/0", "redis://h:1/0", ("u", "p@s,s")),
+        ("redis://:a@b@h/0?x=@", "redis://h/0?x=@", ("a@b",)),
+        ("unix://u:p@/s.sock?db=1", "unix:///s.sock?db=1", ("u", "p")),
+        ("rediss+cluster://:p@a,b:2", "rediss+cluster://a,b:2", ("p",)),
+        ("redis://h/0?x=a@b", "redis://h/0?x=a@b", None),
+    ],
+)
+def test_credentials_of_a_url_are_told_from_its_place(
+    url: str, place: str, credentials: tuple[str, ...] | None
+) -> None:
+    found, options = with_credentials(NamedUrl(url, "x"))
+    assert found == place
+    assert with_credentials(url) == (url, {}), "of nobody's setting: as it is"
+    if credentials is None:
+        assert options == {}
+    else:
+        assert options["credential_provider"].get_credentials() == credentials
+
+
+async def test_a_password_of_cache_and_bus_that_its_file_has_since_is_read_again(
+    valkey_port: int,
+) -> None:
+    now = [guard_valkey(valkey_port, RIGHT)]
+    url = NamedUrl(now[0], "INDEXER_REDIS_URL", lambda: now[0])
+    cache, cluster = connect_cache(url), connect_cache(NamedUrl(f"redis+cluster{url[5:]}", "x"))
+    assert cluster.connection_kwargs["credential_provider"].get_credentials() == (USER, RIGHT)  # type: ignore[attr-defined]
+    async with bus_at(url) as bus:
+        for password in (RIGHT, OTHER):
+            guard_valkey(valkey_port, password)
+            now[0] = url.replace(RIGHT, password)
+            await until(lambda: answers(lambda: told(cache.ping())))
+            await until(lambda: answers(lambda: bus.enter(0)))
     await cache.aclose()
 
 

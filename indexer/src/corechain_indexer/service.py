@@ -133,7 +133,7 @@ class Indexer:
         primary = self.primary = routed(cast("Database", self.readers), self.shards)
         self.replica = replica_of(settings, primary, self._bypassed("replica"), self.shards)
         self.reads = cast("Database", self.replica) if self.replica else primary
-        self.redis = connect_cache(settings.redis_url.get_secret_value())
+        self.redis = connect_cache(settings.named_url("redis_url"))
         self.archive = Archive(settings.archive_dir, self._archive_failed)
         # Of the primary: its question is of many requests at once, whoever answers them.
         first = cast("Database", PrimaryFirst(self.replica)) if self.replica else primary

@@ -13,6 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
 from corechain.service.hosts import hosts_of
+from corechain.service.redis_credentials import with_credentials
 
 CLUSTER_SCHEMES = "redis+cluster://", "rediss+cluster://"
 CONNECT_LIMIT_S, ANSWER_LIMIT_S = 1.0, 5.0
@@ -33,6 +34,7 @@ def query_of(url: str) -> str:
 
 def cluster_of(url: str) -> RedisCluster:
     """Connects when it is first asked."""
+    url, credentials = with_credentials(url)
     first = urlsplit(url.split(",")[0])
     options: dict[str, Any] = {"ssl": True} if url.startswith("rediss") else {}
     # Of the others a cluster has none; what is not passed on would be a promise not kept.
@@ -54,4 +56,5 @@ def cluster_of(url: str) -> RedisCluster:
         socket_timeout=ANSWER_LIMIT_S,
         retry=Retry(ConstantBackoff(PAUSE_S), TRIES),
         **options,
+        **credentials,
     )

@@ -29,6 +29,7 @@ from corechain.protocol.vocabulary import BY_CODE
 from corechain.service.database import asked
 from corechain.service.gathering import Gathering
 from corechain.service.reasons import chain_of, reason_of
+from corechain.service.redis_credentials import with_credentials
 from corechain_indexer.errors import CacheAccessRefused, CacheUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.breaker import Breaker
@@ -163,8 +164,10 @@ def connect_cache(url: str) -> "Redis":
     if url.startswith(CLUSTER_SCHEMES):
         # It has the commands of the other one, each of one key.
         return cast("Redis", cluster_of(url))
+    place, credentials = with_credentials(url)
     pool = BlockingConnectionPool.from_url(
-        url,
+        place,
+        **credentials,
         max_connections=CONNECTIONS,
         timeout=ANSWER_LIMIT_S,
         socket_connect_timeout=CONNECT_LIMIT_S,

@@ -15,6 +15,7 @@ from redis.exceptions import (
 )
 
 from corechain.service.reasons import reason_of
+from corechain.service.redis_credentials import with_credentials
 from corechain_relayer.bus.base import DeadLetter, Delivery
 from corechain_relayer.bus.guard import Guard, RefusedServer
 from corechain_relayer.bus.keys import FIELD
@@ -33,8 +34,10 @@ Entries = Sequence[tuple[bytes, dict[bytes, bytes] | None]]
 
 def connect(url: str, guard: Guard) -> "Redis":
     """A client that never repeats a command by itself: an append must not be sent twice unseen."""
+    place, credentials = with_credentials(url)
     return Redis.from_url(
-        url,
+        place,
+        **credentials,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
         socket_timeout=ANSWER_TIMEOUT_S,
         retry=Retry(NoBackoff(), 0),

@@ -36,7 +36,7 @@ def _valkey(settings: "Settings", metrics: Metrics) -> Bus:
     from corechain_relayer.bus.valkey import ValkeyBus
 
     guard = Guard(settings.bus_vouched)
-    redis = connect(settings.bus_url.get_secret_value(), guard)
+    redis = connect(settings.named_url("bus_url"), guard)
     return ValkeyBus(redis, guard, settings.bus_stream, settings.lanes, _limits(settings), metrics)
 
 

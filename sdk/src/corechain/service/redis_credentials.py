@@ -1,0 +1,40 @@
+"""User and password of a Redis or Valkey, asked for at each connection: a mounted file changes in
+place."""
+
+from typing import Any
+from urllib.parse import unquote
+
+from redis.credentials import CredentialProvider
+
+from corechain.service.named_url import NamedUrl
+
+
+class UrlCredentials(CredentialProvider):
+    """Those of a setting as it is by now."""
+
+    def __init__(self, url: NamedUrl) -> None:
+        self._url = url
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        user, _, password = _parted(self._url.again())[0].partition(":")
+        return (unquote(user), unquote(password)) if user else (unquote(password),)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        return self.get_credentials()
+
+
+def with_credentials(url: str) -> tuple[str, dict[str, Any]]:
+    """The URL to connect to, and options that go with it: the credentials of a setting are left out
+    of the one and asked for by the other."""
+    credentials, rest = _parted(url)
+    if not isinstance(url, NamedUrl) or not credentials:
+        return url, {}
+    return rest, {"credential_provider": UrlCredentials(url)}
+
+
+def _parted(url: str) -> tuple[str, str]:
+    """What is before the last @ of a URL's place, and the URL without it."""
+    scheme, _, rest = url.partition("://")
+    end = min((at for at in map(rest.find, "/?#") if at >= 0), default=len(rest))
+    credentials, _, hosts = rest[:end].rpartition("@")
+    return credentials, f"{scheme}://{hosts}{rest[end:]}"
