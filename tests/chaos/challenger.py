@@ -168,9 +168,8 @@ class ChallengerStory(DutyStory):
         if isinstance(found, Suspect) and found.value != act.kind:
             return "UnknownDemand" if act.step == EXPIRE else "UnknownBatch"
         said = self.refusal(held, act.subject, act.step, time)
-        # The token's own error, as of no allowance, has no name that we know.
         is_unpaid = act.step == DEMAND and NOBODY not in held
-        return "Refused" if is_unpaid and not said else said
+        return "TransferFailed" if is_unpaid and not said else said
 
     def lanes(self, fork: Fork) -> LanesView:
         """What the logs tell of."""

@@ -37,8 +37,9 @@ from corechain.protocol.suspects import Neighbour, Standing
 from corechain.service.errors import NodeRefused, NodeUnavailable, QuorumLost
 from corechain.service.files.download import Unfit
 from corechain.service.quorum import Quorum
-from corechain.service.rpc import Rpc
+from corechain.service.rpc import Rpc, to_hex
 from corechain.service.settings import InvalidSetting
+from corechain_relayer.calldata import selector
 from corechain_relayer.challenger.alerts import FRAUD, KINDS, ChallengerAlerts, ChallengerRules
 from corechain_relayer.challenger.calls import (
     DisputesCalls,
@@ -127,6 +128,14 @@ def test_a_refusal_that_nobody_knows_or_tells_is_the_contracts(data: str | None,
     """Else it ends each session, and nothing behind it is ever sent."""
     assert _refusal(NodeRefused("eth_call", 3, "execution reverted", data)) == said
     assert _refusal(NodeRefused("eth_call", -32005, "too many requests", "0x")) is None
+
+
+def test_a_demand_that_the_token_does_not_pay_for_is_void_with_that_reason() -> None:
+    """Its allowance is gone, as by a reorg: what an operator reads must not be `Refused`."""
+    raw = selector("TransferFailed(address)") + bytes(32)
+    assert _refusal(NodeRefused("eth_call", 3, "execution reverted", to_hex(raw))) == (
+        "TransferFailed"
+    )
 
 
 def test_what_is_open_or_done_is_not_recorded_again() -> None:

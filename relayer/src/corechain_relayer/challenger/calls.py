@@ -60,6 +60,7 @@ REFUSALS = (
     "Grouped(uint48)",
     "NothingToVeto()",
     "NotPermitted(address,address)",
+    "TransferFailed(address)",
 )
 _NAMES = {selector(signature): signature.partition("(")[0] for signature in REFUSALS}
 
