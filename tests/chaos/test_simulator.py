@@ -237,6 +237,29 @@ def test_a_batch_that_a_reorg_leaves_without_its_registration_is_judged_anew() -
         assert [key.partition(":")[0] for key in keys] == ["challenge"]
 
 
+def test_what_can_be_neither_replaced_nor_found_holds_up_nothing_that_does_not_need_it() -> None:
+    """It was signed in good faith, a reorg took what it rests on, and all pools have forgotten it:
+    its nonce was never spent, and everything after it waited for ever."""
+    world = World(1)
+    with virtual(world, MODULES, TWINS):
+        story = quiet_lane(0)
+        story.policy = story.submitter.policy = replace(story.policy, ordered=False)
+        story.tables.is_void_at_once = True
+        for number in (1, 2):
+            story.tables.insert(f"answer:{number}", b"b%d" % number)
+        story.work()
+        story.chain.pool.clear()
+        story.node.takes = lambda fork, payload: payload != b"b1"
+        story.chain.takes = lambda payload, block, earlier: payload != b"b1"
+        story.world.now += 60
+        for _ in range(10):
+            story.world.now += 6
+            story.work()
+            story.mine(1)
+        states = [story.tables.rows[number].intent.state for number in (1, 2)]
+        assert states == [State.VOID, State.CONFIRMED]
+
+
 @pytest.mark.parametrize(("first", "then"), [(GRACE + 2, GRACE), (GRACE, GRACE + 2)])
 def test_a_batch_whose_devices_revocation_a_reorg_has_moved_is_judged_anew(
     first: int, then: int

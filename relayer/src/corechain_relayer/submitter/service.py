@@ -47,6 +47,7 @@ from corechain_relayer.submitter.plan import (
     Sign,
     Unbind,
     Void,
+    age,
 )
 from corechain_relayer.submitter.settled import Found, Moot, Settled
 from corechain_relayer.submitter.signer import Account
@@ -246,12 +247,24 @@ class Submitter:
             # At its fee it may wait for ever, and all after it: its nonce is for others.
             self._learn(Needless(intent.id, found.why, 0, at_once=True))
             return
+        if found is None and self._holds_others_up(intent):
+            why = "its call would revert, and others wait for its nonce: it is wanted anew"
+            self._learn(Needless(intent.id, why, 0, at_once=True))
+            return
         # Done by somebody else, or too late. Its nonce must be spent all the same: what comes after
         # waits for it.
         done = isinstance(found, Receipt | Moot)
         why = f"the call would revert: {revert_reason(error)}"
         say_waits(intent, reason, why)
         self._learn(NotSigned(intent.id, reason, why, done))
+
+    def _holds_others_up(self, intent: Intent) -> bool:
+        """Of a queue whose intents do not need each other: what has waited for two replacements,
+        and can have none, may be in no pool any more, and nothing after it is ever mined."""
+        if self.policy.ordered or not intent.attempts:
+            return False
+        waited_s = age(intent.attempts[-1].signed_at, self.clock())
+        return waited_s >= 2 * self.policy.bump_after_s
 
     async def _found(self, intents: Sequence[Intent]) -> list[Found]:
         """Whether intents are done or moot; one that only spends a nonce is when that is spent."""
