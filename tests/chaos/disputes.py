@@ -23,7 +23,7 @@ from corechain_relayer.challenger.examining import Charge
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import Answer, Commit, LanesView
 from corechain_relayer.challenger.spans import Key
-from corechain_relayer.challenger.store import MOST_TRIES, ChallengerStore, Sent
+from corechain_relayer.challenger.store import ChallengerStore, Sent
 from corechain_relayer.registry.view import Device, RegistryView
 from corechain_relayer.submitter.plan import State
 
@@ -326,10 +326,9 @@ class ModelStore(ChallengerStore):
 
     async def record(self, purpose: str, before: Sent, target: bytes, call: bytes) -> bool:
         story: ChallengerStory = self.pool  # type: ignore[assignment]
-        tries = len(before.states) - before.is_fresh
-        if before.is_open or tries >= MOST_TRIES:
+        if before.is_open or before.used_up:
             return False
         if Act.of(call).step == CHALLENGE and bytes.fromhex(purpose.split(".")[1][:4])[1] in GOOD:
             raise Violation("honest", f"{purpose}: nothing that can be seen of it is wrong")
         with fenced(story.world, "record an accusation"):
-            return story.tables.begin_fresh(f"{purpose}:{tries + 1}", call, target)
+            return story.tables.begin_fresh(f"{purpose}:{before.tries + 1}", call, target)

@@ -122,8 +122,8 @@ OF_RESTS_AND_DISPUTES = (
         "challenges once only",
         Challenger,
         "_challenge",
-        "if sent.get(purpose, NOTHING_SENT).is_open:",
-        "if sent.get(purpose, NOTHING_SENT).states:",
+        "if before.is_open:",
+        "if before.states:",
         "challenger",
     ),
     Mutant(

@@ -27,7 +27,7 @@ from typing import Any
 
 import pytest
 from chaos.challenger import ChallengerStory
-from chaos.disputes import HONEST, ModelExaminer, batch_of, commitment
+from chaos.disputes import ACCUSED, FRAUD, HONEST, ModelExaminer, batch_of, commitment
 from chaos.node import Faults
 from chaos.run import MODULES, TWINS
 from chaos.world import World, virtual
@@ -50,12 +50,13 @@ from corechain_relayer.challenger.expiring import Expiring
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.roots import NO_ROOT, RootWatch
+from corechain_relayer.challenger.spans import name_of
 from corechain_relayer.challenger.store import MOST_TRIES, NOTHING_SENT, VETOES, ChallengerStore
 from corechain_relayer.guard.demands import OpenDemand
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import Device, RegistryView
 from corechain_relayer.rewards.epochs import Ledger
-from corechain_relayer.submitter.plan import BlockId
+from corechain_relayer.submitter.plan import BlockId, State
 from relayer.challenging import propose, seconds_by_block
 from relayer.lane import Lane
 from relayer.support import ADMIN
@@ -90,9 +91,6 @@ def block(number: int) -> Block:
     return Block(number, bytes(32), bytes(32), 10 + number, 1)
 
 
-# ----------------------------------------------------------------------- what is refused
-
-
 def test_a_batch_whose_charge_is_refused_is_examined_anew_and_its_alert_ends() -> None:
     world = World(1)
     with virtual(world, MODULES, TWINS):
@@ -117,6 +115,24 @@ def test_a_batch_whose_charge_is_refused_is_examined_anew_and_its_alert_ends() -
         assert not story.tables.rows
 
 
+def test_a_challenge_that_came_to_nothing_too_often_is_said_to_need_a_person() -> None:
+    """Its alert said that it will be challenged, and no other of its frauds was ever tried."""
+    world = World(1)
+    with virtual(world, MODULES, TWINS):
+        story = ChallengerStory(world)
+        story._commit(1, FRAUD)
+        story.mine(1)
+        key = (batch_of(1), commitment(1, FRAUD))
+        purpose = f"challenge:{name_of(key)}:{int(ACCUSED.fraud)}"
+        for number in range(1, MOST_TRIES + 1):
+            row = story.tables.rows[story.tables.insert(f"{purpose}:{number}", b"1:1")]
+            row.intent, row.cancelled = replace(row.intent, state=State.VOID), True
+        story._role_round()
+        (alert,) = story.role.alerts.sentences()
+        assert f"BAD_SIGNATURE: {MOST_TRIES} transactions came to nothing" in alert
+        assert len(story.tables.rows) == MOST_TRIES
+
+
 @dataclass
 class Nodes:
     """As many as must agree, or fewer."""
@@ -134,9 +150,6 @@ def test_doubts_are_over_once_when_enough_nodes_answer_again(
         nodes.is_by_few = few
         said.append(doubts.are_over(nodes))
     assert said == [False, False, False, True, False]
-
-
-# ----------------------------------------------------------------------- what a node has not seen
 
 
 async def test_a_slot_that_is_older_than_the_logs_is_no_verdict() -> None:
@@ -216,9 +229,6 @@ def test_only_a_registry_read_as_far_as_the_batches_lets_one_be_called_honest(
     assert examiner.is_as_new_as(block(9)) is is_new
 
 
-# ------------------------------------------------------------------------------- what is void
-
-
 async def test_what_was_void_before_it_was_signed_is_wanted_again_however_often(
     lane: Lane,
 ) -> None:
@@ -248,9 +258,6 @@ async def test_what_was_void_before_it_was_signed_is_wanted_again_however_often(
     assert await want(b"after one that was signed")
     keys = await lane.pool.fetch("select key from intent where queue = $1 order by id", VETOES)
     assert [row["key"].rpartition(":")[2] for row in keys] == ["1", "2", "3"]
-
-
-# ------------------------------------------------------------------------------- reward roots
 
 
 @dataclass(slots=True)

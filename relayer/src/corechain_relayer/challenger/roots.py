@@ -143,8 +143,10 @@ class RootWatch:
         """To a wrong root: it is vetoed once a reorg can put no right one in its place, or as soon
         as waiting for that could take too long."""
         call, target = veto_call(newest.epoch), self.deployment.address("CoreToken")
+        purpose = veto_purpose(newest.epoch, newest.root)
         waits = await self._waits(newest, place, head, number)
-        said = "" if waits else await self.calls.said_to(call, target)
+        before = (await self.store.sent()).get(purpose, NOTHING_SENT)
+        said = "" if waits else before.used_up or await self.calls.said_to(call, target)
         what = f"the contract refuses its veto: {said}" if said else "it is vetoed"
         what = "it is vetoed once its block is final" if waits else what
         name = _name(newest)

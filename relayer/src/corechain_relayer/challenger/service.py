@@ -137,9 +137,8 @@ class Challenger:
         for commit in self.follower.view.in_order():
             one = await self._placed(commit)
             book = books.get(lane_of(commit.batch_id))
-            over_s = (
-                0 if one is None else head.timestamp - one.committed_at - self.terms.challenge_s
-            )
+            since = head.timestamp if one is None else one.committed_at
+            over_s = head.timestamp - since - self.terms.challenge_s
             if over_s > MARGIN_S:
                 gone.add((commit.batch_id, commit.commitment))
                 self._standing.pop(commit, None)
@@ -250,11 +249,12 @@ class Challenger:
         for charge in charges:
             fraud = charge.accusation.fraud
             purpose = f"challenge:{name}:{int(fraud)}"
-            if sent.get(purpose, NOTHING_SENT).is_open:
+            before = sent.get(purpose, NOTHING_SENT)
+            if before.is_open:
                 self.alerts.say(FRAUD, name, f"batch {name}: {kinds}; its challenge is on its way")
                 return True
             call = challenge_call(charge.accusation, charge.standing, charge.revealed)
-            refused[fraud.name] = said = await self.calls.said_to(call)
+            refused[fraud.name] = said = before.used_up or await self.calls.said_to(call)
             if not said:
                 self.alerts.say(FRAUD, name, f"batch {name}: {kinds}; it will be challenged")
                 await self._want(purpose, sent, self.calls.address, call)

@@ -36,6 +36,17 @@ class Sent:
     def is_done(self) -> bool:
         return any(state in DONE for state in self.states)
 
+    @property
+    def tries(self) -> int:
+        """Of those that something was signed for, or an operator cancelled."""
+        return len(self.states) - self.is_fresh
+
+    @property
+    def used_up(self) -> str:
+        """Why there is no more of it, for an operator; empty while there may be."""
+        is_over = not self.is_open and self.tries >= MOST_TRIES
+        return f"{MOST_TRIES} transactions came to nothing (`corechain tx list`)" if is_over else ""
+
 
 NOTHING_SENT = Sent()
 
@@ -59,9 +70,8 @@ class ChallengerStore:
 
     async def record(self, purpose: str, before: Sent, target: bytes, call: bytes) -> bool:
         """True when there is a new intent: not while one of its purpose is on its way."""
-        tries = len(before.states) - before.is_fresh
-        if before.is_open or tries >= MOST_TRIES:
+        if before.is_open or before.used_up:
             return False
-        fields = (self.queue, f"{purpose}:{tries + 1}", target, call)
+        fields = (self.queue, f"{purpose}:{before.tries + 1}", target, call)
         done = await asked(self.pool.execute(query("begin_fresh_intent"), *fields))
         return bool(done == "INSERT 0 1")
