@@ -1,5 +1,5 @@
-"""The bus's pure parts: what a server lacks, what was lost, which reports are of which lane, and
-that whoever waits for an append hears of its end."""
+"""The bus's pure parts: what a server lacks, what was lost, which reports are of which lane, that
+whoever waits for an append hears of its end, and what an outage says."""
 
 import asyncio
 from collections import Counter
@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from redis.exceptions import InvalidResponse
+from redis.exceptions import TimeoutError as NoAnswer
 
 from corechain.protocol.frame import columns_of
 from corechain.protocol.lanes import lane_of_device
@@ -15,6 +17,7 @@ from corechain.protocol.reading import DeviceId, Observation, Report, SignedRepo
 from corechain_relayer.aggregator.checks import divide
 from corechain_relayer.bus.appends import Appends, Waiting
 from corechain_relayer.bus.base import Position, frames_lost
+from corechain_relayer.bus.connection import away
 from corechain_relayer.bus.frame import frame_of, spans_of
 from corechain_relayer.bus.guard import REQUIRED, shortfalls
 from corechain_relayer.bus.marks import marks_of
@@ -118,3 +121,16 @@ async def test_nobody_waits_for_an_append_that_has_no_end(is_mistake: bool) -> N
     with pytest.raises(BusUnavailable, match="unknown"):
         await waiting
     await asyncio.wait([carrying])
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (NoAnswer("Timeout reading from db.example:6379"), "no answer in time (TimeoutError)"),
+        (TimeoutError(), "no answer in time (TimeoutError)"),
+        (InvalidResponse("Protocol error"), "InvalidResponse: Protocol error"),
+    ],
+)
+def test_an_outage_says_whose_it_is(error: Exception, said: str) -> None:
+    """`corechain bus show` ended with "error: TimeoutError"."""
+    assert str(away(error)) == f"the bus: {said}"

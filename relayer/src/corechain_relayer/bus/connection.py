@@ -13,6 +13,7 @@ from redis.exceptions import (
     RedisError,
     ResponseError,
 )
+from redis.exceptions import TimeoutError as NoAnswer
 
 from corechain.service.reasons import reason_of
 from corechain.service.redis_credentials import with_credentials
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 CONNECT_TIMEOUT_S, ANSWER_TIMEOUT_S = 5.0, 30.0
+SILENCE = TimeoutError, NoAnswer
 REFUSALS = AuthenticationError, NoPermissionError
 PAGE = 50
 """Frames a page: one may have as many bytes as a request body."""
@@ -57,9 +59,13 @@ async def asked(answer: Awaitable[Any]) -> Any:
 
 
 def away(error: Exception) -> BusUnavailable:
-    """What an error of redis-py, or of the connection, says."""
-    kind = BusAccessRefused if isinstance(error, REFUSALS) else BusUnavailable
-    return kind(reason_of(error))
+    """What an error of redis-py, or of the connection, says, and that it is the bus's: a command
+    has nothing else to show."""
+    why = reason_of(error)
+    if isinstance(error, REFUSALS):
+        return BusAccessRefused(why)
+    is_silent = isinstance(error, SILENCE)
+    return BusUnavailable(f"the bus: no answer in time ({why})" if is_silent else f"the bus: {why}")
 
 
 @asynccontextmanager
