@@ -302,7 +302,7 @@ async def test_roots_in_final_blocks_are_read_once() -> None:
 
 @pytest.mark.parametrize(
     ("roots", "vetoes"),
-    [([b"\2" * 26, b"\1" * 26], 0), ([b"\2" * 26, b"\2" * 26], 1), ([NO_ROOT, NO_ROOT], 1)],
+    [([b"\2" * 26, b"\1" * 26], 0), ([b"\2" * 26, b"\2" * 26], 1)],
 )
 async def test_a_root_is_vetoed_when_it_came_out_wrong_twice(
     lane: Lane, tmp_path: Path, roots: list[bytes], vetoes: int
