@@ -16,8 +16,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.command import COMMAND
-from support.processes import PATIENCE_S
+from support.command import PROGRAM
+from support.forked import completed
 
 from corechain.protocol.errors import NotMirrored
 from corechain.service.errors import WrongNode
@@ -99,11 +99,7 @@ async def test_another_chain_and_a_range_to_come_are_refused(world: World, index
 
 
 def run(settings: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [*COMMAND, "indexer", "audit", *arguments]
-    environment = os.environ | settings
-    return subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
-    )
+    return completed(PROGRAM, ["indexer", "audit", *arguments], os.environ | settings)
 
 
 async def test_the_command_prints_the_report_and_exits_with_1_when_something_is_wrong(

@@ -11,14 +11,13 @@ given an index that nobody has run yet
 """
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.command import COMMAND
+from support.command import PROGRAM
 from support.databases import Databases
-from support.processes import PATIENCE_S
+from support.forked import completed
 
 from corechain.service.database import connect
 from corechain.service.errors import StoreUnavailable, WrongDatabase
@@ -72,14 +71,7 @@ def test_the_process_ends_with_2_and_one_sentence(
         "INDEXER_DATABASE_URL": database,
         "INDEXER_SHARD_URLS": f"{first} {other_spelling(first)}",
     }
-    done = subprocess.run(
-        [*COMMAND, "indexer", "run"],
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    done = completed(PROGRAM, ["indexer", "run"], os.environ | settings)
     assert done.returncode == 2, done.stderr
     said = done.stderr.splitlines()[-1]
     assert said.startswith("error: SHARD_URLS: shard 1 and shard 0 are the same database")

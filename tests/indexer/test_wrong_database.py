@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from support.command import COMMAND
-from support.processes import PATIENCE_S
+from support.command import PROGRAM
+from support.forked import completed
 
 from corechain.deployment import load_deployment
 from corechain.service.database import connect, create_pool, migrate
@@ -25,14 +25,7 @@ OURS, THEIRS = b"\x01" * 20, b"\x02" * 20
 def run(
     service: str, settings: Mapping[str, str], *arguments: str
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*COMMAND, service, "run", *arguments],
-        env=os.environ | settings,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-        check=False,
-    )
+    return completed(PROGRAM, [service, "run", *arguments], os.environ | settings)
 
 
 @pytest.fixture

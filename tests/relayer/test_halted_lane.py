@@ -19,13 +19,11 @@ given two processes of one lane
 import itertools
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from support.processes import PATIENCE_S
+from support.forked import completed
 
 from corechain.protocol.eip712 import address_word, uint_word
 from corechain.protocol.hashing import keccak
@@ -62,13 +60,8 @@ def pool(chain: Chain) -> list[dict[str, str]]:
 
 
 def run(relayer: RelayerProcess, *command: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "corechain_relayer", *command],
-        env={"PATH": os.environ["PATH"]} | dict(relayer.environment),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_S,
-    )
+    environment = {"PATH": os.environ["PATH"]} | dict(relayer.environment)
+    done = completed("corechain_relayer", command, environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

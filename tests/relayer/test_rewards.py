@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.forked import completed
 from support.liar import liar_of_three
-from support.processes import PATIENCE_S
 
 from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.keys import Secp256k1Key
@@ -48,13 +48,9 @@ def propose(environment: dict[str, str]) -> Propose:
 
     def run(pool: int = POOL, nodes: str = "") -> "subprocess.CompletedProcess[str]":
         asked = {"RELAYER_RPC_URL": nodes} if nodes else {}
-        return subprocess.run(
-            [sys.executable, "-m", "corechain_relayer", "propose-rewards", "--pool", str(pool)],
-            env={"PATH": os.environ["PATH"], "RELAYER_PROPOSER_KEY": PROPOSER_KEY} | needed | asked,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-        )
+        own = {"PATH": os.environ["PATH"], "RELAYER_PROPOSER_KEY": PROPOSER_KEY}
+        words = ["propose-rewards", "--pool", str(pool)]
+        return completed("corechain_relayer", words, own | needed | asked)
 
     return run
 

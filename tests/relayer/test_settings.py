@@ -3,12 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from eth_keyfile.keyfile import create_keyfile_json
+from support.forked import completed
 
 from corechain.protocol.signature import SECP256K1_ORDER
 from corechain.service.settings import InvalidSetting
@@ -303,12 +303,8 @@ def test_a_file_that_cannot_be_read_or_a_value_given_twice_is_named(
 
 
 def run(*arguments: str, **changes: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "corechain_relayer", *arguments],
-        env={"PATH": os.environ["PATH"]} | GOOD | changes,
-        capture_output=True,
-        text=True,
-    )
+    environment = {"PATH": os.environ["PATH"]} | GOOD | changes
+    return completed("corechain_relayer", arguments, environment)
 
 
 def test_the_command_says_one_sentence_and_exits_with_2(tmp_path: Path) -> None:

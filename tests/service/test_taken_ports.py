@@ -11,7 +11,6 @@ given a port that another process listens at
 import asyncio
 import os
 import socket
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,7 +18,8 @@ from pathlib import Path
 import pytest
 from service.test_quiet_refusals import INDEXER, RELAYER
 from starlette.applications import Starlette
-from support.command import COMMAND
+from support.command import PROGRAM
+from support.forked import completed
 from support.processes import PATIENCE_S
 
 from corechain.service.command import new_event_loop
@@ -100,14 +100,7 @@ def test_a_service_whose_ops_port_is_taken_exits_and_names_it(
         role = []
         if service == "relayer":
             role, ours["RELAYER_DATA_DIR"] = ["--role", "gateway"], str(tmp_path)
-        done = subprocess.run(
-            [*COMMAND, service, "run", *role],
-            env=os.environ | settings | ours,
-            capture_output=True,
-            text=True,
-            timeout=PATIENCE_S,
-            check=False,
-        )
+        done = completed(PROGRAM, [service, "run", *role], os.environ | settings | ours)
     assert done.returncode == 2, done.stderr
     sentence = f"{prefix}_OPS_PORT: 127.0.0.1:{port} cannot be used: Address already in use"
     assert done.stderr.splitlines()[-1].endswith(sentence)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from support.processes import PATIENCE_S
 
-COMMAND = [sys.executable, "-m", "corechain.cli"]
+PROGRAM = "corechain.cli"
+COMMAND = [sys.executable, "-m", PROGRAM]
 NOTHING: Mapping[str, str] = {}
 
 

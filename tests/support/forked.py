@@ -11,6 +11,7 @@ import runpy
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -23,6 +24,7 @@ import pytest
 from corechain.devnet import process
 from corechain.devnet.guard import AS_IT_IS, die_with
 from corechain.devnet.process import Command
+from support.processes import PATIENCE_S
 
 WHILE_LOADING = ("CORECHAIN_NATIVE", "PYTHONPATH")
 """Variables that modules look at when they are loaded, or that say which."""
@@ -77,7 +79,7 @@ class Forked:
 
 def may_fork(environment: Mapping[str, str]) -> bool:
     """Whether all modules would be loaded as they are in the process that waits."""
-    return all(environment.get(name) == os.environ.get(name) for name in WHILE_LOADING)
+    return all(environment.get(name) in (None, os.environ.get(name)) for name in WHILE_LOADING)
 
 
 def begin(
@@ -93,15 +95,32 @@ def begin(
         )
 
 
+def completed(
+    program: str, words: Sequence[str], environment: Mapping[str, str]
+) -> "subprocess.CompletedProcess[str]":
+    """`python -m program words…` to its end, which must come. Raises subprocess.TimeoutExpired."""
+    assert may_fork(environment)
+    with tempfile.TemporaryDirectory() as place:
+        output, errors = Path(place, "output"), Path(place, "errors")
+        places = str(output), str(errors)
+        running = Forked(run_command, program, [*words], dict(environment), *places)
+        try:
+            code = running.wait(PATIENCE_S)
+        finally:
+            running.kill()
+        said = output.read_text(), errors.read_text()
+    return subprocess.CompletedProcess([*PYTHON, program, *words], code, *said)
+
+
 def run_command(
-    program: str, words: Sequence[str], environment: Mapping[str, str], log: str
+    program: str, words: Sequence[str], environment: Mapping[str, str], log: str, errors: str = ""
 ) -> None:
-    """The target: what `python -m program words…` does."""
+    """The target: what `python -m program words…` does. Its errors go to the log, or elsewhere."""
     os.environ.clear()
     os.environ.update(environment)
-    with open(log, "ab") as file:
+    with open(log, "ab") as file, open(errors or log, "ab") as other:
         os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+        os.dup2(other.fileno(), 2)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.argv = [program, *words]
     runpy.run_module(program, run_name="__main__", alter_sys=True)
