@@ -1,6 +1,7 @@
 /** Bytes and hex, without Buffer: browsers have none. All integers are big-endian. */
 
-import { InvalidValue } from "./errors.js";
+import { InvalidValue, ValueOutOfRange } from "./errors.js";
+import { integer } from "./values.js";
 
 /** Hex digits behind 0x. */
 export type Hex = `0x${string}`;
@@ -9,9 +10,15 @@ export type BytesLike = Uint8Array | string;
 
 const DIGITS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
+/** Bytes, and nothing that only looks like them. Throws InvalidValue. */
+export function bytesOf(parameter: string, value: Uint8Array): Uint8Array {
+  if (!(value instanceof Uint8Array)) throw new InvalidValue(parameter, value, "takes a Uint8Array");
+  return value;
+}
+
 export function hex(bytes: Uint8Array): Hex {
   let text = "0x";
-  for (const byte of bytes) text += DIGITS[byte];
+  for (const byte of bytesOf("bytes", bytes)) text += DIGITS[byte];
   return text as Hex;
 }
 
@@ -47,7 +54,7 @@ export function octets(parameter: string, value: BytesLike, size: number): Uint8
 }
 
 export function concat(...parts: readonly Uint8Array[]): Uint8Array {
-  const whole = new Uint8Array(parts.reduce((size, part) => size + part.length, 0));
+  const whole = new Uint8Array(parts.reduce((size, part) => size + bytesOf("bytes", part).length, 0));
   let at = 0;
   for (const part of parts) {
     whole.set(part, at);
@@ -67,17 +74,20 @@ export function compare(one: Uint8Array, two: Uint8Array): number {
 }
 
 export function equal(one: Uint8Array, two: Uint8Array): boolean {
-  return one.length === two.length && compare(one, two) === 0;
+  // Of what is no bytes the differences are NaN, which is as good as none to `compare`.
+  const areBytes = one instanceof Uint8Array && two instanceof Uint8Array;
+  return areBytes && one.length === two.length && compare(one, two) === 0;
 }
 
 export function isZero(bytes: Uint8Array): boolean {
-  return bytes.every((byte) => byte === 0);
+  return bytesOf("bytes", bytes).every((byte) => byte === 0);
 }
 
-/** An unsigned number in so many bytes. The caller has checked that it fits. */
+/** An unsigned number in so many bytes. Throws InvalidValue, ValueOutOfRange. */
 export function uint(value: number | bigint, size: number): Uint8Array {
   const bytes = new Uint8Array(size);
-  let rest = BigInt(value);
+  let rest = integer("number", value);
+  if (BigInt.asUintN(8 * size, rest) !== rest) throw new ValueOutOfRange("number", value);
   for (let i = size - 1; i >= 0; i--) {
     bytes[i] = Number(rest & 0xffn);
     rest >>= 8n;
@@ -85,13 +95,16 @@ export function uint(value: number | bigint, size: number): Uint8Array {
   return bytes;
 }
 
-/** A signed number, two's complement. */
+/** A signed number, two's complement. Throws InvalidValue, ValueOutOfRange. */
 export function int(value: number | bigint, size: number): Uint8Array {
-  return uint(BigInt.asUintN(8 * size, BigInt(value)), size);
+  const found = integer("number", value);
+  if (BigInt.asIntN(8 * size, found) !== found) throw new ValueOutOfRange("number", value);
+  return uint(BigInt.asUintN(8 * size, found), size);
 }
 
 export function readUint(bytes: Uint8Array, start = 0, end = bytes.length): bigint {
   let value = 0n;
+  bytesOf("bytes", bytes);
   for (let i = start; i < end; i++) value = (value << 8n) | BigInt(bytes[i]!);
   return value;
 }

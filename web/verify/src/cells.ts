@@ -4,6 +4,7 @@
  * resolution, are neighbours. A region therefore names the resolution that it is of. */
 
 import { InvalidCell, InvalidValue } from "./errors.js";
+import { list } from "./values.js";
 import { U40_MAX, packKey } from "./reading.js";
 
 /** An index of 64 bits, or its hex digits. */
@@ -18,7 +19,12 @@ const BASE_CELLS = 122;
 const PENTAGONS = new Set([4, 14, 24, 38, 49, 58, 63, 72, 83, 97, 107, 117]);
 
 export function resolutionOf(cell: bigint): number {
-  return Number((cell >> 52n) & 0xfn);
+  return Number((index(cell) >> 52n) & 0xfn);
+}
+
+function index(cell: bigint): bigint {
+  if (typeof cell !== "bigint") throw new InvalidValue("cell", cell, "takes a bigint");
+  return cell;
 }
 
 function baseOf(cell: bigint): number {
@@ -37,6 +43,7 @@ function digitOf(cell: bigint, level: number): number {
 /** Whether an index of 64 bits is a cell of any resolution. */
 export function isCell(cell: bigint): boolean {
   // The top byte: mode 1, all other bits zero.
+  if (typeof cell !== "bigint") return false;
   if (cell >> 56n !== 8n || baseOf(cell) >= BASE_CELLS) return false;
   const resolution = resolutionOf(cell);
   let first = 0;
@@ -65,7 +72,7 @@ function fromText(text: string): bigint {
 
 /** As the API writes it. */
 export function cellText(cell: bigint): string {
-  return cell.toString(16).padStart(15, "0");
+  return index(cell).toString(16).padStart(15, "0");
 }
 
 export type Span = readonly [bigint, bigint];
@@ -98,7 +105,7 @@ function placeOf(cell: bigint, resolution: number): number {
  * InvalidCell. */
 export function spansOf(cells: readonly CellLike[], resolution: number): Span[] {
   const spans = new Map(
-    cells.map((cell) => {
+    list("cells", cells).map((cell) => {
       const span = spanOf(cellOf(cell), resolution);
       return [span.join(), span] as const;
     }),
@@ -125,7 +132,8 @@ function bySpan(one: Span, two: Span): number {
 
 /** All readings of a metric in the cells of a span, of every device and time: the lowest and the
  * highest key, 35 bytes each. */
-export function keysOf(metric: number, [low, high]: Span): [Uint8Array, Uint8Array] {
+export function keysOf(metric: number, span: Span): [Uint8Array, Uint8Array] {
+  const [low, high] = list("span", span) as Span;
   return [
     packKey(metric, low, new Uint8Array(20), 0),
     packKey(metric, high, new Uint8Array(20).fill(0xff), U40_MAX),

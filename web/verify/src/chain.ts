@@ -15,6 +15,7 @@ import {
 import { ChainUnavailable, NodeRefusal, Reverted, UnknownBatch, WrongChain } from "./errors.js";
 import { keccak, utf8 } from "./hashing.js";
 import { Node, nodeOctets, revertData, viewCall, type Log, type RpcLike } from "./node.js";
+import { integer, record, whole } from "./values.js";
 
 /** The node, and where the contracts are: from the deployment's manifest, never from the API. */
 export interface ChainOptions {
@@ -55,6 +56,8 @@ export class Chain {
   private rightChain: Promise<void> | null = null;
 
   constructor(readonly options: ChainOptions) {
+    integer("chainId", record("options", options).chainId);
+    whole("firstBlock", options.firstBlock ?? 0, 0, Number.MAX_SAFE_INTEGER);
     this.node = new Node(options.rpc);
     this.address = hex(octets("dataBatches", options.dataBatches, 20));
   }

@@ -1,14 +1,15 @@
 /** Payment channels: vouchers of x402's `batch-settlement` scheme (docs/protocol.md, "Payments"). */
 
 import { equal, isZero, octets, type BytesLike } from "./bytes.js";
-import { Domain, addressWord, structHash, uintWord } from "./eip712.js";
+import { Domain, addressWord, digestIn, structHash, uintWord } from "./eip712.js";
 import {
   InvalidSignature,
   PaymentRequired,
   VoucherMiscounted,
   VoucherRegressed,
 } from "./errors.js";
-import { compactSignature, recoverSigner } from "./keys.js";
+import { recoverSigner, signatureOf } from "./keys.js";
+import { amount, record } from "./values.js";
 
 const CONFIG_TYPE =
   "ChannelConfig(address payer,address payerAuthorizer,address receiver," +
@@ -38,6 +39,7 @@ export function paymentDomain(chainId: number | bigint, paymentChannels: BytesLi
 
 /** 32 bytes. */
 export function channelId(domain: Domain, config: ChannelConfig): Uint8Array {
+  record("config", config);
   const parties = [
     octets("payer", config.payer, 20),
     octets("payerAuthorizer", config.payerAuthorizer, 20),
@@ -45,7 +47,8 @@ export function channelId(domain: Domain, config: ChannelConfig): Uint8Array {
     octets("receiverAuthorizer", config.receiverAuthorizer, 20),
     octets("token", config.token, 20),
   ];
-  return domain.digest(
+  return digestIn(
+    domain,
     structHash(
       CONFIG_TYPE,
       ...parties.map(addressWord),
@@ -57,13 +60,13 @@ export function channelId(domain: Domain, config: ChannelConfig): Uint8Array {
 
 /** What the payer signs. */
 export function voucherDigest(domain: Domain, voucher: Voucher): Uint8Array {
-  const channel = octets("channelId", voucher.channelId, 32);
-  return domain.digest(structHash(VOUCHER_TYPE, channel, uintWord(voucher.amount)));
+  const channel = octets("channelId", record("voucher", voucher).channelId, 32);
+  return digestIn(domain, structHash(VOUCHER_TYPE, channel, uintWord(voucher.amount)));
 }
 
 /** Who signs vouchers: the authorizer, or the payer itself when there is none. */
 export function voucherSigner(config: ChannelConfig): Uint8Array {
-  const authorizer = octets("payerAuthorizer", config.payerAuthorizer, 20);
+  const authorizer = octets("payerAuthorizer", record("config", config).payerAuthorizer, 20);
   return isZero(authorizer) ? octets("payer", config.payer, 20) : authorizer;
 }
 
@@ -76,14 +79,17 @@ export function checkVoucher(
   config: ChannelConfig,
   voucher: Voucher,
   signature: BytesLike,
-  { deposit, held, due }: { deposit: bigint; held: bigint; due: bigint },
+  books: { deposit: bigint; held: bigint; due: bigint },
 ): void {
+  const { deposit, held, due } = record("books", books);
+  amount("deposit", deposit);
+  amount("held", held);
+  amount("due", due);
+  amount("amount", record("voucher", voucher).amount);
   if (!equal(octets("channelId", voucher.channelId, 32), channelId(domain, config))) {
     throw new InvalidSignature("the voucher is for another channel");
   }
-  const size = signature instanceof Uint8Array ? signature.length : signature.length > 131 ? 65 : 64;
-  const compact = compactSignature(octets("signature", signature, size));
-  if (!equal(recoverSigner(voucherDigest(domain, voucher), compact), voucherSigner(config))) {
+  if (!equal(recoverSigner(voucherDigest(domain, voucher), signatureOf(signature)), voucherSigner(config))) {
     throw new InvalidSignature("the voucher is not signed by the channel's payer");
   }
   if (voucher.amount <= held) throw new VoucherRegressed(held, voucher.amount);

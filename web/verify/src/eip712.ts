@@ -1,6 +1,7 @@
 /** EIP-712 digests of what devices and payers sign (docs/protocol.md). */
 
 import { concat, octets, uint, type BytesLike } from "./bytes.js";
+import { InvalidValue } from "./errors.js";
 import { keccak, utf8 } from "./hashing.js";
 
 const DOMAIN_TYPE =
@@ -25,7 +26,7 @@ export function uintWord(value: number | bigint): Uint8Array {
 }
 
 export function addressWord(address: Uint8Array): Uint8Array {
-  return concat(new Uint8Array(12), address);
+  return concat(new Uint8Array(12), octets("address", address, 20));
 }
 
 /** Where a signature is meant to be valid: nowhere else is it. */
@@ -53,6 +54,12 @@ export class Domain {
   }
 }
 
+/** The digest in a domain. Throws InvalidValue. */
+export function digestIn(domain: Domain, hash: Uint8Array): Uint8Array {
+  if (!(domain instanceof Domain)) throw new InvalidValue("domain", domain, "takes a Domain");
+  return domain.digest(hash);
+}
+
 /** The domain in which devices sign. */
 export function registryDomain(chainId: number | bigint, deviceRegistry: BytesLike): Domain {
   return new Domain("CoreChain", "1", chainId, deviceRegistry);
@@ -66,12 +73,12 @@ export function reportDigest(
   observations: Uint8Array,
 ): Uint8Array {
   const words = [addressWord(device), uintWord(sequence), keccak(observations)];
-  return domain.digest(structHash(REPORT_TYPE, ...words));
+  return digestIn(domain, structHash(REPORT_TYPE, ...words));
 }
 
 /** What a device signs once so that `owner` may register it. */
 export function activationDigest(domain: Domain, device: Uint8Array, owner: Uint8Array): Uint8Array {
-  return domain.digest(structHash(ACTIVATION_TYPE, addressWord(device), addressWord(owner)));
+  return digestIn(domain, structHash(ACTIVATION_TYPE, addressWord(device), addressWord(owner)));
 }
 
 /** What a new device signs once to succeed one of the owner's. */
@@ -82,7 +89,7 @@ export function rotationDigest(
   owner: Uint8Array,
 ): Uint8Array {
   const words = [oldDevice, newDevice, owner].map(addressWord);
-  return domain.digest(structHash(ROTATION_TYPE, ...words));
+  return digestIn(domain, structHash(ROTATION_TYPE, ...words));
 }
 
 /** What a device and its owner sign so that anyone may send the transfer. */
@@ -95,5 +102,5 @@ export function transferDigest(
   deadline: number,
 ): Uint8Array {
   const words = [device, before, after].map(addressWord);
-  return domain.digest(structHash(TRANSFER_TYPE, ...words, uintWord(nonce), uintWord(deadline)));
+  return digestIn(domain, structHash(TRANSFER_TYPE, ...words, uintWord(nonce), uintWord(deadline)));
 }

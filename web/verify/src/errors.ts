@@ -196,6 +196,13 @@ export class ApiUnavailable extends TransportError {
 
 /** A value for a sentence, at most 60 characters. */
 export function shown(value: unknown): string {
-  const text = typeof value === "string" ? JSON.stringify(value) : String(value);
-  return text.slice(0, 60);
+  return textOf(value).slice(0, 60);
+}
+
+function textOf(value: unknown): string {
+  try {
+    return typeof value === "string" ? JSON.stringify(value) : String(value);
+  } catch {
+    return typeof value; // an object that has no text
+  }
 }

@@ -2,16 +2,19 @@
 
 import { keccak_256 } from "@noble/hashes/sha3.js";
 
+import { bytesOf } from "./bytes.js";
+
 export const DIGEST_BYTES = 26;
 export const ZERO26: Uint8Array = new Uint8Array(DIGEST_BYTES);
 
 export function keccak(data: Uint8Array): Uint8Array {
-  return keccak_256(data);
+  // The library would take a text, and hash its letters: hex is not what it stands for.
+  return keccak_256(bytesOf("data", data));
 }
 
 /** The first 26 bytes of keccak-256. */
 export function hash26(data: Uint8Array): Uint8Array {
-  return keccak_256(data).subarray(0, DIGEST_BYTES);
+  return keccak(data).subarray(0, DIGEST_BYTES);
 }
 
 export function utf8(text: string): Uint8Array {

@@ -1,9 +1,10 @@
 /** What a commitment is the hash of, and how an old one is reached from a newer one. */
 
-import { concat, equal, uint } from "./bytes.js";
+import { concat, equal, octets, uint } from "./bytes.js";
 import { InvalidProof } from "./errors.js";
 import { hash26, keccak } from "./hashing.js";
 import { verifyInclusion } from "./merkle.js";
+import { list, record, whole } from "./values.js";
 
 const LANE = 2 ** 32;
 
@@ -24,27 +25,30 @@ export interface Header {
 }
 
 export function batchId(lane: number, number: number): number {
-  return lane * LANE + number;
+  return whole("lane", lane, 0, 2 ** 16 - 1) * LANE + whole("number", number, 0, LANE - 1);
 }
 
 export function laneOf(batch: number): number {
-  return Math.floor(batch / LANE);
+  return Math.floor(whole("batch", batch, 0, 2 ** 48 - 1) / LANE);
 }
 
 export function numberOf(batch: number): number {
-  return batch % LANE;
+  return whole("batch", batch, 0, 2 ** 48 - 1) % LANE;
 }
 
 /** The hash of the header, as `abi.encode` has its eleven words. */
 export function restHash(header: Header): Uint8Array {
-  const digests = [header.previous, header.ancestor, header.statisticsRoot, header.reportsRoot];
+  record("header", header);
+  const digests = (["previous", "ancestor", "statisticsRoot", "reportsRoot"] as const).map((name) =>
+    octets(name, header[name], 26),
+  );
   const numbers = [header.readingCount, header.reportCount, header.windowStart, header.windowEnd];
   return keccak(
     concat(
       uint(header.batchId, 32),
       ...digests.map((digest) => concat(digest, new Uint8Array(6))),
-      header.dataHash,
-      header.rulesHash,
+      octets("dataHash", header.dataHash, 32),
+      octets("rulesHash", header.rulesHash, 32),
       ...numbers.map((number) => uint(number, 32)),
     ),
   );
@@ -62,7 +66,7 @@ export function commitmentFrom(readingsRoot: Uint8Array, rest: Uint8Array): Uint
 /** The number whose commitment is the header's `ancestor`; 0 means none. Without the smallest term
  * of its skew-binary form (a greedy sum of 2^k − 1). */
 export function ancestorOf(number: number): number {
-  let rest = number;
+  let rest = whole("number", number, 0, LANE - 1);
   let term = LANE - 1;
   while (rest !== term) {
     if (rest > term) rest -= term;
@@ -90,9 +94,11 @@ export function verifyTrail(
   commitment: Uint8Array,
   links: readonly Revealed[],
 ): void {
-  if (!links.length) throw new InvalidProof("no headers");
-  const expected = links.map((link) => nextOf(link, target));
-  for (const [i, link] of links.slice(1).entries()) {
+  whole("target", target, 0, 2 ** 48 - 1);
+  const given = list("links", links);
+  if (!given.length) throw new InvalidProof("no headers");
+  const expected = given.map((link) => nextOf(link, target));
+  for (const [i, link] of given.slice(1).entries()) {
     const [batch, wanted] = expected[i]!;
     const own = commitmentOf(link.header, link.readingsRoot);
     if (link.header.batchId !== batch || !equal(own, wanted)) {
@@ -105,8 +111,9 @@ export function verifyTrail(
   }
 }
 
-function nextOf({ header }: Revealed, target: number): [number, Uint8Array] {
-  const batch = header.batchId;
+function nextOf(link: Revealed, target: number): [number, Uint8Array] {
+  const header = record("header", record("link", link).header);
+  const batch = whole("batchId", header.batchId, 0, 2 ** 48 - 1);
   if (batch <= target || laneOf(batch) !== laneOf(target)) {
     throw new InvalidProof(`batch ${batch} does not lead to ${target}`);
   }
@@ -134,6 +141,8 @@ export function verifyPlace(
   commitment: Uint8Array,
   place: Place,
 ): void {
+  record("place", place);
+  list("path", place.path);
   if (grouped) {
     verifyInclusion(word, groupLeaf(batch, commitment), place.member, place.path);
     return;

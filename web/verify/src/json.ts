@@ -10,6 +10,7 @@ const LONG = /^-?[1-9]\d{15,}$/;
 /** A JSON text; whole numbers that `number` cannot hold become bigints. `JSON.parse` would round the
  * sums of statistics. Throws MalformedAnswer. */
 export function parseJson(text: string): unknown {
+  if (typeof text !== "string") throw new MalformedAnswer("the answer is no text");
   const marked = text.replace(TOKENS, (token) =>
     LONG.test(token) ? `"\\u0000whole:${token}"` : token,
   );

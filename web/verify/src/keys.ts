@@ -3,11 +3,12 @@
 import { p256 } from "@noble/curves/nist.js";
 import { secp256k1 } from "@noble/curves/secp256k1.js";
 
-import { concat, equal, octets, readUint, uint, type BytesLike } from "./bytes.js";
+import { bytesOf, concat, equal, octets, readUint, uint, type BytesLike } from "./bytes.js";
 import { registryDomain, reportDigest } from "./eip712.js";
 import { HighS, InvalidSignature, InvalidValue, ValueOutOfRange } from "./errors.js";
 import { keccak } from "./hashing.js";
 import { checkObservations } from "./reading.js";
+import { integer, record } from "./values.js";
 
 export const SECP256K1_ORDER = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141n;
 export const P256_ORDER = 0xffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551n;
@@ -27,7 +28,7 @@ export interface DeviceIdentity {
 
 /** The id of an uncompressed public key without its prefix (x ‖ y, 64 bytes). */
 export function deviceId(publicKey: Uint8Array): Uint8Array {
-  return keccak(publicKey).subarray(12);
+  return keccak(octets("publicKey", publicKey, 64)).subarray(12);
 }
 
 function lowS(s: bigint, order: bigint): bigint {
@@ -38,7 +39,7 @@ function lowS(s: bigint, order: bigint): bigint {
 /** The EIP-2098 form of a 65-byte `r ‖ s ‖ v`; 64 bytes pass unchanged. Throws InvalidSignature for
  * another v than 27 or 28, HighS. */
 export function compactSignature(signature: Uint8Array): Uint8Array {
-  if (signature.length !== 65) return signature;
+  if (bytesOf("signature", signature).length !== 65) return signature;
   const v = signature[64]!;
   if (v !== 27 && v !== 28) throw new InvalidSignature(`v is 27 or 28, not ${v}`);
   const s = lowS(readUint(signature, 32, 64), SECP256K1_ORDER);
@@ -47,6 +48,7 @@ export function compactSignature(signature: Uint8Array): Uint8Array {
 
 /** The address that made a 64-byte secp256k1 signature (EIP-2098). Throws HighS, InvalidSignature. */
 export function recoverSigner(digest: Uint8Array, signature: Uint8Array): Uint8Array {
+  octets("digest", digest, 32);
   const word = readUint(checked(signature), 32, 64);
   const s = lowS(word & (PARITY - 1n), SECP256K1_ORDER);
   try {
@@ -60,7 +62,7 @@ export function recoverSigner(digest: Uint8Array, signature: Uint8Array): Uint8A
 }
 
 function checked(signature: Uint8Array): Uint8Array {
-  if (signature.length !== 64) {
+  if (bytesOf("signature", signature).length !== 64) {
     throw new InvalidSignature(`a signature has 64 bytes, not ${signature.length}`);
   }
   return signature;
@@ -72,7 +74,8 @@ export function verifySignature(
   digest: Uint8Array,
   signature: BytesLike,
 ): void {
-  const device = octets("device", identity.device, 20);
+  const device = octets("device", record("identity", identity).device, 20);
+  octets("digest", digest, 32);
   const signed = checked(octets("signature", signature, 64));
   if (identity.keyType === "p256") {
     verifyP256(device, identity.publicKey, digest, signed);
@@ -123,9 +126,11 @@ export function verifyReport(
   identity: DeviceIdentity,
   on: { readonly chainId: number | bigint; readonly deviceRegistry: BytesLike },
 ): void {
-  const packed = packedOf(report.observations);
+  record("identity", identity);
+  record("on", on);
+  const packed = packedOf(record("report", report).observations);
   checkObservations(packed);
-  const sequence = BigInt(report.sequence);
+  const sequence = integer("sequence", report.sequence);
   if (sequence < 0n || sequence > U64_MAX) throw new ValueOutOfRange("sequence", sequence);
   const domain = registryDomain(on.chainId, on.deviceRegistry);
   const digest = reportDigest(domain, octets("device", identity.device, 20), sequence, packed);
@@ -133,7 +138,13 @@ export function verifyReport(
 }
 
 function packedOf(value: BytesLike): Uint8Array {
-  if (value instanceof Uint8Array) return value;
+  if (typeof value !== "string") return bytesOf("observations", value);
   const size = (value.startsWith("0x") ? value.length - 2 : value.length) >> 1;
   return octets("observations", value, size);
+}
+
+/** 64 bytes, of those or of 65 in either form. Throws InvalidValue, InvalidSignature, HighS. */
+export function signatureOf(value: BytesLike): Uint8Array {
+  const long = typeof value === "string" ? value.length > 131 : value instanceof Uint8Array && value.length === 65;
+  return compactSignature(octets("signature", value, long ? 65 : 64));
 }

@@ -1,14 +1,16 @@
 /** Positional Merkle tree, padded to a power of two with the zero node (docs/protocol.md, "Trees"). */
 
-import { concat, equal, isZero } from "./bytes.js";
-import { InvalidProof } from "./errors.js";
+import { bytesOf, concat, equal, isZero } from "./bytes.js";
+import { InvalidProof, shown } from "./errors.js";
 import { DIGEST_BYTES, ZERO26, hash26 } from "./hashing.js";
+import { list, whole } from "./values.js";
 
 export const MAX_DEPTH = 32;
 
 /** Levels above the leaves of a tree of `count` ≥ 1 leaves. */
 export function depthOf(count: number): number {
   let depth = 0;
+  whole("count", count, 0, Number.MAX_SAFE_INTEGER);
   // Not shifts: they have 32 bits, and a batch may have that many readings.
   for (let width = 1; width < count; width *= 2) depth++;
   return depth;
@@ -20,7 +22,8 @@ export function parent(left: Uint8Array, right: Uint8Array): Uint8Array {
 
 /** The root over leaf hashes, at least one. */
 export function rootOf(leaves: readonly Uint8Array[]): Uint8Array {
-  let level = leaves;
+  let level = list("leaves", leaves).map((leaf) => bytesOf("leaf", leaf));
+  if (!level.length) throw new InvalidProof("a tree has one leaf at least");
   while (level.length > 1) {
     const above: Uint8Array[] = [];
     for (let i = 0; i < level.length; i += 2) above.push(parent(level[i]!, level[i + 1] ?? ZERO26));
@@ -30,7 +33,7 @@ export function rootOf(leaves: readonly Uint8Array[]): Uint8Array {
 }
 
 function checkNodes(nodes: readonly Uint8Array[]): void {
-  if (nodes.some((node) => node.length !== DIGEST_BYTES)) {
+  if (list("nodes", nodes).some((node) => bytesOf("node", node).length !== DIGEST_BYTES)) {
     throw new InvalidProof("a node of the proof has not 26 bytes");
   }
 }
@@ -44,8 +47,9 @@ export function rootFromProof(
 ): Uint8Array {
   checkNodes(proof);
   if (isZero(leaf)) throw new InvalidProof("nothing is proven at a padded position");
-  if (proof.length > MAX_DEPTH || position < 0 || position >= 2 ** proof.length) {
-    throw new InvalidProof(`position ${position} is outside a tree of depth ${proof.length}`);
+  // Of a fraction or NaN every comparison may be false, and its way leads somewhere.
+  if (!Number.isInteger(position) || proof.length > MAX_DEPTH || position < 0 || position >= 2 ** proof.length) {
+    throw new InvalidProof(`position ${shown(position)} is outside a tree of depth ${proof.length}`);
   }
   let node = leaf;
   for (const sibling of proof) {
@@ -63,7 +67,7 @@ export function verifyInclusion(
   proof: readonly Uint8Array[],
 ): void {
   if (!equal(rootFromProof(leaf, position, proof), root)) {
-    throw new InvalidProof(`the proof of position ${position} does not lead to the root`);
+    throw new InvalidProof(`the proof of position ${shown(position)} does not lead to the root`);
   }
 }
 
@@ -101,15 +105,16 @@ function checkClaim(
   positions: readonly number[],
   depth: number,
 ): void {
-  if (!positions.length || positions.some((at, i) => i > 0 && positions[i - 1]! >= at)) {
+  const isAt = (at: number, i: number): boolean => Number.isInteger(at) && (i === 0 || positions[i - 1]! < at);
+  if (!list("positions", positions).length || !positions.every(isAt)) {
     throw new InvalidProof("positions are at least one, strictly ascending");
   }
-  if (leaves.length !== positions.length) {
+  if (list("leaves", leaves).length !== positions.length) {
     throw new InvalidProof(`${leaves.length} leaves at ${positions.length} positions`);
   }
   const last = positions[positions.length - 1]!;
-  if (!(depth >= 0 && depth <= MAX_DEPTH) || positions[0]! < 0 || last >= 2 ** depth) {
-    throw new InvalidProof(`position ${last} is outside a tree of depth ${depth}`);
+  if (!(Number.isInteger(depth) && depth >= 0 && depth <= MAX_DEPTH) || positions[0]! < 0 || last >= 2 ** depth) {
+    throw new InvalidProof(`position ${last} is outside a tree of depth ${shown(depth)}`);
   }
   if (leaves.some(isZero)) throw new InvalidProof("nothing is proven at a padded position");
 }

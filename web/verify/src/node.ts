@@ -64,9 +64,11 @@ export class Node {
   /** The result. Throws ChainUnavailable, NodeRefusal. */
   async call(method: string, ...params: readonly unknown[]): Promise<unknown> {
     if (typeof this.rpc === "object" && "request" in this.rpc) {
-      return this.rpc.request({ method, params }).catch((error: unknown) => {
+      try {
+        return await this.rpc.request({ method, params });
+      } catch (error) {
         throw refusal(method, error);
-      });
+      }
     }
     const request = this.request(method, params);
     const result = outcome(method, await post(this.rpc, method, request), request.id);

@@ -2,8 +2,9 @@
 
 import { hex, octets, type BytesLike } from "./bytes.js";
 import { RESOLUTION, cellOf, cellText, keysOf, spansOf, type CellLike } from "./cells.js";
-import { InvalidValue, ValueOutOfRange } from "./errors.js";
+import { InvalidValue } from "./errors.js";
 import { U40_MAX, packKey, type LocatedReading, type Reading } from "./reading.js";
+import { list, record, whole } from "./values.js";
 import { metricOf, type MetricLike } from "./vocabulary.js";
 
 /** One reading of a batch. */
@@ -71,16 +72,6 @@ export type Question =
 /** The lowest and the highest key of what is asked for, 35 bytes each. */
 export type Bounds = readonly [low: Uint8Array, high: Uint8Array];
 
-function whole(parameter: string, value: number, low: number, high: number): number {
-  if (typeof value !== "number" || Number.isNaN(value)) {
-    throw new InvalidValue(parameter, value, "takes a whole number");
-  }
-  if (!Number.isInteger(value) || value < low || value > high) {
-    throw new ValueOutOfRange(parameter, value, `from ${low} to ${high}`);
-  }
-  return value;
-}
-
 /** [from, to] in seconds. Throws InvalidValue, ValueOutOfRange. */
 export function windowOf(question: { from: number; to: number }): readonly [number, number] {
   const from = whole("from", question.from, 0, U40_MAX);
@@ -114,6 +105,7 @@ export function positionOf(question: ReadingQuestion): number {
 /** Path and query of a question, as the API takes it. Throws InvalidValue, ValueOutOfRange,
  * UnknownMetric, InvalidCell. */
 export function pathOf(question: Question): string {
+  record("question", question);
   switch (question.kind) {
     case "reading":
       return `/v1/batches/${batchOf(question)}/readings/${positionOf(question)}/proof`;
@@ -124,6 +116,7 @@ export function pathOf(question: Question): string {
     case "readings":
       return `/v1/readings?${query(readingsParams(question))}`;
     default:
+      // What is of no known kind is refused there.
       return `/v1/statistics?${query(statisticsParams(question))}`;
   }
 }
@@ -150,7 +143,8 @@ function statisticsParams(question: StatisticsQuestion | RegionQuestion): Params
     const device = hex(octets("device", question.device, 20));
     return { ...common, device, cell: cellText(cellOf(question.cell)) };
   }
-  const cells = question.cells.map(cellOf).map(cellText);
+  if (question.kind !== "region") throw new InvalidValue("question", question, "has a kind that is not known here");
+  const cells = list("cells", question.cells).map(cellOf).map(cellText);
   return { ...common, cell: cells.join(), resolution: question.resolution ?? RESOLUTION };
 }
 

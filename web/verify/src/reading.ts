@@ -1,7 +1,8 @@
 /** Readings (the leaves of a batch) and observations, packed as the protocol has them. */
 
-import { concat, hex, int, readInt, readUint, uint, type Hex } from "./bytes.js";
+import { bytesOf, concat, hex, int, octets, readInt, readUint, uint, type Hex } from "./bytes.js";
 import { MalformedReport } from "./errors.js";
+import { record } from "./values.js";
 
 export const READING_BYTES = 40;
 export const KEY_BYTES = 35;
@@ -40,17 +41,17 @@ export function packKey(
   device: Uint8Array,
   observedAt: number,
 ): Uint8Array {
-  return concat(uint(metric, 2), uint(cell, 8), device, uint(observedAt, 5));
+  return concat(uint(metric, 2), uint(cell, 8), octets("device", device, 20), uint(observedAt, 5));
 }
 
 export function packReading(reading: Reading, device: Uint8Array): Uint8Array {
-  const { metric, cell, observedAt, value, flag } = reading;
+  const { metric, cell, observedAt, value, flag } = record("reading", reading);
   return concat(packKey(metric, cell, device, observedAt), int(value, 4), uint(flag, 1));
 }
 
 /** Of 40 bytes. Throws MalformedReport. */
 export function unpackReading(leaf: Uint8Array): Reading {
-  if (leaf.length !== READING_BYTES) {
+  if (bytesOf("leaf", leaf).length !== READING_BYTES) {
     throw new MalformedReport(`a reading has ${READING_BYTES} bytes, not ${leaf.length}`);
   }
   return {
@@ -84,7 +85,7 @@ export function unpackObservations(packed: Uint8Array): Observation[] {
 }
 
 export function checkObservations(packed: Uint8Array): void {
-  const count = packed.length / OBSERVATION_BYTES;
+  const count = bytesOf("observations", packed).length / OBSERVATION_BYTES;
   if (!Number.isInteger(count) || count < 1 || count > MAX_OBSERVATIONS) {
     throw new MalformedReport(
       `a report carries 1 to ${MAX_OBSERVATIONS} observations of ${OBSERVATION_BYTES} bytes, ` +
@@ -95,5 +96,5 @@ export function checkObservations(packed: Uint8Array): void {
 
 /** Whose word a reading is: the device's own key, or a bridge's for a station that cannot sign. */
 export function provenanceOf(device: Hex): "device" | "bridge" {
-  return device.startsWith(BRIDGE_MARK) ? "bridge" : "device";
+  return hex(octets("device", device, 20)).startsWith(BRIDGE_MARK) ? "bridge" : "device";
 }

@@ -1,12 +1,13 @@
 /** Completeness receipts: what a gateway signs for the reports that it acknowledged
  * (docs/protocol.md, "Receipts"). Whoever holds one can demand its report on chain. */
 
-import { concat, cut, equal, octets, readUint, uint, type BytesLike } from "./bytes.js";
-import { Domain, registryDomain, structHash, uintWord } from "./eip712.js";
+import { bytesOf, concat, cut, equal, octets, readUint, uint, type BytesLike } from "./bytes.js";
+import { Domain, digestIn, registryDomain, structHash, uintWord } from "./eip712.js";
 import { InvalidProof, InvalidSignature, MalformedReceipt, ValueOutOfRange } from "./errors.js";
 import { DIGEST_BYTES, hash26 } from "./hashing.js";
 import { recoverSigner } from "./keys.js";
 import { depthOf, verifyInclusion } from "./merkle.js";
+import { list, record } from "./values.js";
 
 const RECEIPT_TYPE = "Receipt(uint16 lane,uint40 since,uint40 commitBy,bytes26 root,uint32 count)";
 const HEAD_BYTES = 42;
@@ -38,14 +39,14 @@ export function batchesDomain(chainId: number | bigint, dataBatches: BytesLike):
 
 /** What is signed. Throws ValueOutOfRange, InvalidValue. */
 export function receiptDigest(domain: Domain, receipt: Receipt): Uint8Array {
-  const { lane, since, commitBy, root, count } = receipt;
+  const { lane, since, commitBy, root, count } = record("receipt", receipt);
   checkNumber("lane", lane, 0, 2 ** 16 - 1);
   checkNumber("since", since, 0, 2 ** 40 - 1);
   checkNumber("commitBy", commitBy, 0, 2 ** 40 - 1);
   checkNumber("count", count, 1, 2 ** 32 - 1);
   const word = concat(octets("root", root, DIGEST_BYTES), new Uint8Array(32 - DIGEST_BYTES));
   const words = [uintWord(lane), uintWord(since), uintWord(commitBy), word, uintWord(count)];
-  return domain.digest(structHash(RECEIPT_TYPE, ...words));
+  return digestIn(domain, structHash(RECEIPT_TYPE, ...words));
 }
 
 function checkNumber(field: string, value: number, low: number, high: number): void {
@@ -55,7 +56,7 @@ function checkNumber(field: string, value: number, low: number, high: number): v
 /** A packed receipt: 106 bytes, position 4, and 26 for each sibling. Throws MalformedReceipt, also
  * for a way that is too long or too short for the count. */
 export function unpackReceipt(packed: Uint8Array): ReportReceipt {
-  if (packed.length < SIGNED_BYTES + POSITION_BYTES) {
+  if (bytesOf("receipt", packed).length < SIGNED_BYTES + POSITION_BYTES) {
     throw new MalformedReceipt(`${packed.length} bytes are no receipt`);
   }
   const read = (start: number, end: number): number => Number(readUint(packed, start, end));
@@ -73,7 +74,9 @@ export function unpackReceipt(packed: Uint8Array): ReportReceipt {
 }
 
 /** As devices keep it. Throws InvalidValue for parts of another size. */
-export function packReceipt({ receipt, signature, position, siblings }: ReportReceipt): Uint8Array {
+export function packReceipt(kept: ReportReceipt): Uint8Array {
+  const { receipt, signature, position, siblings } = record("kept", kept);
+  record("receipt", receipt);
   return concat(
     uint(receipt.lane, 2),
     uint(receipt.since, 5),
@@ -82,7 +85,7 @@ export function packReceipt({ receipt, signature, position, siblings }: ReportRe
     uint(receipt.count, 4),
     octets("signature", signature, 64),
     uint(position, POSITION_BYTES),
-    ...siblings.map((sibling) => octets("sibling", sibling, DIGEST_BYTES)),
+    ...list("siblings", siblings).map((sibling) => octets("sibling", sibling, DIGEST_BYTES)),
   );
 }
 
@@ -96,10 +99,12 @@ export function verifyReceipt(
   signer: BytesLike,
   on: { readonly chainId: number | bigint; readonly dataBatches: BytesLike },
 ): void {
-  const { receipt, signature, position, siblings } = kept;
+  const { receipt, signature, position, siblings } = record("kept", kept);
+  record("on", on);
   const digest = receiptDigest(batchesDomain(on.chainId, on.dataBatches), receipt);
   // The depth that the count fixes: at another one, an inner node could pass as a leaf.
-  if (position >= receipt.count || siblings.length !== depthOf(receipt.count)) {
+  checkNumber("position", position, 0, 2 ** 32 - 1);
+  if (position >= receipt.count || list("siblings", siblings).length !== depthOf(receipt.count)) {
     throw new InvalidProof(`no proof for one of ${receipt.count} reports`);
   }
   const root = octets("root", receipt.root, DIGEST_BYTES);

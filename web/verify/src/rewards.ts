@@ -1,9 +1,10 @@
 /** Rewards: a cumulative amount per owner under a root on chain. */
 
 import { concat, octets, uint, type BytesLike } from "./bytes.js";
-import { InvalidProof } from "./errors.js";
+import { InvalidProof, InvalidValue } from "./errors.js";
 import { hash26, keccak } from "./hashing.js";
 import { verifyInclusion } from "./merkle.js";
+import { record } from "./values.js";
 
 const U128_MAX = 2n ** 128n - 1n;
 
@@ -17,6 +18,9 @@ export interface RewardClaim {
 
 /** Throws InvalidProof unless the claim stands under the reward root. */
 export function verifyClaim(root: Uint8Array, claim: RewardClaim): void {
+  if (typeof record("claim", claim).cumulative !== "bigint") {
+    throw new InvalidValue("cumulative", claim.cumulative, "takes a bigint");
+  }
   if (claim.cumulative < 0n || claim.cumulative > U128_MAX) {
     throw new InvalidProof("owner or amount is out of range");
   }

@@ -1,10 +1,11 @@
 /** State channels: what two parties sign (docs/protocol.md, "State channels"). */
 
 import { concat, equal, octets, uint, type BytesLike } from "./bytes.js";
-import { Domain, structHash, uintWord } from "./eip712.js";
+import { Domain, digestIn, structHash, uintWord } from "./eip712.js";
 import { BalanceOverDeposit, InvalidSignature, StaleState, ValueOutOfRange } from "./errors.js";
 import { keccak } from "./hashing.js";
-import { compactSignature, recoverSigner } from "./keys.js";
+import { recoverSigner, signatureOf } from "./keys.js";
+import { amount, record, whole } from "./values.js";
 
 const STATE_TYPE = "ChannelState(bytes32 channelId,uint40 version,uint88 balanceA)";
 const CLOSE_TYPE = "ChannelClose(bytes32 channelId,uint88 balanceA)";
@@ -37,6 +38,8 @@ export function stateChannelId(
   terms: StateChannelTerms,
   on: { readonly chainId: number | bigint; readonly stateChannels: BytesLike },
 ): Uint8Array {
+  record("terms", terms);
+  record("on", on);
   return keccak(
     concat(
       uintWord(on.chainId),
@@ -52,21 +55,22 @@ export function stateChannelId(
 }
 
 /** What both parties sign of a state. Throws ValueOutOfRange. */
-export function stateDigest(domain: Domain, { channelId, version, balanceA }: ChannelState): Uint8Array {
+export function stateDigest(domain: Domain, state: ChannelState): Uint8Array {
+  const { channelId, version, balanceA } = record("state", state);
   const isVersion = Number.isInteger(version) && version >= 0 && version <= VERSION_MAX;
   if (!isVersion) throw new ValueOutOfRange("version", version);
   const channel = octets("channelId", channelId, 32);
-  return domain.digest(structHash(STATE_TYPE, channel, uintWord(version), balanceWord(balanceA)));
+  return digestIn(domain, structHash(STATE_TYPE, channel, uintWord(version), balanceWord(balanceA)));
 }
 
 /** What both sign to close at once: a type of its own, so that no state passes as a close. */
 export function closeDigest(domain: Domain, channelId: BytesLike, balanceA: bigint): Uint8Array {
   const channel = octets("channelId", channelId, 32);
-  return domain.digest(structHash(CLOSE_TYPE, channel, balanceWord(balanceA)));
+  return digestIn(domain, structHash(CLOSE_TYPE, channel, balanceWord(balanceA)));
 }
 
 function balanceWord(balance: bigint): Uint8Array {
-  if (balance < 0n || balance > BALANCE_MAX) throw new ValueOutOfRange("balanceA", balance);
+  if (amount("balanceA", balance) > BALANCE_MAX) throw new ValueOutOfRange("balanceA", balance);
   return uintWord(balance);
 }
 
@@ -79,9 +83,13 @@ export function verifyState(
   state: ChannelState,
   signatures: { readonly a: BytesLike; readonly b: BytesLike },
   on: { readonly chainId: number | bigint; readonly stateChannels: BytesLike },
-  { deposit, held }: { deposit: bigint; held: number },
+  books: { deposit: bigint; held: number },
 ): void {
-  if (!equal(octets("channelId", state.channelId, 32), stateChannelId(terms, on))) {
+  const { deposit, held } = record("books", books);
+  amount("deposit", deposit);
+  // Of a channel that is at no version yet: below all of them.
+  whole("held", held, -1, VERSION_MAX);
+  if (!equal(octets("channelId", record("state", state).channelId, 32), stateChannelId(terms, on))) {
     throw new InvalidSignature("the state is of another channel");
   }
   const digest = stateDigest(stateDomain(on.chainId, on.stateChannels), state);
@@ -98,19 +106,18 @@ export function verifyClose(
   signatures: { readonly a: BytesLike; readonly b: BytesLike },
   on: { readonly chainId: number | bigint; readonly stateChannels: BytesLike },
 ): void {
-  const domain = stateDomain(on.chainId, on.stateChannels);
+  const domain = stateDomain(record("on", on).chainId, on.stateChannels);
   requireBoth(terms, closeDigest(domain, stateChannelId(terms, on), balanceA), signatures);
 }
 
 function requireBoth(
   { partyA, partyB }: StateChannelTerms,
   digest: Uint8Array,
-  { a, b }: { readonly a: BytesLike; readonly b: BytesLike },
+  signatures: { readonly a: BytesLike; readonly b: BytesLike },
 ): void {
+  const { a, b } = record("signatures", signatures);
   for (const [name, party, signature] of [["A", partyA, a], ["B", partyB, b]] as const) {
-    const size = signature instanceof Uint8Array ? signature.length : signature.length > 131 ? 65 : 64;
-    const compact = compactSignature(octets("signature", signature, size));
-    if (!equal(recoverSigner(digest, compact), octets("party", party, 20))) {
+    if (!equal(recoverSigner(digest, signatureOf(signature)), octets("party", party, 20))) {
       throw new InvalidSignature(`party ${name} has not signed this`);
     }
   }

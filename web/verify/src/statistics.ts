@@ -1,11 +1,12 @@
 /** Count, sum, min and max of any contiguous range of a batch, proven in O(log n) (docs/protocol.md,
  * "Trees"). Each child's own statistics go into the parent's hash. */
 
-import { compare, concat, equal, int, isZero, readInt } from "./bytes.js";
-import { InvalidProof, RangeIncomplete } from "./errors.js";
-import { ZERO26, hash26 } from "./hashing.js";
+import { bytesOf, compare, concat, equal, int, isZero, octets, readInt } from "./bytes.js";
+import { InvalidProof, RangeIncomplete, shown } from "./errors.js";
+import { DIGEST_BYTES, ZERO26, hash26 } from "./hashing.js";
 import { depthOf } from "./merkle.js";
 import { KEY_BYTES, READING_BYTES, leafValue } from "./reading.js";
+import { list, record } from "./values.js";
 
 export const NODE_BYTES = 42;
 const I64_MAX = 2n ** 63n - 1n;
@@ -49,12 +50,19 @@ const ZERO_NODE: StatisticsNode = { hash: ZERO26, sum: 0n, min: 0, max: 0 };
 
 /** 42 bytes. Throws InvalidProof for a sum that only a forged node can have. */
 export function packNode(node: StatisticsNode): Uint8Array {
+  const { hash } = record("node", node);
+  if (bytesOf("hash", hash).length !== DIGEST_BYTES || typeof node.sum !== "bigint") {
+    throw new InvalidProof("a node of the range proof has not 26 bytes and a sum");
+  }
   if (node.sum < I64_MIN || node.sum > I64_MAX) throw new InvalidProof("a sum does not fit 64 bits");
   return concat(node.hash, int(node.sum, 8), int(node.min, 4), int(node.max, 4));
 }
 
-/** Of 42 bytes. */
+/** Of 42 bytes. Throws InvalidProof. */
 export function unpackNode(packed: Uint8Array): StatisticsNode {
+  if (bytesOf("node", packed).length !== NODE_BYTES) {
+    throw new InvalidProof(`a node of the range proof has ${NODE_BYTES} bytes`);
+  }
   return {
     hash: packed.subarray(0, 26),
     sum: readInt(packed, 26, 34),
@@ -176,20 +184,24 @@ export function verifyRange(
   high: Uint8Array,
   proof: RangeProof,
 ): Statistics {
-  if (!(start >= 0 && start <= end && end <= count) || compare(low, high) > 0) {
-    throw new InvalidProof(`[${start}, ${end}) is not a range of ${count} leaves`);
+  octets("low", low, KEY_BYTES);
+  octets("high", high, KEY_BYTES);
+  list("nodes", record("proof", proof).nodes);
+  const areWhole = [count, start, end].every(Number.isInteger);
+  if (!(areWhole && start >= 0 && start <= end && end <= count) || compare(low, high) > 0) {
+    throw new InvalidProof(`[${shown(start)}, ${shown(end)}) is not a range of ${shown(count)} leaves`);
   }
-  const shown = revealedPositions(start, end, count);
+  const revealed = revealedPositions(start, end, count);
   const { leaves } = proof;
-  if (shown.length !== leaves.length || leaves.some((leaf) => leaf.length !== READING_BYTES)) {
+  if (revealed.length !== list("leaves", leaves).length || leaves.some((leaf) => bytesOf("leaf", leaf).length !== READING_BYTES)) {
     throw new InvalidProof("the range proof does not show its boundary leaves");
   }
-  const walk = new Walk(count, start, end, shown, proof);
+  const walk = new Walk(count, start, end, revealed, proof);
   const top = walk.rebuild(depthOf(count), 0);
   if (!walk.isWhole || !equal(hash26(packNode(top)), root)) {
     throw new InvalidProof("the range proof does not lead to the statistics root");
   }
-  checkBoundaries(shown, leaves, start, end, low, high);
+  checkBoundaries(revealed, leaves, start, end, low, high);
   if (walk.total.sum < I64_MIN || walk.total.sum > I64_MAX) {
     throw new InvalidProof("the sum of the range does not fit 64 bits");
   }

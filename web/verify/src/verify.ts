@@ -35,6 +35,7 @@ import type { LocatedReading } from "./reading.js";
 import { verifyClaim } from "./rewards.js";
 import type { Statistics } from "./statistics.js";
 import { Steps, bytesCompared, type Step } from "./steps.js";
+import { record } from "./values.js";
 import { metricOf, type Metric } from "./vocabulary.js";
 
 /** Statistics in the metric's own unit beside the scaled ones. With count 0, null. */
@@ -98,6 +99,7 @@ export async function verifyAnswer<Q extends Question>(
   answer: unknown,
   options: VerifyOptions<Q>,
 ): Promise<Verified<ValueOf<Q>>> {
+  record("question", record("options", options).question);
   const chain = "chain" in options ? options.chain : new Chain(options);
   const steps = new Steps();
   const document = typeof answer === "string" ? parseJson(answer) : answer;

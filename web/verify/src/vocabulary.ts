@@ -30,7 +30,7 @@ export const METRICS: readonly Metric[] = [
 
 /** A metric by its name, its code, or itself. Throws UnknownMetric. */
 export function metricOf(key: MetricLike): Metric {
-  const wanted = typeof key === "object" ? key.code : key;
+  const wanted = typeof key === "object" && key ? key.code : key;
   const found = METRICS.find(({ code, name }) => code === wanted || name === wanted);
   if (!found) throw new UnknownMetric(wanted);
   return found;

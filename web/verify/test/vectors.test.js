@@ -307,3 +307,144 @@ test("a state of a channel counts with both signatures, and no close passes as o
     assert.throws(() => corechain.verifyClose(terms, amount, by, on), named("InvalidSignature"));
   }
 });
+
+/** Anything that JavaScript hands on; none of it is bytes, a whole number or a list. */
+const ODD = [
+  undefined, null, true, -1, 0.5, NaN, Infinity, 2 ** 60, -1n, 2n ** 300n, "", "0x", "zz", "__proto__",
+  [null], new Array(26), {}, Object.create(null), { length: 26 }, "a".repeat(26), Symbol("odd"), () => 1,
+  new Date(NaN), new Uint8Array(3),
+];
+const filled = (size) => new Uint8Array(size).fill(7);
+const ADDRESS = "0x" + "22".repeat(20);
+const ON = { chainId: 1, dataBatches: ADDRESS, deviceRegistry: ADDRESS, stateChannels: ADDRESS };
+const DOMAIN = corechain.registryDomain(1, ADDRESS);
+const CONFIG = {
+  payer: ADDRESS, payerAuthorizer: ADDRESS, receiver: ADDRESS, receiverAuthorizer: ADDRESS,
+  token: ADDRESS, withdrawDelay: 900, salt: filled(32),
+};
+const TERMS = {
+  partyA: ADDRESS, partyB: ADDRESS, token: ADDRESS, challengePeriod: 900, openBefore: 1, salt: filled(5),
+};
+const RECEIPT = { lane: 0, since: 1, commitBy: 1, root: filled(26), count: 1 };
+const KEPT = { receipt: RECEIPT, signature: filled(64), position: 0, siblings: [] };
+const STATE = { channelId: filled(32), version: 1, balanceA: 1n };
+const CELL = 0x872a10728ffffffn;
+const READING = { metric: 1, cell: CELL, observedAt: 1, value: 1, flag: 1, device: ADDRESS };
+const REPORT = { sequence: 1, observations: filled(19), signature: filled(64) };
+const IDENTITY = { device: ADDRESS, keyType: "secp256k1" };
+const LISTING = { fleet: filled(26), owner: ADDRESS, keyType: "p256", position: 0, proof: filled(60) };
+const CALLS = {
+  activationDigest: [DOMAIN, filled(20), filled(20)],
+  ancestorOf: [5],
+  batchId: [1, 1],
+  cellOf: [CELL],
+  cellText: [CELL],
+  channelId: [DOMAIN, CONFIG],
+  checkVoucher: [DOMAIN, CONFIG, { channelId: filled(32), amount: 1n }, filled(64), { deposit: 1n, held: 0n, due: 0n }],
+  commitmentOf: [header, filled(26)],
+  compactSignature: [filled(65)],
+  depthOf: [3],
+  deviceId: [filled(64)],
+  groupLeaf: [1, filled(26)],
+  hash26: [filled(3)],
+  hex: [filled(3)],
+  keysOf: [1, [CELL, CELL]],
+  laneOf: [1],
+  metricOf: [1],
+  packKey: [1, CELL, filled(20), 1],
+  packReading: [READING, filled(20)],
+  packReceipt: [KEPT],
+  parseJson: ["{}"],
+  pathOf: [{ kind: "region", metric: 1, cells: [CELL], from: 1, to: 2 }],
+  provenanceOf: [ADDRESS],
+  recoverSigner: [filled(32), filled(64)],
+  resolutionOf: [CELL],
+  rootFromProof: [filled(26), 1, [filled(26)]],
+  rootOf: [[filled(26)]],
+  spansOf: [[CELL], 7],
+  stateDigest: [DOMAIN, STATE],
+  unpackNode: [filled(42)],
+  unpackObservations: [filled(19)],
+  unpackReading: [filled(40)],
+  unpackReceipt: [filled(110)],
+  verifyClaim: [filled(26), { owner: ADDRESS, cumulative: 1n, position: 0, proof: [] }],
+  verifyClose: [TERMS, 1n, { a: filled(64), b: filled(64) }, ON],
+  verifyFleetReport: [REPORT, IDENTITY, LISTING, ON],
+  verifyInclusion: [filled(26), filled(26), 1, [filled(26)]],
+  verifyMember: [ADDRESS, LISTING],
+  verifyMultiproof: [filled(26), [filled(26)], [0], 0, []],
+  verifyPlace: [filled(26), true, 1, filled(26), { anchorId: 1, member: 0, path: [] }],
+  verifyRange: [filled(26), 1, 0, 1, filled(35), filled(35), { leaves: [filled(40)], nodes: [] }],
+  verifyReceipt: [KEPT, filled(60), ADDRESS, ON],
+  verifyReport: [REPORT, IDENTITY, ON],
+  verifySignature: [IDENTITY, filled(32), filled(64)],
+  verifyState: [TERMS, STATE, { a: filled(64), b: filled(64) }, ON, { deposit: 1n, held: 0 }],
+  verifyTrail: [1, filled(26), [{ header, readingsRoot: filled(26) }]],
+  voucherDigest: [DOMAIN, { channelId: filled(32), amount: 1n }],
+};
+
+/** A value with each of its parts, down to two levels, replaced by something odd. */
+function* oddly(value, depth = 0) {
+  yield* ODD;
+  if (depth === 2 || value === null || typeof value !== "object" || value instanceof Uint8Array) return;
+  for (const key of Object.keys(value)) {
+    for (const odd of oddly(value[key], depth + 1)) {
+      const made = Object.assign(Array.isArray(value) ? [] : Object.create(Object.getPrototypeOf(value)), value);
+      made[key] = odd;
+      yield made;
+    }
+  }
+}
+
+test("anything given to any function is taken or refused by name", () => {
+  for (const [name, given] of Object.entries(CALLS)) {
+    for (const [i, right] of given.entries()) {
+      for (const odd of oddly(right)) {
+        try {
+          corechain[name](...given.map((one, j) => (j === i ? odd : one)));
+        } catch (error) {
+          assert(error instanceof corechain.CoreChainError, `${name}: ${error?.stack}`);
+        }
+      }
+    }
+  }
+});
+
+test("anything given to verifyAnswer, or said by a wallet, is a typed error", async () => {
+  const right = { question: { kind: "batch", batchId: 1 }, rpc: "http://127.0.0.1:9", chainId: 1, dataBatches: ADDRESS };
+  const batch = { batch_id: 1, state: "pending", commitment: hex(filled(26)), block: 1 };
+  const tries = [...oddly(right)].map((options) => ["{}", options]);
+  for (const odd of ODD) {
+    tries.push([odd, right]);
+    tries.push([batch, { ...right, rpc: { request: () => odd } }]);
+    tries.push([batch, { ...right, rpc: { request: () => { throw odd; } } }]);
+  }
+  for (const [answer, options] of tries) {
+    await assert.rejects(corechain.verifyAnswer(answer, options), corechain.CoreChainError);
+  }
+});
+
+test("what is no position and what is no root proves nothing", () => {
+  const [leaf, sibling] = [filled(26), filled(26).fill(9)];
+  const roots = [0, 1].map((position) => corechain.rootFromProof(leaf, position, [sibling]));
+  for (const position of [NaN, 0.5, "0", "1", null, true, false, [0], undefined]) {
+    for (const root of roots) {
+      assert.throws(() => corechain.verifyInclusion(root, leaf, position, [sibling]), named("InvalidProof"));
+    }
+  }
+  for (const root of [new Array(26), { length: 26 }, "a".repeat(26)]) {
+    assert.throws(() => corechain.verifyInclusion(root, leaf, 0, [sibling]), named("InvalidProof"));
+  }
+});
+
+test("a voucher or a state is not judged by books that are missing", () => {
+  const voucher = { channelId: corechain.channelId(DOMAIN, CONFIG), amount: 1n };
+  for (const books of [undefined, {}, { deposit: 1n, held: 0n }, { deposit: 1n, held: 0n, due: NaN }]) {
+    const check = () => corechain.checkVoucher(DOMAIN, CONFIG, voucher, filled(64), books);
+    assert.throws(check, named("InvalidValue"));
+  }
+  const signatures = { a: filled(64), b: filled(64) };
+  for (const books of [undefined, {}, { deposit: 1n }, { deposit: 1n, held: NaN }]) {
+    assert.throws(() => corechain.verifyState(TERMS, STATE, signatures, ON, books), named("InvalidValue"));
+  }
+});
