@@ -25,19 +25,22 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.fake_chain import fake_chain
+from support.fake_chain import encoded, fake_chain
 from support.honest import network
 
 from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.archive import Place
 from corechain.protocol.batch import Batch
+from corechain.protocol.events import Event, Unanswered
 from corechain.protocol.evidence import Demand, Dossier, Evidence, Fraud, position_of
 from corechain.protocol.inquiry import Wanted
+from corechain.protocol.reading import Observation
+from corechain.protocol.receipt_events import ReceiptDemanded
 from corechain.protocol.suspects import Neighbour, Standing
 from corechain.service.errors import NodeRefused, NodeUnavailable, QuorumLost
 from corechain.service.files.download import Unfit
 from corechain.service.quorum import Quorum
-from corechain.service.rpc import Rpc, to_hex
+from corechain.service.rpc import Log, Rpc, to_hex
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.calldata import selector
 from corechain_relayer.challenger.alerts import FRAUD, KINDS, ChallengerAlerts, ChallengerRules
@@ -64,11 +67,30 @@ from corechain_relayer.submitter.plan import State
 from corechain_relayer.submitter.signer import Signer
 from relayer.challenging import CHALLENGER_KEY
 from relayer.demands import sealed_batch
+from relayer.support import CELL, Sensor, secp
+from relayer.test_guard_receipts import DOMAIN
 
 
 @pytest.fixture(scope="module")
 def batch() -> Batch:
     return sealed_batch(2, 2)
+
+
+def log_of(event: Event, block: int) -> Log:
+    topics, data = encoded(event)
+    return Log(bytes(20), tuple(topics), data, block, bytes(32), bytes(32), 0)
+
+
+def test_what_a_receipt_demands_is_there_to_be_expired_until_it_is_closed() -> None:
+    """It is of no batch: nothing is asked, or answered, of one for it."""
+    signed = Sensor(secp(1), DOMAIN).sign([Observation(1, CELL, 9, 5)], 1)
+    number, view = b"\7" * 32, LanesView()
+    view.take([log_of(ReceiptDemanded(number, 3, 1, 99, signed.pack()), 5)])
+    (demand,) = view.__deepcopy__(None).expirable()
+    assert (demand.id, demand.batch_id >> 32, demand.deadline) == (number, 3, 99)
+    assert (view.open, view.demand_ids, view.answers) == ({}, set(), {})
+    view.take([log_of(Unanswered(number), 6)])
+    assert view.expirable() == []
 
 
 def test_spans_that_cross_are_found_and_others_are_not() -> None:
