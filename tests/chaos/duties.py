@@ -76,6 +76,7 @@ class DutyStory(LaneStory):
         self.policy = self.calm = Policy(
             5, 20, 3, CALM_CAP, refused_pause_s=5, ordered=False, in_flight=world.rng.randint(2, 6)
         )
+        self.policy = self.calm = replace(self.policy, rewanted=True)
         self.meddled = True
         self.tables.in_flight = 1 << 30  # unordered: what fills up after a reorg is no fault
         self.tables.is_void_at_once = True

@@ -243,7 +243,8 @@ def test_what_can_be_neither_replaced_nor_found_holds_up_nothing_that_does_not_n
     world = World(1)
     with virtual(world, MODULES, TWINS):
         story = quiet_lane(0)
-        story.policy = story.submitter.policy = replace(story.policy, ordered=False)
+        story.policy = replace(story.policy, ordered=False, rewanted=True)
+        story.submitter.policy = story.policy
         story.tables.is_void_at_once = True
         for number in (1, 2):
             story.tables.insert(f"answer:{number}", b"b%d" % number)

@@ -70,7 +70,7 @@ def policy_of(settings: ProposerSettings, budget: int | None = None) -> Policy:
 def answers_policy(settings: Settings, pace: Pace, budget: int | None) -> Policy:
     """Of answers: they do not wait for each other; the nearest deadline sets the pace of all."""
     calm = policy_of(settings, budget)
-    calm = replace(calm, ordered=False, in_flight=settings.answers_in_flight)
+    calm = replace(calm, ordered=False, rewanted=True, in_flight=settings.answers_in_flight)
     return pace.policy(calm, settings.urgent_max_fee_per_gas)
 
 

@@ -192,7 +192,8 @@ class ChallengerRole:
         """Nothing waits for anything else; the nearest window sets the pace of all."""
         settings = self.settings
         pace = self.challenger.pace if self.challenger else Pace()
-        calm = replace(policy_of(settings, settings.challenger_budget_a_day), ordered=False)
+        calm = policy_of(settings, settings.challenger_budget_a_day)
+        calm = replace(calm, ordered=False, rewanted=True)
         return pace.policy(calm, settings.urgent_max_fee_per_gas)
 
     async def watch_funds(self) -> None:

@@ -154,6 +154,8 @@ class Policy:
     """Wei that the queue's transactions may cost in 24 hours."""
     l1_fee: bool = False
     """Whether transactions pay for their bytes on another chain, beside gas."""
+    rewanted: bool = False
+    """Whether what is void is wanted anew while it is needed: answers and challenges are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +240,6 @@ class Recheck:
 
 
 Action = Sign | Send | Confirm | Examine | Renew | GiveUp | Fill | Void | Unbind | Recheck
-
 FOREIGN = "its nonce was used by a transaction we did not sign"
 
 

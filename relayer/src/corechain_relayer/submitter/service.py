@@ -259,9 +259,9 @@ class Submitter:
         self._learn(NotSigned(intent.id, reason, why, done))
 
     def _holds_others_up(self, intent: Intent) -> bool:
-        """Of a queue whose intents do not need each other: what has waited for two replacements,
-        and can have none, may be in no pool any more, and nothing after it is ever mined."""
-        if self.policy.ordered or not intent.attempts:
+        """What has waited for two replacements, and can have none, may be in no pool any more, and
+        nothing after it is ever mined. Only where it is wanted anew once it can be done."""
+        if not self.policy.rewanted or not intent.attempts:
             return False
         waited_s = age(intent.attempts[-1].signed_at, self.clock())
         return waited_s >= 2 * self.policy.bump_after_s
