@@ -46,8 +46,7 @@ def packed(folder: Path) -> list[Path]:
     """The package and what it depends on, as they would be published."""
     built()
     pack = ["npm", "pack", "--silent", "--ignore-scripts", "--pack-destination", folder]
-    for place in (PACKAGE, *(INSTALLED / name for name in DEPENDENCIES)):
-        run([*pack, place], folder)
+    run([*pack, PACKAGE, *(INSTALLED / name for name in DEPENDENCIES)], folder)
     return sorted(folder.glob("*.tgz"))
 
 
