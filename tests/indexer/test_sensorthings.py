@@ -130,11 +130,11 @@ async def test_every_link_leads_somewhere(api: httpx.AsyncClient) -> None:
     seen: set[str] = set()
     while open_links:
         link = open_links.pop(0)
-        if link in seen or len(seen) > 60:
+        if link in seen or len(seen) > 40:
             continue
         seen.add(link)
         document = await followed(api, link)
-        for entity in document.get("value", [document])[:2]:
+        for entity in document.get("value", [document])[:1]:
             if "@iot.id" in entity:
                 again = await followed(api, entity["@iot.selfLink"])
                 assert again["@iot.id"] == entity["@iot.id"]

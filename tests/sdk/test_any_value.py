@@ -211,6 +211,8 @@ MADE = {
         check_webhook, {"secret": bytes(16), "signature": "", "body": b"", "tolerance_s": 1.0},
     ),
 }  # fmt: skip
+EXAMPLES = 50
+"""Of a function; there are ninety, of two parameters in the mean."""
 NOT_OF_VALUES = {"run", "close", "node", "web3", "contracts", "chain"}
 """Public names that take no value of a user's."""
 
@@ -259,7 +261,7 @@ def called(function, good, name, odd):
 
 
 @pytest.mark.parametrize("name", [name for name, good in CLIENT.items() if good])
-@settings(deadline=None)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(data=st.data())
 def test_any_value_given_to_a_client_is_taken_or_refused_by_type(client, name, data):
     good = CLIENT[name]
@@ -286,7 +288,7 @@ def test_any_value_given_to_an_async_client_is_too(url, client, name, data):
 
 
 @pytest.mark.parametrize("name", [name for name, good in CHAIN.items() if good])
-@settings(deadline=None)
+@settings(deadline=None, max_examples=EXAMPLES)
 @given(data=st.data())
 def test_any_value_given_to_the_chain_is_taken_or_refused_by_type(client, name, data):
     good = CHAIN[name]

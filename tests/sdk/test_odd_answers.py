@@ -192,6 +192,7 @@ def test_an_honest_answer_is_believed(name):
 
 
 @pytest.mark.parametrize("name", FLOWS)
+@settings(max_examples=40)  # a flow: there are twenty
 @given(data=st.data())
 def test_any_json_is_a_result_or_a_typed_error(name, data):
     flow, honest = FLOWS[name]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corechain.listing import API
@@ -150,6 +150,7 @@ def test_no_offer_is_an_accident(name: str, value: Any) -> None:
     assert found.amount <= PRICE
 
 
+@settings(max_examples=50)
 @given(JSON)
 def test_no_document_is_an_accident(document: Any) -> None:
     text = base64.b64encode(json.dumps(document).encode()).decode()
@@ -169,6 +170,7 @@ def test_a_receipt_never_counts_more_than_its_voucher_promised(charged: Any) -> 
     assert mine.spent <= payment.amount == 6 * PRICE
 
 
+@settings(max_examples=50)
 @given(JSON | st.integers(0, 2**130).map(str), JSON | st.integers(0, 2**130).map(str), JSON)
 def test_no_corrected_count_leads_beyond_what_was_signed(
     charged: Any, signed: Any, signature: Any
