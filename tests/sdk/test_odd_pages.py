@@ -37,6 +37,9 @@ OF_EACH = {
     "a data file": lambda client: fetch_data_file(client.gateway_url, Digest26(bytes(26))),
 }
 
+IMPATIENCE_S = 0.05
+"""Of one who gives up on what never comes."""
+
 
 @pytest.mark.parametrize("ask", OF_EACH.values(), ids=OF_EACH.keys())
 def test_a_redirect_says_where_to_and_no_secret_and_is_not_tried_again(ask, deployment):
@@ -117,7 +120,7 @@ def test_a_stream_goes_on_after_a_wait_that_was_given_up(silent, deployment):
             events = client.stream()
             for _ in range(2):
                 with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.05):
+                    async with asyncio.timeout(IMPATIENCE_S):
                         await anext(events)
             await events.close()
             assert [event async for event in events] == []
