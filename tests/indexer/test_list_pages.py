@@ -177,11 +177,11 @@ async def test_state_channels_are_listed_with_both_parties(world: World, served:
 
 
 async def test_the_blocking_client_says_where_a_list_goes_on() -> None:
-    script = Script(200, b'{"items":[{"n":1}],"next_cursor":"there"}')
+    script = Script(200, b'{"items":[{"batch_id":1,"device":"0x"}],"next_cursor":"there"}')
     with answers(script) as url, Client(url, url, url, Deployment(31337, {})) as client:
         for ask in (client.batches, client.devices):
             found = await asyncio.to_thread(ask, 1)
-            assert (found, found.next_cursor) == ([{"n": 1}], "there")
+            assert (found, found.next_cursor) == ([{"batch_id": 1, "device": "0x"}], "there")
 
 
 @pytest.mark.parametrize("wrong", [{"cursor": ""}, {"cursor": 7}, {"cursor": "é"}, {"after": "x"}])
