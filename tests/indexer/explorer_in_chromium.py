@@ -6,6 +6,7 @@ given verified batches
   ├── a new batch appears without a reload
   └── nothing is asked of anybody but the index and the node
 given an API that changes one value: the page says so, and shows both
+given an API that leaves out a field, is somebody else, or is no address: the page says so
 given an API, then a node, that is away and comes back, and a chain that is reorganised
   └── everything is right again by itself, and nothing has to be pressed
 """
@@ -246,6 +247,18 @@ async def test_an_api_that_changes_a_value_is_caught_and_shown(world: World, sho
         await page.locator(".verdict-line .mark[data-verdict=fails]").click()
         await expect(page.get_by_role("dialog")).to_contain_text("is what its readings make")
         assert site.lie.told
+
+        # What cannot be shown, or is of somebody else, is said, and takes nothing away.
+        site.lie.path, site.lie.old, site.lie.new = "/v1/batches", b'"items":', b'"itemz":'
+        await page.goto(f"{site.url}#/batches")
+        failed = page.locator("main .state-failed")
+        await expect(failed).to_contain_text("not of the form that it documents")
+        site.lie.path, site.lie.old, site.lie.new = "/v1/epochs", b"{", b"<"
+        await page.get_by_role("link", name="Rewards").click()
+        await expect(failed).to_contain_text("is no answer of an API")
+        await expect(page.locator(".counts")).to_contain_text("readings")
+        await page.goto(f"{site.url}?api=ftp://elsewhere.example")
+        await expect(failed).to_contain_text("no address of an API")
         assert not site.errors
 
 

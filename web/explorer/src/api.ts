@@ -177,20 +177,22 @@ const TIMEOUT_MS = 30_000;
 export async function ask(path: string): Promise<string> {
   const url = new URL(path.replace(/^\//, ""), API);
   let response: Response;
+  let text: string;
   try {
     response = await fetch(url, { signal: AbortSignal.timeout(TIMEOUT_MS), credentials: "omit" });
+    text = await response.text(); // which may break off, too
   } catch {
     throw new ApiProblem(0, "The API does not answer", `Nothing came from ${url.origin}. Is it running, and does it allow this page?`);
   }
-  const text = await response.text();
   if (response.ok) return text;
   throw problem(response.status, text);
 }
 
 function problem(status: number, text: string): ApiProblem {
   try {
-    const { title, detail } = JSON.parse(text) as { title: string; detail: string };
-    return new ApiProblem(status, title, detail);
+    const { title, detail } = JSON.parse(text) as Record<string, unknown>;
+    const words = [title ?? "The API refused", detail ?? `HTTP ${status}`] as const;
+    return new ApiProblem(status, ...(words.map(String) as [string, string]));
   } catch {
     return new ApiProblem(status, "The API refused", `HTTP ${status}`);
   }
@@ -198,21 +200,33 @@ function problem(status: number, text: string): ApiProblem {
 
 /** Throws ApiProblem. Sums over 2^53 are kept whole by the checks, which read the text themselves. */
 export async function get<T>(path: string): Promise<T> {
-  return JSON.parse(await ask(path)) as T;
+  const text = await ask(path);
+  try {
+    return JSON.parse(text) as T;
+  } catch {
+    // A page of whoever stands before the API.
+    throw new ApiProblem(0, "The API does not answer", `What came from ${API.origin} is no answer of an API.`);
+  }
 }
 
 export { parseJson };
+
+const MOST_PAGES = 1_000;
 
 /** All pages of a list, up to a number of items. */
 export async function all<T>(path: string, most: number): Promise<T[]> {
   const found: T[] = [];
   let cursor: string | null = null;
+  let before: string | null;
+  let pages = 0;
   do {
+    before = cursor;
     const more = cursor === null ? "" : `&cursor=${encodeURIComponent(cursor)}`;
     const page: Page<T> = await get(`${path}${path.includes("?") ? "&" : "?"}limit=1000${more}`);
     found.push(...page.items);
     cursor = page.next_cursor;
-  } while (cursor !== null && found.length < most);
+    // A list that leads back to itself, or on and on to nothing, would be read for ever.
+  } while (cursor !== null && cursor !== before && found.length < most && ++pages < MOST_PAGES);
   return found;
 }
 

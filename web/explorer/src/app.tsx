@@ -1,13 +1,14 @@
 /** The frame of all pages: where one is, whom one believes, what happens. */
 
-import { useEffect, useRef } from "preact/hooks";
+import type { ComponentChildren } from "preact";
+import { useEffect, useErrorBoundary, useRef } from "preact/hooks";
 import { get, useLoaded, type Status } from "./api";
 import { askAnew, learnNetwork, lookAtNode, moved, network, node, watchNode } from "./chain";
 import { number } from "./format";
 import { changes, follow, live, newest, type BatchEvent } from "./live";
 import { forget, lies, opened, titleOf, verdictOf } from "./proofs";
 import { place, to } from "./router";
-import { chooseTheme, theme, type Theme } from "./settings";
+import { chooseTheme, theme, wrongApi, type Theme } from "./settings";
 import { useStore } from "./store";
 import { BatchPage, BatchesPage } from "./pages/batches";
 import { ChannelsPage } from "./pages/channels";
@@ -45,6 +46,7 @@ export function App() {
   const where = path.join("/");
   const isFirst = useRef(true);
   useEffect(() => {
+    if (wrongApi !== null) return;
     watchNode();
     follow(reconsider);
     const learn = (): void => void learnNetwork().then(lookAtNode, () => setTimeout(learn, NETWORK_AGAIN_MS));
@@ -65,10 +67,32 @@ export function App() {
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); main.current?.focus(); }}>To the content</a>
       <Head path={path} />
       <Alarm />
-      <main id="main" ref={main} tabIndex={-1} class={path.length ? "" : "wide"}>{page(path)}</main>
+      <main id="main" ref={main} tabIndex={-1} class={path.length ? "" : "wide"}>
+        {wrongApi === null ? <Guarded key={where}>{page(path)}</Guarded> : <NoApi named={wrongApi} />}
+      </main>
       <StepsPanel />
-      <Foot />
+      {wrongApi === null && <Guarded isQuiet><Foot /></Guarded>}
     </>
+  );
+}
+
+function NoApi({ named }: { named: string }) {
+  return (
+    <div class="page"><div class="state state-failed" role="alert"><strong>That is no address of an API</strong><p><code>?api=</code> takes one that begins with http:// or https://, and not <code>{named.slice(0, 100)}</code>.</p></div></div>
+  );
+}
+
+/** A part of the page, or that it cannot be shown: an API may leave out what a part needs. */
+function Guarded({ children, isQuiet = false }: { children: ComponentChildren; isQuiet?: boolean }) {
+  const [error, again] = useErrorBoundary();
+  if (error === undefined || error === null) return <>{children}</>;
+  if (isQuiet) return null;
+  return (
+    <div class="page"><div class="state state-failed" role="alert">
+      <strong>This cannot be shown</strong>
+      <p>What the API answered is not of the form that it documents: {String((error as Error).message ?? error).slice(0, 200)}</p>
+      <p><button type="button" class="button" onClick={again}>Show it again</button></p>
+    </div></div>
   );
 }
 

@@ -2,7 +2,7 @@
 
 import { Chain, hex, keccak } from "@corechain/verify";
 import { get, type Network } from "./api";
-import { nodeUrl, pin, pinned } from "./settings";
+import { nodeUrl, pin, pinned, serverAt } from "./settings";
 import { Store } from "./store";
 
 export type NodeState =
@@ -26,7 +26,7 @@ export class NodeAway extends Error {}
 
 /** A JSON-RPC result. Throws NodeAway. */
 export async function rpc(url: string, method: string, params: unknown[] = []): Promise<unknown> {
-  let answer: { result?: unknown; error?: { message?: string } };
+  let answer: { result?: unknown; error?: { message?: string } } | null;
   try {
     const response = await fetch(url, {
       method: "POST",
@@ -37,10 +37,22 @@ export async function rpc(url: string, method: string, params: unknown[] = []): 
     });
     answer = (await response.json()) as typeof answer;
   } catch {
-    throw new NodeAway(`${new URL(url).host} does not answer as a node, or does not allow this page to ask it`);
+    throw new NodeAway(`${hostOf(url)} does not answer as a node, or does not allow this page to ask it`);
   }
+  if (typeof answer !== "object" || answer === null) throw new NodeAway(`${hostOf(url)} does not answer as a node`);
   if (answer.error) throw new NodeAway(`the node refused ${method}: ${answer.error.message ?? "no reason given"}`);
   return answer.result;
+}
+
+function hostOf(url: string): string {
+  return serverAt(url)?.host ?? url;
+}
+
+/** A number as nodes write it. Throws NodeAway. */
+async function numberFrom(url: string, method: string): Promise<number> {
+  const found = await rpc(url, method);
+  if (typeof found !== "string" || !/^0x[0-9a-f]{1,13}$/i.test(found)) throw new NodeAway(`${hostOf(url)} does not answer ${method} as a node`);
+  return Number(found);
 }
 
 /** A view of a contract at a block: its words of 32 bytes, as numbers. */
@@ -89,12 +101,12 @@ export async function lookAtNode(): Promise<void> {
 
 async function stateOf(url: string, told: Network, before: NodeState): Promise<NodeState> {
   try {
-    const [id, head] = await Promise.all([rpc(url, "eth_chainId"), rpc(url, "eth_blockNumber")]);
-    if (Number(id) !== told.chain_id) {
-      return { kind: "wrong", url, why: `It is on chain ${Number(id)}; this index follows chain ${told.chain_id}.` };
+    const [id, head] = await Promise.all([numberFrom(url, "eth_chainId"), numberFrom(url, "eth_blockNumber")]);
+    if (id !== told.chain_id) {
+      return { kind: "wrong", url, why: `It is on chain ${id}; this index follows chain ${told.chain_id}.` };
     }
     const kept = before.kind === "ready" && before.url === url ? before.chain : null;
-    return { kind: "ready", url, head: Number(head), chain: kept ?? chainOf(url, told) };
+    return { kind: "ready", url, head, chain: kept ?? chainOf(url, told) };
   } catch (error) {
     return { kind: "wrong", url, why: (error as Error).message };
   }

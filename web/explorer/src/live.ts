@@ -24,7 +24,11 @@ const GONE = 410;
 let waiting: number | undefined;
 
 function happened(message: MessageEvent<string>): void {
-  newest.set(JSON.parse(message.data) as BatchEvent);
+  try {
+    newest.set(JSON.parse(message.data) as BatchEvent);
+  } catch {
+    return; // no event of this API: nothing is known by it
+  }
   waiting ??= window.setTimeout(() => {
     waiting = undefined;
     changes.change((count) => count + 1);
@@ -34,7 +38,7 @@ function happened(message: MessageEvent<string>): void {
 /** From the last cursor on, so that nothing is missed; what has happened before the stream was open is loaded. `lost`
  * is called when events are: the index does not know the cursor any more. */
 export function follow(lost: () => void, since = ""): void {
-  const source = new EventSource(new URL(`v1/events${since && `?since=${since}`}`, API));
+  const source = new EventSource(new URL(`v1/events${since && `?since=${encodeURIComponent(since)}`}`, API));
   let isOpen = false;
   const heard = (message: MessageEvent<string>): void => {
     since = message.lastEventId;
@@ -63,7 +67,7 @@ export function follow(lost: () => void, since = ""): void {
 /** Whether the index refuses the cursor itself: it is too old, or of another history. */
 async function isUnknown(cursor: string): Promise<boolean> {
   try {
-    const url = new URL(`v1/events?since=${cursor}`, API);
+    const url = new URL(`v1/events?since=${encodeURIComponent(cursor)}`, API);
     const stop = new AbortController();
     const { status } = await fetch(url, { headers: { accept: "text/event-stream" }, signal: stop.signal, credentials: "omit" });
     stop.abort();

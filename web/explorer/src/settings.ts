@@ -22,11 +22,22 @@ function write(name: string, value: string | null): void {
   }
 }
 
+/** The address of a server; null for a text that is none. */
+export function serverAt(text: string): URL | null {
+  try {
+    const found = new URL(text, document.baseURI);
+    return /^https?:$/.test(found.protocol) ? found : null;
+  } catch {
+    return null;
+  }
+}
+
+const named = new URLSearchParams(location.search).get("api");
+/** What `?api=` names, where that is no address of a server: nothing is asked then. */
+export const wrongApi = named !== null && serverAt(named) === null ? named : null;
+
 /** The query API: the one that served this page, unless `?api=` names another. */
-export const API = new URL(
-  new URLSearchParams(location.search).get("api") ?? new URL("../", document.baseURI).href,
-  document.baseURI,
-);
+export const API = (named !== null && serverAt(named)) || new URL("../", document.baseURI);
 
 export const theme = new Store<Theme>((read("theme") as Theme | null) ?? "system");
 /** URL of the user's own node; null: not chosen yet, "" : none wanted. */
@@ -51,8 +62,12 @@ export function chooseTheme(chosen: Theme): void {
 
 /** Contract addresses by chain, as they were when this browser first saw them, or was told them. */
 export function pinned(chainId: number): Record<string, string> | null {
-  const kept = read(`contracts.${chainId}`);
-  return kept === null ? null : (JSON.parse(kept) as Record<string, string>);
+  try {
+    const kept = JSON.parse(read(`contracts.${chainId}`) ?? "null") as unknown;
+    return typeof kept === "object" ? (kept as Record<string, string> | null) : null;
+  } catch {
+    return null; // what is kept is damaged: as at the first visit
+  }
 }
 
 export function pin(chainId: number, contracts: Record<string, string>): void {

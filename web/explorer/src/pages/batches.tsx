@@ -85,7 +85,7 @@ async function loadOne(id: string): Promise<{ batch: Batch; rejections: Rejectio
   const batch = await get<Batch>(`v1/batches/${encodeURIComponent(id)}`);
   if (!batch.rejected_count) return { batch, rejections: [] };
   // Where queries cost something these do too; the batch itself never does.
-  const rejections = await get<Page<Rejection>>(`v1/batches/${id}/rejections?limit=1000`).then(({ items }) => items, () => null);
+  const rejections = await get<Page<Rejection>>(`v1/batches/${encodeURIComponent(id)}/rejections?limit=1000`).then(({ items }) => items, () => null);
   return { batch, rejections };
 }
 
