@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from corechain.cli_failures import printable
 from corechain.cli_options import ALL, JSON, Given, shares, until_stopped
 from corechain.option_checks import url_option
 from corechain.protocol.errors import InvalidValue, TransportError
+from corechain.steps import ApiUnavailable
 from corechain.webhooks import DELIVERY, MIN_SECRET_BYTES, SIGNATURE, signature_of
 
 if TYPE_CHECKING:
@@ -138,6 +140,10 @@ def _print(event: "BatchEvent") -> None:
     typer.echo(msgspec.json.encode(event).decode())
 
 
+def _tell(outage: ApiUnavailable, pause_s: float) -> None:
+    typer.echo(printable(f"{outage}; again in {pause_s:g} s"), err=True)
+
+
 @shares(*ALL, *JSON)
 def stream(
     since: Annotated[str | None, typer.Option(help="Cursor of an event; default: now.")] = None,
@@ -173,6 +179,7 @@ def stream(
             cell=_some(cell),
             patience_s=DAY_S,
         )
+        events.on_wait = _tell
         with events, http_client(webhook or asked.api_url) as http:
             take = _print if webhook is None else Webhook(webhook, secret, http).send
             for number, _ in enumerate(deliver(events, take, kept), 1):

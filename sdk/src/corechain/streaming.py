@@ -247,6 +247,8 @@ class EventStream:
     def __init__(self, clients: ProcessClients, url: str, state: Resuming) -> None:
         self._clients, self._url, self._state = clients, url, state
         self._events, self._is_closed = self._all(), False
+        self.on_wait: Callable[[ApiUnavailable, float], object] | None = None
+        """Called with the outage, and the seconds until the API is asked again."""
 
     @property
     def cursor(self) -> str | None:
@@ -291,7 +293,10 @@ class EventStream:
             except ApiUnavailable as error:
                 lost = error
             if not self._is_closed:
-                time.sleep(self._state.pause_after(lost, time.monotonic()))
+                pause_s = self._state.pause_after(lost, time.monotonic())
+                if self.on_wait is not None:
+                    self.on_wait(lost, pause_s)
+                time.sleep(pause_s)
 
     def _connection(self) -> Generator[BatchEvent, None, None]:
         question, lines = self._state.question(), EventLines()
