@@ -43,10 +43,6 @@ from corechain.status import Places, inspect
 from corechain.steps import ApiUnavailable, error_of_problem
 
 
-def newest_json():
-    return {"device": hexed(DEVICE), "items": []}
-
-
 def delivery_json():
     return {"results": [{"device": hexed(DEVICE), "sequence": 7, "status": "accepted"}]}
 
