@@ -10,9 +10,15 @@ export type BytesLike = Uint8Array | string;
 
 const DIGITS = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, "0"));
 
+/** Also of another realm (a frame, Jest's jsdom), whose Uint8Array is not ours: what `isView` knows
+ * nobody can imitate. */
+export function isBytes(value: unknown): value is Uint8Array {
+  return ArrayBuffer.isView(value) && (value as unknown as Uint8Array)[Symbol.toStringTag] === "Uint8Array";
+}
+
 /** Bytes, and nothing that only looks like them. Throws InvalidValue. */
 export function bytesOf(parameter: string, value: Uint8Array): Uint8Array {
-  if (!(value instanceof Uint8Array)) throw new InvalidValue(parameter, value, "takes a Uint8Array");
+  if (!isBytes(value)) throw new InvalidValue(parameter, value, "takes a Uint8Array");
   return value;
 }
 
@@ -41,7 +47,7 @@ function digitOf(code: number): number {
 /** Bytes of a size, from what a user has. Throws InvalidValue. */
 export function octets(parameter: string, value: BytesLike, size: number): Uint8Array {
   const right = `takes ${size} bytes, or as many in hex`;
-  if (value instanceof Uint8Array) {
+  if (isBytes(value)) {
     if (value.length !== size) throw new InvalidValue(parameter, hex(value), right);
     return value;
   }
@@ -75,7 +81,7 @@ export function compare(one: Uint8Array, two: Uint8Array): number {
 
 export function equal(one: Uint8Array, two: Uint8Array): boolean {
   // Of what is no bytes the differences are NaN, which is as good as none to `compare`.
-  const areBytes = one instanceof Uint8Array && two instanceof Uint8Array;
+  const areBytes = isBytes(one) && isBytes(two);
   return areBytes && one.length === two.length && compare(one, two) === 0;
 }
 

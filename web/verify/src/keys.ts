@@ -3,7 +3,7 @@
 import { p256 } from "@noble/curves/nist.js";
 import { secp256k1 } from "@noble/curves/secp256k1.js";
 
-import { bytesOf, concat, equal, octets, readUint, uint, type BytesLike } from "./bytes.js";
+import { bytesOf, concat, equal, isBytes, octets, readUint, uint, type BytesLike } from "./bytes.js";
 import { registryDomain, reportDigest } from "./eip712.js";
 import { HighS, InvalidSignature, InvalidValue, ValueOutOfRange } from "./errors.js";
 import { keccak } from "./hashing.js";
@@ -145,6 +145,6 @@ function packedOf(value: BytesLike): Uint8Array {
 
 /** 64 bytes, of those or of 65 in either form. Throws InvalidValue, InvalidSignature, HighS. */
 export function signatureOf(value: BytesLike): Uint8Array {
-  const long = typeof value === "string" ? value.length > 131 : value instanceof Uint8Array && value.length === 65;
+  const long = typeof value === "string" ? value.length > 131 : isBytes(value) && value.length === 65;
   return compactSignature(octets("signature", value, long ? 65 : 64));
 }

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
+import { runInNewContext } from "node:vm";
 
 // Of a mutant, or the package as it is: test/mutants.js.
 const corechain = await import(process.env.CORECHAIN_VERIFY ?? "../dist/index.js");
@@ -447,4 +448,23 @@ test("a voucher or a state is not judged by books that are missing", () => {
   for (const books of [undefined, {}, { deposit: 1n }, { deposit: 1n, held: NaN }]) {
     assert.throws(() => corechain.verifyState(TERMS, STATE, signatures, ON, books), named("InvalidValue"));
   }
+});
+
+test("bytes of another frame are bytes, and what only says so is none", () => {
+  const far = (size) => runInNewContext(`new Uint8Array(${size}).fill(7)`);
+  assert(!(far(1) instanceof Uint8Array));
+  assert.equal(hex(corechain.hash26(far(3))), hex(corechain.hash26(filled(3))));
+  const root = corechain.rootFromProof(filled(26), 1, [filled(26)]);
+  corechain.verifyInclusion(root, far(26), 1, [far(26)]);
+  const error = (size) => {
+    try {
+      corechain.verifyState(TERMS, STATE, { a: size(65), b: size(64) }, ON, { deposit: 1n, held: 0 });
+    } catch (found) {
+      return found.message;
+    }
+  };
+  assert.equal(error(far), error(filled));
+  const said = { length: 3, [Symbol.toStringTag]: "Uint8Array" };
+  assert.throws(() => corechain.hash26(said), named("InvalidValue"));
+  assert.throws(() => corechain.hash26(new Uint16Array(3)), named("InvalidValue"));
 });
