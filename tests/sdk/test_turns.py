@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import resource
 import tempfile
 import threading
 import time
@@ -149,6 +150,17 @@ def test_who_waits_too_long_or_has_no_place_for_a_file_goes_on_without(folder, m
     monkeypatch.setattr(tempfile, "tempdir", str(folder / "none" / "there"))
     with process_turns.process_turn(b"name"):
         pass
+    # Python looks for a folder, and tries to write there: not on this disk, which is full.
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        with pytest.raises(FileNotFoundError):
+            tempfile.gettempdir()
+        with process_turns.process_turn(b"name"):
+            pass
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_folder_of_another_user_is_not_used(folder, monkeypatch):

@@ -27,8 +27,8 @@ def _folder() -> Path | None:
     where there is none."""
     if sys.platform == "win32":
         return None
-    place = Path(tempfile.gettempdir()) / f"corechain-{os.getuid()}"
-    with suppress(OSError):
+    with suppress(OSError):  # also of gettempdir(), where nothing at all can be written
+        place = Path(tempfile.gettempdir()) / f"corechain-{os.getuid()}"
         place.mkdir(mode=0o700, exist_ok=True)
         found = place.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid():
