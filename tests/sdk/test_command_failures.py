@@ -135,6 +135,16 @@ def test_a_file_is_written_as_a_whole_or_stays(tmp_path, monkeypatch):
     assert path.read_text() == "first"
 
 
+def test_a_link_stays_one_and_a_file_beside_which_none_can_be_made_is_written_in_place(tmp_path):
+    link, target, long = tmp_path / "link", tmp_path / "target", tmp_path / ("a" * 250)
+    link.symlink_to(target)
+    for path in (link, link, long):
+        write_whole(path, path.name)
+    assert (link.is_symlink(), target.read_text()) == (True, "link")
+    assert long.read_text() == long.name
+    assert len(list(tmp_path.iterdir())) == 3
+
+
 def test_a_key_for_which_there_is_no_room_leaves_no_half_of_it(tmp_path, ended, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -1,6 +1,7 @@
 """Files that a command writes at its end: looked at before its work, which may take an hour, or
 cost something."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Annotated
@@ -33,11 +34,25 @@ def unused(path: Path, overwrite: bool) -> None:
     writable(path)
 
 
+_NONE_BESIDE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.EBUSY, errno.ENAMETOOLONG}
+"""Of a folder that may not be changed, a file that is mounted by itself, a long name."""
+
+
 def write_whole(path: Path, text: str) -> None:
-    """All of it, or the file stays as it was. Raises OSError."""
+    """All of it, or the file stays as it was; in place where no other file can be put there. A link
+    stays one. Raises OSError."""
     if path.exists() and not path.is_file():  # a pipe, or /dev/stdout
         path.write_text(text)
         return
+    try:
+        _replace(path.resolve(), text)
+    except OSError as error:
+        if error.errno not in _NONE_BESIDE:
+            raise
+        path.write_text(text)
+
+
+def _replace(path: Path, text: str) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with draft.open("w") as file:
