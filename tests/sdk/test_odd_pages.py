@@ -12,6 +12,7 @@ import socket
 import threading
 from dataclasses import dataclass
 
+import httpx
 import pytest
 from support.batches import KEYS
 from support.http import Script, answers
@@ -20,7 +21,7 @@ from support.processes import PATIENCE_S
 from corechain import AsyncClient, Client
 from corechain.audit import fetch_data_file
 from corechain.documents import MalformedAnswer, WrongAnswer
-from corechain.http import UnusableEnvironment, authorities
+from corechain.http import UnusableEnvironment, authorities, redirect_of
 from corechain.protocol.errors import TransportError
 from corechain.protocol.hashing import Digest26
 from corechain.steps import ApiUnavailable
@@ -46,7 +47,20 @@ def test_a_redirect_says_where_to_and_no_secret_and_is_not_tried_again(ask, depl
     with answers(MOVED) as url, pytest.raises(TransportError) as caught:
         ask(Client(url, url, url, deployment))
     assert f"{url}" in str(caught.value)
-    assert "HTTP 308 to https://elsewhere.example/a: use that as the URL" in str(caught.value)
+    assert "HTTP 308 to https://elsewhere.example" in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_redirect_names_a_whole_url_and_of_a_node_no_path_where_its_key_may_be(deployment):
+    with answers(Script(301, b"", headers=(("location", "/key/"),))) as url:
+        client = Client(url, url, f"{url}/key", deployment)
+        with pytest.raises(ApiUnavailable, match=f"HTTP 301 to {url}/key/: use that as the URL"):
+            client.status()
+        with pytest.raises(TransportError, match=f"HTTP 301 to {url}: use that as the URL"):
+            client.chain.commitment_of(1)
+    for odd, said in ("", "nowhere"), ("http://[", "(not a URL)"):
+        response = httpx.Response(302, headers={"location": odd}, request=httpx.Request("GET", url))
+        assert redirect_of(response) == f"HTTP 302 to {said}: use that as the URL"
 
 
 @pytest.mark.parametrize("ask", OF_EACH.values(), ids=OF_EACH.keys())

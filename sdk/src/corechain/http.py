@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 from weakref import WeakKeyDictionary, finalize
 
 from corechain.protocol.errors import InvalidValue, ProtocolError
@@ -301,12 +301,18 @@ async def async_exchange(
         return body.response(response)
 
 
-def redirect_of(response: "httpx.Response") -> str | None:
-    """What an answer that only names another address says; None for all others. Redirects are not
-    followed: what is signed, or secret, goes to nobody whom the caller did not name."""
+def redirect_of(response: "httpx.Response", *, path: bool = True) -> str | None:
+    """What an answer that only names another address says; None for all others. `path` as of
+    `shown_url`. Redirects are not followed: what is signed, or secret, goes to nobody whom the
+    caller did not name."""
     if not 300 <= response.status_code < 400:
         return None
-    to = shown_url(response.headers.get("location", "nowhere"))
+    to = response.headers.get("location", "")
+    try:
+        # Many servers name only the path.
+        to = shown_url(urljoin(str(response.request.url), to), path=path) if to else "nowhere"
+    except ValueError:
+        to = "(not a URL)"
     return f"HTTP {response.status_code} to {to:.200}: use that as the URL"
 
 

@@ -210,7 +210,7 @@ class Node:
 
     def _document(self, method: str, response: "httpx.Response") -> Any:
         """Raises ChainUnavailable."""
-        status, moved = response.status_code, redirect_of(response)
+        status, moved = response.status_code, redirect_of(response, path=False)
         what = f"{method}: {shown_url(self.url, path=False)}: HTTP {status}"
         if moved is not None:
             raise ChainUnavailable(f"{method}: {shown_url(self.url, path=False)}: {moved}")
