@@ -3,6 +3,7 @@
 given a wrong user, password, token or right
   ├── the error names the setting, and neither the secret nor the user
   ├── it is an outage: asked again, and over as soon as either side is right
+  ├── what its file holds meanwhile, half written, is not kept
   └── it is counted by setting, whoever met it: a probe of `/ready` or a loop
 """
 
@@ -27,8 +28,14 @@ from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.servers import ValkeyServer
 from corechain.service import supervision
 from corechain.service.database import asked, connect, create_pool
-from corechain.service.errors import AccessRefused, NodeAccessRefused, StoreAccessRefused
+from corechain.service.errors import (
+    AccessRefused,
+    NodeAccessRefused,
+    StoreAccessRefused,
+    StoreUnavailable,
+)
 from corechain.service.health import Health
+from corechain.service.hosts import hosts_of
 from corechain.service.named_url import NamedUrl
 from corechain.service.ops import refusals_in
 from corechain.service.readers import Readers
@@ -111,10 +118,23 @@ async def test_a_password_that_its_file_has_since_is_read_again(
         await until(lambda: is_refused(ask))
         write(OTHER, scheme="https")
         await refused(ask, StoreAccessRefused, "RELAYER_DATABASE_URL")
+        for half in (
+            f"postgresql://{USER}:{OTHER[:2]}",
+            f"postgresql://{USER}:{OTHER}@127.0.0.1:1",
+        ):
+            file.write_text(half if not before else f"{half},127.0.0.1:1")
+            with pytest.raises(StoreUnavailable):
+                await ask()
         write(OTHER)
         assert await ask() == 1
         assert await connected(url) == 1, "also who comes with the old one still"
         await readers.close()
+
+
+def test_a_host_that_its_file_does_not_name_any_more_stays_the_one_that_it_was() -> None:
+    first, second = "postgresql://a/x", "postgresql://b/x"
+    parts = hosts_of(NamedUrl("postgresql://a,b/x", SETTING, lambda: first))
+    assert [part.again() for part in parts if isinstance(part, NamedUrl)] == [first, second]
 
 
 async def connected(url: str) -> object:

@@ -50,7 +50,8 @@ def hosts_of(url: str) -> list[str]:
 
 def _part_of(whole: NamedUrl, number: int) -> str:
     """As it is now; as it was, where there are fewer."""
-    return [*hosts_of(str(whole.again())), *hosts_of(str(whole))][number]
+    now = hosts_of(str(whole.again()))
+    return now[number] if number < len(now) else hosts_of(str(whole))[number]
 
 
 def _schemes(urls: Sequence[str]) -> list[str]:
@@ -110,18 +111,37 @@ class Hosts:
     async def connect(self, *_: Any, **options: Any) -> "Conn":
         """Raises what asyncpg raises, of several hosts the error that says most;
         StoreAccessRefused."""
+        tried = self.urls
+        try:
+            return await self._connect(options)
+        except StoreAccessRefused as error:
+            # Others who were refused may have read it meanwhile.
+            self.urls = self._now()
+            if self.urls == tried:
+                raise
+            refusal = error
+        return await self._connect_anew(tried, refusal, options)
+
+    async def _connect_anew(
+        self, tried: Sequence[str], refusal: StoreAccessRefused, options: dict[str, Any]
+    ) -> "Conn":
+        """By what was just read. Where that leads nowhere, as what is half written may, what was
+        tried before stays: only who is refused reads it again."""
         try:
             return await self._connect(options)
         except StoreAccessRefused:
-            if not self._renewed():
-                raise
-        return await self._connect(options)
+            raise
+        except ValueError:  # it is no URL
+            self.urls = tried
+            raise refusal from None
+        except BaseException:
+            self.urls = tried
+            raise
 
-    def _renewed(self) -> bool:
-        """Whether the setting has other words by now, as a file with a new password."""
+    def _now(self) -> Sequence[str]:
+        """What the setting says by now, as a file with a new password."""
         now = hosts_of(self.url.again()) if isinstance(self.url, NamedUrl) else self.urls
-        before, self.urls = self.urls, now if _schemes(now) == _schemes(self.urls) else self.urls
-        return self.urls != before
+        return now if _schemes(now) == _schemes(self.urls) else self.urls
 
     async def _connect(self, options: dict[str, Any]) -> "Conn":
         if len(self.urls) == 1:
