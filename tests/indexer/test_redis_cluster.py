@@ -15,6 +15,7 @@ from redis.asyncio.cluster import RedisCluster
 from corechain.devnet.valkey_cluster import ValkeyCluster
 from corechain_indexer.relay import stream_key
 from corechain_indexer.store.cluster import cluster_of
+from corechain_indexer.store.lives import lives_of
 from indexer.support import World, device_of, driven, get, settings_of
 
 
@@ -50,6 +51,9 @@ async def test_cache_stream_and_quotas_work_on_a_cluster(
         # As a name it is another one than what the nodes call themselves.
         named = cluster_of(cluster.url.replace("127.0.0.1", "127.1"))
         assert await named.ping()
+        [run] = await lives_of(named)
+        assert run
+        assert run in cluster.nodes[0].ask("INFO", "server"), "of a cluster of one, too"
         started = [node.host for node in named.nodes_manager.startup_nodes.values()]
         await named.aclose()
         assert set(started) == {"127.1"}, "asked for again when all nodes have moved"

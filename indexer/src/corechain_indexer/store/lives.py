@@ -19,7 +19,8 @@ async def lives_of(redis: "Redis | RedisCluster") -> frozenset[str]:
     """The runs that take writes now. Raises CacheUnavailable."""
     if isinstance(redis, RedisCluster):
         found = await told(redis.execute_command("INFO", "server", target_nodes="primaries"))
-        return frozenset(map(_run_of, found.values()))
+        # redis-py gives what a single one says itself, not by the name of the node.
+        return frozenset(map(_run_of, [found] if "run_id" in found else found.values()))
     return frozenset([_run_of(await told(redis.info("server")))])
 
 
