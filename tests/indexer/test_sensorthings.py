@@ -287,6 +287,8 @@ async def test_stations_come_with_their_newest_values_for_no_question_each(
         for one, place in zip(page["value"], range(4), strict=False):
             alone = await get(api, f"{ROOT}/Observations('{batch}:{leaf + place}')", **select)
             assert list(one.items()) == list(alone.items())
+    twice = await api.get(stream(world) + "/Observations", params={"$select": "result,result"})
+    assert twice.text.count('"result"') == len(twice.json()["value"])
 
 
 async def test_a_page_asks_what_our_own_asks_and_once_for_its_batches(

@@ -79,7 +79,8 @@ def form_of(
     parts = ['"@iot.id":"%(id)s"'] if has_id else []
     if has_self_link:
         parts.append(f'"@iot.selfLink":"{here}"')
-    shown = PROPERTIES if properties is None else properties
+    # A name that is chosen twice is told once, as a document would.
+    shown = dict.fromkeys(PROPERTIES if properties is None else properties)
     parts += [PROPERTIES[name] for name in shown if name in PROPERTIES]
     parts += [f'"{name}":"{here}{end}"' for name, end in links]
     return Form.of("{" + ",".join(parts) + "}")
