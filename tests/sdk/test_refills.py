@@ -6,19 +6,24 @@ Given a channel that holds less than one more query costs
   └── an API that has not mirrored the deposit yet is asked again with the same voucher
 """
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 from sdk.test_sdk_payments import CONTRACT, PRICE, Reply, channel, offer, refusal
 
+from corechain.account import account_from_key
+from corechain.deployment import DeployedContract, Deployment
+from corechain.documents import MalformedAnswer
 from corechain.held_channels import HeldChannel, Refilling
 from corechain.listing import API
-from corechain.paying import UNSEEN_TRIES, Send, pay
+from corechain.opening import Opening
+from corechain.paying import LOST_TRIES, UNSEEN_TRIES, Send, pay
 from corechain.payments import PaymentChannel, corrects, decode_header
 from corechain.protocol.channel import ChannelConfig
-from corechain.protocol.errors import PaymentRequired
-from corechain.steps import Pause, Request
+from corechain.protocol.errors import NotFound, PaymentRequired
+from corechain.steps import ApiUnavailable, Pause, Request
 
 
 @dataclass
@@ -120,3 +125,25 @@ def test_a_withdrawal_matures_at_its_second(now: int, mature: bool) -> None:
     held = HeldChannel(CONTRACT, config, 5, 2, 3, 1_000)
     assert (held.left, held.is_mature(now)) == (3, mature)
     assert not HeldChannel(CONTRACT, config, 5, 2).is_mature(now)
+
+
+@pytest.mark.parametrize(
+    ("error", "tries"),
+    [
+        (NotFound("no such channel"), UNSEEN_TRIES),
+        (ApiUnavailable("nothing in 30 s"), LOST_TRIES),
+        (MalformedAnswer("no channel"), LOST_TRIES),
+    ],
+)
+def test_whatever_an_api_says_behind_a_first_deposit_the_channel_is_the_payers(error, tries):
+    account = account_from_key(b"\x01" * 32)
+    names = "PaymentChannels", "StateChannels"
+    contracts = {name: DeployedContract(name, CONTRACT, 1) for name in names}
+    opening = Opening(account, Deployment(1, contracts), lambda: pytest.fail("not asked"), None)
+    flow = opening._listed(bytes(32))
+    steps: list[Any] = [next(flow)]
+    with suppress(StopIteration):
+        while True:
+            asked = isinstance(steps[-1], Request)
+            steps.append(flow.throw(error) if asked else next(flow))
+    assert sum(isinstance(step, Request) for step in steps) == tries

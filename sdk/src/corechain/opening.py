@@ -12,6 +12,7 @@ from corechain.listing import API
 from corechain.paying import (
     HTTP_PAYMENT_REQUIRED,
     HTTP_SERVER_ERROR,
+    LOST_TRIES,
     UNSEEN_PAUSE_S,
     UNSEEN_TRIES,
     ClientStep,
@@ -24,6 +25,7 @@ from corechain.protocol.channel import (
     payment_domain,
 )
 from corechain.protocol.errors import (
+    CoreChainError,
     NoPaymentAsked,
     NotFound,
     PaymentRequired,
@@ -136,14 +138,20 @@ class Opening:
 
     def _listed(self, channel_id: bytes) -> Opened[None]:
         """Waits until the API has a channel: the next process looks for it there. One that never
-        has it is not waited for, as the channel is on the chain."""
+        has it is not waited for, as the channel is on the chain; nor one that fails."""
+        failures = 0
         for _ in range(UNSEEN_TRIES):
             try:
                 yield from channel(self._payments, self._states, channel_id, {})
-            except (NotFound, ApiUnavailable):
-                yield Pause(UNSEEN_PAUSE_S)
+            except NotFound:
+                pass
+            except CoreChainError:  # of a server that hangs after 30 s each
+                failures += 1
+                if failures == LOST_TRIES:
+                    return
             else:
                 return
+            yield Pause(UNSEEN_PAUSE_S)
 
     def mine(self) -> Opened[list[HeldChannel]]:
         """The account's channels of this deployment as the chain has them, by id; which there are
