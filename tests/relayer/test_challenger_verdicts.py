@@ -12,8 +12,6 @@ given what was found out while fewer nodes than must agree have answered
   it is found out anew once enough of them do
 given a call that is void before anything was signed for it, however often
   it begins again under its key; only what was signed counts as a try
-given years of reward roots
-  those in final blocks are read once
 given a reward root that comes out wrong
   it is vetoed when it comes out wrong once more; where nobody has earned anything any root is wrong
   so is one that counts blocks behind its proposal, or ends before the last one
@@ -31,7 +29,6 @@ from chaos.disputes import ACCUSED, FRAUD, HONEST, ModelExaminer, batch_of, comm
 from chaos.node import Faults
 from chaos.run import MODULES, TWINS
 from chaos.world import World, virtual
-from support.fake_chain import encoded
 
 from corechain.deployment import DeployedContract, Deployment
 from corechain.protocol.events import FleetEnrolled, RootProposed
@@ -41,14 +38,13 @@ from corechain.protocol.keys import KeyType, Secp256k1Key
 from corechain.protocol.rewards import Owner, RewardSchedule, RewardTree
 from corechain.service.errors import NodeBehind
 from corechain.service.files.fetch import FileSources
-from corechain.service.rpc import Block, Log
+from corechain.service.rpc import Block
 from corechain_relayer.challenger.again import Doubts
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.examining import Examiner
 from corechain_relayer.challenger.expiring import Expiring
 from corechain_relayer.challenger.facts import Facts
-from corechain_relayer.challenger.root_logs import RootLogs
 from corechain_relayer.challenger.roots import NO_ROOT, RootWatch
 from corechain_relayer.challenger.spans import name_of
 from corechain_relayer.challenger.store import MOST_TRIES, NOTHING_SENT, VETOES, ChallengerStore
@@ -268,36 +264,6 @@ class Judged(RootWatch):
 
     async def _root_of(self, *what: Any) -> bytes | None:
         return self.roots.pop(0)
-
-
-@dataclass
-class Chain:
-    """Where roots were proposed, and which blocks were asked for."""
-
-    proposed: list[int]
-    asked: list[tuple[int, int]] = field(default_factory=list)
-
-    async def roots(self, first: int, head: int) -> list[Log]:
-        self.asked.append((first, head))
-        return [root_in(number) for number in self.proposed if first <= number <= head]
-
-
-def root_in(number: int) -> Log:
-    word = int.from_bytes(b"\1" * 26, "big") << 48 | number
-    topics, data = encoded(RootProposed(word, number, 10))
-    return Log(bytes(20), tuple(topics), data, number, bytes([number]) * 32, bytes(32), 0)
-
-
-async def test_roots_in_final_blocks_are_read_once() -> None:
-    chain: Any = Chain([3, 8, 12])
-    logs, said = RootLogs(), []
-    for head, final in ((10, 5), (11, 9), (12, 7)):  # the last node knows less of what is final
-        epochs, place = await logs.newest(chain, head, final)
-        said.append(([root.through_block for root in epochs], place.number))
-    assert said == [([3, 8], 8), ([3, 8], 8), ([3, 8, 12], 12)]
-    assert chain.asked == [(0, 10), (6, 11), (10, 12)]
-    chain.proposed = [3, 8, 11]  # a reorg of what was not final
-    assert (await logs.newest(chain, 12, 9))[1].number == 11
 
 
 @pytest.mark.parametrize(

@@ -65,8 +65,8 @@ class RootWatch:
     """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
     changes what the root rests on changes that block, too."""
     _logs: RootLogs = field(default_factory=RootLogs)
-    _certain: tuple[int, BlockId] | None = None
-    """Whose root came out wrong twice."""
+    _doubted: tuple[int, BlockId] | None = None
+    """Whose root came out wrong once, and was judged anew since."""
 
     async def watch_forever(self, poll_s: float) -> None:
         while True:
@@ -92,11 +92,12 @@ class RootWatch:
             self.alerts.keep(WRONG_ROOT, set())
         elif not await self._may_object(newest, place, head, final):
             return
-        elif self._certain == key:
+        elif self._doubted == key:
             await self._veto(newest)
-        # Once more, at another moment: a node that left out logs must not cost a right root.
-        elif await self._judge(epochs, place, head, history):
-            self._certain = key
+        else:
+            # Once more, in another round and by logs that are all read anew: a node that left some
+            # out must not cost a right root.
+            self._doubted, self._judged, self._logs = key, {}, RootLogs()
 
     async def _judge(
         self, epochs: list[RootProposed], place: BlockId, head: Block, history: History
@@ -108,7 +109,9 @@ class RootWatch:
         is_of_future = epochs[-1].through_block > place.number
         known = epochs[:-1], epochs[-1], batches, history
         root = NO_ROOT if is_of_future else await self._root_of(*known)
-        if root is not None:
+        if root is None:
+            self._logs = RootLogs()  # perhaps for want of an earlier root that was left out
+        else:
             self._judged = {(epochs[-1].epoch, place): root}
         return root is not None
 

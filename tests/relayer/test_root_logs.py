@@ -1,0 +1,99 @@
+"""The watch over reward roots reads their proposals once, as far as they are final.
+
+given years of reward roots
+  those in final blocks are read once
+given a node that has left one out
+  all are read again before a root that comes out wrong is vetoed, or where none comes out
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from support.fake_chain import encoded
+
+from corechain.protocol.events import RootProposed
+from corechain.service.rpc import Block, Log
+from corechain_relayer.challenger import roots
+from corechain_relayer.challenger.alerts import ChallengerAlerts
+from corechain_relayer.challenger.root_logs import RootLogs
+from corechain_relayer.challenger.roots import RootWatch
+from corechain_relayer.metrics import Metrics
+
+
+@dataclass
+class Chain:
+    """Where roots were proposed, and which blocks were asked for."""
+
+    proposed: list[int]
+    asked: list[tuple[int, int]] = field(default_factory=list)
+
+    async def roots(self, first: int, head: int) -> list[Log]:
+        self.asked.append((first, head))
+        return [root_in(number) for number in self.proposed if first <= number <= head]
+
+    async def batches(self, head: int) -> dict[int, Any]:
+        return {}
+
+    async def head(self) -> Block:
+        return Block(12, bytes(32), bytes(32), 1, 1)
+
+    async def final_block(self, head: Block) -> int:
+        return head.number
+
+
+YEARS_S = 1 << 31
+"""When a root of the chain's may be claimed."""
+
+
+def root_in(number: int) -> Log:
+    word = int.from_bytes(b"\1" * 26, "big") << 48 | YEARS_S << 16 | number
+    topics, data = encoded(RootProposed(word, number, 10))
+    return Log(bytes(20), tuple(topics), data, number, bytes([number]) * 32, bytes(32), 0)
+
+
+async def test_roots_in_final_blocks_are_read_once() -> None:
+    chain: Any = Chain([3, 8, 12])
+    logs, said = RootLogs(), []
+    for head, final in ((10, 5), (11, 9), (12, 7)):  # the last node knows less of what is final
+        epochs, place = await logs.newest(chain, head, final)
+        said.append(([root.through_block for root in epochs], place.number))
+    assert said == [([3, 8], 8), ([3, 8], 8), ([3, 8, 12], 12)]
+    assert chain.asked == [(0, 10), (6, 11), (10, 12)]
+    chain.proposed = [3, 8, 11]  # a reorg of what was not final
+    assert (await logs.newest(chain, 12, 9))[1].number == 11
+
+
+@dataclass(slots=True)
+class OfEpochs(RootWatch):
+    """The root of the third epoch is known to be right with both before it, and else wrong, or not
+    known at all. The contract would take a veto."""
+
+    is_known: bool = True
+
+    async def _root_of(self, before: list[RootProposed], *what: Any) -> bytes | None:
+        if len(before) == 2:
+            return b"\1" * 26
+        return b"\2" * 26 if self.is_known else None
+
+    async def _may_object(self, *what: Any) -> bool:
+        return True
+
+    async def _veto(self, newest: RootProposed) -> None:
+        raise AssertionError("a right root is vetoed")
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_root_that_a_node_left_out_once_is_not_missing_for_good(
+    monkeypatch: pytest.MonkeyPatch, is_known: bool
+) -> None:
+    """Also not where its block is final, whose logs are read once."""
+    chain: Any = Chain([3, 12])
+    monkeypatch.setattr(roots, "History", lambda *what: chain)
+    watch = OfEpochs(*[chain] * 10, is_known=is_known)
+    watch.alerts = ChallengerAlerts(Metrics())
+    await watch.round()
+    chain.proposed = [3, 8, 12]
+    for _ in range(3):
+        await watch.round()
+    assert list(watch._judged.values()) == [b"\1" * 26]
