@@ -4,6 +4,7 @@ given a server that answers with status 200
   a page, nothing of what was asked for, a table that is cut off or ends with an error: an outage
   what was to be written or erased is not taken for done, but for 204
 given one that is busy, it says when to ask again
+given one that refuses the token, the next question reads it again
 """
 
 import time
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+from influxdb_client.rest import ApiException
 from support.http import Script, answers
 
 from corechain_indexer.errors import SeriesUnavailable
@@ -77,4 +79,24 @@ async def test_a_busy_server_says_when_to_ask_again() -> None:
         with pytest.raises(SeriesUnavailable) as caught:
             await series.erase([(0, 1)])
         assert caught.value.retry_after_s == 7
+        await series.close()
+
+
+async def test_a_token_that_is_refused_is_read_again_by_the_next_question() -> None:
+    with series_of(Script(401, b"{}")) as series:
+        found, reads = series._place, list[str]()
+        series.token = lambda: reads.append(TOKEN) or TOKEN  # type: ignore[func-returns-value]
+        for ask in (
+            lambda: series.read(bytes(20), 1, 0, 86_400, 3_600, 10),
+            lambda: series.erase([(0, 1)]),
+            lambda: series.post(["reading value=1i 1"]),
+        ):
+            series._place = found
+            reads.clear()
+            with pytest.raises((SeriesUnavailable, ApiException)):
+                await ask()
+            assert not reads
+            with pytest.raises(SeriesUnavailable):
+                await ask()
+            assert reads
         await series.close()

@@ -51,6 +51,7 @@ LAYOUT = 2
 REFUSED = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
 CUTS = 64
 """Requests that may be spent on finding the bad lines of a batch: one costs 26."""
+NOT_LET_IN = HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN
 KEPT_FOR_S = 60.0
 """How long the bucket's retention is believed."""
 LONGEST_WHY = 300
@@ -78,8 +79,7 @@ def _why(error: ApiException) -> str:
 
 
 def _outage(error: ApiException) -> SeriesUnavailable:
-    refuses = error.status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-    kind = SeriesAccessRefused if refuses else SeriesUnavailable
+    kind = SeriesAccessRefused if error.status in NOT_LET_IN else SeriesUnavailable
     return kind(_why(error), _retry_after(error))
 
 
@@ -216,7 +216,7 @@ class InfluxSeries:
 
     async def ask(self, query: str, within_s: float = TIMEOUT_S) -> list[dict[str, Any]]:
         """The rows of all tables that a Flux query yields. Raises SeriesUnavailable."""
-        with _readable():
+        with _readable(), self._heard():
             tables = await _done(self.client.query_api().query(query, self.org), within_s)
             return [row.values for table in tables for row in table.records]
 
@@ -233,13 +233,29 @@ class InfluxSeries:
         """The next question looks for the bucket again."""
         self._place = None
 
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """Who is refused looks anew, with the token as it is by then: a minute is long."""
+        try:
+            yield
+        except SeriesAccessRefused:
+            self.forget_place()
+            raise
+        except ApiException as error:
+            if error.status in NOT_LET_IN:
+                self.forget_place()
+            raise
+
     async def post(self, lines: Sequence[str]) -> None:
         """One request. Raises SeriesUnavailable, ApiException for an answer that is no success."""
         body, api = "\n".join(lines).encode(), self.client.write_api()
         bucket_id = (await self.place()).bucket_id
         try:
             async with asyncio.timeout(TIMEOUT_S):
-                _require(await api.write(bucket_id, self.org, body, write_precision=NANOSECONDS))
+                with self._heard():
+                    _require(
+                        await api.write(bucket_id, self.org, body, write_precision=NANOSECONDS)
+                    )
         except (ClientError, OSError, TimeoutError) as error:
             raise SeriesUnavailable(reason_of(error)) from error
 
@@ -279,7 +295,8 @@ class InfluxSeries:
         SeriesUnavailable."""
         predicate, api = f'_measurement="{MEASUREMENT}"', self.client.delete_api()
         start, stop = _moment(span[0]), _moment(span[1], NANO - 1)
-        _require(await _done(api.delete(start, stop, predicate, bucket_id, self.org)))
+        with self._heard():
+            _require(await _done(api.delete(start, stop, predicate, bucket_id, self.org)))
 
     async def read(
         self, device: bytes, metric: int, start: int, end: int, bucket_s: int, limit: int
