@@ -142,6 +142,10 @@ def test_a_link_stays_one_and_a_file_beside_which_none_can_be_made_is_written_in
         write_whole(path, path.name)
     assert (link.is_symlink(), target.read_text()) == (True, "link")
     assert long.read_text() == long.name
+    link.unlink()
+    link.symlink_to(link)
+    write_whole(link, "of a link to itself")
+    assert link.read_text() == "of a link to itself"
     assert len(list(tmp_path.iterdir())) == 3
 
 

@@ -45,7 +45,7 @@ def write_whole(path: Path, text: str) -> None:
         path.write_text(text)
         return
     try:
-        _replace(path.resolve(), text)
+        _replace(Path(os.path.realpath(path)), text)
     except OSError as error:
         if error.errno not in _NONE_BESIDE:
             raise
