@@ -3,7 +3,8 @@
 given answers under way
   ├── that take long while the database answers: all are awaited
   ├── of a database that is silent: those that are late end, and only those
-  ├── while it stays silent: nobody waits as long again, unless others answer in its place
+  ├── while it stays silent: nobody waits as long again, or where others answer in its place,
+  │   nobody longer
   └── cancelled by somebody else: that stays a cancellation
 """
 
@@ -21,6 +22,7 @@ from corechain_indexer.doubt import Doubts
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doubt, "DOUBT_S", 0.02)
     monkeypatch.setattr(doubt, "AGAIN_S", 0.01)
+    monkeypatch.setattr(doubt, "SILENT_S", 0.01)
 
 
 class Database:
@@ -51,9 +53,10 @@ async def test_a_long_answer_is_awaited_while_the_database_answers() -> None:
     again.cancel()
 
 
-async def test_late_answers_of_a_silent_database_end_and_say_so() -> None:
+@pytest.mark.parametrize("others_answer", [False, True])
+async def test_late_answers_of_a_silent_database_end_and_say_so(others_answer: bool) -> None:
     database, never = Database(silent=True), asyncio.Event()
-    doubts = Doubts(database.is_silent)
+    doubts = Doubts(database.is_silent, lambda: others_answer)
     async with asyncio.timeout(PATIENCE_S):
         for _ in range(2):
             waits = [asyncio.create_task(doubts.answered(never.wait())) for _ in range(3)]

@@ -1,7 +1,7 @@
 """A limit for answers that no slow query meets, and each query to a hung database does.
 
 The first ones end after DOUBT_S + SILENT_S. From then on, until the database answers again, nobody
-waits for longer than about twice AGAIN_S.
+waits for longer than about twice AGAIN_S, or than the first where others may answer in its place.
 """
 
 import asyncio
@@ -102,8 +102,9 @@ class Doubts:
     async def _sweep_forever(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if not self.goes_on():
-                self._end(self._since(loop.time() - AGAIN_S))
+            # Where others answer, some still wait for the database itself: as long as the first.
+            late_s = DOUBT_S + SILENT_S if self.goes_on() else AGAIN_S
+            self._end(self._since(loop.time() - late_s))
             await asyncio.sleep(AGAIN_S)
 
     def _since(self, time: float) -> list[int]:
