@@ -7,7 +7,7 @@ given a node that has not seen what the logs tell
 given somebody else's demand that nobody answers
   it is expired for them where an operator wants it, and never in the way of a claim of ours
 given a registry that was not read as far as the batches
-  nothing is called honest for good
+  nothing is called honest for good, and a fraud of a neighbour is counted once
 given what was found out while fewer nodes than must agree have answered
   it is found out anew once enough of them do
 given a call that is void before anything was signed for it, however often
@@ -31,20 +31,23 @@ from chaos.run import MODULES, TWINS
 from chaos.world import World, virtual
 
 from corechain.deployment import DeployedContract, Deployment
+from corechain.protocol.archive import Place
 from corechain.protocol.events import FleetEnrolled, RootProposed
 from corechain.protocol.evidence import Demand
 from corechain.protocol.fleet import Fleet
 from corechain.protocol.keys import KeyType, Secp256k1Key
 from corechain.protocol.rewards import Owner, RewardSchedule, RewardTree
+from corechain.protocol.suspects import Standing
 from corechain.service.errors import NodeBehind
 from corechain.service.files.fetch import FileSources
 from corechain.service.rpc import Block
 from corechain_relayer.challenger.again import Doubts
 from corechain_relayer.challenger.alerts import ChallengerAlerts
 from corechain_relayer.challenger.calls import DisputesCalls
-from corechain_relayer.challenger.examining import Examiner
+from corechain_relayer.challenger.examining import Charge, Examiner
 from corechain_relayer.challenger.expiring import Expiring
 from corechain_relayer.challenger.facts import Facts
+from corechain_relayer.challenger.lanes import Commit
 from corechain_relayer.challenger.roots import NO_ROOT, RootWatch
 from corechain_relayer.challenger.spans import name_of
 from corechain_relayer.challenger.store import MOST_TRIES, NOTHING_SENT, VETOES, ChallengerStore
@@ -127,6 +130,34 @@ def test_a_challenge_that_came_to_nothing_too_often_is_said_to_need_a_person() -
         (alert,) = story.role.alerts.sentences()
         assert f"BAD_SIGNATURE: {MOST_TRIES} transactions came to nothing" in alert
         assert len(story.tables.rows) == MOST_TRIES
+
+
+def test_a_fraud_of_a_neighbour_is_found_once_however_often_a_batch_is_examined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As while the registry cannot be read: each examination counted it as one more fraud."""
+    world = World(1)
+    with virtual(world, MODULES, TWINS):
+        story = ChallengerStory(world)
+        story._commit(1, HONEST)
+        story._commit(2, FRAUD)
+        story.mine(1)
+        key = (batch_of(2), commitment(2, FRAUD))
+        examined = []
+
+        async def examine(self: Any, one: Standing, file: Any, book: Any) -> list[Charge]:
+            examined.append(one.batch_id)
+            other = await self.standing(Commit(*key, Place.alone(key[0]), 1))
+            revealed: Any = b"revealed"
+            return [Charge(other, revealed, ACCUSED)]
+
+        monkeypatch.setattr(ModelExaminer, "examine", examine)
+        monkeypatch.setattr(ModelExaminer, "is_as_new_as", lambda self, head: False)
+        for _ in range(12):
+            world.now += 2
+            story._role_round()
+        assert examined.count(batch_of(1)) > 1
+        assert len(story.role._charges[key]) == 1
 
 
 @dataclass

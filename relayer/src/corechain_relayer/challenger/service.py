@@ -201,7 +201,8 @@ class Challenger:
         key = (one.batch_id, one.commitment)
         charges = await self.examiner.examine(one, file, book)
         before = {charge.accusation.fraud for charge in self._charges.pop(key, ())}
-        for charge in charges:
+        # Those of neighbours may be known, from when this batch was examined before.
+        for charge in [c for c in charges if c not in self._charges.get(c.key, ())]:
             accused, fraud = charge.key, charge.accusation.fraud
             self.examiner.honest.discard(accused)
             self._charges.setdefault(accused, []).append(charge)
