@@ -117,7 +117,12 @@ async def test_blocks_that_are_not_there_yet_are_in_no_proposal() -> None:
         await proposer._compute(POOL, 10)
 
 
-async def test_logs_of_blocks_that_will_never_be_are_not_asked_for() -> None:
+@pytest.mark.parametrize(("through", "last"), [(2**64 - 1, 12), (10, 10)])
+async def test_logs_are_asked_for_as_far_as_their_reader_has_seen_blocks(
+    through: int, last: int
+) -> None:
+    """Not of blocks that will never be, and not less from a node that is behind: a device that has
+    moved would be its old owner's."""
     asked: list[int] = []
 
     class NineBlocks:
@@ -131,9 +136,9 @@ async def test_logs_of_blocks_that_will_never_be_are_not_asked_for() -> None:
 
     contracts = {"DeviceRegistry": DeployedContract("DeviceRegistry", bytes(20), 1)}
     blocks: Any = NineBlocks()
-    history = History(blocks, Deployment(31_337, contracts), 5)
-    assert await history.owners(2**64 - 1) == {}
-    assert max(asked) == 9
+    history = History(blocks, Deployment(31_337, contracts), 5, 12)
+    assert await history.owners(through) == {}
+    assert max(asked) == last
 
 
 def test_a_pool_over_the_cap_is_refused_before_anything_is_signed(

@@ -76,7 +76,7 @@ class RootWatch:
     async def round(self) -> None:
         """Raises NodeUnavailable, NodeRefused, StoreUnavailable."""
         head = await self.rpc.head()
-        history = History(self.rpc, self.deployment, self.range_blocks)
+        history = History(self.rpc, self.deployment, self.range_blocks, head.number)
         final = await self.node.final_block(head)
         epochs, place = await self._logs.newest(history, head.number, final)
         if not epochs or epochs[-1].active_at <= head.timestamp:

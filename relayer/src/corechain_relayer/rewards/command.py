@@ -152,7 +152,7 @@ class Proposer:
         if through is not None and through > head:
             # The contract would take it, and no root reproduce it once those blocks have data.
             raise ProposalRefused(f"block {through} is not there yet: the newest one is {head}")
-        history = History(self.rpc, self.deployment, self.settings.log_range_blocks)
+        history = History(self.rpc, self.deployment, self.settings.log_range_blocks, head)
         batches, schedule = await history.batches(head), self.deployment.rewards
         ledger = Ledger(batches, self.settings.data_dir, history.owners, schedule)
         return await ledger.propose(await history.epochs(head), through or head, pool)

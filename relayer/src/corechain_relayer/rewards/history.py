@@ -27,11 +27,12 @@ def standing(events: Iterable[Event]) -> list[RootProposed]:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """Reads events up to a block."""
+    """Reads events up to a block. `newest`: the newest one that its reader has seen."""
 
     rpc: Questions
     deployment: Deployment
     range_blocks: int
+    newest: int
 
     async def epochs(self, head: int) -> list[RootProposed]:
         return standing(events_of(await self.roots(0, head)))
@@ -57,7 +58,8 @@ class History:
         """Who owned which device at the end of a block."""
         contract = self.deployment.contracts["DeviceRegistry"]
         # The contract takes any 64 bits from a proposer: nobody asks for logs of all these blocks.
-        last = min(through_block, (await self.rpc.head()).number)
+        # Not up to what a node says now: one that is behind would leave out who has moved.
+        last = min(through_block, self.newest)
         logs = await logs_in_ranges(
             self.rpc, [contract.address], [], contract.block, last, self.range_blocks
         )
