@@ -4,6 +4,7 @@ All of it is the API's word. Each method raises ApiUnavailable, MalformedAnswer,
 InvalidValue or ValueOutOfRange for what it cannot ask.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 
@@ -40,12 +41,12 @@ class _Contracts(ClientBase):
         return self._contract("PaymentChannels"), self._contract("StateChannels")
 
 
-class IndexClient(_Contracts):
+class IndexClient(_Contracts, ABC):
     """The blocking client's part."""
 
+    @abstractmethod
     def run(self, flow: Generator[ClientStep, Any, T]) -> T:
         """Carries a flow out to its result."""
-        raise NotImplementedError
 
     def status(self, **fresh: Unpack[Fresh]) -> Row:
         """How far the chain is mirrored."""
@@ -167,12 +168,12 @@ class IndexClient(_Contracts):
         return self.run(flows.channel(*self._both_kinds(), channel_id, fresh))
 
 
-class AsyncIndexClient(_Contracts):
+class AsyncIndexClient(_Contracts, ABC):
     """The same for asyncio."""
 
+    @abstractmethod
     async def run(self, flow: Generator[ClientStep, Any, T]) -> T:
         """Carries a flow out to its result."""
-        raise NotImplementedError
 
     async def status(self, **fresh: Unpack[Fresh]) -> Row:
         return await self.run(flows.status(fresh))
