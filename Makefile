@@ -434,7 +434,7 @@ torture-index: setup ## an indexer killed a hundred times, on deep reorgs and fa
 
 # Of all five roles ten thousand take three and a half minutes on two cores, a million 5 hours and a half.
 .PHONY: chaos stories
-chaos: setup ## submitter, watchtower, guard, aggregator through 10,000 seeds of faults, their mutants, 200 kills on real servers; docs/reliability.md (LONG=1: 1,000,000 and 1,000; KILLS= SEED= MINUTES=)
+chaos: setup ## submitter, watchtower, guard, challenger, aggregator through 10,000 seeds of faults, their mutants, 200 kills on real servers; docs/reliability.md (LONG=1: 1,000,000 and 1,000; KILLS= SEED= MINUTES=)
 	@echo "· simulator"
 	@PYTHONPATH=tests $(BIN)/python -m chaos.run --seeds $(if $(LONG),1000000,10000) --write bench/results/chaos.json
 	@echo "· is it noticed when one of them is wrong"
