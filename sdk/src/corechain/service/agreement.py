@@ -74,8 +74,8 @@ def newest_named(calls: Sequence[Call]) -> int:
     for call in calls:
         if call.method == "eth_getBlockByNumber" and not is_tagged(call):
             named.append(int(call.params[0], 16))
-        if call.method == "eth_getLogs" and "toBlock" in call.params[0]:
-            named.append(int(call.params[0]["toBlock"], 16))
+        if call.method == "eth_getLogs":
+            named.append(_named_number(call.params[0], "toBlock", 0))
     return max(named)
 
 
@@ -109,15 +109,25 @@ def _block_word(call: Call, raw: Any) -> Hashable:
 
 
 def _logs_word(query: Mapping[str, Any], raw: Any) -> Hashable:
-    addresses = [unhex(address) for address in query.get("address", ())]
-    topics = query.get("topics", ())
-    first = int(query.get("fromBlock", "0x0"), 16)
-    last = int(query.get("toBlock", hex(LAST_BLOCK)), 16)
-    logs = parse_logs(raw, addresses, topics, first, last)
+    first = _named_number(query, "fromBlock", 0)
+    last = _named_number(query, "toBlock", LAST_BLOCK)
+    logs = parse_logs(raw, _addresses_of(query), query.get("topics") or (), first, last)
     named = query.get("blockHash")
     if named is not None and any(log.block_hash != unhex(named) for log in logs):
         raise NodeUnavailable(f"the node sent logs of another block than {named}")
     return tuple(logs)
+
+
+def _addresses_of(query: Mapping[str, Any]) -> list[bytes]:
+    """A filter may name one address, several in a list, or none."""
+    named = query.get("address") or ()
+    return [unhex(address) for address in ([named] if isinstance(named, str) else named)]
+
+
+def _named_number(query: Mapping[str, Any], end: str, otherwise: int) -> int:
+    """A filter may name its first and last block by a tag, which says nothing of the number."""
+    named = str(query.get(end))
+    return int(named, 16) if named.startswith("0x") else otherwise
 
 
 @dataclass(slots=True)
