@@ -28,7 +28,6 @@ from corechain.protocol.reading import Observation, Report, SignedReport
 from corechain.protocol.sealing import SealedBatch
 from corechain.service.errors import FileWithheld
 from corechain.service.files import redirects as redirection
-from corechain.service.files.download import retry_after_s
 from corechain.service.files.fetch import FileSources
 from corechain_indexer.judge import Expected, check_file
 from corechain_indexer.store.files import OpenBatch
@@ -208,23 +207,6 @@ async def test_a_source_that_asks_for_patience_is_left_alone_for_that_long() -> 
             source.behave = offers(FILE)
             files.sources[0].closed_until = 0.0  # an hour later
             await files.first_fit(BATCH.commitment, judge)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("", 0),
-        ("120", 120),
-        ("-5", 0),
-        ("٣", 0),
-        ("9" * 400, 999_999_999),
-        ("soon", 0),
-        ("Thu, 01 Jan 1970 00:01:40 GMT", 90),
-        ("Thu, 01 Jan 1970 00:00:01 GMT", 0),
-    ],
-)
-def test_a_pause_is_a_number_or_a_date(text: str, seconds: int) -> None:
-    assert retry_after_s(text, 10.0) == seconds
 
 
 async def test_a_reason_shows_no_secret_of_an_address() -> None:

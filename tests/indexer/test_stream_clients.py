@@ -158,6 +158,12 @@ def test_pauses_grow_until_something_comes_and_never_beyond_the_patience(
         now, last = now + pause, pause
 
 
+def test_an_api_that_is_busy_is_asked_again_when_it_says_but_not_tomorrow() -> None:
+    state = Resuming(None, "pending", 1e9)
+    asked = (7.0, 0.0, 86_400.0)
+    assert [state.pause_after(ApiUnavailable("busy", 503, s), 0.0) for s in asked] == [7, 1, 300]
+
+
 @pytest.mark.parametrize(
     "wish",
     [

@@ -8,10 +8,11 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from hashlib import sha256
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
+from support.http import Script, answers
 from support.processes import until
 from support.receivers import Receiver, deliveries, receiving
 
@@ -77,6 +78,26 @@ async def test_messages_are_signed_and_a_receiver_that_hangs_or_refuses_delays_n
             signed = stamp.removeprefix("t=").encode() + b"." + body
             assert mac == "v1=" + hmac.new(SECRET, signed, sha256).hexdigest()
         assert len(deliveries(hanging)) <= 1
+
+
+async def test_a_receiver_that_is_busy_is_left_alone_for_as_long_as_it_asks() -> None:
+    pauses = list[float]()
+
+    class Book:
+        """Of one message that was tried once."""
+
+        async def next(self, kept_s: float) -> dict[str, Any]:
+            return {"id": 1, "body": b"{}", "attempts": 1, "expired": False}
+
+        async def failed(self, row_id: int, pause_s: float) -> None:
+            pauses.append(pause_s)
+
+    async with httpx.AsyncClient() as http:
+        for asked in ("90", "86400", "soon"):
+            with answers(Script(429, b"", headers=(("retry-after", asked),))) as url:
+                book, counted = cast(Webhooks, Book()), list[str]().append
+                assert not await Sender(book, url, "receiver", SECRET, http, counted).step()
+    assert pauses == [90.0, module.LONGEST_PAUSE_S, 2 * module.FIRST_PAUSE_S]
 
 
 async def test_a_receiver_that_is_away_hears_everything_when_it_is_back(

@@ -76,6 +76,17 @@ async def test_a_source_that_answers_badly_is_counted_and_asked_again(stage, scr
     assert "secret" not in repr(logs)
 
 
+async def test_a_source_that_is_busy_is_left_alone_for_as_long_as_it_asks(stage):
+    heard = []
+    with answers(Script(503, b"", headers=(("retry-after", "200"),)), heard) as url:
+        polled = Polled(stage, url)
+        for _ in range(4):  # 0, 61, 122, 183 s
+            await polled.look(61 * bool(heard))
+        assert len(heard) == 1
+        await polled.look(61)
+    assert len(heard) == 2
+
+
 async def test_a_mistake_of_ours_with_one_source_ends_no_other_poll(stage, monkeypatch):
     monkeypatch.setattr(Intake, "polled", None)
     with answers(Script(200, b"{}")) as url, capture_logs() as logs:

@@ -16,6 +16,7 @@ import json
 import sys
 import threading
 from collections.abc import Iterator, Mapping
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -30,6 +31,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import (
 )
 from eth_account import Account as Accounts
 from pydantic import SecretStr
+from support.http import Script, answers
 
 from corechain.protocol.hashing import keccak
 from corechain.protocol.signature import SECP256K1_ORDER
@@ -190,6 +192,16 @@ async def test_a_signer_that_is_silent_or_away_is_a_failure_in_time(server: Sign
     with pytest.raises(SignerFailed, match="ConnectError"):
         await remote(server, counts).signed(*FIELDS)
     assert counts == [UNAVAILABLE, UNAVAILABLE]
+
+
+async def test_a_signer_that_is_busy_is_left_alone_for_as_long_as_it_asks() -> None:
+    heard: list[Message] = []
+    with answers(Script(503, b"", headers=(("retry-after", "30"),)), heard) as url:
+        custody = Web3Signer(url, LOCAL.address, 20.0)
+        for words in ("answers 503", "left alone for 30 s", "left alone"):
+            with pytest.raises(SignerFailed, match=words):
+                await custody.signature(b"payload")
+    assert len(heard) == 1
 
 
 async def test_a_key_that_a_signer_has_lost_is_looked_for_again(server: SigningServer) -> None:

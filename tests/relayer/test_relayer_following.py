@@ -222,7 +222,7 @@ async def test_strangers_cause_no_look_during_an_outage() -> None:
         world.grow(6, random.Random(1))
         world.chain.catch_up()
         await registry.refresh_for([STRANGER])  # looked up, and unknown
-        world.chain.habits = Habits(busy=10**9)
+        world.chain.habits = Habits(busy=10**9, retry_after="")
         with pytest.raises(Unavailable, match="node is away"):
             await registry.refresh_for([STRANGER])
         asked = world.chain._asked[""]

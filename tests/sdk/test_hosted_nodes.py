@@ -269,7 +269,7 @@ def test_an_address_without_a_contract_is_another_chain(anvil, known):
 
 def test_a_busy_provider_is_unavailable_and_then_not(hosted):
     running, chain = hosted
-    running.habits = Habits(busy=1)
+    running.habits = Habits(busy=1, retry_after="")
     with pytest.raises(ChainUnavailable, match="429"):
         chain.balance_of(Owner(HOLDER))
     assert chain.balance_of(Owner(HOLDER)) >= 0

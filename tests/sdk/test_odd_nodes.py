@@ -2,6 +2,8 @@
 
 given a node that answers any JSON
   └── every question to the chain ends in a value or in a CoreChainError
+given a provider that is busy, and says for how long
+  └── it is asked again then, or told of where that is too long to wait
 """
 
 import json
@@ -12,13 +14,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.fake_chain import FakeChain
 from support.odd_answers import anything, proof_json, statistics_json
+from support.provider import Habits, serving
 
 from corechain import account_from_key
 from corechain.answers import parse_proven_reading, parse_statistics
 from corechain.chain import Chain
 from corechain.deployment import load_deployment
 from corechain.devnet.settings import ADMIN_KEY
+from corechain.node import ChainBusy, Node
 from corechain.protocol.errors import CoreChainError
 
 
@@ -128,3 +133,48 @@ def test_any_list_of_anything_is_no_log_and_no_receipt(chain, method, document):
     for ask in (QUESTIONS["committed"], QUESTIONS["send"]):
         with suppress(CoreChainError):
             ask(chain)
+
+
+@pytest.fixture
+def busy():
+    """A provider that is to be made busy, and the SDK's way to ask it."""
+    with serving(FakeChain("", Habits())) as running:
+        running.nodes = [running.blocks]
+        node = Node(running.url)
+        yield running, node
+        node.close()
+
+
+TWO = [("eth_chainId", ())] * 2
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [(Node.chain_id, 31337), (lambda node: node.call_many(TWO), ["0x7a69"] * 2)],
+)
+def test_a_busy_provider_is_asked_again_when_it_says(busy, ask, said):
+    running, node = busy
+    running.habits = Habits(busy=1)
+    assert ask(node) == said
+    assert running._asked[""] == 2
+    assert node._takes_batches
+
+
+def test_a_provider_that_wants_to_be_left_alone_for_long_is_told_of_and_not_asked(busy):
+    running, node = busy
+    running.habits = Habits(busy=10**9, retry_after="3000")
+    for _ in range(3):
+        with pytest.raises(ChainBusy, match=r"again in (3000|60) s"):
+            node.call_many(TWO)
+    assert running._asked[""] == 1
+
+
+def test_a_provider_that_is_busy_whenever_it_is_asked_is_given_up(busy, monkeypatch):
+    running, node = busy
+    running.habits, pauses = Habits(busy=10**9, retry_after="2"), []
+    monkeypatch.setattr("corechain.node.time.sleep", lambda s: pauses.append(s))
+    monkeypatch.setattr(node._held, "clock", lambda: sum(pauses))
+    with pytest.raises(ChainBusy, match="again in 2 s"):
+        node.chain_id()
+    assert sum(pauses) <= node.timeout_s
+    assert running._asked[""] == 8

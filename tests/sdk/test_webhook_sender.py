@@ -52,12 +52,13 @@ def test_an_event_is_posted_until_it_is_taken(http: httpx.Client) -> None:
         if len(pauses) == 2:
             hook.url = good
 
-    with answers(Script(503, b""), heard) as broken, listening() as (good, bodies):
+    busy = Script(503, b"", headers=(("retry-after", "7"),))
+    with answers(busy, heard) as broken, listening() as (good, bodies):
         hook = Webhook(broken, SECRET, http, sleep=mended)
         hook.send(event(1))
         hook.send(event(2))
     assert [json.loads(body)["id"] for body in bodies] == [1, 2]
-    assert pauses == [1.0, 2.0]
+    assert pauses == [7.0, 14.0]
     assert len({headers[DELIVERY] for headers in heard}) == 1, "the same each time"
     check_webhook(SECRET, heard[0][SIGNATURE], bodies[0])
 

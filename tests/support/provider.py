@@ -34,7 +34,7 @@ class Habits:
     `null_receipts`: so many times a transaction's receipt is null before it is there.
     `pending_receipts`: then so many times it is there without a block, as some nodes answer.
     `max_batch`: calls of one request; 0 for a provider that takes no batches at all.
-    `busy`: so many requests are answered HTTP 429 first, with Retry-After.
+    `busy`: so many requests are answered HTTP 429 first, with `retry_after`, if there is any.
     `busy_every`: so is every such request, for as long as it runs.
     """
 
@@ -51,6 +51,7 @@ class Habits:
     pending_receipts: int = 0
     max_batch: int | None = None
     busy: int = 0
+    retry_after: str = "1"
     busy_every: int | None = None
 
 
@@ -86,7 +87,8 @@ class Provider:
         """Raises _Refused."""
         number, every = self._count(""), self.habits.busy_every
         if number <= self.habits.busy or (every is not None and number % every == 0):
-            raise _Refused(429, b"slow down", **{"retry-after": "1"})
+            asked = {"retry-after": self.habits.retry_after} if self.habits.retry_after else {}
+            raise _Refused(429, b"slow down", **asked)
         document = json.loads(body)
         if not isinstance(document, list):
             return json.dumps(self._one(document)).encode()

@@ -38,6 +38,10 @@ with every request of this context, and a relayer or indexer that has a collecto
 trace."""
 WHOLE_ANSWER = 6
 """The whole answer may take so many times the timeout of a single read, however it drips."""
+BUSY = 429, 503
+"""With these a server may say when to come again."""
+LONGEST_ASKED_S = 86_400.0
+"""Whoever asks to be left alone for more than a day is mistaken about the time."""
 
 
 def service_url(parameter: str, value: object) -> str:
@@ -317,6 +321,29 @@ def redirect_of(response: "httpx.Response", *, path: bool = True) -> str | None:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """The seconds of a Retry-After header (RFC 9110 §10.2.3); None for none, or a date."""
-    text = headers.get("retry-after", "")
-    return float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+    """The seconds of a Retry-After header, a number or a date (RFC 9110, 10.2.3), at most a day;
+    None where there is none that can be read."""
+    text = headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdecimal():
+        return min(LONGEST_ASKED_S, float(text[:9]))
+    until, now = _date_s(text), _date_s(headers.get("date", ""))
+    if until is None:
+        return None
+    # By the server's own clock where it says it: a device's may be years off.
+    return min(LONGEST_ASKED_S, max(0.0, until - (time.time() if now is None else now)))
+
+
+def put_off_s(status: int, headers: Mapping[str, str]) -> float:
+    """For how many seconds a busy server asks to be left alone; 0 where it does not say."""
+    return (retry_after_s(headers) or 0.0) if status in BUSY else 0.0
+
+
+def _date_s(text: str) -> float | None:
+    """A date of HTTP as a UNIX time; None for any other text."""
+    from email.utils import mktime_tz, parsedate_tz
+
+    try:
+        parts = parsedate_tz(text)
+        return None if parts is None else float(mktime_tz(parts))
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None

@@ -5,6 +5,7 @@ ChainUnavailable, and an error object is NodeRefusal; nothing else comes out.
 """
 
 import itertools
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from corechain.held import Held
 from corechain.http import (
     AnswerTooLong,
     ProcessClients,
     client,
     exchange,
+    put_off_s,
     redirect_of,
-    retry_after_s,
     shown_url,
 )
 from corechain.protocol.errors import TransportError
@@ -35,6 +37,8 @@ FIRST_RANGE_BLOCKS = 10_000
 """Blocks of the first eth_getLogs: what most hosted providers allow."""
 MAX_RANGE_BLOCKS = 1_000_000
 """A node that allows it is asked for more and more, up to this."""
+BUSY_TRIES = 8
+"""A provider that is busy so many times is out of order, whatever it says."""
 TOO_MANY_REQUESTS, SERVER_ERROR = 429, 500
 JSON_HEADERS = {"content-type": "application/json"}
 _HEX_DIGITS = frozenset("0123456789abcdefABCDEF")
@@ -46,6 +50,14 @@ class ChainUnavailable(TransportError):
 
 class UnfitAnswer(ChainUnavailable):
     """The node answered, but not the question: an error page, or more than it may send."""
+
+
+class ChainBusy(ChainUnavailable):
+    """The node, or the provider before it, asks to be left alone for so many seconds."""
+
+    def __init__(self, what: str, wait_s: float) -> None:
+        super().__init__(f"{what}, again in {wait_s:.0f} s")
+        self.wait_s = wait_s
 
 
 class NodeRefusal(UnfitAnswer):
@@ -132,13 +144,15 @@ Call = tuple[str, Sequence[Any]]
 
 @dataclass
 class Node:
-    """JSON-RPC over one keep-alive HTTP client a process. No retries here."""
+    """JSON-RPC over one keep-alive HTTP client a process. No retries here but of what a busy node
+    puts off (Retry-After), for `timeout_s` in all: it has not looked at the question yet."""
 
     url: str
     timeout_s: float = TIMEOUT_S
     _clients: ProcessClients = field(init=False, repr=False)
     _ids: Iterator[int] = field(init=False, repr=False, default_factory=itertools.count)
     _takes_batches: bool = field(init=False, repr=False, default=True)
+    _held: Held = field(init=False, repr=False, default_factory=Held)
 
     def __post_init__(self) -> None:
         self._clients = ProcessClients(partial(client, self.url))
@@ -181,6 +195,8 @@ class Node:
         requests = [self._request(method, params) for method, params in calls]
         try:
             answers = self._post("batch", requests, longest_batch(calls))
+        except ChainBusy:
+            raise
         except ChainUnavailable:
             answers = None
         if not isinstance(answers, list):
@@ -195,6 +211,25 @@ class Node:
         return {"jsonrpc": "2.0", "id": next(self._ids), "method": method, "params": list(params)}
 
     def _post(self, method: str, request: Any, most: int) -> Any:
+        patience_s = self.timeout_s
+        for _ in range(BUSY_TRIES):
+            patience_s -= self._come_again(method, patience_s)
+            try:
+                return self._posted(method, request, most)
+            except ChainBusy as error:
+                busy = error
+                self._held.begin(busy.wait_s)
+        raise busy
+
+    def _come_again(self, method: str, patience_s: float) -> float:
+        """Until the node takes questions again; for how long that was. Raises ChainBusy."""
+        left_s = self._held.left_s()
+        if left_s > patience_s:
+            raise ChainBusy(f"{method}: {shown_url(self.url, path=False)}: busy", left_s)
+        time.sleep(left_s)
+        return left_s
+
+    def _posted(self, method: str, request: Any, most: int) -> Any:
         import httpx
 
         body = msgspec.json.encode(request)
@@ -214,9 +249,11 @@ class Node:
         what = f"{method}: {shown_url(self.url, path=False)}: HTTP {status}"
         if moved is not None:
             raise ChainUnavailable(f"{method}: {shown_url(self.url, path=False)}: {moved}")
+        wait_s = put_off_s(status, response.headers)
+        if wait_s:
+            raise ChainBusy(what, wait_s)
         if status == TOO_MANY_REQUESTS:
-            wait_s = retry_after_s(response.headers)
-            raise ChainUnavailable(what + (f", again in {wait_s:g} s" if wait_s else ""))
+            raise ChainUnavailable(what)
         try:
             document = msgspec.json.decode(response.content)
         except (ValueError, RecursionError) as error:

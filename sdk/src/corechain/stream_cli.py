@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 VARIABLE = "CORECHAIN_WEBHOOK_SECRET"
 """Of the environment: on a command line every user would see it."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+LONGEST_OBEYED_S = 600.0
+"""A receiver that asks to be left alone for longer is asked again nevertheless."""
 ANSWER_LIMIT_S = 10.0
 MOST_CURSOR_BYTES = 1_000
 DAY_S = 86_400.0
@@ -80,7 +82,9 @@ class Webhook:
         import msgspec
 
         body, begun, pause_s = msgspec.json.encode(event), self.clock(), FIRST_PAUSE_S
-        while (failure := self._failure(event, body)) is not None:
+        while (found := self._failure(event, body)) is not None:
+            failure, asked_s = found
+            pause_s = max(pause_s, min(LONGEST_OBEYED_S, asked_s))
             if self.clock() + pause_s - begun > self.give_up_s:
                 raise NotTaken(
                     f"the receiver did not take event {event.id}: {failure}; start again when it"
@@ -90,8 +94,11 @@ class Webhook:
             self.sleep(pause_s)
             pause_s = min(LONGEST_PAUSE_S, 2 * pause_s)
 
-    def _failure(self, event: "BatchEvent", body: bytes) -> str | None:
+    def _failure(self, event: "BatchEvent", body: bytes) -> tuple[str, float] | None:
+        """Why it was not taken, and for how long the receiver asks to be left alone."""
         import httpx
+
+        from corechain.http import put_off_s
 
         headers = {
             "content-type": "application/json",
@@ -103,9 +110,13 @@ class Webhook:
             with self.http.stream(
                 "POST", self.url, content=body, headers=headers, timeout=ANSWER_LIMIT_S
             ) as response:
-                return None if response.is_success else f"HTTP {response.status_code}"
+                status = response.status_code
+                wait_s = put_off_s(status, response.headers)
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return type(error).__name__
+            return type(error).__name__, 0.0
+        if 200 <= status < 300:
+            return None
+        return f"HTTP {status}", wait_s
 
 
 def deliver(

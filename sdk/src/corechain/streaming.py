@@ -37,6 +37,8 @@ CONNECT_LIMIT_S = 30.0
 SILENCE_LIMIT_S = 65.0
 """The API shows that it lives every 20 s: three times nothing is an end that nobody told us of."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 30.0
+LONGEST_OBEYED_S = 300.0
+"""An API that asks to be left alone for longer is asked again nevertheless."""
 MAX_LINE_BYTES = 64 << 10
 """A line of an event has 500."""
 MAX_LINES = 1_000
@@ -182,7 +184,7 @@ class Resuming:
             raise error
         if self._alone_since is None:
             self._alone_since = now
-        pause = max(self._pause_s, error.retry_after_s or 0.0)
+        pause = max(self._pause_s, min(LONGEST_OBEYED_S, error.retry_after_s or 0.0))
         if now + pause - self._alone_since > self.patience_s:
             raise error
         self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)

@@ -24,6 +24,7 @@ from influxdb_client.client.influxdb_client_async import InfluxDBClientAsync
 from influxdb_client.domain.write_precision import WritePrecision
 from influxdb_client.rest import ApiException
 
+from corechain.http import retry_after_s
 from corechain.service.reasons import reason_of, without_addresses
 from corechain_indexer.errors import LinesRefused, Refusal, SeriesAccessRefused, SeriesUnavailable
 from corechain_indexer.store.points import (
@@ -61,12 +62,6 @@ _DROPPED = re.compile(r"dropped[= ](\d+)")
 T = TypeVar("T")
 
 
-def _retry_after(error: ApiException) -> float | None:
-    """Seconds; a date, which HTTP allows too, is not worth its parsing here."""
-    said = str(cast(Mapping[str, str], error.headers or {}).get("Retry-After", ""))
-    return float(said) if said.isascii() and said.isdecimal() else None
-
-
 def _why(error: ApiException) -> str:
     """Status, and what InfluxDB says of it. The page of a proxy between us names machines, and says
     no more than the status."""
@@ -80,7 +75,7 @@ def _why(error: ApiException) -> str:
 
 def _outage(error: ApiException) -> SeriesUnavailable:
     kind = SeriesAccessRefused if error.status in NOT_LET_IN else SeriesUnavailable
-    return kind(_why(error), _retry_after(error))
+    return kind(_why(error), retry_after_s(cast(Mapping[str, str], error.headers or {})))
 
 
 @contextmanager

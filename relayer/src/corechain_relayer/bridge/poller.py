@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from corechain.http import async_client
+from corechain.http import async_client, put_off_s
 from corechain.protocol.errors import BodyTooLarge, CoreChainError, TransportError
 from corechain.service.workers import Workers
 from corechain_relayer.bridge.errors import places_of
@@ -31,8 +31,17 @@ AT_ONCE = 16
 """Sources asked at a time: one that hangs must not hold up the others."""
 
 
+LONGEST_OBEYED_S = 3_600.0
+"""A source that asks to be left alone for longer is asked again nevertheless."""
+
+
 class SourceUnavailable(TransportError):
-    """A polled source gave no answer that could be read. The message has no URL: they hold keys."""
+    """A polled source gave no answer that could be read. The message has no URL: they hold keys.
+    `wait_s`: for how long it asks to be left alone."""
+
+    def __init__(self, why: str, wait_s: float = 0.0) -> None:
+        super().__init__(why)
+        self.wait_s = wait_s
 
 
 @dataclass(slots=True)
@@ -74,6 +83,8 @@ class Poller:
                 body = await self._fetch(client, station)
             await self.intake.polled(FORMATS[station.format], Message(body), station)
         except CoreChainError as error:
+            if isinstance(error, SourceUnavailable):
+                self._leave_alone(station, error.wait_s)
             self.metrics.polls.labels(error.name).inc()
             log.warning("poll failed", station=station.name, reason=error.name)
         except Exception as error:
@@ -85,6 +96,11 @@ class Poller:
             self.metrics.polls.labels("ok").inc()
         finally:
             self._asked.discard(station.id)
+
+    def _leave_alone(self, station: Station, wait_s: float) -> None:
+        """A source that many stations share says so to each of them."""
+        until = self.clock() + min(LONGEST_OBEYED_S, wait_s)
+        self._due[station.id] = max(self._due.get(station.id, until), until)
 
     async def _fetch(self, client: "httpx.AsyncClient", station: Station) -> bytes:
         """Raises SourceUnavailable, BodyTooLarge."""
@@ -101,7 +117,8 @@ class Poller:
 
     async def _read(self, answer: "httpx.Response") -> bytes:
         if answer.status_code != 200:
-            raise SourceUnavailable(f"HTTP {answer.status_code}")
+            status, wait_s = answer.status_code, put_off_s(answer.status_code, answer.headers)
+            raise SourceUnavailable(f"HTTP {status}", wait_s)
         body = bytearray()
         async for chunk in answer.aiter_bytes():
             body += chunk

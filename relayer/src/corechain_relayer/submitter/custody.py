@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-from corechain.http import LoopClients, async_client, shown_url
+from corechain.held import Held
+from corechain.http import LoopClients, async_client, put_off_s, shown_url
 from corechain.protocol.errors import InvalidSignature, TransportError
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import recover_signer
@@ -111,6 +112,7 @@ class Web3Signer:
     timeout_s: float
     _clients: "LoopClients" = field(init=False, repr=False)
     _identifier: str | None = None
+    _held: Held = field(init=False, default_factory=Held)
 
     def __post_init__(self) -> None:
         self.url = self.url.rstrip("/")
@@ -146,12 +148,15 @@ class Web3Signer:
         import httpx
 
         where = shown_url(self.url, path=False)
+        if left_s := self._held.left_s():
+            raise SignerFailed(UNAVAILABLE, f"{where} asks to be left alone for {left_s:.0f} s")
         try:
             async with asyncio.timeout(self.timeout_s):
                 http = await self._clients.get()
                 options = {"timeout": None, "follow_redirects": False, **content}
                 async with http.stream(method, self.url + path, **options) as response:
                     status, body = response.status_code, await _read(response)
+                    self._held.begin(put_off_s(status, response.headers))
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError) as error:
             raise SignerFailed(UNAVAILABLE, f"{where}: {type(error).__name__}") from error
         if status != 200:

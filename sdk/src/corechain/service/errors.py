@@ -68,7 +68,14 @@ class StoreAccessRefused(StoreUnavailable, AccessRefused):
 
 
 class NodeUnavailable(TransportError):
-    """The node did not answer, or not as the JSON-RPC specification says."""
+    """The node did not answer, or not as the JSON-RPC specification says.
+
+    `fault`: the metric's reason when one of several is left out for it. `wait_s`: for how long it
+    asks to be left alone.
+    """
+
+    fault = "unavailable"
+    wait_s = 0.0
 
 
 class NodeAccessRefused(NodeUnavailable, AccessRefused):
@@ -79,6 +86,17 @@ class NodeAccessRefused(NodeUnavailable, AccessRefused):
     def __init__(self, method: str, status: int) -> None:
         super().__init__(f"{method}: HTTP {status}: the node refuses the key that RPC_URL has")
         self.status = status
+
+
+class NodeBusy(NodeUnavailable):
+    """The node, or the provider before it, asks to be left alone for so many seconds. Until they
+    are over it is not asked."""
+
+    fault = "busy"
+
+    def __init__(self, method: str, wait_s: float) -> None:
+        super().__init__(f"{method}: the node asks to be left alone for {wait_s:.0f} s")
+        self.wait_s = wait_s
 
 
 class NodeBehind(NodeUnavailable):

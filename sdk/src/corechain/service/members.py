@@ -16,6 +16,8 @@ CHAIN = Call("eth_chainId")
 class OtherChain(NodeUnavailable):
     """A node of another chain than the others: nothing that it says is about ours."""
 
+    fault = "chain"
+
     def __init__(self, expected: int, found: int) -> None:
         super().__init__(f"it serves chain {found}, not {expected}")
         self.expected, self.found = expected, found

@@ -7,11 +7,12 @@ the services spent while nothing happened was mostly that.
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import aiohttp
 
-from corechain.http import AnswerTooLong, authorities, is_loopback
+from corechain.http import AnswerTooLong, authorities, is_loopback, put_off_s
 
 FAILURES = (aiohttp.ClientError, OSError)
 """What a request that got no whole answer raises; TimeoutError is an OSError."""
@@ -31,6 +32,15 @@ class _Session:
     under_way: int = 0
 
 
+class Posted(NamedTuple):
+    """An answer. `content` is not a copy of what came: it may be many megabytes. `wait_s`: for how
+    long a busy server asks to be left alone; 0 where it does not say."""
+
+    status: int
+    content: bytearray
+    wait_s: float
+
+
 class Poster:
     """Sends JSON. Honours the proxies of the environment, but not for loopback.
 
@@ -41,9 +51,8 @@ class Poster:
         self._url, self._timeout_s = url, timeout_s
         self._session: _Session | None = None
 
-    async def post(self, body: bytes, most: int) -> tuple[int, bytearray]:
-        """Status and content of at most so many bytes; not a copy of it, it may be many megabytes.
-        Raises FAILURES, AnswerTooLong."""
+    async def post(self, body: bytes, most: int) -> Posted:
+        """The answer, of at most so many bytes. Raises FAILURES, AnswerTooLong."""
         session = await self._young_session()
         session.under_way += 1
         try:
@@ -62,9 +71,7 @@ class Poster:
             self._session = await self._open()
         return self._session
 
-    async def _exchange(
-        self, client: aiohttp.ClientSession, body: bytes, most: int
-    ) -> tuple[int, bytearray]:
+    async def _exchange(self, client: aiohttp.ClientSession, body: bytes, most: int) -> Posted:
         content = bytearray()
         sent = client.post(self._url, data=body, headers=HEADERS, allow_redirects=False)
         async with sent as response:
@@ -77,7 +84,8 @@ class Poster:
                     response.close()
                     raise AnswerTooLong(most)
                 content += chunk
-            return response.status, content
+            wait_s = put_off_s(response.status, response.headers)
+            return Posted(response.status, content, wait_s)
 
     async def leave(self) -> None:
         """The next POST opens a connection: of several servers behind one address, a kept one stays

@@ -18,7 +18,7 @@ import structlog
 from corechain.service.agreement import Named, Poll, is_tagged, newest_named, without_bloom
 from corechain.service.errors import NodeBehind, NodeRefused, NodesDisagree, NodeUnavailable
 from corechain.service.finality import has_no_tag
-from corechain.service.members import Lost, Member, OtherChain
+from corechain.service.members import Lost, Member
 from corechain.service.node_names import place_of
 from corechain.service.node_words import Dispute, heads_of, sentences
 from corechain.service.rpc import Block, Call, Questions, Rpc
@@ -90,7 +90,7 @@ class Quorum(Questions):
         node: type[Rpc] = Rpc,
     ) -> None:
         self.members = [
-            Member(n, node(url, timeout_s), chain_id) for n, url in enumerate(urls, start=1)
+            Member(n, node(url, timeout_s, clock), chain_id) for n, url in enumerate(urls, start=1)
         ]
         self.quorum, self._max_lag, self._lost = quorum, max_lag, Lost()
         self.places = {n: place_of(url) for n, url in enumerate(urls, start=1)}
@@ -309,21 +309,17 @@ class Quorum(Questions):
         return bool(done)
 
     def _hear(self, poll: Poll, member: Member, task: "asyncio.Task[list[Any]]") -> None:
-        reason = "unavailable"
+        reason = ""
         try:
             answers = task.result()
             reason = "malformed"
             poll.hear(member.number, answers)
         except NodeUnavailable as error:
-            reason = "chain" if isinstance(error, OtherChain) else reason
-            self._failed(poll, member, reason, str(error))
+            poll.fail(member.number, str(error))
+            self._blame(member, reason or error.fault, str(error), error.wait_s)
             return
         if poll.calls[0] == LATEST:
             member.head = poll.named_by(0).blocks.get(member.number)
-
-    def _failed(self, poll: Poll, member: Member, reason: str, why: str) -> None:
-        poll.fail(member.number, why)
-        self._blame(member, reason, why)
 
     def _leave_to_finish(self, running: _Round) -> None:
         """Who has not answered yet is not cut off, which would cost its connection, and is judged
@@ -345,9 +341,9 @@ class Quorum(Questions):
 
     # ---------------------------------------------------------------------- judging
 
-    def _blame(self, member: Member, reason: str, why: str = "") -> None:
+    def _blame(self, member: Member, reason: str, why: str = "", least_s: float = 0.0) -> None:
         member.is_of_chain = False
-        if member.standing.blame(reason, self._clock()):
+        if member.standing.blame(reason, self._clock(), least_s):
             self._noticed(member.number, reason)
             place = self.places[member.number]
             log.warning("node left out", node=member.number, at=place, reason=reason, why=why[:200])

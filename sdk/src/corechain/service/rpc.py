@@ -5,8 +5,9 @@ error that follows the specification is NodeRefused, and nothing else comes out.
 """
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from typing import Any
 
 import msgspec
 
+from corechain.held import Held
 from corechain.http import AnswerTooLong
 from corechain.rpc_errors import RpcFailure, classify_rpc_failure
 from corechain.rpc_limits import longest_answer, longest_batch
@@ -22,11 +24,12 @@ from corechain.service.errors import (
     AnswerOverLimit,
     NodeAccessRefused,
     NodeBehind,
+    NodeBusy,
     NodeRefused,
     NodeUnavailable,
 )
 from corechain.service.log_table import parse_logs
-from corechain.service.poster import FAILURES, Poster
+from corechain.service.poster import FAILURES, Posted, Poster
 from corechain.service.reasons import legible, reason_of
 from corechain.service.words import (
     Block,
@@ -81,8 +84,11 @@ def _refusal(method: str, error: object) -> NodeRefused | NodeUnavailable:
 class _Exchange:
     """JSON-RPC over one keep-alive HTTP client."""
 
-    def __init__(self, url: str, timeout_s: float = 10.0) -> None:
+    def __init__(
+        self, url: str, timeout_s: float = 10.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._poster = Poster(url, timeout_s)
+        self._held = Held(clock)
         self._deadline_s = timeout_s * WHOLE_ANSWER
         self._id = 0
         self._batch_calls = BATCH_CALLS
@@ -192,10 +198,12 @@ class _Exchange:
         return {"jsonrpc": "2.0", "id": self._id, "method": call.method, "params": call.params}
 
     async def _post(self, method: str, request: Any, most: int, *, unread: bool) -> Any:
+        if left_s := self._held.left_s():
+            raise NodeBusy(method, left_s)
         body = msgspec.json.encode(request)
         try:
             async with asyncio.timeout(self._deadline_s):
-                status, content = await self._exchange(method, body, most)
+                status, content, wait_s = await self._exchange(method, body, most)
         except AnswerTooLong as error:
             # Only logs can be asked for in smaller pieces; for the rest the node is at fault.
             if unread:
@@ -203,6 +211,8 @@ class _Exchange:
             raise NodeUnavailable(f"{method}: {error}") from error
         except TimeoutError:
             raise NodeUnavailable(f"{method}: no whole answer in {self._deadline_s:g} s") from None
+        if wait_s:
+            raise NodeBusy(method, self._held.begin(wait_s))
         if status == HTTPStatus.UNAUTHORIZED:  # providers say so in JSON: it is no answer to a call
             raise NodeAccessRefused(method, status)
         # A refusal may come with 4xx; what a server says of itself (429, 5xx) is no answer.
@@ -217,8 +227,8 @@ class _Exchange:
                 raise NodeAccessRefused(method, status) from error
             raise NodeUnavailable(f"{method}: HTTP {status}, the answer is not JSON") from error
 
-    async def _exchange(self, method: str, body: bytes, most: int) -> tuple[int, bytearray]:
-        """Status and content. What fails here is not the deadline of the whole answer."""
+    async def _exchange(self, method: str, body: bytes, most: int) -> Posted:
+        """The answer. What fails here is not the deadline of the whole answer."""
         try:
             return await self._poster.post(body, most)
         except FAILURES as error:
@@ -322,7 +332,8 @@ class Rpc(_Exchange, Questions):
     """One node, or what a provider calls one, by its URL."""
 
     def warnings(self) -> list[str]:
-        return []
+        left_s = self._held.left_s()
+        return [f"the node asks to be left alone for {left_s:.0f} s more"] if left_s else []
 
     def stir(self) -> None:
         """It is asked each time anyway."""

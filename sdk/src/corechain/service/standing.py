@@ -32,13 +32,15 @@ class Standing:
         """Whether one that is left out may show that it is well again."""
         return bool(self.reason) and now >= self.until
 
-    def blame(self, reason: str, now: float) -> bool:
-        """Leaves it out, longer from time to time. False when it was left out already."""
+    def blame(self, reason: str, now: float, least_s: float = 0.0) -> bool:
+        """Leaves it out, longer from time to time, and for `least_s` at least. False when it was
+        left out already."""
         if self.reason and now < self.until:
+            self.until = max(self.until, now + least_s)
             return False
         if not self.reason and now - self._calm_from > CALM_AFTER_S:
             self._pause = FIRST_PAUSE_S
-        self.reason, self.until = reason, now + self._pause
+        self.reason, self.until = reason, now + max(self._pause, least_s)
         self._pause = min(LONGEST_PAUSE_S, 2 * self._pause)
         return True
 

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
+from corechain.http import put_off_s
 from corechain.service.alerting.book import Webhooks
 from corechain.webhooks import DELIVERY, SIGNATURE, signature_of
 
@@ -41,6 +42,13 @@ def delivery_of(row_id: int, body: bytes) -> str:
     return sha256(b"%d " % row_id + body).hexdigest()[:32]
 
 
+class Failure(NamedTuple):
+    """Why a receiver did not take a message, and for how long it asks to be left alone."""
+
+    why: str
+    wait_s: float = 0.0
+
+
 @dataclass(slots=True)
 class Sender:
     """One receiver. Another one that hangs or refuses delays it in nothing."""
@@ -62,17 +70,18 @@ class Sender:
             return False
         failure = await self._failure(row)
         if failure and not row["expired"]:
-            pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(row["attempts"], 16))
+            pause_s = max(failure.wait_s, FIRST_PAUSE_S * 2 ** min(row["attempts"], 16))
+            pause_s = min(LONGEST_PAUSE_S, pause_s)
             await self.webhooks.failed(row["id"], pause_s)
-            log.warning("webhook not taken", receiver=self.name, why=failure, retry_s=pause_s)
+            log.warning("webhook not taken", receiver=self.name, why=failure.why, retry_s=pause_s)
             self.count("failed")
             return False
         await self.webhooks.done(row["id"])
         self.count("given up" if failure else "taken")
         return True
 
-    async def _failure(self, row: "Record") -> str:
-        """Why the receiver did not take it; nothing when it did."""
+    async def _failure(self, row: "Record") -> Failure | None:
+        """Why the receiver did not take it; None when it did."""
         import httpx
 
         body = row["body"]
@@ -88,7 +97,9 @@ class Sender:
                 # Its status is all that counts: what follows may never end.
                 async with request as response:
                     status = response.status_code
+                    wait_s = put_off_s(status, response.headers)
         except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
-            return type(error).__name__
-        is_taken = HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
-        return "" if is_taken else f"HTTP {status}"
+            return Failure(type(error).__name__)
+        if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+            return None
+        return Failure(f"HTTP {status}", wait_s)

@@ -1,13 +1,12 @@
 """One file over HTTP from a server that nobody vouches for."""
 
-import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 
 import httpx
 
+from corechain.http import put_off_s
 from corechain.protocol.batch import MAGIC
 from corechain.service.reasons import reason_of
 
@@ -18,7 +17,6 @@ EITHER_HEADER = 32 + zlib.MAX_WBITS
 """zlib's way to say: gzip or zlib, whichever it is."""
 FIRST_HOST = "corechain_first_host"
 """Extension of a request and of those that it is redirected to: whom we meant to ask."""
-PATIENCE = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 
 
 class Unfit(Exception):
@@ -43,16 +41,6 @@ def check_not_empty(data: bytes) -> bytes:
     if not data:
         raise Unfit("empty")
     return data
-
-
-def retry_after_s(text: str, now: float) -> float:
-    """Seconds of a Retry-After header, by number or date (RFC 9110, 10.2.3); 0 for nonsense."""
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError):
-        return 0.0
 
 
 def inflated(chunk: bytes, inflater: "zlib._Decompress") -> Iterator[bytes]:
@@ -99,11 +87,8 @@ class Download:
 
     def _check(self, response: httpx.Response) -> None:
         status = response.status_code
-        if status in PATIENCE:
-            wait_s = retry_after_s(response.headers.get("retry-after", ""), time.time())
-            raise Unfit(f"HTTP {status}", wait_s)
         if status != httpx.codes.OK:
-            raise Unfit(f"HTTP {status}")
+            raise Unfit(f"HTTP {status}", put_off_s(status, response.headers))
         length = response.headers.get("content-length", "")
         if length.isascii() and length.isdigit() and int(length[:20]) > self.max_bytes:
             raise Unfit(f"over {self.max_bytes} bytes")
