@@ -44,7 +44,7 @@ async def send_forever(watch: Watch, url: str, http: httpx.AsyncClient) -> None:
     webhooks, counted = Webhooks(watch.books.pool, target_of(url)), list[str]().append
     while True:
         # A new one each time: nothing is in memory.
-        await Sender(webhooks, url, "receiver", SECRET, http, counted).step()
+        await Sender(webhooks, url, "receiver", lambda: SECRET, http, counted).step()
         await asyncio.sleep(0.01)
 
 

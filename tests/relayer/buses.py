@@ -1,7 +1,7 @@
 """Buses and frames for the tests of the bus."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from types import MappingProxyType
 from typing import TypeVar
@@ -62,8 +62,9 @@ async def kafka_at(
     wanted: Wanted = ONE_BROKER,
     vouched: bool = False,
     options: Mapping[str, str] = MappingProxyType({}),
+    again: Callable[[], Mapping[str, str]] | None = None,
 ) -> AsyncIterator[KafkaBus]:
-    link = Link(parse_address(url), options)
+    link = Link(parse_address(url), options, again)
     async with written(KafkaBus(link, lanes, limits, wanted, vouched, Metrics())) as bus:
         yield bus
 

@@ -7,16 +7,18 @@ given a broker that takes SASL_SSL alone
   when the password is wrong, the certificate is somebody else's, or the client speaks no TLS
     nothing is appended, and the reason is named
     /ready names it, and no secret is shown anywhere
+  when the password, or a file with certificates, is changed under way
+    clients go on with what the setting has by then, whoever is about to read or append
 """
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from support.kafka_secure import PASSWORD, SecureKafkaServer, make_certificate
-from support.processes import PATIENCE_S
+from support.processes import PATIENCE_S, until
 
 from corechain_relayer.bus.kafka.bus import KafkaBus
 from corechain_relayer.errors import BusAccessRefused, BusRestarted, BusUnavailable
@@ -99,14 +101,63 @@ async def named(bus: KafkaBus, said: str) -> BusUnavailable:
                 return refused.value
 
 
+async def test_another_password_and_other_certificates_are_read_while_we_run(
+    guarded: SecureKafkaServer, tmp_path: Path
+) -> None:
+    ca, user = tmp_path / "ca.pem", "mover"
+    make_certificate(tmp_path, "stranger")[0].rename(ca)
+    guarded.let_in(user, PASSWORD)
+    given = guarded.options(ca=ca, user=user)
+    now = [given]
+    async with kafka_at(f"{guarded.url}-moves", options=given, again=lambda: now[0]) as bus:
+        await named(bus, "certificate verify failed")
+        ca.write_bytes(guarded.certificate.read_bytes())
+        await until(lambda: works(bus.enter(0)))
+        async with session(bus) as consumer:
+            await bus.append(0, frame(1))
+            await read_all(consumer, 1)
+            guarded.let_in(user, WRONG)
+            await until(lambda: is_refused(bus))
+            now[0] = {"half": "written"}
+            assert await is_refused(bus)
+            now[0] = guarded.options(WRONG, ca, user)
+            await until(lambda: works(bus.append(0, frame(2))))
+            with pytest.raises(BusUnavailable):
+                await read_all(consumer, 2)
+        async with session(bus) as consumer:
+            assert sequences(await read_all(consumer, 2)) == [1, 2]
+
+
+async def works(asking: Awaitable[object]) -> bool:
+    try:
+        await asking
+    except BusUnavailable:
+        return False
+    return True
+
+
+async def is_refused(bus: KafkaBus) -> bool:
+    try:
+        await bus.depth()
+    except BusAccessRefused:
+        return True
+    except BusUnavailable:
+        return False
+    return False
+
+
 def test_a_relayer_takes_reports_with_the_password_and_names_a_wrong_one(
     guarded: SecureKafkaServer, start: Start, sensor: Sensor, tmp_path: Path
 ) -> None:
-    def settings(password: str) -> dict[str, str]:
-        file = tmp_path / f"options-{len(password)}"
+    def written(name: str, password: str) -> Path:
+        file = tmp_path / name
         file.touch(0o600)
         lines = guarded.options(password=password).items()
         file.write_text("".join(f"{name}={value}\n" for name, value in lines))
+        return file
+
+    def settings(password: str) -> dict[str, str]:
+        file = written(password[0], password)
         return {
             "RELAYER_BUS_URL": f"{guarded.url}-relayer",
             "RELAYER_KAFKA_COPIES": "1",
@@ -122,3 +173,6 @@ def test_a_relayer_takes_reports_with_the_password_and_names_a_wrong_one(
         for shown in (process.get("/ready").text, process.log_path.read_text()):
             assert WRONG not in shown
             assert PASSWORD not in shown
+    written(WRONG[0], PASSWORD)
+    eventually(lambda: refused.get("/ready").status_code == 200)
+    assert refused.send(sensor.report()).status_code == 202

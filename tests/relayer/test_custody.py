@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -311,9 +312,13 @@ class Some:
 
     def __init__(self, **given: str) -> None:
         self.guard_key = self.guard_signer = None
-        self.signer_timeout_s = 1.0
+        self.signer_timeout_s = 20.0
+        self.now = ""
         for name, value in given.items():
             setattr(self, name, SecretStr(value))
+
+    def read_again(self, field: str) -> str:
+        return self.now
 
 
 def account(**given: str) -> Any:
@@ -335,6 +340,28 @@ def test_a_role_signs_with_its_key_wherever_that_is() -> None:
         required_account(Some(), "guard", 1, Metrics())  # type: ignore[arg-type]
 
 
+async def test_a_signer_that_failed_is_asked_as_its_file_says_since(server: SigningServer) -> None:
+    own, other = LOCAL.address.hex(), "0a" * 20
+    settings = Some(guard_signer=f"http://127.0.0.1:1#0x{own}")
+    signer = account_of(settings, "guard", 31337, Metrics())  # type: ignore[arg-type]
+    assert signer is not None
+    places = f"{server.url}#0x{other}", f"aws-kms:x#0x{own}", "half", f"{server.url}#0x{own}"
+    for settings.now in places:
+        with pytest.raises(SignerFailed):
+            await signer.signed(*FIELDS)
+    assert await signer.signed(*FIELDS) == LOCAL.sign(*FIELDS)
+
+
+async def test_a_service_that_failed_is_asked_with_the_credentials_of_now() -> None:
+    expired = Service()
+    expired.answer = PermissionError("ExpiredToken")
+    custody = KeyManagement(expired, "alias/lane-0", 20.0, Service)
+    signer = RemoteSigner(custody, LOCAL.address, 31337)
+    with pytest.raises(SignerFailed):
+        await signer.signed(*FIELDS)
+    assert (await signer.signed(*FIELDS)).nonce == FIELDS[1]
+
+
 def test_aws_needs_its_package_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
     with pytest.raises(InvalidSetting, match="pip install boto3"):
@@ -346,7 +373,8 @@ def test_aws_without_a_region_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
         def client(self, name: str) -> None:
             raise ValueError(f"{name}: you must specify a region")
 
-    monkeypatch.setitem(sys.modules, "boto3", NoRegion())
+    session = SimpleNamespace(Session=NoRegion)
+    monkeypatch.setitem(sys.modules, "boto3", SimpleNamespace(session=session))
     with pytest.raises(InvalidSetting, match="specify a region"):
         account(guard_signer="aws-kms:alias/guard#0x" + "0a" * 20)
 

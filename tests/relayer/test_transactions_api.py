@@ -39,7 +39,7 @@ class Api:
 
     def __init__(self, pool: Any, rpc: Rpc) -> None:
         self.metrics = Metrics()
-        api = AdminApi(View.of(pool, rpc), TOKEN.encode(), self.metrics)
+        api = AdminApi(View.of(pool, rpc), TOKEN.encode, self.metrics)
         transport = httpx.ASGITransport(Starlette(routes=api.routes()))
         self.http = httpx.AsyncClient(transport=transport, base_url="http://ops", headers=BEARER)
 

@@ -21,7 +21,7 @@ from influxdb_client.rest import ApiException
 from prometheus_client import CollectorRegistry, Counter
 from relayer.buses import bus_at
 from support.guarded import OTHER, RIGHT, USER, guard_valkey, guarded_postgres
-from support.node import body, odd_node
+from support.node import body, odd_node, result
 from support.processes import PATIENCE_S, until
 
 from corechain.devnet.postgres import PostgresServer
@@ -37,11 +37,12 @@ from corechain.service.errors import (
 from corechain.service.health import Health
 from corechain.service.hosts import hosts_of
 from corechain.service.named_url import NamedUrl
+from corechain.service.node_settings import NodeSettings
 from corechain.service.ops import refusals_in
 from corechain.service.readers import Readers
 from corechain.service.redis_credentials import with_credentials
 from corechain.service.rpc import Rpc
-from corechain.service.settings import load
+from corechain.service.settings import AlertSettings, load
 from corechain.service.supervision import Loops, sessions, stop_all
 from corechain_indexer.errors import CacheAccessRefused, SeriesAccessRefused
 from corechain_indexer.store.influx import _done
@@ -270,6 +271,33 @@ async def test_a_key_that_a_node_does_not_take_is_no_answer_to_the_call(
         rpc = Rpc(node.url, PATIENCE_S)
         await refused(rpc.chain_id, NodeAccessRefused, "RPC_URL")
         await rpc.close()
+
+
+async def test_a_node_that_refuses_us_is_asked_by_what_its_file_has_since(tmp_path: Path) -> None:
+    file = tmp_path / "nodes"
+    file.touch(mode=0o600)
+    async with odd_node(body(b"go away", 401)) as old, odd_node(result("0x7")) as new:
+        file.write_text(f"{old.url}/{RIGHT}")
+        (url,) = load(NodeSettings, {"RPC_URL_FILE": str(file)}).node_urls
+        rpc = Rpc(url, PATIENCE_S)
+        for half in ("", "ftp://h", f"{old.url},{new.url}", f"{old.url}/{OTHER}"):
+            file.write_text(half)
+            await refused(rpc.chain_id, NodeAccessRefused, "RPC_URL")
+        file.write_text(new.url)
+        await refused(rpc.chain_id, NodeAccessRefused, "RPC_URL")
+        assert await rpc.chain_id() == 7
+        await rpc.close()
+
+
+def test_a_secret_that_is_half_written_is_none_yet(tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.touch(mode=0o600)
+    file.write_text(RIGHT * 4)
+    settings = load(AlertSettings, {"ALERT_SECRET_FILE": str(file), "ALERT_URLS": "http://h"})
+    secret = settings.receivers("").secret
+    for now, read in ((OTHER * 4, OTHER * 4), (OTHER[:3], RIGHT * 4), ("", RIGHT * 4)):
+        file.write_text(now)
+        assert secret() == read.encode()
 
 
 async def test_refusals_are_counted_by_setting(monkeypatch: pytest.MonkeyPatch) -> None:

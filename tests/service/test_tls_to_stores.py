@@ -5,6 +5,8 @@ given a Postgres and a Valkey behind TLS, with a certificate of an authority of 
     it is connected to, by TLS, by all that services connect with
   when it names another one, the server has another name, or speaks no TLS
     it is an outage that names the reason, and nothing was asked
+  when the file of the authority is another one since
+    who is connected again reads it
 """
 
 import asyncio
@@ -20,6 +22,7 @@ from support.kafka_secure import make_certificate
 
 from corechain.service.database import asked, connect, create_pool, writer
 from corechain.service.errors import StoreUnavailable
+from corechain.service.redis_credentials import RenewedTls
 from corechain_indexer.store.cluster import cluster_of
 from corechain_indexer.store.hashes import HashReads
 from corechain_indexer.store.latest import CacheUnavailable, connect_cache, told
@@ -176,10 +179,31 @@ async def test_a_redis_that_cannot_show_who_it_is_is_away(
     assert valkey_front.said == 0
 
 
+async def test_another_certificate_in_the_same_file_is_read_at_the_next_connection(
+    valkey_front: Front, certificates: Path, tmp_path: Path
+) -> None:
+    authority = tmp_path / "ca.pem"
+    authority.write_bytes((certificates / "other.pem").read_bytes())
+    url = redis_at(valkey_front.port, authority)
+    cache, relayers = connect_cache(url), bus.connect(url, Guard(vouched=True))
+    with pytest.raises(CacheUnavailable):
+        await told(cache.ping())
+    with pytest.raises(BusUnavailable):
+        await bus.asked(relayers.ping())
+    authority.write_bytes((certificates / "server.pem").read_bytes())
+    assert await told(cache.ping())
+    assert await bus.asked(relayers.ping())
+    for client in (cache, relayers):
+        await client.aclose()
+
+
 async def test_a_cluster_of_redis_is_known_by_the_same_options() -> None:
     options = "ssl_ca_certs=/etc/ca.pem&ssl_certfile=/etc/us.pem&ssl_keyfile=/etc/us.key"
     client = cluster_of(f"rediss+cluster://:hunter2@one,two:7000/?{options}")
     given = client.connection_kwargs
+    assert client.nodes_manager.connection_kwargs["connection_class"] is RenewedTls
+    for node in client.get_nodes() or client.nodes_manager.startup_nodes.values():
+        assert node.connection_class is RenewedTls
     assert given["ssl_ca_certs"] == "/etc/ca.pem"
     assert (given["ssl_certfile"], given["ssl_keyfile"]) == ("/etc/us.pem", "/etc/us.key")
     await client.aclose()

@@ -9,6 +9,12 @@ import ssl
 from ipaddress import ip_address
 from pathlib import Path
 
+from confluent_kafka.admin import (
+    AdminClient,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from corechain.devnet.kafka import KafkaServer
 from corechain.devnet.process import LOCALHOST
 from corechain.devnet.servers import PROBE_TIMEOUT_S
+from support.processes import PATIENCE_S
 
 MECHANISM = "SCRAM-SHA-512"
 USER, PASSWORD = "relayer", "a pass-phrase; with $igns"
@@ -55,12 +62,22 @@ class SecureKafkaServer(KafkaServer):
         directory.mkdir(parents=True, exist_ok=True)
         self.certificate, self._key = make_certificate(directory, "broker")
 
-    def options(self, password: str = PASSWORD, ca: Path | None = None) -> dict[str, str]:
+    def let_in(self, user: str, password: str) -> None:
+        """Blocking. Whom it lets in from now on by this password alone."""
+        admin = AdminClient({"bootstrap.servers": self.address, **self.options()})
+        scram = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096)
+        change = UserScramCredentialUpsertion(user, scram, password.encode())
+        for done in admin.alter_user_scram_credentials([change]).values():
+            done.result(PATIENCE_S)
+
+    def options(
+        self, password: str = PASSWORD, ca: Path | None = None, user: str = USER
+    ) -> dict[str, str]:
         """What a client of it sets (librdkafka's names)."""
         return {
             "security.protocol": "SASL_SSL",
             "sasl.mechanism": MECHANISM,
-            "sasl.username": USER,
+            "sasl.username": user,
             "sasl.password": password,
             "ssl.ca.location": str(ca or self.certificate),
         }
@@ -76,6 +93,8 @@ class SecureKafkaServer(KafkaServer):
             "sasl.enabled.mechanisms": MECHANISM,
             "sasl.mechanism.inter.broker.protocol": MECHANISM,
             f"listener.name.sasl_ssl.{MECHANISM.lower()}.sasl.jaas.config": f"{_LOGIN};",
+            # Who has an old password is found out while a test waits, not at the next connection.
+            "connections.max.reauth.ms": "3000",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self._key),
             # It talks to itself before it serves, and has to believe itself.

@@ -17,6 +17,7 @@ from websockets.exceptions import WebSocketException
 
 from corechain.http import authorities, is_loopback
 from corechain.service.errors import NodeUnavailable
+from corechain.service.named_url import now_of
 from corechain.service.supervision import side_by_side
 from corechain.service.words import fields_of, octets, quantity
 
@@ -121,7 +122,7 @@ class HeadWatch:
         """Until the socket fails or falls silent: why, and whether it has pushed anything."""
         pushed = False
         try:
-            async with self._connected(self.urls[source]) as socket:
+            async with self._connected(now_of(self.urls[source])) as socket:
                 await socket.send(SUBSCRIBE)
                 self._rumours.opened(source)
                 while True:

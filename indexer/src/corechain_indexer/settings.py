@@ -22,7 +22,6 @@ from corechain.service.settings import (
     listed,
     listed_or_unset,
     load,
-    urls_in,
 )
 from corechain_indexer.influx_settings import InfluxSettings
 
@@ -340,7 +339,7 @@ class Settings(InfluxSettings, AlertSettings, TraceSettings, HttpSettings, NodeS
     @property
     def head_urls(self) -> list[str]:
         """Where new heads are listened for."""
-        return self.node_urls if self.ws_url is None else urls_in(self.ws_url)
+        return self.node_urls if self.ws_url is None else self.named_urls("ws_url")
 
     @field_validator("cors_origins")
     @classmethod

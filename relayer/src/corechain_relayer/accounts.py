@@ -1,5 +1,10 @@
 """The accounts that the roles sign with, as the settings say: a key of ours, or one elsewhere."""
 
+from functools import partial
+
+from pydantic import SecretStr
+
+from corechain.service.named_url import NamedUrl
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.local import PREFIX
 from corechain_relayer.metrics import Metrics
@@ -11,7 +16,7 @@ from corechain_relayer.submitter.custody import (
     Web3Signer,
 )
 from corechain_relayer.submitter.signer import Account, Signer
-from corechain_relayer.submitter.signer_settings import KMS, Place, SignerSettings, place_of
+from corechain_relayer.submitter.signer_settings import KMS, SignerSettings, place_of
 
 SUBMITTER, PROPOSER = "submitter", "proposer"
 WATCHTOWER, GUARD = "watchtower", "guard"
@@ -32,10 +37,20 @@ def account_of(
         return None
     place = place_of(elsewhere)
 
+    def again() -> str:
+        """With another password, say; never of another key: what is under way is signed by this."""
+        try:
+            now = place_of(SecretStr(settings.read_again(f"{role}_signer")))
+        except ValueError:
+            return place.where
+        kinds = {one.where.partition(":")[0] for one in (place, now)}
+        return now.where if now.address == place.address and len(kinds) == 1 else place.where
+
     def failed(kind: str) -> None:
         metrics.signer_failures.labels(role, kind).inc()
 
-    custody = _custody(place, settings.signer_timeout_s, name)
+    where = NamedUrl(place.where, f"{name}_SIGNER", again)
+    custody = _custody(where, place.address, settings.signer_timeout_s, name)
     return RemoteSigner(custody, place.address, chain_id, failed)
 
 
@@ -55,10 +70,10 @@ def required_account(
     return found
 
 
-def _custody(place: Place, timeout_s: float, name: str) -> Custody:
-    if place.where.startswith(KMS):
-        return KeyManagement(_kms(name), place.where.removeprefix(KMS), timeout_s)
-    return Web3Signer(place.where, place.address, timeout_s)
+def _custody(where: str, address: bytes, timeout_s: float, name: str) -> Custody:
+    if where.startswith(KMS):
+        return KeyManagement(_kms(name), where.removeprefix(KMS), timeout_s, partial(_kms, name))
+    return Web3Signer(where, address, timeout_s)
 
 
 def _kms(name: str) -> KmsClient:
@@ -70,7 +85,8 @@ def _kms(name: str) -> KmsClient:
             f"{name}_SIGNER needs a package that is not there: pip install boto3"
         ) from None
     try:
-        client: KmsClient = boto3.client("kms")
+        # A session of its own: boto3's common one keeps the credentials that it has read once.
+        client: KmsClient = boto3.session.Session().client("kms")
     except Exception as error:  # botocore's: no region, no such profile
         raise InvalidSetting(f"{name}_SIGNER: {error}") from error
     return client

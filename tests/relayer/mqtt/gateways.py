@@ -51,8 +51,7 @@ class FailingGateway:
 def subscriber_to(link: Link, gateway: FailingGateway, max_body_bytes: int = 1 << 20) -> Subscriber:
     return Subscriber(
         gateway,  # type: ignore[arg-type]
-        link.broker,
-        link.opening,
+        lambda: (link.broker, link.opening),
         TOPICS,
         "group",
         max_body_bytes,

@@ -177,3 +177,5 @@ def test_a_wrong_password_is_in_ready_and_never_the_password_itself(
     eventually(lambda: "RELAYER_MQTT_PASSWORD" in relayer.reason("mqtt"))
     assert relayer.get("/health").status_code == 200
     assert "not the right one" not in relayer.log_path.read_text() + relayer.reason("mqtt")
+    (tmp_path / "password").write_text(PASSWORD)
+    eventually(lambda: "RELAYER_MQTT_PASSWORD" not in relayer.reason("mqtt"))

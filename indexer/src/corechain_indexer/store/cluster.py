@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ConstantBackoff
 
 from corechain.service.hosts import hosts_of
-from corechain.service.redis_credentials import with_credentials
+from corechain.service.redis_credentials import RenewedTls, with_credentials
 
 CLUSTER_SCHEMES = "redis+cluster://", "rediss+cluster://"
 CONNECT_LIMIT_S, ANSWER_LIMIT_S = 1.0, 5.0
@@ -44,7 +44,7 @@ def cluster_of(url: str) -> RedisCluster:
     if first.password:
         options["password"] = unquote(first.password)
     nodes = [urlsplit(one) for one in hosts_of(url)]
-    return RedisCluster(
+    client = RedisCluster(
         startup_nodes=[ClusterNode(node.hostname or "", node.port or PORT) for node in nodes],
         # Its nodes name each other by address. When all of them have moved, as pods do, only the
         # names of the URL lead to them.
@@ -58,3 +58,8 @@ def cluster_of(url: str) -> RedisCluster:
         **options,
         **credentials,
     )
+    if "ssl" in options:
+        client.connection_kwargs["connection_class"] = RenewedTls
+        for node in client.nodes_manager.startup_nodes.values():
+            node.connection_class = RenewedTls
+    return client

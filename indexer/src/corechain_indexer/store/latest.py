@@ -29,7 +29,7 @@ from corechain.protocol.vocabulary import BY_CODE
 from corechain.service.database import asked
 from corechain.service.gathering import Gathering
 from corechain.service.reasons import chain_of, reason_of
-from corechain.service.redis_credentials import with_credentials
+from corechain.service.redis_credentials import renew_tls, with_credentials
 from corechain_indexer.errors import CacheAccessRefused, CacheUnavailable
 from corechain_indexer.store import SQL
 from corechain_indexer.store.breaker import Breaker
@@ -173,7 +173,7 @@ def connect_cache(url: str) -> "Redis":
         socket_connect_timeout=CONNECT_LIMIT_S,
         socket_timeout=ANSWER_LIMIT_S,
     )
-    return Redis.from_pool(pool)
+    return Redis.from_pool(renew_tls(pool))
 
 
 async def told(answer: Awaitable[Any] | Any) -> Any:

@@ -16,7 +16,7 @@ from redis.exceptions import (
 from redis.exceptions import TimeoutError as NoAnswer
 
 from corechain.service.reasons import reason_of
-from corechain.service.redis_credentials import with_credentials
+from corechain.service.redis_credentials import renew_tls, with_credentials
 from corechain_relayer.bus.base import DeadLetter, Delivery
 from corechain_relayer.bus.guard import Guard, RefusedServer
 from corechain_relayer.bus.keys import FIELD
@@ -37,7 +37,7 @@ Entries = Sequence[tuple[bytes, dict[bytes, bytes] | None]]
 def connect(url: str, guard: Guard) -> "Redis":
     """A client that never repeats a command by itself: an append must not be sent twice unseen."""
     place, credentials = with_credentials(url)
-    return Redis.from_url(
+    client: Redis = Redis.from_url(
         place,
         **credentials,
         socket_connect_timeout=CONNECT_TIMEOUT_S,
@@ -46,6 +46,8 @@ def connect(url: str, guard: Guard) -> "Redis":
         protocol=2,
         redis_connect_func=guard.on_connect,
     )
+    renew_tls(client.connection_pool)
+    return client
 
 
 async def asked(answer: Awaitable[Any]) -> Any:

@@ -1,5 +1,6 @@
 """Opens the bus that RELAYER_BUS_URL names."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from corechain.service.settings import InvalidSetting
@@ -56,10 +57,13 @@ def open_kafka(settings: "Settings", metrics: Metrics) -> "KafkaBus":
     from corechain_relayer.bus.kafka.guard import Wanted
 
     address = parse_address(settings.bus_url.get_secret_value())
-    secret = settings.kafka_options
-    options = parse_options("" if secret is None else secret.get_secret_value())
+
+    def options_now() -> Mapping[str, str]:
+        return parse_options(settings.read_again("kafka_options"))
+
+    options = {} if settings.kafka_options is None else options_now()
     check_options(address, options)
     wanted = Wanted(settings.kafka_copies, settings.max_body_bytes + HEAD_BYTES)
-    link = Link(address, options)
+    link = Link(address, options, options_now if settings.kafka_options else None)
     limits, vouched = _limits(settings), settings.bus_vouched
     return KafkaBus(link, settings.lanes, limits, wanted, vouched, metrics)

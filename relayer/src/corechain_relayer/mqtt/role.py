@@ -30,8 +30,7 @@ def subscriber_of(settings: Settings, gateway: Gateway, loops: Loops) -> "Subscr
     )
     return Subscriber(
         gateway,
-        settings.broker,
-        settings.opening,
+        lambda: (settings.broker, settings.opening),
         topics,
         settings.mqtt_group,
         *limits,

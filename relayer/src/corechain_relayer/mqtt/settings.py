@@ -75,9 +75,20 @@ class MqttSettings(ServiceSettings):
 
     @property
     def broker(self) -> Broker:
-        """Where we connect. Only where the URL is set."""
+        """Where we connect, as the files of URL and password have it by now. Only where the URL is
+        set."""
         assert self.mqtt_url is not None
-        password = "" if self.mqtt_password is None else self.mqtt_password.get_secret_value()
+        password = "" if self.mqtt_password is None else self.read_again("mqtt_password")
+        places = (self.mqtt_ca, self.mqtt_certificate)
+        try:
+            found = broker_of(self.read_again("mqtt_url"), password, *places)
+        except ValueError:  # half written
+            found = self._broker_at_start(password)
+        is_whole = password == "" or found.user != ""
+        return found if is_whole else self._broker_at_start(password)
+
+    def _broker_at_start(self, password: str) -> Broker:
+        assert self.mqtt_url is not None
         places = (self.mqtt_ca, self.mqtt_certificate)
         return broker_of(self.mqtt_url.get_secret_value(), password, *places)
 

@@ -39,11 +39,11 @@ MISTAKES = 3
 
 @dataclass(slots=True)
 class Subscriber:
-    """Takes what a broker delivers. Lives through connections; each is a session."""
+    """Takes what a broker delivers. Lives through connections; each is a session, by what the
+    settings say of the broker by then."""
 
     gateway: Gateway
-    broker: Broker
-    opening: Opening
+    shown: Callable[[], tuple[Broker, Opening]]
     topics: Topics
     group: str
     max_body_bytes: int
@@ -60,12 +60,13 @@ class Subscriber:
         that left messages without an end: they come again."""
         self._mistake = None
         max_packet = self.max_body_bytes + PACKET_OVERHEAD
-        link = Link(self.broker, self.opening, max_packet, self.max_held_bytes, self._arrived)
+        broker, opening = self.shown()
+        link = Link(broker, opening, max_packet, self.max_held_bytes, self._arrived)
         # Until the broker has answered, what kept us from it last is all that is known.
         self.report(self._lacks or BrokerUnavailable("the broker: no answer yet"))
         try:
-            session_present = await link.open(self.filters)
-            log.info("subscribed", broker=self.broker.name, session_present=session_present)
+            session_present = await link.open(self.topics.filters(opening.version, self.group))
+            log.info("subscribed", broker=broker.name, session_present=session_present)
             self.report(None)
             self.metrics.mqtt_subscribed.set(1)
             await link.until_ended()
@@ -85,10 +86,6 @@ class Subscriber:
         for task in self._tasks:
             task.cancel()
         self.metrics.mqtt_held.set(0)
-
-    @property
-    def filters(self) -> list[str]:
-        return self.topics.filters(self.opening.version, self.group)
 
     @property
     def metrics(self) -> Metrics:

@@ -19,6 +19,7 @@ from corechain.protocol.errors import InvalidSignature, TransportError
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import recover_signer
 from corechain.protocol.signature import SECP256K1_ORDER
+from corechain.service.named_url import now_of
 from corechain_relayer.submitter.plan import Attempt, Fees, Intent
 from corechain_relayer.submitter.signer import PARITY, attempt_of, fields_of, lock_of, payload_of
 
@@ -110,22 +111,24 @@ class Web3Signer:
     url: str = field(repr=False)
     address: bytes
     timeout_s: float
+    _given: str = field(init=False, repr=False)
     _clients: "LoopClients" = field(init=False, repr=False)
     _identifier: str | None = None
     _held: Held = field(init=False, default_factory=Held)
 
     def __post_init__(self) -> None:
-        self.url = self.url.rstrip("/")
+        self._given, self.url = self.url, self.url.rstrip("/")
         self._clients = LoopClients(lambda: async_client(self.url))
 
     async def signature(self, payload: bytes) -> tuple[int, int]:
-        if self._identifier is None:
-            self._identifier = await self._find()
         body = {"data": f"0x{payload.hex()}"}
         try:
+            if self._identifier is None:
+                self._identifier = await self._find()
             text = await self._ask("POST", f"/api/v1/eth1/sign/{self._identifier}", json=body)
         except SignerFailed:
-            self._identifier = None  # its keys may have changed: it is asked for them again
+            # Its keys may have changed, or our password there: both are asked for again.
+            self._identifier, self.url = None, now_of(self._given).rstrip("/")
             raise
         if not _SIGNATURE.fullmatch(text):
             raise SignerFailed(MISTAKEN, "its answer is no signature of 65 bytes")
@@ -185,14 +188,18 @@ class KmsClient(Protocol):
     ) -> Mapping[str, Any]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KeyManagement:
     """A key of type ECC_SECG_P256K1. The service calls the algorithm ECDSA_SHA_256, and signs the
-    digest that it is given, whatever made it; its answer is DER (RFC 3279), s high or low."""
+    digest that it is given, whatever made it; its answer is DER (RFC 3279), s high or low.
+
+    `again`: makes a client of the credentials that there are by now; after a failure."""
 
     client: KmsClient = field(repr=False)
     key_id: str
     timeout_s: float
+    again: Callable[[], KmsClient] | None = field(default=None, repr=False)
+    _has_failed: bool = field(default=False, init=False)
 
     async def signature(self, payload: bytes) -> tuple[int, int]:
         try:
@@ -200,6 +207,7 @@ class KeyManagement:
                 answer = await asyncio.to_thread(self._sign, keccak(payload))
         # The client is somebody else's, and its errors (botocore's) are not ours to import.
         except Exception as error:
+            self._has_failed = True
             raise SignerFailed(UNAVAILABLE, f"{type(error).__name__}: {error!s:.200}") from error
         try:
             return decode_dss_signature(answer["Signature"])
@@ -207,6 +215,9 @@ class KeyManagement:
             raise SignerFailed(MISTAKEN, "its answer is no signature in DER") from None
 
     def _sign(self, digest: bytes) -> Mapping[str, Any]:
+        if self._has_failed and self.again is not None:
+            self.client = self.again()
+        self._has_failed = False
         return self.client.sign(
             KeyId=self.key_id,
             Message=digest,

@@ -34,10 +34,10 @@ PAGE = 100
 
 @dataclass(frozen=True, slots=True)
 class AdminApi:
-    """`token`: what `Authorization: Bearer …` has to carry."""
+    """`token`: what `Authorization: Bearer …` has to carry, as its file has it by now."""
 
     view: View
-    token: bytes
+    token: Callable[[], bytes]
     metrics: Metrics
 
     def routes(self) -> list[Route]:
@@ -124,7 +124,7 @@ class AdminApi:
     def _require_token(self, request: Request) -> None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         # Digests: of equal length, so that the time of a comparison tells nothing of the token.
-        right = hmac.compare_digest(_digest(token.strip().encode()), _digest(self.token))
+        right = hmac.compare_digest(_digest(token.strip().encode()), _digest(self.token()))
         if scheme.lower() != "bearer" or not right:
             self.metrics.admin_refused.inc()
             raise BadToken
@@ -132,12 +132,11 @@ class AdminApi:
 
 def admin_routes(settings: Settings, view: View, metrics: Metrics) -> list[Route]:
     """None without a token. Raises InvalidSetting for a token without a port that is not public."""
-    token = settings.ops_token
-    if token is None:
+    if settings.ops_token is None:
         return []
     if settings.ops_port is None:
         raise InvalidSetting("RELAYER_OPS_TOKEN is set, but RELAYER_OPS_PORT is not")
-    return AdminApi(view, token.get_secret_value().encode(), metrics).routes()
+    return AdminApi(view, lambda: settings.read_again("ops_token").encode(), metrics).routes()
 
 
 def _digest(token: bytes) -> bytes:

@@ -17,6 +17,11 @@ class NamedUrl(str):
         return made
 
 
+def now_of(url: str) -> str:
+    """What it is by now, where it is from a setting."""
+    return url.again() if isinstance(url, NamedUrl) else url
+
+
 def setting_of(url: str, otherwise: str) -> str:
     """The name of the setting that a URL is from, where it knows it."""
     return url.setting if isinstance(url, NamedUrl) else otherwise

@@ -46,7 +46,7 @@ class NodeSettings(ServiceSettings):
     @property
     def node_urls(self) -> list[str]:
         """The nodes, in order."""
-        return urls_in(self.rpc_url)
+        return self.named_urls("rpc_url")
 
     @property
     def quorum(self) -> int:

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from corechain.http import AnswerTooLong, authorities, is_loopback, put_off_s
+from corechain.service.named_url import now_of
 
 FAILURES = (aiohttp.ClientError, OSError)
 """What a request that got no whole answer raises; TimeoutError is an OSError."""
@@ -48,7 +49,7 @@ class Poster:
     """
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        self._url, self._timeout_s = url, timeout_s
+        self._given, self._url, self._timeout_s = url, url, timeout_s
         self._session: _Session | None = None
 
     async def post(self, body: bytes, most: int) -> Posted:
@@ -86,6 +87,10 @@ class Poster:
                 content += chunk
             wait_s = put_off_s(response.status, response.headers)
             return Posted(response.status, content, wait_s)
+
+    def read_again(self) -> None:
+        """The next POST goes to what the URL's setting is by now, as a file with another token."""
+        self._url = now_of(self._given)
 
     async def leave(self) -> None:
         """The next POST opens a connection: of several servers behind one address, a kept one stays

@@ -1,9 +1,11 @@
-"""User and password of a Redis or Valkey, asked for at each connection: a mounted file changes in
-place."""
+"""User, password and certificates of a Redis or Valkey, read at each connection: a mounted file
+changes in place."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote
 
+from redis.asyncio.connection import ConnectionPool, SSLConnection
 from redis.credentials import CredentialProvider
 
 from corechain.service.named_url import NamedUrl
@@ -21,6 +23,23 @@ class UrlCredentials(CredentialProvider):
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
         return self.get_credentials()
+
+
+class RenewedTls(SSLConnection):
+    """redis-py keeps what it has read of certificates as long as an object of its lives, which is
+    through all reconnections."""
+
+    def _connection_arguments(self) -> Mapping[str, Any]:
+        self.ssl_context.context = None
+        found: Mapping[str, Any] = super()._connection_arguments()
+        return found
+
+
+def renew_tls(pool: ConnectionPool) -> ConnectionPool:
+    """The same pool, whose connections read the files with certificates each time."""
+    if pool.connection_class is SSLConnection:
+        pool.connection_class = RenewedTls
+    return pool
 
 
 def with_credentials(url: str) -> tuple[str, dict[str, Any]]:

@@ -117,7 +117,9 @@ class _Exchange:
         reach another one behind the address."""
         try:
             yield
-        except NodeUnavailable:
+        except NodeUnavailable as error:
+            if isinstance(error, NodeAccessRefused):
+                self._poster.read_again()
             await self._poster.leave()
             raise
         except NodeRefused as refusal:

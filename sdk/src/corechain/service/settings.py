@@ -120,6 +120,10 @@ def urls_in(value: SecretStr) -> list[str]:
     return listed(value.get_secret_value())
 
 
+def _scheme(url: str) -> str:
+    return url.partition("://")[0]
+
+
 PORT_MEANING = "port to listen on; 0 takes a free one"
 PrivateKey = Annotated[SecretStr, AfterValidator(_private_key)]
 NodeUrl = Annotated[SecretStr, url_of("http", "https")]
@@ -252,8 +256,27 @@ class ServiceSettings(BaseModel):
         if field not in self._files:
             return held
         with suppress(InvalidSetting):
-            return _from_file(*self._files[field], secret=True) or held
+            now = _from_file(*self._files[field], secret=True)
+            # What the field asks of it at the start; half of a new secret is shorter.
+            asked = type(self).model_fields[field].metadata
+            least = max((getattr(rule, "min_length", None) or 0 for rule in asked), default=0)
+            return now if len(now) >= max(1, least) else held
         return held
+
+    def named_urls(self, field: str) -> list[str]:
+        """The URLs of a setting that is a list of them, each as `named_url`."""
+        held = urls_in(getattr(self, field))
+        name = f"{self.ENV_PREFIX}{field.upper()}"
+        return [
+            NamedUrl(url, name, partial(self._one_again, field, number))
+            for number, url in enumerate(held)
+        ]
+
+    def _one_again(self, field: str, number: int) -> str:
+        """As it was, where the list has another length, as one that is half written may."""
+        held, now = urls_in(getattr(self, field)), listed(self.read_again(field))
+        one = now[number] if len(now) == len(held) else held[number]
+        return one if _scheme(one) == _scheme(held[number]) else held[number]
 
     def named_url(self, *fields: str) -> NamedUrl:
         """The first of these settings, URLs all of them, that is set."""
@@ -291,7 +314,8 @@ class Receivers:
     """Who is to learn of alerts, and the key that messages are signed with."""
 
     urls: Sequence[str] = ()
-    secret: bytes = b""
+    secret: Callable[[], bytes] = bytes
+    """As its file has it by now."""
 
 
 class AlertSettings(ServiceSettings):
@@ -310,8 +334,9 @@ class AlertSettings(ServiceSettings):
             return Receivers()
         if self.alert_secret is None:
             raise InvalidSetting(f"{prefix}ALERT_SECRET is not set, but {prefix}ALERT_URLS is")
-        secret = self.alert_secret.get_secret_value().encode()
-        return Receivers(urls=urls_in(self.alert_urls), secret=secret)
+        return Receivers(
+            urls=urls_in(self.alert_urls), secret=lambda: self.read_again("alert_secret").encode()
+        )
 
 
 class TraceSettings(ServiceSettings):

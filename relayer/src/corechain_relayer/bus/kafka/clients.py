@@ -14,13 +14,17 @@ from contextlib import suppress
 from functools import cached_property, partial
 from typing import Any
 
+import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
 from corechain.service.settings import InvalidSetting
 from corechain_relayer.bus.kafka.address import KafkaAddress
 from corechain_relayer.bus.kafka.guard import LARGEST_FRAME
+from corechain_relayer.bus.kafka.renewal import Options, SetTo
 from corechain_relayer.errors import BusAccessRefused, BusUnavailable
+
+log = structlog.get_logger(__name__)
 
 ASK_S = 10.0
 """A question's deadline: longer than a cluster takes to choose another leader or controller."""
@@ -85,6 +89,9 @@ PASSING = frozenset(
 )
 """Answers of a cluster that is about to have what was asked for: a new group, a new leader."""
 PASSING_S = 0.1
+RETIRED_S = 30.0
+"""So long clients of before are kept: longer than a question, or an append, takes. librdkafka does
+not like to be ended under one."""
 REFUSALS = frozenset(
     {
         KafkaError._AUTHENTICATION,
@@ -101,6 +108,7 @@ SILENT_END = (
     "connections end without a word, as those do that speak another security.protocol than the "
     "listener (RELAYER_KAFKA_OPTIONS)"
 )
+_CACHED = "_admin", "_reader"
 Leaders = Mapping[int, int]
 """The broker that leads each lane of a topic, by its node id."""
 _PLACE = re.compile(r"""[^\s'"]+:\d{2,5}\b(/\w+)?""")
@@ -150,11 +158,20 @@ class _LeaderMoved(Exception):
 
 
 class Clients:
-    """Of one cluster, each made when it is first needed."""
+    """Of one cluster, each made when it is first needed, and again when what they are set to has
+    changed since. `again`: the options as their setting has them by now; may raise ValueError."""
 
-    def __init__(self, address: KafkaAddress, options: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        address: KafkaAddress,
+        options: Options,
+        again: Callable[[], Options] | None = None,
+    ) -> None:
         self.address = address
-        self._options = dict(options)
+        self._set_to, self._again = SetTo.of(options), again or (lambda: options)
+        self.generation = 0
+        """Of the clients: what was made before the last change is of an earlier one."""
+        self._retired: list[tuple[float, Any]] = []
         self._down_since: float | None = None
         self._trouble: BusUnavailable | None = None
         self._closing = threading.Event()
@@ -170,13 +187,30 @@ class Clients:
         config: dict[str, Any] = {**CLIENT, "bootstrap.servers": self.address.brokers}
         for part in more:
             config |= part
-        return config | self._options | {"error_cb": self._on_error}
+        heard = partial(self._on_error, self.generation)
+        return config | dict(self._set_to.options) | {"error_cb": heard}
 
-    def _on_error(self, error: Any) -> None:
+    def _on_error(self, generation: int, error: Any) -> None:
+        if generation != self.generation:
+            return
         if error.code() == KafkaError._ALL_BROKERS_DOWN:
             self._down_since = self._down_since or time.monotonic()
         else:
             self._trouble = trouble_of(error)
+        self._renew()
+
+    def _renew(self) -> None:
+        """Of any trouble: a listener that wants TLS since ends connections without a word."""
+        with self._making:
+            now = self._set_to.again(self._again, partial(check_options, self.address))
+            if now == self._set_to:
+                return
+            self._set_to, self._down_since, self._trouble = now, None, None
+            self.generation += 1
+            clients = self._producer, *(self.__dict__.pop(name, None) for name in _CACHED)
+            self._producer, self._read_at = None, None
+            self._retired += [(time.monotonic(), client) for client in clients]
+            log.info("other options or certificates of Kafka")
 
     @cached_property
     def _admin(self) -> Any:
@@ -236,6 +270,8 @@ class Clients:
         """Calls `_on_error`: librdkafka's client is polled by one thread at a time."""
         if self._polling.acquire(blocking=False):
             try:
+                past = time.monotonic() - RETIRED_S
+                self._retired = [item for item in self._retired if item[0] > past]
                 self._admin.poll(0)
             finally:
                 self._polling.release()

@@ -60,6 +60,7 @@ class KafkaConsumer:
     _client: Any = None
     _acks: Acks = field(default_factory=lambda: Acks(0, 0))
     _run: str | None = None
+    _generation: int = 0
     _shown_at: float = 0.0
     _forgot_at: float = 0.0
     _depth: tuple[float, int] = (0.0, 0)
@@ -73,6 +74,7 @@ class KafkaConsumer:
         await self._call(self._assign, self._acks.low)
 
     def _assign(self, offset: int) -> None:
+        self._generation = self.bus.link.generation
         # Beyond the end there is another log than the one that was committed for.
         self._client = self.bus.link.consumer("error")
         self._client.assign([self._place(offset)])
@@ -107,6 +109,8 @@ class KafkaConsumer:
     def _require_same_run(self) -> None:
         if self.bus.run != self._run:
             raise BusRestarted("the bus was made anew: this session ends")
+        if self.bus.link.generation != self._generation:
+            raise BusUnavailable("Kafka: RELAYER_KAFKA_OPTIONS has changed: this session ends")
 
     def _read(self, limit: int, wait_s: float) -> list[Read]:
         # One at first: more would be waited for until the time is over.

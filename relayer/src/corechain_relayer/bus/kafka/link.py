@@ -197,11 +197,13 @@ class Link(Clients):
         """Appends; each one's offset once all copies that have to be in time have it, or why it is
         not known to be there."""
         answers: list[int | BusUnavailable | None] = [None] * len(records)
-        producer = self._sender()
+        producer, generation = self._sender(), self.generation
         for index, record in enumerate(records):
             self._produce(producer, record, _Answer(answers, index, self))
         while None in answers and not self._closing.is_set():
             if producer.flush(SLICE_S):
+                if generation != self.generation:
+                    producer.purge()  # with what it is set to, it never gets through
                 _tell_leaders(producer, records[0].topic)
         lost = BusUnavailable("Kafka: the process ends, and whether the frame is there is unknown")
         return [lost if answer is None else answer for answer in answers]

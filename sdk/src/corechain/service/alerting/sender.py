@@ -57,7 +57,7 @@ class Sender:
     url: str
     name: str
     """In logs and metrics: the URL may hold a token."""
-    secret: bytes
+    secret: Callable[[], bytes]
     http: "httpx.AsyncClient"
     count: Callable[[str], None]
     """Is called with what came of a message: `taken`, `failed`, `given up`."""
@@ -88,7 +88,7 @@ class Sender:
         headers = {
             "content-type": "application/json",
             DELIVERY: delivery_of(row["id"], body),
-            SIGNATURE: signature_of(self.secret, int(self.clock()), body),
+            SIGNATURE: signature_of(self.secret(), int(self.clock()), body),
         }
         try:
             async with asyncio.timeout(ANSWER_LIMIT_S):
