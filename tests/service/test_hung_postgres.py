@@ -8,10 +8,11 @@ from support.processes import PATIENCE_S, stopped, until
 
 from corechain.devnet.postgres import PostgresServer
 from corechain.service import database, health, supervision, waking
-from corechain.service.database import asked, create_pool
+from corechain.service.database import POOL_SIZE, asked, create_pool
 from corechain.service.errors import StoreUnavailable
 from corechain.service.health import Health
 from corechain.service.supervision import Loops, LoopState, sessions, stop_all
+from corechain_indexer.store.shards.databases import Shard
 
 pytestmark = pytest.mark.usefixtures("never")
 
@@ -39,6 +40,19 @@ async def test_the_limit_of_who_asks_a_hung_postgres_holds(
             with stopped(postgres_server.pid), pytest.raises(StoreUnavailable, match=said):
                 await asked(within(runs_out_s, pool.fetchval("select 1")))
             assert await asked(pool.fetchval("select 2")) == 2
+
+
+async def test_a_shard_all_of_whose_connections_are_slow_does_not_hang(
+    postgres_server: PostgresServer,
+) -> None:
+    shard = Shard(0, postgres_server.url)
+    pool = await shard.pool
+    asking = (pool.fetchval("select pg_sleep(3600)") for _ in range(POOL_SIZE))
+    slow = [asyncio.create_task(asked(one)) for one in asking]
+    await until(lambda: pool.get_size() == POOL_SIZE)
+    assert not await shard._is_silent(20.0), "in which no connection of its pool comes free"
+    await stop_all(slow)
+    pool.terminate()
 
 
 async def test_a_process_whose_postgres_hangs_is_unready_until_it_goes_on(

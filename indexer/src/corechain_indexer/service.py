@@ -58,7 +58,7 @@ from corechain_indexer.store.epochs import EpochStore
 from corechain_indexer.store.events import EventLog
 from corechain_indexer.store.files import FileStore
 from corechain_indexer.store.latest import Latest, connect_cache
-from corechain_indexer.store.opened import influxes_of, readers_of, replica_of, routed
+from corechain_indexer.store.opened import influxes_of, ping_of, readers_of, replica_of, routed
 from corechain_indexer.store.page_groups import Pages
 from corechain_indexer.store.reads import Reads
 from corechain_indexer.store.replica import PrimaryFirst, ReplicaReads, one_source
@@ -318,7 +318,7 @@ class Indexer:
         loops, timed = self.supervised, times_in(self.metrics.probe_seconds)
         spared = AllBut((DATABASE, MIRROR))
         # Whoever waits for the primary itself is not helped by a replica that answers.
-        itself = {"database": Reads(self.pool).ping}
+        itself = {"database": ping_of(self.settings)}
         return Health(
             needed,
             loops,

@@ -1,13 +1,13 @@
 """The stores that an operator names in the settings."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from corechain.service.database import create_pool
 from corechain.service.hosts import hosts_of
-from corechain.service.readers import Readers
+from corechain.service.readers import Readers, require_answer
 from corechain_indexer.settings import Settings
 from corechain_indexer.store.replica import REPLICA, Replica, ReplicaReads
 from corechain_indexer.store.shards.databases import Shards
@@ -42,6 +42,12 @@ def readers_of(settings: Settings) -> Readers:
     """Who asks the primary for the API, directly or through its pooler."""
     pooled = settings.database_direct_url is not None
     return Readers(settings.named_url("database_url"), pooled)
+
+
+def ping_of(settings: Settings) -> Callable[[], Awaitable[None]]:
+    """Asks the primary on a connection of its own. Raises StoreUnavailable."""
+    pooled = settings.database_direct_url is not None
+    return partial(require_answer, settings.named_url("database_url"), pooled=pooled)
 
 
 def influxes_of(settings: Settings) -> "list[InfluxSeries]":

@@ -21,6 +21,7 @@ from corechain.service.database import (
     IDLE_S,
     POOL_SIZE,
     STATEMENTS,
+    asked,
     connector,
     hang_up,
     outlives_lead,
@@ -45,6 +46,16 @@ def _give_up(turn: "asyncio.Future[Conn | None]") -> None:
 
 def _has_come(turn: "asyncio.Future[Conn | None]") -> bool:
     return turn.done() and not turn.cancelled() and turn.exception() is None
+
+
+async def require_answer(url: str, *, pooled: bool = False) -> None:
+    """Asks on a connection of its own: those of a pool may all be held by questions that are only
+    slow. Raises StoreUnavailable."""
+    connection = await connector(url, 0 if pooled else STATEMENTS)()
+    try:
+        await asked(connection.fetchval("select 1"))
+    finally:
+        await hang_up(connection)
 
 
 @dataclass(slots=True)

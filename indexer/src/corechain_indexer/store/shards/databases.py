@@ -11,7 +11,7 @@ import asyncpg
 
 from corechain.service.database import asked, connect, create_pool, hang_up, migrate
 from corechain.service.errors import StoreUnavailable, WrongDatabase
-from corechain.service.readers import Readers
+from corechain.service.readers import Readers, require_answer
 from corechain_indexer.doubt import Doubts
 from corechain_indexer.errors import NotDivided, ShardDivided, ShardUnavailable
 from corechain_indexer.store import SQL
@@ -103,8 +103,7 @@ class Shard:
         return found
 
     async def _is_silent(self, within_s: float) -> bool:
-        # Of the pool, where no late question holds a connection.
-        asking = asyncio.ensure_future(self.pool.fetchval("select 1"))
+        asking = asyncio.ensure_future(require_answer(self.url))
         asking.add_done_callback(_seen)
         done, _ = await asyncio.wait({asking}, timeout=within_s)
         asking.cancel()
