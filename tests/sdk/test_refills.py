@@ -19,11 +19,11 @@ from corechain.documents import MalformedAnswer
 from corechain.held_channels import HeldChannel, Refilling
 from corechain.listing import API
 from corechain.opening import Opening
-from corechain.paying import LOST_TRIES, UNSEEN_TRIES, Send, pay
+from corechain.paying import LOST_TRIES, UNSEEN_TRIES, pay
 from corechain.payments import PaymentChannel, corrects, decode_header
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import NotFound, PaymentRequired
-from corechain.steps import ApiUnavailable, Pause, Request
+from corechain.steps import ApiUnavailable, Pause, Request, Send
 
 
 @dataclass

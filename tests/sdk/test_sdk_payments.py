@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corechain.listing import API
-from corechain.paying import Send, pay
+from corechain.paying import pay
 from corechain.payments import (
     PAYMENT_REQUIRED,
     PAYMENT_RESPONSE,
@@ -37,7 +37,7 @@ from corechain.protocol.errors import (
 )
 from corechain.protocol.keys import Secp256k1Key, recover_signer
 from corechain.protocol.signature import compact_signature, wallet_signature
-from corechain.steps import ApiUnavailable, Pause, Request
+from corechain.steps import ApiUnavailable, Pause, Request, Send
 
 CHAIN, PRICE, QUERY = 31337, 1_000, b"query"
 RECEIVER, TOKEN, CONTRACT = b"\x0a" * 20, b"\x0b" * 20, b"\x0c" * 20

@@ -11,8 +11,6 @@ from corechain.client_base import S
 from corechain.http import LoopClients, async_client, async_exchange, shown_url
 from corechain.index_client import AsyncIndexClient
 from corechain.listing import Page
-from corechain.paying import ClientStep, Paying, PayingStep, Quote, Send
-from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.process_turns import awaited_process_turn
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.errors import CoreChainError
@@ -25,7 +23,7 @@ from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
 from corechain.regions import CellsLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
-from corechain.steps import ApiUnavailable, Pause, Request
+from corechain.steps import ApiUnavailable, ClientStep, Pause, PayingStep, Quote, Request, Send
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
@@ -37,6 +35,8 @@ if TYPE_CHECKING:
     from corechain.histories import AsyncHistory, Progress
     from corechain.history import Gaps
     from corechain.history_question import RegionLike
+    from corechain.paying import Paying
+    from corechain.payments import PaymentChannel
     from corechain.streaming import AsyncEventStream, Cells, Devices, Metrics
 
 T = TypeVar("T")
@@ -89,7 +89,7 @@ class AsyncClient(AsyncIndexClient):
 
     async def _pay_step(self, request: Request, step: PayingStep) -> Any:
         if isinstance(step, Send):
-            return await self._send(request, {PAYMENT_SIGNATURE: step.header})
+            return await self._send(request, self._payment(step))
         if isinstance(step, Pause):
             return await asyncio.sleep(step.seconds)
         return await asyncio.to_thread(step.question)
@@ -246,14 +246,14 @@ class AsyncClient(AsyncIndexClient):
         withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
         *,
         max_price: int | None = None,
-    ) -> PaymentChannel:
+    ) -> "PaymentChannel":
         opening = self._opening(max_price)
         self.channel = await self.run(opening.open(receiver, amount, withdraw_delay_s))
         return self.channel
 
     async def resume_channel(
         self, channel_id: OctetsLike, *, max_price: int | None = None
-    ) -> PaymentChannel:
+    ) -> "PaymentChannel":
         self.channel = await self.run(self._opening(max_price).resume(channel_id))
         return self.channel
 
@@ -265,7 +265,7 @@ class AsyncClient(AsyncIndexClient):
         most: int | None = None,
         receiver: OctetsLike | None = None,
         withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
-    ) -> PaymentChannel:
+    ) -> "PaymentChannel":
         opening = self._opening(max_price)
         async with awaited_process_turn(opening.name):
             opened = await self.run(opening.ready(receiver, deposit, withdraw_delay_s))

@@ -11,14 +11,6 @@ from corechain.client_base import S
 from corechain.http import ProcessClients, client, exchange, shown_url
 from corechain.index_client import IndexClient
 from corechain.listing import Page
-from corechain.paying import (
-    ClientStep,
-    Paying,
-    PayingStep,
-    Quote,
-    Send,
-)
-from corechain.payments import PAYMENT_SIGNATURE, PaymentChannel
 from corechain.process_turns import process_turn
 from corechain.protocol.channel import MIN_WITHDRAW_DELAY_S
 from corechain.protocol.errors import CoreChainError
@@ -35,7 +27,7 @@ from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
 from corechain.regions import CellsLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
-from corechain.steps import ApiUnavailable, Pause, Request
+from corechain.steps import ApiUnavailable, ClientStep, Pause, PayingStep, Quote, Request, Send
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:
@@ -47,6 +39,8 @@ if TYPE_CHECKING:
     from corechain.histories import History, Progress
     from corechain.history import Gaps
     from corechain.history_question import RegionLike
+    from corechain.paying import Paying
+    from corechain.payments import PaymentChannel
     from corechain.streaming import Cells, Devices, EventStream, Metrics
 
 
@@ -99,7 +93,7 @@ class Client(IndexClient):
 
     def _pay_step(self, request: Request, step: PayingStep) -> Any:
         if isinstance(step, Send):
-            return self._send(request, {PAYMENT_SIGNATURE: step.header})
+            return self._send(request, self._payment(step))
         if isinstance(step, Pause):
             return time.sleep(step.seconds)
         return step.question()
@@ -305,7 +299,7 @@ class Client(IndexClient):
         withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
         *,
         max_price: int | None = None,
-    ) -> PaymentChannel:
+    ) -> "PaymentChannel":
         """Opens a payment channel; paid queries draw on it from now on. Amounts in base units.
 
         Asks the API first who is paid and what a query costs: nothing is deposited for another
@@ -320,7 +314,7 @@ class Client(IndexClient):
 
     def resume_channel(
         self, channel_id: OctetsLike, *, max_price: int | None = None
-    ) -> PaymentChannel:
+    ) -> "PaymentChannel":
         """Goes on with a channel of an earlier run: its terms from the API, checked by their hash,
         its money from the chain; what is spent, from the first 402.
 
@@ -337,7 +331,7 @@ class Client(IndexClient):
         most: int | None = None,
         receiver: OctetsLike | None = None,
         withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
-    ) -> PaymentChannel:
+    ) -> "PaymentChannel":
         """Pays for queries from now on: with this account's channel to whoever the API names, or
         with a new one of `deposit`, in base units. One of an earlier run is found again.
 

@@ -14,12 +14,6 @@ from corechain.deployment import Deployment, load_deployment
 from corechain.flows import Question
 from corechain.http import service_url
 from corechain.listing import GATEWAY
-from corechain.paying import (
-    HTTP_PAYMENT_REQUIRED,
-    Paying,
-    pay,
-)
-from corechain.payments import PaymentChannel
 from corechain.protocol.eip712 import activation_digest, registry_domain, report_digest
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.keys import DeviceKey
@@ -36,7 +30,7 @@ from corechain.protocol.values import (
 )
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import ReadingsQuestion
-from corechain.steps import Request
+from corechain.steps import HTTP_PAYMENT_REQUIRED, Request, Send
 
 if TYPE_CHECKING:
     import httpx
@@ -48,6 +42,8 @@ if TYPE_CHECKING:
     from corechain.history import Gaps
     from corechain.history_question import HistoryQuestion
     from corechain.opening import Opening
+    from corechain.paying import Paying
+    from corechain.payments import PaymentChannel
     from corechain.receipt_check import ReceiptChecks
     from corechain.receipts import Check
 
@@ -62,6 +58,8 @@ def _check_kinds(account: object, verify: object, channel: object) -> None:
         raise InvalidValue("account", account, "takes an account; account_from_key makes one")
     one_of("verify", verify, bool, "takes True or False")
     if channel is not None:
+        from corechain.payments import PaymentChannel
+
         one_of("channel", channel, PaymentChannel, "takes a PaymentChannel; see open_channel")
 
 
@@ -80,7 +78,7 @@ class ClientBase:
     deployment: Deployment | Path | str
     account: "LocalAccount | None" = None
     verify: bool = True
-    channel: PaymentChannel | None = field(default=None, repr=False)
+    channel: "PaymentChannel | None" = field(default=None, repr=False)
     max_price: int | None = None
     api_key: str | None = field(default=None, repr=False)
     _refilling: "Refilling | None" = field(default=None, init=False, repr=False)
@@ -160,17 +158,26 @@ class ClientBase:
         if chain is not None:
             chain.close()
 
-    def _payer(self, response: "httpx.Response") -> PaymentChannel | None:
+    def _payer(self, response: "httpx.Response") -> "PaymentChannel | None":
         """The channel that pays for a 402; None for other answers and when there is none."""
         return self.channel if response.status_code == HTTP_PAYMENT_REQUIRED else None
 
     def _paying(
-        self, channel: PaymentChannel, request: Request, refusal: "httpx.Response"
+        self, channel: "PaymentChannel", request: Request, refusal: "httpx.Response"
     ) -> "Paying[httpx.Response]":
+        from corechain.paying import pay  # here: a client that pays nothing loads nothing of it
+
         def claimed() -> int:
             return self.chain.channel_balance(channel.channel_id)[1]
 
         return pay(channel, request, refusal, self.max_price, claimed, self._refilling)
+
+    @staticmethod
+    def _payment(step: Send) -> Mapping[str, str]:
+        """The header of a query that is paid."""
+        from corechain.payments import PAYMENT_SIGNATURE
+
+        return {PAYMENT_SIGNATURE: step.header}
 
     def sign_report(
         self, key: DeviceKey, sequence: int, observations: Iterable[Observation]
@@ -212,12 +219,14 @@ class ClientBase:
         """What both kinds of histories are made of."""
         return question, cursor, gaps, progress, lambda: self.chain if self.verify else None
 
-    def _paid_channel(self) -> PaymentChannel:
+    def _paid_channel(self) -> "PaymentChannel":
         if self.channel is None:
             raise InvalidValue("channel", None, "this needs a channel: pay_with opens one")
         return self.channel
 
-    def _refills(self, opened: PaymentChannel, deposit: int, most: int | None) -> PaymentChannel:
+    def _refills(
+        self, opened: "PaymentChannel", deposit: int, most: int | None
+    ) -> "PaymentChannel":
         """Pays with this channel from now on; it is filled again up to `most` in all."""
         if most is not None:
             most = whole("most", most, deposit, U128_MAX)
@@ -227,7 +236,7 @@ class ClientBase:
         self.channel = opened
         return opened
 
-    def _leave(self, channel: PaymentChannel) -> "HeldChannel":
+    def _leave(self, channel: "PaymentChannel") -> "HeldChannel":
         """Starts or ends the withdrawal of what is left in a channel. Blocking."""
         from corechain.held_channels import end_withdrawal, held_channel, start_withdrawal
 

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +116,8 @@ def load_deployment(path: Path | str) -> Deployment:
 
 def load_abi(contract: str) -> list[dict[str, Any]]:
     """The ABI of one of our contracts, as shipped with the package."""
+    from importlib import resources  # here: it brings tempfile, and that four compressions
+
     text = resources.files("corechain").joinpath("abi", f"{contract}.json").read_text()
     abi: list[dict[str, Any]] = json.loads(text)
     return abi

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack
 from corechain import index_flows as flows
 from corechain.client_base import ClientBase
 from corechain.listing import Page, Row
-from corechain.paying import ClientStep
 from corechain.protocol.values import OctetsLike, TimeLike
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import ReadingsQuestion
+from corechain.steps import ClientStep
 from corechain.views import Fresh, View
 
 if TYPE_CHECKING:

@@ -10,13 +10,9 @@ from corechain.held_channels import HeldChannel, held_channels
 from corechain.index_flows import Of, channel, payment_channels
 from corechain.listing import API
 from corechain.paying import (
-    HTTP_PAYMENT_REQUIRED,
-    HTTP_SERVER_ERROR,
     LOST_TRIES,
     UNSEEN_PAUSE_S,
     UNSEEN_TRIES,
-    ClientStep,
-    Quote,
 )
 from corechain.payments import PaymentChannel, Price, channel_to, parse_prices
 from corechain.protocol.channel import (
@@ -35,7 +31,16 @@ from corechain.protocol.errors import (
 from corechain.protocol.hashing import keccak
 from corechain.protocol.keys import Secp256k1Key
 from corechain.protocol.values import U32_MAX, U128_MAX, OctetsLike, address, whole
-from corechain.steps import ApiUnavailable, Ask, Pause, Request
+from corechain.steps import (
+    HTTP_PAYMENT_REQUIRED,
+    HTTP_SERVER_ERROR,
+    ApiUnavailable,
+    Ask,
+    ClientStep,
+    Pause,
+    Quote,
+    Request,
+)
 
 if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount

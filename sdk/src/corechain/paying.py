@@ -9,15 +9,23 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from corechain.payments import Payment, PaymentChannel, Price, corrects, offers
 from corechain.protocol.errors import ChargedUnanswered
-from corechain.steps import ApiUnavailable, Ask, Pause, Request
+from corechain.steps import (
+    HTTP_PAYMENT_REQUIRED,
+    HTTP_SERVER_ERROR,
+    ApiUnavailable,
+    Ask,
+    Pause,
+    PayingStep,
+    Request,
+    Send,
+)
 
-HTTP_PAYMENT_REQUIRED, HTTP_TOO_EARLY, HTTP_SERVER_ERROR = 402, 425, 500
+HTTP_TOO_EARLY = 425
 UNSEEN_TRIES, UNSEEN_PAUSE_S = 40, 0.25
 """A channel that was just opened is mirrored within seconds."""
 LOST_TRIES, LOST_PAUSE_S = 3, 0.25
@@ -40,22 +48,6 @@ class Reply(Protocol):
 R = TypeVar("R", bound=Reply)
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """The query again, with this PAYMENT-SIGNATURE."""
-
-    header: str
-
-
-@dataclass(frozen=True, slots=True)
-class Quote:
-    """A request that is not paid: its answer is wanted as it came, with the price in it."""
-
-    request: Request
-
-
-PayingStep = Send | Pause | Ask
-ClientStep = Request | Ask | Pause | Quote
 Refill = Callable[[PaymentChannel, Price], None]
 """Deposits into a channel so much that it holds the price, or raises. Blocking."""
 Paying = Generator[PayingStep, Any, R]

@@ -8,7 +8,6 @@ waits too long, or finds no place for a file, goes on without.
 import os
 import stat
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -27,6 +26,8 @@ def _folder() -> Path | None:
     where there is none."""
     if sys.platform == "win32":
         return None
+    import tempfile  # here: only who pays for queries needs it
+
     with suppress(OSError):  # also of gettempdir(), where nothing at all can be written
         place = Path(tempfile.gettempdir()) / f"corechain-{os.getuid()}"
         place.mkdir(mode=0o700, exist_ok=True)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from corechain.protocol.errors import CoreChainError, ProtocolError, TransportError, by_name
 
 T = TypeVar("T")
-HTTP_BUSY, HTTP_SERVER_ERROR = 429, 500
+HTTP_PAYMENT_REQUIRED, HTTP_BUSY, HTTP_SERVER_ERROR = 402, 429, 500
 
 
 class ApiUnavailable(TransportError):
@@ -65,7 +65,23 @@ class Pause:
     seconds: float
 
 
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A request that is not paid: its answer is wanted as it came, with the price in it."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """The query that is being paid for again, with this PAYMENT-SIGNATURE."""
+
+    header: str
+
+
 Step = Request | Ask | Pause
+ClientStep = Step | Quote
+PayingStep = Send | Pause | Ask
 Flow = Generator[Step, Any, T]
 
 

@@ -8,15 +8,15 @@ import os
 import threading
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
+    from concurrent.futures import Future
 
-Turn = Future[None]
-_Waiter = tuple[Turn, "AbstractEventLoop | None"]
+    Turn = Future[None]
+    _Waiter = tuple[Turn, AbstractEventLoop | None]
 
 
 class Turns:
@@ -61,7 +61,9 @@ class Turns:
         finally:
             self._pass_on()
 
-    def _ask(self, loop: "AbstractEventLoop | None") -> Turn:
+    def _ask(self, loop: "AbstractEventLoop | None") -> "Turn":
+        from concurrent.futures import Future  # here: a client that pays nothing never loads it
+
         # A child process has inherited a lock and waiters whose owners do not exist there.
         if os.getpid() != self._pid:
             self._reset()
@@ -74,7 +76,7 @@ class Turns:
         turn.set_result(None)
         return turn
 
-    def _leave(self, turn: Turn) -> None:
+    def _leave(self, turn: "Turn") -> None:
         """Of a waiter that was interrupted: its turn may have come in the same moment."""
         if not turn.cancel():
             self._pass_on()
@@ -88,7 +90,7 @@ class Turns:
         if following is not None:
             following.set_result(None)
 
-    def _next(self) -> Turn | None:
+    def _next(self) -> "Turn | None":
         while self._waiting:
             turn, loop = self._waiting.popleft()
             # A loop that was closed under its tasks never takes its turn.

@@ -2,19 +2,10 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from coincurve import PrivateKey, PublicKey
 from coincurve._libsecp256k1 import ffi as _libsecp256k1
-from cryptography.exceptions import InvalidSignature as _P256Refused
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import (
-    Prehashed,
-    decode_dss_signature,
-    encode_dss_signature,
-)
-from cryptography.hazmat.primitives.hashes import SHA256
 
 from corechain.protocol.errors import InvalidSignature, InvalidValue
 from corechain.protocol.hashing import keccak
@@ -28,9 +19,8 @@ from corechain.protocol.signature import (
 )
 from corechain.protocol.values import octets
 
-# The digest is keccak-256; SHA-256 only tells the library that 32 bytes were hashed elsewhere.
-_PREHASHED = ec.ECDSA(Prehashed(SHA256()))
-_DETERMINISTIC = ec.ECDSA(Prehashed(SHA256()), deterministic_signing=True)
+if TYPE_CHECKING:
+    from corechain.protocol import p256
 
 
 class KeyType(IntEnum):
@@ -116,9 +106,7 @@ class P256Key:
     """A P-256 device key, as a secure element holds it. Its repr shows the id, never the secret."""
 
     secret: bytes
-    _made: ec.EllipticCurvePrivateKey | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    _made: "p256.PrivateKey | None" = field(default=None, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "secret", _secret(self.secret, P256_ORDER))
@@ -129,42 +117,35 @@ class P256Key:
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.secret,)
 
-    def _private(self) -> ec.EllipticCurvePrivateKey:
+    def _private(self) -> "p256.PrivateKey":
+        from corechain.protocol.p256 import private_key
+
         if self._made is None:
-            found = ec.derive_private_key(int.from_bytes(self.secret, "big"), ec.SECP256R1())
-            object.__setattr__(self, "_made", found)
+            object.__setattr__(self, "_made", private_key(self.secret))
         assert self._made is not None
         return self._made
 
     @property
     def identity(self) -> DeviceIdentity:
-        numbers = self._private().public_key().public_numbers()
-        public = numbers.x.to_bytes(32, "big") + numbers.y.to_bytes(32, "big")
+        from corechain.protocol.p256 import public_key
+
+        public = public_key(self._private())
         return DeviceIdentity(device_id(public), KeyType.P256, public)
 
     def sign(self, digest: bytes) -> bytes:
         """64 bytes r ‖ s, low-s, deterministic (RFC 6979)."""
-        r, s = decode_dss_signature(self._private().sign(digest, _DETERMINISTIC))
-        return r.to_bytes(32, "big") + min(s, P256_ORDER - s).to_bytes(32, "big")
+        from corechain.protocol.p256 import sign
 
-
-@lru_cache(maxsize=65_536)
-def _p256_key(public_key: bytes) -> ec.EllipticCurvePublicKey:
-    x, y = int.from_bytes(public_key[:32], "big"), int.from_bytes(public_key[32:], "big")
-    try:
-        return ec.EllipticCurvePublicNumbers(x, y, ec.SECP256R1()).public_key()
-    except ValueError as error:
-        raise InvalidSignature("the public key is not on the P-256 curve") from error
+        return sign(self._private(), digest)
 
 
 def _verify_p256(identity: DeviceIdentity, digest: bytes, signature: bytes) -> None:
     r, s = split_p256(signature)
     if identity.public_key is None or device_id(identity.public_key) != identity.device:
         raise InvalidSignature("the public key does not belong to the device")
-    try:
-        _p256_key(identity.public_key).verify(encode_dss_signature(r, s), digest, _PREHASHED)
-    except (_P256Refused, ValueError) as error:
-        raise InvalidSignature("the P-256 signature does not verify") from error
+    from corechain.protocol.p256 import verify as verify_p256
+
+    verify_p256(identity.public_key, digest, r, s)
 
 
 def recover_signer(digest: bytes, signature: bytes) -> DeviceId:

@@ -5,7 +5,6 @@ All limits are in scaled integers, so a rule never meets a float.
 """
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from corechain.protocol.errors import UnknownMetric, ValueOutOfRange
 from corechain.protocol.hashing import keccak
@@ -90,6 +89,8 @@ def metric(key: MetricLike) -> Metric:
 
 
 def _hint(key: object) -> str:
+    from difflib import get_close_matches  # here: few programs ask for what is no metric
+
     close = get_close_matches(str(key)[:64], BY_NAME, 1) if isinstance(key, str) else []
     return f"did you mean {close[0]!r}?" if close else f"it has {', '.join(BY_NAME)}"
 
