@@ -26,7 +26,7 @@ from support.batches import CELL, KEYS, days_of_readings
 from support.flows import carried_out
 from support.histories import HistoryApi, HistoryChain
 
-from corechain import ExportMismatch, InvalidValue, MissingExtra
+from corechain import ExportMismatch, FileInUse, InvalidValue, MissingExtra
 from corechain.cli_values import region_of, time_of
 from corechain.histories import History
 from corechain.history_files import CsvFile, ParquetFile, is_under_way
@@ -110,12 +110,16 @@ def test_an_export_that_is_killed_anywhere_loses_and_doubles_nothing(
         found = history(size)
         file = WRITERS[kind](path, found)
         found.go_to(file.resumed())
+        with pytest.raises(FileInUse):
+            history().to_csv(path) if kind == "csv" else history().to_parquet(path)
         pages = found.pages()
         for page in islice(pages, count):
             file.take(page, found.cursor)
         if in_write and (page := next(pages, None)) is not None:
             file._write(page)  # its rows are there, and the state does not know of them
-    assert is_under_way(path) == bool(killed)
+        assert is_under_way(path)
+        file._is_new = False  # killed: nobody tidies up
+        file.close()
     write = {"csv": History.to_csv, "parquet": History.to_parquet}[kind]
     assert write(history(), path) == ROWS
     assert rows_of(path) == EXPECTED
@@ -124,9 +128,11 @@ def test_an_export_that_is_killed_anywhere_loses_and_doubles_nothing(
 
 def test_what_is_of_another_export_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "h.csv"
-    file = CsvFile(path, history())
-    file.resumed()
+    file = CsvFile(path, begun := history(1))
+    begun.go_to(file.resumed())
     assert is_under_way(path)
+    file.take(next(begun.pages()), begun.cursor)
+    file.close()
     with pytest.raises(ExportMismatch, match="another question"):
         history(metric="pressure").to_csv(path)
     file._part.unlink()
@@ -138,6 +144,7 @@ def test_what_is_of_another_export_is_refused(tmp_path: Path) -> None:
     parts = ParquetFile(tmp_path / "h.parquet", begun := history(1))
     begun.go_to(parts.resumed())
     parts.take(next(begun.pages()), begun.cursor)
+    parts.close()
     parts._part_path(0).unlink()
     with pytest.raises(ExportMismatch, match="gone"):
         history().to_parquet(tmp_path / "h.parquet")
@@ -155,6 +162,7 @@ def test_without_its_package_a_form_names_the_extra(
         history().to_arrow()
     with pytest.raises(MissingExtra, match=r"corechain\[arrow\]"):
         history().to_parquet(tmp_path / "h.parquet")
+    assert list(tmp_path.iterdir()) == [], "it was never begun, and is in nobody's way"
     assert history().to_csv(tmp_path / "h.csv") == ROWS
 
 

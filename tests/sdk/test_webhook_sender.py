@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from support.http import Script, answers
 from support.receivers import listening
 
+from corechain.held_files import FileInUse
 from corechain.protocol.errors import InvalidValue
 from corechain.stream_cli import CursorFile, NotTaken, Webhook, deliver
 from corechain.streaming import BatchEvent
@@ -75,6 +76,12 @@ def test_a_run_goes_on_behind_the_last_event_that_was_taken(tmp_path: Path) -> N
     with pytest.raises(NotTaken):
         list(deliver(iter(map(event, range(1, 6))), take, kept))
     assert (taken, kept.read()) == ([1, 2], "c2")
+    with kept.held():
+        kept.keep("c3")
+        with pytest.raises(FileInUse), CursorFile(kept.path).held():
+            """A second stream would move the place of the first one."""
+    with CursorFile(kept.path).held():
+        assert kept.read() == "c3"
     CursorFile(None).keep("nowhere")
 
 

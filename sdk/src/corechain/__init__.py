@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from corechain.deployment import Deployment, InvalidDeployment, load_deployment
     from corechain.documents import MalformedAnswer, WrongAnswer
     from corechain.flows import StatisticsResult
+    from corechain.held_files import FileInUse
     from corechain.histories import AsyncHistory, History, HistoryProgress
     from corechain.history import HistoryPage
     from corechain.history_answers import HistoricReading, HistoryBatch
@@ -80,6 +81,7 @@ __all__ = [
     "Epoch",
     "EventStream",
     "ExportMismatch",
+    "FileInUse",
     "HistoricReading",
     "History",
     "HistoryBatch",
@@ -141,6 +143,7 @@ _NAMES = {
     "histories": "AsyncHistory History HistoryProgress",
     "history": "HistoryPage",
     "history_answers": "HistoricReading HistoryBatch",
+    "held_files": "FileInUse",
     "history_errors": "ExportMismatch HistoryBehind HistoryGap HistoryReorged MissingExtra",
     "indexed": (
         "Bucket Epoch IndexedDevice IndexedNetwork IndexedPaymentChannel IndexedStateChannel "

@@ -1,13 +1,20 @@
 """How commands show what they found: lines for people, JSON for programs."""
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from corechain.cli_failures import one_line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PIPE_WIDTH = 10_000
 
 
 def show(facts: Mapping[str, Any], as_json: bool) -> None:
@@ -30,6 +37,22 @@ def show_rows(rows: Sequence[Mapping[str, Any]], as_json: bool, nothing: str) ->
         if index:
             typer.echo("")
         show(row, as_json=False)
+
+
+def console() -> "Console":
+    """For tables on the output. In a pipe or a file nothing is cut or broken: a device id must come
+    whole, and nobody sees the 80 columns that are assumed there."""
+    from rich.console import Console
+
+    is_seen = sys.stdout is not None and sys.stdout.isatty()
+    return Console(width=None if is_seen else PIPE_WIDTH)
+
+
+def table(*names: str, title: str | None = None) -> "Table":
+    """A table whose words are broken, and never cut, where a terminal is narrow."""
+    from rich.table import Column, Table
+
+    return Table(*(Column(name, overflow="fold") for name in names), title=title)
 
 
 def facts_of(found: Any) -> dict[str, Any]:

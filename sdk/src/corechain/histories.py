@@ -1,6 +1,7 @@
 """Histories as iterators: reading by reading, or page by page. They hold a place, and no page."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -170,8 +171,8 @@ class History(_Stand):
     def to_csv(self, path: str | Path) -> int:
         """Writes all that is left, a page at a time (some 10 MB of memory); how many readings the
         file has. Asked again after an interruption, of the same question, it goes on where it was,
-        and loses or repeats nothing (`corechain.history_files`). Raises ExportMismatch, OSError,
-        too."""
+        and loses or repeats nothing (`corechain.history_files`). Raises ExportMismatch, FileInUse
+        where another export writes it, OSError, too."""
         from corechain.history_files import CsvFile
 
         return self._written(CsvFile(file_path(path), self))
@@ -183,10 +184,11 @@ class History(_Stand):
         return self._written(ParquetFile(file_path(path), self))
 
     def _written(self, file: "HistoryFile") -> int:
-        self.go_to(file.resumed())
-        for found in self.pages():
-            file.take(found, self.cursor)
-        return file.finish()
+        with closing(file):
+            self.go_to(file.resumed())
+            for found in self.pages():
+                file.take(found, self.cursor)
+            return file.finish()
 
 
 class AsyncHistory(_Stand):
@@ -253,7 +255,8 @@ class AsyncHistory(_Stand):
     async def _written(self, file: "HistoryFile") -> int:
         from asyncio import to_thread  # here: `History` never loads it
 
-        self.go_to(await to_thread(file.resumed))
-        async for found in self.pages():
-            await to_thread(file.take, found, self.cursor)
-        return await to_thread(file.finish)
+        with closing(file):
+            self.go_to(await to_thread(file.resumed))
+            async for found in self.pages():
+                await to_thread(file.take, found, self.cursor)
+            return await to_thread(file.finish)

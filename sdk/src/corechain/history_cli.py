@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from corechain.cli_options import JSON, PAYMENT, PROVEN, Given, shares
+from corechain.cli_output import console, table
 from corechain.cli_values import region_of, time_of
 from corechain.output_files import Overwrite, unused
 from corechain.protocol.errors import InvalidValue
@@ -110,17 +111,14 @@ def _show(found: "History", limit: int | None, as_json: bool) -> None:
         for row in rows:
             typer.echo(json.dumps(row))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     from corechain.times import time_text
 
-    table = Table("time", "metric", "value", "unit", "flag", "device", "cell", "batch")
+    shown = table("time", "metric", "value", "unit", "flag", "device", "cell", "batch")
     for row in rows:
         at, value = time_text(row["observed_at"]), f"{row['quantity']:g}"
-        shown = (at, row["metric"], value, row["unit"], str(row["flag"]), row["device"])
-        table.add_row(*shown, row["cell"], str(row["batch_id"]))
-    Console().print(table)
+        facts = (at, row["metric"], value, row["unit"], str(row["flag"]), row["device"])
+        shown.add_row(*facts, row["cell"], str(row["batch_id"]))
+    console().print(shown)
 
 
 def _end(found: "History", rows: int | None, as_json: bool) -> None:
@@ -184,14 +182,15 @@ def export(
 
     An export that was interrupted goes on with --resume, where it was.
     """
-    from corechain.history_files import is_under_way
+    from corechain.history_files import was_left
 
     if path.suffix not in FORMS:
         raise InvalidValue("path", str(path), f"ends with one of {', '.join(FORMS)}")
-    if is_under_way(path) and not resume:
+    is_begun = was_left(path)
+    if is_begun and not resume:
         right = "has an export under way beside it: pass --resume to go on, or remove its .part"
         raise InvalidValue("path", str(path), right)
-    if not is_under_way(path):
+    if not is_begun:
         unused(path, overwrite)
     with given.client() as client, bar(True) as told:
         edges = start, end, since_block, finality

@@ -3,7 +3,8 @@
 While an export is under way, `<name>.part` holds what was written and `<name>.part.state` where it
 stands. The state is written after the rows that it counts, and what lies behind them is cut off
 before an export goes on: so no row is lost, and none is there twice. At the end the file takes its
-name, and the state goes.
+name, and the state goes. An export holds its `.part`: a second one to the same name is refused. One
+that fails before its first page leaves nothing.
 """
 
 import csv
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from corechain.held_files import hold
 from corechain.history import HistoryPage
 from corechain.history_errors import ExportMismatch
 from corechain.history_question import HistoryQuestion
@@ -58,8 +60,15 @@ def is_under_way(path: Path) -> bool:
     return _beside(path, ".part.state").exists()
 
 
+def was_left(path: Path) -> bool:
+    """The same, of one that nobody is writing. Raises FileInUse where somebody is, OSError."""
+    if is_under_way(path):
+        os.close(hold(_beside(path, ".part")))
+    return is_under_way(path)
+
+
 class HistoryFile(ABC):
-    """A file under way. Raises ExportMismatch, OSError."""
+    """A file under way. Close it. Raises ExportMismatch, FileInUse, OSError."""
 
     form: str
 
@@ -70,10 +79,15 @@ class HistoryFile(ABC):
         digest = history.question.digest()
         self._state = State(digest, self.form, None, 0, 0)
         self._first_cursor = history.cursor
+        self._handle: int | None = None
+        self._is_new = False
+        """It is ours, and holds no page yet."""
 
     def resumed(self) -> str:
         """The cursor to go on from: of what was left, or of the history itself."""
+        self._handle = hold(self._part)
         if not self._state_path.exists():
+            self._is_new = True
             self._begin()
             return self._first_cursor
         try:
@@ -82,24 +96,36 @@ class HistoryFile(ABC):
             raise ExportMismatch(self._state_path, "it is no state of an export") from error
         if (found.question, found.form) != (self._state.question, self.form):
             raise ExportMismatch(self._state_path, "it is of another question")
-        self._state = found
+        self._state, self._is_new = found, found.cursor is None
         self._cut()
         return found.cursor or self._first_cursor
 
     def take(self, page: HistoryPage, cursor: str) -> None:
         """Writes a page, then where the export stands behind it."""
         self._write(page)
-        rows = self._state.rows + sum(map(len, page.batches))
+        rows, self._is_new = self._state.rows + sum(map(len, page.batches)), False
         self._keep(cursor, rows)
 
     def finish(self) -> int:
         """Gives the file its name; how many readings it has."""
         self._end()
+        self._is_new = False
         # The state first: of what it says nothing may be missing while it is there.
         self._state_path.unlink()
         os.replace(self._part, self.path)
         self._clean()
         return self._state.rows
+
+    def close(self) -> None:
+        """Lets go of it. What was never begun is removed: nothing of it is worth going on with, and
+        it would be in the way of the next question."""
+        if self._handle is None:
+            return
+        if self._is_new:
+            self._state_path.unlink(missing_ok=True)
+            self._part.unlink(missing_ok=True)
+        os.close(self._handle)
+        self._handle = None
 
     def _keep(self, cursor: str | None, rows: int) -> None:
         size, parts = self._written()

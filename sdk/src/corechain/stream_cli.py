@@ -3,7 +3,8 @@
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +13,7 @@ import typer
 
 from corechain.cli_failures import printable
 from corechain.cli_options import ALL, JSON, Given, shares, until_stopped
+from corechain.held_files import hold, hold_opened
 from corechain.option_checks import url_option
 from corechain.protocol.errors import InvalidValue, TransportError
 from corechain.steps import ApiUnavailable
@@ -43,6 +45,22 @@ class CursorFile:
     renamed: a crash leaves the old place or the new one."""
 
     path: Path | None
+    _handle: int | None = field(default=None, init=False)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For this stream alone: another one would move its place. Raises FileInUse, OSError."""
+        if self.path is not None:
+            self._handle = hold(self.path)
+        try:
+            yield
+        finally:
+            self._let_go()
+
+    def _let_go(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
 
     def read(self) -> str | None:
         """Raises InvalidValue for a file that holds none, OSError."""
@@ -63,7 +81,12 @@ class CursorFile:
             file.write(cursor + "\n")
             file.flush()
             os.fsync(file.fileno())
+            following = None if self._handle is None else os.dup(file.fileno())
+        if following is not None:
+            hold_opened(following, self.path)
         os.replace(new, self.path)
+        self._let_go()
+        self._handle = following
 
 
 @dataclass(slots=True)
@@ -181,7 +204,7 @@ def stream(
     from corechain.http import client as http_client
 
     secret, kept = _secret(webhook), CursorFile(cursor_file)
-    with until_stopped(), given.client() as asked:
+    with until_stopped(), kept.held(), given.client() as asked:
         events = asked.stream(
             kept.read() or since,
             finality=finality,
