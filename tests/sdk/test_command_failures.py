@@ -21,6 +21,7 @@ from support.http import Script, answers
 from corechain.audit import InvalidBatchId, parse_batch_id
 from corechain.cli import app, load_plugins
 from corechain.cli_failures import printable, told
+from corechain.cli_output import console, table
 from corechain.output_files import write_whole
 from corechain.protocol.errors import NotFound
 from corechain.times import moment
@@ -57,11 +58,17 @@ def ended(url, deployment, capsys, monkeypatch):
 
 
 STATISTICS = ("query", "statistics", "air_temperature", "--device", DEVICE, *PLACE, "--end", "2")
+BAY = "40.4,-74.3,40.9,-73.6"
+REGION = ("query", "region", "air_temperature", "--start", "1", "--end", "2")
 COMMANDS = {
     "a batch id of too many digits": (("verify", LONG), "is not a batch id"),
     "a time of too many digits": ((*STATISTICS, "--start", LONG), "start: "),
     "digits of another script": ((*STATISTICS, "--start", "٣"), "start: "),
     "an API without the answer": (("query", "latest", DEVICE), "not the newest values"),
+    "a region of many small cells": (
+        (*REGION, "--region", BAY),
+        "not a statistics answer",
+    ),
     "an API without ids": (("query", "batches"), "an item's batch_id"),
     "a cursor file that is a folder": (("stream", "--cursor-file", "/tmp"), "Is a directory"),
     "no folder for an export": (("export", "/none/x.csv", "--device", DEVICE), "is no folder"),
@@ -188,6 +195,34 @@ def test_what_a_command_raises_is_told(error, code, said, capsys):
     err = capsys.readouterr().err
     assert (caught.value.code, err[: len(said)]) == (code, said)
     assert bool(err) == bool(said)
+
+
+def test_a_character_that_a_terminal_does_not_have_is_written_out(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, "ascii"))
+    monkeypatch.delenv("COLUMNS", raising=False)
+    rows = table("device", "detail")
+    rows.add_row(DEVICE * 5, "–")
+
+    def say():
+        console().print(rows)
+        print("\udcff")  # of a file's name
+
+    told(say)
+    found = raw.getvalue().decode()
+    assert "\\u2013" in found
+    assert found.endswith("\\udcff\n")
+    assert DEVICE * 5 in found, "in a pipe nothing is cut"
+
+
+def test_all_tables_are_written_by_the_console_that_cuts_nothing():
+    made = [
+        path.name
+        for package in ("sdk", "relayer", "indexer")
+        for path in (SDK.parents[2] / package / "src").rglob("*.py")
+        if "Console()" in path.read_text()
+    ]
+    assert made == []
 
 
 def test_a_package_that_nobody_names_is_a_fault_of_ours():

@@ -12,6 +12,7 @@ import typer
 
 from corechain.cli_failures import printable, told
 from corechain.cli_options import ALL, JSON, Given, shares
+from corechain.cli_output import console, table
 from corechain.collecting import collect_seldom
 from corechain.implementation import check_implementation
 from corechain.later import add_later
@@ -94,25 +95,24 @@ def status(given: Given) -> None:
 
 
 def _print_table(checks: "Sequence[Check]") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from corechain.http import shown_url
 
     colours = {"ok": "green", "degraded": "yellow", "down": "red"}
-    table = Table()
+    rows = Table()
     # An address that is broken into two lines cannot be copied.
     for name in ("part", "endpoint", "state"):
-        table.add_column(name, no_wrap=True)
-    table.add_column("detail", overflow="fold")
-    table.add_column("what to do", overflow="fold")
+        rows.add_column(name, no_wrap=True)
+    rows.add_column("detail", overflow="fold")
+    rows.add_column("what to do", overflow="fold")
     for check in checks:
         state = f"[{colours[check.state]}]{check.state}[/]"
         url = shown_url(check.url, path=False)
         # Text: what others say may hold brackets, which Rich takes for its markup.
-        table.add_row(check.part, url, state, Text(printable(check.detail)), check.advice)
-    Console().print(table)
+        rows.add_row(check.part, url, state, Text(printable(check.detail)), check.advice)
+    console().print(rows)
 
 
 def _print_json(checks: "Sequence[Check]") -> None:
@@ -149,18 +149,15 @@ def verify(
 
 
 def _show_audit(audit: "Audit") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    facts = Table("header", "value", title=f"batch {audit.name}: the chain holds exactly this")
+    facts = table("header", "value", title=f"batch {audit.name}: the chain holds exactly this")
     for name, value in audit.facts():
         facts.add_row(name, value)
-    console.print(facts)
-    totals = Table(*TOTALS)
+    totals = table(*TOTALS)
     for row in audit.totals():
         totals.add_row(*row.cells())
-    console.print(totals)
+    shown = console()
+    shown.print(facts)
+    shown.print(totals)
 
 
 def _print_audit(audit: "Audit") -> None:

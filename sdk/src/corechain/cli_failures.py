@@ -4,6 +4,7 @@ that failed: a server, a file, a disk, a package that is not there."""
 import os
 import sys
 from collections.abc import Callable
+from io import TextIOWrapper
 
 import typer
 
@@ -51,8 +52,17 @@ def _flush() -> None:
             raise
 
 
+def _takes_any_character() -> None:
+    """Characters that a terminal's encoding lacks are written out: on an old one, or in a pipe of
+    Windows, a dash would end the command."""
+    for channel in (sys.stdout, sys.stderr):
+        if isinstance(channel, TextIOWrapper):  # not what a test, or a notebook, has put there
+            channel.reconfigure(errors="backslashreplace")
+
+
 def told(command: Callable[[], object]) -> None:
     """Runs it; an error that is one of ours, or of files, is told and ends the process with 1."""
+    _takes_any_character()
     try:
         try:
             command()

@@ -32,13 +32,6 @@ def _view(finality: str | None, as_of: int | None) -> Any:
     return {"finality": finality, "as_of": as_of}
 
 
-def _cells(area: str, resolution: int) -> Any:
-    from corechain.protocol.places import cells_in
-
-    shape = region_of(area)
-    return shape if isinstance(shape, list) else cells_in(shape, resolution)
-
-
 def _result(found: "StatisticsResult", chain_id: int) -> dict[str, Any]:
     return {
         "metric": found.metric.name,
@@ -91,13 +84,17 @@ def region(
     *,
     given: Given,
 ) -> None:
-    """The same of all devices in a region, proven."""
+    """The same of all devices in a region, proven. A polygon or a box is covered by up to 64 cells
+    whose centres lie in it."""
+    from corechain.history_question import region_cells
+
     window = time_of("start", start), time_of("end", end)
     with given.client() as client:
         view = _view(finality, as_of)
-        cells = _cells(area, resolution)
+        cells = region_cells(region_of(area), resolution)
         found = client.region_statistics(metric, cells, *window, resolution, **view)
-        show(_result(found, client.contracts.chain_id), given.as_json)
+        shown = _result(found, client.contracts.chain_id) | {"cells": len(cells)}
+        show(shown, given.as_json)
 
 
 @commands.command()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from corechain.cli_output import console
 from corechain.protocol.errors import CoreChainError
 from corechain.service.command import FAILED, configured, refuse
 from corechain.versions import version_option
@@ -220,7 +221,6 @@ def _tell(done: dict[str, Any], as_json: bool) -> None:
 
 
 def _print_table(found: "Sequence[Transaction]") -> None:
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -234,4 +234,4 @@ def _print_table(found: "Sequence[Transaction]") -> None:
         cells = (str(item.id), item.key, item.queue, item.state.value, nonce, str(item.attempts))
         # Text: what nodes say may hold brackets, which Rich takes for its markup.
         table.add_row(*cells, Text(item.reason))
-    Console().print(table)
+    console().print(table)

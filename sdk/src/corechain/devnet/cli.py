@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from corechain.cli_output import console, table
 from corechain.devnet.programs import require_programs
 from corechain.devnet.settings import BRIDGE, BUSES, CHAIN_ID, CHALLENGER, SERVICES, Ports
 from corechain.later import add_later
@@ -230,16 +231,11 @@ def _say(line: str) -> None:
 
 
 def _show(network: "Network") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("process", "endpoint", "pid", title="CoreChain is up; Ctrl-C stops it")
+    rows = table("process", "endpoint", "pid", title="CoreChain is up; Ctrl-C stops it")
     for name, url, pid in network.rows():
-        table.add_row(name, url, str(pid))
-    console = Console()
-    console.print(table)
-    console.print(f"contracts {network.manifest}", soft_wrap=True, highlight=False)
+        rows.add_row(name, url, str(pid))
+    shown = console()
+    shown.print(rows)
+    shown.print(f"contracts {network.manifest}", soft_wrap=True, highlight=False)
     if "indexer" in network.pids() or "api-1" in network.pids():
-        console.print(
-            f"explorer  {network.urls.indexer}/explorer/", soft_wrap=True, highlight=False
-        )
+        shown.print(f"explorer  {network.urls.indexer}/explorer/", soft_wrap=True, highlight=False)

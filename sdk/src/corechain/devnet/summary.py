@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from corechain.cli_output import console, table
 from corechain.devnet.cover import Settled
 from corechain.devnet.findings import Findings
 from corechain.devnet.settings import Ports
@@ -52,10 +53,7 @@ def lines(findings: Findings) -> Iterator[tuple[str, str]]:
 
 
 def show(findings: Findings) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("what", "how much", title="CoreChain demo")
+    rows = table("what", "how much", title="CoreChain demo")
     for name, value in lines(findings):
-        table.add_row(name, value)
-    Console().print(table)
+        rows.add_row(name, value)
+    console().print(rows)

@@ -12,6 +12,7 @@ import typer
 
 from corechain.cli_failures import FAILED
 from corechain.cli_options import DEFAULT_HOME, Given, Home
+from corechain.cli_output import console, table
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.open_files import allow_open_files
 from corechain.option_checks import url_option
@@ -203,14 +204,11 @@ def summary_of(tally: "Tally", observations: int) -> dict[str, Any]:
 
 
 def _report(tally: "Tally", observations: int, file: Path | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     found = summary_of(tally, observations)
-    table = Table("sent", "", title="what the gateway said")
+    rows = table("sent", "", title="what the gateway said")
     for name, value in found.items():
-        table.add_row(name.replace("_", " "), _words(value))
-    Console().print(table)
+        rows.add_row(name.replace("_", " "), _words(value))
+    console().print(rows)
     if file is not None:
         file.write_text(json.dumps(found) + "\n")
 

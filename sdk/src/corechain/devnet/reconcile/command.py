@@ -13,6 +13,7 @@ import typer
 from corechain.cli import NOTHING_CHECKED
 from corechain.cli_failures import FAILED
 from corechain.cli_options import Given, shares
+from corechain.cli_output import console, table
 from corechain.devnet.fleet.progress import progress_bar
 from corechain.output_files import writable
 
@@ -107,22 +108,19 @@ def summary_of(result: "Result") -> dict[str, Any]:
 
 
 def _report(result: "Result", file: Path | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     found = summary_of(result)
     if file is not None:
         file.write_text(json.dumps(found) + "\n")
-    table = Table("reports", "", title="acknowledgements against data files and chain")
+    rows = table("reports", "", title="acknowledgements against data files and chain")
     lines: Sequence[str] = [*found.pop("faults"), *found.pop("named")]
     found.pop("holds")
     for name, value in found.items():
-        table.add_row(name.replace("_", " "), _words(value))
-    console = Console()
-    console.print(table)
+        rows.add_row(name.replace("_", " "), _words(value))
+    shown = console()
+    shown.print(rows)
     for line in lines:
-        console.print(line, soft_wrap=True, highlight=False)
-    console.print(_verdict(result))
+        shown.print(line, soft_wrap=True, highlight=False)
+    shown.print(_verdict(result))
 
 
 def _verdict(result: "Result") -> str:
