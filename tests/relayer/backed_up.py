@@ -30,6 +30,11 @@ insert into lane_count (lanes, most) values (2, 4);
 insert into log_position values ('commits:0', 12);
 insert into seen_commit
 values (9, decode(repeat('04', 26), 'hex'), decode(repeat('05', 32), 'hex'), 3);
+insert into final_view
+values (default, 'DeviceRegistry', 31337, decode(repeat('06', 20), 'hex'), 1, 9,
+        decode(repeat('07', 32), 'hex'), 1, gen_random_uuid(), now());
+insert into final_log
+select id, 7, 0, block_hash, block_hash, block_hash, '' from final_view;
 """
 
 

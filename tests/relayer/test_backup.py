@@ -40,6 +40,7 @@ from relayer.backed_up import SENDER, another, backups_of, cut, fill, turn_a_byt
 FILLED = (
     "batch", "batch_delta", "intent", "attempt", "device_sequence", "report_digest",
     "channel_state", "bus_position", "lane_count", "log_position", "seen_commit", "migration",
+    "final_view", "final_log",
 )  # fmt: skip
 
 

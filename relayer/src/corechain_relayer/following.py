@@ -15,9 +15,10 @@ from corechain.protocol.events import Event
 from corechain.protocol.logs import MalformedLog, decode_log
 from corechain.service.chain_reader import ChainReader
 from corechain.service.errors import NodeBehind, NodeRefused, NodeUnavailable
-from corechain.service.known_chain import Behind, Extended, MemoryChain, RolledBack
-from corechain.service.reconcile import ChainReplaced
+from corechain.service.known_chain import Behind, Extended, Final, MemoryChain, RolledBack
+from corechain.service.reconcile import ChainReplaced, Ref
 from corechain.service.rpc import Block, Log, Questions
+from corechain_relayer.keeping import KeptLogs, News
 from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -98,6 +99,8 @@ class Follower(Generic[V]):
     range_blocks: int
     metrics: Metrics
     confirmations: int = 64
+    kept: KeptLogs | None = None
+    """What is final is read once, and kept there; None: each start reads everything."""
     view: V = field(init=False)
     _reader: ChainReader = field(init=False)
     _known: MemoryChain = field(init=False)
@@ -132,6 +135,8 @@ class Follower(Generic[V]):
         """Nothing is known; `view` stays what it was until another one is as new."""
         self._known = MemoryChain()
         self._fold = Fold(self.new_view(), self.fold)
+        if self.kept is not None:
+            self.kept.start_over()
 
     @property
     def seen(self) -> Block | None:
@@ -144,7 +149,7 @@ class Follower(Generic[V]):
 
     def warnings(self) -> list[str]:
         """For `/ready`."""
-        return self._reader.warnings()
+        return [*self._reader.warnings(), *(self.kept.warnings() if self.kept else ())]
 
     def fold(self, view: V, logs: Sequence[Log]) -> None:
         """Brings a view forward. A view that needs to know where a log stands has another fold."""
@@ -199,10 +204,14 @@ class Follower(Generic[V]):
 
     async def _step(self) -> bool:
         """Takes one change in; True when the view is as new as the node."""
+        if self.kept is not None and (news := await self.kept.news(await self._known.tip())):
+            await self._take(news)
         try:
             change = await self._reader.look(self._known)
         except ChainReplaced as error:
-            # Unlike an index, a view is read again in a moment: no operator is needed.
+            # Unlike an index, a view is read again by itself: no operator is needed.
+            if self.kept is not None:
+                await self.kept.go_back()
             self._rebuild(str(error))
             return False
         if isinstance(change, Behind):
@@ -211,7 +220,7 @@ class Follower(Generic[V]):
             self._roll_back(change)
             return False
         if isinstance(change, Extended):
-            self._extend(change)
+            await self._extend(change)
             if change.blocks[-1].number < change.head.number:
                 return False
         self._publish(change.head)
@@ -232,8 +241,27 @@ class Follower(Generic[V]):
         log.warning("view rolled back", contract=self.contract.name, blocks=blocks)
         self._known.roll_back(gone.to)
         self._fold.roll_back(gone.to.number)
+        if self.kept is not None:
+            self.kept.undo(gone.to.number)
 
-    def _extend(self, found: Extended) -> None:
+    async def _take(self, news: News) -> None:
+        """Brings the view to where the kept logs end. That this block is of the node's chain shows
+        in the next look."""
+        if news.anew:
+            self._known, self._fold = MemoryChain(), Fold(self.new_view(), self.fold)
+        try:
+            self._fold.extend(news.logs, final=True)
+        except (KeyError, ProtocolError) as error:
+            log.error("kept logs not understood", contract=self.contract.name, error=repr(error))
+            assert self.kept is not None
+            await self.kept.drop()
+            self._start_over()
+            return
+        first = [Ref(e.block_number, e.block_hash) for e in news.logs[:1]]
+        self._known.extend([*first, news.through])
+        self._known.settle(Final(news.through.number))
+
+    async def _extend(self, found: Extended) -> None:
         """Raises NodeUnavailable for events that cannot have happened so."""
         through = found.blocks[-1].number
         try:
@@ -245,3 +273,7 @@ class Follower(Generic[V]):
         settled = self._known.settle(found.final)
         if settled is not None:
             self._fold.settle(settled)
+        self.metrics.view_read_block.labels(self.contract.name).set(through)
+        if self.kept is not None:
+            final = None if settled is None else (await self._known.unfinal())[-1]
+            await self.kept.took(found, final)

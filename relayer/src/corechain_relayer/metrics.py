@@ -80,6 +80,11 @@ class Metrics:
             "reason",
         )
         self.view_block = gauge("view_block", "Newest block in a view of the chain", "contract")
+        self.view_read_block = gauge(
+            "view_read_block",
+            "Block up to which a view has read; view_block once it is whole",
+            "contract",
+        )
         self.answers_incomplete = counter(
             "answers_incomplete_total",
             "Answers of the node that lacked something: logs, blocks (behind), the final block",

@@ -36,6 +36,7 @@ from corechain_relayer.journal.batches import lane_queue
 from corechain_relayer.journal.positions import PositionJournal
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
+from corechain_relayer.keeping import kept_logs
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.receipts.role import ReceiptParts, receipt_parts
 from corechain_relayer.registry.follower import RegistryFollower
@@ -131,6 +132,7 @@ class Relayer:
             settings.log_range_blocks,
             self.metrics,
             settings.confirmations,
+            kept_logs(self.pool, self.deployment, "DeviceRegistry", self.rpc),
             chain_id=self.deployment.chain_id,
         )
 
@@ -243,17 +245,14 @@ class Relayer:
 
     def warnings(self, roles: Sequence[Role]) -> list[str]:
         told = [*self.watch.notices.values(), *self.alerts.sentences()]
-        told += self.tower.warnings() if self.tower else []
+        if self.tower:
+            told += [*self.tower.warnings(), *self.tower.follower.warnings()]
         told += self.transactions.warnings()
         # Other roles have the key among their settings, maybe, and never sign.
         if self.receipts and takes_reports(roles):
             told += self.receipts.keeper.warnings()
-        return [
-            *told,
-            *self.registry.warnings(),
-            *self.upkeep.warnings(),
-            *self.hurried.warnings(),
-        ]
+        told += [*self.registry.warnings(), *self.upkeep.warnings(), *self.hurried.warnings()]
+        return list(dict.fromkeys(told))  # what ails the node, each of its followers says
 
     # --------------------------------------------------------------- aggregator
 

@@ -35,6 +35,7 @@ from corechain_relayer.challenger.store import QUEUE as CHALLENGES
 from corechain_relayer.challenger.store import VETOES
 from corechain_relayer.journal.reader import JournalReader
 from corechain_relayer.journal.sql import migrations
+from corechain_relayer.keeping import kept_logs
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.registry.view import RegistryView
@@ -92,6 +93,7 @@ class ChallengerProcess:
             settings.log_range_blocks,
             self.metrics,
             settings.confirmations,
+            kept_logs(self.pool, deployment, "DeviceRegistry", self.hurried),
             chain_id=deployment.chain_id,
         )
 

@@ -41,6 +41,11 @@ def is_by_few(rpc: Questions) -> bool:
     return isinstance(rpc, Quorum) and rpc.is_by_few
 
 
+def told_by_few(rpc: Questions) -> int:
+    """How many answers were believed though fewer nodes gave them than must agree."""
+    return rpc.told_by_few if isinstance(rpc, Quorum) else 0
+
+
 def which_is_which(rpc: Questions) -> str:
     """For an operator, whom errors tell the numbers of nodes; empty for one node."""
     return legend_of(rpc.places) if isinstance(rpc, Quorum) else ""

@@ -77,6 +77,8 @@ class Quorum(Questions):
 
     few_after_s: float = float("inf")
     """After so long without enough answers, what all who do answer say alike is believed."""
+    told_by_few: int = 0
+    """How many answers were believed so."""
 
     def __init__(
         self,
@@ -280,6 +282,7 @@ class Quorum(Questions):
         poll = await self._run(running)
         self._lost.heard(len(poll.ballots) >= self.quorum, self._clock())
         is_of_few = 0 < len(poll.ballots) < self.quorum and self.is_by_few
+        self.told_by_few += is_of_few
         return poll.among(len(poll.ballots)) if is_of_few else poll
 
     async def _run(self, running: _Round) -> Poll:

@@ -623,3 +623,58 @@ select batch_id, devices from batch_rests where batch_id = any($1::bigint[]);
 -- name: drop_rests
 -- These batches rest on nothing that a reorg could take away.
 delete from batch_rests where batch_id = any($1::bigint[]);
+
+-- name: final_view
+-- How far a view ($1 name, $2 chain, $3 contract) was read, and whether somebody else than $4 reads on.
+select id, first_block, block, block_hash, logs, reader <> $4 and reads_until > now() as is_being_read
+from final_view where name = $1 and chain_id = $2::text::numeric and contract = $3;
+
+-- name: final_logs
+-- The logs of a view after a block, in order.
+select block_number, log_index, block_hash, transaction, topics, data from final_log
+where view_id = $1 and block_number > $2 order by block_number, log_index;
+
+-- name: count_final_logs
+-- How many logs of a view there are.
+select count(*) from final_log where view_id = $1;
+
+-- name: final_log_blocks
+-- Number and hash of each block that a kept log is of, oldest first.
+select distinct block_number, block_hash from final_log where view_id = $1 order by block_number;
+
+-- name: begin_final_view
+-- Keeps a view for the first time: from block $8 to block $4 with hash $5, with $6 logs, read by $7 who goes
+-- on for $9 seconds. Null where somebody else was first.
+insert into final_view (name, chain_id, contract, first_block, block, block_hash, logs, reader, reads_until)
+values ($1, $2::text::numeric, $3, $8, $4, $5, $6, $7, now() + $9 * interval '1 second')
+on conflict (name, chain_id, contract) do nothing returning id;
+
+-- name: advance_final_view
+-- Goes on with a view that stands at block $8 with hash $9, to block $4 with hash $5, by $6 logs. Null where
+-- it does not stand there any more, or somebody else than $7 reads on.
+update final_view
+set block = $4, block_hash = $5, logs = logs + $6, reader = $7,
+    reads_until = now() + $10 * interval '1 second'
+where name = $1 and chain_id = $2::text::numeric and contract = $3 and block = $8 and block_hash = $9
+  and (reader = $7 or reads_until < now())
+returning id;
+
+-- name: insert_final_logs
+-- Logs of a view (parallel arrays).
+insert into final_log (view_id, block_number, log_index, block_hash, transaction, topics, data)
+select $1, * from unnest($2::bigint[], $3::int[], $4::bytea[], $5::bytea[], $6::bytea[], $7::bytea[]);
+
+-- name: cut_final_view
+-- Goes back with a view that stands at block $2 with hash $3, to block $4 with hash $5.
+update final_view
+set block = $4, block_hash = $5, reads_until = now(),
+    logs = (select count(*) from final_log where view_id = $1 and block_number <= $4)
+where id = $1 and block = $2 and block_hash = $3 returning id;
+
+-- name: cut_final_logs
+-- Drops the logs of a view after a block.
+delete from final_log where view_id = $1 and block_number > $2;
+
+-- name: drop_final_view
+-- Forgets a view that stands at block $2 with hash $3, with its logs.
+delete from final_view where id = $1 and block = $2 and block_hash = $3;

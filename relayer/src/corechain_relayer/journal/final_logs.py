@@ -1,0 +1,139 @@
+"""What final blocks have told a view of a contract: kept, so that no start reads it again."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from corechain.deployment import DeployedContract
+from corechain.service.database import asked, outages
+from corechain.service.reconcile import Ref
+from corechain.service.words import Log
+from corechain_relayer.journal.sql import query
+
+if TYPE_CHECKING:
+    from asyncpg import Record
+
+    from corechain.service.database import Database
+
+WORD = 32
+READS_ON_S = 6.0
+"""Who keeps something goes on reading for so long, as far as the others know: three times as long
+as it takes to keep the next piece."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """All logs up to `through`, which was final, are kept. `is_being_read`: by somebody else."""
+
+    id: int
+    first_block: int
+    through: Ref
+    logs: int
+    is_being_read: bool
+
+    @classmethod
+    def of(cls, row: "Record | None", first: int) -> "Standing | None":
+        """Of a row; None where it is not of a view that begins at block `first`, or before."""
+        if row is None or row["first_block"] > first:
+            return None
+        through = Ref(row["block"], row["block_hash"])
+        return cls(row["id"], row["first_block"], through, row["logs"], row["is_being_read"])
+
+
+@dataclass(frozen=True, slots=True)
+class FinalLogs:
+    """Those of one contract for one view of it. Any number of processes may use it: what one keeps
+    is taken only if it goes on where the last one ended. Raises StoreUnavailable."""
+
+    pool: "Database"
+    chain_id: int
+    contract: DeployedContract
+    name: str
+    """Of the view: two views of a contract may begin at different blocks."""
+    reads_on_s: float = READS_ON_S
+    reader: uuid.UUID = field(default_factory=uuid.uuid4)
+
+    @property
+    def _key(self) -> tuple[str, str, bytes]:
+        # As text: as numeric it takes the client ten times as long.
+        return self.name, str(self.chain_id), self.contract.address
+
+    async def standing(self) -> Standing | None:
+        """None where nothing is kept, or not from the contract's first block on."""
+        row = await asked(self.pool.fetchrow(query("final_view"), *self._key, self.reader))
+        return Standing.of(row, self.contract.block)
+
+    async def after(self, block: int) -> tuple[Standing | None, list[Log]]:
+        """How far all is kept, and the logs after a block, as of one moment. None where some of the
+        logs are missing: what is kept is of no use then."""
+        with outages():
+            async with (
+                self.pool.acquire() as connection,
+                connection.transaction(isolation="repeatable_read", readonly=True),
+            ):
+                row = await connection.fetchrow(query("final_view"), *self._key, self.reader)
+                found = Standing.of(row, self.contract.block)
+                if found is None:
+                    return None, []
+                count = await connection.fetchval(query("count_final_logs"), found.id)
+                rows = await connection.fetch(query("final_logs"), found.id, block)
+        return (found if count == found.logs else None), [self._log(row) for row in rows]
+
+    async def blocks(self, of: Standing) -> list[Ref]:
+        """Known blocks, oldest first: those with a log, and the last."""
+        rows = await asked(self.pool.fetch(query("final_log_blocks"), of.id))
+        refs = [Ref(row["block_number"], row["block_hash"]) for row in rows]
+        return refs if refs and refs[-1] == of.through else [*refs, of.through]
+
+    async def keep(self, before: Ref | None, through: Ref, logs: Sequence[Log]) -> bool:
+        """The logs after `before` (None: from the first block on) up to `through`, which is final,
+        in one transaction. False where that is not how far it is kept now, or another reads on."""
+        with outages():
+            async with self.pool.acquire() as connection, connection.transaction():
+                number = await connection.fetchval(*self._advance(before, through, len(logs)))
+                if number is not None and logs:
+                    await connection.execute(query("insert_final_logs"), number, *_columns(logs))
+        return number is not None
+
+    def _advance(self, before: Ref | None, through: Ref, logs: int) -> tuple[Any, ...]:
+        """A query and its words."""
+        words = (*self._key, *through, logs, self.reader)
+        if before is None:
+            return query("begin_final_view"), *words, self.contract.block, self.reads_on_s
+        return query("advance_final_view"), *words, *before, self.reads_on_s
+
+    async def cut(self, of: Standing, to: Ref) -> None:
+        """Forgets what came after a block, unless somebody has gone on since."""
+        with outages():
+            async with self.pool.acquire() as connection, connection.transaction():
+                words = (of.id, *of.through, *to)
+                if await connection.fetchval(query("cut_final_view"), *words) is not None:
+                    await connection.execute(query("cut_final_logs"), of.id, to.number)
+
+    async def drop(self, of: Standing) -> None:
+        """Forgets all of it, unless somebody has gone on since."""
+        await asked(self.pool.execute(query("drop_final_view"), of.id, *of.through))
+
+    def _log(self, row: Any) -> Log:
+        topics = row["topics"]
+        return Log(
+            self.contract.address,
+            tuple(topics[at : at + WORD] for at in range(0, len(topics), WORD)),
+            row["data"],
+            row["block_number"],
+            row["block_hash"],
+            row["transaction"],
+            row["log_index"],
+        )
+
+
+def _columns(logs: Sequence[Log]) -> tuple[list[Any], ...]:
+    return (
+        [entry.block_number for entry in logs],
+        [entry.index for entry in logs],
+        [entry.block_hash for entry in logs],
+        [entry.transaction for entry in logs],
+        [b"".join(entry.topics) for entry in logs],
+        [entry.data for entry in logs],
+    )

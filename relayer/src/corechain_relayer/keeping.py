@@ -1,0 +1,278 @@
+"""What a view has read of final blocks: kept in the journal, and taken from there at a start.
+
+A contract that is a year old has been in 126 million blocks of a fast chain, of which a node tells
+10,000 at a time. So a start takes what is kept and reads on behind it, by the same reader: that
+the kept block is an ancestor of the node's head is what it looks at first.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+import structlog
+
+from corechain.deployment import Deployment
+from corechain.service.errors import NodeUnavailable, StoreUnavailable
+from corechain.service.forks import ForkFinder
+from corechain.service.known_chain import Extended, MemoryChain
+from corechain.service.nodes import is_by_few, told_by_few
+from corechain.service.reconcile import ChainReplaced, Ref
+from corechain.service.rpc import Questions
+from corechain.service.words import Log
+from corechain_relayer.journal.final_logs import FinalLogs
+from corechain_relayer.wiring import check_chain
+
+if TYPE_CHECKING:
+    from corechain.service.database import Database
+
+log = structlog.get_logger(__name__)
+
+KEEP_EVERY_S = 2.0
+"""So much reading is lost by who is killed."""
+CALM = 5
+"""So many times as seldom near the head: there, a start reads on in a moment anyway."""
+FAR_BLOCKS = 20_000
+"""So far below the head one service reads and the others wait: it takes seconds at least."""
+WAIT_S = 0.25
+STORE_S, LOAD_S = 2.0, 30.0
+"""A database that hangs keeps nobody from the chain for longer; what it has of years takes time."""
+RETRY_S = 5.0
+"""How long it is not asked again, then."""
+TOLD_EVERY_S = 10.0
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Logs that are kept, up to `through`. `anew`: all of them, else those that are new to us."""
+
+    logs: Sequence[Log]
+    through: Ref
+    anew: bool
+
+
+@dataclass(slots=True)
+class KeptLogs:
+    """What one follower keeps. A database that is away costs it nothing but what would be kept."""
+
+    store: FinalLogs
+    rpc: Questions
+    keep_every_s: float = KEEP_EVERY_S
+    far_blocks: int = FAR_BLOCKS
+    through: Ref | None = None
+    """Up to here all is kept, and is what we have read, too."""
+    _young: list[Log] = field(default_factory=list)
+    """Read, of blocks after that."""
+    _is_open: bool = False
+    """Whether it is known what was kept."""
+    _is_right: bool = False
+    """Whether the node serves the deployment's chain."""
+    _few: int = 0
+    """Answers of fewer nodes than must agree, before what we have read."""
+    _lost: str = ""
+    """Why nothing is kept any more."""
+    _away: str = ""
+    _left: Extended | None = None
+    """The last piece, where it was far below the head."""
+    _next_keep: float = float("-inf")
+    _next_question: float = float("-inf")
+    """While the database is away."""
+    _told_at: float = float("-inf")
+
+    def start_over(self) -> None:
+        """Nothing was read. What is kept is looked at again."""
+        self.through, self._young, self._left = None, [], None
+        self._is_open, self._lost = False, ""
+        self._few = told_by_few(self.rpc)
+
+    def warnings(self) -> list[str]:
+        """For `/ready`."""
+        name, told = self.store.name, list[str]()
+        if self._left is not None:
+            at, head = self._left.blocks[-1].number, self._left.head.number
+            told.append(f"{name}: the chain's history is being read, block {at} of {head}")
+        if self._lost:
+            told.append(f"{name}: what is read is not kept: {self._lost}")
+        return told
+
+    # ---------------------------------------------------------------------- at a start
+
+    async def news(self, tip: Ref | None) -> News | None:
+        """What is kept and not read here; None where there is nothing. `tip`: how far we have read.
+
+        While the head is far and somebody else reads on, waits for what that one keeps.
+        Raises NodeUnavailable, WrongNode.
+        """
+        if self._is_doubtful and not is_by_few(self.rpc):
+            log.warning("read anew: enough nodes agree again", view=self.store.name)
+            self.start_over()
+            tip = None
+        is_wanted = not self._is_open or self._left is not None
+        if not is_wanted or time.monotonic() < self._next_question:
+            return None
+        return await self._in_time(self._found(tip))
+
+    @property
+    def _is_doubtful(self) -> bool:
+        """Whether we have read what fewer nodes said than must agree: the view may go by that, and
+        may not go by it for ever."""
+        return told_by_few(self.rpc) != self._few
+
+    async def _found(self, tip: Ref | None) -> News | None:
+        while True:
+            standing = await _within(self.store.standing())
+            if standing is not None and (tip is None or standing.through.number > tip.number):
+                return await self._loaded(tip)
+            self._is_open = True
+            if standing is None or self._left is None or not standing.is_being_read:
+                return None
+            await asyncio.sleep(WAIT_S)
+
+    async def _loaded(self, tip: Ref | None) -> News | None:
+        # What we had read before it was known what is kept counts for nothing.
+        anew = tip is None or not self._is_open
+        found = self.store.after(-1 if anew or tip is None else tip.number)
+        standing, logs = await _within(found, LOAD_S)
+        if standing is None:
+            log.error("kept logs are not whole", view=self.store.name)
+            await self._drop()
+            return None
+        self.through, self._young, self._is_open = standing.through, [], True
+        log.info("kept logs taken", view=self.store.name, logs=len(logs), block=self.through.number)
+        return News(logs, standing.through, anew)
+
+    # ------------------------------------------------------------------ while it goes on
+
+    async def took(self, found: Extended, final: Ref | None) -> None:
+        """A piece was read; `final`: our newest block that will not be undone. Raises
+        NodeUnavailable, NodeRefused, WrongNode."""
+        self._young += found.logs
+        left = found.head.number - found.blocks[-1].number
+        self._left = found if left > self.far_blocks else None
+        self._tell()
+        now = time.monotonic()
+        if final is None or now < max(self._next_keep, self._next_question):
+            return
+        if self._lost or self._is_doubtful or final == self.through:
+            return
+        self._next_keep = now + self.keep_every_s * (CALM if self._left is None else 1)
+        await self._in_time(self._keep(final))
+
+    def _tell(self) -> None:
+        if self._left is not None and time.monotonic() > self._told_at + TOLD_EVERY_S:
+            self._told_at, left = time.monotonic(), self._left
+            log.info(
+                "the chain's history is being read",
+                view=self.store.name,
+                block=left.blocks[-1].number,
+                head=left.head.number,
+            )
+
+    def undo(self, to: int) -> None:
+        """The logs after a block did not happen."""
+        self._young = [entry for entry in self._young if entry.block_number <= to]
+
+    async def _keep(self, final: Ref) -> None:
+        if not self._is_right:
+            await check_chain(self.rpc, self.store.chain_id)
+            self._is_right = True
+        logs = [entry for entry in self._young if entry.block_number <= final.number]
+        if await _within(self.store.keep(self.through, final, logs), LOAD_S):
+            self._stands_at(final)
+        else:
+            await self._agree(final)
+
+    def _stands_at(self, through: Ref) -> None:
+        self.through = through
+        self._young = [entry for entry in self._young if entry.block_number > through.number]
+
+    async def _agree(self, final: Ref) -> None:
+        """Somebody else has kept something, or reads on. What is kept has to be of our chain before
+        anything of ours may follow on it."""
+        standing, ours = await _within(self.store.standing()), self.through
+        if standing is None or (ours is not None and standing.through.number < ours.number):
+            self._lose("it was dropped by somebody else, or goes back further than ours")
+        elif standing.through != ours and standing.through.number <= final.number:
+            block = await self.rpc.block(standing.through.number)
+            if block is not None and block.hash != standing.through.hash:
+                self._lose(f"somebody else has kept another block {block.number}")
+            elif block is not None:
+                self._stands_at(standing.through)
+
+    def _lose(self, why: str) -> None:
+        log.warning("not kept any more", view=self.store.name, why=why)
+        self._lost = why
+
+    # -------------------------------------------------------- what is kept is not the chain's
+
+    async def go_back(self) -> None:
+        """To the newest kept block that the node's chain has; to nothing where it has none of them.
+
+        Raises NodeUnavailable, also where fewer nodes say so than must agree, NodeRefused.
+        """
+        await self._in_time(self._go_back())
+
+    async def _go_back(self) -> None:
+        standing = await _within(self.store.standing())
+        if standing is None:
+            return
+        last = await self.rpc.block(standing.through.number)
+        if last is not None and last.hash == standing.through.hash:
+            return  # what we have read since is gone, and was not kept yet
+        to = await self._fork(await _within(self.store.blocks(standing), LOAD_S))
+        if self._is_doubtful:
+            raise NodeUnavailable("too few nodes agree to give up what was read of final blocks")
+        log.error(
+            "kept logs are not of the node's chain",
+            view=self.store.name,
+            block=standing.through.number,
+            back_to=None if to is None else to.number,
+        )
+        if to is None:
+            await self.store.drop(standing)
+        else:
+            await self.store.cut(standing, to)
+
+    async def _fork(self, kept: Sequence[Ref]) -> Ref | None:
+        known = MemoryChain()
+        known.extend(kept)
+        try:
+            gone = await ForkFinder(self.rpc).find(known, kept[-1], await self.rpc.head())
+        except ChainReplaced:
+            return None
+        return gone.to
+
+    async def drop(self) -> None:
+        """What is kept makes no sense: it is read anew."""
+        await self._in_time(self._drop())
+
+    async def _drop(self) -> None:
+        standing = await _within(self.store.standing())
+        if standing is not None:
+            await self.store.drop(standing)
+
+    async def _in_time(self, work: Awaitable[T]) -> T | None:
+        """None, and said once, where the database is away."""
+        try:
+            done = await work
+        except (StoreUnavailable, TimeoutError) as error:
+            if not self._away:
+                log.warning("final logs not kept", view=self.store.name, error=repr(error))
+            self._away, self._next_question = repr(error), time.monotonic() + RETRY_S
+            return None
+        self._away = ""
+        return done
+
+
+async def _within(answer: Awaitable[T], limit_s: float = STORE_S) -> T:
+    """Raises TimeoutError."""
+    async with asyncio.timeout(limit_s):
+        return await answer
+
+
+def kept_logs(pool: "Database", deployment: Deployment, contract: str, rpc: Questions) -> KeptLogs:
+    """Of all logs of a contract, for a follower of them."""
+    store = FinalLogs(pool, deployment.chain_id, deployment.contracts[contract], contract)
+    return KeptLogs(store, rpc)

@@ -1,0 +1,313 @@
+"""What final blocks have told is read once: a start reads on from there, however old the chain is.
+
+given a view of a contract that is ten million blocks old
+  when it was read before
+    a start asks a handful of requests, and as many on a chain of any age
+  when its reader is stopped at any request
+    the next one reads on where it was, and nothing is missing or twice
+  when the node's chain is another one, or has left the kept one
+    what is kept of it counts only up to the newest block that stands
+  when a reorg above the kept block comes
+    it is followed as ever, and nothing of it was kept
+  when several services read at once
+    one reads, the others take what it keeps
+  when fewer nodes than must agree have said it
+    nothing of it is kept, and nothing that is kept is given up for it
+  when what is kept is lost, makes no sense, or cannot be reached
+    it is read anew
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from support.fake_chain import FakeChain, encoded, fake_chain
+from support.long_chain import LongBlocks, hash_of
+from support.provider import Habits
+
+from corechain.deployment import DeployedContract
+from corechain.service.database import create_pool
+from corechain.service.errors import NodeUnavailable, WrongNode
+from corechain.service.nodes import in_time, node_at
+from corechain.service.rpc import Questions, Rpc
+from corechain_relayer.following import Follower
+from corechain_relayer.journal.final_logs import FinalLogs
+from corechain_relayer.keeping import KeptLogs
+from corechain_relayer.metrics import Metrics
+from corechain_relayer.registry.view import RegistryView
+from relayer.test_relayer_following import REGISTRY, registered, transferred
+
+OLD = 10_000_000
+RANGE = 500_000
+DEPTH = 8
+HANDFUL = 10
+PLACES = {900: 1, 1_000_000: 2, 4_000_001: 3, OLD - 300: 4, OLD - 20: 5}
+"""Devices by the block of their registration."""
+CONTRACT = DeployedContract("DeviceRegistry", REGISTRY, 1)
+
+
+def blocks_of(height: int = OLD, places: dict[int, int] | None = None) -> LongBlocks:
+    found = PLACES if places is None else places
+    return LongBlocks(height, {at: [registered(n)] for at, n in found.items() if at <= height})
+
+
+@dataclass
+class OldChain:
+    """A node of an old chain, and the database of who follows it."""
+
+    chain: FakeChain
+    blocks: LongBlocks
+    pool: Any
+    opened: list[Questions] = field(default_factory=list)
+
+    def follower(
+        self,
+        rpc: Questions | None = None,
+        chain_id: int = 31_337,
+        contract: DeployedContract = CONTRACT,
+        reads_on_s: float = 0.0,
+    ) -> Follower[RegistryView]:
+        """As a process that starts. Each piece is kept at once; by default nobody waits for one
+        that was stopped."""
+        rpc = rpc or Rpc(self.chain.url)
+        self.opened.append(rpc)
+        store = FinalLogs(self.pool, chain_id, contract, contract.name, reads_on_s)
+        kept = KeptLogs(store, rpc, 0.0)
+        how = (contract, RegistryView, 1.0, RANGE, Metrics(), DEPTH, kept)
+        return Follower(rpc, *how)
+
+    async def started(self) -> tuple[RegistryView, int, list[int]]:
+        """The view of a process that starts, the requests it made, and where its logs begin."""
+        before, asked = self.requests, len(self.chain.asked("eth_getLogs"))
+        follower = self.follower()
+        await follower.refresh_since(0.0)
+        queries = [query for (query,) in self.chain.asked("eth_getLogs")[asked:]]
+        firsts = [int(q["fromBlock"], 16) for q in queries if "fromBlock" in q]
+        return follower.view, self.requests - before, firsts
+
+    @property
+    def requests(self) -> int:
+        return self.chain._asked[""]
+
+    def is_whole(self, view: RegistryView) -> bool:
+        expected = RegistryView()
+        for at in sorted(self.blocks.happened):
+            expected.apply(event for _, event in self.blocks.happened[at])
+        return view == expected
+
+    async def kept(self) -> int | None:
+        """The block up to which it is kept."""
+        found: int | None = await self.pool.fetchval("select block from final_view")
+        return found
+
+
+@asynccontextmanager
+async def old_chain(database: str, height: int = OLD) -> AsyncIterator[OldChain]:
+    pool, blocks = create_pool(database), blocks_of(height)
+    await pool
+    with fake_chain(splits=False) as chain:
+        chain.nodes = [blocks]  # type: ignore[list-item]
+        world = OldChain(chain, blocks, pool)
+        try:
+            yield world
+        finally:
+            for rpc in world.opened:
+                await rpc.close()
+            await pool.close()
+
+
+async def test_a_second_start_asks_a_handful_at_any_age(database: str) -> None:
+    async with old_chain(database) as world:
+        first, many, _ = await world.started()
+        second, few, _ = await world.started()
+        assert world.is_whole(first)
+        assert second == first
+        assert many > OLD // RANGE > HANDFUL >= few
+        world.blocks.height += 3 * 365 * 86_400  # three years of a block a second, with two devices
+        for at, device in ((2 * OLD, 6), (world.blocks.height, 7)):
+            world.blocks.happened[at] = [registered(device)]
+        third, _, _ = await world.started()
+        fourth, still, _ = await world.started()
+        assert third == fourth
+        assert world.is_whole(third)
+        assert still <= few
+        for height in range(world.blocks.height, world.blocks.height + 4):
+            world.blocks.height = height
+            assert world.is_whole((await world.started())[0])
+
+
+async def test_who_is_stopped_at_any_request_reads_on_there(database: str) -> None:
+    """Stopped is what a kill leaves: nothing is done on the way out."""
+    async with old_chain(database) as world:
+        kept = [0]
+        for answered in random.Random(1).sample(range(6, 16), 6):
+            world.chain._asked[""] = 0
+            world.chain.habits = Habits(busy_every=answered)
+            before = len(world.chain.asked("eth_getLogs"))
+            follower = world.follower()
+            with pytest.raises(NodeUnavailable):
+                await follower.refresh_since(0.0)
+            queries = [query for (query,) in world.chain.asked("eth_getLogs")[before:]]
+            kept.append(await world.kept() or 0)
+            assert int(queries[0]["fromBlock"], 16) == kept[-2] + 1
+        assert kept == sorted(kept)
+        assert kept[-1] > 200, "starts get on, though each is stopped"
+        world.chain.habits = Habits()
+        view, _, firsts = await world.started()
+        assert firsts[0] == kept[-1] + 1
+        assert world.is_whole(view)
+        assert world.is_whole((await world.started())[0])
+
+
+async def test_what_is_kept_of_another_chain_is_not_believed(database: str) -> None:
+    async with old_chain(database) as world:
+        await world.started()
+        world.blocks.branches[0] = 1  # a chain of the same id begun anew
+        world.blocks.happened = {5: [registered(9)]}
+        view, many, firsts = await world.started()
+        assert world.is_whole(view)
+        assert min(firsts) == 1
+        assert many > OLD // RANGE
+        assert world.is_whole((await world.started())[0])
+        with pytest.raises(WrongNode):
+            await world.follower(chain_id=1).refresh_since(0.0)
+        assert await world.pool.fetchval("select count(*) from final_view") == 1
+
+
+async def test_what_is_kept_of_another_deployment_is_not_believed(database: str) -> None:
+    async with old_chain(database, 5_000) as world:
+        later = DeployedContract("DeviceRegistry", REGISTRY, 1_000)
+        follower = world.follower(contract=later)
+        await follower.refresh_since(0.0)
+        assert follower.view.devices == {}
+        view, _, firsts = await world.started()
+        assert min(firsts) == 1
+        assert world.is_whole(view)
+
+
+@pytest.mark.parametrize(("fork", "back"), [(3_000_000, 1_000_000), (OLD - 100, OLD - 300)])
+async def test_a_fork_below_the_kept_block_is_read_from_where_it_begins(
+    database: str, fork: int, back: int
+) -> None:
+    async with old_chain(database) as world:
+        await world.started()
+        world.blocks.branches[fork] = 1
+        gone = [at for at in world.blocks.happened if at >= fork]
+        for at in gone:
+            del world.blocks.happened[at]
+        world.blocks.happened[fork + 7] = [registered(9)]
+        view, _, firsts = await world.started()
+        assert min(firsts) == back + 1, "from the newest kept log that stands"
+        assert world.is_whole(view)
+        again, few, _ = await world.started()
+        assert again == view
+        assert few <= HANDFUL
+
+
+async def test_a_reorg_above_the_kept_block_is_followed_as_ever(database: str) -> None:
+    async with old_chain(database) as world:
+        world.blocks.happened[OLD - 2] = [registered(6)]
+        follower = world.follower()
+        await follower.refresh_since(0.0)
+        assert world.is_whole(follower.view)
+        kept = await world.kept()
+        assert kept is not None
+        assert kept <= OLD - DEPTH
+        del world.blocks.happened[OLD - 2]
+        world.blocks.branches[OLD - 3] = 1
+        world.blocks.height += 40
+        world.blocks.happened[OLD + 1] = [registered(7)]
+        follower._asked_at = -1e9
+        await follower.refresh_since(0.0)
+        assert world.is_whole(follower.view)
+        # And one that is deeper than what is final, but not than what is kept.
+        world.blocks.branches[OLD + 2] = 2
+        world.blocks.height += 40
+        world.blocks.happened[OLD + 50] = [registered(8)]
+        behind = "update final_view set block = $1, block_hash = $2, logs = logs - 1"
+        await world.pool.execute("delete from final_log where block_number > $1", kept)
+        await world.pool.execute(behind, kept, hash_of(kept, 0))
+        follower._asked_at = -1e9
+        await follower.refresh_since(0.0)
+        assert world.is_whole(follower.view)
+        assert world.is_whole((await world.started())[0])
+
+
+async def test_of_several_that_start_at_once_one_reads(database: str) -> None:
+    async with old_chain(database) as world:
+        followers = [world.follower(reads_on_s=60.0) for _ in range(4)]
+        await asyncio.gather(*(follower.refresh_since(0.0) for follower in followers))
+        assert all(world.is_whole(follower.view) for follower in followers)
+        ranges = [q for (q,) in world.chain.asked("eth_getLogs") if "fromBlock" in q]
+        # All begin at the same moment, and learn with the first piece that one of them reads on.
+        assert len(ranges) < 2 * OLD // RANGE + 4 * HANDFUL
+        logs = await world.pool.fetchval("select count(*) from final_log")
+        assert logs == len(world.blocks.happened)
+        world.blocks.height += 100
+        for follower in followers:
+            follower._asked_at = -1e9
+            await follower.refresh_since(0.0)
+            assert follower.warnings() == []
+        assert world.is_whole((await world.started())[0])
+
+
+async def test_what_few_nodes_say_is_neither_kept_nor_a_reason_to_forget(database: str) -> None:
+    async with old_chain(database) as world:
+        few = in_time(node_at([world.chain.url, "http://127.0.0.1:1"], 2, 5.0, 64), 0.001)
+        follower = world.follower(few)
+        async with asyncio.timeout(30):
+            while follower.seen is None:
+                follower._asked_at = -1e9
+                await follower.refresh_or_log()
+        assert world.is_whole(follower.view)
+        assert await world.kept() is None
+        await world.started()
+        kept = await world.kept()
+        world.blocks.branches[0] = 1
+        with pytest.raises(NodeUnavailable, match="too few nodes agree to give up"):
+            await world.follower(few).refresh_since(0.0)
+        assert await world.kept() == kept
+
+
+async def test_what_is_lost_or_makes_no_sense_is_read_anew(database: str) -> None:
+    async with old_chain(database, 20_000) as world:
+        follower = world.follower()
+        await follower.refresh_since(0.0)
+        await world.pool.execute("delete from final_view")
+        world.blocks.height += 1_000
+        follower._asked_at = -1e9
+        await follower.refresh_since(0.0)  # goes on without
+        assert world.is_whole(follower.view)
+        assert "is not kept" in follower.warnings()[0]
+        topics, data = encoded(transferred(77, 1)[1])  # of a device that nobody has registered
+        for damage in ("delete from final_log", "update final_log set topics = $1, data = $2"):
+            assert min((await world.started())[2]) == 1
+            await world.pool.execute(damage, *([b"".join(topics), data] if "$1" in damage else []))
+        view, _, firsts = await world.started()
+        assert min(firsts) == 1
+        assert world.is_whole(view)
+
+
+async def test_a_database_that_is_away_keeps_nobody_from_the_chain(database: str) -> None:
+    async with old_chain(database, 20_000) as world:
+        away = create_pool("postgresql://x@127.0.0.1:1/x")
+        await away
+        follower = world.follower()
+        assert follower.kept is not None
+        reachable, follower.kept.store = (
+            follower.kept.store,
+            replace(follower.kept.store, pool=away),
+        )
+        await follower.refresh_since(0.0)
+        assert world.is_whole(follower.view)
+        follower.kept.store = reachable  # it is there again
+        follower.kept._next_question = follower._asked_at = -1e9
+        world.blocks.height += 20
+        await follower.refresh_since(0.0)
+        assert await world.kept() == world.blocks.height - DEPTH
+        assert world.is_whole((await world.started())[0])
+        await away.close()
