@@ -96,7 +96,7 @@ async def test_a_receiver_that_is_busy_is_left_alone_for_as_long_as_it_asks() ->
         for asked in ("90", "86400", "soon"):
             with answers(Script(429, b"", headers=(("retry-after", asked),))) as url:
                 book, counted = cast(Webhooks, Book()), list[str]().append
-                assert not await Sender(book, url, "receiver", SECRET, http, counted).step()
+                assert not await Sender(book, url, "receiver", lambda: SECRET, http, counted).step()
     assert pauses == [90.0, module.LONGEST_PAUSE_S, 2 * module.FIRST_PAUSE_S]
 
 

@@ -11,7 +11,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import asyncpg
@@ -253,9 +252,8 @@ def test_a_right_that_kafka_does_not_give_is_told_from_an_outage(code: str) -> N
 
 @pytest.mark.parametrize("status", [401, 403])
 async def test_a_token_that_influxdb_does_not_take_is_named(status: int) -> None:
-    headers = SimpleNamespace(get=lambda *_: None)
     error = ApiException(status=status, reason="Unauthorized")
-    error.headers, error.body = headers, json.dumps({"message": "unauthorized access"})
+    error.headers, error.body = {}, json.dumps({"message": "unauthorized access"})
     setting = "INDEXER_INFLUX_TOKEN"
     await refused(lambda: _done(_raise(error)), SeriesAccessRefused, setting)
 
