@@ -88,7 +88,15 @@ class Fork:
         return Fork(head, self.forks, self.mined[: self.count_at(head)], self.others_at(head))
 
     def others_at(self, number: int) -> tuple[Other, ...]:
-        return tuple(entry for entry in self.others if entry.block <= number)
+        count = len(self.others)
+        while count and self.others[count - 1].block > number:
+            count -= 1
+        return self.others[:count]
+
+    def parts_from(self, other: "Fork") -> int:
+        """The first block that another chain has not, or has otherwise, as far as forks go."""
+        starts = sorted({first for first, _ in (*self.forks, *other.forks)})
+        return next((n for n in starts if self.hash(n) != other.hash(n)), 1 << 60)
 
 
 @dataclass(slots=True)
@@ -147,7 +155,9 @@ class ModelChain:
         while (found := self.pool.get(len(mined))) and found[0].fees.max_fee >= self.base_fee:
             del self.pool[len(mined)]
             mined.append(self._included(*found, head, mined))
-        self.now = replace(self.now, head=head + blocks - 1, mined=tuple(mined))
+        # The same value where nothing is new: what is made of it is kept by it (duties.py).
+        kept = self.now.mined if len(mined) == before else tuple(mined)
+        self.now = replace(self.now, head=head + blocks - 1, mined=kept)
         self.final = max(self.final, self.now.head - self.profile.confirmations)
         return len(mined) - before
 

@@ -39,7 +39,7 @@ from chaos.disputes import (
     demand_of,
     subject_of,
 )
-from chaos.duties import SUBJECTS, DutyStory, Standing, Work
+from chaos.duties import SUBJECTS, DutyStory, Standing, Told, Work
 from chaos.world import Counted, Violation, World
 from corechain.protocol.archive import Place
 from corechain.protocol.evidence import Demand
@@ -88,10 +88,15 @@ class ChallengerStory(DutyStory):
     # ------------------------------------------------------------------ the contract
 
     def suspects(self, fork: Fork) -> dict[int, Suspect]:
-        found = self.standings(fork).items()
-        return {subject: one for subject, one in found if isinstance(one, Suspect)}
+        found: dict[int, Suspect] = self.told(fork).kept("suspects", self._suspects)
+        return found
 
-    def _step(self, held: dict[int, Standing], entry: Mined | Other) -> tuple[int, Standing | None]:
+    def _suspects(self, told: Told) -> dict[int, Suspect]:
+        return {n: one for n, one in told.standings.items() if isinstance(one, Suspect)}
+
+    def _step(
+        self, held: Mapping[int, Standing], entry: Mined | Other
+    ) -> tuple[int, Standing | None]:
         if isinstance(entry, Mined):
             subject, step, _ = Act.of(entry.payload)
             by = entry.tx.hash
@@ -174,7 +179,7 @@ class ChallengerStory(DutyStory):
     def lanes(self, fork: Fork) -> LanesView:
         """What the logs tell of."""
         view = LanesView()
-        for block, subject, one in self.steps(fork, fork.mined):
+        for block, subject, one in self.told(fork).steps:
             if not isinstance(one, Suspect):
                 continue
             batch, number = batch_of(subject), demand_of(subject, one.value)
@@ -191,8 +196,12 @@ class ChallengerStory(DutyStory):
         return view
 
     def owed(self, fork: Fork) -> dict[int, Standing]:
-        held = self.standings(fork)
-        found = {n: (one, self._due(held, n, one)) for n, one in self.suspects(fork).items()}
+        found: dict[int, Standing] = self.told(fork).kept("owed", self._owed)
+        return found
+
+    def _owed(self, told: Told) -> dict[int, Standing]:
+        held = told.standings
+        found = {n: (one, self._due(held, n, one)) for n, one in self._suspects(told).items()}
         return {subject: replace(one, due=due) for subject, (one, due) in found.items() if due}
 
     def _due(self, held: Mapping[int, Standing], subject: int, one: Suspect) -> int:

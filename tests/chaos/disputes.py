@@ -156,8 +156,7 @@ class ModelFollower:
     def _note(self, fork: Fork) -> None:
         before = self.fork
         if before is not None and before.hash(before.head) != fork.hash(before.head):
-            shared = (n for n in range(before.head) if before.hash(n) != fork.hash(n))
-            left = next(shared, before.head) - 1
+            left = min(before.parts_from(fork), before.head) - 1
             self.undone = left if self.undone is None else min(self.undone, left)
 
     def take_undone(self) -> int | None:

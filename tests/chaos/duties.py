@@ -9,8 +9,8 @@ before a deadline that is over: windows are longer than chains need to be final.
 """
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import Any
 
@@ -32,6 +32,8 @@ JUMP = 16
 """Blocks that come in one turn at most."""
 STEP_S = 6.0
 SUBJECTS = 5
+MOST_FOLDED = 64
+"""Chains of which it is kept what their blocks tell of: nodes show old ones for a while."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,32 @@ class Standing:
     value: int
     answered: int = 0
     by: bytes = b""
+
+
+Steps = list[tuple[int, int, Standing]]
+"""(block, subject, how it stands then), in the order of blocks. What is good was judged when it was
+mined."""
+
+
+def _last(steps: Steps) -> dict[int, Standing]:
+    return {subject: standing for _, subject, standing in steps}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a fork's blocks tell of. `fork` is held so that its parts are themselves, not others
+    that were made in their place."""
+
+    fork: Fork
+    steps: Steps
+    standings: Mapping[int, Standing]
+    more: dict[str, Any] = field(default_factory=dict)
+    """What a role makes of it."""
+
+    def kept(self, name: str, make: "Callable[[Told], Any]") -> Any:
+        if name not in self.more:
+            self.more[name] = make(self)
+        return self.more[name]
 
 
 @dataclass(slots=True)
@@ -72,6 +100,8 @@ class DutyStory(LaneStory):
 
     def __init__(self, world: World) -> None:
         self.role = None
+        self._folded: dict[tuple[int, int], Told] = {}
+        self._paced: tuple[Pace | None, Policy | None] = (None, None)
         super().__init__(world)
         self.policy = self.calm = Policy(
             5, 20, 3, CALM_CAP, refused_pause_s=5, ordered=False, in_flight=world.rng.randint(2, 6)
@@ -109,10 +139,18 @@ class DutyStory(LaneStory):
             if self.down:
                 return
             self._set_pace()
-            before = self.submitter
+            before, idle = self.submitter, self._is_idle()
+            effects = self.world.effects
             super().work(1)
             if self.submitter is not before:
                 return
+            if idle and self.world.effects == effects:
+                return  # another round at once would be the same again
+
+    def _is_idle(self) -> bool:
+        """Nothing is open or confirmed."""
+        states = (State.QUEUED, State.PENDING, State.CONFIRMED)
+        return all(row.intent.state not in states for row in self.tables.rows.values())
 
     def _role_round(self) -> None:
         try:
@@ -125,7 +163,9 @@ class DutyStory(LaneStory):
 
     def _set_pace(self) -> None:
         pace: Pace = self.role.pace
-        self.submitter.policy = self.policy = pace.policy(self.calm, CAP)
+        if self._paced[0] is not pace:
+            self._paced = pace, pace.policy(self.calm, CAP)
+        self.submitter.policy = self.policy = self._paced[1]
         self.node.max_fee = self.rules.cap = self.policy.max_fee
 
     # ------------------------------------------------------------------ the contract
@@ -133,15 +173,24 @@ class DutyStory(LaneStory):
     def payload(self, subject: int, value: int) -> bytes:
         return b"%d:%d" % (subject, value)
 
-    def standings(self, fork: Fork) -> dict[int, Standing]:
-        return self._fold(fork, fork.mined)
+    def standings(self, fork: Fork) -> Mapping[int, Standing]:
+        return self.told(fork).standings
 
-    def _fold(self, fork: Fork, mined: Sequence[Mined]) -> dict[int, Standing]:
-        return {subject: standing for _, subject, standing in self.steps(fork, mined)}
+    def told(self, fork: Fork) -> "Told":
+        """Folded once: what stands is asked for at every turn, by everybody."""
+        key = id(fork.others), id(fork.mined)
+        found = self._folded.get(key)
+        if found is None:
+            if len(self._folded) >= MOST_FOLDED:
+                self._folded.clear()
+            steps = self._steps(fork, fork.mined)
+            found = self._folded[key] = Told(fork, steps, _last(steps))
+        return found
 
-    def steps(self, fork: Fork, mined: Sequence[Mined]) -> list[tuple[int, int, Standing]]:
-        """(block, subject, how it stands then), in the order of blocks. What is good was judged
-        when it was mined."""
+    def _fold(self, fork: Fork, mined: Sequence[Mined]) -> Mapping[int, Standing]:
+        return self.standings(fork) if mined is fork.mined else _last(self._steps(fork, mined))
+
+    def _steps(self, fork: Fork, mined: Sequence[Mined]) -> Steps:
         ours = [e for e in mined if e.good and e.payload not in (b"", FOREIGN)]
         steps: list[Mined | Other] = sorted([*fork.others, *ours], key=lambda step: step.block)
         held: dict[int, Standing] = {}
@@ -153,7 +202,9 @@ class DutyStory(LaneStory):
                 found.append((entry.block, subject, standing))
         return found
 
-    def _step(self, held: dict[int, Standing], entry: Mined | Other) -> tuple[int, Standing | None]:
+    def _step(
+        self, held: Mapping[int, Standing], entry: Mined | Other
+    ) -> tuple[int, Standing | None]:
         if isinstance(entry, Mined):
             subject, value = map(int, entry.payload.split(b":"))
             return subject, replace(held[subject], answered=value, by=entry.tx.hash)
@@ -173,7 +224,9 @@ class DutyStory(LaneStory):
         return standing is not None and time < standing.due and self.would_take(standing, value)
 
     def _takes_in(self, payload: bytes, block: int, earlier: Sequence[Mined]) -> bool:
-        return self._takes(self.chain.now, earlier, payload, self.chain.timestamp(block))
+        now = self.chain.now
+        mined = now.mined if len(earlier) == len(now.mined) else earlier
+        return self._takes(now, mined, payload, self.chain.timestamp(block))
 
     def _takes_on(self, fork: Fork, payload: bytes) -> bool:
         return self._takes(fork, fork.mined, payload, self.chain.timestamp(fork.head + 1))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.chain import Fork
-from chaos.duties import SUBJECTS, DutyStory, Standing, Work, newer
+from chaos.duties import SUBJECTS, DutyStory, Standing, Told, Work, newer
 from chaos.node import SENDER
 from chaos.store import fenced
 from chaos.world import Counted, Violation, World
@@ -135,12 +135,21 @@ class GuardStory(DutyStory):
         return self.is_open(standing)
 
     def owed(self, fork: Fork) -> dict[int, Standing]:
-        return {n: s for n, s in self.standings(fork).items() if self.is_open(s)}
+        found: dict[int, Standing] = self.told(fork).kept("owed", self._owed)
+        return found
+
+    def _owed(self, told: Told) -> dict[int, Standing]:
+        return {n: s for n, s in told.standings.items() if self.is_open(s)}
 
     def history(self, fork: Fork) -> list[tuple[int, OpenDemand | None, bytes]]:
         """What demands and answers logs tell of, in order: a demand, or what closed it."""
+        history: list[tuple[int, OpenDemand | None, bytes]]
+        history = self.told(fork).kept("history", self._history)
+        return history
+
+    def _history(self, told: Told) -> list[tuple[int, OpenDemand | None, bytes]]:
         found: list[tuple[int, OpenDemand | None, bytes]] = []
-        for block, subject, standing in self.steps(fork, fork.mined):
+        for block, subject, standing in told.steps:
             if standing.answered:
                 found.append((subject, None, standing.by))
             else:

@@ -6,6 +6,7 @@ A mutant is the real function with one piece of its text replaced. `python -m ch
 import sys
 
 from chaos.mistakes import MOST_SEEDS, OF_RESTS_AND_DISPUTES, Mutant
+from chaos.run import ready
 from corechain_relayer.aggregator import batcher
 from corechain_relayer.aggregator.batcher import Batcher
 from corechain_relayer.aggregator.sealing import Sealer
@@ -234,6 +235,7 @@ MUTANTS = (
 def main() -> int:
     """`python -m chaos.mutants [WORD]`: those whose sentence has the word."""
     missed = 0
+    ready()
     for mutant in (m for m in MUTANTS if sys.argv[1:2] == [] or sys.argv[1] in m.says):
         found = mutant.seeds_until_noticed()
         missed += found is None

@@ -3,14 +3,13 @@
 It does what the statements of `journal/sql/queries.sql` do, under the same names.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from chaos.chain import ModelChain
 from chaos.node import Known
 from chaos.rows import Row
-from chaos.world import MOST_GAS, Violation, World
+from chaos.world import MOST_GAS, Effect, Violation, World
 from corechain.protocol.reading import DeviceId
 from corechain.service.errors import StoreUnavailable
 from corechain_relayer.errors import LaneHalted
@@ -72,11 +71,23 @@ class Tables:
         return is_new
 
 
-@contextmanager
-def fenced(world: World, name: str) -> Iterator[None]:
+def fenced(world: World, name: str) -> Effect:
     """A write of whoever works now, through the pool: no lock is needed for it."""
-    with world.effect(name, stored=True):
-        yield
+    return world.effect(name, stored=True)
+
+
+class Write(Effect):
+    """A write of one session. Raises StoreUnavailable in one that was taken over (I20)."""
+
+    __slots__ = ("_journal",)
+
+    def __init__(self, journal: "ModelJournal", name: str) -> None:
+        super().__init__(journal.world, name, stored=True)
+        self._journal = journal
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        self._journal._fence(self._name)
 
 
 class ModelJournal(IntentJournal):
@@ -98,12 +109,8 @@ class ModelJournal(IntentJournal):
         ):
             object.__setattr__(self, name, value)
 
-    @contextmanager
-    def _write(self, name: str) -> Iterator[None]:
-        """Raises StoreUnavailable in a session that was taken over (I20)."""
-        with self.world.effect(name, stored=True):
-            self._fence(name)
-            yield
+    def _write(self, name: str) -> Write:
+        return Write(self, name)
 
     def _fence(self, name: str) -> None:
         if self.session != self.world.session:

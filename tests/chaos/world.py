@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType, ModuleType
 from typing import Any
 
@@ -103,28 +104,11 @@ class World:
         """Of the whole trace: two runs of a seed have the same one."""
         return hashlib.sha256(repr(self.trace).encode()).hexdigest()[:16]
 
-    @contextmanager
-    def effect(self, name: str, stored: bool) -> Iterator[None]:
+    def effect(self, name: str, stored: bool) -> "Effect":
         """One thing that the process does to the world; it may die before or after it. `stored`: it
         is a write of the store, which may fail in either moment: then nobody knows whether it was
         committed."""
-        number = self.effects
-        self.effects += 1
-        if number == self.interrupts_at:
-            self.interrupts_at = -1
-            self.interrupt()
-        dies, fails = number == self.dies_at, stored and number == self.fails_at
-        if dies and not self.dies_after:
-            self.die(name, "before")
-        if fails and not self.fails_after:
-            self.fault("58 a write is lost before its commit")
-            raise StoreUnavailable(f"{name}: the server went away")
-        yield
-        if dies:
-            self.die(name, "after")
-        if fails:
-            self.fault("58 a commit whose answer is lost")
-            raise StoreUnavailable(f"{name}: no answer to the commit")
+        return Effect(self, name, stored)
 
     def die(self, name: str, when: str) -> None:
         self.note("died", when, name)
@@ -139,6 +123,38 @@ class World:
 
     def monotonic(self) -> float:
         return self.now
+
+
+class Effect:
+    """Around what is done. Raises Died, StoreUnavailable. No generator: there are so many."""
+
+    __slots__ = ("_dies", "_fails", "_name", "_stored", "_world")
+
+    def __init__(self, world: World, name: str, stored: bool) -> None:
+        self._world, self._name, self._stored = world, name, stored
+
+    def __enter__(self) -> None:
+        world = self._world
+        number = world.effects
+        world.effects += 1
+        if number == world.interrupts_at:
+            world.interrupts_at = -1
+            world.interrupt()
+        self._dies, self._fails = number == world.dies_at, self._stored and number == world.fails_at
+        if self._dies and not world.dies_after:
+            world.die(self._name, "before")
+        if self._fails and not world.fails_after:
+            world.fault("58 a write is lost before its commit")
+            raise StoreUnavailable(f"{self._name}: the server went away")
+
+    def __exit__(self, kind: type[BaseException] | None, *about: object) -> None:
+        if kind is not None:
+            return
+        if self._dies:
+            self._world.die(self._name, "after")
+        if self._fails:
+            self._world.fault("58 a commit whose answer is lost")
+            raise StoreUnavailable(f"{self._name}: no answer to the commit")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,19 +202,22 @@ class Logged:
     debug = info = warning = error = critical = _count
 
 
+@cache
+def _places(modules: tuple[ModuleType, ...], names: tuple[str, ...]) -> list[tuple[Any, str]]:
+    """Which module has which of the names."""
+    return [(module, name) for module in modules for name in names if hasattr(module, name)]
+
+
 @contextmanager
 def virtual(
     world: World, modules: tuple[ModuleType, ...], twins: Mapping[str, Any] = NO_TWINS
 ) -> Iterator[None]:
     """The clock and the loggers of some modules are the world's; so are the bytes of transactions,
     which say nothing of their gas, and `twins` by their names."""
-    kept: list[tuple[ModuleType, str, Any]] = []
-    own = {"time": world, "log": Logged(world), "gas_limit": lambda raw: MOST_GAS}
-    for module in modules:
-        for name, twin in (own | dict(twins)).items():
-            if hasattr(module, name):
-                kept.append((module, name, getattr(module, name)))
-                setattr(module, name, twin)
+    own = {"time": world, "log": Logged(world), "gas_limit": lambda raw: MOST_GAS} | dict(twins)
+    kept = [(m, name, getattr(m, name)) for m, name in _places(modules, tuple(own))]
+    for module, name, _ in kept:
+        setattr(module, name, own[name])
     try:
         yield
     finally:

@@ -69,12 +69,11 @@ def decide(memory: Memory, look: Look, now: float) -> tuple[Memory, list[Action]
     """What to remember from now on, and what to do, in order. `now`: seconds since 1970."""
     policy, resting = look.policy, memory.paused(look.policy, now)
     look = replace(look, intents=withdrawn(look.intents, look.weak))
-    memory = replace(_tidied(memory, look, resting), weak=look.weak)
+    memory = replace(_tidied(memory, look, resting), weak=look.weak, over_budget=look.left == 0)
     memory, first = _of_memory(memory, look, now)
     # What memory has the say on stands still in this round, whatever the chain says of it.
     still = memory.paused(policy, now) | {action.intent.id for action in first}
     still |= at_rest(look.intents, look.weak)
-    memory = replace(memory, over_budget=look.left == 0)
     may_sign = memory.not_ours is None and not memory.over_budget
     urgent = memory.urgent | {wished for i in look.intents if (wished := i.wished) is not None}
     planned = plan(look.intents, look.chain, policy, now, look.free, urgent, still, may_sign)
@@ -181,6 +180,9 @@ def _is_allowed_in_pause(action: Action) -> bool:
 
 def _tidied(memory: Memory, look: Look, resting: Set[int]) -> Memory:
     """Without what concerns intents and attempts that are not open any more."""
+    by_intent = memory.invalid or memory.overtaken or memory.halts_asked
+    if not (by_intent or memory.urgent or memory.too_dear):
+        return memory
     known = {intent.id for intent in look.intents} | resting
     hashes = {tx for intent in look.intents for tx in intent.hashes}
     return replace(

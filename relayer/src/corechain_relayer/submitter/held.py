@@ -1,7 +1,6 @@
 """What keeps intents from the chain, and who learns of it: the plan, /ready and the metrics."""
 
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -67,7 +66,8 @@ class Held:
     standing: Standing = field(default_factory=Standing)
     """As of the last round."""
     _counted_at: float = float("-inf")
-    _shown: set[str] = field(default_factory=set)
+    _shown: dict[str, int] = field(default_factory=dict)
+    """By reason, how many intents the metric says are held."""
     _noted: dict[int, tuple[str, str]] = field(default_factory=dict)
     """What this process has told the journal that intents wait for."""
 
@@ -78,21 +78,20 @@ class Held:
         problem = _problem(intents, halts, memory)
         self.report(problem)
         await self._note_waits(intents, memory)
-        held = Counter(halt.kind for halt in halts)
-        held.update(pause.reason for pause in memory.pauses.values())
-        held.update(weak.reason for weak in memory.weak.values())
-        # A nonce that is spent because an operator wanted it so is nothing to wake anybody for.
-        lost = (i for i in intents if i.spent is not None and i.cancel is None)
-        held[WAITS_FOR_FINALITY] += sum(1 for _ in lost)
-        held[BUDGET_REACHED] += memory.over_budget
-        held[NOT_LANE_SUBMITTER] += memory.not_ours is not None
-        for reason in self._shown | held.keys():
-            self.metrics.intents_held.labels(self.journal.queue, reason).set(held[reason])
-        self._shown |= held.keys()
+        self._show_held(_held(intents, halts, memory))
         now = time.monotonic()
         if now - self._counted_at >= COUNT_EVERY_S:
             self._counted_at = now
             await self._count(policy, None if problem is None else str(problem))
+
+    def _show_held(self, held: dict[str, int]) -> None:
+        """Only what is new: most rounds are like the one before."""
+        if held == self._shown:
+            return
+        for reason in self._shown.keys() | held.keys():
+            gauge = self.metrics.intents_held.labels(self.journal.queue, reason)
+            gauge.set(held.get(reason, 0))
+        self._shown = held
 
     async def _note_waits(self, intents: Sequence[Intent], memory: Memory) -> None:
         """Whoever asks why an intent waits asks the journal, from another process."""
@@ -113,6 +112,23 @@ class Held:
         for state in (State.QUEUED, State.PENDING, State.CONFIRMED):
             gauge = self.metrics.intents_open.labels(self.journal.queue, state.value)
             gauge.set(counts.get(state, 0))
+
+
+def _held(intents: Sequence[Intent], halts: Sequence[LaneHalted], memory: Memory) -> dict[str, int]:
+    """How many are held, by reason."""
+    # A nonce that is spent because an operator wanted it so is nothing to wake anybody for.
+    lost = [i for i in intents if i.spent is not None and i.cancel is None]
+    held = {
+        WAITS_FOR_FINALITY: len(lost),
+        BUDGET_REACHED: int(memory.over_budget),
+        NOT_LANE_SUBMITTER: int(memory.not_ours is not None),
+    }
+    reasons = [halt.kind for halt in halts]
+    reasons += [pause.reason for pause in memory.pauses.values()]
+    reasons += [weak.reason for weak in memory.weak.values()]
+    for reason in reasons:
+        held[reason] = held.get(reason, 0) + 1
+    return held
 
 
 def _problem(
