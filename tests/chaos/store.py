@@ -270,6 +270,7 @@ class ModelJournal(IntentJournal):
             if held.state not in OPEN or held.nonce not in (None, attempt.nonce):
                 raise StoreUnavailable("one of the intents has changed since it was read")
         for number, attempt in signed:
+            self._release(attempt.nonce, number)
             held = self.tables.rows[number].intent
             others = tuple(a for a in held.attempts if a.hash != attempt.hash)
             self._set(
@@ -280,6 +281,18 @@ class ModelJournal(IntentJournal):
             )
             self.tables.refused.discard(attempt.hash)
             self.known.journalled.add(attempt.hash)
+
+    def _release(self, nonce: int, wanted: int) -> None:
+        """One payload a nonce: what another transaction did gives up its own."""
+        for number, row in self.tables.rows.items():
+            if row.intent.nonce != nonce or number == wanted:
+                continue
+            if row.may_count(nonce):
+                raise Violation("I6", f"intents {number} and {wanted} hold nonce {nonce}")
+            row.old += row.intent.attempts
+            self.tables.refused.update(attempt.hash for attempt in row.intent.attempts)
+            self.known.void([nonce])
+            self._set(number, nonce=None, attempts=())
 
     async def mark_sent(self, attempts: Sequence[Attempt], now: float) -> None:
         with self._write("mark_sent"):

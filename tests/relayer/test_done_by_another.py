@@ -1,11 +1,12 @@
 """What another transaction did, of a stranger or of a journal that was lost.
 
 given an intent that another transaction did
-  the nonce of its own is nobody's
+  the nonce of its own is nobody's: who is signed for next keeps it, also after another reorg
   it is done only when that one's block is on the chain that our node is on
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -28,6 +29,31 @@ async def test_the_nonce_of_what_another_transaction_did_is_nobodys(
     await queue.journal.confirm([(intent, Receipt(did, 1, bytes(32), True, 21_000))])
     sender = queue.submitter.signer.address
     assert await queue.journal.free_nonces(sender, 0, 1) == [0 if by_another else 1]
+
+
+async def test_who_got_that_nonce_keeps_it_when_the_other_transaction_is_gone(queue: Queue) -> None:
+    """Two intents under one nonce would outbid each other up to the cap."""
+    first, journal = await queue.want(), queue.journal
+    await queue.rounds()
+    (intent,) = await journal.open_intents(False, ())
+    done = Receipt(keccak(b"of somebody else"), 1, bytes(32), True, 21_000)
+    await journal.confirm([(intent, done)])
+    # A reorg brings our transaction's nonce back, and it is given to the next.
+    await queue.journal.want("second", intent.target, b"")
+    (second,) = await journal.open_intents(False, ())
+    sender = queue.submitter.signer.address
+    attempt = replace(intent.attempts[-1], hash=keccak(b"second"), raw=b"second")
+    await journal.record([(second, attempt)], sender)
+    # Another one takes what the stranger did.
+    assert await journal.unconfirm([done.block]) == [first]
+    found = {item.key: item for item in await journal.open_intents(False, ())}
+    assert (found["second"].state, found["second"].nonce) == (State.PENDING, 0)
+    assert (found[first].state, found[first].nonce) == (State.QUEUED, None)
+    assert await journal.free_nonces(sender, 0, 1) == [1]
+    await journal.record([(found[first], replace(attempt, hash=done.hash, nonce=1))], sender)
+    # What has the nonce is needed no more: it is free, and not for ever the first one's.
+    await journal.void(found["second"], "not needed")
+    assert await journal.free_nonces(sender, 0, 1) == [0]
 
 
 async def test_what_another_transaction_did_counts_when_its_block_is_on_our_nodes_chain(

@@ -261,6 +261,21 @@ from generate_series($2::bigint, $2::bigint + $3::bigint + (select count(*) from
      as candidate
 where candidate not in (select nonce from taken) order by candidate limit $3;
 
+-- name: release_nonces
+-- What another transaction did gives up its own nonce of these ($2) of a sender ($1), as free_nonces
+-- has it: whoever is signed for next keeps it. After a reorg that takes the other transaction, it is
+-- back in the queue, for a nonce behind that one: it is mined only once that one is decided.
+with yielded as (
+    select i.id, i.nonce from intent i
+    where i.sender = $1 and i.nonce = any($2::bigint[]) and i.state in ('confirmed', 'final')
+      and not exists (select from attempt did where did.hash = i.transaction
+                      and did.intent_id = i.id and did.nonce = i.nonce)
+), freed as (
+    update attempt set refused = true from yielded
+    where attempt.intent_id = yielded.id and attempt.nonce = yielded.nonce
+)
+update intent set nonce = null from yielded where intent.id = yielded.id;
+
 -- name: claim_nonces
 -- Binds nonces of a sender ($1) to intents (parallel arrays), each once; how many were bound.
 with bound as (
