@@ -22,6 +22,10 @@ from support.costs import longest_first
 from support.databases import Databases
 from support.forked import services_forked
 from support.kafka import shared_broker
+from support.left_open import (  # noqa: F401  what pytest calls
+    pytest_runtest_makereport,
+    pytest_runtest_protocol,
+)
 from support.ports import take_own_ports
 from support.scratch import take_memory
 from support.valkey import flush

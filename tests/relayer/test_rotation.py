@@ -10,6 +10,7 @@ given no admin's key, or no address
   the command says so
 """
 
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -62,9 +63,9 @@ def test_the_next_step_follows_from_what_is_there(
 async def test_a_lane_goes_to_another_key_and_what_was_left_is_committed_by_it(lane: Lane) -> None:
     chain, new = lane.chain, Signer.of(WATCHTOWER_KEY, lane.chain.deployment.chain_id)
     with liar_of_three(chain.url) as urls:
-        contracts = chain_of(load(NodeSettings, {"RPC_URL": urls}), chain.deployment)
-        await _rotated(lane, contracts, new)
-        contracts.close()
+        settings = load(NodeSettings, {"RPC_URL": urls})
+        with closing(chain_of(settings, chain.deployment)) as contracts:
+            await _rotated(lane, contracts, new)
     old = lane.submitter
     key = LaneKey(old.node, chain.deployment, 0, new.address)
     lane.submitter = Submitter(
