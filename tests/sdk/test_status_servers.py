@@ -19,12 +19,14 @@ from pathlib import Path
 
 import pytest
 from support.command import corechain
+from support.processes import eventually
 
 from corechain import servers_asked
 from corechain.devnet.network import Network
 from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.process import free_port
 from corechain.devnet.servers import ValkeyServer
+from corechain.devnet.service import probe
 from corechain.servers_asked import KINDS, NotAnswering, ask, partitions_of
 from corechain.status import (
     DEGRADED,
@@ -138,6 +140,13 @@ def test_a_kind_of_server_that_is_not_known_is_down() -> None:
 
 
 def test_the_document_names_each_part_once_and_no_secret(network: Network) -> None:
+    ports = network.ports.relayer, network.ports.indexer
+
+    def begun() -> bool:
+        answers = [json.loads(probe(port, "/ready")[1]) for port in ports]
+        return not any("starting" in answer["loops"].values() for answer in answers)
+
+    assert eventually(begun), "a service is ready before the last of its loops has begun"
     done = corechain("status", "--json", "--home", network.home)
     document = json.loads(done.stdout)
     assert (done.returncode, document["state"]) == (0, "healthy")

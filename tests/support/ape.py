@@ -25,17 +25,19 @@ HOST = Path(__file__).with_name("ape_host.py")
 class Ape:
     """One run after the other. It ends with its standard input, so with us."""
 
-    def __init__(self) -> None:
+    def __init__(self, program: Sequence[str | Path] = (sys.executable, "-P", HOST)) -> None:
+        self._turn, self._program = threading.Lock(), program
+        self._host = self._start()
+
+    def _start(self) -> "subprocess.Popen[str]":
         pipe = subprocess.PIPE
-        self._turn = threading.Lock()
-        self._host = subprocess.Popen(
-            [sys.executable, "-P", HOST], stdin=pipe, stdout=pipe, text=True
-        )
+        return subprocess.Popen([*self._program], stdin=pipe, stdout=pipe, text=True)
 
     def run(
         self, words: Sequence[str], environment: Mapping[str, str], folder: Path, limit_s: float
     ) -> "subprocess.CompletedProcess[str]":
-        """What `ape words…` says. Raises subprocess.TimeoutExpired; then the host is gone."""
+        """What `ape words…` says. Raises subprocess.TimeoutExpired, and the next run begins with
+        another host."""
         with self._turn, tempfile.TemporaryDirectory() as place:
             output, errors = Path(place, "output"), Path(place, "errors")
             for file in (output, errors):
@@ -46,9 +48,15 @@ class Ape:
             }  # fmt: skip
             code = self._ask(json.dumps(asked), limit_s)
             if code is None:
+                self.close()
+                self._host = self._start()
                 raise subprocess.TimeoutExpired(["ape", *words], limit_s)
             said = (output.read_text(errors="replace"), errors.read_text(errors="replace"))
             return subprocess.CompletedProcess(["ape", *words], code, *said)
+
+    def close(self) -> None:
+        with self._host as host:  # its pipes are closed, too
+            host.kill()
 
     def _ask(self, line: str, limit_s: float) -> int | None:
         assert self._host.stdin is not None
