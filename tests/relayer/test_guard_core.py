@@ -336,9 +336,10 @@ class Headers:
     """Blocks with these timestamps, some of which the node does not show."""
 
     def __init__(self, times: list[int], hidden: set[int]) -> None:
-        self.times, self.hidden = times, hidden
+        self.times, self.hidden, self.asked = times, hidden, 0
 
     async def block(self, number: int) -> Block | None:
+        self.asked += 1
         if number in self.hidden:
             return None
         return Block(number, bytes(32), bytes(32), self.times[number], 0)
@@ -351,11 +352,22 @@ async def test_no_block_since_that_second_is_left_out(
     times = [sum(steps[: at + 1]) for at in range(len(steps))]
     hidden = data.draw(st.sets(st.integers(0, len(times) - 1)))
     head = Block(len(times) - 1, bytes(32), bytes(32), times[-1], 0)
-    whole = await first_block_since(Headers(times, set()), since, head, 0)  # type: ignore[arg-type]
     wanted = next((at for at, time in enumerate(times) if time >= since), len(times) - 1)
-    assert whole == wanted
-    partly = await first_block_since(Headers(times, hidden), since, head, 0)  # type: ignore[arg-type]
-    assert partly <= wanted
+    for node in (Headers(times, set()), Headers(times, hidden)):
+        found = await first_block_since(node, since, head, 0, 1)  # type: ignore[arg-type]
+        assert 0 <= found <= wanted
+        assert node.asked < 20
+
+
+@pytest.mark.parametrize("pace", [1, 4])
+async def test_where_a_window_begins_is_found_by_a_few_questions_at_any_age(pace: int) -> None:
+    """Three days of four blocks a second, or of one, on a chain of 126 million blocks."""
+    node, blocks = Headers(range(126_000_000), set()), 259_200 * pace  # type: ignore[arg-type]
+    head = Block(125_999_999, bytes(32), bytes(32), node.times[-1], 0)
+    since = head.timestamp - blocks
+    found = await first_block_since(node, since, head, 5)  # type: ignore[arg-type]
+    assert head.number - 3 * blocks // 2 < found <= head.number - blocks
+    assert node.asked <= 4
 
 
 @pytest.mark.parametrize(

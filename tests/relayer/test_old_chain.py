@@ -13,6 +13,8 @@ given a view of a contract that is ten million blocks old
     one reads, the others take what it keeps
   when fewer nodes than must agree have said it
     nothing of it is kept, and nothing that is kept is given up for it
+  when only the logs of a window are wanted, which moves on with the head
+    older ones are forgotten, and a start asks a handful all the same
   when what is kept is lost, makes no sense, or cannot be reached
     it is read anew
 """
@@ -36,7 +38,7 @@ from corechain.service.nodes import in_time, node_at
 from corechain.service.rpc import Questions, Rpc
 from corechain_relayer.following import Follower
 from corechain_relayer.journal.final_logs import FinalLogs
-from corechain_relayer.keeping import KeptLogs
+from corechain_relayer.keeping import KeptLogs, kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import RegistryView
 from relayer.test_relayer_following import REGISTRY, registered, transferred
@@ -271,6 +273,40 @@ async def test_what_few_nodes_say_is_neither_kept_nor_a_reason_to_forget(databas
         with pytest.raises(NodeUnavailable, match="too few nodes agree to give up"):
             await world.follower(few).refresh_since(0.0)
         assert await world.kept() == kept
+
+
+async def test_of_a_window_that_moves_on_only_its_own_logs_stay(database: str) -> None:
+    async with old_chain(database) as world:
+
+        async def started(first: int) -> tuple[Follower[RegistryView], int]:
+            contract, before = DeployedContract("DeviceRegistry", REGISTRY, first), world.requests
+            follower = world.follower(contract=contract)
+            follower.kept = kept_window(
+                world.pool, 31_337, contract, "window", world.blocks.height, follower.rpc
+            )
+            follower.kept.keep_every_s = 0.0
+            await follower.refresh_since(0.0)
+            return follower, world.requests - before
+
+        follower, many = await started(OLD - 3_000_000)
+        assert set(follower.view.devices) == {bytes([n]) * 20 for n in (4, 5)}
+        world.blocks.height += 5_000_000
+        world.blocks.happened[OLD + 4_999_000] = [registered(6)]
+        follower._asked_at = -1e9
+        await follower.refresh_since(0.0)
+        assert len(follower.view.devices) == 3  # what a view forgets is its own business
+        row = await world.pool.fetchrow("select first_block, logs from final_view")
+        assert (row["logs"], await world.pool.fetchval("select count(*) from final_log")) == (1, 1)
+        assert OLD < row["first_block"] < world.blocks.height - 3_000_000
+        assert follower.kept is not None
+        await world.pool.execute("update final_view set reads_until = now()")
+        follower, few = await started(world.blocks.height - 3_000_000)
+        assert list(follower.view.devices) == [bytes([6]) * 20]
+        assert few <= HANDFUL < many
+        follower, again = await started(1)  # it begins too late for whoever wants older ones
+        assert world.is_whole(follower.view)
+        assert again > HANDFUL
+        assert world.blocks.height - 300 < (await world.kept() or 0)
 
 
 async def test_what_is_lost_or_makes_no_sense_is_read_anew(database: str) -> None:

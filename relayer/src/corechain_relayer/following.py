@@ -204,8 +204,11 @@ class Follower(Generic[V]):
 
     async def _step(self) -> bool:
         """Takes one change in; True when the view is as new as the node."""
-        if self.kept is not None and (news := await self.kept.news(await self._known.tip())):
-            await self._take(news)
+        if self.kept is not None:
+            if self.kept.has_to_begin_anew:
+                self._rebuild("enough nodes agree again")
+            if news := await self.kept.news(await self._known.tip()):
+                await self._take(news)
         try:
             change = await self._reader.look(self._known)
         except ChainReplaced as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import structlog
 
-from corechain.deployment import Deployment
+from corechain.deployment import DeployedContract, Deployment
 from corechain.service.errors import NodeUnavailable, StoreUnavailable
 from corechain.service.forks import ForkFinder
 from corechain.service.known_chain import Extended, MemoryChain
@@ -21,7 +21,7 @@ from corechain.service.nodes import is_by_few, told_by_few
 from corechain.service.reconcile import ChainReplaced, Ref
 from corechain.service.rpc import Questions
 from corechain.service.words import Log
-from corechain_relayer.journal.final_logs import FinalLogs
+from corechain_relayer.journal.final_logs import FinalLogs, Standing
 from corechain_relayer.wiring import check_chain
 
 if TYPE_CHECKING:
@@ -61,6 +61,8 @@ class KeptLogs:
     rpc: Questions
     keep_every_s: float = KEEP_EVERY_S
     far_blocks: int = FAR_BLOCKS
+    window: int = 0
+    """Blocks before the newest final one whose logs are wanted; 0: all since the first."""
     through: Ref | None = None
     """Up to here all is kept, and is what we have read, too."""
     _young: list[Log] = field(default_factory=list)
@@ -105,10 +107,6 @@ class KeptLogs:
         While the head is far and somebody else reads on, waits for what that one keeps.
         Raises NodeUnavailable, WrongNode.
         """
-        if self._is_doubtful and not is_by_few(self.rpc):
-            log.warning("read anew: enough nodes agree again", view=self.store.name)
-            self.start_over()
-            tip = None
         is_wanted = not self._is_open or self._left is not None
         if not is_wanted or time.monotonic() < self._next_question:
             return None
@@ -116,19 +114,33 @@ class KeptLogs:
 
     @property
     def _is_doubtful(self) -> bool:
-        """Whether we have read what fewer nodes said than must agree: the view may go by that, and
-        may not go by it for ever."""
+        """Whether we have read what fewer nodes said than must agree."""
         return told_by_few(self.rpc) != self._few
+
+    @property
+    def has_to_begin_anew(self) -> bool:
+        """A view may go by what few nodes say, and not for ever: enough agree again."""
+        return self._is_doubtful and not is_by_few(self.rpc)
 
     async def _found(self, tip: Ref | None) -> News | None:
         while True:
             standing = await _within(self.store.standing())
+            if standing is not None and not self._reaches(standing):
+                log.warning("kept logs begin too late", view=self.store.name)
+                await self._drop()
+                standing = None
             if standing is not None and (tip is None or standing.through.number > tip.number):
                 return await self._loaded(tip)
             self._is_open = True
             if standing is None or self._left is None or not standing.is_being_read:
                 return None
             await asyncio.sleep(WAIT_S)
+
+    def _reaches(self, standing: Standing) -> bool:
+        """Whether what is kept begins early enough."""
+        # One that runs for months began at an older block than it wants by now.
+        wanted = standing.through.number - 2 * self.window // 3 if self.window else 0
+        return standing.first_block <= max(self.store.contract.block, wanted)
 
     async def _loaded(self, tip: Ref | None) -> News | None:
         # What we had read before it was known what is kept counts for nothing.
@@ -181,6 +193,8 @@ class KeptLogs:
         logs = [entry for entry in self._young if entry.block_number <= final.number]
         if await _within(self.store.keep(self.through, final, logs), LOAD_S):
             self._stands_at(final)
+            if self.window:
+                await _within(self.store.forget_before(final.number - self.window), LOAD_S)
         else:
             await self._agree(final)
 
@@ -276,3 +290,19 @@ def kept_logs(pool: "Database", deployment: Deployment, contract: str, rpc: Ques
     """Of all logs of a contract, for a follower of them."""
     store = FinalLogs(pool, deployment.chain_id, deployment.contracts[contract], contract)
     return KeptLogs(store, rpc)
+
+
+def kept_window(
+    pool: "Database",
+    chain_id: int,
+    contract: DeployedContract,
+    name: str,
+    head: int,
+    rpc: Questions,
+) -> KeptLogs:
+    """Of the logs since a block that moves on with the head; `contract` begins at that block.
+
+    Half as many blocks again are kept: who starts when they come more slowly wants older ones.
+    """
+    window = max(1, 3 * (head - contract.block) // 2)
+    return KeptLogs(FinalLogs(pool, chain_id, contract, name), rpc, window=window)

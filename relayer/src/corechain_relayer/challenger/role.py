@@ -27,6 +27,7 @@ from corechain_relayer.challenger.settings import ChallengerSettings
 from corechain_relayer.challenger.store import QUEUE, VETOES, ChallengerStore
 from corechain_relayer.challenger.waiting import PendingRoots, StillMeant
 from corechain_relayer.guard.chain import first_block_since
+from corechain_relayer.keeping import kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 from corechain_relayer.settings import PREFIX
@@ -131,14 +132,17 @@ class ChallengerRole:
         over_s = terms.answer_s + settings.challenger_expire_others_after_s
         since = head.timestamp - terms.challenge_s - int(over_s) - MARGIN_S
         first = await first_block_since(self.rpc, since, head, contract.block)
+        contract, chain_id = replace(contract, block=first), self.deployment.chain_id
+        kept = kept_window(self.pool, chain_id, contract, "lanes", head.number, self.rpc)
         return LanesFollower(
             self.rpc,
-            replace(contract, block=first),
+            contract,
             LanesView,
             settings.poll_s,
             settings.log_range_blocks,
             self.metrics,
             settings.confirmations,
+            kept,
         )
 
     async def send(self) -> None:

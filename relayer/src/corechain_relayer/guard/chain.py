@@ -26,7 +26,10 @@ REFUSALS = (
 )
 _NAMES = {selector(signature): signature.partition("(")[0] for signature in REFUSALS}
 
-
+FIRST_BACK = 1_000
+"""Blocks whose pace tells where a window begins, about."""
+LONGEST_STEP = 32
+"""Blocks of one second tell nothing about the pace of the others."""
 REQUEST_BYTES = 1_000_000
 """Calldata in one request, twice as long in hexadecimal: geth takes 5 MB. An answer that shows a
 report of 1,024 observations has 20 kB."""
@@ -49,18 +52,36 @@ def refusal(error: NodeRefused) -> str | None:
         return None
 
 
-async def first_block_since(rpc: Questions, timestamp: int, head: Block, lowest: int) -> int:
-    """A block before which all are older than this timestamp, by bisection. A block that the node
-    does not show (forgotten, or not seen yet) makes it an earlier one than it could be."""
-    low, high = lowest, max(lowest, head.number)
-    while low < high:
-        middle = (low + high) // 2
-        block = await rpc.block(middle)
-        if block is not None and block.timestamp < timestamp:
-            low = middle + 1
+async def first_block_since(
+    rpc: Questions, timestamp: int, head: Block, lowest: int, first_back: int = FIRST_BACK
+) -> int:
+    """A block before which all are older than this timestamp, and not much before the first that is
+    not. By steps back from the head that follow the pace of its blocks: three requests where that
+    is even, on a chain of any age. A block that the node does not show (forgotten, or not seen yet)
+    makes it the lowest."""
+    window, reach = head.timestamp - timestamp, head.number - lowest
+    young, back, old = 0, first_back, 0  # so many blocks back from the head
+    while back < reach:
+        block = await rpc.block(head.number - back)
+        if block is None:
+            return lowest
+        age = head.timestamp - block.timestamp
+        if age > window:
+            old = back
+            if 2 * age <= 3 * window or old - young <= max(1, old // 4):
+                break
+            back = (young + old) // 2
         else:
-            high = middle
-    return low
+            young = back
+            back = _further(back, age, window)
+            back = min(back, (young + old) // 2) if old else back
+    return head.number - old + 1 if old else lowest
+
+
+def _further(back: int, age: int, window: int) -> int:
+    """How far back the window begins at the pace of these blocks, and an eighth more."""
+    wanted = back * window * 9 // (8 * max(1, age)) + 1
+    return min(max(wanted, back * 5 // 4 + 1), LONGEST_STEP * back)
 
 
 @dataclass(frozen=True, slots=True)

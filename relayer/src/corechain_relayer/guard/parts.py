@@ -17,6 +17,7 @@ from corechain_relayer.guard.service import DemandsFollower, Guard
 from corechain_relayer.guard.store import AnswerStore
 from corechain_relayer.guard.trials import Trials
 from corechain_relayer.journal_settings import DemandsSettings
+from corechain_relayer.keeping import kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
 
@@ -73,12 +74,15 @@ async def _follower(parts: Parts, window_s: int) -> DemandsFollower:
     head = await parts.rpc.head()
     since = head.timestamp - window_s - REORG_MARGIN_S
     first = await first_block_since(parts.rpc, since, head, contract.block)
+    contract, chain_id = replace(contract, block=first), parts.deployment.chain_id
+    kept = kept_window(parts.pool, chain_id, contract, "demands", head.number, parts.rpc)
     return DemandsFollower(
         parts.rpc,
-        replace(contract, block=first),
+        contract,
         lambda: DemandsView(settings.lane),
         settings.poll_s,
         settings.log_range_blocks,
         parts.metrics,
         settings.confirmations,
+        kept,
     )

@@ -33,9 +33,8 @@ class Standing:
     is_being_read: bool
 
     @classmethod
-    def of(cls, row: "Record | None", first: int) -> "Standing | None":
-        """Of a row; None where it is not of a view that begins at block `first`, or before."""
-        if row is None or row["first_block"] > first:
+    def of(cls, row: "Record | None") -> "Standing | None":
+        if row is None:
             return None
         through = Ref(row["block"], row["block_hash"])
         return cls(row["id"], row["first_block"], through, row["logs"], row["is_being_read"])
@@ -60,9 +59,9 @@ class FinalLogs:
         return self.name, str(self.chain_id), self.contract.address
 
     async def standing(self) -> Standing | None:
-        """None where nothing is kept, or not from the contract's first block on."""
+        """None where nothing is kept."""
         row = await asked(self.pool.fetchrow(query("final_view"), *self._key, self.reader))
-        return Standing.of(row, self.contract.block)
+        return Standing.of(row)
 
     async def after(self, block: int) -> tuple[Standing | None, list[Log]]:
         """How far all is kept, and the logs after a block, as of one moment. None where some of the
@@ -73,7 +72,7 @@ class FinalLogs:
                 connection.transaction(isolation="repeatable_read", readonly=True),
             ):
                 row = await connection.fetchrow(query("final_view"), *self._key, self.reader)
-                found = Standing.of(row, self.contract.block)
+                found = Standing.of(row)
                 if found is None:
                     return None, []
                 count = await connection.fetchval(query("count_final_logs"), found.id)
@@ -102,6 +101,12 @@ class FinalLogs:
         if before is None:
             return query("begin_final_view"), *words, self.contract.block, self.reads_on_s
         return query("advance_final_view"), *words, *before, self.reads_on_s
+
+    async def forget_before(self, block: int) -> None:
+        """The logs before a block are wanted no more."""
+        found = await self.standing()
+        if found is not None and found.first_block < block:
+            await asked(self.pool.execute(query("forget_final_logs"), found.id, block))
 
     async def cut(self, of: Standing, to: Ref) -> None:
         """Forgets what came after a block, unless somebody has gone on since."""

@@ -693,3 +693,9 @@ delete from final_log where view_id = $1 and block_number > $2;
 -- name: drop_final_view
 -- Forgets a view that stands at block $2 with hash $3, with its logs.
 delete from final_view where id = $1 and block = $2 and block_hash = $3;
+
+-- name: forget_final_logs
+-- Drops the logs of a view before a block.
+with gone as (delete from final_log where view_id = $1 and block_number < $2 returning 1)
+update final_view set first_block = $2, logs = logs - (select count(*) from gone)
+where id = $1 and first_block < $2 and $2 <= block + 1;
