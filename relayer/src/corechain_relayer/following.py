@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar, cast
@@ -23,6 +24,9 @@ from corechain_relayer.metrics import Metrics
 
 log = structlog.get_logger(__name__)
 
+IMPOSSIBLE = (ProtocolError, LookupError, ValueError, ArithmeticError)
+"""What a fold raises over events that our contracts never log in this order, or at all: a node says
+so, and asked again it may say otherwise."""
 MIN_INTERVAL_S = 0.2
 """Strangers cannot make us ask the node more often than this."""
 
@@ -41,6 +45,16 @@ def events_of(logs: Iterable[Log]) -> list[Event]:
     seen in the log: it must not stop everything after it."""
     decoded = (_decoded(entry) for entry in logs)
     return [event for event in decoded if event is not None]
+
+
+@contextmanager
+def all_told() -> Iterator[None]:
+    """For who must not miss an event. Raises NodeUnavailable where one is odd: contracts of ours
+    log none such, while a node may say anything."""
+    try:
+        yield
+    except IMPOSSIBLE as error:
+        raise NodeUnavailable(f"the node sent logs that cannot be: {error!r:.200}") from error
 
 
 def _decoded(entry: Log) -> Event | None:
@@ -269,7 +283,7 @@ class Follower(Generic[V]):
         through = found.blocks[-1].number
         try:
             self._fold.extend(found.logs, final=found.final.number >= through)
-        except (KeyError, ProtocolError) as error:
+        except IMPOSSIBLE as error:
             self._rebuild(f"{type(error).__name__}: {error}")
             raise NodeUnavailable(f"events that do not follow from others: {error!r}") from error
         self._known.extend(found.blocks)

@@ -25,6 +25,7 @@ from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.aggregator.orphans import Unknown
 from corechain_relayer.calldata import commit_call
 from corechain_relayer.errors import ResumeImpossible
+from corechain_relayer.following import all_told
 from corechain_relayer.journal.batches import (
     BatchJournal,
     KeptBatch,
@@ -61,13 +62,15 @@ def _devices(reports: Columns) -> list[DeviceId]:
 async def committed_batches(
     rpc: Questions, deployment: Deployment, first: int, last: int, step: int
 ) -> dict[int, Committed]:
-    """Batch id → commitment of all lanes, from the events in the blocks first to last."""
+    """Batch id → commitment of all lanes, from the events in the blocks first to last. Raises
+    NodeUnavailable, NodeRefused."""
     topics = [[to_hex(topic_of(kind)) for kind in (BatchCommitted, BatchesCommitted)]]
     logs = await logs_in_ranges(rpc, [deployment.address("DataBatches")], topics, first, last, step)
     found: dict[int, Committed] = {}
-    for entry in logs:
-        for number, commitment in commitments_of(decode_log(list(entry.topics), entry.data)):
-            found[number] = Committed(Digest26(commitment), entry.block_number)
+    with all_told():
+        for entry in logs:
+            for number, commitment in commitments_of(decode_log(list(entry.topics), entry.data)):
+                found[number] = Committed(Digest26(commitment), entry.block_number)
     return found
 
 

@@ -62,6 +62,7 @@ REFUSALS = (
     "NotPermitted(address,address)",
     "TransferFailed(address)",
 )
+ADDRESS_BYTES = 20
 _NAMES = {selector(signature): signature.partition("(")[0] for signature in REFUSALS}
 
 
@@ -198,7 +199,9 @@ class DisputesCalls:
     async def asker(self, demand: bytes) -> Asker | None:
         """Who made an open demand; None when it is closed."""
         who, _, since, _ = await self._words(DEMAND_OF + demand, 4)
-        return Asker(who.to_bytes(20, "big"), since) if who else None
+        if who >> 8 * ADDRESS_BYTES:
+            raise NodeUnavailable(f"the node sent {who:#x} as an address")
+        return Asker(who.to_bytes(ADDRESS_BYTES, "big"), since) if who else None
 
     async def said_to(self, call: bytes, to: bytes | None = None) -> str:
         """Empty when the contract would take the call now, else the name of its refusal."""

@@ -4,8 +4,7 @@ from dataclasses import dataclass, field
 
 from corechain.protocol.events import RootProposed
 from corechain.service.rpc import Log
-from corechain_relayer.following import events_of
-from corechain_relayer.rewards.history import History, standing
+from corechain_relayer.rewards.history import History, told
 from corechain_relayer.submitter.plan import BlockId
 
 NO_BLOCK = BlockId(0, b"")
@@ -32,4 +31,4 @@ class RootLogs:
             self._through = through
         last = logs[-1] if logs else None
         place = NO_BLOCK if last is None else BlockId(last.block_number, last.block_hash)
-        return standing(events_of(logs)), place
+        return told(logs), place

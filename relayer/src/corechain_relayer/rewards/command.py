@@ -16,6 +16,7 @@ from corechain.service.errors import NodeBehind, NodeRefused
 from corechain.service.rpc import Questions, logs_in_ranges, to_hex
 from corechain_relayer.calldata import PROPOSE
 from corechain_relayer.chain_settings import on_chain
+from corechain_relayer.following import all_told
 from corechain_relayer.journal.sql import migrations
 from corechain_relayer.journal_settings import ProposerSettings
 from corechain_relayer.metrics import Metrics
@@ -104,8 +105,9 @@ class ProposedRoots:
             self.node.rpc, [contract.address], topics, first, head.number, self.range_blocks
         )
         for entry in logs:
-            event = decode_log(list(entry.topics), entry.data)
-            assert isinstance(event, RootProposed)
+            with all_told():
+                event = decode_log(list(entry.topics), entry.data)
+            assert isinstance(event, RootProposed)  # it was asked for by its topic
             # The call names everything that the event does, in the same words.
             root = Digest26(event.root)
             same = Proposal(event.epoch, root, event.through_block, event.emission, {})

@@ -5,16 +5,22 @@ from dataclasses import dataclass
 
 from corechain.deployment import Deployment
 from corechain.protocol.events import Event, RootProposed, RootVetoed
-from corechain.protocol.logs import topic_of
+from corechain.protocol.logs import decode_log, topic_of
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import Owner
 from corechain.service.rpc import Log, Questions, logs_in_ranges, to_hex
 from corechain_relayer.aggregator.position import Committed, committed_batches
-from corechain_relayer.following import events_of
+from corechain_relayer.following import all_told
 from corechain_relayer.registry.view import RegistryView
 
 
-def standing(events: Iterable[Event]) -> list[RootProposed]:
+def told(logs: Iterable[Log]) -> list[RootProposed]:
+    """The standing epochs that logs tell of. Raises NodeUnavailable."""
+    with all_told():
+        return standing([decode_log(list(entry.topics), entry.data) for entry in logs])
+
+
+def standing(events: Iterable[Event | None]) -> list[RootProposed]:
     """Epochs that were proposed and not vetoed, ascending."""
     epochs: dict[int, RootProposed] = {}
     for event in events:
@@ -35,7 +41,8 @@ class History:
     newest: int
 
     async def epochs(self, head: int) -> list[RootProposed]:
-        return standing(events_of(await self.roots(0, head)))
+        """Raises NodeUnavailable, NodeRefused."""
+        return told(await self.roots(0, head))
 
     async def roots(self, first: int, head: int) -> list[Log]:
         """Of proposals and vetoes, from a block on."""
@@ -64,5 +71,7 @@ class History:
             self.rpc, [contract.address], [], contract.block, last, self.range_blocks
         )
         view = RegistryView()
-        view.apply(events_of(logs))
+        with all_told():
+            events = (decode_log(list(entry.topics), entry.data) for entry in logs)
+            view.apply(event for event in events if event is not None)
         return {device: Owner(known.owner) for device, known in view.devices.items()}

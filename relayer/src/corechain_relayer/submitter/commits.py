@@ -11,6 +11,7 @@ from corechain.protocol.hashing import Digest26
 from corechain.protocol.logs import commitments_of, decode_log, topic_of
 from corechain.service.database import asked, outages
 from corechain.service.rpc import Block, Log, logs_in_ranges, to_hex
+from corechain_relayer.following import all_told
 from corechain_relayer.journal.batches import NUMBER_MAX, lane_queue
 from corechain_relayer.journal.sql import query
 from corechain_relayer.submitter.node import Node, id_of
@@ -31,13 +32,15 @@ class Committed:
 
 
 def commits_in(logs: list[Log], lane: int) -> dict[int, Committed]:
-    """Batch id → commitment of one lane, from events of DataBatches; the latest of an id counts."""
+    """Batch id → commitment of one lane, from events of DataBatches; the latest of an id counts.
+    Raises NodeUnavailable."""
     found = {}
-    for entry in logs:
-        for number, commitment in commitments_of(decode_log(list(entry.topics), entry.data)):
-            if lane_of(number) == lane:
-                digest = Digest26(commitment)
-                found[number] = Committed(digest, entry.transaction, entry.block_number)
+    with all_told():
+        for entry in logs:
+            for number, commitment in commitments_of(decode_log(list(entry.topics), entry.data)):
+                if lane_of(number) == lane:
+                    digest = Digest26(commitment)
+                    found[number] = Committed(digest, entry.transaction, entry.block_number)
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from corechain.node import quantity
+from corechain.node import ChainUnavailable, LogEntry, quantity
 from corechain.protocol.eip712 import uint_word
 from corechain.protocol.logs import topic_of
 from corechain.protocol.receipt_events import ReceiptSignerNamed
@@ -112,8 +112,12 @@ class Rotation:
                 flying += len(await self.book.page(lane_queue(self.lane), [state], limit=1))
             except UnknownQueue:  # nothing was ever signed for it
                 continue
+        return next_step(self._look(), self.new, flying, self._now())
+
+    def _now(self) -> int:
+        """Chain time. Raises ChainUnavailable, also where the node has no latest block."""
         block = self.chain.node.call("eth_getBlockByNumber", "latest", False)
-        return next_step(self._look(), self.new, flying, quantity(block["timestamp"], "a time"))
+        return quantity(block.get("timestamp") if isinstance(block, dict) else block, "a time")
 
     def _look(self) -> LaneState:
         call = self.chain.call
@@ -176,12 +180,18 @@ class Rotation:
         lane = "0x" + uint_word(self.lane).hex()
         address, head = chain.deployment.address(CONTRACT), chain.node.head()
         logs = chain.node.logs(address, [kinds, lane], start, head)
-        signers = {log.topics[2][12:] for log in logs}
+        signers = {_signer_in(log) for log in logs}
         since = list(chain.call(CONTRACT, "bondOf", self.lane))[2]
-        now = chain.node.call("eth_getBlockByNumber", "latest", False)
-        until = quantity(now["timestamp"], "a time")
+        until = self._now()
         asked = (CONTRACT, "receiptSignerUntil", self.lane, since)
         return sorted(s for s in signers if chain.call(*asked, "0x" + s.hex()) >= until)
+
+
+def _signer_in(log: LogEntry) -> bytes:
+    """Raises ChainUnavailable."""
+    if len(log.topics) < 3:
+        raise ChainUnavailable("the node sent a log in a shape of its own")
+    return log.topics[2][12:]
 
 
 def _octets(address: object) -> bytes:
