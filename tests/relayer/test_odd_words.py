@@ -88,7 +88,9 @@ KINDS = (
 LENGTH_OF_26 = [bytes(31) + b"\x20", bytes(31) + b"\x1a"]
 words = st.lists(st.sampled_from([*WORDS, *LENGTH_OF_26]), max_size=7)
 hexes = words.map(lambda w: "0x" + b"".join(w).hex())
-odd = st.sampled_from([None, True, 7, -1, "", "0x", "0x1", "0xzz", "latest", [], {}, [None], "é"])
+odd: st.SearchStrategy[Any] = st.sampled_from(
+    [None, True, 7, -1, "", "0x", "0x1", "0xzz", "latest", [], {}, [None], "é"]
+)
 refusals = st.builds(
     lambda data, words: NodeRefused("eth_call", 3, words, data),
     st.sampled_from([None, "", "0x", "0x1", "zz", "0x08c379a0", "0x" + "ff" * 36, "0x" + "é" * 9]),

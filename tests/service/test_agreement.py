@@ -4,8 +4,11 @@ given as many honest nodes as must agree, each as far as its lag lets it be, and
   ├── what is believed is the truth, or nothing is believed
   ├── logs of a range that an honest node has not seen to its end are never taken for whole
   └── once the honest ones have seen all that was asked for, it is believed
+given any questions, and nodes that give any answers, alike or not
+  └── there is an answer, an outage or a refusal, and no mistake of ours
 """
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -195,6 +198,53 @@ def test_the_newest_block_that_a_question_names() -> None:
     latest = Call("eth_getBlockByNumber", ("latest", False))
     assert newest_named([*question(3, 9), by_hash, latest]) == 9
     assert newest_named([by_hash, latest]) == 0
+    assert newest_named([Call("eth_getBlockByNumber", ("earliest", False)), *question(3, 9)]) == 9
+
+
+ASKED = [
+    *(
+        Call("eth_getBlockByNumber", (t, False))
+        for t in ("0x4", "earliest", "pending", "finalized")
+    ),
+    Call("eth_getBlockByHash", (header(4)["hash"], False)),
+    Call("eth_getLogs", ({},)),
+    Call("eth_getLogs", ({"fromBlock": "earliest", "toBlock": "latest", "address": ADDRESS},)),
+    Call("eth_getLogs", ({"blockHash": header(4)["hash"], "topics": None},)),
+    *(
+        Call(f"eth_{name}", (ADDRESS, "0x4"))
+        for name in ("chainId", "getTransactionReceipt", "call")
+    ),
+]
+SAID: list[Any] = [None, True, 7, "", "0x", "0x4", [], {}, [None], [{}], {"hash": None}, header(4),
+        [entry(4)], header(4) | {"logsBloom": None}, [entry(4), entry(4)], [entry(4, topics=None)],
+        *(NodeRefused("x", 3, "no", data) for data in (None, "", "0x", "zz", "0x12"))]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(ASKED), min_size=1, max_size=3), st.integers(1, 2), st.data())
+def test_whatever_is_asked_and_said_ends_in_no_mistake_of_ours(
+    calls: list[Call], quorum: int, data: st.DataObject
+) -> None:
+    answers = st.lists(st.sampled_from(SAID), min_size=len(calls), max_size=len(calls))
+    pool, poll = data.draw(st.lists(answers, min_size=1, max_size=2)), Poll(calls, quorum)
+    newest_named(calls)
+    for node in (1, 2, 3):
+        with suppress(NodeUnavailable):
+            poll.hear(node, data.draw(st.sampled_from(pool)))
+    assert poll.contradicting().keys() <= poll.ballots.keys()
+    for tag in map(poll.named_by, poll.tagged):
+        tag.candidates(quorum)
+    for few in (quorum, max(1, len(poll.ballots))):
+        with suppress(NodeUnavailable):
+            poll.among(few).answers()
+
+
+@pytest.mark.parametrize("said", [[], "rate limited", 7])
+def test_what_is_no_block_is_none_though_all_nodes_say_it(said: object) -> None:
+    poll = Poll([Call("eth_getBlockByNumber", ("0x4", False))], 2)
+    for node in (1, 2):
+        poll.hear(node, [said])
+    with pytest.raises(NodeUnavailable, match="as a block"):
+        poll.answers()
 
 
 def test_silence_contradicts_nobody() -> None:

@@ -72,10 +72,10 @@ def newest_named(calls: Sequence[Call]) -> int:
     """The highest block number that the calls name; 0 for none."""
     named = [0]
     for call in calls:
-        if call.method == "eth_getBlockByNumber" and not is_tagged(call):
-            named.append(int(call.params[0], 16))
+        if call.method == "eth_getBlockByNumber":
+            named.append(_number_in(call.params[0], 0))
         if call.method == "eth_getLogs":
-            named.append(_named_number(call.params[0], "toBlock", 0))
+            named.append(_number_in(call.params[0].get("toBlock"), 0))
     return max(named)
 
 
@@ -103,14 +103,15 @@ def _block_word(call: Call, raw: Any) -> Hashable:
     by_hash = call.method == "eth_getBlockByHash"
     if by_hash and block.hash != octets(named, "the hash that was asked for", 32):
         raise NodeUnavailable(f"the node sent another block than {named}")
-    if not by_hash and named not in TAGS and block.number != int(named, 16):
-        raise NodeUnavailable(f"the node sent block {block.number} for block {int(named, 16)}")
+    number = block.number if by_hash else _number_in(named, block.number)
+    if block.number != number:
+        raise NodeUnavailable(f"the node sent block {block.number} for block {number}")
     return without_bloom(block)
 
 
 def _logs_word(query: Mapping[str, Any], raw: Any) -> Hashable:
-    first = _named_number(query, "fromBlock", 0)
-    last = _named_number(query, "toBlock", LAST_BLOCK)
+    first = _number_in(query.get("fromBlock"), 0)
+    last = _number_in(query.get("toBlock"), LAST_BLOCK)
     logs = parse_logs(raw, _addresses_of(query), query.get("topics") or (), first, last)
     named = query.get("blockHash")
     if named is not None and any(log.block_hash != unhex(named) for log in logs):
@@ -124,10 +125,9 @@ def _addresses_of(query: Mapping[str, Any]) -> list[bytes]:
     return [unhex(address) for address in ([named] if isinstance(named, str) else named)]
 
 
-def _named_number(query: Mapping[str, Any], end: str, otherwise: int) -> int:
-    """A filter may name its first and last block by a tag, which says nothing of the number."""
-    named = str(query.get(end))
-    return int(named, 16) if named.startswith("0x") else otherwise
+def _number_in(named: object, otherwise: int) -> int:
+    """A block may be named by a tag ("earliest", "pending"), which says nothing of its number."""
+    return int(named, 16) if isinstance(named, str) and named.startswith("0x") else otherwise
 
 
 @dataclass(slots=True)
@@ -251,7 +251,8 @@ class Poll:
     def answers(self) -> list[Any]:
         """What may be believed, with the tagged calls of whichever node spoke first.
 
-        Raises QuorumLost, NodesDisagree, NodeBehind.
+        Raises QuorumLost, NodesDisagree, NodeBehind; NodeUnavailable for a malformed one that they
+        agree on.
         """
         agreed = self.agreed()
         if agreed:
@@ -266,8 +267,11 @@ class Poll:
 
     def with_common_bloom(self, place: int, nodes: Sequence[int]) -> Any:
         """A header, without its bloom filter where the nodes differ in that: a filter of zeros
-        would hide logs that a node behind has left out; without one nothing is taken for empty."""
-        raws = [self.ballots[node].answers[place] for node in nodes]
+        would hide logs that a node behind has left out; without one nothing is taken for empty.
+
+        Raises NodeUnavailable for what is no block though they say it alike: nobody has read it.
+        """
+        raws = [fields_of(self.ballots[node].answers[place], "a block") for node in nodes]
         if len({str(raw.get("logsBloom")).lower() for raw in raws}) == 1:
             return raws[0]
         return {name: value for name, value in raws[0].items() if name != "logsBloom"}
