@@ -19,6 +19,7 @@ from support.processes import PATIENCE_S, eventually
 
 from corechain.devnet.network import Network
 from corechain.devnet.settings import Ports
+from corechain.service.settings import InvalidSetting
 from corechain.status import find_places
 from corechain_relayer.bridge.settings import local_settings
 
@@ -62,6 +63,12 @@ def test_an_environment_that_names_a_bridge_is_left_alone(running: Path) -> None
     assert local_settings(home)["BRIDGE_GATEWAY_URL"] == "http://127.0.0.1:9"
     for own in ({"BRIDGE_LOG_LEVEL": "info"}, {"bridge_data_dir": "x"}):
         assert local_settings(home | own) == home | own
+
+
+def test_a_network_that_was_killed_has_no_bridge_to_speak_of(running: Path) -> None:
+    (running / "lock").touch()
+    with pytest.raises(InvalidSetting, match="was killed"):
+        local_settings({"CORECHAIN_HOME": str(running)})
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"bridge": 1}', '{"bridge": null}'])

@@ -1,12 +1,12 @@
 """Where the network of this machine, which `corechain up` runs, keeps what its commands need."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from corechain.kept_endpoints import InvalidEndpoints, NetworkKilled, read_endpoints
 from corechain.service.settings import InvalidSetting
 
 PREFIX = "RELAYER_"
@@ -24,7 +24,7 @@ def operator_environment(environment: Mapping[str, str], home: Path | None) -> M
     """The environment; with a `home`, or where it says nothing of a relayer, with the settings of
     the network that runs there in place of its RELAYER_*.
 
-    Raises InvalidSetting for a `home` in which no network runs.
+    Raises InvalidSetting for a `home` in which no network runs, or for one whose was killed.
     """
     others = {k: v for k, v in environment.items() if not k.upper().startswith(PREFIX)}
     # A half-set environment is a slip, and means some relayer: never this machine's instead.
@@ -37,8 +37,16 @@ def operator_environment(environment: Mapping[str, str], home: Path | None) -> M
 
 
 def _settings_at(home: Path) -> dict[str, str] | None:
+    return part_settings(home, "operator")
+
+
+def part_settings(home: Path, part: str) -> dict[str, str] | None:
+    """The settings that the network of a home keeps for commands of a part of it; None where none
+    runs, or none with such a part. Raises InvalidSetting where it was killed."""
     try:
-        found = json.loads((home / "endpoints.json").read_text())["operator"]
+        found = read_endpoints(home)[part]
         return {str(name): str(value) for name, value in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except NetworkKilled as error:
+        raise InvalidSetting(str(error)) from error
+    except (InvalidEndpoints, KeyError, TypeError, AttributeError):
         return None

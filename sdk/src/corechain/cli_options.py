@@ -49,6 +49,8 @@ MaxPrice = Annotated[int | None, typer.Option(min=0, help="What a query may cost
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, for programs.")]
 DEFAULT_HOME = Path(".corechain")
 
+PLACES = {"rpc_url": "rpc", "gateway_url": "gateway", "api_url": "api", "deployment": "deployment"}
+"""Options that name a place, and the place."""
 JSON = ("as_json",)
 NODE = ("home", "rpc_url", "deployment")
 API = ("home", "api_url", "deployment")
@@ -86,6 +88,8 @@ class Given:
     deposit: int | None = None
     max_price: int | None = None
     as_json: bool = False
+    taken: frozenset[str] = frozenset(PLACES)
+    """The options that the command takes."""
 
     def places(self) -> "Places":
         """Where the services are: those named, those that `corechain up` runs in `home`, or the
@@ -98,7 +102,8 @@ class Given:
             "api": self.api_url,
             "deployment": self.deployment,
         }
-        return find_places(self.home, named)
+        needed = {PLACES[option] for option in self.taken if option in PLACES}
+        return find_places(self.home, named, needed)
 
     def account(self) -> "LocalAccount":
         """Who pays. Exits with 2 where no key was given, or two, or what is none."""
@@ -141,7 +146,7 @@ def shares(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
 
         @wraps(command)
         def run(**values: Any) -> None:
-            given = Given(**{name: values.pop(name) for name in names})
+            given = Given(**{name: values.pop(name) for name in names}, taken=frozenset(names))
             command(**values, given=given)
 
         # Typer reads a command's options from here.

@@ -1,17 +1,16 @@
 """Whether node, relayer, indexer and the servers behind them work, asked from outside."""
 
-import json
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from corechain.http import client
-from corechain.protocol.errors import CoreChainError
+from corechain.kept_endpoints import NetworkKilled, damaged, read_endpoints
 from corechain.services_asked import Answer, NotWorking, json_of
 from corechain.services_asked import ask as ask_service
 
@@ -36,7 +35,6 @@ ADVICE = {
     "nginx": "`nginx -t`, its log; gateways and APIs have addresses of their own",
 }
 OF_OURS = "/ready and the log of the process: docs/operators.md"
-ENDPOINTS_FILE = "endpoints.json"
 # Names in the file that `corechain up` writes.
 _WRITTEN_AS = {"rpc": "anvil", "gateway": "relayer", "api": "indexer", "deployment": "deployment"}
 _USUAL = {
@@ -45,10 +43,6 @@ _USUAL = {
     "api": "http://127.0.0.1:8702",
 }
 LOCAL_MANIFEST = "31337.json"
-
-
-class InvalidEndpoints(CoreChainError):
-    """The file that `corechain up` keeps is not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +105,10 @@ Ask = Callable[[], list[Check]]
 
 def _read_endpoints(home: Path) -> tuple[dict[str, str], dict[str, str], Servers]:
     """The places, the relayer's other processes, and the servers."""
-    path = home / ENDPOINTS_FILE
+    document = read_endpoints(home)
+    if document is None:
+        return {}, {}, {}
     try:
-        document = json.loads(path.read_text())
         places = {name: str(document[key]) for name, key in _WRITTEN_AS.items()}
         parts = {str(name): str(url) for name, url in document.get("parts", {}).items()}
         servers = {
@@ -122,20 +117,25 @@ def _read_endpoints(home: Path) -> tuple[dict[str, str], dict[str, str], Servers
         }
         others = {name: url for name, url in parts.items() if url != places["gateway"]}
         return places, others, servers
-    except FileNotFoundError:
-        return {}, {}, {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InvalidEndpoints(f"{path} is damaged ({error!r}); restart `corechain up`") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise damaged(home, error) from error
 
 
-def find_places(home: Path, given: Mapping[str, object]) -> Places:
+def find_places(
+    home: Path, given: Mapping[str, object], needed: Set[str] = _WRITTEN_AS.keys()
+) -> Places:
     """What is given, else the network that runs in `home`, else the usual ports.
 
-    Raises InvalidEndpoints.
+    Raises InvalidEndpoints; NetworkKilled, unless everything that is `needed` is given.
     """
     chosen = {name: str(value) for name, value in given.items() if value is not None}
     usual = {**_USUAL, "deployment": str(home / LOCAL_MANIFEST)}
-    running, parts, servers = _read_endpoints(home)
+    try:
+        running, parts, servers = _read_endpoints(home)
+    except NetworkKilled:
+        if not needed <= chosen.keys():
+            raise
+        running, parts, servers = {}, {}, {}
     found = {**usual, **running, **chosen}
     # Who names another gateway asks for another relayer.
     if found["gateway"] != running.get("gateway"):

@@ -1,6 +1,5 @@
 """Everything an operator can set: `BRIDGE_*` in the environment, validated once, at start."""
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from corechain.service.settings import (
     listed,
     load,
 )
+from corechain_relayer.local import part_settings
 from corechain_relayer.mqtt.settings import MqttSettings, MqttUrl, MqttVersion
 
 PREFIX = "BRIDGE_"
@@ -161,15 +161,13 @@ class Settings(MqttSettings, TraceSettings, HttpSettings):
 
 def local_settings(environment: Mapping[str, str]) -> Mapping[str, str]:
     """The environment; one that says nothing of a bridge gets the settings of the one that
-    `corechain up --bridge` runs in this folder, if any: so its commands need no settings."""
+    `corechain up --bridge` runs in this folder, if any: so its commands need no settings. Raises
+    InvalidSetting where that was killed."""
     if any(name.upper().startswith(PREFIX) for name in environment):
         return environment
     home = Path(environment.get("CORECHAIN_HOME") or ".corechain")
-    try:
-        found = json.loads((home / "endpoints.json").read_text())["bridge"]
-        return {**environment, **{str(name): str(value) for name, value in found.items()}}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return environment  # no network, or none with a bridge: load() says what is not set
+    # No network, or none with a bridge: load() says what is not set.
+    return {**environment, **(part_settings(home, "bridge") or {})}
 
 
 def load_settings() -> Settings:

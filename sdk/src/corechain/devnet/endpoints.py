@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from corechain.devnet.settings import BRIDGE, operator_settings
+from corechain.kept_endpoints import ENDPOINTS_FILE
 
 if TYPE_CHECKING:
     from corechain.devnet.network import Network
-
-ENDPOINTS_FILE = "endpoints.json"
 
 
 def endpoints_of(network: "Network") -> dict[str, Any]:

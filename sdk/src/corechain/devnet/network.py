@@ -1,6 +1,5 @@
 """The whole network as child processes: what `corechain up`, the demo and the tests run."""
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -12,9 +11,9 @@ from typing import IO, Self, TypeVar
 from corechain.deployment import Deployment, InvalidDeployment, load_deployment
 from corechain.devnet.aedes import MqttBroker, mqtt_broker
 from corechain.devnet.deploy import deploy_contracts, has_contracts
-from corechain.devnet.endpoints import ENDPOINTS_FILE, endpoints_of, write_endpoints
-from corechain.devnet.errors import ChainStateLost, DirectoryInUse
-from corechain.devnet.homes import FRAME_KEY_FILE, open_lock, wipe
+from corechain.devnet.endpoints import endpoints_of, write_endpoints
+from corechain.devnet.errors import ChainStateLost
+from corechain.devnet.homes import FRAME_KEY_FILE, take_home, wipe
 from corechain.devnet.kafka import KafkaServer
 from corechain.devnet.postgres import Databases, PostgresServer
 from corechain.devnet.programs import find_repository
@@ -41,6 +40,7 @@ from corechain.devnet.settings import (
     require_service,
     service_of,
 )
+from corechain.kept_endpoints import ENDPOINTS_FILE
 
 S = TypeVar("S", bound=Server)
 HOME_VARIABLE = "CORECHAIN_HOME"
@@ -259,14 +259,7 @@ class Network:
         return server
 
     def _take_home(self) -> None:
-        """Two networks in one home would write over each other."""
-        lock = open_lock(self.home)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            raise DirectoryInUse(self.home, "a network") from None
-        self._lock = lock
+        self._lock = take_home(self.home)
         if self.fresh:
             wipe(self.home)
 
