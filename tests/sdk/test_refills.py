@@ -8,6 +8,9 @@ Given a channel that holds less than one more query costs
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain, repeat
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,8 +19,9 @@ from sdk.test_sdk_payments import CONTRACT, PRICE, Reply, channel, offer, refusa
 from corechain.account import account_from_key
 from corechain.deployment import DeployedContract, Deployment
 from corechain.documents import MalformedAnswer
-from corechain.held_channels import HeldChannel, Refilling
+from corechain.held_channels import HeldChannel, Refilling, await_block
 from corechain.listing import API
+from corechain.node import ChainUnavailable
 from corechain.opening import Opening
 from corechain.paying import LOST_TRIES, UNSEEN_TRIES, pay
 from corechain.payments import PaymentChannel, corrects, decode_header
@@ -91,6 +95,57 @@ def test_what_another_process_has_deposited_is_not_deposited_again() -> None:
     chain, mine = Deposits(3 * PRICE), channel(deposit=PRICE, spent=PRICE)
     _, sent = paid(mine, refilling(chain, 3 * PRICE, 9 * PRICE), Reply(200))
     assert (sent, chain.taken, mine.deposit) == ([2 * PRICE], [], 3 * PRICE)
+
+
+@dataclass
+class Behind(Deposits):
+    """The same behind a node that has seen no deposit since `held`, or comes to see them."""
+
+    seen: int = 0
+    comes: bool = False
+
+    def channel_balance(self, channel_id: bytes) -> tuple[int, int]:
+        return self.seen, 0
+
+    def pause(self, _: float) -> None:
+        if self.comes:
+            self.seen = self.held
+
+
+def test_behind_a_node_that_lags_no_more_is_deposited_than_was_allowed_in_all() -> None:
+    lagging, mine = Behind(), channel(deposit=0)
+    refill = refilling(lagging, 2 * PRICE, 3 * PRICE)
+    for _ in range(3):
+        paid(mine, refill, Reply(200))
+        mine.spent += PRICE
+    with pytest.raises(PaymentRequired, match="deposited in all"):
+        paid(mine, refill)
+    assert lagging.taken == [2 * PRICE, PRICE]
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_node_that_does_not_know_of_another_deposit_yet_is_asked_again(comes: bool) -> None:
+    lagging = Behind(3 * PRICE, seen=PRICE, comes=comes)
+    refill, late = refilling(lagging, PRICE, 4 * PRICE), channel(deposit=PRICE, spent=3 * PRICE)
+    refill.sleep = lagging.pause
+    if not comes:
+        with pytest.raises(ChainUnavailable, match="knows of a deposit of"):
+            paid(late, refill)
+    else:
+        paid(late, refill, Reply(200))
+    assert lagging.taken == [PRICE] * comes
+
+
+@pytest.mark.parametrize(("heads", "is_seen"), [([4, 5, 7], True), ([4], False)])
+def test_a_channel_is_looked_for_once_the_node_has_seen_its_block(heads, is_seen) -> None:
+    seen = chain(heads, repeat(heads[-1]))
+    node = SimpleNamespace(head=lambda: next(seen))
+    asked = partial(await_block, SimpleNamespace(node=node), 6, lambda _: None)
+    if is_seen:
+        asked()
+    else:
+        with pytest.raises(ChainUnavailable, match="in block 6, the node has seen block 4"):
+            asked()
 
 
 def test_a_query_dearer_than_the_usual_deposit_gets_what_it_lacks() -> None:

@@ -4,10 +4,12 @@ A payer leaves a channel in two steps: it starts a withdrawal, and ends it once 
 is over, in which the payee redeems its vouchers (contracts/PaymentChannels.sol).
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from corechain.node import ChainUnavailable
 from corechain.payments import PaymentChannel, Price
 from corechain.protocol.channel import ChannelConfig
 from corechain.protocol.errors import PaymentRequired
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from eth_account.signers.local import LocalAccount
 
     from corechain.chain import Chain
+
+LAG_TRIES, LAG_PAUSE_S = 40, 0.25
+"""How long a node may lag behind what is known of it otherwise: some blocks of a layer 2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +59,50 @@ def held_channels(chain: "Chain", found: Mapping[bytes, ChannelConfig]) -> list[
     return [one for one in held if one.left > 0]
 
 
+def await_block(chain: "Chain", block: int, sleep: Callable[[float], object] = time.sleep) -> None:
+    """Until the node has seen a block in which something of ours is said to be. Raises
+    ChainUnavailable where it does not come."""
+    for _ in range(LAG_TRIES):
+        head = chain.node.head()
+        if head >= block:
+            return
+        sleep(LAG_PAUSE_S)
+    raise ChainUnavailable(
+        f"a channel of this account is said to be in block {block}, the node has seen block {head}:"
+        " ask again when it has"
+    )
+
+
 @dataclass(slots=True)
 class Refilling:
     """Deposits again where a channel holds too little: `amount` each time, until it holds `most`,
-    base units. What it holds is asked of the chain, for other processes fill it, too."""
+    base units. What it holds is asked of the chain, for other processes fill it, too; a node that
+    lags is believed no less than was deposited here, or was signed for already."""
 
     chain: "Chain"
     account: "LocalAccount"
     amount: int
     most: int
+    sleep: Callable[[float], object] = time.sleep
+
+    def _held(self, channel: PaymentChannel) -> int:
+        """Raises ChainUnavailable where the node does not come to know of another process's
+        deposit: without it, `most` would be exceeded."""
+        for _ in range(LAG_TRIES):
+            found = max(channel.deposit, self.chain.channel_balance(channel.channel_id)[0])
+            # No payee takes a voucher that the deposit does not cover.
+            if found >= channel.spent:
+                return found
+            self.sleep(LAG_PAUSE_S)
+        raise ChainUnavailable(
+            f"{channel.spent} is spent from the channel, and the node knows of a deposit of {found}"
+            " only: ask again when it has caught up, or ask another one"
+        )
 
     def __call__(self, channel: PaymentChannel, price: Price) -> None:
         """Raises PaymentRequired when more than `most` would be deposited, ChainUnavailable,
         TransactionPending, and what the contract refuses by its name."""
-        channel.deposit = self.chain.channel_balance(channel.channel_id)[0]
+        channel.deposit = self._held(channel)
         lacks = channel.lacks(price)
         if not lacks:
             return

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from corechain.deployment import Deployment
-from corechain.held_channels import HeldChannel, held_channels
+from corechain.held_channels import HeldChannel, await_block, held_channels
 from corechain.index_flows import Of, channel, payment_channels
 from corechain.listing import API
 from corechain.paying import (
@@ -164,6 +164,9 @@ class Opening:
         payer = self._key.identity.device
         listed = yield from payment_channels(self._payments, payer, U32_MAX, {})
         found = {one.channel_id: one.config for one in listed if one.config.payer == payer}
+        newest = max((one.block for one in listed if one.channel_id in found), default=0)
+        # A node that does not know of a channel yet would have another one opened.
+        yield Ask(lambda: await_block(self.chain(), newest))
         held: list[HeldChannel] = yield Ask(lambda: held_channels(self.chain(), found))
         return held
 
