@@ -87,7 +87,7 @@ def test_a_device_of_a_fleet_is_known_before_it_has_a_slot(chain):
     assert revoked_at == 0
     with pytest.raises(Reverted) as caught:
         chain.materialise(admin, fleet, fleet.devices[2])
-    assert caught.value.error == "AlreadyRegistered"
+    assert str(caught.value).endswith(f"AlreadyRegistered(0x{fleet.devices[2].hex()})")
     secure = P256Key(bytes(31) + b"\x67").identity
     assert chain.public_key_of(secure.device) is None
     chain.publish_keys(admin, [P256Key(bytes(31) + b"\x68").identity.public_key, secure.public_key])

@@ -27,7 +27,8 @@ from support.flows import carried_out
 from support.histories import HistoryApi, HistoryChain
 
 from corechain import ExportMismatch, FileInUse, InvalidValue, MissingExtra
-from corechain.cli_values import region_of, time_of
+from corechain.cli_values import place_of, region_of, time_of
+from corechain.device_cli import _observation
 from corechain.histories import History
 from corechain.history_files import CsvFile, ParquetFile, is_under_way
 from corechain.history_question import HistoryQuestion
@@ -146,6 +147,8 @@ def test_what_is_of_another_export_is_refused(tmp_path: Path) -> None:
     parts.take(next(begun.pages()), begun.cursor)
     parts.close()
     parts._part_path(0).unlink()
+    with pytest.raises(IsADirectoryError):
+        history().to_csv(tmp_path)  # before an hour of reading, and not behind it
     with pytest.raises(ExportMismatch, match="gone"):
         history().to_parquet(tmp_path / "h.parquet")
     assert not path.exists()
@@ -177,6 +180,9 @@ def test_a_time_beyond_every_calendar_is_left_empty() -> None:
         (partial(time_of, "start"), "May"),
         (region_of, "1.5,2,3,x"),
         (region_of, "nowhere.geojson"),
+        (region_of, "4_0.4,-74.3,40.9,-73.6"),
+        (place_of, "40.69,-٧٤"),
+        (partial(_observation, cell=(0, 0), at=1), "air_temperature=2_1"),
     ],
 )
 def test_an_option_that_is_none_is_refused_by_name(take: Callable[[str], Any], text: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sdk.test_sdk_payments import CONTRACT, PRICE, Reply, channel, offer, refusal
 
+from corechain import Client
 from corechain.account import account_from_key
 from corechain.deployment import DeployedContract, Deployment
 from corechain.documents import MalformedAnswer
@@ -26,8 +27,13 @@ from corechain.opening import Opening
 from corechain.paying import LOST_TRIES, UNSEEN_TRIES, pay
 from corechain.payments import PaymentChannel, corrects, decode_header
 from corechain.protocol.channel import ChannelConfig
-from corechain.protocol.errors import NotFound, PaymentRequired
+from corechain.protocol.errors import NotFound, PaymentRequired, ProtocolError
 from corechain.steps import ApiUnavailable, Pause, Request, Send
+
+DEPLOYED = Deployment(
+    1,
+    {name: DeployedContract(name, CONTRACT, 1) for name in ("PaymentChannels", "StateChannels")},
+)
 
 
 @dataclass
@@ -148,6 +154,20 @@ def test_a_channel_is_looked_for_once_the_node_has_seen_its_block(heads, is_seen
             asked()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [{"deposit": 0}, {"deposit": 2.5}, {"deposit": 5, "most": 4}, {"withdraw_delay_s": 1}],
+    ids=str,
+)
+def test_what_is_wrong_with_the_money_is_said_before_anything_is_asked_or_deposited(wrong) -> None:
+    nowhere, account = "http://127.0.0.1:9", account_from_key(b"\x01" * 32)
+    client = Client(nowhere, nowhere, nowhere, DEPLOYED, account)
+    with pytest.raises(ProtocolError, match=list(wrong)[-1]):
+        client.pay_with(**({"deposit": 5} | wrong))
+    with pytest.raises(ApiUnavailable):
+        client.pay_with(5, most=5)
+
+
 def test_a_query_dearer_than_the_usual_deposit_gets_what_it_lacks() -> None:
     chain = Deposits()
     paid(channel(deposit=0), refilling(chain, 1, 9 * PRICE), Reply(200))
@@ -192,9 +212,7 @@ def test_a_withdrawal_matures_at_its_second(now: int, mature: bool) -> None:
 )
 def test_whatever_an_api_says_behind_a_first_deposit_the_channel_is_the_payers(error, tries):
     account = account_from_key(b"\x01" * 32)
-    names = "PaymentChannels", "StateChannels"
-    contracts = {name: DeployedContract(name, CONTRACT, 1) for name in names}
-    opening = Opening(account, Deployment(1, contracts), lambda: pytest.fail("not asked"), None)
+    opening = Opening(account, DEPLOYED, lambda: pytest.fail("not asked"), None)
     flow = opening._listed(bytes(32))
     steps: list[Any] = [next(flow)]
     with suppress(StopIteration):

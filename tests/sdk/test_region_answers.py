@@ -29,7 +29,8 @@ from support.region_answers import (
 
 from corechain.answers import parse_statistics
 from corechain.protocol.errors import CoreChainError, InvalidProof, RangeIncomplete
-from corechain.regions import RegionQuestion
+from corechain.protocol.places import cells_in
+from corechain.regions import RegionQuestion, region_cells
 
 
 def verified(question: RegionQuestion, answer: dict[str, Any]) -> int:
@@ -51,6 +52,14 @@ def test_an_honest_answer_is_proven_and_is_what_counting_finds(
     question = RegionQuestion.of("air_temperature", region, *sorted(window))
     answer = answered(question)
     assert verified(question, answer) == answer["count"] == len(counted(question))
+
+
+def test_an_area_is_covered_by_as_many_cells_as_may_be_asked_for() -> None:
+    bay = (40.4, -74.3, 40.9, -73.6)
+    found = RegionQuestion.of("air_temperature", bay, 0, 1)
+    assert found.cells == region_cells(bay, found.resolution)
+    assert 20 < len(found.cells) <= 64
+    assert set(found.cells) <= set(cells_in(bay, 6)) | set(cells_in(bay, 5))
 
 
 QUESTION = RegionQuestion.of(

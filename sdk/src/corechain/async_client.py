@@ -21,7 +21,7 @@ from corechain.protocol.rewards import RewardClaim
 from corechain.protocol.values import CellLike, OctetsLike, TimeLike
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
-from corechain.regions import CellsLike, RegionQuestion, region_statistics
+from corechain.regions import RegionLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, ClientStep, Pause, PayingStep, Quote, Request, Send
 from corechain.views import Fresh, View
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from corechain.held_channels import HeldChannel
     from corechain.histories import AsyncHistory, Progress
     from corechain.history import Gaps
-    from corechain.history_question import RegionLike
     from corechain.paying import Paying
     from corechain.payments import PaymentChannel
     from corechain.streaming import AsyncEventStream, Cells, Devices, Metrics
@@ -171,7 +170,7 @@ class AsyncClient(AsyncIndexClient):
         metric: MetricLike | None = None,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-        region: "RegionLike | None" = None,
+        region: RegionLike | None = None,
         newest_first: bool = False,
         since_block: int | None = None,
         resolution: int = RESOLUTION,
@@ -220,7 +219,7 @@ class AsyncClient(AsyncIndexClient):
     async def region_statistics(
         self,
         metric: MetricLike,
-        region: CellsLike,
+        region: RegionLike,
         start: TimeLike,
         end: TimeLike,
         resolution: int = RESOLUTION,
@@ -266,7 +265,7 @@ class AsyncClient(AsyncIndexClient):
         receiver: OctetsLike | None = None,
         withdraw_delay_s: int = MIN_WITHDRAW_DELAY_S,
     ) -> "PaymentChannel":
-        opening = self._opening(max_price)
+        opening, most = self._opening(max_price), self._most(deposit, most)
         async with awaited_process_turn(opening.name):
             opened = await self.run(opening.ready(receiver, deposit, withdraw_delay_s))
         return self._refills(opened, deposit, most)

@@ -25,12 +25,20 @@ def time_of(name: str, text: str | None) -> Any:
         raise InvalidValue(name, text, right) from error
 
 
+def number_of(text: str) -> float:
+    """As numbers are written everywhere. Raises ValueError: also for digits of other scripts, and
+    for `1_0`, which float() takes for ten."""
+    if not text.isascii() or "_" in text:
+        raise ValueError(text)
+    return float(text)
+
+
 def place_of(text: str) -> Any:
     """A cell's hex as it stands, or latitude and longitude. Raises InvalidValue."""
     if "," not in text:
         return text
     try:
-        latitude, longitude = (float(piece) for piece in text.split(","))
+        latitude, longitude = map(number_of, text.split(","))
     except ValueError as error:
         right = "takes an H3 cell, or latitude,longitude in degrees: 40.69,-74.17"
         raise InvalidValue("cell", text, right) from error
@@ -44,7 +52,7 @@ def region_of(text: str | None) -> Any:
     pieces = text.split(",")
     if len(pieces) == BOX_EDGES and any(set(piece) & set(".-") for piece in pieces):
         try:
-            return tuple(float(piece) for piece in pieces)
+            return tuple(map(number_of, pieces))
         except ValueError as error:
             raise InvalidValue("region", text, "takes four numbers of degrees") from error
     if Path(text).suffix in (".json", ".geojson"):

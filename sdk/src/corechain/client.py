@@ -25,7 +25,7 @@ from corechain.protocol.values import (
 )
 from corechain.protocol.vocabulary import MetricLike
 from corechain.readings import LocatedReading
-from corechain.regions import CellsLike, RegionQuestion, region_statistics
+from corechain.regions import RegionLike, RegionQuestion, region_statistics
 from corechain.replies import UNANSWERED, payload_of
 from corechain.steps import ApiUnavailable, ClientStep, Pause, PayingStep, Quote, Request, Send
 from corechain.views import Fresh, View
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from corechain.held_channels import HeldChannel
     from corechain.histories import History, Progress
     from corechain.history import Gaps
-    from corechain.history_question import RegionLike
     from corechain.paying import Paying
     from corechain.payments import PaymentChannel
     from corechain.streaming import Cells, Devices, EventStream, Metrics
@@ -194,7 +193,7 @@ class Client(IndexClient):
         metric: MetricLike | None = None,
         start: TimeLike | None = None,
         end: TimeLike | None = None,
-        region: "RegionLike | None" = None,
+        region: RegionLike | None = None,
         newest_first: bool = False,
         since_block: int | None = None,
         resolution: int = RESOLUTION,
@@ -266,14 +265,15 @@ class Client(IndexClient):
     def region_statistics(
         self,
         metric: MetricLike,
-        region: CellsLike,
+        region: RegionLike,
         start: TimeLike,
         end: TimeLike,
         resolution: int = RESOLUTION,
         **view: Unpack[View],
     ) -> flows.StatisticsResult:
-        """The same of all devices in a region: a cell or several, of `resolution` or coarser
-        (`cells_in` makes them from a polygon or a box); of readings at cells of `resolution`.
+        """The same of all devices in a region: a cell or several, of `resolution` or coarser, or a
+        GeoJSON polygon or a box (south, west, north, east), covered by up to 64 such cells whose
+        centres lie in it; of readings at cells of `resolution`.
 
         Complete over all batches between the first and the last whose time touches the window.
         """
@@ -340,7 +340,7 @@ class Client(IndexClient):
         Processes of one user and account find the same channel and fill it once.
         Raises as `open_channel` and `resume_channel`.
         """
-        opening = self._opening(max_price)
+        opening, most = self._opening(max_price), self._most(deposit, most)
         with process_turn(opening.name):
             opened = self.run(opening.ready(receiver, deposit, withdraw_delay_s))
         return self._refills(opened, deposit, most)

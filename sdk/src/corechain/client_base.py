@@ -224,12 +224,17 @@ class ClientBase:
             raise InvalidValue("channel", None, "this needs a channel: pay_with opens one")
         return self.channel
 
+    @staticmethod
+    def _most(deposit: int, most: int | None) -> int | None:
+        """Before anything is deposited. Raises InvalidValue, ValueOutOfRange."""
+        least = whole("deposit", deposit, 1, U128_MAX)
+        return None if most is None else whole("most", most, least, U128_MAX)
+
     def _refills(
         self, opened: "PaymentChannel", deposit: int, most: int | None
     ) -> "PaymentChannel":
         """Pays with this channel from now on; it is filled again up to `most` in all."""
         if most is not None:
-            most = whole("most", most, deposit, U128_MAX)
             from corechain.held_channels import Refilling
 
             self._refilling = Refilling(self.chain, self._account(), deposit, most)

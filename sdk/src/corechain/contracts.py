@@ -12,7 +12,7 @@ from eth_utils.address import to_checksum_address
 
 from corechain.deployment import load_abi
 from corechain.protocol import errors
-from corechain.protocol.errors import InvalidValue, ProtocolError
+from corechain.protocol.errors import InvalidValue, ProtocolError, shown
 from corechain.protocol.hashing import keccak
 from corechain.protocol.values import integer, one_of
 
@@ -24,7 +24,8 @@ class Reverted(ProtocolError):
     """A contract refused for a reason that has no class of its own here."""
 
     def __init__(self, name: str, values: tuple[object, ...] = ()) -> None:
-        super().__init__(f"the contract reverted with {name}{values if values else ''}")
+        told = ", ".join(f"0x{v.hex()}" if isinstance(v, bytes) else shown(v) for v in values)
+        super().__init__(f"the contract reverted with {name}{f'({told})' if values else ''}")
         self.error, self.values = name, values
 
 

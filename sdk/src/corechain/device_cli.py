@@ -117,11 +117,12 @@ def register_device(
 
 def _observation(text: str, cell: Any, at: Any) -> "Observation":
     """Raises InvalidValue, UnknownMetric, ValueOutOfRange, InvalidCell."""
+    from corechain.cli_values import number_of
     from corechain.protocol.reading import Observation
 
     metric, equals, value = text.partition("=")
     try:
-        number = float(value)
+        number = number_of(value)
     except ValueError:
         equals = ""
     if not equals:

@@ -8,6 +8,7 @@ that fails before its first page leaves nothing.
 """
 
 import csv
+import errno
 import io
 import os
 from abc import ABC, abstractmethod
@@ -85,6 +86,8 @@ class HistoryFile(ABC):
 
     def resumed(self) -> str:
         """The cursor to go on from: of what was left, or of the history itself."""
+        if self.path.is_dir():  # os.replace() would say so when all is written
+            raise IsADirectoryError(errno.EISDIR, "Is a directory", str(self.path))
         self._handle = hold(self._part)
         if not self._state_path.exists():
             self._is_new = True

@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from corechain.protocol.errors import InvalidValue
 from corechain.protocol.hashing import keccak
 from corechain.protocol.history_ranges import device_ranges, region_ranges
-from corechain.protocol.places import RESOLUTION, cells_in
 from corechain.protocol.reading import U40_MAX, DeviceId
-from corechain.protocol.regions import MAX_CELLS, KeyRange
+from corechain.protocol.regions import KeyRange
 from corechain.protocol.values import (
     CellLike,
     OctetsLike,
@@ -21,37 +19,8 @@ from corechain.protocol.values import (
 )
 from corechain.protocol.vocabulary import METRICS, Metric, MetricLike
 from corechain.protocol.vocabulary import metric as metric_of
-from corechain.regions import CellsLike, cells_of
+from corechain.regions import RegionLike, region_cells
 from corechain.views import MAX_BLOCK, View, view_params
-
-RegionLike = CellsLike | Mapping[str, object] | tuple[float, float, float, float]
-"""Cells; a GeoJSON polygon; or a box (south, west, north, east) in degrees."""
-BOX_EDGES = 4
-
-
-def region_cells(region: Any, resolution: int = RESOLUTION) -> list[int]:
-    """At most 64 cells: those given, or the finest that cover a polygon or a box by their centres.
-
-    Raises InvalidValue, InvalidCell, ValueOutOfRange."""
-    if not _is_area(region):
-        return cells_of(region)
-    found: list[int] = []
-    for level in range(resolution + 1):
-        finer = cells_in(region, level)
-        if len(finer) > MAX_CELLS:
-            break
-        found = finer or found
-    if not found:
-        raise InvalidValue("region", "…", f"holds no cell of resolution {resolution}")
-    return found
-
-
-def _is_area(region: Any) -> bool:
-    if isinstance(region, Mapping):
-        return True
-    is_box = isinstance(region, Sequence) and len(region) == BOX_EDGES
-    # A cell is a whole number of 60 bits, or text.
-    return is_box and all(isinstance(edge, int | float) and abs(edge) <= 180 for edge in region)
 
 
 @dataclass(frozen=True, slots=True)

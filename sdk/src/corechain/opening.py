@@ -131,6 +131,7 @@ class Opening:
         """The account's channel to the payee that holds most, or a new one of this deposit. One
         that its payer is withdrawing from is left alone."""
         wanted = None if receiver is None else address("receiver", receiver)
+        whole("withdraw_delay_s", delay_s, MIN_WITHDRAW_DELAY_S, MAX_WITHDRAW_DELAY_S)
         price = yield from self._price(wanted)
         mine = yield from self.mine()
         usable = [found for found in mine if not found.withdrawing and self._pays(found, price)]

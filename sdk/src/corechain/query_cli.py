@@ -86,7 +86,7 @@ def region(
 ) -> None:
     """The same of all devices in a region, proven. A polygon or a box is covered by up to 64 cells
     whose centres lie in it."""
-    from corechain.history_question import region_cells
+    from corechain.regions import region_cells
 
     window = time_of("start", start), time_of("end", end)
     with given.client() as client:

@@ -1,6 +1,6 @@
 """What is asked of a region, and the flow that has it proven. No I/O."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,9 +8,9 @@ from corechain.answers import Bounds, CommitmentsOf, parse_statistics
 from corechain.flows import StatisticsResult
 from corechain.listing import API
 from corechain.protocol.errors import InvalidValue
-from corechain.protocol.places import RESOLUTION
+from corechain.protocol.places import RESOLUTION, cells_in
 from corechain.protocol.places import cell as place
-from corechain.protocol.regions import keys_of, spans_of
+from corechain.protocol.regions import MAX_CELLS, keys_of, spans_of
 from corechain.protocol.values import CellLike, TimeLike, seconds, whole
 from corechain.protocol.vocabulary import Metric, MetricLike
 from corechain.protocol.vocabulary import metric as metric_of
@@ -18,6 +18,9 @@ from corechain.steps import Ask, Flow, Request
 from corechain.views import View, view_params
 
 CellsLike = CellLike | Iterable[CellLike]
+RegionLike = CellsLike | Mapping[str, object] | tuple[float, float, float, float]
+"""Cells; a GeoJSON polygon; or a box (south, west, north, east) in degrees."""
+BOX_EDGES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +38,19 @@ class RegionQuestion:
     def of(
         cls,
         metric: MetricLike,
-        region: CellsLike,
+        region: RegionLike,
         start: TimeLike,
         end: TimeLike,
         resolution: int = RESOLUTION,
     ) -> "RegionQuestion":
-        """`region`: a cell or several, of this or coarser resolutions. Raises InvalidValue,
-        ValueOutOfRange, UnknownMetric, InvalidCell."""
+        """`region`: a cell or several, of this or coarser resolutions, or an area that up to 64
+        such cells cover by their centres. Raises InvalidValue, ValueOutOfRange, UnknownMetric,
+        InvalidCell."""
         level = whole("resolution", resolution, 0, 15)
         begin, last = seconds("start", start), seconds("end", end)
         if begin > last:
             raise InvalidValue("start", begin, f"is not after the end, {last}")
-        found = cls(metric_of(metric), cells_of(region), begin, last, level)
+        found = cls(metric_of(metric), region_cells(region, level), begin, last, level)
         found.bounds()
         return found
 
@@ -63,6 +67,31 @@ class RegionQuestion:
             "from": self.start,
             "to": self.end,
         }
+
+
+def region_cells(region: Any, resolution: int = RESOLUTION) -> list[int]:
+    """At most 64 cells: those given, or the finest that cover a polygon or a box by their centres.
+
+    Raises InvalidValue, InvalidCell, ValueOutOfRange."""
+    if not _is_area(region):
+        return cells_of(region)
+    found: list[int] = []
+    for level in range(resolution + 1):
+        finer = cells_in(region, level)
+        if len(finer) > MAX_CELLS:
+            break
+        found = finer or found
+    if not found:
+        raise InvalidValue("region", "…", f"holds no cell of resolution {resolution}")
+    return found
+
+
+def _is_area(region: Any) -> bool:
+    if isinstance(region, Mapping):
+        return True
+    is_box = isinstance(region, Sequence) and len(region) == BOX_EDGES
+    # A cell is a whole number of 60 bits, or text.
+    return is_box and all(isinstance(edge, int | float) and abs(edge) <= 180 for edge in region)
 
 
 def cells_of(region: Any) -> list[int]:
