@@ -21,9 +21,8 @@ from typer.testing import CliRunner
 
 from corechain.audit import InvalidBatchId, Totals, fetch_data_file, parse_batch_id
 from corechain.cli import app, load_plugins
-from corechain.devnet.homes import take_home
 from corechain.devnet.process import free_port
-from corechain.kept_endpoints import InvalidEndpoints, NetworkKilled
+from corechain.kept_endpoints import InvalidEndpoints
 from corechain.later import Later
 from corechain.protocol.batch import batch_id
 from corechain.protocol.hashing import Digest26
@@ -193,21 +192,6 @@ def test_what_is_given_comes_before_what_runs_and_that_before_the_usual(tmp_path
     places = find_places(tmp_path, {"rpc": None, "api": "x"})
     assert (places.rpc, places.gateway, places.api) == ("a", "b", "x")
     assert places.deployment == Path("d")
-
-
-def test_nobody_is_taken_for_a_network_that_was_killed(tmp_path: Path) -> None:
-    """Whoever got its ports would be asked, and sent reports and transactions."""
-    written = {"anvil": "a", "relayer": "b", "indexer": "c", "deployment": "d"}
-    with take_home(tmp_path):
-        (tmp_path / "endpoints.json").write_text(json.dumps(written))
-        assert find_places(tmp_path, {}).rpc == "a"
-    with pytest.raises(NetworkKilled, match="start it again"):
-        find_places(tmp_path, {"rpc": "x", "api": "y"})
-    assert find_places(tmp_path, {"rpc": "x"}, {"rpc"}).gateway == "http://127.0.0.1:8701"
-    done = CliRunner().invoke(app, ["query", "devices", "--home", str(tmp_path)])
-    assert isinstance(done.exception, NetworkKilled)
-    with take_home(tmp_path):
-        assert not (tmp_path / "endpoints.json").exists(), "not even while the next one starts"
 
 
 def test_status_asks_each_process_of_a_relayer_that_runs_in_parts(tmp_path: Path) -> None:

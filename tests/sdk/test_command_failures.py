@@ -23,7 +23,7 @@ from corechain.cli import app, load_plugins
 from corechain.cli_failures import printable, told
 from corechain.cli_output import console, table
 from corechain.output_files import write_whole
-from corechain.protocol.errors import NotFound
+from corechain.protocol.errors import NotFound, PaymentRequired
 from corechain.times import moment
 
 load_plugins()
@@ -180,6 +180,8 @@ class Full(io.StringIO):
     ("error", "code", "said"),
     [
         (NotFound("no"), 1, "error: no\n"),
+        (PaymentRequired("it is spent"), 1, "error: it is spent\n"),
+        (PaymentRequired("pay by PAYMENT-SIGNATURE"), 1, "error: pay by PAYMENT-SIGNATURE; comma"),
         (OSError(errno.ENOSPC, "No space left on device"), 1, "error: the output: No space"),
         (OSError(errno.EACCES, "Permission denied", "a.csv"), 1, "error: a.csv: Permission"),
         (ModuleNotFoundError(name="numpy"), 1, "error: this command needs numpy, of corechain["),

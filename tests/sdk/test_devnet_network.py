@@ -13,7 +13,9 @@ import pytest
 from support.chain import reverted_after
 from support.processes import eventually, family, mentioning, survivors
 from support.readings import commit
+from typer.testing import CliRunner
 
+from corechain.cli import app, load_plugins
 from corechain.devnet.deploy import deploy_contracts
 from corechain.devnet.errors import (
     ChainStateLost,
@@ -24,12 +26,15 @@ from corechain.devnet.errors import (
     ServerDied,
     ServerNotStarted,
 )
+from corechain.devnet.homes import take_home
 from corechain.devnet.network import Network
 from corechain.devnet.programs import find_repository
 from corechain.devnet.secret_files import ensure_key
 from corechain.devnet.servers import rpc
 from corechain.devnet.service import probe
 from corechain.devnet.settings import CHALLENGER_KEY, Ports, UnknownService
+from corechain.kept_endpoints import NetworkKilled
+from corechain.status import find_places
 
 RELAYER = ("relayer",)
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -313,3 +318,19 @@ def test_the_challenger_has_the_relayers_settings_but_not_its_places(tmp_path: P
 def test_a_setting_of_the_challenger_begins_as_the_relayers(tmp_path: Path) -> None:
     with pytest.raises(UnknownService, match="begin with RELAYER_"):
         Network(tmp_path, settings={"CHALLENGER_KEY": "0x11"})
+
+
+def test_nobody_is_taken_for_a_network_that_was_killed(tmp_path: Path) -> None:
+    """Whoever got its ports would be asked, and sent reports and transactions."""
+    written = {"anvil": "a", "relayer": "b", "indexer": "c", "deployment": "d"}
+    with take_home(tmp_path):
+        (tmp_path / "endpoints.json").write_text(json.dumps(written))
+        assert find_places(tmp_path, {}).rpc == "a"
+    with pytest.raises(NetworkKilled, match="start it again"):
+        find_places(tmp_path, {"rpc": "x", "api": "y"})
+    assert find_places(tmp_path, {"rpc": "x"}, {"rpc"}).gateway == "http://127.0.0.1:8701"
+    load_plugins()
+    done = CliRunner().invoke(app, ["query", "devices", "--home", str(tmp_path)])
+    assert isinstance(done.exception, NetworkKilled)
+    with take_home(tmp_path):
+        assert not (tmp_path / "endpoints.json").exists(), "not even while the next one starts"

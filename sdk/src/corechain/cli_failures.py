@@ -12,6 +12,7 @@ from corechain.history_errors import MissingExtra
 from corechain.protocol.errors import CoreChainError, PaymentRequired
 
 FAILED = 1
+PAYMENT_SIGNATURE = "PAYMENT-SIGNATURE"
 _SERVICE = "aiohttp asyncpg eth_keyfile numpy pydantic starlette structlog uvicorn"
 _EXTRAS = {"psutil": "devnet"} | dict.fromkeys(_SERVICE.split(), "service")
 """What brings a package that a command was found to lack."""
@@ -29,7 +30,8 @@ def one_line(text: str) -> str:
 
 
 def _sentence(error: CoreChainError | OSError | ModuleNotFoundError) -> str:
-    if isinstance(error, PaymentRequired):
+    # Not of who pays already, and has too little.
+    if isinstance(error, PaymentRequired) and PAYMENT_SIGNATURE in str(error):
         return f"{error}; commands pay with --deposit and --key-file"
     if isinstance(error, ModuleNotFoundError):
         return str(MissingExtra("this command", str(error.name), _EXTRAS[str(error.name)]))

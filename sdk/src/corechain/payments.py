@@ -234,7 +234,10 @@ class PaymentChannel:
         """Raises WrongPayee, PaymentRequired when the channel does not hold that much."""
         self._require_payee(price)
         if self.lacks(price):
-            raise PaymentRequired(f"the channel holds {self.deposit}, {self.spent} is spent")
+            raise PaymentRequired(
+                f"the channel holds {self.deposit}, {self.spent} is spent: open another one "
+                "(`open_channel`, `corechain channel open`), or let `pay_with(most=…)` fill it"
+            )
 
     def lacks(self, price: Price) -> int:
         """How much more than it holds one more query costs; 0 when it is enough."""

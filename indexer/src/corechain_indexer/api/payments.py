@@ -142,7 +142,10 @@ class Paywall:
         Raises PaymentRequired, InvalidSignature, HighS.
         """
         if header is None:
-            raise PaymentRequired(f"a query costs {self.price} base units; pay by {SIGNATURE}")
+            raise PaymentRequired(
+                f"a query costs {self.price} base units: pay by {SIGNATURE} (x402), as the SDK's "
+                "`pay_with` does"
+            )
         payment = parse_payment(header)
         if payment.config.receiver != self.payee or payment.config.token != self.token:
             raise PaymentRequired("the channel pays another receiver or in another token")
