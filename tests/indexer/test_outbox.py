@@ -100,8 +100,10 @@ async def test_a_cache_that_comes_back_with_an_older_state_is_written_anew(
             server.kill()
             assert not await exporter.step(), "who has nothing to tell does not need it"
             server.start()
-            await told()
             shelf.latest.breaker.away_until = 0.0
+            await shelf.is_honest()
+            assert shelf.reasons[-1] == "another life", "whether the mirror has looked or not"
+            await told()
             await shelf.is_honest()
             await shelf.is_settled()
 

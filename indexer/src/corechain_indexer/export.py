@@ -71,7 +71,7 @@ class CacheSink:
         # A new generation: whatever happened to the cache while nobody wrote it is not trusted,
         # and every device is written anew. Asked before: what is lost after that is noticed.
         self._lives = await lives_of(self.redis)
-        generation = await Outbox(connection).distrust_cache()
+        generation = await Outbox(connection).distrust_cache(self._lives)
         self.writer = LatestWriter(self.redis, str(generation), self.chain_id)
 
     async def correct(self, connection: "Conn") -> bool:

@@ -6,12 +6,14 @@ take 32, 8 and 7. It is redis-py that connects: address, TLS, user, database and
 """
 
 import asyncio
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import hiredis
 from redis.asyncio.cluster import RedisCluster
+from redis.exceptions import ResponseError
 
 from corechain_indexer.errors import CacheUnavailable
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from redis.asyncio.connection import AbstractConnection
 
 Hash = Mapping[bytes, bytes]
+_RUN = re.compile(rb"^run_id:(\w+)", re.MULTILINE)
 TRIES = 2
 """That the server has ended a connection while nobody asked may be found out by asking."""
 
@@ -70,6 +73,9 @@ class HashReads:
     """One question at a time: others wait for it."""
 
     redis: "Redis"
+    run: str = ""
+    """Of the server that answered last, since when it is up; empty where it does not say, and of a
+    cluster."""
     _connection: "AbstractConnection | None" = None
     _transport: Any = None
     _replies: Replies = field(default_factory=Replies)
@@ -117,11 +123,22 @@ class HashReads:
         pool: Any = self.redis.connection_pool
         connection = pool.make_connection()
         await connection.connect()
+        self.run = await run_on(connection)
         self._connection, self._replies = connection, Replies()
         self._transport = connection._writer.transport
         # From here on its stream gets nothing: what comes is read as it comes, without a task that
         # is woken for each reply.
         self._transport.set_protocol(self._replies)
+
+
+async def run_on(connection: "AbstractConnection") -> str:
+    """Which run of a server it leads to; empty where that is not told, or not to us."""
+    await connection.send_command("INFO", "server")
+    try:
+        found = _RUN.search(await connection.read_response())
+    except (ResponseError, TypeError):
+        return ""
+    return found[1].decode() if found else ""
 
 
 def _hash_of(reply: Any) -> Hash:

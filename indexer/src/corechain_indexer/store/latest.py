@@ -270,7 +270,7 @@ class Latest:
         """Asks Postgres both questions, about nobody: whoever answers has their plans then. Raises
         StoreUnavailable."""
         await asked(self.pool.fetchrow(SQL["cache_state"]))
-        await self._whole_check([], frozenset())
+        await self._whole_check([], frozenset(), "")
 
     async def close(self) -> None:
         """Its connection to Redis."""
@@ -299,7 +299,9 @@ class Latest:
             held = await self._held(devices)
         except CacheUnavailable:
             return dict.fromkeys(devices, "away")
-        check = await self._check(devices, set().union(*(one.batches for one in held.values())))
+        run = self._hashes.run  # nothing was awaited since: of the connection that has answered
+        batches = set().union(*(one.batches for one in held.values()))
+        check = await self._check(devices, batches, run)
         if check is None:
             return dict.fromkeys(devices, "another life")
         return {device: check.of(device, values) for device, values in held.items()}
@@ -315,25 +317,27 @@ class Latest:
         self.breaker.answered()
         return dict(zip(devices, map(Held, found), strict=True))
 
-    async def _check(self, devices: Sequence[bytes], batches: AbstractSet[bytes]) -> Check | None:
-        """None where Postgres knows of no cache. After the cache was read: what was written into it
-        before was true before."""
+    async def _check(
+        self, devices: Sequence[bytes], batches: AbstractSet[bytes], run: str
+    ) -> Check | None:
+        """None where Postgres knows of no cache, or of another run of it, which may have had more.
+        After the cache was read: what was written into it before was true before."""
         known = self._known
         if batches <= known.finality.keys():
             row = await asked(self.pool.fetchrow(SQL["cache_state"]))
-            if row is None:
+            if row is None or _is_another(run, row["runs"]):
                 return None
             if row["change"] == known.change and not row["stale"]:
                 generation = row["generation"].encode()
                 return Check(generation, row["behind"], frozenset(), known.finality)
-        return await self._whole_check(devices, batches)
+        return await self._whole_check(devices, batches, run)
 
     async def _whole_check(
-        self, devices: Sequence[bytes], batches: AbstractSet[bytes]
+        self, devices: Sequence[bytes], batches: AbstractSet[bytes], run: str
     ) -> Check | None:
         ids = [int(batch) for batch in batches]
         row = await asked(self.pool.fetchrow(SQL["cache_checks"], devices, ids))
-        if row is None:
+        if row is None or _is_another(run, row["runs"]):
             return None
         words = msgspec.json.decode(row["finality"] or "{}", type=dict[str, str])
         finality = {
@@ -350,6 +354,11 @@ class Latest:
         # Together, too: while Redis is away all who ask come here.
         self.bypassed(reason)
         return _encoder.encode(await self._stored.get(device))
+
+
+def _is_another(run: str, known: str) -> bool:
+    """Whether a server of the cache is none of those that it was written to, if both are known."""
+    return bool(run and known) and run not in known.split()
 
 
 async def refreshed(writer: LatestWriter, database: "Asked", devices: Iterable[bytes]) -> None:

@@ -1,6 +1,7 @@
 """What other stores must still learn, written by Postgres's own transactions (migration 0007)."""
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -47,11 +48,14 @@ class Outbox:
                     await self.connection.execute(SQL["add_all"], sink)
                 await self.connection.execute(SQL["set_sink_target"], sink, target)
 
-    async def distrust_cache(self) -> UUID:
-        """A new generation of the cache, with every device marked as stale."""
+    async def distrust_cache(self, runs: AbstractSet[str]) -> UUID:
+        """A new generation of the cache, with every device marked as stale. `runs`: of the servers
+        that it will be written to."""
         with outages():
             async with self.connection.transaction():
-                generation: UUID = await self.connection.fetchval(SQL["new_generation"])
+                generation: UUID = await self.connection.fetchval(
+                    SQL["new_generation"], " ".join(sorted(runs))
+                )
                 await self.connection.execute(SQL["all_stale"])
         return generation
 

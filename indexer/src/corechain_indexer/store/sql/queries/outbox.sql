@@ -11,8 +11,8 @@ select o.id, o.kind, o.batch_id, o.commitment, f.batch_id is not null as standin
 delete from outbox where id = $1
 
 -- name: new_generation
--- From now on nothing that was cached before is trusted.
-update sink set generation = gen_random_uuid() where name = 'cache' returning generation
+-- From now on nothing that was cached before is trusted, and nothing that another run than these has.
+update sink set generation = gen_random_uuid(), target = $1 where name = 'cache' returning generation
 
 -- name: sink_target
 select target from sink where name = $1
@@ -49,7 +49,7 @@ delete from stale_device where id = any($1::bigint[])
 -- name: cache_state
 -- Whether anything has changed since `cache_checks` was asked: while `change` is the same, so are verdicts and
 -- finality. (A generation is not counted there, and neither are devices that a new one finds stale.)
-select c.life || '-' || c.number as change, s.generation::text as generation,
+select c.life || '-' || c.number as change, s.generation::text as generation, s.target as runs,
        exists (select from outbox where sink = 'cache')
        or exists (select from gone_batch where cleaned_at is null) as behind,
        exists (select from stale_device) as stale
@@ -59,7 +59,7 @@ select c.life || '-' || c.number as change, s.generation::text as generation,
 -- Whether cached values of some devices from some batches may be served: what is stale of the former, what stands of
 -- the latter, and how sure it is, as of `change`. All of it by index.
 -- (Which devices a batch on shards made stale, these have to tell.)
-select c.life || '-' || c.number as change, s.generation::text as generation,
+select c.life || '-' || c.number as change, s.generation::text as generation, s.target as runs,
        exists (select from outbox where sink = 'cache')
        or exists (select from gone_batch where cleaned_at is null) as behind,
        array(select distinct device from stale_device where device = any($1::bytea[])) as stale,
