@@ -14,7 +14,7 @@ import threading
 import pytest
 from support.provider import LEGACY, POLYGON, Habits, provider
 
-from corechain import node, transactions
+from corechain import block_times, node, transactions
 from corechain.account import account_from_key
 from corechain.chain import Chain, ChainUnavailable, TransactionPending
 from corechain.deployment import DeployedContract, Deployment, load_deployment
@@ -23,7 +23,7 @@ from corechain.devnet.settings import ADMIN_KEY, SUBMITTER_KEY
 from corechain.protocol.archive import Group
 from corechain.protocol.errors import UnknownBatch, WrongChain
 from corechain.protocol.fleet import Fleet
-from corechain.protocol.keys import KeyType, Secp256k1Key
+from corechain.protocol.keys import KeyType, P256Key, Secp256k1Key
 from corechain.protocol.rewards import Owner
 
 ADMIN = account_from_key(ADMIN_KEY)
@@ -182,6 +182,27 @@ def test_a_fleet_is_found_range_by_range(hosted):
     chain.enrol_fleet(ADMIN, Fleet.of(HOLDER, KeyType.SECP256K1, devices))
     running.habits = Habits(max_range_blocks=4)
     assert chain.owner_and_key_type(devices[1]) == (HOLDER, 1)
+    asked = len(running.asked("eth_getLogs"))
+    assert chain.fleet_of(devices[2]).owner == HOLDER
+    assert len(running.asked("eth_getLogs")) == asked, "what was read is kept"
+
+
+def test_a_key_is_looked_for_where_its_device_was_registered(hosted, monkeypatch):
+    """Not in all blocks since the deployment: an old chain has 12,600 ranges of them."""
+    running, chain = hosted
+    monkeypatch.setattr(block_times, "SPAN_BLOCKS", 8)
+    monkeypatch.setattr(node, "FIRST_RANGE_BLOCKS", 8)
+    chain.node.call("anvil_mine", hex(100), hex(2))
+    secure = [P256Key(bytes(31) + bytes([n])).identity for n in (0x75, 0x76)]
+    chain.send(ADMIN, "DeviceRegistry", "setEnroller", ADMIN.address, True)
+    chain.enrol_fleet(ADMIN, Fleet.of(HOLDER, KeyType.P256, [one.device for one in secure]))
+    chain.publish_keys(ADMIN, [one.public_key for one in secure])
+    chain.node.call("anvil_mine", hex(100), hex(2))
+    running.habits = Habits(max_range_blocks=8)
+    for most in (30, 3):  # the fleet is looked for at first, and known then
+        before = len(running.asked("eth_getLogs"))
+        assert chain.public_key_of(secure[1].device) == secure[1].public_key
+        assert len(running.asked("eth_getLogs")) - before <= most
 
 
 def test_a_receipt_that_never_comes_is_told_with_its_transaction(hosted, monkeypatch):

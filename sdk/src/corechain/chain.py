@@ -1,6 +1,6 @@
 """Contract calls: views, logs and transactions of one deployment behind one node."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,10 @@ __all__ = [
 ]
 
 
+REORG_BLOCKS = 5_000
+"""So many blocks are read again: no reorg that we do not call impossible is deeper."""
+
+
 def _config_tuple(config: ChannelConfig) -> tuple[object, ...]:
     one_of("config", config, ChannelConfig, "takes the terms of a payment channel")
     return (
@@ -82,9 +86,9 @@ class Chain(ReceiptCalls):
     node gives no usable answer, WrongChain when it serves another chain or none of the contracts.
     """
 
-    _fleet_devices: dict[DeviceId, tuple[bytes, int]] = field(
-        init=False, repr=False, default_factory=dict
-    )
+    _listings: dict[DeviceId, FleetEnrolled] = field(init=False, repr=False, default_factory=dict)
+    _fleets_read: int = field(init=False, repr=False, default=0)
+    """The block up to which the lists of fleets were read."""
 
     def prove_reading(self, proven: ProvenReading) -> None:
         """Asks the contract itself whether a reading is in its batch. Raises InvalidProof."""
@@ -145,19 +149,26 @@ class Chain(ReceiptCalls):
         owner, key_type, _, _ = self.call("DeviceRegistry", "deviceOf", wanted)
         if int(str(owner), 16):
             return bytes.fromhex(str(owner)[2:]), int(key_type)
-        found = self._fleet_devices.get(wanted) or self._enrolled().get(wanted)
+        event = self._first_listing(wanted)
+        return event.owner, event.key_type
+
+    def _first_listing(self, wanted: DeviceId) -> FleetEnrolled:
+        """The first fleet that lists a device, from the logs; what was read is kept, for no list is
+        ever taken back. Raises UnknownDevice."""
+        first = self.deployment.contract("DeviceRegistry").block
+        start = max(first, self._fleets_read - REORG_BLOCKS)
+        topics = ["0x" + topic_of(FleetEnrolled).hex()]
+        if wanted not in self._listings:
+            for end, events in self._pieces("DeviceRegistry", topics, start, self.node.head()):
+                for event in events:
+                    self._listings |= dict.fromkeys(device_ids(event.ids), event) | self._listings
+                self._fleets_read = end
+                if wanted in self._listings:
+                    break
+        found = self._listings.get(wanted)
         if found is None:
             raise UnknownDevice(wanted)
         return found
-
-    def _enrolled(self) -> dict[DeviceId, tuple[bytes, int]]:
-        """Fleets' devices from the logs, read anew; kept, for no list is ever taken back."""
-        start, head = self.deployment.contract("DeviceRegistry").block, self.node.head()
-        topics = ["0x" + topic_of(FleetEnrolled).hex()]
-        for event in self._events("DeviceRegistry", topics, start, head):
-            for device in device_ids(event.ids):
-                self._fleet_devices.setdefault(device, (event.owner, event.key_type))
-        return self._fleet_devices
 
     def fleet_of(self, device: OctetsLike) -> Fleet | None:
         """The first fleet that lists a device which has no slot of its own; None where it has one.
@@ -166,28 +177,41 @@ class Chain(ReceiptCalls):
         owner, _, _, _ = self.call("DeviceRegistry", "deviceOf", wanted)
         if int(str(owner), 16):
             return None
-        start, head = self.deployment.contract("DeviceRegistry").block, self.node.head()
-        topics = ["0x" + topic_of(FleetEnrolled).hex()]
-        for event in self._events("DeviceRegistry", topics, start, head):
-            if wanted in device_ids(event.ids):
-                return Fleet(event.owner, KeyType(event.key_type), device_ids(event.ids))
-        raise UnknownDevice(wanted)
+        event = self._first_listing(wanted)
+        return Fleet(event.owner, KeyType(event.key_type), device_ids(event.ids))
 
     def public_key_of(self, device: OctetsLike) -> bytes | None:
         """x ‖ y of a device on P-256, from the log of its registration or of published keys; None
         where it is in neither. The id is a hash of the key, so no node can name another one."""
         wanted = DeviceId(address("device", device))
-        start, head = self.deployment.contract("DeviceRegistry").block, self.node.head()
-        registered = ["0x" + topic_of(DeviceRegistered).hex(), "0x" + wanted.rjust(32, b"\0").hex()]
-        for event in self._events("DeviceRegistry", registered, start, head):
-            if device_id(event.x + event.y) == wanted:
-                return bytes(event.x + event.y)
-        published = ["0x" + topic_of(KeysPublished).hex()]
-        for event in self._events("DeviceRegistry", published, start, head):
-            key = dict(published_keys(event.keys)).get(wanted)
-            if key is not None:
-                return key
+        first, head = self.deployment.contract("DeviceRegistry").block, self.node.head()
+        start = self.node.first_block_since(self._registered_at(wanted), first)
+        # A key is shown with the registration, or after it; not always, so the rest is read too.
+        for low, high in ((start, head), (first, start - 1)):
+            for key in self._keys_shown(low, high):
+                if device_id(key) == wanted:
+                    return key
         return None
+
+    def _registered_at(self, wanted: DeviceId) -> int:
+        """When a device was registered, or its fleet; 0 where it is unknown."""
+        _, _, registered_at, _ = self.call("DeviceRegistry", "deviceOf", wanted)
+        if registered_at:
+            return int(registered_at)
+        try:
+            fleet = self._first_listing(wanted).fleet
+        except UnknownDevice:
+            return 0
+        _, registered_at, _ = self.call("DeviceRegistry", "fleetOf", fleet)
+        return int(registered_at)
+
+    def _keys_shown(self, first: int, last: int) -> Iterator[bytes]:
+        topics = [["0x" + topic_of(kind).hex() for kind in (DeviceRegistered, KeysPublished)]]
+        for event in self._events("DeviceRegistry", topics, first, last):
+            if isinstance(event, DeviceRegistered):
+                yield bytes(event.x + event.y)
+            else:
+                yield from (key for _, key in published_keys(event.keys))
 
     def enrol_fleet(self, account: "LocalAccount", fleet: Fleet) -> Receipt:
         """For enrollers: all devices of one owner, by root, with the list in the log."""

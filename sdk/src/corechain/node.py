@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from corechain.block_times import first_since
 from corechain.held import Held
 from corechain.http import (
     AnswerTooLong,
@@ -279,24 +280,53 @@ class Node:
 
     def logs(self, address: bytes, topics: Sequence[Any], first: int, last: int) -> list[LogEntry]:
         """Logs of a contract in the blocks first to last, oldest first; topics are hex, lists of
-        alternatives, or None. In pieces that are halved while the node refuses them.
+        alternatives, or None.
 
-        Raises ChainUnavailable, also when it refuses a single block.
+        Raises ChainUnavailable, also when the node refuses a single block.
         """
-        found: list[LogEntry] = []
+        pieces = self.log_pieces(address, topics, first, last)
+        return [entry for _, found in pieces for entry in found]
+
+    def log_pieces(
+        self, address: bytes, topics: Sequence[Any], first: int, last: int
+    ) -> Iterator[tuple[int, list[LogEntry]]]:
+        """The same piece by piece, for who may stop: the last block of each, and its logs. Pieces
+        are halved while the node refuses them."""
         start, step, most = first, FIRST_RANGE_BLOCKS, MAX_RANGE_BLOCKS
         while start <= last:
             end = min(start + step - 1, last)
             try:
-                found += self._logs_at_once(address, topics, start, end)
+                found = self._logs_at_once(address, topics, start, end)
             except UnfitAnswer:
                 # Refusals for size have as many words and statuses as there are providers.
                 if start == end:
                     raise
                 step = most = max(1, (end - start + 1) // 2)
                 continue
+            yield end, found
             start, step = end + 1, min(2 * step, most)
-        return found
+
+    def first_block_since(self, timestamp: int, lowest: int) -> int:
+        """A block from `lowest` on before which all are older than a second of chain time, and
+        that is not much too early. Raises ChainUnavailable, NodeRefusal."""
+        head = self.call("eth_getBlockByNumber", "latest", False)
+        now = self._time_of(head)
+        newest = quantity(head.get("number"), "a block number"), now
+        questions = first_since(timestamp, lowest, newest)
+        try:
+            number = next(questions)
+            while True:
+                block = self.call("eth_getBlockByNumber", hex(number), False)
+                number = questions.send(None if block is None else self._time_of(block))
+        except StopIteration as done:
+            found: int = done.value
+            return found
+
+    @staticmethod
+    def _time_of(block: Any) -> int:
+        if not isinstance(block, dict):
+            raise ChainUnavailable(f"the node sent {block!r:.80} as a block")
+        return quantity(block.get("timestamp"), "a block's timestamp")
 
     def _logs_at_once(
         self, address: bytes, topics: Sequence[Any], first: int, last: int

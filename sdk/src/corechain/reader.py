@@ -263,8 +263,17 @@ class ChainReader:
         return [row for event in events for row in commitments_of(event)]
 
     def _events(self, contract: str, topics: Sequence[Any], first: int, last: int) -> Iterable[Any]:
-        for log in self.node.logs(self.deployment.address(contract), topics, first, last):
-            yield _decoded(log)
+        """Of a contract's logs, oldest first; no more are asked for than are taken."""
+        for _, logs in self._pieces(contract, topics, first, last):
+            yield from logs
+
+    def _pieces(
+        self, contract: str, topics: Sequence[Any], first: int, last: int
+    ) -> Iterable[tuple[int, list[Any]]]:
+        """The last block of each piece that was read, and its events."""
+        address = self.deployment.address(contract)
+        for end, logs in self.node.log_pieces(address, topics, first, last):
+            yield end, [_decoded(log) for log in logs]
 
     def commitments_between(self, first_block: int, last_block: int) -> list[tuple[int, bytes]]:
         """(batch id, commitment) of what was committed in these blocks, oldest first; from the

@@ -175,13 +175,14 @@ class Rotation:
 
     def _receipt_signers(self) -> list[bytes]:
         """Whose receipts the lane's present bond answers for."""
-        chain, start = self.chain, self.chain.deployment.contract(CONTRACT).block
+        chain, first = self.chain, self.chain.deployment.contract(CONTRACT).block
+        since = list(chain.call(CONTRACT, "bondOf", self.lane))[2]
+        start = chain.node.first_block_since(since, first)  # they are named under this very bond
         kinds = ["0x" + topic_of(ReceiptSignerNamed).hex()]
         lane = "0x" + uint_word(self.lane).hex()
         address, head = chain.deployment.address(CONTRACT), chain.node.head()
         logs = chain.node.logs(address, [kinds, lane], start, head)
         signers = {_signer_in(log) for log in logs}
-        since = list(chain.call(CONTRACT, "bondOf", self.lane))[2]
         until = self._now()
         asked = (CONTRACT, "receiptSignerUntil", self.lane, since)
         return sorted(s for s in signers if chain.call(*asked, "0x" + s.hex()) >= until)
