@@ -1,5 +1,6 @@
 """A small world on the session's chain, and an indexer over it."""
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ from corechain.devnet.postgres import PostgresServer
 from corechain.service import database as databases
 from corechain_indexer.store import MIGRATIONS, archive, latest
 from indexer.kept_tables import as_new
-from indexer.support import Driven, World, driven, settings_of, world_of
+from indexer.support import Driven, NewDatabase, World, driven, settings_of, world_of
 
 OTHER_LIFE = """
 update sink set generation = default;
@@ -57,6 +58,22 @@ def database(databases: Databases) -> Iterator[str]:
     url = databases.migrated("indexer", MIGRATIONS, OTHER_LIFE)
     yield url
     databases.drop(url)
+
+
+@pytest_asyncio.fixture
+async def new_database(databases: Databases) -> AsyncIterator[NewDatabase]:
+    """Makes the URL of one more database with the indexer's tables; all are gone after the test."""
+    made: list[str] = []
+
+    async def new() -> str:
+        # `databases` blocks, on an event loop of its own.
+        tables = "indexer", MIGRATIONS, OTHER_LIFE
+        made.append(await asyncio.to_thread(databases.migrated, *tables))
+        return made[-1]
+
+    yield new
+    for url in made:
+        await asyncio.to_thread(databases.drop, url)
 
 
 @pytest.fixture

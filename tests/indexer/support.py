@@ -1,7 +1,7 @@
 """A chain with committed batches, and an indexer whose loops are stepped by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ from corechain_indexer.store.events import EventLog, EventNumbers
 from corechain_indexer.store.opened import routed
 from corechain_indexer.verifier import Verifier
 
+NewDatabase = Callable[[], Awaitable[str]]
 CELL, HOUR_S, START = 0x872A1072BFFFFFF, 3600, 1_359_676_800
 TABLES = (
     "event", "device_event", "fleet_device", "batch", "root_event", "claim_event",

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,8 @@ from corechain.service.expositions import merged
 from indexer.event_books import opened
 
 WORKERS = 2
+PAUSE_S = 0.02
+"""Between questions: as fast as they can be asked, they took the CPU from the worker's start."""
 
 
 def settings_for(anvil: str, deployment: Path, database: str, redis: str) -> dict[str, str]:
@@ -129,6 +132,7 @@ class Asker:
                 self.good += 1
             else:
                 self.bad.append(body)
+            time.sleep(PAUSE_S)
 
 
 def test_a_worker_that_is_killed_comes_back_and_the_others_answer_meanwhile(site: Site) -> None:

@@ -9,21 +9,18 @@ given an index of a deployment, and the same with a contract more
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import replace
-from itertools import count
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from support.balancer import balancer
 
 from corechain.chain import Chain
 from corechain.deployment import Deployment
-from corechain.devnet.postgres import PostgresServer
 from corechain_indexer.maintenance import forget_everything
 from corechain_indexer.settings import Settings
-from indexer.support import Driven, World, driven, settings_of
+from indexer.support import Driven, NewDatabase, World, driven, settings_of
 from indexer.test_reorgs import grow
 
 CONFIRMATIONS = 8
@@ -51,27 +48,22 @@ def without(world: World, name: str) -> World:
     return replace(world, chain=Chain(world.chain.rpc_url, Deployment(whole.chain_id, contracts)))
 
 
-@pytest_asyncio.fixture
-async def fresh(
-    world: World, settings: Settings, postgres_server: PostgresServer
-) -> AsyncIterator[Callable[[], Awaitable[Tables]]]:
+@pytest.fixture
+def fresh(
+    world: World, settings: Settings, new_database: NewDatabase
+) -> Callable[[], Awaitable[Tables]]:
     """The tables of an index that knew all contracts from the start."""
-    async with AsyncExitStack() as stack:
-        numbers = count()
 
-        async def tables() -> Tables:
-            name = f"joining_{id(world):x}_{next(numbers)}"
-            stack.callback(postgres_server.drop_database, name)
-            url = postgres_server.create_database(name)
-            chosen = settings_of(
-                world, url, settings.redis_url.get_secret_value(),
-                rpc_url=settings.rpc_url.get_secret_value(), confirmations=CONFIRMATIONS,
-            )  # fmt: skip
-            async with driven(chosen, world) as index:
-                await index.settle()
-                return await index.tables()
+    async def tables() -> Tables:
+        chosen = settings_of(
+            world, await new_database(), settings.redis_url.get_secret_value(),
+            rpc_url=settings.rpc_url.get_secret_value(), confirmations=CONFIRMATIONS,
+        )  # fmt: skip
+        async with driven(chosen, world) as index:
+            await index.settle()
+            return await index.tables()
 
-        yield tables
+    return tables
 
 
 async def events(index: Driven) -> list[tuple[Any, ...]]:

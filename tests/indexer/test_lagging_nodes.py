@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 from support.balancer import balancer
 
-from corechain.devnet.postgres import PostgresServer
 from corechain.service.rpc import Rpc
 from corechain_relayer.following import Follower
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import RegistryView
-from indexer.support import World, driven, settings_of
+from indexer.support import NewDatabase, World, driven, settings_of
 
 NODES: dict[str, dict[str, Any]] = {
     "the logs lag by two blocks": {"by_method": {"eth_getLogs": (2,)}},
@@ -31,7 +30,7 @@ NODES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", NODES)
 async def test_no_event_is_left_out_and_nothing_rolled_back(
-    world: World, database: str, postgres_server: PostgresServer, bus_url: str, name: str
+    world: World, database: str, new_database: NewDatabase, bus_url: str, name: str
 ) -> None:
     with balancer(world.chain.rpc_url, **NODES[name]) as node:
         follower = Follower(
@@ -54,10 +53,8 @@ async def test_no_event_is_left_out_and_nothing_rolled_back(
             assert await index.indexer.pool.fetchval("select count(*) from event") > 0
             seen = await index.tables()
         await follower.rpc.close()
-    honest = postgres_server.create_database(f"honest_{abs(hash(name))}")
-    async with driven(settings_of(world, honest, bus_url), world) as best:
+    async with driven(settings_of(world, await new_database(), bus_url), world) as best:
         await best.settle()
         assert await best.tables() == seen
         assert len(follower.view.devices) == len(seen["device_event"])
     assert follower.metrics.views_rebuilt.labels("DeviceRegistry")._value.get() == 0
-    postgres_server.drop_database(honest.rpartition("/")[2].partition("?")[0])

@@ -18,10 +18,9 @@ import pytest_asyncio
 from support.balancer import balancer
 
 from corechain.account import account_from_key
-from corechain.devnet.postgres import PostgresServer
 from corechain.devnet.settings import ADMIN_KEY
 from corechain.service.reconcile import ChainReplaced
-from indexer.support import Driven, World, driven, settings_of
+from indexer.support import Driven, NewDatabase, World, driven, settings_of
 
 CONFIRMATIONS = 8
 OWNER = "0x" + "09" * 20
@@ -37,21 +36,18 @@ def node(anvil: str) -> Iterator[str]:
 
 @pytest_asyncio.fixture
 async def index(
-    world: World, node: str, postgres_server: PostgresServer, bus_url: str
+    world: World, node: str, new_database: NewDatabase, bus_url: str
 ) -> AsyncIterator[Index]:
     """Makes another index of the chain, with nothing in it."""
     async with AsyncExitStack() as stack:
 
         async def new() -> Driven:
-            name = f"reorg_{id(world):x}_{next(numbers)}"
-            stack.callback(postgres_server.drop_database, name)
-            url = postgres_server.create_database(name)
+            url = await new_database()
             settings = settings_of(
                 world, url, bus_url, rpc_url=node, confirmations=CONFIRMATIONS, log_range_blocks=50
             )
             return await stack.enter_async_context(driven(settings, world))
 
-        numbers = iter(range(1000))
         yield new
 
 

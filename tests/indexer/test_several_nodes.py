@@ -15,14 +15,13 @@ import pytest
 from support.liar import DECEITS, Liar, liar
 from support.processes import until
 
-from corechain.devnet.postgres import PostgresServer
 from corechain.service.errors import NodeUnavailable
 from corechain.service.quorum import Quorum
 from corechain.service.rpc import Rpc
 from corechain.service.settings import InvalidSetting, load
 from corechain_indexer.settings import Settings
 from corechain_indexer.source import node_of
-from indexer.support import Driven, World, driven, settings_of
+from indexer.support import Driven, NewDatabase, World, driven, settings_of
 
 LIES = ("a log left out", "other data in a log", "another hash at a height", "a filter of zeros",
         "all is final", "a head of another branch")  # fmt: skip
@@ -47,7 +46,7 @@ async def test_the_index_is_the_one_of_the_honest_nodes(
     world: World,
     nodes: list[Liar],
     database: str,
-    postgres_server: PostgresServer,
+    new_database: NewDatabase,
     bus_url: str,
 ) -> None:
     urls = ",".join(node.url for node in nodes)
@@ -65,11 +64,9 @@ async def test_the_index_is_the_one_of_the_honest_nodes(
         await until(lambda: named(index, world))
         warning = index.indexer.warnings()[-1]
         assert not any(node.url in warning or node.url[-5:] in warning for node in nodes)
-    honest = postgres_server.create_database(f"honest_{id(nodes)}")
-    async with driven(settings_of(world, honest, bus_url), world) as best:
+    async with driven(settings_of(world, await new_database(), bus_url), world) as best:
         await until(lambda: caught_up(best, world.head))
         told = await best.tables()
-    postgres_server.drop_database(honest.rpartition("/")[2].partition("?")[0])
     assert told == seen
 
 
