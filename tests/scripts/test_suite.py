@@ -121,10 +121,13 @@ def test_no_port_is_given_twice() -> None:
 
 
 def test_a_service_of_a_test_begins_with_its_modules_loaded(tmp_path: Path) -> None:
-    """Without them the tests of relayers take twice as long, and nothing else tells."""
+    """Without them the tests of relayers take twice as long, and nothing else tells. What is forked
+    finds its function in `support.forked`, and reads its settings by what pydantic made of them."""
     told = tmp_path / "told"
-    names = {"corechain_relayer.serving", "corechain_indexer.serving"}
-    look = f"import sys; open({str(told)!r}, 'w').write(str({names} <= sys.modules.keys()))"
+    names = {"corechain_relayer.serving", "corechain_indexer.serving", "support.forked", "pytest"}
+    loaded = f"{names} <= sys.modules.keys()"
+    built = "sys.modules['corechain_relayer.settings'].Settings.__pydantic_complete__"
+    look = f"import sys; open({str(told)!r}, 'w').write(str({loaded} and {built}))"
     process = Forked(exec, f"{look}; sys.exit(3)")
     assert process.wait(PATIENCE_S) == 3
     process.send_signal(signal.SIGKILL)  # gone already
