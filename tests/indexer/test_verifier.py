@@ -6,7 +6,8 @@ given committed batches
   ├── a file that was committed to and breaks the rules: mismatch, with no other source asked
   ├── a verdict of the time when wrong bytes were a mismatch: judged again, once
   ├── a fault of the verifier's own in one batch: contained, counted, tried again
-  └── two mirrors that judge them at the same time: each is kept once, and none is a fault
+  ├── two processes: one verifies, the other waits
+  └── two that judge them at the same time, as where the lock was lost: each is kept once
 """
 
 import asyncio
@@ -27,8 +28,11 @@ from corechain.protocol.batch import Batch
 from corechain.protocol.claims import claim_of
 from corechain.protocol.rebuilding import Rebuilt
 from corechain.protocol.sealing import SealedBatch
-from corechain.service.errors import StoreUnavailable
+from corechain.service.database import writer
+from corechain.service.errors import StoreUnavailable, WriterLockHeld
+from corechain.service.supervision import stop_all
 from corechain_indexer import verifier as module
+from corechain_indexer.maintenance import WRITER
 from corechain_indexer.store import MIGRATIONS
 from indexer.support import Driven, World, driven, settings_of
 
@@ -73,6 +77,25 @@ async def test_two_mirrors_that_judge_the_same_batches_keep_each_once_without_a_
     assert b"corechain_verifier_faults_total 0.0" in said
     assert b'batches_total{state="verified"} 3.0' in said
     assert b'batches_total{state="withheld"}' not in said
+
+
+async def test_a_second_process_verifies_nothing_until_the_first_is_gone(
+    world: World, indexer: Driven
+) -> None:
+    world.add()
+    await mirrored(indexer)
+    service = indexer.indexer
+    async with writer(service.settings.session_url, f"{WRITER} verifier"):
+        with pytest.raises(WriterLockHeld):
+            await service.verify()
+        assert await states(indexer) == {}
+    session = asyncio.create_task(service.verify())
+    await until(lambda: is_verified(indexer))
+    await stop_all([session])
+
+
+async def is_verified(indexer: Driven) -> bool:
+    return await states(indexer) == {1: "verified"}
 
 
 @pytest.mark.parametrize(

@@ -185,10 +185,11 @@ class Indexer:
     # -------------------------------------------------------------- what hangs on it
 
     async def verify(self) -> None:
-        """One session of the verifier."""
-        sources = self.sources()
+        """One session of the verifier: the only one. Others would do the same work once more."""
+        sources, lock = self.sources(), f"{WRITER} verifier"
         try:
-            await self.verifier(sources).run_forever(self.settings.poll_s)
+            async with writer(self.settings.session_url, lock):
+                await self.verifier(sources).run_forever(self.settings.poll_s)
         finally:
             await sources.close()
 
@@ -377,9 +378,9 @@ class Indexer:
             found += [partial(self.follower.loop, MIRROR), loop("verifier", self.verify)]
             exports = {sink.name: partial(self.export, sink) for sink in self.sinks()}
             found += [loop(f"{name} exporter", export) for name, export in exports.items()]
-            emitting = self.event_sessions().by_name() | self._alerts().by_name()
-            found += [loop(name, session) for name, session in emitting.items()]
-            found += [loop(name, session) for name, session in self.upkeep().by_name().items()]
+            alone = self.event_sessions().by_name() | self._alerts().by_name()
+            alone |= self.upkeep().by_name()
+            found += [loop(name, session) for name, session in alone.items()]
             if self.shards is not None:
                 # The keeper asks them every few seconds; other processes may have no question.
                 self.shards.shown_in(self.metrics.shard_away)
