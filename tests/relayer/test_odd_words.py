@@ -36,7 +36,6 @@ from corechain.protocol.reading import DeviceId
 from corechain.protocol.receipt_events import RECEIPT_EVENTS
 from corechain.service.errors import Halt, NodeRefused
 from corechain.service.rpc import Block, Call, Log, Questions
-from corechain_relayer.aggregator.position import committed_batches
 from corechain_relayer.challenger.calls import DisputesCalls
 from corechain_relayer.challenger.facts import Facts
 from corechain_relayer.challenger.lanes import LanesView
@@ -217,7 +216,6 @@ QUESTIONS: dict[str, Callable[[Questions], Awaitable[Any]]] = {
     "epochs": lambda rpc: history(rpc).epochs(5),
     "batches": lambda rpc: history(rpc).batches(5),
     "owners": lambda rpc: history(rpc).owners(5),
-    "commitments": lambda rpc: committed_batches(rpc, DEPLOYMENT, 1, 5, 10),
     "proposal": lambda rpc: ProposedRoots(node(rpc), DEPLOYMENT, 10)(INTENT),
 }
 

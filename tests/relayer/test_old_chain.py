@@ -15,6 +15,8 @@ given a view of a contract that is ten million blocks old
     nothing of it is kept, and nothing that is kept is given up for it
   when only the logs of a window are wanted, which moves on with the head
     older ones are forgotten, and a start asks a handful all the same
+  when logs of one kind are wanted among many others
+    only those are read and kept
   when what is kept is lost, makes no sense, or cannot be reached
     it is read anew
 """
@@ -31,7 +33,9 @@ from support.fake_chain import FakeChain, encoded, fake_chain
 from support.long_chain import LongBlocks, hash_of
 from support.provider import Habits
 
-from corechain.deployment import DeployedContract
+from corechain.deployment import DeployedContract, Deployment
+from corechain.protocol.events import DeviceRegistered
+from corechain.protocol.logs import topic_of
 from corechain.service.database import create_pool
 from corechain.service.errors import NodeUnavailable, WrongNode
 from corechain.service.nodes import in_time, node_at
@@ -41,6 +45,7 @@ from corechain_relayer.journal.final_logs import FinalLogs
 from corechain_relayer.keeping import KeptLogs, kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.view import RegistryView
+from corechain_relayer.rewards.kept import KeptReading
 from relayer.test_relayer_following import REGISTRY, registered, transferred
 
 OLD = 10_000_000
@@ -307,6 +312,26 @@ async def test_of_a_window_that_moves_on_only_its_own_logs_stay(database: str) -
         assert world.is_whole(follower.view)
         assert again > HANDFUL
         assert world.blocks.height - 300 < (await world.kept() or 0)
+
+
+async def test_years_of_one_kind_of_logs_are_read_once_for_reward_roots(database: str) -> None:
+    async with old_chain(database) as world:
+        for at in (2_000_000, OLD - 1_000):
+            world.blocks.happened[at] = [transferred(1, at), registered(at % 7 + 6)]
+        contracts = {"CoreToken": DeployedContract("CoreToken", REGISTRY, 1)}
+        kinds = {"CoreToken": ("roots", (topic_of(DeviceRegistered),))}
+        asked = []
+        for _ in range(2):
+            rpc, before = Rpc(world.chain.url), world.requests
+            world.opened.append(rpc)
+            how = (RANGE, DEPTH, Metrics(), world.pool)
+            reading = KeptReading(rpc, Deployment(31_337, contracts), *how, kinds)
+            logs = await reading.logs("CoreToken", 900, OLD)
+            assert [entry.block_number for entry in logs] == sorted(world.blocks.happened)
+            assert {entry.topics[0] for entry in logs} == {topic_of(DeviceRegistered)}
+            assert len(await reading.logs("CoreToken", 901, 4_000_001)) == 3
+            asked.append(world.requests - before)
+        assert asked[0] > OLD // RANGE > HANDFUL >= asked[1]
 
 
 async def test_what_is_lost_or_makes_no_sense_is_read_anew(database: str) -> None:

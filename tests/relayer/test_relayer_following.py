@@ -67,8 +67,9 @@ class Followed:
             self.chain.mine(happened if chance.random() < 0.7 else [])
 
     def whole(self) -> RegistryView:
-        view = RegistryView()
-        view.apply(self.chain.events())
+        view, kinds = RegistryView(), self.follower.topics
+        events = self.chain.events()
+        view.apply(x for x in events if not kinds or topic_of(type(x)) in kinds)
         return view
 
     def rebuilt(self) -> float:
@@ -86,11 +87,15 @@ def followed(nodes: int = 1, **behaviour: object) -> Iterator[Followed]:
 
 
 @settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32), st.booleans())
-async def test_it_is_a_view_that_is_read_at_once(seed: int, splits: bool) -> None:
+@given(st.integers(0, 2**32), st.booleans(), st.booleans())
+async def test_it_is_a_view_that_is_read_at_once(seed: int, splits: bool, of_kind: bool) -> None:
+    """Also of one kind of logs among others."""
     chance = random.Random(seed)
     with followed(3, splits=splits, silent=True, chance=random.Random(seed)) as world:
         chain = world.chain
+        if of_kind:
+            world.follower.topics = (topic_of(e.DeviceRegistered),)
+            world.follower.__post_init__()
         for _ in range(15):
             if chance.random() < 0.3:
                 deepest = max(0, chain.highest - 8)

@@ -115,6 +115,8 @@ class Follower(Generic[V]):
     confirmations: int = 64
     kept: KeptLogs | None = None
     """What is final is read once, and kept there; None: each start reads everything."""
+    topics: Sequence[bytes] = ()
+    """Kinds of logs that are followed; none: all of the contract's."""
     view: V = field(init=False)
     _reader: ChainReader = field(init=False)
     _known: MemoryChain = field(init=False)
@@ -142,6 +144,7 @@ class Follower(Generic[V]):
             self.range_blocks,
             self.confirmations,
             lambda reason: self.metrics.answers_incomplete.labels(reason).inc(),
+            topics=self.topics,
         )
         self._start_over()
 
@@ -268,7 +271,7 @@ class Follower(Generic[V]):
             self._known, self._fold = MemoryChain(), Fold(self.new_view(), self.fold)
         try:
             self._fold.extend(news.logs, final=True)
-        except (KeyError, ProtocolError) as error:
+        except IMPOSSIBLE as error:
             log.error("kept logs not understood", contract=self.contract.name, error=repr(error))
             assert self.kept is not None
             await self.kept.drop()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 import structlog
 
 from corechain.deployment import DeployedContract, Deployment
+from corechain.protocol.logs import MalformedLog, decode_log
 from corechain.service.errors import NodeUnavailable, StoreUnavailable
 from corechain.service.forks import ForkFinder
 from corechain.service.known_chain import Extended, MemoryChain
@@ -35,6 +36,8 @@ CALM = 5
 """So many times as seldom near the head: there, a start reads on in a moment anyway."""
 FAR_BLOCKS = 20_000
 """So far below the head one service reads and the others wait: it takes seconds at least."""
+MUCH_BLOCKS = 1_000
+"""So much reading is kept at once when it is done."""
 WAIT_S = 0.25
 STORE_S, LOAD_S = 2.0, 30.0
 """A database that hangs keeps nobody from the chain for longer; what it has of years takes time."""
@@ -165,12 +168,19 @@ class KeptLogs:
         self._left = found if left > self.far_blocks else None
         self._tell()
         now = time.monotonic()
-        if final is None or now < max(self._next_keep, self._next_question):
+        is_due = now >= self._next_keep or (final is not None and self._is_much(final, left))
+        if final is None or not is_due or now < self._next_question:
             return
         if self._lost or self._is_doubtful or final == self.through:
             return
         self._next_keep = now + self.keep_every_s * (CALM if self._left is None else 1)
         await self._in_time(self._keep(final))
+
+    def _is_much(self, final: Ref, left: int) -> bool:
+        """Whether a reading has come to its end that was long: a command ends with it."""
+        begun = self.store.contract.block if self.through is None else self.through.number
+        done = final.number - begun
+        return left == 0 and done > MUCH_BLOCKS
 
     def _tell(self) -> None:
         if self._left is not None and time.monotonic() > self._told_at + TOLD_EVERY_S:
@@ -191,7 +201,11 @@ class KeptLogs:
             await check_chain(self.rpc, self.store.chain_id)
             self._is_right = True
         logs = [entry for entry in self._young if entry.block_number <= final.number]
-        if await _within(self.store.keep(self.through, final, logs), LOAD_S):
+        if any(map(_is_odd, logs)):
+            # The view has passed it over. Kept, it would be missing for good; asked for anew, it
+            # may be another.
+            self._lose("the node has sent a log that cannot be")
+        elif await _within(self.store.keep(self.through, final, logs), LOAD_S):
             self._stands_at(final)
             if self.window:
                 await _within(self.store.forget_before(final.number - self.window), LOAD_S)
@@ -278,6 +292,14 @@ class KeptLogs:
             return None
         self._away = ""
         return done
+
+
+def _is_odd(entry: Log) -> bool:
+    try:
+        decode_log(list(entry.topics), entry.data)
+    except MalformedLog:
+        return True
+    return False
 
 
 async def _within(answer: Awaitable[T], limit_s: float = STORE_S) -> T:

@@ -13,14 +13,13 @@ from corechain.deployment import Deployment
 from corechain.protocol.batch import Origin, ancestor_of, batch_id, number_of
 from corechain.protocol.columns import rows_of
 from corechain.protocol.errors import ProtocolError
-from corechain.protocol.events import BatchCommitted, BatchesCommitted
 from corechain.protocol.frame import Columns
 from corechain.protocol.hashing import ZERO26, Digest26
-from corechain.protocol.logs import commitments_of, decode_log, topic_of
+from corechain.protocol.logs import commitments_of, decode_log
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rebuilding import rebuild_columns
 from corechain.protocol.sealing import SealedBatch
-from corechain.service.rpc import Questions, logs_in_ranges, to_hex
+from corechain.service.rpc import Log
 from corechain_relayer.aggregator.files import data_path
 from corechain_relayer.aggregator.orphans import Unknown
 from corechain_relayer.calldata import commit_call
@@ -59,13 +58,9 @@ def _devices(reports: Columns) -> list[DeviceId]:
     return ids_in(rows[is_first].tobytes())
 
 
-async def committed_batches(
-    rpc: Questions, deployment: Deployment, first: int, last: int, step: int
-) -> dict[int, Committed]:
-    """Batch id → commitment of all lanes, from the events in the blocks first to last. Raises
-    NodeUnavailable, NodeRefused."""
-    topics = [[to_hex(topic_of(kind)) for kind in (BatchCommitted, BatchesCommitted)]]
-    logs = await logs_in_ranges(rpc, [deployment.address("DataBatches")], topics, first, last, step)
+def committed_in(logs: Iterable[Log]) -> dict[int, Committed]:
+    """Batch id → commitment of all lanes, from DataBatches' logs of commits. Raises
+    NodeUnavailable."""
     found: dict[int, Committed] = {}
     with all_told():
         for entry in logs:

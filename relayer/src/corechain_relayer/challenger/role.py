@@ -30,6 +30,7 @@ from corechain_relayer.guard.chain import first_block_since
 from corechain_relayer.keeping import kept_window
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.registry.follower import RegistryFollower
+from corechain_relayer.rewards.kept import KeptReading
 from corechain_relayer.settings import PREFIX
 from corechain_relayer.submitter.held import always
 from corechain_relayer.submitter.in_time import run_in_time
@@ -171,7 +172,15 @@ class ChallengerRole:
         shared = (self.strict, self.deployment, self.settings.log_range_blocks, sources, folder)
         try:
             node = node_of(self.strict, self.settings)
-            watch = RootWatch(*shared, calls, store, self.alerts, self.veto_work, node)
+            kept = KeptReading(
+                self.strict,
+                self.deployment,
+                self.settings.log_range_blocks,
+                self.settings.confirmations,
+                self.metrics,
+                self.pool,
+            )
+            watch = RootWatch(*shared, calls, store, self.alerts, self.veto_work, node, kept)
             await watch.watch_forever(max(self.settings.poll_s, ROOTS_EVERY_S))
         finally:
             await sources.close()

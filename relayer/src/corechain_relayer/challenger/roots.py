@@ -25,6 +25,7 @@ from corechain_relayer.challenger.store import NOTHING_SENT, ChallengerStore
 from corechain_relayer.challenger.waiting import veto_purpose, waits_for_finality
 from corechain_relayer.rewards.epochs import Ledger, RewardsNotReproducible
 from corechain_relayer.rewards.history import History
+from corechain_relayer.rewards.kept import KeptReading
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import BlockId
 
@@ -61,6 +62,8 @@ class RootWatch:
     work: asyncio.Event
     node: Node
     """Says what is final."""
+    kept: KeptReading | None = None
+    """What was read of final blocks; what is doubted is read from the node, all of it."""
     _judged: dict[tuple[int, BlockId], bytes] = field(default_factory=dict)
     """By epoch and the block of its proposal: what its root should be, or NO_ROOT. A reorg that
     changes what the root rests on changes that block, too."""
@@ -76,13 +79,16 @@ class RootWatch:
     async def round(self) -> None:
         """Raises NodeUnavailable, NodeRefused, StoreUnavailable."""
         head = await self.rpc.head()
-        history = History(self.rpc, self.deployment, self.range_blocks, head.number)
+        kept = None if self._doubted else self.kept
+        history = History(self.rpc, self.deployment, self.range_blocks, head.number, kept)
         final = await self.node.final_block(head)
         epochs, place = await self._logs.newest(history, head.number, final)
         if not epochs or epochs[-1].active_at <= head.timestamp:
             self.alerts.keep(WRONG_ROOT, set())
             return
         key, newest = (epochs[-1].epoch, place), epochs[-1]
+        if self._doubted != key:
+            self._doubted = None
         if key not in self._judged:
             if not await self._judge(epochs, place, head, history):
                 return

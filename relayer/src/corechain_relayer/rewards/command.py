@@ -22,13 +22,14 @@ from corechain_relayer.journal_settings import ProposerSettings
 from corechain_relayer.metrics import Metrics
 from corechain_relayer.rewards.epochs import Ledger, Proposal
 from corechain_relayer.rewards.history import History
+from corechain_relayer.rewards.kept import KeptReading
 from corechain_relayer.submitter.journal import IntentJournal
 from corechain_relayer.submitter.node import Node
 from corechain_relayer.submitter.plan import Intent, Receipt
 from corechain_relayer.submitter.service import Submitter
 from corechain_relayer.submitter.settled import one_by_one
 from corechain_relayer.submitter.signer import Account
-from corechain_relayer.wiring import check_chain, node_of, policy_of, rpc_of
+from corechain_relayer.wiring import check_chain, node_of, policy_of, pool_of, rpc_of
 
 log = structlog.get_logger(__name__)
 
@@ -132,6 +133,7 @@ class Proposer:
     signer: Account
     journal: IntentJournal
     submitter: Submitter
+    kept: KeptReading | None = None
 
     async def run(self, pool: int, through: int | None) -> Proposed:
         """Raises NothingToReward, RewardsNotReproducible, ProposalRefused, NotConfirmedYet."""
@@ -154,7 +156,8 @@ class Proposer:
         if through is not None and through > head:
             # The contract would take it, and no root reproduce it once those blocks have data.
             raise ProposalRefused(f"block {through} is not there yet: the newest one is {head}")
-        history = History(self.rpc, self.deployment, self.settings.log_range_blocks, head)
+        asked = (self.rpc, self.deployment, self.settings.log_range_blocks)
+        history = History(*asked, head, self.kept)
         batches, schedule = await history.batches(head), self.deployment.rewards
         ledger = Ledger(batches, self.settings.data_dir, history.owners, schedule)
         return await ledger.propose(await history.epochs(head), through or head, pool)
@@ -193,14 +196,19 @@ async def propose_rewards(
     rpc = rpc_of(settings, deployment.chain_id)
     node = node_of(rpc, settings)
     settled = one_by_one(ProposedRoots(node, deployment, settings.log_range_blocks))
+    database, metrics = pool_of(settings), Metrics()
+    parts = (settings.log_range_blocks, settings.confirmations, metrics, database)
+    kept = KeptReading(rpc, deployment, *parts)
     try:
+        await database  # asyncpg's way to open it; connects to nothing yet
         await check_chain(rpc, deployment.chain_id)
         url = settings.session_url
         await migrate(url, migrations())
         async with writer(url, signer.lock) as connection:
             journal = IntentJournal(connection, QUEUE)
-            submitter = Submitter(journal, node, signer, settled, policy_of(settings), Metrics())
-            proposer = Proposer(settings, deployment, rpc, signer, journal, submitter)
+            submitter = Submitter(journal, node, signer, settled, policy_of(settings), metrics)
+            proposer = Proposer(settings, deployment, rpc, signer, journal, submitter, kept)
             return await proposer.run(pool, through)
     finally:
         await rpc.close()
+        await database.close()

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 from corechain.deployment import Deployment
 from corechain.protocol.events import Event, RootProposed, RootVetoed
-from corechain.protocol.logs import decode_log, topic_of
+from corechain.protocol.logs import decode_log
 from corechain.protocol.reading import DeviceId
 from corechain.protocol.rewards import Owner
 from corechain.service.rpc import Log, Questions, logs_in_ranges, to_hex
-from corechain_relayer.aggregator.position import Committed, committed_batches
+from corechain_relayer.aggregator.position import Committed, committed_in
 from corechain_relayer.following import all_told
 from corechain_relayer.registry.view import RegistryView
+from corechain_relayer.rewards.kept import VIEWS, KeptReading
 
 
 def told(logs: Iterable[Log]) -> list[RootProposed]:
@@ -39,6 +40,8 @@ class History:
     deployment: Deployment
     range_blocks: int
     newest: int
+    kept: KeptReading | None = None
+    """Who reads what is final once; None: the node is asked for all of it."""
 
     async def epochs(self, head: int) -> list[RootProposed]:
         """Raises NodeUnavailable, NodeRefused."""
@@ -46,32 +49,28 @@ class History:
 
     async def roots(self, first: int, head: int) -> list[Log]:
         """Of proposals and vetoes, from a block on."""
-        contract = self.deployment.contracts["CoreToken"]
-        topics = [[to_hex(topic_of(kind)) for kind in (RootProposed, RootVetoed)]]
-        return await logs_in_ranges(
-            self.rpc,
-            [contract.address],
-            topics,
-            max(first, contract.block),
-            head,
-            self.range_blocks,
-        )
+        return await self._logs("CoreToken", first, head)
 
     async def batches(self, head: int) -> Mapping[int, Committed]:
-        first = self.deployment.contracts["DataBatches"].block
-        return await committed_batches(self.rpc, self.deployment, first, head, self.range_blocks)
+        return committed_in(await self._logs("DataBatches", 0, head))
 
     async def owners(self, through_block: int) -> dict[DeviceId, Owner]:
         """Who owned which device at the end of a block."""
-        contract = self.deployment.contracts["DeviceRegistry"]
         # The contract takes any 64 bits from a proposer: nobody asks for logs of all these blocks.
         # Not up to what a node says now: one that is behind would leave out who has moved.
         last = min(through_block, self.newest)
-        logs = await logs_in_ranges(
-            self.rpc, [contract.address], [], contract.block, last, self.range_blocks
-        )
-        view = RegistryView()
+        logs, view = await self._logs("DeviceRegistry", 0, last), RegistryView()
         with all_told():
             events = (decode_log(list(entry.topics), entry.data) for entry in logs)
             view.apply(event for event in events if event is not None)
         return {device: Owner(known.owner) for device, known in view.devices.items()}
+
+    async def _logs(self, name: str, first: int, last: int) -> list[Log]:
+        """Those of a contract that are in `VIEWS`."""
+        contract, (_, kinds) = self.deployment.contracts[name], VIEWS[name]
+        first = max(first, contract.block)
+        if self.kept is not None:
+            return await self.kept.logs(name, first, last)
+        topics = [[to_hex(kind) for kind in kinds]] if kinds else []
+        where = (first, last, self.range_blocks)
+        return await logs_in_ranges(self.rpc, [contract.address], topics, *where)

@@ -68,7 +68,10 @@ class ChainReader:
     """Why the last look ended in asking again; empty when it did not."""
     finality: Finality | None = None
     """What is known of the node's final block; readers of one node may share it."""
+    topics: Sequence[bytes] = ()
+    """Kinds of logs that are read; none: all."""
     _masks: Sequence[int] = field(init=False)
+    _kinds: Sequence[int] = field(init=False)
     _step: int = field(init=False)
     _growth: float = GROWTH
     _blooms_lie: bool = False
@@ -81,6 +84,7 @@ class ChainReader:
             self.finality = Finality(self.confirmations, lambda: self.noticed("final"))
         self._step = min(self.max_range, FIRST_RANGE_BLOCKS)
         self._masks = [mask_of(address) for address in self.addresses]
+        self._kinds = [mask_of(topic) for topic in self.topics]
 
     def watch(self, addresses: Sequence[bytes]) -> None:
         """From the next look on the logs of these contracts are read."""
@@ -171,7 +175,13 @@ class ChainReader:
         """A range that is refused, as too large or as not yet seen, is asked for block by block."""
         if raw is None or isinstance(raw, NodeRefused):
             return []
-        return read_logs(raw, self.addresses, first, last)
+        return self._wanted(read_logs(raw, self.addresses, first, last))
+
+    def _wanted(self, logs: Sequence[Log]) -> Sequence[Log]:
+        """Those of the kinds that are read: not every answer goes by the question."""
+        if not self.topics:
+            return logs
+        return [entry for entry in logs if entry.topics and entry.topics[0] in self.topics]
 
     async def _all_logs(self, headers: Sequence[Block], logs: Sequence[Log]) -> Sequence[Log]:
         """The logs of the range, with those that the node left out."""
@@ -205,9 +215,11 @@ class ChainReader:
 
     def _may_hold(self, block: Block) -> bool:
         bloom = block.logs_bloom
-        return bloom is None or self._blooms_lie or claims(bloom, self._masks)
+        if bloom is None or self._blooms_lie:
+            return True
+        return claims(bloom, self._masks) and (not self._kinds or claims(bloom, self._kinds))
 
-    async def _logs_of(self, block: Block, places: asyncio.Semaphore) -> list[Log]:
+    async def _logs_of(self, block: Block, places: asyncio.Semaphore) -> Sequence[Log]:
         """Our logs of a block, from a node that proves to know it. Raises NodeBehind."""
         bloom = block.logs_bloom
         async with places:
@@ -216,11 +228,11 @@ class ChainReader:
                 if every is not None:
                     if not explained(bloom, every):
                         raise NodeBehind(f"logs of block {block.number} are missing")
-                    return [entry for entry in every if entry.address in self.addresses]
+                    return self._wanted([e for e in every if e.address in self.addresses])
             ours = await self._by_hash(block, self.addresses)
         if ours is None:
             raise NodeBehind(f"the node has no logs of block {block.number} yet")
-        return ours
+        return self._wanted(ours)
 
     async def _by_hash(self, block: Block, addresses: Sequence[bytes]) -> list[Log] | None:
         """Logs of a block, asked together with the block; None when they are refused."""
@@ -256,7 +268,7 @@ class ChainReader:
             if not isinstance(raw_logs, NodeRefused):
                 break
             self._shrink(raw_logs)
-        logs = read_logs(raw_logs, self.addresses, first, last)
+        logs = self._wanted(read_logs(raw_logs, self.addresses, first, last))
         if left_out := await self._end_of(logs, through):
             logs = [*logs, *left_out]
         self._fit(len(logs), last - tip.number)
@@ -282,7 +294,7 @@ class ChainReader:
         longest = max(self._step, blocks + 1, int(blocks * self._growth))
         self._step = max(1, min(fitting, longest, self.max_range))
 
-    async def _end_of(self, logs: Sequence[Log], through: Block) -> list[Log]:
+    async def _end_of(self, logs: Sequence[Log], through: Block) -> Sequence[Log]:
         """Checks the last block that has a log: when it is canonical, so are those before it, which
         are its ancestors on the chain of the node that answered. What the very last block of the
         range holds, if nothing came of it."""
@@ -306,7 +318,8 @@ class ChainReader:
 
     def _logs_between(self, first: int, last: int) -> Call:
         span = {"fromBlock": hex(first), "toBlock": hex(last)}
-        return Call("eth_getLogs", (log_query(self.addresses, [], span),))
+        kinds = [[to_hex(topic) for topic in self.topics]] if self.topics else []
+        return Call("eth_getLogs", (log_query(self.addresses, kinds, span),))
 
     async def _block(self, number: int) -> Block:
         (raw,) = await self._ask([_by_number(number)])
