@@ -10,7 +10,6 @@ given the public overlay, KEDA, and a broker with a partition for each lane
 
 import asyncio
 import copy
-from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from math import ceil
@@ -44,21 +43,7 @@ def scaled_by(address: str) -> list[Document]:
     scaled["spec"]["triggers"][0]["metadata"]["bootstrapServers"] = address
     behavior = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     behavior["scaleDown"] = CALM
-    return [*changed, *secrets()]
-
-
-def secrets() -> list[Document]:
-    """Those of the aggregators' environment: KEDA scales nothing when it cannot read them."""
-    wanted: defaultdict[str, dict[str, str]] = defaultdict(dict)
-    for variable in SITE.workload("aggregator").container["env"]:
-        reference = variable.get("valueFrom", {}).get("secretKeyRef")
-        if reference is not None:
-            wanted[reference["name"]][reference["key"]] = "of the tests"
-    head = {"apiVersion": "v1", "kind": "Secret"}
-    return [
-        {**head, "metadata": {"name": name, "namespace": "corechain"}, "stringData": values}
-        for name, values in wanted.items()
-    ]
+    return changed
 
 
 @pytest.fixture(scope="module")

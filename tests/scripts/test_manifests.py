@@ -291,26 +291,36 @@ def test_what_is_referred_to_is_there_or_named_in_the_operators_page(site: Site)
 def _references(one: Workload) -> Iterator[tuple[str, str, str]]:
     for source in one.container.get("envFrom", ()):
         yield "ConfigMap", source["configMapRef"]["name"], ""
-    for entry in one.container.get("env", ()):
-        secret = entry.get("valueFrom", {}).get("secretKeyRef")
-        if secret is not None:
-            yield "Secret", secret["name"], secret["key"]
     for volume in one.pod["volumes"]:
         if "configMap" in volume:
             yield "ConfigMap", volume["configMap"]["name"], ""
         if "persistentVolumeClaim" in volume:
             yield "PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"], ""
         if "secret" in volume:
-            yield "Secret", volume["secret"]["secretName"], _key_of(one, volume["name"])
+            for key in _keys_of(one, volume["name"]):
+                yield "Secret", volume["secret"]["secretName"], key
 
 
-def _key_of(one: Workload, volume: str) -> str:
-    """The key of a mounted secret: a lane's own, or what the setting's file is called."""
+def _keys_of(one: Workload, volume: str) -> list[str]:
+    """Of a mounted secret: a lane's own, or what the settings' files are called."""
     (mount,) = [m for m in one.container["volumeMounts"] if m["name"] == volume]
     if "subPathExpr" in mount:
-        return str(mount["subPathExpr"]).replace("$(RELAYER_LANE)", "0")
-    values = (entry.get("value", "") for entry in one.container["env"])
-    return next(Path(v).name for v in values if v.startswith(mount["mountPath"]))
+        return [str(mount["subPathExpr"]).replace("$(RELAYER_LANE)", "0")]
+    files = [Path(entry["value"]) for entry in one.container["env"] if "value" in entry]
+    keys = [file.name for file in files if str(file.parent) == mount["mountPath"]]
+    assert keys, f"{one.name}: nobody reads {volume}"
+    return keys
+
+
+def test_no_secret_is_in_an_environment_and_all_but_keys_change_in_place(site: Site) -> None:
+    """What is mounted by a path below its volume stays as it was when the pod began."""
+    for one in site.workloads():
+        entries = one.container.get("env", ())
+        assert not [entry for entry in entries if "secretKeyRef" in entry.get("valueFrom", {})]
+        fixed = {
+            m["name"] for m in one.container["volumeMounts"] if {"subPath", "subPathExpr"} & set(m)
+        }
+        assert fixed <= {"keys"}, one.name
 
 
 # ------------------------------------------------------------------ scale

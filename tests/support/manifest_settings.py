@@ -35,16 +35,13 @@ def environment_of(site: Site, one: Workload, folder: Path) -> dict[str, str]:
     for source in one.container.get("envFrom", ()):
         found |= site.named("ConfigMap", source["configMapRef"]["name"])["data"]
     for entry in one.container.get("env", ()):
-        name = entry["name"].removeprefix(one.prefix)
         if "value" in entry:
             found[entry["name"]] = entry["value"]
-        elif "secretKeyRef" in entry["valueFrom"]:
-            found[entry["name"]] = SECRETS[name]
         else:
             found[entry["name"]] = "0"  # of the pod: its name or its ordinal
     for name in [name for name in found if name.endswith("_FILE")]:
         file = folder / name
-        file.write_text(KEY)
+        file.write_text(SECRETS.get(name.removeprefix(one.prefix).removesuffix("_FILE"), KEY))
         # As it is mounted: a secret that every user can read is refused.
         file.chmod(_mode_of(one, found[name]) | stat.S_IWUSR)
         found[name] = str(file)
