@@ -167,7 +167,6 @@ class IntentJournal:
         ids = [number for number, _ in signed]
         attempts = [attempt for _, attempt in signed]
         nonces = [attempt.nonce for attempt in attempts]
-        await self.connection.execute(query("release_nonces"), sender, nonces)
         bound = await self.connection.fetchval(query("claim_nonces"), sender, ids, nonces)
         if bound != len(ids):
             raise StoreUnavailable(f"one of the intents {ids} has changed since it was read")

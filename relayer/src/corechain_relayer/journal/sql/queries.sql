@@ -136,6 +136,10 @@ select key, state,
        and not exists (select from attempt where attempt.intent_id = intent.id) as is_fresh
 from intent where queue = $1 order by id;
 
+-- name: note_given_up
+-- The last of many tries ($1: its key) is void; that there will be no more ($2) is why.
+update intent set ended_because = 'given up: ' || $2 where key = $1 and state = 'void';
+
 -- name: begin_fresh_intent
 -- A new intent; or one that was void before anything was signed for it, with the call as it is now.
 insert into intent (queue, key, target, calldata) values ($1, $2, $3, $4)
@@ -261,28 +265,27 @@ from generate_series($2::bigint, $2::bigint + $3::bigint + (select count(*) from
      as candidate
 where candidate not in (select nonce from taken) order by candidate limit $3;
 
--- name: release_nonces
--- What another transaction did gives up its own nonce of these ($2) of a sender ($1), as free_nonces
--- has it: whoever is signed for next keeps it. After a reorg that takes the other transaction, it is
--- back in the queue, for a nonce behind that one: it is mined only once that one is decided.
+-- name: claim_nonces
+-- Binds nonces of a sender ($1) to intents (parallel arrays), each once; how many were bound. What
+-- another transaction did gives up its own for that, as free_nonces has it: whoever is signed for
+-- next keeps it. After a reorg that takes the other transaction, it is back in the queue, for a nonce
+-- behind that one: it is mined only once that one is decided.
 with yielded as (
     select i.id, i.nonce from intent i
-    where i.sender = $1 and i.nonce = any($2::bigint[]) and i.state in ('confirmed', 'final')
+    where i.sender = $1 and i.nonce = any($3::bigint[]) and i.state in ('confirmed', 'final')
       and not exists (select from attempt did where did.hash = i.transaction
                       and did.intent_id = i.id and did.nonce = i.nonce)
 ), freed as (
     update attempt set refused = true from yielded
     where attempt.intent_id = yielded.id and attempt.nonce = yielded.nonce
-)
-update intent set nonce = null from yielded where intent.id = yielded.id;
-
--- name: claim_nonces
--- Binds nonces of a sender ($1) to intents (parallel arrays), each once; how many were bound.
-with bound as (
+), released as (
+    update intent set nonce = null from yielded where intent.id = yielded.id returning 1
+), bound as (
     update intent set state = 'pending', sender = $1, nonce = new.nonce
     from unnest($2::bigint[], $3::bigint[]) as new (id, nonce)
     where intent.id = new.id and intent.state in ('queued', 'pending')
       and (intent.nonce is null or intent.nonce = new.nonce)
+      and (select count(*) from released) >= 0  -- first: one nonce is one intent's
     returning 1
 )
 select count(*) from bound;
